@@ -1,0 +1,107 @@
+"""What every command shares: one JSON document with `--json`, one sentence for an expected error."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from typing import Any, NoReturn, TypeVar
+
+import click
+import marshmallow
+from flask.cli import AppGroup
+
+from vca.kit import db, json, log
+from vca.kit.errors import DomainError
+from vca.kit.paging import Page, PageRequest
+
+Item = TypeVar("Item")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+class Group(AppGroup):
+    """A command group whose expected failures are one sentence and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        log.configure("warning", stream=sys.stderr)
+        try:
+            with db.patience(60):
+                return super().invoke(ctx)
+        except DomainError as error:
+            fail(sentence(error))
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with one sentence on stderr."""
+    raise click.ClickException(message)
+
+
+def sentence(error: DomainError) -> str:
+    """An expected error as a person at a terminal wants it."""
+    fields = "; ".join(f"{field.pointer.lstrip('/')}: {field.detail}" for field in error.errors)
+    return f"{error.detail} {fields}".strip()
+
+
+def bounded(command: Command) -> Command:
+    """For a command outside a group: the same manners."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            with db.patience(60):
+                return command(*args, **kwargs)
+        except DomainError as error:
+            fail(sentence(error))
+
+    return run  # type: ignore[return-value] # same signature
+
+
+def loaded(schema: marshmallow.Schema, given: Mapping[str, Any]) -> Any:
+    """Input checked as the API checks it; what is wrong ends the command with the field named."""
+    try:
+        return schema.load({name: value for name, value in given.items() if value is not None})
+    except marshmallow.ValidationError as error:
+        messages = error.normalized_messages()
+        fail("; ".join(f"{name}: {' '.join(map(str, said))}" for name, said in messages.items()))
+
+
+def pages(fetch: Callable[[PageRequest], Page[Item]]) -> Iterator[Item]:
+    """Every item of a paged list."""
+    page: PageRequest | None = PageRequest(100)
+    while page is not None:
+        found = fetch(page)
+        yield from found.items
+        page = PageRequest(100, found.next_after) if found.next_after else None
+
+
+def emit(value: Any, *, as_json: bool, text: str = "") -> None:
+    """Print the value as one JSON document, or the text for people."""
+    click.echo(json.dumps(value).decode() if as_json else text)
+
+
+def table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+    """Rows under their column names, as wide as they need to be; a line says when there are none."""
+    names = list(columns)
+    cells = [[_cell(row[name]) for name in names] for row in rows]
+    if not cells:
+        return "(none)"
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    lines = [names, *cells]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def card(item: Mapping[str, Any]) -> str:
+    """One thing, a line for each of its fields."""
+    width = max(len(name) for name in item)
+    return "\n".join(f"{name.ljust(width)}  {_cell(value)}" for name, value in item.items())
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,246 @@
+"""Settings: read once from the environment and `.env`, checked, frozen."""
+
+import base64
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+ROOT = Path(__file__).resolve().parents[2]
+PLACEHOLDER = "change-me"
+EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+
+
+class SettingsError(SystemExit):
+    """The process cannot start; prints one line for each setting that is missing or invalid."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(EX_CONFIG)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"VCA cannot start: {problem}" for problem in self.problems)
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _choice(*options: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in options:
+            raise ValueError(f"must be one of {', '.join(options)}")
+        return raw
+
+    return parse
+
+
+def _flag(raw: str) -> bool:
+    if raw.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return raw.lower() == "true"
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        if not (raw.isascii() and raw.isdigit() and low <= int(raw[:12]) <= high):
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def _secret(raw: str) -> str:
+    if len(raw) < 32 and PLACEHOLDER not in raw:
+        raise ValueError("must be at least 32 characters of random text")
+    return raw
+
+
+def _secret_list(raw: str) -> tuple[str, ...]:
+    return tuple(_secret(item.strip()) for item in raw.split(","))
+
+
+def _key_list(raw: str) -> tuple[bytes, ...]:
+    try:
+        keys = tuple(base64.b64decode(item.strip(), validate=True) for item in raw.split(","))
+    except ValueError:
+        raise ValueError("must be base64 keys of 32 bytes, separated by commas") from None
+    if any(len(key) != 32 for key in keys):
+        raise ValueError("must be base64 keys of 32 bytes, separated by commas")
+    return keys
+
+
+def _database(raw: str) -> str:
+    scheme, _, rest = raw.partition(":")
+    if scheme == "embedded" and rest:
+        return raw
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg2") and rest.startswith("//"):
+        return f"postgresql:{rest}"
+    raise ValueError("must be a postgresql:// URL or embedded:<folder>")
+
+
+def _base_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) URL without query or fragment")
+    return raw.rstrip("/")
+
+
+def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
+    """A field read from the environment variable of its name in capitals."""
+    if default is MISSING:
+        return field(metadata={"parse": parse})
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of the product; `.env.example` says what each is for."""
+
+    database_url: str = setting(_database)
+    app_env: str = setting(_choice("development", "staging", "production"))
+    app_name: str = setting(_text)
+    debug: bool = setting(_flag)
+    secret_key: str = setting(_secret)
+    api_key_peppers: tuple[str, ...] = setting(_secret_list, ())
+    encryption_keys: tuple[bytes, ...] = setting(_key_list, ())
+    public_base_url: str = setting(_base_url, "")
+    host: str = setting(_text, "127.0.0.1")
+    port: int = setting(_whole(1, 65535), 8000)
+    web_workers: int = setting(_whole(1, 64), 2)
+    web_threads: int = setting(_whole(1, 256), 8)
+    database_pool_size: int = setting(_whole(1, 200), 10)
+    tenants_per_connection: int = setting(_whole(1, 100_000), 200)
+    did_claims: str = setting(_choice("assigned", "open"), "")
+    telephony_provider: str = setting(_text, "")
+    llm_base_url: str = setting(_base_url, "")
+    llm_api_key: str = setting(_text, "")
+    llm_model: str = setting(_text, "")
+    llm_timeout_s: int = setting(_whole(1, 60), 10)
+    log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
+
+    def __post_init__(self) -> None:
+        problems = _contradictions(self)
+        if problems:
+            raise SettingsError(problems)
+
+    @property
+    def production(self) -> bool:
+        return self.app_env == "production"
+
+    @property
+    def peppers(self) -> tuple[str, ...]:
+        """What hashes API keys: the first writes, all read. Never the bare SECRET_KEY."""
+        return self.api_key_peppers or (f"api-keys|{self.secret_key}",)
+
+    @property
+    def claims_are_open(self) -> bool:
+        """Whether a tenant may claim a number that nobody assigned to it."""
+        return (self.did_claims or ("assigned" if self.production else "open")) == "open"
+
+    @property
+    def embedded_folder(self) -> Path | None:
+        """The folder of the embedded Postgres, absolute; None with a server of one's own."""
+        scheme, _, folder = self.database_url.partition(":")
+        return (ROOT / folder).resolve() if scheme == "embedded" else None
+
+    @cached_property
+    def database_dsn(self) -> str:
+        """A libpq URL for psycopg2 and psycopg 3 alike."""
+        if self.embedded_folder is None:
+            return self.database_url
+        from vca.kit.embedded import server_for  # development only: not installed in production
+
+        return server_for(self.embedded_folder).url
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings from `environ`, else from the process's environment over `.env`.
+
+    Raises SettingsError naming every setting that is missing or invalid.
+    """
+    if environ is None:
+        environ = {**_env_file(), **os.environ}
+    values, problems = {}, []
+    for spec in fields(Settings):
+        name = spec.name.upper()
+        raw = environ.get(name, "").strip()
+        if not raw:
+            if spec.default is MISSING:
+                problems.append(f"{name} is missing")
+            continue
+        try:
+            values[spec.name] = spec.metadata["parse"](raw)
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**values)
+
+
+def settings_or_exit() -> Settings:
+    """The process's settings; prints what is wrong and ends the process with status 78."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        os.write(2, f"{error}\n".encode())
+        raise
+
+
+def write_env_file(target: Path, example: Path) -> bool:
+    """Make `.env` from `.env.example` with fresh secrets, mode 0600; False if there is one."""
+    try:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    lines = [_with_fresh_secret(line) for line in example.read_text().splitlines()]
+    with os.fdopen(handle, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return True
+
+
+def _with_fresh_secret(line: str) -> str:
+    name, separator, value = line.partition("=")
+    if not separator or not value.startswith(PLACEHOLDER):
+        return line
+    if name == "ENCRYPTION_KEYS":
+        return f"{name}={base64.b64encode(secrets.token_bytes(32)).decode()}"
+    return f"{name}={secrets.token_urlsafe(32)}"
+
+
+def _env_file() -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(ROOT / ".env").items()}
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What no single setting shows: combinations that must not run."""
+    llm = (settings.llm_base_url, settings.llm_api_key, settings.llm_model)
+    problems = []
+    if any(llm) and not all(llm):
+        problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
+    if settings.production:
+        problems += _unfit_for_production(settings)
+    return problems
+
+
+def _unfit_for_production(settings: Settings) -> list[str]:
+    problems = []
+    if settings.embedded_folder is not None:
+        problems.append("DATABASE_URL is embedded: production needs a Postgres server of its own")
+    if settings.debug:
+        problems.append("DEBUG must be false in production")
+    if PLACEHOLDER in settings.secret_key:
+        problems.append("SECRET_KEY is the placeholder of .env.example")
+    if not settings.api_key_peppers or PLACEHOLDER in settings.api_key_peppers[0]:
+        problems.append("API_KEY_PEPPERS is missing: a new SECRET_KEY would void every API key")
+    if settings.telephony_provider == "fake":
+        problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
+    if settings.telephony_provider and not settings.public_base_url.startswith("https://"):
+        problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")
+    return problems

@@ -1,0 +1,81 @@
+"""Expected failures. Each is a subclass, defined in the module that raises it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import ClassVar, Literal
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """What is wrong with one input value; `pointer` is an RFC 6901 JSON pointer into `source`."""
+
+    pointer: str
+    detail: str
+    source: Literal["body", "query", "path", "header"] = "body"
+
+    def as_dict(self) -> dict[str, str]:
+        return {"in": self.source, "pointer": self.pointer, "detail": self.detail}
+
+
+class DomainError(Exception):
+    """A failure the product expects; the edge turns it into a problem document.
+
+    `status` and `code` are part of the API; `detail` is for people and never holds a secret.
+    """
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "bad-request"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        retry_after_s: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.retry_after_s = retry_after_s
+        self.problem_code = code or self.code
+
+    @property
+    def title(self) -> str:
+        return HTTPStatus(self.status).phrase
+
+
+class InvalidInput(DomainError):
+    """Input that is well formed and still not acceptable; names the field."""
+
+    status = 400
+    code = "invalid-input"
+
+    @classmethod
+    def field(cls, name: str, detail: str) -> "InvalidInput":
+        return cls("The request is not valid.", errors=[FieldError(f"/{name}", detail)])
+
+
+class NotFound(DomainError):
+    """Not there, not yours, or under a deleted tenant: always the same answer."""
+
+    status = 404
+    code = "not-found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such resource.")
+
+
+class Conflict(DomainError):
+    """Not possible in the present state."""
+
+    status = 409
+    code = "conflict"
+
+
+class Unavailable(DomainError):
+    """Something that we depend on is away; the client may come back."""
+
+    status = 503
+    code = "unavailable"

@@ -1,0 +1,94 @@
+"""Durable work: jobs enqueued in the caller's transaction, run by `flask worker`.
+
+The queue is procrastinate, in the schema `jobs`. A task is a plain function under a dotted name;
+it may run more than once and must bear it.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+from procrastinate import App, PsycopgConnector, RetryStrategy
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from vca.kit import deadline, json, log
+
+Task = TypeVar("Task", bound=Callable[..., None])
+
+TASKS: dict[str, Callable[..., None]] = {}
+POLL_S = 0.25
+STALLED_AFTER_S = 30
+JOB_BUDGET_S = 300
+_ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at)")
+
+
+def task(name: str) -> Callable[[Task], Task]:
+    """Register the function that does the jobs called `name`."""
+
+    def register(function: Task) -> Task:
+        if name in TASKS:
+            raise ValueError(f"two tasks are called {name}")
+        TASKS[name] = function
+        return function
+
+    return register
+
+
+def enqueue(session: Session, name: str, *, run_at: datetime | None = None, **args: Any) -> None:
+    """Have `name` done after the session's transaction commits, not before `run_at`.
+
+    Inside a tenant the transaction's own tenant id is added to the arguments.
+    """
+    session.execute(
+        _ENQUEUE, {"task": name, "args": json.dumps(args).decode(), "run_at": run_at}
+    )
+
+
+def worker(dsn: str) -> App:
+    """A procrastinate app with every registered task, for a process of its own."""
+    connector = PsycopgConnector(
+        conninfo=dsn, kwargs={"options": "-c search_path=jobs -c timezone=UTC"}
+    )
+    app = App(connector=connector)
+    retry = RetryStrategy(max_attempts=8, exponential_wait=4)
+    for name, function in TASKS.items():
+        app.task(_bounded(function), name=name, queue="default", retry=retry)
+    app.periodic(cron="* * * * *")(app.task(_rescuer(app), name="jobs.rescue", queue="default"))
+    return app
+
+
+def run_worker(app: App, *, concurrency: int = 4, wait: bool = True) -> None:
+    """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due."""
+    logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    app.run_worker(
+        concurrency=concurrency,
+        wait=wait,
+        listen_notify=False,
+        fetch_job_polling_interval=POLL_S,
+        delete_jobs="successful",
+        shutdown_graceful_timeout=20,
+    )
+
+
+def _bounded(function: Callable[..., None]) -> Callable[..., None]:
+    def run(**args: Any) -> None:
+        with deadline.within(JOB_BUDGET_S):
+            function(**args)
+
+    return run
+
+
+def _rescuer(app: App) -> Callable[..., Any]:
+    """procrastinate leaves the job of a killed worker `doing` for ever unless somebody asks."""
+
+    async def rescue(timestamp: int) -> None:
+        stalled = await app.job_manager.get_stalled_jobs(
+            seconds_since_heartbeat=STALLED_AFTER_S
+        )
+        for job in stalled:
+            log.get().warning("jobs.rescued", job_id=job.id, task=job.task_name)
+            await app.job_manager.retry_job(job)
+
+    return rescue

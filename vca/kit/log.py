@@ -1,0 +1,114 @@
+"""Logs: one JSON object a line, with the ids of the request, and without what must not leak."""
+
+import logging
+import re
+import sys
+import traceback
+from typing import Any, TextIO
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+from structlog.types import EventDict, ExcInfo, Processor
+
+from vca.kit import json
+from vca.kit.phone import masked
+
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+_KEY = re.compile(r"vca_[A-Za-z0-9_]{16,}")
+LONGEST_VALUE = 2_000
+
+
+def configure(level: str, *, development: bool = False, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's loggers to `stream`, one JSON object a line.
+
+    The default stream is stdout; commands, whose answer goes there, take stderr.
+    """
+    stream = stream or sys.stdout
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, _exception(development), _render],
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _exception(development),
+                _render,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def get() -> structlog.typing.FilteringBoundLogger:
+    """The product's logger; the ids of the request are added by the context."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def alarm(event: str, **facts: Any) -> None:
+    """Something happened that must never happen; worth waking somebody up."""
+    get().critical(event, alarm=True, **facts)
+
+
+def _exception(development: bool) -> Processor:
+    def add(_: Any, __: str, event: EventDict) -> EventDict:
+        info: ExcInfo | bool | None = event.pop("exc_info", None)
+        error = _raised(info)
+        if error is not None:
+            event["error"] = describe(error)
+            if development:
+                event["traceback"] = "".join(traceback.format_exception(error))
+        return event
+
+    return add
+
+
+def _raised(info: Any) -> BaseException | None:
+    if isinstance(info, BaseException):
+        return info
+    if isinstance(info, tuple):
+        return info[1]
+    return sys.exc_info()[1] if info else None
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """An exception without its message: type, place and, from the database, the SQLSTATE.
+
+    A database error's text quotes the row that was refused, and that may be a caller's words.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    described: dict[str, Any] = {
+        "type": type(error).__qualname__,
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
+    }
+    if isinstance(error, DBAPIError):
+        described["sqlstate"] = getattr(error.orig, "pgcode", None)
+    if error.__cause__ is not None:
+        described["cause"] = describe(error.__cause__)
+    return described
+
+
+def _render(_: Any, __: str, event: EventDict) -> str:
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > LONGEST_VALUE:
+            event[name] = value[:LONGEST_VALUE] + "…"
+    return redacted(json.dumps_loose(event))
+
+
+def redacted(line: str) -> str:
+    """`line` with every telephone number masked and every API key cut to its prefix."""
+    if "+" in line:
+        line = _NUMBER.sub(lambda match: masked(match.group()), line)
+    if "vca_" in line:
+        line = _KEY.sub(lambda match: match.group()[:12] + "…", line)
+    return line

@@ -1,0 +1,15 @@
+"""What every feature's routes are built from: blueprint, strict parser, schemas, pages, access."""
+
+from vca.kit.web.access import Access, access
+from vca.kit.web.blueprint import Blueprint, created
+from vca.kit.web.pages import PageQuery
+from vca.kit.web.schema import Schema
+
+__all__ = [
+    "Access",
+    "Blueprint",
+    "PageQuery",
+    "Schema",
+    "access",
+    "created",
+]

@@ -1,0 +1,60 @@
+"""Each operation declares who may use it; the edge enforces what is declared here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+View = TypeVar("View", bound=Callable[..., Any])
+Who = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
+Opens = Literal["nothing", "public", "tenant"]
+
+_ATTRIBUTE = "__access__"
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may use an operation, and which transaction the edge opens around it.
+
+    `opens="nothing"` is for operations that call out (a model, a carrier): they open short
+    transactions themselves, so that none is open while the network is used.
+    """
+
+    who: Who
+    scope: str | None = None
+    opens: Opens = "nothing"
+    when_suspended: bool = False
+    when_deleted: bool = False
+
+    @property
+    def writes(self) -> bool:
+        return self.scope in ("write", "admin")
+
+
+def access(
+    who: Who,
+    scope: str | None = None,
+    *,
+    opens: Opens = "nothing",
+    when_suspended: bool = False,
+    when_deleted: bool = False,
+) -> Callable[[View], View]:
+    """Declare the guard of an operation; exactly one a view, or the app does not start.
+
+    `when_suspended`: a tenant's own key may still do this while the tenant is suspended.
+    `when_deleted`: a platform key may do this to a deleted tenant.
+    """
+    declared = Access(who, scope, opens, when_suspended, when_deleted)
+
+    def decorate(view: View) -> View:
+        if hasattr(view, _ATTRIBUTE):
+            raise TypeError(f"{view.__name__} declares its access twice")
+        setattr(view, _ATTRIBUTE, declared)
+        return view
+
+    return decorate
+
+
+def declared(view: Callable[..., Any]) -> Access | None:
+    """What a view declares, seen through the decorators around it."""
+    found: Access | None = getattr(view, _ATTRIBUTE, None)
+    return found

@@ -1,0 +1,18 @@
+"""flask-smorest's blueprint with our parser and our conventions of documentation."""
+
+from typing import Any
+
+import flask_smorest
+
+from vca.kit.web.parser import StrictParser
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is untyped
+    """A feature's operations."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+
+def created(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
+    """A 201 answer with the `Location` of what was made."""
+    return item, 201, {"Location": path}

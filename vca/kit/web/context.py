@@ -1,0 +1,10 @@
+"""What the edge hands to a view: the open session of its request."""
+
+from flask import g
+from sqlalchemy.orm import Session
+
+
+def session() -> Session:
+    """The session that the edge opened for this operation, and will commit."""
+    opened: Session = g.session
+    return opened
