@@ -1,0 +1,188 @@
+"""Whatever is killed, deleted or left over: the next start recovers."""
+
+import os
+import shutil
+import signal
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+
+import psycopg2
+import pytest
+
+from vca.kit import embedded
+
+
+@pytest.fixture
+def url(used_folder, start, sql):
+    """A running server that holds a committed row."""
+    url = start(used_folder).server.url
+    sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    return url
+
+
+@pytest.fixture
+def backend(url):
+    """An open connection, for its process in the server."""
+    connection = psycopg2.connect(url)
+    pid = connection.info.backend_pid
+    yield pid
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+    with suppress(psycopg2.Error):
+        connection.close()
+
+
+@pytest.fixture
+def stranger(folder):
+    """A process of the server's account that has nothing to do with the server."""
+    with subprocess.Popen(["sleep", "60"], user=embedded.server_for(folder).run_as) as process:
+        yield process
+        process.kill()
+
+
+def _gone(pid: int) -> bool:
+    # Not os.kill(pid, 0), which finds a zombie too: pid 1 of a container may never reap it.
+    return not os.path.exists(f"/proc/{pid}/exe")
+
+
+def test_a_killed_postmaster_is_replaced_and_what_was_committed_is_there(folder, url, start, sql):
+    killed = embedded.status(folder).pid
+    os.kill(killed, signal.SIGKILL)
+
+    assert start(folder).by_this_call
+
+    assert sql(url, "SELECT answer FROM kept") == [42]
+    assert embedded.status(folder).pid != killed
+
+
+def test_a_server_of_which_every_process_was_killed_recovers(folder, url, start, sql):
+    pids = sql(url, "SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    for pid in [embedded.status(folder).pid, *pids]:
+        os.kill(pid, signal.SIGKILL)
+
+    assert start(folder).by_this_call
+
+    assert sql(url, "SELECT answer FROM kept") == [42]
+
+
+def test_a_pid_file_left_by_a_power_loss_does_not_hinder_the_next_start(
+    folder, url, start, sql, stranger
+):
+    pid_file = folder / "data" / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
+    embedded.stop(folder)
+    # The pid is a stranger's by now: one that the server's account could signal.
+    pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]))
+
+    assert not embedded.status(folder).running
+    assert not embedded.stop(folder)
+    assert start(folder).by_this_call
+
+    assert stranger.poll() is None
+    assert sql(url, "SELECT answer FROM kept") == [42]
+
+
+def test_an_empty_pid_file_does_not_hinder_the_next_start(folder, url, start):
+    embedded.stop(folder)
+    (folder / "data" / "postmaster.pid").touch()
+
+    assert start(folder).by_this_call
+
+
+def test_a_start_waits_for_a_backend_that_outlived_its_postmaster(
+    folder, url, start, sql, backend, until
+):
+    os.kill(backend, signal.SIGSTOP)
+    os.kill(embedded.status(folder).pid, signal.SIGKILL)
+
+    with pytest.raises(embedded.EmbeddedError, match="neither answer nor end"):
+        start(folder, timeout_s=0.3)
+    assert not _gone(backend)
+    waker = Thread(target=lambda: os.kill(backend, signal.SIGCONT))
+    waker.start()
+
+    assert start(folder).by_this_call
+    waker.join()
+    until(lambda: _gone(backend))
+    assert sql(url, "SELECT answer FROM kept") == [42]
+
+
+def test_a_stop_that_a_backend_holds_up_becomes_immediate(folder, url, backend, until, start, sql):
+    os.kill(backend, signal.SIGSTOP)
+    log = embedded.status(folder).log
+
+    def wake_when_immediate() -> None:
+        until(lambda: "received immediate shutdown request" in log.read_text())
+        os.kill(backend, signal.SIGCONT)
+
+    waker = Thread(target=wake_when_immediate)
+    waker.start()
+
+    assert embedded.stop(folder, timeout_s=0.2)
+    waker.join()
+    assert not embedded.status(folder).running
+    assert start(folder).by_this_call
+    assert sql(url, "SELECT answer FROM kept") == [42]
+
+
+def test_a_starter_killed_during_the_first_start_leaves_nothing_half_made(
+    folder, start, in_python, until, sql
+):
+    starter = in_python("start()")
+    until((folder / "data.unfinished" / "PG_VERSION").exists)
+    initdb = int(Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text())
+    os.kill(initdb, signal.SIGSTOP)
+    starter.kill()
+    starter.wait()
+
+    # The orphaned initdb still writes there by name: nobody may begin in the same place.
+    with pytest.raises(embedded.EmbeddedError, match="locked by another process"):
+        start(folder, timeout_s=0.2)
+    os.kill(initdb, signal.SIGCONT)
+    assert not (folder / "data").exists()
+    started = start(folder)
+
+    assert started.by_this_call
+    assert not (folder / "data.unfinished").exists()
+    assert sql(started.server.url, "SELECT 1") == [1]
+
+
+def test_ctrl_c_during_the_first_start_leaves_nothing(folder, in_python, until):
+    starter = in_python("start()", start_new_session=True)
+    until((folder / "data.unfinished" / "PG_VERSION").exists)
+    os.killpg(starter.pid, signal.SIGINT)
+    starter.wait()
+
+    assert sorted(os.listdir(folder)) == ["launch.lock"]
+
+
+def test_ctrl_c_while_a_start_waits_ends_the_server_that_it_launched(used_folder, in_python):
+    starter = in_python(
+        "from vca.kit.embedded import roles\n"
+        "def interrupted(*_): raise KeyboardInterrupt\n"
+        "roles.ensure = interrupted\n"
+        "start()"
+    )
+    starter.wait()
+
+    assert "KeyboardInterrupt" in starter.communicate()[1]
+    assert not (used_folder / "data" / "postmaster.pid").exists()
+    assert (used_folder / "log" / "launch.log").exists()
+
+
+def test_a_folder_deleted_under_its_server_is_made_anew_and_not_disturbed_by_the_old_one(
+    folder, url, start, sql, until
+):
+    old = embedded.status(folder).pid
+    shutil.rmtree(folder)
+    assert not embedded.status(folder).running
+
+    assert start(folder).by_this_call
+    # What the old postmaster does by itself, within a minute of missing its pid file.
+    os.kill(old, signal.SIGQUIT)
+    until(lambda: _gone(old))
+
+    assert embedded.status(folder).running
+    assert sql(url, "SELECT to_regclass('kept') IS NULL") == [True]

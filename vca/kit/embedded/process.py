@@ -1,0 +1,154 @@
+"""The server's processes: whether they live, beginning them, ending them.
+
+Two signs of life. The postmaster answers at the socket that `postmaster.pid` names. And every
+process of the server holds `life.lock` from its first moment, through a descriptor inherited from
+the launcher, so that the lock is free exactly when the last of them has ended: killed or not,
+whatever process bears the recorded pid by now.
+"""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from vca.kit.embedded import accounts, locks, logs, settings
+from vca.kit.embedded.errors import EmbeddedError
+from vca.kit.embedded.server import Server
+from vca.kit.embedded.waiting import Deadline
+
+# The directory of the socket is new each time, and `socket` links to it. A postmaster whose
+# folder was deleted under it notices within a minute and removes its socket by path; it must
+# not hit that of a successor in the same place.
+LAUNCH = """
+umask 077
+log_dir=$1 sockets=$2 own=$3; shift 3
+mkdir -p "$log_dir" && rm -rf "$sockets"/socket.* && mkdir "$sockets/$own" || exit
+ln -sfn "$own" "$sockets/socket" || exit
+exec "$@" </dev/null >"$log_dir/launch.log" 2>&1 &
+"""
+# After SIGQUIT the postmaster gives its children 5 s before it kills them.
+IMMEDIATE_S = 15.0
+
+
+class DidNotStart(EmbeddedError):
+    """The server ended at once, or does not answer in time."""
+
+
+class DidNotStop(EmbeddedError):
+    """Processes of the server live on."""
+
+
+@dataclass(frozen=True)
+class PidFile:
+    """What the postmaster writes about itself."""
+
+    pid: int
+    socket: Path
+    ready: bool
+
+
+def running(server: Server) -> PidFile | None:
+    """The postmaster's own words if it is ready and answers, else None."""
+    found = _read_pid_file(server)
+    return found if found and found.ready and _accepts(found.socket) else None
+
+
+def settle(server: Server, deadline: Deadline) -> bool:
+    """Wait until the server either answers (True) or has ended altogether (False).
+
+    In between it is starting, stopping, or killed with a backend that has not noticed yet.
+    Raises DidNotStart.
+    """
+    if not deadline.wait_until(lambda: bool(running(server)) or not _lives(server)):
+        raise DidNotStart(
+            f"processes of an earlier server in {server.home} neither answer nor end; "
+            f"its log ends with:\n{logs.last_lines(server)}"
+        )
+    return running(server) is not None
+
+
+def launch(server: Server, programs: Path, deadline: Deadline) -> None:
+    """Start the server where none lives and wait until it is ready; raises DidNotStart."""
+    # Nothing lives, so the pid in a file left by a crash is nobody's, or by now a stranger's.
+    _pid_file(server).unlink(missing_ok=True)
+    with locks.held(server.life_lock, deadline) as life:
+        _spawn(server, programs, life, deadline)
+    if not deadline.wait_until(lambda: bool(running(server)) or not _lives(server)):
+        raise DidNotStart(
+            f"PostgreSQL in {server.home} does not answer yet, and is left to go on; "
+            f"its log ends with:\n{logs.last_lines(server)}"
+        )
+    if not running(server):
+        raise DidNotStart(
+            f"PostgreSQL did not start in {server.home}; its log ends with:\n"
+            f"{logs.last_lines(server)}"
+        )
+
+
+def stop(server: Server, timeout_s: float) -> None:
+    """End the server: fast, then at once with a recovery at the next start; raises DidNotStop."""
+    for signal, wait_s in (("INT", timeout_s), ("QUIT", IMMEDIATE_S)):
+        _signal(server, signal)
+        if Deadline.after(wait_s).wait_until(lambda: not running(server) and not _lives(server)):
+            return
+    raise DidNotStop(f"processes of the server in {server.home} do not end")
+
+
+def lives(server: Server) -> bool:
+    """Whether any process of the server is left, answering or not."""
+    return running(server) is not None or _lives(server)
+
+
+def _spawn(server: Server, programs: Path, life: int, deadline: Deadline) -> None:
+    own = f"socket.{secrets.token_hex(4)}"
+    options = settings.arguments(socket_dir=server.sockets / own, log_dir=server.log_dir)
+    postgres: list[str | Path] = [programs / "postgres", "-D", server.data_dir, *options]
+    spawned = accounts.run(
+        server.account,
+        ["/bin/sh", "-c", LAUNCH, "sh", server.log_dir, server.sockets, own, *postgres],
+        timeout_s=deadline.left_s,
+        keep_open=[life],
+    )
+    if spawned.returncode != 0:
+        raise DidNotStart(f"PostgreSQL did not start in {server.home}:\n{spawned.stderr.strip()}")
+
+
+def _lives(server: Server) -> bool:
+    return locks.is_held(server.life_lock)
+
+
+def _pid_file(server: Server) -> Path:
+    return server.data_dir / "postmaster.pid"
+
+
+def _read_pid_file(server: Server) -> PidFile | None:
+    try:
+        lines = _pid_file(server).read_text().splitlines()
+    except FileNotFoundError:
+        return None
+    if not lines or not lines[0].isdecimal():
+        return None
+    # Early in its life a server has not written all eight lines yet.
+    port, folder, _, _, state = (lines + [""] * 8)[3:8]
+    return PidFile(int(lines[0]), Path(folder, f".s.PGSQL.{port}"), state.strip() == "ready")
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+        return True
+
+
+def _signal(server: Server, name: str) -> None:
+    # As the account, so that even a forged file cannot make root signal a stranger's process.
+    if found := _read_pid_file(server):
+        accounts.run(
+            server.account,
+            ["/bin/sh", "-c", 'kill -s "$0" "$1"', name, str(found.pid)],
+            timeout_s=10,
+        )

@@ -1,0 +1,80 @@
+"""One embedded server: where its things are and how to reach it, whether it runs or not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from vca.kit.embedded import binaries
+from vca.kit.embedded.accounts import Account
+
+DATABASE = "vca"
+OWNER = "vca_owner"
+SUPERUSER = "postgres"
+# Part of the socket's name only: no TCP port is ever opened.
+PORT = 5432
+LAUNCH_LOCK = "launch.lock"
+
+
+@dataclass(frozen=True)
+class Server:
+    """The server of one folder; `home` is where its things are, nearly always the folder itself."""
+
+    folder: Path
+    home: Path
+    sockets: Path
+    account: Account
+    state_root: Path
+    note: str | None = None
+
+    @property
+    def url(self) -> str:
+        """How the web and the worker log in (libpq's URL form)."""
+        return self._url(OWNER)
+
+    @property
+    def migration_url(self) -> str:
+        """How the migrations log in: the database's owner."""
+        return self._url(OWNER)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log_dir(self) -> Path:
+        return self.home / "log"
+
+    @property
+    def socket_dir(self) -> Path:
+        """What clients name as host: a link to the directory that the present server made."""
+        return self.sockets / "socket"
+
+    @property
+    def launch_lock(self) -> Path:
+        """Held while a launcher works, so that there is one at a time."""
+        return self.home / LAUNCH_LOCK
+
+    @property
+    def life_lock(self) -> Path:
+        """Held by every process of the server from its start to its end."""
+        return self.home / "life.lock"
+
+    @property
+    def binaries(self) -> Path:
+        """The programs that the account can execute; raises EmbeddedUnavailable."""
+        return binaries.usable_by(self.account, self.state_root)
+
+    @property
+    def run_as(self) -> int | None:
+        """The uid that the server runs as where it is not the caller's own."""
+        return None if self.account.is_current else self.account.uid
+
+    def has_data(self) -> bool:
+        return holds_data(self.home)
+
+    def _url(self, login: str) -> str:
+        return f"postgresql://{login}@/{DATABASE}?host={quote(str(self.socket_dir))}&port={PORT}"
+
+
+def holds_data(home: Path) -> bool:
+    return (home / "data" / "PG_VERSION").is_file()
