@@ -1,0 +1,4 @@
+"""The engine of schema-per-tenant: names, doors, creation and migration of schemas.
+
+Knows no product table; imports only `kit`. `session` is the only place that chooses a tenant.
+"""

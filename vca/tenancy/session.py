@@ -1,0 +1,87 @@
+"""Open a transaction: inside one tenant's schema, or outside all of them.
+
+The only place that sets `search_path`. Everything is `SET LOCAL`, so nothing outlives the
+transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a missing
+schema would otherwise silently resolve to it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from vca.kit import db, log
+from vca.kit.db import Database
+from vca.tenancy.schema import TenantRef
+
+# 22012 division by zero: the schema is another tenant's. 42P01 undefined table: there is no such
+# schema, or nobody entered one. 42501 insufficient privilege.
+_FENCE_STATES = ("22012", "42P01", "42501", "3F000")
+
+
+class IsolationError(RuntimeError):
+    """A transaction is not, or no longer, where its tenant is. Nothing was read or written."""
+
+
+@contextmanager
+def enter(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Session]:
+    """A short transaction inside `tenant`; commits on leaving, rolls back when the block raises.
+
+    Raises IsolationError when the schema is missing or is not this tenant's, and
+    DatabaseUnavailable. Must not be open while a carrier, a model or a webhook is called.
+    """
+    with (database or db.current()).connection() as connection:
+        with inside(connection, tenant) as session:
+            yield session
+            session.commit()
+
+
+@contextmanager
+def public(*, database: Database | None = None) -> Iterator[Session]:
+    """A short transaction in no tenant: tenants' tables cannot be found here."""
+    with (database or db.current()).connection() as connection:
+        with outside(connection) as session:
+            yield session
+            session.commit()
+
+
+@contextmanager
+def inside(connection: Connection, tenant: TenantRef) -> Iterator[Session]:
+    """A session in `tenant` on a connection that is in no transaction; its owner commits."""
+    db.opening(connection, _opening(tenant))
+    db.note_tenant(connection, tenant.schema)
+    with Session(connection, expire_on_commit=False) as session:
+        try:
+            session.connection()
+        except DBAPIError as error:
+            if db.sqlstate(error) in _FENCE_STATES:
+                log.alarm("isolation.fence", tenant_id=str(tenant.id), state=db.sqlstate(error))
+                connection.invalidate()
+                raise IsolationError("the tenant's schema is missing or another's") from error
+            raise
+        yield session
+
+
+@contextmanager
+def outside(connection: Connection) -> Iterator[Session]:
+    """A session in no tenant, on a connection that is in no transaction; its owner commits."""
+    db.opening(connection, "BEGIN")
+    with Session(connection, expire_on_commit=False) as session:
+        yield session
+
+
+@lru_cache(maxsize=4096)
+def _opening(tenant: TenantRef) -> str:
+    """BEGIN, the path, who we are, and the fence, in one string and so in one round trip.
+
+    The fence reads the schema's own record of whose it is; a wrong or missing schema is an error
+    before the first statement of ours.
+    """
+    return (
+        f'BEGIN; SET LOCAL search_path TO "{tenant.schema}"; '
+        f"SET LOCAL vca.tenant_id = '{tenant.id}'; "
+        f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant.id}'"
+    )
