@@ -1,0 +1,66 @@
+"""The job queue: procrastinate's tables in a schema of their own, and one door into it.
+
+The queue's own migrations are immutable files of its package, so they are replayed from there up to
+a named one; a later release of the queue gets a revision here that replays the ones after it.
+"""
+
+from importlib.resources import files
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+LAST = "03.04.00_50"
+
+PIN = """
+DO $$
+DECLARE f regprocedure;
+BEGIN
+    -- Unpinned, a table of the same name in a tenant's schema would capture the job.
+    FOR f IN SELECT p.oid::regprocedure FROM pg_proc p
+             JOIN pg_namespace n ON n.oid = p.pronamespace
+             WHERE n.nspname = 'jobs' AND p.prokind = 'f'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = jobs, pg_temp', f);
+    END LOOP;
+END $$;
+"""
+
+# The worker polls: a NOTIFY on every insert serialises commits.
+SILENCE = """
+ALTER TABLE jobs.procrastinate_jobs
+    DISABLE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1;
+"""
+
+# The tenant comes from the transaction, never from an argument.
+ENQUEUE = """
+CREATE FUNCTION jobs.enqueue(p_task text, p_args jsonb, p_run_at timestamptz DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = jobs, pg_temp
+AS $$
+DECLARE
+    v_tenant text := nullif(current_setting('vca.tenant_id', true), '');
+BEGIN
+    IF v_tenant IS NOT NULL THEN
+        p_args := p_args || jsonb_build_object('tenant_id', v_tenant);
+    END IF;
+    RETURN (procrastinate_defer_jobs_v1(ARRAY[
+        ROW('default', p_task, 0, NULL, NULL, p_args, p_run_at)
+    ]::procrastinate_job_to_defer_v1[]))[1];
+END $$;
+"""
+
+
+def upgrade() -> None:
+    op.execute("CREATE SCHEMA jobs")
+    op.execute("SET LOCAL search_path TO jobs")
+    folder = files("procrastinate") / "sql" / "migrations"
+    for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if script.name.endswith(".sql") and script.name[: len(LAST)] <= LAST:
+            op.get_bind().exec_driver_sql(script.read_text().replace("%", "%%"))
+    op.execute("SET LOCAL search_path TO DEFAULT")
+    op.execute(PIN)
+    op.execute(SILENCE)
+    op.execute(ENQUEUE)

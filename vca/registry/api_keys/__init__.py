@@ -1,0 +1,1 @@
+"""Keys of the platform and of tenants: made once, shown once, kept as keyed hashes."""

@@ -1,0 +1,78 @@
+"""`flask api-keys`: make, list and revoke keys."""
+
+from uuid import UUID
+
+import click
+from flask import current_app
+
+from vca.kit import cli, clock
+from vca.registry.api_keys import service
+from vca.registry.api_keys.models import SCOPES
+from vca.registry.api_keys.schemas import ApiKeySchema
+from vca.registry.tenants import service as tenants
+from vca.tenancy.session import public
+
+api_keys = cli.Group("api-keys", help="Keys of the platform and of tenants.")
+
+_PLATFORM = click.option("--platform", is_flag=True, help="The platform's keys.")
+_TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="This tenant's keys.")
+
+
+@api_keys.command("create")
+@_PLATFORM
+@_TENANT
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Default: all.")
+@click.option("--expires-at", help="RFC 3339 time after which the key is useless.")
+@cli.as_json
+def create(
+    platform: bool,
+    tenant_id: UUID | None,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_at: str | None,
+    as_json: bool,
+) -> None:
+    """Make a key. It is printed now and never again."""
+    _one_owner(platform, tenant_id)
+    given = {"name": name, "expires_at": expires_at, "scopes": list(scopes or SCOPES)}
+    fields = cli.loaded(ApiKeySchema(), given)
+    with public() as session:
+        if tenant_id is not None:
+            tenants.get(session, tenant_id=tenant_id)
+        pepper = current_app.config["PEPPERS"][0]
+        row, key = service.create(session, tenant_id=tenant_id, pepper=pepper, **fields)
+        session.refresh(row)
+        shown = {**ApiKeySchema().dump(row), "key": key}
+    cli.emit(shown, as_json=as_json, text=key)
+
+
+@api_keys.command("list")
+@_PLATFORM
+@_TENANT
+@cli.as_json
+def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
+    """List keys, revoked ones too."""
+    _one_owner(platform, tenant_id)
+    with public() as session:
+        found = cli.pages(lambda page: service.list_page(session, tenant_id=tenant_id, page=page))
+        rows = ApiKeySchema().dump(found, many=True)
+    columns = ("id", "prefix", "name", "scopes", "created_at", "last_used_at", "revoked_at")
+    cli.emit(rows, as_json=as_json, text=cli.table(rows, columns))
+
+
+@api_keys.command("revoke")
+@click.argument("key_id", type=click.UUID, metavar="KEY_ID")
+@cli.as_json
+def revoke(key_id: UUID, as_json: bool) -> None:
+    """Make a key useless, at once."""
+    with public() as session:
+        row = service.get(session, key_id=key_id)
+        service.revoke(session, tenant_id=row.tenant_id, key_id=key_id, now=clock.now())
+        shown = ApiKeySchema().dump(row)
+    cli.emit(shown, as_json=as_json, text=f"{row.prefix}… ({row.name}) is revoked.")
+
+
+def _one_owner(platform: bool, tenant_id: UUID | None) -> None:
+    if platform == (tenant_id is not None):
+        raise click.UsageError("Give either --platform or --tenant ID.")

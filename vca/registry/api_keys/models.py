@@ -1,0 +1,33 @@
+"""API keys as they are kept: prefix and keyed hash, never the key."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.registry.base import PublicBase
+from vca.registry.tenants.models import Tenant
+
+SCOPES = ("read", "content", "write", "admin")
+
+
+class ApiKey(PublicBase):
+    """A key of the platform (no tenant) or of one tenant."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey(Tenant.id))
+    prefix: Mapped[str] = mapped_column(Text, unique=True)
+    key_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    name: Mapped[str] = mapped_column(Text)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )

@@ -1,0 +1,60 @@
+"""API keys as the API shows and takes them."""
+
+from marshmallow import fields, validate
+
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import Moment, not_blank, text
+from vca.registry.api_keys.models import SCOPES
+
+
+class ApiKeySchema(Schema):
+    """A key without its text."""
+
+    id = fields.UUID(dump_only=True)
+    tenant_id = fields.UUID(
+        dump_only=True, allow_none=True, metadata={"description": "null: a platform key."}
+    )
+    name = fields.String(
+        required=True,
+        validate=[*text(1, 200).validators, not_blank],
+        metadata={"example": "crm sync"},
+    )
+    scopes = fields.List(
+        fields.String(validate=validate.OneOf(SCOPES)),
+        validate=validate.Length(1, len(SCOPES)),
+        metadata={
+            "description": "Default: all scopes of the key that grants it.",
+            "example": ["read", "write"],
+        },
+    )
+    expires_at = Moment(allow_none=True, metadata={"example": "2030-01-01T00:00:00Z"})
+    prefix = fields.String(
+        dump_only=True, metadata={"description": "The beginning of the key, to recognise it by."}
+    )
+    created_at = fields.AwareDateTime(dump_only=True)
+    last_used_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    revoked_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+
+
+class NewApiKeySchema(ApiKeySchema):
+    """A key that was just made; `key` is never shown again."""
+
+    key = fields.String(
+        dump_only=True, metadata={"description": "Keep it now: it is shown this once."}
+    )
+
+
+class CallerSchema(Schema):
+    """The key that asks."""
+
+    id = fields.UUID(dump_only=True, attribute="key_id")
+    tenant_id = fields.UUID(dump_only=True, allow_none=True)
+    prefix = fields.String(dump_only=True)
+    name = fields.String(dump_only=True)
+    scopes = fields.List(fields.String(), dump_only=True, attribute="scope_list")
+    expires_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+
+
+class ApiKeyQuery(PageQuery):
+    """Query of the list of keys."""

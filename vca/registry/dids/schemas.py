@@ -1,0 +1,29 @@
+"""The registry of numbers as operators see it."""
+
+from marshmallow import fields
+
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import e164, text
+from vca.registry.dids.models import STATES
+
+
+class DidSchema(Schema):
+    """A number and the tenant that it is assigned to, claimed by, or resting with."""
+
+    did_number = e164(required=True)
+    tenant_id = fields.UUID(required=True)
+    state = text(1, 20, one_of=STATES, dump_only=True)
+    phone_number_id = fields.UUID(dump_only=True, allow_none=True)
+    provider_type = fields.String(dump_only=True, allow_none=True)
+    registration_status = fields.String(dump_only=True, allow_none=True)
+    rests_until = fields.AwareDateTime(dump_only=True, allow_none=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class DidQuery(PageQuery):
+    """Filters of the registry."""
+
+    tenant_id = fields.UUID()
+    did_number = text(1, 20)
+    state = text(1, 20, one_of=STATES)

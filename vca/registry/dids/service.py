@@ -1,0 +1,189 @@
+"""Claim and release numbers; find whose a number is."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.kit import db, jobs
+from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
+from vca.kit.paging import Page, PageRequest, fetch
+from vca.registry.dids.models import Did, DidMiss
+from vca.tenancy.schema import TenantRef
+
+REST = timedelta(days=30)
+Terms = Literal["open", "assigned", "platform"]
+
+
+class NumberAlreadyClaimed(Conflict):
+    """Somebody has the number; the answer never says who."""
+
+    code = "number-already-claimed"
+
+    def __init__(self) -> None:
+        super().__init__("This number is taken.")
+
+
+class NumberNotAssigned(DomainError):
+    """This deployment lets tenants claim only numbers that were assigned to them."""
+
+    status = 403
+    code = "number-not-assigned"
+
+    def __init__(self) -> None:
+        super().__init__("This number is not assigned to the tenant.")
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose a called number is, and whether it may route."""
+
+    tenant: TenantRef
+    tenant_status: str
+    phone_number_id: UUID | None
+    rests_until: datetime | None
+
+
+_FIND_OWNER = text(
+    "SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state,"
+    " d.rests_until"
+    " FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id"
+    " WHERE d.did_number = :number"
+)
+
+
+def claim(
+    session: Session, *, number: str, phone_number_id: UUID, provider_type: str, terms: Terms
+) -> None:
+    """Make `number` the session's tenant's own; the database decides races.
+
+    Raises NumberAlreadyClaimed, and NumberNotAssigned under `terms="assigned"`.
+    """
+    call = func.public.claim_did(number, phone_number_id, provider_type, terms)
+    outcome = session.scalar(select(call))
+    if outcome == "taken":
+        raise NumberAlreadyClaimed
+    if outcome == "unassigned":
+        raise NumberNotAssigned
+
+
+def release(session: Session, *, number: str, rest: timedelta = REST) -> None:
+    """Let the session's tenant's number go: it stops routing and rests before others may have it."""
+    session.execute(select(func.public.release_did(number, rest)))
+
+
+def note_registration(
+    session: Session, *, number: str, phone_number_id: UUID, provider_type: str, status: str
+) -> None:
+    """Keep the registry's copy of what the carrier said about the session's tenant's number."""
+    call = func.public.note_did_registration(number, phone_number_id, provider_type, status)
+    session.execute(select(call))
+
+
+def find_owner(session: Session, *, number: str) -> Owner | None:
+    """Whose the number is, in one indexed read; an assigned but unclaimed number is nobody's yet."""
+    row = session.execute(_FIND_OWNER, {"number": number}).one_or_none()
+    if row is None or row.state == "assigned":
+        return None
+    return Owner(
+        TenantRef(row.tenant_id), row.tenant_status, row.phone_number_id, row.rests_until
+    )
+
+
+def holder(session: Session, *, number: str) -> UUID | None:
+    """The id of the phone number that has claimed this number; None when nobody has."""
+    return session.scalar(
+        select(Did.phone_number_id).where(Did.did_number == number, Did.state == "claimed")
+    )
+
+
+def count_miss(session: Session, *, number: str) -> None:
+    """Remember that a number rang which no tenant has."""
+    session.execute(select(func.public.count_did_miss(number)))
+
+
+def misses(session: Session, *, limit: int = 100) -> list[DidMiss]:
+    """The numbers that rang in vain, the latest first."""
+    return list(
+        session.scalars(select(DidMiss).order_by(DidMiss.last_missed_at.desc()).limit(limit))
+    )
+
+
+def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
+    """Promise a number to a tenant, which alone may then claim it.
+
+    Assigning it again to the same tenant changes nothing. Raises NumberAlreadyClaimed when it is
+    claimed or promised elsewhere, InvalidInput when there is no such tenant.
+    """
+    did = session.get(Did, number, with_for_update=True)
+    if did is None:
+        did = Did(did_number=number, tenant_id=tenant_id, state="assigned")
+        session.add(did)
+    elif did.state == "resting":
+        did.tenant_id, did.state = tenant_id, "assigned"
+        did.rests_until = did.phone_number_id = None
+    elif did.tenant_id != tenant_id or did.state == "claimed":
+        raise NumberAlreadyClaimed
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if db.constraint(error) == "dids_pkey":
+            raise NumberAlreadyClaimed from None
+        raise InvalidInput.field("tenant_id", "There is no such tenant.") from None
+    return did
+
+
+def unassign(session: Session, *, number: str) -> None:
+    """Take back a promise, or end a rest; raises NotFound, and Conflict for a claimed number."""
+    did = session.get(Did, number, with_for_update=True)
+    if did is None:
+        raise NotFound
+    if did.state == "claimed":
+        raise Conflict("The number is in use: delete it at its tenant first.")
+    session.delete(did)
+
+
+def get(session: Session, *, number: str) -> Did:
+    """The registry's row; raises NotFound."""
+    did = session.get(Did, number)
+    if did is None:
+        raise NotFound
+    return did
+
+
+def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page[Did]:
+    """The registry over all tenants, by number."""
+    return fetch(session, select(Did).filter_by(**filters), page, keys=(Did.did_number,))
+
+
+def release_all(session: Session, *, tenant_id: UUID, rest: timedelta = REST) -> None:
+    """Stop and rest all numbers of a tenant, and have their carriers told."""
+    call = func.public.release_tenant_dids(tenant_id, rest).table_valued(
+        "did_number", "phone_number_id", "provider_type"
+    )
+    for row in session.execute(select(call)):
+        _enqueue(session, "phone_numbers.unregister", tenant_id=tenant_id, did=row)
+
+
+def restore_all(session: Session, *, tenant_id: UUID) -> None:
+    """Give a restored tenant back the numbers that still rest with it."""
+    call = func.public.restore_tenant_dids(tenant_id).table_valued(
+        "did_number", "phone_number_id", "provider_type"
+    )
+    for row in session.execute(select(call)):
+        _enqueue(session, "phone_numbers.register", tenant_id=tenant_id, did=row)
+
+
+def _enqueue(session: Session, task: str, *, tenant_id: UUID, did: Any) -> None:
+    jobs.enqueue(
+        session,
+        task,
+        tenant_id=tenant_id,
+        phone_number_id=did.phone_number_id,
+        did_number=did.did_number,
+        provider_type=did.provider_type,
+    )

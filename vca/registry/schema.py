@@ -1,0 +1,91 @@
+"""Bring the public schema, and the compiled tenant schema in it, to this code's revision."""
+
+from functools import cache
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from vca.kit import db
+from vca.kit.config import ROOT
+from vca.kit.db import Database
+from vca.registry.tenants.models import TenantDdl
+from vca.tenancy import schema, session
+
+_LONGEST_S = 600.0
+# Held by whoever upgrades, so that two deploys at once take turns.
+_LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
+
+
+def head() -> str:
+    """The revision of the public schema that this code was written for."""
+    revision = _scripts().get_current_head()
+    assert revision is not None
+    return revision
+
+
+def behind(revision: str | None) -> bool:
+    """Whether a public schema at `revision` is behind this code; an unknown one is ahead of it."""
+    known = {script.revision for script in _scripts().walk_revisions()}
+    return revision is None or (revision in known and revision != head())
+
+
+def current(session: Session) -> str | None:
+    """The public schema's revision; None when it was never made."""
+    if session.scalar(text("SELECT to_regclass('public.alembic_version')")) is None:
+        return None
+    return session.scalar(text("SELECT version_num FROM public.alembic_version"))
+
+
+def upgrade(database: Database) -> tuple[str | None, str]:
+    """Migrate `public` and store the compiled tenant script; (before, after) as revisions.
+
+    One transaction: it happens or it does not. A schema that is ahead of this code is left alone.
+    """
+    with db.patience(_LONGEST_S), session.public(database=database) as opened:
+        opened.execute(text("SET LOCAL statement_timeout = 0"))
+        opened.execute(text(_LOCK))
+        before = current(opened)
+        if behind(before):
+            _alembic(opened.connection())
+        _store_tenant_script(opened)
+        after = current(opened)
+        assert after is not None
+        return before, after
+
+
+def _alembic(connection: Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _store_tenant_script(opened: Session) -> None:
+    """New tenants are made from the newest script; an older release does not put its own on top."""
+    newest = opened.scalar(
+        text("SELECT revision FROM public.tenant_ddl ORDER BY installed_at DESC LIMIT 1")
+    )
+    if newest is not None and not schema.knows(newest):
+        return
+    script = schema.compile_script()
+    statement = insert(TenantDdl).values(revision=schema.head(), script=script)
+    opened.execute(
+        statement.on_conflict_do_update(
+            index_elements=["revision"], set_={"script": script, "installed_at": text("now()")}
+        )
+    )
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@cache
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())

@@ -1,0 +1,103 @@
+"""Create tenants, find them, and move them through their states."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.kit import db
+from vca.kit.errors import Conflict, NotFound
+from vca.kit.paging import Page, PageRequest, fetch
+from vca.registry.dids import service as dids
+from vca.registry.tenants.models import Tenant
+from vca.tenancy import schema
+from vca.tenancy.schema import TenantRef
+
+
+class ExternalIdTaken(Conflict):
+    """Another tenant bears this external id."""
+
+    code = "external-id-taken"
+
+
+class TransitionRefused(Conflict):
+    """A tenant cannot go from its status to that one."""
+
+    code = "transition-refused"
+
+
+def create(
+    session: Session, *, name: str, plan: str = "starter", external_id: str | None = None
+) -> Tenant:
+    """Make a tenant with its schema and all tables, in the caller's transaction.
+
+    Raises ExternalIdTaken.
+    """
+    tenant_id = uuid4()
+    call = func.public.create_tenant(
+        tenant_id, name, plan, external_id, schema.SCHEMA_SENTINEL, schema.TENANT_SENTINEL
+    )
+    try:
+        session.execute(select(call))
+    except IntegrityError as error:
+        if db.constraint(error) == "tenants_external_id_key":
+            raise ExternalIdTaken("Another tenant bears this external id.") from None
+        raise
+    return get(session, tenant_id=tenant_id)
+
+
+def get(session: Session, *, tenant_id: UUID) -> Tenant:
+    """The tenant, whatever its status; raises NotFound."""
+    tenant = session.get(Tenant, tenant_id)
+    if tenant is None:
+        raise NotFound
+    return tenant
+
+
+def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page[Tenant]:
+    """Tenants in the order of their creation; filters are columns and their wanted values."""
+    statement = select(Tenant).filter_by(**filters)
+    return fetch(session, statement, page, keys=(Tenant.created_at, Tenant.id))
+
+
+def active(session: Session) -> Sequence[Tenant]:
+    """Every tenant that is not deleted, for the operator's commands."""
+    return session.scalars(
+        select(Tenant).where(Tenant.status != "deleted").order_by(Tenant.created_at, Tenant.id)
+    ).all()
+
+
+def update(
+    session: Session,
+    *,
+    tenant_id: UUID,
+    status: str | None = None,
+    plan: str | None = None,
+    rest: timedelta = dids.REST,
+) -> Tenant:
+    """Change status, plan or both; the status a tenant already has is no change.
+
+    Deleting stops its numbers in the same transaction, and lets them rest for `rest`; restoring
+    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused.
+    """
+    tenant = session.get(Tenant, tenant_id, with_for_update=True)
+    if tenant is None:
+        raise NotFound
+    before = tenant.status
+    changed = session.scalar(select(func.public.update_tenant(tenant_id, status, plan)))
+    if not changed:
+        raise TransitionRefused(f"A {before} tenant cannot become {status}.")
+    session.refresh(tenant)
+    if before != "deleted" and tenant.status == "deleted":
+        dids.release_all(session, tenant_id=tenant_id, rest=rest)
+    elif before == "deleted" and tenant.status == "active":
+        dids.restore_all(session, tenant_id=tenant_id)
+    return tenant
+
+
+def ref(tenant: Tenant) -> TenantRef:
+    """The tenant as other rooms hold it."""
+    return TenantRef(tenant.id)
