@@ -1,0 +1,120 @@
+"""The contract that every carrier keeps. Its tests: `tests/contracts/telephony.py`, same order."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Self
+from uuid import UUID
+
+from vca.kit.config import Settings
+from vca.telephony.types import (
+    CallEvent,
+    CallMetadata,
+    CallReply,
+    Capabilities,
+    CarrierFacts,
+    CarrierRequest,
+    CarrierResponse,
+    Recording,
+)
+
+
+class TelephonyError(Exception):
+    """A carrier did not do what it was asked.
+
+    `permanent` decides on retry: a rejected number is, a time-out is not. `code` is the carrier's
+    own where it gave one. `retry_after_s` is how long the carrier asked us to wait.
+    """
+
+    def __init__(
+        self, message: str, *, permanent: bool, code: str = "", retry_after_s: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+
+class SignatureRefused(Exception):
+    """A request does not bear the signature of the carrier's account."""
+
+
+class BadCarrierRequest(Exception):
+    """A request is not one that this carrier sends."""
+
+
+class TelephonyAdapter(ABC):
+    """One carrier. An instance is shared by threads and keeps nothing about a call."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    actions: ClassVar[frozenset[str]]
+    simulated: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """The deployment's own account with this carrier, or None when it is not configured.
+
+        Must not touch the network: it runs when a process starts.
+        """
+
+    @abstractmethod
+    def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        """Point the number at VCA and mark it as this tenant's at the carrier.
+
+        Twice is the same as once. A number that the carrier's own record says is another tenant's
+        is not touched: TelephonyError(permanent=True). Every other failure is a TelephonyError
+        too, permanent if asking again cannot help. Within 10 s.
+        """
+
+    @abstractmethod
+    def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        """Undo exactly what `register_number` did.
+
+        A number that is not registered, or not ours any more, is a success. Failures and time as
+        above.
+        """
+
+    @abstractmethod
+    def parse(self, request: CarrierRequest) -> CarrierFacts:
+        """Read what the request says, trusting none of it.
+
+        A withheld, anonymous or odd caller is read, never refused. Raises BadCarrierRequest for
+        what this carrier would not send, whatever the bytes. Touches no network.
+        """
+
+    @abstractmethod
+    def verify(self, request: CarrierRequest) -> None:
+        """Check the signature over the raw body and the configured URL, in constant time.
+
+        Raises SignatureRefused, also when there is no signature or it cannot be read.
+        """
+
+    @abstractmethod
+    def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
+        """The event by which a routed inbound call enters the record: INITIATED or RINGING.
+
+        The same call always gives an event with the same key.
+        """
+
+    @abstractmethod
+    def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
+        """The reply in the carrier's own words: always valid, escaped and bounded.
+
+        `callback_url` is `…/telephony/<carrier>/`, to which the carrier's next request goes with
+        one of our `actions` appended. Text from a model or a tenant may hold anything.
+        """
+
+    @abstractmethod
+    def hang_up(self, provider_call_id: str) -> None:
+        """End a live call. One that has ended already is a success. Failures as above."""
+
+    @abstractmethod
+    def transfer(self, provider_call_id: str, number: str) -> None:
+        """Connect a live call's caller to `number` and leave. Failures as above.
+
+        A call that has ended already is TelephonyError(permanent=True).
+        """
+
+    @abstractmethod
+    def recording(self, provider_call_id: str) -> Recording | None:
+        """The finished call's audio, or None when the carrier has none. Failures as above."""

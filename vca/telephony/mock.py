@@ -1,0 +1,218 @@
+"""The fake carrier: keeps the contract, carries no call, remembers what it was asked.
+
+It speaks JSON. A request is `POST …/telephony/fake/<action>` with the action `voice` (a call
+rings), `speech` (the caller said something) or `status` (the call changed), signed in the header
+`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body.
+"""
+
+import hashlib
+import hmac
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, ClassVar, Self
+from uuid import UUID
+
+from vca.kit import clock, json, log
+from vca.kit.config import Settings
+from vca.kit.phone import masked
+from vca.kit.text import clean
+from vca.telephony.adapter import (
+    BadCarrierRequest,
+    SignatureRefused,
+    TelephonyAdapter,
+    TelephonyError,
+)
+from vca.telephony.callers import read_caller
+from vca.telephony.types import (
+    Action,
+    CallEvent,
+    CallMetadata,
+    CallReply,
+    Capabilities,
+    CarrierFacts,
+    CarrierRequest,
+    CarrierResponse,
+    Forward,
+    HangUp,
+    Listen,
+    Recording,
+    Reject,
+    Say,
+)
+
+SIGNATURE = "X-Fake-Signature"
+_REMEMBERED = 1_000
+_LONGEST_SENTENCE = 3_000
+_WORDS: Mapping[type[Action], str] = {
+    Say: "say",
+    Listen: "listen",
+    Forward: "forward",
+    HangUp: "hang_up",
+    Reject: "reject",
+}
+_STATUSES: Mapping[str, tuple[str, str | None]] = {
+    "ringing": ("RINGING", None),
+    "answered": ("ANSWERED", None),
+    "completed": ("ENDED", "caller_hangup"),
+    "busy": ("FAILED", "busy"),
+    "no_answer": ("FAILED", "no_answer"),
+    "cancelled": ("FAILED", "cancelled"),
+    "failed": ("FAILED", "carrier_error"),
+}
+
+
+class FakeTelephonyAdapter(TelephonyAdapter):
+    """A carrier for terminals, simulations and tests."""
+
+    name: ClassVar[str] = "fake"
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    actions: ClassVar[frozenset[str]] = frozenset({"voice", "speech", "status"})
+    simulated: ClassVar[bool] = True
+
+    def __init__(self, secret: str = "fake-carrier") -> None:
+        self._secret = secret.encode()
+        self._lock = threading.Lock()
+        self.registered: dict[str, UUID] = {}
+        self.asked: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_REMEMBERED)
+        self.failures: deque[TelephonyError] = deque()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        return None if settings.production else cls(f"fake-carrier|{settings.secret_key}")
+
+    def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        self._asked("register_number", tenant_id=tenant_id, did_number=did_number)
+        with self._lock:
+            owner = self.registered.setdefault(did_number, tenant_id)
+        if owner != tenant_id:
+            raise TelephonyError("the number is another tenant's", permanent=True, code="foreign")
+
+    def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        self._asked("unregister_number", tenant_id=tenant_id, did_number=did_number)
+        with self._lock:
+            if self.registered.get(did_number) == tenant_id:
+                del self.registered[did_number]
+
+    def parse(self, request: CarrierRequest) -> CarrierFacts:
+        said = _read(request.body)
+        provider_call_id = _text(said, "call_id", 128)
+        if not provider_call_id:
+            raise BadCarrierRequest("call_id is missing")
+        kind = {"voice": "call", "speech": "speech", "status": "status"}.get(request.action)
+        if kind is None:
+            raise BadCarrierRequest("no such action")
+        return CarrierFacts(
+            kind=kind,  # type: ignore[arg-type] # one of the three values above
+            provider_call_id=provider_call_id,
+            called_number=_text(said, "to", 64),
+            caller=read_caller(_text(said, "from", 256)),
+            state=_text(said, "state", 2_000) or None,
+            speech=_text(said, "text", 10_000),
+            event=_event(said, provider_call_id) if kind == "status" else None,
+        )
+
+    def verify(self, request: CarrierRequest) -> None:
+        given = request.headers.get(SIGNATURE, "")
+        if not hmac.compare_digest(given.encode(), self.signature(request.url, request.body)):
+            raise SignatureRefused("the signature does not match")
+
+    def signature(self, url: str, body: bytes) -> bytes:
+        """What a genuine request bears, in hex."""
+        return hmac.new(self._secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
+
+    def request(self, action: str, base_url: str, **said: Any) -> CarrierRequest:
+        """The signed request that this carrier would send; the other end of `parse`."""
+        url, body = f"{base_url}{action}", json.dumps(said)
+        return CarrierRequest(action, url, {SIGNATURE: self.signature(url, body).decode()}, body)
+
+    def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
+        self._asked("on_inbound_call", call_id=call_metadata.call_id)
+        return CallEvent(
+            "RINGING", call_metadata.call_id, call_metadata.timestamp, f"ring-{call_metadata.call_id}"
+        )
+
+    def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
+        body = {
+            "actions": [_rendered(action) for action in reply.actions],
+            "state": reply.state,
+            "callback_url": callback_url,
+        }
+        return CarrierResponse(json.dumps(body), "application/json")
+
+    def hang_up(self, provider_call_id: str) -> None:
+        self._asked("hang_up", call_id=provider_call_id)
+
+    def transfer(self, provider_call_id: str, number: str) -> None:
+        self._asked("transfer", call_id=provider_call_id, number=number)
+
+    def recording(self, provider_call_id: str) -> Recording | None:
+        self._asked("recording", call_id=provider_call_id)
+        return None
+
+    def fail_next(self, error: TelephonyError) -> None:
+        """Let the next thing that is asked of this carrier fail."""
+        self.failures.append(error)
+
+    def _asked(self, what: str, **how: Any) -> None:
+        self.asked.append((what, how))
+        shown = {name: masked(value) if "number" in name else str(value) for name, value in how.items()}
+        log.get().info("fake_carrier.asked", what=what, **shown)
+        if self.failures:
+            raise self.failures.popleft()
+
+
+def _rendered(action: Action) -> dict[str, Any]:
+    words = {"type": _WORDS[type(action)], **asdict(action)}
+    if isinstance(action, Say):
+        words["text"] = clean(action.text, longest=_LONGEST_SENTENCE)
+    return words
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.strict_loads(body)
+    except json.BadJson as error:
+        raise BadCarrierRequest(str(error)) from None
+    if not isinstance(said, dict):
+        raise BadCarrierRequest("not an object")
+    return said
+
+
+def _text(said: dict[str, Any], name: str, longest: int) -> str:
+    value = said.get(name, "")
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > longest:
+        raise BadCarrierRequest(f"{name} is not a string of at most {longest} characters")
+    return value
+
+
+def _event(said: dict[str, Any], call_id: str) -> CallEvent:
+    status = _text(said, "status", 32)
+    if status not in _STATUSES:
+        raise BadCarrierRequest("no such status")
+    event_type, end_reason = _STATUSES[status]
+    return CallEvent(
+        event_type,  # type: ignore[arg-type] # from the table above
+        call_id,
+        _moment(said),
+        f"{status}-{call_id}",
+        end_reason=end_reason,
+        end_detail=_text(said, "code", 64) or None,
+    )
+
+
+def _moment(said: dict[str, Any]) -> datetime:
+    text = _text(said, "at", 40)
+    if not text:
+        return clock.now()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadCarrierRequest("at is not a time") from None
+    if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
+        raise BadCarrierRequest("at is not a time with an offset")
+    return moment

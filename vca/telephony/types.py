@@ -1,0 +1,153 @@
+"""What crosses the line between a carrier and VCA: plain frozen values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
+CallerId = Literal["shown", "withheld", "unavailable", "other"]
+Direction = Literal["inbound", "outbound"]
+
+
+@dataclass(frozen=True)
+class CarrierRequest:
+    """A carrier's HTTP request as it came: signatures are over exactly these bytes.
+
+    `url` is built from the configured public base, never from the request's Host.
+    """
+
+    action: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class CarrierFacts:
+    """What a carrier's request says, before anybody has verified it.
+
+    `kind`: a new call rings, the caller spoke (`speech`), or the call's state changed (`status`).
+    `state` is the token that we gave the carrier with an earlier answer; without one the call is
+    found by its number.
+    """
+
+    kind: Literal["call", "speech", "status"]
+    provider_call_id: str
+    called_number: str
+    caller: "Caller"
+    state: str | None = None
+    speech: str = ""
+    event: "CallEvent | None" = None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as far as the network says: a number, or why there is none."""
+
+    number: str | None
+    caller_id: CallerId
+
+
+@dataclass(frozen=True)
+class CallMetadata:
+    """A call that has been routed to its owner."""
+
+    tenant_id: UUID
+    phone_number_id: UUID | None
+    caller_number: str | None
+    called_number: str
+    direction: Direction
+    timestamp: datetime
+    call_id: str
+
+
+@dataclass(frozen=True)
+class CallEvent:
+    """Something that happened to a call.
+
+    `call_id` is the carrier's. `key` identifies the event among its call's, so that a delivery
+    that comes twice is one event. `end_reason` is of the product's vocabulary, `end_detail` the
+    carrier's own code; both only with ENDED and FAILED.
+    """
+
+    event_type: EventType
+    call_id: str
+    timestamp: datetime
+    key: str
+    end_reason: str | None = None
+    end_detail: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Say:
+    """Speak `text` to the caller; `language` is a BCP 47 tag, `voice` the carrier's name of one."""
+
+    text: str
+    language: str | None = None
+    voice: str | None = None
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Wait for the caller to speak, at most `silence_s` seconds."""
+
+    silence_s: int = 10
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Connect the caller to `number` and leave the call."""
+
+    number: str
+
+
+@dataclass(frozen=True)
+class HangUp:
+    """End the call."""
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Refuse the call before it is answered, so that nobody pays for it."""
+
+    reason: Literal["busy", "rejected"] = "rejected"
+
+
+Action = Say | Listen | Forward | HangUp | Reject
+
+
+@dataclass(frozen=True)
+class CallReply:
+    """What the carrier shall do next, in order. `state` comes back with the call's next request."""
+
+    actions: tuple[Action, ...]
+    state: str | None = None
+
+
+@dataclass(frozen=True)
+class CarrierResponse:
+    """A rendered reply: exactly what goes back to the carrier."""
+
+    body: bytes
+    content_type: str
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Audio that a carrier holds of a call."""
+
+    content_type: str
+    audio: bytes
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a carrier can do. A profile that needs more is refused when a number is bound to it."""
+
+    transfer: bool = True
+    recording: bool = True
