@@ -1,0 +1,134 @@
+"""What every model client does, in the order of `ModelClient`'s words. Subclasses give `model`."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from vca.conversation.llm import ModelClient, ModelError, ModelRequest
+from vca.conversation.types import Message, Profile
+
+ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
+ODD_TEXTS = (
+    "\ud83d",
+    "nul \x00 and bell \x07",
+    "{braces} %s {0}",
+    "🚑" * 50,
+    "x" * 20_000,
+    "مرحبا",
+)
+
+
+def a_request(
+    *lines: str, profile: Profile | None = None, system: str = "Be kind."
+) -> ModelRequest:
+    """A request whose lines are the caller's and the agent's in turn; the last is the caller's."""
+    speakers = ("caller", "agent") if len(lines) % 2 else ("agent", "caller")
+    messages = tuple(Message(speakers[i % 2], line) for i, line in enumerate(lines))
+    return ModelRequest(profile or Profile("Ada", "receptionist", "Be kind."), system, messages)
+
+
+class ModelContract:
+    """Inherit, give the fixture `model`, and `assert_released` where a client holds connections."""
+
+    secret = "no-secret-at-all"
+
+    @pytest.fixture
+    def model(self) -> ModelClient:
+        raise NotImplementedError
+
+    def assert_released(self, model: ModelClient) -> None:
+        """Fail if a closed stream still holds a connection."""
+
+    def test_an_answer_comes_in_pieces_of_which_none_is_empty(self, model: ModelClient) -> None:
+        pieces = list(model.stream(a_request("Hello, my boiler is broken.")))
+
+        assert len(pieces) > 1
+        assert all(pieces)
+        assert "".join(pieces).strip()
+
+    @pytest.mark.parametrize("role", ROLES)
+    def test_every_role_is_answered(self, model: ModelClient, role: str) -> None:
+        profile = Profile(role, role, "You are Bella.")  # type: ignore[arg-type]
+
+        assert "".join(model.stream(a_request("I need something.", profile=profile))).strip()
+
+    @pytest.mark.parametrize("turns", [2, 3, 20, 21])
+    def test_a_conversation_is_answered_whoever_began_it(
+        self, model: ModelClient, turns: int
+    ) -> None:
+        lines = [f"This is line {number}." for number in range(turns)]
+
+        assert "".join(model.stream(a_request(*lines))).strip()
+
+    def test_nothing_happens_before_the_first_piece_is_asked_for(self, model: ModelClient) -> None:
+        model.stream(a_request("Hello?")).close()
+
+        self.assert_released(model)
+
+    def test_the_same_question_has_the_same_answer_if_the_client_says_so(
+        self, model: ModelClient
+    ) -> None:
+        request = a_request("How may I help you?", "I want to buy 40 chairs.")
+
+        answers = {"".join(model.stream(request)) for _ in range(3)}
+
+        assert not model.deterministic or len(answers) == 1
+
+    def test_streams_are_read_side_by_side(self, model: ModelClient) -> None:
+        requests = [a_request(f"I am caller number {number}.") for number in range(8)]
+
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda request: "".join(model.stream(request)), requests))
+
+        assert all(answer.strip() for answer in answers)
+        if model.deterministic:
+            assert answers == ["".join(model.stream(request)) for request in requests]
+
+    def test_a_stream_closed_early_gives_its_connection_back(self, model: ModelClient) -> None:
+        with closing(model.stream(a_request("Tell me everything."))) as pieces:
+            assert next(pieces)
+
+        self.assert_released(model)
+
+    def test_the_next_question_is_answered_after_a_stream_was_closed(
+        self, model: ModelClient
+    ) -> None:
+        with closing(model.stream(a_request("Tell me everything."))) as pieces:
+            next(pieces)
+
+        assert "".join(model.stream(a_request("And now?"))).strip()
+
+    @pytest.mark.parametrize("text", ODD_TEXTS)
+    def test_odd_text_is_answered_or_refused_as_a_model_error(
+        self, model: ModelClient, text: str
+    ) -> None:
+        profile = Profile(text, "custom", text)
+        request = a_request(text, text, text, profile=profile, system=text)
+
+        try:
+            answer = "".join(model.stream(request))
+        except ModelError:
+            return
+
+        assert answer.strip()
+
+    def test_warming_is_repeatable_and_changes_nothing(self, model: ModelClient) -> None:
+        model.warm()
+        model.warm()
+
+        assert "".join(model.stream(a_request("Hello?"))).strip()
+
+    def test_closing_is_repeatable(self, model: ModelClient) -> None:
+        list(model.stream(a_request("Hello?")))
+
+        model.close()
+        model.close()
+
+        self.assert_released(model)
+
+    def test_a_client_does_not_show_its_secret(self, model: ModelClient) -> None:
+        list(model.stream(a_request("Hello?")))
+
+        assert self.secret not in repr(model)
+        assert self.secret not in str(vars(type(model)))

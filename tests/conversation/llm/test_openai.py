@@ -1,0 +1,362 @@
+"""The OpenAI client against a real server on loopback, in good times and bad."""
+
+import logging
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import closing
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from tests.contracts.llm import ModelContract, a_request
+from tests.doubles import openai_server as server_side
+from tests.doubles.openai_server import OpenAIServer, openai_server
+from vca.conversation.llm import Failure, ModelClient, ModelError, client_for
+from vca.conversation.llm.openai import OpenAIModel
+from vca.conversation.types import Profile
+from vca.kit import deadline
+
+KEY = "sk-secret-4711"
+LOOSE_S = 5.0
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    with openai_server() as server:
+        yield server
+
+
+@pytest.fixture
+def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
+    yield from made(server, timeout_s=5.0)
+
+
+@pytest.fixture
+def hurried(server: OpenAIServer) -> Iterator[OpenAIModel]:
+    """A client whose answers have half a second."""
+    yield from made(server, timeout_s=0.5)
+
+
+def made(server: OpenAIServer, *, timeout_s: float) -> Iterator[OpenAIModel]:
+    model = OpenAIModel(base_url=server.url, api_key=KEY, model="gpt-test", timeout_s=timeout_s)
+    # The SDK's import is not part of any answer's time here.
+    model.warm()
+    yield model
+    model.close()
+
+
+def answer(model: ModelClient) -> str:
+    return "".join(model.stream(a_request("Hello?")))
+
+
+def failure_of(model: ModelClient) -> ModelError:
+    with pytest.raises(ModelError) as caught:
+        answer(model)
+    return caught.value
+
+
+class TestContract(ModelContract):
+    secret = KEY
+
+    @pytest.fixture
+    def server(self) -> Iterator[OpenAIServer]:
+        with openai_server() as server:
+            server.behave(server_side.ok_then_close)
+            yield server
+
+    @pytest.fixture
+    def model(self, server: OpenAIServer) -> Iterator[ModelClient]:
+        self.server = server
+        yield from made(server, timeout_s=5.0)
+
+    def assert_released(self, model: ModelClient) -> None:
+        assert self.server.all_closed()
+
+
+def test_the_request_is_a_streaming_chat_completion(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    request = a_request("Hello, who calls?", "It is me.", system="Be kind.")
+
+    assert "".join(model.stream(request)) == server_side.TEXT
+
+    (asked,) = server.asked
+    assert asked.path == "/v1/chat/completions"
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert asked.body == {
+        "model": "gpt-test",
+        "stream": True,
+        "messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "(The call is connected.)"},
+            {"role": "assistant", "content": "Hello, who calls?"},
+            {"role": "user", "content": "It is me."},
+        ],
+    }
+
+
+def test_a_profile_chooses_its_model_and_temperature(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    profile = Profile("Ada", "sales", "Sell.", model="gpt-other", temperature=0.0)
+
+    list(model.stream(a_request("Hello?", profile=profile)))
+
+    assert server.asked[0].body["model"] == "gpt-other"
+    assert server.asked[0].body["temperature"] == 0.0
+
+
+def test_pieces_come_as_the_server_sends_them(server: OpenAIServer, model: OpenAIModel) -> None:
+    server.behave(server_side.hang_after_a_piece)
+
+    with closing(model.stream(a_request("Hello?"))) as pieces:
+        assert next(pieces) == "One moment."
+
+
+def test_a_slow_first_token_within_the_deadline_is_waited_for(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.slow_first_token)
+
+    assert answer(model) == "At last."
+
+
+def test_the_turns_of_a_call_share_one_connection(server: OpenAIServer, model: OpenAIModel) -> None:
+    for _ in range(5):
+        answer(model)
+
+    assert len(server.asked) == 5
+    assert server.accepted == 1
+
+
+def test_a_server_that_does_not_end_after_done_is_not_waited_for(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.after_done)
+    began = monotonic()
+
+    assert answer(model) == "Done."
+
+    assert monotonic() - began < 4
+
+
+def test_a_kept_connection_that_was_closed_meanwhile_fails_no_turn(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.ok, server_side.reset_at_once, server_side.ok)
+
+    assert [answer(model), answer(model)] == [server_side.TEXT] * 2
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        server_side.hang,
+        server_side.hang_after_a_piece,
+        server_side.drip_headers,
+        server_side.drip_body,
+        server_side.drip_events,
+        server_side.drip_an_error,
+    ],
+)
+def test_no_server_holds_a_call_beyond_the_deadline(
+    server: OpenAIServer, hurried: OpenAIModel, behaviour: Any
+) -> None:
+    server.behave(behaviour)
+    began = monotonic()
+
+    error = failure_of(hurried)
+
+    assert 0.4 < monotonic() - began < LOOSE_S
+    assert error.failure == "timeout"
+    assert not error.permanent
+    assert len(server.asked) == 1
+
+
+def test_a_requests_own_budget_is_kept_too(server: OpenAIServer, model: OpenAIModel) -> None:
+    server.behave(server_side.hang)
+    began = monotonic()
+
+    with deadline.within(0.3):
+        error = failure_of(model)
+
+    assert error.failure == "timeout"
+    assert monotonic() - began < 3
+
+
+def test_a_request_whose_budget_is_spent_does_not_wait_at_all(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.hang)
+
+    with deadline.within(0):
+        assert failure_of(model).failure == "timeout"
+
+
+REFUSALS: list[tuple[Any, Failure, bool]] = [
+    (server_side.status(400), "refused", True),
+    (server_side.status(401, {"code": "invalid_api_key"}), "refused", True),
+    (server_side.status(403), "refused", True),
+    (server_side.status(404, {"code": "model_not_found"}), "refused", True),
+    (server_side.status(422), "refused", True),
+    (server_side.status(302, location="http://127.0.0.1:1/"), "refused", True),
+    (server_side.status(408), "timeout", False),
+    (server_side.status(409), "unavailable", False),
+    (server_side.status(429, retry_after="30"), "rate_limited", False),
+    (server_side.status(429, {"code": "insufficient_quota"}), "rate_limited", True),
+    (server_side.status(500), "unavailable", False),
+    (server_side.status(503, retry_after="30"), "unavailable", False),
+    (server_side.status(504), "timeout", False),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "failure", "permanent"), REFUSALS)
+def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
+    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: Failure, permanent: bool
+) -> None:
+    server.behave(behaviour)
+
+    error = failure_of(model)
+
+    assert (error.failure, error.permanent) == (failure, permanent)
+    assert len(server.asked) == 1
+    assert KEY not in "".join(traceback.format_exception(error))
+    assert KEY not in repr(error)
+
+
+CONTENT_FILTER = server_side.delta(finish_reason="content_filter")
+BROKEN: list[tuple[Any, Failure]] = [
+    (server_side.reset_in_the_middle, "unavailable"),
+    (server_side.cut_in_the_middle, "unavailable"),
+    (server_side.reset_at_once, "unavailable"),
+    (server_side.not_http, "unavailable"),
+    (server_side.endless_line, "bad_answer"),
+    (server_side.endless_events, "bad_answer"),
+    (server_side.endless_error, "bad_answer"),
+    (server_side.page, "bad_answer"),
+    (server_side.stream_of(), "bad_answer"),
+    (server_side.stream_of(server_side.delta(content=" ")), "bad_answer"),
+    (server_side.stream_of("{not json"), "bad_answer"),
+    (server_side.stream_of("[" * 100_000), "bad_answer"),
+    (server_side.stream_of([]), "bad_answer"),
+    (server_side.stream_of("5"), "bad_answer"),
+    (server_side.stream_of('"text"'), "bad_answer"),
+    (server_side.stream_of("null"), "bad_answer"),
+    (server_side.stream_of({"choices": 5}), "bad_answer"),
+    (server_side.stream_of({"choices": [5]}), "bad_answer"),
+    (server_side.stream_of({"choices": {"a": 1}}), "bad_answer"),
+    (server_side.stream_of({"choices": [{"delta": None}]}), "bad_answer"),
+    (server_side.stream_of({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
+    (server_side.stream_of({"choices": [{"delta": {"content": ["a"]}}]}), "bad_answer"),
+    (server_side.stream_of({"error": {"message": f"no {KEY}"}}), "unavailable"),
+    (server_side.stream_of({"error": {"code": "rate_limit_exceeded"}}), "rate_limited"),
+    (server_side.stream_of({"error": {"code": ["odd"], "type": 5}}), "unavailable"),
+    (server_side.stream_of({"error": f"no {KEY}"}), "unavailable"),
+    (server_side.stream_of(CONTENT_FILTER), "refused"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "failure"), BROKEN)
+def test_a_broken_answer_is_a_model_error_and_leaves_no_connection(
+    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: Failure
+) -> None:
+    server.behave(behaviour)
+
+    error = failure_of(model)
+
+    assert error.failure == failure
+    assert KEY not in "".join(traceback.format_exception(error))
+    model.close()
+    assert server.all_closed()
+
+
+def test_a_refusal_in_the_models_own_words_is_an_answer(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.stream_of(server_side.delta(refusal="I cannot help with that.")))
+
+    assert answer(model) == "I cannot help with that."
+
+
+def test_a_server_that_is_not_there_is_unavailable(server: OpenAIServer) -> None:
+    server.server_close()
+    model = OpenAIModel(base_url=server.url, api_key=KEY, model="gpt-test", timeout_s=5.0)
+
+    assert failure_of(model).failure == "unavailable"
+
+    model.close()
+
+
+def test_stopping_early_stops_the_server(server: OpenAIServer, model: OpenAIModel) -> None:
+    server.behave(server_side.endless_events)
+
+    with closing(model.stream(a_request("Tell me everything."))) as pieces:
+        next(pieces)
+
+    assert server.all_closed()
+
+
+def test_nothing_is_taken_from_the_environment(
+    server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-other")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "sk-other")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-other")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "project-other")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-other\nx-other: other")
+    for proxy in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:1")
+    model = OpenAIModel(base_url=server.url, api_key=KEY, model="gpt-test", timeout_s=5.0)
+
+    assert answer(model) == server_side.TEXT
+
+    (asked,) = server.asked
+    assert asked.headers["authorization"] == f"Bearer {KEY}"
+    assert "other" not in str(asked.headers)
+    assert "openai" not in str(asked.headers).lower()
+    model.close()
+
+
+def test_neither_the_key_nor_the_conversation_is_logged(
+    server: OpenAIServer, model: OpenAIModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    list(model.stream(a_request("My card number is 4711.", system="Secret sauce.")))
+
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"base_url": "ftp://example.com"},
+        {"base_url": "example.com/v1"},
+        {"base_url": "https://"},
+        {"api_key": "two\nlines"},
+        {"api_key": "schlüssel"},
+        {"api_key": "a b"},
+    ],
+)
+def test_settings_that_can_never_work_are_refused(wrong: dict[str, str]) -> None:
+    right = {"base_url": "https://example.com/v1", "api_key": KEY, "model": "gpt-test"}
+
+    with pytest.raises(ValueError) as caught:
+        client_for(**{**right, **wrong})
+
+    assert "schlüssel" not in str(caught.value)
+
+
+def test_making_a_client_does_not_import_the_sdk() -> None:
+    code = (
+        "import sys; from vca.conversation.llm import client_for;"
+        "client_for(base_url='https://example.com/v1', api_key='k', model='m').close();"
+        "sys.exit('openai' in sys.modules or 'httpx2' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

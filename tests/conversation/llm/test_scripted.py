@@ -1,0 +1,121 @@
+"""The offline model: the contract, and a conversation per role."""
+
+import pytest
+
+from tests.contracts.llm import ModelContract, a_request
+from vca.conversation.llm import ModelError, ModelRequest
+from vca.conversation.llm.scripted import ScriptedModel, answer
+from vca.conversation.types import Message, Profile, Role
+
+
+class TestContract(ModelContract):
+    @pytest.fixture
+    def model(self) -> ScriptedModel:
+        return ScriptedModel()
+
+
+def talk(role: Role, *lines: str, prompt: str = "You are Bella.") -> list[str]:
+    """The replies to each of the caller's lines in turn."""
+    profile = Profile("Ada", role, prompt)
+    return [answer(profile, list(lines[: count + 1])) for count in range(len(lines))]
+
+
+def test_the_receptionist_asks_for_reason_and_name_and_repeats_both() -> None:
+    first, second, third = talk("receptionist", "My boiler is broken.", "ada lovelace", "yes")
+
+    assert first == "I see: your boiler is broken. May I have your name, please?"
+    assert second.startswith("Thank you, Ada Lovelace. Let me repeat:")
+    assert "your boiler is broken" in second
+    assert second.endswith("Is that right?")
+    assert "somebody will call you back" in third
+
+
+def test_a_caller_who_introduces_himself_is_not_asked_for_his_name() -> None:
+    (reply,) = talk("receptionist", "Hi, this is Grace Hopper, I'd like to see a doctor.")
+
+    assert reply.startswith("Hello, Grace Hopper. I see: you would like to see a doctor.")
+    assert "May I have your name" not in reply
+
+
+def test_a_mere_hello_is_followed_by_the_roles_question() -> None:
+    assert talk("receptionist", "Hello there!") == ["What is your call about?"]
+
+
+def test_sales_asks_for_need_size_and_budget() -> None:
+    replies = talk("sales", "We need chairs for our office", "40", "about 5000 dollars")
+
+    assert replies[0].endswith("For how many people or pieces is it?")
+    assert replies[1].endswith("And what budget do you have in mind?")
+    assert all(
+        told in replies[2] for told in ("chairs for your office", "40", "about 5000 dollars")
+    )
+
+
+def test_support_asks_for_the_problem_and_what_was_tried() -> None:
+    replies = talk("support", "My router does not work", "I restarted it")
+
+    assert replies[0].endswith("What have you tried so far?")
+    assert "your router does not work" in replies[1]
+    assert "you restarted it" in replies[1]
+
+
+def test_the_dispatcher_asks_for_the_address_and_the_urgency() -> None:
+    replies = talk("dispatcher", "There is a fire", "This is Elm Street 5", "very urgent")
+
+    assert replies[0].endswith("What is the exact address?")
+    assert replies[1].startswith("The address is Elm Street 5. How urgent is it")
+    assert "Elm Street 5" in replies[2]
+
+
+def test_a_custom_role_introduces_itself_as_its_prompt_says() -> None:
+    prompt = "You are Bella, the voice of Trattoria Roma. Never mention the other one."
+
+    first, second = talk("custom", "A table for two", "tomorrow", prompt=prompt)
+
+    assert first.startswith("I am Bella, the voice of Trattoria Roma. I see: A table for two.")
+    assert "other one" not in first
+    assert "I am Bella" not in second
+
+
+def test_a_correction_is_taken_at_once_or_asked_for() -> None:
+    asked = talk("support", "The lamp", "nothing", "no", "it is the fan")
+    at_once = talk("support", "The lamp", "nothing", "no, it is the fan")
+
+    assert asked[2] == "Sorry. What should I change?"
+    assert asked[3].startswith("I have changed it: it is the fan.")
+    assert at_once[2] == asked[3]
+
+
+@pytest.mark.parametrize("parting", ["Goodbye", "thanks, that's all", "ok bye", "Thank you!"])
+def test_thanks_and_goodbye_are_answered_with_goodbye_and_what_was_noted(parting: str) -> None:
+    replies = talk("receptionist", "My boiler is broken.", "Ada", "yes", parting)
+
+    assert replies[-1].startswith("Thank you for calling, Ada. I have noted:")
+    assert "your boiler is broken" in replies[-1]
+    assert replies[-1].endswith("Goodbye.")
+
+
+def test_it_remembers_from_the_transcript_alone() -> None:
+    profile = Profile("Ada", "sales", "Sell.")
+    request = a_request("What are you looking for?", "chairs", "How many?", "40", profile=profile)
+
+    assert "".join(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
+
+
+def test_an_answer_of_any_length_is_told_back_short() -> None:
+    (reply,) = talk("receptionist", "word " * 5000)
+
+    assert len(reply) < 400
+    assert "and so on" in reply
+
+
+@pytest.mark.parametrize("messages", [(), (Message("agent", "Hello."),)])
+def test_without_a_line_of_the_caller_there_is_nothing_to_answer(
+    messages: tuple[Message, ...],
+) -> None:
+    request = ModelRequest(Profile("Ada", "sales", "Sell."), "Sell.", messages)
+
+    with pytest.raises(ModelError) as caught:
+        list(ScriptedModel().stream(request))
+
+    assert caught.value.permanent

@@ -1,0 +1,48 @@
+"""What counts as saying an end phrase."""
+
+import pytest
+
+from vca.conversation import phrases
+
+
+@pytest.mark.parametrize(
+    ("phrase", "said"),
+    [
+        ("goodbye", "Goodbye!"),
+        ("goodbye", "OK, thanks -- GOODBYE."),
+        ("That's all", "well, that’s all"),
+        ("that's all", "Thats all."),
+        ("no, thank you", "No thank you"),
+        ("auf wiedersehen", "Auf\n  Wiedersehen"),
+        ("adiós", "adio\u0301s"),
+        ("STRASSE", "Straße"),
+        ("bye", "\uff42\uff59\uff45"),
+        ("再见", "好的，再见！"),
+        ("さようなら", "では、さようなら。"),
+        ("नमस्ते", "ठीक है, नमस्ते"),
+        ("bye 4 now", "bye 4 now"),
+    ],
+)
+def test_a_phrase_is_heard_whatever_its_case_marks_and_spelling(phrase: str, said: str) -> None:
+    assert phrases.is_said(["never said", phrase], said)
+
+
+@pytest.mark.parametrize(
+    ("phrase", "said"),
+    [
+        ("bye", "I left it in the lobbye"),
+        ("bye", "byelaws, please"),
+        ("that's all", "is that all"),
+        ("all done", "all is done"),
+        ("नम", "नमस्ते"),
+        ("", "anything"),
+        ("...", "anything ..."),
+        ("goodbye", ""),
+    ],
+)
+def test_a_part_of_a_word_or_of_a_phrase_is_not_the_phrase(phrase: str, said: str) -> None:
+    assert not phrases.is_said([phrase], said)
+
+
+def test_without_phrases_nothing_is_said() -> None:
+    assert not phrases.is_said((), "goodbye")

@@ -1,0 +1,309 @@
+"""A real HTTP server on loopback that speaks OpenAI's streaming format, as badly as asked."""
+
+import json
+import random
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Event, Thread
+from typing import Any
+
+PORTS = range(20_000, 30_000)
+TEXT = "Hello there. How can I help you today?"
+LEAK = "Incorrect API key provided: {key}. Ask somebody."
+
+
+@dataclass(frozen=True)
+class Asked:
+    path: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+
+class OpenAIServer(ThreadingHTTPServer):
+    """`behave` says how the next requests are answered, the last way for all that follow."""
+
+    daemon_threads = False
+    request_queue_size = 64
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.asked: list[Asked] = []
+        self.accepted = 0
+        self.release = Event()
+        self._open: set[socket.socket] = set()
+        self._changed = Condition()
+        self._behaviours: list[Callable[[_Handler], None]] = [ok]
+        self._tls = tls
+        _bind(lambda port: super(OpenAIServer, self).__init__(("127.0.0.1", port), _Handler))
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.server_port}/v1"
+
+    def behave(self, *behaviours: Callable[["_Handler"], None]) -> None:
+        self._behaviours = list(behaviours)
+
+    def next_behaviour(self) -> Callable[["_Handler"], None]:
+        return self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
+
+    def all_closed(self, within_s: float = 5.0) -> bool:
+        """Whether all connections are gone, waiting for the last."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._open, within_s)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for this host's name.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, address = super().get_request()
+        if self._tls:
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        with self._changed:
+            self.accepted += 1
+            self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        with self._changed:
+            self._open.discard(request)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that go away are what these tests are about."""
+
+    def stop(self) -> None:
+        self.release.set()
+        self.shutdown()
+        with self._changed:
+            for connection in self._open:
+                # Not SSLSocket's own shutdown, which would forget the encryption in another thread.
+                with suppress(OSError):
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        self.server_close()
+
+
+@contextmanager
+def openai_server(tls: ssl.SSLContext | None = None) -> Iterator[OpenAIServer]:
+    server = OpenAIServer(tls)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()
+
+
+def _bind(bind: Callable[[int], None]) -> None:
+    for port in random.sample(PORTS, 200):
+        try:
+            return bind(port)
+        except OSError:
+            continue
+    raise RuntimeError("no free port")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: OpenAIServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.asked.append(Asked(self.path, headers, json.loads(body)))
+        self.server.next_behaviour()(self)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+    def begin(self, status: int = 200, **headers: str) -> None:
+        self.send_response(status)
+        sent = {"content-type": "text/event-stream", "transfer-encoding": "chunked", **headers}
+        for name, value in sent.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def event(self, data: object) -> None:
+        text = data if isinstance(data, str) else json.dumps(data)
+        self.chunk(f"data: {text}\n\n".encode())
+
+    def pieces(self, *texts: str) -> None:
+        for text in texts:
+            self.event(delta(content=text))
+
+    def complete(self) -> None:
+        self.event(delta(finish_reason="stop"))
+        self.event("[DONE]")
+        self.chunk(b"")
+
+    def drip(self, data: bytes) -> None:
+        """Byte by byte, for as long as the test lasts."""
+        for byte in data:
+            if self.server.release.wait(0.05):
+                break
+            self.wfile.write(bytes([byte]))
+        self.close_connection = True
+
+    def reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+
+def delta(*, finish_reason: str | None = None, **content: str) -> dict[str, Any]:
+    choice = {"index": 0, "delta": content, "finish_reason": finish_reason}
+    return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"} | {
+        "choices": [choice]
+    }
+
+
+def ok(handler: _Handler) -> None:
+    handler.begin()
+    handler.event(delta(role="assistant", content=""))
+    words = TEXT.split(" ")
+    handler.pieces(*(word + " " for word in words[:-1]), words[-1])
+    # The last chunk of some endpoints tells the tokens and has no choice.
+    handler.event({**delta(), "choices": [], "usage": None})
+    handler.complete()
+
+
+def ok_then_close(handler: _Handler) -> None:
+    ok(handler)
+    handler.close_connection = True
+
+
+def slow_first_token(handler: _Handler) -> None:
+    handler.begin()
+    handler.server.release.wait(0.3)
+    handler.pieces("At last.")
+    handler.complete()
+
+
+def after_done(handler: _Handler) -> None:
+    """Says that it is done, and does not end."""
+    handler.begin()
+    handler.pieces("Done.")
+    handler.event("[DONE]")
+    handler.server.release.wait()
+
+
+def hang(handler: _Handler) -> None:
+    handler.close_connection = True
+    handler.server.release.wait()
+
+
+def hang_after_a_piece(handler: _Handler) -> None:
+    handler.begin()
+    handler.pieces("One moment.")
+    hang(handler)
+
+
+def drip_body(handler: _Handler) -> None:
+    handler.begin()
+    handler.drip(b"0" * 1000)
+
+
+def drip_events(handler: _Handler) -> None:
+    handler.begin()
+    while not handler.server.release.wait(0.05):
+        handler.pieces("a ")
+    handler.close_connection = True
+
+
+def drip_headers(handler: _Handler) -> None:
+    handler.drip(b"HTTP/1.1 200 OK\r\nx-slow: " + b"x" * 1000)
+
+
+def drip_an_error(handler: _Handler) -> None:
+    handler.begin(500)
+    handler.drip(b"0" * 1000)
+
+
+def status(code: int, error: dict[str, Any] | None = None, **headers: str) -> Any:
+    """A behaviour that refuses, telling the key back as some servers do."""
+
+    def refuse(handler: _Handler) -> None:
+        message = LEAK.format(key=handler.headers["authorization"])
+        body = json.dumps({"error": {"message": message, **(error or {})}}).encode()
+        handler.send_response(code)
+        length = {"content-type": "application/json", "content-length": str(len(body))}
+        for name, value in {**length, **headers}.items():
+            handler.send_header(name.replace("_", "-"), value)
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return refuse
+
+
+def stream_of(*events: object) -> Any:
+    """A behaviour that streams these events and says it is done."""
+
+    def stream(handler: _Handler) -> None:
+        handler.begin()
+        for event in events:
+            handler.event(event)
+        handler.event("[DONE]")
+        handler.chunk(b"")
+
+    return stream
+
+
+def page(handler: _Handler) -> None:
+    """An HTML page where a stream was asked for, as a captive portal sends it."""
+    handler.begin(content_type="text/html")
+    handler.chunk(b"<html><body>Sign in</body></html>")
+    handler.chunk(b"")
+
+
+def not_http(handler: _Handler) -> None:
+    handler.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+    handler.close_connection = True
+
+
+def reset_at_once(handler: _Handler) -> None:
+    handler.reset()
+
+
+def reset_in_the_middle(handler: _Handler) -> None:
+    handler.begin()
+    handler.pieces("I will ", "now ")
+    handler.wfile.flush()
+    handler.reset()
+
+
+def cut_in_the_middle(handler: _Handler) -> None:
+    handler.begin()
+    handler.pieces("I will ", "now ")
+    handler.close_connection = True
+
+
+def endless_events(handler: _Handler) -> None:
+    handler.begin()
+    while not handler.server.release.is_set():
+        handler.pieces("and so on " * 100)
+
+
+def endless_line(handler: _Handler) -> None:
+    handler.begin()
+    while not handler.server.release.is_set():
+        handler.chunk(b"x" * 65_536)
+
+
+def endless_error(handler: _Handler) -> None:
+    handler.begin(500)
+    while not handler.server.release.is_set():
+        handler.chunk(b"x" * 65_536)

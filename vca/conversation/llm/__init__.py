@@ -1,0 +1,114 @@
+"""Language models: the contract of a client, and the table of those we have.
+
+Owns the wire to a model, and nothing of what is said. Imports `conversation.types`, `vca.kit` and
+the model's SDK.
+To add a client: a module here with a subclass of `ModelClient`, one line in `MODELS`, its case in
+`client_for`, and a subclass of `tests/contracts/llm.py`. SDKs are slow to import: a client imports
+its own on first use.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from pkgutil import resolve_name
+from typing import ClassVar, Literal, TypeAlias
+
+from vca.conversation.types import Message, Profile
+from vca.kit.errors import DomainError
+
+MODELS = {
+    "openai": "vca.conversation.llm.openai:OpenAIModel",
+    "scripted": "vca.conversation.llm.scripted:ScriptedModel",
+}
+
+Failure: TypeAlias = Literal["timeout", "rate_limited", "refused", "unavailable", "bad_answer"]
+
+
+class ModelError(DomainError):
+    """A model gave no usable answer; `failure` is a closed vocabulary, for records and metrics.
+
+    `permanent` says that the same request would fail again: retrying is pointless until somebody
+    changes a setting. The text holds neither the key nor anything that the model's server wrote.
+    """
+
+    status = 502
+    code = "model-failed"
+
+    def __init__(self, detail: str, *, failure: Failure, permanent: bool = False) -> None:
+        super().__init__(detail)
+        self.failure = failure
+        self.permanent = permanent
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """One turn's question to a model.
+
+    `system` is the whole system prompt and holds none of the caller's words; `messages` are the
+    conversation, oldest first, ending with what the caller just said, speakers alternating.
+    `profile` is for what is not prompt: which model, its temperature, the role that the scripted
+    model plays.
+    """
+
+    profile: Profile
+    system: str
+    messages: tuple[Message, ...]
+
+
+class ModelClient(ABC):
+    """A language model that answers one turn at a time; shared by all threads of a process.
+
+    It keeps nothing between two streams but connections, so any process can answer any call's next
+    turn. Made before a fork it must be used, and warmed, only after it.
+    """
+
+    deterministic: ClassVar[bool]
+    """Whether the same request always streams the same text."""
+
+    @abstractmethod
+    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+        """The answer's text, in pieces, as the model makes them.
+
+        Effect: nothing happens before the first piece is asked for; pieces are never empty and hold
+        at least one character that is no white space between them.
+        Repeated call: independent; streams may be read side by side, one thread each.
+        Closing: a consumer that stops early closes the generator (`contextlib.closing`), which
+        stops the model and gives its connection back or ends it. Read to the end it closes itself.
+        Failure: `ModelError`, nothing else, also after some pieces; whatever text the request
+        holds.
+        Timing: never later than the client's deadline, measured from the first `next` to the last
+        piece, or than the request's own budget (`kit.deadline`) if that is shorter. The wait for
+        the first piece counts.
+        """
+
+    def warm(self) -> None:
+        """Load what the first answer would otherwise wait for; no network, repeatable.
+
+        Servers call it in each process after the fork: importing an SDK takes about a second.
+        """
+        return
+
+    def close(self) -> None:
+        """Give up all connections; repeatable. The client is not used afterwards."""
+        return
+
+
+def client_for(
+    *, base_url: str | None, api_key: str | None, model: str | None, timeout_s: float = 10.0
+) -> ModelClient:
+    """The client that the settings ask for: all three given, OpenAI's protocol; none, the script.
+
+    `timeout_s` bounds a whole answer, in seconds. Raises ValueError on a part of the three, or on
+    values that can never work.
+    """
+    if base_url and api_key and model:
+        openai = _load("openai")
+        return openai(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
+    if base_url or api_key or model:
+        raise ValueError("base_url, api_key and model belong together: give all or none")
+    return _load("scripted")()
+
+
+def _load(name: str) -> Callable[..., ModelClient]:
+    client: Callable[..., ModelClient] = resolve_name(MODELS[name])
+    return client

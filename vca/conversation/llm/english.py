@@ -1,0 +1,128 @@
+"""As much English as the scripted model needs."""
+
+import re
+from textwrap import shorten
+
+LONGEST_ECHO = 200
+
+
+def _words(line: str) -> list[str]:
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", line.lower().replace("’", "'"))
+
+
+_GREETING = frozenset(_words("hello hi hey good morning afternoon evening day there"))
+_YES = frozenset(_words("yes yeah yep yup correct right exactly sure ok okay please"))
+_NO = frozenset(_words("no nope not wrong nothing never"))
+_THANKS = frozenset(_words("thanks thank bye goodbye cheers"))
+_PARTING = _THANKS | frozenset(
+    _words(
+        "you very much so a lot no ok okay that thats that's is all it was great perfect good nice "
+        "have day for your help nothing else then now and"
+    )
+)
+_DENYING = frozenset(_words("no not that that's thats is it quite right correct wrong sorry else"))
+_NAMED = re.compile(
+    r"(?i:\bmy name(?: is|'s|’s)\s+)(?P<told>[\w'’-]+(?:\s+[A-Z][\w'’-]*){0,2})"
+    r"|(?i:\b(?:this is|i am|i'm|i’m)\s+)(?P<shown>[A-Z][\w'’-]*(?:\s+[A-Z][\w'’-]*){0,2})"
+)
+_HELLO = re.compile(
+    r"^\W*(?:(?:hi|hello|hey)(?: there)?|good (?:morning|afternoon|evening|day))\b\W*(?:and\b\W*)?",
+    re.IGNORECASE,
+)
+_NAME_LEAD_IN = re.compile(
+    r"^(?:\W*(?:it is|it's|it’s|this is|i am|i'm|i’m|my name(?: is|'s|’s)|uh|um|yes|sure)\b)+\W*",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(r"^\W*(?:it is|it's|it’s|this is|uh|um|and)\b\W*", re.IGNORECASE)
+_OTHER_SIDE = {
+    "i": "you",
+    "i'm": "you are",
+    "i've": "you have",
+    "i'd": "you would",
+    "i'll": "you will",
+    "me": "you",
+    "my": "your",
+    "mine": "yours",
+    "myself": "yourself",
+    "we": "you",
+    "we're": "you are",
+    "we've": "you have",
+    "we'd": "you would",
+    "us": "you",
+    "our": "your",
+}
+_PRONOUN = re.compile(r"(?<![\w'])(i am|i was|[a-z']+)(?![\w'])", re.IGNORECASE)
+
+
+def is_greeting(line: str) -> bool:
+    """Whether the line only says hello."""
+    words = _words(line)
+    return bool(words) and set(words) <= _GREETING
+
+
+def is_parting(line: str) -> bool:
+    """Whether the line thanks or says goodbye, and nothing else of substance."""
+    words = _words(line)
+    if not words:
+        return False
+    only_thanks = set(words) <= _PARTING and not _THANKS.isdisjoint(words)
+    return only_thanks or words[-1] in ("bye", "goodbye")
+
+
+def is_yes(line: str) -> bool:
+    """Whether the line agrees and adds nothing."""
+    words = _words(line)
+    return len(words) <= 5 and not _YES.isdisjoint(words[:2]) and not is_no(line)
+
+
+def is_no(line: str) -> bool:
+    """Whether the line starts by denying."""
+    return not _NO.isdisjoint(_words(line)[:1])
+
+
+def correction(line: str) -> str:
+    """What a denial says instead, empty if it only denies."""
+    return "" if set(_words(line)) <= _DENYING | _NO else re.sub(r"^\W*\w+\W*", "", line)
+
+
+def introduced(line: str) -> tuple[str | None, str]:
+    """The name that the speaker gives, if any, and the rest of the line."""
+    match = _NAMED.search(line)
+    if match is None:
+        return None, line
+    return _capitalised(match["told"] or match["shown"]), line.replace(match[0], "", 1)
+
+
+def name_in(line: str) -> str:
+    """The name in an answer to the question for it."""
+    return _capitalised(bare(_NAME_LEAD_IN.sub("", line)) or bare(line))
+
+
+def substance(line: str) -> str:
+    """The line without its greeting, told from the other side; it may be empty."""
+    said = _HELLO.sub("", line)
+    return mirrored(_LEAD_IN.sub("", said) or said)
+
+
+def mirrored(line: str) -> str:
+    """What I said as you tell it back: "my boiler leaks", "your boiler leaks"."""
+    told = bare(line)
+    if line.rstrip().endswith("?"):
+        return f"you ask, {told}"
+    return _PRONOUN.sub(lambda found: _turned(found[0]), told.replace("’", "'"))
+
+
+def _turned(word: str) -> str:
+    folded = " ".join(word.lower().split())
+    if folded in ("i am", "i was"):
+        return "you are" if folded == "i am" else "you were"
+    return _OTHER_SIDE.get(folded, word)
+
+
+def bare(line: str) -> str:
+    """The line, shortened to what can be told back, without punctuation at its ends."""
+    return shorten(line, LONGEST_ECHO, placeholder=" and so on").strip(" \t.,;:!?…-")
+
+
+def _capitalised(name: str) -> str:
+    return name.title() if name.islower() else name

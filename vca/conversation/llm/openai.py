@@ -1,0 +1,49 @@
+"""Any endpoint that speaks OpenAI's chat completions, through the official SDK, streaming."""
+
+from collections.abc import Generator
+from threading import Lock
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from vca.conversation.llm import ModelClient, ModelRequest
+
+if TYPE_CHECKING:
+    from vca.conversation.llm.openai_wire import Endpoint
+
+
+class OpenAIModel(ModelClient):
+    """Light to make: the first answer, or `warm`, imports the SDK and makes the connection pool.
+
+    `timeout_s` bounds a whole answer, in seconds. Raises ValueError on a URL or a key that can
+    never work.
+    """
+
+    deterministic = False
+
+    def __init__(self, *, base_url: str, api_key: str, model: str, timeout_s: float = 10.0) -> None:
+        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+            raise ValueError("base_url must be an http or https URL")
+        if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
+            raise ValueError("api_key must be printable ASCII without spaces")
+        self._settings = (base_url, api_key, model, timeout_s)
+        self._lock = Lock()
+        self._endpoint: Endpoint | None = None
+
+    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+        yield from self._ready().stream(request)
+
+    def warm(self) -> None:
+        self._ready()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._endpoint is not None:
+                self._endpoint.close()
+
+    def _ready(self) -> "Endpoint":
+        from vca.conversation.llm.openai_wire import Endpoint  # slow: it imports the SDK
+
+        with self._lock:
+            if self._endpoint is None:
+                self._endpoint = Endpoint(*self._settings)
+            return self._endpoint

@@ -1,0 +1,215 @@
+"""One exchange with an OpenAI-compatible endpoint: request, pieces, and what a failure means.
+
+Importing this imports the SDK, which takes about a second; only `openai.OpenAIModel` does, on first
+use.
+"""
+
+import logging
+import re
+from collections.abc import Generator
+from contextlib import closing
+from time import monotonic
+
+import httpx2
+import openai
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+
+from vca.conversation.llm import ModelError, ModelRequest
+from vca.conversation.llm.transport import AnswerTooLong, DeadlineTransport
+from vca.conversation.types import Message
+from vca.kit import deadline
+
+CONNECT_S = 3.0
+_LEAST_S = 0.001
+
+_CODE = re.compile(r"[a-z0-9_]{1,40}")
+_SENT_HEADERS = ("host", "content-type", "content-length", "accept")
+
+# At the level DEBUG these write addresses and headers of every exchange; a call's content is
+# nobody's log line.
+for _name in ("openai", "httpx2", "httpcore2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+# What a server can make the SDK raise: its own families, the transport's where the SDK reads an
+# error's body unguarded, and what comes of parsing answers that are not of the promised shape.
+_FAILURES = (
+    openai.OpenAIError,
+    httpx2.HTTPError,
+    httpx2.StreamError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)
+
+
+class Endpoint:
+    """A pool of connections to one base URL with one key, shared by threads."""
+
+    def __init__(self, base_url: str, api_key: str, model: str, timeout_s: float) -> None:
+        self._model = model
+        self._timeout_s = timeout_s
+        self._http = httpx2.Client(
+            transport=DeadlineTransport(),
+            trust_env=False,
+            follow_redirects=False,
+            
+        )
+        # Empty, not None: for None the SDK looks into the environment.
+        self._sdk = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            admin_api_key="",
+            organization="",
+            project="",
+            webhook_secret="",
+            max_retries=0,
+            http_client=self._http,
+        )
+        # Resolved now because the SDK imports its resources when they are first touched.
+        self._completions = self._sdk.chat.completions
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+        """The answer's pieces; raises ModelError only."""
+        said = False
+        try:
+            with closing(self._pieces(request, monotonic() + self._budget_s())) as pieces:
+                for piece in pieces:
+                    said = said or not piece.isspace()
+                    yield piece
+        except _FAILURES as error:
+            # None: the server's own text, which may repeat our key, must not reach a traceback.
+            raise _translated(error) from None
+        if not said:
+            raise ModelError("The model's server answered with no text.", failure="bad_answer")
+
+    def _budget_s(self) -> float:
+        left_s = deadline.remaining_s()
+        return self._timeout_s if left_s is None else min(self._timeout_s, left_s)
+
+    def _pieces(self, request: ModelRequest, ends_at: float) -> Generator[str, None, None]:
+        with self._opened(request, ends_at) as chunks:
+            for chunk in chunks:
+                piece = _text(chunk)
+                if piece:
+                    yield piece
+
+    def _opened(self, request: ModelRequest, ends_at: float) -> openai.Stream[ChatCompletionChunk]:
+        try:
+            return self._asked(request, ends_at)
+        except openai.APITimeoutError:
+            raise
+        except openai.APIConnectionError:
+            # A kept connection may have been closed by the server just now. Nothing was answered,
+            # so once more.
+            return self._asked(request, ends_at)
+
+    def _asked(self, request: ModelRequest, ends_at: float) -> openai.Stream[ChatCompletionChunk]:
+        left_s = max(ends_at - monotonic(), _LEAST_S)
+        temperature = request.profile.temperature
+        # No limit on tokens: endpoints disagree on its name, and the engine closes the stream when
+        # enough was said.
+        return self._completions.create(
+            model=request.profile.model or self._model,
+            messages=_messages(request),
+            temperature=openai.omit if temperature is None else temperature,
+            stream=True,
+            timeout=httpx2.Timeout(left_s, connect=min(CONNECT_S, left_s)),
+        )
+
+
+class _Headers:
+    """Sends our headers only: the SDK adds what OPENAI_CUSTOM_HEADERS and its kin hold."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: httpx2.Request) -> None:
+        kept = {name: request.headers[name] for name in _SENT_HEADERS if name in request.headers}
+        kept["authorization"] = f"Bearer {self._api_key}"
+        kept["user-agent"] = "vca"
+        # A compressed stream is held back until there is enough to compress.
+        kept["accept-encoding"] = "identity"
+        request.headers = httpx2.Headers(kept)
+
+
+def _messages(request: ModelRequest) -> list[ChatCompletionMessageParam]:
+    messages = list(request.messages)
+    if messages and messages[0].speaker == "agent":
+        # The chat templates of Mistral and Gemma refuse a conversation that the assistant begins.
+        messages.insert(0, Message("caller", "(The call is connected.)"))
+    system: ChatCompletionMessageParam = {"role": "system", "content": _sendable(request.system)}
+    return [system, *map(_param, messages)]
+
+
+def _param(message: Message) -> ChatCompletionMessageParam:
+    if message.speaker == "agent":
+        return {"role": "assistant", "content": _sendable(message.text)}
+    return {"role": "user", "content": _sendable(message.text)}
+
+
+def _sendable(text: str) -> str:
+    """The text without lone surrogates, which no JSON in UTF-8 can carry."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _text(chunk: ChatCompletionChunk) -> str:
+    """The text of a chunk, empty if it carries something else; ModelError if it was withheld."""
+    if not chunk.choices:
+        return ""
+    choice = chunk.choices[0]
+    if choice.finish_reason == "content_filter":
+        withheld = "The model's content filter withheld the answer."
+        raise ModelError(withheld, failure="refused", permanent=True)
+    piece = choice.delta.content or choice.delta.refusal or ""
+    if not isinstance(piece, str):
+        raise TypeError("a piece of text is not a string")
+    return piece
+
+
+def _translated(error: Exception) -> ModelError:
+    cause = error.__cause__
+    if isinstance(error, AnswerTooLong) or isinstance(cause, AnswerTooLong):
+        return ModelError("The model's server answered too much.", failure="bad_answer")
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        return ModelError("The model's server did not answer in time.", failure="timeout")
+    if isinstance(error, openai.APIStatusError):
+        return _refused(error)
+    if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
+        return ModelError(
+            "The model's server is not reachable, or broke off.", failure="unavailable"
+        )
+    if isinstance(error, openai.APIError):
+        return _broken_off(error)
+    return ModelError("The model's server answered in an unknown form.", failure="bad_answer")
+
+
+def _refused(error: openai.APIStatusError) -> ModelError:
+    status, code = error.status_code, _code(error)
+    detail = f"The model's server answered {status}{code and f' ({code})'}."
+    if status == 429:
+        # A used-up quota has the status of a short wait, and is none.
+        return ModelError(detail, failure="rate_limited", permanent=code == "insufficient_quota")
+    if status in (408, 504):
+        return ModelError(detail, failure="timeout")
+    if status >= 500 or status == 409:
+        return ModelError(detail, failure="unavailable")
+    return ModelError(detail, failure="refused", permanent=True)
+
+
+def _broken_off(error: openai.APIError) -> ModelError:
+    """An error that the server put into the stream instead of the rest of the answer."""
+    code = _code(error)
+    detail = f"The model's server broke off with an error{code and f' ({code})'}."
+    return ModelError(detail, failure="rate_limited" if "rate_limit" in code else "unavailable")
+
+
+def _code(error: openai.APIError) -> str:
+    """The server's own code, if it looks like one: a sentence might hold a secret."""
+    codes = (str(code) for code in (error.code, error.type) if code)
+    return next((code for code in codes if _CODE.fullmatch(code)), "")

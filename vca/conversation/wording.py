@@ -1,0 +1,93 @@
+"""The sentences that VCA itself says, in the languages it knows; English for all others."""
+
+from typing import Literal, TypeAlias
+
+from vca.conversation.types import EndReason, Profile, Role
+
+Sentence: TypeAlias = Literal["again", "goodbye", "limit"]
+
+_SENTENCES: dict[str, dict[Sentence, str]] = {
+    "en": {
+        "again": "Sorry, I did not catch that. Could you say it again?",
+        "goodbye": "Thank you for calling. Goodbye.",
+        "limit": "I am sorry, this call has reached its limit. Thank you for calling. Goodbye.",
+    },
+    "de": {
+        "again": "Entschuldigung, das habe ich nicht verstanden. Können Sie das wiederholen?",
+        "goodbye": "Vielen Dank für Ihren Anruf. Auf Wiederhören.",
+        "limit": "Leider ist unsere Zeit um. Vielen Dank für Ihren Anruf. Auf Wiederhören.",
+    },
+    "es": {
+        "again": "Perdone, no le he entendido. ¿Podría repetirlo?",
+        "goodbye": "Gracias por llamar. Adiós.",
+        "limit": "Lo siento, se ha agotado el tiempo de esta llamada. Gracias por llamar. Adiós.",
+    },
+    "fr": {
+        "again": "Pardon, je n'ai pas compris. Pouvez-vous répéter ?",
+        "goodbye": "Merci de votre appel. Au revoir.",
+        "limit": "Désolé, le temps prévu est écoulé. Merci de votre appel. Au revoir.",
+    },
+}
+
+_HELLO = {
+    "en": ("Hello.", "Hello, this is {name}."),
+    "de": ("Guten Tag.", "Guten Tag, hier ist {name}."),
+    "es": ("Buenos días.", "Buenos días, le habla {name}."),
+    "fr": ("Bonjour.", "Bonjour, ici {name}."),
+}
+
+_OFFERS: dict[str, dict[Role, str]] = {
+    "en": {
+        "receptionist": "How may I help you?",
+        "sales": "What are you looking for?",
+        "support": "What can I help you with?",
+        "dispatcher": "What has happened, and where are you?",
+        "custom": "How can I help you?",
+    },
+    "de": {
+        "receptionist": "Was kann ich für Sie tun?",
+        "sales": "Wonach suchen Sie?",
+        "support": "Wobei kann ich Ihnen helfen?",
+        "dispatcher": "Was ist passiert, und wo sind Sie?",
+        "custom": "Wie kann ich Ihnen helfen?",
+    },
+    "es": {
+        "receptionist": "¿En qué puedo ayudarle?",
+        "sales": "¿Qué está buscando?",
+        "support": "¿Con qué necesita ayuda?",
+        "dispatcher": "¿Qué ha pasado y dónde se encuentra?",
+        "custom": "¿Cómo puedo ayudarle?",
+    },
+    "fr": {
+        "receptionist": "En quoi puis-je vous aider ?",
+        "sales": "Que recherchez-vous ?",
+        "support": "Quel est votre problème ?",
+        "dispatcher": "Que s'est-il passé, et où êtes-vous ?",
+        "custom": "Comment puis-je vous aider ?",
+    },
+}
+
+
+def say(sentence: Sentence, language: str) -> str:
+    """The sentence in the language of the BCP 47 tag, else in English."""
+    return _SENTENCES[_known(language)][sentence]
+
+
+def closing(reason: EndReason, language: str) -> str:
+    """The last words before the agent hangs up, by why it does."""
+    return say("goodbye" if reason == "agent_hangup" else "limit", language)
+
+
+def greeting(profile: Profile) -> str:
+    """A greeting for a profile without one: who speaks, if it has a name, and the role's offer."""
+    language = _known(profile.language)
+    anonymous, named = _HELLO[language]
+    # A profile without a name of its own bears its role's, which is nothing to say on the phone.
+    nameless = profile.name.strip().casefold() in ("", profile.role)
+    hello = anonymous if nameless else named.format(name=profile.name)
+    return f"{hello} {_OFFERS[language][profile.role]}"
+
+
+def _known(language: str) -> str:
+    primary = language.replace("_", "-").partition("-")[0].lower()
+    return primary if primary in _SENTENCES else "en"
