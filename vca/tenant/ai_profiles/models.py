@@ -1,0 +1,87 @@
+"""AI profiles, and every version that a profile ever had."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Index, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.tenant.base import TenantBase, timestamp
+
+ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
+TOOLS = ("end_call", "transfer", "take_message", "fallback")
+
+
+class AiProfile(TenantBase):
+    """An agent's instructions and limits, as they are now."""
+
+    __tablename__ = "ai_profiles"
+    __table_args__ = (
+        CheckConstraint(
+            "role IN ('receptionist', 'sales', 'support', 'dispatcher', 'custom')", name="role"
+        ),
+        Index(
+            "ai_profiles_one_default_key",
+            "is_default",
+            unique=True,
+            postgresql_where=text("is_default"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text)
+    is_default: Mapped[bool]
+    version: Mapped[int]
+    system_prompt: Mapped[str] = mapped_column(Text)
+    greeting: Mapped[str | None] = mapped_column(Text)
+    language: Mapped[str | None] = mapped_column(Text)
+    voice: Mapped[str | None] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text)
+    temperature: Mapped[float | None]
+    max_duration_seconds: Mapped[int | None]
+    max_turns: Mapped[int | None]
+    silence_seconds: Mapped[int | None]
+    end_phrases: Mapped[list[str]] = mapped_column(JSONB)
+    tools: Mapped[list[str]] = mapped_column(JSONB)
+    transfer_targets: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    extract: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    recording: Mapped[bool]
+    consent_sentence: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = timestamp()
+    updated_at: Mapped[datetime] = timestamp()
+
+
+class AiProfileVersion(TenantBase):
+    """What a profile was at one version; outlives the profile, because calls refer to it."""
+
+    __tablename__ = "ai_profile_versions"
+
+    ai_profile_id: Mapped[UUID] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    profile: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = timestamp()
+
+
+# What a version keeps: everything that shapes a call. Being the default shapes routing instead.
+CONTENT = (
+    "name",
+    "role",
+    "system_prompt",
+    "greeting",
+    "language",
+    "voice",
+    "model",
+    "temperature",
+    "max_duration_seconds",
+    "max_turns",
+    "silence_seconds",
+    "end_phrases",
+    "tools",
+    "transfer_targets",
+    "extract",
+    "recording",
+    "consent_sentence",
+)

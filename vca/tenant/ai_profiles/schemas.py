@@ -1,0 +1,123 @@
+"""AI profiles as the API shows and takes them."""
+
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from marshmallow import ValidationError, fields, validate
+
+from vca.kit import json
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import (
+    QueryBoolean,
+    StrictBoolean,
+    StrictNumber,
+    e164,
+    not_blank,
+    text,
+    whole,
+)
+from vca.tenant.ai_profiles.models import ROLES, TOOLS
+
+_LANGUAGE = validate.Regexp(r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Not a BCP 47 tag.")
+_TARGET_NAME = validate.Regexp(r"\A[a-z0-9][a-z0-9_ -]{0,39}\Z", error="Not a name of a target.")
+_LARGEST_EXTRACT = 20_000
+
+
+def _json_schema(value: dict[str, Any]) -> None:
+    if len(json.dumps(value)) > _LARGEST_EXTRACT:
+        raise ValidationError(f"Longer than {_LARGEST_EXTRACT} bytes.")
+    try:
+        Draft202012Validator.check_schema(value)
+    except SchemaError as error:
+        raise ValidationError(f"Not a JSON Schema: {error.message[:200]}") from None
+
+
+class TransferTargetSchema(Schema):
+    """Where a call may be transferred to, under a name that the model may use."""
+
+    number = e164(required=True)
+    description = text(0, 200, load_default="")
+
+
+class AiProfileFields(Schema):
+    """What shapes a call."""
+
+    name = fields.String(
+        validate=[*text(1, 100).validators, not_blank],
+        metadata={"description": "Default: the role.", "example": "Front desk"},
+    )
+    role = text(1, 20, one_of=ROLES)
+    system_prompt = fields.String(
+        validate=[*text(1, 20_000).validators, not_blank],
+        metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
+    )
+    greeting = text(1, 1_000, allow_none=True, metadata={"example": "Acme Dental, good morning!"})
+    language = fields.String(allow_none=True, validate=_LANGUAGE, metadata={"example": "en-US"})
+    voice = text(1, 100, allow_none=True)
+    model = text(1, 100, allow_none=True, metadata={"description": "null: the deployment's."})
+    temperature = StrictNumber(allow_none=True, validate=validate.Range(0, 2))
+    max_duration_seconds = whole(10, 14_400, allow_none=True)
+    max_turns = whole(1, 1_000, allow_none=True)
+    silence_seconds = whole(1, 300, allow_none=True)
+    end_phrases = fields.List(
+        fields.String(validate=[*text(1, 100).validators, not_blank]),
+        validate=validate.Length(max=50),
+        metadata={"example": ["goodbye"]},
+    )
+    tools = fields.List(
+        fields.String(validate=validate.OneOf(TOOLS)),
+        validate=validate.Length(max=len(TOOLS)),
+        metadata={"description": "What the model may do."},
+    )
+    transfer_targets = fields.Dict(
+        keys=fields.String(validate=_TARGET_NAME),
+        values=fields.Nested(TransferTargetSchema),
+        validate=validate.Length(max=50),
+    )
+    extract = fields.Dict(
+        keys=fields.String(),
+        allow_none=True,
+        validate=_json_schema,
+        metadata={"description": "A JSON Schema of what to note of each call."},
+    )
+    recording = StrictBoolean()
+    consent_sentence = text(1, 1_000, allow_none=True)
+
+
+class AiProfileSchema(AiProfileFields):
+    """A profile."""
+
+    id = fields.UUID(dump_only=True)
+    tenant_id = fields.UUID(dump_only=True)
+    version = fields.Integer(dump_only=True)
+    is_default = StrictBoolean(
+        metadata={"description": "The profile that answers numbers which name none."}
+    )
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class NewAiProfileSchema(AiProfileSchema):
+    """A profile to be made."""
+
+    system_prompt = fields.String(
+        required=True,
+        validate=[*text(1, 20_000).validators, not_blank],
+        metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
+    )
+
+
+class AiProfileVersionSchema(AiProfileFields):
+    """A profile as it was at one version."""
+
+    ai_profile_id = fields.UUID(dump_only=True)
+    version = fields.Integer(dump_only=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+
+
+class AiProfileQuery(PageQuery):
+    """Filters of the list of profiles."""
+
+    is_default = QueryBoolean()
+    role = text(1, 20, one_of=ROLES)

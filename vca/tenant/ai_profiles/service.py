@@ -1,0 +1,159 @@
+"""Keep a tenant's AI profiles: one default, a version for each change."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.kit import db
+from vca.kit.errors import Conflict, NotFound
+from vca.kit.paging import Page, PageRequest, fetch
+from vca.tenant.ai_profiles.models import CONTENT, AiProfile, AiProfileVersion
+from vca.tenant.settings import service as settings
+
+
+# A profile of which nothing but the system prompt was said.
+BLANK: dict[str, Any] = {
+    **dict.fromkeys(CONTENT),
+    "role": "custom",
+    "end_phrases": [],
+    "tools": [],
+    "transfer_targets": {},
+    "recording": False,
+}
+
+
+class DefaultProfileNeeded(Conflict):
+    """A tenant with profiles always has exactly one default."""
+
+    code = "default-profile-needed"
+
+
+class ProfileInUse(Conflict):
+    """A phone number names this profile."""
+
+    code = "profile-in-use"
+
+
+def create(session: Session, *, is_default: bool = False, **content: Any) -> AiProfile:
+    """Make a profile at version 1; the tenant's first becomes the default whatever was asked."""
+    _one_at_a_time(session)
+    first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
+    content = {**BLANK, **content}
+    content["name"] = content["name"] or content["role"]
+    profile = AiProfile(id=uuid4(), version=1, is_default=False, **content)
+    session.add(profile)
+    _keep_version(session, profile)
+    if first or is_default:
+        _make_default(session, profile)
+    session.flush()
+    return profile
+
+
+def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> AiProfile:
+    """The profile as it is now; raises NotFound."""
+    profile = session.get(AiProfile, ai_profile_id, with_for_update=for_update or None)
+    if profile is None:
+        raise NotFound
+    return profile
+
+
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[AiProfile]:
+    """The tenant's profiles, oldest first."""
+    statement = select(AiProfile).filter_by(**filters)
+    return fetch(session, statement, page, keys=(AiProfile.created_at, AiProfile.id))
+
+
+def change(
+    session: Session, *, ai_profile_id: UUID, is_default: bool | None = None, **content: Any
+) -> AiProfile:
+    """Change what is given; a change of content is a new version.
+
+    Raises NotFound, and DefaultProfileNeeded when the default should stop being it: make another
+    one the default instead.
+    """
+    _one_at_a_time(session)
+    profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
+    if is_default is False and profile.is_default:
+        raise DefaultProfileNeeded("Make another profile the default; this one then stops being it.")
+    changed = {name: value for name, value in content.items() if getattr(profile, name) != value}
+    if changed:
+        for name, value in changed.items():
+            setattr(profile, name, value)
+        profile.version += 1
+        _keep_version(session, profile)
+    if is_default and not profile.is_default:
+        _make_default(session, profile)
+    elif changed:
+        _touch(session, profile)
+    session.flush()
+    return profile
+
+
+def delete(session: Session, *, ai_profile_id: UUID) -> None:
+    """Remove a profile; its versions stay, since calls refer to them.
+
+    Raises NotFound, DefaultProfileNeeded while others exist, ProfileInUse while a number names it.
+    """
+    _one_at_a_time(session)
+    profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
+    others = session.scalar(select(exists().where(AiProfile.id != ai_profile_id)))
+    if profile.is_default and others:
+        raise DefaultProfileNeeded("Make another profile the default before deleting this one.")
+    session.delete(profile)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
+            raise ProfileInUse("A phone number names this profile.") from None
+        raise
+
+
+def versions_page(
+    session: Session, *, ai_profile_id: UUID, page: PageRequest
+) -> Page[AiProfileVersion]:
+    """Every version of a profile, newest first; raises NotFound."""
+    get(session, ai_profile_id=ai_profile_id)
+    statement = select(AiProfileVersion).where(AiProfileVersion.ai_profile_id == ai_profile_id)
+    return fetch(session, statement, page, keys=(AiProfileVersion.version,), newest_first=True)
+
+
+def shown_version(version: AiProfileVersion) -> dict[str, Any]:
+    """A version as one flat object."""
+    return {
+        **version.profile,
+        "ai_profile_id": version.ai_profile_id,
+        "version": version.version,
+        "created_at": version.created_at,
+    }
+
+
+def _one_at_a_time(session: Session) -> None:
+    """Which profile is the default concerns all of them: changes take turns within a tenant."""
+    settings.get(session, for_update=True)
+
+
+def _make_default(session: Session, profile: AiProfile) -> None:
+    """The unique index would refuse two defaults even for a moment, so the old one goes first."""
+    session.flush()
+    old = session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
+    if old is not None:
+        old.is_default = False
+        _touch(session, old)
+        session.flush()
+    profile.is_default = True
+    _touch(session, profile)
+
+
+def _touch(session: Session, profile: AiProfile) -> None:
+    session.flush()
+    profile.updated_at = session.scalars(select(func.now())).one()
+
+
+def _keep_version(session: Session, profile: AiProfile) -> None:
+    content = {name: getattr(profile, name) for name in CONTENT}
+    session.add(
+        AiProfileVersion(ai_profile_id=profile.id, version=profile.version, profile=content)
+    )

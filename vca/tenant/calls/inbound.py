@@ -1,0 +1,137 @@
+"""A carrier's request on its way through the flow, and the carrier's answer back.
+
+The one code path of real carriers, simulations and the telephone in the terminal.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from vca.conversation.llm import ModelClient
+from vca.kit import clock, crypto, log
+from vca.kit.phone import masked
+from vca.registry.dids import service as dids
+from vca.registry.dids.service import Owner
+from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter
+from vca.telephony.types import (
+    Action,
+    CallMetadata,
+    CallReply,
+    CarrierFacts,
+    CarrierRequest,
+    CarrierResponse,
+    HangUp,
+    Reject,
+)
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import enter, public
+from vca.tenant.calls import flow, record
+from vca.tenant.calls.flow import CallRef, Ringing
+
+_PURPOSE = "call"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What answering calls needs beside the database: our seal, the model, our public address."""
+
+    secret: str
+    model: ModelClient
+    public_base_url: str = ""
+
+    def callback_url(self, carrier: str) -> str:
+        """Where a carrier's requests go, up to the action."""
+        return f"{self.public_base_url}/telephony/{carrier}/"
+
+    def seal(self, ref: CallRef) -> str:
+        """The call as a token that a carrier may carry: readable, not forgeable."""
+        return crypto.sign(self.secret, [ref.tenant.id.hex, ref.call_id.hex], purpose=_PURPOSE)
+
+    def unseal(self, state: str) -> CallRef:
+        """The call of a token; raises BadCarrierRequest for what `seal` did not make."""
+        try:
+            tenant_id, call_id = crypto.unsign(self.secret, state, purpose=_PURPOSE)
+        except crypto.BadSignature:
+            raise BadCarrierRequest("the state is not ours") from None
+        return CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+
+
+def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> CarrierResponse:
+    """Do what a carrier's request says and answer in the carrier's words.
+
+    Raises BadCarrierRequest and SignatureRefused, both before anything is written.
+    """
+    facts = adapter.parse(request)
+    adapter.verify(request)
+    if facts.kind == "call":
+        reply = _ring(adapter, facts, desk)
+    elif facts.kind == "speech":
+        reply = _speech(facts, desk)
+    else:
+        reply = _status(adapter, facts, desk)
+    return adapter.render(reply, callback_url=desk.callback_url(adapter.name))
+
+
+def find_owner(number: str) -> Owner | None:
+    """Whose a called number is; a number of a deleted tenant is nobody's."""
+    with public() as session:
+        owner = dids.find_owner(session, number=number)
+    return None if owner is None or owner.tenant_status == "deleted" else owner
+
+
+def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+    owner = find_owner(facts.called_number)
+    if owner is None:
+        return _miss(facts.called_number)
+    metadata = CallMetadata(
+        tenant_id=owner.tenant.id,
+        phone_number_id=owner.phone_number_id,
+        caller_number=facts.caller.number,
+        called_number=facts.called_number,
+        direction="inbound",
+        timestamp=clock.now(),
+        call_id=facts.provider_call_id,
+    )
+    event = adapter.on_inbound_call(metadata)
+    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
+    outcome = flow.begin(ringing)
+    return _reply(outcome, desk)
+
+
+def _miss(number: str) -> CallReply:
+    """A number that nobody has: refused politely, logged, counted."""
+    log.get().warning("call.missed_number", called=masked(number))
+    with public() as session:
+        dids.count_miss(session, number=number)
+    return CallReply((Reject(),))
+
+
+def _speech(facts: CarrierFacts, desk: Desk) -> CallReply:
+    if facts.state is None:
+        raise BadCarrierRequest("speech without a call")
+    return _reply(flow.turn(desk.unseal(facts.state), heard=facts.speech, model=desk.model), desk)
+
+
+def _status(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+    ref = desk.unseal(facts.state) if facts.state else _known_call(adapter, facts)
+    if ref is not None and facts.event is not None:
+        flow.finish(ref, event=facts.event)
+    return CallReply(())
+
+
+def _known_call(adapter: TelephonyAdapter, facts: CarrierFacts) -> CallRef | None:
+    """The call of an event that bears no state; None when there is no such call."""
+    owner = find_owner(facts.called_number)
+    if owner is None:
+        return None
+    with enter(owner.tenant) as session:
+        call_id = record.find(
+            session, provider_type=adapter.name, provider_call_id=facts.provider_call_id
+        )
+    return CallRef(owner.tenant, call_id) if call_id else None
+
+
+def _reply(outcome: flow.Outcome, desk: Desk) -> CallReply:
+    ends: tuple[type[Action], ...] = (HangUp, Reject)
+    goes_on = not isinstance(outcome.actions[-1], ends)
+    state = desk.seal(outcome.ref) if outcome.ref and goes_on else None
+    return CallReply(outcome.actions, state)

@@ -1,0 +1,120 @@
+"""Calls, what happened to them, and what was said."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.calls import states
+
+DIRECTIONS = ("inbound", "outbound")
+CALLER_IDS = ("shown", "withheld", "unavailable", "other")
+EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
+
+
+class Call(TenantBase):
+    """One call. Refers to number and profile by id: it outlives both."""
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        UniqueConstraint("provider_type", "provider_call_id"),
+        CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
+        CheckConstraint(
+            "status IN ('queued', 'ringing', 'in_progress', 'transferring', 'completed',"
+            " 'failed')",
+            name="status",
+        ),
+        Index(None, "started_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    phone_number_id: Mapped[UUID | None]
+    ai_profile_id: Mapped[UUID | None]
+    ai_profile_version: Mapped[int | None]
+    direction: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    end_reason: Mapped[str | None] = mapped_column(Text)
+    end_detail: Mapped[str | None] = mapped_column(Text)
+    caller_number: Mapped[str | None] = mapped_column(Text)
+    caller_id: Mapped[str] = mapped_column(Text)
+    called_number: Mapped[str] = mapped_column(Text)
+    provider_type: Mapped[str] = mapped_column(Text)
+    provider_call_id: Mapped[str] = mapped_column(Text)
+    simulated: Mapped[bool]
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    answered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    route: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    call_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB)
+    latency: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    recording_status: Mapped[str | None] = mapped_column(Text)
+    summary: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    created_at: Mapped[datetime] = timestamp()
+
+    @property
+    def duration_seconds(self) -> int | None:
+        """From answered to ended; None while either is unknown."""
+        if self.answered_at is None or self.ended_at is None:
+            return None
+        return max(0, round((self.ended_at - self.answered_at).total_seconds()))
+
+    @property
+    def recording(self) -> dict[str, Any]:
+        return {"status": self.recording_status or "none"}
+
+    @property
+    def live(self) -> bool:
+        return self.status not in states.TERMINAL
+
+    @property
+    def state(self) -> states.State:
+        """The part of the row that events change."""
+        return states.State(
+            self.status,
+            self.started_at,
+            self.answered_at,
+            self.ended_at,
+            self.end_reason,
+            self.end_detail,
+        )
+
+
+class Event(TenantBase):
+    """Something that happened to a call; `event_key` makes a second delivery the same event."""
+
+    __tablename__ = "call_events"
+    __table_args__ = (
+        UniqueConstraint("call_id", "event_key"),
+        CheckConstraint(
+            "event_type IN ('INITIATED', 'RINGING', 'ANSWERED', 'ENDED', 'FAILED')",
+            name="event_type",
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    call_id: Mapped[UUID] = mapped_column(ForeignKey(Call.id))
+    event_type: Mapped[str] = mapped_column(Text)
+    event_key: Mapped[str] = mapped_column(Text)
+    timestamp: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Turn(TenantBase):
+    """One thing that was said. `heard_text`: what was heard of it when it was interrupted."""
+
+    __tablename__ = "turns"
+    __table_args__ = (CheckConstraint("speaker IN ('caller', 'agent')", name="speaker"),)
+
+    call_id: Mapped[UUID] = mapped_column(ForeignKey(Call.id), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    speaker: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    heard_text: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    latency_ms: Mapped[dict[str, int]] = mapped_column(JSONB)

@@ -1,0 +1,211 @@
+"""The call's rows: find what answering needs, make them, write down what happened.
+
+Plain table statements, not the unit of work: a call rings while somebody waits.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, Table, bindparam, insert, or_, select, true, update
+from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.orm import Session
+
+from vca.kit.errors import NotFound
+from vca.telephony.types import CallEvent
+from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
+from vca.tenant.calls import latency, states
+from vca.tenant.calls.models import Call, Event, Turn
+from vca.tenant.calls.states import State
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings.models import Settings
+from vca.tenant.settings.service import DEFAULT_SENTENCES
+
+_calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
+_events: Table = Event.__table__  # type: ignore[assignment]
+_turns: Table = Turn.__table__  # type: ignore[assignment]
+
+_ANSWERING = (
+    select(
+        Settings.sentences,
+        PhoneNumber.id.label("phone_number_id"),
+        PhoneNumber.is_active,
+        PhoneNumber.mode,
+        PhoneNumber.forward_to,
+        PhoneNumber.ai_profile_id.label("named_profile_id"),
+        AiProfile.id.label("ai_profile_id"),
+        AiProfile.version,
+        AiProfile.name,
+        AiProfile.role,
+        AiProfile.system_prompt,
+        AiProfile.greeting,
+        AiProfile.language,
+        AiProfile.voice,
+        AiProfile.silence_seconds,
+    )
+    .select_from(Settings)
+    .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
+    .outerjoin(
+        AiProfile,
+        or_(
+            AiProfile.id == PhoneNumber.ai_profile_id,
+            PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
+        ),
+    )
+)
+_NEW_CALL = (
+    insert_or(_calls)
+    .on_conflict_do_nothing(index_elements=["provider_type", "provider_call_id"])
+    .returning(_calls.c.id)
+)
+_NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
+_TALK = (
+    select(
+        Call.id,
+        Call.status,
+        Call.caller_number,
+        Call.called_number,
+        Call.answered_at,
+        Call.ai_profile_id,
+        AiProfileVersion.profile,
+        Settings.sentences,
+        Settings.time_zone,
+    )
+    .select_from(Call)
+    .join(Settings, true())
+    .outerjoin(
+        AiProfileVersion,
+        (AiProfileVersion.ai_profile_id == Call.ai_profile_id)
+        & (AiProfileVersion.version == Call.ai_profile_version),
+    )
+    .where(Call.id == bindparam("call_id"))
+    .with_for_update(of=Call)
+)
+
+
+@dataclass(frozen=True)
+class NewCall:
+    """A call that is about to be recorded."""
+
+    phone_number_id: UUID | None
+    ai_profile_id: UUID | None
+    ai_profile_version: int | None
+    caller_number: str | None
+    caller_id: str
+    called_number: str
+    provider_type: str
+    provider_call_id: str
+    simulated: bool
+    route: Mapping[str, Any]
+
+
+def answering(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
+    """All that answering a number needs, in one read: the number, its profile, the sentences."""
+    return session.execute(_ANSWERING, {"phone_number_id": phone_number_id}).one()
+
+
+def sentence(sentences: Mapping[str, str], name: str) -> str:
+    """A tenant's sentence, or the default one."""
+    return sentences.get(name) or DEFAULT_SENTENCES[name]
+
+
+def insert_call(session: Session, call: NewCall, events: Sequence[CallEvent]) -> UUID | None:
+    """Record a call with its first events; None when this carrier's call is recorded already."""
+    state = State("queued", started_at=events[0].timestamp)
+    for event in events:
+        state = states.after(state, event)
+    row = {
+        "id": uuid4(),
+        **vars(call),
+        "direction": "inbound",
+        "metadata": {},
+        **vars(state),
+    }
+    call_id: UUID | None = session.execute(_NEW_CALL, row).scalar()
+    if call_id is not None:
+        insert_events(session, call_id, events)
+    return call_id
+
+
+def insert_events(session: Session, call_id: UUID, events: Sequence[CallEvent]) -> None:
+    """Record events; those that are recorded already change nothing."""
+    session.execute(_NEW_EVENT, [_event_row(call_id, event) for event in events])
+
+
+def insert_turn(
+    session: Session,
+    call_id: UUID,
+    *,
+    sequence: int,
+    speaker: str,
+    text: str,
+    at: datetime,
+    latency_ms: Mapping[str, int] | None = None,
+) -> None:
+    """Record what was said; the caller holds the call's row."""
+    row = {
+        "call_id": call_id,
+        "sequence": sequence,
+        "speaker": speaker,
+        "text": text,
+        "started_at": at,
+        "latency_ms": dict(latency_ms or {}),
+    }
+    session.execute(insert(_turns), row)
+
+
+def talk(session: Session, call_id: UUID) -> Row[Any]:
+    """What the next turn needs, with the call's row held; raises NotFound."""
+    row = session.execute(_TALK, {"call_id": call_id}).one_or_none()
+    if row is None:
+        raise NotFound
+    return row
+
+
+def turns(session: Session, call_id: UUID) -> Sequence[Turn]:
+    """What was said so far, in order."""
+    return session.scalars(
+        select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
+    ).all()
+
+
+def find(session: Session, *, provider_type: str, provider_call_id: str) -> UUID | None:
+    """The call that a carrier knows by its own id."""
+    return session.scalar(
+        select(Call.id).where(
+            Call.provider_type == provider_type, Call.provider_call_id == provider_call_id
+        )
+    )
+
+
+def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
+    """Record an event and what follows from it for the call; raises NotFound."""
+    call = session.get(Call, call_id, with_for_update=True, populate_existing=True)
+    if call is None:
+        raise NotFound
+    before, state = call.state, states.after(call.state, event)
+    insert_events(session, call_id, [event])
+    if state != before:
+        changes: dict[str, Any] = dict(vars(state))
+        if call.live and state.status in states.TERMINAL:
+            changes["latency"] = latency.summary(turn.latency_ms for turn in turns(session, call_id))
+        session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
+    return state
+
+
+def _event_row(call_id: UUID, event: CallEvent) -> dict[str, Any]:
+    details = dict(event.details)
+    if event.end_reason:
+        details["end_reason"] = event.end_reason
+    if event.end_detail:
+        details["end_detail"] = event.end_detail
+    return {
+        "id": uuid4(),
+        "call_id": call_id,
+        "event_type": event.event_type,
+        "event_key": event.key,
+        "timestamp": event.timestamp,
+        "details": details,
+    }

@@ -1,0 +1,124 @@
+"""How a ringing number is answered, and why: one pure function of plain facts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+Decision = Literal["agent", "forward", "closed", "refused"]
+Verdict = Literal["passed", "decided"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the route depends on. `owned` False: the number is not this tenant's."""
+
+    at: datetime
+    owned: bool
+    tenant_status: str = "active"
+    rests_until: datetime | None = None
+    exists: bool = True
+    is_active: bool = True
+    mode: str = "agent"
+    forward_to: str | None = None
+    names_profile: bool = False
+    ai_profile_id: UUID | None = None
+    ai_profile_version: int | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rule, whether it decided, and why or why not."""
+
+    rule: str
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """What happens to the call. `end_reason` is set when no agent answers."""
+
+    decision: Decision
+    steps: tuple[Step, ...]
+    end_reason: str | None = None
+    forward_to: str | None = None
+    ai_profile_id: UUID | None = None
+    ai_profile_version: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The route as it is kept on the call and shown by the API."""
+        return {
+            "decision": self.decision,
+            "end_reason": self.end_reason,
+            "forward_to": self.forward_to,
+            "ai_profile_id": self.ai_profile_id,
+            "ai_profile_version": self.ai_profile_version,
+            "rules": [
+                {"rule": step.rule, "verdict": step.verdict, "why": step.why}
+                for step in self.steps
+            ],
+        }
+
+
+def decide(facts: Facts) -> Route:
+    """Try the rules in their order; the first that decides is the route."""
+    steps: list[Step] = []
+    for rule, why, decision, end_reason in _rules(facts):
+        steps.append(Step(rule, "decided" if decision else "passed", why))
+        if decision:
+            return _route(facts, decision, end_reason, tuple(steps))
+    raise AssertionError("the last rule always decides")
+
+
+def _route(
+    facts: Facts, decision: Decision, end_reason: str | None, steps: tuple[Step, ...]
+) -> Route:
+    return Route(
+        decision,
+        steps,
+        end_reason,
+        facts.forward_to if decision == "forward" else None,
+        facts.ai_profile_id if decision == "agent" else None,
+        facts.ai_profile_version if decision == "agent" else None,
+    )
+
+
+_Outcome = tuple[str, str, Decision | None, str | None]
+
+
+def _rules(facts: Facts) -> Iterator[_Outcome]:
+    """(rule, why, decision or None to pass, end reason), in order."""
+    if not facts.owned:
+        yield "number", "no number of this tenant", "refused", "invalid_number"
+    yield "number", "a number of this tenant", None, None
+    if facts.rests_until is not None and facts.at < facts.rests_until:
+        why = f"given back; rests until {facts.rests_until.isoformat()}"
+        yield "resting", why, "refused", "number_inactive"
+    yield "resting", "not resting", None, None
+    if not (facts.exists and facts.is_active):
+        yield "active", "the number is not active", "refused", "number_inactive"
+    yield "active", "the number is active", None, None
+    yield from _by_mode(facts)
+    if facts.tenant_status != "active":
+        yield "tenant", f"the tenant is {facts.tenant_status}", "refused", "tenant_suspended"
+    yield "tenant", "the tenant is active", None, None
+    yield from _by_profile(facts)
+
+
+def _by_mode(facts: Facts) -> Iterator[_Outcome]:
+    if facts.mode == "closed":
+        yield "mode", "the number is closed", "closed", "closed"
+    if facts.mode == "forward" and facts.tenant_status == "active":
+        yield "mode", "the number forwards", "forward", "transferred"
+    yield "mode", f"mode {facts.mode}", None, None
+
+
+def _by_profile(facts: Facts) -> Iterator[_Outcome]:
+    if facts.names_profile:
+        yield "profile", "the number names this profile", "agent", None
+    yield "profile", "the number names no profile", None, None
+    if facts.ai_profile_id is not None:
+        yield "default", "the tenant's default profile", "agent", None
+    yield "default", "the tenant has no profile", "refused", "declined"

@@ -1,0 +1,124 @@
+"""`T/calls`, `T/simulations` and `T/routing/explain`."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import current_app, g
+
+from vca.kit import clock
+from vca.kit.web import Blueprint, PageQuery, access, pages
+from vca.kit.web.context import session
+from vca.telephony import providers
+from vca.tenant.calls import service, telephone
+from vca.tenant.calls.inbound import Desk
+from vca.tenant.calls.schemas import (
+    CallEventSchema,
+    CallQuery,
+    CallSchema,
+    ExplainSchema,
+    RouteSchema,
+    SimulatedSchema,
+    SimulatedTurnSchema,
+    SimulationSchema,
+    SpeechSchema,
+    TurnSchema,
+)
+
+blp = Blueprint("calls", __name__, description="A tenant's calls, simulated ones included.")
+
+T = "/api/tenants/<uuid:tenant_id>"
+ONE = f"{T}/calls/<uuid:call_id>"
+
+
+@blp.route(f"{T}/calls", methods=["GET"])
+@blp.arguments(CallQuery, location="query")
+@blp.response(200, CallSchema(many=True))
+@access("tenant", "read", opens="tenant")
+def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
+    """List a tenant's calls, newest first"""
+    page = pages.requested(query)
+    return pages.answer(service.list_page(session(), page=page, **query), query)
+
+
+@blp.route(ONE, methods=["GET"])
+@blp.response(200, CallSchema)
+@access("tenant", "read", opens="tenant")
+def get_call(tenant_id: UUID, call_id: UUID) -> Any:
+    """Show a call"""
+    return service.get(session(), call_id=call_id)
+
+
+@blp.route(f"{ONE}/events", methods=["GET"])
+@blp.arguments(PageQuery, location="query")
+@blp.response(200, CallEventSchema(many=True))
+@access("tenant", "read", opens="tenant")
+def list_events(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """List what happened to a call, in order"""
+    page = pages.requested(query)
+    return pages.answer(service.events_page(session(), call_id=call_id, page=page), query)
+
+
+@blp.route(f"{ONE}/turns", methods=["GET"])
+@blp.arguments(PageQuery, location="query")
+@blp.response(200, TurnSchema(many=True))
+@access("tenant", "content", opens="tenant")
+def list_turns(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """List what was said in a call, in order"""
+    page = pages.requested(query)
+    return pages.answer(service.turns_page(session(), call_id=call_id, page=page), query)
+
+
+@blp.route(f"{ONE}/hangup", methods=["POST"])
+@blp.response(200, CallSchema)
+@access("tenant", "write")
+def hang_up(tenant_id: UUID, call_id: UUID) -> Any:
+    """Hang up a live call
+
+    One that has ended is 409.
+    """
+    return service.hang_up(g.tenant, carriers=providers.current(), call_id=call_id)
+
+
+@blp.route(f"{T}/simulations", methods=["POST"])
+@blp.arguments(SimulationSchema)
+@blp.response(201, SimulatedSchema)
+@access("tenant", "write")
+def simulate(body: dict[str, Any], tenant_id: UUID) -> Any:
+    """Ring one of the tenant's numbers without a telephone
+
+    Real routing, profile, model and record, through the fake carrier; marked `simulated`. A number
+    that no agent would answer is 409 with the reason.
+    """
+    ref, heard = service.simulate(g.tenant, carriers=providers.current(), desk=_desk(), **body)
+    return {"call_id": ref.call_id, "status": "in_progress", "reply": heard.text}
+
+
+@blp.route(f"{T}/simulations/<uuid:call_id>/turns", methods=["POST"])
+@blp.arguments(SpeechSchema)
+@blp.response(200, SimulatedTurnSchema)
+@access("tenant", "write")
+def say(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Speak into a simulated call, and hear the agent's answer"""
+    carriers = providers.current()
+    call, heard = service.say(
+        g.tenant, carriers=carriers, desk=_desk(), call_id=call_id, text=body["text"]
+    )
+    return {"status": call.status, "reply": heard.text, "actions": telephone.shown(heard)}
+
+
+@blp.route(f"{T}/routing/explain", methods=["POST"])
+@blp.arguments(ExplainSchema)
+@blp.response(200, RouteSchema)
+@access("tenant", "read", opens="tenant")
+def explain(body: dict[str, Any], tenant_id: UUID) -> Any:
+    """Explain how a call would be answered
+
+    Every rule that is tried and why; no call is made.
+    """
+    at = body["at"] or clock.now()
+    return service.explain(session(), tenant=g.tenant, to=body["to"], at=at).as_dict()
+
+
+def _desk() -> Desk:
+    desk: Desk = current_app.extensions["desk"]
+    return desk

@@ -1,0 +1,165 @@
+"""Calls as the API shows them, and what simulations take."""
+
+from marshmallow import fields
+
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import Moment, QueryBoolean, e164
+from vca.kit.web.schema import text as string
+from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
+from vca.tenant.calls.states import END_REASONS, RANKS
+
+DECISIONS = ("agent", "forward", "closed", "refused")
+
+
+class RuleSchema(Schema):
+    """One rule of the route."""
+
+    rule = fields.String()
+    verdict = string(1, 20, one_of=("passed", "decided"))
+    why = fields.String()
+
+
+class RouteSchema(Schema):
+    """How a call is answered, with every rule that was tried and why."""
+
+    decision = string(1, 20, one_of=DECISIONS)
+    end_reason = string(1, 40, one_of=END_REASONS, allow_none=True)
+    forward_to = fields.String(allow_none=True)
+    ai_profile_id = fields.UUID(allow_none=True)
+    ai_profile_version = fields.Integer(allow_none=True)
+    rules = fields.List(fields.Nested(RuleSchema))
+
+
+class RecordingSchema(Schema):
+    """Whether the call's audio is kept."""
+
+    status = fields.String(metadata={"description": "`none`: the call was not recorded."})
+
+
+class CallSchema(Schema):
+    """A call."""
+
+    id = fields.UUID(dump_only=True)
+    tenant_id = fields.UUID(dump_only=True)
+    phone_number_id = fields.UUID(dump_only=True, allow_none=True)
+    ai_profile_id = fields.UUID(dump_only=True, allow_none=True)
+    ai_profile_version = fields.Integer(dump_only=True, allow_none=True)
+    direction = string(1, 20, one_of=DIRECTIONS, dump_only=True)
+    status = string(1, 20, one_of=RANKS, dump_only=True)
+    end_reason = string(1, 40, one_of=END_REASONS, dump_only=True, allow_none=True)
+    end_detail = fields.String(
+        dump_only=True, allow_none=True, metadata={"description": "The carrier's own code."}
+    )
+    caller_number = fields.String(
+        dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
+    )
+    caller_id = string(1, 20, one_of=CALLER_IDS, dump_only=True)
+    called_number = fields.String(dump_only=True, metadata={"example": "+14155550100"})
+    provider_type = fields.String(dump_only=True)
+    provider_call_id = fields.String(dump_only=True)
+    simulated = fields.Boolean(dump_only=True)
+    started_at = fields.AwareDateTime(dump_only=True)
+    answered_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    ended_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    duration_seconds = fields.Integer(
+        dump_only=True, allow_none=True, metadata={"description": "From answered to ended."}
+    )
+    route = fields.Nested(RouteSchema, dump_only=True)
+    metadata = fields.Dict(dump_only=True, attribute="call_metadata")
+    latency = fields.Dict(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "Milliseconds by stage of a turn, once the call is over."},
+    )
+    recording = fields.Nested(RecordingSchema, dump_only=True)
+    summary = fields.String(dump_only=True, allow_none=True)
+    outcome = fields.String(dump_only=True, allow_none=True)
+    data = fields.Dict(dump_only=True, allow_none=True)
+
+
+class CallEventSchema(Schema):
+    """Something that happened to a call."""
+
+    id = fields.UUID(dump_only=True)
+    event_type = string(1, 20, one_of=EVENT_TYPES, dump_only=True)
+    timestamp = fields.AwareDateTime(dump_only=True)
+    details = fields.Dict(dump_only=True)
+
+
+class TurnSchema(Schema):
+    """One thing that was said."""
+
+    sequence = fields.Integer(dump_only=True)
+    speaker = string(1, 20, one_of=("caller", "agent"), dump_only=True)
+    text = fields.String(dump_only=True)
+    heard_text = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "What was heard of it, when it was interrupted."},
+    )
+    started_at = fields.AwareDateTime(dump_only=True)
+    latency_ms = fields.Dict(
+        keys=fields.String(), values=fields.Integer(), dump_only=True
+    )
+
+
+class CallQuery(PageQuery):
+    """Filters of the list of calls."""
+
+    status = string(1, 20, one_of=RANKS)
+    direction = string(1, 20, one_of=DIRECTIONS)
+    end_reason = string(1, 40, one_of=END_REASONS)
+    phone_number_id = fields.UUID()
+    ai_profile_id = fields.UUID()
+    caller_number = string(1, 20)
+    simulated = QueryBoolean()
+    started_after = Moment()
+    started_before = Moment()
+
+
+class SimulationSchema(Schema):
+    """A simulated call to be made."""
+
+    to = e164(required=True)
+    caller = e164(
+        data_key="from",
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "null: the number is withheld.", "example": "+14155550123"},
+    )
+
+
+class LineActionSchema(Schema):
+    """What the line does after the words."""
+
+    type = fields.String()
+
+
+class SimulatedSchema(Schema):
+    """A simulated call that rings: what the agent says first."""
+
+    call_id = fields.UUID()
+    status = string(1, 20, one_of=RANKS)
+    reply = fields.String(metadata={"example": "Acme Dental, good morning!"})
+
+
+class SpeechSchema(Schema):
+    """What the caller says."""
+
+    text = string(1, 2_000, required=True, metadata={"example": "I need an appointment."})
+
+
+class SimulatedTurnSchema(Schema):
+    """What the agent answers."""
+
+    status = string(1, 20, one_of=RANKS)
+    reply = fields.String()
+    actions = fields.List(fields.Nested(LineActionSchema))
+
+
+class ExplainSchema(Schema):
+    """The call whose route is to be explained."""
+
+    to = e164(required=True)
+    caller = e164(data_key="from", load_default=None, allow_none=True)
+    at = Moment(load_default=None, allow_none=True, metadata={"description": "Default: now."})

@@ -1,0 +1,165 @@
+"""Read the record of calls, simulate one, and end a live one."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vca.kit import clock
+from vca.kit.errors import Conflict, NotFound
+from vca.kit.paging import Page, PageRequest, fetch
+from vca.registry.dids import service as dids
+from vca.registry.dids.service import Owner
+from vca.telephony.providers import Carriers
+from vca.telephony.types import CallEvent
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import enter, public
+from vca.tenant.calls import flow
+from vca.tenant.calls.flow import CallRef
+from vca.tenant.calls.inbound import Desk
+from vca.tenant.calls.models import Call, Event, Turn
+from vca.tenant.calls.route import Route
+from vca.tenant.calls.telephone import Heard, Telephone
+
+
+class CallEnded(Conflict):
+    """The call is over."""
+
+    code = "call-ended"
+
+    def __init__(self) -> None:
+        super().__init__("The call has ended.")
+
+
+class NotAnsweredByAgent(Conflict):
+    """The number would not be answered by an agent; the code is the route's reason."""
+
+    code = "not-answered-by-agent"
+
+    def __init__(self, route: Route) -> None:
+        last = route.steps[-1]
+        super().__init__(f"No agent would answer: {last.why} ({route.end_reason}).")
+
+
+def get(session: Session, *, call_id: UUID) -> Call:
+    """The call; raises NotFound."""
+    call = session.get(Call, call_id)
+    if call is None:
+        raise NotFound
+    return call
+
+
+def list_page(
+    session: Session,
+    *,
+    page: PageRequest,
+    started_after: datetime | None = None,
+    started_before: datetime | None = None,
+    **filters: Any,
+) -> Page[Call]:
+    """The tenant's calls, newest first; both bounds of the start are exclusive."""
+    statement = select(Call).filter_by(**filters)
+    if started_after is not None:
+        statement = statement.where(Call.started_at > started_after)
+    if started_before is not None:
+        statement = statement.where(Call.started_at < started_before)
+    return fetch(session, statement, page, keys=(Call.started_at, Call.id), newest_first=True)
+
+
+def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Event]:
+    """What happened to a call, in order; raises NotFound."""
+    get(session, call_id=call_id)
+    statement = select(Event).where(Event.call_id == call_id)
+    return fetch(session, statement, page, keys=(Event.timestamp, Event.id))
+
+
+def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Turn]:
+    """What was said in a call, in order; raises NotFound."""
+    get(session, call_id=call_id)
+    statement = select(Turn).where(Turn.call_id == call_id)
+    return fetch(session, statement, page, keys=(Turn.sequence,))
+
+
+def explain(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
+    """The route of a call to one of the tenant's numbers; no call is made."""
+    return flow.explain(session, owner=_own(session, tenant, to), at=at)
+
+
+def explain_now(tenant: TenantRef, *, to: str) -> Route:
+    """The route of a call that would ring now, in a transaction of its own."""
+    with enter(tenant) as session:
+        return explain(session, tenant=tenant, to=to, at=clock.now())
+
+
+def simulate(
+    tenant: TenantRef, *, carriers: Carriers, desk: Desk, to: str, caller: str | None
+) -> tuple[CallRef, Heard]:
+    """Ring one of the tenant's numbers through the fake carrier.
+
+    Raises NotFound for a number that is not the tenant's, NotAnsweredByAgent with the reason.
+    """
+    with public() as session:
+        if _own(session, tenant, to) is None:
+            raise NotFound
+    route = explain_now(tenant, to=to)
+    if route.decision != "agent":
+        raise NotAnsweredByAgent(route)
+    telephone = Telephone(carriers.simulator, desk)
+    heard = telephone.ring(to=to, caller=caller)
+    if not heard.open:
+        raise CallEnded
+    return telephone.call(heard), heard
+
+
+def say(
+    tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, text: str
+) -> tuple[Call, Heard]:
+    """Speak into a simulated call. Raises NotFound and CallEnded."""
+    with enter(tenant) as session:
+        call = get(session, call_id=call_id)
+    if not call.simulated:
+        raise NotFound
+    if not call.live:
+        raise CallEnded
+    heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
+    with enter(tenant) as session:
+        return get(session, call_id=call_id), heard
+
+
+def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
+    """End a live call at its carrier, then in the record.
+
+    Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
+    """
+    with enter(tenant) as session:
+        call = get(session, call_id=call_id)
+    if not call.live:
+        raise CallEnded
+    carrier = carriers.of_call(call.provider_type)
+    if carrier is not None:
+        carrier.hang_up(call.provider_call_id)
+    now = clock.now()
+    event = CallEvent("ENDED", call.provider_call_id, now, "api", end_reason="api_hangup")
+    flow.finish(CallRef(tenant, call_id), event=event)
+    with enter(tenant) as session:
+        return get(session, call_id=call_id)
+
+
+def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Event], Sequence[Turn]]:
+    """A call with all its events and turns, for the terminal. Raises NotFound."""
+    with enter(tenant) as session:
+        events = select(Event).where(Event.call_id == call_id).order_by(Event.timestamp, Event.id)
+        turns = select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
+        return (
+            get(session, call_id=call_id),
+            session.scalars(events).all(),
+            session.scalars(turns).all(),
+        )
+
+
+def _own(session: Session, tenant: TenantRef, number: str) -> Owner | None:
+    owner = dids.find_owner(session, number=number)
+    return owner if owner is not None and owner.tenant == tenant else None

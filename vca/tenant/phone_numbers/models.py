@@ -1,0 +1,60 @@
+"""Phone numbers of one tenant; whose a number is stands in `public.dids`."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.tenant.ai_profiles.models import AiProfile
+from vca.tenant.base import TenantBase, timestamp
+
+MODES = ("agent", "forward", "closed")
+REGISTRATION = ("pending", "registered", "failed", "unregistered")
+
+
+class PhoneNumber(TenantBase):
+    """A number, how it is answered, and what its carrier last said of it.
+
+    `registration_round` counts the times that its registration was asked for; an answer to an
+    earlier round no longer counts.
+    """
+
+    __tablename__ = "phone_numbers"
+    __table_args__ = (
+        CheckConstraint("mode IN ('agent', 'forward', 'closed')", name="mode"),
+        CheckConstraint(
+            "registration_status IN ('pending', 'registered', 'failed', 'unregistered')",
+            name="registration_status",
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    did_number: Mapped[str] = mapped_column(Text, unique=True)
+    provider_type: Mapped[str] = mapped_column(Text)
+    label: Mapped[str | None] = mapped_column(Text)
+    is_active: Mapped[bool]
+    mode: Mapped[str] = mapped_column(Text)
+    forward_to: Mapped[str | None] = mapped_column(Text)
+    ai_profile_id: Mapped[UUID | None] = mapped_column(ForeignKey(AiProfile.id), index=True)
+    fallback_number: Mapped[str | None] = mapped_column(Text)
+    registration_status: Mapped[str] = mapped_column(Text)
+    registration_code: Mapped[str | None] = mapped_column(Text)
+    registration_detail: Mapped[str | None] = mapped_column(Text)
+    registration_checked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    registration_next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    registration_round: Mapped[int]
+    created_at: Mapped[datetime] = timestamp()
+    updated_at: Mapped[datetime] = timestamp()
+
+    @property
+    def registration(self) -> dict[str, Any]:
+        """What the carrier last said, and when it is asked again."""
+        return {
+            "status": self.registration_status,
+            "code": self.registration_code,
+            "detail": self.registration_detail,
+            "checked_at": self.registration_checked_at,
+            "next_attempt_at": self.registration_next_attempt_at,
+        }

@@ -1,0 +1,93 @@
+"""`T/phone-numbers`."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import current_app, g
+
+from vca.kit.web import Blueprint, access, created, pages
+from vca.kit.web.context import session
+from vca.registry.dids.service import Terms
+from vca.tenant.phone_numbers import service
+from vca.tenant.phone_numbers.schemas import (
+    NewPhoneNumberSchema,
+    PhoneNumberChangeSchema,
+    PhoneNumberQuery,
+    PhoneNumberSchema,
+)
+
+blp = Blueprint("phone numbers", __name__, description="A tenant's numbers.")
+
+URL = "/api/tenants/<uuid:tenant_id>/phone-numbers"
+ONE = f"{URL}/<uuid:phone_number_id>"
+
+
+@blp.route(URL, methods=["POST"])
+@blp.arguments(NewPhoneNumberSchema)
+@blp.response(201, PhoneNumberSchema)
+@access("tenant", "write", opens="tenant")
+def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
+    """Claim a phone number
+
+    A number belongs to one tenant of the whole deployment: a taken one is 409, whoever has it. Its
+    registration at the carrier follows; `registration` tells how it went.
+    """
+    number = service.add(session(), terms=_terms(), **body)
+    path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"
+    return created(number, pages.public_path(path))
+
+
+@blp.route(URL, methods=["GET"])
+@blp.arguments(PhoneNumberQuery, location="query")
+@blp.response(200, PhoneNumberSchema(many=True))
+@access("tenant", "read", opens="tenant")
+def list_numbers(query: dict[str, Any], tenant_id: UUID) -> Any:
+    """List a tenant's phone numbers, oldest first"""
+    page = pages.requested(query)
+    return pages.answer(service.list_page(session(), page=page, **query), query)
+
+
+@blp.route(ONE, methods=["GET"])
+@blp.response(200, PhoneNumberSchema)
+@access("tenant", "read", opens="tenant")
+def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
+    """Show a phone number"""
+    return service.get(session(), phone_number_id=phone_number_id)
+
+
+@blp.route(ONE, methods=["PATCH"])
+@blp.arguments(PhoneNumberChangeSchema)
+@blp.response(200, PhoneNumberSchema)
+@access("tenant", "write", opens="tenant")
+def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
+    """Change a phone number
+
+    A pause is `mode: closed` and keeps the registration; `is_active: false` unregisters.
+    """
+    return service.change(session(), phone_number_id=phone_number_id, **body)
+
+
+@blp.route(ONE, methods=["DELETE"])
+@blp.response(204)
+@access("tenant", "write", opens="tenant")
+def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
+    """Give a phone number back
+
+    It stops routing at once, is unregistered at the carrier, and rests 30 days, during which only
+    the same tenant or a platform key can claim it.
+    """
+    service.remove(session(), phone_number_id=phone_number_id)
+
+
+@blp.route(f"{ONE}/register", methods=["POST"])
+@blp.response(202, PhoneNumberSchema)
+@access("tenant", "write", opens="tenant")
+def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
+    """Register a phone number at its carrier again, now"""
+    return service.register(session(), phone_number_id=phone_number_id)
+
+
+def _terms() -> Terms:
+    if g.caller.is_platform:
+        return "platform"
+    return "open" if current_app.config["CLAIMS_ARE_OPEN"] else "assigned"

@@ -1,0 +1,63 @@
+"""Phone numbers as the API shows and takes them."""
+
+from marshmallow import fields
+
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import QueryBoolean, StrictBoolean, e164, text
+from vca.tenant.phone_numbers.models import MODES, REGISTRATION
+
+
+class RegistrationSchema(Schema):
+    """The number at its carrier."""
+
+    status = text(1, 20, one_of=REGISTRATION)
+    code = fields.String(allow_none=True, metadata={"description": "Why, for programs."})
+    detail = fields.String(allow_none=True, metadata={"description": "Why, for people."})
+    checked_at = fields.AwareDateTime(allow_none=True)
+    next_attempt_at = fields.AwareDateTime(
+        allow_none=True, metadata={"description": "When the carrier is asked again, if it is."}
+    )
+
+
+class PhoneNumberChangeSchema(Schema):
+    """What may change on a number."""
+
+    provider_type = text(
+        1, 40, metadata={"description": "`generic`: the deployment's default carrier."}
+    )
+    label = text(1, 200, allow_none=True, metadata={"example": "Front desk"})
+    is_active = StrictBoolean(
+        metadata={"description": "false: unregistered at the carrier, calls are refused."}
+    )
+    mode = text(1, 20, one_of=MODES)
+    forward_to = e164(allow_none=True, metadata={"example": "+14155550199"})
+    ai_profile_id = fields.UUID(
+        allow_none=True, metadata={"description": "null: the tenant's default profile answers."}
+    )
+    fallback_number = e164(allow_none=True, metadata={"example": "+14155550199"})
+
+
+class NewPhoneNumberSchema(PhoneNumberChangeSchema):
+    """A number to be claimed."""
+
+    did_number = e164(required=True)
+
+
+class PhoneNumberSchema(PhoneNumberChangeSchema):
+    """A number."""
+
+    id = fields.UUID(dump_only=True)
+    tenant_id = fields.UUID(dump_only=True)
+    did_number = e164(dump_only=True)
+    registration = fields.Nested(RegistrationSchema, dump_only=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class PhoneNumberQuery(PageQuery):
+    """Filters of the list of numbers."""
+
+    did_number = text(1, 20)
+    is_active = QueryBoolean()
+    mode = text(1, 20, one_of=MODES)
+    ai_profile_id = fields.UUID()

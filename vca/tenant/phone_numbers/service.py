@@ -1,0 +1,150 @@
+"""Add, change and remove a tenant's numbers."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.kit import db
+from vca.kit.errors import Conflict, InvalidInput, NotFound
+from vca.kit.paging import Page, PageRequest, fetch
+from vca.registry.dids import service as dids
+from vca.registry.dids.service import Terms
+from vca.telephony import providers
+from vca.tenant.ai_profiles.models import AiProfile
+from vca.tenant.phone_numbers import registration
+from vca.tenant.phone_numbers.models import PhoneNumber
+
+BLANK: dict[str, Any] = {
+    "provider_type": providers.GENERIC,
+    "label": None,
+    "is_active": True,
+    "mode": "agent",
+    "forward_to": None,
+    "ai_profile_id": None,
+    "fallback_number": None,
+}
+
+
+class NumberInactive(Conflict):
+    """An inactive number is not registered anywhere."""
+
+    code = "number-inactive"
+
+
+class CarrierCannot(Conflict):
+    """The number's carrier cannot do what its AI profile needs."""
+
+    code = "carrier-cannot"
+
+
+def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> PhoneNumber:
+    """Claim a number, keep it, and order its registration: one transaction over two schemas.
+
+    Raises dids.NumberAlreadyClaimed, dids.NumberNotAssigned, InvalidInput and CarrierCannot.
+    """
+    number = PhoneNumber(
+        id=uuid4(),
+        did_number=did_number,
+        registration_status="pending",
+        registration_round=0,
+        **{**BLANK, **fields},
+    )
+    dids.claim(
+        session,
+        number=did_number,
+        phone_number_id=number.id,
+        provider_type=number.provider_type,
+        terms=terms,
+    )
+    session.add(number)
+    _check(session, number)
+    registration.ask(session, number)
+    session.flush()
+    return number
+
+
+def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) -> PhoneNumber:
+    """The number; raises NotFound."""
+    number = session.get(PhoneNumber, phone_number_id, with_for_update=for_update or None)
+    if number is None:
+        raise NotFound
+    return number
+
+
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[PhoneNumber]:
+    """The tenant's numbers, oldest first."""
+    statement = select(PhoneNumber).filter_by(**filters)
+    return fetch(session, statement, page, keys=(PhoneNumber.created_at, PhoneNumber.id))
+
+
+def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:
+    """Change what is given; a change of carrier or of `is_active` reaches the carrier by a job.
+
+    Raises NotFound, InvalidInput and CarrierCannot.
+    """
+    number = get(session, phone_number_id=phone_number_id, for_update=True)
+    before = (number.is_active, number.provider_type)
+    if number.is_active and fields.get("provider_type", number.provider_type) != before[1]:
+        registration.withdraw(session, number)
+    for name, value in fields.items():
+        setattr(number, name, value)
+    _check(session, number)
+    if (number.is_active, number.provider_type) != before:
+        registration.ask(session, number)
+    number.updated_at = session.scalars(select(func.now())).one()
+    session.flush()
+    return number
+
+
+def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
+    """Order the number's registration again, now. Raises NotFound and NumberInactive."""
+    number = get(session, phone_number_id=phone_number_id, for_update=True)
+    if not number.is_active:
+        raise NumberInactive("An inactive number is not registered; activate it first.")
+    registration.ask(session, number)
+    session.flush()
+    return number
+
+
+def remove(session: Session, *, phone_number_id: UUID) -> None:
+    """Delete a number: it stops routing now, its carrier is told, its DID rests 30 days.
+
+    Raises NotFound.
+    """
+    number = get(session, phone_number_id=phone_number_id, for_update=True)
+    registration.withdraw(session, number)
+    dids.release(session, number=number.did_number)
+    session.delete(number)
+    session.flush()
+
+
+def _check(session: Session, number: PhoneNumber) -> None:
+    """What no single field shows; raises InvalidInput or CarrierCannot."""
+    if not providers.current().accepts(number.provider_type):
+        raise InvalidInput.field("provider_type", "No such carrier is configured.")
+    if number.mode == "forward" and not number.forward_to:
+        raise InvalidInput.field("forward_to", "A forwarding number needs one.")
+    for name in ("forward_to", "fallback_number"):
+        if getattr(number, name) == number.did_number:
+            raise InvalidInput.field(name, "A number cannot lead to itself.")
+    try:
+        session.flush()
+    except IntegrityError as error:
+        if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
+            raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
+        raise
+    if number.ai_profile_id is not None:
+        _check_capabilities(number, session.get_one(AiProfile, number.ai_profile_id))
+
+
+def _check_capabilities(number: PhoneNumber, profile: AiProfile) -> None:
+    carrier = providers.current().for_number(number.provider_type)
+    if carrier is None:
+        return
+    if profile.recording and not carrier.capabilities.recording:
+        raise CarrierCannot("The profile records calls; the number's carrier cannot.")
+    if profile.transfer_targets and not carrier.capabilities.transfer:
+        raise CarrierCannot("The profile transfers calls; the number's carrier cannot.")
