@@ -1,0 +1,37 @@
+"""Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
+
+from vca.kit.config import settings_or_exit
+
+# Read here too, in the master: a worker that cannot start would be started again for ever.
+_settings = settings_or_exit()
+
+bind = f"{_settings.host}:{_settings.port}"
+# Threads, never sync: a sync worker serves one connection at a time, so a few half-open ones stop
+# it, and a call's turn that waits for a model must not keep others waiting.
+worker_class = "gthread"
+workers = _settings.web_workers
+threads = _settings.web_threads
+# A worker that answers nothing for this long is replaced; longer than the longest request (20 s).
+timeout = 30
+# A deploy lets the turns that are being answered finish.
+graceful_timeout = 30
+# Longer than usual load balancers' idle time, so that they close first, not in mid-request.
+keepalive = 75
+# Bounded life: whatever leaks is given back; the jitter keeps workers from going all at once.
+max_requests = 10_000
+max_requests_jitter = 1_000
+# Nothing legitimate comes near these; they bound what one request may cost before it is parsed.
+limit_request_line = 4_094
+limit_request_fields = 64
+limit_request_field_size = 8_190
+# The heartbeat file must not wait for a disk.
+worker_tmp_dir = "/dev/shm"
+# The control interface is off: it would sit in a shared runtime folder under one name for every
+# instance on the machine, and signals do what operators need.
+control_socket_disable = True
+# The app writes one JSON line for each request itself.
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+# No forwarded header is believed: every URL we hand out comes from PUBLIC_BASE_URL.
+forwarded_allow_ips = ""

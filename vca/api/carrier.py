@@ -1,0 +1,57 @@
+"""One route for all carriers: `POST /telephony/<provider>/<action>`."""
+
+from flask import Response, current_app, request
+from werkzeug.exceptions import Forbidden, NotFound
+
+from vca.kit import log
+from vca.kit.errors import DomainError
+from vca.kit.web import Blueprint, access, pages
+from vca.kit.web.parser import check_body
+from vca.telephony import providers
+from vca.telephony.adapter import BadCarrierRequest, SignatureRefused
+from vca.telephony.types import CarrierRequest
+from vca.tenant.calls import inbound
+
+MAX_BODY = 64 * 1024
+
+blp = Blueprint("carriers", __name__, description="What carriers send; signed by them.")
+
+
+class UnreadableCarrierRequest(DomainError):
+    """Not a request that this carrier sends."""
+
+    code = "unreadable-carrier-request"
+
+
+@blp.route("/telephony/<provider>/<action>", methods=["POST"])
+@blp.doc(
+    responses={
+        "200": {"description": "What the carrier shall do, in its own format."},
+        "403": {"description": "The signature is missing or wrong; nothing was written."},
+    }
+)
+@access("carrier")
+def carrier_request(provider: str, action: str) -> Response:
+    """Take a carrier's request
+
+    Signed by the carrier over the raw body and the configured public URL.
+    """
+    adapter = providers.current().adapter(provider)
+    if adapter is None or action not in adapter.actions:
+        raise NotFound
+    check_body(request)
+    request.max_content_length = MAX_BODY
+    carried = CarrierRequest(
+        action=action,
+        url=pages.public_path(request.full_path.rstrip("?")),
+        headers=request.headers,
+        body=request.get_data(),
+    )
+    try:
+        answer = inbound.receive(adapter, carried, current_app.extensions["desk"])
+    except SignatureRefused:
+        log.get().warning("carrier.signature_refused", provider=provider, action=action)
+        raise Forbidden("The signature is missing or wrong.") from None
+    except BadCarrierRequest as error:
+        raise UnreadableCarrierRequest(f"This is not what the carrier sends: {error}.") from None
+    return Response(answer.body, answer.status, content_type=answer.content_type)

@@ -1,0 +1,102 @@
+"""Every error leaves as an RFC 9457 problem document with a stable code."""
+
+from typing import Any
+
+from flask import Flask, Response, g, request
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from vca.kit import db, json, log
+from vca.kit.db import DatabaseUnavailable
+from vca.kit.errors import DomainError
+from vca.telephony.adapter import TelephonyError
+
+_CODES = {
+    400: "bad-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    411: "length-required",
+    413: "too-large",
+    415: "unsupported-media-type",
+}
+_DETAILS = {
+    404: "There is no such resource.",
+    405: "The resource does not know this method.",
+    413: "The body is too large.",
+}
+
+
+class CarrierFailed(DomainError):
+    """The carrier did not do what it was asked."""
+
+    status = 502
+    code = "carrier-failed"
+
+
+def install(app: Flask) -> None:
+    """Answer every failure of the app, also those raised outside a blueprint."""
+    app.register_error_handler(DomainError, _domain_error)
+    app.register_error_handler(TelephonyError, _telephony_error)
+    app.register_error_handler(HTTPException, _http_error)
+    for away in (OperationalError, InterfaceError, PoolTimeout):
+        app.register_error_handler(away, _database_error)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def problem(
+    status: int, code: str, title: str, detail: str | None = None, **more: Any
+) -> Response:
+    """A problem document (RFC 9457); programs go by `code`."""
+    body = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": g.get("request_id"),
+        **more,
+    }
+    shown = {name: value for name, value in body.items() if value is not None}
+    return Response(json.dumps(shown), status, mimetype="application/problem+json")
+
+
+def _domain_error(error: DomainError) -> Response:
+    errors = [field.as_dict() for field in error.errors] or None
+    response = problem(error.status, error.problem_code, error.title, error.detail, errors=errors)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if error.status >= 500:
+        log.get().warning("request.failed", code=error.problem_code, exc_info=error)
+    return response
+
+
+def _telephony_error(error: TelephonyError) -> Response:
+    return _domain_error(CarrierFailed("The carrier did not do what it was asked."))
+
+
+def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < 400 and error.response is not None:
+        return error.get_response()  # type: ignore[return-value] # a redirect is a response
+    code = _CODES.get(status, error.name.lower().replace(" ", "-"))
+    detail = _DETAILS.get(status, error.description)
+    response = problem(status, code, error.name, detail)
+    for name, value in error.get_headers(request.environ):
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _database_error(error: DBAPIError) -> Response:
+    log.get().warning("database.failed", sqlstate=db.sqlstate(error), exc_info=error)
+    return _domain_error(DatabaseUnavailable())
+
+
+def _unexpected(error: Exception) -> Response:
+    """Ours: logged with its place, answered without any detail."""
+    log.get().error("request.crashed", exc_info=error)
+    detail = "Something went wrong on our side; the request id finds it in our log."
+    return problem(500, "internal-error", "Internal Server Error", detail)

@@ -1,0 +1,93 @@
+"""`/`, `/livez` and `/healthz`."""
+
+from typing import Any
+
+from flask import Response, current_app
+from marshmallow import fields
+
+import vca
+from vca.api.errors import problem
+from vca.kit.errors import Unavailable
+from vca.kit.web import Blueprint, Schema, access, pages
+from vca.registry import schema
+from vca.tenancy.session import public
+
+blp = Blueprint("health", __name__, description="Is it there, is it well.")
+
+
+class LinksSchema(Schema):
+    """Where to go from here."""
+
+    docs = fields.String()
+    openapi = fields.String()
+    health = fields.String()
+
+
+class HomeSchema(Schema):
+    """The service."""
+
+    name = fields.String()
+    version = fields.String()
+    links = fields.Nested(LinksSchema)
+
+
+class LiveSchema(Schema):
+    """The process is up."""
+
+    status = fields.String(metadata={"example": "ok"})
+
+
+class HealthSchema(Schema):
+    """How the service is."""
+
+    status = fields.String(metadata={"example": "ok"})
+    database = fields.String(metadata={"example": "ok"})
+    schema = fields.String(metadata={"example": "0003", "description": "Revision."})
+
+
+@blp.route("/", methods=["GET"])
+@blp.response(200, HomeSchema)
+@access("anyone")
+def home() -> Any:
+    """Show name, version and links"""
+    links = {
+        "docs": pages.public_path("/docs"),
+        "openapi": pages.public_path("/api/openapi.json"),
+        "health": pages.public_path("/healthz"),
+    }
+    return {"name": current_app.config["APP_NAME"], "version": vca.__version__, "links": links}
+
+
+@blp.route("/livez", methods=["GET"])
+@blp.response(200, LiveSchema)
+@access("anyone")
+def live() -> Any:
+    """Tell that the process is up; asks nothing of anybody"""
+    return {"status": "ok"}
+
+
+@blp.route("/healthz", methods=["GET"])
+@blp.response(200, HealthSchema)
+@blp.alt_response(503, description="The database is away, or its schema behind the code.")
+@access("anyone")
+def healthy() -> Any:
+    """Tell whether requests can be served
+
+    Settings were read, the database answers, and the public schema is at or ahead of the code.
+    """
+    try:
+        with public() as session:
+            revision = schema.current(session)
+    except Unavailable as error:
+        return _unwell("database-unavailable", error.detail, database="unavailable")
+    if schema.behind(revision):
+        detail = "The public schema is behind the code: run flask db upgrade."
+        return _unwell("schema-behind", detail, schema=revision or "missing")
+    return {"status": "ok", "database": "ok", "schema": revision}
+
+
+def _unwell(code: str, detail: str, **more: str) -> Response:
+    response = problem(503, code, "Service Unavailable", detail, **more)
+    response.headers["Retry-After"] = "2"
+    return response
+

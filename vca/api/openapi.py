@@ -1,0 +1,179 @@
+"""The OpenAPI document: what flask-smorest derives, and what holds for every operation.
+
+Keys, errors and examples follow from the declared access and the schemas, so that no route has to
+repeat them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import flask_smorest
+from flask import Flask
+
+from vca.kit.web.access import Access, declared
+
+VERSION = "3.0.3"
+_METHODS = ("get", "post", "put", "patch", "delete")
+_ERRORS = {
+    "400": "Unreadable or invalid input; `errors` names the fields.",
+    "401": "No key, or a bad one.",
+    "403": "The key may not do this, or the tenant is suspended.",
+    "404": "Not there, not yours, or under a deleted tenant.",
+    "409": "Taken, or not possible in the present state.",
+    "411": "A chunked body.",
+    "413": "The body is too large.",
+    "415": "The body is not JSON.",
+    "502": "The carrier failed.",
+    "503": "The database is away; see `Retry-After`.",
+}
+_PROBLEM = {
+    "type": "object",
+    "required": ["type", "title", "status", "code"],
+    "properties": {
+        "type": {"type": "string", "example": "about:blank"},
+        "title": {"type": "string", "example": "Bad Request"},
+        "status": {"type": "integer", "example": 400},
+        "code": {"type": "string", "description": "For programs.", "example": "invalid-input"},
+        "detail": {"type": "string", "description": "For people."},
+        "request_id": {"type": "string", "description": "Finds the request in our log."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "in": {"type": "string", "enum": ["body", "query", "path", "header"]},
+                    "pointer": {"type": "string", "example": "/did_number"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+_SAMPLES = {
+    "uuid": "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10",
+    "date-time": "2026-11-22T18:00:00Z",
+}
+
+
+def document(app: Flask, api: flask_smorest.Api) -> dict[str, Any]:
+    """The whole document, ready to be served."""
+    spec: dict[str, Any] = api.spec.to_dict()
+    components = spec.setdefault("components", {})
+    components.setdefault("schemas", {})["Problem"] = _PROBLEM
+    components["securitySchemes"] = {
+        "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
+    }
+    accesses = dict(_accesses(app))
+    for path, operations in spec["paths"].items():
+        for method in _METHODS:
+            if method in operations:
+                _complete(spec, operations[method], accesses[path, method], path, method)
+    return spec
+
+
+def _accesses(app: Flask) -> Iterator[tuple[tuple[str, str], Access]]:
+    for rule in app.url_map.iter_rules():
+        access = declared(app.view_functions[rule.endpoint])
+        path = "".join(
+            part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace
+        )
+        for method in rule.methods or ():
+            if access is not None:
+                yield (path.lstrip("|"), method.lower()), access
+
+
+def _complete(
+    spec: dict[str, Any], operation: dict[str, Any], access: Access, path: str, method: str
+) -> None:
+    words = path.replace("/api/", "/").replace("{", "").replace("}", "").split("/")
+    operation["operationId"] = "_".join([method, *filter(None, words)]).replace("-", "_")
+    keyed = access.who not in ("anyone", "carrier")
+    operation["security"] = [{"key": []}] if keyed else []
+    if access.scope:
+        note = f"Needs a {'platform ' if access.who == 'platform' else ''}key with scope "
+        described = operation.get("description", "")
+        operation["description"] = f"{described}\n\n{note}`{access.scope}`.".strip()
+    for status in _errors_of(operation, access, path):
+        operation["responses"].setdefault(status, _problem_response(_ERRORS[status]))
+    for content in _contents(operation):
+        if "schema" in content and "example" not in content:
+            content["example"] = sample(spec, content["schema"], reading=content is not _body(operation))
+
+
+def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:
+    if access.who == "anyone":
+        return
+    yield "503"
+    if "requestBody" in operation or access.who == "carrier":
+        yield from ("400", "411", "413", "415")
+    if operation.get("parameters"):
+        yield "400"
+    if access.who == "carrier":
+        yield from ("403", "404")
+        return
+    yield from ("401", "403")
+    if "{" in path:
+        yield "404"
+    if access.writes:
+        yield "409"
+    if access.writes and access.opens == "nothing":
+        yield "502"
+
+
+def _problem_response(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        "description": description,
+        "content": {"application/problem+json": {"schema": schema}},
+    }
+
+
+def _contents(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    body = _body(operation)
+    if body:
+        yield body
+    for status, response in operation["responses"].items():
+        if str(status).startswith("2"):
+            yield from response.get("content", {}).values()
+
+
+def _body(operation: dict[str, Any]) -> dict[str, Any] | None:
+    contents = operation.get("requestBody", {}).get("content", {})
+    return next(iter(contents.values()), None)
+
+
+def sample(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> Any:
+    """A value of the schema, made of the fields' own examples; a request's has no read-only ones."""
+    if "$ref" in schema:
+        return sample(spec, _resolve(spec, schema["$ref"]), reading=reading)
+    for part in schema.get("allOf", ())[:1]:
+        return sample(spec, part, reading=reading)
+    if "example" in schema:
+        return schema["example"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            return _sample_object(spec, schema, reading=reading)
+        case "array":
+            return [sample(spec, schema["items"], reading=reading)]
+        case "boolean":
+            return bool(schema.get("default", True))
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+    return _SAMPLES.get(schema.get("format", ""), "text")
+
+
+def _sample_object(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> Any:
+    return {
+        name: sample(spec, part, reading=reading)
+        for name, part in schema.get("properties", {}).items()
+        if reading or not part.get("readOnly")
+    }
+
+
+def _resolve(spec: dict[str, Any], reference: str) -> dict[str, Any]:
+    found: Any = spec
+    for step in reference.removeprefix("#/").split("/"):
+        found = found[step]
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,120 @@
+"""The composition root: knows every room, does nothing itself."""
+
+from importlib import import_module
+
+from flask import Flask
+from flask_smorest import Api
+
+from vca.api import carrier, docs, errors, guards, health, openapi, requests
+from vca.conversation.llm import client_for
+from vca.kit import db, log
+from vca.kit.config import Settings, SettingsError, settings_or_exit
+from vca.kit.db import Database
+from vca.kit.json import FastJson
+from vca.registry.api_keys import routes as api_keys
+from vca.registry.dids import routes as dids
+from vca.registry.tenants import routes as tenants
+from vca.telephony import providers
+from vca.telephony.providers import ADAPTERS, Carriers
+from vca.tenant.ai_profiles import routes as ai_profiles
+from vca.tenant.calls import routes as calls
+from vca.tenant.calls.inbound import Desk
+from vca.tenant.phone_numbers import routes as phone_numbers
+from vca.tenant.settings import routes as settings
+
+# Every operation hangs on one of these; each view declares its own access.
+FEATURES = (
+    health.blp,
+    docs.blp,
+    tenants.blp,
+    settings.blp,
+    api_keys.blp,
+    dids.blp,
+    phone_numbers.blp,
+    ai_profiles.blp,
+    calls.blp,
+    carrier.blp,
+)
+# Modules whose import registers job tasks.
+TASKS = ("vca.tenant.phone_numbers.tasks",)
+# `module:group` of each command group.
+COMMANDS = (
+    "vca.registry.commands:db_commands",
+    "vca.registry.tenants.commands:tenants",
+    "vca.registry.dids.commands:dids",
+    "vca.registry.api_keys.commands:api_keys",
+    "vca.tenant.calls.commands:calls",
+    "vca.serve.worker:worker",
+    "vca.serve.demo:demo",
+    "vca.serve.up:up",
+)
+
+
+def create_app(given: Settings | None = None) -> Flask:
+    """The whole product as a WSGI app and a command line.
+
+    Without settings they are read from the environment; what is wrong with them ends the process.
+    """
+    found = given or settings_or_exit()
+    log.configure(found.log_level, development=found.debug)
+    app = Flask("vca", static_folder=None)
+    app.json = FastJson(app)
+    _configure(app, found)
+    _connect(app, found)
+    _serve(app)
+    for path in TASKS:
+        import_module(path)
+    for path in COMMANDS:
+        module, _, name = path.partition(":")
+        app.cli.add_command(getattr(import_module(module), name))
+    return app
+
+
+def _configure(app: Flask, found: Settings) -> None:
+    app.config.update(
+        APP_NAME=found.app_name,
+        SECRET_KEY=found.secret_key,
+        PEPPERS=found.peppers,
+        PUBLIC_BASE_URL=found.public_base_url,
+        CLAIMS_ARE_OPEN=found.claims_are_open,
+        PROVIDE_AUTOMATIC_OPTIONS=False,
+        PROPAGATE_EXCEPTIONS=False,
+        API_TITLE=f"{found.app_name} API",
+        API_VERSION="1",
+        OPENAPI_VERSION=openapi.VERSION,
+    )
+    app.extensions["settings"] = found
+
+
+def _connect(app: Flask, found: Settings) -> None:
+    """Give the process its database, carriers and model; none of them is asked anything yet."""
+    db.use(
+        Database(
+            found.database_dsn,
+            pool_size=found.database_pool_size,
+            tenants_per_connection=found.tenants_per_connection,
+        )
+    )
+    carriers = providers.use(Carriers(found))
+    if carriers.default and carriers.adapter(carriers.default) is None:
+        known = ", ".join(ADAPTERS)
+        raise SettingsError(
+            [f"TELEPHONY_PROVIDER is {carriers.default}: no such carrier is configured ({known})"]
+        )
+    model = client_for(
+        base_url=found.llm_base_url or None,
+        api_key=found.llm_api_key or None,
+        model=found.llm_model or None,
+        timeout_s=found.llm_timeout_s,
+    )
+    app.extensions["desk"] = Desk(found.secret_key, model, found.public_base_url)
+
+
+def _serve(app: Flask) -> None:
+    requests.install(app)
+    api = Api(app)
+    errors.install(app)
+    for blueprint in FEATURES:
+        api.register_blueprint(blueprint)
+    app.extensions["openapi"] = docs.rendered(openapi.document(app, api))
+    guards.install(app)

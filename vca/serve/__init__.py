@@ -1,0 +1,1 @@
+"""Long-running servers beside the API. Wire adapter, flow and speech; own no table."""
