@@ -1,0 +1,121 @@
+"""A real Postgres for every test: one database for each xdist worker, cloned from a template."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from tests.support import databases
+from tests.support.api import Api, openapi_of
+from tests.support.world import Platform, Tenant, World
+
+from vca.app import create_app
+from vca.kit import db
+from vca.kit.config import Settings, read_settings
+from vca.telephony import providers
+from vca.telephony.mock import FakeTelephonyAdapter
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controller starts the server and migrates the template; workers only clone it."""
+    if hasattr(config, "workerinput"):
+        config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
+        return
+    if not config.option.collectonly:
+        config.stash[databases.SERVER] = databases.start(ROOT / ".vca" / "test-postgres")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["server_url"] = node.config.stash[databases.SERVER].url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    server = config.stash.get(databases.SERVER, None)
+    if server is not None and not hasattr(config, "workerinput"):
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of this test process's own."""
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    return request.config.stash[databases.SERVER].clone(f"vca_test_{worker}")
+
+
+@pytest.fixture(scope="session")
+def settings(database_url: str) -> Settings:
+    return read_settings(
+        {
+            "DATABASE_URL": database_url,
+            "APP_ENV": "development",
+            "APP_NAME": "VCA under test",
+            "DEBUG": "false",
+            "SECRET_KEY": "a-secret-of-the-test-suite-and-no-other",
+            "API_KEY_PEPPERS": "a-pepper-of-the-test-suite-and-no-other",
+            "TELEPHONY_PROVIDER": "fake",
+            "DATABASE_POOL_SIZE": "25",
+            "LOG_LEVEL": "warning",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def _app(settings: Settings) -> Iterator[Flask]:
+    app = create_app(settings)
+    yield app
+    db.current().close()
+
+
+@pytest.fixture
+def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
+    """The whole product; a test may swap the process's database, carriers or model."""
+    database, carriers, desk = db.current(), providers.current(), _app.extensions["desk"]
+    config = dict(_app.config)
+    yield _app
+    db.use(database)
+    providers.use(carriers)
+    _app.extensions["desk"] = desk
+    _app.config.clear()
+    _app.config.update(config)
+
+
+@pytest.fixture
+def world(app: Flask) -> World:
+    """Makes tenants, keys and numbers; they stay behind, and no test minds."""
+    return World(app)
+
+
+@pytest.fixture
+def platform(world: World) -> Platform:
+    """An operator."""
+    return world.platform()
+
+
+@pytest.fixture
+def acme(world: World) -> Tenant:
+    """A tenant."""
+    return world.tenant("Acme")
+
+
+@pytest.fixture
+def globex(world: World) -> Tenant:
+    """Another tenant."""
+    return world.tenant("Globex")
+
+
+@pytest.fixture
+def anonymous(app: Flask) -> Api:
+    """Somebody without a key."""
+    return Api(app, openapi_of(app), key=None)
+
+
+@pytest.fixture
+def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
+    """The fake carrier, with nothing asked of it yet."""
+    fresh = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
+    providers.use(providers.Carriers(settings)).put(fresh)
+    return fresh

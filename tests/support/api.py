@@ -1,0 +1,119 @@
+"""A REST client that holds every answer against the OpenAPI document."""
+
+import re
+from typing import Any
+
+from flask import Flask
+from jsonschema import Draft4Validator, FormatChecker
+from werkzeug.test import TestResponse
+
+from vca.kit import json
+
+
+class OpenApi:
+    """The served document, as a judge of answers."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self._paths = {
+            path: re.compile("^" + re.sub(r"\{[^}]+\}", "[^/]+", path) + "$")
+            for path in document["paths"]
+        }
+
+    def check(self, method: str, path: str, response: TestResponse) -> None:
+        """Fail unless the answer is one that the document describes."""
+        operation = self._operation(method, path)
+        if operation is None:
+            assert response.status_code in (404, 405)
+            return
+        status = str(response.status_code)
+        assert status in operation["responses"], f"{method} {path} answers undocumented {status}"
+        contents = operation["responses"][status].get("content", {})
+        if not response.data:
+            assert not contents or method == "HEAD"
+            return
+        assert response.mimetype in contents or not contents, f"{response.mimetype} for {status}"
+        if "json" in response.mimetype and contents:
+            self._validate(contents[response.mimetype]["schema"], json.loads(response.data))
+
+    def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+        for template, pattern in self._paths.items():
+            if pattern.match(path) and method.lower() in self.document["paths"][template]:
+                found: dict[str, Any] = self.document["paths"][template][method.lower()]
+                return found
+        return None
+
+    def _validate(self, schema: dict[str, Any], value: Any) -> None:
+        whole = _strict({**schema, "components": self.document["components"]})
+        errors = list(Draft4Validator(whole, format_checker=FormatChecker()).iter_errors(value))
+        assert not errors, [f"{list(error.path)}: {error.message}" for error in errors[:5]]
+
+
+def _strict(schema: Any) -> Any:
+    """OpenAPI 3.0's `nullable` in JSON Schema's words; and no field that is not documented."""
+    if isinstance(schema, list):
+        return [_strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {name: _strict(value) for name, value in schema.items() if name != "nullable"}
+    if isinstance(plain.get("properties"), dict):
+        plain.setdefault("additionalProperties", False)
+    if schema.get("nullable") is True:
+        return {"anyOf": [{"type": "null"}, plain]}
+    return plain
+
+
+_JUDGES: dict[int, OpenApi] = {}
+
+
+def openapi_of(app: Flask) -> OpenApi:
+    """The judge of this app's answers."""
+    if id(app) not in _JUDGES:
+        _JUDGES[id(app)] = OpenApi(json.loads(app.extensions["openapi"]))
+    return _JUDGES[id(app)]
+
+
+class Api:
+    """One key's view of the API."""
+
+    def __init__(self, app: Flask, openapi: OpenApi, *, key: str | None) -> None:
+        self._client = app.test_client()
+        self._openapi = openapi
+        self.key = key
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        json_body: Any = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        query: dict[str, Any] | None = None,
+    ) -> TestResponse:
+        """Any request; the answer has been held against the document."""
+        sent = dict(headers or {})
+        if self.key is not None:
+            sent.setdefault("Authorization", f"Bearer {self.key}")
+        if json_body is not None:
+            data = json.dumps(json_body)
+            sent.setdefault("Content-Type", "application/json")
+        response = self._client.open(
+            path, method=method, data=data, headers=sent, query_string=query
+        )
+        self._openapi.check(method, path.partition("?")[0], response)
+        return response
+
+    def get(self, path: str, **query: Any) -> TestResponse:
+        return self.send("GET", path, query=query or None)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> TestResponse:
+        return self.send("POST", path, json_body=body, **options)
+
+    def patch(self, path: str, body: Any) -> TestResponse:
+        return self.send("PATCH", path, json_body=body)
+
+    def delete(self, path: str) -> TestResponse:
+        return self.send("DELETE", path)
+
+

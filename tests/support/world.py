@@ -1,0 +1,145 @@
+"""Builders: tenants with keys, numbers and profiles, and what the outside sees of them."""
+
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from flask import Flask
+from sqlalchemy import text
+from tests.support.api import Api, openapi_of
+from werkzeug.test import TestResponse
+
+from vca.kit import jobs
+from vca.registry.api_keys import service as api_keys
+from vca.registry.tenants import service as tenants
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public
+
+_numbers = count(442_070_000_000)
+PROMPT = "You answer the telephone."
+
+
+def fresh_number() -> str:
+    """A valid E.164 number that no test of this process has used."""
+    return f"+{next(_numbers)}"
+
+
+@dataclass
+class Platform:
+    """An operator with a platform key."""
+
+    api: Api
+    key: str
+
+
+@dataclass
+class Tenant:
+    """A tenant with a key of all scopes."""
+
+    id: str
+    api: Api
+    key: str
+
+    @property
+    def ref(self) -> TenantRef:
+        return TenantRef(UUID(self.id))
+
+    def url(self, path: str = "") -> str:
+        return f"/api/tenants/{self.id}{path}"
+
+    def get(self, path: str = "", **query: Any) -> TestResponse:
+        return self.api.get(self.url(path), **query)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> TestResponse:
+        return self.api.post(self.url(path), body, **options)
+
+    def patch(self, path: str, body: Any) -> TestResponse:
+        return self.api.patch(self.url(path), body)
+
+    def delete(self, path: str) -> TestResponse:
+        return self.api.delete(self.url(path))
+
+    def profile(self, **fields: Any) -> dict[str, Any]:
+        """A new AI profile, as the API shows it."""
+        return made(self.post("/ai-profiles", {"system_prompt": PROMPT, **fields}))
+
+    def number(self, **fields: Any) -> dict[str, Any]:
+        """A new phone number, as the API shows it."""
+        return made(self.post("/phone-numbers", {"did_number": fresh_number(), **fields}))
+
+    def simulate(self, to: str, **fields: Any) -> dict[str, Any]:
+        """A simulated call that rings."""
+        return made(self.post("/simulations", {"to": to, **fields}))
+
+    def say(self, call_id: str, words: str) -> dict[str, Any]:
+        """One turn of a simulated call."""
+        response = self.post(f"/simulations/{call_id}/turns", {"text": words})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json
+        return answer
+
+
+def made(response: TestResponse) -> dict[str, Any]:
+    """The body of a 201."""
+    assert response.status_code == 201, response.text
+    body: dict[str, Any] = response.json
+    return body
+
+
+class World:
+    """Makes things in the real database, committing for real."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+
+    def key(self, tenant_id: str | None, **options: Any) -> str:
+        """A new key of a tenant, or of the platform."""
+        with public() as session:
+            _, key = api_keys.create(
+                session,
+                name="test",
+                tenant_id=UUID(tenant_id) if tenant_id else None,
+                pepper=self.app.config["PEPPERS"][0],
+                **options,
+            )
+        return key
+
+    def api(self, key: str | None) -> Api:
+        return Api(self.app, openapi_of(self.app), key=key)
+
+    def platform(self) -> Platform:
+        key = self.key(None)
+        return Platform(self.api(key), key)
+
+    def tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
+        """A tenant without number or profile."""
+        with public() as session:
+            tenant_id = str(tenants.create(session, name=name, **fields).id)
+        key = self.key(tenant_id)
+        return Tenant(tenant_id, self.api(key), key)
+
+    def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
+        """Do the tenant's due jobs in this process, and those they enqueue; the names done.
+
+        `ahead` also does those that are scheduled for later, once each.
+        """
+        done: list[str] = []
+        while due := _due(tenant.id, ahead=ahead and not done):
+            for _, name, args in due:
+                jobs.TASKS[name](**args)
+                done.append(name)
+        return done
+
+
+def _due(tenant_id: str, *, ahead: bool) -> list[tuple[int, str, dict[str, Any]]]:
+    """Take the tenant's due jobs out of the queue."""
+    take = text(
+        "DELETE FROM jobs.procrastinate_jobs WHERE status = 'todo'"
+        " AND args->>'tenant_id' = :tenant_id"
+        " AND (:ahead OR scheduled_at IS NULL OR scheduled_at <= now())"
+        " RETURNING id, task_name, args"
+    )
+    with public() as session:
+        rows = session.execute(take, {"tenant_id": tenant_id, "ahead": ahead})
+        return sorted((row[0], row[1], row[2]) for row in rows)
