@@ -1,15 +1,16 @@
 """A real Postgres for every test: one database for each xdist worker, cloned from a template."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+
 from tests.support import databases
 from tests.support.api import Api, openapi_of
 from tests.support.world import Platform, Tenant, World
-
 from vca.app import create_app
 from vca.kit import db
 from vca.kit.config import Settings, read_settings
@@ -30,20 +31,22 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
+    node.workerinput["run"] = os.getpid()
     node.workerinput["server_url"] = node.config.stash[databases.SERVER].url
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     server = config.stash.get(databases.SERVER, None)
     if server is not None and not hasattr(config, "workerinput"):
-        server.stop()
+        server.stop(os.getpid())
 
 
 @pytest.fixture(scope="session")
 def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated database of this test process's own."""
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    return request.config.stash[databases.SERVER].clone(f"vca_test_{worker}")
+    given = getattr(request.config, "workerinput", {})
+    run, worker = given.get("run", os.getpid()), given.get("workerid", "main")
+    return request.config.stash[databases.SERVER].clone(f"vca_test_{run}_{worker}")
 
 
 @pytest.fixture(scope="session")

@@ -141,6 +141,7 @@ CREATE TABLE call_events (
     event_type text NOT NULL,
     event_key text NOT NULL,
     timestamp timestamptz NOT NULL,
+    position integer NOT NULL,
     details jsonb NOT NULL,
     CONSTRAINT call_events_pkey PRIMARY KEY (id),
     CONSTRAINT call_events_call_id_event_key_key UNIQUE (call_id, event_key),

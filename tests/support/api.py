@@ -115,5 +115,3 @@ class Api:
 
     def delete(self, path: str) -> TestResponse:
         return self.send("DELETE", path)
-
-

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from vca.kit import embedded
-from vca.kit.db import Database
+from vca.kit.db import Database, patience
 from vca.registry import schema
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -24,10 +24,20 @@ class Server:
     embedded_folder: Path | None = None
     started_here: bool = False
 
-    def stop(self) -> None:
-        """End it if the suite began it."""
-        if self.embedded_folder is not None and self.started_here:
+    def stop(self, run: int) -> None:
+        """Drop this run's databases; end a server that the suite began and nobody else uses."""
+        for name in self._of_runs():
+            if _run_of(name) == run:
+                self.drop(name)
+        others = any(_lives(_run_of(name)) for name in self._of_runs())
+        if self.embedded_folder is not None and self.started_here and not others:
             embedded.stop(self.embedded_folder)
+
+    def sweep(self) -> None:
+        """Drop what runs that were killed have left behind."""
+        for name in self._of_runs():
+            if not _lives(_run_of(name)):
+                self.drop(name)
 
     def named(self, name: str) -> str:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
@@ -48,8 +58,17 @@ class Server:
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     def make_template(self) -> None:
-        if self._exists(template_name()):
-            return
+        """Migrate a database to clone from, unless it is there; two runs at once take turns."""
+        connection = psycopg2.connect(self.url)
+        try:
+            with patience(120):
+                connection.cursor().execute("SELECT pg_advisory_xact_lock(4711)")
+            if not self._exists(template_name()):
+                self._make_template()
+        finally:
+            connection.close()
+
+    def _make_template(self) -> None:
         making = f"{template_name()}_making"
         self._run(f'DROP DATABASE IF EXISTS "{making}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{making}"')
@@ -58,6 +77,10 @@ class Server:
         database.close()
         self._run(f'ALTER DATABASE "{making}" RENAME TO "{template_name()}"')
 
+    def _of_runs(self) -> list[str]:
+        rows = self._run("SELECT datname FROM pg_database WHERE datname ~ '^vca_test_[0-9]+_'")
+        return [str(row[0]) for row in rows]
+
     def _exists(self, name: str) -> bool:
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
 
@@ -65,7 +88,7 @@ class Server:
         connection = psycopg2.connect(self.url)
         try:
             connection.autocommit = True
-            with connection.cursor() as cursor:
+            with connection.cursor() as cursor, patience(120):
                 cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
         finally:
@@ -83,8 +106,17 @@ def start(folder: Path) -> Server:
     else:
         started = embedded.start(folder)
         server = Server(started.server.migration_url, folder, started.by_this_call)
+    server.sweep()
     server.make_template()
     return server
+
+
+def _run_of(name: str) -> int:
+    return int(name.split("_")[2])
+
+
+def _lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def template_name() -> str:

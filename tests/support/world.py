@@ -7,9 +7,9 @@ from uuid import UUID
 
 from flask import Flask
 from sqlalchemy import text
-from tests.support.api import Api, openapi_of
 from werkzeug.test import TestResponse
 
+from tests.support.api import Api, openapi_of
 from vca.kit import jobs
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants

@@ -44,7 +44,7 @@ def carrier_request(provider: str, action: str) -> Response:
     carried = CarrierRequest(
         action=action,
         url=pages.public_path(request.full_path.rstrip("?")),
-        headers=request.headers,
+        headers={name.lower(): value for name, value in request.headers.items()},
         body=request.get_data(),
     )
     try:

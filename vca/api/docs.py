@@ -16,7 +16,8 @@ _START = (
 )
 _HASH = b64encode(hashlib.sha256(_START.encode()).digest()).decode()
 _POLICY = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline';"
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:;"
+    " style-src 'self' 'unsafe-inline';"
     f" script-src 'self' 'sha256-{_HASH}'; frame-ancestors 'none'"
 )
 _PAGE = """<!doctype html>

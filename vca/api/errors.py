@@ -44,9 +44,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Exception, _unexpected)
 
 
-def problem(
-    status: int, code: str, title: str, detail: str | None = None, **more: Any
-) -> Response:
+def problem(status: int, code: str, title: str, detail: str | None = None, **more: Any) -> Response:
     """A problem document (RFC 9457); programs go by `code`."""
     body = {
         "type": "about:blank",

@@ -62,7 +62,7 @@ class TenantSuspended(DomainError):
 
 
 def install(app: Flask) -> None:
-    """Put the declared guard around every view; raises LookupError for a view that declares none."""
+    """Put the declared guard around every view; LookupError for one that declares none."""
     for endpoint, view in app.view_functions.items():
         if endpoint.endswith(".static"):  # files of the documentation
             continue

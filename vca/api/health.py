@@ -90,4 +90,3 @@ def _unwell(code: str, detail: str, **more: str) -> Response:
     response = problem(503, code, "Service Unavailable", detail, **more)
     response.headers["Retry-After"] = "2"
     return response
-

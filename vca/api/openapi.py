@@ -74,9 +74,7 @@ def document(app: Flask, api: flask_smorest.Api) -> dict[str, Any]:
 def _accesses(app: Flask) -> Iterator[tuple[tuple[str, str], Access]]:
     for rule in app.url_map.iter_rules():
         access = declared(app.view_functions[rule.endpoint])
-        path = "".join(
-            part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace
-        )
+        path = "".join(part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace)
         for method in rule.methods or ():
             if access is not None:
                 yield (path.lstrip("|"), method.lower()), access
@@ -97,7 +95,9 @@ def _complete(
         operation["responses"].setdefault(status, _problem_response(_ERRORS[status]))
     for content in _contents(operation):
         if "schema" in content and "example" not in content:
-            content["example"] = sample(spec, content["schema"], reading=content is not _body(operation))
+            content["example"] = sample(
+                spec, content["schema"], reading=content is not _body(operation)
+            )
 
 
 def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:
@@ -143,7 +143,7 @@ def _body(operation: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def sample(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> Any:
-    """A value of the schema, made of the fields' own examples; a request's has no read-only ones."""
+    """A value of the schema, of the fields' own examples; a request's has no read-only ones."""
     if "$ref" in schema:
         return sample(spec, _resolve(spec, schema["$ref"]), reading=reading)
     for part in schema.get("allOf", ())[:1]:

@@ -1,4 +1,4 @@
-"""What every command shares: one JSON document with `--json`, one sentence for an expected error."""
+"""What every command shares: `--json` is one document, an expected error one sentence."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -61,7 +61,7 @@ def loaded(schema: marshmallow.Schema, given: Mapping[str, Any]) -> Any:
     try:
         return schema.load({name: value for name, value in given.items() if value is not None})
     except marshmallow.ValidationError as error:
-        messages = error.normalized_messages()
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
         fail("; ".join(f"{name}: {' '.join(map(str, said))}" for name, said in messages.items()))
 
 
@@ -80,7 +80,7 @@ def emit(value: Any, *, as_json: bool, text: str = "") -> None:
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
-    """Rows under their column names, as wide as they need to be; a line says when there are none."""
+    """Rows under their column names; a word says when there are none."""
     names = list(columns)
     cells = [[_cell(row[name]) for name in names] for row in rows]
     if not cells:

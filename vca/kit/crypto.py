@@ -44,5 +44,7 @@ def unsign(secret: str, token: str, *, purpose: str) -> Any:
 
 def _serializer(secret: str, purpose: str) -> URLSafeSerializer:
     return URLSafeSerializer(
-        secret, salt=purpose, signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"}
+        secret,
+        salt=purpose,
+        signer_kwargs={"digest_method": hashlib.sha256, "key_derivation": "hmac"},
     )

@@ -41,9 +41,7 @@ def enqueue(session: Session, name: str, *, run_at: datetime | None = None, **ar
 
     Inside a tenant the transaction's own tenant id is added to the arguments.
     """
-    session.execute(
-        _ENQUEUE, {"task": name, "args": json.dumps(args).decode(), "run_at": run_at}
-    )
+    session.execute(_ENQUEUE, {"task": name, "args": json.dumps(args).decode(), "run_at": run_at})
 
 
 def worker(dsn: str) -> App:
@@ -54,8 +52,9 @@ def worker(dsn: str) -> App:
     app = App(connector=connector)
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in TASKS.items():
-        app.task(_bounded(function), name=name, queue="default", retry=retry)
-    app.periodic(cron="* * * * *")(app.task(_rescuer(app), name="jobs.rescue", queue="default"))
+        app.task(name=name, queue="default", retry=retry)(_bounded(function))
+    rescue = app.task(name="jobs.rescue", queue="default")(_rescuer(app))
+    app.periodic(cron="* * * * *")(rescue)
     return app
 
 
@@ -84,9 +83,7 @@ def _rescuer(app: App) -> Callable[..., Any]:
     """procrastinate leaves the job of a killed worker `doing` for ever unless somebody asks."""
 
     async def rescue(timestamp: int) -> None:
-        stalled = await app.job_manager.get_stalled_jobs(
-            seconds_since_heartbeat=STALLED_AFTER_S
-        )
+        stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
         for job in stalled:
             log.get().warning("jobs.rescued", job_id=job.id, task=job.task_name)
             await app.job_manager.retry_job(job)

@@ -6,6 +6,7 @@ import re
 from typing import Any, NoReturn
 
 import orjson
+from flask import Response
 from flask.json.provider import JSONProvider
 
 MAX_DEPTH = 32
@@ -126,6 +127,6 @@ class FastJson(JSONProvider):
     def loads(self, s: str | bytes, **_: Any) -> Any:
         return strict_loads(s.encode() if isinstance(s, str) else s)
 
-    def response(self, *args: Any, **kwargs: Any) -> Any:
+    def response(self, *args: Any, **kwargs: Any) -> Response:
         value = self._prepare_response_obj(args, kwargs)
-        return self._app.response_class(dumps(value), mimetype="application/json")
+        return Response(dumps(value), mimetype="application/json")

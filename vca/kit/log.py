@@ -77,7 +77,8 @@ def _raised(info: Any) -> BaseException | None:
     if isinstance(info, BaseException):
         return info
     if isinstance(info, tuple):
-        return info[1]
+        error: BaseException | None = info[1]
+        return error
     return sys.exc_info()[1] if info else None
 
 

@@ -29,7 +29,7 @@ class Page(Generic[Item]):
 
 def fetch(
     session: Session,
-    statement: Select[tuple[Item]],
+    statement: Select[Item],
     page: PageRequest,
     *,
     keys: Sequence[InstrumentedAttribute[Any]],

@@ -37,7 +37,8 @@ def current(session: Session) -> str | None:
     """The public schema's revision; None when it was never made."""
     if session.scalar(text("SELECT to_regclass('public.alembic_version')")) is None:
         return None
-    return session.scalar(text("SELECT version_num FROM public.alembic_version"))
+    revision: str | None = session.scalar(text("SELECT version_num FROM public.alembic_version"))
+    return revision
 
 
 def upgrade(database: Database) -> tuple[str | None, str]:

@@ -106,16 +106,12 @@ def _seed(business: Business, pepper: str, noted: dict[str, str]) -> Seeded:
     with enter(tenants.ref(tenant)) as session:
         if not phone_numbers.list_page(session, page=PageRequest(1)).items:
             ai_profiles.create(session, **business.profile)
-            phone_numbers.add(
-                session, did_number=business.number, label="Demo", terms="platform"
-            )
+            phone_numbers.add(session, did_number=business.number, label="Demo", terms="platform")
     return Seeded(business.name, str(tenant.id), business.number, key)
 
 
 def _find(session: Session, business: Business) -> Tenant | None:
-    page = tenants.list_page(
-        session, page=PageRequest(1), external_id=business.external_id
-    )
+    page = tenants.list_page(session, page=PageRequest(1), external_id=business.external_id)
     return page.items[0] if page.items else None
 
 

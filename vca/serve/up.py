@@ -2,6 +2,7 @@
 
 import click
 
+
 @click.command("up")
 def up() -> None:
     """Placeholder while wiring."""

@@ -43,7 +43,7 @@ from vca.telephony.types import (
     Say,
 )
 
-SIGNATURE = "X-Fake-Signature"
+SIGNATURE = "x-fake-signature"
 _REMEMBERED = 1_000
 _LONGEST_SENTENCE = 3_000
 _WORDS: Mapping[type[Action], str] = {
@@ -121,7 +121,9 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     def signature(self, url: str, body: bytes) -> bytes:
         """What a genuine request bears, in hex."""
-        return hmac.new(self._secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
+        return (
+            hmac.new(self._secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
+        )
 
     def request(self, action: str, base_url: str, **said: Any) -> CarrierRequest:
         """The signed request that this carrier would send; the other end of `parse`."""
@@ -131,7 +133,10 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         self._asked("on_inbound_call", call_id=call_metadata.call_id)
         return CallEvent(
-            "RINGING", call_metadata.call_id, call_metadata.timestamp, f"ring-{call_metadata.call_id}"
+            "RINGING",
+            call_metadata.call_id,
+            call_metadata.timestamp,
+            f"ring-{call_metadata.call_id}",
         )
 
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
@@ -158,7 +163,9 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     def _asked(self, what: str, **how: Any) -> None:
         self.asked.append((what, how))
-        shown = {name: masked(value) if "number" in name else str(value) for name, value in how.items()}
+        shown = {
+            name: masked(value) if "number" in name else str(value) for name, value in how.items()
+        }
         log.get().info("fake_carrier.asked", what=what, **shown)
         if self.failures:
             raise self.failures.popleft()

@@ -15,7 +15,8 @@ Direction = Literal["inbound", "outbound"]
 class CarrierRequest:
     """A carrier's HTTP request as it came: signatures are over exactly these bytes.
 
-    `url` is built from the configured public base, never from the request's Host.
+    `url` is built from the configured public base, never from the request's Host; the names of
+    `headers` are in lower case.
     """
 
     action: str

@@ -33,19 +33,18 @@ def enter(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Se
     Raises IsolationError when the schema is missing or is not this tenant's, and
     DatabaseUnavailable. Must not be open while a carrier, a model or a webhook is called.
     """
-    with (database or db.current()).connection() as connection:
-        with inside(connection, tenant) as session:
-            yield session
-            session.commit()
+    where = database or db.current()
+    with where.connection() as connection, inside(connection, tenant) as session:
+        yield session
+        session.commit()
 
 
 @contextmanager
 def public(*, database: Database | None = None) -> Iterator[Session]:
     """A short transaction in no tenant: tenants' tables cannot be found here."""
-    with (database or db.current()).connection() as connection:
-        with outside(connection) as session:
-            yield session
-            session.commit()
+    with (database or db.current()).connection() as connection, outside(connection) as session:
+        yield session
+        session.commit()
 
 
 @contextmanager

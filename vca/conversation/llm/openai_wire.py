@@ -54,7 +54,7 @@ class Endpoint:
             transport=DeadlineTransport(),
             trust_env=False,
             follow_redirects=False,
-            
+            event_hooks={"request": [_Headers(api_key)]},
         )
         # Empty, not None: for None the SDK looks into the environment.
         self._sdk = openai.OpenAI(

@@ -7,7 +7,7 @@ import flask_smorest
 from vca.kit.web.parser import StrictParser
 
 
-class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest is untyped
+class Blueprint(flask_smorest.Blueprint):
     """A feature's operations."""
 
     ARGUMENTS_PARSER = StrictParser()

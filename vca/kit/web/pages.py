@@ -7,10 +7,12 @@ from uuid import UUID
 
 from flask import current_app, request
 from marshmallow import fields, validate
+
 from vca.kit import crypto
 from vca.kit.errors import FieldError, InvalidInput
 from vca.kit.paging import DEFAULT_LIMIT, Page, PageRequest
 from vca.kit.web.schema import QueryInteger, Schema
+
 
 class PageQuery(Schema):
     """Query parameters of every list; a list's own filters are added by inheritance."""
@@ -73,4 +75,9 @@ def _encode(value: Any) -> tuple[str, Any]:
 
 
 def _decode(kind: str, value: Any) -> Any:
-    return {"t": datetime.fromisoformat, "u": UUID, "v": lambda plain: plain}[kind](value)
+    match kind:
+        case "t":
+            return datetime.fromisoformat(value)
+        case "u":
+            return UUID(value)
+    return value

@@ -21,7 +21,7 @@ class UnreadableBody(InvalidInput):
     code = "unreadable-body"
 
 
-class StrictParser(FlaskParser):  # type: ignore[misc] # webargs' class is untyped here
+class StrictParser(FlaskParser):
     """Refuses what it would have to guess about; answers 400 with a pointer for each field."""
 
     DEFAULT_VALIDATION_STATUS = 400
@@ -80,7 +80,7 @@ def check_body(req: Request) -> None:
 
 def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
     found: list[FieldError] = []
-    messages = error.normalized_messages()
+    messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
     for location, fields in messages.items():
         source = "query" if location == "query" else "body"
         for pointer, detail in _flatten(fields):
@@ -105,5 +105,3 @@ def _pointer(name: str) -> str:
     """One step of an RFC 6901 pointer, bounded and printable: the name is a stranger's."""
     printable = "".join(char for char in name[:100] if char.isprintable())
     return "/" + printable.replace("~", "~0").replace("/", "~1")
-
-

@@ -37,7 +37,7 @@ class Schema(marshmallow.Schema):
                 for name, field in self.dump_fields.items()
             )
             self.__dict__["_names"] = cached
-        return cached  # type: ignore[no-any-return]
+        return cached
 
 
 def _read(item: Any, names: Iterable[tuple[str, str]]) -> dict[str, Any]:

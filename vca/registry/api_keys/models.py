@@ -8,7 +8,6 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.registry.base import PublicBase
-from vca.registry.tenants.models import Tenant
 
 SCOPES = ("read", "content", "write", "admin")
 
@@ -20,7 +19,7 @@ class ApiKey(PublicBase):
     __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey(Tenant.id))
+    tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey("public.tenants.id"))
     prefix: Mapped[str] = mapped_column(Text, unique=True)
     key_hash: Mapped[bytes] = mapped_column(LargeBinary)
     name: Mapped[str] = mapped_column(Text)
@@ -28,6 +27,4 @@ class ApiKey(PublicBase):
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -70,7 +70,5 @@ def misses(as_json: bool) -> None:
     """List the numbers that rang and that no tenant has, the latest first."""
     columns = ("did_number", "misses", "first_missed_at", "last_missed_at")
     with public() as session:
-        rows = [
-            {name: getattr(miss, name) for name in columns} for miss in service.misses(session)
-        ]
+        rows = [{name: getattr(miss, name) for name in columns} for miss in service.misses(session)]
     cli.emit(rows, as_json=as_json, text=cli.table(rows, columns))

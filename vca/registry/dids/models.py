@@ -7,7 +7,6 @@ from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Text, 
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.registry.base import PublicBase
-from vca.registry.tenants.models import Tenant
 
 STATES = ("assigned", "claimed", "resting")
 
@@ -24,18 +23,14 @@ class Did(PublicBase):
     )
 
     did_number: Mapped[str] = mapped_column(Text, primary_key=True)
-    tenant_id: Mapped[UUID] = mapped_column(ForeignKey(Tenant.id), index=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("public.tenants.id"), index=True)
     state: Mapped[str] = mapped_column(Text)
     phone_number_id: Mapped[UUID | None]
     provider_type: Mapped[str | None] = mapped_column(Text)
     registration_status: Mapped[str | None] = mapped_column(Text)
     rests_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
-    updated_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), server_default=func.now()
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 
 class DidMiss(PublicBase):

@@ -72,7 +72,7 @@ def claim(
 
 
 def release(session: Session, *, number: str, rest: timedelta = REST) -> None:
-    """Let the session's tenant's number go: it stops routing and rests before others may have it."""
+    """Let the session's tenant's number go: it stops routing, and rests for a while."""
     session.execute(select(func.public.release_did(number, rest)))
 
 
@@ -85,13 +85,11 @@ def note_registration(
 
 
 def find_owner(session: Session, *, number: str) -> Owner | None:
-    """Whose the number is, in one indexed read; an assigned but unclaimed number is nobody's yet."""
+    """Whose the number is, in one indexed read; one that is only assigned is nobody's yet."""
     row = session.execute(_FIND_OWNER, {"number": number}).one_or_none()
     if row is None or row.state == "assigned":
         return None
-    return Owner(
-        TenantRef(row.tenant_id), row.tenant_status, row.phone_number_id, row.rests_until
-    )
+    return Owner(TenantRef(row.tenant_id), row.tenant_status, row.phone_number_id, row.rests_until)
 
 
 def holder(session: Session, *, number: str) -> UUID | None:

@@ -1,7 +1,6 @@
 """`flask tenants`: the operator's list of tenants."""
 
 from collections import Counter
-from typing import Any
 from uuid import UUID
 
 import click

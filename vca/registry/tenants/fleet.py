@@ -32,7 +32,7 @@ def revisions(session: Session) -> Sequence[str]:
 
 
 def migrate(*, only: UUID | None = None) -> Outcome:
-    """Migrate every tenant that is behind, or only one; a tenant that fails is named and skipped."""
+    """Migrate every tenant that is behind, or only one; one that fails is named and skipped."""
     outcome = Outcome()
     for tenant_id in _behind(only):
         try:

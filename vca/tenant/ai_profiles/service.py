@@ -13,7 +13,6 @@ from vca.kit.paging import Page, PageRequest, fetch
 from vca.tenant.ai_profiles.models import CONTENT, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 
-
 # A profile of which nothing but the system prompt was said.
 BLANK: dict[str, Any] = {
     **dict.fromkeys(CONTENT),
@@ -77,7 +76,9 @@ def change(
     _one_at_a_time(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
     if is_default is False and profile.is_default:
-        raise DefaultProfileNeeded("Make another profile the default; this one then stops being it.")
+        raise DefaultProfileNeeded(
+            "Make another profile the default; this one then stops being it."
+        )
     changed = {name: value for name, value in content.items() if getattr(profile, name) != value}
     if changed:
         for name, value in changed.items():

@@ -52,9 +52,7 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
 @cli.as_json
 def hang_up(tenant_id: UUID, call_id: UUID, as_json: bool) -> None:
     """Hang up a live call."""
-    call = service.hang_up(
-        TenantRef(tenant_id), carriers=providers.current(), call_id=call_id
-    )
+    call = service.hang_up(TenantRef(tenant_id), carriers=providers.current(), call_id=call_id)
     cli.emit(CallSchema().dump(call), as_json=as_json, text=f"{call.status}: {call.end_reason}")
 
 

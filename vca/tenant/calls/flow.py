@@ -21,8 +21,8 @@ from vca.kit import clock, log
 from vca.registry.dids.service import Owner
 from vca.telephony.types import (
     Action,
-    CallEvent,
     Caller,
+    CallEvent,
     CallMetadata,
     Forward,
     HangUp,
@@ -144,7 +144,9 @@ def explain(session: Session, *, owner: Owner | None, at: datetime) -> Route:
     """
     if owner is None:
         return decide(Facts(at, owned=False))
-    return decide(_facts(owner, record.answering(session, phone_number_id=owner.phone_number_id), at=at))
+    return decide(
+        _facts(owner, record.answering(session, phone_number_id=owner.phone_number_id), at=at)
+    )
 
 
 def _say(
@@ -210,9 +212,9 @@ def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
 def _first_actions(route: Route, found: Row[Any]) -> tuple[Action, ...]:
     match route.decision:
         case "agent":
-            greeting = engine.greeting(_profile(found._mapping))
+            greeting = engine.greeting(_profile(found._asdict()))
             say = Say(greeting, found.language, found.voice)
-            return say, _listen(found._mapping)
+            return say, _listen(found._asdict())
         case "forward":
             assert route.forward_to is not None
             return (Forward(route.forward_to),)
@@ -229,8 +231,10 @@ def _first_actions(route: Route, found: Row[Any]) -> tuple[Action, ...]:
 def _answer_events(ring: CallEvent, route: Route) -> list[CallEvent]:
     """What our own answer does to the call: an agent's lasts, everything else ends it at once."""
 
+    now = clock.now()
+
     def event(event_type: Any, end_reason: str | None = None) -> CallEvent:
-        return CallEvent(event_type, ring.call_id, ring.timestamp, f"own-{event_type}", end_reason)
+        return CallEvent(event_type, ring.call_id, now, f"own-{event_type}", end_reason)
 
     if route.decision == "agent":
         return [event("ANSWERED")]
@@ -257,9 +261,7 @@ def _new_call(ringing: Ringing, route: Route) -> NewCall:
 def _profile(kept: Mapping[str, Any]) -> Profile:
     """A stored profile as the conversation wants it; what was left open keeps its default there."""
     names = Profile.__dataclass_fields__
-    given = {
-        name: kept[name] for name in names if name in kept and kept[name] not in (None, [])
-    }
+    given = {name: kept[name] for name in names if name in kept and kept[name] not in (None, [])}
     given["end_phrases"] = tuple(given.get("end_phrases", ()))
     return Profile(**given)
 

@@ -24,8 +24,7 @@ class Call(TenantBase):
         UniqueConstraint("provider_type", "provider_call_id"),
         CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
         CheckConstraint(
-            "status IN ('queued', 'ringing', 'in_progress', 'transferring', 'completed',"
-            " 'failed')",
+            "status IN ('queued', 'ringing', 'in_progress', 'transferring', 'completed', 'failed')",
             name="status",
         ),
         Index(None, "started_at", "id"),
@@ -86,7 +85,10 @@ class Call(TenantBase):
 
 
 class Event(TenantBase):
-    """Something that happened to a call; `event_key` makes a second delivery the same event."""
+    """Something that happened to a call; `event_key` makes a second delivery the same event.
+
+    `position` orders events of the same moment: some carriers tell whole seconds.
+    """
 
     __tablename__ = "call_events"
     __table_args__ = (
@@ -102,6 +104,7 @@ class Event(TenantBase):
     event_type: Mapped[str] = mapped_column(Text)
     event_key: Mapped[str] = mapped_column(Text)
     timestamp: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    position: Mapped[int]
     details: Mapped[dict[str, Any]] = mapped_column(JSONB)
 
 

@@ -190,7 +190,9 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     if state != before:
         changes: dict[str, Any] = dict(vars(state))
         if call.live and state.status in states.TERMINAL:
-            changes["latency"] = latency.summary(turn.latency_ms for turn in turns(session, call_id))
+            changes["latency"] = latency.summary(
+                turn.latency_ms for turn in turns(session, call_id)
+            )
         session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
     return state
 
@@ -207,5 +209,6 @@ def _event_row(call_id: UUID, event: CallEvent) -> dict[str, Any]:
         "event_type": event.event_type,
         "event_key": event.key,
         "timestamp": event.timestamp,
+        "position": states.RANKS[states.REACHES[event.event_type]],
         "details": details,
     }

@@ -56,8 +56,7 @@ class Route:
             "ai_profile_id": self.ai_profile_id,
             "ai_profile_version": self.ai_profile_version,
             "rules": [
-                {"rule": step.rule, "verdict": step.verdict, "why": step.why}
-                for step in self.steps
+                {"rule": step.rule, "verdict": step.verdict, "why": step.why} for step in self.steps
             ],
         }
 

@@ -98,9 +98,7 @@ class TurnSchema(Schema):
         metadata={"description": "What was heard of it, when it was interrupted."},
     )
     started_at = fields.AwareDateTime(dump_only=True)
-    latency_ms = fields.Dict(
-        keys=fields.String(), values=fields.Integer(), dump_only=True
-    )
+    latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer(), dump_only=True)
 
 
 class CallQuery(PageQuery):

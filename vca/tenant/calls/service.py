@@ -25,6 +25,9 @@ from vca.tenant.calls.route import Route
 from vca.tenant.calls.telephone import Heard, Telephone
 
 
+EVENT_ORDER = (Event.timestamp, Event.position, Event.id)
+
+
 class CallEnded(Conflict):
     """The call is over."""
 
@@ -73,7 +76,7 @@ def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[E
     """What happened to a call, in order; raises NotFound."""
     get(session, call_id=call_id)
     statement = select(Event).where(Event.call_id == call_id)
-    return fetch(session, statement, page, keys=(Event.timestamp, Event.id))
+    return fetch(session, statement, page, keys=EVENT_ORDER)
 
 
 def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Turn]:
@@ -151,7 +154,7 @@ def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
 def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Event], Sequence[Turn]]:
     """A call with all its events and turns, for the terminal. Raises NotFound."""
     with enter(tenant) as session:
-        events = select(Event).where(Event.call_id == call_id).order_by(Event.timestamp, Event.id)
+        events = select(Event).where(Event.call_id == call_id).order_by(*EVENT_ORDER)
         turns = select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
         return (
             get(session, call_id=call_id),

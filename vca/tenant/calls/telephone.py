@@ -55,9 +55,7 @@ class Telephone:
         return self._desk.unseal(heard.state)
 
     def _send(self, action: str, **said: Any) -> Heard:
-        request = self._carrier.request(
-            action, self._desk.callback_url(self._carrier.name), **said
-        )
+        request = self._carrier.request(action, self._desk.callback_url(self._carrier.name), **said)
         answer = json.loads(inbound.receive(self._carrier, request, self._desk).body)
         actions = tuple(answer["actions"])
         text = " ".join(action["text"] for action in actions if action["type"] == "say")
@@ -67,5 +65,3 @@ class Telephone:
 def shown(heard: Heard) -> list[dict[str, Any]]:
     """What the line did besides speaking and listening, for the API."""
     return [action for action in heard.actions if action["type"] not in ("say", "listen")]
-
-

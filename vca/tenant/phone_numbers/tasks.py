@@ -33,9 +33,7 @@ def _carry_out(tenant_id: str, order: Order, *, register: bool) -> None:
         _call_carrier(tenant, order, register=register)
     except TelephonyError as error:
         with enter(tenant) as session:
-            registration.failed(
-                session, order, register=register, error=error, now=clock.now()
-            )
+            registration.failed(session, order, register=register, error=error, now=clock.now())
     else:
         with enter(tenant) as session:
             registration.done(session, order, register=register, now=clock.now())
