@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import Flask
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
 from tests.support.api import Api, openapi_of
@@ -14,7 +15,7 @@ from vca.kit import jobs
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
+from vca.tenancy.session import enter, public
 
 _numbers = count(442_070_000_000)
 PROMPT = "You answer the telephone."
@@ -118,6 +119,15 @@ class World:
             tenant_id = str(tenants.create(session, name=name, **fields).id)
         key = self.key(tenant_id)
         return Tenant(tenant_id, self.api(key), key)
+
+    def create_in(self, session: Session, **fields: Any) -> UUID:
+        """A tenant in a transaction of the test's own."""
+        return tenants.create(session, **fields).id
+
+    def sql(self, tenant: Tenant, statement: str) -> None:
+        """Change a tenant's rows behind the product's back."""
+        with enter(tenant.ref) as session:
+            session.execute(text(statement))
 
     def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
         """Do the tenant's due jobs in this process, and those they enqueue; the names done.

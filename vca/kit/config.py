@@ -150,6 +150,11 @@ class Settings:
         scheme, _, folder = self.database_url.partition(":")
         return (ROOT / folder).resolve() if scheme == "embedded" else None
 
+    @property
+    def state_folder(self) -> Path:
+        """Where development keeps logs and the demo's keys: beside the embedded Postgres."""
+        return self.embedded_folder.parent if self.embedded_folder else ROOT / ".vca"
+
     @cached_property
     def database_dsn(self) -> str:
         """A libpq URL for psycopg2 and psycopg 3 alike."""

@@ -12,7 +12,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
 from vca.kit.errors import FieldError, InvalidInput
-from vca.kit.json import BadJson, storable, strict_loads
+from vca.kit.json import BadJson, escaped, storable, strict_loads
 
 
 class UnreadableBody(InvalidInput):
@@ -41,12 +41,13 @@ class StrictParser(FlaskParser):
         try:
             value = strict_loads(body)
         except BadJson as error:
-            raise UnreadableBody(str(error)) from None
+            raise _unreadable(error) from None
         if not isinstance(value, dict):
             raise UnreadableBody("The body must be a JSON object.")
         return value
 
     def load_querystring(self, req: Request, schema: marshmallow.Schema) -> Any:
+        check_query(req)
         if not req.args:
             return {}
         for name, values in req.args.lists():
@@ -78,6 +79,19 @@ def check_body(req: Request) -> None:
         raise UnsupportedMediaType("The body must not be compressed.")
 
 
+def _unreadable(error: BadJson) -> InvalidInput:
+    if error.pointer is None:
+        return UnreadableBody(str(error))
+    fields = [FieldError(error.pointer, str(error))]
+    return InvalidInput("The request is not valid.", errors=fields)
+
+
+def check_query(req: Request) -> None:
+    """Refuse a query with raw bytes outside ASCII: Werkzeug would raise UnicodeDecodeError."""
+    if not req.query_string.isascii():
+        raise InvalidInput("The query is not percent-encoded.")
+
+
 def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
     found: list[FieldError] = []
     messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
@@ -102,6 +116,4 @@ def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def _pointer(name: str) -> str:
-    """One step of an RFC 6901 pointer, bounded and printable: the name is a stranger's."""
-    printable = "".join(char for char in name[:100] if char.isprintable())
-    return "/" + printable.replace("~", "~0").replace("/", "~1")
+    return f"/{escaped(name)}"

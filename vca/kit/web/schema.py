@@ -1,6 +1,7 @@
 """Schemas: marshmallow reads strictly; writing is reading attributes, orjson does the rest."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC
 from typing import Any
 
 import marshmallow
@@ -129,4 +130,4 @@ class Moment(fields.AwareDateTime):
         moment = super()._deserialize(value, *args, **kwargs)
         if not 1970 <= moment.year <= 9000:
             raise self.make_error("invalid", input=value, obj_type="time")
-        return moment
+        return moment.astimezone(UTC)  # Postgres knows no offset of 16 hours or more

@@ -1,0 +1,235 @@
+"""Phone numbers: claimed, changed, and registered at their carrier by jobs."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.world import Platform, Tenant, World, fresh_number
+from vca.telephony import providers
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+
+
+def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json["registration"]
+    return found
+
+
+def _registry_says(platform: Platform, number: dict[str, Any]) -> str:
+    found: str = platform.api.get("/api/dids", did_number=number["did_number"]).json[0][
+        "registration_status"
+    ]
+    return found
+
+
+def test_a_new_number_is_registered_by_a_job(
+    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+) -> None:
+    number = acme.number()
+    assert number["registration"]["status"] == "pending"
+
+    world.work(acme)
+
+    assert _registration(acme, number)["status"] == "registered"
+    assert _registration(acme, number)["checked_at"] is not None
+    assert _registry_says(platform, number) == "registered"
+    assert carrier.registered == {number["did_number"]: acme.ref.id}
+
+
+def test_deactivating_unregisters_and_reactivating_registers(
+    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+) -> None:
+    number = acme.number()
+    world.work(acme)
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False})
+    world.work(acme)
+    assert _registration(acme, number)["status"] == "unregistered"
+    assert carrier.registered == {}
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"is_active": True})
+    world.work(acme)
+    assert _registration(acme, number)["status"] == "registered"
+
+
+def test_deleting_unregisters(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> None:
+    number = acme.number()
+    world.work(acme)
+
+    acme.delete(f"/phone-numbers/{number['id']}")
+    world.work(acme)
+
+    assert carrier.registered == {}
+    assert acme.get(f"/phone-numbers/{number['id']}").status_code == 404
+
+
+def test_a_pause_keeps_the_registration(acme: Tenant, world: World) -> None:
+    number = acme.number()
+    world.work(acme)
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
+
+    assert world.work(acme) == []
+    assert _registration(acme, number)["status"] == "registered"
+
+
+def test_a_passing_failure_is_tried_again_later(
+    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
+    number = acme.number()
+
+    world.work(acme)
+    waiting = _registration(acme, number)
+    world.work(acme, ahead=True)
+
+    assert (waiting["status"], waiting["code"]) == ("pending", "timeout")
+    assert waiting["next_attempt_at"] > waiting["checked_at"]
+    assert _registration(acme, number)["status"] == "registered"
+    assert _registry_says(platform, number) == "registered"
+
+
+def test_a_permanent_failure_is_not_tried_again_until_asked(
+    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("no such number", permanent=True, code="21421"))
+    number = acme.number()
+    world.work(acme)
+
+    failed = _registration(acme, number)
+    assert (failed["status"], failed["code"], failed["next_attempt_at"]) == (
+        "failed",
+        "21421",
+        None,
+    )
+    assert _registry_says(platform, number) == "failed"
+    assert world.work(acme, ahead=True) == []
+
+    again = acme.post(f"/phone-numbers/{number['id']}/register")
+    world.work(acme)
+    assert (again.status_code, again.json["registration"]["status"]) == (202, "pending")
+    assert _registration(acme, number)["status"] == "registered"
+
+
+def test_asking_again_overtakes_a_waiting_retry(
+    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("timed out", permanent=False))
+    number = acme.number()
+    world.work(acme)
+
+    acme.post(f"/phone-numbers/{number['id']}/register")
+    world.work(acme)
+    asked = len(carrier.asked)
+    world.work(acme, ahead=True)
+
+    assert _registration(acme, number)["status"] == "registered"
+    assert len(carrier.asked) == asked
+
+
+def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: World) -> None:
+    number = acme.number(is_active=False)
+    world.work(acme)
+
+    refused = acme.post(f"/phone-numbers/{number['id']}/register")
+
+    assert (refused.status_code, refused.json["code"]) == (409, "number-inactive")
+
+
+def test_a_registration_that_comes_after_the_number_was_deleted_is_undone(
+    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = acme.number()
+    register = carrier.register_number
+
+    def delete_meanwhile(*args: Any) -> None:
+        register(*args)
+        acme.delete(f"/phone-numbers/{number['id']}")
+
+    monkeypatch.setattr(carrier, "register_number", delete_meanwhile)
+    world.work(acme)
+
+    assert carrier.registered == {}
+
+
+def test_without_a_carrier_registration_fails_with_the_reason(
+    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+) -> None:
+    providers.current().default = None
+
+    number = acme.number()
+
+    assert number["registration"]["status"] == "failed"
+    assert number["registration"]["detail"] == "no carrier configured"
+    assert world.work(acme) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("did_number", "+1415555010"),
+        ("did_number", "4155550100"),
+        ("did_number", "+1 415 555 0100"),
+        ("did_number", "+١٤١٥٥٥٥٠١٠٠"),
+        ("did_number", "+14155550100\u0000"),
+        ("did_number", "+99999999999"),
+        ("provider_type", "twilio"),
+        ("provider_type", ""),
+        ("mode", "sleep"),
+        ("forward_to", "911"),
+        ("ai_profile_id", "00000000-0000-4000-8000-000000000000"),
+        ("is_active", 1),
+        ("id", "00000000-0000-4000-8000-000000000000"),
+    ],
+)
+def test_a_bad_field_is_named_and_nothing_is_kept(
+    acme: Tenant, platform: Platform, field: str, value: object
+) -> None:
+    number = fresh_number()
+
+    refused = acme.post("/phone-numbers", {"did_number": number, field: value})
+
+    assert refused.status_code == 400
+    assert refused.json["errors"][0]["pointer"] == f"/{field}"
+    assert acme.get("/phone-numbers").json == []
+    assert platform.api.get("/api/dids", did_number=number).json == []
+
+
+def test_a_forwarding_number_needs_a_target_other_than_itself(acme: Tenant) -> None:
+    number = acme.number()
+    one = f"/phone-numbers/{number['id']}"
+
+    without = acme.patch(one, {"mode": "forward"})
+    itself = acme.patch(one, {"mode": "forward", "forward_to": number["did_number"]})
+    good = acme.patch(one, {"mode": "forward", "forward_to": fresh_number()})
+
+    assert without.json["errors"][0]["pointer"] == "/forward_to"
+    assert itself.json["errors"][0]["pointer"] == "/forward_to"
+    assert good.json["mode"] == "forward"
+
+
+def test_a_number_cannot_change_which_number_it_is(acme: Tenant) -> None:
+    number = acme.number()
+
+    refused = acme.patch(f"/phone-numbers/{number['id']}", {"did_number": fresh_number()})
+
+    assert refused.json["errors"][0]["pointer"] == "/did_number"
+
+
+def test_moving_to_another_carrier_leaves_the_old_one(
+    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+) -> None:
+    class Other(FakeTelephonyAdapter):
+        name = "other"
+
+    other = Other()
+    providers.current()._adapters["other"] = other
+    number = acme.number(provider_type="fake")
+    world.work(acme)
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "other"})
+    world.work(acme)
+
+    assert carrier.registered == {}
+    assert other.registered == {number["did_number"]: acme.ref.id}
+    assert _registration(acme, number)["status"] == "registered"
