@@ -3,7 +3,6 @@
 from importlib import import_module
 
 from flask import Flask
-from flask_smorest import Api
 
 from vca.api import carrier, docs, errors, guards, health, openapi, requests
 from vca.conversation.llm import client_for
@@ -112,7 +111,7 @@ def _connect(app: Flask, found: Settings) -> None:
 
 def _serve(app: Flask) -> None:
     requests.install(app)
-    api = Api(app)
+    api = openapi.Api(app)
     errors.install(app)
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)

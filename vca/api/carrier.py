@@ -6,7 +6,7 @@ from werkzeug.exceptions import Forbidden, NotFound
 from vca.kit import log
 from vca.kit.errors import DomainError
 from vca.kit.web import Blueprint, access, pages
-from vca.kit.web.parser import check_body
+from vca.kit.web.parser import check_body, check_query
 from vca.telephony import providers
 from vca.telephony.adapter import BadCarrierRequest, SignatureRefused
 from vca.telephony.types import CarrierRequest
@@ -40,6 +40,7 @@ def carrier_request(provider: str, action: str) -> Response:
     if adapter is None or action not in adapter.actions:
         raise NotFound
     check_body(request)
+    check_query(request)
     request.max_content_length = MAX_BODY
     carried = CarrierRequest(
         action=action,

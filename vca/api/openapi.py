@@ -55,7 +55,16 @@ _SAMPLES = {
 }
 
 
-def document(app: Flask, api: flask_smorest.Api) -> dict[str, Any]:
+class Api(flask_smorest.Api):
+    """flask-smorest's, without its own form of errors."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_error_handlers(self) -> None:
+        """Ours answer, `vca.api.errors`."""
+
+
+def document(app: Flask, api: Api) -> dict[str, Any]:
     """The whole document, ready to be served."""
     spec: dict[str, Any] = api.spec.to_dict()
     components = spec.setdefault("components", {})
@@ -63,28 +72,28 @@ def document(app: Flask, api: flask_smorest.Api) -> dict[str, Any]:
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
     }
-    accesses = dict(_accesses(app))
+    views = dict(_views(app))
     for path, operations in spec["paths"].items():
         for method in _METHODS:
             if method in operations:
-                _complete(spec, operations[method], accesses[path, method], path, method)
+                name, access = views[path, method]
+                operations[method]["operationId"] = name
+                _complete(spec, operations[method], access, path)
     return spec
 
 
-def _accesses(app: Flask) -> Iterator[tuple[tuple[str, str], Access]]:
+def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
+    """(path, method) of every view, with its name and its declared access."""
     for rule in app.url_map.iter_rules():
         access = declared(app.view_functions[rule.endpoint])
         path = "".join(part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace)
         for method in rule.methods or ():
             if access is not None:
-                yield (path.lstrip("|"), method.lower()), access
+                name = rule.endpoint.rpartition(".")[2]
+                yield (path.lstrip("|"), method.lower()), (name, access)
 
 
-def _complete(
-    spec: dict[str, Any], operation: dict[str, Any], access: Access, path: str, method: str
-) -> None:
-    words = path.replace("/api/", "/").replace("{", "").replace("}", "").split("/")
-    operation["operationId"] = "_".join([method, *filter(None, words)]).replace("-", "_")
+def _complete(spec: dict[str, Any], operation: dict[str, Any], access: Access, path: str) -> None:
     keyed = access.who not in ("anyone", "carrier")
     operation["security"] = [{"key": []}] if keyed else []
     if access.scope:

@@ -22,6 +22,7 @@ _HEADERS = {
 def install(app: Flask) -> None:
     """Wrap every request of the app; errors and unknown paths included."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
+    app.url_map.merge_slashes = False  # it answers with a redirect to the Host header's host
     app.before_request(_begin)
     app.after_request(_end)
 

@@ -71,7 +71,7 @@ def list_turns(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.route(f"{ONE}/hangup", methods=["POST"])
 @blp.response(200, CallSchema)
 @access("tenant", "write")
-def hang_up(tenant_id: UUID, call_id: UUID) -> Any:
+def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
     """Hang up a live call
 
     One that has ended is 409.
@@ -83,7 +83,7 @@ def hang_up(tenant_id: UUID, call_id: UUID) -> Any:
 @blp.arguments(SimulationSchema)
 @blp.response(201, SimulatedSchema)
 @access("tenant", "write")
-def simulate(body: dict[str, Any], tenant_id: UUID) -> Any:
+def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Ring one of the tenant's numbers without a telephone
 
     Real routing, profile, model and record, through the fake carrier; marked `simulated`. A number
@@ -97,7 +97,7 @@ def simulate(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.arguments(SpeechSchema)
 @blp.response(200, SimulatedTurnSchema)
 @access("tenant", "write")
-def say(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     """Speak into a simulated call, and hear the agent's answer"""
     carriers = providers.current()
     call, heard = service.say(
@@ -110,7 +110,7 @@ def say(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.arguments(ExplainSchema)
 @blp.response(200, RouteSchema)
 @access("tenant", "read", opens="tenant")
-def explain(body: dict[str, Any], tenant_id: UUID) -> Any:
+def explain_route(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Explain how a call would be answered
 
     Every rule that is tried and why; no call is made.
