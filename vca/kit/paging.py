@@ -1,13 +1,15 @@
 """Keyset pages: a page is found by the key values of the row before it, never by counting."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Select, bindparam, select, tuple_
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
 Item = TypeVar("Item")
+Row = TypeVar("Row", bound=DeclarativeBase)
 DEFAULT_LIMIT = 25
 
 
@@ -27,24 +29,65 @@ class Page(Generic[Item]):
     next_after: tuple[Any, ...] | None = None
 
 
-def fetch(
-    session: Session,
-    statement: Select[Item],
-    page: PageRequest,
-    *,
-    keys: Sequence[InstrumentedAttribute[Any]],
-    newest_first: bool = False,
-) -> Page[Item]:
-    """The page of `statement` in the order of `keys`, which must identify a row.
+@dataclass(frozen=True)
+class Listing(Generic[Row]):
+    """How a table is listed: in the order of `keys`, which must identify a row.
 
-    One more row than asked for tells whether a page follows.
+    A listing's statements differ only in which filters they have, so each is built once and kept;
+    building and hashing one for every request cost more than running it.
     """
-    if page.after is not None:
-        row, after = tuple_(*keys), tuple_(*page.after)
-        statement = statement.where(row < after if newest_first else row > after)
-    order = [key.desc() if newest_first else key.asc() for key in keys]
-    rows = session.scalars(statement.order_by(*order).limit(page.limit + 1)).all()
-    if len(rows) <= page.limit:
-        return Page(rows)
-    items = rows[: page.limit]
-    return Page(items, tuple(getattr(items[-1], key.key) for key in keys))
+
+    table: type[Row]
+    keys: tuple[InstrumentedAttribute[Any], ...]
+    newest_first: bool = False
+
+    def page(
+        self, session: Session, page: PageRequest, filters: Mapping[str, Any] | None = None
+    ) -> Page[Row]:
+        """A page of the rows whose columns have the values of `filters`.
+
+        A filter is a column's name, None meaning null, or with `__gt` or `__lt` behind it, an
+        exclusive bound. One more row than asked for tells whether a page follows.
+        """
+        given = filters or {}
+        shape = tuple((name, value is None) for name, value in given.items())
+        statement = _statement(self, shape, page.after is not None)
+        values = {f"f_{name}": value for name, value in given.items() if value is not None}
+        for index, value in enumerate(page.after or ()):
+            values[f"after_{index}"] = value
+        rows = session.scalars(statement, {**values, "most": page.limit + 1}).all()
+        if len(rows) <= page.limit:
+            return Page(rows)
+        items = rows[: page.limit]
+        return Page(items, tuple(getattr(items[-1], key.key) for key in self.keys))
+
+
+@lru_cache(maxsize=1024)
+def _statement(
+    listing: Listing[Row], shape: tuple[tuple[str, bool], ...], later_page: bool
+) -> Select[Row]:
+    statement = select(listing.table)
+    for name, is_null in shape:
+        statement = statement.where(_condition(listing.table, name, is_null))
+    if later_page:
+        after = tuple_(
+            *(bindparam(f"after_{i}", type_=key.type) for i, key in enumerate(listing.keys))
+        )
+        row = tuple_(*listing.keys)
+        statement = statement.where(row < after if listing.newest_first else row > after)
+    order = [key.desc() if listing.newest_first else key.asc() for key in listing.keys]
+    return statement.order_by(*order).limit(bindparam("most"))
+
+
+def _condition(table: type[DeclarativeBase], name: str, is_null: bool) -> Any:
+    column_name, _, bound = name.partition("__")
+    column = getattr(table, column_name)
+    if is_null:
+        return column.is_(None)
+    value = bindparam(f"f_{name}", type_=column.type)
+    match bound:
+        case "gt":
+            return column > value
+        case "lt":
+            return column < value
+    return column == value

@@ -78,6 +78,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self.registered: dict[str, UUID] = {}
         self.asked: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_REMEMBERED)
         self.failures: deque[TelephonyError] = deque()
+        self._ended: deque[str] = deque(maxlen=_REMEMBERED)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
@@ -149,9 +150,12 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     def hang_up(self, provider_call_id: str) -> None:
         self._asked("hang_up", call_id=provider_call_id)
+        self._ended.append(provider_call_id)
 
     def transfer(self, provider_call_id: str, number: str) -> None:
         self._asked("transfer", call_id=provider_call_id, number=number)
+        if provider_call_id in self._ended:
+            raise TelephonyError("the call has ended", permanent=True, code="call-ended")
 
     def recording(self, provider_call_id: str) -> Recording | None:
         self._asked("recording", call_id=provider_call_id)

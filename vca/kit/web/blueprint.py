@@ -12,6 +12,10 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = StrictParser()
 
+    def arguments(self, schema: Any, **options: Any) -> Any:
+        """As flask-smorest's, but one instance of the schema serves every request."""
+        return super().arguments(schema() if isinstance(schema, type) else schema, **options)
+
 
 def created(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
     """A 201 answer with the `Location` of what was made."""

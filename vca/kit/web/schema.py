@@ -1,14 +1,18 @@
 """Schemas: marshmallow reads strictly; writing is reading attributes, orjson does the rest."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
 from typing import Any
+from uuid import UUID
 
 import marshmallow
 from marshmallow import fields, validate
 
 from vca.kit import phone
 from vca.kit.json import storable
+
+_UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 
 
 class Schema(marshmallow.Schema):
@@ -116,6 +120,15 @@ class QueryBoolean(fields.Boolean):
 
     truthy = {"true"}
     falsy = {"false"}
+
+
+class Uuid(fields.UUID):
+    """A UUID as RFC 9562 writes it; Python also reads braces, URNs, `0x` and Arabic digits."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> UUID:
+        if not (isinstance(value, str) and _UUID.fullmatch(value)):
+            raise self.make_error("invalid_uuid")
+        return UUID(value)
 
 
 class Moment(fields.AwareDateTime):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from vca.kit import crypto
 from vca.kit.errors import DomainError, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.api_keys.models import SCOPES, ApiKey
 
 # vca_ + 8 to look it up by + 32 of base 62 (190 bits) + 6 of checksum, so that a scanner or a
@@ -52,6 +52,7 @@ class Caller:
         return [scope for scope in SCOPES if scope in self.scopes]
 
 
+_LISTING = Listing(ApiKey, (ApiKey.created_at, ApiKey.id))
 # One read answers who asks and what state the tenant is in that is asked about.
 _LOOK_UP = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
@@ -137,8 +138,7 @@ def create(
 
 def list_page(session: Session, *, tenant_id: UUID | None, page: PageRequest) -> Page[ApiKey]:
     """The keys of a tenant, or of the platform, revoked ones too."""
-    statement = select(ApiKey).where(ApiKey.tenant_id.is_not_distinct_from(tenant_id))
-    return fetch(session, statement, page, keys=(ApiKey.created_at, ApiKey.id))
+    return _LISTING.page(session, page, {"tenant_id": tenant_id})
 
 
 def get(session: Session, *, key_id: UUID) -> ApiKey:

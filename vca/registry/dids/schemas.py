@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import e164, text
+from vca.kit.web.schema import Uuid, e164, text
 from vca.registry.dids.models import STATES
 
 
@@ -11,7 +11,7 @@ class DidSchema(Schema):
     """A number and the tenant that it is assigned to, claimed by, or resting with."""
 
     did_number = e164(required=True)
-    tenant_id = fields.UUID(required=True)
+    tenant_id = Uuid(required=True)
     state = text(1, 20, one_of=STATES, dump_only=True)
     phone_number_id = fields.UUID(dump_only=True, allow_none=True)
     provider_type = fields.String(dump_only=True, allow_none=True)
@@ -24,6 +24,6 @@ class DidSchema(Schema):
 class DidQuery(PageQuery):
     """Filters of the registry."""
 
-    tenant_id = fields.UUID()
+    tenant_id = Uuid()
     did_number = text(1, 20)
     state = text(1, 20, one_of=STATES)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import db, jobs
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids.models import Did, DidMiss
 from vca.tenancy.schema import TenantRef
 
@@ -48,6 +48,7 @@ class Owner:
     rests_until: datetime | None
 
 
+_LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = text(
     "SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state,"
     " d.rests_until"
@@ -155,7 +156,7 @@ def get(session: Session, *, number: str) -> Did:
 
 def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page[Did]:
     """The registry over all tenants, by number."""
-    return fetch(session, select(Did).filter_by(**filters), page, keys=(Did.did_number,))
+    return _LISTING.page(session, page, filters)
 
 
 def release_all(session: Session, *, tenant_id: UUID, rest: timedelta = REST) -> None:

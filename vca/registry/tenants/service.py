@@ -10,11 +10,13 @@ from sqlalchemy.orm import Session
 
 from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
+
+_LISTING = Listing(Tenant, (Tenant.created_at, Tenant.id))
 
 
 class ExternalIdTaken(Conflict):
@@ -59,8 +61,7 @@ def get(session: Session, *, tenant_id: UUID) -> Tenant:
 
 def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page[Tenant]:
     """Tenants in the order of their creation; filters are columns and their wanted values."""
-    statement = select(Tenant).filter_by(**filters)
-    return fetch(session, statement, page, keys=(Tenant.created_at, Tenant.id))
+    return _LISTING.page(session, page, filters)
 
 
 def active(session: Session) -> Sequence[Tenant]:

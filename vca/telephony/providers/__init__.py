@@ -30,7 +30,9 @@ class Carriers:
         """The carrier of that name, or None when there is none or it is not configured."""
         if name not in self._adapters:
             path = ADAPTERS.get(name)
-            self._adapters[name] = _class(path).from_settings(self._settings) if path else None
+            if path is None:  # a stranger's word: nothing is remembered of it
+                return None
+            self._adapters[name] = _class(path).from_settings(self._settings)
         return self._adapters[name]
 
     def of_call(self, provider_type: str) -> TelephonyAdapter | None:

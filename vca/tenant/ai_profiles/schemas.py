@@ -31,6 +31,8 @@ def _json_schema(value: dict[str, Any]) -> None:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
         raise ValidationError(f"Not a JSON Schema: {error.message[:200]}") from None
+    except (RecursionError, OverflowError):  # what Python's re raises beside its own error
+        raise ValidationError("Not a JSON Schema: a pattern in it is too large.") from None
 
 
 class TransferTargetSchema(Schema):
@@ -53,7 +55,11 @@ class AiProfileFields(Schema):
         metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
     )
     greeting = text(1, 1_000, allow_none=True, metadata={"example": "Acme Dental, good morning!"})
-    language = fields.String(allow_none=True, validate=_LANGUAGE, metadata={"example": "en-US"})
+    language = fields.String(
+        allow_none=True,
+        validate=[validate.Length(2, 35), _LANGUAGE],  # RFC 5646, 4.4.1
+        metadata={"example": "en-US"},
+    )
     voice = text(1, 100, allow_none=True)
     model = text(1, 100, allow_none=True, metadata={"description": "null: the deployment's."})
     temperature = StrictNumber(allow_none=True, validate=validate.Range(0, 2))

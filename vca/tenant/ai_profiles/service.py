@@ -9,10 +9,12 @@ from sqlalchemy.orm import Session
 
 from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.tenant.ai_profiles.models import CONTENT, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
 
+_LISTING = Listing(AiProfile, (AiProfile.created_at, AiProfile.id))
+_VERSIONS = Listing(AiProfileVersion, (AiProfileVersion.version,), newest_first=True)
 # A profile of which nothing but the system prompt was said.
 BLANK: dict[str, Any] = {
     **dict.fromkeys(CONTENT),
@@ -61,8 +63,7 @@ def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> A
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[AiProfile]:
     """The tenant's profiles, oldest first."""
-    statement = select(AiProfile).filter_by(**filters)
-    return fetch(session, statement, page, keys=(AiProfile.created_at, AiProfile.id))
+    return _LISTING.page(session, page, filters)
 
 
 def change(
@@ -117,8 +118,7 @@ def versions_page(
 ) -> Page[AiProfileVersion]:
     """Every version of a profile, newest first; raises NotFound."""
     get(session, ai_profile_id=ai_profile_id)
-    statement = select(AiProfileVersion).where(AiProfileVersion.ai_profile_id == ai_profile_id)
-    return fetch(session, statement, page, keys=(AiProfileVersion.version,), newest_first=True)
+    return _VERSIONS.page(session, page, {"ai_profile_id": ai_profile_id})
 
 
 def shown_version(version: AiProfileVersion) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, QueryBoolean, e164
+from vca.kit.web.schema import Moment, QueryBoolean, Uuid, e164
 from vca.kit.web.schema import text as string
 from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.states import END_REASONS, RANKS
@@ -107,12 +107,12 @@ class CallQuery(PageQuery):
     status = string(1, 20, one_of=RANKS)
     direction = string(1, 20, one_of=DIRECTIONS)
     end_reason = string(1, 40, one_of=END_REASONS)
-    phone_number_id = fields.UUID()
-    ai_profile_id = fields.UUID()
+    phone_number_id = Uuid()
+    ai_profile_id = Uuid()
     caller_number = string(1, 20)
     simulated = QueryBoolean()
-    started_after = Moment()
-    started_before = Moment()
+    started_after = Moment(attribute="started_at__gt")
+    started_before = Moment(attribute="started_at__lt")
 
 
 class SimulationSchema(Schema):

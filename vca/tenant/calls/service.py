@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Owner
 from vca.telephony.providers import Carriers
@@ -24,8 +24,10 @@ from vca.tenant.calls.models import Call, Event, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.telephone import Heard, Telephone
 
-
 EVENT_ORDER = (Event.timestamp, Event.position, Event.id)
+_CALLS = Listing(Call, (Call.started_at, Call.id), newest_first=True)
+_EVENTS = Listing(Event, EVENT_ORDER)
+_TURNS = Listing(Turn, (Turn.sequence,))
 
 
 class CallEnded(Conflict):
@@ -55,35 +57,21 @@ def get(session: Session, *, call_id: UUID) -> Call:
     return call
 
 
-def list_page(
-    session: Session,
-    *,
-    page: PageRequest,
-    started_after: datetime | None = None,
-    started_before: datetime | None = None,
-    **filters: Any,
-) -> Page[Call]:
-    """The tenant's calls, newest first; both bounds of the start are exclusive."""
-    statement = select(Call).filter_by(**filters)
-    if started_after is not None:
-        statement = statement.where(Call.started_at > started_after)
-    if started_before is not None:
-        statement = statement.where(Call.started_at < started_before)
-    return fetch(session, statement, page, keys=(Call.started_at, Call.id), newest_first=True)
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[Call]:
+    """The tenant's calls, newest first."""
+    return _CALLS.page(session, page, filters)
 
 
 def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Event]:
     """What happened to a call, in order; raises NotFound."""
     get(session, call_id=call_id)
-    statement = select(Event).where(Event.call_id == call_id)
-    return fetch(session, statement, page, keys=EVENT_ORDER)
+    return _EVENTS.page(session, page, {"call_id": call_id})
 
 
 def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Turn]:
     """What was said in a call, in order; raises NotFound."""
     get(session, call_id=call_id)
-    statement = select(Turn).where(Turn.call_id == call_id)
-    return fetch(session, statement, page, keys=(Turn.sequence,))
+    return _TURNS.page(session, page, {"call_id": call_id})
 
 
 def explain(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:

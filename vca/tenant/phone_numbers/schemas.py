@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import QueryBoolean, StrictBoolean, e164, text
+from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, text
 from vca.tenant.phone_numbers.models import MODES, REGISTRATION
 
 
@@ -31,7 +31,7 @@ class PhoneNumberChangeSchema(Schema):
     )
     mode = text(1, 20, one_of=MODES)
     forward_to = e164(allow_none=True, metadata={"example": "+14155550199"})
-    ai_profile_id = fields.UUID(
+    ai_profile_id = Uuid(
         allow_none=True, metadata={"description": "null: the tenant's default profile answers."}
     )
     fallback_number = e164(allow_none=True, metadata={"example": "+14155550199"})
@@ -60,4 +60,4 @@ class PhoneNumberQuery(PageQuery):
     did_number = text(1, 20)
     is_active = QueryBoolean()
     mode = text(1, 20, one_of=MODES)
-    ai_profile_id = fields.UUID()
+    ai_profile_id = Uuid()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import db
 from vca.kit.errors import Conflict, InvalidInput, NotFound
-from vca.kit.paging import Page, PageRequest, fetch
+from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Terms
 from vca.telephony import providers
@@ -17,6 +17,7 @@ from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers import registration
 from vca.tenant.phone_numbers.models import PhoneNumber
 
+_LISTING = Listing(PhoneNumber, (PhoneNumber.created_at, PhoneNumber.id))
 BLANK: dict[str, Any] = {
     "provider_type": providers.GENERIC,
     "label": None,
@@ -76,8 +77,7 @@ def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) ->
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[PhoneNumber]:
     """The tenant's numbers, oldest first."""
-    statement = select(PhoneNumber).filter_by(**filters)
-    return fetch(session, statement, page, keys=(PhoneNumber.created_at, PhoneNumber.id))
+    return _LISTING.page(session, page, filters)
 
 
 def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:

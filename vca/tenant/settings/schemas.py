@@ -7,7 +7,7 @@ from marshmallow import ValidationError, fields
 from vca.kit.web import Schema
 from vca.kit.web.schema import not_blank, text
 
-_ZONES = available_timezones()
+_ZONES = available_timezones() - {"localtime"}  # the machine's own, where a system has it
 
 
 def _known_zone(name: str) -> None:
