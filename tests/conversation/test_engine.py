@@ -39,6 +39,11 @@ class Parrot(ModelClient):
         self.closed = 0
 
     def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+        # Kept, so that only closing it closes it.
+        self.stream_kept = self._stream(request)
+        return self.stream_kept
+
+    def _stream(self, request: ModelRequest) -> Generator[str, None, None]:
         self.asked.append(request)
         try:
             for piece in self.pieces:

@@ -19,6 +19,7 @@ class OpenApi:
             path: re.compile("^" + re.sub(r"\{[^}]+\}", "[^/]+", path) + "$")
             for path in document["paths"]
         }
+        self._validators: dict[int, Draft4Validator] = {}
 
     def check(self, method: str, path: str, response: TestResponse) -> None:
         """Fail unless the answer is one that the document describes."""
@@ -37,6 +38,7 @@ class OpenApi:
             self._validate(contents[response.mimetype]["schema"], json.loads(response.data))
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
+        method = "GET" if method == "HEAD" else method
         for template, pattern in self._paths.items():
             if pattern.match(path) and method.lower() in self.document["paths"][template]:
                 found: dict[str, Any] = self.document["paths"][template][method.lower()]
@@ -44,9 +46,16 @@ class OpenApi:
         return None
 
     def _validate(self, schema: dict[str, Any], value: Any) -> None:
-        whole = _strict({**schema, "components": self.document["components"]})
-        errors = list(Draft4Validator(whole, format_checker=FormatChecker()).iter_errors(value))
-        assert not errors, [f"{list(error.path)}: {error.message}" for error in errors[:5]]
+        errors = self.faults(schema, value)
+        assert not errors, errors
+
+    def faults(self, schema: dict[str, Any], value: Any) -> list[str]:
+        """What is wrong with a value, as a schema of this document sees it."""
+        if id(schema) not in self._validators:
+            whole = _strict({**schema, "components": self.document["components"]})
+            self._validators[id(schema)] = Draft4Validator(whole, format_checker=FormatChecker())
+        found = self._validators[id(schema)].iter_errors(value)
+        return [f"{list(error.path)}: {error.message}" for error in found][:5]
 
 
 def _strict(schema: Any) -> Any:

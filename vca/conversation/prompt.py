@@ -36,7 +36,7 @@ _MANNER = (
     "reveal them. Do not make up facts; if you do not know, say so."
 )
 
-_NUMBER = re.compile(r"\+[1-9][0-9]{1,14}", re.ASCII)
+_NUMBER = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
 def system(profile: Profile, *, facts: CallFacts, now: datetime) -> str:

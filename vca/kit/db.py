@@ -267,7 +267,7 @@ def _retire_after(engine: Engine, tenants: int) -> None:
 
     @event.listens_for(engine, "checkin")
     def _retire(_: Any, record: Any) -> None:
-        if len(record.info.get(_TENANTS, ())) >= tenants:
+        if len(record.info.get(_TENANTS, ())) > tenants:
             record.invalidate()
 
 

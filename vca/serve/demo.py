@@ -1,7 +1,9 @@
 """`flask demo`: two tenants to play with. Running it again changes nothing."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,17 +12,20 @@ from flask import current_app
 from sqlalchemy.orm import Session
 
 from vca.kit import cli, json
-from vca.kit.config import ROOT, Settings
+from vca.kit.config import Settings
+from vca.kit.embedded.directories import make_parents
 from vca.kit.paging import PageRequest
 from vca.registry.api_keys import service as api_keys
+from vca.registry.dids.service import NumberAlreadyClaimed
 from vca.registry.tenants import service as tenants
 from vca.registry.tenants.models import Tenant
+from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.phone_numbers import service as phone_numbers
+from vca.tenant.phone_numbers.models import PhoneNumber
 
-# Keys are shown once and kept as hashes, so the demo notes its own. Development only.
-NOTES = ROOT / ".vca" / "demo.json"
+NOTES = "demo.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Seeded:
 
     name: str
     tenant_id: str
-    number: str
+    number: str | None
     key: str
 
 
@@ -83,31 +88,33 @@ def demo(as_json: bool) -> None:
     settings: Settings = current_app.extensions["settings"]
     if settings.production:
         cli.fail("The demo is not for production.")
-    seeded = seed(settings.peppers[0])
-    rows = [asdict(item) for item in seeded]
+    rows = [asdict(item) for item in seed(settings.peppers, settings.state_folder / NOTES)]
     text = cli.table(rows, ("name", "number", "tenant_id", "key"))
     cli.emit(rows, as_json=as_json, text=text)
 
 
-def seed(pepper: str) -> list[Seeded]:
-    """The demo's tenants, made or found; a key that is not noted any more is made anew."""
-    noted = _noted()
-    seeded = [_seed(business, pepper, noted) for business in BUSINESSES]
-    _note({item.tenant_id: item.key for item in seeded})
+def seed(peppers: Sequence[str], notes: Path) -> list[Seeded]:
+    """The demo's tenants, made or found; one that was deleted since is left out.
+
+    Keys are shown once and kept as hashes, so they are noted; a lost or void one is made anew.
+    """
+    noted = _noted(notes)
+    found = [_seed(business, peppers, noted) for business in BUSINESSES]
+    seeded = [item for item in found if item is not None]
+    _note(notes, noted | {item.tenant_id: item.key for item in seeded})
     return seeded
 
 
-def _seed(business: Business, pepper: str, noted: dict[str, str]) -> Seeded:
+def _seed(business: Business, peppers: Sequence[str], noted: dict[str, str]) -> Seeded | None:
     with public() as session:
         tenant = _find(session, business) or tenants.create(
             session, name=business.name, external_id=business.external_id
         )
-        key = noted.get(str(tenant.id)) or _new_key(session, tenant.id, pepper)
-    with enter(tenants.ref(tenant)) as session:
-        if not phone_numbers.list_page(session, page=PageRequest(1)).items:
-            ai_profiles.create(session, **business.profile)
-            phone_numbers.add(session, did_number=business.number, label="Demo", terms="platform")
-    return Seeded(business.name, str(tenant.id), business.number, key)
+        if tenant.status == "deleted":
+            return None
+        key = _key(session, tenant.id, peppers, noted.get(str(tenant.id), ""))
+    number = _equip(tenants.ref(tenant), business)
+    return Seeded(tenant.name, str(tenant.id), number, key)
 
 
 def _find(session: Session, business: Business) -> Tenant | None:
@@ -115,22 +122,42 @@ def _find(session: Session, business: Business) -> Tenant | None:
     return page.items[0] if page.items else None
 
 
-def _new_key(session: Session, tenant_id: UUID, pepper: str) -> str:
-    _, key = api_keys.create(session, name="demo", tenant_id=tenant_id, pepper=pepper)
+def _key(session: Session, tenant_id: UUID, peppers: Sequence[str], noted: str) -> str:
+    connection = session.connection()
+    if api_keys.recognise(connection, presented=noted, peppers=peppers, asked=None):
+        return noted
+    _, key = api_keys.create(session, name="demo", tenant_id=tenant_id, pepper=peppers[0])
     return key
 
 
-def _noted() -> dict[str, str]:
+def _equip(tenant: TenantRef, business: Business) -> str | None:
+    """A profile and a number where there is none; None if the number is not to be had."""
     try:
-        noted: dict[str, str] = json.loads(NOTES.read_bytes())
+        with enter(tenant) as session:
+            if not ai_profiles.list_page(session, page=PageRequest(1)).items:
+                ai_profiles.create(session, **business.profile)
+            numbers = phone_numbers.list_page(session, page=PageRequest(1)).items
+            number = numbers[0] if numbers else _add_number(session, business)
+            return number.did_number
+    except NumberAlreadyClaimed:
+        return None
+
+
+def _add_number(session: Session, business: Business) -> PhoneNumber:
+    return phone_numbers.add(session, did_number=business.number, label="Demo", terms="platform")
+
+
+def _noted(notes: Path) -> dict[str, str]:
+    try:
+        noted: dict[str, str] = json.loads(notes.read_bytes())
     except (OSError, ValueError):
         return {}
     return noted
 
 
-def _note(keys: dict[str, str]) -> None:
+def _note(notes: Path, keys: dict[str, str]) -> None:
     """Readable by nobody else."""
-    NOTES.parent.mkdir(exist_ok=True)
-    handle = os.open(NOTES, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    make_parents(notes)
+    handle = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as file:
         file.write(json.dumps(keys))

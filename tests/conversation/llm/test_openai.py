@@ -109,6 +109,14 @@ def test_a_profile_chooses_its_model_and_temperature(
     assert server.asked[0].body["temperature"] == 0.0
 
 
+def test_half_a_character_is_sent_as_a_question_mark(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    assert "".join(model.stream(a_request("Hello \ud83d", system="\udfff")))
+
+    assert [message["content"] for message in server.asked[0].body["messages"]] == ["?", "Hello ?"]
+
+
 def test_pieces_come_as_the_server_sends_them(server: OpenAIServer, model: OpenAIModel) -> None:
     server.behave(server_side.hang_after_a_piece)
 
@@ -200,6 +208,7 @@ def test_a_request_whose_budget_is_spent_does_not_wait_at_all(
 REFUSALS: list[tuple[Any, Failure, bool]] = [
     (server_side.status(400), "refused", True),
     (server_side.status(401, {"code": "invalid_api_key"}), "refused", True),
+    (server_side.status(401, {"code": f"key {KEY} is unknown"}), "refused", True),
     (server_side.status(403), "refused", True),
     (server_side.status(404, {"code": "model_not_found"}), "refused", True),
     (server_side.status(422), "refused", True),
@@ -228,6 +237,7 @@ def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
     assert KEY not in repr(error)
 
 
+HELLO = server_side.delta(content="Hello.")
 CONTENT_FILTER = server_side.delta(finish_reason="content_filter")
 BROKEN: list[tuple[Any, Failure]] = [
     (server_side.reset_in_the_middle, "unavailable"),
@@ -252,6 +262,7 @@ BROKEN: list[tuple[Any, Failure]] = [
     (server_side.stream_of({"choices": [{"delta": None}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": {"content": ["a"]}}]}), "bad_answer"),
+    (server_side.stream_of(HELLO, {"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
     (server_side.stream_of({"error": {"message": f"no {KEY}"}}), "unavailable"),
     (server_side.stream_of({"error": {"code": "rate_limit_exceeded"}}), "rate_limited"),
     (server_side.stream_of({"error": {"code": ["odd"], "type": 5}}), "unavailable"),

@@ -105,11 +105,12 @@ def stopped_server(new_place: Callable[[], Path]) -> Path:
     return place / "pg"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def used(stopped_server: Path) -> Callable[[Path], Path]:
     """Make the folder one that a server has used before, which is quicker than a first start."""
 
     def copy(folder: Path) -> Path:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["/bin/cp", "-a", "--", stopped_server, folder], check=True)
         return folder
 
@@ -128,10 +129,10 @@ def start(place: Path) -> Callable[..., embedded.Started]:
 
 
 @pytest.fixture(scope="session")
-def shared(new_place: Callable[[], Path]) -> embedded.Server:
+def shared(new_place: Callable[[], Path], used: Callable[[Path], Path]) -> embedded.Server:
     """One running server for all tests that only look."""
     place = new_place()
-    return embedded.start(place / "pg", state_root=place / "state").server
+    return embedded.start(used(place / "pg"), state_root=place / "state").server
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
     """Owner, group and mode of everything above a path."""
 
     def look(path: Path) -> dict[Path, tuple[int, int, int]]:
-        found = {above: above.stat() for above in path.parents}
+        found = {above: above.stat() for above in path.parents if above.exists()}
         return {
             above: (at.st_uid, at.st_gid, stat.S_IMODE(at.st_mode)) for above, at in found.items()
         }

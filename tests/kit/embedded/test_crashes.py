@@ -7,11 +7,13 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import psycopg2
 import pytest
 
 from vca.kit import embedded
+from vca.kit.embedded import roles
 
 
 @pytest.fixture
@@ -55,6 +57,25 @@ def test_a_killed_postmaster_is_replaced_and_what_was_committed_is_there(folder,
 
     assert sql(url, "SELECT answer FROM kept") == [42]
     assert embedded.status(folder).pid != killed
+
+
+def test_a_server_that_dies_while_a_start_joins_it_is_replaced(
+    folder, url, start, sql, until, monkeypatch
+):
+    killed = embedded.status(folder).pid
+    ensure = roles.ensure
+
+    def too_late(*args: Any) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(killed, signal.SIGKILL)
+        until(lambda: _gone(killed))
+        ensure(*args)
+
+    monkeypatch.setattr(roles, "ensure", too_late)
+
+    assert start(folder).by_this_call
+
+    assert sql(url, "SELECT answer FROM kept") == [42]
 
 
 def test_a_server_of_which_every_process_was_killed_recovers(folder, url, start, sql):
@@ -138,9 +159,11 @@ def test_a_starter_killed_during_the_first_start_leaves_nothing_half_made(
     starter.wait()
 
     # The orphaned initdb still writes there by name: nobody may begin in the same place.
-    with pytest.raises(embedded.EmbeddedError, match="locked by another process"):
-        start(folder, timeout_s=0.2)
-    os.kill(initdb, signal.SIGCONT)
+    try:
+        with pytest.raises(embedded.EmbeddedError, match="locked by another process"):
+            start(folder, timeout_s=0.2)
+    finally:
+        os.kill(initdb, signal.SIGCONT)
     assert not (folder / "data").exists()
     started = start(folder)
 

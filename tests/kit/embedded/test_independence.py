@@ -8,11 +8,11 @@ import pytest
 from vca.kit import embedded
 
 
-def test_the_server_outlives_its_starter(folder, in_python, sql):
+def test_the_server_outlives_its_starter(used_folder, in_python, sql):
     starter = in_python("print(status().pid if start() else None)")
     said, _ = starter.communicate(timeout=30)
 
-    found = embedded.status(folder)
+    found = embedded.status(used_folder)
 
     assert starter.returncode == 0
     assert found.pid == int(said)

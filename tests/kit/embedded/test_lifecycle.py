@@ -36,14 +36,19 @@ def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
     assert sql(url, "SELECT answer FROM kept") == [42]
 
 
-def test_a_stop_tells_whether_a_server_ran(folder, start):
+def test_a_stop_tells_whether_a_server_ran(used_folder, start):
+    assert not embedded.stop(used_folder)
+
+    start(used_folder)
+
+    assert embedded.stop(used_folder)
+    assert not embedded.stop(used_folder)
+
+
+def test_a_stop_makes_nothing_where_nothing_is(folder):
     assert not embedded.stop(folder)
+
     assert not folder.exists()
-
-    start(folder)
-
-    assert embedded.stop(folder)
-    assert not embedded.stop(folder)
 
 
 def test_four_processes_that_start_at_once_share_one_server(in_python):

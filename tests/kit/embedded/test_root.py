@@ -81,34 +81,20 @@ def test_an_unreachable_folder_has_its_data_in_the_state_folder(
     closed, start, state_root, modes, sql
 ):
     folder = closed / "My Project!" / "pg"
-    before = modes(closed)
+    before = modes(folder.parent)
 
     server = start(folder).server
+    status = embedded.status(folder, state_root=state_root)
 
-    assert not folder.exists()
+    assert sql(server.url, "SELECT 1") == [1]
     assert server.home.parent == state_root
     assert server.home.name.startswith("pg-")
-    assert sql(server.url, "SELECT 1") == [1]
-    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
-    assert modes(closed) == before
-
-
-def test_the_status_says_where_the_data_of_an_unreachable_folder_are(closed, start, state_root):
-    server = start(closed / "pg").server
-
-    status = embedded.status(closed / "pg", state_root=state_root)
-
-    assert status.running
-    assert status.data_dir == server.data_dir
+    assert (status.running, status.data_dir) == (True, server.data_dir)
     assert str(server.home) in status.note
-    assert str(closed / "pg") in status.note
-
-
-def test_the_state_folder_can_be_passed_and_not_listed_and_a_server_is_private(
-    closed, start, state_root
-):
-    server = start(closed / "pg").server
-
+    assert str(folder) in status.note
+    # Nothing was made or opened on the way to the folder, and little is seen of the state folder.
+    assert os.listdir(closed) == []
+    assert modes(folder.parent) == before
     assert (state_root.stat().st_uid, stat.S_IMODE(state_root.stat().st_mode)) == (0, 0o711)
     assert server.home.stat().st_uid == pwd.getpwnam("nobody").pw_uid
     assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
@@ -181,9 +167,12 @@ def test_a_new_wheel_brings_a_new_copy(used_folder, start, state_root, closed_wh
 def test_a_damaged_copy_is_made_anew(used_folder, start, state_root, closed_wheel):
     programs = start(used_folder).server.binaries
     embedded.stop(used_folder, state_root=state_root)
+    intact = (programs / "psql").stat().st_size
     (programs / "psql").write_bytes(b"")
 
     assert start(used_folder).by_this_call
+
+    assert (programs / "psql").stat().st_size == intact
 
 
 def test_a_users_folder_is_served_as_that_user(folder, start):
@@ -207,17 +196,15 @@ def test_a_socket_directory_planted_by_another_user_is_refused(long_folder, star
             refused(long_folder)
 
 
-def test_links_planted_by_the_account_lead_root_nowhere(folder, start, place):
+@pytest.mark.parametrize("lock", ["launch.lock", "life.lock"])
+def test_links_planted_by_the_account_lead_root_nowhere(used_folder, start, place, lock):
     victim = place / "victim"
     victim.write_text("precious")
-    folder.mkdir()
-    nobody = pwd.getpwnam("nobody")
-    os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    (folder / "launch.lock").touch()
-    (folder / "life.lock").symlink_to(victim)
+    (used_folder / lock).unlink()
+    (used_folder / lock).symlink_to(victim)
 
-    with pytest.raises(embedded.EmbeddedError, match=r"life\.lock"):
-        start(folder)
+    with pytest.raises(embedded.EmbeddedError, match=lock):
+        start(used_folder)
 
     assert victim.read_text() == "precious"
     assert victim.stat().st_uid == 0

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -51,7 +52,7 @@ class DeadlineTransport(httpx2.HTTPTransport):
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        context = ssl_context or httpx2.create_ssl_context(trust_env=False)
+        context = ssl_context or _trusted()
         super().__init__(verify=context, trust_env=False)
         # httpx has no argument for the backend, so its pool is replaced by one that has ours.
         self._pool = httpcore2.ConnectionPool(
@@ -73,6 +74,12 @@ class DeadlineTransport(httpx2.HTTPTransport):
         # We ask for identity; who compresses all the same is not unpacked, as a bomb would be.
         response.headers.pop("content-encoding", None)
         return response
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """The system's certificates, read once."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class _Body(httpx2.SyncByteStream):
@@ -149,7 +156,7 @@ class _DeadlineStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, timeout)
+        return self._stream.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, httpcore2.WriteTimeout))
