@@ -1,5 +1,7 @@
 """Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
 
+from typing import Any
+
 from vca.kit.config import settings_or_exit
 
 # Read here too, in the master: a worker that cannot start would be started again for ever.
@@ -35,3 +37,8 @@ errorlog = "-"
 loglevel = "warning"
 # No forwarded header is believed: every URL we hand out comes from PUBLIC_BASE_URL.
 forwarded_allow_ips = ""
+
+
+def post_worker_init(worker: Any) -> None:
+    """Load the model's SDK now, a second's work, and not while the first caller waits."""
+    worker.wsgi.extensions["desk"].model.warm()

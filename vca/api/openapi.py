@@ -47,8 +47,12 @@ _PROBLEM = {
                 },
             },
         },
+        "database": {"type": "string", "description": "Of `/healthz` only."},
+        "schema": {"type": "string", "description": "Of `/healthz` only."},
     },
 }
+# flask-smorest describes errors and pages that are not ours.
+_FRAMEWORKS = ("Error", "PaginationMetadata")
 _SAMPLES = {
     "uuid": "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10",
     "date-time": "2026-11-22T18:00:00Z",
@@ -68,7 +72,11 @@ def document(app: Flask, api: Api) -> dict[str, Any]:
     """The whole document, ready to be served."""
     spec: dict[str, Any] = api.spec.to_dict()
     components = spec.setdefault("components", {})
-    components.setdefault("schemas", {})["Problem"] = _PROBLEM
+    components["schemas"] = {
+        **{name: it for name, it in components["schemas"].items() if name not in _FRAMEWORKS},
+        "Problem": _PROBLEM,
+    }
+    components.pop("responses", None)
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
     }
@@ -100,13 +108,20 @@ def _complete(spec: dict[str, Any], operation: dict[str, Any], access: Access, p
         note = f"Needs a {'platform ' if access.who == 'platform' else ''}key with scope "
         described = operation.get("description", "")
         operation["description"] = f"{described}\n\n{note}`{access.scope}`.".strip()
-    for status in _errors_of(operation, access, path):
-        operation["responses"].setdefault(status, _problem_response(_ERRORS[status]))
+    operation["responses"] = _responses(operation, access, path)
     for content in _contents(operation):
         if "schema" in content and "example" not in content:
             content["example"] = sample(
                 spec, content["schema"], reading=content is not _body(operation)
             )
+
+
+def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str, Any]:
+    """What the view describes, and the errors of its kind of access: each a problem document."""
+    own = {status: it for status, it in operation["responses"].items() if "$ref" not in it}
+    errors = {status: _ERRORS[status] for status in _errors_of(operation, access, path)}
+    errors |= {status: it["description"] for status, it in own.items() if status >= "400"}
+    return own | {status: _problem_response(text) for status, text in errors.items()}
 
 
 def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:

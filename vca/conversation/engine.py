@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import lru_cache
 from time import monotonic
 
 from vca.conversation import phrases, prompt, spoken, transcript, wording
@@ -13,8 +14,13 @@ from vca.conversation.types import CallFacts, EndReason, HangUp, Profile, Reply
 
 def greeting(profile: Profile) -> str:
     """The call's first sentence: the profile's own, else one for its name and role; no model."""
-    own = spoken.joined(spoken.bounded(spoken.sentences([profile.greeting or ""])))
-    return own or spoken.clean(wording.greeting(profile))
+    return _as_spoken(profile.greeting or "") or spoken.clean(wording.greeting(profile))
+
+
+@lru_cache(maxsize=4096)
+def _as_spoken(text: str) -> str:
+    """A text bounded like all speech; kept, because a number's calls all begin with the same."""
+    return spoken.joined(spoken.bounded(spoken.sentences([text])))
 
 
 def reply(

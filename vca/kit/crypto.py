@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from functools import lru_cache
 from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -42,6 +43,7 @@ def unsign(secret: str, token: str, *, purpose: str) -> Any:
         raise BadSignature from None
 
 
+@lru_cache(maxsize=64)
 def _serializer(secret: str, purpose: str) -> URLSafeSerializer:
     return URLSafeSerializer(
         secret,

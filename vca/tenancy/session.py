@@ -48,6 +48,13 @@ def public(*, database: Database | None = None) -> Iterator[Session]:
 
 
 @contextmanager
+def lookup() -> Iterator[Connection]:
+    """A connection in no transaction: each statement on it is one, for single reads of `public`."""
+    with db.current().connection() as connection:
+        yield connection
+
+
+@contextmanager
 def inside(connection: Connection, tenant: TenantRef) -> Iterator[Session]:
     """A session in `tenant` on a connection that is in no transaction; its owner commits."""
     db.opening(connection, _opening(tenant))

@@ -47,10 +47,12 @@ class Account:
 
 
 def is_root() -> bool:
+    """Whether this process may become any account, and must not run Postgres as its own."""
     return os.geteuid() == 0
 
 
 def current() -> Account:
+    """The account that this process acts as."""
     return Account(os.geteuid(), os.getegid(), _name(os.geteuid()))
 
 

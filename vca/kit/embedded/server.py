@@ -77,4 +77,5 @@ class Server:
 
 
 def holds_data(home: Path) -> bool:
+    """Whether a cluster was made in this home, running or not."""
     return (home / "data" / "PG_VERSION").is_file()

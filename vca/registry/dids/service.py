@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -49,12 +49,11 @@ class Owner:
 
 
 _LISTING = Listing(Did, (Did.did_number,))
-_FIND_OWNER = text(
-    "SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state,"
-    " d.rests_until"
-    " FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id"
-    " WHERE d.did_number = :number"
-)
+_FIND_OWNER = """
+SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until
+FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
+WHERE d.did_number = %(number)s
+"""
 
 
 def claim(
@@ -85,9 +84,9 @@ def note_registration(
     session.execute(select(call))
 
 
-def find_owner(session: Session, *, number: str) -> Owner | None:
+def find_owner(connection: Connection, *, number: str) -> Owner | None:
     """Whose the number is, in one indexed read; one that is only assigned is nobody's yet."""
-    row = session.execute(_FIND_OWNER, {"number": number}).one_or_none()
+    row = connection.exec_driver_sql(_FIND_OWNER, {"number": number}).one_or_none()
     if row is None or row.state == "assigned":
         return None
     return Owner(TenantRef(row.tenant_id), row.tenant_status, row.phone_number_id, row.rests_until)

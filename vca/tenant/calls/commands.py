@@ -7,11 +7,9 @@ import click
 from flask import current_app
 
 from vca.kit import cli, json
-from vca.registry.dids import service as dids
 from vca.telephony import providers
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
-from vca.tenant.calls import service
+from vca.tenant.calls import inbound, service
 from vca.tenant.calls.flow import CallRef
 from vca.tenant.calls.inbound import Desk
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
@@ -92,9 +90,8 @@ def _show_words(heard: Heard, *, quiet: bool) -> None:
 
 
 def _tenant_of(number: str) -> TenantRef:
-    with public() as session:
-        owner = dids.find_owner(session, number=number)
-    if owner is None or owner.tenant_status == "deleted":
+    owner = inbound.find_owner(number)
+    if owner is None:
         cli.fail(f"{number} is no tenant's number. `flask dids list` shows those there are.")
     return owner.tenant
 

@@ -81,18 +81,10 @@ def begin(ringing: Ringing) -> Outcome:
         actions = _first_actions(route, found)
         call = _new_call(ringing, route)
         events = [ringing.event, *_answer_events(ringing.event, route)]
-        call_id = record.insert_call(session, call, events)
+        greeting = _spoken(actions) if route.decision == "agent" else ""
+        call_id = record.insert_call(session, call, events, greeting=greeting)
         if call_id is None:
             return _again(session, tenant, call, actions)
-        if route.decision == "agent":
-            record.insert_turn(
-                session,
-                call_id,
-                sequence=1,
-                speaker="agent",
-                text=_spoken(actions),
-                at=ringing.metadata.timestamp,
-            )
     log.get().info("call.begun", call_id=str(call_id), decision=route.decision)
     return Outcome(CallRef(tenant, call_id), actions)
 

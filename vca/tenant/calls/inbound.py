@@ -23,7 +23,7 @@ from vca.telephony.types import (
     Reject,
 )
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import enter, lookup, public
 from vca.tenant.calls import flow, record
 from vca.tenant.calls.flow import CallRef, Ringing
 
@@ -73,8 +73,8 @@ def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> C
 
 def find_owner(number: str) -> Owner | None:
     """Whose a called number is; a number of a deleted tenant is nobody's."""
-    with public() as session:
-        owner = dids.find_owner(session, number=number)
+    with lookup() as connection:
+        owner = dids.find_owner(connection, number=number)
     return None if owner is None or owner.tenant_status == "deleted" else owner
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import Row, Table, bindparam, insert, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
+from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
@@ -55,12 +56,40 @@ _ANSWERING = (
         ),
     )
 )
-_NEW_CALL = (
-    insert_or(_calls)
-    .on_conflict_do_nothing(index_elements=["provider_type", "provider_call_id"])
-    .returning(_calls.c.id)
+# A call, its first events and the agent's first words in one statement, and so in one round trip.
+_RING = """
+WITH ringing AS (
+    INSERT INTO calls (
+        id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
+        end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
+        provider_call_id, simulated, started_at, answered_at, ended_at, route, metadata
+    ) VALUES (
+        %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
+        %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, %(end_detail)s,
+        %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
+        %(provider_call_id)s, %(simulated)s, %(started_at)s, %(answered_at)s, %(ended_at)s,
+        %(route)s, '{}'
+    )
+    ON CONFLICT (provider_type, provider_call_id) DO NOTHING
+    RETURNING id, tenant_id
+), happened AS (
+    INSERT INTO call_events (
+        id, tenant_id, call_id, event_type, event_key, timestamp, position, details
+    )
+    SELECT e.id, r.tenant_id, r.id, e.event_type, e.event_key, e.timestamp, e.position, e.details
+    FROM ringing r, jsonb_to_recordset(%(events)s) AS e (
+        id uuid, event_type text, event_key text, "timestamp" timestamptz, "position" integer,
+        details jsonb
+    )
+), said AS (
+    INSERT INTO turns (call_id, sequence, tenant_id, speaker, text, started_at, latency_ms)
+    SELECT r.id, 1, r.tenant_id, 'agent', %(greeting)s, %(started_at)s, '{}'
+    FROM ringing r WHERE %(greeting)s <> ''
 )
+SELECT id FROM ringing
+"""
 _NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
+_NEW_TURN = insert(_turns)
 _TALK = (
     select(
         Call.id,
@@ -103,7 +132,8 @@ class NewCall:
 
 def answering(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
     """All that answering a number needs, in one read: the number, its profile, the sentences."""
-    return session.execute(_ANSWERING, {"phone_number_id": phone_number_id}).one()
+    found = session.connection().execute(_ANSWERING, {"phone_number_id": phone_number_id})
+    return found.one()
 
 
 def sentence(sentences: Mapping[str, str], name: str) -> str:
@@ -111,27 +141,26 @@ def sentence(sentences: Mapping[str, str], name: str) -> str:
     return sentences.get(name) or DEFAULT_SENTENCES[name]
 
 
-def insert_call(session: Session, call: NewCall, events: Sequence[CallEvent]) -> UUID | None:
-    """Record a call with its first events; None when this carrier's call is recorded already."""
+def insert_call(
+    session: Session, call: NewCall, events: Sequence[CallEvent], *, greeting: str
+) -> UUID | None:
+    """Record a call with its first events and words; None when this carrier's call is known."""
+    call_id = uuid4()
     state = State("queued", started_at=events[0].timestamp)
     for event in events:
         state = states.after(state, event)
     row = {
-        "id": uuid4(),
         **vars(call),
-        "direction": "inbound",
-        "metadata": {},
         **vars(state),
+        "id": call_id.hex,
+        "phone_number_id": _hex(call.phone_number_id),
+        "ai_profile_id": _hex(call.ai_profile_id),
+        "route": _text(call.route),
+        "events": _text([_event_row(call_id, event) for event in events]),
+        "greeting": greeting,
     }
-    call_id: UUID | None = session.execute(_NEW_CALL, row).scalar()
-    if call_id is not None:
-        insert_events(session, call_id, events)
-    return call_id
-
-
-def insert_events(session: Session, call_id: UUID, events: Sequence[CallEvent]) -> None:
-    """Record events; those that are recorded already change nothing."""
-    session.execute(_NEW_EVENT, [_event_row(call_id, event) for event in events])
+    made = session.connection().exec_driver_sql(_RING, row).one_or_none()
+    return call_id if made is not None else None
 
 
 def insert_turn(
@@ -153,12 +182,12 @@ def insert_turn(
         "started_at": at,
         "latency_ms": dict(latency_ms or {}),
     }
-    session.execute(insert(_turns), row)
+    session.connection().execute(_NEW_TURN, row)
 
 
 def talk(session: Session, call_id: UUID) -> Row[Any]:
     """What the next turn needs, with the call's row held; raises NotFound."""
-    row = session.execute(_TALK, {"call_id": call_id}).one_or_none()
+    row = session.connection().execute(_TALK, {"call_id": call_id}).one_or_none()
     if row is None:
         raise NotFound
     return row
@@ -186,7 +215,7 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     if call is None:
         raise NotFound
     before, state = call.state, states.after(call.state, event)
-    insert_events(session, call_id, [event])
+    session.connection().execute(_NEW_EVENT, _event_row(call_id, event))
     if state != before:
         changes: dict[str, Any] = dict(vars(state))
         if call.live and state.status in states.TERMINAL:
@@ -195,6 +224,14 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
             )
         session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
     return state
+
+
+def _hex(value: UUID | None) -> str | None:
+    return value.hex if value is not None else None
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value).decode()
 
 
 def _event_row(call_id: UUID, event: CallEvent) -> dict[str, Any]:

@@ -152,5 +152,5 @@ def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Even
 
 
 def _own(session: Session, tenant: TenantRef, number: str) -> Owner | None:
-    owner = dids.find_owner(session, number=number)
+    owner = dids.find_owner(session.connection(), number=number)
     return owner if owner is not None and owner.tenant == tenant else None
