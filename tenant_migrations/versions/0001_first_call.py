@@ -118,7 +118,7 @@ CREATE TABLE calls (
     answered_at timestamptz,
     ended_at timestamptz,
     route jsonb NOT NULL,
-    metadata jsonb NOT NULL,
+    call_metadata jsonb NOT NULL,
     latency jsonb,
     recording_status text,
     summary text,

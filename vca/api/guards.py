@@ -125,7 +125,6 @@ def _authenticate(connection: Connection, tenant_id: UUID | None) -> None:
             peppers=current_app.config["PEPPERS"],
             asked=tenant_id,
         )
-        connection.commit()
     if caller is None:
         raise Unauthorized
     g.caller = caller

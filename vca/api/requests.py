@@ -4,7 +4,8 @@ import re
 from time import perf_counter
 from uuid import uuid4
 
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.sessions import SessionInterface
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from vca.kit import log
@@ -19,10 +20,18 @@ _HEADERS = {
 }
 
 
+class NoSessions(SessionInterface):
+    """Keys authenticate every request: there are no cookies to read or to set."""
+
+    def open_session(self, app: Flask, request: Request) -> None:
+        return None
+
+
 def install(app: Flask) -> None:
     """Wrap every request of the app; errors and unknown paths included."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.url_map.merge_slashes = False  # it answers with a redirect to the Host header's host
+    app.session_interface = NoSessions()
     app.before_request(_begin)
     app.after_request(_end)
 

@@ -7,13 +7,13 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import marshmallow
+from flask import current_app
 from flask.cli import AppGroup
 
 from vca.kit import db, json, log
 from vca.kit.errors import DomainError
 from vca.kit.paging import Page, PageRequest
 
-Item = TypeVar("Item")
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -39,7 +39,14 @@ def fail(message: str) -> NoReturn:
 def sentence(error: DomainError) -> str:
     """An expected error as a person at a terminal wants it."""
     fields = "; ".join(f"{field.pointer.lstrip('/')}: {field.detail}" for field in error.errors)
-    return f"{error.detail} {fields}".strip()
+    hint = "`make run` or `flask db start` starts it." if _is_ours(error) else ""
+    return " ".join(part for part in (error.detail, fields, hint) if part)
+
+
+def _is_ours(error: DomainError) -> bool:
+    """Whether the database is away, and is the embedded one."""
+    away = isinstance(error, db.DatabaseUnavailable)
+    return away and current_app.extensions["settings"].embedded_folder is not None
 
 
 def bounded(command: Command) -> Command:
@@ -65,7 +72,7 @@ def loaded(schema: marshmallow.Schema, given: Mapping[str, Any]) -> Any:
         fail("; ".join(f"{name}: {' '.join(map(str, said))}" for name, said in messages.items()))
 
 
-def pages(fetch: Callable[[PageRequest], Page[Item]]) -> Iterator[Item]:
+def pages(fetch: Callable[[PageRequest], Page]) -> Iterator[Any]:
     """Every item of a paged list."""
     page: PageRequest | None = PageRequest(100)
     while page is not None:

@@ -7,7 +7,7 @@ statement is its own transaction.
 
 import select
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
@@ -170,6 +170,14 @@ class Breaker:
         self._tripped = False
 
 
+_FAILURES = (
+    OperationalError,
+    InterfaceError,
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+)
+
+
 class Database:
     """One process's way to one database."""
 
@@ -189,7 +197,7 @@ class Database:
         try:
             with self.engine.connect() as connection:
                 yield connection
-        except (OperationalError, InterfaceError) as error:
+        except _FAILURES as error:
             if is_outage(error):
                 self.breaker.failed()
             raise DatabaseUnavailable from error
@@ -206,6 +214,21 @@ def opening(connection: Connection, statements: str) -> None:
     connection.connection.info[_OPENING] = statements
 
 
+def read_one(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """The first row of one autocommitted statement, on a connection that is in no transaction.
+
+    Past SQLAlchemy, which spends more on such a read than the server does: for the reads that
+    every request begins with.
+    """
+    pooled: Any = connection.connection
+    with pooled.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
 def note_tenant(connection: Connection, name: str) -> None:
     """Count `name` among the schemas that this server process has cached."""
     connection.connection.info.setdefault(_TENANTS, set()).add(name)
@@ -215,7 +238,7 @@ def is_outage(error: BaseException) -> bool:
     """Whether the server itself is away, rather than one statement refused."""
     if isinstance(error, DBAPIError):
         return error.connection_invalidated or error.orig is None or sqlstate(error) is None
-    return isinstance(error, PoolTimeout)
+    return getattr(error, "pgcode", None) is None
 
 
 def sqlstate(error: DBAPIError) -> str | None:
@@ -256,10 +279,14 @@ def _refuse_a_dead_connection(dbapi_connection: Any, *_: Any) -> None:
 
     An idle connection has nothing to say: if its socket can be read, the server has closed it.
     """
-    poller = select.poll()
-    poller.register(dbapi_connection.fileno(), select.POLLIN)
-    if poller.poll(0):
+    if dbapi_connection.closed or _readable(dbapi_connection.fileno()):
         raise DisconnectionError("the server closed this connection while it was idle")
+
+
+def _readable(fileno: int) -> bool:
+    poller = select.poll()
+    poller.register(fileno, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _retire_after(engine: Engine, tenants: int) -> None:

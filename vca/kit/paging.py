@@ -3,13 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from sqlalchemy import Select, bindparam, select, tuple_
 from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Session
 
-Item = TypeVar("Item")
-Row = TypeVar("Row", bound=DeclarativeBase)
 DEFAULT_LIMIT = 25
 
 
@@ -22,28 +20,28 @@ class PageRequest:
 
 
 @dataclass(frozen=True)
-class Page(Generic[Item]):
-    """One page, and the key values of its last row if another page follows."""
+class Page:
+    """One page of rows, and the key values of its last row if another page follows."""
 
-    items: Sequence[Item]
+    items: Sequence[Any]
     next_after: tuple[Any, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Listing(Generic[Row]):
+class Listing:
     """How a table is listed: in the order of `keys`, which must identify a row.
 
-    A listing's statements differ only in which filters they have, so each is built once and kept;
-    building and hashing one for every request cost more than running it.
+    A list is read as rows, not as objects, and its statements differ only in which filters they
+    have, so each is built once and kept: both cost more than running the statement.
     """
 
-    table: type[Row]
+    table: type[DeclarativeBase]
     keys: tuple[InstrumentedAttribute[Any], ...]
     newest_first: bool = False
 
     def page(
         self, session: Session, page: PageRequest, filters: Mapping[str, Any] | None = None
-    ) -> Page[Row]:
+    ) -> Page:
         """A page of the rows whose columns have the values of `filters`.
 
         A filter is a column's name, None meaning null, or with `__gt` or `__lt` behind it, an
@@ -55,7 +53,8 @@ class Listing(Generic[Row]):
         values = {f"f_{name}": value for name, value in given.items() if value is not None}
         for index, value in enumerate(page.after or ()):
             values[f"after_{index}"] = value
-        rows = session.scalars(statement, {**values, "most": page.limit + 1}).all()
+        found = session.connection().execute(statement, {**values, "most": page.limit + 1})
+        rows = found.all()
         if len(rows) <= page.limit:
             return Page(rows)
         items = rows[: page.limit]
@@ -64,9 +63,9 @@ class Listing(Generic[Row]):
 
 @lru_cache(maxsize=1024)
 def _statement(
-    listing: Listing[Row], shape: tuple[tuple[str, bool], ...], later_page: bool
-) -> Select[Row]:
-    statement = select(listing.table)
+    listing: Listing, shape: tuple[tuple[str, bool], ...], later_page: bool
+) -> Select[Any]:
+    statement = select(*listing.table.__table__.columns)
     for name, is_null in shape:
         statement = statement.where(_condition(listing.table, name, is_null))
     if later_page:

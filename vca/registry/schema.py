@@ -47,8 +47,9 @@ def upgrade(database: Database) -> tuple[str | None, str]:
     One transaction: it happens or it does not. A schema that is ahead of this code is left alone.
     """
     with db.patience(_LONGEST_S), session.public(database=database) as opened:
-        opened.execute(text("SET LOCAL statement_timeout = 0"))
+        opened.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
         opened.execute(text(_LOCK))
+        opened.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
         before = current(opened)
         if behind(before):
             _alembic(opened.connection())

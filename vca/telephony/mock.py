@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -226,4 +226,4 @@ def _moment(said: dict[str, Any]) -> datetime:
         raise BadCarrierRequest("at is not a time") from None
     if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
         raise BadCarrierRequest("at is not a time with an offset")
-    return moment
+    return moment.astimezone(UTC)  # Postgres knows no offset of 16 hours or more

@@ -42,7 +42,7 @@ def requested(query: dict[str, Any]) -> PageRequest:
     return PageRequest(limit, tuple(_decode(kind, value) for kind, value in values))
 
 
-def answer(page: Page[Any], filters: dict[str, Any]) -> Any:
+def answer(page: Page, filters: dict[str, Any]) -> Any:
     """A page as flask-smorest wants it: the items, and headers when another page follows."""
     if page.next_after is None:
         return page.items

@@ -107,7 +107,8 @@ def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(messages, dict):
         flat = []
         for name, inner in messages.items():
-            step = "" if name in ("_schema", "key", "value") else _pointer(str(name))
+            between = name == "_schema" or (path and name in ("key", "value"))
+            step = "" if between else _pointer(str(name))
             flat += _flatten(inner, path + step)
         return flat
     if isinstance(messages, list):

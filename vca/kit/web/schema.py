@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
-from typing import Any
+from functools import cached_property
+from operator import attrgetter
+from typing import Any, ClassVar
 from uuid import UUID
 
 import marshmallow
@@ -13,6 +15,7 @@ from vca.kit import phone
 from vca.kit.json import storable
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class Schema(marshmallow.Schema):
@@ -28,27 +31,34 @@ class Schema(marshmallow.Schema):
     class Meta:
         unknown = marshmallow.RAISE
 
+    # Output fields that are made of several attributes, each by a function of the item.
+    computed: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        names = self._output_names()
+        write = self._writer
         if self.many if many is None else many:
-            return [_read(item, names) for item in obj]
-        return _read(obj, names)
+            return [write(item) for item in obj]
+        return write(obj)
 
-    def _output_names(self) -> tuple[tuple[str, str], ...]:
-        cached = self.__dict__.get("_names")
-        if cached is None:
-            cached = tuple(
-                (field.data_key or name, field.attribute or name)
-                for name, field in self.dump_fields.items()
-            )
-            self.__dict__["_names"] = cached
-        return cached
+    @cached_property
+    def _writer(self) -> Callable[[Any], dict[str, Any]]:
+        """What turns an item into its fields, made once for each schema."""
+        plain = {
+            field.data_key or name: field.attribute or name
+            for name, field in self.dump_fields.items()
+            if name not in self.computed
+        }
+        read = attrgetter(*plain.values()) if len(plain) > 1 else None
 
+        def write(item: Any) -> dict[str, Any]:
+            if read is None or isinstance(item, Mapping):
+                return {key: item[name] for key, name in plain.items() if name in item}
+            written = dict(zip(plain, read(item), strict=True))
+            for name, compute in self.computed.items():
+                written[name] = compute(item)
+            return written
 
-def _read(item: Any, names: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    if isinstance(item, Mapping):
-        return {key: item[name] for key, name in names if name in item}
-    return {key: getattr(item, name) for key, name in names}
+        return write
 
 
 def text(low: int, high: int, *, one_of: Iterable[str] = (), **options: Any) -> fields.String:
@@ -138,7 +148,7 @@ class Moment(fields.AwareDateTime):
         super().__init__(format="iso", **options)
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, str) or len(value) > 40 or not value.isascii():
+        if not (isinstance(value, str) and _MOMENT.fullmatch(value)):
             raise self.make_error("invalid", input=value, obj_type="time")
         moment = super()._deserialize(value, *args, **kwargs)
         if not 1970 <= moment.year <= 9000:

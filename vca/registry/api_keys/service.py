@@ -5,12 +5,13 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from vca.kit import crypto
+from vca.kit import crypto, db
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.api_keys.models import SCOPES, ApiKey
@@ -53,6 +54,25 @@ class Caller:
 
 
 _LISTING = Listing(ApiKey, (ApiKey.created_at, ApiKey.id))
+
+
+class _Kept(NamedTuple):
+    """What the look-up reads, in its order."""
+
+    id: UUID
+    prefix: str
+    name: str
+    tenant_id: UUID | None
+    key_hash: memoryview
+    scopes: list[str]
+    expires_at: datetime | None
+    created_at: datetime
+    valid: bool
+    stale: bool
+    own_status: str | None
+    asked_status: str | None
+
+
 # One read answers who asks and what state the tenant is in that is asked about.
 _LOOK_UP = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
@@ -80,26 +100,26 @@ def recognise(
     """
     if not _well_formed(presented):
         return None
-    row = connection.exec_driver_sql(
-        _LOOK_UP,
-        {"prefix": presented[:_PREFIX_LENGTH], "asked": str(asked) if asked else None},
-    ).one_or_none()
-    stored = bytes(row.key_hash) if row is not None else _NO_HASH
+    sought = {"prefix": presented[:_PREFIX_LENGTH], "asked": asked.hex if asked else None}
+    row = db.read_one(connection, _LOOK_UP, sought)
+    kept = _Kept._make(row) if row is not None else None
+    stored = bytes(kept.key_hash) if kept is not None else _NO_HASH
     hashes = [crypto.keyed_hash(pepper, presented) for pepper in peppers]
     matches = [crypto.equal(candidate, stored) for candidate in hashes]
-    if row is None or not any(matches) or not row.valid or row.own_status == "deleted":
+    if kept is None or not any(matches) or not kept.valid or kept.own_status == "deleted":
         return None
-    if row.stale or not matches[0]:
-        connection.execute(_TOUCH, {"id": row.id, "hash": hashes[0]})
+    if kept.stale or not matches[0]:
+        connection.execute(_TOUCH, {"id": kept.id, "hash": hashes[0]})
+        connection.commit()
     return Caller(
-        row.id,
-        row.prefix,
-        row.name,
-        row.tenant_id,
-        frozenset(row.scopes),
-        row.expires_at,
-        row.created_at,
-        row.asked_status,
+        kept.id,
+        kept.prefix,
+        kept.name,
+        kept.tenant_id,
+        frozenset(kept.scopes),
+        kept.expires_at,
+        kept.created_at,
+        kept.asked_status,
     )
 
 
@@ -136,7 +156,7 @@ def create(
     return row, key
 
 
-def list_page(session: Session, *, tenant_id: UUID | None, page: PageRequest) -> Page[ApiKey]:
+def list_page(session: Session, *, tenant_id: UUID | None, page: PageRequest) -> Page:
     """The keys of a tenant, or of the platform, revoked ones too."""
     return _LISTING.page(session, page, {"tenant_id": tenant_id})
 

@@ -86,10 +86,13 @@ def note_registration(
 
 def find_owner(connection: Connection, *, number: str) -> Owner | None:
     """Whose the number is, in one indexed read; one that is only assigned is nobody's yet."""
-    row = connection.exec_driver_sql(_FIND_OWNER, {"number": number}).one_or_none()
-    if row is None or row.state == "assigned":
+    row = db.read_one(connection, _FIND_OWNER, {"number": number})
+    if row is None:
         return None
-    return Owner(TenantRef(row.tenant_id), row.tenant_status, row.phone_number_id, row.rests_until)
+    tenant_id, status, phone_number_id, state, rests_until = row
+    if state == "assigned":
+        return None
+    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until)
 
 
 def holder(session: Session, *, number: str) -> UUID | None:
@@ -153,7 +156,7 @@ def get(session: Session, *, number: str) -> Did:
     return did
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page[Did]:
+def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page:
     """The registry over all tenants, by number."""
     return _LISTING.page(session, page, filters)
 

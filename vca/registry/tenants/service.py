@@ -59,7 +59,7 @@ def get(session: Session, *, tenant_id: UUID) -> Tenant:
     return tenant
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page[Tenant]:
+def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page:
     """Tenants in the order of their creation; filters are columns and their wanted values."""
     return _LISTING.page(session, page, filters)
 

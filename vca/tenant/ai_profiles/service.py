@@ -61,7 +61,7 @@ def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> A
     return profile
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[AiProfile]:
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
     """The tenant's profiles, oldest first."""
     return _LISTING.page(session, page, filters)
 
@@ -115,7 +115,7 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
 
 def versions_page(
     session: Session, *, ai_profile_id: UUID, page: PageRequest
-) -> Page[AiProfileVersion]:
+) -> Page:
     """Every version of a profile, newest first; raises NotFound."""
     get(session, ai_profile_id=ai_profile_id)
     return _VERSIONS.page(session, page, {"ai_profile_id": ai_profile_id})

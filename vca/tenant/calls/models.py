@@ -48,24 +48,13 @@ class Call(TenantBase):
     answered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     route: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    call_metadata: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB)
+    call_metadata: Mapped[dict[str, Any]] = mapped_column(JSONB)
     latency: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording_status: Mapped[str | None] = mapped_column(Text)
     summary: Mapped[str | None] = mapped_column(Text)
     outcome: Mapped[str | None] = mapped_column(Text)
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     created_at: Mapped[datetime] = timestamp()
-
-    @property
-    def duration_seconds(self) -> int | None:
-        """From answered to ended; None while either is unknown."""
-        if self.answered_at is None or self.ended_at is None:
-            return None
-        return max(0, round((self.ended_at - self.answered_at).total_seconds()))
-
-    @property
-    def recording(self) -> dict[str, Any]:
-        return {"status": self.recording_status or "none"}
 
     @property
     def live(self) -> bool:

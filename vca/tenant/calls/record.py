@@ -62,7 +62,8 @@ WITH ringing AS (
     INSERT INTO calls (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
         end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
-        provider_call_id, simulated, started_at, answered_at, ended_at, route, metadata
+        provider_call_id, simulated, started_at, answered_at, ended_at, route,
+        call_metadata
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, %(end_detail)s,

@@ -1,5 +1,7 @@
 """Calls as the API shows them, and what simulations take."""
 
+from typing import Any
+
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
@@ -36,8 +38,22 @@ class RecordingSchema(Schema):
     status = fields.String(metadata={"description": "`none`: the call was not recorded."})
 
 
+def _duration_seconds(call: Any) -> int | None:
+    """From answered to ended; None while either is unknown."""
+    if call.answered_at is None or call.ended_at is None:
+        return None
+    lasted_s: float = (call.ended_at - call.answered_at).total_seconds()
+    return max(0, round(lasted_s))
+
+
+def _recording(call: Any) -> dict[str, str]:
+    return {"status": call.recording_status or "none"}
+
+
 class CallSchema(Schema):
     """A call."""
+
+    computed = {"duration_seconds": _duration_seconds, "recording": _recording}
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)

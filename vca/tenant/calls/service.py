@@ -57,18 +57,18 @@ def get(session: Session, *, call_id: UUID) -> Call:
     return call
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[Call]:
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
     """The tenant's calls, newest first."""
     return _CALLS.page(session, page, filters)
 
 
-def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Event]:
+def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
     """What happened to a call, in order; raises NotFound."""
     get(session, call_id=call_id)
     return _EVENTS.page(session, page, {"call_id": call_id})
 
 
-def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page[Turn]:
+def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
     """What was said in a call, in order; raises NotFound."""
     get(session, call_id=call_id)
     return _TURNS.page(session, page, {"call_id": call_id})

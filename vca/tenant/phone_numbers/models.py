@@ -1,7 +1,6 @@
 """Phone numbers of one tenant; whose a number is stands in `public.dids`."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Text
@@ -47,14 +46,3 @@ class PhoneNumber(TenantBase):
     registration_round: Mapped[int]
     created_at: Mapped[datetime] = timestamp()
     updated_at: Mapped[datetime] = timestamp()
-
-    @property
-    def registration(self) -> dict[str, Any]:
-        """What the carrier last said, and when it is asked again."""
-        return {
-            "status": self.registration_status,
-            "code": self.registration_code,
-            "detail": self.registration_detail,
-            "checked_at": self.registration_checked_at,
-            "next_attempt_at": self.registration_next_attempt_at,
-        }

@@ -75,7 +75,7 @@ def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) ->
     return number
 
 
-def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page[PhoneNumber]:
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
     """The tenant's numbers, oldest first."""
     return _LISTING.page(session, page, filters)
 
