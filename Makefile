@@ -1,0 +1,100 @@
+# What a developer does. `make` alone lists it; whatever needs .venv and .env makes them first.
+
+PYTHON := .venv/bin/python
+FLASK := $(PYTHON) -m flask --app wsgi
+# What `make call` rings: Acme Dental of the demo.
+DID ?= +14155550100
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run call test lint bench
+
+help: ## List what there is to make
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
+		do printf '%-12s  %s\n' "$$name" "$$text"; done
+
+setup: export SETUP_SCRIPT = $(value SETUP)
+setup: ## Make .venv and .env, or bring .venv up to date (the others do this first)
+	@/bin/sh -euc "$$SETUP_SCRIPT"
+
+run: setup ## Run it all, with two demo tenants; PORT=9000 chooses the port, Ctrl-C stops it
+	@$(FLASK) up
+
+call: setup ## Call the demo from this terminal while `make run` runs; DID=+44… rings another
+	@$(FLASK) calls simulate '$(DID)'
+
+test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
+	@$(PYTHON) -m pytest -n auto $(ARGS)
+
+lint: setup ## Check style, types and who imports whom
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@$(PYTHON) .venv/bin/lint-imports
+
+bench: setup ## Measure; takes minutes
+	@$(PYTHON) -m benchmarks
+
+# An install that was cut short leaves its mark: pip may then believe in what is only half there, so
+# .venv is made anew. What was installed to the end is stamped.
+define SETUP
+wanted=$(cat requirements.txt requirements-dev.txt | cksum)
+stamp=.venv/installed
+unfinished=.venv/unfinished
+
+new_enough() {
+	"$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+usable() {
+	new_enough .venv/bin/python && .venv/bin/python -c 'import pip' 2>/dev/null
+}
+
+up_to_date() {
+	[ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && usable
+}
+
+find_python() {
+	lacking=
+	for python in python3 python3.13 python3.12 python3.11; do
+		new_enough $python || continue
+		if $python -c 'import ensurepip, venv' 2>/dev/null; then return; fi
+		lacking=$python
+	done
+	if [ "$lacking" ]; then
+		echo "$($lacking --version) lacks its venv module: install it (Debian and Ubuntu:" \
+			"apt install python3-venv) and try again." >&2
+	else
+		echo 'VCA needs Python 3.11 or newer, and there is none on the PATH.' >&2
+	fi
+	exit 1
+}
+
+make_venv() {
+	find_python
+	rm -rf .venv
+	mkdir .venv
+	: >$unfinished
+	$python -m venv .venv
+}
+
+install() {
+	echo 'Installing into .venv; this takes a minute …'
+	if [ -e $unfinished ] || ! usable; then make_venv; fi
+	: >$unfinished
+	rm -f $stamp
+	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
+		--root-user-action=ignore --requirement requirements-dev.txt
+	echo "$wanted" >$stamp
+	rm $unfinished
+}
+
+if ! up_to_date; then
+	# One at a time, where the system can see to it: the folder itself is the lock.
+	exec 9<.
+	flock 9 2>/dev/null || :
+	up_to_date || install
+fi
+[ -e .env ] || .venv/bin/python -c 'from vca.kit.config import ROOT, write_env_file
+if write_env_file(ROOT / ".env", ROOT / ".env.example"):
+    print("Wrote .env with fresh secrets.")'
+endef

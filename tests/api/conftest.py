@@ -1,0 +1,51 @@
+"""Furnished tenants, the operations of the document, and a witness beside the pool."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from tests.support.api import OpenApi, openapi_of
+from tests.support.evidence import Evidence
+from tests.support.operations import Operation, operations
+from tests.support.premises import Line, Premises, furnish
+from tests.support.world import Platform, World
+from vca.telephony.mock import FakeTelephonyAdapter
+
+
+@pytest.fixture(scope="session")
+def evidence(database_url: str) -> Iterator[Evidence]:
+    """The database as nobody's session sees it."""
+    witness = Evidence(database_url)
+    yield witness
+    witness.close()
+
+
+@pytest.fixture
+def openapi(app: Flask) -> OpenApi:
+    """The served document."""
+    return openapi_of(app)
+
+
+@pytest.fixture
+def catalogue(openapi: OpenApi) -> list[Operation]:
+    """Every operation of the document."""
+    return operations(openapi)
+
+
+@pytest.fixture
+def line(world: World, carrier: FakeTelephonyAdapter) -> Line:
+    """The fake carrier's side of the wire."""
+    return Line(world, carrier)
+
+
+@pytest.fixture
+def here(world: World, platform: Platform, line: Line) -> Premises:
+    """Acme, furnished."""
+    return furnish(world, platform, line, "acme")
+
+
+@pytest.fixture
+def there(world: World, platform: Platform, line: Line) -> Premises:
+    """Globex, furnished."""
+    return furnish(world, platform, line, "globex")

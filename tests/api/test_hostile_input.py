@@ -1,0 +1,519 @@
+"""The hostile table: every payload in every field, parameter and header of every operation.
+
+Computed from the OpenAPI document, thousands of requests through the whole application. Whatever is
+sent: no answer of 500 or more, each refusal is a problem document that names the field at fault and
+tells nothing of our insides, a refused write leaves nothing behind, an accepted one is what the
+document allows, and no trick shows more rows than were asked for.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from tests.support import payloads
+from tests.support.api import OpenApi
+from tests.support.evidence import Evidence
+from tests.support.operations import Field, Operation, body, replaced
+from tests.support.premises import Line, Premises, values
+from tests.support.world import Platform
+from vca.kit import json
+from vca.registry.models import metadata as public_tables
+from vca.tenant.models import metadata as tenant_tables
+
+LEAST_KINDS = 40
+# What an answer would hold if it told of our insides.
+_INSIDES = re.compile(
+    r"Traceback|File \"|\.py\b|psycopg|sqlalchemy|werkzeug|marshmallow|site-packages|/work/|/tmp/"
+    r"|\bSELECT\b|\bINSERT\b|\bUPDATE\b|\bDELETE FROM\b|\bpg_\w+|sqlstate|Exception|\w+Error\b"
+)
+_CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+@dataclass
+class Table:
+    """Sends hostile requests and collects what was wrong with the answers."""
+
+    app: Flask
+    openapi: OpenApi
+    here: Premises
+    platform: Platform
+    evidence: Evidence
+    faults: list[str] = field(default_factory=list)
+    sent: int = 0
+
+    def __post_init__(self) -> None:
+        self._client = self.app.test_client()
+        self._mark()
+
+    def key(self, operation: Operation) -> str | None:
+        """The key that may do it."""
+        if not operation.keyed:
+            return None
+        own = operation.path.startswith("/api/tenants/{tenant_id}/") or "/me" in operation.path
+        return self.here.tenant.key if own else self.platform.key
+
+    def url(self, operation: Operation, **ids: str) -> str:
+        known = {**self.here.ids, "provider": "fake", "action": "voice"}
+        return operation.url({**known, **ids})
+
+    def send(
+        self,
+        operation: Operation,
+        what: str,
+        *,
+        url: str | None = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        environ: dict[str, str] | None = None,
+        method: str | None = None,
+        described: bool = True,
+    ) -> TestResponse:
+        """One request; its answer has been judged, and so has what it left behind."""
+        sent = {"Authorization": f"Bearer {self.key(operation)}"} if operation.keyed else {}
+        if data is not None:
+            sent["Content-Type"] = "application/json"
+        url = url or self.url(operation)
+        answer = self._client.open(
+            url,
+            method=method or operation.method,
+            data=data,
+            headers={**sent, **(headers or {})},
+            environ_overrides=environ,
+        )
+        self.sent += 1
+        where = f"{method or operation.method} {operation.path} · {what}"
+        try:
+            if described:
+                self.openapi.check(method or operation.method, operation.path, answer)
+        except AssertionError as error:
+            self.faults.append(f"{where}: {error}")
+        self.faults += [f"{where}: {fault}" for fault in _faults(answer)]
+        if answer.status_code < 300 and operation.method != "GET":
+            self._mark()
+        else:
+            self._unchanged(where)
+        return answer
+
+    def _mark(self) -> None:
+        self._transaction = self.evidence.next_transaction()
+        self._marks = self.evidence.marks(self.here.tenant.id)
+
+    def _unchanged(self, where: str) -> None:
+        """A refusal leaves nothing behind; while nobody got a transaction id, nobody wrote."""
+        if self.evidence.next_transaction() == self._transaction:
+            return
+        before = self._marks
+        self._mark()
+        if self._marks != before:
+            self.faults.append(f"{where}: was refused, and changed the database")
+
+    def blame(self, where: str) -> None:
+        self.faults.append(where)
+
+    def verdict(self, at_least: int) -> None:
+        assert not self.faults, f"{len(self.faults)} faults\n" + "\n".join(self.faults[:40])
+        assert self.sent >= at_least
+
+
+@pytest.fixture
+def table(
+    app: Flask, openapi: OpenApi, here: Premises, platform: Platform, evidence: Evidence
+) -> Table:
+    """The table, at furnished Acme."""
+    return Table(app, openapi, here, platform, evidence)
+
+
+def test_the_table_has_payloads_of_enough_kinds() -> None:
+    assert len(payloads.JSON) >= LEAST_KINDS
+    assert len(payloads.QUERY) + len(payloads.RAW_QUERY) >= LEAST_KINDS
+    assert len(payloads.BODIES) >= LEAST_KINDS
+    assert len(payloads.HEADERS) + len(payloads.AUTHORIZATIONS) >= LEAST_KINDS
+    assert len(payloads.IDS) >= 25
+
+
+def test_the_bodies_that_the_table_spoils_are_good_ones(
+    table: Table, catalogue: list[Operation]
+) -> None:
+    writing = [operation for operation in catalogue if operation.fields]
+
+    for operation in writing:
+        good = json.dumps(body(operation, values(table.here)))
+        answer = table.send(operation, "a good body", data=good)
+
+        assert answer.status_code in (200, 201), f"{operation.name}: {answer.text}"
+    table.verdict(at_least=10)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+def test_no_value_in_a_body_breaks_anything(
+    method: str, table: Table, catalogue: list[Operation], openapi: OpenApi
+) -> None:
+    first = _first(
+        (operation, each.pointer, each.schema)
+        for operation in catalogue
+        for each in operation.fields
+    )
+
+    for operation in catalogue:
+        if operation.method != method:
+            continue
+        for place in operation.fields:
+            kinds = dict(payloads.JSON)
+            if (operation, place.pointer) in first:
+                kinds |= payloads.JSON_ONCE
+                texts = payloads.texts(place.schema).items()
+                kinds |= {kind: json.dumps(text).decode() for kind, text in texts}
+            for kind, raw in kinds.items():
+                _spoil(table, openapi, operation, place, kind, raw)
+
+    table.verdict(at_least=1_500)
+
+
+def _spoil(
+    table: Table, openapi: OpenApi, operation: Operation, place: Field, kind: str, raw: str
+) -> None:
+    data = replaced(body(operation, values(table.here)), place, raw)
+    what = f"{place.pointer} · {kind}"
+    answer = table.send(operation, what, data=data)
+    readable, value = _read(data)
+    if answer.status_code < 300:
+        schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
+        wrong = openapi.faults(schema, value) if readable else ["unreadable"]
+        if wrong:
+            table.blame(f"{operation.name} · {what}: was accepted, but {wrong}")
+    elif answer.status_code == 400 and not _names(answer, place.pointer):
+        text_at_fault = answer.json["code"] == "unreadable-body" and not readable
+        if not text_at_fault:
+            table.blame(f"{operation.name} · {what}: the field is not named in {answer.text[:300]}")
+
+
+def test_no_whole_body_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
+    for operation in catalogue:
+        if not operation.fields:
+            continue
+        for kind, (data, headers, status) in payloads.BODIES.items():
+            answer = table.send(operation, kind, data=data, headers=headers)
+
+            if answer.status_code != status:
+                table.blame(f"{operation.name} · {kind}: {answer.status_code}, not {status}")
+
+    table.verdict(at_least=500)
+
+
+def test_no_column_can_be_set_that_is_not_a_field(table: Table, catalogue: list[Operation]) -> None:
+    columns = {
+        name
+        for tables in (public_tables, tenant_tables)
+        for each in tables.tables.values()
+        for column in each.columns
+        for name in (column.name, column.key)
+    } | {"is_admin", "schema", "key", "registration", "duration_seconds", "__class__", "_sa"}
+    assert {"id", "tenant_id", "status", "version", "key_hash", "revoked_at"} <= columns
+
+    for operation in catalogue:
+        if not operation.fields:
+            continue
+        good = body(operation, values(table.here))
+        for name in sorted(columns - good.keys()):
+            sent = json.dumps({**good, name: table.here.tenant.id})
+            answer = table.send(operation, f"mass assignment of {name}", data=sent)
+
+            if answer.status_code != 400 or not _names(answer, f"/{name}"):
+                table.blame(f"{operation.name} takes {name}: {answer.text[:200]}")
+
+    table.verdict(at_least=500)
+
+
+def test_no_query_breaks_anything_or_shows_more_rows(
+    table: Table, catalogue: list[Operation]
+) -> None:
+    first = _first(
+        (operation, name, schema)
+        for operation in catalogue
+        for name, schema in operation.query.items()
+    )
+
+    for operation in catalogue:
+        if operation.method != "GET":
+            continue
+        plain = table.send(operation, "no query")
+        for name, schema in {**operation.query, "no_such_filter": {}}.items():
+            for kind, value in _queries(schema if (operation, name) in first else {}):
+                url = f"{table.url(operation)}?{name}={value}"
+                answer = table.send(operation, f"?{name} · {kind}", url=url)
+
+                if operation.query:
+                    _judge_rows(table, operation, name, plain, answer)
+
+    table.verdict(at_least=2_000)
+
+
+def _judge_rows(
+    table: Table, operation: Operation, name: str, plain: TestResponse, answer: TestResponse
+) -> None:
+    """A query is refused with its name, or shows those rows of the plain list that match."""
+    where = f"{operation.name} · {answer.request.query_string.decode()[:200]}"
+    if answer.status_code == 400:
+        if not any(said in answer.text for said in (name, "limit[]", "percent-encoded")):
+            table.blame(f"{where}: the parameter is not named in {answer.text[:300]}")
+        return
+    if answer.status_code != 200:
+        table.blame(f"{where}: {answer.status_code}")
+    elif name == "no_such_filter":
+        table.blame(f"{where}: an unknown filter was taken")
+    elif operation.path.startswith("/api/tenants/") and any(
+        row not in plain.json for row in answer.json
+    ):
+        table.blame(f"{where}: shows rows that the plain list does not")
+    wanted = answer.request.args.get(name, "")
+    for row in answer.json:
+        if name in row and _as_query(row[name]) != wanted:
+            table.blame(f"{where}: shows a row whose {name} is {row[name]}")
+
+
+def _as_query(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def test_a_parameter_said_twice_is_refused(table: Table, catalogue: list[Operation]) -> None:
+    for operation in catalogue:
+        for name in operation.query:
+            url = f"{table.url(operation)}?{name}=1&{name}=1"
+            answer = table.send(operation, f"?{name} twice", url=url)
+
+            if answer.status_code != 400 or not _names(answer, f"/{name}"):
+                table.blame(f"{operation.name}?{name} twice: {answer.text[:200]}")
+
+    table.verdict(at_least=30)
+
+
+def test_no_id_in_a_path_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
+    for operation in catalogue:
+        for name in operation.path_names:
+            for kind, value in payloads.IDS.items():
+                url = table.url(operation, **{name: value})
+                good = json.dumps(body(operation, values(table.here))) if operation.fields else None
+                answer = table.send(operation, f"{{{name}}} · {kind}", url=url, data=good)
+
+                if answer.status_code != 404:
+                    table.blame(f"{operation.name} {{{name}}} · {kind}: {answer.status_code}")
+
+    table.verdict(at_least=1_000)
+
+
+def test_no_header_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
+    nobody = dict.fromkeys(table.here.ids, payloads.IDS["unknown"])
+    for operation in catalogue:
+        reading = operation.method == "GET"
+        url = table.url(operation, **({} if reading else nobody))
+        data = None if reading else b"{}"
+        plain = table.send(operation, "no odd header", url=url, data=data)
+        for kind, environ in payloads.HEADERS.items():
+            answer = table.send(operation, kind, url=url, data=data, environ=environ)
+
+            if reading and answer.status_code != plain.status_code:
+                table.blame(f"{operation.name} · {kind}: {answer.status_code}")
+            if "evil" in f"{answer.headers} {answer.text}".lower():
+                table.blame(f"{operation.name} · {kind}: echoed")
+
+    table.verdict(at_least=1_000)
+
+
+def test_every_odd_authorization_is_the_same_401(table: Table, catalogue: list[Operation]) -> None:
+    told = set()
+    for operation in catalogue:
+        if not operation.keyed:
+            continue
+        for kind, value in payloads.AUTHORIZATIONS.items():
+            given = None if value is None else value.replace("{key}", str(table.key(operation)))
+            environ = {} if given is None else {"HTTP_AUTHORIZATION": given}
+            answer = table.send(
+                operation, kind, data=b"{}", headers={"Authorization": ""}, environ=environ
+            )
+
+            if answer.status_code != 401:
+                table.blame(f"{operation.name} · {kind}: {answer.status_code}")
+            told.add(answer.text.replace(answer.headers["X-Request-Id"], ""))
+
+    table.verdict(at_least=500)
+    assert len(told) == 1
+
+
+def test_a_method_that_a_resource_does_not_know_is_405(
+    table: Table, catalogue: list[Operation]
+) -> None:
+    known: dict[str, set[str]] = {}
+    for operation in catalogue:
+        known.setdefault(operation.path, set()).add(operation.method)
+
+    for operation in catalogue:
+        for method in payloads.METHODS:
+            if method.replace("HEAD", "GET") in known[operation.path]:
+                continue
+            answer = table.send(
+                operation, method, method=method, environ={"REQUEST_METHOD": method}
+            )
+
+            allowed = set(answer.headers.get("Allow", "").split(", ")) - {"HEAD"}
+            if answer.status_code != 405 or allowed != known[operation.path]:
+                table.blame(f"{method} {operation.path}: {answer.status_code}, Allow: {allowed}")
+
+    table.verdict(at_least=200)
+
+
+def test_paths_that_nobody_serves_are_404_and_lead_nowhere_else(
+    table: Table, catalogue: list[Operation]
+) -> None:
+    me = next(each for each in catalogue if each.path == "/api/me")
+    paths = [
+        "/api/me/",
+        "/api//me",
+        "/api/./me",
+        "/api/../api/me",
+        "/API/ME",
+        "/api/me%00",
+        "/api/me%0d%0aX-Evil:1",
+        "/api/me;x=1",
+        "/%2e%2e/%2e%2e/etc/passwd",
+        "/docs/assets/../../../../etc/passwd",
+        "/docs/assets/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "/docs/assets/%00",
+        "/docs/assets//etc/passwd",
+        "/static/app.py",
+        "/.env",
+        "/.git/config",
+        "/console",
+        "/metrics",
+        "/" + "a" * 8_000,
+        "/%ff%fe",
+        "/\u0661",
+    ]
+
+    for path in paths:
+        answer = table.send(me, path, url=path, described=False)
+
+        if answer.status_code != 404 or "Location" in answer.headers:
+            table.blame(f"{path}: {answer.status_code} {answer.headers.get('Location')}")
+    table.verdict(at_least=20)
+
+
+def test_nothing_that_a_carrier_signs_breaks_anything(
+    table: Table, line: Line, there: Premises
+) -> None:
+    said = {
+        "call_id": "a-call",
+        "to": table.here.did_number,
+        "from": "+14155550123",
+        "state": table.here.live_call_state,
+        "text": "Hello?",
+        "status": "answered",
+        "at": "2026-11-22T18:00:00Z",
+        "code": "17",
+    }
+    read = {"voice": ("to", "from"), "speech": ("text",), "status": ("status", "at", "code")}
+    texts = {**payloads.TEXTS, **payloads.TIMES, **payloads.NUMBERS}
+    long_list = {
+        **payloads.JSON_ONCE,
+        **{kind: json.dumps(text).decode() for kind, text in texts.items()},
+    }
+    before = table.evidence.checksum(there.tenant.id)
+    count = 0
+
+    for action, name in product(read, said):
+        kinds = {**payloads.JSON, **(long_list if name in read[action] else {})}
+        for kind, raw in kinds.items():
+            answer = line.send_bytes(action, replaced(said, Field(f"/{name}", {}), raw))
+            count += 1
+
+            faults = list(_faults(answer))
+            if faults or answer.status_code not in (200, 400, 413):
+                table.blame(f"{action} {name} · {kind}: {answer.status_code} {faults}")
+    for kind, (data, _, _) in payloads.BODIES.items():
+        answer = line.send_bytes("voice", data)
+
+        if answer.status_code not in (400, 413) or list(_faults(answer)):
+            table.blame(f"{kind}: {answer.status_code} {answer.text[:200]}")
+
+    table.verdict(at_least=0)
+    assert count >= 1_500
+    assert table.evidence.checksum(there.tenant.id) == before
+
+
+def _first(
+    places: Iterable[tuple[Operation, str, Mapping[str, Any]]],
+) -> set[tuple[Operation, str]]:
+    """The first place of each shape: it takes the long list of payloads, the others a short one."""
+    found: dict[str, tuple[Operation, str]] = {}
+    for operation, place, schema in places:
+        shape = {
+            word: said
+            for word, said in schema.items()
+            if word not in ("description", "example", "default", "maxLength", "minimum", "maximum")
+        }
+        found.setdefault(str(sorted(shape.items())), (operation, place))
+    return set(found.values())
+
+
+def _queries(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for kind, value in {**payloads.QUERY, **payloads.texts(schema)}.items():
+        yield kind, quote(value, safe="")
+    yield from payloads.RAW_QUERY.items()
+
+
+def _faults(answer: TestResponse) -> Iterator[str]:
+    """What is wrong with an answer, whatever was asked."""
+    if answer.status_code >= 500:
+        yield f"{answer.status_code} {answer.text[:200]}"
+    request_id = answer.headers.get("X-Request-Id", "")
+    if not _REQUEST_ID.fullmatch(request_id):
+        yield f"the request id {request_id!r}"
+    if answer.status_code < 400 or not answer.data:
+        return
+    if answer.mimetype != "application/problem+json":
+        yield f"no problem document but {answer.mimetype}"
+        return
+    told = answer.json
+    missing = {"type", "title", "status", "code", "request_id"} - told.keys()
+    if missing or told["status"] != answer.status_code or told["request_id"] != request_id:
+        yield f"a problem without {missing}, or with another status or id: {told}"
+    if not _CODE.fullmatch(told["code"]):
+        yield f"the code {told['code']!r}"
+    if found := _INSIDES.search(answer.text):
+        yield f"tells of our insides: {found[0]!r} in {answer.text[:300]}"
+
+
+def _names(answer: TestResponse, pointer: str) -> bool:
+    """Whether the answer says which field is at fault: that one, or one inside of it."""
+    named = [each["pointer"] for each in answer.json.get("errors", ())]
+    return any(each == pointer or each.startswith(f"{pointer}/") for each in named)
+
+
+def _read(data: bytes) -> tuple[bool, Any]:
+    """Whether the text is JSON at all, by the standard library's lights; and its value."""
+    import json as standard
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key twice")
+        return dict(pairs)
+
+    try:
+        value = standard.loads(data.decode(), object_pairs_hook=once)
+        return _depth(value) <= 32, value
+    except (ValueError, RecursionError):
+        return False, None
+
+
+def _depth(value: Any) -> int:
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, inner), default=0)

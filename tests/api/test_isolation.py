@@ -1,0 +1,520 @@
+"""The isolation matrix: every operation times every place where a foreign id can travel.
+
+Acme asks; what it sends is Globex's. The answer must be the one that a made-up id gets (missing and
+foreign are the same), hold nothing of Globex's, and leave Globex's rows as they were. The cells are
+computed from the OpenAPI document, so a new operation, parameter or field is in them by itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise, product
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from tests.support.api import Api, OpenApi
+from tests.support.evidence import Evidence
+from tests.support.operations import Field, Operation, body, replaced
+from tests.support.premises import Line, Premises, cursors, values
+from tests.support.world import Platform, World, fresh_number
+from vca.kit import crypto, json
+
+# Operations without a key of ours, and why no tenant's id can travel in them.
+OPEN = {
+    "GET /": "names the service and its links; asks the database nothing",
+    "GET /livez": "asks nobody anything",
+    "GET /healthz": "reads the revision of the public schema",
+    "GET /docs": "a page, the same for everybody",
+    "GET /api/openapi.json": "a document, the same for everybody",
+    "POST /telephony/{provider}/{action}": "signed by the carrier; tested below with state tokens",
+}
+T = "/api/tenants/{tenant_id}"
+# Headers by which other systems let a client name a tenant, a path or a method.
+HEADERS = (
+    "X-Tenant-Id",
+    "X-Tenant",
+    "X-Tenant-Schema",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Original-Url",
+    "X-Rewrite-Url",
+    "X-Forwarded-User",
+    "Host",
+    "Cookie",
+    "Idempotency-Key",
+    "If-None-Match",
+)
+UNDECLARED = ("tenant_id", "tenant", "schema", "search_path", "id")
+LEAST_CELLS = 1_500
+
+
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """A request, made once when its answer is first asked for."""
+
+    api: Api
+    method: str
+    url: str
+    data: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    query: dict[str, str] | None = None
+
+    @cached_property
+    def answer(self) -> TestResponse:
+        headers = dict(self.headers)
+        if self.data is not None:
+            headers["Content-Type"] = "application/json"
+        return self.api.send(
+            self.method, self.url, data=self.data, headers=headers, query=self.query
+        )
+
+    @property
+    def text(self) -> str:
+        """All that the asker said."""
+        return f"{self.url} {self.data!r} {self.headers} {self.query}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of one operation: the same request with Globex's value and with a made-up one."""
+
+    kind: str
+    operation: Operation
+    place: str
+    foreign: Sent
+    missing: Sent
+    status: int | None = None  # None: whatever a made-up value gets
+
+    def faults(self, there: Premises) -> Iterator[str]:
+        """Why this cell is no isolation."""
+        foreign, missing = self.foreign.answer, self.missing.answer
+        where = f"{self.operation.name} · {self.place} · {self.foreign.text}"
+        if foreign.status_code != (self.status or missing.status_code):
+            yield f"{where}: answers {foreign.status_code}"
+        if foreign.status_code != missing.status_code:
+            yield f"{where}: {foreign.status_code}, but {missing.status_code} for a made-up one"
+        elif foreign.status_code >= 400 and _told(foreign) != _told(missing):
+            yield f"{where}: {_told(foreign)}, but {_told(missing)} for a made-up one"
+        seen = f"{foreign.text} {foreign.headers}"
+        if leaked := there.leaked(seen, but=self.foreign.text):
+            yield f"{where}: shows {leaked}"
+
+
+def _told(answer: TestResponse) -> Any:
+    """A problem document but for its request's id."""
+    return {name: value for name, value in answer.json.items() if name != "request_id"}
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """All cells, made for two furnished tenants."""
+
+    here: Premises
+    there: Premises
+
+    def cells(self, operations: list[Operation]) -> Iterator[Cell]:
+        for operation in operations:
+            if operation.name in OPEN:
+                continue
+            if operation.path.startswith(T):
+                yield from self._path_cells(operation)
+                yield from self._key_cells(operation)
+                yield from self._query_cells(operation)
+                yield from self._cursor_cells(operation)
+                yield from self._body_cells(operation)
+            elif not operation.path.endswith("/me"):
+                yield from self._platform_cells(operation)
+            yield from self._header_cells(operation)
+
+    def _sent(self, operation: Operation, ids: dict[str, str] | None = None, **more: Any) -> Sent:
+        """Acme's own valid request, but for what is given."""
+        more.setdefault("api", self.here.tenant.api)
+        if operation.body_schema is not None and "data" not in more:
+            more["data"] = json.dumps(body(operation, values(self.here)))
+        url = operation.url({**self.here.ids, **(ids or {})})
+        return Sent(method=operation.method, url=url, **more)
+
+    def _path_cells(self, operation: Operation) -> Iterator[Cell]:
+        """Globex's ids in the path, one by one and all together."""
+        theirs = self.there.ids
+        for name in operation.path_names:
+            missing = self._sent(operation, {name: str(uuid4())})
+            wrong = [theirs[name], theirs[name].upper()]
+            if name != "tenant_id":
+                wrong += [each for each in theirs.values() if each != theirs[name]]
+            for value in wrong:
+                yield Cell(
+                    "path",
+                    operation,
+                    f"path:{name}",
+                    self._sent(operation, {name: value}),
+                    missing,
+                    404,
+                )
+        yield Cell(
+            "path",
+            operation,
+            "path:*",
+            self._sent(operation, dict(theirs)),
+            self._sent(operation, {**theirs, "tenant_id": str(uuid4())}),
+            404,
+        )
+
+    def _key_cells(self, operation: Operation) -> Iterator[Cell]:
+        """Globex's key on Acme's paths, with Acme's objects and with its own."""
+        theirs = {**self.there.ids, "tenant_id": self.here.tenant.id}
+        made_up = {**self.here.ids, "tenant_id": str(uuid4())}
+        for ids in (dict(self.here.ids), theirs):
+            yield Cell(
+                "key",
+                operation,
+                "key",
+                self._sent(operation, ids, api=self.there.tenant.api),
+                self._sent(operation, made_up, api=self.there.tenant.api),
+                404,
+            )
+
+    def _query_cells(self, operation: Operation, kind: str = "query") -> Iterator[Cell]:
+        if operation.method != "GET":
+            return
+        for name in [*operation.query, *UNDECLARED]:
+            for theirs, made_up in self._values():
+                missing = self._sent(operation, query={name: made_up})
+                for value in theirs:
+                    foreign = self._sent(operation, query={name: value})
+                    yield Cell(kind, operation, f"query:{name}", foreign, missing)
+
+    def _cursor_cells(self, operation: Operation) -> Iterator[Cell]:
+        """Cursors of Globex's lists, of Acme's other lists, of another filter, and broken ones."""
+        if "cursor" not in operation.query:
+            return
+        own_path = operation.path.removeprefix(T)
+        own = dict(cursors(self.here.tenant))
+        wrong = [cursor for _, cursor in cursors(self.there.tenant)]
+        wrong += [cursor for path, cursor in own.items() if path != own_path]
+        forged = "bm90LW91cnM.bm90LW91cnM"
+        queries = [{"cursor": cursor} for cursor in wrong]
+        if own_path in own:
+            cursor = own[own_path]
+            queries += [{"cursor": cursor[:-1]}, {"cursor": f"{cursor}A"}, {"cursor": cursor[1:]}]
+            queries += [
+                {"cursor": cursor, name: schema["enum"][0]}
+                for name, schema in operation.query.items()
+                if "enum" in schema
+            ]
+        for query in queries:
+            foreign = self._sent(operation, query=query)
+            missing = self._sent(operation, query={**query, "cursor": forged})
+            yield Cell("cursor", operation, "query:cursor", foreign, missing, 400)
+
+    def _body_cells(self, operation: Operation, kind: str = "body") -> Iterator[Cell]:
+        """Globex's ids, numbers and words in every field."""
+        for place in operation.fields:
+            status = 400 if place.schema.get("format") == "uuid" else None
+            for theirs, made_up in self._values():
+                if place.pointer == "/did_number" and made_up.startswith("+"):
+                    made_up = self.here.did_number  # taken is taken, whoever has it
+                missing = self._sent_with(operation, place, made_up)
+                for value in theirs:
+                    foreign = self._sent_with(operation, place, value)
+                    yield Cell(kind, operation, f"body:{place.pointer}", foreign, missing, status)
+
+    def _platform_cells(self, operation: Operation) -> Iterator[Cell]:
+        """What only operators may do, asked for with a tenant's key."""
+        asked = [(f"path:{name}", {name: self.there.ids[name]}) for name in operation.path_names]
+        for place, ids in [("key", {}), *asked]:
+            foreign = self._sent(operation, ids)
+            missing = self._sent(operation, dict.fromkeys(ids, str(uuid4())))
+            yield Cell("platform", operation, place, foreign, missing, 403)
+        for cell in self._body_cells(operation, "platform"):
+            yield replace(cell, status=403)
+        for cell in self._query_cells(operation, "platform"):
+            yield replace(cell, status=403)
+
+    def _header_cells(self, operation: Operation) -> Iterator[Cell]:
+        if operation.method != "GET":
+            return
+        missing = self._sent(operation)
+        for name in HEADERS:
+            for value in (self.there.tenant.id, self.there.tenant.url()):
+                foreign = self._sent(operation, headers={name: value})
+                yield Cell("header", operation, f"header:{name}", foreign, missing)
+
+    def _sent_with(self, operation: Operation, place: Field, value: str) -> Sent:
+        whole = body(operation, values(self.here))
+        return self._sent(operation, data=replaced(whole, place, json.dumps(value).decode()))
+
+    def _values(self) -> Iterator[tuple[list[str], str]]:
+        """(Globex's values of one kind, a made-up one of the same kind)."""
+        yield list(self.there.ids.values()), str(uuid4())
+        numbers = [self.there.did_number, self.there.resting_did, self.there.assigned_did]
+        yield numbers, fresh_number()
+        yield [self.there.word], f"globex{uuid4().hex[:12]}"
+
+
+KINDS = ("path", "key", "query", "cursor", "body", "platform", "header")
+
+
+@pytest.fixture
+def matrix(here: Premises, there: Premises) -> Matrix:
+    """All cells for Acme and Globex."""
+    return Matrix(here, there)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_another_tenants_is_answered_like_what_does_not_exist(
+    kind: str, matrix: Matrix, catalogue: list[Operation], evidence: Evidence
+) -> None:
+    here, there = matrix.here, matrix.there
+    cells = [cell for cell in matrix.cells(catalogue) if cell.kind == kind]
+    before, own = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+    faults: list[str] = []
+
+    for operation in catalogue:
+        for cell in cells:
+            if cell.operation == operation:
+                faults += cell.faults(there)
+        if evidence.checksum(there.tenant.id) != before:
+            faults.append(f"{operation.name} changed what is Globex's")
+            before = evidence.checksum(there.tenant.id)
+
+    assert len(cells) > 10
+    assert not faults, "\n".join(faults)
+    if kind in ("path", "key", "cursor", "platform"):  # where nothing at all may happen
+        assert evidence.checksum(here.tenant.id) == own
+
+
+def test_every_operation_and_every_place_of_the_document_is_in_the_matrix(
+    matrix: Matrix, catalogue: list[Operation], openapi: OpenApi
+) -> None:
+    wanted = set(_places(openapi.document))
+
+    cells = list(matrix.cells(catalogue))
+
+    planned = {(cell.operation.name, cell.place) for cell in cells}
+    assert not sorted(wanted - planned)
+    assert {cell.kind for cell in cells} == set(KINDS)
+    assert len(cells) >= LEAST_CELLS
+    assert {name for name, _ in wanted} | set(OPEN) == {each.name for each in catalogue}
+    assert {each.name for each in catalogue if not each.keyed} == set(OPEN)
+
+
+def test_what_is_served_is_what_the_document_describes(
+    app: Flask, catalogue: list[Operation]
+) -> None:
+    served = {
+        (method, "".join(f"{{{part}}}" if dynamic else part for dynamic, part in rule._trace))
+        for rule in app.url_map.iter_rules()
+        if not rule.endpoint.endswith(".static")
+        for method in (rule.methods or set()) - {"HEAD"}
+    }
+
+    assert {(method, path.lstrip("|")) for method, path in served} == {
+        (each.method, each.path) for each in catalogue
+    }
+
+
+# Columns that hold no word of the tenant's own: closed vocabularies, numbers, times, references.
+TECHNICAL = {
+    ("ai_profiles", "language"),
+    ("ai_profiles", "role"),
+    ("ai_profiles", "tools"),
+    ("call_events", "event_type"),
+    ("calls", "called_number"),
+    ("calls", "caller_id"),
+    ("calls", "caller_number"),
+    ("calls", "direction"),
+    ("calls", "end_reason"),
+    ("calls", "latency"),
+    ("calls", "metadata"),
+    ("calls", "provider_type"),
+    ("calls", "route"),
+    ("calls", "status"),
+    ("phone_numbers", "did_number"),
+    ("phone_numbers", "fallback_number"),
+    ("phone_numbers", "mode"),
+    ("phone_numbers", "provider_type"),
+    ("phone_numbers", "registration_status"),
+    ("settings", "time_zone"),
+    ("turns", "latency_ms"),
+    ("turns", "speaker"),
+}
+
+
+def test_every_text_that_globex_keeps_bears_its_word(there: Premises, evidence: Evidence) -> None:
+    texts = evidence.texts(there.tenant.id)
+
+    without = {place for place, found in texts.items() if found and there.word not in str(found)}
+
+    assert without <= TECHNICAL
+    empty = {
+        table
+        for table in evidence.tables(there.tenant.id)
+        if not evidence.rows(f'SELECT 1 FROM "{there.tenant.ref.schema}"."{table}" LIMIT 1')
+    }
+    assert not empty
+
+
+def test_the_checksum_sees_every_change_of_globex(
+    there: Premises, platform: Platform, evidence: Evidence
+) -> None:
+    changes: list[Callable[[], TestResponse]] = [
+        lambda: there.tenant.patch("/settings", {"time_zone": "Europe/Paris"}),
+        lambda: there.tenant.patch(
+            f"/phone-numbers/{there.ids['phone_number_id']}", {"label": "x"}
+        ),
+        lambda: there.tenant.post(f"/calls/{there.ids['call_id']}/hangup"),
+        lambda: there.tenant.delete(f"/api-keys/{there.ids['key_id']}"),
+        lambda: platform.api.patch(there.tenant.url(), {"plan": "growth"}),
+    ]
+    seen = [evidence.checksum(there.tenant.id)]
+
+    for change in changes:
+        assert change().status_code < 300
+        seen.append(evidence.checksum(there.tenant.id))
+
+    assert all(before != after for before, after in pairwise(seen))
+
+
+def test_a_platform_key_reaches_every_tenant_and_still_only_the_one_of_the_path(
+    here: Premises, there: Premises, platform: Platform
+) -> None:
+    for path in ("/phone-numbers", "/ai-profiles", "/calls", "/api-keys"):
+        shown = platform.api.get(here.tenant.url(path))
+
+        assert shown.json
+        assert not there.leaked(shown.text)
+    foreign = platform.api.get(here.tenant.url(f"/calls/{there.ids['call_id']}"))
+    assert foreign.status_code == 404
+
+
+# --- The carriers' one operation: whose a call is, is in a token that only we can seal. ---
+
+
+def test_a_state_token_leads_to_its_own_call_whatever_number_comes_with_it(
+    here: Premises, there: Premises, line: Line, evidence: Evidence
+) -> None:
+    before = evidence.checksum(here.tenant.id)
+
+    said = line.send(
+        "speech",
+        call_id=here.provider_call_id,
+        to=here.did_number,
+        state=there.live_call_state,
+        text="Who am I talking to?",
+    )
+
+    assert said.status_code == 200
+    assert not here.leaked(said.text, but=here.provider_call_id)
+    assert evidence.checksum(here.tenant.id) == before
+
+
+def test_a_state_token_that_we_did_not_seal_is_refused_and_changes_nothing(
+    app: Flask, here: Premises, there: Premises, line: Line, evidence: Evidence
+) -> None:
+    token, own = there.live_call_state, here.live_call_state
+    call = [there.tenant.id.replace("-", ""), there.ids["call_id"].replace("-", "")]
+    tokens = {
+        "flipped": token[:-5] + ("A" if token[-5] != "A" else "B") + token[-4:],
+        "cut": token[:-2],
+        "mixed": f"{token.rpartition('.')[0]}.{own.rpartition('.')[2]}",
+        "of a cursor": crypto.sign(app.config["SECRET_KEY"], call, purpose="cursor|/"),
+        "of another secret": crypto.sign("somebody else's secret", call, purpose="call"),
+        "unsigned": json.dumps(call).decode(),
+    }
+    before = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+
+    for action, spoilt in product(("speech", "status"), tokens):
+        said = line.send(
+            action,
+            call_id=there.provider_call_id,
+            to=there.did_number,
+            state=tokens[spoilt],
+            text="Hello?",
+            status="completed",
+        )
+
+        assert (said.status_code, said.json["code"]) == (400, "unreadable-carrier-request"), spoilt
+        assert not there.leaked(said.text)
+    assert (evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)) == before
+
+
+def test_a_carriers_call_id_is_looked_up_only_at_the_tenant_that_was_called(
+    here: Premises, there: Premises, line: Line, evidence: Evidence
+) -> None:
+    before = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+
+    said = line.send(
+        "status", call_id=there.provider_call_id, to=here.did_number, status="completed"
+    )
+
+    assert said.status_code == 200
+    assert (evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)) == before
+
+
+def test_a_ring_with_globexs_call_id_on_acmes_number_is_a_call_of_acmes(
+    here: Premises, there: Premises, line: Line, evidence: Evidence
+) -> None:
+    before = evidence.checksum(there.tenant.id)
+
+    rung = line.send("voice", call_id=there.provider_call_id, to=here.did_number)
+
+    assert not there.leaked(rung.text, but=there.provider_call_id)
+    assert here.word in rung.text
+    assert evidence.checksum(there.tenant.id) == before
+    newest = here.tenant.get("/calls", limit=1).json[0]
+    assert newest["provider_call_id"] == there.provider_call_id
+
+
+def test_an_unsigned_carrier_request_is_refused_before_anything_is_written(
+    world: World, there: Premises, evidence: Evidence
+) -> None:
+    before = evidence.marks(there.tenant.id)
+    asked = {"call_id": "x", "to": there.did_number, "state": there.live_call_state}
+
+    for action in ("voice", "speech", "status"):
+        for headers in ({}, {"X-Fake-Signature": "0" * 64}, {"X-Fake-Signature": "é"}):
+            said = world.api(None).post(
+                f"/telephony/fake/{action}", {**asked, "status": "completed"}, headers=headers
+            )
+
+            assert said.status_code == 403
+            assert not there.leaked(said.text)
+    assert evidence.marks(there.tenant.id) == before
+
+
+def _places(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(operation, place) of a document, walked by nothing that the matrix is built with."""
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
+            name = f"{method.upper()} {path}"
+            if method == "parameters" or name in OPEN:
+                continue
+            yield name, "header:X-Tenant-Id" if method == "get" else "key"
+            for step in path.split("/"):
+                if step.startswith("{"):
+                    yield name, f"path:{step[1:-1]}"
+            for parameter in operation.get("parameters", ()):
+                yield name, f"{parameter['in']}:{parameter['name']}"
+            sent = operation.get("requestBody", {}).get("content", {})
+            for content in sent.values():
+                for pointer in _pointers(document, content["schema"], ""):
+                    yield name, f"body:{pointer}"
+
+
+def _pointers(document: dict[str, Any], schema: dict[str, Any], at: str) -> Iterator[str]:
+    for reference in [schema.get("$ref"), *(part.get("$ref") for part in schema.get("allOf", ()))]:
+        if reference:
+            found = document["components"]["schemas"][reference.rpartition("/")[2]]
+            yield from _pointers(document, found, at)
+    for name, part in schema.get("properties", {}).items():
+        if not part.get("readOnly"):
+            yield f"{at}/{name}"
+            yield from _pointers(document, part, f"{at}/{name}")
+    if "items" in schema:
+        yield f"{at}/0"
+        yield from _pointers(document, schema["items"], f"{at}/0")

@@ -1,0 +1,640 @@
+"""What every carrier's adapter does, in the order of the words of `vca.telephony.adapter`.
+
+A subclass gives the three adapters and the hooks below them: the other end of the line.
+"""
+
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import count
+from time import monotonic
+from typing import Any, ClassVar, Literal
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from vca.kit.json import storable
+from vca.kit.phone import is_e164
+from vca.kit.text import clean
+from vca.telephony.adapter import (
+    BadCarrierRequest,
+    SignatureRefused,
+    TelephonyAdapter,
+    TelephonyError,
+)
+from vca.telephony.providers import ADAPTERS
+from vca.telephony.types import (
+    Action,
+    Caller,
+    CallEvent,
+    CallMetadata,
+    CallReply,
+    Capabilities,
+    CarrierFacts,
+    CarrierRequest,
+    CarrierResponse,
+    Forward,
+    HangUp,
+    Listen,
+    Recording,
+    Reject,
+    Say,
+)
+
+Fault = Literal["refuses", "fails", "is silent"]
+
+ACME, GLOBEX = UUID(int=0xACE), UUID(int=0x61)
+NUMBER, CALLER = "+14155550100", "+14155550123"
+CALLBACK = "https://voice.example.com/vca/telephony/carrier/"
+STATE = "WyJhIiwiYiJd.c2lnbmF0dXJl_-of=ours"
+LONGEST_WAIT_S = 10
+NO_NUMBER = {
+    "anonymous": "withheld",
+    "Anonymous": "withheld",
+    "+266696687": "withheld",
+    "unknown": "unavailable",
+    "": "unavailable",
+    "110": "other",
+    "sip:reception@pbx.example.com": "other",
+    "☎": "other",
+}
+ODD_TEXTS = (
+    "<Hangup/> & \"quoted\" 'text' ]]> <!-- -->",
+    '","actions":[],"x":"',
+    "nul \x00, bell \x07, escape \x1b",
+    "lone \ud83d surrogate",
+    "line\nbreak\ttab\r\n",
+    "مرحبا 🚑 中文",
+    "%s {0} ${x} \\ \\u0000",
+    "x" * 100_000,
+    "&" * 100_000,
+)
+_call_numbers = count(1)
+_quick = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
+)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What the carrier understands of a response: what to do, what to bring back, and where to."""
+
+    actions: tuple[Action, ...]
+    state: str | None
+    next_urls: tuple[str, ...]
+
+
+def call_name() -> str:
+    """A carrier's call id that no test of this process has used."""
+    return f"call-{next(_call_numbers)}"
+
+
+def metadata(call_id: str) -> CallMetadata:
+    """A call that was routed to acme."""
+    return CallMetadata(
+        tenant_id=ACME,
+        phone_number_id=uuid4(),
+        caller_number=None,
+        called_number=NUMBER,
+        direction="inbound",
+        timestamp=datetime(2026, 11, 22, 18, tzinfo=UTC),
+        call_id=call_id,
+    )
+
+
+class TelephonyContract:
+    """Inherit and give the fixtures and hooks up to the first test."""
+
+    adapter_class: ClassVar[type[TelephonyAdapter]]
+    signature_headers: ClassVar[tuple[str, ...]]
+    """In lower case; without any of them no request is genuine."""
+    statuses: ClassVar[Mapping[str, tuple[str, str | None]]]
+    """What the carrier calls a change of a call: the event's type and end reason."""
+    longest_sentence: ClassVar[int]
+
+    @pytest.fixture
+    def adapter(self) -> TelephonyAdapter:
+        """An adapter with an account, as the first process has it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def twin(self) -> TelephonyAdapter:
+        """The same account's adapter in another process."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def stranger(self) -> TelephonyAdapter:
+        """An adapter of another account with the same carrier."""
+        raise NotImplementedError
+
+    def ring(self, adapter: TelephonyAdapter, *, call_id: str, to: str, caller: str) -> Any:
+        """The genuine CarrierRequest by which a call rings; `caller` as the network has it."""
+        raise NotImplementedError
+
+    def speech(self, adapter: TelephonyAdapter, *, call_id: str, state: str, text: str) -> Any:
+        """The genuine CarrierRequest with what a caller said."""
+        raise NotImplementedError
+
+    def status(self, adapter: TelephonyAdapter, *, call_id: str, status: str) -> Any:
+        """The genuine CarrierRequest that tells of a change, in one of the words of `statuses`."""
+        raise NotImplementedError
+
+    def altered(self, request: CarrierRequest) -> CarrierRequest:
+        """The request with another body that could be genuine, and the signature it had."""
+        raise NotImplementedError
+
+    def read(self, response: CarrierResponse) -> Rendered:
+        """Read a response as the carrier does; fails for what the carrier would not accept."""
+        raise NotImplementedError
+
+    def owner(self, adapter: TelephonyAdapter, number: str) -> UUID | None:
+        """Whose the carrier's own record says the number is."""
+        raise NotImplementedError
+
+    def told(self, adapter: TelephonyAdapter, call_id: str) -> list[tuple[str, str]]:
+        """What the carrier was asked of a live call: ("hang_up", "") or ("transfer", number)."""
+        raise NotImplementedError
+
+    def break_carrier(self, adapter: TelephonyAdapter, fault: Fault) -> None:
+        """Let the carrier refuse the next thing, fail at it, or never answer."""
+        raise NotImplementedError
+
+    # --- The class ---------------------------------------------------------------------------
+
+    def test_it_is_in_the_table_of_adapters_under_its_name(self) -> None:
+        module, _, name = ADAPTERS[self.adapter_class.name].partition(":")
+
+        assert (self.adapter_class.__module__, self.adapter_class.__qualname__) == (module, name)
+
+    def test_its_name_and_its_actions_can_stand_in_a_url(self) -> None:
+        for word in (self.adapter_class.name, *self.adapter_class.actions):
+            assert word.isascii()
+            assert word.replace("_", "").isalnum()
+            assert word == word.lower()
+
+    def test_it_declares_what_the_carrier_can_do(self) -> None:
+        assert isinstance(self.adapter_class.capabilities, Capabilities)
+
+    def test_its_requests_go_to_its_own_actions(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+        requests = [
+            self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER),
+            self.speech(adapter, call_id=call, state=STATE, text="Hello?"),
+            *(self.status(adapter, call_id=call, status=status) for status in self.statuses),
+        ]
+
+        assert {request.action for request in requests} == set(adapter.actions)
+
+    def test_an_instance_keeps_nothing_about_a_call(
+        self, adapter: TelephonyAdapter, twin: TelephonyAdapter
+    ) -> None:
+        call = call_name()
+        ring = self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER)
+        adapter.parse(ring)
+        adapter.on_inbound_call(metadata(call))
+        speech = self.speech(adapter, call_id=call, state=STATE, text="Hello?")
+
+        twin.verify(speech)
+
+        assert twin.parse(speech) == adapter.parse(speech)
+        reply = CallReply((Say("Yes."), Listen()), STATE)
+        answers = [one.render(reply, callback_url=CALLBACK) for one in (adapter, twin)]
+        assert answers[0] == answers[1]
+
+    # --- register_number ---------------------------------------------------------------------
+
+    def test_registering_marks_the_number_as_the_tenants(self, adapter: TelephonyAdapter) -> None:
+        adapter.register_number(ACME, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) == ACME
+
+    def test_registering_twice_is_the_same_as_once(self, adapter: TelephonyAdapter) -> None:
+        phone_number_id = uuid4()
+
+        adapter.register_number(ACME, phone_number_id, NUMBER)
+        adapter.register_number(ACME, phone_number_id, NUMBER)
+        assert self.owner(adapter, NUMBER) == ACME
+
+        adapter.unregister_number(ACME, phone_number_id, NUMBER)
+        assert self.owner(adapter, NUMBER) is None
+
+    def test_a_number_that_the_carrier_holds_for_another_tenant_is_not_touched(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        adapter.register_number(GLOBEX, uuid4(), NUMBER)
+
+        with pytest.raises(TelephonyError) as raised:
+            adapter.register_number(ACME, uuid4(), NUMBER)
+
+        assert raised.value.permanent
+        assert self.owner(adapter, NUMBER) == GLOBEX
+
+    def test_of_two_tenants_who_register_at_once_one_has_the_number(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        def register(tenant_id: UUID) -> bool:
+            try:
+                adapter.register_number(tenant_id, uuid4(), NUMBER)
+            except TelephonyError:
+                return False
+            return True
+
+        with ThreadPoolExecutor(8) as threads:
+            won = list(threads.map(register, [ACME, GLOBEX] * 4))
+
+        owner = self.owner(adapter, NUMBER)
+        assert won == [owner == ACME, owner == GLOBEX] * 4
+
+    @pytest.mark.parametrize("fault", ["refuses", "fails", "is silent"])
+    @pytest.mark.parametrize("what", ["register", "unregister", "hang_up", "transfer", "recording"])
+    def test_a_failure_is_a_telephony_error_in_time_that_says_whether_to_ask_again(
+        self, adapter: TelephonyAdapter, what: str, fault: Fault
+    ) -> None:
+        self.break_carrier(adapter, fault)
+        asked_at = monotonic()
+
+        with pytest.raises(TelephonyError) as raised:
+            self._ask(adapter, what, call_name())
+
+        assert raised.value.permanent is (fault == "refuses")
+        assert monotonic() - asked_at < LONGEST_WAIT_S
+
+    def test_after_a_failure_registering_again_succeeds(self, adapter: TelephonyAdapter) -> None:
+        self.break_carrier(adapter, "fails")
+        with pytest.raises(TelephonyError):
+            adapter.register_number(ACME, uuid4(), NUMBER)
+
+        adapter.register_number(ACME, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) == ACME
+
+    # --- unregister_number -------------------------------------------------------------------
+
+    def test_unregistering_undoes_registering(self, adapter: TelephonyAdapter) -> None:
+        other = "+14155550199"
+        adapter.register_number(ACME, uuid4(), NUMBER)
+        adapter.register_number(ACME, uuid4(), other)
+
+        adapter.unregister_number(ACME, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) is None
+        assert self.owner(adapter, other) == ACME
+
+    def test_unregistering_what_is_not_registered_is_a_success(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        adapter.unregister_number(ACME, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) is None
+
+    def test_unregistering_what_is_another_tenants_changes_nothing(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        adapter.register_number(GLOBEX, uuid4(), NUMBER)
+
+        adapter.unregister_number(ACME, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) == GLOBEX
+
+    def test_a_number_that_was_let_go_may_be_another_tenants(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        adapter.register_number(ACME, uuid4(), NUMBER)
+        adapter.unregister_number(ACME, uuid4(), NUMBER)
+
+        adapter.register_number(GLOBEX, uuid4(), NUMBER)
+
+        assert self.owner(adapter, NUMBER) == GLOBEX
+
+    # --- parse -------------------------------------------------------------------------------
+
+    def test_a_ring_is_read(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+
+        facts = adapter.parse(self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER))
+
+        assert facts == CarrierFacts("call", call, NUMBER, Caller(CALLER, "shown"))
+
+    def test_speech_is_read_with_the_token_that_the_carrier_was_given(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        call, words = call_name(), "Ünïcode, “quotes” & <tags>?"
+
+        facts = adapter.parse(self.speech(adapter, call_id=call, state=STATE, text=words))
+
+        assert (facts.kind, facts.provider_call_id) == ("speech", call)
+        assert (facts.state, facts.speech) == (STATE, words)
+        assert facts.event is None
+
+    def test_every_status_is_read_as_its_event(self, adapter: TelephonyAdapter) -> None:
+        for status, (event_type, end_reason) in self.statuses.items():
+            call = call_name()
+
+            facts = adapter.parse(self.status(adapter, call_id=call, status=status))
+
+            assert (facts.kind, facts.provider_call_id) == ("status", call)
+            event = self._event(facts)
+            assert (event.event_type, event.end_reason) == (event_type, end_reason)
+            assert event.call_id == call
+            assert event.timestamp.tzinfo is not None
+
+    def test_reasons_belong_to_ends_only(self) -> None:
+        for event_type, end_reason in self.statuses.values():
+            assert (end_reason is not None) == (event_type in ("ENDED", "FAILED"))
+
+    def test_a_status_that_comes_twice_is_one_event_and_another_is_another(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        call = call_name()
+        twice = [*self.statuses, *self.statuses]
+
+        keys = [
+            self._event(adapter.parse(self.status(adapter, call_id=call, status=status))).key
+            for status in twice
+        ]
+
+        assert keys[: len(self.statuses)] == keys[len(self.statuses) :]
+        assert len(set(keys)) == len(self.statuses)
+
+    @pytest.mark.parametrize(("raw", "caller_id"), NO_NUMBER.items())
+    def test_a_withheld_anonymous_or_odd_caller_is_read_never_refused(
+        self, adapter: TelephonyAdapter, raw: str, caller_id: str
+    ) -> None:
+        request = self.ring(adapter, call_id=call_name(), to=NUMBER, caller=raw)
+
+        assert adapter.parse(request).caller == Caller(None, caller_id)  # type: ignore[arg-type]
+
+    @_quick
+    @example(b"")
+    @example(b"\x00")
+    @example(b"{}")
+    @example(b"[]")
+    @example(b'{"call_id": 7}')
+    @example(b"CallSid=a&CallSid=b&From=%00&To=%ff")
+    @example(b"[" * 100_000)
+    @given(body=st.binary(max_size=200))
+    def test_bytes_that_the_carrier_would_not_send_are_refused_as_such(
+        self, adapter: TelephonyAdapter, body: bytes
+    ) -> None:
+        genuine = self.ring(adapter, call_id=call_name(), to=NUMBER, caller=CALLER)
+        for action in adapter.actions:
+            self._read_or_refuse(adapter, replace(genuine, action=action, body=body))
+
+    @_quick
+    @given(place=st.integers(0, 10_000), change=st.binary(min_size=1, max_size=4))
+    def test_a_request_with_a_bit_of_nonsense_in_it_is_read_or_refused(
+        self, adapter: TelephonyAdapter, place: int, change: bytes
+    ) -> None:
+        for genuine in (
+            self.ring(adapter, call_id="call-x", to=NUMBER, caller=CALLER),
+            self.speech(adapter, call_id="call-x", state=STATE, text="Hello?"),
+            self.status(adapter, call_id="call-x", status=next(iter(self.statuses))),
+        ):
+            at = place % (len(genuine.body) + 1)
+            body = genuine.body[:at] + change + genuine.body[at + len(change) :]
+            self._read_or_refuse(adapter, replace(genuine, body=body))
+
+    def test_reading_checking_and_rendering_touch_no_network(
+        self, adapter: TelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def connect(*_: Any) -> None:
+            raise AssertionError("the network was touched")
+
+        call = call_name()
+        ring = self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+        monkeypatch.setattr(socket, "getaddrinfo", connect)
+
+        adapter.parse(ring)
+        adapter.verify(ring)
+        adapter.on_inbound_call(metadata(call))
+        adapter.render(CallReply((Say("Hello."), Listen()), STATE), callback_url=CALLBACK)
+
+    # --- verify ------------------------------------------------------------------------------
+
+    def test_a_genuine_request_is_accepted(self, adapter: TelephonyAdapter) -> None:
+        for request in self._one_of_each(adapter):
+            adapter.verify(request)
+            adapter.verify(request)
+
+    def test_a_request_without_a_signature_is_refused(self, adapter: TelephonyAdapter) -> None:
+        for request in self._one_of_each(adapter):
+            for missing in self.signature_headers:
+                headers = {name: text for name, text in request.headers.items() if name != missing}
+                self._refused(adapter, replace(request, headers=headers))
+
+    @pytest.mark.parametrize(
+        "garbage", ["", " ", "0", "é", "\xff\x00", "=", "====", "x" * 10_000, "0" * 64, "[]", "-1"]
+    )
+    def test_a_signature_that_cannot_be_read_is_refused(
+        self, adapter: TelephonyAdapter, garbage: str
+    ) -> None:
+        for request in self._one_of_each(adapter):
+            for broken in self.signature_headers:
+                headers = {**request.headers, broken: garbage}
+                self._refused(adapter, replace(request, headers=headers))
+
+    def test_another_body_under_a_genuine_signature_is_refused(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        for request in self._one_of_each(adapter):
+            other = self.altered(request)
+            assert other.body != request.body
+            assert other.headers == request.headers
+
+            self._refused(adapter, other)
+            self._refused(adapter, replace(request, body=request.body + b" "))
+            self._refused(adapter, replace(request, body=b""))
+
+    def test_a_request_of_another_account_is_refused(
+        self, adapter: TelephonyAdapter, stranger: TelephonyAdapter
+    ) -> None:
+        for request in self._one_of_each(stranger):
+            stranger.verify(request)
+            self._refused(adapter, request)
+
+    # --- on_inbound_call ---------------------------------------------------------------------
+
+    def test_a_call_enters_the_record_as_ringing_or_initiated(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        routed = metadata(call_name())
+
+        event = adapter.on_inbound_call(routed)
+
+        assert event.event_type in ("INITIATED", "RINGING")
+        assert (event.call_id, event.timestamp) == (routed.call_id, routed.timestamp)
+        assert (event.end_reason, event.end_detail) == (None, None)
+
+    def test_the_same_call_always_gives_an_event_with_the_same_key(
+        self, adapter: TelephonyAdapter, twin: TelephonyAdapter
+    ) -> None:
+        call, other = call_name(), call_name()
+
+        keys = {one.on_inbound_call(metadata(call)).key for one in (adapter, adapter, twin)}
+
+        assert len(keys) == 1
+        assert adapter.on_inbound_call(metadata(other)).key not in keys
+
+    # --- render ------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize(
+        "actions",
+        [
+            (),
+            (Say("Hello."), Listen(7)),
+            (Say("One."), Say("Two."), HangUp()),
+            (Say("I connect you."), Forward(CALLER)),
+            (Forward(CALLER),),
+            (Reject(),),
+            (Reject("busy"),),
+            (HangUp(),),
+            (Say("Grüß Gott.", "de-AT", "a-voice"), Listen(3, "de-AT")),
+        ],
+    )
+    def test_a_reply_is_understood_in_its_order(
+        self, adapter: TelephonyAdapter, actions: tuple[Action, ...]
+    ) -> None:
+        response = adapter.render(CallReply(actions), callback_url=CALLBACK)
+
+        assert response.status == 200
+        assert [_gist(action) for action in self.read(response).actions] == [
+            _gist(action) for action in actions
+        ]
+
+    def test_the_token_comes_back_with_the_next_request(self, adapter: TelephonyAdapter) -> None:
+        reply = CallReply((Say("Hello."), Listen()), STATE)
+
+        assert self.read(adapter.render(reply, callback_url=CALLBACK)).state == STATE
+
+    def test_the_next_request_comes_to_us(self, adapter: TelephonyAdapter) -> None:
+        reply = CallReply((Say("Hello."), Listen()), STATE)
+
+        urls = self.read(adapter.render(reply, callback_url=CALLBACK)).next_urls
+
+        assert urls
+        for url in urls:
+            assert url.startswith(CALLBACK)
+            assert url.removeprefix(CALLBACK).partition("?")[0] in {"", *adapter.actions}
+
+    @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+    def test_whatever_a_text_holds_the_answer_is_valid_escaped_and_bounded(
+        self, adapter: TelephonyAdapter, text: str
+    ) -> None:
+        self._says(adapter, text)
+
+    @_quick
+    @given(text=st.text(st.characters(codec=None), max_size=200))
+    def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
+        self._says(adapter, text)
+
+    # --- hang_up, transfer, recording --------------------------------------------------------
+
+    def test_hanging_up_ends_the_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
+        call, other = call_name(), call_name()
+
+        adapter.hang_up(call)
+
+        assert ("hang_up", "") in self.told(adapter, call)
+        assert self.told(adapter, other) == []
+
+    def test_hanging_up_a_call_that_has_ended_is_a_success(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+
+        adapter.hang_up(call)
+        adapter.hang_up(call)
+
+    def test_a_transfer_connects_the_caller(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+
+        adapter.transfer(call, CALLER)
+
+        assert self.told(adapter, call) == [("transfer", CALLER)]
+
+    def test_a_transfer_of_a_call_that_has_ended_can_not_succeed(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        call = call_name()
+        adapter.hang_up(call)
+
+        with pytest.raises(TelephonyError) as raised:
+            adapter.transfer(call, CALLER)
+
+        assert raised.value.permanent
+
+    def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
+        recording = adapter.recording(call_name())
+
+        assert recording is None or isinstance(recording, Recording)
+
+    # --- What the tests above share ----------------------------------------------------------
+
+    def _one_of_each(self, adapter: TelephonyAdapter) -> list[CarrierRequest]:
+        call = call_name()
+        return [
+            self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER),
+            self.speech(adapter, call_id=call, state=STATE, text="Hello?"),
+            self.status(adapter, call_id=call, status=next(iter(self.statuses))),
+        ]
+
+    def _ask(self, adapter: TelephonyAdapter, what: str, call: str) -> None:
+        match what:
+            case "register":
+                adapter.register_number(ACME, uuid4(), NUMBER)
+            case "unregister":
+                adapter.unregister_number(ACME, uuid4(), NUMBER)
+            case "hang_up":
+                adapter.hang_up(call)
+            case "transfer":
+                adapter.transfer(call, CALLER)
+            case "recording":
+                adapter.recording(call)
+
+    def _event(self, facts: CarrierFacts) -> CallEvent:
+        assert facts.event is not None
+        return facts.event
+
+    def _refused(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
+        with pytest.raises(SignatureRefused):
+            adapter.verify(request)
+
+    def _read_or_refuse(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
+        """What is read can be stored; anything but a BadCarrierRequest fails the test."""
+        try:
+            facts = adapter.parse(request)
+        except BadCarrierRequest:
+            return
+        read = (facts.provider_call_id, facts.called_number, facts.speech, facts.state or "")
+        assert all(storable(text) for text in read)
+        assert facts.provider_call_id
+        assert facts.caller.number is None or is_e164(facts.caller.number)
+        assert (facts.event is not None) == (facts.kind == "status")
+
+    def _says(self, adapter: TelephonyAdapter, text: str) -> None:
+        reply = CallReply((Say(text), Listen()), STATE)
+
+        rendered = self.read(adapter.render(reply, callback_url=CALLBACK))
+
+        said, last = rendered.actions
+        assert isinstance(said, Say)
+        assert said.text == clean(text, longest=self.longest_sentence)
+        assert isinstance(last, Listen)
+        assert rendered.state == STATE
+
+
+def _gist(action: Action) -> tuple[object, ...]:
+    """What a caller notices of an action; voices and reasons are the carrier's affair."""
+    match action:
+        case Say():
+            return Say, action.text
+        case Listen():
+            return Listen, action.silence_s
+        case Forward():
+            return Forward, action.number
+    return (type(action),)

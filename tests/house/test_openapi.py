@@ -1,0 +1,149 @@
+"""The OpenAPI document is the contract: it validates, is complete, and is what the app serves."""
+
+import re
+from collections import Counter
+from typing import Any
+
+from flask import Flask
+from openapi_spec_validator import validate
+
+from tests.support.api import OpenApi
+from vca.kit.web.access import declared
+
+METHODS = ("get", "post", "put", "patch", "delete")
+# Not operations: the files of the documentation, which are the same for everybody.
+FILES = "/docs/assets/{filename}"
+
+
+def _operations(document: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, described in document["paths"].items()
+        for method, operation in described.items()
+        if method in METHODS
+    ]
+
+
+def _served(app: Flask) -> dict[tuple[str, str], str]:
+    """(path, method) of every rule of the app, and its endpoint."""
+    return {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower()): rule.endpoint
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods or ()
+        if method not in ("HEAD", "OPTIONS")
+    }
+
+
+def _contents(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """(request or status, content) of all JSON that goes in or successfully out."""
+    found = [("request", operation.get("requestBody", {}).get("content", {}))]
+    found += [
+        (status, response.get("content", {}))
+        for status, response in operation["responses"].items()
+        if status.startswith("2")
+    ]
+    return [(what, content) for what, by_type in found for content in by_type.values()]
+
+
+def test_the_document_validates(document: Any) -> None:
+    validate(document)
+
+
+def test_every_route_is_an_operation_and_every_operation_a_route(
+    bare_app: Flask, document: Any
+) -> None:
+    served = {key for key in _served(bare_app) if key[0] != FILES}
+
+    assert {(path, method) for path, method, _ in _operations(document)} == served
+    assert (FILES, "get") in _served(bare_app)
+
+
+def test_every_operation_has_a_summary_in_one_line(document: Any) -> None:
+    for path, method, operation in _operations(document):
+        summary = operation["summary"]
+        assert summary.strip(), (method, path)
+        assert "\n" not in summary
+        assert not summary.endswith("."), (method, path)
+
+
+def test_operation_ids_are_names_and_unique(document: Any) -> None:
+    ids = Counter(operation["operationId"] for _, _, operation in _operations(document))
+
+    assert [name for name, times in ids.items() if times > 1] == []
+    assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in ids)
+
+
+def test_every_operation_says_whether_it_needs_a_key(bare_app: Flask, document: Any) -> None:
+    served = _served(bare_app)
+    for path, method, operation in _operations(document):
+        access = declared(bare_app.view_functions[served[path, method]])
+        assert access is not None
+        keyed = access.who not in ("anyone", "carrier")
+        assert operation["security"] == ([{"key": []}] if keyed else []), (method, path)
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+
+
+def test_every_operation_names_the_scope_that_it_needs(bare_app: Flask, document: Any) -> None:
+    served = _served(bare_app)
+    for path, method, operation in _operations(document):
+        access = declared(bare_app.view_functions[served[path, method]])
+        if access is not None and access.scope:
+            assert f"`{access.scope}`" in operation["description"], (method, path)
+
+
+def test_every_operation_with_a_key_tells_its_errors(document: Any) -> None:
+    for path, method, operation in _operations(document):
+        answers = set(operation["responses"])
+        if not operation["security"]:
+            continue
+        expected = {"401", "403", "503"}
+        if "{" in path:
+            expected.add("404")
+        if "requestBody" in operation:
+            expected |= {"400", "411", "413", "415"}
+        if method != "get":
+            expected |= {"409"} if "/routing/" not in path else set()
+        assert expected <= answers, (method, path, expected - answers)
+
+
+def test_every_error_is_a_problem_document(document: Any) -> None:
+    for path, method, operation in _operations(document):
+        for status, response in operation["responses"].items():
+            if status.startswith(("4", "5")):
+                assert response["description"], (method, path, status)
+                content = response.get("content", {})
+                assert set(content) <= {"application/problem+json"}, (method, path, status)
+
+
+def test_every_operation_shows_examples_and_they_validate(document: Any) -> None:
+    judge = OpenApi(document)
+    shown = 0
+    for path, method, operation in _operations(document):
+        for what, content in _contents(operation):
+            if path in ("/docs", "/api/openapi.json"):  # a page, and this document
+                continue
+            assert "example" in content, (method, path, what)
+            faults = judge.faults(content["schema"], content["example"])
+            assert faults == [], (method, path, what, content["example"])
+            shown += 1
+    assert shown > 40
+
+
+def test_an_example_of_a_request_holds_nothing_that_is_read_only(document: Any) -> None:
+    for path, method, operation in _operations(document):
+        for what, content in _contents(operation):
+            if what != "request":
+                continue
+            schema = content["schema"]
+            while "$ref" in schema:
+                schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+            given = set(content["example"])
+            read_only = {
+                name for name, part in schema["properties"].items() if part.get("readOnly")
+            }
+            assert not given & read_only, (method, path)
+            assert set(schema.get("required", ())) <= given, (method, path)
+
+
+def test_the_document_tells_no_address_but_our_own(document: Any) -> None:
+    assert "servers" not in document or document["servers"] == []

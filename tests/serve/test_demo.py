@@ -1,0 +1,80 @@
+"""The demo's tenants: the same at every start, whatever somebody did to them meanwhile."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from flask import Flask
+
+from tests.support import databases
+from vca.kit import db
+from vca.kit.db import Database
+from vca.kit.paging import PageRequest
+from vca.registry.tenants import service as tenants
+from vca.serve import demo
+from vca.serve.demo import Seeded
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import enter, public
+from vca.tenant.phone_numbers import service as phone_numbers
+
+PEPPERS = ("a-pepper-of-the-test-suite-and-no-other",)
+Seed = Callable[..., list[Seeded]]
+
+
+@pytest.fixture
+def seed(
+    app: Flask, database_url: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Seed]:
+    """Seeds a database of its own, since the demo's numbers are always the same."""
+    server = request.config.stash[databases.SERVER]
+    name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
+    database = db.use(Database(server.clone(name)))
+    yield lambda peppers=PEPPERS: demo.seed(peppers, tmp_path / "demo.json")
+    database.close()
+    server.drop(name)
+
+
+def test_a_second_seed_finds_the_same_tenants_numbers_and_keys(seed: Seed) -> None:
+    assert seed() == seed()
+
+
+def test_a_key_that_is_void_under_new_peppers_is_made_anew(seed: Seed) -> None:
+    before = seed()
+
+    after = seed(("another-pepper-of-the-test-suite-and-no-other",))
+
+    assert [item.tenant_id for item in after] == [item.tenant_id for item in before]
+    assert all(new.key != old.key for new, old in zip(after, before, strict=True))
+
+
+def test_a_tenant_that_was_deleted_is_left_out(seed: Seed) -> None:
+    acme, globex = seed()
+
+    with public() as session:
+        tenants.update(session, tenant_id=UUID(acme.tenant_id), status="deleted")
+
+    assert seed() == [globex]
+
+
+def test_a_number_that_another_tenant_took_meanwhile_is_missing(
+    seed: Seed,
+) -> None:
+    acme, globex = seed()
+    _release(acme)
+    _release(globex)
+
+    with enter(_ref(globex)) as session:
+        phone_numbers.add(session, did_number=acme.number, terms="platform")
+
+    assert [item.number for item in seed()] == [None, acme.number]
+
+
+def _release(item: Seeded) -> None:
+    with enter(_ref(item)) as session:
+        (number,) = phone_numbers.list_page(session, page=PageRequest(2)).items
+        phone_numbers.remove(session, phone_number_id=number.id)
+
+
+def _ref(item: Seeded) -> TenantRef:
+    return TenantRef(UUID(item.tenant_id))

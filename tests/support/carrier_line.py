@@ -1,0 +1,45 @@
+"""The carrier's end of the line: sends what the fake carrier sends, signed, over HTTP."""
+
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from tests.support.api import Api
+from vca.kit import json
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import CarrierRequest
+
+BASE = "/telephony/fake/"
+CALLER = "+14155550123"
+
+
+class CarrierLine:
+    """One carrier that calls; `api` has no key."""
+
+    def __init__(self, carrier: FakeTelephonyAdapter, api: Api) -> None:
+        self._carrier = carrier
+        self._api = api
+
+    def send(self, request: CarrierRequest, **headers: str) -> TestResponse:
+        """Send a request as it is, with more headers."""
+        return self._api.send(
+            "POST", request.url, data=request.body, headers={**request.headers, **headers}
+        )
+
+    def ring(self, to: str, call_id: str, caller: str | None = CALLER) -> dict[str, Any]:
+        """A call rings; what the carrier is told to do."""
+        return self._answer("voice", call_id=call_id, to=to, **{"from": caller})
+
+    def say(self, call_id: str, state: str, text: str) -> dict[str, Any]:
+        """The caller speaks."""
+        return self._answer("speech", call_id=call_id, state=state, text=text)
+
+    def status(self, call_id: str, status: str, **said: Any) -> dict[str, Any]:
+        """The call changes."""
+        return self._answer("status", call_id=call_id, status=status, **said)
+
+    def _answer(self, action: str, **said: Any) -> dict[str, Any]:
+        response = self.send(self._carrier.request(action, BASE, **said))
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = json.loads(response.data)
+        return answer

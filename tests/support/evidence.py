@@ -1,0 +1,117 @@
+"""What is in the database, seen by nobody's session: checksums, and marks of every write."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+
+_TABLES = """
+SELECT table_name FROM information_schema.tables
+WHERE table_schema = %s AND table_type = 'BASE TABLE' ORDER BY table_name
+"""
+_OWNED = """
+SELECT table_name FROM information_schema.columns
+WHERE table_schema = 'public' AND column_name = 'tenant_id' ORDER BY table_name
+"""
+_TEXTS = """
+SELECT table_name, column_name FROM information_schema.columns
+WHERE table_schema = %s AND data_type IN ('text', 'jsonb') ORDER BY table_name, column_name
+"""
+# Using a key is not a change of its tenant.
+_UNTRACKED = "last_used_at"
+
+
+class Evidence:
+    """A connection of its own, beside the application's pool."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg2.connect(url)
+        self._connection.autocommit = True
+        self._statements: dict[tuple[str, str], str] = {}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def checksum(self, tenant_id: str) -> dict[str, str | None]:
+        """MD5 by table over every row of the tenant's schema, and of its own in `public`."""
+        return dict(self.rows(self._once("checksum", tenant_id, self._checksum)))
+
+    def next_transaction(self) -> int:
+        """The number that the server's next writing transaction gets, whoever's it is."""
+        return int(self.rows("SELECT pg_snapshot_xmax(pg_current_snapshot())::text")[0][0])
+
+    def marks(self, tenant_id: str) -> list[tuple[Any, ...]]:
+        """The rows and the newest writing transaction of every table; any committed write shows."""
+        return self.rows(self._once("marks", tenant_id, self._marks))
+
+    def tables(self, tenant_id: str) -> list[str]:
+        """The tables of the tenant's schema."""
+        return [row[0] for row in self.rows(_TABLES, schema_of(tenant_id))]
+
+    def texts(self, tenant_id: str) -> dict[tuple[str, str], list[str]]:
+        """Every text of the tenant's schema, by table and column."""
+        schema = schema_of(tenant_id)
+        return {
+            (table, column): [
+                row[0]
+                for row in self.rows(f'SELECT "{column}"::text FROM "{schema}"."{table}"')
+                if row[0] is not None
+            ]
+            for table, column in self.rows(_TEXTS, schema)
+        }
+
+    def _once(self, what: str, tenant_id: str, make: Any) -> str:
+        """Statements follow from the catalogue, which is not asked again."""
+        if (what, tenant_id) not in self._statements:
+            self._statements[what, tenant_id] = make(tenant_id)
+        return self._statements[what, tenant_id]
+
+    def _checksum(self, tenant_id: str) -> str:
+        return " UNION ALL ".join(
+            f"SELECT '{label}', md5(string_agg(row, '|' ORDER BY row)) FROM"
+            f" (SELECT (to_jsonb(t) - '{_UNTRACKED}')::text AS row FROM {table} t {where}) rows"
+            for label, table, where in self._sources(tenant_id)
+        )
+
+    def _marks(self, tenant_id: str) -> str:
+        return " UNION ALL ".join(
+            f"SELECT '{label}', count(*), {self._newest(table)} FROM {table} t"
+            for label, table, _ in self._sources(tenant_id)
+        )
+
+    def _newest(self, table: str) -> str:
+        """A key's row is written when it is used, so for keys only the revoked are counted."""
+        if table == "public.api_keys":
+            return "count(t.revoked_at)"
+        return "max(t.xmin::text::bigint)"
+
+    def _sources(self, tenant_id: str) -> Sequence[tuple[str, str, str]]:
+        """(label, table, condition) of all that is the tenant's."""
+        tenant_id = str(UUID(tenant_id))
+        schema = schema_of(tenant_id)
+        inside = [(name, f'"{schema}"."{name}"', "") for name in self.tables(tenant_id)]
+        outside = [
+            (f"public.{name}", f"public.{name}", f"WHERE t.tenant_id = '{tenant_id}'")
+            for (name,) in self.rows(_OWNED)
+        ]
+        return [
+            *inside,
+            *outside,
+            ("public.tenants", "public.tenants", f"WHERE t.id = '{tenant_id}'"),
+            (
+                "jobs",
+                "jobs.procrastinate_jobs",
+                f"WHERE t.args->>'tenant_id' = '{tenant_id}'",
+            ),
+        ]
+
+
+def schema_of(tenant_id: str) -> str:
+    return f"t_{UUID(tenant_id).hex}"

@@ -1,0 +1,158 @@
+"""The operations of the OpenAPI document, and every place in them where a value can travel."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.api import OpenApi
+from vca.kit import json
+
+METHODS = ("get", "post", "put", "patch", "delete")
+_HERE = "@@here@@"
+
+
+@dataclass(frozen=True)
+class Field:
+    """A place in a request's body: its RFC 6901 pointer and the schema of what stands there."""
+
+    pointer: str
+    schema: Mapping[str, Any] = field(compare=False, hash=False)
+
+    @property
+    def name(self) -> str:
+        return self.pointer.rpartition("/")[2]
+
+    @property
+    def steps(self) -> list[str]:
+        return self.pointer[1:].split("/")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation as the document describes it."""
+
+    method: str
+    path: str
+    described: Mapping[str, Any] = field(compare=False, hash=False, repr=False)
+    document: Mapping[str, Any] = field(compare=False, hash=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def keyed(self) -> bool:
+        """Whether it asks for one of our keys."""
+        return bool(self.described["security"])
+
+    @property
+    def path_names(self) -> list[str]:
+        return re.findall(r"{(\w+)}", self.path)
+
+    @property
+    def query(self) -> dict[str, Mapping[str, Any]]:
+        """Query parameters and their schemas."""
+        given = self.described.get("parameters", [])
+        return {each["name"]: each["schema"] for each in given if each["in"] == "query"}
+
+    @property
+    def body_schema(self) -> Mapping[str, Any] | None:
+        contents = self.described.get("requestBody", {}).get("content", {})
+        return self._resolved(next(iter(contents.values()))["schema"]) if contents else None
+
+    @property
+    def fields(self) -> list[Field]:
+        """Every writable place of the body, nested ones too."""
+        schema = self.body_schema
+        return list(self._fields("", schema)) if schema is not None else []
+
+    def url(self, ids: Mapping[str, str]) -> str:
+        """The path with its parameters filled in; KeyError for one that nobody knows."""
+        return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
+
+    def _fields(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
+        for name, part in schema.get("properties", {}).items():
+            if not part.get("readOnly"):
+                yield from self._place(f"{pointer}/{name}", self._resolved(part))
+
+    def _place(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
+        yield Field(pointer, schema)
+        yield from self._fields(pointer, schema)
+        if schema.get("type") == "array":
+            yield from self._place(f"{pointer}/0", self._resolved(schema["items"]))
+        if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
+            yield from self._place(
+                f"{pointer}/front desk", self._resolved(schema["additionalProperties"])
+            )
+
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "allOf" in schema:
+            schema = {**schema, **schema["allOf"][0]}
+        found: Any = schema
+        if "$ref" in schema:
+            found = self.document
+            for step in schema["$ref"].removeprefix("#/").split("/"):
+                found = found[step]
+        return found
+
+
+def operations(openapi: OpenApi) -> list[Operation]:
+    """Every operation of the document, in its order."""
+    return [
+        Operation(method.upper(), path, described, openapi.document)
+        for path, described_path in openapi.document["paths"].items()
+        for method, described in described_path.items()
+        if method in METHODS
+    ]
+
+
+def body(operation: Operation, values: Mapping[str, Any]) -> dict[str, Any]:
+    """A body with every writable field: from `values` by name, else of the field's own schema."""
+    schema = operation.body_schema
+    assert schema is not None
+    return _object(operation, schema, values)
+
+
+def _object(operation: Operation, schema: Mapping[str, Any], values: Any) -> dict[str, Any]:
+    return {
+        name: values[name] if name in values else _value(operation, part, values)
+        for name, part in schema["properties"].items()
+        if not part.get("readOnly")
+    }
+
+
+def _value(operation: Operation, schema: Mapping[str, Any], values: Any) -> Any:
+    schema = operation._resolved(schema)
+    if "properties" in schema:
+        return _object(operation, schema, values)
+    if "example" in schema:
+        return schema["example"]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if schema.get("format") == "date-time":
+        return "2030-01-01T00:00:00Z"
+    match schema["type"]:
+        case "array":
+            return [_value(operation, schema["items"], values)]
+        case "boolean":
+            return True
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "object" if schema.get("additionalProperties"):
+            return {"front desk": _value(operation, schema["additionalProperties"], values)}
+        case "object":
+            return {}
+    return "text"
+
+
+def replaced(whole: Mapping[str, Any], place: Field, raw: str) -> bytes:
+    """The body as JSON text, with `raw` written where the value of one field stood."""
+    copied = json.loads(json.dumps(whole))
+    inner = copied
+    for step in place.steps[:-1]:
+        inner = inner[int(step) if isinstance(inner, list) else step]
+    last = place.steps[-1]
+    inner[int(last) if isinstance(inner, list) else last] = _HERE
+    text = json.dumps(copied).decode()
+    return text.replace(f'"{_HERE}"', raw, 1).encode("utf-8", "surrogatepass")

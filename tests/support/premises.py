@@ -1,0 +1,174 @@
+"""Two furnished tenants: rows in every table, each text of theirs bearing a word of its own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from tests.support.world import Platform, Tenant, World, fresh_number, made
+from vca.telephony.mock import FakeTelephonyAdapter
+
+
+@dataclass(frozen=True)
+class Premises:
+    """A tenant with something of everything. `word` is in every text that it keeps."""
+
+    tenant: Tenant
+    word: str
+    ids: Mapping[str, str]  # by the name of the path parameter
+    did_number: str
+    resting_did: str
+    assigned_did: str
+    others: frozenset[str]  # what else is the tenant's alone: further ids, numbers, key prefixes
+    live_call_state: str
+    provider_call_id: str
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What nobody else may ever see."""
+        known = {self.word, self.tenant.key, self.did_number, self.resting_did, self.assigned_did}
+        return frozenset(known | set(self.ids.values()) | self.others)
+
+    def leaked(self, answer: str, *, but: str = "") -> list[str]:
+        """What of the secrets stands in an answer; what the asker said himself does not count."""
+        answer = answer.lower()
+        return [
+            secret
+            for secret in sorted(self.secrets)
+            if secret.lower() not in but.lower()
+            and (secret.lower() in answer or secret.lower().replace("-", "") in answer)
+        ]
+
+
+class Line:
+    """What the fake carrier sends, signed, over HTTP."""
+
+    def __init__(self, world: World, carrier: FakeTelephonyAdapter) -> None:
+        self._api = world.api(None)
+        self._carrier = carrier
+        self._base_url: str = world.app.extensions["desk"].callback_url(carrier.name)
+
+    def send(self, action: str, **said: Any) -> Any:
+        """The carrier's request; the answer."""
+        request = self._carrier.request(action, self._base_url, **said)
+        return self._post(action, request.body, dict(request.headers))
+
+    def send_bytes(self, action: str, body: bytes) -> Any:
+        """A body of any kind under a good signature."""
+        signature = self._carrier.signature(f"{self._base_url}{action}", body).decode()
+        return self._post(action, body, {"X-Fake-Signature": signature})
+
+    def _post(self, action: str, body: bytes, headers: dict[str, str]) -> Any:
+        path = f"/telephony/{self._carrier.name}/{action}"
+        sent = {"Content-Type": "application/json", **headers}
+        return self._api.send("POST", path, data=body, headers=sent)
+
+
+def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises:
+    """Make a tenant with settings, profiles, numbers, keys, calls, events and turns."""
+    word = f"{name}{uuid4().hex[:12]}"
+    tenant = world.tenant(f"{word} Inc.", external_id=word)
+    tenant.patch("/settings", {"time_zone": "Europe/Berlin", "sentences": _sentences(word)})
+    default = tenant.profile(**_profile(word))
+    named = tenant.profile(**_profile(word), is_default=False)
+    tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{word} again."})
+    number = tenant.number(label=word)
+    second = tenant.number(
+        label=word, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
+    )
+    resting = tenant.number(label=word)
+    tenant.delete(f"/phone-numbers/{resting['id']}")
+    assigned = fresh_number()
+    platform.api.post("/api/dids", {"did_number": assigned, "tenant_id": tenant.id})
+    key = made(tenant.post("/api-keys", {"name": word}))
+    world.work(tenant)
+    caller, calls = fresh_number(), f"{word}-call"
+    _ended_call(line, number["did_number"], caller, f"{calls}-over", word)
+    simulated = tenant.simulate(number["did_number"])
+    tenant.say(simulated["call_id"], f"{word}, are you there?")
+    live = line.send("voice", call_id=calls, to=number["did_number"], **{"from": caller}).json
+    line.send("speech", call_id=calls, state=live["state"], text=f"{word}!")
+    found = tenant.get("/calls", caller_number=caller).json
+    return Premises(
+        tenant=tenant,
+        word=word,
+        ids={
+            "tenant_id": tenant.id,
+            "ai_profile_id": named["id"],
+            "phone_number_id": number["id"],
+            "call_id": simulated["call_id"],
+            "key_id": key["id"],
+        },
+        did_number=number["did_number"],
+        resting_did=resting["did_number"],
+        assigned_did=assigned,
+        others=frozenset(
+            [
+                default["id"],
+                second["id"],
+                second["did_number"],
+                second["fallback_number"],
+                key["key"],
+                key["prefix"],
+                caller,
+                *(call["id"] for call in found),
+            ]
+        ),
+        live_call_state=live["state"],
+        provider_call_id=calls,
+    )
+
+
+def values(premises: Premises) -> dict[str, Any]:
+    """What a body must hold to be accepted where the schema's own example would not do."""
+    return {
+        "did_number": fresh_number(),
+        "external_id": uuid4().hex,
+        "tenant_id": premises.tenant.id,
+        "ai_profile_id": premises.ids["ai_profile_id"],
+        "to": premises.did_number,
+        "provider_type": "generic",
+        "tools": ["end_call"],
+        "extract": {"type": "object"},
+    }
+
+
+def cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
+    """(list, cursor) of every list of the tenant that has a second page of one row."""
+    for path in ("/ai-profiles", "/phone-numbers", "/api-keys", "/calls"):
+        answer = tenant.get(path, limit=1)
+        yield path, cursor_of(answer)
+
+
+def cursor_of(answer: Any) -> str:
+    """The cursor in a `Link` header."""
+    link: str = answer.headers["Link"]
+    return link.partition("cursor=")[2].partition(">")[0].partition("&")[0]
+
+
+def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:
+    rung = line.send("voice", call_id=call_id, to=to, **{"from": caller}).json
+    line.send("speech", call_id=call_id, state=rung["state"], text=f"My name is {word}.")
+    line.send("status", call_id=call_id, state=rung["state"], status="failed", code=word)
+
+
+def _sentences(word: str) -> dict[str, str]:
+    names = ("over_limit", "suspended", "closed", "fallback")
+    return {name: f"{word}: {name}." for name in names}
+
+
+def _profile(word: str) -> dict[str, Any]:
+    target = {"number": fresh_number(), "description": word}
+    return {
+        "name": word,
+        "system_prompt": f"You answer for {word}.",
+        "greeting": f"{word}, good morning!",
+        "language": "en-US",
+        "voice": word,
+        "model": word,
+        "end_phrases": [f"goodbye {word}"],
+        "tools": ["transfer"],
+        "transfer_targets": {word[:40]: target},
+        "extract": {"type": "object", "title": word},
+        "consent_sentence": f"{word} records this call.",
+    }

@@ -1,0 +1,132 @@
+"""The product's source as a reader sees it: modules, their syntax trees, and the words in them."""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_CODE = ("vca", "migrations", "tenant_migrations", "wsgi.py", "gunicorn.conf.py")
+# What tools and runs leave behind, and what a person keeps to herself.
+_NOT_OURS = {"__pycache__", ".git", ".venv", ".vca", ".env", ".hypothesis"}
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of the product."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One Python file."""
+
+    path: str
+
+    @cached_property
+    def text(self) -> str:
+        return (ROOT / self.path).read_text()
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text, self.path)
+
+    def nodes(self) -> Iterator[ast.AST]:
+        yield from ast.walk(self.tree)
+
+    def at(self, node: ast.AST) -> Place:
+        return Place(self.path, getattr(node, "lineno", 1))
+
+    def functions(self) -> Iterator[Function]:
+        """Every function and method, nested ones too."""
+        for node in self.nodes():
+            if isinstance(node, Function):
+                yield node
+
+    def public(self) -> Iterator[Function | ast.ClassDef]:
+        """The functions and classes that other modules may use."""
+        for node in self.tree.body:
+            if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+                yield node
+
+    def strings(self) -> Iterator[ast.Constant]:
+        """Every string but documentation; of f-strings, the fixed parts."""
+        documentation = {
+            id(node.body[0].value)
+            for node in self.nodes()
+            if isinstance(node, ast.Module | ast.ClassDef | Function)
+            and node.body
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in self.nodes():
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and id(node) not in documentation
+            ):
+                yield node
+
+    def imports(self) -> Iterator[tuple[str, ast.AST]]:
+        """Dotted names of all that is imported, `from` imports with the name they take."""
+        for node in self.nodes():
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield alias.name, node
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    yield f"{node.module or ''}.{alias.name}", node
+
+    def names(self) -> Iterator[tuple[str, ast.AST]]:
+        """Every dotted name that is used, as `os.environ`."""
+        for node in self.nodes():
+            if isinstance(node, ast.Attribute):
+                yield dotted(node), node
+
+    def calls(self, inside: ast.AST | None = None) -> Iterator[tuple[str, ast.Call]]:
+        """Every call with the dotted name that is called, as `session.commit`."""
+        for node in ast.walk(inside or self.tree):
+            if isinstance(node, ast.Call):
+                yield dotted(node.func), node
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of a chain of attributes; what is no name is left out, as in `().c`."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}".lstrip(".")
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@cache
+def modules(*, below: tuple[str, ...] = _CODE) -> tuple[Module, ...]:
+    """The product's Python files, migrations included, tests not."""
+    found: list[Path] = []
+    for name in below:
+        start = ROOT / name
+        found += [start] if start.is_file() else sorted(start.rglob("*.py"))
+    return tuple(Module(str(path.relative_to(ROOT))) for path in found)
+
+
+def module(path: str) -> Module:
+    """One module by its path from the root."""
+    [found] = [one for one in modules() if one.path == path]
+    return found
+
+
+def files() -> Iterator[Path]:
+    """Every file that belongs to the repository."""
+    pending = [ROOT]
+    while pending:
+        for path in sorted(pending.pop().iterdir()):
+            if path.name in _NOT_OURS or path.name.endswith("_cache"):
+                continue
+            if path.is_dir():
+                pending.append(path)
+            elif path.suffix != ".pyc":
+                yield path

@@ -1,0 +1,285 @@
+"""The fake carrier keeps the contract; and what it does for terminals and tests besides."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.contracts.telephony import (
+    ACME,
+    CALLBACK,
+    CALLER,
+    NUMBER,
+    Fault,
+    Rendered,
+    TelephonyContract,
+    call_name,
+    metadata,
+)
+from vca.kit import json
+from vca.kit.config import Settings
+from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter, TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import (
+    Action,
+    CallReply,
+    CarrierRequest,
+    CarrierResponse,
+    Forward,
+    HangUp,
+    Listen,
+    Reject,
+    Say,
+)
+
+_ACTIONS: dict[str, type[Action]] = {
+    "say": Say,
+    "listen": Listen,
+    "forward": Forward,
+    "hang_up": HangUp,
+    "reject": Reject,
+}
+
+
+def _action(said: dict[str, Any]) -> Action:
+    return _ACTIONS[said["type"]](**{name: it for name, it in said.items() if name != "type"})
+
+
+def _settings(**changed: Any) -> Settings:
+    given = {
+        "database_url": "postgresql://localhost/nowhere",
+        "app_env": "development",
+        "app_name": "VCA",
+        "debug": False,
+        "secret_key": "a-secret-of-this-test-alone-and-no-other",
+    }
+    return Settings(**{**given, **changed})
+
+
+class TestFakeTelephonyAdapter(TelephonyContract):
+    adapter_class = FakeTelephonyAdapter
+    signature_headers = ("x-fake-signature",)
+    statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = {
+        "ringing": ("RINGING", None),
+        "answered": ("ANSWERED", None),
+        "completed": ("ENDED", "caller_hangup"),
+        "busy": ("FAILED", "busy"),
+        "no_answer": ("FAILED", "no_answer"),
+        "cancelled": ("FAILED", "cancelled"),
+        "failed": ("FAILED", "carrier_error"),
+    }
+    longest_sentence = 3_000
+
+    @pytest.fixture
+    def adapter(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter()
+
+    @pytest.fixture
+    def twin(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter()
+
+    @pytest.fixture
+    def stranger(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter("another account's secret")
+
+    def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+        return adapter.request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})
+
+    def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+        return adapter.request("speech", CALLBACK, call_id=call_id, state=state, text=text)
+
+    def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
+        return adapter.request("status", CALLBACK, call_id=call_id, status=status)
+
+    def altered(self, request: CarrierRequest) -> CarrierRequest:
+        said = {**json.loads(request.body), "call_id": "another"}
+        return replace(request, body=json.dumps(said))
+
+    def read(self, response: CarrierResponse) -> Rendered:
+        assert response.content_type == "application/json"
+        body = json.strict_loads(response.body)
+        actions = tuple(_action(said) for said in body["actions"])
+        return Rendered(actions, body["state"], (body["callback_url"],))
+
+    def owner(self, adapter: Any, number: str) -> UUID | None:
+        owner: UUID | None = adapter.registered.get(number)
+        return owner
+
+    def told(self, adapter: Any, call_id: str) -> list[tuple[str, str]]:
+        return [
+            (what, how.get("number", ""))
+            for what, how in adapter.asked
+            if what in ("hang_up", "transfer") and how["call_id"] == call_id
+        ]
+
+    def break_carrier(self, adapter: Any, fault: Fault) -> None:
+        adapter.fail_next(TelephonyError(f"the carrier {fault}", permanent=fault == "refuses"))
+
+
+def test_it_can_be_made_without_arguments() -> None:
+    assert isinstance(FakeTelephonyAdapter(), TelephonyAdapter)
+
+
+def test_it_is_a_simulation_and_says_so() -> None:
+    assert FakeTelephonyAdapter.simulated
+
+
+def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
+    production = {
+        "app_env": "production",
+        "api_key_peppers": ("a-pepper-of-this-test-alone-and-no-other",),
+    }
+    ours = FakeTelephonyAdapter.from_settings(_settings())
+    assert ours is not None
+    request = ours.request("voice", CALLBACK, call_id=call_name())
+
+    twin = FakeTelephonyAdapter.from_settings(_settings())
+    other = FakeTelephonyAdapter.from_settings(_settings(secret_key="another-deployments-" * 3))
+
+    assert twin is not None
+    assert other is not None
+    twin.verify(request)
+    assert other.signature(request.url, request.body) != ours.signature(request.url, request.body)
+    assert FakeTelephonyAdapter.from_settings(_settings(**production)) is None
+
+
+def test_the_url_is_signed_too() -> None:
+    carrier = FakeTelephonyAdapter()
+    request = carrier.request("voice", CALLBACK, call_id=call_name())
+
+    elsewhere = replace(request, url=request.url.replace("voice.example.com", "example.com"))
+
+    assert carrier.signature(elsewhere.url, request.body) != carrier.signature(
+        request.url, request.body
+    )
+
+
+def test_it_remembers_what_it_was_asked_in_order() -> None:
+    carrier, phone_number_id, call = FakeTelephonyAdapter(), uuid4(), call_name()
+
+    carrier.register_number(ACME, phone_number_id, NUMBER)
+    carrier.on_inbound_call(metadata(call))
+    carrier.transfer(call, CALLER)
+    carrier.hang_up(call)
+    carrier.recording(call)
+    carrier.unregister_number(ACME, phone_number_id, NUMBER)
+
+    assert list(carrier.asked) == [
+        ("register_number", {"tenant_id": ACME, "did_number": NUMBER}),
+        ("on_inbound_call", {"call_id": call}),
+        ("transfer", {"call_id": call, "number": CALLER}),
+        ("hang_up", {"call_id": call}),
+        ("recording", {"call_id": call}),
+        ("unregister_number", {"tenant_id": ACME, "did_number": NUMBER}),
+    ]
+
+
+def test_its_memory_is_bounded() -> None:
+    carrier = FakeTelephonyAdapter()
+
+    for _ in range(1_500):
+        carrier.hang_up("call")
+
+    assert len(carrier.asked) == 1_000
+
+
+def test_it_logs_what_it_was_asked_without_whole_numbers() -> None:
+    carrier = FakeTelephonyAdapter()
+
+    with capture_logs() as logs:
+        carrier.register_number(ACME, uuid4(), NUMBER)
+        carrier.transfer("call-1", CALLER)
+
+    assert [(line["event"], line["what"]) for line in logs] == [
+        ("fake_carrier.asked", "register_number"),
+        ("fake_carrier.asked", "transfer"),
+    ]
+    assert logs[0]["did_number"] == "+14•••0100"
+    assert CALLER not in str(logs)
+
+
+def test_failures_come_in_the_order_they_were_ordered_and_then_no_more() -> None:
+    carrier = FakeTelephonyAdapter()
+    ordered = [TelephonyError(word, permanent=False) for word in ("one", "two")]
+    for error in ordered:
+        carrier.fail_next(error)
+
+    for error in ordered:
+        with pytest.raises(TelephonyError) as raised:
+            carrier.hang_up("call")
+        assert raised.value is error
+
+    carrier.hang_up("call")
+
+
+def test_a_failed_registration_leaves_no_mark() -> None:
+    carrier = FakeTelephonyAdapter()
+    carrier.fail_next(TelephonyError("busy", permanent=False))
+
+    with pytest.raises(TelephonyError):
+        carrier.register_number(ACME, uuid4(), NUMBER)
+
+    assert carrier.registered == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("voice", {}),
+        ("voice", {"call_id": ""}),
+        ("voice", {"call_id": None}),
+        ("voice", {"call_id": 7}),
+        ("voice", {"call_id": "x" * 129}),
+        ("voice", {"call_id": "a", "to": ["+14155550100"]}),
+        ("voice", {"call_id": "a", "to": "x" * 65}),
+        ("voice", {"call_id": "a", "from": {"number": "+1"}}),
+        ("speech", {"call_id": "a", "text": "x" * 10_001}),
+        ("speech", {"call_id": "a", "state": "x" * 2_001}),
+        ("status", {"call_id": "a"}),
+        ("status", {"call_id": "a", "status": "exploded"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "yesterday"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "2026-11-22T18:00:00"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "0001-01-01T00:00:00+00:00"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "9999-12-31T23:59:59-23:59"}),
+        ("explode", {"call_id": "a"}),
+    ],
+)
+def test_what_it_would_not_send_is_refused(action: str, said: dict[str, Any]) -> None:
+    carrier = FakeTelephonyAdapter()
+
+    with pytest.raises(BadCarrierRequest):
+        carrier.parse(carrier.request(action, CALLBACK, **said))
+
+
+def test_a_status_bears_the_carriers_own_time_and_code() -> None:
+    carrier = FakeTelephonyAdapter()
+    at = datetime(2026, 11, 22, 19, 30, tzinfo=timezone(timedelta(hours=1)))
+    request = carrier.request(
+        "status", CALLBACK, call_id="a", status="failed", at=at.isoformat(), code="SIP 503"
+    )
+
+    event = carrier.parse(request).event
+
+    assert event is not None
+    assert event.timestamp == datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
+    assert event.end_detail == "SIP 503"
+
+
+def test_its_answers_hold_every_word_of_the_reply() -> None:
+    reply = CallReply((Say("Hi.", "en-GB", "amy"), Listen(7, "en-GB"), Reject("busy")), "token")
+
+    response = FakeTelephonyAdapter().render(reply, callback_url=CALLBACK)
+
+    assert json.loads(response.body) == {
+        "actions": [
+            {"type": "say", "text": "Hi.", "language": "en-GB", "voice": "amy"},
+            {"type": "listen", "silence_s": 7, "language": "en-GB"},
+            {"type": "reject", "reason": "busy"},
+        ],
+        "state": "token",
+        "callback_url": CALLBACK,
+    }
