@@ -214,12 +214,12 @@ def opening(connection: Connection, statements: str) -> None:
     connection.connection.info[_OPENING] = statements
 
 
-def read_one(
+def run_one(
     connection: Connection, statement: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
     """The first row of one autocommitted statement, on a connection that is in no transaction.
 
-    Past SQLAlchemy, which spends more on such a read than the server does: for the reads that
+    Past SQLAlchemy, which spends more on such a statement than the server does: for those that
     every request begins with.
     """
     pooled: Any = connection.connection

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from vca.kit import crypto, db
@@ -84,10 +84,11 @@ LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
 WHERE k.prefix = %(prefix)s
 """
-_TOUCH = text(
-    "UPDATE public.api_keys SET last_used_at = now(), key_hash = :hash"
-    " WHERE id = :id AND coalesce(last_used_at < now() - interval '1 minute', true)"
-)
+_TOUCH = """
+UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
+WHERE id = %(id)s AND coalesce(last_used_at < now() - interval '1 minute', true)
+RETURNING id
+"""
 
 
 def recognise(
@@ -101,7 +102,7 @@ def recognise(
     if not _well_formed(presented):
         return None
     sought = {"prefix": presented[:_PREFIX_LENGTH], "asked": asked.hex if asked else None}
-    row = db.read_one(connection, _LOOK_UP, sought)
+    row = db.run_one(connection, _LOOK_UP, sought)
     kept = _Kept._make(row) if row is not None else None
     stored = bytes(kept.key_hash) if kept is not None else _NO_HASH
     hashes = [crypto.keyed_hash(pepper, presented) for pepper in peppers]
@@ -109,8 +110,7 @@ def recognise(
     if kept is None or not any(matches) or not kept.valid or kept.own_status == "deleted":
         return None
     if kept.stale or not matches[0]:
-        connection.execute(_TOUCH, {"id": kept.id, "hash": hashes[0]})
-        connection.commit()
+        db.run_one(connection, _TOUCH, {"id": kept.id, "hash": hashes[0]})
     return Caller(
         kept.id,
         kept.prefix,

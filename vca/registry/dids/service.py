@@ -86,7 +86,7 @@ def note_registration(
 
 def find_owner(connection: Connection, *, number: str) -> Owner | None:
     """Whose the number is, in one indexed read; one that is only assigned is nobody's yet."""
-    row = db.read_one(connection, _FIND_OWNER, {"number": number})
+    row = db.run_one(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
     tenant_id, status, phone_number_id, state, rests_until = row

@@ -113,9 +113,7 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
         raise
 
 
-def versions_page(
-    session: Session, *, ai_profile_id: UUID, page: PageRequest
-) -> Page:
+def versions_page(session: Session, *, ai_profile_id: UUID, page: PageRequest) -> Page:
     """Every version of a profile, newest first; raises NotFound."""
     get(session, ai_profile_id=ai_profile_id)
     return _VERSIONS.page(session, page, {"ai_profile_id": ai_profile_id})
