@@ -1,6 +1,8 @@
 """The composition root: knows every room, does nothing itself."""
 
+from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from flask import Flask
 
@@ -49,6 +51,13 @@ COMMANDS = (
 )
 
 
+class Vca(Flask):
+    """The app; no view of it is asynchronous, which Flask would ask at every layer of each."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_app(given: Settings | None = None) -> Flask:
     """The whole product as a WSGI app and a command line.
 
@@ -56,7 +65,7 @@ def create_app(given: Settings | None = None) -> Flask:
     """
     found = given or settings_or_exit()
     log.configure(found.log_level, development=found.debug)
-    app = Flask("vca", static_folder=None)
+    app = Vca("vca", static_folder=None)
     app.json = FastJson(app)
     _configure(app, found)
     _connect(app, found)

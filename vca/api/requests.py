@@ -45,13 +45,14 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined] # the proxy's own
     response.headers["X-Request-Id"] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     log.get().info(
         "request",
-        method=request.method,
-        path=request.path,
+        method=asked.method,
+        path=asked.path,
         status=response.status_code,
         ms=round((perf_counter() - g.began) * 1000, 1),
     )

@@ -7,11 +7,12 @@ statement is its own transaction.
 
 import select
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any
+from uuid import UUID
 
 import psycopg2.extensions
 from sqlalchemy import Connection, Engine, MetaData, create_engine, event, make_url
@@ -103,6 +104,14 @@ def patience(seconds: float) -> Iterator[None]:
 psycopg2.extensions.set_wait_callback(_wait)
 
 
+def _read_uuid(text: str | None, _: Any) -> UUID | None:
+    """psycopg2's own reader accepts every spelling of a UUID; the server writes only one."""
+    return None if text is None else UUID(int=int(text.replace("-", ""), 16))
+
+
+_UUID = psycopg2.extensions.new_type((2950,), "UUID", _read_uuid)
+
+
 class Dialect(PGDialect_psycopg2):
     """psycopg2 in autocommit with transactions that we open and close ourselves."""
 
@@ -112,6 +121,16 @@ class Dialect(PGDialect_psycopg2):
         connection = super().connect(*cargs, **cparams)
         connection.autocommit = True
         return connection
+
+    def on_connect(self) -> Callable[[Any], None]:
+        inherited = super().on_connect()  # type: ignore[no-untyped-call] # untyped there
+
+        def prepare(connection: Any) -> None:
+            if inherited is not None:
+                inherited(connection)
+            psycopg2.extensions.register_type(_UUID, connection)
+
+        return prepare
 
     def do_begin(self, dbapi_connection: Any) -> None:
         opening = dbapi_connection.info.pop(_OPENING, None)
@@ -256,6 +275,8 @@ def _engine(dsn: str, pool_size: int) -> Engine:
         make_url(dsn).set(drivername="postgresql+vca"),
         pool_size=pool_size,
         max_overflow=0,
+        # The connection used last knows most tenants' tables; the others may cool down.
+        pool_use_lifo=True,
         pool_timeout=POOL_TIMEOUT_S,
         pool_recycle=1800,
         hide_parameters=True,

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -33,12 +34,20 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=_OPTIONS)
 
 
-def dumps_loose(value: Any) -> str:
-    """JSON text of anything at all, for logs: what is not JSON is written as its repr."""
+def dumps_loose(value: Mapping[str, Any]) -> str:
+    """A JSON object of anything at all, for logs: what is not JSON is written as its repr."""
     try:
         return orjson.dumps(value, option=_OPTIONS, default=repr).decode()
     except (TypeError, orjson.JSONEncodeError):
-        return json.dumps(value, default=repr, skipkeys=True)
+        return orjson.dumps({ascii(name)[1:-1]: _plain(it) for name, it in value.items()}).decode()
+
+
+def _plain(value: Any) -> Any:
+    """The value if it can be JSON, else its repr in ASCII: circles, huge integers, surrogates."""
+    try:
+        return orjson.Fragment(orjson.dumps(value, option=_OPTIONS, default=repr))
+    except (TypeError, orjson.JSONEncodeError):
+        return ascii(value)
 
 
 def loads(text: str | bytes) -> Any:

@@ -57,6 +57,7 @@ def lookup() -> Iterator[Connection]:
 @contextmanager
 def inside(connection: Connection, tenant: TenantRef) -> Iterator[Session]:
     """A session in `tenant` on a connection that is in no transaction; its owner commits."""
+    _refuse_an_open_transaction(connection)
     db.opening(connection, _opening(tenant))
     db.note_tenant(connection, tenant.schema)
     with Session(connection, expire_on_commit=False) as session:
@@ -74,9 +75,16 @@ def inside(connection: Connection, tenant: TenantRef) -> Iterator[Session]:
 @contextmanager
 def outside(connection: Connection) -> Iterator[Session]:
     """A session in no tenant, on a connection that is in no transaction; its owner commits."""
+    _refuse_an_open_transaction(connection)
     db.opening(connection, "BEGIN")
     with Session(connection, expire_on_commit=False) as session:
         yield session
+
+
+def _refuse_an_open_transaction(connection: Connection) -> None:
+    """It would go on where it is, and the opening would wait for whoever begins the next one."""
+    if connection.in_transaction():
+        raise IsolationError("a transaction is open on this connection already")
 
 
 @lru_cache(maxsize=4096)

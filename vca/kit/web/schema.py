@@ -51,7 +51,7 @@ class Schema(marshmallow.Schema):
         read = attrgetter(*plain.values()) if len(plain) > 1 else None
 
         def write(item: Any) -> dict[str, Any]:
-            if read is None or isinstance(item, Mapping):
+            if read is None or type(item) is dict:
                 return {key: item[name] for key, name in plain.items() if name in item}
             written = dict(zip(plain, read(item), strict=True))
             for name, compute in self.computed.items():

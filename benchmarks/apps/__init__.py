@@ -1,0 +1,1 @@
+"""The apps that VCA is measured beside."""

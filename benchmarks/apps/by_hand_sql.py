@@ -1,0 +1,90 @@
+"""The statements of the hand-written app: those that VCA sends, no fewer columns, no less order."""
+
+SENTENCES = {
+    "suspended": "This number is not available at the moment. Goodbye.",
+    "closed": "We are closed at the moment. Please call again later. Goodbye.",
+    "fallback": "I am sorry, something went wrong on our side. Please call again later. Goodbye.",
+}
+
+KEY = """
+SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
+       k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
+       coalesce(k.last_used_at < now() - interval '1 minute', true) AS stale,
+       own.status AS own_status, asked.status AS asked_status
+FROM public.api_keys k
+LEFT JOIN public.tenants own ON own.id = k.tenant_id
+LEFT JOIN public.tenants asked ON asked.id = %(asked)s
+WHERE k.prefix = %(prefix)s
+"""
+TOUCH = """
+UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
+WHERE id = %(id)s AND coalesce(last_used_at < now() - interval '1 minute', true)
+"""
+NUMBERS = """
+SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_profile_id,
+       fallback_number, registration_status, registration_code, registration_detail,
+       registration_checked_at, registration_next_attempt_at, registration_round,
+       created_at, updated_at, tenant_id
+FROM phone_numbers ORDER BY created_at ASC, id ASC LIMIT %s
+"""
+OWNER = """
+SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until
+FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
+WHERE d.did_number = %s
+"""
+ANSWERING = """
+SELECT settings.sentences, phone_numbers.id, phone_numbers.is_active, phone_numbers.mode,
+       phone_numbers.forward_to, phone_numbers.ai_profile_id, ai_profiles.id,
+       ai_profiles.version, ai_profiles.name, ai_profiles.role, ai_profiles.system_prompt,
+       ai_profiles.greeting, ai_profiles.language, ai_profiles.voice, ai_profiles.silence_seconds
+FROM settings
+LEFT JOIN phone_numbers ON phone_numbers.id = %s
+LEFT JOIN ai_profiles ON ai_profiles.id = phone_numbers.ai_profile_id
+    OR phone_numbers.ai_profile_id IS NULL AND ai_profiles.is_default
+"""
+# The call, its first events and the greeting in one round trip.
+RING = """
+WITH ringing AS (
+    INSERT INTO calls (
+        id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
+        end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
+        provider_call_id, simulated, started_at, answered_at, ended_at, route,
+        call_metadata
+    ) VALUES (
+        %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
+        %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, NULL, %(caller_number)s,
+        %(caller_id)s, %(called_number)s, 'fake', %(provider_call_id)s, true, %(started_at)s,
+        %(answered_at)s, %(ended_at)s, %(route)s, '{}'
+    )
+    ON CONFLICT (provider_type, provider_call_id) DO NOTHING
+    RETURNING id, tenant_id
+), happened AS (
+    INSERT INTO call_events (
+        id, tenant_id, call_id, event_type, event_key, timestamp, position, details
+    )
+    SELECT e.id, r.tenant_id, r.id, e.event_type, e.event_key, e.timestamp, e.position, e.details
+    FROM ringing r, jsonb_to_recordset(%(events)s) AS e (
+        id uuid, event_type text, event_key text, "timestamp" timestamptz, "position" integer,
+        details jsonb
+    )
+), said AS (
+    INSERT INTO turns (call_id, sequence, tenant_id, speaker, text, started_at, latency_ms)
+    SELECT r.id, 1, r.tenant_id, 'agent', %(greeting)s, %(started_at)s, '{}'
+    FROM ringing r WHERE %(greeting)s <> ''
+)
+SELECT id FROM ringing
+"""
+KNOWN = """
+SELECT calls.id, turns.text
+FROM calls LEFT JOIN turns ON turns.call_id = calls.id AND turns.sequence = 1
+WHERE calls.provider_type = 'fake' AND calls.provider_call_id = %s
+"""
+
+
+def opening(tenant_id: str, tenant_hex: str) -> str:
+    """BEGIN, the path, who we are and the fence, in one round trip."""
+    return (
+        f'BEGIN; SET LOCAL search_path TO "t_{tenant_hex}"; '
+        f"SET LOCAL vca.tenant_id = '{tenant_id}'; "
+        f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant_id}'"
+    )

@@ -1,0 +1,63 @@
+"""The requests of each target as raw bytes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.load import Rotation
+from benchmarks.world import Tenant
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import CarrierRequest
+
+CALLER = "+14155550100"
+
+
+def hello() -> Rotation:
+    """The bare Flask app's one page."""
+    return Rotation([raw("GET", "/")])
+
+
+def lists(tenants: Sequence[Tenant], app: str) -> Rotation:
+    """Each tenant's numbers in turn, with that tenant's key for the app."""
+    return Rotation([raw("GET", list_path(one), list_headers(one, app)) for one in tenants])
+
+
+def list_path(tenant: Tenant) -> str:
+    return f"/api/tenants/{tenant.id}/phone-numbers"
+
+
+def list_headers(tenant: Tenant, app: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tenant.keys[app]}"}
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Each tenant's number rings in turn, a new call every time."""
+
+    secret_key: str
+    base_url: str
+    app: str
+    numbers: Sequence[str]
+
+    def __call__(self, index: int) -> bytes:
+        number = self.numbers[index % len(self.numbers)]
+        carried = self.carried(f"{self.app}-{index}", number)
+        return raw("POST", "/telephony/fake/voice", headers(carried), carried.body)
+
+    def carried(self, call_id: str, number: str) -> CarrierRequest:
+        """The fake carrier's signed request."""
+        carrier = FakeTelephonyAdapter(f"fake-carrier|{self.secret_key}")
+        words = {"call_id": call_id, "to": number, "from": CALLER}
+        return carrier.request("voice", f"{self.base_url}/telephony/fake/", **words)
+
+
+def headers(carried: CarrierRequest) -> dict[str, str]:
+    return {**carried.headers, "Content-Type": "application/json"}
+
+
+def raw(method: str, path: str, headers: Mapping[str, str] = {}, body: bytes = b"") -> bytes:
+    """A request as it goes over the line."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: bench", "Accept: */*", "User-Agent: bench"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -1,0 +1,196 @@
+"""A pool that all tenants share: what one leaves behind, no other finds."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event, select, text
+
+from tests.support.evidence import Evidence
+from tests.support.world import Tenant, World
+from vca.kit import db
+from vca.kit.db import Database, DatabaseUnavailable
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import IsolationError, enter, public
+from vca.tenant.settings.models import Settings
+
+Pool = Callable[..., Database]
+REQUESTS = 10_000
+OVER_HTTP = 2_000
+KILLS = 3
+THREADS = 6
+SIZE = 5
+BREAKS = ("ours", "statement", "time-out", "missing", "none")
+
+
+class Traffic:
+    """Mixed requests of two tenants, every twelfth of them broken on purpose."""
+
+    def __init__(self, tenants: list[Tenant], database: Database, evidence: Evidence) -> None:
+        self.tenants = tenants
+        self.database = database
+        self.evidence = evidence
+        self.counts: Counter[str] = Counter()
+        self.wrong: list[str] = []
+        self._lock = threading.Lock()
+
+    def note(self, what: str) -> None:
+        with self._lock:
+            self.counts[what] += 1
+
+    def run(self, number: int) -> None:
+        """Request `number`; one that the breaker turns away is made again."""
+        ends_at, pause = monotonic() + 20, threading.Event()
+        while monotonic() < ends_at:
+            try:
+                self._once(number)
+                return
+            except DatabaseUnavailable:
+                self.note("turned away")
+                pause.wait(0.05)
+        self.wrong.append(f"request {number} was turned away for 20 s")
+
+    def _once(self, number: int) -> None:
+        chance = random.Random(number)
+        tenant = self.tenants[chance.randrange(2)]
+        if number % (REQUESTS // KILLS) == 77:
+            self._killed(tenant)
+        elif number % (REQUESTS // OVER_HTTP) == 0:
+            self._over_http(tenant, broken=chance.randrange(12) == 0)
+        elif chance.randrange(12) == 0:
+            self._broken(tenant, chance.choice(BREAKS))
+        else:
+            self._read(tenant)
+        self.note("done")
+
+    def _read(self, tenant: Tenant) -> None:
+        with enter(tenant.ref) as session:
+            found = session.scalars(select(Settings.sentences["closed"].astext)).all()
+        self._judge(tenant, found)
+        self.note("door")
+
+    def _over_http(self, tenant: Tenant, *, broken: bool) -> None:
+        if broken:
+            answer = tenant.patch("/settings", {"time_zone": "Nowhere/Land"})
+            if answer.status_code == 503:
+                raise DatabaseUnavailable
+            assert answer.status_code == 400
+            self.note("forced")
+            return
+        answer = tenant.get("/settings")
+        if answer.status_code == 503:
+            raise DatabaseUnavailable
+        self._judge(tenant, [answer.json["sentences"]["closed"]])
+        self.note("http")
+
+    def _broken(self, tenant: Tenant, how: str) -> None:
+        statement = {
+            "statement": "SELECT 1 / 0",
+            "time-out": "SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)",
+            "missing": "SELECT * FROM no_such_table",
+        }.get(how)
+        try:
+            with public() if how == "none" else enter(tenant.ref) as session:
+                if statement is None:
+                    raise KeyError("of ours")
+                session.connection().exec_driver_sql(statement)
+        except DatabaseUnavailable as error:
+            if error.__cause__ is None:
+                raise  # the breaker's, not the statement's
+        except (KeyError, db.DBAPIError):
+            pass
+        else:
+            self.wrong.append(f"{how} was no error")
+        self.note("forced")
+
+    def _killed(self, tenant: Tenant) -> None:
+        try:
+            with enter(tenant.ref) as session:
+                pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+                self.evidence.rows("SELECT pg_terminate_backend(%s)", pid)
+                session.execute(text("SELECT pg_sleep(5)"))
+        except DatabaseUnavailable as error:
+            if error.__cause__ is None:
+                raise
+        self.note("killed")
+
+    def _judge(self, tenant: Tenant, found: Any) -> None:
+        if list(found) != [f"closed at {tenant.id}"]:
+            self.wrong.append(f"{tenant.id} was shown {found}")
+
+
+def test_ten_thousand_mixed_requests_leave_no_connection_with_a_tenants_path(
+    acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
+) -> None:
+    """A fifth go through the whole application, the rest through the door that it uses.
+
+    Through WSGI alone it would take half a minute of a core. Each checkout of the pool is asked for
+    its path, by the pool's own event and in the server's own words.
+    """
+    for tenant in (acme, globex):
+        tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
+    database = db.use(pool(SIZE))
+    clean = evidence.rows("SHOW search_path")[0][0]
+    checkouts: Counter[tuple[str, str]] = Counter()
+
+    @event.listens_for(database.engine, "checkout")
+    def look(connection: Any, *_: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT current_setting('search_path'), current_setting('vca.tenant_id', true)"
+            )
+            path, tenant = cursor.fetchone()
+            checkouts[path, tenant or ""] += 1
+
+    traffic = Traffic([acme, globex], database, evidence)
+    with ThreadPoolExecutor(THREADS) as threads:
+        list(threads.map(traffic.run, range(REQUESTS)))
+
+    assert traffic.wrong == []
+    assert set(checkouts) == {(clean, "")}
+    assert checkouts.total() >= REQUESTS
+    counts = traffic.counts
+    assert counts["done"] == REQUESTS
+    assert counts["killed"] >= KILLS
+    assert counts["forced"] >= REQUESTS // 20
+    assert counts["http"] >= OVER_HTTP // 2
+    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert database.engine.pool.checkedin() <= SIZE  # type: ignore[attr-defined]
+
+
+def test_a_connection_is_retired_when_it_has_seen_more_tenants_than_the_limit(
+    world: World, pool: Pool
+) -> None:
+    one = pool(1, tenants_per_connection=3)
+    tenants = [world.tenant(f"Number {index}") for index in range(5)]
+
+    def visit(tenant: Tenant) -> int:
+        with enter(tenant.ref, database=one) as session:
+            pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+            return pid
+
+    first = [visit(tenant) for tenant in (*tenants[:3], *tenants[:3], tenants[0])]
+    over = visit(tenants[3])
+    after = [visit(tenant) for tenant in (*tenants[2:], *tenants[2:])]
+
+    assert set(first) == {over}
+    assert over not in after
+    assert len(set(after)) == 1
+
+
+def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, pool: Pool) -> None:
+    one = db.use(pool(1))
+
+    for _ in range(20):
+        with pytest.raises(IsolationError), enter(TenantRef(uuid4())):
+            pytest.fail("entered")
+
+    with enter(acme.ref) as session:
+        assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
+    assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
