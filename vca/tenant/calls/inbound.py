@@ -8,6 +8,7 @@ from uuid import UUID
 
 from vca.conversation.llm import ModelClient
 from vca.kit import clock, crypto, log
+from vca.kit.db import DatabaseUnavailable
 from vca.kit.phone import masked
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Owner
@@ -21,11 +22,13 @@ from vca.telephony.types import (
     CarrierResponse,
     HangUp,
     Reject,
+    Say,
 )
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup, public
 from vca.tenant.calls import flow, record
 from vca.tenant.calls.flow import CallRef, Ringing
+from vca.tenant.settings.service import DEFAULT_SENTENCES
 
 _PURPOSE = "call"
 
@@ -62,12 +65,9 @@ def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> C
     """
     facts = adapter.parse(request)
     adapter.verify(request)
-    if facts.kind == "call":
-        reply = _ring(adapter, facts, desk)
-    elif facts.kind == "speech":
-        reply = _speech(facts, desk)
-    else:
-        reply = _status(adapter, facts, desk)
+    reply = (
+        _status(adapter, facts, desk) if facts.kind == "status" else _answer(adapter, facts, desk)
+    )
     return adapter.render(reply, callback_url=desk.callback_url(adapter.name))
 
 
@@ -76,6 +76,18 @@ def find_owner(number: str) -> Owner | None:
     with lookup() as connection:
         owner = dids.find_owner(connection, number=number)
     return None if owner is None or owner.tenant_status == "deleted" else owner
+
+
+def _answer(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+    """What the caller hears; with the database away a sentence, never silence.
+
+    An event that cannot be kept is another matter: it fails, and its carrier sends it again.
+    """
+    try:
+        return _ring(adapter, facts, desk) if facts.kind == "call" else _speech(facts, desk)
+    except DatabaseUnavailable as error:
+        log.get().error("call.not_answered", provider=adapter.name, exc_info=error)
+        return CallReply((Say(DEFAULT_SENTENCES["fallback"]), HangUp()))
 
 
 def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
