@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 
 from benchmarks import load, postgres, report, requests, web, world
+from benchmarks.cpu import NotHere
 from benchmarks.load import Order, Outcome, Requests
-from benchmarks.postgres import Postgres
+from benchmarks.postgres import Busy, Postgres
 from benchmarks.report import Round, Target
 from benchmarks.requests import Calls
-from benchmarks.sameness import Pair
-from benchmarks.web import Web
+from benchmarks.sameness import NotTheSame, Pair
+from benchmarks.web import DidNotStart, Web
 from benchmarks.world import Tenant
 from vca.kit import log
 from vca.kit.config import read_settings
@@ -118,10 +119,13 @@ def main(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep: b
         for name, (_, title, floor) in _TARGETS.items()
         if not only or name in only
     ]
-    with ExitStack() as stack:
-        bench, held = _prepare(stack, targets, tenants)
-        bench.measure(rounds, seconds)
-        facts = _facts(bench, rounds, seconds, tenants, held)
+    try:
+        with ExitStack() as stack:
+            bench, held = _prepare(stack, targets, tenants)
+            bench.measure(rounds, seconds)
+            facts = _facts(bench, rounds, seconds, tenants, held)
+    except (Busy, NotHere, NotTheSame, DidNotStart) as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"\n{report.table(targets)}\n")
     if keep:
         click.echo(f"Written: {report.write(targets, facts)}")

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import selectors
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -72,6 +73,7 @@ def generator() -> Iterator[Callable[[Order], Outcome]]:
 
 
 def _serve(orders: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
     while (order := orders.recv()) is not None:
         orders.send(run(order))
 

@@ -1,5 +1,6 @@
 """The server and the fresh database that a run works on."""
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,11 @@ from vca.registry import schema
 ROOT = Path(__file__).resolve().parents[1]
 _FOLDER = ROOT / ".vca" / "bench-postgres"
 _NAME = "vca_bench"
+_LOCK = ROOT / ".vca" / "bench.lock"
+
+
+class Busy(RuntimeError):
+    """Another benchmark runs: both would measure each other."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,33 @@ class Postgres:
 
 @contextmanager
 def served() -> Iterator[Postgres]:
-    """BENCH_DATABASE_URL's server, which must run on this machine, else an embedded one."""
-    url = os.environ.get("BENCH_DATABASE_URL")
-    if url:
-        yield _fresh(url)
-        return
-    started = embedded.start(_FOLDER)
-    try:
-        yield _fresh(started.server.migration_url)
-    finally:
-        if started.by_this_call:
-            embedded.stop(_FOLDER)
+    """BENCH_DATABASE_URL's server, which must run on this machine, else an embedded one.
+
+    Raises Busy.
+    """
+    with _alone():
+        url = os.environ.get("BENCH_DATABASE_URL")
+        if url:
+            yield _fresh(url)
+            return
+        started = embedded.start(_FOLDER)
+        try:
+            yield _fresh(started.server.migration_url)
+        finally:
+            if started.by_this_call:
+                embedded.stop(_FOLDER)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Raises Busy when a benchmark of this checkout runs already."""
+    _LOCK.parent.mkdir(exist_ok=True)
+    with _LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Busy("another benchmark of this checkout runs; wait for it") from None
+        yield
 
 
 def _fresh(url: str) -> Postgres:

@@ -84,9 +84,6 @@ def _cursor() -> Iterator[Any]:
         _pool.putconn(connection, close=connection.closed)
 
 
-# ---- every request ----
-
-
 @app.before_request
 def _begin() -> None:
     g.began = perf_counter()
@@ -128,9 +125,6 @@ def _problem(error: HTTPException) -> Response:
 
 def _json(value: Any) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), content_type="application/json")
-
-
-# ---- GET T/phone-numbers ----
 
 
 @app.get("/api/tenants/<uuid:tenant_id>/phone-numbers")
@@ -211,9 +205,6 @@ def _number(row: tuple[Any, ...]) -> dict[str, Any]:
         "created_at": row[15],
         "updated_at": row[16],
     }
-
-
-# ---- POST /telephony/fake/voice ----
 
 
 @app.post("/telephony/fake/voice")
