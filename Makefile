@@ -71,6 +71,7 @@ find_python() {
 
 make_venv() {
 	find_python
+	echo "Making .venv with $($python --version) …"
 	rm -rf .venv
 	mkdir .venv
 	: >$unfinished
@@ -78,10 +79,10 @@ make_venv() {
 }
 
 install() {
-	echo 'Installing into .venv; this takes a minute …'
 	if [ -e $unfinished ] || ! usable; then make_venv; fi
 	: >$unfinished
 	rm -f $stamp
+	echo 'Installing into .venv; this takes a minute …'
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
 		--root-user-action=ignore --requirement requirements-dev.txt
 	echo "$wanted" >$stamp

@@ -91,7 +91,7 @@ def _live_through_everything(
     acme.number(did_number=numbers[2], mode="forward", forward_to=numbers[3])
     carrier.fail_next(TelephonyError(f"{numbers[1]} {words['failure']}", permanent=False))
     world.work(acme)
-    state = line.ring(numbers[1], f"call-{words['code']}", numbers[4])["state"]
+    state = line.ring(numbers[1], "call", numbers[4])["state"]
     line.say("call", state, f"My name is {words['said']}, call {numbers[4]}.")
     _fail_at_the_model(app, line, state, words)
     line.status("call", "failed", state=state, code=words["code"])

@@ -20,7 +20,7 @@ from tests.contracts.telephony import (
     call_name,
     metadata,
 )
-from vca.kit import json
+from vca.kit import json, log
 from vca.kit.config import Settings
 from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter, TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -189,6 +189,7 @@ def test_its_memory_is_bounded() -> None:
 
 def test_it_logs_what_it_was_asked_without_whole_numbers() -> None:
     carrier = FakeTelephonyAdapter()
+    log.configure("info")
 
     with capture_logs() as logs:
         carrier.register_number(ACME, uuid4(), NUMBER)

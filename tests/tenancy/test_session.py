@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flask import Flask
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
@@ -72,36 +73,55 @@ def test_a_schema_that_does_not_exist_is_an_error_before_the_first_statement(acm
     assert not entered
 
 
+@pytest.fixture
+def swapped(acme: Tenant, globex: Tenant, evidence: Evidence) -> Iterator[None]:
+    """Acme's schema and Globex's under each other's names."""
+
+    def swap() -> None:
+        one, other = acme.ref.schema, globex.ref.schema
+        for old, new in ((one, "aside"), (other, one), ("aside", other)):
+            evidence.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
+
+    swap()
+    yield
+    swap()
+
+
+@pytest.mark.usefixtures("swapped")
 def test_a_schema_that_is_another_tenants_is_an_error_before_the_first_statement(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    app: Flask, acme: Tenant
 ) -> None:
-    globex.profile(system_prompt="globex only")
-    evidence.rows(f'ALTER SCHEMA "{acme.ref.schema}" RENAME TO "{acme.ref.schema}_aside"')
-    evidence.rows(f'ALTER SCHEMA "{globex.ref.schema}" RENAME TO "{acme.ref.schema}"')
     entered = False
 
     with pytest.raises(IsolationError), enter(acme.ref):
         entered = True
-    answer = acme.api.send("GET", "/api/me")
-    refused = acme.api._client.get(
-        acme.url("/ai-profiles"), headers={"Authorization": f"Bearer {acme.key}"}
+    answer = app.test_client().get(
+        acme.url("/settings"), headers={"Authorization": f"Bearer {acme.key}"}
     )
 
     assert not entered
-    assert answer.status_code == 200
-    assert refused.status_code == 500
-    assert "globex only" not in refused.text
+    assert (answer.status_code, answer.json["code"]) == (500, "internal-error")
 
 
+@pytest.mark.parametrize("lacking", ["the row", "the table"])
 def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    lacking: str, acme: Tenant, evidence: Evidence
 ) -> None:
-    evidence.rows(f'DELETE FROM "{acme.ref.schema}".tenant_self')
-    evidence.rows(f'DROP TABLE "{globex.ref.schema}".tenant_self')
+    table = f'"{acme.ref.schema}".tenant_self'
+    spoil, mend = {
+        "the row": (f"DELETE FROM {table}", f"INSERT INTO {table} VALUES ('{acme.id}')"),
+        "the table": (
+            f"ALTER TABLE {table} RENAME TO aside",
+            f'ALTER TABLE "{acme.ref.schema}".aside RENAME TO tenant_self',
+        ),
+    }[lacking]
+    evidence.rows(spoil)
 
-    for tenant in (acme, globex):
-        with pytest.raises(IsolationError), enter(tenant.ref):
-            pytest.fail("entered")
+    with pytest.raises(IsolationError), enter(acme.ref):
+        pytest.fail("entered")
+    evidence.rows(mend)
+    with enter(acme.ref) as session:
+        assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
 def test_a_missing_schema_never_falls_back_to_public(acme: Tenant, evidence: Evidence) -> None:

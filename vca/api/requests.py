@@ -18,6 +18,7 @@ _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
+_JSON = ("application/json", "application/problem+json")
 
 
 class NoSessions(SessionInterface):
@@ -47,8 +48,11 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     asked: Request = request._get_current_object()  # type: ignore[attr-defined] # the proxy's own
     response.headers["X-Request-Id"] = g.request_id
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    if response.mimetype in _JSON:
+        response.headers.extend(_HEADERS)
+    else:  # a page or a file, which may have set some itself
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
     log.get().info(
         "request",
         method=asked.method,

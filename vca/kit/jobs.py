@@ -4,12 +4,16 @@ The queue is procrastinate, in the schema `jobs`. A task is a plain function und
 it may run more than once and must bear it.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
-from procrastinate import App, PsycopgConnector, RetryStrategy
+import psycopg
+from procrastinate import App, PsycopgConnector, RetryStrategy, signals
+from procrastinate.exceptions import ConnectorException
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -21,6 +25,8 @@ TASKS: dict[str, Callable[..., None]] = {}
 POLL_S = 0.25
 STALLED_AFTER_S = 30
 JOB_BUDGET_S = 300
+CONNECT_TIMEOUT_S = 5
+PAUSE_S = 1.0
 _ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at)")
 
 
@@ -47,7 +53,12 @@ def enqueue(session: Session, name: str, *, run_at: datetime | None = None, **ar
 def worker(dsn: str) -> App:
     """A procrastinate app with every registered task, for a process of its own."""
     connector = PsycopgConnector(
-        conninfo=dsn, kwargs={"options": "-c search_path=jobs -c timezone=UTC"}
+        conninfo=dsn,
+        timeout=CONNECT_TIMEOUT_S,
+        kwargs={
+            "options": "-c search_path=jobs -c timezone=UTC",
+            "connect_timeout": CONNECT_TIMEOUT_S,
+        },
     )
     app = App(connector=connector)
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
@@ -58,17 +69,54 @@ def worker(dsn: str) -> App:
     return app
 
 
-def run_worker(app: App, *, concurrency: int = 4, wait: bool = True) -> None:
-    """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due."""
+def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
+    """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
+
+    With `wait` it outlives its database: it tries again until that is back.
+    """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    app.run_worker(
-        concurrency=concurrency,
-        wait=wait,
-        listen_notify=False,
-        fetch_job_polling_interval=POLL_S,
-        delete_jobs="successful",
-        shutdown_graceful_timeout=20,
-    )
+    asyncio.run(_work_on(dsn, concurrency=concurrency, wait=wait))
+
+
+async def _work_on(dsn: str, *, concurrency: int, wait: bool) -> None:
+    """procrastinate's worker ends when it cannot ask for work; another one takes its place."""
+    stop = asyncio.Event()
+    with signals.on_stop(stop.set):
+        while not stop.is_set():
+            try:
+                await _work(worker(dsn), stop, concurrency=concurrency, wait=wait)
+            except (ConnectorException, psycopg.OperationalError) as error:
+                if not wait:
+                    raise
+                log.get().warning("worker.database_away", exc_info=error)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), PAUSE_S)
+            if not wait:
+                return
+
+
+async def _work(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) -> None:
+    try:
+        await app.open_async()
+        working = asyncio.create_task(
+            app.run_worker_async(
+                concurrency=concurrency,
+                wait=wait,
+                listen_notify=False,
+                fetch_job_polling_interval=POLL_S,
+                delete_jobs="successful",
+                shutdown_graceful_timeout=20,
+                install_signal_handlers=False,
+            )
+        )
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        working.cancel()  # ends it when the jobs at work are finished
+        with suppress(asyncio.CancelledError):
+            await working
+    finally:
+        await app.close_async()
 
 
 def _bounded(function: Callable[..., None]) -> Callable[..., None]:

@@ -83,6 +83,8 @@ def storable(text: str) -> bool:
 
 def _check_depth(body: bytes) -> None:
     """Counted before parsing: the parser itself would recurse."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
     depth = 0
     for byte in _STRINGS.sub(b"", body):
         if byte in b"[{":

@@ -1,6 +1,7 @@
 """`flask up`: everything on this machine, for development."""
 
 import errno
+import os
 import socket
 import sys
 import time
@@ -203,6 +204,8 @@ def _bold(text: str) -> str:
 
 
 def _say(text: str) -> None:
-    """To a terminal that may be closed by now."""
-    with suppress(OSError):
+    """To a terminal that may be closed by now; then to nobody, so that it fails no more."""
+    try:
         click.echo(text)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,12 +7,13 @@ Flask's JSON provider; so strictness has to sit here.
 from typing import Any, NoReturn
 
 import marshmallow
-from flask import Request
+from flask import Request, request
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
 from vca.kit.errors import FieldError, InvalidInput
 from vca.kit.json import BadJson, escaped, storable, strict_loads
+from vca.kit.web.schema import Schema
 
 
 class UnreadableBody(InvalidInput):
@@ -30,6 +31,12 @@ class StrictParser(FlaskParser):
         "query": marshmallow.RAISE,
         "json": marshmallow.RAISE,
     }
+
+    def parse(self, argmap: Any, req: Any = None, *, location: Any = None, **options: Any) -> Any:
+        """As webargs', but an empty query is not asked what it means every time."""
+        if location == "query" and isinstance(argmap, Schema) and not request.query_string:
+            return dict(argmap.defaults)
+        return super().parse(argmap, req, location=location, **options)
 
     def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:
         check_body(req)

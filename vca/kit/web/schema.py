@@ -3,13 +3,14 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC
-from functools import cached_property
-from operator import attrgetter
+from functools import cached_property, lru_cache
+from operator import attrgetter, itemgetter
 from typing import Any, ClassVar
 from uuid import UUID
 
 import marshmallow
 from marshmallow import fields, validate
+from sqlalchemy import Row
 
 from vca.kit import phone
 from vca.kit.json import storable
@@ -31,34 +32,66 @@ class Schema(marshmallow.Schema):
     class Meta:
         unknown = marshmallow.RAISE
 
-    # Output fields that are made of several attributes, each by a function of the item.
+    # Output fields that are not one attribute: an object's fields and the attributes they are read
+    # from, or a function of the item.
+    grouped: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     computed: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
-        write = self._writer
-        if self.many if many is None else many:
-            return [write(item) for item in obj]
-        return write(obj)
+        items = obj if (self.many if many is None else many) else [obj]
+        dumped = [self._write(item) for item in items]
+        return dumped if items is obj else dumped[0]
 
     @cached_property
-    def _writer(self) -> Callable[[Any], dict[str, Any]]:
-        """What turns an item into its fields, made once for each schema."""
-        plain = {
-            field.data_key or name: field.attribute or name
+    def defaults(self) -> dict[str, Any]:
+        """What loading nothing gives."""
+        loaded: dict[str, Any] = self.load({})
+        return loaded
+
+    def _write(self, item: Any) -> dict[str, Any]:
+        if isinstance(item, dict):
+            return {key: item[name] for key, name in self._plain if name in item}
+        written = _read(item, self._plain)
+        for name, group in self._groups:
+            written[name] = _read(item, group)
+        for name, compute in self.computed.items():
+            written[name] = compute(item)
+        return written
+
+    @cached_property
+    def _plain(self) -> "Reading":
+        made = {*self.grouped, *self.computed}
+        return tuple(
+            (field.data_key or name, field.attribute or name)
             for name, field in self.dump_fields.items()
-            if name not in self.computed
-        }
-        read = attrgetter(*plain.values()) if len(plain) > 1 else None
+            if name not in made
+        )
 
-        def write(item: Any) -> dict[str, Any]:
-            if read is None or type(item) is dict:
-                return {key: item[name] for key, name in plain.items() if name in item}
-            written = dict(zip(plain, read(item), strict=True))
-            for name, compute in self.computed.items():
-                written[name] = compute(item)
-            return written
+    @cached_property
+    def _groups(self) -> tuple[tuple[str, "Reading"], ...]:
+        return tuple((name, tuple(group.items())) for name, group in self.grouped.items())
 
-        return write
+
+# Pairs of an output field and the attribute that it is read from.
+Reading = tuple[tuple[str, str], ...]
+
+
+def _read(item: Any, reading: Reading) -> dict[str, Any]:
+    """The fields of an item; a list's row is read by position, ten times as fast as by name."""
+    keys, get = _reader(reading, item._fields if isinstance(item, Row) else None)
+    return dict(zip(keys, get(item), strict=True))
+
+
+@lru_cache(maxsize=512)
+def _reader(
+    reading: Reading, columns: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]:
+    keys, attributes = zip(*reading, strict=True)
+    if len(attributes) == 1:
+        return keys, lambda item: (getattr(item, attributes[0]),)
+    if columns is None:
+        return keys, attrgetter(*attributes)
+    return keys, itemgetter(*(columns.index(name) for name in attributes))
 
 
 def text(low: int, high: int, *, one_of: Iterable[str] = (), **options: Any) -> fields.String:

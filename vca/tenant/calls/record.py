@@ -147,9 +147,7 @@ def insert_call(
 ) -> UUID | None:
     """Record a call with its first events and words; None when this carrier's call is known."""
     call_id = uuid4()
-    state = State("queued", started_at=events[0].timestamp)
-    for event in events:
-        state = states.after(state, event)
+    state = states.of(events)
     row = {
         **vars(call),
         **vars(state),

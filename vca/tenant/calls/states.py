@@ -5,6 +5,7 @@ is the earliest that was told, each rank the highest that was reached, and any s
 duplicated list of events ends in the same state.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -67,6 +68,14 @@ class State:
     ended_at: datetime | None = None
     end_reason: str | None = None
     end_detail: str | None = None
+
+
+def of(events: Sequence[CallEvent]) -> State:
+    """The state of a call of which these events are known; at least one."""
+    state = State("queued", started_at=events[0].timestamp)
+    for event in events:
+        state = after(state, event)
+    return state
 
 
 def after(state: State, event: CallEvent) -> State:

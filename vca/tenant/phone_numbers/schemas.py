@@ -1,7 +1,5 @@
 """Phone numbers as the API shows and takes them."""
 
-from typing import Any
-
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
@@ -19,16 +17,6 @@ class RegistrationSchema(Schema):
     next_attempt_at = fields.AwareDateTime(
         allow_none=True, metadata={"description": "When the carrier is asked again, if it is."}
     )
-
-
-def _registration(number: Any) -> dict[str, Any]:
-    return {
-        "status": number.registration_status,
-        "code": number.registration_code,
-        "detail": number.registration_detail,
-        "checked_at": number.registration_checked_at,
-        "next_attempt_at": number.registration_next_attempt_at,
-    }
 
 
 class PhoneNumberChangeSchema(Schema):
@@ -58,7 +46,15 @@ class NewPhoneNumberSchema(PhoneNumberChangeSchema):
 class PhoneNumberSchema(PhoneNumberChangeSchema):
     """A number."""
 
-    computed = {"registration": _registration}
+    grouped = {
+        "registration": {
+            "status": "registration_status",
+            "code": "registration_code",
+            "detail": "registration_detail",
+            "checked_at": "registration_checked_at",
+            "next_attempt_at": "registration_next_attempt_at",
+        }
+    }
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)

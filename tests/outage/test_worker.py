@@ -1,0 +1,174 @@
+"""The worker: no job is lost with it, and it outlives its database."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from tests.support.processes import WORKER, Program, running, until
+from tests.support.relay import Relay
+from tests.support.world import Tenant
+from vca.kit import clock, jobs
+from vca.kit.db import Database
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import public
+
+SOON_S = 15.0
+
+
+def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json["registration"]
+    return found
+
+
+def _registered(tenant: Tenant, number: dict[str, Any]) -> bool:
+    return bool(_registration(tenant, number)["status"] == "registered")
+
+
+def _run(statement: str, **values: Any) -> list[Any]:
+    with public() as session:
+        result = session.execute(text(statement), values)
+        return list(result.all()) if result.returns_rows else []
+
+
+def _jobs(tenant: Tenant) -> list[tuple[str, datetime | None]]:
+    """Status and time of every job of the tenant."""
+    query = (
+        "SELECT status::text, scheduled_at FROM jobs.procrastinate_jobs"
+        " WHERE args->>'tenant_id' = :id ORDER BY id"
+    )
+    return [(row[0], row[1]) for row in _run(query, id=tenant.id)]
+
+
+@contextmanager
+def _row_held(database: Database, tenant: Tenant, number: dict[str, Any]) -> Iterator[Any]:
+    """The number's row is somebody else's for as long as the block lasts."""
+    connection = psycopg2.connect(database.dsn)
+    try:
+        with connection.cursor() as cursor:
+            table = f'"{tenant.ref.schema}".phone_numbers'
+            cursor.execute(f"SELECT 1 FROM {table} WHERE id = %s FOR UPDATE", [number["id"]])
+        yield connection
+    finally:
+        connection.close()
+
+
+def _somebody_waits_for(connection: Any) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def _age_heartbeats() -> None:
+    """What half a minute does: dead workers are seen to be dead, and it is time to look."""
+    _run("UPDATE jobs.procrastinate_workers SET last_heartbeat = now() - interval '1 minute'")
+    _run("DELETE FROM jobs.procrastinate_periodic_defers")
+
+
+def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
+    environment: dict[str, str], relay: Relay, direct: Database, acme: Tenant, tmp_path: Path
+) -> None:
+    number = acme.number()
+    with running(WORKER, environment, tmp_path / "first") as first:
+        with _row_held(direct, acme, number) as other:
+            until(lambda: _somebody_waits_for(other) or not first.alive)
+            first.kill()
+
+        assert [status for status, _ in _jobs(acme)] == ["doing"]
+        assert _registration(acme, number)["status"] == "pending"
+
+    _age_heartbeats()
+    with running(WORKER, environment, tmp_path / "second") as second:
+        until(lambda: _registered(acme, number), within_s=SOON_S)
+        until(lambda: _jobs(acme) == [])
+        assert "jobs.rescued" in second.events()
+
+
+def test_the_rescue_is_due_every_minute_and_leaves_living_workers_alone() -> None:
+    app = jobs.worker("postgresql://nowhere")
+
+    [periodic] = app.periodic_registry.periodic_tasks.values()
+
+    assert (periodic.task.name, periodic.cron) == ("jobs.rescue", "* * * * *")
+    # A worker tells every 10 s that it lives.
+    assert jobs.STALLED_AFTER_S >= 30
+
+
+def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_tells_when(
+    direct: Database, carrier: FakeTelephonyAdapter, acme: Tenant
+) -> None:
+    carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
+    number = acme.number()
+
+    jobs.run_worker(direct.dsn, wait=False)
+
+    told = _registration(acme, number)
+    assert (told["status"], told["code"], told["detail"]) == ("pending", "timeout", "timed out")
+    next_attempt_at = datetime.fromisoformat(told["next_attempt_at"])
+    assert 7 < (next_attempt_at - clock.now()).total_seconds() < 13
+    assert _jobs(acme) == [("todo", next_attempt_at)]
+    jobs.run_worker(direct.dsn, wait=False)
+    assert _registration(acme, number)["status"] == "pending", "it did not wait"
+
+    _run("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
+    jobs.run_worker(direct.dsn, wait=False)
+
+    assert _registration(acme, number)["status"] == "registered"
+    assert _registration(acme, number)["next_attempt_at"] is None
+    assert _jobs(acme) == []
+
+
+def test_a_permanent_failure_is_told_and_not_tried_again(
+    direct: Database, carrier: FakeTelephonyAdapter, acme: Tenant
+) -> None:
+    carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
+    number = acme.number()
+
+    jobs.run_worker(direct.dsn, wait=False)
+
+    told = _registration(acme, number)
+    assert (told["status"], told["code"]) == ("failed", "21452")
+    assert told["next_attempt_at"] is None
+    assert _jobs(acme) == []
+
+
+@pytest.fixture
+def worker(environment: dict[str, str], relay: Relay, tmp_path: Path) -> Iterator[Program]:
+    """A worker that was started while its database was down."""
+    relay.cut()
+    with running(WORKER, environment, tmp_path / "log") as program:
+        yield program
+
+
+def test_a_worker_outlives_its_database_and_ends_when_it_is_asked_to(
+    worker: Program, relay: Relay, acme: Tenant
+) -> None:
+    first, second, third = acme.number(), acme.number(), acme.number()
+    until(lambda: "worker.database_away" in worker.events(), within_s=30)
+
+    relay.restore()
+    until(lambda: all(_registered(acme, it) for it in (first, second, third)), within_s=SOON_S)
+
+    for how in (relay.cut, relay.freeze):
+        how()
+        waiting = acme.number()
+        if how == relay.cut:
+            until(lambda: worker.events().count("worker.database_away") > 1, within_s=30)
+        assert _registration(acme, waiting)["status"] == "pending"
+        relay.restore()
+        until(lambda number=waiting: _registered(acme, number), within_s=SOON_S)
+
+    relay.cut()
+    worker.process.send_signal(signal.SIGTERM)
+    assert worker.process.wait(timeout=SOON_S) == 0
+    assert worker.lines()
