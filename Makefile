@@ -98,4 +98,9 @@ fi
 [ -e .env ] || .venv/bin/python -c 'from vca.kit.config import ROOT, write_env_file
 if write_env_file(ROOT / ".env", ROOT / ".env.example"):
     print("Wrote .env with fresh secrets.")'
+if [ ! -r .env ]; then
+	echo '.env cannot be read: another user made it, perhaps with sudo.' \
+		'Take the folder over with: sudo chown -R "$USER" .' >&2
+	exit 1
+fi
 endef

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from time import process_time
 from typing import Any
 from urllib.parse import quote
 
@@ -207,6 +208,36 @@ def test_no_whole_body_breaks_anything(table: Table, catalogue: list[Operation])
                 table.blame(f"{operation.name} · {kind}: {answer.status_code}, not {status}")
 
     table.verdict(at_least=500)
+
+
+def test_no_body_of_the_largest_size_keeps_a_worker_busy(
+    table: Table, catalogue: list[Operation]
+) -> None:
+    profiles = next(each for each in catalogue if each.name.startswith("POST") and _speaks(each))
+    floods = {
+        kind: b'{"%s": ' % name + opening + b",".join([item] * 4_900) + closing + b"}"
+        for name, opening, item, closing in (
+            (b"end_phrases", b"[", b"1", b"]"),
+            (b"end_phrases", b"[", b"[]", b"]"),
+            (b"tools", b"[", b'"a"', b"]"),
+        )
+        for kind in [f"4,900 of {item!r}"]
+    }
+    floods["4,900 entries"] = json.dumps({"transfer_targets": {str(i): {} for i in range(4_900)}})
+    floods["4,900 unknown keys"] = json.dumps({f"k{i}": 1 for i in range(4_900)})
+    floods["a pattern"] = json.dumps({"extract": {"pattern": "(a|b)*" * 3_000}})
+
+    for kind, data in floods.items():
+        began = process_time()
+        table.send(profiles, kind, data=data)
+
+        if process_time() - began > 0.75:
+            table.blame(f"{kind} took {process_time() - began:.2f} s")
+    table.verdict(at_least=5)
+
+
+def _speaks(operation: Operation) -> bool:
+    return any(place.pointer == "/end_phrases" for place in operation.fields)
 
 
 def test_no_column_can_be_set_that_is_not_a_field(table: Table, catalogue: list[Operation]) -> None:

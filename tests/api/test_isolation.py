@@ -330,7 +330,7 @@ TECHNICAL = {
     ("calls", "direction"),
     ("calls", "end_reason"),
     ("calls", "latency"),
-    ("calls", "metadata"),
+    ("calls", "call_metadata"),
     ("calls", "provider_type"),
     ("calls", "route"),
     ("calls", "status"),

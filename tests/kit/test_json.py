@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from vca.kit import json
-from vca.kit.json import MAX_DEPTH, MAX_INTEGER, BadJson
+from vca.kit.json import MAX_DEPTH, MAX_INTEGER, MAX_MEMBERS, BadJson
 
 SETTINGS = settings(
     max_examples=300,
@@ -159,6 +159,16 @@ def test_what_is_not_careful_json_is_refused_as_a_whole(body: bytes) -> None:
 
     assert error.value.pointer is None
     assert len(str(error.value)) < 200
+
+
+def test_members_are_counted_by_commas_outside_of_strings() -> None:
+    most = b"[" + b"1," * (MAX_MEMBERS - 1) + b"1]"
+    commas = b'{"a": "' + b"," * 100_000 + b'", "b": "\\",' + b"," * 100_000 + b'"}'
+
+    assert len(json.strict_loads(most)) == MAX_MEMBERS
+    assert len(json.strict_loads(commas)) == 2
+    with pytest.raises(BadJson, match="more than 5000 members"):
+        json.strict_loads(b"[1," + most[1:])
 
 
 def test_depth_is_counted_by_brackets_outside_of_strings() -> None:

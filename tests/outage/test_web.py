@@ -2,22 +2,28 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-import psycopg2
 import pytest
+from sqlalchemy import text
 
+from tests.support.locks import held, terminate, waiting_for
 from tests.support.processes import Answer, Web, serving, until
 from tests.support.relay import Relay
 from tests.support.threads import at_once
 from tests.support.world import Platform, Tenant, World, fresh_number
+from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import public
 
 BOUND_S = 5.0
+# What else may delay an answer on a busy machine.
+SLACK_S = 2.0
 
 
 @pytest.fixture
@@ -49,39 +55,11 @@ def _watching(web: Web) -> Iterator[list[Answer]]:
         thread.join(timeout=20)
 
 
-@contextmanager
-def _held(database: Database, statement: str) -> Iterator[Any]:
-    """A transaction of somebody else's that has done `statement` and does not end."""
-    connection = psycopg2.connect(database.dsn)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-        yield connection
-    finally:
-        with suppress(psycopg2.Error):
-            connection.rollback()
-        connection.close()
-
-
-def _blocked(connection: Any) -> list[int]:
-    """The server processes that wait for this connection's transaction."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))"
-        )
-        return [row[0] for row in cursor.fetchall()]
-
-
-def _jobs(database: Database, tenant: Tenant) -> int:
+def _jobs(tenant: Tenant) -> int:
     """How many jobs of a tenant are in the queue."""
-    with psycopg2.connect(database.dsn) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = %s",
-            [tenant.id],
-        )
-        (count,) = cursor.fetchone()
-    connection.close()
-    return int(count)
+    query = text("SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id")
+    with public() as session:
+        return session.scalar(query, {"id": tenant.id}) or 0
 
 
 # --- Away ------------------------------------------------------------------------------------
@@ -104,13 +82,19 @@ def test_a_server_starts_while_its_database_is_down_and_serves_when_it_is_there(
         assert health.json["database"] == "unavailable"
         assert listed.unavailable
         assert carrier.status in (403, 503)
-        assert max(health.took_s, listed.took_s) < BOUND_S
+        assert max(health.took_s, listed.took_s) < BOUND_S + SLACK_S
 
         relay.restore()
-        until(lambda: tenant.get(acme.url("/calls")).status == 200, within_s=BOUND_S)
-        until(lambda: web.get("/healthz").status == 200, within_s=BOUND_S)
+        until(lambda: tenant.get(acme.url("/calls")).status == 200, within_s=BOUND_S + SLACK_S)
+        until(lambda: web.get("/healthz").status == 200, within_s=BOUND_S + SLACK_S)
         assert web.workers() == before
         assert web.program.lines()
+
+
+def _send(web: Web, carrier: FakeTelephonyAdapter, action: str, **said: Any) -> Answer:
+    """What the carrier sends, signed."""
+    request = carrier.request(action, "/telephony/fake/", **said)
+    return web.ask("POST", request.url, said, more=request.headers)
 
 
 @pytest.mark.parametrize("how", ["cut", "freeze"])
@@ -119,27 +103,64 @@ def test_a_database_that_is_away_is_answered_for_in_time_and_is_noticed_when_it_
 ) -> None:
     for tenant in (acme, globex):
         tenant.number(label=tenant.id)
-    asking = web.as_key(acme.key)
-    simulate = partial(
-        asking.ask, "POST", acme.url("/simulations"), {"to": fresh_number(), "from": None}
-    )
-    at_once([*_lists(web, acme, 8), *_lists(web, globex, 8)])
-    assert simulate().status == 404
+    body = {"to": fresh_number()}
+    simulate = partial(web.as_key(acme.key).ask, "POST", acme.url("/simulations"), body)
+    burst = [*_lists(web, acme, 15), *_lists(web, globex, 15), simulate, simulate]
+    usual = at_once(burst)
+    assert {answer.status for answer in usual} == {200, 404}
+    # What so many requests take on this machine, busy as it is, when nothing is wrong.
+    bound_s = BOUND_S + max(answer.took_s for answer in usual)
 
     getattr(relay, how)()
     with _watching(web) as alive:
-        answers = at_once([*_lists(web, acme, 15), *_lists(web, globex, 15), simulate, simulate])
-        answers += [asking.get(acme.url("/calls")), web.get("/healthz"), simulate()]
+        answers = at_once(burst)
+        answers += [burst[0](), web.get("/healthz"), simulate()]
 
     assert [answer for answer in answers if not answer.unavailable] == []
-    assert max(answer.took_s for answer in answers) < BOUND_S
+    assert max(answer.took_s for answer in answers) < bound_s
     assert {answer.status for answer in alive} == {200}
-    assert max(answer.took_s for answer in alive) < BOUND_S
+    assert max(answer.took_s for answer in alive) < bound_s
 
     relay.restore()
-    until(lambda: all(one().status == 200 for one in _lists(web, acme, 6)), within_s=BOUND_S)
+    until(lambda: all(one().status == 200 for one in _lists(web, acme, 6)), within_s=bound_s)
     for _ in range(4):
         _no_connection_is_poisoned(web, acme, globex)
+
+
+@pytest.mark.parametrize("how", ["cut", "freeze"])
+def test_a_caller_hears_a_sentence_and_a_status_is_sent_again(
+    web: Web, relay: Relay, settings: Settings, acme: Tenant, how: str
+) -> None:
+    carrier = FakeTelephonyAdapter.from_settings(settings)
+    assert carrier is not None
+    acme.profile(greeting="Acme here.")
+    number = acme.number()["did_number"]
+    call_id = f"outage-{how}"
+    first = _send(web, carrier, "voice", call_id=call_id, to=number)
+    state = first.json["state"]
+    assert first.json["actions"][0]["text"] == "Acme here."
+    getattr(relay, how)()
+
+    speech, ring, status = at_once(
+        [
+            partial(_send, web, carrier, "speech", call_id=call_id, state=state, text="Hello?"),
+            partial(_send, web, carrier, "voice", call_id=f"{call_id}-2", to=number),
+            partial(
+                _send, web, carrier, "status", call_id=call_id, state=state, status="completed"
+            ),
+        ]
+    )
+
+    for answer in (speech, ring):
+        assert answer.status == 200
+        assert [action["type"] for action in answer.json["actions"]] == ["say", "hang_up"]
+    assert status.unavailable
+
+    relay.restore()
+    again = partial(_send, web, carrier, "status", call_id=call_id, state=state, status="completed")
+    until(lambda: again().status == 200)
+    [call] = acme.get("/calls").json
+    assert (call["provider_call_id"], call["status"]) == (call_id, "completed")
 
 
 def _no_connection_is_poisoned(web: Web, acme: Tenant, globex: Tenant) -> None:
@@ -160,19 +181,18 @@ def test_a_connection_that_dies_in_a_request_leaves_nothing_half_written(
     post = partial(asking.ask, "POST", acme.url("/phone-numbers"), {"did_number": number})
     lock = f'LOCK TABLE "{acme.ref.schema}".phone_numbers IN ACCESS EXCLUSIVE MODE'
 
-    with ThreadPoolExecutor(1) as thread, _held(direct, lock) as other:
+    with ThreadPoolExecutor(1) as thread, held(direct.dsn, lock) as other:
         answering = thread.submit(post)
-        [pid] = until(lambda: _blocked(other))
-        with other.cursor() as cursor:
-            cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+        [pid] = until(lambda: waiting_for(other))
+        terminate(other, pid)
         answer = answering.result(timeout=15)
 
     assert answer.unavailable
     assert platform.api.get("/api/dids", did_number=number).json == []
     assert acme.get("/phone-numbers").json == []
-    assert _jobs(direct, acme) == 0
+    assert _jobs(acme) == 0
 
-    again = until(lambda: not (it := post()).unavailable and it, within_s=BOUND_S)
+    again = until(lambda: not (it := post()).unavailable and it, within_s=BOUND_S + SLACK_S)
     assert again.status == 201
 
 
@@ -193,12 +213,12 @@ def test_a_pool_without_a_connection_to_spare_is_answered_for_in_time(
     with serving(settings, tmp_path / "log") as web:
         asking, other = web.as_key(acme.key), web.as_key(globex.key)
         patch = partial(asking.ask, "PATCH", acme.url("/settings"), change)
-        with _held(direct, row), _watching(web) as alive:
+        with held(direct.dsn, row), _watching(web) as alive:
             answers = at_once([*[patch] * 6, *_lists(web, globex, 6)])
 
         assert {answer.status for answer in answers} <= {200, 503}
         assert all(answer.unavailable for answer in answers[:6])
-        assert max(answer.took_s for answer in answers) < BOUND_S
+        assert max(answer.took_s for answer in answers) < BOUND_S + SLACK_S
         assert {answer.status for answer in alive} == {200}
         assert patch().status == 200
         assert other.get(globex.url("/phone-numbers")).status == 200

@@ -282,6 +282,14 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
         {},
         400,
     ),
+    "130,000 items": (b'{"end_phrases": [' + b"1," * 129_999 + b"1]}", {}, 400),
+    "20,000 entries": (
+        b'{"transfer_targets": {'
+        + b",".join(b'"%d":{}' % number for number in range(20_000))
+        + b"}}",
+        {},
+        400,
+    ),
     "hostile key": (b'{"a/b~c\\u0000\\u202e": 1}', {}, 400),
     "invalid UTF-8": (b'{"name": "\xff\xfe"}', {}, 400),
     "overlong UTF-8": (b'{"name": "\xc0\xae"}', {}, 400),

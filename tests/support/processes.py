@@ -122,11 +122,19 @@ class Web:
     port: int
     key: str | None = None
 
-    def ask(self, method: str, path: str, body: Any = None, *, timeout_s: float = 15.0) -> Answer:
-        """One request on a connection of its own."""
-        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        more: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+    ) -> Answer:
+        """One request on a connection of its own, with `more` headers."""
+        headers = {"Content-Type": "application/json", **(more or {})}
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         began = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:

@@ -14,7 +14,7 @@ from sqlalchemy import event, select, text
 
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant, World
-from vca.kit import db
+from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter, public
@@ -194,3 +194,16 @@ def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, po
     with enter(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
     assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
+    acme: Tenant, pool: Pool
+) -> None:
+    """A machine too busy for one request must not open the breaker for all of them."""
+    one = pool(1)
+
+    with deadline.within(0), enter(acme.ref, database=one) as session:
+        assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
+    with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
+        with enter(acme.ref, database=one) as session:
+            session.execute(text("SELECT pg_sleep(5)"))

@@ -33,6 +33,7 @@ NAMING = {
 }
 CONNECT_TIMEOUT_S = 2
 WAIT_S = 4.0
+LEAST_WAIT_S = 0.25
 STATEMENT_TIMEOUT_MS = 4_000
 LOCK_TIMEOUT_MS = 2_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
@@ -84,11 +85,14 @@ def _wait(connection: Any) -> None:
 
 
 def _patience_s(connection: Any) -> float:
-    """How long this wait may last; libpq's connect_timeout does not hold for a polled connect."""
+    """How long this wait may last; libpq's connect_timeout does not hold for a polled connect.
+
+    A budget that was spent elsewhere, on a busy machine, does not prove that the server is away.
+    """
     connecting = connection.status == psycopg2.extensions.STATUS_SETUP
     longest = CONNECT_TIMEOUT_S if connecting else _longest_wait.get()
     left = deadline.remaining_s()
-    return longest if left is None else min(longest, left)
+    return longest if left is None else max(LEAST_WAIT_S, min(longest, left))
 
 
 @contextmanager

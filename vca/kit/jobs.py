@@ -25,7 +25,7 @@ TASKS: dict[str, Callable[..., None]] = {}
 POLL_S = 0.25
 STALLED_AFTER_S = 30
 JOB_BUDGET_S = 300
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 3
 PAUSE_S = 1.0
 _ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at)")
 
@@ -55,6 +55,8 @@ def worker(dsn: str) -> App:
     connector = PsycopgConnector(
         conninfo=dsn,
         timeout=CONNECT_TIMEOUT_S,
+        min_size=1,
+        max_size=4,
         kwargs={
             "options": "-c search_path=jobs -c timezone=UTC",
             "connect_timeout": CONNECT_TIMEOUT_S,
@@ -63,7 +65,7 @@ def worker(dsn: str) -> App:
     app = App(connector=connector)
     retry = RetryStrategy(max_attempts=8, exponential_wait=4)
     for name, function in TASKS.items():
-        app.task(name=name, queue="default", retry=retry)(_bounded(function))
+        app.task(name=name, queue="default", retry=retry)(_bounded(name, function))
     rescue = app.task(name="jobs.rescue", queue="default")(_rescuer(app))
     app.periodic(cron="* * * * *")(rescue)
     return app
@@ -75,6 +77,7 @@ def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
     With `wait` it outlives its database: it tries again until that is back.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # tells each attempt to connect
     asyncio.run(_work_on(dsn, concurrency=concurrency, wait=wait))
 
 
@@ -85,7 +88,7 @@ async def _work_on(dsn: str, *, concurrency: int, wait: bool) -> None:
         while not stop.is_set():
             try:
                 await _work(worker(dsn), stop, concurrency=concurrency, wait=wait)
-            except (ConnectorException, psycopg.OperationalError) as error:
+            except (ConnectorException, psycopg.OperationalError, TimeoutError) as error:
                 if not wait:
                     raise
                 log.get().warning("worker.database_away", exc_info=error)
@@ -97,7 +100,8 @@ async def _work_on(dsn: str, *, concurrency: int, wait: bool) -> None:
 
 async def _work(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) -> None:
     try:
-        await app.open_async()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await app.open_async()
         working = asyncio.create_task(
             app.run_worker_async(
                 concurrency=concurrency,
@@ -119,10 +123,16 @@ async def _work(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) 
         await app.close_async()
 
 
-def _bounded(function: Callable[..., None]) -> Callable[..., None]:
+def _bounded(name: str, function: Callable[..., None]) -> Callable[..., None]:
     def run(**args: Any) -> None:
-        with deadline.within(JOB_BUDGET_S):
-            function(**args)
+        try:
+            with deadline.within(JOB_BUDGET_S):
+                function(**args)
+        except Exception as error:
+            log.get().warning(
+                "job.failed", task=name, tenant_id=args.get("tenant_id"), exc_info=error
+            )
+            raise
 
     return run
 

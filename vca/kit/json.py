@@ -11,6 +11,7 @@ from flask import Response
 from flask.json.provider import JSONProvider
 
 MAX_DEPTH = 32
+MAX_MEMBERS = 5_000
 MAX_INTEGER = 2**63 - 1
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 # An unterminated string is taken to the end of the body, so that no input makes this quadratic.
@@ -58,14 +59,15 @@ def loads(text: str | bytes) -> Any:
 def strict_loads(body: bytes) -> Any:
     """Parse a stranger's JSON; raises BadJson instead of guessing.
 
-    Refused: depth over 32, duplicate keys, NaN and infinities (also `1e999`), integers outside
-    64 bits, NUL and lone surrogates (Postgres can store neither), anything but UTF-8.
+    Refused: depth over 32, more than 5,000 members, duplicate keys, NaN and infinities (also
+    `1e999`), integers outside 64 bits, NUL and lone surrogates (Postgres can store neither),
+    anything but UTF-8.
     """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
         raise BadJson("The body is not UTF-8.") from None
-    _check_depth(body)
+    _check_shape(body)
     try:
         value = json.loads(
             text, object_pairs_hook=_object, parse_int=_integer, parse_constant=float
@@ -81,12 +83,14 @@ def storable(text: str) -> bool:
     return _UNPRINTABLE.search(text) is None
 
 
-def _check_depth(body: bytes) -> None:
-    """Counted before parsing: the parser itself would recurse."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+def _check_shape(body: bytes) -> None:
+    """Counted before parsing: the parser itself would recurse, and each member costs time later."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH and body.count(b",") < MAX_MEMBERS:
         return
-    depth = 0
-    for byte in _STRINGS.sub(b"", body):
+    depth, bare = 0, _STRINGS.sub(b"", body)
+    if bare.count(b",") >= MAX_MEMBERS:
+        raise BadJson(f"The body has more than {MAX_MEMBERS} members.")
+    for byte in bare:
         if byte in b"[{":
             depth += 1
             if depth > MAX_DEPTH:

@@ -89,8 +89,7 @@ def launch(server: Server, programs: Path, deadline: Deadline) -> None:
 def stop(server: Server, timeout_s: float) -> None:
     """End the server: fast, then at once with a recovery at the next start; raises DidNotStop."""
     for signal, wait_s in (("INT", timeout_s), ("QUIT", IMMEDIATE_S)):
-        _signal(server, signal)
-        if Deadline.after(wait_s).wait_until(lambda: not running(server) and not _lives(server)):
+        if _ends(server, signal, Deadline.after(wait_s)):
             return
     raise DidNotStop(f"processes of the server in {server.home} do not end")
 
@@ -112,6 +111,12 @@ def _spawn(server: Server, programs: Path, life: int, deadline: Deadline) -> Non
     )
     if spawned.returncode != 0:
         raise DidNotStart(f"PostgreSQL did not start in {server.home}:\n{spawned.stderr.strip()}")
+
+
+def _ends(server: Server, signal: str, deadline: Deadline) -> bool:
+    # One that has only just begun has not written yet whom to signal.
+    deadline.wait_until(lambda: _signal(server, signal) or not lives(server))
+    return deadline.wait_until(lambda: not lives(server))
 
 
 def _lives(server: Server) -> bool:
@@ -144,11 +149,13 @@ def _accepts(path: Path) -> bool:
         return True
 
 
-def _signal(server: Server, name: str) -> None:
+def _signal(server: Server, name: str) -> bool:
     # As the account, so that even a forged file cannot make root signal a stranger's process.
-    if found := _read_pid_file(server):
+    found = _read_pid_file(server)
+    if found:
         accounts.run(
             server.account,
             ["/bin/sh", "-c", 'kill -s "$0" "$1"', name, str(found.pid)],
             timeout_s=10,
         )
+    return found is not None
