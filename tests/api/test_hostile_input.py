@@ -188,7 +188,8 @@ def _spoil(
     readable, value = _read(data)
     if answer.status_code < 300:
         schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
-        wrong = openapi.faults(schema, value) if readable else ["unreadable"]
+        kept = readable and _keepable(value)
+        wrong = openapi.faults(schema, value) if kept else ["it cannot be kept as it is"]
         if wrong:
             table.blame(f"{operation.name} · {what}: was accepted, but {wrong}")
     elif answer.status_code == 400 and not _names(answer, place.pointer):
@@ -561,3 +562,15 @@ def _depth(value: Any) -> int:
     if not isinstance(value, dict | list):
         return 0
     return 1 + max(map(_depth, inner), default=0)
+
+
+def _keepable(value: Any) -> bool:
+    """Whether Postgres has a place for it: no NUL, no lone surrogate, 64 bits, finite."""
+    if isinstance(value, dict | list):
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(map(_keepable, parts))
+    if isinstance(value, str):
+        return re.search("[\x00\ud800-\udfff]", value) is None
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or abs(value) < 2**63

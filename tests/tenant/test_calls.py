@@ -181,9 +181,7 @@ def test_a_call_outlives_its_number_and_its_profile(acme: Tenant, number: str) -
     assert _events(acme, call) == ["RINGING", "ANSWERED", "ENDED"]
 
 
-def test_a_turn_sends_at_most_a_dozen_statements(
-    app: Flask, acme: Tenant, number: str
-) -> None:
+def test_a_turn_sends_at_most_a_dozen_statements(app: Flask, acme: Tenant, number: str) -> None:
     """The caller waits for these statements; more of them should be a decision."""
     _use(app, Model("Fine."))
     call = acme.simulate(number)["call_id"]
