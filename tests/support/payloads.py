@@ -306,6 +306,11 @@ BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
     "depth 100,000": (b"[" * 100_000, {}, 400),
     "brackets in strings": (b'{"a": "' + b"[{" * 50_000, {}, 400),
     "quotes, escaped": (b'{"a": "' + b'\\"' * 100_000, {}, 400),
+    "quotes, escaped, and many brackets": (
+        b'{"b": [' + b"[]," * 40 + b'[]], "a": "' + b'\\"' * 100_000,
+        {},
+        400,
+    ),
     "backslashes": (b'{"a": "' + b"\\" * 100_001, {}, 400),
     "5,000 digits": (b'{"a": ' + b"9" * 5_000 + b"}", {}, 400),
     "256 kB and one": (b" " * (256 * 1024 + 1), {}, 413),

@@ -23,8 +23,10 @@ class Interrupts:
         self._first_at_s: float | None = None
         self._allowed = False
         for number in SIGNALS:
-            # What nohup, or a shell that starts us in the background, had us ignore stays ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
+            # nohup had us ignore the terminal's end. A shell that started us in the background had us
+            # ignore Ctrl-C too, but who sends SIGINT to us alone means it.
+            ignored = signal.getsignal(number) is signal.SIG_IGN
+            if number != signal.SIGHUP or not ignored:
                 signal.signal(number, self._note)
 
     @contextmanager
