@@ -23,8 +23,8 @@ class Interrupts:
         self._first_at_s: float | None = None
         self._allowed = False
         for number in SIGNALS:
-            # nohup had us ignore the terminal's end. A shell that started us in the background had us
-            # ignore Ctrl-C too, but who sends SIGINT to us alone means it.
+            # nohup had us ignore the terminal's end. A shell that started us in the background had
+            # us ignore Ctrl-C too, but who sends SIGINT to us alone means it.
             ignored = signal.getsignal(number) is signal.SIG_IGN
             if number != signal.SIGHUP or not ignored:
                 signal.signal(number, self._note)
