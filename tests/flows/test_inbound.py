@@ -181,6 +181,18 @@ def test_a_call_that_is_over_stays_over(
     assert call["ended_at"] is not None
 
 
+def test_of_two_ends_that_are_told_the_earlier_counts_in_either_order(
+    line: CarrierLine, acme: Tenant, ringing: str
+) -> None:
+    told = {"completed": "2099-11-22T18:02:00+00:00", "cancelled": "2099-11-22T18:01:00+00:00"}
+    for number, order in enumerate(permutations(told)):
+        state = line.ring(ringing, f"end-{number}")["state"]
+        for status in order:
+            line.status(f"end-{number}", status, state=state, at=told[status])
+
+    assert [call["ended_at"] for call in _calls(acme)] == ["2099-11-22T18:01:00Z"] * 2
+
+
 def test_a_status_without_a_token_finds_its_call_by_the_number(
     line: CarrierLine, acme: Tenant, ringing: str
 ) -> None:

@@ -76,7 +76,7 @@ def test_the_status_is_ready_for_json(used_folder, start):
         "data_dir": f"{used_folder}/data",
         "socket_dir": f"{used_folder}/socket",
         "log": str(running.log),
-        "binaries": str(server.binaries),
+        "binaries": str(running.binaries),
         "run_as": running.run_as,
         "note": None,
     }

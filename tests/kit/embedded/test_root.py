@@ -132,7 +132,8 @@ def test_data_in_a_folder_that_became_unreachable_are_not_forgotten(
     with pytest.raises(embedded.EmbeddedError, match=r"nobody .* can no longer reach .*closed/pg"):
         start(closed / "pg")
 
-    assert not state_root.exists()
+    # A copy of the programs may lie there, where the account cannot reach ours; no data.
+    assert {path.name for path in state_root.glob("*")} <= {"binaries"}
     assert embedded.stop(closed / "pg")
 
 
