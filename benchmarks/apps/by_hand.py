@@ -51,7 +51,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _OPTIONS = (
-    "-c timezone=UTC -c statement_timeout=4000 -c lock_timeout=2000"
+    "-c timezone=UTC -c statement_timeout=3000 -c lock_timeout=2000"
     " -c idle_in_transaction_session_timeout=15000"
 )
 _NO_HASH = bytes(32)

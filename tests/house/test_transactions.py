@@ -72,7 +72,7 @@ def test_the_door_and_the_edge_commit_and_nothing_else() -> None:
 def test_the_driver_alone_speaks_of_commit_in_sql() -> None:
     found = _strings_like(r"^\s*(commit|begin|rollback|savepoint)\b")
 
-    assert _outside(found, DOOR, "vca/kit/db.py") == []
+    assert _outside(found, DOOR, "vca/kit/db/dialect.py") == []
 
 
 def test_sessions_are_opened_by_the_door_only() -> None:

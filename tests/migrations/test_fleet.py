@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from tests.support.world import Tenant, World
 from vca.kit import db, json
+from vca.kit.db import waiting
 from vca.registry.tenants import fleet
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.tenancy import schema
@@ -143,7 +144,7 @@ def test_a_tenant_whose_table_is_in_use_is_named_and_skipped_in_time(
     next_revision: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(db, "LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr(waiting, "LOCK_TIMEOUT_MS", 100)
     impatient = db.use(db.Database(db.current().dsn))
     busy = psycopg2.connect(impatient.dsn)
     busy.cursor().execute(f'SELECT * FROM "{four[3].ref.schema}".phone_numbers')

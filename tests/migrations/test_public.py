@@ -16,7 +16,7 @@ from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
 from tests.support.api import Api
 from tests.support.catalogue import catalogue
 from vca.kit import db
-from vca.kit.db import NAMING, Database
+from vca.kit.db import NAMING, Database, waiting
 from vca.registry import schema
 from vca.registry.models import metadata
 from vca.tenancy import schema as tenant_schema
@@ -117,11 +117,11 @@ def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
 def test_the_second_waits_for_its_turn_however_long_the_first_takes(
     migrated: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(waiting, "LOCK_TIMEOUT_MS", 50)
     second = Database(migrated.dsn)
     first = psycopg2.connect(migrated.dsn)
     first.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
-    waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    blocked = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     waited = (
         "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
         " AND clock_timestamp() - query_start > interval '200 ms'"
@@ -129,7 +129,7 @@ def test_the_second_waits_for_its_turn_however_long_the_first_takes(
 
     with ThreadPoolExecutor(1) as thread:
         outcome = thread.submit(schema.upgrade, second)
-        while not outcome.done() and not (_run(migrated, waiting) and _run(migrated, waited)):
+        while not outcome.done() and not (_run(migrated, blocked) and _run(migrated, waited)):
             pass
         first.rollback()
         first.close()

@@ -1,6 +1,7 @@
 """A real gunicorn and a real worker, their database behind a relay that can take it away."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -9,6 +10,7 @@ from sqlalchemy import make_url
 from tests.support import databases
 from tests.support.processes import Web, serving, until
 from tests.support.relay import Relay
+from tests.support.threads import at_once
 from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.kit.config import Settings
@@ -56,14 +58,20 @@ def relay(_relay: Relay) -> Iterator[Relay]:
     _relay.restore()
 
 
+def _is_well(web: Web) -> bool:
+    """Whether so many are answered at once that every worker process must have had its share."""
+    answers = at_once([partial(web.get, "/healthz")] * 16)
+    return all(answer.status == 200 for answer in answers)
+
+
 @pytest.fixture
 def web(_web: Web, relay: Relay) -> Iterator[Web]:
     """A server that is well before, and has the same processes afterwards."""
-    until(lambda: _web.get("/healthz").status == 200)
+    until(lambda: _is_well(_web))
     before = _web.workers()
     yield _web
     relay.restore()
-    until(lambda: _web.get("/healthz").status == 200)
+    until(lambda: _is_well(_web))
     assert _web.workers() == before, "a worker process was replaced"
 
 

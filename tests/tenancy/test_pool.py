@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import DBAPIError
 
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant, World
 from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database, DatabaseUnavailable, waiting
+from vca.kit.db.breaker import Breaker
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter, public
 from vca.tenant.settings.models import Settings
@@ -103,7 +106,7 @@ class Traffic:
         except DatabaseUnavailable as error:
             if error.__cause__ is None:
                 raise  # the breaker's, not the statement's
-        except (KeyError, db.DBAPIError):
+        except (KeyError, DBAPIError):
             pass
         else:
             self.wrong.append(f"{how} was no error")
@@ -207,3 +210,36 @@ def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
         with enter(acme.ref, database=one) as session:
             session.execute(text("SELECT pg_sleep(5)"))
+
+    with enter(acme.ref, database=one) as session:
+        assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
+
+
+def test_a_server_that_is_silent_for_longer_than_it_ever_needs_opens_the_breaker(
+    acme: Tenant, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "_SERVER_NEEDS_S", waiting.LEAST_WAIT_S)
+    one = pool(1)
+
+    with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
+        with enter(acme.ref, database=one) as session:
+            session.execute(text("SELECT pg_sleep(5)"))
+
+    with pytest.raises(DatabaseUnavailable) as refused, enter(acme.ref, database=one):
+        pytest.fail("entered")
+    assert refused.value.__cause__ is None  # the breaker's own
+
+
+def test_one_who_sees_neither_lets_the_next_find_out_soon(acme: Tenant, pool: Pool) -> None:
+    """A refusal of ours, of whoever was let through to see, says nothing about the server."""
+    one = pool(1)
+    one.breaker = Breaker(pause_s=0.05)
+    one.breaker.failed()
+    time.sleep(0.06)
+
+    with pytest.raises(KeyError), one.connection():
+        raise KeyError("of ours")
+    time.sleep(0.06)
+
+    with enter(acme.ref, database=one) as session:
+        assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]

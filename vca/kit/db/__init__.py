@@ -1,0 +1,115 @@
+"""The database: one engine a process, bounded waits, a breaker, no transaction by accident.
+
+psycopg2 runs in autocommit. A transaction begins with one string (its *opening*), sent when
+SQLAlchemy begins, so that choosing a tenant costs no round trip of its own; without an opening a
+statement is its own transaction.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from vca.kit.db.breaker import Breaker
+from vca.kit.db.dialect import opening
+from vca.kit.db.errors import FAILURES, DatabaseUnavailable, constraint, is_outage, sqlstate
+from vca.kit.db.pool import make_engine, note_tenant
+from vca.kit.db.waiting import patience
+
+__all__ = [
+    "NAMING",
+    "Database",
+    "DatabaseUnavailable",
+    "constraint",
+    "current",
+    "metadata",
+    "note_tenant",
+    "opening",
+    "patience",
+    "run_one",
+    "sqlstate",
+    "use",
+]
+
+NAMING = {
+    "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "ck": "%(table_name)s_%(constraint_name)s_check",
+    "fk": "%(table_name)s_%(column_0_name)s_fkey",
+    "pk": "%(table_name)s_pkey",
+}
+
+
+def metadata(schema: str | None = None) -> MetaData:
+    """Metadata in which every constraint has a name (Citus needs names, and so do migrations)."""
+    return MetaData(schema=schema, naming_convention=NAMING)
+
+
+class Database:
+    """One process's way to one database."""
+
+    def __init__(self, dsn: str, *, pool_size: int = 5, tenants_per_connection: int = 200) -> None:
+        self.dsn = dsn
+        self.breaker = Breaker()
+        self.engine = make_engine(
+            dsn, size=pool_size, tenants_per_connection=tenants_per_connection
+        )
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A pooled connection, outside any transaction until one is opened.
+
+        Raises DatabaseUnavailable when the server is away, also in the middle of the block.
+        """
+        self.breaker.enter()
+        seen = self.breaker.undecided
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+            seen = self.breaker.succeeded
+        except FAILURES as error:
+            if is_outage(error):
+                seen = self.breaker.failed
+            raise DatabaseUnavailable from error
+        except PoolTimeout as error:
+            raise DatabaseUnavailable from error
+        finally:
+            seen()
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        self.engine.dispose()
+
+
+def run_one(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> tuple[Any, ...] | None:
+    """The first row of one autocommitted statement, on a connection that is in no transaction.
+
+    Past SQLAlchemy, which spends more on such a statement than the server does: for those that
+    every request begins with.
+    """
+    pooled: Any = connection.connection
+    with pooled.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row
+
+
+_current: Database | None = None
+
+
+def use(database: Database) -> Database:
+    """Make `database` the process's own; returns it."""
+    global _current
+    _current = database
+    return database
+
+
+def current() -> Database:
+    """The process's database; raises RuntimeError before `use`."""
+    if _current is None:
+        raise RuntimeError("no database is configured in this process")
+    return _current

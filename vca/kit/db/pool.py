@@ -1,0 +1,69 @@
+"""The pool that all tenants share: which connections it hands out, and when it lets one go."""
+
+import select
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
+
+from vca.kit import json
+from vca.kit.db import dialect, waiting
+
+POOL_TIMEOUT_S = 2
+_TENANTS = "tenants"
+
+
+def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
+    """An engine for `dsn` that holds at most `size` connections.
+
+    A connection that has seen more than `tenants_per_connection` schemas is ended on its return: a
+    server process keeps 0.2 MiB of catalogue for each schema it ever saw.
+    """
+    engine = create_engine(
+        make_url(dsn).set(drivername=f"postgresql+{dialect.NAME}"),
+        pool_size=size,
+        max_overflow=0,
+        # The connection used last knows most tenants' tables; the others may cool down.
+        pool_use_lifo=True,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_recycle=1800,
+        hide_parameters=True,
+        use_native_hstore=False,
+        json_serializer=lambda value: json.dumps(value).decode(),
+        json_deserializer=json.loads,
+        connect_args={
+            "application_name": "vca",
+            "options": "-c timezone=UTC"
+            f" -c statement_timeout={waiting.STATEMENT_TIMEOUT_MS}"
+            f" -c lock_timeout={waiting.LOCK_TIMEOUT_MS}"
+            f" -c idle_in_transaction_session_timeout={waiting.IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+        },
+    )
+    event.listen(engine, "checkout", _refuse_a_dead_connection)
+
+    @event.listens_for(engine, "checkin")
+    def _retire(_: Any, record: Any) -> None:
+        if len(record.info.get(_TENANTS, ())) > tenants_per_connection:
+            record.invalidate()
+
+    return engine
+
+
+def note_tenant(connection: Connection, name: str) -> None:
+    """Count `name` among the schemas that this connection's server process has cached."""
+    connection.connection.info.setdefault(_TENANTS, set()).add(name)
+
+
+def _refuse_a_dead_connection(dbapi_connection: Any, *_: Any) -> None:
+    """A pre-ping without the round trip.
+
+    An idle connection has nothing to say: if its socket can be read, the server has closed it.
+    """
+    if dbapi_connection.closed or _readable(dbapi_connection.fileno()):
+        raise DisconnectionError("the server closed this connection while it was idle")
+
+
+def _readable(fileno: int) -> bool:
+    poller = select.poll()
+    poller.register(fileno, select.POLLIN)
+    return bool(poller.poll(0))
