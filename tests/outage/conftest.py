@@ -1,20 +1,19 @@
 """A real gunicorn and a real worker, their database behind a relay that can take it away."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import pytest
 from flask import Flask
-from sqlalchemy import make_url
+from sqlalchemy import make_url, text
 
 from tests.support import databases
 from tests.support.processes import Web, serving, until
 from tests.support.relay import Relay
-from tests.support.threads import at_once
 from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.tenancy.session import public
 
 
 @pytest.fixture(scope="session")
@@ -58,20 +57,14 @@ def relay(_relay: Relay) -> Iterator[Relay]:
     _relay.restore()
 
 
-def _is_well(web: Web) -> bool:
-    """Whether so many are answered at once that every worker process must have had its share."""
-    answers = at_once([partial(web.get, "/healthz")] * 16)
-    return all(answer.status == 200 for answer in answers)
-
-
 @pytest.fixture
 def web(_web: Web, relay: Relay) -> Iterator[Web]:
     """A server that is well before, and has the same processes afterwards."""
-    until(lambda: _is_well(_web))
+    until(_web.is_well)
     before = _web.workers()
     yield _web
     relay.restore()
-    until(lambda: _is_well(_web))
+    until(_web.is_well)
     assert _web.workers() == before, "a worker process was replaced"
 
 
@@ -79,6 +72,8 @@ def web(_web: Web, relay: Relay) -> Iterator[Web]:
 def direct(app: Flask, outage_url: str) -> Iterator[Database]:
     """The same database without the relay, as the test itself sees it."""
     database = db.use(Database(outage_url))
+    with public() as session:  # what earlier tests left to do is not this one's
+        session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database
     database.close()
 

@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.support.source import ROOT
+from tests.support.threads import at_once
 from vca.kit import json
 from vca.kit.config import Settings
 
@@ -149,6 +151,11 @@ class Web:
 
     def get(self, path: str, **options: Any) -> Answer:
         return self.ask("GET", path, **options)
+
+    def is_well(self) -> bool:
+        """Whether so many are answered at once that every worker process must have had a share."""
+        answers = at_once([partial(self.get, "/healthz")] * 16)
+        return all(answer.status == 200 for answer in answers)
 
     def as_key(self, key: str) -> "Web":
         """The same server, asked with this key."""
