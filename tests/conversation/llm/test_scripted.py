@@ -37,6 +37,25 @@ def test_a_caller_who_introduces_himself_is_not_asked_for_his_name() -> None:
     assert "May I have your name" not in reply
 
 
+def test_an_answer_that_is_no_name_is_noted_and_the_name_is_asked_for_once_more() -> None:
+    lines = ("My boiler is broken.", "I would like an appointment", "It's Jane", "yes")
+    _, second, third, _ = talk("receptionist", *lines)
+
+    assert second == (
+        "I have noted this: you would like an appointment. May I have your name, please?"
+    )
+    assert third.startswith("Thank you, Jane. Let me repeat: your call is about this:")
+    assert "also: you would like an appointment" in third
+    insisting = talk("receptionist", "Help.", "What do you need it for?", "Why do you ask?")
+    assert insisting[2].startswith("Thank you, Why do you ask. Let me repeat")
+
+
+def test_a_name_in_a_longer_answer_is_found() -> None:
+    *_, reply = talk("receptionist", "Help.", "I am Jane, call me back please")
+
+    assert reply.startswith("Thank you, Jane. Let me repeat")
+
+
 def test_a_mere_hello_is_followed_by_the_roles_question() -> None:
     assert talk("receptionist", "Hello there!") == ["What is your call about?"]
 

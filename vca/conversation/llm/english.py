@@ -20,6 +20,13 @@ _PARTING = _THANKS | frozenset(
         "have day for your help nothing else then now and"
     )
 )
+_LONGEST_NAME = 5
+_NO_NAME = frozenset(
+    _words(
+        "i i'm i'd i'll i've we you it the what why when who how is are was do does can could "
+        "would want need have don't not no nothing"
+    )
+)
 _DENYING = frozenset(_words("no not that that's thats is it quite right correct wrong sorry else"))
 _NAMED = re.compile(
     r"(?i:\bmy name(?: is|'s|’s)\s+)(?P<told>[\w'’-]+(?:\s+[A-Z][\w'’-]*){0,2})"
@@ -93,9 +100,16 @@ def introduced(line: str) -> tuple[str | None, str]:
     return _capitalised(match["told"] or match["shown"]), line.replace(match[0], "", 1)
 
 
-def name_in(line: str) -> str:
-    """The name in an answer to the question for it."""
-    return _capitalised(bare(_NAME_LEAD_IN.sub("", line)) or bare(line))
+def name_in(line: str) -> str | None:
+    """The name in an answer to the question for it; None if the answer is about something else."""
+    told, _ = introduced(line)
+    if told is not None:
+        return told
+    name = bare(_NAME_LEAD_IN.sub("", line)) or bare(line)
+    words = _words(name)
+    if not 0 < len(words) <= _LONGEST_NAME or not _NO_NAME.isdisjoint(words):
+        return None
+    return _capitalised(name)
 
 
 def substance(line: str) -> str:

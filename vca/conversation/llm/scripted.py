@@ -45,6 +45,7 @@ class _Form:
         self._script = SCRIPTS[profile.role]
         self._known: dict[str, str] = {}
         self._notes: list[str] = []
+        self._insisted = False
         self._stage: Literal["asking", "confirming", "correcting", "open"] = "asking"
 
     def hear(self, line: str) -> str:
@@ -72,13 +73,27 @@ class _Form:
 
     def _fill(self, slot: Slot, line: str) -> None:
         if slot.key == "name":
-            self._known["name"] = en.name_in(line)
+            self._fill_name(line)
         elif not en.is_greeting(line) and (told := en.substance(line)):
             self._known[slot.key] = told
 
+    def _fill_name(self, line: str) -> None:
+        """An answer that is no name is kept as a note, once; who insists is called what he says."""
+        name = en.name_in(line)
+        if name is None and self._insisted:
+            name = en.bare(line) or "caller"
+        if name is not None:
+            self._known["name"] = name
+            return
+        self._insisted = True
+        self._notes.append(en.mirrored(line))
+
     def _echo(self, slot: Slot, name: str | None) -> str:
         hello = f"Hello, {name}." if name and slot.key != "name" else ""
-        echo = slot.echo.format(**self._known) if slot.key in self._known else ""
+        if slot.key in self._known:
+            echo = slot.echo.format(**self._known)
+        else:
+            echo = f"I have noted this: {self._notes[-1]}." if slot.key == "name" else ""
         return f"{hello} {echo}".strip()
 
     def _missing(self) -> Slot | None:
