@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,6 +15,7 @@ from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "change-me"
+_ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 
@@ -85,6 +87,12 @@ def _database(raw: str) -> str:
     raise ValueError("must be a postgresql:// URL or embedded:<folder>")
 
 
+def _role_prefix(raw: str) -> str:
+    if not _ROLE_PREFIX.fullmatch(raw):
+        raise ValueError("must be 1 to 20 of a-z, 0-9 and _, and begin with a letter")
+    return raw
+
+
 def _base_url(raw: str) -> str:
     parts = urlsplit(raw)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
@@ -104,6 +112,10 @@ class Settings:
     """Every setting of the product; `.env.example` says what each is for."""
 
     database_url: str = setting(_database)
+    migration_database_url: str = setting(_database, "")
+    worker_database_url: str = setting(_database, "")
+    tenant_roles: str = setting(_choice("on", "off"), "on")
+    tenant_role_prefix: str = setting(_role_prefix, "vca_")
     app_env: str = setting(_choice("development", "staging", "production"))
     app_name: str = setting(_text)
     debug: bool = setting(_flag)
@@ -157,12 +169,31 @@ class Settings:
 
     @cached_property
     def database_dsn(self) -> str:
-        """A libpq URL for psycopg2 and psycopg 3 alike."""
-        if self.embedded_folder is None:
-            return self.database_url
+        """How the web process logs in: a libpq URL for psycopg2 and psycopg 3 alike."""
+        return self._dsn(self.database_url, "web")
+
+    @cached_property
+    def worker_dsn(self) -> str:
+        """How the worker logs in; as the web where it has no login of its own."""
+        return self._dsn(self.worker_database_url or self.database_url, "worker")
+
+    @cached_property
+    def owner_dsn(self) -> str:
+        """How commands that run DDL log in; as the web where there is no separate owner."""
+        return self._dsn(self.migration_database_url or self.database_url, "owner")
+
+    @property
+    def role_prefix(self) -> str | None:
+        """What the names of tenants' database roles begin with; None when there are no roles."""
+        return self.tenant_role_prefix if self.tenant_roles == "on" else None
+
+    def _dsn(self, url: str, login: str) -> str:
+        scheme, _, folder = url.partition(":")
+        if scheme != "embedded":
+            return url
         from vca.kit.embedded import server_for  # development only: not installed in production
 
-        return server_for(self.embedded_folder).url
+        return server_for((ROOT / folder).resolve()).url_of(login)
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:

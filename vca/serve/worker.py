@@ -15,6 +15,6 @@ def worker(concurrency: int, once: bool) -> None:
 
     Needs a direct connection to Postgres, not one through a pooler in transaction mode.
     """
-    dsn = current_app.extensions["settings"].database_dsn
+    dsn = current_app.extensions["settings"].worker_dsn
     log.get().info("worker.started", tasks=sorted(jobs.TASKS))
     jobs.run_worker(dsn, concurrency=concurrency, wait=not once)

@@ -1,12 +1,12 @@
 """Open a transaction: inside one tenant's schema, or outside all of them.
 
-The only place that sets `search_path`. Everything is `SET LOCAL`, so nothing outlives the
+The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives the
 transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a missing
 schema would otherwise silently resolve to it.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
 from sqlalchemy import Connection
@@ -20,6 +20,15 @@ from vca.tenancy.schema import TenantRef
 # 22012 division by zero: the schema is another tenant's. 42P01 undefined table: there is no such
 # schema, or nobody entered one. 42501 insufficient privilege.
 _FENCE_STATES = ("22012", "42P01", "42501", "3F000")
+
+
+_role_prefix: str | None = None
+
+
+def use_roles(prefix: str | None) -> None:
+    """Enter tenants under roles whose names begin with `prefix`; None: under the login's own."""
+    global _role_prefix
+    _role_prefix = prefix
 
 
 class IsolationError(RuntimeError):
@@ -40,6 +49,14 @@ def enter(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Se
 
 
 @contextmanager
+def as_owner(tenant: TenantRef, *, database: Database) -> Iterator[Session]:
+    """A transaction inside `tenant` as the schema's owner, for DDL; otherwise like `enter`."""
+    with database.connection() as connection, _opened(connection, tenant, None) as session:
+        yield session
+        session.commit()
+
+
+@contextmanager
 def public(*, database: Database | None = None) -> Iterator[Session]:
     """A short transaction in no tenant: tenants' tables cannot be found here."""
     with (database or db.current()).connection() as connection, outside(connection) as session:
@@ -54,11 +71,15 @@ def lookup() -> Iterator[Connection]:
         yield connection
 
 
-@contextmanager
-def inside(connection: Connection, tenant: TenantRef) -> Iterator[Session]:
+def inside(connection: Connection, tenant: TenantRef) -> AbstractContextManager[Session]:
     """A session in `tenant` on a connection that is in no transaction; its owner commits."""
+    return _opened(connection, tenant, _role_prefix)
+
+
+@contextmanager
+def _opened(connection: Connection, tenant: TenantRef, prefix: str | None) -> Iterator[Session]:
     _refuse_an_open_transaction(connection)
-    db.opening(connection, _opening(tenant))
+    db.opening(connection, _opening(tenant, prefix))
     db.note_tenant(connection, tenant.schema)
     with Session(connection, expire_on_commit=False) as session:
         try:
@@ -88,14 +109,15 @@ def _refuse_an_open_transaction(connection: Connection) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _opening(tenant: TenantRef) -> str:
+def _opening(tenant: TenantRef, prefix: str | None) -> str:
     """BEGIN, the path, who we are, and the fence, in one string and so in one round trip.
 
-    The fence reads the schema's own record of whose it is; a wrong or missing schema is an error
-    before the first statement of ours.
+    The role makes the database refuse every other tenant's tables. The fence reads the schema's own
+    record of whose it is; a wrong or missing schema is an error before the first statement of ours.
     """
+    role = f'SET LOCAL ROLE "{tenant.role(prefix)}"; ' if prefix is not None else ""
     return (
         f'BEGIN; SET LOCAL search_path TO "{tenant.schema}"; '
-        f"SET LOCAL vca.tenant_id = '{tenant.id}'; "
+        f"SET LOCAL vca.tenant_id = '{tenant.id}'; {role}"
         f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant.id}'"
     )

@@ -26,6 +26,7 @@ class Status:
     version: str
     url: str
     migration_url: str
+    worker_url: str
     data_dir: Path
     socket_dir: Path
     log: Path
@@ -84,6 +85,7 @@ def status(folder: Path, *, state_root: Path = places.STATE_ROOT) -> Status:
         version=binaries.version(binaries.wheels_own()),
         url=server.url,
         migration_url=server.migration_url,
+        worker_url=server.worker_url,
         data_dir=server.data_dir,
         socket_dir=server.socket_dir,
         log=logs.current(server),

@@ -1,16 +1,21 @@
-"""The login and the database that every server has: all that the superuser is used for."""
+"""The logins and the database that every server has: all that the superuser is used for."""
 
 from pathlib import Path
 
 from vca.kit.embedded import accounts
 from vca.kit.embedded.errors import EmbeddedError
-from vca.kit.embedded.server import DATABASE, OWNER, PORT, SUPERUSER, Server
+from vca.kit.embedded.server import DATABASE, LOGINS, OWNER, PORT, SUPERUSER, Server
 from vca.kit.embedded.waiting import Deadline
 
 # CREATEDB because the test suite clones databases, CREATEROLE for a role per tenant.
-SCRIPT = f"""
-SELECT 'CREATE ROLE {OWNER} LOGIN CREATEROLE CREATEDB'
- WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{OWNER}') \\gexec
+_RIGHTS = {"owner": "CREATEROLE CREATEDB", "web": "NOINHERIT", "worker": "NOINHERIT"}
+SCRIPT = "".join(
+    f"""
+SELECT 'CREATE ROLE {name} LOGIN {_RIGHTS[login]}'
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec
+"""
+    for login, name in LOGINS.items()
+) + f"""
 SELECT 'CREATE DATABASE {DATABASE} OWNER {OWNER}'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
 """

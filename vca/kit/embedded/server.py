@@ -9,6 +9,8 @@ from vca.kit.embedded.accounts import Account
 
 DATABASE = "vca"
 OWNER = "vca_owner"
+# Who logs in for what. Neither the web's login nor the worker's owns anything.
+LOGINS = {"owner": OWNER, "web": "vca_web", "worker": "vca_worker"}
 SUPERUSER = "postgres"
 # Part of the socket's name only: no TCP port is ever opened.
 PORT = 5432
@@ -28,13 +30,22 @@ class Server:
 
     @property
     def url(self) -> str:
-        """How the web and the worker log in (libpq's URL form)."""
-        return self._url(OWNER)
+        """How the web logs in (libpq's URL form)."""
+        return self.url_of("web")
 
     @property
     def migration_url(self) -> str:
         """How the migrations log in: the database's owner."""
-        return self._url(OWNER)
+        return self.url_of("owner")
+
+    @property
+    def worker_url(self) -> str:
+        """How the worker logs in."""
+        return self.url_of("worker")
+
+    def url_of(self, login: str) -> str:
+        """The URL of one of LOGINS."""
+        return self._url(LOGINS[login])
 
     @property
     def data_dir(self) -> Path:
