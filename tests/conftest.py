@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.support import databases
+from tests.support import databases, owner
 from tests.support.api import Api, openapi_of
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
@@ -24,9 +24,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """The controller starts the server and migrates the template; workers only clone it."""
     if hasattr(config, "workerinput"):
         config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
-        return
-    if not config.option.collectonly:
+    elif not config.option.collectonly:
         config.stash[databases.SERVER] = databases.start(ROOT / ".vca" / "test-postgres")
+    if databases.SERVER in config.stash:
+        owner.use(config.stash[databases.SERVER].url)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,7 +44,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def database_url(request: pytest.FixtureRequest) -> str:
-    """A migrated database of this test process's own."""
+    """A migrated database of this test process's own, as its owner."""
     given = getattr(request.config, "workerinput", {})
     run, worker = given.get("run", os.getpid()), given.get("workerid", "main")
     return request.config.stash[databases.SERVER].clone(f"vca_test_{run}_{worker}")
@@ -53,7 +54,9 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def settings(database_url: str) -> Settings:
     return read_settings(
         {
-            "DATABASE_URL": database_url,
+            "DATABASE_URL": databases.as_login(database_url, databases.WEB),
+            "WORKER_DATABASE_URL": databases.as_login(database_url, databases.WORKER),
+            "MIGRATION_DATABASE_URL": database_url,
             "APP_ENV": "development",
             "APP_NAME": "VCA under test",
             "DEBUG": "false",
@@ -79,6 +82,7 @@ def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     database, carriers, desk = db.current(), providers.current(), _app.extensions["desk"]
     config = dict(_app.config)
     yield _app
+    _app.extensions["settings"] = settings
     db.use(database)
     providers.use(carriers)
     _app.extensions["desk"] = desk

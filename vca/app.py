@@ -12,6 +12,7 @@ from vca.kit import db, log
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
+from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.dids import routes as dids
 from vca.registry.tenants import routes as tenants
@@ -103,6 +104,7 @@ def _connect(app: Flask, found: Settings) -> None:
             tenants_per_connection=found.tenants_per_connection,
         )
     )
+    deployment.use(found)
     carriers = providers.use(Carriers(found))
     if carriers.default and carriers.adapter(carriers.default) is None:
         known = ", ".join(ADAPTERS)

@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from vca.tenancy.schema import TENANT_SENTINEL
+from vca.tenancy.schema import GRANTEES_SENTINEL, TENANT_SENTINEL
 
 revision = "0001"
 down_revision = None
@@ -167,6 +167,19 @@ CREATE TABLE turns (
 );
 """
 
+# One line for each grant, each naming its table: ON ALL TABLES would read the whole catalogue.
+GRANTS = """
+GRANT SELECT ON tenant_self TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON settings TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ai_profiles TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ai_profile_versions TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON phone_numbers TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON calls TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON call_events TO {grantees};
+GRANT SELECT, INSERT, UPDATE, DELETE ON turns TO {grantees};
+"""
+
 
 def upgrade() -> None:
     op.execute(TABLES.format(tenant=TENANT_SENTINEL))
+    op.execute(GRANTS.format(grantees=GRANTEES_SENTINEL))

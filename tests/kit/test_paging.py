@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests.support import owner
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.kit import crypto
-from vca.tenancy.session import enter
 from vca.tenant.phone_numbers.models import PhoneNumber
 
 ROWS = 60
@@ -54,7 +54,7 @@ def _walk(
 
 def _numbers(tenant: Tenant, count: int) -> list[str]:
     """Numbers made in one transaction, so that they all have the same time."""
-    with enter(tenant.ref) as session:
+    with owner.inside(tenant.ref) as session:
         rows = [
             PhoneNumber(
                 id=uuid4(),

@@ -2,6 +2,7 @@
 
 from sqlalchemy import text
 
+from tests.support import owner
 from tests.support.world import Tenant, World
 from vca.kit import jobs
 from vca.tenancy.session import enter, public
@@ -19,7 +20,7 @@ def _in_queue(tenant: Tenant) -> int:
         "SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
         " AND task_name = 'planted.test'"
     )
-    with public() as session:
+    with owner.public() as session:
         return session.scalar(count, {"id": tenant.id}) or 0
 
 
@@ -34,14 +35,14 @@ def test_every_function_of_the_queue_and_of_public_pins_its_search_path(acme: Te
 
 
 def test_tables_planted_in_a_tenants_schema_capture_nothing(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         for table in ("procrastinate_jobs", "procrastinate_events", "procrastinate_workers"):
             session.execute(text(f"CREATE TABLE {table} (LIKE jobs.{table} INCLUDING ALL)"))
 
     with enter(acme.ref) as session:
         jobs.enqueue(session, "planted.test", number="+1")
 
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         assert session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
         assert session.scalar(text("SELECT count(*) FROM procrastinate_events")) == 0
     assert _in_queue(acme) == 1
@@ -52,7 +53,7 @@ def test_functions_planted_in_a_tenants_schema_are_not_called(acme: Tenant) -> N
         CREATE FUNCTION procrastinate_defer_jobs_v1(jobs.procrastinate_job_to_defer_v1[])
         RETURNS bigint[] LANGUAGE sql AS $$ SELECT ARRAY[-1::bigint] $$
     """
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         session.execute(text(plant))
 
     with enter(acme.ref) as session:

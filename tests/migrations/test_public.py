@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -15,7 +17,9 @@ from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
 
 from tests.support.api import Api
 from tests.support.catalogue import catalogue
+from tests.support.databases import DEPLOYMENT
 from vca.kit import db
+from vca.kit.config import Settings
 from vca.kit.db import NAMING, Database, waiting
 from vca.registry import schema
 from vca.registry.models import metadata
@@ -58,7 +62,7 @@ def _unqualified() -> MetaData:
 
 
 def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(empty: Database) -> None:
-    assert schema.upgrade(empty) == (None, schema.head())
+    assert schema.upgrade(empty, DEPLOYMENT) == (None, schema.head())
 
     with _connection(empty) as connection:
         context = MigrationContext.configure(
@@ -92,7 +96,7 @@ def test_upgrading_again_changes_nothing(migrated: Database) -> None:
         before = [catalogue(connection, name) for name in ("public", "jobs")]
 
     for _ in range(2):
-        assert schema.upgrade(migrated) == (schema.head(), schema.head())
+        assert schema.upgrade(migrated, DEPLOYMENT) == (schema.head(), schema.head())
 
     with _connection(migrated) as connection:
         assert [catalogue(connection, name) for name in ("public", "jobs")] == before
@@ -105,7 +109,7 @@ def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
     others = [Database(empty.dsn) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as threads:
-        outcomes = list(threads.map(schema.upgrade, others))
+        outcomes = list(threads.map(partial(schema.upgrade, whose=DEPLOYMENT), others))
 
     for other in others:
         other.close()
@@ -128,7 +132,7 @@ def test_the_second_waits_for_its_turn_however_long_the_first_takes(
     )
 
     with ThreadPoolExecutor(1) as thread:
-        outcome = thread.submit(schema.upgrade, second)
+        outcome = thread.submit(schema.upgrade, second, DEPLOYMENT)
         while not outcome.done() and not (_run(migrated, blocked) and _run(migrated, waited)):
             pass
         first.rollback()
@@ -146,14 +150,14 @@ def test_a_failed_upgrade_leaves_nothing_behind(
 
     monkeypatch.setattr(tenant_schema, "compile_script", refuse)
     with pytest.raises(RuntimeError, match="no script"):
-        schema.upgrade(empty)
+        schema.upgrade(empty, DEPLOYMENT)
 
     with _connection(empty) as connection:
         assert catalogue(connection, "public") == set()
         assert catalogue(connection, "jobs") == set()
 
     monkeypatch.undo()
-    assert schema.upgrade(empty) == (None, schema.head())
+    assert schema.upgrade(empty, DEPLOYMENT) == (None, schema.head())
 
 
 def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
@@ -168,7 +172,7 @@ def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
     before = _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision")
     db.use(migrated)
 
-    assert schema.upgrade(migrated) == ("9999", "9999")
+    assert schema.upgrade(migrated, DEPLOYMENT) == ("9999", "9999")
     assert _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
     answer = anonymous.get("/healthz")
 
@@ -202,8 +206,8 @@ def test_a_database_with_nothing_in_it_is_not_well(
     assert (answer.json["code"], answer.json["schema"]) == ("schema-behind", "missing")
 
 
-def test_the_command_tells_what_it_did(app: Flask, empty: Database) -> None:
-    db.use(empty)
+def test_the_command_tells_what_it_did(app: Flask, settings: Settings, empty: Database) -> None:
+    app.extensions["settings"] = replace(settings, migration_database_url=empty.dsn)
     runner = app.test_cli_runner()
 
     first = runner.invoke(args=["db", "upgrade"])

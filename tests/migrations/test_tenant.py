@@ -10,13 +10,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from tests.support import owner
 from tests.support.catalogue import catalogue
 from tests.support.source import ROOT
 from tests.support.world import Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import enter
 from vca.tenant.models import metadata
 
 # The engine's own record of whose the schema is; no product table.
@@ -26,7 +28,7 @@ PINS = ("_tenant_id_check", "settings_one_check")
 
 
 def _catalogue(tenant: TenantRef) -> set[str]:
-    with enter(tenant) as session:
+    with owner.inside(tenant) as session:
         return _anonymous(catalogue(session.connection(), tenant.schema), tenant.id)
 
 
@@ -40,6 +42,11 @@ def _make(connection: Connection, tenant: TenantRef) -> None:
     connection.exec_driver_sql(f'SET LOCAL search_path TO "{tenant.schema}"')
 
 
+def _grantees(session: Session, tenant: TenantRef) -> str:
+    """Makes the role of a tenant that has no row."""
+    return str(session.scalar(text("SELECT public.tenant_grantees(:id)"), {"id": tenant.id}))
+
+
 def _without_pins(lines: set[str]) -> set[str]:
     return {line for line in lines if SELF not in line and not any(pin in line for pin in PINS)}
 
@@ -49,7 +56,7 @@ def _owned(name: str | None, kind: str, _: Any) -> bool:
 
 
 def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         context = MigrationContext.configure(
             session.connection(),
             opts={
@@ -64,7 +71,7 @@ def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) 
 
 def test_the_models_alone_make_the_same_tables_checks_and_indexes(acme: Tenant) -> None:
     other = TenantRef(uuid4())
-    with public() as session:
+    with owner.public() as session:
         _make(session.connection(), other)
         metadata.create_all(session.connection())
         by_models = _anonymous(catalogue(session.connection(), other.schema), other.id)
@@ -75,15 +82,16 @@ def test_the_models_alone_make_the_same_tables_checks_and_indexes(acme: Tenant) 
 
 def test_the_compiled_script_replayed_by_hand_makes_what_create_tenant_makes(acme: Tenant) -> None:
     other = TenantRef(uuid4())
-    with public() as session:
+    with owner.public() as session:
         connection = session.connection()
         _make(connection, other)
-        script = schema.filled_in(schema.compile_script(), other)
+        grantees = _grantees(session, other)
+        script = schema.filled_in(schema.compile_script(), other, grantees=grantees)
         connection.exec_driver_sql(script, execution_options={"no_parameters": True})
         by_hand = _anonymous(catalogue(connection, other.schema), other.id)
 
     assert _catalogue(acme.ref) ^ by_hand == set()
-    with enter(other) as session:
+    with owner.inside(other) as session:
         assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
 
 
@@ -92,8 +100,10 @@ def test_alembic_online_makes_what_the_compiled_script_makes(acme: Tenant) -> No
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
-    with public() as session:
+    with owner.public() as session:
         _make(session.connection(), other)
+        # Online a migration grants to whoever the compiled script names.
+        session.execute(text(f"CREATE ROLE {schema.GRANTEES_SENTINEL}"))
         config.attributes.update(connection=session.connection(), schema=other.schema)
         command.upgrade(config, "head")
         online = _anonymous(catalogue(session.connection(), other.schema), schema.TENANT_SENTINEL)
@@ -105,11 +115,12 @@ def test_alembic_online_makes_what_the_compiled_script_makes(acme: Tenant) -> No
 
 
 def test_a_filled_in_script_names_one_tenant_and_no_sentinel(acme: Tenant) -> None:
-    script = schema.filled_in(schema.compile_script(), acme.ref)
+    script = schema.filled_in(schema.compile_script(), acme.ref, grantees='"somebody"')
 
     assert acme.id in script
     assert schema.TENANT_SENTINEL not in script
     assert schema.SCHEMA_SENTINEL not in script
+    assert schema.GRANTEES_SENTINEL not in script
     assert schema.compile_script(above=schema.head()) == ""
 
 
@@ -136,7 +147,7 @@ WHERE t.relnamespace = to_regnamespace(:schema) AND t.relkind IN ('r', 'p')
 
 
 def _tables(tenant: Tenant) -> list[Any]:
-    with enter(tenant.ref) as session:
+    with owner.inside(tenant.ref) as session:
         found = session.execute(text(_TABLES), {"schema": tenant.ref.schema}).all()
     return [row for row in found if row[0] != SELF]
 
@@ -204,7 +215,7 @@ def test_foreign_keys_stay_within_the_schema(acme: Tenant) -> None:
         " WHERE c.contype = 'f' AND c.connamespace = to_regnamespace(:schema)"
         " AND t.relnamespace <> c.connamespace"
     )
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         assert session.scalars(query, {"schema": acme.ref.schema}).all() == []
         keys = text("SELECT 1 FROM pg_constraint WHERE contype = 'f'")
         assert session.scalars(keys).all()
@@ -215,7 +226,7 @@ def test_nothing_inherits(acme: Tenant) -> None:
         "SELECT 1 FROM pg_inherits i JOIN pg_class t ON t.oid = i.inhrelid"
         " WHERE t.relnamespace = to_regnamespace(:schema)"
     )
-    with enter(acme.ref) as session:
+    with owner.inside(acme.ref) as session:
         assert session.scalars(query, {"schema": acme.ref.schema}).all() == []
 
 
@@ -225,7 +236,7 @@ def test_public_tables_have_primary_keys_and_no_triggers(acme: Tenant) -> None:
         " AND relkind = 'r' AND NOT EXISTS"
         " (SELECT 1 FROM pg_constraint WHERE conrelid = t.oid AND contype = 'p')"
     )
-    with public() as session:
+    with owner.public() as session:
         assert session.scalars(without).all() == []
         lines = catalogue(session.connection(), "public")
         assert [line for line in lines if line.startswith("trigger")] == []

@@ -6,14 +6,13 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url, text
 
-from tests.support import databases
+from tests.support import databases, owner
 from tests.support.processes import Web, serving, until
 from tests.support.relay import Relay
 from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.tenancy.session import public
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +32,8 @@ def _relay(outage_url: str) -> Iterator[Relay]:
 def environment(_relay: Relay, settings: Settings) -> dict[str, str]:
     """The settings of the processes; keys that the tests make are good for them."""
     return {
-        "DATABASE_URL": _relay.url.replace("postgresql://", "postgres://"),
+        "DATABASE_URL": databases.as_login(_relay.url, databases.WEB).replace("sql:", "s:", 1),
+        "WORKER_DATABASE_URL": databases.as_login(_relay.url, databases.WORKER),
         "APP_ENV": "development",
         "APP_NAME": "VCA behind a relay",
         "DEBUG": "false",
@@ -71,8 +71,8 @@ def web(_web: Web, relay: Relay) -> Iterator[Web]:
 @pytest.fixture
 def direct(app: Flask, outage_url: str) -> Iterator[Database]:
     """The same database without the relay, as the test itself sees it."""
-    database = db.use(Database(outage_url))
-    with public() as session:  # what earlier tests left to do is not this one's
+    database = db.use(Database(databases.as_login(outage_url, databases.WEB)))
+    with owner.public() as session:  # what earlier tests left to do is not this one's
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database
     database.close()

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.support import owner
 from tests.support.locks import held, terminate, waiting_for
 from tests.support.processes import Answer, Web, serving, until
 from tests.support.relay import Relay
@@ -19,7 +20,6 @@ from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import public
 
 BOUND_S = 5.0
 # What else may delay an answer on a busy machine.
@@ -58,7 +58,7 @@ def _watching(web: Web) -> Iterator[list[Answer]]:
 def _jobs(tenant: Tenant) -> int:
     """How many jobs of a tenant are in the queue."""
     query = text("SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id")
-    with public() as session:
+    with owner.public() as session:
         return session.scalar(query, {"id": tenant.id}) or 0
 
 
@@ -182,7 +182,7 @@ def test_a_connection_that_dies_in_a_request_leaves_nothing_half_written(
     post = partial(asking.ask, "POST", acme.url("/phone-numbers"), {"did_number": number})
     lock = f'LOCK TABLE "{acme.ref.schema}".phone_numbers IN ACCESS EXCLUSIVE MODE'
 
-    with ThreadPoolExecutor(1) as thread, held(direct.dsn, lock) as other:
+    with ThreadPoolExecutor(1) as thread, held(owner.url(), lock) as other:
         answering = thread.submit(post)
         [pid] = until(lambda: waiting_for(other))
         terminate(other, pid)
@@ -214,7 +214,7 @@ def test_a_pool_without_a_connection_to_spare_is_answered_for_in_time(
     with serving(settings, tmp_path / "log") as web:
         asking, other = web.as_key(acme.key), web.as_key(globex.key)
         patch = partial(asking.ask, "PATCH", acme.url("/settings"), change)
-        with held(direct.dsn, row), _watching(web) as alive:
+        with held(owner.url(), row), _watching(web) as alive:
             answers = at_once([*[patch] * 6, *_lists(web, globex, 6)])
 
         assert {answer.status for answer in answers} <= {200, 503}

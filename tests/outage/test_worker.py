@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from tests.support import owner
 from tests.support.locks import held, waiting_for
 from tests.support.processes import WORKER, Program, running, until
 from tests.support.relay import Relay
@@ -17,7 +18,6 @@ from vca.kit import jobs
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import public
 
 SOON_S = 30.0
 
@@ -32,7 +32,7 @@ def _registered(tenant: Tenant, number: dict[str, Any]) -> bool:
 
 
 def _run(statement: str, **values: Any) -> list[Any]:
-    with public() as session:
+    with owner.public() as session:
         result = session.execute(text(statement), values)
         return list(result.all()) if result.returns_rows else []
 
@@ -59,7 +59,7 @@ def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
     table = f'"{acme.ref.schema}".phone_numbers'
     row = f"SELECT 1 FROM {table} WHERE id = '{number['id']}' FOR UPDATE"
     with running(WORKER, environment, tmp_path / "first") as first:
-        with held(direct.dsn, row) as other:
+        with held(owner.url(), row) as other:
             until(lambda: waiting_for(other))
             first.kill()
 
@@ -89,7 +89,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    jobs.run_worker(direct.dsn, wait=False)
+    jobs.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"], told["detail"]) == ("pending", "timeout", "timed out")
@@ -99,7 +99,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     assert _jobs(acme) == [("todo", next_attempt_at)]
 
     _run("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    jobs.run_worker(direct.dsn, wait=False)
+    jobs.run_worker(owner.url(), wait=False)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["next_attempt_at"] is None
@@ -112,7 +112,7 @@ def test_a_permanent_failure_is_told_and_not_tried_again(
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
     number = acme.number()
 
-    jobs.run_worker(direct.dsn, wait=False)
+    jobs.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"]) == ("failed", "21452")

@@ -5,13 +5,13 @@ from datetime import timedelta
 from flask import Flask
 from sqlalchemy import text
 
+from tests.support import owner
 from tests.support.world import Platform, Tenant, fresh_number
 from vca.registry.dids import service as dids
-from vca.tenancy.session import public
 
 
 def _end_rest(number: str) -> None:
-    with public() as session:
+    with owner.public() as session:
         session.execute(
             text("UPDATE public.dids SET rests_until = now() WHERE did_number = :number"),
             {"number": number},

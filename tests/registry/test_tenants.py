@@ -3,10 +3,11 @@
 import pytest
 from sqlalchemy import text
 
+from tests.support import owner
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy import schema
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import enter
 
 
 def _status(platform: Platform, tenant: Tenant, status: str) -> int:
@@ -39,7 +40,7 @@ def test_names_may_repeat_and_external_ids_may_not(platform: Platform, world: Wo
 
 def test_a_creation_that_fails_leaves_neither_row_nor_schema(world: World) -> None:
     def counts() -> tuple[int, int]:
-        with public() as session:
+        with owner.public() as session:
             rows = session.scalar(text("SELECT count(*) FROM public.tenants"))
             schemas = session.scalar(
                 text("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'")
@@ -49,7 +50,7 @@ def test_a_creation_that_fails_leaves_neither_row_nor_schema(world: World) -> No
     before = counts()
 
     def create_and_fail() -> None:
-        with public() as session:
+        with owner.public() as session:
             world.create_in(session, name="Half")
             raise RuntimeError
 

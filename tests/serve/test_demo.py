@@ -29,7 +29,7 @@ def seed(
     """Seeds a database of its own, since the demo's numbers are always the same."""
     server = request.config.stash[databases.SERVER]
     name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
-    database = db.use(Database(server.clone(name)))
+    database = db.use(Database(databases.as_login(server.clone(name), databases.WEB)))
     yield lambda peppers=PEPPERS: demo.seed(peppers, tmp_path / "demo.json")
     database.close()
     server.drop(name)

@@ -13,13 +13,36 @@ from sqlalchemy import make_url
 from vca.kit import embedded
 from vca.kit.db import Database, patience
 from vca.registry import schema
+from vca.registry.deployment import Deployment
+from vca.tenancy.roles import Roles
 
+WEB, WORKER = "vca_web", "vca_worker"
+DEPLOYMENT = Deployment("development", "", Roles("vca_", WEB, WORKER))
 _ROOT = Path(__file__).resolve().parents[2]
+
+
+# Roles belong to the server: they outlive the databases that they were made for.
+_DROP_ROLES = """
+DO $$
+DECLARE
+    r name;
+BEGIN
+    FOR r IN SELECT rolname FROM pg_roles WHERE rolname ~ '^vca_t_[0-9a-f]{32}$' LOOP
+        BEGIN
+            EXECUTE format('DROP ROLE %I', r);
+        EXCEPTION WHEN dependent_objects_still_exist OR undefined_object THEN
+        END;
+    END LOOP;
+END $$
+"""
 
 
 @dataclass
 class Server:
-    """A Postgres server on which the suite may make and drop databases named vca_test_…"""
+    """A Postgres server on which the suite may make and drop databases named vca_test_…
+
+    `url` is the owner's.
+    """
 
     url: str
     embedded_folder: Path | None = None
@@ -31,6 +54,8 @@ class Server:
             if _run_of(name) == run:
                 self.drop(name)
         others = any(_lives(_run_of(name)) for name in self._of_runs())
+        if not others:
+            self._run(_DROP_ROLES)
         if self.embedded_folder is not None and self.started_here and not others:
             embedded.stop(self.embedded_folder)
 
@@ -62,6 +87,12 @@ class Server:
             # Autovacuum is at work in it, as the superuser; without FORCE Postgres ends it itself.
             self._run(f'DROP DATABASE IF EXISTS "{name}"')
 
+    def make_logins(self) -> None:
+        """The web's and the worker's, which an embedded server has already."""
+        for name in (WEB, WORKER):
+            if not self._run(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
+                self._run(f"CREATE ROLE {name} LOGIN NOINHERIT PASSWORD '{name}'")
+
     def make_template(self) -> None:
         """Migrate a database to clone from, unless it is there; two runs at once take turns."""
         connection = psycopg2.connect(self.url)
@@ -78,7 +109,7 @@ class Server:
         self._run(f'DROP DATABASE IF EXISTS "{making}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{making}"')
         database = Database(self.named(making))
-        schema.upgrade(database)
+        schema.upgrade(database, DEPLOYMENT)
         database.close()
         self._run(f'ALTER DATABASE "{making}" RENAME TO "{template_name()}"')
 
@@ -112,8 +143,16 @@ def start(folder: Path) -> Server:
         started = embedded.start(folder)
         server = Server(started.server.migration_url, folder, started.by_this_call)
     server.sweep()
+    server.make_logins()
     server.make_template()
     return server
+
+
+def as_login(url: str, login: str) -> str:
+    """The URL of the same database for another login of the suite."""
+    password = login if make_url(url).password else None
+    other = make_url(url).set(username=login, password=password)
+    return other.render_as_string(hide_password=False)
 
 
 def _run_of(name: str) -> int:
@@ -130,5 +169,6 @@ def template_name() -> str:
     for tree in ("migrations", "tenant_migrations"):
         for path in sorted((_ROOT / tree).rglob("*.py")):
             digest.update(path.read_bytes())
-    digest.update((_ROOT / "vca/tenancy/schema.py").read_bytes())
+    for path in ("vca/tenancy/schema.py", "vca/registry/privileges.py"):
+        digest.update((_ROOT / path).read_bytes())
     return f"vca_test_template_{digest.hexdigest()[:12]}"

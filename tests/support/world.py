@@ -10,12 +10,13 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
+from tests.support import owner
 from tests.support.api import Api, openapi_of
 from vca.kit import jobs
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public
 
 _numbers = count(442_070_000_000)
 PROMPT = "You answer the telephone."
@@ -126,7 +127,7 @@ class World:
 
     def sql(self, tenant: Tenant, statement: str) -> None:
         """Change a tenant's rows behind the product's back."""
-        with enter(tenant.ref) as session:
+        with owner.inside(tenant.ref) as session:
             session.execute(text(statement))
 
     def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
@@ -150,6 +151,6 @@ def _due(tenant_id: str, *, ahead: bool) -> list[tuple[int, str, dict[str, Any]]
         " AND (:ahead OR scheduled_at IS NULL OR scheduled_at <= now())"
         " RETURNING id, task_name, args"
     )
-    with public() as session:
+    with owner.public() as session:
         rows = session.execute(take, {"tenant_id": tenant_id, "ahead": ahead})
         return sorted((row[0], row[1], row[2]) for row in rows)

@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 
 from tests.support.evidence import Evidence
+from vca.kit.config import Settings
 from vca.kit.db import Database
 
 
@@ -18,12 +19,12 @@ def evidence(database_url: str) -> Iterator[Evidence]:
 
 
 @pytest.fixture
-def pool(app: Flask, database_url: str) -> Iterator[Callable[..., Database]]:
+def pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database]]:
     """Makes pools of a given size; closed at the end."""
     made: list[Database] = []
 
     def make(size: int, **options: int) -> Database:
-        made.append(Database(database_url, pool_size=size, **options))
+        made.append(Database(settings.database_dsn, pool_size=size, **options))
         return made[-1]
 
     yield make

@@ -14,6 +14,7 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
+from tests.support import owner
 from tests.support.evidence import Evidence, schema_of
 from tests.support.world import Tenant, fresh_number
 from vca.kit import db, deadline, jobs
@@ -57,7 +58,7 @@ def test_inside_is_the_tenants_own_schema_and_nothing_else(acme: Tenant) -> None
     with enter(acme.ref) as session:
         assert _where(session) == (acme.ref.schema, acme.id)
         assert session.scalars(select(Settings.id)).all() == [UUID(acme.id)]
-        assert session.execute(text("SELECT count(*) FROM public.tenants")).scalar_one()
+        assert session.scalar(text("SELECT public.acting_tenant()")) == acme.ref.id
         with pytest.raises(DBAPIError) as error:
             session.execute(text("SELECT count(*) FROM tenants"))  # unqualified: not in the path
 
@@ -217,7 +218,7 @@ def test_every_table_refuses_a_row_that_is_another_tenants(
     for table in tables:
         column = "id" if table == "tenant_self" else "tenant_id"
         moved = text(f"UPDATE {table} SET {column} = :other")
-        with enter(acme.ref) as session, pytest.raises(IntegrityError) as error:
+        with owner.inside(acme.ref) as session, pytest.raises(IntegrityError) as error:
             session.execute(moved, {"other": globex.id})
         assert db.sqlstate(error.value) == "23514"
         refused_by = {f"{table}_{column}_check", "settings_one_check"}

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 from flask import current_app
 
-from vca.kit import cli, db, embedded
+from vca.kit import cli, embedded
 from vca.kit.embedded import EmbeddedError
-from vca.registry import schema
+from vca.registry import deployment, owner, schema
+from vca.registry.deployment import Deployment
 
 db_commands = cli.Group("db", help="The database: the embedded server, and the public schema.")
 
@@ -54,9 +55,14 @@ def status(as_json: bool) -> None:
 @cli.as_json
 def upgrade(as_json: bool) -> None:
     """Migrate the public schema, and install the compiled schema of new tenants."""
-    before, after = schema.upgrade(db.current())
+    with owner.database() as database:
+        before, after = schema.upgrade(database, _configured())
     text = f"public: {before or 'empty'} → {after}" if before != after else f"public: {after}"
     cli.emit({"before": before, "after": after}, as_json=as_json, text=text)
+
+
+def _configured() -> Deployment:
+    return deployment.configured(current_app.extensions["settings"])
 
 
 def _folder() -> Path:

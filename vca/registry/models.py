@@ -1,10 +1,11 @@
 """All tables of the public schema in one metadata, for Alembic."""
 
+from vca.registry import deployment
 from vca.registry.api_keys import models as api_keys
 from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
 from vca.registry.tenants import models as tenants
 
-__all__ = ["api_keys", "dids", "metadata", "tenants"]
+__all__ = ["api_keys", "deployment", "dids", "metadata", "tenants"]
 
 metadata = PublicBase.metadata

@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.config import ROOT
 from vca.kit.db import Database
+from vca.registry import deployment, privileges
+from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
 from vca.tenancy import schema, session
 
@@ -41,12 +43,21 @@ def current(session: Session) -> str | None:
     return revision
 
 
-def upgrade(database: Database) -> tuple[str | None, str]:
-    """Migrate `public` and store the compiled tenant script; (before, after) as revisions.
+def upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
+    """Migrate `public`, store the compiled tenant script, grant; (before, after) as revisions.
 
-    One transaction: it happens or it does not. A schema that is ahead of this code is left alone.
+    `database` is the owner's. One transaction: it happens or it does not. A schema that is ahead of
+    this code is left alone.
     """
-    with db.patience(_LONGEST_S), session.public(database=database) as opened:
+    with db.patience(_LONGEST_S):
+        before, after = _upgrade(database, whose)
+        if after == head():
+            privileges.restore_roles(database, whose.roles)
+    return before, after
+
+
+def _upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
+    with session.public(database=database) as opened:
         opened.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
         opened.execute(text(_LOCK))
         opened.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
@@ -56,6 +67,9 @@ def upgrade(database: Database) -> tuple[str | None, str]:
         _store_tenant_script(opened)
         after = current(opened)
         assert after is not None
+        if after == head():
+            deployment.note(opened, whose)
+            privileges.apply(opened, whose.roles)
         return before, after
 
 

@@ -16,7 +16,7 @@ from vca.kit import cli, db, embedded, log
 from vca.kit.config import ROOT, Settings
 from vca.kit.embedded.directories import make_parents
 from vca.kit.embedded.waiting import Deadline
-from vca.registry import schema
+from vca.registry import deployment, owner, schema
 from vca.registry.tenants import fleet
 from vca.serve import demo
 from vca.serve.demo import Seeded
@@ -124,8 +124,10 @@ def _start_gunicorn(group: ProcessGroup, settings: Settings, listener: socket.so
 def _prepare(settings: Settings, postgres: Postgres) -> Sequence[Seeded]:
     """A database that runs, is migrated, and has the demo in it."""
     postgres.start()
-    schema.upgrade(db.current())
-    for tenant_id in fleet.migrate().failed:
+    with owner.database() as database:
+        schema.upgrade(database, deployment.configured(settings))
+        failed = fleet.migrate(database).failed
+    for tenant_id in failed:
         _say(f"Tenant {tenant_id} could not be migrated; see `flask tenants status`.")
     seeded = demo.seed(settings.peppers, settings.state_folder / demo.NOTES)
     db.current().close()

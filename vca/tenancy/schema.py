@@ -14,9 +14,11 @@ from alembic.script import Script, ScriptDirectory
 
 from vca.kit.config import ROOT
 
-# A compiled script names the schema and the tenant by these two; replay fills in the real ones.
+# A compiled script names the schema, the tenant and those to whom its tables are granted by these;
+# replay fills in the real ones. `public.create_tenant` knows them too.
 SCHEMA_SENTINEL = "t_5ca1ab1e0000400080000000000000ff"
 TENANT_SENTINEL = "5ca1ab1e-0000-4000-8000-0000000000ff"
+GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
 _NAME = re.compile(r"t_[0-9a-f]{32}", re.ASCII)
 
 
@@ -30,10 +32,6 @@ class TenantRef:
     def schema(self) -> str:
         """`t_` and the id in hex: 34 bytes, never anything that a person typed."""
         return name(self.id)
-
-    def role(self, prefix: str) -> str:
-        """The tenant's database role; roles belong to the server, hence the deployment's prefix."""
-        return f"{prefix}{self.schema}"
 
 
 def name(tenant_id: UUID) -> str:
@@ -75,9 +73,21 @@ def compile_script(*, above: str | None = None, upto: str | None = None) -> str:
     return buffer.getvalue()
 
 
-def filled_in(script: str, tenant: TenantRef) -> str:
-    """A compiled script for one tenant, to be run with that tenant's search_path."""
-    return script.replace(SCHEMA_SENTINEL, tenant.schema).replace(TENANT_SENTINEL, str(tenant.id))
+def filled_in(script: str, tenant: TenantRef, *, grantees: str) -> str:
+    """A compiled script for one tenant, to be run with that tenant's search_path.
+
+    `grantees` is SQL: a list of quoted names (`roles.Roles.grantees`).
+    """
+    return (
+        script.replace(SCHEMA_SENTINEL, tenant.schema)
+        .replace(TENANT_SENTINEL, str(tenant.id))
+        .replace(GRANTEES_SENTINEL, grantees)
+    )
+
+
+def grants(script: str) -> str:
+    """The grants of a compiled script alone, for a tenant whose role was lost."""
+    return "\n".join(line for line in script.splitlines() if line.startswith("GRANT "))
 
 
 def _between(above: str | None, upto: str) -> Sequence[Script]:

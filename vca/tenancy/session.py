@@ -1,8 +1,8 @@
 """Open a transaction: inside one tenant's schema, or outside all of them.
 
-The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives the
-transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a missing
-schema would otherwise silently resolve to it.
+The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives
+the transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a
+missing schema would otherwise silently resolve to it.
 """
 
 from collections.abc import Iterator
@@ -15,20 +15,13 @@ from sqlalchemy.orm import Session
 
 from vca.kit import db, log
 from vca.kit.db import Database
+from vca.tenancy import roles
 from vca.tenancy.schema import TenantRef
 
 # 22012 division by zero: the schema is another tenant's. 42P01 undefined table: there is no such
 # schema, or nobody entered one. 42501 insufficient privilege.
-_FENCE_STATES = ("22012", "42P01", "42501", "3F000")
-
-
-_role_prefix: str | None = None
-
-
-def use_roles(prefix: str | None) -> None:
-    """Enter tenants under roles whose names begin with `prefix`; None: under the login's own."""
-    global _role_prefix
-    _role_prefix = prefix
+# 22023 invalid parameter value: there is no such role.
+_FENCE_STATES = ("22012", "42P01", "42501", "3F000", "22023")
 
 
 class IsolationError(RuntimeError):
@@ -73,13 +66,13 @@ def lookup() -> Iterator[Connection]:
 
 def inside(connection: Connection, tenant: TenantRef) -> AbstractContextManager[Session]:
     """A session in `tenant` on a connection that is in no transaction; its owner commits."""
-    return _opened(connection, tenant, _role_prefix)
+    return _opened(connection, tenant, roles.current().of(tenant))
 
 
 @contextmanager
-def _opened(connection: Connection, tenant: TenantRef, prefix: str | None) -> Iterator[Session]:
+def _opened(connection: Connection, tenant: TenantRef, role: str | None) -> Iterator[Session]:
     _refuse_an_open_transaction(connection)
-    db.opening(connection, _opening(tenant, prefix))
+    db.opening(connection, _opening(tenant, role))
     db.note_tenant(connection, tenant.schema)
     with Session(connection, expire_on_commit=False) as session:
         try:
@@ -109,15 +102,15 @@ def _refuse_an_open_transaction(connection: Connection) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _opening(tenant: TenantRef, prefix: str | None) -> str:
+def _opening(tenant: TenantRef, role: str | None) -> str:
     """BEGIN, the path, who we are, and the fence, in one string and so in one round trip.
 
     The role makes the database refuse every other tenant's tables. The fence reads the schema's own
     record of whose it is; a wrong or missing schema is an error before the first statement of ours.
     """
-    role = f'SET LOCAL ROLE "{tenant.role(prefix)}"; ' if prefix is not None else ""
+    take_on = f'SET LOCAL ROLE "{role}"; ' if role is not None else ""
     return (
         f'BEGIN; SET LOCAL search_path TO "{tenant.schema}"; '
-        f"SET LOCAL vca.tenant_id = '{tenant.id}'; {role}"
+        f"SET LOCAL vca.tenant_id = '{tenant.id}'; {take_on}"
         f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant.id}'"
     )

@@ -19,7 +19,7 @@ from vca.kit.embedded import roles
 @pytest.fixture
 def url(used_folder, start, sql):
     """A running server that holds a committed row."""
-    url = start(used_folder).server.url
+    url = start(used_folder).server.migration_url
     sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
     return url
 
@@ -169,7 +169,7 @@ def test_a_starter_killed_during_the_first_start_leaves_nothing_half_made(
 
     assert started.by_this_call
     assert not (folder / "data.unfinished").exists()
-    assert sql(started.server.url, "SELECT 1") == [1]
+    assert sql(started.server.migration_url, "SELECT 1") == [1]
 
 
 def test_ctrl_c_during_the_first_start_leaves_nothing(folder, in_python, until):

@@ -27,7 +27,7 @@ def test_the_first_start_makes_a_server_and_the_second_joins_it(folder, start):
 
 
 def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
-    url = start(used_folder).server.url
+    url = start(used_folder).server.migration_url
     sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     assert embedded.stop(used_folder)
@@ -72,6 +72,7 @@ def test_the_status_is_ready_for_json(used_folder, start):
         "pid": int((used_folder / "data" / "postmaster.pid").read_text().split()[0]),
         "version": running.version,
         "url": server.url,
+        "worker_url": server.worker_url,
         "migration_url": server.migration_url,
         "data_dir": f"{used_folder}/data",
         "socket_dir": f"{used_folder}/socket",
@@ -103,24 +104,38 @@ def test_no_tcp_port_is_opened(shared, sql):
     sockets = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
 
     assert not {f"socket:[{inode}]" for inode in listening} & set(sockets)
-    assert sql(shared.url, "SHOW listen_addresses") == [""]
+    assert sql(shared.migration_url, "SHOW listen_addresses") == [""]
 
 
 def test_the_login_owns_its_database_and_is_no_superuser(shared, sql):
     assert sql(
-        shared.url,
+        shared.migration_url,
         "SELECT (rolcanlogin, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
         " rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
     ) == ["(t,t,t,f,f,f)"]
     assert sql(
-        shared.url, "SELECT datdba::regrole::text FROM pg_database WHERE datname = 'vca'"
+        shared.migration_url, "SELECT datdba::regrole::text FROM pg_database WHERE datname = 'vca'"
     ) == ["vca_owner"]
 
 
-def test_the_login_can_create_a_database(shared, sql):
-    sql(shared.url, "CREATE DATABASE cloned TEMPLATE vca")
+def test_the_webs_login_and_the_workers_own_nothing_and_may_nothing(shared, sql):
+    for url in (shared.url, shared.worker_url):
+        assert sql(
+            url,
+            "SELECT (rolcanlogin, rolinherit, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
+            " rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
+        ) == ["(t,f,f,f,f,f,f)"]
+        assert sql(
+            url,
+            "SELECT count(*) FROM pg_shdepend WHERE deptype = 'o'"
+            " AND refobjid = current_user::regrole",
+        ) == [0]
 
-    assert sql(shared.url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
+
+def test_the_login_can_create_a_database(shared, sql):
+    sql(shared.migration_url, "CREATE DATABASE cloned TEMPLATE vca")
+
+    assert sql(shared.migration_url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
 
 
 def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared, sql):
@@ -136,18 +151,18 @@ def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared,
     if sys.platform == "linux":
         expected["recovery_init_sync_method"] = "syncfs"
 
-    assert {name: sql(shared.url, f"SHOW {name}")[0] for name in expected} == expected
+    assert {name: sql(shared.migration_url, f"SHOW {name}")[0] for name in expected} == expected
 
 
 def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, start, sql):
     server = start(used_folder).server
-    superuser = server.url.replace("vca_owner@/vca?", "postgres@/postgres?")
+    superuser = server.migration_url.replace("vca_owner@/vca?", "postgres@/postgres?")
     sql(superuser, "DROP DATABASE vca")
     sql(superuser, "DROP ROLE vca_owner")
 
     assert not start(used_folder).by_this_call
 
-    assert sql(server.url, "SELECT current_user::text") == ["vca_owner"]
+    assert sql(server.migration_url, "SELECT current_user::text") == ["vca_owner"]
 
 
 def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start):
@@ -218,11 +233,11 @@ def test_the_callers_environment_does_not_mislead_the_server(used_folder, start,
     server = start(used_folder).server
     monkeypatch.delenv("PGOPTIONS")
 
-    assert sql(server.url, "SELECT 1") == [1]
+    assert sql(server.migration_url, "SELECT 1") == [1]
 
 
 def test_a_stopped_server_refuses_connections(used_folder, start):
-    url = start(used_folder).server.url
+    url = start(used_folder).server.migration_url
     embedded.stop(used_folder)
 
     with pytest.raises(psycopg2.OperationalError):

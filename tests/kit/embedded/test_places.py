@@ -17,7 +17,7 @@ def test_the_url_is_known_before_there_is_anything_and_stays(folder, used, start
     server = start(used(folder)).server
 
     assert server.url == before == embedded.server_for(folder).url
-    assert before == f"postgresql://vca_owner@/vca?host={folder}/socket&port=5432"
+    assert before == f"postgresql://vca_web@/vca?host={folder}/socket&port=5432"
 
 
 def test_nothing_is_made_by_asking_where_a_server_is(folder):
@@ -39,7 +39,7 @@ def test_a_relative_folder_and_a_link_to_it_are_the_same_server(folder, place, m
 def test_psycopg_3_and_sqlalchemy_understand_the_urls(shared):
     engine = create_engine(shared.url)
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT current_user")) == "vca_owner"
+        assert connection.scalar(text("SELECT current_user")) == "vca_web"
     engine.dispose()
 
     with psycopg.connect(shared.migration_url) as connection:

@@ -86,7 +86,7 @@ def test_an_unreachable_folder_has_its_data_in_the_state_folder(
     server = start(folder).server
     status = embedded.status(folder, state_root=state_root)
 
-    assert sql(server.url, "SELECT 1") == [1]
+    assert sql(server.migration_url, "SELECT 1") == [1]
     assert server.home.parent == state_root
     assert server.home.name.startswith("pg-")
     assert (status.running, status.data_dir) == (True, server.data_dir)
@@ -112,14 +112,14 @@ def test_data_in_the_state_folder_are_found_there_when_the_folder_became_reachab
     closed, start, state_root, sql
 ):
     server = start(closed / "pg").server
-    sql(server.url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    sql(server.migration_url, "CREATE TABLE kept AS SELECT 42 AS answer")
     embedded.stop(closed / "pg", state_root=state_root)
 
     closed.chmod(0o755)
     again = start(closed / "pg").server
 
     assert again == server
-    assert sql(again.url, "SELECT answer FROM kept") == [42]
+    assert sql(again.migration_url, "SELECT answer FROM kept") == [42]
 
 
 def test_data_in_a_folder_that_became_unreachable_are_not_forgotten(
@@ -144,7 +144,7 @@ def test_programs_that_the_account_cannot_reach_are_copied(
 
     assert server.binaries.is_relative_to(state_root)
     assert server.data_dir == used_folder / "data"
-    assert sql(server.url, "SELECT 1") == [1]
+    assert sql(server.migration_url, "SELECT 1") == [1]
     assert embedded.status(used_folder, state_root=state_root).binaries == server.binaries
     for path in server.binaries.parents[3].rglob("*"):
         assert path.stat().st_uid == 0

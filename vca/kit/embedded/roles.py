@@ -7,18 +7,23 @@ from vca.kit.embedded.errors import EmbeddedError
 from vca.kit.embedded.server import DATABASE, LOGINS, OWNER, PORT, SUPERUSER, Server
 from vca.kit.embedded.waiting import Deadline
 
-# CREATEDB because the test suite clones databases, CREATEROLE for a role per tenant.
+# CREATEROLE for a role per tenant; CREATEDB, and seeing and ending others' sessions, because the
+# tests clone and drop databases.
 _RIGHTS = {"owner": "CREATEROLE CREATEDB", "web": "NOINHERIT", "worker": "NOINHERIT"}
-SCRIPT = "".join(
-    f"""
+SCRIPT = (
+    "".join(
+        f"""
 SELECT 'CREATE ROLE {name} LOGIN {_RIGHTS[login]}'
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec
 """
-    for login, name in LOGINS.items()
-) + f"""
+        for login, name in LOGINS.items()
+    )
+    + f"""
+GRANT pg_signal_backend, pg_read_all_stats TO {OWNER};
 SELECT 'CREATE DATABASE {DATABASE} OWNER {OWNER}'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
 """
+)
 
 
 # psql's exit status when there is no connection, or it was lost.

@@ -5,6 +5,7 @@ Flask's JSON provider; so strictness has to sit here.
 """
 
 from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
 
 import marshmallow
 from flask import Request, request
@@ -58,7 +59,7 @@ class StrictParser(FlaskParser):
         if not req.args:
             return {}
         for name, values in req.args.lists():
-            if len(values) > 1 or not storable(name + values[0]) or "\ufffd" in values[0]:
+            if len(values) > 1 or not storable(name + values[0]):
                 raise InvalidInput(
                     "The query is not valid.",
                     errors=[FieldError(_pointer(name), "Not a single, readable value.", "query")],
@@ -94,9 +95,16 @@ def _unreadable(error: BadJson) -> InvalidInput:
 
 
 def check_query(req: Request) -> None:
-    """Refuse a query with raw bytes outside ASCII: Werkzeug would raise UnicodeDecodeError."""
+    """Refuse a query with bytes that are no text.
+
+    Werkzeug would raise UnicodeDecodeError for raw ones, and leave encoded ones as they are.
+    """
     if not req.query_string.isascii():
         raise InvalidInput("The query is not percent-encoded.")
+    try:
+        unquote_to_bytes(req.query_string).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidInput("The query is not UTF-8.") from None
 
 
 def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:

@@ -6,7 +6,6 @@ from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.kit import db, jobs
@@ -89,17 +88,39 @@ def find_owner(connection: Connection, *, number: str) -> Owner | None:
     row = db.run_one(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
-    tenant_id, status, phone_number_id, state, rests_until = row
+    return _owner(*row)
+
+
+def _owner(
+    tenant_id: UUID,
+    status: str,
+    phone_number_id: UUID | None,
+    state: str,
+    rests_until: datetime | None,
+) -> Owner | None:
     if state == "assigned":
         return None
     return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until)
 
 
-def holder(session: Session, *, number: str) -> UUID | None:
-    """The id of the phone number that has claimed this number; None when nobody has."""
-    return session.scalar(
-        select(Did.phone_number_id).where(Did.did_number == number, Did.state == "claimed")
+def find_own(session: Session, *, number: str) -> Owner | None:
+    """The same for a transaction inside a tenant, which sees only its own numbers."""
+    call = func.public.own_did(number).table_valued(
+        "tenant_status", "phone_number_id", "state", "rests_until"
     )
+    row = session.execute(select(call, func.public.acting_tenant())).one_or_none()
+    if row is None:
+        return None
+    status, phone_number_id, state, rests_until, tenant_id = row
+    return _owner(tenant_id, status, phone_number_id, state, rests_until)
+
+
+def holder(session: Session, *, number: str) -> UUID | None:
+    """The id of the phone number that has claimed this number; None when nobody has.
+
+    For a transaction inside a tenant; all that it learns of another tenant's is the nil uuid.
+    """
+    return session.scalar(select(func.public.did_holder(number)))
 
 
 def count_miss(session: Session, *, number: str) -> None:
@@ -120,32 +141,21 @@ def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
     Assigning it again to the same tenant changes nothing. Raises NumberAlreadyClaimed when it is
     claimed or promised elsewhere, InvalidInput when there is no such tenant.
     """
-    did = session.get(Did, number, with_for_update=True)
-    if did is None:
-        did = Did(did_number=number, tenant_id=tenant_id, state="assigned")
-        session.add(did)
-    elif did.state == "resting":
-        did.tenant_id, did.state = tenant_id, "assigned"
-        did.rests_until = did.phone_number_id = None
-    elif did.tenant_id != tenant_id or did.state == "claimed":
+    outcome = session.scalar(select(func.public.assign_did(number, tenant_id)))
+    if outcome == "taken":
         raise NumberAlreadyClaimed
-    try:
-        session.flush()
-    except IntegrityError as error:
-        if db.constraint(error) == "dids_pkey":
-            raise NumberAlreadyClaimed from None
-        raise InvalidInput.field("tenant_id", "There is no such tenant.") from None
-    return did
+    if outcome == "unknown":
+        raise InvalidInput.field("tenant_id", "There is no such tenant.")
+    return session.get_one(Did, number, populate_existing=True)
 
 
 def unassign(session: Session, *, number: str) -> None:
     """Take back a promise, or end a rest; raises NotFound, and Conflict for a claimed number."""
-    did = session.get(Did, number, with_for_update=True)
-    if did is None:
+    outcome = session.scalar(select(func.public.unassign_did(number)))
+    if outcome == "unknown":
         raise NotFound
-    if did.state == "claimed":
+    if outcome == "claimed":
         raise Conflict("The number is in use: delete it at its tenant first.")
-    session.delete(did)
 
 
 def get(session: Session, *, number: str) -> Did:

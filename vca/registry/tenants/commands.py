@@ -6,6 +6,7 @@ from uuid import UUID
 import click
 
 from vca.kit import cli
+from vca.registry import owner
 from vca.registry.tenants import fleet, service
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
@@ -96,7 +97,8 @@ def status(as_json: bool) -> None:
 @cli.as_json
 def migrate(tenant_id: UUID | None, as_json: bool) -> None:
     """Bring every tenant's schema to this code's revision; resumable, one transaction each."""
-    outcome = fleet.migrate(only=tenant_id)
+    with owner.database() as database:
+        outcome = fleet.migrate(database, only=tenant_id)
     facts = {"migrated": outcome.migrated, "failed": outcome.failed}
     failures = [f"failed: {tenant} ({why})" for tenant, why in outcome.failed.items()]
     text = "\n".join([f"{outcome.migrated} migrated to {schema.head()}", *failures])

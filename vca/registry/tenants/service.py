@@ -13,7 +13,6 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import Tenant
-from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 
 _LISTING = Listing(Tenant, (Tenant.created_at, Tenant.id))
@@ -39,9 +38,7 @@ def create(
     Raises ExternalIdTaken.
     """
     tenant_id = uuid4()
-    call = func.public.create_tenant(
-        tenant_id, name, plan, external_id, schema.SCHEMA_SENTINEL, schema.TENANT_SENTINEL
-    )
+    call = func.public.create_tenant(tenant_id, name, plan, external_id)
     try:
         session.execute(select(call))
     except IntegrityError as error:
@@ -84,14 +81,16 @@ def update(
     Deleting stops its numbers in the same transaction, and lets them rest for `rest`; restoring
     gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused.
     """
-    tenant = session.get(Tenant, tenant_id, with_for_update=True)
-    if tenant is None:
+    call = func.public.update_tenant(tenant_id, status, plan).table_valued(
+        "status_before", "changed"
+    )
+    outcome = session.execute(select(call)).one_or_none()
+    if outcome is None:
         raise NotFound
-    before = tenant.status
-    changed = session.scalar(select(func.public.update_tenant(tenant_id, status, plan)))
+    before, changed = outcome
     if not changed:
         raise TransitionRefused(f"A {before} tenant cannot become {status}.")
-    session.refresh(tenant)
+    tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
     if before != "deleted" and tenant.status == "deleted":
         dids.release_all(session, tenant_id=tenant_id, rest=rest)
     elif before == "deleted" and tenant.status == "active":

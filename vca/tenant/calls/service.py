@@ -12,11 +12,10 @@ from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
-from vca.registry.dids.service import Owner
 from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import enter, lookup
 from vca.tenant.calls import flow
 from vca.tenant.calls.flow import CallRef
 from vca.tenant.calls.inbound import Desk
@@ -76,7 +75,7 @@ def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
 
 def explain(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
     """The route of a call to one of the tenant's numbers; no call is made."""
-    return flow.explain(session, owner=_own(session, tenant, to), at=at)
+    return flow.explain(session, owner=dids.find_own(session, number=to), at=at)
 
 
 def explain_now(tenant: TenantRef, *, to: str) -> Route:
@@ -92,9 +91,10 @@ def simulate(
 
     Raises NotFound for a number that is not the tenant's, NotAnsweredByAgent with the reason.
     """
-    with public() as session:
-        if _own(session, tenant, to) is None:
-            raise NotFound
+    with lookup() as connection:
+        owner = dids.find_owner(connection, number=to)
+    if owner is None or owner.tenant != tenant:
+        raise NotFound
     route = explain_now(tenant, to=to)
     if route.decision != "agent":
         raise NotAnsweredByAgent(route)
@@ -149,8 +149,3 @@ def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Even
             session.scalars(events).all(),
             session.scalars(turns).all(),
         )
-
-
-def _own(session: Session, tenant: TenantRef, number: str) -> Owner | None:
-    owner = dids.find_owner(session.connection(), number=number)
-    return owner if owner is not None and owner.tenant == tenant else None

@@ -1,0 +1,50 @@
+"""The database as its owner sees it: for what no login of the product may read or change."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import make_url
+from sqlalchemy.orm import Session
+
+from vca.kit import db
+from vca.kit.db import Database
+from vca.tenancy import session
+from vca.tenancy.schema import TenantRef
+
+_server_url = ""
+
+
+def use(server_url: str) -> None:
+    """Log in as this URL's login from now on."""
+    global _server_url
+    _server_url = server_url
+
+
+def url() -> str:
+    """The owner's URL of the database that the process uses."""
+    name = make_url(db.current().dsn).database
+    return make_url(_server_url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """A pool of one, closed on leaving."""
+    pool = Database(url(), pool_size=1)
+    try:
+        yield pool
+    finally:
+        pool.close()
+
+
+@contextmanager
+def public() -> Iterator[Session]:
+    """A transaction in no tenant."""
+    with database() as pool, session.public(database=pool) as opened:
+        yield opened
+
+
+@contextmanager
+def inside(tenant: TenantRef) -> Iterator[Session]:
+    """A transaction in the tenant's schema, under no role."""
+    with database() as pool, session.as_owner(tenant, database=pool) as opened:
+        yield opened

@@ -1,0 +1,115 @@
+"""Whose database this is: the note that keeps a restored copy from acting as the original."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg2.extensions import parse_dsn
+from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from vca.kit.config import Settings
+from vca.registry.base import PublicBase
+from vca.tenancy import roles
+from vca.tenancy.roles import Roles
+
+_FIND = text(
+    "SELECT environment, public_base_url, role_prefix, web_login, worker_login"
+    " FROM public.deployment"
+)
+_NOTE = text(
+    """
+    INSERT INTO public.deployment AS d
+        (environment, public_base_url, role_prefix, web_login, worker_login)
+    VALUES (:environment, :public_base_url, :prefix, :web, :worker)
+    ON CONFLICT (only_one) DO UPDATE
+    SET role_prefix = :prefix, web_login = :web, worker_login = :worker, updated_at = now()
+    WHERE (d.role_prefix, d.web_login, d.worker_login) IS DISTINCT FROM (:prefix, :web, :worker)
+    """
+)
+_ADOPT = text(
+    "UPDATE public.deployment SET environment = :environment,"
+    " public_base_url = :public_base_url, updated_at = now()"
+)
+
+
+class Note(PublicBase):
+    """The one row."""
+
+    __tablename__ = "deployment"
+    __table_args__ = (CheckConstraint("only_one", name="only_one"),)
+
+    only_one: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
+    environment: Mapped[str] = mapped_column(Text)
+    public_base_url: Mapped[str] = mapped_column(Text)
+    role_prefix: Mapped[str | None] = mapped_column(Text)
+    web_login: Mapped[str] = mapped_column(Text)
+    worker_login: Mapped[str] = mapped_column(Text)
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """An installation of VCA: where it stands in the world, and who logs in to its database."""
+
+    environment: str
+    public_base_url: str
+    roles: Roles
+
+    def differences(self, other: "Deployment") -> list[str]:
+        """How the place of another one differs, in sentences; the logins may differ."""
+        pairs = (
+            ("APP_ENV", self.environment, other.environment),
+            ("PUBLIC_BASE_URL", self.public_base_url, other.public_base_url),
+        )
+        return [
+            f"{name} is {theirs or 'empty'}, and the database says {ours or 'empty'}"
+            for name, ours, theirs in pairs
+            if ours != theirs
+        ]
+
+
+def configured(settings: Settings) -> Deployment:
+    """The deployment that the settings describe."""
+    who = Roles(settings.role_prefix, login(settings.database_dsn), login(settings.worker_dsn))
+    return Deployment(settings.app_env, settings.public_base_url, who)
+
+
+def login(dsn: str) -> str:
+    """The login of a URL; empty when it names none."""
+    return str(parse_dsn(dsn).get("user", ""))
+
+
+def use(settings: Settings) -> None:
+    """Enter tenants as the settings say, from now on in this process."""
+    roles.use(configured(settings).roles)
+
+
+def found(session: Session) -> Deployment | None:
+    """What the database says; None when it was never noted."""
+    row = session.execute(_FIND).one_or_none()
+    if row is None:
+        return None
+    environment, base_url, prefix, web, worker = row
+    return Deployment(environment, base_url, Roles(prefix, web, worker))
+
+
+def note(session: Session, deployment: Deployment) -> None:
+    """Write it down the first time; later only the logins and roles, never another place."""
+    session.execute(_NOTE, _place(deployment) | _who(deployment))
+
+
+def adopt(session: Session, deployment: Deployment) -> None:
+    """Make a restored copy this deployment's own."""
+    session.execute(_ADOPT, _place(deployment))
+
+
+def _place(deployment: Deployment) -> dict[str, str]:
+    return {
+        "environment": deployment.environment,
+        "public_base_url": deployment.public_base_url,
+    }
+
+
+def _who(deployment: Deployment) -> dict[str, str | None]:
+    who = deployment.roles
+    return {"prefix": who.prefix, "web": who.web, "worker": who.worker}

@@ -1,0 +1,111 @@
+"""Who may do what in the database: the grants of the logins, and the roles of tenants.
+
+The owner's login makes and grants everything. The web's and the worker's own nothing, and reach a
+tenant's tables only by entering that tenant.
+"""
+
+from contextlib import suppress
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from vca.kit.db import Database
+from vca.registry.tenants.models import Tenant
+from vca.tenancy import schema
+from vca.tenancy.roles import Roles, quoted
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import IsolationError, as_owner, public
+
+_READ = ("tenants", "dids", "did_misses", "deployment", "alembic_version")
+# What a transaction inside a tenant may call; each asks in which tenant it really is.
+_TENANTS_CALL = (
+    "public.acting_tenant()",
+    "public.own_did(text)",
+    "public.did_holder(text)",
+    "public.claim_did(text, uuid, text, text)",
+    "public.release_did(text, interval)",
+    "public.note_did_registration(text, uuid, text, text)",
+    "jobs.enqueue(text, jsonb, timestamptz)",
+)
+_PLATFORM_CALLS = (
+    "public.create_tenant(uuid, text, text, text)",
+    "public.update_tenant(uuid, text, text)",
+    "public.assign_did(text, uuid)",
+    "public.unassign_did(text)",
+    "public.release_tenant_dids(uuid, interval)",
+    "public.restore_tenant_dids(uuid)",
+    "public.count_did_miss(text)",
+)
+_WITHOUT_A_ROLE = text(
+    """
+    SELECT t.id FROM public.tenants t
+    LEFT JOIN pg_roles r ON r.rolname = :prefix || 't_' || replace(t.id::text, '-', '')
+    WHERE r.oid IS NULL ORDER BY t.created_at, t.id
+    """
+)
+
+
+def statements(database: str, who: Roles) -> list[str]:
+    """Every grant that the logins need, and what is taken from everybody else; as the owner's."""
+    base, web, worker = (quoted(name) for name in (database, who.web, who.worker))
+    both = ", ".join(sorted({web, worker}))
+    return [
+        f"REVOKE ALL ON DATABASE {base} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {base} TO {both}",
+        "REVOKE ALL ON SCHEMA public FROM PUBLIC",
+        "GRANT USAGE ON SCHEMA public TO PUBLIC",
+        *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
+        f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
+        f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
+        "GRANT USAGE ON SCHEMA jobs TO PUBLIC",
+        "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public, jobs FROM PUBLIC",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA jobs TO {worker}",
+        f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA jobs TO {worker}",
+        *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANTS_CALL),
+        *(f"GRANT EXECUTE ON FUNCTION {function} TO {both}" for function in _PLATFORM_CALLS),
+    ]
+
+
+def apply(session: Session, who: Roles) -> None:
+    """Grant the logins all that they need, as the owner."""
+    connection = session.connection()
+    for statement in statements(str(session.scalar(text("SELECT current_database()"))), who):
+        connection.exec_driver_sql(statement)
+
+
+def restore_roles(database: Database, who: Roles) -> list[UUID]:
+    """Make every tenant's role that is missing, as the owner, a transaction each; whose it was.
+
+    They are missing after a restore on another server, and when roles have just been turned on. A
+    tenant whose schema is missing too is left to `flask tenants doctor`.
+    """
+    if who.prefix is None:
+        return []
+    with public(database=database) as session:
+        missing = session.scalars(_WITHOUT_A_ROLE, {"prefix": who.prefix}).all()
+    restored = []
+    for tenant_id in missing:
+        with suppress(IsolationError):
+            ensure_tenant_role(database, tenant_id=tenant_id)
+            restored.append(tenant_id)
+    return restored
+
+
+def ensure_tenant_role(database: Database, *, tenant_id: UUID) -> None:
+    """Make the tenant's role if it is missing, and grant it the tenant's tables, as the owner.
+
+    Without roles the tables are granted to the logins. A schema at a revision that this code does
+    not know keeps what it has. Raises IsolationError when there is no such schema.
+    """
+    tenant = TenantRef(tenant_id)
+    with as_owner(tenant, database=database) as session:
+        revision = session.scalar(select(Tenant.schema_revision).where(Tenant.id == tenant_id))
+        if revision is None or not schema.knows(revision):
+            return
+        grantees = str(session.scalar(select(func.public.tenant_grantees(tenant_id))))
+        script = schema.grants(schema.compile_script(upto=revision))
+        connection = session.connection()
+        connection.exec_driver_sql(f'GRANT USAGE ON SCHEMA "{tenant.schema}" TO {grantees}')
+        connection.exec_driver_sql(schema.filled_in(script, tenant, grantees=grantees))
