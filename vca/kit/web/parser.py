@@ -5,7 +5,7 @@ Flask's JSON provider; so strictness has to sit here.
 """
 
 from typing import Any, NoReturn
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import marshmallow
 from flask import Request, request
@@ -101,10 +101,13 @@ def check_query(req: Request) -> None:
     """
     if not req.query_string.isascii():
         raise InvalidInput("The query is not percent-encoded.")
-    try:
-        unquote_to_bytes(req.query_string).decode("utf-8")
-    except UnicodeDecodeError:
-        raise InvalidInput("The query is not UTF-8.") from None
+    for pair in req.query_string.split(b"&"):
+        try:
+            unquote_to_bytes(pair).decode("utf-8")
+        except UnicodeDecodeError:
+            name = unquote(pair.partition(b"=")[0].decode())
+            error = FieldError(_pointer(name), "Not a single, readable value.", "query")
+            raise InvalidInput("The query is not valid.", errors=[error]) from None
 
 
 def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
