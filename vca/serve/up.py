@@ -16,12 +16,13 @@ from vca.kit import cli, db, embedded, log
 from vca.kit.config import ROOT, Settings
 from vca.kit.embedded.directories import make_parents
 from vca.kit.embedded.waiting import Deadline
-from vca.registry import schema
+from vca.registry import owner, schema
 from vca.registry.tenants import fleet
 from vca.serve import demo
 from vca.serve.demo import Seeded
 from vca.serve.interrupts import Interrupts
 from vca.serve.processes import ChildEnded, ProcessGroup
+from vca.tenancy.fleet import WORKERS
 
 # The number that `make call` rings.
 DIALLED = demo.BUSINESSES[0].number
@@ -125,8 +126,10 @@ def _prepare(settings: Settings, postgres: Postgres) -> Sequence[Seeded]:
     """A database that runs, is migrated, and has the demo in it."""
     postgres.start()
     schema.upgrade(db.current())
-    for tenant_id in fleet.migrate().failed:
-        _say(f"Tenant {tenant_id} could not be migrated; see `flask tenants status`.")
+    with owner.database(connections=2 * WORKERS) as database:
+        outcome, _ = fleet.migrate(database)
+    for tenant, why in outcome.failed.items():
+        _say(f"Tenant {tenant.id} could not be migrated ({why}); see `flask tenants status`.")
     seeded = demo.seed(settings.peppers, settings.state_folder / demo.NOTES)
     db.current().close()
     return seeded
