@@ -40,17 +40,19 @@ class NumberNotAssigned(DomainError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a called number is, and whether it may route."""
+    """Whose a called number is, whether it may route, and what revision the schema is at."""
 
     tenant: TenantRef
     tenant_status: str
     phone_number_id: UUID | None
     rests_until: datetime | None
+    schema_revision: str
 
 
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
-SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until
+SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
+       t.schema_revision
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
@@ -89,10 +91,10 @@ def find_owner(connection: Connection, *, number: str) -> Owner | None:
     row = db.run_one(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
-    tenant_id, status, phone_number_id, state, rests_until = row
+    tenant_id, status, phone_number_id, state, rests_until, revision = row
     if state == "assigned":
         return None
-    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until)
+    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until, revision)
 
 
 def holder(session: Session, *, number: str) -> UUID | None:
