@@ -130,6 +130,9 @@ class Fleet:
         self._options = options or Options()
         self._observer = observer or Observer()
         self._outcome = Outcome()
+        self._done: set[TenantRef] = set()
+        self._elsewhere: set[TenantRef] = set()
+        self._total = self._counted = 0
         self._crew = Crew(ledger, database, self._options.lock_timeout_ms)
 
     def migrate(self) -> Outcome:
@@ -139,7 +142,7 @@ class Fleet:
         Raises DatabaseUnavailable if nobody could be asked who is behind.
         """
         found = self._ledger.behind()
-        self._outcome.left = len(found)
+        self._total = self._outcome.left = len(found)
         self._observer.began(len(found))
         try:
             self._migrate(found)
@@ -177,42 +180,51 @@ class Fleet:
         if not failed:
             return []
         found = [one for one in self._ledger.behind() if one.tenant in failed]
-        self._outcome.left -= len(failed) - len(found)
+        self._elsewhere |= failed.keys() - {one.tenant for one in found}
         self._outcome.failed = {one.tenant: failed[one.tenant] for one in found}
+        self._sum_up()
         return found
 
     def _round(self, work: Sequence[Behind]) -> None:
-        threads = self._crew.start(work, self._options.workers)
         try:
-            self._watch(threads)
+            self._crew.start(work, self._options.workers)
+            self._watch()
         except KeyboardInterrupt:
             self._crew.stop.set()
             self._observer.stopping()
-            self._watch(threads)
+            self._watch()
             raise
         if self._crew.away is not None:
             raise self._crew.away
 
-    def _watch(self, threads: Sequence[Thread]) -> None:
-        """Count what the workers do until they end."""
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(_LOOK_EVERY_S)
+    def _watch(self) -> None:
+        """Count what the workers do until they end.
+
+        Not by `join`: a thread whose join is interrupted is taken for one that has ended.
+        """
+        for ended in self._crew.ended:
+            while not ended.wait(_LOOK_EVERY_S):
                 self._count()
         self._count()
 
     def _count(self) -> None:
-        while self._crew.results:
-            tenant, failure = self._crew.results.popleft()
+        """Ctrl-C may come between any two of these lines: a result is counted twice, or not yet."""
+        while self._counted < len(self._crew.results):
+            tenant, failure = self._crew.results[self._counted]
             if failure is None:
-                self._outcome.migrated += 1
-                self._outcome.left -= 1
+                self._done.add(tenant)
                 self._outcome.failed.pop(tenant, None)
-                continue
-            self._outcome.failed[tenant] = failure
-            if failure is not IN_USE:
-                self._observer.failed(tenant, failure)
+            else:
+                self._outcome.failed[tenant] = failure
+                if failure is not IN_USE:
+                    self._observer.failed(tenant, failure)
+            self._counted += 1
+        self._sum_up()
         self._observer.advanced(self._outcome.migrated)
+
+    def _sum_up(self) -> None:
+        self._outcome.migrated = len(self._done)
+        self._outcome.left = self._total - len(self._done | self._elsewhere)
 
 
 class Crew:
@@ -220,7 +232,8 @@ class Crew:
 
     def __init__(self, ledger: Ledger, database: Database, lock_timeout_ms: int) -> None:
         self.stop = Event()
-        self.results: deque[tuple[TenantRef, Failure | None]] = deque()
+        self.ended: list[Event] = []
+        self.results: list[tuple[TenantRef, Failure | None]] = []
         self.away: DatabaseUnavailable | None = None
         self._ledger = ledger
         self._database = database
@@ -232,18 +245,18 @@ class Crew:
         # Alembic's `op` is one for the process: two at once would write into each other's schema.
         self._python = Lock()
 
-    def start(self, work: Sequence[Behind], workers: int) -> Sequence[Thread]:
+    def start(self, work: Sequence[Behind], workers: int) -> None:
         """Begin to migrate these, by at most so many workers."""
         for revision in {one.revision for one in work}:
             schema.steps(revision)  # compiled before there are threads
         self._work.extend(work)
-        # Daemons: a second Ctrl-C does not wait for them, and what they do is safe to cut off.
-        threads = [Thread(target=self._run, daemon=True) for _ in range(min(workers, len(work)))]
-        for thread in threads:
-            thread.start()
-        return threads
+        for _ in range(min(workers, len(work))):
+            ended = Event()
+            # Daemons: a second Ctrl-C does not wait for them; what they do is safe to cut off.
+            Thread(target=self._run, args=(ended,), daemon=True).start()
+            self.ended.append(ended)
 
-    def _run(self) -> None:
+    def _run(self, ended: Event) -> None:
         """One tenant after the other, until there is none or somebody says stop."""
         try:
             with db.patience(_LONGEST_S):
@@ -253,6 +266,8 @@ class Crew:
         except DatabaseUnavailable as error:
             self.away = error
             self.stop.set()
+        finally:
+            ended.set()
 
     def _run_on(self, connection: Connection) -> None:
         for _ in range(_TENANTS_PER_CONNECTION):
