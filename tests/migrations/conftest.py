@@ -22,7 +22,8 @@ _EMPTY = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
 _AS_NEW = (
     "UPDATE public.alembic_version SET version_num = :head",
     "DELETE FROM public.tenant_ddl WHERE revision <> :tenant_head",
-    "TRUNCATE public.tenants, public.dids, public.api_keys",
+    "TRUNCATE public.tenants, public.dids, public.api_keys, public.did_misses",
+    "DELETE FROM jobs.procrastinate_jobs",
 )
 
 
