@@ -8,7 +8,7 @@ from flask import Flask
 
 from vca.api import carrier, docs, errors, guards, health, openapi, requests
 from vca.conversation.llm import client_for
-from vca.kit import db, log
+from vca.kit import db, jobs, log
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -16,6 +16,7 @@ from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.dids import routes as dids
 from vca.registry.tenants import routes as tenants
+from vca.registry.tenants import service as tenant_service
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenant.ai_profiles import routes as ai_profiles
@@ -73,6 +74,7 @@ def create_app(given: Settings | None = None) -> Flask:
     _serve(app)
     for path in TASKS:
         import_module(path)
+    jobs.use_gate(tenant_service.require_supported)
     for path in COMMANDS:
         module, _, name = path.partition(":")
         app.cli.add_command(getattr(import_module(module), name))

@@ -174,7 +174,7 @@ def _recognise(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], str 
     matches = [hmac.compare_digest(one, stored) for one in hashes]
     if row is None or not any(matches):
         raise Unauthorized
-    key_id, prefix, _, owner, _, scopes, _, _, valid, stale, own_status, path_status = row
+    key_id, prefix, _, owner, _, scopes, _, _, valid, stale, own_status, path_status, _ = row
     if not valid or own_status == "deleted":
         raise Unauthorized
     if stale or not matches[0]:

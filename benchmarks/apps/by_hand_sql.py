@@ -10,7 +10,8 @@ KEY = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
        k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
        coalesce(k.last_used_at < now() - interval '1 minute', true) AS stale,
-       own.status AS own_status, asked.status AS asked_status
+       own.status AS own_status, asked.status AS asked_status,
+       asked.schema_revision AS asked_revision
 FROM public.api_keys k
 LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
@@ -28,7 +29,7 @@ SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_pro
 FROM phone_numbers ORDER BY created_at ASC, id ASC LIMIT %s
 """
 OWNER = """
-SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until
+SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until, t.schema_revision
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %s
 """

@@ -1,47 +1,29 @@
-"""Databases of a test's own, and a tree of tenant migrations with one revision more."""
+"""Databases of a test's own, and tenant migrations that only a test knows."""
 
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy import make_url, text
 
 from tests.support import databases
-from tests.support.source import ROOT
-from tests.support.world import World
+from tests.support.revisions import NICKNAMES, Tree, tree
+from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.kit.db import Database
 from vca.registry import schema as registry
-from vca.tenancy import schema
+from vca.tenancy import fleet, schema
 from vca.tenancy.session import public
-
-NEXT = '''"""Nicknames for numbers."""
-
-from alembic import op
-
-revision = "{next}"
-down_revision = "{head}"
-
-
-def upgrade() -> None:
-    op.execute("""
-        ALTER TABLE phone_numbers ADD COLUMN nickname text;
-        CREATE INDEX phone_numbers_nickname_idx ON phone_numbers (nickname);
-    """)
-'''
-
 
 # Making and dropping a database waits for a checkpoint each time; emptying one does not.
 _EMPTY = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
-# Tenants of earlier tests are out of the way when they are at the last revision there is.
 _AS_NEW = (
     "UPDATE public.alembic_version SET version_num = :head",
     "DELETE FROM public.tenant_ddl WHERE revision <> :tenant_head",
-    "UPDATE public.tenants SET schema_revision = :next",
+    "TRUNCATE public.tenants, public.dids, public.api_keys, public.did_misses",
+    "DELETE FROM jobs.procrastinate_jobs",
 )
 
 
@@ -72,9 +54,9 @@ def empty(_empty_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def migrated(_migrated_url: str) -> Iterator[Database]:
-    """A migrated database without a tenant that is behind."""
+    """A migrated database without a tenant; schemas of earlier tests are in nobody's way."""
     database = Database(_migrated_url)
-    heads = {"head": registry.head(), "tenant_head": schema.head(), "next": _next()}
+    heads = {"head": registry.head(), "tenant_head": schema.head()}
     with public(database=database) as session:
         for statement in _AS_NEW:
             session.execute(text(statement), heads)
@@ -83,26 +65,35 @@ def migrated(_migrated_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def fleet_world(app: Flask, migrated: Database) -> World:
-    """Makes tenants in a database of these tests' own."""
-    db.use(migrated)
-    return World(app)
+def fleet_world(app: Flask, migrated: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Makes tenants in a database of these tests' own, which the commands use too."""
+    web = databases.as_login(migrated.dsn, databases.WEB)
+    settings = replace(
+        app.extensions["settings"], database_url=web, migration_database_url=migrated.dsn
+    )
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    monkeypatch.setattr(fleet, "PAUSES_S", (0.05, 0.05))
+    pool = db.use(Database(web))
+    yield World(app)
+    pool.close()
 
 
 @pytest.fixture
-def next_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def revisions(tmp_path: Path) -> Iterator[Tree]:
+    """Where a test adds revisions of its own."""
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    with tree(folder) as made:
+        yield made
+
+
+@pytest.fixture
+def next_revision(revisions: Tree) -> str:
     """From here on the code knows one more revision of tenants' schemas; its number."""
-    tree, number = tmp_path / "tenant_migrations", _next()
-    shutil.copytree(ROOT / "tenant_migrations", tree, ignore=shutil.ignore_patterns("*.pyc"))
-    revision = NEXT.format(next=number, head=schema.head())
-    (tree / "versions" / f"{number}_nicknames.py").write_text(revision)
-    config = Config()
-    config.set_main_option("script_location", str(tree))
-    config.set_main_option("path_separator", "os")
-    scripts = ScriptDirectory.from_config(config)
-    monkeypatch.setattr(schema, "_scripts", lambda: scripts)
-    return number
+    return revisions.sql("nicknames", NICKNAMES)
 
 
-def _next() -> str:
-    return f"{int(schema.head()) + 1:04}"
+@pytest.fixture
+def four(fleet_world: World) -> list[Tenant]:
+    """Tenants that were made before the next revision."""
+    return [fleet_world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]

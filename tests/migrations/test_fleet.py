@@ -1,81 +1,34 @@
-"""`flask tenants migrate`: every schema one revision further, one bad tenant named and skipped."""
+"""`flask tenants migrate`: every schema at this code's revision, in one query for the work."""
 
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import psycopg2
 import pytest
-from click.testing import Result
-from sqlalchemy import text
+from sqlalchemy import event, text
 
+from tests.support import fleet, owner
+from tests.support.catalogue import catalogue
+from tests.support.revisions import Tree
 from tests.support.world import Tenant, World
-from vca.kit import db, json
-from vca.kit.db import waiting
-from vca.registry.tenants import fleet
-from vca.registry.tenants.models import Tenant as TenantRow
+from vca.kit import json
+from vca.registry import owner as owners
+from vca.registry.tenants import fleet as ours
 from vca.tenancy import schema
-from vca.tenancy.session import enter, public
+from vca.tenancy.fleet import Options
+from vca.tenancy.session import enter
 
 # What the code itself knows; the fixture `next_revision` adds one.
 FIRST = schema.head()
-
-
-def _command(world: World, *words: str) -> Result:
-    return world.app.test_cli_runner().invoke(args=list(words))
-
-
-def _migrate(world: World, *words: str) -> tuple[int, dict[str, Any]]:
-    """Exit status and what the command printed."""
-    result = _command(world, "tenants", "migrate", "--json", *words)
-    return result.exit_code, json.loads(result.stdout)
-
-
-def _revision(tenant: Tenant) -> str:
-    with public() as session:
-        return session.get_one(TenantRow, tenant.ref.id).schema_revision
-
-
-def _has_nicknames(tenant: Tenant) -> tuple[bool, bool]:
-    """Whether the next revision's column and index are there."""
-    column = (
-        "SELECT 1 FROM information_schema.columns WHERE table_schema = :schema"
-        " AND table_name = 'phone_numbers' AND column_name = 'nickname'"
-    )
-    index = "SELECT 1 FROM pg_indexes WHERE schemaname = :schema AND indexdef LIKE '%(nickname)'"
-    with enter(tenant.ref) as session:
-        found = [
-            session.scalar(text(query), {"schema": tenant.ref.schema}) for query in (column, index)
-        ]
-    return found[0] == 1, found[1] == 1
-
-
-def _run(tenant: Tenant, statement: str) -> None:
-    with enter(tenant.ref) as session:
-        session.execute(text(statement))
-
-
-def _spoil(tenant: Tenant) -> None:
-    """Something in the schema has the name that the next revision wants for its index."""
-    _run(tenant, "CREATE INDEX phone_numbers_nickname_idx ON phone_numbers (label)")
-
-
-@pytest.fixture
-def four(fleet_world: World) -> list[Tenant]:
-    """Tenants that were made before the next revision."""
-    return [fleet_world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]
 
 
 def test_every_tenant_is_migrated_and_its_revision_recorded(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
     number = four[0].number(label="Front desk")
-    assert [_revision(tenant) for tenant in four] == [FIRST] * 4
+    assert fleet.at(four) == [FIRST] * 4
 
-    assert _migrate(fleet_world) == (0, {"migrated": 4, "failed": {}})
+    run = fleet.migrate(fleet_world)
 
-    for tenant in four:
-        assert _revision(tenant) == next_revision
-        assert _has_nicknames(tenant) == (True, True)
+    assert (run.status, run.migrated, run.failed, run.facts["left"]) == (0, 4, {}, 0)
+    assert fleet.at(four) == [next_revision] * 4
+    assert [fleet.has_nicknames(tenant) for tenant in four] == [(True, True)] * 4
     kept = four[0].get(f"/phone-numbers/{number['id']}").json
     assert kept["label"] == "Front desk"
 
@@ -83,131 +36,214 @@ def test_every_tenant_is_migrated_and_its_revision_recorded(
 def test_migrating_again_does_nothing(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
-    _migrate(fleet_world)
+    fleet.migrate(fleet_world)
 
-    assert _migrate(fleet_world) == (0, {"migrated": 0, "failed": {}})
+    run = fleet.migrate(fleet_world)
+
+    assert (run.status, run.migrated, run.failed) == (0, 0, {})
+
+
+def test_deleted_and_suspended_tenants_are_migrated_as_well(
+    fleet_world: World, four: list[Tenant], next_revision: str
+) -> None:
+    fleet.command(fleet_world, "tenants", "delete", four[0].id)
+    fleet.command(fleet_world, "tenants", "suspend", four[1].id)
+
+    assert fleet.migrate(fleet_world).migrated == 4
+    assert fleet.has_nicknames(four[0]) == (True, True)
+
+
+def test_a_migrated_schema_is_what_a_new_one_is(
+    fleet_world: World, four: list[Tenant], revisions: Tree, next_revision: str
+) -> None:
+    revisions.sql("notes", "CREATE TABLE notes (id uuid CONSTRAINT notes_pkey PRIMARY KEY)")
+    fleet.migrate(fleet_world)
+    fleet.command(fleet_world, "db", "upgrade")
+    new = fleet_world.tenant("New")
+
+    def described(tenant: Tenant) -> set[str]:
+        with enter(tenant.ref) as session:
+            lines = catalogue(session.connection(), tenant.ref.schema)
+        return {line.replace(tenant.id, "<tenant>") for line in lines}
+
+    assert fleet.revision(new) == fleet.revision(four[0]) == schema.head()
+    assert described(new) ^ described(four[0]) == set()
+    assert any("notes" in line for line in described(new))
+
+
+def test_tenants_of_different_revisions_reach_the_head_in_one_run(
+    fleet_world: World, four: list[Tenant], revisions: Tree, next_revision: str
+) -> None:
+    fleet.migrate(fleet_world, "--tenant", four[0].id)
+    last = revisions.sql("nicknames_said", "ALTER TABLE phone_numbers ADD COLUMN said text")
+
+    assert fleet.migrate(fleet_world).migrated == 4
+    assert fleet.at(four) == [last] * 4
+
+
+def test_the_work_is_found_by_one_query_however_many_tenants_there_are(
+    fleet_world: World, four: list[Tenant], next_revision: str
+) -> None:
+    asked: list[str] = []
+    with fleet_world.app.app_context(), owners.database(connections=4) as database:
+        event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+        outcome, _ = ours.migrate(database, options=Options(workers=2))
+
+    assert outcome.migrated == 4
+    assert len([statement for statement in asked if "public.tenants" in statement]) == 1
+
+
+def test_a_revision_is_compiled_once_for_all_tenants(
+    fleet_world: World,
+    four: list[Tenant],
+    revisions: Tree,
+    next_revision: str,
+) -> None:
+    written = next(revisions.folder.glob("*_nicknames.py"))
+    counting = """
+    from pathlib import Path
+    count = Path(__file__).with_suffix(".count")
+    count.write_text("x" + (count.read_text() if count.exists() else ""))
+"""
+    written.write_text(written.read_text() + counting)
+    schema.read_from(*schema.folders())
+
+    assert fleet.migrate(fleet_world).migrated == 4
+    assert written.with_suffix(".count").read_text() == "x"
+
+
+@pytest.mark.parametrize("workers", ["1", "3", "9"])
+def test_any_number_of_workers_do_all_the_work(
+    fleet_world: World, four: list[Tenant], next_revision: str, workers: str
+) -> None:
+    assert fleet.migrate(fleet_world, "--workers", workers).migrated == 4
+    assert fleet.at(four) == [next_revision] * 4
 
 
 def test_one_tenant_can_be_migrated_alone_and_the_rest_later(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
-    assert _migrate(fleet_world, "--tenant", four[2].id) == (0, {"migrated": 1, "failed": {}})
-    assert [_revision(tenant) for tenant in four] == [FIRST, FIRST, next_revision, FIRST]
+    assert fleet.migrate(fleet_world, "--tenant", four[2].id).migrated == 1
+    assert fleet.at(four) == [FIRST, FIRST, next_revision, FIRST]
 
-    assert _migrate(fleet_world) == (0, {"migrated": 3, "failed": {}})
+    assert fleet.migrate(fleet_world).migrated == 3
 
 
-def test_a_bad_tenant_is_named_and_skipped_and_the_rest_go_on(
+def test_a_tenant_that_does_not_exist_is_an_error_that_says_so(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
-    bad = four[1]
-    _spoil(bad)
+    nobody = "00000000-0000-4000-8000-000000000000"
 
-    assert _migrate(fleet_world) == (1, {"migrated": 3, "failed": {bad.id: "DuplicateTable"}})
+    result = fleet.command(fleet_world, "tenants", "migrate", "--tenant", nobody)
 
-    assert [_revision(tenant) for tenant in four] == [next_revision, FIRST] + [next_revision] * 2
-    assert _has_nicknames(bad)[0] is False, "half of a revision was left behind"
-
-    told = _command(fleet_world, "tenants", "migrate")
-    assert told.exit_code == 1
-    assert f"failed: {bad.id} (DuplicateTable)" in told.output
-    status = json.loads(_command(fleet_world, "tenants", "status", "--json").stdout)
-    assert (status["head"], status["behind"]) == (next_revision, {FIRST: 1})
-    assert status["at_head"] >= 3
+    assert result.exit_code == 1
+    assert f"There is no tenant {nobody}." in result.output
+    assert fleet.at(four) == [FIRST] * 4
 
 
-def test_a_bad_tenant_that_was_mended_is_migrated_by_the_next_run(
+def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_named(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
-    _spoil(four[0])
-    _migrate(fleet_world)
-    _run(four[0], "DROP INDEX phone_numbers_nickname_idx")
+    fleet.write_down(four[0], "9999")
 
-    assert _migrate(fleet_world) == (0, {"migrated": 1, "failed": {}})
-    assert _has_nicknames(four[0]) == (True, True)
+    run = fleet.migrate(fleet_world)
+
+    assert (run.status, run.migrated, run.facts["ahead"]) == (0, 3, {four[0].id: "9999"})
+    assert fleet.revision(four[0]) == "9999"
+    assert fleet.has_nicknames(four[0]) == (False, False)
 
 
-def test_a_tenant_whose_schema_is_gone_is_named_and_skipped(
+def test_a_dry_run_shows_how_many_and_the_sql_and_changes_nothing(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
-    with public() as session:
-        session.execute(text(f'DROP SCHEMA "{four[0].ref.schema}" CASCADE'))
+    fleet.write_down(four[0], "9999")
 
-    status, told = _migrate(fleet_world)
+    shown = fleet.command(fleet_world, "tenants", "migrate", "--dry-run")
+    plan = json.loads(
+        fleet.command(fleet_world, "tenants", "migrate", "--dry-run", "--json").stdout
+    )
 
-    assert (status, told["migrated"], list(told["failed"])) == (1, 3, [four[0].id])
-
-
-def test_a_tenant_whose_table_is_in_use_is_named_and_skipped_in_time(
-    fleet_world: World,
-    four: list[Tenant],
-    next_revision: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(waiting, "LOCK_TIMEOUT_MS", 100)
-    impatient = db.use(db.Database(db.current().dsn))
-    busy = psycopg2.connect(impatient.dsn)
-    busy.cursor().execute(f'SELECT * FROM "{four[3].ref.schema}".phone_numbers')
-
-    status, told = _migrate(fleet_world)
-
-    busy.close()
-    assert (status, told["migrated"], list(told["failed"])) == (1, 3, [four[3].id])
-    assert _migrate(fleet_world) == (0, {"migrated": 1, "failed": {}})
-    impatient.close()
-
-
-def test_two_who_migrate_at_once_share_the_work(
-    fleet_world: World, four: list[Tenant], next_revision: str
-) -> None:
-    with ThreadPoolExecutor(2) as threads:
-        outcomes = list(threads.map(lambda _: fleet.migrate(), range(2)))
-
-    assert sum(outcome.migrated for outcome in outcomes) == 4
-    assert [outcome.failed for outcome in outcomes] == [{}, {}]
-
-
-def test_a_schema_that_is_ahead_of_the_code_is_left_alone(
-    fleet_world: World, four: list[Tenant], next_revision: str
-) -> None:
-    with public() as session:
-        session.get_one(TenantRow, four[0].ref.id).schema_revision = "9999"
-
-    assert _migrate(fleet_world) == (0, {"migrated": 3, "failed": {}})
-    assert _revision(four[0]) == "9999"
-    assert _has_nicknames(four[0]) == (False, False)
+    assert shown.exit_code == 0
+    assert f"3 would be migrated to {next_revision}." in shown.stdout
+    assert f"3 from {FIRST} to {next_revision}" in shown.stdout
+    assert "ADD COLUMN nickname" in shown.stdout
+    [found] = plan["behind"]
+    assert (found["revision"], found["tenants"], plan["ahead"]) == (FIRST, 3, {"9999": 1})
+    assert "CREATE INDEX phone_numbers_nickname_idx" in found["sql"]
+    assert fleet.at(four[1:]) == [FIRST] * 3
+    assert fleet.has_nicknames(four[1]) == (False, False)
 
 
 def test_new_tenants_are_made_with_the_new_revision_from_the_upgrade_on(
     fleet_world: World, next_revision: str
 ) -> None:
     before = fleet_world.tenant("Before")
-    assert (_revision(before), _has_nicknames(before)) == (FIRST, (False, False))
+    assert (fleet.revision(before), fleet.has_nicknames(before)) == (FIRST, (False, False))
 
-    assert _command(fleet_world, "db", "upgrade").exit_code == 0
+    assert fleet.command(fleet_world, "db", "upgrade").exit_code == 0
     after = fleet_world.tenant("After")
 
-    assert (_revision(after), _has_nicknames(after)) == (next_revision, (True, True))
-    assert _migrate(fleet_world) == (0, {"migrated": 1, "failed": {}})
-
-
-def test_both_kinds_of_tenants_work_for_the_code_of_before(
-    fleet_world: World, four: list[Tenant], next_revision: str
-) -> None:
-    """Expand, then contract: release N runs on schemas N and N+1."""
-    fleet.migrate(only=four[0].ref.id)
-
-    for tenant in four[:2]:
-        assert tenant.number()["is_active"]
-        assert len(tenant.get("/phone-numbers").json) == 1
+    assert (fleet.revision(after), fleet.has_nicknames(after)) == (next_revision, (True, True))
+    assert fleet.migrate(fleet_world).migrated == 1
 
 
 def test_an_older_release_does_not_put_its_own_script_on_top(
-    fleet_world: World, next_revision: str, monkeypatch: pytest.MonkeyPatch
+    fleet_world: World, revisions: Tree, next_revision: str
 ) -> None:
-    _command(fleet_world, "db", "upgrade")
-    monkeypatch.undo()
+    fleet.command(fleet_world, "db", "upgrade")
+    revisions.forget()
 
-    assert _command(fleet_world, "db", "upgrade").exit_code == 0
+    assert fleet.command(fleet_world, "db", "upgrade").exit_code == 0
 
-    assert _revision(fleet_world.tenant("Newest")) == next_revision
+    assert fleet.revision(fleet_world.tenant("Newest")) == next_revision
+
+
+def test_numbers_can_be_claimed_while_a_schema_is_migrated(
+    fleet_world: World, four: list[Tenant], next_revision: str
+) -> None:
+    """Claiming locks the key of the tenant's row; taking the row for a migration does not."""
+    with owner.public() as session:
+        session.execute(
+            text("SELECT 1 FROM public.tenants WHERE id = :id FOR KEY SHARE"), {"id": four[0].id}
+        )
+        assert fleet.migrate(fleet_world).migrated == 4
+
+
+def test_a_terminal_sees_a_bar_and_a_summary(
+    fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.spoil(four[1])
+    monkeypatch.setattr("vca.registry.tenants.migrate_command._on_a_terminal", lambda: True)
+
+    result = fleet.command(fleet_world, "tenants", "migrate")
+
+    assert result.exit_code == 1
+    assert f"To {next_revision}" in result.stdout
+    assert f"3 migrated to {next_revision}, 1 left." in result.stdout
+    assert f"failed: {four[1].id} (42P07 DuplicateTable)" in result.stdout
+
+
+def test_without_a_terminal_each_line_is_json_and_the_last_the_summary(
+    fleet_world: World, four: list[Tenant], next_revision: str
+) -> None:
+    fleet.spoil(four[1])
+
+    lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
+
+    assert (lines[0]["event"], lines[0]["behind"]) == ("tenants.migrating", 4)
+    failed = [line for line in lines if line["event"] == "tenant.failed"]
+    assert {line["tenant_id"] for line in failed} == {four[1].id}
+    assert [line["event"] for line in lines].count("tenants.retrying") == len(failed) - 1
+    assert lines[-1]["event"] == "tenants.migrated"
+    assert (lines[-1]["migrated"], lines[-1]["left"]) == (3, 1)
+
+
+def test_progress_is_told_at_intervals(
+    fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vca.registry.tenants.migrate_command._TELL_EVERY_S", 0.0)
+
+    lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
+
+    progress = [line for line in lines if line["event"] == "tenants.progress"]
+    assert (progress[-1]["done"], progress[-1]["behind"]) == (4, 0)

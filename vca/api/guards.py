@@ -14,6 +14,7 @@ from vca.kit.errors import DomainError, NotFound
 from vca.kit.web.access import Access, declared
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import Caller
+from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
 
@@ -145,6 +146,9 @@ def _authorize(access: Access, tenant_id: UUID | None) -> None:
         raise ScopeMissing(f"The key has no scope {access.scope}.")
     if _suspended_write(access, caller):
         raise TenantSuspended
+    if tenant_id is not None and access.needs_schema:
+        assert caller.path_tenant_revision is not None
+        schema.require_supported(caller.path_tenant_revision)
 
 
 def _check_tenant(access: Access, caller: Caller, tenant_id: UUID) -> None:

@@ -26,6 +26,11 @@ _ERRORS = {
     "502": "The carrier failed.",
     "503": "The database is away; see `Retry-After`.",
 }
+# Of operations that work in a tenant's schema.
+_UPGRADING = (
+    "The database is away, or the tenant's schema is being migrated (`tenant-upgrading`); "
+    "see `Retry-After`."
+)
 _PROBLEM = {
     "type": "object",
     "required": ["type", "title", "status", "code"],
@@ -120,6 +125,8 @@ def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str
     """What the view describes, and the errors of its kind of access: each a problem document."""
     own = {status: it for status, it in operation["responses"].items() if "$ref" not in it}
     errors = {status: _ERRORS[status] for status in _errors_of(operation, access, path)}
+    if "{tenant_id}" in path and access.needs_schema:
+        errors["503"] = _UPGRADING
     errors |= {status: it["description"] for status, it in own.items() if status >= "400"}
     return own | {status: _problem_response(text) for status, text in errors.items()}
 

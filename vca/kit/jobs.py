@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
+from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
@@ -22,6 +23,7 @@ from vca.kit import deadline, json, log
 Task = TypeVar("Task", bound=Callable[..., None])
 
 TASKS: dict[str, Callable[..., None]] = {}
+_gate: Callable[[UUID], None] | None = None
 POLL_S = 0.25
 STALLED_AFTER_S = 30
 JOB_BUDGET_S = 300
@@ -40,6 +42,12 @@ def task(name: str) -> Callable[[Task], Task]:
         return function
 
     return register
+
+
+def use_gate(gate: Callable[[UUID], None]) -> None:
+    """Have `gate` asked before each job of a tenant; what it raises has the job tried again."""
+    global _gate
+    _gate = gate
 
 
 def enqueue(session: Session, name: str, *, run_at: datetime | None = None, **args: Any) -> None:
@@ -127,6 +135,8 @@ def _bounded(name: str, function: Callable[..., None]) -> Callable[..., None]:
     def run(**args: Any) -> None:
         try:
             with deadline.within(JOB_BUDGET_S):
+                if _gate is not None and "tenant_id" in args:
+                    _gate(UUID(args["tenant_id"]))
                 function(**args)
         except Exception as error:
             log.get().warning(

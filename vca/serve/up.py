@@ -22,6 +22,7 @@ from vca.serve import demo
 from vca.serve.demo import Seeded
 from vca.serve.interrupts import Interrupts
 from vca.serve.processes import ChildEnded, ProcessGroup
+from vca.tenancy.fleet import WORKERS
 
 # The number that `make call` rings.
 DIALLED = demo.BUSINESSES[0].number
@@ -124,11 +125,11 @@ def _start_gunicorn(group: ProcessGroup, settings: Settings, listener: socket.so
 def _prepare(settings: Settings, postgres: Postgres) -> Sequence[Seeded]:
     """A database that runs, is migrated, and has the demo in it."""
     postgres.start()
-    with owner.database() as database:
+    with owner.database(connections=2 * WORKERS) as database:
         schema.upgrade(database, deployment.configured(settings))
-        failed = fleet.migrate(database).failed
-    for tenant_id in failed:
-        _say(f"Tenant {tenant_id} could not be migrated; see `flask tenants status`.")
+        outcome, _ = fleet.migrate(database)
+    for tenant, why in outcome.failed.items():
+        _say(f"Tenant {tenant.id} could not be migrated ({why}); see `flask tenants status`.")
     seeded = demo.seed(settings.peppers, settings.state_folder / demo.NOTES)
     db.current().close()
     return seeded

@@ -1,18 +1,23 @@
 """Schemas of tenants: their names, and the tenant migrations compiled to one SQL script."""
 
 import io
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby, islice
+from pathlib import Path
 from uuid import UUID
 
 from alembic.config import Config
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from alembic.script import Script, ScriptDirectory
+from sqlalchemy import Connection
 
 from vca.kit.config import ROOT
+from vca.kit.errors import Unavailable
 
 # A compiled script names the schema, the tenant and those to whom its tables are granted by these;
 # replay fills in the real ones. `public.create_tenant` knows them too.
@@ -20,6 +25,17 @@ SCHEMA_SENTINEL = "t_5ca1ab1e0000400080000000000000ff"
 TENANT_SENTINEL = "5ca1ab1e-0000-4000-8000-0000000000ff"
 GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
 _NAME = re.compile(r"t_[0-9a-f]{32}", re.ASCII)
+_UPGRADED_IN_S = 30
+_folders = [ROOT / "tenant_migrations" / "versions"]
+
+
+class TenantUpgrading(Unavailable):
+    """The tenant's schema is further behind than this code can serve; it is being migrated."""
+
+    code = "tenant-upgrading"
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is being upgraded.", retry_after_s=_UPGRADED_IN_S)
 
 
 @dataclass(frozen=True)
@@ -51,18 +67,76 @@ def head() -> str:
 
 def knows(revision: str) -> bool:
     """Whether this code has the migration; False means that the schema is ahead of the code."""
-    return any(script.revision == revision for script in _scripts().walk_revisions())
+    return revision in _known()
 
 
+def supports(revision: str) -> bool:
+    """Whether this code runs on a schema at `revision`: its head, the one before, or one ahead.
+
+    Migrations expand first and contract later, so one that is ahead still has what we need.
+    """
+    return revision not in _too_old()
+
+
+def require_supported(revision: str) -> None:
+    """Raise TenantUpgrading unless this code runs on a schema at `revision`."""
+    if not supports(revision):
+        raise TenantUpgrading
+
+
+@dataclass(frozen=True)
+class Step:
+    """Revisions in a row as SQL with sentinels, or one revision that needs Python."""
+
+    revision: str
+    script: str = ""
+    upgrade: Callable[[], None] | None = None
+
+    def run(self, connection: Connection) -> None:
+        """Do what needs Python, on a connection that is inside a tenant."""
+        assert self.upgrade is not None
+        with Operations.context(MigrationContext.configure(connection)):
+            self.upgrade()
+
+
+@cache
+def steps(above: str) -> tuple[Step, ...]:
+    """What brings a schema from `above` to the head, in order; compiled once in a process."""
+    found = []
+    between = _between(above, head())
+    for python, group in groupby(between, key=_needs_python):
+        scripts = list(group)
+        if python:
+            found += [Step(one.revision, upgrade=one.module.upgrade) for one in scripts]
+        else:
+            found.append(Step(scripts[-1].revision, _compiled(scripts)))
+    return tuple(found)
+
+
+@cache
 def compile_script(*, above: str | None = None, upto: str | None = None) -> str:
     """The migrations after `above` up to `upto` (default: all) as one SQL string.
 
-    Alembic runs offline, so a migration that needs Python does nothing here; it has no data to
-    move in a schema that is being made.
+    Alembic runs offline, and a migration that needs Python is left out: it has no data to move in
+    a schema that is being made.
     """
-    scripts = _between(above, upto or head())
-    if not scripts:
-        return ""
+    between = _between(above, upto or head())
+    return _compiled([script for script in between if not _needs_python(script)])
+
+
+def folders() -> tuple[Path, ...]:
+    """Where the tenant migrations are read from."""
+    return tuple(_folders)
+
+
+def read_from(*wanted: Path) -> None:
+    """Read the tenant migrations from these folders: a test adds one, and puts it back."""
+    _folders[:] = wanted
+    for remembered in (_scripts, _known, _too_old, steps, compile_script):
+        remembered.cache_clear()
+
+
+def _compiled(scripts: Sequence[Script]) -> str:
     buffer = io.StringIO()
     context = MigrationContext.configure(
         dialect_name="postgresql", opts={"as_sql": True, "output_buffer": buffer}
@@ -71,6 +145,10 @@ def compile_script(*, above: str | None = None, upto: str | None = None) -> str:
         for script in scripts:
             script.module.upgrade()
     return buffer.getvalue()
+
+
+def _needs_python(script: Script) -> bool:
+    return getattr(script.module, "python", False)
 
 
 def filled_in(script: str, tenant: TenantRef, *, grantees: str) -> str:
@@ -96,8 +174,21 @@ def _between(above: str | None, upto: str) -> Sequence[Script]:
 
 
 @cache
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in _scripts().walk_revisions())
+
+
+@cache
+def _too_old() -> frozenset[str]:
+    """All that came before the head and the one before it."""
+    newest = islice(_scripts().walk_revisions(), 2)
+    return _known() - {script.revision for script in newest}
+
+
+@cache
 def _scripts() -> ScriptDirectory:
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
+    config.set_main_option("version_locations", os.pathsep.join(map(str, _folders)))
     return ScriptDirectory.from_config(config)

@@ -29,6 +29,7 @@ __all__ = [
     "opening",
     "patience",
     "run_one",
+    "run_string",
     "sqlstate",
     "use",
 ]
@@ -96,6 +97,16 @@ def run_one(
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
+
+
+def run_string(connection: Connection, statements: str) -> None:
+    """Statements without parameters or results, past SQLAlchemy, in one round trip.
+
+    Raises psycopg2.Error; a transaction that the string began is then open still.
+    """
+    pooled: Any = connection.connection
+    with pooled.cursor() as cursor:
+        cursor.execute(statements)
 
 
 _current: Database | None = None

@@ -29,6 +29,11 @@ class Access:
     def writes(self) -> bool:
         return self.scope in ("write", "admin")
 
+    @property
+    def needs_schema(self) -> bool:
+        """Whether an operation of a tenant works in its schema, and not in `public` alone."""
+        return self.opens != "public"
+
 
 def access(
     who: Who,

@@ -43,6 +43,7 @@ class Caller:
     expires_at: datetime | None
     created_at: datetime
     path_tenant_status: str | None
+    path_tenant_revision: str | None
 
     @property
     def is_platform(self) -> bool:
@@ -71,14 +72,16 @@ class _Kept(NamedTuple):
     stale: bool
     own_status: str | None
     asked_status: str | None
+    asked_revision: str | None
 
 
-# One read answers who asks and what state the tenant is in that is asked about.
+# One read answers who asks, and what state the tenant is in that is asked about, and its schema.
 _LOOK_UP = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
        k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
        coalesce(k.last_used_at < now() - interval '1 minute', true) AS stale,
-       own.status AS own_status, asked.status AS asked_status
+       own.status AS own_status, asked.status AS asked_status,
+       asked.schema_revision AS asked_revision
 FROM public.api_keys k
 LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
@@ -120,6 +123,7 @@ def recognise(
         kept.expires_at,
         kept.created_at,
         kept.asked_status,
+        kept.asked_revision,
     )
 
 

@@ -39,17 +39,19 @@ class NumberNotAssigned(DomainError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a called number is, and whether it may route."""
+    """Whose a called number is, whether it may route, and what revision the schema is at."""
 
     tenant: TenantRef
     tenant_status: str
     phone_number_id: UUID | None
     rests_until: datetime | None
+    schema_revision: str
 
 
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
-SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until
+SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
+       t.schema_revision
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
@@ -97,22 +99,23 @@ def _owner(
     phone_number_id: UUID | None,
     state: str,
     rests_until: datetime | None,
+    revision: str,
 ) -> Owner | None:
     if state == "assigned":
         return None
-    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until)
+    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until, revision)
 
 
 def find_own(session: Session, *, number: str) -> Owner | None:
     """The same for a transaction inside a tenant, which sees only its own numbers."""
     call = func.public.own_did(number).table_valued(
-        "tenant_status", "phone_number_id", "state", "rests_until"
+        "tenant_status", "phone_number_id", "state", "rests_until", "schema_revision"
     )
     row = session.execute(select(call, func.public.acting_tenant())).one_or_none()
     if row is None:
         return None
-    status, phone_number_id, state, rests_until, tenant_id = row
-    return _owner(tenant_id, status, phone_number_id, state, rests_until)
+    *owned, tenant_id = row
+    return _owner(tenant_id, *owned)
 
 
 def holder(session: Session, *, number: str) -> UUID | None:

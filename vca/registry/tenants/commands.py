@@ -6,8 +6,8 @@ from uuid import UUID
 import click
 
 from vca.kit import cli
-from vca.registry import owner
 from vca.registry.tenants import fleet, service
+from vca.registry.tenants.migrate_command import migrate
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
 from vca.tenancy import schema
@@ -92,19 +92,7 @@ def status(as_json: bool) -> None:
     cli.emit(facts, as_json=as_json, text=text)
 
 
-@tenants.command("migrate")
-@click.option("--tenant", "tenant_id", type=click.UUID, help="Only this one.")
-@cli.as_json
-def migrate(tenant_id: UUID | None, as_json: bool) -> None:
-    """Bring every tenant's schema to this code's revision; resumable, one transaction each."""
-    with owner.database() as database:
-        outcome = fleet.migrate(database, only=tenant_id)
-    facts = {"migrated": outcome.migrated, "failed": outcome.failed}
-    failures = [f"failed: {tenant} ({why})" for tenant, why in outcome.failed.items()]
-    text = "\n".join([f"{outcome.migrated} migrated to {schema.head()}", *failures])
-    cli.emit(facts, as_json=as_json, text=text)
-    if outcome.failed:
-        raise SystemExit(1)
+tenants.command("migrate")(migrate)
 
 
 def _change(tenant_id: UUID, status: str, as_json: bool) -> None:

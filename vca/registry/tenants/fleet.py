@@ -1,29 +1,64 @@
-"""Bring all tenants' schemas to this code's revision; the list of tenants is the list of work."""
+"""The list of tenants as the ledger of their schemas' revisions, and as the list of work."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from vca.kit import db, log
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database
 from vca.registry.tenants.models import Tenant
-from vca.tenancy import roles, schema
+from vca.tenancy import fleet, schema
+from vca.tenancy.fleet import Behind, Observer, Options, Outcome
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, as_owner, public
+from vca.tenancy.session import public
 
-_LONGEST_S = 600.0
+# One statement takes the row and records the revision, so that there is nothing to forget later.
+# NO KEY: a number can be claimed meanwhile, which locks the key of the row that it refers to.
+_TAKE = """
+WITH taken AS (
+    UPDATE public.tenants SET schema_revision = '{to}' WHERE id = (
+        SELECT id FROM public.tenants WHERE id = '{id}' AND schema_revision = '{at}'
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) RETURNING id
+)
+SELECT ln(count(*)) FROM taken
+"""
 
 
-@dataclass
-class Outcome:
-    """How many schemas were migrated, and why others were not, by tenant."""
+@dataclass(frozen=True)
+class Range:
+    """Tenants at one revision, and what would be done to each, as SQL with sentinels."""
 
-    migrated: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
+    revision: str
+    tenants: int
+    sql: str
+
+
+class Tenants:
+    """`public.tenants`, or one row of it, as the fleet's ledger."""
+
+    def __init__(self, database: Database, only: UUID | None = None) -> None:
+        self._database = database
+        self._only = only
+        self.ahead: dict[TenantRef, str] = {}
+
+    def behind(self) -> Sequence[Behind]:
+        """Who is behind, deleted tenants too, the oldest first; `ahead` is found on the way."""
+        statement = select(Tenant.id, Tenant.schema_revision).order_by(Tenant.created_at, Tenant.id)
+        statement = statement.where(Tenant.schema_revision != schema.head())
+        if self._only is not None:
+            statement = statement.where(Tenant.id == self._only)
+        with public(database=self._database) as session:
+            found = [Behind(TenantRef(row[0]), row[1]) for row in session.execute(statement)]
+        self.ahead = {one.tenant: one.revision for one in found if not schema.knows(one.revision)}
+        return [one for one in found if one.tenant not in self.ahead]
+
+    def take(self, tenant: TenantRef, *, at: str, to: str) -> str:
+        """Both revisions are of this code's own files."""
+        return _TAKE.format(id=tenant.id, at=at, to=to)
 
 
 def revisions(session: Session) -> Sequence[str]:
@@ -31,38 +66,33 @@ def revisions(session: Session) -> Sequence[str]:
     return session.scalars(select(Tenant.schema_revision)).all()
 
 
-def migrate(database: Database, *, only: UUID | None = None) -> Outcome:
-    """Migrate every tenant that is behind, or only one; one that fails is named and skipped."""
-    outcome = Outcome()
-    for tenant_id in _behind(only):
-        try:
-            outcome.migrated += _migrate(database, TenantRef(tenant_id))
-        except (DBAPIError, DatabaseUnavailable, IsolationError) as error:
-            log.get().error("tenant.migration_failed", tenant_id=str(tenant_id), exc_info=error)
-            outcome.failed[str(tenant_id)] = type(error.__cause__ or error).__name__
-    return outcome
+def migrate(
+    database: Database,
+    *,
+    only: UUID | None = None,
+    options: Options | None = None,
+    observer: Observer | None = None,
+) -> tuple[Outcome, dict[TenantRef, str]]:
+    """Migrate every tenant that is behind, or only one; what came of it, and who is ahead of us.
+
+    `database` is the owner's, with two connections for each worker.
+    """
+    ledger = Tenants(database, only)
+    outcome = fleet.Fleet(ledger, database, options, observer).migrate()
+    return outcome, ledger.ahead
 
 
-def _behind(only: UUID | None) -> Sequence[UUID]:
-    statement = select(Tenant.id).where(Tenant.schema_revision != schema.head())
-    if only is not None:
-        statement = statement.where(Tenant.id == only)
-    with public() as session:
-        return session.scalars(statement.order_by(Tenant.created_at, Tenant.id)).all()
+def ranges(database: Database, *, only: UUID | None = None) -> tuple[list[Range], dict[str, int]]:
+    """What `migrate` would do, by revision, and how many tenants are ahead at which; reads only."""
+    ledger = Tenants(database, only)
+    counts = Counter(one.revision for one in ledger.behind())
+    found = [Range(revision, counts[revision], _sql(revision)) for revision in sorted(counts)]
+    return found, dict(Counter(ledger.ahead.values()))
 
 
-def _migrate(database: Database, tenant: TenantRef) -> bool:
-    """One tenant in one transaction; False when somebody else did it, or it is ahead of us."""
-    with db.patience(_LONGEST_S), as_owner(tenant, database=database) as session:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
-        row = session.get_one(Tenant, tenant.id, with_for_update=True)
-        if row.schema_revision == schema.head() or not schema.knows(row.schema_revision):
-            return False
-        script = schema.filled_in(
-            schema.compile_script(above=row.schema_revision),
-            tenant,
-            grantees=roles.current().grantees(tenant),
-        )
-        session.connection().exec_driver_sql(script, execution_options={"no_parameters": True})
-        row.schema_revision = schema.head()
-        return True
+def _sql(revision: str) -> str:
+    parts = [
+        step.script.strip() or f"-- revision {step.revision} is Python, run inside the tenant"
+        for step in schema.steps(revision)
+    ]
+    return "\n\n".join(parts)

@@ -13,9 +13,12 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import Tenant
+from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import lookup
 
 _LISTING = Listing(Tenant, (Tenant.created_at, Tenant.id))
+_REVISION = "SELECT schema_revision FROM public.tenants WHERE id = %(id)s"
 
 
 class ExternalIdTaken(Conflict):
@@ -96,6 +99,17 @@ def update(
     elif before == "deleted" and tenant.status == "active":
         dids.restore_all(session, tenant_id=tenant_id)
     return tenant
+
+
+def require_supported(tenant_id: UUID) -> None:
+    """Raise TenantUpgrading if the tenant's schema is further behind than this code can serve.
+
+    One autocommitted read; for what comes without a key and without a called number.
+    """
+    with lookup() as connection:
+        row = db.run_one(connection, _REVISION, {"id": tenant_id.hex})
+    if row is not None:
+        schema.require_supported(row[0])
 
 
 def ref(tenant: Tenant) -> TenantRef:

@@ -8,6 +8,7 @@ from flask import current_app
 
 from vca.kit import cli, json
 from vca.telephony import providers
+from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls import inbound, service
 from vca.tenant.calls.flow import CallRef
@@ -93,6 +94,7 @@ def _tenant_of(number: str) -> TenantRef:
     owner = inbound.find_owner(number)
     if owner is None:
         cli.fail(f"{number} is no tenant's number. `flask dids list` shows those there are.")
+    schema.require_supported(owner.schema_revision)
     return owner.tenant
 
 

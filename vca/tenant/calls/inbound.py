@@ -12,6 +12,7 @@ from vca.kit.db import DatabaseUnavailable
 from vca.kit.phone import masked
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Owner
+from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter
 from vca.telephony.types import (
     Action,
@@ -22,13 +23,12 @@ from vca.telephony.types import (
     CarrierResponse,
     HangUp,
     Reject,
-    Say,
 )
-from vca.tenancy.schema import TenantRef
+from vca.tenancy import schema
+from vca.tenancy.schema import TenantRef, TenantUpgrading
 from vca.tenancy.session import enter, lookup, public
-from vca.tenant.calls import flow, record
+from vca.tenant.calls import fallback, flow, record
 from vca.tenant.calls.flow import CallRef, Ringing
-from vca.tenant.settings.service import DEFAULT_SENTENCES
 
 _PURPOSE = "call"
 
@@ -87,13 +87,15 @@ def _answer(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallR
         return _ring(adapter, facts, desk) if facts.kind == "call" else _speech(facts, desk)
     except DatabaseUnavailable as error:
         log.get().error("call.not_answered", provider=adapter.name, exc_info=error)
-        return CallReply((Say(DEFAULT_SENTENCES["fallback"]), HangUp()))
+        return CallReply(fallback.SENTENCE)
 
 
 def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
     owner = find_owner(facts.called_number)
     if owner is None:
         return _miss(facts.called_number)
+    if not schema.supports(owner.schema_revision):
+        return _upgrading(owner, facts.called_number)
     metadata = CallMetadata(
         tenant_id=owner.tenant.id,
         phone_number_id=owner.phone_number_id,
@@ -117,23 +119,45 @@ def _miss(number: str) -> CallReply:
     return CallReply((Reject(),))
 
 
+def _upgrading(owner: Owner, number: str) -> CallReply:
+    """A schema too old for this code: the configured fallback, logged, counted, not recorded."""
+    log.get().warning(
+        "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=masked(number)
+    )
+    with public() as session:
+        dids.count_miss(session, number=number)
+    return CallReply(fallback.configured(owner))
+
+
 def _speech(facts: CarrierFacts, desk: Desk) -> CallReply:
     if facts.state is None:
         raise BadCarrierRequest("speech without a call")
-    return _reply(flow.turn(desk.unseal(facts.state), heard=facts.speech, model=desk.model), desk)
+    ref = desk.unseal(facts.state)
+    try:
+        tenants.require_supported(ref.tenant.id)
+    except TenantUpgrading:
+        log.get().warning("call.tenant_upgrading", tenant_id=str(ref.tenant.id))
+        return CallReply(fallback.SENTENCE)
+    return _reply(flow.turn(ref, heard=facts.speech, model=desk.model), desk)
 
 
 def _status(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+    """Keep an event; where a schema is too old for it, it fails, and its carrier sends it again."""
     ref = desk.unseal(facts.state) if facts.state else _known_call(adapter, facts)
+    if ref is not None and facts.state:
+        tenants.require_supported(ref.tenant.id)
     if ref is not None and facts.event is not None:
         flow.finish(ref, event=facts.event)
     return CallReply(())
 
 
 def _known_call(adapter: TelephonyAdapter, facts: CarrierFacts) -> CallRef | None:
-    """The call of an event that bears no state; None when there is no such call."""
+    """The call of an event that bears no state; None when there is no such call.
+
+    Nor is there one at a tenant whose schema is too old: its calls are not recorded.
+    """
     owner = find_owner(facts.called_number)
-    if owner is None:
+    if owner is None or not schema.supports(owner.schema_revision):
         return None
     with enter(owner.tenant) as session:
         call_id = record.find(
