@@ -17,6 +17,7 @@ from vca.registry.dids import routes as dids
 from vca.registry.tenants import routes as tenants
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
+from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.inbound import Desk
@@ -103,6 +104,7 @@ def _connect(app: Flask, found: Settings) -> None:
             tenants_per_connection=found.tenants_per_connection,
         )
     )
+    citus.use(found.on_citus)
     carriers = providers.use(Carriers(found))
     if carriers.default and carriers.adapter(carriers.default) is None:
         known = ", ".join(ADAPTERS)
