@@ -83,6 +83,14 @@ def migrated(_migrated_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def owned(database_url: str) -> Iterator[Database]:
+    """The database as the owner of its schemas sees it."""
+    database = Database(database_url, pool_size=1)
+    yield database
+    database.close()
+
+
+@pytest.fixture
 def fleet_world(app: Flask, migrated: Database) -> World:
     """Makes tenants in a database of these tests' own."""
     db.use(migrated)

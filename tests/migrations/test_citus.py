@@ -21,13 +21,13 @@ from vca.registry import schema as registry
 from vca.registry.tenants import service as tenants
 from vca.tenancy import citus, schema, statements
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import as_owner, enter, public
 
 # --- What it forbids ---------------------------------------------------------------------------
 
 
-def test_a_tenants_schema_breaks_no_rule(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+def test_a_tenants_schema_breaks_no_rule(acme: Tenant, owned: Database) -> None:
+    with as_owner(acme.ref, database=owned) as session:
         assert broken(session.connection(), acme.ref.schema) == {}
         assert catalogue(session.connection(), acme.ref.schema)
 
@@ -68,9 +68,9 @@ _GOOD = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey PRIMAR
 
 
 @pytest.mark.parametrize(("rule", "breach"), [*BREACHES.items(), *MORE_BREACHES])
-def test_a_schema_that_breaks_a_rule_is_found_out(app: Flask, rule: str, breach: str) -> None:
+def test_a_schema_that_breaks_a_rule_is_found_out(owned: Database, rule: str, breach: str) -> None:
     bad = TenantRef(uuid4())
-    with public() as session:
+    with public(database=owned) as session:
         connection = session.connection()
         _make(connection, bad)
         connection.exec_driver_sql(_GOOD)
@@ -125,21 +125,21 @@ def _anonymous(connection: Connection, tenant: TenantRef) -> set[str]:
     return {line.replace(str(tenant.id), "<tenant>") for line in lines}
 
 
-def test_the_block_makes_what_the_plain_script_makes(acme: Tenant) -> None:
+def test_the_block_makes_what_the_plain_script_makes(acme: Tenant, owned: Database) -> None:
     other = TenantRef(uuid4())
     script = schema.compile_script()
     block = schema.filled_in(schema.as_block(script), other)
-    with public() as session:
+    with public(database=owned) as session:
         connection = session.connection()
         _make(connection, other)
         connection.exec_driver_sql(block, execution_options={"no_parameters": True})
         by_block = _anonymous(connection, other)
-    with enter(acme.ref) as session:
+    with as_owner(acme.ref, database=owned) as session:
         by_script = _anonymous(session.connection(), acme.ref)
 
     assert by_block ^ by_script == set()
     assert len(by_script) > 80
-    with enter(other) as session:
+    with as_owner(other, database=owned) as session:
         assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
     assert [line.partition(" ")[0] for line in statements.split(block)] == ["DO"]
 
@@ -219,6 +219,16 @@ def test_the_same_process_works_in_a_schema_made_so(app: Flask, cluster: Databas
     acme.say(acme.simulate(number["did_number"])["call_id"], "Hello?")
 
     assert [call["tenant_id"] for call in acme.get("/calls").json] == [acme.id]
+
+
+def test_a_migration_is_a_block_too(next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = f"{int(next_revision) - 1:04}"
+    plain = schema.compile_script(above=before)
+    monkeypatch.setattr(citus, "_in_use", True)
+
+    assert schema.compile_script(above=before) == schema.as_block(plain)
+    assert len(list(statements.split(plain))) == 2
+    assert schema.compile_script(above=next_revision) == ""
 
 
 def test_a_single_postgres_is_told_none_of_it(acme: Tenant) -> None:

@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from tests.support.pooler import PROGRAM, SERVERS, Pooler, pooled
+from tests.support.source import ROOT
 from tests.support.world import Tenant, World
 from vca.kit import db
+from vca.kit.config import Settings as Config
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.kit.db.dialect import FIRST
 from vca.tenancy.schema import TenantRef
@@ -45,9 +47,9 @@ Door = Callable[[TenantRef], AbstractContextManager[Any]]
 
 
 @pytest.fixture
-def pooler(database_url: str, tmp_path: Path) -> Iterator[Pooler]:
+def pooler(settings: Config, tmp_path: Path) -> Iterator[Pooler]:
     """PgBouncer with two connections to the server."""
-    with pooled(database_url, tmp_path) as running:
+    with pooled(settings.database_dsn, tmp_path) as running:
         yield running
 
 
@@ -137,8 +139,15 @@ def test_no_client_is_shown_another_tenants_row(
 
 
 @pytest.fixture
-def sessionwide(behind: Database) -> Door:
-    """A door as it is often built: each connection's path is set once, and again on a change."""
+def sessionwide(behind: Database, acme: Tenant) -> Door:
+    """A door as it is often built: each connection's path is set once, and again on a change.
+
+    Both of the server's connections have been used before: a path is set on each.
+    """
+    with ExitStack() as stack:
+        for _ in range(SERVERS):
+            session = stack.enter_context(public(database=behind))
+            session.execute(text(f'SET search_path TO "{acme.ref.schema}"'))
 
     @contextmanager
     def go_in(tenant: TenantRef) -> Iterator[Session]:
@@ -201,9 +210,9 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
 
 
 def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
-    app: Flask, acme: Tenant, database_url: str, tmp_path: Path
+    app: Flask, acme: Tenant, settings: Config, tmp_path: Path
 ) -> None:
-    with pooled(database_url, tmp_path, more=CONNECT_QUERY) as pooler:
+    with pooled(settings.database_dsn, tmp_path, more=CONNECT_QUERY) as pooler:
         database = Database(pooler.url)
         with database.connection() as connection:
             between = connection.execute(_SHOWN).one()
@@ -217,15 +226,19 @@ def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
     assert inside == BOUNDS
 
 
+def test_the_readme_shows_the_same_line() -> None:
+    assert f"vca = host=… dbname=vca {CONNECT_QUERY}\n" in (ROOT / "README.md").read_text()
+
+
 def test_a_connection_without_a_pooler_sets_nothing_again(app: Flask) -> None:
     with db.current().connection() as connection:
         assert connection.connection.info[FIRST] == ""
 
 
 def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
-    app: Flask, database_url: str, tmp_path: Path
+    app: Flask, settings: Config, tmp_path: Path
 ) -> None:
-    with pooled(database_url, tmp_path, ignored="extra_float_digits") as pooler:
+    with pooled(settings.database_dsn, tmp_path, ignored="extra_float_digits") as pooler:
         database = Database(pooler.url)
         with pytest.raises(DatabaseUnavailable) as refused, database.connection():
             pytest.fail("connected")

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.world import Tenant
+from vca.kit.db import Database
 from vca.tenancy import schema, statements
-from vca.tenancy.session import enter
+from vca.tenancy.session import as_owner, enter
 
 # Each is one statement, though a semicolon or a mark in it may look like an end.
 WHOLE = [
@@ -54,12 +55,12 @@ def test_the_compiled_script_is_many_statements_of_one_kind_each() -> None:
     found = list(statements.split(schema.compile_script()))
 
     kinds = {statement.split()[0] for statement in found}
-    assert kinds <= {"CREATE", "INSERT", "ALTER", "UPDATE", "COMMENT"}
+    assert kinds <= {"CREATE", "INSERT", "ALTER", "UPDATE", "GRANT", "REVOKE"}
     assert sum(statement.startswith("CREATE TABLE") for statement in found) >= 8
     assert "; ".join(found).count("CREATE ") == sum(s.startswith("CREATE ") for s in found)
 
 
-def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant) -> None:
+def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned: Database) -> None:
     table = f"t{uuid4().hex}"
     script = rf"""
         CREATE TABLE {table} (id int CONSTRAINT {table}_pkey PRIMARY KEY, x text);
@@ -67,7 +68,7 @@ def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant) -> No
         CREATE INDEX {table}_x_idx ON {table} (x); -- the last; almost
         UPDATE {table} SET x = x || '$q2' WHERE id = 3;
     """
-    with enter(acme.ref) as session:
+    with as_owner(acme.ref, database=owned) as session:
         connection = session.connection()
         options = {"no_parameters": True}
         connection.exec_driver_sql(schema.as_block(script), execution_options=options)
