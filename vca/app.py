@@ -19,6 +19,7 @@ from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
+from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.inbound import Desk
@@ -107,6 +108,7 @@ def _connect(app: Flask, found: Settings) -> None:
         )
     )
     deployment.use(found)
+    citus.use(found.on_citus)
     carriers = providers.use(Carriers(found))
     if carriers.default and carriers.adapter(carriers.default) is None:
         known = ", ".join(ADAPTERS)

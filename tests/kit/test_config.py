@@ -241,6 +241,33 @@ def test_keys_are_never_hashed_with_the_bare_secret() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "prefix"),
+    [
+        ({}, "vca_"),
+        ({"TENANT_ROLES": "on", "TENANT_ROLE_PREFIX": "blue_"}, "blue_"),
+        ({"TENANT_ROLES": "off"}, None),
+        ({"TENANCY_ENGINE": "citus"}, None),
+        ({"TENANCY_ENGINE": "citus", "TENANT_ROLES": "off"}, None),
+    ],
+)
+def test_tenants_have_roles_but_not_on_citus(given: dict[str, str], prefix: str | None) -> None:
+    assert read_settings({**GOOD, **given}).role_prefix == prefix
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"TENANT_ROLES": "on"}, "TENANT_ROLES"),
+        ({"DATABASE_URL": "embedded:.vca/postgres"}, "TENANCY_ENGINE"),
+    ],
+)
+def test_citus_refuses_what_it_cannot_have(given: dict[str, str], named: str) -> None:
+    [problem] = _problems({**GOOD, "TENANCY_ENGINE": "citus", **given})
+
+    assert problem.startswith(f"{named} ")
+
+
+@pytest.mark.parametrize(
     ("given", "claims_are_open"),
     [
         (GOOD, True),

@@ -79,6 +79,14 @@ def fleet_world(app: Flask, migrated: Database, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
+def owned(database_url: str) -> Iterator[Database]:
+    """The database as the owner of its schemas sees it."""
+    database = Database(database_url, pool_size=1)
+    yield database
+    database.close()
+
+
+@pytest.fixture
 def revisions(tmp_path: Path) -> Iterator[Tree]:
     """Where a test adds revisions of its own."""
     folder = tmp_path / "versions"

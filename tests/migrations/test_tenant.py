@@ -192,44 +192,6 @@ def test_every_constraint_and_index_is_named_after_its_table(acme: Tenant) -> No
             assert index.startswith(f"{table}_"), line
 
 
-# --- What Citus forbids (research: schema-based sharding) ------------------------------------
-
-
-def test_a_tenants_schema_has_tables_only_and_all_are_logged(acme: Tenant) -> None:
-    kinds = {tuple(line.split()[2:]) for line in _catalogue(acme.ref) if line[:9] == "relation "}
-
-    assert kinds == {("r", "p")}, "no sequences, views or unlogged tables"
-
-
-def test_a_tenants_schema_has_no_triggers_and_no_functions(acme: Tenant) -> None:
-    assert [line for line in _catalogue(acme.ref) if line[:8] in ("trigger ", "function")] == []
-
-
-def test_no_default_counts(acme: Tenant) -> None:
-    assert [line for line in _catalogue(acme.ref) if "nextval" in line or "IDENTITY" in line] == []
-
-
-def test_foreign_keys_stay_within_the_schema(acme: Tenant) -> None:
-    query = text(
-        "SELECT conname FROM pg_constraint c JOIN pg_class t ON t.oid = c.confrelid"
-        " WHERE c.contype = 'f' AND c.connamespace = to_regnamespace(:schema)"
-        " AND t.relnamespace <> c.connamespace"
-    )
-    with owner.inside(acme.ref) as session:
-        assert session.scalars(query, {"schema": acme.ref.schema}).all() == []
-        keys = text("SELECT 1 FROM pg_constraint WHERE contype = 'f'")
-        assert session.scalars(keys).all()
-
-
-def test_nothing_inherits(acme: Tenant) -> None:
-    query = text(
-        "SELECT 1 FROM pg_inherits i JOIN pg_class t ON t.oid = i.inhrelid"
-        " WHERE t.relnamespace = to_regnamespace(:schema)"
-    )
-    with owner.inside(acme.ref) as session:
-        assert session.scalars(query, {"schema": acme.ref.schema}).all() == []
-
-
 def test_public_tables_have_primary_keys_and_no_triggers(acme: Tenant) -> None:
     without = text(
         "SELECT relname FROM pg_class t WHERE relnamespace = 'public'::regnamespace"

@@ -43,8 +43,10 @@ def _watching(web: Web) -> Iterator[list[Answer]]:
     ended = Event()
 
     def watch() -> None:
-        while not ended.wait(0.05):
+        while True:
             answers.append(web.get("/livez"))
+            if ended.wait(0.05):
+                return
 
     thread = Thread(target=watch)
     thread.start()

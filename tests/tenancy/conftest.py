@@ -30,3 +30,11 @@ def pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database]]:
     yield make
     for database in made:
         database.close()
+
+
+@pytest.fixture
+def owned(database_url: str) -> Iterator[Database]:
+    """The database as the owner of its schemas sees it."""
+    database = Database(database_url, pool_size=1)
+    yield database
+    database.close()

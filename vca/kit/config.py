@@ -114,7 +114,8 @@ class Settings:
     database_url: str = setting(_database)
     migration_database_url: str = setting(_database, "")
     worker_database_url: str = setting(_database, "")
-    tenant_roles: str = setting(_choice("on", "off"), "on")
+    tenancy_engine: str = setting(_choice("postgres", "citus"), "postgres")
+    tenant_roles: str = setting(_choice("on", "off"), "")
     tenant_role_prefix: str = setting(_role_prefix, "vca_")
     app_env: str = setting(_choice("development", "staging", "production"))
     app_name: str = setting(_text)
@@ -183,9 +184,15 @@ class Settings:
         return self._dsn(self.migration_database_url or self.database_url, "owner")
 
     @property
+    def on_citus(self) -> bool:
+        """Whether the database is a Citus cluster, with a node for each tenant's schema."""
+        return self.tenancy_engine == "citus"
+
+    @property
     def role_prefix(self) -> str | None:
         """What the names of tenants' database roles begin with; None when there are no roles."""
-        return self.tenant_role_prefix if self.tenant_roles == "on" else None
+        roles = self.tenant_roles or ("off" if self.on_citus else "on")
+        return self.tenant_role_prefix if roles == "on" else None
 
     def _dsn(self, url: str, login: str) -> str:
         scheme, _, folder = url.partition(":")
@@ -260,6 +267,10 @@ def _contradictions(settings: Settings) -> list[str]:
     problems = []
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
+    if settings.on_citus and settings.tenant_roles == "on":
+        problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
+    if settings.on_citus and settings.embedded_folder is not None:
+        problems.append("TENANCY_ENGINE is citus: the embedded Postgres has no Citus")
     if settings.production:
         problems += _unfit_for_production(settings)
     return problems

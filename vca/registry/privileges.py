@@ -105,7 +105,7 @@ def ensure_tenant_role(database: Database, *, tenant_id: UUID) -> None:
         if revision is None or not schema.knows(revision):
             return
         grantees = str(session.scalar(select(func.public.tenant_grantees(tenant_id))))
-        script = schema.grants(schema.compile_script(upto=revision))
+        script = schema.compile_grants(upto=revision)
         connection = session.connection()
         connection.exec_driver_sql(f'GRANT USAGE ON SCHEMA "{tenant.schema}" TO {grantees}')
         connection.exec_driver_sql(schema.filled_in(script, tenant, grantees=grantees))

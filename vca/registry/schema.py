@@ -15,9 +15,11 @@ from vca.kit.db import Database
 from vca.registry import deployment, privileges
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
-from vca.tenancy import schema, session
+from vca.tenancy import citus, schema, session
 
 _LONGEST_S = 600.0
+# What tenants' transactions read and write here; a table that another refers to comes first.
+_SHARED = ("public.tenants", "public.dids")
 # Held by whoever upgrades, so that two deploys at once take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 
@@ -64,6 +66,7 @@ def _upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
         before = current(opened)
         if behind(before):
             _alembic(opened.connection())
+        citus.share(opened, *_SHARED)
         _store_tenant_script(opened)
         after = current(opened)
         assert after is not None

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import groupby, islice
+from itertools import count, groupby, islice
 from pathlib import Path
 from uuid import UUID
 
@@ -18,12 +18,14 @@ from sqlalchemy import Connection
 
 from vca.kit.config import ROOT
 from vca.kit.errors import Unavailable
+from vca.tenancy import citus, statements
 
 # A compiled script names the schema, the tenant and those to whom its tables are granted by these;
 # replay fills in the real ones. `public.create_tenant` knows them too.
 SCHEMA_SENTINEL = "t_5ca1ab1e0000400080000000000000ff"
 TENANT_SENTINEL = "5ca1ab1e-0000-4000-8000-0000000000ff"
 GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
+_BLOCK = "DO {tag}\nBEGIN\n{lines}\nEND\n{tag};"
 _NAME = re.compile(r"t_[0-9a-f]{32}", re.ASCII)
 _UPGRADED_IN_S = 30
 _folders = [ROOT / "tenant_migrations" / "versions"]
@@ -109,19 +111,17 @@ def steps(above: str) -> tuple[Step, ...]:
         if python:
             found += [Step(one.revision, upgrade=one.module.upgrade) for one in scripts]
         else:
-            found.append(Step(scripts[-1].revision, _compiled(scripts)))
+            found.append(Step(scripts[-1].revision, _rendered(_compiled(scripts))))
     return tuple(found)
 
 
-@cache
 def compile_script(*, above: str | None = None, upto: str | None = None) -> str:
     """The migrations after `above` up to `upto` (default: all) as one SQL string.
 
     Alembic runs offline, and a migration that needs Python is left out: it has no data to move in
-    a schema that is being made.
+    a schema that is being made. For Citus it is one block.
     """
-    between = _between(above, upto or head())
-    return _compiled([script for script in between if not _needs_python(script)])
+    return _rendered(_compiled_range(above, upto or head()))
 
 
 def folders() -> tuple[Path, ...]:
@@ -132,8 +132,13 @@ def folders() -> tuple[Path, ...]:
 def read_from(*wanted: Path) -> None:
     """Read the tenant migrations from these folders: a test adds one, and puts it back."""
     _folders[:] = wanted
-    for remembered in (_scripts, _known, _too_old, steps, compile_script):
+    for remembered in (_scripts, _known, _too_old, steps, _compiled_range):
         remembered.cache_clear()
+
+
+@cache
+def _compiled_range(above: str | None, upto: str) -> str:
+    return _compiled([each for each in _between(above, upto) if not _needs_python(each)])
 
 
 def _compiled(scripts: Sequence[Script]) -> str:
@@ -145,6 +150,10 @@ def _compiled(scripts: Sequence[Script]) -> str:
         for script in scripts:
             script.module.upgrade()
     return buffer.getvalue()
+
+
+def _rendered(script: str) -> str:
+    return as_block(script) if citus.in_use() else script
 
 
 def _needs_python(script: Script) -> bool:
@@ -163,9 +172,29 @@ def filled_in(script: str, tenant: TenantRef, *, grantees: str) -> str:
     )
 
 
-def grants(script: str) -> str:
-    """The grants of a compiled script alone, for a tenant whose role was lost."""
-    return "\n".join(line for line in script.splitlines() if line.startswith("GRANT "))
+def compile_grants(*, upto: str) -> str:
+    """The grants alone of the migrations up to `upto`, for a tenant whose role was lost."""
+    script = _compiled_range(None, upto)
+    return ";\n".join(each for each in statements.split(script) if each.startswith("GRANT "))
+
+
+def as_block(script: str) -> str:
+    """A compiled script as one `DO` block that runs it statement by statement.
+
+    What Citus wants, which refuses CREATE INDEX in a string of several statements; on a single
+    Postgres it makes the same and takes longer.
+    """
+    lines = "\n".join(f"EXECUTE {_quoted(each)};" for each in statements.split(script))
+    return _BLOCK.format(tag=_tag(lines), lines=lines) if lines else ""
+
+
+def _quoted(text: str) -> str:
+    return f"{_tag(text)}{text}{_tag(text)}"
+
+
+def _tag(text: str) -> str:
+    """The mark of dollar quotes that does not occur in a text, nor where the text ends."""
+    return next(tag for n in count() if (tag := f"$q{n}$") not in f"{text}$")
 
 
 def _between(above: str | None, upto: str) -> Sequence[Script]:

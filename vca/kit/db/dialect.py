@@ -15,6 +15,8 @@ _OPEN = (
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
 _OPENING = "opening"
+# What every transaction on a connection sets first, in the same round trip.
+FIRST = "first"
 NAME = "vca"
 
 
@@ -41,6 +43,8 @@ class Dialect(PGDialect_psycopg2):
     def do_begin(self, dbapi_connection: Any) -> None:
         statements = dbapi_connection.info.pop(_OPENING, None)
         if statements is not None:
+            if first := dbapi_connection.info.get(FIRST):
+                statements = statements.replace("BEGIN", f"BEGIN; {first}", 1)
             _send(dbapi_connection, statements)
 
     def do_commit(self, dbapi_connection: Any) -> None:

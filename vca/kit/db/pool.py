@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
 
 from vca.kit import json
-from vca.kit.db import dialect, waiting
+from vca.kit.db import bounds, dialect
 
 POOL_TIMEOUT_S = 2
 _TENANTS = "tenants"
@@ -33,13 +33,14 @@ def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
         json_deserializer=json.loads,
         connect_args={
             "application_name": "vca",
-            "options": "-c timezone=UTC"
-            f" -c statement_timeout={waiting.STATEMENT_TIMEOUT_MS}"
-            f" -c lock_timeout={waiting.LOCK_TIMEOUT_MS}"
-            f" -c idle_in_transaction_session_timeout={waiting.IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+            "options": bounds.OPTIONS,
         },
     )
     event.listen(engine, "checkout", _refuse_a_dead_connection)
+
+    @event.listens_for(engine, "connect")
+    def _look(dbapi_connection: Any, record: Any) -> None:
+        record.info[dialect.FIRST] = bounds.lost(dbapi_connection)
 
     @event.listens_for(engine, "checkin")
     def _retire(_: Any, record: Any) -> None:

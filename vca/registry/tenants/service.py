@@ -13,7 +13,7 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import Tenant
-from vca.tenancy import schema
+from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import lookup
 
@@ -41,6 +41,7 @@ def create(
     Raises ExternalIdTaken.
     """
     tenant_id = uuid4()
+    citus.place_new_schemas(session)
     call = func.public.create_tenant(tenant_id, name, plan, external_id)
     try:
         session.execute(select(call))

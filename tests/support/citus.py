@@ -1,0 +1,104 @@
+"""What Citus forbids in a schema that it shards by, read from the catalogue and from the script."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from sqlalchemy import Connection, text
+
+# The schema's tables, for each rule.
+_OWN = """
+WITH own AS (
+    SELECT oid, relname, relkind, relpersistence FROM pg_class
+    WHERE relnamespace = to_regnamespace(:schema) AND relkind IN ('r', 'p', 'f')
+)
+"""
+# Each finds the names of what breaks it.
+RULES: Mapping[str, str] = {
+    "every table has a primary key": """
+        SELECT relname FROM own
+        WHERE NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = own.oid AND contype = 'p')
+    """,
+    "primary keys begin with a uuid": """
+        SELECT c.conname FROM pg_constraint c JOIN own ON own.oid = c.conrelid
+        JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum = c.conkey[1]
+        WHERE c.contype = 'p' AND a.atttypid <> 'uuid'::regtype
+    """,
+    "nothing counts": """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = to_regnamespace(:schema) AND relkind = 'S'
+        UNION ALL
+        SELECT own.relname || '.' || a.attname FROM own JOIN pg_attribute a ON a.attrelid = own.oid
+        LEFT JOIN pg_attrdef d ON d.adrelid = own.oid AND d.adnum = a.attnum
+        WHERE a.attidentity <> '' OR pg_get_expr(d.adbin, d.adrelid) LIKE '%nextval%'
+    """,
+    "constraints are named by the convention": """
+        SELECT c.conname FROM pg_constraint c JOIN own ON own.oid = c.conrelid
+        JOIN LATERAL (
+            SELECT string_agg(a.attname, '_' ORDER BY k.n) AS names,
+                   min(a.attname) FILTER (WHERE k.n = 1) AS first
+            FROM unnest(c.conkey) WITH ORDINALITY AS k (attnum, n)
+            JOIN pg_attribute a ON a.attrelid = own.oid AND a.attnum = k.attnum
+        ) AS columns ON true
+        WHERE c.contype <> 'n' AND c.conname !~ ('^' || own.relname || CASE c.contype
+            WHEN 'p' THEN '_pkey$'
+            WHEN 'u' THEN '_' || columns.names || '_key$'
+            WHEN 'f' THEN '_' || columns.first || '_fkey$'
+            ELSE '_[a-z_]+_check$' END)
+    """,
+    "nothing is triggered": """
+        SELECT tgname FROM pg_trigger JOIN own ON own.oid = tgrelid WHERE NOT tgisinternal
+    """,
+    "foreign keys stay in the schema": """
+        SELECT conname FROM pg_constraint c JOIN pg_class t ON t.oid = c.confrelid
+        WHERE c.connamespace = to_regnamespace(:schema) AND t.relnamespace <> c.connamespace
+    """,
+    "nobody outside refers to it": """
+        SELECT conname FROM pg_constraint c JOIN own ON own.oid = c.confrelid
+        WHERE c.connamespace <> to_regnamespace(:schema)
+    """,
+    "every table is logged": "SELECT relname FROM own WHERE relpersistence <> 'p'",
+    "nothing inherits": """
+        SELECT own.relname FROM pg_inherits JOIN own ON own.oid = inhrelid
+        WHERE own.relkind = 'r' AND NOT EXISTS
+            (SELECT FROM pg_class WHERE oid = inhrelid AND relispartition)
+    """,
+    "there are tables only": """
+        SELECT relname FROM pg_class
+        WHERE relnamespace = to_regnamespace(:schema) AND relkind IN ('v', 'm', 'f')
+        UNION ALL
+        SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)
+    """,
+}
+
+_KEY = re.compile(
+    r"(\bCONSTRAINT\s+\w+\s+)?\b(CHECK|UNIQUE|PRIMARY\s+KEY|FOREIGN\s+KEY|EXCLUDE)\b", re.IGNORECASE
+)
+_REFERENCES = re.compile(r"\bREFERENCES\b", re.IGNORECASE)
+_ADD_COLUMN = re.compile(r"\bADD\s+COLUMN\b", re.IGNORECASE)
+_FOREIGN_KEY = re.compile(r"\bFOREIGN\s+KEY\b", re.IGNORECASE)
+_INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
+
+
+def broken(connection: Connection, schema: str) -> dict[str, list[str]]:
+    """The rules that a schema breaks, and what breaks each."""
+    found = {}
+    for rule, query in RULES.items():
+        lines = connection.scalars(text(_OWN + query), {"schema": schema}).all()
+        if lines:
+            found[rule] = sorted(lines)
+    return found
+
+
+def unnamed(statements: Iterable[str]) -> Iterator[str]:
+    """Statements with a constraint that Postgres would have to name, or with a column's, added.
+
+    A catalogue cannot tell: the names that Postgres makes up look like ours.
+    """
+    for statement in statements:
+        if _INDEX.match(statement):
+            continue
+        names = [match[1] for match in _KEY.finditer(statement)]
+        inline = len(_REFERENCES.findall(statement)) > len(_FOREIGN_KEY.findall(statement))
+        beside = _ADD_COLUMN.search(statement) and (names or inline)
+        if not all(names) or inline or beside:
+            yield statement

@@ -1,0 +1,85 @@
+"""A script's single statements, and the block that runs them one by one."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from tests.support.world import Tenant
+from vca.kit.db import Database
+from vca.tenancy import schema, statements
+from vca.tenancy.session import as_owner, enter
+
+# Each is one statement, though a semicolon or a mark in it may look like an end.
+WHOLE = [
+    "SELECT 'a;b'",
+    "SELECT 'it''s; fine'",
+    r"SELECT E'\';' || e'\\' || 'x;'",
+    r"SELECT 'no escape: \'",
+    r"SELECT name'\'",
+    'SELECT 1 AS "a;""b"',
+    "SELECT $$a;'b$$",
+    "SELECT $tag$ $$ ; $other$ ; $tag$",
+    "SELECT $été$;$été$",
+    "SELECT a$b$c FROM t",
+    "PREPARE p AS SELECT $1",
+    "SELECT 1 -- not here; nor 'here",
+    "SELECT 1 /* nor; /* here; */ ' */ + 1",
+    "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b)",
+    "SELECT 'a' ';' \"x\"",
+    "SELECT 1 - -1 / 2 * (3)",
+]
+
+
+@pytest.mark.parametrize("statement", WHOLE)
+def test_what_only_looks_like_an_end_is_none(statement: str) -> None:
+    other = "SELECT 2"
+
+    assert list(statements.split(statement)) == [statement]
+    assert list(statements.split(f"{other};{statement}\n;{other};")) == [other, statement, other]
+
+
+@pytest.mark.parametrize("script", ["", ";", " ;\n; ", "-- a;b", "/* a; */ ;; -- b"])
+def test_nothing_is_no_statement(script: str) -> None:
+    assert list(statements.split(script)) == []
+    assert schema.as_block(script) == ""
+
+
+@pytest.mark.parametrize("script", ["'a;", '"a;', "$$a;", "$x$a;$$", "/* a; /* */", "(a;", r"E'\'"])
+def test_what_is_never_closed_is_refused(script: str) -> None:
+    with pytest.raises(ValueError, match="never closed"):
+        list(statements.split(f"SELECT 1; {script}"))
+
+
+def test_the_compiled_script_is_many_statements_of_one_kind_each() -> None:
+    found = list(statements.split(schema.compile_script()))
+
+    kinds = {statement.split()[0] for statement in found}
+    assert kinds <= {"CREATE", "INSERT", "ALTER", "UPDATE", "GRANT", "REVOKE"}
+    assert sum(statement.startswith("CREATE TABLE") for statement in found) >= 8
+    assert "; ".join(found).count("CREATE ") == sum(s.startswith("CREATE ") for s in found)
+
+
+def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned: Database) -> None:
+    table = f"t{uuid4().hex}"
+    script = rf"""
+        CREATE TABLE {table} (id int CONSTRAINT {table}_pkey PRIMARY KEY, x text);
+        INSERT INTO {table} VALUES (1, 'a;''b'), (2, $q0$ $$ % $q0$), (3, E'\'$q1');
+        CREATE INDEX {table}_x_idx ON {table} (x); -- the last; almost
+        UPDATE {table} SET x = x || '$q2' WHERE id = 3;
+    """
+    with as_owner(acme.ref, database=owned) as session:
+        connection = session.connection()
+        options = {"no_parameters": True}
+        connection.exec_driver_sql(schema.as_block(script), execution_options=options)
+        found = connection.exec_driver_sql(f"SELECT x FROM {table} ORDER BY id").scalars().all()
+        connection.exec_driver_sql(f"DROP TABLE {table}")
+
+    assert found == ["a;'b", " $$ % ", "'$q1$q2"]
+
+
+def test_a_block_fails_where_its_script_fails(acme: Tenant) -> None:
+    block = schema.as_block("SELECT 1; SELECT * FROM no_such_table")
+
+    with pytest.raises(DBAPIError, match="no_such_table"), enter(acme.ref) as session:
+        session.connection().exec_driver_sql(block)
