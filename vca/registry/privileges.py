@@ -4,6 +4,7 @@ The owner's login makes and grants everything. The web's and the worker's own no
 tenant's tables only by entering that tenant.
 """
 
+from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
@@ -81,16 +82,20 @@ def restore_roles(database: Database, who: Roles) -> list[UUID]:
     They are missing after a restore on another server, and when roles have just been turned on. A
     tenant whose schema is missing too is left to `flask tenants doctor`.
     """
-    if who.prefix is None:
-        return []
-    with public(database=database) as session:
-        missing = session.scalars(_WITHOUT_A_ROLE, {"prefix": who.prefix}).all()
     restored = []
-    for tenant_id in missing:
+    for tenant_id in without_role(database, who):
         with suppress(IsolationError):
             ensure_tenant_role(database, tenant_id=tenant_id)
             restored.append(tenant_id)
     return restored
+
+
+def without_role(database: Database, who: Roles) -> Sequence[UUID]:
+    """The tenants whose role is missing, the oldest first."""
+    if who.prefix is None:
+        return []
+    with public(database=database) as session:
+        return session.scalars(_WITHOUT_A_ROLE, {"prefix": who.prefix}).all()
 
 
 def ensure_tenant_role(database: Database, *, tenant_id: UUID) -> None:

@@ -1,9 +1,15 @@
 """`flask worker`: does the jobs that requests and other jobs have enqueued."""
 
+import time
+
 import click
 from flask import current_app
 
-from vca.kit import cli, jobs, log
+from vca.kit import cli, db, jobs, log
+from vca.kit.config import Settings
+from vca.kit.db import Database, DatabaseUnavailable
+from vca.registry import deployment
+from vca.tenancy.session import public
 
 
 @click.command("worker")
@@ -15,6 +21,31 @@ def worker(concurrency: int, once: bool) -> None:
 
     Needs a direct connection to Postgres, not one through a pooler in transaction mode.
     """
-    dsn = current_app.extensions["settings"].worker_dsn
+    settings: Settings = current_app.extensions["settings"]
+    db.use(Database(settings.worker_dsn, pool_size=max(settings.database_pool_size, concurrency)))
+    _refuse_a_copy(settings, wait=not once)
     log.get().info("worker.started", tasks=sorted(jobs.TASKS))
-    jobs.run_worker(dsn, concurrency=concurrency, wait=not once)
+    jobs.run_worker(settings.worker_dsn, concurrency=concurrency, wait=not once)
+
+
+def _refuse_a_copy(settings: Settings, *, wait: bool) -> None:
+    """End unless the database is this deployment's own; with `wait`, wait until it can be asked.
+
+    A restored copy would otherwise register numbers and do once more what the original does.
+    """
+    while True:
+        try:
+            with public() as session:
+                noted = deployment.found(session)
+            break
+        except DatabaseUnavailable as error:
+            if not wait:
+                raise
+            log.get().warning("worker.database_away", exc_info=error)
+            time.sleep(jobs.PAUSE_S)
+    differences = noted.differences(deployment.configured(settings)) if noted else []
+    if differences:
+        cli.fail(
+            f"This database is another deployment's: {'; '.join(differences)}. If it is a copy that"
+            " you mean to use, run `flask db adopt`."
+        )
