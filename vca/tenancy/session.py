@@ -1,15 +1,15 @@
 """Open a transaction: inside one tenant's schema, or outside all of them.
 
-The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives the
-transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a missing
-schema would otherwise silently resolve to it.
+The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives
+the transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a
+missing schema would otherwise silently resolve to it.
 """
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -121,3 +121,8 @@ def _opening(tenant: TenantRef, prefix: str | None) -> str:
         f"SET LOCAL vca.tenant_id = '{tenant.id}'; {role}"
         f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant.id}'"
     )
+
+
+def point_at(session: Session, schema: str) -> None:
+    """Let an owner's transaction make tables in `schema`, which is no tenant's yet: no fence."""
+    session.execute(text(f'SET LOCAL search_path TO "{schema}"'))

@@ -9,16 +9,19 @@ from vca.kit.embedded.waiting import Deadline
 
 # CREATEDB because the test suite clones databases, CREATEROLE for a role per tenant.
 _RIGHTS = {"owner": "CREATEROLE CREATEDB", "web": "NOINHERIT", "worker": "NOINHERIT"}
-SCRIPT = "".join(
-    f"""
+SCRIPT = (
+    "".join(
+        f"""
 SELECT 'CREATE ROLE {name} LOGIN {_RIGHTS[login]}'
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec
 """
-    for login, name in LOGINS.items()
-) + f"""
+        for login, name in LOGINS.items()
+    )
+    + f"""
 SELECT 'CREATE DATABASE {DATABASE} OWNER {OWNER}'
  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{DATABASE}') \\gexec
 """
+)
 
 
 # psql's exit status when there is no connection, or it was lost.
