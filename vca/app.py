@@ -14,12 +14,15 @@ from vca.kit.db import Database
 from vca.kit.json import FastJson
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.dids import routes as dids
+from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.inbound import Desk
+from vca.tenant.models import ENCRYPTED
+from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.settings import routes as settings
 
@@ -41,7 +44,7 @@ TASKS = ("vca.tenant.phone_numbers.tasks",)
 # `module:group` of each command group.
 COMMANDS = (
     "vca.registry.commands:db_commands",
-    "vca.registry.tenants.commands:tenants",
+    "vca.registry.tenants.lifecycle_commands:tenants",
     "vca.registry.dids.commands:dids",
     "vca.registry.api_keys.commands:api_keys",
     "vca.tenant.calls.commands:calls",
@@ -115,6 +118,7 @@ def _connect(app: Flask, found: Settings) -> None:
         model=found.llm_model or None,
         timeout_s=found.llm_timeout_s,
     )
+    product.use(product.Product(ownership.disown, ownership.adrift, ENCRYPTED))
     app.extensions["desk"] = Desk(found.secret_key, model, found.public_base_url)
 
 

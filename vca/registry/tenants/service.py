@@ -12,7 +12,7 @@ from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
-from vca.registry.tenants.models import Tenant
+from vca.registry.tenants.models import PURGING, Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 
@@ -82,12 +82,15 @@ def update(
     """Change status, plan or both; the status a tenant already has is no change.
 
     Deleting stops its numbers in the same transaction, and lets them rest for `rest`; restoring
-    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused.
+    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused, also for a
+    tenant whose purge has begun.
     """
     tenant = session.get(Tenant, tenant_id, with_for_update=True)
     if tenant is None:
         raise NotFound
     before = tenant.status
+    if tenant.schema_revision == PURGING:
+        raise TransitionRefused("The tenant is being purged; nothing can restore it.")
     changed = session.scalar(select(func.public.update_tenant(tenant_id, status, plan)))
     if not changed:
         raise TransitionRefused(f"A {before} tenant cannot become {status}.")
