@@ -44,7 +44,7 @@ TASKS = ("vca.tenant.phone_numbers.tasks",)
 # `module:group` of each command group.
 COMMANDS = (
     "vca.registry.commands:db_commands",
-    "vca.registry.tenants.lifecycle_commands:tenants",
+    "vca.registry.tenants.commands:tenants",
     "vca.registry.dids.commands:dids",
     "vca.registry.api_keys.commands:api_keys",
     "vca.tenant.calls.commands:calls",

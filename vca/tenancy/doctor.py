@@ -69,9 +69,10 @@ class Shape:
     lines: frozenset[str]
 
     def differences(self, other: "Shape") -> list[str]:
-        """What the other lacks, with a minus, and what it has too much, with a plus."""
-        lacking = [f"- {line}" for line in sorted(self.lines - other.lines)]
-        return lacking + [f"+ {line}" for line in sorted(other.lines - self.lines)]
+        """What the other lacks, with a minus, and has too much, with a plus; whole tables first."""
+        found = [f"- {line}" for line in sorted(self.lines - other.lines)]
+        found += [f"+ {line}" for line in sorted(other.lines - self.lines)]
+        return sorted(found, key=lambda line: not line[2:].startswith("relation"))
 
 
 def schemas(session: Session) -> set[str]:

@@ -55,6 +55,18 @@ def drop_kept(
     return found
 
 
+def drop_empty(database: Bulk, name: str) -> bool:
+    """Drop a schema that holds nothing at all; whether it did."""
+    try:
+        with public(database=database) as session:
+            session.execute(text(f"DROP SCHEMA IF EXISTS {quoted(name)}"))
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _DEPENDS:
+            return False
+        raise
+    return True
+
+
 def drop_role(database: Bulk, role: str) -> str:
     """Drop a tenant's role unless something else depends on it: dropped, absent or kept."""
     try:

@@ -1,6 +1,7 @@
 """Make a schema of an archive: at the revision that it was written at, and on to the head."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -89,18 +90,14 @@ def swap(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> 
 
 def unreadable(session: Session, name: str, encrypted: Encrypted) -> list[str]:
     """The encrypted columns of a schema, as table.column, that hold what our keys do not open."""
-    return [
-        f"{table}.{column}"
-        for (table, column), can_read in encrypted.items()
-        if any(
-            not can_read(value)
-            for value in session.scalars(
-                text(f"SELECT {quoted(column)} FROM {quoted(name, table)}"),
-                execution_options={"yield_per": 1000},
-            )
-            if value is not None
-        )
-    ]
+    found = []
+    for (table, column), can_read in encrypted.items():
+        query = text(f"SELECT {quoted(column)} FROM {quoted(name, table)}")
+        streamed = {"yield_per": 1000}
+        with closing(session.scalars(query, execution_options=streamed)) as values:
+            if not all(value is None or can_read(value) for value in values):
+                found.append(f"{table}.{column}")
+    return found
 
 
 def _load_one(

@@ -7,12 +7,14 @@ import click
 
 from vca.kit import cli
 from vca.registry.tenants import fleet, service
+from vca.registry.tenants.lifecycle_commands import lifecycle_commands
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
 from vca.tenancy import schema
 from vca.tenancy.session import public
 
 tenants = cli.Group("tenants", help="Create, list and change tenants; migrate their schemas.")
+tenants.commands.update(lifecycle_commands.commands)
 
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 

@@ -144,7 +144,7 @@ def _ownerless(session: Session) -> Iterator[Finding]:
 def _without_tenant(session: Session, names: Iterable[str]) -> Iterator[Finding]:
     for name in sorted(names):
         count = len(tables.tables(session, name))
-        yield Finding("schema_without_tenant", name, f"{count} tables" if count else "empty")
+        yield Finding("schema_without_tenant", name, f"{count} tables")
 
 
 def _without_role(
@@ -185,10 +185,8 @@ def _make_role(practice: Practice, finding: Finding) -> None:
 
 
 def _drop_if_empty(practice: Practice, finding: Finding) -> None:
-    """Without CASCADE: one that holds anything is refused by the server."""
-    if practice.drop_empty and finding.detail == "empty":
-        with public(database=practice.database) as session:
-            session.execute(text(f"DROP SCHEMA {tables.quoted(finding.subject)}"))
+    if practice.drop_empty:
+        drop.drop_empty(practice.database, finding.subject)
 
 
 def _delete_ownerless(practice: Practice, _: Finding) -> None:

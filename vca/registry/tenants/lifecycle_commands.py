@@ -1,4 +1,4 @@
-"""`flask tenants export|import|purge|erase|doctor`."""
+"""`flask tenants export|import|purge|erase|doctor`: `commands` puts them into its group."""
 
 import sys
 from collections.abc import Callable
@@ -13,15 +13,16 @@ from flask import current_app
 from vca.kit import cli, clock, json
 from vca.registry import owner
 from vca.registry.tenants import doctor, lifecycle, purge
-from vca.registry.tenants.commands import tenants
 from vca.registry.tenants.doctor import Finding, Practice
+
+lifecycle_commands = cli.Group("lifecycle")
 
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _YES = click.option("--yes", is_flag=True, help="Do not ask; required away from a terminal.")
 
 
-@tenants.command("export")
+@lifecycle_commands.command("export")
 @_ID
 @click.argument("target", type=_FILE, metavar="FILE")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -41,7 +42,7 @@ def export(tenant_id: UUID, target: Path, force: bool, as_json: bool) -> None:
     cli.emit(shown, as_json=as_json, text=text)
 
 
-@tenants.command("import")
+@lifecycle_commands.command("import")
 @click.argument("source", type=_FILE, metavar="FILE")
 @click.option("--replace", "replacing", is_flag=True, help="Under its own id, over what is there.")
 @_YES
@@ -68,7 +69,7 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
     cli.emit(shown, as_json=as_json, text=cli.card({**shown, "rows": sum(imported.rows.values())}))
 
 
-@tenants.command("purge")
+@lifecycle_commands.command("purge")
 @_ID
 @_YES
 @cli.as_json
@@ -82,7 +83,7 @@ def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
     cli.emit(vars(removed), as_json=as_json, text=cli.card(vars(removed)))
 
 
-@tenants.command("erase")
+@lifecycle_commands.command("erase")
 @_ID
 @click.option("--certificate", "target", type=_FILE, help="Write the certificate to this file.")
 @_YES
@@ -107,7 +108,7 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
     cli.emit(certificate, as_json=as_json, text=cli.card(certificate["removed"]))
 
 
-@tenants.command("doctor")
+@lifecycle_commands.command("doctor")
 @click.option("--repair", is_flag=True, help="Set right what is safe.")
 @click.option("--yes", is_flag=True, help="With --repair: also drop empty schemas of nobody.")
 @cli.as_json
@@ -139,9 +140,13 @@ def _agreed(yes: bool, warning: str) -> None:
     """A person is asked; a script must say --yes."""
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not _at_a_terminal():
         cli.fail(f"{warning} Give --yes to confirm.")
     click.confirm(f"{warning} Go on?", abort=True, err=True)
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _reserve(target: Path) -> None:
