@@ -17,7 +17,7 @@ from vca.kit import json
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.kit.db.bulk import Bulk
-from vca.registry.tenants import lifecycle_commands
+from vca.registry.tenants import terminal as typed
 from vca.tenancy import drop
 from vca.tenancy.drop import MOST_RELATIONS, drop_schema
 from vca.tenancy.session import public
@@ -94,7 +94,7 @@ def test_at_a_terminal_a_person_is_asked(
 ) -> None:
     terminal.json("delete", furnished.tenant.id)
     before = witness.checksum(furnished.tenant.id)
-    monkeypatch.setattr(lifecycle_commands, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(typed, "_at_a_terminal", lambda: True)
     runner, words = terminal.app.test_cli_runner(), ["tenants", command, furnished.tenant.id]
 
     assert runner.invoke(args=words, input="n\n").exit_code == 1

@@ -7,9 +7,9 @@ import click
 
 from vca.kit import cli
 from vca.registry.tenants import fleet, service
-from vca.registry.tenants.lifecycle_commands import lifecycle_commands
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
+from vca.registry.tenants.terminal import lifecycle_commands
 from vca.tenancy import schema
 from vca.tenancy.session import public
 
