@@ -1,4 +1,4 @@
-"""`flask tenants export|import|purge|erase|doctor`: `commands` puts them into its group."""
+"""What an operator types for the lifecycle of tenants; `commands` has it in its group."""
 
 import sys
 from collections.abc import Callable
@@ -15,14 +15,11 @@ from vca.registry import owner
 from vca.registry.tenants import doctor, lifecycle, purge
 from vca.registry.tenants.doctor import Finding, Practice
 
-lifecycle_commands = cli.Group("lifecycle")
-
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _YES = click.option("--yes", is_flag=True, help="Do not ask; required away from a terminal.")
 
 
-@lifecycle_commands.command("export")
 @_ID
 @click.argument("target", type=_FILE, metavar="FILE")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -42,7 +39,6 @@ def export(tenant_id: UUID, target: Path, force: bool, as_json: bool) -> None:
     cli.emit(shown, as_json=as_json, text=text)
 
 
-@lifecycle_commands.command("import")
 @click.argument("source", type=_FILE, metavar="FILE")
 @click.option("--replace", "replacing", is_flag=True, help="Under its own id, over what is there.")
 @_YES
@@ -69,7 +65,6 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
     cli.emit(shown, as_json=as_json, text=cli.card({**shown, "rows": sum(imported.rows.values())}))
 
 
-@lifecycle_commands.command("purge")
 @_ID
 @_YES
 @cli.as_json
@@ -83,7 +78,6 @@ def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
     cli.emit(vars(removed), as_json=as_json, text=cli.card(vars(removed)))
 
 
-@lifecycle_commands.command("erase")
 @_ID
 @click.option("--certificate", "target", type=_FILE, help="Write the certificate to this file.")
 @_YES
@@ -108,7 +102,6 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
     cli.emit(certificate, as_json=as_json, text=cli.card(certificate["removed"]))
 
 
-@lifecycle_commands.command("doctor")
 @click.option("--repair", is_flag=True, help="Set right what is safe.")
 @click.option("--yes", is_flag=True, help="With --repair: also drop empty schemas of nobody.")
 @cli.as_json
@@ -169,3 +162,16 @@ class _progress:
 
     def _told(self, text: str) -> None:
         click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+
+def attach(group: cli.Group) -> None:
+    """Add export, import, purge, erase and doctor to `flask tenants`."""
+    typed: dict[str, Callable[..., None]] = {
+        "export": export,
+        "import": import_,
+        "purge": purge_,
+        "erase": erase,
+        "doctor": doctor_,
+    }
+    for name, command in typed.items():
+        group.command(name)(command)
