@@ -45,6 +45,7 @@ def test_a_deleted_tenant_is_gone_for_good(
     globex = operator.tenant("Globex")
     others = witness.checksum(globex.id)
     terminal.json("delete", furnished.tenant.id)
+    witness.rows("UPDATE jobs.procrastinate_jobs SET status = 'doing' WHERE id % 2 = 0")
     assert set(_left(witness, furnished.tenant.id)) >= {"schemas", "tenants", "jobs", *_OWNED}
 
     removed = terminal.json("purge", furnished.tenant.id, "--yes")
@@ -209,6 +210,24 @@ def test_no_transaction_takes_more_locks_than_it_may(apart: Database, furnished:
     assert len(steps) >= 4
     assert max(steps) <= MOST_RELATIONS
     assert sizes[-1] == 0
+
+
+def test_each_batch_may_be_stopped(apart: Database, furnished: Premises) -> None:
+    asked = 0
+
+    def guard(_: object) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        drop_schema(Bulk(apart.dsn), furnished.tenant.ref.schema, guard=guard)
+
+    with public() as session:
+        left = [table.name for table in tables(session, furnished.tenant.ref.schema)]
+    assert "tenant_self" not in left
+    assert "ai_profiles" in left
 
 
 def test_a_schema_of_one_large_table_is_dropped_too(

@@ -106,13 +106,13 @@ def adopt(
     """
     with reading.opened(source) as found:
         found.verify(told)
+        drop.drop_kept(database, now=now)  # before: afterwards a failure would belie the import
         tenant = TenantRef(found.manifest.tenant_id if replace else uuid4())
         try:
             with public(database=database) as session:
                 imported = _bring_in(session, found, tenant, role_prefix, now, told)
         except (IntegrityError, KeyError, TypeError, ValueError) as error:
             raise ArchiveRefused("The archived tenant does not fit here.") from error
-    drop.drop_kept(database, now=now)
     return imported
 
 
