@@ -369,6 +369,17 @@ def test_replacing_needs_a_yes_away_from_a_terminal(
     assert witness.checksum(furnished.tenant.id) == before
 
 
+def test_an_import_sweeps_what_was_kept_for_its_week(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    witness.rows(f"CREATE SCHEMA old_{'ab' * 16}_20200101000000")
+
+    terminal.json("import", file)
+
+    assert witness.rows("SELECT 1 FROM pg_namespace WHERE nspname ~ '^old_'") == []
+
+
 def test_ids_follow_wherever_they_stand_and_no_other_id_changes(
     terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
 ) -> None:

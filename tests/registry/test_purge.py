@@ -212,6 +212,25 @@ def test_no_transaction_takes_more_locks_than_it_may(apart: Database, furnished:
     assert sizes[-1] == 0
 
 
+def test_a_tenant_that_is_brought_back_midway_is_not_dropped_any_further(
+    terminal: Terminal, furnished: Premises, witness: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand, in the database: the product itself refuses."""
+    tenant = furnished.tenant
+    terminal.json("delete", tenant.id)
+    before = witness.tables(tenant.id)
+
+    def meanwhile(*_: object, **__: object) -> list[str]:
+        witness.rows("UPDATE public.tenants SET status = 'active' WHERE id = %s", tenant.id)
+        return []
+
+    monkeypatch.setattr(drop, "drop_kept", meanwhile)
+
+    assert "this one is active" in terminal.refused("purge", tenant.id, "--yes")
+
+    assert witness.tables(tenant.id) == before
+
+
 def test_each_batch_may_be_stopped(apart: Database, furnished: Premises) -> None:
     asked = 0
 
