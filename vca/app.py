@@ -15,6 +15,7 @@ from vca.kit.json import FastJson
 from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.dids import routes as dids
+from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.telephony import providers
@@ -23,6 +24,8 @@ from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.inbound import Desk
+from vca.tenant.models import ENCRYPTED
+from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.settings import routes as settings
 
@@ -121,6 +124,7 @@ def _connect(app: Flask, found: Settings) -> None:
         model=found.llm_model or None,
         timeout_s=found.llm_timeout_s,
     )
+    product.use(product.Product(ownership.disown, ownership.adrift, ENCRYPTED))
     app.extensions["desk"] = Desk(found.secret_key, model, found.public_base_url)
 
 

@@ -119,7 +119,7 @@ BEGIN
         updated_at = now(),
         deleted_at = CASE coalesce(p_status, t.status)
             WHEN 'deleted' THEN coalesce(t.deleted_at, now()) END
-    WHERE t.id = p_id
+    WHERE t.id = p_id AND t.schema_revision <> 'purging'
       AND (p_status IS NULL OR p_status = t.status OR (t.status, p_status) IN (
             ('active', 'suspended'), ('suspended', 'active'),
             ('active', 'deleted'), ('suspended', 'deleted'), ('deleted', 'active')));

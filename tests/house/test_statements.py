@@ -14,7 +14,9 @@ OUTLIVES = {
     r"\bpg_(try_)?advisory_(lock|unlock)": "SELECT pg_try_advisory_lock(1)",
     r"(^|;)\s*(un)?listen\s+\w+\s*(;|$)": "LISTEN jobs",
     r"(^|;)\s*(prepare|deallocate)\s+\w+": "PREPARE p AS SELECT 1",
-    r"\bcreate\s+(local\s+)?temp(orary)?\s+table": "CREATE TEMP TABLE t (id uuid)",
+    r"\bcreate\s+(local\s+)?temp(orary)?\s+table(?!.*\bon\s+commit\s+drop\b)": (
+        "CREATE TEMP TABLE t (id uuid)"
+    ),
     r"\bwith\s+hold\b": "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
 }
 # In a tenant's transaction a cluster takes statements on the tenant's tables and on reference
@@ -62,6 +64,7 @@ def test_what_ends_with_its_transaction_is_allowed() -> None:
         "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0",
         "SELECT pg_advisory_xact_lock(1)",
         "UPDATE t SET local = 1",
+        "CREATE TEMP TABLE t ON COMMIT DROP AS SELECT 1",
         "SELECT set_config('a.b', 'c', true)",
     )
 

@@ -7,6 +7,7 @@ from flask import current_app
 
 from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.kit.db.bulk import Bulk
 
 
 @contextmanager
@@ -18,3 +19,10 @@ def database(*, connections: int = 2) -> Iterator[Database]:
         yield owner
     finally:
         owner.close()
+
+
+@contextmanager
+def bulk() -> Iterator[Bulk]:
+    """The owner's login for COPY and for DDL of any length, a connection for each transaction."""
+    settings: Settings = current_app.extensions["settings"]
+    yield Bulk(settings.owner_dsn)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit.db import Database
-from vca.registry.tenants.models import Tenant
-from vca.tenancy import schema
+from vca.registry.tenants import roles
 from vca.tenancy.roles import Roles, quoted
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, as_owner, public
@@ -85,7 +84,8 @@ def restore_roles(database: Database, who: Roles) -> list[UUID]:
     restored = []
     for tenant_id in without_role(database, who):
         with suppress(IsolationError):
-            ensure_tenant_role(database, tenant_id=tenant_id)
+            with as_owner(TenantRef(tenant_id), database=database) as session:
+                roles.ensure(session, tenant_id=tenant_id)
             restored.append(tenant_id)
     return restored
 
@@ -96,21 +96,3 @@ def without_role(database: Database, who: Roles) -> Sequence[UUID]:
         return []
     with public(database=database) as session:
         return session.scalars(_WITHOUT_A_ROLE, {"prefix": who.prefix}).all()
-
-
-def ensure_tenant_role(database: Database, *, tenant_id: UUID) -> None:
-    """Make the tenant's role if it is missing, and grant it the tenant's tables, as the owner.
-
-    Without roles the tables are granted to the logins. A schema at a revision that this code does
-    not know keeps what it has. Raises IsolationError when there is no such schema.
-    """
-    tenant = TenantRef(tenant_id)
-    with as_owner(tenant, database=database) as session:
-        revision = session.scalar(select(Tenant.schema_revision).where(Tenant.id == tenant_id))
-        if revision is None or not schema.knows(revision):
-            return
-        grantees = str(session.scalar(select(func.public.tenant_grantees(tenant_id))))
-        script = schema.compile_grants(upto=revision)
-        connection = session.connection()
-        connection.exec_driver_sql(f'GRANT USAGE ON SCHEMA "{tenant.schema}" TO {grantees}')
-        connection.exec_driver_sql(schema.filled_in(script, tenant, grantees=grantees))

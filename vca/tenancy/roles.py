@@ -15,7 +15,7 @@ class Roles:
 
     def of(self, tenant: TenantRef) -> str | None:
         """The role that a transaction in `tenant` takes on, if any."""
-        return None if self.prefix is None else f"{self.prefix}{tenant.schema}"
+        return None if self.prefix is None else tenant.role(self.prefix)
 
     def grantees(self, tenant: TenantRef) -> str:
         """To whom the tenant's tables are granted, as SQL: a list of quoted names."""

@@ -51,6 +51,10 @@ class TenantRef:
         """`t_` and the id in hex: 34 bytes, never anything that a person typed."""
         return name(self.id)
 
+    def role(self, prefix: str) -> str:
+        """The tenant's database role; roles belong to the server, hence the deployment's prefix."""
+        return f"{prefix}{self.schema}"
+
 
 def name(tenant_id: UUID) -> str:
     """The schema's name; raises ValueError should it ever not have the one allowed form."""

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
 import psycopg2
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -151,3 +151,8 @@ def _opening(tenant: TenantRef, role: str | None) -> str:
         f"SET LOCAL vca.tenant_id = '{tenant.id}'; {take_on}"
         f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant.id}'"
     )
+
+
+def point_at(session: Session, schema: str) -> None:
+    """Let an owner's transaction make tables in `schema`, which is no tenant's yet: no fence."""
+    session.execute(text(f'SET LOCAL search_path TO "{schema}"'))

@@ -6,7 +6,7 @@ from uuid import UUID
 import click
 
 from vca.kit import cli
-from vca.registry.tenants import fleet, service
+from vca.registry.tenants import fleet, service, terminal
 from vca.registry.tenants.migrate_command import migrate
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
@@ -14,6 +14,7 @@ from vca.tenancy import schema
 from vca.tenancy.session import public
 
 tenants = cli.Group("tenants", help="Create, list and change tenants; migrate their schemas.")
+terminal.attach(tenants)
 
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 

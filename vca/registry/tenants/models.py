@@ -10,6 +10,8 @@ from vca.registry.base import PublicBase
 
 PLANS = ("starter", "growth", "custom")
 STATUSES = ("active", "suspended", "deleted")
+# In the place of a revision: the schema is being dropped, and there is no way back.
+PURGING = "purging"
 
 
 class Tenant(PublicBase):

@@ -12,7 +12,7 @@ from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
-from vca.registry.tenants.models import Tenant
+from vca.registry.tenants.models import PURGING, Tenant
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import lookup
@@ -83,7 +83,8 @@ def update(
     """Change status, plan or both; the status a tenant already has is no change.
 
     Deleting stops its numbers in the same transaction, and lets them rest for `rest`; restoring
-    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused.
+    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused, also for a
+    tenant whose purge has begun.
     """
     call = func.public.update_tenant(tenant_id, status, plan).table_valued(
         "status_before", "changed"
@@ -93,6 +94,8 @@ def update(
         raise NotFound
     before, changed = outcome
     if not changed:
+        if get(session, tenant_id=tenant_id).schema_revision == PURGING:
+            raise TransitionRefused("The tenant is being purged; nothing can restore it.")
         raise TransitionRefused(f"A {before} tenant cannot become {status}.")
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
     if before != "deleted" and tenant.status == "deleted":

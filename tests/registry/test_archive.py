@@ -1,0 +1,396 @@
+"""Export to one archive, and import elsewhere or over the tenant: the same rows, or nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import psycopg2.errors
+import pytest
+from sqlalchemy.orm import Session
+
+from tests.support.evidence import Evidence
+from tests.support.lifecycle import Terminal, rows_of
+from tests.support.locks import held
+from tests.support.premises import Premises
+from tests.support.world import Tenant, World
+from vca.kit import clock, db
+from vca.kit.db.bulk import Bulk
+from vca.registry.tenants import product
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy import archive
+from vca.tenancy.archive import Contents
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where an archive goes."""
+    return tmp_path / "acme.zip"
+
+
+def _there(operator: World, tenant_id: str) -> Tenant:
+    """An imported tenant, with a new key."""
+    key = operator.key(tenant_id)
+    return Tenant(tenant_id, operator.api(key), key)
+
+
+def _states(witness: Evidence, tenant_id: str) -> dict[str, tuple[str, str | None]]:
+    rows = witness.rows(
+        "SELECT did_number, state, registration_status FROM public.dids WHERE tenant_id = %s",
+        tenant_id,
+    )
+    return {number: (state, status) for number, state, status in rows}
+
+
+def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
+    return witness.rows(
+        "SELECT task_name, args->>'did_number' FROM jobs.procrastinate_jobs"
+        " WHERE args->>'tenant_id' = %s AND status = 'todo' ORDER BY 1, 2",
+        tenant_id,
+    )
+
+
+def test_under_a_new_id_all_rows_are_the_same_but_for_whose_they_are(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    before = rows_of(witness, furnished.tenant.id)
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", file)
+
+    assert imported["tenant_id"] != furnished.tenant.id
+    assert rows_of(witness, imported["tenant_id"]) == before
+    assert all(before.values()), "every table was to have a row"
+    assert terminal.findings() == (0, {})
+    [row] = witness.rows("SELECT to_jsonb(t)::text FROM public.tenants t")
+    assert furnished.word in row[0]
+    assert furnished.tenant.id not in row[0]
+
+
+def test_free_numbers_are_claimed_and_registered_and_the_tenant_answers(
+    terminal: Terminal,
+    operator: World,
+    furnished: Premises,
+    witness: Evidence,
+    carrier: FakeTelephonyAdapter,
+    file: Path,
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", file)
+
+    arrived = _there(operator, imported["tenant_id"])
+    claimed = imported["numbers_claimed"]
+    assert furnished.did_number in claimed
+    assert imported["numbers_taken"] == []
+    states = _states(witness, arrived.id)
+    assert {states[number] for number in claimed} == {("claimed", "pending")}
+    assert states[furnished.assigned_did] == ("assigned", None)
+    assert states[furnished.resting_did] == ("resting", None)
+    assert _jobs(witness, arrived.id) == [("phone_numbers.register", it) for it in claimed]
+    operator.work(arrived)
+    assert furnished.did_number in carrier.registered
+    assert arrived.simulate(furnished.did_number)["status"] == "in_progress"
+
+
+def test_what_others_have_is_named_and_left_to_them(
+    terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    before = witness.checksum(furnished.tenant.id)
+    terminal.json("export", furnished.tenant.id, file)
+
+    imported = terminal.json("import", file)
+
+    assert furnished.did_number in imported["numbers_taken"]
+    assert furnished.assigned_did in imported["numbers_taken"]
+    assert imported["numbers_claimed"] == []
+    assert (imported["keys_imported"], imported["keys_left_out"]) == (0, 2)
+    assert imported["external_id_taken"] is True
+    assert witness.checksum(furnished.tenant.id) == before
+    arrived = _there(operator, imported["tenant_id"])
+    numbers = arrived.get("/phone-numbers").json
+    assert len(numbers) == imported["phone_numbers_deactivated"] == 2
+    assert {(it["is_active"], it["registration"]["status"]) for it in numbers} == {
+        (False, "unregistered")
+    }
+    assert terminal.json("show", arrived.id)["external_id"] is None
+    assert _jobs(witness, arrived.id) == []
+    assert terminal.findings() == (0, {})
+
+
+def test_keys_open_the_imported_tenant_where_they_did_not_exist(
+    terminal: Terminal, operator: World, furnished: Premises, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+    assert furnished.tenant.get().status_code == 401
+
+    imported = terminal.json("import", file)
+
+    assert imported["keys_imported"] == 2
+    arrived = Tenant(imported["tenant_id"], furnished.tenant.api, furnished.tenant.key)
+    assert arrived.get().json["id"] == imported["tenant_id"]
+
+
+def test_a_tenant_is_put_back_as_it_was(
+    terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    tenant = furnished.tenant
+    before = rows_of(witness, tenant.id)
+    terminal.json("export", tenant.id, file)
+    later = tenant.number()["did_number"]
+    tenant.delete(f"/phone-numbers/{furnished.ids['phone_number_id']}")
+    operator.sql(tenant, "DELETE FROM turns")
+    tenant.delete(f"/api-keys/{furnished.ids['key_id']}")
+    terminal.json("suspend", tenant.id)
+    operator.work(tenant)
+
+    imported = terminal.json("import", file, "--replace", "--yes")
+
+    assert imported["tenant_id"] == tenant.id
+    assert rows_of(witness, tenant.id) == before
+    assert imported["kept_schema"].startswith(f"old_{tenant.ref.id.hex}_")
+    states = _states(witness, tenant.id)
+    assert states[furnished.did_number] == ("claimed", "pending")
+    assert states[later] == ("resting", None)
+    jobs = _jobs(witness, tenant.id)
+    assert ("phone_numbers.register", furnished.did_number) in jobs
+    assert ("phone_numbers.unregister", later) in jobs
+    assert terminal.json("show", tenant.id)["status"] == "suspended"
+    revoked = witness.rows(
+        "SELECT revoked_at IS NOT NULL FROM public.api_keys WHERE id = %s", furnished.ids["key_id"]
+    )
+    assert revoked == [(True,)]
+    [(turns,)] = witness.rows(f'SELECT count(*) FROM "{imported["kept_schema"]}".turns')
+    assert turns == 0
+    assert terminal.findings() == (0, {})
+
+
+def test_an_erased_tenant_comes_back_under_its_own_id(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    before = witness.checksum(furnished.tenant.id)
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", file, "--replace", "--yes")
+
+    assert (imported["tenant_id"], imported["kept_schema"]) == (furnished.tenant.id, None)
+    after = witness.checksum(furnished.tenant.id)
+    kept = {name for name in before if name not in ("jobs", "public.dids")}
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+
+
+def test_replacing_waits_for_who_is_inside_and_gives_up_in_time(
+    terminal: Terminal,
+    apart: db.Database,
+    furnished: Premises,
+    witness: Evidence,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    before = witness.checksum(furnished.tenant.id)
+    monkeypatch.setattr("vca.kit.db.bulk.LOCK_TIMEOUT_MS", 100)
+
+    with held(apart.dsn, f"SELECT 1 FROM {furnished.tenant.ref.schema}.calls"):
+        said = terminal.refused("import", file, "--replace", "--yes")
+
+    assert "try again" in said
+    assert witness.checksum(furnished.tenant.id) == before
+    assert terminal.findings() == (0, {})
+
+
+def test_a_deleted_tenant_is_exported_and_imported_as_one(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("delete", furnished.tenant.id)
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("purge", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", file)
+
+    arrived = imported["tenant_id"]
+    assert terminal.json("show", arrived)["status"] == "deleted"
+    assert imported["numbers_claimed"] == []
+    assert _states(witness, arrived)[furnished.did_number] == ("resting", None)
+    terminal.json("activate", arrived)
+    assert _states(witness, arrived)[furnished.did_number] == ("claimed", "pending")
+
+
+def test_replacing_a_deleted_tenant_does_not_bring_it_to_life(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("delete", furnished.tenant.id)
+
+    imported = terminal.json("import", file, "--replace", "--yes")
+
+    assert imported["numbers_claimed"] == []
+    assert terminal.json("show", furnished.tenant.id)["status"] == "deleted"
+    states = _states(witness, furnished.tenant.id)
+    assert {state for state, _ in states.values()} == {"resting"}
+
+
+def test_the_manifest_vouches_for_every_table(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    told = terminal.json("export", furnished.tenant.id, file)
+
+    assert (told["format"], told["version"]) == ("vca-tenant", 1)
+    assert (told["tenant_id"], told["schema_revision"]) == (furnished.tenant.id, "0001")
+    names = {f"tenant/{name}.csv" for name in witness.tables(furnished.tenant.id)}
+    by_name = {member["name"]: member for member in told["members"]}
+    assert by_name.keys() == names | {"public/dids.csv", "public/api_keys.csv"}
+    [(turns,)] = witness.rows(f'SELECT count(*) FROM "{furnished.tenant.ref.schema}".turns')
+    assert by_name["tenant/turns.csv"]["rows"] == turns > 0
+    assert told["postgres"]
+    assert told["tenant"]["external_id"] == furnished.word
+
+
+def test_an_archive_is_its_owners_alone_and_never_overwritten_unasked(
+    terminal: Terminal, furnished: Premises, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    first = file.read_bytes()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    assert "--force" in terminal.refused("export", furnished.tenant.id, file)
+    assert file.read_bytes() == first
+    furnished.tenant.profile()
+    terminal.json("export", furnished.tenant.id, file, "--force")
+    assert file.read_bytes() != first
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+def _write(
+    apart: db.Database, tenant: Tenant, file: Path, meanwhile: Callable[[], object]
+) -> archive.Manifest:
+    """An export with something happening after its snapshot was taken."""
+
+    def describe(_: Session) -> Contents:
+        meanwhile()
+        return Contents("0001", clock.now(), {})
+
+    bulk = Bulk(apart.dsn)
+    return archive.write(bulk, tenant.ref, file, describe=describe, shared=("dids",))
+
+
+def test_an_export_shows_one_moment(apart: db.Database, furnished: Premises, file: Path) -> None:
+    tenant = furnished.tenant
+    before = len(tenant.get("/ai-profiles").json)
+
+    manifest = _write(apart, tenant, file, lambda: (tenant.profile(), tenant.number()))
+
+    rows = {member.name: member.rows for member in manifest.members}
+    assert len(tenant.get("/ai-profiles").json) == before + 1
+    assert rows["tenant/ai_profiles.csv"] == before
+    assert rows["public/dids.csv"] == 4
+
+
+def test_no_migration_comes_between(apart: db.Database, furnished: Premises, file: Path) -> None:
+    def migrate() -> None:
+        with psycopg2.connect(apart.dsn, options="-c lock_timeout=50") as connection:
+            table = f"{furnished.tenant.ref.schema}.turns"
+            connection.cursor().execute(f"ALTER TABLE {table} ADD COLUMN mood text")
+
+    with pytest.raises(psycopg2.errors.LockNotAvailable):
+        _write(apart, furnished.tenant, file, migrate)
+
+
+def test_an_export_that_fails_leaves_nothing(
+    apart: db.Database, furnished: Premises, file: Path
+) -> None:
+    def fail() -> None:
+        assert [path.suffix for path in file.parent.iterdir()] == [".part"]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _write(apart, furnished.tenant, file, fail)
+
+    assert list(file.parent.iterdir()) == []
+
+
+def test_there_is_no_archive_of_what_is_not_there(
+    terminal: Terminal, operator: World, file: Path
+) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+    half = operator.tenant()
+    operator.sql(half, "DROP TABLE tenant_self")
+
+    assert "There is no such resource." in terminal.refused("export", nobody, file)
+    assert "missing or incomplete" in terminal.refused("export", half.id, file)
+    assert not file.exists()
+    nowhere = file.parent / "nowhere" / "acme.zip"
+    assert "cannot be written" in terminal.refused("export", operator.tenant().id, nowhere)
+
+
+def test_another_tenants_tables_are_never_exported_as_this_ones(
+    apart: db.Database, terminal: Terminal, operator: World, file: Path
+) -> None:
+    acme, globex = operator.tenant(), operator.tenant()
+    with psycopg2.connect(apart.dsn) as connection:
+        cursor = connection.cursor()
+        cursor.execute(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
+        cursor.execute(f'ALTER SCHEMA "{globex.ref.schema}" RENAME TO "{acme.ref.schema}"')
+
+    terminal.refused("export", acme.id, file)
+
+    assert not file.exists()
+
+
+def test_encrypted_columns_that_cannot_be_read_are_named(
+    terminal: Terminal, furnished: Premises, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(can_read: Callable[[Any], bool]) -> product.Product:
+        now = product.current()
+        encrypted = {("calls", "called_number"): can_read, ("calls", "data"): can_read}
+        return product.Product(now.disown, now.adrift, encrypted)
+
+    terminal.json("export", furnished.tenant.id, file)
+    monkeypatch.setattr(product, "_current", asked(lambda _: False))
+    assert terminal.json("import", file)["unreadable_columns"] == ["calls.called_number"]
+
+    monkeypatch.setattr(product, "_current", asked(lambda _: True))
+    assert terminal.json("import", file)["unreadable_columns"] == []
+
+
+def test_replacing_needs_a_yes_away_from_a_terminal(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    before = witness.checksum(furnished.tenant.id)
+
+    assert "--yes" in terminal.refused("import", file, "--replace")
+
+    assert witness.checksum(furnished.tenant.id) == before
+
+
+def test_an_import_sweeps_what_was_kept_for_its_week(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    witness.rows(f"CREATE SCHEMA old_{'ab' * 16}_20200101000000")
+
+    terminal.json("import", file)
+
+    assert witness.rows("SELECT 1 FROM pg_namespace WHERE nspname ~ '^old_'") == []
+
+
+def test_ids_follow_wherever_they_stand_and_no_other_id_changes(
+    terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    tenant = furnished.tenant
+    operator.sql(tenant, f'UPDATE calls SET data = \'{{"of": "{tenant.id}"}}\'')
+    terminal.json("export", tenant.id, file)
+
+    arrived = terminal.json("import", file)["tenant_id"]
+
+    schema = f"t_{UUID(arrived).hex}"
+    assert witness.rows(f"SELECT DISTINCT data->>'of' FROM {schema}.calls") == [(arrived,)]
+    ids = "SELECT id FROM {}.calls ORDER BY 1"
+    there, here = witness.rows(ids.format(schema)), witness.rows(ids.format(tenant.ref.schema))
+    assert there == here

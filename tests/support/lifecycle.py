@@ -1,0 +1,97 @@
+"""Taking tenants out and bringing them in as an operator does, and archives tampered with."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from flask import Flask
+
+from tests.support.evidence import Evidence, schema_of
+from vca.kit import json
+
+Members = dict[str, bytes]
+
+
+@dataclass
+class Terminal:
+    """`flask tenants …`, typed."""
+
+    app: Flask
+
+    def run(self, *words: object) -> Result:
+        return self.app.test_cli_runner().invoke(args=["tenants", *map(str, words)])
+
+    def json(self, *words: object) -> Any:
+        result = self.run(*words, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def refused(self, *words: object) -> str:
+        """What is said on the way out with status 1."""
+        result = self.run(*words)
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    def findings(self, *words: object) -> tuple[int, dict[tuple[str, str], str]]:
+        """The doctor's exit status, and what it found by kind and subject."""
+        result = self.run("doctor", "--json", *words)
+        found = json.loads(result.stdout)["findings"]
+        return result.exit_code, {(it["kind"], it["subject"]): it["detail"] for it in found}
+
+
+def rows_of(witness: Evidence, tenant_id: str) -> dict[str, list[str]]:
+    """Every row of a tenant's schema as text, with its id made anonymous."""
+    schema = schema_of(tenant_id)
+    return {
+        table: sorted(
+            str(row[0]).replace(tenant_id, "<tenant>")
+            for row in witness.rows(f'SELECT to_jsonb(t)::text FROM "{schema}"."{table}" t')
+        )
+        for table in witness.tables(tenant_id)
+    }
+
+
+def everything(witness: Evidence) -> dict[str, Any]:
+    """What an import that failed must not have changed."""
+    return {
+        "schemas": witness.rows(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
+        ),
+        "jobs": witness.rows("SELECT count(*) FROM jobs.procrastinate_jobs"),
+        **{
+            table: witness.rows(
+                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"
+            )
+            for table in ("public.tenants", "public.dids", "public.api_keys")
+        },
+    }
+
+
+def rewritten(source: Path, target: Path, change: Callable[[Members], None]) -> Path:
+    """A copy of an archive whose members were changed; the zip itself is sound."""
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def manifest_of(members: Members) -> dict[str, Any]:
+    """The manifest among an archive's members."""
+    manifest: dict[str, Any] = json.loads(members["manifest.json"])
+    return manifest
+
+
+def restamped(members: Members, manifest: dict[str, Any]) -> None:
+    """Make the manifest vouch for the members as they are: a forger's work, not an accident's."""
+    for member in manifest["members"]:
+        content = members[member["name"]]
+        member.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    members["manifest.json"] = json.dumps(manifest)

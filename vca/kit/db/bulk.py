@@ -1,0 +1,117 @@
+"""A way to the database for commands that move or drop much: psycopg 3, COPY, no pool.
+
+psycopg2 cannot COPY under our wait callback, and its statements end with the request that they are
+for. Here the server gets the time that the work takes; only a wait for somebody's lock ends.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg.errors
+from sqlalchemy import NullPool, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from vca.kit import json
+from vca.kit.db import Database
+from vca.kit.db.breaker import Breaker
+from vca.kit.db.errors import DatabaseUnavailable
+from vca.kit.errors import Conflict
+
+CONNECT_TIMEOUT_S = 5
+LOCK_TIMEOUT_MS = 10_000
+# A command that was stopped, not ended, must not keep old rows alive for ever.
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 300_000
+# One message of the server holds one row; that is too little to compress or to hash at a time.
+BLOCK = 128 * 1024
+
+
+class Busy(Conflict):
+    """Somebody else held a lock for longer than a command waits."""
+
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("Something else is using these tables; try again.")
+
+
+class Bulk(Database):
+    """A `Database` whose every connection is new, and is closed after use."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.breaker = Breaker()
+        self.engine = create_engine(
+            make_url(dsn).set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            hide_parameters=True,
+            use_native_hstore=False,
+            json_serializer=lambda value: json.dumps(value).decode(),
+            json_deserializer=json.loads,
+            connect_args={
+                "application_name": "vca bulk",
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "client_encoding": "utf8",
+                "prepare_threshold": None,
+                "options": "-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601"
+                " -c bytea_output=hex -c extra_float_digits=1 -c statement_timeout=0"
+                f" -c lock_timeout={LOCK_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+            },
+        )
+
+    @contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A new connection; raises DatabaseUnavailable, and Busy for a lock that was not given."""
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except (DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(cause, psycopg.errors.LockNotAvailable):
+                raise Busy from error
+            if isinstance(cause, psycopg.OperationalError) and _is_away(cause):
+                raise DatabaseUnavailable from error
+            raise
+
+
+def copy_out(session: Session, statement: str, write: Callable[[bytes], object]) -> int:
+    """Hand what `COPY … TO STDOUT` says to `write`, in blocks; how many rows it was."""
+    waiting: list[bytes] = []
+    size = 0
+    with _driver(session).cursor() as cursor:
+        with cursor.copy(statement.encode()) as copy:
+            for row in copy:
+                waiting.append(bytes(row))
+                size += len(row)
+                if size >= BLOCK:
+                    write(b"".join(waiting))
+                    waiting, size = [], 0
+        write(b"".join(waiting))
+        return cursor.rowcount
+
+
+def copy_in(session: Session, statement: str, blocks: Iterable[bytes]) -> int:
+    """Feed `COPY … FROM STDIN`; how many rows it made. Raises psycopg.Error for what does not fit.
+
+    Whatever `blocks` raises ends the COPY, and with it the transaction.
+    """
+    with _driver(session).cursor() as cursor:
+        with cursor.copy(statement.encode()) as copy:
+            for block in blocks:
+                copy.write(block)
+        return cursor.rowcount
+
+
+def _driver(session: Session) -> "psycopg.Connection[Any]":
+    session.flush()
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection
+
+
+def _is_away(error: psycopg.OperationalError) -> bool:
+    """Without a state the complaint is not the server's; 08 and 57P are its farewells."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))

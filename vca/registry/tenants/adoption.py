@@ -1,0 +1,141 @@
+"""What an imported tenant has of `public`: its row, its numbers, its keys.
+
+The archive's own rows lie in temporary tables of the transaction; the database decides races.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from vca.kit import jobs
+from vca.registry.dids.service import REST
+from vca.registry.tenants.models import Tenant
+
+_DATES = ("created_at", "updated_at", "deleted_at")
+# A number bears a phone number's id while it is claimed, and while it rests with a deleted tenant:
+# those two are the same number, in the state that suits the status of the tenant.
+_GIVE_BACK = text("""
+WITH gone AS (
+    SELECT d.did_number, d.phone_number_id, d.provider_type FROM public.dids d
+    WHERE d.tenant_id = :tenant AND d.phone_number_id IS NOT NULL AND d.state <> 'assigned'
+      AND NOT EXISTS (SELECT FROM pg_temp.archived_dids a
+                      WHERE a.did_number = d.did_number AND a.phone_number_id IS NOT NULL)
+    FOR UPDATE
+)
+UPDATE public.dids d
+SET state = 'resting', rests_until = coalesce(d.rests_until, now() + :rest),
+    phone_number_id = NULL, registration_status = NULL, updated_at = now()
+FROM gone WHERE gone.did_number = d.did_number
+RETURNING gone.did_number, gone.phone_number_id, gone.provider_type
+""")
+_TAKE = text("""
+WITH wanted AS (
+    SELECT a.*, CASE WHEN a.phone_number_id IS NULL OR a.state = 'assigned' THEN a.state
+                     WHEN :deleted THEN 'resting' ELSE 'claimed' END AS wanted_state
+    FROM pg_temp.archived_dids a
+)
+INSERT INTO public.dids AS d (did_number, tenant_id, state, phone_number_id, provider_type,
+                              registration_status, rests_until)
+SELECT w.did_number, :tenant, w.wanted_state, w.phone_number_id, w.provider_type,
+       CASE WHEN w.wanted_state = 'claimed' THEN 'pending' END,
+       CASE WHEN w.wanted_state = 'resting' THEN coalesce(w.rests_until, now() + :rest) END
+FROM wanted w
+WHERE NOT (:deleted AND w.state = 'assigned')
+  AND (w.state <> 'resting' OR w.phone_number_id IS NOT NULL OR w.rests_until > now())
+ON CONFLICT (did_number) DO UPDATE
+SET tenant_id = excluded.tenant_id, state = excluded.state,
+    phone_number_id = excluded.phone_number_id, provider_type = excluded.provider_type,
+    registration_status = excluded.registration_status, rests_until = excluded.rests_until,
+    updated_at = now()
+WHERE d.tenant_id = excluded.tenant_id OR (d.state = 'resting' AND d.rests_until <= now())
+RETURNING did_number, phone_number_id, provider_type, state
+""")
+_TAKEN = text("""
+SELECT a.did_number FROM pg_temp.archived_dids a
+WHERE (a.phone_number_id IS NOT NULL OR a.state = 'assigned') AND EXISTS (
+    SELECT FROM public.dids d WHERE d.did_number = a.did_number AND d.tenant_id <> :tenant)
+ORDER BY a.did_number
+""")
+_KEYS = text("""
+INSERT INTO public.api_keys (id, tenant_id, prefix, key_hash, name, scopes, expires_at,
+                             revoked_at, last_used_at, created_at)
+SELECT id, :tenant, prefix, key_hash, name, scopes, expires_at, revoked_at, last_used_at, created_at
+FROM pg_temp.archived_api_keys
+ON CONFLICT DO NOTHING
+RETURNING id
+""")
+_ALL_KEYS = text("SELECT count(*) FROM pg_temp.archived_api_keys")
+
+
+def checked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A tenant's row as an archive says it; raises KeyError, TypeError or ValueError for others."""
+    row = {name: said[name] for name in ("name", "plan", "status", "external_id")}
+    if not all(isinstance(value, str) for name, value in row.items() if name != "external_id"):
+        raise TypeError("not a tenant's row")
+    if not isinstance(row["external_id"], str | None):
+        raise TypeError("not an external id")
+    dates = {name: said[name] and datetime.fromisoformat(said[name]) for name in _DATES}
+    return {**row, **dates}
+
+
+def add_row(session: Session, *, tenant_id: UUID, said: Mapping[str, Any], revision: str) -> Tenant:
+    """A row for a tenant that is not there, with the status that it was exported with."""
+    kept = {name: said[name] for name in ("name", "plan", "status", *_DATES)}
+    tenant = Tenant(id=tenant_id, schema_revision=revision, **kept)
+    session.add(tenant)
+    session.flush()
+    return tenant
+
+
+def take_external_id(session: Session, tenant: Tenant, *, external_id: str | None) -> bool:
+    """Give the tenant its external id unless another has it; whether it was free."""
+    other = select(Tenant.id).where(Tenant.external_id == external_id, Tenant.id != tenant.id)
+    free = external_id is None or session.scalar(other) is None
+    if free:
+        tenant.external_id = external_id
+        session.flush()
+    return free
+
+
+def numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[str]]:
+    """Take the archived numbers that are free, (claimed, taken by others).
+
+    A claimed number's registration is ordered anew. A number that the tenant has and the archive
+    has not rests from now on, and its carrier is told.
+    """
+    wanted = {"tenant": tenant.id, "rest": REST, "deleted": tenant.status == "deleted"}
+    lost = {name: wanted[name] for name in ("tenant", "rest")}
+    for did in session.execute(_GIVE_BACK, lost).all():
+        _enqueue(session, "phone_numbers.unregister", tenant, did)
+    claimed = []
+    for did in session.execute(_TAKE, wanted).all():
+        if did.state == "claimed":
+            claimed.append(did.did_number)
+            _enqueue(session, "phone_numbers.register", tenant, did)
+    taken = session.scalars(_TAKEN, {"tenant": tenant.id}).all()
+    return sorted(claimed), list(taken)
+
+
+def keys(session: Session, tenant: Tenant) -> tuple[int, int]:
+    """Add the archived keys whose id and prefix nobody has, (added, left out).
+
+    A key that is there stays as it is, revoked if it was. A key opens only where the pepper is the
+    one it was made under.
+    """
+    added = len(session.execute(_KEYS, {"tenant": tenant.id}).all())
+    return added, (session.scalar(_ALL_KEYS) or 0) - added
+
+
+def _enqueue(session: Session, task: str, tenant: Tenant, did: Any) -> None:
+    jobs.enqueue(
+        session,
+        task,
+        tenant_id=tenant.id,
+        phone_number_id=did.phone_number_id,
+        did_number=did.did_number,
+        provider_type=did.provider_type,
+    )

@@ -1,0 +1,51 @@
+"""What the registry must ask the rooms above it when a tenant's schema was brought in or examined.
+
+Nothing in the registry looks inside a tenant's schema; who owns its tables says these here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from vca.tenancy.schema import TenantRef
+
+
+@dataclass(frozen=True)
+class Adrift:
+    """A number that the registry has claimed for a phone number which its tenant does not have."""
+
+    tenant_id: UUID
+    did_number: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """The questions. Sessions are the owner's, in no tenant.
+
+    `disown` deactivates the tenant's phone numbers that the registry does not give it; how many.
+    `adrift` compares the registry with the phone numbers of many tenants. `encrypted` says for each
+    encrypted column, by table and name, whether a value can be read with this deployment's keys.
+    """
+
+    disown: Callable[[Session, TenantRef], int]
+    adrift: Callable[[Session, Sequence[TenantRef]], list[Adrift]]
+    encrypted: Mapping[tuple[str, str], Callable[[Any], bool]] = field(default_factory=dict)
+
+
+_current: Product | None = None
+
+
+def use(product: Product) -> None:
+    """Let `product` answer in this process."""
+    global _current
+    _current = product
+
+
+def current() -> Product:
+    """Who answers; raises RuntimeError before `use`."""
+    if _current is None:
+        raise RuntimeError("nobody has said what a tenant's schema holds")
+    return _current

@@ -1,0 +1,150 @@
+"""Make a schema of an archive: at the revision that it was written at, and on to the head."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from vca.kit.db import bulk
+from vca.tenancy import citus, schema
+from vca.tenancy.archive import INSIDE, SHARED, Member, Told
+from vca.tenancy.kept import kept_name
+from vca.tenancy.reading import Archive, ArchiveRefused, renamed
+from vca.tenancy.schema import SCHEMA_SENTINEL, TenantRef
+from vca.tenancy.session import point_at
+from vca.tenancy.tables import quoted, tables, whole
+
+_PASSING = "CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT * FROM {like} WITH NO DATA"
+_THERE = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+# By table and column: whether a value of it can be read with this deployment's keys.
+Encrypted = Mapping[tuple[str, str], Callable[[Any], bool]]
+
+
+def make(
+    session: Session,
+    tenant: TenantRef,
+    name: str,
+    *,
+    revision: str,
+    grantees: str = "CURRENT_USER",
+) -> None:
+    """A schema `name` for the tenant, with all tables at `revision` and no rows but its own.
+
+    The tables are granted to `grantees`, a list of names as SQL.
+    """
+    if session.scalar(_THERE, {"name": name}) is not None:
+        raise ArchiveRefused(f"The schema {name} is there already.")
+    citus.place_new_schemas(session)
+    session.execute(text(f"CREATE SCHEMA {quoted(name)}"))
+    point_at(session, name)
+    _run(session, tenant, name, schema.compile_script(upto=revision), grantees)
+
+
+def load(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    name: str,
+    *,
+    grantees: str,
+    shared: Sequence[str],
+    told: Told = lambda _: None,
+) -> None:
+    """Make the schema `name` of the archive, for `tenant`, in the caller's transaction.
+
+    Every occurrence of the archived tenant's id becomes the new one's, which a UUID in a column or
+    in a document can only mean; all other ids are kept. What the archive has of the `shared` public
+    tables is left in temporary tables `archived_…`, for the caller to judge. Raises ArchiveRefused
+    for a revision that this code does not know or rows that do not fit, and ArchiveDamaged.
+    """
+    revision = archive.manifest.schema_revision
+    if not schema.knows(revision):
+        raise ArchiveRefused(
+            f"The archive's schema is at revision {revision:.40}, which this code does not know:"
+            " it is from a newer release. Nothing was imported."
+        )
+    make(session, tenant, name, revision=revision, grantees=grantees)
+    found = whole(tables(session, name))
+    targets = {f"{INSIDE}/{table.name}.csv": (quoted(name, table.name), table) for table in found}
+    for table in whole(tables(session, SHARED)):
+        if table.name in shared:
+            passing = f"pg_temp.archived_{table.name}"
+            _make_passing(session, passing, quoted(SHARED, table.name))
+            targets[f"{SHARED}/{table.name}.csv"] = (passing, table)
+    members = {member.name: member for member in archive.manifest.members}
+    if members.keys() != targets.keys():
+        unfit = ", ".join(sorted(members.keys() ^ targets.keys()))
+        raise ArchiveRefused(f"The archive has not the tables of its revision: {unfit}.")
+    for table in reversed(found):  # what a new schema holds of its own is in the archive too
+        session.execute(text(f"DELETE FROM {quoted(name, table.name)}"))
+    for member_name, (target, table) in targets.items():
+        told(f"loading {member_name}")
+        _load_one(session, archive, tenant, members[member_name], target, table.columns)
+    _run(session, tenant, name, schema.compile_script(above=revision), grantees)
+
+
+def swap(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> str:
+    """Put the schema `staged` in the tenant's place; the old one is kept under the name returned.
+
+    Waits for the transactions that are inside the tenant; those that come meanwhile wait for us.
+    """
+    old = ", ".join(quoted(tenant.schema, t.name) for t in tables(session, tenant.schema))
+    if old:
+        session.execute(text(f"LOCK TABLE {old} IN ACCESS EXCLUSIVE MODE"))
+    keep = kept_name(tenant, now)
+    session.execute(text(f"ALTER SCHEMA {quoted(tenant.schema)} RENAME TO {quoted(keep)}"))
+    session.execute(text(f"ALTER SCHEMA {quoted(staged)} RENAME TO {quoted(tenant.schema)}"))
+    return keep
+
+
+def unreadable(session: Session, name: str, encrypted: Encrypted) -> list[str]:
+    """The encrypted columns of a schema, as table.column, that hold what our keys do not open."""
+    found = []
+    for (table, column), can_read in encrypted.items():
+        query = text(f"SELECT {quoted(column)} FROM {quoted(name, table)}")
+        streamed = {"yield_per": 1000}
+        with closing(session.scalars(query, execution_options=streamed)) as values:
+            if not all(value is None or can_read(value) for value in values):
+                found.append(f"{table}.{column}")
+    return found
+
+
+def _load_one(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    member: Member,
+    target: str,
+    columns: Sequence[str],
+) -> None:
+    if sorted(member.columns) != sorted(columns):
+        raise ArchiveRefused(f"{member.name} has not the columns of its revision.")
+    blocks = archive.blocks(member)
+    if archive.manifest.tenant_id != tenant.id:
+        blocks = renamed(blocks, archive.manifest.tenant_id, tenant.id)
+    listed = ", ".join(quoted(column) for column in member.columns)
+    statement = f"COPY {target} ({listed}) FROM STDIN (FORMAT csv, HEADER match)"
+    try:
+        rows = bulk.copy_in(session, statement, blocks)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ArchiveRefused(
+            f"{member.name} does not fit: {error.diag.message_primary}. Nothing was imported."
+        ) from error
+    if rows != member.rows:
+        raise ArchiveRefused(f"{member.name} has {rows} rows and not {member.rows}.")
+
+
+def _make_passing(session: Session, passing: str, like: str) -> None:
+    name = passing.removeprefix("pg_temp.")
+    session.execute(text(_PASSING.format(name=name, like=like)))
+
+
+def _run(session: Session, tenant: TenantRef, name: str, script: str, grantees: str) -> None:
+    filled_in = schema.filled_in(script.replace(SCHEMA_SENTINEL, name), tenant, grantees=grantees)
+    if filled_in:
+        options = {"no_parameters": True}
+        session.connection().exec_driver_sql(filled_in, execution_options=options)

@@ -1,0 +1,55 @@
+"""The tables of a schema as the catalogue has them, each after those that it refers to."""
+
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+# `relations` is what dropping locks: the table, its indexes, its overflow table and that one's.
+_TABLES = text("""
+SELECT t.relname::text AS name,
+    ARRAY(SELECT a.attname::text FROM pg_attribute a
+          WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+            AND a.attgenerated = '' ORDER BY a.attnum) AS columns,
+    ARRAY(SELECT r.relname::text FROM pg_constraint c JOIN pg_class r ON r.oid = c.confrelid
+          WHERE c.conrelid = t.oid AND c.contype = 'f' AND c.confrelid <> t.oid
+            AND r.relnamespace = t.relnamespace AND NOT r.relispartition
+          UNION
+          SELECT p.relname::text FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+          WHERE i.inhrelid = t.oid) AS needs,
+    1 + (SELECT count(*) FROM pg_index i WHERE i.indrelid = t.oid)
+      + CASE WHEN t.reltoastrelid <> 0 THEN 2 ELSE 0 END AS relations,
+    t.relispartition AS partition
+FROM pg_class t
+WHERE t.relnamespace = to_regnamespace(CAST(:schema AS text)) AND t.relkind IN ('r', 'p')
+ORDER BY t.relname
+""")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a schema; `columns` are those that can be written."""
+
+    name: str
+    columns: tuple[str, ...]
+    relations: int
+    partition: bool
+
+
+def tables(session: Session, schema: str) -> list[Table]:
+    """The tables of a schema, partitions too; none refers to one that comes after it."""
+    rows = {row.name: row for row in session.execute(_TABLES, {"schema": schema})}
+    order = TopologicalSorter({name: row.needs for name, row in rows.items()}).static_order()
+    found = (rows[name] for name in order if name in rows)
+    return [Table(r.name, tuple(r.columns), r.relations, r.partition) for r in found]
+
+
+def whole(found: list[Table]) -> list[Table]:
+    """The tables that rows are read from and written to: a partition is its table's matter."""
+    return [table for table in found if not table.partition]
+
+
+def quoted(*names: str) -> str:
+    """Names as one qualified identifier."""
+    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
