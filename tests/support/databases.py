@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from vca.kit import embedded
 from vca.kit.db import Database, patience
-from vca.registry import schema
+from vca.registry import privileges, schema
 from vca.registry.deployment import Deployment
 from vca.tenancy.roles import Roles
 
@@ -72,6 +72,9 @@ class Server:
         """A fresh copy of the template under `name`; its URL."""
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template_name()}"')
+        # A database's own rights are not copied with what is in it.
+        for statement in privileges.of_database(name, DEPLOYMENT.roles):
+            self._run(statement)
         return self.named(name)
 
     def empty(self, name: str) -> str:

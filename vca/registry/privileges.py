@@ -48,11 +48,9 @@ _WITHOUT_A_ROLE = text(
 
 def statements(database: str, who: Roles) -> list[str]:
     """Every grant that the logins need, and what is taken from everybody else; as the owner's."""
-    base, web, worker = (quoted(name) for name in (database, who.web, who.worker))
-    both = ", ".join(sorted({web, worker}))
+    web, worker, both = quoted(who.web), quoted(who.worker), _both(who)
     return [
-        f"REVOKE ALL ON DATABASE {base} FROM PUBLIC",
-        f"GRANT CONNECT ON DATABASE {base} TO {both}",
+        *of_database(database, who),
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO PUBLIC",
         *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
@@ -66,6 +64,22 @@ def statements(database: str, who: Roles) -> list[str]:
         *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANTS_CALL),
         *(f"GRANT EXECUTE ON FUNCTION {function} TO {both}" for function in _PLATFORM_CALLS),
     ]
+
+
+def of_database(name: str, who: Roles) -> list[str]:
+    """The rights on the database as a whole.
+
+    Nobody makes temporary tables: they would be found before a tenant's own, by whichever tenant is
+    next on their connection.
+    """
+    return [
+        f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {quoted(name)} TO {_both(who)}",
+    ]
+
+
+def _both(who: Roles) -> str:
+    return ", ".join(sorted({quoted(who.web), quoted(who.worker)}))
 
 
 def apply(session: Session, who: Roles) -> None:

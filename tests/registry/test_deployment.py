@@ -1,0 +1,160 @@
+"""Whose database it is, and whether the server is fit: what an operator runs and reads."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from tests.support import databases
+from tests.support.evidence import Evidence
+from tests.support.processes import WORKER, running
+from tests.support.world import Tenant, World
+from vca.kit import json
+from vca.kit.config import Settings
+from vca.kit.db import Database
+
+COPY = "https://copy.example"
+
+
+def _run(app: Flask, *words: str) -> Result:
+    return app.test_cli_runner().invoke(args=["db", *words])
+
+
+def _json(app: Flask, *words: str) -> Any:
+    return json.loads(_run(app, *words, "--json").stdout)
+
+
+@pytest.fixture
+def restored(app: Flask, apart: Database, apart_settings: Settings) -> Iterator[Settings]:
+    """The database of another deployment, as a restore leaves it."""
+    elsewhere = replace(apart_settings, public_base_url=COPY)
+    app.extensions["settings"] = elsewhere
+    yield elsewhere
+    app.extensions["settings"] = apart_settings
+    _run(app, "adopt")
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {
+        "DATABASE_URL": settings.database_url,
+        "WORKER_DATABASE_URL": settings.worker_database_url,
+        "PUBLIC_BASE_URL": settings.public_base_url,
+        "APP_ENV": settings.app_env,
+        "APP_NAME": settings.app_name,
+        "DEBUG": "false",
+        "SECRET_KEY": settings.secret_key,
+    }
+
+
+def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
+    app: Flask, restored: Settings, tmp_path: Path
+) -> None:
+    command = [*WORKER, "--once"]
+    with running(command, _environment(restored), tmp_path / "refused") as program:
+        assert program.process.wait(timeout=60) == 1
+    said = (tmp_path / "refused").read_text()
+    assert f"PUBLIC_BASE_URL is {COPY}, and the database says empty" in said
+    assert "flask db adopt" in said
+
+    adopted = _json(app, "adopt")
+    with running(command, _environment(restored), tmp_path / "adopted") as program:
+        assert program.process.wait(timeout=60) == 0
+
+    assert adopted["adopted"] is True
+    assert "It is ours already." in _run(app, "adopt").output
+
+
+def test_an_upgrade_does_not_adopt(app: Flask, restored: Settings) -> None:
+    assert _run(app, "upgrade").exit_code == 0
+
+    failed = [it["what"] for it in _json(app, "check") if it["verdict"] == "failed"]
+
+    assert failed == ["deployment"]
+
+
+def test_a_server_that_gives_what_is_needed_passes(app: Flask, acme: Tenant) -> None:
+    result = _run(app, "check")
+
+    assert result.exit_code == 0, result.output
+    found = {it["what"]: it for it in _json(app, "check")}
+    assert {it["verdict"] for it in found.values()} <= {"ok", "warning"}
+    assert found["max_locks_per_transaction"]["tenants"] > 1_000
+    assert {"web owns nothing", "worker runs no DDL", "owner makes roles"} <= found.keys()
+
+
+def test_one_login_for_everything_is_found_out(app: Flask, settings: Settings) -> None:
+    every = settings.migration_database_url
+    app.extensions["settings"] = replace(settings, database_url=every, worker_database_url=every)
+
+    result = _run(app, "check")
+
+    assert result.exit_code == 1
+    for what in ("web has no rights of its own", "web owns nothing", "web runs no DDL"):
+        [line] = [line for line in result.output.splitlines() if what in line]
+        assert line.startswith("failed")
+
+
+def test_a_login_that_cannot_log_in_is_found_out(app: Flask, settings: Settings) -> None:
+    wrong = databases.as_login(settings.database_url, "nobody_of_this_name")
+    app.extensions["settings"] = replace(settings, worker_database_url=wrong)
+
+    [found] = [it for it in _json(app, "check") if it["what"] == "worker logs in"]
+
+    assert found["verdict"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "what"),
+    [
+        (
+            "GRANT UPDATE ON public.tenants TO vca_web",
+            "REVOKE UPDATE ON public.tenants FROM vca_web",
+            "web changes public by functions only",
+        ),
+        (
+            "GRANT CREATE ON SCHEMA public TO vca_web",
+            "REVOKE CREATE ON SCHEMA public FROM vca_web",
+            "web runs no DDL",
+        ),
+        (
+            'GRANT USAGE ON SCHEMA "{schema}" TO vca_worker',
+            'REVOKE USAGE ON SCHEMA "{schema}" FROM vca_worker',
+            "worker reads no tenant's tables unentered",
+        ),
+    ],
+)
+def test_a_right_too_much_is_found_out(
+    spoil: str, mend: str, what: str, app: Flask, apart: Database, operator: World
+) -> None:
+    schema = operator.tenant("Acme").ref.schema
+    witness = Evidence(apart.dsn)
+    witness.rows(spoil.format(schema=schema))
+
+    found = {it["what"]: it["verdict"] for it in _json(app, "check")}
+
+    witness.rows(mend.format(schema=schema))
+    witness.close()
+    assert found[what] == "failed"
+    assert set(found.values()) <= {"ok", "warning", "failed"}
+
+
+def test_the_grants_are_printed_and_can_be_applied(
+    app: Flask, apart: Database, operator: World
+) -> None:
+    acme = operator.tenant("Acme")
+    printed = _run(app, "roles").output
+    assert 'GRANT SELECT ON public.tenants TO "vca_web", "vca_worker";' in printed
+    witness = Evidence(apart.dsn)
+    witness.rows("REVOKE SELECT ON public.tenants FROM vca_web")
+
+    applied = _json(app, "roles", "--apply")
+
+    assert (applied["applied"], applied["roles_missing"]) == (True, [])
+    may = "SELECT has_table_privilege('vca_web', 'public.tenants', 'SELECT')"
+    assert witness.rows(may) == [(True,)]
+    witness.close()
+    assert acme.get("/calls").status_code == 200
