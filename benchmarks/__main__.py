@@ -29,7 +29,6 @@ _ENVIRON = {
     "DEBUG": "false",
     "SECRET_KEY": "a-secret-of-the-benchmark-and-no-other",
     "API_KEY_PEPPERS": "a-pepper-of-the-benchmark-and-no-other",
-    "PUBLIC_BASE_URL": "https://bench.example",
     "TELEPHONY_PROVIDER": "fake",
     "LOG_LEVEL": "info",
     "WEB_WORKERS": "2",
@@ -138,7 +137,7 @@ def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Ben
     """Database, tenants, the three apps, and the proof that two of them do the same."""
     _say("starting Postgres")
     server = stack.enter_context(postgres.served())
-    environ = {**_ENVIRON, "DATABASE_URL": server.dsn}
+    environ = {**_ENVIRON, **server.environ()}
     settings = read_settings(environ)
     _say(f"making {tenants} tenants")
     made = world.populate(settings, server, tenants)

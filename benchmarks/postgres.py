@@ -1,7 +1,9 @@
-"""The server and the fresh database that a run works on."""
+"""The server and the fresh databases that a run works on."""
 
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +16,18 @@ from benchmarks import cpu
 from vca.kit import db, embedded
 from vca.kit.db import Database
 from vca.registry import schema
+from vca.registry.deployment import Deployment
+from vca.tenancy.roles import Roles
 
 ROOT = Path(__file__).resolve().parents[1]
-_FOLDER = ROOT / ".vca" / "bench-postgres"
+WEB, WORKER = "vca_web", "vca_worker"
+BASE_URL = "https://bench.example"
+# Not the product's: on a server that holds more than this, nothing else's roles are dropped.
+ROLE_PREFIX = "vcabench_"
 _NAME = "vca_bench"
 _LOCK = ROOT / ".vca" / "bench.lock"
+_PATIENCE_S = 600
+_OURS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_t_[0-9a-f]{32}$'"
 
 
 class Busy(RuntimeError):
@@ -27,14 +36,30 @@ class Busy(RuntimeError):
 
 @dataclass(frozen=True)
 class Postgres:
-    """A migrated, empty database, and the server that it is on."""
+    """A migrated, empty database, how each login reaches it, and the server that it is on."""
 
     dsn: str
+    deployment: Deployment
     postmaster: int
     version: str
 
+    @property
+    def web_dsn(self) -> str:
+        """How the web logs in; `dsn` is the owner's."""
+        return _as_login(self.dsn, self.deployment.roles.web)
+
+    def environ(self) -> dict[str, str]:
+        """The settings of a production's processes that say where the database is."""
+        return {
+            "DATABASE_URL": self.web_dsn,
+            "MIGRATION_DATABASE_URL": self.dsn,
+            "WORKER_DATABASE_URL": _as_login(self.dsn, self.deployment.roles.worker),
+            "PUBLIC_BASE_URL": BASE_URL,
+            "TENANT_ROLE_PREFIX": ROLE_PREFIX,
+        }
+
     def run(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
-        """Execute one statement; its rows if it has any."""
+        """Execute one statement as the owner; its rows if it has any."""
         return _run(self.dsn, statement, parameters)
 
     def cpu_s(self) -> float:
@@ -44,21 +69,34 @@ class Postgres:
 
 @contextmanager
 def served() -> Iterator[Postgres]:
-    """BENCH_DATABASE_URL's server, which must run on this machine, else an embedded one.
+    """A fresh database on BENCH_DATABASE_URL's server, else on an embedded one of its own.
 
-    Raises Busy.
+    The URL is that of a login that may create databases and roles, on this machine. The embedded
+    server is in a temporary folder, and gone at the end. Raises Busy.
     """
-    with _alone():
-        url = os.environ.get("BENCH_DATABASE_URL")
-        if url:
-            yield _fresh(url)
-            return
-        started = embedded.start(_FOLDER)
+    with _alone(), _server() as url:
         try:
-            yield _fresh(started.server.migration_url)
+            yield fresh(url)
         finally:
-            if started.by_this_call:
-                embedded.stop(_FOLDER)
+            _drop(url, _NAME)
+            _drop_roles(url)
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    url = os.environ.get("BENCH_DATABASE_URL")
+    if url:
+        yield url
+        return
+    # Not made here: the server's account could not enter what is private to root.
+    folder = Path(tempfile.gettempdir()) / f"vca-bench-{os.getpid()}"
+    started = embedded.start(folder)
+    try:
+        yield started.server.migration_url
+    finally:
+        embedded.stop(folder)
+        for path in (folder, started.server.home, started.server.sockets):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
@@ -73,15 +111,36 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _fresh(url: str) -> Postgres:
-    _run(url, f"DROP DATABASE IF EXISTS {_NAME} WITH (FORCE)")
-    _run(url, f"CREATE DATABASE {_NAME}")
-    dsn = make_url(url).set(database=_NAME).render_as_string(hide_password=False)
+def fresh(url: str, name: str = _NAME, web: str = WEB, worker: str = WORKER) -> Postgres:
+    """A migrated database on the server of `url`, with logins that are made if need be."""
+    for login in (web, worker):
+        if not _run(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)):
+            _run(url, f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD '{login}'")
+    _drop(url, name)
+    _run(url, f"CREATE DATABASE {name}")
+    dsn = make_url(url).set(database=name).render_as_string(hide_password=False)
+    whose = Deployment("development", BASE_URL, Roles(ROLE_PREFIX, web, worker))
     database = Database(dsn)
-    with db.patience(60):
-        schema.upgrade(database)
+    schema.upgrade(database, whose)
     database.close()
-    return Postgres(dsn, _postmaster(dsn), str(_run(dsn, "SHOW server_version")[0][0]))
+    return Postgres(dsn, whose, _postmaster(dsn), str(_run(dsn, "SHOW server_version")[0][0]))
+
+
+def _drop(url: str, name: str) -> None:
+    _run(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _drop_roles(url: str) -> None:
+    """Roles outlive the database; those of the embedded server go with its folder."""
+    if os.environ.get("BENCH_DATABASE_URL"):
+        for (name,) in _run(url, _OURS):
+            _run(url, f'DROP ROLE "{name}"')
+
+
+def _as_login(url: str, login: str) -> str:
+    password = login if make_url(url).password else None
+    other = make_url(url).set(username=login, password=password)
+    return other.render_as_string(hide_password=False)
 
 
 def _postmaster(dsn: str) -> int:
@@ -100,7 +159,7 @@ def _run(url: str, statement: str, parameters: object = None) -> list[tuple[obje
     connection = psycopg2.connect(url)
     try:
         connection.autocommit = True
-        with connection.cursor() as cursor:
+        with connection.cursor() as cursor, db.patience(_PATIENCE_S):
             cursor.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
     finally:

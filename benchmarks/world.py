@@ -7,6 +7,7 @@ from benchmarks.postgres import Postgres
 from vca.kit import db
 from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.registry import deployment
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
 from vca.telephony import providers
@@ -42,7 +43,8 @@ class Tenant:
 def populate(settings: Settings, postgres: Postgres, count: int) -> list[Tenant]:
     """Make `count` tenants through the product's own services."""
     providers.use(Carriers(settings))
-    database = db.use(Database(postgres.dsn, pool_size=1))
+    deployment.use(settings)
+    database = db.use(Database(postgres.web_dsn, pool_size=1))
     with db.patience(60):
         made = [_tenant(settings, index) for index in range(count)]
     database.close()

@@ -29,6 +29,7 @@ from benchmarks.apps import by_hand_sql as sql
 _SECRET = os.environ["SECRET_KEY"]
 _PEPPERS = [pepper.encode() for pepper in os.environ["API_KEY_PEPPERS"].split(",")]
 _BASE_URL = os.environ["PUBLIC_BASE_URL"]
+_ROLE_PREFIX = os.environ["TENANT_ROLE_PREFIX"]
 _CARRIER_SECRET = f"fake-carrier|{_SECRET}".encode()
 _VOICE_URL = f"{_BASE_URL}/telephony/fake/voice".encode()
 _CALLBACK_URL = f"{_BASE_URL}/telephony/fake/"
@@ -133,7 +134,7 @@ def list_numbers(tenant_id: UUID) -> Response:
     limit = _limit()
     with _cursor() as cursor:
         _authorize(cursor, str(tenant_id), scope="read")
-        cursor.execute(sql.opening(str(tenant_id), tenant_id.hex))
+        cursor.execute(sql.opening(str(tenant_id), tenant_id.hex, _ROLE_PREFIX))
         cursor.execute(sql.NUMBERS, (limit + 1,))
         rows = cursor.fetchall()
         cursor.execute("COMMIT")
@@ -220,7 +221,7 @@ def voice() -> Response:
         if owner is None or owner[1] == "deleted" or owner[3] == "assigned":
             return _json(_reply([{"type": "reject", "reason": "rejected"}]))
         tenant_id = owner[0]
-        cursor.execute(sql.opening(tenant_id, tenant_id.replace("-", "")))
+        cursor.execute(sql.opening(tenant_id, tenant_id.replace("-", ""), _ROLE_PREFIX))
         call_id, actions, lasts = _answer(cursor, said, owner, now)
         cursor.execute("COMMIT")
     state = _seal(tenant_id, call_id) if lasts else None

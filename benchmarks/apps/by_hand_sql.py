@@ -82,10 +82,11 @@ WHERE calls.provider_type = 'fake' AND calls.provider_call_id = %s
 """
 
 
-def opening(tenant_id: str, tenant_hex: str) -> str:
-    """BEGIN, the path, who we are and the fence, in one round trip."""
+def opening(tenant_id: str, tenant_hex: str, role_prefix: str) -> str:
+    """BEGIN, the path, who we are, the role and the fence, in one round trip."""
     return (
         f'BEGIN; SET LOCAL search_path TO "t_{tenant_hex}"; '
         f"SET LOCAL vca.tenant_id = '{tenant_id}'; "
+        f'SET LOCAL ROLE "{role_prefix}t_{tenant_hex}"; '
         f"SELECT 1 / count(*) FROM tenant_self WHERE id = '{tenant_id}'"
     )
