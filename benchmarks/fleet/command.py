@@ -24,6 +24,8 @@ from vca.tenancy import roles
 from vca.tenancy.session import public
 
 _FEW, _SOME = 10, 1_000
+# The share of the time that is left which making the tenants may take.
+_TO_GROW = 0.55
 _SMALL = ("vca_bench_small", "vca_bench_small_web", "vca_bench_small_worker")
 
 
@@ -120,8 +122,9 @@ def _measure(stack: ExitStack, run: Run, tenants: int) -> None:
 
 
 def _measure_at(run: Run, size: int, served: Web, key: str) -> None:
-    run.crowd.grow(size, run.ends_at, say)
-    run.take("creation", lambda: create.measure(run.postgres, served, key, size))
+    now = monotonic()
+    run.crowd.grow(size, now + (run.ends_at - now) * _TO_GROW, say)
+    run.take("creation", lambda: create.measure(run.postgres, served, key, _count(run)))
     if size:
         run.take("migration", lambda: migrate.measure(run.postgres, _count(run)))
 

@@ -140,6 +140,7 @@ def _figure(lines: dict[tuple[str, str], _Line], how: str, roles: str, tenants: 
         median(shares),
         _LIMITS[how],
         at_least=True,
+        spread=f"({min(shares):.2f}–{max(shares):.2f})",
     )
 
 
