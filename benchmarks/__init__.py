@@ -1,8 +1,8 @@
-"""What a request costs, beside a hand-written Flask and psycopg2 app that does the same work.
+"""What VCA costs, beside the same work done by hand. `make bench` measures all of it.
 
-`python -m benchmarks` (`make bench`) serves three apps under gunicorn with the product's own
-settings, all at once on one Postgres, and loads them in turn, round after round, so that a drift
-of the machine hits all alike.
+`python -m benchmarks requests`: three apps are served under gunicorn with the product's own
+settings, all at once on one Postgres, and loaded in turn, round after round, so that a drift of the
+machine hits all alike: VCA, a hand-written Flask and psycopg2 app, and a bare Flask page.
 
 **CPU per request** = (user + system time of all the app's gunicorn processes + of all processes of
 the Postgres cluster, ended backends included) / requests answered. The load generator is not in it.
@@ -10,4 +10,6 @@ the Postgres cluster, ended backends included) / requests answered. The load gen
 **The ratio** of a round = VCA's CPU per request / that of the hand-written app in the round beside
 it; what is reported is the median of all rounds, and their least and greatest. The ratio to a bare
 Flask hello is made alike.
+
+`python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
 """

@@ -5,11 +5,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg2
+import psycopg2.errors
 from sqlalchemy import make_url
 
 from benchmarks import cpu
@@ -27,6 +28,7 @@ ROLE_PREFIX = "vcabench_"
 _NAME = "vca_bench"
 _LOCK = ROOT / ".vca" / "bench.lock"
 _PATIENCE_S = 600
+_STOP_S = 120
 _OURS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_t_[0-9a-f]{32}$'"
 
 
@@ -78,8 +80,7 @@ def served() -> Iterator[Postgres]:
         try:
             yield fresh(url)
         finally:
-            _drop(url, _NAME)
-            _drop_roles(url)
+            drop_unless_embedded(url, _NAME)
 
 
 @contextmanager
@@ -94,7 +95,7 @@ def _server() -> Iterator[str]:
     try:
         yield started.server.migration_url
     finally:
-        embedded.stop(folder)
+        embedded.stop(folder, timeout_s=_STOP_S)
         for path in (folder, started.server.home, started.server.sockets):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -130,11 +131,15 @@ def _drop(url: str, name: str) -> None:
     _run(url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
-def _drop_roles(url: str) -> None:
-    """Roles outlive the database; those of the embedded server go with its folder."""
-    if os.environ.get("BENCH_DATABASE_URL"):
-        for (name,) in _run(url, _OURS):
-            _run(url, f'DROP ROLE "{name}"')
+def drop_unless_embedded(url: str, name: str) -> None:
+    """Drop the database, and the roles, which outlive it; an embedded server goes as a whole."""
+    if not os.environ.get("BENCH_DATABASE_URL"):
+        return
+    server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
+    _drop(server, name)
+    for (role,) in _run(server, _OURS):
+        with suppress(psycopg2.errors.DependentObjectsStillExist):
+            _run(server, f'DROP ROLE "{role}"')
 
 
 def _as_login(url: str, login: str) -> str:

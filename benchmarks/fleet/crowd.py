@@ -1,0 +1,136 @@
+"""Thousands of tenants, made quickly: each with ten numbers and a key."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from uuid import UUID, uuid4
+
+import psycopg2
+
+from benchmarks.postgres import Postgres
+from vca.kit import db
+from vca.kit.db import Database
+from vca.registry.api_keys import service as api_keys
+from vca.tenancy import schema
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public
+
+PEPPER = "a-pepper-of-the-benchmark-and-no-other"
+NUMBERS = 10
+_FIRST_NUMBER = 442_070_000_000
+_AT_ONCE = 2
+# So many on one connection: a server process keeps the catalogue of each schema that it touched.
+_BATCH = 100
+_PATIENCE_S = 600
+_MAKE = """
+SELECT public.create_tenant('{id}', 'Tenant {index}', 'starter', NULL);
+INSERT INTO "{schema}".phone_numbers (id, tenant_id, did_number, provider_type, label, is_active,
+    mode, registration_status, registration_round)
+SELECT gen_random_uuid(), '{id}', '+' || ({first} + line), 'fake', 'Line ' || line, true,
+    'agent', 'registered', 0
+FROM generate_series(0, {last}) line;
+INSERT INTO public.dids (did_number, tenant_id, state, phone_number_id, provider_type,
+    registration_status)
+SELECT did_number, tenant_id, 'claimed', id, provider_type, registration_status
+FROM "{schema}".phone_numbers
+"""
+_SETTLE = (
+    "ANALYZE public.tenants, public.dids, public.api_keys",
+    "VACUUM (ANALYZE) pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_index,"
+    " pg_catalog.pg_constraint, pg_catalog.pg_namespace, pg_catalog.pg_depend",
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A tenant, and its key."""
+
+    id: UUID
+    key: str
+
+    @property
+    def ref(self) -> TenantRef:
+        return TenantRef(self.id)
+
+
+@dataclass
+class Crowd:
+    """The tenants of one database, as many as were made so far."""
+
+    postgres: Postgres
+    members: list[Member] = field(default_factory=list)
+
+    def count(self) -> int:
+        """All tenants of the database, those made by a measure too."""
+        return int(str(self.postgres.run("SELECT count(*) FROM public.tenants")[0][0]))
+
+    def grow(self, upto: int, ends_at: float, say: Callable[[str], None]) -> None:
+        """Make tenants until there are `upto`, or the moment (monotonic) has come."""
+        missing = upto - self.count()
+        if missing <= 0:
+            return
+        first = len(self.members)
+        batches = [
+            range(first + at, first + min(at + _BATCH, missing)) for at in range(0, missing, _BATCH)
+        ][::-1]
+        failures: list[BaseException] = []
+        workers = [
+            threading.Thread(target=self._work, args=(batches, ends_at, failures), daemon=True)
+            for _ in range(_AT_ONCE)
+        ]
+        for worker in workers:
+            worker.start()
+        while any(worker.is_alive() for worker in workers):
+            workers[0].join(5)
+            workers[-1].join(5)
+            say(f"{len(self.members)} of {first + missing} tenants")
+        if failures:
+            raise failures[0]
+        for statement in _SETTLE:
+            self.postgres.run(statement)
+
+    def _work(self, batches: list[range], ends_at: float, failures: list[BaseException]) -> None:
+        try:
+            with db.patience(_PATIENCE_S):
+                while batches and not failures and monotonic() < ends_at:
+                    self.members += self._make(batches.pop())
+        except BaseException as error:
+            failures.append(error)
+
+    def _make(self, indices: range) -> list[Member]:
+        ids = [(index, uuid4()) for index in indices]
+        connection = psycopg2.connect(self.postgres.dsn)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SET synchronous_commit = off")
+            for index, tenant_id in ids:
+                cursor.execute(
+                    _MAKE.format(
+                        id=tenant_id,
+                        index=index,
+                        schema=schema.name(tenant_id),
+                        first=_FIRST_NUMBER + index * NUMBERS,
+                        last=NUMBERS - 1,
+                    )
+                )
+        connection.close()
+        return self._with_keys([tenant_id for _, tenant_id in ids])
+
+    def _with_keys(self, ids: list[UUID]) -> list[Member]:
+        database = Database(self.postgres.dsn, pool_size=1)
+        with public(database=database) as session:
+            made = [Member(one, key_for(session, one)) for one in ids]
+        database.close()
+        return made
+
+
+def key_for(session: object, tenant_id: UUID | None) -> str:
+    """A key of a tenant, or of the platform with None."""
+    _, key = api_keys.create(
+        session,  # type: ignore[arg-type] # a session
+        name="bench",
+        pepper=PEPPER,
+        tenant_id=tenant_id,
+    )
+    return key
