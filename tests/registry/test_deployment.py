@@ -16,6 +16,7 @@ from tests.support.world import Tenant, World
 from vca.kit import json
 from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.registry import fitness
 
 COPY = "https://copy.example"
 
@@ -158,3 +159,14 @@ def test_the_grants_are_printed_and_can_be_applied(
     assert witness.rows(may) == [(True,)]
     witness.close()
     assert acme.get("/calls").status_code == 200
+
+
+def test_the_tables_that_a_dump_locks_are_counted_as_they_are(
+    apart: Database, operator: World
+) -> None:
+    schema = operator.tenant("Acme").ref.schema
+    witness = Evidence(apart.dsn)
+    count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
+
+    assert witness.rows(count, schema) == [(fitness.TABLES_PER_TENANT,)]
+    witness.close()

@@ -254,9 +254,7 @@ def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> 
     assert acme.get("/settings").status_code == 200
 
 
-def test_without_roles_the_logins_are_granted_the_tables_and_fence_and_check_remain(
-    acme: Tenant,
-) -> None:
+def test_without_roles_it_is_the_logins_that_are_granted_the_tables(acme: Tenant) -> None:
     before, off = roles.current(), Roles(None, databases.WEB, databases.WORKER)
     assert off.of(acme.ref) is None
     assert off.grantees(acme.ref) == f'"{databases.WEB}", "{databases.WORKER}"'
