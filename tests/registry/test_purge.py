@@ -17,6 +17,7 @@ from vca.kit import json
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.kit.db.bulk import Bulk
+from vca.registry import fitness
 from vca.registry.tenants import terminal as typed
 from vca.tenancy import drop
 from vca.tenancy.drop import MOST_RELATIONS, drop_schema
@@ -257,7 +258,7 @@ def test_a_schema_of_one_large_table_is_dropped_too(
 
     rows = drop_schema(Bulk(apart.dsn), furnished.tenant.ref.schema)
 
-    assert len(rows) == 8
+    assert len(rows) == fitness.TABLES_PER_TENANT
     assert rows["turns"] > 0
 
 

@@ -8,6 +8,21 @@ from uuid import uuid4
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
 
+# What is written while a call is controlled, recorded and left a message in.
+_KEPT = """
+INSERT INTO outbound_legs (id, tenant_id, call_id, kind, number)
+VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'call', '{word}');
+INSERT INTO messages (id, tenant_id, call_id, kind, name, reason)
+VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'message',
+        '{word}', '{word}');
+INSERT INTO recordings (id, tenant_id, call_id, kind, status, provider_type, provider_call_id,
+                        carrier_copy)
+VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'call', 'failed',
+        'fake', '{word}', 'deleted');
+INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
+VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
+"""
+
 
 @dataclass(frozen=True)
 class Premises:
@@ -89,6 +104,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     live = line.send("voice", call_id=calls, to=number["did_number"], **{"from": caller}).json
     line.send("speech", call_id=calls, state=live["state"], text=f"{word}!")
     found = tenant.get("/calls", caller_number=caller).json
+    world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
     return Premises(
         tenant=tenant,
         word=word,

@@ -16,10 +16,13 @@ from sqlalchemy.orm import Session
 
 from tests.support import owner
 from tests.support.evidence import Evidence, schema_of
-from tests.support.world import Tenant, fresh_number
+from tests.support.premises import Line, furnish
+from tests.support.world import Tenant, World, fresh_number
 from vca.kit import db, deadline, jobs
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.registry.dids import service as dids
+from vca.registry.fitness import TABLES_PER_TENANT
+from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy.schema import TenantRef, name
 from vca.tenancy.session import IsolationError, enter, inside, lookup, outside, public
 from vca.tenant.ai_profiles.models import AiProfile
@@ -207,18 +210,19 @@ def test_a_schemas_name_has_one_form_and_comes_from_the_id_alone(acme: Tenant) -
 
 
 def test_every_table_refuses_a_row_that_is_another_tenants(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    world: World, carrier: FakeTelephonyAdapter, globex: Tenant, evidence: Evidence
 ) -> None:
-    acme.profile()
-    number = acme.number()
-    acme.say(acme.simulate(number["did_number"])["call_id"], "Hello?")
-    tables = evidence.tables(acme.id)
-    assert len(tables) >= 8
+    premises = furnish(world, world.platform(), Line(world, carrier), "acme")
+    tables = evidence.tables(premises.tenant.id)
+    assert len(tables) == TABLES_PER_TENANT
 
     for table in tables:
         column = "id" if table == "tenant_self" else "tenant_id"
         moved = text(f"UPDATE {table} SET {column} = :other")
-        with owner.inside(acme.ref) as session, pytest.raises(IntegrityError) as error:
+        with (
+            owner.inside(premises.tenant.ref) as session,
+            pytest.raises(IntegrityError) as error,
+        ):
             session.execute(moved, {"other": globex.id})
         assert db.sqlstate(error.value) == "23514"
         refused_by = {f"{table}_{column}_check", "settings_one_check"}

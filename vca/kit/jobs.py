@@ -29,7 +29,8 @@ STALLED_AFTER_S = 30
 JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
 PAUSE_S = 1.0
-_ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at)")
+_ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at, :lock)")
+_WITHDRAW = text("SELECT jobs.withdraw(:lock)")
 
 
 def task(name: str) -> Callable[[Task], Task]:
@@ -50,12 +51,26 @@ def use_gate(gate: Callable[[UUID], None]) -> None:
     _gate = gate
 
 
-def enqueue(session: Session, name: str, *, run_at: datetime | None = None, **args: Any) -> None:
+def enqueue(
+    session: Session,
+    name: str,
+    *,
+    run_at: datetime | None = None,
+    lock: str | None = None,
+    **args: Any,
+) -> None:
     """Have `name` done after the session's transaction commits, not before `run_at`.
 
-    Inside a tenant the transaction's own tenant id is added to the arguments.
+    Inside a tenant the transaction's own tenant id is added to the arguments. While a job of the
+    same `lock` waits (locks are each tenant's own) no second one is made.
     """
-    session.execute(_ENQUEUE, {"task": name, "args": json.dumps(args).decode(), "run_at": run_at})
+    order = {"task": name, "args": json.dumps(args).decode(), "run_at": run_at, "lock": lock}
+    session.execute(_ENQUEUE, order)
+
+
+def withdraw(session: Session, *, lock: str) -> None:
+    """Take back the tenant's waiting job of that lock, if there is one."""
+    session.execute(_WITHDRAW, {"lock": lock})
 
 
 def worker(dsn: str) -> App:

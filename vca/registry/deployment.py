@@ -44,6 +44,7 @@ class Note(PublicBase):
     role_prefix: Mapped[str | None] = mapped_column(Text)
     web_login: Mapped[str] = mapped_column(Text)
     worker_login: Mapped[str] = mapped_column(Text)
+    dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
 
 

@@ -4,8 +4,9 @@ from vca.registry import deployment
 from vca.registry.api_keys import models as api_keys
 from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
+from vca.registry.idempotency import models as idempotency
 from vca.registry.tenants import models as tenants
 
-__all__ = ["api_keys", "deployment", "dids", "metadata", "tenants"]
+__all__ = ["api_keys", "deployment", "dids", "idempotency", "metadata", "tenants"]
 
 metadata = PublicBase.metadata

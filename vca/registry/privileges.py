@@ -26,7 +26,9 @@ _TENANTS_CALL = (
     "public.claim_did(text, uuid, text, text)",
     "public.release_did(text, interval)",
     "public.note_did_registration(text, uuid, text, text)",
-    "jobs.enqueue(text, jsonb, timestamptz)",
+    "public.own_standing()",
+    "jobs.enqueue(text, jsonb, timestamptz, text)",
+    "jobs.withdraw(text)",
 )
 _PLATFORM_CALLS = (
     "public.create_tenant(uuid, text, text, text)",
@@ -36,6 +38,9 @@ _PLATFORM_CALLS = (
     "public.release_tenant_dids(uuid, interval)",
     "public.restore_tenant_dids(uuid)",
     "public.count_did_miss(text)",
+    "public.freeze_dialling(boolean)",
+    "jobs.tenants_awaiting(text)",
+    "jobs.oldest_due_s()",
 )
 _WITHOUT_A_ROLE = text(
     """
@@ -56,6 +61,7 @@ def statements(database: str, who: Roles) -> list[str]:
         *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
         f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.idempotency_keys TO {both}",
         "GRANT USAGE ON SCHEMA jobs TO PUBLIC",
         "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public, jobs FROM PUBLIC",
         f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",

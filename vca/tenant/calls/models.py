@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, UniqueConstraint
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -13,6 +13,8 @@ from vca.tenant.calls import states
 
 DIRECTIONS = ("inbound", "outbound")
 CALLER_IDS = ("shown", "withheld", "unavailable", "other")
+# A call that holds a line: what limits count, and what has no end yet.
+LIVE = "status IN ('queued', 'ringing', 'in_progress', 'transferring')"
 EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
 
 
@@ -28,6 +30,9 @@ class Call(TenantBase):
             name="status",
         ),
         Index(None, "started_at", "id"),
+        Index(None, "phone_number_id", "started_at"),
+        Index(None, "caller_number", "started_at"),
+        Index("calls_live_idx", "started_at", postgresql_where=text(LIVE)),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -42,7 +47,7 @@ class Call(TenantBase):
     caller_id: Mapped[str] = mapped_column(Text)
     called_number: Mapped[str] = mapped_column(Text)
     provider_type: Mapped[str] = mapped_column(Text)
-    provider_call_id: Mapped[str] = mapped_column(Text)
+    provider_call_id: Mapped[str | None] = mapped_column(Text)
     simulated: Mapped[bool]
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     answered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
@@ -54,6 +59,10 @@ class Call(TenantBase):
     summary: Mapped[str | None] = mapped_column(Text)
     outcome: Mapped[str | None] = mapped_column(Text)
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    transfer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    tokens: Mapped[int] = mapped_column(server_default="0")
+    dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp()
 
     @property
@@ -110,3 +119,21 @@ class Turn(TenantBase):
     heard_text: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     latency_ms: Mapped[dict[str, int]] = mapped_column(JSONB)
+    actions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    tokens: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+
+
+class OutboundLeg(TenantBase):
+    """A leg that the tenant had dialled: what the caps count."""
+
+    __tablename__ = "outbound_legs"
+    __table_args__ = (
+        CheckConstraint("kind IN ('call', 'transfer', 'forward')", name="kind"),
+        Index(None, "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    call_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(Text)
+    number: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = timestamp()

@@ -130,10 +130,10 @@ def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
     if not call.live:
         raise CallEnded
     carrier = carriers.of_call(call.provider_type)
-    if carrier is not None:
+    if carrier is not None and call.provider_call_id is not None:
         carrier.hang_up(call.provider_call_id)
     now = clock.now()
-    event = CallEvent("ENDED", call.provider_call_id, now, "api", end_reason="api_hangup")
+    event = CallEvent("ENDED", call_id.hex, now, "api", end_reason="api_hangup")
     flow.finish(CallRef(tenant, call_id), event=event)
     with enter(tenant) as session:
         return get(session, call_id=call_id)

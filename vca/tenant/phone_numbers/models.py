@@ -1,9 +1,11 @@
 """Phone numbers of one tenant; whose a number is stands in `public.dids`."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.tenant.ai_profiles.models import AiProfile
@@ -37,6 +39,7 @@ class PhoneNumber(TenantBase):
     mode: Mapped[str] = mapped_column(Text)
     forward_to: Mapped[str | None] = mapped_column(Text)
     ai_profile_id: Mapped[UUID | None] = mapped_column(ForeignKey(AiProfile.id), index=True)
+    hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     fallback_number: Mapped[str | None] = mapped_column(Text)
     registration_status: Mapped[str] = mapped_column(Text)
     registration_code: Mapped[str | None] = mapped_column(Text)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Text
+from sqlalchemy import DateTime, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -12,11 +12,19 @@ from vca.tenant.base import TenantBase, timestamp
 
 
 class Settings(TenantBase):
-    """A tenant's settings; `sentences` holds only those that differ from the defaults."""
+    """A tenant's settings; the documents hold only what differs from the defaults."""
 
     __tablename__ = "settings"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     time_zone: Mapped[str] = mapped_column(Text, server_default="UTC")
     sentences: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    home_country: Mapped[str | None] = mapped_column(Text)
+    hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    retention_days: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    dial_policy: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    variables: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    notification_email: Mapped[str | None] = mapped_column(Text)
+    limits: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = timestamp()

@@ -1,0 +1,1 @@
+"""`Idempotency-Key`: what a tenant's POST answered, kept with what it did."""

@@ -1,0 +1,1 @@
+"""What callers left for the tenant: messages that the agent took, and voicemail."""

@@ -1,0 +1,40 @@
+"""Messages: one row each, whoever took it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.tenant.base import TenantBase, timestamp
+
+KINDS = ("message", "voicemail")
+STATUSES = ("new", "done")
+
+
+class Message(TenantBase):
+    """Something left for the tenant; refers to call and recording by id, it outlives both.
+
+    `caller_number` is what the network said, `callback_number` what the caller said.
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        CheckConstraint("kind IN ('message', 'voicemail')", name="kind"),
+        CheckConstraint("status IN ('new', 'done')", name="status"),
+        Index(None, "created_at", "id"),
+        Index(None, "call_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    call_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text, server_default="new")
+    caller_number: Mapped[str | None] = mapped_column(Text)
+    callback_number: Mapped[str | None] = mapped_column(Text)
+    name: Mapped[str | None] = mapped_column(Text)
+    reason: Mapped[str | None] = mapped_column(Text)
+    recording_id: Mapped[UUID | None]
+    mailed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = timestamp()
+    updated_at: Mapped[datetime] = timestamp()
