@@ -182,12 +182,24 @@ def test_what_waits_for_a_lock_gives_up_after_the_time_that_was_asked_for(
 def test_a_tenant_that_somebody_else_has_taken_is_left_to_them(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
+    lock = f"SELECT pg_advisory_xact_lock(hashtextextended('{four[2].id}', 0))"
+    with held(owner.url(), lock):
+        run = fleet.migrate(fleet_world)
+
+    assert (run.status, run.migrated, run.facts["left"]) == (1, 3, 1)
+    assert run.facts["failed"] == {four[2].id: {"sqlstate": None, "reason": "InUseElsewhere"}}
+
+
+def test_a_tenant_whose_row_is_being_changed_is_waited_for_and_then_named(
+    fleet_world: World, four: list[Tenant], next_revision: str
+) -> None:
     row = f"SELECT 1 FROM public.tenants WHERE id = '{four[2].id}' FOR UPDATE"
     with held(owner.url(), row):
         run = fleet.migrate(fleet_world)
 
     assert (run.status, run.migrated, run.facts["left"]) == (1, 3, 1)
-    assert run.facts["failed"] == {four[2].id: {"sqlstate": None, "reason": "InUseElsewhere"}}
+    failed = {"sqlstate": "55P03", "reason": "LockNotAvailable"}
+    assert run.facts["failed"] == {four[2].id: failed}
 
 
 def test_runs_at_once_share_the_work_and_each_tenant_is_migrated_once(
