@@ -13,7 +13,7 @@ from benchmarks import postgres, web
 from benchmarks import report as machine
 from benchmarks.cost import ENVIRON
 from benchmarks.cpu import NotHere
-from benchmarks.fleet import create, crowd, guard, idle, memory, migrate, report, visits
+from benchmarks.fleet import archive, create, crowd, guard, idle, memory, migrate, report, visits
 from benchmarks.fleet.crowd import Crowd
 from benchmarks.fleet.report import Figure
 from benchmarks.postgres import Busy, Postgres
@@ -116,6 +116,7 @@ def _measure(stack: ExitStack, run: Run, tenants: int) -> None:
         _measure_at(run, size, served, key)
     run.take("a migration of nothing", lambda: _idle(run))
     run.take("the guard", lambda: guard.measure(run.postgres, run.crowd.members[0], _count(run)))
+    run.take("export and import", lambda: _archive(run))
     environs = (_environ, _environ_without_roles)
     run.take("requests", lambda: visits.measure(run.crowd, run.few, environs, run.ends_at, say))
     run.take("memory", lambda: memory.measure(run.postgres, run.crowd.members, run.ends_at))
@@ -131,6 +132,10 @@ def _measure_at(run: Run, size: int, served: Web, key: str) -> None:
 
 def _idle(run: Run) -> Figure:
     return idle.measure(_environ(run.postgres), _count(run))
+
+
+def _archive(run: Run) -> list[Figure]:
+    return archive.measure(run.postgres, _environ(run.postgres), _count(run))
 
 
 def _count(run: Run) -> int:

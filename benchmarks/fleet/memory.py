@@ -24,6 +24,10 @@ _TABLES = (
     "calls",
     "call_events",
     "turns",
+    "outbound_legs",
+    "messages",
+    "recordings",
+    "idempotency_keys",
 )
 _EVERY_TABLE = "; ".join(f"SELECT * FROM {table} LIMIT 1" for table in _TABLES)
 

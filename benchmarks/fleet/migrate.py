@@ -4,8 +4,10 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import median
 from time import perf_counter
 from uuid import UUID
 
@@ -44,11 +46,10 @@ COMMIT
 """
 _ALL = "SELECT id FROM public.tenants ORDER BY md5(id::text)"
 _AT = "UPDATE public.tenants SET schema_revision = %s"
-# There and back, so that a drift hits all alike.
-_TURNS = [("product", 1), ("raw", 1), ("product", 4), ("raw", 4)]
-_TURNS += _TURNS[::-1]
-# A large fleet is shared out among the turns: what a run costs once is little beside it.
-_LARGE = 2_000
+# In slices and in turns, so that whatever else the machine does meets both alike: what is compared
+# is each slice with the one beside it.
+_SLICES = 12
+_SMALLEST, _LARGEST = 50, 250
 _columns = count()
 
 
@@ -56,38 +57,60 @@ class NotMigrated(RuntimeError):
     """The product left tenants behind."""
 
 
+@dataclass
+class _Slice:
+    """The milliseconds that each tenant of a slice took, in both ways."""
+
+    product_ms: float
+    raw_ms: float
+
+
 def measure(postgres: Postgres, tenants: int) -> list[Figure]:
     """With one worker and with four; every turn has a revision of its own."""
     ids = [UUID(str(row[0])) for row in postgres.run(_ALL)]
-    spent = dict.fromkeys(_TURNS, 0.0)
-    done = dict.fromkeys(_TURNS, 0)
-    for turn, (way, workers) in enumerate(_TURNS):
-        part = ids[turn :: len(_TURNS)] if len(ids) > _LARGE else ids
-        with _revision() as (before, number, ddl):
-            postgres.run(_AT, (number,))
-            postgres.run(f"{_AT} WHERE id = ANY(%s::uuid[])", (before, [str(one) for one in part]))
-            began = perf_counter()
-            if way == "product":
-                _by_product(postgres, workers, len(part))
-            else:
-                _by_hand(postgres, workers, part, number, ddl)
-            spent[way, workers] += perf_counter() - began
-            done[way, workers] += len(part)
-            postgres.run(_AT, (before,))
-    each_ms = {turn: spent[turn] / done[turn] * 1000 for turn in spent}
-    return [_figure(each_ms, workers, tenants) for workers in (1, 4)]
+    size = max(_SMALLEST, min(_LARGEST, len(ids) // (2 * _SLICES)))
+    figures = []
+    for workers in (1, 4):
+        slices = [_slice(postgres, ids, size, number, workers) for number in range(_SLICES)]
+        figures.append(_figure(slices, workers, tenants))
+    return figures
 
 
-def _figure(each_ms: dict[tuple[str, int], float], workers: int, tenants: int) -> Figure:
-    ours, beside = each_ms["product", workers], each_ms["raw", workers]
+def _slice(postgres: Postgres, ids: list[UUID], size: int, number: int, workers: int) -> _Slice:
+    """One part of the tenants by the product, another by hand; who is first changes."""
+    first = (2 * number * size) % max(1, len(ids) - 2 * size)
+    parts = {"product": ids[first : first + size], "raw": ids[first + size : first + 2 * size]}
+    each_ms = {}
+    for way in ("product", "raw") if number % 2 else ("raw", "product"):
+        each_ms[way] = _timed_ms(postgres, way, workers, parts[way])
+    return _Slice(each_ms["product"], each_ms["raw"])
+
+
+def _timed_ms(postgres: Postgres, way: str, workers: int, part: list[UUID]) -> float:
+    with _revision() as (before, number, ddl):
+        postgres.run(_AT, (number,))
+        postgres.run(f"{_AT} WHERE id = ANY(%s::uuid[])", (before, [str(one) for one in part]))
+        began = perf_counter()
+        if way == "product":
+            _by_product(postgres, workers, len(part))
+        else:
+            _by_hand(postgres, workers, part, number, ddl)
+        took_s = perf_counter() - began
+        postgres.run(_AT, (before,))
+    return took_s / len(part) * 1000
+
+
+def _figure(slices: list[_Slice], workers: int, tenants: int) -> Figure:
+    ratios = [one.product_ms / one.raw_ms for one in slices]
     plural = "worker" if workers == 1 else "workers"
     return Figure(
         f"migrate by a column and an index, {workers} {plural}, beside raw SQL",
         tenants,
-        f"{ours:.2f} ms each",
-        f"{beside:.2f} ms each",
-        ours / beside,
+        f"{median(one.product_ms for one in slices):.2f} ms each",
+        f"{median(one.raw_ms for one in slices):.2f} ms each",
+        median(ratios),
         _LIMIT,
+        spread=f"({min(ratios):.2f}–{max(ratios):.2f})",
     )
 
 

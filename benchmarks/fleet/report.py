@@ -14,16 +14,15 @@ _HEAD = (
     "|---|---:|---:|---:|---:|---:|---|"
 )
 _WORDS = """\
-Everything of one line was measured in one run on one server, in turns. What is compared are
-medians; of throughputs the median of the rounds' ratios, with the least and the greatest; of the
+Everything of one line was measured in one run on one server, in turns. What is told of both are
+medians; the figure is the median of the ratios of what stood beside each other, with the least and
+the greatest; of the
 guard the least of thirty blocks, of the idle migration the least of five runs. CPU is that of the
 web server and the database together. The small database that the requests are compared with is on
 the same server, with logins of its own, since membership in roles is the server's. Raw SQL to
 migrate records the revision too. With roles off the web logs in as the owner, who needs none.
 Throughputs are of gunicorn with two workers on the two cores that the load and the database share
 with it.
-
-Not measured yet: the export and import of a tenant.
 """
 _ROW, _LEFT, _UNIT = 26, 560, 150
 

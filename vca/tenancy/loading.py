@@ -1,12 +1,14 @@
 """Make a schema of an archive: at the revision that it was written at, and on to the head."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.kit.db import bulk
@@ -20,6 +22,11 @@ from vca.tenancy.tables import quoted, tables, whole
 
 _PASSING = "CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT * FROM {like} WITH NO DATA"
 _THERE = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+_FOREIGN_KEYS = text(
+    "SELECT t.relname AS owner, c.conname AS key, pg_get_constraintdef(c.oid) AS says"
+    " FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
+    " WHERE c.connamespace = to_regnamespace(:name) AND c.contype = 'f' ORDER BY c.oid"
+)
 # By table and column: whether a value of it can be read with this deployment's keys.
 Encrypted = Mapping[tuple[str, str], Callable[[Any], bool]]
 
@@ -31,17 +38,23 @@ def make(
     *,
     revision: str,
     grantees: str = "CURRENT_USER",
+    fill: Callable[[], None] = lambda: None,
 ) -> None:
     """A schema `name` for the tenant, with all tables at `revision` and no rows but its own.
 
-    The tables are granted to `grantees`, a list of names as SQL.
+    `fill` brings further rows, before there are indexes to keep up to date. The tables are granted
+    to `grantees`, a list of names as SQL.
     """
     if session.scalar(_THERE, {"name": name}) is not None:
         raise ArchiveRefused(f"The schema {name} is there already.")
+    tables_first, indexes = schema.compile_parts(upto=revision)
     citus.place_new_schemas(session)
     session.execute(text(f"CREATE SCHEMA {quoted(name)}"))
     point_at(session, name)
-    _run(session, tenant, name, schema.compile_script(upto=revision), grantees)
+    _run(session, tenant, name, tables_first, grantees)
+    with _references_checked_at_once(session, name):
+        fill()
+    _run(session, tenant, name, indexes, grantees)
 
 
 def load(
@@ -67,24 +80,32 @@ def load(
             f"The archive's schema is at revision {revision:.40}, which this code does not know:"
             " it is from a newer release. Nothing was imported."
         )
-    make(session, tenant, name, revision=revision, grantees=grantees)
-    found = whole(tables(session, name))
-    targets = {f"{INSIDE}/{table.name}.csv": (quoted(name, table.name), table) for table in found}
-    for table in whole(tables(session, SHARED)):
-        if table.name in shared:
-            passing = f"pg_temp.archived_{table.name}"
-            _make_passing(session, passing, quoted(SHARED, table.name))
-            targets[f"{SHARED}/{table.name}.csv"] = (passing, table)
-    members = {member.name: member for member in archive.manifest.members}
-    if members.keys() != targets.keys():
-        unfit = ", ".join(sorted(members.keys() ^ targets.keys()))
-        raise ArchiveRefused(f"The archive has not the tables of its revision: {unfit}.")
-    for table in reversed(found):  # what a new schema holds of its own is in the archive too
-        session.execute(text(f"DELETE FROM {quoted(name, table.name)}"))
-    for member_name, (target, table) in targets.items():
-        told(f"loading {member_name}")
-        _load_one(session, archive, tenant, members[member_name], target, table.columns)
+    fill = partial(_fill, session, archive, tenant, name, shared, told)
+    make(session, tenant, name, revision=revision, grantees=grantees, fill=fill)
     _run(session, tenant, name, schema.compile_script(above=revision), grantees)
+
+
+@contextmanager
+def _references_checked_at_once(session: Session, name: str) -> Iterator[None]:
+    """Foreign keys of a new schema, checked by one join each at the end and not row by row.
+
+    Raises ArchiveRefused for a row that refers to none.
+    """
+    found = [(quoted(name, row.owner), quoted(row.key), row.says) for row in _keys(session, name)]
+    for table, key, _ in found:
+        session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {key}"))
+    yield
+    for table, key, says in found:
+        try:
+            session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {key} {says}"))
+        except IntegrityError as error:
+            raise ArchiveRefused(
+                f"A row of {table} refers to one that is not there ({key}). Nothing was imported."
+            ) from error
+
+
+def _keys(session: Session, name: str) -> Sequence[Any]:
+    return session.execute(_FOREIGN_KEYS, {"name": name}).all()
 
 
 def swap(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> str:
@@ -111,6 +132,33 @@ def unreadable(session: Session, name: str, encrypted: Encrypted) -> list[str]:
             if not all(value is None or can_read(value) for value in values):
                 found.append(f"{table}.{column}")
     return found
+
+
+def _fill(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    name: str,
+    shared: Sequence[str],
+    told: Told,
+) -> None:
+    """Load every member of the archive into the table that it is of."""
+    found = whole(tables(session, name))
+    targets = {f"{INSIDE}/{table.name}.csv": (quoted(name, table.name), table) for table in found}
+    for table in whole(tables(session, SHARED)):
+        if table.name in shared:
+            passing = f"pg_temp.archived_{table.name}"
+            _make_passing(session, passing, quoted(SHARED, table.name))
+            targets[f"{SHARED}/{table.name}.csv"] = (passing, table)
+    members = {member.name: member for member in archive.manifest.members}
+    if members.keys() != targets.keys():
+        unfit = ", ".join(sorted(members.keys() ^ targets.keys()))
+        raise ArchiveRefused(f"The archive has not the tables of its revision: {unfit}.")
+    for table in reversed(found):  # what a new schema holds of its own is in the archive too
+        session.execute(text(f"DELETE FROM {quoted(name, table.name)}"))
+    for member_name, (target, table) in targets.items():
+        told(f"loading {member_name}")
+        _load_one(session, archive, tenant, members[member_name], target, table.columns)
 
 
 def _load_one(
