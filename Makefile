@@ -22,8 +22,9 @@ run: setup ## Run it all, with two demo tenants; PORT=9000 chooses the port, Ctr
 call: setup ## Call the demo from this terminal while `make run` runs; DID=+44… rings another
 	@$(FLASK) calls simulate '$(DID)'
 
+test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
-	@$(PYTHON) -m pytest -n auto $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: setup ## Check style, types and who imports whom
 	@$(PYTHON) -m ruff check .

@@ -3,6 +3,7 @@
 from typing import Any
 
 from vca.kit.config import settings_or_exit
+from vca.tenancy import schema
 
 # Read here too, in the master: a worker that cannot start would be started again for ever.
 _settings = settings_or_exit()
@@ -40,5 +41,6 @@ forwarded_allow_ips = ""
 
 
 def post_worker_init(worker: Any) -> None:
-    """Load the model's SDK now, a second's work, and not while the first caller waits."""
+    """Load the model's SDK and the migrations now, and not while the first caller waits."""
     worker.wsgi.extensions["desk"].model.warm()
+    schema.head()

@@ -18,6 +18,16 @@ from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
 
 ROOT = Path(__file__).resolve().parents[1]
+# Tests that take seconds each come first, so that at the end no worker is left alone with one.
+LONG = (
+    "tests/serve/",
+    "tests/outage/",
+    "tests/api/test_hostile_input.py",
+    "tests/migrations/test_fleet_processes.py",
+    "tests/tenancy/test_pool",
+    "tests/registry/",
+    "tests/kit/embedded/",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[databases.SERVER] = databases.start(ROOT / ".vca" / "test-postgres")
     if databases.SERVER in config.stash:
         owner.use(config.stash[databases.SERVER].url)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -222,6 +222,20 @@ def test_rows_that_do_not_fit_are_refused_even_if_the_manifest_vouches(
     assert everything(witness) == before
 
 
+def test_a_row_that_refers_to_none_is_refused(
+    terminal: Terminal, witness: Evidence, file: Path
+) -> None:
+    def empty(members: Members) -> None:
+        members[CALLS] = members[CALLS].partition(b"\n")[0] + b"\n"
+
+    before = everything(witness)
+    bad = rewritten(file, file.with_name("bad.zip"), _forged(empty))
+
+    assert "call_events_call_id_fkey" in terminal.refused("import", bad)
+
+    assert everything(witness) == before
+
+
 def test_rows_of_another_tenant_are_refused(
     terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
 ) -> None:

@@ -1,10 +1,11 @@
-"""Bring the public schema, and the compiled tenant schema in it, to this code's revision."""
+"""Bring the public schema, and the compiled tenant schema in it, to this code's revision.
+
+Alembic is imported on first use, as in `tenancy.schema`.
+"""
 
 from functools import cache
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -16,6 +17,10 @@ from vca.registry import deployment, privileges
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
 from vca.tenancy import citus, schema, session
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
 
 _LONGEST_S = 600.0
 # What tenants' transactions read and write here; a table that another refers to comes first.
@@ -79,6 +84,8 @@ def _upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
 def _alembic(connection: Connection) -> None:
     config = _config()
     config.attributes["connection"] = connection
+    from alembic import command
+
     command.upgrade(config, "head")
 
 
@@ -98,7 +105,9 @@ def _store_tenant_script(opened: Session) -> None:
     )
 
 
-def _config() -> Config:
+def _config() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(ROOT / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -106,5 +115,7 @@ def _config() -> Config:
 
 
 @cache
-def _scripts() -> ScriptDirectory:
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
     return ScriptDirectory.from_config(_config())

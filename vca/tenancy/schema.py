@@ -1,4 +1,8 @@
-"""Schemas of tenants: their names, and the tenant migrations compiled to one SQL script."""
+"""Schemas of tenants: their names, and the tenant migrations compiled to one SQL script.
+
+Alembic is imported when a migration is first looked at: most commands do without it, and it takes a
+fifth of their start.
+"""
 
 import io
 import os
@@ -8,17 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import count, groupby, islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from alembic.config import Config
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection
 
 from vca.kit.config import ROOT
 from vca.kit.errors import Unavailable
 from vca.tenancy import citus, statements
+
+if TYPE_CHECKING:
+    from alembic.script import Script, ScriptDirectory
 
 # A compiled script names the schema, the tenant and those to whom its tables are granted by these;
 # replay fills in the real ones. `public.create_tenant` knows them too.
@@ -101,6 +105,9 @@ class Step:
 
     def run(self, connection: Connection) -> None:
         """Do what needs Python, on a connection that is inside a tenant."""
+        from alembic.operations import Operations
+        from alembic.runtime.migration import MigrationContext
+
         assert self.upgrade is not None
         with Operations.context(MigrationContext.configure(connection)):
             self.upgrade()
@@ -157,7 +164,10 @@ def _compiled_range(above: str | None, upto: str) -> str:
     return _compiled([each for each in _between(above, upto) if not _needs_python(each)])
 
 
-def _compiled(scripts: Sequence[Script]) -> str:
+def _compiled(scripts: "Sequence[Script]") -> str:
+    from alembic.operations import Operations
+    from alembic.runtime.migration import MigrationContext
+
     buffer = io.StringIO()
     context = MigrationContext.configure(
         dialect_name="postgresql", opts={"as_sql": True, "output_buffer": buffer}
@@ -172,7 +182,7 @@ def _rendered(script: str) -> str:
     return as_block(script) if citus.in_use() else script
 
 
-def _needs_python(script: Script) -> bool:
+def _needs_python(script: "Script") -> bool:
     return getattr(script.module, "python", False)
 
 
@@ -213,7 +223,7 @@ def _tag(text: str) -> str:
     return next(tag for n in count() if (tag := f"$q{n}$") not in f"{text}$")
 
 
-def _between(above: str | None, upto: str) -> Sequence[Script]:
+def _between(above: str | None, upto: str) -> "Sequence[Script]":
     scripts = list(_scripts().iterate_revisions(upto, above or "base"))
     return [script for script in reversed(scripts) if script.revision != above]
 
@@ -231,7 +241,10 @@ def _too_old() -> frozenset[str]:
 
 
 @cache
-def _scripts() -> ScriptDirectory:
+def _scripts() -> "ScriptDirectory":
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
