@@ -225,11 +225,12 @@ def test_rows_that_do_not_fit_are_refused_even_if_the_manifest_vouches(
 def test_a_row_that_refers_to_none_is_refused(
     terminal: Terminal, witness: Evidence, file: Path
 ) -> None:
-    def empty(members: Members) -> None:
-        members[CALLS] = members[CALLS].partition(b"\n")[0] + b"\n"
+    def rename_a_call(members: Members) -> None:
+        header, _, rows = members[CALLS].partition(b"\n")
+        members[CALLS] = header + b"\n" + OTHER.encode() + rows[36:]
 
     before = everything(witness)
-    bad = rewritten(file, file.with_name("bad.zip"), _forged(empty))
+    bad = rewritten(file, file.with_name("bad.zip"), _forged(rename_a_call))
 
     assert "call_events_call_id_fkey" in terminal.refused("import", bad)
 
