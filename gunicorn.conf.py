@@ -40,5 +40,5 @@ forwarded_allow_ips = ""
 
 
 def post_worker_init(worker: Any) -> None:
-    """Load the model's SDK now, a second's work, and not while the first caller waits."""
-    worker.wsgi.extensions["desk"].model.warm()
+    """Load the models' SDK now, a second's work, and not while the first caller waits."""
+    worker.wsgi.extensions["desk"].models.warm()

@@ -10,6 +10,7 @@ import pytest
 
 from vca.conversation import engine, spoken
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest
+from vca.conversation.llm.models import Models
 from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.transcript import Turn
 from vca.conversation.types import CallFacts, HangUp, Profile, Reply, Role
@@ -67,11 +68,15 @@ def reply(
         profile,
         turns,
         heard,
-        model=model,
+        models=Models(model),
         facts=FACTS,
         now=ANSWERED + timedelta(seconds=after_s),
         clock=lambda: float(next(seconds)),
     )
+
+
+def greeted(profile: Profile) -> str:
+    return engine.greeting(profile, facts=FACTS, now=ANSWERED)
 
 
 def caller_turns(number: int) -> list[Turn]:
@@ -118,7 +123,7 @@ def test_a_long_answer_ends_with_a_sentence_and_stops_the_model() -> None:
 
     assert spoken.MAX_CHARS - 40 < len(answer.text) <= spoken.MAX_CHARS
     assert answer.text.endswith("words.")
-    assert model.given < 100
+    assert model.given < 200
     assert model.closed == 1
 
 
@@ -215,7 +220,7 @@ def test_an_answer_can_be_had_sentence_by_sentence_and_left_early() -> None:
 
 
 def test_the_scripted_model_holds_a_call_from_greeting_to_goodbye() -> None:
-    turns = [Turn("agent", engine.greeting(PROFILE))]
+    turns = [Turn("agent", greeted(PROFILE))]
     for heard in ("My boiler is broken", "Ada Lovelace", "goodbye"):
         answer = reply(heard, *turns, model=ScriptedModel())
         turns += [Turn("caller", heard), Turn("agent", answer.text)]
@@ -228,13 +233,13 @@ def test_the_scripted_model_holds_a_call_from_greeting_to_goodbye() -> None:
 def test_a_greeting_is_the_profiles_own() -> None:
     profile = replace(PROFILE, greeting=" Acme,\x00 good morning!\nWhat  is it? ")
 
-    assert engine.greeting(profile) == "Acme, good morning! What is it?"
+    assert greeted(profile) == "Acme, good morning! What is it?"
 
 
 def test_a_greeting_of_any_length_is_bounded() -> None:
     profile = replace(PROFILE, greeting="Welcome to Acme. " * 1000)
 
-    assert len(engine.greeting(profile)) <= spoken.MAX_CHARS
+    assert len(greeted(profile)) <= spoken.MAX_CHARS
 
 
 @pytest.mark.parametrize("greeting", [None, "", " \x00"])
@@ -245,11 +250,11 @@ def test_a_profile_without_a_greeting_gets_one_for_its_role_and_language(
 ) -> None:
     profile = Profile("Bella {name}", role, "Hi.", greeting=greeting, language=language)
 
-    said = engine.greeting(profile)
+    said = greeted(profile)
 
     assert "Bella {name}" in said
     assert said.endswith("?")
 
 
 def test_a_profile_named_after_its_role_greets_without_a_name() -> None:
-    assert engine.greeting(Profile("Sales", "sales", "Sell.")) == "Hello. What are you looking for?"
+    assert greeted(Profile("Sales", "sales", "Sell.")) == "Hello. What are you looking for?"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.contracts.llm import ModelContract, a_request
+from tests.contracts.llm import ModelContract, a_request, text_of
 from vca.conversation.llm import ModelError, ModelRequest
 from vca.conversation.llm.scripted import ScriptedModel, answer
 from vca.conversation.types import Message, Profile, Role
@@ -118,7 +118,7 @@ def test_it_remembers_from_the_transcript_alone() -> None:
     profile = Profile("Ada", "sales", "Sell.")
     request = a_request("What are you looking for?", "chairs", "How many?", "40", profile=profile)
 
-    assert "".join(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
+    assert text_of(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
 
 
 def test_an_answer_of_any_length_is_told_back_short() -> None:
