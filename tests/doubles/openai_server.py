@@ -173,7 +173,12 @@ def delta(*, finish_reason: str | None = None, **content: Any) -> dict[str, Any]
 
 def ok(handler: _Handler) -> None:
     if "tool_choice" in handler.server.asked[-1].body:
-        return ok_with_the_tool_that_must_be_called(handler)
+        ok_with_the_tool_that_must_be_called(handler)
+    else:
+        ok_with_words(handler)
+
+
+def ok_with_words(handler: _Handler) -> None:
     handler.begin()
     handler.event(delta(role="assistant", content=""))
     words = TEXT.split(" ")

@@ -13,6 +13,8 @@ from vca.conversation.reading import Over, Reader
 from vca.conversation.types import Tokens
 from vca.kit import deadline
 
+MAX_TEXT = 8 * spoken.MAX_CHARS
+"""Characters of an answer, markup and all, after which no more is read."""
 _CHARS_PER_TOKEN = 4
 
 
@@ -146,6 +148,9 @@ class _Answer:
                 yield from self._handed_on(item)
             elif self._wait.filler_is_due():
                 yield from self._handed_on(Waiting())
+            if len(self._text) > MAX_TEXT:
+                much = ModelError("The model answered too much.", failure="bad_answer")
+                return self._broken_off(much)
             if self._wait.over:
                 late = ModelError("The model did not answer in time.", failure="timeout")
                 return self._broken_off(late)

@@ -74,6 +74,8 @@ class Clauses:
 
     def add(self, piece: str) -> Iterator[str]:
         """The clauses that a piece completes."""
+        if not piece.strip(" \t") and self._pending[-1:] in " \t":
+            return iter(())  # a model that trickles white space fills nothing
         text = _TAG.sub(" ", self._pending + piece)
         # The end of a tag that has begun is in a later piece, and may look like a clause's.
         begun = _TAG_BEGUN.search(text)

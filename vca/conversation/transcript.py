@@ -42,7 +42,7 @@ def messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tuple[Mess
 
 def pressed(keys: str) -> str:
     """What a turn says in which the caller pressed keys; empty if none of them is a key."""
-    known = " ".join(key for key in keys.upper() if key in _KEYS)[: 2 * MAX_KEYS - 1]
+    known = " ".join(key for key in keys if key in _KEYS)[: 2 * MAX_KEYS - 1]
     return f"(pressed {known})" if known else ""
 
 

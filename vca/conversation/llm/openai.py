@@ -27,6 +27,7 @@ class OpenAIModel(ModelClient):
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise ValueError("api_key must be printable ASCII without spaces")
         self.name = model
+        self.base_url = base_url
         self._settings = (base_url, api_key, model, timeout_s)
         self._lock = Lock()
         self._endpoint: Endpoint | None = None
