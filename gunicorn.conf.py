@@ -41,6 +41,6 @@ forwarded_allow_ips = ""
 
 
 def post_worker_init(worker: Any) -> None:
-    """Load the model's SDK and the migrations now, and not while the first caller waits."""
-    worker.wsgi.extensions["desk"].model.warm()
+    """Load the models' SDK and the migrations now, and not while the first caller waits."""
+    worker.wsgi.extensions["desk"].models.warm()
     schema.head()

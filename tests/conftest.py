@@ -83,6 +83,7 @@ def settings(database_url: str) -> Settings:
             "SECRET_KEY": "a-secret-of-the-test-suite-and-no-other",
             "API_KEY_PEPPERS": "a-pepper-of-the-test-suite-and-no-other",
             "TELEPHONY_PROVIDER": "fake",
+            "LLM_MODELS": "house-model,other-model",
             "DATABASE_POOL_SIZE": "25",
             "LOG_LEVEL": "warning",
         }

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Flask
 
 from vca.api import carrier, docs, errors, guards, health, openapi, requests
-from vca.conversation.llm import client_for
+from vca.conversation.llm.models import models_for
 from vca.kit import db, jobs, log
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
@@ -92,6 +92,7 @@ def _configure(app: Flask, found: Settings) -> None:
         PEPPERS=found.peppers,
         PUBLIC_BASE_URL=found.public_base_url,
         CLAIMS_ARE_OPEN=found.claims_are_open,
+        MODELS=found.models,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
         API_TITLE=f"{found.app_name} API",
@@ -118,14 +119,18 @@ def _connect(app: Flask, found: Settings) -> None:
         raise SettingsError(
             [f"TELEPHONY_PROVIDER is {carriers.default}: no such carrier is configured ({known})"]
         )
-    model = client_for(
-        base_url=found.llm_base_url or None,
-        api_key=found.llm_api_key or None,
-        model=found.llm_model or None,
+    models = models_for(
+        base_url=found.llm_base_url,
+        api_key=found.llm_api_key,
+        model=found.llm_model,
         timeout_s=found.llm_timeout_s,
+        listed=found.models,
+        fallback_base_url=found.llm_fallback_base_url,
+        fallback_api_key=found.llm_fallback_api_key,
+        fallback_model=found.llm_fallback_model,
     )
     product.use(product.Product(ownership.disown, ownership.adrift, ENCRYPTED))
-    app.extensions["desk"] = Desk(found.secret_key, model, found.public_base_url)
+    app.extensions["desk"] = Desk(found.secret_key, models, found.public_base_url)
 
 
 def _serve(app: Flask) -> None:

@@ -1,12 +1,23 @@
 """What every model client does, in the order of `ModelClient`'s words. Subclasses give `model`."""
 
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
-from vca.conversation.llm import ModelClient, ModelError, ModelRequest
-from vca.conversation.types import Message, Profile
+from vca.conversation import tools
+from vca.conversation.llm import (
+    MAX_ARGUMENTS,
+    ModelClient,
+    ModelError,
+    ModelRequest,
+    Piece,
+    ToolCall,
+    ToolSpec,
+)
+from vca.conversation.types import Message, Profile, Tokens
 
 ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
 ODD_TEXTS = (
@@ -28,6 +39,41 @@ def a_request(
     return ModelRequest(profile or Profile("Ada", "receptionist", "Be kind."), system, messages)
 
 
+def drained(
+    stream: Generator[Piece, None, Tokens | None],
+) -> tuple[list[Piece], Tokens | None]:
+    """All the pieces of an answer, and what it cost."""
+    pieces = []
+    while True:
+        try:
+            pieces.append(next(stream))
+        except StopIteration as end:
+            return pieces, end.value
+
+
+def text_of(stream: Generator[Piece, None, Tokens | None]) -> str:
+    """The words of an answer."""
+    return "".join(piece for piece in drained(stream)[0] if isinstance(piece, str))
+
+
+NOTE = ToolSpec(
+    "note_call",
+    "Note the call.",
+    {
+        "type": "object",
+        "properties": {"summary": {"type": "string"}, "outcome": {"type": "string"}},
+        "required": ["summary", "outcome"],
+    },
+)
+ABLE = Profile(
+    "Ada",
+    "receptionist",
+    "Be kind.",
+    tools=tuple(tools.TOOLS),
+    transfer_targets={"sales": "Orders and prices"},
+)
+
+
 class ModelContract:
     """Inherit, give the fixture `model`, and `assert_released` where a client holds connections."""
 
@@ -41,17 +87,17 @@ class ModelContract:
         """Fail if a closed stream still holds a connection."""
 
     def test_an_answer_comes_in_pieces_of_which_none_is_empty(self, model: ModelClient) -> None:
-        pieces = list(model.stream(a_request("Hello, my boiler is broken.")))
+        pieces, _ = drained(model.stream(a_request("Hello, my boiler is broken.")))
 
         assert len(pieces) > 1
         assert all(pieces)
-        assert "".join(pieces).strip()
+        assert "".join(piece for piece in pieces if isinstance(piece, str)).strip()
 
     @pytest.mark.parametrize("role", ROLES)
     def test_every_role_is_answered(self, model: ModelClient, role: str) -> None:
         profile = Profile(role, role, "You are Bella.")  # type: ignore[arg-type]
 
-        assert "".join(model.stream(a_request("I need something.", profile=profile))).strip()
+        assert text_of(model.stream(a_request("I need something.", profile=profile))).strip()
 
     @pytest.mark.parametrize("turns", [2, 3, 20, 21])
     def test_a_conversation_is_answered_whoever_began_it(
@@ -59,7 +105,7 @@ class ModelContract:
     ) -> None:
         lines = [f"This is line {number}." for number in range(turns)]
 
-        assert "".join(model.stream(a_request(*lines))).strip()
+        assert text_of(model.stream(a_request(*lines))).strip()
 
     def test_nothing_happens_before_the_first_piece_is_asked_for(self, model: ModelClient) -> None:
         model.stream(a_request("Hello?")).close()
@@ -71,7 +117,7 @@ class ModelContract:
     ) -> None:
         request = a_request("How may I help you?", "I want to buy 40 chairs.")
 
-        answers = {"".join(model.stream(request)) for _ in range(3)}
+        answers = {text_of(model.stream(request)) for _ in range(3)}
 
         assert not model.deterministic or len(answers) == 1
 
@@ -79,11 +125,11 @@ class ModelContract:
         requests = [a_request(f"I am caller number {number}.") for number in range(8)]
 
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda request: "".join(model.stream(request)), requests))
+            answers = list(threads.map(lambda request: text_of(model.stream(request)), requests))
 
         assert all(answer.strip() for answer in answers)
         if model.deterministic:
-            assert answers == ["".join(model.stream(request)) for request in requests]
+            assert answers == [text_of(model.stream(request)) for request in requests]
 
     def test_a_stream_closed_early_gives_its_connection_back(self, model: ModelClient) -> None:
         with closing(model.stream(a_request("Tell me everything."))) as pieces:
@@ -97,7 +143,41 @@ class ModelContract:
         with closing(model.stream(a_request("Tell me everything."))) as pieces:
             next(pieces)
 
-        assert "".join(model.stream(a_request("And now?"))).strip()
+        assert text_of(model.stream(a_request("And now?"))).strip()
+
+    @pytest.mark.parametrize(
+        "line", ["Hello?", "Put me through to sales.", "A person, please!", "Goodbye"]
+    )
+    def test_with_tools_the_answer_is_words_and_whole_tool_calls(
+        self, model: ModelClient, line: str
+    ) -> None:
+        request = replace(a_request(line, profile=ABLE), tools=tools.offered(ABLE))
+
+        pieces, _ = drained(model.stream(request))
+
+        assert pieces
+        calls = [piece for piece in pieces if not isinstance(piece, str)]
+        assert all(isinstance(call, ToolCall) for call in calls)
+        assert all(isinstance(call.name, str) for call in calls)
+        assert all(len(call.arguments) <= MAX_ARGUMENTS for call in calls)
+
+    def test_a_tool_that_must_be_called_is_called(self, model: ModelClient) -> None:
+        request = a_request("The transcript:\nCaller: My boiler is broken.\nAgent: I see.")
+
+        pieces, _ = drained(model.stream(replace(request, tools=(NOTE,), must_call=True)))
+
+        assert any(isinstance(piece, ToolCall) for piece in pieces)
+
+    def test_an_answer_tells_what_it_cost_or_nothing(self, model: ModelClient) -> None:
+        _, tokens = drained(model.stream(a_request("Hello, my boiler is broken.")))
+
+        assert tokens is None or (tokens.input >= 0 and tokens.output > 0)
+
+    def test_a_client_says_what_its_model_is_called_and_whether_callers_may_hear_it(
+        self, model: ModelClient
+    ) -> None:
+        assert model.name not in ("", ModelClient.name)
+        assert model.for_real_callers in (True, False)
 
     @pytest.mark.parametrize("text", ODD_TEXTS)
     def test_odd_text_is_answered_or_refused_as_a_model_error(
@@ -107,7 +187,7 @@ class ModelContract:
         request = a_request(text, text, text, profile=profile, system=text)
 
         try:
-            answer = "".join(model.stream(request))
+            answer = text_of(model.stream(request))
         except ModelError:
             return
 
@@ -117,7 +197,7 @@ class ModelContract:
         model.warm()
         model.warm()
 
-        assert "".join(model.stream(a_request("Hello?"))).strip()
+        assert text_of(model.stream(a_request("Hello?"))).strip()
 
     def test_closing_is_repeatable(self, model: ModelClient) -> None:
         list(model.stream(a_request("Hello?")))

@@ -1,6 +1,5 @@
 """What the agent says next."""
 
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -8,11 +7,24 @@ from typing import get_args
 
 import pytest
 
-from vca.conversation import engine, spoken
-from vca.conversation.llm import ModelClient, ModelError, ModelRequest
+from tests.doubles.models import Parrot
+from vca.conversation import engine, spoken, wording
+from vca.conversation.llm import ModelClient, ModelError, ToolCall
+from vca.conversation.llm.models import Models
 from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.transcript import Turn
-from vca.conversation.types import CallFacts, HangUp, Profile, Reply, Role
+from vca.conversation.types import (
+    CallFacts,
+    HangUp,
+    Limits,
+    Profile,
+    Reply,
+    Role,
+    TakeMessage,
+    ToFallback,
+    Tokens,
+    Transfer,
+)
 
 ANSWERED = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", ANSWERED)
@@ -26,52 +38,30 @@ PROFILE = Profile(
 )
 
 
-class Parrot(ModelClient):
-    """Streams what it was made with and remembers what it was asked."""
-
-    deterministic = True
-
-    def __init__(self, *pieces: str, failure: ModelError | None = None) -> None:
-        self.pieces = pieces
-        self.failure = failure
-        self.asked: list[ModelRequest] = []
-        self.given = 0
-        self.closed = 0
-
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
-        # Kept, so that only closing it closes it.
-        self.stream_kept = self._stream(request)
-        return self.stream_kept
-
-    def _stream(self, request: ModelRequest) -> Generator[str, None, None]:
-        self.asked.append(request)
-        try:
-            for piece in self.pieces:
-                self.given += 1
-                yield piece
-            if self.failure:
-                raise self.failure
-        finally:
-            self.closed += 1
-
-
 def reply(
     heard: str,
     *turns: Turn,
     model: ModelClient,
     profile: Profile = PROFILE,
     after_s: float = 60,
+    limits: Limits = engine.NO_LIMITS,
+    tokens_spent: int = 0,
 ) -> Reply:
     seconds = count()
     return engine.reply(
         profile,
         turns,
         heard,
-        model=model,
-        facts=FACTS,
+        models=Models(model),
+        facts=replace(FACTS, tokens_spent=tokens_spent),
         now=ANSWERED + timedelta(seconds=after_s),
+        limits=limits,
         clock=lambda: float(next(seconds)),
     )
+
+
+def greeted(profile: Profile) -> str:
+    return engine.greeting(profile, facts=FACTS, now=ANSWERED)
 
 
 def caller_turns(number: int) -> list[Turn]:
@@ -118,7 +108,7 @@ def test_a_long_answer_ends_with_a_sentence_and_stops_the_model() -> None:
 
     assert spoken.MAX_CHARS - 40 < len(answer.text) <= spoken.MAX_CHARS
     assert answer.text.endswith("words.")
-    assert model.given < 100
+    assert model.given < 200
     assert model.closed == 1
 
 
@@ -197,25 +187,190 @@ def test_a_failing_model_is_the_callers_to_handle() -> None:
     failure = ModelError("Away.", failure="unavailable")
 
     with pytest.raises(ModelError) as caught:
-        reply("Hi", model=Parrot("I will. ", "No", failure=failure))
+        reply("Hi", model=Parrot("I will ", failure))
 
     assert caught.value is failure
 
 
-def test_an_answer_can_be_had_sentence_by_sentence_and_left_early() -> None:
-    model = Parrot("One. ", "Two. ", "Three.")
-    request = engine.ask(PROFILE, [], "Hi", facts=FACTS, now=ANSWERED)
-    said = engine.speak(model, request, clock=lambda: 0.0, latency_ms={})
+def test_a_model_that_fails_after_a_sentence_has_said_that_sentence() -> None:
+    failure = ModelError("Away.", failure="unavailable")
 
-    assert next(said) == "One."
-    assert model.given == 1
+    assert reply("Hi", model=Parrot("I will. ", "No", failure)).text == "I will."
+
+
+def test_an_answer_can_be_had_clause_by_clause_and_left_early() -> None:
+    model = Parrot("One. ", "Two. ", *["Three. "] * 1_000)
+    said = engine.converse(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
+
+    assert [next(said), next(said)] == ["One.", "Two."]
     said.close()
 
+    assert model.given < 200
     assert model.closed == 1
 
 
+def test_what_was_said_clause_by_clause_is_the_reply() -> None:
+    model = Parrot("We are open ", "from nine to five, and ", "on Sundays", " we rest. ", "So?")
+    said = engine.converse(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
+    assert next(said) == "We are open from nine to five,"
+    assert next(said) == "and on Sundays we rest."
+    assert next(said) == "So?"
+    with pytest.raises(StopIteration) as end:
+        next(said)
+
+    assert end.value.value.text == "We are open from nine to five, and on Sundays we rest. So?"
+
+
+# --- Limits ----------------------------------------------------------------------------------
+
+
+def test_the_second_silence_in_a_row_ends_the_call() -> None:
+    turns = [Turn("agent", "Hello.")]
+    first = reply("", *turns, model=Parrot())
+    second = reply(" ", *turns, Turn("agent", first.text), model=Parrot())
+
+    assert first == Reply("Sorry, I did not catch that. Could you say it again?")
+    assert second.actions == (HangUp("silence"),)
+    assert second.text.endswith("Goodbye.")
+
+
+def test_a_silence_is_forgotten_once_something_was_said() -> None:
+    again = wording.say("again", "en")
+    turns = [Turn("agent", "Hello."), Turn("agent", again), Turn("caller", "Hi")]
+
+    assert reply("", *turns, Turn("agent", "Yes?"), model=Parrot()).actions == ()
+    assert reply("", *turns, Turn("agent", again), model=Parrot()).actions == ()
+    assert reply("Hi", *turns[:2], model=Parrot("Yes.")).text == "Yes."
+
+
+def test_what_else_the_agent_says_does_not_make_a_silence_the_second() -> None:
+    turns = [Turn("agent", "Hello."), Turn("agent", "The line was busy.")]
+
+    assert reply("", *turns, model=Parrot()).actions == ()
+    asked = [*turns, Turn("agent", wording.say("again", "en")), Turn("agent", "Still busy.")]
+    assert reply("", *asked, model=Parrot()).actions == (HangUp("silence"),)
+
+
+@pytest.mark.parametrize(
+    ("limit", "spent", "ended"), [(None, 10**9, False), (100, 99, False), (100, 100, True)]
+)
+def test_a_call_ends_when_its_tokens_are_spent(limit: int | None, spent: int, ended: bool) -> None:
+    model = Parrot("Yes.")
+
+    answer = reply("Hi", model=model, limits=Limits(tokens=limit), tokens_spent=spent)
+
+    assert answer.actions == ((HangUp("token_limit"),) if ended else ())
+    assert len(model.asked) == (0 if ended else 1)
+
+
+def test_a_reply_tells_who_answered_and_what_it_cost() -> None:
+    answer = reply("Hi", model=Parrot("Yes.", name="gpt-test", tokens=Tokens(120, 3)))
+
+    assert (answer.model, answer.tokens, answer.tokens.total) == ("gpt-test", Tokens(120, 3), 123)
+
+
+def test_an_answer_whose_price_is_not_told_is_not_free() -> None:
+    told = reply("Hi", model=Parrot("Yes, of course."))
+    left_early = reply("Hi", model=Parrot(*["word. "] * 10_000, tokens=Tokens(1, 1)))
+
+    assert told.tokens.input > 50
+    assert told.tokens.output == 4
+    assert left_early.tokens.output > 400
+
+
+def test_a_model_that_is_listed_is_asked_and_another_is_not() -> None:
+    model = Parrot("Yes.", name="own")
+    models = Models(model, listed=frozenset({"listed"}))
+    for named in ("listed", "gone", None):
+        engine.reply(
+            replace(PROFILE, model=named), [], "Hi", models=models, facts=FACTS, now=ANSWERED
+        )
+
+    assert [request.model for request in model.asked] == ["listed", None, None]
+
+
+# --- Tools -----------------------------------------------------------------------------------
+
+ABLE = replace(
+    PROFILE,
+    tools=("end_call", "transfer", "take_message", "fallback"),
+    transfer_targets={"sales": "Orders", "front desk": ""},
+)
+END = ToolCall("end_call", "{}")
+SALES = ToolCall("transfer", '{"target": "sales"}')
+NOTE = ToolCall("take_message", '{"name": "Ada", "number": "+49 30 1", "reason": "Call me."}')
+NOTED = TakeMessage("Ada", "+49 30 1", "Call me.")
+
+
+def test_only_what_the_profile_allows_is_offered() -> None:
+    model = Parrot("Yes.")
+
+    reply("Hi", model=model)
+    reply("Hi", model=model, profile=replace(ABLE, tools=("transfer", "end_call")))
+    reply("Hi", model=model, profile=replace(ABLE, transfer_targets={}))
+
+    offered = [[tool.name for tool in request.tools] for request in model.asked]
+    assert offered == [
+        [],
+        ["end_call", "transfer"],
+        ["end_call", "take_message", "fallback"],
+    ]
+
+
+def test_words_and_tools_may_come_in_one_answer() -> None:
+    answer = reply("Sales, please", model=Parrot("I put ", "you through.", SALES), profile=ABLE)
+
+    assert answer.text == "I put you through."
+    assert answer.actions == (Transfer("sales"),)
+    assert answer.refused == ()
+
+
+CONNECTING = "One moment, I am connecting you."
+THANKS = "Thank you, I have noted that."
+
+
+@pytest.mark.parametrize(
+    ("calls", "text", "actions"),
+    [
+        ((END,), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
+        ((ToolCall("end_call", ""),), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
+        ((SALES,), CONNECTING, (Transfer("sales"),)),
+        ((ToolCall("fallback", "{}"),), CONNECTING, (ToFallback(),)),
+        ((NOTE,), f"{THANKS} Is there anything else I can do for you?", (NOTED,)),
+        (
+            (END, NOTE),
+            f"{THANKS} Thank you for calling. Goodbye.",
+            (NOTED, HangUp("agent_hangup")),
+        ),
+        ((NOTE, SALES), f"{THANKS} {CONNECTING}", (NOTED, Transfer("sales"))),
+    ],
+)
+def test_an_answer_of_tools_alone_gets_words(
+    calls: tuple[ToolCall, ...], text: str, actions: tuple[object, ...]
+) -> None:
+    answer = reply("Do it", model=Parrot(*calls), profile=ABLE)
+
+    assert (answer.text, answer.actions) == (text, actions)
+
+
+def test_the_words_for_tools_are_in_the_profiles_language() -> None:
+    german = replace(ABLE, language="de-DE")
+
+    assert reply("Los", model=Parrot(SALES), profile=german).text == (
+        "Einen Moment, ich verbinde Sie."
+    )
+
+
+def test_a_refused_tool_is_counted_and_the_words_are_said() -> None:
+    answer = reply("Sales, please", model=Parrot("I put you through.", SALES))
+
+    assert answer.text == "I put you through."
+    assert answer.actions == ()
+    assert answer.refused == ("not_allowed",)
+
+
 def test_the_scripted_model_holds_a_call_from_greeting_to_goodbye() -> None:
-    turns = [Turn("agent", engine.greeting(PROFILE))]
+    turns = [Turn("agent", greeted(PROFILE))]
     for heard in ("My boiler is broken", "Ada Lovelace", "goodbye"):
         answer = reply(heard, *turns, model=ScriptedModel())
         turns += [Turn("caller", heard), Turn("agent", answer.text)]
@@ -228,13 +383,13 @@ def test_the_scripted_model_holds_a_call_from_greeting_to_goodbye() -> None:
 def test_a_greeting_is_the_profiles_own() -> None:
     profile = replace(PROFILE, greeting=" Acme,\x00 good morning!\nWhat  is it? ")
 
-    assert engine.greeting(profile) == "Acme, good morning! What is it?"
+    assert greeted(profile) == "Acme, good morning! What is it?"
 
 
 def test_a_greeting_of_any_length_is_bounded() -> None:
     profile = replace(PROFILE, greeting="Welcome to Acme. " * 1000)
 
-    assert len(engine.greeting(profile)) <= spoken.MAX_CHARS
+    assert len(greeted(profile)) <= spoken.MAX_CHARS
 
 
 @pytest.mark.parametrize("greeting", [None, "", " \x00"])
@@ -245,11 +400,21 @@ def test_a_profile_without_a_greeting_gets_one_for_its_role_and_language(
 ) -> None:
     profile = Profile("Bella {name}", role, "Hi.", greeting=greeting, language=language)
 
-    said = engine.greeting(profile)
+    said = greeted(profile)
 
     assert "Bella {name}" in said
     assert said.endswith("?")
 
 
+def test_a_greeting_with_variables_is_filled_in_and_bounded() -> None:
+    profile = replace(PROFILE, greeting="Hello {{name}},{{nothing}} it is {{now}}.")
+    facts = replace(FACTS, variables={"name": "Ada\nLovelace {{now}}"})
+
+    said = engine.greeting(profile, facts=facts, now=ANSWERED)
+
+    assert said == "Hello Ada Lovelace now, it is Sunday, 22 November 2026, 18:00 (UTC)."
+    assert greeted(replace(PROFILE, greeting="{{nothing}}")).startswith("Hello, this is Ada.")
+
+
 def test_a_profile_named_after_its_role_greets_without_a_name() -> None:
-    assert engine.greeting(Profile("Sales", "sales", "Sell.")) == "Hello. What are you looking for?"
+    assert greeted(Profile("Sales", "sales", "Sell.")) == "Hello. What are you looking for?"

@@ -29,19 +29,54 @@ def test_what_cannot_be_spoken_is_dropped(text: str, cleaned: str) -> None:
     assert spoken.clean(text) == cleaned
 
 
+def clauses(*pieces: str, longest: int = spoken.MAX_CHARS) -> list[str]:
+    made = spoken.Clauses(longest=longest)
+    return [*(clause for piece in pieces for clause in made.add(piece)), *made.rest()]
+
+
 def test_a_sentence_is_handed_on_as_soon_as_it_is_complete() -> None:
-    taken = []
+    made = spoken.Clauses()
 
-    def pieces() -> Iterator[str]:
-        for piece in ("It costs 3", ".5 dollars", ". Shall", " I", " order it?"):
-            taken.append(piece)
-            yield piece
+    pieces = ("It costs 3", ".5 dollars", ". Shall", " I", " order it?")
+    assert [list(made.add(piece)) for piece in pieces] == [
+        [],
+        [],
+        ["It costs 3.5 dollars."],
+        [],
+        [],
+    ]
+    assert list(made.rest()) == ["Shall I order it?"]
 
-    sentences = spoken.sentences(pieces())
 
-    assert next(sentences) == "It costs 3.5 dollars."
-    assert taken[-1] == ". Shall"
-    assert list(sentences) == ["Shall I order it?"]
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (
+            "We are open from nine to five, and on Saturdays too.",
+            ["We are open from nine to five,", "and on Saturdays too."],
+        ),
+        (
+            "That is a thing we cannot do; please call again - tomorrow morning.",
+            ["That is a thing we cannot do;", "please call again - tomorrow morning."],
+        ),
+        (
+            "You will find the house behind the church — the red one.",
+            ["You will find the house behind the church —", "the red one."],
+        ),
+        ("Yes, of course.", ["Yes, of course."]),
+        ("It costs about as much as 1,000 dollars.", ["It costs about as much as 1,000 dollars."]),
+        (
+            "営業時間は月曜日から金曜日までで、土曜日は休みです。",
+            ["営業時間は月曜日から金曜日までで、", "土曜日は休みです。"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_long_sentence_is_handed_on_by_the_clause(text: str, parts: list[str], size: int) -> None:
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+
+    assert clauses(*pieces) == parts
+    assert spoken.joined(parts) == text
 
 
 @pytest.mark.parametrize(
@@ -55,18 +90,52 @@ def test_a_sentence_is_handed_on_as_soon_as_it_is_complete() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_sentences_joined_are_the_text_however_it_was_cut_into_pieces(text: str, size: int) -> None:
+def test_clauses_joined_are_the_text_however_it_was_cut_into_pieces(text: str, size: int) -> None:
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert spoken.joined(spoken.sentences(pieces)) == text
+    assert spoken.joined(clauses(*pieces)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("<speak>Hello <break time='3s'/>there.</speak>", "Hello there."),
+        ('One <Dial action="http://a.example. b">x</Dial> two.', "One x two."),
+        ("**Bold** and `code`.", "Bold and code."),
+        ("# A title\n- one\n* two\n> three", "A title one two three"),
+        ("See [our page](https://example.com/x?y=1) now.", "See our page now."),
+        ("Is 3 < 4? Yes.", "Is 3 4? Yes."),
+        ("A tag that never <b", "A tag that never b"),
+        ("<!-- say this. and that -->Hello.", "Hello."),
+        ("<" * 50 + "b>Hi.", "Hi."),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 4, 1000])
+def test_what_a_model_marks_up_is_said_without_the_marks(text: str, said: str, size: int) -> None:
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+
+    assert spoken.joined(clauses(*pieces)) == said
+
+
+def test_what_has_no_letter_is_not_said() -> None:
+    assert clauses("...", " --- ", "\n", "!?", " *** ") == []
 
 
 def test_a_stream_without_a_sentence_is_handed_on_before_it_fills_memory() -> None:
-    def endless() -> Iterator[str]:
-        while True:
-            yield "word "
+    made = spoken.Clauses(longest=100)
+    handed_on = [clause for _ in range(200) for clause in made.add("word ")]
 
-    assert len(next(spoken.sentences(endless(), longest=100))) <= 105
+    assert handed_on
+    assert max(map(len, handed_on)) <= 105
+
+
+def test_of_a_stream_that_broke_off_only_a_whole_sentence_is_left() -> None:
+    whole, half = spoken.Clauses(), spoken.Clauses()
+    assert list(whole.add("We are open.")) == []
+    assert list(half.add("We are open. On Mon")) == ["We are open."]
+
+    assert list(whole.rest(broken_off=True)) == ["We are open."]
+    assert list(half.rest(broken_off=True)) == []
 
 
 def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:

@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
 
-def delta(*, finish_reason: str | None = None, **content: str) -> dict[str, Any]:
+def delta(*, finish_reason: str | None = None, **content: Any) -> dict[str, Any]:
     choice = {"index": 0, "delta": content, "finish_reason": finish_reason}
     return {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"} | {
         "choices": [choice]
@@ -172,6 +172,13 @@ def delta(*, finish_reason: str | None = None, **content: str) -> dict[str, Any]
 
 
 def ok(handler: _Handler) -> None:
+    if "tool_choice" in handler.server.asked[-1].body:
+        ok_with_the_tool_that_must_be_called(handler)
+    else:
+        ok_with_words(handler)
+
+
+def ok_with_words(handler: _Handler) -> None:
     handler.begin()
     handler.event(delta(role="assistant", content=""))
     words = TEXT.split(" ")
@@ -179,6 +186,45 @@ def ok(handler: _Handler) -> None:
     # The last chunk of some endpoints tells the tokens and has no choice.
     handler.event({**delta(), "choices": [], "usage": None})
     handler.complete()
+
+
+def ok_with_the_tool_that_must_be_called(handler: _Handler) -> None:
+    name = handler.server.asked[-1].body["tool_choice"]["function"]["name"]
+    arguments = json.dumps({"summary": "A boiler is broken.", "outcome": "unresolved"})
+    handler.begin()
+    for event in tool_deltas(name, arguments[:9], arguments[9:]):
+        handler.event(event)
+    handler.event(priced(120, 9))
+    handler.complete()
+
+
+def tool_deltas(
+    name: str, *arguments: str, index: int | None = 0, call_id: str | None = "call_1"
+) -> list[dict[str, Any]]:
+    """The events of one tool call: its name first, then its arguments in parts."""
+    parts: list[dict[str, Any]] = [
+        {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
+    ]
+    parts += [{"function": {"arguments": part}} for part in arguments]
+    numbered = [part if index is None else {"index": index, **part} for part in parts]
+    return [delta(tool_calls=[part]) for part in numbered]
+
+
+def priced(prompt: Any, completion: Any) -> dict[str, Any]:
+    """The last event of an endpoint that tells what the answer cost."""
+    usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
+    return {**delta(), "choices": [], "usage": usage}
+
+
+def refusing(parameter: str) -> Any:
+    """A behaviour that answers 400 to a request with this parameter, as strict endpoints do."""
+
+    def behave(handler: _Handler) -> None:
+        if parameter in handler.server.asked[-1].body:
+            return status(400, {"code": "unknown_parameter", "param": parameter})(handler)
+        return ok(handler)
+
+    return behave
 
 
 def ok_then_close(handler: _Handler) -> None:

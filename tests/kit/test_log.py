@@ -18,6 +18,7 @@ from tests.support.api import Api
 from tests.support.carrier_line import BASE, CarrierLine
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
+from vca.conversation.llm.models import Models
 from vca.conversation.llm.scripted import ScriptedModel
 from vca.kit import json, log
 from vca.kit.config import Settings
@@ -113,7 +114,9 @@ def _live_through_everything(
 
 def _fail_at_the_model(app: Flask, line: CarrierLine, state: str, words: dict[str, str]) -> None:
     desk: Desk = app.extensions["desk"]
-    app.extensions["desk"] = Desk(desk.secret, _Failing(words["failure"]), desk.public_base_url)
+    app.extensions["desk"] = Desk(
+        desk.secret, Models(_Failing(words["failure"])), desk.public_base_url
+    )
     line.say("call", state, f"Are you there, {words['said']}?")
 
 

@@ -145,6 +145,7 @@ def values(premises: Premises) -> dict[str, Any]:
         "to": premises.did_number,
         "provider_type": "generic",
         "tools": ["end_call"],
+        "model": "house-model",
         "extract": {"type": "object"},
     }
 
@@ -181,7 +182,7 @@ def _profile(word: str) -> dict[str, Any]:
         "greeting": f"{word}, good morning!",
         "language": "en-US",
         "voice": word,
-        "model": word,
+        "model": "house-model",
         "end_phrases": [f"goodbye {word}"],
         "tools": ["transfer"],
         "transfer_targets": {word[:40]: target},

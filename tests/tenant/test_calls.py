@@ -10,6 +10,7 @@ from sqlalchemy import event
 
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest
+from vca.conversation.llm.models import Models
 from vca.kit import db
 from vca.telephony.mock import FakeTelephonyAdapter
 
@@ -33,7 +34,7 @@ class Model(ModelClient):
 
 
 def _use(app: Flask, model: Model) -> Model:
-    app.extensions["desk"] = replace(app.extensions["desk"], model=model)
+    app.extensions["desk"] = replace(app.extensions["desk"], models=Models(model))
     return model
 
 

@@ -1,26 +1,74 @@
 """What the agent says next: greets, answers through a model, and ends a call that is over."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import inf
 from time import monotonic
 
-from vca.conversation import phrases, prompt, spoken, transcript, wording
-from vca.conversation.llm import ModelClient, ModelRequest
+from vca.conversation import answering, phrases, prompt, spoken, tools, transcript, wording
+from vca.conversation.llm import ModelRequest
+from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
-from vca.conversation.types import CallFacts, EndReason, HangUp, Profile, Reply
+from vca.conversation.types import CallFacts, EndReason, HangUp, Limits, Profile, Reply
+
+NO_LIMITS = Limits()
 
 
-def greeting(profile: Profile) -> str:
-    """The call's first sentence: the profile's own, else one for its name and role; no model."""
-    return _as_spoken(profile.greeting or "") or spoken.clean(wording.greeting(profile))
+def greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
+    """The call's first sentence: the profile's own, else one for its name and role; no model.
+
+    `now` is aware, in the tenant's zone.
+    """
+    own = profile.greeting or ""
+    if prompt.has_variables(own):
+        said = _bounded(prompt.filled(own, prompt.values(facts, now)))
+    else:
+        said = _as_spoken(own)
+    return said or spoken.clean(wording.greeting(profile))
+
+
+def _bounded(text: str) -> str:
+    return spoken.joined(spoken.bounded(spoken.sentences(text)))
 
 
 @lru_cache(maxsize=4096)
 def _as_spoken(text: str) -> str:
     """A text bounded like all speech; kept, because a number's calls all begin with the same."""
-    return spoken.joined(spoken.bounded(spoken.sentences([text])))
+    return _bounded(text)
+
+
+def converse(
+    profile: Profile,
+    turns: Sequence[Turn],
+    heard: str,
+    *,
+    models: Models,
+    facts: CallFacts,
+    now: datetime,
+    limits: Limits = NO_LIMITS,
+    clock: Callable[[], float] = monotonic,
+) -> Generator[str, None, Reply]:
+    """What the agent says to what it has just heard, by the clause; returns the whole reply.
+
+    `turns` are the call so far, greeting included, without `heard`; `now` is aware, in the tenant's
+    zone; `clock` counts seconds for the latency. A call that is over ends without asking a model,
+    and a turn in which nothing was said asks none either. A caller that stops early closes the
+    generator: the model is stopped. Raises ModelError when every model failed, which can be after
+    something was said.
+    """
+    reason = end_reason(profile, turns, heard, facts=facts, now=now, limits=limits)
+    if reason is not None:
+        last_words = wording.closing(reason, profile.language)
+        yield last_words
+        return Reply(last_words, (HangUp(reason),))
+    if not spoken.clean(heard):
+        again = wording.say("again", profile.language)
+        yield again
+        return Reply(again)
+    request = ask(profile, turns, heard, facts=facts, now=now)
+    return (yield from answering.answer(request, models=models, clock=clock))
 
 
 def reply(
@@ -28,39 +76,60 @@ def reply(
     turns: Sequence[Turn],
     heard: str,
     *,
-    model: ModelClient,
+    models: Models,
     facts: CallFacts,
     now: datetime,
+    limits: Limits = NO_LIMITS,
     clock: Callable[[], float] = monotonic,
 ) -> Reply:
-    """What the agent says to what it has just heard, and what it does then.
-
-    `turns` are the call so far, greeting included, without `heard`; `now` is aware, in the tenant's
-    zone; `clock` counts seconds for the latency. A call that is over ends without asking the model,
-    and so does a turn in which nothing was said. Raises ModelError when the model fails.
-    """
-    reason = end_reason(profile, turns, heard, facts=facts, now=now)
-    if reason is not None:
-        return Reply(wording.closing(reason, profile.language), (HangUp(reason),))
-    again = wording.say("again", profile.language)
-    if not spoken.clean(heard):
-        return Reply(again)
-    request = ask(profile, turns, heard, facts=facts, now=now)
-    latency_ms: dict[str, int] = {}
-    text = spoken.joined(speak(model, request, clock=clock, latency_ms=latency_ms))
-    return Reply(text or again, latency_ms=latency_ms)
+    """As `converse`, all at once; without a filler, since nothing of it can be heard meanwhile."""
+    quiet = replace(models, patience=replace(models.patience, filler_s=inf))
+    said = converse(
+        profile, turns, heard, models=quiet, facts=facts, now=now, limits=limits, clock=clock
+    )
+    while True:
+        try:
+            next(said)
+        except StopIteration as end:
+            whole: Reply = end.value
+            return whole
 
 
 def end_reason(
-    profile: Profile, turns: Sequence[Turn], heard: str, *, facts: CallFacts, now: datetime
+    profile: Profile,
+    turns: Sequence[Turn],
+    heard: str,
+    *,
+    facts: CallFacts,
+    now: datetime,
+    limits: Limits = NO_LIMITS,
 ) -> EndReason | None:
     """Why the call is over once `heard` was said, None while it goes on; a goodbye comes first."""
     if phrases.is_said(profile.end_phrases, heard):
         return "agent_hangup"
     if now - facts.answered_at >= timedelta(seconds=profile.max_duration_seconds):
         return "max_duration"
-    answered = sum(turn.speaker == "caller" for turn in turns)
-    return "max_turns" if answered >= profile.max_turns else None
+    if sum(turn.speaker == "caller" for turn in turns) >= profile.max_turns:
+        return "max_turns"
+    if limits.tokens is not None and facts.tokens_spent >= limits.tokens:
+        return "token_limit"
+    silent = not spoken.clean(heard) and _was_asked_again(profile, turns)
+    return "silence" if silent else None
+
+
+def _was_asked_again(profile: Profile, turns: Sequence[Turn]) -> bool:
+    """Whether the caller has said nothing since the agent asked because nothing was heard.
+
+    That question follows a turn of the agent's own; after a caller's turn it was a model's answer
+    that nobody could have understood.
+    """
+    again = wording.say("again", profile.language)
+    for turn, before in zip(reversed(turns), reversed(turns[:-1]), strict=False):
+        if turn.speaker == "caller" or before.speaker == "caller":
+            return False
+        if turn.text == again:
+            return True
+    return False
 
 
 def ask(
@@ -71,36 +140,5 @@ def ask(
         profile=profile,
         system=prompt.system(profile, facts=facts, now=now),
         messages=transcript.messages([*turns, Turn("caller", heard)]),
+        tools=tools.offered(profile),
     )
-
-
-def speak(
-    model: ModelClient,
-    request: ModelRequest,
-    *,
-    clock: Callable[[], float],
-    latency_ms: dict[str, int],
-) -> Iterator[str]:
-    """The model's answer, a sentence as soon as it is there, all within `spoken.MAX_CHARS`.
-
-    Fills `latency_ms` on the way. The model is stopped when enough was said or the consumer closes
-    the iterator.
-    """
-    began = clock()
-    with closing(model.stream(request)) as pieces:
-        timed = _timed(pieces, clock=clock, began=began, latency_ms=latency_ms)
-        yield from spoken.bounded(spoken.sentences(timed))
-    latency_ms["model"] = _ms(clock() - began)
-
-
-def _timed(
-    pieces: Iterator[str], *, clock: Callable[[], float], began: float, latency_ms: dict[str, int]
-) -> Iterator[str]:
-    for piece in pieces:
-        if "model_first_token" not in latency_ms:
-            latency_ms["model_first_token"] = _ms(clock() - began)
-        yield piece
-
-
-def _ms(seconds: float) -> int:
-    return round(seconds * 1000)

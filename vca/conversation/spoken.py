@@ -1,4 +1,4 @@
-"""Text on its way to a voice: what can be spoken and carried, by the sentence, not for ever."""
+"""Text on its way to a voice: what can be spoken and carried, by the clause, not for ever."""
 
 import re
 import unicodedata
@@ -11,10 +11,22 @@ MAX_CHARS = 2_000
 _JOINERS = "\u200c\u200d"
 _DROPPED = {"Cc", "Cf", "Co", "Cs"}
 # A sentence ends at its mark and the closing quotes after it, before white space; Chinese and
-# Japanese put none there.
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*|\n")
+# Japanese put none there. Within a long one a voice can begin at a comma or a dash.
+_END = re.compile(
+    r"(?P<sentence>[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*|\n)"
+    r"|[,;]+[\"'”’»)\]]*(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
+)
+_SENTENCE_ENDED = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*(\s|\Z)")
+_CLAUSE_WORDS = 6
+_CLAUSE_UNSPACED = 12  # characters of a script that puts no space between words
 
-_SPACELESS = re.compile(r"(?<=[。！？」』]) ")
+_TAG = re.compile(r"<[/!?]?[A-Za-z][^<>]{0,300}>|<!--[^>]{0,300}-->")
+_TAG_BEGUN = re.compile(r"<(?:[/!?]?(?:[A-Za-z-][^<>]{0,300})?)?\Z")
+_LINE_MARK = re.compile(r"^\s*(?:#{1,6}|[-*•]|>)\s+")
+_LINK = re.compile(r"!?\[([^\[\]]{0,300})\]\([^()\s]{0,1000}\)")
+_MARKS = str.maketrans("", "", "<>*`~|\\")
+
+_SPACELESS = re.compile(r"(?<=[。！？」』，、；]) ")
 
 
 def clean(text: str) -> str:
@@ -26,55 +38,104 @@ def clean(text: str) -> str:
     return " ".join("".join(filter(_speakable, single)).split())
 
 
+def plain(text: str) -> str:
+    """A model's clause, clean, and without the marks and tags that models write."""
+    unlinked = _LINK.sub(r"\1", _LINE_MARK.sub("", _TAG.sub(" ", text)))
+    return clean(unlinked.translate(_MARKS))
+
+
 def _speakable(char: str) -> bool:
     code = ord(char)
     noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
     return char in _JOINERS or not (noncharacter or unicodedata.category(char) in _DROPPED)
 
 
-def sentences(pieces: Iterable[str], *, longest: int = MAX_CHARS) -> Iterator[str]:
-    """The pieces of a stream as clean sentences, each as soon as it is complete.
+def can_be_said(text: str) -> bool:
+    """Whether a voice makes anything of it: a letter or a digit is in it."""
+    return any(map(str.isalnum, text))
 
-    A sentence beyond `longest` characters is handed on unfinished, so that a stream without an end
-    cannot fill memory.
+
+def has_sentence(text: str) -> bool:
+    """Whether at least one sentence has come to its end."""
+    return _SENTENCE_ENDED.search(text) is not None
+
+
+class Clauses:
+    """A stream of pieces as clauses, each as soon as it is complete and can be said.
+
+    A clause is a sentence, or the part of a long one up to a comma, a semicolon or a dash. One
+    beyond `longest` characters is handed on unfinished, so that a stream without an end cannot fill
+    memory.
     """
-    pending = ""
-    for piece in pieces:
-        pending += piece
-        *complete, pending = _split(pending)
-        if len(pending) > longest:
-            complete, pending = [*complete, pending], ""
-        yield from filter(None, map(clean, complete))
-    yield from filter(None, [clean(pending)])
+
+    def __init__(self, *, longest: int = MAX_CHARS) -> None:
+        self._longest = longest
+        self._pending = ""
+
+    def add(self, piece: str) -> Iterator[str]:
+        """The clauses that a piece completes."""
+        if not piece.strip(" \t") and self._pending[-1:] in " \t":
+            return iter(())  # a model that trickles white space fills nothing
+        text = _TAG.sub(" ", self._pending + piece)
+        # The end of a tag that has begun is in a later piece, and may look like a clause's.
+        begun = _TAG_BEGUN.search(text)
+        ready, held = (text[: begun.start()], text[begun.start() :]) if begun else (text, "")
+        *complete, rest = _split(ready)
+        self._pending = rest + held
+        if len(self._pending) > self._longest:
+            complete, self._pending = [*complete, self._pending], ""
+        return _sayable(complete)
+
+    def rest(self, *, broken_off: bool = False) -> Iterator[str]:
+        """What is left at the end of the stream; of one that broke off, its last whole sentence."""
+        rest, self._pending = self._pending, ""
+        return _sayable([rest] if not broken_off or has_sentence(rest) else [])
+
+
+def _sayable(clauses: Iterable[str]) -> Iterator[str]:
+    return filter(can_be_said, map(plain, clauses))
+
+
+def sentences(text: str) -> Iterator[str]:
+    """The clean clauses of a text that is not a model's; joined they are the text."""
+    return filter(None, map(clean, _split(text)))
 
 
 def bounded(spoken: Iterable[str], *, max_chars: int = MAX_CHARS) -> Iterator[str]:
-    """The sentences that fit into `max_chars` characters, a space between two; asks for no more.
+    """The clauses that fit into `max_chars` characters, a space between two; asks for no more.
 
-    A first sentence that is too long by itself is cut at a word.
+    A first clause that is too long by itself is cut at a word.
     """
     left = max_chars
-    for sentence in spoken:
-        if len(sentence) > left:
+    for clause in spoken:
+        if len(clause) > left:
             if left == max_chars:
-                yield _cut(sentence, max_chars)
+                yield _cut(clause, max_chars)
             return
-        yield sentence
-        left -= len(sentence) + 1
+        yield clause
+        left -= len(clause) + 1
 
 
 def joined(spoken: Iterable[str]) -> str:
-    """The sentences as one text; Chinese and Japanese ones follow each other without a space."""
+    """The clauses as one text; Chinese and Japanese ones follow each other without a space."""
     return _SPACELESS.sub("", " ".join(spoken))
 
 
 def _split(text: str) -> list[str]:
-    """Complete sentences, then what is left."""
+    """Complete clauses, then what is left."""
     parts, start = [], 0
-    for end in _SENTENCE_END.finditer(text):
-        parts.append(text[start : end.end()])
-        start = end.end()
+    for end in _END.finditer(text):
+        part = text[start : end.end()]
+        if end["sentence"] or _long_enough(part):
+            parts.append(part)
+            start = end.end()
     return [*parts, text[start:]]
+
+
+def _long_enough(clause: str) -> bool:
+    if clause[-1] in "，、；":
+        return len(clause) > _CLAUSE_UNSPACED
+    return len(clause.split()) >= _CLAUSE_WORDS
 
 
 def _cut(sentence: str, max_chars: int) -> str:

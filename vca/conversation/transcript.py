@@ -1,5 +1,6 @@
 """The turns of a call, and how a model gets to see them."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,6 +8,9 @@ from vca.conversation import spoken
 from vca.conversation.types import Message, Speaker
 
 MAX_CHARS = 12_000
+MAX_KEYS = 50
+_KEYS = frozenset("0123456789*#ABCD")
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,39 @@ def messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tuple[Mess
     said = (Message(turn.speaker, spoken.clean(turn.as_heard)) for turn in reversed(turns))
     newest_first = _fitting((message for message in said if message.text), max_chars)
     return tuple(_alternating(reversed(newest_first)))
+
+
+def pressed(keys: str) -> str:
+    """What a turn says in which the caller pressed keys; empty if none of them is a key."""
+    known = " ".join(key for key in keys if key in _KEYS)[: 2 * MAX_KEYS - 1]
+    return f"(pressed {known})" if known else ""
+
+
+def heard_of(text: str, heard_prefix: str) -> str:
+    """What was heard of an agent's turn that was cut off after `heard_prefix`.
+
+    Carriers tell it with white space, case and punctuation of their own: words count, the last of
+    which may be cut. Up to the first word that the turn does not have there; empty if that is its
+    first.
+    """
+    end = 0
+    told = [word.casefold() for word in _WORD.findall(heard_prefix)]
+    for number, (said, heard) in enumerate(zip(_WORD.finditer(text), told, strict=False), start=1):
+        whole = said[0].casefold() == heard
+        if not whole and not (number == len(told) and said[0].casefold().startswith(heard)):
+            break
+        end = said.end() if whole else said.start() + len(heard)
+    return _with_its_marks(text, end)
+
+
+def _with_its_marks(text: str, end: int) -> str:
+    """The text up to `end`, and the punctuation of its last word if that was heard to its end."""
+    if end == 0:
+        return ""
+    if _WORD.match(text, end):
+        return text[:end]
+    marks = re.compile(r"[^\w\s]*").match(text, end)
+    return text[: marks.end() if marks else end]
 
 
 def _fitting(newest_first: Iterable[Message], max_chars: int) -> list[Message]:

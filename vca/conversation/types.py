@@ -4,11 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Role: TypeAlias = Literal["receptionist", "sales", "support", "dispatcher", "custom"]
 Speaker: TypeAlias = Literal["caller", "agent"]
-EndReason: TypeAlias = Literal["agent_hangup", "max_duration", "max_turns"]
+EndReason: TypeAlias = Literal[
+    "agent_hangup", "max_duration", "max_turns", "token_limit", "silence", "model_error"
+]
+# Why a tool that the model called was not used.
+Refusal: TypeAlias = Literal[
+    "unknown_tool", "not_allowed", "bad_arguments", "unknown_target", "too_many"
+]
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -16,7 +23,9 @@ class Profile:
     """What the conversation needs of an AI profile.
 
     `language` is a BCP 47 tag. `max_turns` counts the caller's turns that get an answer, `model`
-    None means the deployment's own, `temperature` None leaves it to the model.
+    None means the deployment's own, `temperature` None leaves it to the model. `tools` is what the
+    model may do, by name; `transfer_targets` are names with a description each: the numbers behind
+    them never enter this room.
     """
 
     name: str
@@ -29,15 +38,30 @@ class Profile:
     max_turns: int = 60
     max_duration_seconds: int = 1800
     end_phrases: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+    transfer_targets: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
 
 
 @dataclass(frozen=True)
 class CallFacts:
-    """What is known of the call; `caller_number` None means withheld, `answered_at` is aware."""
+    """What is known of the call; `caller_number` None means withheld, `answered_at` is aware.
+
+    `variables` are what the tenant and the call's metadata tell the prompt, by name;
+    `tokens_spent` is what the call's earlier turns cost.
+    """
 
     caller_number: str | None
     called_number: str
     answered_at: datetime
+    variables: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    tokens_spent: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a call beside its profile; None is no limit."""
+
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,18 +80,63 @@ class HangUp:
     kind: Literal["hang_up"] = field(default="hang_up", init=False)
 
 
-# Closed: the flow matches on the class. It grows by Transfer and TakeMessage into a union.
-Action: TypeAlias = HangUp
+@dataclass(frozen=True)
+class Transfer:
+    """Connect the caller with one of the profile's targets, by its name."""
+
+    target: str
+    kind: Literal["transfer"] = field(default="transfer", init=False)
+
+
+@dataclass(frozen=True)
+class TakeMessage:
+    """Keep a message; `number` is what the caller gave, as said: it is read, never dialled."""
+
+    name: str | None
+    number: str | None
+    reason: str
+    kind: Literal["take_message"] = field(default="take_message", init=False)
+
+
+@dataclass(frozen=True)
+class ToFallback:
+    """Send the caller to the number's fallback."""
+
+    kind: Literal["to_fallback"] = field(default="to_fallback", init=False)
+
+
+# Closed: the flow matches on the class.
+Action: TypeAlias = HangUp | Transfer | TakeMessage | ToFallback
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What an answer cost, in the model's tokens."""
+
+    input: int = 0
+    output: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+    def __add__(self, other: "Tokens") -> "Tokens":
+        return Tokens(self.input + other.input, self.output + other.output)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What the agent says, never empty, and what is done after it, in order.
+    """What the agent said, never empty, and what is done after it, in order.
 
-    `latency_ms` tells milliseconds since the caller was heard: `model_first_token` and `model` (its
-    last), nothing when no model was asked.
+    Messages come first among the actions, and at most one other follows them. `latency_ms` tells
+    milliseconds since the caller was heard: `model_first_token` and `model` (its last), nothing
+    when no model was asked; nor is there a `model` then. `refused` says why tools that the model
+    called were not used.
     """
 
     text: str
     actions: tuple[Action, ...] = ()
-    latency_ms: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    latency_ms: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    tokens: Tokens = Tokens()
+    model: str | None = None
+    refused: tuple[Refusal, ...] = ()

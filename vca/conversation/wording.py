@@ -4,26 +4,55 @@ from typing import Literal, TypeAlias
 
 from vca.conversation.types import EndReason, Profile, Role
 
-Sentence: TypeAlias = Literal["again", "goodbye", "limit"]
+Sentence: TypeAlias = Literal[
+    "again",
+    "filler",
+    "noted",
+    "anything_else",
+    "connecting",
+    "silence",
+    "goodbye",
+    "limit",
+]
 
 _SENTENCES: dict[str, dict[Sentence, str]] = {
     "en": {
         "again": "Sorry, I did not catch that. Could you say it again?",
+        "filler": "One moment, please.",
+        "noted": "Thank you, I have noted that.",
+        "anything_else": "Is there anything else I can do for you?",
+        "connecting": "One moment, I am connecting you.",
+        "silence": "I am sorry, I cannot hear you. Please call again. Goodbye.",
         "goodbye": "Thank you for calling. Goodbye.",
         "limit": "I am sorry, this call has reached its limit. Thank you for calling. Goodbye.",
     },
     "de": {
         "again": "Entschuldigung, das habe ich nicht verstanden. Können Sie das wiederholen?",
+        "filler": "Einen Moment, bitte.",
+        "noted": "Danke, das habe ich notiert.",
+        "anything_else": "Kann ich sonst noch etwas für Sie tun?",
+        "connecting": "Einen Moment, ich verbinde Sie.",
+        "silence": "Ich kann Sie leider nicht hören. Bitte rufen Sie wieder an. Auf Wiederhören.",
         "goodbye": "Vielen Dank für Ihren Anruf. Auf Wiederhören.",
         "limit": "Leider ist unsere Zeit um. Vielen Dank für Ihren Anruf. Auf Wiederhören.",
     },
     "es": {
         "again": "Perdone, no le he entendido. ¿Podría repetirlo?",
+        "filler": "Un momento, por favor.",
+        "noted": "Gracias, lo he anotado.",
+        "anything_else": "¿Puedo ayudarle en algo más?",
+        "connecting": "Un momento, le paso la llamada.",
+        "silence": "Lo siento, no le oigo. Por favor, llame de nuevo. Adiós.",
         "goodbye": "Gracias por llamar. Adiós.",
         "limit": "Lo siento, se ha agotado el tiempo de esta llamada. Gracias por llamar. Adiós.",
     },
     "fr": {
         "again": "Pardon, je n'ai pas compris. Pouvez-vous répéter ?",
+        "filler": "Un instant, s'il vous plaît.",
+        "noted": "Merci, c'est noté.",
+        "anything_else": "Puis-je faire autre chose pour vous ?",
+        "connecting": "Un instant, je vous mets en relation.",
+        "silence": "Désolé, je ne vous entends pas. Veuillez rappeler. Au revoir.",
         "goodbye": "Merci de votre appel. Au revoir.",
         "limit": "Désolé, le temps prévu est écoulé. Merci de votre appel. Au revoir.",
     },
@@ -75,7 +104,13 @@ def say(sentence: Sentence, language: str) -> str:
 
 def closing(reason: EndReason, language: str) -> str:
     """The last words before the agent hangs up, by why it does."""
-    return say("goodbye" if reason == "agent_hangup" else "limit", language)
+    match reason:
+        case "agent_hangup":
+            return say("goodbye", language)
+        case "silence":
+            return say("silence", language)
+        case _:
+            return say("limit", language)
 
 
 def greeting(profile: Profile) -> str:

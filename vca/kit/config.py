@@ -68,6 +68,13 @@ def _secret_list(raw: str) -> tuple[str, ...]:
     return tuple(_secret(item.strip()) for item in raw.split(","))
 
 
+def _name_list(raw: str) -> tuple[str, ...]:
+    names = tuple(item.strip() for item in raw.split(","))
+    if not all(0 < len(name) <= 100 for name in names):
+        raise ValueError("must be names of up to 100 characters, separated by commas")
+    return names
+
+
 def _key_list(raw: str) -> tuple[bytes, ...]:
     try:
         keys = tuple(base64.b64decode(item.strip(), validate=True) for item in raw.split(","))
@@ -135,6 +142,10 @@ class Settings:
     llm_base_url: str = setting(_base_url, "")
     llm_api_key: str = setting(_text, "")
     llm_model: str = setting(_text, "")
+    llm_models: tuple[str, ...] = setting(_name_list, ())
+    llm_fallback_model: str = setting(_text, "")
+    llm_fallback_base_url: str = setting(_base_url, "")
+    llm_fallback_api_key: str = setting(_text, "")
     llm_timeout_s: int = setting(_whole(1, 60), 10)
     log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
 
@@ -156,6 +167,12 @@ class Settings:
     def claims_are_open(self) -> bool:
         """Whether a tenant may claim a number that nobody assigned to it."""
         return (self.did_claims or ("assigned" if self.production else "open")) == "open"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that a profile may name."""
+        own = (self.llm_model,) if self.llm_model else ()
+        return tuple(dict.fromkeys((*own, *self.llm_models)))
 
     @property
     def embedded_folder(self) -> Path | None:
@@ -267,12 +284,26 @@ def _contradictions(settings: Settings) -> list[str]:
     problems = []
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
+    problems += _fallback_contradictions(settings)
     if settings.on_citus and settings.tenant_roles == "on":
         problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
     if settings.on_citus and settings.embedded_folder is not None:
         problems.append("TENANCY_ENGINE is citus: the embedded Postgres has no Citus")
     if settings.production:
         problems += _unfit_for_production(settings)
+    return problems
+
+
+def _fallback_contradictions(settings: Settings) -> list[str]:
+    endpoint = (settings.llm_fallback_base_url, settings.llm_fallback_api_key)
+    problems = []
+    if any(endpoint) and not all((*endpoint, settings.llm_fallback_model)):
+        problems.append(
+            "LLM_FALLBACK_BASE_URL and LLM_FALLBACK_API_KEY belong together, with a "
+            "LLM_FALLBACK_MODEL"
+        )
+    if settings.llm_fallback_model and not settings.llm_model:
+        problems.append("LLM_FALLBACK_MODEL needs LLM_MODEL: it answers when that does not")
     return problems
 
 

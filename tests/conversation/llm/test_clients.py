@@ -3,6 +3,7 @@
 import pytest
 
 from vca.conversation.llm import MODELS, ModelClient, client_for
+from vca.conversation.llm.models import models_for
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.llm.scripted import ScriptedModel
 
@@ -35,3 +36,56 @@ def test_every_model_of_the_table_is_a_client(path: str) -> None:
 
     assert issubclass(client, ModelClient)
     assert client.deterministic in (True, False)
+    assert client.for_real_callers is (client is not ScriptedModel)
+
+
+FIRST = {"base_url": "https://example.com/v1", "api_key": "k", "model": "m"}
+
+
+def test_the_settings_models_are_a_first_a_fallback_and_a_list() -> None:
+    models = models_for(
+        **FIRST,
+        timeout_s=7,
+        listed=("m", "n"),
+        fallback_base_url="https://example.org/v1",
+        fallback_api_key="f",
+        fallback_model="other",
+    )
+
+    assert (models.primary.name, models.fallback and models.fallback.name) == ("m", "other")
+    assert models.listed == {"m", "n"}
+    assert models.patience.whole_s == 7
+    models.close()
+
+
+def test_without_settings_the_scripted_model_is_alone() -> None:
+    models = models_for(base_url="", api_key="", model="")
+
+    assert isinstance(models.primary, ScriptedModel)
+    assert models.fallback is None
+    models.warm()
+    models.close()
+
+
+def test_a_fallback_of_which_only_the_model_is_given_is_at_the_same_endpoint() -> None:
+    fallback = models_for(**FIRST, fallback_model="other").fallback
+
+    assert isinstance(fallback, OpenAIModel)
+    assert fallback.name == "other"
+    assert fallback.base_url == FIRST["base_url"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"fallback_base_url": "https://example.org/v1", "fallback_model": "other"},
+        {"fallback_api_key": "f", "fallback_model": "other"},
+        {"fallback_base_url": "https://example.org/v1", "fallback_api_key": "f"},
+        {**dict.fromkeys(FIRST), "fallback_model": "other"},
+    ],
+)
+def test_a_part_of_a_fallback_is_refused_and_no_key_goes_elsewhere(
+    given: dict[str, str | None],
+) -> None:
+    with pytest.raises(ValueError):
+        models_for(**{**FIRST, **given})  # type: ignore[arg-type] # some of these are None

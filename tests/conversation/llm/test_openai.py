@@ -6,17 +6,29 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from threading import Timer
 from time import monotonic
 from typing import Any
 
 import pytest
 
-from tests.contracts.llm import ModelContract, a_request
+from tests.contracts.llm import ABLE, ModelContract, a_request, drained, text_of
 from tests.doubles import openai_server as server_side
 from tests.doubles.openai_server import OpenAIServer, openai_server
-from vca.conversation.llm import Failure, ModelClient, ModelError, client_for
+from vca.conversation import tools
+from vca.conversation.llm import (
+    MAX_ARGUMENTS,
+    Failure,
+    ModelClient,
+    ModelError,
+    ToolCall,
+    client_for,
+    stopping,
+)
 from vca.conversation.llm.openai import OpenAIModel
-from vca.conversation.types import Profile
+from vca.conversation.llm.stopping import Stop
+from vca.conversation.types import Profile, Tokens
 from vca.kit import deadline
 
 KEY = "sk-secret-4711"
@@ -49,7 +61,7 @@ def made(server: OpenAIServer, *, timeout_s: float) -> Iterator[OpenAIModel]:
 
 
 def answer(model: ModelClient) -> str:
-    return "".join(model.stream(a_request("Hello?")))
+    return text_of(model.stream(a_request("Hello?")))
 
 
 def failure_of(model: ModelClient) -> ModelError:
@@ -81,7 +93,7 @@ def test_the_request_is_a_streaming_chat_completion(
 ) -> None:
     request = a_request("Hello, who calls?", "It is me.", system="Be kind.")
 
-    assert "".join(model.stream(request)) == server_side.TEXT
+    assert text_of(model.stream(request)) == server_side.TEXT
 
     (asked,) = server.asked
     assert asked.path == "/v1/chat/completions"
@@ -89,6 +101,7 @@ def test_the_request_is_a_streaming_chat_completion(
     assert asked.body == {
         "model": "gpt-test",
         "stream": True,
+        "stream_options": {"include_usage": True},
         "messages": [
             {"role": "system", "content": "Be kind."},
             {"role": "user", "content": "(The call is connected.)"},
@@ -98,12 +111,12 @@ def test_the_request_is_a_streaming_chat_completion(
     }
 
 
-def test_a_profile_chooses_its_model_and_temperature(
+def test_a_request_chooses_the_model_and_its_profile_the_temperature(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    profile = Profile("Ada", "sales", "Sell.", model="gpt-other", temperature=0.0)
+    profile = Profile("Ada", "sales", "Sell.", model="not-asked-for", temperature=0.0)
 
-    list(model.stream(a_request("Hello?", profile=profile)))
+    list(model.stream(replace(a_request("Hello?", profile=profile), model="gpt-other")))
 
     assert server.asked[0].body["model"] == "gpt-other"
     assert server.asked[0].body["temperature"] == 0.0
@@ -112,7 +125,7 @@ def test_a_profile_chooses_its_model_and_temperature(
 def test_half_a_character_is_sent_as_a_question_mark(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    assert "".join(model.stream(a_request("Hello \ud83d", system="\udfff")))
+    assert text_of(model.stream(a_request("Hello \ud83d", system="\udfff")))
 
     assert [message["content"] for message in server.asked[0].body["messages"]] == ["?", "Hello ?"]
 
@@ -206,12 +219,10 @@ def test_a_request_whose_budget_is_spent_does_not_wait_at_all(
 
 
 REFUSALS: list[tuple[Any, Failure, bool]] = [
-    (server_side.status(400), "refused", True),
     (server_side.status(401, {"code": "invalid_api_key"}), "refused", True),
     (server_side.status(401, {"code": f"key {KEY} is unknown"}), "refused", True),
     (server_side.status(403), "refused", True),
     (server_side.status(404, {"code": "model_not_found"}), "refused", True),
-    (server_side.status(422), "refused", True),
     (server_side.status(302, location="http://127.0.0.1:1/"), "refused", True),
     (server_side.status(408), "timeout", False),
     (server_side.status(409), "unavailable", False),
@@ -235,6 +246,176 @@ def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
     assert len(server.asked) == 1
     assert KEY not in "".join(traceback.format_exception(error))
     assert KEY not in repr(error)
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_request_that_is_refused_as_bad_is_sent_once_more_without_asking_for_the_price(
+    server: OpenAIServer, model: OpenAIModel, status: int
+) -> None:
+    server.behave(server_side.status(status))
+
+    error = failure_of(model)
+
+    assert (error.failure, error.permanent) == ("refused", True)
+    assert ["stream_options" in asked.body for asked in server.asked] == [True, False]
+
+
+def test_an_endpoint_that_does_not_tell_the_price_is_asked_for_it_once(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.refusing("stream_options"))
+
+    assert [answer(model), answer(model)] == [server_side.TEXT] * 2
+    assert ["stream_options" in asked.body for asked in server.asked] == [True, False, False]
+
+
+def test_an_endpoint_that_tells_the_price_is_not_asked_twice_when_it_refuses(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.ok, server_side.status(400))
+    answer(model)
+
+    assert failure_of(model).failure == "refused"
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "tokens"),
+    [
+        (server_side.priced(120, 9), Tokens(120, 9)),
+        (server_side.priced(-1, 9), None),
+        (server_side.priced("many", 9), None),
+        (server_side.priced(10**12, 9), None),
+        (server_side.priced(None, None), None),
+    ],
+)
+def test_what_the_endpoint_says_it_cost_is_told_if_it_makes_sense(
+    server: OpenAIServer, model: OpenAIModel, told: dict[str, Any], tokens: Tokens | None
+) -> None:
+    server.behave(server_side.stream_of(HELLO, told))
+
+    assert drained(model.stream(a_request("Hello?"))) == (["Hello."], tokens)
+
+
+def test_tools_are_offered_as_functions(server: OpenAIServer, model: OpenAIModel) -> None:
+    list(model.stream(replace(a_request("Hello?", profile=ABLE), tools=tools.offered(ABLE))))
+
+    offered = [tool["function"] for tool in server.asked[0].body["tools"]]
+    assert [tool["name"] for tool in offered] == list(tools.TOOLS)
+    assert offered[1]["parameters"]["properties"]["target"]["enum"] == ["sales"]
+    assert "tool_choice" not in server.asked[0].body
+
+
+END = ToolCall("end_call", "{}")
+SALES = ToolCall("transfer", '{"target": "sales"}')
+IN_PARTS = ('{"tar', 'get": "sa', 'les"}')
+STREAMED: list[tuple[list[Any], list[ToolCall]]] = [
+    (server_side.tool_deltas("transfer", *IN_PARTS), [SALES]),
+    (server_side.tool_deltas("end_call"), [ToolCall("end_call", "")]),
+    (server_side.tool_deltas("transfer", *IN_PARTS, index=None), [SALES]),
+    (server_side.tool_deltas("transfer", *IN_PARTS, call_id=None), [SALES]),
+    (
+        [
+            *server_side.tool_deltas("transfer", *IN_PARTS),
+            *server_side.tool_deltas("end_call", "{}", index=1, call_id="call_2"),
+        ],
+        [SALES, END],
+    ),
+    (  # parts of two calls by turns
+        [
+            event
+            for pair in zip(
+                server_side.tool_deltas("transfer", *IN_PARTS),
+                server_side.tool_deltas("end_call", "{", "}", "", index=1, call_id="call_2"),
+                strict=True,
+            )
+            for event in pair
+        ],
+        [SALES, END],
+    ),
+    (  # all of them number 0, told apart by their ids
+        [
+            *server_side.tool_deltas("transfer", *IN_PARTS),
+            *server_side.tool_deltas("end_call", "{}", call_id="call_2"),
+        ],
+        [SALES, END],
+    ),
+    (
+        server_side.tool_deltas("end_call", *["x" * 10_000] * 50),
+        [ToolCall("end_call", "x" * MAX_ARGUMENTS)],
+    ),
+    (server_side.tool_deltas("x" * 10_000, "{}"), [ToolCall("x" * 100, "{}")]),
+    (
+        [
+            event
+            for number in range(500)
+            for event in server_side.tool_deltas("end_call", "{}", index=number)
+        ],
+        [END] * 32,
+    ),
+]
+
+
+@pytest.mark.parametrize(("events", "calls"), STREAMED)
+def test_tool_calls_are_put_together_whole(
+    server: OpenAIServer, model: OpenAIModel, events: list[Any], calls: list[ToolCall]
+) -> None:
+    server.behave(server_side.stream_of(HELLO, *events))
+
+    pieces, _ = drained(model.stream(a_request("Hello?")))
+
+    assert pieces == ["Hello.", *calls]
+
+
+def test_an_answer_may_be_tool_calls_alone(server: OpenAIServer, model: OpenAIModel) -> None:
+    server.behave(server_side.stream_of(*server_side.tool_deltas("end_call", "{}")))
+
+    assert drained(model.stream(a_request("Hello?"))) == ([END], None)
+
+
+def test_a_tool_call_that_was_cut_off_is_none(server: OpenAIServer, model: OpenAIModel) -> None:
+    def cut_off(handler: Any) -> None:
+        handler.begin()
+        for event in server_side.tool_deltas("end_call", "{}"):
+            handler.event(event)
+        handler.close_connection = True
+
+    server.behave(cut_off)
+    pieces = []
+
+    with pytest.raises(ModelError):
+        pieces += model.stream(a_request("Hello?"))
+
+    assert pieces == []
+
+
+def test_another_thread_ends_the_wait_for_a_server_that_hangs(
+    server: OpenAIServer, model: OpenAIModel
+) -> None:
+    server.behave(server_side.hang_after_a_piece)
+    stop = Stop()
+    pieces = model.stream(a_request("Hello?"))
+    began = monotonic()
+
+    with stopping.heeding(stop):
+        next(pieces)
+        Timer(0.05, stop.ask).start()
+        with pytest.raises(ModelError) as caught:
+            next(pieces)
+
+    assert caught.value.failure == "timeout"
+    assert len(server.asked) == 1
+    assert monotonic() - began < 4
+
+
+def test_who_was_asked_to_stop_asks_no_server(server: OpenAIServer, model: OpenAIModel) -> None:
+    stop = Stop()
+    stop.ask()
+
+    with stopping.heeding(stop):
+        assert failure_of(model).failure == "timeout"
+
+    assert server.asked == []
 
 
 HELLO = server_side.delta(content="Hello.")
@@ -261,6 +442,19 @@ BROKEN: list[tuple[Any, Failure]] = [
     (server_side.stream_of({"choices": {"a": 1}}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": None}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
+    (server_side.stream_of({"choices": [{"delta": {"tool_calls": 5}}]}), "bad_answer"),
+    (server_side.stream_of({"choices": [{"delta": {"tool_calls": [5]}}]}), "bad_answer"),
+    (server_side.stream_of(server_side.delta(tool_calls=[{"index": [1]}])), "bad_answer"),
+    (
+        server_side.stream_of(server_side.delta(tool_calls=[{"index": 0, "function": 5}])),
+        "bad_answer",
+    ),
+    (
+        server_side.stream_of(
+            server_side.delta(tool_calls=[{"index": 0, "function": {"arguments": {"a": 1}}}])
+        ),
+        "bad_answer",
+    ),
     (server_side.stream_of({"choices": [{"delta": {"content": ["a"]}}]}), "bad_answer"),
     (server_side.stream_of(HELLO, {"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
     (server_side.stream_of({"error": {"message": f"no {KEY}"}}), "unavailable"),

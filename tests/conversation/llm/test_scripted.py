@@ -1,11 +1,14 @@
 """The offline model: the contract, and a conversation per role."""
 
+from dataclasses import replace
+
 import pytest
 
-from tests.contracts.llm import ModelContract, a_request
-from vca.conversation.llm import ModelError, ModelRequest
+from tests.contracts.llm import ModelContract, a_request, drained, text_of
+from vca.conversation import tools
+from vca.conversation.llm import ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.scripted import ScriptedModel, answer
-from vca.conversation.types import Message, Profile, Role
+from vca.conversation.types import Message, Profile, Role, Tokens
 
 
 class TestContract(ModelContract):
@@ -118,7 +121,7 @@ def test_it_remembers_from_the_transcript_alone() -> None:
     profile = Profile("Ada", "sales", "Sell.")
     request = a_request("What are you looking for?", "chairs", "How many?", "40", profile=profile)
 
-    assert "".join(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
+    assert text_of(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
 
 
 def test_an_answer_of_any_length_is_told_back_short() -> None:
@@ -138,3 +141,90 @@ def test_without_a_line_of_the_caller_there_is_nothing_to_answer(
         list(ScriptedModel().stream(request))
 
     assert caught.value.permanent
+
+
+# --- Tools -----------------------------------------------------------------------------------
+
+ABLE = Profile(
+    "Ada",
+    "receptionist",
+    "We are Acme.",
+    tools=tuple(tools.TOOLS),
+    transfer_targets={"sales": "Orders", "sales abroad": "Orders from abroad"},
+)
+
+
+def pieces(*lines: str, profile: Profile = ABLE) -> tuple[str, list[ToolCall]]:
+    """What is said to the last of a caller's lines, and the tools that are called then."""
+    messages = tuple(Message("caller", line) for line in lines)
+    request = ModelRequest(profile, "Hi.", messages, tools=tools.offered(profile))
+    made, _ = drained(ScriptedModel().stream(request))
+    text = "".join(piece for piece in made if isinstance(piece, str))
+    return text, [piece for piece in made if isinstance(piece, ToolCall)]
+
+
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        ("Put me through to sales, please.", "sales"),
+        ("I'd like to speak to Sales abroad", "sales abroad"),
+        ("Can you connect me with the SALES?", "sales"),
+    ],
+)
+def test_who_asks_for_a_target_is_transferred_to_it(line: str, target: str) -> None:
+    text, calls = pieces("Hello", line)
+
+    assert text == "One moment, I am connecting you."
+    assert calls == [ToolCall("transfer", f'{{"target":"{target}"}}')]
+
+
+@pytest.mark.parametrize(
+    "line", ["I have a question about sales.", "Put me through to salesmen.", "Connect me!"]
+)
+def test_who_does_not_ask_for_a_target_is_not_transferred(line: str) -> None:
+    assert pieces(line)[1] == []
+
+
+def test_who_asks_for_a_person_is_sent_to_one() -> None:
+    assert pieces("Can I talk to a person?")[1] == [ToolCall("fallback", "{}")]
+
+
+def test_a_message_is_taken_once_the_caller_has_confirmed_it() -> None:
+    lines = ["My boiler is broken.", "Ada", "yes"]
+
+    assert [pieces(*lines[:count])[1] for count in (1, 2)] == [[], []]
+    text, calls = pieces(*lines)
+    assert "somebody will call you back" in text
+    assert calls == [
+        ToolCall("take_message", '{"name":"Ada","number":null,"reason":"your boiler is broken"}')
+    ]
+    assert pieces(*lines, "It is urgent")[1] == []
+
+
+def test_a_goodbye_ends_the_call() -> None:
+    text, calls = pieces("My boiler is broken.", "Ada", "yes", "no, that is all, thank you")
+
+    assert text.endswith("Goodbye.")
+    assert calls == [ToolCall("end_call", "{}")]
+
+
+@pytest.mark.parametrize(
+    "lines", [["Put me through to sales."], ["I am lost", "Ada", "yes"], ["bye"], ["A person!"]]
+)
+def test_nothing_is_called_that_is_not_offered(lines: list[str]) -> None:
+    text, calls = pieces(*lines, profile=replace(ABLE, tools=()))
+
+    assert calls == []
+    assert text
+
+
+def test_every_tool_that_it_calls_is_let_through() -> None:
+    for line in ("Put me through to sales.", "A person, talk to me!", "bye"):
+        for call in pieces(line)[1]:
+            assert not isinstance(tools.judged(call, ABLE), str)
+
+
+def test_it_counts_words_as_tokens() -> None:
+    request = a_request("Hello there!", system="Be kind and brief.")
+
+    assert drained(ScriptedModel().stream(request))[1] == Tokens(4 + 2, 5)

@@ -8,12 +8,12 @@ its own on first use.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
-from vca.conversation.types import Message, Profile
+from vca.conversation.types import Message, Profile, Tokens
 from vca.kit.errors import DomainError
 
 MODELS = {
@@ -41,18 +41,42 @@ class ModelError(DomainError):
 
 
 @dataclass(frozen=True)
+class ToolSpec:
+    """A tool as it is offered to a model; `parameters` is the JSON Schema of its arguments."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A tool that the model wants used: names and JSON as the model wrote them, unchecked."""
+
+    name: str
+    arguments: str
+
+
+Piece: TypeAlias = str | ToolCall
+
+
+@dataclass(frozen=True)
 class ModelRequest:
     """One turn's question to a model.
 
     `system` is the whole system prompt and holds none of the caller's words; `messages` are the
     conversation, oldest first, ending with what the caller just said, speakers alternating.
-    `profile` is for what is not prompt: which model, its temperature, the role that the scripted
-    model plays.
+    `model` None is the client's own. `must_call` wants the one tool of `tools` called and nothing
+    said. `profile` is for what is not prompt: the temperature, the role that the scripted model
+    plays.
     """
 
     profile: Profile
     system: str
     messages: tuple[Message, ...]
+    model: str | None = None
+    tools: tuple[ToolSpec, ...] = ()
+    must_call: bool = False
 
 
 class ModelClient(ABC):
@@ -62,18 +86,27 @@ class ModelClient(ABC):
     turn. Made before a fork it must be used, and warmed, only after it.
     """
 
+    name: str = "unnamed"
+    """What the model is called where no request names another."""
+
     deterministic: ClassVar[bool]
-    """Whether the same request always streams the same text."""
+    """Whether the same request always streams the same pieces."""
+
+    for_real_callers: ClassVar[bool] = True
+    """Whether it may talk to people who did not ask for a rehearsal."""
 
     @abstractmethod
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
-        """The answer's text, in pieces, as the model makes them.
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        """The answer in pieces as the model makes them; at the end, what it cost, None if unknown.
 
-        Effect: nothing happens before the first piece is asked for; pieces are never empty and hold
-        at least one character that is no white space between them.
+        Effect: nothing happens before the first piece is asked for; pieces of text are never empty,
+        and an answer holds at least a tool call or a character that is no white space. A tool call
+        comes whole, its arguments within `MAX_ARGUMENTS` characters; whether it was offered and
+        makes sense is for the caller of this to judge.
         Repeated call: independent; streams may be read side by side, one thread each.
         Closing: a consumer that stops early closes the generator (`contextlib.closing`), which
         stops the model and gives its connection back or ends it. Read to the end it closes itself.
+        Another thread that wants it to end asks through `llm.stopping`.
         Failure: `ModelError`, nothing else, also after some pieces; whatever text the request
         holds.
         Timing: never later than the client's deadline, measured from the first `next` to the last
@@ -91,6 +124,10 @@ class ModelClient(ABC):
     def close(self) -> None:
         """Give up all connections; repeatable. The client is not used afterwards."""
         return
+
+
+MAX_ARGUMENTS = 20_000
+"""Characters of a tool call's arguments; what is longer comes cut, and so is no JSON."""
 
 
 def client_for(

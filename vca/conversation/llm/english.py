@@ -1,9 +1,11 @@
 """As much English as the scripted model needs."""
 
 import re
+from collections.abc import Iterable
 from textwrap import shorten
 
 LONGEST_ECHO = 200
+CONNECTING = "One moment, I am connecting you."
 
 
 def _words(line: str) -> list[str]:
@@ -58,6 +60,8 @@ _OTHER_SIDE = {
     "us": "you",
     "our": "your",
 }
+_CONNECT = frozenset(_words("transfer connect put speak talk reach"))
+_PERSON = frozenset(_words("person human somebody someone people operator"))
 _PRONOUN = re.compile(r"(?<![\w'])(i am|i was|[a-z']+)(?![\w'])", re.IGNORECASE)
 
 
@@ -85,6 +89,22 @@ def is_yes(line: str) -> bool:
 def is_no(line: str) -> bool:
     """Whether the line starts by denying."""
     return not _NO.isdisjoint(_words(line)[:1])
+
+
+def wanted(line: str, targets: Iterable[str]) -> str | None:
+    """Which of the targets the speaker asks to be connected with, if any."""
+    words = _words(line)
+    if _CONNECT.isdisjoint(words):
+        return None
+    spoken = f" {' '.join(words)} "
+    named = (target for target in targets if f" {' '.join(_words(target))} " in spoken)
+    return max(named, key=len, default=None)
+
+
+def wants_a_person(line: str) -> bool:
+    """Whether the speaker asks for somebody who is no machine."""
+    words = _words(line)
+    return not _CONNECT.isdisjoint(words) and not _PERSON.isdisjoint(words)
 
 
 def correction(line: str) -> str:

@@ -5,7 +5,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vca.conversation.llm import ModelClient, ModelRequest
+from vca.conversation.llm import ModelClient, ModelRequest, Piece
+from vca.conversation.types import Tokens
 
 if TYPE_CHECKING:
     from vca.conversation.llm.openai_wire import Endpoint
@@ -25,12 +26,14 @@ class OpenAIModel(ModelClient):
             raise ValueError("base_url must be an http or https URL")
         if not (api_key.isascii() and api_key.isprintable()) or " " in api_key:
             raise ValueError("api_key must be printable ASCII without spaces")
+        self.name = model
+        self.base_url = base_url
         self._settings = (base_url, api_key, model, timeout_s)
         self._lock = Lock()
         self._endpoint: Endpoint | None = None
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
-        yield from self._ready().stream(request)
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        return (yield from self._ready().stream(request))
 
     def warm(self) -> None:
         self._ready()

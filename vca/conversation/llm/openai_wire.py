@@ -1,4 +1,4 @@
-"""One exchange with an OpenAI-compatible endpoint: request, pieces, and what a failure means.
+"""One exchange with an OpenAI-compatible endpoint: what is sent, and what a failure means.
 
 Importing this imports the SDK, which takes about a second; only `openai.OpenAIModel` does, on first
 use.
@@ -7,16 +7,21 @@ use.
 import logging
 import re
 from collections.abc import Generator
-from contextlib import closing
 from time import monotonic
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+from openai.types.chat import (
+    ChatCompletionChunk,
+    ChatCompletionFunctionToolParam,
+    ChatCompletionMessageParam,
+    ChatCompletionNamedToolChoiceParam,
+)
 
-from vca.conversation.llm import ModelError, ModelRequest
+from vca.conversation.llm import ModelError, ModelRequest, Piece, ToolSpec
+from vca.conversation.llm.openai_answer import Answer
 from vca.conversation.llm.transport import AnswerTooLong, DeadlineTransport
-from vca.conversation.types import Message
+from vca.conversation.types import Message, Tokens
 from vca.kit import deadline
 
 CONNECT_S = 3.0
@@ -50,6 +55,7 @@ class Endpoint:
     def __init__(self, base_url: str, api_key: str, model: str, timeout_s: float) -> None:
         self._model = model
         self._timeout_s = timeout_s
+        self._tells_price: bool | None = None  # None: not known yet
         self._http = httpx2.Client(
             transport=DeadlineTransport(),
             trust_env=False,
@@ -74,30 +80,26 @@ class Endpoint:
         """Close all connections."""
         self._http.close()
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
-        """The answer's pieces; raises ModelError only."""
-        said = False
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        """The answer's pieces, and what it cost; raises ModelError only."""
+        answer = Answer()
         try:
-            with closing(self._pieces(request, monotonic() + self._budget_s())) as pieces:
-                for piece in pieces:
-                    said = said or not piece.isspace()
-                    yield piece
+            with self._opened(request, monotonic() + self._budget_s()) as chunks:
+                for chunk in chunks:
+                    piece = answer.take(chunk)
+                    if piece:
+                        yield piece
+            yield from answer.calls()
         except _FAILURES as error:
             # None: the server's own text, which may repeat our key, must not reach a traceback.
             raise _translated(error) from None
-        if not said:
+        if answer.empty:
             raise ModelError("The model's server answered with no text.", failure="bad_answer")
+        return answer.tokens
 
     def _budget_s(self) -> float:
         left_s = deadline.remaining_s()
         return self._timeout_s if left_s is None else min(self._timeout_s, left_s)
-
-    def _pieces(self, request: ModelRequest, ends_at: float) -> Generator[str, None, None]:
-        with self._opened(request, ends_at) as chunks:
-            for chunk in chunks:
-                piece = _text(chunk)
-                if piece:
-                    yield piece
 
     def _opened(self, request: ModelRequest, ends_at: float) -> openai.Stream[ChatCompletionChunk]:
         try:
@@ -110,15 +112,35 @@ class Endpoint:
             return self._asked(request, ends_at)
 
     def _asked(self, request: ModelRequest, ends_at: float) -> openai.Stream[ChatCompletionChunk]:
+        """Ask for the price too, unless this endpoint refuses a request that does."""
+        if self._tells_price is False:
+            return self._sent(request, ends_at, priced=False)
+        try:
+            stream = self._sent(request, ends_at, priced=True)
+        except (openai.BadRequestError, openai.UnprocessableEntityError):
+            if self._tells_price:
+                raise
+            stream = self._sent(request, ends_at, priced=False)
+            self._tells_price = False
+            return stream
+        self._tells_price = True
+        return stream
+
+    def _sent(
+        self, request: ModelRequest, ends_at: float, *, priced: bool
+    ) -> openai.Stream[ChatCompletionChunk]:
         left_s = max(ends_at - monotonic(), _LEAST_S)
         temperature = request.profile.temperature
         # No limit on tokens: endpoints disagree on its name, and the engine closes the stream when
         # enough was said.
         return self._completions.create(
-            model=request.profile.model or self._model,
+            model=request.model or self._model,
             messages=_messages(request),
             temperature=openai.omit if temperature is None else temperature,
+            tools=[_tool(spec) for spec in request.tools] or openai.omit,
+            tool_choice=_choice(request.tools[0]) if request.must_call else openai.omit,
             stream=True,
+            stream_options={"include_usage": True} if priced else openai.omit,
             timeout=httpx2.Timeout(left_s, connect=min(CONNECT_S, left_s)),
         )
 
@@ -158,18 +180,19 @@ def _sendable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _text(chunk: ChatCompletionChunk) -> str:
-    """The text of a chunk, empty if it carries something else; ModelError if it was withheld."""
-    if not chunk.choices:
-        return ""
-    choice = chunk.choices[0]
-    if choice.finish_reason == "content_filter":
-        withheld = "The model's content filter withheld the answer."
-        raise ModelError(withheld, failure="refused", permanent=True)
-    piece = choice.delta.content or choice.delta.refusal or ""
-    if not isinstance(piece, str):
-        raise TypeError("a piece of text is not a string")
-    return piece
+def _tool(spec: ToolSpec) -> ChatCompletionFunctionToolParam:
+    return {
+        "type": "function",
+        "function": {
+            "name": spec.name,
+            "description": _sendable(spec.description),
+            "parameters": dict(spec.parameters),
+        },
+    }
+
+
+def _choice(spec: ToolSpec) -> ChatCompletionNamedToolChoiceParam:
+    return {"type": "function", "function": {"name": spec.name}}
 
 
 def _translated(error: Exception) -> ModelError:

@@ -18,6 +18,8 @@ from typing import Any, TypeAlias
 import httpcore2
 import httpx2
 
+from vca.conversation.llm import stopping
+
 MAX_BYTES = 2 * 1024 * 1024
 MAX_CONNECTIONS = 200
 KEEP_IDLE_S = 60.0
@@ -63,6 +65,9 @@ class DeadlineTransport(httpx2.HTTPTransport):
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        stop = stopping.current()
+        if stop is not None and stop.asked:
+            raise httpx2.ReadTimeout("stopped")
         asked = request.extensions["timeout"]
         whole = Deadline(asked["read"])
         connect = Deadline(min(asked["connect"], whole))
@@ -156,10 +161,24 @@ class _DeadlineStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self._stream.read(max_bytes, _left(timeout, httpcore2.ReadTimeout))
+        left = _left(timeout, httpcore2.ReadTimeout)
+        stop = stopping.current()
+        if stop is None:
+            return self._stream.read(max_bytes, left)
+        with stop.waking(self._wake):
+            data = self._stream.read(max_bytes, left)
+        if stop.asked:
+            raise httpcore2.ReadTimeout("stopped")
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._stream.write(buffer, _left(timeout, httpcore2.WriteTimeout))
+
+    def _wake(self) -> None:
+        """End a read that another thread waits in; closing the socket would not wake it."""
+        # Not SSLSocket's own shutdown, which would forget the encryption under the reader's hands.
+        with suppress(OSError):
+            socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._stream.close()

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flask import current_app
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from marshmallow import ValidationError, fields, validate
@@ -35,6 +36,13 @@ def _json_schema(value: dict[str, Any]) -> None:
         raise ValidationError("Not a JSON Schema: a pattern in it is too large.") from None
 
 
+def _listed_model(value: str) -> None:
+    listed = current_app.config["MODELS"]
+    if value not in listed:
+        known = ", ".join(listed) or "none, so leave it null"
+        raise ValidationError(f"Not a model of this deployment. It lists: {known}.")
+
+
 class TransferTargetSchema(Schema):
     """Where a call may be transferred to, under a name that the model may use."""
 
@@ -61,7 +69,14 @@ class AiProfileFields(Schema):
         metadata={"example": "en-US"},
     )
     voice = text(1, 100, allow_none=True)
-    model = text(1, 100, allow_none=True, metadata={"description": "null: the deployment's."})
+    model = fields.String(
+        allow_none=True,
+        validate=[*text(1, 100).validators, _listed_model],
+        metadata={
+            "description": "One of those that the deployment lists; null: its own. A call made "
+            "after a model was taken off the list uses the deployment's own."
+        },
+    )
     temperature = StrictNumber(allow_none=True, validate=validate.Range(0, 2))
     max_duration_seconds = whole(10, 14_400, allow_none=True)
     max_turns = whole(1, 1_000, allow_none=True)

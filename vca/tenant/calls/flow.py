@@ -14,7 +14,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import engine
-from vca.conversation.llm import ModelClient, ModelError
+from vca.conversation.llm import ModelError
+from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import CallFacts, Profile
 from vca.kit import clock, log
@@ -78,7 +79,7 @@ def begin(ringing: Ringing) -> Outcome:
     with enter(tenant) as session:
         found = record.answering(session, phone_number_id=ringing.owner.phone_number_id)
         route = decide(_facts(ringing.owner, found, at=ringing.metadata.timestamp))
-        actions = _first_actions(route, found)
+        actions = _first_actions(route, found, ringing.metadata)
         call = _new_call(ringing, route)
         events = [ringing.event, *_answer_events(ringing.event, route)]
         greeting = _spoken(actions) if route.decision == "agent" else ""
@@ -89,7 +90,7 @@ def begin(ringing: Ringing) -> Outcome:
     return Outcome(CallRef(tenant, call_id), actions)
 
 
-def turn(ref: CallRef, *, heard: str, model: ModelClient) -> Outcome:
+def turn(ref: CallRef, *, heard: str, models: Models) -> Outcome:
     """Answer what the caller said. Raises NotFound; a model that fails ends the call politely."""
     began = clock.now()
     with enter(ref.tenant) as session:
@@ -111,12 +112,13 @@ def turn(ref: CallRef, *, heard: str, model: ModelClient) -> Outcome:
     facts = CallFacts(talk.caller_number, talk.called_number, talk.answered_at or began)
     now = began.astimezone(ZoneInfo(talk.time_zone))
     try:
-        reply = engine.reply(profile, transcript, heard, model=model, facts=facts, now=now)
+        reply = engine.reply(profile, transcript, heard, models=models, facts=facts, now=now)
     except ModelError as error:
         log.get().error("call.model_failed", call_id=str(ref.call_id), failure=error.failure)
         text = record.sentence(talk.sentences, "fallback")
         return _say(ref, talk, text, {}, end_reason="model_error")
-    end_reason = reply.actions[0].end_reason if reply.actions else None
+    ends = [action.end_reason for action in reply.actions if action.kind == "hang_up"]
+    end_reason = ends[0] if ends else None
     return _say(ref, talk, reply.text, reply.latency_ms, end_reason=end_reason)
 
 
@@ -201,10 +203,14 @@ def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
     )
 
 
-def _first_actions(route: Route, found: Row[Any]) -> tuple[Action, ...]:
+def _first_actions(route: Route, found: Row[Any], metadata: CallMetadata) -> tuple[Action, ...]:
     match route.decision:
         case "agent":
-            greeting = engine.greeting(_profile(found._asdict()))
+            profile = _profile(found._asdict())
+            now = metadata.timestamp
+            facts = CallFacts(metadata.caller_number, metadata.called_number, now)
+            zone = ZoneInfo(found.time_zone)
+            greeting = engine.greeting(profile, facts=facts, now=now.astimezone(zone))
             say = Say(greeting, found.language, found.voice)
             return say, _listen(found._asdict())
         case "forward":
@@ -255,6 +261,9 @@ def _profile(kept: Mapping[str, Any]) -> Profile:
     names = Profile.__dataclass_fields__
     given = {name: kept[name] for name in names if name in kept and kept[name] not in (None, [])}
     given["end_phrases"] = tuple(given.get("end_phrases", ()))
+    # What else a model may do is offered once the flow can do it.
+    given["tools"] = tuple({"end_call"}.intersection(given.get("tools", ())))
+    given.pop("transfer_targets", None)
     return Profile(**given)
 
 

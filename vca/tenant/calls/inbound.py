@@ -6,7 +6,7 @@ The one code path of real carriers, simulations and the telephone in the termina
 from dataclasses import dataclass
 from uuid import UUID
 
-from vca.conversation.llm import ModelClient
+from vca.conversation.llm.models import Models
 from vca.kit import clock, crypto, log
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.phone import masked
@@ -35,10 +35,10 @@ _PURPOSE = "call"
 
 @dataclass(frozen=True)
 class Desk:
-    """What answering calls needs beside the database: our seal, the model, our public address."""
+    """What answering calls needs beside the database: our seal, the models, our public address."""
 
     secret: str
-    model: ModelClient
+    models: Models
     public_base_url: str = ""
 
     def callback_url(self, carrier: str) -> str:
@@ -138,7 +138,7 @@ def _speech(facts: CarrierFacts, desk: Desk) -> CallReply:
     except TenantUpgrading:
         log.get().warning("call.tenant_upgrading", tenant_id=str(ref.tenant.id))
         return CallReply(fallback.SENTENCE)
-    return _reply(flow.turn(ref, heard=facts.speech, model=desk.model), desk)
+    return _reply(flow.turn(ref, heard=facts.speech, models=desk.models), desk)
 
 
 def _status(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:

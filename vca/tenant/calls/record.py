@@ -31,6 +31,7 @@ _turns: Table = Turn.__table__  # type: ignore[assignment]
 _ANSWERING = (
     select(
         Settings.sentences,
+        Settings.time_zone,
         PhoneNumber.id.label("phone_number_id"),
         PhoneNumber.is_active,
         PhoneNumber.mode,

@@ -1,0 +1,62 @@
+"""Models that do as they are told: say this, wait, fail."""
+
+from collections.abc import Generator
+from threading import Event
+from typing import TypeAlias
+
+from vca.conversation.llm import ModelClient, ModelError, ModelRequest, Piece, stopping
+from vca.conversation.types import Tokens
+
+Step: TypeAlias = Piece | Event | ModelError
+
+
+def hang() -> Event:
+    """A step that never ends, unless the answer is given up."""
+    return Event()
+
+
+class Parrot(ModelClient):
+    """Does its steps and remembers what it was asked: says a piece, waits for an event, fails.
+
+    A wait ends too when the model is stopped, as that of a real client does.
+    """
+
+    deterministic = True
+
+    def __init__(self, *steps: Step, name: str = "parrot", tokens: Tokens | None = None) -> None:
+        self.name = name
+        self.steps = steps
+        self.tokens = tokens
+        self.asked: list[ModelRequest] = []
+        self.given = 0
+        self.closed = 0
+
+    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        # Kept, so that only closing it closes it.
+        self.stream_kept = self._stream(request)
+        return self.stream_kept
+
+    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        self.asked.append(request)
+        try:
+            for step in self.steps:
+                yield from self._done(step)
+        finally:
+            self.closed += 1
+        return self.tokens
+
+    def _done(self, step: Step) -> Generator[Piece, None, None]:
+        if isinstance(step, ModelError):
+            raise step
+        if not isinstance(step, Event):
+            self.given += 1
+            yield step
+            return
+        stop = stopping.current()
+        if stop is None:
+            step.wait(30)
+            return
+        with stop.waking(step.set):
+            step.wait(30)
+        if stop.asked:
+            raise ModelError("Stopped.", failure="timeout")
