@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.settings.hours import DAYS
 
 # What is written while a call is controlled, recorded and left a message in.
 _KEPT = """
@@ -22,6 +23,15 @@ VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'ca
 INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
+
+# Every field of opening hours.
+HOURS = {
+    "weekly": {day: [{"from": "09:00", "to": "12:00"}] for day in DAYS},
+    "holidays": [
+        {"date": "2030-12-25", "name": "Christmas", "open": [{"from": "10:00", "to": "24:00"}]}
+    ],
+    "closed_action": "voicemail",
+}
 
 
 @dataclass(frozen=True)
@@ -139,6 +149,13 @@ def values(premises: Premises) -> dict[str, Any]:
     """What a body must hold to be accepted where the schema's own example would not do."""
     return {
         "did_number": fresh_number(),
+        "forward_to": fresh_number(),
+        "fallback_number": fresh_number(),
+        "number": fresh_number(),
+        "home_country": "GB",
+        "countries": ["GB", "US"],
+        "variables": {"company": premises.word},
+        "hours": HOURS,
         "external_id": uuid4().hex,
         "tenant_id": premises.tenant.id,
         "ai_profile_id": premises.ids["ai_profile_id"],
