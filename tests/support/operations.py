@@ -79,9 +79,15 @@ class Operation:
         return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
 
     def _fields(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
+        looked_into: list[Any] = []  # the days of a week have one schema: one is as good as seven
         for name, part in schema.get("properties", {}).items():
-            if not part.get("readOnly"):
+            if part.get("readOnly"):
+                continue
+            if part.get("type") == "array" and part in looked_into:
+                yield Field(f"{pointer}/{name}", part)
+            else:
                 yield from self._place(f"{pointer}/{name}", self._resolved(part))
+            looked_into.append(part)
 
     def _place(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
         yield Field(pointer, schema)

@@ -24,9 +24,9 @@ INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
 
-# Every field of opening hours.
+# Every field of opening hours, and the line is open whenever a test runs.
 HOURS = {
-    "weekly": {day: [{"from": "09:00", "to": "12:00"}] for day in DAYS},
+    "weekly": {day: [{"from": "00:00", "to": "24:00"}] for day in DAYS},
     "holidays": [
         {"date": "2030-12-25", "name": "Christmas", "open": [{"from": "10:00", "to": "24:00"}]}
     ],
@@ -93,11 +93,11 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     """Make a tenant with settings, profiles, numbers, keys, calls, events and turns."""
     word = f"{name}{uuid4().hex[:12]}"
     tenant = world.tenant(f"{word} Inc.", external_id=word)
-    tenant.patch("/settings", {"time_zone": "Europe/Berlin", "sentences": _sentences(word)})
+    tenant.patch("/settings", _settings(word))
     default = tenant.profile(**_profile(word))
     named = tenant.profile(**_profile(word), is_default=False)
     tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{word} again."})
-    number = tenant.number(label=word)
+    number = tenant.number(label=word, hours=_hours(word))
     second = tenant.number(
         label=word, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
     )
@@ -183,6 +183,21 @@ def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> No
     rung = line.send("voice", call_id=call_id, to=to, **{"from": caller}).json
     line.send("speech", call_id=call_id, state=rung["state"], text=f"My name is {word}.")
     line.send("status", call_id=call_id, state=rung["state"], status="failed", code=word)
+
+
+def _settings(word: str) -> dict[str, Any]:
+    return {
+        "time_zone": "Europe/Berlin",
+        "home_country": "GB",
+        "sentences": _sentences(word),
+        "hours": _hours(word),
+        "variables": {"company": word},
+        "notification_email": f"{word}@example.com",
+    }
+
+
+def _hours(word: str) -> dict[str, Any]:
+    return {"holidays": [{"date": "2030-12-25", "name": word}], "closed_action": "voicemail"}
 
 
 def _sentences(word: str) -> dict[str, str]:

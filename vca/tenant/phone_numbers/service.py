@@ -146,14 +146,14 @@ def _check(session: Session, number: PhoneNumber, *, given: Collection[str]) -> 
         raise InvalidInput.field("provider_type", "No such carrier is configured.")
     if number.mode == "forward" and not number.forward_to:
         raise InvalidInput.field("forward_to", "A forwarding number needs one.")
-    for name in {"forward_to", "fallback_number"}.intersection(given):
-        _check_led_to(session, number, name)
     try:
         session.flush()
     except IntegrityError as error:
         if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
             raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
         raise
+    for name in {"forward_to", "fallback_number"}.intersection(given):
+        _check_led_to(session, number, name)
     if number.ai_profile_id is not None:
         _check_capabilities(number, session.get_one(AiProfile, number.ai_profile_id))
 
