@@ -85,9 +85,10 @@ def policy_of(settings: Settings, *, from_number: str | None) -> DialPolicy:
 
 
 def country_of(number: str) -> str | None:
-    """The ISO 3166 code of a number's country; one that only its area code tells, as in +1."""
+    """The ISO 3166 code of a number's country, which may take its area code to tell, as in +1."""
     parsed = _parsed(number)
-    return None if parsed is None else phonenumbers.region_code_for_number(parsed)
+    country = phonenumbers.region_code_for_number(parsed) if parsed else None
+    return None if country == _NO_COUNTRY else country
 
 
 def may_dial(
