@@ -50,6 +50,7 @@ COMMANDS = (
     "vca.registry.tenants.commands:tenants",
     "vca.registry.dids.commands:dids",
     "vca.registry.api_keys.commands:api_keys",
+    "vca.tenant.settings.commands:dialling",
     "vca.tenant.calls.commands:calls",
     "vca.serve.worker:worker",
     "vca.serve.demo:demo",

@@ -50,7 +50,8 @@ def _ask(
     key: str | None = None,
 ) -> TestResponse:
     """The operation with a good body."""
-    data = json.dumps(body(operation, values(premises))) if operation.fields else None
+    good = body(operation, values(premises), as_platform=False) if operation.fields else None
+    data = json.dumps(good) if good is not None else None
     headers = {"Content-Type": "application/json"} if data else {}
     if key is not None:
         headers["Authorization"] = f"Bearer {key}"

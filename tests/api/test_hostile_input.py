@@ -63,6 +63,7 @@ class Table:
         if not operation.keyed:
             return None
         own = operation.path.startswith("/api/tenants/{tenant_id}/") or "/me" in operation.path
+        own = own and not operation.platform_only
         return self.here.tenant.key if own else self.platform.key
 
     def url(self, operation: Operation, **ids: str) -> str:

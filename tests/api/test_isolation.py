@@ -134,7 +134,8 @@ class Matrix:
         """Acme's own valid request, but for what is given."""
         more.setdefault("api", self.here.tenant.api)
         if operation.body_schema is not None and "data" not in more:
-            more["data"] = json.dumps(body(operation, values(self.here)))
+            own = body(operation, values(self.here), as_platform=False)
+            more["data"] = json.dumps(own)
         url = operation.url({**self.here.ids, **(ids or {})})
         return Sent(method=operation.method, url=url, **more)
 
@@ -245,7 +246,8 @@ class Matrix:
                 yield Cell("header", operation, f"header:{name}", foreign, missing)
 
     def _sent_with(self, operation: Operation, place: Field, value: str) -> Sent:
-        whole = body(operation, values(self.here))
+        as_platform = place.steps[0] in operation.platform_only
+        whole = body(operation, values(self.here), as_platform=as_platform)
         return self._sent(operation, data=replaced(whole, place, json.dumps(value).decode()))
 
     def _values(self) -> Iterator[tuple[list[str], str]]:
@@ -335,7 +337,6 @@ TECHNICAL = {
     ("settings", "dial_policy"),
     ("settings", "limits"),
     ("settings", "retention_days"),
-    ("settings", "variables"),
     ("turns", "actions"),
     ("turns", "tokens"),
     ("calls", "called_number"),
@@ -353,6 +354,7 @@ TECHNICAL = {
     ("phone_numbers", "mode"),
     ("phone_numbers", "provider_type"),
     ("phone_numbers", "registration_status"),
+    ("settings", "home_country"),
     ("settings", "time_zone"),
     ("turns", "latency_ms"),
     ("turns", "speaker"),

@@ -317,11 +317,12 @@ def test_a_closed_number_says_so(line: CarrierLine, acme: Tenant) -> None:
 
 
 def test_a_forwarding_number_forwards(line: CarrierLine, acme: Tenant) -> None:
-    number = acme.number(mode="forward", forward_to=CALLER)
+    desk = fresh_number()
+    number = acme.number(mode="forward", forward_to=desk)
 
     answer = line.ring(number["did_number"], "forward-1")
 
-    assert answer["actions"] == [{"type": "forward", "number": CALLER}]
+    assert answer["actions"] == [{"type": "forward", "number": desk}]
     assert _only_call(acme) == ("completed", "transferred", "forward")
 
 

@@ -62,6 +62,13 @@ class Operation:
         return self._resolved(next(iter(contents.values()))["schema"]) if contents else None
 
     @property
+    def platform_only(self) -> list[str]:
+        """The fields of the body that only platform keys may send."""
+        schema = self.body_schema or {}
+        described = schema.get("properties", {}).items()
+        return [name for name, part in described if part.get("x-platform-only")]
+
+    @property
     def fields(self) -> list[Field]:
         """Every writable place of the body, nested ones too."""
         schema = self.body_schema
@@ -72,9 +79,15 @@ class Operation:
         return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
 
     def _fields(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
+        looked_into: list[Any] = []  # the days of a week have one schema: one is as good as seven
         for name, part in schema.get("properties", {}).items():
-            if not part.get("readOnly"):
+            if part.get("readOnly"):
+                continue
+            if part.get("type") == "array" and part in looked_into:
+                yield Field(f"{pointer}/{name}", part)
+            else:
                 yield from self._place(f"{pointer}/{name}", self._resolved(part))
+            looked_into.append(part)
 
     def _place(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
         yield Field(pointer, schema)
@@ -107,11 +120,18 @@ def operations(openapi: OpenApi) -> list[Operation]:
     ]
 
 
-def body(operation: Operation, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A body with every writable field: from `values` by name, else of the field's own schema."""
+def body(
+    operation: Operation, values: Mapping[str, Any], *, as_platform: bool = True
+) -> dict[str, Any]:
+    """A body with every writable field: from `values` by name, else of the field's own schema.
+
+    Unless `as_platform`, without what only platform keys may send.
+    """
     schema = operation.body_schema
     assert schema is not None
-    return _object(operation, schema, values)
+    whole = _object(operation, schema, values)
+    left_out = () if as_platform else operation.platform_only
+    return {name: value for name, value in whole.items() if name not in left_out}
 
 
 def _object(operation: Operation, schema: Mapping[str, Any], values: Any) -> dict[str, Any]:

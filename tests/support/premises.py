@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.settings.hours import DAYS
 
 # What is written while a call is controlled, recorded and left a message in.
 _KEPT = """
@@ -22,6 +23,15 @@ VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'ca
 INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
+
+# Every field of opening hours, and the line is open whenever a test runs.
+HOURS = {
+    "weekly": {day: [{"from": "00:00", "to": "24:00"}] for day in DAYS},
+    "holidays": [
+        {"date": "2030-12-25", "name": "Christmas", "open": [{"from": "10:00", "to": "24:00"}]}
+    ],
+    "closed_action": "voicemail",
+}
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,11 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     """Make a tenant with settings, profiles, numbers, keys, calls, events and turns."""
     word = f"{name}{uuid4().hex[:12]}"
     tenant = world.tenant(f"{word} Inc.", external_id=word)
-    tenant.patch("/settings", {"time_zone": "Europe/Berlin", "sentences": _sentences(word)})
+    tenant.patch("/settings", _settings(word))
     default = tenant.profile(**_profile(word))
     named = tenant.profile(**_profile(word), is_default=False)
     tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{word} again."})
-    number = tenant.number(label=word)
+    number = tenant.number(label=word, hours=_hours(word))
     second = tenant.number(
         label=word, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
     )
@@ -139,6 +149,13 @@ def values(premises: Premises) -> dict[str, Any]:
     """What a body must hold to be accepted where the schema's own example would not do."""
     return {
         "did_number": fresh_number(),
+        "forward_to": fresh_number(),
+        "fallback_number": fresh_number(),
+        "number": fresh_number(),
+        "home_country": "GB",
+        "countries": ["GB", "US"],
+        "variables": {"company": premises.word},
+        "hours": HOURS,
         "external_id": uuid4().hex,
         "tenant_id": premises.tenant.id,
         "ai_profile_id": premises.ids["ai_profile_id"],
@@ -167,6 +184,21 @@ def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> No
     rung = line.send("voice", call_id=call_id, to=to, **{"from": caller}).json
     line.send("speech", call_id=call_id, state=rung["state"], text=f"My name is {word}.")
     line.send("status", call_id=call_id, state=rung["state"], status="failed", code=word)
+
+
+def _settings(word: str) -> dict[str, Any]:
+    return {
+        "time_zone": "Europe/Berlin",
+        "home_country": "GB",
+        "sentences": _sentences(word),
+        "hours": _hours(word),
+        "variables": {"company": word},
+        "notification_email": f"{word}@example.com",
+    }
+
+
+def _hours(word: str) -> dict[str, Any]:
+    return {"holidays": [{"date": "2030-12-25", "name": word}], "closed_action": "voicemail"}
 
 
 def _sentences(word: str) -> dict[str, str]:

@@ -2,16 +2,23 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 from uuid import uuid4
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.world import Platform, Tenant, fresh_number
-from vca.tenant.calls.route import Facts, decide
+from vca.registry.tenants.models import STATUSES
+from vca.tenant.calls.route import Decision, Facts, decide
+from vca.tenant.calls.states import END_REASONS
+from vca.tenant.phone_numbers.models import MODES
+from vca.tenant.settings.hours import ALWAYS, CLOSED_ACTIONS, Closed, Open
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROFILE = uuid4()
+CLOSED, VOICEMAIL, FORWARD = (Closed(action, "at night", None) for action in CLOSED_ACTIONS)
 GOOD = Facts(NOW, owned=True, ai_profile_id=PROFILE, ai_profile_version=3)
 
 
@@ -34,6 +41,30 @@ GOOD = Facts(NOW, owned=True, ai_profile_id=PROFILE, ai_profile_version=3)
             "tenant_suspended",
             "tenant",
         ),
+        ({"mode": "forward", "fallback_number": "+1"}, "forward", "transferred", "mode"),
+        ({"mode": "forward"}, "closed", "closed", "mode"),
+        ({"hours": Open("by day")}, "agent", None, "default"),
+        ({"hours": CLOSED}, "closed", "closed", "hours"),
+        ({"hours": CLOSED, "names_profile": True}, "closed", "closed", "hours"),
+        ({"hours": CLOSED, "ai_profile_id": None}, "closed", "closed", "hours"),
+        ({"hours": VOICEMAIL}, "voicemail", "voicemail", "hours"),
+        ({"hours": FORWARD, "forward_to": "+1"}, "forward", "transferred", "hours"),
+        ({"hours": FORWARD, "fallback_number": "+1"}, "forward", "transferred", "hours"),
+        ({"hours": FORWARD}, "closed", "closed", "hours"),
+        ({"hours": VOICEMAIL, "mode": "closed"}, "closed", "closed", "mode"),
+        (
+            {"hours": VOICEMAIL, "mode": "forward", "forward_to": "+1"},
+            "forward",
+            "transferred",
+            "mode",
+        ),
+        (
+            {"hours": VOICEMAIL, "tenant_status": "suspended"},
+            "refused",
+            "tenant_suspended",
+            "tenant",
+        ),
+        ({"hours": VOICEMAIL, "is_active": False}, "refused", "number_inactive", "active"),
         ({"ai_profile_id": None}, "refused", "declined", "default"),
     ],
 )
@@ -46,6 +77,112 @@ def test_the_first_rule_that_decides_is_the_route(
     assert route.steps[-1].rule == last_rule
     assert [step.verdict for step in route.steps[:-1]] == ["passed"] * (len(route.steps) - 1)
     assert (route.ai_profile_id is not None) == (decision == "agent")
+
+
+_MOMENTS = st.datetimes(timezones=st.just(UTC))
+_NUMBERS = st.none() | st.just("+14155550100")
+
+
+@given(
+    facts=st.builds(
+        Facts,
+        at=_MOMENTS,
+        owned=st.booleans(),
+        tenant_status=st.sampled_from(STATUSES),
+        rests_until=st.none() | _MOMENTS,
+        exists=st.booleans(),
+        is_active=st.booleans(),
+        mode=st.sampled_from(MODES),
+        forward_to=_NUMBERS,
+        fallback_number=_NUMBERS,
+        hours=st.just(ALWAYS)
+        | st.builds(Closed, st.sampled_from(CLOSED_ACTIONS), st.just("x"), st.none() | _MOMENTS),
+        hours_of=st.sampled_from(["number", "tenant"]),
+        names_profile=st.booleans(),
+        ai_profile_id=st.none() | st.just(PROFILE),
+        ai_profile_version=st.just(3),
+    ).filter(lambda facts: not facts.names_profile or facts.ai_profile_id is not None)
+)
+def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: Facts) -> None:
+    route = decide(facts)
+
+    assert route.decision in get_args(Decision)
+    assert [step.verdict for step in route.steps].count("decided") == 1
+    assert route.steps[-1].verdict == "decided"
+    assert all(step.why for step in route.steps)
+    assert (route.end_reason is None) is (route.decision == "agent")
+    assert route.end_reason is None or route.end_reason in END_REASONS
+    assert (route.ai_profile_id is not None) is (route.decision == "agent")
+    assert (route.forward_to is not None) is (route.decision == "forward")
+
+
+def test_a_forwarding_numbers_own_target_goes_before_its_fallback() -> None:
+    facts = replace(GOOD, mode="forward", forward_to="+1", fallback_number="+2")
+
+    assert decide(facts).forward_to == "+1"
+    assert decide(replace(facts, forward_to=None)).forward_to == "+2"
+
+
+NIGHT, DAY = "2026-11-24T03:00:00Z", "2026-11-24T10:00:00Z"
+OFFICE = {"weekly": {"tuesday": [{"from": "09:00", "to": "17:00"}]}}
+
+
+def _explained(tenant: Tenant, number: dict[str, Any], at: str) -> dict[str, Any]:
+    body = {"to": number["did_number"], "at": at}
+    route: dict[str, Any] = tenant.post("/routing/explain", body).json
+    return route
+
+
+def test_explaining_tells_what_the_hours_say_at_that_time(acme: Tenant, globex: Tenant) -> None:
+    acme.patch("/settings", {"time_zone": "Europe/Berlin", "hours": OFFICE})
+    acme.profile()
+    globex.profile()
+    number, theirs = acme.number(), globex.number()
+
+    night = _explained(acme, number, NIGHT)
+    day = _explained(acme, number, DAY)
+
+    assert (night["decision"], night["end_reason"]) == ("closed", "closed")
+    assert night["rules"][-1] == {
+        "rule": "hours",
+        "verdict": "decided",
+        "why": "outside the opening hours of tuesday (the tenant's hours); "
+        "opens at 2026-11-24T09:00:00+01:00",
+    }
+    assert day["decision"] == "agent"
+    assert _explained(acme, number, "1999-11-23T10:00:00Z")["decision"] == "agent"
+    assert _explained(globex, theirs, NIGHT)["decision"] == "agent"
+
+
+def test_a_numbers_hours_go_before_the_tenants(acme: Tenant) -> None:
+    acme.patch("/settings", {"hours": {"weekly": {}}})
+    acme.profile()
+    number = acme.number(hours={**OFFICE, "closed_action": "voicemail"})
+    one = f"/phone-numbers/{number['id']}"
+
+    night, day = _explained(acme, number, NIGHT), _explained(acme, number, DAY)
+    acme.patch(one, {"hours": {"weekly": None}})
+    always = _explained(acme, number, NIGHT)
+    acme.patch(one, {"hours": None})
+    tenants = _explained(acme, number, DAY)
+
+    assert (night["decision"], night["end_reason"]) == ("voicemail", "voicemail")
+    assert "(the number's hours)" in night["rules"][-1]["why"]
+    assert (day["decision"], always["decision"]) == ("agent", "agent")
+    assert tenants["decision"] == "closed"
+    assert "(the tenant's hours); never opens" in tenants["rules"][-1]["why"]
+
+
+def test_hours_forward_to_the_numbers_target_or_else_its_fallback(acme: Tenant) -> None:
+    acme.patch("/settings", {"hours": {"weekly": {}, "closed_action": "forward"}})
+    acme.profile()
+    target, fallback = fresh_number(), fresh_number()
+    both = acme.number(forward_to=target, fallback_number=fallback)
+    one = acme.number(fallback_number=fallback)
+
+    assert _explained(acme, both, DAY)["forward_to"] == target
+    assert _explained(acme, one, DAY)["forward_to"] == fallback
+    assert _explained(acme, acme.number(), DAY)["decision"] == "closed"
 
 
 def test_explaining_makes_no_call(acme: Tenant) -> None:

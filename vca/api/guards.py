@@ -11,7 +11,7 @@ from structlog.contextvars import bind_contextvars
 
 from vca.kit import db, deadline
 from vca.kit.errors import DomainError, NotFound
-from vca.kit.web.access import Access, declared
+from vca.kit.web.access import Access, PlatformKeyNeeded, declared
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.service import Caller
 from vca.tenancy import schema
@@ -40,16 +40,6 @@ class ScopeMissing(DomainError):
 
     status = 403
     code = "scope-missing"
-
-
-class PlatformKeyNeeded(DomainError):
-    """Only operators may do this."""
-
-    status = 403
-    code = "platform-key-needed"
-
-    def __init__(self) -> None:
-        super().__init__("This needs a platform key.")
 
 
 class TenantSuspended(DomainError):

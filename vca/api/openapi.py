@@ -56,6 +56,8 @@ _PROBLEM = {
         "schema": {"type": "string", "description": "Of `/healthz` only."},
     },
 }
+# apispec's words for "or null" beside an object: any object at all.
+_ANY_OBJECT = {"type": "object", "nullable": True}
 # flask-smorest describes errors and pages that are not ours.
 _FRAMEWORKS = ("Error", "PaginationMetadata")
 _SAMPLES = {
@@ -77,10 +79,8 @@ def document(app: Flask, api: Api) -> dict[str, Any]:
     """The whole document, ready to be served."""
     spec: dict[str, Any] = api.spec.to_dict()
     components = spec.setdefault("components", {})
-    components["schemas"] = {
-        **{name: it for name, it in components["schemas"].items() if name not in _FRAMEWORKS},
-        "Problem": _PROBLEM,
-    }
+    ours = {name: it for name, it in components["schemas"].items() if name not in _FRAMEWORKS}
+    components["schemas"] = {**_exact(ours), "Problem": _PROBLEM}
     components.pop("responses", None)
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
@@ -93,6 +93,19 @@ def document(app: Flask, api: Api) -> dict[str, Any]:
                 operations[method]["operationId"] = name
                 _complete(spec, operations[method], access, path)
     return spec
+
+
+def _exact(schema: Any) -> Any:
+    """A schema in which an object that may be null is that object or null, and no other one."""
+    if isinstance(schema, list):
+        return [_exact(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    exact = {name: _exact(item) for name, item in schema.items()}
+    if _ANY_OBJECT in exact.get("anyOf", ()):
+        choices = [item for item in exact.pop("anyOf") if item != _ANY_OBJECT]
+        exact |= {**_ANY_OBJECT, "allOf": choices}
+    return exact
 
 
 def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:

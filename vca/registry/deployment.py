@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg2.extensions import parse_dsn
-from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, text
+from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from vca.kit.config import Settings
+from vca.kit.errors import Conflict
 from vca.registry.base import PublicBase
 from vca.tenancy import roles
 from vca.tenancy.roles import Roles
@@ -30,6 +31,15 @@ _ADOPT = text(
     "UPDATE public.deployment SET environment = :environment,"
     " public_base_url = :public_base_url, updated_at = now()"
 )
+
+
+class NotFrozen(Conflict):
+    """A database that was never noted as a deployment's has no place for the freeze."""
+
+    code = "not-frozen"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing was frozen: run `flask db upgrade` first.")
 
 
 class Note(PublicBase):
@@ -102,6 +112,13 @@ def note(session: Session, deployment: Deployment) -> None:
 def adopt(session: Session, deployment: Deployment) -> None:
     """Make a restored copy this deployment's own."""
     session.execute(_ADOPT, _place(deployment))
+
+
+def freeze_dialling(session: Session, *, frozen: bool) -> None:
+    """Stop all dialling of all tenants from their next leg on, or end that; raises NotFrozen."""
+    session.execute(select(func.public.freeze_dialling(frozen)))
+    if frozen and session.scalar(select(Note.dialling_frozen_at)) is None:
+        raise NotFrozen
 
 
 def _place(deployment: Deployment) -> dict[str, str]:

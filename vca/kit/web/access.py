@@ -4,11 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from vca.kit.errors import DomainError
+
 View = TypeVar("View", bound=Callable[..., Any])
 Who = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
 Opens = Literal["nothing", "public", "tenant"]
 
 _ATTRIBUTE = "__access__"
+
+
+class PlatformKeyNeeded(DomainError):
+    """Only operators may do this."""
+
+    status = 403
+    code = "platform-key-needed"
+
+    def __init__(self, detail: str = "This needs a platform key.") -> None:
+        super().__init__(detail)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, true
 from sqlalchemy.orm import Session
 
 from vca.kit import db, jobs
@@ -15,6 +15,7 @@ from vca.registry.dids.models import Did, DidMiss
 from vca.tenancy.schema import TenantRef
 
 REST = timedelta(days=30)
+ANOTHERS = UUID(int=0)  # what a tenant is told of a phone number that is another's
 Terms = Literal["open", "assigned", "platform"]
 
 
@@ -39,19 +40,20 @@ class NumberNotAssigned(DomainError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a called number is, whether it may route, and what revision the schema is at."""
+    """Whose a called number is, whether it may route, what revision the schema is at; the plan."""
 
     tenant: TenantRef
     tenant_status: str
     phone_number_id: UUID | None
     rests_until: datetime | None
     schema_revision: str
+    plan: str
 
 
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
 SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
-       t.schema_revision
+       t.schema_revision, t.plan
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
@@ -100,10 +102,11 @@ def _owner(
     state: str,
     rests_until: datetime | None,
     revision: str,
+    plan: str,
 ) -> Owner | None:
     if state == "assigned":
         return None
-    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until, revision)
+    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until, revision, plan)
 
 
 def find_own(session: Session, *, number: str) -> Owner | None:
@@ -111,7 +114,9 @@ def find_own(session: Session, *, number: str) -> Owner | None:
     call = func.public.own_did(number).table_valued(
         "tenant_status", "phone_number_id", "state", "rests_until", "schema_revision"
     )
-    row = session.execute(select(call, func.public.acting_tenant())).one_or_none()
+    standing = func.public.own_standing().table_valued("plan")
+    wanted = select(call, standing.c.plan, func.public.acting_tenant())
+    row = session.execute(wanted.select_from(call).join(standing, true())).one_or_none()
     if row is None:
         return None
     *owned, tenant_id = row
@@ -124,6 +129,11 @@ def holder(session: Session, *, number: str) -> UUID | None:
     For a transaction inside a tenant; all that it learns of another tenant's is the nil uuid.
     """
     return session.scalar(select(func.public.did_holder(number)))
+
+
+def is_own(session: Session, *, number: str) -> bool:
+    """Whether the session's tenant has claimed this number."""
+    return holder(session, number=number) not in (None, ANOTHERS)
 
 
 def count_miss(session: Session, *, number: str) -> None:

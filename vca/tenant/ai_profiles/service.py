@@ -1,5 +1,6 @@
 """Keep a tenant's AI profiles: one default, a version for each change."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -8,7 +9,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.kit import db
-from vca.kit.errors import Conflict, NotFound
+from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
+from vca.kit.json import escaped
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.tenant.ai_profiles.models import CONTENT, AiProfile, AiProfileVersion
 from vca.tenant.settings import service as settings
@@ -39,8 +41,12 @@ class ProfileInUse(Conflict):
 
 
 def create(session: Session, *, is_default: bool = False, **content: Any) -> AiProfile:
-    """Make a profile at version 1; the tenant's first becomes the default whatever was asked."""
+    """Make a profile at version 1; the tenant's first becomes the default whatever was asked.
+
+    Raises InvalidInput for a target that could never be dialled.
+    """
     _one_at_a_time(session)
+    _check_targets(session, content.get("transfer_targets", {}))
     first = not session.scalar(select(exists().where(AiProfile.id.is_not(None))))
     content = {**BLANK, **content}
     content["name"] = content["name"] or content["role"]
@@ -71,8 +77,8 @@ def change(
 ) -> AiProfile:
     """Change what is given; a change of content is a new version.
 
-    Raises NotFound, and DefaultProfileNeeded when the default should stop being it: make another
-    one the default instead.
+    Raises NotFound, InvalidInput for a target that could never be dialled, and DefaultProfileNeeded
+    when the default should stop being it: make another one the default instead.
     """
     _one_at_a_time(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -82,6 +88,7 @@ def change(
         )
     changed = {name: value for name, value in content.items() if getattr(profile, name) != value}
     if changed:
+        _check_targets(session, changed.get("transfer_targets", {}))
         for name, value in changed.items():
             setattr(profile, name, value)
         profile.version += 1
@@ -132,6 +139,19 @@ def shown_version(version: AiProfileVersion) -> dict[str, Any]:
 def _one_at_a_time(session: Session) -> None:
     """Which profile is the default concerns all of them: changes take turns within a tenant."""
     settings.get(session, for_update=True)
+
+
+def _check_targets(session: Session, targets: Mapping[str, Any]) -> None:
+    """Raise InvalidInput for what the tenant could dial from none of its numbers."""
+    errors = []
+    for name, target in targets.items():
+        verdict = settings.may_keep(session, target["number"], from_number=None)
+        if not verdict.allowed:
+            pointer = f"/transfer_targets/{escaped(name)}/number"
+            detail = f"Cannot be dialled: {verdict.why} ({verdict.code})."
+            errors.append(FieldError(pointer, detail))
+    if errors:
+        raise InvalidInput("The request is not valid.", errors=errors)
 
 
 def _make_default(session: Session, profile: AiProfile) -> None:

@@ -36,6 +36,7 @@ from vca.tenancy.session import enter
 from vca.tenant.calls import record, states
 from vca.tenant.calls.record import NewCall
 from vca.tenant.calls.route import Facts, Route, decide
+from vca.tenant.settings import hours
 
 DEFAULT_LANGUAGE = "en"
 DEFAULT_SILENCE_S = 10
@@ -188,6 +189,8 @@ def _again(
 
 
 def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
+    own = found.number_hours is not None
+    kept = hours.read(found.number_hours if own else found.tenant_hours)
     return Facts(
         at=at,
         owned=True,
@@ -197,6 +200,9 @@ def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
         is_active=bool(found.is_active),
         mode=found.mode or "agent",
         forward_to=found.forward_to,
+        fallback_number=found.fallback_number,
+        hours=hours.state_at(kept, ZoneInfo(found.time_zone), at),
+        hours_of="number" if own else "tenant",
         names_profile=found.named_profile_id is not None,
         ai_profile_id=found.ai_profile_id,
         ai_profile_version=found.version,
@@ -216,7 +222,7 @@ def _first_actions(route: Route, found: Row[Any], metadata: CallMetadata) -> tup
         case "forward":
             assert route.forward_to is not None
             return (Forward(route.forward_to),)
-        case "closed":
+        case "closed" | "voicemail":
             return Say(record.sentence(found.sentences, "closed")), HangUp()
         case _ if route.end_reason == "tenant_suspended":
             return Say(record.sentence(found.sentences, "suspended")), HangUp()

@@ -32,10 +32,13 @@ _ANSWERING = (
     select(
         Settings.sentences,
         Settings.time_zone,
+        Settings.hours.label("tenant_hours"),
         PhoneNumber.id.label("phone_number_id"),
         PhoneNumber.is_active,
         PhoneNumber.mode,
         PhoneNumber.forward_to,
+        PhoneNumber.fallback_number,
+        PhoneNumber.hours.label("number_hours"),
         PhoneNumber.ai_profile_id.label("named_profile_id"),
         AiProfile.id.label("ai_profile_id"),
         AiProfile.version,

@@ -6,13 +6,18 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-Decision = Literal["agent", "forward", "closed", "refused"]
+from vca.tenant.settings.hours import ALWAYS, Closed, Open
+
+Decision = Literal["agent", "forward", "voicemail", "closed", "refused"]
 Verdict = Literal["passed", "decided"]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the route depends on. `owned` False: the number is not this tenant's."""
+    """What the route depends on. `owned` False: the number is not this tenant's.
+
+    `hours` are as they stand at that moment, `hours_of` says whose they are.
+    """
 
     at: datetime
     owned: bool
@@ -22,6 +27,9 @@ class Facts:
     is_active: bool = True
     mode: str = "agent"
     forward_to: str | None = None
+    fallback_number: str | None = None
+    hours: Open | Closed = ALWAYS
+    hours_of: Literal["number", "tenant"] = "tenant"
     names_profile: bool = False
     ai_profile_id: UUID | None = None
     ai_profile_version: int | None = None
@@ -78,10 +86,14 @@ def _route(
         decision,
         steps,
         end_reason,
-        facts.forward_to if decision == "forward" else None,
+        _forwards_to(facts) if decision == "forward" else None,
         facts.ai_profile_id if decision == "agent" else None,
         facts.ai_profile_version if decision == "agent" else None,
     )
+
+
+def _forwards_to(facts: Facts) -> str | None:
+    return facts.forward_to or facts.fallback_number
 
 
 _Outcome = tuple[str, str, Decision | None, str | None]
@@ -103,6 +115,7 @@ def _rules(facts: Facts) -> Iterator[_Outcome]:
     if facts.tenant_status != "active":
         yield "tenant", f"the tenant is {facts.tenant_status}", "refused", "tenant_suspended"
     yield "tenant", "the tenant is active", None, None
+    yield from _by_hours(facts)
     yield from _by_profile(facts)
 
 
@@ -110,8 +123,28 @@ def _by_mode(facts: Facts) -> Iterator[_Outcome]:
     if facts.mode == "closed":
         yield "mode", "the number is closed", "closed", "closed"
     if facts.mode == "forward" and facts.tenant_status == "active":
-        yield "mode", "the number forwards", "forward", "transferred"
+        yield "mode", *_forward(facts, "the number forwards")
     yield "mode", f"mode {facts.mode}", None, None
+
+
+def _by_hours(facts: Facts) -> Iterator[_Outcome]:
+    state = facts.hours
+    if isinstance(state, Closed):
+        opens = f"opens at {state.opens_at.isoformat()}" if state.opens_at else "never opens"
+        why = f"{state.why} (the {facts.hours_of}'s hours); {opens}"
+        if state.action == "voicemail":
+            yield "hours", why, "voicemail", "voicemail"
+        if state.action == "forward":
+            yield "hours", *_forward(facts, why)
+        yield "hours", why, "closed", "closed"
+    yield "hours", f"{state.why} (the {facts.hours_of}'s hours)", None, None
+
+
+def _forward(facts: Facts, why: str) -> tuple[str, Decision, str]:
+    """Forward to the number's own target, else to its fallback number; without either: closed."""
+    if _forwards_to(facts) is None:
+        return f"{why}, and there is no number to forward to", "closed", "closed"
+    return why, "forward", "transferred"
 
 
 def _by_profile(facts: Facts) -> Iterator[_Outcome]:

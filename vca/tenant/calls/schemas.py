@@ -10,7 +10,7 @@ from vca.kit.web.schema import text as string
 from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.states import END_REASONS, RANKS
 
-DECISIONS = ("agent", "forward", "closed", "refused")
+DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
 class RuleSchema(Schema):

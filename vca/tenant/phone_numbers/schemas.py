@@ -5,6 +5,7 @@ from marshmallow import fields
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, text
 from vca.tenant.phone_numbers.models import MODES, REGISTRATION
+from vca.tenant.settings.hours_schema import HoursSchema
 
 
 class RegistrationSchema(Schema):
@@ -30,11 +31,30 @@ class PhoneNumberChangeSchema(Schema):
         metadata={"description": "false: unregistered at the carrier, calls are refused."}
     )
     mode = text(1, 20, one_of=MODES)
-    forward_to = e164(allow_none=True, metadata={"example": "+14155550199"})
+    forward_to = e164(
+        allow_none=True,
+        metadata={
+            "description": "For `mode: forward`, and for hours that forward. Within the tenant's "
+            "`dial_policy`.",
+            "example": "+14155550199",
+        },
+    )
+    hours = fields.Nested(
+        HoursSchema,
+        allow_none=True,
+        metadata={"description": "When calls are answered. null: in the tenant's hours."},
+    )
     ai_profile_id = Uuid(
         allow_none=True, metadata={"description": "null: the tenant's default profile answers."}
     )
-    fallback_number = e164(allow_none=True, metadata={"example": "+14155550199"})
+    fallback_number = e164(
+        allow_none=True,
+        metadata={
+            "description": "Where callers go when no agent can help them. Within the tenant's "
+            "`dial_policy`.",
+            "example": "+14155550199",
+        },
+    )
 
 
 class NewPhoneNumberSchema(PhoneNumberChangeSchema):

@@ -1,5 +1,6 @@
 """Add, change and remove a tenant's numbers."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,6 +17,9 @@ from vca.telephony import providers
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers import registration
 from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings import hours
+from vca.tenant.settings import service as settings
+from vca.tenant.settings.limits import LimitReached
 
 _LISTING = Listing(PhoneNumber, (PhoneNumber.created_at, PhoneNumber.id))
 BLANK: dict[str, Any] = {
@@ -25,6 +29,7 @@ BLANK: dict[str, Any] = {
     "mode": "agent",
     "forward_to": None,
     "ai_profile_id": None,
+    "hours": None,
     "fallback_number": None,
 }
 
@@ -44,14 +49,16 @@ class CarrierCannot(Conflict):
 def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> PhoneNumber:
     """Claim a number, keep it, and order its registration: one transaction over two schemas.
 
-    Raises dids.NumberAlreadyClaimed, dids.NumberNotAssigned, InvalidInput and CarrierCannot.
+    Raises LimitReached, dids.NumberAlreadyClaimed, dids.NumberNotAssigned, InvalidInput and
+    CarrierCannot.
     """
+    _check_limit(session)
     number = PhoneNumber(
         id=uuid4(),
         did_number=did_number,
         registration_status="pending",
         registration_round=0,
-        **{**BLANK, **fields},
+        **{**BLANK, **fields, "hours": hours.merged(None, fields.get("hours"))},
     )
     dids.claim(
         session,
@@ -61,7 +68,7 @@ def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> Ph
         terms=terms,
     )
     session.add(number)
-    _check(session, number)
+    _check(session, number, given=fields)
     registration.ask(session, number)
     session.flush()
     return number
@@ -89,9 +96,11 @@ def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNu
     before = (number.is_active, number.provider_type)
     if number.is_active and fields.get("provider_type", number.provider_type) != before[1]:
         registration.withdraw(session, number)
+    if "hours" in fields:
+        fields["hours"] = hours.merged(number.hours, fields["hours"])
     for name, value in fields.items():
         setattr(number, name, value)
-    _check(session, number)
+    _check(session, number, given=fields)
     if (number.is_active, number.provider_type) != before:
         registration.ask(session, number)
     number.updated_at = session.scalars(select(func.now())).one()
@@ -121,23 +130,42 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
     session.flush()
 
 
-def _check(session: Session, number: PhoneNumber) -> None:
+def _check_limit(session: Session) -> None:
+    """Raise LimitReached if the tenant may have no further number; additions take turns."""
+    own = settings.get(session, for_update=True)
+    limit = settings.effective_limits(session, own).numbers
+    if limit is None:
+        return
+    if session.scalars(select(func.count()).select_from(PhoneNumber)).one() >= limit:
+        raise LimitReached("numbers", limit)
+
+
+def _check(session: Session, number: PhoneNumber, *, given: Collection[str]) -> None:
     """What no single field shows; raises InvalidInput or CarrierCannot."""
     if not providers.current().accepts(number.provider_type):
         raise InvalidInput.field("provider_type", "No such carrier is configured.")
     if number.mode == "forward" and not number.forward_to:
         raise InvalidInput.field("forward_to", "A forwarding number needs one.")
-    for name in ("forward_to", "fallback_number"):
-        if getattr(number, name) == number.did_number:
-            raise InvalidInput.field(name, "A number cannot lead to itself.")
     try:
         session.flush()
     except IntegrityError as error:
         if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
             raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
         raise
+    for name in {"forward_to", "fallback_number"}.intersection(given):
+        _check_led_to(session, number, name)
     if number.ai_profile_id is not None:
         _check_capabilities(number, session.get_one(AiProfile, number.ai_profile_id))
+
+
+def _check_led_to(session: Session, number: PhoneNumber, name: str) -> None:
+    """Where a number leads must be dialled one day: refused now, not while a caller waits."""
+    leads_to = getattr(number, name)
+    if leads_to is None:
+        return
+    verdict = settings.may_keep(session, leads_to, from_number=number.did_number)
+    if not verdict.allowed:
+        raise InvalidInput.field(name, f"Cannot be dialled: {verdict.why} ({verdict.code}).")
 
 
 def _check_capabilities(number: PhoneNumber, profile: AiProfile) -> None:

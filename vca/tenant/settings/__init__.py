@@ -1,1 +1,5 @@
-"""What a tenant decides for all its numbers: its zone and the sentences its callers hear."""
+"""What a tenant decides for all its numbers, and what is decided for it.
+
+Its zone, hours and sentences; whom it may have dialled (`dialling`) and how much it may use
+(`limits`), both of which higher features ask before they act.
+"""

@@ -3,7 +3,10 @@
 from typing import Any
 from uuid import UUID
 
+from flask import g
+
 from vca.kit.web import Blueprint, access
+from vca.kit.web.access import PlatformKeyNeeded
 from vca.kit.web.context import session
 from vca.tenant.settings import service
 from vca.tenant.settings.schemas import SettingsSchema
@@ -18,7 +21,7 @@ URL = "/api/tenants/<uuid:tenant_id>/settings"
 @access("tenant", "read", opens="tenant")
 def get_settings(tenant_id: UUID) -> Any:
     """Show a tenant's settings"""
-    return service.shown(service.get(session()))
+    return service.shown(session(), service.get(session()))
 
 
 @blp.route(URL, methods=["PATCH"])
@@ -28,6 +31,9 @@ def get_settings(tenant_id: UUID) -> Any:
 def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Change a tenant's settings
 
-    What is left out stays as it is; a sentence set to null becomes the default again.
+    What is left out stays as it is, inside of a document too; an entry set to null becomes the
+    default again. `limits` can be changed with a platform key only.
     """
-    return service.shown(service.change(session(), **body))
+    if "limits" in body and not g.caller.is_platform:
+        raise PlatformKeyNeeded("Limits are changed with a platform key.")
+    return service.shown(session(), service.change(session(), **body))

@@ -1,18 +1,38 @@
 """A tenant's settings as the API shows and takes them."""
 
+from typing import Any
 from zoneinfo import available_timezones
 
-from marshmallow import ValidationError, fields
+import phonenumbers
+from marshmallow import ValidationError, fields, validate
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import not_blank, text
+from vca.kit.web.schema import not_blank, text, whole
+from vca.tenant.settings import dialling
+from vca.tenant.settings.hours_schema import HoursSchema
+from vca.tenant.settings.service import MOST_VARIABLES
 
+_VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
 _ZONES = available_timezones() - {"localtime"}  # the machine's own, where a system has it
 
 
 def _known_zone(name: str) -> None:
     if name not in _ZONES:
         raise ValidationError("Not an IANA time zone, as Europe/Berlin.")
+
+
+def _known_country(code: str) -> None:
+    if code not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValidationError("Not the ISO 3166 code of a country, as DE.")
+
+
+def _country(**options: Any) -> fields.String:
+    return fields.String(validate=[*text(2, 2).validators, _known_country], **options)
+
+
+def _days(description: str) -> fields.Integer:
+    described = {"description": f"{description} null: they are kept.", "example": 90}
+    return whole(1, 3650, allow_none=True, metadata=described)
 
 
 def _sentence(description: str) -> fields.String:
@@ -32,11 +52,96 @@ class SentencesSchema(Schema):
     fallback = _sentence("Something failed on our side.")
 
 
+class RetentionSchema(Schema):
+    """After how many days something of a call is deleted."""
+
+    transcripts = _days("What was said.")
+    recordings = _days("Audio.")
+    payloads = _days("What webhooks carried.")
+
+
+class DialPolicySchema(Schema):
+    """Whom the tenant's calls, transfers and forwards may reach."""
+
+    countries = fields.List(
+        _country(),
+        allow_none=True,
+        validate=validate.Length(max=len(phonenumbers.SUPPORTED_REGIONS)),
+        metadata={
+            "description": "null: the home country; without one, the country of the tenant's "
+            "number that dials. An empty list: nobody.",
+            "example": ["US", "GB"],
+        },
+    )
+    per_minute = whole(
+        1,
+        1_000,
+        allow_none=True,
+        metadata={"description": f"null: {dialling.PER_MINUTE}.", "example": dialling.PER_MINUTE},
+    )
+    per_day = whole(
+        1,
+        100_000,
+        allow_none=True,
+        metadata={"description": f"null: {dialling.PER_DAY}.", "example": dialling.PER_DAY},
+    )
+
+
+class LimitsSchema(Schema):
+    """How much the tenant may use; for platform keys to change."""
+
+    concurrent_calls = whole(
+        1, 10_000, allow_none=True, metadata={"description": "null: the plan's.", "example": 20}
+    )
+    numbers = whole(
+        0, 100_000, allow_none=True, metadata={"description": "null: no limit.", "example": 50}
+    )
+    tokens_per_day = whole(
+        1,
+        1_000_000_000,
+        allow_none=True,
+        metadata={"description": "null: no limit.", "example": 2_000_000},
+    )
+
+
 class SettingsSchema(Schema):
     """A tenant's settings."""
 
     time_zone = fields.String(
         validate=[*text(1, 64).validators, _known_zone], metadata={"example": "Europe/Berlin"}
     )
+    home_country = _country(
+        allow_none=True, metadata={"description": "ISO 3166 alpha-2.", "example": "US"}
+    )
     sentences = fields.Nested(SentencesSchema)
+    hours = fields.Nested(
+        HoursSchema,
+        allow_none=True,
+        metadata={"description": "When calls are answered. null: at all times."},
+    )
+    retention_days = fields.Nested(RetentionSchema)
+    dial_policy = fields.Nested(DialPolicySchema)
+    variables = fields.Dict(
+        keys=fields.String(validate=_VARIABLE),
+        values=fields.String(
+            allow_none=True, validate=text(0, 500).validators, metadata={"nullable": True}
+        ),
+        validate=validate.Length(max=MOST_VARIABLES),
+        metadata={
+            "description": "What prompts may say as `{{name}}`. null: removed.",
+            "example": {"company": "Acme Dental"},
+        },
+    )
+    notification_email = fields.Email(
+        allow_none=True,
+        validate=validate.Length(max=254),
+        metadata={"description": "Where messages are sent to.", "example": "office@example.com"},
+    )
+    limits = fields.Nested(
+        LimitsSchema,
+        metadata={
+            "description": "Shown to all, changed by platform keys only.",
+            "x-platform-only": True,
+        },
+    )
     updated_at = fields.AwareDateTime(dump_only=True)

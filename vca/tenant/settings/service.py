@@ -1,10 +1,17 @@
 """Read and change a tenant's settings."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from vca.kit.errors import InvalidInput
+from vca.registry.dids import service as dids
+from vca.registry.tenants import standing
+from vca.tenant.settings import dialling, hours, limits
+from vca.tenant.settings.dialling import Recent, Verdict
+from vca.tenant.settings.limits import Limits
 from vca.tenant.settings.models import Settings
 
 DEFAULT_SENTENCES = {
@@ -13,36 +20,87 @@ DEFAULT_SENTENCES = {
     "closed": "We are closed at the moment. Please call again later. Goodbye.",
     "fallback": "I am sorry, something went wrong on our side. Please call again later. Goodbye.",
 }
+DEFAULT_DIAL_POLICY = {
+    "countries": None,
+    "per_minute": dialling.PER_MINUTE,
+    "per_day": dialling.PER_DAY,
+}
+DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
+MOST_VARIABLES = 50
+# Documents of which each entry has a default of its own; they keep what differs from it.
+_DOCUMENTS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
 
 
 def get(session: Session, *, for_update: bool = False) -> Settings:
-    """The tenant's one row of settings."""
+    """The tenant's one row of settings; held and read anew `for_update`."""
     statement = select(Settings)
-    return session.scalars(statement.with_for_update() if for_update else statement).one()
+    if for_update:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(statement).one()
 
 
-def change(
-    session: Session,
-    *,
-    time_zone: str | None = None,
-    sentences: dict[str, str | None] | None = None,
-) -> Settings:
-    """Change what is given; a sentence set to None becomes the default again."""
+def change(session: Session, **given: Any) -> Settings:
+    """Change what is given; an entry of a document set to None becomes the default again.
+
+    Raises InvalidInput for more variables than a tenant may have.
+    """
     settings = get(session, for_update=True)
-    if time_zone is not None:
-        settings.time_zone = time_zone
-    if sentences is not None:
-        merged = {**settings.sentences, **sentences}
-        settings.sentences = {name: text for name, text in merged.items() if text is not None}
+    for name, value in given.items():
+        setattr(settings, name, _changed(name, getattr(settings, name), value))
+    if len(settings.variables) > MOST_VARIABLES:
+        raise InvalidInput.field("variables", f"More than {MOST_VARIABLES} altogether.")
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
     return settings
 
 
-def shown(settings: Settings) -> dict[str, Any]:
-    """The settings as they act: all four sentences, the default where none was set."""
+def _changed(name: str, kept: Any, given: Any) -> Any:
+    if name == "hours":
+        return hours.merged(kept, given)
+    if name in _DOCUMENTS:
+        return {key: value for key, value in {**kept, **given}.items() if value is not None}
+    return given
+
+
+def shown(session: Session, settings: Settings) -> dict[str, Any]:
+    """The settings as they act: the default where nothing was set, the plan's limits."""
     return {
         "time_zone": settings.time_zone,
+        "home_country": settings.home_country,
         "sentences": {**DEFAULT_SENTENCES, **settings.sentences},
+        "hours": settings.hours,
+        "retention_days": {**DEFAULT_RETENTION, **settings.retention_days},
+        "dial_policy": {**DEFAULT_DIAL_POLICY, **settings.dial_policy},
+        "variables": settings.variables,
+        "notification_email": settings.notification_email,
+        "limits": vars(effective_limits(session, settings)),
         "updated_at": settings.updated_at,
     }
+
+
+def effective_limits(session: Session, settings: Settings) -> Limits:
+    """The limits of the session's tenant, by its plan and as the platform has set them."""
+    return limits.effective(standing.own(session).plan, settings.limits)
+
+
+def may_keep(session: Session, number: str, *, from_number: str | None) -> Verdict:
+    """Whether a number may be kept as one to forward or transfer to.
+
+    The policy without caps and freezes, which are of a moment. `from_number`: the tenant's number
+    that would dial; None where that is not known, and then neither is the country.
+    """
+    return dialling.may_dial(
+        number,
+        policy=dialling.policy_of(get(session), from_number=from_number),
+        recent=Recent(),
+        own_number=dids.is_own(session, number=number),
+        frozen=False,
+    )
+
+
+def freeze_dialling(session: Session, *, at: datetime | None) -> Settings:
+    """Stop the session's tenant's dialling from its next leg on; `at` None ends that."""
+    settings = get(session, for_update=True)
+    settings.dialling_frozen_at = at and (settings.dialling_frozen_at or at)
+    session.flush()
+    return settings

@@ -1,0 +1,193 @@
+"""Outbound legs: counted, capped also for many at once, and stopped by a freeze."""
+
+from collections import Counter
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from sqlalchemy import select, text
+
+from tests.support import owner
+from tests.support.threads import at_once
+from tests.support.world import Tenant, World, fresh_number
+from vca.kit import json
+from vca.registry import deployment
+from vca.registry.deployment import NotFrozen
+from vca.tenancy.session import enter
+from vca.tenant.calls import legs
+from vca.tenant.calls.legs import DiallingRefused
+from vca.tenant.calls.models import OutboundLeg
+from vca.tenant.settings.dialling import Recent
+
+LONDON, NEW_YORK = "+442071234567", "+12125550123"
+
+
+def _dial(tenant: Tenant, number: str = LONDON, **given: Any) -> str | None:
+    """Note a leg in a transaction of its own; the reason when it is refused."""
+    leg: dict[str, Any] = {"kind": "call", "call_id": None, "from_number": "+442079999999"}
+    with enter(tenant.ref) as session:
+        try:
+            legs.check(session, number, **{**leg, **given})
+        except DiallingRefused as refused:
+            return refused.reason
+    return None
+
+
+def _recent(tenant: Tenant) -> Recent:
+    with enter(tenant.ref) as session:
+        return legs.recent(session)
+
+
+def _age(world: World, tenant: Tenant, interval: str) -> None:
+    world.sql(tenant, f"UPDATE outbound_legs SET created_at = created_at - interval '{interval}'")
+
+
+def test_a_leg_that_may_be_dialled_is_noted(acme: Tenant, globex: Tenant) -> None:
+    call_id = uuid4()
+
+    assert _dial(acme, kind="transfer", call_id=call_id) is None
+
+    with enter(acme.ref) as session:
+        [leg] = session.scalars(select(OutboundLeg))
+    assert (leg.kind, leg.call_id, leg.number) == ("transfer", call_id, LONDON)
+    assert str(leg.tenant_id) == acme.id
+    assert (_recent(acme), _recent(globex)) == (Recent(1, 1), Recent(0, 0))
+
+
+def test_a_refused_leg_is_told_with_its_reason_and_not_counted(acme: Tenant) -> None:
+    with enter(acme.ref) as session, pytest.raises(DiallingRefused) as refused:
+        legs.check(session, "+449098790123", kind="call", call_id=None, from_number=LONDON)
+
+    assert (refused.value.status, refused.value.problem_code) == (409, "dialling-refused")
+    assert refused.value.reason == "number_type"
+    assert "(number_type)" in refused.value.detail
+    assert _recent(acme) == Recent(0, 0)
+
+
+def test_the_country_is_that_of_the_number_it_is_dialled_from(acme: Tenant) -> None:
+    assert _dial(acme, NEW_YORK) == "country"
+    assert _dial(acme, NEW_YORK, from_number="+14155550100") is None
+
+    acme.patch("/settings", {"home_country": "US"})
+
+    assert _dial(acme, NEW_YORK) is None
+    assert _dial(acme, LONDON) == "country"
+
+
+def test_the_tenants_own_number_is_not_dialled_and_anothers_is(
+    acme: Tenant, globex: Tenant
+) -> None:
+    number = acme.number()["did_number"]
+
+    assert _dial(acme, number) == "own_number"
+    assert _dial(globex, number) is None
+
+
+def test_the_caps_count_the_last_minute_and_the_last_day(world: World, acme: Tenant) -> None:
+    acme.patch("/settings", {"dial_policy": {"per_minute": 2, "per_day": 3}})
+
+    assert [_dial(acme) for _ in range(3)] == [None, None, "per_minute"]
+    _age(world, acme, "61 seconds")
+    assert _recent(acme) == Recent(0, 2)
+    assert [_dial(acme) for _ in range(2)] == [None, "per_day"]
+    _age(world, acme, "24 hours")
+    assert _recent(acme) == Recent(0, 0)
+    assert _dial(acme) is None
+
+
+def test_of_twenty_legs_at_once_no_more_are_dialled_than_the_cap(
+    acme: Tenant, globex: Tenant
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"per_minute": 5}})
+
+    outcomes = at_once([partial(_dial, acme)] * 20)
+
+    assert Counter(outcomes) == {None: 5, "per_minute": 15}
+    assert _recent(acme) == Recent(5, 5)
+    assert _dial(globex) is None
+
+
+def test_a_leg_whose_transaction_fails_is_not_counted(acme: Tenant) -> None:
+    def fail() -> None:
+        with enter(acme.ref) as session:
+            legs.check(session, LONDON, kind="call", call_id=None, from_number=LONDON)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
+
+    assert _recent(acme) == Recent(0, 0)
+
+
+# --- flask dialling ---------------------------------------------------------------------------
+
+
+def _run(app: Flask, *words: str) -> Result:
+    return app.test_cli_runner().invoke(args=["dialling", *words])
+
+
+def _json(app: Flask, *words: str) -> Any:
+    result = _run(app, *words, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_one_tenants_dialling_is_frozen_and_resumed(
+    app: Flask, acme: Tenant, globex: Tenant
+) -> None:
+    frozen = _json(app, "freeze", "--tenant", acme.id)
+
+    assert frozen == {"tenant_id": acme.id, "frozen": True}
+    assert _dial(acme) == "frozen"
+    assert _dial(globex) is None
+    assert _json(app, "freeze", "--tenant", acme.id)["frozen"] is True
+    assert _json(app, "resume", "--tenant", acme.id)["frozen"] is False
+    assert _dial(acme) is None
+
+
+def test_everybodys_dialling_is_frozen_and_a_tenants_own_freeze_outlasts_it(
+    app: Flask, acme: Tenant, globex: Tenant
+) -> None:
+    _json(app, "freeze", "--tenant", acme.id)
+
+    everybody = _json(app, "freeze")
+    try:
+        during = [_dial(acme), _dial(globex)]
+    finally:
+        _json(app, "resume")
+
+    assert everybody == {"tenant_id": None, "frozen": True}
+    assert during == ["frozen", "frozen"]
+    assert [_dial(acme), _dial(globex)] == ["frozen", None]
+
+
+def test_a_freeze_that_the_database_has_no_place_for_is_not_believed(app: Flask) -> None:
+    with owner.public() as session:
+        session.execute(text("DELETE FROM public.deployment"))
+
+        with pytest.raises(NotFrozen):
+            deployment.freeze_dialling(session, frozen=True)
+
+        session.rollback()
+
+
+def test_a_freeze_does_not_stand_in_the_way_of_keeping_a_number(app: Flask, acme: Tenant) -> None:
+    _json(app, "freeze", "--tenant", acme.id)
+
+    assert acme.number(forward_to=fresh_number())["id"]
+
+
+def test_nobodys_dialling_cannot_be_frozen(app: Flask) -> None:
+    result = _run(app, "freeze", "--tenant", str(uuid4()))
+
+    assert result.exit_code == 1
+    assert "There is no such resource." in result.output
+
+
+def test_people_are_told_in_a_sentence(app: Flask, acme: Tenant) -> None:
+    result = _run(app, "freeze", "--tenant", acme.id)
+
+    assert result.output == f"Dialling is frozen for tenant {acme.id}.\n"

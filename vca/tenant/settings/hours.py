@@ -1,0 +1,193 @@
+"""Opening hours: whether a moment is within them, and if not, when they begin again. Pure.
+
+A span belongs to the day on which it begins, in the tenant's zone. One that runs past midnight runs
+on into a holiday, and a holiday's own into the day after: nobody is sent home at midnight. In the
+hour that the clock shows twice a span lasts from the first showing of its start to the second of
+its end; a time that the clock skips is the moment at which it jumps.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from typing import Any, Literal, get_args
+from zoneinfo import ZoneInfo
+
+ClosedAction = Literal["closed", "voicemail", "forward"]
+CLOSED_ACTIONS: tuple[ClosedAction, ...] = get_args(ClosedAction)
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_DAY_MINUTES = 24 * 60
+# Past this nobody asks when it opens: longer than any run of holidays that is one.
+_FURTHEST_DAYS = 400
+
+
+@dataclass(frozen=True)
+class Span:
+    """From one minute of a day to another, that one excluded; the end may be on the next day."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Holiday:
+    """A day with hours of its own; without any it is closed."""
+
+    name: str | None
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Hours:
+    """When calls are answered. `weekly` None: at all times but for the holidays."""
+
+    weekly: Mapping[str, tuple[Span, ...]] | None
+    holidays: Mapping[date, Holiday]
+    closed_action: ClosedAction
+
+
+@dataclass(frozen=True)
+class Open:
+    """Calls are answered."""
+
+    why: str
+
+
+ALWAYS = Open("open at all times")
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Calls are not answered; `opens_at` None: not within the next 400 days."""
+
+    action: ClosedAction
+    why: str
+    opens_at: datetime | None
+
+
+def read(document: Mapping[str, Any] | None) -> Hours | None:
+    """Hours as they are kept and sent, which have been checked; None when there are none."""
+    if document is None:
+        return None
+    weekly = document.get("weekly")
+    return Hours(
+        None if weekly is None else {day: _spans(weekly.get(day) or ()) for day in DAYS},
+        {
+            date.fromisoformat(each["date"]): Holiday(
+                each.get("name"), _spans(each.get("open") or ())
+            )
+            for each in document.get("holidays") or ()
+        },
+        document.get("closed_action") or "closed",
+    )
+
+
+def merged(kept: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> Any:
+    """What is left out stays, an entry set to None is gone; without a document there are none."""
+    if given is None:
+        return None
+    return {name: value for name, value in {**(kept or {}), **given}.items() if value is not None}
+
+
+def span(opens: str, closes: str) -> Span:
+    """The span of two times as `09:00` and `24:00`; one that does not end later ends tomorrow."""
+    start, end = _minute(opens), _minute(closes)
+    return Span(start, end if end > start else end + _DAY_MINUTES)
+
+
+def clashes(days: Sequence[Sequence[Span]], *, around: bool = False) -> Iterator[tuple[int, int]]:
+    """(day, position) of each span that overlaps an earlier one, on whatever day that begins.
+
+    `around`: the days are a week, and its last one runs into its first.
+    """
+    shifted = [
+        (each.start + number * _DAY_MINUTES, each.end + number * _DAY_MINUTES, number, position)
+        for number, spans in enumerate(days)
+        for position, each in enumerate(spans)
+    ]
+    in_order = sorted(shifted)
+    if around and in_order:
+        start, end, number, position = in_order[0]
+        week = len(days) * _DAY_MINUTES
+        in_order.append((start + week, end + week, number, position))
+    for earlier, later in pairwise(in_order):
+        if later[0] < earlier[1] and later[2:] != earlier[2:]:
+            yield later[2], later[3]
+
+
+def state_at(hours: Hours | None, zone: ZoneInfo, at: datetime) -> Open | Closed:
+    """Whether calls are answered at a moment; no hours: always."""
+    if hours is None or (hours.weekly is None and not hours.holidays):
+        return ALWAYS
+    at = at.astimezone(UTC)
+    today = at.astimezone(zone).date()
+    yesterday = today - timedelta(1)
+    if any(start <= at < end for start, end in _periods(hours, zone, (yesterday, today))):
+        return Open("within the opening hours")
+    return Closed(hours.closed_action, _why_closed(hours, today), _opens_at(hours, zone, at, today))
+
+
+def _why_closed(hours: Hours, day: date) -> str:
+    holiday = hours.holidays.get(day)
+    if holiday is None:
+        return f"outside the opening hours of {DAYS[day.weekday()]}"
+    named = f" ({holiday.name})" if holiday.name else ""
+    closed = "outside the opening hours of" if holiday.spans else "closed on"
+    return f"{closed} the holiday {day.isoformat()}{named}"
+
+
+def _opens_at(hours: Hours, zone: ZoneInfo, at: datetime, today: date) -> datetime | None:
+    """The next moment at which a span begins, in the zone."""
+    days = (today + timedelta(ahead) for ahead in range(_FURTHEST_DAYS))
+    for start, end in _periods(hours, zone, days):
+        if at < start < end:
+            return start.astimezone(zone)
+    return None
+
+
+def _periods(
+    hours: Hours, zone: ZoneInfo, days: Sequence[date] | Iterator[date]
+) -> Iterator[tuple[datetime, datetime]]:
+    """The spans of some days as moments, in order."""
+    for day in days:
+        for each in sorted(_of_day(hours, day), key=lambda one: one.start):
+            start = _moment(day, each.start, zone, last=False)
+            yield start, _moment(day, each.end, zone, last=True)
+
+
+def _of_day(hours: Hours, day: date) -> tuple[Span, ...]:
+    if day in hours.holidays:
+        return hours.holidays[day].spans
+    return (Span(0, _DAY_MINUTES),) if hours.weekly is None else hours.weekly[DAYS[day.weekday()]]
+
+
+def _moment(day: date, minute: int, zone: ZoneInfo, *, last: bool) -> datetime:
+    """When the clock shows that minute: the first time, or the `last` where it shows it twice."""
+    shown = datetime.combine(day, time()) + timedelta(minutes=minute)
+    moment = shown.replace(tzinfo=zone, fold=int(last)).astimezone(UTC)
+    if moment.astimezone(zone).replace(tzinfo=None) == shown:
+        return moment
+    return _jump(shown, zone)
+
+
+def _jump(skipped: datetime, zone: ZoneInfo) -> datetime:
+    """The moment at which the clock jumps over a time that it never shows (PEP 495: the gap)."""
+    before, after = sorted(skipped.replace(tzinfo=zone, fold=f).astimezone(UTC) for f in (0, 1))
+    jumped = after.astimezone(zone).utcoffset()
+    seconds = range(int((after - before).total_seconds()))
+    found = bisect_left(
+        seconds,
+        True,
+        key=lambda s: (before + timedelta(seconds=s)).astimezone(zone).utcoffset() == jumped,
+    )
+    return before + timedelta(seconds=found)
+
+
+def _spans(documents: Sequence[Mapping[str, str]]) -> tuple[Span, ...]:
+    return tuple(span(each["from"], each["to"]) for each in documents)
+
+
+def _minute(shown: str) -> int:
+    hour, _, minute = shown.partition(":")
+    return int(hour) * 60 + int(minute)

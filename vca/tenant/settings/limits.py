@@ -1,0 +1,35 @@
+"""How much a tenant may use: by its plan, or as the platform has set it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from vca.kit.errors import Conflict
+
+CONCURRENT_CALLS = {"starter": 2, "growth": 20, "custom": 20}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A tenant's limits as they act; None: no limit."""
+
+    concurrent_calls: int
+    numbers: int | None
+    tokens_per_day: int | None
+
+
+class LimitReached(Conflict):
+    """The tenant has as much of something as it may have."""
+
+    code = "limit-reached"
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(f"The tenant's limit is reached: {name} {limit}.")
+
+
+def effective(plan: str, given: Mapping[str, int]) -> Limits:
+    """The limits of a tenant; what the platform has set wins on every plan."""
+    return Limits(
+        given.get("concurrent_calls", CONCURRENT_CALLS[plan]),
+        given.get("numbers"),
+        given.get("tokens_per_day"),
+    )
