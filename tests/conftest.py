@@ -57,7 +57,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return read_settings(
         {
             "DATABASE_URL": databases.as_login(database_url, databases.WEB),
@@ -70,6 +70,7 @@ def settings(database_url: str) -> Settings:
             "API_KEY_PEPPERS": "a-pepper-of-the-test-suite-and-no-other",
             "TELEPHONY_PROVIDER": "fake",
             "DATABASE_POOL_SIZE": "25",
+            "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
             "LOG_LEVEL": "warning",
         }
     )
