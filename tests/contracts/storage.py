@@ -154,6 +154,7 @@ class StoreContract:
             (3, 4, b"3456"),
             (9, 1, b"9"),
             (4, None, b"456789"),
+            (4, 0, b""),
         ],
     )
     def test_a_part_is_read(

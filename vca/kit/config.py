@@ -9,7 +9,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
@@ -120,6 +120,8 @@ def _smtp_url(raw: str) -> str:
         raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a server")
     if (parts.username is None) != (parts.password is None):
         raise ValueError("needs user and password, or neither")
+    if not unquote(raw).isascii():
+        raise ValueError("must be ASCII: SMTP knows no other logins")
     return raw
 
 

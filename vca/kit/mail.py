@@ -78,12 +78,14 @@ class Mailer:
     def _message(self, mail: Mail) -> EmailMessage:
         """Headers are made of data: a line end in a name ends no header."""
         message = EmailMessage(policy=SMTP)
+        if "=?" in mail.to:
+            raise MailError("not an address", permanent=True)
         try:
             message["To"] = Address(addr_spec=mail.to)
         except (ValueError, IndexError, MessageError) as error:  # the parser, of what is none
             raise MailError("not an address", permanent=True) from error
         message["From"] = Address(addr_spec=self._sender)
-        message["Subject"] = " ".join(clean(mail.subject).split())[:_LONGEST_SUBJECT]
+        message["Subject"] = _one_line(mail.subject)
         message["Date"] = format_datetime(mail.written_at)
         message["Message-ID"] = f"<{mail.name}@{self._sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"
@@ -128,6 +130,15 @@ class Mailer:
     @property
     def _tls(self) -> ssl.SSLContext:
         return self._context or ssl.create_default_context()
+
+
+def _one_line(text: str) -> str:
+    """Text for a header, as it is meant to be read.
+
+    An encoded word (`=?…?=`) in it would be decoded and written out again by older releases of
+    Python, line ends and all (CVE-2024-6923), so there must be none.
+    """
+    return " ".join(clean(text).replace("=?", "= ?").split())[:_LONGEST_SUBJECT]
 
 
 def _cut(server: smtplib.SMTP) -> None:

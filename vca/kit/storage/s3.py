@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import Any
 
 import boto3
@@ -71,6 +72,10 @@ class S3Store(Store):
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> Opened:
         wanted = {**self._object(key)}
+        if length == 0:  # no Range can say that
+            if not self.exists(key):
+                raise Missing
+            return Opened(BytesIO(), 0, ())
         if start or length is not None:
             last = "" if length is None else start + length - 1
             wanted["Range"] = f"bytes={start}-{last}"
