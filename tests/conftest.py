@@ -71,7 +71,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str) -> Settings:
+def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return read_settings(
         {
             "DATABASE_URL": databases.as_login(database_url, databases.WEB),
@@ -85,6 +85,7 @@ def settings(database_url: str) -> Settings:
             "TELEPHONY_PROVIDER": "fake",
             "LLM_MODELS": "house-model,other-model",
             "DATABASE_POOL_SIZE": "25",
+            "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
             "LOG_LEVEL": "warning",
         }
     )

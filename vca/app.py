@@ -8,7 +8,7 @@ from flask import Flask
 
 from vca.api import carrier, docs, errors, guards, health, openapi, requests
 from vca.conversation.llm.models import models_for
-from vca.kit import db, jobs, log
+from vca.kit import db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -24,9 +24,12 @@ from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.inbound import Desk
+from vca.tenant.messages import routes as messages
 from vca.tenant.models import ENCRYPTED
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
+from vca.tenant.recordings import retention
+from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
 
 # Every operation hangs on one of these; each view declares its own access.
@@ -40,10 +43,16 @@ FEATURES = (
     phone_numbers.blp,
     ai_profiles.blp,
     calls.blp,
+    recordings.blp,
+    messages.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
-TASKS = ("vca.tenant.phone_numbers.tasks",)
+TASKS = (
+    "vca.tenant.phone_numbers.tasks",
+    "vca.tenant.recordings.tasks",
+    "vca.tenant.messages.tasks",
+)
 # `module:group` of each command group.
 COMMANDS = (
     "vca.registry.commands:db_commands",
@@ -104,7 +113,7 @@ def _configure(app: Flask, found: Settings) -> None:
 
 
 def _connect(app: Flask, found: Settings) -> None:
-    """Give the process its database, carriers and model; none of them is asked anything yet."""
+    """Give the process its database, carriers, model, store and mail; none is asked yet."""
     db.use(
         Database(
             found.database_dsn,
@@ -130,7 +139,9 @@ def _connect(app: Flask, found: Settings) -> None:
         fallback_api_key=found.llm_fallback_api_key,
         fallback_model=found.llm_fallback_model,
     )
-    product.use(product.Product(ownership.disown, ownership.adrift, ENCRYPTED))
+    storage.use(storage.opened(found))
+    mail.use(mail.opened(found))
+    product.use(product.Product(ownership.disown, ownership.adrift, retention.discard, ENCRYPTED))
     app.extensions["desk"] = Desk(found.secret_key, models, found.public_base_url)
 
 

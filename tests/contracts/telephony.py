@@ -4,7 +4,7 @@ A subclass gives the three adapters and the hooks below them: the other end of t
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,6 +25,7 @@ from vca.telephony.adapter import (
     SignatureRefused,
     TelephonyAdapter,
     TelephonyError,
+    bounded,
 )
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import (
@@ -161,6 +162,10 @@ class TelephonyContract:
         """What the carrier was asked of a live call: ("hang_up", "") or ("transfer", number)."""
         raise NotImplementedError
 
+    def record(self, adapter: TelephonyAdapter, call_id: str, audio: bytes) -> None:
+        """Let the carrier hold this audio, WAV, of a call."""
+        raise NotImplementedError
+
     def break_carrier(self, adapter: TelephonyAdapter, fault: Fault) -> None:
         """Let the carrier refuse the next thing, fail at it, or never answer."""
         raise NotImplementedError
@@ -252,7 +257,10 @@ class TelephonyContract:
         assert won == [owner == ACME, owner == GLOBEX] * 4
 
     @pytest.mark.parametrize("fault", ["refuses", "fails", "is silent"])
-    @pytest.mark.parametrize("what", ["register", "unregister", "hang_up", "transfer", "recording"])
+    @pytest.mark.parametrize(
+        "what",
+        ["register", "unregister", "hang_up", "transfer", "recording", "delete_recording"],
+    )
     def test_a_failure_is_a_telephony_error_in_time_that_says_whether_to_ask_again(
         self, adapter: TelephonyAdapter, what: str, fault: Fault
     ) -> None:
@@ -534,7 +542,7 @@ class TelephonyContract:
     def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
         self._says(adapter, text)
 
-    # --- hang_up, transfer, recording --------------------------------------------------------
+    # --- hang_up, transfer -------------------------------------------------------------------
 
     def test_hanging_up_ends_the_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
         call, other = call_name(), call_name()
@@ -568,10 +576,72 @@ class TelephonyContract:
 
         assert raised.value.permanent
 
-    def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
-        recording = adapter.recording(call_name())
+    # --- recording, delete_recording ---------------------------------------------------------
 
-        assert recording is None or isinstance(recording, Recording)
+    def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
+        assert adapter.recording(call_name()) is None
+
+    def test_a_recording_comes_in_chunks_and_whole(self, adapter: TelephonyAdapter) -> None:
+        call, audio = call_name(), bytes(range(256)) * 12_000
+        self.record(adapter, call, audio)
+
+        recording = adapter.recording(call)
+
+        assert isinstance(recording, Recording)
+        assert recording.content_type == "audio/wav"
+        chunks = list(recording.chunks)
+        assert b"".join(chunks) == audio
+        assert max(map(len, chunks)) <= 1024 * 1024
+
+    def test_a_recording_may_be_asked_for_again(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+        self.record(adapter, call, b"RIFF of a call")
+        first = adapter.recording(call)
+        assert first is not None
+        next(first.chunks)
+        first.chunks.close()
+
+        again = adapter.recording(call)
+
+        assert again is not None
+        assert b"".join(again.chunks) == b"RIFF of a call"
+
+    def test_a_deleted_recording_is_gone_and_no_other(self, adapter: TelephonyAdapter) -> None:
+        call, other = call_name(), call_name()
+        self.record(adapter, call, b"one")
+        self.record(adapter, other, b"another")
+
+        adapter.delete_recording(call)
+
+        assert adapter.recording(call) is None
+        assert adapter.recording(other) is not None
+
+    def test_deleting_a_recording_that_is_gone_is_a_success(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        call = call_name()
+        self.record(adapter, call, b"one")
+
+        adapter.delete_recording(call)
+        adapter.delete_recording(call)
+        adapter.delete_recording(call_name())
+
+    def test_more_than_the_largest_recording_is_cut_off(self) -> None:
+        read, closed = [], []
+
+        def endless() -> Iterator[bytes]:
+            try:
+                while True:
+                    yield b"12345"
+            finally:
+                closed.append(True)
+
+        with pytest.raises(TelephonyError) as raised:
+            read.extend(bounded(endless(), most=12))
+
+        assert raised.value.permanent
+        assert (raised.value.code, closed) == ("too-large", [True])
+        assert list(bounded([b"12345", b"6789"], most=9)) == [b"12345", b"6789"]
 
     # --- What the tests above share ----------------------------------------------------------
 
@@ -595,6 +665,8 @@ class TelephonyContract:
                 adapter.transfer(call, CALLER)
             case "recording":
                 adapter.recording(call)
+            case "delete_recording":
+                adapter.delete_recording(call)
 
     def _event(self, facts: CarrierFacts) -> CallEvent:
         assert facts.event is not None

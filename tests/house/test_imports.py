@@ -89,3 +89,15 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
 
     assert [place for path, place in read if path != "vca/kit/clock.py"] == []
     assert read
+
+
+# Not HTTP of ours, or not HTTP: each has one door, which bounds every wait by itself.
+@pytest.mark.parametrize(
+    ("names", "door"),
+    [
+        ({"boto3", "botocore", "s3transfer"}, "vca/kit/storage/s3.py"),
+        ({"smtplib"}, "vca/kit/mail.py"),
+    ],
+)
+def test_the_bucket_and_the_mail_have_one_door_each(names: set[str], door: str) -> None:
+    assert {path for path, _ in _imports(names)} == {door}

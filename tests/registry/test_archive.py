@@ -348,7 +348,7 @@ def test_encrypted_columns_that_cannot_be_read_are_named(
     def asked(can_read: Callable[[Any], bool]) -> product.Product:
         now = product.current()
         encrypted = {("calls", "called_number"): can_read, ("calls", "data"): can_read}
-        return product.Product(now.disown, now.adrift, encrypted)
+        return product.Product(now.disown, now.adrift, now.discard, encrypted)
 
     terminal.json("export", furnished.tenant.id, file)
     monkeypatch.setattr(product, "_current", asked(lambda _: False))

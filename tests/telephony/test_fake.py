@@ -116,6 +116,9 @@ class TestFakeTelephonyAdapter(TelephonyContract):
             if what in ("hang_up", "transfer") and how["call_id"] == call_id
         ]
 
+    def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
+        adapter.record(call_id, audio)
+
     def break_carrier(self, adapter: Any, fault: Fault) -> None:
         adapter.fail_next(TelephonyError(f"the carrier {fault}", permanent=fault == "refuses"))
 
@@ -166,6 +169,7 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
     carrier.transfer(call, CALLER)
     carrier.hang_up(call)
     carrier.recording(call)
+    carrier.delete_recording(call)
     carrier.unregister_number(ACME, phone_number_id, NUMBER)
 
     assert list(carrier.asked) == [
@@ -174,6 +178,7 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
         ("transfer", {"call_id": call, "number": CALLER}),
         ("hang_up", {"call_id": call}),
         ("recording", {"call_id": call}),
+        ("delete_recording", {"call_id": call}),
         ("unregister_number", {"tenant_id": ACME, "did_number": NUMBER}),
     ]
 

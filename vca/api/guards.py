@@ -132,8 +132,9 @@ def _authorize(access: Access, tenant_id: UUID | None) -> None:
         _check_tenant(access, caller, tenant_id)
     if access.who == "platform" and not caller.is_platform:
         raise PlatformKeyNeeded
-    if access.scope is not None and access.scope not in caller.scopes:
-        raise ScopeMissing(f"The key has no scope {access.scope}.")
+    for scope in (access.scope, access.also):
+        if scope is not None and scope not in caller.scopes:
+            raise ScopeMissing(f"The key has no scope {scope}.")
     if _suspended_write(access, caller):
         raise TenantSuspended
     if tenant_id is not None and access.needs_schema:

@@ -125,7 +125,8 @@ def _complete(spec: dict[str, Any], operation: dict[str, Any], access: Access, p
     if access.scope:
         note = f"Needs a {'platform ' if access.who == 'platform' else ''}key with scope "
         described = operation.get("description", "")
-        operation["description"] = f"{described}\n\n{note}`{access.scope}`.".strip()
+        also = f" and `{access.also}`" if access.also else ""
+        operation["description"] = f"{described}\n\n{note}`{access.scope}`{also}.".strip()
     operation["responses"] = _responses(operation, access, path)
     for content in _contents(operation):
         if "schema" in content and "example" not in content:

@@ -9,13 +9,17 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "change-me"
 _ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
+_BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200})?", re.ASCII)
+_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
+# How a server of mail is reached, and its usual port.
+SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 
@@ -107,6 +111,33 @@ def _base_url(raw: str) -> str:
     return raw.rstrip("/")
 
 
+def _store(raw: str) -> str:
+    scheme, _, where = raw.partition(":")
+    if scheme == "folder" and where:
+        return raw
+    if scheme == "s3" and _BUCKET.fullmatch(where):
+        return raw
+    raise ValueError("must be folder:<path> or s3://<bucket>, maybe with /<prefix>")
+
+
+def _smtp_url(raw: str) -> str:
+    parts = urlsplit(raw)  # a port out of range is a ValueError of its own
+    usable = parts.hostname and (parts.port is None or parts.port > 0)
+    if parts.scheme not in SMTP_PORTS or not usable or parts.path.strip("/") or parts.query:
+        raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a server")
+    if (parts.username is None) != (parts.password is None):
+        raise ValueError("needs user and password, or neither")
+    if not unquote(raw).isascii():
+        raise ValueError("must be ASCII: SMTP knows no other logins")
+    return raw
+
+
+def _address(raw: str) -> str:
+    if not _ADDRESS.fullmatch(raw):
+        raise ValueError("must be one e-mail address, as vca@example.com")
+    return raw
+
+
 def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
     """A field read from the environment variable of its name in capitals."""
     if default is MISSING:
@@ -147,6 +178,12 @@ class Settings:
     llm_fallback_base_url: str = setting(_base_url, "")
     llm_fallback_api_key: str = setting(_text, "")
     llm_timeout_s: int = setting(_whole(1, 60), 10)
+    recording_store: str = setting(_store, "folder:.vca/recordings")
+    s3_endpoint_url: str = setting(_base_url, "")
+    s3_region: str = setting(_text, "")
+    s3_presign: bool = setting(_flag, False)
+    smtp_url: str = setting(_smtp_url, "")
+    mail_from: str = setting(_address, "")
     log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
 
     def __post_init__(self) -> None:
@@ -285,6 +322,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_contradictions(settings)
+    if bool(settings.smtp_url) != bool(settings.mail_from):
+        problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
     if settings.on_citus and settings.tenant_roles == "on":
         problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
     if settings.on_citus and settings.embedded_folder is not None:

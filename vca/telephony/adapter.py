@@ -1,11 +1,13 @@
 """The contract that every carrier keeps. Its tests: `tests/contracts/telephony.py`, same order."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable
 from typing import ClassVar, Self
 from uuid import UUID
 
 from vca.kit.config import Settings
 from vca.telephony.types import (
+    LARGEST_RECORDING,
     CallEvent,
     CallMetadata,
     CallReply,
@@ -116,5 +118,40 @@ class TelephonyAdapter(ABC):
         """
 
     @abstractmethod
-    def recording(self, provider_call_id: str) -> Recording | None:
-        """The finished call's audio, or None when the carrier has none. Failures as above."""
+    def recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> Recording | None:
+        """The finished call's audio, or None while the carrier has none or it is not ready.
+
+        Without a `provider_recording_id` the call's first. Failures as above, also from the chunks
+        while they are read; the time is to the first chunk. May be asked again at any time.
+        """
+
+    @abstractmethod
+    def delete_recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> None:
+        """Delete the carrier's copy of what `recording` gives; gone already is a success.
+
+        Failures and time as above.
+        """
+
+
+def bounded(
+    chunks: Iterable[bytes], *, most: int = LARGEST_RECORDING
+) -> Generator[bytes, None, None]:
+    """The chunks, cut off with a TelephonyError(permanent=True) once there are over `most` bytes.
+
+    Closing it closes them.
+    """
+    size = 0
+    try:
+        for chunk in chunks:
+            size += len(chunk)
+            if size > most:
+                raise TelephonyError("the recording is too large", permanent=True, code="too-large")
+            yield chunk
+    finally:
+        close = getattr(chunks, "close", None)
+        if close is not None:
+            close()

@@ -23,6 +23,7 @@ from vca.telephony.adapter import (
     SignatureRefused,
     TelephonyAdapter,
     TelephonyError,
+    bounded,
 )
 from vca.telephony.callers import read_caller
 from vca.telephony.types import (
@@ -45,6 +46,7 @@ from vca.telephony.types import (
 SIGNATURE = "x-fake-signature"
 _REMEMBERED = 1_000
 _LONGEST_SENTENCE = 3_000
+_PIECE = 64 * 1024
 _WORDS: Mapping[type[Action], str] = {
     Say: "say",
     Listen: "listen",
@@ -77,6 +79,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self.registered: dict[str, UUID] = {}
         self.asked: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_REMEMBERED)
         self.failures: deque[TelephonyError] = deque()
+        self._recordings: dict[tuple[str, str | None], tuple[bytes, str]] = {}
         self._ended: deque[str] = deque(maxlen=_REMEMBERED)
 
     @classmethod
@@ -157,9 +160,35 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         if provider_call_id in self._ended:
             raise TelephonyError("the call has ended", permanent=True, code="call-ended")
 
-    def recording(self, provider_call_id: str) -> Recording | None:
+    def recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> Recording | None:
         self._asked("recording", call_id=provider_call_id)
-        return None
+        with self._lock:
+            held = self._recordings.get((provider_call_id, provider_recording_id))
+        if held is None:
+            return None
+        audio, content_type = held
+        pieces = (audio[at : at + _PIECE] for at in range(0, len(audio), _PIECE))
+        return Recording(content_type, bounded(pieces))
+
+    def delete_recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> None:
+        self._asked("delete_recording", call_id=provider_call_id)
+        with self._lock:
+            self._recordings.pop((provider_call_id, provider_recording_id), None)
+
+    def record(
+        self,
+        provider_call_id: str,
+        audio: bytes,
+        content_type: str = "audio/wav",
+        provider_recording_id: str | None = None,
+    ) -> None:
+        """Hold this audio of a call, as if it had been recorded."""
+        with self._lock:
+            self._recordings[provider_call_id, provider_recording_id] = (audio, content_type)
 
     def fail_next(self, error: TelephonyError) -> None:
         """Let the next thing that is asked of this carrier fail."""

@@ -1,10 +1,13 @@
 """What crosses the line between a carrier and VCA: plain frozen values."""
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
+
+# Some twenty hours of compressed speech, or nearly four of 8 kHz PCM; what is longer is an error.
+LARGEST_RECORDING = 200 * 1024 * 1024
 
 EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
 CallerId = Literal["shown", "withheld", "unavailable", "other"]
@@ -140,10 +143,15 @@ class CarrierResponse:
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio that a carrier holds of a call."""
+    """Audio that a carrier holds of a call, read once and as it comes.
+
+    `chunks` raises TelephonyError when the carrier fails midway or sends more than
+    LARGEST_RECORDING bytes (`bounded` counts); no chunk is longer than 1 MiB. Who stops early
+    closes it.
+    """
 
     content_type: str
-    audio: bytes
+    chunks: Generator[bytes, None, None]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class Access:
     """Who may use an operation, and which transaction the edge opens around it.
 
     `opens="nothing"` is for operations that call out (a model, a carrier): they open short
-    transactions themselves, so that none is open while the network is used.
+    transactions themselves, so that none is open while the network is used. `also` is a second
+    scope that is needed, of what changes something and answers with content.
     """
 
     who: Who
@@ -36,6 +37,7 @@ class Access:
     opens: Opens = "nothing"
     when_suspended: bool = False
     when_deleted: bool = False
+    also: str | None = None
 
     @property
     def writes(self) -> bool:
@@ -54,13 +56,14 @@ def access(
     opens: Opens = "nothing",
     when_suspended: bool = False,
     when_deleted: bool = False,
+    also: str | None = None,
 ) -> Callable[[View], View]:
     """Declare the guard of an operation; exactly one a view, or the app does not start.
 
     `when_suspended`: a tenant's own key may still do this while the tenant is suspended.
-    `when_deleted`: a platform key may do this to a deleted tenant.
+    `when_deleted`: a platform key may do this to a deleted tenant. `also`: a second scope.
     """
-    declared = Access(who, scope, opens, when_suspended, when_deleted)
+    declared = Access(who, scope, opens, when_suspended, when_deleted, also)
 
     def decorate(view: View) -> View:
         if hasattr(view, _ATTRIBUTE):

@@ -1,4 +1,4 @@
-"""What the registry must ask the rooms above it when a tenant's schema was brought in or examined.
+"""What the registry must ask the rooms above it when a tenant is brought in, examined or purged.
 
 Nothing in the registry looks inside a tenant's schema; who owns its tables says these here.
 """
@@ -26,12 +26,15 @@ class Product:
     """The questions. Sessions are the owner's, in no tenant.
 
     `disown` deactivates the tenant's phone numbers that the registry does not give it; how many.
-    `adrift` compares the registry with the phone numbers of many tenants. `encrypted` says for each
+    `adrift` compares the registry with the phone numbers of many tenants. `discard` deletes what a
+    tenant keeps outside the database, of which there may be some left after a StorageError; how
+    many files. `encrypted` says for each
     encrypted column, by table and name, whether a value can be read with this deployment's keys.
     """
 
     disown: Callable[[Session, TenantRef], int]
     adrift: Callable[[Session, Sequence[TenantRef]], list[Adrift]]
+    discard: Callable[[TenantRef], int]
     encrypted: Mapping[tuple[str, str], Callable[[Any], bool]] = field(default_factory=dict)
 
 

@@ -13,8 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit.db.bulk import Bulk
-from vca.kit.errors import NotFound
-from vca.registry.tenants import service
+from vca.kit.errors import NotFound, Unavailable
+from vca.kit.storage import StorageError
+from vca.registry.tenants import product, service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.service import TransitionRefused
 from vca.tenancy import drop
@@ -34,6 +35,7 @@ _ROWS = (
     ("tenants", text("DELETE FROM public.tenants WHERE id = :tenant")),
 )
 _ELSEWHERE = (
+    "earlier versions of recordings, where their bucket keeps versions",
     "archives made with `flask tenants export`, until whoever keeps them deletes them",
     "backups of the database and its write-ahead log, until they expire",
     "log lines with the tenant's id, without contents of calls, until they are rotated away",
@@ -42,12 +44,25 @@ _ELSEWHERE = (
 )
 
 
+class FilesLeft(Unavailable):
+    """The store that holds the tenant's recordings is away."""
+
+    code = "files-left"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The store of recordings is away: the tenant's schema is gone, its recordings are not."
+            " Run the purge again."
+        )
+
+
 @dataclass
 class Removed:
     """What a purge has removed; counts only, nothing of the contents.
 
     `resumed` when an earlier purge had begun: what that one removed is not counted here.
     `numbers_at_carriers` are those whose carrier had not yet been told, or had not confirmed.
+    `files` are recordings in the store.
     """
 
     tenant_id: UUID
@@ -59,14 +74,15 @@ class Removed:
     public_rows: dict[str, int] = field(default_factory=dict)
     jobs: int = 0
     numbers_at_carriers: int = 0
+    files: int = 0
 
 
 def purge(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: datetime) -> Removed:
     """Remove a deleted tenant; its numbers, resting ones too, are free from now on.
 
-    Raises NotFound, TransitionRefused for a tenant that is not deleted, and Busy. Whatever stops
-    it, running it again goes on where it stopped. Also drops what replaced schemas have been kept
-    for their week, whoever's they were.
+    Raises NotFound, TransitionRefused for a tenant that is not deleted, Busy and FilesLeft.
+    Whatever stops it, running it again goes on where it stopped. Also drops what replaced schemas
+    have been kept for their week, whoever's they were.
     """
     tenant = TenantRef(tenant_id)
     removed = _begin(database, tenant)
@@ -79,12 +95,13 @@ def purge(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: date
     removed.schema = tenant.schema
     if role_prefix is not None:
         removed.role = drop.drop_role(database, tenant.role(role_prefix))
+    removed.files = _discard(tenant)  # last: no job of the tenant's can write there any more
     _end(database, tenant, removed)
     return removed
 
 
 def erase(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: datetime) -> Removed:
-    """Delete the tenant unless it is deleted, and purge it. Raises NotFound and Busy."""
+    """Delete the tenant unless it is deleted, and purge it. Raises NotFound, Busy, FilesLeft."""
     with public(database=database) as session:
         if service.get(session, tenant_id=tenant_id).status != "deleted":
             service.update(session, tenant_id=tenant_id, status="deleted")
@@ -111,6 +128,13 @@ def _begin(database: Bulk, tenant: TenantRef) -> Removed:
         removed.numbers_at_carriers = session.scalar(_AT_CARRIERS, {"tenant": tenant.id}) or 0
         removed.jobs = _rows(session, _JOBS + _AT_REST, tenant)
     return removed
+
+
+def _discard(tenant: TenantRef) -> int:
+    try:
+        return product.current().discard(tenant)
+    except StorageError as error:
+        raise FilesLeft from error
 
 
 def _end(database: Bulk, tenant: TenantRef, removed: Removed) -> None:

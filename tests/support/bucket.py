@@ -1,0 +1,32 @@
+"""A server of S3 on loopback, with one bucket."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest import mock
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+BUCKET = "recordings-of-the-tests"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"}
+
+
+@contextmanager
+def bucket_server() -> Iterator[str]:
+    """The server's URL; it forgets everything in the end."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        with mock.patch.dict("os.environ", CREDENTIALS):
+            boto3.session.Session().client(
+                "s3", endpoint_url=url, region_name="eu-west-1"
+            ).create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+            )
+        yield url
+    finally:
+        server.stop()

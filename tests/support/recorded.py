@@ -1,0 +1,114 @@
+"""Recordings of a tenant, made as calls make them, and seen from outside."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+
+from tests.support.world import Tenant, World
+from vca.kit import db, storage
+from vca.kit.storage import Opened, StorageError, Store, Stored
+from vca.kit.storage.folder import FolderStore
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
+from vca.tenant.recordings import service
+from vca.tenant.recordings.models import Recording
+
+AUDIO = bytes(range(256)) * 400
+
+
+def expected(tenant: Tenant, *, call_id: UUID | None = None, **given: Any) -> UUID:
+    """Have a recording expected; the call's id, by which the carrier knows it too."""
+    call_id = call_id or uuid4()
+    fields = {"kind": "call", "provider_type": "fake", "provider_call_id": str(call_id), **given}
+    with enter(tenant.ref) as session:
+        service.expect(session, call_id=call_id, **fields)
+    return call_id
+
+
+def kept(
+    tenant: Tenant,
+    world: World,
+    carrier: FakeTelephonyAdapter,
+    *,
+    audio: bytes = AUDIO,
+    content_type: str = "audio/wav",
+    **given: Any,
+) -> UUID:
+    """A recording that the job has fetched; its call's id."""
+    call_id = expected(tenant, **given)
+    carrier.record(str(call_id), audio, content_type)
+    world.work(tenant)
+    assert row(tenant, call_id).status == "stored"
+    return call_id
+
+
+def row(tenant: Tenant, call_id: UUID) -> Recording:
+    """The call's one recording as it stands in the table."""
+    with enter(tenant.ref) as session:
+        return session.scalars(select(Recording).filter_by(call_id=call_id)).one()
+
+
+def files(tenant: Tenant) -> list[Path]:
+    """What the store holds of a tenant, unfinished files too."""
+    store = storage.current()
+    store = store.inner if isinstance(store, Failing) else store
+    assert isinstance(store, FolderStore)
+    return sorted(it for it in (store._root / tenant.ref.id.hex).rglob("*") if it.is_file())
+
+
+class Killed(BaseException):
+    """The process is gone: nothing after this line happens."""
+
+
+class Failing(Store):
+    """A store that does as it is told, and fails when it is told."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.failure: StorageError | None = None
+        self.spoil = False
+        self.open_transactions: list[int] = []
+
+    def _asked(self) -> None:
+        self.open_transactions.append(checked_out())
+        if self.failure is not None:
+            raise self.failure
+
+    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> Stored:
+        self._asked()
+        return self.inner.put(key, chunks, content_type=content_type)
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Opened:
+        self._asked()
+        return self.inner.open(key, start=start + self.spoil, length=length)
+
+    def exists(self, key: str) -> bool:
+        self._asked()
+        return self.inner.exists(key)
+
+    def delete(self, key: str) -> None:
+        self._asked()
+        self.inner.delete(key)
+
+    def delete_all(self, folder: str) -> int:
+        self._asked()
+        return self.inner.delete_all(folder)
+
+
+def checked_out() -> int:
+    """Connections of the pool that somebody holds at this moment."""
+    out: int = db.current().engine.pool.checkedout()  # type: ignore[attr-defined]
+    return out
+
+
+def dies(*_: object, **__: object) -> Any:
+    """In the place of a step: the process is killed there."""
+    raise Killed
+
+
+def retained(world: World, tenant: Tenant, days: object) -> None:
+    """Set the tenant's days of retention, whatever the API thinks of them."""
+    world.sql(tenant, f"UPDATE settings SET retention_days = '{{\"recordings\": {days}}}'")

@@ -1,0 +1,187 @@
+"""Mail over SMTP: plain text, every wait bounded, and nothing in a header that was not meant."""
+
+import smtplib
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from threading import Timer
+from urllib.parse import unquote, urlsplit
+
+from vca.kit import deadline
+from vca.kit.config import SMTP_PORTS, Settings
+from vca.kit.text import clean
+
+TIMEOUT_S = 10.0
+# A server may answer a byte at a time, each in time; all of it must not take longer than this.
+WHOLE_S = 60.0
+_LONGEST_SUBJECT = 200
+
+
+class MailError(Exception):
+    """The server did not take a mail.
+
+    `permanent` decides on retry: what the server refuses for good (5xx) is; what it puts off (4xx),
+    a time-out, a failing login or TLS is not, since people set those right. The text names no
+    address and no word of the mail.
+    """
+
+    def __init__(self, message: str, *, permanent: bool, code: int | None = None) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Mail:
+    """One mail. The same `name` gives the same Message-ID, by which a repeat is recognised."""
+
+    to: str
+    subject: str
+    text: str
+    name: str
+    written_at: datetime
+
+
+class Mailer:
+    """A server of mail and the sender's address; shared by threads, connects for each mail."""
+
+    def __init__(
+        self,
+        url: str,
+        sender: str,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        whole_s: float = WHOLE_S,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = urlsplit(url)
+        self._sender = sender
+        self._timeout_s = timeout_s
+        self._whole_s = whole_s
+        self._context = context
+
+    def send(self, mail: Mail) -> None:
+        """Hand the mail to the server; raises MailError. No transaction may be open."""
+        message = self._message(mail)
+        with _failing(), self._connected() as server:
+            server.send_message(message, self._sender, [mail.to])
+            with suppress(smtplib.SMTPException, OSError):  # it has been taken already
+                server.quit()
+
+    def _message(self, mail: Mail) -> EmailMessage:
+        """Headers are made of data: a line end in a name ends no header."""
+        message = EmailMessage(policy=SMTP)
+        if "=?" in mail.to:
+            raise MailError("not an address", permanent=True)
+        try:
+            message["To"] = Address(addr_spec=mail.to)
+        except (ValueError, IndexError, MessageError) as error:  # the parser, of what is none
+            raise MailError("not an address", permanent=True) from error
+        message["From"] = Address(addr_spec=self._sender)
+        message["Subject"] = _one_line(mail.subject)
+        message["Date"] = format_datetime(mail.written_at)
+        message["Message-ID"] = f"<{mail.name}@{self._sender.rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(clean(mail.text), cte="quoted-printable")
+        return message
+
+    @contextmanager
+    def _connected(self) -> Iterator[smtplib.SMTP]:
+        """A connection that is encrypted and logged in as the URL says, cut off in the end."""
+        left_s = deadline.remaining_s()
+        whole_s = self._whole_s if left_s is None else min(self._whole_s, max(left_s, 0.1))
+        server = self._server(min(self._timeout_s, whole_s))
+        watch = Timer(whole_s, _cut, [server])
+        watch.daemon = True
+        watch.start()
+        try:
+            server.connect(self._host, self._url.port or SMTP_PORTS[self._url.scheme])
+            if self._url.scheme == "smtp+starttls":
+                server.starttls(context=self._tls)
+            if self._url.username is not None:
+                server.login(unquote(self._url.username), unquote(self._url.password or ""))
+            yield server
+        finally:
+            watch.cancel()
+            server.close()
+
+    def _server(self, timeout_s: float) -> smtplib.SMTP:
+        ours = self._sender.rpartition("@")[2]  # else it asks the resolver for our own name
+        if self._url.scheme == "smtps":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                timeout=timeout_s, local_hostname=ours, context=self._tls
+            )
+        else:
+            server = smtplib.SMTP(timeout=timeout_s, local_hostname=ours)
+        server._host = self._host  # type: ignore[attr-defined] # TLS asks for it; set by __init__ only when that connects
+        return server
+
+    @property
+    def _host(self) -> str:
+        return self._url.hostname or ""
+
+    @property
+    def _tls(self) -> ssl.SSLContext:
+        return self._context or ssl.create_default_context()
+
+
+def _one_line(text: str) -> str:
+    """Text for a header, as it is meant to be read.
+
+    An encoded word (`=?…?=`) in it would be decoded and written out again by older releases of
+    Python, line ends and all (CVE-2024-6923), so there must be none.
+    """
+    return " ".join(clean(text).replace("=?", "= ?").split())[:_LONGEST_SUBJECT]
+
+
+def _cut(server: smtplib.SMTP) -> None:
+    """End whatever is being waited for; the one who waits gets an error."""
+    line = server.sock
+    if line is not None:
+        with suppress(OSError):
+            line.shutdown(2)
+
+
+@contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except smtplib.SMTPAuthenticationError as error:
+        raise MailError("the login failed", permanent=False, code=error.smtp_code) from None
+    except smtplib.SMTPRecipientsRefused as error:
+        [(code, _)] = error.recipients.values()
+        raise _refused(code) from None
+    except smtplib.SMTPResponseException as error:
+        raise _refused(error.smtp_code) from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise MailError(f"failed: {type(error).__name__}", permanent=False) from error
+
+
+def _refused(code: int) -> MailError:
+    return MailError(f"the server answered {code}", permanent=500 <= code < 600, code=code)
+
+
+def opened(settings: Settings) -> Mailer | None:
+    """The server of `SMTP_URL`, or None where there is none; nothing is asked of it yet."""
+    return Mailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
+
+
+_current: Mailer | None = None
+
+
+def use(mailer: Mailer | None) -> None:
+    """Make this the process's way to send mail."""
+    global _current
+    _current = mailer
+
+
+def current() -> Mailer | None:
+    """The process's way to send mail; None: nothing is mailed."""
+    return _current

@@ -1,0 +1,101 @@
+"""Tell the tenant of a message by mail: at least once, always under the same Message-ID."""
+
+from datetime import datetime, timedelta
+from random import uniform
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from vca.kit import clock, jobs, log, mail
+from vca.kit.mail import Mail, MailError
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import enter
+from vca.tenant.messages.models import Message
+from vca.tenant.settings import service as settings
+
+MAIL = "messages.mail"
+# About five days, the time that RFC 5321 asks of one who sends.
+BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400)
+_WHAT = {"message": "Message", "voicemail": "Voicemail"}
+
+
+def order_if_wanted(session: Session, *, message_id: UUID) -> None:
+    """Have a message mailed, if the tenant named an address and this deployment can mail."""
+    if mail.current() is not None and settings.get(session).notification_email:
+        _order(session, message_id)
+
+
+def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
+    """Mail a message that has not been; what fails is tried again or given up.
+
+    Killed between the server's yes and our commit, it mails again: the Message-ID is the same.
+    """
+    with enter(tenant) as session:
+        written = _written(session, tenant, message_id)
+    mailer = mail.current()
+    if written is None or mailer is None:
+        return
+    try:
+        mailer.send(written)
+    except MailError as error:
+        with enter(tenant) as session:
+            _failed(session, message_id, attempt=attempt, error=error, now=clock.now())
+    else:
+        with enter(tenant) as session:
+            session.get_one(Message, message_id, with_for_update=True).mailed_at = clock.now()
+
+
+def _written(session: Session, tenant: TenantRef, message_id: UUID) -> Mail | None:
+    """The mail; None when there is nothing to be mailed or nobody to mail it to."""
+    message, to = session.get(Message, message_id), settings.get(session).notification_email
+    if message is None or message.mailed_at is not None or not to:
+        return None
+    from_whom = message.name or message.caller_number or "a withheld number"
+    return Mail(
+        to=to,
+        subject=f"{_WHAT[message.kind]} from {from_whom}",
+        text=_text(tenant, message),
+        name=f"message-{message.id.hex}",
+        written_at=message.created_at,
+    )
+
+
+def _text(tenant: TenantRef, message: Message) -> str:
+    lines = {
+        "Name": message.name,
+        "Calling from": message.caller_number or "a withheld number",
+        "Call back at": message.callback_number,
+        "Received": f"{message.created_at:%Y-%m-%d %H:%M} UTC",
+        "Recording": audio_path(tenant.id, message),
+        "Message": message.id,
+        "Call": message.call_id,
+    }
+    told = "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
+    return f"{message.reason}\n\n{told}\n" if message.reason else f"{told}\n"
+
+
+def audio_path(tenant_id: UUID, message: Message) -> str | None:
+    """Where the API has the audio that belongs to a message; None: there is none."""
+    if message.recording_id is None or message.call_id is None:
+        return None
+    return f"/api/tenants/{tenant_id}/calls/{message.call_id}/recording?kind=voicemail"
+
+
+def _failed(
+    session: Session, message_id: UUID, *, attempt: int, error: MailError, now: datetime
+) -> None:
+    if error.permanent or attempt >= len(BACK_OFF_S):
+        log.get().warning(
+            "message.not_mailed", message_id=str(message_id), code=error.code, exc_info=error
+        )
+        return
+    wait_s = BACK_OFF_S[attempt] * uniform(0.8, 1.2)
+    _order(session, message_id, attempt=attempt + 1, run_at=now + timedelta(seconds=wait_s))
+
+
+def _order(
+    session: Session, message_id: UUID, *, attempt: int = 0, run_at: datetime | None = None
+) -> None:
+    """One job waits for each attempt: a second run of the same one orders no second next."""
+    lock = f"{MAIL}:{message_id}:{attempt}"
+    jobs.enqueue(session, MAIL, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt)

@@ -1,0 +1,41 @@
+"""`T/messages`."""
+
+from typing import Any
+from uuid import UUID
+
+from vca.kit.web import Blueprint, access, pages
+from vca.kit.web.context import session
+from vca.tenant.messages import service
+from vca.tenant.messages.schemas import MessageChangeSchema, MessageQuery, MessageSchema
+
+blp = Blueprint("messages", __name__, description="What callers left for a tenant.")
+
+URL = "/api/tenants/<uuid:tenant_id>/messages"
+ONE = f"{URL}/<uuid:message_id>"
+
+
+@blp.route(URL, methods=["GET"])
+@blp.arguments(MessageQuery, location="query")
+@blp.response(200, MessageSchema(many=True))
+@access("tenant", "content", opens="tenant")
+def list_messages(query: dict[str, Any], tenant_id: UUID) -> Any:
+    """List a tenant's messages, newest first"""
+    page = pages.requested(query)
+    return pages.answer(service.list_page(session(), page=page, **query), query)
+
+
+@blp.route(ONE, methods=["GET"])
+@blp.response(200, MessageSchema)
+@access("tenant", "content", opens="tenant")
+def get_message(tenant_id: UUID, message_id: UUID) -> Any:
+    """Show a message"""
+    return service.get(session(), message_id=message_id)
+
+
+@blp.route(ONE, methods=["PATCH"])
+@blp.arguments(MessageChangeSchema)
+@blp.response(200, MessageSchema)
+@access("tenant", "write", also="content", opens="tenant")
+def change_message(body: dict[str, Any], tenant_id: UUID, message_id: UUID) -> Any:
+    """Note that a message was dealt with, or was not"""
+    return service.change(session(), message_id=message_id, **body)

@@ -1,0 +1,59 @@
+"""Messages as the API shows and takes them."""
+
+from typing import Any
+
+from marshmallow import fields
+
+from vca.kit.web import PageQuery, Schema, pages
+from vca.kit.web.schema import Uuid, text
+from vca.tenant.messages import mailing
+from vca.tenant.messages.models import KINDS, STATUSES
+
+
+def _audio(message: Any) -> str | None:
+    path = mailing.audio_path(message.tenant_id, message)
+    return pages.public_path(path) if path is not None else None
+
+
+class MessageChangeSchema(Schema):
+    """What may change on a message."""
+
+    status = text(1, 20, one_of=STATUSES)
+
+
+class MessageSchema(MessageChangeSchema):
+    """What a caller left."""
+
+    computed = {"audio": _audio}
+
+    id = fields.UUID(dump_only=True)
+    kind = text(1, 20, one_of=KINDS, dump_only=True)
+    call_id = fields.UUID(dump_only=True, allow_none=True)
+    caller_number = fields.String(
+        dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
+    )
+    callback_number = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "As the caller said it.", "example": "+14155550123"},
+    )
+    name = fields.String(dump_only=True, allow_none=True, metadata={"example": "Jane Doe"})
+    reason = fields.String(dump_only=True, allow_none=True)
+    audio = fields.String(
+        dump_only=True, allow_none=True, metadata={"description": "Where the recording is."}
+    )
+    mailed_at = fields.AwareDateTime(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "When it was mailed to the tenant's `notification_email`."},
+    )
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class MessageQuery(PageQuery):
+    """Filters of the list of messages."""
+
+    status = text(1, 20, one_of=STATUSES)
+    kind = text(1, 20, one_of=KINDS)
+    call_id = Uuid()

@@ -1,0 +1,44 @@
+"""`T/calls/{call_id}/recording`."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, g, request
+
+from vca.kit import storage
+from vca.kit.web import Blueprint, access
+from vca.tenancy.session import enter
+from vca.tenant.recordings import delivery, service
+from vca.tenant.recordings.audio import EXTENSIONS
+from vca.tenant.recordings.schemas import RecordingQuery
+
+blp = Blueprint("recordings", __name__, description="The audio of a tenant's calls.")
+
+URL = "/api/tenants/<uuid:tenant_id>/calls/<uuid:call_id>/recording"
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+_AUDIO = dict.fromkeys(EXTENSIONS, _BYTES)
+_RESPONSES = {
+    "200": {"description": "The audio, with `ETag` and `Accept-Ranges`.", "content": _AUDIO},
+    "206": {"description": "The range that was asked for.", "content": _AUDIO},
+    "302": {"description": "`Location` is a signed URL of the audio, good for five minutes."},
+    "304": {"description": "The audio is still the one of `If-None-Match`."},
+    "404": {
+        "description": "No recording (`not-found`), not yet (`recording-not-ready`), or no more "
+        "(`recording-failed`, `recording-deleted`, `recording-missing`)."
+    },
+    "416": {"description": "The range is not in the audio; `Content-Range` tells its size."},
+}
+
+
+@blp.route(URL, methods=["GET"])
+@blp.arguments(RecordingQuery, location="query")
+@blp.doc(responses=_RESPONSES)
+@access("tenant", "content")
+def get_recording(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Response:
+    """Listen to a call's recording
+
+    One byte range may be asked for; several are answered with the whole.
+    """
+    with enter(g.tenant) as session:
+        kept = service.find_kept(session, tenant=g.tenant, call_id=call_id, kind=query["kind"])
+    return delivery.answer(request, kept, storage.current())

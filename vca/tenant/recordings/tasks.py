@@ -1,0 +1,21 @@
+"""Jobs that move and delete audio. No transaction is open while a carrier or the store is asked."""
+
+from uuid import UUID
+
+from vca.kit import clock, jobs
+from vca.tenancy.schema import TenantRef
+from vca.tenant.recordings import fetching, retention
+from vca.tenant.recordings.fetching import FETCH
+from vca.tenant.recordings.retention import SWEEP
+
+
+@jobs.task(FETCH)
+def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
+    """Fetch a recording from its carrier."""
+    fetching.fetch(TenantRef(UUID(tenant_id)), recording_id=UUID(recording_id), attempt=attempt)
+
+
+@jobs.task(SWEEP)
+def sweep(tenant_id: str, attempt: int = 0) -> None:
+    """Delete the recordings of a tenant that are due."""
+    retention.sweep(TenantRef(UUID(tenant_id)), now=clock.now(), attempt=attempt)
