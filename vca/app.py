@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask
 
-from vca.api import carrier, docs, errors, guards, health, openapi, requests
+from vca.api import carrier, docs, errors, guards, health, idempotency, openapi, requests
 from vca.conversation.llm import client_for
 from vca.kit import db, jobs, log
 from vca.kit.config import Settings, SettingsError, settings_or_exit
@@ -43,7 +43,7 @@ FEATURES = (
     carrier.blp,
 )
 # Modules whose import registers job tasks.
-TASKS = ("vca.tenant.phone_numbers.tasks",)
+TASKS = ("vca.tenant.phone_numbers.tasks", "vca.tenant.idempotency.tasks")
 # `module:group` of each command group.
 COMMANDS = (
     "vca.registry.commands:db_commands",
@@ -130,6 +130,7 @@ def _connect(app: Flask, found: Settings) -> None:
 
 def _serve(app: Flask) -> None:
     requests.install(app)
+    idempotency.install(app)
     api = openapi.Api(app)
     errors.install(app)
     for blueprint in FEATURES:

@@ -236,6 +236,12 @@ class Matrix:
             yield replace(cell, status=403)
 
     def _header_cells(self, operation: Operation) -> Iterator[Cell]:
+        for name in operation.headers:
+            foreign, missing = (
+                self._sent(operation, headers={name: f"{word} {operation.path}"})
+                for word in (self.there.word, f"globex{uuid4().hex[:12]}")
+            )
+            yield Cell("header", operation, f"header:{name}", foreign, missing)
         if operation.method != "GET":
             return
         missing = self._sent(operation)
