@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask
 
-from vca.api import carrier, docs, errors, guards, health, idempotency, openapi, requests
+from vca.api import carrier, docs, errors, guards, health, idempotency, metrics, openapi, requests
 from vca.conversation.llm import client_for
 from vca.kit import db, jobs, log
 from vca.kit.config import Settings, SettingsError, settings_or_exit
@@ -33,6 +33,7 @@ from vca.tenant.settings import routes as settings
 FEATURES = (
     health.blp,
     docs.blp,
+    metrics.blp,
     tenants.blp,
     settings.blp,
     api_keys.blp,
@@ -90,6 +91,7 @@ def _configure(app: Flask, found: Settings) -> None:
         APP_NAME=found.app_name,
         SECRET_KEY=found.secret_key,
         PEPPERS=found.peppers,
+        METRICS_TOKEN=found.metrics_token,
         PUBLIC_BASE_URL=found.public_base_url,
         CLAIMS_ARE_OPEN=found.claims_are_open,
         PROVIDE_AUTOMATIC_OPTIONS=False,

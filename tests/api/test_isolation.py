@@ -28,6 +28,7 @@ OPEN = {
     "GET /": "names the service and its links; asks the database nothing",
     "GET /livez": "asks nobody anything",
     "GET /healthz": "reads the revision of the public schema",
+    "GET /metrics": "counts and figures of the whole deployment; not there without its own token",
     "GET /docs": "a page, the same for everybody",
     "GET /api/openapi.json": "a document, the same for everybody",
     "POST /telephony/{provider}/{action}": "signed by the carrier; tested below with state tokens",
