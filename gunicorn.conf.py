@@ -52,7 +52,10 @@ def on_starting(server: Any) -> None:
 def child_exit(server: Any, worker: Any) -> None:
     """Keep, in the master, what a worker had counted when it ended, however it ended."""
     if _settings.metrics_folder is not None:
-        meters.settle(_settings.metrics_folder)
+        try:
+            meters.settle(_settings.metrics_folder)
+        except OSError as error:  # it would end the master, and with it the service
+            server.log.error("Metrics of worker %s are lost: %s", worker.pid, error)
 
 
 def post_worker_init(worker: Any) -> None:

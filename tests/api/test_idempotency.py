@@ -354,7 +354,12 @@ def test_a_crash_rolls_the_key_back_with_what_was_done(
 
 
 def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_again(
-    app: Flask, acme: Tenant, world: World, ringable: str, monkeypatch: pytest.MonkeyPatch
+    app: Flask,
+    acme: Tenant,
+    world: World,
+    ringable: str,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = _key()
 
@@ -365,6 +370,7 @@ def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_aga
     _crash(app, acme, "/simulations", {"to": ringable}, key)
     monkeypatch.undo()
 
+    assert _sweeps(evidence, acme) == 1
     waiting = _asked_again(acme, ringable, key)
     _refused(waiting, "idempotency-in-progress")
     assert int(waiting.headers["Retry-After"]) > 0

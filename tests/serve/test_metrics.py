@@ -1,6 +1,7 @@
 """A real gunicorn of two workers and a real worker count together, and what they counted stays."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,6 +111,20 @@ def test_what_two_workers_count_adds_up_and_outlives_them(
     assert _missed(web) == asked
     web.get("/nothing-here")
     assert _missed(web) == asked + 1
+
+
+def test_a_folder_that_somebody_cleans_away_does_not_end_the_service(
+    web: Web, environment: dict[str, str]
+) -> None:
+    before = web.workers()
+    shutil.rmtree(environment["METRICS_DIR"])
+
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(web.workers()) == 2 and not web.workers() & before, within_s=60)
+
+    assert until(web.is_well, within_s=60)
+    assert web.program.alive
 
 
 def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(

@@ -68,6 +68,7 @@ def begin(connection: Connection, access: Access) -> Response | None:
     opened = tenancy.inside(connection, g.tenant) if inside else tenancy.outside(connection)
     with opened as session:
         found = service.claim(session, table=_table(access), asked=asked)
+        service.order_sweep(session, now=clock.now())  # it may never be finished
         session.commit()
     if isinstance(found, Kept):
         return _again(access.repeats, found)

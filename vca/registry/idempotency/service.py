@@ -107,9 +107,17 @@ def _found(session: Session, table: Table, asked: Asked, claim_id: UUID) -> UUID
 
 
 def complete(session: Session, *, table: Table, claim_id: UUID, kept: Kept, now: datetime) -> None:
-    """Keep the answer for a day; last in its transaction, so that nobody waits for the job long."""
+    """Keep the answer for a day; the last that its transaction does, see `order_sweep`."""
     values = {"status": kept.status, "headers": dict(kept.headers), "answer": kept.answer}
     session.execute(update(table).where(table.c.id == claim_id).values(values))
+    order_sweep(session, now=now)
+
+
+def order_sweep(session: Session, *, now: datetime) -> None:
+    """Have the table swept in a day, unless a sweep is ordered already.
+
+    Two who order the first one wait for each other's transaction: so it is done last.
+    """
     jobs.enqueue(session, SWEEP, run_at=now + KEPT_FOR, lock=SWEEP)
 
 
