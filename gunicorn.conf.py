@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from vca.kit.config import settings_or_exit
+from vca.kit import meters
+from vca.kit.config import SettingsError, settings_or_exit, told
 from vca.tenancy import schema
 
 # Read here too, in the master: a worker that cannot start would be started again for ever.
@@ -40,7 +41,29 @@ loglevel = "warning"
 forwarded_allow_ips = ""
 
 
+def on_starting(server: Any) -> None:
+    """Forget, in the master, what the processes of an earlier start have counted."""
+    if _settings.metrics_folder is not None:
+        try:
+            meters.begin(_settings.metrics_folder)
+        except OSError as error:
+            raise told(SettingsError([f"METRICS_DIR cannot be written to: {error}"])) from None
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """Keep, in the master, what a worker had counted when it ended, however it ended."""
+    if _settings.metrics_folder is not None:
+        try:
+            meters.settle(_settings.metrics_folder)
+        except OSError as error:  # it would end the master, and with it the service
+            server.log.error("Metrics of worker %s are lost: %s", worker.pid, error)
+
+
 def post_worker_init(worker: Any) -> None:
-    """Load the models' SDK and the migrations now, and not while the first caller waits."""
+    """Count where all workers do, and be ready.
+
+    Load the models' SDK and the migrations now, and not while the first caller waits.
+    """
+    meters.count_in(_settings.metrics_folder)
     worker.wsgi.extensions["desk"].models.warm()
     schema.head()

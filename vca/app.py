@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Flask
 
-from vca.api import carrier, docs, errors, guards, health, openapi, requests
+from vca.api import carrier, docs, errors, guards, health, idempotency, metrics, openapi, requests
 from vca.conversation.llm.models import models_for
 from vca.kit import db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
@@ -36,6 +36,7 @@ from vca.tenant.settings import routes as settings
 FEATURES = (
     health.blp,
     docs.blp,
+    metrics.blp,
     tenants.blp,
     settings.blp,
     api_keys.blp,
@@ -52,6 +53,7 @@ TASKS = (
     "vca.tenant.phone_numbers.tasks",
     "vca.tenant.recordings.tasks",
     "vca.tenant.messages.tasks",
+    "vca.tenant.idempotency.tasks",
 )
 # `module:group` of each command group.
 COMMANDS = (
@@ -100,6 +102,7 @@ def _configure(app: Flask, found: Settings) -> None:
         APP_NAME=found.app_name,
         SECRET_KEY=found.secret_key,
         PEPPERS=found.peppers,
+        METRICS_TOKEN=found.metrics_token,
         PUBLIC_BASE_URL=found.public_base_url,
         CLAIMS_ARE_OPEN=found.claims_are_open,
         MODELS=found.models,
@@ -147,6 +150,7 @@ def _connect(app: Flask, found: Settings) -> None:
 
 def _serve(app: Flask) -> None:
     requests.install(app)
+    idempotency.install(app)
     api = openapi.Api(app)
     errors.install(app)
     for blueprint in FEATURES:

@@ -28,6 +28,7 @@ OPEN = {
     "GET /": "names the service and its links; asks the database nothing",
     "GET /livez": "asks nobody anything",
     "GET /healthz": "reads the revision of the public schema",
+    "GET /metrics": "counts and figures of the whole deployment; not there without its own token",
     "GET /docs": "a page, the same for everybody",
     "GET /api/openapi.json": "a document, the same for everybody",
     "POST /telephony/{provider}/{action}": "signed by the carrier; tested below with state tokens",
@@ -237,6 +238,12 @@ class Matrix:
             yield replace(cell, status=403)
 
     def _header_cells(self, operation: Operation) -> Iterator[Cell]:
+        for name in operation.headers:
+            foreign, missing = (
+                self._sent(operation, headers={name: f"{word} {operation.path}"})
+                for word in (self.there.word, f"globex{uuid4().hex[:12]}")
+            )
+            yield Cell("header", operation, f"header:{name}", foreign, missing)
         if operation.method != "GET":
             return
         missing = self._sent(operation)

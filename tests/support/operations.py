@@ -57,6 +57,12 @@ class Operation:
         return {each["name"]: each["schema"] for each in given if each["in"] == "query"}
 
     @property
+    def headers(self) -> list[str]:
+        """Headers of its own."""
+        given = self.described.get("parameters", [])
+        return [each["name"] for each in given if each["in"] == "header"]
+
+    @property
     def body_schema(self) -> Mapping[str, Any] | None:
         contents = self.described.get("requestBody", {}).get("content", {})
         return self._resolved(next(iter(contents.values()))["schema"]) if contents else None

@@ -3,7 +3,7 @@
 from flask import Response, current_app, request
 from werkzeug.exceptions import Forbidden, NotFound
 
-from vca.kit import log
+from vca.kit import log, metrics
 from vca.kit.errors import DomainError
 from vca.kit.web import Blueprint, access, pages
 from vca.kit.web.parser import check_body, check_query
@@ -51,6 +51,7 @@ def carrier_request(provider: str, action: str) -> Response:
     try:
         answer = inbound.receive(adapter, carried, current_app.extensions["desk"])
     except SignatureRefused:
+        metrics.SIGNATURE_FAILURES.inc(carrier=provider)
         log.get().warning("carrier.signature_refused", provider=provider, action=action)
         raise Forbidden("The signature is missing or wrong.") from None
     except BadCarrierRequest as error:

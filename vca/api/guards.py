@@ -1,7 +1,7 @@
 """Enforce each operation's declared access, and own the transaction of a plain operation."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from flask import Flask, current_app, g, request
 from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
+from vca.api import idempotency
 from vca.kit import db, deadline
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web.access import Access, PlatformKeyNeeded, declared
@@ -76,6 +77,9 @@ def _guarded(view: View, access: Access) -> View:
             _authorize(access, path.get("tenant_id"))
             if access.opens != "nothing":
                 return _in_transaction(connection, access, view, path)
+            repeated = idempotency.begin(connection, access)
+        if repeated is not None:
+            return repeated
         with deadline.within(budget_s):
             return view(**path)
 
@@ -100,7 +104,7 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
     )
     with opened as session:
         g.session = session
-        response = view(**path)
+        response = idempotency.once(session, access, partial(view, **path))
         if response.status_code < 400:
             session.commit()
         return response

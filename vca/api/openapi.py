@@ -10,6 +10,7 @@ from typing import Any
 import flask_smorest
 from flask import Flask
 
+from vca.api import idempotency
 from vca.kit.web.access import Access, declared
 
 VERSION = "3.0.3"
@@ -52,12 +53,39 @@ _PROBLEM = {
                 },
             },
         },
+        "id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "Of `already-created` only: what the first request made.",
+        },
         "database": {"type": "string", "description": "Of `/healthz` only."},
         "schema": {"type": "string", "description": "Of `/healthz` only."},
     },
 }
 # apispec's words for "or null" beside an object: any object at all.
 _ANY_OBJECT = {"type": "object", "nullable": True}
+_KEY_HEADER = {
+    "in": "header",
+    "name": idempotency.HEADER,
+    "required": False,
+    "description": "A name of your own for this request, such as a random UUID. For 24 hours the "
+    "same key with the same body is answered alike and executed once.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_REPLAYED = {
+    "description": "The request had been executed before: this is its first answer.",
+    "schema": {"type": "string", "enum": ["true"]},
+}
+# Of operations that take the header.
+_REUSED = (
+    f"{_ERRORS['409']} Or the `Idempotency-Key` was used before with another body "
+    "(`idempotency-key-reused`), or its first request is still being worked on "
+    "(`idempotency-in-progress`, see `Retry-After`)."
+)
+_SECRET = (
+    f"{_REUSED} Or this was created by an earlier request with this key (`already-created`): `id` "
+    "is what was made; its secret was shown once, so revoke it if the answer was lost."
+)
 # flask-smorest describes errors and pages that are not ours.
 _FRAMEWORKS = ("Error", "PaginationMetadata")
 _SAMPLES = {
@@ -127,6 +155,8 @@ def _complete(spec: dict[str, Any], operation: dict[str, Any], access: Access, p
         described = operation.get("description", "")
         also = f" and `{access.also}`" if access.also else ""
         operation["description"] = f"{described}\n\n{note}`{access.scope}`{also}.".strip()
+    if access.repeats != "none":
+        operation["parameters"] = [*operation.get("parameters", ()), _KEY_HEADER]
     operation["responses"] = _responses(operation, access, path)
     for content in _contents(operation):
         if "schema" in content and "example" not in content:
@@ -141,6 +171,11 @@ def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str
     errors = {status: _ERRORS[status] for status in _errors_of(operation, access, path)}
     if "{tenant_id}" in path and access.needs_schema:
         errors["503"] = _UPGRADING
+    if access.repeats != "none":
+        errors["409"] = _SECRET if access.repeats == "id" else _REUSED
+    if access.repeats == "answer":
+        for response in own.values():
+            response.setdefault("headers", {})[idempotency.REPLAYED] = _REPLAYED
     errors |= {status: it["description"] for status, it in own.items() if status >= "400"}
     return own | {status: _problem_response(text) for status, text in errors.items()}
 

@@ -8,7 +8,7 @@ from flask import Flask, Request, Response, g, request
 from flask.sessions import SessionInterface
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from vca.kit import log
+from vca.kit import log, metrics
 
 MAX_BODY = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
@@ -53,11 +53,14 @@ def _end(response: Response) -> Response:
     else:  # a page or a file, which may have set some itself
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
+    took_s = perf_counter() - g.began
+    metrics.HTTP_REQUESTS.inc(method=asked.method, status_class=f"{response.status_code // 100}xx")
+    metrics.HTTP_REQUEST_SECONDS.observe(took_s)
     log.get().info(
         "request",
         method=asked.method,
         path=asked.path,
         status=response.status_code,
-        ms=round((perf_counter() - g.began) * 1000, 1),
+        ms=round(took_s * 1000, 1),
     )
     return response

@@ -184,6 +184,8 @@ class Settings:
     s3_presign: bool = setting(_flag, False)
     smtp_url: str = setting(_smtp_url, "")
     mail_from: str = setting(_address, "")
+    metrics_token: str = setting(_secret, "")
+    metrics_dir: str = setting(_text, "")
     log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
 
     def __post_init__(self) -> None:
@@ -221,6 +223,13 @@ class Settings:
     def state_folder(self) -> Path:
         """Where development keeps logs and the demo's keys: beside the embedded Postgres."""
         return self.embedded_folder.parent if self.embedded_folder else ROOT / ".vca"
+
+    @property
+    def metrics_folder(self) -> Path | None:
+        """Where this machine's processes count together; None where nobody may ask them."""
+        if not self.metrics_token:
+            return None
+        return (ROOT / self.metrics_dir) if self.metrics_dir else self.state_folder / "metrics"
 
     @cached_property
     def database_dsn(self) -> str:
@@ -286,8 +295,18 @@ def settings_or_exit() -> Settings:
     try:
         return read_settings()
     except SettingsError as error:
-        os.write(2, f"{error}\n".encode())
-        raise
+        raise told(error) from None
+
+
+def told(error: SettingsError) -> SettingsError:
+    """The error that will end the process, after it was written to stderr."""
+    os.write(2, f"{error}\n".encode())
+    return error
+
+
+def hand_on(name: str, value: str) -> None:
+    """Set a variable of the environment for a library that reads its settings there alone."""
+    os.environ[name] = value
 
 
 def write_env_file(target: Path, example: Path) -> bool:

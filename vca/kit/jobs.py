@@ -18,7 +18,7 @@ from procrastinate.exceptions import ConnectorException
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit import deadline, json, log
+from vca.kit import deadline, json, log, metrics
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
@@ -154,10 +154,12 @@ def _bounded(name: str, function: Callable[..., None]) -> Callable[..., None]:
                     _gate(UUID(args["tenant_id"]))
                 function(**args)
         except Exception as error:
+            metrics.JOBS.inc(task=name, outcome="failed")
             log.get().warning(
                 "job.failed", task=name, tenant_id=args.get("tenant_id"), exc_info=error
             )
             raise
+        metrics.JOBS.inc(task=name, outcome="done")
 
     return run
 
@@ -168,6 +170,7 @@ def _rescuer(app: App) -> Callable[..., Any]:
     async def rescue(timestamp: int) -> None:
         stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
         for job in stalled:
+            metrics.JOBS.inc(task=job.task_name, outcome="rescued")
             log.get().warning("jobs.rescued", job_id=job.id, task=job.task_name)
             await app.job_manager.retry_job(job)
 

@@ -5,7 +5,7 @@ import time
 import click
 from flask import current_app
 
-from vca.kit import cli, db, jobs, log
+from vca.kit import cli, db, jobs, log, meters
 from vca.kit.config import Settings
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.registry import deployment
@@ -24,8 +24,20 @@ def worker(concurrency: int, once: bool) -> None:
     settings: Settings = current_app.extensions["settings"]
     db.use(Database(settings.worker_dsn, pool_size=max(settings.database_pool_size, concurrency)))
     _refuse_a_copy(settings, wait=not once)
+    _count_with_the_web(settings)
     log.get().info("worker.started", tasks=sorted(jobs.TASKS))
     jobs.run_worker(settings.worker_dsn, concurrency=concurrency, wait=not once)
+
+
+def _count_with_the_web(settings: Settings) -> None:
+    """What this process counts is added to what the web server of this machine answers."""
+    if settings.metrics_folder is None:
+        return
+    try:
+        meters.count_in(settings.metrics_folder)
+        meters.settle(settings.metrics_folder)
+    except OSError as error:
+        cli.fail(f"METRICS_DIR cannot be written to: {error}.")
 
 
 def _refuse_a_copy(settings: Settings, *, wait: bool) -> None:

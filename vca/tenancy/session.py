@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from vca.kit import db, log
+from vca.kit import db, log, metrics
 from vca.kit.db import Database
 from vca.tenancy import roles
 from vca.tenancy.schema import TenantRef
@@ -83,6 +83,7 @@ def _look_at_the_fence(connection: Connection, tenant: TenantRef) -> None:
 
 
 def _fenced(tenant: TenantRef, state: str | None) -> IsolationError:
+    metrics.ISOLATION_ALARMS.inc()
     log.alarm("isolation.fence", tenant_id=str(tenant.id), state=state)
     return IsolationError("the tenant's schema is missing or another's")
 

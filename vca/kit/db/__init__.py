@@ -7,11 +7,13 @@ statement is its own transaction.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any
 
 from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from vca.kit import metrics
 from vca.kit.db.breaker import Breaker
 from vca.kit.db.dialect import opening
 from vca.kit.db.errors import FAILURES, DatabaseUnavailable, constraint, is_outage, sqlstate
@@ -67,7 +69,7 @@ class Database:
         self.breaker.enter()
         seen = self.breaker.undecided
         try:
-            with self.engine.connect() as connection:
+            with self._checked_out() as connection:
                 yield connection
             seen = self.breaker.succeeded
         except FAILURES as error:
@@ -78,6 +80,13 @@ class Database:
             raise DatabaseUnavailable from error
         finally:
             seen()
+
+    def _checked_out(self) -> Connection:
+        began_s = perf_counter()
+        try:
+            return self.engine.connect()
+        finally:
+            metrics.POOL_WAIT_SECONDS.observe(perf_counter() - began_s)
 
     def close(self) -> None:
         """Close every connection that is not in use."""

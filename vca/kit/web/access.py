@@ -9,6 +9,7 @@ from vca.kit.errors import DomainError
 View = TypeVar("View", bound=Callable[..., Any])
 Who = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
 Opens = Literal["nothing", "public", "tenant"]
+Repeats = Literal["none", "answer", "id"]
 
 _ATTRIBUTE = "__access__"
 
@@ -30,6 +31,10 @@ class Access:
     `opens="nothing"` is for operations that call out (a model, a carrier): they open short
     transactions themselves, so that none is open while the network is used. `also` is a second
     scope that is needed, of what changes something and answers with content.
+
+    `repeats` says what a repetition under the same Idempotency-Key is told: the first `answer`, or
+    the `id` of what was made where the answer holds a secret that is shown once. With "none" the
+    operation takes no such header.
     """
 
     who: Who
@@ -38,6 +43,7 @@ class Access:
     when_suspended: bool = False
     when_deleted: bool = False
     also: str | None = None
+    repeats: Repeats = "none"
 
     @property
     def writes(self) -> bool:
@@ -57,13 +63,15 @@ def access(
     when_suspended: bool = False,
     when_deleted: bool = False,
     also: str | None = None,
+    repeats: Repeats = "none",
 ) -> Callable[[View], View]:
     """Declare the guard of an operation; exactly one a view, or the app does not start.
 
     `when_suspended`: a tenant's own key may still do this while the tenant is suspended.
     `when_deleted`: a platform key may do this to a deleted tenant. `also`: a second scope.
+    `repeats`: it takes an Idempotency-Key, see `Access`.
     """
-    declared = Access(who, scope, opens, when_suspended, when_deleted, also)
+    declared = Access(who, scope, opens, when_suspended, when_deleted, also, repeats)
 
     def decorate(view: View) -> View:
         if hasattr(view, _ATTRIBUTE):

@@ -32,7 +32,7 @@ def me() -> Any:
 @blp.route("/api/api-keys", methods=["POST"])
 @blp.arguments(ApiKeySchema)
 @blp.response(201, NewApiKeySchema)
-@access("platform", "admin", opens="public")
+@access("platform", "admin", opens="public", repeats="id")
 def create_platform_key(body: dict[str, Any]) -> Any:
     """Create a platform key
 
@@ -61,7 +61,7 @@ def revoke_platform_key(key_id: UUID) -> None:
 @blp.route(f"{T}/api-keys", methods=["POST"])
 @blp.arguments(ApiKeySchema)
 @blp.response(201, NewApiKeySchema)
-@access("tenant", "admin", opens="public")
+@access("tenant", "admin", opens="public", repeats="id")
 def create_tenant_key(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create a key of a tenant
 

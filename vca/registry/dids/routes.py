@@ -13,7 +13,7 @@ blp = Blueprint("dids", __name__, description="Which number is whose, over all t
 @blp.route("/api/dids", methods=["POST"])
 @blp.arguments(DidSchema)
 @blp.response(201, DidSchema)
-@access("platform", "write", opens="public")
+@access("platform", "write", opens="public", repeats="answer")
 def assign_did(body: dict[str, Any]) -> Any:
     """Assign a number to a tenant in advance
 

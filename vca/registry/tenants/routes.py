@@ -14,7 +14,7 @@ blp = Blueprint("tenants", __name__, description="The businesses on this platfor
 @blp.route("/api/tenants", methods=["POST"])
 @blp.arguments(TenantSchema)
 @blp.response(201, TenantSchema)
-@access("platform", "write", opens="public")
+@access("platform", "write", opens="public", repeats="answer")
 def create_tenant(body: dict[str, Any]) -> Any:
     """Create a tenant
 

@@ -23,7 +23,7 @@ ONE = f"{URL}/<uuid:ai_profile_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewAiProfileSchema)
 @blp.response(201, AiProfileSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", opens="tenant", repeats="answer")
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 

@@ -18,7 +18,7 @@ from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import CallFacts, Profile
-from vca.kit import clock, log
+from vca.kit import clock, log, metrics
 from vca.registry.dids.service import Owner
 from vca.telephony.types import (
     Action,
@@ -87,6 +87,10 @@ def begin(ringing: Ringing) -> Outcome:
         call_id = record.insert_call(session, call, events, greeting=greeting)
         if call_id is None:
             return _again(session, tenant, call, actions)
+    known = {"carrier": ringing.provider_type, "simulated": ringing.simulated}
+    metrics.CALLS_BEGUN.inc(direction="inbound", **known)
+    if (state := states.of(events)).status in states.TERMINAL:
+        metrics.CALLS_ENDED.inc(end_reason=state.end_reason, **known)
     log.get().info("call.begun", call_id=str(call_id), decision=route.decision)
     return Outcome(CallRef(tenant, call_id), actions)
 
@@ -115,9 +119,13 @@ def turn(ref: CallRef, *, heard: str, models: Models) -> Outcome:
     try:
         reply = engine.reply(profile, transcript, heard, models=models, facts=facts, now=now)
     except ModelError as error:
+        metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
         log.get().error("call.model_failed", call_id=str(ref.call_id), failure=error.failure)
         text = record.sentence(talk.sentences, "fallback")
         return _say(ref, talk, text, {}, end_reason="model_error")
+    for stage, took_ms in reply.latency_ms.items():
+        metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
+    metrics.TURN_SECONDS.observe((clock.now() - began).total_seconds(), stage="total")
     ends = [action.end_reason for action in reply.actions if action.kind == "hang_up"]
     end_reason = ends[0] if ends else None
     return _say(ref, talk, reply.text, reply.latency_ms, end_reason=end_reason)

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Table, bindparam, insert, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
-from vca.kit import json
+from vca.kit import json, metrics
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
@@ -222,6 +222,8 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     if state != before:
         changes: dict[str, Any] = dict(vars(state))
         if call.live and state.status in states.TERMINAL:
+            known = {"carrier": call.provider_type, "simulated": call.simulated}
+            metrics.CALLS_ENDED.inc(end_reason=state.end_reason, **known)
             changes["latency"] = latency.summary(
                 turn.latency_ms for turn in turns(session, call_id)
             )

@@ -82,7 +82,7 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
 @blp.route(f"{T}/simulations", methods=["POST"])
 @blp.arguments(SimulationSchema)
 @blp.response(201, SimulatedSchema)
-@access("tenant", "write")
+@access("tenant", "write", repeats="answer")
 def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Ring one of the tenant's numbers without a telephone
 

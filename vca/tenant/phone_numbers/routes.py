@@ -25,7 +25,7 @@ ONE = f"{URL}/<uuid:phone_number_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewPhoneNumberSchema)
 @blp.response(201, PhoneNumberSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", opens="tenant", repeats="answer")
 def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Claim a phone number
 

@@ -1,0 +1,599 @@
+"""`Idempotency-Key`: the same key and body answer the same, once executed; and nobody else's."""
+
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from tests.support import locks, owner
+from tests.support.api import Api
+from tests.support.evidence import Evidence, schema_of
+from tests.support.operations import Operation
+from tests.support.processes import until
+from tests.support.threads import at_once
+from tests.support.world import PROMPT, Platform, Tenant, World, fresh_number, made
+from vca.kit import jobs
+from vca.registry.idempotency.service import KEPT_FOR, SWEEP
+from vca.tenant.calls import service as calls
+from vca.tenant.phone_numbers import service as phone_numbers
+
+MANY = 20
+T = "/api/tenants/{tenant_id}"
+TAKING = {
+    "POST /api/tenants",
+    "POST /api/dids",
+    "POST /api/api-keys",
+    f"POST {T}/phone-numbers",
+    f"POST {T}/ai-profiles",
+    f"POST {T}/api-keys",
+    f"POST {T}/simulations",
+}
+PROFILE = {"system_prompt": PROMPT}
+
+
+def _key() -> dict[str, str]:
+    return {"Idempotency-Key": uuid4().hex}
+
+
+def _same(first: TestResponse, again: TestResponse) -> None:
+    """The repetition is the first answer, byte for byte, and says that it is one."""
+    assert again.status_code == first.status_code, again.text
+    assert again.data == first.data
+    for name in ("Location", "Content-Type"):
+        assert again.headers.get(name) == first.headers.get(name)
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+def _refused(answer: TestResponse, code: str, status: int = 409) -> None:
+    assert (answer.status_code, answer.json["code"]) == (status, code), answer.text
+
+
+def _rows(evidence: Evidence, schema: str, key: dict[str, str]) -> list[tuple[Any, ...]]:
+    return evidence.rows(
+        f'SELECT api_key, status, headers, answer FROM "{schema}".idempotency_keys WHERE key = %s',
+        key["Idempotency-Key"],
+    )
+
+
+def _crash(app: Flask, tenant: Tenant, path: str, body: Any, key: dict[str, str]) -> None:
+    """Send what ends in a 500, which no operation documents."""
+    headers = {"Authorization": f"Bearer {tenant.key}", **key}
+    answer = app.test_client().post(tenant.url(path), json=body, headers=headers)
+    assert answer.status_code == 500
+
+
+@pytest.fixture
+def ringable(acme: Tenant) -> str:
+    """A number of acme's that an agent answers."""
+    acme.profile(greeting="Acme here.")
+    number: str = acme.number()["did_number"]
+    return number
+
+
+# --- Repeated -----------------------------------------------------------------------------------
+
+
+def test_every_operation_that_creates_takes_a_key_and_no_other_does(
+    catalogue: list[Operation],
+) -> None:
+    taking = {operation.name for operation in catalogue if "Idempotency-Key" in operation.headers}
+
+    assert taking == TAKING
+
+
+def test_a_repeated_request_is_answered_byte_for_byte_and_done_once(
+    acme: Tenant, platform: Platform, ringable: str
+) -> None:
+    number, external_id = fresh_number(), uuid4().hex
+    tenant = {"name": "Initech", "external_id": external_id}
+    assigned = {"did_number": fresh_number(), "tenant_id": acme.id}
+    asked: list[tuple[Api, str, dict[str, Any]]] = [
+        (acme.api, acme.url("/phone-numbers"), {"did_number": number, "label": "Ünïcode"}),
+        (acme.api, acme.url("/ai-profiles"), PROFILE),
+        (acme.api, acme.url("/simulations"), {"to": ringable}),
+        (platform.api, "/api/tenants", tenant),
+        (platform.api, "/api/dids", assigned),
+    ]
+
+    for api, url, body in asked:
+        key = _key()
+        first, again, third = (api.post(url, body, headers=dict(key)) for _ in range(3))
+        assert first.status_code == 201, first.text
+        _same(first, again)
+        _same(first, third)
+
+    assert [each["did_number"] for each in acme.get("/phone-numbers").json].count(number) == 1
+    assert len(acme.get("/ai-profiles").json) == 2  # the ringable one's, and one more
+    assert len(acme.get("/calls").json) == 1
+    assert len(platform.api.get("/api/tenants", external_id=external_id).json) == 1
+
+
+def test_the_body_is_compared_as_it_was_sent_and_another_one_is_409(acme: Tenant) -> None:
+    key = _key()
+    url, data = acme.url("/ai-profiles"), b'{"system_prompt": "You answer."}'
+    headers = {**key, "Content-Type": "application/json"}
+    assert acme.api.send("POST", url, data=data, headers=headers).status_code == 201
+
+    for other in (data + b" ", b'{"system_prompt": "You sell."}', b"nonsense"):
+        answer = acme.api.send("POST", url, data=other, headers=headers)
+        _refused(answer, "idempotency-key-reused")
+
+    assert len(acme.get("/ai-profiles").json) == 1
+
+
+def test_a_key_of_one_operation_is_409_at_another(acme: Tenant) -> None:
+    key = _key()
+    made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+
+    answer = acme.post("/phone-numbers", {"did_number": fresh_number()}, headers=dict(key))
+
+    _refused(answer, "idempotency-key-reused")
+    assert acme.get("/phone-numbers").json == []
+
+
+def test_a_refused_request_leaves_no_trace_and_the_retry_is_executed_afresh(
+    acme: Tenant, globex: Tenant, evidence: Evidence
+) -> None:
+    key, taken = _key(), globex.number()
+    body = {"did_number": taken["did_number"]}
+    invalid = acme.post("/phone-numbers", {"did_number": 7}, headers=dict(key))
+    assert invalid.status_code == 400
+    first = acme.post("/phone-numbers", body, headers=dict(key))
+    _refused(first, "number-already-claimed")
+    assert _rows(evidence, acme.ref.schema, key) == []
+
+    profile = acme.post("/ai-profiles", PROFILE, headers=dict(key))
+
+    assert profile.status_code == 201  # the key was free again, for anything
+
+
+def test_on_any_other_operation_the_header_means_nothing(acme: Tenant) -> None:
+    key, profile = _key(), acme.profile()
+    url = acme.url(f"/ai-profiles/{profile['id']}")
+
+    for greeting in ("One.", "Two."):
+        answer = acme.api.send("PATCH", url, json_body={"greeting": greeting}, headers=dict(key))
+        assert answer.json["greeting"] == greeting
+        assert "Idempotency-Replayed" not in answer.headers
+    assert acme.api.send("GET", url, headers={"Idempotency-Key": "é"}).status_code == 200
+
+
+def test_a_repetition_is_still_asked_for_its_key_and_scope(acme: Tenant, world: World) -> None:
+    key, own = _key(), world.key(acme.id)
+    holder = world.api(own)
+    assert holder.post(acme.url("/ai-profiles"), PROFILE, headers=dict(key)).status_code == 201
+    mine = holder.get("/api/me").json["id"]
+
+    acme.delete(f"/api-keys/{mine}")
+
+    answer = holder.post(acme.url("/ai-profiles"), PROFILE, headers=dict(key))
+    assert answer.status_code == 401
+
+
+# --- Hostile headers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", ["", "a" * 256, "é", "a\tb", "\x7f", "\xa0", "☎".encode().decode("latin-1")]
+)
+def test_what_is_no_key_is_400_that_names_the_header(acme: Tenant, value: str) -> None:
+    for path, body in (("/ai-profiles", PROFILE), ("/simulations", {"to": fresh_number()})):
+        answer = acme.post(path, body, headers={"Idempotency-Key": value})
+
+        _refused(answer, "invalid-input", 400)
+        [error] = answer.json["errors"]
+        assert (error["in"], error["pointer"]) == ("header", "/Idempotency-Key")
+    assert acme.get("/ai-profiles").json == []
+
+
+@pytest.mark.parametrize(
+    "value", ["a", "a" * 255, '"quoted"', "a, b", "'; DROP TABLE calls; --", "%s%(key)s\\", "~!@#"]
+)
+def test_any_printable_text_is_a_key(acme: Tenant, value: str) -> None:
+    headers = {"Idempotency-Key": value}
+
+    first, again = (acme.post("/ai-profiles", PROFILE, headers=dict(headers)) for _ in range(2))
+
+    _same(first, again)
+
+
+def test_a_body_that_the_parser_refuses_is_refused_alike_under_a_key(acme: Tenant) -> None:
+    url, headers = acme.url("/ai-profiles"), {**_key(), "Content-Type": "application/json"}
+
+    chunked = {**headers, "Transfer-Encoding": "chunked"}
+    zipped = {**headers, "Content-Encoding": "gzip"}
+
+    assert acme.api.send("POST", url, data=b"{}", headers=chunked).status_code == 411
+    assert acme.api.send("POST", url, data=b"{}", headers=zipped).status_code == 415
+    big = b" " * (256 * 1024 + 1)
+    assert acme.api.send("POST", url, data=big, headers=headers).status_code == 413
+
+
+# --- At the same time ---------------------------------------------------------------------------
+
+
+def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_alike(
+    world: World, acme: Tenant, platform: Platform
+) -> None:
+    number, external_id = fresh_number(), uuid4().hex
+    asked = [
+        (acme.key, acme.url("/phone-numbers"), {"did_number": number}),
+        (acme.key, acme.url("/ai-profiles"), PROFILE),
+        (platform.key, "/api/tenants", {"name": "Hooli", "external_id": external_id}),
+    ]
+
+    for key, url, body in asked:
+        headers = _key()
+        doings = [
+            partial(world.api(key).post, url, body, headers=dict(headers)) for _ in range(MANY)
+        ]
+        answers = at_once(doings)
+
+        assert {answer.status_code for answer in answers} == {201}, url
+        assert len({answer.data for answer in answers}) == 1
+        assert len({answer.headers.get("Location") for answer in answers}) == 1
+        assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
+
+    assert len(acme.get("/phone-numbers").json) == 1
+    assert len(acme.get("/ai-profiles").json) == 1
+    assert len(platform.api.get("/api/tenants", external_id=external_id).json) == 1
+
+
+def test_of_twenty_equal_calls_at_once_one_rings_and_the_others_are_told_to_wait_or_the_same(
+    world: World, acme: Tenant, ringable: str
+) -> None:
+    headers = _key()
+    doings = [
+        partial(
+            world.api(acme.key).post,
+            acme.url("/simulations"),
+            {"to": ringable},
+            headers=dict(headers),
+        )
+        for _ in range(MANY)
+    ]
+
+    answers = at_once(doings)
+
+    assert len(acme.get("/calls").json) == 1
+    rang = [answer for answer in answers if answer.status_code == 201]
+    assert len({answer.data for answer in rang}) == 1
+    assert sum("Idempotency-Replayed" not in answer.headers for answer in rang) == 1
+    for answer in answers:
+        if answer not in rang:
+            _refused(answer, "idempotency-in-progress")
+            assert int(answer.headers["Retry-After"]) > 0
+    _same(rang[0] if len(rang) == 1 else _first(rang), _asked_again(acme, ringable, headers))
+
+
+def _first(answers: list[TestResponse]) -> TestResponse:
+    return next(each for each in answers if "Idempotency-Replayed" not in each.headers)
+
+
+def _asked_again(acme: Tenant, to: str, headers: dict[str, str]) -> TestResponse:
+    return acme.post("/simulations", {"to": to}, headers=dict(headers))
+
+
+def test_a_request_that_waits_too_long_for_the_first_is_409(
+    acme: Tenant, evidence: Evidence
+) -> None:
+    key = _key()
+    sender = f"{acme.key[:12]}/{acme.id}"
+    first = (
+        f'INSERT INTO "{acme.ref.schema}".idempotency_keys'
+        " (id, tenant_id, api_key, key, request_hash)"
+        f" VALUES ('{uuid4()}', '{acme.id}', '{sender}', '{key['Idempotency-Key']}', 'x')"
+    )
+
+    with locks.held(owner.url(), first):
+        answer = acme.post("/ai-profiles", PROFILE, headers=dict(key))
+
+    _refused(answer, "idempotency-in-progress")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert acme.get("/ai-profiles").json == []
+
+
+# --- Cut short ----------------------------------------------------------------------------------
+
+
+def test_a_transaction_that_is_killed_takes_its_key_along(
+    acme: Tenant, world: World, evidence: Evidence
+) -> None:
+    key, number = _key(), fresh_number()
+    claimed = (
+        "INSERT INTO public.dids (did_number, tenant_id, state)"
+        f" VALUES ('{number}', '{acme.id}', 'assigned')"
+    )
+    ask = partial(
+        world.api(acme.key).post,
+        acme.url("/phone-numbers"),
+        {"did_number": number},
+        headers=dict(key),
+    )
+
+    def kill() -> None:
+        with locks.held(owner.url(), claimed) as holder:
+            went.append(True)
+            [pid] = until(lambda: locks.waiting_for(holder))
+            locks.terminate(holder, pid)
+
+    def asked() -> int:
+        until(lambda: went)
+        return ask().status_code
+
+    went: list[bool] = []
+    statuses = at_once([kill, asked])
+
+    assert statuses[1] == 503
+    assert _rows(evidence, acme.ref.schema, key) == []
+    until(lambda: acme.get("/phone-numbers").status_code == 200)  # the breaker has closed
+    assert acme.get("/phone-numbers").json == []
+    assert ask().status_code == 201
+
+
+def test_a_crash_rolls_the_key_back_with_what_was_done(
+    app: Flask, acme: Tenant, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, add = _key(), phone_numbers.add
+
+    def crash(*args: Any, **fields: Any) -> None:
+        add(*args, **fields)
+        raise RuntimeError("in the middle")
+
+    body = {"did_number": fresh_number()}
+    monkeypatch.setattr(phone_numbers, "add", crash)
+    _crash(app, acme, "/phone-numbers", body, key)
+    monkeypatch.undo()
+
+    assert _rows(evidence, acme.ref.schema, key) == []
+    assert acme.post("/phone-numbers", body, headers=dict(key)).status_code == 201
+
+
+def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_again(
+    app: Flask,
+    acme: Tenant,
+    world: World,
+    ringable: str,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = _key()
+
+    def die(*_: Any, **__: Any) -> None:
+        raise RuntimeError("nobody knows what was done")
+
+    monkeypatch.setattr(calls, "simulate", die)
+    _crash(app, acme, "/simulations", {"to": ringable}, key)
+    monkeypatch.undo()
+
+    assert _sweeps(evidence, acme) == 1
+    waiting = _asked_again(acme, ringable, key)
+    _refused(waiting, "idempotency-in-progress")
+    assert int(waiting.headers["Retry-After"]) > 0
+    _refused(
+        acme.post("/simulations", {"to": fresh_number()}, headers=dict(key)),
+        "idempotency-key-reused",
+    )
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '59 s'")
+    _refused(_asked_again(acme, ringable, key), "idempotency-in-progress")
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '61 s'")
+    made_now = _asked_again(acme, ringable, key)
+
+    assert made_now.status_code == 201
+    _same(made_now, _asked_again(acme, ringable, key))
+    assert len(acme.get("/calls").json) == 1
+
+
+def test_an_abandoned_key_is_taken_over_by_one_of_many(
+    app: Flask, acme: Tenant, world: World, ringable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = _key()
+    monkeypatch.setattr(calls, "simulate", lambda *_, **__: 1 / 0)
+    _crash(app, acme, "/simulations", {"to": ringable}, key)
+    monkeypatch.undo()
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '61 s'")
+
+    answers = at_once(
+        [
+            partial(
+                world.api(acme.key).post,
+                acme.url("/simulations"),
+                {"to": ringable},
+                headers=dict(key),
+            )
+            for _ in range(10)
+        ]
+    )
+
+    assert len(acme.get("/calls").json) == 1
+    assert 201 in {answer.status_code for answer in answers}
+
+
+def test_a_call_that_is_refused_gives_its_key_back(
+    acme: Tenant, ringable: str, evidence: Evidence
+) -> None:
+    key = _key()
+    [number] = acme.get("/phone-numbers").json
+    acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
+    assert _asked_again(acme, ringable, key).status_code == 409
+    assert _rows(evidence, acme.ref.schema, key) == []
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"mode": "agent"})
+
+    assert _asked_again(acme, ringable, key).status_code == 201
+
+
+def test_the_claim_of_a_call_is_written_before_it_is_made(
+    acme: Tenant, ringable: str, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, seen, simulate = _key(), [], calls.simulate
+
+    def look(*args: Any, **options: Any) -> Any:
+        seen.extend(_rows(evidence, acme.ref.schema, key))
+        return simulate(*args, **options)
+
+    monkeypatch.setattr(calls, "simulate", look)
+    assert _asked_again(acme, ringable, key).status_code == 201
+
+    [(_, status, _, answer)] = seen
+    assert (status, answer) == (None, None)
+    [(_, status, _, answer)] = _rows(evidence, acme.ref.schema, key)
+    assert status == 201
+    assert "Acme here." in answer
+
+
+# --- Secrets ------------------------------------------------------------------------------------
+
+
+def test_a_secret_that_is_shown_once_is_kept_nowhere_and_the_repetition_names_what_was_made(
+    acme: Tenant, platform: Platform, evidence: Evidence
+) -> None:
+    for api, url in ((acme.api, acme.url("/api-keys")), (platform.api, "/api/api-keys")):
+        key = _key()
+        first = made(api.post(url, {"name": "once"}, headers=dict(key)))
+
+        for _ in range(2):
+            again = api.post(url, {"name": "once"}, headers=dict(key))
+            _refused(again, "already-created")
+            assert again.json["id"] == first["id"]
+            assert first["key"] not in again.text
+            assert again.headers["Idempotency-Replayed"] == "true"
+
+        [row] = _rows(evidence, "public", key)
+        assert first["id"] in str(row)
+        assert first["key"][13:] not in str(row)
+        assert [each["name"] for each in api.get(url).json].count("once") == 1
+
+
+def test_of_twenty_who_make_one_api_key_at_once_one_sees_its_secret(
+    world: World, acme: Tenant
+) -> None:
+    headers = _key()
+    doings = [
+        partial(
+            world.api(acme.key).post, acme.url("/api-keys"), {"name": "one"}, headers=dict(headers)
+        )
+        for _ in range(MANY)
+    ]
+
+    answers = at_once(doings)
+
+    [first] = [answer for answer in answers if answer.status_code == 201]
+    for answer in answers:
+        if answer is not first:
+            _refused(answer, "already-created")
+            assert answer.json["id"] == first.json["id"]
+    names = [each["name"] for each in acme.get("/api-keys").json]
+    assert names.count("one") == 1
+
+
+# --- Whose --------------------------------------------------------------------------------------
+
+
+def test_one_tenants_key_never_answers_another(
+    acme: Tenant, globex: Tenant, evidence: Evidence
+) -> None:
+    key = _key()
+    ours = made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+    before = evidence.checksum(acme.id)
+
+    theirs = globex.post("/ai-profiles", PROFILE, headers=dict(key))
+    over_there = globex.api.post(acme.url("/ai-profiles"), PROFILE, headers=dict(key))
+
+    assert made(theirs)["id"] != ours["id"]
+    assert "Idempotency-Replayed" not in theirs.headers
+    assert over_there.status_code == 404
+    assert evidence.checksum(acme.id) == before
+
+
+def test_another_api_key_of_the_same_tenant_is_another_sender(acme: Tenant, world: World) -> None:
+    key = _key()
+    first = made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+
+    second = world.api(world.key(acme.id)).post(
+        acme.url("/ai-profiles"), PROFILE, headers=dict(key)
+    )
+
+    assert made(second)["id"] != first["id"]
+
+
+def test_a_platform_keys_row_lies_in_the_tenant_of_the_path_and_counts_there_only(
+    acme: Tenant, globex: Tenant, platform: Platform, evidence: Evidence
+) -> None:
+    key = _key()
+
+    for tenant in (acme, globex):
+        for path, body in (("/ai-profiles", PROFILE), ("/api-keys", {"name": "theirs"})):
+            headers = {"Idempotency-Key": f"{key['Idempotency-Key']}{path}"}
+            answer = platform.api.post(tenant.url(path), body, headers=headers)
+            assert answer.status_code == 201, answer.text
+
+    headers = {"Idempotency-Key": f"{key['Idempotency-Key']}/ai-profiles"}
+    for tenant in (acme, globex):
+        [(sender, *_)] = _rows(evidence, schema_of(tenant.id), headers)
+        assert sender.startswith(platform.key[:12])
+        assert len(tenant.get("/ai-profiles").json) == 1
+    assert _rows(evidence, "public", headers) == []
+
+
+# --- Swept --------------------------------------------------------------------------------------
+
+
+def _sweeps(evidence: Evidence, tenant: Tenant | None) -> int:
+    lock = f"{tenant.id if tenant else ''}:{SWEEP}"
+    waiting = (
+        "SELECT count(*) FROM jobs.procrastinate_jobs"
+        " WHERE queueing_lock = %s AND status = 'todo' AND scheduled_at > now() + interval '23 h'"
+    )
+    [(found,)] = evidence.rows(waiting, lock)
+    return int(found)
+
+
+def test_what_was_kept_is_deleted_after_a_day_by_one_job_of_its_tenant(
+    acme: Tenant, globex: Tenant, world: World, evidence: Evidence
+) -> None:
+    old, new = _key(), _key()
+    assert _sweeps(evidence, acme) == 0
+    first = made(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
+    made(acme.post("/ai-profiles", PROFILE, headers=dict(new)))
+    made(globex.post("/ai-profiles", PROFILE, headers=dict(old)))
+    assert _sweeps(evidence, acme) == 1
+    world.sql(
+        acme,
+        "UPDATE idempotency_keys SET created_at = now() - interval '24 h'"
+        f" WHERE key = '{old['Idempotency-Key']}'",
+    )
+
+    assert world.work(acme, ahead=True) == [SWEEP]
+
+    assert _rows(evidence, acme.ref.schema, old) == []
+    assert len(_rows(evidence, acme.ref.schema, new)) == 1
+    assert len(_rows(evidence, globex.ref.schema, old)) == 1
+    assert _sweeps(evidence, acme) == 1  # for the one that is left
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '25 h'")
+    assert world.work(acme, ahead=True) == [SWEEP]
+    assert _sweeps(evidence, acme) == 0
+    again = made(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
+    assert again["id"] != first["id"]
+
+
+def test_the_platforms_rows_are_swept_as_well(
+    app: Flask, platform: Platform, evidence: Evidence
+) -> None:
+    key = _key()
+    made(platform.api.post("/api/tenants", {"name": "Swept"}, headers=dict(key)))
+    assert _sweeps(evidence, None) == 1
+    evidence.rows(
+        "UPDATE public.idempotency_keys SET created_at = now() - %s WHERE key = %s",
+        KEPT_FOR,
+        key["Idempotency-Key"],
+    )
+
+    jobs.TASKS[SWEEP]()
+
+    assert _rows(evidence, "public", key) == []
+    assert _sweeps(evidence, None) == 1

@@ -1,0 +1,91 @@
+"""Metrics are declared in one place, speak the product's vocabularies, and name no tenant."""
+
+import ast
+import re
+from typing import get_args
+
+import yaml
+
+from tests.support.source import ROOT, modules
+from vca.conversation.llm import Failure
+from vca.kit import meters, metrics
+from vca.kit.meters import Histogram
+from vca.kit.metrics import Reading
+from vca.telephony.providers import ADAPTERS
+from vca.tenant.calls import states
+
+READINGS = [value for value in vars(metrics).values() if isinstance(value, Reading)]
+ALL = [*meters.Meter.all, *READINGS]
+_ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
+ALERTS = ROOT / "ops" / "alerts.yml"
+_NAME = re.compile(r"\bvca_[a-z_]+")
+
+
+def test_metrics_are_declared_in_one_place() -> None:
+    elsewhere = [
+        str(module.at(node))
+        for module in modules(below=("vca",))
+        for called, node in module.calls()
+        if called.rpartition(".")[2] in ("Counter", "Histogram", "Reading", "Gauge")
+        and any(
+            isinstance(argument, ast.Constant) and str(argument.value).startswith("vca_")
+            for argument in node.args
+        )
+        and module.path != "vca/kit/metrics.py"
+    ]
+
+    assert elsewhere == []
+    assert len(ALL) > 15
+
+
+def test_names_say_what_is_counted_and_in_which_unit() -> None:
+    for metric in ALL:
+        assert re.fullmatch("vca_[a-z_]+", metric.name)
+        assert metric.name.endswith(_ENDINGS), metric.name
+        assert metric.help.endswith("."), metric.name
+        assert isinstance(metric, Histogram) <= metric.name.endswith("_seconds")
+
+
+def test_no_metric_names_a_tenant() -> None:
+    for metric in ALL:
+        for label in metric.labels:
+            assert not re.search("tenant|key|number|call_id|caller", label), metric.name
+
+
+def test_labels_are_the_vocabularies_of_the_product() -> None:
+    assert set(metrics.END_REASONS) == set(states.END_REASONS)
+    assert set(metrics.MODEL_FAILURES) == set(get_args(Failure))
+    assert set(ADAPTERS) <= set(metrics.CARRIERS)
+
+
+def _rules() -> list[dict[str, object]]:
+    groups = yaml.safe_load(ALERTS.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def test_every_metric_that_an_alert_names_exists() -> None:
+    named = {name for rule in _rules() for name in _NAME.findall(str(rule["expr"]))}
+    told = {metric.name for metric in ALL}
+    told |= {
+        f"{metric.name}{part}"
+        for metric in ALL
+        if isinstance(metric, Histogram)
+        for part in ("_bucket", "_sum", "_count")
+    }
+
+    assert named - told == set()
+    assert len(named) > 8
+
+
+def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in _rules()]
+
+    assert len(names) == len(set(names))
+    for rule in _rules():
+        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("page", "ticket")  # type: ignore[index]
+        annotations = rule["annotations"]
+        assert set(annotations) == {"summary", "do"}  # type: ignore[call-overload]
+        for text in annotations.values():  # type: ignore[attr-defined]
+            assert "\n" not in text.strip()
+            assert text.endswith(".")

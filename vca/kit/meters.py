@@ -1,0 +1,234 @@
+"""Counters and histograms over several processes, with labels that cannot grow without end.
+
+Each process counts in files of its own in one folder, and whoever is asked adds them up; without a
+folder it counts in its own memory. Files bear their process's id: a folder belongs to one machine.
+"""
+
+import fcntl
+import os
+import struct
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, generate_latest, values
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from vca.kit import config, log
+
+Metric = TypeVar("Metric", bound=MetricWrapperBase)
+Labels = Mapping[str, Sequence[str] | None]
+
+CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+OTHER = "other"
+FLAG = ("true", "false")
+# Of one metric in one process. Every series costs memory here and, for ever, in Prometheus.
+MOST_SERIES = 500
+_ENDED = "ended"
+_KINDS = ("counter", "histogram")
+
+prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Meter(Generic[Metric]):
+    """A metric. Each label has its closed set of values; what is not in it counts as `other`.
+
+    A label whose set is None takes names of ours, which only other rooms know; never a stranger's
+    text, and never what names a tenant.
+    """
+
+    all: ClassVar[list["Meter[Any]"]] = []
+
+    def __init__(self, name: str, help_text: str, labels: Labels | None = None) -> None:
+        self.name = name
+        self.help = help_text
+        self.labels: Labels = labels or {}
+        self._spellings = [_spellings(allowed) for allowed in self.labels.values()]
+        self._children: dict[tuple[object, ...], Metric] = {}
+        self.attach(_registry)
+        self.all.append(self)
+
+    def attach(self, registry: CollectorRegistry) -> None:
+        """Count in this registry from now on, from zero."""
+        self._metric = self._make(registry)
+        self._children = {}
+
+    def _make(self, registry: CollectorRegistry) -> Metric:
+        raise NotImplementedError
+
+    def _child(self, labels: Mapping[str, object]) -> Metric:
+        """The series of these labels: one look-up, but for the first time."""
+        given = tuple([labels[name] for name in self.labels])
+        found = self._children.get(given)
+        return found if found is not None else self._first(given)
+
+    def _first(self, given: tuple[object, ...]) -> Metric:
+        if not given:
+            return self._metric
+        pairs = list(zip(self._spellings, given, strict=True))
+        if len(self._children) >= MOST_SERIES:
+            return self._metric.labels(*[OTHER for _ in given])
+        named = [str(it) if known is None else known.get(it, OTHER) for known, it in pairs]
+        child = self._metric.labels(*named)
+        if all(known is None or it in known for known, it in pairs):
+            self._children[given] = child
+        return child
+
+
+class Counter(Meter[prometheus_client.Counter]):
+    """Counts what happens; its name ends in `_total`."""
+
+    def inc(self, **labels: object) -> None:
+        """It happened once more."""
+        self._child(labels).inc()
+
+    def _make(self, registry: CollectorRegistry) -> prometheus_client.Counter:
+        return prometheus_client.Counter(
+            self.name, self.help, tuple(self.labels), registry=registry
+        )
+
+
+class Histogram(Meter[prometheus_client.Histogram]):
+    """Counts how long things take; its name ends in `_seconds`."""
+
+    def __init__(
+        self,
+        name: str,
+        help_text: str,
+        labels: Labels | None = None,
+        *,
+        buckets: Sequence[float],
+    ) -> None:
+        self.buckets = buckets
+        super().__init__(name, help_text, labels)
+
+    def observe(self, seconds: float, **labels: object) -> None:
+        """It took so long."""
+        self._child(labels).observe(seconds)
+
+    def _make(self, registry: CollectorRegistry) -> prometheus_client.Histogram:
+        return prometheus_client.Histogram(
+            self.name, self.help, tuple(self.labels), registry=registry, buckets=self.buckets
+        )
+
+
+_registry = CollectorRegistry()
+_folder: Path | None = None
+
+
+def count_in(folder: Path | None) -> None:
+    """Count in files of `folder`, or in memory, from zero; before anything is served."""
+    global _registry, _folder
+    values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
+    if folder is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        config.hand_on("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    # The library chooses when it is imported, which is before settings are read.
+    values.ValueClass = (
+        values.MultiProcessValue()  # type: ignore[no-untyped-call]
+        if folder
+        else values.MutexValue
+    )
+    _registry, _folder = CollectorRegistry(), folder
+    for meter in Meter.all:
+        meter.attach(_registry)
+
+
+def exposition() -> bytes:
+    """What all processes of the folder have counted, those that ended included, as text."""
+    if _folder is None:
+        return generate_latest(_registry)
+    registry = CollectorRegistry()
+    with _locked(_folder, fcntl.LOCK_SH):
+        MultiProcessCollector(registry, path=str(_folder))  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+
+def begin(folder: Path) -> None:
+    """Forget what ended processes have counted: for the first of a deployment's processes.
+
+    Those that run, such as a worker beside a web server that starts again, keep their files.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(folder, fcntl.LOCK_EX):
+        for file in folder.glob("*.db"):
+            if not _runs(file):
+                file.unlink()
+
+
+def settle(folder: Path) -> None:
+    """Add what ended processes have counted to one file and remove theirs.
+
+    Web workers live for some thousands of requests: their files would become thousands, too, and
+    each question would read all of them.
+    """
+    with _locked(folder, fcntl.LOCK_EX):
+        for kind in _KINDS:
+            ended = [file for file in folder.glob(f"{kind}_*.db") if not _runs(file)]
+            if any(file.stem != f"{kind}_{_ENDED}" for file in ended):
+                _merge(ended, folder / f"{kind}_{_ENDED}.db")
+
+
+def _merge(files: Sequence[Path], target: Path) -> None:
+    totals: dict[str, float] = defaultdict(float)
+    for file in files:
+        for key, value in _read(file):
+            totals[key] += value
+    new = target.with_suffix(".new")
+    new.unlink(missing_ok=True)
+    written = MmapedDict(str(new))  # type: ignore[no-untyped-call]
+    for key, value in totals.items():
+        written.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    written.close()  # type: ignore[no-untyped-call]
+    new.replace(target)
+    for file in files:
+        if file != target:
+            file.unlink()
+
+
+def _read(file: Path) -> Iterable[tuple[str, float]]:
+    """Every series of a file and its value; none of one that was cut short as it was made."""
+    try:
+        found = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
+        return [(key, value) for key, value, *_ in found]
+    except (RuntimeError, ValueError, struct.error) as error:
+        log.get().warning("metrics.unreadable", file=file.name, exc_info=error)
+        return []
+
+
+def _runs(file: Path) -> bool:
+    """Whether the process still lives that writes to a file."""
+    pid = file.stem.rpartition("_")[2]
+    if not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Whoever asks must not find what was counted twice, or not at all, while files are merged."""
+    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _spellings(allowed: Sequence[str] | None) -> Mapping[object, str] | None:
+    if allowed is None:
+        return None
+    if allowed is FLAG:
+        return {True: "true", False: "false"}
+    return {name: name for name in allowed}

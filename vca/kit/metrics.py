@@ -1,0 +1,126 @@
+"""Every metric of the product, in one place. None has a label that names a tenant.
+
+To add one: a line here, its use where the thing happens, and an alert in `ops/alerts.yml` if
+somebody should be told.
+"""
+
+from dataclasses import dataclass
+
+from vca.kit.meters import FLAG, Counter, Histogram
+
+CARRIERS = ("fake", "twilio", "telnyx", "asterisk")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+STAGES = ("model_first_token", "model", "database", "total")
+OUTCOMES = ("done", "failed", "rescued")
+DIRECTIONS = ("inbound", "outbound")
+# As the API's vocabulary has them.
+END_REASONS = (
+    "caller_hangup",
+    "agent_hangup",
+    "api_hangup",
+    "transferred",
+    "voicemail",
+    "max_duration",
+    "max_turns",
+    "token_limit",
+    "silence",
+    "closed",
+    "concurrency_limit",
+    "spend_cap",
+    "tenant_suspended",
+    "number_inactive",
+    "declined",
+    "busy",
+    "no_answer",
+    "cancelled",
+    "invalid_number",
+    "model_error",
+    "carrier_error",
+    "lost",
+)
+MODEL_FAILURES = ("timeout", "rate_limited", "refused", "unavailable", "bad_answer")
+
+# What somebody who waits on the telephone notices: half a second, one, two.
+_TURN = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+_REQUEST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0)
+_POOL = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0)
+
+CALLS_BEGUN = Counter(
+    "vca_calls_begun_total",
+    "Calls that rang here or that were dialled from here.",
+    {"direction": DIRECTIONS, "carrier": CARRIERS, "simulated": FLAG},
+)
+CALLS_ENDED = Counter(
+    "vca_calls_ended_total",
+    "Calls that are over, and why.",
+    {"end_reason": END_REASONS, "carrier": CARRIERS, "simulated": FLAG},
+)
+TURN_SECONDS = Histogram(
+    "vca_turn_seconds",
+    "How long the answer to what a caller said took, by stage.",
+    {"stage": STAGES},
+    buckets=_TURN,
+)
+MODEL_FAILURES_TOTAL = Counter(
+    "vca_model_failures_total",
+    "Answers that the language model did not give.",
+    {"failure": MODEL_FAILURES},
+)
+DIALLING_REFUSED = Counter(
+    "vca_dialling_refused_total",
+    "Outbound calls that were refused before anybody was dialled, by the error's code.",
+    {"code": None},
+)
+SIGNATURE_FAILURES = Counter(
+    "vca_signature_failures_total",
+    "Requests in a carrier's name with a missing or wrong signature.",
+    {"carrier": CARRIERS},
+)
+ISOLATION_ALARMS = Counter(
+    "vca_isolation_alarms_total",
+    "Transactions that were not in their tenant's schema; nothing was read or written.",
+)
+POOL_WAIT_SECONDS = Histogram(
+    "vca_pool_wait_seconds",
+    "How long work waited for a connection to the database.",
+    buckets=_POOL,
+)
+HTTP_REQUESTS = Counter(
+    "vca_http_requests_total",
+    "HTTP requests that were answered.",
+    {"method": METHODS, "status_class": STATUS_CLASSES},
+)
+HTTP_REQUEST_SECONDS = Histogram(
+    "vca_http_request_seconds",
+    "How long answering an HTTP request took.",
+    buckets=_REQUEST,
+)
+JOBS = Counter(
+    "vca_jobs_total",
+    "Attempts at jobs; `rescued` jobs were taken from a worker that died.",
+    {"task": None, "outcome": OUTCOMES},
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A gauge that is read from the database whenever somebody asks."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+DATABASE_UP = Reading("vca_database_up", "1 while the database answers, else 0.")
+LIVE_CALLS = Reading("vca_live_calls", "Calls that are not over, by the jobs that watch them.")
+OLDEST_DUE_JOB_SECONDS = Reading(
+    "vca_oldest_due_job_seconds", "How long the oldest job that is due has waited for a worker."
+)
+FAILED_REGISTRATIONS = Reading(
+    "vca_failed_registrations", "Numbers whose registration at their carrier has failed."
+)
+TENANTS_BEHIND_HEAD = Reading(
+    "vca_tenants_behind_head", "Tenants whose schema is behind the revision of this code."
+)
+TENANTS = Reading("vca_tenants", "Tenants, by status.", ("status",))
