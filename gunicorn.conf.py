@@ -5,6 +5,7 @@ from typing import Any
 from vca.kit import meters
 from vca.kit.config import SettingsError, settings_or_exit, told
 from vca.tenancy import schema
+from vca.tenant.calls import desk
 
 # Read here too, in the master: a worker that cannot start would be started again for ever.
 _settings = settings_or_exit()
@@ -65,5 +66,5 @@ def post_worker_init(worker: Any) -> None:
     Load the models' SDK and the migrations now, and not while the first caller waits.
     """
     meters.count_in(_settings.metrics_folder)
-    worker.wsgi.extensions["desk"].models.warm()
+    desk.current().models.warm()
     schema.head()

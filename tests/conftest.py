@@ -16,6 +16,7 @@ from vca.kit import db
 from vca.kit.config import Settings, read_settings
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.calls import desk as desks
 
 ROOT = Path(__file__).resolve().parents[1]
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
@@ -101,13 +102,13 @@ def _app(settings: Settings) -> Iterator[Flask]:
 @pytest.fixture
 def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
-    database, carriers, desk = db.current(), providers.current(), _app.extensions["desk"]
+    database, carriers, desk = db.current(), providers.current(), desks.current()
     config = dict(_app.config)
     yield _app
     _app.extensions["settings"] = settings
     db.use(database)
     providers.use(carriers)
-    _app.extensions["desk"] = desk
+    desks.use(desk)
     _app.config.clear()
     _app.config.update(config)
 

@@ -1,6 +1,7 @@
 """The composition root: knows every room, does nothing itself."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
@@ -8,6 +9,7 @@ from flask import Flask
 
 from vca.api import carrier, docs, errors, guards, health, idempotency, metrics, openapi, requests
 from vca.conversation.llm.models import models_for
+from vca.conversation.types import Limits
 from vca.kit import db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
@@ -22,8 +24,9 @@ from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
+from vca.tenant.calls import desk, watch
 from vca.tenant.calls import routes as calls
-from vca.tenant.calls.inbound import Desk
+from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import ENCRYPTED
 from vca.tenant.phone_numbers import ownership
@@ -50,6 +53,7 @@ FEATURES = (
 )
 # Modules whose import registers job tasks.
 TASKS = (
+    "vca.tenant.calls.tasks",
     "vca.tenant.phone_numbers.tasks",
     "vca.tenant.recordings.tasks",
     "vca.tenant.messages.tasks",
@@ -145,7 +149,16 @@ def _connect(app: Flask, found: Settings) -> None:
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))
     product.use(product.Product(ownership.disown, ownership.adrift, retention.discard, ENCRYPTED))
-    app.extensions["desk"] = Desk(found.secret_key, models, found.public_base_url)
+    desk.use(
+        Desk(
+            found.secret_key,
+            models,
+            found.public_base_url,
+            Limits(found.call_token_limit or None),
+            found.production,
+        )
+    )
+    watch.use(timedelta(seconds=found.call_silence_s))
 
 
 def _serve(app: Flask) -> None:

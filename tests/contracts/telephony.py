@@ -44,6 +44,7 @@ from vca.telephony.types import (
     Recording,
     Reject,
     Say,
+    Transfer,
 )
 
 Fault = Literal["refuses", "fails", "is silent"]
@@ -561,7 +562,7 @@ class TelephonyContract:
     def test_a_transfer_connects_the_caller(self, adapter: TelephonyAdapter) -> None:
         call = call_name()
 
-        adapter.transfer(call, CALLER)
+        adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
 
         assert self.told(adapter, call) == [("transfer", CALLER)]
 
@@ -572,7 +573,7 @@ class TelephonyContract:
         adapter.hang_up(call)
 
         with pytest.raises(TelephonyError) as raised:
-            adapter.transfer(call, CALLER)
+            adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
 
         assert raised.value.permanent
 
@@ -662,7 +663,7 @@ class TelephonyContract:
             case "hang_up":
                 adapter.hang_up(call)
             case "transfer":
-                adapter.transfer(call, CALLER)
+                adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
             case "recording":
                 adapter.recording(call)
             case "delete_recording":

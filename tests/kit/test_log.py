@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -26,8 +27,7 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import SIGNATURE, FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy.session import enter
-from vca.tenant.calls import service
-from vca.tenant.calls.inbound import Desk
+from vca.tenant.calls import desk, service
 
 
 @pytest.fixture
@@ -113,10 +113,7 @@ def _live_through_everything(
 
 
 def _fail_at_the_model(app: Flask, line: CarrierLine, state: str, words: dict[str, str]) -> None:
-    desk: Desk = app.extensions["desk"]
-    app.extensions["desk"] = Desk(
-        desk.secret, Models(_Failing(words["failure"])), desk.public_base_url
-    )
+    desk.use(replace(desk.current(), models=Models(_Failing(words["failure"]))))
     line.say("call", state, f"Are you there, {words['said']}?")
 
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.calls import desk
 from vca.tenant.settings.hours import DAYS
 
 # What is written while a call is controlled, recorded and left a message in.
@@ -71,7 +72,7 @@ class Line:
     def __init__(self, world: World, carrier: FakeTelephonyAdapter) -> None:
         self._api = world.api(None)
         self._carrier = carrier
-        self._base_url: str = world.app.extensions["desk"].callback_url(carrier.name)
+        self._base_url: str = desk.current().callback_url(carrier.name)
 
     def send(self, action: str, **said: Any) -> Any:
         """The carrier's request; the answer."""

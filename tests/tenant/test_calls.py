@@ -13,6 +13,7 @@ from vca.conversation.llm import ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
 from vca.kit import db
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.calls import desk
 
 
 class Model(ModelClient):
@@ -34,7 +35,7 @@ class Model(ModelClient):
 
 
 def _use(app: Flask, model: Model) -> Model:
-    app.extensions["desk"] = replace(app.extensions["desk"], models=Models(model))
+    desk.use(replace(desk.current(), models=Models(model)))
     return model
 
 

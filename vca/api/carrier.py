@@ -1,6 +1,6 @@
 """One route for all carriers: `POST /telephony/<provider>/<action>`."""
 
-from flask import Response, current_app, request
+from flask import Response, request
 from werkzeug.exceptions import Forbidden, NotFound
 
 from vca.kit import log, metrics
@@ -10,7 +10,7 @@ from vca.kit.web.parser import check_body, check_query
 from vca.telephony import providers
 from vca.telephony.adapter import BadCarrierRequest, SignatureRefused
 from vca.telephony.types import CarrierRequest
-from vca.tenant.calls import inbound
+from vca.tenant.calls import desk, inbound
 
 MAX_BODY = 64 * 1024
 
@@ -49,7 +49,7 @@ def carrier_request(provider: str, action: str) -> Response:
         body=request.get_data(),
     )
     try:
-        answer = inbound.receive(adapter, carried, current_app.extensions["desk"])
+        answer = inbound.receive(adapter, carried, desk.current())
     except SignatureRefused:
         metrics.SIGNATURE_FAILURES.inc(carrier=provider)
         log.get().warning("carrier.signature_refused", provider=provider, action=action)

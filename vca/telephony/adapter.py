@@ -15,7 +15,9 @@ from vca.telephony.types import (
     CarrierFacts,
     CarrierRequest,
     CarrierResponse,
+    OutboundCall,
     Recording,
+    Seen,
 )
 
 
@@ -23,16 +25,24 @@ class TelephonyError(Exception):
     """A carrier did not do what it was asked.
 
     `permanent` decides on retry: a rejected number is, a time-out is not. `code` is the carrier's
-    own where it gave one. `retry_after_s` is how long the carrier asked us to wait.
+    own where it gave one. `retry_after_s` is how long the carrier asked us to wait. `ambiguous`: it
+    may have been done all the same, the answer alone was lost.
     """
 
     def __init__(
-        self, message: str, *, permanent: bool, code: str = "", retry_after_s: int | None = None
+        self,
+        message: str,
+        *,
+        permanent: bool,
+        code: str = "",
+        retry_after_s: int | None = None,
+        ambiguous: bool = False,
     ) -> None:
         super().__init__(message)
         self.permanent = permanent
         self.code = code
         self.retry_after_s = retry_after_s
+        self.ambiguous = ambiguous
 
 
 class SignatureRefused(Exception):
@@ -111,10 +121,33 @@ class TelephonyAdapter(ABC):
         """End a live call. One that has ended already is a success. Failures as above."""
 
     @abstractmethod
-    def transfer(self, provider_call_id: str, number: str) -> None:
-        """Connect a live call's caller to `number` and leave. Failures as above.
+    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
+        """Have a live call do this now, whatever it is doing: speak, transfer, listen.
 
-        A call that has ended already is TelephonyError(permanent=True).
+        `reply` and `callback_url` as for `render`. A call that has ended already is
+        TelephonyError(permanent=True). Failures as above.
+        """
+
+    @abstractmethod
+    def place_call(self, call: OutboundCall) -> str:
+        """Dial a number; the carrier's id of the call. Its requests then come with `call.state`.
+
+        Not repeatable: asked twice it dials twice. Failures as above; `ambiguous` unless it is
+        certain that nothing was dialled. Within 10 s.
+        """
+
+    @abstractmethod
+    def find_call(self, call: OutboundCall) -> str | None:
+        """The id of the call that `place_call` made under the reference, however it has gone on.
+
+        None: the carrier has none. Failures as above. What was placed is found within 30 s.
+        """
+
+    @abstractmethod
+    def look_up(self, provider_call_id: str) -> Seen | None:
+        """How a call is at its carrier; None if the carrier does not know it. Failures as above.
+
+        The same end of the same call always gives an event with the same key.
         """
 
     @abstractmethod

@@ -1,17 +1,18 @@
 """The fake carrier: keeps the contract, carries no call, remembers what it was asked.
 
-It speaks JSON. A request is `POST …/telephony/fake/<action>` with the action `voice` (a call
-rings), `speech` (the caller said something) or `status` (the call changed), signed in the header
-`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body.
+It speaks JSON. A request is `POST …/telephony/fake/<action>`, signed in the header
+`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body. The action `voice` is a call
+that rings, all others are named after the fact that they tell.
 """
 
 import hashlib
 import hmac
+import re
 import threading
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 from uuid import UUID
 
 from vca.kit import clock, json, log
@@ -35,12 +36,20 @@ from vca.telephony.types import (
     CarrierFacts,
     CarrierRequest,
     CarrierResponse,
+    ComeBack,
+    FactKind,
     Forward,
     HangUp,
+    LegOutcome,
     Listen,
+    OutboundCall,
+    Record,
     Recording,
     Reject,
     Say,
+    Seen,
+    TakeVoicemail,
+    Transfer,
 )
 
 SIGNATURE = "x-fake-signature"
@@ -53,7 +62,16 @@ _WORDS: Mapping[type[Action], str] = {
     Forward: "forward",
     HangUp: "hang_up",
     Reject: "reject",
+    Transfer: "transfer",
+    TakeVoicemail: "take_voicemail",
+    Record: "record",
+    ComeBack: "come_back",
 }
+_KINDS: Mapping[str, FactKind] = {
+    "voice": "call",
+    **{kind: kind for kind in get_args(FactKind) if kind != "call"},
+}
+_KEYS = re.compile(r"[0-9*#]{0,32}", re.ASCII)
 _STATUSES: Mapping[str, tuple[str, str | None]] = {
     "ringing": ("RINGING", None),
     "answered": ("ANSWERED", None),
@@ -70,7 +88,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     name: ClassVar[str] = "fake"
     capabilities: ClassVar[Capabilities] = Capabilities()
-    actions: ClassVar[frozenset[str]] = frozenset({"voice", "speech", "status"})
+    actions: ClassVar[frozenset[str]] = frozenset(_KINDS)
     simulated: ClassVar[bool] = True
 
     def __init__(self, secret: str = "fake-carrier") -> None:
@@ -80,6 +98,8 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self.asked: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_REMEMBERED)
         self.failures: deque[TelephonyError] = deque()
         self._recordings: dict[tuple[str, str | None], tuple[bytes, str]] = {}
+        self.placed: dict[str, str] = {}
+        self.live: set[str] = set()
         self._ended: deque[str] = deque(maxlen=_REMEMBERED)
 
     @classmethod
@@ -104,16 +124,19 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         provider_call_id = _text(said, "call_id", 128)
         if not provider_call_id:
             raise BadCarrierRequest("call_id is missing")
-        kind = {"voice": "call", "speech": "speech", "status": "status"}.get(request.action)
+        kind = _KINDS.get(request.action)
         if kind is None:
             raise BadCarrierRequest("no such action")
         return CarrierFacts(
-            kind=kind,  # type: ignore[arg-type] # one of the three values above
+            kind=kind,
             provider_call_id=provider_call_id,
             called_number=_text(said, "to", 64),
             caller=read_caller(_text(said, "from", 256)),
             state=_text(said, "state", 2_000) or None,
             speech=_text(said, "text", 10_000),
+            keys=_keys(said),
+            leg=_leg(said) if kind == "leg" else None,
+            recording_id=_text(said, "recording_id", 128) or None,
             event=_event(said, provider_call_id) if kind == "status" else None,
         )
 
@@ -155,10 +178,37 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self._asked("hang_up", call_id=provider_call_id)
         self._ended.append(provider_call_id)
 
-    def transfer(self, provider_call_id: str, number: str) -> None:
-        self._asked("transfer", call_id=provider_call_id, number=number)
+    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
+        actions = [_rendered(action) for action in reply.actions]
+        self._asked("direct", call_id=provider_call_id, actions=actions, state=reply.state)
         if provider_call_id in self._ended:
             raise TelephonyError("the call has ended", permanent=True, code="call-ended")
+
+    def place_call(self, call: OutboundCall) -> str:
+        self._asked("place_call", reference=call.reference, number=call.number, state=call.state)
+        with self._lock:
+            return self.placed.setdefault(call.reference, f"placed-{call.reference}")
+
+    def find_call(self, call: OutboundCall) -> str | None:
+        self._asked("find_call", reference=call.reference)
+        return self.placed.get(call.reference)
+
+    def look_up(self, provider_call_id: str) -> Seen | None:
+        self._asked("look_up", call_id=provider_call_id)
+        if provider_call_id in self._ended:
+            event = CallEvent(
+                "ENDED",
+                provider_call_id,
+                clock.now(),
+                f"completed-{provider_call_id}",
+                end_reason="caller_hangup",
+            )
+            return Seen(provider_call_id, event)
+        return Seen(provider_call_id) if provider_call_id in self.live else None
+
+    def end(self, provider_call_id: str) -> None:
+        """Let a call end without telling anybody: its event got lost."""
+        self._ended.append(provider_call_id)
 
     def recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
@@ -196,12 +246,19 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     def _asked(self, what: str, **how: Any) -> None:
         self.asked.append((what, how))
-        shown = {
-            name: masked(value) if "number" in name else str(value) for name, value in how.items()
-        }
-        log.get().info("fake_carrier.asked", what=what, **shown)
+        log.get().info("fake_carrier.asked", what=what, **dict(map(_shown, how.items())))
         if self.failures:
             raise self.failures.popleft()
+
+
+def _shown(said: tuple[str, Any]) -> tuple[str, str]:
+    """What was asked, as it may stand in a log: no whole number, no words, no token."""
+    name, value = said
+    if name == "actions":
+        return name, " ".join(action["type"] for action in value)
+    if name == "state":
+        return name, "…"
+    return name, masked(value) if "number" in name else str(value)
 
 
 def _rendered(action: Action) -> dict[str, Any]:
@@ -228,6 +285,20 @@ def _text(said: dict[str, Any], name: str, longest: int) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise BadCarrierRequest(f"{name} is not a string of at most {longest} characters")
     return value
+
+
+def _keys(said: dict[str, Any]) -> str:
+    keys = _text(said, "keys", 32)
+    if not _KEYS.fullmatch(keys):
+        raise BadCarrierRequest("keys are not of 0-9, * and #")
+    return keys
+
+
+def _leg(said: dict[str, Any]) -> LegOutcome:
+    outcome = _text(said, "outcome", 32)
+    if outcome not in get_args(LegOutcome):
+        raise BadCarrierRequest("no such outcome of a leg")
+    return outcome  # type: ignore[return-value] # one of them
 
 
 def _event(said: dict[str, Any], call_id: str) -> CallEvent:

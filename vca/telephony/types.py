@@ -12,6 +12,23 @@ LARGEST_RECORDING = 200 * 1024 * 1024
 EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
 CallerId = Literal["shown", "withheld", "unavailable", "other"]
 Direction = Literal["inbound", "outbound"]
+# What a carrier tells us: a new call rings; one that we had dialled was answered; the caller spoke,
+# pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; a leg
+# that it dialled for a transfer has ended; a voicemail or a recording is there; the call's state
+# changed.
+FactKind = Literal[
+    "call",
+    "answered",
+    "speech",
+    "keys",
+    "interrupted",
+    "more",
+    "leg",
+    "voicemail",
+    "recording",
+    "status",
+]
+LegOutcome = Literal["answered", "busy", "no_answer", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
@@ -32,17 +49,20 @@ class CarrierRequest:
 class CarrierFacts:
     """What a carrier's request says, before anybody has verified it.
 
-    `kind`: a new call rings, the caller spoke (`speech`), or the call's state changed (`status`).
     `state` is the token that we gave the carrier with an earlier answer; without one the call is
-    found by its number.
+    found by its number. `speech` is what the caller said or, with `interrupted`, what the carrier
+    had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own.
     """
 
-    kind: Literal["call", "speech", "status"]
+    kind: FactKind
     provider_call_id: str
     called_number: str
     caller: "Caller"
     state: str | None = None
     speech: str = ""
+    keys: str = ""
+    leg: LegOutcome | None = None
+    recording_id: str | None = None
     event: "CallEvent | None" = None
 
 
@@ -110,6 +130,34 @@ class Forward:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """Dial `number` and connect the caller; come back with a `leg` fact when it has ended.
+
+    `timeout_s` is how long it may ring.
+    """
+
+    number: str
+    timeout_s: int = 25
+
+
+@dataclass(frozen=True)
+class TakeVoicemail:
+    """Record what the caller says after a tone, at most `longest_s`; come back with `voicemail`."""
+
+    longest_s: int = 120
+
+
+@dataclass(frozen=True)
+class Record:
+    """Begin to record the call, from here to its end."""
+
+
+@dataclass(frozen=True)
+class ComeBack:
+    """Ask for the rest at once, with `more`: what was said so far is only the beginning."""
+
+
+@dataclass(frozen=True)
 class HangUp:
     """End the call."""
 
@@ -121,7 +169,7 @@ class Reject:
     reason: Literal["busy", "rejected"] = "rejected"
 
 
-Action = Say | Listen | Forward | HangUp | Reject
+Action = Say | Listen | Forward | Transfer | TakeVoicemail | Record | ComeBack | HangUp | Reject
 
 
 @dataclass(frozen=True)
@@ -130,6 +178,29 @@ class CallReply:
 
     actions: tuple[Action, ...]
     state: str | None = None
+
+
+@dataclass(frozen=True)
+class OutboundCall:
+    """A call that a carrier shall place. `reference` is ours, and can be looked up later.
+
+    `state` comes back with its requests; `timeout_s` is how long it may ring.
+    """
+
+    reference: str
+    number: str
+    from_number: str
+    callback_url: str
+    state: str
+    timeout_s: int = 30
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A call as its carrier knows it: still live, or ended by `event`."""
+
+    provider_call_id: str
+    event: CallEvent | None = None
 
 
 @dataclass(frozen=True)
@@ -160,3 +231,5 @@ class Capabilities:
 
     transfer: bool = True
     recording: bool = True
+    voicemail: bool = True
+    outbound: bool = True

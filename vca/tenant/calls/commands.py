@@ -4,15 +4,13 @@ import sys
 from uuid import UUID
 
 import click
-from flask import current_app
 
 from vca.kit import cli, json
 from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls import inbound, service
+from vca.tenant.calls import desk, inbound, service
 from vca.tenant.calls.flow import CallRef
-from vca.tenant.calls.inbound import Desk
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
 from vca.tenant.calls.telephone import Heard, Telephone
 
@@ -28,7 +26,7 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
 
     Goes through the fake carrier and the same code as a real call, and shows the record at the end.
     """
-    telephone = Telephone(providers.current().simulator, _desk())
+    telephone = Telephone(providers.current().simulator, desk.current())
     tenant = _tenant_of(did)
     heard = telephone.ring(to=did, caller=caller)
     if not heard.open:
@@ -119,8 +117,3 @@ def _record(record: dict[str, object]) -> str:
     lines += ["", f"turns ({len(turns)})"]
     lines += [f"  {turn['sequence']:3} {turn['speaker']:7} {turn['text']}" for turn in turns]
     return "\n".join(lines)
-
-
-def _desk() -> Desk:
-    desk: Desk = current_app.extensions["desk"]
-    return desk

@@ -3,11 +3,10 @@
 The one code path of real carriers, simulations and the telephone in the terminal.
 """
 
-from dataclasses import dataclass
-from uuid import UUID
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 
-from vca.conversation.llm.models import Models
-from vca.kit import clock, crypto, log
+from vca.kit import clock, log
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.phone import masked
 from vca.registry.dids import service as dids
@@ -21,41 +20,27 @@ from vca.telephony.types import (
     CarrierFacts,
     CarrierRequest,
     CarrierResponse,
+    FactKind,
     HangUp,
     Reject,
 )
 from vca.tenancy import schema
-from vca.tenancy.schema import TenantRef, TenantUpgrading
+from vca.tenancy.schema import TenantUpgrading
 from vca.tenancy.session import enter, lookup, public
-from vca.tenant.calls import fallback, flow, record
-from vca.tenant.calls.flow import CallRef, Ringing
+from vca.tenant.calls import fallback, flow, patience, record, voicemail
+from vca.tenant.calls.desk import Desk, Sealed
+from vca.tenant.calls.refs import CallRef, Clause, Outcome, joined
 
-_PURPOSE = "call"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What answering calls needs beside the database: our seal, the models, our public address."""
-
-    secret: str
-    models: Models
-    public_base_url: str = ""
-
-    def callback_url(self, carrier: str) -> str:
-        """Where a carrier's requests go, up to the action."""
-        return f"{self.public_base_url}/telephony/{carrier}/"
-
-    def seal(self, ref: CallRef) -> str:
-        """The call as a token that a carrier may carry: readable, not forgeable."""
-        return crypto.sign(self.secret, [ref.tenant.id.hex, ref.call_id.hex], purpose=_PURPOSE)
-
-    def unseal(self, state: str) -> CallRef:
-        """The call of a token; raises BadCarrierRequest for what `seal` did not make."""
-        try:
-            tenant_id, call_id = crypto.unsign(self.secret, state, purpose=_PURPOSE)
-        except crypto.BadSignature:
-            raise BadCarrierRequest("the state is not ours") from None
-        return CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+# Facts of a call whose caller waits for our words; all others are kept, or come again.
+_HEARD: tuple[FactKind, ...] = (
+    "call",
+    "answered",
+    "speech",
+    "keys",
+    "more",
+    "leg",
+    "voicemail",
+)
 
 
 def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> CarrierResponse:
@@ -65,10 +50,23 @@ def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> C
     """
     facts = adapter.parse(request)
     adapter.verify(request)
-    reply = (
-        _status(adapter, facts, desk) if facts.kind == "status" else _answer(adapter, facts, desk)
-    )
+    reply = _answer(adapter, facts, desk) if facts.kind in _HEARD else _note(adapter, facts, desk)
     return adapter.render(reply, callback_url=desk.callback_url(adapter.name))
+
+
+def stream(
+    adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk
+) -> Generator[Clause, None, CarrierResponse]:
+    """The same for a line that can be spoken on while the agent thinks: the words come first.
+
+    The response then holds what follows them. Only what the caller said is answered so.
+    """
+    facts = adapter.parse(request)
+    adapter.verify(request)
+    sealed = _sealed(facts, desk)
+    outcome = yield from _turn(facts, sealed, desk)
+    callback_url = desk.callback_url(adapter.name)
+    return adapter.render(_reply(outcome, desk), callback_url=callback_url)
 
 
 def find_owner(number: str) -> Owner | None:
@@ -84,7 +82,14 @@ def _answer(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallR
     An event that cannot be kept is another matter: it fails, and its carrier sends it again.
     """
     try:
-        return _ring(adapter, facts, desk) if facts.kind == "call" else _speech(facts, desk)
+        if facts.kind == "call":
+            return _ring(adapter, facts, desk)
+        sealed = _sealed(facts, desk)
+        tenants.require_supported(sealed.ref.tenant.id)
+        return _ANSWERS[facts.kind](facts, sealed, desk)
+    except TenantUpgrading:
+        log.get().warning("call.tenant_upgrading")
+        return CallReply(fallback.SENTENCE)
     except DatabaseUnavailable as error:
         log.get().error("call.not_answered", provider=adapter.name, exc_info=error)
         return CallReply(fallback.SENTENCE)
@@ -106,9 +111,8 @@ def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
         call_id=facts.provider_call_id,
     )
     event = adapter.on_inbound_call(metadata)
-    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
-    outcome = flow.begin(ringing)
-    return _reply(outcome, desk)
+    ringing = flow.Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
+    return _reply(flow.begin(ringing, answerable=desk.may_answer(adapter)), desk)
 
 
 def _miss(number: str) -> CallReply:
@@ -129,24 +133,74 @@ def _upgrading(owner: Owner, number: str) -> CallReply:
     return CallReply(fallback.configured(owner))
 
 
-def _speech(facts: CarrierFacts, desk: Desk) -> CallReply:
-    if facts.state is None:
-        raise BadCarrierRequest("speech without a call")
-    ref = desk.unseal(facts.state)
-    try:
-        tenants.require_supported(ref.tenant.id)
-    except TenantUpgrading:
-        log.get().warning("call.tenant_upgrading", tenant_id=str(ref.tenant.id))
-        return CallReply(fallback.SENTENCE)
-    return _reply(flow.turn(ref, heard=facts.speech, models=desk.models), desk)
+def _answered(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    outcome = flow.begin_outbound(sealed.ref, provider_call_id=facts.provider_call_id)
+    return _reply(outcome, desk)
 
 
-def _status(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
-    """Keep an event; where a schema is too old for it, it fails, and its carrier sends it again."""
-    ref = desk.unseal(facts.state) if facts.state else _known_call(adapter, facts)
+def _spoken(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    """The agent's words within the caller's patience; for the rest the carrier comes back."""
+    begun = patience.begin(_turn(facts, sealed, desk))
+    if begun.outcome is not None:
+        return _reply(_with_words(begun.clauses, begun.outcome), desk)
+    words = joined(begun.clauses)
+    said = sum(len(say.text) for say in words)
+    token = desk.seal(sealed.ref, turns=sealed.turns, said=said)
+    return CallReply((*words, patience.COME_BACK), token)
+
+
+def _turn(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> Generator[Clause, None, Outcome]:
+    if facts.kind == "keys":
+        return flow.dtmf(sealed.ref, keys=facts.keys, models=desk.models, after=sealed.turns)
+    return flow.turn(sealed.ref, heard=facts.speech, models=desk.models, after=sealed.turns)
+
+
+def _rest(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    """What has not been said yet of an answer; one that its process lost is given anew."""
+    if sealed.turns is None:
+        raise BadCarrierRequest("more of what")
+    found = patience.answer(sealed.ref, after=sealed.turns)
+    if found is None:
+        return _spoken(facts, replace(sealed, said=0), desk)
+    clause, outcome = found
+    rest = clause.text[sealed.said :].strip()
+    words = [replace(clause, text=rest)] if rest else []
+    return _reply(_with_words(words, outcome), desk)
+
+
+def _leg(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    if facts.leg is None:
+        raise BadCarrierRequest("a leg without its outcome")
+    return _reply(flow.returned(sealed.ref, leg=facts.leg), desk)
+
+
+def _voicemail(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    voicemail.left(sealed.ref, recording_id=facts.recording_id)
+    return CallReply((HangUp(),))
+
+
+_ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] = {
+    "answered": _answered,
+    "speech": _spoken,
+    "keys": _spoken,
+    "more": _rest,
+    "leg": _leg,
+    "voicemail": _voicemail,
+}
+
+
+def _note(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+    """Keep what happened; where a schema is too old for it, it fails, and comes again."""
+    ref = desk.unseal(facts.state).ref if facts.state else _known_call(adapter, facts)
     if ref is not None and facts.state:
         tenants.require_supported(ref.tenant.id)
-    if ref is not None and facts.event is not None:
+    if ref is None:
+        return CallReply(())
+    if facts.kind == "interrupted":
+        flow.interrupted(ref, heard=facts.speech)
+    elif facts.kind == "recording":
+        voicemail.recorded(ref, recording_id=facts.recording_id)
+    elif facts.event is not None:
         flow.finish(ref, event=facts.event)
     return CallReply(())
 
@@ -166,8 +220,18 @@ def _known_call(adapter: TelephonyAdapter, facts: CarrierFacts) -> CallRef | Non
     return CallRef(owner.tenant, call_id) if call_id else None
 
 
-def _reply(outcome: flow.Outcome, desk: Desk) -> CallReply:
+def _sealed(facts: CarrierFacts, desk: Desk) -> Sealed:
+    if facts.state is None:
+        raise BadCarrierRequest(f"{facts.kind} without a call")
+    return desk.unseal(facts.state)
+
+
+def _with_words(clauses: list[Clause], outcome: Outcome) -> Outcome:
+    return replace(outcome, actions=(*joined(clauses), *outcome.actions))
+
+
+def _reply(outcome: Outcome, desk: Desk) -> CallReply:
     ends: tuple[type[Action], ...] = (HangUp, Reject)
     goes_on = not isinstance(outcome.actions[-1], ends)
-    state = desk.seal(outcome.ref) if outcome.ref and goes_on else None
+    state = desk.seal(outcome.ref, turns=outcome.turns) if outcome.ref and goes_on else None
     return CallReply(outcome.actions, state)

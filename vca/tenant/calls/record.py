@@ -5,20 +5,34 @@ Plain table statements, not the unit of work: a call rings while somebody waits.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, Table, bindparam, insert, or_, select, true, update
+from sqlalchemy import (
+    Executable,
+    Row,
+    Table,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
-from vca.kit import json, metrics
+from vca.conversation import transcript
+from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.calls import latency, states
-from vca.tenant.calls.models import Call, Event, Turn
+from vca.tenant.calls import ending, latency, route, states
+from vca.tenant.calls.models import LIVE, Call, Event, Turn
+from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
@@ -33,6 +47,8 @@ _ANSWERING = (
         Settings.sentences,
         Settings.time_zone,
         Settings.hours.label("tenant_hours"),
+        Settings.limits,
+        Settings.variables,
         PhoneNumber.id.label("phone_number_id"),
         PhoneNumber.is_active,
         PhoneNumber.mode,
@@ -49,6 +65,8 @@ _ANSWERING = (
         AiProfile.language,
         AiProfile.voice,
         AiProfile.silence_seconds,
+        AiProfile.recording,
+        AiProfile.consent_sentence,
     )
     .select_from(Settings)
     .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
@@ -60,6 +78,18 @@ _ANSWERING = (
         ),
     )
 )
+_RINGING = _ANSWERING.add_columns(
+    select(Call.id)
+    .where(
+        Call.provider_type == bindparam("provider_type"),
+        Call.provider_call_id == bindparam("provider_call_id"),
+    )
+    .scalar_subquery()
+    .label("known_call_id")
+)
+# Held until the call is written: of calls that ring at once each counts those before it.
+_RINGING_ALONE = _RINGING.with_for_update(of=Settings, key_share=True)
+_IN_USE = select(func.count()).select_from(Call).where(text(LIVE), Call.simulated.is_(False))
 # A call, its first events and the agent's first words in one statement, and so in one round trip.
 _RING = """
 WITH ringing AS (
@@ -67,13 +97,13 @@ WITH ringing AS (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
         end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
         provider_call_id, simulated, started_at, answered_at, ended_at, route,
-        call_metadata
+        call_metadata, recording_status
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, %(end_detail)s,
         %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
         %(provider_call_id)s, %(simulated)s, %(started_at)s, %(answered_at)s, %(ended_at)s,
-        %(route)s, '{}'
+        %(route)s, '{}', %(recording_status)s
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
@@ -103,12 +133,23 @@ _TALK = (
         Call.called_number,
         Call.answered_at,
         Call.ai_profile_id,
+        Call.direction,
+        Call.simulated,
+        Call.provider_type,
+        Call.provider_call_id,
+        Call.recording_status,
+        Call.transfer,
+        Call.tokens,
+        Call.call_metadata,
         AiProfileVersion.profile,
+        PhoneNumber.fallback_number,
         Settings.sentences,
         Settings.time_zone,
+        Settings.variables,
     )
     .select_from(Call)
     .join(Settings, true())
+    .outerjoin(PhoneNumber, PhoneNumber.id == Call.phone_number_id)
     .outerjoin(
         AiProfileVersion,
         (AiProfileVersion.ai_profile_id == Call.ai_profile_id)
@@ -133,12 +174,57 @@ class NewCall:
     provider_call_id: str
     simulated: bool
     route: Mapping[str, Any]
+    recording_status: str | None = None
 
 
-def answering(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
-    """All that answering a number needs, in one read: the number, its profile, the sentences."""
-    found = session.connection().execute(_ANSWERING, {"phone_number_id": phone_number_id})
-    return found.one()
+def answering(
+    session: Session,
+    *,
+    phone_number_id: UUID | None,
+    provider_type: str,
+    provider_call_id: str,
+    simulated: bool,
+) -> Row[Any]:
+    """All that answering a call needs, in one read: the number, its profile, the sentences.
+
+    Of a real call the tenant's settings are held. `known_call_id`: it has rung before.
+    """
+    wanted = {
+        "phone_number_id": phone_number_id,
+        "provider_type": provider_type,
+        "provider_call_id": provider_call_id,
+    }
+    statement: Executable = _RINGING if simulated else _RINGING_ALONE
+    found: Row[Any] = session.connection().execute(statement, wanted).one()
+    return found
+
+
+def answering_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
+    """The same of a number alone; nothing is held."""
+    statement: Executable = _ANSWERING
+    wanted = {"phone_number_id": phone_number_id}
+    found: Row[Any] = session.connection().execute(statement, wanted).one()
+    return found
+
+
+def lines_in_use(session: Session) -> int:
+    """How many real calls have no end yet: each holds one of the tenant's lines."""
+    return session.connection().execute(_IN_USE).scalar_one()
+
+
+def tokens_since(session: Session, *, hours: int) -> int:
+    """What the tenant's real calls of the last hours have cost, in the model's tokens."""
+    began = Call.started_at > func.now() - timedelta(hours=hours)
+    spent = select(func.coalesce(func.sum(Call.tokens), 0)).where(began, Call.simulated.is_(False))
+    return int(session.scalar(spent) or 0)
+
+
+def route_of(session: Session, call_id: UUID) -> Route:
+    """How the call was answered; raises NotFound."""
+    kept = session.scalar(select(Call.route).where(Call.id == call_id))
+    if kept is None:
+        raise NotFound
+    return route.of_dict(kept)
 
 
 def sentence(sentences: Mapping[str, str], name: str) -> str:
@@ -147,11 +233,15 @@ def sentence(sentences: Mapping[str, str], name: str) -> str:
 
 
 def insert_call(
-    session: Session, call: NewCall, events: Sequence[CallEvent], *, greeting: str
-) -> UUID | None:
-    """Record a call with its first events and words; None when this carrier's call is known."""
-    call_id = uuid4()
-    state = states.of(events)
+    session: Session,
+    call_id: UUID,
+    call: NewCall,
+    events: Sequence[CallEvent],
+    state: State,
+    *,
+    greeting: str,
+) -> bool:
+    """Record a call with its first events and words; False when this carrier's call is known."""
     row = {
         **vars(call),
         **vars(state),
@@ -162,8 +252,7 @@ def insert_call(
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }
-    made = session.connection().exec_driver_sql(_RING, row).one_or_none()
-    return call_id if made is not None else None
+    return session.connection().exec_driver_sql(_RING, row).one_or_none() is not None
 
 
 def insert_turn(
@@ -175,8 +264,10 @@ def insert_turn(
     text: str,
     at: datetime,
     latency_ms: Mapping[str, int] | None = None,
+    actions: Sequence[Mapping[str, Any]] = (),
+    tokens: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record what was said; the caller holds the call's row."""
+    """Record what was said, and what it cost; the caller holds the call's row."""
     row = {
         "call_id": call_id,
         "sequence": sequence,
@@ -184,13 +275,16 @@ def insert_turn(
         "text": text,
         "started_at": at,
         "latency_ms": dict(latency_ms or {}),
+        "actions": list(actions),
+        "tokens": dict(tokens or {}),
     }
     session.connection().execute(_NEW_TURN, row)
 
 
 def talk(session: Session, call_id: UUID) -> Row[Any]:
     """What the next turn needs, with the call's row held; raises NotFound."""
-    row = session.connection().execute(_TALK, {"call_id": call_id}).one_or_none()
+    statement: Executable = _TALK
+    row = session.connection().execute(statement, {"call_id": call_id}).one_or_none()
     if row is None:
         raise NotFound
     return row
@@ -212,6 +306,25 @@ def find(session: Session, *, provider_type: str, provider_call_id: str) -> UUID
     )
 
 
+def note(session: Session, call_id: UUID, **changes: Any) -> None:
+    """Set columns of a call that no event changes; the caller holds its row."""
+    session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
+
+
+def spend(session: Session, call_id: UUID, tokens: int) -> None:
+    """Add what a turn has cost; the caller holds the call's row."""
+    note(session, call_id, tokens=_calls.c.tokens + tokens)
+
+
+def note_heard(session: Session, call_id: UUID, *, heard: str) -> None:
+    """Note what was heard of the agent's last turn; the caller holds the call's row."""
+    last = select(Turn).where(Turn.call_id == call_id, Turn.speaker == "agent")
+    turn = session.scalars(last.order_by(Turn.sequence.desc()).limit(1)).one_or_none()
+    if turn is not None:
+        turn.heard_text = transcript.heard_of(turn.text, heard)
+        session.flush()
+
+
 def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     """Record an event and what follows from it for the call; raises NotFound."""
     call = session.get(Call, call_id, with_for_update=True, populate_existing=True)
@@ -222,11 +335,10 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     if state != before:
         changes: dict[str, Any] = dict(vars(state))
         if call.live and state.status in states.TERMINAL:
-            known = {"carrier": call.provider_type, "simulated": call.simulated}
-            metrics.CALLS_ENDED.inc(end_reason=state.end_reason, **known)
             changes["latency"] = latency.summary(
                 turn.latency_ms for turn in turns(session, call_id)
             )
+            ending.follow(session, call, state)
         session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
     return state
 

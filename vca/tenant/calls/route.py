@@ -1,6 +1,6 @@
 """How a ringing number is answered, and why: one pure function of plain facts."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,7 +16,8 @@ Verdict = Literal["passed", "decided"]
 class Facts:
     """What the route depends on. `owned` False: the number is not this tenant's.
 
-    `hours` are as they stand at that moment, `hours_of` says whose they are.
+    `hours` are as they stand at that moment, `hours_of` says whose they are. `answerable`: there is
+    a language model for this caller.
     """
 
     at: datetime
@@ -30,6 +31,9 @@ class Facts:
     fallback_number: str | None = None
     hours: Open | Closed = ALWAYS
     hours_of: Literal["number", "tenant"] = "tenant"
+    line_free: bool = True
+    tokens_left: bool = True
+    answerable: bool = True
     names_profile: bool = False
     ai_profile_id: UUID | None = None
     ai_profile_version: int | None = None
@@ -67,6 +71,18 @@ class Route:
                 {"rule": step.rule, "verdict": step.verdict, "why": step.why} for step in self.steps
             ],
         }
+
+
+def of_dict(kept: Mapping[str, Any]) -> Route:
+    """A route as it is kept on a call, without its rules."""
+    return Route(
+        kept["decision"],
+        (),
+        kept["end_reason"],
+        kept["forward_to"],
+        kept["ai_profile_id"],
+        kept["ai_profile_version"],
+    )
 
 
 def decide(facts: Facts) -> Route:
@@ -116,6 +132,7 @@ def _rules(facts: Facts) -> Iterator[_Outcome]:
         yield "tenant", f"the tenant is {facts.tenant_status}", "refused", "tenant_suspended"
     yield "tenant", "the tenant is active", None, None
     yield from _by_hours(facts)
+    yield from _by_limits(facts)
     yield from _by_profile(facts)
 
 
@@ -145,6 +162,16 @@ def _forward(facts: Facts, why: str) -> tuple[str, Decision, str]:
     if _forwards_to(facts) is None:
         return f"{why}, and there is no number to forward to", "closed", "closed"
     return why, "forward", "transferred"
+
+
+def _by_limits(facts: Facts) -> Iterator[_Outcome]:
+    if not facts.line_free:
+        yield "limits", "all of the tenant's lines are in use", "refused", "concurrency_limit"
+    if not facts.tokens_left:
+        yield "limits", "the tokens of the day are used up", "refused", "token_limit"
+    if not facts.answerable:
+        yield "limits", "no language model for real callers", "refused", "model_error"
+    yield "limits", "within the tenant's limits", None, None
 
 
 def _by_profile(facts: Facts) -> Iterator[_Outcome]:

@@ -3,14 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from flask import current_app, g
+from flask import g
 
 from vca.kit import clock
 from vca.kit.web import Blueprint, PageQuery, access, pages
 from vca.kit.web.context import session
 from vca.telephony import providers
-from vca.tenant.calls import service, telephone
-from vca.tenant.calls.inbound import Desk
+from vca.tenant.calls import desk, service, telephone
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
@@ -89,7 +88,9 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     Real routing, profile, model and record, through the fake carrier; marked `simulated`. A number
     that no agent would answer is 409 with the reason.
     """
-    ref, heard = service.simulate(g.tenant, carriers=providers.current(), desk=_desk(), **body)
+    ref, heard = service.simulate(
+        g.tenant, carriers=providers.current(), desk=desk.current(), **body
+    )
     return {"call_id": ref.call_id, "status": "in_progress", "reply": heard.text}
 
 
@@ -101,7 +102,7 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     """Speak into a simulated call, and hear the agent's answer"""
     carriers = providers.current()
     call, heard = service.say(
-        g.tenant, carriers=carriers, desk=_desk(), call_id=call_id, text=body["text"]
+        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, text=body["text"]
     )
     return {"status": call.status, "reply": heard.text, "actions": telephone.shown(heard)}
 
@@ -117,8 +118,3 @@ def explain_route(body: dict[str, Any], tenant_id: UUID) -> Any:
     """
     at = body["at"] or clock.now()
     return service.explain(session(), tenant=g.tenant, to=body["to"], at=at).as_dict()
-
-
-def _desk() -> Desk:
-    desk: Desk = current_app.extensions["desk"]
-    return desk

@@ -16,9 +16,9 @@ from vca.telephony.providers import Carriers
 from vca.telephony.types import CallEvent
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup
-from vca.tenant.calls import flow
+from vca.tenant.calls import flow, opening
+from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.flow import CallRef
-from vca.tenant.calls.inbound import Desk
 from vca.tenant.calls.models import Call, Event, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.telephone import Heard, Telephone
@@ -75,7 +75,7 @@ def turns_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
 
 def explain(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
     """The route of a call to one of the tenant's numbers; no call is made."""
-    return flow.explain(session, owner=dids.find_own(session, number=to), at=at)
+    return opening.explain(session, owner=dids.find_own(session, number=to), at=at)
 
 
 def explain_now(tenant: TenantRef, *, to: str) -> Route:

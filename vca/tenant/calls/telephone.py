@@ -10,8 +10,8 @@ from uuid import uuid4
 from vca.kit import json
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import inbound
+from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.flow import CallRef
-from vca.tenant.calls.inbound import Desk
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Telephone:
     def call(self, heard: Heard) -> CallRef:
         """The call that an open line belongs to."""
         assert heard.state is not None
-        return self._desk.unseal(heard.state)
+        return self._desk.unseal(heard.state).ref
 
     def _send(self, action: str, **said: Any) -> Heard:
         request = self._carrier.request(action, self._desk.callback_url(self._carrier.name), **said)

@@ -1,0 +1,43 @@
+"""After the call: a model notes what it was about, in a job that may run again at any time."""
+
+from vca.conversation.analysis import analyse as analysed
+from vca.conversation.llm import ModelError
+from vca.kit import clock, log, metrics
+from vca.tenancy.session import enter
+from vca.tenant.calls import desk, profiles, record, states
+from vca.tenant.calls.refs import CallRef
+
+
+def analyse(ref: CallRef) -> None:
+    """Write summary, outcome and data of a call that has ended.
+
+    Nothing is written where only the script answers, nor for a call without a profile. Raises
+    ModelError for what another try may mend; what it cannot is logged, and the call stays as it is.
+    """
+    models = desk.current().models
+    if not models.primary.for_real_callers:
+        return
+    with enter(ref.tenant) as session:
+        talk = record.talk(session, ref.call_id)
+        said = profiles.transcript_of(record.turns(session, ref.call_id))
+    if talk.status not in states.TERMINAL or talk.profile is None:
+        return
+    profile = profiles.conversational(talk.profile)
+    try:
+        found = analysed(profile, said, models=models, extract=talk.profile.get("extract"))
+    except ModelError as error:
+        metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
+        if not error.permanent:
+            raise
+        log.get().error("call.not_analysed", call_id=str(ref.call_id), failure=error.failure)
+        return
+    with enter(ref.tenant) as session:
+        record.note(
+            session,
+            ref.call_id,
+            summary=found.summary,
+            outcome=found.outcome,
+            data=found.data,
+            analysed_at=clock.now(),
+        )
+        record.spend(session, ref.call_id, found.tokens.total)

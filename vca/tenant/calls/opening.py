@@ -1,0 +1,327 @@
+"""How a call begins: routed, recorded, and what is heard first."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.conversation import engine
+from vca.conversation.types import CallFacts
+from vca.kit import clock, metrics
+from vca.registry.dids.service import Owner
+from vca.telephony.types import (
+    Action,
+    Caller,
+    CallEvent,
+    CallMetadata,
+    EventType,
+    Forward,
+    HangUp,
+    Listen,
+    Record,
+    Reject,
+    Say,
+    TakeVoicemail,
+)
+from vca.tenancy.session import enter
+from vca.tenant.calls import legs, profiles, record, states, watch
+from vca.tenant.calls.legs import DiallingRefused
+from vca.tenant.calls.record import NewCall
+from vca.tenant.calls.refs import CallRef, Outcome
+from vca.tenant.calls.route import Facts, Route, decide
+from vca.tenant.settings import hours, limits
+from vca.tenant.settings.limits import Limits
+
+DEFAULT_CONSENT = "This call is recorded."
+# What a tenant's sentence is said for; the fallback number comes after it, where there is one.
+_SENTENCES = {
+    "concurrency_limit": "over_limit",
+    "token_limit": "over_limit",
+    "tenant_suspended": "suspended",
+    "declined": "fallback",
+    "model_error": "fallback",
+}
+_TO_FALLBACK = ("concurrency_limit", "token_limit", "model_error")
+
+
+@dataclass(frozen=True)
+class Ringing:
+    """A call at the moment that it rings: whose number, who calls, and the carrier's event."""
+
+    owner: Owner
+    metadata: CallMetadata
+    caller: Caller
+    event: CallEvent
+    provider_type: str
+    simulated: bool
+
+
+class RungMeanwhile(Exception):
+    """The carrier has rung the same call twice at once, and the other one was first."""
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """A decided beginning, not yet recorded."""
+
+    ringing: Ringing
+    call_id: UUID
+    found: Row[Any]
+    route: Route
+    actions: tuple[Action, ...]
+
+    @property
+    def events(self) -> list[CallEvent]:
+        """The carrier's event, and what our own answer does to the call.
+
+        An agent's answer lasts, and so does voicemail; everything else ends the call at once.
+        """
+        ring, now = self.ringing.event, clock.now()
+
+        def own(event_type: EventType, end_reason: str | None = None) -> CallEvent:
+            return CallEvent(event_type, ring.call_id, now, f"own-{event_type}", end_reason)
+
+        if self.route.decision in ("agent", "voicemail"):
+            return [ring, own("ANSWERED")]
+        if self.route.decision == "refused":
+            return [ring, own("FAILED", self.route.end_reason)]
+        return [ring, own("ANSWERED"), own("ENDED", self.route.end_reason)]
+
+
+def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
+    """Record a call that rings, once for each id of its carrier; see `flow.begin`."""
+    tenant = ringing.owner.tenant
+    with enter(tenant) as session:
+        found = record.answering(
+            session,
+            phone_number_id=ringing.owner.phone_number_id,
+            provider_type=ringing.provider_type,
+            provider_call_id=ringing.event.call_id,
+            simulated=ringing.simulated,
+        )
+        if found.known_call_id is not None:
+            return _again(session, ringing, found)
+        opening = _decided(session, ringing, found, answerable=answerable)
+        events = opening.events
+        state = states.of(events)
+        if not _insert(session, opening, events, state):
+            raise RungMeanwhile
+        if state.status not in states.TERMINAL:
+            watch.begin(session, call_id=opening.call_id, now=ringing.metadata.timestamp)
+    _count(ringing, state)
+    return Outcome(CallRef(tenant, opening.call_id), opening.actions, _turns(opening.route))
+
+
+def explain(session: Session, *, owner: Owner | None, at: datetime) -> Route:
+    """The route that a call to the number would take at that time; no call is made.
+
+    `owner` None: the number is not this tenant's.
+    """
+    if owner is None:
+        return decide(Facts(at, owned=False))
+    found = record.answering_number(session, phone_number_id=owner.phone_number_id)
+    return decide(_facts(owner, found, at=at))
+
+
+def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
+    """The first words to whom we have called; see `flow.begin_outbound`."""
+    now = clock.now()
+    with enter(ref.tenant) as session:
+        talk = record.talk(session, ref.call_id)
+        if talk.status in states.TERMINAL:
+            return Outcome(ref, (HangUp(),))
+        record.note(session, ref.call_id, provider_call_id=provider_call_id)
+        said = record.turns(session, ref.call_id)
+        if said:
+            return Outcome(ref, (Say(said[0].text), listen(talk.profile)), len(said))
+        event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
+        record.happened(session, ref.call_id, event)
+        words, actions = _first_words(talk.profile, talk, now=now)
+        record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=words, at=now)
+        if Record() in actions:
+            record.note(session, ref.call_id, recording_status="recording")
+    return Outcome(ref, actions, 1)
+
+
+def listen(profile: Mapping[str, Any]) -> Listen:
+    """Wait for the caller for as long as the profile says."""
+    return Listen(profile["silence_seconds"] or profiles.SILENCE_S, profile["language"])
+
+
+def _decided(session: Session, ringing: Ringing, found: Row[Any], *, answerable: bool) -> _Opening:
+    facts = _facts(ringing.owner, found, at=ringing.metadata.timestamp)
+    facts = replace(facts, answerable=answerable)
+    if not ringing.simulated:
+        facts = _within_limits(session, facts, limits.effective(ringing.owner.plan, found.limits))
+    route, call_id = decide(facts), uuid4()
+    actions = _first_actions(session, ringing, found, route, call_id)
+    return _Opening(ringing, call_id, found, route, actions)
+
+
+def _within_limits(session: Session, facts: Facts, allowed: Limits) -> Facts:
+    """The settings' row is held: of calls that ring at once each sees those before it."""
+    line_free = record.lines_in_use(session) < allowed.concurrent_calls
+    left = allowed.tokens_per_day
+    tokens_left = left is None or record.tokens_since(session, hours=24) < left
+    return replace(facts, line_free=line_free, tokens_left=tokens_left)
+
+
+def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
+    own = found.number_hours is not None
+    kept = hours.read(found.number_hours if own else found.tenant_hours)
+    return Facts(
+        at=at,
+        owned=True,
+        tenant_status=owner.tenant_status,
+        rests_until=owner.rests_until,
+        exists=found.phone_number_id is not None,
+        is_active=bool(found.is_active),
+        mode=found.mode or "agent",
+        forward_to=found.forward_to,
+        fallback_number=found.fallback_number,
+        hours=hours.state_at(kept, ZoneInfo(found.time_zone), at),
+        hours_of="number" if own else "tenant",
+        names_profile=found.named_profile_id is not None,
+        ai_profile_id=found.ai_profile_id,
+        ai_profile_version=found.version,
+    )
+
+
+def _first_actions(
+    session: Session,
+    ringing: Ringing,
+    found: Row[Any],
+    route: Route,
+    call_id: UUID,
+    *,
+    dials: bool = True,
+) -> tuple[Action, ...]:
+    sentence = record.sentence(found.sentences, _SENTENCES.get(route.end_reason or "", "closed"))
+    match route.decision:
+        case "agent":
+            talk = _Facts(ringing.metadata, found)
+            return _first_words(found._asdict(), talk, now=ringing.metadata.timestamp)[1]
+        case "forward":
+            to = _connect(session, ringing, route.forward_to, call_id) if dials else ()
+            return to or (Say(sentence), HangUp())
+        case "voicemail":
+            return Say(sentence), TakeVoicemail()
+        case "closed":
+            return Say(sentence), HangUp()
+        case _ if route.end_reason in _TO_FALLBACK:
+            to = _connect(session, ringing, found.fallback_number, call_id) if dials else ()
+            return Say(sentence), *(to or (HangUp(),))
+        case _ if route.end_reason in _SENTENCES:
+            return Say(sentence), HangUp()
+        case _:
+            return (Reject(),)
+
+
+def _connect(
+    session: Session, ringing: Ringing, number: str | None, call_id: UUID
+) -> tuple[Action, ...]:
+    """Forward to the number, if there is one and it may be dialled; a simulation dials nobody."""
+    if number is None:
+        return ()
+    if not ringing.simulated:
+        called = ringing.metadata.called_number
+        try:
+            legs.check(session, number, kind="forward", call_id=call_id, from_number=called)
+        except DiallingRefused:
+            return ()
+    return (Forward(number),)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What a greeting may tell of a call that is not recorded yet, as `record.talk` has it."""
+
+    metadata: CallMetadata
+    found: Row[Any]
+
+    @property
+    def facts(self) -> CallFacts:
+        told = self.metadata
+        variables = {str(name): str(value) for name, value in self.found.variables.items()}
+        return CallFacts(
+            told.caller_number, told.called_number, told.timestamp, variables=variables
+        )
+
+    @property
+    def time_zone(self) -> str:
+        return str(self.found.time_zone)
+
+
+def _first_words(
+    profile: Mapping[str, Any], talk: Any, *, now: datetime
+) -> tuple[str, tuple[Action, ...]]:
+    """What an agent says first, all of it, and how: consent comes before the tape begins."""
+    zone = ZoneInfo(talk.time_zone)
+    facts = talk.facts if isinstance(talk, _Facts) else profiles.facts_of(talk, at=now)
+    greeting = engine.greeting(
+        profiles.conversational(profile), facts=facts, now=now.astimezone(zone)
+    )
+    say = Say(greeting, profile["language"], profile["voice"])
+    if not profile["recording"]:
+        return greeting, (say, listen(profile))
+    consent = profile["consent_sentence"] or DEFAULT_CONSENT
+    first = Say(consent, profile["language"], profile["voice"])
+    return f"{consent} {greeting}", (first, Record(), say, listen(profile))
+
+
+def _insert(
+    session: Session, opening: _Opening, events: Sequence[CallEvent], state: states.State
+) -> bool:
+    ringing, route = opening.ringing, opening.route
+    call = NewCall(
+        phone_number_id=ringing.metadata.phone_number_id,
+        ai_profile_id=route.ai_profile_id,
+        ai_profile_version=route.ai_profile_version,
+        caller_number=ringing.caller.number,
+        caller_id=ringing.caller.caller_id,
+        called_number=ringing.metadata.called_number,
+        provider_type=ringing.provider_type,
+        provider_call_id=ringing.event.call_id,
+        simulated=ringing.simulated,
+        route=route.as_dict(),
+        recording_status="recording" if Record() in opening.actions else None,
+    )
+    greeting = _spoken(opening.actions) if route.decision == "agent" else ""
+    return record.insert_call(session, opening.call_id, call, events, state, greeting=greeting)
+
+
+def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
+    """The carrier rings a call that it has rung before: the first answer got lost on the way."""
+    ref = CallRef(ringing.owner.tenant, found.known_call_id)
+    kept = record.route_of(session, ref.call_id)
+    said = record.turns(session, ref.call_id)
+    if kept.decision == "agent" and said:
+        say = Say(said[0].text, found.language, found.voice)
+        return Outcome(ref, (say, listen(found._asdict())), len(said))
+    if kept.decision == "forward" and kept.forward_to is not None:
+        return Outcome(ref, (Forward(kept.forward_to),))
+    # Nothing is dialled a second time.
+    again = replace(kept, end_reason=kept.end_reason if kept.decision != "agent" else "declined")
+    actions = _first_actions(session, ringing, found, again, ref.call_id, dials=False)
+    return Outcome(ref, actions, _turns(kept))
+
+
+def _turns(route: Route) -> int | None:
+    """How many turns are on record once the call has begun; None: nothing more is expected."""
+    return {"agent": 1, "voicemail": 0}.get(route.decision)
+
+
+def _spoken(actions: Sequence[Action]) -> str:
+    return " ".join(action.text for action in actions if isinstance(action, Say))
+
+
+def _count(ringing: Ringing, state: states.State) -> None:
+    known = {"carrier": ringing.provider_type, "simulated": ringing.simulated}
+    metrics.CALLS_BEGUN.inc(direction="inbound", **known)
+    if state.status in states.TERMINAL:
+        metrics.CALLS_ENDED.inc(end_reason=state.end_reason, **known)

@@ -1,0 +1,278 @@
+"""One turn of a call: what the caller said, what the agent says to it, and what it does then."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.conversation import engine, spoken
+from vca.conversation import types as said
+from vca.conversation.llm import ModelError
+from vca.conversation.llm.models import Models
+from vca.conversation.types import Reply
+from vca.kit import clock, log, metrics
+from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
+from vca.tenancy.session import enter
+from vca.tenant.calls import desk, legs, opening, profiles, record, states, transfers
+from vca.tenant.calls.legs import DiallingRefused
+from vca.tenant.calls.models import Turn
+from vca.tenant.calls.refs import CallRef, Clause, Outcome
+from vca.tenant.messages import service as messages
+
+Spoken = Generator[Clause, None, Outcome]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A caller's turn that waits for an answer: the call, what was said before, and when."""
+
+    ref: CallRef
+    talk: Row[Any]
+    before: Sequence[Turn]
+    heard: str
+    began: datetime
+    answers: int  # the sequence that the agent's turn will have
+
+    def clause(self, text: str) -> Clause:
+        return Clause(text, self.talk.profile["language"], self.talk.profile["voice"])
+
+
+def turn(ref: CallRef, *, heard: str, models: Models, after: int | None) -> Spoken:
+    """See `flow.turn`."""
+    with enter(ref.tenant) as session:
+        asked = _hear(session, ref, heard, after)
+    if isinstance(asked, Outcome):
+        return asked
+    if isinstance(asked, _Known):
+        yield from asked.clauses
+        return asked.outcome
+    clauses: list[str] = []
+    try:
+        with closing(_conversation(asked, models)) as speech:
+            reply = yield from _voiced(asked, speech, clauses)
+    except ModelError as error:
+        return (yield from _failed(asked, error, clauses))
+    except GeneratorExit:
+        _keep(asked, Reply(spoken.joined(clauses)))
+        raise
+    _measure(asked, reply)
+    return _keep(asked, reply)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An answer that was given before: the carrier did not get it, or comes back for the rest."""
+
+    clauses: tuple[Clause, ...]
+    outcome: Outcome
+
+
+def _hear(
+    session: Session, ref: CallRef, heard: str, after: int | None
+) -> "_Asked | _Known | Outcome":
+    """Write the caller's turn, unless it is known; what is to be answered, or what was."""
+    began = clock.now()
+    talk = record.talk(session, ref.call_id)
+    turns = record.turns(session, ref.call_id)
+    known = _known(turns, heard, after)
+    answer = next((each for each in known if each.speaker == "agent"), None)
+    if answer is not None:
+        return _repeated(ref, talk, answer, len(turns))
+    if talk.status in states.TERMINAL or talk.profile is None:
+        return Outcome(ref, (HangUp(),))
+    if known:  # another process has written it down, and did not come to answer it
+        before = turns[: known[0].sequence - 1]
+        return _Asked(ref, talk, before, known[0].text, began, known[0].sequence + 1)
+    if heard.strip():
+        record.insert_turn(
+            session,
+            ref.call_id,
+            sequence=len(turns) + 1,
+            speaker="caller",
+            text=heard,
+            at=began,
+        )
+    return _Asked(ref, talk, turns, heard, began, len(turns) + (2 if heard.strip() else 1))
+
+
+def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Turn]:
+    """What has been written since the carrier was answered, if these words are of it."""
+    if after is None or not turns[after:]:
+        return ()
+    since = turns[after:]
+    same = since[0].speaker == "caller" and since[0].text == heard
+    return since if same or not heard.strip() else ()
+
+
+def find_answer(ref: CallRef, *, after: int) -> "tuple[Clause, Outcome] | None":
+    """The answer to the turn that began after so many, once it is written. Raises NotFound."""
+    with enter(ref.tenant) as session:
+        talk = record.talk(session, ref.call_id)
+        turns = record.turns(session, ref.call_id)
+        answer = next((each for each in turns[after:] if each.speaker == "agent"), None)
+        if answer is None:
+            return None
+        known = _repeated(ref, talk, answer, len(turns))
+    return known.clauses[0], known.outcome
+
+
+def _repeated(ref: CallRef, talk: Row[Any], answer: Turn, turns: int) -> _Known:
+    profile = talk.profile
+    clause = Clause(answer.text, profile["language"], profile["voice"])
+    if talk.status in states.TERMINAL:
+        return _Known((clause,), Outcome(ref, (HangUp(),)))
+    following = transfers.pending(talk) or opening.listen(profile)
+    return _Known((clause,), Outcome(ref, (following,), turns))
+
+
+def _conversation(asked: _Asked, models: Models) -> Generator[str, None, Reply]:
+    talk = asked.talk
+    before = profiles.transcript_of(asked.before)
+    return engine.converse(
+        profiles.conversational(talk.profile),
+        before,
+        asked.heard,
+        models=models,
+        facts=profiles.facts_of(talk, at=asked.began),
+        now=asked.began.astimezone(ZoneInfo(talk.time_zone)),
+        limits=desk.current().limits,
+    )
+
+
+def _voiced(
+    asked: _Asked, speech: Generator[str, None, Reply], clauses: list[str]
+) -> Generator[Clause, None, Reply]:
+    """Hand each clause on, and remember it."""
+    while True:
+        try:
+            text = next(speech)
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
+        clauses.append(text)
+        yield asked.clause(text)
+
+
+def _failed(asked: _Asked, error: ModelError, clauses: list[str]) -> Spoken:
+    """No model answered: the tenant's sentence, and the number that is there for this."""
+    metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
+    log.get().error("call.model_failed", call_id=str(asked.ref.call_id), failure=error.failure)
+    sentence = record.sentence(asked.talk.sentences, "fallback")
+    yield asked.clause(sentence)
+    reply = Reply(spoken.joined([*clauses, sentence]), (said.HangUp("model_error"),))
+    return _keep(asked, reply, to_fallback=True)
+
+
+def _measure(asked: _Asked, reply: Reply) -> None:
+    for stage, took_ms in reply.latency_ms.items():
+        metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
+    took_s = (clock.now() - asked.began).total_seconds()
+    metrics.TURN_SECONDS.observe(took_s, stage="total")
+
+
+def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
+    """Write the agent's turn and do what it does, unless another process has answered meanwhile."""
+    ref, now = asked.ref, clock.now()
+    with enter(ref.tenant) as session:
+        talk = record.talk(session, ref.call_id)
+        turns = record.turns(session, ref.call_id)
+        if len(turns) >= asked.answers:
+            return _repeated(ref, talk, turns[asked.answers - 1], len(turns)).outcome
+        if talk.status in states.TERMINAL:
+            return Outcome(ref, (HangUp(),))
+        _write(session, asked, reply, at=now)
+        actions = _act(session, asked, talk, reply, now=now, to_fallback=to_fallback)
+    # A transfer that was refused at once is one more turn: the agent says so.
+    return Outcome(ref, actions, asked.answers + isinstance(actions[0], Say))
+
+
+def _write(session: Session, asked: _Asked, reply: Reply, *, at: datetime) -> None:
+    tokens: Mapping[str, Any] = {}
+    if reply.tokens.total:
+        tokens = {"input": reply.tokens.input, "output": reply.tokens.output}
+        record.spend(session, asked.ref.call_id, reply.tokens.total)
+    record.insert_turn(
+        session,
+        asked.ref.call_id,
+        sequence=asked.answers,
+        speaker="agent",
+        text=reply.text,
+        at=at,
+        latency_ms=reply.latency_ms,
+        actions=[asdict(action) for action in reply.actions],
+        tokens=tokens,
+    )
+
+
+def _act(
+    session: Session,
+    asked: _Asked,
+    talk: Row[Any],
+    reply: Reply,
+    *,
+    now: datetime,
+    to_fallback: bool,
+) -> tuple[Action, ...]:
+    """Do what the agent decided: messages first, then the one thing that the line does."""
+    ref = asked.ref
+    for action in reply.actions:
+        match action:
+            case said.TakeMessage():
+                messages.take(
+                    session,
+                    call_id=ref.call_id,
+                    kind="message",
+                    caller_number=talk.caller_number,
+                    callback_number=action.number,
+                    name=action.name,
+                    reason=action.reason,
+                )
+            case said.Transfer():
+                return _transferred(session, ref, talk, action.target, now=now)
+            case said.ToFallback():
+                return _to_fallback(session, ref, talk, now=now, otherwise="agent_hangup")
+            case said.HangUp():
+                if to_fallback:
+                    return _to_fallback(session, ref, talk, now=now, otherwise=action.end_reason)
+                return _ended(session, ref, action.end_reason, now=now)
+    return (opening.listen(talk.profile),)
+
+
+def _transferred(
+    session: Session, ref: CallRef, talk: Row[Any], target: str, *, now: datetime
+) -> tuple[Action, ...]:
+    try:
+        return (transfers.start(session, ref, talk, target=target, now=now),)
+    except DiallingRefused:
+        return transfers.not_connected(session, ref, talk, now=now)
+
+
+def _to_fallback(
+    session: Session, ref: CallRef, talk: Row[Any], *, now: datetime, otherwise: str
+) -> tuple[Action, ...]:
+    """Send the caller to the number's fallback; without one that may be dialled, goodbye."""
+    number = talk.fallback_number
+    if number is None:
+        return _ended(session, ref, otherwise, now=now)
+    if not talk.simulated:
+        from_number = transfers.own_number(talk)
+        try:
+            legs.check(
+                session, number, kind="forward", call_id=ref.call_id, from_number=from_number
+            )
+        except DiallingRefused:
+            return _ended(session, ref, otherwise, now=now)
+    reason = otherwise if otherwise == "model_error" else "transferred"
+    _ended(session, ref, reason, now=now)
+    return (Forward(number),)
+
+
+def _ended(session: Session, ref: CallRef, end_reason: str, *, now: datetime) -> tuple[Action, ...]:
+    event = CallEvent("ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason)
+    record.happened(session, ref.call_id, event)
+    return (HangUp(),)

@@ -1,0 +1,33 @@
+"""The jobs of calls: dial one, look whether one still lives, and note what one was about."""
+
+from uuid import UUID
+
+from vca.kit import jobs
+from vca.tenancy.schema import TenantRef
+from vca.tenant.calls import aftermath, outbound, reconciling
+from vca.tenant.calls.ending import ANALYSE
+from vca.tenant.calls.outbound import DIAL
+from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.watch import CHECK
+
+
+def _ref(tenant_id: str, call_id: str) -> CallRef:
+    return CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+
+
+@jobs.task(DIAL)
+def dial(*, tenant_id: str, call_id: str) -> None:
+    """Have the carrier place an outbound call, once."""
+    outbound.dial(_ref(tenant_id, call_id))
+
+
+@jobs.task(CHECK)
+def check(*, tenant_id: str, call_id: str) -> None:
+    """Ask the carrier about a call that has been silent for long."""
+    reconciling.check(_ref(tenant_id, call_id))
+
+
+@jobs.task(ANALYSE)
+def analyse(*, tenant_id: str, call_id: str) -> None:
+    """Note what a call was about."""
+    aftermath.analyse(_ref(tenant_id, call_id))
