@@ -10,7 +10,7 @@ from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls import desk, inbound, service
-from vca.tenant.calls.flow import CallRef
+from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
 from vca.tenant.calls.telephone import Heard, Telephone
 

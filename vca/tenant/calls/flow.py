@@ -16,22 +16,7 @@ from vca.telephony.types import CallEvent, HangUp, LegOutcome
 from vca.tenancy.session import enter
 from vca.tenant.calls import opening, record, states, talking, transfers
 from vca.tenant.calls.opening import Ringing
-from vca.tenant.calls.refs import CallRef, Clause, Outcome, whole
-
-__all__ = [
-    "CallRef",
-    "Clause",
-    "Outcome",
-    "Ringing",
-    "begin",
-    "begin_outbound",
-    "dtmf",
-    "finish",
-    "interrupted",
-    "returned",
-    "turn",
-    "whole",
-]
+from vca.tenant.calls.refs import CallRef, Clause, Outcome
 
 Spoken = Generator[Clause, None, Outcome]
 

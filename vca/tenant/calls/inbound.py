@@ -29,6 +29,7 @@ from vca.tenancy.schema import TenantUpgrading
 from vca.tenancy.session import enter, lookup, public
 from vca.tenant.calls import fallback, flow, patience, record, voicemail
 from vca.tenant.calls.desk import Desk, Sealed
+from vca.tenant.calls.opening import Ringing
 from vca.tenant.calls.refs import CallRef, Clause, Outcome, joined
 
 # Facts of a call whose caller waits for our words; all others are kept, or come again.
@@ -111,7 +112,7 @@ def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
         call_id=facts.provider_call_id,
     )
     event = adapter.on_inbound_call(metadata)
-    ringing = flow.Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
+    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
     return _reply(flow.begin(ringing, answerable=desk.may_answer(adapter)), desk)
 
 

@@ -5,10 +5,10 @@ to come back for the rest; by then the rest is on record, whichever process has 
 """
 
 from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Thread
 from time import monotonic, sleep
 
 from vca.kit import log
@@ -22,6 +22,7 @@ SPEAK_AFTER_S = 2.0
 # The longest that a turn takes: two models, each given up after four seconds, and the database.
 _LONGEST_S = 12.0
 _LOOK_EVERY_S = 0.05
+_Heard = SimpleQueue[Clause | None]
 
 
 @dataclass
@@ -32,29 +33,26 @@ class Begun:
     outcome: Outcome | None = None
 
 
-def begin(turn: Generator[Clause, None, Outcome], *, speak_after_s: float | None = None) -> Begun:
+def begin(turn: Generator[Clause, None, Outcome]) -> Begun:
     """Run a turn, for as long as the caller can bear silence; it goes on by itself after that.
 
     Before anything was said it is waited for. Raises what the turn raises.
     """
-    heard: SimpleQueue[Clause | Outcome | BaseException] = SimpleQueue()
-    context = copy_context()
-    Thread(target=context.run, args=(_run, turn, heard), daemon=True).start()
-    ends_at = monotonic() + (SPEAK_AFTER_S if speak_after_s is None else speak_after_s)
+    heard: _Heard = SimpleQueue()
+    running = _run(turn, heard)
     begun = Begun()
-    while begun.outcome is None:
+    ends_at = monotonic() + SPEAK_AFTER_S
+    while True:
         try:
             left_s = max(0.0, ends_at - monotonic()) if begun.clauses else _LONGEST_S
-            piece = heard.get(timeout=left_s)
+            clause = heard.get(timeout=left_s)
         except Empty:
-            break
-        if isinstance(piece, BaseException):
-            raise piece
-        if isinstance(piece, Outcome):
-            begun.outcome = piece
-        else:
-            begun.clauses.append(piece)
-    return begun
+            running.add_done_callback(_tell_failure)
+            return begun
+        if clause is None:
+            begun.outcome = running.result()
+            return begun
+        begun.clauses.append(clause)
 
 
 def answer(ref: CallRef, *, after: int) -> tuple[Clause, Outcome] | None:
@@ -71,16 +69,26 @@ def answer(ref: CallRef, *, after: int) -> tuple[Clause, Outcome] | None:
     return None
 
 
-def _run(
-    turn: Generator[Clause, None, Outcome],
-    heard: "SimpleQueue[Clause | Outcome | BaseException]",
-) -> None:
-    try:
-        while True:
-            heard.put(next(turn))
-    except StopIteration as end:
-        heard.put(end.value)
-    except Exception as error:
-        # Its asker may have gone: then nobody else would ever know.
+def _run(turn: Generator[Clause, None, Outcome], heard: _Heard) -> "Future[Outcome]":
+    """The turn in a thread of its own, which a process that ends waits for."""
+
+    def run() -> Outcome:
+        try:
+            while True:
+                heard.put(next(turn))
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+        finally:
+            heard.put(None)
+
+    with_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turn")
+    running = with_thread.submit(copy_context().run, run)
+    with_thread.shutdown(wait=False)
+    return running
+
+
+def _tell_failure(running: "Future[Outcome]") -> None:
+    """Its asker has gone: nobody else would ever know."""
+    if (error := running.exception()) is not None:
         log.get().warning("call.turn_failed", exc_info=error)
-        heard.put(error)

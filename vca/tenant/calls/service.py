@@ -18,8 +18,8 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup
 from vca.tenant.calls import flow, opening
 from vca.tenant.calls.desk import Desk
-from vca.tenant.calls.flow import CallRef
 from vca.tenant.calls.models import Call, Event, Turn
+from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.telephone import Heard, Telephone
 

@@ -11,7 +11,7 @@ from vca.kit import json
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import inbound
 from vca.tenant.calls.desk import Desk
-from vca.tenant.calls.flow import CallRef
+from vca.tenant.calls.refs import CallRef
 
 
 @dataclass(frozen=True)
