@@ -338,6 +338,7 @@ TECHNICAL = {
     ("settings", "variables"),
     ("turns", "actions"),
     ("turns", "tokens"),
+    ("ai_profiles", "model"),
     ("calls", "called_number"),
     ("calls", "caller_id"),
     ("calls", "caller_number"),
