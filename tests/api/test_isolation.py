@@ -346,6 +346,7 @@ TECHNICAL = {
     ("settings", "retention_days"),
     ("turns", "actions"),
     ("turns", "tokens"),
+    ("ai_profiles", "model"),
     ("calls", "called_number"),
     ("calls", "caller_id"),
     ("calls", "caller_number"),

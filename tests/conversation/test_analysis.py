@@ -12,7 +12,7 @@ from vca.conversation.llm import ModelClient, ModelError, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.transcript import Turn
-from vca.conversation.types import Profile, Role, Tokens
+from vca.conversation.types import Profile, Tokens
 from vca.kit import json
 
 PROFILE = Profile("Ada", "receptionist", "We are Acme.", temperature=0.9, language="de")
@@ -161,13 +161,11 @@ def test_the_other_model_notes_the_call_if_the_first_fails() -> None:
 # --- The scripted model ----------------------------------------------------------------------
 
 
-def scripted(
-    *lines: str, role: Role = "receptionist", extract: Any = None, **more: Any
-) -> Analysis:
+def scripted(*lines: str, extract: Any = None, **more: Any) -> Analysis:
     turns = [Turn("agent", "Hello.")]
     for line in lines:
         turns += [Turn("caller", line), Turn("agent", "I see.")]
-    profile = replace(PROFILE, role=role, **more)
+    profile = replace(PROFILE, **more)
     return analysis.analyse(profile, turns, models=Models(ScriptedModel()), extract=extract)
 
 

@@ -105,6 +105,14 @@ def test_what_cannot_be_said_is_no_reason_not_to_fill_the_silence() -> None:
     assert [first, *had(said)[0]] == [FILLER, "Nine."]
 
 
+def test_white_space_that_pours_in_is_no_reason_either() -> None:
+    model = Parrot()
+    model.steps = endless(" ")  # type: ignore[assignment] # it has no end
+    patience = replace(LONG, filler_s=0.05, first_s=0.5)
+
+    assert had(conversation(model, stand_in(), patience=patience))[0] == [FILLER, "I can help."]
+
+
 def test_a_model_that_answers_needs_no_filler() -> None:
     clauses, reply = had(conversation(Parrot("We open at nine."), patience=Patience()))
 

@@ -199,6 +199,10 @@ def test_a_required_setting_has_no_fallback(name: str, nothing: str) -> None:
         ("DID_CLAIMS", "anyone"),
         ("LOG_LEVEL", "verbose"),
         ("LLM_TIMEOUT_S", "61"),
+        ("LLM_MODELS", "a,,b"),
+        ("LLM_MODELS", ","),
+        ("LLM_MODELS", "x" * 101),
+        ("LLM_FALLBACK_BASE_URL", "example.com"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_rule_and_is_not_repeated(name: str, value: str) -> None:
@@ -225,6 +229,40 @@ def test_a_part_of_the_models_settings_is_refused(given: dict[str, str]) -> None
     [problem] = _problems({**GOOD, **given})
 
     assert "LLM_BASE_URL, LLM_API_KEY and LLM_MODEL" in problem
+
+
+LLM = {"LLM_BASE_URL": "https://example.com/v1", "LLM_API_KEY": "k", "LLM_MODEL": "m"}
+FALLBACK = {
+    "LLM_FALLBACK_BASE_URL": "https://example.org/v1",
+    "LLM_FALLBACK_API_KEY": "f",
+    "LLM_FALLBACK_MODEL": "other",
+}
+
+
+@pytest.mark.parametrize("left_out", FALLBACK)
+def test_a_fallback_model_has_its_own_endpoint_and_key_or_neither(left_out: str) -> None:
+    part = {name: value for name, value in FALLBACK.items() if name != left_out}
+
+    [problem] = _problems({**GOOD, **LLM, **part})
+
+    assert "LLM_FALLBACK_BASE_URL and LLM_FALLBACK_API_KEY belong together" in problem
+    assert read_settings({**GOOD, **LLM, **FALLBACK}).llm_fallback_model == "other"
+    assert read_settings({**GOOD, **LLM, "LLM_FALLBACK_MODEL": "other"}).llm_fallback_model
+
+
+def test_a_fallback_model_needs_one_that_it_steps_in_for() -> None:
+    [problem] = _problems({**GOOD, **FALLBACK})
+
+    assert problem.startswith("LLM_FALLBACK_MODEL needs LLM_MODEL")
+
+
+def test_the_models_that_profiles_may_name_are_the_list_and_the_deployments_own() -> None:
+    listed = {"LLM_MODELS": "n, m ,o"}
+
+    assert read_settings(GOOD).models == ()
+    assert read_settings({**GOOD, **LLM}).models == ("m",)
+    assert read_settings({**GOOD, **LLM, **listed}).models == ("m", "n", "o")
+    assert read_settings({**GOOD, **listed}).models == ("n", "m", "o")
 
 
 def test_lists_keep_their_order_the_first_writes() -> None:

@@ -1,6 +1,7 @@
 """AI profiles: one default, a version for each change."""
 
 import pytest
+from flask import Flask
 
 from tests.support.world import PROMPT, Tenant
 
@@ -130,3 +131,35 @@ def test_a_bad_field_is_named(acme: Tenant, field: str, value: object) -> None:
     assert refused.status_code == 400
     assert refused.json["errors"][0]["pointer"].startswith(f"/{field}")
     assert acme.get("/ai-profiles").json == []
+
+
+@pytest.mark.parametrize("model", ["house-model", "other-model", None])
+def test_a_profile_names_a_model_that_the_deployment_lists(acme: Tenant, model: str | None) -> None:
+    profile = acme.profile(model=model)
+
+    assert acme.get(f"/ai-profiles/{profile['id']}").json["model"] == model
+
+
+@pytest.mark.parametrize("model", ["gpt-unlisted", "House-Model", "house-model ", "*"])
+def test_a_model_that_is_not_listed_is_refused_at_its_field(acme: Tenant, model: str) -> None:
+    profile = acme.profile()
+
+    made = acme.post("/ai-profiles", {"system_prompt": PROMPT, "model": model})
+    changed = acme.patch(f"/ai-profiles/{profile['id']}", {"model": model})
+
+    for answer in (made, changed):
+        assert answer.status_code == 400
+        assert [error["pointer"] for error in answer.json["errors"]] == ["/model"]
+        assert "house-model, other-model" in answer.json["errors"][0]["detail"]
+    assert acme.get(f"/ai-profiles/{profile['id']}").json["version"] == 1
+
+
+def test_a_model_that_was_taken_off_the_list_hinders_no_other_change(
+    acme: Tenant, app: Flask
+) -> None:
+    profile = acme.profile(model="house-model")
+    app.config["MODELS"] = ()
+
+    changed = acme.patch(f"/ai-profiles/{profile['id']}", {"name": "Bella"})
+
+    assert (changed.status_code, changed.json["model"]) == (200, "house-model")

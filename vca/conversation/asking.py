@@ -146,7 +146,7 @@ class _Answer:
             if item is not None:
                 self._take(item)
                 yield from self._handed_on(item)
-            elif self._wait.filler_is_due():
+            if self._wait.filler_is_due():
                 yield from self._handed_on(Waiting())
             if len(self._text) > MAX_TEXT:
                 much = ModelError("The model answered too much.", failure="bad_answer")

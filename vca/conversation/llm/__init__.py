@@ -1,7 +1,7 @@
 """Language models: the contract of a client, and the table of those we have.
 
-Owns the wire to a model, and nothing of what is said. Imports `conversation.types`, `vca.kit` and
-the model's SDK.
+Owns the wire to a model, and nothing of what is said. Imports `conversation.types` and
+`conversation.json_schema`, `vca.kit` and the model's SDK.
 To add a client: a module here with a subclass of `ModelClient`, one line in `MODELS`, its case in
 `client_for`, and a subclass of `tests/contracts/llm.py`. SDKs are slow to import: a client imports
 its own on first use.

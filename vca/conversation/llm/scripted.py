@@ -9,6 +9,7 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Literal
 
+from vca.conversation import json_schema
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest, Piece, ToolCall
 from vca.conversation.llm import english as en
 from vca.conversation.llm.scripts import SCRIPTS, Slot
@@ -80,15 +81,15 @@ def _noted(request: ModelRequest) -> ToolCall:
 
 
 def _known_of(form: "_Form", wanted: dict[str, object]) -> dict[str, str] | None:
-    """What the form knows of what is wanted; None if something else must be in it."""
-    properties, required = wanted.get("properties"), wanted.get("required", [])
+    """What the form knows of what is wanted; None if that does not do."""
+    properties = wanted.get("properties")
     names = properties if isinstance(properties, dict) else {}
     known = {
         name: form.known[name]
         for name, schema in names.items()
         if name in form.known and isinstance(schema, dict) and schema.get("type") == "string"
     }
-    return known if isinstance(required, list) and set(required) <= set(known) else None
+    return known if json_schema.problem(known, wanted) is None else None
 
 
 def _call(tool: str, /, **arguments: object) -> ToolCall:
