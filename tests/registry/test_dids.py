@@ -8,6 +8,7 @@ from sqlalchemy import text
 from tests.support import owner
 from tests.support.world import Platform, Tenant, fresh_number
 from vca.registry.dids import service as dids
+from vca.tenancy.session import enter, lookup
 
 
 def _end_rest(number: str) -> None:
@@ -120,3 +121,17 @@ def test_the_length_of_a_rest_is_thirty_days(acme: Tenant, platform: Platform) -
     assert did["state"] == "resting"
     assert timedelta(days=30) == dids.REST
     assert did["rests_until"] > did["updated_at"]
+
+
+def test_an_owner_comes_with_its_plan(acme: Tenant, platform: Platform) -> None:
+    number = acme.number()["did_number"]
+    platform.api.patch(acme.url(), {"plan": "growth"})
+
+    with lookup() as connection:
+        called = dids.find_owner(connection, number=number)
+    with enter(acme.ref) as session:
+        own = dids.find_own(session, number=number)
+
+    assert called is not None
+    assert called.plan == "growth"
+    assert own == called

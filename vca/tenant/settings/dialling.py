@@ -158,8 +158,6 @@ def _reaches_emergency(number: str, parsed: PhoneNumber | None, policy: DialPoli
 def _is_ordinary(number: PhoneNumber, policy: DialPolicy) -> bool:
     if phonenumbers.region_code_for_number(number) in (None, _NO_COUNTRY):
         return False
-    if phonenumbers.is_valid_short_number(number):
-        return False
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.TOLL_FREE:
         at_home = policy.home_country is not None and _is_in(number, (policy.home_country,))
