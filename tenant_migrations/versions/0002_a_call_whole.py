@@ -31,6 +31,7 @@ ALTER TABLE calls
     ALTER COLUMN provider_call_id DROP NOT NULL;
 
 ALTER TABLE turns
+    ADD COLUMN answers integer,
     ADD COLUMN actions jsonb NOT NULL DEFAULT '[]',
     ADD COLUMN tokens jsonb NOT NULL DEFAULT '{}';
 """

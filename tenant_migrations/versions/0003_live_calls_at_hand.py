@@ -11,6 +11,7 @@ CREATE INDEX calls_live_idx ON calls (started_at)
 CREATE INDEX calls_phone_number_id_started_at_idx ON calls (phone_number_id, started_at);
 CREATE INDEX calls_caller_number_started_at_idx ON calls (caller_number, started_at);
 CREATE INDEX messages_call_id_idx ON messages (call_id);
+CREATE INDEX recordings_delete_after_idx ON recordings (delete_after) WHERE status = 'stored';
 """
 
 

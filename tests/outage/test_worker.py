@@ -1,5 +1,6 @@
 """The worker: no job is lost with it, and it outlives its database."""
 
+import asyncio
 import signal
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,6 +19,7 @@ from vca.kit import jobs
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
 
 SOON_S = 30.0
 
@@ -150,3 +152,28 @@ def test_a_worker_outlives_its_database_and_ends_when_it_is_asked_to(
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(timeout=SOON_S) == 0
     assert worker.lines()
+
+
+def test_a_killed_job_whose_successor_waits_already_holds_up_no_other_rescue(
+    direct: Database, acme: Tenant, carrier: FakeTelephonyAdapter
+) -> None:
+    with enter(acme.ref) as session:
+        jobs.enqueue(session, "recordings.sweep", lock="recordings.sweep")
+    number = acme.number()
+    _run("UPDATE jobs.procrastinate_jobs SET status = 'doing'")
+    with enter(acme.ref) as session:
+        jobs.enqueue(session, "recordings.sweep", lock="recordings.sweep")
+    assert [status for status, _ in _jobs(acme)] == ["doing", "doing", "todo"]
+
+    asyncio.run(_rescue())
+
+    assert [status for status, _ in _jobs(acme)] == ["todo", "todo"]
+    jobs.run_worker(owner.url(), wait=False)
+    assert _registered(acme, number)
+    assert _jobs(acme) == []
+
+
+async def _rescue() -> None:
+    app = jobs.worker(owner.url())
+    async with app.open_async():
+        await jobs._rescuer(app)(0)

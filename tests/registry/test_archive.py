@@ -135,6 +135,26 @@ def test_keys_open_the_imported_tenant_where_they_did_not_exist(
     assert arrived.get().json["id"] == imported["tenant_id"]
 
 
+def test_a_copy_of_a_tenant_does_not_hear_the_recordings_that_it_shows(
+    terminal: Terminal, operator: World, furnished: Premises, file: Path
+) -> None:
+    listen = f"/calls/{furnished.ids['call_id']}/recording"
+    heard = furnished.tenant.get(listen)
+    terminal.json("export", furnished.tenant.id, file)
+
+    copy = _there(operator, terminal.json("import", file)["tenant_id"])
+    back = _there(operator, terminal.json("import", file, "--replace", "--yes")["tenant_id"])
+
+    assert heard.status_code == 200
+    assert heard.data not in file.read_bytes()
+    missing = copy.get(listen)
+    assert (missing.status_code, missing.json["code"]) == (404, "recording-missing")
+    assert back.get(listen).data == heard.data
+    purged = terminal.json("erase", copy.id, "--yes")
+    assert purged["removed"]["files"] == 0
+    assert back.get(listen).status_code == 200
+
+
 def test_a_tenant_is_put_back_as_it_was(
     terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
 ) -> None:

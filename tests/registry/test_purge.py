@@ -12,13 +12,16 @@ from tests.support.lifecycle import Terminal, everything
 from tests.support.locks import held, waiting_for
 from tests.support.premises import Premises
 from tests.support.processes import BIN, running, until
+from tests.support.recorded import Failing, files, kept
 from tests.support.world import World
-from vca.kit import json
+from vca.kit import json, storage
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.kit.db.bulk import Bulk
+from vca.kit.storage import StorageError
 from vca.registry import fitness
 from vca.registry.tenants import terminal as typed
+from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy import drop
 from vca.tenancy.drop import MOST_RELATIONS, drop_schema
 from vca.tenancy.session import public
@@ -58,6 +61,51 @@ def test_a_deleted_tenant_is_gone_for_good(
     assert witness.checksum(globex.id) == others
     assert globex.number(did_number=furnished.did_number)["did_number"] == furnished.did_number
     assert "no such resource" in terminal.refused("purge", furnished.tenant.id, "--yes")
+
+
+def test_the_recordings_go_with_the_tenant_and_the_certificate_counts_them(
+    terminal: Terminal,
+    furnished: Premises,
+    operator: World,
+    carrier: FakeTelephonyAdapter,
+    tmp_path: Path,
+) -> None:
+    globex = operator.tenant("Globex")
+    kept(globex, operator, carrier)
+    assert len(files(furnished.tenant)) == 1
+
+    terminal.json("erase", furnished.tenant.id, "--yes", "--certificate", tmp_path / "erased.json")
+
+    certificate = json.loads((tmp_path / "erased.json").read_bytes())
+    assert certificate["removed"]["files"] == 1
+    assert files(furnished.tenant) == []
+    assert len(files(globex)) == 1
+
+
+def test_a_purge_whose_store_is_away_says_so_and_is_finished_by_running_it_again(
+    terminal: Terminal, furnished: Premises, witness: Evidence, tmp_path: Path
+) -> None:
+    terminal.json("delete", furnished.tenant.id)
+    before = storage.current()
+    failing = Failing(before)
+    storage.use(failing)
+    try:
+        failing.failure = StorageError("away", permanent=False)
+        said = terminal.refused(
+            "erase", furnished.tenant.id, "--yes", "--certificate", tmp_path / "early.json"
+        )
+        assert "store of recordings is away" in said
+        assert not (tmp_path / "early.json").exists()
+        assert _left(witness, furnished.tenant.id)
+
+        failing.failure = None
+        removed = terminal.json("purge", furnished.tenant.id, "--yes")
+    finally:
+        storage.use(before)
+
+    assert (removed["resumed"], removed["files"]) == (True, 1)
+    assert _left(witness, furnished.tenant.id) == []
+    assert files(furnished.tenant) == []
 
 
 @pytest.mark.parametrize("status", ["active", "suspended"])

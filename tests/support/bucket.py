@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from unittest import mock
 
 import boto3
@@ -14,7 +14,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"
 
 @contextmanager
 def bucket_server() -> Iterator[str]:
-    """The server's URL; it forgets everything in the end."""
+    """The server's URL; what it holds is the process's."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -22,11 +22,11 @@ def bucket_server() -> Iterator[str]:
         host, port = server.get_host_and_port()
         url = f"http://{host}:{port}"
         with mock.patch.dict("os.environ", CREDENTIALS):
-            boto3.session.Session().client(
-                "s3", endpoint_url=url, region_name="eu-west-1"
-            ).create_bucket(
-                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
-            )
+            client = boto3.session.Session().client("s3", endpoint_url=url, region_name="eu-west-1")
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # by an earlier server here
+                client.create_bucket(
+                    Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
+                )
         yield url
     finally:
         server.stop()

@@ -3,24 +3,20 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
 from vca.tenant.calls import desk
+from vca.tenant.messages import service as messages
+from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
 
 # What is written while a call is controlled, recorded and left a message in.
 _KEPT = """
 INSERT INTO outbound_legs (id, tenant_id, call_id, kind, number)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'call', '{word}');
-INSERT INTO messages (id, tenant_id, call_id, kind, name, reason)
-VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'message',
-        '{word}', '{word}');
-INSERT INTO recordings (id, tenant_id, call_id, kind, status, provider_type, provider_call_id,
-                        carrier_copy)
-VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'call', 'failed',
-        'fake', '{word}', 'deleted');
 INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
@@ -71,21 +67,21 @@ class Line:
 
     def __init__(self, world: World, carrier: FakeTelephonyAdapter) -> None:
         self._api = world.api(None)
-        self._carrier = carrier
+        self.carrier = carrier
         self._base_url: str = desk.current().callback_url(carrier.name)
 
     def send(self, action: str, **said: Any) -> Any:
         """The carrier's request; the answer."""
-        request = self._carrier.request(action, self._base_url, **said)
+        request = self.carrier.request(action, self._base_url, **said)
         return self._post(action, request.body, dict(request.headers))
 
     def send_bytes(self, action: str, body: bytes) -> Any:
         """A body of any kind under a good signature."""
-        signature = self._carrier.signature(f"{self._base_url}{action}", body).decode()
+        signature = self.carrier.signature(f"{self._base_url}{action}", body).decode()
         return self._post(action, body, {"X-Fake-Signature": signature})
 
     def _post(self, action: str, body: bytes, headers: dict[str, str]) -> Any:
-        path = f"/telephony/{self._carrier.name}/{action}"
+        path = f"/telephony/{self.carrier.name}/{action}"
         sent = {"Content-Type": "application/json", **headers}
         return self._api.send("POST", path, data=body, headers=sent)
 
@@ -116,6 +112,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     line.send("speech", call_id=calls, state=live["state"], text=f"{word}!")
     found = tenant.get("/calls", caller_number=caller).json
     world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
+    message_id = _left(world, line, tenant, UUID(simulated["call_id"]), word)
     return Premises(
         tenant=tenant,
         word=word,
@@ -124,6 +121,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
             "ai_profile_id": named["id"],
             "phone_number_id": number["id"],
             "call_id": simulated["call_id"],
+            "message_id": message_id,
             "key_id": key["id"],
         },
         did_number=number["did_number"],
@@ -170,7 +168,7 @@ def values(premises: Premises) -> dict[str, Any]:
 
 def cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
     """(list, cursor) of every list of the tenant that has a second page of one row."""
-    for path in ("/ai-profiles", "/phone-numbers", "/api-keys", "/calls"):
+    for path in ("/ai-profiles", "/phone-numbers", "/api-keys", "/calls", "/messages"):
         answer = tenant.get(path, limit=1)
         yield path, cursor_of(answer)
 
@@ -179,6 +177,21 @@ def cursor_of(answer: Any) -> str:
     """The cursor in a `Link` header."""
     link: str = answer.headers["Link"]
     return link.partition("cursor=")[2].partition(">")[0].partition("&")[0]
+
+
+def _left(world: World, line: Line, tenant: Tenant, call_id: UUID, word: str) -> str:
+    """A recording in the store, and two messages; one's id."""
+    told = {"provider_type": "fake", "provider_call_id": word, "provider_recording_id": word}
+    left = {"name": word, "reason": word, "caller_number": None}
+    line.carrier.record(word, word.encode() * 100, provider_recording_id=word)
+    with enter(tenant.ref) as session:
+        recordings.expect(session, call_id=call_id, kind="call", **told)
+        for kind in ("message", "voicemail"):
+            message = messages.take(
+                session, call_id=call_id, kind=kind, callback_number=word, **left
+            )
+    world.work(tenant)
+    return str(message.id)
 
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:

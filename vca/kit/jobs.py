@@ -14,7 +14,8 @@ from uuid import UUID
 
 import psycopg
 from procrastinate import App, PsycopgConnector, RetryStrategy, signals
-from procrastinate.exceptions import ConnectorException
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Status
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -172,6 +173,9 @@ def _rescuer(app: App) -> Callable[..., Any]:
         for job in stalled:
             metrics.JOBS.inc(task=job.task_name, outcome="rescued")
             log.get().warning("jobs.rescued", job_id=job.id, task=job.task_name)
-            await app.job_manager.retry_job(job)
+            try:
+                await app.job_manager.retry_job(job)
+            except UniqueViolation:  # when it was killed it had ordered its successor already
+                await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
 
     return rescue

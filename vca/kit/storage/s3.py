@@ -25,8 +25,8 @@ from vca.kit.storage.store import (
 )
 
 CONNECT_TIMEOUT_S = 3
-READ_TIMEOUT_S = 15
-_ATTEMPTS = 3
+READ_TIMEOUT_S = 10
+_ATTEMPTS = 2
 _PART = 8 * 1024 * 1024
 # In this thread: a recording is written by a job, which has its own.
 _TRANSFER = TransferConfig(

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vca.kit import log
+from vca.kit import log, metrics
 from vca.kit.errors import Conflict
 from vca.kit.phone import masked
 from vca.registry.dids import service as dids
@@ -49,6 +49,7 @@ def check(
         frozen=frozen,
     )
     if not verdict.allowed:
+        metrics.DIALLING_REFUSED.inc(code=verdict.code)
         log.get().warning(
             "dialling.refused",
             number=masked(number),

@@ -107,7 +107,10 @@ class Event(TenantBase):
 
 
 class Turn(TenantBase):
-    """One thing that was said. `heard_text`: what was heard of it when it was interrupted."""
+    """One thing that was said. `heard_text`: what was heard of it when it was interrupted.
+
+    `answers` is the sequence of the caller's turn that an agent's turn is the answer to.
+    """
 
     __tablename__ = "turns"
     __table_args__ = (CheckConstraint("speaker IN ('caller', 'agent')", name="speaker"),)
@@ -119,6 +122,7 @@ class Turn(TenantBase):
     heard_text: Mapped[str | None] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     latency_ms: Mapped[dict[str, int]] = mapped_column(JSONB)
+    answers: Mapped[int | None]
     actions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     tokens: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
 

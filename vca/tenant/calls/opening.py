@@ -289,10 +289,16 @@ def _insert(
         provider_call_id=ringing.event.call_id,
         simulated=ringing.simulated,
         route=route.as_dict(),
-        recording_status="recording" if Record() in opening.actions else None,
+        recording_status=_recording(opening),
     )
     greeting = _spoken(opening.actions) if route.decision == "agent" else ""
     return record.insert_call(session, opening.call_id, call, events, state, greeting=greeting)
+
+
+def _recording(opening: _Opening) -> str | None:
+    """A simulated call has no audio that anybody could fetch."""
+    taped = Record() in opening.actions and not opening.ringing.simulated
+    return "recording" if taped else None
 
 
 def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:

@@ -264,6 +264,7 @@ def insert_turn(
     text: str,
     at: datetime,
     latency_ms: Mapping[str, int] | None = None,
+    answers: int | None = None,
     actions: Sequence[Mapping[str, Any]] = (),
     tokens: Mapping[str, Any] | None = None,
 ) -> None:
@@ -275,6 +276,7 @@ def insert_turn(
         "text": text,
         "started_at": at,
         "latency_ms": dict(latency_ms or {}),
+        "answers": answers,
         "actions": list(actions),
         "tokens": dict(tokens or {}),
     }

@@ -36,7 +36,7 @@ class _Asked:
     before: Sequence[Turn]
     heard: str
     began: datetime
-    answers: int  # the sequence that the agent's turn will have
+    answers: int | None  # the sequence of the caller's turn; None: nothing was heard
 
     def clause(self, text: str) -> Clause:
         return Clause(text, self.talk.profile["language"], self.talk.profile["voice"])
@@ -80,24 +80,20 @@ def _hear(
     talk = record.talk(session, ref.call_id)
     turns = record.turns(session, ref.call_id)
     known = _known(turns, heard, after)
-    answer = next((each for each in known if each.speaker == "agent"), None)
-    if answer is not None:
+    if (answer := _answer_among(known)) is not None:
         return _repeated(ref, talk, answer, len(turns))
     if talk.status in states.TERMINAL or talk.profile is None:
         return Outcome(ref, (HangUp(),))
     if known:  # another process has written it down, and did not come to answer it
         before = turns[: known[0].sequence - 1]
-        return _Asked(ref, talk, before, known[0].text, began, known[0].sequence + 1)
-    if heard.strip():
-        record.insert_turn(
-            session,
-            ref.call_id,
-            sequence=len(turns) + 1,
-            speaker="caller",
-            text=heard,
-            at=began,
-        )
-    return _Asked(ref, talk, turns, heard, began, len(turns) + (2 if heard.strip() else 1))
+        return _Asked(ref, talk, before, known[0].text, began, known[0].sequence)
+    if not heard.strip():
+        return _Asked(ref, talk, turns, heard, began, None)
+    sequence = len(turns) + 1
+    record.insert_turn(
+        session, ref.call_id, sequence=sequence, speaker="caller", text=heard, at=began
+    )
+    return _Asked(ref, talk, turns, heard, began, sequence)
 
 
 def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Turn]:
@@ -109,12 +105,19 @@ def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Tur
     return since if same or not heard.strip() else ()
 
 
+def _answer_among(since: Sequence[Turn]) -> Turn | None:
+    """The agent's answer to the first of these turns; the first itself where nothing was heard."""
+    if not since or since[0].speaker == "agent":
+        return since[0] if since else None
+    return next((each for each in since if each.answers == since[0].sequence), None)
+
+
 def find_answer(ref: CallRef, *, after: int) -> "tuple[Clause, Outcome] | None":
     """The answer to the turn that began after so many, once it is written. Raises NotFound."""
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         turns = record.turns(session, ref.call_id)
-        answer = next((each for each in turns[after:] if each.speaker == "agent"), None)
+        answer = _answer_among(turns[after:])
         if answer is None:
             return None
         known = _repeated(ref, talk, answer, len(turns))
@@ -181,17 +184,18 @@ def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         turns = record.turns(session, ref.call_id)
-        if len(turns) >= asked.answers:
-            return _repeated(ref, talk, turns[asked.answers - 1], len(turns)).outcome
+        given = [each for each in turns if asked.answers and each.answers == asked.answers]
+        if given:
+            return _repeated(ref, talk, given[0], len(turns)).outcome
         if talk.status in states.TERMINAL:
             return Outcome(ref, (HangUp(),))
-        _write(session, asked, reply, at=now)
+        _write(session, asked, reply, sequence=len(turns) + 1, at=now)
         actions = _act(session, asked, talk, reply, now=now, to_fallback=to_fallback)
     # A transfer that was refused at once is one more turn: the agent says so.
-    return Outcome(ref, actions, asked.answers + isinstance(actions[0], Say))
+    return Outcome(ref, actions, len(turns) + 1 + isinstance(actions[0], Say))
 
 
-def _write(session: Session, asked: _Asked, reply: Reply, *, at: datetime) -> None:
+def _write(session: Session, asked: _Asked, reply: Reply, *, sequence: int, at: datetime) -> None:
     tokens: Mapping[str, Any] = {}
     if reply.tokens.total:
         tokens = {"input": reply.tokens.input, "output": reply.tokens.output}
@@ -199,11 +203,12 @@ def _write(session: Session, asked: _Asked, reply: Reply, *, at: datetime) -> No
     record.insert_turn(
         session,
         asked.ref.call_id,
-        sequence=asked.answers,
+        sequence=sequence,
         speaker="agent",
         text=reply.text,
         at=at,
         latency_ms=reply.latency_ms,
+        answers=asked.answers,
         actions=[asdict(action) for action in reply.actions],
         tokens=tokens,
     )

@@ -3,7 +3,15 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Index,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.tenant.base import TenantBase, timestamp
@@ -20,6 +28,7 @@ class Recording(TenantBase):
         UniqueConstraint("call_id", "kind"),
         CheckConstraint("kind IN ('call', 'voicemail')", name="kind"),
         CheckConstraint("status IN ('pending', 'stored', 'failed', 'deleted')", name="status"),
+        Index(None, "delete_after", postgresql_where=text("status = 'stored'")),
         CheckConstraint("carrier_copy IN ('kept', 'deleted')", name="carrier_copy"),
     )
 
