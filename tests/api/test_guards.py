@@ -326,6 +326,12 @@ def test_what_only_operators_may_do_is_refused_to_tenants(
     assert (evidence.checksum(here.tenant.id), evidence.checksum(there.tenant.id)) == before
 
 
+def _is_done(operation: Operation, answer: TestResponse) -> bool:
+    """Done, or there is nothing to do it to: nobody's profile names the example's target."""
+    nowhere = operation.path.endswith("/transfer") and answer.status_code == 409
+    return nowhere or answer.status_code in (200, 201, 202, 404)
+
+
 def test_a_platform_key_may_do_everything_to_a_tenant_of_the_path(
     catalogue: list[Operation], here: Premises, platform: Platform
 ) -> None:
@@ -333,7 +339,7 @@ def test_a_platform_key_may_do_everything_to_a_tenant_of_the_path(
         if operation.path.startswith(T):
             answer = _ask(platform.api, operation, here, _gone(here))
 
-            assert answer.status_code in (200, 201, 404), f"{operation.name}: {answer.text}"
+            assert _is_done(operation, answer), f"{operation.name}: {answer.text}"
 
 
 def test_everybody_can_ask_who_they_are(here: Premises, platform: Platform, world: World) -> None:
@@ -394,7 +400,9 @@ def test_a_platform_key_still_writes_to_a_suspended_tenant(
             answer = _ask(platform.api, operation, here, _gone(here))
 
             if not operation.path.endswith("/simulations"):  # no agent answers: 409 with the reason
-                assert answer.status_code in (200, 201, 404), f"{operation.name}: {answer.text}"
+                assert answer.status_code in (200, 201, 202, 404), (
+                    f"{operation.name}: {answer.text}"
+                )
             done += 1
 
     assert done >= 12

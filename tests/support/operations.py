@@ -80,30 +80,40 @@ class Operation:
         schema = self.body_schema
         return list(self._fields("", schema)) if schema is not None else []
 
+    @property
+    def unlike_fields(self) -> list[Field]:
+        """The same without the insides of lists that have the schema of one beside them.
+
+        The days of a week have one schema: one is as good as seven.
+        """
+        schema = self.body_schema
+        return list(self._fields("", schema, once=True)) if schema is not None else []
+
     def url(self, ids: Mapping[str, str]) -> str:
         """The path with its parameters filled in; KeyError for one that nobody knows."""
         return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
 
-    def _fields(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
-        looked_into: list[Any] = []  # the days of a week have one schema: one is as good as seven
+    def _fields(
+        self, pointer: str, schema: Mapping[str, Any], *, once: bool = False
+    ) -> Iterator[Field]:
+        looked_into: list[Any] = []
         for name, part in schema.get("properties", {}).items():
             if part.get("readOnly"):
                 continue
-            if part.get("type") == "array" and part in looked_into:
+            if once and part.get("type") == "array" and part in looked_into:
                 yield Field(f"{pointer}/{name}", part)
             else:
-                yield from self._place(f"{pointer}/{name}", self._resolved(part))
+                yield from self._place(f"{pointer}/{name}", self._resolved(part), once)
             looked_into.append(part)
 
-    def _place(self, pointer: str, schema: Mapping[str, Any]) -> Iterator[Field]:
+    def _place(self, pointer: str, schema: Mapping[str, Any], once: bool) -> Iterator[Field]:
         yield Field(pointer, schema)
-        yield from self._fields(pointer, schema)
+        yield from self._fields(pointer, schema, once=once)
         if schema.get("type") == "array":
-            yield from self._place(f"{pointer}/0", self._resolved(schema["items"]))
-        if isinstance(schema.get("additionalProperties"), dict) and schema["additionalProperties"]:
-            yield from self._place(
-                f"{pointer}/front desk", self._resolved(schema["additionalProperties"])
-            )
+            yield from self._place(f"{pointer}/0", self._resolved(schema["items"]), once)
+        more = schema.get("additionalProperties")
+        if isinstance(more, dict) and more:
+            yield from self._place(f"{pointer}/front desk", self._resolved(more), once)
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         if "allOf" in schema:
@@ -136,6 +146,8 @@ def body(
     schema = operation.body_schema
     assert schema is not None
     whole = _object(operation, schema, values)
+    if "from_phone_number_id" in whole:  # somebody else is called, not one of the tenant's own
+        whole["to"] = values["callee"]
     left_out = () if as_platform else operation.platform_only
     return {name: value for name, value in whole.items() if name not in left_out}
 

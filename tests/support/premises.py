@@ -91,6 +91,8 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     word = f"{name}{uuid4().hex[:12]}"
     tenant = world.tenant(f"{word} Inc.", external_id=word)
     tenant.patch("/settings", _settings(word))
+    # Whatever is refused in a table of requests is not for want of lines.
+    platform.api.patch(tenant.url("/settings"), {"limits": {"concurrent_calls": 10_000}})
     default = tenant.profile(**_profile(word))
     named = tenant.profile(**_profile(word), is_default=False)
     tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{word} again."})
@@ -159,6 +161,8 @@ def values(premises: Premises) -> dict[str, Any]:
         "tenant_id": premises.tenant.id,
         "ai_profile_id": premises.ids["ai_profile_id"],
         "to": premises.did_number,
+        "callee": fresh_number(),
+        "from_phone_number_id": premises.ids["phone_number_id"],
         "provider_type": "generic",
         "tools": ["end_call"],
         "model": "house-model",
@@ -208,6 +212,7 @@ def _settings(word: str) -> dict[str, Any]:
         "hours": _hours(word),
         "variables": {"company": word},
         "notification_email": f"{word}@example.com",
+        "dial_policy": {"per_minute": 1_000},
     }
 
 

@@ -135,7 +135,7 @@ def test_latency_is_summed_up_when_the_call_is_over(app: Flask, acme: Tenant, nu
 
     latency = acme.get(f"/calls/{call}").json["latency"]
 
-    assert set(latency) == {"model", "model_first_token"}
+    assert set(latency) == {"model", "model_first_token", "database", "total"}
     assert set(latency["model"]) == {"p50_ms", "p95_ms", "max_ms"}
 
 

@@ -137,6 +137,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
             keys=_keys(said),
             leg=_leg(said) if kind == "leg" else None,
             recording_id=_text(said, "recording_id", 128) or None,
+            simulated=said.get("simulated") is True,
             event=_event(said, provider_call_id) if kind == "status" else None,
         )
 

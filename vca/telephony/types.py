@@ -51,7 +51,8 @@ class CarrierFacts:
 
     `state` is the token that we gave the carrier with an earlier answer; without one the call is
     found by its number. `speech` is what the caller said or, with `interrupted`, what the carrier
-    had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own.
+    had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own. `simulated`:
+    the call is nobody's telephone, and costs nothing.
     """
 
     kind: FactKind
@@ -63,6 +64,7 @@ class CarrierFacts:
     keys: str = ""
     leg: LegOutcome | None = None
     recording_id: str | None = None
+    simulated: bool = False
     event: "CallEvent | None" = None
 
 

@@ -20,3 +20,8 @@ class Blueprint(flask_smorest.Blueprint):
 def created(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
     """A 201 answer with the `Location` of what was made."""
     return item, 201, {"Location": path}
+
+
+def accepted(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
+    """A 202 answer with the `Location` of what will tell what came of it."""
+    return item, 202, {"Location": path}

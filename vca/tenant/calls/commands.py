@@ -1,6 +1,7 @@
-"""`flask calls`: a telephone in the terminal, and hanging up."""
+"""`flask calls`: a telephone in the terminal, hanging up, and asking carriers."""
 
 import sys
+from collections import Counter
 from uuid import UUID
 
 import click
@@ -9,12 +10,12 @@ from vca.kit import cli, json
 from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls import desk, inbound, service
+from vca.tenant.calls import control, desk, inbound, reconciling, service
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
 from vca.tenant.calls.telephone import Heard, Telephone
 
-calls = cli.Group("calls", help="Calls: simulate one, end one.")
+calls = cli.Group("calls", help="Calls: simulate one, end some, ask their carriers.")
 
 
 @calls.command("simulate")
@@ -44,13 +45,46 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
 
 
 @calls.command("hangup")
-@click.argument("tenant_id", type=click.UUID, metavar="TENANT_ID")
-@click.argument("call_id", type=click.UUID, metavar="CALL_ID")
+@click.argument("tenant_id", type=click.UUID, metavar="[TENANT_ID", required=False)
+@click.argument("call_id", type=click.UUID, metavar="CALL_ID]", required=False)
+@click.option("--tenant", type=click.UUID, help="Every live call of this tenant.")
+@click.option("--all", "everybody", is_flag=True, help="Every live call of the deployment.")
 @cli.as_json
-def hang_up(tenant_id: UUID, call_id: UUID, as_json: bool) -> None:
-    """Hang up a live call."""
-    call = service.hang_up(TenantRef(tenant_id), carriers=providers.current(), call_id=call_id)
-    cli.emit(CallSchema().dump(call), as_json=as_json, text=f"{call.status}: {call.end_reason}")
+def hang_up(
+    tenant_id: UUID | None,
+    call_id: UUID | None,
+    tenant: UUID | None,
+    everybody: bool,
+    as_json: bool,
+) -> None:
+    """Hang up one live call, a tenant's, or all there are."""
+    carriers = providers.current()
+    ways = (tenant_id is not None and call_id is not None, tenant is not None, everybody)
+    if sum(ways) != 1 or (tenant_id is not None and call_id is None):
+        raise click.UsageError("Name a tenant and a call, or --tenant ID, or --all.")
+    if tenant_id is not None and call_id is not None:
+        call = control.hang_up(TenantRef(tenant_id), carriers=carriers, call_id=call_id)
+        text = f"{call.status}: {call.end_reason}"
+        cli.emit(CallSchema().dump(call), as_json=as_json, text=text)
+        return
+    refs = [TenantRef(tenant)] if tenant is not None else control.tenants_on_call()
+    done = control.hang_up_all(refs, carriers=carriers)
+    cli.emit(vars(done), as_json=as_json, text=f"{done.ended} hung up, {done.failed} not")
+    if done.failed:
+        cli.fail("Some calls go on: their carrier did not answer. Try again.")
+
+
+@calls.command("reconcile")
+@click.option("--tenant", type=click.UUID, help="Only this tenant's calls.")
+@cli.as_json
+def reconcile(tenant: UUID | None, as_json: bool) -> None:
+    """Ask the carriers about every live call now; one that they do not know has ended."""
+    tenants = [TenantRef(tenant)] if tenant is not None else control.tenants_on_call()
+    found = Counter(
+        reconciling.check(ref, at_once=True) for each in tenants for ref in control.live_calls(each)
+    )
+    told = {name: found[name] for name in ("live", "ended", "unknown")}
+    cli.emit(told, as_json=as_json, text=", ".join(f"{n} {name}" for name, n in told.items()))
 
 
 def _talk(telephone: Telephone, ref: CallRef, heard: Heard, *, quiet: bool) -> None:

@@ -7,7 +7,7 @@ from vca.conversation.engine import NO_LIMITS
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits
 from vca.kit import crypto
-from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter
+from vca.telephony.adapter import BadCarrierRequest
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.refs import CallRef
 
@@ -39,9 +39,9 @@ class Desk:
         """Where a carrier's requests go, up to the action."""
         return f"{self.public_base_url}/telephony/{carrier}/"
 
-    def may_answer(self, carrier: TelephonyAdapter) -> bool:
-        """Whether there is a model for this carrier's callers: in production the script is none."""
-        real = self.production and not carrier.simulated
+    def may_answer(self, *, simulated: bool) -> bool:
+        """Whether there is a model for a caller: in production the script is none for real ones."""
+        real = self.production and not simulated
         return self.models.primary.for_real_callers or not real
 
     def seal(self, ref: CallRef, *, turns: int | None = None, said: int = 0) -> str:

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from vca.kit import jobs, metrics
-from vca.tenant.calls import watch
+from vca.tenant.calls import forgetting, watch
 from vca.tenant.calls.models import Call
 from vca.tenant.calls.states import State
 from vca.tenant.recordings import service as recordings
@@ -22,6 +22,8 @@ def follow(session: Session, call: Call, state: State) -> None:
             provider_type=call.provider_type,
             provider_call_id=call.provider_call_id,
         )
+    if state.ended_at is not None:
+        forgetting.order(session, ended_at=state.ended_at)
     if call.ai_profile_id is not None and state.answered_at is not None:
         jobs.enqueue(session, ANALYSE, call_id=call.id)
     metrics.CALLS_ENDED.inc(

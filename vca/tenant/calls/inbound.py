@@ -112,8 +112,9 @@ def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
         call_id=facts.provider_call_id,
     )
     event = adapter.on_inbound_call(metadata)
-    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, adapter.simulated)
-    return _reply(flow.begin(ringing, answerable=desk.may_answer(adapter)), desk)
+    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, facts.simulated)
+    answerable = desk.may_answer(simulated=facts.simulated)
+    return _reply(flow.begin(ringing, answerable=answerable), desk)
 
 
 def _miss(number: str) -> CallReply:

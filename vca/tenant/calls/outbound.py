@@ -197,7 +197,7 @@ def _carrier(number: PhoneNumber) -> TelephonyAdapter:
         raise NotDiallable("No carrier is configured for this number.")
     if not carrier.capabilities.outbound:
         raise NotDiallable("The number's carrier cannot place calls.")
-    if not desk.current().may_answer(carrier):
+    if not desk.current().may_answer(simulated=False):
         raise NotDiallable("No language model is configured for real callers.")
     return carrier
 

@@ -129,6 +129,7 @@ _TALK = (
     select(
         Call.id,
         Call.status,
+        Call.started_at,
         Call.caller_number,
         Call.called_number,
         Call.answered_at,

@@ -7,20 +7,24 @@ from flask import g
 
 from vca.kit import clock
 from vca.kit.web import Blueprint, PageQuery, access, pages
+from vca.kit.web.blueprint import accepted
 from vca.kit.web.context import session
 from vca.telephony import providers
-from vca.tenant.calls import desk, service, telephone
+from vca.tenant.calls import control, desk, outbound, service, telephone
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
     CallSchema,
     ExplainSchema,
+    NewCallSchema,
     RouteSchema,
     SimulatedSchema,
     SimulatedTurnSchema,
     SimulationSchema,
     SpeechSchema,
+    TransferSchema,
     TurnSchema,
+    WordsSchema,
 )
 
 blp = Blueprint("calls", __name__, description="A tenant's calls, simulated ones included.")
@@ -37,6 +41,20 @@ def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's calls, newest first"""
     page = pages.requested(query)
     return pages.answer(service.list_page(session(), page=page, **query), query)
+
+
+@blp.route(f"{T}/calls", methods=["POST"])
+@blp.arguments(NewCallSchema)
+@blp.response(202, CallSchema)
+@access("tenant", "write", opens="tenant", repeats="answer")
+def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
+    """Have a number called, and an AI profile talk to whoever answers
+
+    Accepted: it is dialled at once, by a job, and exactly once. What came of it is the call's
+    `status`. Send an `Idempotency-Key` so that a request of yours that got lost can be repeated.
+    """
+    call = outbound.order(session(), **body)
+    return accepted(call, pages.public_path(f"/api/tenants/{tenant_id}/calls/{call.id}"))
 
 
 @blp.route(ONE, methods=["GET"])
@@ -75,7 +93,35 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
 
     One that has ended is 409.
     """
-    return service.hang_up(g.tenant, carriers=providers.current(), call_id=call_id)
+    return control.hang_up(g.tenant, carriers=providers.current(), call_id=call_id)
+
+
+@blp.route(f"{ONE}/transfer", methods=["POST"])
+@blp.arguments(TransferSchema)
+@blp.response(202, CallSchema)
+@access("tenant", "write", repeats="answer")
+def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Transfer a live call to a named target
+
+    The target is one of the call's AI profile. If nobody answers there the caller is back with the
+    agent, who says so (`return`), takes a `message`, or sends him to the number's `fallback`.
+    """
+    carriers = providers.current()
+    return control.transfer(
+        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, **body
+    )
+
+
+@blp.route(f"{ONE}/say", methods=["POST"])
+@blp.arguments(WordsSchema)
+@blp.response(200, CallSchema)
+@access("tenant", "write", repeats="answer")
+def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Have the agent of a live call say something now"""
+    carriers = providers.current()
+    return control.say(
+        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, words=body["text"]
+    )
 
 
 @blp.route(f"{T}/simulations", methods=["POST"])

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, QueryBoolean, Uuid, e164
+from vca.kit.web.schema import Moment, QueryBoolean, Uuid, e164, not_blank, whole
 from vca.kit.web.schema import text as string
 from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
 from vca.tenant.calls.states import END_REASONS, RANKS
 
+_VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
@@ -72,7 +73,11 @@ class CallSchema(Schema):
     caller_id = string(1, 20, one_of=CALLER_IDS, dump_only=True)
     called_number = fields.String(dump_only=True, metadata={"example": "+14155550100"})
     provider_type = fields.String(dump_only=True)
-    provider_call_id = fields.String(dump_only=True)
+    provider_call_id = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "null: its carrier has not been asked yet."},
+    )
     simulated = fields.Boolean(dump_only=True)
     started_at = fields.AwareDateTime(dump_only=True)
     answered_at = fields.AwareDateTime(dump_only=True, allow_none=True)
@@ -129,6 +134,48 @@ class CallQuery(PageQuery):
     simulated = QueryBoolean()
     started_after = Moment(attribute="started_at__gt")
     started_before = Moment(attribute="started_at__lt")
+
+
+class NewCallSchema(Schema):
+    """A call to be made."""
+
+    to = e164(required=True)
+    from_phone_number_id = Uuid(
+        required=True, metadata={"description": "The tenant's number that calls."}
+    )
+    ai_profile_id = Uuid(
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Who talks. null: the number's profile, else the default."},
+    )
+    metadata = fields.Dict(
+        keys=fields.String(validate=_VARIABLE),
+        values=string(0, 500),
+        load_default=dict,
+        validate=validate.Length(max=50),
+        metadata={
+            "description": "Kept on the call; the prompt may name each as `{{name}}`.",
+            "example": {"order": "A-1042"},
+        },
+    )
+
+
+class TransferSchema(Schema):
+    """Where a live call shall go."""
+
+    target = string(1, 40, required=True, metadata={"example": "sales"})
+    timeout_seconds = whole(5, 120, load_default=25)
+    on_failure = string(1, 20, one_of=("return", "message", "fallback"), load_default="return")
+
+
+class WordsSchema(Schema):
+    """What the agent shall say."""
+
+    text = fields.String(
+        required=True,
+        validate=[*string(1, 1_000).validators, not_blank],
+        metadata={"example": "Your table is ready."},
+    )
 
 
 class SimulationSchema(Schema):

@@ -13,10 +13,10 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.telephony.providers import Carriers
-from vca.telephony.types import CallEvent
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup
-from vca.tenant.calls import flow, opening
+from vca.tenant.calls import opening
+from vca.tenant.calls.control import CallEnded
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import Call, Event, Turn
 from vca.tenant.calls.refs import CallRef
@@ -27,15 +27,6 @@ EVENT_ORDER = (Event.timestamp, Event.position, Event.id)
 _CALLS = Listing(Call, (Call.started_at, Call.id), newest_first=True)
 _EVENTS = Listing(Event, EVENT_ORDER)
 _TURNS = Listing(Turn, (Turn.sequence,))
-
-
-class CallEnded(Conflict):
-    """The call is over."""
-
-    code = "call-ended"
-
-    def __init__(self) -> None:
-        super().__init__("The call has ended.")
 
 
 class NotAnsweredByAgent(Conflict):
@@ -118,25 +109,6 @@ def say(
     heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
     with enter(tenant) as session:
         return get(session, call_id=call_id), heard
-
-
-def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
-    """End a live call at its carrier, then in the record.
-
-    Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
-    """
-    with enter(tenant) as session:
-        call = get(session, call_id=call_id)
-    if not call.live:
-        raise CallEnded
-    carrier = carriers.of_call(call.provider_type)
-    if carrier is not None and call.provider_call_id is not None:
-        carrier.hang_up(call.provider_call_id)
-    now = clock.now()
-    event = CallEvent("ENDED", call_id.hex, now, "api", end_reason="api_hangup")
-    flow.finish(CallRef(tenant, call_id), event=event)
-    with enter(tenant) as session:
-        return get(session, call_id=call_id)
 
 
 def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Event], Sequence[Turn]]:

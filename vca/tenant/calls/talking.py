@@ -2,8 +2,9 @@
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -44,8 +45,10 @@ class _Asked:
 
 def turn(ref: CallRef, *, heard: str, models: Models, after: int | None) -> Spoken:
     """See `flow.turn`."""
+    asked_at = monotonic()
     with enter(ref.tenant) as session:
         asked = _hear(session, ref, heard, after)
+    database_s = monotonic() - asked_at
     if isinstance(asked, Outcome):
         return asked
     if isinstance(asked, _Known):
@@ -60,7 +63,7 @@ def turn(ref: CallRef, *, heard: str, models: Models, after: int | None) -> Spok
     except GeneratorExit:
         _keep(asked, Reply(spoken.joined(clauses)))
         raise
-    _measure(asked, reply)
+    reply = replace(reply, latency_ms=_measured(asked, reply, database_s))
     return _keep(asked, reply)
 
 
@@ -171,11 +174,14 @@ def _failed(asked: _Asked, error: ModelError, clauses: list[str]) -> Spoken:
     return _keep(asked, reply, to_fallback=True)
 
 
-def _measure(asked: _Asked, reply: Reply) -> None:
-    for stage, took_ms in reply.latency_ms.items():
+def _measured(asked: _Asked, reply: Reply, database_s: float) -> dict[str, int]:
+    """Milliseconds by stage: what the model took, reading and writing before it, and all of it."""
+    total_s = (clock.now() - asked.began).total_seconds()
+    stages = {"database": round(database_s * 1000), "total": round(total_s * 1000)}
+    found = {**reply.latency_ms, **stages}
+    for stage, took_ms in found.items():
         metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
-    took_s = (clock.now() - asked.began).total_seconds()
-    metrics.TURN_SECONDS.observe(took_s, stage="total")
+    return found
 
 
 def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:

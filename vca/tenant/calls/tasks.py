@@ -1,11 +1,12 @@
-"""The jobs of calls: dial one, look whether one still lives, and note what one was about."""
+"""The jobs of calls: dial one, look whether one lives, note what it was about, forget it."""
 
 from uuid import UUID
 
-from vca.kit import jobs
+from vca.kit import clock, jobs
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls import aftermath, outbound, reconciling
+from vca.tenant.calls import aftermath, forgetting, outbound, reconciling
 from vca.tenant.calls.ending import ANALYSE
+from vca.tenant.calls.forgetting import FORGET
 from vca.tenant.calls.outbound import DIAL
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.watch import CHECK
@@ -25,6 +26,12 @@ def dial(*, tenant_id: str, call_id: str) -> None:
 def check(*, tenant_id: str, call_id: str) -> None:
     """Ask the carrier about a call that has been silent for long."""
     reconciling.check(_ref(tenant_id, call_id))
+
+
+@jobs.task(FORGET)
+def forget(*, tenant_id: str) -> None:
+    """Delete what was said in calls whose time has come."""
+    forgetting.forget(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
 @jobs.task(ANALYSE)

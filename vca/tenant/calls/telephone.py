@@ -37,7 +37,8 @@ class Telephone:
     def ring(self, *, to: str, caller: str | None, provider_call_id: str | None = None) -> Heard:
         """Ring a number; a `caller` of None withholds the number."""
         call_id = provider_call_id or uuid4().hex
-        return self._send("voice", call_id=call_id, to=to, **{"from": caller or "anonymous"})
+        said = {"from": caller or "anonymous", "simulated": True}
+        return self._send("voice", call_id=call_id, to=to, **said)
 
     def say(self, ref: CallRef, text: str) -> Heard:
         """Speak into a live call."""

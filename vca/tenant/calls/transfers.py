@@ -100,6 +100,15 @@ def failed(session: Session, ref: CallRef, talk: Row[Any], *, why: str, now: dat
     return _say(session, ref, talk, sentence, now=now)
 
 
+def take_back(session: Session, ref: CallRef, talk: Row[Any]) -> None:
+    """The carrier did not do it: the caller has stayed with the agent. The leg counts all the same.
+
+    The caller holds the call's row.
+    """
+    if pending(talk) is not None:
+        _settle(session, ref, talk, "carrier_error")
+
+
 def not_connected(
     session: Session, ref: CallRef, talk: Row[Any], *, now: datetime
 ) -> tuple[Action, ...]:

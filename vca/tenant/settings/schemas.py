@@ -57,7 +57,6 @@ class RetentionSchema(Schema):
 
     transcripts = _days("What was said.")
     recordings = _days("Audio.")
-    payloads = _days("What webhooks carried.")
 
 
 class DialPolicySchema(Schema):

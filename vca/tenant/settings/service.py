@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from vca.kit import jobs
 from vca.kit.errors import InvalidInput
 from vca.registry.dids import service as dids
 from vca.registry.tenants import standing
@@ -25,7 +26,9 @@ DEFAULT_DIAL_POLICY = {
     "per_minute": dialling.PER_MINUTE,
     "per_day": dialling.PER_DAY,
 }
-DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
+DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings"))
+# The job that a new retention has to look at what is there already.
+FORGET_TRANSCRIPTS = "calls.forget"
 MOST_VARIABLES = 50
 # Documents of which each entry has a default of its own; they keep what differs from it.
 _DOCUMENTS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
@@ -51,6 +54,9 @@ def change(session: Session, **given: Any) -> Settings:
         raise InvalidInput.field("variables", f"More than {MOST_VARIABLES} altogether.")
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
+    if "transcripts" in given.get("retention_days", {}):
+        jobs.withdraw(session, lock=FORGET_TRANSCRIPTS)
+        jobs.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
     return settings
 
 

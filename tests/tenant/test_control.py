@@ -1,0 +1,273 @@
+"""A live call in hand: hung up, transferred, spoken into; and calls that we place."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.api import Api
+from tests.support.carrier_line import BASE, CarrierLine
+from tests.support.world import Platform, Tenant, World, fresh_number
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+
+SALES = "+442079460999"
+
+
+@pytest.fixture
+def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+    return CarrierLine(carrier, anonymous)
+
+
+@pytest.fixture
+def number(acme: Tenant) -> dict[str, Any]:
+    """A number that an agent answers who knows whom to transfer to."""
+    acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": SALES}})
+    return acme.number()
+
+
+@pytest.fixture
+def call(line: CarrierLine, acme: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    """A live call."""
+    line.ring(number["did_number"], f"live-{uuid4().hex}")
+    found: dict[str, Any] = acme.get("/calls").json[0]
+    return found
+
+
+def _call(tenant: Tenant, call: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = tenant.get(f"/calls/{call['id']}").json
+    return found
+
+
+def _directed(carrier: FakeTelephonyAdapter) -> list[list[str]]:
+    asked = [how["actions"] for what, how in carrier.asked if what == "direct"]
+    return [[action["type"] for action in actions] for actions in asked]
+
+
+def _order(number: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"to": fresh_number(), "from_phone_number_id": number["id"], **more}
+
+
+# --- Transfer -----------------------------------------------------------------------------------
+
+
+def test_a_live_call_is_transferred_to_a_named_target(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    answer = acme.post(f"/calls/{call['id']}/transfer", {"target": "sales"})
+
+    assert (answer.status_code, answer.json["status"]) == (202, "transferring")
+    assert _directed(carrier) == [["transfer"]]
+    [(_, how)] = [asked for asked in carrier.asked if asked[0] == "direct"]
+    assert how["actions"][0]["number"] == SALES
+
+
+def test_a_target_that_the_profile_does_not_name_is_refused(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    for target in ("support", SALES):
+        answer = acme.post(f"/calls/{call['id']}/transfer", {"target": target})
+
+        assert (answer.status_code, answer.json["code"]) == (409, "unknown-target")
+    assert _directed(carrier) == []
+
+
+def test_what_the_dial_policy_refuses_is_not_transferred(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
+
+    answer = acme.post(f"/calls/{call['id']}/transfer", {"target": "sales"})
+
+    assert (answer.status_code, answer.json["code"]) == (409, "dialling-refused")
+    assert _call(acme, call)["status"] == "in_progress"
+    assert _directed(carrier) == []
+
+
+def test_a_carrier_that_fails_leaves_the_caller_with_the_agent(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("no", permanent=True))
+
+    answer = acme.post(f"/calls/{call['id']}/transfer", {"target": "sales"})
+
+    assert answer.status_code == 502
+    assert _call(acme, call)["status"] == "in_progress"
+
+
+def test_a_call_on_its_way_or_over_is_not_transferred_again(
+    acme: Tenant, call: dict[str, Any]
+) -> None:
+    path = f"/calls/{call['id']}/transfer"
+    acme.post(path, {"target": "sales"})
+
+    again = acme.post(path, {"target": "sales"})
+    acme.post(f"/calls/{call['id']}/hangup")
+    over = acme.post(path, {"target": "sales"})
+
+    assert (again.status_code, again.json["code"]) == (409, "call-not-in-progress")
+    assert (over.status_code, over.json["code"]) == (409, "call-ended")
+
+
+# --- Say ----------------------------------------------------------------------------------------
+
+
+def test_what_is_said_into_a_call_is_a_turn_of_the_agents(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    answer = acme.post(f"/calls/{call['id']}/say", {"text": "Your table is ready."})
+
+    assert answer.status_code == 200
+    assert _directed(carrier) == [["say", "listen"]]
+    turns = acme.get(f"/calls/{call['id']}/turns").json
+    assert [turn["text"] for turn in turns] == ["Acme here.", "Your table is ready."]
+
+
+def test_what_the_carrier_did_not_say_is_no_turn(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("no", permanent=False))
+
+    answer = acme.post(f"/calls/{call['id']}/say", {"text": "Your table is ready."})
+
+    assert answer.status_code == 502
+    assert len(acme.get(f"/calls/{call['id']}/turns").json) == 1
+
+
+# --- Outbound -----------------------------------------------------------------------------------
+
+
+def test_an_ordered_call_is_dialled_once_answered_and_held(
+    world: World,
+    acme: Tenant,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    line: CarrierLine,
+) -> None:
+    answer = acme.post("/calls", _order(number, metadata={"order": "A-1"}))
+    world.work(acme)
+    placed = next(how for what, how in carrier.asked if what == "place_call")
+    greeted = line.send(
+        carrier.request("answered", BASE, call_id="placed-1", state=placed["state"])
+    ).json
+    said = line.say("placed-1", greeted["state"], "Who is it?")
+
+    assert answer.status_code == 202
+    assert answer.headers["Location"].endswith(answer.json["id"])
+    assert answer.json["status"] == "queued"
+    assert [action["type"] for action in greeted["actions"]] == ["say", "listen"]
+    assert said["actions"]
+    call = _call(acme, answer.json)
+    assert (call["direction"], call["status"]) == ("outbound", "in_progress")
+    assert (call["caller_number"], call["metadata"]) == (number["did_number"], {"order": "A-1"})
+    assert [what for what, _ in carrier.asked].count("place_call") == 1
+
+
+def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
+    world: World, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    world.work(acme)
+    call = acme.post("/calls", _order(number)).json
+    carrier.placed[call["id"].replace("-", "")] = "placed-there"
+    carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
+
+    world.work(acme)
+    world.work(acme, ahead=True)
+
+    asked = [what for what, _ in carrier.asked]
+    assert asked.count("place_call") == 1
+    assert "find_call" in asked
+    assert _call(acme, call)["provider_call_id"] == "placed-there"
+
+
+def test_a_number_that_the_carrier_refuses_ends_the_call_with_the_reason(
+    world: World, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    world.work(acme)
+    call = acme.post("/calls", _order(number)).json
+    carrier.fail_next(TelephonyError("no such number", permanent=True, code="invalid-number"))
+
+    world.work(acme)
+
+    ended = _call(acme, call)
+    assert (ended["status"], ended["end_reason"]) == ("failed", "invalid_number")
+
+
+def test_nobody_is_called_beyond_the_policy_the_lines_or_another_tenants_number(
+    acme: Tenant, globex: Tenant, platform: Platform, number: dict[str, Any]
+) -> None:
+    theirs = globex.number()
+    for body, status, said in (
+        (_order(number) | {"to": "+882160000000"}, 409, "dialling-refused"),
+        (_order(theirs), 400, "/from_phone_number_id"),
+        (_order(number, ai_profile_id=str(uuid4())), 400, "/ai_profile_id"),
+        (_order(number, metadata={"Bad Name": "x"}), 400, "/metadata"),
+    ):
+        answer = acme.post("/calls", body)
+
+        assert answer.status_code == status, answer.text
+        assert said in answer.text
+    platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 1}})
+    assert acme.post("/calls", _order(number)).status_code == 202
+    over = acme.post("/calls", _order(number))
+    assert (over.status_code, over.json["code"]) == (409, "limit-reached")
+
+
+def test_the_same_order_under_one_key_is_one_call(acme: Tenant, number: dict[str, Any]) -> None:
+    body, key = _order(number), {"Idempotency-Key": uuid4().hex}
+
+    first = acme.post("/calls", body, headers=key)
+    second = acme.post("/calls", body, headers=key)
+
+    assert first.json == second.json
+    assert len(acme.get("/calls").json) == 1
+
+
+# --- All of them --------------------------------------------------------------------------------
+
+
+def test_every_live_call_of_a_tenant_is_hung_up_at_the_terminal(
+    world: World, acme: Tenant, globex: Tenant, number: dict[str, Any], line: CarrierLine
+) -> None:
+    globex.profile()
+    theirs = globex.number()
+    for each, name in ((number, "one"), (theirs, "other")):
+        line.ring(each["did_number"], f"{name}-{uuid4().hex}")
+
+    result = world.app.test_cli_runner().invoke(
+        args=["calls", "hangup", "--tenant", acme.id, "--json"]
+    )
+
+    assert (result.exit_code, result.stdout.strip()) == (0, '{"ended":1,"failed":0}')
+    assert acme.get("/calls").json[0]["end_reason"] == "api_hangup"
+    assert globex.get("/calls").json[0]["status"] == "in_progress"
+
+
+def test_reconciling_ends_what_the_carrier_does_not_know(
+    world: World, acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    run = world.app.test_cli_runner().invoke
+    carrier.live.add(call["provider_call_id"])
+    alive = run(args=["calls", "reconcile", "--tenant", acme.id, "--json"])
+    carrier.live.clear()
+    lost = run(args=["calls", "reconcile", "--tenant", acme.id, "--json"])
+
+    assert alive.stdout.strip() == '{"live":1,"ended":0,"unknown":0}'
+    assert lost.stdout.strip() == '{"live":0,"ended":1,"unknown":0}'
+    assert _call(acme, call)["end_reason"] == "lost"
+
+
+def test_what_was_said_is_forgotten_when_its_time_has_come(
+    world: World, acme: Tenant, call: dict[str, Any]
+) -> None:
+    acme.post(f"/calls/{call['id']}/hangup")
+    acme.patch("/settings", {"retention_days": {"transcripts": 1}})
+    world.work(acme)
+    kept = acme.get(f"/calls/{call['id']}/turns").json
+    world.sql(acme, "UPDATE calls SET ended_at = now() - interval '2 days'")
+
+    world.work(acme, ahead=True)
+
+    assert len(kept) == 1
+    assert acme.get(f"/calls/{call['id']}/turns").json == []
+    assert _call(acme, call)["end_reason"] == "api_hangup"
