@@ -16,6 +16,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.phone_numbers import service as phone_numbers
+from vca.tenant.settings import service as settings_of_tenant
 
 NUMBERS = 10
 _FIRST_NUMBER = 442_070_000_000
@@ -64,6 +65,8 @@ def _tenant(settings: Settings, index: int) -> Tenant:
         keys = {app: _key(settings, session, tenant_id) for app in ("vca", "by_hand")}
     first = _FIRST_NUMBER + index * NUMBERS
     with enter(TenantRef(tenant_id)) as session:
+        # The calls of a run are not hung up.
+        settings_of_tenant.change(session, limits={"concurrent_calls": 1_000_000})
         ai_profiles.create(
             session,
             name="Reception",

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 from uuid import UUID, uuid4
@@ -56,6 +56,10 @@ _OPTIONS = (
     " -c idle_in_transaction_session_timeout=15000"
 )
 _NO_HASH = bytes(32)
+# Where the columns of `sql.ANSWERING` are that come after the profile's.
+_HOURS, _LIMITS, _KNOWN = 15, 16, 22
+_LINES = {"starter": 2, "growth": 20, "custom": 20}
+_SILENCE = timedelta(seconds=120)
 
 psycopg2.extras.register_default_jsonb(loads=orjson.loads, globally=True)
 _state = URLSafeSerializer(
@@ -192,19 +196,20 @@ def _number(row: tuple[Any, ...]) -> dict[str, Any]:
         "mode": row[5],
         "forward_to": row[6],
         "ai_profile_id": row[7],
-        "fallback_number": row[8],
+        "hours": row[8],
+        "fallback_number": row[9],
         "id": row[0],
-        "tenant_id": row[17],
+        "tenant_id": row[18],
         "did_number": row[1],
         "registration": {
-            "status": row[9],
-            "code": row[10],
-            "detail": row[11],
-            "checked_at": row[12],
-            "next_attempt_at": row[13],
+            "status": row[10],
+            "code": row[11],
+            "detail": row[12],
+            "checked_at": row[13],
+            "next_attempt_at": row[14],
         },
-        "created_at": row[15],
-        "updated_at": row[16],
+        "created_at": row[16],
+        "updated_at": row[17],
     }
 
 
@@ -255,15 +260,22 @@ def _answer(
     cursor: Any, said: Mapping[str, str], owner: tuple[Any, ...], now: datetime
 ) -> tuple[str, list[dict[str, Any]], bool]:
     """Route the call, keep it, and the actions of the answer; whether the call goes on."""
-    cursor.execute(sql.ANSWERING, (owner[2],))
+    cursor.execute(sql.ANSWERING, (said["call_id"], owner[2]))
     found = cursor.fetchone()
-    route = _route(owner, found, now)
+    cursor.execute(sql.IN_USE)
+    route = _route(owner, found, now, cursor.fetchone()[0])
     actions = _actions(route, found)
     lasts = route["decision"] == "agent"
+    if found[_KNOWN] is not None:
+        return _again(cursor, said["call_id"], actions), actions, lasts
     row = _ring(said, owner, route, now)
     cursor.execute(sql.RING, {**row, "greeting": actions[0]["text"] if lasts else ""})
     if cursor.fetchone() is None:
         return _again(cursor, said["call_id"], actions), actions, lasts
+    if lasts:
+        told = orjson.dumps({"call_id": row["id"]}).decode()
+        lock = f"calls.check:{row['id'].replace('-', '')}"
+        cursor.execute(sql.CHECK, (told, now + _SILENCE, lock))
     return row["id"], actions, lasts
 
 
@@ -276,10 +288,12 @@ def _again(cursor: Any, provider_call_id: str, actions: list[dict[str, Any]]) ->
     return str(call_id)
 
 
-def _route(owner: tuple[Any, ...], found: tuple[Any, ...], now: datetime) -> dict[str, Any]:
+def _route(
+    owner: tuple[Any, ...], found: tuple[Any, ...], now: datetime, in_use: int
+) -> dict[str, Any]:
     """The decision with the rules that led to it."""
     rules: list[dict[str, str]] = []
-    decision, end_reason = _decide(owner, found, now, _noting(rules))
+    decision, end_reason = _decide(owner, found, now, in_use, _noting(rules))
     agent = decision == "agent"
     return {
         "decision": decision,
@@ -303,6 +317,7 @@ def _decide(
     owner: tuple[Any, ...],
     found: tuple[Any, ...],
     now: datetime,
+    in_use: int,
     note: Callable[[str, str, bool], bool],
 ) -> tuple[str, str | None]:
     status, rests_until = owner[1], owner[4]
@@ -327,6 +342,13 @@ def _decide(
         note("tenant", f"the tenant is {status}", True)
         return "refused", "tenant_suspended"
     note("tenant", "the tenant is active", False)
+    # What is measured is a tenant without hours; with them this would be no smaller than VCA's.
+    assert found[_HOURS] is None
+    note("hours", "open at all times (the tenant's hours)", False)
+    if in_use >= found[_LIMITS].get("concurrent_calls", _LINES[owner[6]]):
+        note("limits", "all of the tenant's lines are in use", True)
+        return "refused", "concurrency_limit"
+    note("limits", "within the tenant's limits", False)
     if note("profile", f"the number names {'this' if named else 'no'} profile", bool(named)):
         return "agent", None
     if profile_id is not None:
@@ -407,7 +429,7 @@ def _event(event_type: str, key: str, now: datetime) -> dict[str, Any]:
 
 
 def _seal(tenant_id: str, call_id: str) -> str:
-    return str(_state.dumps([tenant_id.replace("-", ""), call_id.replace("-", "")]))
+    return str(_state.dumps([tenant_id.replace("-", ""), call_id.replace("-", ""), 1, 0]))
 
 
 def _reply(actions: list[dict[str, Any]], state: str | None = None) -> dict[str, Any]:

@@ -23,13 +23,14 @@ WHERE id = %(id)s AND coalesce(last_used_at < now() - interval '1 minute', true)
 """
 NUMBERS = """
 SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_profile_id,
-       fallback_number, registration_status, registration_code, registration_detail,
+       hours, fallback_number, registration_status, registration_code, registration_detail,
        registration_checked_at, registration_next_attempt_at, registration_round,
        created_at, updated_at, tenant_id
 FROM phone_numbers ORDER BY created_at ASC, id ASC LIMIT %s
 """
 OWNER = """
-SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until, t.schema_revision
+SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until, t.schema_revision,
+       t.plan
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %s
 """
@@ -37,12 +38,24 @@ ANSWERING = """
 SELECT settings.sentences, phone_numbers.id, phone_numbers.is_active, phone_numbers.mode,
        phone_numbers.forward_to, phone_numbers.ai_profile_id, ai_profiles.id,
        ai_profiles.version, ai_profiles.name, ai_profiles.role, ai_profiles.system_prompt,
-       ai_profiles.greeting, ai_profiles.language, ai_profiles.voice, ai_profiles.silence_seconds
+       ai_profiles.greeting, ai_profiles.language, ai_profiles.voice, ai_profiles.silence_seconds,
+       coalesce(phone_numbers.hours, settings.hours), settings.limits, settings.time_zone,
+       settings.variables, phone_numbers.fallback_number, ai_profiles.recording,
+       ai_profiles.consent_sentence, (
+           SELECT calls.id FROM calls
+           WHERE calls.provider_type = 'fake' AND calls.provider_call_id = %s
+       )
 FROM settings
 LEFT JOIN phone_numbers ON phone_numbers.id = %s
 LEFT JOIN ai_profiles ON ai_profiles.id = phone_numbers.ai_profile_id
     OR phone_numbers.ai_profile_id IS NULL AND ai_profiles.is_default
+FOR NO KEY UPDATE OF settings
 """
+IN_USE = """
+SELECT count(*) FROM calls
+WHERE status IN ('queued', 'ringing', 'in_progress', 'transferring') AND NOT simulated
+"""
+CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
 # The call, its first events and the greeting in one round trip.
 RING = """
 WITH ringing AS (
@@ -54,7 +67,7 @@ WITH ringing AS (
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, NULL, %(caller_number)s,
-        %(caller_id)s, %(called_number)s, 'fake', %(provider_call_id)s, true, %(started_at)s,
+        %(caller_id)s, %(called_number)s, 'fake', %(provider_call_id)s, false, %(started_at)s,
         %(answered_at)s, %(ended_at)s, %(route)s, '{}'
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
