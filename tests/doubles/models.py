@@ -75,3 +75,11 @@ class Rehearsed(Parrot):
         if len(self._answers) > 1:
             self._answers.popleft()
         return (yield from super()._stream(request))
+
+
+class Hanging(Parrot):
+    """Never says anything, to whoever asks."""
+
+    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        yield from self._done(hang())
+        return None

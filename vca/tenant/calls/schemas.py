@@ -72,7 +72,7 @@ class CallSchema(Schema):
     caller_id = string(1, 20, one_of=CALLER_IDS, dump_only=True)
     called_number = fields.String(dump_only=True, metadata={"example": "+14155550100"})
     provider_type = fields.String(dump_only=True)
-    provider_call_id = fields.String(dump_only=True)
+    provider_call_id = fields.String(dump_only=True, allow_none=True)
     simulated = fields.Boolean(dump_only=True)
     started_at = fields.AwareDateTime(dump_only=True)
     answered_at = fields.AwareDateTime(dump_only=True, allow_none=True)
