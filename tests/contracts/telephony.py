@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from time import monotonic
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 from uuid import UUID, uuid4
 
 import pytest
@@ -38,16 +38,24 @@ from vca.telephony.types import (
     CarrierFacts,
     CarrierRequest,
     CarrierResponse,
+    ComeBack,
+    FactKind,
     Forward,
     HangUp,
+    LegOutcome,
     Listen,
+    OutboundCall,
+    Record,
     Recording,
     Reject,
     Say,
+    Seen,
+    TakeVoicemail,
     Transfer,
 )
 
 Fault = Literal["refuses", "fails", "is silent"]
+Living = Literal["live", "over"]
 
 ACME, GLOBEX = UUID(int=0xACE), UUID(int=0x61)
 NUMBER, CALLER = "+14155550100", "+14155550123"
@@ -75,6 +83,29 @@ ODD_TEXTS = (
     "x" * 100_000,
     "&" * 100_000,
 )
+# Everything that a carrier can be asked and fail at, as `_ask` does it.
+ASKED = (
+    "register",
+    "unregister",
+    "hang_up",
+    "direct",
+    "place_call",
+    "find_call",
+    "look_up",
+    "recording",
+    "delete_recording",
+)
+# The facts that a carrier tells of a call under way, but for a change of its state.
+TOLD: tuple[FactKind, ...] = (
+    "answered",
+    "speech",
+    "keys",
+    "interrupted",
+    "more",
+    "leg",
+    "voicemail",
+    "recording",
+)
 _call_numbers = count(1)
 _quick = settings(
     max_examples=40,
@@ -95,6 +126,18 @@ class Rendered:
 def call_name() -> str:
     """A carrier's call id that no test of this process has used."""
     return f"call-{next(_call_numbers)}"
+
+
+def outbound(**given: Any) -> OutboundCall:
+    """A call of acme's that a carrier shall place, under a reference that no test has used."""
+    fields = {
+        "reference": uuid4().hex,
+        "number": CALLER,
+        "from_number": NUMBER,
+        "callback_url": CALLBACK,
+        "state": STATE,
+    }
+    return OutboundCall(**{**fields, **given})
 
 
 def metadata(call_id: str) -> CallMetadata:
@@ -143,6 +186,14 @@ class TelephonyContract:
         """The genuine CarrierRequest with what a caller said."""
         raise NotImplementedError
 
+    def told(self, adapter: TelephonyAdapter, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+        """The genuine CarrierRequest that tells one of `TOLD`, with the token `STATE`.
+
+        `said`: `speech` (also what had been spoken by an interruption), `keys`, `leg` and
+        `recording_id`, as in CarrierFacts. None if the carrier never tells this.
+        """
+        raise NotImplementedError
+
     def status(self, adapter: TelephonyAdapter, *, call_id: str, status: str) -> Any:
         """The genuine CarrierRequest that tells of a change, in one of the words of `statuses`."""
         raise NotImplementedError
@@ -159,8 +210,18 @@ class TelephonyContract:
         """Whose the carrier's own record says the number is."""
         raise NotImplementedError
 
-    def told(self, adapter: TelephonyAdapter, call_id: str) -> list[tuple[str, str]]:
-        """What the carrier was asked of a live call: ("hang_up", "") or ("transfer", number)."""
+    def call_is(
+        self, adapter: TelephonyAdapter, call_id: str, how: Literal["live", "over"]
+    ) -> None:
+        """Let the carrier have this call, live or ended by who called."""
+        raise NotImplementedError
+
+    def directed(self, adapter: TelephonyAdapter, call_id: str) -> list[Rendered | None]:
+        """What a live call was told to do, in order; None is to end it."""
+        raise NotImplementedError
+
+    def dialled(self, adapter: TelephonyAdapter, reference: str) -> list[str]:
+        """The numbers that the carrier has dialled under a reference of ours."""
         raise NotImplementedError
 
     def record(self, adapter: TelephonyAdapter, call_id: str, audio: bytes) -> None:
@@ -190,8 +251,7 @@ class TelephonyContract:
     def test_its_requests_go_to_its_own_actions(self, adapter: TelephonyAdapter) -> None:
         call = call_name()
         requests = [
-            self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER),
-            self.speech(adapter, call_id=call, state=STATE, text="Hello?"),
+            *self._one_of_each(adapter),
             *(self.status(adapter, call_id=call, status=status) for status in self.statuses),
         ]
 
@@ -258,10 +318,7 @@ class TelephonyContract:
         assert won == [owner == ACME, owner == GLOBEX] * 4
 
     @pytest.mark.parametrize("fault", ["refuses", "fails", "is silent"])
-    @pytest.mark.parametrize(
-        "what",
-        ["register", "unregister", "hang_up", "transfer", "recording", "delete_recording"],
-    )
+    @pytest.mark.parametrize("what", ASKED)
     def test_a_failure_is_a_telephony_error_in_time_that_says_whether_to_ask_again(
         self, adapter: TelephonyAdapter, what: str, fault: Fault
     ) -> None:
@@ -341,6 +398,50 @@ class TelephonyContract:
         assert (facts.state, facts.speech) == (STATE, words)
         assert facts.event is None
 
+    def test_a_call_of_ours_that_was_answered_is_read(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+
+        facts = adapter.parse(self.told(adapter, "answered", call_id=call))
+
+        assert (facts.kind, facts.provider_call_id, facts.state) == ("answered", call, STATE)
+
+    def test_keys_are_read(self, adapter: TelephonyAdapter) -> None:
+        request = self.told(adapter, "keys", call_id=call_name(), keys="0123456789*#")
+
+        facts = adapter.parse(request)
+
+        assert (facts.kind, facts.state, facts.keys) == ("keys", STATE, "0123456789*#")
+
+    def test_what_had_been_spoken_by_an_interruption_is_read(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        request = self.told(adapter, "interrupted", call_id=call_name(), speech="We open at")
+        if request is None:
+            return  # such a carrier tells it with what the caller said, or never
+
+        facts = adapter.parse(request)
+
+        assert (facts.kind, facts.state, facts.speech) == ("interrupted", STATE, "We open at")
+
+    def test_a_carrier_that_comes_back_for_more_is_read(self, adapter: TelephonyAdapter) -> None:
+        facts = adapter.parse(self.told(adapter, "more", call_id=call_name()))
+
+        assert (facts.kind, facts.state) == ("more", STATE)
+
+    @pytest.mark.parametrize("leg", get_args(LegOutcome))
+    def test_the_outcome_of_a_leg_is_read(self, adapter: TelephonyAdapter, leg: LegOutcome) -> None:
+        facts = adapter.parse(self.told(adapter, "leg", call_id=call_name(), leg=leg))
+
+        assert (facts.kind, facts.state, facts.leg) == ("leg", STATE, leg)
+
+    @pytest.mark.parametrize("kind", ["voicemail", "recording"])
+    def test_word_of_a_recording_is_read(self, adapter: TelephonyAdapter, kind: FactKind) -> None:
+        request = self.told(adapter, kind, call_id=call_name(), recording_id="RE17")
+
+        facts = adapter.parse(request)
+
+        assert (facts.kind, facts.state, facts.recording_id) == (kind, STATE, "RE17")
+
     def test_every_status_is_read_as_its_event(self, adapter: TelephonyAdapter) -> None:
         for status, (event_type, end_reason) in self.statuses.items():
             call = call_name()
@@ -400,11 +501,7 @@ class TelephonyContract:
     def test_a_request_with_a_bit_of_nonsense_in_it_is_read_or_refused(
         self, adapter: TelephonyAdapter, place: int, change: bytes
     ) -> None:
-        for genuine in (
-            self.ring(adapter, call_id="call-x", to=NUMBER, caller=CALLER),
-            self.speech(adapter, call_id="call-x", state=STATE, text="Hello?"),
-            self.status(adapter, call_id="call-x", status=next(iter(self.statuses))),
-        ):
+        for genuine in self._one_of_each(adapter):
             at = place % (len(genuine.body) + 1)
             body = genuine.body[:at] + change + genuine.body[at + len(change) :]
             self._read_or_refuse(adapter, replace(genuine, body=body))
@@ -505,6 +602,11 @@ class TelephonyContract:
             (Reject("busy"),),
             (HangUp(),),
             (Say("Grüß Gott.", "de-AT", "a-voice"), Listen(3, "de-AT")),
+            (Say("I connect you."), Transfer(CALLER, 17)),
+            (Say("This call is recorded."), Record(), Say("Hello."), Listen()),
+            (Say("Leave a message."), TakeVoicemail(45)),
+            (Say("One moment."), ComeBack()),
+            (ComeBack(),),
         ],
     )
     def test_a_reply_is_understood_in_its_order(
@@ -517,8 +619,11 @@ class TelephonyContract:
             _gist(action) for action in actions
         ]
 
-    def test_the_token_comes_back_with_the_next_request(self, adapter: TelephonyAdapter) -> None:
-        reply = CallReply((Say("Hello."), Listen()), STATE)
+    @pytest.mark.parametrize("last", [Listen(), Transfer(CALLER), TakeVoicemail(), ComeBack()])
+    def test_the_token_comes_back_with_the_next_request(
+        self, adapter: TelephonyAdapter, last: Action
+    ) -> None:
+        reply = CallReply((Say("Hello."), last), STATE)
 
         assert self.read(adapter.render(reply, callback_url=CALLBACK)).state == STATE
 
@@ -543,39 +648,184 @@ class TelephonyContract:
     def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
         self._says(adapter, text)
 
-    # --- hang_up, transfer -------------------------------------------------------------------
+    # --- hang_up -----------------------------------------------------------------------------
 
     def test_hanging_up_ends_the_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
         call, other = call_name(), call_name()
 
+        for name in (call, other):
+            self.call_is(adapter, name, "live")
+
         adapter.hang_up(call)
 
-        assert ("hang_up", "") in self.told(adapter, call)
-        assert self.told(adapter, other) == []
+        assert self.directed(adapter, call) == [None]
+        assert self.directed(adapter, other) == []
 
     def test_hanging_up_a_call_that_has_ended_is_a_success(self, adapter: TelephonyAdapter) -> None:
-        call = call_name()
+        call, over = call_name(), call_name()
+        self.call_is(adapter, call, "live")
+        self.call_is(adapter, over, "over")
 
         adapter.hang_up(call)
         adapter.hang_up(call)
+        adapter.hang_up(over)
 
-    def test_a_transfer_connects_the_caller(self, adapter: TelephonyAdapter) -> None:
-        call = call_name()
+    # --- direct ------------------------------------------------------------------------------
 
-        adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+    @pytest.mark.parametrize(
+        "actions",
+        [
+            (Say("Your table is ready."), Listen(7)),
+            (Say("I connect you."), Transfer(CALLER, 17)),
+            (Transfer(CALLER),),
+            (Say("Goodbye."), HangUp()),
+        ],
+    )
+    def test_a_live_call_does_what_it_is_told_and_no_other_does(
+        self, adapter: TelephonyAdapter, actions: tuple[Action, ...]
+    ) -> None:
+        call, other = call_name(), call_name()
+        for name in (call, other):
+            self.call_is(adapter, name, "live")
 
-        assert self.told(adapter, call) == [("transfer", CALLER)]
+        adapter.direct(call, CallReply(actions, STATE), callback_url=CALLBACK)
 
-    def test_a_transfer_of_a_call_that_has_ended_can_not_succeed(
+        [told] = self.directed(adapter, call)
+        assert told is not None
+        assert list(map(_gist, told.actions)) == list(map(_gist, actions))
+        assert self.directed(adapter, other) == []
+
+    def test_what_a_directed_call_tells_next_comes_to_us_with_the_token(
         self, adapter: TelephonyAdapter
     ) -> None:
         call = call_name()
-        adapter.hang_up(call)
+        self.call_is(adapter, call, "live")
+
+        adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+
+        [told] = self.directed(adapter, call)
+        assert told is not None
+        assert told.state == STATE
+        assert told.next_urls
+        assert all(url.startswith(CALLBACK) for url in told.next_urls)
+
+    @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+    def test_whatever_a_directed_text_holds_it_is_said_and_nothing_else(
+        self, adapter: TelephonyAdapter, text: str
+    ) -> None:
+        call = call_name()
+        self.call_is(adapter, call, "live")
+
+        adapter.direct(call, CallReply((Say(text), Listen()), STATE), callback_url=CALLBACK)
+
+        [told] = self.directed(adapter, call)
+        self._is_said(told, text)
+
+    def test_directing_a_call_that_has_ended_can_not_succeed(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        over, hung_up = call_name(), call_name()
+        self.call_is(adapter, over, "over")
+        self.call_is(adapter, hung_up, "live")
+        adapter.hang_up(hung_up)
+
+        for call in (over, hung_up):
+            with pytest.raises(TelephonyError) as raised:
+                adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+
+            assert raised.value.permanent
+
+    # --- place_call --------------------------------------------------------------------------
+
+    def test_a_call_that_is_placed_rings_once_and_has_an_id(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        wanted, another = outbound(), outbound(number="+14155550188")
+
+        ids = {adapter.place_call(wanted), adapter.place_call(another)}
+
+        assert len(ids) == 2
+        assert all(ids)
+        assert self.dialled(adapter, wanted.reference) == [CALLER]
+        assert self.dialled(adapter, another.reference) == ["+14155550188"]
+
+    def test_a_refused_call_was_certainly_not_dialled(self, adapter: TelephonyAdapter) -> None:
+        self.break_carrier(adapter, "refuses")
+        wanted = outbound()
 
         with pytest.raises(TelephonyError) as raised:
-            adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+            adapter.place_call(wanted)
 
-        assert raised.value.permanent
+        assert not raised.value.ambiguous
+        assert self.dialled(adapter, wanted.reference) == []
+
+    def test_whether_a_silent_carrier_has_dialled_is_not_certain(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        self.break_carrier(adapter, "is silent")
+
+        with pytest.raises(TelephonyError) as raised:
+            adapter.place_call(outbound())
+
+        assert raised.value.ambiguous
+
+    # --- find_call ---------------------------------------------------------------------------
+
+    def test_a_placed_call_is_found_by_our_reference(self, adapter: TelephonyAdapter) -> None:
+        wanted = outbound()
+
+        call = adapter.place_call(wanted)
+
+        assert adapter.find_call(wanted) == call
+        assert adapter.find_call(replace(wanted, state="another")) == call
+
+    def test_a_placed_call_is_found_though_it_has_ended(self, adapter: TelephonyAdapter) -> None:
+        wanted = outbound()
+        call = adapter.place_call(wanted)
+
+        self.call_is(adapter, call, "over")
+
+        assert adapter.find_call(wanted) == call
+
+    def test_a_call_that_was_never_placed_is_not_found(self, adapter: TelephonyAdapter) -> None:
+        adapter.place_call(outbound())
+
+        assert adapter.find_call(outbound()) is None
+
+    # --- look_up -----------------------------------------------------------------------------
+
+    def test_a_live_call_is_seen_as_one(self, adapter: TelephonyAdapter) -> None:
+        call = call_name()
+        self.call_is(adapter, call, "live")
+
+        assert adapter.look_up(call) == Seen(call)
+
+    def test_a_placed_call_is_seen_live(self, adapter: TelephonyAdapter) -> None:
+        call = adapter.place_call(outbound())
+
+        assert adapter.look_up(call) == Seen(call)
+
+    def test_an_ended_call_is_seen_with_its_end_always_under_the_same_key(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        call, other = call_name(), call_name()
+        for name in (call, other):
+            self.call_is(adapter, name, "over")
+
+        ends = [adapter.look_up(name) for name in (call, call, other)]
+
+        keys = []
+        for seen in ends:
+            assert seen is not None
+            assert seen.event is not None
+            assert seen.event.event_type in ("ENDED", "FAILED")
+            assert seen.event.end_reason is not None
+            assert seen.event.timestamp.tzinfo is not None
+            keys.append(seen.event.key)
+        assert keys[0] == keys[1] != keys[2]
+
+    def test_a_call_that_the_carrier_does_not_know_is_none(self, adapter: TelephonyAdapter) -> None:
+        assert adapter.look_up(call_name()) is None
 
     # --- recording, delete_recording ---------------------------------------------------------
 
@@ -648,9 +898,11 @@ class TelephonyContract:
 
     def _one_of_each(self, adapter: TelephonyAdapter) -> list[CarrierRequest]:
         call = call_name()
+        said = {"speech": "Hello?", "keys": "1", "leg": "busy", "recording_id": "RE17"}
+        told = (self.told(adapter, kind, call_id=call, **said) for kind in TOLD)
         return [
             self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER),
-            self.speech(adapter, call_id=call, state=STATE, text="Hello?"),
+            *(request for request in told if request is not None),
             self.status(adapter, call_id=call, status=next(iter(self.statuses))),
         ]
 
@@ -662,8 +914,14 @@ class TelephonyContract:
                 adapter.unregister_number(ACME, uuid4(), NUMBER)
             case "hang_up":
                 adapter.hang_up(call)
-            case "transfer":
+            case "direct":
                 adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+            case "place_call":
+                adapter.place_call(outbound())
+            case "find_call":
+                adapter.find_call(outbound())
+            case "look_up":
+                adapter.look_up(call)
             case "recording":
                 adapter.recording(call)
             case "delete_recording":
@@ -683,17 +941,22 @@ class TelephonyContract:
             facts = adapter.parse(request)
         except BadCarrierRequest:
             return
-        read = (facts.provider_call_id, facts.called_number, facts.speech, facts.state or "")
+        told = (facts.speech, facts.keys, facts.state or "", facts.recording_id or "")
+        read = (facts.provider_call_id, facts.called_number, *told)
         assert all(storable(text) for text in read)
         assert facts.provider_call_id
         assert facts.caller.number is None or is_e164(facts.caller.number)
         assert (facts.event is not None) == (facts.kind == "status")
+        assert (facts.leg is not None) == (facts.kind == "leg")
+        assert set(facts.keys) <= set("0123456789*#")
 
     def _says(self, adapter: TelephonyAdapter, text: str) -> None:
         reply = CallReply((Say(text), Listen()), STATE)
 
-        rendered = self.read(adapter.render(reply, callback_url=CALLBACK))
+        self._is_said(self.read(adapter.render(reply, callback_url=CALLBACK)), text)
 
+    def _is_said(self, rendered: Rendered | None, text: str) -> None:
+        assert rendered is not None
         said, last = rendered.actions
         assert isinstance(said, Say)
         assert said.text == clean(text, longest=self.longest_sentence)
@@ -710,4 +973,8 @@ def _gist(action: Action) -> tuple[object, ...]:
             return Listen, action.silence_s
         case Forward():
             return Forward, action.number
+        case Transfer():
+            return Transfer, action.number, action.timeout_s
+        case TakeVoicemail():
+            return TakeVoicemail, action.longest_s
     return (type(action),)

@@ -1,6 +1,7 @@
 """Models that do as they are told: say this, wait, fail."""
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Sequence
 from threading import Event
 from typing import TypeAlias
 
@@ -60,3 +61,25 @@ class Parrot(ModelClient):
             step.wait(30)
         if stop.asked:
             raise ModelError("Stopped.", failure="timeout")
+
+
+class Rehearsed(Parrot):
+    """Does one list of steps for each question, and the last one for all that follow."""
+
+    def __init__(self, *answers: Sequence[Step], tokens: Tokens | None = None) -> None:
+        super().__init__(tokens=tokens)
+        self._answers = deque(answers)
+
+    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        self.steps = tuple(self._answers[0])
+        if len(self._answers) > 1:
+            self._answers.popleft()
+        return (yield from super()._stream(request))
+
+
+class Hanging(Parrot):
+    """Never says anything, to whoever asks."""
+
+    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+        yield from self._done(hang())
+        return None

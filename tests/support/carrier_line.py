@@ -38,8 +38,26 @@ class CarrierLine:
         """The call changes."""
         return self._answer("status", call_id=call_id, status=status, **said)
 
+    def tell(self, kind: str, call_id: str, state: str | None, **said: Any) -> dict[str, Any]:
+        """The carrier tells any other fact, in its own words."""
+        return self._answer(kind, call_id=call_id, state=state, **said)
+
+    def request(self, action: str, **said: Any) -> CarrierRequest:
+        """What the carrier would send, not sent yet."""
+        return self._carrier.request(action, BASE, **said)
+
     def _answer(self, action: str, **said: Any) -> dict[str, Any]:
-        response = self.send(self._carrier.request(action, BASE, **said))
+        response = self.send(self.request(action, **said))
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = json.loads(response.data)
         return answer
+
+
+def kinds(answer: dict[str, Any]) -> list[str]:
+    """What the carrier is told to do, in order."""
+    return [action["type"] for action in answer["actions"]]
+
+
+def words(answer: dict[str, Any]) -> str:
+    """What the caller hears."""
+    return " ".join(action["text"] for action in answer["actions"] if action["type"] == "say")

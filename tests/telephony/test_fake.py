@@ -14,11 +14,14 @@ from tests.contracts.telephony import (
     CALLBACK,
     CALLER,
     NUMBER,
+    STATE,
     Fault,
+    Living,
     Rendered,
     TelephonyContract,
     call_name,
     metadata,
+    outbound,
 )
 from vca.kit import json, log
 from vca.kit.config import Settings
@@ -29,11 +32,16 @@ from vca.telephony.types import (
     CallReply,
     CarrierRequest,
     CarrierResponse,
+    ComeBack,
+    FactKind,
     Forward,
     HangUp,
     Listen,
+    Record,
     Reject,
     Say,
+    TakeVoicemail,
+    Transfer,
 )
 
 _ACTIONS: dict[str, type[Action]] = {
@@ -42,7 +50,13 @@ _ACTIONS: dict[str, type[Action]] = {
     "forward": Forward,
     "hang_up": HangUp,
     "reject": Reject,
+    "transfer": Transfer,
+    "take_voicemail": TakeVoicemail,
+    "record": Record,
+    "come_back": ComeBack,
 }
+# What the fake carrier calls what it tells, where that is not the fact's own name.
+_NAMES = {"speech": "text", "leg": "outcome"}
 
 
 def _action(said: dict[str, Any]) -> Action:
@@ -92,6 +106,10 @@ class TestFakeTelephonyAdapter(TelephonyContract):
     def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         return adapter.request("speech", CALLBACK, call_id=call_id, state=state, text=text)
 
+    def told(self, adapter: Any, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+        named = {_NAMES.get(name, name): word for name, word in said.items()}
+        return adapter.request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
+
     def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
         return adapter.request("status", CALLBACK, call_id=call_id, status=status)
 
@@ -109,18 +127,41 @@ class TestFakeTelephonyAdapter(TelephonyContract):
         owner: UUID | None = adapter.registered.get(number)
         return owner
 
-    def told(self, adapter: Any, call_id: str) -> list[tuple[str, str]]:
+    def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
+        if how == "live":
+            adapter.live.add(call_id)
+        else:
+            adapter.end(call_id)
+
+    def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
         return [
-            (what, how.get("number", ""))
+            Rendered(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
+            if what == "direct"
+            else None
             for what, how in adapter.asked
-            if what in ("hang_up", "transfer") and how["call_id"] == call_id
+            if what in ("direct", "hang_up") and how["call_id"] == call_id
+        ]
+
+    def dialled(self, adapter: Any, reference: str) -> list[str]:
+        return [
+            how["number"]
+            for what, how in adapter.asked
+            if what == "place_call"
+            and how["reference"] == reference
+            and reference in adapter.placed
         ]
 
     def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
         adapter.record(call_id, audio)
 
     def break_carrier(self, adapter: Any, fault: Fault) -> None:
-        adapter.fail_next(TelephonyError(f"the carrier {fault}", permanent=fault == "refuses"))
+        adapter.fail_next(
+            TelephonyError(
+                f"the carrier {fault}",
+                permanent=fault == "refuses",
+                ambiguous=fault == "is silent",
+            )
+        )
 
 
 def test_it_can_be_made_without_arguments() -> None:
@@ -166,7 +207,8 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
 
     carrier.register_number(ACME, phone_number_id, NUMBER)
     carrier.on_inbound_call(metadata(call))
-    carrier.transfer(call, CALLER)
+    carrier.direct(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
+    carrier.look_up(call)
     carrier.hang_up(call)
     carrier.recording(call)
     carrier.delete_recording(call)
@@ -175,7 +217,16 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
     assert list(carrier.asked) == [
         ("register_number", {"tenant_id": ACME, "did_number": NUMBER}),
         ("on_inbound_call", {"call_id": call}),
-        ("transfer", {"call_id": call, "number": CALLER}),
+        (
+            "direct",
+            {
+                "call_id": call,
+                "actions": [{"type": "transfer", "number": CALLER, "timeout_s": 9}],
+                "state": STATE,
+                "callback_url": CALLBACK,
+            },
+        ),
+        ("look_up", {"call_id": call}),
         ("hang_up", {"call_id": call}),
         ("recording", {"call_id": call}),
         ("delete_recording", {"call_id": call}),
@@ -192,20 +243,40 @@ def test_its_memory_is_bounded() -> None:
     assert len(carrier.asked) == 1_000
 
 
-def test_it_logs_what_it_was_asked_without_whole_numbers() -> None:
-    carrier = FakeTelephonyAdapter()
+def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> None:
+    carrier, secret = FakeTelephonyAdapter(), "My PIN is 1234."
+    reply = CallReply((Say(secret), Transfer(CALLER)), STATE)
     log.configure("info")
 
     with capture_logs() as logs:
         carrier.register_number(ACME, uuid4(), NUMBER)
-        carrier.transfer("call-1", CALLER)
+        carrier.direct("call-1", reply, callback_url=CALLBACK)
+        carrier.place_call(outbound())
 
     assert [(line["event"], line["what"]) for line in logs] == [
         ("fake_carrier.asked", "register_number"),
-        ("fake_carrier.asked", "transfer"),
+        ("fake_carrier.asked", "direct"),
+        ("fake_carrier.asked", "place_call"),
     ]
     assert logs[0]["did_number"] == "+14•••0100"
-    assert CALLER not in str(logs)
+    assert logs[1]["actions"] == "say transfer"
+    for kept_back in (CALLER, NUMBER, secret, STATE):
+        assert kept_back not in str(logs)
+
+
+def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
+    carrier = FakeTelephonyAdapter()
+    call = carrier.place_call(outbound())
+    before = carrier.look_up(call)
+
+    carrier.end(call)
+    after = carrier.look_up(call)
+
+    assert before is not None
+    assert before.event is None
+    assert after is not None
+    assert after.event is not None
+    assert (after.event.event_type, after.event.end_reason) == ("ENDED", "caller_hangup")
 
 
 def test_failures_come_in_the_order_they_were_ordered_and_then_no_more() -> None:
@@ -251,6 +322,19 @@ def test_a_failed_registration_leaves_no_mark() -> None:
         ("status", {"call_id": "a", "status": "completed", "at": "2026-11-22T18:00:00"}),
         ("status", {"call_id": "a", "status": "completed", "at": "0001-01-01T00:00:00+00:00"}),
         ("status", {"call_id": "a", "status": "completed", "at": "9999-12-31T23:59:59-23:59"}),
+        ("keys", {"call_id": "a", "keys": "12A"}),
+        ("keys", {"call_id": "a", "keys": "1" * 33}),
+        ("keys", {"call_id": "a", "keys": "\u0661"}),
+        ("keys", {"call_id": "a", "keys": 1}),
+        ("leg", {"call_id": "a"}),
+        ("leg", {"call_id": "a", "outcome": "exploded"}),
+        ("leg", {"call_id": "a", "outcome": ["busy"]}),
+        ("voicemail", {"call_id": "a", "recording_id": "x" * 129}),
+        ("recording", {"call_id": "a", "recording_id": {}}),
+        ("interrupted", {"call_id": "a", "text": 5}),
+        ("more", {"call_id": "a", "state": 5}),
+        ("answered", {}),
+        ("call", {"call_id": "a"}),
         ("explode", {"call_id": "a"}),
     ],
 )

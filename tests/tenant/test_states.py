@@ -1,12 +1,31 @@
 """The state machine: any shuffle of any duplicated list of events is one final state."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
 
-from hypothesis import given
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from tests.support.world import Tenant
 from vca.telephony.types import CallEvent
-from vca.tenant.calls.states import END_REASONS, RANKS, TERMINAL, State, after
+from vca.tenancy.session import enter
+from vca.tenant.calls import record
+from vca.tenant.calls.models import Call, Event
+from vca.tenant.calls.record import NewCall
+from vca.tenant.calls.states import (
+    CARRIERS_REASONS,
+    END_REASONS,
+    RANKS,
+    TERMINAL,
+    State,
+    after,
+    of,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 MOMENTS = st.integers(0, 600).map(lambda seconds: START + timedelta(seconds=seconds))
@@ -82,3 +101,56 @@ def test_who_ended_a_call_on_purpose_knows_better_than_its_carrier() -> None:
 
     assert _fold([carrier, ours]).end_reason == "max_turns"
     assert _fold([ours, carrier]).ended_at == START
+
+
+# --- In the database -----------------------------------------------------------------------------
+
+_OWN = ("agent_hangup", "api_hangup", "transferred", "voicemail", "max_duration", "model_error")
+_TOLD = st.tuples(
+    st.sampled_from(["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]),
+    MOMENTS,
+    st.sampled_from([*CARRIERS_REASONS, *_OWN]),
+    st.none() | st.sampled_from(["486", "603"]),
+)
+_COLUMNS = ("status", "started_at", "answered_at", "ended_at", "end_reason", "end_detail")
+
+
+@pytest.fixture
+def record_of(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
+    """The row of a call of which these events were told, each with its events on record."""
+
+    def recorded(events: list[CallEvent]) -> tuple[Any, ...]:
+        call_id = uuid4()
+        call = NewCall(None, None, None, None, "withheld", "", "fake", call_id.hex, True, {})
+        with enter(acme.ref) as session:
+            record.insert_call(session, call_id, call, [], of([_FIRST]), greeting="")
+        for event in events:
+            with enter(acme.ref) as session:
+                record.happened(session, call_id, event)
+        with enter(acme.ref) as session:
+            row = session.get_one(Call, call_id)
+            kept = select(Event.event_key).where(Event.call_id == call_id)
+            keys = sorted(session.scalars(kept))
+            return (*(getattr(row, column) for column in _COLUMNS), *keys)
+
+    return recorded
+
+
+_FIRST = _event("RINGING", START, None, None)
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_any_shuffle_of_any_duplicated_events_is_the_same_row(
+    record_of: Callable[[list[CallEvent]], tuple[Any, ...]], data: st.DataObject
+) -> None:
+    told = data.draw(st.lists(_TOLD, min_size=1, max_size=5))
+    events = [replace(_event(*each), key=f"event-{place}") for place, each in enumerate(told)]
+    again = data.draw(st.lists(st.sampled_from(events), max_size=4))
+    shuffled = data.draw(st.permutations([*events, *again]))
+
+    assert record_of(shuffled) == record_of(events)

@@ -181,14 +181,22 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
         actions = [_rendered(action) for action in reply.actions]
-        self._asked("direct", call_id=provider_call_id, actions=actions, state=reply.state)
+        self._asked(
+            "direct",
+            call_id=provider_call_id,
+            actions=actions,
+            state=reply.state,
+            callback_url=callback_url,
+        )
         if provider_call_id in self._ended:
             raise TelephonyError("the call has ended", permanent=True, code="call-ended")
 
     def place_call(self, call: OutboundCall) -> str:
         self._asked("place_call", reference=call.reference, number=call.number, state=call.state)
-        with self._lock:
-            return self.placed.setdefault(call.reference, f"placed-{call.reference}")
+        provider_call_id = f"placed-{call.reference}"
+        self.placed[call.reference] = provider_call_id
+        self.live.add(provider_call_id)
+        return provider_call_id
 
     def find_call(self, call: OutboundCall) -> str | None:
         self._asked("find_call", reference=call.reference)

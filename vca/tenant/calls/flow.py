@@ -12,7 +12,7 @@ from collections.abc import Generator
 from vca.conversation import transcript
 from vca.conversation.llm.models import Models
 from vca.kit import clock, log
-from vca.telephony.types import CallEvent, HangUp, LegOutcome
+from vca.telephony.types import CallEvent, LegOutcome
 from vca.tenancy.session import enter
 from vca.tenant.calls import opening, record, states, talking, transfers
 from vca.tenant.calls.opening import Ringing
@@ -68,13 +68,16 @@ def interrupted(ref: CallRef, *, heard: str) -> None:
         record.note_heard(session, ref.call_id, heard=heard)
 
 
-def returned(ref: CallRef, *, leg: LegOutcome) -> Outcome:
-    """Go on after a transfer: over if it succeeded, else back with the agent. Raises NotFound."""
+def returned(ref: CallRef, *, leg: LegOutcome, after: int | None = None) -> Outcome:
+    """Go on after a transfer: over if it succeeded, else back with the agent. Raises NotFound.
+
+    `after` as for `turn`: told twice, the same is said twice.
+    """
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         if talk.status in states.TERMINAL:
-            return Outcome(ref, (HangUp(),))
-        return transfers.returned(session, ref, talk, leg=leg, now=clock.now())
+            return talking.over(session, ref)
+        return transfers.returned(session, ref, talk, leg=leg, after=after, now=clock.now())
 
 
 def finish(ref: CallRef, *, event: CallEvent) -> states.State:

@@ -40,7 +40,6 @@ _HEARD: tuple[FactKind, ...] = (
     "keys",
     "more",
     "leg",
-    "voicemail",
 )
 
 
@@ -164,21 +163,17 @@ def _rest(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     found = patience.answer(sealed.ref, after=sealed.turns)
     if found is None:
         return _spoken(facts, replace(sealed, said=0), desk)
-    clause, outcome = found
-    rest = clause.text[sealed.said :].strip()
-    words = [replace(clause, text=rest)] if rest else []
+    clauses, outcome = found
+    rest = [replace(clause, text=clause.text[sealed.said :].strip()) for clause in clauses]
+    words = [clause for clause in rest if clause.text]
     return _reply(_with_words(words, outcome), desk)
 
 
 def _leg(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     if facts.leg is None:
         raise BadCarrierRequest("a leg without its outcome")
-    return _reply(flow.returned(sealed.ref, leg=facts.leg), desk)
-
-
-def _voicemail(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
-    voicemail.left(sealed.ref, recording_id=facts.recording_id)
-    return CallReply((HangUp(),))
+    outcome = flow.returned(sealed.ref, leg=facts.leg, after=sealed.turns)
+    return _reply(outcome, desk)
 
 
 _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] = {
@@ -187,7 +182,6 @@ _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] =
     "keys": _spoken,
     "more": _rest,
     "leg": _leg,
-    "voicemail": _voicemail,
 }
 
 
@@ -200,6 +194,9 @@ def _note(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
         return CallReply(())
     if facts.kind == "interrupted":
         flow.interrupted(ref, heard=facts.speech)
+    elif facts.kind == "voicemail":
+        voicemail.left(ref, recording_id=facts.recording_id)
+        return CallReply((HangUp(),))
     elif facts.kind == "recording":
         voicemail.recorded(ref, recording_id=facts.recording_id)
     elif facts.event is not None:

@@ -64,6 +64,18 @@ def check(
     session.flush()
 
 
+def was_noted(session: Session, number: str, *, call_id: UUID) -> bool:
+    """Whether the call had this number dialled: what is asked again is not counted again."""
+    same = OutboundLeg.call_id == call_id, OutboundLeg.number == number
+    return session.scalar(select(OutboundLeg.id).where(*same).limit(1)) is not None
+
+
+def forwarded_to(session: Session, *, call_id: UUID) -> str | None:
+    """The number that the call was forwarded to at last, if it was."""
+    forwards = select(OutboundLeg.number).filter_by(call_id=call_id, kind="forward")
+    return session.scalar(forwards.order_by(OutboundLeg.created_at.desc()).limit(1))
+
+
 def recent(session: Session) -> Recent:
     """How many legs the session's tenant had dialled of late."""
     ago = func.clock_timestamp()

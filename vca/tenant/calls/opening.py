@@ -33,7 +33,7 @@ from vca.tenant.calls import legs, profiles, record, states, watch
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.record import NewCall
 from vca.tenant.calls.refs import CallRef, Outcome
-from vca.tenant.calls.route import Facts, Route, decide
+from vca.tenant.calls.route import Facts, Route, Step, decide
 from vca.tenant.settings import hours, limits
 from vca.tenant.settings.limits import Limits
 
@@ -133,12 +133,9 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
     now = clock.now()
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        if talk.status in states.TERMINAL:
-            return Outcome(ref, (HangUp(),))
+        if talk.status in states.TERMINAL or record.turns(session, ref.call_id):
+            return _greeted(session, ref)
         record.note(session, ref.call_id, provider_call_id=provider_call_id)
-        said = record.turns(session, ref.call_id)
-        if said:
-            return Outcome(ref, (Say(said[0].text), listen(talk.profile)), len(said))
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.happened(session, ref.call_id, event)
         words, actions = _first_words(talk.profile, talk, now=now)
@@ -160,6 +157,9 @@ def _decided(session: Session, ringing: Ringing, found: Row[Any], *, answerable:
         facts = _within_limits(session, facts, limits.effective(ringing.owner.plan, found.limits))
     route, call_id = decide(facts), uuid4()
     actions = _first_actions(session, ringing, found, route, call_id)
+    if route.decision == "forward" and not isinstance(actions[-1], Forward):
+        steps = (*route.steps, Step("dialling", "decided", "that number may not be dialled"))
+        route = replace(route, steps=steps, end_reason="declined")
     return _Opening(ringing, call_id, found, route, actions)
 
 
@@ -199,7 +199,7 @@ def _first_actions(
     route: Route,
     call_id: UUID,
     *,
-    dials: bool = True,
+    again: bool = False,
 ) -> tuple[Action, ...]:
     sentence = record.sentence(found.sentences, _SENTENCES.get(route.end_reason or "", "closed"))
     match route.decision:
@@ -207,14 +207,14 @@ def _first_actions(
             talk = _Facts(ringing.metadata, found)
             return _first_words(found._asdict(), talk, now=ringing.metadata.timestamp)[1]
         case "forward":
-            to = _connect(session, ringing, route.forward_to, call_id) if dials else ()
-            return to or (Say(sentence), HangUp())
+            to = _connect(session, ringing, route.forward_to, call_id, again=again)
+            return to or (Say(record.sentence(found.sentences, "fallback")), HangUp())
         case "voicemail":
             return Say(sentence), TakeVoicemail()
         case "closed":
             return Say(sentence), HangUp()
         case _ if route.end_reason in _TO_FALLBACK:
-            to = _connect(session, ringing, found.fallback_number, call_id) if dials else ()
+            to = _connect(session, ringing, found.fallback_number, call_id, again=again)
             return Say(sentence), *(to or (HangUp(),))
         case _ if route.end_reason in _SENTENCES:
             return Say(sentence), HangUp()
@@ -223,11 +223,17 @@ def _first_actions(
 
 
 def _connect(
-    session: Session, ringing: Ringing, number: str | None, call_id: UUID
+    session: Session, ringing: Ringing, number: str | None, call_id: UUID, *, again: bool
 ) -> tuple[Action, ...]:
-    """Forward to the number, if there is one and it may be dialled; a simulation dials nobody."""
+    """Forward to the number, if there is one and it may be dialled; a simulation dials nobody.
+
+    `again`: what was decided when the call first rang stands, and is not counted twice.
+    """
     if number is None:
         return ()
+    if again and not ringing.simulated:
+        noted = legs.was_noted(session, number, call_id=call_id)
+        return (Forward(number),) if noted else ()
     if not ringing.simulated:
         called = ringing.metadata.called_number
         try:
@@ -260,18 +266,29 @@ class _Facts:
 def _first_words(
     profile: Mapping[str, Any], talk: Any, *, now: datetime
 ) -> tuple[str, tuple[Action, ...]]:
-    """What an agent says first, all of it, and how: consent comes before the tape begins."""
+    """What an agent says first, all of it, and how."""
     zone = ZoneInfo(talk.time_zone)
     facts = talk.facts if isinstance(talk, _Facts) else profiles.facts_of(talk, at=now)
     greeting = engine.greeting(
         profiles.conversational(profile), facts=facts, now=now.astimezone(zone)
     )
-    say = Say(greeting, profile["language"], profile["voice"])
+    words = f"{_consent(profile)} {greeting}" if profile["recording"] else greeting
+    return words, _as_said(profile, words)
+
+
+def _as_said(profile: Mapping[str, Any], words: str) -> tuple[Action, ...]:
+    """An agent's first words, and how they are said: consent comes before the tape begins."""
+    language, voice = profile["language"], profile["voice"]
     if not profile["recording"]:
-        return greeting, (say, listen(profile))
-    consent = profile["consent_sentence"] or DEFAULT_CONSENT
-    first = Say(consent, profile["language"], profile["voice"])
-    return f"{consent} {greeting}", (first, Record(), say, listen(profile))
+        return Say(words, language, voice), listen(profile)
+    consent = _consent(profile)
+    greeting = words.removeprefix(consent).lstrip()
+    first, then = Say(consent, language, voice), Say(greeting, language, voice)
+    return first, Record(), then, listen(profile)
+
+
+def _consent(profile: Mapping[str, Any]) -> str:
+    return profile["consent_sentence"] or DEFAULT_CONSENT
 
 
 def _insert(
@@ -305,16 +322,19 @@ def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
     """The carrier rings a call that it has rung before: the first answer got lost on the way."""
     ref = CallRef(ringing.owner.tenant, found.known_call_id)
     kept = record.route_of(session, ref.call_id)
-    said = record.turns(session, ref.call_id)
-    if kept.decision == "agent" and said:
-        say = Say(said[0].text, found.language, found.voice)
-        return Outcome(ref, (say, listen(found._asdict())), len(said))
-    if kept.decision == "forward" and kept.forward_to is not None:
-        return Outcome(ref, (Forward(kept.forward_to),))
-    # Nothing is dialled a second time.
-    again = replace(kept, end_reason=kept.end_reason if kept.decision != "agent" else "declined")
-    actions = _first_actions(session, ringing, found, again, ref.call_id, dials=False)
+    if kept.decision == "agent":
+        return _greeted(session, ref)
+    actions = _first_actions(session, ringing, found, kept, ref.call_id, again=True)
     return Outcome(ref, actions, _turns(kept))
+
+
+def _greeted(session: Session, ref: CallRef) -> Outcome:
+    """The words that the caller was greeted with; nothing if the call or its words are gone."""
+    talk = record.talk(session, ref.call_id)
+    said = record.turns(session, ref.call_id)
+    if talk.status in states.TERMINAL or not said:
+        return Outcome(ref, (HangUp(),))
+    return Outcome(ref, _as_said(talk.profile, said[0].text), len(said))
 
 
 def _turns(route: Route) -> int | None:

@@ -55,7 +55,7 @@ def begin(turn: Generator[Clause, None, Outcome]) -> Begun:
         begun.clauses.append(clause)
 
 
-def answer(ref: CallRef, *, after: int) -> tuple[Clause, Outcome] | None:
+def answer(ref: CallRef, *, after: int) -> tuple[tuple[Clause, ...], Outcome] | None:
     """The answer of a turn that goes on somewhere, once it is on record; None: it was lost.
 
     Raises NotFound.

@@ -17,7 +17,7 @@ from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import enter
-from vca.tenant.calls import flow, record, states, watch
+from vca.tenant.calls import flow, outbound, record, states, watch
 from vca.tenant.calls.models import Event, Turn
 from vca.tenant.calls.refs import CallRef
 
@@ -52,7 +52,7 @@ def check(ref: CallRef, *, now: datetime | None = None, at_once: bool = False) -
     """
     now = now or clock.now()
     with enter(ref.tenant) as session:
-        found = _find(session, ref)
+        found = _find(session, ref, now)
         if found is None:
             return "ended"
         due = found.last_sign + watch.silence()
@@ -63,7 +63,7 @@ def check(ref: CallRef, *, now: datetime | None = None, at_once: bool = False) -
     return _ask(ref, found, now)
 
 
-def _find(session: Session, ref: CallRef) -> _Open | None:
+def _find(session: Session, ref: CallRef, now: datetime) -> _Open | None:
     try:
         row = record.talk(session, ref.call_id)
     except NotFound:
@@ -71,7 +71,9 @@ def _find(session: Session, ref: CallRef) -> _Open | None:
     if row.status in states.TERMINAL:
         return None
     spoken = select(func.max(Turn.started_at)).where(Turn.call_id == ref.call_id)
-    told = select(func.max(Event.timestamp)).where(Event.call_id == ref.call_id)
+    # A carrier's clock may be years ahead: what is still to come is no sign of life.
+    past = Event.call_id == ref.call_id, Event.timestamp <= now
+    told = select(func.max(Event.timestamp)).where(*past)
     signs = [row.started_at, session.scalar(spoken), session.scalar(told)]
     return _Open(row, max(sign for sign in signs if sign is not None))
 
@@ -80,8 +82,10 @@ def _ask(ref: CallRef, found: _Open, now: datetime) -> str:
     """Ask the carrier; no transaction is open."""
     row = found.row
     carrier = providers.current().of_call(row.provider_type)
-    if carrier is None or row.provider_call_id is None:
+    if carrier is None:
         return _lose(ref, now, "the carrier is not configured")
+    if row.provider_call_id is None:
+        return _dialled(ref, found, now)
     try:
         seen = carrier.look_up(row.provider_call_id)
     except TelephonyError as error:
@@ -96,6 +100,17 @@ def _ask(ref: CallRef, found: _Open, now: datetime) -> str:
         return "ended"
     if now > found.overdue_at:
         return _overdue(ref, carrier, row, now)
+    return "live"
+
+
+def _dialled(ref: CallRef, found: _Open, now: datetime) -> str:
+    """See to it that a call which we place is dialled, or was; who waits for it has patience."""
+    if now - found.last_sign > _GRACE:
+        return _lose(ref, now, "it was not dialled")
+    try:
+        outbound.dial(ref)
+    except TelephonyError as error:
+        log.get().warning("call.not_dialled", call_id=str(ref.call_id), code=error.code)
     return "live"
 
 

@@ -132,6 +132,7 @@ _TALK = (
         Call.started_at,
         Call.caller_number,
         Call.called_number,
+        Call.started_at,
         Call.answered_at,
         Call.ai_profile_id,
         Call.direction,

@@ -61,7 +61,8 @@ def turn(ref: CallRef, *, heard: str, models: Models, after: int | None) -> Spok
     except ModelError as error:
         return (yield from _failed(asked, error, clauses))
     except GeneratorExit:
-        _keep(asked, Reply(spoken.joined(clauses)))
+        if clauses:
+            _keep(asked, Reply(spoken.joined(clauses)))
         raise
     reply = replace(reply, latency_ms=_measured(asked, reply, database_s))
     return _keep(asked, reply)
@@ -84,7 +85,7 @@ def _hear(
     turns = record.turns(session, ref.call_id)
     known = _known(turns, heard, after)
     if (answer := _answer_among(known)) is not None:
-        return _repeated(ref, talk, answer, len(turns))
+        return _repeated(session, ref, talk, answer, len(turns))
     if talk.status in states.TERMINAL or talk.profile is None:
         return Outcome(ref, (HangUp(),))
     if known:  # another process has written it down, and did not come to answer it
@@ -100,12 +101,15 @@ def _hear(
 
 
 def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Turn]:
-    """What has been written since the carrier was answered, if these words are of it."""
-    if after is None or not turns[after:]:
-        return ()
-    since = turns[after:]
-    same = since[0].speaker == "caller" and since[0].text == heard
-    return since if same or not heard.strip() else ()
+    """What has been written since the carrier was answered, from these words on if they are there.
+
+    Where nothing was heard, all of it.
+    """
+    since = turns[after:] if after is not None else ()
+    if not heard.strip():
+        return since
+    said = [each.speaker == "caller" and each.text == heard for each in since]
+    return since[said.index(True) :] if True in said else ()
 
 
 def _answer_among(since: Sequence[Turn]) -> Turn | None:
@@ -115,25 +119,34 @@ def _answer_among(since: Sequence[Turn]) -> Turn | None:
     return next((each for each in since if each.answers == since[0].sequence), None)
 
 
-def find_answer(ref: CallRef, *, after: int) -> "tuple[Clause, Outcome] | None":
-    """The answer to the turn that began after so many, once it is written. Raises NotFound."""
+def find_answer(ref: CallRef, *, after: int) -> "tuple[tuple[Clause, ...], Outcome] | None":
+    """The answer to the turn that began after so many, once it is written. Raises NotFound.
+
+    To one that began before the call ended, and was not answered by then, there is none to come.
+    """
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         turns = record.turns(session, ref.call_id)
         answer = _answer_among(turns[after:])
         if answer is None:
-            return None
-        known = _repeated(ref, talk, answer, len(turns))
-    return known.clauses[0], known.outcome
+            return ((), over(session, ref)) if talk.status in states.TERMINAL else None
+        known = _repeated(session, ref, talk, answer, len(turns))
+    return known.clauses, known.outcome
 
 
-def _repeated(ref: CallRef, talk: Row[Any], answer: Turn, turns: int) -> _Known:
+def _repeated(session: Session, ref: CallRef, talk: Row[Any], answer: Turn, turns: int) -> _Known:
     profile = talk.profile
     clause = Clause(answer.text, profile["language"], profile["voice"])
     if talk.status in states.TERMINAL:
-        return _Known((clause,), Outcome(ref, (HangUp(),)))
+        return _Known((clause,), over(session, ref))
     following = transfers.pending(talk) or opening.listen(profile)
     return _Known((clause,), Outcome(ref, (following,), turns))
+
+
+def over(session: Session, ref: CallRef) -> Outcome:
+    """What follows in a call that has ended; its caller may still be on the way to a fallback."""
+    number = legs.forwarded_to(session, call_id=ref.call_id)
+    return Outcome(ref, (HangUp() if number is None else Forward(number),))
 
 
 def _conversation(asked: _Asked, models: Models) -> Generator[str, None, Reply]:
@@ -190,9 +203,11 @@ def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         turns = record.turns(session, ref.call_id)
+        if reply.tokens.total:  # they were spent, whatever becomes of the words
+            record.spend(session, ref.call_id, reply.tokens.total)
         given = [each for each in turns if asked.answers and each.answers == asked.answers]
         if given:
-            return _repeated(ref, talk, given[0], len(turns)).outcome
+            return _repeated(session, ref, talk, given[0], len(turns)).outcome
         if talk.status in states.TERMINAL:
             return Outcome(ref, (HangUp(),))
         _write(session, asked, reply, sequence=len(turns) + 1, at=now)
@@ -205,7 +220,6 @@ def _write(session: Session, asked: _Asked, reply: Reply, *, sequence: int, at: 
     tokens: Mapping[str, Any] = {}
     if reply.tokens.total:
         tokens = {"input": reply.tokens.input, "output": reply.tokens.output}
-        record.spend(session, asked.ref.call_id, reply.tokens.total)
     record.insert_turn(
         session,
         asked.ref.call_id,

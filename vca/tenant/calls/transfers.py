@@ -71,21 +71,36 @@ def pending(talk: Row[Any]) -> Transfer | None:
 
 
 def returned(
-    session: Session, ref: CallRef, talk: Row[Any], *, leg: LegOutcome, now: datetime
+    session: Session,
+    ref: CallRef,
+    talk: Row[Any],
+    *,
+    leg: LegOutcome,
+    after: int | None,
+    now: datetime,
 ) -> Outcome:
     """What happens once the leg has ended; the caller holds the call's row.
 
-    Told twice it is the same: a call that is no longer on its way just goes on.
+    Told twice it is the same: a call that is no longer on its way goes on with what the agent said
+    after so many turns.
     """
-    turns = len(record.turns(session, ref.call_id))
     if pending(talk) is None:
-        return Outcome(ref, (opening.listen(talk.profile),), turns)
+        return _gone_on(session, ref, talk, after)
     if leg == "answered":
         _settle(session, ref, talk, "completed")
         event = CallEvent("ENDED", ref.call_id.hex, now, "transfer", end_reason="transferred")
         record.happened(session, ref.call_id, event)
         return Outcome(ref, (HangUp(),))
     return failed(session, ref, talk, why=leg, now=now)
+
+
+def _gone_on(session: Session, ref: CallRef, talk: Row[Any], after: int | None) -> Outcome:
+    profile = talk.profile
+    turns = record.turns(session, ref.call_id)
+    since = turns[after:] if after is not None else ()
+    again = [Say(each.text, profile["language"], profile["voice"]) for each in since[:1]]
+    said = again if since and since[0].speaker == "agent" else []
+    return Outcome(ref, (*said, opening.listen(profile)), len(turns))
 
 
 def failed(session: Session, ref: CallRef, talk: Row[Any], *, why: str, now: datetime) -> Outcome:

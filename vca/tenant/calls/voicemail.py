@@ -3,7 +3,7 @@
 from vca.kit import clock
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import enter
-from vca.tenant.calls import record, states
+from vca.tenant.calls import record
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.messages import service as messages
 from vca.tenant.recordings import service as recordings
@@ -12,11 +12,11 @@ from vca.tenant.recordings import service as recordings
 def left(ref: CallRef, *, recording_id: str | None) -> None:
     """Keep a voicemail as a message, have its audio fetched, and end the call. Raises NotFound.
 
-    Told twice it is one message.
+    Told twice it is one message. A carrier may have told the end of the call before.
     """
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        if talk.status in states.TERMINAL:
+        if messages.is_kept(session, call_id=ref.call_id, kind="voicemail"):
             return
         kept = recordings.expect(
             session,

@@ -50,6 +50,12 @@ def take(
     return message
 
 
+def is_kept(session: Session, *, call_id: UUID, kind: str) -> bool:
+    """Whether a message of this kind was left in the call."""
+    left = select(Message.id).filter_by(call_id=call_id, kind=kind).limit(1)
+    return session.scalar(left) is not None
+
+
 def get(session: Session, *, message_id: UUID, for_update: bool = False) -> Message:
     """The message; raises NotFound."""
     message = session.get(Message, message_id, with_for_update=for_update or None)

@@ -1,0 +1,256 @@
+"""Every call ends: one that has gone silent is asked about, and one that has ended never."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from tests.flows.conftest import RealCarrier, Record
+from tests.support import owner
+from tests.support.carrier_line import CarrierLine
+from tests.support.recorded import Killed
+from tests.support.world import Tenant, World, fresh_number
+from vca.kit import clock
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import CallEvent
+from vca.tenancy.session import enter
+from vca.tenant.calls import ending, flow, outbound, reconciling, watch
+from vca.tenant.calls.desk import current
+from vca.tenant.calls.refs import CallRef
+
+AWAY = TelephonyError("away", permanent=False, code="503")
+_CHECKS = text(
+    "SELECT scheduled_at FROM jobs.procrastinate_jobs WHERE task_name = 'calls.check'"
+    " AND status = 'todo' AND args->>'tenant_id' = :tenant_id"
+)
+
+
+def _checks(tenant: Tenant) -> list[datetime]:
+    """When the tenant's waiting checks are due."""
+    with owner.public() as session:
+        return list(session.scalars(_CHECKS, {"tenant_id": tenant.id}))
+
+
+@pytest.fixture
+def number(acme: Tenant) -> str:
+    """A number of acme's that an agent answers."""
+    acme.profile(greeting="Acme here.", max_duration_seconds=600)
+    found: str = acme.number()["did_number"]
+    return found
+
+
+@pytest.fixture
+def ref(line: CarrierLine, real: RealCarrier, number: str) -> CallRef:
+    """A call that lives at its carrier."""
+    state = line.ring(number, "call-1")["state"]
+    real.live.add("call-1")
+    return current().unseal(state).ref
+
+
+def _later(ref: CallRef, **after: float) -> str:
+    return reconciling.check(ref, now=clock.now() + timedelta(**after))
+
+
+def _looked_up(carrier: FakeTelephonyAdapter) -> int:
+    return sum(what == "look_up" for what, _ in carrier.asked)
+
+
+# --- Who is asked, and when ----------------------------------------------------------------------
+
+
+def test_a_call_that_begins_is_looked_at_once_it_has_been_silent_for_long(
+    acme: Tenant, ref: CallRef
+) -> None:
+    [due] = _checks(acme)
+
+    assert abs(due - clock.now() - watch.silence()) < timedelta(seconds=30)
+
+
+def test_a_call_that_gives_signs_of_life_is_not_asked_about_and_looked_at_later(
+    acme: Tenant, world: World, real: RealCarrier, ref: CallRef
+) -> None:
+    world.work(acme, ahead=True)
+
+    assert _looked_up(real) == 0
+    assert len(_checks(acme)) == 1
+
+
+def test_a_silent_call_that_lives_is_looked_at_again(
+    record: Record, real: RealCarrier, ref: CallRef
+) -> None:
+    assert _later(ref, minutes=5) == "live"
+
+    assert _looked_up(real) == 1
+    assert record.end == ("in_progress", None)
+    assert len(_checks(record.tenant)) == 1
+
+
+def test_a_call_whose_carrier_is_years_ahead_is_asked_about_all_the_same(
+    real: RealCarrier, line: CarrierLine, ref: CallRef
+) -> None:
+    state = current().seal(ref)
+    line.status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
+
+    _later(ref, minutes=5)
+
+    assert _looked_up(real) == 1
+
+
+# --- What is found -------------------------------------------------------------------------------
+
+
+def test_a_call_that_has_ended_at_its_carrier_ends_as_the_carrier_says(
+    record: Record, real: RealCarrier, ref: CallRef
+) -> None:
+    real.end("call-1")
+
+    assert _later(ref, minutes=5) == "ended"
+
+    assert record.end == ("completed", "caller_hangup")
+    assert _checks(record.tenant) == []
+
+
+def test_a_call_that_its_carrier_does_not_know_is_lost(
+    record: Record, real: RealCarrier, ref: CallRef
+) -> None:
+    real.live.clear()
+
+    assert _later(ref, minutes=5) == "ended"
+
+    assert record.end == ("completed", "lost")
+    assert record.call["end_detail"] == "the carrier does not know the call"
+    assert _checks(record.tenant) == []
+
+
+def test_a_call_whose_carrier_is_not_configured_any_more_is_lost(
+    record: Record, ref: CallRef, world: World
+) -> None:
+    world.sql(record.tenant, "UPDATE calls SET provider_type = 'gone'")
+
+    assert _later(ref, minutes=5) == "ended"
+
+    assert record.end == ("completed", "lost")
+
+
+def test_a_carrier_that_is_away_is_asked_again_but_not_for_ever(
+    record: Record, real: RealCarrier, ref: CallRef
+) -> None:
+    real.fail_next(AWAY)
+    assert _later(ref, minutes=5) == "unknown"
+    assert record.end == ("in_progress", None)
+    assert len(_checks(record.tenant)) == 1
+
+    real.fail_next(AWAY)
+    assert _later(ref, hours=25) == "ended"
+
+    assert record.end == ("completed", "lost")
+
+
+def test_a_call_that_lasts_too_long_is_hung_up(
+    record: Record, real: RealCarrier, ref: CallRef
+) -> None:
+    assert _later(ref, minutes=19) == "live"
+    assert _later(ref, minutes=21) == "ended"
+
+    assert ("hang_up", {"call_id": "call-1"}) in real.asked
+    assert record.end == ("completed", "max_duration")
+    assert _checks(record.tenant) == []
+
+
+def test_a_call_that_lasts_too_long_and_cannot_be_hung_up_is_tried_again(
+    record: Record, real: RealCarrier, ref: CallRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: object, provider_call_id: str) -> None:
+        raise AWAY
+
+    monkeypatch.setattr(RealCarrier, "hang_up", away)
+
+    assert _later(ref, minutes=21) == "live"
+
+    assert record.end == ("in_progress", None)
+    assert len(_checks(record.tenant)) == 1
+
+
+def test_a_simulated_call_that_was_left_open_ends_too(
+    acme: Tenant, carrier: FakeTelephonyAdapter, record: Record, number: str
+) -> None:
+    call_id = acme.simulate(number)["call_id"]
+    assert len(_checks(acme)) == 1
+
+    found = _later(CallRef(acme.ref, UUID(call_id)), minutes=5)
+
+    assert found == "ended"
+    assert record.end == ("completed", "lost")
+    assert _checks(acme) == []
+
+
+# --- The end of a call ---------------------------------------------------------------------------
+
+
+def test_nobody_looks_at_a_call_that_has_ended(acme: Tenant, ref: CallRef) -> None:
+    event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="api_hangup")
+
+    flow.finish(ref, event=event)
+
+    assert _checks(acme) == []
+
+
+def test_the_end_of_a_call_and_of_its_watch_are_one_transaction(
+    acme: Tenant, ref: CallRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        assert _checks(acme) != []  # nobody else sees it withdrawn yet
+        raise Killed
+
+    monkeypatch.setattr(ending.metrics.CALLS_ENDED, "inc", killed)
+    event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="caller_hangup")
+
+    with pytest.raises(Killed):
+        flow.finish(ref, event=event)
+
+    assert len(_checks(acme)) == 1
+    assert acme.get("/calls").json[0]["status"] == "in_progress"
+
+
+def test_a_call_that_no_agent_answers_is_not_watched(
+    line: CarrierLine, acme: Tenant, number: str
+) -> None:
+    line.ring(acme.number(mode="closed")["did_number"], "closed-1")
+
+    assert _checks(acme) == []
+
+
+# --- Calls that we place -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def placed(real: RealCarrier, acme: Tenant, number: str) -> CallRef:
+    """A call that was ordered, and nobody has come to dial."""
+    [own] = acme.get("/phone-numbers").json
+    with enter(acme.ref) as session:
+        call = outbound.order(session, to=fresh_number(), from_phone_number_id=UUID(own["id"]))
+        return CallRef(acme.ref, call.id)
+
+
+def test_a_call_that_nobody_came_to_dial_is_dialled_once(
+    record: Record, real: RealCarrier, placed: CallRef
+) -> None:
+    assert _later(placed, minutes=3) == "live"
+    assert _later(placed, minutes=6) == "live"
+
+    assert [what for what, _ in real.asked].count("place_call") == 1
+    assert record.call["provider_call_id"] == f"placed-{placed.call_id.hex}"
+
+
+def test_a_call_that_could_not_be_dialled_for_long_is_not_dialled_any_more(
+    record: Record, real: RealCarrier, placed: CallRef
+) -> None:
+    real.fail_next(AWAY)
+    assert _later(placed, minutes=3) == "live"
+
+    assert _later(placed, minutes=30) == "ended"
+
+    assert record.end == ("failed", "lost")
+    assert real.placed == {}

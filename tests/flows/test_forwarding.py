@@ -1,0 +1,74 @@
+"""Forwards: checked by the tenant's policy, and counted once however often the call rings."""
+
+import pytest
+from sqlalchemy import select
+
+from tests.flows.conftest import Record
+from tests.support.carrier_line import CarrierLine, kinds, words
+from tests.support.world import Tenant, World, fresh_number
+from vca.tenancy.session import enter
+from vca.tenant.calls.models import OutboundLeg
+
+
+@pytest.fixture
+def desk_number() -> str:
+    """Whom calls are forwarded to."""
+    return fresh_number()
+
+
+@pytest.fixture
+def number(acme: Tenant, desk_number: str) -> str:
+    """A number that forwards."""
+    acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
+    found: str = acme.number(mode="forward", forward_to=desk_number)["did_number"]
+    return found
+
+
+def _forwards(tenant: Tenant) -> list[str]:
+    with enter(tenant.ref) as session:
+        return [leg.number for leg in session.scalars(select(OutboundLeg))]
+
+
+def test_a_forward_is_counted_once_though_the_call_rings_twice(
+    line: CarrierLine, record: Record, number: str, desk_number: str
+) -> None:
+    first, again = (line.ring(number, "call-1") for _ in range(2))
+
+    assert first == again
+    assert first["actions"] == [{"type": "forward", "number": desk_number}]
+    assert record.end == ("completed", "transferred")
+    assert _forwards(record.tenant) == [desk_number]
+
+
+def test_a_forward_that_the_policy_refuses_is_not_made_however_often_the_call_rings(
+    line: CarrierLine, record: Record, world: World, number: str
+) -> None:
+    world.sql(record.tenant, "UPDATE settings SET dialling_frozen_at = now()")
+
+    first = line.ring(number, "call-1")
+    world.sql(record.tenant, "UPDATE settings SET dialling_frozen_at = NULL")
+    again = line.ring(number, "call-1")
+
+    assert first == again
+    assert kinds(first) == ["say", "hang_up"]
+    assert words(first) == "Please call again."
+    assert record.end == ("completed", "declined")
+    assert record.call["route"]["rules"][-1]["rule"] == "dialling"
+    assert _forwards(record.tenant) == []
+
+
+def test_over_the_limit_the_fallback_number_is_counted_once_too(
+    line: CarrierLine, acme: Tenant, world: World, desk_number: str
+) -> None:
+    acme.patch("/settings", {"sentences": {"over_limit": "All lines are busy."}})
+    acme.profile()
+    number = acme.number(fallback_number=desk_number)["did_number"]
+    world.sql(acme, "UPDATE settings SET limits = '{\"concurrent_calls\": 0}'")
+
+    first, again = (line.ring(number, "call-1") for _ in range(2))
+
+    assert first == again
+    assert words(first) == "All lines are busy."
+    assert first["actions"][-1] == {"type": "forward", "number": desk_number}
+    assert Record(acme).end == ("failed", "concurrency_limit")
+    assert _forwards(acme) == [desk_number]

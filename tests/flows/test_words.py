@@ -1,0 +1,215 @@
+"""What is heard and said in a call: keys, interruptions, consent, silence, the limits of tokens."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from flask import Flask
+from sqlalchemy import select
+
+from tests.doubles.models import Rehearsed
+from tests.flows.conftest import RealCarrier, Record
+from tests.support.api import Api
+from tests.support.carrier_line import CarrierLine, kinds, words
+from tests.support.world import Platform, Tenant, World, fresh_number
+from vca.conversation.llm.models import Models
+from vca.conversation.llm.scripted import ScriptedModel
+from vca.conversation.types import Limits, Tokens
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
+from vca.tenant.calls import desk
+from vca.tenant.recordings.models import Recording
+
+Says = Callable[..., Rehearsed]
+ANSWER = "We open at nine. We close at five."
+
+
+@pytest.fixture
+def number(acme: Tenant) -> str:
+    """A number of acme's that an agent answers."""
+    acme.profile(greeting="Acme here.")
+    found: str = acme.number()["did_number"]
+    return found
+
+
+# --- Keys and interruptions ----------------------------------------------------------------------
+
+
+def test_keys_are_a_turn_in_which_they_are_named(
+    line: CarrierLine, record: Record, says: Says, number: str
+) -> None:
+    model = says(["Thank you."])
+    state = line.ring(number, "call-1")["state"]
+
+    answers = [line.tell("keys", "call-1", state, keys="12#") for _ in range(2)]
+
+    assert [words(answer) for answer in answers] == ["Thank you."] * 2
+    assert record.said == ["agent: Acme here.", "caller: (pressed 1 2 #)", "agent: Thank you."]
+    assert len(model.asked) == 1
+
+
+def test_an_interrupted_turn_keeps_what_was_said_and_what_was_heard(
+    line: CarrierLine, record: Record, says: Says, number: str
+) -> None:
+    model = says([ANSWER], ["On Monday."])
+    state = line.ring(number, "call-1")["state"]
+    state = line.say("call-1", state, "When do you open?")["state"]
+
+    told = [line.tell("interrupted", "call-1", state, text="We open at") for _ in range(2)]
+    line.say("call-1", state, "And when is that?")
+
+    assert [answer["actions"] for answer in told] == [[], []]
+    assert (record.turns[2]["text"], record.turns[2]["heard_text"]) == (ANSWER, "We open at")
+    assert [message.text for message in model.asked[-1].messages] == [
+        "Acme here.",
+        "When do you open?",
+        "We open at",
+        "And when is that?",
+    ]
+
+
+def test_of_a_turn_that_nobody_heard_the_model_knows_nothing(
+    line: CarrierLine, says: Says, number: str
+) -> None:
+    model = says([ANSWER], ["Yes."])
+    state = line.ring(number, "call-1")["state"]
+    state = line.say("call-1", state, "When do you open?")["state"]
+
+    line.tell("interrupted", "call-1", state, text="")
+    line.say("call-1", state, "Hello?")
+
+    assert "nine" not in str(model.asked[-1].messages)
+
+
+# --- Silence -------------------------------------------------------------------------------------
+
+
+def test_who_says_nothing_is_asked_again_and_then_let_go(
+    line: CarrierLine, record: Record, says: Says, number: str
+) -> None:
+    model = says(["Never said."])
+    first = line.ring(number, "call-1")["state"]
+
+    asked = [line.say("call-1", first, "") for _ in range(2)]
+    over = line.say("call-1", asked[0]["state"], " ")
+
+    assert asked[0] == asked[1]
+    assert kinds(asked[0]) == ["say", "listen"]
+    assert kinds(over) == ["say", "hang_up"]
+    assert record.end == ("completed", "silence")
+    assert model.asked == []
+
+
+# --- Recording -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("own", "consent"),
+    [(None, "This call is recorded."), ("We tape this.", "We tape this.")],
+)
+def test_consent_comes_before_the_tape_also_when_the_ring_is_repeated(
+    line: CarrierLine, acme: Tenant, record: Record, own: str | None, consent: str
+) -> None:
+    profile = acme.profile(greeting="Acme here.", recording=True, consent_sentence=own)
+    number = acme.number()["did_number"]
+
+    first = line.ring(number, "call-1")
+    acme.patch(f"/ai-profiles/{profile['id']}", {"recording": False, "greeting": "Moved."})
+    again = line.ring(number, "call-1")
+
+    assert first == again
+    assert kinds(first) == ["say", "record", "say", "listen"]
+    assert [first["actions"][place]["text"] for place in (0, 2)] == [consent, "Acme here."]
+    assert record.said == [f"agent: {consent} Acme here."]
+
+
+def test_a_call_that_is_not_recorded_says_nothing_of_it(line: CarrierLine, number: str) -> None:
+    assert kinds(line.ring(number, "call-1")) == ["say", "listen"]
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_recorded_calls_audio_is_fetched_once_told_or_not(
+    line: CarrierLine, acme: Tenant, real: RealCarrier, record: Record, world: World, told: bool
+) -> None:
+    acme.profile(recording=True)
+    state = line.ring(acme.number()["did_number"], "call-1")["state"]
+    named = "RE1" if told else None
+    real.record("call-1", b"RIFF", provider_recording_id=named)
+
+    line.status("call-1", "completed", state=state)
+    if told:
+        line.tell("recording", "call-1", state, recording_id=named)
+        line.tell("recording", "call-1", state, recording_id=named)
+    world.work(acme)
+
+    with enter(acme.ref) as session:
+        [row] = session.scalars(select(Recording))
+    assert (row.kind, row.status, row.provider_recording_id) == ("call", "stored", named)
+
+
+# --- Tokens --------------------------------------------------------------------------------------
+
+
+def test_a_call_ends_politely_once_its_tokens_are_spent(
+    line: CarrierLine, record: Record, says: Says, number: str
+) -> None:
+    model = says(["Yes."], tokens=Tokens(60, 40))
+    desk.use(replace(desk.current(), limits=Limits(tokens=150)))
+    state = line.ring(number, "call-1")["state"]
+
+    answers = []
+    for sentence in ("One.", "Two.", "Three."):
+        answers.append(line.say("call-1", state, sentence))
+        state = answers[-1]["state"]
+
+    assert [kinds(answer)[-1] for answer in answers] == ["listen", "listen", "hang_up"]
+    assert record.end == ("completed", "token_limit")
+    assert len(model.asked) == 2
+
+
+def test_once_the_days_tokens_are_spent_callers_hear_so_and_are_forwarded(
+    line: CarrierLine, acme: Tenant, platform: Platform, says: Says
+) -> None:
+    says(["Yes."], tokens=Tokens(60, 40))
+    platform.api.patch(acme.url("/settings"), {"limits": {"tokens_per_day": 100}})
+    acme.patch("/settings", {"sentences": {"over_limit": "We are busy."}})
+    acme.profile()
+    guard = fresh_number()
+    number = acme.number(fallback_number=guard)["did_number"]
+    state = line.ring(number, "call-1")["state"]
+    line.say("call-1", state, "One.")
+    line.status("call-1", "completed", state=state)
+
+    refused = line.ring(number, "call-2")
+
+    assert words(refused) == "We are busy."
+    assert refused["actions"][-1] == {"type": "forward", "number": guard}
+    newest = acme.get("/calls").json[0]
+    assert (newest["status"], newest["end_reason"]) == ("failed", "token_limit")
+
+
+# --- Who may answer real callers -----------------------------------------------------------------
+
+
+def test_in_production_a_script_answers_no_real_caller_and_every_rehearsal(
+    app: Flask, line: CarrierLine, acme: Tenant, anonymous: Api, record: Record
+) -> None:
+    desk.use(replace(desk.current(), models=Models(ScriptedModel()), production=True))
+    acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
+    acme.profile(greeting="Acme here.")
+    guard = fresh_number()
+    number = acme.number(fallback_number=guard)["did_number"]
+
+    answer = line.ring(number, "call-1")
+
+    assert words(answer) == "Please call again."
+    assert answer["actions"][-1] == {"type": "forward", "number": guard}
+    assert record.end == ("failed", "model_error")
+
+
+def test_in_production_a_script_answers_a_simulation(
+    app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter, number: str
+) -> None:
+    desk.use(replace(desk.current(), models=Models(ScriptedModel()), production=True))
+
+    assert acme.simulate(number)["reply"] == "Acme here."
