@@ -3,13 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
+from flask import g, request
 
 from vca.kit import clock
-from vca.kit.web import Blueprint, PageQuery, access, pages
+from vca.kit.web import Blueprint, PageQuery, access, events, pages
 from vca.kit.web.context import session
 from vca.telephony import providers
-from vca.tenant.calls import desk, service, telephone
+from vca.tenant.calls import desk, service, simulations
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
@@ -27,6 +27,16 @@ blp = Blueprint("calls", __name__, description="A tenant's calls, simulated ones
 
 T = "/api/tenants/<uuid:tenant_id>"
 ONE = f"{T}/calls/<uuid:call_id>"
+SAID = {
+    "application/json": {"schema": SimulatedTurnSchema},
+    events.MIME_TYPE: events.described(
+        {
+            "clause": {"text": "We are open until six."},
+            "reply": {"status": "in_progress", "reply": "We are open until six.", "actions": []},
+        }
+    ),
+}
+TOO_MANY = "This process streams and replays as many as it may; see `Retry-After`."
 
 
 @blp.route(f"{T}/calls", methods=["GET"])
@@ -97,14 +107,26 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.route(f"{T}/simulations/<uuid:call_id>/turns", methods=["POST"])
 @blp.arguments(SpeechSchema)
 @blp.response(200, SimulatedTurnSchema)
+@blp.doc(
+    responses={"200": {"description": "The answer, or its words as they come.", "content": SAID}}
+)
+@blp.alt_response(429, description=TOO_MANY)
 @access("tenant", "write")
 def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Speak into a simulated call, and hear the agent's answer"""
-    carriers = providers.current()
-    call, heard = service.say(
-        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, text=body["text"]
-    )
-    return {"status": call.status, "reply": heard.text, "actions": telephone.shown(heard)}
+    """Speak into a simulated call, and hear the agent's answer
+
+    With `Accept: text/event-stream` the words come as the agent says them: a `clause` event for
+    each part of its answer, then `reply` with what the plain answer holds. What fails before the
+    first of them is a problem document; later it is an `error` event that holds one.
+    """
+    line: dict[str, Any] = {
+        "carriers": providers.current(),
+        "desk": desk.current(),
+        "call_id": call_id,
+    }
+    if events.wanted(request):
+        return events.answer(simulations.stream(g.tenant, **line, **body))
+    return simulations.reply(*service.say(g.tenant, **line, **body))
 
 
 @blp.route(f"{T}/routing/explain", methods=["POST"])

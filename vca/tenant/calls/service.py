@@ -109,15 +109,20 @@ def say(
     tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, text: str
 ) -> tuple[Call, Heard]:
     """Speak into a simulated call. Raises NotFound and CallEnded."""
+    require_open(tenant, call_id=call_id)
+    heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
+    with enter(tenant) as session:
+        return get(session, call_id=call_id), heard
+
+
+def require_open(tenant: TenantRef, *, call_id: UUID) -> None:
+    """Raise NotFound unless the call is a simulated one, and CallEnded once it is over."""
     with enter(tenant) as session:
         call = get(session, call_id=call_id)
     if not call.simulated:
         raise NotFound
     if not call.live:
         raise CallEnded
-    heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
-    with enter(tenant) as session:
-        return get(session, call_id=call_id), heard
 
 
 def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
