@@ -9,12 +9,14 @@ from vca.kit import clock
 from vca.kit.web import Blueprint, PageQuery, access, events, pages
 from vca.kit.web.context import session
 from vca.telephony import providers
-from vca.tenant.calls import desk, service, simulations
+from vca.tenant.calls import desk, replay, service, simulations
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
     CallSchema,
     ExplainSchema,
+    ReplayedSchema,
+    ReplaySchema,
     RouteSchema,
     SimulatedSchema,
     SimulatedTurnSchema,
@@ -36,6 +38,8 @@ SAID = {
         }
     ),
 }
+# A conversation of some twenty turns, all of which wait for a model.
+REPLAY_BUDGET_S = 110.0
 TOO_MANY = "This process streams and replays as many as it may; see `Retry-After`."
 
 
@@ -54,7 +58,7 @@ def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
 @access("tenant", "read", opens="tenant")
 def get_call(tenant_id: UUID, call_id: UUID) -> Any:
     """Show a call"""
-    return service.get(session(), call_id=call_id)
+    return service.get_shown(session(), call_id=call_id)
 
 
 @blp.route(f"{ONE}/events", methods=["GET"])
@@ -86,6 +90,23 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
     One that has ended is 409.
     """
     return service.hang_up(g.tenant, carriers=providers.current(), call_id=call_id)
+
+
+@blp.route(f"{ONE}/replay", methods=["POST"])
+@blp.arguments(ReplaySchema)
+@blp.response(200, ReplayedSchema)
+@blp.alt_response(429, description=TOO_MANY)
+@access("tenant", "write", also="content", repeats="answer", budget_s=REPLAY_BUDGET_S)
+def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Replay a finished call with another AI profile, or another version of one
+
+    What its caller said is said again, in a simulated call that dials nobody, leaves no message and
+    is kept; both calls are answered side by side. A transfer counts as not answered. One that still
+    goes on is 409.
+    """
+    return replay.replay(
+        g.tenant, carriers=providers.current(), desk=desk.current(), call_id=call_id, **body
+    )
 
 
 @blp.route(f"{T}/simulations", methods=["POST"])
