@@ -29,6 +29,7 @@ TAKING = {
     f"POST {T}/phone-numbers",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
+    f"POST {T}/calls/{{call_id}}/replay",
     f"POST {T}/simulations",
 }
 PROFILE = {"system_prompt": PROMPT}
