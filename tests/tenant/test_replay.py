@@ -386,5 +386,7 @@ def test_the_command_tells_what_the_api_tells(
     ]
     for line in ("I need an appointment.", "One appointment.", "Two appointment.", "api_hangup"):
         assert line in shown.stdout
+    words[2] = str(uuid4())
+    assert "There is no such resource." in app.test_cli_runner().invoke(args=words).output
     assert unknown.exit_code == 1
     assert "version: The profile has no such version." in unknown.output

@@ -5,9 +5,11 @@ from uuid import UUID
 import click
 
 from vca.kit import cli
+from vca.registry.tenants import service as tenants
 from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public
 from vca.tenant.calls import desk, inbound, service, terminal
 from vca.tenant.calls import replay as replaying
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
@@ -67,6 +69,9 @@ def replay(
 
     A simulated call, which is kept; it dials nobody and leaves no message.
     """
+    with public() as session:
+        owner = tenants.get(session, tenant_id=tenant_id)
+    schema.require_supported(owner.schema_revision)
     told = replaying.replay(
         TenantRef(tenant_id),
         carriers=providers.current(),

@@ -49,8 +49,8 @@ def record(told: Mapping[str, Any]) -> str:
     lines = ["", click.style("The record of this call", bold=True)]
     shown = ("id", "status", "end_reason", "caller_id", "caller_number", "called_number")
     figures = ("ai_profile_id", "ai_profile_version", "started_at", "ended_at", "duration_seconds")
-    lines.append(cli.card({name: told[name] for name in (*shown, *figures, "tokens")}))
-    lines.append(f"latency  {latency(told['latency'])}")
+    card = {name: told[name] for name in (*shown, *figures, "tokens")}
+    lines.append(cli.card({**card, "latency": latency(told["latency"])}))
     plain = json.loads(json.dumps(dict(told)))
     lines += ["", "route"]
     lines += [
