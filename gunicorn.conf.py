@@ -16,9 +16,10 @@ bind = f"{_settings.host}:{_settings.port}"
 worker_class = "gthread"
 workers = _settings.web_workers
 threads = _settings.web_threads
-# A worker that answers nothing for this long is replaced; longer than the longest request (20 s).
+# A worker whose main thread shows no life for this long is replaced; requests have threads of their
+# own, and a few may last longer.
 timeout = 30
-# A deploy lets the turns that are being answered finish.
+# A deploy lets the turns that are being answered finish; a replay it may cut off.
 graceful_timeout = 30
 # Longer than usual load balancers' idle time, so that they close first, not in mid-request.
 keepalive = 75

@@ -7,7 +7,18 @@ from typing import Any
 
 from flask import Flask
 
-from vca.api import carrier, docs, errors, guards, health, idempotency, metrics, openapi, requests
+from vca.api import (
+    carrier,
+    docs,
+    errors,
+    guards,
+    health,
+    idempotency,
+    metrics,
+    openapi,
+    requests,
+    streams,
+)
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
 from vca.kit import db, jobs, log, mail, storage
@@ -24,7 +35,7 @@ from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant.ai_profiles import routes as ai_profiles
-from vca.tenant.calls import desk, watch
+from vca.tenant.calls import desk, long_answers, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
@@ -159,11 +170,13 @@ def _connect(app: Flask, found: Settings) -> None:
         )
     )
     watch.use(timedelta(seconds=found.call_silence_s))
+    long_answers.use(found.simulation_streams)
 
 
 def _serve(app: Flask) -> None:
     requests.install(app)
     idempotency.install(app)
+    streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
     for blueprint in FEATURES:

@@ -67,7 +67,7 @@ class Table:
         return self.here.tenant.key if own else self.platform.key
 
     def url(self, operation: Operation, **ids: str) -> str:
-        known = {**self.here.ids, "provider": "fake", "action": "voice"}
+        known = {**self.here.known(operation.path), "provider": "fake", "action": "voice"}
         return operation.url({**known, **ids})
 
     def send(

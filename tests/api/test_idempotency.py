@@ -29,6 +29,7 @@ TAKING = {
     f"POST {T}/phone-numbers",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
+    f"POST {T}/calls/{{call_id}}/replay",
     f"POST {T}/simulations",
 }
 PROFILE = {"system_prompt": PROMPT}
@@ -378,9 +379,9 @@ def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_aga
         acme.post("/simulations", {"to": fresh_number()}, headers=dict(key)),
         "idempotency-key-reused",
     )
-    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '59 s'")
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '119 s'")
     _refused(_asked_again(acme, ringable, key), "idempotency-in-progress")
-    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '61 s'")
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '121 s'")
     made_now = _asked_again(acme, ringable, key)
 
     assert made_now.status_code == 201
@@ -395,7 +396,7 @@ def test_an_abandoned_key_is_taken_over_by_one_of_many(
     monkeypatch.setattr(calls, "simulate", lambda *_, **__: 1 / 0)
     _crash(app, acme, "/simulations", {"to": ringable}, key)
     monkeypatch.undo()
-    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '61 s'")
+    world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '121 s'")
 
     answers = at_once(
         [

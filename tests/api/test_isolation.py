@@ -137,7 +137,7 @@ class Matrix:
         if operation.body_schema is not None and "data" not in more:
             own = body(operation, values(self.here), as_platform=False)
             more["data"] = json.dumps(own)
-        url = operation.url({**self.here.ids, **(ids or {})})
+        url = operation.url({**self.here.known(operation.path), **(ids or {})})
         return Sent(method=operation.method, url=url, **more)
 
     def _path_cells(self, operation: Operation) -> Iterator[Cell]:

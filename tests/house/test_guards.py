@@ -8,9 +8,12 @@ from flask import Flask
 from tests.support.source import Module, dotted, modules
 from vca.api import guards
 from vca.kit.web.access import access, declared
+from vca.registry.idempotency import service as idempotency
 
 # Files of the documentation, the same for everybody.
 UNGUARDED = {"docs.static"}
+# The claim before the work, and the answer that is kept after it.
+FINISHING_S = 8.0
 
 
 def _decorators(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -78,6 +81,15 @@ def test_what_changes_something_needs_a_scope_that_writes(bare_app: Flask) -> No
         assert found.scope is not None, rule.rule
         changing = rule.methods & {"PUT", "PATCH", "DELETE"} if rule.methods else set()
         assert not changing or found.writes, rule.rule
+
+
+def test_no_operation_works_longer_on_a_key_than_its_claim_holds(bare_app: Flask) -> None:
+    """Or the next request under the same Idempotency-Key would do it all again meanwhile."""
+    holds_s = idempotency.ABANDONED_AFTER.total_seconds() - FINISHING_S
+    for rule in bare_app.url_map.iter_rules():
+        found = declared(bare_app.view_functions[rule.endpoint])
+        if found is not None and found.repeats != "none":
+            assert (found.budget_s or guards.CALLING_OUT_BUDGET_S) <= holds_s, rule.rule
 
 
 def test_an_app_with_an_unguarded_view_does_not_start() -> None:

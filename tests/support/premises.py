@@ -44,6 +44,12 @@ class Premises:
     others: frozenset[str]  # what else is the tenant's alone: further ids, numbers, key prefixes
     live_call_state: str
     provider_call_id: str
+    ended_call_id: str
+
+    def known(self, path: str) -> Mapping[str, str]:
+        """The ids for a path as the document writes it: only a finished call can be replayed."""
+        ended = {"call_id": self.ended_call_id} if path.endswith("/replay") else {}
+        return {**self.ids, **ended}
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -143,6 +149,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
         ),
         live_call_state=live["state"],
         provider_call_id=calls,
+        ended_call_id=next(call["id"] for call in found if call["ended_at"]),
     )
 
 

@@ -208,3 +208,81 @@ def test_an_unknown_number_is_not_simulated(acme: Tenant, globex: Tenant) -> Non
 
     assert unknown.status_code == others.status_code == 404
     assert unknown.json["detail"] == others.json["detail"]
+
+
+def _statuses(tenant: Tenant) -> dict[str, str]:
+    return {call["id"]: call["recording"]["status"] for call in tenant.get("/calls").json}
+
+
+def test_the_status_of_a_recording_is_told_in_lists_and_by_itself(
+    acme: Tenant, world: World, number: str
+) -> None:
+    plain, recorded = (acme.simulate(number)["call_id"] for _ in range(2))
+    taped = f"UPDATE calls SET recording_status = 'recording' WHERE id = '{recorded}'"
+    world.sql(acme, taped)
+    assert _statuses(acme) == {plain: "none", recorded: "recording"}
+
+    acme.post(f"/calls/{recorded}/hangup")
+
+    for status in ("pending", "stored", "failed", "deleted"):
+        world.sql(acme, f"UPDATE recordings SET status = '{status}'")
+        assert _statuses(acme) == {plain: "none", recorded: status}
+        assert acme.get(f"/calls/{recorded}").json["recording"] == {"status": status}
+    assert acme.get(f"/calls/{plain}").json["recording"] == {"status": "none"}
+
+
+def test_recordings_of_a_page_are_looked_up_at_once(
+    acme: Tenant, world: World, number: str
+) -> None:
+    for _ in range(3):
+        acme.simulate(number)
+    plain = _statements(acme)
+    world.sql(acme, "UPDATE calls SET recording_status = 'recording'")
+
+    assert _statements(acme) == plain + 1
+
+
+def _statements(tenant: Tenant) -> int:
+    """How many the list of calls takes."""
+    sent: list[str] = []
+    engine = db.current().engine
+
+    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    tenant.get("/calls")
+    event.remove(engine, "before_cursor_execute", note)
+    return len(sent)
+
+
+def test_turns_tell_what_they_cost_and_what_the_agent_did(acme: Tenant) -> None:
+    acme.profile(tools=["end_call"], end_phrases=["goodbye"])
+    call = acme.simulate(acme.number()["did_number"])["call_id"]
+    acme.say(call, "I need an appointment.")
+    acme.say(call, "Goodbye.")
+
+    turns = acme.get(f"/calls/{call}/turns").json
+
+    spent = [turn["tokens"] for turn in turns]
+    assert spent[0] == spent[1] == spent[3] == spent[4] == {}
+    assert set(spent[2]) == {"input", "output"}
+    assert acme.get(f"/calls/{call}").json["tokens"] == sum(spent[2].values()) > 0
+    assert [turn["actions"] for turn in turns[:4]] == [[]] * 4
+    assert turns[4]["actions"] == [{"kind": "hang_up", "end_reason": "agent_hangup"}]
+
+
+def test_a_transfer_is_told_without_its_number(acme: Tenant, app: Flask) -> None:
+    target = {"number": "+442079460123", "description": "People."}
+    acme.profile(tools=["transfer"], transfer_targets={"front desk": target})
+    call = acme.simulate(acme.number()["did_number"])["call_id"]
+    assert acme.get(f"/calls/{call}").json["transfer"] is None
+
+    acme.say(call, "Please connect me with the front desk.")
+
+    told = acme.get(f"/calls/{call}")
+    listed = acme.get("/calls")
+    assert told.json["transfer"]["target"] == "front desk"
+    assert told.json["transfer"]["status"] == "dialling"
+    assert listed.json[0]["transfer"] == told.json["transfer"]
+    assert "+442079460123" not in told.text + listed.text

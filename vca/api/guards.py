@@ -68,11 +68,11 @@ def _guarded(view: View, access: Access) -> View:
     if access.who in ("anyone", "carrier"):
         return _bounded(view)
 
-    budget_s = CALLING_OUT_BUDGET_S if access.opens == "nothing" else PLAIN_BUDGET_S
+    usual_s = CALLING_OUT_BUDGET_S if access.opens == "nothing" else PLAIN_BUDGET_S
 
     @wraps(view)
     def guarded(**path: Any) -> Any:
-        with deadline.within(budget_s), db.current().connection() as connection:
+        with deadline.within(usual_s), db.current().connection() as connection:
             _authenticate(connection, path.get("tenant_id"))
             _authorize(access, path.get("tenant_id"))
             if access.opens != "nothing":
@@ -80,7 +80,7 @@ def _guarded(view: View, access: Access) -> View:
             repeated = idempotency.begin(connection, access)
         if repeated is not None:
             return repeated
-        with deadline.within(budget_s):
+        with deadline.within(access.budget_s or usual_s):
             return view(**path)
 
     return guarded

@@ -180,6 +180,7 @@ class Settings:
     llm_timeout_s: int = setting(_whole(1, 60), 10)
     call_token_limit: int = setting(_whole(0, 10_000_000), 0)
     call_silence_s: int = setting(_whole(5, 3600), 120)
+    simulation_streams: int = setting(_whole(1, 64), 4)
     recording_store: str = setting(_store, "folder:.vca/recordings")
     s3_endpoint_url: str = setting(_base_url, "")
     s3_region: str = setting(_text, "")

@@ -35,6 +35,8 @@ class Access:
     `repeats` says what a repetition under the same Idempotency-Key is told: the first `answer`, or
     the `id` of what was made where the answer holds a secret that is shown once. With "none" the
     operation takes no such header.
+
+    `budget_s` is how long an operation may take, where that is more than is usual for its kind.
     """
 
     who: Who
@@ -44,6 +46,7 @@ class Access:
     when_deleted: bool = False
     also: str | None = None
     repeats: Repeats = "none"
+    budget_s: float | None = None
 
     @property
     def writes(self) -> bool:
@@ -64,14 +67,15 @@ def access(
     when_deleted: bool = False,
     also: str | None = None,
     repeats: Repeats = "none",
+    budget_s: float | None = None,
 ) -> Callable[[View], View]:
     """Declare the guard of an operation; exactly one a view, or the app does not start.
 
     `when_suspended`: a tenant's own key may still do this while the tenant is suspended.
     `when_deleted`: a platform key may do this to a deleted tenant. `also`: a second scope.
-    `repeats`: it takes an Idempotency-Key, see `Access`.
+    `repeats`: it takes an Idempotency-Key, see `Access`. `budget_s`: seconds, instead of the usual.
     """
-    declared = Access(who, scope, opens, when_suspended, when_deleted, also, repeats)
+    declared = Access(who, scope, opens, when_suspended, when_deleted, also, repeats, budget_s)
 
     def decorate(view: View) -> View:
         if hasattr(view, _ATTRIBUTE):

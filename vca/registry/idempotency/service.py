@@ -19,7 +19,7 @@ from vca.kit.errors import Conflict
 SWEEP = "idempotency.sweep"
 KEPT_FOR = timedelta(hours=24)
 # No request is worked on for so long: whoever claimed the key is dead.
-ABANDONED_AFTER = timedelta(seconds=60)
+ABANDONED_AFTER = timedelta(seconds=120)
 RETRY_AFTER_S = 2
 _LOCK_NOT_AVAILABLE = "55P03"
 

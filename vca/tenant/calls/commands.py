@@ -1,19 +1,20 @@
 """`flask calls`: a telephone in the terminal, hanging up, and asking carriers."""
 
-import sys
 from collections import Counter
 from uuid import UUID
 
 import click
 
-from vca.kit import cli, json
+from vca.kit import cli
+from vca.registry.tenants import service as tenants
 from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls import control, desk, inbound, reconciling, service
-from vca.tenant.calls.refs import CallRef
-from vca.tenant.calls.schemas import CallEventSchema, CallSchema, TurnSchema
-from vca.tenant.calls.telephone import Heard, Telephone
+from vca.tenancy.session import public
+from vca.tenant.calls import control, desk, inbound, reconciling, service, terminal
+from vca.tenant.calls import replay as replaying
+from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
+from vca.tenant.calls.telephone import Telephone
 
 calls = cli.Group("calls", help="Calls: simulate one, end some, ask their carriers.")
 
@@ -25,23 +26,25 @@ calls = cli.Group("calls", help="Calls: simulate one, end some, ask their carrie
 def simulate(did: str, caller: str | None, as_json: bool) -> None:
     """Call a number from this terminal. Type what you say; /hangup or Ctrl-D ends the call.
 
+    /press 1 presses a key.
+
     Goes through the fake carrier and the same code as a real call, and shows the record at the end.
     """
     telephone = Telephone(providers.current().simulator, desk.current())
     tenant = _tenant_of(did)
     heard = telephone.ring(to=did, caller=caller)
     if not heard.open:
-        _show_words(heard, quiet=as_json)
+        terminal.words(heard, quiet=as_json)
         cli.fail(f"{did} was not answered by an agent: {_reason(tenant, did)}")
     ref = telephone.call(heard)
-    _talk(telephone, ref, heard, quiet=as_json)
+    terminal.talk(telephone, ref, heard, quiet=as_json)
     call, events, turns = service.transcript(tenant, call_id=ref.call_id)
     record = {
         **CallSchema().dump(call),
         "events": CallEventSchema().dump(events, many=True),
         "turns": TurnSchema().dump(turns, many=True),
     }
-    cli.emit(record, as_json=as_json, text=_record(record))
+    cli.emit(record, as_json=as_json, text=terminal.record(record))
 
 
 @calls.command("hangup")
@@ -87,39 +90,31 @@ def reconcile(tenant: UUID | None, as_json: bool) -> None:
     cli.emit(told, as_json=as_json, text=", ".join(f"{n} {name}" for name, n in told.items()))
 
 
-def _talk(telephone: Telephone, ref: CallRef, heard: Heard, *, quiet: bool) -> None:
-    """The conversation, line by line, until one side hangs up."""
-    interactive = sys.stdin.isatty() and not quiet
-    if interactive:
-        click.secho("(type what you say; /hangup or Ctrl-D ends the call)", dim=True)
-    while True:
-        _show_words(heard, quiet=quiet)
-        if not heard.open:
-            return
-        line = _line(interactive)
-        if line is None or line.strip() == "/hangup":
-            telephone.hang_up(ref)
-            return
-        heard = telephone.say(ref, line[:2_000])
+@calls.command("replay")
+@click.argument("tenant_id", type=click.UUID, metavar="TENANT_ID")
+@click.argument("call_id", type=click.UUID, metavar="CALL_ID")
+@click.option("--profile", "ai_profile_id", type=click.UUID, required=True, help="Who answers now.")
+@click.option("--version", type=int, help="One of its versions; left out, the present one.")
+@cli.as_json
+def replay(
+    tenant_id: UUID, call_id: UUID, ai_profile_id: UUID, version: int | None, as_json: bool
+) -> None:
+    """Say what the caller of a finished call said to another profile, and compare.
 
-
-def _line(interactive: bool) -> str | None:
-    """One typed line; None at the end of input or on Ctrl-C."""
-    if interactive:
-        click.secho("you    ", fg="cyan", nl=False)
-    try:
-        typed = sys.stdin.readline()
-    except KeyboardInterrupt:
-        click.echo()
-        return None
-    if not typed and interactive:
-        click.echo()
-    return typed.rstrip("\n") if typed else None
-
-
-def _show_words(heard: Heard, *, quiet: bool) -> None:
-    if heard.text and not quiet:
-        click.echo(click.style("agent  ", fg="green") + heard.text)
+    A simulated call, which is kept; it dials nobody and leaves no message.
+    """
+    with public() as session:
+        owner = tenants.get(session, tenant_id=tenant_id)
+    schema.require_supported(owner.schema_revision)
+    told = replaying.replay(
+        TenantRef(tenant_id),
+        carriers=providers.current(),
+        desk=desk.current(),
+        call_id=call_id,
+        ai_profile_id=ai_profile_id,
+        version=version,
+    )
+    cli.emit(ReplayedSchema().dump(told), as_json=as_json, text=terminal.comparison(told))
 
 
 def _tenant_of(number: str) -> TenantRef:
@@ -133,21 +128,3 @@ def _tenant_of(number: str) -> TenantRef:
 def _reason(tenant: TenantRef, number: str) -> str:
     route = service.explain_now(tenant, to=number)
     return f"{route.steps[-1].why} ({route.end_reason})"
-
-
-def _record(record: dict[str, object]) -> str:
-    """The call's record for people: how it was routed, what happened, how long it took."""
-    lines = ["", click.style("The record of this call", bold=True)]
-    shown = ("id", "status", "end_reason", "caller_id", "caller_number", "called_number")
-    figures = ("ai_profile_id", "ai_profile_version", "started_at", "ended_at", "duration_seconds")
-    lines.append(cli.card({name: record[name] for name in (*shown, *figures)}))
-    route = json.loads(json.dumps(record["route"]))
-    lines += ["", "route"]
-    lines += [f"  {rule['rule']:8} {rule['verdict']:8} {rule['why']}" for rule in route["rules"]]
-    events = json.loads(json.dumps(record["events"]))
-    lines += ["", "events"]
-    lines += [f"  {event['timestamp'][11:23]} {event['event_type']}" for event in events]
-    turns = json.loads(json.dumps(record["turns"]))
-    lines += ["", f"turns ({len(turns)})"]
-    lines += [f"  {turn['sequence']:3} {turn['speaker']:7} {turn['text']}" for turn in turns]
-    return "\n".join(lines)

@@ -140,7 +140,7 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
         record.happened(session, ref.call_id, event)
         words, actions = _first_words(talk.profile, talk, now=now)
         record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=words, at=now)
-        if Record() in actions:
+        if Record() in actions and not talk.simulated:
             record.note(session, ref.call_id, recording_status="recording")
     return Outcome(ref, actions, 1)
 

@@ -4,7 +4,7 @@ Plain table statements, not the unit of work: a call rings while somebody waits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -100,10 +100,10 @@ WITH ringing AS (
         call_metadata, recording_status
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
-        %(ai_profile_version)s, 'inbound', %(status)s, %(end_reason)s, %(end_detail)s,
+        %(ai_profile_version)s, %(direction)s, %(status)s, %(end_reason)s, %(end_detail)s,
         %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
         %(provider_call_id)s, %(simulated)s, %(started_at)s, %(answered_at)s, %(ended_at)s,
-        %(route)s, '{}', %(recording_status)s
+        %(route)s, %(call_metadata)s, %(recording_status)s
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
@@ -177,6 +177,8 @@ class NewCall:
     simulated: bool
     route: Mapping[str, Any]
     recording_status: str | None = None
+    direction: str = "inbound"
+    call_metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 def answering(
@@ -251,6 +253,7 @@ def insert_call(
         "phone_number_id": _hex(call.phone_number_id),
         "ai_profile_id": _hex(call.ai_profile_id),
         "route": _text(call.route),
+        "call_metadata": _text(call.call_metadata),
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }

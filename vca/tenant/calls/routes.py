@@ -3,20 +3,22 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
+from flask import g, request
 
 from vca.kit import clock
-from vca.kit.web import Blueprint, PageQuery, access, pages
+from vca.kit.web import Blueprint, PageQuery, access, events, pages
 from vca.kit.web.blueprint import accepted
 from vca.kit.web.context import session
 from vca.telephony import providers
-from vca.tenant.calls import control, desk, outbound, service, telephone
+from vca.tenant.calls import control, desk, outbound, replay, service, simulations
 from vca.tenant.calls.schemas import (
     CallEventSchema,
     CallQuery,
     CallSchema,
     ExplainSchema,
     NewCallSchema,
+    ReplayedSchema,
+    ReplaySchema,
     RouteSchema,
     SimulatedSchema,
     SimulatedTurnSchema,
@@ -31,6 +33,18 @@ blp = Blueprint("calls", __name__, description="A tenant's calls, simulated ones
 
 T = "/api/tenants/<uuid:tenant_id>"
 ONE = f"{T}/calls/<uuid:call_id>"
+SAID = {
+    "application/json": {"schema": SimulatedTurnSchema},
+    events.MIME_TYPE: events.described(
+        {
+            "clause": {"text": "We are open until six."},
+            "reply": {"status": "in_progress", "reply": "We are open until six.", "actions": []},
+        }
+    ),
+}
+# A conversation of some twenty turns, all of which wait for a model.
+REPLAY_BUDGET_S = 110.0
+TOO_MANY = "This process streams and replays as many as it may; see `Retry-After`."
 
 
 @blp.route(f"{T}/calls", methods=["GET"])
@@ -62,7 +76,7 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @access("tenant", "read", opens="tenant")
 def get_call(tenant_id: UUID, call_id: UUID) -> Any:
     """Show a call"""
-    return service.get(session(), call_id=call_id)
+    return service.get_shown(session(), call_id=call_id)
 
 
 @blp.route(f"{ONE}/events", methods=["GET"])
@@ -124,6 +138,23 @@ def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     )
 
 
+@blp.route(f"{ONE}/replay", methods=["POST"])
+@blp.arguments(ReplaySchema)
+@blp.response(200, ReplayedSchema)
+@blp.alt_response(429, description=TOO_MANY)
+@access("tenant", "write", also="content", repeats="answer", budget_s=REPLAY_BUDGET_S)
+def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Replay a finished call with another AI profile, or another version of one
+
+    What its caller said is said again, in a simulated call that dials nobody, leaves no message and
+    is kept; both calls are answered side by side. A transfer counts as not answered. One that still
+    goes on is 409.
+    """
+    return replay.replay(
+        g.tenant, carriers=providers.current(), desk=desk.current(), call_id=call_id, **body
+    )
+
+
 @blp.route(f"{T}/simulations", methods=["POST"])
 @blp.arguments(SimulationSchema)
 @blp.response(201, SimulatedSchema)
@@ -143,14 +174,26 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.route(f"{T}/simulations/<uuid:call_id>/turns", methods=["POST"])
 @blp.arguments(SpeechSchema)
 @blp.response(200, SimulatedTurnSchema)
+@blp.doc(
+    responses={"200": {"description": "The answer, or its words as they come.", "content": SAID}}
+)
+@blp.alt_response(429, description=TOO_MANY)
 @access("tenant", "write")
 def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Speak into a simulated call, and hear the agent's answer"""
-    carriers = providers.current()
-    call, heard = service.say(
-        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, text=body["text"]
-    )
-    return {"status": call.status, "reply": heard.text, "actions": telephone.shown(heard)}
+    """Speak into a simulated call, and hear the agent's answer
+
+    With `Accept: text/event-stream` the words come as the agent says them: a `clause` event for
+    each part of its answer, then `reply` with what the plain answer holds. What fails before the
+    first of them is a problem document; later it is an `error` event that holds one.
+    """
+    line: dict[str, Any] = {
+        "carriers": providers.current(),
+        "desk": desk.current(),
+        "call_id": call_id,
+    }
+    if events.wanted(request):
+        return events.answer(simulations.stream(g.tenant, **line, **body))
+    return simulations.reply(*service.say(g.tenant, **line, **body))
 
 
 @blp.route(f"{T}/routing/explain", methods=["POST"])

@@ -1,15 +1,20 @@
 """Calls as the API shows them, and what simulations take."""
 
-from typing import Any
+from typing import Any, get_args
 
 from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import Moment, QueryBoolean, Uuid, e164, not_blank, whole
 from vca.kit.web.schema import text as string
+from vca.telephony.types import LegOutcome
 from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
-from vca.tenant.calls.states import END_REASONS, RANKS
+from vca.tenant.calls.states import END_REASONS, RANKS, TERMINAL
+from vca.tenant.calls.transfers import OnFailure
+from vca.tenant.recordings.models import STATUSES
 
+RECORDING_STATUSES = ("none", "recording", *STATUSES)
+TRANSFER_STATUSES = ("dialling", "completed", *get_args(LegOutcome))
 _VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
@@ -36,7 +41,21 @@ class RouteSchema(Schema):
 class RecordingSchema(Schema):
     """Whether the call's audio is kept."""
 
-    status = fields.String(metadata={"description": "`none`: the call was not recorded."})
+    status = string(
+        1,
+        20,
+        one_of=RECORDING_STATUSES,
+        metadata={"description": "`none`: the call was not recorded; `recording`: it goes on."},
+    )
+
+
+class TransferStateSchema(Schema):
+    """The last transfer of a call: to which of the profile's targets, and what came of it."""
+
+    target = fields.String()
+    status = string(1, 20, one_of=TRANSFER_STATUSES)
+    on_failure = string(1, 20, one_of=get_args(OnFailure))
+    started_at = fields.AwareDateTime()
 
 
 def _duration_seconds(call: Any) -> int | None:
@@ -48,13 +67,28 @@ def _duration_seconds(call: Any) -> int | None:
 
 
 def _recording(call: Any) -> dict[str, str]:
-    return {"status": call.recording_status or "none"}
+    """Of a call that was looked up its recording is known; one that has just ended has none yet."""
+    known = getattr(call, "recording", None)
+    if known is None:
+        known = "recording" if call.recording_status and call.status not in TERMINAL else "none"
+    return {"status": known}
+
+
+def _transfer(call: Any) -> dict[str, Any] | None:
+    """Without the number: who may read calls need not know whom they reach."""
+    if call.transfer is None:
+        return None
+    return {name: call.transfer.get(name) for name in TransferStateSchema().fields}
 
 
 class CallSchema(Schema):
     """A call."""
 
-    computed = {"duration_seconds": _duration_seconds, "recording": _recording}
+    computed = {
+        "duration_seconds": _duration_seconds,
+        "recording": _recording,
+        "transfer": _transfer,
+    }
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
@@ -93,6 +127,10 @@ class CallSchema(Schema):
         metadata={"description": "Milliseconds by stage of a turn, once the call is over."},
     )
     recording = fields.Nested(RecordingSchema, dump_only=True)
+    transfer = fields.Nested(TransferStateSchema, dump_only=True, allow_none=True)
+    tokens = fields.Integer(
+        dump_only=True, metadata={"description": "What the call has cost, its summary included."}
+    )
     summary = fields.String(dump_only=True, allow_none=True)
     outcome = fields.String(dump_only=True, allow_none=True)
     data = fields.Dict(dump_only=True, allow_none=True)
@@ -120,6 +158,21 @@ class TurnSchema(Schema):
     )
     started_at = fields.AwareDateTime(dump_only=True)
     latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer(), dump_only=True)
+    tokens = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        dump_only=True,
+        metadata={"description": "`input` and `output`, where the model told."},
+    )
+    actions = fields.List(
+        fields.Dict(),
+        dump_only=True,
+        metadata={
+            "description": "What the agent did after it, each with its `kind`: `hang_up`, "
+            "`transfer`, `take_message` or `to_fallback`.",
+            "example": [{"kind": "transfer", "target": "front desk"}],
+        },
+    )
 
 
 class CallQuery(PageQuery):
@@ -216,6 +269,78 @@ class SimulatedTurnSchema(Schema):
     status = string(1, 20, one_of=RANKS)
     reply = fields.String()
     actions = fields.List(fields.Nested(LineActionSchema))
+
+
+class ReplaySchema(Schema):
+    """Who shall answer the caller of a finished call now."""
+
+    ai_profile_id = Uuid(required=True)
+    version = whole(
+        1,
+        2_147_483_647,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "Default: the profile's present one.", "example": None},
+    )
+
+
+class TokensSchema(Schema):
+    """What answers have cost, in the model's tokens."""
+
+    input = fields.Integer()
+    output = fields.Integer()
+
+
+class ReplaySideSchema(Schema):
+    """One of the two calls."""
+
+    ai_profile_id = fields.UUID(allow_none=True)
+    ai_profile_version = fields.Integer(allow_none=True)
+    greeting = fields.String(allow_none=True)
+    end_reason = string(1, 40, one_of=END_REASONS, allow_none=True)
+    tokens = fields.Nested(TokensSchema)
+    latency = fields.Dict(
+        allow_none=True, metadata={"description": "Milliseconds by stage of a turn."}
+    )
+
+
+class ReplayAnswerSchema(Schema):
+    """What an agent answered to a turn of the caller's."""
+
+    text = fields.String()
+    latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer())
+    tokens = fields.Nested(TokensSchema)
+    actions = fields.List(fields.Dict())
+
+
+class ReplayTurnSchema(Schema):
+    """What the caller said, and both answers; null where none was given any more."""
+
+    sequence = fields.Integer(metadata={"description": "Of the caller's turn in the original."})
+    caller = fields.String()
+    original = fields.Nested(ReplayAnswerSchema, allow_none=True)
+    replay = fields.Nested(ReplayAnswerSchema, allow_none=True)
+
+
+class ReplayedSchema(Schema):
+    """A call and its replay, side by side."""
+
+    call_id = fields.UUID()
+    replay_call_id = fields.UUID()
+    complete = fields.Boolean(metadata={"description": "false: the time was over."})
+    stopped_early = string(
+        1,
+        20,
+        one_of=("call_ended", "out_of_time"),
+        allow_none=True,
+        metadata={
+            "description": "Why the caller could not say everything: the replay's agent has ended "
+            "the call (its `end_reason` tells why), or the time was over."
+        },
+    )
+    original = fields.Nested(ReplaySideSchema)
+    replay = fields.Nested(ReplaySideSchema)
+    turns = fields.List(fields.Nested(ReplayTurnSchema))
 
 
 class ExplainSchema(Schema):

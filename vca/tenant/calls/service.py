@@ -1,11 +1,12 @@
 """Read the record of calls, simulate one, and end a live one."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.kit import clock
@@ -15,7 +16,7 @@ from vca.registry.dids import service as dids
 from vca.telephony.providers import Carriers
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup
-from vca.tenant.calls import opening
+from vca.tenant.calls import opening, shown
 from vca.tenant.calls.control import CallEnded
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import Call, Event, Turn
@@ -49,7 +50,13 @@ def get(session: Session, *, call_id: UUID) -> Call:
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
     """The tenant's calls, newest first."""
-    return _CALLS.page(session, page, filters)
+    found = _CALLS.page(session, page, filters)
+    return replace(found, items=shown.calls(session, found.items))
+
+
+def get_shown(session: Session, *, call_id: UUID) -> Any:
+    """The call with what became of its recording; raises NotFound."""
+    return shown.calls(session, [get(session, call_id=call_id)])[0]
 
 
 def events_page(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
@@ -100,15 +107,30 @@ def say(
     tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, text: str
 ) -> tuple[Call, Heard]:
     """Speak into a simulated call. Raises NotFound and CallEnded."""
+    require_open(tenant, call_id=call_id)
+    heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
+    with enter(tenant) as session:
+        return get(session, call_id=call_id), heard
+
+
+def require_open(tenant: TenantRef, *, call_id: UUID) -> None:
+    """Raise NotFound unless the call is a simulated one, and CallEnded once it is over."""
     with enter(tenant) as session:
         call = get(session, call_id=call_id)
     if not call.simulated:
         raise NotFound
     if not call.live:
         raise CallEnded
-    heard = Telephone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
+
+
+def deeds(tenant: TenantRef, *, call_id: UUID) -> list[Mapping[str, Any]]:
+    """What the agent has done, besides speaking, since the caller last spoke."""
     with enter(tenant) as session:
-        return get(session, call_id=call_id), heard
+        asked = select(func.max(Turn.sequence)).filter_by(call_id=call_id, speaker="caller")
+        since = select(Turn.actions).where(
+            Turn.call_id == call_id, Turn.sequence > asked.scalar_subquery()
+        )
+        return [each for actions in session.scalars(since) for each in actions]
 
 
 def transcript(tenant: TenantRef, *, call_id: UUID) -> tuple[Call, Sequence[Event], Sequence[Turn]]:

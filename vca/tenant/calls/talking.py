@@ -247,7 +247,7 @@ def _act(
     ref = asked.ref
     for action in reply.actions:
         match action:
-            case said.TakeMessage():
+            case said.TakeMessage() if not _is_replay(talk):
                 messages.take(
                     session,
                     call_id=ref.call_id,
@@ -266,6 +266,11 @@ def _act(
                     return _to_fallback(session, ref, talk, now=now, otherwise=action.end_reason)
                 return _ended(session, ref, action.end_reason, now=now)
     return (opening.listen(talk.profile),)
+
+
+def _is_replay(talk: Row[Any]) -> bool:
+    """Its caller has left the message already. An outbound call's metadata may say anything."""
+    return talk.simulated and "replay_of" in talk.call_metadata
 
 
 def _transferred(
