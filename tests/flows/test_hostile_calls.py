@@ -16,7 +16,7 @@ from tests.doubles.hostile_model import Behaviour, HostileModel, endless, transf
 from tests.doubles.models import Hanging
 from tests.flows.conftest import use
 from tests.support.carrier_line import CarrierLine, kinds
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.conversation.llm import MAX_ARGUMENTS, ToolCall
 from vca.conversation.llm.models import Models, Patience
 from vca.kit import json
@@ -148,10 +148,12 @@ def test_a_model_without_an_end_is_cut_off(
 def test_a_hundred_calls_with_a_model_that_hangs_all_end_and_no_thread_is_left(
     app: Flask,
     acme: Tenant,
+    platform: Platform,
     world: World,
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 100}})
     monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
     waits = Patience(filler_s=0.05, first_s=0.2, stall_s=0.2, whole_s=0.4)
     desk.use(replace(desk.current(), models=Models(Hanging(), Hanging(), patience=waits)))

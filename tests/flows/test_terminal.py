@@ -115,7 +115,7 @@ def test_the_record_tells_what_it_took_and_cost(app: Flask, number: str) -> None
     shown = _typed(app, number, "Hello.", "And again.").stdout
 
     assert "tokens              24" in shown
-    assert "latency             model " in shown
+    assert "latency             database " in shown
     assert "10+2 tokens)" in shown
 
 

@@ -108,7 +108,12 @@ def test_both_calls_are_told_turn_by_turn(acme: Tenant, call: str, other: dict[s
         assert set(told[side]["latency"]["model"]) == {"p50_ms", "p95_ms", "max_ms"}
         for turn in told["turns"]:
             assert turn[side]["tokens"] == {"input": 10, "output": 2}
-            assert set(turn[side]["latency_ms"]) == {"model", "model_first_token"}
+            assert set(turn[side]["latency_ms"]) == {
+                "model",
+                "model_first_token",
+                "database",
+                "total",
+            }
 
 
 def test_the_replay_is_a_simulated_call_on_record_that_says_what_it_is(

@@ -66,11 +66,11 @@ def hang_up(
     if sum(ways) != 1 or (tenant_id is not None and call_id is None):
         raise click.UsageError("Name a tenant and a call, or --tenant ID, or --all.")
     if tenant_id is not None and call_id is not None:
-        call = control.hang_up(TenantRef(tenant_id), carriers=carriers, call_id=call_id)
+        call = control.hang_up(_tenant(tenant_id), carriers=carriers, call_id=call_id)
         text = f"{call.status}: {call.end_reason}"
         cli.emit(CallSchema().dump(call), as_json=as_json, text=text)
         return
-    refs = [TenantRef(tenant)] if tenant is not None else control.tenants_on_call()
+    refs = [_tenant(tenant)] if tenant is not None else control.tenants_on_call()
     done = control.hang_up_all(refs, carriers=carriers)
     cli.emit(vars(done), as_json=as_json, text=f"{done.ended} hung up, {done.failed} not")
     if done.failed:
@@ -82,7 +82,7 @@ def hang_up(
 @cli.as_json
 def reconcile(tenant: UUID | None, as_json: bool) -> None:
     """Ask the carriers about every live call now; one that they do not know has ended."""
-    tenants = [TenantRef(tenant)] if tenant is not None else control.tenants_on_call()
+    tenants = [_tenant(tenant)] if tenant is not None else control.tenants_on_call()
     found = Counter(
         reconciling.check(ref, at_once=True) for each in tenants for ref in control.live_calls(each)
     )
@@ -103,11 +103,8 @@ def replay(
 
     A simulated call, which is kept; it dials nobody and leaves no message.
     """
-    with public() as session:
-        owner = tenants.get(session, tenant_id=tenant_id)
-    schema.require_supported(owner.schema_revision)
     told = replaying.replay(
-        TenantRef(tenant_id),
+        _tenant(tenant_id),
         carriers=providers.current(),
         desk=desk.current(),
         call_id=call_id,
@@ -115,6 +112,14 @@ def replay(
         version=version,
     )
     cli.emit(ReplayedSchema().dump(told), as_json=as_json, text=terminal.comparison(told))
+
+
+def _tenant(tenant_id: UUID) -> TenantRef:
+    """A tenant that is there and that this code can serve."""
+    with public() as session:
+        owner = tenants.get(session, tenant_id=tenant_id)
+    schema.require_supported(owner.schema_revision)
+    return TenantRef(tenant_id)
 
 
 def _tenant_of(number: str) -> TenantRef:

@@ -20,7 +20,7 @@ from vca.telephony.providers import Carriers
 from vca.telephony.types import Action, CallEvent, CallReply, Say
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
-from vca.tenant.calls import flow, opening, record, states, transfers
+from vca.tenant.calls import flow, opening, record, shown, states, transfers
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import LIVE, Call
 from vca.tenant.calls.refs import CallRef
@@ -69,7 +69,7 @@ class HungUp:
         return HungUp(self.ended + other.ended, self.failed + other.failed)
 
 
-def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Call:
+def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Any:
     """End a live call at its carrier, then in the record.
 
     Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
@@ -95,7 +95,7 @@ def transfer(
     target: str,
     timeout_seconds: int,
     on_failure: OnFailure,
-) -> Call:
+) -> Any:
     """Send a live call to a named target of its profile; it comes back if nobody answers there.
 
     Raises NotFound, CallEnded, NotTalking, UnknownTarget, DiallingRefused, CarrierNotThere, and
@@ -124,7 +124,7 @@ def transfer(
     return _shown(tenant, call_id)
 
 
-def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, words: str) -> Call:
+def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, words: str) -> Any:
     """Have a live call's agent say this now; it is a turn of the agent's from then on.
 
     Raises NotFound, CallEnded, NotTalking, CarrierNotThere, and TelephonyError: then nothing was
@@ -219,6 +219,7 @@ def _get(session: Session, call_id: UUID) -> Call:
     return call
 
 
-def _shown(tenant: TenantRef, call_id: UUID) -> Call:
+def _shown(tenant: TenantRef, call_id: UUID) -> Any:
+    """The call with what became of its recording."""
     with enter(tenant) as session:
-        return _get(session, call_id)
+        return shown.calls(session, [_get(session, call_id)])[0]

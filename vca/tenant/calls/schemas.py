@@ -14,7 +14,7 @@ from vca.tenant.calls.transfers import OnFailure
 from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
-TRANSFER_STATUSES = ("dialling", "completed", *get_args(LegOutcome))
+TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutcome))
 _VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
