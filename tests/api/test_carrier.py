@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -14,6 +15,8 @@ from vca.registry.dids import service as dids
 from vca.telephony.mock import SIGNATURE, FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy.session import public
+from vca.tenant.calls import desk
+from vca.tenant.calls.refs import CallRef
 
 
 @pytest.fixture
@@ -237,9 +240,9 @@ def test_speech_without_a_token_is_400(
 
 
 def test_a_token_of_a_call_that_is_not_there_is_404(
-    app: Flask, line: CarrierLine, carrier: FakeTelephonyAdapter, acme: Tenant
+    line: CarrierLine, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
-    state = crypto.sign(app.config["SECRET_KEY"], [acme.ref.id.hex, "0" * 32], purpose="call")
+    state = desk.current().seal(CallRef(acme.ref, UUID(int=0)), turns=1)
 
     for action in ("speech", "status"):
         said = {"call_id": "gone-1", "state": state, "text": "Hello?", "status": "completed"}
