@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import vca.app  # noqa: F401 - once, in the master; each worker makes an app of its own
 from vca.kit import meters
 from vca.kit.config import SettingsError, settings_or_exit, told
 from vca.tenancy import schema
