@@ -1,13 +1,12 @@
 """Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
 
+from importlib import import_module
 from typing import Any
 
-from vca.kit import meters
 from vca.kit.config import SettingsError, settings_or_exit, told
-from vca.tenancy import schema
-from vca.tenant.calls import desk
 
-# Read here too, in the master: a worker that cannot start would be started again for ever.
+# Read here too, in the master: a worker that cannot start would be started again for ever. The
+# hooks import what they need themselves, so that a wrong setting is told at once.
 _settings = settings_or_exit()
 
 bind = f"{_settings.host}:{_settings.port}"
@@ -44,16 +43,24 @@ forwarded_allow_ips = ""
 
 
 def on_starting(server: Any) -> None:
-    """Forget, in the master, what the processes of an earlier start have counted."""
+    """Forget, in the master, what the processes of an earlier start have counted.
+
+    And load the code, once for all workers; each makes an app of its own.
+    """
+    from vca.kit import meters
+
     if _settings.metrics_folder is not None:
         try:
             meters.begin(_settings.metrics_folder)
         except OSError as error:
             raise told(SettingsError([f"METRICS_DIR cannot be written to: {error}"])) from None
+    import_module("vca.app")
 
 
 def child_exit(server: Any, worker: Any) -> None:
     """Keep, in the master, what a worker had counted when it ended, however it ended."""
+    from vca.kit import meters
+
     if _settings.metrics_folder is not None:
         try:
             meters.settle(_settings.metrics_folder)
@@ -66,6 +73,10 @@ def post_worker_init(worker: Any) -> None:
 
     Load the models' SDK and the migrations now, and not while the first caller waits.
     """
+    from vca.kit import meters
+    from vca.tenancy import schema
+    from vca.tenant.calls import desk
+
     meters.count_in(_settings.metrics_folder)
     desk.current().models.warm()
     schema.head()

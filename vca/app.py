@@ -21,7 +21,7 @@ from vca.api import (
 )
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import db, jobs, log, mail, storage
+from vca.kit import cli, db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -70,18 +70,18 @@ TASKS = (
     "vca.tenant.messages.tasks",
     "vca.tenant.idempotency.tasks",
 )
-# `module:group` of each command group.
-COMMANDS = (
-    "vca.registry.commands:db_commands",
-    "vca.registry.tenants.commands:tenants",
-    "vca.registry.dids.commands:dids",
-    "vca.registry.api_keys.commands:api_keys",
-    "vca.tenant.settings.commands:dialling",
-    "vca.tenant.calls.commands:calls",
-    "vca.serve.worker:worker",
-    "vca.serve.demo:demo",
-    "vca.serve.up:up",
-)
+# `module:command` of each command.
+COMMANDS = {
+    "db": "vca.registry.commands:db_commands",
+    "tenants": "vca.registry.tenants.commands:tenants",
+    "dids": "vca.registry.dids.commands:dids",
+    "api-keys": "vca.registry.api_keys.commands:api_keys",
+    "dialling": "vca.tenant.settings.commands:dialling",
+    "calls": "vca.tenant.calls.commands:calls",
+    "worker": "vca.serve.worker:worker",
+    "demo": "vca.serve.demo:demo",
+    "up": "vca.serve.up:up",
+}
 
 
 class Vca(Flask):
@@ -106,9 +106,7 @@ def create_app(given: Settings | None = None) -> Flask:
     for path in TASKS:
         import_module(path)
     jobs.use_gate(tenant_service.require_supported)
-    for path in COMMANDS:
-        module, _, name = path.partition(":")
-        app.cli.add_command(getattr(import_module(module), name))
+    app.cli = cli.Commands(COMMANDS)
     return app
 
 

@@ -12,7 +12,7 @@ from tests.support import owner
 from tests.support.api import Api
 from tests.support.carrier_line import BASE
 from tests.support.world import Tenant, World
-from vca.kit import db, jobs
+from vca.kit import db, jobs, working
 from vca.kit.db import Database
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
@@ -187,7 +187,7 @@ def test_jobs_are_counted_by_task_and_outcome(value: Read, monkeypatch: pytest.M
         raise ValueError("no")
 
     for task, function in (("tests.fail", fail), ("tests.rest", lambda: None)):
-        bounded = jobs._bounded(task, function)
+        bounded = working._bounded(task, function)
         if function is fail:
             with pytest.raises(ValueError, match="no"):
                 bounded()

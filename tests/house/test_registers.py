@@ -1,6 +1,8 @@
 """Things that must be listed twice are: adapters and their suites, jobs and tasks, revisions."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -136,12 +138,30 @@ def test_every_module_with_tasks_is_loaded_by_the_app() -> None:
     assert paths == set(_tasks().values())
 
 
+def test_every_command_is_found_by_its_own_name_and_no_module_of_one_before_it_is_called() -> None:
+    """A web server and a command do without the others', and without the queue's worker."""
+    code = (
+        "import sys, click, vca.app as app\n"
+        "loaded = {path.partition(':')[0] for path in app.COMMANDS.values()} & set(sys.modules)\n"
+        "assert not loaded and 'procrastinate' not in sys.modules, loaded\n"
+        "commands = app.cli.Commands(app.COMMANDS)\n"
+        "context = click.Context(commands)\n"
+        "names = commands.list_commands(context)\n"
+        "assert names == [commands.get_command(context, name).name for name in names]\n"
+        "assert names and commands.get_command(context, 'nobody') is None\n"
+    )
+
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert run.returncode == 0, run.stderr
+
+
 def test_nothing_but_the_kit_touches_the_queue() -> None:
     outside = [
         f"{where.at(node)} {imported}"
         for where in modules(below=("vca",))
         for imported, node in where.imports()
-        if imported.split(".")[0] == "procrastinate" and where.path != "vca/kit/jobs.py"
+        if imported.split(".")[0] == "procrastinate" and where.path != "vca/kit/working.py"
     ]
 
     assert outside == []

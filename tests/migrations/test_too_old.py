@@ -11,7 +11,7 @@ from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.revisions import NICKNAMES, Tree
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.kit import jobs, json
+from vca.kit import jobs, json, working
 from vca.registry.dids import service as dids
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy import schema
@@ -214,7 +214,7 @@ def test_its_jobs_are_tried_again_later(
         " WHERE args->>'tenant_id' = :id"
     )
 
-    jobs.run_worker(owner.url(), wait=False)
+    working.run_worker(owner.url(), wait=False)
 
     with owner.public() as session:
         found = [tuple(row) for row in session.execute(waiting, {"id": old.id})]

@@ -15,7 +15,7 @@ from tests.support.locks import held, waiting_for
 from tests.support.processes import WORKER, Program, running, until
 from tests.support.relay import Relay
 from tests.support.world import Tenant
-from vca.kit import jobs
+from vca.kit import jobs, working
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -76,13 +76,13 @@ def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
 
 
 def test_the_rescue_is_due_every_minute_and_leaves_living_workers_alone() -> None:
-    app = jobs.worker("postgresql://nowhere")
+    app = working.worker("postgresql://nowhere")
 
     [periodic] = app.periodic_registry.periodic_tasks.values()
 
     assert (periodic.task.name, periodic.cron) == ("jobs.rescue", "* * * * *")
     # A worker tells every 10 s that it lives.
-    assert jobs.STALLED_AFTER_S >= 30
+    assert working.STALLED_AFTER_S >= 30
 
 
 def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_tells_when(
@@ -91,7 +91,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    jobs.run_worker(owner.url(), wait=False)
+    working.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"], told["detail"]) == ("pending", "timeout", "timed out")
@@ -101,7 +101,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     assert _jobs(acme) == [("todo", next_attempt_at)]
 
     _run("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    jobs.run_worker(owner.url(), wait=False)
+    working.run_worker(owner.url(), wait=False)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["next_attempt_at"] is None
@@ -114,7 +114,7 @@ def test_a_permanent_failure_is_told_and_not_tried_again(
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
     number = acme.number()
 
-    jobs.run_worker(owner.url(), wait=False)
+    working.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"]) == ("failed", "21452")
@@ -168,12 +168,12 @@ def test_a_killed_job_whose_successor_waits_already_holds_up_no_other_rescue(
     asyncio.run(_rescue())
 
     assert [status for status, _ in _jobs(acme)] == ["todo", "todo"]
-    jobs.run_worker(owner.url(), wait=False)
+    working.run_worker(owner.url(), wait=False)
     assert _registered(acme, number)
     assert _jobs(acme) == []
 
 
 async def _rescue() -> None:
-    app = jobs.worker(owner.url())
+    app = working.worker(owner.url())
     async with app.open_async():
-        await jobs._rescuer(app)(0)
+        await working._rescuer(app)(0)

@@ -1,11 +1,13 @@
 """A server of S3 on loopback, with one bucket."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from unittest import mock
 
 import boto3
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 BUCKET = "recordings-of-the-tests"
@@ -30,3 +32,10 @@ def bucket_server() -> Iterator[str]:
         yield url
     finally:
         server.stop()
+
+
+def fill(keys: Iterable[str]) -> None:
+    """Put empty objects straight into what the server holds, as a thousand uploads would."""
+    held = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for key in keys:
+        held.put_object(BUCKET, key, b"")

@@ -21,6 +21,22 @@ DEPLOYMENT = Deployment("development", "", Roles("vca_", WEB, WORKER))
 _ROOT = Path(__file__).resolve().parents[2]
 
 
+# For the embedded server of the suite alone, whose data may be lost: it writes as little as it can,
+# nobody replicates it, and a backend that lives for one test has no use for the machine's code.
+_CARELESS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "2GB",
+    "checkpoint_timeout": "1h",
+    "autovacuum_naptime": "10min",
+    "jit": "off",
+    "shared_buffers": "256MB",
+    "update_process_title": "off",
+}
+
 # Roles belong to the server: they outlive the databases that they were made for.
 _DROP_ROLES = """
 DO $$
@@ -145,7 +161,7 @@ def start(folder: Path) -> Server:
     if url:
         server = Server(url)
     else:
-        started = embedded.start(folder)
+        started = embedded.start(folder, more_settings=_CARELESS)
         server = Server(started.server.migration_url, folder, started.by_this_call)
     server.sweep()
     server.make_logins()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from tests.support.api import OpenApi
@@ -41,40 +42,40 @@ class Operation:
     def name(self) -> str:
         return f"{self.method} {self.path}"
 
-    @property
+    @cached_property
     def keyed(self) -> bool:
         """Whether it asks for one of our keys."""
         return bool(self.described["security"])
 
-    @property
+    @cached_property
     def path_names(self) -> list[str]:
         return re.findall(r"{(\w+)}", self.path)
 
-    @property
+    @cached_property
     def query(self) -> dict[str, Mapping[str, Any]]:
         """Query parameters and their schemas."""
         given = self.described.get("parameters", [])
         return {each["name"]: each["schema"] for each in given if each["in"] == "query"}
 
-    @property
+    @cached_property
     def headers(self) -> list[str]:
         """Headers of its own."""
         given = self.described.get("parameters", [])
         return [each["name"] for each in given if each["in"] == "header"]
 
-    @property
+    @cached_property
     def body_schema(self) -> Mapping[str, Any] | None:
         contents = self.described.get("requestBody", {}).get("content", {})
         return self._resolved(next(iter(contents.values()))["schema"]) if contents else None
 
-    @property
+    @cached_property
     def platform_only(self) -> list[str]:
         """The fields of the body that only platform keys may send."""
         schema = self.body_schema or {}
         described = schema.get("properties", {}).items()
         return [name for name, part in described if part.get("x-platform-only")]
 
-    @property
+    @cached_property
     def fields(self) -> list[Field]:
         """Every writable place of the body, nested ones too."""
         schema = self.body_schema

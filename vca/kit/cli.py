@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -17,6 +18,27 @@ from vca.kit.paging import Page, PageRequest
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+class Commands(AppGroup):
+    """The app's commands, each imported when it is called: a web server and the others need none.
+
+    `paths` are `module:command` by the command's name.
+    """
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        super().__init__()
+        self._paths = paths
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._paths)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._paths:
+            return None
+        module, _, attribute = self._paths[cmd_name].partition(":")
+        found: click.Command = getattr(import_module(module), attribute)
+        return found
 
 
 class Group(AppGroup):

@@ -1,35 +1,22 @@
-"""Durable work: jobs enqueued in the caller's transaction, run by `flask worker`.
+"""Durable work: jobs enqueued in the caller's transaction, done by `vca.kit.working`.
 
-The queue is procrastinate, in the schema `jobs`. A task is a plain function under a dotted name;
-it may run more than once and must bear it.
+A task is a plain function under a dotted name; it may run more than once and must bear it.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg
-from procrastinate import App, PsycopgConnector, RetryStrategy, signals
-from procrastinate.exceptions import ConnectorException, UniqueViolation
-from procrastinate.jobs import Status
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit import deadline, json, log, metrics
+from vca.kit import json
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
 TASKS: dict[str, Callable[..., None]] = {}
 _gate: Callable[[UUID], None] | None = None
-POLL_S = 0.25
-STALLED_AFTER_S = 30
-JOB_BUDGET_S = 300
-CONNECT_TIMEOUT_S = 3
-PAUSE_S = 1.0
 _ENQUEUE = text("SELECT jobs.enqueue(:task, CAST(:args AS jsonb), :run_at, :lock)")
 _WITHDRAW = text("SELECT jobs.withdraw(:lock)")
 
@@ -52,6 +39,12 @@ def use_gate(gate: Callable[[UUID], None]) -> None:
     _gate = gate
 
 
+def admit(tenant_id: UUID) -> None:
+    """Ask the gate, if there is one, before a job of this tenant; what it raises rises."""
+    if _gate is not None:
+        _gate(tenant_id)
+
+
 def enqueue(
     session: Session,
     name: str,
@@ -72,110 +65,3 @@ def enqueue(
 def withdraw(session: Session, *, lock: str) -> None:
     """Take back the tenant's waiting job of that lock, if there is one."""
     session.execute(_WITHDRAW, {"lock": lock})
-
-
-def worker(dsn: str) -> App:
-    """A procrastinate app with every registered task, for a process of its own."""
-    connector = PsycopgConnector(
-        conninfo=dsn,
-        timeout=CONNECT_TIMEOUT_S,
-        min_size=1,
-        max_size=4,
-        kwargs={
-            "options": "-c search_path=jobs -c timezone=UTC",
-            "connect_timeout": CONNECT_TIMEOUT_S,
-        },
-    )
-    app = App(connector=connector)
-    retry = RetryStrategy(max_attempts=8, exponential_wait=4)
-    for name, function in TASKS.items():
-        app.task(name=name, queue="default", retry=retry)(_bounded(name, function))
-    rescue = app.task(name="jobs.rescue", queue="default")(_rescuer(app))
-    app.periodic(cron="* * * * *")(rescue)
-    return app
-
-
-def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
-    """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
-
-    With `wait` it outlives its database: it tries again until that is back.
-    """
-    logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # tells each attempt to connect
-    asyncio.run(_work_on(dsn, concurrency=concurrency, wait=wait))
-
-
-async def _work_on(dsn: str, *, concurrency: int, wait: bool) -> None:
-    """procrastinate's worker ends when it cannot ask for work; another one takes its place."""
-    stop = asyncio.Event()
-    with signals.on_stop(stop.set):
-        while not stop.is_set():
-            try:
-                await _work(worker(dsn), stop, concurrency=concurrency, wait=wait)
-            except (ConnectorException, psycopg.OperationalError, TimeoutError) as error:
-                if not wait:
-                    raise
-                log.get().warning("worker.database_away", exc_info=error)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), PAUSE_S)
-            if not wait:
-                return
-
-
-async def _work(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) -> None:
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            await app.open_async()
-        working = asyncio.create_task(
-            app.run_worker_async(
-                concurrency=concurrency,
-                wait=wait,
-                listen_notify=False,
-                fetch_job_polling_interval=POLL_S,
-                delete_jobs="successful",
-                shutdown_graceful_timeout=20,
-                install_signal_handlers=False,
-            )
-        )
-        asked = asyncio.create_task(stop.wait())
-        await asyncio.wait((working, asked), return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
-        working.cancel()  # ends it when the jobs at work are finished
-        with suppress(asyncio.CancelledError):
-            await working
-    finally:
-        await app.close_async()
-
-
-def _bounded(name: str, function: Callable[..., None]) -> Callable[..., None]:
-    def run(**args: Any) -> None:
-        try:
-            with deadline.within(JOB_BUDGET_S):
-                if _gate is not None and "tenant_id" in args:
-                    _gate(UUID(args["tenant_id"]))
-                function(**args)
-        except Exception as error:
-            metrics.JOBS.inc(task=name, outcome="failed")
-            log.get().warning(
-                "job.failed", task=name, tenant_id=args.get("tenant_id"), exc_info=error
-            )
-            raise
-        metrics.JOBS.inc(task=name, outcome="done")
-
-    return run
-
-
-def _rescuer(app: App) -> Callable[..., Any]:
-    """procrastinate leaves the job of a killed worker `doing` for ever unless somebody asks."""
-
-    async def rescue(timestamp: int) -> None:
-        stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
-        for job in stalled:
-            metrics.JOBS.inc(task=job.task_name, outcome="rescued")
-            log.get().warning("jobs.rescued", job_id=job.id, task=job.task_name)
-            try:
-                await app.job_manager.retry_job(job)
-            except UniqueViolation:  # when it was killed it had ordered its successor already
-                await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
-
-    return rescue

@@ -5,7 +5,7 @@ import time
 import click
 from flask import current_app
 
-from vca.kit import cli, db, jobs, log, meters
+from vca.kit import cli, db, jobs, log, meters, working
 from vca.kit.config import Settings
 from vca.kit.db import Database, DatabaseUnavailable
 from vca.registry import deployment
@@ -26,7 +26,7 @@ def worker(concurrency: int, once: bool) -> None:
     _refuse_a_copy(settings, wait=not once)
     _count_with_the_web(settings)
     log.get().info("worker.started", tasks=sorted(jobs.TASKS))
-    jobs.run_worker(settings.worker_dsn, concurrency=concurrency, wait=not once)
+    working.run_worker(settings.worker_dsn, concurrency=concurrency, wait=not once)
 
 
 def _count_with_the_web(settings: Settings) -> None:
@@ -54,7 +54,7 @@ def _refuse_a_copy(settings: Settings, *, wait: bool) -> None:
             if not wait:
                 raise
             log.get().warning("worker.database_away", exc_info=error)
-            time.sleep(jobs.PAUSE_S)
+            time.sleep(working.PAUSE_S)
     differences = noted.differences(deployment.configured(settings)) if noted else []
     if differences:
         cli.fail(

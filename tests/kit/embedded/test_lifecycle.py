@@ -36,6 +36,18 @@ def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
     assert sql(url, "SELECT answer FROM kept") == [42]
 
 
+def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, start, sql):
+    url = start(used_folder, more_settings={"fsync": "off"}).server.migration_url
+    assert sql(url, "SHOW fsync") == ["off"]
+
+    start(used_folder)
+    assert sql(url, "SHOW fsync") == ["off"]
+
+    embedded.stop(used_folder)
+    start(used_folder)
+    assert sql(url, "SHOW fsync") == ["on"]
+
+
 def test_a_stop_tells_whether_a_server_ran(used_folder, start):
     assert not embedded.stop(used_folder)
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.contracts.storage import WAV, StoreContract, folder, pieces
-from tests.support.bucket import BUCKET, CREDENTIALS, bucket_server
+from tests.support.bucket import BUCKET, CREDENTIALS, bucket_server, fill
 from vca.kit.storage import StorageError, Store
 from vca.kit.storage.s3 import S3Store
 
@@ -36,7 +36,7 @@ def _store(endpoint: str, **options: Any) -> S3Store:
 class TestS3Store(StoreContract):
     store_class = S3Store
 
-    @pytest.fixture
+    @pytest.fixture(scope="class")
     def store(self, endpoint: str) -> Store:
         return _store(endpoint, prefix="kept/here")
 
@@ -64,8 +64,8 @@ def test_the_prefix_is_in_front_of_every_key(endpoint: str) -> None:
 
 def test_more_objects_than_one_page_holds_are_deleted(endpoint: str) -> None:
     store, within = _store(endpoint), folder()
-    for number in range(1_003):
-        store._client.put_object(Bucket=BUCKET, Key=f"{within}/{number}.wav", Body=b"")
+    fill(f"{within}/{number}.wav" for number in range(1_003))
+    assert store.exists(f"{within}/1002.wav")
 
     assert store.delete_all(within) == 1_003
 

@@ -1,12 +1,16 @@
 """Starting, stopping and looking at the server of a folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from vca.kit.embedded import binaries, cluster, locks, logs, places, process, roles
 from vca.kit.embedded.errors import one_sentence
 from vca.kit.embedded.server import Server
 from vca.kit.embedded.waiting import Deadline
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,17 @@ class Status:
 
 
 @one_sentence()
-def start(folder: Path, *, timeout_s: float = 60, state_root: Path = places.STATE_ROOT) -> Started:
+def start(
+    folder: Path,
+    *,
+    timeout_s: float = 60,
+    state_root: Path = places.STATE_ROOT,
+    more_settings: Mapping[str, str] = _NONE,
+) -> Started:
     """Make the folder's server run and answer, with its login and database; raises EmbeddedError.
 
     Repeated or concurrent calls, from any process, find the one server. It outlives its starter.
+    `more_settings` are for a server that this call starts; one that runs keeps what it has.
     """
     deadline = Deadline.after(timeout_s)
     server = places.server_for(folder, state_root=state_root)
@@ -57,7 +68,7 @@ def start(folder: Path, *, timeout_s: float = 60, state_root: Path = places.STAT
         joined = _join(server, programs, deadline)
         if not joined:
             cluster.ensure(server, programs, lock=lock, deadline=deadline)
-            _launch(server, programs, deadline)
+            _launch(server, programs, deadline, more_settings)
     return Started(server, by_this_call=not joined)
 
 
@@ -108,9 +119,11 @@ def _join(server: Server, programs: Path, deadline: Deadline) -> bool:
     return False
 
 
-def _launch(server: Server, programs: Path, deadline: Deadline) -> None:
+def _launch(
+    server: Server, programs: Path, deadline: Deadline, more_settings: Mapping[str, str]
+) -> None:
     try:
-        process.launch(server, programs, deadline)
+        process.launch(server, programs, deadline, more_settings=more_settings)
         roles.ensure(server, programs, deadline)
     except process.DidNotStart:
         raise  # it may be busy with a long recovery, which would only begin again

@@ -9,6 +9,7 @@ whatever process bears the recorded pid by now.
 import os
 import secrets
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,14 @@ def settle(server: Server, deadline: Deadline) -> bool:
     return running(server) is not None
 
 
-def launch(server: Server, programs: Path, deadline: Deadline) -> None:
+def launch(
+    server: Server, programs: Path, deadline: Deadline, *, more_settings: Mapping[str, str]
+) -> None:
     """Start the server where none lives and wait until it is ready; raises DidNotStart."""
     # Nothing lives, so the pid in a file left by a crash is nobody's, or by now a stranger's.
     _pid_file(server).unlink(missing_ok=True)
     with locks.held(server.life_lock, deadline) as life:
-        _spawn(server, programs, life, deadline)
+        _spawn(server, programs, life, deadline, more_settings)
     if not deadline.wait_until(lambda: bool(running(server)) or not _lives(server)):
         raise DidNotStart(
             f"PostgreSQL in {server.home} does not answer yet, and is left to go on; "
@@ -99,9 +102,11 @@ def lives(server: Server) -> bool:
     return running(server) is not None or _lives(server)
 
 
-def _spawn(server: Server, programs: Path, life: int, deadline: Deadline) -> None:
+def _spawn(
+    server: Server, programs: Path, life: int, deadline: Deadline, more: Mapping[str, str]
+) -> None:
     own = f"socket.{secrets.token_hex(4)}"
-    options = settings.arguments(socket_dir=server.sockets / own, log_dir=server.log_dir)
+    options = settings.arguments(socket_dir=server.sockets / own, log_dir=server.log_dir, more=more)
     postgres: list[str | Path] = [programs / "postgres", "-D", server.data_dir, *options]
     spawned = accounts.run(
         server.account,

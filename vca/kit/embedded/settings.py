@@ -1,6 +1,7 @@
 """The server's settings: a small one for development and tests, holding many schemas."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from vca.kit.embedded.server import PORT
@@ -28,8 +29,11 @@ SETTINGS = {
 }
 
 
-def arguments(*, socket_dir: Path, log_dir: Path) -> list[str]:
-    """The settings as arguments of `postgres`, so that a new release's apply to old data."""
+def arguments(*, socket_dir: Path, log_dir: Path, more: Mapping[str, str]) -> list[str]:
+    """The settings as arguments of `postgres`, so that a new release's apply to old data.
+
+    `more` are the caller's own, beside ours or in their place.
+    """
     settings = SETTINGS | {
         "unix_socket_directories": str(socket_dir),
         "log_directory": str(log_dir),
@@ -38,4 +42,5 @@ def arguments(*, socket_dir: Path, log_dir: Path) -> list[str]:
         # After a crash with thousands of schemas, one call instead of opening every file: 0.7 s
         # instead of 42.
         settings["recovery_init_sync_method"] = "syncfs"
+    settings |= more
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
