@@ -11,10 +11,11 @@ MAX_CHARS = 2_000
 _JOINERS = "\u200c\u200d"
 _DROPPED = {"Cc", "Cf", "Co", "Cs"}
 # A sentence ends at its mark and the closing quotes after it, before white space; Chinese and
-# Japanese put none there. Within a long one a voice can begin at a comma or a dash.
+# Japanese put none there. Within a long one a voice can begin at a comma or a dash. Possessive, and
+# only from where a run of marks begins: thousands of commas in a row are looked at once.
 _END = re.compile(
-    r"(?P<sentence>[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』”’）]*|\n)"
-    r"|[,;]+[\"'”’»)\]]*(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
+    r"(?P<sentence>(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
+    r"|(?<![,;])[,;]++[\"'”’»)\]]*+(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
 )
 _SENTENCE_ENDED = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*(\s|\Z)")
 _CLAUSE_WORDS = 6
