@@ -10,7 +10,7 @@ from flask import Flask
 from vca.api import carrier, docs, errors, guards, health, idempotency, metrics, openapi, requests
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import db, jobs, log, mail, storage
+from vca.kit import crash, db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -128,6 +128,7 @@ def _connect(app: Flask, found: Settings) -> None:
             tenants_per_connection=found.tenants_per_connection,
         )
     )
+    crash.use(found.crash_folder)
     deployment.use(found)
     citus.use(found.on_citus)
     carriers = providers.use(Carriers(found))

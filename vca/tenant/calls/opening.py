@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation import engine
 from vca.conversation.types import CallFacts
-from vca.kit import clock, metrics
+from vca.kit import clock, crash, metrics
 from vca.registry.dids.service import Owner
 from vca.telephony.types import (
     Action,
@@ -113,6 +113,7 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
             raise RungMeanwhile
         if state.status not in states.TERMINAL:
             watch.begin(session, call_id=opening.call_id, now=ringing.metadata.timestamp)
+    crash.point("calls.ring.committed")
     _count(ringing, state)
     return Outcome(CallRef(tenant, opening.call_id), opening.actions, _turns(opening.route))
 
@@ -138,13 +139,15 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
         record.note(session, ref.call_id, provider_call_id=provider_call_id)
         said = record.turns(session, ref.call_id)
         if said:
-            return Outcome(ref, (Say(said[0].text), listen(talk.profile)), len(said))
+            taped = talk.recording_status == "recording"
+            return Outcome(ref, _repeated(said[0].text, talk.profile, taped=taped), len(said))
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.happened(session, ref.call_id, event)
         words, actions = _first_words(talk.profile, talk, now=now)
         record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=words, at=now)
         if Record() in actions:
             record.note(session, ref.call_id, recording_status="recording")
+    crash.point("calls.answered.committed")
     return Outcome(ref, actions, 1)
 
 
@@ -307,14 +310,20 @@ def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
     kept = record.route_of(session, ref.call_id)
     said = record.turns(session, ref.call_id)
     if kept.decision == "agent" and said:
-        say = Say(said[0].text, found.language, found.voice)
-        return Outcome(ref, (say, listen(found._asdict())), len(said))
+        taped = record.is_taped(session, ref.call_id)
+        return Outcome(ref, _repeated(said[0].text, found._asdict(), taped=taped), len(said))
     if kept.decision == "forward" and kept.forward_to is not None:
         return Outcome(ref, (Forward(kept.forward_to),))
     # Nothing is dialled a second time.
     again = replace(kept, end_reason=kept.end_reason if kept.decision != "agent" else "declined")
     actions = _first_actions(session, ringing, found, again, ref.call_id, dials=False)
     return Outcome(ref, actions, _turns(kept))
+
+
+def _repeated(words: str, profile: Mapping[str, Any], *, taped: bool) -> tuple[Action, ...]:
+    """The first words once more, and the tape after them: it may not have begun."""
+    say = Say(words, profile["language"], profile["voice"])
+    return (say, *((Record(),) if taped else ()), listen(profile))
 
 
 def _turns(route: Route) -> int | None:

@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, log
+from vca.kit import clock, crash, log
 from vca.kit.errors import NotFound
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import enter
-from vca.tenant.calls import flow, record, states, watch
+from vca.tenant.calls import flow, outbound, record, states, watch
 from vca.tenant.calls.models import Event, Turn
 from vca.tenant.calls.refs import CallRef
 
@@ -26,6 +26,8 @@ _GRACE = timedelta(minutes=10)
 _LONGEST = timedelta(hours=4)
 # A carrier that cannot be asked for so long is not coming back for this call.
 _GIVEN_UP = timedelta(hours=24)
+# Nobody wants to be called any more by an order that could not be dialled for so long.
+_DIALLED_WITHIN = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def check(ref: CallRef, *, now: datetime | None = None, at_once: bool = False) -
             watch.again(session, call_id=ref.call_id, at=due)
             return "live"
         watch.again(session, call_id=ref.call_id, at=now + watch.silence())
+    crash.point("calls.check.asking")
     return _ask(ref, found, now)
 
 
@@ -80,8 +83,10 @@ def _ask(ref: CallRef, found: _Open, now: datetime) -> str:
     """Ask the carrier; no transaction is open."""
     row = found.row
     carrier = providers.current().of_call(row.provider_type)
-    if carrier is None or row.provider_call_id is None:
+    if carrier is None:
         return _lose(ref, now, "the carrier is not configured")
+    if row.provider_call_id is None:
+        return _undialled(ref, row, now)
     try:
         seen = carrier.look_up(row.provider_call_id)
     except TelephonyError as error:
@@ -96,6 +101,14 @@ def _ask(ref: CallRef, found: _Open, now: datetime) -> str:
         return "ended"
     if now > found.overdue_at:
         return _overdue(ref, carrier, row, now)
+    return "live"
+
+
+def _undialled(ref: CallRef, row: Row[Any], now: datetime) -> str:
+    """The order waits, or its job has died: it is taken up anew, which dials nobody twice."""
+    if now - row.started_at > _DIALLED_WITHIN:
+        return _lose(ref, now, "it could not be dialled in time")
+    outbound.dial_again(ref, at=now)
     return "live"
 
 

@@ -227,6 +227,11 @@ def route_of(session: Session, call_id: UUID) -> Route:
     return route.of_dict(kept)
 
 
+def is_taped(session: Session, call_id: UUID) -> bool:
+    """Whether the call is one that its carrier records."""
+    return session.scalar(select(Call.recording_status).where(Call.id == call_id)) == "recording"
+
+
 def sentence(sentences: Mapping[str, str], name: str) -> str:
     """A tenant's sentence, or the default one."""
     return sentences.get(name) or DEFAULT_SENTENCES[name]
