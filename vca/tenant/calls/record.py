@@ -131,6 +131,7 @@ _TALK = (
         Call.status,
         Call.caller_number,
         Call.called_number,
+        Call.started_at,
         Call.answered_at,
         Call.ai_profile_id,
         Call.direction,

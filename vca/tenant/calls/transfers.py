@@ -77,11 +77,11 @@ def returned(
 ) -> Outcome:
     """What happens once the leg has ended; the caller holds the call's row.
 
-    Told twice it is the same: a call that is no longer on its way just goes on.
+    Told twice it is the same: of a call that is no longer on its way the caller hears once more what
+    was said last, and it goes on.
     """
-    turns = len(record.turns(session, ref.call_id))
     if pending(talk) is None:
-        return Outcome(ref, (opening.listen(talk.profile),), turns)
+        return _told_again(session, ref, talk)
     if leg == "answered":
         _settle(session, ref, talk, "completed")
         event = CallEvent("ENDED", ref.call_id.hex, now, "transfer", end_reason="transferred")
@@ -100,6 +100,12 @@ def failed(session: Session, ref: CallRef, talk: Row[Any], *, why: str, now: dat
             return Outcome(ref, actions)
     sentence: wording.Sentence = "leave_message" if wanted == "message" else "not_connected"
     return _say(session, ref, talk, sentence, now=now)
+
+
+def _told_again(session: Session, ref: CallRef, talk: Row[Any]) -> Outcome:
+    profile, said = talk.profile, record.turns(session, ref.call_id)
+    say = Say(said[-1].text, profile["language"], profile["voice"])
+    return Outcome(ref, (say, opening.listen(profile)), len(said))
 
 
 def not_connected(
