@@ -77,8 +77,8 @@ def returned(
 ) -> Outcome:
     """What happens once the leg has ended; the caller holds the call's row.
 
-    Told twice it is the same: in a call that is no longer on its way what was said last is said once
-    more, and it goes on.
+    Told twice it is the same: in a call that is no longer on its way what was said last is said
+    once more, and it goes on.
     """
     if pending(talk) is None:
         return _told_again(session, ref, talk)
