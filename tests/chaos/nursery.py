@@ -1,6 +1,7 @@
-"""Runs `flask worker`, and another one whenever it was killed; all that is imported is kept.
+"""Runs `flask worker` twice, and another one whenever one was killed; all that is imported is kept.
 
-`python -m tests.chaos.nursery`: a worker of a second's start would leave no time for a thousand.
+`python -m tests.chaos.nursery`: a worker that takes seconds to start would leave no time for a
+thousand.
 """
 
 import os
@@ -11,35 +12,43 @@ from types import FrameType
 from tests.chaos.wsgi import app
 from vca.serve.worker import worker
 
+WORKERS = 2
+
 
 class Nursery:
-    """One worker at a time."""
+    """Always as many workers, until it is asked to end."""
 
     def __init__(self) -> None:
-        self._pid = 0
+        self._pids: set[int] = set()
         self._ending = False
 
     def run(self) -> int:
-        """Until SIGTERM, or until a worker ends that nobody has killed; its exit status."""
+        """Until SIGTERM, or until a worker ends that nobody has killed; the exit status."""
         signal.signal(signal.SIGTERM, self._end)
-        while not self._ending:
-            self._pid = os.fork()
-            if self._pid == 0:
-                _work()
-            _, status = os.waitpid(self._pid, 0)
-            if not os.WIFSIGNALED(status):
-                return os.waitstatus_to_exitcode(status)
-        return 0
+        status = 0
+        while self._pids or not self._ending:
+            while len(self._pids) < WORKERS and not self._ending:
+                self._pids.add(_born())
+            pid, how = os.wait()
+            self._pids.discard(pid)
+            if not os.WIFSIGNALED(how) and not self._ending:
+                status = os.waitstatus_to_exitcode(how) or 1
+                self._end()
+        return status
 
-    def _end(self, signum: int, frame: FrameType | None) -> None:
+    def _end(self, signum: int = 0, frame: FrameType | None = None) -> None:
         self._ending = True
-        os.kill(self._pid, signal.SIGTERM)
+        for pid in self._pids:
+            os.kill(pid, signal.SIGTERM)
 
 
-def _work() -> None:
+def _born() -> int:
+    """The pid of a new worker."""
+    if pid := os.fork():
+        return pid
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with app.app_context():
-        worker.main(["--concurrency", "4"])
+        sys.exit(worker.main(["--concurrency", "4"], standalone_mode=False))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Rehearsal:
     """Web and worker as processes, the carrier beyond them, and two tenants."""
 
     web: Web
-    workers: list[Program]
+    workers: Program
     server: CarrierServer
     adapter: RehearsedAdapter
     stages: list[Stage]
@@ -139,7 +139,7 @@ class Rehearsal:
             yield from chance.sample(list(SCENARIOS), len(SCENARIOS))
 
     def _check_health(self) -> None:
-        for program in (self.web.program, *self.workers):
+        for program in (self.web.program, self.workers):
             assert program.alive, program.output.read_text()[-4_000:]
 
     def _left_over(self, plan: Plan, armoury: Armoury) -> Iterator[str]:
@@ -166,10 +166,7 @@ def prepared(
         server = stack.enter_context(carrier_server())
         environ = _environ(settings, url, folder, armed, server)
         web = stack.enter_context(serving(environ, folder / "web.log", _GUNICORN))
-        workers = [
-            stack.enter_context(running(_NURSERY, environ, folder / f"worker-{number}.log"))
-            for number in (1, 2)
-        ]
+        workers = stack.enter_context(running(_NURSERY, environ, folder / "workers.log"))
         adapter = RehearsedAdapter(f"fake-carrier|{settings.secret_key}")
         yield Rehearsal(web, workers, server, adapter, furnish(), armed)
 
