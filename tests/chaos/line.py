@@ -11,7 +11,7 @@ from vca.kit import json
 
 CALLER = "+442079460000"
 _BASE = "/telephony/rehearsed/"
-_AGAIN_AFTER_S = (0.1, 0.3, 0.5, 1.0, 2.0, 2.0, 4.0, 4.0)
+_AGAIN_AFTER_S = (0.1, 0.3, 0.5, 1.0, 2.0, 2.0, 4.0, 4.0, 4.0, 4.0)
 _TIMEOUT_S = 20
 
 
@@ -88,7 +88,11 @@ class Line:
             action, _BASE, call_id=self.call.provider_call_id, **state, **said
         )
         headers = {"Content-Type": "application/json", **request.headers}
-        answer = post(self.port, request.url, request.body, headers)
+        try:
+            answer = post(self.port, request.url, request.body, headers)
+        except Unanswered:
+            self.server.end(self.call)  # whoever hears nothing for so long puts the receiver down
+            raise
         self.state = answer["state"] or self.state
         self.actions = answer["actions"] or self.actions
         self.heard += [each["text"] for each in answer["actions"] if each["type"] == "say"]

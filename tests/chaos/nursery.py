@@ -1,4 +1,4 @@
-"""Runs `flask worker` twice, and another one whenever one was killed; all that is imported is kept.
+"""Runs `flask worker` four times, and another one whenever one was killed; all that is imported is kept.
 
 `python -m tests.chaos.nursery`: a worker that takes seconds to start would leave no time for a
 thousand.
@@ -12,7 +12,7 @@ from types import FrameType
 from tests.chaos.wsgi import app
 from vca.serve.worker import worker
 
-WORKERS = 2
+WORKERS = 4
 
 
 class Nursery:
@@ -48,7 +48,7 @@ def _born() -> int:
         return pid
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with app.app_context():
-        sys.exit(worker.main(["--concurrency", "4"], standalone_mode=False))
+        sys.exit(worker.main(["--concurrency", "2"], standalone_mode=False))
 
 
 if __name__ == "__main__":

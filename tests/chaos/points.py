@@ -19,3 +19,5 @@ POINTS = (
 )
 SILENCE_S = 10
 END_WITHIN_S = 60.0
+# A fetch that dies at both of its points waits twice for somebody to notice.
+FETCHED_WITHIN_S = 120.0

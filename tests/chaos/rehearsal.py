@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from tests.chaos.points import POINTS, SILENCE_S
+from tests.chaos.points import END_WITHIN_S, POINTS, SILENCE_S
 from tests.chaos.scenarios import SCENARIOS, Act, Told, play
 from tests.chaos.stage import Stage
 from tests.support import carrier_adapter, databases
@@ -29,6 +29,8 @@ _GUNICORN = [str(BIN / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
 _NURSERY = [str(BIN / "python"), "-m", "tests.chaos.nursery"]
 # So many points wait for somebody to come by; one that is rarely passed holds no other up.
 ARMED = 4
+# More often, and a request that takes a second would never come to its end.
+KILL_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.05
 
 
@@ -67,6 +69,7 @@ class Armoury:
         rounds = [chance.sample(POINTS, len(POINTS)) for _ in range(plan.kills // len(POINTS) + 1)]
         self._planned = [point for one in rounds for point in one][: plan.kills]
         self._armed: list[str] = []
+        self._next_at = 0.0
         self.kills: Counter[str] = Counter()
 
     @property
@@ -79,12 +82,13 @@ class Armoury:
             self._armed.remove(name)
             self.kills[name] += 1
         for name in list(self._planned):
-            if len(self._armed) >= ARMED:
+            if len(self._armed) >= ARMED or time.monotonic() < self._next_at:
                 return
             if name not in self._armed:
                 self._planned.remove(name)
                 self._armed.append(name)
                 (self._folder / name).touch()
+                self._next_at = time.monotonic() + KILL_EVERY_S
 
     def disarm(self) -> None:
         for path in self._folder.iterdir():
@@ -148,6 +152,9 @@ class Rehearsal:
         twice = [reference for reference, dials in self.server.dials.items() if dials > 1]
         if twice:
             yield f"{len(twice)} calls dialled twice"
+        ends_at = time.monotonic() + END_WITHIN_S
+        while time.monotonic() < ends_at and any(one.lines_in_use() for one in self.stages):
+            time.sleep(_LOOK_EVERY_S)
         for stage in self.stages:
             if lines := stage.lines_in_use():
                 yield f"{lines} lines are still in use"
@@ -159,7 +166,7 @@ class Rehearsal:
 def prepared(
     settings: Settings, url: str, folder: Path, furnish: Callable[[], list[Stage]]
 ) -> Iterator[Rehearsal]:
-    """Everything up: two web processes and two workers on the database of `url`."""
+    """Everything up: two web processes and four workers on the database of `url`."""
     armed = folder / "armed"
     armed.mkdir()
     with ExitStack() as stack:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.chaos.line import Line, Unanswered, post
-from tests.chaos.points import END_WITHIN_S
+from tests.chaos.points import END_WITHIN_S, FETCHED_WITHIN_S
 from tests.chaos.stage import Stage
 from tests.support.carrier_adapter import RehearsedAdapter
 from tests.support.carrier_server import CarrierServer
@@ -171,7 +171,7 @@ def _await_end(stage: Stage, known_as: str, told: Told) -> None:
 def _await_recording(stage: Stage, call_id: Any, told: Told) -> None:
     began = time.monotonic()
     while (found := stage.recording(call_id)) != _STORED:
-        if time.monotonic() - began > END_WITHIN_S:
+        if time.monotonic() - began > FETCHED_WITHIN_S:
             told.problems.append(f"the recording is {found}")
             return
         time.sleep(_LOOK_EVERY_S)
