@@ -101,14 +101,25 @@ class _Caller:
         line.close()
 
     async def _send(self, line: "_Line", action: str, call_id: str, **said: str) -> str:
+        """Send it, and come back as often as the answer says; the state that goes on."""
+        answer = await self._post(line, action, call_id, **said)
+        while _last(answer) == "come_back":
+            answer = await self._post(line, "more", call_id, state=answer["state"])
+        if action != "status" and _last(answer) != "listen":
+            raise Refused(f"{action}: {answer['actions']}")
+        return answer["state"] or said.get("state", "")
+
+    async def _post(self, line: "_Line", action: str, call_id: str, **said: str) -> dict[str, Any]:
         base = f"{self._order.base_url}/telephony/fake/"
         carried = self._carrier.request(action, base, call_id=call_id, **said)
         path = urlsplit(carried.url).path
         sent = requests.raw("POST", path, requests.headers(carried), carried.body)
-        answer = await asyncio.wait_for(line.ask(sent), _ANSWER_S)
-        if action != "status" and answer["actions"][-1]["type"] != "listen":
-            raise Refused(f"{action}: {answer['actions']}")
-        return answer["state"] or said.get("state", "")
+        return await asyncio.wait_for(line.ask(sent), _ANSWER_S)
+
+
+def _last(answer: dict[str, Any]) -> str:
+    """What the line does after the words."""
+    return answer["actions"][-1]["type"] if answer["actions"] else ""
 
 
 class _Line:

@@ -1,4 +1,4 @@
-"""Runs `flask worker` four times, and another one whenever one was killed; all that is imported is kept.
+"""Runs `flask worker` four times, and another one whenever one was killed; imports are kept.
 
 `python -m tests.chaos.nursery`: a worker that takes seconds to start would leave no time for a
 thousand.
