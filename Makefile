@@ -4,9 +4,12 @@ PYTHON := .venv/bin/python
 FLASK := $(PYTHON) -m flask --app wsgi
 # What `make call` rings: Acme Dental of the demo.
 DID ?= +14155550100
+# How often `make chaos` kills, and in which order.
+KILLS ?= 1000
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test lint bench
+.PHONY: help setup run call test chaos lint bench
 
 help: ## List what there is to make
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
@@ -26,13 +29,16 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
 	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
+chaos: setup ## Kill web and worker 1,000 times while calls go on; KILLS=50 SEED=7 choose
+	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
+
 lint: setup ## Check style, types and who imports whom
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
 
-bench: setup ## Measure requests and a fleet of 10,000 tenants; takes half an hour
+bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes half an hour
 	@$(PYTHON) -m benchmarks
 
 # An install that was cut short leaves its mark: pip may then believe in what is only half there, so

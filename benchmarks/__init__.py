@@ -11,5 +11,7 @@ the Postgres cluster, ended backends included) / requests answered. The load gen
 it; what is reported is the median of all rounds, and their least and greatest. The ratio to a bare
 Flask hello is made alike.
 
+`python -m benchmarks turns`: what a caller waits; see `benchmarks.turns`.
+
 `python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
 """

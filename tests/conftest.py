@@ -22,6 +22,7 @@ from vca.tenant.calls import desk as desks
 ROOT = Path(__file__).resolve().parents[1]
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
 LONG = (
+    "tests/chaos/",
     "tests/serve/",
     "tests/outage/",
     "tests/api/test_hostile_input.py",

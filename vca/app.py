@@ -21,7 +21,7 @@ from vca.api import (
 )
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import cli, db, jobs, log, mail, storage
+from vca.kit import cli, crash, db, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -137,6 +137,7 @@ def _connect(app: Flask, found: Settings) -> None:
             tenants_per_connection=found.tenants_per_connection,
         )
     )
+    crash.use(found.crash_folder)
     deployment.use(found)
     citus.use(found.on_citus)
     carriers = providers.use(Carriers(found))

@@ -104,6 +104,7 @@ def test_production_refuses_what_is_for_development(command: str) -> None:
         "SECRET_KEY": "change-me-and-be-at-least-32-characters",
         "API_KEY_PEPPERS": "change-me",
         "TELEPHONY_PROVIDER": "fake",
+        "CRASH_DIR": "armed",
     }
 
     status, _, err = _end(_start(command, {**PRODUCTION, **unfit}))

@@ -75,14 +75,13 @@ def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
         assert "jobs.rescued" in second.events()
 
 
-def test_the_rescue_is_due_every_minute_and_leaves_living_workers_alone() -> None:
+def test_the_rescue_is_due_every_five_seconds_and_leaves_living_workers_alone() -> None:
     app = working.worker("postgresql://nowhere")
 
     [periodic] = app.periodic_registry.periodic_tasks.values()
 
-    assert (periodic.task.name, periodic.cron) == ("jobs.rescue", "* * * * *")
-    # A worker tells every 10 s that it lives.
-    assert working.STALLED_AFTER_S >= 30
+    assert (periodic.task.name, periodic.cron) == ("jobs.rescue", "* * * * * */5")
+    assert working.STALLED_AFTER_S > working.SHUTDOWN_S + working.HEARTBEAT_S
 
 
 def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_tells_when(

@@ -169,10 +169,12 @@ class Web:
 
 
 @contextmanager
-def serving(settings: Mapping[str, str], output: Path) -> Iterator[Web]:
+def serving(
+    settings: Mapping[str, str], output: Path, command: list[str] = GUNICORN
+) -> Iterator[Web]:
     """gunicorn with two workers, up when the block begins."""
     port = free_port()
-    with running(GUNICORN, {**settings, "PORT": str(port)}, output) as program:
+    with running(command, {**settings, "PORT": str(port)}, output) as program:
         web = Web(program, port)
 
         def up() -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
 from vca.api import idempotency
-from vca.kit import db, deadline
+from vca.kit import crash, db, deadline
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web.access import Access, PlatformKeyNeeded, declared
 from vca.registry.api_keys import service as api_keys
@@ -107,6 +107,7 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
         response = idempotency.once(session, access, partial(view, **path))
         if response.status_code < 400:
             session.commit()
+            crash.point("requests.committed")
         return response
 
 

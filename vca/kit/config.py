@@ -179,7 +179,7 @@ class Settings:
     llm_fallback_api_key: str = setting(_text, "")
     llm_timeout_s: int = setting(_whole(1, 60), 10)
     call_token_limit: int = setting(_whole(0, 10_000_000), 0)
-    call_silence_s: int = setting(_whole(5, 3600), 120)
+    call_silence_s: int = setting(_whole(1, 3600), 120)
     simulation_streams: int = setting(_whole(1, 64), 4)
     recording_store: str = setting(_store, "folder:.vca/recordings")
     s3_endpoint_url: str = setting(_base_url, "")
@@ -189,6 +189,7 @@ class Settings:
     mail_from: str = setting(_address, "")
     metrics_token: str = setting(_secret, "")
     metrics_dir: str = setting(_text, "")
+    crash_dir: str = setting(_text, "")
     log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
 
     def __post_init__(self) -> None:
@@ -233,6 +234,11 @@ class Settings:
         if not self.metrics_token:
             return None
         return (ROOT / self.metrics_dir) if self.metrics_dir else self.state_folder / "metrics"
+
+    @property
+    def crash_folder(self) -> Path | None:
+        """Where a rehearsal says at which points this process dies; None: it is no rehearsal."""
+        return ROOT / self.crash_dir if self.crash_dir else None
 
     @cached_property
     def database_dsn(self) -> str:
@@ -378,6 +384,8 @@ def _unfit_for_production(settings: Settings) -> list[str]:
         problems.append("SECRET_KEY is the placeholder of .env.example")
     if not settings.api_key_peppers or PLACEHOLDER in settings.api_key_peppers[0]:
         problems.append("API_KEY_PEPPERS is missing: a new SECRET_KEY would void every API key")
+    if settings.crash_dir:
+        problems.append("CRASH_DIR is set: processes would kill themselves")
     if settings.telephony_provider == "fake":
         problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
     if settings.telephony_provider and not settings.public_base_url.startswith("https://"):

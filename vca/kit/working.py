@@ -19,7 +19,11 @@ from procrastinate.jobs import Status
 from vca.kit import deadline, jobs, log, metrics
 
 POLL_S = 0.25
-STALLED_AFTER_S = 30
+HEARTBEAT_S = 2
+SHUTDOWN_S = 20
+# A worker that is asked to end tells no more that it lives, while it finishes its jobs.
+STALLED_AFTER_S = SHUTDOWN_S + 2 * HEARTBEAT_S
+RESCUE = "* * * * * */5"  # the sixth field is of seconds
 JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
 PAUSE_S = 1.0
@@ -42,7 +46,7 @@ def worker(dsn: str) -> App:
     for name, function in jobs.TASKS.items():
         app.task(name=name, queue="default", retry=retry)(_bounded(name, function))
     rescue = app.task(name="jobs.rescue", queue="default")(_rescuer(app))
-    app.periodic(cron="* * * * *")(rescue)
+    app.periodic(cron=RESCUE)(rescue)
     return app
 
 
@@ -84,7 +88,9 @@ async def _work(app: App, stop: asyncio.Event, *, concurrency: int, wait: bool) 
                 listen_notify=False,
                 fetch_job_polling_interval=POLL_S,
                 delete_jobs="successful",
-                shutdown_graceful_timeout=20,
+                shutdown_graceful_timeout=SHUTDOWN_S,
+                update_heartbeat_interval=HEARTBEAT_S,
+                stalled_worker_timeout=STALLED_AFTER_S,
                 install_signal_handlers=False,
             )
         )

@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 from vca.conversation import transcript
 from vca.conversation.llm.models import Models
-from vca.kit import clock, log
+from vca.kit import clock, crash, log
 from vca.telephony.types import CallEvent, LegOutcome
 from vca.tenancy.session import enter
 from vca.tenant.calls import opening, record, states, talking, transfers
@@ -77,13 +77,17 @@ def returned(ref: CallRef, *, leg: LegOutcome, after: int | None = None) -> Outc
         talk = record.talk(session, ref.call_id)
         if talk.status in states.TERMINAL:
             return talking.over(session, ref)
-        return transfers.returned(session, ref, talk, leg=leg, after=after, now=clock.now())
+        outcome = transfers.returned(session, ref, talk, leg=leg, after=after, now=clock.now())
+    crash.point("calls.transfer.returned")
+    return outcome
 
 
 def finish(ref: CallRef, *, event: CallEvent) -> states.State:
     """Record an event of a call that has begun, and what follows from it. Raises NotFound."""
     with enter(ref.tenant) as session:
         state = record.happened(session, ref.call_id, event)
+        crash.point("calls.finish.noted")
+    crash.point("calls.finish.committed")
     if state.status in states.TERMINAL:
         log.get().info("call.ended", call_id=str(ref.call_id), end_reason=state.end_reason)
     return state

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation import engine
 from vca.conversation.types import CallFacts
-from vca.kit import clock, metrics
+from vca.kit import clock, crash, metrics
 from vca.registry.dids.service import Owner
 from vca.telephony.types import (
     Action,
@@ -113,6 +113,7 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
             raise RungMeanwhile
         if state.status not in states.TERMINAL:
             watch.begin(session, call_id=opening.call_id, now=ringing.metadata.timestamp)
+    crash.point("calls.ring.committed")
     _count(ringing, state)
     return Outcome(CallRef(tenant, opening.call_id), opening.actions, _turns(opening.route))
 
@@ -142,6 +143,7 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
         record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=words, at=now)
         if Record() in actions and not talk.simulated:
             record.note(session, ref.call_id, recording_status="recording")
+    crash.point("calls.answered.committed")
     return Outcome(ref, actions, 1)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, jobs, log
+from vca.kit import clock, crash, jobs, log
 from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.tenants import standing
 from vca.telephony import providers
@@ -88,9 +88,17 @@ def dial(ref: CallRef) -> None:
     if carrier is None:
         _fail(ref, now, "carrier_error", "the carrier is not configured")
     elif begun_at is None:
+        crash.point("calls.dial.marked")
         _place(ref, carrier, _wanted(ref, talk), now)
     else:
         _find(ref, carrier, _wanted(ref, talk), begun_at, now)
+
+
+def dial_again(ref: CallRef, *, at: datetime) -> None:
+    """Have an order taken up then, unless it waits for that already."""
+    with enter(ref.tenant) as session:
+        lock = f"{DIAL}:{ref.call_id.hex}"
+        jobs.enqueue(session, DIAL, run_at=at, lock=lock, call_id=ref.call_id)
 
 
 def _place(ref: CallRef, carrier: TelephonyAdapter, wanted: OutboundCall, now: datetime) -> None:
@@ -99,7 +107,7 @@ def _place(ref: CallRef, carrier: TelephonyAdapter, wanted: OutboundCall, now: d
     except TelephonyError as error:
         log.get().warning("call.not_placed", call_id=str(ref.call_id), code=error.code)
         if error.ambiguous:
-            _look_again(ref, now)
+            dial_again(ref, at=now + _LOOK_AGAIN)
         elif error.permanent:
             reason = "invalid_number" if error.code == "invalid-number" else "carrier_error"
             _fail(ref, now, reason, error.code or str(error))
@@ -107,6 +115,7 @@ def _place(ref: CallRef, carrier: TelephonyAdapter, wanted: OutboundCall, now: d
             _undo(ref)
             raise
         return
+    crash.point("calls.dial.placed")
     _placed(ref, provider_call_id, now)
 
 
@@ -127,7 +136,7 @@ def _find(
     if provider_call_id is not None:
         _placed(ref, provider_call_id, now)
     elif now - begun_at < _SHOWN_WITHIN:
-        _look_again(ref, now)
+        dial_again(ref, at=now + _LOOK_AGAIN)
     else:
         _fail(ref, now, "carrier_error", "the carrier has no such call")
 
@@ -138,12 +147,6 @@ def _placed(ref: CallRef, provider_call_id: str, now: datetime) -> None:
         record.note(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("INITIATED", provider_call_id, now, "own-INITIATED")
         record.happened(session, ref.call_id, event)
-
-
-def _look_again(ref: CallRef, now: datetime) -> None:
-    with enter(ref.tenant) as session:
-        lock = f"{DIAL}:{ref.call_id.hex}"
-        jobs.enqueue(session, DIAL, run_at=now + _LOOK_AGAIN, lock=lock, call_id=ref.call_id)
 
 
 def _undo(ref: CallRef) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, func, select
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, log
+from vca.kit import clock, crash, log
 from vca.kit.errors import NotFound
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
@@ -60,6 +60,7 @@ def check(ref: CallRef, *, now: datetime | None = None, at_once: bool = False) -
             watch.again(session, call_id=ref.call_id, at=due)
             return "live"
         watch.again(session, call_id=ref.call_id, at=now + watch.silence())
+    crash.point("calls.check.asking")
     return _ask(ref, found, now)
 
 

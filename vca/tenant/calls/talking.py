@@ -16,7 +16,7 @@ from vca.conversation import types as said
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Reply
-from vca.kit import clock, log, metrics
+from vca.kit import clock, crash, log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import enter
 from vca.tenant.calls import desk, legs, opening, profiles, record, states, transfers
@@ -49,6 +49,7 @@ def turn(ref: CallRef, *, heard: str, models: Models, after: int | None) -> Spok
     with enter(ref.tenant) as session:
         asked = _hear(session, ref, heard, after)
     database_s = monotonic() - asked_at
+    crash.point("calls.turn.heard")
     if isinstance(asked, Outcome):
         return asked
     if isinstance(asked, _Known):
@@ -200,6 +201,7 @@ def _measured(asked: _Asked, reply: Reply, database_s: float) -> dict[str, int]:
 def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
     """Write the agent's turn and do what it does, unless another process has answered meanwhile."""
     ref, now = asked.ref, clock.now()
+    crash.point("calls.turn.answered")
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         turns = record.turns(session, ref.call_id)
@@ -212,6 +214,7 @@ def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
             return Outcome(ref, (HangUp(),))
         _write(session, asked, reply, sequence=len(turns) + 1, at=now)
         actions = _act(session, asked, talk, reply, now=now, to_fallback=to_fallback)
+    crash.point("calls.turn.committed")
     # A transfer that was refused at once is one more turn: the agent says so.
     return Outcome(ref, actions, len(turns) + 1 + isinstance(actions[0], Say))
 

@@ -8,6 +8,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import wording
+from vca.kit import crash
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
 from vca.tenant.calls import legs, opening, record
@@ -59,6 +60,7 @@ def start(
         "started_at": now.isoformat(),
     }
     record.note(session, ref.call_id, status="transferring", transfer=order)
+    crash.point("calls.transfer.started")
     return Transfer(number, timeout_s)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, jobs, log, storage
+from vca.kit import clock, crash, jobs, log, storage
 from vca.kit.storage import Missing, StorageError, Stored
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError, bounded
@@ -74,6 +74,7 @@ def fetch(tenant: TenantRef, *, recording_id: UUID, attempt: int) -> None:
     try:
         if wanted.status == "pending":
             _keep(tenant, wanted, _take(tenant, wanted))
+            crash.point("recordings.fetch.noted")
         carrier = _carrier(wanted.provider_type)
         carrier.delete_recording(wanted.provider_call_id, wanted.provider_recording_id)
     except (TelephonyError, StorageError) as error:
@@ -134,6 +135,7 @@ def _put(tenant: TenantRef, wanted: Wanted, found: Audio) -> Taken:
 
 def _keep(tenant: TenantRef, wanted: Wanted, taken: Taken) -> None:
     """Commit that the audio is ours; audio that no row is waiting for is deleted again."""
+    crash.point("recordings.fetch.stored")
     try:
         with enter(tenant) as session:
             kept = _note(session, wanted, taken, now=clock.now())

@@ -1,0 +1,82 @@
+"""The tenants of a rehearsal, their numbers, and what is on record of their calls."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tests.support import owner
+from tests.support.carrier_adapter import NAME
+from tests.support.world import Tenant, World, fresh_number
+from vca.tenancy.session import enter
+from vca.tenant.calls import record
+
+_PLENTY = """
+UPDATE settings SET limits = '{"concurrent_calls": 1000}',
+    dial_policy = '{"per_minute": 100000, "per_day": 1000000}'
+"""
+_CALL = """
+SELECT id, status, end_reason, end_detail, provider_call_id, started_at, dialled_at, ended_at,
+    now() AS now
+FROM calls WHERE provider_type = :carrier AND (provider_call_id = :id OR id::text = :id)
+"""
+_OPEN_JOBS = """
+SELECT count(*) FROM jobs.procrastinate_jobs
+WHERE task_name = 'calls.check' AND status IN ('todo', 'doing') AND args->>'tenant_id' = :id
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One tenant: a number whose agent transfers, and one whose calls are recorded."""
+
+    tenant: Tenant
+    plain: dict[str, Any]
+    taped: dict[str, Any]
+
+    @property
+    def calls_url(self) -> str:
+        return self.tenant.url("/calls")
+
+    def call(self, known_as: str) -> Any:
+        """The row of a call by its carrier's id or ours; None: there is none."""
+        with enter(self.tenant.ref) as session:
+            found = session.execute(text(_CALL), {"carrier": NAME, "id": known_as})
+            return found.one_or_none()
+
+    def turns(self, call_id: UUID) -> list[str]:
+        """Who spoke, in order."""
+        with enter(self.tenant.ref) as session:
+            return [turn.speaker for turn in record.turns(session, call_id)]
+
+    def recording(self, call_id: UUID) -> tuple[str, str] | None:
+        """Status of a call's recording, and of the carrier's copy."""
+        query = text("SELECT status, carrier_copy FROM recordings WHERE call_id = :id")
+        with enter(self.tenant.ref) as session:
+            row = session.execute(query, {"id": call_id}).one_or_none()
+            return (row[0], row[1]) if row else None
+
+    def lines_in_use(self) -> int:
+        with enter(self.tenant.ref) as session:
+            return record.lines_in_use(session)
+
+    def watches(self) -> int:
+        """How many jobs watch over a call."""
+        with owner.public() as session:
+            return int(session.execute(text(_OPEN_JOBS), {"id": self.tenant.id}).scalar_one())
+
+
+def furnish(world: World, name: str) -> Stage:
+    """A tenant that may have as many calls as a rehearsal needs."""
+    tenant = world.tenant(name)
+    world.sql(tenant, _PLENTY)
+    targets = {"sales": {"number": fresh_number()}}
+    tools = ["transfer", "end_call"]
+    plain = tenant.profile(greeting=f"{name} here.", tools=tools, transfer_targets=targets)
+    taped = tenant.profile(greeting=f"{name} here.", recording=True, is_default=False)
+    return Stage(
+        tenant,
+        tenant.number(ai_profile_id=plain["id"]),
+        tenant.number(ai_profile_id=taped["id"]),
+    )

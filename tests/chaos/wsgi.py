@@ -1,0 +1,12 @@
+"""The product with one more carrier, loaded once for all processes that will be killed."""
+
+from tests.support import carrier_adapter
+from vca.app import create_app
+from vca.telephony.providers import ADAPTERS
+from vca.tenancy import schema
+from vca.tenant.calls import desk
+
+ADAPTERS[carrier_adapter.NAME] = carrier_adapter.PATH
+app = create_app()
+desk.current().models.warm()
+schema.head()

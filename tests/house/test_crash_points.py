@@ -1,0 +1,28 @@
+"""Crash points: each is listed, and so rehearsed; each stands in one place under a dotted name."""
+
+import ast
+import re
+
+from tests.chaos.points import POINTS
+from tests.support.source import modules
+
+_NAME = re.compile(r"[a-z]+(\.[a-z]+){1,2}", re.ASCII)
+
+
+def _passed() -> list[str]:
+    return [
+        argument.value if isinstance(argument, ast.Constant) else where.at(node)
+        for where in modules()
+        for called, node in where.calls()
+        if called == "crash.point"
+        for argument in node.args
+    ]
+
+
+def test_every_point_that_a_process_may_die_at_is_rehearsed_and_no_other_is_listed() -> None:
+    assert sorted(_passed()) == sorted(POINTS)
+
+
+def test_points_have_dotted_names() -> None:
+    for name in POINTS:
+        assert _NAME.fullmatch(name), name

@@ -1,0 +1,153 @@
+"""A carrier that outlives our processes: it remembers every call that it was asked to place.
+
+It is asked over HTTP, by `carrier_adapter`, and dials as often as it is told to: only so can a call
+that is dialled twice be seen.
+"""
+
+import base64
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Condition, Thread
+from typing import Any
+
+from vca.kit import json
+
+PORTS = range(20_000, 30_000)
+AUDIO = b"RIFF....WAVE" + bytes(8_000)
+_PROBE_S = 0.1
+
+
+@dataclass
+class CarriedCall:
+    """A call as its carrier knows it. `state` is the token that goes with a call we had placed."""
+
+    provider_call_id: str
+    state: str = ""
+    over: bool = False
+    taped: bool = False
+    audio: bytes | None = None
+
+
+class CarrierServer(ThreadingHTTPServer):
+    """What it was asked, and the calls it carries; `told` in place of sleeping."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        self.calls: dict[str, CarriedCall] = {}
+        self.dials: Counter[str] = Counter()
+        self._of_reference: dict[str, CarriedCall] = {}
+        self._changed = Condition()
+        self._bind()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def carry(self, provider_call_id: str) -> CarriedCall:
+        """A call that comes in from the world."""
+        with self._changed:
+            return self.calls.setdefault(provider_call_id, CarriedCall(provider_call_id))
+
+    def end(self, call: CarriedCall) -> None:
+        """A side has put the receiver down; what was taped can be fetched from now on."""
+        with self._changed:
+            call.over = True
+            call.audio = AUDIO if call.taped else None
+
+    def await_dialled(self, reference: str, within_s: float) -> CarriedCall | None:
+        """The call of our reference, once we have had it placed."""
+        with self._changed:
+            self._changed.wait_for(lambda: reference in self._of_reference, within_s)
+            return self._of_reference.get(reference)
+
+    def place_call(self, *, reference: str, state: str) -> str:
+        with self._changed:
+            self.dials[reference] += 1
+            call = CarriedCall(f"out-{reference}-{self.dials[reference]}", state)
+            self.calls[call.provider_call_id] = call
+            self._of_reference.setdefault(reference, call)
+            self._changed.notify_all()
+        return call.provider_call_id
+
+    def find_call(self, *, reference: str) -> str | None:
+        found = self._of_reference.get(reference)
+        return found.provider_call_id if found else None
+
+    def look_up(self, *, call_id: str) -> bool | None:
+        """Whether the call is over; None: there was never such a call."""
+        call = self.calls.get(call_id)
+        return call.over if call else None
+
+    def hang_up(self, *, call_id: str) -> None:
+        if call := self.calls.get(call_id):
+            self.end(call)
+
+    def recording(self, *, call_id: str) -> str | None:
+        call = self.calls.get(call_id)
+        return base64.b64encode(call.audio).decode() if call and call.audio else None
+
+    def delete_recording(self, *, call_id: str) -> None:
+        if call := self.calls.get(call_id):
+            call.audio = None
+
+    def _bind(self) -> None:
+        for port in random.sample(PORTS, 200):
+            try:
+                return super().__init__(("127.0.0.1", port), _Handler)
+            except OSError:
+                continue
+        raise RuntimeError("no free port")
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for this host's name.
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Its clients are killed; that is what it is for."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: CarrierServer
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        methods: dict[str, Callable[..., Any]] = {
+            f"/{method.__name__}": method
+            for method in (
+                self.server.place_call,
+                self.server.find_call,
+                self.server.look_up,
+                self.server.hang_up,
+                self.server.recording,
+                self.server.delete_recording,
+            )
+        }
+        body = json.dumps(methods[self.path](**asked))
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def carrier_server() -> Iterator[CarrierServer]:
+    """A carrier that answers until the block ends."""
+    server = CarrierServer()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _PROBE_S})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
