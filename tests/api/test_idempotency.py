@@ -29,7 +29,10 @@ TAKING = {
     f"POST {T}/phone-numbers",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
+    f"POST {T}/calls",
     f"POST {T}/calls/{{call_id}}/replay",
+    f"POST {T}/calls/{{call_id}}/say",
+    f"POST {T}/calls/{{call_id}}/transfer",
     f"POST {T}/simulations",
 }
 PROFILE = {"system_prompt": PROMPT}

@@ -226,4 +226,6 @@ def test_every_file_of_commands_hangs_in_the_app() -> None:
         )
     }
 
-    assert {f"{path.partition(':')[0].replace('.', '/')}.py" for path in app.COMMANDS} == files
+    assert {
+        f"{path.partition(':')[0].replace('.', '/')}.py" for path in app.COMMANDS.values()
+    } == files

@@ -111,4 +111,5 @@ def test_a_client_that_goes_away_leaves_what_was_said_and_its_place(
         go_on.set()
 
     until(lambda: len(_texts(acme, call)) == 21)
-    assert all(text.startswith(FIRST) for text in _texts(acme, call)[2::2])
+    # A caller may speak again before the server has noticed that nobody listened.
+    assert sum(text.startswith(FIRST) for text in _texts(acme, call)) == 10

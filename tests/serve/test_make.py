@@ -30,7 +30,7 @@ def _make(*arguments: str) -> str:
 def test_make_alone_lists_every_target() -> None:
     listed = [line.split()[1] for line in _make().splitlines()]
 
-    assert listed == ["help", "setup", "run", "call", "test", "lint", "bench"]
+    assert listed == ["help", "setup", "run", "call", "test", "chaos", "lint", "bench"]
 
 
 def test_run_and_test_share_setup() -> None:

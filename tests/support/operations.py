@@ -81,7 +81,7 @@ class Operation:
         schema = self.body_schema
         return list(self._fields("", schema)) if schema is not None else []
 
-    @property
+    @cached_property
     def unlike_fields(self) -> list[Field]:
         """The same without the insides of lists that have the schema of one beside them.
 

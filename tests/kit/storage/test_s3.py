@@ -33,12 +33,21 @@ def _store(endpoint: str, **options: Any) -> S3Store:
     return S3Store(BUCKET, endpoint_url=endpoint, region="eu-west-1", **options)
 
 
+@pytest.fixture(scope="module")
+def kept(endpoint: str) -> Store:
+    """One for all: a client takes longer to make than most tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in CREDENTIALS.items():
+            patched.setenv(name, value)
+        return _store(endpoint, prefix="kept/here")
+
+
 class TestS3Store(StoreContract):
     store_class = S3Store
 
-    @pytest.fixture(scope="class")
-    def store(self, endpoint: str) -> Store:
-        return _store(endpoint, prefix="kept/here")
+    @pytest.fixture
+    def store(self, kept: Store) -> Store:
+        return kept
 
     @pytest.fixture
     def away(self) -> Store:
