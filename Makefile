@@ -29,7 +29,9 @@ test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
 	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
-chaos: setup ## Kill web and worker 1,000 times while calls go on; KILLS=50 SEED=7 choose
+chaos: export PYTHONDONTWRITEBYTECODE =
+chaos: setup ## Shuffle events, and kill web and worker 1,000 times in calls; KILLS=50 SEED=7 choose
+	@SHUFFLES=1000 $(PYTHON) -m pytest tests/tenant/test_states.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
 lint: setup ## Check style, types and who imports whom
