@@ -168,10 +168,6 @@ def test_it_can_be_made_without_arguments() -> None:
     assert isinstance(FakeTelephonyAdapter(), TelephonyAdapter)
 
 
-def test_it_is_a_simulation_and_says_so() -> None:
-    assert FakeTelephonyAdapter.simulated
-
-
 def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
     production = {
         "app_env": "production",

@@ -59,7 +59,6 @@ class TelephonyAdapter(ABC):
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
     actions: ClassVar[frozenset[str]]
-    simulated: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

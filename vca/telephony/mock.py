@@ -89,7 +89,6 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     name: ClassVar[str] = "fake"
     capabilities: ClassVar[Capabilities] = Capabilities()
     actions: ClassVar[frozenset[str]] = frozenset(_KINDS)
-    simulated: ClassVar[bool] = True
 
     def __init__(self, secret: str = "fake-carrier") -> None:
         self._secret = secret.encode()
