@@ -72,9 +72,16 @@ class Loader:
                 pass_fds=[theirs.fileno()],
             )
 
-    def start(self, command: Sequence[str], environ: Mapping[str, str], output: int) -> Forked:
+    def start(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        output: int,
+        *,
+        new_session: bool = False,
+    ) -> Forked:
         """Fork a program off; it runs in the project's folder."""
-        order = {"command": list(command), "environ": dict(environ)}
+        order = {"command": command, "environ": environ, "new_session": new_session}
         return Forked(self._ask(order, output), self)
 
     def bury(self, pid: int) -> int:

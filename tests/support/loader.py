@@ -36,20 +36,23 @@ def main(fd: int) -> list[str]:
                 sys.exit()
             order: dict[str, Any] = json.loads(message)
             if "bury" in order:
-                answer = os.waitstatus_to_exitcode(os.waitpid(order["bury"], 0)[1])
-            elif not (answer := os.fork()):
-                break
-            asked.send(str(answer).encode())
-            for each in fds:
-                os.close(each)
-    _become(order["environ"], *fds)
-    command: list[str] = order["command"]
-    return command
+                status = os.waitpid(order["bury"], 0)[1]
+                asked.send(b"%d" % os.waitstatus_to_exitcode(status))
+            elif os.fork():
+                os.close(*fds)
+            else:
+                _become(order, *fds)
+                asked.send(b"%d" % os.getpid())
+                command: list[str] = order["command"]
+                return command
 
 
-def _become(environ: dict[str, str], output: int) -> None:
+def _become(order: dict[str, Any], output: int) -> None:
+    """What the system does for a program before it begins."""
+    if order["new_session"]:
+        os.setsid()
     os.environ.clear()
-    os.environ.update(environ)
+    os.environ.update(order["environ"])
     for standard in (1, 2):
         os.dup2(output, standard)
     os.close(output)
