@@ -36,16 +36,20 @@ def until(condition: Callable[[], Any]) -> Any:
     return met
 
 
+def _process(pid: int) -> tuple[int, str] | None:
+    """Its parent, and how it was called; None for one that is dead, buried or not."""
+    folder = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+        called = (folder / "cmdline").read_text().replace("\0", " ").strip()
+        return None if state == "Z" else (int(parent), called)
+    return None
+
+
 def _table() -> dict[int, tuple[int, str]]:
     """Every process that is not dead already: its parent, and how it was called."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
-            called = (folder / "cmdline").read_text().replace("\0", " ").strip()
-            if state != "Z":
-                found[int(folder.name)] = (int(parent), called)
-    return found
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return {pid: found for pid in pids if (found := _process(pid))}
 
 
 @dataclass
@@ -89,8 +93,7 @@ class Up:
 
     def left(self) -> dict[int, str]:
         """Those of its children that still live."""
-        table = _table()
-        return {pid: called for pid, called in self.seen.items() if pid in table}
+        return {pid: called for pid, called in self.seen.items() if _process(pid)}
 
     def ask(self, number: int) -> None:
         """A signal as a terminal sends it: to the whole process group."""
