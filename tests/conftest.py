@@ -11,9 +11,10 @@ from flask import Flask
 
 from tests.support import databases, owner
 from tests.support.api import Api, openapi_of
+from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
-from vca.kit import db
+from vca.kit import db, storage
 from vca.kit.config import Settings, read_settings
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -104,6 +105,7 @@ def _app(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     gc.freeze()
     yield app
+    owner.close()
     db.current().close()
 
 
@@ -121,10 +123,17 @@ def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     _app.config.update(config)
 
 
+@pytest.fixture(scope="session")
+def _shelf(settings: Settings) -> Shelf:
+    return Shelf(storage.opened(settings))
+
+
 @pytest.fixture
-def world(app: Flask) -> World:
-    """Makes tenants, keys and numbers; they stay behind, and no test minds."""
-    return World(app)
+def world(app: Flask, _shelf: Shelf) -> Iterator[World]:
+    """Makes tenants, keys and numbers; they stay behind until a tenant is used again."""
+    made = World(app, _shelf)
+    yield made
+    made.leave()
 
 
 @pytest.fixture
