@@ -23,7 +23,7 @@ from werkzeug.test import TestResponse
 from tests.support import payloads
 from tests.support.api import OpenApi, anonymous
 from tests.support.evidence import Evidence
-from tests.support.operations import Field, Operation, body, replaced
+from tests.support.operations import Field, Operation, body, looked_into, replaced
 from tests.support.premises import Line, Premises, values
 from tests.support.world import Platform
 from vca.kit import json
@@ -173,12 +173,12 @@ def test_no_value_in_a_body_breaks_anything(
         for each in operation.unlike_fields
     )
 
-    looked_into = _looked_into(catalogue)
+    inside = looked_into(catalogue)
     for operation in catalogue:
         if operation.method != method:
             continue
         for place in operation.unlike_fields:
-            if (operation, place.pointer) not in looked_into:
+            if (operation, place.pointer) not in inside:
                 continue
             kinds = dict(payloads.JSON)
             if (operation, place.pointer) in first:
@@ -503,21 +503,6 @@ def test_nothing_that_a_carrier_signs_breaks_anything(
     table.verdict(at_least=0)
     assert count >= 1_500
     assert table.evidence.checksum(there.tenant.id) == before
-
-
-def _looked_into(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
-    """Every field of a body; the inside of one that many operations share at the first that has it.
-
-    Under the same name it is the same nested schema, which reads it in the same way: the hours of a
-    new number, of a number, of a tenant.
-    """
-    found: dict[tuple[str, str], tuple[Operation, str]] = {}
-    for operation in catalogue:
-        for each in operation.unlike_fields:
-            inside = each.pointer.count("/") > 1
-            whose = "" if inside else operation.name
-            found.setdefault((whose + each.pointer, str(each.schema)), (operation, each.pointer))
-    return set(found.values())
 
 
 def _first(
