@@ -141,7 +141,7 @@ def table(
 
 
 def test_the_table_has_payloads_of_enough_kinds() -> None:
-    assert len(payloads.JSON) >= LEAST_KINDS
+    assert len(payloads.JSON) + len(payloads.UNREADABLE) >= LEAST_KINDS
     assert len(payloads.QUERY) + len(payloads.RAW_QUERY) >= LEAST_KINDS
     assert len(payloads.BODIES) >= LEAST_KINDS
     assert len(payloads.HEADERS) + len(payloads.AUTHORIZATIONS) >= LEAST_KINDS
@@ -167,28 +167,36 @@ def test_the_bodies_that_the_table_spoils_are_good_ones(
 def test_no_value_in_a_body_breaks_anything(
     method: str, table: Table, catalogue: list[Operation], openapi: OpenApi
 ) -> None:
-    first = _first(
-        (operation, each.pointer, each.schema)
-        for operation in catalogue
-        for each in operation.unlike_fields
-    )
+    places = list(_places(catalogue))
+    first = _first((operation, place.pointer, place.schema) for operation, place in places)
+    read: set[tuple[str, str]] = set()
+    begun: set[Operation] = set()
 
-    inside = looked_into(catalogue)
-    for operation in catalogue:
-        if operation.method != method:
-            continue
-        for place in operation.unlike_fields:
-            if (operation, place.pointer) not in inside:
-                continue
+    for operation, place in places:
+        kinds = {kind: payloads.JSON[kind] for kind in payloads.WORST}
+        if (place.pointer, str(place.schema)) not in read:
             kinds = dict(payloads.JSON)
-            if (operation, place.pointer) in first:
-                kinds |= payloads.JSON_ONCE
-                texts = payloads.texts(place.schema).items()
-                kinds |= {kind: json.dumps(text).decode() for kind, text in texts}
-            for kind, raw in kinds.items():
-                _spoil(table, openapi, operation, place, kind, raw)
+        if operation not in begun:
+            kinds |= payloads.UNREADABLE
+        if (operation, place.pointer) in first:
+            texts = payloads.texts(place.schema).items()
+            kinds |= payloads.JSON | payloads.UNREADABLE | payloads.JSON_ONCE
+            kinds |= {kind: json.dumps(text).decode() for kind, text in texts}
+        read.add((place.pointer, str(place.schema)))
+        begun.add(operation)
+        for kind, raw in kinds.items() if operation.method == method else ():
+            _spoil(table, openapi, operation, place, kind, raw)
 
     table.verdict(at_least=1_500)
+
+
+def _places(catalogue: list[Operation]) -> Iterator[tuple[Operation, Field]]:
+    """Every field that is looked into, in the document's order."""
+    wanted = looked_into(catalogue)
+    for operation in catalogue:
+        for place in operation.unlike_fields:
+            if (operation, place.pointer) in wanted:
+                yield operation, place
 
 
 def _spoil(
@@ -485,7 +493,8 @@ def test_nothing_that_a_carrier_signs_breaks_anything(
     count = 0
 
     for action, name in product(read, said):
-        kinds = {**payloads.JSON, **(long_list if name in read[action] else {})}
+        kinds = {**payloads.JSON, **payloads.UNREADABLE}
+        kinds |= long_list if name in read[action] else {}
         for kind, raw in kinds.items():
             answer = line.send_bytes(action, replaced(said, Field(f"/{name}", {}), raw))
             count += 1
