@@ -113,8 +113,8 @@ JSON = {
     **{name: json.dumps(TEXTS[name]).decode() for name in FEW},
 }
 
-# No text that our reader takes, wherever it stands: no field is ever shown it. For one field of each
-# operation, and for one of each schema.
+# Texts that our reader refuses wherever they stand: no field is ever shown one. For one field of
+# each operation, and for one of each schema.
 UNREADABLE = {
     "2**63": "9223372036854775808",
     "-2**63": "-9223372036854775808",
@@ -188,7 +188,7 @@ JSON_ONCE = {
     "plus": "+7",
 }
 
-# For every query parameter of every operation.
+# For every query parameter that is read in a way of its own.
 QUERY = {
     **{name: TEXTS[name] for name in FEW},
     "zero": "0",
@@ -244,6 +244,26 @@ RAW_QUERY = {
     "bracket": "1&limit[]=2",
     "nothing": "",
 }
+
+# For every other one, and for what no operation asks for: what is worst of the above.
+WORST_QUERY = (
+    "empty",
+    "SQL: drop",
+    "a null",
+    "zero",
+    "minus one",
+    "101",
+    "2**63",
+    "1",
+    "True",
+    "superscript",
+    "leading plus",
+    "NUL",
+    "forged cursor",
+    "a list",
+    "8 kB",
+)
+WORST_RAW_QUERY = ("not UTF-8", "bad percent", "NUL", "bracket")
 
 IDS = {
     "a word": "nobody",
