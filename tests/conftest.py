@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from flask import Flask
 
@@ -21,6 +22,9 @@ from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import desk as desks
 
 ROOT = Path(__file__).resolve().parents[1]
+# How long an example takes says more of the machine than of the product.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
 LONG = (
     "tests/chaos/",

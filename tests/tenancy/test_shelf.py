@@ -96,14 +96,13 @@ def test_a_used_tenant_is_given_out_like_a_new_one(
     workshop: World,
     platform: Platform,
     carrier: FakeTelephonyAdapter,
-    database_url: str,
+    evidence: Evidence,
     settings: Settings,
 ) -> None:
-    witness = Evidence(database_url)
     used = furnish(workshop, platform, Line(workshop, carrier), "acme").tenant
     platform.api.patch(used.url(), {"plan": "growth"})
     used.post("/simulations", {"to": used.number()["did_number"]}, headers={"Idempotency-Key": "k"})
-    dirty = _rows(witness, UUID(used.id), clock.now())
+    dirty = _rows(evidence, UUID(used.id), clock.now())
     folder = Path(settings.recording_store.partition(":")[2]) / used.ref.id.hex
     assert all(rows for table, rows in dirty.items() if table.startswith("<tenant>"))
     assert {"public.tenants", "public.dids", "public.api_keys"} <= {
@@ -118,10 +117,9 @@ def test_a_used_tenant_is_given_out_like_a_new_one(
     assert found == UUID(used.id)
     with public() as session:
         new = tenants.create(session, name="Globex").id
-    assert _rows(witness, found, asked_at) == _rows(witness, new, asked_at)
+    assert _rows(evidence, found, asked_at) == _rows(evidence, new, asked_at)
     assert _shape(found) == _shape(new)
     assert not any(folder.rglob("*"))
-    witness.close()
 
 
 def test_it_bears_what_is_asked_for_and_is_as_new_to_the_api(
@@ -164,7 +162,7 @@ def test_a_tenant_that_is_not_as_it_was_is_not_used_again(
     assert shelf.take(name="Acme", **PLAIN) is None
 
 
-def _rows(witness: Evidence, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
+def _rows(evidence: Evidence, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
     """Every row in the database that names a tenant or is in its schema, but for who it is."""
     schema = f"t_{tenant_id.hex}"
     names = {"schema": schema, "hex": tenant_id.hex}
@@ -172,8 +170,8 @@ def _rows(witness: Evidence, tenant_id: UUID, since: datetime) -> dict[str, list
         table.replace(schema, "<tenant>"): sorted(
             (_plain(row, tenant_id, since) for (row,) in found), key=str
         )
-        for (table,) in witness.rows(_TABLES, schema)
-        for found in [witness.rows(_ROWS.format(table=table, **names))]
+        for (table,) in evidence.rows(_TABLES, schema)
+        for found in [evidence.rows(_ROWS.format(table=table, **names))]
     }
 
 
