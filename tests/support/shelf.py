@@ -1,8 +1,8 @@
-"""Tenants that earlier tests have used and that were made like new: a tenth of making a new one.
+"""Tenants that earlier tests have used, made like new: a tenth of the work of making one.
 
-Whoever takes a tenant cannot tell it from a new one but by its id, which nobody has seen either: it
-has the rows that its creation writes and no others, there and in `public`. What a test changed in
-the catalogue is not repaired; such a tenant, and one that is no longer active, is not used again.
+Who takes one cannot tell it from a new one: it has the rows that its creation writes and no others,
+in its schema and outside of it. What a test changed in the catalogue is not repaired: such a
+tenant, and one that is no longer active, is not used again.
 """
 
 from collections import defaultdict
