@@ -137,6 +137,21 @@ def operations(openapi: OpenApi) -> list[Operation]:
     ]
 
 
+def looked_into(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
+    """Every field of a body; the inside of one that many operations share at the first that has it.
+
+    Under the same name it is the same nested schema, which reads it in the same way: the hours of a
+    new number, of a number, of a tenant.
+    """
+    found: dict[tuple[str, str], tuple[Operation, str]] = {}
+    for operation in catalogue:
+        for each in operation.unlike_fields:
+            inside = each.pointer.count("/") > 1
+            whose = "" if inside else operation.name
+            found.setdefault((whose + each.pointer, str(each.schema)), (operation, each.pointer))
+    return set(found.values())
+
+
 def body(
     operation: Operation, values: Mapping[str, Any], *, as_platform: bool = True
 ) -> dict[str, Any]:

@@ -29,6 +29,7 @@ OVER_HTTP = 2_000
 KILLS = 3
 THREADS = 6
 SIZE = 5
+SENTENCE = select(Settings.sentences["closed"].astext)
 BREAKS = ("ours", "statement", "time-out", "missing", "none")
 
 
@@ -74,7 +75,7 @@ class Traffic:
 
     def _read(self, tenant: Tenant) -> None:
         with enter(tenant.ref) as session:
-            found = session.scalars(select(Settings.sentences["closed"].astext)).all()
+            found = session.scalars(SENTENCE).all()
         self._judge(tenant, found)
         self.note("door")
 
