@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
+from vca.conversation.types import Speaker
 from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
@@ -125,6 +126,16 @@ SELECT id FROM ringing
 """
 _NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
 _NEW_TURN = insert(_turns)
+_LINES = (
+    select(*(_turns.c[name] for name in ("sequence", "speaker", "text", "heard_text", "answers")))
+    .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
+    .order_by(_turns.c.sequence)
+)
+_SPEND = (
+    update(_calls)
+    .where(_calls.c.id == bindparam("call_id"))
+    .values(tokens=_calls.c.tokens + bindparam("spent"))
+)
 _TALK = (
     select(
         Call.id,
@@ -160,6 +171,17 @@ _TALK = (
     .where(Call.id == bindparam("call_id"))
     .with_for_update(of=Call)
 )
+
+
+@dataclass(frozen=True)
+class Line:
+    """A turn as the conversation goes on from it; `answers` as in the model."""
+
+    sequence: int
+    speaker: Speaker
+    text: str
+    heard_text: str | None
+    answers: int | None
 
 
 @dataclass(frozen=True)
@@ -297,8 +319,14 @@ def talk(session: Session, call_id: UUID) -> Row[Any]:
     return row
 
 
+def lines(session: Session, call_id: UUID, *, after: int = 0) -> Sequence[Line]:
+    """What was said so far, in order and numbered from 1; that which came `after` so many turns."""
+    said = session.connection().execute(_LINES, {"call_id": call_id, "after": after})
+    return [Line(*line) for line in said]
+
+
 def turns(session: Session, call_id: UUID) -> Sequence[Turn]:
-    """What was said so far, in order."""
+    """All that is on record of what was said, in order."""
     return session.scalars(
         select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
     ).all()
@@ -320,7 +348,7 @@ def note(session: Session, call_id: UUID, **changes: Any) -> None:
 
 def spend(session: Session, call_id: UUID, tokens: int) -> None:
     """Add what a turn has cost; the caller holds the call's row."""
-    note(session, call_id, tokens=_calls.c.tokens + tokens)
+    session.connection().execute(_SPEND, {"call_id": call_id, "spent": tokens})
 
 
 def note_heard(session: Session, call_id: UUID, *, heard: str) -> None:
