@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from vca.conversation import transcript
 from vca.conversation.types import CallFacts, Profile
-from vca.tenant.calls.record import Line
+from vca.tenant.calls.models import Line
 
 SILENCE_S = 10
 

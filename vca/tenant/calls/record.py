@@ -4,7 +4,7 @@ Plain table statements, not the unit of work: a call rings while somebody waits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -26,13 +26,12 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
-from vca.conversation.types import Speaker
 from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.calls import ending, latency, route, states
-from vca.tenant.calls.models import LIVE, Call, Event, Turn
+from vca.tenant.calls.models import LIVE, Call, Event, Line, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -127,7 +126,7 @@ SELECT id FROM ringing
 _NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
 _NEW_TURN = insert(_turns)
 _LINES = (
-    select(*(_turns.c[name] for name in ("sequence", "speaker", "text", "heard_text", "answers")))
+    select(*(_turns.c[each.name] for each in fields(Line)))
     .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
     .order_by(_turns.c.sequence)
 )
@@ -171,17 +170,6 @@ _TALK = (
     .where(Call.id == bindparam("call_id"))
     .with_for_update(of=Call)
 )
-
-
-@dataclass(frozen=True)
-class Line:
-    """A turn as the conversation goes on from it; `answers` as in the model."""
-
-    sequence: int
-    speaker: Speaker
-    text: str
-    heard_text: str | None
-    answers: int | None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import enter
 from vca.tenant.calls import desk, legs, opening, profiles, record, states, transfers
 from vca.tenant.calls.legs import DiallingRefused
-from vca.tenant.calls.record import Line
+from vca.tenant.calls.models import Line
 from vca.tenant.calls.refs import CallRef, Clause, Outcome
 from vca.tenant.messages import service as messages
 
