@@ -268,7 +268,7 @@ class Matrix:
     def _sent_with(self, operation: Operation, place: Field, value: str) -> Sent:
         as_platform = place.steps[0] in operation.platform_only
         whole = body(operation, values(self.here), as_platform=as_platform)
-        return self._sent(operation, data=replaced(whole, place, json.dumps(value).decode()))
+        return self._sent(operation, data=replaced(whole, json.dumps(value).decode(), place))
 
     def _values(self, *, few: bool) -> Iterator[tuple[list[str], str]]:
         """(Globex's values of one kind, a made-up one of the same kind); `few`: one of each."""

@@ -18,7 +18,7 @@ from vca.kit import clock, storage
 from vca.kit.config import Settings
 from vca.registry.tenants import service as tenants
 from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy import doctor
+from vca.tenancy import doctor, schema
 from vca.tenancy.session import public
 
 # Every table there is, but for those of other tenants.
@@ -77,6 +77,10 @@ CHANGES = {
     "suspended": "UPDATE public.tenants SET status = 'suspended' WHERE id = '{id}'",
     "deleted": "UPDATE public.tenants SET status = 'deleted' WHERE id = '{id}'",
 }
+
+_IN_ORDER = """
+UPDATE public.tenants SET schema_revision = :revision, status = 'active' WHERE id = :id
+"""
 
 
 @pytest.fixture
@@ -160,6 +164,8 @@ def test_a_tenant_that_is_not_as_it_was_is_not_used_again(
         session.execute(text(statement))
 
     assert shelf.take(name="Acme", **PLAIN) is None
+    with owner.public() as session:  # whoever counts tenants finds it in order
+        session.execute(text(_IN_ORDER), {"id": used.id, "revision": schema.head()})
 
 
 def _rows(evidence: Evidence, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
