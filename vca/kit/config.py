@@ -167,7 +167,7 @@ class Settings:
     web_workers: int = setting(_whole(1, 64), 2)
     web_threads: int = setting(_whole(1, 256), 8)
     database_pool_size: int = setting(_whole(1, 200), 10)
-    tenants_per_connection: int = setting(_whole(1, 100_000), 200)
+    tenants_per_connection: int = setting(_whole(1, 100_000), 160)
     did_claims: str = setting(_choice("assigned", "open"), "")
     telephony_provider: str = setting(_text, "")
     llm_base_url: str = setting(_base_url, "")
