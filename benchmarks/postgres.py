@@ -30,8 +30,8 @@ _TOLD = ("server_version", "shared_buffers")
 _LOCK = ROOT / ".vca" / "bench.lock"
 _PATIENCE_S = 600
 _STOP_S = 120
-# A server's own: a quarter of the memory, where Postgres's manual begins. Its default of 128 MB does
-# not hold the catalogue of a thousand tenants.
+# Of a server of its own: where Postgres's manual begins. The default of 128 MB does not hold the
+# catalogue of a thousand tenants.
 _SHARE_OF_MEMORY = 4
 _OURS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_t_[0-9a-f]{32}$'"
 
