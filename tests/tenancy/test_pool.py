@@ -20,7 +20,7 @@ from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseUnavailable, waiting
 from vca.kit.db.breaker import Breaker
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, enter, public
+from vca.tenancy.session import IsolationError, enter, inside, public
 from vca.tenant.settings.models import Settings
 
 Pool = Callable[..., Database]
@@ -168,24 +168,72 @@ def test_ten_thousand_mixed_requests_leave_no_connection_with_a_tenants_path(
     assert database.engine.pool.checkedin() <= SIZE  # type: ignore[attr-defined]
 
 
-def test_a_connection_is_retired_when_it_has_seen_more_tenants_than_the_limit(
+def visit(tenant: Tenant, database: Database) -> int:
+    """The process id of the server's end."""
+    with enter(tenant.ref, database=database) as session:
+        pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
+        return pid
+
+
+def test_a_connection_is_retired_before_it_sees_more_tenants_than_the_limit(
     world: World, pool: Pool
 ) -> None:
     one = pool(1, tenants_per_connection=3)
     tenants = [world.tenant(f"Number {index}") for index in range(5)]
 
-    def visit(tenant: Tenant) -> int:
-        with enter(tenant.ref, database=one) as session:
-            pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            return pid
+    first = [visit(tenant, one) for tenant in (*tenants[:3], *tenants[:3], tenants[0])]
+    after = [visit(tenant, one) for tenant in (*tenants[3:], tenants[2], *tenants[2:])]
 
-    first = [visit(tenant) for tenant in (*tenants[:3], *tenants[:3], tenants[0])]
-    over = visit(tenants[3])
-    after = [visit(tenant) for tenant in (*tenants[2:], *tenants[2:])]
-
-    assert set(first) == {over}
-    assert over not in after
+    assert len(set(first)) == 1
     assert len(set(after)) == 1
+    assert set(first) != set(after)
+
+
+def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
+    world: World, pool: Pool
+) -> None:
+    one = pool(1, tenants_per_connection=1)
+    pids = []
+    for index in range(3):
+        with one.connection() as connection, inside(connection, world.tenant(f"{index}").ref):
+            pids.append(connection.connection.dbapi_connection.get_backend_pid())  # type: ignore[union-attr]
+
+    assert pids[0] == pids[1] != pids[2]
+
+
+def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: Pool) -> None:
+    many = pool(3, tenants_per_connection=2)
+    tenants = [world.tenant(f"Number {index}") for index in range(6)]
+
+    first = [visit(tenant, many) for tenant in tenants]
+    again = [visit(tenant, many) for tenant in tenants[::-1]]
+
+    assert [first.count(pid) for pid in first] == [2] * 6, "each knows two, and there are three"
+    assert again == first[::-1]
+
+
+def test_the_connection_that_was_idle_longest_makes_room(world: World, pool: Pool) -> None:
+    many = pool(2, tenants_per_connection=1)
+    first, second, third = (world.tenant(f"Number {index}") for index in range(3))
+
+    known, other = visit(first, many), visit(second, many)
+    assert visit(first, many) == known
+    new = visit(third, many)
+
+    assert new not in (known, other)
+    assert visit(first, many) == known
+    assert visit(third, many) == new
+    assert many.engine.pool.checkedin() == 2  # type: ignore[attr-defined]
+
+
+def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(world: World, pool: Pool) -> None:
+    one = pool(1, tenants_per_connection=1)
+    first, second = world.tenant("First"), world.tenant("Second")
+    with ThreadPoolExecutor(1) as threads, enter(first.ref, database=one):
+        waiting_for = threads.submit(visit, second, one)
+        with pytest.raises(TimeoutError):
+            waiting_for.result(0.1)
+    assert waiting_for.result(10) != visit(first, one)
 
 
 def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, pool: Pool) -> None:

@@ -72,9 +72,11 @@ def _guarded(view: View, access: Access) -> View:
 
     @wraps(view)
     def guarded(**path: Any) -> Any:
-        with deadline.within(usual_s), db.current().connection() as connection:
-            _authenticate(connection, path.get("tenant_id"))
-            _authorize(access, path.get("tenant_id"))
+        asked = path.get("tenant_id")
+        likely = schema.name(asked) if asked is not None else None
+        with deadline.within(usual_s), db.current().connection(schema=likely) as connection:
+            _authenticate(connection, asked)
+            _authorize(access, asked)
             if access.opens != "nothing":
                 return _in_transaction(connection, access, view, path)
             repeated = idempotency.begin(connection, access)

@@ -37,7 +37,10 @@ def enter(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Se
     DatabaseUnavailable. Must not be open while a carrier, a model or a webhook is called.
     """
     where = database or db.current()
-    with where.connection() as connection, inside(connection, tenant) as session:
+    with (
+        where.connection(schema=tenant.schema) as connection,
+        inside(connection, tenant) as session,
+    ):
         yield session
         session.commit()
 

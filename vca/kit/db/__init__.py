@@ -19,6 +19,7 @@ from vca.kit.db.dialect import opening
 from vca.kit.db.errors import FAILURES, DatabaseUnavailable, constraint, is_outage, sqlstate
 from vca.kit.db.pool import make_engine, note_tenant
 from vca.kit.db.waiting import patience
+from vca.kit.db.warmth import wanted
 
 __all__ = [
     "NAMING",
@@ -61,15 +62,16 @@ class Database:
         )
 
     @contextmanager
-    def connection(self) -> Iterator[Connection]:
+    def connection(self, *, schema: str | None = None) -> Iterator[Connection]:
         """A pooled connection, outside any transaction until one is opened.
 
-        Raises DatabaseUnavailable when the server is away, also in the middle of the block.
+        One that knows `schema` already, if one is free: a wish, which enters nothing. Raises
+        DatabaseUnavailable when the server is away, also in the middle of the block.
         """
         self.breaker.enter()
         seen = self.breaker.undecided
         try:
-            with self._checked_out() as connection:
+            with self._checked_out(schema) as connection:
                 yield connection
             seen = self.breaker.succeeded
         except FAILURES as error:
@@ -81,10 +83,11 @@ class Database:
         finally:
             seen()
 
-    def _checked_out(self) -> Connection:
+    def _checked_out(self, schema: str | None) -> Connection:
         began_s = perf_counter()
         try:
-            return self.engine.connect()
+            with wanted(schema):
+                return self.engine.connect()
         finally:
             metrics.POOL_WAIT_SECONDS.observe(perf_counter() - began_s)
 

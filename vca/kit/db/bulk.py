@@ -63,8 +63,11 @@ class Bulk(Database):
         )
 
     @contextmanager
-    def connection(self) -> Iterator[Any]:
-        """A new connection; raises DatabaseUnavailable, and Busy for a lock that was not given."""
+    def connection(self, *, schema: str | None = None) -> Iterator[Any]:
+        """A new connection, which knows no schema yet.
+
+        Raises DatabaseUnavailable, and Busy for a lock that was not given.
+        """
         try:
             with self.engine.connect() as connection:
                 yield connection

@@ -3,28 +3,33 @@
 import select
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import DisconnectionError
 
 from vca.kit import json
-from vca.kit.db import bounds, dialect
+from vca.kit.db import bounds, dialect, warmth
 
 POOL_TIMEOUT_S = 2
-_TENANTS = "tenants"
 
 
 def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
     """An engine for `dsn` that holds at most `size` connections.
 
-    A connection that has seen more than `tenants_per_connection` schemas is ended on its return: a
-    server process keeps 0.3 MiB of catalogue for each schema it ever saw.
+    A connection that would see more than `tenants_per_connection` schemas is replaced: a server
+    process keeps 0.3 MiB of catalogue for each schema it ever saw.
     """
+
+    class Idle(warmth.WarmestFirst):
+        most_known = tenants_per_connection
+
+    class Pool(QueuePool):
+        _queue_class = Idle
+
     engine = create_engine(
         make_url(dsn).set(drivername=f"postgresql+{dialect.NAME}"),
+        poolclass=Pool,
         pool_size=size,
         max_overflow=0,
-        # The connection used last knows most tenants' tables; the others may cool down.
-        pool_use_lifo=True,
         pool_timeout=POOL_TIMEOUT_S,
         pool_recycle=1800,
         hide_parameters=True,
@@ -42,9 +47,14 @@ def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
     def _look(dbapi_connection: Any, record: Any) -> None:
         record.info[dialect.FIRST] = bounds.lost(dbapi_connection)
 
+    @event.listens_for(engine, "checkout")
+    def _replace(_: Any, record: Any, __: Any) -> None:
+        if warmth.is_worn(record.info, tenants_per_connection):
+            raise DisconnectionError("the server process has seen enough schemas")
+
     @event.listens_for(engine, "checkin")
     def _retire(_: Any, record: Any) -> None:
-        if len(record.info.get(_TENANTS, ())) > tenants_per_connection:
+        if warmth.is_worn(record.info, tenants_per_connection):
             record.invalidate()
 
     return engine
@@ -52,7 +62,7 @@ def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
 
 def note_tenant(connection: Connection, name: str) -> None:
     """Count `name` among the schemas that this connection's server process has cached."""
-    connection.connection.info.setdefault(_TENANTS, set()).add(name)
+    warmth.learn(connection.connection.info, name)
 
 
 def _refuse_a_dead_connection(dbapi_connection: Any, *_: Any) -> None:
