@@ -101,5 +101,5 @@ def opening(tenant_id: str, tenant_hex: str, role_prefix: str) -> str:
         f'BEGIN; SET LOCAL search_path TO "t_{tenant_hex}"; '
         f"SET LOCAL vca.tenant_id = '{tenant_id}'; "
         f'SET LOCAL ROLE "{role_prefix}t_{tenant_hex}"; '
-        f"SELECT 1 / count(*) FILTER (WHERE id = '{tenant_id}') FROM tenant_self"
+        f"SELECT '{tenant_id}'::tenant_identity"
     )

@@ -21,8 +21,8 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
 from vca.tenant.models import metadata
 
-# The engine's own record of whose the schema is; no product table.
-SELF = "tenant_self"
+# The engine's own records of whose the schema is; no product tables.
+SELF, IDENTITY = "tenant_self", "tenant_identity"
 # What pins a row to its schema's tenant can only stand in the migration: the models serve all.
 PINS = ("_tenant_id_check", "settings_one_check")
 
@@ -48,7 +48,7 @@ def _grantees(session: Session, tenant: TenantRef) -> str:
 
 
 def _without_pins(lines: set[str]) -> set[str]:
-    return {line for line in lines if SELF not in line and not any(pin in line for pin in PINS)}
+    return {line for line in lines if not any(pin in line for pin in (SELF, IDENTITY, *PINS))}
 
 
 def _owned(name: str | None, kind: str, _: Any) -> bool:

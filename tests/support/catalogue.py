@@ -26,6 +26,11 @@ WHERE pronamespace = to_regnamespace(:schema)
 UNION ALL
 SELECT format('trigger %s', tgname) FROM pg_trigger JOIN pg_class t ON t.oid = tgrelid
 WHERE t.relnamespace = to_regnamespace(:schema) AND NOT tgisinternal
+UNION ALL
+SELECT format('type %s %s %s', typname, typtype,
+              (SELECT string_agg(enumlabel, ' ' ORDER BY enumsortorder) FROM pg_enum
+               WHERE enumtypid = y.oid))
+FROM pg_type y WHERE typnamespace = to_regnamespace(:schema) AND typrelid = 0 AND typelem = 0
 """
 
 

@@ -24,7 +24,16 @@ from vca.registry.dids import service as dids
 from vca.registry.fitness import TABLES_PER_TENANT
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy.schema import TenantRef, name
-from vca.tenancy.session import IsolationError, enter, inside, lookup, outside, public
+from vca.tenancy.session import (
+    IsolationError,
+    as_owner,
+    enter,
+    inside,
+    lookup,
+    outside,
+    public,
+    replay,
+)
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
@@ -107,16 +116,31 @@ def test_a_schema_that_is_another_tenants_is_an_error_before_the_first_statement
     assert (answer.status_code, answer.json["code"]) == (500, "internal-error")
 
 
-@pytest.mark.parametrize("lacking", ["the row", "the table"])
-def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
-    lacking: str, acme: Tenant, evidence: Evidence
+@pytest.mark.usefixtures("swapped")
+def test_an_owner_is_fenced_too_and_leaves_nothing_behind(
+    acme: Tenant, globex: Tenant, owned: Database, evidence: Evidence
 ) -> None:
-    table = f'"{acme.ref.schema}".tenant_self'
+    with pytest.raises(IsolationError), as_owner(acme.ref, database=owned):
+        pytest.fail("entered")
+    with pytest.raises(IsolationError), owned.connection() as connection:
+        replay(connection, acme.ref, "CREATE TABLE left_behind (id uuid)")
+
+    assert not evidence.rows("SELECT FROM pg_class WHERE relname = 'left_behind'")
+
+
+@pytest.mark.parametrize("lacking", ["the value", "the type"])
+def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
+    lacking: str, acme: Tenant, globex: Tenant, evidence: Evidence
+) -> None:
+    one, aside = (f'"{acme.ref.schema}".{name}' for name in ("tenant_identity", "aside"))
     spoil, mend = {
-        "the row": (f"DELETE FROM {table}", f"INSERT INTO {table} VALUES ('{acme.id}')"),
-        "the table": (
-            f"ALTER TABLE {table} RENAME TO aside",
-            f'ALTER TABLE "{acme.ref.schema}".aside RENAME TO tenant_self',
+        "the value": (
+            f"ALTER TYPE {one} RENAME VALUE '{acme.id}' TO '{globex.id}'",
+            f"ALTER TYPE {one} RENAME VALUE '{globex.id}' TO '{acme.id}'",
+        ),
+        "the type": (
+            f"ALTER TYPE {one} RENAME TO aside",
+            f"ALTER TYPE {aside} RENAME TO tenant_identity",
         ),
     }[lacking]
     evidence.rows(spoil)
@@ -129,16 +153,14 @@ def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
 
 
 def test_a_missing_schema_never_falls_back_to_public(acme: Tenant, evidence: Evidence) -> None:
-    """Even if `public` had a table of the fence's name, with the right tenant in it."""
+    """Even if `public` had a type of the fence's name, with the right tenant in it."""
     ghost = TenantRef(uuid4())
-    evidence.rows("CREATE TABLE public.tenant_self (id uuid)")
+    evidence.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{ghost.id}')")
     try:
-        evidence.rows("INSERT INTO public.tenant_self VALUES (%s)", str(ghost.id))
-
         with pytest.raises(IsolationError), enter(ghost):
             pytest.fail("entered")
     finally:
-        evidence.rows("DROP TABLE public.tenant_self")
+        evidence.rows("DROP TYPE public.tenant_identity")
 
 
 def test_outside_no_tenants_table_can_be_found(acme: Tenant) -> None:

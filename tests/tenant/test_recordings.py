@@ -360,7 +360,7 @@ def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
 
     def put_and_purged(*given: Any, **named: Any) -> Any:
         stored = put(*given, **named)
-        world.sql(acme, "DELETE FROM tenant_self")
+        world.sql(acme, "DROP TYPE tenant_identity")
         return stored
 
     monkeypatch.setattr(FolderStore, "put", put_and_purged)

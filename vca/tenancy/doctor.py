@@ -49,6 +49,11 @@ WITH schemas AS (
     UNION ALL
     SELECT s.name, format('function %s %s', p.proname, md5(p.prosrc))
     FROM schemas s JOIN pg_proc p ON p.pronamespace = s.oid
+    UNION ALL
+    SELECT s.name, format('type %s %s', y.typname,
+        (SELECT string_agg(e.enumlabel, ' ' ORDER BY e.enumsortorder) FROM pg_enum e
+         WHERE e.enumtypid = y.oid))
+    FROM schemas s JOIN pg_type y ON y.typnamespace = s.oid AND y.typrelid = 0 AND y.typelem = 0
 ), lines AS (
     SELECT f.schema, replace(replace(f.line, s.name || '.', ''), s.tenant, '<tenant>') AS line
     FROM found f JOIN schemas s ON s.name = f.schema

@@ -15,7 +15,7 @@ from vca.tenancy.tables import Table, quoted, tables
 # Tables, indexes and overflow tables that one transaction locks; the server's whole table of locks
 # has room for some 6,400 by default.
 MOST_RELATIONS = 16
-_SELF = "tenant_self"
+_SELF, _IDENTITY = "tenant_self", "tenant_identity"
 _DEPENDS = "2BP01"
 _NOT_OURS = "42501"
 
@@ -41,6 +41,7 @@ def drop_schema(database: Bulk, name: str, *, guard: Guard = lambda _: None) -> 
                 found = f"SELECT count(*) FROM {quoted(name, table.name)}"
                 rows[table.name] = session.scalar(text(found)) or 0
             listed = ", ".join(quoted(name, table.name) for table in batch)
+            session.execute(text(f"DROP TYPE IF EXISTS {quoted(name, _IDENTITY)} CASCADE"))
             session.execute(text(f"DROP TABLE {listed} CASCADE"))
 
 
