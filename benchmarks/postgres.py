@@ -33,6 +33,11 @@ _STOP_S = 120
 # Of a server of its own: where Postgres's manual begins. The default of 128 MB does not hold the
 # catalogue of a thousand tenants.
 _SHARE_OF_MEMORY = 4
+_SETTLE = (
+    "ANALYZE public.tenants, public.dids, public.api_keys",
+    "VACUUM (ANALYZE) pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_index,"
+    " pg_catalog.pg_constraint, pg_catalog.pg_namespace, pg_catalog.pg_depend",
+)
 _OURS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_t_[0-9a-f]{32}$'"
 
 
@@ -68,6 +73,11 @@ class Postgres:
     def run(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
         """Execute one statement as the owner; its rows if it has any."""
         return _run(self.dsn, statement, parameters)
+
+    def settle(self) -> None:
+        """Have the planner know the tables, and the catalogue without dead rows."""
+        for statement in _SETTLE:
+            self.run(statement)
 
     def cpu_s(self) -> float:
         """CPU seconds of the whole cluster so far."""

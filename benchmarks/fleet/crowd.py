@@ -35,11 +35,6 @@ INSERT INTO public.dids (did_number, tenant_id, state, phone_number_id, provider
 SELECT did_number, tenant_id, 'claimed', id, provider_type, registration_status
 FROM "{schema}".phone_numbers
 """
-_SETTLE = (
-    "ANALYZE public.tenants, public.dids, public.api_keys",
-    "VACUUM (ANALYZE) pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_index,"
-    " pg_catalog.pg_constraint, pg_catalog.pg_namespace, pg_catalog.pg_depend",
-)
 
 
 @dataclass(frozen=True)
@@ -87,8 +82,7 @@ class Crowd:
             say(f"{len(self.members)} of {first + missing} tenants")
         if failures:
             raise failures[0]
-        for statement in _SETTLE:
-            self.postgres.run(statement)
+        self.postgres.settle()
 
     def _work(self, batches: list[range], ends_at: float, failures: list[BaseException]) -> None:
         try:
