@@ -3,7 +3,6 @@
 import gc
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -21,7 +20,6 @@ from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import desk as desks
 
-ROOT = Path(__file__).resolve().parents[1]
 # How long an example takes says more of the machine than of the product.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
@@ -43,7 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
     elif not config.option.collectonly:
-        config.stash[databases.SERVER] = databases.start(ROOT / ".vca" / "test-postgres")
+        config.stash[databases.SERVER] = databases.start(databases.place())
     if databases.SERVER in config.stash:
         owner.use(config.stash[databases.SERVER].url)
 

@@ -15,7 +15,6 @@ from tests.chaos.points import POINTS
 from tests.chaos.rehearsal import Plan, Rehearsal, Report, prepared
 from tests.chaos.stage import furnish
 from tests.support import databases, owner
-from tests.support.source import ROOT
 from tests.support.world import World
 from vca.app import create_app
 from vca.kit.config import read_settings
@@ -40,7 +39,7 @@ def main(kills: int, seed: int, calls: int, minutes: float) -> None:
 
 @contextmanager
 def _rehearsal(plan: Plan) -> Iterator[Rehearsal]:
-    server = databases.start(ROOT / ".vca" / "test-postgres")
+    server = databases.start(databases.place())
     owner.use(server.url)
     try:
         url = server.clone(f"vca_test_{os.getpid()}_chaos")

@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.loaded import Forked, loader
 from tests.support.source import ROOT
 from vca.kit.config import EX_CONFIG, Settings, SettingsError, read_settings
 
@@ -42,27 +43,38 @@ COMMANDS = {
 }
 
 
-def _start(command: str, given: Mapping[str, str]) -> subprocess.Popen[str]:
-    """A real process; an empty value hides what a `.env` in the repository may hold."""
+@dataclass(frozen=True)
+class Run:
+    """A process that writes to two files below `place`."""
+
+    process: "subprocess.Popen[bytes] | Forked"
+    place: Path
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit status, standard output, standard error."""
+        try:
+            status = self.process.wait(20)
+        finally:
+            self.process.kill()
+            self.process.wait()
+        return status, (self.place / "out").read_text(), (self.place / "err").read_text()
+
+
+def _start(command: str, given: Mapping[str, str], place: Path, *, executed: bool = False) -> Run:
+    """A process of its own, whose imports are done already unless it is `executed`.
+
+    An empty value hides what a `.env` in the repository may hold.
+    """
     hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
-    return subprocess.Popen(
-        COMMANDS[command],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **hidden, **given},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit status, standard output, standard error."""
-    try:
-        out, err = process.communicate(timeout=20)
-    finally:
-        process.kill()
-        process.wait()
-    return process.returncode, out, err
+    environ = {"PATH": os.environ["PATH"], **hidden, **given}
+    words = COMMANDS[command]
+    place.mkdir(exist_ok=True)
+    with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
+        if executed:
+            return Run(
+                subprocess.Popen(words, cwd=ROOT, env=environ, stdout=out, stderr=err), place
+            )
+        return Run(loader().start(words, environ, out.fileno(), errors=err.fileno()), place)
 
 
 def _problems(given: Mapping[str, str]) -> list[str]:
@@ -74,18 +86,20 @@ def _problems(given: Mapping[str, str]) -> list[str]:
 # --- Processes -------------------------------------------------------------------------------
 
 
-def test_each_missing_setting_ends_the_server_and_is_named_alone() -> None:
-    processes = {name: _start("gunicorn", {**GOOD, name: ""}) for name in REQUIRED}
+def test_each_missing_setting_ends_the_server_and_is_named_alone(tmp_path: Path) -> None:
+    processes = {name: _start("gunicorn", {**GOOD, name: ""}, tmp_path / name) for name in REQUIRED}
 
     for name, process in processes.items():
-        status, _, err = _end(process)
+        status, _, err = process.end()
         assert status == EX_CONFIG, name
         assert err == f"VCA cannot start: {name} is missing\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_missing_or_invalid_ends_a_process_with_a_line_for_each(command: str) -> None:
-    status, out, err = _end(_start(command, {**INVALID}))
+def test_what_is_missing_or_invalid_ends_a_process_with_a_line_for_each(
+    command: str, tmp_path: Path
+) -> None:
+    status, out, err = _start(command, INVALID, tmp_path, executed=True).end()
 
     assert (status, out) == (EX_CONFIG, "")
     told = {line.split()[3]: line for line in err.splitlines()}
@@ -97,7 +111,7 @@ def test_what_is_missing_or_invalid_ends_a_process_with_a_line_for_each(command:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_production_refuses_what_is_for_development(command: str) -> None:
+def test_production_refuses_what_is_for_development(command: str, tmp_path: Path) -> None:
     unfit = {
         "DATABASE_URL": "embedded:.vca/postgres",
         "DEBUG": "true",
@@ -107,7 +121,7 @@ def test_production_refuses_what_is_for_development(command: str) -> None:
         "CRASH_DIR": "armed",
     }
 
-    status, _, err = _end(_start(command, {**PRODUCTION, **unfit}))
+    status, _, err = _start(command, {**PRODUCTION, **unfit}, tmp_path).end()
 
     assert status == EX_CONFIG
     for name in (*unfit, "PUBLIC_BASE_URL"):
@@ -115,10 +129,12 @@ def test_production_refuses_what_is_for_development(command: str) -> None:
     assert len(err.splitlines()) == len(unfit) + 1
 
 
-def test_a_process_connects_by_a_url_that_begins_with_postgres(database_url: str) -> None:
+def test_a_process_connects_by_a_url_that_begins_with_postgres(
+    database_url: str, tmp_path: Path
+) -> None:
     url = database_url.replace("postgresql://", "postgres://")
 
-    status, out, err = _end(_start("flask", {**GOOD, "DATABASE_URL": url}))
+    status, out, err = _start("flask", {**GOOD, "DATABASE_URL": url}, tmp_path).end()
 
     assert (status, err) == (0, "")
     assert out

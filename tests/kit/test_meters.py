@@ -1,5 +1,6 @@
 """Meters: closed labels, and counts of several processes that outlive each of them."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.loaded import loader
 from tests.support.source import ROOT
 from vca.kit import meters, metrics
 
@@ -49,7 +51,9 @@ def _value(name: str, **labels: str) -> float:
 def _elsewhere(folder: Path, times: int) -> None:
     """Count in a process of its own, which is killed afterwards."""
     command = [sys.executable, "-c", _COUNT, str(folder), str(times)]
-    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    with open(os.devnull, "wb") as nowhere:
+        process = loader().start(command, {}, nowhere.fileno())
+    assert process.wait(20) == -9
 
 
 # --- Labels -------------------------------------------------------------------------------------

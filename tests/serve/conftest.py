@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import disk
 from tests.support.loaded import Forked, loader
 from vca.kit import embedded
 
@@ -194,7 +195,7 @@ def _free_port() -> int:
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     # Not tmp_path: nobody else may pass through that, and as root Postgres runs as somebody else.
-    place = Path(tempfile.mkdtemp(prefix="up-")).resolve()
+    place = Path(tempfile.mkdtemp(prefix="up-", dir=disk.quick())).resolve()
     place.chmod(0o711)
     machine = Machine(place, _free_port())
     yield machine

@@ -10,6 +10,7 @@ import psycopg2.errors
 import pytest
 from sqlalchemy import make_url
 
+from tests.support import disk
 from vca.kit import embedded
 from vca.kit.db import Database, patience
 from vca.registry import privileges, schema
@@ -19,7 +20,7 @@ from vca.tenancy.roles import Roles
 WEB, WORKER = "vca_web", "vca_worker"
 DEPLOYMENT = Deployment("development", "", Roles("vca_", WEB, WORKER))
 _ROOT = Path(__file__).resolve().parents[2]
-
+_ROOM = 3 << 30
 
 # For the embedded server of the suite alone, whose data may be lost: it writes as little as it can,
 # nobody replicates it, and a backend that lives for one test has no use for the machine's code.
@@ -29,7 +30,7 @@ _CARELESS = {
     "synchronous_commit": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
-    "max_wal_size": "2GB",
+    "max_wal_size": "512MB",
     "checkpoint_timeout": "1h",
     "autovacuum_naptime": "10min",
     "jit": "off",
@@ -153,6 +154,17 @@ class Server:
 
 
 SERVER = pytest.StashKey[Server]()
+
+
+def place() -> Path:
+    """The folder of this checkout's embedded server: in memory, where there is room for it.
+
+    A tenant is a hundred files, on which a disk's file system spends more than Postgres on all
+    else. The template stays there from run to run.
+    """
+    checkout = hashlib.sha256(str(_ROOT).encode()).hexdigest()[:12]
+    memory = disk.in_memory(room=_ROOM)
+    return memory / f"vca-test-{checkout}" if memory else _ROOT / ".vca" / "test-postgres"
 
 
 def start(folder: Path) -> Server:

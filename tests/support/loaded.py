@@ -78,11 +78,12 @@ class Loader:
         environ: Mapping[str, str],
         output: int,
         *,
+        errors: int | None = None,
         new_session: bool = False,
     ) -> Forked:
-        """Fork a program off; it runs in the project's folder."""
+        """Fork a program off; it runs in the project's folder, and errors go to its output too."""
         order = {"command": command, "environ": environ, "new_session": new_session}
-        return Forked(self._ask(order, output), self)
+        return Forked(self._ask(order, output, output if errors is None else errors), self)
 
     def bury(self, pid: int) -> int:
         """The exit status of a program that has ended, as `subprocess` tells it."""

@@ -31,7 +31,7 @@ def main(fd: int) -> list[str]:
     """Until nobody asks any more: ends the process; but in each program, its command."""
     with socket.socket(fileno=fd) as asked:
         while True:
-            message, fds, _, _ = socket.recv_fds(asked, LARGEST_MESSAGE, 1)
+            message, fds, _, _ = socket.recv_fds(asked, LARGEST_MESSAGE, 2)
             if not message:
                 sys.exit()
             order: dict[str, Any] = json.loads(message)
@@ -39,7 +39,8 @@ def main(fd: int) -> list[str]:
                 status = os.waitpid(order["bury"], 0)[1]
                 asked.send(b"%d" % os.waitstatus_to_exitcode(status))
             elif os.fork():
-                os.close(*fds)
+                for fd in fds:
+                    os.close(fd)
             else:
                 _become(order, *fds)
                 asked.send(b"%d" % os.getpid())
@@ -47,15 +48,15 @@ def main(fd: int) -> list[str]:
                 return command
 
 
-def _become(order: dict[str, Any], output: int) -> None:
+def _become(order: dict[str, Any], output: int, errors: int) -> None:
     """What the system does for a program before it begins."""
     if order["new_session"]:
         os.setsid()
     os.environ.clear()
     os.environ.update(order["environ"])
-    for standard in (1, 2):
-        os.dup2(output, standard)
-    os.close(output)
+    for standard, given in ((1, output), (2, errors)):
+        os.dup2(given, standard)
+        os.close(given)
 
 
 def run(command: list[str]) -> None:

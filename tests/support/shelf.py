@@ -28,15 +28,16 @@ MOST_PAGES = 32
 # Every row of the catalogue that is about the schema, by the transaction that wrote it; what the
 # tenant may do; and what a tenant that is made now would be made from. NULL: not as when it was
 # made, or planned for otherwise.
-_LOOK = """
+_LOOK = f"""
+PREPARE look (text, text, uuid) AS
 WITH inside AS (
     SELECT objid FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass
-        AND refobjid = to_regnamespace('{schema}') AND classid = 'pg_class'::regclass
+        AND refobjid = to_regnamespace($1) AND classid = 'pg_class'::regclass
 ), found AS (
-    SELECT 'namespace' AS what, xmin FROM pg_namespace WHERE oid = to_regnamespace('{schema}')
+    SELECT 'namespace' AS what, xmin FROM pg_namespace WHERE oid = to_regnamespace($1)
     UNION ALL
     SELECT 'object', xmin FROM pg_depend
-        WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace('{schema}')
+        WHERE refclassid = 'pg_namespace'::regclass AND refobjid = to_regnamespace($1)
     UNION ALL
     SELECT 'relation', xmin FROM pg_class WHERE oid IN (TABLE inside)
     UNION ALL
@@ -58,7 +59,7 @@ WITH inside AS (
     SELECT 'rule', xmin FROM pg_rewrite WHERE ev_class IN (TABLE inside)
     UNION ALL
     SELECT 'member', m.xmin FROM pg_auth_members m
-        WHERE m.roleid = to_regrole('{role}') OR m.member = to_regrole('{role}')
+        WHERE m.roleid = to_regrole($2) OR m.member = to_regrole($2)
 ), planned AS (
     SELECT count(*) FILTER (WHERE reltuples >= 0) AS analysed,
         max(pg_relation_size(oid) / current_setting('block_size')::int) AS pages
@@ -66,14 +67,14 @@ WITH inside AS (
 )
 SELECT concat_ws(' ',
     (SELECT string_agg(said, ' ' ORDER BY said) FROM (
-        SELECT format('%%s:%%s:%%s', what, count(*), sum(xmin::text::bigint)) AS said
+        SELECT format('%s:%s:%s', what, count(*), sum(xmin::text::bigint)) AS said
         FROM found GROUP BY what) counted),
-    (SELECT r::text FROM pg_roles r WHERE r.oid = to_regrole('{role}')),
+    (SELECT r::text FROM pg_roles r WHERE r.oid = to_regrole($2)),
     (SELECT d::text FROM public.deployment d),
-    (SELECT format('%%s %%s', revision, xmin) FROM public.tenant_ddl
+    (SELECT format('%s %s', revision, xmin) FROM public.tenant_ddl
         ORDER BY installed_at DESC LIMIT 1))
 FROM public.tenants t, planned
-WHERE t.id = '{id}' AND t.status = 'active' AND analysed = 0 AND pages <= {most_pages}
+WHERE t.id = $3 AND t.status = 'active' AND analysed = 0 AND pages <= {MOST_PAGES}
     AND t.schema_revision
         = (SELECT revision FROM public.tenant_ddl ORDER BY installed_at DESC LIMIT 1)
 """
@@ -151,6 +152,10 @@ def _made_new(connection: Connection, one: Used, fields: dict[str, str | None]) 
 
 
 def _seen(connection: Connection, look: str) -> str | None:
+    """Planned once for a connection: planning takes longer than looking."""
+    if "look" not in connection.info:
+        db.run_string(connection, _LOOK)
+        connection.info["look"] = True
     found = db.run_one(connection, look, {})
     return found[0] if found else None
 
@@ -158,7 +163,7 @@ def _seen(connection: Connection, look: str) -> str | None:
 def _look(session: Session, tenant: TenantRef) -> str:
     prefix = session.scalar(_PREFIX)
     role = "" if prefix is None else tenant.role(prefix)
-    return _LOOK.format(id=tenant.id, schema=tenant.schema, role=role, most_pages=MOST_PAGES)
+    return f"EXECUTE look ('{tenant.schema}', '{role}', '{tenant.id}')"
 
 
 def _wash(session: Session, tenant: TenantRef) -> str:

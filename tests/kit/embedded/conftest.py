@@ -18,6 +18,7 @@ from typing import Any
 import psycopg2
 import pytest
 
+from tests.support import disk
 from vca.kit import embedded
 from vca.kit.embedded import places
 
@@ -42,16 +43,6 @@ def _end_servers_below(place: Path) -> None:
             _until(lambda file=file: _is_free(file.fileno()), 20)
 
 
-def _fast_disk() -> str:
-    # initdb makes a thousand files; memory is three times as fast as some disks at that.
-    with suppress(OSError):
-        memory = os.statvfs("/dev/shm")
-        room = memory.f_bavail * memory.f_frsize
-        if room > 1 << 30 and not memory.f_flag & os.ST_NOEXEC:
-            return "/dev/shm"
-    return "/tmp"
-
-
 def _is_free(fd: int) -> bool:
     with suppress(BlockingIOError):
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +62,7 @@ def new_place() -> Iterator[Callable[[], Path]]:
     made = []
 
     def make() -> Path:
-        place = Path(tempfile.mkdtemp(prefix="pg-", dir=_fast_disk())).resolve()
+        place = Path(tempfile.mkdtemp(prefix="pg-", dir=disk.quick())).resolve()
         place.chmod(0o711)
         made.append(place)
         return place
