@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
+from vca.kit.addresses import Network, networks
+
 ROOT = Path(__file__).resolve().parents[2]
 PLACEHOLDER = "change-me"
 _ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
@@ -187,6 +189,8 @@ class Settings:
     s3_presign: bool = setting(_flag, False)
     smtp_url: str = setting(_smtp_url, "")
     mail_from: str = setting(_address, "")
+    webhook_allowed_networks: tuple[Network, ...] = setting(networks, ())
+    webhook_allow_http: bool = setting(_flag, False)
     metrics_token: str = setting(_secret, "")
     metrics_dir: str = setting(_text, "")
     crash_dir: str = setting(_text, "")
