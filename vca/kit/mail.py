@@ -15,7 +15,8 @@ from threading import Timer
 from urllib.parse import unquote, urlsplit
 
 from vca.kit import deadline
-from vca.kit.config import SMTP_PORTS, Settings
+from vca.kit.config import Settings
+from vca.kit.values import SMTP_PORTS
 from vca.kit.text import clean
 
 TIMEOUT_S = 10.0

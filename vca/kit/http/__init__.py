@@ -24,10 +24,27 @@ __all__ = [
     "Refused",
     "TooSlow",
     "Unreachable",
+    "current",
     "opened",
+    "use",
 ]
+_client: OutgoingClient | None = None
 
 
 def opened(settings: Settings) -> OutgoingClient:
     """The client that the settings allow; nothing is connected yet."""
     return OutgoingClient(Allowed(settings.webhook_allowed_networks, settings.webhook_allow_http))
+
+
+def use(client: OutgoingClient) -> OutgoingClient:
+    """The client of this process."""
+    global _client
+    _client = client
+    return client
+
+
+def current() -> OutgoingClient:
+    """The process's client; raises LookupError before `use`."""
+    if _client is None:
+        raise LookupError("no outgoing client is in use")
+    return _client

@@ -21,7 +21,7 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent, OutboundCall
 from vca.tenancy.session import enter
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.calls import desk, flow, legs, record, states, watch
+from vca.tenant.calls import desk, flow, legs, record, states, telling, watch
 from vca.tenant.calls.models import Call
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.route import Route, Step
@@ -71,6 +71,7 @@ def order(
     now = clock.now()
     jobs.enqueue(session, DIAL, lock=f"{DIAL}:{call.id.hex}", call_id=call.id)
     watch.begin(session, call_id=call.id, now=now)
+    telling.moved(session, call.id, call, None, call.state)
     return call
 
 

@@ -30,7 +30,7 @@ from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.calls import ending, latency, route, states
+from vca.tenant.calls import ending, latency, route, states, telling
 from vca.tenant.calls.models import LIVE, Call, Event, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
@@ -257,7 +257,10 @@ def insert_call(
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }
-    return session.connection().exec_driver_sql(_RING, row).one_or_none() is not None
+    if session.connection().exec_driver_sql(_RING, row).one_or_none() is None:
+        return False
+    telling.moved(session, call_id, call, None, state)
+    return True
 
 
 def insert_turn(
@@ -347,6 +350,7 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
             )
             ending.follow(session, call, state)
         session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
+        telling.moved(session, call_id, call, before, state)
     return state
 
 

@@ -1,0 +1,94 @@
+"""Tell what happened: in the transaction in which it happens, so that neither is without the other.
+
+One statement keeps the event, what each endpoint that wants it is to be sent, and the jobs that
+send. Events name things by their ids and never say who called or what was said: whoever may know
+that asks the API.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from vca.kit import clock, json
+from vca.kit.paging import Listing, Page, PageRequest
+from vca.registry.webhooks import forgetting
+from vca.registry.webhooks.delivering import EXPIRES
+from vca.tenant.webhooks.models import ToldEvent
+
+DELIVER = "webhooks.deliver"
+# Told twice under the same id it is the same event. The first event of a tenant orders that old
+# ones are forgotten, which from then on orders itself.
+_TELL = text(
+    """
+    WITH told AS (
+        INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
+        SELECT e.id, s.tenant_id, e.type, e.simulated,
+               jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data, :at
+        FROM (SELECT current_setting('vca.tenant_id')::uuid AS tenant_id) s,
+            jsonb_to_recordset(CAST(:events AS jsonb))
+            AS e (id uuid, type text, simulated boolean, data jsonb)
+        ON CONFLICT (id) DO NOTHING
+        RETURNING id, tenant_id, type, data
+    ), payloads AS (
+        SELECT t.*, jsonb_build_object(
+            'type', t.type, 'timestamp', CAST(:timestamp AS text), 'data', t.data) AS payload
+        FROM told t
+    ), due AS (
+        INSERT INTO webhook_deliveries
+            (id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, expires_at)
+        SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, :at, :expires_at
+        FROM payloads p JOIN webhooks w
+            ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
+        RETURNING webhook_id
+    )
+    SELECT jobs.enqueue(:deliver, jsonb_build_object('webhook_id', d.webhook_id))
+    FROM (SELECT DISTINCT webhook_id FROM due) d
+    UNION ALL
+    SELECT public.tell_operators(p.id, p.type, p.payload, :at, :expires_at) FROM payloads p
+    UNION ALL
+    SELECT jobs.enqueue(:forget, '{}', :forget_at) WHERE NOT EXISTS (SELECT FROM events)
+    """
+)
+_LISTING = Listing(ToldEvent, (ToldEvent.created_at, ToldEvent.id))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, of one of `event_types`; `data` is ids and other small plain values.
+
+    `id`: of one that may be told twice.
+    """
+
+    type: str
+    data: Mapping[str, Any]
+    simulated: bool = False
+    id: UUID = field(default_factory=uuid4)
+
+
+def tell(session: Session, *happened: Event, now: datetime | None = None) -> None:
+    """Keep the events, and have them sent to whoever wants them, when the transaction commits."""
+    if not happened:
+        return
+    at = now or clock.now()
+    session.execute(
+        _TELL,
+        {
+            "events": json.dumps([vars(event) for event in happened]).decode(),
+            "at": at,
+            "timestamp": at.isoformat(),
+            "expires_at": at + EXPIRES,
+            "deliver": DELIVER,
+            "forget": forgetting.FORGET,
+            "forget_at": at + forgetting.EVERY,
+        },
+    )
+
+
+def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
+    """The tenant's events of the last thirty days, oldest first: one catches up from the last."""
+    return _LISTING.page(session, page, filters)

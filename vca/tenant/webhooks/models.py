@@ -1,0 +1,54 @@
+"""Events, endpoints and deliveries of a tenant."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
+from vca.tenant.base import TenantBase, timestamp
+
+
+class ToldEvent(TenantBase):
+    """Something that happened, as it was told; never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    simulated: Mapped[bool]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = timestamp()
+
+
+class Webhook(EndpointColumns, TenantBase):
+    """An endpoint of the tenant's."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (
+        CheckConstraint("disabled_reason IN ('gone', 'failing')", name="disabled_reason"),
+    )
+
+
+class Delivery(DeliveryColumns, TenantBase):
+    """An event on its way to one of the tenant's endpoints."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        UniqueConstraint("webhook_id", "event_id"),
+        CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status"),
+        Index(
+            None,
+            "webhook_id",
+            "next_attempt_at",
+            postgresql_where=text("status = 'pending'"),
+        ),
+        Index(None, "webhook_id", "created_at", "id"),
+        Index(None, "created_at"),
+    )
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
