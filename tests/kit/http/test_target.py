@@ -1,5 +1,7 @@
 """URLs: one reading of each, or none."""
 
+from ipaddress import ip_address
+
 import pytest
 
 from vca.kit.addresses import networks
@@ -143,6 +145,26 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
     assert str(raised.value).endswith(".")
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("example.com", "Must be a URL, as https://example.com/hooks"),
+        ("ftp://example.com/", "Must begin with https://."),
+        ("https://user:password@example.com/", "Must not hold a user or a password."),
+        ("https://example.com/#part", "Must not have a fragment"),
+        ("https://example.com:0/", "Must name a host, and maybe a port."),
+        ("https://127.1/", "The host must be a name, or an address in its usual spelling."),
+        ("https://127.0.0.1/", "Leads to an address that is not public."),
+        ("https://8.8.8.8:22/", "The port must be one of 80, 443, 8080, 8443."),
+    ],
+)
+def test_who_gave_the_url_is_told_what_is_wrong_with_it(url: str, reason: str) -> None:
+    with pytest.raises(Refused) as raised:
+        Allowed().read(url)
+
+    assert str(raised.value).startswith(reason)
+
+
 def test_plain_http_is_the_operators_to_allow() -> None:
     with pytest.raises(Refused, match="https"):
         Allowed().read("http://example.com/")
@@ -168,3 +190,6 @@ def test_an_opened_network_opens_only_its_own_addresses_as_they_are_written() ->
     for host in ("10.2.0.1", "[::ffff:10.1.0.1]", "[::10.1.0.1]", "[64:ff9b::10.1.0.1]", "[::1]"):
         with pytest.raises(Refused, match="not public"):
             allowed.read(f"https://{host}/")
+    with pytest.raises(Refused, match="not public"):
+        allowed.judge([ip_address("fe80::1%eth0")], 443)
+    allowed.judge([ip_address("fe80::1")], 443)
