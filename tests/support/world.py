@@ -133,7 +133,8 @@ class World:
     def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
         """Do the tenant's due jobs in this process, and those they enqueue; the names done.
 
-        `ahead` also does those that are scheduled for later, once each.
+        `ahead` also does those that are scheduled for later, once each, but for the housekeeping
+        that every tenant has.
         """
         done: list[str] = []
         while due := _due(tenant.id, ahead=ahead and not done):
@@ -149,6 +150,7 @@ def _due(tenant_id: str, *, ahead: bool) -> list[tuple[int, str, dict[str, Any]]
         "DELETE FROM jobs.procrastinate_jobs WHERE status = 'todo'"
         " AND args->>'tenant_id' = :tenant_id"
         " AND (:ahead OR scheduled_at IS NULL OR scheduled_at <= now())"
+        " AND (task_name <> 'webhooks.forget' OR scheduled_at <= now())"
         " RETURNING id, task_name, args"
     )
     with owner.public() as session:

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from vca.kit import deadline
 from vca.kit.config import Settings
-from vca.kit.values import SMTP_PORTS
 from vca.kit.text import clean
+from vca.kit.values import SMTP_PORTS
 
 TIMEOUT_S = 10.0
 # A server may answer a byte at a time, each in time; all of it must not take longer than this.

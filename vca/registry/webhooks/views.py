@@ -64,9 +64,7 @@ def replay(box: Box, webhook_id: UUID, delivery_id: UUID) -> Any:
 
 def replay_range(box: Box, body: dict[str, Any], webhook_id: UUID) -> Any:
     """Send many again."""
-    armed = deliveries.replay_range(
-        session(), box, webhook_id=webhook_id, now=clock.now(), **body
-    )
+    armed = deliveries.replay_range(session(), box, webhook_id=webhook_id, now=clock.now(), **body)
     return {"deliveries": armed}
 
 
