@@ -1,5 +1,6 @@
 """Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
 
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -54,7 +55,11 @@ def on_starting(server: Any) -> None:
             meters.begin(_settings.metrics_folder)
         except OSError as error:
             raise told(SettingsError([f"METRICS_DIR cannot be written to: {error}"])) from None
+    # None of it is garbage; and what nobody looks through stays the processes' common memory.
+    gc.disable()
     import_module("vca.app")
+    gc.freeze()
+    gc.enable()
 
 
 def child_exit(server: Any, worker: Any) -> None:

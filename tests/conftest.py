@@ -6,20 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from flask import Flask
 
 from tests.support import databases, owner
 from tests.support.api import Api, openapi_of
+from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
-from vca.kit import db
+from vca.kit import db, http, storage
 from vca.kit.config import Settings, read_settings
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import desk as desks
 
 ROOT = Path(__file__).resolve().parents[1]
+# How long an example takes says more of the machine than of the product.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
 LONG = (
     "tests/chaos/",
@@ -104,6 +109,7 @@ def _app(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
     gc.freeze()
     yield app
+    owner.close()
     db.current().close()
 
 
@@ -111,20 +117,29 @@ def _app(settings: Settings) -> Iterator[Flask]:
 def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
     database, carriers, desk = db.current(), providers.current(), desks.current()
+    client = http.current()
     config = dict(_app.config)
     yield _app
     _app.extensions["settings"] = settings
     db.use(database)
     providers.use(carriers)
     desks.use(desk)
+    http.use(client)
     _app.config.clear()
     _app.config.update(config)
 
 
+@pytest.fixture(scope="session")
+def _shelf(settings: Settings) -> Shelf:
+    return Shelf(storage.opened(settings))
+
+
 @pytest.fixture
-def world(app: Flask) -> World:
-    """Makes tenants, keys and numbers; they stay behind, and no test minds."""
-    return World(app)
+def world(app: Flask, _shelf: Shelf) -> Iterator[World]:
+    """Makes tenants, keys and numbers; they stay behind until a tenant is used again."""
+    made = World(app, _shelf)
+    yield made
+    made.leave()
 
 
 @pytest.fixture

@@ -8,28 +8,17 @@ from benchmarks.fleet.crowd import Member
 from benchmarks.fleet.report import Figure
 from benchmarks.postgres import Postgres
 from vca.kit import db
+from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.tenancy.session import enter
+from vca.tenant.models import metadata
 
 _LIMIT_MIB = 64
-_PER_CONNECTION = 200
+_PER_CONNECTION = Settings.tenants_per_connection
 _WITHOUT_BOUND = 1_000_000
 _LOOK_EVERY = 20
 _PATIENCE_S = 60
-_TABLES = (
-    "settings",
-    "ai_profiles",
-    "ai_profile_versions",
-    "phone_numbers",
-    "calls",
-    "call_events",
-    "turns",
-    "outbound_legs",
-    "messages",
-    "recordings",
-    "idempotency_keys",
-)
-_EVERY_TABLE = "; ".join(f"SELECT * FROM {table} LIMIT 1" for table in _TABLES)
+_EVERY_TABLE = "; ".join(f"SELECT * FROM {table} LIMIT 1" for table in metadata.tables)
 
 
 def measure(postgres: Postgres, members: Sequence[Member], ends_at: float) -> Figure | None:

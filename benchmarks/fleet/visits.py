@@ -20,7 +20,7 @@ from benchmarks.web import Web
 
 _EXPONENT = 1.1
 _DRAWS = 30_000
-_ROUNDS, _SECONDS, _WARM_UP_S = 5, 3.0, 6.0
+_ROUNDS, _SECONDS, _WARM_UP_S = 7, 3.0, 6.0
 _LIMITS = {"zipf": 0.9, "uniform": 0.6}
 _WORDS = {"zipf": f"by Zipf({_EXPONENT})", "uniform": "uniformly at random"}
 

@@ -23,17 +23,18 @@ WORKERS, THREADS, POOL = 2, 64, 16
 
 @click.command("turns")
 @click.option("--calls", default=100, show_default=True, type=click.IntRange(1), help="Live.")
-@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(10))
+@click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(10))
+@click.option("--hurried", is_flag=True, help="Callers neither listen nor speak: many more turns.")
 @click.option("--note", default="", help="What the reader should know of this run.")
 @click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
-def command(calls: int, seconds: float, note: str, keep: bool) -> None:
+def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) -> None:
     """Measure VCA's own share of a turn, with a hundred live calls and a model that streams."""
     try:
         with ExitStack() as stack:
-            measured, server = _measure(stack, calls, seconds)
+            measured, server = _measure(stack, calls, seconds, hurried)
     except (Busy, NotHere, DidNotStart) as error:
         raise click.ClickException(str(error)) from error
-    told = _facts(server, calls, seconds, note) | report.more(measured)
+    told = _facts(server, calls, seconds, hurried, note) | report.more(measured)
     click.echo(f"\n{report.table(measured)}\n")
     for name, value in report.more(measured).items():
         click.echo(f"{name}: {value}")
@@ -43,7 +44,9 @@ def command(calls: int, seconds: float, note: str, keep: bool) -> None:
         raise click.ClickException(f"{measured.errors} turns failed")
 
 
-def _measure(stack: ExitStack, calls: int, seconds: float) -> tuple[Measured, Postgres]:
+def _measure(
+    stack: ExitStack, calls: int, seconds: float, hurried: bool
+) -> tuple[Measured, Postgres]:
     say("starting Postgres and the model")
     server = stack.enter_context(postgres.served())
     fake = stack.enter_context(model.served())
@@ -61,6 +64,7 @@ def _measure(stack: ExitStack, calls: int, seconds: float) -> tuple[Measured, Po
         calls=calls,
         seconds=seconds,
         warm_s=seconds / 5,
+        hurried=hurried,
     )
     say(f"{calls} calls for {seconds:g} s")
     web_s, postgres_s = served.cpu_s(), server.cpu_s()
@@ -91,18 +95,23 @@ def _joined(
         turns_s=[outcome.took_s[mark] for mark in marks],
         models_s=[model_s[mark] for mark in marks],
         elapsed_s=outcome.elapsed_s,
+        answered=outcome.answered,
         errors=len(outcome.errors) + len(outcome.took_s) - len(marks),
         web_cpu_s=web_s,
         postgres_cpu_s=postgres_s,
     )
 
 
-def _facts(server: Postgres, calls: int, seconds: float, note: str) -> dict[str, object]:
+def _facts(
+    server: Postgres, calls: int, seconds: float, hurried: bool, note: str
+) -> dict[str, object]:
     low, high = callers.THINKS_S
+    words = f"hear and speak {callers.WORDS_A_MINUTE} words a minute"
     return facts(
         Postgres=server.version,
         run=f"{seconds:g} s, of which the first fifth is not counted",
-        calls=f"{calls} live at once, {callers.TURNS} turns each; callers think {low} to {high} s",
+        calls=f"{calls} live at once, {callers.TURNS} turns each; "
+        f"callers {'do not wait for words' if hurried else words}, and think {low} to {high} s",
         gunicorn=f"gunicorn.conf.py, {WORKERS} workers (gthread) of {THREADS} threads, "
         f"{POOL} connections each",
         **({"note": note} if note else {}),

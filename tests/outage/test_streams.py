@@ -3,7 +3,6 @@
 import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -18,20 +17,25 @@ from vca.kit import json
 FIRST, LAST = "We are open until six today.", "Shall I write you down for half past four?"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model() -> Iterator[OpenAIServer]:
     with openai_server() as server:
         yield server
 
 
-@pytest.fixture
-def web(
-    environment: dict[str, str], relay: Relay, model: OpenAIServer, tmp_path: Path
+@pytest.fixture(scope="module")
+def _asking(
+    environment: dict[str, str], model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Web]:
-    """A server whose model is ours."""
     asking = {"LLM_BASE_URL": model.url, "LLM_API_KEY": "a-key", "LLM_MODEL": "slow"}
-    with serving(environment | asking, tmp_path / "log") as web:
+    with serving(environment | asking, tmp_path_factory.mktemp("asking") / "log") as web:
         yield web
+
+
+@pytest.fixture
+def web(_asking: Web, relay: Relay) -> Web:
+    """A server whose model is ours."""
+    return _asking
 
 
 def _pausing(go_on: Event) -> Any:

@@ -30,6 +30,12 @@ TRUNCATE public.tenants, public.dids, public.api_keys, jobs.procrastinate_jobs C
 """
 
 
+def empty(database: Database) -> None:
+    """Drop every tenant, and what is on record of tenants."""
+    with session.public(database=database) as opened:
+        opened.execute(text(_EMPTY))
+
+
 @pytest.fixture(scope="session")
 def _apart_url(request: pytest.FixtureRequest, database_url: str) -> str:
     server: databases.Server = request.config.stash[databases.SERVER]
@@ -48,16 +54,21 @@ def apart_settings(settings: Settings, _apart_url: str) -> Settings:
 
 
 @pytest.fixture
-def apart(app: Flask, settings: Settings, apart_settings: Settings) -> Iterator[Database]:
-    """From here on the process uses a database without a tenant; as its owner sees it."""
+def elsewhere(app: Flask, settings: Settings, apart_settings: Settings) -> Iterator[Database]:
+    """From here on the process uses another database, as it is; as its owner sees it."""
     app.extensions["settings"] = apart_settings
     web = db.use(Database(apart_settings.database_dsn))
     with owner.database() as database:
-        with session.public(database=database) as opened:
-            opened.execute(text(_EMPTY))
         yield database
     app.extensions["settings"] = settings
     web.close()
+
+
+@pytest.fixture
+def apart(elsewhere: Database) -> Database:
+    """That database, without a tenant."""
+    empty(elsewhere)
+    return elsewhere
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Archives that are not as they were written: refused, and nothing of them is there afterwards."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.registry.conftest import empty
 from tests.support.evidence import Evidence
 from tests.support.lifecycle import (
     Members,
@@ -16,19 +18,63 @@ from tests.support.lifecycle import (
     rewritten,
     rows_of,
 )
-from tests.support.premises import Premises
+from tests.support.premises import Line, Premises, furnish
 from tests.support.world import World
 from vca.kit import json
+from vca.kit.db import Database
+from vca.telephony.mock import FakeTelephonyAdapter
 
 TURNS, EVENTS, CALLS = (f"tenant/{name}.csv" for name in ("turns", "call_events", "calls"))
 OTHER = "5ca1ab1e-0000-4000-8000-000000000001"
 
 
+@dataclass
+class Shelf:
+    """A furnished tenant and its archive, which what is refused leaves as they are."""
+
+    furnished: Premises | None = None
+    archive: bytes | None = None
+
+
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    """For the tests of this module that run in a row; another's would empty the database."""
+    return Shelf()
+
+
 @pytest.fixture
-def file(terminal: Terminal, furnished: Premises, tmp_path: Path) -> Path:
+def apart(elsewhere: Database, shelf: Shelf) -> Database:
+    """A database with no tenant but the one on the shelf."""
+    if shelf.furnished is None:
+        empty(elsewhere)
+    return elsewhere
+
+
+@pytest.fixture
+def furnished(operator: World, carrier: FakeTelephonyAdapter, shelf: Shelf) -> Premises:
+    """The tenant on the shelf."""
+    if shelf.furnished is None:
+        line = Line(operator, carrier)
+        shelf.furnished = furnish(operator, operator.platform(), line, "acme")
+    return shelf.furnished
+
+
+@pytest.fixture
+def file(terminal: Terminal, furnished: Premises, shelf: Shelf, tmp_path: Path) -> Path:
     """A sound archive."""
-    terminal.json("export", furnished.tenant.id, tmp_path / "acme.zip")
-    return tmp_path / "acme.zip"
+    target = tmp_path / "acme.zip"
+    if shelf.archive is None:
+        terminal.json("export", furnished.tenant.id, target)
+        shelf.archive = target.read_bytes()
+    target.write_bytes(shelf.archive)
+    return target
+
+
+@pytest.fixture
+def to_be_changed(shelf: Shelf) -> Iterator[None]:
+    """The next test begins with a tenant of its own."""
+    yield
+    shelf.furnished = shelf.archive = None
 
 
 def _swap(members: Members) -> None:
@@ -250,6 +296,7 @@ def test_rows_of_another_tenant_are_refused(
     assert everything(witness) == before
 
 
+@pytest.mark.usefixtures("to_be_changed")
 def test_an_archive_cannot_take_another_tenants_numbers_or_keys(
     terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
 ) -> None:

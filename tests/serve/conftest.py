@@ -9,14 +9,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.loaded import Forked, loader
 from vca.kit import embedded
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,23 +36,27 @@ def until(condition: Callable[[], Any]) -> Any:
     return met
 
 
+def _process(pid: int) -> tuple[int, str] | None:
+    """Its parent, and how it was called; None for one that is dead, buried or not."""
+    folder = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
+        called = (folder / "cmdline").read_text().replace("\0", " ").strip()
+        return None if state == "Z" else (int(parent), called)
+    return None
+
+
 def _table() -> dict[int, tuple[int, str]]:
     """Every process that is not dead already: its parent, and how it was called."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
-            called = (folder / "cmdline").read_text().replace("\0", " ").strip()
-            if state != "Z":
-                found[int(folder.name)] = (int(parent), called)
-    return found
+    pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
+    return {pid: found for pid in pids if (found := _process(pid))}
 
 
 @dataclass
 class Up:
     """A running `flask up`; its output is a file, so that nothing waits for a reader."""
 
-    process: "subprocess.Popen[bytes]"
+    process: "subprocess.Popen[bytes] | Forked"
     output: Path
     seen: dict[int, str] = field(default_factory=dict)
 
@@ -87,8 +93,7 @@ class Up:
 
     def left(self) -> dict[int, str]:
         """Those of its children that still live."""
-        table = _table()
-        return {pid: called for pid, called in self.seen.items() if pid in table}
+        return {pid: called for pid, called in self.seen.items() if _process(pid)}
 
     def ask(self, number: int) -> None:
         """A signal as a terminal sends it: to the whole process group."""
@@ -134,18 +139,17 @@ class Machine:
         return embedded.status(self.folder).running
 
     def up(self, **environment: str) -> Up:
-        """Begin `flask up`, a process group as a shell would make it."""
+        """Begin `flask up`, a process group as a shell would make it; its own imports are done."""
+        return self._begin(partial(loader().start, new_session=True), environment)
+
+    def execute_up(self) -> Up:
+        """The same, from nothing."""
+        return self._begin(_execute, {})
+
+    def _begin(self, start: Callable[..., Any], more: Mapping[str, str]) -> Up:
         output = self.place / f"output-{len(self.runs)}"
         with output.open("wb") as file:
-            process = subprocess.Popen(
-                [*FLASK, "up"],
-                cwd=ROOT,
-                env=self.environment | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            process = start([*FLASK, "up"], self.environment | more, file.fileno())
         self.runs.append(Up(process, output))
         return self.runs[-1]
 
@@ -155,6 +159,20 @@ class Machine:
         if self.folder.exists():
             embedded.stop(self.folder)
         shutil.rmtree(self.place)
+
+
+def _execute(
+    command: Sequence[str], environ: Mapping[str, str], output: int
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def _end(run: Up) -> None:

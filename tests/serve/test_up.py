@@ -63,7 +63,7 @@ def _nothing_is_left(machine: Machine, up: Up) -> bool:
 
 
 def test_a_newcomer_is_told_all_that_is_needed_and_finds_it_again(machine: Machine) -> None:
-    first = machine.up()
+    first = machine.execute_up()
     text = first.summary()
 
     assert f"http://127.0.0.1:{machine.port}/docs" in text
@@ -75,7 +75,7 @@ def test_a_newcomer_is_told_all_that_is_needed_and_finds_it_again(machine: Machi
     assert first.text.endswith("Stopping …\nStopped.\n")
     assert _nothing_is_left(machine, first)
 
-    second = machine.up()
+    second = machine.execute_up()
     again = second.summary()
 
     assert _keys(again) == _keys(text)
@@ -153,7 +153,7 @@ def test_killed_it_takes_its_children_along_and_the_next_one_joins_postgres(
 
 @pytest.mark.parametrize("moment", ["at once", "while Postgres starts"])
 def test_ctrl_c_during_the_start_leaves_nothing(machine: Machine, moment: str) -> None:
-    up = machine.up()
+    up = machine.execute_up()
     up.says("Starting")
     until(up.descendants)
     if moment == "while Postgres starts":

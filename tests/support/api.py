@@ -105,7 +105,7 @@ class Api:
     """One key's view of the API."""
 
     def __init__(self, app: Flask, openapi: OpenApi, *, key: str | None) -> None:
-        self._client = app.test_client()
+        self._client = app.test_client(use_cookies=False)
         self._openapi = openapi
         self.key = key
 

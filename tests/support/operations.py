@@ -137,6 +137,21 @@ def operations(openapi: OpenApi) -> list[Operation]:
     ]
 
 
+def looked_into(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
+    """Every field of a body; the inside of one that many operations share at the first that has it.
+
+    Under the same name it is the same nested schema, which reads it in the same way: the hours of a
+    new number, of a number, of a tenant.
+    """
+    found: dict[tuple[str, str], tuple[Operation, str]] = {}
+    for operation in catalogue:
+        for each in operation.unlike_fields:
+            inside = each.pointer.count("/") > 1
+            whose = "" if inside else operation.name
+            found.setdefault((whose + each.pointer, str(each.schema)), (operation, each.pointer))
+    return set(found.values())
+
+
 def body(
     operation: Operation, values: Mapping[str, Any], *, as_platform: bool = True
 ) -> dict[str, Any]:
@@ -185,13 +200,17 @@ def _value(operation: Operation, schema: Mapping[str, Any], values: Any) -> Any:
     return "text"
 
 
-def replaced(whole: Mapping[str, Any], place: Field, raw: str) -> bytes:
-    """The body as JSON text, with `raw` written where the value of one field stood."""
+def replaced(whole: Mapping[str, Any], raw: str, *places: Field) -> bytes:
+    """The body as JSON text, with `raw` written where the values of these fields stood.
+
+    None of the fields is inside of another.
+    """
     copied = json.loads(json.dumps(whole))
-    inner = copied
-    for step in place.steps[:-1]:
-        inner = inner[int(step) if isinstance(inner, list) else step]
-    last = place.steps[-1]
-    inner[int(last) if isinstance(inner, list) else last] = _HERE
+    for place in places:
+        inner = copied
+        for step in place.steps[:-1]:
+            inner = inner[int(step) if isinstance(inner, list) else step]
+        last = place.steps[-1]
+        inner[int(last) if isinstance(inner, list) else last] = _HERE
     text = json.dumps(copied).decode()
-    return text.replace(f'"{_HERE}"', raw, 1).encode("utf-8", "surrogatepass")
+    return text.replace(f'"{_HERE}"', raw).encode("utf-8", "surrogatepass")

@@ -12,6 +12,8 @@ from vca.tenancy import session
 from vca.tenancy.schema import TenantRef
 
 _server_url = ""
+# A login takes the server and us ten times as long as what is asked for.
+_kept: dict[str, Database] = {}
 
 
 def use(server_url: str) -> None:
@@ -28,7 +30,7 @@ def url() -> str:
 
 @contextmanager
 def database() -> Iterator[Database]:
-    """A pool of one, closed on leaving."""
+    """A pool of one for oneself, closed on leaving."""
     pool = Database(url(), pool_size=1)
     try:
         yield pool
@@ -36,15 +38,29 @@ def database() -> Iterator[Database]:
         pool.close()
 
 
+def close() -> None:
+    """Close what is kept open."""
+    while _kept:
+        _kept.popitem()[1].close()
+
+
+def _pool() -> Database:
+    """The one of the database that the process uses now."""
+    where = url()
+    if where not in _kept:
+        _kept[where] = Database(where)
+    return _kept[where]
+
+
 @contextmanager
 def public() -> Iterator[Session]:
     """A transaction in no tenant."""
-    with database() as pool, session.public(database=pool) as opened:
+    with session.public(database=_pool()) as opened:
         yield opened
 
 
 @contextmanager
 def inside(tenant: TenantRef) -> Iterator[Session]:
     """A transaction in the tenant's schema, under no role."""
-    with database() as pool, session.as_owner(tenant, database=pool) as opened:
+    with session.as_owner(tenant, database=_pool()) as opened:
         yield opened

@@ -91,7 +91,7 @@ NUMBERS = {
 # What a field that holds no free text is told in texts.
 FEW = ("empty", "300 characters", "200 kB", "SQL: drop", "a number", "a boolean", "a null")
 
-# For every field of every operation.
+# For every field that is read in a way of its own.
 JSON = {
     "null": "null",
     "true": "true",
@@ -103,6 +103,19 @@ JSON = {
     "2**31": "2147483648",
     "-2**31 - 1": "-2147483649",
     "2**63 - 1": "9223372036854775807",
+    "empty list": "[]",
+    "list of null": "[null]",
+    "list of lists": "[[[]]]",
+    "empty object": "{}",
+    "nested object": '{"a": {"b": {"c": {}}}}',
+    "__proto__": '{"__proto__": {"is_admin": true}, "constructor": {"prototype": {}}}',
+    "empty key": '{"": 1}',
+    **{name: json.dumps(TEXTS[name]).decode() for name in FEW},
+}
+
+# Texts that our reader refuses wherever they stand: no field is ever shown one. For one field of
+# each operation, and for one of each schema.
+UNREADABLE = {
     "2**63": "9223372036854775808",
     "-2**63": "-9223372036854775808",
     "5,000 digits": "9" * 5_000,
@@ -113,23 +126,31 @@ JSON = {
     "NUL": '"a\\u0000b"',
     "high surrogate": '"\\ud800"',
     "low surrogate": '"\\udc00"',
-    "empty list": "[]",
-    "list of null": "[null]",
-    "list of lists": "[[[]]]",
     "list with NUL": '["a", ["\\u0000"]]',
-    "empty object": "{}",
-    "nested object": '{"a": {"b": {"c": {}}}}',
-    "__proto__": '{"__proto__": {"is_admin": true}, "constructor": {"prototype": {}}}',
     "duplicate keys": '{"a": 1, "a": 2}',
     "NUL in a key": '{"a\\u0000": 1}',
     "surrogate in a key": '{"\\ud800": 1}',
-    "empty key": '{"": 1}',
     "depth 33": "[" * 33 + "]" * 33,
     "depth 3,000": "[" * 3_000 + "]" * 3_000,
     "nothing": "",
     "undefined": "undefined",
-    **{name: json.dumps(TEXTS[name]).decode() for name in FEW},
 }
+
+# For every other field, which is read as another of the same schema is: what is worst of the above.
+WORST = (
+    "null",
+    "true",
+    "minus one",
+    "2**63 - 1",
+    "empty list",
+    "list of null",
+    "empty object",
+    "nested object",
+    "empty",
+    "200 kB",
+    "SQL: drop",
+    "a number",
+)
 
 # For the first field of each name and schema only: other operations read the same field alike.
 JSON_ONCE = {
@@ -167,7 +188,7 @@ JSON_ONCE = {
     "plus": "+7",
 }
 
-# For every query parameter of every operation.
+# For every query parameter that is read in a way of its own.
 QUERY = {
     **{name: TEXTS[name] for name in FEW},
     "zero": "0",
@@ -223,6 +244,26 @@ RAW_QUERY = {
     "bracket": "1&limit[]=2",
     "nothing": "",
 }
+
+# For every other one, and for what no operation asks for: what is worst of the above.
+WORST_QUERY = (
+    "empty",
+    "SQL: drop",
+    "a null",
+    "zero",
+    "minus one",
+    "101",
+    "2**63",
+    "1",
+    "True",
+    "superscript",
+    "leading plus",
+    "NUL",
+    "forged cursor",
+    "a list",
+    "8 kB",
+)
+WORST_RAW_QUERY = ("not UTF-8", "bad percent", "NUL", "bracket")
 
 IDS = {
     "a word": "nobody",

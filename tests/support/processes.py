@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support.source import ROOT
+from tests.support.loaded import Forked, loader
 from tests.support.threads import at_once
 from vca.kit import json
 from vca.kit.config import Settings
@@ -48,7 +48,7 @@ def free_port() -> int:
 class Program:
     """A running program."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Forked
     output: Path
 
     @property
@@ -70,17 +70,15 @@ class Program:
 
 @contextmanager
 def running(command: list[str], settings: Mapping[str, str], output: Path) -> Iterator[Program]:
-    """Start a program with these settings alone, and end it with the block."""
+    """Start a program with these settings alone, and end it with the block.
+
+    What Python runs is forked off a process that has loaded it: how a program is started and loads
+    is for the tests of `flask up` and of the settings, which execute theirs.
+    """
     hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
+    environ = {"PATH": os.environ["PATH"], **hidden, **settings}
     with output.open("ab") as file:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env={"PATH": os.environ["PATH"], **hidden, **settings},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
+        process = loader().start(command, environ, file.fileno())
     try:
         yield Program(process, output)
     finally:

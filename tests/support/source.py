@@ -38,8 +38,13 @@ class Module:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
-    def nodes(self) -> Iterator[ast.AST]:
-        yield from ast.walk(self.tree)
+    def nodes(self) -> tuple[ast.AST, ...]:
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[ast.AST, ...]:
+        """Walked once: there are more questions than files."""
+        return tuple(ast.walk(self.tree))
 
     def at(self, node: ast.AST) -> Place:
         return Place(self.path, getattr(node, "lineno", 1))
@@ -56,8 +61,12 @@ class Module:
             if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
                 yield node
 
-    def strings(self) -> Iterator[ast.Constant]:
+    def strings(self) -> tuple[ast.Constant, ...]:
         """Every string but documentation; of f-strings, the fixed parts."""
+        return self._strings
+
+    @cached_property
+    def _strings(self) -> tuple[ast.Constant, ...]:
         documentation = {
             id(node.body[0].value)
             for node in self.nodes()
@@ -65,13 +74,13 @@ class Module:
             and node.body
             and isinstance(node.body[0], ast.Expr)
         }
-        for node in self.nodes():
-            if (
-                isinstance(node, ast.Constant)
-                and isinstance(node.value, str)
-                and id(node) not in documentation
-            ):
-                yield node
+        return tuple(
+            node
+            for node in self.nodes()
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documentation
+        )
 
     def imports(self) -> Iterator[tuple[str, ast.AST]]:
         """Dotted names of all that is imported, `from` imports with the name they take."""
@@ -91,7 +100,7 @@ class Module:
 
     def calls(self, inside: ast.AST | None = None) -> Iterator[tuple[str, ast.Call]]:
         """Every call with the dotted name that is called, as `session.commit`."""
-        for node in ast.walk(inside or self.tree):
+        for node in ast.walk(inside) if inside else self.nodes():
             if isinstance(node, ast.Call):
                 yield dotted(node.func), node
 

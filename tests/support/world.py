@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from tests.support import owner
 from tests.support.api import Api, openapi_of
+from tests.support.shelf import Shelf
 from vca.kit import jobs
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
@@ -92,8 +93,10 @@ def made(response: TestResponse) -> dict[str, Any]:
 class World:
     """Makes things in the real database, committing for real."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: Flask, shelf: Shelf | None = None) -> None:
         self.app = app
+        self._shelf = shelf
+        self._made: list[UUID] = []
 
     def key(self, tenant_id: str | None, **options: Any) -> str:
         """A new key of a tenant, or of the platform."""
@@ -114,12 +117,31 @@ class World:
         key = self.key(None)
         return Platform(self.api(key), key)
 
-    def tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
-        """A tenant without number or profile."""
+    def tenant(
+        self, name: str = "Acme", *, plan: str = "starter", external_id: str | None = None
+    ) -> Tenant:
+        """A tenant without number or profile: a new one, or one that has been made like new."""
+        fields = {"name": name, "plan": plan, "external_id": external_id}
+        found = self._shelf.take(**fields) if self._shelf else None
+        return self._tenant(found) if found else self.new_tenant(**fields)
+
+    def new_tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
+        """A tenant that has just been made."""
         with public() as session:
-            tenant_id = str(tenants.create(session, name=name, **fields).id)
-        key = self.key(tenant_id)
-        return Tenant(tenant_id, self.api(key), key)
+            tenant_id = tenants.create(session, name=name, **fields).id
+        if self._shelf:
+            self._shelf.note(tenant_id)
+        return self._tenant(tenant_id)
+
+    def _tenant(self, tenant_id: UUID) -> Tenant:
+        self._made.append(tenant_id)
+        key = self.key(str(tenant_id))
+        return Tenant(str(tenant_id), self.api(key), key)
+
+    def leave(self) -> None:
+        """Let others use the tenants that were made here."""
+        if self._shelf:
+            self._shelf.put_back(self._made)
 
     def create_in(self, session: Session, **fields: Any) -> UUID:
         """A tenant in a transaction of the test's own."""
@@ -129,6 +151,15 @@ class World:
         """Change a tenant's rows behind the product's back."""
         with owner.inside(tenant.ref) as session:
             session.execute(text(statement))
+
+    def due(self, tenant: Tenant, task: str) -> None:
+        """Have the tenant's waiting jobs of that name due now."""
+        sooner = text(
+            "UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'"
+            " AND task_name = :task AND args->>'tenant_id' = :tenant_id"
+        )
+        with owner.public() as session:
+            session.execute(sooner, {"task": task, "tenant_id": tenant.id})
 
     def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
         """Do the tenant's due jobs in this process, and those they enqueue; the names done.

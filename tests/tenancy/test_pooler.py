@@ -31,7 +31,10 @@ pytestmark = pytest.mark.skipif(
 )
 
 CLIENTS = 16
-READS = 3_200
+# A door that lets one read in after a break of one kind would be seen at that read with a chance of
+# one half, and there are BREAKS of each kind: it stays unseen once in a billion runs.
+READS = 1_280
+BREAKS = 30
 # What README tells the operator to let each new connection to the server begin with.
 CONNECT_QUERY = (
     'connect_query=\'SET timezone = "UTC"; SET statement_timeout = 3000; SET lock_timeout = 2000;'
@@ -134,7 +137,7 @@ def test_no_client_is_shown_another_tenants_row(
 
     assert counts["wrong"] == 0
     assert counts["right"] == READS
-    assert min(_forced(counts)) > READS // 100
+    assert min(_forced(counts)) >= BREAKS
     assert len(load.servers) == SERVERS
 
 
@@ -181,7 +184,7 @@ def test_a_path_that_is_set_for_a_connection_shows_other_tenants_rows(
 
     assert counts["wrong"] > 0
     assert counts["wrong"] + counts["right"] == READS
-    assert min(_forced(counts)) > READS // 100
+    assert min(_forced(counts)) >= BREAKS
 
 
 # --- Time-outs ---------------------------------------------------------------------------------

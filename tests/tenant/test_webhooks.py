@@ -187,9 +187,7 @@ def test_what_failed_is_sent_once_its_receiver_is_well(
     assert acme.get(f"/webhooks/{webhook['id']}").json["failing_since"] is None
 
 
-def test_a_receiver_says_when_to_come_again(
-    acme: Tenant, world: World, endpoint: Receiver
-) -> None:
+def test_a_receiver_says_when_to_come_again(acme: Tenant, world: World, endpoint: Receiver) -> None:
     endpoint.behave = status(429, "Retry-After: 7200")
     webhook = _register(acme, endpoint)
     _tell(acme)
@@ -372,7 +370,9 @@ def test_for_a_day_the_secret_before_signs_too(
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/", "https://localhost/", "https://10.0.0.1/", "ftp://example.com/"]
 )
-def test_a_url_that_leads_to_no_public_address_is_refused(app: Flask, acme: Tenant, url: str) -> None:
+def test_a_url_that_leads_to_no_public_address_is_refused(
+    app: Flask, acme: Tenant, url: str
+) -> None:
     answer = acme.post("/webhooks", {"url": url})
 
     assert answer.status_code == 400

@@ -3,8 +3,8 @@
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass
-from queue import Empty, Queue
-from threading import Thread
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
 from typing import TypeAlias
 
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest, Piece, stopping
@@ -30,7 +30,9 @@ class Reader:
     """Asks at once; `closing` it stops the model, and the thread ends by itself."""
 
     def __init__(self, client: ModelClient, request: ModelRequest) -> None:
-        self._items: Queue[Item] = Queue(_AHEAD)
+        # Together a bounded `Queue`, which waits in Python code and takes twice the time a piece.
+        self._items: SimpleQueue[Item] = SimpleQueue()
+        self._room = Semaphore(_AHEAD)
         self._stop = stopping.Stop()
         self._thread = Thread(
             # With the log's ids and the request's budget, which live in the context.
@@ -44,9 +46,11 @@ class Reader:
     def next(self, within_s: float) -> Item | None:
         """What comes next, None if nothing came in time."""
         try:
-            return self._items.get(timeout=max(0.0, within_s))
+            item = self._items.get(timeout=max(0.0, within_s))
         except Empty:
             return None
+        self._room.release()
+        return item
 
     def close(self) -> None:
         """Stop the model. Waits a moment for its thread, which has nothing left to wait for."""
@@ -64,7 +68,7 @@ class Reader:
         except ModelError as error:
             over = Over(failure=error)
         finally:
-            self._items.put(over)
+            self._hand_on(over)
 
     def _relay(self, client: ModelClient, request: ModelRequest) -> Tokens | None:
         with closing(client.stream(request)) as pieces:
@@ -74,5 +78,9 @@ class Reader:
                 except StopIteration as end:
                     tokens: Tokens | None = end.value
                     return tokens
-                self._items.put(piece)
+                self._hand_on(piece)
         return None
+
+    def _hand_on(self, item: Item) -> None:
+        self._room.acquire()
+        self._items.put(item)

@@ -32,11 +32,13 @@ _SPACELESS = re.compile(r"(?<=[。！？」』，、；]) ")
 
 def clean(text: str) -> str:
     """The text without what no voice says and no carrier takes, white space made single spaces."""
+    spaced = " ".join(text.split())
+    if spaced.isprintable():  # as almost all is: it then holds none of what is dropped
+        return spaced
     # A pair of surrogates that arrived in two pieces becomes its character again; a lone one is
     # dropped.
-    whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
-    single = " ".join(whole.split())
-    return " ".join("".join(filter(_speakable, single)).split())
+    whole = spaced.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+    return " ".join("".join(filter(_speakable, whole)).split())
 
 
 def plain(text: str) -> str:

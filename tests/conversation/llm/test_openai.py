@@ -440,6 +440,8 @@ BROKEN: list[tuple[Any, Failure]] = [
     (server_side.stream_of({"choices": 5}), "bad_answer"),
     (server_side.stream_of({"choices": [5]}), "bad_answer"),
     (server_side.stream_of({"choices": {"a": 1}}), "bad_answer"),
+    (server_side.stream_of(HELLO, {"usage": 5}), "bad_answer"),
+    (server_side.stream_of(HELLO, {"choices": [{}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": None}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
     (server_side.stream_of({"choices": [{"delta": {"tool_calls": 5}}]}), "bad_answer"),
@@ -447,6 +449,10 @@ BROKEN: list[tuple[Any, Failure]] = [
     (server_side.stream_of(server_side.delta(tool_calls=[{"index": [1]}])), "bad_answer"),
     (
         server_side.stream_of(server_side.delta(tool_calls=[{"index": 0, "function": 5}])),
+        "bad_answer",
+    ),
+    (
+        server_side.stream_of(HELLO, server_side.delta(tool_calls=[{"function": {"name": 5}}])),
         "bad_answer",
     ),
     (

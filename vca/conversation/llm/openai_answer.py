@@ -1,15 +1,13 @@
 """What an OpenAI-compatible endpoint streams, put together: text, tool calls, and the price.
 
-A part that is not of the promised shape raises TypeError, ValueError or AttributeError; the wire
-says what that means.
+Chunks are read as the JSON that they are: the SDK's objects of them, which check no more, take
+most of the time that an answer takes us. One that is not of the promised shape raises TypeError,
+ValueError, AttributeError or LookupError; the wire says what that means.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletionChunk
-from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
+from typing import Any
 
 from vca.conversation.llm import MAX_ARGUMENTS, ModelError, ToolCall
 from vca.conversation.types import Tokens
@@ -45,22 +43,23 @@ class Answer:
         """Whether there is neither a tool call nor a character that is no white space."""
         return not (self._said or self._drafts)
 
-    def take(self, chunk: ChatCompletionChunk) -> str:
+    def take(self, chunk: Any) -> str:
         """The text of the next chunk, empty if it carries something else.
 
         Raises ModelError if the answer was withheld.
         """
-        if chunk.usage is not None:
-            self.tokens = _tokens(chunk.usage)
-        if not chunk.choices:
+        if (usage := chunk.get("usage")) is not None:
+            self.tokens = _tokens(usage)
+        if not (choices := chunk.get("choices")):
             return ""
-        choice = chunk.choices[0]
-        if choice.finish_reason == "content_filter":
+        choice = choices[0]
+        if choice.get("finish_reason") == "content_filter":
             withheld = "The model's content filter withheld the answer."
             raise ModelError(withheld, failure="refused", permanent=True)
-        for part in choice.delta.tool_calls or ():
+        delta = choice["delta"]
+        for part in delta.get("tool_calls") or ():
             self._add(part)
-        piece = choice.delta.content or choice.delta.refusal or ""
+        piece = delta.get("content") or delta.get("refusal") or ""
         if not isinstance(piece, str):
             raise TypeError("a piece of text is not a string")
         self._said = self._said or bool(piece.strip())
@@ -72,22 +71,23 @@ class Answer:
             for draft in drafts:
                 yield ToolCall(draft.name, draft.arguments)
 
-    def _add(self, part: ChoiceDeltaToolCall) -> None:
+    def _add(self, part: Any) -> None:
         # Some number no call, or all of them 0, and tell them apart by their ids only.
-        drafts = self._drafts.get(part.index or 0)
-        other = bool(part.id) and drafts is not None and part.id != drafts[-1].call_id
+        index, call_id = part.get("index") or 0, part.get("id")
+        drafts = self._drafts.get(index)
+        other = bool(call_id) and drafts is not None and call_id != drafts[-1].call_id
         if drafts is None or other:
             if sum(map(len, self._drafts.values())) >= MAX_CALLS:
                 return
-            drafts = self._drafts.setdefault(part.index or 0, [])
-            drafts.append(_Draft(part.id))
-        if part.function is not None:
-            drafts[-1].add(part.function.name, part.function.arguments)
+            drafts = self._drafts.setdefault(index, [])
+            drafts.append(_Draft(call_id))
+        if (function := part.get("function")) is not None:
+            drafts[-1].add(function.get("name"), function.get("arguments"))
 
 
-def _tokens(usage: CompletionUsage) -> Tokens | None:
+def _tokens(usage: Any) -> Tokens | None:
     """What the endpoint says it cost, None if that makes no sense."""
-    told = (usage.prompt_tokens, usage.completion_tokens)
+    told = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
     if not all(type(number) is int and 0 <= number < 1_000_000_000 for number in told):
         return None
     return Tokens(*told)

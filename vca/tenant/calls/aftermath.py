@@ -19,7 +19,7 @@ def analyse(ref: CallRef) -> None:
         return
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        said = profiles.transcript_of(record.turns(session, ref.call_id))
+        said = profiles.transcript_of(record.lines(session, ref.call_id))
     if talk.status not in states.TERMINAL or talk.profile is None:
         return
     profile = profiles.conversational(talk.profile)

@@ -114,7 +114,7 @@ def transfer(
             timeout_s=timeout_seconds,
             on_failure=on_failure,
         )
-        turns = len(record.turns(session, call_id))
+        turns = len(record.lines(session, call_id))
     try:
         _direct(carrier, desk, ref, talk, (action,), turns)
     except TelephonyError:
@@ -133,7 +133,7 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
     ref = CallRef(tenant, call_id)
     with enter(tenant) as session:
         talk = _talking(session, ref)
-        turns = len(record.turns(session, call_id))
+        turns = len(record.lines(session, call_id))
     profile = talk.profile
     sentence = Say(words, profile["language"], profile["voice"])
     actions = (sentence, opening.listen(profile))
@@ -143,7 +143,7 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
         record.insert_turn(
             session,
             call_id,
-            sequence=len(record.turns(session, call_id)) + 1,
+            sequence=len(record.lines(session, call_id)) + 1,
             speaker="agent",
             text=words,
             at=clock.now(),

@@ -1,5 +1,6 @@
 """Calls, what happened to them, and what was said."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -8,6 +9,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, Uniqu
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.conversation.types import Speaker
 from vca.tenant.base import TenantBase, timestamp
 from vca.tenant.calls import states
 
@@ -125,6 +127,17 @@ class Turn(TenantBase):
     answers: Mapped[int | None]
     actions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
     tokens: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a call goes on from of a turn."""
+
+    sequence: int
+    speaker: Speaker
+    text: str
+    heard_text: str | None
+    answers: int | None
 
 
 class OutboundLeg(TenantBase):

@@ -134,7 +134,7 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
     now = clock.now()
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        if talk.status in states.TERMINAL or record.turns(session, ref.call_id):
+        if talk.status in states.TERMINAL or record.lines(session, ref.call_id):
             return _greeted(session, ref)
         record.note(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
@@ -333,7 +333,7 @@ def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
 def _greeted(session: Session, ref: CallRef) -> Outcome:
     """The words that the caller was greeted with; nothing if the call or its words are gone."""
     talk = record.talk(session, ref.call_id)
-    said = record.turns(session, ref.call_id)
+    said = record.lines(session, ref.call_id)
     if talk.status in states.TERMINAL or not said:
         return Outcome(ref, (HangUp(),))
     return Outcome(ref, _as_said(talk.profile, said[0].text), len(said))

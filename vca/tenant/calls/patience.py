@@ -21,7 +21,8 @@ COME_BACK = ComeBack()
 SPEAK_AFTER_S = 2.0
 # The longest that a turn takes: two models, each given up after four seconds, and the database.
 _LONGEST_S = 12.0
-_LOOK_EVERY_S = 0.05
+# Each look is a transaction. What a caller has just been told takes longer to hear than any pause.
+_LOOK_AGAIN_S, _LOOK_AT_LEAST_EVERY_S = 0.05, 0.4
 _Heard = SimpleQueue[Clause | None]
 
 
@@ -61,11 +62,13 @@ def answer(ref: CallRef, *, after: int) -> tuple[tuple[Clause, ...], Outcome] | 
     Raises NotFound.
     """
     ends_at = monotonic() + _LONGEST_S
+    pause_s = _LOOK_AGAIN_S
     while monotonic() < ends_at:
         found = talking.find_answer(ref, after=after)
         if found is not None:
             return found
-        sleep(_LOOK_EVERY_S)
+        sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOOK_AT_LEAST_EVERY_S)
     return None
 
 

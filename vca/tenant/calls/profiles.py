@@ -8,7 +8,7 @@ from sqlalchemy import Row
 
 from vca.conversation import transcript
 from vca.conversation.types import CallFacts, Profile
-from vca.tenant.calls.models import Turn
+from vca.tenant.calls.models import Line
 
 SILENCE_S = 10
 
@@ -26,12 +26,9 @@ def conversational(kept: Mapping[str, Any]) -> Profile:
     return Profile(**given)
 
 
-def transcript_of(turns: Iterable[Turn]) -> list[transcript.Turn]:
+def transcript_of(lines: Iterable[Line]) -> list[transcript.Turn]:
     """What was said, as the conversation wants it."""
-    return [
-        transcript.Turn(line.speaker, line.text, line.heard_text)  # type: ignore[arg-type]
-        for line in turns
-    ]
+    return [transcript.Turn(line.speaker, line.text, line.heard_text) for line in lines]
 
 
 def facts_of(talk: Row[Any], *, at: datetime) -> CallFacts:

@@ -4,7 +4,7 @@ Plain table statements, not the unit of work: a call rings while somebody waits.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,7 +31,7 @@ from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.calls import ending, latency, route, states, telling
-from vca.tenant.calls.models import LIVE, Call, Event, Turn
+from vca.tenant.calls.models import LIVE, Call, Event, Line, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -125,6 +125,16 @@ SELECT id FROM ringing
 """
 _NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
 _NEW_TURN = insert(_turns)
+_LINES = (
+    select(*(_turns.c[each.name] for each in fields(Line)))
+    .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
+    .order_by(_turns.c.sequence)
+)
+_SPEND = (
+    update(_calls)
+    .where(_calls.c.id == bindparam("call_id"))
+    .values(tokens=_calls.c.tokens + bindparam("spent"))
+)
 _TALK = (
     select(
         Call.id,
@@ -300,8 +310,14 @@ def talk(session: Session, call_id: UUID) -> Row[Any]:
     return row
 
 
+def lines(session: Session, call_id: UUID, *, after: int = 0) -> Sequence[Line]:
+    """What was said so far, in order and numbered from 1; that which came `after` so many turns."""
+    said = session.connection().execute(_LINES, {"call_id": call_id, "after": after})
+    return [Line(*line) for line in said]
+
+
 def turns(session: Session, call_id: UUID) -> Sequence[Turn]:
-    """What was said so far, in order."""
+    """All that is on record of what was said, in order."""
     return session.scalars(
         select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
     ).all()
@@ -323,7 +339,7 @@ def note(session: Session, call_id: UUID, **changes: Any) -> None:
 
 def spend(session: Session, call_id: UUID, tokens: int) -> None:
     """Add what a turn has cost; the caller holds the call's row."""
-    note(session, call_id, tokens=_calls.c.tokens + tokens)
+    session.connection().execute(_SPEND, {"call_id": call_id, "spent": tokens})
 
 
 def note_heard(session: Session, call_id: UUID, *, heard: str) -> None:

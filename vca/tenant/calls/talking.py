@@ -21,7 +21,7 @@ from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import enter
 from vca.tenant.calls import desk, legs, opening, profiles, record, states, transfers
 from vca.tenant.calls.legs import DiallingRefused
-from vca.tenant.calls.models import Turn
+from vca.tenant.calls.models import Line
 from vca.tenant.calls.refs import CallRef, Clause, Outcome
 from vca.tenant.messages import service as messages
 
@@ -34,7 +34,7 @@ class _Asked:
 
     ref: CallRef
     talk: Row[Any]
-    before: Sequence[Turn]
+    before: Sequence[Line]
     heard: str
     began: datetime
     answers: int | None  # the sequence of the caller's turn; None: nothing was heard
@@ -83,7 +83,7 @@ def _hear(
     """Write the caller's turn, unless it is known; what is to be answered, or what was."""
     began = clock.now()
     talk = record.talk(session, ref.call_id)
-    turns = record.turns(session, ref.call_id)
+    turns = record.lines(session, ref.call_id)
     known = _known(turns, heard, after)
     if (answer := _answer_among(known)) is not None:
         return _repeated(session, ref, talk, answer, len(turns))
@@ -101,7 +101,7 @@ def _hear(
     return _Asked(ref, talk, turns, heard, began, sequence)
 
 
-def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Turn]:
+def _known(turns: Sequence[Line], heard: str, after: int | None) -> Sequence[Line]:
     """What has been written since the carrier was answered, from these words on if they are there.
 
     Where nothing was heard, all of it.
@@ -113,7 +113,7 @@ def _known(turns: Sequence[Turn], heard: str, after: int | None) -> Sequence[Tur
     return since[said.index(True) :] if True in said else ()
 
 
-def _answer_among(since: Sequence[Turn]) -> Turn | None:
+def _answer_among(since: Sequence[Line]) -> Line | None:
     """The agent's answer to the first of these turns; the first itself where nothing was heard."""
     if not since or since[0].speaker == "agent":
         return since[0] if since else None
@@ -127,15 +127,15 @@ def find_answer(ref: CallRef, *, after: int) -> "tuple[tuple[Clause, ...], Outco
     """
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        turns = record.turns(session, ref.call_id)
-        answer = _answer_among(turns[after:])
+        since = record.lines(session, ref.call_id, after=after)
+        answer = _answer_among(since)
         if answer is None:
             return ((), over(session, ref)) if talk.status in states.TERMINAL else None
-        known = _repeated(session, ref, talk, answer, len(turns))
+        known = _repeated(session, ref, talk, answer, after + len(since))
     return known.clauses, known.outcome
 
 
-def _repeated(session: Session, ref: CallRef, talk: Row[Any], answer: Turn, turns: int) -> _Known:
+def _repeated(session: Session, ref: CallRef, talk: Row[Any], answer: Line, turns: int) -> _Known:
     profile = talk.profile
     clause = Clause(answer.text, profile["language"], profile["voice"])
     if talk.status in states.TERMINAL:
@@ -204,19 +204,20 @@ def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
     crash.point("calls.turn.answered")
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
-        turns = record.turns(session, ref.call_id)
+        since = record.lines(session, ref.call_id, after=len(asked.before))
+        turns = len(asked.before) + len(since)
         if reply.tokens.total:  # they were spent, whatever becomes of the words
             record.spend(session, ref.call_id, reply.tokens.total)
-        given = [each for each in turns if asked.answers and each.answers == asked.answers]
+        given = [each for each in since if asked.answers and each.answers == asked.answers]
         if given:
-            return _repeated(session, ref, talk, given[0], len(turns)).outcome
+            return _repeated(session, ref, talk, given[0], turns).outcome
         if talk.status in states.TERMINAL:
             return Outcome(ref, (HangUp(),))
-        _write(session, asked, reply, sequence=len(turns) + 1, at=now)
+        _write(session, asked, reply, sequence=turns + 1, at=now)
         actions = _act(session, asked, talk, reply, now=now, to_fallback=to_fallback)
     crash.point("calls.turn.committed")
     # A transfer that was refused at once is one more turn: the agent says so.
-    return Outcome(ref, actions, len(turns) + 1 + isinstance(actions[0], Say))
+    return Outcome(ref, actions, turns + 1 + isinstance(actions[0], Say))
 
 
 def _write(session: Session, asked: _Asked, reply: Reply, *, sequence: int, at: datetime) -> None:

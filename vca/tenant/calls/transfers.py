@@ -98,7 +98,7 @@ def returned(
 
 def _gone_on(session: Session, ref: CallRef, talk: Row[Any], after: int | None) -> Outcome:
     profile = talk.profile
-    turns = record.turns(session, ref.call_id)
+    turns = record.lines(session, ref.call_id)
     since = turns[after:] if after is not None else ()
     again = [Say(each.text, profile["language"], profile["voice"]) for each in since[:1]]
     said = again if since and since[0].speaker == "agent" else []
@@ -173,7 +173,7 @@ def _say(
 ) -> Outcome:
     profile = talk.profile
     text = wording.say(sentence, profile["language"] or "en")
-    sequence = len(record.turns(session, ref.call_id)) + 1
+    sequence = len(record.lines(session, ref.call_id)) + 1
     record.insert_turn(session, ref.call_id, sequence=sequence, speaker="agent", text=text, at=now)
     say = Say(text, profile["language"], profile["voice"])
     return Outcome(ref, (say, opening.listen(profile)), sequence)
