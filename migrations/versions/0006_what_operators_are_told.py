@@ -95,7 +95,7 @@ ENQUEUE_FOR_PLATFORM = """
 CREATE FUNCTION jobs.enqueue_for_platform(p_task text, p_args jsonb)
 RETURNS bigint
 LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
+SET search_path = jobs, pg_temp
 AS $$
     SELECT (procrastinate_defer_jobs_v1(ARRAY[
         ROW('default', p_task, 0, NULL, NULL, p_args, NULL)
