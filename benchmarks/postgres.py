@@ -26,9 +26,13 @@ BASE_URL = "https://bench.example"
 # Not the product's: on a server that holds more than this, nothing else's roles are dropped.
 ROLE_PREFIX = "vcabench_"
 _NAME = "vca_bench"
+_TOLD = ("server_version", "shared_buffers")
 _LOCK = ROOT / ".vca" / "bench.lock"
 _PATIENCE_S = 600
 _STOP_S = 120
+# Of a server of its own: where Postgres's manual begins. The default of 128 MB does not hold the
+# catalogue of a thousand tenants.
+_SHARE_OF_MEMORY = 4
 _OURS = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_t_[0-9a-f]{32}$'"
 
 
@@ -44,6 +48,7 @@ class Postgres:
     deployment: Deployment
     postmaster: int
     version: str
+    shared_buffers: str
 
     @property
     def web_dsn(self) -> str:
@@ -91,7 +96,9 @@ def _server() -> Iterator[str]:
         return
     # Not made here: the server's account could not enter what is private to root.
     folder = Path(tempfile.gettempdir()) / f"vca-bench-{os.getpid()}"
-    started = embedded.start(folder)
+    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+    buffers = {"shared_buffers": f"{memory_mb // _SHARE_OF_MEMORY}MB"}
+    started = embedded.start(folder, more_settings=buffers)
     try:
         yield started.server.migration_url
     finally:
@@ -124,7 +131,8 @@ def fresh(url: str, name: str = _NAME, web: str = WEB, worker: str = WORKER) -> 
     database = Database(dsn)
     schema.upgrade(database, whose)
     database.close()
-    return Postgres(dsn, whose, _postmaster(dsn), str(_run(dsn, "SHOW server_version")[0][0]))
+    version, buffers = (str(_run(dsn, f"SHOW {name}")[0][0]) for name in _TOLD)
+    return Postgres(dsn, whose, _postmaster(dsn), version, buffers)
 
 
 def _drop(url: str, name: str) -> None:

@@ -86,7 +86,7 @@ def command(tenants: int, minutes: float, note: str, keep: bool) -> None:
     except (Busy, NotHere, DidNotStart) as error:
         raise click.ClickException(str(error)) from error
     facts = machine.facts(
-        Postgres=run.postgres.version,
+        Postgres=f"{run.postgres.version}, shared_buffers {run.postgres.shared_buffers}",
         tenants=f"{len(run.crowd.members)}, {crowd.NUMBERS} numbers each",
         took=f"{(monotonic() - began_at) / 60:.0f} minutes",
         **({"not measured": ", ".join(run.skipped)} if run.skipped else {}),

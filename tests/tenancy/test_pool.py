@@ -24,8 +24,8 @@ from vca.tenancy.session import IsolationError, enter, public
 from vca.tenant.settings.models import Settings
 
 Pool = Callable[..., Database]
-REQUESTS = 3_000
-OVER_HTTP = 600
+REQUESTS = 10_000
+OVER_HTTP = 2_000
 KILLS = 3
 THREADS = 6
 SIZE = 5
@@ -129,7 +129,7 @@ class Traffic:
             self.wrong.append(f"{tenant.id} was shown {found}")
 
 
-def test_three_thousand_mixed_requests_leave_no_connection_with_a_tenants_path(
+def test_ten_thousand_mixed_requests_leave_no_connection_with_a_tenants_path(
     acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
 ) -> None:
     """A fifth go through the whole application, the rest through the door that it uses.
