@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from tests.support import databases, owner
+from tests.doubles.receiver import Receiver, receiver
+from tests.support import databases, owner, webhooks
 from tests.support.api import Api, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
@@ -146,6 +147,22 @@ def world(app: Flask, _shelf: Shelf) -> Iterator[World]:
 def platform(world: World) -> Platform:
     """An operator."""
     return world.platform()
+
+
+@pytest.fixture
+def endpoint(app: Flask) -> Iterator[Receiver]:
+    """A system that webhooks are sent to."""
+    webhooks.allow_loopback()
+    with receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def other_endpoint(app: Flask) -> Iterator[Receiver]:
+    """Another one."""
+    webhooks.allow_loopback()
+    with receiver() as listening:
+        yield listening
 
 
 @pytest.fixture

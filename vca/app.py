@@ -35,17 +35,18 @@ from vca.registry.webhooks import routes as operator_webhooks
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
+from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import desk, long_answers, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
-from vca.tenant.models import ENCRYPTED
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.webhooks import copies
 from vca.tenant.webhooks import routes as webhooks
 
 # Every operation hangs on one of these; each view declares its own access.
@@ -166,7 +167,15 @@ def _connect(app: Flask, found: Settings) -> None:
     http.use(http.opened(found))
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))
-    product.use(product.Product(ownership.disown, ownership.adrift, retention.discard, ENCRYPTED))
+    product.use(
+        product.Product(
+            disown=ownership.disown,
+            adrift=ownership.adrift,
+            discard=retention.discard,
+            reseal=sealed.reseal,
+            hush=copies.hush,
+        )
+    )
     desk.use(
         Desk(
             found.secret_key,

@@ -7,8 +7,12 @@ from typing import Any
 from standardwebhooks import Webhook as Verifier
 
 from tests.doubles.receiver import Behaviour, Receiver, answers
+from tests.support.world import Tenant, made
 from vca.kit import http, json
 from vca.kit.http import Allowed, OutgoingClient
+from vca.tenancy.session import enter
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
 
 SENT = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
@@ -59,3 +63,19 @@ def _read(asked: bytes) -> Told:
     head, _, body = asked.partition(b"\r\n\r\n")
     pairs = (line.decode().partition(":") for line in head.split(b"\r\n")[1:])
     return Told({name.lower(): value.strip() for name, _, value in pairs}, body)
+
+
+def register(tenant: Tenant, at: Receiver, **fields: Any) -> dict[str, Any]:
+    """Register a receiver as a webhook of the tenant's; it with its secret."""
+    return made(tenant.post("/webhooks", {"url": url_of(at), **fields}))
+
+
+def url_of(receiver: Receiver) -> str:
+    """Where a receiver listens."""
+    return f"http://127.0.0.1:{receiver.port}/in"
+
+
+def tell(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
+    """Have something happen to the tenant."""
+    with enter(tenant.ref) as session:
+        events.tell(session, Event(type, data))

@@ -1,7 +1,9 @@
 """Webhooks: what happens is told to those who want it, signed, again and not for ever."""
 
-from collections.abc import Iterator
+import os
 from datetime import timedelta
+from threading import Event as Signal
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -9,44 +11,18 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.doubles.receiver import Receiver, receiver
-from tests.support import webhooks
-from tests.support.webhooks import status, told, types
-from tests.support.world import Tenant, World, made
+from tests.doubles.receiver import PATIENCE_S, Receiver
+from tests.support.webhooks import register, status, tell, told, types, url_of
+from tests.support.world import Tenant, World
 from vca.kit import at_rest, clock, http
 from vca.kit.http import Allowed, OutgoingClient
-from vca.registry.webhooks import delivering
+from vca.registry.webhooks import delivering, endpoints
 from vca.tenancy.session import enter
-from vca.tenant.webhooks import events
-from vca.tenant.webhooks.events import Event
+from vca.tenant.webhooks import boxes
 from vca.tenant.webhooks.models import ToldEvent, Webhook
 
 DUE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
 READY = "UPDATE webhooks SET paused_until = NULL"
-
-
-@pytest.fixture
-def endpoint(app: Flask) -> Iterator[Receiver]:
-    """A tenant's own system."""
-    webhooks.allow_loopback()
-    with receiver() as listening:
-        yield listening
-
-
-@pytest.fixture
-def other(app: Flask) -> Iterator[Receiver]:
-    """Another one."""
-    with receiver() as listening:
-        yield listening
-
-
-def _register(tenant: Tenant, at: Receiver, **fields: Any) -> dict[str, Any]:
-    return made(tenant.post("/webhooks", {"url": f"http://127.0.0.1:{at.port}/in", **fields}))
-
-
-def _tell(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
-    with enter(tenant.ref) as session:
-        events.tell(session, Event(type, data))
 
 
 def _again(world: World, tenant: Tenant) -> None:
@@ -61,94 +37,6 @@ def _deliveries(tenant: Tenant, webhook: dict[str, Any], **query: Any) -> list[d
     return found
 
 
-# --- Telling -------------------------------------------------------------------------------------
-
-
-def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
-    acme: Tenant, world: World, endpoint: Receiver
-) -> None:
-    webhook = _register(acme, endpoint)
-    profile, number = acme.profile(), acme.number()
-    call = acme.simulate(number["did_number"], **{"from": "+14155550123"})
-    acme.post(f"/calls/{call['call_id']}/hangup")
-
-    world.work(acme)
-
-    sent = {each.event["type"]: each for each in told(endpoint)}
-    assert set(sent) >= {"call.started", "call.answered", "call.ended", "phone_number.registered"}
-    ended = sent["call.ended"]
-    assert ended.event["data"] | {"started_at": "", "answered_at": "", "ended_at": ""} == {
-        "tenant_id": acme.id,
-        "simulated": True,
-        "call_id": call["call_id"],
-        "direction": "inbound",
-        "status": "completed",
-        "phone_number_id": number["id"],
-        "ai_profile_id": profile["id"],
-        "started_at": "",
-        "answered_at": "",
-        "ended_at": "",
-        "end_reason": "api_hangup",
-        "duration_seconds": 0,
-    }
-    assert all(each.is_signed_with(webhook["secret"]) for each in sent.values())
-    assert ended.headers["content-type"] == "application/json"
-    assert not any(b"4155550123" in each.body for each in sent.values())
-
-
-def test_only_what_an_endpoint_wants_is_sent_to_it(
-    acme: Tenant, world: World, endpoint: Receiver, other: Receiver
-) -> None:
-    _register(acme, endpoint, events=["call.ended"])
-    _register(acme, other, is_active=False)
-    _tell(acme, "call.started")
-    _tell(acme, "call.ended")
-
-    world.work(acme)
-
-    assert types(endpoint) == ["call.ended"]
-    assert types(other) == []
-    assert [each["type"] for each in acme.get("/events").json] == ["call.started", "call.ended"]
-
-
-def test_what_did_not_happen_is_not_told(acme: Tenant, world: World, endpoint: Receiver) -> None:
-    _register(acme, endpoint)
-    with enter(acme.ref) as session:
-        events.tell(session, Event("message.taken", {}))
-        session.rollback()
-
-    world.work(acme)
-
-    assert types(endpoint) == []
-    assert acme.get("/events").json == []
-
-
-def test_an_event_that_is_told_twice_under_one_id_is_sent_once(
-    acme: Tenant, world: World, endpoint: Receiver
-) -> None:
-    _register(acme, endpoint)
-    event = Event("tenant.suspended", {})
-    for _ in range(2):
-        with enter(acme.ref) as session:
-            events.tell(session, event)
-
-    world.work(acme)
-
-    assert [each.headers["webhook-id"] for each in told(endpoint)] == [f"evt_{event.id.hex}"]
-
-
-def test_a_change_of_the_tenants_status_is_told(
-    acme: Tenant, world: World, platform: Any, endpoint: Receiver
-) -> None:
-    _register(acme, endpoint)
-    for wanted in ("suspended", "suspended", "active", "deleted"):
-        assert platform.api.patch(acme.url(), {"status": wanted}).status_code == 200
-
-    world.work(acme)
-
-    assert types(endpoint) == ["tenant.suspended", "tenant.activated", "tenant.deleted"]
-
-
 # --- Trying again --------------------------------------------------------------------------------
 
 
@@ -156,8 +44,8 @@ def test_a_delivery_that_fails_is_tried_ten_times_under_the_same_id_and_given_up
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
     endpoint.behave = status(500)
-    webhook = _register(acme, endpoint)
-    _tell(acme)
+    webhook = register(acme, endpoint)
+    tell(acme)
     world.work(acme)
     [delivery] = _deliveries(acme, webhook)
     assert (delivery["status"], delivery["attempts"][0]["status"]) == ("pending", 500)
@@ -175,8 +63,8 @@ def test_what_failed_is_sent_once_its_receiver_is_well(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
     endpoint.behave = status(500)
-    webhook = _register(acme, endpoint)
-    _tell(acme)
+    webhook = register(acme, endpoint)
+    tell(acme)
     world.work(acme)
     assert acme.get(f"/webhooks/{webhook['id']}").json["failing_since"]
 
@@ -190,8 +78,8 @@ def test_what_failed_is_sent_once_its_receiver_is_well(
 
 def test_a_receiver_says_when_to_come_again(acme: Tenant, world: World, endpoint: Receiver) -> None:
     endpoint.behave = status(429, "Retry-After: 7200")
-    webhook = _register(acme, endpoint)
-    _tell(acme)
+    webhook = register(acme, endpoint)
+    tell(acme)
     asked_at = clock.now()
 
     world.work(acme)
@@ -201,39 +89,83 @@ def test_a_receiver_says_when_to_come_again(acme: Tenant, world: World, endpoint
 
 
 def test_after_a_failure_the_endpoint_is_left_alone_and_others_are_not(
-    acme: Tenant, world: World, endpoint: Receiver, other: Receiver
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
 ) -> None:
     endpoint.behave = status(503)
-    _register(acme, endpoint)
-    _register(acme, other)
+    register(acme, endpoint)
+    register(acme, other_endpoint)
     for _ in range(5):
-        _tell(acme)
+        tell(acme)
 
     world.work(acme)
 
     assert len(endpoint.asked) == 1
-    assert len(other.asked) == 5
+    assert len(other_endpoint.asked) == 5
 
 
 def test_a_redirect_is_a_failure_that_nobody_follows(
-    acme: Tenant, world: World, endpoint: Receiver, other: Receiver
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
 ) -> None:
-    endpoint.behave = status(302, f"Location: http://127.0.0.1:{other.port}/")
-    webhook = _register(acme, endpoint)
-    _tell(acme)
+    endpoint.behave = status(302, f"Location: http://127.0.0.1:{other_endpoint.port}/")
+    webhook = register(acme, endpoint)
+    tell(acme)
 
     world.work(acme)
 
     assert _deliveries(acme, webhook)[0]["attempts"][0]["status"] == 302
-    assert other.nobody_came()
+    assert other_endpoint.nobody_came()
+
+
+def test_one_that_hangs_holds_up_nobody_else(
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    arrived, let_go = Signal(), Signal()
+
+    def hang(line: Any, stop: Any) -> None:
+        arrived.set()
+        let_go.wait(PATIENCE_S)
+        status(200)(line, stop)
+
+    endpoint.behave = hang
+    slow, quick = register(acme, endpoint), register(acme, other_endpoint)
+    box, client = boxes.of(acme.ref), http.current()
+    tell(acme)
+    sending = Thread(
+        target=lambda: delivering.deliver(box, webhook_id=UUID(slow["id"]), client=client)
+    )
+    sending.start()
+    assert arrived.wait(PATIENCE_S)
+
+    for _ in range(3):
+        tell(acme)
+    world.work(acme)
+
+    assert len(_deliveries(acme, quick, status="delivered")) == 4
+    assert len(endpoint.asked) == 1
+    let_go.set()
+    sending.join(PATIENCE_S)
+    assert _deliveries(acme, slow, status="delivered")
+
+
+def test_telling_does_not_wait_for_who_holds_the_endpoint(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    webhook = register(acme, endpoint)
+
+    with enter(acme.ref) as holding:
+        wanted = UUID(webhook["id"])
+        endpoints.get(holding, boxes.of(acme.ref), webhook_id=wanted, for_update=True)
+        tell(acme)
+
+    assert len(acme.get("/events").json) == 1
 
 
 def test_an_endpoint_that_is_being_sent_to_is_not_sent_to_by_another_job(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
-    _register(acme, endpoint)
+    register(acme, endpoint)
     world.sql(acme, "UPDATE webhooks SET busy_until = now() + interval '20 seconds'")
-    _tell(acme)
+    tell(acme)
 
     world.work(acme)
     assert endpoint.asked == []
@@ -247,34 +179,37 @@ def test_an_endpoint_that_is_being_sent_to_is_not_sent_to_by_another_job(
 
 
 def test_an_endpoint_that_is_gone_is_disabled_and_the_others_are_told(
-    acme: Tenant, world: World, endpoint: Receiver, other: Receiver
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
 ) -> None:
     endpoint.behave = status(410)
-    webhook = _register(acme, endpoint)
-    _register(acme, other, events=["webhook.disabled"])
-    _tell(acme)
+    webhook = register(acme, endpoint)
+    register(acme, other_endpoint, events=["webhook.disabled"])
+    tell(acme)
 
     world.work(acme)
 
     shown = acme.get(f"/webhooks/{webhook['id']}").json
     assert (shown["is_active"], shown["disabled_reason"]) == (False, "gone")
-    [notice] = told(other)
+    [notice] = told(other_endpoint)
     assert notice.event["data"]["webhook_id"] == webhook["id"]
-    _tell(acme)
+    tell(acme)
     _again(world, acme)
     assert len(endpoint.asked) == 1
 
 
 def test_one_with_nothing_but_failures_for_five_days_is_disabled_and_may_be_used_again(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
 ) -> None:
     endpoint.behave = status(500)
-    webhook = _register(acme, endpoint)
-    _tell(acme)
+    webhook = register(acme, endpoint)
+    register(acme, other_endpoint, events=["webhook.disabled"])
+    tell(acme)
     world.work(acme)
     world.sql(acme, "UPDATE webhooks SET failing_since = now() - interval '5 days'")
     _again(world, acme)
     assert acme.get(f"/webhooks/{webhook['id']}").json["disabled_reason"] == "failing"
+    [notice] = told(other_endpoint)
+    assert notice.event["data"]["reason"] == "failing"
 
     endpoint.behave = status(200)
     acme.patch(f"/webhooks/{webhook['id']}", {"is_active": True})
@@ -291,9 +226,9 @@ def test_one_with_nothing_but_failures_for_five_days_is_disabled_and_may_be_used
 def test_a_delivery_and_a_range_of_them_are_sent_again_under_their_ids(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
+    webhook = register(acme, endpoint)
     for _ in range(3):
-        _tell(acme)
+        tell(acme)
     world.work(acme)
     one = _deliveries(acme, webhook)[0]
 
@@ -311,21 +246,21 @@ def test_a_delivery_and_a_range_of_them_are_sent_again_under_their_ids(
 
 
 def test_a_test_event_is_sent_to_that_endpoint_alone(
-    acme: Tenant, world: World, endpoint: Receiver, other: Receiver
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
-    _register(acme, other)
+    webhook = register(acme, endpoint)
+    register(acme, other_endpoint)
 
     answer = acme.post(f"/webhooks/{webhook['id']}/test")
     world.work(acme)
 
     assert answer.status_code == 202
-    assert (types(endpoint), types(other)) == (["webhook.test"], [])
+    assert (types(endpoint), types(other_endpoint)) == (["webhook.test"], [])
     assert acme.get("/events").json == []
 
 
 def test_nothing_is_sent_to_one_that_is_not_active(acme: Tenant, endpoint: Receiver) -> None:
-    webhook = _register(acme, endpoint, is_active=False)
+    webhook = register(acme, endpoint, is_active=False)
 
     assert acme.post(f"/webhooks/{webhook['id']}/test").json["code"] == "webhook-disabled"
 
@@ -336,7 +271,7 @@ def test_nothing_is_sent_to_one_that_is_not_active(acme: Tenant, endpoint: Recei
 def test_a_secret_is_shown_once_and_kept_where_nobody_can_read_it(
     acme: Tenant, globex: Tenant, endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
+    webhook = register(acme, endpoint)
 
     assert webhook["secret"].startswith("whsec_")
     assert "secret" not in acme.get(f"/webhooks/{webhook['id']}").json
@@ -353,12 +288,12 @@ def test_a_secret_is_shown_once_and_kept_where_nobody_can_read_it(
 def test_for_a_day_the_secret_before_signs_too(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
+    webhook = register(acme, endpoint)
     rotated = acme.post(f"/webhooks/{webhook['id']}/rotate-secret").json
-    _tell(acme)
+    tell(acme)
     world.work(acme)
     world.sql(acme, "UPDATE webhooks SET previous_secret_until = now()")
-    _tell(acme)
+    tell(acme)
     world.work(acme)
 
     both, newest = told(endpoint)
@@ -366,6 +301,80 @@ def test_for_a_day_the_secret_before_signs_too(
     assert both.is_signed_with(rotated["secret"])
     assert newest.is_signed_with(rotated["secret"])
     assert not newest.is_signed_with(webhook["secret"])
+
+
+def test_of_three_secrets_in_a_day_the_newest_two_sign(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    first = register(acme, endpoint)
+    url = f"/webhooks/{first['id']}/rotate-secret"
+    second, third = acme.post(url).json, acme.post(url).json
+    tell(acme)
+
+    world.work(acme)
+
+    [sent] = told(endpoint)
+    signed = [sent.is_signed_with(each["secret"]) for each in (first, second, third)]
+    assert signed == [False, True, True]
+    assert len(sent.headers["webhook-signature"].split()) == 2
+
+
+def test_where_the_secret_cannot_be_read_nothing_is_sent_until_there_is_a_new_one(
+    acme: Tenant, world: World, endpoint: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    webhook = register(acme, endpoint)
+    monkeypatch.setattr(at_rest, "_keys", at_rest.Keys([os.urandom(32)]))
+    tell(acme)
+    world.work(acme)
+    assert endpoint.asked == []
+
+    rotated = acme.post(f"/webhooks/{webhook['id']}/rotate-secret").json
+    world.work(acme)
+
+    [sent] = told(endpoint)
+    assert sent.is_signed_with(rotated["secret"])
+    assert rotated["previous_secret_until"] is None
+
+
+def test_a_new_url_is_judged_too_and_is_sent_what_waits(
+    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    endpoint.behave = status(500)
+    webhook = register(acme, endpoint)
+    tell(acme)
+    world.work(acme)
+    url = f"/webhooks/{webhook['id']}"
+
+    refused = acme.patch(url, {"url": "https://10.0.0.1/"})
+    moved = acme.patch(url, {"url": url_of(other_endpoint)})
+    world.sql(acme, DUE)
+    world.work(acme, ahead=True)
+
+    assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (400, "/url")
+    assert moved.json["failing_since"] is None
+    assert types(other_endpoint) == ["message.taken"]
+
+
+def test_a_removed_webhook_leaves_nothing_and_is_sent_nothing(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    webhook = register(acme, endpoint)
+    tell(acme)
+
+    assert acme.delete(f"/webhooks/{webhook['id']}").status_code == 204
+    world.work(acme)
+
+    assert endpoint.asked == []
+    assert acme.get(f"/webhooks/{webhook['id']}/deliveries").status_code == 404
+
+
+def test_a_tenant_has_twenty_webhooks_at_most(acme: Tenant, endpoint: Receiver) -> None:
+    for _ in range(endpoints.MOST):
+        register(acme, endpoint)
+
+    refused = acme.post("/webhooks", {"url": url_of(endpoint)})
+
+    assert (refused.status_code, refused.json["code"]) == (409, "too-many-webhooks")
 
 
 @pytest.mark.parametrize(
@@ -383,9 +392,9 @@ def test_a_url_that_leads_to_no_public_address_is_refused(
 def test_what_was_saved_and_leads_elsewhere_now_is_refused_when_it_is_sent(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
+    webhook = register(acme, endpoint)
     http.use(OutgoingClient(Allowed(http=True)))
-    _tell(acme)
+    tell(acme)
 
     world.work(acme)
 
@@ -399,9 +408,9 @@ def test_what_was_saved_and_leads_elsewhere_now_is_refused_when_it_is_sent(
 def test_what_is_older_than_thirty_days_is_forgotten(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
-    webhook = _register(acme, endpoint)
+    webhook = register(acme, endpoint)
     for age in ("31 days", "29 days"):
-        _tell(acme, reason=age)
+        tell(acme, reason=age)
     world.work(acme)
     for table in ("events", "webhook_deliveries"):
         where = f"{'data' if table == 'events' else 'payload'}::text LIKE '%31 days%'"

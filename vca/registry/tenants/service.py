@@ -13,7 +13,7 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import PURGING, Tenant
-from vca.registry.webhooks import telling
+from vca.registry.webhooks import operator
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import lookup
@@ -109,7 +109,7 @@ def update(
     elif before == "deleted" and tenant.status == "active":
         dids.restore_all(session, tenant_id=tenant_id)
     if tenant.status != before:
-        telling.order(session, tenant_id=tenant_id, type=_TOLD[tenant.status], before=before)
+        operator.of_tenant(session, tenant_id=tenant_id, type=_TOLD[tenant.status], before=before)
     return tenant
 
 

@@ -9,13 +9,9 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from vca.kit import jobs, log
 from vca.kit.at_rest import Place
 from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
-from vca.registry.webhooks.models import OperatorDelivery, OperatorWebhook
-from vca.tenancy import session as tenancy
 
-DELIVER_TO_OPERATOR = "webhooks.deliver_to_operator"
 Announce = Callable[[Session, str, dict[str, Any]], None]
 
 
@@ -46,15 +42,3 @@ class Box:
     def place(self, webhook_id: UUID, column: str) -> Place:
         """Where an endpoint's secret is kept, which it is bound to."""
         return Place(self.tenant_id, "webhooks", webhook_id, column)
-
-
-def _order(session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None) -> None:
-    jobs.enqueue(session, DELIVER_TO_OPERATOR, run_at=at, lock=lock, webhook_id=webhook_id)
-
-
-def _note(session: Session, type: str, data: dict[str, Any]) -> None:
-    """The operator's own log is where it looks when its endpoints fail."""
-    log.get().warning(type, **data)
-
-
-OPERATOR = Box(OperatorWebhook, OperatorDelivery, None, tenancy.public, _order, _note)

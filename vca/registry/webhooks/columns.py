@@ -8,7 +8,6 @@ from sqlalchemy import DateTime, LargeBinary, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-DISABLED_REASONS = ("gone", "failing")
 STATUSES = ("pending", "delivered", "failed")
 
 

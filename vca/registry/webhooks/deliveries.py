@@ -1,5 +1,6 @@
 """What was sent to an endpoint and what came of it; send it again, or a test."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.box import Box
-from vca.registry.webhooks.columns import DeliveryColumns
+from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
 from vca.registry.webhooks.delivering import EXPIRES
 from vca.registry.webhooks.event_types import TEST
 
@@ -42,10 +43,11 @@ def replay(
 
     Raises NotFound and WebhookDisabled.
     """
-    _require_active(session, box, webhook_id)
+    webhook = endpoints.get(session, box, webhook_id=webhook_id, for_update=True)
     row: DeliveryColumns | None = session.get(box.deliveries, delivery_id, with_for_update=True)
     if row is None or row.webhook_id != webhook_id:
         raise NotFound
+    _require_active(webhook)
     _arm(session, box, box.deliveries.id == delivery_id, now=now)
     endpoints.wake(session, box, webhook_id=webhook_id)
     session.refresh(row)
@@ -66,7 +68,7 @@ def replay_range(
 
     Raises NotFound and WebhookDisabled.
     """
-    _require_active(session, box, webhook_id)
+    _require_active(endpoints.get(session, box, webhook_id=webhook_id, for_update=True))
     table = box.deliveries
     wanted = [table.webhook_id == webhook_id, table.created_at >= since, table.created_at < until]
     if status is not None:
@@ -78,16 +80,30 @@ def replay_range(
 
 def test(session: Session, box: Box, *, webhook_id: UUID, now: datetime) -> DeliveryColumns:
     """Send an event that nothing has happened for. Raises NotFound and WebhookDisabled."""
-    _require_active(session, box, webhook_id)
+    _require_active(endpoints.get(session, box, webhook_id=webhook_id, for_update=True))
     data = {"webhook_id": str(webhook_id)}
     if box.tenant_id is not None:
         data["tenant_id"] = str(box.tenant_id)
+    return add(session, box, webhook_id=webhook_id, event_id=uuid4(), type=TEST, data=data, now=now)
+
+
+def add(
+    session: Session,
+    box: Box,
+    *,
+    webhook_id: UUID,
+    event_id: UUID,
+    type: str,
+    data: Mapping[str, Any],
+    now: datetime,
+) -> DeliveryColumns:
+    """Have an event sent to one endpoint, which is active."""
     row = box.deliveries(
         id=uuid4(),
         webhook_id=webhook_id,
-        event_id=uuid4(),
-        type=TEST,
-        payload=payload(TEST, data, now),
+        event_id=event_id,
+        type=type,
+        payload={"type": type, "timestamp": now.isoformat(), "data": data},
         next_attempt_at=now,
         expires_at=now + EXPIRES,
     )
@@ -98,14 +114,8 @@ def test(session: Session, box: Box, *, webhook_id: UUID, now: datetime) -> Deli
     return row
 
 
-def payload(type: str, data: dict[str, Any], at: datetime) -> dict[str, Any]:
-    """An event as its receivers get it."""
-    return {"type": type, "timestamp": at.isoformat(), "data": data}
-
-
-def _require_active(session: Session, box: Box, webhook_id: UUID) -> None:
-    row = endpoints.get(session, box, webhook_id=webhook_id, for_update=True)
-    if not row.is_active:
+def _require_active(webhook: EndpointColumns) -> None:
+    if not webhook.is_active:
         raise WebhookDisabled
 
 

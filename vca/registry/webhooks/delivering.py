@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, json, log, standard_webhooks
+from vca.kit import clock, json, log, metrics, standard_webhooks
 from vca.kit.at_rest import CannotOpen
 from vca.kit.http import Answer, OutgoingClient, OutgoingError
 from vca.kit.text import clean
@@ -67,6 +67,12 @@ class Attempt:
     def succeeded(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
 
+    @property
+    def outcome(self) -> str:
+        if self.status is None:
+            return "unreachable"
+        return "delivered" if self.succeeded else "refused"
+
     def as_dict(self) -> dict[str, Any]:
         """As it is kept and shown."""
         return {
@@ -104,7 +110,7 @@ def _begin(session: Session, box: Box, webhook_id: UUID, *, now: datetime) -> Pa
 
 def _held(session: Session, box: Box, webhook_id: UUID) -> EndpointColumns | None:
     row: EndpointColumns | None = session.get(
-        box.endpoints, webhook_id, with_for_update=True, populate_existing=True
+        box.endpoints, webhook_id, with_for_update=endpoints.HELD, populate_existing=True
     )
     return row
 
@@ -183,6 +189,7 @@ def _settle(
         _note(delivery, attempt, now=now)
     _judge(session, box, row, attempt, now=now)
     session.flush()
+    metrics.WEBHOOK_ATTEMPTS.inc(outcome=attempt.outcome)
     if goes_on and row.is_active:
         return _next(session, box, row, now=now)
     _let_go(session, box, row, now=now)
@@ -223,6 +230,7 @@ def _disable(
     session: Session, box: Box, row: EndpointColumns, reason: str, *, now: datetime
 ) -> None:
     row.is_active, row.disabled_reason, row.disabled_at, row.updated_at = False, reason, now, now
+    metrics.WEBHOOKS_DISABLED.inc(reason=reason, whose="tenant" if box.tenant_id else "operator")
     session.flush()
     box.announce(session, "webhook.disabled", {"webhook_id": str(row.id), "reason": reason})
 

@@ -1,5 +1,6 @@
 """Register, list, change and remove endpoints, and change their secrets."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -8,6 +9,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from vca.kit import at_rest, standard_webhooks
+from vca.kit.at_rest import CannotOpen
 from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.kit.http import OutgoingClient, Refused, Unreachable
 from vca.kit.paging import Listing, Page, PageRequest
@@ -18,6 +20,8 @@ MOST = 20
 # Both secrets sign for so long, for receivers that are not changed at the same moment.
 OVERLAP = timedelta(hours=24)
 CHECK_TIMEOUT_S = 5.0
+# Whoever tells an event refers to the endpoints, and does not wait for who changes one or sends.
+HELD = {"key_share": True}
 
 
 class TooManyWebhooks(Conflict):
@@ -56,9 +60,8 @@ def list_page(session: Session, box: Box, *, page: PageRequest) -> Page:
 
 def get(session: Session, box: Box, *, webhook_id: UUID, for_update: bool = False) -> Any:
     """One endpoint, held `for_update`; raises NotFound."""
-    row = session.get(
-        box.endpoints, webhook_id, with_for_update=for_update, populate_existing=for_update
-    )
+    held = HELD if for_update else None
+    row = session.get(box.endpoints, webhook_id, with_for_update=held, populate_existing=for_update)
     if row is None:
         raise NotFound
     return row
@@ -95,16 +98,20 @@ def rotate_secret(
 ) -> tuple[EndpointColumns, str]:
     """Give an endpoint a new secret; the one before signs too for a day. Raises NotFound.
 
-    Changed twice within the day, the first of the three is forgotten.
+    Changed twice within the day, the first of the three is forgotten, and so is one that our keys
+    do not open.
     """
     row: EndpointColumns = get(session, box, webhook_id=webhook_id, for_update=True)
     keys, secret = at_rest.current(), standard_webhooks.new_secret()
-    before = keys.open(row.secret, box.place(webhook_id, "secret"))
-    row.previous_secret = keys.seal(before, box.place(webhook_id, "previous_secret"))
-    row.previous_secret_until = now + OVERLAP
+    row.previous_secret = row.previous_secret_until = None
+    with suppress(CannotOpen):
+        before = keys.open(row.secret, box.place(webhook_id, "secret"))
+        row.previous_secret = keys.seal(before, box.place(webhook_id, "previous_secret"))
+        row.previous_secret_until = now + OVERLAP
     row.secret = keys.seal(secret, box.place(webhook_id, "secret"))
     row.updated_at = now
     session.flush()
+    wake(session, box, webhook_id=webhook_id)  # what could not be signed waits
     return row, secret
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from vca.kit import jobs
@@ -22,11 +23,17 @@ def order(session: Session, *, now: datetime) -> None:
     jobs.enqueue(session, FORGET, run_at=now + EVERY, lock=FORGET)
 
 
-def forget(session: Session, *, tables: Sequence[Any], now: datetime) -> None:
-    """Delete the rows of these tables that are old, and come back in a day.
+def order_for(session: Session, *, tenant_id: UUID, now: datetime) -> None:
+    """The same for a tenant that has just been brought in, from outside of it."""
+    jobs.enqueue(session, FORGET, run_at=now + EVERY, tenant_id=tenant_id)
 
-    In any case: somebody may be telling the next event at this moment.
+
+def forget(session: Session, *, tables: Sequence[Any], now: datetime) -> None:
+    """Delete the rows of these tables that are old, and come back in a day if there are others.
+
+    Whoever tells the first event in a day orders the next time: none is missed that is told now.
     """
     for table in tables:
         session.execute(delete(table).where(table.created_at <= now - KEPT))
-    order(session, now=now)
+    if any(session.scalar(select(exists().select_from(table))) for table in tables):
+        order(session, now=now)

@@ -6,7 +6,7 @@ from uuid import UUID
 from vca.kit.web import Blueprint, PageQuery, access
 from vca.kit.web.context import session
 from vca.registry.webhooks import endpoints, views
-from vca.registry.webhooks.box import OPERATOR
+from vca.registry.webhooks.operator import OPERATOR
 from vca.registry.webhooks.schemas import (
     ArmedSchema,
     DeliveryQuery,

@@ -2,9 +2,10 @@
 
 from marshmallow import fields, validate
 
+from vca.kit.metrics import DISABLED_REASONS
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import Moment, StrictBoolean, text
-from vca.registry.webhooks.columns import DISABLED_REASONS, STATUSES
+from vca.registry.webhooks.columns import STATUSES
 from vca.registry.webhooks.event_types import EVENT_TYPES
 
 URL_LENGTH = 2_000

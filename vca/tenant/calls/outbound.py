@@ -29,6 +29,7 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.limits import LimitReached
+from vca.tenant.webhooks import events
 
 DIAL = "calls.dial"
 RING_S = 30
@@ -71,7 +72,7 @@ def order(
     now = clock.now()
     jobs.enqueue(session, DIAL, lock=f"{DIAL}:{call.id.hex}", call_id=call.id)
     watch.begin(session, call_id=call.id, now=now)
-    telling.moved(session, call.id, call, None, call.state)
+    events.tell(session, *telling.moved(call.id, call, None, call.state))
     return call
 
 

@@ -27,8 +27,8 @@ class Told(Protocol):
     def simulated(self) -> bool: ...
 
 
-def moved(session: Session, call_id: UUID, call: Told, before: State | None, state: State) -> None:
-    """Tell what a call has come to since it was `before`; None: it has just begun."""
+def moved(call_id: UUID, call: Told, before: State | None, state: State) -> list[Event]:
+    """What a call has come to since it was `before`; None: it has just begun."""
     types = []
     if before is None:
         types.append("call.started")
@@ -37,7 +37,7 @@ def moved(session: Session, call_id: UUID, call: Told, before: State | None, sta
     if state.status in states.TERMINAL and (before is None or before.status not in states.TERMINAL):
         types.append("call.ended")
     data = _data(call_id, call, state)
-    events.tell(session, *(Event(type, data, simulated=call.simulated) for type in types))
+    return [Event(type, data, simulated=call.simulated) for type in types]
 
 
 def transferred(session: Session, ref: CallRef, talk: Row[Any], *, target: str, came: str) -> None:

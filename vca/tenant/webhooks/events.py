@@ -5,13 +5,12 @@ send. Events name things by their ids and never say who called or what was said:
 that asks the API.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, json
@@ -21,39 +20,39 @@ from vca.registry.webhooks.delivering import EXPIRES
 from vca.tenant.webhooks.models import ToldEvent
 
 DELIVER = "webhooks.deliver"
-# Told twice under the same id it is the same event. The first event of a tenant orders that old
-# ones are forgotten, which from then on orders itself.
-_TELL = text(
-    """
-    WITH told AS (
-        INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
-        SELECT e.id, s.tenant_id, e.type, e.simulated,
-               jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data, :at
-        FROM (SELECT current_setting('vca.tenant_id')::uuid AS tenant_id) s,
-            jsonb_to_recordset(CAST(:events AS jsonb))
-            AS e (id uuid, type text, simulated boolean, data jsonb)
-        ON CONFLICT (id) DO NOTHING
-        RETURNING id, tenant_id, type, data
-    ), payloads AS (
-        SELECT t.*, jsonb_build_object(
-            'type', t.type, 'timestamp', CAST(:timestamp AS text), 'data', t.data) AS payload
-        FROM told t
-    ), due AS (
-        INSERT INTO webhook_deliveries
-            (id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, expires_at)
-        SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, :at, :expires_at
-        FROM payloads p JOIN webhooks w
-            ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
-        RETURNING webhook_id
-    )
-    SELECT jobs.enqueue(:deliver, jsonb_build_object('webhook_id', d.webhook_id))
-    FROM (SELECT DISTINCT webhook_id FROM due) d
-    UNION ALL
-    SELECT public.tell_operators(p.id, p.type, p.payload, :at, :expires_at) FROM payloads p
-    UNION ALL
-    SELECT jobs.enqueue(:forget, '{}', :forget_at) WHERE NOT EXISTS (SELECT FROM events)
-    """
+# Told twice under the same id it is the same event. The first event in a day orders that old ones
+# are forgotten.
+TELLING = """
+WITH told AS (
+    INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
+    SELECT e.id, s.tenant_id, e.type, e.simulated,
+           jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data,
+           %(told_at)s
+    FROM (SELECT current_setting('vca.tenant_id')::uuid AS tenant_id) s,
+        jsonb_to_recordset(%(told)s) AS e (id uuid, type text, simulated boolean, data jsonb)
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, tenant_id, type, data
+), payloads AS (
+    SELECT t.*, jsonb_build_object(
+        'type', t.type, 'timestamp', %(told_timestamp)s::text, 'data', t.data) AS payload
+    FROM told t
+), due AS (
+    INSERT INTO webhook_deliveries
+        (id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, expires_at)
+    SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, %(told_at)s,
+           %(told_expires_at)s
+    FROM payloads p JOIN webhooks w ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
+    RETURNING webhook_id
 )
+SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id))
+FROM (SELECT DISTINCT webhook_id FROM due) d
+UNION ALL
+SELECT public.tell_operators(p.id, p.type, p.payload, %(told_at)s, %(told_expires_at)s)
+FROM payloads p
+UNION ALL
+SELECT jobs.enqueue(%(told_forget)s, '{}', %(told_forget_at)s)
+WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
+"""
 _LISTING = Listing(ToldEvent, (ToldEvent.created_at, ToldEvent.id))
 
 
@@ -72,21 +71,25 @@ class Event:
 
 def tell(session: Session, *happened: Event, now: datetime | None = None) -> None:
     """Keep the events, and have them sent to whoever wants them, when the transaction commits."""
-    if not happened:
-        return
-    at = now or clock.now()
-    session.execute(
-        _TELL,
-        {
-            "events": json.dumps([vars(event) for event in happened]).decode(),
-            "at": at,
-            "timestamp": at.isoformat(),
-            "expires_at": at + EXPIRES,
-            "deliver": DELIVER,
-            "forget": forgetting.FORGET,
-            "forget_at": at + forgetting.EVERY,
-        },
-    )
+    if happened:
+        session.connection().exec_driver_sql(TELLING, telling(happened, now=now or clock.now()))
+
+
+def telling(happened: Sequence[Event], *, now: datetime) -> dict[str, Any]:
+    """What `TELLING` takes, which may stand in one string with a statement that is sent anyway.
+
+    Other parameters of that string have names that do not begin with `told`.
+    """
+    return {
+        "told": json.dumps([vars(event) for event in happened]).decode(),
+        "told_at": now,
+        "told_timestamp": now.isoformat(),
+        "told_expires_at": now + EXPIRES,
+        "told_deliver": DELIVER,
+        "told_forget": forgetting.FORGET,
+        "told_forget_at": now + forgetting.EVERY,
+        "told_a_day_ago": now - forgetting.EVERY,
+    }
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:

@@ -1,5 +1,6 @@
 """Jobs that send events and forget them; no transaction is open while an endpoint is asked."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from vca.kit import clock, http, jobs
 from vca.registry.webhooks import delivering, forgetting
 from vca.registry.webhooks.forgetting import FORGET
 from vca.registry.webhooks.models import OperatorDelivery
-from vca.registry.webhooks.telling import TELL
+from vca.registry.webhooks.operator import TELL
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
 from vca.tenant.webhooks import boxes, events
@@ -23,11 +24,11 @@ def deliver(tenant_id: str, webhook_id: str) -> None:
 
 
 @jobs.task(TELL)
-def tell(tenant_id: str, type: str, event_id: str, data: dict[str, Any]) -> None:
+def tell(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]) -> None:
     """Tell an event of a tenant that was decided outside its schema."""
     event = events.Event(type, data, id=UUID(event_id))
     with enter(TenantRef(UUID(tenant_id))) as session:
-        events.tell(session, event)
+        events.tell(session, event, now=datetime.fromisoformat(at))
 
 
 @jobs.task(FORGET)
