@@ -73,9 +73,10 @@ DECLARE
 BEGIN
     FOR v_webhook IN
         INSERT INTO public.webhook_deliveries
-            (id, webhook_id, event_id, type, payload, next_attempt_at, expires_at)
+            (id, webhook_id, event_id, type, payload, next_attempt_at, created_at, expires_at)
         SELECT gen_random_uuid(), w.id, p_event, p_type,
-               jsonb_set(p_payload, '{data,tenant_id}', to_jsonb(v_tenant)), p_at, p_expires_at
+               jsonb_set(p_payload, '{data,tenant_id}', to_jsonb(v_tenant)), p_at, p_at,
+               p_expires_at
         FROM public.webhooks w
         WHERE w.is_active AND (w.events = '[]' OR w.events ? p_type)
         ON CONFLICT (webhook_id, event_id) DO NOTHING

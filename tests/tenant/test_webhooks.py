@@ -1,7 +1,7 @@
 """Webhooks: what happens is told to those who want it, signed, again and not for ever."""
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Event as Signal
 from threading import Thread
 from typing import Any
@@ -9,19 +9,25 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from tests.doubles.receiver import PATIENCE_S, Receiver
+from tests.support import owner
 from tests.support.webhooks import register, status, tell, told, types, url_of
 from tests.support.world import Tenant, World
 from vca.kit import at_rest, clock, http
 from vca.kit.http import Allowed, OutgoingClient
 from vca.registry.webhooks import delivering, endpoints
 from vca.tenancy.session import enter
-from vca.tenant.webhooks import boxes
+from vca.tenant.webhooks import boxes, events
+from vca.tenant.webhooks.events import Event
 from vca.tenant.webhooks.models import ToldEvent, Webhook
 
 DUE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
+SOONEST = (
+    "SELECT min(scheduled_at) FROM jobs.procrastinate_jobs WHERE status = 'todo'"
+    " AND task_name = 'webhooks.deliver' AND args->>'tenant_id' = :tenant_id"
+)
 READY = "UPDATE webhooks SET paused_until = NULL"
 
 
@@ -147,6 +153,28 @@ def test_one_that_hangs_holds_up_nobody_else(
     assert _deliveries(acme, slow, status="delivered")
 
 
+def test_who_came_while_it_was_busy_does_not_put_the_next_try_off(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    webhook = register(acme, endpoint)
+    tell(acme)
+
+    def fail_while_another_comes(line: Any, stop: Any) -> None:
+        box = boxes.of(acme.ref)
+        delivering.deliver(box, webhook_id=UUID(webhook["id"]), client=http.current())
+        status(500)(line, stop)
+
+    endpoint.behave = fail_while_another_comes
+    world.work(acme)
+
+    [delivery] = _deliveries(acme, webhook)
+    with owner.public() as session:
+        soonest = session.scalar(text(SOONEST), {"tenant_id": acme.id})
+    wanted = datetime.fromisoformat(delivery["next_attempt_at"])
+    assert soonest - wanted < timedelta(seconds=5)
+    assert len(delivery["attempts"]) == 1
+
+
 def test_telling_does_not_wait_for_who_holds_the_endpoint(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
@@ -243,6 +271,24 @@ def test_a_delivery_and_a_range_of_them_are_sent_again_under_their_ids(
     world.work(acme)
     assert len(endpoint.asked) == 7
     assert len({each.headers["webhook-id"] for each in told(endpoint)}) == 3
+    turned = acme.post(f"{url}/replay", {"since": period["until"], "until": period["since"]})
+    assert (turned.status_code, turned.json["errors"][0]["pointer"]) == (400, "/until")
+
+
+def test_what_is_sent_again_keeps_its_order(acme: Tenant, world: World, endpoint: Receiver) -> None:
+    webhook = register(acme, endpoint)
+    with enter(acme.ref) as session:
+        events.tell(session, *(Event("call.started", {"place": place}) for place in range(5)))
+    world.work(acme)
+
+    period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    acme.post(f"/webhooks/{webhook['id']}/replay", period)
+    world.work(acme)
+
+    assert [each.event["data"]["place"] for each in told(endpoint)] == [0, 1, 2, 3, 4] * 2
+    assert list(told(endpoint)[0].event) == ["type", "timestamp", "data"]
+    listed = acme.get("/events").json
+    assert [each["data"]["place"] for each in listed] == [0, 1, 2, 3, 4]
 
 
 def test_a_test_event_is_sent_to_that_endpoint_alone(

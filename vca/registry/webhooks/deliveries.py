@@ -103,9 +103,10 @@ def add(
         webhook_id=webhook_id,
         event_id=event_id,
         type=type,
-        payload={"type": type, "timestamp": now.isoformat(), "data": data},
+        payload={"type": type, "timestamp": now, "data": data},
         next_attempt_at=now,
         expires_at=now + EXPIRES,
+        created_at=now,
     )
     session.add(row)
     session.flush()

@@ -76,7 +76,7 @@ class Attempt:
     def as_dict(self) -> dict[str, Any]:
         """As it is kept and shown."""
         return {
-            "at": self.at.isoformat(),
+            "at": self.at,
             "duration_ms": self.duration_ms,
             "status": self.status,
             "error": self.error,
@@ -130,13 +130,14 @@ def _next(session: Session, box: Box, row: EndpointColumns, *, now: datetime) ->
         log.get().error("webhook.secret_unreadable", webhook_id=str(row.id))
         return None
     row.busy_until = now + BUSY
-    return Parcel(found.id, found.event_id, row.url, json.dumps(found.payload), signing)
+    body = json.dumps({name: found.payload[name] for name in ("type", "timestamp", "data")})
+    return Parcel(found.id, found.event_id, row.url, body, signing)
 
 
 def _waiting(box: Box, webhook_id: UUID) -> Any:
     table = box.deliveries
     waiting = table.webhook_id == webhook_id, table.status == "pending"
-    return select(table).where(*waiting).order_by(table.next_attempt_at)
+    return select(table).where(*waiting).order_by(table.next_attempt_at, table.created_at)
 
 
 def _send(parcel: Parcel, client: OutgoingClient) -> Attempt:

@@ -129,9 +129,9 @@ def wake(session: Session, box: Box, *, webhook_id: UUID, at: datetime | None = 
     """Have what is due to an endpoint sent, now or then.
 
     Not under a lock of the queue's: whoever tells an event would wait for whoever told the one
-    before. A job that finds nothing to do is cheap; of later ones there is one for each minute.
+    before. A job that finds nothing to do is cheap; of later ones there is one in five seconds.
     """
-    lock = f"webhooks:{webhook_id}:{int(at.timestamp()) // 60}" if at is not None else None
+    lock = f"webhooks:{webhook_id}:{int(at.timestamp()) // 5}" if at is not None else None
     box.order(session, webhook_id=webhook_id, at=at, lock=lock)
 
 

@@ -1,6 +1,8 @@
 """Webhooks and deliveries as the API shows and takes them."""
 
-from marshmallow import fields, validate
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from vca.kit.metrics import DISABLED_REASONS
 from vca.kit.web import PageQuery, Schema
@@ -135,6 +137,11 @@ class RangeSchema(Schema):
     since = Moment(required=True, metadata={"example": "2030-01-01T00:00:00Z"})
     until = Moment(required=True, metadata={"example": "2030-01-02T00:00:00Z"})
     status = text(1, 20, one_of=STATUSES, metadata={"description": "Only what is of this status."})
+
+    @validates_schema
+    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if data["since"] >= data["until"]:
+            raise ValidationError({"until": ["Must be after since."]})
 
 
 class ArmedSchema(Schema):

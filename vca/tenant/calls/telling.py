@@ -1,6 +1,5 @@
 """What a call's events tell: its ids, how far it is and how it ended; never who called."""
 
-from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -60,13 +59,9 @@ def _data(call_id: UUID, call: Told, state: State) -> dict[str, Any]:
         "status": state.status,
         "phone_number_id": call.phone_number_id,
         "ai_profile_id": call.ai_profile_id,
-        "started_at": _text(state.started_at),
-        "answered_at": _text(state.answered_at),
-        "ended_at": _text(state.ended_at),
+        "started_at": state.started_at,
+        "answered_at": state.answered_at,
+        "ended_at": state.ended_at,
         "end_reason": state.end_reason,
         "duration_seconds": state.duration_seconds,
     }
-
-
-def _text(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment is not None else None

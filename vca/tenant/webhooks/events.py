@@ -7,7 +7,7 @@ that asks the API.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,31 +23,34 @@ DELIVER = "webhooks.deliver"
 # Told twice under the same id it is the same event. The first event in a day orders that old ones
 # are forgotten.
 TELLING = """
-WITH told AS (
-    INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
-    SELECT e.id, s.tenant_id, e.type, e.simulated,
-           jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data,
-           %(told_at)s
+WITH happened AS (
+    SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
+           jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data AS data
     FROM (SELECT current_setting('vca.tenant_id')::uuid AS tenant_id) s,
-        jsonb_to_recordset(%(told)s) AS e (id uuid, type text, simulated boolean, data jsonb)
+        jsonb_to_recordset(%(told)s)
+        AS e (id uuid, type text, simulated boolean, data jsonb, at text)
+), told AS (
+    INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
+    SELECT id, tenant_id, type, simulated, data, at::timestamptz FROM happened
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, tenant_id, type, data
+    RETURNING id, created_at
 ), payloads AS (
-    SELECT t.*, jsonb_build_object(
-        'type', t.type, 'timestamp', %(told_timestamp)s::text, 'data', t.data) AS payload
-    FROM told t
+    SELECT h.id, h.tenant_id, h.type, t.created_at,
+           jsonb_build_object('type', h.type, 'timestamp', h.at, 'data', h.data) AS payload
+    FROM happened h JOIN told t USING (id)
 ), due AS (
-    INSERT INTO webhook_deliveries
-        (id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, expires_at)
-    SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, %(told_at)s,
-           %(told_expires_at)s
+    INSERT INTO webhook_deliveries (
+        id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, created_at, expires_at
+    )
+    SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, p.created_at,
+           p.created_at, %(told_expires_at)s
     FROM payloads p JOIN webhooks w ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
     RETURNING webhook_id
 )
 SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id))
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
-SELECT public.tell_operators(p.id, p.type, p.payload, %(told_at)s, %(told_expires_at)s)
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM payloads p
 UNION ALL
 SELECT jobs.enqueue(%(told_forget)s, '{}', %(told_forget_at)s)
@@ -80,10 +83,12 @@ def telling(happened: Sequence[Event], *, now: datetime) -> dict[str, Any]:
 
     Other parameters of that string have names that do not begin with `told`.
     """
+    told = [
+        {**vars(event), "at": now + timedelta(microseconds=place)}  # listed and sent in this order
+        for place, event in enumerate(happened)
+    ]
     return {
-        "told": json.dumps([vars(event) for event in happened]).decode(),
-        "told_at": now,
-        "told_timestamp": now.isoformat(),
+        "told": json.dumps(told).decode(),
         "told_expires_at": now + EXPIRES,
         "told_deliver": DELIVER,
         "told_forget": forgetting.FORGET,
