@@ -32,7 +32,9 @@ def create_operator_webhook(body: dict[str, Any]) -> Any:
     """Register an operator's webhook
 
     Its `secret` is in this answer and never again. A URL that does not lead to a public address is
-    refused, here and whenever it is sent to.
+    refused, here and whenever it is sent to. A request bears `webhook-id`, `webhook-timestamp` and
+    `webhook-signature`, by Standard Webhooks; answer 2xx within 15 seconds. Anything else is tried
+    again, ten times over three days.
     """
     return views.create(OPERATOR, body, base="/api/webhooks")
 

@@ -36,7 +36,9 @@ def create_webhook(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Register a webhook
 
     Its `secret` is in this answer and never again. A URL that does not lead to a public address is
-    refused, here and whenever it is sent to.
+    refused, here and whenever it is sent to. A request bears `webhook-id`, `webhook-timestamp` and
+    `webhook-signature`, by Standard Webhooks; answer 2xx within 15 seconds. Anything else is tried
+    again, ten times over three days.
     """
     return views.create(boxes.of(g.tenant), body, base=f"/api/tenants/{tenant_id}/webhooks")
 
@@ -140,8 +142,9 @@ def replay_deliveries(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -
 def list_told_events(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List what happened, oldest first
 
-    What webhooks were told, and would have been: to catch up from the last that was received. Kept
-    for 30 days.
+    What webhooks were told, and would have been. To catch up, ask for what was `created_after` a
+    minute before the last that was received, and drop the ids that are known: an event shows when
+    its transaction ends. Kept for 30 days.
     """
     page = pages.requested(query)
     return pages.answer(events.list_page(session(), page=page, **query), query)
