@@ -49,8 +49,9 @@ CREATE TABLE public.webhook_deliveries (
         FOREIGN KEY (webhook_id) REFERENCES public.webhooks (id) ON DELETE CASCADE,
     CONSTRAINT webhook_deliveries_status_check CHECK (status IN ('pending', 'delivered', 'failed'))
 );
-CREATE INDEX webhook_deliveries_webhook_id_next_attempt_at_idx
-    ON public.webhook_deliveries (webhook_id, next_attempt_at) WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_webhook_id_next_attempt_at_created_at_idx
+    ON public.webhook_deliveries (webhook_id, next_attempt_at, created_at)
+    WHERE status = 'pending';
 CREATE INDEX webhook_deliveries_webhook_id_created_at_id_idx
     ON public.webhook_deliveries (webhook_id, created_at, id);
 CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries (created_at);

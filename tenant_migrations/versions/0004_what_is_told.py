@@ -66,8 +66,13 @@ CREATE TABLE webhook_deliveries (
     CONSTRAINT webhook_deliveries_tenant_id_check CHECK (tenant_id = '{tenant}'),
     CONSTRAINT webhook_deliveries_status_check CHECK (status IN ('pending', 'delivered', 'failed'))
 );
-CREATE INDEX webhook_deliveries_webhook_id_next_attempt_at_idx
-    ON webhook_deliveries (webhook_id, next_attempt_at) WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_webhook_id_next_attempt_at_created_at_idx
+    ON webhook_deliveries (webhook_id, next_attempt_at, created_at)
+    WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_webhook_id_created_at_id_idx
+    ON webhook_deliveries (webhook_id, created_at, id);
+CREATE INDEX webhook_deliveries_created_at_idx ON webhook_deliveries (created_at);
+CREATE INDEX events_created_at_id_idx ON events (created_at, id);
 """
 
 GRANTS = """

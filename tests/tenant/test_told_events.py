@@ -1,16 +1,19 @@
 """What happens is told in the transaction in which it happens, and is there to catch up from."""
 
+import re
 from typing import Any
 from uuid import UUID
 
 from flask import Flask
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from tests.doubles.receiver import Receiver
+from tests.support import owner
 from tests.support.premises import cursor_of
 from tests.support.webhooks import register, tell, told, types
 from tests.support.world import Tenant, World
 from vca.kit import db
+from vca.tenancy import citus
 from vca.tenancy.session import enter
 from vca.tenant.messages import service as messages
 from vca.tenant.webhooks import events
@@ -175,6 +178,38 @@ def test_whatever_a_call_can_tell_is_thin(acme: Tenant, world: World, endpoint: 
     assert max(len(each.body) for each in told(endpoint)) < 2_000
 
 
+def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
+    app: Flask, acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    register(acme, endpoint)
+    acme.profile()
+    number = acme.number()["did_number"]
+    sent: list[str] = []
+    engine = db.current().engine
+
+    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    citus.use(True)
+    try:
+        call = acme.simulate(number)["call_id"]
+        acme.post(f"/calls/{call}/hangup")
+    finally:
+        citus.use(False)
+        event.remove(engine, "before_cursor_execute", note)
+    world.work(acme)
+
+    tables, functions = (
+        re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b"),
+        "jobs.enqueue",
+    )
+    assert not [each for each in sent if tables.search(each) and functions in each]
+    calls = [each for each in types(endpoint) if each.startswith("call.")]
+    assert calls[:3] == ["call.started", "call.answered", "call.ended"]
+    assert "webhooks.forget" in _ordered(acme)
+
+
 def test_a_call_is_told_in_the_statement_that_records_it(app: Flask, acme: Tenant) -> None:
     """A ring waits for each round trip."""
     acme.profile()
@@ -193,3 +228,13 @@ def test_a_call_is_told_in_the_statement_that_records_it(app: Flask, acme: Tenan
     telling = [each for each in sent if "INSERT INTO events" in each]
     assert ["INSERT INTO calls" in each for each in telling] == [True, False]
     assert ["UPDATE calls" in each for each in telling] == [False, True]
+
+
+def _ordered(tenant: Tenant) -> list[str]:
+    """The tenant's waiting jobs."""
+    waiting = text(
+        "SELECT task_name FROM jobs.procrastinate_jobs"
+        " WHERE status = 'todo' AND args->>'tenant_id' = :tenant_id"
+    )
+    with owner.public() as session:
+        return list(session.scalars(waiting, {"tenant_id": tenant.id}))

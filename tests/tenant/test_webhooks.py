@@ -28,6 +28,11 @@ SOONEST = (
     "SELECT min(scheduled_at) FROM jobs.procrastinate_jobs WHERE status = 'todo'"
     " AND task_name = 'webhooks.deliver' AND args->>'tenant_id' = :tenant_id"
 )
+# The first row is the last on the disk.
+MOVED = (
+    "UPDATE webhook_deliveries SET updated_at = now()"
+    " WHERE CAST(payload->'data'->>'place' AS integer) = 0"
+)
 READY = "UPDATE webhooks SET paused_until = NULL"
 
 
@@ -280,6 +285,8 @@ def test_what_is_sent_again_keeps_its_order(acme: Tenant, world: World, endpoint
     with enter(acme.ref) as session:
         events.tell(session, *(Event("call.started", {"place": place}) for place in range(5)))
     world.work(acme)
+
+    world.sql(acme, MOVED)
 
     period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
     acme.post(f"/webhooks/{webhook['id']}/replay", period)

@@ -4,7 +4,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, LargeBinary, Text, func
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Index,
+    LargeBinary,
+    Text,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -63,3 +72,20 @@ class DeliveryColumns:
     expires_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+def endpoint_rules() -> tuple[CheckConstraint]:
+    """The constraints of a table of endpoints, new for each."""
+    return (CheckConstraint("disabled_reason IN ('gone', 'failing')", name="disabled_reason"),)
+
+
+def delivery_rules() -> tuple[UniqueConstraint | CheckConstraint | Index, ...]:
+    """The constraints and indexes of a table of deliveries, new for each."""
+    waiting, soonest = text("status = 'pending'"), ("webhook_id", "next_attempt_at", "created_at")
+    return (
+        UniqueConstraint("webhook_id", "event_id"),
+        CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status"),
+        Index(None, *soonest, postgresql_where=waiting),
+        Index(None, "webhook_id", "created_at", "id"),
+        Index(None, "created_at"),
+    )

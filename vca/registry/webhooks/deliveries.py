@@ -123,5 +123,5 @@ def _require_active(webhook: EndpointColumns) -> None:
 def _arm(session: Session, box: Box, *wanted: Any, now: datetime) -> int:
     fresh = {"status": "pending", "tries": 0, "next_attempt_at": now, "expires_at": now + EXPIRES}
     changed = update(box.deliveries).where(*wanted).values(**fresh, updated_at=func.now())
-    armed = session.execute(changed.returning(box.deliveries.id)).all()
-    return len(armed)
+    armed: Any = session.execute(changed, execution_options={"synchronize_session": False})
+    return int(armed.rowcount)

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
-from vca.kit import clock, json
+from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfileVersion
@@ -190,7 +190,6 @@ def insert_call(
     False when this carrier's call is known: then the caller must roll back what was told.
     """
     row = {
-        **webhooks.telling(telling.moved(call_id, call, None, state), now=clock.now()),
         **vars(call),
         **vars(state),
         "id": call_id.hex,
@@ -201,8 +200,8 @@ def insert_call(
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }
-    statement = f"{webhooks.TELLING}; {_RING}"
-    return session.connection().exec_driver_sql(statement, row).one_or_none() is not None
+    begun = telling.moved(call_id, call, None, state)
+    return webhooks.tell_with(session, _RING, row, happened=begun).one_or_none() is not None
 
 
 def insert_turn(
@@ -302,10 +301,8 @@ def _move(session: Session, call: Call, before: State, state: State) -> None:
         waits = _text(latency.summary(turn.latency_ms for turn in turns(session, call.id)))
         ending.follow(session, call, state)
     row = {**vars(state), "latency": waits, "id": call.id.hex}
-    if moved := telling.moved(call.id, call, before, state):
-        row |= webhooks.telling(moved, now=clock.now())
-    statement = f"{_MOVE}; {webhooks.TELLING}" if moved else _MOVE
-    session.connection().exec_driver_sql(statement, row)
+    moved = telling.moved(call.id, call, before, state)
+    webhooks.tell_with(session, _MOVE, row, happened=moved)
 
 
 def _hex(value: UUID | None) -> str | None:

@@ -11,18 +11,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import CursorResult
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.webhooks import forgetting
 from vca.registry.webhooks.delivering import EXPIRES
+from vca.tenancy import citus
 from vca.tenant.webhooks.models import ToldEvent
 
 DELIVER = "webhooks.deliver"
-# Told twice under the same id it is the same event. The first event in a day orders that old ones
-# are forgotten.
-TELLING = """
+# Told twice under the same id it is the same event.
+_ROWS = """
 WITH happened AS (
     SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
            jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data AS data
@@ -47,14 +48,38 @@ WITH happened AS (
     FROM payloads p JOIN webhooks w ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
     RETURNING webhook_id
 )
+"""
+# The first event in a day orders that old ones are forgotten.
+_FIRST = "NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)"
+_TELLING = f"""
+{_ROWS}
 SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id))
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
 SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM payloads p
 UNION ALL
+SELECT jobs.enqueue(%(told_forget)s, '{{}}', %(told_forget_at)s) WHERE {_FIRST}
+"""
+# The same in two statements: a cluster does the first where the tenant's tables are, which knows
+# none of the functions that the second calls.
+_TELLING_THERE = f"""
+{_ROWS}
+SELECT jsonb_build_object(
+    'due', ARRAY(SELECT DISTINCT webhook_id FROM due), 'first', {_FIRST},
+    'told', coalesce((SELECT jsonb_agg(to_jsonb(p)) FROM payloads p), '[]')
+)
+"""
+_TELLING_HERE = """
+SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.id))
+FROM jsonb_array_elements_text(%(there)s::jsonb->'due') AS d (id)
+UNION ALL
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
+FROM jsonb_to_recordset(%(there)s::jsonb->'told')
+    AS p (id uuid, type text, payload jsonb, created_at timestamptz)
+UNION ALL
 SELECT jobs.enqueue(%(told_forget)s, '{}', %(told_forget_at)s)
-WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
+WHERE (%(there)s::jsonb->'first')::boolean
 """
 _LISTING = Listing(ToldEvent, (ToldEvent.created_at, ToldEvent.id))
 
@@ -74,15 +99,33 @@ class Event:
 
 def tell(session: Session, *happened: Event, now: datetime | None = None) -> None:
     """Keep the events, and have them sent to whoever wants them, when the transaction commits."""
-    if happened:
-        session.connection().exec_driver_sql(TELLING, telling(happened, now=now or clock.now()))
+    if not happened:
+        return
+    connection, told = session.connection(), _parameters(happened, now or clock.now())
+    if citus.in_use():
+        there = connection.exec_driver_sql(_TELLING_THERE, told).scalar_one()
+        there = {"there": json.dumps(there).decode()}
+        connection.exec_driver_sql(_TELLING_HERE, {**told, **there})
+    else:
+        connection.exec_driver_sql(_TELLING, told)
 
 
-def telling(happened: Sequence[Event], *, now: datetime) -> dict[str, Any]:
-    """What `TELLING` takes, which may stand in one string with a statement that is sent anyway.
+def tell_with(
+    session: Session, statement: str, parameters: Mapping[str, Any], *, happened: Sequence[Event]
+) -> CursorResult[Any]:
+    """Execute a statement, after telling what happened in the same round trip; its result.
 
-    Other parameters of that string have names that do not begin with `told`.
+    Its parameters have names that do not begin with `told`.
     """
+    if happened and not citus.in_use():
+        statement = f"{_TELLING}; {statement}"
+        parameters = {**_parameters(happened, clock.now()), **parameters}
+    else:
+        tell(session, *happened)
+    return session.connection().exec_driver_sql(statement, dict(parameters))
+
+
+def _parameters(happened: Sequence[Event], now: datetime) -> dict[str, Any]:
     told = [
         {**vars(event), "at": now + timedelta(microseconds=place)}  # listed and sent in this order
         for place, event in enumerate(happened)

@@ -4,11 +4,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
+from vca.registry.webhooks.columns import (
+    DeliveryColumns,
+    EndpointColumns,
+    delivery_rules,
+    endpoint_rules,
+)
 from vca.tenant.base import TenantBase, timestamp
 
 
@@ -29,26 +34,13 @@ class Webhook(EndpointColumns, TenantBase):
     """An endpoint of the tenant's."""
 
     __tablename__ = "webhooks"
-    __table_args__ = (
-        CheckConstraint("disabled_reason IN ('gone', 'failing')", name="disabled_reason"),
-    )
+    __table_args__ = endpoint_rules()
 
 
 class Delivery(DeliveryColumns, TenantBase):
     """An event on its way to one of the tenant's endpoints."""
 
     __tablename__ = "webhook_deliveries"
-    __table_args__ = (
-        UniqueConstraint("webhook_id", "event_id"),
-        CheckConstraint("status IN ('pending', 'delivered', 'failed')", name="status"),
-        Index(
-            None,
-            "webhook_id",
-            "next_attempt_at",
-            postgresql_where=text("status = 'pending'"),
-        ),
-        Index(None, "webhook_id", "created_at", "id"),
-        Index(None, "created_at"),
-    )
+    __table_args__ = delivery_rules()
 
     webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
