@@ -9,12 +9,13 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from tests.support import databases, owner
+from tests.doubles.receiver import Receiver, receiver
+from tests.support import databases, owner, webhooks
 from tests.support.api import Api, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
-from vca.kit import db, storage
+from vca.kit import db, http, storage
 from vca.kit.config import Settings, read_settings
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -115,12 +116,14 @@ def _app(settings: Settings) -> Iterator[Flask]:
 def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
     database, carriers, desk = db.current(), providers.current(), desks.current()
+    client = http.current()
     config = dict(_app.config)
     yield _app
     _app.extensions["settings"] = settings
     db.use(database)
     providers.use(carriers)
     desks.use(desk)
+    http.use(client)
     _app.config.clear()
     _app.config.update(config)
 
@@ -142,6 +145,22 @@ def world(app: Flask, _shelf: Shelf) -> Iterator[World]:
 def platform(world: World) -> Platform:
     """An operator."""
     return world.platform()
+
+
+@pytest.fixture
+def endpoint(app: Flask) -> Iterator[Receiver]:
+    """A system that webhooks are sent to."""
+    webhooks.allow_loopback()
+    with receiver() as listening:
+        yield listening
+
+
+@pytest.fixture
+def other_endpoint(app: Flask) -> Iterator[Receiver]:
+    """Another one."""
+    webhooks.allow_loopback()
+    with receiver() as listening:
+        yield listening
 
 
 @pytest.fixture

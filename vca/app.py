@@ -21,7 +21,7 @@ from vca.api import (
 )
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import cli, crash, db, jobs, log, mail, storage
+from vca.kit import at_rest, cli, crash, db, http, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -31,20 +31,23 @@ from vca.registry.dids import routes as dids
 from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
+from vca.registry.webhooks import routes as operator_webhooks
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
+from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.calls import desk, long_answers, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
-from vca.tenant.models import ENCRYPTED
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.webhooks import copies
+from vca.tenant.webhooks import routes as webhooks
 
 # Every operation hangs on one of these; each view declares its own access.
 FEATURES = (
@@ -60,6 +63,8 @@ FEATURES = (
     calls.blp,
     recordings.blp,
     messages.blp,
+    webhooks.blp,
+    operator_webhooks.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -69,6 +74,8 @@ TASKS = (
     "vca.tenant.recordings.tasks",
     "vca.tenant.messages.tasks",
     "vca.tenant.idempotency.tasks",
+    "vca.tenant.webhooks.tasks",
+    "vca.registry.webhooks.tasks",
 )
 # `module:command` of each command.
 COMMANDS = {
@@ -156,9 +163,19 @@ def _connect(app: Flask, found: Settings) -> None:
         fallback_api_key=found.llm_fallback_api_key,
         fallback_model=found.llm_fallback_model,
     )
+    at_rest.use(at_rest.Keys(found.keys_at_rest))
+    http.use(http.opened(found))
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))
-    product.use(product.Product(ownership.disown, ownership.adrift, retention.discard, ENCRYPTED))
+    product.use(
+        product.Product(
+            disown=ownership.disown,
+            adrift=ownership.adrift,
+            discard=retention.discard,
+            reseal=sealed.reseal,
+            hush=copies.hush,
+        )
+    )
     desk.use(
         Desk(
             found.secret_key,

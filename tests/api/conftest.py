@@ -10,6 +10,7 @@ from tests.support.evidence import Evidence
 from tests.support.operations import Operation, operations
 from tests.support.premises import Line, Premises, furnish
 from tests.support.world import Platform, World
+from vca.registry.webhooks import endpoints
 from vca.telephony.mock import FakeTelephonyAdapter
 
 
@@ -40,9 +41,17 @@ def line(world: World, carrier: FakeTelephonyAdapter) -> Line:
 
 
 @pytest.fixture
-def here(world: World, platform: Platform, line: Line) -> Premises:
-    """Acme, furnished."""
-    return furnish(world, platform, line, "acme")
+def here(
+    world: World,
+    platform: Platform,
+    line: Line,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Premises]:
+    """Acme, furnished. Whatever is refused in a table of requests is not for want of webhooks."""
+    monkeypatch.setattr(endpoints, "MOST", 10_000)
+    yield furnish(world, platform, line, "acme")
+    evidence.rows("DELETE FROM public.webhooks")
 
 
 @pytest.fixture

@@ -271,6 +271,8 @@ def _keys_without_one_scope(world: World, tenant_id: str) -> dict[tuple[str, str
 
 
 _CONTENT = re.compile(r"/(turns|recording|messages|messages/\{\w+\})$")
+# Where a tenant's events go, and the secrets that they are signed with.
+_SECRETS = re.compile(r"^(POST|PATCH|DELETE) .*/webhooks(/\{\w+\}(/rotate-secret)?)?$")
 
 
 def test_scopes_mean_what_the_vocabulary_says(catalogue: list[Operation]) -> None:
@@ -278,7 +280,7 @@ def test_scopes_mean_what_the_vocabulary_says(catalogue: list[Operation]) -> Non
         _, scope = _needs(operation)
         if operation.path == "/api/me":
             wanted = None
-        elif "/api-keys" in operation.path:
+        elif "/api-keys" in operation.path or _SECRETS.search(operation.name):
             wanted = "admin"
         elif operation.method == "GET" and _CONTENT.search(operation.path):
             wanted = "content"

@@ -27,9 +27,11 @@ from tests.support.evidence import Evidence
 from tests.support.operations import Field, Operation, body, looked_into, replaced
 from tests.support.premises import Line, Premises, values
 from tests.support.world import Platform
-from vca.kit import json
+from vca.kit import clock, json
+from vca.registry.idempotency import service as idempotency
 from vca.registry.models import metadata as public_tables
 from vca.telephony import providers
+from vca.tenancy.session import public
 from vca.tenant.models import metadata as tenant_tables
 
 LEAST_KINDS = 40
@@ -335,7 +337,7 @@ def test_no_query_breaks_anything_or_shows_more_rows(
         if operation.method != "GET":
             continue
         answer = table.send(operation, "no query")
-        plain = {str(row) for row in answer.json or ()}
+        plain = {str(row) for row in answer.json or ()} if operation.query else set()
         for name, schema in {**operation.query, "no_such_filter": {}}.items():
             long_list = name != "no_such_filter" and (name, str(schema)) not in read
             read.add((name, str(schema)))
@@ -405,6 +407,11 @@ def test_no_id_in_a_path_breaks_anything(table: Table, catalogue: list[Operation
 
 def test_no_header_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
     nobody = dict.fromkeys(table.here.ids, payloads.IDS["unknown"])
+    with (
+        public() as session
+    ):  # who claims a key orders that keys are swept, once a day, refused or not
+        idempotency.order_sweep(session, now=clock.now())
+    table.mark()
     for operation in catalogue:
         reading = operation.method == "GET"
         url = table.url(operation, **({} if reading else nobody))

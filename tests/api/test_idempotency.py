@@ -34,6 +34,16 @@ TAKING = {
     f"POST {T}/calls/{{call_id}}/say",
     f"POST {T}/calls/{{call_id}}/transfer",
     f"POST {T}/simulations",
+    *(
+        f"POST {owner}/webhooks{path}"
+        for owner in ("/api", T)
+        for path in (
+            "",
+            "/{webhook_id}/test",
+            "/{webhook_id}/replay",
+            "/{webhook_id}/deliveries/{delivery_id}/replay",
+        )
+    ),
 }
 PROFILE = {"system_prompt": PROMPT}
 

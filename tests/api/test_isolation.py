@@ -383,6 +383,10 @@ TECHNICAL = {
     ("settings", "time_zone"),
     ("turns", "latency_ms"),
     ("turns", "speaker"),
+    ("events", "type"),
+    ("webhooks", "events"),
+    ("webhook_deliveries", "status"),
+    ("webhook_deliveries", "type"),
 }
 
 

@@ -229,3 +229,13 @@ def test_a_turn_that_fails_after_its_asker_has_gone_is_told_when_asked_for_more(
     assert words(first) == FILLER
     assert kinds(rest) == ["say", "hang_up"]
     assert record.end == ("completed", "model_error")
+
+
+def test_a_call_that_rings_many_times_at_once_is_told_once(line: CarrierLine, acme: Tenant) -> None:
+    acme.profile()
+    number = acme.number()["did_number"]
+
+    at_once([partial(line.ring, number, "the-same")] * 4)
+
+    told = [each["type"] for each in acme.get("/events").json]
+    assert told.count("call.started") == told.count("call.answered") == 1

@@ -10,6 +10,7 @@ from tests.support.source import ROOT, modules
 
 HTTP = {
     "aiohttp",
+    "h11",
     "http.client",
     "httpcore",
     "httpcore2",

@@ -220,6 +220,11 @@ def test_a_required_setting_has_no_fallback(name: str, nothing: str) -> None:
         ("LLM_MODELS", ","),
         ("LLM_MODELS", "x" * 101),
         ("LLM_FALLBACK_BASE_URL", "example.com"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.1/8"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.0/8,"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "0.0.0.0/0"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "crm.example.com"),
+        ("WEBHOOK_ALLOW_HTTP", "1"),
     ],
 )
 def test_an_invalid_value_is_named_with_its_rule_and_is_not_repeated(name: str, value: str) -> None:

@@ -26,7 +26,8 @@ BEGIN
         EXECUTE format('DROP SCHEMA %I CASCADE', name);
     END LOOP;
 END $$;
-TRUNCATE public.tenants, public.dids, public.api_keys, jobs.procrastinate_jobs CASCADE;
+TRUNCATE public.tenants, public.dids, public.api_keys, public.webhooks CASCADE;
+TRUNCATE jobs.procrastinate_jobs CASCADE;
 """
 
 

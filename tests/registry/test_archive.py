@@ -1,13 +1,14 @@
 """Export to one archive, and import elsewhere or over the tenant: the same rows, or nothing."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import psycopg2
 import psycopg2.errors
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.support.evidence import Evidence
@@ -15,12 +16,18 @@ from tests.support.lifecycle import Terminal, rows_of
 from tests.support.locks import held
 from tests.support.premises import Premises
 from tests.support.world import Tenant, World
-from vca.kit import clock, db
+from vca.kit import at_rest, clock, db
+from vca.kit.at_rest import CannotOpen
 from vca.kit.db.bulk import Bulk
-from vca.registry.tenants import product
+from vca.registry.webhooks import endpoints
+from vca.registry.webhooks.forgetting import FORGET
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy import archive, schema
 from vca.tenancy.archive import Contents
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import enter
+from vca.tenant.webhooks import boxes
+from vca.tenant.webhooks.models import Webhook
 
 
 @pytest.fixture
@@ -46,9 +53,20 @@ def _states(witness: Evidence, tenant_id: str) -> dict[str, tuple[str, str | Non
 def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
     return witness.rows(
         "SELECT task_name, args->>'did_number' FROM jobs.procrastinate_jobs"
-        " WHERE args->>'tenant_id' = %s AND status = 'todo' ORDER BY 1, 2",
+        " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> %s ORDER BY 1, 2",
         tenant_id,
+        FORGET,
     )
+
+
+def _secrets(tenant_id: str) -> list[tuple[str, ...]]:
+    """Those that sign what a tenant's webhooks are sent."""
+    tenant = TenantRef(UUID(tenant_id))
+    with enter(tenant) as session:
+        return [
+            tuple(endpoints.secrets(boxes.of(tenant), row, now=clock.now()))
+            for row in session.scalars(select(Webhook).order_by(Webhook.id))
+        ]
 
 
 def test_under_a_new_id_all_rows_are_the_same_but_for_whose_they_are(
@@ -362,20 +380,67 @@ def test_another_tenants_tables_are_never_exported_as_this_ones(
     assert not file.exists()
 
 
-def test_encrypted_columns_that_cannot_be_read_are_named(
+def test_secrets_sign_as_before_under_a_new_id_and_under_the_old_one(
+    terminal: Terminal, furnished: Premises, file: Path
+) -> None:
+    before = _secrets(furnished.tenant.id)
+    terminal.json("export", furnished.tenant.id, file)
+
+    copy = terminal.json("import", file)
+    back = terminal.json("import", file, "--replace", "--yes")
+
+    assert len(before[0]) == 2
+    assert _secrets(copy["tenant_id"]) == _secrets(back["tenant_id"]) == before
+    assert copy["unreadable_columns"] == back["unreadable_columns"] == []
+
+
+def test_secrets_that_our_keys_do_not_open_are_named_and_left_as_they_are(
     terminal: Terminal, furnished: Premises, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def asked(can_read: Callable[[Any], bool]) -> product.Product:
-        now = product.current()
-        encrypted = {("calls", "called_number"): can_read, ("calls", "data"): can_read}
-        return product.Product(now.disown, now.adrift, now.discard, encrypted)
-
+    before = _secrets(furnished.tenant.id)
     terminal.json("export", furnished.tenant.id, file)
-    monkeypatch.setattr(product, "_current", asked(lambda _: False))
-    assert terminal.json("import", file)["unreadable_columns"] == ["calls.called_number"]
+    ours = at_rest.current()
+    monkeypatch.setattr(at_rest, "_keys", at_rest.Keys([os.urandom(32)]))
 
-    monkeypatch.setattr(product, "_current", asked(lambda _: True))
-    assert terminal.json("import", file)["unreadable_columns"] == []
+    copy = terminal.json("import", file)
+    back = terminal.json("import", file, "--replace", "--yes")
+
+    for imported in (copy, back):
+        assert imported["unreadable_columns"] == ["webhooks.secret", "webhooks.previous_secret"]
+    with pytest.raises(CannotOpen):
+        _secrets(copy["tenant_id"])
+    monkeypatch.setattr(at_rest, "_keys", ours)
+    assert _secrets(furnished.tenant.id) == before
+
+
+def test_a_copy_beside_its_original_tells_nobody(
+    terminal: Terminal, operator: World, furnished: Premises, file: Path
+) -> None:
+    operator.sql(furnished.tenant, "UPDATE webhooks SET is_active = true")
+    terminal.json("export", furnished.tenant.id, file)
+
+    copy = terminal.json("import", file)
+    back = terminal.json("import", file, "--replace", "--yes")
+
+    active = {it["is_active"] for it in _there(operator, copy["tenant_id"]).get("/webhooks").json}
+    assert (copy["webhooks_deactivated"], active) == (2, {False})
+    assert back["webhooks_deactivated"] == 0
+    assert all(it["is_active"] for it in furnished.tenant.get("/webhooks").json)
+
+
+def test_what_an_imported_tenant_was_told_long_ago_is_forgotten(
+    terminal: Terminal, operator: World, furnished: Premises, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    arrived = _there(operator, terminal.json("import", file)["tenant_id"])
+    assert arrived.get("/events").json
+    for table in ("events", "webhook_deliveries"):
+        operator.sql(arrived, f"UPDATE {table} SET created_at = now() - interval '30 days'")
+
+    operator.due(arrived, FORGET)
+
+    assert operator.work(arrived).count(FORGET) == 1
+    assert arrived.get("/events").json == []
 
 
 def test_replacing_needs_a_yes_away_from_a_terminal(

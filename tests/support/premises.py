@@ -5,13 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
+from sqlalchemy import select, update
+
 from tests.support.world import Platform, Tenant, World, fresh_number, made
+from vca.kit import clock
+from vca.registry.webhooks import deliveries, endpoints
+from vca.registry.webhooks.operator import OPERATOR
 from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
+from vca.tenancy.session import enter, public
 from vca.tenant.calls import desk
 from vca.tenant.messages import service as messages
 from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
+from vca.tenant.webhooks import boxes, events
+from vca.tenant.webhooks.models import Delivery, Webhook
 
 # What is written while a call is controlled, recorded and left a message in.
 _KEPT = """
@@ -38,6 +45,7 @@ class Premises:
     tenant: Tenant
     word: str
     ids: Mapping[str, str]  # by the name of the path parameter
+    operators: Mapping[str, str]  # the same of what is not the tenant's but the operator's
     did_number: str
     resting_did: str
     assigned_did: str
@@ -48,6 +56,8 @@ class Premises:
 
     def known(self, path: str) -> Mapping[str, str]:
         """The ids for a path as the document writes it: only a finished call can be replayed."""
+        if path.startswith("/api/webhooks"):
+            return {**self.ids, **self.operators}
         ended = {"call_id": self.ended_call_id} if path.endswith("/replay") else {}
         return {**self.ids, **ended}
 
@@ -121,6 +131,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     found = tenant.get("/calls", caller_number=caller).json
     world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
     message_id = _left(world, line, tenant, UUID(simulated["call_id"]), word)
+    webhook_id, delivery_id, *secrets = _told(tenant, word)
     return Premises(
         tenant=tenant,
         word=word,
@@ -130,8 +141,11 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
             "phone_number_id": number["id"],
             "call_id": simulated["call_id"],
             "message_id": message_id,
+            "webhook_id": webhook_id,
+            "delivery_id": delivery_id,
             "key_id": key["id"],
         },
+        operators=_told_operators(),
         did_number=number["did_number"],
         resting_did=resting["did_number"],
         assigned_did=assigned,
@@ -144,6 +158,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
                 key["key"],
                 key["prefix"],
                 caller,
+                *secrets,
                 *(call["id"] for call in found),
             ]
         ),
@@ -163,6 +178,8 @@ def values(premises: Premises) -> dict[str, Any]:
         "home_country": "GB",
         "countries": ["GB", "US"],
         "variables": {"company": premises.word},
+        "url": "https://8.8.8.8/a-literal-address-asks-no-name-service",
+        "events": ["call.ended"],
         "hours": HOURS,
         "external_id": uuid4().hex,
         "tenant_id": premises.tenant.id,
@@ -179,7 +196,8 @@ def values(premises: Premises) -> dict[str, Any]:
 
 def cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
     """(list, cursor) of every list of the tenant that has a second page of one row."""
-    for path in ("/ai-profiles", "/phone-numbers", "/api-keys", "/calls", "/messages"):
+    lists = ("ai-profiles", "phone-numbers", "api-keys", "calls", "messages", "webhooks", "events")
+    for path in (f"/{name}" for name in lists):
         answer = tenant.get(path, limit=1)
         yield path, cursor_of(answer)
 
@@ -203,6 +221,42 @@ def _left(world: World, line: Line, tenant: Tenant, call_id: UUID, word: str) ->
             )
     world.work(tenant)
     return str(message.id)
+
+
+def _told_operators() -> dict[str, str]:
+    """An operator's webhook that is told of nobody any more, and the id of a delivery to it."""
+    with public() as session:
+        row, _ = endpoints.create(session, OPERATOR, url="https://example.com/", is_active=False)
+        sent = deliveries.add(
+            session,
+            OPERATOR,
+            webhook_id=row.id,
+            event_id=uuid4(),
+            type="tenant.activated",
+            data={},
+            now=clock.now(),
+        )
+    return {"webhook_id": str(row.id), "delivery_id": str(sent.id)}
+
+
+def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
+    """Two webhooks that nothing is sent to any more: (id, a delivery's id, the secrets)."""
+    box = boxes.of(tenant.ref)
+    secrets: list[str] = []
+    with enter(tenant.ref) as session:
+        for _ in range(2):
+            url = f"https://{word}.example.com/{word}"
+            row, first = endpoints.create(session, box, url=url, description=word)
+            _, then = endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
+            secrets += first, then
+        events.tell(session, events.Event("message.taken", {"word": word}))
+        for delivery in session.scalars(select(Delivery)):
+            delivery.attempts = [{"at": clock.now().isoformat(), "response": word}]
+        session.execute(update(Webhook).values(is_active=False))
+        delivery_id = session.scalars(
+            select(Delivery.id).where(Delivery.webhook_id == row.id)
+        ).one()
+    return str(row.id), str(delivery_id), *secrets
 
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:

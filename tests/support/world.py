@@ -152,25 +152,45 @@ class World:
         with owner.inside(tenant.ref) as session:
             session.execute(text(statement))
 
+    def due(self, tenant: Tenant, task: str) -> None:
+        """Have the tenant's waiting jobs of that name due now."""
+        sooner = text(
+            "UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'"
+            " AND task_name = :task AND args->>'tenant_id' = :tenant_id"
+        )
+        with owner.public() as session:
+            session.execute(sooner, {"task": task, "tenant_id": tenant.id})
+
     def work(self, tenant: Tenant, *, ahead: bool = False) -> list[str]:
         """Do the tenant's due jobs in this process, and those they enqueue; the names done.
 
-        `ahead` also does those that are scheduled for later, once each.
+        `ahead` also does those that are scheduled for later, once each, but for the housekeeping
+        that every tenant has.
         """
-        done: list[str] = []
-        while due := _due(tenant.id, ahead=ahead and not done):
-            for _, name, args in due:
-                jobs.TASKS[name](**args)
-                done.append(name)
-        return done
+        return _work(tenant.id, ahead=ahead)
+
+    def work_for_operator(self, *, ahead: bool = False) -> list[str]:
+        """The same with the jobs that send to the operator's webhooks."""
+        return _work(None, ahead=ahead)
 
 
-def _due(tenant_id: str, *, ahead: bool) -> list[tuple[int, str, dict[str, Any]]]:
-    """Take the tenant's due jobs out of the queue."""
+def _work(tenant_id: str | None, *, ahead: bool) -> list[str]:
+    done: list[str] = []
+    while due := _due(tenant_id, ahead=ahead and not done):
+        for _, name, args in due:
+            jobs.TASKS[name](**args)
+            done.append(name)
+    return done
+
+
+def _due(tenant_id: str | None, *, ahead: bool) -> list[tuple[int, str, dict[str, Any]]]:
+    """Take the tenant's due jobs out of the queue; None: those for the operator's webhooks."""
     take = text(
         "DELETE FROM jobs.procrastinate_jobs WHERE status = 'todo'"
-        " AND args->>'tenant_id' = :tenant_id"
+        " AND args->>'tenant_id' IS NOT DISTINCT FROM :tenant_id"
+        " AND (task_name = 'webhooks.deliver_to_operator' OR args ? 'tenant_id')"
         " AND (:ahead OR scheduled_at IS NULL OR scheduled_at <= now())"
+        " AND (task_name <> 'webhooks.forget' OR scheduled_at <= now())"
         " RETURNING id, task_name, args"
     )
     with owner.public() as session:

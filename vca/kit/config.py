@@ -1,25 +1,22 @@
 """Settings: read once from the environment and `.env`, checked, frozen."""
 
 import base64
+import hashlib
 import os
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 
+from vca.kit import values
+from vca.kit.addresses import Network, networks
+from vca.kit.values import PLACEHOLDER
+
 ROOT = Path(__file__).resolve().parents[2]
-PLACEHOLDER = "change-me"
-_ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
-_BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200})?", re.ASCII)
-_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII)
-# How a server of mail is reached, and its usual port.
-SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
 
 
@@ -34,110 +31,6 @@ class SettingsError(SystemExit):
         return "\n".join(f"VCA cannot start: {problem}" for problem in self.problems)
 
 
-def _text(raw: str) -> str:
-    return raw
-
-
-def _choice(*options: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        if raw not in options:
-            raise ValueError(f"must be one of {', '.join(options)}")
-        return raw
-
-    return parse
-
-
-def _flag(raw: str) -> bool:
-    if raw.lower() not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return raw.lower() == "true"
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(raw: str) -> int:
-        if not (raw.isascii() and raw.isdigit() and low <= int(raw[:12]) <= high):
-            raise ValueError(f"must be a whole number from {low} to {high}")
-        return int(raw)
-
-    return parse
-
-
-def _secret(raw: str) -> str:
-    if len(raw) < 32 and PLACEHOLDER not in raw:
-        raise ValueError("must be at least 32 characters of random text")
-    return raw
-
-
-def _secret_list(raw: str) -> tuple[str, ...]:
-    return tuple(_secret(item.strip()) for item in raw.split(","))
-
-
-def _name_list(raw: str) -> tuple[str, ...]:
-    names = tuple(item.strip() for item in raw.split(","))
-    if not all(0 < len(name) <= 100 for name in names):
-        raise ValueError("must be names of up to 100 characters, separated by commas")
-    return names
-
-
-def _key_list(raw: str) -> tuple[bytes, ...]:
-    try:
-        keys = tuple(base64.b64decode(item.strip(), validate=True) for item in raw.split(","))
-    except ValueError:
-        raise ValueError("must be base64 keys of 32 bytes, separated by commas") from None
-    if any(len(key) != 32 for key in keys):
-        raise ValueError("must be base64 keys of 32 bytes, separated by commas")
-    return keys
-
-
-def _database(raw: str) -> str:
-    scheme, _, rest = raw.partition(":")
-    if scheme == "embedded" and rest:
-        return raw
-    if scheme in ("postgres", "postgresql", "postgresql+psycopg2") and rest.startswith("//"):
-        return f"postgresql:{rest}"
-    raise ValueError("must be a postgresql:// URL or embedded:<folder>")
-
-
-def _role_prefix(raw: str) -> str:
-    if not _ROLE_PREFIX.fullmatch(raw):
-        raise ValueError("must be 1 to 20 of a-z, 0-9 and _, and begin with a letter")
-    return raw
-
-
-def _base_url(raw: str) -> str:
-    parts = urlsplit(raw)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must be an http(s) URL without query or fragment")
-    return raw.rstrip("/")
-
-
-def _store(raw: str) -> str:
-    scheme, _, where = raw.partition(":")
-    if scheme == "folder" and where:
-        return raw
-    if scheme == "s3" and _BUCKET.fullmatch(where):
-        return raw
-    raise ValueError("must be folder:<path> or s3://<bucket>, maybe with /<prefix>")
-
-
-def _smtp_url(raw: str) -> str:
-    parts = urlsplit(raw)  # a port out of range is a ValueError of its own
-    usable = parts.hostname and (parts.port is None or parts.port > 0)
-    if parts.scheme not in SMTP_PORTS or not usable or parts.path.strip("/") or parts.query:
-        raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a server")
-    if (parts.username is None) != (parts.password is None):
-        raise ValueError("needs user and password, or neither")
-    if not unquote(raw).isascii():
-        raise ValueError("must be ASCII: SMTP knows no other logins")
-    return raw
-
-
-def _address(raw: str) -> str:
-    if not _ADDRESS.fullmatch(raw):
-        raise ValueError("must be one e-mail address, as vca@example.com")
-    return raw
-
-
 def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
     """A field read from the environment variable of its name in capitals."""
     if default is MISSING:
@@ -149,48 +42,50 @@ def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
 class Settings:
     """Every setting of the product; `.env.example` says what each is for."""
 
-    database_url: str = setting(_database)
-    migration_database_url: str = setting(_database, "")
-    worker_database_url: str = setting(_database, "")
-    tenancy_engine: str = setting(_choice("postgres", "citus"), "postgres")
-    tenant_roles: str = setting(_choice("on", "off"), "")
-    tenant_role_prefix: str = setting(_role_prefix, "vca_")
-    app_env: str = setting(_choice("development", "staging", "production"))
-    app_name: str = setting(_text)
-    debug: bool = setting(_flag)
-    secret_key: str = setting(_secret)
-    api_key_peppers: tuple[str, ...] = setting(_secret_list, ())
-    encryption_keys: tuple[bytes, ...] = setting(_key_list, ())
-    public_base_url: str = setting(_base_url, "")
-    host: str = setting(_text, "127.0.0.1")
-    port: int = setting(_whole(1, 65535), 8000)
-    web_workers: int = setting(_whole(1, 64), 2)
-    web_threads: int = setting(_whole(1, 256), 8)
-    database_pool_size: int = setting(_whole(1, 200), 10)
-    tenants_per_connection: int = setting(_whole(1, 100_000), 160)
-    did_claims: str = setting(_choice("assigned", "open"), "")
-    telephony_provider: str = setting(_text, "")
-    llm_base_url: str = setting(_base_url, "")
-    llm_api_key: str = setting(_text, "")
-    llm_model: str = setting(_text, "")
-    llm_models: tuple[str, ...] = setting(_name_list, ())
-    llm_fallback_model: str = setting(_text, "")
-    llm_fallback_base_url: str = setting(_base_url, "")
-    llm_fallback_api_key: str = setting(_text, "")
-    llm_timeout_s: int = setting(_whole(1, 60), 10)
-    call_token_limit: int = setting(_whole(0, 10_000_000), 0)
-    call_silence_s: int = setting(_whole(1, 3600), 120)
-    simulation_streams: int = setting(_whole(1, 64), 4)
-    recording_store: str = setting(_store, "folder:.vca/recordings")
-    s3_endpoint_url: str = setting(_base_url, "")
-    s3_region: str = setting(_text, "")
-    s3_presign: bool = setting(_flag, False)
-    smtp_url: str = setting(_smtp_url, "")
-    mail_from: str = setting(_address, "")
-    metrics_token: str = setting(_secret, "")
-    metrics_dir: str = setting(_text, "")
-    crash_dir: str = setting(_text, "")
-    log_level: str = setting(_choice("debug", "info", "warning", "error"), "info")
+    database_url: str = setting(values.database)
+    migration_database_url: str = setting(values.database, "")
+    worker_database_url: str = setting(values.database, "")
+    tenancy_engine: str = setting(values.choice("postgres", "citus"), "postgres")
+    tenant_roles: str = setting(values.choice("on", "off"), "")
+    tenant_role_prefix: str = setting(values.role_prefix, "vca_")
+    app_env: str = setting(values.choice("development", "staging", "production"))
+    app_name: str = setting(values.text)
+    debug: bool = setting(values.flag)
+    secret_key: str = setting(values.secret)
+    api_key_peppers: tuple[str, ...] = setting(values.secret_list, ())
+    encryption_keys: tuple[bytes, ...] = setting(values.key_list, ())
+    public_base_url: str = setting(values.base_url, "")
+    host: str = setting(values.text, "127.0.0.1")
+    port: int = setting(values.whole(1, 65535), 8000)
+    web_workers: int = setting(values.whole(1, 64), 2)
+    web_threads: int = setting(values.whole(1, 256), 8)
+    database_pool_size: int = setting(values.whole(1, 200), 10)
+    tenants_per_connection: int = setting(values.whole(1, 100_000), 120)
+    did_claims: str = setting(values.choice("assigned", "open"), "")
+    telephony_provider: str = setting(values.text, "")
+    llm_base_url: str = setting(values.base_url, "")
+    llm_api_key: str = setting(values.text, "")
+    llm_model: str = setting(values.text, "")
+    llm_models: tuple[str, ...] = setting(values.name_list, ())
+    llm_fallback_model: str = setting(values.text, "")
+    llm_fallback_base_url: str = setting(values.base_url, "")
+    llm_fallback_api_key: str = setting(values.text, "")
+    llm_timeout_s: int = setting(values.whole(1, 60), 10)
+    call_token_limit: int = setting(values.whole(0, 10_000_000), 0)
+    call_silence_s: int = setting(values.whole(1, 3600), 120)
+    simulation_streams: int = setting(values.whole(1, 64), 4)
+    recording_store: str = setting(values.store, "folder:.vca/recordings")
+    s3_endpoint_url: str = setting(values.base_url, "")
+    s3_region: str = setting(values.text, "")
+    s3_presign: bool = setting(values.flag, False)
+    smtp_url: str = setting(values.smtp_url, "")
+    mail_from: str = setting(values.address, "")
+    webhook_allowed_networks: tuple[Network, ...] = setting(networks, ())
+    webhook_allow_http: bool = setting(values.flag, False)
+    metrics_token: str = setting(values.secret, "")
+    metrics_dir: str = setting(values.text, "")
+    crash_dir: str = setting(values.text, "")
+    log_level: str = setting(values.choice("debug", "info", "warning", "error"), "info")
 
     def __post_init__(self) -> None:
         problems = _contradictions(self)
@@ -205,6 +100,12 @@ class Settings:
     def peppers(self) -> tuple[str, ...]:
         """What hashes API keys: the first writes, all read. Never the bare SECRET_KEY."""
         return self.api_key_peppers or (f"api-keys|{self.secret_key}",)
+
+    @property
+    def keys_at_rest(self) -> tuple[bytes, ...]:
+        """What encrypts secrets in the database: the first writes, all read."""
+        own = hashlib.sha256(f"at-rest|{self.secret_key}".encode()).digest()
+        return self.encryption_keys or (own,)
 
     @property
     def claims_are_open(self) -> bool:
@@ -384,6 +285,8 @@ def _unfit_for_production(settings: Settings) -> list[str]:
         problems.append("SECRET_KEY is the placeholder of .env.example")
     if not settings.api_key_peppers or PLACEHOLDER in settings.api_key_peppers[0]:
         problems.append("API_KEY_PEPPERS is missing: a new SECRET_KEY would void every API key")
+    if not settings.encryption_keys:
+        problems.append("ENCRYPTION_KEYS is missing: a new SECRET_KEY would void what it encrypts")
     if settings.crash_dir:
         problems.append("CRASH_DIR is set: processes would kill themselves")
     if settings.telephony_provider == "fake":

@@ -15,8 +15,9 @@ from threading import Timer
 from urllib.parse import unquote, urlsplit
 
 from vca.kit import deadline
-from vca.kit.config import SMTP_PORTS, Settings
+from vca.kit.config import Settings
 from vca.kit.text import clean
+from vca.kit.values import SMTP_PORTS
 
 TIMEOUT_S = 10.0
 # A server may answer a byte at a time, each in time; all of it must not take longer than this.

@@ -14,6 +14,9 @@ STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STAGES = ("model_first_token", "model", "database", "total")
 OUTCOMES = ("done", "failed", "rescued")
 DIRECTIONS = ("inbound", "outbound")
+ATTEMPTS = ("delivered", "refused", "unreachable")
+DISABLED_REASONS = ("gone", "failing")
+OWNERS = ("tenant", "operator")
 # As the API's vocabulary has them.
 END_REASONS = (
     "caller_hangup",
@@ -100,6 +103,16 @@ JOBS = Counter(
     "vca_jobs_total",
     "Attempts at jobs; `rescued` jobs were taken from a worker that died.",
     {"task": None, "outcome": OUTCOMES},
+)
+WEBHOOK_ATTEMPTS = Counter(
+    "vca_webhook_attempts_total",
+    "Events that were sent to webhooks: `refused` were answered with another status than 2xx.",
+    {"outcome": ATTEMPTS},
+)
+WEBHOOKS_DISABLED = Counter(
+    "vca_webhooks_disabled_total",
+    "Webhooks that were given up, since they answered 410 or nothing but failures for five days.",
+    {"reason": DISABLED_REASONS, "whose": OWNERS},
 )
 
 

@@ -27,6 +27,7 @@ _TENANTS_CALL = (
     "public.release_did(text, interval)",
     "public.note_did_registration(text, uuid, text, text)",
     "public.own_standing()",
+    "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
     "jobs.enqueue(text, jsonb, timestamptz, text)",
     "jobs.withdraw(text)",
 )
@@ -61,7 +62,10 @@ def statements(database: str, who: Roles) -> list[str]:
         *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
         f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.idempotency_keys TO {both}",
+        *(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both}"
+            for table in ("idempotency_keys", "webhooks", "webhook_deliveries")
+        ),
         "GRANT USAGE ON SCHEMA jobs TO PUBLIC",
         "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public, jobs FROM PUBLIC",
         f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",

@@ -1,7 +1,7 @@
 """Make a schema of an archive: at the revision that it was written at, and on to the head."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -27,8 +27,6 @@ _FOREIGN_KEYS = text(
     " FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
     " WHERE c.connamespace = to_regnamespace(:name) AND c.contype = 'f' ORDER BY c.oid"
 )
-# By table and column: whether a value of it can be read with this deployment's keys.
-Encrypted = Mapping[tuple[str, str], Callable[[Any], bool]]
 
 
 def make(
@@ -120,18 +118,6 @@ def swap(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> 
     session.execute(text(f"ALTER SCHEMA {quoted(tenant.schema)} RENAME TO {quoted(keep)}"))
     session.execute(text(f"ALTER SCHEMA {quoted(staged)} RENAME TO {quoted(tenant.schema)}"))
     return keep
-
-
-def unreadable(session: Session, name: str, encrypted: Encrypted) -> list[str]:
-    """The encrypted columns of a schema, as table.column, that hold what our keys do not open."""
-    found = []
-    for (table, column), can_read in encrypted.items():
-        query = text(f"SELECT {quoted(column)} FROM {quoted(name, table)}")
-        streamed = {"yield_per": 1000}
-        with closing(session.scalars(query, execution_options=streamed)) as values:
-            if not all(value is None or can_read(value) for value in values):
-                found.append(f"{table}.{column}")
-    return found
 
 
 def _fill(

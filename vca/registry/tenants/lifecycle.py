@@ -13,6 +13,7 @@ from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.registry.webhooks import forgetting
 from vca.tenancy import archive, drop, loading, reading, schema
 from vca.tenancy.archive import Contents, Manifest
 from vca.tenancy.reading import Archive, ArchiveRefused
@@ -56,6 +57,7 @@ class Imported:
     numbers_claimed: list[str] = field(default_factory=list)
     numbers_taken: list[str] = field(default_factory=list)
     phone_numbers_deactivated: int = 0
+    webhooks_deactivated: int = 0
     keys_imported: int = 0
     keys_left_out: int = 0
     unreadable_columns: list[str] = field(default_factory=list)
@@ -102,7 +104,8 @@ def adopt(
     Under a new id; or with `replace` under its own, the schema that is there kept for a week under
     another name. A tenant that is replaced keeps the status and the keys that it has. Keys come in
     only where no key has their id or prefix, numbers where nobody has them; an external id that
-    another tenant bears is left out. Raises ArchiveRefused, ArchiveDamaged, BeingPurged and Busy.
+    another tenant bears is left out. A copy beside its original tells no webhook. Raises
+    ArchiveRefused, ArchiveDamaged, BeingPurged and Busy.
     """
     with reading.opened(source) as found:
         found.verify(told)
@@ -144,7 +147,7 @@ def _bring_in(
     if present:
         imported.kept_schema = loading.swap(session, tenant, staged, now=now)
     row.schema_revision = revision
-    _settle(session, row, imported, said["external_id"], prefix)
+    _settle(session, row, imported, said["external_id"], prefix, now)
     return imported
 
 
@@ -154,6 +157,7 @@ def _settle(
     imported: Imported,
     external_id: str | None,
     prefix: str | None,
+    now: datetime,
 ) -> None:
     """Give what was loaded its place in `public`, and the tenant's role nothing else."""
     tenant, asked = TenantRef(row.id), product.current()
@@ -164,7 +168,11 @@ def _settle(
     imported.numbers_claimed, imported.numbers_taken = adoption.numbers(session, row)
     imported.keys_imported, imported.keys_left_out = adoption.keys(session, row)
     imported.phone_numbers_deactivated = asked.disown(session, tenant)
-    imported.unreadable_columns = loading.unreadable(session, tenant.schema, asked.encrypted)
+    archived = imported.archived_tenant_id
+    imported.unreadable_columns = asked.reseal(session, tenant, archived)
+    if archived != row.id and session.get(Tenant, archived) is not None:
+        imported.webhooks_deactivated = asked.hush(session, tenant)
+    forgetting.order_for(session, tenant_id=row.id, now=now)
 
 
 def _whole(row: Tenant) -> Tenant:

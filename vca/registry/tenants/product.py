@@ -3,9 +3,8 @@
 Nothing in the registry looks inside a tenant's schema; who owns its tables says these here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -28,14 +27,16 @@ class Product:
     `disown` deactivates the tenant's phone numbers that the registry does not give it; how many.
     `adrift` compares the registry with the phone numbers of many tenants. `discard` deletes what a
     tenant keeps outside the database, of which there may be some left after a StorageError; how
-    many files. `encrypted` says for each
-    encrypted column, by table and name, whether a value can be read with this deployment's keys.
+    many files. `reseal` binds the encrypted columns of an import to their tenant, given the id that
+    they were exported under, and names those that our keys do not open. `hush` has nothing told to
+    the receivers of a tenant that is a copy beside the original; how many webhooks.
     """
 
     disown: Callable[[Session, TenantRef], int]
     adrift: Callable[[Session, Sequence[TenantRef]], list[Adrift]]
     discard: Callable[[TenantRef], int]
-    encrypted: Mapping[tuple[str, str], Callable[[Any], bool]] = field(default_factory=dict)
+    reseal: Callable[[Session, TenantRef, UUID], list[str]]
+    hush: Callable[[Session, TenantRef], int]
 
 
 _current: Product | None = None

@@ -13,11 +13,17 @@ from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.tenants.models import PURGING, Tenant
+from vca.registry.webhooks import operator
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import lookup
 
 _LISTING = Listing(Tenant, (Tenant.created_at, Tenant.id))
+_TOLD = {
+    "active": "tenant.activated",
+    "suspended": "tenant.suspended",
+    "deleted": "tenant.deleted",
+}
 _REVISION = "SELECT schema_revision FROM public.tenants WHERE id = %(id)s"
 
 
@@ -102,6 +108,8 @@ def update(
         dids.release_all(session, tenant_id=tenant_id, rest=rest)
     elif before == "deleted" and tenant.status == "active":
         dids.restore_all(session, tenant_id=tenant_id)
+    if tenant.status != before:
+        operator.of_tenant(session, tenant_id=tenant_id, type=_TOLD[tenant.status], before=before)
     return tenant
 
 

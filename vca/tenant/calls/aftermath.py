@@ -4,7 +4,7 @@ from vca.conversation.analysis import analyse as analysed
 from vca.conversation.llm import ModelError
 from vca.kit import clock, log, metrics
 from vca.tenancy.session import enter
-from vca.tenant.calls import desk, profiles, record, states
+from vca.tenant.calls import desk, profiles, record, states, telling
 from vca.tenant.calls.refs import CallRef
 
 
@@ -41,3 +41,4 @@ def analyse(ref: CallRef) -> None:
             analysed_at=clock.now(),
         )
         record.spend(session, ref.call_id, found.tokens.total)
+        telling.analysed(session, ref, outcome=found.outcome, simulated=talk.simulated)

@@ -29,7 +29,7 @@ from vca.telephony.types import (
     TakeVoicemail,
 )
 from vca.tenancy.session import enter
-from vca.tenant.calls import legs, profiles, record, states, watch
+from vca.tenant.calls import answering, legs, profiles, record, states, watch
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.record import NewCall
 from vca.tenant.calls.refs import CallRef, Outcome
@@ -97,7 +97,7 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
     """Record a call that rings, once for each id of its carrier; see `flow.begin`."""
     tenant = ringing.owner.tenant
     with enter(tenant) as session:
-        found = record.answering(
+        found = answering.of_call(
             session,
             phone_number_id=ringing.owner.phone_number_id,
             provider_type=ringing.provider_type,
@@ -125,7 +125,7 @@ def explain(session: Session, *, owner: Owner | None, at: datetime) -> Route:
     """
     if owner is None:
         return decide(Facts(at, owned=False))
-    found = record.answering_number(session, phone_number_id=owner.phone_number_id)
+    found = answering.of_number(session, phone_number_id=owner.phone_number_id)
     return decide(_facts(owner, found, at=at))
 
 

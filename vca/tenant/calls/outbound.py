@@ -21,7 +21,7 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent, OutboundCall
 from vca.tenancy.session import enter
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.calls import desk, flow, legs, record, states, watch
+from vca.tenant.calls import desk, flow, legs, record, states, telling, watch
 from vca.tenant.calls.models import Call
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.route import Route, Step
@@ -29,6 +29,7 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.limits import LimitReached
+from vca.tenant.webhooks import events
 
 DIAL = "calls.dial"
 RING_S = 30
@@ -71,6 +72,7 @@ def order(
     now = clock.now()
     jobs.enqueue(session, DIAL, lock=f"{DIAL}:{call.id.hex}", call_id=call.id)
     watch.begin(session, call_id=call.id, now=now)
+    events.tell(session, *telling.moved(call.id, call, None, call.state))
     return call
 
 

@@ -1,4 +1,4 @@
-"""The call's rows: find what answering needs, make them, write down what happened.
+"""The call's rows: make them, write down what happened, and tell of it.
 
 Plain table statements, not the unit of work: a call rings while somebody waits.
 """
@@ -16,7 +16,6 @@ from sqlalchemy import (
     bindparam,
     func,
     insert,
-    or_,
     select,
     text,
     true,
@@ -29,66 +28,20 @@ from vca.conversation import transcript
 from vca.kit import json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
-from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.calls import ending, latency, route, states
+from vca.tenant.ai_profiles.models import AiProfileVersion
+from vca.tenant.calls import ending, latency, route, states, telling
 from vca.tenant.calls.models import LIVE, Call, Event, Line, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 from vca.tenant.settings.service import DEFAULT_SENTENCES
+from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
 _events: Table = Event.__table__  # type: ignore[assignment]
 _turns: Table = Turn.__table__  # type: ignore[assignment]
 
-_ANSWERING = (
-    select(
-        Settings.sentences,
-        Settings.time_zone,
-        Settings.hours.label("tenant_hours"),
-        Settings.limits,
-        Settings.variables,
-        PhoneNumber.id.label("phone_number_id"),
-        PhoneNumber.is_active,
-        PhoneNumber.mode,
-        PhoneNumber.forward_to,
-        PhoneNumber.fallback_number,
-        PhoneNumber.hours.label("number_hours"),
-        PhoneNumber.ai_profile_id.label("named_profile_id"),
-        AiProfile.id.label("ai_profile_id"),
-        AiProfile.version,
-        AiProfile.name,
-        AiProfile.role,
-        AiProfile.system_prompt,
-        AiProfile.greeting,
-        AiProfile.language,
-        AiProfile.voice,
-        AiProfile.silence_seconds,
-        AiProfile.recording,
-        AiProfile.consent_sentence,
-    )
-    .select_from(Settings)
-    .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
-    .outerjoin(
-        AiProfile,
-        or_(
-            AiProfile.id == PhoneNumber.ai_profile_id,
-            PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
-        ),
-    )
-)
-_RINGING = _ANSWERING.add_columns(
-    select(Call.id)
-    .where(
-        Call.provider_type == bindparam("provider_type"),
-        Call.provider_call_id == bindparam("provider_call_id"),
-    )
-    .scalar_subquery()
-    .label("known_call_id")
-)
-# Held until the call is written: of calls that ring at once each counts those before it.
-_RINGING_ALONE = _RINGING.with_for_update(of=Settings, key_share=True)
 _IN_USE = select(func.count()).select_from(Call).where(text(LIVE), Call.simulated.is_(False))
 # A call, its first events and the agent's first words in one statement, and so in one round trip.
 _RING = """
@@ -122,6 +75,13 @@ WITH ringing AS (
     FROM ringing r WHERE %(greeting)s <> ''
 )
 SELECT id FROM ringing
+"""
+_MOVE = """
+UPDATE calls
+SET status = %(status)s, started_at = %(started_at)s, answered_at = %(answered_at)s,
+    ended_at = %(ended_at)s, end_reason = %(end_reason)s, end_detail = %(end_detail)s,
+    latency = coalesce(%(latency)s, latency)
+WHERE id = %(id)s
 """
 _NEW_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
 _NEW_TURN = insert(_turns)
@@ -191,36 +151,6 @@ class NewCall:
     call_metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
-def answering(
-    session: Session,
-    *,
-    phone_number_id: UUID | None,
-    provider_type: str,
-    provider_call_id: str,
-    simulated: bool,
-) -> Row[Any]:
-    """All that answering a call needs, in one read: the number, its profile, the sentences.
-
-    Of a real call the tenant's settings are held. `known_call_id`: it has rung before.
-    """
-    wanted = {
-        "phone_number_id": phone_number_id,
-        "provider_type": provider_type,
-        "provider_call_id": provider_call_id,
-    }
-    statement: Executable = _RINGING if simulated else _RINGING_ALONE
-    found: Row[Any] = session.connection().execute(statement, wanted).one()
-    return found
-
-
-def answering_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
-    """The same of a number alone; nothing is held."""
-    statement: Executable = _ANSWERING
-    wanted = {"phone_number_id": phone_number_id}
-    found: Row[Any] = session.connection().execute(statement, wanted).one()
-    return found
-
-
 def lines_in_use(session: Session) -> int:
     """How many real calls have no end yet: each holds one of the tenant's lines."""
     return session.connection().execute(_IN_USE).scalar_one()
@@ -255,7 +185,10 @@ def insert_call(
     *,
     greeting: str,
 ) -> bool:
-    """Record a call with its first events and words; False when this carrier's call is known."""
+    """Record a call with its first events and words, and tell of it, in one round trip.
+
+    False when this carrier's call is known: then the caller must roll back what was told.
+    """
     row = {
         **vars(call),
         **vars(state),
@@ -267,7 +200,8 @@ def insert_call(
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }
-    return session.connection().exec_driver_sql(_RING, row).one_or_none() is not None
+    begun = telling.moved(call_id, call, None, state)
+    return webhooks.tell_with(session, _RING, row, happened=begun).one_or_none() is not None
 
 
 def insert_turn(
@@ -356,14 +290,19 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     before, state = call.state, states.after(call.state, event)
     session.connection().execute(_NEW_EVENT, _event_row(call_id, event))
     if state != before:
-        changes: dict[str, Any] = dict(vars(state))
-        if call.live and state.status in states.TERMINAL:
-            changes["latency"] = latency.summary(
-                turn.latency_ms for turn in turns(session, call_id)
-            )
-            ending.follow(session, call, state)
-        session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
+        _move(session, call, before, state)
     return state
+
+
+def _move(session: Session, call: Call, before: State, state: State) -> None:
+    """Write what a call has come to, and tell of it, in one round trip."""
+    waits = None
+    if call.live and state.status in states.TERMINAL:
+        waits = _text(latency.summary(turn.latency_ms for turn in turns(session, call.id)))
+        ending.follow(session, call, state)
+    row = {**vars(state), "latency": waits, "id": call.id.hex}
+    moved = telling.moved(call.id, call, before, state)
+    webhooks.tell_with(session, _MOVE, row, happened=moved)
 
 
 def _hex(value: UUID | None) -> str | None:

@@ -69,6 +69,13 @@ class State:
     end_reason: str | None = None
     end_detail: str | None = None
 
+    @property
+    def duration_seconds(self) -> int | None:
+        """From answered to ended; None while either is unknown."""
+        if self.answered_at is None or self.ended_at is None:
+            return None
+        return max(0, round((self.ended_at - self.answered_at).total_seconds()))
+
 
 def of(events: Sequence[CallEvent]) -> State:
     """The state of a call of which these events are known; at least one."""

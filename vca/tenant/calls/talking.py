@@ -260,6 +260,7 @@ def _act(
                     callback_number=action.number,
                     name=action.name,
                     reason=action.reason,
+                    simulated=talk.simulated,
                 )
             case said.Transfer():
                 return _transferred(session, ref, talk, action.target, now=now)

@@ -11,7 +11,7 @@ from vca.conversation import wording
 from vca.kit import crash
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
-from vca.tenant.calls import legs, opening, record
+from vca.tenant.calls import legs, opening, record, telling
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.refs import CallRef, Outcome
 
@@ -142,6 +142,7 @@ def own_number(talk: Row[Any]) -> str:
 def _settle(session: Session, ref: CallRef, talk: Row[Any], status: str) -> None:
     order = {**talk.transfer, "status": status}
     record.note(session, ref.call_id, status="in_progress", transfer=order)
+    telling.transferred(session, ref, talk, target=order["target"], came=status)
 
 
 def _fallback(

@@ -32,6 +32,7 @@ def left(ref: CallRef, *, recording_id: str | None) -> None:
             kind="voicemail",
             caller_number=talk.caller_number,
             recording_id=kept,
+            simulated=talk.simulated,
         )
         now = clock.now()
         event = CallEvent("ENDED", ref.call_id.hex, now, "voicemail", end_reason="voicemail")

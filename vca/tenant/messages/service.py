@@ -11,6 +11,8 @@ from vca.kit.paging import Listing, Page, PageRequest
 from vca.kit.text import clean
 from vca.tenant.messages import mailing
 from vca.tenant.messages.models import Message
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
 
 _LISTING = Listing(Message, (Message.created_at, Message.id), newest_first=True)
 LONGEST_NUMBER = 40
@@ -28,6 +30,7 @@ def take(
     name: str | None = None,
     reason: str | None = None,
     recording_id: UUID | None = None,
+    simulated: bool = False,
 ) -> Message:
     """Keep what a caller left, `message` or `voicemail`, and have it mailed where that is wanted.
 
@@ -47,6 +50,8 @@ def take(
     session.add(message)
     session.flush()
     mailing.order_if_wanted(session, message_id=message.id)
+    data = {"message_id": message.id, "call_id": call_id, "kind": kind}
+    events.tell(session, Event("message.taken", data, simulated=simulated))
     return message
 
 

@@ -17,6 +17,8 @@ from vca.registry.dids import service as dids
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
 
 REGISTER = "phone_numbers.register"
 UNREGISTER = "phone_numbers.unregister"
@@ -139,6 +141,9 @@ def _settle(
     number.registration_code = code
     number.registration_detail = detail[:500] if detail else None
     session.flush()
+    if status in ("registered", "failed"):
+        data = {"phone_number_id": number.id, "code": code}
+        events.tell(session, Event(f"phone_number.{status}", data))
     dids.note_registration(
         session,
         number=number.did_number,

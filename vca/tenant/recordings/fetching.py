@@ -22,6 +22,8 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter
 from vca.tenant.recordings import audio, retention
 from vca.tenant.recordings.models import Recording
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
 
 FETCH = "recordings.fetch"
 GIVE_UP_AFTER = timedelta(hours=24)
@@ -157,6 +159,8 @@ def _note(session: Session, wanted: Wanted, taken: Taken, *, now: datetime) -> b
     row.storage_key, row.content_type = taken.key, taken.content_type
     row.size_bytes, row.sha256 = taken.stored.size_bytes, taken.stored.sha256
     retention.begin(session, row, now=now)
+    data = {"recording_id": row.id, "call_id": row.call_id, "kind": row.kind}
+    events.tell(session, Event("call.recording_ready", data))
     return True
 
 

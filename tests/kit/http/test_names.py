@@ -1,0 +1,99 @@
+"""Names: a name service that hangs takes neither its request's time nor threads without end."""
+
+from collections import Counter
+from ipaddress import ip_address
+from threading import Event
+
+import pytest
+
+from tests.support.processes import until
+from vca.kit.http import Names, TooSlow, Unreachable
+from vca.kit.http.waiting import within
+
+PATIENCE_S = 20.0
+
+
+class Service:
+    """A name service that answers once it is released, and counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.release = Event()
+
+    def __call__(self, name: str) -> list[str]:
+        self.asked[name] += 1
+        assert self.release.wait(PATIENCE_S)
+        return ["8.8.8.8"]
+
+
+def _too_slow(names: Names, name: str, timeout_s: float = 0.05) -> str:
+    with within(timeout_s), pytest.raises(TooSlow) as raised:
+        names.addresses(name)
+    return str(raised.value)
+
+
+def test_all_addresses_of_a_name_are_told_in_their_order() -> None:
+    names = Names(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
+
+    with within(PATIENCE_S):
+        found = names.addresses("example.com")
+
+    assert found == tuple(map(ip_address, ("2606:4700::1111", "fe80::1%eth0", "8.8.8.8")))
+
+
+def test_the_systems_own_names_are_known() -> None:
+    with within(PATIENCE_S):
+        assert any(address.is_loopback for address in Names().addresses("localhost"))
+
+
+@pytest.mark.parametrize("failure", [OSError("unknown"), UnicodeError("odd"), ValueError("odd")])
+def test_a_name_that_is_unknown_is_worth_another_try(failure: Exception) -> None:
+    def unknown(name: str) -> list[str]:
+        raise failure
+
+    for lookup in (unknown, lambda name: []):
+        with within(PATIENCE_S), pytest.raises(Unreachable) as raised:
+            Names(lookup).addresses("example.com")
+        assert not isinstance(raised.value, TooSlow)
+
+
+def test_a_name_service_that_hangs_is_left_behind_and_asked_once_for_a_name() -> None:
+    service = Service()
+    names = Names(service)
+
+    for _ in range(5):
+        assert "in time" in _too_slow(names, "dead.example")
+
+    assert service.asked == {"dead.example": 1}
+    service.release.set()
+
+
+def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
+    service = Service()
+    names = Names(service, most=3)
+
+    for number in range(3):
+        assert "in time" in _too_slow(names, f"{number}.dead.example")
+    assert "Too many" in _too_slow(names, "other.example", PATIENCE_S)
+    service.release.set()
+
+    def free() -> bool:
+        try:
+            with within(PATIENCE_S):
+                return bool(names.addresses("other.example"))
+        except TooSlow:
+            return False
+
+    assert until(free)
+    assert sum(service.asked.values()) == 4
+
+
+def test_an_answer_is_not_kept_for_the_next_request() -> None:
+    service = Service()
+    service.release.set()
+    names = Names(service)
+
+    for times in (1, 2, 3):
+        with within(PATIENCE_S):
+            names.addresses("example.com")
+        assert service.asked["example.com"] == times

@@ -1,0 +1,195 @@
+"""URLs: one reading of each, or none."""
+
+from ipaddress import ip_address
+
+import pytest
+
+from vca.kit.addresses import networks
+from vca.kit.http import Allowed, Refused
+from vca.kit.http.target import read
+
+
+@pytest.mark.parametrize(
+    ("url", "scheme", "authority", "port", "path"),
+    [
+        ("https://example.com", "https", "example.com", 443, "/"),
+        ("HTTPS://Example.COM/Hooks?a=%2F", "https", "example.com", 443, "/Hooks?a=%2F"),
+        ("https://example.com?a=b", "https", "example.com", 443, "/?a=b"),
+        ("https://example.com:443/", "https", "example.com", 443, "/"),
+        ("https://example.com:8443/a/../b", "https", "example.com:8443", 8443, "/a/../b"),
+        ("http://example.com:80/a@b:c", "http", "example.com", 80, "/a@b:c"),
+        ("https://xn--mller-kva.example/", "https", "xn--mller-kva.example", 443, "/"),
+        ("https://8.8.8.8/", "https", "8.8.8.8", 443, "/"),
+        ("https://[2606:4700::1111]/", "https", "[2606:4700::1111]", 443, "/"),
+        ("https://[2606:4700:0:0::1111]:99/", "https", "[2606:4700::1111]:99", 99, "/"),
+        ("https://4chan.example/", "https", "4chan.example", 443, "/"),
+        ("http://crm/", "http", "crm", 80, "/"),
+    ],
+)
+def test_a_url_is_read(url: str, scheme: str, authority: str, port: int, path: str) -> None:
+    found = read(url)
+
+    assert (found.scheme, found.authority, found.port, found.path) == (
+        scheme,
+        authority,
+        port,
+        path,
+    )
+    assert (found.address is None) == (not any(host in url for host in ("8.8.8.8", "[")))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "2130706433",
+        "0x7f000001",
+        "017700000001",
+        "0177.0.0.1",
+        "0x7f.0.0.1",
+        "127.0.0.0x1",
+        "127.1",
+        "127.0.1",
+        "127.0.0.01",
+        "127.0.0.1.",
+        "127.0.0.256",
+        "1.2.3.4.5",
+        "example.com.",
+        "localhost.",
+        ".example.com",
+        "example..com",
+        "-example.com",
+        "example-.com",
+        "ex_ample.com",
+        "example.123",
+        "[127.0.0.1]",
+        "[::1",
+        "::1",
+        "[fe80::1%25eth0]",
+        "[fe80::1%eth0]",
+        "[v1.x]",
+        "[]",
+        "[::1]x",
+        "[[::1]]",
+        "127.0.0.1%00.example.com",
+        "%31%32%37.0.0.1",
+        "loc%61lhost",
+        "",
+        "*",
+        "a" * 64,
+        ".".join(["a" * 49] * 6),
+        "１２７.0.0.1",
+        "①②⑦.0.0.1",
+        "127。0。0。1",
+        "ｌocalhost",
+        "müller.example",
+        "exa\u00admple.com",
+        "example.com\u2024evil.example",
+        "127.0.0.١",
+    ],
+)
+def test_a_host_in_any_odd_spelling_is_refused(host: str) -> None:
+    for url in (f"https://{host}/", f"https://{host}:443/", f"https://{host}"):
+        with pytest.raises(Refused):
+            read(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@example.com/",
+        "https://user:password@example.com/",
+        "https://@example.com/",
+        "https://example.com:443@127.0.0.1/",
+        "https://example.com\\@127.0.0.1/",
+        "https://127.0.0.1\\.example.com/",
+        "https:\\\\example.com/",
+        "https:/example.com/",
+        "https:example.com",
+        "//example.com/",
+        "example.com",
+        "ftp://example.com/",
+        "file:///etc/passwd",
+        "gopher://127.0.0.1:6379/_FLUSHALL",
+        "unix:///var/run/docker.sock",
+        "javascript:alert(1)",
+        "https://example.com:/",
+        "https://example.com:0/",
+        "https://example.com:00443/",
+        "https://example.com:65536/",
+        "https://example.com:99999999999999999999/",
+        "https://example.com:-1/",
+        "https://example.com:+443/",
+        "https://example.com:4 43/",
+        "https://example.com:https/",
+        "https://example.com:٤٤٣/",
+        "https://example.com:443:443/",
+        "https://example.com/#part",
+        "https://example.com#@127.0.0.1/",
+        "https://example.com/ HTTP/1.1\r\nX: y",
+        "https://example.com/\r\nHost: 127.0.0.1",
+        "https://exam\tple.com/",
+        "https://exam\nple.com/",
+        "https://example.com/\n",
+        "https://example.com/\x00",
+        " https://example.com/",
+        "https://example.com/ä",
+        "https://example.com/\ud800",
+        "https://example.com/" + "x" * 2000,
+        "",
+    ],
+)
+def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
+    with pytest.raises(Refused) as raised:
+        read(url)
+
+    assert str(raised.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("example.com", "Must be a URL, as https://example.com/hooks"),
+        ("ftp://example.com/", "Must begin with https://."),
+        ("https://user:password@example.com/", "Must not hold a user or a password."),
+        ("https://example.com/#part", "Must not have a fragment"),
+        ("https://example.com:0/", "Must name a host, and maybe a port."),
+        ("https://127.1/", "The host must be a name, or an address in its usual spelling."),
+        ("https://127.0.0.1/", "Leads to an address that is not public."),
+        ("https://8.8.8.8:22/", "The port must be one of 80, 443, 8080, 8443."),
+    ],
+)
+def test_who_gave_the_url_is_told_what_is_wrong_with_it(url: str, reason: str) -> None:
+    with pytest.raises(Refused) as raised:
+        Allowed().read(url)
+
+    assert str(raised.value).startswith(reason)
+
+
+def test_plain_http_is_the_operators_to_allow() -> None:
+    with pytest.raises(Refused, match="https"):
+        Allowed().read("http://example.com/")
+
+    assert Allowed(http=True).read("http://example.com/").scheme == "http"
+
+
+def test_the_ports_are_the_usual_ones_but_any_within_an_opened_network() -> None:
+    allowed = Allowed(networks("10.1.0.0/16"))
+
+    assert allowed.read("https://8.8.8.8:8443/").port == 8443
+    assert allowed.read("https://10.1.2.3:25/").port == 25
+    for url in ("https://8.8.8.8:22/", "https://8.8.8.8:25/", "https://[2606:4700::1]:6379/"):
+        with pytest.raises(Refused, match="port"):
+            allowed.read(url)
+
+
+def test_an_opened_network_opens_only_its_own_addresses_as_they_are_written() -> None:
+    allowed = Allowed(networks("10.1.0.0/16, fd00:1::/32, fe80::/10"))
+
+    allowed.read("https://10.1.0.0/")
+    allowed.read("https://[fd00:1::9]/")
+    for host in ("10.2.0.1", "[::ffff:10.1.0.1]", "[::10.1.0.1]", "[64:ff9b::10.1.0.1]", "[::1]"):
+        with pytest.raises(Refused, match="not public"):
+            allowed.read(f"https://{host}/")
+    with pytest.raises(Refused, match="not public"):
+        allowed.judge([ip_address("fe80::1%eth0")], 443)
+    allowed.judge([ip_address("fe80::1")], 443)

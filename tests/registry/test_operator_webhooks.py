@@ -1,0 +1,210 @@
+"""The operator's webhooks: told of all tenants, and nothing that a tenant does reaches them."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from tests.doubles.receiver import Receiver
+from tests.support import owner
+from tests.support.lifecycle import Terminal
+from tests.support.webhooks import register, status, tell, told, types, url_of
+from tests.support.world import Platform, Tenant, World, made
+from vca.kit import at_rest, clock
+from vca.kit.at_rest import CannotOpen
+from vca.registry.tenants import service as tenants
+from vca.registry.webhooks import endpoints, forgetting
+from vca.registry.webhooks.models import OperatorDelivery, OperatorWebhook
+from vca.registry.webhooks.operator import OPERATOR
+from vca.tenancy.session import enter, public
+
+URL = "/api/webhooks"
+TELL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now(), now())"
+
+
+@pytest.fixture(autouse=True)
+def _clean(platform: Platform) -> Iterator[None]:
+    """What the operator has is there for all tests that come later."""
+    yield
+    _sql("DELETE FROM public.webhooks")
+
+
+def _sql(statement: str) -> None:
+    with owner.public() as session:
+        session.execute(text(statement))
+
+
+def _register(platform: Platform, at: Receiver, **fields: Any) -> dict[str, Any]:
+    return made(platform.api.post(URL, {"url": url_of(at), **fields}))
+
+
+def _deliveries(platform: Platform, webhook: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = platform.api.get(
+        f"{URL}/{webhook['id']}/deliveries", **query
+    ).json
+    return found
+
+
+def test_the_operator_is_told_of_all_tenants_and_each_event_says_whose_it_is(
+    acme: Tenant, globex: Tenant, platform: Platform, world: World, endpoint: Receiver
+) -> None:
+    webhook = _register(platform, endpoint, events=["message.taken"])
+    for tenant in (acme, globex):
+        tell(tenant)
+        tell(tenant, "call.ended")
+
+    world.work_for_operator()
+
+    assert [each.event["data"]["tenant_id"] for each in told(endpoint)] == [acme.id, globex.id]
+    assert types(endpoint) == ["message.taken"] * 2
+    assert all(each.is_signed_with(webhook["secret"]) for each in told(endpoint))
+    assert len(_deliveries(platform, webhook, status="delivered")) == 2
+
+
+def test_both_are_told_the_same_under_the_same_id(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    _register(platform, endpoint)
+    register(acme, other_endpoint)
+    tell(acme, call_id="x")
+
+    world.work_for_operator()
+    world.work(acme)
+
+    [operators], [tenants] = told(endpoint), told(other_endpoint)
+    assert operators.event == tenants.event
+    assert operators.headers["webhook-id"] == tenants.headers["webhook-id"]
+    assert operators.headers["webhook-signature"] != tenants.headers["webhook-signature"]
+
+
+def test_what_is_rolled_back_is_not_told(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver
+) -> None:
+    _register(platform, endpoint)
+    with public() as session:
+        tenants.update(session, tenant_id=UUID(acme.id), status="suspended")
+        session.rollback()
+
+    assert world.work_for_operator() == []
+    assert endpoint.asked == []
+
+
+def test_a_change_of_a_tenants_status_is_told_once_to_the_operator_and_to_the_tenant(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    _register(platform, endpoint)
+    register(acme, other_endpoint)
+    for wanted in ("suspended", "suspended", "active", "deleted"):
+        platform.api.patch(acme.url(), {"status": wanted})
+
+    world.work_for_operator()
+    world.work(acme)
+    world.work_for_operator()
+
+    wanted = ["tenant.suspended", "tenant.activated", "tenant.deleted"]
+    assert types(endpoint) == types(other_endpoint) == wanted
+    assert [each.event for each in told(endpoint)] == [each.event for each in told(other_endpoint)]
+    ids = [each.headers["webhook-id"] for each in told(endpoint)]
+    assert ids == [each.headers["webhook-id"] for each in told(other_endpoint)]
+
+
+def test_a_tenant_cannot_tell_in_anothers_name(
+    acme: Tenant, globex: Tenant, platform: Platform, endpoint: Receiver
+) -> None:
+    webhook = _register(platform, endpoint)
+    said = f'{{"type": "call.ended", "data": {{"tenant_id": "{globex.id}"}}}}'
+
+    with enter(acme.ref) as session:
+        session.execute(text(TELL), {"id": uuid4(), "payload": said})
+
+    [delivery] = _deliveries(platform, webhook)
+    assert delivery["payload"]["data"]["tenant_id"] == acme.id
+
+
+def test_an_endpoint_that_is_given_up_is_told_to_the_others(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    endpoint.behave = status(410)
+    gone = _register(platform, endpoint)
+    _register(platform, other_endpoint, events=["webhook.disabled"])
+    tell(acme)
+
+    world.work_for_operator()
+
+    shown = platform.api.get(f"{URL}/{gone['id']}").json
+    assert (shown["is_active"], shown["disabled_reason"]) == (False, "gone")
+    [notice] = told(other_endpoint)
+    assert notice.event["data"] == {"webhook_id": gone["id"], "reason": "gone"}
+    tell(acme)
+    assert len(_deliveries(platform, gone)) == 1
+
+
+def test_one_of_the_operators_is_changed_tested_rotated_sent_again_and_removed(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver
+) -> None:
+    first = _register(platform, endpoint, is_active=False)
+    url = f"{URL}/{first['id']}"
+    assert platform.api.post(f"{url}/test").json["code"] == "webhook-disabled"
+    assert platform.api.patch(url, {"is_active": True, "events": ["call.ended"]}).json["is_active"]
+    assert [each["id"] for each in platform.api.get(URL).json] == [first["id"]]
+
+    tested = platform.api.post(f"{url}/test").json
+    second = platform.api.post(f"{url}/rotate-secret").json
+    world.work_for_operator()
+    replayed = platform.api.post(f"{url}/deliveries/{tested['id']}/replay")
+    period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    again = platform.api.post(f"{url}/replay", period)
+    world.work_for_operator()
+
+    assert (replayed.status_code, again.json) == (202, {"deliveries": 1})
+    assert types(endpoint) == ["webhook.test"] * 2
+    for each in told(endpoint):
+        assert each.is_signed_with(first["secret"])
+        assert each.is_signed_with(second["secret"])
+    assert platform.api.delete(url).status_code == 204
+    assert platform.api.get(f"{url}/deliveries").status_code == 404
+
+
+def test_a_secret_of_the_operators_is_no_tenants(
+    acme: Tenant, platform: Platform, endpoint: Receiver
+) -> None:
+    webhook = _register(platform, endpoint)
+    with public() as session:
+        row = session.get_one(OperatorWebhook, UUID(webhook["id"]))
+        assert endpoints.secrets(OPERATOR, row, now=row.created_at) == [webhook["secret"]]
+
+        elsewhere = at_rest.Place(UUID(acme.id), "webhooks", row.id, "secret")
+        with pytest.raises(CannotOpen):
+            at_rest.current().open(bytes(row.secret), elsewhere)
+
+
+def test_what_the_operator_was_told_is_forgotten_after_thirty_days(
+    acme: Tenant, platform: Platform, world: World, endpoint: Receiver
+) -> None:
+    webhook = _register(platform, endpoint)
+    tell(acme)
+    tell(acme)
+    world.work_for_operator()
+    first = _deliveries(platform, webhook)[-1]
+    _sql(
+        "UPDATE public.webhook_deliveries SET created_at = now() - interval '30 days'"
+        f" WHERE id = '{first['id']}'"
+    )
+
+    with public() as session:
+        forgetting.forget(session, tables=[OperatorDelivery], now=clock.now())
+
+    assert len(_deliveries(platform, webhook)) == 1
+
+
+def test_an_erasure_is_told(terminal: Terminal, operator: World, endpoint: Receiver) -> None:
+    platform, tenant = operator.platform(), operator.tenant("Acme")
+    _register(platform, endpoint)
+
+    terminal.json("erase", tenant.id, "--yes")
+    operator.work_for_operator()
+
+    [sent] = told(endpoint)
+    assert (sent.event["type"], sent.event["data"]["tenant_id"]) == ("tenant.deleted", tenant.id)

@@ -1,0 +1,17 @@
+"""Why a request got no answer. The texts are for whoever gave the URL and name no address."""
+
+
+class OutgoingError(Exception):
+    """A request that got no answer."""
+
+
+class Refused(OutgoingError):
+    """It must not be sent: the same request again changes nothing."""
+
+
+class Unreachable(OutgoingError):
+    """There was no answer this time; another try may get one."""
+
+
+class TooSlow(Unreachable):
+    """There was no whole answer in time."""

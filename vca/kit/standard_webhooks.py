@@ -1,0 +1,81 @@
+"""Standard Webhooks: how a receiver knows that a request is ours, whole and not an old one.
+
+The signature is over id, time and body. An endpoint whose secret is being changed gets one for
+each secret, and its receiver takes any that it can verify.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets as randomness
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from vca.kit import crypto
+from vca.kit.crypto import BadSignature
+
+PREFIX = "whsec_"
+KEY_BYTES = 32
+KEY_LENGTHS = range(24, 64 + 1)
+TOLERANCE_S = 300
+
+# A full stop ends the id in what is signed.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
+_SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
+
+
+def new_secret() -> str:
+    """A secret of 256 random bits, as its receivers' libraries read it."""
+    return PREFIX + base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
+
+
+def key_of(secret: str) -> bytes:
+    """The key in a `whsec_` secret; raises ValueError."""
+    try:
+        key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not secret.startswith(PREFIX) or len(key) not in KEY_LENGTHS:
+        raise ValueError("must be whsec_ and base64 of 24 to 64 bytes")
+    return key
+
+
+def headers(secrets: Sequence[str], *, id: str, at: datetime, body: bytes) -> dict[str, str]:
+    """The three headers of a request, signed with each of the secrets; raises ValueError.
+
+    `id` stays the same over all tries, by which receivers know a repeat; `at` is this try's time.
+    """
+    if not _ID.fullmatch(id):
+        raise ValueError("an id is 1 to 255 of A-Z, a-z, 0-9, _ and -")
+    if not secrets:
+        raise ValueError("nothing to sign with")
+    seconds = str(int(at.timestamp()))
+    return {
+        "webhook-id": id,
+        "webhook-timestamp": seconds,
+        "webhook-signature": " ".join(_signatures(secrets, id, seconds, body)),
+    }
+
+
+def verify(
+    secrets: Sequence[str], *, headers: Mapping[str, str], body: bytes, now: datetime
+) -> None:
+    """What a receiver does: raise BadSignature unless one of the secrets signed this, lately."""
+    given = {name.lower(): value for name, value in headers.items()}
+    id, seconds = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
+    if not _ID.fullmatch(id) or not _SECONDS.fullmatch(seconds):
+        raise BadSignature
+    if abs(now.timestamp() - int(seconds)) > TOLERANCE_S:
+        raise BadSignature
+    claimed = given.get("webhook-signature", "").encode(errors="replace").split(b" ")
+    expected = [text.encode() for text in _signatures(secrets, id, seconds, body)]
+    if not any(crypto.equal(one, other) for one in expected for other in claimed):
+        raise BadSignature
+
+
+def _signatures(secrets: Sequence[str], id: str, seconds: str, body: bytes) -> Iterator[str]:
+    signed = f"{id}.{seconds}.".encode() + body
+    for secret in secrets:
+        mac = hmac.digest(key_of(secret), signed, hashlib.sha256)
+        yield f"v1,{base64.b64encode(mac).decode()}"

@@ -1,0 +1,39 @@
+"""What was told is kept for thirty days, so that whoever missed it can catch up."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from vca.kit import jobs
+
+FORGET = "webhooks.forget"
+KEPT = timedelta(days=30)
+EVERY = timedelta(days=1)
+
+
+def order(session: Session, *, now: datetime) -> None:
+    """Have what is old forgotten in a day, unless that is ordered already.
+
+    Two who order the first one wait for each other's transaction: so it is done last.
+    """
+    jobs.enqueue(session, FORGET, run_at=now + EVERY, lock=FORGET)
+
+
+def order_for(session: Session, *, tenant_id: UUID, now: datetime) -> None:
+    """The same for a tenant that has just been brought in, from outside of it."""
+    jobs.enqueue(session, FORGET, run_at=now + EVERY, tenant_id=tenant_id)
+
+
+def forget(session: Session, *, tables: Sequence[Any], now: datetime) -> None:
+    """Delete the rows of these tables that are old, and come back in a day if there are others.
+
+    Whoever tells the first event in a day orders the next time: none is missed that is told now.
+    """
+    for table in tables:
+        session.execute(delete(table).where(table.created_at <= now - KEPT))
+    if any(session.scalar(select(exists().select_from(table))) for table in tables):
+        order(session, now=now)

@@ -1,0 +1,150 @@
+"""Webhooks and deliveries as the API shows and takes them."""
+
+from typing import Any
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from vca.kit.metrics import DISABLED_REASONS
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import Moment, StrictBoolean, text
+from vca.registry.webhooks.columns import STATUSES
+from vca.registry.webhooks.event_types import EVENT_TYPES
+
+URL_LENGTH = 2_000
+
+
+class WebhookChangeSchema(Schema):
+    """What may change on a webhook."""
+
+    url = text(
+        1,
+        URL_LENGTH,
+        metadata={
+            "description": "Where events are sent to: https, a public address.",
+            "example": "https://example.com/vca",
+        },
+    )
+    description = text(1, 200, allow_none=True, metadata={"example": "The CRM"})
+    events = fields.List(
+        fields.String(validate=validate.OneOf(EVENT_TYPES)),
+        validate=validate.Length(0, len(EVENT_TYPES)),
+        metadata={
+            "description": "The types that are sent; an empty list: all.",
+            "example": ["call.ended", "message.taken"],
+        },
+    )
+    is_active = StrictBoolean(
+        metadata={"description": "false: nothing is sent, and nothing kept to be sent."}
+    )
+
+
+class NewWebhookSchema(WebhookChangeSchema):
+    """A webhook to be registered."""
+
+    url = text(
+        1,
+        URL_LENGTH,
+        required=True,
+        metadata=WebhookChangeSchema._declared_fields["url"].metadata,
+    )
+
+
+class WebhookSchema(WebhookChangeSchema):
+    """A webhook, without its secret."""
+
+    id = fields.UUID(dump_only=True)
+    disabled_reason = text(
+        1,
+        20,
+        one_of=DISABLED_REASONS,
+        dump_only=True,
+        allow_none=True,
+        metadata={
+            "description": "Why it was disabled without your doing: `gone`, it answered 410; "
+            "`failing`, nothing but failures for five days."
+        },
+    )
+    disabled_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    failing_since = fields.AwareDateTime(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "Since when there were failures only; null: there are none."},
+    )
+    previous_secret_until = fields.AwareDateTime(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "Until when the secret before signs too."},
+    )
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class SecretWebhookSchema(WebhookSchema):
+    """A webhook with a secret that was just made; `secret` is never shown again."""
+
+    secret = fields.String(
+        dump_only=True,
+        metadata={
+            "description": "Keep it now: it is shown this once. Verifies by Standard Webhooks."
+        },
+    )
+
+
+class AttemptSchema(Schema):
+    """One try to deliver."""
+
+    at = fields.AwareDateTime(dump_only=True)
+    duration_ms = fields.Integer(dump_only=True)
+    status = fields.Integer(
+        dump_only=True, allow_none=True, metadata={"description": "The answer's HTTP status."}
+    )
+    error = fields.String(
+        dump_only=True, allow_none=True, metadata={"description": "Why there was no answer."}
+    )
+    response = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "How the answer's body begins, at most 1,000 characters."},
+    )
+
+
+class DeliverySchema(Schema):
+    """An event on its way to a webhook."""
+
+    id = fields.UUID(dump_only=True)
+    webhook_id = fields.UUID(dump_only=True)
+    event_id = fields.UUID(dump_only=True)
+    type = fields.String(dump_only=True, metadata={"example": "call.ended"})
+    payload = fields.Dict(dump_only=True, metadata={"description": "What is sent."})
+    status = text(1, 20, one_of=STATUSES, dump_only=True)
+    attempts = fields.List(fields.Nested(AttemptSchema), dump_only=True)
+    next_attempt_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+    updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class DeliveryQuery(PageQuery):
+    """Filters of the list of deliveries."""
+
+    status = text(1, 20, one_of=STATUSES)
+    type = text(1, 60)
+    event_id = fields.UUID()
+
+
+class RangeSchema(Schema):
+    """What to send again."""
+
+    since = Moment(required=True, metadata={"example": "2030-01-01T00:00:00Z"})
+    until = Moment(required=True, metadata={"example": "2030-01-02T00:00:00Z"})
+    status = text(1, 20, one_of=STATUSES, metadata={"description": "Only what is of this status."})
+
+    @validates_schema
+    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+        if data["since"] >= data["until"]:
+            raise ValidationError({"until": ["Must be after since."]})
+
+
+class ArmedSchema(Schema):
+    """How much is sent again."""
+
+    deliveries = fields.Integer(dump_only=True)

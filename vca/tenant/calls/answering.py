@@ -1,0 +1,90 @@
+"""What answering a call needs to know, in one read: a call rings while somebody waits."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Executable, Row, bindparam, or_, select
+from sqlalchemy.orm import Session
+
+from vca.tenant.ai_profiles.models import AiProfile
+from vca.tenant.calls.models import Call
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings.models import Settings
+
+_ANSWERING = (
+    select(
+        Settings.sentences,
+        Settings.time_zone,
+        Settings.hours.label("tenant_hours"),
+        Settings.limits,
+        Settings.variables,
+        PhoneNumber.id.label("phone_number_id"),
+        PhoneNumber.is_active,
+        PhoneNumber.mode,
+        PhoneNumber.forward_to,
+        PhoneNumber.fallback_number,
+        PhoneNumber.hours.label("number_hours"),
+        PhoneNumber.ai_profile_id.label("named_profile_id"),
+        AiProfile.id.label("ai_profile_id"),
+        AiProfile.version,
+        AiProfile.name,
+        AiProfile.role,
+        AiProfile.system_prompt,
+        AiProfile.greeting,
+        AiProfile.language,
+        AiProfile.voice,
+        AiProfile.silence_seconds,
+        AiProfile.recording,
+        AiProfile.consent_sentence,
+    )
+    .select_from(Settings)
+    .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
+    .outerjoin(
+        AiProfile,
+        or_(
+            AiProfile.id == PhoneNumber.ai_profile_id,
+            PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
+        ),
+    )
+)
+_RINGING = _ANSWERING.add_columns(
+    select(Call.id)
+    .where(
+        Call.provider_type == bindparam("provider_type"),
+        Call.provider_call_id == bindparam("provider_call_id"),
+    )
+    .scalar_subquery()
+    .label("known_call_id")
+)
+# Held until the call is written: of calls that ring at once each counts those before it.
+_RINGING_ALONE = _RINGING.with_for_update(of=Settings, key_share=True)
+
+
+def of_call(
+    session: Session,
+    *,
+    phone_number_id: UUID | None,
+    provider_type: str,
+    provider_call_id: str,
+    simulated: bool,
+) -> Row[Any]:
+    """All that answering a call needs, in one read: the number, its profile, the sentences.
+
+    Of a real call the tenant's settings are held. `known_call_id`: it has rung before.
+    """
+    wanted = {
+        "phone_number_id": phone_number_id,
+        "provider_type": provider_type,
+        "provider_call_id": provider_call_id,
+    }
+    statement: Executable = _RINGING if simulated else _RINGING_ALONE
+    found: Row[Any] = session.connection().execute(statement, wanted).one()
+    return found
+
+
+def of_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
+    """The same of a number alone; nothing is held."""
+    statement: Executable = _ANSWERING
+    wanted = {"phone_number_id": phone_number_id}
+    found: Row[Any] = session.connection().execute(statement, wanted).one()
+    return found

@@ -1,0 +1,46 @@
+"""Events, endpoints and deliveries of a tenant."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.registry.webhooks.columns import (
+    DeliveryColumns,
+    EndpointColumns,
+    delivery_rules,
+    endpoint_rules,
+)
+from vca.tenant.base import TenantBase, timestamp
+
+
+class ToldEvent(TenantBase):
+    """Something that happened, as it was told; never changed."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "created_at", "id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    type: Mapped[str] = mapped_column(Text)
+    simulated: Mapped[bool]
+    data: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = timestamp()
+
+
+class Webhook(EndpointColumns, TenantBase):
+    """An endpoint of the tenant's."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = endpoint_rules()
+
+
+class Delivery(DeliveryColumns, TenantBase):
+    """An event on its way to one of the tenant's endpoints."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = delivery_rules()
+
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
