@@ -60,7 +60,7 @@ class Settings:
     web_workers: int = setting(values.whole(1, 64), 2)
     web_threads: int = setting(values.whole(1, 256), 8)
     database_pool_size: int = setting(values.whole(1, 200), 10)
-    tenants_per_connection: int = setting(values.whole(1, 100_000), 120)
+    tenants_per_connection: int = setting(values.whole(1, 100_000), 160)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
     llm_base_url: str = setting(values.base_url, "")
