@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from tests.support import databases, owner
-from tests.support.api import Api, openapi_of
+from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
@@ -105,6 +105,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 @pytest.fixture(scope="session")
 def _app(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
+    app.test_client_class = Client
     gc.freeze()
     yield app
     owner.close()
