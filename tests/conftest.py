@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests.doubles.receiver import Receiver, receiver
 from tests.support import databases, owner, webhooks
-from tests.support.api import Api, openapi_of
+from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
@@ -106,6 +106,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 @pytest.fixture(scope="session")
 def _app(settings: Settings) -> Iterator[Flask]:
     app = create_app(settings)
+    app.test_client_class = Client
     gc.freeze()
     yield app
     owner.close()

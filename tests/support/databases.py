@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +75,7 @@ class Server:
         if not others:
             self._run(_DROP_ROLES)
         if self.embedded_folder is not None and self.started_here and not others:
-            embedded.stop(self.embedded_folder)
+            leave(self.embedded_folder)
 
     def sweep(self) -> None:
         """Drop what runs that were killed have left behind."""
@@ -160,11 +161,27 @@ def place() -> Path:
     """The folder of this checkout's embedded server: in memory, where there is room for it.
 
     A tenant is a hundred files, on which a disk's file system spends more than Postgres on all
-    else. The template stays there from run to run.
+    else.
     """
-    checkout = hashlib.sha256(str(_ROOT).encode()).hexdigest()[:12]
-    memory = disk.in_memory(room=_ROOM)
-    return memory / f"vca-test-{checkout}" if memory else _ROOT / ".vca" / "test-postgres"
+    in_memory, on_disk = _places()
+    return in_memory if disk.in_memory(room=_ROOM) or in_memory.exists() else on_disk
+
+
+def _places() -> tuple[Path, Path]:
+    whose = hashlib.sha256(f"{os.geteuid()} {_ROOT}".encode()).hexdigest()[:12]
+    return disk.MEMORY / f"vca-test-{whose}", _ROOT / ".vca" / "test-postgres"
+
+
+def leave(*folders: Path) -> None:
+    """End the servers in these folders, else wherever one of this checkout's may be.
+
+    What lies in memory is given back; on a disk the template waits for the next run.
+    """
+    for folder in folders or _places():
+        if folder.exists():
+            embedded.stop(folder)
+            if folder.parent == disk.MEMORY:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(folder: Path) -> Server:

@@ -4,16 +4,16 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-_MEMORY = Path("/dev/shm")
+MEMORY = Path("/dev/shm")
 _ROOM = 1 << 30
 
 
 def in_memory(*, room: int = _ROOM) -> Path | None:
     """A folder in memory that programs may be run from, if it has `room` bytes left."""
     with suppress(OSError):
-        memory = os.statvfs(_MEMORY)
+        memory = os.statvfs(MEMORY)
         if memory.f_bavail * memory.f_frsize > room and not memory.f_flag & os.ST_NOEXEC:
-            return _MEMORY
+            return MEMORY
     return None
 
 
