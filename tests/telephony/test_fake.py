@@ -172,6 +172,7 @@ def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
     production = {
         "app_env": "production",
         "api_key_peppers": ("a-pepper-of-this-test-alone-and-no-other",),
+        "encryption_keys": (bytes(32),),
     }
     ours = FakeTelephonyAdapter.from_settings(_settings())
     assert ours is not None

@@ -200,11 +200,8 @@ def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
         event.remove(engine, "before_cursor_execute", note)
     world.work(acme)
 
-    tables, functions = (
-        re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b"),
-        "jobs.enqueue",
-    )
-    assert not [each for each in sent if tables.search(each) and functions in each]
+    tables = re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b")
+    assert not [each for each in sent if tables.search(each) and "jobs.enqueue" in each]
     calls = [each for each in types(endpoint) if each.startswith("call.")]
     assert calls[:3] == ["call.started", "call.answered", "call.ended"]
     assert "webhooks.forget" in _ordered(acme)

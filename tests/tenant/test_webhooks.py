@@ -280,6 +280,18 @@ def test_a_delivery_and_a_range_of_them_are_sent_again_under_their_ids(
     assert (turned.status_code, turned.json["errors"][0]["pointer"]) == (400, "/until")
 
 
+def test_a_delivery_is_sent_again_by_its_own_webhook_alone(
+    acme: Tenant, endpoint: Receiver, other_endpoint: Receiver
+) -> None:
+    webhook, another = register(acme, endpoint), register(acme, other_endpoint)
+    tell(acme)
+    one = _deliveries(acme, webhook)[0]
+
+    answer = acme.post(f"/webhooks/{another['id']}/deliveries/{one['id']}/replay")
+
+    assert answer.status_code == 404
+
+
 def test_what_is_sent_again_keeps_its_order(acme: Tenant, world: World, endpoint: Receiver) -> None:
     webhook = register(acme, endpoint)
     with enter(acme.ref) as session:
