@@ -27,6 +27,8 @@ _ROWS = {
     "SELECT id FROM {schema}.calls WHERE provider_call_id = %s) ORDER BY event_key DESC",
     "turns": "SELECT to_jsonb(row) FROM {schema}.turns row WHERE call_id = ("
     "SELECT id FROM {schema}.calls WHERE provider_call_id = %s)",
+    "events": "SELECT to_jsonb(row) FROM {schema}.events row WHERE data->>'call_id' = ("
+    "SELECT id::text FROM {schema}.calls WHERE provider_call_id = %s) ORDER BY created_at",
 }
 
 

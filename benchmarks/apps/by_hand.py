@@ -59,6 +59,7 @@ _NO_HASH = bytes(32)
 # Where the columns of `sql.ANSWERING` are that come after the profile's.
 _HOURS, _LIMITS, _KNOWN = 15, 16, 22
 _LINES = {"starter": 2, "growth": 20, "custom": 20}
+_TOLD_FOR, _A_DAY = timedelta(days=5), timedelta(days=1)
 _SILENCE = timedelta(seconds=120)
 
 psycopg2.extras.register_default_jsonb(loads=orjson.loads, globally=True)
@@ -269,7 +270,8 @@ def _answer(
     if found[_KNOWN] is not None:
         return _again(cursor, said["call_id"], actions), actions, lasts
     row = _ring(said, owner, route, now)
-    cursor.execute(sql.RING, {**row, "greeting": actions[0]["text"] if lasts else ""})
+    greeting = actions[0]["text"] if lasts else ""
+    cursor.execute(sql.RING, {**row, **_told(row, now), "greeting": greeting})
     if cursor.fetchone() is None:
         return _again(cursor, said["call_id"], actions), actions, lasts
     if lasts:
@@ -415,6 +417,40 @@ def _events(provider_call_id: str, route: Mapping[str, Any], now: datetime) -> l
         details = {"end_reason": route["end_reason"]}
         events.append({**_event(end, f"own-{end}", now), "details": details})
     return events
+
+
+def _told(ring: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """What the tenant's own systems are told, in this order."""
+    came = ["call.started", *["call.answered"] * bool(ring["answered_at"])]
+    came += ["call.ended"] * bool(ring["ended_at"])
+    data = {
+        "call_id": ring["id"],
+        "direction": "inbound",
+        "status": ring["status"],
+        "phone_number_id": ring["phone_number_id"],
+        "ai_profile_id": ring["ai_profile_id"],
+        "started_at": ring["started_at"],
+        "answered_at": ring["answered_at"],
+        "ended_at": ring["ended_at"],
+        "end_reason": ring["end_reason"],
+        "duration_seconds": None if ring["ended_at"] is None else 0,
+    }
+    told = [
+        {
+            "id": uuid4(),
+            "type": type,
+            "simulated": False,
+            "data": data,
+            "at": now + timedelta(microseconds=place),
+        }
+        for place, type in enumerate(came)
+    ]
+    return {
+        "told": orjson.dumps(told, option=orjson.OPT_UTC_Z).decode(),
+        "told_expires_at": now + _TOLD_FOR,
+        "told_forget_at": now + _A_DAY,
+        "told_a_day_ago": now - _A_DAY,
+    }
 
 
 def _event(event_type: str, key: str, now: datetime) -> dict[str, Any]:

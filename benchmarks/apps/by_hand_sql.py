@@ -56,8 +56,45 @@ SELECT count(*) FROM calls
 WHERE status IN ('queued', 'ringing', 'in_progress', 'transferring') AND NOT simulated
 """
 CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
-# The call, its first events and the greeting in one round trip.
-RING = """
+# What the tenant's and the operator's systems are told of it, and the jobs that send that.
+_TELLING = """
+WITH happened AS (
+    SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
+           jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data AS data
+    FROM (SELECT current_setting('vca.tenant_id')::uuid AS tenant_id) s,
+        jsonb_to_recordset(%(told)s)
+        AS e (id uuid, type text, simulated boolean, data jsonb, at text)
+), told AS (
+    INSERT INTO events (id, tenant_id, type, simulated, data, created_at)
+    SELECT id, tenant_id, type, simulated, data, at::timestamptz FROM happened
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, created_at
+), payloads AS (
+    SELECT h.id, h.tenant_id, h.type, t.created_at,
+           jsonb_build_object('type', h.type, 'timestamp', h.at, 'data', h.data) AS payload
+    FROM happened h JOIN told t USING (id)
+), due AS (
+    INSERT INTO webhook_deliveries (
+        id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, created_at, expires_at
+    )
+    SELECT gen_random_uuid(), p.tenant_id, w.id, p.id, p.type, p.payload, p.created_at,
+           p.created_at, %(told_expires_at)s
+    FROM payloads p JOIN webhooks w ON w.is_active AND (w.events = '[]' OR w.events ? p.type)
+    RETURNING webhook_id
+)
+SELECT jobs.enqueue('webhooks.deliver', jsonb_build_object('webhook_id', d.webhook_id))
+FROM (SELECT DISTINCT webhook_id FROM due) d
+UNION ALL
+SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
+FROM payloads p
+UNION ALL
+SELECT jobs.enqueue('webhooks.forget', '{}', %(told_forget_at)s)
+WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
+"""
+# All of it, the call, its first events and the greeting in one round trip.
+RING = (
+    f"{_TELLING};"
+    + """
 WITH ringing AS (
     INSERT INTO calls (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
@@ -88,6 +125,7 @@ WITH ringing AS (
 )
 SELECT id FROM ringing
 """
+)
 KNOWN = """
 SELECT calls.id, turns.text
 FROM calls LEFT JOIN turns ON turns.call_id = calls.id AND turns.sequence = 1
