@@ -70,6 +70,8 @@ def test_a_house_in_order_is_said_to_be(terminal: Terminal, acme: Tenant, globex
         ("ALTER TABLE calls SET UNLOGGED", "relation calls"),
         ("CREATE VIEW all_calls AS SELECT 1 AS one", "+ relation all_calls"),
         ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", "+ function f"),
+        ("DROP TYPE tenant_identity", "- type tenant_identity <tenant>"),
+        ("ALTER TYPE tenant_identity ADD VALUE 'anybody'", "+ type tenant_identity <tenant> any"),
     ],
 )
 def test_a_schema_that_is_not_as_the_migrations_make_it_is_named(

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.evidence import Evidence
 from tests.support.lifecycle import Terminal, everything
@@ -293,8 +294,11 @@ def test_each_batch_may_be_stopped(apart: Database, furnished: Premises) -> None
     with pytest.raises(ZeroDivisionError):
         drop_schema(Bulk(apart.dsn), furnished.tenant.ref.schema, guard=guard)
 
+    schema = furnished.tenant.ref.schema
+    entered_by = text("SELECT to_regtype(:name)::text")
     with public(database=apart) as session:
-        left = [table.name for table in tables(session, furnished.tenant.ref.schema)]
+        left = [table.name for table in tables(session, schema)]
+        assert session.scalar(entered_by, {"name": f"{schema}.tenant_identity"}) is None
     assert "tenant_self" not in left
     assert "ai_profiles" in left
 

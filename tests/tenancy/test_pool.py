@@ -212,6 +212,19 @@ def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: 
     assert again == first[::-1]
 
 
+def test_a_request_asks_for_the_connection_that_knows_its_tenant(
+    acme: Tenant, globex: Tenant, pool: Pool
+) -> None:
+    many = db.use(pool(2, tenants_per_connection=1))
+    opened: list[Any] = []
+    event.listen(many.engine, "connect", lambda connection, _: opened.append(connection))
+
+    for tenant in (acme, globex) * 3:
+        assert tenant.get("/settings").status_code == 200
+
+    assert len(opened) == 2
+
+
 def test_the_connection_that_was_idle_longest_makes_room(world: World, pool: Pool) -> None:
     many = pool(2, tenants_per_connection=1)
     first, second, third = (world.tenant(f"Number {index}") for index in range(3))
