@@ -59,7 +59,7 @@ class Settings:
     port: int = setting(values.whole(1, 65535), 8000)
     web_workers: int = setting(values.whole(1, 64), 2)
     web_threads: int = setting(values.whole(1, 256), 8)
-    database_pool_size: int = setting(values.whole(1, 200), 10)
+    database_pool_size: int = setting(values.whole(1, 200), 20)
     tenants_per_connection: int = setting(values.whole(1, 100_000), 160)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
