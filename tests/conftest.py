@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import hypothesis
@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from tests.doubles.receiver import Receiver, receiver
-from tests.support import databases, owner, webhooks
+from tests.support import canary, databases, owner, webhooks
 from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
@@ -98,23 +98,31 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
             "LLM_MODELS": "house-model,other-model",
             "DATABASE_POOL_SIZE": "25",
             "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
-            "LOG_LEVEL": "warning",
+            "LOG_LEVEL": "info",
         }
     )
 
 
 @pytest.fixture(scope="session")
-def _app(settings: Settings) -> Iterator[Flask]:
+def bad_lines() -> Iterator[Callable[[], list[str]]]:
+    """Hands over the lines that were logged and must not have been."""
+    with canary.watching_logs() as taken:
+        yield taken
+
+
+@pytest.fixture(scope="session")
+def _app(settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
     app = create_app(settings)
     app.test_client_class = Client
     gc.freeze()
     yield app
+    canary.check_metrics()
     owner.close()
     db.current().close()
 
 
 @pytest.fixture
-def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
+def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
     database, carriers, desk = db.current(), providers.current(), desks.current()
     client = http.current()
@@ -127,6 +135,7 @@ def app(_app: Flask, settings: Settings) -> Iterator[Flask]:
     http.use(client)
     _app.config.clear()
     _app.config.update(config)
+    assert bad_lines() == []
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def lines() -> Iterator[io.StringIO]:
     stream = io.StringIO()
     log.configure("debug", stream=stream)
     yield stream
-    log.configure("warning")
+    log.configure("info")
 
 
 def _read(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -295,7 +295,7 @@ def test_debug_adds_the_traceback_and_nothing_else_does() -> None:
             except ZeroDivisionError:
                 log.get().exception("failed")
                 raise
-    log.configure("warning")
+    log.configure("info")
 
     without, with_it = _read(stream)
     assert "traceback" not in without
@@ -308,7 +308,7 @@ def test_the_level_is_kept() -> None:
     log.get().info("unheard")
     logging.getLogger("library").info("unheard")
     log.get().warning("heard")
-    log.configure("warning")
+    log.configure("info")
 
     assert [entry["event"] for entry in _read(stream)] == ["heard"]
 

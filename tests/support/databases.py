@@ -11,7 +11,7 @@ import psycopg2.errors
 import pytest
 from sqlalchemy import make_url
 
-from tests.support import disk
+from tests.support import canary, disk
 from vca.kit import embedded
 from vca.kit.db import Database, patience
 from vca.registry import privileges, schema
@@ -95,6 +95,7 @@ class Server:
             self._run(statement)
         # What a power cut would lose is of no interest here; nobody waits for the disk.
         self._run(f'ALTER DATABASE "{name}" SET synchronous_commit TO off')
+        self._run(canary.NO_JOB_NAMES_IT, name)
         return self.named(name)
 
     def empty(self, name: str) -> str:
@@ -143,8 +144,8 @@ class Server:
     def _exists(self, name: str) -> bool:
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
 
-    def _run(self, statement: str) -> list[tuple[object, ...]]:
-        connection = psycopg2.connect(self.url)
+    def _run(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
+        connection = psycopg2.connect(self.named(database) if database else self.url)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor, patience(120):

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select, update
 
+from tests.support import canary
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, endpoints
@@ -105,18 +106,19 @@ class Line:
 def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises:
     """Make a tenant with settings, profiles, numbers, keys, calls, events and turns."""
     word = f"{name}{uuid4().hex[:12]}"
-    tenant = world.tenant(f"{word} Inc.", external_id=word)
-    tenant.patch("/settings", _settings(word))
+    said = f"{canary.WORD}{word}"  # in what is of people, and no log may hold
+    tenant = world.tenant(f"{said} Inc.", external_id=word)
+    tenant.patch("/settings", _settings(said))
     # Whatever is refused in a table of requests is not for want of lines.
     platform.api.patch(tenant.url("/settings"), {"limits": {"concurrent_calls": 10_000}})
-    default = tenant.profile(**_profile(word))
-    named = tenant.profile(**_profile(word), is_default=False)
-    tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{word} again."})
-    number = tenant.number(label=word, hours=_hours(word))
+    default = tenant.profile(**_profile(said))
+    named = tenant.profile(**_profile(said), is_default=False)
+    tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{said} again."})
+    number = tenant.number(label=said, hours=_hours(said))
     second = tenant.number(
-        label=word, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
+        label=said, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
     )
-    resting = tenant.number(label=word)
+    resting = tenant.number(label=said)
     tenant.delete(f"/phone-numbers/{resting['id']}")
     assigned = fresh_number()
     platform.api.post("/api/dids", {"did_number": assigned, "tenant_id": tenant.id})
@@ -125,9 +127,9 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     caller, calls = fresh_number(), f"{word}-call"
     _ended_call(line, number["did_number"], caller, f"{calls}-over", word)
     simulated = tenant.simulate(number["did_number"])
-    tenant.say(simulated["call_id"], f"{word}, are you there?")
+    tenant.say(simulated["call_id"], f"{said}, are you there?")
     live = line.send("voice", call_id=calls, to=number["did_number"], **{"from": caller}).json
-    line.send("speech", call_id=calls, state=live["state"], text=f"{word}!")
+    line.send("speech", call_id=calls, state=live["state"], text=f"{said}!")
     found = tenant.get("/calls", caller_number=caller).json
     world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
     message_id = _left(world, line, tenant, UUID(simulated["call_id"]), word)
@@ -211,13 +213,14 @@ def cursor_of(answer: Any) -> str:
 def _left(world: World, line: Line, tenant: Tenant, call_id: UUID, word: str) -> str:
     """A recording in the store, and two messages; one's id."""
     told = {"provider_type": "fake", "provider_call_id": word, "provider_recording_id": word}
-    left = {"name": word, "reason": word, "caller_number": None}
+    said = f"{canary.WORD}{word}"
+    left = {"name": said, "reason": said, "caller_number": None}
     line.carrier.record(word, word.encode() * 100, provider_recording_id=word)
     with enter(tenant.ref) as session:
         recordings.expect(session, call_id=call_id, kind="call", **told)
         for kind in ("message", "voicemail"):
             message = messages.take(
-                session, call_id=call_id, kind=kind, callback_number=word, **left
+                session, call_id=call_id, kind=kind, callback_number=said, **left
             )
     world.work(tenant)
     return str(message.id)
@@ -243,15 +246,16 @@ def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
     """Two webhooks that nothing is sent to any more: (id, a delivery's id, the secrets)."""
     box = boxes.of(tenant.ref)
     secrets: list[str] = []
+    said = f"{canary.WORD}{word}"
     with enter(tenant.ref) as session:
         for _ in range(2):
-            url = f"https://{word}.example.com/{word}"
-            row, first = endpoints.create(session, box, url=url, description=word)
+            url = f"https://{word}.example.com/{said}"
+            row, first = endpoints.create(session, box, url=url, description=said)
             _, then = endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
             secrets += first, then
         events.tell(session, events.Event("message.taken", {"word": word}))
         for delivery in session.scalars(select(Delivery)):
-            delivery.attempts = [{"at": clock.now().isoformat(), "response": word}]
+            delivery.attempts = [{"at": clock.now().isoformat(), "response": said}]
         session.execute(update(Webhook).values(is_active=False))
         delivery_id = session.scalars(
             select(Delivery.id).where(Delivery.webhook_id == row.id)
@@ -261,7 +265,9 @@ def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:
     rung = line.send("voice", call_id=call_id, to=to, **{"from": caller}).json
-    line.send("speech", call_id=call_id, state=rung["state"], text=f"My name is {word}.")
+    line.send(
+        "speech", call_id=call_id, state=rung["state"], text=f"My name is {canary.WORD}{word}."
+    )
     line.send("status", call_id=call_id, state=rung["state"], status="failed", code=word)
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support import canary
 from tests.support.loaded import Forked, loader
 from tests.support.threads import at_once
 from vca.kit import json
@@ -88,6 +89,7 @@ def running(command: list[str], settings: Mapping[str, str], output: Path) -> It
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    canary.check_output(output)
 
 
 @dataclass(frozen=True)

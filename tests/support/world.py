@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from tests.support import owner
+from tests.support import canary, owner
 from tests.support.api import Api, openapi_of
 from tests.support.shelf import Shelf
 from vca.kit import jobs
@@ -20,7 +20,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
 
 _numbers = count(442_070_000_000)
-PROMPT = "You answer the telephone."
+PROMPT = f"You answer the telephone. {canary.WORD}"
 
 
 def fresh_number() -> str:
