@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from vca.kit import deeds
 from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
@@ -84,6 +85,7 @@ def export(
 
     with public(database=database) as session:
         describe(session)
+        deeds.note(session, "tenant", tenant_id, tenant_id=tenant_id)
     tenant = TenantRef(tenant_id)
     return archive.write(
         database, tenant, target, describe=describe, shared=SHARED, force=force, told=told
