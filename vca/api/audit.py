@@ -32,7 +32,7 @@ def _deed(path: Mapping[str, Any]) -> Deed:
     operation = str(request.endpoint).rpartition(".")[2]
     kind: deeds.ActorKind = "platform_key" if caller.is_platform else "tenant_key"
     actor = Actor(kind, caller.key_id, caller.prefix)
-    return Deed(actor, operation, g.request_id, path.get("tenant_id"), _named(path))
+    return Deed(actor, operation, g.get("request_id"), path.get("tenant_id"), _named(path))
 
 
 def _named(path: Mapping[str, Any]) -> tuple[str, UUID] | None:
