@@ -114,10 +114,16 @@ def test_free_numbers_are_claimed_and_registered_and_the_tenant_answers(
     assert arrived.simulate(furnished.did_number)["status"] == "in_progress"
 
 
+def _told(tenant: Tenant) -> list[tuple[str, str]]:
+    """(who, what) of the tenant's whole audit, the newest first."""
+    found = tenant.get("/audit", limit=100).json
+    return [(each["actor"], each["operation"]) for each in found]
+
+
 def test_what_others_have_is_named_and_left_to_them(
     terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
 ) -> None:
-    before = witness.checksum(furnished.tenant.id)
+    before = witness.checksum(furnished.tenant.id, but="public.audit_entries")
     terminal.json("export", furnished.tenant.id, file)
 
     imported = terminal.json("import", file)
@@ -127,7 +133,7 @@ def test_what_others_have_is_named_and_left_to_them(
     assert imported["numbers_claimed"] == []
     assert (imported["keys_imported"], imported["keys_left_out"]) == (0, 2)
     assert imported["external_id_taken"] is True
-    assert witness.checksum(furnished.tenant.id) == before
+    assert witness.checksum(furnished.tenant.id, but="public.audit_entries") == before
     arrived = _there(operator, imported["tenant_id"])
     numbers = arrived.get("/phone-numbers").json
     assert len(numbers) == imported["phone_numbers_deactivated"] == 2
@@ -207,6 +213,30 @@ def test_a_tenant_is_put_back_as_it_was(
     assert terminal.findings() == (0, {})
 
 
+def test_a_tenant_takes_along_what_was_told_of_it_and_what_the_commands_did_is_told(
+    terminal: Terminal, operator: World, furnished: Premises, file: Path
+) -> None:
+    told = _told(furnished.tenant)
+    terminal.json("export", furnished.tenant.id, file)
+
+    imported = terminal.json("import", file)
+
+    arrived = _told(_there(operator, imported["tenant_id"]))
+    assert {"create_tenant_key", "add_number", "assign_did"} <= {each for _, each in told}
+    commands = [("command_line", "tenants import"), ("command_line", "tenants export")]
+    assert arrived == [*commands, *told]
+    assert _told(furnished.tenant) == [*commands[1:], *told]
+
+
+def test_an_erased_tenant_leaves_word_of_who_erased_it(
+    terminal: Terminal, furnished: Premises, witness: Evidence
+) -> None:
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    told = "SELECT actor, operation FROM public.audit_entries WHERE tenant_id = %s ORDER BY id DESC"
+    assert witness.rows(told, furnished.tenant.id)[0] == ("command_line", "tenants erase")
+
+
 def test_an_erased_tenant_comes_back_under_its_own_id(
     terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
 ) -> None:
@@ -218,7 +248,8 @@ def test_an_erased_tenant_comes_back_under_its_own_id(
 
     assert (imported["tenant_id"], imported["kept_schema"]) == (furnished.tenant.id, None)
     after = witness.checksum(furnished.tenant.id)
-    kept = {name for name in before if name not in ("jobs", "public.dids")}
+    changed = ("jobs", "public.dids", "public.audit_entries")  # where all of this is told
+    kept = {name for name in before if name not in changed}
     assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
 
 

@@ -22,7 +22,9 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
 
 # The public tables that hold rows of a tenant, by `tenant_id`.
-SHARED = ("dids", "api_keys")
+SHARED = ("dids", "api_keys", "audit_entries")
+# The revision of a tenant's schema whose archives have them.
+_SINCE = {"audit_entries": "0007"}
 _KEPT_OF_ROW = (
     "name",
     "plan",
@@ -144,11 +146,15 @@ def _bring_in(
     )
     staged = f"new_{tenant.id.hex}" if present else tenant.schema
     who = roles.grantees(session, tenant_id=tenant.id)
-    loading.load(session, found, tenant, staged, grantees=who, shared=SHARED, told=told)
+    at = found.manifest.schema_revision
+    shared = [name for name in SHARED if at >= _SINCE.get(name, "")]
+    loading.load(session, found, tenant, staged, grantees=who, shared=shared, told=told)
     roles.grant_usage(session, staged, who)
     if present:
         imported.kept_schema = loading.swap(session, tenant, staged, now=now)
     row.schema_revision = revision
+    if "audit_entries" in shared:
+        adoption.entries(session, tenant)
     _settle(session, row, imported, said["external_id"], prefix, now)
     return imported
 
