@@ -90,6 +90,7 @@ COMMANDS = {
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
+    "secrets": "vca.tenant.secrets.commands:secrets",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
