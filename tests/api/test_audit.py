@@ -239,6 +239,21 @@ def test_a_tenants_list_has_what_was_done_to_it_from_outside_in_its_place(
     assert {each["tenant_id"] for each in newest} == {here.tenant.id}
 
 
+def test_a_streamed_turn_and_a_look_at_a_recordings_headers_are_told_once_each(
+    here: Premises, book: Book
+) -> None:
+    turns = f"/simulations/{here.ids['call_id']}/turns"
+    spoken = here.tenant.post(turns, {"text": "Hello?"}, headers={"Accept": "text/event-stream"})
+    said = spoken.get_data(as_text=True)
+    looked = here.tenant.api.send(
+        "HEAD", here.tenant.url(f"/calls/{here.ids['call_id']}/recording")
+    )
+
+    assert "event: reply" in said
+    assert looked.status_code == 200
+    assert [each["operation"] for each in book.new()] == ["say_in_simulation", "get_recording"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 7])
 def test_pages_over_both_lists_show_every_entry_once(limit: int, here: Premises) -> None:
     for count in range(4):
@@ -286,6 +301,7 @@ def test_a_list_can_be_asked_by_who_what_and_when(here: Premises, platform: Plat
         assert {each[name] for each in found} == {value}
     assert here.tenant.get("/audit", created_after=newest["created_at"]).json == []
     assert here.tenant.get("/audit", created_before=newest["created_at"], limit=1).json != [newest]
+    assert here.tenant.get("/audit", created_after="1970-01-01T00:00:00Z").json
     assert here.tenant.get("/audit", who="me").status_code == 400
     assert here.tenant.get("/audit", actor="nobody").status_code == 400
 

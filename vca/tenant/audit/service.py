@@ -14,7 +14,7 @@ _LISTING = Listing(Entry, (Entry.id,), newest_first=True)
 def list_page(tenant: TenantRef, *, page: PageRequest, **filters: Any) -> Page:
     """Both as one list, newest first; two short transactions, since neither can read the other."""
     with enter(tenant) as session:
-        inside = _LISTING.page(session, page, filters)
+        inside = _LISTING.page(session, page, service.bounded(filters))
     with public() as session:
         outside = service.list_page(session, page=page, tenant_id=tenant.id, **filters)
     return service.joined((inside, outside), limit=page.limit)
