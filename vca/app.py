@@ -21,12 +21,14 @@ from vca.api import (
 )
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import at_rest, cli, crash, db, http, jobs, log, mail, storage
+from vca.kit import at_rest, cli, crash, db, http, jobs, log, mail, redaction, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
 from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
+from vca.registry.audit import routes as platform_audit
+from vca.registry.audit import trail
 from vca.registry.dids import routes as dids
 from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
@@ -37,6 +39,7 @@ from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
+from vca.tenant.audit import routes as audit
 from vca.tenant.calls import desk, long_answers, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
@@ -65,6 +68,8 @@ FEATURES = (
     messages.blp,
     webhooks.blp,
     operator_webhooks.blp,
+    audit.blp,
+    platform_audit.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -85,6 +90,7 @@ COMMANDS = {
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
+    "secrets": "vca.tenant.secrets.commands:secrets",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
@@ -164,6 +170,8 @@ def _connect(app: Flask, found: Settings) -> None:
         fallback_model=found.llm_fallback_model,
     )
     at_rest.use(at_rest.Keys(found.keys_at_rest))
+    redaction.use(found.peppers[0])
+    trail.install()
     http.use(http.opened(found))
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))

@@ -108,7 +108,7 @@ class Table:
             except AssertionError as error:
                 self.faults.append(f"{where}: {error}")
         self.faults += [f"{where}: {fault}" for fault in _faults(answer)]
-        if answer.status_code < 300 and operation.method != "GET":
+        if answer.status_code < 300 and (operation.told or operation.method != "GET"):
             self.mark()
         elif operation.method != "GET":
             self._unchanged(where)

@@ -186,6 +186,7 @@ def test_no_flipped_bit_comes_through(
             arrived = json.loads(result.stdout)["tenant_id"]
             there = rows_of(witness, arrived)
             assert there.pop("phone_numbers")
+            assert set(rows["audit_entries"]) < set(there.pop("audit_entries"))
             assert there == {name: rows[name] for name in there}
             terminal.json("erase", arrived, "--yes")
     assert everything(witness) == before

@@ -48,6 +48,13 @@ class Operation:
         return bool(self.described["security"])
 
     @cached_property
+    def told(self) -> bool:
+        """Whether the audit tells of it: it changes something, or is shown content."""
+        needs = self.described.get("description", "").rpartition("Needs a ")[2]
+        changes = self.method != "GET" and ("`write`" in needs or "`admin`" in needs)
+        return changes or "`content`" in needs
+
+    @cached_property
     def path_names(self) -> list[str]:
         return re.findall(r"{(\w+)}", self.path)
 

@@ -198,7 +198,16 @@ def values(premises: Premises) -> dict[str, Any]:
 
 def cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
     """(list, cursor) of every list of the tenant that has a second page of one row."""
-    lists = ("ai-profiles", "phone-numbers", "api-keys", "calls", "messages", "webhooks", "events")
+    lists = (
+        "ai-profiles",
+        "phone-numbers",
+        "api-keys",
+        "calls",
+        "messages",
+        "webhooks",
+        "events",
+        "audit",
+    )
     for path in (f"/{name}" for name in lists):
         answer = tenant.get(path, limit=1)
         yield path, cursor_of(answer)

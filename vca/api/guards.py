@@ -9,7 +9,7 @@ from flask import Flask, current_app, g, request
 from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
-from vca.api import idempotency
+from vca.api import audit, idempotency
 from vca.kit import crash, db, deadline
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web.access import Access, PlatformKeyNeeded, declared
@@ -82,7 +82,7 @@ def _guarded(view: View, access: Access) -> View:
             repeated = idempotency.begin(connection, access)
         if repeated is not None:
             return repeated
-        with deadline.within(access.budget_s or usual_s):
+        with deadline.within(access.budget_s or usual_s), audit.of_request(access, path):
             return view(**path)
 
     return guarded
@@ -104,9 +104,9 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
         if access.opens == "tenant"
         else tenancy.outside(connection)
     )
-    with opened as session:
+    with opened as session, audit.of_request(access, path):
         g.session = session
-        response = idempotency.once(session, access, partial(view, **path))
+        response = idempotency.once(session, access, partial(audit.told, session, view, path))
         if response.status_code < 400:
             session.commit()
             crash.point("requests.committed")

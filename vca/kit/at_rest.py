@@ -69,6 +69,11 @@ class Keys:
         """Whether the value names one of these keys."""
         return _key_name(value) in self._named
 
+    @property
+    def mark(self) -> bytes:
+        """What every value begins with that was sealed with the key that writes."""
+        return _FORMAT + self._first
+
     def is_newest(self, value: bytes) -> bool:
         """Whether the value was sealed with the key that writes."""
         return _key_name(value) == self._first

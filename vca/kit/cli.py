@@ -11,7 +11,8 @@ import marshmallow
 from flask import current_app
 from flask.cli import AppGroup
 
-from vca.kit import db, json, log
+from vca.kit import db, deeds, json, log
+from vca.kit.deeds import Actor, Deed
 from vca.kit.errors import DomainError
 from vca.kit.paging import Page, PageRequest
 
@@ -46,11 +47,20 @@ class Group(AppGroup):
 
     def invoke(self, ctx: click.Context) -> Any:
         log.configure("warning", stream=sys.stderr)
+        deed = Deed(Actor("command_line"), str(self.name), of_each=True)
         try:
-            with db.patience(60):
+            with db.patience(60), deeds.performing(deed):
                 return super().invoke(ctx)
         except DomainError as error:
             fail(sentence(error))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        found = super().resolve_command(ctx, args)
+        if (deed := deeds.current()) is not None:
+            deed.operation = f"{self.name} {found[0]}"
+        return found
 
 
 def fail(message: str) -> NoReturn:

@@ -7,6 +7,7 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from vca.kit import deeds, redaction
 from vca.kit.config import Settings
 from vca.kit.errors import Conflict
 from vca.registry.base import PublicBase
@@ -112,6 +113,8 @@ def note(session: Session, deployment: Deployment) -> None:
 def adopt(session: Session, deployment: Deployment) -> None:
     """Make a restored copy this deployment's own."""
     session.execute(_ADOPT, _place(deployment))
+    told = dict.fromkeys(("environment", "public_base_url"), redaction.WITHHELD)
+    deeds.note(session, "deployment", None, changes=told)
 
 
 def freeze_dialling(session: Session, *, frozen: bool) -> None:
@@ -119,6 +122,8 @@ def freeze_dialling(session: Session, *, frozen: bool) -> None:
     session.execute(select(func.public.freeze_dialling(frozen)))
     if frozen and session.scalar(select(Note.dialling_frozen_at)) is None:
         raise NotFrozen
+    told = {"dialling_frozen": redaction.shown(None, frozen)}
+    deeds.note(session, "deployment", None, changes=told)
 
 
 def _place(deployment: Deployment) -> dict[str, str]:

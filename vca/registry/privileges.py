@@ -62,6 +62,7 @@ def statements(database: str, who: Roles) -> list[str]:
         *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
         f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
+        f"GRANT SELECT, INSERT ON public.audit_entries TO {both}",
         *(
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both}"
             for table in ("idempotency_keys", "webhooks", "webhook_deliveries")

@@ -24,6 +24,9 @@ from vca.tenancy.schema import TenantRef
 # insufficient privilege. 22023 invalid parameter value: there is no such role.
 _FENCE_STATES = ("22P02", "22012", "42704", "42P01", "42501", "3F000", "22023")
 
+# In the `info` of a session: the tenant that its transaction is in.
+INSIDE = "tenant"
+
 
 class IsolationError(RuntimeError):
     """A transaction is not, or no longer, where its tenant is. Nothing was read or written."""
@@ -121,7 +124,7 @@ def _opened(connection: Connection, tenant: TenantRef, opening: str) -> Iterator
     _refuse_an_open_transaction(connection)
     db.opening(connection, opening)
     db.note_tenant(connection, tenant.schema)
-    with Session(connection, expire_on_commit=False) as session:
+    with Session(connection, expire_on_commit=False, info={INSIDE: tenant}) as session:
         try:
             session.connection()
         except DBAPIError as error:

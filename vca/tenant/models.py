@@ -1,6 +1,7 @@
 """All tables of a tenant's schema in one metadata, for Alembic."""
 
 from vca.tenant.ai_profiles import models as ai_profiles
+from vca.tenant.audit import models as audit
 from vca.tenant.base import TenantBase
 from vca.tenant.calls import models as calls
 from vca.tenant.idempotency import models as idempotency
@@ -12,6 +13,7 @@ from vca.tenant.webhooks import models as webhooks
 
 __all__ = [
     "ai_profiles",
+    "audit",
     "calls",
     "idempotency",
     "messages",

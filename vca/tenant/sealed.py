@@ -1,4 +1,4 @@
-"""The encrypted columns of a tenant's schema, and what becomes of them under another id.
+"""The encrypted columns, and what becomes of a tenant's under another id.
 
 A value is bound to the tenant that it is of, so that of an archive's rows these alone cannot be
 loaded under a new id as they are.
@@ -16,6 +16,8 @@ from vca.tenancy.tables import quoted
 
 # By table and name; the table's rows have an `id`.
 ENCRYPTED = (("webhooks", "secret"), ("webhooks", "previous_secret"))
+# The same of `public`.
+PLATFORMS = (("webhooks", "secret"), ("webhooks", "previous_secret"))
 
 
 def reseal(session: Session, tenant: TenantRef, archived: UUID) -> list[str]:

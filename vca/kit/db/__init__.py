@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import metrics
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.dialect import opening
+from vca.kit.db.dialect import closing, opening
 from vca.kit.db.errors import FAILURES, DatabaseUnavailable, constraint, is_outage, sqlstate
 from vca.kit.db.pool import make_engine, note_tenant
 from vca.kit.db.waiting import patience
@@ -25,6 +25,7 @@ __all__ = [
     "NAMING",
     "Database",
     "DatabaseUnavailable",
+    "closing",
     "constraint",
     "current",
     "metadata",

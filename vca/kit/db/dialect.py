@@ -1,6 +1,6 @@
 """psycopg2 in autocommit, under SQLAlchemy, with transactions that begin with a string of ours."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +15,7 @@ _OPEN = (
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
 _OPENING = "opening"
+_CLOSING = "closing"
 # What every transaction on a connection sets first, in the same round trip.
 FIRST = "first"
 NAME = "vca"
@@ -49,10 +50,12 @@ class Dialect(PGDialect_psycopg2):
 
     def do_commit(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
-            _send(dbapi_connection, "COMMIT")
+            last = dbapi_connection.info.pop(_CLOSING, None)
+            _send(dbapi_connection, "COMMIT" if last is None else f"{last}; COMMIT")
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
+            dbapi_connection.info.pop(_CLOSING, None)
             _send(dbapi_connection, "ROLLBACK")
 
 
@@ -62,6 +65,19 @@ registry.register(f"postgresql.{NAME}", __name__, "Dialect")
 def opening(connection: Connection, statements: str) -> None:
     """Let the next transaction on `connection` begin with `statements`, in one round trip."""
     connection.connection.info[_OPENING] = statements
+
+
+def closing(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
+    """Let the transaction on `connection` end with a statement, in the round trip of its commit.
+
+    What the statement raises, the commit raises. On another driver it is executed at once.
+    """
+    if not isinstance(connection.dialect, Dialect):
+        connection.exec_driver_sql(statement, dict(parameters))
+        return
+    pooled: Any = connection.connection
+    with pooled.cursor() as cursor:
+        pooled.info[_CLOSING] = cursor.mogrify(statement, parameters).decode()
 
 
 def _send(dbapi_connection: Any, statement: str) -> None:

@@ -52,6 +52,11 @@ class Access:
     def writes(self) -> bool:
         return self.scope in ("write", "admin")
 
+    def audited(self, method: str) -> bool:
+        """Whether a request is told in the audit: it changes something, or is shown content."""
+        reading = method in ("GET", "HEAD")
+        return "content" in (self.scope, self.also) or (self.writes and not reading)
+
     @property
     def needs_schema(self) -> bool:
         """Whether an operation of a tenant works in its schema, and not in `public` alone."""

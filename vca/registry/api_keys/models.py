@@ -7,6 +7,7 @@ from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
 from vca.registry.base import PublicBase
 
 SCOPES = ("read", "content", "write", "admin")
@@ -16,14 +17,15 @@ class ApiKey(PublicBase):
     """A key of the platform (no tenant) or of one tenant."""
 
     __tablename__ = "api_keys"
+    __audited_as__ = "api_key"
     __table_args__ = (Index(None, "tenant_id", "created_at", "id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey("public.tenants.id"))
-    prefix: Mapped[str] = mapped_column(Text, unique=True)
+    prefix: Mapped[str] = mapped_column(Text, unique=True, info=SHOWN)
     key_hash: Mapped[bytes] = mapped_column(LargeBinary)
     name: Mapped[str] = mapped_column(Text)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), info=SHOWN)
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, true
 from sqlalchemy.orm import Session
 
-from vca.kit import db, jobs
+from vca.kit import db, deeds, jobs, redaction
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids.models import Did, DidMiss
@@ -159,6 +159,7 @@ def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
         raise NumberAlreadyClaimed
     if outcome == "unknown":
         raise InvalidInput.field("tenant_id", "There is no such tenant.")
+    _note(session, number, tenant_id, state=redaction.shown(None, "assigned"))
     return session.get_one(Did, number, populate_existing=True)
 
 
@@ -169,6 +170,7 @@ def unassign(session: Session, *, number: str) -> None:
         raise NotFound
     if outcome == "claimed":
         raise Conflict("The number is in use: delete it at its tenant first.")
+    _note(session, number, None, state=redaction.shown(None, "free"))
 
 
 def get(session: Session, *, number: str) -> Did:
@@ -200,6 +202,12 @@ def restore_all(session: Session, *, tenant_id: UUID) -> None:
     )
     for row in session.execute(select(call)):
         _enqueue(session, "phone_numbers.register", tenant_id=tenant_id, did=row)
+
+
+def _note(session: Session, number: str, tenant_id: UUID | None, **changes: Any) -> None:
+    """A number has no id: what is told instead is a keyed hash of it."""
+    told = redaction.hashed(number)
+    deeds.note(session, "did", told, tenant_id=tenant_id, changes=changes)
 
 
 def _enqueue(session: Session, task: str, *, tenant_id: UUID, did: Any) -> None:

@@ -12,8 +12,11 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from vca.kit import jobs
+from vca.registry.audit.models import PlatformEntry
 from vca.registry.dids.service import REST
 from vca.registry.tenants.models import Tenant
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.tables import quoted
 
 _DATES = ("created_at", "updated_at", "deleted_at")
 # A number bears a phone number's id while it is claimed, and while it rests with a deleted tenant:
@@ -68,6 +71,13 @@ FROM pg_temp.archived_api_keys
 ON CONFLICT DO NOTHING
 RETURNING id
 """)
+# Into the tenant's own table: those of `public` are this deployment's, and are never added to.
+_ENTRIES = """
+INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.archived_audit_entries a
+WHERE NOT EXISTS (SELECT FROM public.audit_entries p WHERE (p.tenant_id, p.id) = (:tenant, a.id))
+ON CONFLICT (id) DO NOTHING
+"""
+_ENTRY = ", ".join(PlatformEntry.__table__.columns.keys())
 _ALL_KEYS = text("SELECT count(*) FROM pg_temp.archived_api_keys")
 
 
@@ -128,6 +138,12 @@ def keys(session: Session, tenant: Tenant) -> tuple[int, int]:
     """
     added = len(session.execute(_KEYS, {"tenant": tenant.id}).all())
     return added, (session.scalar(_ALL_KEYS) or 0) - added
+
+
+def entries(session: Session, tenant: TenantRef) -> None:
+    """Add what the archive's own deployment has told of the tenant to what the tenant tells."""
+    into = _ENTRIES.format(table=quoted(tenant.schema, "audit_entries"), columns=_ENTRY)
+    session.execute(text(into), {"tenant": tenant.id})
 
 
 def _enqueue(session: Session, task: str, tenant: Tenant, did: Any) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from vca.kit import deeds
 from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
@@ -21,7 +22,9 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
 
 # The public tables that hold rows of a tenant, by `tenant_id`.
-SHARED = ("dids", "api_keys")
+SHARED = ("dids", "api_keys", "audit_entries")
+# The revision of a tenant's schema whose archives have them.
+_SINCE = {"audit_entries": "0007"}
 _KEPT_OF_ROW = (
     "name",
     "plan",
@@ -84,6 +87,7 @@ def export(
 
     with public(database=database) as session:
         describe(session)
+        deeds.note(session, "tenant", tenant_id, tenant_id=tenant_id)
     tenant = TenantRef(tenant_id)
     return archive.write(
         database, tenant, target, describe=describe, shared=SHARED, force=force, told=told
@@ -142,11 +146,15 @@ def _bring_in(
     )
     staged = f"new_{tenant.id.hex}" if present else tenant.schema
     who = roles.grantees(session, tenant_id=tenant.id)
-    loading.load(session, found, tenant, staged, grantees=who, shared=SHARED, told=told)
+    at = found.manifest.schema_revision
+    shared = [name for name in SHARED if at >= _SINCE.get(name, "")]
+    loading.load(session, found, tenant, staged, grantees=who, shared=shared, told=told)
     roles.grant_usage(session, staged, who)
     if present:
         imported.kept_schema = loading.swap(session, tenant, staged, now=now)
     row.schema_revision = revision
+    if "audit_entries" in shared:
+        adoption.entries(session, tenant)
     _settle(session, row, imported, said["external_id"], prefix, now)
     return imported
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
 from vca.registry.base import PublicBase
 
 PLANS = ("starter", "growth", "custom")
@@ -18,6 +19,7 @@ class Tenant(PublicBase):
     """A business. Its schema is named after its id; its name is only for people."""
 
     __tablename__ = "tenants"
+    __audited_as__ = "tenant"
     __table_args__ = (
         CheckConstraint("plan IN ('starter', 'growth', 'custom')", name="plan"),
         CheckConstraint("status IN ('active', 'suspended', 'deleted')", name="status"),
@@ -26,10 +28,10 @@ class Tenant(PublicBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    plan: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text)
+    plan: Mapped[str] = mapped_column(Text, info=SHOWN)
+    status: Mapped[str] = mapped_column(Text, info=SHOWN)
     external_id: Mapped[str | None] = mapped_column(Text, unique=True)
-    schema_revision: Mapped[str] = mapped_column(Text)
+    schema_revision: Mapped[str] = mapped_column(Text, info=SHOWN)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -38,6 +38,7 @@ _ELSEWHERE = (
     "earlier versions of recordings, where their bucket keeps versions",
     "archives made with `flask tenants export`, until whoever keeps them deletes them",
     "backups of the database and its write-ahead log, until they expire",
+    "entries of the platform's audit: ids, and when what was done to the tenant by whom",
     "what webhooks were sent, ids and how calls ended; of the operator's, here too for 30 days",
     "log lines with the tenant's id, without contents of calls, until they are rotated away",
     "call records and numbers at the carriers, under the carriers' own terms",

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from vca.kit import db
+from vca.kit import db, deeds, redaction
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
@@ -55,6 +55,8 @@ def create(
         if db.constraint(error) == "tenants_external_id_key":
             raise ExternalIdTaken("Another tenant bears this external id.") from None
         raise
+    told = {"plan": redaction.shown(None, plan), "name": redaction.WITHHELD}
+    deeds.note(session, "tenant", tenant_id, tenant_id=tenant_id, changes=told)
     return get(session, tenant_id=tenant_id)
 
 
@@ -92,6 +94,7 @@ def update(
     gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused, also for a
     tenant whose purge has begun.
     """
+    plan_before = None if plan is None else get(session, tenant_id=tenant_id).plan
     call = func.public.update_tenant(tenant_id, status, plan).table_valued(
         "status_before", "changed"
     )
@@ -104,6 +107,7 @@ def update(
             raise TransitionRefused("The tenant is being purged; nothing can restore it.")
         raise TransitionRefused(f"A {before} tenant cannot become {status}.")
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
+    _note(session, tenant, status=before, plan=plan_before or tenant.plan)
     if before != "deleted" and tenant.status == "deleted":
         dids.release_all(session, tenant_id=tenant_id, rest=rest)
     elif before == "deleted" and tenant.status == "active":
@@ -111,6 +115,15 @@ def update(
     if tenant.status != before:
         operator.of_tenant(session, tenant_id=tenant_id, type=_TOLD[tenant.status], before=before)
     return tenant
+
+
+def _note(session: Session, tenant: Tenant, **before: str) -> None:
+    """Tell what of a tenant's row has changed."""
+    now = {name: getattr(tenant, name) for name in before}
+    changes = {
+        name: redaction.shown(before[name], now[name]) for name in now if now[name] != before[name]
+    }
+    deeds.note(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
 
 
 def require_supported(tenant_id: UUID) -> None:

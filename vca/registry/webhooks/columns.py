@@ -17,6 +17,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
+
 STATUSES = ("pending", "delivered", "failed")
 
 
@@ -27,6 +29,8 @@ class EndpointColumns:
     nothing is sent before. `busy_until`: a job is sending to it, and is dead if it takes longer.
     """
 
+    __audited_as__ = "webhook"
+
     if TYPE_CHECKING:
 
         def __init__(self, **values: Any) -> None: ...
@@ -34,9 +38,9 @@ class EndpointColumns:
     id: Mapped[UUID] = mapped_column(primary_key=True)
     url: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
-    events: Mapped[list[str]] = mapped_column(JSONB)
+    events: Mapped[list[str]] = mapped_column(JSONB, info=SHOWN)
     is_active: Mapped[bool]
-    disabled_reason: Mapped[str | None] = mapped_column(Text)
+    disabled_reason: Mapped[str | None] = mapped_column(Text, info=SHOWN)
     disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary)

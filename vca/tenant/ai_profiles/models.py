@@ -8,6 +8,7 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
 from vca.tenant.base import TenantBase, timestamp
 
 ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
@@ -18,6 +19,7 @@ class AiProfile(TenantBase):
     """An agent's instructions and limits, as they are now."""
 
     __tablename__ = "ai_profiles"
+    __audited_as__ = "ai_profile"
     __table_args__ = (
         CheckConstraint(
             "role IN ('receptionist', 'sales', 'support', 'dispatcher', 'custom')", name="role"
@@ -32,20 +34,20 @@ class AiProfile(TenantBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(Text)
+    role: Mapped[str] = mapped_column(Text, info=SHOWN)
     is_default: Mapped[bool]
     version: Mapped[int]
     system_prompt: Mapped[str] = mapped_column(Text)
     greeting: Mapped[str | None] = mapped_column(Text)
-    language: Mapped[str | None] = mapped_column(Text)
+    language: Mapped[str | None] = mapped_column(Text, info=SHOWN)
     voice: Mapped[str | None] = mapped_column(Text)
-    model: Mapped[str | None] = mapped_column(Text)
+    model: Mapped[str | None] = mapped_column(Text, info=SHOWN)
     temperature: Mapped[float | None]
     max_duration_seconds: Mapped[int | None]
     max_turns: Mapped[int | None]
     silence_seconds: Mapped[int | None]
     end_phrases: Mapped[list[str]] = mapped_column(JSONB)
-    tools: Mapped[list[str]] = mapped_column(JSONB)
+    tools: Mapped[list[str]] = mapped_column(JSONB, info=SHOWN)
     transfer_targets: Mapped[dict[str, Any]] = mapped_column(JSONB)
     extract: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording: Mapped[bool]

@@ -12,8 +12,9 @@ from uuid import UUID
 from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, log
+from vca.kit import clock, deeds, log
 from vca.kit.db import DatabaseUnavailable
+from vca.kit.deeds import Deed
 from vca.kit.errors import Conflict, NotFound
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.providers import Carriers
@@ -168,13 +169,15 @@ def hang_up_all(tenants: Sequence[TenantRef], *, carriers: Carriers) -> HungUp:
     """End every live call of these tenants, many at a time; what a carrier refuses is counted."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         calls = [ref for found in threads.map(live_calls, tenants) for ref in found]
-        outcomes = threads.map(lambda ref: _hang_up_quietly(ref, carriers), calls)
+        deed = deeds.current()  # a thread begins without it
+        outcomes = threads.map(lambda ref: _hang_up_quietly(ref, carriers, deed), calls)
         return sum(outcomes, HungUp())
 
 
-def _hang_up_quietly(ref: CallRef, carriers: Carriers) -> HungUp:
+def _hang_up_quietly(ref: CallRef, carriers: Carriers, deed: Deed | None) -> HungUp:
     try:
-        hang_up(ref.tenant, carriers=carriers, call_id=ref.call_id)
+        with deeds.performing(deed):
+            hang_up(ref.tenant, carriers=carriers, call_id=ref.call_id)
     except CallEnded:
         return HungUp()
     except (TelephonyError, DatabaseUnavailable) as error:

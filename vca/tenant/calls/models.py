@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.conversation.types import Speaker
+from vca.kit.redaction import HASHED, SHOWN
 from vca.tenant.base import TenantBase, timestamp
 from vca.tenant.calls import states
 
@@ -24,6 +25,7 @@ class Call(TenantBase):
     """One call. Refers to number and profile by id: it outlives both."""
 
     __tablename__ = "calls"
+    __audited_as__ = "call"
     __table_args__ = (
         UniqueConstraint("provider_type", "provider_call_id"),
         CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
@@ -41,14 +43,14 @@ class Call(TenantBase):
     phone_number_id: Mapped[UUID | None]
     ai_profile_id: Mapped[UUID | None]
     ai_profile_version: Mapped[int | None]
-    direction: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text)
-    end_reason: Mapped[str | None] = mapped_column(Text)
+    direction: Mapped[str] = mapped_column(Text, info=SHOWN)
+    status: Mapped[str] = mapped_column(Text, info=SHOWN)
+    end_reason: Mapped[str | None] = mapped_column(Text, info=SHOWN)
     end_detail: Mapped[str | None] = mapped_column(Text)
-    caller_number: Mapped[str | None] = mapped_column(Text)
-    caller_id: Mapped[str] = mapped_column(Text)
-    called_number: Mapped[str] = mapped_column(Text)
-    provider_type: Mapped[str] = mapped_column(Text)
+    caller_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
+    caller_id: Mapped[str] = mapped_column(Text, info=SHOWN)
+    called_number: Mapped[str] = mapped_column(Text, info=HASHED)
+    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
     provider_call_id: Mapped[str | None] = mapped_column(Text)
     simulated: Mapped[bool]
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))

@@ -25,7 +25,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
-from vca.kit import json
+from vca.kit import deeds, json, redaction
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfileVersion
@@ -200,6 +200,7 @@ def insert_call(
         "events": _text([_event_row(call_id, event) for event in events]),
         "greeting": greeting,
     }
+    deeds.note(session, "call", call_id)
     begun = telling.moved(call_id, call, None, state)
     return webhooks.tell_with(session, _RING, row, happened=begun).one_or_none() is not None
 
@@ -229,6 +230,7 @@ def insert_turn(
         "actions": list(actions),
         "tokens": dict(tokens or {}),
     }
+    deeds.note(session, "call", call_id)
     session.connection().execute(_NEW_TURN, row)
 
 
@@ -265,6 +267,7 @@ def find(session: Session, *, provider_type: str, provider_call_id: str) -> UUID
 
 def note(session: Session, call_id: UUID, **changes: Any) -> None:
     """Set columns of a call that no event changes; the caller holds its row."""
+    deeds.note(session, "call", call_id)
     session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
 
 
@@ -288,6 +291,7 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     if call is None:
         raise NotFound
     before, state = call.state, states.after(call.state, event)
+    deeds.note(session, "call", call_id, changes=_told(before, state))
     session.connection().execute(_NEW_EVENT, _event_row(call_id, event))
     if state != before:
         _move(session, call, before, state)
@@ -303,6 +307,14 @@ def _move(session: Session, call: Call, before: State, state: State) -> None:
     row = {**vars(state), "latency": waits, "id": call.id.hex}
     moved = telling.moved(call.id, call, before, state)
     webhooks.tell_with(session, _MOVE, row, happened=moved)
+
+
+def _told(before: State, state: State) -> dict[str, Any]:
+    return {
+        name: redaction.shown(getattr(before, name), getattr(state, name))
+        for name in ("status", "end_reason")
+        if getattr(before, name) != getattr(state, name)
+    }
 
 
 def _hex(value: UUID | None) -> str | None:

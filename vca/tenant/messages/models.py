@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
 from vca.tenant.base import TenantBase, timestamp
 
 KINDS = ("message", "voicemail")
@@ -19,6 +20,7 @@ class Message(TenantBase):
     """
 
     __tablename__ = "messages"
+    __audited_as__ = "message"
     __table_args__ = (
         CheckConstraint("kind IN ('message', 'voicemail')", name="kind"),
         CheckConstraint("status IN ('new', 'done')", name="status"),
@@ -28,8 +30,8 @@ class Message(TenantBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     call_id: Mapped[UUID | None]
-    kind: Mapped[str] = mapped_column(Text)
-    status: Mapped[str] = mapped_column(Text, server_default="new")
+    kind: Mapped[str] = mapped_column(Text, info=SHOWN)
+    status: Mapped[str] = mapped_column(Text, server_default="new", info=SHOWN)
     caller_number: Mapped[str | None] = mapped_column(Text)
     callback_number: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str | None] = mapped_column(Text)

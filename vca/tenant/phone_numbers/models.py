@@ -8,6 +8,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import HASHED, SHOWN
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.base import TenantBase, timestamp
 
@@ -23,6 +24,7 @@ class PhoneNumber(TenantBase):
     """
 
     __tablename__ = "phone_numbers"
+    __audited_as__ = "phone_number"
     __table_args__ = (
         CheckConstraint("mode IN ('agent', 'forward', 'closed')", name="mode"),
         CheckConstraint(
@@ -32,16 +34,16 @@ class PhoneNumber(TenantBase):
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    did_number: Mapped[str] = mapped_column(Text, unique=True)
-    provider_type: Mapped[str] = mapped_column(Text)
+    did_number: Mapped[str] = mapped_column(Text, unique=True, info=HASHED)
+    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
     label: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool]
-    mode: Mapped[str] = mapped_column(Text)
-    forward_to: Mapped[str | None] = mapped_column(Text)
+    mode: Mapped[str] = mapped_column(Text, info=SHOWN)
+    forward_to: Mapped[str | None] = mapped_column(Text, info=HASHED)
     ai_profile_id: Mapped[UUID | None] = mapped_column(ForeignKey(AiProfile.id), index=True)
     hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    fallback_number: Mapped[str | None] = mapped_column(Text)
-    registration_status: Mapped[str] = mapped_column(Text)
+    fallback_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
+    registration_status: Mapped[str] = mapped_column(Text, info=SHOWN)
     registration_code: Mapped[str | None] = mapped_column(Text)
     registration_detail: Mapped[str | None] = mapped_column(Text)
     registration_checked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

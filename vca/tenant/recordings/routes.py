@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from vca.kit import storage
+from vca.kit import deeds, storage
 from vca.kit.web import Blueprint, access
 from vca.tenancy.session import enter
 from vca.tenant.recordings import delivery, service
@@ -40,5 +40,6 @@ def get_recording(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Resp
     One byte range may be asked for; several are answered with the whole.
     """
     with enter(g.tenant) as session:
+        deeds.expect(session)
         kept = service.find_kept(session, tenant=g.tenant, call_id=call_id, kind=query["kind"])
     return delivery.answer(request, kept, storage.current())

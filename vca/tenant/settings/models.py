@@ -8,6 +8,7 @@ from sqlalchemy import DateTime, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from vca.kit.redaction import SHOWN
 from vca.tenant.base import TenantBase, timestamp
 
 
@@ -15,16 +16,17 @@ class Settings(TenantBase):
     """A tenant's settings; the documents hold only what differs from the defaults."""
 
     __tablename__ = "settings"
+    __audited_as__ = "settings"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    time_zone: Mapped[str] = mapped_column(Text, server_default="UTC")
+    time_zone: Mapped[str] = mapped_column(Text, server_default="UTC", info=SHOWN)
     sentences: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    home_country: Mapped[str | None] = mapped_column(Text)
+    home_country: Mapped[str | None] = mapped_column(Text, info=SHOWN)
     hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
-    retention_days: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    dial_policy: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    retention_days: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
+    dial_policy: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
     variables: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     notification_email: Mapped[str | None] = mapped_column(Text)
-    limits: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
+    limits: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
     dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = timestamp()

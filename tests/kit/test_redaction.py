@@ -1,0 +1,120 @@
+"""What may be told of a change: by allow-list, so that a new column is withheld."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import DateTime, LargeBinary, Text, create_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import JSON
+
+from vca.kit import redaction
+from vca.kit.redaction import HASHED, SHOWN, WITHHELD
+
+NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """A metadata of these tests' own."""
+
+
+class Card(Base):
+    """A column of every kind."""
+
+    __tablename__ = "cards"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    colour: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    number: Mapped[str | None] = mapped_column(Text, info=HASHED)
+    name: Mapped[str | None] = mapped_column(Text)
+    notes: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    is_new: Mapped[bool | None]
+    count: Mapped[int | None]
+    share: Mapped[float | None]
+    holder_id: Mapped[UUID | None]
+    made_at: Mapped[datetime | None] = mapped_column(DateTime)
+
+
+@pytest.fixture
+def card() -> Iterator[Card]:
+    """A card that is kept, in a session."""
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        made = Card(id=uuid4(), colour="red", number="+14155550100", name="Ann", count=1)
+        session.add(made)
+        session.flush()
+        yield made
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_key", "a key of this test's")
+
+
+def test_plain_values_are_shown(card: Card) -> None:
+    holder = uuid4()
+
+    card.is_new, card.count, card.share, card.holder_id = True, 2, 0.5, holder
+    card.made_at, card.colour = NOON, "blue"
+
+    assert redaction.changes(card) == {
+        "colour": {"from": "red", "to": "blue"},
+        "is_new": {"from": None, "to": True},
+        "count": {"from": 1, "to": 2},
+        "share": {"from": None, "to": 0.5},
+        "holder_id": {"from": None, "to": holder},
+        "made_at": {"from": None, "to": NOON},
+    }
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("name", "Bob"), ("notes", {"of": 1}), ("secret", b"whsec")]
+)
+def test_a_text_a_document_or_bytes_are_withheld_unless_their_column_says_otherwise(
+    column: str, value: Any, card: Card
+) -> None:
+    setattr(card, column, value)
+
+    assert redaction.changes(card) == {column: WITHHELD}
+
+
+def test_a_number_is_told_by_a_hash_that_equal_ones_share(card: Card) -> None:
+    card.number = "+14155550101"
+
+    told = redaction.changes(card)["number"]
+
+    assert told == {
+        "from_hash": redaction.hashed("+14155550100"),
+        "to_hash": redaction.hashed("+14155550101"),
+    }
+    assert told["from_hash"] != told["to_hash"]
+
+
+def test_a_hash_under_another_key_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = redaction.hashed("+14155550100")
+
+    monkeypatch.setattr(redaction, "_key", "another key")
+
+    assert redaction.hashed("+14155550100") != before
+
+
+def test_what_stays_as_it_is_is_no_change(card: Card) -> None:
+    card.colour = "red"
+
+    assert redaction.changes(card) == {}
+
+
+def test_two_changes_of_one_thing_are_told_as_one() -> None:
+    first = {"count": redaction.shown(1, 2), "name": WITHHELD}
+    then = {"count": redaction.shown(2, 3), "colour": redaction.shown("red", "blue")}
+
+    assert redaction.merged(first, then) == {
+        "count": {"from": 1, "to": 3},
+        "name": WITHHELD,
+        "colour": {"from": "red", "to": "blue"},
+    }

@@ -1,0 +1,300 @@
+"""`flask secrets rotate`: everything that is encrypted under the newest key, whatever happens."""
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.support.evidence import Evidence
+from tests.support.lifecycle import Terminal
+from tests.support.locks import held
+from tests.support.world import Tenant, World
+from vca.kit import at_rest, clock, db, json
+from vca.kit.at_rest import CannotOpen, Keys, Place
+from vca.kit.db import Database
+from vca.registry.webhooks import endpoints
+from vca.registry.webhooks.box import Box
+from vca.registry.webhooks.operator import OPERATOR
+from vca.tenant.secrets import rotation
+from vca.tenant.webhooks import boxes
+
+OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
+Secrets = dict[tuple[UUID, str], str]
+
+
+@pytest.fixture(autouse=True)
+def _keys(terminal: Terminal) -> Iterator[None]:
+    """The process's keys are put back."""
+    before = at_rest.current()
+    at_rest.use(Keys([OLD]))
+    yield
+    at_rest.use(before)
+
+
+@pytest.fixture
+def tenants(operator: World) -> list[Tenant]:
+    """Three tenants; the last is deleted. Each has two endpoints that once had another secret."""
+    made = [operator.tenant(name) for name in ("Acme", "Globex", "Initech")]
+    for tenant in made:
+        _equip(boxes.of(tenant.ref))
+    operator.platform().api.patch(made[2].url(), {"status": "deleted"})
+    _equip(OPERATOR)
+    return made
+
+
+def _equip(box: Box) -> None:
+    with box.open() as session:
+        for _ in range(2):
+            row, _ = endpoints.create(session, box, url="https://example.com/", is_active=False)
+            endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
+
+
+def _sealed(witness: Evidence, tenants: list[Tenant]) -> dict[Place, bytes]:
+    """Every value as it is kept."""
+    found = {}
+    for owner in (None, *(UUID(each.id) for each in tenants)):
+        where = f"t_{owner.hex}" if owner else "public"
+        for column in ("secret", "previous_secret"):
+            rows = witness.rows(f'SELECT id, {column} FROM "{where}".webhooks')
+            found |= {Place(owner, "webhooks", UUID(str(id)), column): bytes(it) for id, it in rows}
+    return found
+
+
+def _opened(keys: Keys, kept: dict[Place, bytes]) -> dict[Place, str]:
+    return {place: keys.open(value, place) for place, value in kept.items()}
+
+
+def _rotate(terminal: Terminal, *words: str) -> tuple[int, Any]:
+    result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate", *words, "--json"])
+    assert result.exit_code in (0, 1), result.output
+    return result.exit_code, json.loads(result.stdout)
+
+
+def test_after_a_rotation_the_old_key_is_not_needed(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    before = _opened(Keys([OLD]), _sealed(witness, tenants))
+    at_rest.use(Keys([NEW, OLD]))
+
+    status, facts = _rotate(terminal)
+
+    assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 16)
+    assert (facts["left"], facts["unreadable"]) == (0, {})
+    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+    assert len(before) == 16
+
+
+def test_a_second_run_finds_nothing_to_do(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    at_rest.use(Keys([NEW, OLD]))
+    _rotate(terminal)
+    kept = _sealed(witness, tenants)
+
+    status, facts = _rotate(terminal)
+
+    assert (status, facts["resealed"]) == (0, 0)
+    assert _sealed(witness, tenants) == kept
+
+
+def test_a_dry_run_counts_and_changes_nothing(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    kept = _sealed(witness, tenants)
+    at_rest.use(Keys([NEW, OLD]))
+
+    status, facts = _rotate(terminal, "--dry-run")
+
+    assert (status, facts["resealed"], facts["dry_run"]) == (0, 16, True)
+    assert _sealed(witness, tenants) == kept
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_moment(
+    terminal: Terminal,
+    witness: Evidence,
+    tenants: list[Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = _opened(Keys([OLD]), _sealed(witness, tenants))
+    both = Keys([NEW, OLD])
+    at_rest.use(both)
+    written = 0
+    write = db.run_string
+
+    def dying(connection: Any, statements: str) -> None:
+        nonlocal written
+        assert _opened(both, _sealed(witness, tenants)) == before
+        if "webhooks" in statements:
+            written += 1
+            if written == 3:
+                raise Killed
+        write(connection, statements)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(db, "run_string", dying)
+        with pytest.raises(Killed):
+            _rotate(terminal)
+    half = _sealed(witness, tenants)
+
+    status, facts = _rotate(terminal)
+
+    assert {both.is_newest(value) for value in half.values()} == {True, False}
+    assert _opened(both, half) == before
+    assert (status, facts["resealed"]) == (0, 8)
+    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+
+
+def test_several_runs_at_once_share_the_work(
+    apart: Database, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    before = _opened(Keys([OLD]), _sealed(witness, tenants))
+    at_rest.use(Keys([NEW, OLD]))
+    outcomes: list[rotation.Outcome] = []
+
+    def run_once() -> None:
+        database = Database(apart.dsn, pool_size=1)
+        outcomes.append(rotation.rotate(database))
+        database.close()
+
+    runs = [threading.Thread(target=run_once) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+
+    assert all(outcome.whole for outcome in outcomes)
+    assert len(outcomes) == 4
+    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+
+
+def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
+    terminal: Terminal,
+    witness: Evidence,
+    tenants: list[Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By a process that does not know the new key yet: it is found, and sealed anew after all."""
+    box = boxes.of(tenants[0].ref)
+    [id] = [place.row for place in _sealed(witness, tenants[:1]) if place.tenant][:1]
+    at_rest.use(Keys([NEW, OLD]))
+    told: list[str] = []
+    change = rotation._change
+
+    def changed_meanwhile(database: Database, sealed: Any) -> None:
+        if any(kept.id == id for kept in sealed) and not told:
+            at_rest.use(Keys([OLD]))
+            with box.open() as session:
+                told.append(
+                    endpoints.rotate_secret(session, box, webhook_id=id, now=clock.now())[1]
+                )
+            at_rest.use(Keys([NEW, OLD]))
+        change(database, sealed)
+
+    monkeypatch.setattr(rotation, "_change", changed_meanwhile)
+    status, _ = _rotate(terminal)
+
+    now = _opened(Keys([NEW]), _sealed(witness, tenants))
+    assert status == 0
+    assert now[box.place(id, "secret")] == told[0]
+
+
+def test_a_row_that_is_held_all_the_time_is_left_and_said_to_be(
+    terminal: Terminal, apart: Database, tenants: list[Tenant], witness: Evidence
+) -> None:
+    at_rest.use(Keys([NEW, OLD]))
+
+    with held(apart.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'):
+        status, facts = _rotate(terminal)
+
+    assert (status, facts["left"], facts["resealed"]) == (1, 4, 12)
+    assert _rotate(terminal)[0] == 0
+    Keys([NEW]).open(*next((v, p) for p, v in _sealed(witness, tenants[1:2]).items() if p.tenant))
+
+
+def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    acme, globex = (UUID(each.id) for each in tenants[:2])
+    kept = _sealed(witness, tenants)
+    moved, _ = (place for place in kept if place.tenant == acme and place.column == "secret")
+    foreign = next(value for place, value in kept.items() if place.tenant == globex)
+    where = f't_{acme.hex}".webhooks'
+    witness.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row.hex)
+    strange = Keys([LOST]).seal("whsec_", moved)
+    witness.rows(f'UPDATE "{where} SET previous_secret = %s WHERE id = %s', strange, moved.row.hex)
+    at_rest.use(Keys([NEW, OLD]))
+
+    status, facts = _rotate(terminal)
+
+    after = _sealed(witness, tenants)
+    assert (status, facts["resealed"], facts["left"]) == (1, 14, 0)
+    assert facts["unreadable"] == {
+        f"{acme} webhooks.secret": 1,
+        f"{acme} webhooks.previous_secret": 1,
+    }
+    assert after[moved] == foreign
+    with pytest.raises(CannotOpen):
+        Keys([NEW, OLD]).open(after[moved], moved)
+
+
+def test_a_rotated_value_that_is_moved_is_refused(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    at_rest.use(Keys([NEW, OLD]))
+    _rotate(terminal)
+
+    kept = _sealed(witness, tenants)
+
+    for place, value in kept.items():
+        for other in kept:
+            if other != place:
+                with pytest.raises(CannotOpen):
+                    Keys([NEW, OLD]).open(value, other)
+
+
+def test_a_tenant_without_the_table_yet_is_no_obstacle(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    schema = tenants[0].ref.schema
+    witness.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
+    at_rest.use(Keys([NEW, OLD]))
+
+    status, facts = _rotate(terminal)
+
+    assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 12)
+
+
+def test_away_from_a_terminal_it_is_lines_of_json_and_it_is_told(
+    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+) -> None:
+    at_rest.use(Keys([NEW, OLD]))
+
+    result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate"])
+
+    began, ended = (json.loads(line) for line in result.stdout.splitlines())
+    assert (began["event"], began["tenants"]) == ("secrets.rotating", 3)
+    assert (ended["event"], ended["resealed"]) == ("secrets.rotated", 16)
+    told = "SELECT actor, operation FROM public.audit_entries ORDER BY id DESC LIMIT 1"
+    assert witness.rows(told) == [("command_line", "secrets rotate")]
+
+
+def test_every_batch_is_done(
+    terminal: Terminal,
+    witness: Evidence,
+    tenants: list[Tenant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rotation, "BATCH", 2)
+    monkeypatch.setattr(rotation, "_TENANTS_PER_CONNECTION", 2)
+    at_rest.use(Keys([NEW, OLD]))
+
+    _, facts = _rotate(terminal)
+
+    assert (facts["tenants"], facts["resealed"]) == (3, 16)

@@ -1,0 +1,71 @@
+"""Entries of the audit as the API shows them, and what they can be asked for by."""
+
+from marshmallow import fields, validate
+
+from vca.kit.deeds import ACTORS
+from vca.kit.web import PageQuery, Schema
+from vca.kit.web.schema import Moment, Uuid, text
+
+_CHANGES = (
+    "By field. `from` and `to` where the values are plain: numbers, booleans, ids, times, closed "
+    "vocabularies. `from_hash` and `to_hash` of a telephone number, equal where the numbers are. "
+    "`redacted` where it is only told that the field has changed."
+)
+
+
+class EntrySchema(Schema):
+    """An operation that was done."""
+
+    id = fields.UUID(dump_only=True)
+    created_at = fields.AwareDateTime(dump_only=True)
+    tenant_id = fields.UUID(dump_only=True, allow_none=True)
+    actor = fields.String(dump_only=True, validate=validate.OneOf(ACTORS))
+    key_id = fields.UUID(dump_only=True, allow_none=True)
+    key_prefix = fields.String(
+        dump_only=True, allow_none=True, metadata={"example": "vca_8Zk2Qm4T"}
+    )
+    request_id = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "As in the answer's `X-Request-Id`."},
+    )
+    operation = fields.String(
+        dump_only=True,
+        metadata={
+            "description": "An `operationId` of this document, or a command.",
+            "example": "change_number",
+        },
+    )
+    object_type = fields.String(
+        dump_only=True, allow_none=True, metadata={"example": "phone_number"}
+    )
+    object_id = fields.UUID(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "null where there is one only. Of a `did`, a keyed hash."},
+    )
+    changes = fields.Dict(
+        dump_only=True,
+        metadata={
+            "description": _CHANGES,
+            "example": {"mode": {"from": "agent", "to": "closed"}, "label": {"redacted": True}},
+        },
+    )
+
+
+class EntryQuery(PageQuery):
+    """Query of a list of entries."""
+
+    operation = text(1, 100)
+    object_type = text(1, 100)
+    object_id = Uuid()
+    actor = text(1, 100, one_of=ACTORS)
+    key_prefix = text(1, 100)
+    created_after = Moment(attribute="created_at__gt")
+    created_before = Moment(attribute="created_at__lt")
+
+
+class PlatformEntryQuery(EntryQuery):
+    """Query of the platform's list."""
+
+    tenant_id = Uuid()
