@@ -5,9 +5,19 @@ from vca.registry.api_keys import models as api_keys
 from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
 from vca.registry.idempotency import models as idempotency
+from vca.registry.rate_limits import models as rate_limits
 from vca.registry.tenants import models as tenants
 from vca.registry.webhooks import models as webhooks
 
-__all__ = ["api_keys", "deployment", "dids", "idempotency", "metadata", "tenants", "webhooks"]
+__all__ = [
+    "api_keys",
+    "deployment",
+    "dids",
+    "idempotency",
+    "metadata",
+    "rate_limits",
+    "tenants",
+    "webhooks",
+]
 
 metadata = PublicBase.metadata
