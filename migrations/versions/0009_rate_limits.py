@@ -11,7 +11,6 @@ TABLE = """
 CREATE TABLE public.rate_buckets (
     id uuid NOT NULL,
     full_at timestamptz NOT NULL,
-    granted integer NOT NULL,
     CONSTRAINT rate_buckets_pkey PRIMARY KEY (id)
 ) WITH (fillfactor = 50);
 """
@@ -28,33 +27,30 @@ CREATE FUNCTION public.draw_tokens(
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    v_granted integer;
-    v_remaining double precision;
+    v_full_at timestamptz;
+    v_owed_s double precision;
+    v_left double precision;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     FOR i IN 1 .. cardinality(p_ids) LOOP
-        INSERT INTO public.rate_buckets AS b (id, full_at, granted)
-        SELECT p_ids[i], clock_timestamp() + make_interval(secs => n.take / p_rates[i]), n.take
-        FROM (SELECT least(p_wanted[i], p_bursts[i]) AS take) n
-        ON CONFLICT (id) DO UPDATE SET (full_at, granted) = (
-            SELECT n.begins + make_interval(secs => n.take / p_rates[i]), n.take
-            FROM (
-                SELECT o.begins, greatest(0, least(p_wanted[i], floor(
-                    p_bursts[i] - p_rates[i] * extract(epoch FROM o.begins - o.at)
-                )))::integer AS take
-                FROM (
-                    SELECT c.at, CASE WHEN b.full_at BETWEEN c.at AND c.at
-                        + make_interval(secs => p_bursts[i] / p_rates[i] + 5)
-                        THEN b.full_at ELSE c.at END AS begins
-                    FROM (SELECT clock_timestamp() AS at) c
-                ) o
-            ) n
-        )
-        RETURNING b.granted,
-            p_bursts[i] - p_rates[i] * extract(epoch FROM b.full_at - clock_timestamp())
-        INTO v_granted, v_remaining;
-        granted := granted || v_granted;
-        remaining := remaining || v_remaining;
+        LOOP
+            SELECT b.full_at INTO v_full_at FROM public.rate_buckets b
+            WHERE b.id = p_ids[i] FOR NO KEY UPDATE;
+            EXIT WHEN FOUND;
+            INSERT INTO public.rate_buckets (id, full_at)
+            VALUES (p_ids[i], clock_timestamp()) ON CONFLICT DO NOTHING;
+        END LOOP;
+        v_owed_s := extract(epoch FROM v_full_at - clock_timestamp());
+        IF v_owed_s NOT BETWEEN 0 AND p_bursts[i] / p_rates[i] + 5 THEN
+            v_owed_s := 0;
+            v_full_at := clock_timestamp();
+        END IF;
+        v_left := p_bursts[i] - p_rates[i] * v_owed_s;
+        granted[i] := greatest(0, least(p_wanted[i], floor(v_left)));
+        remaining[i] := v_left - granted[i];
+        UPDATE public.rate_buckets b
+        SET full_at = v_full_at + make_interval(secs => granted[i] / p_rates[i])
+        WHERE b.id = p_ids[i];
     END LOOP;
 END $$;
 """

@@ -153,7 +153,7 @@ def test_processes_that_ask_at_once_spend_all_that_is_there_and_never_more() -> 
     key, tenant = _limit(burst=10_000), _limit("tenant", burst=100)
 
     def spend_all(held: Leases) -> int:
-        return sum(_spend(held, key, tenant) for _ in range(50))
+        return sum(_spend(held, key, tenant) for _ in range(110))
 
     spent = at_once([partial(spend_all, _stopped()) for _ in range(PROCESSES)])
 
@@ -177,7 +177,7 @@ def test_while_tokens_come_no_more_are_spent_than_came() -> None:
 def test_threads_of_one_process_spend_no_more_than_it_drew() -> None:
     limit, held = _limit(burst=60), _stopped()
 
-    spent = at_once([lambda: sum(_spend(held, limit) for _ in range(30))] * 8)
+    spent = at_once([lambda: sum(_spend(held, limit) for _ in range(70))] * 8)
 
     assert sum(spent) == 60
 

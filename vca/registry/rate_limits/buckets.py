@@ -1,6 +1,6 @@
 """The buckets as the database keeps them: drawn from by its clock, under a lock of the row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -58,16 +58,13 @@ def draw(connection: Connection, wishes: Sequence[tuple[Limit, int]]) -> list[Dr
     Buckets are always to be named in the same order, or two who draw wait for each other.
     """
     limits = [limit for limit, _ in wishes]
-    row = db.run_one(
-        connection,
-        _DRAW,
-        {
-            "ids": [limit.bucket.hex for limit in limits],
-            "rates": [limit.rate for limit in limits],
-            "bursts": [limit.burst for limit in limits],
-            "wanted": [wanted for _, wanted in wishes],
-        },
-    )
+    given = {
+        "ids": _array(limit.bucket.hex for limit in limits),
+        "rates": _array(limit.rate for limit in limits),
+        "bursts": _array(limit.burst for limit in limits),
+        "wanted": _array(wanted for _, wanted in wishes),
+    }
+    row = db.run_one(connection, _DRAW, given)
     assert row is not None
     return [Drawn(*each) for each in zip(*row, strict=True)]
 
@@ -77,3 +74,8 @@ def sweep(connection: Connection) -> int:
     row = db.run_one(connection, _SWEEP, {})
     assert row is not None
     return int(row[0])
+
+
+def _array(values: Iterable[object]) -> str:
+    """As Postgres writes it: the driver takes three times as long for a list."""
+    return f"{{{','.join(map(str, values))}}}"

@@ -18,8 +18,9 @@ from vca.kit.errors import DomainError
 from vca.registry.rate_limits import buckets
 from vca.registry.rate_limits.buckets import Drawn, Limit
 
-LEASE_S = 1.0
-# No process holds more than this part of what a bucket holds when it is full.
+# A slow key is not to draw for each of its requests. What is in hand for so long is little:
+LEASE_S = 5.0
+# no process holds more than this part of what a bucket holds when it is full.
 SHARE = 20
 # At its limit a bucket has a token every few milliseconds: it is not asked for each of them.
 PAUSE_S = 0.1
@@ -56,14 +57,15 @@ class RateLimited(DomainError):
 class _Lease:
     """What is in hand of one bucket."""
 
-    __slots__ = ("ends_at", "held", "refused_until", "remaining", "spent", "wanted")
+    __slots__ = ("drawn_at", "ends_at", "held", "left", "refused_until", "spent", "wanted")
 
     def __init__(self) -> None:
         self.held = 0
         self.ends_at = 0.0
         self.spent = 0
         self.wanted = 1
-        self.remaining = 0.0
+        self.left = 0.0
+        self.drawn_at = 0.0
         self.refused_until = 0.0
 
     def take(self, now_s: float) -> bool:
@@ -90,7 +92,7 @@ class _Lease:
 
     def fill(self, drawn: Drawn, limit: Limit, now_s: float) -> bool:
         """Have in hand what was drawn, and spend a token; False if there is none."""
-        self.remaining = drawn.remaining
+        self.left, self.drawn_at = drawn.remaining, now_s
         if drawn.granted:
             self.held += drawn.granted
             self.ends_at = now_s + LEASE_S
@@ -98,6 +100,11 @@ class _Lease:
             short_s = (1 - drawn.remaining) / limit.rate
             self.refused_until = now_s + max(PAUSE_S, short_s)
         return self.take(now_s)  # maybe one that another thread has drawn meanwhile
+
+    def remaining(self, limit: Limit, now_s: float) -> int:
+        """About what may still be spent: in hand, and in the bucket if nobody else drew from it."""
+        in_bucket = self.left + (now_s - self.drawn_at) * limit.rate
+        return max(0, min(limit.burst, floor(in_bucket) + self.held))
 
     def give_back(self) -> None:
         """The request was not done: its token is in hand again."""
@@ -126,7 +133,7 @@ class Leases:
         if wishes:
             self._draw(connection, limits, wishes, now_s)
         with self._lock:
-            return self._standings(limits)
+            return self._standings(limits, now_s)
 
     def check(self, limits: Sequence[Limit]) -> None:
         """Raise RateLimited if one of these is known to be empty; nothing is spent."""
@@ -166,11 +173,14 @@ class Leases:
         empty = [limit for limit in limits if not self._of(limit).has(now_s)]
         longest = max(empty or limits, key=lambda limit: self._of(limit).refused_until)
         wait_s = max(PAUSE_S, self._of(longest).refused_until - now_s)
-        others = self._standings([limit for limit in limits if limit is not longest])
+        others = self._standings([limit for limit in limits if limit is not longest], now_s)
         return RateLimited(Standing(longest, 0, ceil(wait_s)), others)
 
-    def _standings(self, limits: Sequence[Limit]) -> tuple[Standing, ...]:
-        return tuple(_standing(limit, self._of(limit)) for limit in limits)
+    def _standings(self, limits: Sequence[Limit], now_s: float) -> tuple[Standing, ...]:
+        found = [(limit, self._of(limit).remaining(limit, now_s)) for limit in limits]
+        return tuple(
+            Standing(limit, left, ceil((limit.burst - left) / limit.rate)) for limit, left in found
+        )
 
     def _of(self, limit: Limit) -> _Lease:
         found = self._leases.get(limit.bucket)
@@ -189,8 +199,3 @@ class Leases:
             if max(lease.ends_at, lease.refused_until) > now_s
         }
         self._many = max(_MANY, 2 * len(self._leases))
-
-
-def _standing(limit: Limit, lease: _Lease) -> Standing:
-    remaining = max(0, min(limit.burst, floor(lease.remaining) + lease.held))
-    return Standing(limit, remaining, ceil((limit.burst - remaining) / limit.rate))

@@ -10,10 +10,9 @@ from vca.registry.base import PublicBase
 
 
 class RateBucket(PublicBase):
-    """When a bucket will be full again if nobody draws, and what the last draw was given."""
+    """When a bucket will be full again, if nobody draws from it meanwhile."""
 
     __tablename__ = "rate_buckets"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     full_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
-    granted: Mapped[int]
