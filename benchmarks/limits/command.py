@@ -16,7 +16,7 @@ from benchmarks.limits.report import Measured
 from benchmarks.load import Order, Outcome
 from benchmarks.postgres import Busy, Postgres
 from benchmarks.progress import say
-from benchmarks.report import facts
+from benchmarks.report import Round, facts
 from benchmarks.web import DidNotStart, Web
 from benchmarks.world import Tenant
 from vca.kit.config import read_settings
@@ -45,6 +45,8 @@ def command(
     count: int, seconds: float, tenants: int, limit: int, per_second: float, keep: bool
 ) -> None:
     """Measure what rate limits cost, and a tenant's waiting beside one that asks too much."""
+    if per_second >= limit:
+        raise click.UsageError("The quiet tenant's --pace must be below the --limit.")
     try:
         with ExitStack() as stack:
             bench = _prepare(stack, tenants, limit, seconds, per_second)
@@ -79,16 +81,16 @@ class Bench:
     per_second: float
     generate: Callable[[Order], Outcome]
 
-    def cpu_ms(self, served: Web) -> float:
-        """CPU per request, all tenants in rotation."""
-        order = Order(served.port, self.seconds, 0, requests.lists(self.tenants, "vca"))
+    def load(self, served: Web, tenants: list[Tenant]) -> Round:
+        """As many requests as are answered, these tenants in rotation."""
+        order = Order(served.port, self.seconds, 0, requests.lists(tenants, "vca"))
         found = rounds.run(served, self.postgres, self.generate, order)
         say(f"{found.cpu_ms:6.2f} ms CPU, {found.requests_per_s:.0f} requests/s")
-        return found.cpu_ms
+        return found
 
     def quiet(self, served: Web) -> Outcome:
-        """The quiet tenant's requests."""
-        return pace.run(self._paced(served, _QUIET, self.per_second, self.seconds))
+        """The quiet tenant's requests, twice as long: a percentile needs many."""
+        return pace.run(self._paced(served, _QUIET, self.per_second, 2 * self.seconds))
 
     def noisy(self, served: Web) -> Paced:
         """Another's, far too many."""
@@ -120,7 +122,7 @@ def _measure(bench: Bench, count: int) -> Measured:
     measured = Measured()
     for served in (bench.limited, bench.unlimited):
         say("warming up")
-        bench.cpu_ms(served)
+        bench.load(served, bench.tenants)
     for number in range(count):
         for step in (_cost, _neighbours):
             step(bench, measured, backwards=bool(number % 2))
@@ -132,7 +134,10 @@ def _measure(bench: Bench, count: int) -> Measured:
 def _cost(bench: Bench, measured: Measured, *, backwards: bool) -> None:
     both = [(bench.unlimited, measured.cpu_without), (bench.limited, measured.cpu_with)]
     for served, kept in both[::-1] if backwards else both:
-        kept.append(bench.cpu_ms(served))
+        found = bench.load(served, bench.tenants)
+        kept.append(found.cpu_ms)
+        measured.errors += found.errors
+    measured.cpu_refused.append(bench.load(bench.limited, [bench.tenants[_NOISY]]).cpu_ms)
 
 
 def _neighbours(bench: Bench, measured: Measured, *, backwards: bool) -> None:

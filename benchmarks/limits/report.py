@@ -12,9 +12,10 @@ from benchmarks.report import FOLDER
 MOST = 1.20
 _WORDS = """\
 Cost: CPU of web server and Postgres per `GET T/phone-numbers` with limits that nobody meets, by the
-same without limits, in the round beside it. Neighbours: the 95th percentile of a tenant that asks
-at a steady pace while another asks at ten times that one's limit, by the same while it is alone.
-All ratios are the median of the rounds, and the least and the greatest.
+same without limits, in the round beside it; a refused one is of a tenant alone, as fast as it is
+answered. Neighbours: the 95th percentile of a tenant that asks at a steady pace while another asks
+at ten times that one's limit, by the same while it is alone. All ratios are the median of the
+rounds, and the least and the greatest.
 """
 
 
@@ -24,6 +25,7 @@ class Measured:
 
     cpu_without: list[float] = field(default_factory=list)
     cpu_with: list[float] = field(default_factory=list)
+    cpu_refused: list[float] = field(default_factory=list)
     alone: list[float] = field(default_factory=list)
     beside: list[float] = field(default_factory=list)
     unlimited: list[float] = field(default_factory=list)
@@ -32,7 +34,8 @@ class Measured:
     def ratios(self) -> dict[str, list[float]]:
         """Round by round."""
         return {
-            "limits, × without": _by(self.cpu_with, self.cpu_without),
+            "a request with limits, × without": _by(self.cpu_with, self.cpu_without),
+            "one that is refused, × one that is served": _by(self.cpu_refused, self.cpu_with),
             "p95 beside a tenant at ten times its limit, × alone": _by(self.beside, self.alone),
             "the same without limits": _by(self.unlimited, self.alone),
         }
