@@ -13,5 +13,8 @@ Flask hello is made alike.
 
 `python -m benchmarks turns`: what a caller waits; see `benchmarks.turns`.
 
+`python -m benchmarks limits`: what rate limits cost, and what they spare the neighbours of a tenant
+that asks too much; see `benchmarks.limits`.
+
 `python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
 """

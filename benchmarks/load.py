@@ -85,7 +85,7 @@ def run(order: Order) -> Outcome:
     began = time.perf_counter()
     ends = began + order.seconds
     with selectors.DefaultSelector() as selector:
-        lines = [_Line(order, selector) for _ in range(CONNECTIONS)]
+        lines = [Line(order.port, order.requests, selector) for _ in range(CONNECTIONS)]
         for line in lines:
             line.send(next(numbers))
         _until_quiet(selector, outcome, numbers, ends)
@@ -104,7 +104,7 @@ def _until_quiet(
             outcome.errors += len(selector.get_map())
             return
         for key, _ in ready:
-            line: _Line = key.data
+            line: Line = key.data
             if not line.receive(outcome):
                 continue
             if time.perf_counter() < ends and not line.closed:
@@ -113,15 +113,15 @@ def _until_quiet(
                 selector.unregister(line.socket)
 
 
-class _Line:
+class Line:
     """One connection with at most one request under way."""
 
-    def __init__(self, order: Order, selector: selectors.BaseSelector) -> None:
-        self._requests = order.requests
+    def __init__(self, port: int, requests: Requests, selector: selectors.BaseSelector) -> None:
+        self._requests = requests
         self._received = b""
         self._sent_at = 0.0
         self.closed = False
-        self.socket = socket.create_connection(("127.0.0.1", order.port))
+        self.socket = socket.create_connection(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(self.socket, selectors.EVENT_READ, self)
 

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from tests.doubles.receiver import Receiver, receiver
-from tests.support import canary, databases, owner, webhooks
+from tests.support import canary, databases, limits, owner, webhooks
 from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
@@ -99,6 +99,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
             "DATABASE_POOL_SIZE": "25",
             "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
             "LOG_LEVEL": "info",
+            **limits.PLENTY,
         }
     )
 
@@ -125,10 +126,10 @@ def _app(settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Fla
 def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
     database, carriers, desk = db.current(), providers.current(), desks.current()
-    client = http.current()
+    client, limiter = http.current(), _app.extensions["limiter"]
     config = dict(_app.config)
     yield _app
-    _app.extensions["settings"] = settings
+    _app.extensions.update(settings=settings, limiter=limiter)
     db.use(database)
     providers.use(carriers)
     desks.use(desk)

@@ -14,6 +14,7 @@ from vca.api import (
     guards,
     health,
     idempotency,
+    limits,
     metrics,
     openapi,
     requests,
@@ -203,6 +204,7 @@ def _serve(app: Flask) -> None:
     streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
+    limits.install(app, limits.Rates.of(app.extensions["settings"]))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
     app.extensions["openapi"] = docs.rendered(openapi.document(app, api))

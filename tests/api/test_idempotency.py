@@ -27,6 +27,7 @@ TAKING = {
     "POST /api/dids",
     "POST /api/api-keys",
     f"POST {T}/phone-numbers",
+    f"POST {T}/phone-numbers/{{phone_number_id}}/register",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
     f"POST {T}/calls",

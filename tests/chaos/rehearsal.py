@@ -19,7 +19,7 @@ from typing import Any
 from tests.chaos.points import END_WITHIN_S, POINTS, SILENCE_S
 from tests.chaos.scenarios import SCENARIOS, Act, Told, play
 from tests.chaos.stage import Stage
-from tests.support import carrier_adapter, databases
+from tests.support import carrier_adapter, databases, limits
 from tests.support.carrier_adapter import RehearsedAdapter
 from tests.support.carrier_server import CarrierServer, carrier_server
 from tests.support.processes import BIN, Program, Web, running, serving
@@ -197,4 +197,5 @@ def _environ(
         "DATABASE_POOL_SIZE": "16",
         "LOG_LEVEL": "warning",
         carrier_adapter.URL: server.url,
+        **limits.PLENTY,
     }

@@ -106,6 +106,28 @@ def test_every_operation_with_a_key_tells_its_errors(document: Any) -> None:
         assert expected <= answers, (method, path, expected - answers)
 
 
+def test_every_post_that_creates_or_orders_something_takes_an_idempotency_key(
+    document: Any,
+) -> None:
+    taking = 0
+    for path, method, operation in _operations(document):
+        if method == "post" and {"201", "202"} & set(operation["responses"]):
+            names = {parameter["name"] for parameter in operation.get("parameters", ())}
+            assert "Idempotency-Key" in names, path
+            taking += 1
+    assert taking > 15
+
+
+def test_every_operation_with_a_key_tells_its_limits(document: Any) -> None:
+    for path, method, operation in _operations(document):
+        keyed = bool(operation["security"])
+        assert ("429" in operation["responses"]) is (keyed or path.startswith("/telephony/"))
+        for status, response in operation["responses"].items():
+            if status.startswith("2"):
+                told = {"RateLimit", "RateLimit-Policy"} <= set(response.get("headers", ()))
+                assert told is keyed, (method, path)
+
+
 def test_every_error_is_a_problem_document(document: Any) -> None:
     for path, method, operation in _operations(document):
         for status, response in operation["responses"].items():

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url, text
 
-from tests.support import databases, owner
+from tests.support import databases, limits, owner
 from tests.support.processes import Web, serving, until
 from tests.support.relay import Relay
 from tests.support.world import Tenant, World
@@ -41,6 +41,7 @@ def environment(_relay: Relay, settings: Settings) -> dict[str, str]:
         "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
         "TELEPHONY_PROVIDER": "fake",
         "LOG_LEVEL": "info",
+        **limits.PLENTY,
     }
 
 

@@ -1,9 +1,11 @@
 """What happens is told in the transaction in which it happens, and is there to catch up from."""
 
 import re
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import pytest
 from flask import Flask
 from sqlalchemy import event, text
 
@@ -12,9 +14,11 @@ from tests.support import owner
 from tests.support.premises import cursor_of
 from tests.support.webhooks import register, tell, told, types
 from tests.support.world import Tenant, World
-from vca.kit import db
+from vca.kit import clock, db
+from vca.registry.webhooks import deliveries, payloads
+from vca.registry.webhooks.operator import OPERATOR
 from vca.tenancy import citus
-from vca.tenancy.session import enter
+from vca.tenancy.session import enter, public
 from vca.tenant.messages import service as messages
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
@@ -235,3 +239,36 @@ def _ordered(tenant: Tenant) -> list[str]:
     )
     with owner.public() as session:
         return list(session.scalars(waiting, {"tenant_id": tenant.id}))
+
+
+# --- How large ----------------------------------------------------------------------------------
+
+
+def _tell_operators(data: dict[str, Any]) -> None:
+    with public() as session:
+        told = {"webhook_id": uuid4(), "event_id": uuid4(), "type": "call.ended"}
+        deliveries.add(session, OPERATOR, **told, data=data, now=clock.now())
+
+
+@pytest.mark.parametrize("say", [lambda data: Event("call.ended", data), _tell_operators])
+def test_what_is_too_large_to_be_told_is_no_event(
+    acme: Tenant, say: Callable[[dict[str, Any]], object]
+) -> None:
+    for word in ("x" * payloads.LARGEST, "☎" * (payloads.LARGEST // 3)):
+        with pytest.raises(ValueError, match="would be told in"):
+            say({"summary": word})
+
+
+def test_the_largest_event_is_sent_in_20_000_bytes(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    register(acme, endpoint)
+    largest = payloads.LARGEST - payloads._ENVELOPE - len('{"word":""}')
+    with enter(acme.ref) as session:
+        event = Event("call.transfer_completed", {"word": "x" * largest}, simulated=True)
+        events.tell(session, event)
+
+    world.work(acme)
+
+    [sent] = told(endpoint)
+    assert payloads.LARGEST - payloads._ENVELOPE < len(sent.body) <= payloads.LARGEST

@@ -3,6 +3,7 @@
 from flask import Response, request
 from werkzeug.exceptions import Forbidden, NotFound
 
+from vca.api import limits
 from vca.kit import log, metrics
 from vca.kit.errors import DomainError
 from vca.kit.web import Blueprint, access, pages
@@ -53,6 +54,7 @@ def carrier_request(provider: str, action: str) -> Response:
     except SignatureRefused:
         metrics.SIGNATURE_FAILURES.inc(carrier=provider)
         log.get().warning("carrier.signature_refused", provider=provider, action=action)
+        limits.bad_signature()
         raise Forbidden("The signature is missing or wrong.") from None
     except BadCarrierRequest as error:
         raise UnreadableCarrierRequest(f"This is not what the carrier sends: {error}.") from None

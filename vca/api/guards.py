@@ -9,7 +9,7 @@ from flask import Flask, current_app, g, request
 from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
-from vca.api import audit, idempotency
+from vca.api import audit, idempotency, limits
 from vca.kit import crash, db, deadline
 from vca.kit.errors import DomainError, NotFound
 from vca.kit.web.access import Access, PlatformKeyNeeded, declared
@@ -74,8 +74,11 @@ def _guarded(view: View, access: Access) -> View:
     def guarded(**path: Any) -> Any:
         asked = path.get("tenant_id")
         likely = schema.name(asked) if asked is not None else None
+        presented = _presented()
+        limits.check(presented)
         with deadline.within(usual_s), db.current().connection(schema=likely) as connection:
-            _authenticate(connection, asked)
+            _authenticate(connection, presented, asked)
+            limits.charge(connection, g.caller, presented)
             _authorize(access, asked)
             if access.opens != "nothing":
                 return _in_transaction(connection, access, view, path)
@@ -113,17 +116,21 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
         return response
 
 
-def _authenticate(connection: Connection, tenant_id: UUID | None) -> None:
+def _presented() -> str:
+    """The key that the request bears; empty without one."""
     scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    caller = None
-    if scheme.lower() == "bearer":
-        caller = api_keys.recognise(
-            connection,
-            presented=presented.strip(),
-            peppers=current_app.config["PEPPERS"],
-            asked=tenant_id,
-        )
+    return presented.strip() if scheme.lower() == "bearer" else ""
+
+
+def _authenticate(connection: Connection, presented: str, tenant_id: UUID | None) -> None:
+    caller = api_keys.recognise(
+        connection,
+        presented=presented,
+        peppers=current_app.config["PEPPERS"],
+        asked=tenant_id,
+    )
     if caller is None:
+        limits.bad_key(connection)
         raise Unauthorized
     g.caller = caller
     bind_contextvars(key=caller.prefix)

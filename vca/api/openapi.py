@@ -10,7 +10,8 @@ from typing import Any
 import flask_smorest
 from flask import Flask
 
-from vca.api import idempotency
+from vca.api import idempotency, limits
+from vca.kit.metrics import RATE_LIMITS
 from vca.kit.web.access import Access, declared
 
 VERSION = "3.0.3"
@@ -24,6 +25,7 @@ _ERRORS = {
     "411": "A chunked body.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
+    "429": "Too many requests; `limit` names the limit that was met, see `Retry-After`.",
     "502": "The carrier failed.",
     "503": "The database is away; see `Retry-After`.",
 }
@@ -58,6 +60,11 @@ _PROBLEM = {
             "format": "uuid",
             "description": "Of `already-created` only: what the first request made.",
         },
+        "limit": {
+            "type": "string",
+            "enum": list(RATE_LIMITS),
+            "description": "Of `rate-limited` only: whose limit was met.",
+        },
         "database": {"type": "string", "description": "Of `/healthz` only."},
         "schema": {"type": "string", "description": "Of `/healthz` only."},
     },
@@ -75,6 +82,17 @@ _KEY_HEADER = {
 _REPLAYED = {
     "description": "The request had been executed before: this is its first answer.",
     "schema": {"type": "string", "enum": ["true"]},
+}
+# How the limits of the key and of its tenant stand, on every answer to a good key.
+_LIMITS = {
+    limits.POLICY: {
+        "description": 'Each limit: `"key";q=250;w=5` is 250 requests in 5 seconds.',
+        "schema": {"type": "string", "example": '"key";q=250;w=5, "tenant";q=500;w=5'},
+    },
+    limits.STANDING: {
+        "description": "How each stands: `r` requests are left, and in `t` seconds it is whole.",
+        "schema": {"type": "string", "example": '"key";r=249;t=1, "tenant";r=420;t=1'},
+    },
 }
 # Of operations that take the header.
 _REUSED = (
@@ -173,9 +191,11 @@ def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str
         errors["503"] = _UPGRADING
     if access.repeats != "none":
         errors["409"] = _SECRET if access.repeats == "id" else _REUSED
-    if access.repeats == "answer":
-        for response in own.values():
+    for response in own.values():
+        if access.repeats == "answer":
             response.setdefault("headers", {})[idempotency.REPLAYED] = _REPLAYED
+        if access.who not in ("anyone", "carrier"):
+            response.setdefault("headers", {}).update(_LIMITS)
     errors |= {status: it["description"] for status, it in own.items() if status >= "400"}
     return own | {status: _problem_response(text) for status, text in errors.items()}
 
@@ -183,7 +203,7 @@ def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str
 def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:
     if access.who == "anyone":
         return
-    yield "503"
+    yield from ("429", "503")
     if "requestBody" in operation or access.who == "carrier":
         yield from ("400", "411", "413", "415")
     if operation.get("parameters"):

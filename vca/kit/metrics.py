@@ -15,6 +15,7 @@ STAGES = ("model_first_token", "model", "database", "total")
 OUTCOMES = ("done", "failed", "rescued")
 DIRECTIONS = ("inbound", "outbound")
 ATTEMPTS = ("delivered", "refused", "unreachable")
+RATE_LIMITS = ("key", "tenant", "address")
 DISABLED_REASONS = ("gone", "failing")
 OWNERS = ("tenant", "operator")
 # As the API's vocabulary has them.
@@ -113,6 +114,11 @@ WEBHOOKS_DISABLED = Counter(
     "vca_webhooks_disabled_total",
     "Webhooks that were given up, since they answered 410 or nothing but failures for five days.",
     {"reason": DISABLED_REASONS, "whose": OWNERS},
+)
+RATE_LIMITED = Counter(
+    "vca_rate_limited_total",
+    "Requests that were refused as too many, by the limit that they met.",
+    {"limit": RATE_LIMITS},
 )
 
 

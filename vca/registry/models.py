@@ -6,6 +6,7 @@ from vca.registry.audit import models as audit
 from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
 from vca.registry.idempotency import models as idempotency
+from vca.registry.rate_limits import models as rate_limits
 from vca.registry.tenants import models as tenants
 from vca.registry.webhooks import models as webhooks
 
@@ -16,6 +17,7 @@ __all__ = [
     "dids",
     "idempotency",
     "metadata",
+    "rate_limits",
     "tenants",
     "webhooks",
 ]

@@ -40,6 +40,7 @@ _PLATFORM_CALLS = (
     "public.restore_tenant_dids(uuid)",
     "public.count_did_miss(text)",
     "public.freeze_dialling(boolean)",
+    "public.draw_tokens(uuid[], double precision[], integer[], integer[])",
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
 )
@@ -67,6 +68,7 @@ def statements(database: str, who: Roles) -> list[str]:
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both}"
             for table in ("idempotency_keys", "webhooks", "webhook_deliveries")
         ),
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.rate_buckets TO {web}",
         "GRANT USAGE ON SCHEMA jobs TO PUBLIC",
         "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA public, jobs FROM PUBLIC",
         f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",

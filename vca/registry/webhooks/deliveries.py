@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.webhooks import endpoints
+from vca.registry.webhooks import endpoints, payloads
 from vca.registry.webhooks.box import Box
 from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
 from vca.registry.webhooks.delivering import EXPIRES
@@ -97,7 +97,8 @@ def add(
     data: Mapping[str, Any],
     now: datetime,
 ) -> DeliveryColumns:
-    """Have an event sent to one endpoint, which is active."""
+    """Have an event sent to one endpoint, which is active. Raises ValueError for one too large."""
+    payloads.check(type, data)
     row = box.deliveries(
         id=uuid4(),
         webhook_id=webhook_id,

@@ -44,7 +44,10 @@ SAID = {
 }
 # A conversation of some twenty turns, all of which wait for a model.
 REPLAY_BUDGET_S = 110.0
-TOO_MANY = "This process streams and replays as many as it may; see `Retry-After`."
+TOO_MANY = (
+    "This process streams and replays as many as it may, or a rate limit was met (`rate-limited`, "
+    "`limit` names it); see `Retry-After`."
+)
 
 
 @blp.route(f"{T}/calls", methods=["GET"])

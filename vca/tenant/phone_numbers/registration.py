@@ -22,6 +22,8 @@ from vca.tenant.webhooks.events import Event
 
 REGISTER = "phone_numbers.register"
 UNREGISTER = "phone_numbers.unregister"
+# A carrier's own code is told in events, which are small.
+_LONGEST_CODE = 100
 # Ten tries over about two days: a carrier's bad afternoon must not need a person.
 BACK_OFF_S = (10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
 
@@ -138,7 +140,7 @@ def _settle(
     detail: str | None = None,
 ) -> None:
     number.registration_status = status
-    number.registration_code = code
+    number.registration_code = code = code[:_LONGEST_CODE] if code else None
     number.registration_detail = detail[:500] if detail else None
     session.flush()
     if status in ("registered", "failed"):

@@ -81,7 +81,7 @@ def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
 
 @blp.route(f"{ONE}/register", methods=["POST"])
 @blp.response(202, PhoneNumberSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", opens="tenant", repeats="answer")
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Register a phone number at its carrier again, now"""
     return service.register(session(), phone_number_id=phone_number_id)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, json
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.webhooks import forgetting
+from vca.registry.webhooks import forgetting, payloads
 from vca.registry.webhooks.delivering import EXPIRES
 from vca.tenancy import citus
 from vca.tenant.webhooks.models import ToldEvent
@@ -88,13 +88,16 @@ _LISTING = Listing(ToldEvent, (ToldEvent.created_at, ToldEvent.id))
 class Event:
     """Something that happened, of one of `event_types`; `data` is ids and other small plain values.
 
-    `id`: of one that may be told twice.
+    `id`: of one that may be told twice. Raises ValueError for one that is too large to be told.
     """
 
     type: str
     data: Mapping[str, Any]
     simulated: bool = False
     id: UUID = field(default_factory=uuid4)
+
+    def __post_init__(self) -> None:
+        payloads.check(self.type, self.data)
 
 
 def tell(session: Session, *happened: Event, now: datetime | None = None) -> None:
