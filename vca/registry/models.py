@@ -6,8 +6,18 @@ from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
 from vca.registry.idempotency import models as idempotency
 from vca.registry.tenants import models as tenants
+from vca.registry.usage import models as usage
 from vca.registry.webhooks import models as webhooks
 
-__all__ = ["api_keys", "deployment", "dids", "idempotency", "metadata", "tenants", "webhooks"]
+__all__ = [
+    "api_keys",
+    "deployment",
+    "dids",
+    "idempotency",
+    "metadata",
+    "tenants",
+    "usage",
+    "webhooks",
+]
 
 metadata = PublicBase.metadata

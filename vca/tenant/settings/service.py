@@ -79,6 +79,7 @@ def shown(session: Session, settings: Settings) -> dict[str, Any]:
         "dial_policy": {**DEFAULT_DIAL_POLICY, **settings.dial_policy},
         "variables": settings.variables,
         "notification_email": settings.notification_email,
+        "spend_cap": settings.spend_cap,
         "limits": vars(effective_limits(session, settings)),
         "updated_at": settings.updated_at,
     }
