@@ -31,13 +31,14 @@ from vca.registry.dids import routes as dids
 from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
+from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
 from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
-from vca.tenant.calls import desk, long_answers, watch
+from vca.tenant.calls import desk, long_answers, record, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
@@ -46,6 +47,8 @@ from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.usage import cap
+from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import copies
 from vca.tenant.webhooks import routes as webhooks
 
@@ -65,6 +68,8 @@ FEATURES = (
     messages.blp,
     webhooks.blp,
     operator_webhooks.blp,
+    usage.blp,
+    all_usage.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -85,6 +90,7 @@ COMMANDS = {
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
+    "usage": "vca.tenant.usage.commands:usage",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
@@ -185,6 +191,7 @@ def _connect(app: Flask, found: Settings) -> None:
             found.production,
         )
     )
+    cap.use(record.live)
     watch.use(timedelta(seconds=found.call_silence_s))
     long_answers.use(found.simulation_streams)
 

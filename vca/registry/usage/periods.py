@@ -57,6 +57,11 @@ def name(period: date) -> str:
     return f"{period:%Y-%m}"
 
 
+def named(name: str) -> date:
+    """The month of a name that we have written."""
+    return date.fromisoformat(f"{name}-01")
+
+
 def own(session: Session, *, period: date) -> Month:
     """The month of the session's tenant as it stands; nothing is held."""
     return _month(session, func.public.own_usage(period), period)

@@ -5,6 +5,7 @@ once each counts those before it. A call ends by one transaction, which frees wh
 and writes what it cost: whoever reads the first before the second counts it twice rather than not.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -45,6 +46,22 @@ class Leave:
 
     given: bool
     reserve: int = 0
+
+
+_live: Callable[[Session], Live] | None = None
+
+
+def use(live: Callable[[Session], Live]) -> None:
+    """Let `live` say which calls of a session's tenant are up."""
+    global _live
+    _live = live
+
+
+def live(session: Session) -> Live:
+    """The live calls of the session's tenant; raises RuntimeError before `use`."""
+    if _live is None:
+        raise RuntimeError("nobody has said which calls are live")
+    return _live(session)
 
 
 def ask(session: Session, *, spend_cap: int | None, live: Live, now: datetime) -> Leave:
