@@ -9,8 +9,9 @@ from flask import Response, request
 
 from vca.kit.web.schema import text
 
-CONTENT = {"text/csv": {"schema": {"type": "string"}, "example": "kind,quantity\r\n"}}
 _JSON, _CSV = "application/json", "text/csv"
+# The other form of an answer, for `blp.alt_response`.
+RESPONSE = {"schema": {"type": "string"}, "content_type": _CSV, "example": "kind,quantity\r\n"}
 # What a spreadsheet takes for the beginning of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -23,21 +23,18 @@ _COLUMNS = (
     "amount",
     "amount_millionths",
 )
-_AS_CSV = {
-    "content": sheets.CONTENT,
-    "description": "The tenants; as CSV a line for each tenant and kind.",
-}
 
 
 @blp.route("/api/usage", methods=["GET"])
 @blp.arguments(TenantUsageQuery, location="query")
 @blp.response(200, TenantUsageSchema(many=True))
-@blp.doc(responses={"200": _AS_CSV})
+@blp.alt_response(200, **sheets.RESPONSE)
 @access("platform", "read", opens="public")
 def list_usage(query: dict[str, Any]) -> Any:
     """List what tenants have used in a month, by tenant
 
-    Tenants that have used nothing in it are not in the list.
+    Tenants that have used nothing in it are not in the list. As CSV it is a line for each tenant
+    and kind.
     """
     page, form = pages.requested(query), query.pop("format")
     query.setdefault("period", periods.of(clock.now()))

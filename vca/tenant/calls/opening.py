@@ -122,16 +122,21 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
     return Outcome(CallRef(tenant, opening.call_id), opening.actions, _turns(opening.route))
 
 
-def explain(session: Session, *, owner: Owner | None, at: datetime) -> Route:
+def explain(
+    session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
+) -> Route:
     """The route that a call to the number would take at that time; no call is made.
 
-    `owner` None: the number is not this tenant's.
+    `owner` None: the number is not this tenant's. `simulated`: it would cost nothing.
     """
     if owner is None:
         return decide(Facts(at, owned=False))
     found = answering.of_number(session, phone_number_id=owner.phone_number_id)
-    leave = _leave(session, found, record.live(session), at)
-    return decide(replace(_facts(owner, found, at=at), within_cap=leave.given))
+    facts = _facts(owner, found, at=at)
+    if not simulated:
+        leave = _leave(session, found, record.live(session), at)
+        facts = replace(facts, within_cap=leave.given)
+    return decide(facts)
 
 
 def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:

@@ -22,23 +22,20 @@ _COLUMNS = (
     "amount_millionths",
     "currency",
 )
-_AS_CSV = {
-    "content": sheets.CONTENT,
-    "description": "The sums; as CSV a line for each group and kind.",
-}
 
 
 @blp.route("/api/tenants/<uuid:tenant_id>/usage", methods=["GET"])
 @blp.arguments(UsageQuery, location="query")
 @blp.response(200, UsageSchema)
-@blp.doc(responses={"200": _AS_CSV})
+@blp.alt_response(200, **sheets.RESPONSE)
 @access("tenant", "read", opens="tenant")
 def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
     """Show what a tenant used, and what it costs
 
     Seconds of each leg of its calls, the model's tokens, characters that agents spoke, bytes of
     recordings by the day, numbers by the day. What is counted by the day is added when the month
-    is over, or when the recording or number is gone. Simulated calls use nothing.
+    is over, or when the recording or number is gone. Simulated calls use nothing. As CSV it is a
+    line for each of `groups`.
     """
     now = clock.now()
     span = span_of(query, now=now)
