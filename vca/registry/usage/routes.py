@@ -36,9 +36,9 @@ def list_usage(query: dict[str, Any]) -> Any:
     Tenants that have used nothing in it are not in the list. As CSV it is a line for each tenant
     and kind.
     """
-    page, form = pages.requested(query), query.pop("format")
+    form = query.pop("format")
     query.setdefault("period", periods.of(clock.now()))
-    found = periods.list_page(session(), page=page, **query)
+    found = periods.list_page(session(), page=pages.requested(query), **query)
     if not sheets.wanted(form):
         return pages.answer(found, query)
     headers = pages.answer(found, query)[1] if found.next_after else None
