@@ -47,7 +47,7 @@ from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
-from vca.tenant.usage import cap
+from vca.tenant.usage import adopted, cap
 from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import copies
 from vca.tenant.webhooks import routes as webhooks
@@ -180,6 +180,7 @@ def _connect(app: Flask, found: Settings) -> None:
             discard=retention.discard,
             reseal=sealed.reseal,
             hush=copies.hush,
+            recount=adopted.recount,
         )
     )
     desk.use(

@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import cast, delete, func, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Session
 
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.usage.models import UsagePeriod
-from vca.registry.usage.rating import NOTHING, Plan, Used, plan_of
+from vca.registry.usage.models import PlanVersion, UsagePeriod
+from vca.registry.usage.rating import NOTHING, Plan, Used, plan_of, total
 
 _COLUMNS = ("plan", "version", "document", "amount", "kinds", "told")
 _LISTING = Listing(UsagePeriod, (UsagePeriod.tenant_id,))
@@ -74,15 +74,33 @@ def hold(session: Session, *, period: date) -> Month:
 
 def keep(session: Session, *, period: date, kinds: Mapping[str, Used], told: Sequence[str]) -> None:
     """Write the sums of a month that is held."""
-    written = {kind: [used.quantity, used.included, used.amount] for kind, used in kinds.items()}
-    amount = sum(used.amount for used in kinds.values())
-    call = func.public.keep_usage(period, amount, _document(written), _document(list(told)))
-    session.execute(select(call))
+    sums, amount = _document(_written(kinds)), total(kinds.values())
+    session.execute(select(func.public.keep_usage(period, amount, sums, _document(list(told)))))
 
 
 def list_page(session: Session, *, page: PageRequest, period: date, **filters: UUID) -> Page:
     """What tenants have used in a month, by the tenant's id."""
     return _LISTING.page(session, page, {"period": period, **filters})
+
+
+def replace(
+    session: Session, *, tenant_id: UUID, months: Mapping[date, Mapping[str, Used]]
+) -> None:
+    """Write a tenant's months as its ledger has them; as the owner, in no tenant.
+
+    What was told stays told.
+    """
+    own = UsagePeriod.tenant_id == tenant_id
+    session.execute(delete(UsagePeriod).where(own, UsagePeriod.period.not_in(months)))
+    currency = session.scalar(select(PlanVersion.document["currency"].astext).limit(1))
+    for period, kinds in months.items():
+        sums = {"amount": total(kinds.values()), "kinds": _written(kinds)}
+        adding = insert(UsagePeriod).values(
+            period=period, tenant_id=tenant_id, currency=currency, told=[], **sums
+        )
+        session.execute(
+            adding.on_conflict_do_update(index_elements=["period", "tenant_id"], set_=sums)
+        )
 
 
 def read(kinds: Mapping[str, Sequence[int]]) -> dict[str, Used]:
@@ -94,6 +112,10 @@ def _month(session: Session, call: Any, period: date) -> Month:
     row = session.execute(select(call.table_valued(*_COLUMNS))).one()
     plan = plan_of(row.plan, row.version, row.document)
     return Month(period, plan, row.amount, read(row.kinds), row.told)
+
+
+def _written(kinds: Mapping[str, Used]) -> dict[str, list[int]]:
+    return {kind: [used.quantity, used.included, used.amount] for kind, used in kinds.items()}
 
 
 def _document(value: Any) -> Any:
