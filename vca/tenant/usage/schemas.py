@@ -42,7 +42,9 @@ class UsageGroupSchema(SumsSchema):
     """What was used of one kind on a day, at a number, or altogether."""
 
     day = fields.Date(
-        dump_only=True, allow_none=True, metadata={"description": "UTC. Of `group_by=day` only."}
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "UTC. Of `group_by=day` only.", "example": "2026-11-22"},
     )
     phone_number_id = fields.UUID(
         dump_only=True,
