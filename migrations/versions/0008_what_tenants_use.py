@@ -69,7 +69,19 @@ INSERT INTO public.plans (plan, version, valid_from, document)
 VALUES ('{plan}', 1, '2026-01-01 00:00:00+00', '{document}');
 """
 
-# The plan that the acting tenant has now: a later version counts from its day on.
+# A later version counts from its day on.
+PLAN_NOW = """
+CREATE FUNCTION public.plan_now(INOUT plan text, OUT version integer, OUT document jsonb)
+RETURNS record
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.plan, p.version, p.document
+    FROM public.plans p WHERE p.plan = plan_now.plan AND p.valid_from <= now()
+    ORDER BY p.valid_from DESC, p.version DESC LIMIT 1;
+$$;
+"""
+
 OWN_PLAN = """
 CREATE FUNCTION public.own_plan(OUT plan text, OUT version integer, OUT document jsonb)
 RETURNS record
@@ -77,9 +89,26 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.plan, p.version, p.document
-    FROM public.tenants t JOIN public.plans p ON p.plan = t.plan AND p.valid_from <= now()
-    WHERE t.id = public.acting_tenant()
-    ORDER BY p.valid_from DESC, p.version DESC LIMIT 1;
+    FROM public.tenants t, public.plan_now(t.plan) p
+    WHERE t.id = public.acting_tenant();
+$$;
+"""
+
+# With what the plan allows at once.
+OWN_STANDING = """
+DROP FUNCTION public.own_standing();
+CREATE FUNCTION public.own_standing(
+    OUT plan text, OUT tenant_status text, OUT dialling_frozen boolean, OUT plan_limits jsonb
+)
+RETURNS record
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.plan, t.status,
+           EXISTS (SELECT FROM public.deployment d WHERE d.dialling_frozen_at IS NOT NULL),
+           p.document->'limits'
+    FROM public.tenants t, public.plan_now(t.plan) p
+    WHERE t.id = public.acting_tenant();
 $$;
 """
 
@@ -143,5 +172,5 @@ def upgrade() -> None:
     op.execute(TABLES)
     for plan, document in FIRST.items():
         op.execute(SEED.format(plan=plan, document=json.dumps(document).replace(":", r"\:")))
-    for statement in (OWN_PLAN, OWN_USAGE, HOLD_USAGE, KEEP_USAGE):
+    for statement in (PLAN_NOW, OWN_PLAN, OWN_STANDING, OWN_USAGE, HOLD_USAGE, KEEP_USAGE):
         op.execute(statement)

@@ -15,6 +15,7 @@ from tests.support import owner
 from tests.support.usage import facts, sums, use
 from tests.support.world import Tenant
 from vca.kit import clock, json
+from vca.tenant.calls import inbound
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +102,22 @@ def test_what_is_no_version_is_refused_with_the_field(
     assert said in refused.output
     assert "Traceback" not in refused.output
     assert len(json.loads(_run(app, "plans", "--json").stdout)) == 3
+
+
+def test_a_versions_limits_hold_from_its_day_on(
+    app: Flask, acme: Tenant, tmp_path: Path, document: dict[str, Any]
+) -> None:
+    number = acme.number()["did_number"]
+    _run(app, "plan-version", _written(tmp_path, document))
+    assert acme.get("/settings").json["limits"]["concurrent_calls"] == 2
+
+    with owner.public() as session:
+        session.execute(text("UPDATE public.plans SET valid_from = now() WHERE version = 2"))
+
+    assert acme.get("/settings").json["limits"]["concurrent_calls"] == 3
+    called = inbound.find_owner(number)
+    assert called is not None
+    assert called.plan_limits == {"concurrent_calls": 3}
 
 
 def test_what_is_no_json_is_refused(app: Flask, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def _decided(session: Session, ringing: Ringing, found: Row[Any], *, answerable:
     if not ringing.simulated:
         live = record.live(session)
         leave = _leave(session, found, live, facts.at)
-        allowed = limits.effective(ringing.owner.plan, found.limits)
+        allowed = limits.effective(ringing.owner.plan_limits, found.limits)
         facts = replace(_within_limits(session, facts, allowed, live), within_cap=leave.given)
     route, call_id = decide(facts), uuid4()
     actions = _first_actions(session, ringing, found, route, call_id)

@@ -64,7 +64,7 @@ def order(
     number = _number(session, from_phone_number_id)
     profile = _profile(session, ai_profile_id or number.ai_profile_id, named=ai_profile_id)
     carrier = _carrier(number)
-    allowed = limits.effective(standing.own(session).plan, own.limits).concurrent_calls
+    allowed = limits.effective(standing.own(session).plan_limits, own.limits).concurrent_calls
     live, now = record.live(session), clock.now()
     if live.calls >= allowed:
         raise LimitReached("concurrent_calls", allowed)

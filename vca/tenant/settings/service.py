@@ -87,7 +87,7 @@ def shown(session: Session, settings: Settings) -> dict[str, Any]:
 
 def effective_limits(session: Session, settings: Settings) -> Limits:
     """The limits of the session's tenant, by its plan and as the platform has set them."""
-    return limits.effective(standing.own(session).plan, settings.limits)
+    return limits.effective(standing.own(session).plan_limits, settings.limits)
 
 
 def may_keep(session: Session, number: str, *, from_number: str | None) -> Verdict:
