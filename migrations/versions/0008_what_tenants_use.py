@@ -73,7 +73,7 @@ VALUES ('{plan}', 1, '2026-01-01 00:00:00+00', '{document}');
 PLAN_NOW = """
 CREATE FUNCTION public.plan_now(INOUT plan text, OUT version integer, OUT document jsonb)
 RETURNS record
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT p.plan, p.version, p.document

@@ -35,7 +35,6 @@ _TENANTS_CALL = (
     "public.release_did(text, interval)",
     "public.note_did_registration(text, uuid, text, text)",
     "public.own_standing()",
-    "public.plan_now(text)",
     "public.own_plan()",
     "public.own_usage(date)",
     "public.hold_usage(date)",

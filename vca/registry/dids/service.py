@@ -58,8 +58,11 @@ class Owner:
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
 SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
-       t.schema_revision, t.plan, p.document->'limits'
-FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id, public.plan_now(t.plan) p
+       t.schema_revision, t.plan,
+       (SELECT p.document->'limits' FROM public.plans p
+        WHERE p.plan = t.plan AND p.valid_from <= now()
+        ORDER BY p.valid_from DESC, p.version DESC LIMIT 1) AS plan_limits
+FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
 

@@ -77,7 +77,7 @@ class Call(TenantBase):
     transfer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     tokens: Mapped[int] = mapped_column(server_default="0")
     output_tokens: Mapped[int] = mapped_column(server_default="0")
-    reserved: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp()

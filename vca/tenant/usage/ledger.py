@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, Literal
 from uuid import UUID, uuid5
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from vca.kit import clock
@@ -25,7 +25,6 @@ from vca.tenant.webhooks import events
 
 Leg = Literal["agent", "call", "transfer", "forward"]
 _LEDGER = UUID("6f1f9a86-3a0f-4f0a-9d53-7b0f5c1e2d44")
-_SPEND_CAP = select(Settings.spend_cap)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def reverse(session: Session, *, fact_id: UUID) -> UUID:
 
 def _note(session: Session, period: date, facts: Sequence[Fact]) -> None:
     month = periods.hold(session, period=period)
-    known = _known(session, [fact.id for fact in facts])
+    known, cap = _known(session, [fact.id for fact in facts])
     rows, kinds = [], dict(month.kinds)
     for fact in facts:
         if fact.id not in known:
@@ -108,12 +107,12 @@ def _note(session: Session, period: date, facts: Sequence[Fact]) -> None:
             rated = rating.rate(month.plan, fact.kind, fact.quantity, used=before)
             kinds[fact.kind] = before + rated
             rows.append(_row(month, fact, rated))
-    _write(session, replace(month, kinds=kinds), rows)
+    _write(session, replace(month, kinds=kinds), rows, spend_cap=cap)
 
 
 def _take_back(session: Session, facts: Sequence[UsageFact]) -> bool:
     """Whether any of them had not been taken back."""
-    known = _known(session, [_reversal(fact) for fact in facts])
+    known, cap = _known(session, [_reversal(fact) for fact in facts])
     wrong = sorted((fact for fact in facts if _reversal(fact) not in known), key=_period)
     for period, of_period in groupby(wrong, key=_period):
         month = periods.hold(session, period=period)
@@ -122,25 +121,30 @@ def _take_back(session: Session, facts: Sequence[UsageFact]) -> bool:
             negative = -Used(fact.quantity, fact.included, fact.amount)
             kinds[fact.kind] = kinds.get(fact.kind, rating.NOTHING) + negative
             rows.append(_negative(fact, negative))
-        _write(session, replace(month, kinds=kinds), rows)
+        _write(session, replace(month, kinds=kinds), rows, spend_cap=cap)
     return bool(wrong)
 
 
-def _write(session: Session, month: Month, rows: list[dict[str, Any]]) -> None:
+def _write(
+    session: Session, month: Month, rows: list[dict[str, Any]], *, spend_cap: int | None
+) -> None:
     """The facts, the month's sums with them, and the thresholds that these have come to."""
     if not rows:
         return
     session.connection().execute(insert(UsageFact), rows)
     month = replace(month, amount=rating.total(month.kinds.values()))
-    cap = session.connection().execute(_SPEND_CAP).scalar_one()
-    crossed = dict(thresholds.reached(month, spend_cap=cap))
+    crossed = dict(thresholds.reached(month, spend_cap=spend_cap))
     told = [*month.told, *crossed]
     periods.keep(session, period=month.period, kinds=month.kinds, told=told)
     events.tell(session, *crossed.values())
 
 
-def _known(session: Session, ids: Sequence[UUID]) -> set[UUID]:
-    return set(session.scalars(select(UsageFact.id).where(UsageFact.id.in_(ids))))
+def _known(session: Session, ids: Sequence[UUID]) -> tuple[set[UUID], int | None]:
+    """Which of the facts are in the ledger, and the tenant's spend cap, in one read."""
+    known = select(UsageFact.id).where(UsageFact.id.in_(ids))
+    read = select(func.array(known.scalar_subquery()), Settings.spend_cap)
+    found, cap = session.connection().execute(read).one()
+    return set(found), cap
 
 
 def _row(month: Month, fact: Fact, rated: Used) -> dict[str, Any]:
