@@ -34,6 +34,7 @@ from vca.registry.dids import routes as dids
 from vca.registry.tenants import product
 from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
+from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
@@ -41,7 +42,7 @@ from vca.tenancy import citus
 from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.audit import routes as audit
-from vca.tenant.calls import desk, long_answers, watch
+from vca.tenant.calls import desk, long_answers, record, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
@@ -50,6 +51,8 @@ from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.usage import adopted, cap
+from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import copies
 from vca.tenant.webhooks import routes as webhooks
 
@@ -71,6 +74,8 @@ FEATURES = (
     operator_webhooks.blp,
     audit.blp,
     platform_audit.blp,
+    usage.blp,
+    all_usage.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -92,6 +97,7 @@ COMMANDS = {
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
     "secrets": "vca.tenant.secrets.commands:secrets",
+    "usage": "vca.tenant.usage.commands:usage",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
@@ -183,6 +189,7 @@ def _connect(app: Flask, found: Settings) -> None:
             discard=retention.discard,
             reseal=sealed.reseal,
             hush=copies.hush,
+            recount=adopted.recount,
         )
     )
     desk.use(
@@ -194,6 +201,7 @@ def _connect(app: Flask, found: Settings) -> None:
             found.production,
         )
     )
+    cap.use(record.live)
     watch.use(timedelta(seconds=found.call_silence_s))
     long_answers.use(found.simulation_streams)
 

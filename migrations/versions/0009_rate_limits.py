@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 
 # A bucket is known by the time at which it will be full again: one that is full needs no row. Half
 # of each page is left free, so that an update stays in its page and touches no index.

@@ -195,7 +195,7 @@ def test_tenants_and_numbers_are_shared_before_there_are_tenants_and_once(
 
     _upgrade(cluster)
 
-    assert _shared() == [("tenants", 0), ("dids", 0)]
+    assert _shared() == [("tenants", 0), ("dids", 0), ("plans", 0)]
 
 
 def test_a_tenant_is_made_from_a_block_in_a_schema_that_is_placed(

@@ -57,7 +57,12 @@ def test_a_deleted_tenant_is_gone_for_good(
 
     assert _left(witness, furnished.tenant.id) == []
     assert removed["tables"]["calls"] == 3
-    assert removed["public_rows"] == {"api_keys": 2, "dids": 3, "tenants": 1}
+    assert removed["public_rows"] == {
+        "api_keys": 2,
+        "dids": 3,
+        "usage_periods": 1,
+        "tenants": 1,
+    }
     assert removed["jobs"] > 0
     assert witness.checksum(globex.id) == others
     assert globex.number(did_number=furnished.did_number)["did_number"] == furnished.did_number

@@ -8,6 +8,7 @@ from vca.registry.dids import models as dids
 from vca.registry.idempotency import models as idempotency
 from vca.registry.rate_limits import models as rate_limits
 from vca.registry.tenants import models as tenants
+from vca.registry.usage import models as usage
 from vca.registry.webhooks import models as webhooks
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "metadata",
     "rate_limits",
     "tenants",
+    "usage",
     "webhooks",
 ]
 

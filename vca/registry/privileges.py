@@ -17,7 +17,15 @@ from vca.tenancy.roles import Roles, quoted
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, as_owner, public
 
-_READ = ("tenants", "dids", "did_misses", "deployment", "alembic_version")
+_READ = (
+    "tenants",
+    "dids",
+    "did_misses",
+    "deployment",
+    "alembic_version",
+    "plans",
+    "usage_periods",
+)
 # What a transaction inside a tenant may call; each asks in which tenant it really is.
 _TENANTS_CALL = (
     "public.acting_tenant()",
@@ -27,6 +35,10 @@ _TENANTS_CALL = (
     "public.release_did(text, interval)",
     "public.note_did_registration(text, uuid, text, text)",
     "public.own_standing()",
+    "public.own_plan()",
+    "public.own_usage(date)",
+    "public.hold_usage(date)",
+    "public.keep_usage(date, bigint, jsonb, jsonb)",
     "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
     "jobs.enqueue(text, jsonb, timestamptz, text)",
     "jobs.withdraw(text)",
@@ -64,6 +76,7 @@ def statements(database: str, who: Roles) -> list[str]:
         f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
         f"GRANT SELECT, INSERT ON public.audit_entries TO {both}",
+        f"GRANT INSERT ON public.plans TO {both}",
         *(
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both}"
             for table in ("idempotency_keys", "webhooks", "webhook_deliveries")

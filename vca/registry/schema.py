@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LONGEST_S = 600.0
 # What tenants' transactions read and write here; a table that another refers to comes first.
-_SHARED = ("public.tenants", "public.dids")
+_SHARED = ("public.tenants", "public.dids", "public.plans")
 # Held by whoever upgrades, so that two deploys at once take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 

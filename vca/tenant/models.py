@@ -9,6 +9,7 @@ from vca.tenant.messages import models as messages
 from vca.tenant.phone_numbers import models as phone_numbers
 from vca.tenant.recordings import models as recordings
 from vca.tenant.settings import models as settings
+from vca.tenant.usage import models as usage
 from vca.tenant.webhooks import models as webhooks
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "phone_numbers",
     "recordings",
     "settings",
+    "usage",
     "webhooks",
 ]
 

@@ -1,5 +1,6 @@
 """Claim and release numbers; find whose a number is."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -40,7 +41,10 @@ class NumberNotAssigned(DomainError):
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a called number is, whether it may route, what revision the schema is at; the plan."""
+    """Whose a called number is, whether it may route, what revision the schema is at; the plan.
+
+    `plan_limits`: what the plan allows at once.
+    """
 
     tenant: TenantRef
     tenant_status: str
@@ -48,12 +52,16 @@ class Owner:
     rests_until: datetime | None
     schema_revision: str
     plan: str
+    plan_limits: Mapping[str, int]
 
 
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
 SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
-       t.schema_revision, t.plan
+       t.schema_revision, t.plan,
+       (SELECT p.document->'limits' FROM public.plans p
+        WHERE p.plan = t.plan AND p.valid_from <= now()
+        ORDER BY p.valid_from DESC, p.version DESC LIMIT 1) AS plan_limits
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
@@ -103,10 +111,12 @@ def _owner(
     rests_until: datetime | None,
     revision: str,
     plan: str,
+    plan_limits: Mapping[str, int],
 ) -> Owner | None:
     if state == "assigned":
         return None
-    return Owner(TenantRef(tenant_id), status, phone_number_id, rests_until, revision, plan)
+    tenant = TenantRef(tenant_id)
+    return Owner(tenant, status, phone_number_id, rests_until, revision, plan, plan_limits)
 
 
 def find_own(session: Session, *, number: str) -> Owner | None:
@@ -114,8 +124,8 @@ def find_own(session: Session, *, number: str) -> Owner | None:
     call = func.public.own_did(number).table_valued(
         "tenant_status", "phone_number_id", "state", "rests_until", "schema_revision"
     )
-    standing = func.public.own_standing().table_valued("plan")
-    wanted = select(call, standing.c.plan, func.public.acting_tenant())
+    standing = func.public.own_standing().table_valued("plan", "plan_limits")
+    wanted = select(call, standing.c.plan, standing.c.plan_limits, func.public.acting_tenant())
     row = session.execute(wanted.select_from(call).join(standing, true())).one_or_none()
     if row is None:
         return None

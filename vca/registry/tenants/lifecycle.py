@@ -180,6 +180,7 @@ def _settle(
     imported.unreadable_columns = asked.reseal(session, tenant, archived)
     if archived != row.id and session.get(Tenant, archived) is not None:
         imported.webhooks_deactivated = asked.hush(session, tenant)
+    asked.recount(session, tenant, now)
     forgetting.order_for(session, tenant_id=row.id, now=now)
 
 

@@ -5,6 +5,7 @@ Nothing in the registry looks inside a tenant's schema; who owns its tables says
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -29,7 +30,8 @@ class Product:
     tenant keeps outside the database, of which there may be some left after a StorageError; how
     many files. `reseal` binds the encrypted columns of an import to their tenant, given the id that
     they were exported under, and names those that our keys do not open. `hush` has nothing told to
-    the receivers of a tenant that is a copy beside the original; how many webhooks.
+    the receivers of a tenant that is a copy beside the original; how many webhooks. `recount`
+    writes what it has used of each month, as its schema says, and has what it holds counted on.
     """
 
     disown: Callable[[Session, TenantRef], int]
@@ -37,6 +39,7 @@ class Product:
     discard: Callable[[TenantRef], int]
     reseal: Callable[[Session, TenantRef, UUID], list[str]]
     hush: Callable[[Session, TenantRef], int]
+    recount: Callable[[Session, TenantRef, datetime], None]
 
 
 _current: Product | None = None

@@ -32,6 +32,7 @@ WHERE tenant_id = :tenant AND registration_status IN ('registered', 'pending')
 _ROWS = (
     ("api_keys", text("DELETE FROM public.api_keys WHERE tenant_id = :tenant")),
     ("dids", text("DELETE FROM public.dids WHERE tenant_id = :tenant")),
+    ("usage_periods", text("DELETE FROM public.usage_periods WHERE tenant_id = :tenant")),
     ("tenants", text("DELETE FROM public.tenants WHERE id = :tenant")),
 )
 _ELSEWHERE = (

@@ -16,6 +16,7 @@ EVENT_TYPES = (
     "phone_number.registered",
     "phone_number.failed",
     *TENANTS,
+    "usage.threshold_reached",
     "webhook.disabled",
 )
 # Sent to one endpoint alone, by its owner's wish.

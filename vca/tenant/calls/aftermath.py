@@ -40,5 +40,5 @@ def analyse(ref: CallRef) -> None:
             data=found.data,
             analysed_at=clock.now(),
         )
-        record.spend(session, ref.call_id, found.tokens.total)
+        record.spend(session, ref.call_id, found.tokens)
         telling.analysed(session, ref, outcome=found.outcome, simulated=talk.simulated)

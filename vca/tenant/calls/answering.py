@@ -17,6 +17,7 @@ _ANSWERING = (
         Settings.time_zone,
         Settings.hours.label("tenant_hours"),
         Settings.limits,
+        Settings.spend_cap,
         Settings.variables,
         PhoneNumber.id.label("phone_number_id"),
         PhoneNumber.is_active,

@@ -76,6 +76,7 @@ def returned(ref: CallRef, *, leg: LegOutcome, after: int | None = None) -> Outc
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         if talk.status in states.TERMINAL:
+            transfers.told_late(session, ref, talk, leg=leg)
             return talking.over(session, ref)
         outcome = transfers.returned(session, ref, talk, leg=leg, after=after, now=clock.now())
     crash.point("calls.transfer.returned")

@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -22,7 +31,11 @@ EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
 
 
 class Call(TenantBase):
-    """One call. Refers to number and profile by id: it outlives both."""
+    """One call. Refers to number and profile by id: it outlives both.
+
+    `tokens` are all that its models took, `output_tokens` those of them that they wrote. `reserved`
+    counts against the spend cap while the call lives, in millionths of the minor unit.
+    """
 
     __tablename__ = "calls"
     __audited_as__ = "call"
@@ -65,6 +78,8 @@ class Call(TenantBase):
     data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     transfer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     tokens: Mapped[int] = mapped_column(server_default="0")
+    output_tokens: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp()

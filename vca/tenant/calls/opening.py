@@ -36,17 +36,20 @@ from vca.tenant.calls.refs import CallRef, Outcome
 from vca.tenant.calls.route import Facts, Route, Step, decide
 from vca.tenant.settings import hours, limits
 from vca.tenant.settings.limits import Limits
+from vca.tenant.usage import cap
+from vca.tenant.usage.cap import Leave, Live
 
 DEFAULT_CONSENT = "This call is recorded."
 # What a tenant's sentence is said for; the fallback number comes after it, where there is one.
 _SENTENCES = {
     "concurrency_limit": "over_limit",
     "token_limit": "over_limit",
+    "spend_cap": "over_limit",
     "tenant_suspended": "suspended",
     "declined": "fallback",
     "model_error": "fallback",
 }
-_TO_FALLBACK = ("concurrency_limit", "token_limit", "model_error")
+_TO_FALLBACK = ("concurrency_limit", "token_limit", "spend_cap", "model_error")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class _Opening:
     found: Row[Any]
     route: Route
     actions: tuple[Action, ...]
+    reserve: int
 
     @property
     def events(self) -> list[CallEvent]:
@@ -118,15 +122,21 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
     return Outcome(CallRef(tenant, opening.call_id), opening.actions, _turns(opening.route))
 
 
-def explain(session: Session, *, owner: Owner | None, at: datetime) -> Route:
+def explain(
+    session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
+) -> Route:
     """The route that a call to the number would take at that time; no call is made.
 
-    `owner` None: the number is not this tenant's.
+    `owner` None: the number is not this tenant's. `simulated`: it would cost nothing.
     """
     if owner is None:
         return decide(Facts(at, owned=False))
     found = answering.of_number(session, phone_number_id=owner.phone_number_id)
-    return decide(_facts(owner, found, at=at))
+    facts = _facts(owner, found, at=at)
+    if not simulated:
+        leave = _leave(session, found, record.live(session), at)
+        facts = replace(facts, within_cap=leave.given)
+    return decide(facts)
 
 
 def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
@@ -154,20 +164,27 @@ def listen(profile: Mapping[str, Any]) -> Listen:
 
 def _decided(session: Session, ringing: Ringing, found: Row[Any], *, answerable: bool) -> _Opening:
     facts = _facts(ringing.owner, found, at=ringing.metadata.timestamp)
-    facts = replace(facts, answerable=answerable)
+    facts, leave = replace(facts, answerable=answerable), Leave(True)
     if not ringing.simulated:
-        facts = _within_limits(session, facts, limits.effective(ringing.owner.plan, found.limits))
+        live = record.live(session)
+        leave = _leave(session, found, live, facts.at)
+        allowed = limits.effective(ringing.owner.plan_limits, found.limits)
+        facts = replace(_within_limits(session, facts, allowed, live), within_cap=leave.given)
     route, call_id = decide(facts), uuid4()
     actions = _first_actions(session, ringing, found, route, call_id)
     if route.decision == "forward" and not isinstance(actions[-1], Forward):
         steps = (*route.steps, Step("dialling", "decided", "that number may not be dialled"))
         route = replace(route, steps=steps, end_reason="declined")
-    return _Opening(ringing, call_id, found, route, actions)
+    return _Opening(ringing, call_id, found, route, actions, leave.reserve)
 
 
-def _within_limits(session: Session, facts: Facts, allowed: Limits) -> Facts:
+def _leave(session: Session, found: Row[Any], live: Live, at: datetime) -> Leave:
+    return cap.ask(session, spend_cap=found.spend_cap, live=live, now=at)
+
+
+def _within_limits(session: Session, facts: Facts, allowed: Limits, live: Live) -> Facts:
     """The settings' row is held: of calls that ring at once each sees those before it."""
-    line_free = record.lines_in_use(session) < allowed.concurrent_calls
+    line_free = live.calls < allowed.concurrent_calls
     left = allowed.tokens_per_day
     tokens_left = left is None or record.tokens_since(session, hours=24) < left
     return replace(facts, line_free=line_free, tokens_left=tokens_left)
@@ -309,6 +326,7 @@ def _insert(
         simulated=ringing.simulated,
         route=route.as_dict(),
         recording_status=_recording(opening),
+        reserved=opening.reserve,
     )
     greeting = _spoken(opening.actions) if route.decision == "agent" else ""
     return record.insert_call(session, opening.call_id, call, events, state, greeting=greeting)

@@ -29,6 +29,8 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.limits import LimitReached
+from vca.tenant.usage import cap
+from vca.tenant.usage.cap import SpendCapReached
 from vca.tenant.webhooks import events
 
 DIAL = "calls.dial"
@@ -56,20 +58,24 @@ def order(
     """Intend a call and order that it is dialled, in the caller's transaction.
 
     Raises InvalidInput for a number or profile that is not the tenant's, NotDiallable, LimitReached
-    when all lines are in use, and DiallingRefused by the tenant's policy.
+    when all lines are in use, SpendCapReached, and DiallingRefused by the tenant's policy.
     """
     own = settings.get(session, for_update=True)
     number = _number(session, from_phone_number_id)
     profile = _profile(session, ai_profile_id or number.ai_profile_id, named=ai_profile_id)
     carrier = _carrier(number)
-    allowed = limits.effective(standing.own(session).plan, own.limits).concurrent_calls
-    if record.lines_in_use(session) >= allowed:
+    allowed = limits.effective(standing.own(session).plan_limits, own.limits).concurrent_calls
+    live, now = record.live(session), clock.now()
+    if live.calls >= allowed:
         raise LimitReached("concurrent_calls", allowed)
+    leave = cap.ask(session, spend_cap=own.spend_cap, live=live, now=now)
+    if own.spend_cap is not None and not leave.given:
+        raise SpendCapReached(own.spend_cap)
     call = _call(number, profile, carrier, to, metadata or {})
+    call.reserved = leave.reserve
     legs.check(session, to, kind="call", call_id=call.id, from_number=number.did_number)
     session.add(call)
     session.flush()
-    now = clock.now()
     jobs.enqueue(session, DIAL, lock=f"{DIAL}:{call.id.hex}", call_id=call.id)
     watch.begin(session, call_id=call.id, now=now)
     events.tell(session, *telling.moved(call.id, call, None, call.state))

@@ -25,24 +25,28 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
+from vca.conversation.types import Tokens
 from vca.kit import deeds, json, redaction
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfileVersion
-from vca.tenant.calls import ending, latency, route, states, telling
+from vca.tenant.calls import ending, latency, metering, route, states, telling
 from vca.tenant.calls.models import LIVE, Call, Event, Line, Turn
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 from vca.tenant.settings.service import DEFAULT_SENTENCES
+from vca.tenant.usage.cap import Live
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
 _events: Table = Event.__table__  # type: ignore[assignment]
 _turns: Table = Turn.__table__  # type: ignore[assignment]
 
-_IN_USE = select(func.count()).select_from(Call).where(text(LIVE), Call.simulated.is_(False))
+_LIVE = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
+    text(LIVE), Call.simulated.is_(False)
+)
 # A call, its first events and the agent's first words in one statement, and so in one round trip.
 _RING = """
 WITH ringing AS (
@@ -50,13 +54,13 @@ WITH ringing AS (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
         end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
         provider_call_id, simulated, started_at, answered_at, ended_at, route,
-        call_metadata, recording_status
+        call_metadata, recording_status, reserved
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, %(direction)s, %(status)s, %(end_reason)s, %(end_detail)s,
         %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
         %(provider_call_id)s, %(simulated)s, %(started_at)s, %(answered_at)s, %(ended_at)s,
-        %(route)s, %(call_metadata)s, %(recording_status)s
+        %(route)s, %(call_metadata)s, %(recording_status)s, %(reserved)s
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
@@ -93,7 +97,11 @@ _LINES = (
 _SPEND = (
     update(_calls)
     .where(_calls.c.id == bindparam("call_id"))
-    .values(tokens=_calls.c.tokens + bindparam("spent"))
+    .values(
+        tokens=_calls.c.tokens + bindparam("spent"),
+        output_tokens=_calls.c.output_tokens + bindparam("spent_on_output"),
+    )
+    .returning(_calls)
 )
 _TALK = (
     select(
@@ -147,13 +155,20 @@ class NewCall:
     simulated: bool
     route: Mapping[str, Any]
     recording_status: str | None = None
+    reserved: int = 0
     direction: str = "inbound"
     call_metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
+def live(session: Session) -> Live:
+    """The real calls that have no end yet: each holds one of the tenant's lines."""
+    calls, reserved = session.connection().execute(_LIVE).one()
+    return Live(calls, int(reserved))
+
+
 def lines_in_use(session: Session) -> int:
-    """How many real calls have no end yet: each holds one of the tenant's lines."""
-    return session.connection().execute(_IN_USE).scalar_one()
+    """How many of the tenant's lines are in use."""
+    return live(session).calls
 
 
 def tokens_since(session: Session, *, hours: int) -> int:
@@ -271,9 +286,15 @@ def note(session: Session, call_id: UUID, **changes: Any) -> None:
     session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
 
 
-def spend(session: Session, call_id: UUID, tokens: int) -> None:
-    """Add what a turn has cost; the caller holds the call's row."""
-    session.connection().execute(_SPEND, {"call_id": call_id, "spent": tokens})
+def spend(session: Session, call_id: UUID, tokens: Tokens) -> None:
+    """Add what a turn has cost; the caller holds the call's row.
+
+    What is spent once the call has ended goes to the ledger at once: its end has been noted.
+    """
+    spent = {"call_id": call_id, "spent": tokens.total, "spent_on_output": tokens.output}
+    call = session.connection().execute(_SPEND, spent).one()
+    if call.status in states.TERMINAL:
+        metering.spent_later(session, call, tokens)
 
 
 def note_heard(session: Session, call_id: UUID, *, heard: str) -> None:
@@ -295,6 +316,8 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     session.connection().execute(_NEW_EVENT, _event_row(call_id, event))
     if state != before:
         _move(session, call, before, state)
+    if not call.live:
+        metering.told_later(session, call, before, state)
     return state
 
 
@@ -302,8 +325,9 @@ def _move(session: Session, call: Call, before: State, state: State) -> None:
     """Write what a call has come to, and tell of it, in one round trip."""
     waits = None
     if call.live and state.status in states.TERMINAL:
-        waits = _text(latency.summary(turn.latency_ms for turn in turns(session, call.id)))
-        ending.follow(session, call, state)
+        said = turns(session, call.id)
+        waits = _text(latency.summary(turn.latency_ms for turn in said))
+        ending.follow(session, call, state, said)
     row = {**vars(state), "latency": waits, "id": call.id.hex}
     moved = telling.moved(call.id, call, before, state)
     webhooks.tell_with(session, _MOVE, row, happened=moved)

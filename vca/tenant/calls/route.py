@@ -33,6 +33,7 @@ class Facts:
     hours_of: Literal["number", "tenant"] = "tenant"
     line_free: bool = True
     tokens_left: bool = True
+    within_cap: bool = True
     answerable: bool = True
     names_profile: bool = False
     ai_profile_id: UUID | None = None
@@ -169,6 +170,8 @@ def _by_limits(facts: Facts) -> Iterator[_Outcome]:
         yield "limits", "all of the tenant's lines are in use", "refused", "concurrency_limit"
     if not facts.tokens_left:
         yield "limits", "the tokens of the day are used up", "refused", "token_limit"
+    if not facts.within_cap:
+        yield "limits", "the spend cap of the month is reached", "refused", "spend_cap"
     if not facts.answerable:
         yield "limits", "no language model for real callers", "refused", "model_error"
     yield "limits", "within the tenant's limits", None, None

@@ -77,9 +77,10 @@ def explain(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Ro
 
 
 def explain_now(tenant: TenantRef, *, to: str) -> Route:
-    """The route of a call that would ring now, in a transaction of its own."""
+    """The route of a simulated call that would ring now, in a transaction of its own."""
     with enter(tenant) as session:
-        return explain(session, tenant=tenant, to=to, at=clock.now())
+        owner = dids.find_own(session, number=to)
+        return opening.explain(session, owner=owner, at=clock.now(), simulated=True)
 
 
 def simulate(

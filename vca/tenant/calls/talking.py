@@ -207,7 +207,7 @@ def _keep(asked: _Asked, reply: Reply, *, to_fallback: bool = False) -> Outcome:
         since = record.lines(session, ref.call_id, after=len(asked.before))
         turns = len(asked.before) + len(since)
         if reply.tokens.total:  # they were spent, whatever becomes of the words
-            record.spend(session, ref.call_id, reply.tokens.total)
+            record.spend(session, ref.call_id, reply.tokens)
         given = [each for each in since if asked.answers and each.answers == asked.answers]
         if given:
             return _repeated(session, ref, talk, given[0], turns).outcome

@@ -11,7 +11,7 @@ from vca.conversation import wording
 from vca.kit import crash
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
-from vca.tenant.calls import legs, opening, record, telling
+from vca.tenant.calls import legs, metering, opening, record, telling
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.refs import CallRef, Outcome
 
@@ -115,6 +115,18 @@ def failed(session: Session, ref: CallRef, talk: Row[Any], *, why: str, now: dat
             return Outcome(ref, actions)
     sentence: wording.Sentence = "leave_message" if wanted == "message" else "not_connected"
     return _say(session, ref, talk, sentence, now=now)
+
+
+def told_late(session: Session, ref: CallRef, talk: Row[Any], *, leg: LegOutcome) -> None:
+    """The call has ended before its carrier told how the leg did; the caller holds the call's row.
+
+    A leg that was answered has lasted until then.
+    """
+    order = talk.transfer
+    if leg == "answered" and order is not None and order["status"] == "dialling":
+        record.note(session, ref.call_id, transfer={**order, "status": "completed"})
+        metering.transferred(session, ref.call_id)
+        telling.transferred(session, ref, talk, target=order["target"], came="completed")
 
 
 def take_back(session: Session, ref: CallRef, talk: Row[Any]) -> None:

@@ -8,14 +8,14 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from vca.kit import db
+from vca.kit import clock, db
 from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Terms
 from vca.telephony import providers
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.phone_numbers import registration
+from vca.tenant.phone_numbers import holding, registration
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import hours
 from vca.tenant.settings import service as settings
@@ -71,6 +71,7 @@ def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> Ph
     _check(session, number, given=fields)
     registration.ask(session, number)
     session.flush()
+    holding.begin(session, now=clock.now())
     return number
 
 
@@ -128,6 +129,7 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
     dids.release(session, number=number.did_number)
     session.delete(number)
     session.flush()
+    holding.end(session, number, now=clock.now())
 
 
 def _check_limit(session: Session) -> None:

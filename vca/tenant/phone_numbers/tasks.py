@@ -4,11 +4,13 @@ from typing import Any
 from uuid import UUID
 
 from vca.kit import clock, jobs
+from vca.registry.usage import periods
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
-from vca.tenant.phone_numbers import registration
+from vca.tenant.phone_numbers import holding, registration
+from vca.tenant.phone_numbers.holding import COUNT
 from vca.tenant.phone_numbers.registration import REGISTER, UNREGISTER, Order
 
 
@@ -22,6 +24,12 @@ def register(tenant_id: str, phone_number_id: str, **ordered: Any) -> None:
 def unregister(tenant_id: str, phone_number_id: str, **ordered: Any) -> None:
     """Unregister a number at its carrier."""
     _carry_out(tenant_id, Order(UUID(phone_number_id), **ordered), register=False)
+
+
+@jobs.task(COUNT)
+def count(tenant_id: str, period: str) -> None:
+    """Note for how many days of a month numbers were held."""
+    holding.count(TenantRef(UUID(tenant_id)), period=periods.named(period))
 
 
 def _carry_out(tenant_id: str, order: Order, *, register: bool) -> None:

@@ -20,7 +20,7 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError, bounded
 from vca.telephony.types import Recording as Audio
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter
-from vca.tenant.recordings import audio, retention
+from vca.tenant.recordings import audio, keeping, retention
 from vca.tenant.recordings.models import Recording
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
@@ -159,6 +159,7 @@ def _note(session: Session, wanted: Wanted, taken: Taken, *, now: datetime) -> b
     row.storage_key, row.content_type = taken.key, taken.content_type
     row.size_bytes, row.sha256 = taken.stored.size_bytes, taken.stored.sha256
     retention.begin(session, row, now=now)
+    keeping.begin(session, now=now)
     data = {"recording_id": row.id, "call_id": row.call_id, "kind": row.kind}
     events.tell(session, Event("call.recording_ready", data))
     return True

@@ -11,7 +11,7 @@ from vca.kit import clock, jobs, log, storage
 from vca.kit.storage import StorageError
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
-from vca.tenant.recordings import audio
+from vca.tenant.recordings import audio, keeping
 from vca.tenant.recordings.models import Recording
 from vca.tenant.settings import service as settings
 
@@ -102,7 +102,10 @@ def _due(session: Session, *, now: datetime) -> list[Due]:
 def _note_deleted(session: Session, recording_id: UUID) -> None:
     row = session.get(Recording, recording_id, with_for_update=True)
     if row is not None and row.status == "stored":
-        row.status, row.storage_key, row.updated_at = "deleted", None, clock.now()
+        now = clock.now()
+        row.status, row.storage_key, row.updated_at = "deleted", None, now
+        session.flush()
+        keeping.end(session, row, now=now)
 
 
 def _sweep_again(session: Session, *, attempt: int, now: datetime) -> None:

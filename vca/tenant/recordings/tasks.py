@@ -3,9 +3,11 @@
 from uuid import UUID
 
 from vca.kit import clock, jobs
+from vca.registry.usage import periods
 from vca.tenancy.schema import TenantRef
-from vca.tenant.recordings import fetching, retention
+from vca.tenant.recordings import fetching, keeping, retention
 from vca.tenant.recordings.fetching import FETCH
+from vca.tenant.recordings.keeping import COUNT
 from vca.tenant.recordings.retention import SWEEP
 
 
@@ -19,3 +21,9 @@ def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
 def sweep(tenant_id: str, attempt: int = 0) -> None:
     """Delete the recordings of a tenant that are due."""
     retention.sweep(TenantRef(UUID(tenant_id)), now=clock.now(), attempt=attempt)
+
+
+@jobs.task(COUNT)
+def count(tenant_id: str, period: str) -> None:
+    """Note how much audio was kept in a month, and for how long."""
+    keeping.count(TenantRef(UUID(tenant_id)), period=periods.named(period))

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from vca.kit.errors import Conflict
 
-CONCURRENT_CALLS = {"starter": 2, "growth": 20, "custom": 20}
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,10 +24,10 @@ class LimitReached(Conflict):
         super().__init__(f"The tenant's limit is reached: {name} {limit}.")
 
 
-def effective(plan: str, given: Mapping[str, int]) -> Limits:
-    """The limits of a tenant; what the platform has set wins on every plan."""
+def effective(by_plan: Mapping[str, int], given: Mapping[str, int]) -> Limits:
+    """The limits of a tenant; what the platform has set wins over its plan's."""
     return Limits(
-        given.get("concurrent_calls", CONCURRENT_CALLS[plan]),
+        given.get("concurrent_calls", by_plan["concurrent_calls"]),
         given.get("numbers"),
         given.get("tokens_per_day"),
     )

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, Text
+from sqlalchemy import BigInteger, DateTime, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,6 +27,7 @@ class Settings(TenantBase):
     dial_policy: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
     variables: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     notification_email: Mapped[str | None] = mapped_column(Text)
+    spend_cap: Mapped[int | None] = mapped_column(BigInteger)
     limits: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
     dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     updated_at: Mapped[datetime] = timestamp()

@@ -136,6 +136,17 @@ class SettingsSchema(Schema):
         validate=validate.Length(max=254),
         metadata={"description": "Where messages are sent to.", "example": "office@example.com"},
     )
+    spend_cap = whole(
+        1,
+        1_000_000_000_000,
+        allow_none=True,
+        metadata={
+            "description": "What the tenant may spend in a month (UTC), in the minor unit of its "
+            "plan's currency. A call that would begin at or over it is not answered, as over any "
+            "other limit; calls that are up go on. null: no cap.",
+            "example": 20_000,
+        },
+    )
     limits = fields.Nested(
         LimitsSchema,
         metadata={

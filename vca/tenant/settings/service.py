@@ -79,6 +79,7 @@ def shown(session: Session, settings: Settings) -> dict[str, Any]:
         "dial_policy": {**DEFAULT_DIAL_POLICY, **settings.dial_policy},
         "variables": settings.variables,
         "notification_email": settings.notification_email,
+        "spend_cap": settings.spend_cap,
         "limits": vars(effective_limits(session, settings)),
         "updated_at": settings.updated_at,
     }
@@ -86,7 +87,7 @@ def shown(session: Session, settings: Settings) -> dict[str, Any]:
 
 def effective_limits(session: Session, settings: Settings) -> Limits:
     """The limits of the session's tenant, by its plan and as the platform has set them."""
-    return limits.effective(standing.own(session).plan, settings.limits)
+    return limits.effective(standing.own(session).plan_limits, settings.limits)
 
 
 def may_keep(session: Session, number: str, *, from_number: str | None) -> Verdict:

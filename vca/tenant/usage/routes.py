@@ -1,0 +1,46 @@
+"""`T/usage`."""
+
+from typing import Any
+from uuid import UUID
+
+from vca.kit import clock
+from vca.kit.web import Blueprint, access, sheets
+from vca.kit.web.context import session
+from vca.tenant.usage import report
+from vca.tenant.usage.schemas import UsageQuery, UsageSchema, span_of
+
+blp = Blueprint("usage", __name__, description="What a tenant uses, and what it costs.")
+
+_COLUMNS = (
+    "kind",
+    "day",
+    "phone_number_id",
+    "quantity",
+    "included",
+    "billable",
+    "amount",
+    "amount_millionths",
+    "currency",
+)
+
+
+@blp.route("/api/tenants/<uuid:tenant_id>/usage", methods=["GET"])
+@blp.arguments(UsageQuery, location="query")
+@blp.response(200, UsageSchema)
+@blp.alt_response(200, **sheets.RESPONSE)
+@access("tenant", "read", opens="tenant")
+def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
+    """Show what a tenant used, and what it costs
+
+    Seconds of each leg of its calls, the model's tokens, characters that agents spoke, bytes of
+    recordings by the day, numbers by the day. What is counted by the day is added when the month
+    is over, or when the recording or number is gone. Simulated calls use nothing. As CSV it is a
+    line for each of `groups`.
+    """
+    now = clock.now()
+    span = span_of(query, now=now)
+    found = report.of(session(), span=span, group_by=query["group_by"], now=now)
+    if not sheets.wanted(query["format"]):
+        return found
+    lines = ({**group, "currency": found["currency"]} for group in found["groups"])
+    return sheets.answer("usage", _COLUMNS, lines)
