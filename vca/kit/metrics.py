@@ -17,6 +17,8 @@ DIRECTIONS = ("inbound", "outbound")
 ATTEMPTS = ("delivered", "refused", "unreachable")
 DISABLED_REASONS = ("gone", "failing")
 OWNERS = ("tenant", "operator")
+# What a decision webhook wants, or why it has no say.
+DECISIONS = ("answer", "reject", "forward", "refused", "invalid", "unreachable", "skipped")
 # As the API's vocabulary has them.
 END_REASONS = (
     "caller_hangup",
@@ -113,6 +115,16 @@ WEBHOOKS_DISABLED = Counter(
     "vca_webhooks_disabled_total",
     "Webhooks that were given up, since they answered 410 or nothing but failures for five days.",
     {"reason": DISABLED_REASONS, "whose": OWNERS},
+)
+DECISIONS_TOTAL = Counter(
+    "vca_decision_webhooks_total",
+    "Calls that a decision webhook was to decide about: its decision, or why it made none.",
+    {"outcome": DECISIONS},
+)
+DECISION_SECONDS = Histogram(
+    "vca_decision_webhook_seconds",
+    "How long a caller waited for the answer of a decision webhook.",
+    buckets=_REQUEST,
 )
 
 
