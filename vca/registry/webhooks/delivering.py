@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, json, log, metrics, standard_webhooks
+from vca.kit import clock, crash, json, log, metrics, standard_webhooks
 from vca.kit.at_rest import CannotOpen
 from vca.kit.http import Answer, OutgoingClient, OutgoingError
 from vca.kit.text import clean
@@ -90,10 +90,13 @@ def deliver(box: Box, *, webhook_id: UUID, client: OutgoingClient) -> None:
     with box.open() as session:
         parcel = _begin(session, box, webhook_id, now=clock.now())
     while parcel is not None:
+        crash.point("webhooks.deliver.claimed")
         attempt = _send(parcel, client)
+        crash.point("webhooks.deliver.sent")
         with box.open() as session:
             goes_on = attempt.succeeded and monotonic() < until
             parcel = _settle(session, box, webhook_id, parcel, attempt, goes_on=goes_on)
+        crash.point("webhooks.deliver.noted")
 
 
 def _begin(session: Session, box: Box, webhook_id: UUID, *, now: datetime) -> Parcel | None:
