@@ -13,5 +13,7 @@ Flask hello is made alike.
 
 `python -m benchmarks turns`: what a caller waits; see `benchmarks.turns`.
 
+`python -m benchmarks deliveries`: a dead receiver and the others; see `benchmarks.deliveries`.
+
 `python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
 """

@@ -254,9 +254,14 @@ def _let_go(session: Session, box: Box, row: EndpointColumns, *, now: datetime) 
 
 
 def _expire(session: Session, box: Box, webhook_id: UUID, *, now: datetime) -> None:
-    """Give up what has waited too long: an endpoint that was down has more than it can be sent."""
+    """Give up what has waited too long: an endpoint that was down has more than it can be sent.
+
+    What was never tried is due since it was told, so the index finds it without looking at all that
+    waits; what was tried is given up by its next try.
+    """
     table = box.deliveries
-    old = table.webhook_id == webhook_id, table.status == "pending", table.expires_at <= now
+    waiting = table.webhook_id == webhook_id, table.status == "pending"
+    old = *waiting, table.next_attempt_at <= now - EXPIRES, table.expires_at <= now
     session.execute(
         update(table).where(*old).values(status="failed", next_attempt_at=None, updated_at=now)
     )
