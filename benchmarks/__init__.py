@@ -16,5 +16,7 @@ Flask hello is made alike.
 `python -m benchmarks limits`: what rate limits cost, and what they spare the neighbours of a tenant
 that asks too much; see `benchmarks.limits`.
 
+`python -m benchmarks deliveries`: a dead receiver and the others; see `benchmarks.deliveries`.
+
 `python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
 """

@@ -5,6 +5,7 @@ import sys
 import click
 
 from benchmarks import cost
+from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
 from benchmarks.turns import command as turns
@@ -14,18 +15,20 @@ from vca.kit import log
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Measure VCA; without a word more, requests, turns and rate limits, then the fleet."""
+    """Measure VCA; without a word more everything, the fleet last."""
     log.configure("warning", stream=sys.stderr)
     if context.invoked_subcommand is None:
         context.invoke(cost.command)
         context.invoke(turns.command)
         context.invoke(limits.command)
+        context.invoke(deliveries.command)
         context.invoke(fleet.command)
 
 
 main.add_command(cost.command)
 main.add_command(turns.command)
 main.add_command(limits.command)
+main.add_command(deliveries.command)
 main.add_command(fleet.command)
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from tests.support.premises import Line, Premises, furnish
 from tests.support.world import Platform, World
 from vca.registry.webhooks import endpoints
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.calls import decisions
+from vca.tenant.calls.route import Advice
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +50,13 @@ def here(
     evidence: Evidence,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Premises]:
-    """Acme, furnished. Whatever is refused in a table of requests is not for want of webhooks."""
+    """Acme, furnished. Whatever is refused in a table of requests is not for want of webhooks.
+
+    Nor does a call in it wait for a system that is none.
+    """
     monkeypatch.setattr(endpoints, "MOST", 10_000)
+    silent = Advice("nobody is asked from a table of requests")
+    monkeypatch.setattr(decisions, "ask", lambda question: silent)
     yield furnish(world, platform, line, "acme")
     evidence.rows("DELETE FROM public.webhooks")
 

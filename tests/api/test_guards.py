@@ -273,10 +273,12 @@ def _keys_without_one_scope(world: World, tenant_id: str) -> dict[tuple[str, str
 
 
 _CONTENT = re.compile(r"/(turns|recording|messages|messages/\{\w+\})$")
-# Where a tenant's events go, and the secrets that they are signed with.
-_SECRETS = re.compile(r"^(POST|PATCH|DELETE) .*/webhooks(/\{\w+\}(/rotate-secret)?)?$")
 # Who holds which keys, and who did what with them.
 _WHO = re.compile(r"/(api-keys(/\{\w+\})?|audit)$")
+# Where a tenant's events go, who decides about its calls, and the secrets that sign for us.
+_SECRETS = re.compile(
+    r"^(POST|PATCH|DELETE) .*(/webhooks(/\{\w+\}(/rotate-secret)?)?|/decision-webhook)$"
+)
 
 
 def test_scopes_mean_what_the_vocabulary_says(catalogue: list[Operation]) -> None:

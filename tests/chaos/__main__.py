@@ -1,4 +1,7 @@
-"""`make chaos`: a thousand deaths of web and worker at crash points, and what came of the calls."""
+"""`make chaos`: a thousand deaths of web and worker at crash points, and what came of the calls.
+
+And of what the tenants' own systems were to be told of them.
+"""
 
 import os
 import sys
@@ -11,9 +14,8 @@ from statistics import median
 
 import click
 
-from tests.chaos.points import POINTS
+from tests.chaos.points import OF_WORKERS, POINTS
 from tests.chaos.rehearsal import Plan, Rehearsal, Report, prepared
-from tests.chaos.stage import furnish
 from tests.support import databases, owner
 from tests.support.world import World
 from vca.app import create_app
@@ -27,9 +29,10 @@ _TELL_EVERY_S = 5.0
 @click.option("--seed", default=1, show_default=True, help="Orders the points and the calls.")
 @click.option("--calls", default=16, show_default=True, type=click.IntRange(1), help="At once.")
 @click.option("--minutes", default=30.0, show_default=True, help="Give up after so long.")
-def main(kills: int, seed: int, calls: int, minutes: float) -> None:
+@click.option("--workers-only", is_flag=True, help="Spare the web processes.")
+def main(kills: int, seed: int, calls: int, minutes: float, workers_only: bool) -> None:
     """Kill web and worker with SIGKILL while calls go on; every call must have one end."""
-    plan = Plan(kills, seed, calls, minutes * 60)
+    plan = Plan(kills, seed, calls, minutes * 60, OF_WORKERS if workers_only else POINTS)
     with _rehearsal(plan) as rehearsal:
         click.echo(f"{kills} kills, seed {seed}, {calls} calls at once")
         report = rehearsal.run(plan, _progress(plan))
@@ -46,10 +49,7 @@ def _rehearsal(plan: Plan) -> Iterator[Rehearsal]:
         with tempfile.TemporaryDirectory() as folder:
             settings = read_settings(_own(url, plan))
             world = World(create_app(settings))
-            names = ("Acme", "Globex")
-            with prepared(
-                settings, url, Path(folder), lambda: [furnish(world, name) for name in names]
-            ) as ready:
+            with prepared(settings, url, Path(folder), world) as ready:
                 yield ready
     finally:
         server.stop(os.getpid())
@@ -99,6 +99,8 @@ def table(report: Report) -> str:
         lines.append(
             f"{scenario:12} {len(told):5} {undialled:12} {median(ended):9.1f} {max(ended):10.1f}"
         )
+    repeats = report.requests - report.events
+    lines += ["", f"{report.events} events told in {report.requests} requests, {repeats} repeats"]
     lines += ["", f"problems: {len(report.problems)}"]
     return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
 

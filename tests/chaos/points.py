@@ -1,5 +1,16 @@
 """Every crash point of the product, and a bound on how long a call may be without an end."""
 
+# Those that a worker comes to, whatever the web does.
+OF_WORKERS = (
+    "calls.check.asking",
+    "calls.dial.marked",
+    "calls.dial.placed",
+    "recordings.fetch.stored",
+    "recordings.fetch.noted",
+    "webhooks.deliver.claimed",
+    "webhooks.deliver.sent",
+    "webhooks.deliver.noted",
+)
 POINTS = (
     "calls.ring.committed",
     "calls.answered.committed",
@@ -10,14 +21,12 @@ POINTS = (
     "calls.transfer.returned",
     "calls.finish.noted",
     "calls.finish.committed",
-    "calls.check.asking",
-    "calls.dial.marked",
-    "calls.dial.placed",
-    "recordings.fetch.stored",
-    "recordings.fetch.noted",
     "requests.committed",
+    *OF_WORKERS,
 )
 SILENCE_S = 10
 END_WITHIN_S = 60.0
 # A fetch that dies at both of its points waits twice for somebody to notice.
 FETCHED_WITHIN_S = 120.0
+# An endpoint is somebody's for half a minute after he was killed, and several may be in a row.
+TOLD_WITHIN_S = 240.0

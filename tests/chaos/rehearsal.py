@@ -16,13 +16,16 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
+from tests.chaos import hooks
 from tests.chaos.points import END_WITHIN_S, POINTS, SILENCE_S
 from tests.chaos.scenarios import SCENARIOS, Act, Told, play
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage, furnish
+from tests.doubles.receiver import receiver
 from tests.support import carrier_adapter, databases, limits
 from tests.support.carrier_adapter import RehearsedAdapter
 from tests.support.carrier_server import CarrierServer, carrier_server
 from tests.support.processes import BIN, Program, Web, running, serving
+from tests.support.world import World
 from vca.kit.config import Settings
 
 _GUNICORN = [str(BIN / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
@@ -42,6 +45,7 @@ class Plan:
     seed: int
     calls: int
     most_s: float
+    points: tuple[str, ...] = POINTS
 
 
 @dataclass
@@ -51,6 +55,8 @@ class Report:
     kills: Counter[str] = field(default_factory=Counter)
     told: list[Told] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
+    events: int = 0
+    requests: int = 0
     took_s: float = 0.0
 
     @property
@@ -66,7 +72,8 @@ class Armoury:
     def __init__(self, folder: Path, plan: Plan) -> None:
         self._folder = folder
         chance = random.Random(plan.seed)
-        rounds = [chance.sample(POINTS, len(POINTS)) for _ in range(plan.kills // len(POINTS) + 1)]
+        each = len(plan.points)
+        rounds = [chance.sample(plan.points, each) for _ in range(plan.kills // each + 1)]
         self._planned = [point for one in rounds for point in one][: plan.kills]
         self._armed: list[str] = []
         self._next_at = 0.0
@@ -135,6 +142,11 @@ class Rehearsal:
         for one in playing:
             one.result()
         report.left_over = list(self._left_over(plan, armoury))
+        for stage in self.stages:
+            heard = hooks.heard(stage.tenant, stage.hooks)
+            report.events += len(heard.happened)
+            report.requests += len(heard.requests)
+            report.left_over += heard.problems()
         return report
 
     def _calls(self, seed: int) -> Iterator[str]:
@@ -163,10 +175,8 @@ class Rehearsal:
 
 
 @contextmanager
-def prepared(
-    settings: Settings, url: str, folder: Path, furnish: Callable[[], list[Stage]]
-) -> Iterator[Rehearsal]:
-    """Everything up: two web processes and four workers on the database of `url`."""
+def prepared(settings: Settings, url: str, folder: Path, world: World) -> Iterator[Rehearsal]:
+    """Everything up: two web processes and four workers on the database of `url`, two tenants."""
     armed = folder / "armed"
     armed.mkdir()
     with ExitStack() as stack:
@@ -175,7 +185,11 @@ def prepared(
         web = stack.enter_context(serving(environ, folder / "web.log", _GUNICORN))
         workers = stack.enter_context(running(_NURSERY, environ, folder / "workers.log"))
         adapter = RehearsedAdapter(f"fake-carrier|{settings.secret_key}")
-        yield Rehearsal(web, workers, server, adapter, furnish(), armed)
+        stages = []
+        for name in ("Acme", "Globex"):
+            receivers = [stack.enter_context(receiver()) for _ in hooks.KINDS]
+            stages.append(furnish(world, name, receivers))
+        yield Rehearsal(web, workers, server, adapter, stages, armed)
 
 
 def _environ(
@@ -195,6 +209,8 @@ def _environ(
         "CRASH_DIR": str(armed),
         "WEB_THREADS": "16",
         "DATABASE_POOL_SIZE": "16",
+        "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+        "WEBHOOK_ALLOW_HTTP": "true",
         "LOG_LEVEL": "warning",
         carrier_adapter.URL: server.url,
         **limits.PLENTY,

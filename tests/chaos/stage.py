@@ -1,11 +1,15 @@
 """The tenants of a rehearsal, their numbers, and what is on record of their calls."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 
+from tests.chaos import hooks
+from tests.chaos.hooks import Hook
+from tests.doubles.receiver import Receiver
 from tests.support import owner
 from tests.support.carrier_adapter import NAME
 from tests.support.world import Tenant, World, fresh_number
@@ -29,11 +33,12 @@ WHERE task_name = 'calls.check' AND status IN ('todo', 'doing') AND args->>'tena
 
 @dataclass(frozen=True)
 class Stage:
-    """One tenant: a number whose agent transfers, and one whose calls are recorded."""
+    """One tenant: a number whose agent transfers, one whose calls are recorded, its own systems."""
 
     tenant: Tenant
     plain: dict[str, Any]
     taped: dict[str, Any]
+    hooks: tuple[Hook, ...]
 
     @property
     def calls_url(self) -> str:
@@ -67,8 +72,8 @@ class Stage:
             return int(session.execute(text(_OPEN_JOBS), {"id": self.tenant.id}).scalar_one())
 
 
-def furnish(world: World, name: str) -> Stage:
-    """A tenant that may have as many calls as a rehearsal needs."""
+def furnish(world: World, name: str, receivers: Sequence[Receiver]) -> Stage:
+    """A tenant that may have as many calls as a rehearsal needs; the receivers are told of them."""
     tenant = world.tenant(name)
     world.sql(tenant, _PLENTY)
     targets = {"sales": {"number": fresh_number()}}
@@ -79,4 +84,5 @@ def furnish(world: World, name: str) -> Stage:
         tenant,
         tenant.number(ai_profile_id=plain["id"]),
         tenant.number(ai_profile_id=taped["id"]),
+        hooks.attach(tenant, receivers),
     )

@@ -3,7 +3,7 @@
 Every way out of the process asks a watchman, who looks at all the connections of the pool.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from threading import Event, Thread
 from typing import Any, ClassVar
 from uuid import UUID
@@ -21,8 +21,9 @@ from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelClient, ModelRequest, Piece, ToolCall
 from vca.conversation.types import Profile, Tokens
-from vca.kit import db, mail, storage
+from vca.kit import db, http, mail, storage
 from vca.kit.config import Settings
+from vca.kit.http import TIMEOUT_S, Allowed, Answer, OutgoingClient
 from vca.kit.mail import Mail, Mailer
 from vca.kit.storage import Opened, Store, Stored
 from vca.telephony import providers
@@ -127,6 +128,23 @@ class WatchedMailer(Mailer):
 
     def send(self, mail: Mail) -> None:
         self._watchman.look("mail")
+
+
+class WatchedClient(OutgoingClient):
+    """The same for tenants' own systems, of which nobody is connected to."""
+
+    def __init__(self, watchman: Watchman, answer: Answer) -> None:
+        super().__init__(Allowed())
+        self._watchman, self._answer = watchman, answer
+
+    def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._watchman.look("check")
+
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
+    ) -> Answer:
+        self._watchman.look("post")
+        return self._answer
 
 
 @pytest.fixture
@@ -234,6 +252,24 @@ def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
 
     assert watchman.caught == []
     assert set(watchman.used) >= {"place_call", "find_call", "hang_up", "unregister_number"}
+
+
+def test_nothing_is_open_while_a_tenants_own_system_decides_about_a_call(
+    line: CarrierLine,
+    watchman: Watchman,
+    record: Record,
+    acme: Tenant,
+    number: dict[str, Any],
+) -> None:
+    http.use(WatchedClient(watchman, Answer(200, {}, b'{"decision": "reject"}')))
+    url = {"url": "https://acme.example/decide"}
+    acme.post(f"/phone-numbers/{number['id']}/decision-webhook", url)
+
+    line.ring(number["did_number"], "call-1")
+
+    assert record.end == ("failed", "declined")
+    assert watchman.caught == []
+    assert watchman.used == ["check", "post"]
 
 
 # --- The watchman himself ------------------------------------------------------------------------

@@ -28,6 +28,9 @@ from vca.tenancy import archive, schema
 from vca.tenancy.archive import Contents
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
+from vca.tenant.phone_numbers import decision_webhook
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.sealed import ENCRYPTED
 from vca.tenant.webhooks import boxes
 from vca.tenant.webhooks.models import Webhook
 
@@ -63,12 +66,21 @@ def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
 
 
 def _secrets(tenant_id: str) -> list[tuple[str, ...]]:
-    """Those that sign what a tenant's webhooks are sent."""
-    tenant = TenantRef(UUID(tenant_id))
+    """Those that sign what a tenant's webhooks are sent, and last what its numbers' are asked."""
+    tenant, now = TenantRef(UUID(tenant_id)), clock.now()
     with enter(tenant) as session:
         return [
-            tuple(endpoints.secrets(boxes.of(tenant), row, now=clock.now()))
-            for row in session.scalars(select(Webhook).order_by(Webhook.id))
+            *(
+                tuple(endpoints.secrets(boxes.of(tenant), row, now=now))
+                for row in session.scalars(select(Webhook).order_by(Webhook.id))
+            ),
+            *(
+                decision_webhook.secrets(
+                    number.decision_secret, tenant_id=tenant.id, phone_number_id=number.id, now=now
+                )
+                for number in session.scalars(select(PhoneNumber).order_by(PhoneNumber.id))
+                if number.decision_secret is not None
+            ),
         ]
 
 
@@ -428,7 +440,7 @@ def test_secrets_sign_as_before_under_a_new_id_and_under_the_old_one(
     copy = terminal.json("import", file)
     back = terminal.json("import", file, "--replace", "--yes")
 
-    assert len(before[0]) == 2
+    assert [len(signing) for signing in before] == [2, 2, 1]
     assert _secrets(copy["tenant_id"]) == _secrets(back["tenant_id"]) == before
     assert copy["unreadable_columns"] == back["unreadable_columns"] == []
 
@@ -445,7 +457,7 @@ def test_secrets_that_our_keys_do_not_open_are_named_and_left_as_they_are(
     back = terminal.json("import", file, "--replace", "--yes")
 
     for imported in (copy, back):
-        assert imported["unreadable_columns"] == ["webhooks.secret", "webhooks.previous_secret"]
+        assert imported["unreadable_columns"] == [".".join(column) for column in ENCRYPTED]
     with pytest.raises(CannotOpen):
         _secrets(copy["tenant_id"])
     monkeypatch.setattr(at_rest, "_keys", ours)

@@ -16,6 +16,7 @@ from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy.session import enter, public
 from vca.tenant.calls import desk
 from vca.tenant.messages import service as messages
+from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
 from vca.tenant.webhooks import boxes, events
@@ -118,6 +119,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     second = tenant.number(
         label=said, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
     )
+    deciding = _armed(tenant, UUID(second["id"]), word)
     resting = tenant.number(label=said)
     tenant.delete(f"/phone-numbers/{resting['id']}")
     assigned = fresh_number()
@@ -161,6 +163,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
                 key["prefix"],
                 caller,
                 *secrets,
+                deciding,
                 *(call["id"] for call in found),
             ]
         ),
@@ -270,6 +273,13 @@ def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
             select(Delivery.id).where(Delivery.webhook_id == row.id)
         ).one()
     return str(row.id), str(delivery_id), *secrets
+
+
+def _armed(tenant: Tenant, number_id: UUID, word: str) -> str:
+    """A decision webhook of a number that nobody can ring; its secret."""
+    url = f"https://{word}.example.com/{word}"
+    with enter(tenant.ref) as session:
+        return decision_webhook.arm(session, phone_number_id=number_id, url=url, now=clock.now())
 
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:

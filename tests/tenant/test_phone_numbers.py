@@ -1,13 +1,21 @@
 """Phone numbers: claimed, changed, and registered at their carrier by jobs."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 
+from tests.doubles.receiver import Receiver
+from tests.support.webhooks import url_of
 from tests.support.world import Platform, Tenant, World, fresh_number
+from vca.kit import clock
+from vca.kit.at_rest import CannotOpen
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
+from vca.tenant.phone_numbers import decision_webhook
+from vca.tenant.phone_numbers.models import PhoneNumber
 
 
 def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
@@ -233,3 +241,86 @@ def test_moving_to_another_carrier_leaves_the_old_one(
     assert carrier.registered == {}
     assert other.registered == {number["did_number"]: acme.ref.id}
     assert _registration(acme, number)["status"] == "registered"
+
+
+# --- Who decides about its calls -----------------------------------------------------------------
+
+
+def test_a_decision_webhook_is_set_shown_and_removed_and_its_secret_is_shown_once(
+    acme: Tenant, endpoint: Receiver
+) -> None:
+    number, url = acme.number(), url_of(endpoint)
+    path = f"/phone-numbers/{number['id']}"
+    assert number["decision_url"] is None
+
+    first = acme.post(f"{path}/decision-webhook", {"url": url}).json
+    second = acme.post(f"{path}/decision-webhook", {"url": url}).json
+
+    assert first.keys() == {"url", "secret"}
+    assert first["secret"] != second["secret"]
+    shown = acme.get(path)
+    assert shown.json["decision_url"] == url
+    assert "whsec_" not in shown.text
+    assert acme.delete(f"{path}/decision-webhook").status_code == 204
+    assert acme.get(path).json["decision_url"] is None
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1/", "ftp://example.com/", "https://127.0.0.1/", "https://[::1]/", "x"]
+)
+def test_a_decision_webhook_that_leads_nowhere_public_is_refused_when_saved(
+    acme: Tenant, url: str
+) -> None:
+    number = acme.number()
+
+    answer = acme.post(f"/phone-numbers/{number['id']}/decision-webhook", {"url": url})
+
+    assert answer.status_code == 400
+    assert answer.json["errors"][0]["pointer"] == "/url"
+    assert acme.get(f"/phone-numbers/{number['id']}").json["decision_url"] is None
+
+
+def test_a_decision_webhook_is_for_keys_that_may_administer(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    number = acme.number()
+    writer = world.api(world.key(acme.id, scopes=["read", "write"]))
+    path = acme.url(f"/phone-numbers/{number['id']}/decision-webhook")
+
+    assert writer.post(path, {"url": url_of(endpoint)}).status_code == 403
+    assert writer.delete(path).status_code == 403
+
+
+def test_the_secret_of_a_decision_webhook_is_sealed_for_its_place(
+    acme: Tenant, endpoint: Receiver
+) -> None:
+    number, other = acme.number(), acme.number()
+    path = f"/phone-numbers/{number['id']}/decision-webhook"
+    secret = acme.post(path, {"url": url_of(endpoint)}).json["secret"]
+    with enter(acme.ref) as session:
+        sealed = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
+    assert sealed is not None
+    kept = {"tenant_id": acme.ref.id, "now": clock.now()}
+
+    signing = decision_webhook.secrets(sealed, phone_number_id=UUID(number["id"]), **kept)
+
+    assert signing == (secret,)
+    assert secret.encode() not in sealed
+    with pytest.raises(CannotOpen):
+        decision_webhook.secrets(sealed, phone_number_id=UUID(other["id"]), **kept)
+
+
+def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: Receiver) -> None:
+    number_id = UUID(acme.number()["id"])
+    path = f"/phone-numbers/{number_id}/decision-webhook"
+    old, new = (acme.post(path, {"url": url_of(endpoint)}).json["secret"] for _ in range(2))
+    with enter(acme.ref) as session:
+        sealed = session.get_one(PhoneNumber, number_id).decision_secret
+    assert sealed is not None
+    known = {"tenant_id": acme.ref.id, "phone_number_id": number_id}
+
+    now = clock.now()
+    later = now + decision_webhook.OVERLAP
+
+    assert decision_webhook.secrets(sealed, **known, now=now) == (new, old)
+    assert decision_webhook.secrets(sealed, **known, now=later) == (new,)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.world import Platform, Tenant, fresh_number
 from vca.registry.tenants.models import STATUSES
-from vca.tenant.calls.route import Decision, Facts, decide
+from vca.tenant.calls.route import WEBHOOK, Advice, Advised, Decision, Facts, decide, of_dict
 from vca.tenant.calls.states import END_REASONS
 from vca.tenant.phone_numbers.models import MODES
 from vca.tenant.settings.hours import ALWAYS, CLOSED_ACTIONS, Closed, Open
@@ -20,6 +20,14 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROFILE = uuid4()
 CLOSED, VOICEMAIL, FORWARD = (Closed(action, "at night", None) for action in CLOSED_ACTIONS)
 GOOD = Facts(NOW, owned=True, ai_profile_id=PROFILE, ai_profile_version=3)
+
+FORWARDED = ("forward", "forward", "transferred")
+ADVICE = [
+    Advice("it is silent"),
+    Advice("it wants it", "answer", ai_profile_id=PROFILE),
+    Advice("it wants it", "reject"),
+    Advice("it wants it", "forward", "+2"),
+]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +109,10 @@ _NUMBERS = st.none() | st.just("+14155550100")
         names_profile=st.booleans(),
         ai_profile_id=st.none() | st.just(PROFILE),
         ai_profile_version=st.just(3),
+        line_free=st.booleans(),
+        answerable=st.booleans(),
+        asks=st.booleans(),
+        advice=st.none() | st.sampled_from(ADVICE),
     ).filter(lambda facts: not facts.names_profile or facts.ai_profile_id is not None)
 )
 def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: Facts) -> None:
@@ -114,6 +126,57 @@ def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: 
     assert route.end_reason is None or route.end_reason in END_REASONS
     assert (route.ai_profile_id is not None) is (route.decision == "agent")
     assert (route.forward_to is not None) is (route.decision == "forward")
+    assert route.asks <= (facts.asks and facts.advice is None)
+
+
+@pytest.mark.parametrize("change", [{}, {"mode": "forward", "forward_to": "+1"}])
+@pytest.mark.parametrize(
+    ("advice", "decision", "end_reason"),
+    [("answer", "agent", None), ("reject", "refused", "declined"), FORWARDED],
+)
+def test_a_decision_webhook_goes_before_the_rule_that_would_have_answered(
+    change: dict[str, Any], advice: Advised, decision: str, end_reason: str | None
+) -> None:
+    advised = Advice("so it says", advice, "+2" if advice == "forward" else None)
+
+    route = decide(replace(GOOD, asks=True, advice=advised, **change))
+
+    assert (route.decision, route.end_reason) == (decision, end_reason)
+    assert (route.steps[-1].rule, route.steps[-1].verdict) == (WEBHOOK, "decided")
+    assert route.forward_to == advised.forward_to
+    assert route.rejects is (advice == "reject")
+    assert of_dict(route.as_dict()) == route
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"line_free": False},
+        {"tokens_left": False},
+        {"answerable": False},
+        {"ai_profile_id": None},
+    ],
+)
+def test_where_no_agent_can_answer_a_decision_webhook_cannot_have_one_answer(
+    change: dict[str, Any],
+) -> None:
+    forwards = replace(GOOD, mode="forward", forward_to="+1", **change)
+    advised = replace(forwards, asks=True, advice=Advice("so it says", "answer"))
+
+    route = decide(advised)
+
+    assert route.decision == "forward"
+    assert [step.rule for step in route.steps[-2:]] == [WEBHOOK, "mode"]
+    assert route.steps[-2].why.startswith("so it says, but ")
+
+
+@pytest.mark.parametrize(
+    "change", [{"mode": "closed"}, {"tenant_status": "suspended"}, {"line_free": False}]
+)
+def test_a_rule_that_refuses_goes_before_any_decision_webhook(change: dict[str, Any]) -> None:
+    facts = replace(GOOD, **change)
+
+    assert decide(replace(facts, asks=True, advice=ADVICE[0])) == decide(facts)
 
 
 def test_a_forwarding_numbers_own_target_goes_before_its_fallback() -> None:

@@ -18,6 +18,8 @@ ATTEMPTS = ("delivered", "refused", "unreachable")
 RATE_LIMITS = ("key", "tenant", "address")
 DISABLED_REASONS = ("gone", "failing")
 OWNERS = ("tenant", "operator")
+# What a decision webhook wants, or why it has no say.
+DECISIONS = ("answer", "reject", "forward", "refused", "invalid", "unreachable", "skipped")
 # As the API's vocabulary has them.
 END_REASONS = (
     "caller_hangup",
@@ -119,6 +121,16 @@ RATE_LIMITED = Counter(
     "vca_rate_limited_total",
     "Requests that were refused as too many, by the limit that they met.",
     {"limit": RATE_LIMITS},
+)
+DECISIONS_TOTAL = Counter(
+    "vca_decision_webhooks_total",
+    "Calls that a decision webhook was to decide about: its decision, or why it made none.",
+    {"outcome": DECISIONS},
+)
+DECISION_SECONDS = Histogram(
+    "vca_decision_webhook_seconds",
+    "How long a caller waited for the answer of a decision webhook.",
+    buckets=_REQUEST,
 )
 
 

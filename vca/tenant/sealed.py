@@ -15,7 +15,11 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quoted
 
 # By table and name; the table's rows have an `id`.
-ENCRYPTED = (("webhooks", "secret"), ("webhooks", "previous_secret"))
+ENCRYPTED = (
+    ("webhooks", "secret"),
+    ("webhooks", "previous_secret"),
+    ("phone_numbers", "decision_secret"),
+)
 # The same of `public`.
 PLATFORMS = (("webhooks", "secret"), ("webhooks", "previous_secret"))
 

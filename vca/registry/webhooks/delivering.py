@@ -17,7 +17,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, json, log, metrics, standard_webhooks
+from vca.kit import clock, crash, json, log, metrics, standard_webhooks
 from vca.kit.at_rest import CannotOpen
 from vca.kit.http import Answer, OutgoingClient, OutgoingError
 from vca.kit.text import clean
@@ -90,10 +90,13 @@ def deliver(box: Box, *, webhook_id: UUID, client: OutgoingClient) -> None:
     with box.open() as session:
         parcel = _begin(session, box, webhook_id, now=clock.now())
     while parcel is not None:
+        crash.point("webhooks.deliver.claimed")
         attempt = _send(parcel, client)
+        crash.point("webhooks.deliver.sent")
         with box.open() as session:
             goes_on = attempt.succeeded and monotonic() < until
             parcel = _settle(session, box, webhook_id, parcel, attempt, goes_on=goes_on)
+        crash.point("webhooks.deliver.noted")
 
 
 def _begin(session: Session, box: Box, webhook_id: UUID, *, now: datetime) -> Parcel | None:
@@ -251,9 +254,14 @@ def _let_go(session: Session, box: Box, row: EndpointColumns, *, now: datetime) 
 
 
 def _expire(session: Session, box: Box, webhook_id: UUID, *, now: datetime) -> None:
-    """Give up what has waited too long: an endpoint that was down has more than it can be sent."""
+    """Give up what has waited too long: an endpoint that was down has more than it can be sent.
+
+    What was never tried is due since it was told, so the index finds it without looking at all that
+    waits; what was tried is given up by its next try.
+    """
     table = box.deliveries
-    old = table.webhook_id == webhook_id, table.status == "pending", table.expires_at <= now
+    waiting = table.webhook_id == webhook_id, table.status == "pending"
+    old = *waiting, table.next_attempt_at <= now - EXPIRES, table.expires_at <= now
     session.execute(
         update(table).where(*old).values(status="failed", next_attempt_at=None, updated_at=now)
     )

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Executable, Row, bindparam, or_, select
+from sqlalchemy import ColumnElement, Executable, Row, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from vca.tenant.ai_profiles.models import AiProfile
@@ -11,43 +11,51 @@ from vca.tenant.calls.models import Call
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 
-_ANSWERING = (
-    select(
-        Settings.sentences,
-        Settings.time_zone,
-        Settings.hours.label("tenant_hours"),
-        Settings.limits,
-        Settings.spend_cap,
-        Settings.variables,
-        PhoneNumber.id.label("phone_number_id"),
-        PhoneNumber.is_active,
-        PhoneNumber.mode,
-        PhoneNumber.forward_to,
-        PhoneNumber.fallback_number,
-        PhoneNumber.hours.label("number_hours"),
-        PhoneNumber.ai_profile_id.label("named_profile_id"),
-        AiProfile.id.label("ai_profile_id"),
-        AiProfile.version,
-        AiProfile.name,
-        AiProfile.role,
-        AiProfile.system_prompt,
-        AiProfile.greeting,
-        AiProfile.language,
-        AiProfile.voice,
-        AiProfile.silence_seconds,
-        AiProfile.recording,
-        AiProfile.consent_sentence,
+
+def _answering(profile: ColumnElement[bool]) -> Select[Any]:
+    """A number and the profile that is meant; each is null where it is not there."""
+    return (
+        select(
+            Settings.sentences,
+            Settings.time_zone,
+            Settings.hours.label("tenant_hours"),
+            Settings.limits,
+            Settings.spend_cap,
+            Settings.variables,
+            PhoneNumber.id.label("phone_number_id"),
+            PhoneNumber.is_active,
+            PhoneNumber.mode,
+            PhoneNumber.forward_to,
+            PhoneNumber.fallback_number,
+            PhoneNumber.hours.label("number_hours"),
+            PhoneNumber.decision_url,
+            PhoneNumber.decision_secret,
+            PhoneNumber.ai_profile_id.label("named_profile_id"),
+            AiProfile.id.label("ai_profile_id"),
+            AiProfile.version,
+            AiProfile.name,
+            AiProfile.role,
+            AiProfile.system_prompt,
+            AiProfile.greeting,
+            AiProfile.language,
+            AiProfile.voice,
+            AiProfile.silence_seconds,
+            AiProfile.recording,
+            AiProfile.consent_sentence,
+        )
+        .select_from(Settings)
+        .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
+        .outerjoin(AiProfile, profile)
     )
-    .select_from(Settings)
-    .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
-    .outerjoin(
-        AiProfile,
-        or_(
-            AiProfile.id == PhoneNumber.ai_profile_id,
-            PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
-        ),
+
+
+_ANSWERING = _answering(
+    or_(
+        AiProfile.id == PhoneNumber.ai_profile_id,
+        PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
     )
 )
+_CHOSEN = _answering(AiProfile.id == bindparam("ai_profile_id"))
 _RINGING = _ANSWERING.add_columns(
     select(Call.id)
     .where(
@@ -89,3 +97,13 @@ def of_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
     wanted = {"phone_number_id": phone_number_id}
     found: Row[Any] = session.connection().execute(statement, wanted).one()
     return found
+
+
+def with_profile(
+    session: Session, *, phone_number_id: UUID | None, ai_profile_id: UUID
+) -> Row[Any] | None:
+    """The same with another of the tenant's profiles; None where the tenant has none of this id."""
+    statement: Executable = _CHOSEN
+    wanted = {"phone_number_id": phone_number_id, "ai_profile_id": ai_profile_id}
+    found: Row[Any] = session.connection().execute(statement, wanted).one()
+    return None if found.ai_profile_id is None else found

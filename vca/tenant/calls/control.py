@@ -21,7 +21,7 @@ from vca.telephony.providers import Carriers
 from vca.telephony.types import Action, CallEvent, CallReply, Say
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
-from vca.tenant.calls import flow, opening, record, shown, states, transfers
+from vca.tenant.calls import flow, greeting, record, shown, states, transfers
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import LIVE, Call
 from vca.tenant.calls.refs import CallRef
@@ -137,7 +137,7 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
         turns = len(record.lines(session, call_id))
     profile = talk.profile
     sentence = Say(words, profile["language"], profile["voice"])
-    actions = (sentence, opening.listen(profile))
+    actions = (sentence, greeting.listen(profile))
     _direct(_carrier(carriers, talk), desk, ref, talk, actions, turns + 1)
     with enter(tenant) as session:
         record.talk(session, call_id)

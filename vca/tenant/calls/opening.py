@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from vca.conversation import engine
-from vca.conversation.types import CallFacts
 from vca.kit import clock, crash, metrics
 from vca.registry.dids.service import Owner
 from vca.telephony.types import (
@@ -22,24 +20,24 @@ from vca.telephony.types import (
     EventType,
     Forward,
     HangUp,
-    Listen,
     Record,
     Reject,
     Say,
     TakeVoicemail,
 )
 from vca.tenancy.session import enter
-from vca.tenant.calls import answering, legs, profiles, record, states, watch
+from vca.tenant.calls import answering, decisions, greeting, legs, record, states, watch
+from vca.tenant.calls.decisions import Question
+from vca.tenant.calls.greeting import RingFacts
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.record import NewCall
 from vca.tenant.calls.refs import CallRef, Outcome
-from vca.tenant.calls.route import Facts, Route, Step, decide
+from vca.tenant.calls.route import Advice, Facts, Route, Step, decide
 from vca.tenant.settings import hours, limits
 from vca.tenant.settings.limits import Limits
 from vca.tenant.usage import cap
 from vca.tenant.usage.cap import Leave, Live
 
-DEFAULT_CONSENT = "This call is recorded."
 # What a tenant's sentence is said for; the fallback number comes after it, where there is one.
 _SENTENCES = {
     "concurrency_limit": "over_limit",
@@ -77,6 +75,7 @@ class _Opening:
     found: Row[Any]
     route: Route
     actions: tuple[Action, ...]
+    variables: Mapping[str, str]
     reserve: int
 
     @property
@@ -98,7 +97,20 @@ class _Opening:
 
 
 def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
-    """Record a call that rings, once for each id of its carrier; see `flow.begin`."""
+    """Record a call that rings, once for each id of its carrier; see `flow.begin`.
+
+    A number's decision webhook is asked between two transactions: what holds by then decides.
+    """
+    question, advice = None, None
+    while isinstance(begun := _begin(ringing, question, advice, answerable=answerable), Question):
+        question, advice = begun, decisions.ask(begun)
+    return begun
+
+
+def _begin(
+    ringing: Ringing, question: Question | None, advice: Advice | None, *, answerable: bool
+) -> Outcome | Question:
+    """Record the call; what is to be asked before, if something is."""
     tenant = ringing.owner.tenant
     with enter(tenant) as session:
         found = answering.of_call(
@@ -110,7 +122,11 @@ def ring(ringing: Ringing, *, answerable: bool) -> Outcome:
         )
         if found.known_call_id is not None:
             return _again(session, ringing, found)
-        opening = _decided(session, ringing, found, answerable=answerable)
+        facts, reserve = _ringing_facts(session, ringing, found, answerable=answerable)
+        if advice is None and decide(facts).asks:
+            return _question(ringing, found)
+        call_id = question.call_id if question else uuid4()
+        opening = _decided(session, ringing, found, facts, advice, call_id, reserve)
         events = opening.events
         state = states.of(events)
         if not _insert(session, opening, events, state):
@@ -149,7 +165,7 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
         record.note(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.happened(session, ref.call_id, event)
-        words, actions = _first_words(talk.profile, talk, now=now)
+        words, actions = greeting.first_words(talk.profile, talk, now=now)
         record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=words, at=now)
         if Record() in actions and not talk.simulated:
             record.note(session, ref.call_id, recording_status="recording")
@@ -157,25 +173,61 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
     return Outcome(ref, actions, 1)
 
 
-def listen(profile: Mapping[str, Any]) -> Listen:
-    """Wait for the caller for as long as the profile says."""
-    return Listen(profile["silence_seconds"] or profiles.SILENCE_S, profile["language"])
-
-
-def _decided(session: Session, ringing: Ringing, found: Row[Any], *, answerable: bool) -> _Opening:
+def _ringing_facts(
+    session: Session, ringing: Ringing, found: Row[Any], *, answerable: bool
+) -> tuple[Facts, int]:
+    """What the route depends on, and what the call reserves of the spend cap."""
     facts = _facts(ringing.owner, found, at=ringing.metadata.timestamp)
-    facts, leave = replace(facts, answerable=answerable), Leave(True)
-    if not ringing.simulated:
-        live = record.live(session)
-        leave = _leave(session, found, live, facts.at)
-        allowed = limits.effective(ringing.owner.plan_limits, found.limits)
-        facts = replace(_within_limits(session, facts, allowed, live), within_cap=leave.given)
-    route, call_id = decide(facts), uuid4()
-    actions = _first_actions(session, ringing, found, route, call_id)
+    facts = replace(facts, answerable=answerable)
+    if ringing.simulated:
+        return facts, 0
+    live = record.live(session)
+    leave = _leave(session, found, live, facts.at)
+    allowed = limits.effective(ringing.owner.plan_limits, found.limits)
+    facts = replace(_within_limits(session, facts, allowed, live), within_cap=leave.given)
+    return facts, leave.reserve
+
+
+def _question(ringing: Ringing, found: Row[Any]) -> Question:
+    told, tenant = ringing.metadata, ringing.owner.tenant
+    return decisions.question(
+        found,
+        tenant_id=tenant.id,
+        called_number=told.called_number,
+        caller=ringing.caller,
+        simulated=ringing.simulated,
+        at=clock.now(),
+    )
+
+
+def _decided(
+    session: Session,
+    ringing: Ringing,
+    found: Row[Any],
+    facts: Facts,
+    advice: Advice | None,
+    call_id: UUID,
+    reserve: int,
+) -> _Opening:
+    if advice is not None:
+        found, advice = decisions.resolved(session, found, advice)
+        facts = replace(
+            facts,
+            advice=advice,
+            ai_profile_id=found.ai_profile_id,
+            ai_profile_version=found.version,
+        )
+    route = decide(facts)
+    variables = advice.variables if advice else {}
+    actions = _first_actions(session, ringing, found, route, call_id, variables)
     if route.decision == "forward" and not isinstance(actions[-1], Forward):
-        steps = (*route.steps, Step("dialling", "decided", "that number may not be dialled"))
+        why = "that number may not be dialled"
+        if advice is not None and advice.decision == "forward":
+            void = advice.void(why)
+            return _decided(session, ringing, found, facts, void, call_id, reserve)
+        steps = (*route.steps, Step("dialling", "decided", why))
         route = replace(route, steps=steps, end_reason="declined")
-    return _Opening(ringing, call_id, found, route, actions, leave.reserve)
+    return _Opening(ringing, call_id, found, route, actions, variables, reserve)
 
 
 def _leave(session: Session, found: Row[Any], live: Live, at: datetime) -> Leave:
@@ -208,6 +260,7 @@ def _facts(owner: Owner, found: Row[Any], *, at: datetime) -> Facts:
         names_profile=found.named_profile_id is not None,
         ai_profile_id=found.ai_profile_id,
         ai_profile_version=found.version,
+        asks=found.decision_url is not None,
     )
 
 
@@ -217,14 +270,15 @@ def _first_actions(
     found: Row[Any],
     route: Route,
     call_id: UUID,
+    variables: Mapping[str, str],
     *,
     again: bool = False,
 ) -> tuple[Action, ...]:
     sentence = record.sentence(found.sentences, _SENTENCES.get(route.end_reason or "", "closed"))
     match route.decision:
         case "agent":
-            talk = _Facts(ringing.metadata, found)
-            return _first_words(found._asdict(), talk, now=ringing.metadata.timestamp)[1]
+            talk = RingFacts(ringing.metadata, found, variables)
+            return greeting.first_words(found._asdict(), talk, now=ringing.metadata.timestamp)[1]
         case "forward":
             to = _connect(session, ringing, route.forward_to, call_id, again=again)
             return to or (Say(record.sentence(found.sentences, "fallback")), HangUp())
@@ -232,6 +286,8 @@ def _first_actions(
             return Say(sentence), TakeVoicemail()
         case "closed":
             return Say(sentence), HangUp()
+        case _ if route.rejects:
+            return (Reject(),)
         case _ if route.end_reason in _TO_FALLBACK:
             to = _connect(session, ringing, found.fallback_number, call_id, again=again)
             return Say(sentence), *(to or (HangUp(),))
@@ -262,54 +318,6 @@ def _connect(
     return (Forward(number),)
 
 
-@dataclass(frozen=True)
-class _Facts:
-    """What a greeting may tell of a call that is not recorded yet, as `record.talk` has it."""
-
-    metadata: CallMetadata
-    found: Row[Any]
-
-    @property
-    def facts(self) -> CallFacts:
-        told = self.metadata
-        variables = {str(name): str(value) for name, value in self.found.variables.items()}
-        return CallFacts(
-            told.caller_number, told.called_number, told.timestamp, variables=variables
-        )
-
-    @property
-    def time_zone(self) -> str:
-        return str(self.found.time_zone)
-
-
-def _first_words(
-    profile: Mapping[str, Any], talk: Any, *, now: datetime
-) -> tuple[str, tuple[Action, ...]]:
-    """What an agent says first, all of it, and how."""
-    zone = ZoneInfo(talk.time_zone)
-    facts = talk.facts if isinstance(talk, _Facts) else profiles.facts_of(talk, at=now)
-    greeting = engine.greeting(
-        profiles.conversational(profile), facts=facts, now=now.astimezone(zone)
-    )
-    words = f"{_consent(profile)} {greeting}" if profile["recording"] else greeting
-    return words, _as_said(profile, words)
-
-
-def _as_said(profile: Mapping[str, Any], words: str) -> tuple[Action, ...]:
-    """An agent's first words, and how they are said: consent comes before the tape begins."""
-    language, voice = profile["language"], profile["voice"]
-    if not profile["recording"]:
-        return Say(words, language, voice), listen(profile)
-    consent = _consent(profile)
-    greeting = words.removeprefix(consent).lstrip()
-    first, then = Say(consent, language, voice), Say(greeting, language, voice)
-    return first, Record(), then, listen(profile)
-
-
-def _consent(profile: Mapping[str, Any]) -> str:
-    return profile["consent_sentence"] or DEFAULT_CONSENT
-
-
 def _insert(
     session: Session, opening: _Opening, events: Sequence[CallEvent], state: states.State
 ) -> bool:
@@ -326,10 +334,11 @@ def _insert(
         simulated=ringing.simulated,
         route=route.as_dict(),
         recording_status=_recording(opening),
+        call_metadata=opening.variables,
         reserved=opening.reserve,
     )
-    greeting = _spoken(opening.actions) if route.decision == "agent" else ""
-    return record.insert_call(session, opening.call_id, call, events, state, greeting=greeting)
+    words = _spoken(opening.actions) if route.decision == "agent" else ""
+    return record.insert_call(session, opening.call_id, call, events, state, greeting=words)
 
 
 def _recording(opening: _Opening) -> str | None:
@@ -344,7 +353,7 @@ def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
     kept = record.route_of(session, ref.call_id)
     if kept.decision == "agent":
         return _greeted(session, ref)
-    actions = _first_actions(session, ringing, found, kept, ref.call_id, again=True)
+    actions = _first_actions(session, ringing, found, kept, ref.call_id, {}, again=True)
     return Outcome(ref, actions, _turns(kept))
 
 
@@ -354,7 +363,7 @@ def _greeted(session: Session, ref: CallRef) -> Outcome:
     said = record.lines(session, ref.call_id)
     if talk.status in states.TERMINAL or not said:
         return Outcome(ref, (HangUp(),))
-    return Outcome(ref, _as_said(talk.profile, said[0].text), len(said))
+    return Outcome(ref, greeting.as_said(talk.profile, said[0].text), len(said))
 
 
 def _turns(route: Route) -> int | None:

@@ -1,7 +1,7 @@
 """How a ringing number is answered, and why: one pure function of plain facts."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -10,6 +10,28 @@ from vca.tenant.settings.hours import ALWAYS, Closed, Open
 
 Decision = Literal["agent", "forward", "voicemail", "closed", "refused"]
 Verdict = Literal["passed", "decided"]
+Advised = Literal["answer", "reject", "forward"]
+WEBHOOK = "decision webhook"
+_ADVISED: Mapping[Advised, tuple[Decision, str | None]] = {
+    "answer": ("agent", None),
+    "reject": ("refused", "declined"),
+    "forward": ("forward", "transferred"),
+}
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What a number's decision webhook wants, and why; `decision` None: nothing that counts."""
+
+    why: str
+    decision: Advised | None = None
+    forward_to: str | None = None
+    ai_profile_id: UUID | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def void(self, why: str) -> "Advice":
+        """The same where it cannot be followed."""
+        return Advice(f"{self.why}, but {why}")
 
 
 @dataclass(frozen=True)
@@ -17,7 +39,8 @@ class Facts:
     """What the route depends on. `owned` False: the number is not this tenant's.
 
     `hours` are as they stand at that moment, `hours_of` says whose they are. `answerable`: there is
-    a language model for this caller.
+    a language model for this caller. `asks`: the number has a decision webhook; `advice` is what it
+    said, None: it was not asked yet.
     """
 
     at: datetime
@@ -38,6 +61,8 @@ class Facts:
     names_profile: bool = False
     ai_profile_id: UUID | None = None
     ai_profile_version: int | None = None
+    asks: bool = False
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +76,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Route:
-    """What happens to the call. `end_reason` is set when no agent answers."""
+    """What happens to the call. `end_reason` is set when no agent answers.
+
+    `asks`: the number's decision webhook has a say in it, and was not asked yet.
+    """
 
     decision: Decision
     steps: tuple[Step, ...]
@@ -59,6 +87,12 @@ class Route:
     forward_to: str | None = None
     ai_profile_id: UUID | None = None
     ai_profile_version: int | None = None
+    asks: bool = False
+
+    @property
+    def rejects(self) -> bool:
+        """Whether the number's decision webhook wants the caller refused."""
+        return self.decision == "refused" and self.steps[-1].rule == WEBHOOK
 
     def as_dict(self) -> dict[str, Any]:
         """The route as it is kept on the call and shown by the API."""
@@ -75,10 +109,10 @@ class Route:
 
 
 def of_dict(kept: Mapping[str, Any]) -> Route:
-    """A route as it is kept on a call, without its rules."""
+    """A route as it is kept on a call."""
     return Route(
         kept["decision"],
-        (),
+        tuple(Step(**rule) for rule in kept["rules"]),
         kept["end_reason"],
         kept["forward_to"],
         kept["ai_profile_id"],
@@ -87,13 +121,45 @@ def of_dict(kept: Mapping[str, Any]) -> Route:
 
 
 def decide(facts: Facts) -> Route:
-    """Try the rules in their order; the first that decides is the route."""
+    """Try the rules in their order; the first that decides is the route.
+
+    Where an agent or a forward would answer, the number's decision webhook goes before that rule.
+    """
+    route = _by_rules(facts)
+    if not facts.asks or route.decision not in ("agent", "forward"):
+        return route
+    if facts.advice is None:
+        return replace(_advised(facts, route, Advice("it is asked before this")), asks=True)
+    return _advised(facts, route, facts.advice)
+
+
+def _by_rules(facts: Facts) -> Route:
     steps: list[Step] = []
     for rule, why, decision, end_reason in _rules(facts):
         steps.append(Step(rule, "decided" if decision else "passed", why))
         if decision:
             return _route(facts, decision, end_reason, tuple(steps))
     raise AssertionError("the last rule always decides")
+
+
+def _advised(facts: Facts, route: Route, advice: Advice) -> Route:
+    *before, last = route.steps
+    if advice.decision == "answer" and (objection := _objection(facts)) is not None:
+        advice = advice.void(objection)
+    if advice.decision is None:
+        return replace(route, steps=(*before, Step(WEBHOOK, "passed", advice.why), last))
+    decision, end_reason = _ADVISED[advice.decision]
+    steps = (*before, Step(WEBHOOK, "decided", advice.why))
+    route = _route(facts, decision, end_reason, steps)
+    return replace(route, forward_to=advice.forward_to)
+
+
+def _objection(facts: Facts) -> str | None:
+    """Why no agent can answer, whoever wants it."""
+    for _, why, decision, _ in _by_limits(facts):
+        if decision is not None:
+            return why
+    return None if facts.ai_profile_id is not None else "the tenant has no profile"
 
 
 def _route(

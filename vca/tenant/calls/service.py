@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -16,7 +16,7 @@ from vca.registry.dids import service as dids
 from vca.telephony.providers import Carriers
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, lookup
-from vca.tenant.calls import opening, shown
+from vca.tenant.calls import opening, record, shown
 from vca.tenant.calls.control import CallEnded
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import Call, Event, Turn
@@ -95,13 +95,24 @@ def simulate(
     if owner is None or owner.tenant != tenant:
         raise NotFound
     route = explain_now(tenant, to=to)
-    if route.decision != "agent":
+    if route.decision != "agent" and not route.asks:
         raise NotAnsweredByAgent(route)
-    telephone = Telephone(carriers.simulator, desk)
-    heard = telephone.ring(to=to, caller=caller)
+    telephone, provider_call_id = Telephone(carriers.simulator, desk), uuid4().hex
+    heard = telephone.ring(to=to, caller=caller, provider_call_id=provider_call_id)
     if not heard.open:
-        raise CallEnded
+        raise _why_over(tenant, carriers.simulator.name, provider_call_id)
     return telephone.call(heard), heard
+
+
+def _why_over(tenant: TenantRef, provider_type: str, provider_call_id: str) -> Conflict:
+    """Why a call that has just rung is over: no agent was to answer, or it had no words."""
+    known = {"provider_type": provider_type, "provider_call_id": provider_call_id}
+    with enter(tenant) as session:
+        call_id = record.find(session, **known)
+        route = record.route_of(session, call_id) if call_id else None
+    if route is None or route.decision == "agent":
+        return CallEnded()
+    return NotAnsweredByAgent(route)
 
 
 def say(

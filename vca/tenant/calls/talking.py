@@ -19,7 +19,7 @@ from vca.conversation.types import Reply
 from vca.kit import clock, crash, log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import enter
-from vca.tenant.calls import desk, legs, opening, profiles, record, states, transfers
+from vca.tenant.calls import desk, greeting, legs, profiles, record, states, transfers
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.models import Line
 from vca.tenant.calls.refs import CallRef, Clause, Outcome
@@ -140,7 +140,7 @@ def _repeated(session: Session, ref: CallRef, talk: Row[Any], answer: Line, turn
     clause = Clause(answer.text, profile["language"], profile["voice"])
     if talk.status in states.TERMINAL:
         return _Known((clause,), over(session, ref))
-    following = transfers.pending(talk) or opening.listen(profile)
+    following = transfers.pending(talk) or greeting.listen(profile)
     return _Known((clause,), Outcome(ref, (following,), turns))
 
 
@@ -270,7 +270,7 @@ def _act(
                 if to_fallback:
                     return _to_fallback(session, ref, talk, now=now, otherwise=action.end_reason)
                 return _ended(session, ref, action.end_reason, now=now)
-    return (opening.listen(talk.profile),)
+    return (greeting.listen(talk.profile),)
 
 
 def _is_replay(talk: Row[Any]) -> bool:

@@ -11,7 +11,7 @@ from vca.conversation import wording
 from vca.kit import crash
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
-from vca.tenant.calls import legs, metering, opening, record, telling
+from vca.tenant.calls import greeting, legs, metering, record, telling
 from vca.tenant.calls.legs import DiallingRefused
 from vca.tenant.calls.refs import CallRef, Outcome
 
@@ -102,7 +102,7 @@ def _gone_on(session: Session, ref: CallRef, talk: Row[Any], after: int | None) 
     since = turns[after:] if after is not None else ()
     again = [Say(each.text, profile["language"], profile["voice"]) for each in since[:1]]
     said = again if since and since[0].speaker == "agent" else []
-    return Outcome(ref, (*said, opening.listen(profile)), len(turns))
+    return Outcome(ref, (*said, greeting.listen(profile)), len(turns))
 
 
 def failed(session: Session, ref: CallRef, talk: Row[Any], *, why: str, now: datetime) -> Outcome:
@@ -188,4 +188,4 @@ def _say(
     sequence = len(record.lines(session, ref.call_id)) + 1
     record.insert_turn(session, ref.call_id, sequence=sequence, speaker="agent", text=text, at=now)
     say = Say(text, profile["language"], profile["voice"])
-    return Outcome(ref, (say, opening.listen(profile)), sequence)
+    return Outcome(ref, (say, greeting.listen(profile)), sequence)

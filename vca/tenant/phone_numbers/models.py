@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Text
+from sqlalchemy import CheckConstraint, DateTime, ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -18,6 +18,8 @@ REGISTRATION = ("pending", "registered", "failed", "unregistered")
 
 class PhoneNumber(TenantBase):
     """A number, how it is answered, and what its carrier last said of it.
+
+    `decision_url`: a system of the tenant's that is asked before it is answered.
 
     `registration_round` counts the times that its registration was asked for; an answer to an
     earlier round no longer counts.
@@ -43,6 +45,8 @@ class PhoneNumber(TenantBase):
     ai_profile_id: Mapped[UUID | None] = mapped_column(ForeignKey(AiProfile.id), index=True)
     hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     fallback_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
+    decision_url: Mapped[str | None] = mapped_column(Text)
+    decision_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
     registration_status: Mapped[str] = mapped_column(Text, info=SHOWN)
     registration_code: Mapped[str | None] = mapped_column(Text)
     registration_detail: Mapped[str | None] = mapped_column(Text)

@@ -5,11 +5,16 @@ from uuid import UUID
 
 from flask import current_app, g
 
+from vca.kit import clock, http
 from vca.kit.web import Blueprint, access, created, pages
 from vca.kit.web.context import session
 from vca.registry.dids.service import Terms
-from vca.tenant.phone_numbers import service
+from vca.registry.webhooks import endpoints
+from vca.tenancy.session import enter
+from vca.tenant.phone_numbers import decision_webhook, service
 from vca.tenant.phone_numbers.schemas import (
+    ArmedDecisionWebhookSchema,
+    DecisionWebhookSchema,
     NewPhoneNumberSchema,
     PhoneNumberChangeSchema,
     PhoneNumberQuery,
@@ -85,6 +90,37 @@ def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Register a phone number at its carrier again, now"""
     return service.register(session(), phone_number_id=phone_number_id)
+
+
+@blp.route(f"{ONE}/decision-webhook", methods=["POST"])
+@blp.arguments(DecisionWebhookSchema)
+@blp.response(200, ArmedDecisionWebhookSchema)
+@access("tenant", "admin")
+def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
+    """Have a system of yours decide how a number is answered
+
+    Before an agent or a forward answers, simulated calls too, it is sent `call.incoming`, signed by
+    Standard Webhooks: `data` holds `tenant_id`, `call_id`, `phone_number_id`, `called_number`,
+    `caller_number` (null: unknown), `caller_id` and `simulated`. Within 3 seconds it answers
+    `{"decision": "answer", "ai_profile_id": …, "variables": {"name": "Jane"}}`, where both may be
+    left out, `{"decision": "reject"}`, or `{"decision": "forward", "forward_to": "+14155550199"}`.
+    On anything else the number is answered as without it, and the call's `route` says why.
+    `secret` is in this answer and never again. Done again: another URL, another secret; for 24
+    hours each request bears two signatures, one of them by the secret before.
+    """
+    endpoints.check_url(body["url"], client=http.current())
+    with enter(g.tenant) as opened:
+        number_id, now = phone_number_id, clock.now()
+        secret = decision_webhook.arm(opened, phone_number_id=number_id, now=now, **body)
+    return {**body, "secret": secret}
+
+
+@blp.route(f"{ONE}/decision-webhook", methods=["DELETE"])
+@blp.response(204)
+@access("tenant", "admin", opens="tenant")
+def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:
+    """Ask nobody before a number is answered"""
+    decision_webhook.disarm(session(), phone_number_id=phone_number_id, now=clock.now())
 
 
 def _terms() -> Terms:

@@ -4,6 +4,7 @@ from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, text
+from vca.registry.webhooks.schemas import URL_LENGTH
 from vca.tenant.phone_numbers.models import MODES, REGISTRATION
 from vca.tenant.settings.hours_schema import HoursSchema
 
@@ -76,12 +77,46 @@ class PhoneNumberSchema(PhoneNumberChangeSchema):
         }
     }
 
+    decision_url = fields.String(
+        dump_only=True,
+        allow_none=True,
+        metadata={
+            "description": "Who is asked before the number is answered; null: nobody. Set by "
+            "`decision-webhook`.",
+            "example": "https://example.com/vca/decide",
+        },
+    )
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
     did_number = e164(dump_only=True)
     registration = fields.Nested(RegistrationSchema, dump_only=True)
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class DecisionWebhookSchema(Schema):
+    """Who is asked before a number is answered."""
+
+    url = text(
+        1,
+        URL_LENGTH,
+        required=True,
+        metadata={
+            "description": "https, a public address.",
+            "example": "https://example.com/vca/decide",
+        },
+    )
+
+
+class ArmedDecisionWebhookSchema(DecisionWebhookSchema):
+    """A decision webhook with a secret that was just made; `secret` is never shown again."""
+
+    secret = fields.String(
+        dump_only=True,
+        metadata={
+            "description": "Keep it now: it is shown this once. Verifies by Standard Webhooks."
+        },
+    )
 
 
 class PhoneNumberQuery(PageQuery):

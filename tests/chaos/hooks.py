@@ -1,0 +1,129 @@
+"""The tenants' own systems in a rehearsal, and what must hold of all that they were told."""
+
+import random
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+from sqlalchemy import text
+
+from tests.chaos.points import TOLD_WITHIN_S
+from tests.doubles.receiver import Behaviour, Receiver, answers
+from tests.support.webhooks import Told, told, url_of
+from tests.support.world import Tenant
+from vca.kit.json import BadJson, strict_loads
+from vca.registry.webhooks import endpoints
+from vca.registry.webhooks.event_types import EVENT_TYPES
+from vca.tenancy.session import enter
+from vca.tenant.webhooks import boxes
+
+# An endpoint that waits for a worker that was killed keeps no other kind of event waiting.
+_ALONE = ("call.started", "call.answered", "call.ended")
+KINDS = (*((type,) for type in _ALONE), tuple(set(EVENT_TYPES) - set(_ALONE)))
+# One answer in so many gets lost: its receiver has the event and is sent it again.
+_LOST = 20
+_LOOK_EVERY_S = 0.25
+_TAKEN = answers(b"HTTP/1.1 204 Taken\r\n\r\n")
+_OF_CALLS = ("call.started", "call.ended")
+
+
+@dataclass(frozen=True)
+class Hook:
+    """One endpoint: who listens there, and what its requests are signed with."""
+
+    receiver: Receiver
+    secret: str
+
+    def heard(self) -> list[Told]:
+        """What has come whole; of a request whose sender was killed there is a part only."""
+        found = []
+        for asked in self.receiver.asked:
+            body = asked.partition(b"\r\n\r\n")[2]
+            with suppress(BadJson):
+                strict_loads(body)
+                found.append(asked)
+        self.receiver.asked[:] = found
+        return told(self.receiver)
+
+
+def attach(tenant: Tenant, receivers: Sequence[Receiver]) -> tuple[Hook, ...]:
+    """Have the receivers told the tenant's events, each some of them."""
+    hooks, box = [], boxes.of(tenant.ref)
+    for receiver, types in zip(receivers, KINDS, strict=True):
+        receiver.behave = _forgetful()
+        with enter(tenant.ref) as session:
+            _, secret = endpoints.create(session, box, url=url_of(receiver), events=list(types))
+        hooks.append(Hook(receiver, secret))
+    return tuple(hooks)
+
+
+def _forgetful() -> Behaviour:
+    chance = random.Random(1)
+
+    def behave(line: socket.socket, stop: Event) -> None:
+        if chance.randrange(_LOST):
+            _TAKEN(line, stop)
+
+    return behave
+
+
+@dataclass(frozen=True)
+class Heard:
+    """All that a tenant's systems were told, and what is on record of it."""
+
+    happened: dict[str, str]
+    requests: list[Told]
+    forged: int
+    ended: set[str]
+
+    @property
+    def effects(self) -> dict[str, dict[str, Any]]:
+        """What is left for a receiver that knows a repeat by its id."""
+        return {each.headers["webhook-id"]: each.event for each in self.requests}
+
+    def problems(self) -> Iterator[str]:
+        """An event that was lost, made up, forged, or told under two names."""
+        known = {f"evt_{id.replace('-', '')}" for id in self.happened}
+        if lost := known - self.effects.keys():
+            yield f"{len(lost)} events were lost"
+        if made_up := self.effects.keys() - known:
+            yield f"{len(made_up)} events never happened"
+        if self.forged:
+            yield f"{self.forged} requests are not signed"
+        seen = Counter(
+            (event["type"], event["data"]["call_id"])
+            for event in self.effects.values()
+            if "call_id" in event["data"]
+        )
+        if twice := [effect for effect, times in seen.items() if times > 1]:
+            yield f"{len(twice)} effects were told under two ids: {twice[:3]}"
+        wanted = {(type, call_id) for type in _OF_CALLS for call_id in self.ended}
+        if missing := wanted - seen.keys():
+            yield f"{len(missing)} beginnings and ends of calls were never told"
+
+
+def heard(tenant: Tenant, hooks: Sequence[Hook]) -> Heard:
+    """Everything, once nothing waits any more."""
+    ends_at = time.monotonic() + TOLD_WITHIN_S
+    while time.monotonic() < ends_at and _rows(tenant, _WAITING):
+        time.sleep(_LOOK_EVERY_S)
+    requests = [(hook, each) for hook in hooks for each in hook.heard()]
+    return Heard(
+        {str(id): type for id, type in _rows(tenant, "SELECT id, type FROM events")},
+        [each for _, each in requests],
+        sum(not each.is_signed_with(hook.secret) for hook, each in requests),
+        {str(id) for (id,) in _rows(tenant, "SELECT id FROM calls WHERE ended_at IS NOT NULL")},
+    )
+
+
+_WAITING = "SELECT id FROM webhook_deliveries WHERE status = 'pending' LIMIT 1"
+
+
+def _rows(tenant: Tenant, query: str) -> list[Any]:
+    with enter(tenant.ref) as session:
+        return list(session.execute(text(query)).all())
