@@ -43,6 +43,8 @@ from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
+from vca.tenant.privacy import ledger
+from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
@@ -65,6 +67,7 @@ FEATURES = (
     messages.blp,
     webhooks.blp,
     operator_webhooks.blp,
+    privacy.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -75,6 +78,7 @@ TASKS = (
     "vca.tenant.messages.tasks",
     "vca.tenant.idempotency.tasks",
     "vca.tenant.webhooks.tasks",
+    "vca.tenant.privacy.tasks",
     "vca.registry.webhooks.tasks",
 )
 # `module:command` of each command.
@@ -85,6 +89,7 @@ COMMANDS = {
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
+    "privacy": "vca.tenant.privacy.commands:privacy",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
@@ -164,6 +169,7 @@ def _connect(app: Flask, found: Settings) -> None:
         fallback_model=found.llm_fallback_model,
     )
     at_rest.use(at_rest.Keys(found.keys_at_rest))
+    ledger.use(found.peppers)
     http.use(http.opened(found))
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))

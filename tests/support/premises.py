@@ -15,6 +15,7 @@ from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy.session import enter, public
 from vca.tenant.calls import desk
 from vca.tenant.messages import service as messages
+from vca.tenant.privacy import requests
 from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
 from vca.tenant.webhooks import boxes, events
@@ -132,6 +133,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
     message_id = _left(world, line, tenant, UUID(simulated["call_id"]), word)
     webhook_id, delivery_id, *secrets = _told(tenant, word)
+    asked_for = _asked_for(tenant, word)
     return Premises(
         tenant=tenant,
         word=word,
@@ -144,6 +146,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
             "webhook_id": webhook_id,
             "delivery_id": delivery_id,
             "key_id": key["id"],
+            **asked_for,
         },
         operators=_told_operators(),
         did_number=number["did_number"],
@@ -257,6 +260,19 @@ def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
             select(Delivery.id).where(Delivery.webhook_id == row.id)
         ).one()
     return str(row.id), str(delivery_id), *secrets
+
+
+def _asked_for(tenant: Tenant, word: str) -> dict[str, str]:
+    """An export and an erasure that are done, by the names of their ids."""
+    ids = {}
+    with enter(tenant.ref) as session:
+        for kind in ("export", "erasure"):
+            asked = {"kind": kind, "number": fresh_number(), "now": clock.now()}
+            row = requests.place(session, tenant.ref, **asked)
+            requests.note(session, row.id, configured=[word], size_bytes=1)
+            requests.finish(session, row.id, now=clock.now())
+            ids[f"{kind}_id"] = str(row.id)
+    return ids
 
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:

@@ -15,7 +15,11 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quoted
 
 # By table and name; the table's rows have an `id`.
-ENCRYPTED = (("webhooks", "secret"), ("webhooks", "previous_secret"))
+ENCRYPTED = (
+    ("webhooks", "secret"),
+    ("webhooks", "previous_secret"),
+    ("privacy_requests", "sealed_number"),
+)
 
 
 def reseal(session: Session, tenant: TenantRef, archived: UUID) -> list[str]:

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from vca.kit import jobs
 from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
@@ -22,6 +23,8 @@ from vca.tenancy.session import public
 
 # The public tables that hold rows of a tenant, by `tenant_id`.
 SHARED = ("dids", "api_keys")
+# The job that erases again whoever an archive has brought back.
+REAPPLY = "privacy.reapply"
 _KEPT_OF_ROW = (
     "name",
     "plan",
@@ -173,6 +176,7 @@ def _settle(
     if archived != row.id and session.get(Tenant, archived) is not None:
         imported.webhooks_deactivated = asked.hush(session, tenant)
     forgetting.order_for(session, tenant_id=row.id, now=now)
+    jobs.enqueue(session, REAPPLY, tenant_id=row.id, archived=archived)
 
 
 def _whole(row: Tenant) -> Tenant:

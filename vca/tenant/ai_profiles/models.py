@@ -50,6 +50,7 @@ class AiProfile(TenantBase):
     extract: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording: Mapped[bool]
     consent_sentence: Mapped[str | None] = mapped_column(Text)
+    redaction: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     created_at: Mapped[datetime] = timestamp()
     updated_at: Mapped[datetime] = timestamp()
 
@@ -84,4 +85,5 @@ CONTENT = (
     "extract",
     "recording",
     "consent_sentence",
+    "redaction",
 )
