@@ -52,7 +52,7 @@ def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
             "retention_days",
             {"transcripts": 30, "recordings": 1},
             {"transcripts": 3650, "recordings": None},
-            {"transcripts": 3650, "recordings": None},
+            {"transcripts": 3650, "recordings": None, "payloads": None},
         ),
         (
             "variables",

@@ -1,8 +1,8 @@
 """Where else a number stands: every text and document of the tenant's tables, whoever's rows.
 
 What the tenant has set up itself (its settings, profiles, numbers and endpoints as they are now)
-is looked at and never changed: whoever asks to erase a number that stands there is told so. The
-tables are those that the process has loaded, so that a new feature's are searched too.
+is looked at and never changed, since calls go by it: whoever erases a number that stands there is
+told so. The tables are those that the process has loaded, so that a new feature's are searched too.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     cast,
     delete,
+    exists,
     func,
     or_,
     select,
@@ -31,6 +32,7 @@ from sqlalchemy.orm import Session
 
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
+from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.base import TenantBase
 from vca.tenant.privacy.subject import ERASED, Subject
 
@@ -39,6 +41,11 @@ CONFIGURED = ("settings", "phone_numbers", "ai_profiles", "webhooks")
 WINDOW = 2_000
 # What says when a row came about, the best first.
 _MOMENTS = ("created_at", "started_at", "timestamp")
+_VERSIONS = AiProfileVersion.__table__
+# A profile as it is now, which is what the next call reads.
+_IN_USE = exists().where(
+    AiProfile.id == AiProfileVersion.ai_profile_id, AiProfile.version == AiProfileVersion.version
+)
 
 
 @dataclass(frozen=True)
@@ -173,6 +180,8 @@ def _named(
     wanted = select(*keys, *extra, *(it for it in searched.texts if it not in keys)).where(
         searched.naming(subject.pattern)
     )
+    if searched.table is _VERSIONS:
+        wanted = wanted.where(~_IN_USE)
     if searched.moment is not None:
         wanted = wanted.where(searched.moment <= until)
     if after is not None:

@@ -92,8 +92,8 @@ def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     The number is taken out of every text and column; what was said in their calls, left, recorded,
     noted and told goes. That there were calls stays, with times, length, end and cost. A call that
     goes on is erased once it has ended. It is done by a job; `Location` tells what was removed and
-    what remains elsewhere. A number that the tenant's own configuration names is refused:
-    `number-configured`.
+    what remains elsewhere, also where the tenant's own configuration names the number. One of the
+    tenant's own numbers is refused: `own-number`.
     """
     placed = service.order_erasure(session(), tenant=g.tenant, now=clock.now(), **body)
     path = f"/api/tenants/{tenant_id}/privacy/erasures/{placed['id']}"

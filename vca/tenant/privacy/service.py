@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict, DomainError
 from vca.tenancy.schema import TenantRef
+from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.privacy import exporting, mentions, requests
 from vca.tenant.privacy.models import PrivacyRequest
 from vca.tenant.privacy.subject import Subject
@@ -24,16 +26,13 @@ ELSEWHERE = (
 )
 
 
-class NumberConfigured(Conflict):
-    """The number is one that the tenant has set up itself; the detail says where."""
+class OwnNumber(Conflict):
+    """The number is the tenant's own: to erase it would be to erase every call of everybody."""
 
-    code = "number-configured"
+    code = "own-number"
 
-    def __init__(self, places: list[str]) -> None:
-        super().__init__(
-            f"The tenant's own configuration names this number: {', '.join(places)}."
-            " Take it out there first."
-        )
+    def __init__(self) -> None:
+        super().__init__("This is one of the tenant's own numbers, which is no caller's.")
 
 
 class ExportNotThere(DomainError):
@@ -63,11 +62,12 @@ def order_export(
 def order_erasure(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
-    """Have everything about a number erased. Raises NumberConfigured."""
-    places = mentions.configured(session, Subject(number))
-    if places:
-        raise NumberConfigured(places)
+    """Have everything about a number erased. Raises OwnNumber."""
+    if session.scalar(select(PhoneNumber.id).where(PhoneNumber.did_number == number)) is not None:
+        raise OwnNumber
     placed = requests.place(session, tenant, kind="erasure", number=number, now=now)
+    places = mentions.configured(session, Subject(number))
+    requests.note(session, placed.id, configured=places)
     return shown_erasure(placed)
 
 
@@ -110,7 +110,7 @@ def shown_erasure(row: PrivacyRequest) -> dict[str, Any]:
     remains[0]["calls"] = row.result.get("at_carriers", [])
     places = row.result.get("configured", [])
     if places:
-        detail = "The tenant's own configuration, which was given the number meanwhile."
+        detail = "The tenant's own configuration, which is its own to change; then erase again."
         own = {"where": "configuration", "detail": detail, "calls": [], "places": places}
         remains.append(own)
     return {**_shown(row), "removed": row.result.get("removed", {}), "remains": remains}
