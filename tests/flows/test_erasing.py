@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from tests.doubles.models import Rehearsed
-from tests.doubles.receiver import Receiver, answers
+from tests.doubles.receiver import OK, Receiver, answers
 from tests.flows.conftest import RealCarrier, use
 from tests.support import canary, webhooks
 from tests.support.canary import Canary, dump, kept_files
@@ -62,6 +62,7 @@ def spread(
     webhooks.register(acme, endpoint)
     canary.calls(world, acme, line, real, who, canary.premises(acme))
     canary.jobs_naming(acme, who)
+    endpoint.behave = OK  # what it says after the erasure is after the erasure
     return acme
 
 
