@@ -19,6 +19,7 @@ from tests.support.world import Tenant, World
 from vca.kit import at_rest, clock, db
 from vca.kit.at_rest import CannotOpen
 from vca.kit.db.bulk import Bulk
+from vca.registry.tenants.lifecycle import REAPPLY
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.forgetting import FORGET
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -53,9 +54,10 @@ def _states(witness: Evidence, tenant_id: str) -> dict[str, tuple[str, str | Non
 def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
     return witness.rows(
         "SELECT task_name, args->>'did_number' FROM jobs.procrastinate_jobs"
-        " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> %s ORDER BY 1, 2",
+        " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> ALL (%s)"
+        " ORDER BY 1, 2",
         tenant_id,
-        FORGET,
+        [FORGET, REAPPLY],
     )
 
 
