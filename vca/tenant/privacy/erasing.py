@@ -98,9 +98,9 @@ def _erase_messages(session: Session, order: Order) -> None:
 
 
 def _erase_mentions(tenant: TenantRef, order: Order, live: Collection[UUID]) -> bool:
-    counts, whole = mentions.erase(tenant, order.subject, until=order.until, live=live)
+    done, whole = mentions.erase(tenant, order.subject, until=order.until, live=live)
     with enter(tenant) as session:
-        requests.count(session, order.request_id, {"mentions": sum(counts.values())})
+        requests.count(session, order.request_id, {"mentions": done})
         where = mentions.configured(session, order.subject)
         requests.note(session, order.request_id, configured=where)
     return whole

@@ -5,7 +5,8 @@ tenant's own folder, for a day.
 """
 
 import zipfile
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
@@ -120,9 +121,12 @@ def _written(tenant: TenantRef, order: Order, file: BinaryIO) -> dict[str, int]:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with enter(tenant) as session:
             theirs = finding.calls(session, order.subject, until=order.until)
-        for call in theirs:
-            counts["calls"] += 1
-            counts["recordings"] += _add_call(tenant, archive, call)
+        for batch in finding.batches(theirs):
+            with enter(tenant) as session:
+                told = _told(session, batch)
+            for call in batch:
+                counts["calls"] += 1
+                counts["recordings"] += _add_call(tenant, archive, call, told)
         counts["messages"] = _add_messages(tenant, archive, order)
         places = [_place(it) for it in mentions.find(tenant, order.subject, until=order.until)]
         counts["mentions"] = len(places)
@@ -132,7 +136,9 @@ def _written(tenant: TenantRef, order: Order, file: BinaryIO) -> dict[str, int]:
     return counts
 
 
-def _add_call(tenant: TenantRef, archive: zipfile.ZipFile, call: Theirs) -> int:
+def _add_call(
+    tenant: TenantRef, archive: zipfile.ZipFile, call: Theirs, told: Mapping[str, list[Any]]
+) -> int:
     """One document of a call with all that is on record of it, and its audio; how much of that."""
     with enter(tenant) as session:
         recordings = session.scalars(select(Recording).filter_by(call_id=call.call_id)).all()
@@ -142,7 +148,7 @@ def _add_call(tenant: TenantRef, archive: zipfile.ZipFile, call: Theirs) -> int:
             "turns": _of(session, Turn, call, Turn.sequence),
             "dialled": _of(session, OutboundLeg, call, OutboundLeg.created_at),
             "recordings": [_shown(row) for row in recordings],
-            "told": _told(session, call),
+            "told": told.get(str(call.call_id), []),
         }
     archive.writestr(f"calls/{call.call_id}.json", json.dumps(document))
     return sum(_add_audio(tenant, archive, row) for row in recordings)
@@ -172,11 +178,15 @@ def _add_messages(tenant: TenantRef, archive: zipfile.ZipFile, order: Order) -> 
     return len(rows)
 
 
-def _told(session: Session, call: Theirs) -> list[dict[str, Any]]:
-    """What the tenant's endpoints were sent of a call."""
-    of_call = Delivery.payload["data"]["call_id"].astext == str(call.call_id)
-    sent = select(Delivery.payload).where(of_call).order_by(Delivery.created_at)
-    return list(session.scalars(sent))
+def _told(session: Session, calls: Sequence[Theirs]) -> Mapping[str, list[Any]]:
+    """What the tenant's endpoints were sent of calls, by the calls' ids."""
+    call_id = Delivery.payload["data"]["call_id"].astext
+    of_calls = call_id.in_([str(call.call_id) for call in calls])
+    found: dict[str, list[Any]] = defaultdict(list)
+    sent = select(call_id, Delivery.payload).where(of_calls).order_by(Delivery.created_at)
+    for of_call, payload in session.execute(sent):
+        found[of_call].append(payload)
+    return found
 
 
 def _of(session: Session, table: Any, call: Theirs, *order: Any) -> list[dict[str, Any]]:

@@ -1,51 +1,27 @@
 """Where else a number stands: every text and document of the tenant's tables, whoever's rows.
 
-What the tenant has set up itself (its settings, profiles, numbers and endpoints as they are now)
-is looked at and never changed, since calls go by it: whoever erases a number that stands there is
-told so. The tables are those that the process has loaded, so that a new feature's are searched too.
+What the tenant has set up itself is looked at and never changed, since calls go by it: whoever
+erases a number that stands there is told so.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    ColumnElement,
-    Row,
-    Select,
-    Table,
-    Text,
-    UniqueConstraint,
-    cast,
-    delete,
-    exists,
-    func,
-    or_,
-    select,
-    tuple_,
-    update,
-)
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from vca.kit import json
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
-from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.base import TenantBase
+from vca.tenant.privacy import searching
+from vca.tenant.privacy.searching import Searched
 from vca.tenant.privacy.subject import ERASED, Subject
 
-CONFIGURED = ("settings", "phone_numbers", "ai_profiles", "webhooks")
-# Read in one statement: what is searched by a regular expression must not take seconds.
-WINDOW = 2_000
-# What says when a row came about, the best first.
-_MOMENTS = ("created_at", "started_at", "timestamp")
-_VERSIONS = AiProfileVersion.__table__
-# A profile as it is now, which is what the next call reads.
-_IN_USE = exists().where(
-    AiProfile.id == AiProfileVersion.ai_profile_id, AiProfile.version == AiProfileVersion.version
-)
+_E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 
 
 @dataclass(frozen=True)
@@ -58,148 +34,68 @@ class Mention:
     call_id: UUID | None
 
 
-@dataclass(frozen=True)
-class _Searched:
-    """A table with columns that may hold anything."""
-
-    table: Table
-
-    @property
-    def keys(self) -> list[Any]:
-        return list(self.table.primary_key.columns)
-
-    @property
-    def texts(self) -> list[Any]:
-        return [it for it in self.table.columns if isinstance(it.type, Text | JSONB)]
-
-    @property
-    def moment(self) -> Any | None:
-        return next((self.table.c[it] for it in _MOMENTS if it in self.table.c), None)
-
-    @property
-    def call_id(self) -> Any | None:
-        return self.table.c.id if self.table.name == "calls" else self.table.c.get("call_id")
-
-    @property
-    def unique(self) -> set[str]:
-        """The columns in which no two rows may say the same."""
-        constraints = (it for it in self.table.constraints if isinstance(it, UniqueConstraint))
-        return {column.name for it in constraints for column in it.columns}
-
-    def naming(self, pattern: str) -> ColumnElement[bool]:
-        return or_(*(cast(column, Text).regexp_match(pattern) for column in self.texts))
-
-
 def configured(session: Session, subject: Subject) -> list[str]:
     """Where the tenant's own configuration names the number, as `phone_numbers.forward_to`."""
     found = set()
-    for searched in _tables(CONFIGURED):
-        for row in session.execute(select(*searched.texts).where(searched.naming(subject.pattern))):
-            named = _changed(subject, row)
-            found |= {f"{searched.table.name}.{name}" for name in named}
+    for searched in searching.tables(searching.CONFIGURED):
+        naming = select(*searched.texts).where(searched.naming(subject.pattern))
+        for row in session.execute(naming):
+            found |= {f"{searched.table.name}.{name}" for name in _changed(subject, row)}
     return sorted(found)
 
 
+def numbers(tenant: TenantRef) -> set[str]:
+    """Every number in E.164 that stands anywhere but in the configuration."""
+    spelt = re.compile(_E164)
+    found: set[str] = set()
+    for searched in searching.tables():
+        for _, rows in searching.windows(tenant, searched, _E164):
+            for row in rows:
+                texts = (it if isinstance(it, str) else json.dumps(it).decode() for it in row)
+                found.update(*(spelt.findall(text) for text in texts))
+    return found
+
+
 def find(tenant: TenantRef, subject: Subject, *, until: datetime) -> Iterator[Mention]:
-    """Every row outside of the configuration that names the number, a transaction for a window."""
-    for searched in _tables():
-        for _, rows in _windows(tenant, searched, subject, until):
+    """Every row outside of the configuration that names the number."""
+    for searched in searching.tables():
+        for _, rows in searching.windows(tenant, searched, subject.pattern, until=until):
             for row in rows:
                 yield _mention(searched, subject, row)
 
 
 def erase(
     tenant: TenantRef, subject: Subject, *, until: datetime, live: Collection[UUID]
-) -> tuple[dict[str, int], bool]:
-    """Take the number out of all that `find` finds: (rows by table, whether that was all).
+) -> tuple[int, bool]:
+    """Take the number out of all that `find` finds: (how many rows, whether that was all).
 
     What is of a call that goes on is left alone. A row that may not be changed is deleted; one
     that may not even be deleted stays.
     """
-    counts: dict[str, int] = {}
-    whole = True
-    for searched in _tables():
+    done, whole = 0, True
+    for searched in searching.tables():
         with enter(tenant) as session:
             may = _rights(session, searched.table.name)
-        lock = "UPDATE" in may
-        for session, rows in _windows(tenant, searched, subject, until, lock=lock):
-            ended = [row for row in rows if _mention(searched, subject, row).call_id not in live]
-            done = sum(_scrub(session, searched, subject, row, may) for row in ended)
+        found = searching.windows(
+            tenant, searched, subject.pattern, until=until, lock="UPDATE" in may
+        )
+        for session, rows in found:
+            ended = [row for row in rows if _call_id(searched, row) not in live]
+            done += sum(_scrub(session, searched, subject, row, may) for row in ended)
             whole = whole and len(ended) == len(rows)
-            if done:
-                counts[searched.table.name] = counts.get(searched.table.name, 0) + done
-    return counts, whole
+    return done, whole
 
 
-def _tables(names: Sequence[str] = ()) -> Iterator[_Searched]:
-    for table in TenantBase.metadata.sorted_tables:
-        wanted = table.name in names if names else table.name not in CONFIGURED
-        searched = _Searched(table)
-        if wanted and searched.texts:
-            yield searched
+def _mention(searched: Searched, subject: Subject, row: Row[Any]) -> Mention:
+    key = tuple(row._mapping[column] for column in searched.keys)
+    columns = tuple(_changed(subject, row))
+    return Mention(searched.table.name, key, columns, _call_id(searched, row))
 
 
-def _windows(
-    tenant: TenantRef,
-    searched: _Searched,
-    subject: Subject,
-    until: datetime,
-    *,
-    lock: bool = False,
-) -> Iterator[tuple[Session, Sequence[Row[Any]]]]:
-    """The rows that name the number, of each stretch of the table, held until the next is read."""
-    after: tuple[Any, ...] | None = None
-    while True:
-        with enter(tenant) as session:
-            last = session.execute(_last_key(searched, after)).one_or_none()
-            last_key = tuple(last) if last is not None else None
-            named = _named(searched, subject, until, after, last_key)
-            rows = session.execute(named.with_for_update() if lock else named).all()
-            if rows:
-                yield session, rows
-        if last_key is None:
-            return
-        after = last_key
-
-
-def _last_key(searched: _Searched, after: tuple[Any, ...] | None) -> Select[Any]:
-    keys = searched.keys
-    wanted = select(*keys).order_by(*keys).offset(WINDOW - 1).limit(1)
-    return wanted if after is None else wanted.where(tuple_(*keys) > after)
-
-
-def _named(
-    searched: _Searched,
-    subject: Subject,
-    until: datetime,
-    after: tuple[Any, ...] | None,
-    last: tuple[Any, ...] | None,
-) -> Select[Any]:
-    keys, call_id = searched.keys, searched.call_id
-    extra = [call_id] if call_id is not None and call_id not in keys else []
-    wanted = select(*keys, *extra, *(it for it in searched.texts if it not in keys)).where(
-        searched.naming(subject.pattern)
-    )
-    if searched.table is _VERSIONS:
-        wanted = wanted.where(~_IN_USE)
-    if searched.moment is not None:
-        wanted = wanted.where(searched.moment <= until)
-    if after is not None:
-        wanted = wanted.where(tuple_(*keys) > after)
-    if last is not None:
-        wanted = wanted.where(tuple_(*keys) <= last)
-    return wanted
-
-
-def _mention(searched: _Searched, subject: Subject, row: Row[Any]) -> Mention:
-    values = row._mapping
-    call_id = searched.call_id
-    return Mention(
-        searched.table.name,
-        tuple(values[key] for key in searched.keys),
-        tuple(_changed(subject, row)),
-        values[call_id] if call_id is not None else None,
-    )
+def _call_id(searched: Searched, row: Row[Any]) -> UUID | None:
+    column = searched.call_id
+    found: UUID | None = row._mapping[column] if column is not None else None
+    return found
 
 
 def _changed(subject: Subject, row: Row[Any]) -> dict[str, Any]:
@@ -209,7 +105,7 @@ def _changed(subject: Subject, row: Row[Any]) -> dict[str, Any]:
 
 
 def _scrub(
-    session: Session, searched: _Searched, subject: Subject, row: Row[Any], may: set[str]
+    session: Session, searched: Searched, subject: Subject, row: Row[Any], may: Collection[str]
 ) -> bool:
     """Whether the row names the number no more."""
     table, this = searched.table, [key == row._mapping[key] for key in searched.keys]
@@ -224,7 +120,7 @@ def _scrub(
     return bool(may)
 
 
-def _in_its_place(searched: _Searched, subject: Subject, name: str, old: Any, new: Any) -> Any:
+def _in_its_place(searched: Searched, subject: Subject, name: str, old: Any, new: Any) -> Any:
     """What a column says from now on: a number of its own is none any more."""
     column = searched.table.c[name]
     if name in searched.unique:

@@ -7,19 +7,15 @@ when the erasure was asked for goes: who calls again after it is a caller as any
 from collections.abc import Iterable, Iterator
 from uuid import UUID, uuid5
 
-from sqlalchemy import Text, cast, func, select, union
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.kit import phone
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
-from vca.tenant.calls.models import Call, OutboundLeg, Turn
-from vca.tenant.messages.models import Message
-from vca.tenant.privacy import erasing, ledger, requests
+from vca.tenant.privacy import erasing, ledger, mentions, requests
 from vca.tenant.privacy.ledger import Entry
 from vca.tenant.privacy.models import PrivacyRequest
-
-_E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 
 
 def reapply(tenant: TenantRef, *, archived: UUID | None = None) -> list[UUID]:
@@ -29,9 +25,10 @@ def reapply(tenant: TenantRef, *, archived: UUID | None = None) -> list[UUID]:
     was asked for and not done when the copy was made is ordered too. Raises StorageError.
     """
     known = list(ledger.entries(archived or tenant.id))
+    spelt = mentions.numbers(tenant) if known else set()
+    numbers = {number for number in spelt if phone.is_valid(number)}
     with enter(tenant) as session:
         _resume(session)
-        numbers = _numbers(session) if known else set()
         again = [
             requests.place(
                 session,
@@ -58,22 +55,6 @@ def _matches(
     for number in sorted(numbers):
         for hashed in ledger.hashes(owner, number):
             yield from ((number, entry) for entry in by_hash.get(hashed, ()))
-
-
-def _numbers(session: Session) -> set[str]:
-    """Every number that stands in a column of its own, or in what was said."""
-    columns = (
-        Call.caller_number,
-        Call.called_number,
-        Call.transfer["number"].astext,
-        OutboundLeg.number,
-        Message.caller_number,
-        Message.callback_number,
-    )
-    found = set(session.scalars(union(*(select(cast(it, Text)).distinct() for it in columns))))
-    said = func.regexp_matches(Turn.text, f"({_E164})", "g")
-    found |= {number for [number] in session.scalars(select(said).distinct())}
-    return {number for number in found if number and phone.is_valid(number)}
 
 
 def _resume(session: Session) -> None:
