@@ -22,7 +22,7 @@ from vca.api import (
 )
 from vca.conversation.llm.models import models_for
 from vca.conversation.types import Limits
-from vca.kit import at_rest, cli, crash, db, http, jobs, log, mail, redaction, storage
+from vca.kit import at_rest, cli, crash, db, disclosure, http, jobs, log, mail, storage
 from vca.kit.config import Settings, SettingsError, settings_or_exit
 from vca.kit.db import Database
 from vca.kit.json import FastJson
@@ -48,6 +48,8 @@ from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
+from vca.tenant.privacy import ledger
+from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
@@ -76,6 +78,7 @@ FEATURES = (
     platform_audit.blp,
     usage.blp,
     all_usage.blp,
+    privacy.blp,
     carrier.blp,
 )
 # Modules whose import registers job tasks.
@@ -86,6 +89,7 @@ TASKS = (
     "vca.tenant.messages.tasks",
     "vca.tenant.idempotency.tasks",
     "vca.tenant.webhooks.tasks",
+    "vca.tenant.privacy.tasks",
     "vca.registry.webhooks.tasks",
 )
 # `module:command` of each command.
@@ -98,6 +102,7 @@ COMMANDS = {
     "calls": "vca.tenant.calls.commands:calls",
     "secrets": "vca.tenant.secrets.commands:secrets",
     "usage": "vca.tenant.usage.commands:usage",
+    "privacy": "vca.tenant.privacy.commands:privacy",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",
@@ -177,8 +182,9 @@ def _connect(app: Flask, found: Settings) -> None:
         fallback_model=found.llm_fallback_model,
     )
     at_rest.use(at_rest.Keys(found.keys_at_rest))
-    redaction.use(found.peppers[0])
+    disclosure.use(found.peppers[0])
     trail.install()
+    ledger.use(found.peppers)
     http.use(http.opened(found))
     storage.use(storage.opened(found))
     mail.use(mail.opened(found))

@@ -344,6 +344,7 @@ def test_what_is_served_is_what_the_document_describes(
 # Columns that hold no word of the tenant's own: closed vocabularies, numbers, times, references.
 TECHNICAL = {
     ("ai_profiles", "language"),
+    ("ai_profiles", "redaction"),
     ("ai_profiles", "role"),
     ("ai_profiles", "tools"),
     ("call_events", "event_type"),
@@ -351,6 +352,9 @@ TECHNICAL = {
     ("messages", "kind"),
     ("messages", "status"),
     ("outbound_legs", "kind"),
+    ("privacy_requests", "kind"),
+    ("privacy_requests", "number_hash"),
+    ("privacy_requests", "status"),
     ("recordings", "carrier_copy"),
     ("recordings", "kind"),
     ("recordings", "content_type"),

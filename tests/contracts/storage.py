@@ -213,6 +213,19 @@ class StoreContract:
         assert self.held(store, within) == []
         assert store.delete_all(within) == 0
 
+    # --- keys --------------------------------------------------------------------------------
+
+    def test_all_that_is_in_a_folder_is_listed_and_not_what_is_in_its_namesakes(
+        self, store: Store
+    ) -> None:
+        within = folder()
+        inside = {f"{within}/a.wav", f"{within}/2026/11/b.wav"}
+        for key in (*inside, f"{within}0/a.wav"):
+            store.put(key, pieces(b"x"), content_type=WAV)
+
+        assert set(store.keys(within)) == inside
+        assert list(store.keys(folder())) == []
+
     # --- Failures ----------------------------------------------------------------------------
 
     def test_a_store_that_is_away_is_a_storage_error_worth_another_try(self, away: Store) -> None:
@@ -222,6 +235,7 @@ class StoreContract:
             lambda: away.exists("a/b.wav"),
             lambda: away.delete("a/b.wav"),
             lambda: away.delete_all("a"),
+            lambda: list(away.keys("a")),
         ):
             with pytest.raises(StorageError) as raised:
                 do()

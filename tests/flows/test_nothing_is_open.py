@@ -118,6 +118,10 @@ class WatchedStore(Store):
         self._watchman.look("delete_all")
         return self._store.delete_all(folder)
 
+    def keys(self, folder: str) -> Iterator[str]:
+        self._watchman.look("keys")
+        return self._store.keys(folder)
+
 
 class WatchedMailer(Mailer):
     """The same for mail, of which nothing is sent."""

@@ -21,6 +21,7 @@ from tests.support.world import Tenant, World
 from vca.kit import at_rest, clock, db
 from vca.kit.at_rest import CannotOpen
 from vca.kit.db.bulk import Bulk
+from vca.registry.tenants.lifecycle import REAPPLY
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.forgetting import FORGET
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -58,10 +59,10 @@ def _states(witness: Evidence, tenant_id: str) -> dict[str, tuple[str, str | Non
 def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
     return witness.rows(
         "SELECT task_name, args->>'did_number' FROM jobs.procrastinate_jobs"
-        " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> %s"
+        " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> ALL (%s)"
         " AND task_name NOT LIKE '%%.count' ORDER BY 1, 2",
         tenant_id,
-        FORGET,
+        [FORGET, REAPPLY],
     )
 
 

@@ -17,6 +17,7 @@ from vca.tenancy.session import enter, public
 from vca.tenant.calls import desk
 from vca.tenant.messages import service as messages
 from vca.tenant.phone_numbers import decision_webhook
+from vca.tenant.privacy import requests
 from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
 from vca.tenant.webhooks import boxes, events
@@ -136,6 +137,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     world.sql(tenant, _KEPT.format(word=word, call=found[0]["id"]))
     message_id = _left(world, line, tenant, UUID(simulated["call_id"]), word)
     webhook_id, delivery_id, *secrets = _told(tenant, word)
+    asked_for = _asked_for(tenant, word)
     return Premises(
         tenant=tenant,
         word=word,
@@ -148,6 +150,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
             "webhook_id": webhook_id,
             "delivery_id": delivery_id,
             "key_id": key["id"],
+            **asked_for,
         },
         operators=_told_operators(),
         did_number=number["did_number"],
@@ -280,6 +283,19 @@ def _armed(tenant: Tenant, number_id: UUID, word: str) -> str:
     url = f"https://{word}.example.com/{word}"
     with enter(tenant.ref) as session:
         return decision_webhook.arm(session, phone_number_id=number_id, url=url, now=clock.now())
+
+
+def _asked_for(tenant: Tenant, word: str) -> dict[str, str]:
+    """An export and an erasure that are done, by the names of their ids."""
+    ids = {}
+    with enter(tenant.ref) as session:
+        for kind in ("export", "erasure"):
+            asked = {"kind": kind, "number": fresh_number(), "now": clock.now()}
+            row = requests.place(session, tenant.ref, **asked)
+            requests.note(session, row.id, configured=[word], size_bytes=1)
+            requests.finish(session, row.id, now=clock.now())
+            ids[f"{kind}_id"] = str(row.id)
+    return ids
 
 
 def _ended_call(line: Line, to: str, caller: str, call_id: str, word: str) -> None:

@@ -1,6 +1,6 @@
 """Recordings of a tenant, made as calls make them, and seen from outside."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -96,6 +96,10 @@ class Failing(Store):
     def delete_all(self, folder: str) -> int:
         self._asked()
         return self.inner.delete_all(folder)
+
+    def keys(self, folder: str) -> Iterator[str]:
+        self._asked()
+        return self.inner.keys(folder)
 
 
 def checked_out() -> int:

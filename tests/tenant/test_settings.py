@@ -35,7 +35,8 @@ def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
     assert settings["variables"] == {}
     assert settings["notification_email"] is None
     assert settings["dial_policy"] == {"countries": None, "per_minute": 10, "per_day": 200}
-    assert settings["retention_days"] == {"transcripts": None, "recordings": None}
+    nothing = dict.fromkeys(("transcripts", "recordings", "payloads"))
+    assert settings["retention_days"] == nothing
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
             "retention_days",
             {"transcripts": 30, "recordings": 1},
             {"transcripts": 3650, "recordings": None},
-            {"transcripts": 3650, "recordings": None},
+            {"transcripts": 3650, "recordings": None, "payloads": None},
         ),
         (
             "variables",
@@ -120,7 +121,8 @@ def test_there_are_fifty_variables_altogether(acme: Tenant) -> None:
         ({"retention_days": {"transcripts": 0}}, "/retention_days/transcripts"),
         ({"retention_days": {"recordings": 3_651}}, "/retention_days/recordings"),
         ({"retention_days": {"transcripts": 1.5}}, "/retention_days/transcripts"),
-        ({"retention_days": {"payloads": 1}}, "/retention_days/payloads"),
+        ({"retention_days": {"payloads": 0}}, "/retention_days/payloads"),
+        ({"retention_days": {"events": 1}}, "/retention_days/events"),
         ({"variables": {"Company": "x"}}, "/variables/Company"),
         ({"variables": {"9": "x"}}, "/variables/9"),
         ({"variables": {"a" * 41: "x"}}, "/variables/" + "a" * 41),

@@ -7,7 +7,7 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from vca.kit import deeds, redaction
+from vca.kit import deeds, disclosure
 from vca.kit.config import Settings
 from vca.kit.errors import Conflict
 from vca.registry.base import PublicBase
@@ -113,7 +113,7 @@ def note(session: Session, deployment: Deployment) -> None:
 def adopt(session: Session, deployment: Deployment) -> None:
     """Make a restored copy this deployment's own."""
     session.execute(_ADOPT, _place(deployment))
-    told = dict.fromkeys(("environment", "public_base_url"), redaction.WITHHELD)
+    told = dict.fromkeys(("environment", "public_base_url"), disclosure.WITHHELD)
     deeds.note(session, "deployment", None, changes=told)
 
 
@@ -122,7 +122,7 @@ def freeze_dialling(session: Session, *, frozen: bool) -> None:
     session.execute(select(func.public.freeze_dialling(frozen)))
     if frozen and session.scalar(select(Note.dialling_frozen_at)) is None:
         raise NotFrozen
-    told = {"dialling_frozen": redaction.shown(None, frozen)}
+    told = {"dialling_frozen": disclosure.shown(None, frozen)}
     deeds.note(session, "deployment", None, changes=told)
 
 

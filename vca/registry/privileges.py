@@ -42,6 +42,10 @@ _TENANTS_CALL = (
     "public.tell_operators(uuid, text, jsonb, timestamptz, timestamptz)",
     "jobs.enqueue(text, jsonb, timestamptz, text)",
     "jobs.withdraw(text)",
+    "public.forget_told(uuid[])",
+    "jobs.forget_finished(text)",
+    "jobs.naming(text)",
+    "jobs.reword(bigint, jsonb)",
 )
 _PLATFORM_CALLS = (
     "public.create_tenant(uuid, text, text, text)",

@@ -7,6 +7,7 @@ from vca.tenant.calls import models as calls
 from vca.tenant.idempotency import models as idempotency
 from vca.tenant.messages import models as messages
 from vca.tenant.phone_numbers import models as phone_numbers
+from vca.tenant.privacy import models as privacy
 from vca.tenant.recordings import models as recordings
 from vca.tenant.settings import models as settings
 from vca.tenant.usage import models as usage
@@ -20,6 +21,7 @@ __all__ = [
     "messages",
     "metadata",
     "phone_numbers",
+    "privacy",
     "recordings",
     "settings",
     "usage",

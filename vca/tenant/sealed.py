@@ -19,6 +19,7 @@ ENCRYPTED = (
     ("webhooks", "secret"),
     ("webhooks", "previous_secret"),
     ("phone_numbers", "decision_secret"),
+    ("privacy_requests", "sealed_number"),
 )
 # The same of `public`.
 PLATFORMS = (("webhooks", "secret"), ("webhooks", "previous_secret"))

@@ -75,6 +75,15 @@ class FolderStore(Store):
             shutil.rmtree(path)
         return kept
 
+    def keys(self, folder: str) -> Iterator[str]:
+        path = self._root / checked_folder(folder)
+        if not _is_there(path):
+            return
+        with _failing("looking failed"):
+            found = [one for one in path.rglob("[!.]*") if one.is_file()]
+        for one in found:
+            yield one.relative_to(self._root).as_posix()
+
     def _path(self, key: str) -> Path:
         return self._root / checked_key(key)
 

@@ -108,6 +108,13 @@ class S3Store(Store):
                     )
         return deleted
 
+    def keys(self, folder: str) -> Iterator[str]:
+        prefix = f"{self._prefix}{checked_folder(folder)}/"
+        with _failing("looking failed"):
+            for page in self._pages("list_objects_v2", prefix):
+                for one in page.get("Contents", ()):
+                    yield one["Key"].removeprefix(self._prefix)
+
     def link(self, key: str, *, content_type: str, valid_s: int) -> str | None:
         if not self._presign:
             return None

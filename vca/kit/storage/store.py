@@ -138,6 +138,13 @@ class Store(ABC):
         After a failure some may be left: repeat it.
         """
 
+    @abstractmethod
+    def keys(self, folder: str) -> Iterator[str]:
+        """The key of everything in `folder`, in no order; nothing for one that is not there.
+
+        What is kept or deleted meanwhile may be among them or not.
+        """
+
     def link(self, key: str, *, content_type: str, valid_s: int) -> str | None:
         """A URL that anybody may read `key` at for `valid_s` seconds; None: not from this store."""
         return None

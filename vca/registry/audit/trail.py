@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, db, deeds, ids, json, redaction
+from vca.kit import clock, db, deeds, disclosure, ids, json
 from vca.kit.deeds import Deed, Noted
 from vca.tenancy.session import INSIDE
 
@@ -40,7 +40,9 @@ def _see(session: Session, _context: Any, _instances: Any) -> None:
     for row in (*session.new, *session.dirty, *session.deleted):
         name: str | None = getattr(row, "__audited_as__", None)
         if name is not None and (row in session.deleted or session.is_modified(row)):
-            deeds.note(session, name, row.id, tenant_id=_whose(row), changes=redaction.changes(row))
+            deeds.note(
+                session, name, row.id, tenant_id=_whose(row), changes=disclosure.changes(row)
+            )
 
 
 def _tell(session: Session) -> None:
@@ -87,7 +89,7 @@ def _row(deed: Deed, noted: Sequence[Noted]) -> dict[str, Any]:
     """What is told of one thing; `noted` is of that thing alone, in order."""
     changes: dict[str, Any] = {}
     for each in noted:
-        changes = redaction.merged(changes, each.changes)
+        changes = disclosure.merged(changes, each.changes)
     first = noted[0] if noted else Noted("", None, None, {})
     return {
         "id": str(ids.ordered(clock.now())),

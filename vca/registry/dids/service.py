@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import Connection, func, select, true
 from sqlalchemy.orm import Session
 
-from vca.kit import db, deeds, jobs, redaction
+from vca.kit import db, deeds, disclosure, jobs
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids.models import Did, DidMiss
@@ -169,7 +169,7 @@ def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
         raise NumberAlreadyClaimed
     if outcome == "unknown":
         raise InvalidInput.field("tenant_id", "There is no such tenant.")
-    _note(session, number, tenant_id, state=redaction.shown(None, "assigned"))
+    _note(session, number, tenant_id, state=disclosure.shown(None, "assigned"))
     return session.get_one(Did, number, populate_existing=True)
 
 
@@ -180,7 +180,7 @@ def unassign(session: Session, *, number: str) -> None:
         raise NotFound
     if outcome == "claimed":
         raise Conflict("The number is in use: delete it at its tenant first.")
-    _note(session, number, None, state=redaction.shown(None, "free"))
+    _note(session, number, None, state=disclosure.shown(None, "free"))
 
 
 def get(session: Session, *, number: str) -> Did:
@@ -216,7 +216,7 @@ def restore_all(session: Session, *, tenant_id: UUID) -> None:
 
 def _note(session: Session, number: str, tenant_id: UUID | None, **changes: Any) -> None:
     """A number has no id: what is told instead is a keyed hash of it."""
-    told = redaction.hashed(number)
+    told = disclosure.hashed(number)
     deeds.note(session, "did", told, tenant_id=tenant_id, changes=changes)
 
 

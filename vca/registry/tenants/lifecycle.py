@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from vca.kit import deeds
+from vca.kit import deeds, jobs
 from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
@@ -25,6 +25,8 @@ from vca.tenancy.session import public
 SHARED = ("dids", "api_keys", "audit_entries")
 # The revision of a tenant's schema whose archives have them.
 _SINCE = {"audit_entries": "0007"}
+# The job that erases again whoever an archive has brought back.
+REAPPLY = "privacy.reapply"
 _KEPT_OF_ROW = (
     "name",
     "plan",
@@ -182,6 +184,7 @@ def _settle(
         imported.webhooks_deactivated = asked.hush(session, tenant)
     asked.recount(session, tenant, now)
     forgetting.order_for(session, tenant_id=row.id, now=now)
+    jobs.enqueue(session, REAPPLY, tenant_id=row.id, archived=archived)
 
 
 def _whole(row: Tenant) -> Tenant:

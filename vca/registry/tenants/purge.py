@@ -42,6 +42,7 @@ _ELSEWHERE = (
     "entries of the platform's audit: ids, and when what was done to the tenant by whom",
     "what webhooks were sent, ids and how calls ended; of the operator's, here too for 30 days",
     "log lines with the tenant's id, without contents of calls, until they are rotated away",
+    "keyed hashes of numbers that were erased here, so that a backup's copy is erased again",
     "call records and numbers at the carriers, under the carriers' own terms",
     "what was sent to the model's provider, under the provider's own terms",
 )

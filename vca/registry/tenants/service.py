@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from vca.kit import db, deeds, redaction
+from vca.kit import db, deeds, disclosure
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
@@ -55,7 +55,7 @@ def create(
         if db.constraint(error) == "tenants_external_id_key":
             raise ExternalIdTaken("Another tenant bears this external id.") from None
         raise
-    told = {"plan": redaction.shown(None, plan), "name": redaction.WITHHELD}
+    told = {"plan": disclosure.shown(None, plan), "name": disclosure.WITHHELD}
     deeds.note(session, "tenant", tenant_id, tenant_id=tenant_id, changes=told)
     return get(session, tenant_id=tenant_id)
 
@@ -121,7 +121,7 @@ def _note(session: Session, tenant: Tenant, **before: str) -> None:
     """Tell what of a tenant's row has changed."""
     now = {name: getattr(tenant, name) for name in before}
     changes = {
-        name: redaction.shown(before[name], now[name]) for name in now if now[name] != before[name]
+        name: disclosure.shown(before[name], now[name]) for name in now if now[name] != before[name]
     }
     deeds.note(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
 

@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.redaction import SHOWN
+from vca.kit.disclosure import SHOWN
 
 STATUSES = ("pending", "delivered", "failed")
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, true
 from sqlalchemy.orm import Session
 
 from vca.kit import jobs
@@ -28,12 +28,24 @@ def order_for(session: Session, *, tenant_id: UUID, now: datetime) -> None:
     jobs.enqueue(session, FORGET, run_at=now + EVERY, tenant_id=tenant_id)
 
 
-def forget(session: Session, *, tables: Sequence[Any], now: datetime) -> None:
+def forget(
+    session: Session, *, tables: Sequence[Any], now: datetime, kept: timedelta = KEPT
+) -> None:
     """Delete the rows of these tables that are old, and come back in a day if there are others.
+
+    With less than thirty days `kept`, what is still to be sent is kept for its thirty.
 
     Whoever tells the first event in a day orders the next time: none is missed that is told now.
     """
     for table in tables:
-        session.execute(delete(table).where(table.created_at <= now - KEPT))
+        session.execute(delete(table).where(_old(table, now, kept)))
     if any(session.scalar(select(exists().select_from(table))) for table in tables):
         order(session, now=now)
+
+
+def _old(table: Any, now: datetime, kept: timedelta) -> ColumnElement[bool]:
+    oldest: ColumnElement[bool] = table.created_at <= now - KEPT
+    if kept >= KEPT:
+        return oldest
+    settled = table.status != "pending" if hasattr(table, "status") else true()
+    return or_(oldest, and_(table.created_at <= now - kept, settled))

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.redaction import SHOWN
+from vca.kit.disclosure import SHOWN
 from vca.tenant.base import TenantBase, timestamp
 
 ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
@@ -52,6 +52,7 @@ class AiProfile(TenantBase):
     extract: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording: Mapped[bool]
     consent_sentence: Mapped[str | None] = mapped_column(Text)
+    redaction: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     created_at: Mapped[datetime] = timestamp()
     updated_at: Mapped[datetime] = timestamp()
 
@@ -86,4 +87,5 @@ CONTENT = (
     "extract",
     "recording",
     "consent_sentence",
+    "redaction",
 )

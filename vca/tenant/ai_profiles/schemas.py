@@ -23,6 +23,7 @@ from vca.tenant.ai_profiles.models import ROLES, TOOLS
 _LANGUAGE = validate.Regexp(r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Not a BCP 47 tag.")
 _TARGET_NAME = validate.Regexp(r"\A[a-z0-9][a-z0-9_ -]{0,39}\Z", error="Not a name of a target.")
 _LARGEST_EXTRACT = 20_000
+_SHORTEST_MASK = 3
 
 
 def _json_schema(value: dict[str, Any]) -> None:
@@ -48,6 +49,33 @@ class TransferTargetSchema(Schema):
 
     number = e164(required=True)
     description = text(0, 200, load_default="")
+
+
+def _mask(value: str) -> None:
+    if len(value.replace(" ", "")) < _SHORTEST_MASK:
+        raise ValidationError(f"Fewer than {_SHORTEST_MASK} characters.")
+
+
+class RedactionSchema(Schema):
+    """What of that which is said is not kept."""
+
+    card_numbers = StrictBoolean(
+        load_default=False,
+        metadata={"description": "Of 13 to 19 digits, written or spelt out, by their check digit."},
+    )
+    email_addresses = StrictBoolean(
+        load_default=False, metadata={"description": "Written, or said as `a dot b at c dot com`."}
+    )
+    patterns = fields.List(
+        fields.String(validate=[*text(1, 64).validators, _mask]),
+        load_default=list,
+        validate=validate.Length(max=20),
+        metadata={
+            "description": "Masks: `#` is a digit, `@` a letter, a space is white space, a dash or "
+            "nothing, everything else is itself, in capitals or not.",
+            "example": ["### ## ####"],
+        },
+    )
 
 
 class AiProfileFields(Schema):
@@ -104,6 +132,14 @@ class AiProfileFields(Schema):
     )
     recording = StrictBoolean()
     consent_sentence = text(1, 1_000, allow_none=True)
+    redaction = fields.Nested(
+        RedactionSchema,
+        metadata={
+            "description": "Replaced before turns, messages and summaries are written, of the "
+            "caller and of the agent. In the turn itself the model reads what was said, in later "
+            "ones what was kept. A number that is spread over several turns is not recognised."
+        },
+    )
 
 
 class AiProfileSchema(AiProfileFields):

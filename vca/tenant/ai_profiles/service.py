@@ -25,6 +25,7 @@ BLANK: dict[str, Any] = {
     "tools": [],
     "transfer_targets": {},
     "recording": False,
+    "redaction": {},
 }
 
 

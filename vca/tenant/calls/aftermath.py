@@ -1,5 +1,6 @@
 """After the call: a model notes what it was about, in a job that may run again at any time."""
 
+from vca.conversation import redaction
 from vca.conversation.analysis import analyse as analysed
 from vca.conversation.llm import ModelError
 from vca.kit import clock, log, metrics
@@ -20,8 +21,8 @@ def analyse(ref: CallRef) -> None:
     with enter(ref.tenant) as session:
         talk = record.talk(session, ref.call_id)
         said = profiles.transcript_of(record.lines(session, ref.call_id))
-    if talk.status not in states.TERMINAL or talk.profile is None:
-        return
+    if talk.status not in states.TERMINAL or talk.profile is None or not said:
+        return  # without a word on record: they were forgotten before they were noted
     profile = profiles.conversational(talk.profile)
     try:
         found = analysed(profile, said, models=models, extract=talk.profile.get("extract"))
@@ -31,14 +32,18 @@ def analyse(ref: CallRef) -> None:
             raise
         log.get().error("call.not_analysed", call_id=str(ref.call_id), failure=error.failure)
         return
+    kept = redaction.of(talk.profile.get("redaction"))
     with enter(ref.tenant) as session:
+        record.talk(session, ref.call_id)
+        record.spend(session, ref.call_id, found.tokens)
+        if not record.lines(session, ref.call_id):  # forgotten while the model read them
+            return
         record.note(
             session,
             ref.call_id,
-            summary=found.summary,
+            summary=kept.text(found.summary) if found.summary else found.summary,
             outcome=found.outcome,
-            data=found.data,
+            data=kept.value(found.data),
             analysed_at=clock.now(),
         )
-        record.spend(session, ref.call_id, found.tokens)
         telling.analysed(session, ref, outcome=found.outcome, simulated=talk.simulated)

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row, select, text
 from sqlalchemy.orm import Session
 
+from vca.conversation import redaction
 from vca.kit import clock, deeds, log
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.deeds import Deed
@@ -146,7 +147,7 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
             call_id,
             sequence=len(record.lines(session, call_id)) + 1,
             speaker="agent",
-            text=words,
+            text=redaction.of(profile.get("redaction")).text(words),
             at=clock.now(),
         )
     return _shown(tenant, call_id)

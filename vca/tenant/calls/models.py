@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.conversation.types import Speaker
-from vca.kit.redaction import HASHED, SHOWN
+from vca.kit.disclosure import HASHED, SHOWN
 from vca.tenant.base import TenantBase, timestamp
 from vca.tenant.calls import states
 

@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation import transcript
 from vca.conversation.types import Tokens
-from vca.kit import deeds, json, redaction
+from vca.kit import deeds, disclosure, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent
 from vca.tenant.ai_profiles.models import AiProfileVersion
@@ -335,7 +335,7 @@ def _move(session: Session, call: Call, before: State, state: State) -> None:
 
 def _told(before: State, state: State) -> dict[str, Any]:
     return {
-        name: redaction.shown(getattr(before, name), getattr(state, name))
+        name: disclosure.shown(getattr(before, name), getattr(state, name))
         for name in ("status", "end_reason")
         if getattr(before, name) != getattr(state, name)
     }

@@ -11,10 +11,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from vca.conversation import engine, spoken
+from vca.conversation import engine, redaction, spoken
 from vca.conversation import types as said
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
+from vca.conversation.redaction import Redaction
 from vca.conversation.types import Reply
 from vca.kit import clock, crash, log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
@@ -38,6 +39,10 @@ class _Asked:
     heard: str
     began: datetime
     answers: int | None  # the sequence of the caller's turn; None: nothing was heard
+
+    @property
+    def redaction(self) -> Redaction:
+        return redaction.of(self.talk.profile.get("redaction"))
 
     def clause(self, text: str) -> Clause:
         return Clause(text, self.talk.profile["language"], self.talk.profile["voice"])
@@ -84,7 +89,8 @@ def _hear(
     began = clock.now()
     talk = record.talk(session, ref.call_id)
     turns = record.lines(session, ref.call_id)
-    known = _known(turns, heard, after)
+    kept = redaction.of((talk.profile or {}).get("redaction")).text(heard)
+    known = _known(turns, kept, after)
     if (answer := _answer_among(known)) is not None:
         return _repeated(session, ref, talk, answer, len(turns))
     if talk.status in states.TERMINAL or talk.profile is None:
@@ -96,20 +102,20 @@ def _hear(
         return _Asked(ref, talk, turns, heard, began, None)
     sequence = len(turns) + 1
     record.insert_turn(
-        session, ref.call_id, sequence=sequence, speaker="caller", text=heard, at=began
+        session, ref.call_id, sequence=sequence, speaker="caller", text=kept, at=began
     )
     return _Asked(ref, talk, turns, heard, began, sequence)
 
 
-def _known(turns: Sequence[Line], heard: str, after: int | None) -> Sequence[Line]:
+def _known(turns: Sequence[Line], kept: str, after: int | None) -> Sequence[Line]:
     """What has been written since the carrier was answered, from these words on if they are there.
 
-    Where nothing was heard, all of it.
+    The words as they are kept. Where nothing was heard, all of it.
     """
     since = turns[after:] if after is not None else ()
-    if not heard.strip():
+    if not kept.strip():
         return since
-    said = [each.speaker == "caller" and each.text == heard for each in since]
+    said = [each.speaker == "caller" and each.text == kept for each in since]
     return since[said.index(True) :] if True in said else ()
 
 
@@ -229,11 +235,11 @@ def _write(session: Session, asked: _Asked, reply: Reply, *, sequence: int, at: 
         asked.ref.call_id,
         sequence=sequence,
         speaker="agent",
-        text=reply.text,
+        text=asked.redaction.text(reply.text),
         at=at,
         latency_ms=reply.latency_ms,
         answers=asked.answers,
-        actions=[asdict(action) for action in reply.actions],
+        actions=[asked.redaction.value(asdict(action)) for action in reply.actions],
         tokens=tokens,
     )
 
@@ -252,14 +258,15 @@ def _act(
     for action in reply.actions:
         match action:
             case said.TakeMessage() if not _is_replay(talk):
+                left = asked.redaction.value(asdict(action))
                 messages.take(
                     session,
                     call_id=ref.call_id,
                     kind="message",
                     caller_number=talk.caller_number,
-                    callback_number=action.number,
-                    name=action.name,
-                    reason=action.reason,
+                    callback_number=left["number"],
+                    name=left["name"],
+                    reason=left["reason"],
                     simulated=talk.simulated,
                 )
             case said.Transfer():

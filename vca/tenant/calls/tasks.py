@@ -6,7 +6,7 @@ from vca.kit import clock, jobs
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls import aftermath, forgetting, outbound, reconciling
 from vca.tenant.calls.ending import ANALYSE
-from vca.tenant.calls.forgetting import FORGET
+from vca.tenant.calls.forgetting import FORGET, FORGET_PAYLOADS
 from vca.tenant.calls.outbound import DIAL
 from vca.tenant.calls.refs import CallRef
 from vca.tenant.calls.watch import CHECK
@@ -32,6 +32,12 @@ def check(*, tenant_id: str, call_id: str) -> None:
 def forget(*, tenant_id: str) -> None:
     """Delete what was said in calls whose time has come."""
     forgetting.forget(TenantRef(UUID(tenant_id)), now=clock.now())
+
+
+@jobs.task(FORGET_PAYLOADS)
+def forget_payloads(*, tenant_id: str) -> None:
+    """Empty what carriers told of calls whose time has come."""
+    forgetting.forget_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
 @jobs.task(ANALYSE)

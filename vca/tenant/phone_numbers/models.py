@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.redaction import HASHED, SHOWN
+from vca.kit.disclosure import HASHED, SHOWN
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.base import TenantBase, timestamp
 

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, DateTime, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.redaction import SHOWN
+from vca.kit.disclosure import SHOWN
 from vca.tenant.base import TenantBase, timestamp
 
 

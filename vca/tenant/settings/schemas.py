@@ -55,8 +55,12 @@ class SentencesSchema(Schema):
 class RetentionSchema(Schema):
     """After how many days something of a call is deleted."""
 
-    transcripts = _days("What was said.")
+    transcripts = _days("What was said, with the messages that were taken of it.")
     recordings = _days("Audio.")
+    payloads = _days(
+        "What systems told each other: what webhooks were sent (30 days at most), the details of "
+        "calls' events, calls' `metadata`. Answers under an Idempotency-Key: a day in any case."
+    )
 
 
 class DialPolicySchema(Schema):

@@ -1,5 +1,6 @@
 """Read and change a tenant's settings."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -26,9 +27,11 @@ DEFAULT_DIAL_POLICY = {
     "per_minute": dialling.PER_MINUTE,
     "per_day": dialling.PER_DAY,
 }
-DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings"))
-# The job that a new retention has to look at what is there already.
+DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
+# The jobs by which a new retention has to look at what is there already.
 FORGET_TRANSCRIPTS = "calls.forget"
+FORGET_PAYLOADS = "calls.forget_payloads"
+FORGET_TOLD = "webhooks.forget"
 MOST_VARIABLES = 50
 # Documents of which each entry has a default of its own; they keep what differs from it.
 _DOCUMENTS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
@@ -54,10 +57,26 @@ def change(session: Session, **given: Any) -> Settings:
         raise InvalidInput.field("variables", f"More than {MOST_VARIABLES} altogether.")
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
-    if "transcripts" in given.get("retention_days", {}):
+    _look_again(session, given.get("retention_days", {}))
+    return settings
+
+
+def _look_again(session: Session, changed: Mapping[str, Any]) -> None:
+    """Have what is there already looked at by the retention that was changed."""
+    if "transcripts" in changed:
         jobs.withdraw(session, lock=FORGET_TRANSCRIPTS)
         jobs.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
-    return settings
+    if "payloads" in changed:
+        jobs.withdraw(session, lock=FORGET_PAYLOADS)
+        jobs.enqueue(session, FORGET_PAYLOADS, lock=FORGET_PAYLOADS)
+        jobs.withdraw(session, lock=FORGET_TOLD)
+        jobs.enqueue(session, FORGET_TOLD, lock=FORGET_TOLD)
+
+
+def retention_days(session: Session, kind: str) -> int | None:
+    """For how many days something is kept; None: for ever."""
+    days: int | None = get(session).retention_days.get(kind)
+    return days
 
 
 def _changed(name: str, kept: Any, given: Any) -> Any:

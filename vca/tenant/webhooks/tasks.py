@@ -1,6 +1,6 @@
 """Jobs that send events and forget them; no transaction is open while an endpoint is asked."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +11,7 @@ from vca.registry.webhooks.models import OperatorDelivery
 from vca.registry.webhooks.operator import TELL
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
+from vca.tenant.settings import service as settings
 from vca.tenant.webhooks import boxes, events
 from vca.tenant.webhooks.events import DELIVER
 from vca.tenant.webhooks.models import Delivery, ToldEvent
@@ -33,10 +34,16 @@ def tell(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]
 
 @jobs.task(FORGET)
 def forget(tenant_id: str | None = None) -> None:
-    """Forget what was told a tenant's endpoints, or the operator's, more than thirty days ago."""
+    """Forget what was told a tenant's endpoints, or the operator's, thirty days ago or earlier.
+
+    A tenant may want that sooner.
+    """
     if tenant_id is None:
         with public() as session:
             forgetting.forget(session, tables=[OperatorDelivery], now=clock.now())
     else:
         with enter(TenantRef(UUID(tenant_id))) as session:
-            forgetting.forget(session, tables=[Delivery, ToldEvent], now=clock.now())
+            days = settings.retention_days(session, "payloads")
+            kept = forgetting.KEPT if days is None else timedelta(days=days)
+            tables = [Delivery, ToldEvent]
+            forgetting.forget(session, tables=tables, now=clock.now(), kept=kept)

@@ -1,0 +1,102 @@
+"""What is not kept of a conversation, in all the ways in which it is said."""
+
+import pytest
+
+from vca.conversation.redaction import CARD, EMAIL, KEPT_WHOLE, PATTERN, Redaction, of
+
+CARDS = Redaction(card_numbers=True)
+EMAILS = Redaction(email_addresses=True)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "4111111111111111",
+        "4111 1111 1111 1111",
+        "4111-1111-1111-1111",
+        "4111, 1111, 1111, 1111",
+        "4 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
+        "378282246310005",
+        "6011 0009 9013 9424",
+        "four one one one, one one one one, one one one one, one one one one",
+        "Four one one one 1111 1111 one one one one",
+        "\u0664111 1111 1111 1111",
+    ],
+)
+def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
+    assert CARDS.text(f"My card is {said}, thanks") == f"My card is {CARD}, thanks"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "4111 1111 1111 1",
+        "call me at 415 555 0123",
+        "order 123456",
+        "0000 0000 0000 0000",
+        "one of you, two at most",
+        "4111 1111 or 1111 1111",
+    ],
+)
+def test_what_is_no_card_number_is_kept(said: str) -> None:
+    assert CARDS.text(said) == said
+
+
+def test_a_card_number_is_found_among_other_digits() -> None:
+    assert CARDS.text("4111111111111111 12/27") == f"{CARD} 12/27"
+    assert CARDS.text("it is 7, 5500 0000 0000 0004") in (f"it is 7, {CARD}", f"it is {CARD}")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "jane.doe+dentist@example.co.uk",
+        "J\u00fcrgen@m\u00fcller.de",
+        "jane dot doe at example dot com",
+        "Jane underscore doe at my dash clinic dot co dot uk",
+    ],
+)
+def test_an_email_address_is_not_kept_however_it_is_said(said: str) -> None:
+    assert EMAILS.text(f"Write to: {said}. Bye") == f"Write to: {EMAIL}. Bye"
+
+
+def test_what_is_no_email_address_is_kept() -> None:
+    said = "Meet me at noon @ the office, dot your i's"
+
+    assert EMAILS.text(said) == said
+
+
+@pytest.mark.parametrize(
+    ("mask", "said", "kept"),
+    [
+        ("###-##-####", "It is 078-05-1120.", f"It is {PATTERN}."),
+        ("### ## ####", "It is 078051120, 078 05 1120", f"It is {PATTERN}, {PATTERN}"),
+        ("ab@#", "Abz7 and abz78 and xabz7", f"{PATTERN} and abz78 and xabz7"),
+        ("(.*)", "nothing (.*) more", "nothing (.*) more".replace("(.*)", PATTERN)),
+    ],
+)
+def test_a_mask_says_what_is_not_kept(mask: str, said: str, kept: str) -> None:
+    assert Redaction(patterns=(mask,)).text(said) == kept
+
+
+def test_documents_are_redacted_in_all_of_their_texts() -> None:
+    both = Redaction(card_numbers=True, email_addresses=True)
+
+    kept = both.value({"a": ["4111111111111111", 7, None], "b": {"c": "x@example.com"}})
+
+    assert kept == {"a": [CARD, 7, None], "b": {"c": EMAIL}}
+
+
+def test_a_profile_without_redaction_keeps_all() -> None:
+    assert of(None) is of({}) is KEPT_WHOLE
+    assert KEPT_WHOLE.text("4111111111111111") == "4111111111111111"
+
+
+@pytest.mark.parametrize(
+    "piece", ["1 ", "1", "a.", "a dot ", "a at ", "a@", "a@a.", "one ", "- ", "w" * 60 + " dot "]
+)
+def test_no_text_keeps_a_call_waiting(piece: str) -> None:
+    """With an expression that takes more than in proportion, this would take hours."""
+    everything = Redaction(True, True, ("# # # # # # # # # # # # # # # #", "@@@@@@@@"))
+
+    assert everything.text(piece * 50_000)

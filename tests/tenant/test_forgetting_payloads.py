@@ -1,0 +1,151 @@
+"""Retention of what systems told each other, and of what was said: by one waiting job of a kind."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text, update
+
+from tests.support import owner
+from tests.support.carrier_line import CarrierLine
+from tests.support.world import Tenant, World
+from vca.kit import clock, jobs
+from vca.registry.webhooks import endpoints
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenancy.session import enter
+from vca.tenant.calls import forgetting
+from vca.tenant.calls.models import Call, Event
+from vca.tenant.messages import service as messages
+from vca.tenant.messages.models import Message
+from vca.tenant.webhooks import boxes
+from vca.tenant.webhooks.models import Delivery, ToldEvent
+
+
+@pytest.fixture
+def line(world: World, carrier: FakeTelephonyAdapter) -> CarrierLine:
+    """The carrier's line into the product."""
+    return CarrierLine(carrier, world.api(None))
+
+
+def _call(tenant: Tenant, line: CarrierLine, name: str) -> dict[str, Any]:
+    """A call that has ended, with a detail, metadata and a message."""
+    number = tenant.number()["did_number"]
+    state = line.ring(number, name)["state"]
+    line.status(name, "completed", state=state, code="carrier says")
+    call: dict[str, Any] = tenant.get("/calls").json[0]
+    with enter(tenant.ref) as session:
+        session.execute(update(Call).values(call_metadata={"order": "A-1"}))
+        messages.take(session, call_id=call["id"], kind="message", caller_number=None, reason="x")
+    return call
+
+
+def _waiting(tenant: Tenant, task: str) -> int:
+    wanted = text(
+        "SELECT count(*) FROM jobs.procrastinate_jobs WHERE status = 'todo'"
+        " AND task_name = :task AND args->>'tenant_id' = :id"
+    )
+    with owner.public() as session:
+        return session.scalar(wanted, {"task": task, "id": tenant.id}) or 0
+
+
+def _details(tenant: Tenant) -> list[Any]:
+    with enter(tenant.ref) as session:
+        return list(session.scalars(select(Event.details).where(Event.event_type == "ENDED")))
+
+
+def _keep(tenant: Tenant, **days: int) -> None:
+    assert tenant.patch("/settings", {"retention_days": days}).status_code == 200
+
+
+def test_details_and_metadata_go_when_their_days_are_over_and_not_before(
+    acme: Tenant, globex: Tenant, line: CarrierLine
+) -> None:
+    for tenant in (acme, globex):
+        tenant.profile()
+        _keep(tenant, payloads=10)
+        _call(tenant, line, f"call-{tenant.id}")
+
+    early = forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=9))
+    assert _details(acme)[0]["end_reason"]
+    due = forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=11))
+
+    assert (early, due) == (0, 1)
+    assert _details(acme) == [{}]
+    [call] = acme.get("/calls").json
+    assert (call["metadata"], call["end_reason"]) == ({}, "caller_hangup")
+    assert _details(globex)[0]["end_reason"]
+    assert forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=12)) == 0
+
+
+def test_the_end_of_a_call_orders_one_job_that_forgets_payloads(
+    acme: Tenant, line: CarrierLine
+) -> None:
+    acme.profile()
+    _call(acme, line, "before")
+    assert _waiting(acme, forgetting.FORGET_PAYLOADS) == 0
+    _keep(acme, payloads=10)
+    for name in ("one", "two"):
+        _call(acme, line, f"{name}-{acme.id}")
+
+    assert _waiting(acme, forgetting.FORGET_PAYLOADS) == 1
+
+
+def test_a_changed_setting_looks_at_what_is_there_already(
+    acme: Tenant, world: World, line: CarrierLine
+) -> None:
+    acme.profile()
+    _call(acme, line, "old")
+    world.sql(acme, "UPDATE calls SET ended_at = ended_at - interval '5 days'")
+
+    _keep(acme, payloads=3)
+    done = world.work(acme)
+
+    assert "calls.forget_payloads" in done
+    assert _details(acme) == [{}]
+
+
+def test_without_the_setting_payloads_are_kept(acme: Tenant, line: CarrierLine) -> None:
+    acme.profile()
+    _call(acme, line, "kept")
+
+    assert forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=4_000)) == 0
+    assert _details(acme)[0]["end_reason"]
+
+
+def test_what_was_told_goes_sooner_where_the_tenant_wants_that_and_what_waits_stays(
+    acme: Tenant, world: World, line: CarrierLine
+) -> None:
+    acme.profile()
+    with enter(acme.ref) as session:
+        endpoints.create(session, boxes.of(acme.ref), url="https://8.8.8.8/in")
+    _call(acme, line, "told")
+    world.sql(
+        acme,
+        "UPDATE webhook_deliveries SET created_at = created_at - interval '5 days',"
+        " status = CASE type WHEN 'call.ended' THEN 'pending' ELSE 'delivered' END",
+    )
+    with owner.inside(acme.ref) as session:
+        session.execute(text("UPDATE events SET created_at = created_at - interval '5 days'"))
+
+    _keep(acme, payloads=3)
+    jobs.TASKS["webhooks.forget"](tenant_id=acme.id)
+
+    with enter(acme.ref) as session:
+        assert session.scalars(select(Delivery.type)).all() == ["call.ended"]
+        assert session.scalar(select(func.count()).select_from(ToldEvent)) == 0
+
+
+def test_messages_go_with_what_was_said_and_voicemail_with_its_audio(
+    acme: Tenant, line: CarrierLine
+) -> None:
+    acme.profile()
+    _keep(acme, transcripts=10)
+    call = _call(acme, line, "said")
+    with enter(acme.ref) as session:
+        messages.take(session, call_id=call["id"], kind="voicemail", caller_number=None)
+
+    forgetting.forget(acme.ref, now=clock.now() + timedelta(days=11))
+
+    with enter(acme.ref) as session:
+        assert session.scalars(select(Message.kind)).all() == ["voicemail"]
+    assert acme.get(f"/calls/{call['id']}/turns").json == []

@@ -1,0 +1,90 @@
+"""A number in the spellings of people and machines: found in Python and in Postgres alike."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from tests.support import owner
+from tests.support.world import Tenant
+from vca.tenant.privacy.subject import Subject
+
+SUBJECT = Subject("+442079460018")
+NAMED = (
+    "+442079460018",
+    "442079460018",
+    "00442079460018",
+    "call +44 20 7946 0018 now",
+    "tel:+44-20-7946-0018;",
+    "020 7946 0018",
+    "(020) 7946-0018",
+    "x442079460018y",
+    "2079460018",
+)
+OTHERS = (
+    "",
+    "442079460019",
+    "1442079460018",
+    "4420794600180",
+    "79460018",
+    "0018",
+    "44 20 then 7946 0018",
+    "5ca1ab1e-0000-4000-8000-0000000000ff",
+)
+
+
+@pytest.mark.parametrize("said", NAMED)
+def test_a_number_is_taken_out_of_a_text(acme: Tenant, said: str) -> None:
+    left = SUBJECT.scrubbed(said)
+
+    assert "0018" not in left
+    assert "[erased]" in left
+    assert SUBJECT.scrubbed(left) == left
+    assert _in_postgres(said)
+    assert not _in_postgres(left)
+
+
+@pytest.mark.parametrize("said", OTHERS)
+def test_another_number_stays(acme: Tenant, said: str) -> None:
+    assert SUBJECT.scrubbed(said) == said
+    assert not _in_postgres(said)
+
+
+@pytest.mark.parametrize(
+    ("document", "left"),
+    [
+        ({"to": "+442079460018", "n": 7}, {"to": "[erased]", "n": 7}),
+        ({"+442079460018": [442079460018, True, None]}, {"[erased]": ["erased", True, None]}),
+        ('{"to":"+442079460018","n":442079460018}', '{"to":"[erased]","n":"erased"}'),
+        ("{not a document} 02079460018", "{not a document} [erased]"),
+    ],
+)
+def test_a_number_is_taken_out_of_documents(document: Any, left: Any) -> None:
+    assert SUBJECT.scrubbed(document) == left
+
+
+@pytest.mark.parametrize(
+    ("spelt", "meant"),
+    [
+        ("+442079460018", True),
+        ("020 7946 0018", True),
+        ("0044 20 79460018", True),
+        ("call 020 7946 0018", False),
+        ("020 7946 0019", False),
+        ("", False),
+    ],
+)
+def test_a_text_may_be_the_number_and_nothing_else(spelt: str, meant: bool) -> None:
+    assert SUBJECT.is_meant_by(spelt) is meant
+
+
+def test_a_short_national_number_is_meant_with_its_country_only() -> None:
+    short = Subject("+3545401234")
+
+    assert short.scrubbed("5401234 and +3545401234") == "5401234 and [erased]"
+
+
+def _in_postgres(said: str) -> bool:
+    asked = {"said": said, "pattern": SUBJECT.pattern}
+    with owner.public() as session:
+        return bool(session.scalar(text("SELECT CAST(:said AS text) ~ :pattern"), asked))

@@ -1,0 +1,36 @@
+"""Requests of privacy: exports and erasures."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, DateTime, LargeBinary, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.tenant.base import TenantBase
+
+KINDS = ("export", "erasure")
+STATUSES = ("pending", "waiting", "done", "expired")
+
+
+class PrivacyRequest(TenantBase):
+    """One number that was asked for: sealed until it is done, and a keyed hash after that.
+
+    It is about what was there at `created_at`. `waiting`: a call of theirs still goes on.
+    """
+
+    __tablename__ = "privacy_requests"
+    __table_args__ = (
+        CheckConstraint("kind IN ('export', 'erasure')", name="kind"),
+        CheckConstraint("status IN ('pending', 'waiting', 'done', 'expired')", name="status"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(Text)
+    sealed_number: Mapped[bytes | None] = mapped_column(LargeBinary)
+    number_hash: Mapped[str] = mapped_column(Text)
+    result: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    finished_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

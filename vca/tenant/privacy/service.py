@@ -1,0 +1,121 @@
+"""Order exports and erasures, tell how they are, and find an export's file."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vca.kit.errors import Conflict, DomainError
+from vca.tenancy.schema import TenantRef
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.privacy import exporting, mentions, requests
+from vca.tenant.privacy.models import PrivacyRequest
+from vca.tenant.privacy.subject import Subject
+
+# What an erasure cannot reach, and who can.
+ELSEWHERE = (
+    ("carriers", "The carriers' own records of these calls, under the carriers' own terms."),
+    ("backups", "Backups and archives, until they expire; one that is restored is erased again."),
+    ("model", "What was sent to the model's provider, under the provider's own terms."),
+    ("mails", "Mails of messages that were sent already, with whoever got them."),
+    ("webhooks", "What webhooks had delivered already: ids and how calls ended, not who called."),
+    ("exports", "Exports that were fetched already, with whoever fetched them."),
+)
+
+
+class OwnNumber(Conflict):
+    """The number is the tenant's own: to erase it would be to erase every call of everybody."""
+
+    code = "own-number"
+
+    def __init__(self) -> None:
+        super().__init__("This is one of the tenant's own numbers, which is no caller's.")
+
+
+class ExportNotThere(DomainError):
+    """The export has no file; the code says whether not yet or no more."""
+
+    status = 404
+    code = "export-not-ready"
+
+
+@dataclass(frozen=True)
+class File:
+    """An export's file in the store."""
+
+    request_id: UUID
+    key: str
+    size_bytes: int
+
+
+def order_export(
+    session: Session, *, tenant: TenantRef, number: str, now: datetime
+) -> dict[str, Any]:
+    """Have everything about a number written to one file."""
+    placed = requests.place(session, tenant, kind="export", number=number, now=now)
+    return shown_export(placed)
+
+
+def order_erasure(
+    session: Session, *, tenant: TenantRef, number: str, now: datetime
+) -> dict[str, Any]:
+    """Have everything about a number erased. Raises OwnNumber."""
+    if session.scalar(select(PhoneNumber.id).where(PhoneNumber.did_number == number)) is not None:
+        raise OwnNumber
+    placed = requests.place(session, tenant, kind="erasure", number=number, now=now)
+    places = mentions.configured(session, Subject(number))
+    requests.note(session, placed.id, configured=places)
+    return shown_erasure(placed)
+
+
+def get_export(session: Session, *, export_id: UUID) -> dict[str, Any]:
+    """An export as it is shown; raises NotFound."""
+    return shown_export(requests.get(session, request_id=export_id, kind="export"))
+
+
+def get_erasure(session: Session, *, erasure_id: UUID) -> dict[str, Any]:
+    """An erasure as it is shown; raises NotFound."""
+    return shown_erasure(requests.get(session, request_id=erasure_id, kind="erasure"))
+
+
+def find_file(session: Session, *, tenant: TenantRef, export_id: UUID) -> File:
+    """Where an export's file is. Raises NotFound and ExportNotThere."""
+    row = requests.get(session, request_id=export_id, kind="export")
+    if row.status == "expired":
+        raise ExportNotThere("The export was deleted.", code="export-deleted")
+    if row.status != "done":
+        raise ExportNotThere("The export is not written yet.")
+    return File(row.id, exporting.key_of(tenant, row.id), row.result["size_bytes"])
+
+
+def shown_export(row: PrivacyRequest) -> dict[str, Any]:
+    """An export with what its file holds, once there is one."""
+    until = row.finished_at + exporting.KEPT if row.finished_at is not None else None
+    return {
+        **_shown(row),
+        "holds": row.result.get("holds"),
+        "size_bytes": row.result.get("size_bytes"),
+        "expires_at": until,
+    }
+
+
+def shown_erasure(row: PrivacyRequest) -> dict[str, Any]:
+    """An erasure with what was removed, and what remains where."""
+    remains: list[dict[str, Any]] = [
+        {"where": where, "detail": detail, "calls": [], "places": []} for where, detail in ELSEWHERE
+    ]
+    remains[0]["calls"] = row.result.get("at_carriers", [])
+    places = row.result.get("configured", [])
+    if places:
+        detail = "The tenant's own configuration, which is its own to change; then erase again."
+        own = {"where": "configuration", "detail": detail, "calls": [], "places": places}
+        remains.append(own)
+    return {**_shown(row), "removed": row.result.get("removed", {}), "remains": remains}
+
+
+def _shown(row: PrivacyRequest) -> dict[str, Any]:
+    names = ("id", "status", "created_at", "finished_at")
+    return {name: getattr(row, name) for name in names}
