@@ -208,6 +208,27 @@ def test_an_endpoint_that_is_being_sent_to_is_not_sent_to_by_another_job(
     assert len(endpoint.asked) == 1
 
 
+def test_what_has_waited_five_days_for_an_endpoint_that_is_down_is_given_up(
+    acme: Tenant, world: World, endpoint: Receiver
+) -> None:
+    endpoint.behave = status(500)
+    webhook = register(acme, endpoint)
+    for _ in range(3):
+        tell(acme)
+    world.sql(
+        acme,
+        "UPDATE webhook_deliveries SET next_attempt_at = next_attempt_at - interval '5 days',"
+        " expires_at = expires_at - interval '5 days'",
+    )
+    tell(acme)
+
+    world.work(acme)
+
+    assert len(endpoint.asked) == 1
+    assert len(_deliveries(acme, webhook, status="failed")) == 3
+    assert len(_deliveries(acme, webhook, status="pending")) == 1
+
+
 # --- Giving up an endpoint -----------------------------------------------------------------------
 
 
