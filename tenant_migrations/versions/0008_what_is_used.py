@@ -42,7 +42,6 @@ CREATE TABLE usage_facts (
     CONSTRAINT usage_facts_pkey PRIMARY KEY (id),
     CONSTRAINT usage_facts_tenant_id_check CHECK (tenant_id = '{tenant}')
 );
-CREATE INDEX usage_facts_occurred_at_idx ON usage_facts (occurred_at);
 """
 
 GRANTS = "GRANT SELECT, INSERT ON usage_facts TO {grantees}"
