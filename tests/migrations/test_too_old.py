@@ -211,7 +211,7 @@ def test_its_jobs_are_tried_again_later(
 ) -> None:
     waiting = text(
         "SELECT status::text, scheduled_at > now() FROM jobs.procrastinate_jobs"
-        " WHERE args->>'tenant_id' = :id"
+        " WHERE args->>'tenant_id' = :id AND task_name = 'phone_numbers.register'"
     )
 
     working.run_worker(owner.url(), wait=False)
@@ -221,7 +221,7 @@ def test_its_jobs_are_tried_again_later(
     assert found == [("todo", True)]
     assert list(carrier.asked) == []
     fleet.migrate(fleet_world)
-    assert fleet_world.work(old, ahead=True) == ["phone_numbers.register"]
+    assert "phone_numbers.register" in fleet_world.work(old, ahead=True)
     assert [what for what, _ in carrier.asked] == ["register_number"]
 
 
