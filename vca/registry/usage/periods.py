@@ -6,15 +6,19 @@ from datetime import UTC, date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import cast, delete, func, select
-from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from vca.kit import json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.usage.models import PlanVersion, UsagePeriod
 from vca.registry.usage.rating import NOTHING, Plan, Used, plan_of, total
 
-_COLUMNS = ("plan", "version", "document", "amount", "kinds", "told")
+# Plain statements: a call's end waits for them.
+_MONTH = "SELECT plan, version, document, amount, kinds, told FROM public.{function}(%(period)s)"
+_OWN, _HOLD = (_MONTH.format(function=name) for name in ("own_usage", "hold_usage"))
+_KEEP = "SELECT public.keep_usage(%(period)s, %(amount)s, %(kinds)s, %(told)s)"
 _LISTING = Listing(UsagePeriod, (UsagePeriod.tenant_id,))
 
 
@@ -64,18 +68,19 @@ def named(name: str) -> date:
 
 def own(session: Session, *, period: date) -> Month:
     """The month of the session's tenant as it stands; nothing is held."""
-    return _month(session, func.public.own_usage(period), period)
+    return _month(session, _OWN, period)
 
 
 def hold(session: Session, *, period: date) -> Month:
     """The same; nobody else writes to it before the caller's transaction ends."""
-    return _month(session, func.public.hold_usage(period), period)
+    return _month(session, _HOLD, period)
 
 
 def keep(session: Session, *, period: date, kinds: Mapping[str, Used], told: Sequence[str]) -> None:
     """Write the sums of a month that is held."""
-    sums, amount = _document(_written(kinds)), total(kinds.values())
-    session.execute(select(func.public.keep_usage(period, amount, sums, _document(list(told)))))
+    sums = {"amount": total(kinds.values()), "kinds": _text(_written(kinds))}
+    kept = {"period": period, "told": _text(list(told)), **sums}
+    session.connection().exec_driver_sql(_KEEP, kept)
 
 
 def list_page(session: Session, *, page: PageRequest, period: date, **filters: UUID) -> Page:
@@ -108,8 +113,8 @@ def read(kinds: Mapping[str, Sequence[int]]) -> dict[str, Used]:
     return {kind: Used(*sums) for kind, sums in kinds.items()}
 
 
-def _month(session: Session, call: Any, period: date) -> Month:
-    row = session.execute(select(call.table_valued(*_COLUMNS))).one()
+def _month(session: Session, statement: str, period: date) -> Month:
+    row = session.connection().exec_driver_sql(statement, {"period": period}).one()
     plan = plan_of(row.plan, row.version, row.document)
     return Month(period, plan, row.amount, read(row.kinds), row.told)
 
@@ -118,5 +123,5 @@ def _written(kinds: Mapping[str, Used]) -> dict[str, list[int]]:
     return {kind: [used.quantity, used.included, used.amount] for kind, used in kinds.items()}
 
 
-def _document(value: Any) -> Any:
-    return cast(value, JSONB)
+def _text(value: Any) -> str:
+    return json.dumps(value).decode()
