@@ -1,6 +1,7 @@
 """Furnished tenants, the operations of the document, and a witness beside the pool."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -10,8 +11,10 @@ from tests.support.evidence import Evidence
 from tests.support.operations import Operation, operations
 from tests.support.premises import Line, Premises, furnish
 from tests.support.world import Platform, World
+from vca.kit import storage
 from vca.registry.webhooks import endpoints
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.privacy import exporting
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,10 @@ def here(
 ) -> Iterator[Premises]:
     """Acme, furnished. Whatever is refused in a table of requests is not for want of webhooks."""
     monkeypatch.setattr(endpoints, "MOST", 10_000)
-    yield furnish(world, platform, line, "acme")
+    acme = furnish(world, platform, line, "acme")
+    key = exporting.key_of(acme.tenant.ref, UUID(acme.ids["export_id"]))
+    storage.current().put(key, [acme.word.encode()], content_type=exporting.TYPE)
+    yield acme
     evidence.rows("DELETE FROM public.webhooks")
 
 

@@ -26,7 +26,12 @@ from vca.tenancy.session import public
 T = "/api/tenants/{tenant_id}"
 _NEEDS = re.compile(r"Needs a (platform )?key with scope `(\w+)`")
 # What a suspended tenant's own key may change all the same, and what only looks like a change.
-SPARED = {f"DELETE {T}/api-keys/{{key_id}}", f"POST {T}/routing/explain"}
+SPARED = {
+    f"DELETE {T}/api-keys/{{key_id}}",
+    f"POST {T}/privacy/export",
+    f"POST {T}/privacy/erase",
+    f"POST {T}/routing/explain",
+}
 # What a platform key may do to a deleted tenant.
 REACHES_DELETED = {f"GET {T}", f"PATCH {T}"}
 
@@ -271,6 +276,7 @@ def _keys_without_one_scope(world: World, tenant_id: str) -> dict[tuple[str, str
 
 
 _CONTENT = re.compile(r"/(turns|recording|messages|messages/\{\w+\})$")
+_ADMINS = re.compile(r"/(api-keys|privacy)\b")
 # Where a tenant's events go, and the secrets that they are signed with.
 _SECRETS = re.compile(r"^(POST|PATCH|DELETE) .*/webhooks(/\{\w+\}(/rotate-secret)?)?$")
 
@@ -280,7 +286,7 @@ def test_scopes_mean_what_the_vocabulary_says(catalogue: list[Operation]) -> Non
         _, scope = _needs(operation)
         if operation.path == "/api/me":
             wanted = None
-        elif "/api-keys" in operation.path or _SECRETS.search(operation.name):
+        elif _ADMINS.search(operation.path) or _SECRETS.search(operation.name):
             wanted = "admin"
         elif operation.method == "GET" and _CONTENT.search(operation.path):
             wanted = "content"

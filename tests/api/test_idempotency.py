@@ -27,6 +27,8 @@ TAKING = {
     "POST /api/dids",
     "POST /api/api-keys",
     f"POST {T}/phone-numbers",
+    f"POST {T}/privacy/export",
+    f"POST {T}/privacy/erase",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
     f"POST {T}/calls",
