@@ -1,6 +1,7 @@
 """Furnished tenants, the operations of the document, and a witness beside the pool."""
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -10,10 +11,12 @@ from tests.support.evidence import Evidence
 from tests.support.operations import Operation, operations
 from tests.support.premises import Line, Premises, furnish
 from tests.support.world import Platform, World
+from vca.kit import storage
 from vca.registry.webhooks import endpoints
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenant.calls import decisions
 from vca.tenant.calls.route import Advice
+from vca.tenant.privacy import exporting
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +60,10 @@ def here(
     monkeypatch.setattr(endpoints, "MOST", 10_000)
     silent = Advice("nobody is asked from a table of requests")
     monkeypatch.setattr(decisions, "ask", lambda question: silent)
-    yield furnish(world, platform, line, "acme")
+    acme = furnish(world, platform, line, "acme")
+    key = exporting.key_of(acme.tenant.ref, UUID(acme.ids["export_id"]))
+    storage.current().put(key, [acme.word.encode()], content_type=exporting.TYPE)
+    yield acme
     evidence.rows("DELETE FROM public.webhooks")
 
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import event
 
+from tests.support import canary
 from tests.support.api import Api
 from tests.support.evidence import Evidence
 from tests.support.operations import Operation, body
@@ -26,7 +27,7 @@ FITTING: dict[str, dict[str, Any]] = {
     f"POST {T}/simulations": {"from": fresh_number()},
 }
 # After those that need what they end or take away.
-LAST = ("/hangup", "/transfer")
+LAST = ("/hangup", "/transfer", "/phone-numbers/{phone_number_id}")
 
 
 NEW_KEY = ("/api/api-keys", {"name": "one more"})
@@ -75,7 +76,11 @@ def _ask(
 ) -> Any:
     sent = None
     if operation.body_schema is not None:
-        fitting = {**values(here), **FITTING.get(operation.name, {}), "target": here.word[:40]}
+        fitting = {
+            **values(here),
+            **FITTING.get(operation.name, {}),
+            "target": f"{canary.WORD}{here.word}"[:40],
+        }
         sent = body(operation, fitting, as_platform=False)
     url = operation.url({**here.known(operation.path), **(ids or {})})
     return api.send(operation.method, url, json_body=sent, **options)

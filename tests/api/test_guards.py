@@ -273,8 +273,8 @@ def _keys_without_one_scope(world: World, tenant_id: str) -> dict[tuple[str, str
 
 
 _CONTENT = re.compile(r"/(turns|recording|messages|messages/\{\w+\})$")
-# Who holds which keys, and who did what with them.
-_WHO = re.compile(r"/(api-keys(/\{\w+\})?|audit)$")
+# Who holds which keys, who did what with them, and what is kept of people.
+_WHO = re.compile(r"/(api-keys(/\{\w+\})?|audit|privacy/.*)$")
 # Where a tenant's events go, who decides about its calls, and the secrets that sign for us.
 _SECRETS = re.compile(
     r"^(POST|PATCH|DELETE) .*(/webhooks(/\{\w+\}(/rotate-secret)?)?|/decision-webhook)$"

@@ -28,6 +28,8 @@ TAKING = {
     "POST /api/api-keys",
     f"POST {T}/phone-numbers",
     f"POST {T}/phone-numbers/{{phone_number_id}}/register",
+    f"POST {T}/privacy/export",
+    f"POST {T}/privacy/erase",
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
     f"POST {T}/calls",

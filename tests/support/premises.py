@@ -292,7 +292,7 @@ def _asked_for(tenant: Tenant, word: str) -> dict[str, str]:
         for kind in ("export", "erasure"):
             asked = {"kind": kind, "number": fresh_number(), "now": clock.now()}
             row = requests.place(session, tenant.ref, **asked)
-            requests.note(session, row.id, configured=[word], size_bytes=1)
+            requests.note(session, row.id, configured=[word], size_bytes=len(word))
             requests.finish(session, row.id, now=clock.now())
             ids[f"{kind}_id"] = str(row.id)
     return ids
