@@ -17,7 +17,7 @@ from vca.tenancy.session import enter
 from vca.tenant.webhooks import boxes
 from vca.tenant.webhooks.models import Webhook
 
-_FIRST = 20  # not counted: plans and caches
+FIRST = 20  # not counted: plans and caches
 
 
 class Instant(OutgoingClient):
@@ -39,12 +39,12 @@ class Instant(OutgoingClient):
 def one_after_the_other(tenant: TenantRef, webhook_id: UUID, *, times: int) -> list[float]:
     """Seconds of each transaction of a job that notes a success and claims the next delivery."""
     took: list[float] = []
-    while len(took) < _FIRST + times:
+    while len(took) < FIRST + times:
         _wake(tenant, webhook_id)
         client, one = Instant(alive=times), list[float]()
         delivering.deliver(_watched(tenant, one), webhook_id=webhook_id, client=client)
         took += one[1:-1]
-    return took[_FIRST : _FIRST + times]
+    return took[FIRST : FIRST + times]
 
 
 def one_each(tenant: TenantRef, webhook_id: UUID, *, times: int) -> tuple[list[float], list[float]]:
@@ -53,14 +53,14 @@ def one_each(tenant: TenantRef, webhook_id: UUID, *, times: int) -> tuple[list[f
     The endpoint has been left alone for long enough each time.
     """
     claims, notes = list[float](), list[float]()
-    for _ in range(_FIRST + times):
+    for _ in range(FIRST + times):
         _wake(tenant, webhook_id)
         took: list[float] = []
         client = Instant(alive=0)
         delivering.deliver(_watched(tenant, took), webhook_id=webhook_id, client=client)
         claims.append(took[0])
         notes.append(took[1])
-    return claims[_FIRST:], notes[_FIRST:]
+    return claims[FIRST:], notes[FIRST:]
 
 
 def _wake(tenant: TenantRef, webhook_id: UUID) -> None:

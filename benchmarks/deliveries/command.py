@@ -44,17 +44,17 @@ def command(seconds: float, note: str, keep: bool) -> None:
     """Measure claims and first attempts, with 200,000 deliveries waiting and a dead receiver."""
     try:
         with ExitStack() as stack:
-            figures, server = _measure(stack, seconds)
+            figures, server, cpu = _measure(stack, seconds)
     except (Busy, NotHere, DidNotStart) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"\n{report.table(figures)}\n")
     if keep:
-        click.echo(f"Written: {report.write(figures, _facts(server, seconds, note))}")
+        click.echo(f"Written: {report.write(figures, _facts(server, cpu, seconds, note))}")
     if not all(one.met for one in figures):
         raise click.ClickException("not what was wanted")
 
 
-def _measure(stack: ExitStack, seconds: float) -> tuple[list[Figure], Postgres]:
+def _measure(stack: ExitStack, seconds: float) -> tuple[list[Figure], Postgres, dict[str, float]]:
     say("starting Postgres and the receivers")
     server = stack.enter_context(postgres.served())
     heard = stack.enter_context(receivers.served())
@@ -65,28 +65,43 @@ def _measure(stack: ExitStack, seconds: float) -> tuple[list[Figure], Postgres]:
     told = backlog.attach(made, heard)
     say(f"{2 * backlog.WAITING:,} deliveries for one tenant")
     backlog.fill(server, *told[:2])
-    figures = list(_claims(*told[:2]))
+    cpu: dict[str, float] = {}
+    figures = list(_claims(server, cpu, *told[:2]))
     backlog.begin(server, *told[:2])
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     say(f"a worker, and {telling.PACE} events a second for {seconds:g} s")
     with _worker(server, environ, folder):
         came = telling.measure(told, heard, seconds=seconds)
     first = Figure("first attempt for other endpoints, after the commit", came, FIRST_MS)
-    return [*figures, first], server
+    return [*figures, first], server, cpu
 
 
-def _claims(first: backlog.Endpoints, other: backlog.Endpoints) -> Iterator[Figure]:
+def _claims(
+    server: Postgres, cpu: dict[str, float], first: backlog.Endpoints, other: backlog.Endpoints
+) -> Iterator[Figure]:
+    """The figures of claims; `cpu` gets the milliseconds of a job, of ours and of Postgres."""
     assert first.dead is not None
     say(f"{CLAIMS} claims, with a receiver that is there and with one that is not")
     took = claiming.one_after_the_other(first.tenant, first.dead, times=CLAIMS)
     yield Figure("note a success and claim the next delivery", took, CLAIM_MS)
-    claims, notes = claiming.one_each(first.tenant, first.dead, times=CLAIMS)
+    with _counted(server, cpu, "100,000"):
+        claims, notes = claiming.one_each(first.tenant, first.dead, times=CLAIMS)
     yield Figure("claim by a new job", claims, CLAIM_MS)
     yield Figure("note a failure and order the next try", notes)
-    claims, notes = claiming.one_each(other.tenant, other.listening, times=CLAIMS)
+    with _counted(server, cpu, "1,000"):
+        claims, notes = claiming.one_each(other.tenant, other.listening, times=CLAIMS)
     few = f"where {backlog.FEW:,} wait"
     yield Figure(f"claim by a new job, {few}", claims)
     yield Figure(f"note a failure and order the next try, {few}", notes)
+
+
+@contextmanager
+def _counted(server: Postgres, cpu: dict[str, float], waiting: str) -> Iterator[None]:
+    """Milliseconds of CPU of each job in the block, whoever else uses the machine."""
+    before_s = time.process_time() + server.cpu_s()
+    yield
+    took_s = time.process_time() + server.cpu_s() - before_s
+    cpu[waiting] = took_s * 1000 / (claiming.FIRST + CLAIMS)
 
 
 @contextmanager
@@ -129,11 +144,15 @@ def _worker(server: Postgres, environ: dict[str, str], folder: Path) -> Iterator
             process.wait()
 
 
-def _facts(server: Postgres, seconds: float, note: str) -> dict[str, object]:
+def _facts(server: Postgres, cpu: dict[str, float], seconds: float, note: str) -> dict[str, object]:
     return facts(
         Postgres=server.version,
         run=f"{CLAIMS} claims each; {telling.PACE} events a second for {seconds:g} s, half of them "
         "of the tenant with the dead receiver",
+        CPU=", ".join(
+            f"{each_ms:.1f} ms a job that claims, is woken and notes where {waiting} wait"
+            for waiting, each_ms in cpu.items()
+        ),
         worker="one process, four jobs side by side",
         **({"note": note} if note else {}),
     )
