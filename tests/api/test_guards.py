@@ -26,7 +26,12 @@ from vca.tenancy.session import public
 T = "/api/tenants/{tenant_id}"
 _NEEDS = re.compile(r"Needs a (platform )?key with scope `(\w+)`")
 # What a suspended tenant's own key may change all the same, and what only looks like a change.
-SPARED = {f"DELETE {T}/api-keys/{{key_id}}", f"POST {T}/routing/explain"}
+SPARED = {
+    f"DELETE {T}/api-keys/{{key_id}}",
+    f"POST {T}/privacy/export",
+    f"POST {T}/privacy/erase",
+    f"POST {T}/routing/explain",
+}
 # Where it is told that content was read, which is no change.
 READINGS = "audit_entries"
 # What a platform key may do to a deleted tenant.

@@ -83,7 +83,7 @@ def note(
 ) -> None:
     """Say what the session's transaction changes, where no mapped object shows it.
 
-    `changes` are described already, see `redaction`. The first transaction of a deed in which
+    `changes` are described already, see `disclosure`. The first transaction of a deed in which
     something was noted tells the deed.
     """
     if _now.get() is not None:

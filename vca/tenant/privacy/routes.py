@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Response, g
 
-from vca.kit import clock, storage
+from vca.kit import clock, deeds, storage
 from vca.kit.storage import Missing, StorageError
 from vca.kit.web import Blueprint, access, pages
 from vca.kit.web.blueprint import accepted
@@ -65,6 +65,7 @@ def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
     """Fetch an export's file"""
     with enter(g.tenant) as opened:
         file = service.find_file(opened, tenant=g.tenant, export_id=export_id)
+        deeds.expect(opened)
     store = storage.current()
     try:
         link = store.link(file.key, content_type=exporting.TYPE, valid_s=LINK_VALID_S)
