@@ -48,7 +48,9 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
 
     Numbers that nobody has are claimed, the others are named and their phone numbers deactivated.
     Keys are imported only where they do not exist yet. With --replace the tenant keeps its status
-    and its keys, and its old schema is kept for seven days.
+    and its keys, and its old schema is kept for seven days. Callers who were erased since the
+    archive was made are erased again by a job; after a restore of the database run `flask privacy
+    reapply`.
     """
     if replacing:
         _agreed(yes, "This replaces all that the tenant holds.")
