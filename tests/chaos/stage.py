@@ -75,6 +75,7 @@ class Stage:
 def furnish(world: World, name: str, receivers: Sequence[Receiver]) -> Stage:
     """A tenant that may have as many calls as a rehearsal needs; the receivers are told of them."""
     tenant = world.tenant(name)
+    attached = hooks.attach(tenant, receivers)  # before anything happens that they are told of
     world.sql(tenant, _PLENTY)
     targets = {"sales": {"number": fresh_number()}}
     tools = ["transfer", "end_call"]
@@ -84,5 +85,5 @@ def furnish(world: World, name: str, receivers: Sequence[Receiver]) -> Stage:
         tenant,
         tenant.number(ai_profile_id=plain["id"]),
         tenant.number(ai_profile_id=taped["id"]),
-        hooks.attach(tenant, receivers),
+        attached,
     )
