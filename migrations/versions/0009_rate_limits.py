@@ -25,6 +25,7 @@ CREATE FUNCTION public.draw_tokens(
     OUT granted integer[], OUT remaining double precision[]
 )
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_full_at timestamptz;

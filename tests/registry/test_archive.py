@@ -17,7 +17,7 @@ from tests.support.lifecycle import Terminal, rows_of
 from tests.support.locks import held
 from tests.support.premises import Premises
 from tests.support.usage import use
-from tests.support.world import Tenant, World
+from tests.support.world import Tenant, World, fresh_number
 from vca.kit import at_rest, clock, db
 from vca.kit.at_rest import CannotOpen
 from vca.kit.db.bulk import Bulk
@@ -31,6 +31,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
 from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.privacy import requests
 from vca.tenant.sealed import ENCRYPTED
 from vca.tenant.webhooks import boxes
 from vca.tenant.webhooks.models import Webhook
@@ -449,6 +450,9 @@ def test_secrets_sign_as_before_under_a_new_id_and_under_the_old_one(
 def test_secrets_that_our_keys_do_not_open_are_named_and_left_as_they_are(
     terminal: Terminal, furnished: Premises, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with enter(furnished.tenant.ref) as session:
+        asked = {"kind": "erasure", "number": fresh_number(), "now": clock.now()}
+        requests.place(session, furnished.tenant.ref, **asked)
     before = _secrets(furnished.tenant.id)
     terminal.json("export", furnished.tenant.id, file)
     ours = at_rest.current()

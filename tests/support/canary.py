@@ -14,7 +14,7 @@ from typing import Any
 from tests.support.carrier_line import CALLER
 from vca.kit import log, meters
 
-WORD = "canary"
+WORD = "canarybird"
 _OF_PEOPLE = re.compile(f"{WORD}|{CALLER[1:]}", re.IGNORECASE)
 # Besides: secrets of webhooks, more of a key than its prefix, any number in full.
 _OF_LOGS = re.compile(rf"{_OF_PEOPLE.pattern}|whsec_|vca_\w{{8}}_\w|\+[1-9]\d{{7,}}", re.IGNORECASE)
@@ -58,7 +58,8 @@ def watching_logs() -> Iterator[Callable[[], list[str]]]:
 
 def check_output(output: Path) -> None:
     """Fail if a program has printed what it must not."""
-    assert found_in(output.read_text(errors="replace")) is None
+    bad = found_in(output.read_text(errors="replace"))
+    assert bad is None, bad
 
 
 def check_metrics() -> None:

@@ -183,4 +183,5 @@ def _deletions(session: Session, tenant: TenantRef) -> Iterator[str]:
     for table in reversed(tables(session, "public")):
         if "tenant_id" in table.columns:
             yield f"DELETE FROM {quoted('public', table.name)} WHERE tenant_id = '{tenant.id}'"
+    yield f"DELETE FROM public.rate_buckets WHERE id = '{tenant.id}'"
     yield f"DELETE FROM public.tenants WHERE id = '{tenant.id}'"
