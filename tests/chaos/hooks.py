@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Event
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 
@@ -90,13 +89,16 @@ class Heard:
         """What is left for a receiver that knows a repeat by its id."""
         return {each.headers["webhook-id"]: each.event for each in self.requests}
 
+    @property
+    def lost(self) -> set[str]:
+        return self.happened.keys() - self.effects.keys()
+
     def problems(self) -> Iterator[str]:
         """An event that was lost, made up, forged, or told under two names."""
-        known = {f"evt_{id.replace('-', '')}" for id in self.happened}
-        if lost := known - self.effects.keys():
-            types = {self.happened[str(UUID(id.removeprefix("evt_")))] for id in lost}
-            yield f"{len(lost)} events were lost, of {sorted(types)}"
-        if made_up := self.effects.keys() - known:
+        if self.lost:
+            types = {self.happened[id] for id in self.lost}
+            yield f"{len(self.lost)} events were lost, of {sorted(types)}"
+        if made_up := self.effects.keys() - self.happened.keys():
             yield f"{len(made_up)} events never happened"
         if self.forged:
             yield f"{self.forged} requests are not signed"
@@ -113,13 +115,17 @@ class Heard:
 
 
 def heard(tenant: Tenant, hooks: Sequence[Hook]) -> Heard:
-    """Everything, once nothing waits any more."""
+    """All that came, once that is everything, or has had its time."""
     ends_at = time.monotonic() + TOLD_WITHIN_S
-    while time.monotonic() < ends_at and _rows(tenant, _WAITING):
+    while (found := _heard(tenant, hooks)).lost and time.monotonic() < ends_at:
         time.sleep(_LOOK_EVERY_S)
+    return found
+
+
+def _heard(tenant: Tenant, hooks: Sequence[Hook]) -> Heard:
     requests = [(hook, each) for hook in hooks for each in hook.heard()]
     return Heard(
-        {str(id): type for id, type in _rows(tenant, "SELECT id, type FROM events")},
+        {f"evt_{id.hex}": type for id, type in _rows(tenant, "SELECT id, type FROM events")},
         [each for _, each in requests],
         sum(not _is_signed(each, hook.secret) for hook, each in requests),
         {str(id) for (id,) in _rows(tenant, "SELECT id FROM calls WHERE ended_at IS NOT NULL")},
@@ -134,9 +140,6 @@ def _is_signed(each: Told, secret: str) -> bool:
     except BadSignature:
         return False
     return True
-
-
-_WAITING = "SELECT id FROM webhook_deliveries WHERE status = 'pending' LIMIT 1"
 
 
 def _rows(tenant: Tenant, query: str) -> list[Any]:
