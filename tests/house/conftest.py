@@ -1,14 +1,16 @@
 """The app as it is put together, with nothing behind it: no test here asks a database."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from flask import Flask
 
 from vca.app import create_app
-from vca.kit import db, json
+from vca.kit import json
 from vca.kit.config import read_settings
-from vca.telephony import providers
 
 NOWHERE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
@@ -16,17 +18,32 @@ NOWHERE = {
     "APP_NAME": "VCA",
     "DEBUG": "false",
     "SECRET_KEY": "a-secret-of-the-house-tests-and-no-other",
-    "LOG_LEVEL": "warning",
+    "LOG_LEVEL": "info",
 }
 
 
 @pytest.fixture(scope="session")
 def bare_app() -> Flask:
-    """The whole product; the process keeps the database and the carriers that it had."""
-    database, carriers = db._current, providers._current
-    app = create_app(read_settings(NOWHERE))
-    db._current, providers._current = database, carriers
-    return app
+    """The whole product; the process keeps all that it had in use."""
+    with _kept():
+        return create_app(read_settings(NOWHERE))
+
+
+@contextmanager
+def _kept() -> Iterator[None]:
+    """What modules of ours are told to `use` inside, they forget afterwards."""
+    before = {
+        name: {key: value for key, value in vars(module).items() if _is_state(key, value)}
+        for name, module in list(sys.modules.items())
+        if name.startswith("vca.") and hasattr(module, "use")
+    }
+    yield
+    for name, state in before.items():
+        vars(sys.modules[name]).update(state)
+
+
+def _is_state(name: str, value: Any) -> bool:
+    return name.startswith("_") and not name.startswith("__") and not callable(value)
 
 
 @pytest.fixture(scope="session")
