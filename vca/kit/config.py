@@ -66,7 +66,7 @@ class Settings:
     rate_limit_window_s: int = setting(values.whole(1, 3600), 5)
     rate_limit_failures: int = setting(values.whole(0, 1_000_000), 20)
     database_pool_size: int = setting(values.whole(1, 200), 20)
-    tenants_per_connection: int = setting(values.whole(1, 100_000), 160)
+    tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
     llm_base_url: str = setting(values.base_url, "")

@@ -55,7 +55,7 @@ def metadata(schema: str | None = None) -> MetaData:
 class Database:
     """One process's way to one database."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 5, tenants_per_connection: int = 160) -> None:
+    def __init__(self, dsn: str, *, pool_size: int = 5, tenants_per_connection: int = 140) -> None:
         self.dsn = dsn
         self.breaker = Breaker()
         self.engine = make_engine(
