@@ -43,7 +43,8 @@ def _jobs(tenant: Tenant) -> list[tuple[str, datetime | None]]:
     """Status and time of every job of the tenant, but for the housekeeping that each has."""
     query = (
         "SELECT status::text, scheduled_at FROM jobs.procrastinate_jobs"
-        " WHERE args->>'tenant_id' = :id AND task_name <> 'webhooks.forget' ORDER BY id"
+        " WHERE args->>'tenant_id' = :id AND task_name <> 'webhooks.forget'"
+        " AND task_name NOT LIKE '%.count' ORDER BY id"
     )
     return [(row[0], row[1]) for row in _run(query, id=tenant.id)]
 
