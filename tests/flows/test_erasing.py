@@ -6,15 +6,17 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
 from tests.doubles.models import Rehearsed
 from tests.doubles.receiver import OK, Receiver, answers
 from tests.flows.conftest import RealCarrier, use
-from tests.support import known_caller, webhooks
+from tests.support import known_caller, owner, webhooks
 from tests.support.carrier_line import CarrierLine, words
 from tests.support.evidence import Evidence
 from tests.support.known_caller import Canary, dump, kept_files
 from tests.support.recorded import Failing, Killed, dies, files
+from tests.support.usage import sums
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.kit import storage
 from vca.kit.storage import StorageError
@@ -118,6 +120,20 @@ def test_what_is_no_persons_stays_on_record(spread: Tenant, world: World, who: C
     assert [event["details"] for event in happened] == [{}] * len(happened) != []
     outbound = next(call for call in after.values() if call["direction"] == "outbound")
     assert (outbound["called_number"], outbound["metadata"]) == ("erased", {})
+
+
+def test_audio_that_is_erased_was_kept_until_then_and_is_counted_once(
+    spread: Tenant, world: World, who: Canary
+) -> None:
+    with owner.inside(spread.ref) as session:
+        kept = session.scalars(text("SELECT size_bytes FROM recordings WHERE status = 'stored'"))
+        byte_days = sum(kept)
+
+    _erase(spread, world, who)
+    _erase(spread, world, who)
+
+    assert byte_days > 0
+    assert sums(spread)["recording_byte_days"] == byte_days
 
 
 def test_the_answer_says_what_remains_where(spread: Tenant, world: World, who: Canary) -> None:

@@ -15,7 +15,7 @@ from vca.tenant.idempotency.models import IdempotencyKey
 from vca.tenant.messages.models import Message
 from vca.tenant.privacy.finding import one_of
 from vca.tenant.privacy.subject import ERASED
-from vca.tenant.recordings import audio, fetching
+from vca.tenant.recordings import audio, fetching, keeping
 from vca.tenant.recordings.models import Recording
 from vca.tenant.webhooks.models import Delivery, ToldEvent, Webhook
 
@@ -56,10 +56,13 @@ def _let_go(session: Session, row: Recording) -> bool:
     """Say that there is no audio any more, and ask the carrier for the same; once."""
     if row.status == "deleted" and row.storage_key is None:
         return False
-    known = row.status != "deleted"
+    known, stored, now = row.status != "deleted", row.status == "stored", clock.now()
     if row.carrier_copy == "kept":
         fetching.order(session, recording_id=row.id, stage="deleted")
-    row.status, row.updated_at = "deleted", clock.now()
+    row.status, row.updated_at = "deleted", now
+    if stored:
+        session.flush()
+        keeping.end(session, row, now=now)
     return known
 
 
