@@ -1,9 +1,9 @@
 """Which idle connection serves a schema: one whose server process has read its catalogue already.
 
 The first visit to a schema costs a server process some milliseconds, more than a whole request
-otherwise, and more than a third of a MiB for as long as it lives. With thousands of schemas any connection
-soon holds all that it may; so each keeps its own part of them, and the pool is as large a memory
-as all of its connections together.
+otherwise, and more than a third of a MiB for as long as it lives. With thousands of schemas any
+connection soon holds all that it may; so each keeps its own part of them, and the pool is as large
+a memory as all of its connections together.
 """
 
 from collections.abc import Iterator
