@@ -1,4 +1,4 @@
-"""A word in every sensitive text of the suite, and the places where it must never turn up.
+"""A word in sensitive texts throughout the suite, and the places where it must never turn up.
 
 Premises, prompts and callers bear it through the whole suite: what people say and are called, what
 agents are told, secrets and numbers. Every line that is logged is looked at, in this process and in
