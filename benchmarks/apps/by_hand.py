@@ -199,6 +199,7 @@ def _number(row: tuple[Any, ...]) -> dict[str, Any]:
         "ai_profile_id": row[7],
         "hours": row[8],
         "fallback_number": row[9],
+        "decision_url": row[19],
         "id": row[0],
         "tenant_id": row[18],
         "did_number": row[1],
