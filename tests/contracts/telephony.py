@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from vca.kit.config import Settings
 from vca.kit.json import storable
 from vca.kit.phone import is_e164
 from vca.kit.text import clean
@@ -29,6 +30,7 @@ from vca.telephony.adapter import (
 )
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import (
+    Account,
     Action,
     Caller,
     CallEvent,
@@ -50,6 +52,7 @@ from vca.telephony.types import (
     Reject,
     Say,
     Seen,
+    SendKeys,
     TakeVoicemail,
     Transfer,
 )
@@ -87,6 +90,7 @@ ODD_TEXTS = (
 ASKED = (
     "register",
     "unregister",
+    "check",
     "hang_up",
     "direct",
     "place_call",
@@ -176,6 +180,14 @@ class TelephonyContract:
     @pytest.fixture
     def stranger(self) -> TelephonyAdapter:
         """An adapter of another account with the same carrier."""
+        raise NotImplementedError
+
+    def deployment(self) -> Settings:
+        """Settings of a deployment that uses the carrier."""
+        raise NotImplementedError
+
+    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
+        """The fields of a tenant's own account, and of the same after its secrets were changed."""
         raise NotImplementedError
 
     def ring(self, adapter: TelephonyAdapter, *, call_id: str, to: str, caller: str) -> Any:
@@ -272,6 +284,64 @@ class TelephonyContract:
         reply = CallReply((Say("Yes."), Listen()), STATE)
         answers = [one.render(reply, callback_url=CALLBACK) for one in (adapter, twin)]
         assert answers[0] == answers[1]
+
+    # --- of_account --------------------------------------------------------------------------
+
+    def test_a_tenants_account_looks_as_it_should(self) -> None:
+        known = {field.name: field for field in self.adapter_class.account_fields}
+        for which in ("one", "changed"):
+            fields = self.account(which)  # type: ignore[arg-type] # one of them
+
+            assert fields.keys() == known.keys()
+            assert all(known[name].pattern.fullmatch(text) for name, text in fields.items())
+        assert any(field.secret for field in known.values())
+
+    def test_a_tenants_account_signs_for_itself_and_no_other(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        own = self._of_account(Account(self.account("one")))
+
+        for request in self._one_of_each(own):
+            own.verify(request)
+            self._refused(adapter, request)
+        for request in self._one_of_each(adapter):
+            self._refused(own, request)
+
+    def test_while_an_account_is_changed_both_its_signatures_are_genuine(self) -> None:
+        before = self._of_account(Account(self.account("one")))
+        after = self._of_account(Account(self.account("changed")))
+        between = self._of_account(Account(self.account("changed"), previous=self.account("one")))
+
+        for old, new in zip(self._one_of_each(before), self._one_of_each(after), strict=True):
+            between.verify(old)
+            between.verify(new)
+            self._refused(after, old)
+            self._refused(before, new)
+
+    def test_what_an_account_consists_of_is_not_in_its_repr(self) -> None:
+        account = Account(self.account("one"), previous=self.account("changed"))
+
+        assert all(text not in repr(account) for text in account.fields.values())
+
+    def test_without_an_account_it_reads_and_renders_and_no_signature_is_genuine(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        nobodys = self._of_account(None)
+        reply = CallReply((Say("Hello."), Listen()), STATE)
+
+        for request in self._one_of_each(adapter):
+            assert nobodys.parse(request).kind == adapter.parse(request).kind
+            self._refused(nobodys, request)
+        assert nobodys.render(reply, callback_url=CALLBACK) == adapter.render(
+            reply, callback_url=CALLBACK
+        )
+
+    @pytest.mark.parametrize("what", ASKED)
+    def test_without_an_account_whatever_is_asked_is_refused_for_good(self, what: str) -> None:
+        with pytest.raises(TelephonyError) as raised:
+            self._ask(self._of_account(None), what, call_name())
+
+        assert raised.value.permanent
 
     # --- register_number ---------------------------------------------------------------------
 
@@ -378,6 +448,30 @@ class TelephonyContract:
 
         assert self.owner(adapter, NUMBER) == GLOBEX
 
+    # --- check_number ------------------------------------------------------------------------
+
+    def test_a_registered_number_is_held_as_it_should_be(self, adapter: TelephonyAdapter) -> None:
+        phone_number_id = uuid4()
+        adapter.register_number(ACME, phone_number_id, NUMBER)
+
+        held = adapter.check_number(ACME, phone_number_id, NUMBER)
+
+        assert held
+        assert [field for field in held if not field.agrees] == []
+        assert len({field.name for field in held}) == len(held)
+
+    def test_checking_shows_what_is_not_as_it_should_be_and_mends_nothing(
+        self, adapter: TelephonyAdapter
+    ) -> None:
+        phone_number_id = uuid4()
+        adapter.register_number(GLOBEX, uuid4(), NUMBER)
+
+        for _ in range(2):
+            held = adapter.check_number(ACME, phone_number_id, NUMBER)
+
+            assert any(not field.agrees for field in held)
+        assert self.owner(adapter, NUMBER) == GLOBEX
+
     # --- parse -------------------------------------------------------------------------------
 
     def test_a_ring_is_read(self, adapter: TelephonyAdapter) -> None:
@@ -385,7 +479,9 @@ class TelephonyContract:
 
         facts = adapter.parse(self.ring(adapter, call_id=call, to=NUMBER, caller=CALLER))
 
-        assert facts == CarrierFacts("call", call, NUMBER, Caller(CALLER, "shown"))
+        assert (facts.kind, facts.provider_call_id) == ("call", call)
+        assert (facts.called_number, facts.caller) == (NUMBER, Caller(CALLER, "shown"))
+        assert (facts.state, facts.event, facts.simulated) == (None, None, False)
 
     def test_speech_is_read_with_the_token_that_the_carrier_was_given(
         self, adapter: TelephonyAdapter
@@ -605,6 +701,7 @@ class TelephonyContract:
             (Say("I connect you."), Transfer(CALLER, 17)),
             (Say("This call is recorded."), Record(), Say("Hello."), Listen()),
             (Say("Leave a message."), TakeVoicemail(45)),
+            (SendKeys("12#"), Listen()),
             (Say("One moment."), ComeBack()),
             (ComeBack(),),
         ],
@@ -912,6 +1009,8 @@ class TelephonyContract:
                 adapter.register_number(ACME, uuid4(), NUMBER)
             case "unregister":
                 adapter.unregister_number(ACME, uuid4(), NUMBER)
+            case "check":
+                adapter.check_number(ACME, uuid4(), NUMBER)
             case "hang_up":
                 adapter.hang_up(call)
             case "direct":
@@ -926,6 +1025,9 @@ class TelephonyContract:
                 adapter.recording(call)
             case "delete_recording":
                 adapter.delete_recording(call)
+
+    def _of_account(self, account: Account | None) -> TelephonyAdapter:
+        return self.adapter_class.of_account(self.deployment(), account)
 
     def _event(self, facts: CarrierFacts) -> CallEvent:
         assert facts.event is not None
@@ -977,4 +1079,6 @@ def _gist(action: Action) -> tuple[object, ...]:
             return Transfer, action.number, action.timeout_s
         case TakeVoicemail():
             return TakeVoicemail, action.longest_s
+        case SendKeys():
+            return SendKeys, action.keys
     return (type(action),)

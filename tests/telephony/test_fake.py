@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -40,6 +40,7 @@ from vca.telephony.types import (
     Record,
     Reject,
     Say,
+    SendKeys,
     TakeVoicemail,
     Transfer,
 )
@@ -52,6 +53,7 @@ _ACTIONS: dict[str, type[Action]] = {
     "reject": Reject,
     "transfer": Transfer,
     "take_voicemail": TakeVoicemail,
+    "send_keys": SendKeys,
     "record": Record,
     "come_back": ComeBack,
 }
@@ -99,6 +101,12 @@ class TestFakeTelephonyAdapter(TelephonyContract):
     @pytest.fixture
     def stranger(self) -> FakeTelephonyAdapter:
         return FakeTelephonyAdapter("another account's secret")
+
+    def deployment(self) -> Settings:
+        return _settings()
+
+    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
+        return {"account_id": "acme", "secret": f"the secret of account {which}".replace(" ", "-")}
 
     def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
         return adapter.request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})

@@ -8,6 +8,8 @@ from uuid import UUID
 from vca.kit.config import Settings
 from vca.telephony.types import (
     LARGEST_RECORDING,
+    Account,
+    AccountField,
     CallEvent,
     CallMetadata,
     CallReply,
@@ -15,9 +17,11 @@ from vca.telephony.types import (
     CarrierFacts,
     CarrierRequest,
     CarrierResponse,
+    Held,
     OutboundCall,
     Recording,
     Seen,
+    WebRtcCredential,
 )
 
 
@@ -59,6 +63,8 @@ class TelephonyAdapter(ABC):
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
     actions: ClassVar[frozenset[str]]
+    account_fields: ClassVar[tuple[AccountField, ...]] = ()
+    """What a tenant's own account consists of; none where tenants cannot have one."""
 
     @classmethod
     @abstractmethod
@@ -66,6 +72,15 @@ class TelephonyAdapter(ABC):
         """The deployment's own account with this carrier, or None when it is not configured.
 
         Must not touch the network: it runs when a process starts.
+        """
+
+    @classmethod
+    @abstractmethod
+    def of_account(cls, settings: Settings, account: Account | None) -> Self:
+        """The same carrier with a tenant's own account, of `account_fields` as they should look.
+
+        Without an account it reads and renders only: no signature is genuine, and whatever it is
+        asked is TelephonyError(permanent=True). Must not touch the network.
         """
 
     @abstractmethod
@@ -83,6 +98,15 @@ class TelephonyAdapter(ABC):
 
         A number that is not registered, or not ours any more, is a success. Failures and time as
         above.
+        """
+
+    @abstractmethod
+    def check_number(
+        self, tenant_id: UUID, phone_number_id: UUID, did_number: str
+    ) -> tuple[Held, ...]:
+        """What the carrier holds of the number beside what registering it would set.
+
+        `()`: the account has no such number. Changes nothing. Failures and time as above.
         """
 
     @abstractmethod
@@ -114,6 +138,16 @@ class TelephonyAdapter(ABC):
         `callback_url` is `…/telephony/<carrier>/`, to which the carrier's next request goes with
         one of our `actions` appended. Text from a model or a tenant may hold anything.
         """
+
+    def answer(
+        self, facts: CarrierFacts, reply: CallReply, *, callback_url: str
+    ) -> CarrierResponse:
+        """Have the call of these facts do this, and say what their request is answered with.
+
+        Here the one is in the other. A carrier that is told by commands has done them by then, each
+        once however often the same facts come. Failures as above.
+        """
+        return self.render(reply, callback_url=callback_url)
 
     @abstractmethod
     def hang_up(self, provider_call_id: str) -> None:
@@ -167,6 +201,13 @@ class TelephonyAdapter(ABC):
 
         Failures and time as above.
         """
+
+    def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
+        """Let a browser call as this number for so long. Failures and time as above.
+
+        Asked only of a carrier that is capable of it.
+        """
+        raise TelephonyError("this carrier knows no browsers", permanent=True, code="no-webrtc")
 
 
 def bounded(

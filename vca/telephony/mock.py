@@ -8,6 +8,7 @@ that rings, all others are named after the fact that they tell.
 import hashlib
 import hmac
 import re
+import secrets
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ from vca.telephony.adapter import (
 )
 from vca.telephony.callers import read_caller
 from vca.telephony.types import (
+    Account,
+    AccountField,
     Action,
     CallEvent,
     CallMetadata,
@@ -40,6 +43,7 @@ from vca.telephony.types import (
     FactKind,
     Forward,
     HangUp,
+    Held,
     LegOutcome,
     Listen,
     OutboundCall,
@@ -48,6 +52,7 @@ from vca.telephony.types import (
     Reject,
     Say,
     Seen,
+    SendKeys,
     TakeVoicemail,
     Transfer,
 )
@@ -64,6 +69,7 @@ _WORDS: Mapping[type[Action], str] = {
     Reject: "reject",
     Transfer: "transfer",
     TakeVoicemail: "take_voicemail",
+    SendKeys: "send_keys",
     Record: "record",
     ComeBack: "come_back",
 }
@@ -71,6 +77,8 @@ _KINDS: Mapping[str, FactKind] = {
     "voice": "call",
     **{kind: kind for kind in get_args(FactKind) if kind != "call"},
 }
+_ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
+_SECRET = re.compile(r"[!-~]{16,128}", re.ASCII)
 _KEYS = re.compile(r"[0-9*#]{0,32}", re.ASCII)
 _STATUSES: Mapping[str, tuple[str, str | None]] = {
     "ringing": ("RINGING", None),
@@ -89,9 +97,15 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     name: ClassVar[str] = "fake"
     capabilities: ClassVar[Capabilities] = Capabilities()
     actions: ClassVar[frozenset[str]] = frozenset(_KINDS)
+    account_fields: ClassVar[tuple[AccountField, ...]] = (
+        AccountField("account_id", _ACCOUNT_ID, "Any name.", secret=False),
+        AccountField("secret", _SECRET, "What its requests are signed with."),
+    )
 
-    def __init__(self, secret: str = "fake-carrier") -> None:
-        self._secret = secret.encode()
+    def __init__(self, *secrets: str) -> None:
+        """The first of the secrets signs, all are accepted; without any there is a known one."""
+        self._secrets = [secret.encode() for secret in secrets or ("fake-carrier",)]
+        self._has_account = True
         self._lock = threading.Lock()
         self.registered: dict[str, UUID] = {}
         self.asked: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_REMEMBERED)
@@ -105,6 +119,13 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     def from_settings(cls, settings: Settings) -> Self | None:
         return None if settings.production else cls(f"fake-carrier|{settings.secret_key}")
 
+    @classmethod
+    def of_account(cls, settings: Settings, account: Account | None) -> Self:
+        if account is None:
+            return cls._of_nobody()
+        given = (account.fields, account.previous)
+        return cls(*(fields["secret"] for fields in given if fields is not None))
+
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         self._asked("register_number", tenant_id=tenant_id, did_number=did_number)
         with self._lock:
@@ -117,6 +138,13 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         with self._lock:
             if self.registered.get(did_number) == tenant_id:
                 del self.registered[did_number]
+
+    def check_number(
+        self, tenant_id: UUID, phone_number_id: UUID, did_number: str
+    ) -> tuple[Held, ...]:
+        self._asked("check_number", tenant_id=tenant_id, did_number=did_number)
+        owner = self.registered.get(did_number)
+        return (Held("owner", str(tenant_id), str(owner) if owner else None),)
 
     def parse(self, request: CarrierRequest) -> CarrierFacts:
         said = _read(request.body)
@@ -141,15 +169,14 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         )
 
     def verify(self, request: CarrierRequest) -> None:
-        given = request.headers.get(SIGNATURE, "")
-        if not hmac.compare_digest(given.encode(), self.signature(request.url, request.body)):
+        given = request.headers.get(SIGNATURE, "").encode()
+        genuine = [_signature(secret, request.url, request.body) for secret in self._secrets]
+        if not any(hmac.compare_digest(given, each) for each in genuine):
             raise SignatureRefused("the signature does not match")
 
     def signature(self, url: str, body: bytes) -> bytes:
         """What a genuine request bears, in hex."""
-        return (
-            hmac.new(self._secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
-        )
+        return _signature(self._secrets[0], url, body)
 
     def request(self, action: str, base_url: str, **said: Any) -> CarrierRequest:
         """The signed request that this carrier would send; the other end of `parse`."""
@@ -252,11 +279,23 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         """Let the next thing that is asked of this carrier fail."""
         self.failures.append(error)
 
+    @classmethod
+    def _of_nobody(cls) -> Self:
+        adapter = cls(secrets.token_hex())
+        adapter._has_account = False
+        return adapter
+
     def _asked(self, what: str, **how: Any) -> None:
+        if not self._has_account:
+            raise TelephonyError("no account is configured", permanent=True, code="no-account")
         self.asked.append((what, how))
         log.get().info("fake_carrier.asked", what=what, **dict(map(_shown, how.items())))
         if self.failures:
             raise self.failures.popleft()
+
+
+def _signature(secret: bytes, url: str, body: bytes) -> bytes:
+    return hmac.new(secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
 
 
 def _shown(said: tuple[str, Any]) -> tuple[str, str]:

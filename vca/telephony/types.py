@@ -1,5 +1,6 @@
 """What crosses the line between a carrier and VCA: plain frozen values."""
 
+import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -52,7 +53,9 @@ class CarrierFacts:
     `state` is the token that we gave the carrier with an earlier answer; without one the call is
     found by its number. `speech` is what the caller said or, with `interrupted`, what the carrier
     had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own. `simulated`:
-    the call is nobody's telephone, and costs nothing.
+    the call is nobody's telephone, and costs nothing. `request_id` is the carrier's own of this
+    request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
+    carrier tells of the same call again once it was answered.
     """
 
     kind: FactKind
@@ -66,6 +69,8 @@ class CarrierFacts:
     recording_id: str | None = None
     simulated: bool = False
     event: "CallEvent | None" = None
+    request_id: str = ""
+    unanswered: bool = False
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,13 @@ class TakeVoicemail:
 
 
 @dataclass(frozen=True)
+class SendKeys:
+    """Press `keys` of 0-9, * and # on the line, as tones that the other end hears."""
+
+    keys: str
+
+
+@dataclass(frozen=True)
 class Record:
     """Begin to record the call, from here to its end."""
 
@@ -171,7 +183,18 @@ class Reject:
     reason: Literal["busy", "rejected"] = "rejected"
 
 
-Action = Say | Listen | Forward | Transfer | TakeVoicemail | Record | ComeBack | HangUp | Reject
+Action = (
+    Say
+    | Listen
+    | Forward
+    | Transfer
+    | TakeVoicemail
+    | SendKeys
+    | Record
+    | ComeBack
+    | HangUp
+    | Reject
+)
 
 
 @dataclass(frozen=True)
@@ -229,9 +252,67 @@ class Recording:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a carrier can do. A profile that needs more is refused when a number is bound to it."""
+    """What a carrier can do. A profile that needs more is refused when a number is bound to it.
+
+    `relay`: it speaks what we stream to it by a socket. `webrtc`: a browser can call through it.
+    """
 
     transfer: bool = True
     recording: bool = True
     voicemail: bool = True
     outbound: bool = True
+    send_keys: bool = True
+    relay: bool = False
+    webrtc: bool = False
+
+
+@dataclass(frozen=True)
+class AccountField:
+    """A part of a tenant's account with a carrier: its name, what it may look like, what it is.
+
+    `secret` ones are kept encrypted and never shown.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    description: str
+    secret: bool = True
+
+
+@dataclass(frozen=True)
+class Account:
+    """A tenant's own account with a carrier, by the names of the adapter's `account_fields`.
+
+    `previous` are those before a change, by which the carrier may still sign for a while.
+    """
+
+    fields: Mapping[str, str] = field(repr=False)
+    previous: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Held:
+    """One thing that a carrier holds of a number, in the carrier's words: wanted, and found.
+
+    None: nothing is set.
+    """
+
+    name: str
+    wanted: str | None
+    found: str | None
+
+    @property
+    def agrees(self) -> bool:
+        return self.wanted == self.found
+
+
+@dataclass(frozen=True)
+class WebRtcCredential:
+    """What a browser logs in with at the carrier; whoever has it can call until it ends.
+
+    `identity` is what the carrier calls the browser.
+    """
+
+    token: str = field(repr=False)
+    identity: str
+    expires_at: datetime

@@ -51,7 +51,7 @@ def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> C
     facts = adapter.parse(request)
     adapter.verify(request)
     reply = _answer(adapter, facts, desk) if facts.kind in _HEARD else _note(adapter, facts, desk)
-    return adapter.render(reply, callback_url=desk.callback_url(adapter.name))
+    return adapter.answer(facts, reply, callback_url=desk.callback_url(adapter.name))
 
 
 def stream(
@@ -66,7 +66,7 @@ def stream(
     sealed = _sealed(facts, desk)
     outcome = yield from _turn(facts, sealed, desk)
     callback_url = desk.callback_url(adapter.name)
-    return adapter.render(_reply(outcome, desk), callback_url=callback_url)
+    return adapter.answer(facts, _reply(outcome, desk), callback_url=callback_url)
 
 
 def find_owner(number: str) -> Owner | None:
