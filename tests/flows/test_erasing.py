@@ -149,6 +149,23 @@ def test_the_answer_says_what_remains_where(spread: Tenant, world: World, who: C
     assert {call["provider_call_id"] for call in named} <= carriers
 
 
+def test_a_copy_from_before_an_import_is_told_with_its_last_day(
+    acme: Tenant, globex: Tenant, world: World, witness: Evidence, who: Canary
+) -> None:
+    own, another = (f"old_{tenant.ref.id.hex}_20261120093000" for tenant in (acme, globex))
+    for schema in (own, another):
+        witness.rows(f"CREATE SCHEMA {schema}")
+
+    try:
+        erasure = _erase(acme, world, who)
+    finally:
+        for schema in (own, another):
+            witness.rows(f"DROP SCHEMA {schema}")
+
+    [copy] = [each for each in erasure["remains"] if each["where"] == "replaced"]
+    assert copy["detail"].endswith("before an import; kept until 2026-11-27.")
+
+
 def test_a_request_that_is_repeated_after_the_erasure_dials_nobody_again(
     acme: Tenant, world: World, line: CarrierLine, real: RealCarrier, who: Canary
 ) -> None:

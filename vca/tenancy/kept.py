@@ -25,9 +25,14 @@ class KeptSchema:
     tenant: TenantRef
     since: datetime
 
+    @property
+    def until(self) -> datetime:
+        """When it has been kept for its week."""
+        return self.since + KEEP
+
     def expired(self, now: datetime) -> bool:
-        """Whether it has been kept for its week."""
-        return now - self.since > KEEP
+        """Whether that is over."""
+        return now > self.until
 
 
 def kept_name(tenant: TenantRef, now: datetime) -> str:
@@ -38,6 +43,11 @@ def kept_name(tenant: TenantRef, now: datetime) -> str:
 def kept(session: Session) -> list[KeptSchema]:
     """Every replaced schema that is still there, by name."""
     return sorted(_parsed(session.scalars(_SCHEMAS)), key=lambda schema: schema.name)
+
+
+def kept_of(session: Session, tenant: TenantRef) -> list[KeptSchema]:
+    """Those that the tenant's present schema has replaced."""
+    return [schema for schema in kept(session) if schema.tenant == tenant]
 
 
 def _parsed(names: Iterable[str]) -> Iterable[KeptSchema]:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, json, log
 from vca.kit.storage import StorageError
+from vca.tenancy import kept
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
 from vca.tenant.privacy import exporting, finding, ledger, mentions, recorded, requests
@@ -102,7 +103,8 @@ def _erase_mentions(tenant: TenantRef, order: Order, live: Collection[UUID]) -> 
     with enter(tenant) as session:
         requests.count(session, order.request_id, {"mentions": done})
         where = mentions.configured(session, order.subject)
-        requests.note(session, order.request_id, configured=where)
+        copies = [schema.until.date().isoformat() for schema in kept.kept_of(session, tenant)]
+        requests.note(session, order.request_id, configured=where, copies=copies)
     return whole
 
 

@@ -113,6 +113,9 @@ def shown_erasure(row: PrivacyRequest) -> dict[str, Any]:
         detail = "The tenant's own configuration, which is its own to change; then erase again."
         own = {"where": "configuration", "detail": detail, "calls": [], "places": places}
         remains.append(own)
+    for until in row.result.get("copies", []):
+        detail = f"A copy of the tenant's data from before an import; kept until {until}."
+        remains.append({"where": "replaced", "detail": detail, "calls": [], "places": []})
     return {**_shown(row), "removed": row.result.get("removed", {}), "remains": remains}
 
 
