@@ -1,6 +1,7 @@
 """Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
 
 import gc
+import socket
 from importlib import import_module
 from typing import Any
 
@@ -21,6 +22,8 @@ threads = _settings.web_threads
 timeout = 30
 # A deploy lets the turns that are being answered finish; a replay it may cut off.
 graceful_timeout = 30
+# How long the kernel waits for the first byte of a connection before a worker has to.
+SILENT_S = 30
 # Longer than usual load balancers' idle time, so that they close first, not in mid-request.
 keepalive = 75
 # Bounded life: whatever leaks is given back; the jitter keeps workers from going all at once.
@@ -60,6 +63,17 @@ def on_starting(server: Any) -> None:
     import_module("vca.app")
     gc.freeze()
     gc.enable()
+
+
+def when_ready(server: Any) -> None:
+    """Have the kernel keep who connects and says nothing, where it can.
+
+    A worker would give each of them a thread for five seconds: a few dozen stop it.
+    """
+    if hasattr(socket, "TCP_DEFER_ACCEPT"):
+        for listener in server.LISTENERS:
+            if listener.sock.family != socket.AF_UNIX:
+                listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, SILENT_S)
 
 
 def child_exit(server: Any, worker: Any) -> None:

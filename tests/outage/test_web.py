@@ -1,8 +1,9 @@
 """A database that is down, dies, freezes or is full: answers in time, and back by itself."""
 
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event, Thread
@@ -234,3 +235,11 @@ def test_what_was_logged_meanwhile_is_json_and_tells_no_key(web: Web, acme: Tena
 
     assert "request" in {line["event"] for line in lines}
     assert acme.key not in web.program.output.read_text()
+
+
+def test_who_connects_and_says_nothing_keeps_no_thread(web: Web) -> None:
+    with ExitStack() as silent:
+        for _ in range(300):  # at five seconds each, all threads for a minute and a half
+            silent.enter_context(socket.create_connection(("127.0.0.1", web.port)))
+
+        assert web.get("/livez").status == 200
