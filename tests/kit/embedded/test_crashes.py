@@ -49,6 +49,14 @@ def _gone(pid: int) -> bool:
     return not os.path.exists(f"/proc/{pid}/exe")
 
 
+def _stopped_initdb(folder: Path, starter: Any, until: Any) -> int:
+    """The pid of the initdb of a first start, which is in the middle of it and waits."""
+    until((folder / "data.unfinished" / "PG_VERSION").exists)
+    initdb = int(Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text())
+    os.kill(initdb, signal.SIGSTOP)
+    return initdb
+
+
 def test_a_killed_postmaster_is_replaced_and_what_was_committed_is_there(folder, url, start, sql):
     killed = embedded.status(folder).pid
     os.kill(killed, signal.SIGKILL)
@@ -152,9 +160,7 @@ def test_a_starter_killed_during_the_first_start_leaves_nothing_half_made(
     folder, start, in_python, until, sql
 ):
     starter = in_python("start()")
-    until((folder / "data.unfinished" / "PG_VERSION").exists)
-    initdb = int(Path(f"/proc/{starter.pid}/task/{starter.pid}/children").read_text())
-    os.kill(initdb, signal.SIGSTOP)
+    initdb = _stopped_initdb(folder, starter, until)
     starter.kill()
     starter.wait()
 
@@ -174,8 +180,9 @@ def test_a_starter_killed_during_the_first_start_leaves_nothing_half_made(
 
 def test_ctrl_c_during_the_first_start_leaves_nothing(folder, in_python, until):
     starter = in_python("start()", start_new_session=True)
-    until((folder / "data.unfinished" / "PG_VERSION").exists)
+    initdb = _stopped_initdb(folder, starter, until)
     os.killpg(starter.pid, signal.SIGINT)
+    os.kill(initdb, signal.SIGCONT)
     starter.wait()
 
     assert sorted(os.listdir(folder)) == ["launch.lock"]
