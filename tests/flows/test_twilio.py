@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.carriers.twilio.twiml import Document
 from tests.carriers.twilio.webhooks import inbound, outbound, signed
 from tests.doubles.hostile_model import transfer
 from tests.doubles.models import Rehearsed
-from tests.flows.conftest import Record
+from tests.flows.conftest import Record, use
 from tests.support.api import Api
 from tests.support.world import Tenant, World, fresh_number
 from tests.telephony.test_twilio_webhooks import FORGERIES, Forgery
@@ -79,48 +80,54 @@ def _events(record: Record) -> list[str]:
 # --- The whole of a call ---------------------------------------------------------------------
 
 HELD = [
-    "agent: Acme here.",
+    "agent: This call is recorded. Acme here.",
     "caller: Are you open?",
     "agent: At nine.",
-    "agent: Are you still there?",
+    "agent: Sorry, I did not catch that. Could you say it again?",
     "caller: (pressed 1 2)",
     "agent: That is twelve.",
     "caller: Tell me more.",
-    "agent: It is a long story.",
+    "agent: One moment, please. It is a long story.",
     "caller: Sales, please.",
     "agent: I connect you.",
 ]
 
 
 @pytest.fixture
-def story(says: Says, monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
-    """What the agent says in `_play`; it thinks about the long story until this is set."""
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+def thinking(says: Says, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """What the agent says in `_play`; inside of this it thinks longer than callers are patient."""
     thought = Event()
-    says(
+    model = says(
         ["At nine."],
-        ["Are you still there?"],
         ["That is twelve."],
         [thought, "It is a long story."],
         ["I connect you.", transfer("sales")],
-        filler_s=0.05,
+        ["Goodbye."],
     )
-    yield thought
-    thought.set()
+
+    @contextmanager
+    def thinking() -> Iterator[None]:
+        use(model, filler_s=0.05)
+        with monkeypatch.context() as patch:
+            patch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+            yield
+        thought.set()
+        use(model)
+
+    return thinking
 
 
-def _play(call: TwilioCall, story: Event) -> dict[str, Document]:
+def _play(call: TwilioCall, thinking: Callable[[], Any]) -> dict[str, Document]:
     """Twilio's sequence from ring to hang-up; what it was told to do at each step."""
     told = {
         "ring": call.ring(),
         "speech": call.say("Are you open?"),
         "silence": call.stay_silent(),
         "keys": call.press("12"),
-        "slow": call.say("Tell me more."),
     }
-    story.set()
-    if told["slow"].verbs[-1] == "Redirect":
-        told["rest"] = call.come_back()
+    with thinking(), call.once():  # sent again meanwhile, it would have the agent think anew
+        told["slow"] = call.say("Tell me more.")
+    told["rest"] = call.come_back()
     told["transfer"] = call.say("Sales, please.")
     told["back"] = call.leg_ended("busy")
     told["bye"] = call.say("Goodbye!")
@@ -131,16 +138,16 @@ def _play(call: TwilioCall, story: Event) -> dict[str, Document]:
 
 
 def test_a_call_is_held_from_ring_to_hang_up(
-    anonymous: Api, record: Record, number: str, sales: str, story: Event
+    anonymous: Api, record: Record, number: str, sales: str, thinking: Callable[[], Any]
 ) -> None:
     call = TwilioCall(anonymous, number)
 
-    told = _play(call, story)
+    told = _play(call, thinking)
 
     assert told["ring"].words == "This call is recorded. Acme here."
     assert told["ring"].verbs == ["Say", "Start", "Gather"]
     assert told["speech"].words == "At nine."
-    assert told["silence"].words == "Are you still there?"
+    assert told["silence"].words.startswith("Sorry, I did not catch that.")
     assert told["keys"].words == "That is twelve."
     assert told["slow"].verbs == ["Say", "Redirect"]
     assert told["rest"].words == "It is a long story."
@@ -157,10 +164,10 @@ def test_a_call_is_held_from_ring_to_hang_up(
 
 
 def test_whatever_comes_twice_and_in_any_order_the_record_is_the_same(
-    anonymous: Api, record: Record, number: str, story: Event
+    anonymous: Api, record: Record, number: str, thinking: Callable[[], Any]
 ) -> None:
     call = TwilioCall(anonymous, number, copies=2)
-    _play(call, story)
+    _play(call, thinking)
     held = (record.said, record.end, _events(record))
 
     for seed in range(3):

@@ -1,5 +1,7 @@
 """A call through Twilio from ring to hang-up: it does what the last document says, and tells us."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +75,13 @@ class TwilioCall:
             assert response.status_code == 200, response.text
             assert response.mimetype == "text/xml"
         return document(response.data)
+
+    @contextmanager
+    def once(self) -> Iterator[None]:
+        """Send each request once here."""
+        copies, self.copies = self.copies, 1
+        yield
+        self.copies = copies
 
     def _ended(self, verb: str, **said: Any) -> Document:
         assert self.heard is not None
