@@ -23,7 +23,12 @@ HTTP = {
     "urllib3",
 }
 # Every request that leaves goes through here: its deadline, its limits, no redirects.
-HTTP_DOORS = ("vca/kit/http", "vca/conversation/llm/transport.py", "vca/conversation/llm/openai")
+HTTP_DOORS = (
+    "vca/kit/http",
+    "vca/conversation/llm/transport.py",
+    "vca/conversation/llm/openai",
+    "vca/telephony/providers/twilio/rest.py",  # under its SDK
+)
 
 
 def _imports(names: set[str]) -> Iterator[tuple[str, str]]:
@@ -55,6 +60,17 @@ def test_the_models_sdk_is_the_model_clients_alone() -> None:
 
     assert [place for path, place in found if not path.startswith("vca/conversation/llm/")] == []
     assert found
+
+
+def test_a_carriers_sdk_is_its_own_adapters_and_comes_with_the_first_question() -> None:
+    found = list(_imports({"twilio"}))
+    code = "import sys, vca.app, vca.telephony.providers.twilio.adapter; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert [place for path, place in found if "/providers/twilio/" not in path] == []
+    assert found
+    assert run.returncode == 0, run.stderr
+    assert {"twilio", "requests"}.isdisjoint(run.stdout.split())
 
 
 def test_the_environment_is_read_by_the_settings_only() -> None:

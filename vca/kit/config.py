@@ -69,6 +69,13 @@ class Settings:
     tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
+    twilio_account_sid: str = setting(values.like("AC[0-9a-f]{32}", "an Account SID: AC…"), "")
+    twilio_auth_token: tuple[str, ...] = setting(
+        values.listed(values.like("[0-9a-f]{32}", "32 hexadecimal digits, several with commas")), ()
+    )
+    twilio_api_key_sid: str = setting(values.like("SK[0-9a-f]{32}", "an API key's SID: SK…"), "")
+    twilio_api_key_secret: str = setting(values.like("[!-~]{16,128}", "an API key's secret"), "")
+    twilio_api_base_url: str = setting(values.base_url, "")
     llm_base_url: str = setting(values.base_url, "")
     llm_api_key: str = setting(values.text, "")
     llm_model: str = setting(values.text, "")
@@ -257,6 +264,7 @@ def _contradictions(settings: Settings) -> list[str]:
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_contradictions(settings)
+    problems += _twilio_contradictions(settings)
     if bool(settings.smtp_url) != bool(settings.mail_from):
         problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
     if settings.on_citus and settings.tenant_roles == "on":
@@ -281,6 +289,21 @@ def _fallback_contradictions(settings: Settings) -> list[str]:
     return problems
 
 
+def _twilio_contradictions(settings: Settings) -> list[str]:
+    account = (settings.twilio_account_sid, settings.twilio_auth_token)
+    key = (settings.twilio_api_key_sid, settings.twilio_api_key_secret)
+    problems = []
+    if any(account) and not all(account):
+        problems.append(
+            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together: set both or none"
+        )
+    if any(key) and not all((*key, *account)):
+        problems.append(
+            "TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together, with an account"
+        )
+    return problems
+
+
 def _unfit_for_production(settings: Settings) -> list[str]:
     problems = []
     if settings.embedded_folder is not None:
@@ -297,6 +320,7 @@ def _unfit_for_production(settings: Settings) -> list[str]:
         problems.append("CRASH_DIR is set: processes would kill themselves")
     if settings.telephony_provider == "fake":
         problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
-    if settings.telephony_provider and not settings.public_base_url.startswith("https://"):
+    carrier = settings.telephony_provider or settings.twilio_account_sid
+    if carrier and not settings.public_base_url.startswith("https://"):
         problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")
     return problems

@@ -36,6 +36,22 @@ def flag(raw: str) -> bool:
     return raw.lower() == "true"
 
 
+def like(pattern: str, words: str) -> Callable[[str], str]:
+    """A text of this regular expression, which `words` describe."""
+
+    def parse(raw: str) -> str:
+        if not re.fullmatch(pattern, raw, re.ASCII):
+            raise ValueError(f"must be {words}")
+        return raw
+
+    return parse
+
+
+def listed(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Several of the same kind, separated by commas."""
+    return lambda raw: tuple(parse(item.strip()) for item in raw.split(","))
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """A whole number from `low` to `high`."""
 

@@ -173,7 +173,9 @@ class TelephonyAdapter(ABC):
     def find_call(self, call: OutboundCall) -> str | None:
         """The id of the call that `place_call` made under the reference, however it has gone on.
 
-        None: the carrier has none. Failures as above. What was placed is found within 30 s.
+        None: the carrier has none. Failures as above. What was placed is found within 30 s. A
+        carrier that keeps no reference knows it by its numbers and `begun_at`; where several calls
+        may be the one it fails, and never guesses.
         """
 
     @abstractmethod

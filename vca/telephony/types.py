@@ -55,7 +55,8 @@ class CarrierFacts:
     had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own. `simulated`:
     the call is nobody's telephone, and costs nothing. `request_id` is the carrier's own of this
     request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
-    carrier tells of the same call again once it was answered.
+    carrier tells of the same call again once it was answered. `own_number`: the number of ours at
+    this end, whoever called whom, where the carrier says it.
     """
 
     kind: FactKind
@@ -71,6 +72,7 @@ class CarrierFacts:
     event: "CallEvent | None" = None
     request_id: str = ""
     unanswered: bool = False
+    own_number: str = ""
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ class CallReply:
 class OutboundCall:
     """A call that a carrier shall place. `reference` is ours, and can be looked up later.
 
-    `state` comes back with its requests; `timeout_s` is how long it may ring.
+    `state` comes back with its requests; `timeout_s` is how long it may ring. `begun_at`: when it
+    was ordered, once it is asked what came of that.
     """
 
     reference: str
@@ -218,6 +221,7 @@ class OutboundCall:
     callback_url: str
     state: str
     timeout_s: int = 30
+    begun_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from vca.telephony.mock import FakeTelephonyAdapter
 
 ADAPTERS = {
     "fake": "vca.telephony.mock:FakeTelephonyAdapter",
+    "twilio": "vca.telephony.providers.twilio.adapter:TwilioAdapter",
 }
 GENERIC = "generic"
 

@@ -6,6 +6,7 @@ under our reference. So a process may die at any moment, and nobody's telephone 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -99,7 +100,8 @@ def dial(ref: CallRef) -> None:
         crash.point("calls.dial.marked")
         _place(ref, carrier, _wanted(ref, talk), now)
     else:
-        _find(ref, carrier, _wanted(ref, talk), begun_at, now)
+        wanted = replace(_wanted(ref, talk), begun_at=begun_at)
+        _find(ref, carrier, wanted, begun_at, now)
 
 
 def dial_again(ref: CallRef, *, at: datetime) -> None:

@@ -1,0 +1,140 @@
+"""TwiML as Twilio understands it: which verbs and attributes there are, and what they do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from tests.contracts.telephony import Rendered
+from vca.telephony.types import (
+    Action,
+    ComeBack,
+    Forward,
+    HangUp,
+    Listen,
+    Record,
+    Reject,
+    Say,
+    SendKeys,
+    TakeVoicemail,
+    Transfer,
+)
+
+LARGEST = 64_000
+# What Twilio's reference has of what is used here: attributes, and what may stand inside.
+_VERBS: dict[str, tuple[set[str], set[str]]] = {
+    "Response": (
+        set(),
+        {"Say", "Play", "Gather", "Dial", "Record", "Start", "Redirect", "Hangup", "Reject"},
+    ),
+    "Say": ({"voice", "language", "loop"}, set()),
+    "Play": ({"digits", "loop"}, set()),
+    "Gather": (
+        {
+            *("input", "action", "method", "timeout", "speechTimeout", "language", "hints"),
+            *("actionOnEmptyResult", "finishOnKey", "numDigits"),
+        },
+        {"Say", "Play"},
+    ),
+    "Dial": ({"action", "method", "timeout", "callerId", "answerOnBridge"}, {"Number"}),
+    "Record": ({"action", "method", "maxLength", "timeout", "playBeep", "finishOnKey"}, set()),
+    "Start": (set(), {"Recording"}),
+    "Recording": (
+        {"channels", "recordingStatusCallback", "recordingStatusCallbackEvent"},
+        set(),
+    ),
+    "Redirect": ({"method"}, set()),
+    "Hangup": (set(), set()),
+    "Reject": ({"reason"}, set()),
+}
+
+
+@dataclass(frozen=True)
+class Document:
+    """A document that Twilio was given."""
+
+    root: Element
+
+    @property
+    def verbs(self) -> list[str]:
+        """The verbs that it executes, in order."""
+        return [verb.tag for verb in self.root]
+
+    @property
+    def words(self) -> str:
+        """What the caller hears."""
+        return " ".join(say.text or "" for say in self.root.iter("Say"))
+
+    def find(self, verb: str) -> Element:
+        """The only verb of that name."""
+        [found] = self.root.iter(verb)
+        return found
+
+    def action(self, verb: str) -> str:
+        """Where Twilio goes when this verb has come to its end."""
+        found = self.find(verb)
+        return found.get("action") or found.text or ""
+
+    def understood(self) -> Rendered:
+        """What it makes Twilio do."""
+        actions = tuple(_actions(list(self.root)))
+        urls = tuple(_urls(self.root))
+        states = {state for url in urls for state in parse_qs(urlsplit(url).query).get("state", ())}
+        assert len(states) <= 1
+        return Rendered(actions, next(iter(states), None), urls)
+
+
+def document(text: bytes) -> Document:
+    """Read a document; fails for what Twilio would not take."""
+    assert len(text) <= LARGEST
+    root = ElementTree.fromstring(text)
+    assert root.tag == "Response"
+    _check(root)
+    return Document(root)
+
+
+def _check(verb: Element) -> None:
+    attributes, inside = _VERBS[verb.tag]
+    assert set(verb.keys()) <= attributes, (verb.tag, verb.keys())
+    for inner in verb:
+        assert inner.tag in inside, (verb.tag, inner.tag)
+        _check(inner)
+
+
+def _actions(verbs: list[Element]) -> Iterator[Action]:
+    for verb, before in zip(verbs, [None, *verbs], strict=False):
+        match verb.tag:
+            case "Say":
+                yield Say(verb.text or "", verb.get("language"), verb.get("voice"))
+            case "Gather":
+                yield from _actions(list(verb))
+                assert verb.get("input") == "speech dtmf"
+                yield Listen(int(verb.get("timeout") or 5), verb.get("language"))
+            case "Dial" if verb.get("action"):
+                yield Transfer(verb.text or "", int(verb.get("timeout") or 30))
+            case "Dial":
+                yield Forward(verb.text or "")
+            case "Record":
+                yield TakeVoicemail(int(verb.get("maxLength") or 3_600))
+            case "Start":
+                yield Record()
+            case "Play":
+                yield SendKeys(verb.get("digits") or "")
+            case "Redirect" if before is not None and before.tag == "Record":
+                assert verb.text == before.get("action")  # of a caller who left nothing
+            case "Redirect":
+                yield ComeBack()
+            case "Hangup":
+                yield HangUp()
+            case "Reject":
+                yield Reject("busy" if verb.get("reason") == "busy" else "rejected")
+
+
+def _urls(root: Element) -> Iterator[str]:
+    for verb in root.iter():
+        for name in ("action", "recordingStatusCallback"):
+            if url := verb.get(name):
+                yield url
+        if verb.tag == "Redirect":
+            yield verb.text or ""

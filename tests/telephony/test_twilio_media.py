@@ -1,0 +1,126 @@
+"""Twilio's recordings and browsers: audio as it comes, and tokens that open one number."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import jwt
+import pytest
+
+from tests.carriers.twilio.rig import API_KEY, OURS, Rig, rig
+from tests.carriers.twilio.server import FAILS, Fault
+from tests.contracts.telephony import CALLBACK, NUMBER, call_name
+from vca.kit import clock, json
+from vca.telephony.adapter import TelephonyError
+
+AUDIO = b"RIFF....WAVE" + bytes(range(256)) * 3_000
+
+
+@pytest.fixture
+def twilio() -> Iterator[Rig]:
+    with rig() as made:
+        yield made
+
+
+def test_a_call_of_several_recordings_gives_its_first_or_the_one_that_is_meant(
+    twilio: Rig,
+) -> None:
+    call = call_name()
+    second = twilio.account.record(call, b"RIFF second")
+    twilio.account.record(call, b"RIFF first", age_s=60)
+
+    first, meant = (twilio.adapter.recording(call, which) for which in (None, second))
+
+    assert first is not None
+    assert meant is not None
+    assert b"".join(first.chunks) == b"RIFF first"
+    assert b"".join(meant.chunks) == b"RIFF second"
+
+
+@pytest.mark.parametrize("status", ["in-progress", "processing", "absent"])
+def test_a_recording_that_is_not_ready_is_none(twilio: Rig, status: str) -> None:
+    call = call_name()
+    recording = twilio.account.record(call, b"", status=status)
+
+    assert twilio.adapter.recording(call) is None
+    assert twilio.adapter.recording(call, recording) is None
+
+
+def test_a_recording_of_another_call_is_none_and_is_not_deleted(twilio: Rig) -> None:
+    call, other = call_name(), call_name()
+    recording = twilio.account.record(other, AUDIO)
+
+    twilio.adapter.delete_recording(call, recording)
+
+    assert twilio.adapter.recording(call, recording) is None
+    assert recording in twilio.account.recordings
+
+
+def test_audio_that_is_gone_though_its_record_is_there_is_none(twilio: Rig) -> None:
+    call = call_name()
+    recording = twilio.account.record(call, AUDIO)
+    del twilio.account.audio[recording]
+
+    assert twilio.adapter.recording(call) is None
+
+
+def test_audio_that_comes_in_part_raises_where_it_ends(twilio: Rig) -> None:
+    call = call_name()
+    recording = twilio.account.record(call, AUDIO)
+    listed = dict(twilio.account.recordings[recording])
+    page = {"recordings": [listed], "page": 0, "page_size": 50}
+    twilio.server.fail(Fault(200, json.dumps(page)))
+    twilio.server.fail(Fault(200, b"RIFF", {"content-type": "audio/x-wav"}, cut=True))
+    got = twilio.adapter.recording(call)
+    assert got is not None
+
+    with pytest.raises(TelephonyError) as raised:
+        list(got.chunks)
+
+    assert not raised.value.permanent
+
+
+# --- Browsers --------------------------------------------------------------------------------
+
+
+def test_a_browsers_token_opens_one_number_for_so_long(twilio: Rig) -> None:
+    credential = twilio.adapter.webrtc_credential(NUMBER, identity="bob", ttl_s=600)
+
+    said = jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])
+    assert (said["iss"], said["sub"]) == (API_KEY.sid, OURS.account_sid)
+    assert said["grants"]["identity"] == credential.identity == "bob"
+    [application] = twilio.account.applications.values()
+    assert said["grants"]["voice"] == {
+        "outgoing": {"application_sid": application["sid"], "params": {"VcaNumber": NUMBER}}
+    }
+    assert said["exp"] - said["nbf"] == 600
+    assert abs(credential.expires_at - clock.now() - timedelta(minutes=10)) < timedelta(minutes=1)
+    assert credential.token not in repr(credential)
+
+
+def test_browsers_share_one_application_that_leads_to_us(twilio: Rig) -> None:
+    for identity in ("ann", "bob"):
+        twilio.adapter.webrtc_credential(NUMBER, identity=identity, ttl_s=60)
+
+    [application] = twilio.account.applications.values()
+    assert application["voice_url"] == f"{CALLBACK}voice"
+    assert application["status_callback"] == f"{CALLBACK}status"
+
+
+def test_without_an_api_key_no_browser_can_call(twilio: Rig) -> None:
+    keyless = twilio.another()
+
+    with pytest.raises(TelephonyError) as raised:
+        keyless.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+
+    keyless.close()
+    assert (raised.value.permanent, raised.value.code) == (True, "not-configured")
+    assert twilio.account.asked == []
+
+
+def test_an_application_that_cannot_be_looked_for_is_a_failure(twilio: Rig) -> None:
+    twilio.server.fail(FAILS, times=2)
+
+    with pytest.raises(TelephonyError) as raised:
+        twilio.adapter.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+
+    assert not raised.value.permanent

@@ -1,0 +1,94 @@
+"""Who we are at Twilio, where its requests find us, and how long we wait for its answers."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Self
+
+from vca.kit.config import Settings
+from vca.telephony.types import Account, AccountField
+
+NAME = "twilio"
+ACCOUNT_FIELDS = (
+    AccountField(
+        "account_sid",
+        re.compile(r"AC[0-9a-f]{32}", re.ASCII),
+        "The Account SID, as the Twilio Console shows it.",
+        secret=False,
+    ),
+    AccountField(
+        "auth_token",
+        re.compile(r"[0-9a-f]{32}", re.ASCII),
+        "The Auth Token: Twilio signs its requests with it, and we ours.",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Login:
+    """An account and a token of it."""
+
+    account_sid: str
+    auth_token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """What access tokens of browsers are signed with: no Auth Token may do that."""
+
+    sid: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where Twilio finds us, where static documents are while we are away, where Twilio is.
+
+    Each may be empty: we have no address, there are no documents, Twilio is where its SDK says.
+    """
+
+    callback_url: str
+    fallback_url: str = ""
+    api_base_url: str = ""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The deployment's."""
+        base, fallback = settings.public_base_url, getattr(settings, "carrier_fallback_url", "")
+        return cls(
+            callback_url=f"{base}/telephony/{NAME}/" if base else "",
+            fallback_url=f"{fallback}/{NAME}/" if fallback else "",
+            api_base_url=settings.twilio_api_base_url,
+        )
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: for all that one question to the adapter takes, for one answer, before a repetition.
+
+    Only what may be done twice is asked twice, `attempts` times at most.
+    """
+
+    total_s: float = 9.0
+    answer_s: float = 4.0
+    pause_s: float = 0.3
+    attempts: int = 2
+
+
+def own_logins(settings: Settings) -> tuple[Login, ...]:
+    """The deployment's own account, the token that asks first; none when it is not configured."""
+    return tuple(Login(settings.twilio_account_sid, token) for token in settings.twilio_auth_token)
+
+
+def own_api_key(settings: Settings) -> ApiKey | None:
+    """The deployment's own API key; None when it is not configured."""
+    if not settings.twilio_api_key_sid:
+        return None
+    return ApiKey(settings.twilio_api_key_sid, settings.twilio_api_key_secret)
+
+
+def logins(account: Account | None) -> tuple[Login, ...]:
+    """A tenant's own account, the present token first."""
+    if account is None:
+        return ()
+    given = (account.fields, account.previous)
+    return tuple(Login(**fields) for fields in given if fields is not None)
