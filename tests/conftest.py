@@ -15,7 +15,7 @@ from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
-from vca.kit import db, http, storage
+from vca.kit import db, http, log, storage
 from vca.kit.config import Settings, read_settings
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -128,6 +128,7 @@ def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> 
     database, carriers, desk = db.current(), providers.current(), desks.current()
     client, limiter = http.current(), _app.extensions["limiter"]
     config = dict(_app.config)
+    log.configure(settings.log_level)  # a command before may have hushed it
     yield _app
     _app.extensions.update(settings=settings, limiter=limiter)
     db.use(database)
