@@ -23,7 +23,12 @@ HTTP = {
     "urllib3",
 }
 # Every request that leaves goes through here: its deadline, its limits, no redirects.
-HTTP_DOORS = ("vca/kit/http", "vca/conversation/llm/transport.py", "vca/conversation/llm/openai")
+HTTP_DOORS = (
+    "vca/kit/http",
+    "vca/conversation/llm/transport.py",
+    "vca/conversation/llm/openai",
+    "vca/telephony/providers/telnyx/audio.py",
+)
 
 
 def _imports(names: set[str]) -> Iterator[tuple[str, str]]:

@@ -69,6 +69,11 @@ class Settings:
     tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
+    telnyx_api_key: str = setting(values.text, "")
+    telnyx_public_key: str = setting(values.public_key, "")
+    telnyx_connection_id: str = setting(values.text, "")
+    telnyx_credential_connection_id: str = setting(values.text, "")
+    telnyx_api_base_url: str = setting(values.base_url, "")
     llm_base_url: str = setting(values.base_url, "")
     llm_api_key: str = setting(values.text, "")
     llm_model: str = setting(values.text, "")
@@ -257,6 +262,8 @@ def _contradictions(settings: Settings) -> list[str]:
     if any(llm) and not all(llm):
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_contradictions(settings)
+    if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
+        problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
         problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
     if settings.on_citus and settings.tenant_roles == "on":
@@ -297,6 +304,7 @@ def _unfit_for_production(settings: Settings) -> list[str]:
         problems.append("CRASH_DIR is set: processes would kill themselves")
     if settings.telephony_provider == "fake":
         problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
-    if settings.telephony_provider and not settings.public_base_url.startswith("https://"):
+    carried = settings.telephony_provider or settings.telnyx_api_key
+    if carried and not settings.public_base_url.startswith("https://"):
         problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")
     return problems

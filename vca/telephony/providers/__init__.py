@@ -11,6 +11,7 @@ from vca.telephony.mock import FakeTelephonyAdapter
 
 ADAPTERS = {
     "fake": "vca.telephony.mock:FakeTelephonyAdapter",
+    "telnyx": "vca.telephony.providers.telnyx.adapter:TelnyxAdapter",
 }
 GENERIC = "generic"
 
