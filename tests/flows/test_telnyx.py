@@ -152,7 +152,7 @@ def test_keys_are_a_turn(line: TelnyxLine, record: Record, says: Says, number: s
 
     line.press(leg, "2#")
 
-    assert "2#" in model.asked[0].messages[-1].text
+    assert model.asked[0].messages[-1].text == "(pressed 2 #)"
     assert heard(leg)[-1] == "Two it is."
 
 

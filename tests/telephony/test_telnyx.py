@@ -38,8 +38,14 @@ _CAUSES: Mapping[LegOutcome, str] = {
     "cancelled": "originator_cancel",
     "failed": "unspecified",
 }
-# A gather that got none of a reply's answers asks Telnyx twice before it gives up.
+# What is not refused is asked once more.
 _TRIES = {"refuses": 1, "fails": 2, "is silent": 2}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TelnyxServer]:
+    with telnyx_server() as server:
+        yield server
 
 
 class TestTelnyxAdapter(TelephonyContract):
@@ -59,11 +65,6 @@ class TestTelnyxAdapter(TelephonyContract):
         "a cause of the future": ("FAILED", "carrier_error"),
     }
     longest_sentence = 3_000
-
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[TelnyxServer]:
-        with telnyx_server() as server:
-            yield server
 
     @pytest.fixture(autouse=True)
     def telnyx(self, server: TelnyxServer) -> Iterator[TelnyxServer]:

@@ -1,5 +1,6 @@
 """How Telnyx is asked: by its own SDK, in time, twice at most; and what its errors mean."""
 
+import logging
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -134,6 +135,20 @@ def test_an_errors_words_hold_no_number(telnyx: TelnyxServer, adapter: TelnyxAda
         adapter.place_call(outbound())
 
     assert str(raised.value) == "Telnyx answers 422: It refuses"
+
+
+def test_what_is_asked_is_not_logged(
+    telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, caplog: pytest.LogCaptureFixture
+) -> None:
+    telnyx.account.switch.recordings["RE1"] = (leg.id, b"RIFF")
+
+    with caplog.at_level(logging.DEBUG):
+        adapter.unregister_number(ACME, ACME, NUMBER)
+        answer(adapter, leg, CallReply((Say("My PIN is 1234."), Listen()), "token"))
+        adapter.recording(leg.id)
+
+    for kept_back in (NUMBER[1:], "1234", "store/RE1"):
+        assert kept_back not in caplog.text
 
 
 # --- Patience -----------------------------------------------------------------------------------

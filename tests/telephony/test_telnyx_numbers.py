@@ -15,6 +15,7 @@ from tests.contracts.telephony import ACME, GLOBEX
 from vca.kit import json
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.types import Held
 
@@ -225,13 +226,17 @@ def test_setting_up_needs_an_address_of_ours(telnyx: TelnyxServer) -> None:
     assert telnyx.account.applications == {}
 
 
+def _use(app: Flask, adapter: TelnyxAdapter) -> None:
+    providers.use(Carriers(app.extensions["settings"])).put(adapter)
+
+
 def _run(app: Flask, *words: str) -> tuple[int, str]:
     result = app.test_cli_runner().invoke(args=["telnyx", *words])
     return result.exit_code, result.output
 
 
 def test_the_command_prints_what_goes_into_the_settings(app: Flask, telnyx: TelnyxServer) -> None:
-    providers.current().put(adapter_of(telnyx, SIGNER, telnyx_connection_id=""))
+    _use(app, adapter_of(telnyx, SIGNER, telnyx_connection_id=""))
 
     first, again = _run(app, "setup"), _run(app, "setup", "--json")
 
@@ -249,8 +254,9 @@ def test_the_command_prints_what_goes_into_the_settings(app: Flask, telnyx: Teln
 def test_the_command_says_in_a_sentence_what_is_missing_or_refused(
     app: Flask, telnyx: TelnyxServer
 ) -> None:
+    providers.use(Carriers(app.extensions["settings"]))
     missing = _run(app, "setup")
-    providers.current().put(adapter_of(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
+    _use(app, adapter_of(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
     refused = _run(app, "setup")
 
     assert missing == (1, "Error: TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.\n")

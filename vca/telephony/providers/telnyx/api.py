@@ -3,6 +3,7 @@
 The SDK is imported when something is asked for the first time: that takes over a second.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -103,6 +104,9 @@ def items(page: Any) -> list[Any]:
 
 @cache
 def _sdk() -> Any:
+    # They tell of every request: numbers stand in URLs, and what is said in bodies.
+    for name in ("telnyx", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     return import_module("telnyx")
 
 

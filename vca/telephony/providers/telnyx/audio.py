@@ -1,5 +1,6 @@
 """Recordings that Telnyx holds: found by their call, read as they come, deleted."""
 
+import logging
 from collections.abc import Generator
 from typing import Any
 
@@ -10,6 +11,8 @@ from vca.telephony.providers.telnyx import api
 from vca.telephony.providers.telnyx.api import Asking
 from vca.telephony.types import Recording
 
+# It tells of every request, and whoever has this URL has the audio.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
 _PIECE = 256 * 1024
 _TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 

@@ -19,6 +19,21 @@ SIGNATURE = "telnyx-signature-ed25519"
 TIMESTAMP = "telnyx-timestamp"
 # Of the carrier's clock and ours, and of the time that an event is on its way.
 TOLERANCE_S = 300
+# Keys of small order: anybody can sign for them. The first bit of the last byte is free.
+_WEAK = frozenset(
+    map(
+        bytes.fromhex,
+        (
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+            "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ),
+    )
+)
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
@@ -45,6 +60,8 @@ def _read(text: str) -> bytes:
 
 
 def _has_signed(key: bytes, signature: bytes, message: bytes) -> bool:
+    if key[:31] + bytes([key[31] & 0x7F]) in _WEAK:
+        return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except InvalidSignature:
