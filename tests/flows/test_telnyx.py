@@ -23,6 +23,7 @@ from tests.support.world import Tenant, World, fresh_number
 from vca.kit.config import Settings
 from vca.telephony import providers
 from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.types import CallReply, Transfer
 from vca.tenancy.session import enter
 from vca.tenant.calls import desk, outbound, patience
 from vca.tenant.calls.refs import CallRef
@@ -205,6 +206,23 @@ def test_while_the_model_thinks_something_is_said_and_the_rest_when_it_is_there(
     assert len(record.turns) == 3
 
 
+@pytest.mark.parametrize(("fault", "times"), [("refuses", 1), ("fails", 2), ("is busy", 1)])
+def test_a_command_that_telnyx_did_not_take_is_given_when_it_tells_the_same_again(
+    line: TelnyxLine, server: TelnyxServer, record: Record, number: str, fault: Any, times: int
+) -> None:
+    leg = line.switch.ring("v3:refused", to=number, from_=CALLER)
+    ring = SIGNER.request(line.switch.pending.pop())
+    server.fail(fault, times)
+
+    answers = [line.send(ring) for _ in range(2)]
+    line.pump()
+
+    assert [answer.status_code for answer in answers] == [502, 200]
+    assert answers[0].json["code"] == "carrier-failed"
+    assert heard(leg) == ["Acme here."]
+    assert record.said == ["agent: Acme here."]
+
+
 # --- Transfers, voicemail, recordings -----------------------------------------------------------
 
 
@@ -383,18 +401,13 @@ def test_a_call_that_we_placed_is_transferred_with_our_number(
     line.say(placed, "Sales, please.")
     assert placed.target is None  # the profile of this call knows no such target
 
-    providers.current().adapter("telnyx").direct(  # type: ignore[union-attr] # it is there
-        placed.id, _reply(sales), callback_url=f"{BASE_URL}/telephony/telnyx/"
-    )
+    carrier = providers.current().adapter("telnyx")
+    assert carrier is not None
+    order = CallReply((Transfer(sales),), "token")
+    carrier.direct(placed.id, order, callback_url=f"{BASE_URL}/telephony/telnyx/")
 
     assert placed.target is not None
     assert placed.target.from_ == number
-
-
-def _reply(to: str) -> Any:
-    from vca.telephony.types import CallReply, Transfer
-
-    return CallReply((Transfer(to),), "token")
 
 
 # --- Whatever Telnyx repeats, in whatever order -------------------------------------------------
