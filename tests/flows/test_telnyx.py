@@ -486,3 +486,11 @@ def test_another_deployments_token_is_not_ours(line: TelnyxLine, acme: Tenant, n
     )
 
     assert line.send(SIGNER.request(forged)).status_code == 400
+
+
+def test_what_says_nothing_to_the_product_is_taken_and_not_looked_into(line: TelnyxLine) -> None:
+    mark = Mark("listening", "another.token", "v3:elsewhere")
+
+    line.tell(accounts.event("call.bridged", mark=mark))
+
+    assert line.switch.legs == {}
