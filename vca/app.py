@@ -103,6 +103,7 @@ COMMANDS = {
     "secrets": "vca.tenant.secrets.commands:secrets",
     "usage": "vca.tenant.usage.commands:usage",
     "privacy": "vca.tenant.privacy.commands:privacy",
+    "telnyx": "vca.telephony.providers.telnyx.commands:telnyx",
     "worker": "vca.serve.worker:worker",
     "demo": "vca.serve.demo:demo",
     "up": "vca.serve.up:up",

@@ -28,6 +28,7 @@ HTTP_DOORS = (
     "vca/conversation/llm/transport.py",
     "vca/conversation/llm/openai",
     "vca/telephony/providers/twilio/rest.py",  # under its SDK
+    "vca/telephony/providers/telnyx/audio.py",
 )
 
 

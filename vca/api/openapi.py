@@ -209,7 +209,7 @@ def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator
     if operation.get("parameters"):
         yield "400"
     if access.who == "carrier":
-        yield from ("403", "404")
+        yield from ("403", "404", "502")
         return
     yield from ("401", "403")
     if "{" in path:

@@ -76,6 +76,11 @@ class Settings:
     twilio_api_key_sid: str = setting(values.like("SK[0-9a-f]{32}", "an API key's SID: SK…"), "")
     twilio_api_key_secret: str = setting(values.like("[!-~]{16,128}", "an API key's secret"), "")
     twilio_api_base_url: str = setting(values.base_url, "")
+    telnyx_api_key: str = setting(values.text, "")
+    telnyx_public_key: str = setting(values.public_key, "")
+    telnyx_connection_id: str = setting(values.text, "")
+    telnyx_credential_connection_id: str = setting(values.text, "")
+    telnyx_api_base_url: str = setting(values.base_url, "")
     llm_base_url: str = setting(values.base_url, "")
     llm_api_key: str = setting(values.text, "")
     llm_model: str = setting(values.text, "")
@@ -265,6 +270,8 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_contradictions(settings)
     problems += _twilio_contradictions(settings)
+    if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
+        problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
         problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
     if settings.on_citus and settings.tenant_roles == "on":
@@ -320,7 +327,7 @@ def _unfit_for_production(settings: Settings) -> list[str]:
         problems.append("CRASH_DIR is set: processes would kill themselves")
     if settings.telephony_provider == "fake":
         problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
-    carrier = settings.telephony_provider or settings.twilio_account_sid
-    if carrier and not settings.public_base_url.startswith("https://"):
+    carriers = (settings.telephony_provider, settings.twilio_account_sid, settings.telnyx_api_key)
+    if any(carriers) and not settings.public_base_url.startswith("https://"):
         problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")
     return problems

@@ -94,6 +94,17 @@ def key_list(raw: str) -> tuple[bytes, ...]:
     return keys
 
 
+def public_key(raw: str) -> str:
+    """An Ed25519 key that signatures are checked with: 32 bytes in base64."""
+    try:
+        key = base64.b64decode(raw, validate=True)
+    except ValueError:
+        raise ValueError("must be 32 bytes in base64") from None
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes in base64")
+    return raw
+
+
 def database(raw: str) -> str:
     """A URL of Postgres, or the embedded server's folder."""
     scheme, _, rest = raw.partition(":")

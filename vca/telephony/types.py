@@ -16,7 +16,7 @@ Direction = Literal["inbound", "outbound"]
 # What a carrier tells us: a new call rings; one that we had dialled was answered; the caller spoke,
 # pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; a leg
 # that it dialled for a transfer has ended; a voicemail or a recording is there; the call's state
-# changed.
+# changed; or something that only its adapter has to answer.
 FactKind = Literal[
     "call",
     "answered",
@@ -28,6 +28,7 @@ FactKind = Literal[
     "voicemail",
     "recording",
     "status",
+    "progress",
 ]
 LegOutcome = Literal["answered", "busy", "no_answer", "cancelled", "failed"]
 
@@ -56,7 +57,8 @@ class CarrierFacts:
     the call is nobody's telephone, and costs nothing. `request_id` is the carrier's own of this
     request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
     carrier tells of the same call again once it was answered. `own_number`: the number of ours at
-    this end, whoever called whom, where the carrier says it.
+    this end, whoever called whom, where the carrier says it. `carried` is an adapter's word to
+    itself, from `parse` to `answer`: nobody else reads it.
     """
 
     kind: FactKind
@@ -73,6 +75,7 @@ class CarrierFacts:
     request_id: str = ""
     unanswered: bool = False
     own_number: str = ""
+    carried: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)

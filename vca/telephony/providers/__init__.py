@@ -12,6 +12,7 @@ from vca.telephony.mock import FakeTelephonyAdapter
 ADAPTERS = {
     "fake": "vca.telephony.mock:FakeTelephonyAdapter",
     "twilio": "vca.telephony.providers.twilio.adapter:TwilioAdapter",
+    "telnyx": "vca.telephony.providers.telnyx.adapter:TelnyxAdapter",
 }
 GENERIC = "generic"
 

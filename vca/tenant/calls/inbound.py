@@ -187,6 +187,8 @@ _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] =
 
 def _note(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
     """Keep what happened; where a schema is too old for it, it fails, and comes again."""
+    if facts.kind == "progress":
+        return CallReply(())
     ref = desk.unseal(facts.state).ref if facts.state else _known_call(adapter, facts)
     if ref is not None and facts.state:
         tenants.require_supported(ref.tenant.id)

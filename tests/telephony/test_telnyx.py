@@ -1,0 +1,201 @@
+"""Telnyx keeps the contract."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+import pytest
+
+from tests.carriers.telnyx import accounts, understood
+from tests.carriers.telnyx.accounts import adapter_of, event, fresh
+from tests.carriers.telnyx.calls import CONNECTION
+from tests.carriers.telnyx.server import TelnyxServer, telnyx_server
+from tests.carriers.telnyx.signing import Signer
+from tests.contracts.telephony import (
+    CALLBACK,
+    CALLER,
+    NUMBER,
+    STATE,
+    Fault,
+    Living,
+    Rendered,
+    TelephonyContract,
+)
+from vca.kit import json
+from vca.kit.config import Settings
+from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
+from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.types import CallReply, CarrierRequest, CarrierResponse, FactKind, LegOutcome
+
+_OURS, _STRANGERS = Signer(), Signer()
+_ACCOUNTS = {"one": Signer(), "changed": Signer()}
+_CONNECTIONS = {_STRANGERS: "999", _ACCOUNTS["one"]: "111", _ACCOUNTS["changed"]: "222"}
+_CAUSES: Mapping[LegOutcome, str] = {
+    "answered": "normal_clearing",
+    "busy": "user_busy",
+    "no_answer": "timeout",
+    "cancelled": "originator_cancel",
+    "failed": "unspecified",
+}
+# What is not refused is asked once more.
+_TRIES = {"refuses": 1, "fails": 2, "is silent": 2}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[TelnyxServer]:
+    with telnyx_server() as server:
+        yield server
+
+
+class TestTelnyxAdapter(TelephonyContract):
+    adapter_class = TelnyxAdapter
+    signature_headers = ("telnyx-signature-ed25519", "telnyx-timestamp")
+    statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = {
+        "initiated": ("INITIATED", None),
+        "normal_clearing": ("ENDED", "caller_hangup"),
+        "time_limit": ("ENDED", "max_duration"),
+        "originator_cancel": ("FAILED", "cancelled"),
+        "user_busy": ("FAILED", "busy"),
+        "call_rejected": ("FAILED", "busy"),
+        "no_answer": ("FAILED", "no_answer"),
+        "timeout": ("FAILED", "no_answer"),
+        "not_found": ("FAILED", "invalid_number"),
+        "unspecified": ("FAILED", "carrier_error"),
+        "a cause of the future": ("FAILED", "carrier_error"),
+    }
+    longest_sentence = 3_000
+
+    @pytest.fixture(autouse=True)
+    def telnyx(self, server: TelnyxServer) -> Iterator[TelnyxServer]:
+        with fresh(server) as self.at:
+            adapter_of(server, _OURS, telnyx_connection_id="").set_up()
+            yield server
+
+    @pytest.fixture
+    def adapter(self) -> TelnyxAdapter:
+        return adapter_of(self.at, _OURS)
+
+    @pytest.fixture
+    def twin(self) -> TelnyxAdapter:
+        return adapter_of(self.at, _OURS)
+
+    @pytest.fixture
+    def stranger(self) -> TelnyxAdapter:
+        key, connection_id = _STRANGERS.public_key, _CONNECTIONS[_STRANGERS]
+        return adapter_of(self.at, _OURS, telnyx_public_key=key, telnyx_connection_id=connection_id)
+
+    def deployment(self) -> Settings:
+        return accounts.settings(self.at, _OURS)
+
+    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
+        signer = _ACCOUNTS[which]
+        return {
+            "api_key": f"KEY-of-account-{which}",
+            "public_key": signer.public_key,
+            "connection_id": _CONNECTIONS[signer],
+        }
+
+    def tell(self, adapter: Any, event_type: str, mark: Mark | None = None, **said: Any) -> Any:
+        """The request that this adapter's account would send."""
+        known = {one: of for one, of in _CONNECTIONS.items() if of == adapter.connection_id}
+        signer = next(iter(known), _OURS)
+        connection_id = known.get(signer, CONNECTION)
+        return signer.request(event(event_type, mark=mark, connection_id=connection_id, **said))
+
+    def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+        said = {"call_id": call_id, "to": to, "from_": caller, "direction": "incoming"}
+        return self.tell(adapter, "call.initiated", state="parked", **said)
+
+    def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+        heard = {"transcript": text, "is_final": True, "confidence": 0.9}
+        mark = Mark("listening", state, call_id)
+        return self.tell(
+            adapter, "call.transcription", mark, call_id=call_id, transcription_data=heard
+        )
+
+    def told(self, adapter: Any, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+        def tell(event_type: str, phase: Any, **more: Any) -> Any:
+            mark = Mark(phase, STATE, call_id)
+            return self.tell(adapter, event_type, mark, call_id=call_id, **more)
+
+        match kind:
+            case "answered":
+                return tell("call.answered", "dial", state="answered")
+            case "speech":
+                return self.speech(adapter, call_id=call_id, state=STATE, text=said["speech"])
+            case "keys":
+                return tell("call.gather.ended", "listening", status="valid", digits=said["keys"])
+            case "more":
+                return tell("call.speak.ended", "more", status="completed")
+            case "leg":
+                return tell("call.hangup", "target", hangup_cause=_CAUSES[said["leg"]])
+            case "voicemail":
+                recording = said["recording_id"]
+                return tell("call.recording.saved", "voicemail", recording_id=recording)
+            case "recording":
+                recording = said["recording_id"]
+                return tell("call.recording.saved", "listening", recording_id=recording)
+        return None  # an interruption is told with the words that interrupt
+
+    def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
+        if status == "initiated":
+            mark = Mark("dial", STATE)
+            said = {"call_id": call_id, "direction": "outgoing"}
+            return self.tell(adapter, "call.initiated", mark, **said)
+        mark = Mark("listening", STATE, call_id)
+        return self.tell(adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status)
+
+    def altered(self, request: CarrierRequest) -> CarrierRequest:
+        said = json.loads(request.body)
+        said["data"]["payload"]["call_control_id"] = "another"
+        return replace(request, body=json.dumps(said))
+
+    def read(self, response: CarrierResponse) -> Rendered:
+        assert response.content_type == "application/json"
+        said = json.strict_loads(response.body)
+        actions = understood.actions(said["commands"], said["phase"])
+        return Rendered(actions, said["state"], (said["webhook_url"],))
+
+    def owner(self, adapter: Any, number: str) -> UUID | None:
+        tags = self.at.account.numbers[number]["tags"]
+        assert "front desk" in tags  # whoever has tagged it so
+        owners = [tag.removeprefix("vca-tenant:") for tag in tags if tag.startswith("vca-tenant:")]
+        return UUID(owners[0]) if owners else None
+
+    def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
+        switch = self.at.account.switch
+        leg = switch.legs.get(call_id) or switch.ring(call_id, to=NUMBER, from_=CALLER)
+        leg.answered = True
+        if how == "over":
+            switch.put_down(leg)
+
+    def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
+        switch = self.at.account.switch
+        while switch.pending:
+            request = _OURS.request(switch.pending.pop(0))
+            facts = adapter.parse(request)
+            if facts.kind == "progress":
+                adapter.answer(facts, CallReply(()), callback_url=CALLBACK)
+        given = switch.legs[call_id].commands
+        ordered = [{"command": command, **body} for command, body in given]
+        ours = [order for order in ordered if "client_state" in order]
+        told = [None] * (len(ordered) - len(ours))
+        return [*told, self._understood(ours)] if ours else [*told]
+
+    def _understood(self, ours: list[dict[str, Any]]) -> Rendered:
+        mark = understood.mark_of(ours[-1])
+        urls = tuple(order["webhook_url"] for order in ours if "webhook_url" in order)
+        return Rendered(understood.actions(ours, mark.phase), mark.state, urls)
+
+    def dialled(self, adapter: Any, reference: str) -> list[str]:
+        asked = [each.body for each in self.at.asked if each.path == "/calls"]
+        ours = [body for body in asked if understood.mark_of(body).reference == reference]
+        return [body["to"] for body in ours]
+
+    def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
+        self.at.account.switch.recordings[f"RE-{call_id}"] = (call_id, audio)
+
+    def break_carrier(self, adapter: Any, fault: Fault) -> None:
+        self.at.fail(fault, _TRIES[fault])
+        adapter._rest._request_s = 0.2 if fault == "is silent" else 2.5

@@ -1,0 +1,144 @@
+"""The way to Telnyx's REST API: its SDK under a deadline, with our own patience, and its errors.
+
+The SDK is imported when something is asked for the first time: that takes over a second.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+from vca.kit.text import clean
+from vca.telephony.adapter import TelephonyError
+
+API_URL = "https://api.telnyx.com/v2"
+# For one request, and for all that one call of the contract asks.
+REQUEST_S = 2.5
+CALL_S = 8.0
+NO_ACCOUNT = "no-account"
+_LEAST_S = 0.05
+# The call is over, or there is none of that id.
+OVER = frozenset({"90018"})
+UNKNOWN = frozenset({"10005", "90015"})
+_TRY_LATER = frozenset({408, 409, 425, 429})
+_LONGEST_TITLE = 200
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What one call of the contract asks, all of it until `ends_at`."""
+
+    client: Any
+    ends_at: float
+    request_s: float
+
+    def __call__(
+        self, request: Callable[..., Any], *said: Any, again: bool = True, **named: Any
+    ) -> Any:
+        """The answer; raises TelephonyError.
+
+        `again`: asked once more if Telnyx did not say no. Commands bear an id by which it does
+        none of them twice.
+        """
+        try:
+            return self._asked(request, said, named)
+        except TelephonyError as error:
+            if error.permanent or not again or error.retry_after_s is not None:
+                raise
+        return self._asked(request, said, named)
+
+    def _asked(self, request: Callable[..., Any], said: Any, named: Any) -> Any:
+        left_s = min(self.request_s, self.ends_at - monotonic())
+        if left_s < _LEAST_S:
+            raise TelephonyError("Telnyx took too long", permanent=False, ambiguous=True)
+        try:
+            return request(*said, timeout=left_s, **named)
+        except _sdk().TelnyxError as error:
+            raise _told(error) from error
+
+
+class Api:
+    """One account's. Shared by threads; without a key whatever is asked is refused."""
+
+    def __init__(self, api_key: str, *, base_url: str = "", request_s: float = REQUEST_S) -> None:
+        self._api_key = api_key
+        self._base_url = base_url or API_URL
+        self._request_s = request_s
+        self._lock = Lock()
+        self._client: Any = None
+
+    def asking(self) -> Asking:
+        """For one call of the contract; raises TelephonyError without an account."""
+        if not self._api_key:
+            raise TelephonyError("no account is configured", permanent=True, code=NO_ACCOUNT)
+        with self._lock:
+            self._client = self._client or self._opened()
+        return Asking(self._client, monotonic() + CALL_S, self._request_s)
+
+    def _opened(self) -> Any:
+        # Each is given: what is not, the SDK would take from the environment.
+        client = _sdk().Telnyx(
+            api_key=self._api_key,
+            public_key="",
+            client_id="",
+            client_secret="",
+            base_url=self._base_url,
+            max_retries=0,
+        )
+        _ = client.calls.actions  # imports as much again, before any deadline runs
+        return client
+
+
+def data(answer: Any) -> Any:
+    """What an answer holds; raises TelephonyError for one that holds nothing."""
+    found = getattr(answer, "data", None)
+    if found is None:
+        raise TelephonyError("Telnyx answered nothing", permanent=False, ambiguous=True)
+    return found
+
+
+def items(page: Any) -> list[Any]:
+    """What a page of a list holds."""
+    return list(getattr(page, "data", None) or ())
+
+
+@cache
+def _sdk() -> Any:
+    # They tell of every request: numbers stand in URLs, and what is said in bodies.
+    for name in ("telnyx", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return import_module("telnyx")
+
+
+def _told(error: Any) -> TelephonyError:
+    status = getattr(error, "status_code", None)
+    if status is None or not hasattr(error, "response"):
+        # A connection that was never made has asked nothing.
+        unmade = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
+        return TelephonyError("Telnyx does not answer", permanent=False, ambiguous=not unmade)
+    code, title = _fault(getattr(error, "body", None))
+    return TelephonyError(
+        f"Telnyx answers {status}: {title}" if title else f"Telnyx answers {status}",
+        permanent=400 <= status < 500 and status not in _TRY_LATER,
+        code=code,
+        retry_after_s=_whole(error.response.headers.get("retry-after", "")),
+        ambiguous=status >= 500 or status == 408,
+    )
+
+
+def _fault(body: Any) -> tuple[str, str]:
+    """The first error's code and title: its detail may hold numbers."""
+    errors = body.get("errors") if isinstance(body, dict) else None
+    first = errors[0] if isinstance(errors, list) and errors else None
+    if not isinstance(first, dict):
+        return "", ""
+    code, title = str(first.get("code") or ""), str(first.get("title") or "")
+    return clean(code, longest=32), clean(title, longest=_LONGEST_TITLE)
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

@@ -1,0 +1,25 @@
+"""`flask telnyx`: the deployment's own account with Telnyx."""
+
+from dataclasses import asdict
+
+from vca.kit import cli
+from vca.telephony import providers
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
+
+telnyx = cli.Group("telnyx", help="The deployment's account with Telnyx.")
+
+
+@telnyx.command()
+@cli.as_json
+def setup(as_json: bool) -> None:
+    """Make or update the application that calls come through. May be run again at any time."""
+    adapter = providers.current().adapter(TelnyxAdapter.name)
+    if not isinstance(adapter, TelnyxAdapter):
+        cli.fail("TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.")
+    try:
+        made = adapter.set_up()
+    except TelephonyError as error:
+        cli.fail(f"{str(error)[0].upper()}{str(error)[1:]}.")
+    text = f"{made.name} is {made.done}.\nTELNYX_CONNECTION_ID={made.connection_id}"
+    cli.emit(asdict(made), as_json=as_json, text=text)

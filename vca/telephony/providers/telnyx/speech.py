@@ -1,0 +1,75 @@
+"""Voices and languages: what a profile asks for, in Telnyx's names."""
+
+import re
+
+# Telnyx names voices by who makes them. Twilio's names of Amazon's voices are understood as well.
+_NAMED = re.compile(
+    r"(?:AWS|Azure|ElevenLabs|FishAudio|Humain|Inworld|Minimax|Resemble|Soniox|Telnyx|xAI)"
+    r"\.[A-Za-z0-9_.:-]{1,100}",
+    re.ASCII,
+)
+_POLLY = re.compile(r"Polly\.[A-Za-z]{2,20}(?:-Neural)?", re.ASCII)
+# One that speaks whatever language it reads.
+_ANY = "Azure.en-US-BrianMultilingualNeural"
+# By language, and by language and region where the two differ to the ear.
+_VOICES = {
+    "ar": "AWS.Polly.Hala-Neural",
+    "ca": "AWS.Polly.Arlet-Neural",
+    "cs": "AWS.Polly.Jitka-Neural",
+    "da": "AWS.Polly.Sofie-Neural",
+    "de": "AWS.Polly.Vicki-Neural",
+    "de-at": "AWS.Polly.Hannah-Neural",
+    "en": "AWS.Polly.Joanna-Neural",
+    "en-au": "AWS.Polly.Olivia-Neural",
+    "en-gb": "AWS.Polly.Amy-Neural",
+    "en-in": "AWS.Polly.Kajal-Neural",
+    "es": "AWS.Polly.Lucia-Neural",
+    "es-mx": "AWS.Polly.Mia-Neural",
+    "es-us": "AWS.Polly.Lupe-Neural",
+    "fi": "AWS.Polly.Suvi-Neural",
+    "fr": "AWS.Polly.Lea-Neural",
+    "fr-ca": "AWS.Polly.Gabrielle-Neural",
+    "hi": "AWS.Polly.Kajal-Neural",
+    "it": "AWS.Polly.Bianca-Neural",
+    "ja": "AWS.Polly.Tomoko-Neural",
+    "ko": "AWS.Polly.Seoyeon-Neural",
+    "nb": "AWS.Polly.Ida-Neural",
+    "nl": "AWS.Polly.Laura-Neural",
+    "no": "AWS.Polly.Ida-Neural",
+    "pl": "AWS.Polly.Ola-Neural",
+    "pt": "AWS.Polly.Ines-Neural",
+    "pt-br": "AWS.Polly.Camila-Neural",
+    "sv": "AWS.Polly.Elin-Neural",
+    "tr": "AWS.Polly.Burcu-Neural",
+    "zh": "AWS.Polly.Zhiyu-Neural",
+}
+# What Google's recognition is told where it calls a language otherwise.
+_HEARD_AS = {"he": "iw", "nb": "no", "nn": "no", "tl": "fil", "cmn": "zh"}
+_HEARD = frozenset(
+    re.findall(
+        "[a-z]+",
+        "af am ar az bg bn bs ca cs da de el en es et eu fa fi fil fr gl gu hi hr hu hy id is it iw"
+        " ja jv ka kk km kn ko lo lt lv mk ml mn mr ms my ne nl no pa pl pt ro ru rw si sk sl sq sr"
+        " su sv sw ta te th tr uk ur uz vi xh yue zh zu",
+    )
+)
+
+
+def voice(name: str | None, language: str | None) -> str:
+    """The voice of that name; where Telnyx has none such, one that speaks the language.
+
+    A profile's voice may be another carrier's, and a name that Telnyx does not know is silence.
+    """
+    if name and _NAMED.fullmatch(name):
+        return name
+    if name and _POLLY.fullmatch(name):
+        return f"AWS.{name}"
+    tag = (language or "en").lower()
+    return _VOICES.get(tag) or _VOICES.get(tag.partition("-")[0]) or _ANY
+
+
+def heard_language(language: str | None) -> str:
+    """The language that the caller is heard in; English where recognition has no such language."""
+    base = (language or "en").lower().partition("-")[0]
+    base = _HEARD_AS.get(base, base)
+    return base if base in _HEARD else "en"
