@@ -69,6 +69,7 @@ class Settings:
     tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
+    carrier_fallback_url: str = setting(values.base_url, "")
     llm_base_url: str = setting(values.base_url, "")
     llm_api_key: str = setting(values.text, "")
     llm_model: str = setting(values.text, "")
