@@ -15,6 +15,7 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.telephony.types import Held
 from vca.tenancy.session import enter
+from vca.tenant.phone_numbers import drift
 from vca.tenant.phone_numbers.drift import CHECK
 from vca.tenant.phone_numbers.models import PhoneNumber
 
@@ -254,8 +255,7 @@ def test_what_was_ordered_while_the_carrier_was_asked_is_not_called_drift(
         return found
 
     monkeypatch.setattr(carrier, "check_number", ordered_meanwhile)
-    world.due(acme, CHECK)
-    world.work(acme)
+    drift.look(acme.ref, phone_number_id=UUID(number["id"]))
 
     assert _registration(acme, number)["status"] == "registered"
 
