@@ -42,7 +42,7 @@ from vca.tenancy import citus
 from vca.tenant import sealed
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.audit import routes as audit
-from vca.tenant.calls import desk, long_answers, record, watch
+from vca.tenant.calls import account_needs, desk, long_answers, record, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
@@ -53,6 +53,8 @@ from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
+from vca.tenant.telephony_accounts import routes as telephony_accounts
+from vca.tenant.telephony_accounts import service as accounts
 from vca.tenant.usage import adopted, cap
 from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import copies
@@ -68,6 +70,7 @@ FEATURES = (
     api_keys.blp,
     dids.blp,
     phone_numbers.blp,
+    telephony_accounts.blp,
     ai_profiles.blp,
     calls.blp,
     recordings.blp,
@@ -100,6 +103,7 @@ COMMANDS = {
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
+    "telephony": "vca.tenant.calls.carrier_commands:telephony",
     "secrets": "vca.tenant.secrets.commands:secrets",
     "usage": "vca.tenant.usage.commands:usage",
     "privacy": "vca.tenant.privacy.commands:privacy",
@@ -209,6 +213,7 @@ def _connect(app: Flask, found: Settings) -> None:
         )
     )
     cap.use(record.live)
+    accounts.use(account_needs.by)
     watch.use(timedelta(seconds=found.call_silence_s))
     long_answers.use(found.simulation_streams)
 

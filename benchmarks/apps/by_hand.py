@@ -192,6 +192,8 @@ def _recognise(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], str 
 def _number(row: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "provider_type": row[2],
+        "telephony_account_id": row[20],
+        "previous_carrier": row[21],
         "label": row[3],
         "is_active": row[4],
         "mode": row[5],

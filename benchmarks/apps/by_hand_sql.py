@@ -25,7 +25,7 @@ NUMBERS = """
 SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_profile_id,
        hours, fallback_number, registration_status, registration_code, registration_detail,
        registration_checked_at, registration_next_attempt_at, registration_round,
-       created_at, updated_at, tenant_id, decision_url
+       created_at, updated_at, tenant_id, decision_url, telephony_account_id, previous_carrier
 FROM phone_numbers ORDER BY created_at ASC, id ASC LIMIT %s
 """
 OWNER = """

@@ -279,7 +279,7 @@ def _keys_without_one_scope(world: World, tenant_id: str) -> dict[tuple[str, str
 
 _CONTENT = re.compile(r"/(turns|recording|messages|messages/\{\w+\})$")
 # Who holds which keys, who did what with them, and what is kept of people.
-_WHO = re.compile(r"/(api-keys(/\{\w+\})?|audit|privacy/.*)$")
+_WHO = re.compile(r"/(api-keys(/\{\w+\})?|telephony-accounts(/\{\w+\})?|audit|privacy/.*)$")
 # Where a tenant's events go, who decides about its calls, and the secrets that sign for us.
 _SECRETS = re.compile(
     r"^(POST|PATCH|DELETE) .*(/webhooks(/\{\w+\}(/rotate-secret)?)?|/decision-webhook)$"

@@ -17,8 +17,8 @@ from tests.support.threads import at_once
 from tests.support.world import PROMPT, Platform, Tenant, World, fresh_number, made
 from vca.kit import jobs
 from vca.registry.idempotency.service import KEPT_FOR, SWEEP
+from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.calls import service as calls
-from vca.tenant.phone_numbers import service as phone_numbers
 
 MANY = 20
 T = "/api/tenants/{tenant_id}"
@@ -33,10 +33,12 @@ TAKING = {
     f"POST {T}/ai-profiles",
     f"POST {T}/api-keys",
     f"POST {T}/calls",
+    f"POST {T}/calls/{{call_id}}/dtmf",
     f"POST {T}/calls/{{call_id}}/replay",
     f"POST {T}/calls/{{call_id}}/say",
     f"POST {T}/calls/{{call_id}}/transfer",
     f"POST {T}/simulations",
+    f"POST {T}/telephony-accounts",
     *(
         f"POST {owner}/webhooks{path}"
         for owner in ("/api", T)
@@ -236,9 +238,10 @@ def test_a_body_that_the_parser_refuses_is_refused_alike_under_a_key(acme: Tenan
 def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_alike(
     world: World, acme: Tenant, platform: Platform
 ) -> None:
-    number, external_id = fresh_number(), uuid4().hex
+    external_id = uuid4().hex
+    account = {"account_id": "acme", "secret": "sixteen-characters-or-more"}
     asked = [
-        (acme.key, acme.url("/phone-numbers"), {"did_number": number}),
+        (acme.key, acme.url("/telephony-accounts"), {"provider_type": "fake", "fields": account}),
         (acme.key, acme.url("/ai-profiles"), PROFILE),
         (platform.key, "/api/tenants", {"name": "Hooli", "external_id": external_id}),
     ]
@@ -255,7 +258,7 @@ def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_a
         assert len({answer.headers.get("Location") for answer in answers}) == 1
         assert sum("Idempotency-Replayed" not in answer.headers for answer in answers) == 1
 
-    assert len(acme.get("/phone-numbers").json) == 1
+    assert len(acme.get("/telephony-accounts").json) == 1
     assert len(acme.get("/ai-profiles").json) == 1
     assert len(platform.api.get("/api/tenants", external_id=external_id).json) == 1
 
@@ -318,7 +321,7 @@ def test_a_request_that_waits_too_long_for_the_first_is_409(
 
 
 def test_a_transaction_that_is_killed_takes_its_key_along(
-    acme: Tenant, world: World, evidence: Evidence
+    acme: Tenant, platform: Platform, world: World, evidence: Evidence
 ) -> None:
     key, number = _key(), fresh_number()
     claimed = (
@@ -326,9 +329,9 @@ def test_a_transaction_that_is_killed_takes_its_key_along(
         f" VALUES ('{number}', '{acme.id}', 'assigned')"
     )
     ask = partial(
-        world.api(acme.key).post,
-        acme.url("/phone-numbers"),
-        {"did_number": number},
+        world.api(platform.key).post,
+        "/api/dids",
+        {"did_number": number, "tenant_id": acme.id},
         headers=dict(key),
     )
 
@@ -346,28 +349,28 @@ def test_a_transaction_that_is_killed_takes_its_key_along(
     statuses = at_once([kill, asked])
 
     assert statuses[1] == 503
-    assert _rows(evidence, acme.ref.schema, key) == []
+    assert _rows(evidence, "public", key) == []
     until(lambda: acme.get("/phone-numbers").status_code == 200)  # the breaker has closed
-    assert acme.get("/phone-numbers").json == []
+    assert platform.api.get("/api/dids", did_number=number).json == []
     assert ask().status_code == 201
 
 
 def test_a_crash_rolls_the_key_back_with_what_was_done(
     app: Flask, acme: Tenant, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, add = _key(), phone_numbers.add
+    key, create = _key(), ai_profiles.create
 
     def crash(*args: Any, **fields: Any) -> None:
-        add(*args, **fields)
+        create(*args, **fields)
         raise RuntimeError("in the middle")
 
-    body = {"did_number": fresh_number()}
-    monkeypatch.setattr(phone_numbers, "add", crash)
-    _crash(app, acme, "/phone-numbers", body, key)
+    monkeypatch.setattr(ai_profiles, "create", crash)
+    _crash(app, acme, "/ai-profiles", PROFILE, key)
     monkeypatch.undo()
 
     assert _rows(evidence, acme.ref.schema, key) == []
-    assert acme.post("/phone-numbers", body, headers=dict(key)).status_code == 201
+    assert acme.get("/ai-profiles").json == []
+    assert acme.post("/ai-profiles", PROFILE, headers=dict(key)).status_code == 201
 
 
 def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_again(

@@ -383,6 +383,7 @@ TECHNICAL = {
     ("phone_numbers", "mode"),
     ("phone_numbers", "provider_type"),
     ("phone_numbers", "registration_status"),
+    ("telephony_accounts", "provider_type"),
     ("settings", "home_country"),
     ("settings", "time_zone"),
     ("turns", "latency_ms"),

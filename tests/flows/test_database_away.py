@@ -6,6 +6,7 @@ from tests.support.world import Tenant, fresh_number
 from vca.kit import db, json
 from vca.kit.db import Database
 from vca.telephony import providers
+from vca.telephony.mock import FakeTelephonyAdapter
 
 
 def test_a_caller_hears_the_fallback_sentence_and_an_event_is_refused(
@@ -30,3 +31,19 @@ def test_a_caller_hears_the_fallback_sentence_and_an_event_is_refused(
     assert "call again" in actions[0]["text"]
     assert told[0] == 503
     assert told[2] is not None
+
+
+def test_who_must_have_signed_is_not_known_then_and_no_other_account_is_answered(
+    app: Flask, acme: Tenant
+) -> None:
+    tenants = FakeTelephonyAdapter("a-tenants-own-secret")
+    client = app.test_client()
+    db.use(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+
+    for action in ("voice", "status"):
+        said = {"to": fresh_number(), "status": "completed"}
+        request = tenants.request(action, "/telephony/fake/", call_id="away", **said)
+        response = client.post(request.url, data=request.body, headers=dict(request.headers))
+
+        assert response.status_code == 503
+        assert "Retry-After" in response.headers

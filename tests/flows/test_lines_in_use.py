@@ -11,9 +11,9 @@ from tests.flows.conftest import RealCarrier
 from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.world import Platform, Tenant
 from vca.kit import clock
-from vca.telephony.types import Caller, CallEvent, CallMetadata
+from vca.telephony.types import Caller, CallEvent, CallMetadata, CarrierRef
 from vca.tenancy.session import enter
-from vca.tenant.calls import flow, inbound, record
+from vca.tenant.calls import flow, record, signing
 from vca.tenant.calls.opening import Ringing
 
 LIMIT, ATTEMPTS = 10, 1_000
@@ -29,13 +29,14 @@ def number(acme: Tenant, platform: Platform) -> str:
 
 
 def _ringing(number: str, carrier: RealCarrier) -> Ringing:
-    owner = inbound.find_owner(number)
+    owner = signing.find_owner(number)
     assert owner is not None
     metadata = CallMetadata(
         owner.tenant.id, owner.phone_number_id, None, number, "inbound", clock.now(), uuid4().hex
     )
     event = carrier.on_inbound_call(metadata)
-    return Ringing(owner, metadata, Caller(None, "withheld"), event, "fake", simulated=False)
+    fake = CarrierRef("fake")
+    return Ringing(owner, metadata, Caller(None, "withheld"), event, fake, simulated=False)
 
 
 def test_of_a_thousand_calls_at_once_never_more_than_ten_live(

@@ -10,6 +10,8 @@ from openapi_spec_validator import validate
 from tests.support.api import OpenApi
 from vca.kit.web.access import declared
 
+# What is made anew each time, is kept nowhere and ends by itself: a lost one is asked for again.
+PASSING = "/webrtc/credentials"
 METHODS = ("get", "post", "put", "patch", "delete")
 # Not operations: the files of the documentation, which are the same for everybody.
 FILES = "/docs/assets/{filename}"
@@ -111,6 +113,8 @@ def test_every_post_that_creates_or_orders_something_takes_an_idempotency_key(
 ) -> None:
     taking = 0
     for path, method, operation in _operations(document):
+        if path.endswith(PASSING):
+            continue
         if method == "post" and {"201", "202"} & set(operation["responses"]):
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
             assert "Idempotency-Key" in names, path

@@ -1,5 +1,7 @@
 """Export to one archive, and import elsewhere or over the tenant: the same rows, or nothing."""
 
+import csv
+import io
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tests.support.evidence import Evidence
-from tests.support.lifecycle import Terminal, rows_of
+from tests.support.lifecycle import (
+    Members,
+    Terminal,
+    manifest_of,
+    restamped,
+    rewritten,
+    rows_of,
+)
 from tests.support.locks import held
 from tests.support.premises import Premises
 from tests.support.usage import use
@@ -21,7 +30,7 @@ from tests.support.world import Tenant, World, fresh_number
 from vca.kit import at_rest, clock, db
 from vca.kit.at_rest import CannotOpen
 from vca.kit.db.bulk import Bulk
-from vca.registry.tenants.lifecycle import REAPPLY
+from vca.registry.tenants.lifecycle import LATER, REAPPLY
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.forgetting import FORGET
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -558,3 +567,50 @@ def test_ids_follow_wherever_they_stand_and_no_other_id_changes(
     ids = "SELECT id FROM {}.calls ORDER BY 1"
     there, here = witness.rows(ids.format(schema)), witness.rows(ids.format(tenant.ref.schema))
     assert there == here
+
+
+def test_the_accounts_of_numbers_come_with_them(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    terminal.json("export", furnished.tenant.id, file)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", file)
+
+    kept = witness.rows(
+        "SELECT d.telephony_account_id IS NOT NULL, j.args->>'telephony_account_id' IS NOT NULL"
+        " FROM public.dids d JOIN jobs.procrastinate_jobs j ON j.args->>'did_number' = d.did_number"
+        " WHERE d.tenant_id = %s AND j.args->>'tenant_id' = %s ORDER BY 1",
+        imported["tenant_id"],
+        imported["tenant_id"],
+    )
+    assert kept == [(False, False), (True, True)]
+
+
+def test_an_archive_of_before_numbers_had_accounts_is_imported(
+    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+) -> None:
+    name, later = "public/dids.csv", set(LATER["dids"])
+    terminal.json("export", furnished.tenant.id, file)
+
+    def forget(members: Members) -> None:
+        rows = list(csv.DictReader(io.StringIO(members[name].decode())))
+        columns = [column for column in rows[0] if column not in later]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        members[name] = out.getvalue().encode()
+        manifest = manifest_of(members)
+        [member] = [each for each in manifest["members"] if each["name"] == name]
+        member["columns"] = columns
+        restamped(members, manifest)
+
+    old = rewritten(file, file.with_name("old.zip"), forget)
+    terminal.json("erase", furnished.tenant.id, "--yes")
+
+    imported = terminal.json("import", old)
+
+    assert furnished.did_number in imported["numbers_claimed"]
+    accounts = witness.rows("SELECT DISTINCT telephony_account_id FROM public.dids")
+    assert accounts == [(None,)]

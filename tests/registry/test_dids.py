@@ -1,5 +1,6 @@
 """The registry of numbers: one owner each, for the whole deployment."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from flask import Flask
@@ -8,6 +9,7 @@ from sqlalchemy import text
 from tests.support import owner
 from tests.support.world import Platform, Tenant, fresh_number
 from vca.registry.dids import service as dids
+from vca.telephony.types import CarrierRef
 from vca.tenancy.session import enter, lookup
 
 
@@ -134,4 +136,5 @@ def test_an_owner_comes_with_its_plan(acme: Tenant, platform: Platform) -> None:
 
     assert called is not None
     assert called.plan == "growth"
-    assert own == called
+    assert called.carriers == (CarrierRef("generic"),)
+    assert own == replace(called, carriers=())

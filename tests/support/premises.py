@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select, update
 
 from tests.support import canary
+from tests.support.accounts import keep
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, endpoints
@@ -117,8 +118,13 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
     named = tenant.profile(**_profile(said), is_default=False)
     tenant.patch(f"/ai-profiles/{named['id']}", {"greeting": f"{said} again."})
     number = tenant.number(label=said, hours=_hours(said))
+    accounts = [keep(tenant, label=said) for _ in range(2)]
     second = tenant.number(
-        label=said, ai_profile_id=named["id"], fallback_number=fresh_number(), mode="closed"
+        label=said,
+        ai_profile_id=named["id"],
+        fallback_number=fresh_number(),
+        mode="closed",
+        **accounts[1].named,
     )
     deciding = _armed(tenant, UUID(second["id"]), word)
     resting = tenant.number(label=said)
@@ -150,6 +156,7 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
             "webhook_id": webhook_id,
             "delivery_id": delivery_id,
             "key_id": key["id"],
+            "telephony_account_id": accounts[0].id,
             **asked_for,
         },
         operators=_told_operators(),
@@ -167,6 +174,8 @@ def furnish(world: World, platform: Platform, line: Line, name: str) -> Premises
                 caller,
                 *secrets,
                 deciding,
+                accounts[1].id,
+                *(account.fields["secret"] for account in accounts),
                 *(call["id"] for call in found),
             ]
         ),
@@ -195,7 +204,10 @@ def values(premises: Premises) -> dict[str, Any]:
         "to": premises.did_number,
         "callee": fresh_number(),
         "from_phone_number_id": premises.ids["phone_number_id"],
-        "provider_type": "generic",
+        "provider_type": "fake",
+        "telephony_account_id": None,
+        "fields": {"account_id": premises.word, "secret": f"secret-{premises.word}"},
+        "phone_number_id": premises.ids["phone_number_id"],
         "tools": ["end_call"],
         "model": "house-model",
         "extract": {"type": "object"},
@@ -211,6 +223,7 @@ def cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
         "calls",
         "messages",
         "webhooks",
+        "telephony-accounts",
         "events",
         "audit",
     )

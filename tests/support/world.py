@@ -190,7 +190,8 @@ def _due(tenant_id: str | None, *, ahead: bool) -> list[tuple[int, str, dict[str
         " AND args->>'tenant_id' IS NOT DISTINCT FROM :tenant_id"
         " AND (task_name = 'webhooks.deliver_to_operator' OR args ? 'tenant_id')"
         " AND (:ahead OR scheduled_at IS NULL OR scheduled_at <= now())"
-        " AND (task_name NOT IN ('webhooks.forget', 'phone_numbers.count', 'recordings.count')"
+        " AND (task_name NOT IN ('webhooks.forget', 'phone_numbers.count', 'recordings.count',"
+        " 'phone_numbers.check')"
         " OR scheduled_at <= now())"
         " RETURNING id, task_name, args"
     )

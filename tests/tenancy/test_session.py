@@ -23,6 +23,7 @@ from vca.kit.db import Database, DatabaseUnavailable
 from vca.registry.dids import service as dids
 from vca.registry.fitness import TABLES_PER_TENANT
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import CarrierRef
 from vca.tenancy.schema import TenantRef, name
 from vca.tenancy.session import (
     IsolationError,
@@ -182,7 +183,7 @@ def test_outside_nothing_can_be_done_in_a_tenants_name(acme: Tenant) -> None:
             session,
             number=number,
             phone_number_id=uuid4(),
-            provider_type="generic",
+            carrier=CarrierRef("generic"),
             terms="open",
         )
     with public() as session:

@@ -10,6 +10,7 @@ from tests.support.carrier_line import BASE, CarrierLine
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import Capabilities
 
 SALES = "+442079460999"
 
@@ -107,6 +108,60 @@ def test_a_call_on_its_way_or_over_is_not_transferred_again(
 
     assert (again.status_code, again.json["code"]) == (409, "call-not-in-progress")
     assert (over.status_code, over.json["code"]) == (409, "call-ended")
+
+
+# --- Keys -----------------------------------------------------------------------------------------
+
+
+def test_keys_are_pressed_on_the_line_and_the_agent_listens_again(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter, line: CarrierLine
+) -> None:
+    answer = acme.post(f"/calls/{call['id']}/dtmf", {"digits": "12*#"})
+
+    assert (answer.status_code, answer.json["status"]) == (200, "in_progress")
+    assert _directed(carrier) == [["send_keys", "listen"]]
+    [(_, how)] = [asked for asked in carrier.asked if asked[0] == "direct"]
+    assert how["actions"][0]["keys"] == "12*#"
+    said = line.say(call["provider_call_id"], how["state"], "Thank you.")
+    assert said["state"] is not None
+    assert "12*#" not in acme.get(f"/calls/{call['id']}/turns").text
+
+
+@pytest.mark.parametrize("digits", ["", "12a", "1" * 33, "١", "1\n", 12, None])
+def test_what_is_no_key_is_refused(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter, digits: object
+) -> None:
+    answer = acme.post(f"/calls/{call['id']}/dtmf", {"digits": digits})
+
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (400, "/digits")
+    assert _directed(carrier) == []
+
+
+def test_a_carrier_that_presses_no_keys_is_409(
+    acme: Tenant,
+    call: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(FakeTelephonyAdapter, "capabilities", Capabilities(send_keys=False))
+
+    answer = acme.post(f"/calls/{call['id']}/dtmf", {"digits": "1"})
+
+    assert (answer.status_code, answer.json["code"]) == (409, "carrier-cannot")
+    assert _directed(carrier) == []
+
+
+def test_no_keys_are_pressed_where_nobody_talks_or_the_carrier_fails(
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    carrier.fail_next(TelephonyError("away", permanent=False))
+
+    failed = acme.post(f"/calls/{call['id']}/dtmf", {"digits": "1"})
+    acme.post(f"/calls/{call['id']}/hangup")
+    ended = acme.post(f"/calls/{call['id']}/dtmf", {"digits": "1"})
+
+    assert (failed.status_code, failed.json["code"]) == (502, "carrier-failed")
+    assert (ended.status_code, ended.json["code"]) == (409, "call-ended")
 
 
 # --- Say ----------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_a_number_cannot_change_which_number_it_is(acme: Tenant) -> None:
     assert refused.json["errors"][0]["pointer"] == "/did_number"
 
 
-def test_moving_to_another_carrier_leaves_the_old_one(
+def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter
 ) -> None:
     class Other(FakeTelephonyAdapter):
@@ -236,6 +236,9 @@ def test_moving_to_another_carrier_leaves_the_old_one(
     world.work(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "other"})
+    world.work(acme)
+    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
     world.work(acme)
 
     assert carrier.registered == {}

@@ -35,10 +35,11 @@ class UnreadableCarrierRequest(DomainError):
 def carrier_request(provider: str, action: str) -> Response:
     """Take a carrier's request
 
-    Signed by the carrier over the raw body and the configured public URL.
+    Signed by the carrier over the raw body and the configured public URL, with the account that
+    holds the call or the called number: the deployment's or the tenant's own.
     """
-    adapter = providers.current().adapter(provider)
-    if adapter is None or action not in adapter.actions:
+    reader = providers.current().reader(provider)
+    if reader is None or action not in reader.actions:
         raise NotFound
     check_body(request)
     check_query(request)
@@ -50,7 +51,7 @@ def carrier_request(provider: str, action: str) -> Response:
         body=request.get_data(),
     )
     try:
-        answer = inbound.receive(adapter, carried, desk.current())
+        answer = inbound.receive(reader, carried, desk.current())
     except SignatureRefused:
         metrics.SIGNATURE_FAILURES.inc(carrier=provider)
         log.get().warning("carrier.signature_refused", provider=provider, action=action)

@@ -81,6 +81,7 @@ class Settings:
     telnyx_connection_id: str = setting(values.text, "")
     telnyx_credential_connection_id: str = setting(values.text, "")
     telnyx_api_base_url: str = setting(values.base_url, "")
+    carrier_fallback_url: str = setting(values.base_url, "")
     llm_base_url: str = setting(values.base_url, "")
     llm_api_key: str = setting(values.text, "")
     llm_model: str = setting(values.text, "")

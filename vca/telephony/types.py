@@ -274,6 +274,17 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
+class CarrierRef:
+    """A carrier as plain code holds it: its name, and the tenant's account with it.
+
+    Of a number the name may be `generic`. Without an account it is the deployment's.
+    """
+
+    provider_type: str
+    account_id: UUID | None = None
+
+
+@dataclass(frozen=True)
 class AccountField:
     """A part of a tenant's account with a carrier: its name, what it may look like, what it is.
 

@@ -1,6 +1,6 @@
 """Make a schema of an archive: at the revision that it was written at, and on to the head."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -62,15 +62,16 @@ def load(
     name: str,
     *,
     grantees: str,
-    shared: Sequence[str],
+    shared: Mapping[str, Collection[str]],
     told: Told = lambda _: None,
 ) -> None:
     """Make the schema `name` of the archive, for `tenant`, in the caller's transaction.
 
     Every occurrence of the archived tenant's id becomes the new one's, which a UUID in a column or
     in a document can only mean; all other ids are kept. What the archive has of the `shared` public
-    tables is left in temporary tables `archived_…`, for the caller to judge. Raises ArchiveRefused
-    for a revision that this code does not know or rows that do not fit, and ArchiveDamaged.
+    tables, by name with the columns that an older archive may lack, is left in temporary tables
+    `archived_…`, for the caller to judge. Raises ArchiveRefused for a revision that this code does
+    not know or rows that do not fit, and ArchiveDamaged.
     """
     revision = archive.manifest.schema_revision
     if not schema.knows(revision):
@@ -125,7 +126,7 @@ def _fill(
     archive: Archive,
     tenant: TenantRef,
     name: str,
-    shared: Sequence[str],
+    shared: Mapping[str, Collection[str]],
     told: Told,
 ) -> None:
     """Load every member of the archive into the table that it is of."""
@@ -144,7 +145,10 @@ def _fill(
         session.execute(text(f"DELETE FROM {quoted(name, table.name)}"))
     for member_name, (target, table) in targets.items():
         told(f"loading {member_name}")
-        _load_one(session, archive, tenant, members[member_name], target, table.columns)
+        member = members[member_name]
+        lacking = shared.get(table.name, ()) if member_name.startswith(f"{SHARED}/") else ()
+        wanted = [it for it in table.columns if it in member.columns or it not in lacking]
+        _load_one(session, archive, tenant, member, target, wanted)
 
 
 def _load_one(

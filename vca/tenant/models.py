@@ -10,6 +10,7 @@ from vca.tenant.phone_numbers import models as phone_numbers
 from vca.tenant.privacy import models as privacy
 from vca.tenant.recordings import models as recordings
 from vca.tenant.settings import models as settings
+from vca.tenant.telephony_accounts import models as telephony_accounts
 from vca.tenant.usage import models as usage
 from vca.tenant.webhooks import models as webhooks
 
@@ -24,6 +25,7 @@ __all__ = [
     "privacy",
     "recordings",
     "settings",
+    "telephony_accounts",
     "usage",
     "webhooks",
 ]

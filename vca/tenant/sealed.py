@@ -20,6 +20,7 @@ ENCRYPTED = (
     ("webhooks", "previous_secret"),
     ("phone_numbers", "decision_secret"),
     ("privacy_requests", "sealed_number"),
+    ("telephony_accounts", "sealed"),
 )
 # The same of `public`.
 PLATFORMS = (("webhooks", "secret"), ("webhooks", "previous_secret"))

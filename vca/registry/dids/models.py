@@ -12,7 +12,11 @@ STATES = ("assigned", "claimed", "resting")
 
 
 class Did(PublicBase):
-    """A number and the tenant that it is assigned to, claimed by, or resting with."""
+    """A number and the tenant that it is assigned to, claimed by, or resting with.
+
+    Without an account of the tenant's it rings by the deployment's. `previous_…`: the carrier that
+    it has moved from, by which it may ring until then.
+    """
 
     __tablename__ = "dids"
     __table_args__ = (
@@ -27,6 +31,10 @@ class Did(PublicBase):
     state: Mapped[str] = mapped_column(Text)
     phone_number_id: Mapped[UUID | None]
     provider_type: Mapped[str | None] = mapped_column(Text)
+    telephony_account_id: Mapped[UUID | None]
+    previous_provider_type: Mapped[str | None] = mapped_column(Text)
+    previous_account_id: Mapped[UUID | None]
+    previous_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     registration_status: Mapped[str | None] = mapped_column(Text)
     rests_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())

@@ -15,6 +15,7 @@ class DidSchema(Schema):
     state = text(1, 20, one_of=STATES, dump_only=True)
     phone_number_id = fields.UUID(dump_only=True, allow_none=True)
     provider_type = fields.String(dump_only=True, allow_none=True)
+    telephony_account_id = fields.UUID(dump_only=True, allow_none=True)
     registration_status = fields.String(dump_only=True, allow_none=True)
     rests_until = fields.AwareDateTime(dump_only=True, allow_none=True)
     created_at = fields.AwareDateTime(dump_only=True)

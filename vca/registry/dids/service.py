@@ -1,7 +1,7 @@
 """Claim and release numbers; find whose a number is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -13,11 +13,13 @@ from vca.kit import db, deeds, disclosure, jobs
 from vca.kit.errors import Conflict, DomainError, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids.models import Did, DidMiss
+from vca.telephony.types import CarrierRef
 from vca.tenancy.schema import TenantRef
 
 REST = timedelta(days=30)
 ANOTHERS = UUID(int=0)  # what a tenant is told of a phone number that is another's
-Terms = Literal["open", "assigned", "platform"]
+# "proven": as open, since the tenant's own account with the carrier has the number.
+Terms = Literal["open", "assigned", "proven", "platform"]
 
 
 class NumberAlreadyClaimed(Conflict):
@@ -40,10 +42,24 @@ class NumberNotAssigned(DomainError):
 
 
 @dataclass(frozen=True)
+class Registration:
+    """What the registry keeps of a number's carrier, as the number's row has it.
+
+    `previous`: where it was before it moved, and whence it may ring until `previous_until`.
+    """
+
+    carrier: CarrierRef
+    status: str
+    previous: CarrierRef | None = None
+    previous_until: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Owner:
     """Whose a called number is, whether it may route, what revision the schema is at; the plan.
 
-    `plan_limits`: what the plan allows at once.
+    `plan_limits`: what the plan allows at once. `carriers`: whence it may ring at this moment, its
+    own first; none for a transaction inside a tenant.
     """
 
     tenant: TenantRef
@@ -53,28 +69,34 @@ class Owner:
     schema_revision: str
     plan: str
     plan_limits: Mapping[str, int]
+    carriers: tuple[CarrierRef, ...] = ()
 
 
+# What an order to a carrier names.
+_ORDERED = ("tenant_id", "phone_number_id", "did_number", "provider_type", "telephony_account_id")
 _LISTING = Listing(Did, (Did.did_number,))
 _FIND_OWNER = """
 SELECT d.tenant_id, t.status AS tenant_status, d.phone_number_id, d.state, d.rests_until,
        t.schema_revision, t.plan,
        (SELECT p.document->'limits' FROM public.plans p
         WHERE p.plan = t.plan AND p.valid_from <= now()
-        ORDER BY p.valid_from DESC, p.version DESC LIMIT 1) AS plan_limits
+        ORDER BY p.valid_from DESC, p.version DESC LIMIT 1) AS plan_limits,
+       d.provider_type, d.telephony_account_id,
+       CASE WHEN d.previous_until > now() THEN d.previous_provider_type END, d.previous_account_id
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %(number)s
 """
 
 
 def claim(
-    session: Session, *, number: str, phone_number_id: UUID, provider_type: str, terms: Terms
+    session: Session, *, number: str, phone_number_id: UUID, carrier: CarrierRef, terms: Terms
 ) -> None:
     """Make `number` the session's tenant's own; the database decides races.
 
     Raises NumberAlreadyClaimed, and NumberNotAssigned under `terms="assigned"`.
     """
-    call = func.public.claim_did(number, phone_number_id, provider_type, terms)
+    provider_type, account_id = carrier.provider_type, carrier.account_id
+    call = func.public.claim_did(number, phone_number_id, provider_type, account_id, terms)
     outcome = session.scalar(select(call))
     if outcome == "taken":
         raise NumberAlreadyClaimed
@@ -87,11 +109,21 @@ def release(session: Session, *, number: str, rest: timedelta = REST) -> None:
     session.execute(select(func.public.release_did(number, rest)))
 
 
-def note_registration(
-    session: Session, *, number: str, phone_number_id: UUID, provider_type: str, status: str
+def note(
+    session: Session, *, number: str, phone_number_id: UUID, registration: Registration
 ) -> None:
-    """Keep the registry's copy of what the carrier said about the session's tenant's number."""
-    call = func.public.note_did_registration(number, phone_number_id, provider_type, status)
+    """Keep the registry's copy of how the session's tenant's number rings and is registered."""
+    carrier, previous = registration.carrier, registration.previous
+    call = func.public.note_did(
+        number,
+        phone_number_id,
+        registration.status,
+        carrier.provider_type,
+        carrier.account_id,
+        previous.provider_type if previous else None,
+        previous.account_id if previous else None,
+        registration.previous_until,
+    )
     session.execute(select(call))
 
 
@@ -100,7 +132,10 @@ def find_owner(connection: Connection, *, number: str) -> Owner | None:
     row = db.run_one(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
-    return _owner(*row)
+    *owned, provider_type, account_id, previous_provider_type, previous_account_id = row
+    found = (provider_type, account_id), (previous_provider_type, previous_account_id)
+    owner = _owner(*owned)
+    return owner and replace(owner, carriers=tuple(CarrierRef(*it) for it in found if it[0]))
 
 
 def _owner(
@@ -198,20 +233,21 @@ def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page
 
 def release_all(session: Session, *, tenant_id: UUID, rest: timedelta = REST) -> None:
     """Stop and rest all numbers of a tenant, and have their carriers told."""
-    call = func.public.release_tenant_dids(tenant_id, rest).table_valued(
-        "did_number", "phone_number_id", "provider_type"
-    )
+    call = func.public.release_tenant_dids(tenant_id, rest).table_valued(*_ORDERED)
     for row in session.execute(select(call)):
-        _enqueue(session, "phone_numbers.unregister", tenant_id=tenant_id, did=row)
+        _enqueue(session, "phone_numbers.unregister", did=row)
 
 
 def restore_all(session: Session, *, tenant_id: UUID) -> None:
     """Give a restored tenant back the numbers that still rest with it."""
-    call = func.public.restore_tenant_dids(tenant_id).table_valued(
-        "did_number", "phone_number_id", "provider_type"
-    )
+    call = func.public.restore_tenant_dids(tenant_id).table_valued(*_ORDERED)
     for row in session.execute(select(call)):
-        _enqueue(session, "phone_numbers.register", tenant_id=tenant_id, did=row)
+        order_registration(session, row)
+
+
+def order_registration(session: Session, did: Any) -> None:
+    """Have a claimed number registered at its carrier, if its tenant still wants that."""
+    _enqueue(session, "phone_numbers.register", did=did)
 
 
 def _note(session: Session, number: str, tenant_id: UUID | None, **changes: Any) -> None:
@@ -220,12 +256,5 @@ def _note(session: Session, number: str, tenant_id: UUID | None, **changes: Any)
     deeds.note(session, "did", told, tenant_id=tenant_id, changes=changes)
 
 
-def _enqueue(session: Session, task: str, *, tenant_id: UUID, did: Any) -> None:
-    jobs.enqueue(
-        session,
-        task,
-        tenant_id=tenant_id,
-        phone_number_id=did.phone_number_id,
-        did_number=did.did_number,
-        provider_type=did.provider_type,
-    )
+def _enqueue(session: Session, task: str, *, did: Any) -> None:
+    jobs.enqueue(session, task, **{name: getattr(did, name) for name in _ORDERED})

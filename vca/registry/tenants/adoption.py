@@ -23,7 +23,8 @@ _DATES = ("created_at", "updated_at", "deleted_at")
 # those two are the same number, in the state that suits the status of the tenant.
 _GIVE_BACK = text("""
 WITH gone AS (
-    SELECT d.did_number, d.phone_number_id, d.provider_type FROM public.dids d
+    SELECT d.did_number, d.phone_number_id, d.provider_type, d.telephony_account_id
+    FROM public.dids d
     WHERE d.tenant_id = :tenant AND d.phone_number_id IS NOT NULL AND d.state <> 'assigned'
       AND NOT EXISTS (SELECT FROM pg_temp.archived_dids a
                       WHERE a.did_number = d.did_number AND a.phone_number_id IS NOT NULL)
@@ -33,7 +34,7 @@ UPDATE public.dids d
 SET state = 'resting', rests_until = coalesce(d.rests_until, now() + :rest),
     phone_number_id = NULL, registration_status = NULL, updated_at = now()
 FROM gone WHERE gone.did_number = d.did_number
-RETURNING gone.did_number, gone.phone_number_id, gone.provider_type
+RETURNING gone.did_number, gone.phone_number_id, gone.provider_type, gone.telephony_account_id
 """)
 _TAKE = text("""
 WITH wanted AS (
@@ -42,8 +43,10 @@ WITH wanted AS (
     FROM pg_temp.archived_dids a
 )
 INSERT INTO public.dids AS d (did_number, tenant_id, state, phone_number_id, provider_type,
-                              registration_status, rests_until)
+                              telephony_account_id, previous_provider_type, previous_account_id,
+                              previous_until, registration_status, rests_until)
 SELECT w.did_number, :tenant, w.wanted_state, w.phone_number_id, w.provider_type,
+       w.telephony_account_id, w.previous_provider_type, w.previous_account_id, w.previous_until,
        CASE WHEN w.wanted_state = 'claimed' THEN 'pending' END,
        CASE WHEN w.wanted_state = 'resting' THEN coalesce(w.rests_until, now() + :rest) END
 FROM wanted w
@@ -52,10 +55,13 @@ WHERE NOT (:deleted AND w.state = 'assigned')
 ON CONFLICT (did_number) DO UPDATE
 SET tenant_id = excluded.tenant_id, state = excluded.state,
     phone_number_id = excluded.phone_number_id, provider_type = excluded.provider_type,
+    telephony_account_id = excluded.telephony_account_id,
+    previous_provider_type = excluded.previous_provider_type,
+    previous_account_id = excluded.previous_account_id, previous_until = excluded.previous_until,
     registration_status = excluded.registration_status, rests_until = excluded.rests_until,
     updated_at = now()
 WHERE d.tenant_id = excluded.tenant_id OR (d.state = 'resting' AND d.rests_until <= now())
-RETURNING did_number, phone_number_id, provider_type, state
+RETURNING did_number, phone_number_id, provider_type, telephony_account_id, state
 """)
 _TAKEN = text("""
 SELECT a.did_number FROM pg_temp.archived_dids a
@@ -154,4 +160,5 @@ def _enqueue(session: Session, task: str, tenant: Tenant, did: Any) -> None:
         phone_number_id=did.phone_number_id,
         did_number=did.did_number,
         provider_type=did.provider_type,
+        telephony_account_id=did.telephony_account_id,
     )

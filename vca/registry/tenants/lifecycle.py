@@ -25,6 +25,15 @@ from vca.tenancy.session import public
 SHARED = ("dids", "api_keys", "audit_entries")
 # The revision of a tenant's schema whose archives have them.
 _SINCE = {"audit_entries": "0007"}
+# The columns of them that older archives lack.
+LATER = {
+    "dids": (
+        "telephony_account_id",
+        "previous_provider_type",
+        "previous_account_id",
+        "previous_until",
+    )
+}
 # The job that erases again whoever an archive has brought back.
 REAPPLY = "privacy.reapply"
 _KEPT_OF_ROW = (
@@ -149,7 +158,7 @@ def _bring_in(
     staged = f"new_{tenant.id.hex}" if present else tenant.schema
     who = roles.grantees(session, tenant_id=tenant.id)
     at = found.manifest.schema_revision
-    shared = [name for name in SHARED if at >= _SINCE.get(name, "")]
+    shared = {name: LATER.get(name, ()) for name in SHARED if at >= _SINCE.get(name, "")}
     loading.load(session, found, tenant, staged, grantees=who, shared=shared, told=told)
     roles.grant_usage(session, staged, who)
     if present:

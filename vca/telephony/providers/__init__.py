@@ -3,11 +3,16 @@
 Providers are independent of each other; what they need from above they get as callbacks.
 """
 
+import hashlib
+from collections import OrderedDict
 from importlib import import_module
+from threading import Lock
 
+from vca.kit import json
 from vca.kit.config import Settings
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.types import Account
 
 ADAPTERS = {
     "fake": "vca.telephony.mock:FakeTelephonyAdapter",
@@ -15,6 +20,8 @@ ADAPTERS = {
     "telnyx": "vca.telephony.providers.telnyx.adapter:TelnyxAdapter",
 }
 GENERIC = "generic"
+# Adapters of tenants' accounts that a process keeps: each holds its SDK's connections.
+_ACCOUNTS = 256
 
 
 class Carriers:
@@ -23,6 +30,8 @@ class Carriers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._adapters: dict[str, TelephonyAdapter | None] = {}
+        self._of_accounts: OrderedDict[bytes, TelephonyAdapter] = OrderedDict()
+        self._lock = Lock()
         self.default = settings.telephony_provider or None
         # Simulations use the fake carrier in production too, where no number may name it.
         self.simulator = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
@@ -37,15 +46,51 @@ class Carriers:
             self._adapters[name] = _class(path).from_settings(self._settings)
         return self._adapters[name]
 
+    def kind(self, name: str) -> type[TelephonyAdapter] | None:
+        """The carrier of that name, whoever may have an account with it; None: there is none.
+
+        In production the fake one is nobody's.
+        """
+        if name == FakeTelephonyAdapter.name and self._settings.production:
+            return None
+        if (own := self.adapter(name)) is not None:
+            return type(own)
+        return _class(ADAPTERS[name]) if name in ADAPTERS else None
+
+    def of_account(self, name: str, account: Account | None) -> TelephonyAdapter | None:
+        """The carrier with a tenant's own account; with none, it reads and renders only.
+
+        One for the same credentials, as long as it is used: a process keeps 256.
+        """
+        kind = self.kind(name)
+        if kind is None:
+            return None
+        key = _digest(name, account)
+        with self._lock:
+            found = self._of_accounts.get(key) or kind.of_account(self._settings, account)
+            self._of_accounts[key] = found
+            self._of_accounts.move_to_end(key)
+            if len(self._of_accounts) > _ACCOUNTS:
+                self._of_accounts.popitem(last=False)
+        return found
+
+    def reader(self, name: str) -> TelephonyAdapter | None:
+        """Who reads what this carrier sends, whosever account it is of; None: no such carrier."""
+        return self.adapter(name) or self.of_account(name, None)
+
     def of_call(self, provider_type: str) -> TelephonyAdapter | None:
         """The carrier that holds a call, the simulator's calls included."""
         if provider_type == self.simulator.name:
             return self.simulator
         return self.adapter(provider_type)
 
+    def name_of(self, provider_type: str) -> str | None:
+        """The carrier that a number means: `generic` is the deployment's default, if it has one."""
+        return self.default if provider_type == GENERIC else provider_type
+
     def for_number(self, provider_type: str) -> TelephonyAdapter | None:
-        """The carrier of a number; `generic` is the deployment's default carrier, if it has one."""
-        name = self.default if provider_type == GENERIC else provider_type
+        """The deployment's own account with the carrier of a number, if it has one."""
+        name = self.name_of(provider_type)
         return self.adapter(name) if name else None
 
     def accepts(self, provider_type: str) -> bool:
@@ -57,6 +102,13 @@ class Carriers:
         self._adapters[adapter.name] = adapter
         if isinstance(adapter, FakeTelephonyAdapter):
             self.simulator = adapter
+
+
+def _digest(name: str, account: Account | None) -> bytes:
+    """What an adapter is kept under: the credentials themselves are in no key."""
+    sides = (account.fields, account.previous or {}) if account is not None else ()
+    given = [sorted(side.items()) for side in sides]
+    return hashlib.sha256(json.dumps([name, given])).digest()
 
 
 def _class(path: str) -> type[TelephonyAdapter]:

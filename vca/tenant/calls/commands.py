@@ -11,7 +11,7 @@ from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
-from vca.tenant.calls import control, desk, inbound, reconciling, service, terminal
+from vca.tenant.calls import control, desk, reconciling, service, signing, terminal
 from vca.tenant.calls import replay as replaying
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
 from vca.tenant.calls.telephone import Telephone
@@ -61,17 +61,16 @@ def hang_up(
     as_json: bool,
 ) -> None:
     """Hang up one live call, a tenant's, or all there are."""
-    carriers = providers.current()
     ways = (tenant_id is not None and call_id is not None, tenant is not None, everybody)
     if sum(ways) != 1 or (tenant_id is not None and call_id is None):
         raise click.UsageError("Name a tenant and a call, or --tenant ID, or --all.")
     if tenant_id is not None and call_id is not None:
-        call = control.hang_up(_tenant(tenant_id), carriers=carriers, call_id=call_id)
+        call = control.hang_up(_tenant(tenant_id), call_id=call_id)
         text = f"{call.status}: {call.end_reason}"
         cli.emit(CallSchema().dump(call), as_json=as_json, text=text)
         return
     refs = [_tenant(tenant)] if tenant is not None else control.tenants_on_call()
-    done = control.hang_up_all(refs, carriers=carriers)
+    done = control.hang_up_all(refs)
     cli.emit(vars(done), as_json=as_json, text=f"{done.ended} hung up, {done.failed} not")
     if done.failed:
         cli.fail("Some calls go on: their carrier did not answer. Try again.")
@@ -123,7 +122,7 @@ def _tenant(tenant_id: UUID) -> TenantRef:
 
 
 def _tenant_of(number: str) -> TenantRef:
-    owner = inbound.find_owner(number)
+    owner = signing.find_owner(number)
     if owner is None:
         cli.fail(f"{number} is no tenant's number. `flask dids list` shows those there are.")
     schema.require_supported(owner.schema_revision)

@@ -1,4 +1,4 @@
-"""Take a live call in hand: hang it up, transfer it, speak into it.
+"""Take a live call in hand: hang it up, transfer it, speak into it, press keys on its line.
 
 The carrier is asked while no transaction is open. What it refused is taken back in the record.
 """
@@ -18,16 +18,17 @@ from vca.kit.db import DatabaseUnavailable
 from vca.kit.deeds import Deed
 from vca.kit.errors import Conflict, NotFound
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
-from vca.telephony.providers import Carriers
-from vca.telephony.types import Action, CallEvent, CallReply, Say
+from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
 from vca.tenant.calls import flow, greeting, record, shown, states, transfers
 from vca.tenant.calls.desk import Desk
 from vca.tenant.calls.models import LIVE, Call
-from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.refs import CallRef, carrier_of
 from vca.tenant.calls.transfers import OnFailure
 from vca.tenant.calls.watch import CHECK
+from vca.tenant.phone_numbers.carrying import CarrierCannot
+from vca.tenant.telephony_accounts import carriers
 
 _AT_ONCE = 16
 _ON_CALL = text("SELECT tenant_id FROM jobs.tenants_awaiting(:task)")
@@ -71,16 +72,16 @@ class HungUp:
         return HungUp(self.ended + other.ended, self.failed + other.failed)
 
 
-def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Any:
+def hang_up(tenant: TenantRef, *, call_id: UUID) -> Any:
     """End a live call at its carrier, then in the record.
 
     Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
     """
     with enter(tenant) as session:
         call = _get(session, call_id)
+        carrier = carriers.of_call(session, carrier_of(call))
     if not call.live:
         raise CallEnded
-    carrier = carriers.of_call(call.provider_type)
     if carrier is not None and call.provider_call_id is not None:
         carrier.hang_up(call.provider_call_id)
     event = CallEvent("ENDED", call_id.hex, clock.now(), "api", end_reason="api_hangup")
@@ -91,7 +92,6 @@ def hang_up(tenant: TenantRef, *, carriers: Carriers, call_id: UUID) -> Any:
 def transfer(
     tenant: TenantRef,
     *,
-    carriers: Carriers,
     desk: Desk,
     call_id: UUID,
     target: str,
@@ -106,7 +106,7 @@ def transfer(
     ref = CallRef(tenant, call_id)
     with enter(tenant) as session:
         talk = _talking(session, ref)
-        carrier = _carrier(carriers, talk)
+        carrier = _carrier(session, talk)
         action = transfers.start(
             session,
             ref,
@@ -126,7 +126,7 @@ def transfer(
     return _shown(tenant, call_id)
 
 
-def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, words: str) -> Any:
+def say(tenant: TenantRef, *, desk: Desk, call_id: UUID, words: str) -> Any:
     """Have a live call's agent say this now; it is a turn of the agent's from then on.
 
     Raises NotFound, CallEnded, NotTalking, CarrierNotThere, and TelephonyError: then nothing was
@@ -135,11 +135,12 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
     ref = CallRef(tenant, call_id)
     with enter(tenant) as session:
         talk = _talking(session, ref)
+        carrier = _carrier(session, talk)
         turns = len(record.lines(session, call_id))
     profile = talk.profile
     sentence = Say(words, profile["language"], profile["voice"])
     actions = (sentence, greeting.listen(profile))
-    _direct(_carrier(carriers, talk), desk, ref, talk, actions, turns + 1)
+    _direct(carrier, desk, ref, talk, actions, turns + 1)
     with enter(tenant) as session:
         record.talk(session, call_id)
         record.insert_turn(
@@ -150,6 +151,26 @@ def say(tenant: TenantRef, *, carriers: Carriers, desk: Desk, call_id: UUID, wor
             text=redaction.of(profile.get("redaction")).text(words),
             at=clock.now(),
         )
+    return _shown(tenant, call_id)
+
+
+def press(tenant: TenantRef, *, desk: Desk, call_id: UUID, keys: str) -> Any:
+    """Press keys on the line of a live call, as tones; then its agent listens again.
+
+    They may be somebody's secret: they are kept nowhere. Raises NotFound, CallEnded, NotTalking,
+    CarrierNotThere, CarrierCannot and TelephonyError.
+    """
+    ref = CallRef(tenant, call_id)
+    with enter(tenant) as session:
+        talk = _talking(session, ref)
+        carrier = _carrier(session, talk)
+        turns = len(record.lines(session, call_id))
+    if not carrier.capabilities.send_keys:
+        raise CarrierCannot("The call's carrier presses no keys.")
+    actions = (SendKeys(keys), greeting.listen(talk.profile))
+    _direct(carrier, desk, ref, talk, actions, turns)
+    with enter(tenant) as session:
+        deeds.note(session, "call", call_id)
     return _shown(tenant, call_id)
 
 
@@ -166,19 +187,19 @@ def live_calls(tenant: TenantRef) -> Sequence[CallRef]:
         return [CallRef(tenant, call_id) for call_id in session.scalars(found)]
 
 
-def hang_up_all(tenants: Sequence[TenantRef], *, carriers: Carriers) -> HungUp:
+def hang_up_all(tenants: Sequence[TenantRef]) -> HungUp:
     """End every live call of these tenants, many at a time; what a carrier refuses is counted."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         calls = [ref for found in threads.map(live_calls, tenants) for ref in found]
         deed = deeds.current()  # a thread begins without it
-        outcomes = threads.map(lambda ref: _hang_up_quietly(ref, carriers, deed), calls)
+        outcomes = threads.map(lambda ref: _hang_up_quietly(ref, deed), calls)
         return sum(outcomes, HungUp())
 
 
-def _hang_up_quietly(ref: CallRef, carriers: Carriers, deed: Deed | None) -> HungUp:
+def _hang_up_quietly(ref: CallRef, deed: Deed | None) -> HungUp:
     try:
         with deeds.performing(deed):
-            hang_up(ref.tenant, carriers=carriers, call_id=ref.call_id)
+            hang_up(ref.tenant, call_id=ref.call_id)
     except CallEnded:
         return HungUp()
     except (TelephonyError, DatabaseUnavailable) as error:
@@ -195,7 +216,7 @@ def _direct(
     actions: tuple[Action, ...],
     turns: int,
 ) -> None:
-    reply = CallReply(actions, desk.seal(ref, turns=turns))
+    reply = CallReply(actions, desk.seal(ref, carrier_of(talk), turns=turns))
     carrier.direct(talk.provider_call_id, reply, callback_url=desk.callback_url(carrier.name))
 
 
@@ -209,8 +230,8 @@ def _talking(session: Session, ref: CallRef) -> Row[Any]:
     return talk
 
 
-def _carrier(carriers: Carriers, talk: Row[Any]) -> TelephonyAdapter:
-    carrier = carriers.of_call(talk.provider_type)
+def _carrier(session: Session, talk: Row[Any]) -> TelephonyAdapter:
+    carrier = carriers.of_call(session, carrier_of(talk))
     if carrier is None:
         raise CarrierNotThere
     return carrier

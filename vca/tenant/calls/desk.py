@@ -8,6 +8,7 @@ from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits
 from vca.kit import crypto
 from vca.telephony.adapter import BadCarrierRequest
+from vca.telephony.types import CarrierRef
 from vca.tenancy.schema import TenantRef
 from vca.tenant.calls.refs import CallRef
 
@@ -18,11 +19,14 @@ _PURPOSE = "call"
 class Sealed:
     """A call, and how far it was when its carrier was answered: the turns on record, and how many
     characters of the answer to the last one had been said by then.
+
+    `carrier` is who holds the call; None: its row knows.
     """
 
     ref: CallRef
     turns: int | None = None
     said: int = 0
+    carrier: CarrierRef | None = None
 
 
 @dataclass(frozen=True)
@@ -44,18 +48,39 @@ class Desk:
         real = self.production and not simulated
         return self.models.primary.for_real_callers or not real
 
-    def seal(self, ref: CallRef, *, turns: int | None = None, said: int = 0) -> str:
-        """The call as a token that a carrier may carry: readable, not forgeable."""
-        kept = [ref.tenant.id.hex, ref.call_id.hex, turns, said]
+    def seal(
+        self,
+        ref: CallRef,
+        carrier: CarrierRef | None = None,
+        *,
+        turns: int | None = None,
+        said: int = 0,
+    ) -> str:
+        """The call as a token that a carrier may carry: readable, not forgeable.
+
+        With who holds the call, it says by itself who must sign what comes back with it.
+        """
+        held = [carrier.provider_type, _hex(carrier.account_id)] if carrier is not None else []
+        kept = [ref.tenant.id.hex, ref.call_id.hex, turns, said, *held]
         return crypto.sign(self.secret, kept, purpose=_PURPOSE)
 
     def unseal(self, state: str) -> Sealed:
         """What `seal` sealed; raises BadCarrierRequest for anything else."""
         try:
-            tenant_id, call_id, turns, said = crypto.unsign(self.secret, state, purpose=_PURPOSE)
+            kept = crypto.unsign(self.secret, state, purpose=_PURPOSE)
+            tenant_id, call_id, turns, said, *held = kept
         except (crypto.BadSignature, ValueError):
             raise BadCarrierRequest("the state is not ours") from None
-        return Sealed(CallRef(TenantRef(UUID(tenant_id)), UUID(call_id)), turns, said)
+        ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
+        return Sealed(ref, turns, said, _held(*held) if held else None)
+
+
+def _hex(account_id: UUID | None) -> str | None:
+    return account_id.hex if account_id is not None else None
+
+
+def _held(provider_type: str, account_id: str | None) -> CarrierRef:
+    return CarrierRef(provider_type, UUID(account_id) if account_id else None)
 
 
 _current: Desk | None = None

@@ -23,6 +23,7 @@ def follow(session: Session, call: Call, state: State, said: Sequence[Turn]) -> 
             kind="call",
             provider_type=call.provider_type,
             provider_call_id=call.provider_call_id,
+            telephony_account_id=call.telephony_account_id,
         )
     if state.ended_at is not None:
         forgetting.order(session, ended_at=state.ended_at)

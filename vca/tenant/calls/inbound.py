@@ -12,12 +12,13 @@ from vca.kit.phone import masked
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Owner
 from vca.registry.tenants import service as tenants
-from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter
+from vca.telephony.adapter import BadCarrierRequest, SignatureRefused, TelephonyAdapter
 from vca.telephony.types import (
     Action,
     CallMetadata,
     CallReply,
     CarrierFacts,
+    CarrierRef,
     CarrierRequest,
     CarrierResponse,
     FactKind,
@@ -26,11 +27,12 @@ from vca.telephony.types import (
 )
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
-from vca.tenancy.session import enter, lookup, public
-from vca.tenant.calls import fallback, flow, patience, record, voicemail
+from vca.tenancy.session import public
+from vca.tenant.calls import fallback, flow, patience, signing, voicemail
 from vca.tenant.calls.desk import Desk, Sealed
 from vca.tenant.calls.opening import Ringing
-from vca.tenant.calls.refs import CallRef, Clause, Outcome, joined
+from vca.tenant.calls.refs import Clause, Outcome, joined
+from vca.tenant.calls.signing import Signed
 
 # Facts of a call whose caller waits for our words; all others are kept, or come again.
 _HEARD: tuple[FactKind, ...] = (
@@ -43,60 +45,81 @@ _HEARD: tuple[FactKind, ...] = (
 )
 
 
-def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> CarrierResponse:
+def receive(
+    reader: TelephonyAdapter, request: CarrierRequest, desk: Desk, *, ours: bool = False
+) -> CarrierResponse:
     """Do what a carrier's request says and answer in the carrier's words.
 
-    Raises BadCarrierRequest and SignatureRefused, both before anything is written.
+    `reader` reads it, whosever account it is of; `ours`: it is of our own telephone. Raises
+    BadCarrierRequest and SignatureRefused, both before anything is written.
     """
-    facts = adapter.parse(request)
-    adapter.verify(request)
-    reply = _answer(adapter, facts, desk) if facts.kind in _HEARD else _note(adapter, facts, desk)
-    return adapter.answer(facts, reply, callback_url=desk.callback_url(adapter.name))
+    facts = reader.parse(request)
+    callback_url = desk.callback_url(reader.name)
+    try:
+        signed = (signing.own if ours else signing.check)(reader, request, facts, desk)
+    except DatabaseUnavailable as error:
+        reply = _nobody_knows(reader, request, facts, error)
+        return reader.answer(facts, reply, callback_url=callback_url)
+    reply = _answer(signed, facts, desk) if facts.kind in _HEARD else _note(signed, facts)
+    return signed.carrier.answer(facts, reply, callback_url=callback_url)
 
 
 def stream(
-    adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk
+    simulator: TelephonyAdapter, request: CarrierRequest, desk: Desk
 ) -> Generator[Clause, None, CarrierResponse]:
-    """The same for a line that can be spoken on while the agent thinks: the words come first.
+    """The same for our own telephone, which can be spoken on while the agent thinks: the words
+    come first.
 
     The response then holds what follows them. Only what the caller said is answered so.
     """
-    facts = adapter.parse(request)
-    adapter.verify(request)
-    sealed = _sealed(facts, desk)
-    outcome = yield from _turn(facts, sealed, desk)
-    callback_url = desk.callback_url(adapter.name)
-    return adapter.answer(facts, _reply(outcome, desk), callback_url=callback_url)
+    facts = simulator.parse(request)
+    signed = signing.own(simulator, request, facts, desk)
+    outcome = yield from _turn(facts, _sealed(signed, facts), desk)
+    callback_url = desk.callback_url(simulator.name)
+    return simulator.answer(facts, _reply(outcome, signed.by, desk), callback_url=callback_url)
 
 
-def find_owner(number: str) -> Owner | None:
-    """Whose a called number is; a number of a deleted tenant is nobody's."""
-    with lookup() as connection:
-        owner = dids.find_owner(connection, number=number)
-    return None if owner is None or owner.tenant_status == "deleted" else owner
+def _nobody_knows(
+    reader: TelephonyAdapter,
+    request: CarrierRequest,
+    facts: CarrierFacts,
+    error: DatabaseUnavailable,
+) -> CallReply:
+    """The database is away that knows who must have signed: a sentence for whose account we have.
+
+    All others are answered as away, and their carrier goes to its own fallback or comes again.
+    """
+    try:
+        reader.verify(request)
+    except SignatureRefused:
+        raise error from None
+    if facts.kind not in _HEARD:
+        raise error
+    log.get().error("call.not_answered", provider=reader.name, exc_info=error)
+    return CallReply(fallback.SENTENCE)
 
 
-def _answer(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+def _answer(signed: Signed, facts: CarrierFacts, desk: Desk) -> CallReply:
     """What the caller hears; with the database away a sentence, never silence.
 
     An event that cannot be kept is another matter: it fails, and its carrier sends it again.
     """
     try:
         if facts.kind == "call":
-            return _ring(adapter, facts, desk)
-        sealed = _sealed(facts, desk)
+            return _ring(signed, facts, desk)
+        sealed = _sealed(signed, facts)
         tenants.require_supported(sealed.ref.tenant.id)
         return _ANSWERS[facts.kind](facts, sealed, desk)
     except TenantUpgrading:
         log.get().warning("call.tenant_upgrading")
         return CallReply(fallback.SENTENCE)
     except DatabaseUnavailable as error:
-        log.get().error("call.not_answered", provider=adapter.name, exc_info=error)
+        log.get().error("call.not_answered", provider=signed.by.provider_type, exc_info=error)
         return CallReply(fallback.SENTENCE)
 
 
-def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
-    owner = find_owner(facts.called_number)
+def _ring(signed: Signed, facts: CarrierFacts, desk: Desk) -> CallReply:
+    owner = signed.owner
     if owner is None:
         return _miss(facts.called_number)
     if not schema.supports(owner.schema_revision):
@@ -110,10 +133,10 @@ def _ring(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
         timestamp=clock.now(),
         call_id=facts.provider_call_id,
     )
-    event = adapter.on_inbound_call(metadata)
-    ringing = Ringing(owner, metadata, facts.caller, event, adapter.name, facts.simulated)
+    event = signed.carrier.on_inbound_call(metadata)
+    ringing = Ringing(owner, metadata, facts.caller, event, signed.by, facts.simulated)
     answerable = desk.may_answer(simulated=facts.simulated)
-    return _reply(flow.begin(ringing, answerable=answerable), desk)
+    return _reply(flow.begin(ringing, answerable=answerable), signed.by, desk)
 
 
 def _miss(number: str) -> CallReply:
@@ -136,17 +159,17 @@ def _upgrading(owner: Owner, number: str) -> CallReply:
 
 def _answered(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     outcome = flow.begin_outbound(sealed.ref, provider_call_id=facts.provider_call_id)
-    return _reply(outcome, desk)
+    return _reply(outcome, sealed.carrier, desk)
 
 
 def _spoken(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     """The agent's words within the caller's patience; for the rest the carrier comes back."""
     begun = patience.begin(_turn(facts, sealed, desk))
     if begun.outcome is not None:
-        return _reply(_with_words(begun.clauses, begun.outcome), desk)
+        return _reply(_with_words(begun.clauses, begun.outcome), sealed.carrier, desk)
     words = joined(begun.clauses)
     said = sum(len(say.text) for say in words)
-    token = desk.seal(sealed.ref, turns=sealed.turns, said=said)
+    token = desk.seal(sealed.ref, sealed.carrier, turns=sealed.turns, said=said)
     return CallReply((*words, patience.COME_BACK), token)
 
 
@@ -166,14 +189,14 @@ def _rest(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     clauses, outcome = found
     rest = [replace(clause, text=clause.text[sealed.said :].strip()) for clause in clauses]
     words = [clause for clause in rest if clause.text]
-    return _reply(_with_words(words, outcome), desk)
+    return _reply(_with_words(words, outcome), sealed.carrier, desk)
 
 
 def _leg(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     if facts.leg is None:
         raise BadCarrierRequest("a leg without its outcome")
     outcome = flow.returned(sealed.ref, leg=facts.leg, after=sealed.turns)
-    return _reply(outcome, desk)
+    return _reply(outcome, sealed.carrier, desk)
 
 
 _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] = {
@@ -185,15 +208,15 @@ _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] =
 }
 
 
-def _note(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallReply:
+def _note(signed: Signed, facts: CarrierFacts) -> CallReply:
     """Keep what happened; where a schema is too old for it, it fails, and comes again."""
     if facts.kind == "progress":
         return CallReply(())
-    ref = desk.unseal(facts.state).ref if facts.state else _known_call(adapter, facts)
-    if ref is not None and facts.state:
-        tenants.require_supported(ref.tenant.id)
+    ref = signed.sealed.ref if signed.sealed else signed.call
     if ref is None:
         return CallReply(())
+    if signed.sealed is not None:
+        tenants.require_supported(ref.tenant.id)
     if facts.kind == "interrupted":
         flow.interrupted(ref, heard=facts.speech)
     elif facts.kind == "voicemail":
@@ -206,33 +229,20 @@ def _note(adapter: TelephonyAdapter, facts: CarrierFacts, desk: Desk) -> CallRep
     return CallReply(())
 
 
-def _known_call(adapter: TelephonyAdapter, facts: CarrierFacts) -> CallRef | None:
-    """The call of an event that bears no state; None when there is no such call.
-
-    Nor is there one at a tenant whose schema is too old: its calls are not recorded.
-    """
-    owner = find_owner(facts.called_number)
-    if owner is None or not schema.supports(owner.schema_revision):
-        return None
-    with enter(owner.tenant) as session:
-        call_id = record.find(
-            session, provider_type=adapter.name, provider_call_id=facts.provider_call_id
-        )
-    return CallRef(owner.tenant, call_id) if call_id else None
-
-
-def _sealed(facts: CarrierFacts, desk: Desk) -> Sealed:
-    if facts.state is None:
+def _sealed(signed: Signed, facts: CarrierFacts) -> Sealed:
+    if signed.sealed is None:
         raise BadCarrierRequest(f"{facts.kind} without a call")
-    return desk.unseal(facts.state)
+    return replace(signed.sealed, carrier=signed.by)
 
 
 def _with_words(clauses: list[Clause], outcome: Outcome) -> Outcome:
     return replace(outcome, actions=(*joined(clauses), *outcome.actions))
 
 
-def _reply(outcome: Outcome, desk: Desk) -> CallReply:
+def _reply(outcome: Outcome, carrier: CarrierRef | None, desk: Desk) -> CallReply:
     ends: tuple[type[Action], ...] = (HangUp, Reject)
     goes_on = not isinstance(outcome.actions[-1], ends)
-    state = desk.seal(outcome.ref, turns=outcome.turns) if outcome.ref and goes_on else None
+    state = None
+    if outcome.ref is not None and goes_on:
+        state = desk.seal(outcome.ref, carrier, turns=outcome.turns)
     return CallReply(outcome.actions, state)

@@ -31,7 +31,7 @@ EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
 
 
 class Call(TenantBase):
-    """One call. Refers to number and profile by id: it outlives both.
+    """One call. Refers to number, profile and account by id: it outlives them.
 
     `tokens` are all that its models took, `output_tokens` those of them that they wrote. `reserved`
     counts against the spend cap while the call lives, in millionths of the minor unit.
@@ -65,6 +65,7 @@ class Call(TenantBase):
     called_number: Mapped[str] = mapped_column(Text, info=HASHED)
     provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
     provider_call_id: Mapped[str | None] = mapped_column(Text)
+    telephony_account_id: Mapped[UUID | None]
     simulated: Mapped[bool]
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
     answered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, crash, metrics
 from vca.registry.dids.service import Owner
+from vca.telephony.adapter import SignatureRefused
 from vca.telephony.types import (
     Action,
     Caller,
     CallEvent,
     CallMetadata,
+    CarrierRef,
     EventType,
     Forward,
     HangUp,
@@ -52,14 +54,18 @@ _TO_FALLBACK = ("concurrency_limit", "token_limit", "spend_cap", "model_error")
 
 @dataclass(frozen=True)
 class Ringing:
-    """A call at the moment that it rings: whose number, who calls, and the carrier's event."""
+    """A call at the moment that it rings: whose number, who calls, the carrier and its event."""
 
     owner: Owner
     metadata: CallMetadata
     caller: Caller
     event: CallEvent
-    provider_type: str
+    carrier: CarrierRef
     simulated: bool
+
+    @property
+    def provider_type(self) -> str:
+        return self.carrier.provider_type
 
 
 class RungMeanwhile(Exception):
@@ -331,6 +337,7 @@ def _insert(
         called_number=ringing.metadata.called_number,
         provider_type=ringing.provider_type,
         provider_call_id=ringing.event.call_id,
+        telephony_account_id=ringing.carrier.account_id,
         simulated=ringing.simulated,
         route=route.as_dict(),
         recording_status=_recording(opening),
@@ -348,8 +355,13 @@ def _recording(opening: _Opening) -> str | None:
 
 
 def _again(session: Session, ringing: Ringing, found: Row[Any]) -> Outcome:
-    """The carrier rings a call that it has rung before: the first answer got lost on the way."""
+    """The carrier rings a call that it has rung before: the first answer got lost on the way.
+
+    Raises SignatureRefused when the call is with another account than this ring.
+    """
     ref = CallRef(ringing.owner.tenant, found.known_call_id)
+    if record.held_by(session, ref.call_id) != ringing.carrier:
+        raise SignatureRefused("the call is with another account")
     kept = record.route_of(session, ref.call_id)
     if kept.decision == "agent":
         return _greeted(session, ref)

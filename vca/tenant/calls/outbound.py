@@ -17,19 +17,20 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, crash, jobs, log
 from vca.kit.errors import Conflict, InvalidInput
 from vca.registry.tenants import standing
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent, OutboundCall
 from vca.tenancy.session import enter
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.calls import desk, flow, legs, record, states, telling, watch
 from vca.tenant.calls.models import Call
-from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.refs import CallRef, carrier_of
 from vca.tenant.calls.route import Route, Step
+from vca.tenant.phone_numbers import at_carrier
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import limits
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.limits import LimitReached
+from vca.tenant.telephony_accounts import carriers
 from vca.tenant.usage import cap
 from vca.tenant.usage.cap import SpendCapReached
 from vca.tenant.webhooks import events
@@ -64,7 +65,7 @@ def order(
     own = settings.get(session, for_update=True)
     number = _number(session, from_phone_number_id)
     profile = _profile(session, ai_profile_id or number.ai_profile_id, named=ai_profile_id)
-    carrier = _carrier(number)
+    carrier = _carrier(session, number)
     allowed = limits.effective(standing.own(session).plan_limits, own.limits).concurrent_calls
     live, now = record.live(session), clock.now()
     if live.calls >= allowed:
@@ -90,10 +91,10 @@ def dial(ref: CallRef) -> None:
         talk = record.talk(session, ref.call_id)
         if talk.status in states.TERMINAL or talk.provider_call_id is not None:
             return
+        carrier = carriers.of_call(session, carrier_of(talk))
         begun_at = session.get_one(Call, ref.call_id).dialled_at
         if begun_at is None:
             record.note(session, ref.call_id, dialled_at=now)
-    carrier = providers.current().of_call(talk.provider_type)
     if carrier is None:
         _fail(ref, now, "carrier_error", "the carrier is not configured")
     elif begun_at is None:
@@ -180,7 +181,7 @@ def _wanted(ref: CallRef, talk: Row[Any]) -> OutboundCall:
         number=talk.called_number,
         from_number=talk.caller_number,
         callback_url=ours.callback_url(talk.provider_type),
-        state=ours.seal(ref, turns=0),
+        state=ours.seal(ref, carrier_of(talk), turns=0),
         timeout_s=RING_S,
     )
 
@@ -204,8 +205,8 @@ def _profile(session: Session, profile_id: UUID | None, *, named: UUID | None) -
     return profile
 
 
-def _carrier(number: PhoneNumber) -> TelephonyAdapter:
-    carrier = providers.current().for_number(number.provider_type)
+def _carrier(session: Session, number: PhoneNumber) -> TelephonyAdapter:
+    carrier = carriers.of_number(session, at_carrier.ref_of(number))
     if carrier is None:
         raise NotDiallable("No carrier is configured for this number.")
     if not carrier.capabilities.outbound:
@@ -236,6 +237,7 @@ def _call(
         called_number=to,
         provider_type=carrier.name,
         provider_call_id=None,
+        telephony_account_id=number.telephony_account_id,
         simulated=False,
         started_at=clock.now(),
         route=route.as_dict(),

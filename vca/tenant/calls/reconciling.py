@@ -13,13 +13,13 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, crash, log
 from vca.kit.errors import NotFound
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import enter
 from vca.tenant.calls import flow, outbound, record, states, watch
 from vca.tenant.calls.models import Event, Turn
-from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.refs import CallRef, carrier_of
+from vca.tenant.telephony_accounts import carriers
 
 # What a call may last beyond its profile's limit: its last words, and somebody to transfer it to.
 _GRACE = timedelta(minutes=10)
@@ -30,10 +30,11 @@ _GIVEN_UP = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class _Open:
-    """A call without an end, and when it was last heard of."""
+    """A call without an end, when it was last heard of, and who can be asked about it."""
 
     row: Row[Any]
     last_sign: datetime
+    carrier: TelephonyAdapter | None
 
     @property
     def overdue_at(self) -> datetime:
@@ -76,13 +77,13 @@ def _find(session: Session, ref: CallRef, now: datetime) -> _Open | None:
     past = Event.call_id == ref.call_id, Event.timestamp <= now
     told = select(func.max(Event.timestamp)).where(*past)
     signs = [row.started_at, session.scalar(spoken), session.scalar(told)]
-    return _Open(row, max(sign for sign in signs if sign is not None))
+    carrier = carriers.of_call(session, carrier_of(row))
+    return _Open(row, max(sign for sign in signs if sign is not None), carrier)
 
 
 def _ask(ref: CallRef, found: _Open, now: datetime) -> str:
     """Ask the carrier; no transaction is open."""
-    row = found.row
-    carrier = providers.current().of_call(row.provider_type)
+    row, carrier = found.row, found.carrier
     if carrier is None:
         return _lose(ref, now, "the carrier is not configured")
     if row.provider_call_id is None:

@@ -28,10 +28,11 @@ from vca.conversation import transcript
 from vca.conversation.types import Tokens
 from vca.kit import deeds, disclosure, json
 from vca.kit.errors import NotFound
-from vca.telephony.types import CallEvent
+from vca.telephony.types import CallEvent, CarrierRef
 from vca.tenant.ai_profiles.models import AiProfileVersion
 from vca.tenant.calls import ending, latency, metering, route, states, telling
 from vca.tenant.calls.models import LIVE, Call, Event, Line, Turn
+from vca.tenant.calls.refs import carrier_of
 from vca.tenant.calls.route import Route
 from vca.tenant.calls.states import State
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -53,14 +54,15 @@ WITH ringing AS (
     INSERT INTO calls (
         id, tenant_id, phone_number_id, ai_profile_id, ai_profile_version, direction, status,
         end_reason, end_detail, caller_number, caller_id, called_number, provider_type,
-        provider_call_id, simulated, started_at, answered_at, ended_at, route,
-        call_metadata, recording_status, reserved
+        provider_call_id, telephony_account_id, simulated, started_at, answered_at, ended_at,
+        route, call_metadata, recording_status, reserved
     ) VALUES (
         %(id)s, current_setting('vca.tenant_id')::uuid, %(phone_number_id)s, %(ai_profile_id)s,
         %(ai_profile_version)s, %(direction)s, %(status)s, %(end_reason)s, %(end_detail)s,
         %(caller_number)s, %(caller_id)s, %(called_number)s, %(provider_type)s,
-        %(provider_call_id)s, %(simulated)s, %(started_at)s, %(answered_at)s, %(ended_at)s,
-        %(route)s, %(call_metadata)s, %(recording_status)s, %(reserved)s
+        %(provider_call_id)s, %(telephony_account_id)s, %(simulated)s, %(started_at)s,
+        %(answered_at)s, %(ended_at)s, %(route)s, %(call_metadata)s, %(recording_status)s,
+        %(reserved)s
     )
     ON CONFLICT (provider_type, provider_call_id) DO NOTHING
     RETURNING id, tenant_id
@@ -117,6 +119,7 @@ _TALK = (
         Call.simulated,
         Call.provider_type,
         Call.provider_call_id,
+        Call.telephony_account_id,
         Call.recording_status,
         Call.transfer,
         Call.tokens,
@@ -154,6 +157,7 @@ class NewCall:
     provider_call_id: str
     simulated: bool
     route: Mapping[str, Any]
+    telephony_account_id: UUID | None = None
     recording_status: str | None = None
     reserved: int = 0
     direction: str = "inbound"
@@ -210,6 +214,7 @@ def insert_call(
         "id": call_id.hex,
         "phone_number_id": _hex(call.phone_number_id),
         "ai_profile_id": _hex(call.ai_profile_id),
+        "telephony_account_id": _hex(call.telephony_account_id),
         "route": _text(call.route),
         "call_metadata": _text(call.call_metadata),
         "events": _text([_event_row(call_id, event) for event in events]),
@@ -271,13 +276,22 @@ def turns(session: Session, call_id: UUID) -> Sequence[Turn]:
     ).all()
 
 
-def find(session: Session, *, provider_type: str, provider_call_id: str) -> UUID | None:
-    """The call that a carrier knows by its own id."""
-    return session.scalar(
-        select(Call.id).where(
-            Call.provider_type == provider_type, Call.provider_call_id == provider_call_id
-        )
+def find(
+    session: Session, *, provider_type: str, provider_call_id: str
+) -> tuple[UUID, CarrierRef] | None:
+    """The call that a carrier knows by its own id, and who holds it."""
+    known = select(Call.id, Call.provider_type, Call.telephony_account_id).where(
+        Call.provider_type == provider_type, Call.provider_call_id == provider_call_id
     )
+    row = session.execute(known).one_or_none()
+    return (row.id, carrier_of(row)) if row else None
+
+
+def held_by(session: Session, call_id: UUID) -> CarrierRef | None:
+    """Who holds a call; None: there is no such call."""
+    known = select(Call.provider_type, Call.telephony_account_id).where(Call.id == call_id)
+    row = session.execute(known).one_or_none()
+    return carrier_of(row) if row else None
 
 
 def note(session: Session, call_id: UUID, **changes: Any) -> None:

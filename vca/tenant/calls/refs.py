@@ -2,10 +2,11 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
 from vca.conversation import spoken
-from vca.telephony.types import Action, Say
+from vca.telephony.types import Action, CarrierRef, Say
 from vca.tenancy.schema import TenantRef
 
 
@@ -36,6 +37,11 @@ class Outcome:
     ref: CallRef | None
     actions: tuple[Action, ...]
     turns: int | None = None
+
+
+def carrier_of(call: Any) -> CarrierRef:
+    """Who holds a call, of its row or a part of it."""
+    return CarrierRef(call.provider_type, call.telephony_account_id)
 
 
 def whole(said: Generator[Clause, None, Outcome]) -> Outcome:

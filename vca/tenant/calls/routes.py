@@ -16,6 +16,7 @@ from vca.tenant.calls.schemas import (
     CallQuery,
     CallSchema,
     ExplainSchema,
+    KeysSchema,
     NewCallSchema,
     ReplayedSchema,
     ReplaySchema,
@@ -110,7 +111,7 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
 
     One that has ended is 409.
     """
-    return control.hang_up(g.tenant, carriers=providers.current(), call_id=call_id)
+    return control.hang_up(g.tenant, call_id=call_id)
 
 
 @blp.route(f"{ONE}/transfer", methods=["POST"])
@@ -123,10 +124,7 @@ def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     The target is one of the call's AI profile. If nobody answers there the caller is back with the
     agent, who says so (`return`), takes a `message`, or sends him to the number's `fallback`.
     """
-    carriers = providers.current()
-    return control.transfer(
-        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, **body
-    )
+    return control.transfer(g.tenant, desk=desk.current(), call_id=call_id, **body)
 
 
 @blp.route(f"{ONE}/say", methods=["POST"])
@@ -135,10 +133,20 @@ def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @access("tenant", "write", repeats="answer")
 def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
     """Have the agent of a live call say something now"""
-    carriers = providers.current()
-    return control.say(
-        g.tenant, carriers=carriers, desk=desk.current(), call_id=call_id, words=body["text"]
-    )
+    return control.say(g.tenant, desk=desk.current(), call_id=call_id, words=body["text"])
+
+
+@blp.route(f"{ONE}/dtmf", methods=["POST"])
+@blp.arguments(KeysSchema)
+@blp.response(200, CallSchema)
+@access("tenant", "write", repeats="answer")
+def press_keys_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
+    """Press keys on the line of a live call
+
+    The other end hears tones; then the agent listens again. The keys are kept nowhere. A carrier
+    that cannot is 409 `carrier-cannot`.
+    """
+    return control.press(g.tenant, desk=desk.current(), call_id=call_id, keys=body["digits"])
 
 
 @blp.route(f"{ONE}/replay", methods=["POST"])

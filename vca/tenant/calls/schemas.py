@@ -112,6 +112,11 @@ class CallSchema(Schema):
         allow_none=True,
         metadata={"description": "null: its carrier has not been asked yet."},
     )
+    telephony_account_id = fields.UUID(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "The tenant's account that holds it. null: the deployment's."},
+    )
     simulated = fields.Boolean(dump_only=True)
     started_at = fields.AwareDateTime(dump_only=True)
     answered_at = fields.AwareDateTime(dump_only=True, allow_none=True)
@@ -228,6 +233,16 @@ class WordsSchema(Schema):
         required=True,
         validate=[*string(1, 1_000).validators, not_blank],
         metadata={"example": "Your table is ready."},
+    )
+
+
+class KeysSchema(Schema):
+    """What shall be pressed."""
+
+    digits = fields.String(
+        required=True,
+        validate=validate.Regexp(r"\A[0-9*#]{1,32}\Z", error="Not keys: 1 to 32 of 0-9, * and #."),
+        metadata={"example": "1#", "pattern": "^[0-9*#]{1,32}$"},
     )
 
 

@@ -108,8 +108,8 @@ def _why_over(tenant: TenantRef, provider_type: str, provider_call_id: str) -> C
     """Why a call that has just rung is over: no agent was to answer, or it had no words."""
     known = {"provider_type": provider_type, "provider_call_id": provider_call_id}
     with enter(tenant) as session:
-        call_id = record.find(session, **known)
-        route = record.route_of(session, call_id) if call_id else None
+        found = record.find(session, **known)
+        route = record.route_of(session, found[0]) if found else None
     if route is None or route.decision == "agent":
         return CallEnded()
     return NotAnsweredByAgent(route)

@@ -89,7 +89,7 @@ class Telephone:
 
     def _send(self, action: str, **said: Any) -> Heard:
         request = self._request(action, **said)
-        return _heard(inbound.receive(self._carrier, request, self._desk))
+        return _heard(inbound.receive(self._carrier, request, self._desk, ours=True))
 
     def _listen(self, request: CarrierRequest) -> Speech:
         words: list[str] = []

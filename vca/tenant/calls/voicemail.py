@@ -24,6 +24,7 @@ def left(ref: CallRef, *, recording_id: str | None) -> None:
             kind="voicemail",
             provider_type=talk.provider_type,
             provider_call_id=talk.provider_call_id,
+            telephony_account_id=talk.telephony_account_id,
             provider_recording_id=recording_id,
         )
         messages.take(
@@ -50,5 +51,6 @@ def recorded(ref: CallRef, *, recording_id: str | None) -> None:
                 kind="call",
                 provider_type=talk.provider_type,
                 provider_call_id=talk.provider_call_id,
+                telephony_account_id=talk.telephony_account_id,
                 provider_recording_id=recording_id,
             )

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from vca.kit.disclosure import HASHED, SHOWN
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 MODES = ("agent", "forward", "closed")
 REGISTRATION = ("pending", "registered", "failed", "unregistered")
@@ -19,7 +20,9 @@ REGISTRATION = ("pending", "registered", "failed", "unregistered")
 class PhoneNumber(TenantBase):
     """A number, how it is answered, and what its carrier last said of it.
 
-    `decision_url`: a system of the tenant's that is asked before it is answered.
+    `decision_url`: a system of the tenant's that is asked before it is answered. Without a
+    `telephony_account_id` it is on the deployment's account. `previous_carrier`: where it was
+    before it moved, and until when it may ring from there.
 
     `registration_round` counts the times that its registration was asked for; an answer to an
     earlier round no longer counts.
@@ -38,6 +41,12 @@ class PhoneNumber(TenantBase):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     did_number: Mapped[str] = mapped_column(Text, unique=True, info=HASHED)
     provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    telephony_account_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey(TelephonyAccount.id), index=True
+    )
+    previous_carrier: Mapped[dict[str, Any] | None] = mapped_column(
+        JSONB(none_as_null=True), info=SHOWN
+    )
     label: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool]
     mode: Mapped[str] = mapped_column(Text, info=SHOWN)

@@ -16,14 +16,13 @@ from vca.kit import jobs
 from vca.registry.dids import service as dids
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.types import CarrierRef
+from vca.tenant.phone_numbers import at_carrier, drift
 from vca.tenant.phone_numbers.models import PhoneNumber
-from vca.tenant.webhooks import events
-from vca.tenant.webhooks.events import Event
+from vca.tenant.telephony_accounts import carriers
 
 REGISTER = "phone_numbers.register"
 UNREGISTER = "phone_numbers.unregister"
-# A carrier's own code is told in events, which are small.
-_LONGEST_CODE = 100
 # Ten tries over about two days: a carrier's bad afternoon must not need a person.
 BACK_OFF_S = (10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
 
@@ -35,36 +34,50 @@ class Order:
     phone_number_id: UUID
     did_number: str
     provider_type: str
+    telephony_account_id: UUID | None = None
     round: int | None = None
     attempt: int = 0
+
+    @property
+    def carrier(self) -> CarrierRef:
+        """Who is asked."""
+        return CarrierRef(self.provider_type, self.telephony_account_id)
 
 
 def ask(session: Session, number: PhoneNumber) -> None:
     """Order what the number's state wants: registered while active, else unregistered."""
     number.registration_round += 1
     number.registration_next_attempt_at = None
-    if number.is_active and providers.current().for_number(number.provider_type) is None:
-        _settle(session, number, "failed", code="no-carrier", detail="no carrier configured")
+    present = at_carrier.ref_of(number)
+    if number.is_active and carriers.of_number(session, present) is None:
+        detail = "no carrier configured"
+        at_carrier.settle(session, number, "failed", code="no-carrier", detail=detail)
         return
-    _settle(session, number, "pending")
-    _enqueue(session, _order(number), register=number.is_active)
+    at_carrier.settle(session, number, "pending")
+    order = _order(number, present, round=number.registration_round)
+    _enqueue(session, order, register=number.is_active)
 
 
-def withdraw(session: Session, number: PhoneNumber) -> None:
-    """Order that its present carrier lets the number go, whatever becomes of the row."""
-    _enqueue(session, replace(_order(number), round=None), register=False)
+def withdraw(session: Session, number: PhoneNumber, ref: CarrierRef | None = None) -> None:
+    """Order that its present carrier, or that one, lets the number go, whatever becomes of it."""
+    order = _order(number, ref or at_carrier.ref_of(number))
+    _enqueue(session, order, register=False)
 
 
 def stands(session: Session, order: Order, *, register: bool) -> bool:
-    """Whether an order is still wanted."""
+    """Whether an order is still wanted.
+
+    Where a number may ring from the carrier before, that one does not let it go yet.
+    """
     holder = dids.holder(session, number=order.did_number)
     number = session.get(PhoneNumber, order.phone_number_id)
     if holder != order.phone_number_id or number is None:
         return not register and holder in (None, order.phone_number_id)
     if order.round not in (None, number.registration_round):
         return False
-    wanted = number.is_active and _same_carrier(number.provider_type, order.provider_type)
-    return wanted is register
+    if not register and same(at_carrier.previous_of(number), order.carrier):
+        return False
+    return (number.is_active and _is_present(number, order)) is register
 
 
 def done(session: Session, order: Order, *, register: bool, now: datetime) -> None:
@@ -72,10 +85,12 @@ def done(session: Session, order: Order, *, register: bool, now: datetime) -> No
     number = session.get(PhoneNumber, order.phone_number_id, with_for_update=True)
     if not stands(session, order, register=register):
         _set_right(session, order, number, register=register)
-    elif number is not None and _same_carrier(number.provider_type, order.provider_type):
-        _settle(session, number, "registered" if register else "unregistered")
+    elif number is not None and _is_present(number, order):
+        at_carrier.settle(session, number, "registered" if register else "unregistered")
         number.registration_checked_at = now
         number.registration_next_attempt_at = None
+        if register:
+            drift.watch(session, number, now=now)
 
 
 def failed(
@@ -90,11 +105,19 @@ def failed(
         again_at = now + back_off(order.attempt, at_least_s=error.retry_after_s)
         again = replace(order, attempt=order.attempt + 1)
         _enqueue(session, again, register=register, run_at=again_at)
-    if number is not None and _same_carrier(number.provider_type, order.provider_type):
+    if number is not None and _is_present(number, order):
         number.registration_checked_at = now
         number.registration_next_attempt_at = again_at
-        status = "pending" if again_at else "failed"
-        _settle(session, number, status, code=error.code or "carrier-error", detail=str(error))
+        status, code = "pending" if again_at else "failed", error.code or "carrier-error"
+        at_carrier.settle(session, number, status, code=code, detail=str(error))
+
+
+def same(one: CarrierRef | None, other: CarrierRef) -> bool:
+    """Whether both are the same account with the same carrier, by whatever name."""
+    if one is None or one.account_id != other.account_id:
+        return False
+    name_of = providers.current().name_of
+    return name_of(one.provider_type) == name_of(other.provider_type)
 
 
 def back_off(attempt: int, *, at_least_s: int | None = None) -> timedelta:
@@ -110,14 +133,14 @@ def _set_right(
     holder = dids.holder(session, number=order.did_number)
     if number is not None and holder == number.id:
         ask(session, number)
+        if register and not _is_present(number, order):
+            withdraw(session, number, order.carrier)
     elif register and holder is None:
         _enqueue(session, replace(order, round=None, attempt=0), register=False)
 
 
-def _order(number: PhoneNumber) -> Order:
-    return Order(
-        number.id, number.did_number, number.provider_type, round=number.registration_round
-    )
+def _order(number: PhoneNumber, ref: CarrierRef, *, round: int | None = None) -> Order:
+    return Order(number.id, number.did_number, ref.provider_type, ref.account_id, round=round)
 
 
 def _enqueue(
@@ -126,30 +149,5 @@ def _enqueue(
     jobs.enqueue(session, REGISTER if register else UNREGISTER, run_at=run_at, **asdict(order))
 
 
-def _same_carrier(one: str, other: str) -> bool:
-    carriers = providers.current()
-    return one == other or carriers.for_number(one) is carriers.for_number(other)
-
-
-def _settle(
-    session: Session,
-    number: PhoneNumber,
-    status: str,
-    *,
-    code: str | None = None,
-    detail: str | None = None,
-) -> None:
-    number.registration_status = status
-    number.registration_code = code = code[:_LONGEST_CODE] if code else None
-    number.registration_detail = detail[:500] if detail else None
-    session.flush()
-    if status in ("registered", "failed"):
-        data = {"phone_number_id": number.id, "code": code}
-        events.tell(session, Event(f"phone_number.{status}", data))
-    dids.note_registration(
-        session,
-        number=number.did_number,
-        phone_number_id=number.id,
-        provider_type=number.provider_type,
-        status=status,
-    )
+def _is_present(number: PhoneNumber, order: Order) -> bool:
+    return same(at_carrier.ref_of(number), order.carrier)

@@ -10,10 +10,14 @@ from vca.kit.web import Blueprint, access, created, pages
 from vca.kit.web.context import session
 from vca.registry.dids.service import Terms
 from vca.registry.webhooks import endpoints
+from vca.telephony.types import CarrierRef
 from vca.tenancy.session import enter
-from vca.tenant.phone_numbers import decision_webhook, service
+from vca.tenant.phone_numbers import browsers, carrying, checking, decision_webhook, service
 from vca.tenant.phone_numbers.schemas import (
     ArmedDecisionWebhookSchema,
+    BrowserCredentialSchema,
+    BrowserSchema,
+    CheckedSchema,
     DecisionWebhookSchema,
     NewPhoneNumberSchema,
     PhoneNumberChangeSchema,
@@ -30,14 +34,17 @@ ONE = f"{URL}/<uuid:phone_number_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewPhoneNumberSchema)
 @blp.response(201, PhoneNumberSchema)
-@access("tenant", "write", opens="tenant", repeats="answer")
+@access("tenant", "write", repeats="answer")
 def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Claim a phone number
 
     A number belongs to one tenant of the whole deployment: a taken one is 409, whoever has it. Its
-    registration at the carrier follows; `registration` tells how it went.
+    registration at the carrier follows; `registration` tells how it went. Where numbers must be
+    assigned, an account of the tenant's own at the carrier that has the number is as good.
     """
-    number = service.add(session(), terms=_terms(), **body)
+    terms = _terms(body)
+    with enter(g.tenant) as opened:
+        number = service.add(opened, terms=terms, **body)
     path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"
     return created(number, pages.public_path(path))
 
@@ -67,7 +74,9 @@ def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
 def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Change a phone number
 
-    A pause is `mode: closed` and keeps the registration; `is_active: false` unregisters.
+    A pause is `mode: closed` and keeps the registration; `is_active: false` unregisters. Another
+    `provider_type`, `telephony_account_id` or both moves it: it is registered there, and may ring
+    from where it was for 30 days more (`previous_carrier`). Live calls stay where they are.
     """
     return service.change(session(), phone_number_id=phone_number_id, **body)
 
@@ -90,6 +99,29 @@ def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Register a phone number at its carrier again, now"""
     return service.register(session(), phone_number_id=phone_number_id)
+
+
+@blp.route(f"{ONE}/check", methods=["POST"])
+@blp.response(200, CheckedSchema)
+@access("tenant", "write")
+def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
+    """Show what the carrier holds of a phone number
+
+    Field by field, beside what registering it would set; nothing is changed. A number that the
+    carrier does not have is `agrees: false` without fields.
+    """
+    return checking.check(g.tenant, phone_number_id=phone_number_id)
+
+
+@blp.route(f"{ONE}/release-previous-carrier", methods=["POST"])
+@blp.response(204)
+@access("tenant", "write", opens="tenant")
+def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
+    """Take no more rings from where a phone number was before it moved
+
+    That carrier is told to let the number go. Without a `previous_carrier` nothing happens.
+    """
+    service.release_previous_carrier(session(), phone_number_id=phone_number_id)
 
 
 @blp.route(f"{ONE}/decision-webhook", methods=["POST"])
@@ -123,7 +155,26 @@ def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:
     decision_webhook.disarm(session(), phone_number_id=phone_number_id, now=clock.now())
 
 
-def _terms() -> Terms:
+@blp.route("/api/tenants/<uuid:tenant_id>/webrtc/credentials", methods=["POST"])
+@blp.arguments(BrowserSchema)
+@blp.response(201, BrowserCredentialSchema)
+@access("tenant", "write")
+def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
+    """Let a browser call through a phone number's carrier
+
+    `token` is for the carrier's own browser library, and good for an hour. A number whose carrier
+    knows no browsers is 409 `carrier-cannot`.
+    """
+    return browsers.credential(g.tenant, phone_number_id=body["phone_number_id"])
+
+
+def _terms(body: dict[str, Any]) -> Terms:
+    """On what terms the caller may claim the number; may ask a carrier."""
     if g.caller.is_platform:
         return "platform"
-    return "open" if current_app.config["CLAIMS_ARE_OPEN"] else "assigned"
+    if current_app.config["CLAIMS_ARE_OPEN"]:
+        return "open"
+    provider_type = body.get("provider_type", service.BLANK["provider_type"])
+    ref = CarrierRef(provider_type, body.get("telephony_account_id"))
+    proven = carrying.proven(g.tenant, did_number=body["did_number"], ref=ref)
+    return "proven" if proven else "assigned"

@@ -21,11 +21,27 @@ class RegistrationSchema(Schema):
     )
 
 
+class PreviousCarrierSchema(Schema):
+    """Where a number was before it moved, and until when it may ring from there."""
+
+    provider_type = fields.String()
+    telephony_account_id = fields.UUID(allow_none=True)
+    until = fields.AwareDateTime()
+
+
 class PhoneNumberChangeSchema(Schema):
     """What may change on a number."""
 
     provider_type = text(
         1, 40, metadata={"description": "`generic`: the deployment's default carrier."}
+    )
+    telephony_account_id = Uuid(
+        allow_none=True,
+        metadata={
+            "description": "The tenant's own account with the carrier of `provider_type`. null: "
+            "the deployment's.",
+            "example": None,
+        },
     )
     label = text(1, 200, allow_none=True, metadata={"example": "Front desk"})
     is_active = StrictBoolean(
@@ -86,12 +102,36 @@ class PhoneNumberSchema(PhoneNumberChangeSchema):
             "example": "https://example.com/vca/decide",
         },
     )
+    previous_carrier = fields.Nested(
+        PreviousCarrierSchema,
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "null: it rings from its carrier alone."},
+    )
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
     did_number = e164(dump_only=True)
     registration = fields.Nested(RegistrationSchema, dump_only=True)
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
+
+
+class HeldSchema(Schema):
+    """One thing that a carrier holds of a number, in the carrier's words; null: nothing is set."""
+
+    name = fields.String(metadata={"example": "voice_url"})
+    wanted = fields.String(allow_none=True)
+    found = fields.String(allow_none=True)
+    agrees = fields.Boolean()
+
+
+class CheckedSchema(Schema):
+    """What a carrier holds of a number."""
+
+    provider_type = fields.String(metadata={"description": "The carrier that was asked."})
+    checked_at = fields.AwareDateTime()
+    agrees = fields.Boolean()
+    fields_ = fields.List(fields.Nested(HeldSchema), data_key="fields", attribute="shown")
 
 
 class DecisionWebhookSchema(Schema):
@@ -117,6 +157,26 @@ class ArmedDecisionWebhookSchema(DecisionWebhookSchema):
             "description": "Keep it now: it is shown this once. Verifies by Standard Webhooks."
         },
     )
+
+
+class BrowserSchema(Schema):
+    """Through which number a browser shall call."""
+
+    phone_number_id = Uuid(required=True)
+
+
+class BrowserCredentialSchema(Schema):
+    """What a browser logs in with at a carrier."""
+
+    token = fields.String(
+        dump_only=True,
+        metadata={"description": "Whoever has it can call until it ends. It is kept nowhere."},
+    )
+    identity = fields.String(
+        dump_only=True, metadata={"description": "What the carrier calls the browser."}
+    )
+    expires_at = fields.AwareDateTime(dump_only=True)
+    provider_type = fields.String(dump_only=True)
 
 
 class PhoneNumberQuery(PageQuery):

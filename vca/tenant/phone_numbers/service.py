@@ -14,8 +14,9 @@ from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Terms
 from vca.telephony import providers
+from vca.telephony.types import CarrierRef
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.phone_numbers import holding, registration
+from vca.tenant.phone_numbers import at_carrier, carrying, holding, moving, registration
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import hours
 from vca.tenant.settings import service as settings
@@ -24,6 +25,7 @@ from vca.tenant.settings.limits import LimitReached
 _LISTING = Listing(PhoneNumber, (PhoneNumber.created_at, PhoneNumber.id))
 BLANK: dict[str, Any] = {
     "provider_type": providers.GENERIC,
+    "telephony_account_id": None,
     "label": None,
     "is_active": True,
     "mode": "agent",
@@ -40,12 +42,6 @@ class NumberInactive(Conflict):
     code = "number-inactive"
 
 
-class CarrierCannot(Conflict):
-    """The number's carrier cannot do what its AI profile needs."""
-
-    code = "carrier-cannot"
-
-
 def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> PhoneNumber:
     """Claim a number, keep it, and order its registration: one transaction over two schemas.
 
@@ -60,13 +56,8 @@ def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> Ph
         registration_round=0,
         **{**BLANK, **fields, "hours": hours.merged(None, fields.get("hours"))},
     )
-    dids.claim(
-        session,
-        number=did_number,
-        phone_number_id=number.id,
-        provider_type=number.provider_type,
-        terms=terms,
-    )
+    carrier = at_carrier.ref_of(number)
+    dids.claim(session, number=did_number, phone_number_id=number.id, carrier=carrier, terms=terms)
     session.add(number)
     _check(session, number, given=fields)
     registration.ask(session, number)
@@ -91,22 +82,30 @@ def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
 def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:
     """Change what is given; a change of carrier or of `is_active` reaches the carrier by a job.
 
+    Where it was before it moved it may still ring for a while (`moving`), live calls stay there.
     Raises NotFound, InvalidInput and CarrierCannot.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
-    before = (number.is_active, number.provider_type)
-    if number.is_active and fields.get("provider_type", number.provider_type) != before[1]:
-        registration.withdraw(session, number)
+    was_active, left = number.is_active, at_carrier.ref_of(number)
     if "hours" in fields:
         fields["hours"] = hours.merged(number.hours, fields["hours"])
     for name, value in fields.items():
         setattr(number, name, value)
     _check(session, number, given=fields)
-    if (number.is_active, number.provider_type) != before:
-        registration.ask(session, number)
+    if (number.is_active, at_carrier.ref_of(number)) != (was_active, left):
+        _tell_carriers(session, number, was_active=was_active, left=left)
     number.updated_at = session.scalars(select(func.now())).one()
     session.flush()
     return number
+
+
+def release_previous_carrier(session: Session, *, phone_number_id: UUID) -> None:
+    """Take no rings from where the number was before it moved; if there is no such, nothing.
+
+    Raises NotFound.
+    """
+    number = get(session, phone_number_id=phone_number_id, for_update=True)
+    moving.end(session, number)
 
 
 def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
@@ -125,11 +124,26 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
     Raises NotFound.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
+    moving.end(session, number)
     registration.withdraw(session, number)
     dids.release(session, number=number.did_number)
     session.delete(number)
     session.flush()
     holding.end(session, number, now=clock.now())
+
+
+def _tell_carriers(
+    session: Session, number: PhoneNumber, *, was_active: bool, left: CarrierRef
+) -> None:
+    """The number has moved, or is switched on or off: an inactive one is registered nowhere."""
+    moved = not registration.same(left, at_carrier.ref_of(number))
+    if not number.is_active:
+        moving.end(session, number)
+    if was_active and moved and number.is_active:
+        moving.begin(session, number, left=left, now=clock.now())
+    elif was_active and moved:
+        registration.withdraw(session, number, left)
+    registration.ask(session, number)
 
 
 def _check_limit(session: Session) -> None:
@@ -144,8 +158,7 @@ def _check_limit(session: Session) -> None:
 
 def _check(session: Session, number: PhoneNumber, *, given: Collection[str]) -> None:
     """What no single field shows; raises InvalidInput or CarrierCannot."""
-    if not providers.current().accepts(number.provider_type):
-        raise InvalidInput.field("provider_type", "No such carrier is configured.")
+    carrying.check(session, number)
     if number.mode == "forward" and not number.forward_to:
         raise InvalidInput.field("forward_to", "A forwarding number needs one.")
     try:
@@ -153,11 +166,14 @@ def _check(session: Session, number: PhoneNumber, *, given: Collection[str]) -> 
     except IntegrityError as error:
         if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
             raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
+        if db.constraint(error) == "phone_numbers_telephony_account_id_fkey":
+            raise carrying.no_such_account() from None
         raise
     for name in {"forward_to", "fallback_number"}.intersection(given):
         _check_led_to(session, number, name)
     if number.ai_profile_id is not None:
-        _check_capabilities(number, session.get_one(AiProfile, number.ai_profile_id))
+        profile = session.get_one(AiProfile, number.ai_profile_id)
+        carrying.check_profile(session, number, profile)
 
 
 def _check_led_to(session: Session, number: PhoneNumber, name: str) -> None:
@@ -168,13 +184,3 @@ def _check_led_to(session: Session, number: PhoneNumber, name: str) -> None:
     verdict = settings.may_keep(session, leads_to, from_number=number.did_number)
     if not verdict.allowed:
         raise InvalidInput.field(name, f"Cannot be dialled: {verdict.why} ({verdict.code}).")
-
-
-def _check_capabilities(number: PhoneNumber, profile: AiProfile) -> None:
-    carrier = providers.current().for_number(number.provider_type)
-    if carrier is None:
-        return
-    if profile.recording and not carrier.capabilities.recording:
-        raise CarrierCannot("The profile records calls; the number's carrier cannot.")
-    if profile.transfer_targets and not carrier.capabilities.transfer:
-        raise CarrierCannot("The profile transfers calls; the number's carrier cannot.")

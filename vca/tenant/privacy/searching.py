@@ -30,7 +30,7 @@ from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.base import TenantBase
 
 # What the tenant has set up itself, as it is now.
-CONFIGURED = ("settings", "phone_numbers", "ai_profiles", "webhooks")
+CONFIGURED = ("settings", "phone_numbers", "ai_profiles", "webhooks", "telephony_accounts")
 # Read in one statement: what is searched by a regular expression must not take seconds.
 WINDOW = 2_000
 # What says when a row came about, the best first.

@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, crash, jobs, log, storage
 from vca.kit.storage import Missing, StorageError, Stored
-from vca.telephony import providers
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError, bounded
+from vca.telephony.types import CarrierRef
 from vca.telephony.types import Recording as Audio
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter
 from vca.tenant.recordings import audio, keeping, retention
 from vca.tenant.recordings.models import Recording
+from vca.tenant.telephony_accounts import carriers
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
@@ -33,7 +34,7 @@ BACK_OFF_S = (5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is still to be done for a recording, as plain values."""
+    """What is still to be done for a recording, as plain values, and the carrier that has it."""
 
     recording_id: UUID
     status: str
@@ -41,6 +42,7 @@ class Wanted:
     provider_call_id: str
     provider_recording_id: str | None
     created_at: datetime
+    carrier: TelephonyAdapter | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def fetch(tenant: TenantRef, *, recording_id: UUID, attempt: int) -> None:
         if wanted.status == "pending":
             _keep(tenant, wanted, _take(tenant, wanted))
             crash.point("recordings.fetch.noted")
-        carrier = _carrier(wanted.provider_type)
+        carrier = _carrier(wanted)
         carrier.delete_recording(wanted.provider_call_id, wanted.provider_recording_id)
     except (TelephonyError, StorageError) as error:
         with enter(tenant) as session:
@@ -101,12 +103,13 @@ def _wanted(session: Session, recording_id: UUID) -> Wanted | None:
         row.provider_call_id,
         row.provider_recording_id,
         row.created_at,
+        carriers.of_call(session, CarrierRef(row.provider_type, row.telephony_account_id)),
     )
 
 
 def _take(tenant: TenantRef, wanted: Wanted) -> Taken:
     """Have the audio in the store and read back; what an earlier run left there is as good."""
-    carrier = _carrier(wanted.provider_type)
+    carrier = _carrier(wanted)
     found = carrier.recording(wanted.provider_call_id, wanted.provider_recording_id)
     if found is not None:
         return _put(tenant, wanted, found)
@@ -200,8 +203,7 @@ def _back_off(attempt: int, at_least_s: int | None) -> timedelta:
     return timedelta(seconds=max(wait_s, at_least_s or 0))
 
 
-def _carrier(provider_type: str) -> TelephonyAdapter:
-    carrier = providers.current().of_call(provider_type)
-    if carrier is None:
+def _carrier(wanted: Wanted) -> TelephonyAdapter:
+    if wanted.carrier is None:
         raise TelephonyError("no carrier configured", permanent=False, code="no-carrier")
-    return carrier
+    return wanted.carrier

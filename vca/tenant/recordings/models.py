@@ -39,6 +39,7 @@ class Recording(TenantBase):
     provider_type: Mapped[str] = mapped_column(Text)
     provider_call_id: Mapped[str] = mapped_column(Text)
     provider_recording_id: Mapped[str | None] = mapped_column(Text)
+    telephony_account_id: Mapped[UUID | None]
     content_type: Mapped[str | None] = mapped_column(Text)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(Text)

@@ -60,6 +60,7 @@ def expect(
     provider_type: str,
     provider_call_id: str,
     provider_recording_id: str | None = None,
+    telephony_account_id: UUID | None = None,
 ) -> UUID:
     """Keep that the carrier will have a recording of the call, and have it fetched; its id.
 
@@ -73,6 +74,7 @@ def expect(
         provider_type=provider_type,
         provider_call_id=provider_call_id,
         provider_recording_id=provider_recording_id,
+        telephony_account_id=telephony_account_id,
     )
     if made is not None:
         fetching.order(session, recording_id=made)

@@ -256,5 +256,5 @@ class TelnyxAdapter(TelephonyAdapter):
 
 def _wanted(settings: Settings) -> Wanted:
     base = f"{settings.public_base_url}/telephony/telnyx/"
-    fallback_url = str(getattr(settings, "carrier_fallback_url", ""))
+    fallback_url = settings.carrier_fallback_url
     return Wanted(control.events_url(base), fallback_url)

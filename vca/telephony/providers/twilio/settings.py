@@ -53,7 +53,7 @@ class Place:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The deployment's."""
-        base, fallback = settings.public_base_url, getattr(settings, "carrier_fallback_url", "")
+        base, fallback = settings.public_base_url, settings.carrier_fallback_url
         return cls(
             callback_url=f"{base}/telephony/{NAME}/" if base else "",
             fallback_url=f"{fallback}/{NAME}/" if fallback else "",

@@ -1,0 +1,520 @@
+"""Calls by tenants' own accounts: whose signature counts, and who is asked afterwards."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import event, text
+
+from tests.support import owner
+from tests.support.accounts import OTHER, OTHER_PATH, OtherCarrier, Own, asked, keep
+from tests.support.api import Api
+from tests.support.carrier_line import BASE, CALLER, CarrierLine, words
+from tests.support.evidence import Evidence
+from tests.support.world import Tenant, World, fresh_number
+from vca.kit import db
+from vca.registry.dids import service as dids
+from vca.telephony import providers
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers import ADAPTERS
+from vca.telephony.types import CarrierRequest
+from vca.tenancy.session import enter, public
+from vca.tenant.calls import outbound, reconciling
+from vca.tenant.calls.desk import current
+from vca.tenant.calls.refs import CallRef
+from vca.tenant.telephony_accounts import credentials
+
+OTHERS = f"/telephony/{OTHER}/"
+# A ring, words, an end, and an end that bears no token: the statements of each.
+BEFORE_THERE_WERE_ACCOUNTS = [4, 7, 11, 12]
+
+
+@pytest.fixture
+def evidence(app: Flask) -> Iterator[Evidence]:
+    found = Evidence(owner.url())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+    """By the deployment's account."""
+    return CarrierLine(carrier, anonymous)
+
+
+@pytest.fixture
+def own(carrier: FakeTelephonyAdapter, acme: Tenant) -> Own:
+    """An account of acme's."""
+    acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": "+442079460999"}})
+    return keep(acme)
+
+
+@pytest.fixture
+def number(acme: Tenant, own: Own) -> dict[str, Any]:
+    """A number of acme's on its own account."""
+    return acme.number(**own.named)
+
+
+def _calls(tenant: Tenant) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = tenant.get("/calls").json
+    return found
+
+
+# --- Genuine --------------------------------------------------------------------------------------
+
+
+def test_a_number_on_its_tenants_account_rings_by_that_account(
+    acme: Tenant, own: Own, number: dict[str, Any], anonymous: Api
+) -> None:
+    line = own.line(anonymous)
+
+    rung = line.ring(number["did_number"], "own-1")
+    said = line.say("own-1", rung["state"], "Hello?")
+    line.status("own-1", "completed", state=said["state"])
+
+    assert words(rung) == "Acme here."
+    [call] = _calls(acme)
+    assert (call["status"], call["end_reason"]) == ("completed", "caller_hangup")
+    assert (call["provider_type"], call["telephony_account_id"]) == ("fake", own.id)
+
+
+def test_a_status_without_a_token_is_believed_of_the_account_that_holds_the_call(
+    acme: Tenant, own: Own, number: dict[str, Any], anonymous: Api
+) -> None:
+    line = own.line(anonymous)
+    line.ring(number["did_number"], "own-1")
+
+    line.status("own-1", "completed", to=number["did_number"])
+
+    assert _calls(acme)[0]["status"] == "completed"
+
+
+def test_for_a_day_the_secret_before_signs_too(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], anonymous: Api
+) -> None:
+    acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}})
+
+    own.line(anonymous).ring(number["did_number"], "before-1")
+
+    new = Own(own.shown, {**own.fields, "secret": "n" * 20})
+    new.line(anonymous).ring(number["did_number"], "new-1")
+    assert len(_calls(acme)) == 2
+
+
+def test_a_carrier_that_only_tenants_have_an_account_with_is_taken(
+    acme: Tenant, own: Own, anonymous: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ADAPTERS, OTHER, OTHER_PATH)
+    theirs = keep(acme, provider_type=OTHER)
+    number = acme.number(**theirs.named)
+
+    request = OtherCarrier(theirs.fields["secret"]).request(
+        "voice", OTHERS, call_id="other-1", to=number["did_number"]
+    )
+    answer = theirs.line(anonymous).send(request)
+
+    assert answer.status_code == 200
+    assert _calls(acme)[0]["telephony_account_id"] == theirs.id
+    assert (
+        acme.post("/phone-numbers", {"did_number": fresh_number(), "provider_type": OTHER}).json[
+            "errors"
+        ][0]["pointer"]
+        == "/provider_type"
+    )
+
+
+def test_a_call_stays_with_its_account_when_its_number_moves(
+    acme: Tenant, own: Own, number: dict[str, Any], anonymous: Api, line: CarrierLine
+) -> None:
+    theirs = own.line(anonymous)
+    state = theirs.ring(number["did_number"], "own-1")["state"]
+
+    acme.patch(f"/phone-numbers/{number['id']}", {"telephony_account_id": None})
+    acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
+
+    theirs.say("own-1", state, "Are you there?")
+    theirs.status("own-1", "completed", to=number["did_number"])
+    assert _calls(acme)[0]["status"] == "completed"
+    assert line.ring(number["did_number"], "new-1")["state"] is not None
+
+
+# --- Forged ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Numbers and live calls of two tenants on accounts of their own and the deployment's."""
+
+    deployment: FakeTelephonyAdapter
+    acmes: Own
+    acmes_second: Own
+    globexs: Own
+    on_own: str
+    on_second: str
+    on_deployment: str
+    at_globex: str
+    own_state: str
+    deployment_state: str
+    globex_state: str
+
+    def by(self, own: Own) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter(own.fields["secret"])
+
+
+@pytest.fixture
+def scene(
+    acme: Tenant,
+    globex: Tenant,
+    carrier: FakeTelephonyAdapter,
+    own: Own,
+    number: dict[str, Any],
+    line: CarrierLine,
+    anonymous: Api,
+) -> Scene:
+    globex.profile(greeting="Globex here.")
+    second, theirs = keep(acme), keep(globex)
+    on_second = acme.number(**second.named)["did_number"]
+    on_deployment = acme.number()["did_number"]
+    at_globex = globex.number(**theirs.named)["did_number"]
+    return Scene(
+        carrier,
+        own,
+        second,
+        theirs,
+        number["did_number"],
+        on_second,
+        on_deployment,
+        at_globex,
+        own.line(anonymous).ring(number["did_number"], "own-1")["state"],
+        line.ring(on_deployment, "deployment-1")["state"],
+        theirs.line(anonymous).ring(at_globex, "globex-1")["state"],
+    )
+
+
+Forged = Callable[[Scene], CarrierRequest]
+
+
+def _ring(by: Callable[[Scene], FakeTelephonyAdapter], to: Callable[[Scene], str]) -> Forged:
+    said = {"call_id": "forged-1", "from": CALLER}
+    return lambda scene: by(scene).request("voice", BASE, to=to(scene), **said)
+
+
+def _later(
+    by: Callable[[Scene], FakeTelephonyAdapter],
+    state: Callable[[Scene], str],
+    action: str = "speech",
+    **said: Any,
+) -> Forged:
+    told = {"call_id": "own-1", "text": "Hello?", **said}
+    return lambda scene: by(scene).request(action, BASE, state=state(scene), **told)
+
+
+def _deployment(scene: Scene) -> FakeTelephonyAdapter:
+    return scene.deployment
+
+
+def _acmes(scene: Scene) -> FakeTelephonyAdapter:
+    return scene.by(scene.acmes)
+
+
+def _second(scene: Scene) -> FakeTelephonyAdapter:
+    return scene.by(scene.acmes_second)
+
+
+def _globexs(scene: Scene) -> FakeTelephonyAdapter:
+    return scene.by(scene.globexs)
+
+
+def _stranger(scene: Scene) -> FakeTelephonyAdapter:
+    return FakeTelephonyAdapter("a guess of sixteen")
+
+
+def _altered(scene: Scene) -> CarrierRequest:
+    genuine = _acmes(scene).request("voice", BASE, call_id="forged-1", to=scene.on_own)
+    return CarrierRequest("voice", genuine.url, genuine.headers, genuine.body + b" ")
+
+
+def _elsewhere(scene: Scene) -> CarrierRequest:
+    genuine = _acmes(scene).request("voice", BASE, call_id="own-1", state=scene.own_state)
+    return CarrierRequest("speech", f"{BASE}speech", genuine.headers, genuine.body)
+
+
+def _unsigned(scene: Scene) -> CarrierRequest:
+    genuine = _acmes(scene).request("voice", BASE, call_id="forged-1", to=scene.on_own)
+    return CarrierRequest("voice", genuine.url, {}, genuine.body)
+
+
+_OWN: Callable[[Scene], str] = lambda scene: scene.own_state  # noqa: E731 # a place in the table
+_STATUS = {"action": "status", "status": "completed"}
+
+FORGERIES: dict[str, Forged] = {
+    "acme's number, by the deployment": _ring(_deployment, lambda it: it.on_own),
+    "acme's number, by acme's other account": _ring(_second, lambda it: it.on_own),
+    "acme's number, by globex": _ring(_globexs, lambda it: it.on_own),
+    "acme's number, by a stranger": _ring(_stranger, lambda it: it.on_own),
+    "acme's number on the deployment, by acme": _ring(_acmes, lambda it: it.on_deployment),
+    "acme's number on the deployment, by globex": _ring(_globexs, lambda it: it.on_deployment),
+    "globex's number, by acme": _ring(_acmes, lambda it: it.at_globex),
+    "globex's number, by the deployment": _ring(_deployment, lambda it: it.at_globex),
+    "nobody's number, by acme": _ring(_acmes, lambda it: fresh_number()),
+    "acme's call, by the deployment": _later(_deployment, _OWN),
+    "acme's call, by acme's other account": _later(_second, _OWN),
+    "acme's call, by globex": _later(_globexs, _OWN),
+    "the end of acme's call, by globex": _later(_globexs, _OWN, **_STATUS),
+    "keys in acme's call, by globex": _later(_globexs, _OWN, "keys", keys="1"),
+    "more of acme's call, by globex": _later(_globexs, _OWN, "more"),
+    "a leg of acme's call, by globex": _later(_globexs, _OWN, "leg", outcome="busy"),
+    "acme's call answered, by globex": _later(_globexs, _OWN, "answered"),
+    "acme's call interrupted, by globex": _later(_globexs, _OWN, "interrupted"),
+    "a voicemail of acme's, by globex": _later(_globexs, _OWN, "voicemail", recording_id="x"),
+    "a recording of acme's, by globex": _later(_globexs, _OWN, "recording", recording_id="x"),
+    "a call on the deployment, by acme": _later(_acmes, lambda it: it.deployment_state),
+    "globex's call, by acme": _later(_acmes, lambda it: it.globex_state),
+    "a false token, by acme": _later(_acmes, lambda it: f"{it.own_state[:-3]}AAA"),
+    "the end of acme's call without a token, by the deployment": lambda it: _deployment(it).request(
+        "status", BASE, call_id="own-1", to=it.on_own, status="completed"
+    ),
+    "the end of acme's call at another number, by that one's account": lambda it: _second(
+        it
+    ).request("status", BASE, call_id="own-1", to=it.on_second, status="completed"),
+    "acme's call rung again at another number, by that one's account": lambda it: _second(
+        it
+    ).request("voice", BASE, call_id="own-1", to=it.on_second),
+    "altered": _altered,
+    "signed for another action": _elsewhere,
+    "unsigned": _unsigned,
+}
+
+
+def _told(evidence: Evidence, *tenants: Tenant) -> list[Any]:
+    misses = evidence.rows("SELECT count(*), sum(misses) FROM public.did_misses")
+    waiting = evidence.rows("SELECT count(*) FROM jobs.procrastinate_jobs")
+    return [*(evidence.checksum(tenant.id) for tenant in tenants), misses, waiting]
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_what_another_account_signs_is_403_and_nothing_is_written(
+    name: str, scene: Scene, acme: Tenant, globex: Tenant, line: CarrierLine, evidence: Evidence
+) -> None:
+    before = _told(evidence, acme, globex)
+
+    refused = line.send(FORGERIES[name](scene))
+
+    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
+    assert _told(evidence, acme, globex) == before
+
+
+@pytest.mark.parametrize("of_call", [False, True])
+def test_what_another_carrier_signs_is_403_and_nothing_is_written(
+    of_call: bool,
+    scene: Scene,
+    acme: Tenant,
+    globex: Tenant,
+    line: CarrierLine,
+    evidence: Evidence,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the deployment's account there, and by one that acme has there."""
+    other = OtherCarrier("the deployment's own one")
+    monkeypatch.setitem(providers.current()._adapters, OTHER, other)
+    theirs = OtherCarrier(keep(acme, provider_type=OTHER).fields["secret"])
+    before = _told(evidence, acme, globex)
+
+    places = (("own-1", scene.on_own, scene.own_state),)
+    places += (("deployment-1", scene.on_deployment, scene.deployment_state),)
+    for carrier, (call_id, to, state) in product((other, theirs), places):
+        said = {"text": "Hello?", "state": state} if of_call else {"to": to}
+        action = "speech" if of_call else "voice"
+        refused = line.send(carrier.request(action, OTHERS, call_id=call_id, **said))
+        assert refused.status_code == 403
+
+    assert _told(evidence, acme, globex) == before
+
+
+def test_the_secret_before_is_refused_once_its_day_is_over(
+    acme: Tenant, own: Own, number: dict[str, Any], anonymous: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(credentials, "OVERLAP", timedelta(0))
+    acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}})
+    line = own.line(anonymous)
+
+    refused = line.send(line.request("voice", call_id="late-1", to=number["did_number"]))
+
+    assert refused.status_code == 403
+    assert _calls(acme) == []
+
+
+def test_an_account_that_is_gone_signs_nothing(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], anonymous: Api
+) -> None:
+    line = own.line(anonymous)
+    state = line.ring(number["did_number"], "own-1")["state"]
+    world.sql(acme, "UPDATE phone_numbers SET telephony_account_id = NULL")
+    world.sql(acme, "DELETE FROM telephony_accounts")
+
+    for action, said in (("voice", {"to": number["did_number"]}), ("speech", {"state": state})):
+        request = line.request(action, call_id="own-1", **said)
+        assert line.send(request).status_code == 403
+
+
+def test_a_token_of_before_there_were_accounts_is_believed_of_its_calls_row(
+    acme: Tenant, own: Own, number: dict[str, Any], anonymous: Api, line: CarrierLine
+) -> None:
+    theirs = own.line(anonymous)
+    theirs.ring(number["did_number"], "own-1")
+    ref = CallRef(acme.ref, UUID(_calls(acme)[0]["id"]))
+    state = current().seal(ref, turns=1)
+
+    refused = line.send(line.request("speech", call_id="own-1", state=state, text="Hello?"))
+    taken = theirs.send(theirs.request("speech", call_id="own-1", state=state, text="Hello?"))
+
+    assert (refused.status_code, taken.status_code) == (403, 200)
+
+
+# --- What it costs --------------------------------------------------------------------------------
+
+
+class Count:
+    """How many statements each request takes."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self.taken: list[int] = []
+
+    def note(self, *_: object) -> None:
+        self._seen += 1
+
+    def of(self, send: Callable[..., dict[str, Any]], *given: Any, **said: Any) -> dict[str, Any]:
+        self._seen = 0
+        answer = send(*given, **said)
+        self.taken.append(self._seen)
+        return answer
+
+
+@pytest.fixture
+def count(app: Flask) -> Iterator[Count]:
+    found, engine = Count(), db.current().engine
+    event.listen(engine, "before_cursor_execute", found.note)
+    yield found
+    event.remove(engine, "before_cursor_execute", found.note)
+
+
+def _counted(count: Count, line: CarrierLine, to: str, name: str) -> list[int]:
+    """The statements of a ring, of words, of an end, and of an end that bears no token."""
+    line.ring(to, f"{name}-1")  # the first of a process loads what is kept
+    line.status(f"{name}-1", "completed", to=to)
+    count.taken.clear()
+    state = count.of(line.ring, to, f"{name}-2")["state"]
+    count.of(line.say, f"{name}-2", state, "Hello?")
+    count.of(line.status, f"{name}-2", "completed", state=state)
+    line.ring(to, f"{name}-3")
+    count.of(line.status, f"{name}-3", "completed", to=to)
+    return list(count.taken)
+
+
+def test_the_deployments_account_costs_no_statement_and_a_tenants_one(
+    acme: Tenant, own: Own, number: dict[str, Any], line: CarrierLine, anonymous: Api, count: Count
+) -> None:
+    deployments = _counted(count, line, acme.number()["did_number"], "plain")
+    tenants = _counted(count, own.line(anonymous), number["did_number"], "own")
+
+    assert deployments == BEFORE_THERE_WERE_ACCOUNTS
+    assert [more - plain for more, plain in zip(tenants, deployments, strict=True)] == [1] * 4
+
+
+# --- Who is asked ---------------------------------------------------------------------------------
+
+
+def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_nothing(
+    acme: Tenant,
+    world: World,
+    own: Own,
+    number: dict[str, Any],
+    anonymous: Api,
+    carrier: FakeTelephonyAdapter,
+) -> None:
+    world.work(acme)
+    line = own.line(anonymous)
+    state = line.ring(number["did_number"], "own-1")["state"]
+    own.carrier.live.add("own-1")
+    call = _calls(acme)[0]["id"]
+
+    acme.post(f"/calls/{call}/say", {"text": "One moment."})
+    assert reconciling.check(current().unseal(state).ref, at_once=True) == "live"
+    acme.post(f"/calls/{call}/transfer", {"target": "sales"})
+    acme.post(f"/calls/{call}/hangup")
+    acme.delete(f"/phone-numbers/{number['id']}")
+    world.work(acme)
+
+    assert asked(own.carrier) == [
+        "register_number",
+        "direct",
+        "look_up",
+        "direct",
+        "hang_up",
+        "unregister_number",
+    ]
+    assert asked(carrier) == []
+
+
+def test_it_places_its_tenants_calls(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    with enter(acme.ref) as session:
+        to, number_id = fresh_number(), UUID(number["id"])
+        call_id = outbound.order(session, to=to, from_phone_number_id=number_id).id
+
+    outbound.dial(CallRef(acme.ref, call_id))
+
+    assert asked(own.carrier) == ["place_call"]
+    assert asked(carrier) == []
+    [(_, how)] = own.carrier.asked
+    sealed = current().unseal(how["state"])
+    assert sealed.carrier is not None
+    assert str(sealed.carrier.account_id) == own.id
+    assert acme.get(f"/calls/{call_id}").json["telephony_account_id"] == own.id
+
+
+def test_it_gives_its_recordings_and_deletes_its_copies(
+    acme: Tenant,
+    world: World,
+    own: Own,
+    anonymous: Api,
+    carrier: FakeTelephonyAdapter,
+) -> None:
+    profile = acme.profile(greeting="Taped.", recording=True)
+    number = acme.number(**own.named, ai_profile_id=profile["id"])
+    line = own.line(anonymous)
+    state = line.ring(number["did_number"], "own-1")["state"]
+    own.carrier.record("own-1", b"RIFF")
+
+    line.status("own-1", "completed", state=state)
+    world.work(acme)
+
+    assert _calls(acme)[0]["recording"]["status"] == "stored"
+    assert asked(own.carrier)[-2:] == ["recording", "delete_recording"]
+    assert asked(carrier) == []
+
+
+def test_a_simulation_rings_a_number_on_any_account(
+    acme: Tenant, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    call = acme.simulate(number["did_number"])
+
+    assert acme.say(call["call_id"], "Hello?")["status"] == "in_progress"
+    assert _calls(acme)[0]["telephony_account_id"] is None
+
+
+def test_the_registry_names_the_account_of_a_number(
+    acme: Tenant, own: Own, number: dict[str, Any]
+) -> None:
+    with public() as session:
+        did = dids.get(session, number=number["did_number"])
+        assert str(did.telephony_account_id) == own.id
+        kept = session.scalar(text("SELECT count(*) FROM public.dids WHERE previous_until > now()"))
+    assert kept == 0 or did.previous_until is None

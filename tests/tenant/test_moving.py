@@ -1,0 +1,248 @@
+"""A number moves: one change, and where it was may ring for thirty days or until released."""
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.support import owner
+from tests.support.accounts import Own, asked, keep
+from tests.support.api import Api
+from tests.support.carrier_line import CarrierLine
+from tests.support.world import Platform, Tenant, World
+from vca.kit import clock
+from vca.telephony.adapter import TelephonyError
+from vca.telephony.mock import FakeTelephonyAdapter
+from vca.tenant.phone_numbers import moving
+from vca.tenant.phone_numbers.moving import LEAVE
+from vca.tenant.phone_numbers.registration import UNREGISTER
+
+
+@pytest.fixture
+def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+    """By the deployment's account."""
+    return CarrierLine(carrier, anonymous)
+
+
+@pytest.fixture
+def own(carrier: FakeTelephonyAdapter, acme: Tenant) -> Own:
+    acme.profile(greeting="Acme here.")
+    return keep(acme)
+
+
+@pytest.fixture
+def number(acme: Tenant, world: World, own: Own) -> dict[str, Any]:
+    """A number that was on the deployment's account, and is on acme's own by now."""
+    number = acme.number(provider_type="fake")
+    world.work(acme)
+    moved = acme.patch(f"/phone-numbers/{number['id']}", own.named)
+    assert moved.status_code == 200
+    found: dict[str, Any] = moved.json
+    return found
+
+
+def _shown(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json
+    return found
+
+
+def _status(line: CarrierLine, number: dict[str, Any], call_id: str) -> int:
+    request = line.request("voice", call_id=call_id, to=number["did_number"])
+    return line.send(request).status_code
+
+
+def test_where_it_was_is_shown_and_may_ring(
+    acme: Tenant, own: Own, number: dict[str, Any], line: CarrierLine, anonymous: Api
+) -> None:
+    previous = number["previous_carrier"]
+
+    assert (previous["provider_type"], previous["telephony_account_id"]) == ("fake", None)
+    assert previous["until"] > clock.now().isoformat()
+    assert _status(line, number, "old-1") == _status(own.line(anonymous), number, "new-1") == 200
+    calls = {call["provider_call_id"]: call for call in acme.get("/calls").json}
+    assert calls["old-1"]["telephony_account_id"] is None
+    assert calls["new-1"]["telephony_account_id"] == own.id
+
+
+def test_it_is_registered_where_it_is_and_not_torn_down_where_it_was(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    world.work(acme)
+
+    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert _shown(acme, number)["registration"]["status"] == "registered"
+
+
+def test_released_the_old_one_is_refused_and_lets_it_go(
+    acme: Tenant,
+    world: World,
+    own: Own,
+    number: dict[str, Any],
+    line: CarrierLine,
+    carrier: FakeTelephonyAdapter,
+) -> None:
+    path = f"/phone-numbers/{number['id']}/release-previous-carrier"
+    world.work(acme)
+
+    assert acme.post(path).status_code == 204
+    assert acme.post(path).status_code == 204
+    world.work(acme)
+
+    assert _shown(acme, number)["previous_carrier"] is None
+    assert _status(line, number, "old-1") == 403
+    assert acme.get("/calls").json == []
+    assert carrier.registered == {}
+    assert asked(carrier).count("unregister_number") == 1
+    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert _shown(acme, number)["registration"]["status"] == "registered"
+
+
+def test_after_thirty_days_the_old_one_is_refused_before_any_job_has_run(
+    acme: Tenant, number: dict[str, Any], line: CarrierLine, platform: Platform
+) -> None:
+    with owner.public() as session:
+        session.connection().exec_driver_sql(
+            "UPDATE public.dids SET previous_until = now() WHERE did_number = %s",
+            (number["did_number"],),
+        )
+
+    assert _status(line, number, "old-1") == 403
+    assert acme.get("/calls").json == []
+
+
+def test_after_thirty_days_the_old_one_lets_it_go(
+    acme: Tenant,
+    world: World,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    own: Own,
+) -> None:
+    world.work(acme)
+    world.due(acme, LEAVE)
+    assert world.work(acme) == [LEAVE]  # before its time it does nothing
+    assert carrier.registered != {}
+
+    moving.leave(acme.ref, phone_number_id=UUID(number["id"]), now=clock.now() + moving.ACCEPTED)
+    world.work(acme)
+
+    assert carrier.registered == {}
+    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert _shown(acme, number)["previous_carrier"] is None
+
+
+def test_one_job_waits_for_it_however_often_it_moves(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    second = keep(acme)
+    world.work(acme)
+
+    acme.patch(f"/phone-numbers/{number['id']}", second.named)
+    done = world.work(acme, ahead=True)
+
+    assert done.count(LEAVE) == 1
+    assert carrier.registered == {}  # the first of the three
+    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own.id
+
+
+def test_moving_back_keeps_the_registration_where_it_goes_back_to(
+    acme: Tenant,
+    world: World,
+    own: Own,
+    number: dict[str, Any],
+    line: CarrierLine,
+    carrier: FakeTelephonyAdapter,
+) -> None:
+    world.work(acme)
+
+    back = {"provider_type": "generic", "telephony_account_id": None}
+    acme.patch(f"/phone-numbers/{number['id']}", back)
+    world.work(acme)
+
+    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert "unregister_number" not in asked(carrier)
+    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own.id
+    assert _status(line, number, "back-1") == 200
+
+
+def test_an_order_to_let_go_that_comes_late_does_not_tear_down_what_may_ring_again(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    """Released, and while the carrier is away moved back there and away once more."""
+    one = f"/phone-numbers/{number['id']}"
+    world.work(acme)
+    carrier.fail_next(TelephonyError("away", permanent=False))
+    acme.post(f"{one}/release-previous-carrier")
+    world.work(acme)
+    for place in ({"provider_type": "fake", "telephony_account_id": None}, own.named):
+        acme.patch(one, place)
+        world.work(acme)
+
+    world.due(acme, UNREGISTER)
+    world.work(acme)
+
+    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] is None
+    assert carrier.registered == {number["did_number"]: acme.ref.id}
+
+
+def test_another_name_of_the_same_carrier_is_no_move(
+    acme: Tenant, world: World, own: Own, carrier: FakeTelephonyAdapter
+) -> None:
+    number = acme.number(provider_type="generic")
+    world.work(acme)
+
+    renamed = acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "fake"}).json
+    world.work(acme)
+
+    assert renamed["previous_carrier"] is None
+    assert "unregister_number" not in asked(carrier)
+
+
+def test_an_inactive_number_rings_from_nowhere_and_is_registered_nowhere(
+    acme: Tenant,
+    world: World,
+    own: Own,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+) -> None:
+    world.work(acme)
+
+    off = acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False}).json
+    world.work(acme)
+
+    assert off["previous_carrier"] is None
+    assert carrier.registered == own.carrier.registered == {}
+
+
+def test_a_number_that_is_moved_and_switched_off_at_once_is_registered_nowhere(
+    acme: Tenant, world: World, own: Own, carrier: FakeTelephonyAdapter
+) -> None:
+    number = acme.number()
+    world.work(acme)
+
+    acme.patch(f"/phone-numbers/{number['id']}", {**own.named, "is_active": False})
+    world.work(acme)
+
+    assert carrier.registered == own.carrier.registered == {}
+
+
+def test_a_number_that_is_given_back_leaves_both(
+    acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
+) -> None:
+    world.work(acme)
+
+    acme.delete(f"/phone-numbers/{number['id']}")
+    world.work(acme)
+
+    assert carrier.registered == own.carrier.registered == {}
+    assert LEAVE not in world.work(acme, ahead=True)
+
+
+def test_another_tenants_number_is_not_released(
+    acme: Tenant, globex: Tenant, number: dict[str, Any]
+) -> None:
+    path = f"/phone-numbers/{number['id']}/release-previous-carrier"
+
+    assert globex.post(path).status_code == 404
+    assert _shown(acme, number)["previous_carrier"] is not None

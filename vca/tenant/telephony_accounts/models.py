@@ -1,0 +1,24 @@
+"""Accounts with carriers that are a tenant's own."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import LargeBinary, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.kit.disclosure import SHOWN
+from vca.tenant.base import TenantBase, timestamp
+
+
+class TelephonyAccount(TenantBase):
+    """An account with one carrier; `sealed` is all that it consists of (`credentials`)."""
+
+    __tablename__ = "telephony_accounts"
+    __audited_as__ = "telephony_account"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    label: Mapped[str | None] = mapped_column(Text)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = timestamp()
+    updated_at: Mapped[datetime] = timestamp()
