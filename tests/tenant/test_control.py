@@ -235,6 +235,69 @@ def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
     assert _call(acme, call)["provider_call_id"] == "placed-there"
 
 
+def _lost(
+    world: World, tenant: Tenant, carrier: FakeTelephonyAdapter, number: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """A call whose order was not answered, and the token that its carrier has."""
+    call = tenant.post("/calls", _order(number)).json
+    carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
+    world.work(tenant)
+    [state] = [how["state"] for what, how in list(carrier.asked)[-1:] if what == "place_call"]
+    return call, state
+
+
+def test_a_call_whose_answer_was_lost_is_known_by_its_first_event(
+    world: World,
+    acme: Tenant,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    line: CarrierLine,
+) -> None:
+    world.work(acme)
+    call, state = _lost(world, acme, carrier, number)
+
+    line.status("there", "ringing", state=state)
+
+    assert _call(acme, call)["provider_call_id"] == "there"
+
+
+def test_a_call_that_was_taken_for_another_is_given_back_by_the_token(
+    world: World,
+    acme: Tenant,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    line: CarrierLine,
+) -> None:
+    world.work(acme)
+    (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
+    carrier.placed[first["id"].replace("-", "")] = "there"
+    world.work(acme, ahead=True)
+    assert _call(acme, first)["provider_call_id"] == "there"
+
+    line.status("there", "ringing", state=state)
+
+    assert _call(acme, first)["provider_call_id"] is None
+    assert _call(acme, second)["provider_call_id"] == "there"
+
+
+def test_what_is_known_to_be_another_call_is_not_taken_for_this_one(
+    world: World,
+    acme: Tenant,
+    number: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
+    line: CarrierLine,
+) -> None:
+    world.work(acme)
+    (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
+    line.status("there", "ringing", state=state)
+    carrier.placed[first["id"].replace("-", "")] = "there"
+
+    world.work(acme, ahead=True)
+
+    assert _call(acme, first)["provider_call_id"] is None
+    assert _call(acme, second)["provider_call_id"] == "there"
+
+
 def test_a_number_that_the_carrier_refuses_ends_the_call_with_the_reason(
     world: World, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:

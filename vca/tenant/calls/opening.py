@@ -168,7 +168,8 @@ def answered(ref: CallRef, *, provider_call_id: str) -> Outcome:
         talk = record.talk(session, ref.call_id)
         if talk.status in states.TERMINAL or record.lines(session, ref.call_id):
             return _greeted(session, ref)
-        record.note(session, ref.call_id, provider_call_id=provider_call_id)
+        if talk.provider_call_id != provider_call_id:
+            record.learn(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.happened(session, ref.call_id, event)
         words, actions = greeting.first_words(talk.profile, talk, now=now)

@@ -144,7 +144,7 @@ def _find(
         log.get().warning("call.not_found", call_id=str(ref.call_id), code=error.code)
         provider_call_id = None
         begun_at = now  # nothing was learnt
-    if provider_call_id is not None:
+    if provider_call_id is not None and not _is_another(ref, carrier, provider_call_id):
         _placed(ref, provider_call_id, now)
     elif now - begun_at < _SHOWN_WITHIN:
         dial_again(ref, at=now + _LOOK_AGAIN)
@@ -152,10 +152,16 @@ def _find(
         _fail(ref, now, "carrier_error", "the carrier has no such call")
 
 
+def _is_another(ref: CallRef, carrier: TelephonyAdapter, provider_call_id: str) -> bool:
+    """Whether what was found is known to be another call of the tenant's."""
+    with enter(ref.tenant) as session:
+        known = record.find(session, provider_type=carrier.name, provider_call_id=provider_call_id)
+    return known is not None and known[0] != ref.call_id
+
+
 def _placed(ref: CallRef, provider_call_id: str, now: datetime) -> None:
     with enter(ref.tenant) as session:
         record.talk(session, ref.call_id)
-        record.note(session, ref.call_id, provider_call_id=provider_call_id)
         event = CallEvent("INITIATED", provider_call_id, now, "own-INITIATED")
         record.happened(session, ref.call_id, event)
 

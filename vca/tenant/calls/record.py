@@ -300,6 +300,21 @@ def note(session: Session, call_id: UUID, **changes: Any) -> None:
     session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
 
 
+def learn(session: Session, call_id: UUID, *, provider_call_id: str) -> None:
+    """Note the carrier's id of a call of ours, from the carrier's answer or under our token.
+
+    Another call that was taken for it, by its numbers, was not it. The caller holds the call's row.
+    """
+    carried_alike = select(Call.provider_type).where(Call.id == call_id).scalar_subquery()
+    mistaken = update(_calls).where(
+        _calls.c.provider_type == carried_alike,
+        _calls.c.provider_call_id == provider_call_id,
+        _calls.c.id != call_id,
+    )
+    session.execute(mistaken.values(provider_call_id=None))
+    note(session, call_id, provider_call_id=provider_call_id)
+
+
 def spend(session: Session, call_id: UUID, tokens: Tokens) -> None:
     """Add what a turn has cost; the caller holds the call's row.
 
@@ -325,6 +340,8 @@ def happened(session: Session, call_id: UUID, event: CallEvent) -> State:
     call = session.get(Call, call_id, with_for_update=True, populate_existing=True)
     if call is None:
         raise NotFound
+    if call.provider_call_id is None and event.call_id != call_id.hex:
+        learn(session, call_id, provider_call_id=event.call_id)
     before, state = call.state, states.after(call.state, event)
     deeds.note(session, "call", call_id, changes=_told(before, state))
     session.connection().execute(_NEW_EVENT, _event_row(call_id, event))
