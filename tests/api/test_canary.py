@@ -23,7 +23,9 @@ def test_a_line_with_what_no_log_may_hold_is_found(line: str) -> None:
     assert canary.found_in(f'{{"ok": 1}}\n{{"said": "{line}"}}\n{{}}') == f'{{"said": "{line}"}}'
 
 
-@pytest.mark.parametrize("line", ["vca_12345678", "+44•••8750", "2030-01-01T00:00:00+00:00"])
+@pytest.mark.parametrize(
+    "line", ["vca_12345678", "vca_test_433_gw0", "+44•••8750", "2030-01-01T00:00:00+00:00"]
+)
 def test_what_a_log_may_hold_is_not(line: str) -> None:
     assert canary.found_in(line) is None
 
