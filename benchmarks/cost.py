@@ -39,7 +39,9 @@ _APPS = {
     "hello": "benchmarks.apps.hello:app",
     "vca": "wsgi:app",
     "by_hand": "benchmarks.apps.by_hand:app",
+    "twilio": "wsgi:app",
 }
+_MORE = {"twilio": requests.TWILIO}
 _LIST, _CALL = "GET T/phone-numbers", "inbound call"
 # Beside each other stand those that are compared; every second round goes the other way round.
 _TARGETS = {
@@ -48,6 +50,7 @@ _TARGETS = {
     "list-by-hand": ("by_hand", f"{_LIST}, by hand", None),
     "call": ("vca", f"{_CALL}, VCA", "call-by-hand"),
     "call-by-hand": ("by_hand", f"{_CALL}, by hand", None),
+    "call-twilio": ("twilio", f"{_CALL}, VCA, Twilio's", "call"),
 }
 _WARM_UP_ROUNDS = 2
 
@@ -124,7 +127,7 @@ def command(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep
 
 
 def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Bench, int]:
-    """Database, tenants, the three apps, and the proof that two of them do the same."""
+    """Database, tenants, the apps, and the proof that two of them do the same."""
     say("starting Postgres")
     server = stack.enter_context(postgres.served())
     environ = {**ENVIRON, **server.environ()}
@@ -133,9 +136,10 @@ def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Ben
     made = world.populate(settings, server, tenants)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     generate = stack.enter_context(load.generator())
-    say("starting gunicorn, three times")
+    say("starting gunicorn, four times")
     webs = {
-        name: stack.enter_context(web.served(app, environ, folder)) for name, app in _APPS.items()
+        name: stack.enter_context(web.served(app, {**environ, **_MORE.get(name, {})}, folder))
+        for name, app in _APPS.items()
     }
     calls = partial(_calls, environ, made)
     held = Pair(webs["vca"], webs["by_hand"], server, calls).check(made)
@@ -155,6 +159,7 @@ def _requests(made: Sequence[Tenant], calls: Callable[[str], Calls]) -> dict[str
         "list-by-hand": requests.lists(made, "by_hand"),
         "call": calls("vca"),
         "call-by-hand": calls("by_hand"),
+        "call-twilio": requests.TwilioCalls(calls("vca").base_url, calls("vca").numbers),
     }
 
 

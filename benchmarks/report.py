@@ -14,16 +14,17 @@ from typing import Any
 FOLDER = Path(__file__).resolve().parent / "results"
 _LIBRARIES = ("Flask", "flask-smorest", "SQLAlchemy", "psycopg2-binary", "gunicorn")
 _HEAD = (
-    "| target | CPU ms/request | app | Postgres | × by hand, median (min–max) | × hello |"
+    "| target | CPU ms/request | app | Postgres | × beside, median (min–max) | × hello |"
     " requests/s | p50 ms | p99 ms | requests | errors |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 _WORDS = """\
 CPU per request: user and system time of all gunicorn processes and of the whole Postgres cluster,
-divided by the requests answered. × by hand: VCA's CPU per request divided by the hand-written
-app's in the round beside it, the median of all rounds, and the least and the greatest; × hello
-likewise, beside a bare Flask page. All else: the median round. Latencies contain the waiting of
-{connections} connections for the two cores that they share with the load and the database.
+divided by the requests answered. × beside: VCA's CPU per request divided by the hand-written
+app's, and of a call through Twilio by that through the fake carrier, in the round beside it, the
+median of all rounds, and the least and the greatest; × hello likewise, beside a bare Flask page.
+All else: the median round. Latencies contain the waiting of {connections} connections for the two
+cores that they share with the load and the database.
 """
 
 

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlencode
+
+from twilio.request_validator import RequestValidator
 
 from benchmarks.load import Rotation
 from benchmarks.world import Tenant
@@ -9,6 +12,12 @@ from vca.telephony.mock import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 
 CALLER = "+14155550100"
+# With these settings every number without a carrier of its own is Twilio's.
+TWILIO = {
+    "TELEPHONY_PROVIDER": "twilio",
+    "TWILIO_ACCOUNT_SID": f"AC{7:032x}",
+    "TWILIO_AUTH_TOKEN": f"{11:032x}",
+}
 
 
 def hello() -> Rotation:
@@ -48,6 +57,37 @@ class Calls:
         carrier = FakeTelephonyAdapter(f"fake-carrier|{self.secret_key}")
         words = {"call_id": call_id, "to": number, "from": CALLER}
         return carrier.request("voice", f"{self.base_url}/telephony/fake/", **words)
+
+
+@dataclass(frozen=True)
+class TwilioCalls:
+    """The same through Twilio: a form, signed as its SDK signs."""
+
+    base_url: str
+    numbers: Sequence[str]
+
+    def __call__(self, index: int) -> bytes:
+        account_sid, token = TWILIO["TWILIO_ACCOUNT_SID"], TWILIO["TWILIO_AUTH_TOKEN"]
+        number = self.numbers[index % len(self.numbers)]
+        form = {
+            "AccountSid": account_sid,
+            "ApiVersion": "2010-04-01",
+            "CallSid": f"CA{index:032x}",
+            "CallStatus": "ringing",
+            "Called": number,
+            "Caller": CALLER,
+            "CallerCountry": "US",
+            "Direction": "inbound",
+            "From": CALLER,
+            "To": number,
+        }
+        path = "/telephony/twilio/voice"
+        signature = RequestValidator(token).compute_signature(f"{self.base_url}{path}", form)
+        signed = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "X-Twilio-Signature": signature,
+        }
+        return raw("POST", path, signed, urlencode(form).encode())
 
 
 def headers(carried: CarrierRequest) -> dict[str, str]:
