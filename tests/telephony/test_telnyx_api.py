@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.carriers.telnyx import accounts
 from tests.carriers.telnyx.accounts import NUMBER, adapter_of, event, fresh
 from tests.carriers.telnyx.calls import CONNECTION, Leg
 from tests.carriers.telnyx.line import heard, ordered
-from tests.carriers.telnyx.server import Fault, TelnyxServer, telnyx_server
+from tests.carriers.telnyx.server import KEY, Fault, TelnyxServer, telnyx_server
 from tests.carriers.telnyx.signing import Signer
 from tests.contracts.telephony import ACME, CALLBACK, CALLER, outbound
 from vca.kit import clock
@@ -19,6 +20,7 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.providers.telnyx.marks import Mark
 from vca.telephony.types import (
+    Account,
     Action,
     CallReply,
     HangUp,
@@ -389,6 +391,20 @@ def test_without_a_credential_connection_no_browser_calls(adapter: TelnyxAdapter
         adapter.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
+
+
+def test_browsers_call_through_a_tenants_own_connection(telnyx: TelnyxServer) -> None:
+    fields = {"api_key": KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
+    settings = accounts.settings(telnyx, SIGNER)
+    own = TelnyxAdapter.of_account(settings, Account({**fields, "credential_connection_id": "888"}))
+    without = TelnyxAdapter.of_account(settings, Account(fields))
+
+    own.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+
+    [made] = telnyx.account.credentials.values()
+    assert made["connection_id"] == "888"
+    with pytest.raises(TelephonyError, match="no credential connection"):
+        without.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
 
 def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None:

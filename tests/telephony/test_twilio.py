@@ -11,7 +11,7 @@ import pytest
 
 from tests.carriers.twilio import twiml, webhooks
 from tests.carriers.twilio.account import TwilioAccount
-from tests.carriers.twilio.rig import OURS, THEIRS, UNHEARD, Rig, rig
+from tests.carriers.twilio.rig import THEIRS, UNHEARD, Rig, deployment, rig
 from tests.carriers.twilio.server import FAILS, REFUSES, SILENT, TwilioServer
 from tests.contracts.telephony import (
     CALLBACK,
@@ -68,16 +68,7 @@ class TestTwilioAdapter(TelephonyContract):
             yield made
 
     def deployment(self) -> Settings:
-        return Settings(
-            database_url="postgresql://localhost/nowhere",
-            app_env="development",
-            app_name="VCA",
-            debug=False,
-            secret_key="a-secret-of-this-test-alone-and-no-other",
-            public_base_url="https://voice.example.com/vca",
-            twilio_account_sid=OURS.account_sid,
-            twilio_auth_token=(OURS.auth_token,),
-        )
+        return deployment()
 
     def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
         return {

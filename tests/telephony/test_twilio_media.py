@@ -6,11 +6,13 @@ from datetime import timedelta
 import jwt
 import pytest
 
-from tests.carriers.twilio.rig import API_KEY, OURS, Rig, rig
+from tests.carriers.twilio.rig import API_KEY, OURS, Rig, deployment, rig
 from tests.carriers.twilio.server import FAILS, Fault
 from tests.contracts.telephony import CALLBACK, NUMBER, call_name
 from vca.kit import clock, json
 from vca.telephony.adapter import TelephonyError
+from vca.telephony.providers.twilio.adapter import TwilioAdapter
+from vca.telephony.types import Account
 
 AUDIO = b"RIFF....WAVE" + bytes(range(256)) * 3_000
 
@@ -113,8 +115,24 @@ def test_without_an_api_key_no_browser_can_call(twilio: Rig) -> None:
         keyless.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
     keyless.close()
-    assert (raised.value.permanent, raised.value.code) == (True, "not-configured")
+    assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
     assert twilio.account.asked == []
+
+
+def test_browsers_call_through_a_tenants_own_account_with_its_own_api_key(twilio: Rig) -> None:
+    fields = {"account_sid": OURS.account_sid, "auth_token": OURS.auth_token}
+    key = {"api_key": f"{API_KEY.sid}:{API_KEY.secret}"}
+    settings = deployment(twilio.server.url)
+    own = TwilioAdapter.of_account(settings, Account({**fields, **key}))
+    keyless = TwilioAdapter.of_account(settings, Account(fields))
+
+    credential = own.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+
+    own.close()
+    assert jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])["iss"] == API_KEY.sid
+    with pytest.raises(TelephonyError, match="no API key"):
+        keyless.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+    keyless.close()
 
 
 def test_an_application_that_cannot_be_looked_for_is_a_failure(twilio: Rig) -> None:

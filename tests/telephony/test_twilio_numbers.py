@@ -186,5 +186,5 @@ def test_without_an_address_of_ours_no_number_is_registered(twilio: Rig) -> None
     with pytest.raises(TelephonyError) as raised:
         nowhere.register_number(ACME, uuid4(), NUMBER)
 
-    assert (raised.value.permanent, raised.value.code) == (True, "not-configured")
+    assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
     assert twilio.account.asked == []

@@ -90,6 +90,17 @@ def test_what_cannot_be_is_refused_before_the_carrier_is_asked(
     assert _asked(browsing) == []
 
 
+def test_an_account_that_lacks_what_browsers_take_is_409(
+    acme: Tenant, browsing: BrowsersCarrier
+) -> None:
+    number = acme.number()
+    browsing.fail_next(TelephonyError("no API key", permanent=True, code="not-set-up"))
+
+    refused = acme.post(URL, {"phone_number_id": number["id"]})
+
+    assert (refused.status_code, refused.json["code"]) == (409, "carrier-cannot")
+
+
 def test_a_carrier_that_fails_is_502_and_no_deed(
     acme: Tenant, platform: Platform, browsing: BrowsersCarrier
 ) -> None:

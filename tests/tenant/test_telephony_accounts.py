@@ -52,6 +52,20 @@ def test_an_account_is_shown_without_its_secrets(acme: Tenant) -> None:
     assert own.fields["secret"].encode() not in _sealed(acme, own.id)
 
 
+def test_what_an_account_can_do_without_may_be_missing_and_added(acme: Tenant) -> None:
+    fields = {"account_sid": f"AC{1:032x}", "auth_token": f"{2:032x}"}
+    made = acme.post("/telephony-accounts", {"provider_type": "twilio", "fields": fields}).json
+    own, key = f"/telephony-accounts/{made['id']}", f"SK{3:032x}:a-secret-of-sixteen"
+
+    bad = acme.patch(own, {"fields": {"api_key": "SK"}})
+    added = acme.patch(own, {"fields": {"api_key": key}})
+
+    assert (bad.status_code, bad.json["errors"][0]["pointer"]) == (400, "/fields/api_key")
+    assert [each["name"] for each in made["secrets"]] == ["auth_token"]
+    assert [each["name"] for each in added.json["secrets"]] == ["auth_token", "api_key"]
+    assert key not in added.text
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

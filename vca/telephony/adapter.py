@@ -207,7 +207,8 @@ class TelephonyAdapter(ABC):
     def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
         """Let a browser call as this number for so long. Failures and time as above.
 
-        Asked only of a carrier that is capable of it.
+        Asked only of a carrier that is capable of it. An account that lacks what it takes is
+        TelephonyError(code="not-set-up").
         """
         raise TelephonyError("this carrier knows no browsers", permanent=True, code="no-webrtc")
 

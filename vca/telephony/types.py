@@ -288,13 +288,15 @@ class CarrierRef:
 class AccountField:
     """A part of a tenant's account with a carrier: its name, what it may look like, what it is.
 
-    `secret` ones are kept encrypted and never shown.
+    `secret` ones are kept encrypted and never shown. Without one that is not `required` the carrier
+    can do less.
     """
 
     name: str
     pattern: re.Pattern[str]
     description: str
     secret: bool = True
+    required: bool = True
 
 
 @dataclass(frozen=True)

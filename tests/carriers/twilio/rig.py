@@ -8,6 +8,7 @@ from typing import Any
 from tests.carriers.twilio.account import TwilioAccount
 from tests.carriers.twilio.server import TwilioServer, twilio_server
 from tests.contracts.telephony import CALLBACK, NUMBER
+from vca.kit.config import Settings
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import ApiKey, Login, Patience, Place
 
@@ -40,6 +41,21 @@ class Rig:
             for it in self.account.asked
             if it.method == method and it.path.endswith(f"/{path}")
         ]
+
+
+def deployment(api_base_url: str = "") -> Settings:
+    """Settings of a deployment with this account, at Twilio or at a server of ours."""
+    return Settings(
+        database_url="postgresql://localhost/nowhere",
+        app_env="development",
+        app_name="VCA",
+        debug=False,
+        secret_key="a-secret-of-this-test-alone-and-no-other",
+        public_base_url="https://voice.example.com/vca",
+        twilio_account_sid=OURS.account_sid,
+        twilio_auth_token=(OURS.auth_token,),
+        twilio_api_base_url=api_base_url,
+    )
 
 
 @contextmanager

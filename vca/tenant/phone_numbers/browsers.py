@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit import deeds
 from vca.kit.errors import InvalidInput
-from vca.telephony.adapter import TelephonyAdapter
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter
 from vca.tenant.phone_numbers import at_carrier
@@ -29,9 +29,13 @@ def credential(tenant: TenantRef, *, phone_number_id: UUID) -> dict[str, Any]:
     """
     with enter(tenant) as session:
         number, carrier = _able(session, phone_number_id)
-    given = carrier.webrtc_credential(
-        number.did_number, identity=uuid4().hex, ttl_s=int(VALID.total_seconds())
-    )
+    ttl_s = int(VALID.total_seconds())
+    try:
+        given = carrier.webrtc_credential(number.did_number, identity=uuid4().hex, ttl_s=ttl_s)
+    except TelephonyError as error:
+        if error.code == "not-set-up":
+            raise CarrierCannot("The number's account lets no browsers call yet.") from None
+        raise
     with enter(tenant) as session:
         deeds.note(session, "phone_number", phone_number_id)
     return {

@@ -61,9 +61,10 @@ def fresh(fields: Mapping[str, str], *, now: datetime) -> Credentials:
 
 def fit(fields: Mapping[str, str], wanted: Iterable[AccountField]) -> bool:
     """Whether the fields are those that a carrier wants, and look as they should."""
-    patterns = {each.name: each.pattern for each in wanted}
-    return fields.keys() == patterns.keys() and all(
-        pattern.fullmatch(fields[name]) for name, pattern in patterns.items()
+    known = {each.name: each for each in wanted}
+    whole = all(name in fields for name, each in known.items() if each.required)
+    return whole and all(
+        name in known and known[name].pattern.fullmatch(value) for name, value in fields.items()
     )
 
 

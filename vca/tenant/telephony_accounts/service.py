@@ -166,7 +166,8 @@ def _faults(fields: Mapping[str, str], wanted: tuple[AccountField, ...]) -> Iter
         yield FieldError(f"/fields/{escaped(name)}", "Unknown field.")
     for name, each in known.items():
         if name not in fields:
-            yield FieldError(f"/fields/{name}", f"Missing. {each.description}")
+            if each.required:
+                yield FieldError(f"/fields/{name}", f"Missing. {each.description}")
         elif not each.pattern.fullmatch(fields[name]):
             yield FieldError(f"/fields/{name}", f"Does not look like one. {each.description}")
 

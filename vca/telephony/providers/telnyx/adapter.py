@@ -74,6 +74,13 @@ class TelnyxAdapter(TelephonyAdapter):
             "The id of the call-control application whose events come to us.",
             secret=False,
         ),
+        AccountField(
+            "credential_connection_id",
+            _CONNECTION,
+            "The id of the credential connection that browsers call through.",
+            secret=False,
+            required=False,
+        ),
     )
 
     def __init__(
@@ -115,6 +122,7 @@ class TelnyxAdapter(TelephonyAdapter):
             rest=Api(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
             public_keys=[fields["public_key"] for fields in given],
             connection_ids=[fields["connection_id"] for fields in given],
+            credential_connection_id=account.fields.get("credential_connection_id", ""),
             wanted=_wanted(settings),
         )
 

@@ -25,6 +25,7 @@ from vca.telephony.providers.twilio.settings import (
     Login,
     Patience,
     Place,
+    api_key,
     logins,
     own_api_key,
     own_logins,
@@ -87,7 +88,7 @@ class TwilioAdapter(TelephonyAdapter):
 
     @classmethod
     def of_account(cls, settings: Settings, account: Account | None) -> Self:
-        return cls(logins(account), Place.of(settings))
+        return cls(logins(account), Place.of(settings), api_key=api_key(account))
 
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         with self._asking() as asking:
@@ -162,7 +163,7 @@ class TwilioAdapter(TelephonyAdapter):
         with self._asking(again=False) as asking:
             if self._api_key is None:
                 raise TelephonyError(
-                    "TWILIO_API_KEY_SID is not set", permanent=True, code="not-configured"
+                    "no API key for browsers is configured", permanent=True, code="not-set-up"
                 )
             return browsers.credential(
                 asking,

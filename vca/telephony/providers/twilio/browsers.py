@@ -39,7 +39,7 @@ def credential(
 def _application(asking: "Asking", place: Place) -> str:
     """The account's application that leads here, made on first use."""
     if not place.callback_url:
-        raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-configured")
+        raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
     wanted: dict[str, Any] = {
         "voice_url": callback(place.callback_url, "voice"),
         "voice_method": "POST",

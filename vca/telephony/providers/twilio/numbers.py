@@ -77,7 +77,7 @@ def wanted(place: Place, *, tenant_id: UUID, did_number: str) -> Wanted:
     serves files wants it. An application or a trunk would have it ignore all of this.
     """
     if not place.callback_url:
-        raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-configured")
+        raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
     fallback = f"{place.fallback_url}{did_number.lstrip('+')}.xml" if place.fallback_url else None
     return {
         "friendly_name": f"VCA tenant {tenant_id}",

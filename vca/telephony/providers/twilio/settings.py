@@ -20,6 +20,12 @@ ACCOUNT_FIELDS = (
         re.compile(r"[0-9a-f]{32}", re.ASCII),
         "The Auth Token: Twilio signs its requests with it, and we ours.",
     ),
+    AccountField(
+        "api_key",
+        re.compile(r"SK[0-9a-f]{32}:[!-~]{16,128}", re.ASCII),
+        "An API key that browsers log in by: its SID, a colon, its secret.",
+        required=False,
+    ),
 )
 
 
@@ -91,4 +97,12 @@ def logins(account: Account | None) -> tuple[Login, ...]:
     if account is None:
         return ()
     given = (account.fields, account.previous)
-    return tuple(Login(**fields) for fields in given if fields is not None)
+    return tuple(
+        Login(fields["account_sid"], fields["auth_token"]) for fields in given if fields is not None
+    )
+
+
+def api_key(account: Account | None) -> ApiKey | None:
+    """A tenant's own API key, if its account has one."""
+    given = account.fields.get("api_key") if account is not None else None
+    return ApiKey(*given.split(":", 1)) if given is not None else None
