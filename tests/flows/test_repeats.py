@@ -1,6 +1,8 @@
 """A carrier that repeats itself, comes back for more, or is answered by another process."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Any
@@ -17,7 +19,7 @@ from vca.kit import clock
 from vca.tenancy.session import enter
 from vca.tenant.calls import flow, patience
 from vca.tenant.calls import record as rows
-from vca.tenant.calls.desk import current
+from vca.tenant.calls.desk import Sealed, current
 
 Says = Callable[..., Rehearsed]
 FILLER = "One moment, please."
@@ -143,6 +145,26 @@ def test_a_caller_hears_a_filler_at_once_and_the_rest_when_it_is_there(
     assert record.said[2] == f"agent: {FILLER} We open at nine. We close at five."
 
 
+def test_with_nothing_to_say_yet_the_carrier_comes_back_until_there_is(
+    line: CarrierLine, record: Record, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
+    thought = Event()
+    use(Parrot(thought, "We open at nine."), filler_s=60)
+    monkeypatch.setattr(patience, "_FILLER_S", 60)
+
+    nothing = line.say("call-1", state, "When?")
+    still = line.tell("more", "call-1", nothing["state"])
+    thought.set()
+    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 10)
+    rest = line.tell("more", "call-1", still["state"])
+
+    assert kinds(nothing) == kinds(still) == ["come_back"]
+    assert kinds(rest) == ["say", "listen"]
+    assert words(rest) == "We open at nine."
+    assert record.said[1:] == ["caller: When?", "agent: We open at nine."]
+
+
 def test_a_rest_that_its_process_lost_is_answered_anew(
     line: CarrierLine,
     record: Record,
@@ -150,13 +172,19 @@ def test_a_rest_that_its_process_lost_is_answered_anew(
     monkeypatch: pytest.MonkeyPatch,
     state: str,
 ) -> None:
-    monkeypatch.setattr(patience, "_LONGEST_S", 0.1)
+    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
     says(["At nine."])
     _heard(state, "When?")
-    ref = current().unseal(state).ref
+    ref, now = current().unseal(state).ref, clock.now()
+    waiting = Sealed(ref, turns=1, said=len(FILLER), since=now)
+    waited = replace(waiting, since=now - timedelta(seconds=13))
 
-    answer = line.tell("more", "call-1", current().seal(ref, turns=1, said=len(FILLER)))
+    patient = line.tell("more", "call-1", current().sealed(waiting))
+    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 2)
+    answer = line.tell("more", "call-1", current().sealed(waited))
 
+    assert kinds(patient) == ["come_back"]
+    assert current().unseal(patient["state"]).said == len(FILLER)
     assert words(answer) == "At nine."
     assert record.said == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 

@@ -1,6 +1,8 @@
 """What answering calls needs beside the database: our seal, the models, our public address."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from vca.conversation.engine import NO_LIMITS
@@ -20,13 +22,15 @@ class Sealed:
     """A call, and how far it was when its carrier was answered: the turns on record, and how many
     characters of the answer to the last one had been said by then.
 
-    `carrier` is who holds the call; None: its row knows.
+    `carrier` is who holds the call; None: its row knows. `since`: when its carrier was first told
+    to come back for that answer.
     """
 
     ref: CallRef
     turns: int | None = None
     said: int = 0
     carrier: CarrierRef | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -60,27 +64,43 @@ class Desk:
 
         With who holds the call, it says by itself who must sign what comes back with it.
         """
-        held = [carrier.provider_type, _hex(carrier.account_id)] if carrier is not None else []
-        kept = [ref.tenant.id.hex, ref.call_id.hex, turns, said, *held]
-        return crypto.sign(self.secret, kept, purpose=_PURPOSE)
+        return self.sealed(Sealed(ref, turns, said, carrier))
+
+    def sealed(self, kept: Sealed) -> str:
+        """The same of all that is known."""
+        ref, carrier, since = kept.ref, kept.carrier, kept.since
+        values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, kept.turns, kept.said]
+        if carrier is not None or since is not None:
+            held = (carrier.provider_type, _hex(carrier.account_id)) if carrier else (None, None)
+            values += held
+        if since is not None:
+            values.append(round(since.timestamp(), 1))
+        return crypto.sign(self.secret, values, purpose=_PURPOSE)
 
     def unseal(self, state: str) -> Sealed:
         """What `seal` sealed; raises BadCarrierRequest for anything else."""
         try:
             kept = crypto.unsign(self.secret, state, purpose=_PURPOSE)
-            tenant_id, call_id, turns, said, *held = kept
+            tenant_id, call_id, turns, said, *more = kept
         except (crypto.BadSignature, ValueError):
             raise BadCarrierRequest("the state is not ours") from None
         ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
-        return Sealed(ref, turns, said, _held(*held) if held else None)
+        provider_type, account_id, since = [*more, None, None, None][:3]
+        return Sealed(ref, turns, said, _held(provider_type, account_id), _at(since))
 
 
 def _hex(account_id: UUID | None) -> str | None:
     return account_id.hex if account_id is not None else None
 
 
-def _held(provider_type: str, account_id: str | None) -> CarrierRef:
+def _held(provider_type: str | None, account_id: str | None) -> CarrierRef | None:
+    if provider_type is None:
+        return None
     return CarrierRef(provider_type, UUID(account_id) if account_id else None)
+
+
+def _at(since: float | None) -> datetime | None:
+    return datetime.fromtimestamp(since, UTC) if since is not None else None
 
 
 _current: Desk | None = None

@@ -6,6 +6,7 @@ The one code path of real carriers, simulations and the telephone in the termina
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
+from vca.conversation.llm.models import Models
 from vca.kit import clock, log
 from vca.kit.db import DatabaseUnavailable
 from vca.kit.phone import masked
@@ -74,7 +75,7 @@ def stream(
     """
     facts = simulator.parse(request)
     signed = signing.own(simulator, request, facts, desk)
-    outcome = yield from _turn(facts, _sealed(signed, facts), desk)
+    outcome = yield from _turn(facts, _sealed(signed, facts), desk.models)
     callback_url = desk.callback_url(simulator.name)
     return simulator.answer(facts, _reply(outcome, signed.by, desk), callback_url=callback_url)
 
@@ -164,19 +165,22 @@ def _answered(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
 
 def _spoken(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     """The agent's words within the caller's patience; for the rest the carrier comes back."""
-    begun = patience.begin(_turn(facts, sealed, desk))
+    begun = patience.begin(_turn(facts, sealed, patience.hurried(desk.models)))
     if begun.outcome is not None:
         return _reply(_with_words(begun.clauses, begun.outcome), sealed.carrier, desk)
     words = joined(begun.clauses)
     said = sum(len(say.text) for say in words)
-    token = desk.seal(sealed.ref, sealed.carrier, turns=sealed.turns, said=said)
-    return CallReply((*words, patience.COME_BACK), token)
+    return _come_back(words, replace(sealed, said=said, since=clock.now()), desk)
 
 
-def _turn(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> Generator[Clause, None, Outcome]:
+def _come_back(words: tuple[Action, ...], sealed: Sealed, desk: Desk) -> CallReply:
+    return CallReply((*words, patience.COME_BACK), desk.sealed(sealed))
+
+
+def _turn(facts: CarrierFacts, sealed: Sealed, models: Models) -> Generator[Clause, None, Outcome]:
     if facts.kind == "keys":
-        return flow.dtmf(sealed.ref, keys=facts.keys, models=desk.models, after=sealed.turns)
-    return flow.turn(sealed.ref, heard=facts.speech, models=desk.models, after=sealed.turns)
+        return flow.dtmf(sealed.ref, keys=facts.keys, models=models, after=sealed.turns)
+    return flow.turn(sealed.ref, heard=facts.speech, models=models, after=sealed.turns)
 
 
 def _rest(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
@@ -184,8 +188,10 @@ def _rest(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     if sealed.turns is None:
         raise BadCarrierRequest("more of what")
     found = patience.answer(sealed.ref, after=sealed.turns)
-    if found is None:
+    if found is None and patience.is_over(sealed.since, now=clock.now()):
         return _spoken(facts, replace(sealed, said=0), desk)
+    if found is None:
+        return _come_back((), sealed, desk)
     clauses, outcome = found
     rest = [replace(clause, text=clause.text[sealed.said :].strip()) for clause in clauses]
     words = [clause for clause in rest if clause.text]

@@ -1,24 +1,29 @@
 """A turn over HTTP: a carrier waits for one answer, and a caller should not hear silence.
 
-The turn runs in a thread of its own. What it has said after a moment is the answer, with the word
-to come back for the rest; by then the rest is on record, whichever process has spoken it.
+The turn runs in a thread of its own. What it has said after a moment, if anything, is the answer,
+with the word to come back for the rest; once the rest is on record it is told, whichever process
+has spoken it.
 """
 
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from time import monotonic, sleep
 
+from vca.conversation.llm.models import Models
 from vca.kit import log
 from vca.telephony.types import ComeBack
 from vca.tenant.calls import talking
 from vca.tenant.calls.refs import CallRef, Clause, Outcome
 
 COME_BACK = ComeBack()
-# A filler is said after 1.5 s; nobody waits much longer for a carrier to play it.
-SPEAK_AFTER_S = 2.0
+# Carriers are answered within a second, so that each of them sees that we live.
+SPEAK_AFTER_S = 0.9
+# By then there should be something to say.
+_FILLER_S = 0.7
 # The longest that a turn takes: two models, each given up after four seconds, and the database.
 _LONGEST_S = 12.0
 # Each look is a transaction. What a caller has just been told takes longer to hear than any pause.
@@ -35,18 +40,14 @@ class Begun:
 
 
 def begin(turn: Generator[Clause, None, Outcome]) -> Begun:
-    """Run a turn, for as long as the caller can bear silence; it goes on by itself after that.
-
-    Before anything was said it is waited for. Raises what the turn raises.
-    """
+    """Run a turn for a moment; it goes on by itself after that. Raises what the turn raises."""
     heard: _Heard = SimpleQueue()
     running = _run(turn, heard)
     begun = Begun()
     ends_at = monotonic() + SPEAK_AFTER_S
     while True:
         try:
-            left_s = max(0.0, ends_at - monotonic()) if begun.clauses else _LONGEST_S
-            clause = heard.get(timeout=left_s)
+            clause = heard.get(timeout=max(0.0, ends_at - monotonic()))
         except Empty:
             running.add_done_callback(_tell_failure)
             return begun
@@ -56,12 +57,24 @@ def begin(turn: Generator[Clause, None, Outcome]) -> Begun:
         begun.clauses.append(clause)
 
 
+def hurried(models: Models) -> Models:
+    """Models that something is said for before the moment is over."""
+    patience = models.patience
+    filler_s = min(patience.filler_s, _FILLER_S)
+    return replace(models, patience=replace(patience, filler_s=filler_s))
+
+
+def is_over(since: datetime | None, *, now: datetime) -> bool:
+    """Whether a turn that has been waited for since then was lost: its process has died."""
+    return since is not None and now - since > timedelta(seconds=_LONGEST_S)
+
+
 def answer(ref: CallRef, *, after: int) -> tuple[tuple[Clause, ...], Outcome] | None:
-    """The answer of a turn that goes on somewhere, once it is on record; None: it was lost.
+    """The answer of a turn that goes on somewhere, if it comes on record within a moment.
 
     Raises NotFound.
     """
-    ends_at = monotonic() + _LONGEST_S
+    ends_at = monotonic() + SPEAK_AFTER_S
     pause_s = _LOOK_AGAIN_S
     while monotonic() < ends_at:
         found = talking.find_answer(ref, after=after)
