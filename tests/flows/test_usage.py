@@ -51,6 +51,7 @@ def test_a_call_uses_its_seconds_what_was_spoken_and_the_models_tokens(
 
     assert sums(acme) == {
         "agent": 60,
+        "speech_seconds": 60,
         "speech_characters": len(GREETING) + len("At nine."),
         "model_input_tokens": 40,
         "model_output_tokens": 7,
@@ -123,6 +124,7 @@ def test_a_transfer_that_is_answered_lasts_until_the_call_ends(
         line.tell("leg", "call-1", state, outcome="answered")
 
     assert sums(acme)["transfer"] in (120, 121)
+    assert "speech_seconds" not in sums(acme)  # he had left before the call was answered
 
 
 def test_a_transfer_of_which_is_told_after_the_hang_up_is_counted_all_the_same(
@@ -140,6 +142,26 @@ def test_a_transfer_of_which_is_told_after_the_hang_up_is_counted_all_the_same(
         line.tell("leg", "call-1", state, outcome="answered")
 
     assert sums(acme)["transfer"] == 90
+
+
+def test_an_agent_listens_until_somebody_else_has_the_caller(
+    line: CarrierLine, acme: Tenant, world: World, number: str, says: Says
+) -> None:
+    says([transfer("sales")])
+    state = line.ring(number, "call-1")["state"]
+    now = clock.now()
+    ago = {seconds: (now - timedelta(seconds=seconds)).isoformat() for seconds in (150, 120, 30)}
+    line.status("call-1", "answered", state=state, at=ago[150])
+    state = line.say("call-1", state, "Sales, please.")["state"]
+    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{ago[120]}\"'")
+    line.status("call-1", "completed", state=state, at=ago[30])
+    assert sums(acme)["speech_seconds"] == 120
+
+    for _ in range(2):
+        line.tell("leg", "call-1", state, outcome="answered")
+
+    assert (sums(acme)["agent"], sums(acme)["transfer"]) == (120, 90)
+    assert sums(acme)["speech_seconds"] == 30
 
 
 @pytest.mark.parametrize("outcome", ["busy", "no_answer", "failed"])
@@ -246,10 +268,14 @@ def test_in_whatever_order_events_come_a_call_has_used_the_same(
         line.status(name, status, state=state, at=at)
 
     [call] = tenant.get("/calls").json
-    assert sums(tenant) == {"agent": 50, "speech_characters": len(GREETING)}
+    assert sums(tenant) == {
+        "agent": 50,
+        "speech_seconds": 50,
+        "speech_characters": len(GREETING),
+    }
     assert call["duration_seconds"] == 50
     reversed_ = {fact["reverses"] for fact in facts(tenant)} - {None}
-    assert len(facts(tenant)) == 2 + 2 * len(reversed_)
+    assert len(facts(tenant)) == 3 + 2 * len(reversed_)
 
 
 # --- The spend cap -----------------------------------------------------------------------------

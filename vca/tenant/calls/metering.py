@@ -1,5 +1,8 @@
 """What a call uses, for the ledger: the seconds of its legs, its models' tokens, what was spoken.
 
+Carriers bill for recognising speech as long as they listen, whether or not anybody speaks: from an
+agent's answer until the call ends or somebody else has it.
+
 A leg's fact is named by the time that it lasted. Events come late and in any order, and may move a
 time that was noted: then the fact is taken back, and the one that holds is noted instead. So
 however often and in whatever order a call's events come, its facts add up to the same. Simulated
@@ -70,14 +73,21 @@ def told_later(session: Session, call: Call, before: State, state: State) -> Non
         forwards = _of_forward(session, call, now)
         gone += forwards[:-1]
         new += forwards[-1:]
-    holding = {fact.id for fact in new}
-    ledger.correct(session, gone=[fact for fact in gone if fact.id not in holding], new=new)
+    _correct(session, gone, new)
 
 
 def transferred(session: Session, call_id: UUID) -> None:
     """Note the leg of a transfer of which was told once the call had ended."""
-    call = session.get_one(Call, call_id, populate_existing=True)
-    ledger.note(session, *_of_legs(call, call.state, clock.now()))
+    call, now = session.get_one(Call, call_id, populate_existing=True), clock.now()
+    if call.simulated:
+        return
+    gone = _listened(call, call.state, None, now)
+    _correct(session, list(gone), list(_of_legs(call, call.state, now)))
+
+
+def _correct(session: Session, gone: Sequence[Fact], new: Sequence[Fact]) -> None:
+    holding = {fact.id for fact in new}
+    ledger.correct(session, gone=[fact for fact in gone if fact.id not in holding], new=new)
 
 
 def _of_legs(call: Call, state: State, now: datetime) -> Iterator[Fact]:
@@ -87,10 +97,25 @@ def _of_legs(call: Call, state: State, now: datetime) -> Iterator[Fact]:
     if state.answered_at is not None:
         own: Leg = "agent" if call.direction == "inbound" else "call"
         yield _leg(call, own, state.answered_at, state.ended_at, now)
+    left_at = _left_at(call)
+    yield from _listened(call, state, left_at, now)
+    if left_at is not None:
+        yield _leg(call, "transfer", left_at, state.ended_at, now)
+
+
+def _left_at(call: Call) -> datetime | None:
+    """When the caller left the agent for somebody who answered."""
     order = call.transfer
-    if order is not None and order["status"] == "completed":
-        began = datetime.fromisoformat(order["started_at"])
-        yield _leg(call, "transfer", began, state.ended_at, now)
+    if order is None or order["status"] != "completed":
+        return None
+    return datetime.fromisoformat(order["started_at"])
+
+
+def _listened(call: Call, state: State, left_at: datetime | None, now: datetime) -> Iterator[Fact]:
+    """How long an agent's call was listened to."""
+    began, until = state.answered_at, left_at or state.ended_at
+    if began is not None and until is not None and call.route["decision"] == "agent":
+        yield _fact(call, "speech_seconds", *_lasted(began, until, now), at=min(until, now))
 
 
 def _of_forward(session: Session, call: Call, now: datetime) -> list[Fact]:
@@ -108,11 +133,17 @@ def _of_forward(session: Session, call: Call, now: datetime) -> list[Fact]:
 
 
 def _leg(call: Call, leg: Leg, began: datetime, ended_at: datetime, now: datetime) -> Fact:
-    """Seconds are whole, rounded up. A carrier's clock may be years ahead; nobody pays for that."""
-    until = min(ended_at, now)
-    seconds = max(0, -((began - until) // _SECOND))
-    lasted = f"{_written(began)}/{_written(ended_at)}"
-    return _fact(call, "call_seconds", seconds, lasted, at=until, leg=leg)
+    seconds, lasted = _lasted(began, ended_at, now)
+    return _fact(call, "call_seconds", seconds, lasted, at=min(ended_at, now), leg=leg)
+
+
+def _lasted(began: datetime, ended_at: datetime, now: datetime) -> tuple[int, str]:
+    """Whole seconds, rounded up, and the time that lasted so long.
+
+    A carrier's clock may be years ahead; nobody pays for that.
+    """
+    seconds = max(0, -((began - min(ended_at, now)) // _SECOND))
+    return seconds, f"{_written(began)}/{_written(ended_at)}"
 
 
 def _of_tokens(call: Call | Row[Any], spent: Tokens, now: datetime) -> Iterator[Fact]:
