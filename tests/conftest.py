@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,9 @@ LONG = (
 
 def pytest_configure(config: pytest.Config) -> None:
     """The controller starts the server and migrates the template; workers only clone it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell's background jobs ignore Ctrl-C, and so would the programs that tests interrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
         config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
     elif not config.option.collectonly:

@@ -44,7 +44,7 @@ def _jobs(tenant: Tenant) -> list[tuple[str, datetime | None]]:
     query = (
         "SELECT status::text, scheduled_at FROM jobs.procrastinate_jobs"
         " WHERE args->>'tenant_id' = :id AND task_name <> 'webhooks.forget'"
-        " AND task_name NOT LIKE '%.count' ORDER BY id"
+        " AND task_name NOT LIKE '%.count' AND task_name <> 'phone_numbers.check' ORDER BY id"
     )
     return [(row[0], row[1]) for row in _run(query, id=tenant.id)]
 

@@ -152,8 +152,6 @@ def in_python(place: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         preamble = (
             "import json, sys; from functools import partial; from pathlib import Path\n"
             "from vca.kit import embedded\n"
-            # A shell's background jobs ignore Ctrl-C, and so would their children.
-            "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
             f"folder, root = Path({str(place / 'pg')!r}), Path({str(place / 'state')!r})\n"
             "start = partial(embedded.start, folder, state_root=root)\n"
             "status = partial(embedded.status, folder, state_root=root)\n"
