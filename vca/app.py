@@ -36,6 +36,7 @@ from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
+from vca.serve import relay
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
@@ -206,6 +207,7 @@ def _connect(app: Flask, found: Settings) -> None:
             found.public_base_url,
             Limits(found.call_token_limit or None),
             found.production,
+            found.relay_slots,
         )
     )
     cap.use(record.live)
@@ -222,5 +224,7 @@ def _serve(app: Flask) -> None:
     limits.install(app, limits.Rates.of(app.extensions["settings"]))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
+    if app.extensions["settings"].serves_relay:
+        relay.install(app, refused=carrier.signature_refused)
     app.extensions["openapi"] = docs.rendered(openapi.document(app, api))
     guards.install(app)

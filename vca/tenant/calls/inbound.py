@@ -27,7 +27,7 @@ from vca.telephony.types import (
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
 from vca.tenancy.session import enter, lookup, public
-from vca.tenant.calls import fallback, flow, patience, record, voicemail
+from vca.tenant.calls import fallback, flow, patience, record, relays, voicemail
 from vca.tenant.calls.desk import Desk, Sealed
 from vca.tenant.calls.opening import Ringing
 from vca.tenant.calls.refs import CallRef, Clause, Outcome, joined
@@ -39,6 +39,7 @@ _HEARD: tuple[FactKind, ...] = (
     "speech",
     "keys",
     "more",
+    "relayed",
     "leg",
 )
 
@@ -50,7 +51,10 @@ def receive(adapter: TelephonyAdapter, request: CarrierRequest, desk: Desk) -> C
     """
     facts = adapter.parse(request)
     adapter.verify(request)
-    reply = _answer(adapter, facts, desk) if facts.kind in _HEARD else _note(adapter, facts, desk)
+    if facts.kind in _HEARD:
+        reply = relays.offered(_answer(adapter, facts, desk), facts, adapter, desk)
+    else:
+        reply = _note(adapter, facts, desk)
     return adapter.answer(facts, reply, callback_url=desk.callback_url(adapter.name))
 
 
@@ -176,11 +180,23 @@ def _leg(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     return _reply(outcome, desk)
 
 
+def _relayed(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    """Go on without the socket that has ended. What was lost with it is said, or said again."""
+    if facts.handoff == relays.FAILED:
+        return CallReply((HangUp(),))
+    resumed = flow.resumed(sealed.ref, again=not facts.handoff)
+    if isinstance(resumed, Outcome):
+        return _reply(resumed, desk)
+    heard = replace(facts, kind="speech", speech=resumed.heard)
+    return _spoken(heard, replace(sealed, turns=resumed.after), desk)
+
+
 _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] = {
     "answered": _answered,
     "speech": _spoken,
     "keys": _spoken,
     "more": _rest,
+    "relayed": _relayed,
     "leg": _leg,
 }
 
