@@ -47,6 +47,12 @@ class TwilioCall:
         """For the rest of an answer."""
         return self._ended("Redirect")
 
+    def relay_ended(self, handoff: str | None, status: str = "in-progress") -> Document:
+        """The socket has ended; without a word if it broke."""
+        said = {"SessionId": "VX1", "SessionStatus": "ended", "HandoffData": handoff}
+        assert self.heard is not None
+        return self._post(self.heard.action("Connect"), status, **said)
+
     def leg_ended(self, status: str) -> Document:
         """Whom we dialled did so."""
         return self._ended("Dial", DialCallStatus=status, DialCallSid=sid("CA"))
