@@ -400,6 +400,20 @@ def test_nobody_is_cut_off_by_a_process_that_is_to_end(
     assert socket.ended() == "resume"
 
 
+def test_a_process_that_has_to_end_does_not_wait_for_ever(
+    at: str, call: TwilioCall, says: Says, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(["A very long story."])
+    monkeypatch.setattr(conversation, "CHARACTERS_A_SECOND", 0.01)
+    socket = opened(at, call)
+    socket.say("When?")
+    monkeypatch.setattr(draining, "PATIENCE_S", 0.0)
+
+    draining.begin()
+
+    assert socket.ended() == "resume"
+
+
 def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_again(
     at: str, call: TwilioCall
 ) -> None:

@@ -94,6 +94,8 @@ class Conversation:
         keys = ""
         ends_at = max(self._spoken_at, monotonic()) + self._silence_s
         while True:
+            if self._is_to_end(keys):
+                return relays.RESUME
             match self._next(min(_LOOK_EVERY_S, ends_at - monotonic())):
                 case Prompt(text, last=True):
                     return Said(text)
@@ -109,8 +111,6 @@ class Conversation:
                     return relays.DONE
                 case None if monotonic() >= ends_at:
                     return Said(keys=keys)
-                case None if self._is_to_end(keys):
-                    return relays.RESUME
 
     def _is_to_end(self, keys: str) -> bool:
         """At once where nobody speaks; a process that has to end does not wait for ever."""
@@ -141,7 +141,7 @@ class Conversation:
     def _speak(self, speech: Generator[Clause, None, Outcome]) -> "Outcome | _Cut":
         """Say each clause as it comes, until all is said or the caller breaks in."""
         told: list[str] = []
-        self._spoken_at = max(self._spoken_at, monotonic())
+        self._spoken_at = monotonic()  # who speaks hears no more of what was said before
         while True:
             try:
                 clause = next(speech)
