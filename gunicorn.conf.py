@@ -65,7 +65,10 @@ def on_starting(server: Any) -> None:
 
     if _settings.metrics_folder is not None:
         try:
-            meters.begin(_settings.metrics_folder)
+            if _RELAY:  # the web server's start forgets, for all of a machine's processes
+                _settings.metrics_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                meters.begin(_settings.metrics_folder)
         except OSError as error:
             raise told(SettingsError([f"METRICS_DIR cannot be written to: {error}"])) from None
     # None of it is garbage; and what nobody looks through stays the processes' common memory.

@@ -36,7 +36,6 @@ from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
-from vca.serve import relay
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
@@ -225,6 +224,7 @@ def _serve(app: Flask) -> None:
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
     if app.extensions["settings"].serves_relay:
-        relay.install(app, refused=carrier.signature_refused)
+        sockets = import_module("vca.serve.relay")  # nobody else needs what it imports
+        sockets.install(app, refused=carrier.signature_refused)
     app.extensions["openapi"] = docs.rendered(openapi.document(app, api))
     guards.install(app)

@@ -188,6 +188,7 @@ def test_a_rolling_restart_loses_no_call(
             each.result(timeout=90)
         assert old.program.process.wait(timeout=60) == 0
         assert new.program.alive
+        assert {line["level"] for line in old.program.lines()} <= {"info", "debug"}
     assert [call.sockets for call in calls] == [2] * CALLS
     assert all(call.answers >= 2 for call in calls)
     found = acme.get("/calls", limit=100).json

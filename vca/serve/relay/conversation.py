@@ -50,6 +50,7 @@ class Conversation:
         self._ref = admitted.ref
         self._lease = lease
         self._desk = desk
+        self._has_failed = False
         self._silence_s = admitted.silence_s
         self._spoken_at = monotonic() + admitted.greeting / CHARACTERS_A_SECOND
 
@@ -94,6 +95,8 @@ class Conversation:
         keys = ""
         ends_at = max(self._spoken_at, monotonic()) + self._silence_s
         while True:
+            if self._has_failed:
+                return relays.DONE
             if self._is_to_end(keys):
                 return relays.RESUME
             match self._next(min(_LOOK_EVERY_S, ends_at - monotonic())):
@@ -106,9 +109,6 @@ class Conversation:
                 case Interrupt(heard):
                     self._cut_off(heard)
                     ends_at = monotonic() + self._silence_s
-                case Failure(description):
-                    log.get().warning("relay.carrier_failed", description=description[:200])
-                    return relays.DONE
                 case None if monotonic() >= ends_at:
                     return Said(keys=keys)
 
@@ -197,8 +197,13 @@ class Conversation:
         self._spoken_at += len(text) / CHARACTERS_A_SECOND
 
     def _next(self, within_s: float) -> Frame | None:
+        """The next frame. Of what fails at the carrier it is only noted that it does."""
         self._lease.renew()
-        return self._line.hear(max(0.0, within_s))
+        frame = self._line.hear(max(0.0, within_s))
+        if isinstance(frame, Failure):
+            self._has_failed = True
+            log.get().warning("relay.carrier_failed", description=frame.description[:200])
+        return frame
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,8 @@ def _read(said: dict[str, Any]) -> Frame | None:
         case "setup":
             return _setup(said)
         case "prompt":
-            words = _text(said, "voicePrompt", _LONGEST_PROMPT)
-            return None if words is None else Prompt(words, said.get("last") is not False)
+            words = (_text(said, "voicePrompt", _LONGEST_PROMPT) or "").strip()
+            return Prompt(words, said.get("last") is not False) if words else None
         case "interrupt":
             heard = _text(said, "utteranceUntilInterrupt", _LONGEST_PROMPT)
             return None if heard is None else Interrupt(heard)

@@ -15,6 +15,7 @@ UNREADABLE, REFUSED = 1003, 1008
 # A carrier that is gone without a word: probed after this silence, given up for unread words.
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 20, 5, 3
 _UNREAD_MS = 30_000
+_CLOSES_WITHIN_S = 5.0
 
 
 class Line:
@@ -43,7 +44,8 @@ class Line:
     def end(self, handoff: str) -> None:
         """Have the carrier ask what follows, and wait a moment for it to close the socket."""
         self._ws.send(frames.end(handoff))
-        while self.hear(5.0) is not None:
+        ends_at = monotonic() + _CLOSES_WITHIN_S
+        while self.hear(max(0.0, ends_at - monotonic())) is not None:
             pass
 
     def close(self, reason: int) -> None:
