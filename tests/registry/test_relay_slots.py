@@ -122,9 +122,9 @@ def test_an_open_slot_lasts_as_long_as_it_is_renewed_and_no_longer() -> None:
     [
         "SELECT * FROM public.relay_slots",
         "DELETE FROM public.relay_slots",
-        f"SELECT public.take_relay_slot('{uuid4()}', 3, '1 s')",
-        f"SELECT public.hold_relay_slot('{uuid4()}', true, '1 s')",
-        f"SELECT public.free_relay_slot('{uuid4()}')",
+        f"SELECT public.take_relay_slot('{UUID(int=7)}', 3, '1 s')",
+        f"SELECT public.hold_relay_slot('{UUID(int=7)}', true, '1 s')",
+        f"SELECT public.free_relay_slot('{UUID(int=7)}')",
     ],
 )
 def test_a_tenants_transaction_can_neither_see_slots_nor_take_one(

@@ -30,7 +30,7 @@ CHARACTERS_A_SECOND = 14.0
 BETWEEN_KEYS_S = 2.0
 TURN_S = 20.0
 # How soon a process that is to end is noticed where nobody speaks.
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 1.0
 _SENTENCE = next(action.text for action in fallback.SENTENCE if isinstance(action, Say))
 
 
