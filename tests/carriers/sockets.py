@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
 from threading import Thread
-from time import monotonic
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -68,11 +67,12 @@ class CarrierSocket:
 
     def closed(self) -> int:
         """With what code we closed it, having said nothing."""
-        ends_at = monotonic() + PATIENCE_S
-        with suppress(ConnectionClosed):
-            data = self.client.receive(timeout=ends_at - monotonic())
-            raise AssertionError(f"it was told {data!r}")
-        return int(self.client.close_reason)
+        try:
+            data = self.client.receive(timeout=PATIENCE_S)
+        except ConnectionClosed:
+            return int(self.client.close_reason)
+        self.close()
+        raise AssertionError(f"it was told {data!r}")
 
     def close(self) -> None:
         """Hang up."""

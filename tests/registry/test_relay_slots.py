@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
@@ -9,7 +10,8 @@ from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support import owner
+from tests.support import locks, owner
+from tests.support.processes import until
 from tests.support.threads import at_once
 from tests.support.world import Tenant
 from vca.kit import db
@@ -70,6 +72,18 @@ def test_of_many_at_the_last_slot_one_gets_it() -> None:
     got = at_once([_take] * 12)
 
     assert Counter(slot is not None for slot in got) == {True: 1, False: 11}
+
+
+def test_who_takes_a_slot_waits_for_whoever_is_taking_the_last_one() -> None:
+    for _ in range(MOST - 1):
+        _taken()
+    taking = f"SELECT public.take_relay_slot('{UUID(int=7)}', {MOST}, '10 s')"
+
+    with locks.held(owner.url(), taking) as other, ThreadPoolExecutor(1) as thread:
+        late = thread.submit(_take)
+        until(lambda: late.done() or locks.waiting_for(other))
+        other.commit()
+        assert late.result(timeout=10) is None
 
 
 def test_a_slot_that_is_given_back_is_anothers() -> None:
