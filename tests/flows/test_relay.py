@@ -12,15 +12,16 @@ from sqlalchemy import text
 from tests.carriers.players import twilio_socket
 from tests.carriers.sockets import CarrierSocket, serving
 from tests.carriers.twilio.line import TwilioCall
-from tests.carriers.twilio.rig import Rig, rig
+from tests.carriers.twilio.rig import OURS, Rig, rig
 from tests.carriers.twilio.twiml import Document
+from tests.carriers.twilio.webhooks import outbound, signed
 from tests.doubles.hostile_model import transfer
 from tests.doubles.models import Parrot, Rehearsed, hang
 from tests.flows.conftest import Record, use
 from tests.support import owner
 from tests.support.api import Api
 from tests.support.processes import until
-from tests.support.world import Tenant, fresh_number
+from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
 from vca.kit import clock, db
 from vca.kit.config import Settings
@@ -145,6 +146,28 @@ def test_a_database_that_gives_no_slot_still_serves_the_caller(
     monkeypatch.setattr("vca.tenant.calls.relays.lookup", away)
 
     assert call.ring().verbs == ["Gather"]
+
+
+def test_whom_we_call_speaks_through_a_socket_too(
+    anonymous: Api, at: str, acme: Tenant, twilio: Rig, world: World, number: str, says: Says
+) -> None:
+    says(["At nine."])
+    [phone] = acme.get("/phone-numbers").json
+    callee = fresh_number()
+    twilio.account.own(number)
+    acme.post("/calls", {"to": callee, "from_phone_number_id": phone["id"]})
+    world.work(acme)
+    [form] = twilio.asked("POST", "Calls.json")
+    [placed] = twilio.account.calls
+    call = TwilioCall(anonymous, number, sid=placed)
+
+    said = outbound(placed, to=callee, caller=number)
+    greeted = call.deliver(signed(OURS, form["Url"][0], said))
+
+    assert greeted.verbs == ["Connect"]
+    socket = opened(at, call, greeted)
+    assert socket.say("When do you open?") == "At nine."
+    socket.close()
 
 
 # --- What is said ------------------------------------------------------------------------------
