@@ -1,6 +1,7 @@
 """Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
 
 import gc
+import signal
 import socket
 from importlib import import_module
 from typing import Any
@@ -11,23 +12,32 @@ from vca.kit.config import SettingsError, settings_or_exit, told
 # hooks import what they need themselves, so that a wrong setting is told at once.
 _settings = settings_or_exit()
 
-bind = f"{_settings.host}:{_settings.port}"
+# Carriers' sockets are served by a group of their own: each holds a thread for as long as its call
+# lasts, and requests must not wait for that.
+_RELAY = _settings.serves_relay
+
+bind = f"{_settings.host}:{_settings.relay_port if _RELAY else _settings.port}"
 # Threads, never sync: a sync worker serves one connection at a time, so a few half-open ones stop
 # it, and a call's turn that waits for a model must not keep others waiting.
 worker_class = "gthread"
-workers = _settings.web_workers
-threads = _settings.web_threads
+workers = _settings.relay_workers if _RELAY else _settings.web_workers
+threads = _settings.relay_threads if _RELAY else _settings.web_threads
+# A worker whose threads all hold a socket leaves the next one to another worker: taken, it would
+# wait for a caller to hang up. So there is no room for connections that say nothing, either.
+worker_connections = threads if _RELAY else 1_000
 # A worker whose main thread shows no life for this long is replaced; requests have threads of their
 # own, and a few may last longer.
 timeout = 30
-# A deploy lets the turns that are being answered finish; a replay it may cut off.
-graceful_timeout = 30
+# A deploy lets the turns that are being answered finish, and the words of sockets be heard to their
+# end; a replay it may cut off.
+graceful_timeout = 45 if _RELAY else 30
 # How long the kernel waits for the first byte of a connection before a worker has to.
 SILENT_S = 30
 # Longer than usual load balancers' idle time, so that they close first, not in mid-request.
-keepalive = 75
-# Bounded life: whatever leaks is given back; the jitter keeps workers from going all at once.
-max_requests = 10_000
+keepalive = 0 if _RELAY else 75
+# Bounded life: whatever leaks is given back; the jitter keeps workers from going all at once. Who
+# holds calls ends with a deploy alone.
+max_requests = 0 if _RELAY else 10_000
 max_requests_jitter = 1_000
 # Nothing legitimate comes near these; they bound what one request may cost before it is parsed.
 limit_request_line = 4_094
@@ -55,7 +65,10 @@ def on_starting(server: Any) -> None:
 
     if _settings.metrics_folder is not None:
         try:
-            meters.begin(_settings.metrics_folder)
+            if _RELAY:  # the web server's start forgets, for all of a machine's processes
+                _settings.metrics_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            else:
+                meters.begin(_settings.metrics_folder)
         except OSError as error:
             raise told(SettingsError([f"METRICS_DIR cannot be written to: {error}"])) from None
     # None of it is garbage; and what nobody looks through stays the processes' common memory.
@@ -99,3 +112,19 @@ def post_worker_init(worker: Any) -> None:
     meters.count_in(_settings.metrics_folder)
     desk.current().models.warm()
     schema.head()
+    if _RELAY:
+        _drain_when_asked_to_end()
+
+
+def _drain_when_asked_to_end() -> None:
+    """Have the sockets end where nobody speaks, before gunicorn waits for them to."""
+    from vca.serve.relay import draining
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def drain(number: int, frame: Any) -> None:
+        draining.begin()
+        if callable(before):
+            before(number, frame)
+
+    signal.signal(signal.SIGTERM, drain)

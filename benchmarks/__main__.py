@@ -8,6 +8,7 @@ from benchmarks import cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
+from benchmarks.relay import command as relay
 from benchmarks.turns import command as turns
 from vca.kit import log
 
@@ -20,6 +21,7 @@ def main(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         context.invoke(cost.command)
         context.invoke(turns.command)
+        context.invoke(relay.command)
         context.invoke(limits.command)
         context.invoke(deliveries.command)
         context.invoke(fleet.command)
@@ -27,6 +29,7 @@ def main(context: click.Context) -> None:
 
 main.add_command(cost.command)
 main.add_command(turns.command)
+main.add_command(relay.command)
 main.add_command(limits.command)
 main.add_command(deliveries.command)
 main.add_command(fleet.command)

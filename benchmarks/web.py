@@ -39,16 +39,17 @@ class Web:
 
 
 @contextmanager
-def served(app: str, environ: dict[str, str], folder: Path) -> Iterator[Web]:
+def served(app: str, environ: dict[str, str], folder: Path, *, group: str = "web") -> Iterator[Web]:
     """Serve `module:app` on a free port until the block ends; stdout goes to a file in `folder`."""
     port = _free_port()
-    log = folder / f"{app.partition(':')[0]}.log"
+    log = folder / f"{app.partition(':')[0]}-{group}.log"
+    place = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *_settings(app), *_NO_RENEWAL, app],
             cwd=ROOT,
-            env={**plain, **environ, "HOST": "127.0.0.1", "PORT": str(port)},
+            env={**plain, **environ, **place, "GUNICORN_GROUP": group},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

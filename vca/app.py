@@ -210,6 +210,7 @@ def _connect(app: Flask, found: Settings) -> None:
             found.public_base_url,
             Limits(found.call_token_limit or None),
             found.production,
+            found.relay_slots,
         )
     )
     cap.use(record.live)
@@ -227,5 +228,8 @@ def _serve(app: Flask) -> None:
     limits.install(app, limits.Rates.of(app.extensions["settings"]))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
+    if app.extensions["settings"].serves_relay:
+        sockets = import_module("vca.serve.relay")  # nobody else needs what it imports
+        sockets.install(app, refused=carrier.signature_refused)
     app.extensions["openapi"] = docs.rendered(openapi.document(app, api))
     guards.install(app)

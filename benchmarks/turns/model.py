@@ -6,7 +6,7 @@ import multiprocessing
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -32,17 +32,24 @@ class Model:
 
     def took_s(self) -> dict[str, float]:
         """Seconds from a turn's request to the last byte of its answer, by the turn's mark."""
-        self._line.send("took")
+        return self._asked("took")
+
+    def began_s(self) -> dict[str, float]:
+        """The same to the first token of the answer."""
+        return self._asked("began")
+
+    def _asked(self, what: str) -> dict[str, float]:
+        self._line.send(what)
         took: dict[str, float] = self._line.recv()
         return took
 
 
 @contextmanager
-def served() -> Iterator[Model]:
-    """The model's server, until the block ends."""
+def served(words: Sequence[str] = _WORDS) -> Iterator[Model]:
+    """The model's server, which says these words over and over, until the block ends."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs,), daemon=True)
+    process = context.Process(target=_main, args=(theirs, tuple(words)), daemon=True)
     process.start()
     try:
         yield Model(ours.recv(), ours)
@@ -51,43 +58,51 @@ def served() -> Iterator[Model]:
         process.join()
 
 
-def _main(line: Connection) -> None:
+def _main(line: Connection, words: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    asyncio.run(_serve(line))
+    asyncio.run(_serve(line, words))
 
 
-async def _serve(line: Connection) -> None:
+async def _serve(line: Connection, words: Sequence[str]) -> None:
     took: dict[str, float] = {}
+    began: dict[str, float] = {}
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
-                await _turn(reader, writer, took)
+                await _turn(reader, writer, words, began, took)
         writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=512)
     line.send(server.sockets[0].getsockname()[1])
     while True:
-        await asyncio.to_thread(line.recv)
-        line.send(took)
+        asked = await asyncio.to_thread(line.recv)
+        line.send(took if asked == "took" else began)
 
 
 async def _turn(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, took: dict[str, float]
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    words: Sequence[str],
+    first: dict[str, float],
+    took: dict[str, float],
 ) -> None:
     """One answer: a mark in what was asked says which turn it is of."""
     head = await reader.readuntil(b"\r\n\r\n")
     [length] = re.findall(rb"(?i)content-length: *(\d+)", head)
     asked = await reader.readexactly(int(length))
     began = time.perf_counter()
+    marks = [mark.decode() for mark in MARK.findall(asked)]
     writer.write(_HEAD)
     for number in range(TOKENS):
         await asyncio.sleep(began + FIRST_TOKEN_S + number * EVERY_S - time.perf_counter())
-        writer.write(_event({"content": _WORDS[number % len(_WORDS)]}))
+        writer.write(_event({"content": words[number % len(words)]}))
+        if marks and not number:
+            first[marks[-1]] = time.perf_counter() - began
     writer.write(_event({}, finish_reason="stop") + _chunk(b"data: [DONE]\n\n") + _chunk(b""))
     await writer.drain()
-    if marks := MARK.findall(asked):
-        took[marks[-1].decode()] = time.perf_counter() - began
+    if marks:
+        took[marks[-1]] = time.perf_counter() - began
 
 
 def _event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:

@@ -50,6 +50,7 @@ from vca.telephony.types import (
     Record,
     Recording,
     Reject,
+    Relay,
     Say,
     Seen,
     SendKeys,
@@ -745,6 +746,60 @@ class TelephonyContract:
     @given(text=st.text(st.characters(codec=None), max_size=200))
     def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
         self._says(adapter, text)
+
+    # --- Sockets: render, parse and verify_socket ---------------------------------------------
+
+    def test_it_says_how_its_sockets_speak_if_it_has_some(self) -> None:
+        assert self.adapter_class.capabilities.relay is (self.adapter_class.relay is not None)
+
+    @pytest.mark.parametrize("greeting", ["Grüß Gott & <willkommen>", ""])
+    @pytest.mark.parametrize("first", [(), (Say("This call is recorded."), Record())])
+    def test_a_caller_is_connected_to_our_socket(
+        self, adapter: TelephonyAdapter, first: tuple[Action, ...], greeting: str
+    ) -> None:
+        if not adapter.capabilities.relay:
+            return
+        relay = Relay("wss://voice.example.com/relay", "WyJ.a-token_", greeting, "de-DE")
+
+        response = adapter.render(CallReply((*first, relay), STATE), callback_url=CALLBACK)
+
+        understood = self.read(response)
+        *before, last = understood.actions
+        assert [_gist(action) for action in before] == [_gist(action) for action in first]
+        assert isinstance(last, Relay)
+        assert replace(last, voice=None) == relay
+        assert understood.state == STATE
+
+    @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+    def test_whatever_a_greeting_holds_the_answer_is_valid_and_bounded(
+        self, adapter: TelephonyAdapter, text: str
+    ) -> None:
+        if adapter.capabilities.relay:
+            relay = Relay("wss://voice.example.com/relay", "token", text)
+
+            response = adapter.render(CallReply((relay,), STATE), callback_url=CALLBACK)
+
+            [found] = self.read(response).actions
+            assert isinstance(found, Relay)
+            assert len(found.greeting) <= self.longest_sentence
+
+    def test_the_end_of_a_socket_is_read(self, adapter: TelephonyAdapter) -> None:
+        if adapter.capabilities.relay:
+            facts = adapter.parse(self.told(adapter, "relayed", call_id=call_name()))
+
+            assert (facts.kind, facts.state) == ("relayed", STATE)
+            assert facts.handoff
+
+    def test_a_socket_that_broke_brings_no_word_back(self, adapter: TelephonyAdapter) -> None:
+        if adapter.capabilities.relay:
+            broken = self.told(adapter, "relayed", call_id=call_name(), broken=True)
+
+            assert (adapter.parse(broken).kind, adapter.parse(broken).handoff) == ("relayed", "")
+
+    def test_a_carrier_without_sockets_opens_none(self, adapter: TelephonyAdapter) -> None:
+        if not adapter.capabilities.relay:
+            with pytest.raises(SignatureRefused):
+                adapter.verify_socket(CarrierRequest("relay", "wss://voice.example.com", {}, b""))
 
     # --- hang_up -----------------------------------------------------------------------------
 

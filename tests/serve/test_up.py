@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.serve.conftest import FLASK, LAST_LINE, PATIENCE_S, ROOT, Machine, Up, until
+from tests.support.processes import free_port
 from vca.kit import json
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
@@ -83,6 +85,23 @@ def test_a_newcomer_is_told_all_that_is_needed_and_finds_it_again(machine: Machi
     second.process.terminate()
     assert second.process.wait(PATIENCE_S) == 0
     assert _nothing_is_left(machine, second)
+
+
+def test_with_slots_the_group_of_sockets_runs_too(machine: Machine) -> None:
+    port = free_port()
+    up = machine.up(RELAY_SLOTS="4", RELAY_PORT=str(port))
+    up.summary()
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        with suppress(OSError), closing(connection):
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == 200
+        return False
+
+    assert until(answers)
+    assert up.end() == 0
+    assert _nothing_is_left(machine, up)
 
 
 def test_a_taken_port_is_one_sentence_before_anything_is_started(machine: Machine) -> None:

@@ -128,6 +128,9 @@ class TestTelnyxAdapter(TelephonyContract):
                 return tell("call.gather.ended", "listening", status="valid", digits=said["keys"])
             case "more":
                 return tell("call.speak.ended", "more", status="completed")
+            case "relayed":
+                reason = "customer_disconnect" if said.get("broken") else "ended"
+                return tell("call.conversation.ended", "relay", reason=reason)
             case "leg":
                 return tell("call.hangup", "target", hangup_cause=_CAUSES[said["leg"]])
             case "voicemail":

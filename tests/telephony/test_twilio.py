@@ -97,6 +97,10 @@ class TestTwilioAdapter(TelephonyContract):
                 return self._turn(adapter, "gather", call_id, {"Digits": said["keys"]})
             case "more":
                 return self._turn(adapter, "redirect", call_id, {})
+            case "relayed":
+                told = {} if said.get("broken") else {"HandoffData": "done"}
+                ended = {"SessionStatus": "ended", "SessionDuration": "12", **told}
+                return self._turn(adapter, "connect", call_id, ended)
             case "leg":
                 status = {"DialCallStatus": _LEGS[said["leg"]]}
                 return self._turn(adapter, "dial", call_id, status)

@@ -1,5 +1,7 @@
 """One route for all carriers: `POST /telephony/<provider>/<action>`."""
 
+from typing import NoReturn
+
 from flask import Response, request
 from werkzeug.exceptions import Forbidden, NotFound
 
@@ -53,10 +55,15 @@ def carrier_request(provider: str, action: str) -> Response:
     try:
         answer = inbound.receive(reader, carried, desk.current())
     except SignatureRefused:
-        metrics.SIGNATURE_FAILURES.inc(carrier=provider)
-        log.get().warning("carrier.signature_refused", provider=provider, action=action)
-        limits.bad_signature()
-        raise Forbidden("The signature is missing or wrong.") from None
+        signature_refused(provider, action)
     except BadCarrierRequest as error:
         raise UnreadableCarrierRequest(f"This is not what the carrier sends: {error}.") from None
     return Response(answer.body, answer.status, content_type=answer.content_type)
+
+
+def signature_refused(provider: str, action: str) -> NoReturn:
+    """Count and log a request that is not the carrier's. Raises Forbidden, or RateLimited."""
+    metrics.SIGNATURE_FAILURES.inc(carrier=provider)
+    log.get().warning("carrier.signature_refused", provider=provider, action=action)
+    limits.bad_signature()
+    raise Forbidden("The signature is missing or wrong.") from None

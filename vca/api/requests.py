@@ -54,8 +54,10 @@ def _end(response: Response) -> Response:
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
     took_s = perf_counter() - g.began
-    metrics.HTTP_REQUESTS.inc(method=asked.method, status_class=f"{response.status_code // 100}xx")
-    metrics.HTTP_REQUEST_SECONDS.observe(took_s)
+    if asked.url_rule is None or not asked.url_rule.websocket:  # one of those lasts as its call
+        status_class = f"{response.status_code // 100}xx"
+        metrics.HTTP_REQUESTS.inc(method=asked.method, status_class=status_class)
+        metrics.HTTP_REQUEST_SECONDS.observe(took_s)
     log.get().info(
         "request",
         method=asked.method,

@@ -60,6 +60,11 @@ class Settings:
     web_workers: int = setting(values.whole(1, 64), 2)
     web_threads: int = setting(values.whole(1, 256), 8)
     trusted_proxies: tuple[Network, ...] = setting(networks, ())
+    relay_slots: int = setting(values.whole(0, 4096), 0)
+    relay_port: int = setting(values.whole(1, 65535), 8001)
+    relay_workers: int = setting(values.whole(1, 64), 2)
+    relay_threads: int = setting(values.whole(1, 256), 128)
+    gunicorn_group: str = setting(values.choice("web", "relay"), "web")
     rate_limit_key: int = setting(values.whole(0, 100_000), 50)
     rate_limit_tenant: int = setting(values.whole(0, 100_000), 100)
     rate_limit_platform_key: int = setting(values.whole(0, 100_000), 500)
@@ -136,6 +141,11 @@ class Settings:
         """The models that a profile may name."""
         own = (self.llm_model,) if self.llm_model else ()
         return tuple(dict.fromkeys((*own, *self.llm_models)))
+
+    @property
+    def serves_relay(self) -> bool:
+        """Whether this process is of the group that carriers open sockets to."""
+        return self.gunicorn_group == "relay"
 
     @property
     def embedded_folder(self) -> Path | None:
@@ -271,6 +281,7 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
     problems += _fallback_contradictions(settings)
     problems += _twilio_contradictions(settings)
+    problems += _relay_contradictions(settings)
     if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
         problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
@@ -294,6 +305,19 @@ def _fallback_contradictions(settings: Settings) -> list[str]:
         )
     if settings.llm_fallback_model and not settings.llm_model:
         problems.append("LLM_FALLBACK_MODEL needs LLM_MODEL: it answers when that does not")
+    return problems
+
+
+def _relay_contradictions(settings: Settings) -> list[str]:
+    threads = settings.relay_workers * settings.relay_threads
+    problems = []
+    if settings.relay_slots > threads:
+        problems.append(
+            f"RELAY_SLOTS is {settings.relay_slots}, and RELAY_WORKERS x RELAY_THREADS only "
+            f"{threads}: each call that speaks through a socket holds a thread"
+        )
+    if settings.serves_relay and not settings.relay_slots:
+        problems.append("GUNICORN_GROUP is relay: RELAY_SLOTS says how many calls it may hold")
     return problems
 
 

@@ -83,6 +83,15 @@ SIGNATURE_FAILURES = Counter(
     "Requests in a carrier's name with a missing or wrong signature.",
     {"carrier": CARRIERS},
 )
+RELAY_REFUSED = Counter(
+    "vca_relay_refused_total",
+    "Sockets in a carrier's name that were of no call of ours, or not any more.",
+    {"carrier": CARRIERS},
+)
+RELAY_FRAMES_IGNORED = Counter(
+    "vca_relay_frames_ignored_total",
+    "Frames of carriers' sockets that mean nothing to us.",
+)
 ISOLATION_ALARMS = Counter(
     "vca_isolation_alarms_total",
     "Transactions that were not in their tenant's schema; nothing was read or written.",

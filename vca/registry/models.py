@@ -7,6 +7,7 @@ from vca.registry.base import PublicBase
 from vca.registry.dids import models as dids
 from vca.registry.idempotency import models as idempotency
 from vca.registry.rate_limits import models as rate_limits
+from vca.registry.relay_slots import models as relay_slots
 from vca.registry.tenants import models as tenants
 from vca.registry.usage import models as usage
 from vca.registry.webhooks import models as webhooks
@@ -19,6 +20,7 @@ __all__ = [
     "idempotency",
     "metadata",
     "rate_limits",
+    "relay_slots",
     "tenants",
     "usage",
     "webhooks",

@@ -59,6 +59,9 @@ _PLATFORM_CALLS = (
     "public.count_did_miss(text)",
     "public.freeze_dialling(boolean)",
     "public.draw_tokens(uuid[], double precision[], integer[], integer[])",
+    "public.take_relay_slot(uuid, integer, interval)",
+    "public.hold_relay_slot(uuid, boolean, interval)",
+    "public.free_relay_slot(uuid)",
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
 )

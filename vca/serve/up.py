@@ -13,7 +13,7 @@ import click
 from flask import current_app
 
 from vca.kit import cli, db, embedded, log
-from vca.kit.config import ROOT, Settings
+from vca.kit.config import ROOT, Settings, hand_on
 from vca.kit.embedded.directories import make_parents
 from vca.kit.embedded.waiting import Deadline
 from vca.registry import deployment, owner, schema
@@ -29,6 +29,7 @@ DIALLED = demo.BUSINESSES[0].number
 READY_S = 60.0
 LOOK_EVERY_S = 0.1
 GUNICORN_LOG = "gunicorn.log"
+RELAY_LOG = "relay.log"
 WORKER_LOG = "worker.log"
 _PROBE = b"GET /livez HTTP/1.0\r\nHost: localhost\r\n\r\n"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
@@ -88,6 +89,8 @@ def _run(settings: Settings, listener: socket.socket, interrupts: Interrupts) ->
             _say("Starting …")
             # Before the database, because it takes as long as everything else together.
             _start_gunicorn(group, settings, listener)
+            if settings.relay_slots:
+                _start_relay(group, settings)
             with interrupts.allowed():
                 seeded = _prepare(settings, postgres)
             group.start(
@@ -120,6 +123,13 @@ def _start_gunicorn(group: ProcessGroup, settings: Settings, listener: socket.so
     bind = f"fd://{listener.fileno()}"
     fds = [listener.fileno()]
     group.start("gunicorn", "gunicorn", "--bind", bind, "wsgi:app", log=file, pass_fds=fds)
+
+
+def _start_relay(group: ProcessGroup, settings: Settings) -> None:
+    """The group that serves carriers' sockets, on RELAY_PORT."""
+    hand_on("GUNICORN_GROUP", "relay")
+    group.start("relay", "gunicorn", "wsgi:app", log=settings.state_folder / RELAY_LOG)
+    hand_on("GUNICORN_GROUP", "web")
 
 
 def _prepare(settings: Settings, postgres: Postgres) -> Sequence[Seeded]:

@@ -20,6 +20,7 @@ from vca.telephony.types import (
     Held,
     OutboundCall,
     Recording,
+    RelayDialect,
     Seen,
     WebRtcCredential,
 )
@@ -65,6 +66,8 @@ class TelephonyAdapter(ABC):
     actions: ClassVar[frozenset[str]]
     account_fields: ClassVar[tuple[AccountField, ...]] = ()
     """What a tenant's own account consists of; none where tenants cannot have one."""
+    relay: ClassVar[RelayDialect | None] = None
+    """How its socket speaks; none where `capabilities` has no relay."""
 
     @classmethod
     @abstractmethod
@@ -123,6 +126,14 @@ class TelephonyAdapter(ABC):
 
         Raises SignatureRefused, also when there is no signature or it cannot be read.
         """
+
+    def verify_socket(self, request: CarrierRequest) -> None:
+        """Check the signature of the request that opens a socket, as `verify` does; it has no body.
+
+        `url` is what `Relay` was given. Where a carrier signs none, any is let in: it is then known
+        by the token alone.
+        """
+        raise SignatureRefused("this carrier opens no sockets")
 
     @abstractmethod
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:

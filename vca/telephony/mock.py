@@ -75,7 +75,7 @@ _WORDS: Mapping[type[Action], str] = {
 }
 _KINDS: Mapping[str, FactKind] = {
     "voice": "call",
-    **{kind: kind for kind in get_args(FactKind) if kind not in ("call", "progress")},
+    **{kind: kind for kind in get_args(FactKind) if kind not in ("call", "progress", "relayed")},
 }
 _ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{16,128}", re.ASCII)

@@ -14,9 +14,9 @@ EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
 CallerId = Literal["shown", "withheld", "unavailable", "other"]
 Direction = Literal["inbound", "outbound"]
 # What a carrier tells us: a new call rings; one that we had dialled was answered; the caller spoke,
-# pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; a leg
-# that it dialled for a transfer has ended; a voicemail or a recording is there; the call's state
-# changed; or something that only its adapter has to answer.
+# pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; its
+# socket to us has ended; a leg that it dialled for a transfer has ended; a voicemail or a recording
+# is there; the call's state changed; or something that only its adapter has to answer.
 FactKind = Literal[
     "call",
     "answered",
@@ -24,6 +24,7 @@ FactKind = Literal[
     "keys",
     "interrupted",
     "more",
+    "relayed",
     "leg",
     "voicemail",
     "recording",
@@ -57,8 +58,9 @@ class CarrierFacts:
     the call is nobody's telephone, and costs nothing. `request_id` is the carrier's own of this
     request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
     carrier tells of the same call again once it was answered. `own_number`: the number of ours at
-    this end, whoever called whom, where the carrier says it. `carried` is an adapter's word to
-    itself, from `parse` to `answer`: nobody else reads it.
+    this end, whoever called whom, where the carrier says it. `handoff`: with what word we ended the
+    socket; empty where the carrier knows of none, because it broke. `carried` is an adapter's word
+    to itself, from `parse` to `answer`: nobody else reads it.
     """
 
     kind: FactKind
@@ -75,6 +77,7 @@ class CarrierFacts:
     request_id: str = ""
     unanswered: bool = False
     own_number: str = ""
+    handoff: str = ""
     carried: str = field(default="", repr=False)
 
 
@@ -135,6 +138,22 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class Relay:
+    """Connect the caller to our socket at `url`, with `greeting` said first, if there is one.
+
+    From then on what is said goes over the socket, whose `setup` bears the `token`; come back with
+    `relayed` when it has ended. `interruptible`: the caller may break in on what is said.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    greeting: str = ""
+    language: str | None = None
+    voice: str | None = None
+    interruptible: bool = True
+
+
+@dataclass(frozen=True)
 class Forward:
     """Connect the caller to `number` and leave the call."""
 
@@ -191,6 +210,7 @@ class Reject:
 Action = (
     Say
     | Listen
+    | Relay
     | Forward
     | Transfer
     | TakeVoicemail
@@ -282,6 +302,16 @@ class CarrierRef:
 
     provider_type: str
     account_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class RelayDialect:
+    """What differs from carrier to carrier in the frames of its socket.
+
+    `call_id` is the field of `setup` that holds the carrier's id of the call.
+    """
+
+    call_id: str
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Leg:
     answered: bool = False
     transcribing: bool = False
     gather: Mapping[str, Any] | None = None
+    relay: Mapping[str, Any] | None = None
     taped: Mapping[str, Any] | None = None
     target: "Leg | None" = None
     ended_at: datetime | None = None
@@ -127,6 +128,11 @@ class Switch:
                 leg.target, "normal_clearing" if leg.target.answered else "originator_cancel"
             )
 
+    def relay_ends(self, leg: Leg, reason: str) -> None:
+        """The socket of a leg has ended, or never was there."""
+        leg.relay = None
+        self._tell(leg, "call.conversation.ended", reason=reason, duration_sec=3)
+
     def bridge(self, leg: Leg) -> None:
         """The target of a transfer takes the call."""
         assert leg.target is not None
@@ -193,6 +199,17 @@ class Switch:
         self._carry(leg, body)
         leg.transcribing = False
 
+    def _conversation_relay_start(self, leg: Leg, body: Mapping[str, Any]) -> None:
+        self._may_speak(leg)
+        self._carry(leg, body)
+        leg.relay = body
+
+    def _conversation_relay_stop(self, leg: Leg, body: Mapping[str, Any]) -> None:
+        if leg.relay is None:
+            raise Refused(422, "90063", "No conversation goes on")
+        self._carry(leg, body)
+        self.relay_ends(leg, "stopped")
+
     def _record_start(self, leg: Leg, body: Mapping[str, Any]) -> None:
         self._may_speak(leg)
         self._carry(leg, body)
@@ -224,6 +241,8 @@ class Switch:
             raise Refused(422, "90034", "Call not answered yet")
         if leg.gather is not None:
             raise Refused(422, "90099", "Digits are being gathered")
+        if leg.relay is not None:
+            raise Refused(422, "90062", "A conversation goes on")
 
     def _carry(self, leg: Leg, body: Mapping[str, Any]) -> None:
         leg.client_state = body.get("client_state", leg.client_state)

@@ -83,6 +83,18 @@ COMMANDS = {
     ),
     "gather_stop": thing("command_id", **COMMAND),
     "playback_stop": thing("command_id", **COMMAND, stop={"enum": ["all", "current"]}),
+    "conversation_relay_start": thing(
+        "url voice language custom_parameters command_id client_state",
+        **COMMAND,
+        url={"type": "string", "pattern": "^wss?://"},
+        greeting={"type": "string", "minLength": 1, "maxLength": 3_000},
+        language=TEXT,
+        voice=WORDS["voice"],
+        interruptible={"enum": ["any", "none", "speech", "dtmf"]},
+        dtmf_detection={"type": "boolean"},
+        custom_parameters=thing("token", token=TEXT),
+    ),
+    "conversation_relay_stop": thing("command_id", **COMMAND),
     "transcription_start": thing(
         "transcription_engine command_id",
         **COMMAND,

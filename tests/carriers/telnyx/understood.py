@@ -13,6 +13,7 @@ from vca.telephony.types import (
     Listen,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -21,6 +22,8 @@ from vca.telephony.types import (
 
 # What the API calls a command, where the SDK calls it otherwise.
 NAMES = {
+    "conversation_relay_start": "start_conversation_relay",
+    "conversation_relay_stop": "stop_conversation_relay",
     "gather_stop": "stop_gather",
     "playback_stop": "stop_playback",
     "record_start": "start_recording",
@@ -33,6 +36,7 @@ _SILENT = (
     "stop_playback",
     "start_transcription",
     "stop_transcription",
+    "stop_conversation_relay",
 )
 
 
@@ -53,6 +57,8 @@ def _actions(order: Mapping[str, Any], phase: str) -> tuple[Action, ...]:
     match NAMES.get(order["command"], order["command"]):
         case "speak":
             return (Say(order["payload"]),)
+        case "start_conversation_relay":
+            return (_relay(order),)
         case "gather_using_speak":
             return Say(order["payload"]), Listen(order["timeout_millis"] // 1000)
         case "gather" if phase == "more":
@@ -76,3 +82,14 @@ def _actions(order: Mapping[str, Any], phase: str) -> tuple[Action, ...]:
         case command:
             assert command in _SILENT, command
             return ()
+
+
+def _relay(order: Mapping[str, Any]) -> Relay:
+    return Relay(
+        order["url"],
+        order["custom_parameters"]["token"],
+        order.get("greeting", ""),
+        order["language"],
+        order["voice"],
+        order["interruptible"] == "any",
+    )

@@ -12,6 +12,7 @@ from tests.carriers.twilio.account import sid
 from tests.carriers.twilio.rig import OURS
 from tests.carriers.twilio.twiml import Document, document
 from tests.support.api import Api
+from vca.telephony.providers.twilio.settings import Login
 from vca.telephony.types import CarrierRequest
 
 BASE = "/telephony/twilio/"
@@ -20,12 +21,16 @@ CALLER = "+14155550123"
 
 @dataclass
 class TwilioCall:
-    """An inbound call; `copies` is how often each request is sent, `sent` what was, in order."""
+    """An inbound call; `copies` is how often each request is sent, `sent` what was, in order.
+
+    `login` is whose Twilio it comes through.
+    """
 
     api: Api
     to: str
     caller: str = CALLER
     copies: int = 1
+    login: Login = OURS
     sid: str = field(default_factory=lambda: sid("CA"))
     sent: list[CarrierRequest] = field(default_factory=list)
     heard: Document | None = None
@@ -47,6 +52,12 @@ class TwilioCall:
         """For the rest of an answer."""
         return self._ended("Redirect")
 
+    def relay_ended(self, handoff: str | None, status: str = "in-progress") -> Document:
+        """The socket has ended; without a word if it broke."""
+        said = {"SessionId": "VX1", "SessionStatus": "ended", "HandoffData": handoff}
+        assert self.heard is not None
+        return self._post(self.heard.action("Connect"), status, **said)
+
     def leg_ended(self, status: str) -> Document:
         """Whom we dialled did so."""
         return self._ended("Dial", DialCallStatus=status, DialCallSid=sid("CA"))
@@ -60,7 +71,7 @@ class TwilioCall:
     def recorded(self, told_at: str, recording_sid: str, status: str = "completed") -> Document:
         """The call's recording is there, or is not."""
         said = {"CallSid": self.sid, "RecordingSid": recording_sid, "RecordingStatus": status}
-        return self.deliver(webhooks.signed(OURS, told_at, said))
+        return self.deliver(webhooks.signed(self.login, told_at, said))
 
     def hang_up(self, status: str = "completed") -> Document:
         """The call's end, as the number's status callback tells it."""
@@ -89,7 +100,7 @@ class TwilioCall:
 
     def _post(self, url: str, status: str, **said: Any) -> Document:
         form = webhooks.inbound(self.sid, to=self.to, caller=self.caller, status=status)
-        self.heard = self.deliver(webhooks.signed(OURS, url, {**form, **said}))
+        self.heard = self.deliver(webhooks.signed(self.login, url, {**form, **said}))
         return self.heard
 
 

@@ -15,6 +15,7 @@ from vca.telephony.types import (
     Listen,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -26,7 +27,10 @@ LARGEST = 64_000
 _VERBS: dict[str, tuple[set[str], set[str]]] = {
     "Response": (
         set(),
-        {"Say", "Play", "Gather", "Dial", "Record", "Start", "Redirect", "Hangup", "Reject"},
+        {
+            *("Say", "Play", "Gather", "Dial", "Record", "Start", "Redirect", "Hangup"),
+            *("Reject", "Connect"),
+        },
     ),
     "Say": ({"voice", "language", "loop"}, set()),
     "Play": ({"digits", "loop"}, set()),
@@ -37,6 +41,15 @@ _VERBS: dict[str, tuple[set[str], set[str]]] = {
         },
         {"Say", "Play"},
     ),
+    "Connect": ({"action", "method"}, {"ConversationRelay"}),
+    "ConversationRelay": (
+        {
+            *("url", "welcomeGreeting", "language", "ttsProvider", "voice", "interruptible"),
+            *("dtmfDetection", "transcriptionProvider", "welcomeGreetingInterruptible"),
+        },
+        {"Parameter"},
+    ),
+    "Parameter": ({"name", "value"}, set()),
     "Dial": ({"action", "method", "timeout", "callerId", "answerOnBridge"}, {"Number"}),
     "Record": ({"action", "method", "maxLength", "timeout", "playBeep", "finishOnKey"}, set()),
     "Start": (set(), {"Recording"}),
@@ -111,6 +124,8 @@ def _actions(verbs: list[Element]) -> Iterator[Action]:
                 yield from _actions(list(verb))
                 assert verb.get("input") == "speech dtmf"
                 yield Listen(int(verb.get("timeout") or 5), verb.get("language"))
+            case "Connect":
+                yield _relay(verb[0])
             case "Dial" if verb.get("action"):
                 yield Transfer(verb.text or "", int(verb.get("timeout") or 30))
             case "Dial":
@@ -129,6 +144,20 @@ def _actions(verbs: list[Element]) -> Iterator[Action]:
                 yield HangUp()
             case "Reject":
                 yield Reject("busy" if verb.get("reason") == "busy" else "rejected")
+
+
+def _relay(verb: Element) -> Relay:
+    assert verb.get("url", "").startswith(("wss://", "/telephony/"))
+    [parameter] = verb
+    assert parameter.get("name") == "token"
+    return Relay(
+        verb.get("url") or "",
+        parameter.get("value") or "",
+        verb.get("welcomeGreeting") or "",
+        verb.get("language"),
+        verb.get("voice"),
+        verb.get("interruptible") == "any",
+    )
 
 
 def _urls(root: Element) -> Iterator[str]:

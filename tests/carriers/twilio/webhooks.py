@@ -24,6 +24,11 @@ def signed(login: Login, url: str, form: dict[str, Any], **headers: str) -> Carr
     )
 
 
+def socket_signature(login: Login, url: str) -> str:
+    """What the account's Twilio signs when it opens a socket."""
+    return str(RequestValidator(login.auth_token).compute_signature(url, {}))
+
+
 def inbound(call_sid: str, *, to: str, caller: str, status: str = "in-progress") -> dict[str, Any]:
     """What a form says of an inbound call beside what has happened."""
     return {

@@ -35,13 +35,17 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Desk:
-    """One for each process. `limits` bound every call; `production` keeps callers from scripts."""
+    """One for each process. `limits` bound every call; `production` keeps callers from scripts.
+
+    `relay_slots` calls may speak through sockets at once, over all processes.
+    """
 
     secret: str
     models: Models
     public_base_url: str = ""
     limits: Limits = NO_LIMITS
     production: bool = False
+    relay_slots: int = 0
 
     def callback_url(self, carrier: str) -> str:
         """Where a carrier's requests go, up to the action."""

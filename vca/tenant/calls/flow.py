@@ -1,10 +1,10 @@
 """A call from ring to end, whatever carries it: all that a carrier's transport calls.
 
 `begin` when it rings or is answered, `turn` for what the caller says, `dtmf` for keys,
-`interrupted` when the agent was cut off, `returned` when a transfer has ended, `finish` for what
-its carrier tells. Each opens short transactions of its own, and none is open while a model or a
-carrier is asked. Nothing of a call is kept in a process: any other one can go on from the stored
-turns.
+`interrupted` when the agent was cut off, `resumed` when a socket has ended, `returned` when a
+transfer has, `finish` for what its carrier tells. Each opens short transactions of its own, and
+none is open while a model or a carrier is asked. Nothing of a call is kept in a process: any other
+one can go on from the stored turns.
 """
 
 from collections.abc import Generator
@@ -14,9 +14,10 @@ from vca.conversation.llm.models import Models
 from vca.kit import clock, crash, log
 from vca.telephony.types import CallEvent, LegOutcome
 from vca.tenancy.session import enter
-from vca.tenant.calls import opening, record, states, talking, transfers
+from vca.tenant.calls import opening, record, resuming, states, talking, transfers
 from vca.tenant.calls.opening import Ringing
 from vca.tenant.calls.refs import CallRef, Clause, Outcome
+from vca.tenant.calls.resuming import Unanswered
 
 Spoken = Generator[Clause, None, Outcome]
 
@@ -66,6 +67,15 @@ def interrupted(ref: CallRef, *, heard: str) -> None:
     with enter(ref.tenant) as session:
         record.talk(session, ref.call_id)
         record.note_heard(session, ref.call_id, heard=heard)
+
+
+def resumed(ref: CallRef, *, again: bool) -> Outcome | Unanswered:
+    """What follows once a call's socket has ended, or what its caller said that is unanswered yet.
+
+    `again`: the agent's last words may not have been heard, and are said once more. Repeatable;
+    writes nothing. Raises NotFound.
+    """
+    return resuming.resume(ref, again=again)
 
 
 def returned(ref: CallRef, *, leg: LegOutcome, after: int | None = None) -> Outcome:

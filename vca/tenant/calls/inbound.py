@@ -29,7 +29,7 @@ from vca.telephony.types import (
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
 from vca.tenancy.session import public
-from vca.tenant.calls import fallback, flow, patience, signing, voicemail
+from vca.tenant.calls import fallback, flow, patience, relays, signing, voicemail
 from vca.tenant.calls.desk import Desk, Sealed
 from vca.tenant.calls.opening import Ringing
 from vca.tenant.calls.refs import Clause, Outcome, joined
@@ -42,6 +42,7 @@ _HEARD: tuple[FactKind, ...] = (
     "speech",
     "keys",
     "more",
+    "relayed",
     "leg",
 )
 
@@ -61,7 +62,10 @@ def receive(
     except DatabaseUnavailable as error:
         reply = _nobody_knows(reader, request, facts, error)
         return reader.answer(facts, reply, callback_url=callback_url)
-    reply = _answer(signed, facts, desk) if facts.kind in _HEARD else _note(signed, facts)
+    if facts.kind in _HEARD:
+        reply = relays.offered(_answer(signed, facts, desk), facts, signed, desk)
+    else:
+        reply = _note(signed, facts)
     return signed.carrier.answer(facts, reply, callback_url=callback_url)
 
 
@@ -205,11 +209,23 @@ def _leg(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
     return _reply(outcome, sealed.carrier, desk)
 
 
+def _relayed(facts: CarrierFacts, sealed: Sealed, desk: Desk) -> CallReply:
+    """Go on without the socket that has ended. What was lost with it is said, or said again."""
+    if facts.handoff == relays.FAILED:
+        return CallReply((HangUp(),))
+    resumed = flow.resumed(sealed.ref, again=not facts.handoff)
+    if isinstance(resumed, Outcome):
+        return _reply(resumed, sealed.carrier, desk)
+    heard = replace(facts, kind="speech", speech=resumed.heard)
+    return _spoken(heard, replace(sealed, turns=resumed.after), desk)
+
+
 _ANSWERS: Mapping[FactKind, Callable[[CarrierFacts, Sealed, Desk], CallReply]] = {
     "answered": _answered,
     "speech": _spoken,
     "keys": _spoken,
     "more": _rest,
+    "relayed": _relayed,
     "leg": _leg,
 }
 

@@ -44,6 +44,7 @@ from vca.telephony.types import (
     Held,
     OutboundCall,
     Recording,
+    RelayDialect,
     Seen,
     WebRtcCredential,
 )
@@ -58,7 +59,8 @@ class TelnyxAdapter(TelephonyAdapter):
     """One account with Telnyx: a key for its API, its key for signatures, its application."""
 
     name: ClassVar[str] = "telnyx"
-    capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
+    relay: ClassVar[RelayDialect | None] = RelayDialect(call_id="callControlId")
     actions: ClassVar[frozenset[str]] = frozenset({_EVENTS})
     account_fields: ClassVar[tuple[AccountField, ...]] = (
         AccountField("api_key", _API_KEY, "An API key, of Mission Control's API Keys."),
@@ -168,6 +170,9 @@ class TelnyxAdapter(TelephonyAdapter):
             raise SignatureRefused("what is signed is no event") from None
         if self._known and told and told not in self._known:
             raise SignatureRefused("the event is of another application")
+
+    def verify_socket(self, request: CarrierRequest) -> None:
+        """Telnyx signs no handshake: a socket is known by the token that it then tells."""
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call = call_metadata.call_id

@@ -22,9 +22,12 @@ from vca.telephony.types import (
 
 # Telnyx has done it already, or there is nothing to stop.
 _ALREADY = frozenset({"90054"})
-_STOPS = ("stop_gather", "stop_playback", "stop_transcription")
+_STOPS = ("stop_gather", "stop_playback", "stop_transcription", "stop_conversation_relay")
 _STOP_GATHER: tuple[Order, ...] = ({"command": "stop_gather"},)
+_STOP_RELAY: tuple[Order, ...] = ({"command": "stop_conversation_relay"},)
 _STOP_SPEAKING: tuple[Order, ...] = ({"command": "stop_playback", "stop": "all"},)
+# What a leg is about that is told to do something else.
+_STOPPING = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
 _RINGS_S = (5, 600)
 _ENDED = "the call has ended"
 
@@ -118,7 +121,7 @@ def _has_moved_on(line: Line, facts: CarrierFacts) -> bool:
 def _before(facts: CarrierFacts, reply: CallReply) -> tuple[Order, ...]:
     """Begin to listen where nobody did; stop what a caller is told while his words are answered."""
     heard = [action for action in reply.actions if isinstance(action, Listen)]
-    if facts.kind in ("call", "answered", "leg") and heard:
+    if facts.kind in ("call", "answered", "leg", "relayed") and heard:
         return (_transcription(heard[0]),)
     interrupts = facts.kind == "speech" and facts.speech
     return () if not interrupts or isinstance(reply.actions[0], HangUp) else _STOP_GATHER
@@ -140,9 +143,9 @@ def direct(ask: Asking, call: str, reply: CallReply, *, callback_url: str) -> No
     if status is None or is_over(status):
         raise TelephonyError(_ENDED, permanent=True, code="90018")
     mark = marks.read(status.client_state)
-    listening = mark is not None and mark.phase == "listening"
     line = Line(ask, call, uuid4().hex, callback_url, mark.own_number if mark else "")
-    line.carry_out(orders.of(reply), first=_STOP_GATHER if listening else _STOP_SPEAKING)
+    stop = _STOPPING.get(mark.phase if mark else "", _STOP_SPEAKING)
+    line.carry_out(orders.of(reply), first=stop)
 
 
 def hang_up(ask: Asking, call: str) -> None:

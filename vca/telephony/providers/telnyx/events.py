@@ -24,6 +24,8 @@ _LONGEST = {"transcript": 10_000, "from": 256, "to": 256}
 _LONGEST_OTHER = 256
 # A gather's ends that nobody has to answer: we stopped it, or the call is over.
 _SETTLED = ("call_hangup", "cancelled", "cancelled_amd")
+# A socket that broke. Of one that we have ended Telnyx does not bring our word back.
+_BROKEN, _ENDED = "customer_disconnect", "ended"
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,13 @@ def _leg_ended(told: Told, mark: Mark, outcome: outcomes.Outcome) -> CarrierFact
     return _progress(told, due=Mark("then", call=mark.call, rest=({"command": "hangup"},)))
 
 
+def _relayed(told: Told) -> CarrierFacts:
+    if not told.is_in("relay"):
+        return _progress(told)
+    broken = told.text("reason") == _BROKEN
+    return _facts(told, kind="relayed", handoff="" if broken else _ENDED)
+
+
 def _recorded(told: Told) -> CarrierFacts:
     kind = "voicemail" if told.is_in("voicemail") else "recording"
     return _facts(told, kind=kind, recording_id=told.text("recording_id") or None)
@@ -183,6 +192,7 @@ _READERS: Mapping[str, Callable[[Told], CarrierFacts]] = {
     "call.transcription": _transcribed,
     "call.gather.ended": _gathered,
     "call.speak.ended": _spoken,
+    "call.conversation.ended": _relayed,
     "call.hangup": _hung_up,
     "call.recording.saved": _recorded,
     "call.recording.error": _not_recorded,

@@ -13,10 +13,21 @@ from typing import Any, Literal, get_args
 from vca.kit import json
 
 # What the leg does now: it rings to us (`ring`) or to whom we call (`dial`), its caller is listened
-# to, it speaks and does the `rest` `then`, it speaks and comes back for `more`, it waits for the
-# `target` of a transfer, leaves a `voicemail`, was forwarded (`left`), or nothing that we wait for.
+# to, here or through a socket (`relay`), it speaks and does the `rest` `then`, it speaks and comes
+# back for `more`, it waits for the `target` of a transfer, leaves a `voicemail`, was forwarded
+# (`left`), or nothing that we wait for.
 Phase = Literal[
-    "ring", "dial", "listening", "then", "more", "transfer", "target", "voicemail", "left", "done"
+    "ring",
+    "dial",
+    "listening",
+    "relay",
+    "then",
+    "more",
+    "transfer",
+    "target",
+    "voicemail",
+    "left",
+    "done",
 ]
 # The commands that may wait in a mark, by the names that the SDK gives them.
 COMMANDS = frozenset(
@@ -27,6 +38,7 @@ COMMANDS = frozenset(
         "reject",
         "send_dtmf",
         "speak",
+        "start_conversation_relay",
         "start_recording",
         "stop_transcription",
         "transfer",

@@ -20,6 +20,7 @@ from vca.telephony.types import (
     Listen,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -34,6 +35,7 @@ _MOMENT_MS = 500
 _RINGS_S = (5, 600)
 _PHASES: dict[type[Action], Phase] = {
     Listen: "listening",
+    Relay: "relay",
     Transfer: "transfer",
     Forward: "left",
     TakeVoicemail: "voicemail",
@@ -105,6 +107,8 @@ def _order(action: Action) -> dict[str, Any]:
             return _speak(action)
         case Listen():
             return {"command": "gather", **_silence(action.silence_s * 1000), **_keys()}
+        case Relay():
+            return _relay(action)
         case ComeBack():
             return _moment()
         case Transfer():
@@ -130,6 +134,20 @@ def _speak(say: Say) -> dict[str, Any]:
         "payload": clean(say.text, longest=LONGEST_SENTENCE),
         "payload_type": "text",
         "voice": speech.voice(say.voice, say.language),
+    }
+
+
+def _relay(relay: Relay) -> dict[str, Any]:
+    greeting = clean(relay.greeting, longest=LONGEST_SENTENCE)
+    return {
+        "command": "start_conversation_relay",
+        "url": relay.url,
+        **({"greeting": greeting} if greeting.strip() else {}),
+        "language": relay.language or "en",
+        "voice": speech.voice(relay.voice, relay.language),
+        "interruptible": "any" if relay.interruptible else "none",
+        "dtmf_detection": True,
+        "custom_parameters": {"token": relay.token},
     }
 
 

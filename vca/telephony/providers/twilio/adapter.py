@@ -1,4 +1,4 @@
-"""The Twilio adapter: one account, plain HTTP turns."""
+"""The Twilio adapter: one account, turns over HTTP or through its ConversationRelay."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +43,7 @@ from vca.telephony.types import (
     Held,
     OutboundCall,
     Recording,
+    RelayDialect,
     Seen,
     WebRtcCredential,
 )
@@ -62,7 +63,8 @@ class TwilioAdapter(TelephonyAdapter):
     """
 
     name: ClassVar[str] = NAME
-    capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
+    relay: ClassVar[RelayDialect | None] = RelayDialect(call_id="callSid")
     actions: ClassVar[frozenset[str]] = webhooks.ACTIONS
     account_fields: ClassVar[tuple[AccountField, ...]] = ACCOUNT_FIELDS
 
@@ -112,6 +114,9 @@ class TwilioAdapter(TelephonyAdapter):
 
     def verify(self, request: CarrierRequest) -> None:
         webhooks.verify(request, self._logins)
+
+    def verify_socket(self, request: CarrierRequest) -> None:
+        webhooks.verify_socket(request, self._logins)
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call_sid, now = call_metadata.call_id, call_metadata.timestamp

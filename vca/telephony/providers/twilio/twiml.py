@@ -20,6 +20,7 @@ from vca.telephony.types import (
     Listen,
     Record,
     Reject,
+    Relay,
     Say,
     SendKeys,
     TakeVoicemail,
@@ -36,6 +37,8 @@ _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 _CR = {"\r": "&#13;"}
 _LONGEST_NAME = 100
 _SILENCE_ENDS_MESSAGE_S = 10
+# What makes a voice for a socket, by the first part of the name that it has elsewhere.
+_MAKERS = {"Polly": "Amazon", "Google": "Google"}
 # What listens and speaks knows a language by its country too.
 _LOCALES: Mapping[str, str] = {
     "da": "da-DK",
@@ -117,6 +120,25 @@ def _gather(action: Listen, way: _Way, words: str) -> str:
     )
 
 
+def _relay(action: Relay, way: _Way) -> str:
+    """Spoken to through a socket, a voice has a maker; one without is left to the language."""
+    maker, _, voice = (action.voice or "").partition(".")
+    known = _MAKERS.get(maker)
+    token = f'<Parameter name="token" value={quoteattr(clean(action.token))}/>'
+    relay = _element(
+        "ConversationRelay",
+        token,
+        url=action.url,
+        welcomeGreeting=clean(action.greeting, longest=LONGEST_SENTENCE) or None,
+        language=_language(action.language),
+        ttsProvider=known,
+        voice=_name(voice) if known else None,
+        interruptible="any" if action.interruptible else "none",
+        dtmfDetection="true",
+    )
+    return _element("Connect", relay, action=way.turn("connect"))
+
+
 def _forward(action: Forward, way: _Way) -> str:
     return _element("Dial", escape(action.number), callerId=way.caller_id)
 
@@ -159,6 +181,7 @@ def _redirect(url: str) -> str:
 
 
 _VERBS: Mapping[type[Action], Callable[[Any, _Way], str]] = {
+    Relay: _relay,
     Forward: _forward,
     Transfer: _transfer,
     TakeVoicemail: _voicemail,

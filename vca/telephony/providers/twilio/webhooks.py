@@ -28,6 +28,7 @@ _KEYS = re.compile(r"[0-9*#]{1,64}", re.ASCII)
 _STATUS = re.compile(r"[a-z][a-z-]{0,31}", re.ASCII)
 _CODE = re.compile(r"[0-9]{1,6}", re.ASCII)
 _OUTBOUND = "outbound-api"
+_LIVE = "in-progress"
 # A recording that came to nothing is asked for too, and then known to be missing.
 _RECORDING_ENDS = ("completed", "absent", "failed")
 
@@ -141,6 +142,23 @@ def verify(request: CarrierRequest, logins: Iterable[Login]) -> None:
     raise SignatureRefused("the signature does not match")
 
 
+def verify_socket(request: CarrierRequest, logins: Iterable[Login]) -> None:
+    """Check that one of the logins' tokens signed the URL of a socket.
+
+    Raises SignatureRefused. Twilio is known to end such a URL with a slash before it signs it.
+    """
+    from twilio.request_validator import RequestValidator
+
+    signature = request.headers.get(SIGNATURE, "")
+    if not 0 < len(signature) <= _LONGEST_SIGNATURE:
+        raise SignatureRefused("there is no signature")
+    for login in logins:
+        validator = RequestValidator(login.auth_token)
+        if any(validator.validate(f"{request.url}{end}", {}, signature) for end in ("", "/")):
+            return
+    raise SignatureRefused("the signature does not match")
+
+
 def _is_of(said: Mapping[str, str], login: Login) -> bool:
     account = said.get("AccountSid", "").encode()
     return hmac.compare_digest(account, login.account_sid.encode())
@@ -153,6 +171,8 @@ def _turn(form: Form) -> CarrierFacts:
             return _heard(form)
         case "redirect":
             return _facts(form, "more")
+        case "connect":
+            return _relayed(form)
         case "dial":
             return _facts(form, "leg", leg=statuses.leg(form.matching("DialCallStatus", _STATUS)))
         case "record":
@@ -167,6 +187,13 @@ def _heard(form: Form) -> CarrierFacts:
     if keys:
         return _facts(form, "keys", keys=keys)
     return _facts(form, "speech", speech=form.text("SpeechResult", longest=10_000))
+
+
+def _relayed(form: Form) -> CarrierFacts:
+    """The socket has ended; the call may have ended with it."""
+    if form.matching("CallStatus", _STATUS) != _LIVE:
+        return _facts(form, "progress")
+    return _facts(form, "relayed", handoff=form.text("HandoffData"))
 
 
 def _recording(form: Form) -> CarrierFacts:

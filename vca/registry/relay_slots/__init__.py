@@ -1,0 +1,1 @@
+"""Who may speak through a socket: slots in `public`, counted over all processes."""
