@@ -21,7 +21,10 @@ bind = f"{_settings.host}:{_settings.relay_port if _RELAY else _settings.port}"
 # it, and a call's turn that waits for a model must not keep others waiting.
 worker_class = "gthread"
 workers = _settings.relay_workers if _RELAY else _settings.web_workers
-threads = _settings.relay_threads if _RELAY else _settings.web_threads
+# Requests that are refused for their number have threads of their own, in which they wait.
+threads = (
+    _settings.relay_threads if _RELAY else _settings.web_threads + _settings.rate_limit_threads
+)
 # A worker whose threads all hold a socket leaves the next one to another worker: taken, it would
 # wait for a caller to hang up. So there is no room for connections that say nothing, either.
 worker_connections = threads if _RELAY else 1_000

@@ -18,7 +18,8 @@ from vca.kit import db, meters
 from vca.kit.addresses import networks
 from vca.kit.config import Settings, read_settings
 from vca.kit.db import Database
-from vca.registry.rate_limits.leases import Leases
+from vca.registry.rate_limits.buckets import Limit
+from vca.registry.rate_limits.leases import HOLD_S, Leases
 from vca.telephony.mock import FakeTelephonyAdapter
 
 # So slow that a bucket of five gains nothing while a test lasts.
@@ -346,6 +347,84 @@ def test_refusals_are_counted_by_the_limit_that_was_met(
     assert counted(b"address") > before[1]
 
 
+# --- When refusals are answered -----------------------------------------------------------------
+
+
+@pytest.fixture
+def limit() -> Limit:
+    """Ten a second."""
+    return Limit("key", uuid4(), 10, 50)
+
+
+def test_refusals_by_one_limit_are_as_far_apart_as_its_tokens_and_none_waits_long(
+    limit: Limit,
+) -> None:
+    leases = Leases(now=lambda: 0.0)
+
+    turns = [leases.turn(limit) for _ in range(12)]
+
+    assert turns == pytest.approx([*(each / 10 for each in range(1, 11)), HOLD_S, HOLD_S])
+    assert leases.turn(Limit("key", uuid4(), 10, 50)) == pytest.approx(0.1)
+
+
+def test_who_asks_again_later_than_his_turn_does_not_wait_for_those_before(limit: Limit) -> None:
+    clock = [0.0]
+    leases = Leases(now=lambda: clock[0])
+    for _ in range(9):
+        leases.turn(limit)
+    clock[0] = 30.0
+
+    assert leases.turn(limit) == pytest.approx(0.1)
+
+
+def test_a_refusal_waits_for_its_turn_and_a_request_that_is_served_does_not(
+    app: Flask, acme: Tenant, evidence: Evidence
+) -> None:
+    evidence.rows("DELETE FROM public.rate_buckets")
+    waited: list[float] = []
+    rates = Rates(key=STILL, window_s=WINDOW_S, threads=1)
+    app.extensions["limiter"] = Limiter(rates, Leases(now=lambda: 0.0), wait=waited.append)
+
+    assert _asked(acme.api, FIVE) == [200] * FIVE
+    assert waited == []
+    assert _asked(acme.api, 2) == [429] * 2
+    assert waited == [HOLD_S, HOLD_S]
+
+
+def test_refusals_wait_in_their_own_threads_only(limit: Limit) -> None:
+    within: list[int] = []
+
+    def another_is_refused_meanwhile(_: float) -> None:
+        within.append(len(within))
+        limiter.hold(limit)  # would come here for ever
+
+    limiter = Limiter(Rates(threads=2), Leases(), wait=another_is_refused_meanwhile)
+
+    limiter.hold(limit)
+    assert within == [0, 1]
+    limiter.hold(limit)  # all were given back
+    assert within == [0, 1, 2, 3]
+
+
+def test_a_refusal_that_waits_keeps_no_connection_from_others(
+    app: Flask, acme: Tenant, globex: Tenant, evidence: Evidence
+) -> None:
+    evidence.rows("DELETE FROM public.rate_buckets")
+    served: list[int] = []
+    busy: list[int] = []
+
+    def another_asks_meanwhile(_: float) -> None:
+        busy.append(db.current().engine.pool.checkedout())  # type: ignore[attr-defined]
+        served.append(globex.api.get("/api/me").status_code)
+
+    rates = Rates(key=STILL, window_s=WINDOW_S, threads=1)
+    limiter = Limiter(rates, Leases(now=lambda: 0.0), wait=another_asks_meanwhile)
+    app.extensions["limiter"] = limiter
+
+    assert _asked(acme.api, FIVE + 1)[-1] == 429
+    assert (served, busy) == ([200], [0])
+
+
 def test_the_settings_make_the_limits(settings: Settings) -> None:
     given = {
         "DATABASE_URL": settings.database_url,
@@ -355,7 +434,7 @@ def test_the_settings_make_the_limits(settings: Settings) -> None:
         "SECRET_KEY": settings.secret_key,
     }
 
-    assert Rates.of(read_settings(given)) == Rates(50, 100, 500, 5, 20, settings.secret_key, ())
+    assert Rates.of(read_settings(given)) == Rates(50, 100, 500, 5, 20, settings.secret_key, (), 8)
     more = {"RATE_LIMIT_KEY": "0", "TRUSTED_PROXIES": "10.0.0.0/8"}
     changed = Rates.of(read_settings({**given, **more}))
     assert (changed.key, changed.trusted_proxies) == (0, networks("10.0.0.0/8"))

@@ -3,12 +3,18 @@
 Failures are bad keys and bad signatures. Who has spent his is told 429 instead of 401 or 403, and
 nothing else changes: a good key or a carrier's good signature from there is served as ever.
 
+Who is refused is answered no faster than tokens come, by threads that nobody else needs: a client
+that asks again at once, on a few connections, is slowed down to its limit instead of keeping the
+machine busy with refusals. When all of those threads wait, the rest is refused at once.
+
 The `RateLimit` headers are those of draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from threading import Semaphore
+from time import sleep
 from uuid import UUID
 
 from flask import Flask, Response, current_app, g, request
@@ -35,7 +41,10 @@ _MOST_REFUSED = 1_000
 
 @dataclass(frozen=True)
 class Rates:
-    """What is allowed: requests a second, failures a minute. 0: as many as anybody likes."""
+    """What is allowed: requests a second, failures a minute. 0: as many as anybody likes.
+
+    `threads` of a process may be kept by refusals that wait for their turn.
+    """
 
     key: float = 0
     tenant: float = 0
@@ -44,6 +53,7 @@ class Rates:
     failures: int = 0
     secret: str = ""
     trusted_proxies: Sequence[Network] = ()
+    threads: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Rates":
@@ -55,14 +65,23 @@ class Rates:
             settings.rate_limit_failures,
             settings.secret_key,
             settings.trusted_proxies,
+            settings.rate_limit_threads,
         )
 
 
 class Limiter:
     """The limits of one process's requests."""
 
-    def __init__(self, rates: Rates, leases: Leases | None = None) -> None:
+    def __init__(
+        self,
+        rates: Rates,
+        leases: Leases | None = None,
+        *,
+        wait: Callable[[float], None] = sleep,
+    ) -> None:
         self._rates = rates
+        self._wait = wait
+        self._threads = Semaphore(rates.threads)
         self._leases = leases or Leases()
         self._refused: dict[bytes, Sequence[Limit]] = {}
 
@@ -96,6 +115,14 @@ class Limiter:
     def fail(self, connection: Connection, sender: str) -> None:
         """One failure of an address. Raises RateLimited."""
         self._leases.spend(connection, self._of_sender(sender))
+
+    def hold(self, limit: Limit) -> None:
+        """Keep a refusal until it is its turn, if there is a thread for that."""
+        if self._threads.acquire(blocking=False):
+            try:
+                self._wait(self._leases.turn(limit))
+            finally:
+                self._threads.release()
 
     def sender(self) -> str:
         """Where the present request comes from."""
@@ -173,6 +200,7 @@ def _digest(presented: str) -> bytes:
 def _limited(error: RateLimited) -> Response:
     name = error.limit.name
     metrics.RATE_LIMITED.inc(limit=name)
+    current().hold(error.limit)  # nothing else is held by now: no connection, no lock
     g.standings = error.standings
     response = problem(error.status, error.problem_code, error.title, error.detail, limit=name)
     response.headers["Retry-After"] = str(error.retry_after_s)

@@ -70,6 +70,7 @@ class Settings:
     rate_limit_platform_key: int = setting(values.whole(0, 100_000), 500)
     rate_limit_window_s: int = setting(values.whole(1, 3600), 5)
     rate_limit_failures: int = setting(values.whole(0, 1_000_000), 20)
+    rate_limit_threads: int = setting(values.whole(0, 256), 8)
     database_pool_size: int = setting(values.whole(1, 200), 20)
     tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
     did_claims: str = setting(values.choice("assigned", "open"), "")

@@ -25,6 +25,8 @@ SHARE = 20
 # At its limit a bucket has a token every few milliseconds: it is not asked for each of them.
 PAUSE_S = 0.1
 SWEEP_EVERY_S = 300.0
+# A refusal is kept no longer: its client is told to wait for a whole second anyway.
+HOLD_S = 1.0
 _MANY = 10_000
 
 
@@ -57,7 +59,16 @@ class RateLimited(DomainError):
 class _Lease:
     """What is in hand of one bucket."""
 
-    __slots__ = ("drawn_at", "ends_at", "held", "left", "refused_until", "spent", "wanted")
+    __slots__ = (
+        "answered_at",
+        "drawn_at",
+        "ends_at",
+        "held",
+        "left",
+        "refused_until",
+        "spent",
+        "wanted",
+    )
 
     def __init__(self) -> None:
         self.held = 0
@@ -67,6 +78,7 @@ class _Lease:
         self.left = 0.0
         self.drawn_at = 0.0
         self.refused_until = 0.0
+        self.answered_at = 0.0
 
     def take(self, now_s: float) -> bool:
         """Spend a token that is in hand, if there is one."""
@@ -139,6 +151,17 @@ class Leases:
         """Raise RateLimited if one of these is known to be empty; nothing is spent."""
         with self._lock:
             self._refuse(limits, self._now())
+
+    def turn(self, limit: Limit) -> float:
+        """Seconds until a refusal by this limit may be answered.
+
+        A bucket's are as far apart as its tokens, but none waits for longer than HOLD_S.
+        """
+        with self._lock:
+            now_s, lease = self._now(), self._of(limit)
+            due_s = max(now_s, lease.answered_at) + 1 / limit.rate
+            lease.answered_at = min(due_s, now_s + HOLD_S)
+            return lease.answered_at - now_s
 
     def _draw(
         self,
