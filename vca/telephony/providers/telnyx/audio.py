@@ -65,7 +65,9 @@ def _with(first: bytes, pieces: Generator[bytes, None, None]) -> Generator[bytes
 def _pieces(url: str, patience_s: float) -> Generator[bytes, None, None]:
     """A file as it comes; raises TelephonyError also midway."""
     try:
-        with httpx2.stream("GET", url, timeout=patience_s, follow_redirects=True) as response:
+        with httpx2.stream(
+            "GET", url, timeout=patience_s, follow_redirects=True, verify=api.trusted()
+        ) as response:
             if response.status_code != 200:
                 raise TelephonyError(
                     f"Telnyx's store answers {response.status_code}", permanent=False
