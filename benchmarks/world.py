@@ -58,7 +58,7 @@ def populate(settings: Settings, postgres: Postgres, count: int) -> list[Tenant]
 
 
 def note_use(postgres: Postgres) -> None:
-    """Let no key's use be due for noting in the next round: once a minute, it would hit one app.
+    """Let no key's use be due for noting in the next round: now and then, it would hit one app.
 
     Not by a new row for each key before each round: the round would then tidy up after that.
     """

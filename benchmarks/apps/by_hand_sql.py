@@ -9,7 +9,7 @@ SENTENCES = {
 KEY = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
        k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
-       coalesce(k.last_used_at < now() - interval '1 minute', true) AS stale,
+       coalesce(k.last_used_at < now() - interval '10 minutes', true) AS stale,
        own.status AS own_status, asked.status AS asked_status,
        asked.schema_revision AS asked_revision
 FROM public.api_keys k
@@ -19,7 +19,8 @@ WHERE k.prefix = %(prefix)s
 """
 TOUCH = """
 UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
-WHERE id = %(id)s AND coalesce(last_used_at < now() - interval '1 minute', true)
+WHERE id = %(id)s
+  AND (key_hash <> %(hash)s OR coalesce(last_used_at < now() - interval '10 minutes', true))
 """
 NUMBERS = """
 SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_profile_id,

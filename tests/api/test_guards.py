@@ -221,6 +221,7 @@ def test_an_old_pepper_still_reads_and_the_key_moves_to_the_newest(
 ) -> None:
     old = app.config["PEPPERS"][0]
     kept = "SELECT key_hash FROM public.api_keys WHERE prefix = %s"
+    assert acme.get("/calls").status_code == 200  # its use was just noted
     before = evidence.rows(kept, acme.key[:12])
 
     app.config["PEPPERS"] = ("a new pepper in front of the old one", old)
@@ -230,6 +231,29 @@ def test_an_old_pepper_still_reads_and_the_key_moves_to_the_newest(
     assert acme.get("/calls").status_code == 200
     app.config["PEPPERS"] = (old,)
     assert acme.get("/calls").status_code == 401
+
+
+def test_a_keys_use_is_noted_at_once_and_then_once_in_ten_minutes(
+    acme: Tenant, world: World, evidence: Evidence
+) -> None:
+    key = world.key(acme.id)
+    holder = world.api(key)
+
+    def noted_after_a_use(ago: str | None) -> datetime:
+        used = "UPDATE public.api_keys SET last_used_at = now() - %s::interval WHERE prefix = %s"
+        evidence.rows(used, ago, key[:12])
+        assert holder.get(acme.url("/calls")).status_code == 200
+        ((noted,),) = evidence.rows(
+            "SELECT last_used_at FROM public.api_keys WHERE prefix = %s", key[:12]
+        )
+        return noted
+
+    first, again, later = (noted_after_a_use(ago) for ago in (None, "9 min", "11 min"))
+
+    now = datetime.now(UTC)
+    assert now - first < timedelta(minutes=1)
+    assert timedelta(minutes=8) < now - again < timedelta(minutes=10)
+    assert now - later < timedelta(minutes=1)
 
 
 # --- Scopes -----------------------------------------------------------------------------------

@@ -32,7 +32,11 @@ class ApiKeySchema(Schema):
         dump_only=True, metadata={"description": "The beginning of the key, to recognise it by."}
     )
     created_at = fields.AwareDateTime(dump_only=True)
-    last_used_at = fields.AwareDateTime(dump_only=True, allow_none=True)
+    last_used_at = fields.AwareDateTime(
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "Noted at the first use, then once in ten minutes."},
+    )
     revoked_at = fields.AwareDateTime(dump_only=True, allow_none=True)
 
 
