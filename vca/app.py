@@ -46,6 +46,7 @@ from vca.tenant.calls import account_needs, desk, long_answers, record, watch
 from vca.tenant.calls import routes as calls
 from vca.tenant.calls.desk import Desk
 from vca.tenant.messages import routes as messages
+from vca.tenant.models import metadata as tenant_tables
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
 from vca.tenant.privacy import ledger
@@ -165,6 +166,7 @@ def _connect(app: Flask, found: Settings) -> None:
             found.database_dsn,
             pool_size=found.database_pool_size,
             tenants_per_connection=found.tenants_per_connection,
+            tenant_tables=tenant_tables.tables,
         )
     )
     crash.use(found.crash_folder)

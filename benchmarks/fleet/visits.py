@@ -23,7 +23,7 @@ _DRAWS = 100_000
 _ROUNDS, _SECONDS = 9, 3.0
 # Until each of the pool's connections has seen as many tenants as it may, and as many first visits
 # are left as there always will be.
-_WARM_UP_S = {"few": 5.0, "all": 80.0}
+_WARM_UP_S = {"few": 5.0, "all": 140.0}
 _LIMITS = {"zipf": 0.9, "uniform": 0.6}
 _WORDS = {"zipf": f"by Zipf({_EXPONENT})", "uniform": "uniformly at random"}
 

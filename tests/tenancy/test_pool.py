@@ -19,6 +19,7 @@ from tests.support.world import Tenant, World
 from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseUnavailable, waiting
 from vca.kit.db.breaker import Breaker
+from vca.kit.db.warmth import SPREAD
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, enter, inside, public
 from vca.tenant.settings.models import Settings
@@ -189,6 +190,33 @@ def test_a_connection_is_retired_before_it_sees_more_tenants_than_the_limit(
     assert set(first) != set(after)
 
 
+@pytest.mark.parametrize(("read", "served"), [(("settings",), 4), (("settings", "calls"), 3)])
+def test_a_tenant_counts_by_the_tables_that_were_touched(
+    world: World, pool: Pool, read: tuple[str, ...], served: int
+) -> None:
+    """At most three whole ones of two tables and the schema itself; a new one may be whole."""
+    one = pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
+    pids = []
+    for index in range(served + 1):
+        with enter(world.tenant(f"Number {index}").ref, database=one) as session:
+            for table in read:
+                session.execute(text(f"SELECT FROM {table}"))
+            pids.append(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
+
+    assert len(set(pids[:served])) == 1
+    assert pids[served] != pids[0]
+
+
+def test_a_connection_remembers_nothing_of_the_one_that_it_replaced(
+    acme: Tenant, globex: Tenant, pool: Pool
+) -> None:
+    one = pool(1, tenants_per_connection=1, tenant_tables=("settings", "calls"))
+
+    pids = [visit(tenant, one) for tenant in (acme, globex, globex, acme)]
+
+    assert pids[0] != pids[1] == pids[2] != pids[3]
+
+
 def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
     world: World, pool: Pool
 ) -> None:
@@ -210,6 +238,16 @@ def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: 
 
     assert [first.count(pid) for pid in first] == [2] * 6, "each knows two, and there are three"
     assert again == first[::-1]
+
+
+def test_connections_are_opened_long_before_one_is_full(world: World, pool: Pool) -> None:
+    two = pool(2, tenants_per_connection=2 * SPREAD)
+
+    first, again, third, fourth, fifth = (visit(world.tenant(f"{n}"), two) for n in range(5))
+
+    assert first == again, "an eighth is two"
+    assert third == fourth != first
+    assert fifth == first, "no other may be opened: the longest idle one has room"
 
 
 def test_a_request_asks_for_the_connection_that_knows_its_tenant(

@@ -72,7 +72,7 @@ class Settings:
     rate_limit_failures: int = setting(values.whole(0, 1_000_000), 20)
     rate_limit_threads: int = setting(values.whole(0, 256), 8)
     database_pool_size: int = setting(values.whole(1, 200), 20)
-    tenants_per_connection: int = setting(values.whole(1, 100_000), 140)
+    tenants_per_connection: int = setting(values.whole(1, 100_000), 130)
     did_claims: str = setting(values.choice("assigned", "open"), "")
     telephony_provider: str = setting(values.text, "")
     twilio_account_sid: str = setting(values.like("AC[0-9a-f]{32}", "an Account SID: AC…"), "")

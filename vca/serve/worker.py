@@ -7,7 +7,7 @@ from flask import current_app
 
 from vca.kit import cli, db, jobs, log, meters, working
 from vca.kit.config import Settings
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import DatabaseUnavailable
 from vca.registry import deployment
 from vca.tenancy.session import public
 
@@ -22,7 +22,8 @@ def worker(concurrency: int, once: bool) -> None:
     Needs a direct connection to Postgres, not one through a pooler in transaction mode.
     """
     settings: Settings = current_app.extensions["settings"]
-    db.use(Database(settings.worker_dsn, pool_size=max(settings.database_pool_size, concurrency)))
+    size = max(settings.database_pool_size, concurrency)
+    db.use(db.current().elsewhere(settings.worker_dsn, pool_size=size))
     _refuse_a_copy(settings, wait=not once)
     _count_with_the_web(settings)
     log.get().info("worker.started", tasks=sorted(jobs.TASKS))

@@ -5,7 +5,7 @@ SQLAlchemy begins, so that choosing a tenant costs no round trip of its own; wit
 statement is its own transaction.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -55,12 +55,28 @@ def metadata(schema: str | None = None) -> MetaData:
 class Database:
     """One process's way to one database."""
 
-    def __init__(self, dsn: str, *, pool_size: int = 5, tenants_per_connection: int = 140) -> None:
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        pool_size: int = 5,
+        tenants_per_connection: int = 130,
+        tenant_tables: Collection[str] = (),
+    ) -> None:
         self.dsn = dsn
         self.breaker = Breaker()
+        self._remembers = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
-            dsn, size=pool_size, tenants_per_connection=tenants_per_connection
+            dsn,
+            size=pool_size,
+            tenants_per_connection=tenants_per_connection,
+            tenant_tables=tenant_tables,
         )
+
+    def elsewhere(self, dsn: str, *, pool_size: int) -> "Database":
+        """Another way, by `dsn`, whose connections may remember as much."""
+        most, tables = self._remembers
+        return Database(dsn, pool_size=pool_size, tenants_per_connection=most, tenant_tables=tables)
 
     @contextmanager
     def connection(self, *, schema: str | None = None) -> Iterator[Connection]:

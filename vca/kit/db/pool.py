@@ -1,6 +1,7 @@
 """The pool that all tenants share: which connections it hands out, and when it lets one go."""
 
 import select
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
@@ -12,15 +13,21 @@ from vca.kit.db import bounds, dialect, warmth
 POOL_TIMEOUT_S = 2
 
 
-def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
+def make_engine(
+    dsn: str, *, size: int, tenants_per_connection: int, tenant_tables: Collection[str] = ()
+) -> Engine:
     """An engine for `dsn` that holds at most `size` connections.
 
     A connection that would see more than `tenants_per_connection` schemas is replaced: a server
-    process keeps up to 0.4 MiB of catalogue for each schema it ever saw.
+    process keeps up to 0.4 MiB of catalogue for each schema it ever saw. With `tenant_tables`,
+    which each schema has, a schema counts by those that were touched.
     """
+    tables = warmth.Tables(tenant_tables)
 
     class Idle(warmth.WarmestFirst):
         most_known = tenants_per_connection
+
+    Idle.tables = tables
 
     class Pool(QueuePool):
         _queue_class = Idle
@@ -49,20 +56,26 @@ def make_engine(dsn: str, *, size: int, tenants_per_connection: int) -> Engine:
 
     @event.listens_for(engine, "checkout")
     def _replace(_: Any, record: Any, __: Any) -> None:
-        if warmth.is_worn(record.info, tenants_per_connection):
+        if warmth.is_worn(record.info, tenants_per_connection, tables):
             raise DisconnectionError("the server process has seen enough schemas")
 
     @event.listens_for(engine, "checkin")
     def _retire(_: Any, record: Any) -> None:
-        if warmth.is_worn(record.info, tenants_per_connection):
+        if warmth.is_worn(record.info, tenants_per_connection, tables):
             record.invalidate()
+
+    if tenant_tables:
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def _note(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+            warmth.memory_of(connection.connection.info).touch(tables.of(statement))
 
     return engine
 
 
 def note_tenant(connection: Connection, name: str) -> None:
     """Count `name` among the schemas that this connection's server process has cached."""
-    warmth.learn(connection.connection.info, name)
+    warmth.memory_of(connection.connection.info).enter(name)
 
 
 def _refuse_a_dead_connection(dbapi_connection: Any, *_: Any) -> None:
