@@ -217,6 +217,18 @@ def test_a_connection_remembers_nothing_of_the_one_that_it_replaced(
     assert pids[0] != pids[1] == pids[2] != pids[3]
 
 
+def test_another_way_to_the_database_has_the_same_bound(
+    acme: Tenant, globex: Tenant, pool: Pool
+) -> None:
+    this = pool(1, tenants_per_connection=1)
+    other = this.elsewhere(this.dsn, pool_size=1)
+
+    pids = [visit(tenant, other) for tenant in (acme, globex)]
+    other.close()
+
+    assert pids[0] != pids[1]
+
+
 def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
     world: World, pool: Pool
 ) -> None:
