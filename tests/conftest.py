@@ -43,8 +43,6 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell's background jobs ignore Ctrl-C, and so would the programs that tests interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Under nohup the programs that tests start would outlive their terminal.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if hasattr(config, "workerinput"):
         config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
     elif not config.option.collectonly:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic
 
+from sqlalchemy import text
+
 from benchmarks.fleet.crowd import Member
 from benchmarks.fleet.report import Figure
 from benchmarks.postgres import Postgres
@@ -18,7 +20,7 @@ _PER_CONNECTION = Settings.tenants_per_connection
 _WITHOUT_BOUND = 1_000_000
 _LOOK_EVERY = 20
 _PATIENCE_S = 60
-_EVERY_TABLE = "; ".join(f"SELECT * FROM {table} LIMIT 1" for table in metadata.tables)
+_EVERY_TABLE = text("; ".join(f"SELECT * FROM {table} LIMIT 1" for table in metadata.tables))
 
 
 def measure(postgres: Postgres, members: Sequence[Member], ends_at: float) -> Figure | None:
@@ -44,7 +46,12 @@ def _peak_mib(
     postgres: Postgres, members: Sequence[Member], bound: int, ends_at: float
 ) -> tuple[float | None, int]:
     """The largest that any backend of the pool was, and how many tenants were visited."""
-    database = Database(postgres.web_dsn, pool_size=1, tenants_per_connection=bound)
+    database = Database(
+        postgres.web_dsn,
+        pool_size=1,
+        tenants_per_connection=bound,
+        tenant_tables=metadata.tables,
+    )
     peak, visited = 0.0, 0
     with db.patience(_PATIENCE_S):
         for member in members:
@@ -52,7 +59,7 @@ def _peak_mib(
                 break
             with enter(member.ref, database=database) as session:
                 connection = session.connection()
-                db.run_string(connection, _EVERY_TABLE)
+                session.execute(_EVERY_TABLE)
                 visited += 1
                 if visited % _LOOK_EVERY == 0 or visited == len(members):
                     found = _own_mib(_pid(connection.connection))

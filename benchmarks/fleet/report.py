@@ -22,8 +22,8 @@ web server and the database together. The small database that the requests are c
 the same server, with logins of its own, since membership in roles is the server's. Raw SQL to
 migrate records the revision too. With roles off the web logs in as the owner, who needs none.
 Throughputs are of gunicorn with two workers on the two cores that the load and the database share
-with it, when each connection has seen its tenants; that a key was used is noted once in ten
-minutes for each.
+with it, after 140 seconds of warming up, when connections still learn tenants; that a key
+was used is noted once in ten minutes for each.
 """
 _ROW, _LEFT, _UNIT = 26, 560, 150
 

@@ -21,8 +21,8 @@ from benchmarks.web import Web
 _EXPONENT = 1.1
 _DRAWS = 100_000
 _ROUNDS, _SECONDS = 9, 3.0
-# Until each of the pool's connections has seen as many tenants as it may, and as many first visits
-# are left as there always will be.
+# All of a pool's connections are open by then and know most of what is asked; as long as this goes
+# on, they still learn.
 _WARM_UP_S = {"few": 5.0, "all": 140.0}
 _LIMITS = {"zipf": 0.9, "uniform": 0.6}
 _WORDS = {"zipf": f"by Zipf({_EXPONENT})", "uniform": "uniformly at random"}

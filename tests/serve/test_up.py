@@ -189,7 +189,9 @@ def test_ctrl_c_during_the_start_leaves_nothing(machine: Machine, moment: str) -
 def test_a_closed_terminal_leaves_nothing(machine: Machine) -> None:
     terminal, end = os.openpty()
     # The terminal becomes the one that controls the process, so that closing it is noticed.
-    begin = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    # Under nohup it would inherit that hang-ups are ignored.
+    begin = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    begin += "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
     begin += "os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
         [sys.executable, "-c", begin, *FLASK, "up"],

@@ -39,7 +39,7 @@ class Tables:
         self.whole = 1 + len(names)
 
     def _of(self, statement: str) -> frozenset[str]:
-        """Those named in it: maybe one too many, never one too few."""
+        """Those named in it: maybe one too many. Foreign keys look into others, unnamed."""
         return frozenset(self._word.findall(statement) if self._word else ())
 
 
