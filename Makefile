@@ -40,7 +40,9 @@ lint: setup ## Check style, types and who imports whom
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
 
+bench: export PYTHONDONTWRITEBYTECODE =
 bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes half an hour
+	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/tenancy/test_pool.py -k mixed_requests
 	@$(PYTHON) -m benchmarks
 
 # An install that was cut short leaves its mark: pip may then believe in what is only half there, so

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from werkzeug.test import TestResponse
+
 from tests.support.api import OpenApi
 from vca.kit import json
 
@@ -157,6 +159,23 @@ def looked_into(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
             whose = "" if inside else operation.name
             found.setdefault((whose + each.pointer, str(each.schema)), (operation, each.pointer))
     return set(found.values())
+
+
+def apart(places: list[Field]) -> Iterator[list[Field]]:
+    """The same places in lots, in none of which one is inside of another."""
+    while places:
+        lot: list[Field] = []
+        for place in places:
+            if not any(place.pointer.startswith(f"{each.pointer}/") for each in lot):
+                lot.append(place)
+        yield lot
+        places = [place for place in places if place not in lot]
+
+
+def is_named(answer: TestResponse, pointer: str) -> bool:
+    """Whether a refusal says which field is at fault: that one, or one inside of it."""
+    named = [each["pointer"] for each in answer.json.get("errors", ())]
+    return any(each == pointer or each.startswith(f"{pointer}/") for each in named)
 
 
 def body(

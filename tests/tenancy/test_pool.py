@@ -1,5 +1,6 @@
 """A pool that all tenants share: what one leaves behind, no other finds."""
 
+import os
 import random
 import threading
 import time
@@ -25,8 +26,9 @@ from vca.tenancy.session import IsolationError, enter, inside, public
 from vca.tenant.settings.models import Settings
 
 Pool = Callable[..., Database]
-REQUESTS = 10_000
-OVER_HTTP = 2_000
+# `make bench` makes 10,000.
+REQUESTS = int(os.environ.get("POOL_REQUESTS", "2000"))
+OVER_HTTP = REQUESTS // 5
 KILLS = 3
 THREADS = 6
 SIZE = 5
@@ -130,7 +132,7 @@ class Traffic:
             self.wrong.append(f"{tenant.id} was shown {found}")
 
 
-def test_ten_thousand_mixed_requests_leave_no_connection_with_a_tenants_path(
+def test_mixed_requests_leave_no_connection_with_a_tenants_path(
     acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
 ) -> None:
     """A fifth go through the whole application, the rest through the door that it uses.
