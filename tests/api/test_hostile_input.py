@@ -424,7 +424,8 @@ def _judge_rows(
     """A query is refused with its name, or shows those rows of the plain list that match."""
     where = f"{operation.name} · {answer.request.query_string.decode()[:200]}"
     if answer.status_code == 400:
-        if not any(said in answer.text for said in (name, "limit[]", "percent-encoded")):
+        at_fault = is_named(answer, f"/{name}") or is_named(answer, "/limit[]")
+        if not at_fault and "percent-encoded" not in answer.text:
             table.blame(f"{where}: the parameter is not named in {answer.text[:300]}")
         return
     if answer.status_code != 200:
