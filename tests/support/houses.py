@@ -15,12 +15,12 @@ from sqlalchemy import select
 from tests.support import databases, owner
 from tests.support.databases import DEPLOYMENT
 from tests.support.premises import Line, Premises, furnish
-from tests.support.world import World
+from tests.support.world import Tenant, World
 from vca.kit import db, storage
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.registry.tenants import roles
-from vca.registry.tenants.models import Tenant
+from vca.registry.tenants.models import Tenant as TenantRow
 from vca.telephony import providers
 from vca.telephony.mock import FakeTelephonyAdapter
 from vca.tenancy.schema import TenantRef
@@ -107,6 +107,11 @@ def furnished(world: World) -> Premises:
     return furnish(world, world.platform(), Line(world, carrier), "acme")
 
 
+def four(world: World) -> list[Tenant]:
+    """Four tenants."""
+    return [world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]
+
+
 def _at(settings: Settings, url: str) -> Settings:
     return replace(
         settings,
@@ -118,7 +123,7 @@ def _at(settings: Settings, url: str) -> Settings:
 
 def _tenants() -> list[TenantRef]:
     with owner.public() as session:
-        return [TenantRef(id_) for id_ in session.scalars(select(Tenant.id))]
+        return [TenantRef(id_) for id_ in session.scalars(select(TenantRow.id))]
 
 
 def _recordings() -> dict[str, bytes]:
