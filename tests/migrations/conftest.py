@@ -1,30 +1,23 @@
 """Databases of a test's own, and tenant migrations that only a test knows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import make_url, text
 
-from tests.support import databases
+from tests.support import databases, houses, owner
+from tests.support.houses import Builder, Houses
 from tests.support.revisions import NICKNAMES, Tree, tree
 from tests.support.world import Tenant, World
-from vca.kit import db
 from vca.kit.db import Database
-from vca.registry import schema as registry
-from vca.tenancy import fleet, schema
+from vca.tenancy import fleet
 from vca.tenancy.session import public
 
 # Making and dropping a database waits for a checkpoint each time; emptying one does not.
 _EMPTY = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
-_AS_NEW = (
-    "UPDATE public.alembic_version SET version_num = :head",
-    "DELETE FROM public.tenant_ddl WHERE revision <> :tenant_head",
-    "TRUNCATE public.tenants, public.dids, public.api_keys, public.did_misses",
-    "DELETE FROM jobs.procrastinate_jobs",
-)
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +31,8 @@ def _empty_url(_server: databases.Server, database_url: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def _migrated_url(_server: databases.Server, database_url: str) -> str:
-    return _server.clone(f"{make_url(database_url).database}_migrated")
+def _houses(_server: databases.Server, _app: Flask, database_url: str) -> Houses:
+    return Houses(_server, _app, f"{make_url(database_url).database}_migrated")
 
 
 @pytest.fixture
@@ -53,29 +46,30 @@ def empty(_empty_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
-def migrated(_migrated_url: str) -> Iterator[Database]:
-    """A migrated database without a tenant; schemas of earlier tests are in nobody's way."""
-    database = Database(_migrated_url)
-    heads = {"head": registry.head(), "tenant_head": schema.head()}
-    with public(database=database) as session:
-        for statement in _AS_NEW:
-            session.execute(text(statement), heads)
-    yield database
-    database.close()
+def built() -> Builder:
+    """Who is in the migrated database when a test begins: nobody."""
+    return houses.nobody
 
 
 @pytest.fixture
-def fleet_world(app: Flask, migrated: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Makes tenants in a database of these tests' own, which the commands use too."""
-    web = databases.as_login(migrated.dsn, databases.WEB)
-    settings = replace(
-        app.extensions["settings"], database_url=web, migration_database_url=migrated.dsn
-    )
-    monkeypatch.setitem(app.extensions, "settings", settings)
+def dwellers(app: Flask, _houses: Houses, built: Builder) -> Iterator[Any]:
+    """From here on the process uses a database of the test's own; what was made in it."""
+    with _houses.entered(built) as found:
+        yield found
+
+
+@pytest.fixture
+def migrated(dwellers: Any) -> Iterator[Database]:
+    """That database, as its owner sees it."""
+    with owner.database() as database:
+        yield database
+
+
+@pytest.fixture
+def fleet_world(app: Flask, dwellers: Any, monkeypatch: pytest.MonkeyPatch) -> World:
+    """Makes tenants in that database, which the commands use too."""
     monkeypatch.setattr(fleet, "PAUSES_S", (0.05, 0.05))
-    pool = db.use(Database(web))
-    yield World(app)
-    pool.close()
+    return World(app)
 
 
 @pytest.fixture
@@ -102,6 +96,6 @@ def next_revision(revisions: Tree) -> str:
 
 
 @pytest.fixture
-def four(fleet_world: World) -> list[Tenant]:
-    """Tenants that were made before the next revision."""
-    return [fleet_world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]
+def four(dwellers: list[Tenant]) -> list[Tenant]:
+    """Tenants that were made before the next revision, in a database that is built with them."""
+    return dwellers

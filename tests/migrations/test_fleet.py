@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import event, text
 
-from tests.support import fleet, owner
+from tests.support import fleet, houses, owner
 from tests.support.catalogue import catalogue
+from tests.support.houses import Builder
 from tests.support.revisions import Tree
 from tests.support.world import Tenant, World
 from vca.kit import json
@@ -16,6 +17,12 @@ from vca.tenancy.session import enter
 
 # What the code itself knows; the fixture `next_revision` adds one.
 FIRST = schema.head()
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There are four tenants."""
+    return houses.four
 
 
 def test_every_tenant_is_migrated_and_its_revision_recorded(
@@ -174,6 +181,7 @@ def test_a_dry_run_shows_how_many_and_the_sql_and_changes_nothing(
     assert fleet.has_nicknames(four[1]) == (False, False)
 
 
+@pytest.mark.parametrize("built", [houses.nobody])
 def test_new_tenants_are_made_with_the_new_revision_from_the_upgrade_on(
     fleet_world: World, next_revision: str
 ) -> None:
@@ -187,6 +195,7 @@ def test_new_tenants_are_made_with_the_new_revision_from_the_upgrade_on(
     assert fleet.migrate(fleet_world).migrated == 1
 
 
+@pytest.mark.parametrize("built", [houses.nobody])
 def test_an_older_release_does_not_put_its_own_script_on_top(
     fleet_world: World, revisions: Tree, next_revision: str
 ) -> None:

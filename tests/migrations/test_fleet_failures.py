@@ -6,7 +6,8 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from tests.support import fleet, owner
+from tests.support import fleet, houses, owner
+from tests.support.houses import Builder
 from tests.support.locks import held
 from tests.support.revisions import Tree
 from tests.support.threads import at_once
@@ -20,6 +21,12 @@ from vca.tenancy.fleet import Failure, Observer, Options, Outcome
 from vca.tenancy.schema import TenantRef
 
 FIRST = schema.head()
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There are four tenants."""
+    return houses.four
 
 
 class Mending(Observer):

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select, text
 
 from tests.support import fleet, owner
+from tests.support.houses import Builder
 from tests.support.processes import Program, running, until
 from tests.support.revisions import Tree
 from tests.support.source import ROOT
@@ -67,10 +68,20 @@ class Site:
             yield program
 
 
-@pytest.fixture
-def site(fleet_world: World, revisions: Tree) -> Site:
+def sixteen(world: World) -> list[Tenant]:
     """A fleet that takes about half a second."""
-    tenants = [fleet_world.tenant(f"Tenant {number}") for number in range(COUNT)]
+    return [world.tenant(f"Tenant {number}") for number in range(COUNT)]
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There is that fleet."""
+    return sixteen
+
+
+@pytest.fixture
+def site(fleet_world: World, dwellers: list[Tenant], revisions: Tree) -> Site:
+    """That fleet, and one more revision."""
     revision = revisions.sql("slowly", SLOWLY)
     environment = {
         "DATABASE_URL": db.current().dsn,
@@ -81,7 +92,7 @@ def site(fleet_world: World, revisions: Tree) -> Site:
         "SECRET_KEY": "a-secret-of-the-test-suite-and-no-other",
     }
     command = [sys.executable, "-c", FLASK, str(revisions.folder)]
-    return Site(tenants, revision, environment, command)
+    return Site(dwellers, revision, environment, command)
 
 
 def test_a_run_that_is_killed_leaves_every_tenant_whole_and_the_next_run_goes_on(

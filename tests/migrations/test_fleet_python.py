@@ -1,8 +1,10 @@
 """Revisions that need Python: they move data, inside each tenant, in the revision's transaction."""
 
+import pytest
 from sqlalchemy import text
 
-from tests.support import fleet, owner
+from tests.support import fleet, houses, owner
+from tests.support.houses import Builder
 from tests.support.revisions import Tree
 from tests.support.world import Tenant, World
 from vca.tenancy import schema
@@ -14,6 +16,12 @@ BACKWARDS = (
     '    new = {"id": row.id, "label": row.label[::-1]}',
     '    connection.execute(text("UPDATE phone_numbers SET label = :label WHERE id = :id"), new)',
 )
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There are four tenants."""
+    return houses.four
 
 
 def _labels(tenant: Tenant) -> list[str]:
@@ -100,6 +108,7 @@ def test_a_lock_that_python_waits_for_is_not_taken_for_an_outage(
     assert run.facts["database_away"] is False
 
 
+@pytest.mark.parametrize("built", [houses.nobody])
 def test_a_new_schema_has_no_data_to_move(fleet_world: World, revisions: Tree) -> None:
     number = revisions.python("failing", 'raise AssertionError("there is no data here")')
 

@@ -1,75 +1,61 @@
 """An operator's terminal on a database of these tests' own."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 
-from tests.support import databases, owner
+from tests.support import houses, owner
+from tests.support.databases import SERVER
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder, Houses
 from tests.support.lifecycle import Terminal
-from tests.support.premises import Line, Premises, furnish
+from tests.support.premises import Premises
 from tests.support.world import World
-from vca.kit import db
 from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy import session
-
-_EMPTY = r"""
-DO $$
-DECLARE name text;
-BEGIN
-    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname ~ '^(t|old)_[0-9a-f]{32}' LOOP
-        EXECUTE format('DROP SCHEMA %I CASCADE', name);
-    END LOOP;
-END $$;
-TRUNCATE public.tenants, public.dids, public.api_keys, public.webhooks CASCADE;
-TRUNCATE jobs.procrastinate_jobs CASCADE;
-"""
-
-
-def empty(database: Database) -> None:
-    """Drop every tenant, and what is on record of tenants."""
-    with session.public(database=database) as opened:
-        opened.execute(text(_EMPTY))
 
 
 @pytest.fixture(scope="session")
-def _apart_url(request: pytest.FixtureRequest, database_url: str) -> str:
-    server: databases.Server = request.config.stash[databases.SERVER]
-    return server.clone(f"{make_url(database_url).database}_lifecycle")
+def _houses(request: pytest.FixtureRequest, _app: Flask, database_url: str) -> Houses:
+    name = f"{make_url(database_url).database}_lifecycle"
+    return Houses(request.config.stash[SERVER], _app, name)
 
 
 @pytest.fixture
-def apart_settings(settings: Settings, _apart_url: str) -> Settings:
-    """Those of the suite, for another database; roles as this process enters tenants."""
-    return replace(
-        settings,
-        database_url=databases.as_login(_apart_url, databases.WEB),
-        worker_database_url=databases.as_login(_apart_url, databases.WORKER),
-        migration_database_url=_apart_url,
-    )
+def built() -> Builder:
+    """Who is in the database when a test begins: nobody."""
+    return houses.nobody
 
 
 @pytest.fixture
-def elsewhere(app: Flask, settings: Settings, apart_settings: Settings) -> Iterator[Database]:
-    """From here on the process uses another database, as it is; as its owner sees it."""
-    app.extensions["settings"] = apart_settings
-    web = db.use(Database(apart_settings.database_dsn))
+def spoilt() -> bool:
+    """Whether the next test must have a database of its own."""
+    return True
+
+
+@pytest.fixture
+def dwellers(app: Flask, _houses: Houses, built: Builder, spoilt: bool) -> Iterator[Any]:
+    """From here on the process uses another database; what was made in it."""
+    with _houses.entered(built, spoilt=spoilt) as found:
+        yield found
+
+
+@pytest.fixture
+def apart_settings(app: Flask, dwellers: Any) -> Settings:
+    """Those of the suite, for that database."""
+    settings: Settings = app.extensions["settings"]
+    return settings
+
+
+@pytest.fixture
+def apart(dwellers: Any) -> Iterator[Database]:
+    """That database, as its owner sees it."""
     with owner.database() as database:
         yield database
-    app.extensions["settings"] = settings
-    web.close()
-
-
-@pytest.fixture
-def apart(elsewhere: Database) -> Database:
-    """That database, without a tenant."""
-    empty(elsewhere)
-    return elsewhere
 
 
 @pytest.fixture
@@ -93,6 +79,6 @@ def operator(terminal: Terminal) -> World:
 
 
 @pytest.fixture
-def furnished(operator: World, carrier: FakeTelephonyAdapter) -> Premises:
-    """A tenant with rows in every table."""
-    return furnish(operator, operator.platform(), Line(operator, carrier), "acme")
+def furnished(dwellers: Premises, carrier: FakeTelephonyAdapter) -> Premises:
+    """A tenant with rows in every table, in a database that is built with it."""
+    return dwellers

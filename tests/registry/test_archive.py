@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tests.support import houses
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder
 from tests.support.lifecycle import (
     Members,
     Terminal,
@@ -44,6 +46,12 @@ from vca.tenant.privacy import requests
 from vca.tenant.sealed import ENCRYPTED
 from vca.tenant.webhooks import boxes
 from vca.tenant.webhooks.models import Webhook
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There is a tenant with rows in every table."""
+    return houses.furnished
 
 
 @pytest.fixture

@@ -1,14 +1,14 @@
 """Archives that are not as they were written: refused, and nothing of them is there afterwards."""
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.registry.conftest import empty
+from tests.support import houses
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder
 from tests.support.lifecycle import (
     Members,
     Terminal,
@@ -18,63 +18,43 @@ from tests.support.lifecycle import (
     rewritten,
     rows_of,
 )
-from tests.support.premises import Line, Premises, furnish
+from tests.support.premises import Premises
 from tests.support.world import World
 from vca.kit import json
-from vca.kit.db import Database
-from vca.telephony.mock import FakeTelephonyAdapter
 
 TURNS, EVENTS, CALLS = (f"tenant/{name}.csv" for name in ("turns", "call_events", "calls"))
 OTHER = "5ca1ab1e-0000-4000-8000-000000000001"
 
 
-@dataclass
-class Shelf:
-    """A furnished tenant and its archive, which what is refused leaves as they are."""
+@pytest.fixture
+def built() -> Builder:
+    """There is a tenant with rows in every table."""
+    return houses.furnished
 
-    furnished: Premises | None = None
-    archive: bytes | None = None
+
+@pytest.fixture
+def spoilt() -> bool:
+    """What is refused leaves everything as it was."""
+    return False
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Shelf:
-    """For the tests of this module that run in a row; another's would empty the database."""
-    return Shelf()
+def archives() -> dict[str, bytes]:
+    """Those that were made, by their tenant."""
+    return {}
 
 
 @pytest.fixture
-def apart(elsewhere: Database, shelf: Shelf) -> Database:
-    """A database with no tenant but the one on the shelf."""
-    if shelf.furnished is None:
-        empty(elsewhere)
-    return elsewhere
-
-
-@pytest.fixture
-def furnished(operator: World, carrier: FakeTelephonyAdapter, shelf: Shelf) -> Premises:
-    """The tenant on the shelf."""
-    if shelf.furnished is None:
-        line = Line(operator, carrier)
-        shelf.furnished = furnish(operator, operator.platform(), line, "acme")
-    return shelf.furnished
-
-
-@pytest.fixture
-def file(terminal: Terminal, furnished: Premises, shelf: Shelf, tmp_path: Path) -> Path:
+def file(
+    terminal: Terminal, furnished: Premises, archives: dict[str, bytes], tmp_path: Path
+) -> Path:
     """A sound archive."""
     target = tmp_path / "acme.zip"
-    if shelf.archive is None:
+    if furnished.tenant.id not in archives:
         terminal.json("export", furnished.tenant.id, target)
-        shelf.archive = target.read_bytes()
-    target.write_bytes(shelf.archive)
+        archives[furnished.tenant.id] = target.read_bytes()
+    target.write_bytes(archives[furnished.tenant.id])
     return target
-
-
-@pytest.fixture
-def to_be_changed(shelf: Shelf) -> Iterator[None]:
-    """The next test begins with a tenant of its own."""
-    yield
-    shelf.furnished = shelf.archive = None
 
 
 def _swap(members: Members) -> None:
@@ -297,7 +277,7 @@ def test_rows_of_another_tenant_are_refused(
     assert everything(witness) == before
 
 
-@pytest.mark.usefixtures("to_be_changed")
+@pytest.mark.parametrize("spoilt", [True])
 def test_an_archive_cannot_take_another_tenants_numbers_or_keys(
     terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
 ) -> None:

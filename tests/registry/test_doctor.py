@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import databases
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder
 from tests.support.lifecycle import Terminal
 from tests.support.world import Tenant, World
 from vca.kit.config import Settings
@@ -17,16 +17,27 @@ from vca.kit.config import Settings
 PREFIX = f"vca_dr{os.getpid()}_"
 
 
+def two_tenants(world: World) -> tuple[Tenant, Tenant]:
+    """Acme and Globex."""
+    return world.tenant("Acme"), world.tenant("Globex")
+
+
 @pytest.fixture
-def acme(operator: World) -> Tenant:
+def built() -> Builder:
+    """There are two tenants."""
+    return two_tenants
+
+
+@pytest.fixture
+def acme(dwellers: tuple[Tenant, Tenant]) -> Tenant:
     """A tenant where the terminal is."""
-    return operator.tenant("Acme")
+    return dwellers[0]
 
 
 @pytest.fixture
-def globex(operator: World) -> Tenant:
+def globex(dwellers: tuple[Tenant, Tenant]) -> Tenant:
     """Another one, with which nothing is wrong."""
-    return operator.tenant("Globex")
+    return dwellers[1]
 
 
 @pytest.fixture
@@ -38,7 +49,6 @@ def with_roles(
     terminal.app.extensions["settings"] = on
     witness.rows("UPDATE public.deployment SET role_prefix = %s", PREFIX)
     yield
-    witness.rows("UPDATE public.deployment SET role_prefix = %s", databases.DEPLOYMENT.roles.prefix)
     for (role,) in witness.rows(f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{PREFIX}'"):
         witness.rows(f'GRANT "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"')
 

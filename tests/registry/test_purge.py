@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from tests.support import houses
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder
 from tests.support.lifecycle import Terminal, everything
 from tests.support.locks import held, waiting_for
 from tests.support.premises import Premises
@@ -29,6 +31,12 @@ from vca.tenancy.session import public
 from vca.tenancy.tables import tables
 
 _OWNED = ("public.dids", "public.api_keys")
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There is a tenant with rows in every table."""
+    return houses.furnished
 
 
 def _left(witness: Evidence, tenant_id: str) -> list[str]:

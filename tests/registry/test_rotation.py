@@ -3,12 +3,14 @@
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.support.evidence import Evidence
+from tests.support.houses import Builder
 from tests.support.lifecycle import Terminal
 from tests.support.locks import held
 from tests.support.world import Tenant, World
@@ -28,21 +30,39 @@ Secrets = dict[tuple[UUID, str], str]
 @pytest.fixture(autouse=True)
 def _keys(terminal: Terminal) -> Iterator[None]:
     """The process's keys are put back."""
+    with _under(OLD):
+        yield
+
+
+@contextmanager
+def _under(key: bytes) -> Iterator[None]:
     before = at_rest.current()
-    at_rest.use(Keys([OLD]))
+    at_rest.use(Keys([key]))
     yield
     at_rest.use(before)
 
 
-@pytest.fixture
-def tenants(operator: World) -> list[Tenant]:
-    """Three tenants; the last is deleted. Each has two endpoints that once had another secret."""
-    made = [operator.tenant(name) for name in ("Acme", "Globex", "Initech")]
-    for tenant in made:
-        _equip(boxes.of(tenant.ref))
-    operator.platform().api.patch(made[2].url(), {"status": "deleted"})
-    _equip(OPERATOR)
+def three_tenants(world: World) -> list[Tenant]:
+    """The last is deleted. Each has two endpoints that once had another secret."""
+    made = [world.tenant(name) for name in ("Acme", "Globex", "Initech")]
+    with _under(OLD):
+        for tenant in made:
+            _equip(boxes.of(tenant.ref))
+        _equip(OPERATOR)
+    world.platform().api.patch(made[2].url(), {"status": "deleted"})
     return made
+
+
+@pytest.fixture
+def built() -> Builder:
+    """There are three tenants."""
+    return three_tenants
+
+
+@pytest.fixture
+def tenants(dwellers: list[Tenant]) -> list[Tenant]:
+    """Those three."""
+    return dwellers
 
 
 def _equip(box: Box) -> None:

@@ -88,14 +88,21 @@ class Server:
 
     def clone(self, name: str) -> str:
         """A fresh copy of the template under `name`; its URL."""
-        self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template_name()}"')
-        # A database's own rights are not copied with what is in it.
-        for statement in privileges.of_database(name, DEPLOYMENT.roles):
-            self._run(statement)
-        # What a power cut would lose is of no interest here; nobody waits for the disk.
-        self._run(f'ALTER DATABASE "{name}" SET synchronous_commit TO off')
-        self._run(canary.NO_JOB_NAMES_IT, name)
+        url = self.copy(template_name(), name)
+        self._run(canary.NO_JOB_NAMES_IT, database=name)
+        return url
+
+    def copy(self, source: str, name: str) -> str:
+        """A fresh copy under `name` of a database that nobody uses; its URL."""
+        self._run(
+            f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
+            # By its files: through the log is slower for all but the smallest.
+            f'CREATE DATABASE "{name}" TEMPLATE "{source}" STRATEGY file_copy',
+            # A database's own rights are not copied with what is in it.
+            *privileges.of_database(name, DEPLOYMENT.roles),
+            # What a power cut would lose is of no interest here; nobody waits for the disk.
+            f'ALTER DATABASE "{name}" SET synchronous_commit TO off',
+        )
         return self.named(name)
 
     def empty(self, name: str) -> str:
@@ -144,12 +151,14 @@ class Server:
     def _exists(self, name: str) -> bool:
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
 
-    def _run(self, statement: str, database: str | None = None) -> list[tuple[object, ...]]:
+    def _run(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
+        """Statements one by one, each in no transaction but its own; the rows of the last."""
         connection = psycopg2.connect(self.named(database) if database else self.url)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor, patience(120):
-                cursor.execute(statement)
+                for statement in statements:
+                    cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
         finally:
             connection.close()

@@ -13,11 +13,15 @@ from vca.kit import json
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.tenancy.session import enter, public
 
+# By the table's id: the catalogue's views go through the indexes of all schemas.
 _COLUMN = (
-    "SELECT 1 FROM information_schema.columns WHERE table_schema = :schema"
-    " AND table_name = 'phone_numbers' AND column_name = 'nickname'"
+    "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(:table)"
+    " AND attname = 'nickname' AND NOT attisdropped"
 )
-_INDEX = "SELECT 1 FROM pg_indexes WHERE schemaname = :schema AND indexdef LIKE '%(nickname)'"
+_INDEX = (
+    "SELECT 1 FROM pg_index WHERE indrelid = to_regclass(:table)"
+    " AND pg_get_indexdef(indexrelid) LIKE '%(nickname)'"
+)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def has_nicknames(tenant: Tenant) -> tuple[bool, bool]:
     """Whether the column and the index of the revision `nicknames` are there."""
     with enter(tenant.ref) as session:
         found = [
-            session.scalar(text(query), {"schema": tenant.ref.schema})
+            session.scalar(text(query), {"table": f"{tenant.ref.schema}.phone_numbers"})
             for query in (_COLUMN, _INDEX)
         ]
     return found[0] == 1, found[1] == 1

@@ -44,6 +44,12 @@ def close() -> None:
         _kept.popitem()[1].close()
 
 
+def leave() -> None:
+    """Close what is kept open of the database that the process uses: it is about to go."""
+    if url() in _kept:
+        _kept.pop(url()).close()
+
+
 def _pool() -> Database:
     """The one of the database that the process uses now."""
     where = url()

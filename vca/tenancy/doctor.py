@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from vca.kit.db.bulk import Bulk
-from vca.tenancy import loading
+from vca.tenancy import loading, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
 
@@ -59,11 +59,11 @@ WITH schemas AS (
     FROM found f JOIN schemas s ON s.name = f.schema
 )
 """
-_DIGESTS = text(
-    _LINES + 'SELECT schema, md5(string_agg(line, chr(10) ORDER BY line COLLATE "C"))'
-    " FROM lines GROUP BY schema"
+_DIGEST = 'md5(string_agg(line, chr(10) ORDER BY line COLLATE "C"))'
+_DIGESTS = text(f"{_LINES} SELECT schema, {_DIGEST} FROM lines GROUP BY schema")
+_OF_ONE = text(
+    f"{_LINES} SELECT coalesce({_DIGEST}, ''), coalesce(array_agg(line), '{{}}') FROM lines"
 )
-_OF_ONE = text(_LINES + "SELECT line FROM lines")
 
 
 @dataclass(frozen=True)
@@ -80,25 +80,27 @@ class Shape:
         return sorted(found, key=lambda line: not line[2:].startswith("relation"))
 
 
+# By the database and what makes it.
+_made: dict[tuple[str, str], Shape] = {}
+
+
 def schemas(session: Session) -> set[str]:
     """The names of all tenants' schemas."""
     return set(session.scalars(_SCHEMAS))
 
 
 def fresh(database: Bulk, revision: str) -> Shape:
-    """What the migrations make at `revision`, by making it and taking it back."""
-    tenant = TenantRef(uuid4())
-    with public(database=database) as session:
-        loading.make(session, tenant, tenant.schema, revision=revision)
-        found = _shape(session, tenant.schema)
-        session.rollback()
-    return found
+    """What the migrations make at `revision`: once in a process it is made, and taken back."""
+    what = database.dsn, schema.compile_script(upto=revision)
+    if what not in _made:
+        _made[what] = _make(database, revision)
+    return _made[what]
 
 
-def shape(database: Bulk, schema: str) -> Shape:
+def shape(database: Bulk, name: str) -> Shape:
     """What is in one schema."""
     with public(database=database) as session:
-        return _shape(session, schema)
+        return _shape(session, name)
 
 
 def digests(database: Bulk, names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -115,8 +117,15 @@ def batches(names: Iterable[str]) -> Iterator[Sequence[str]]:
         yield batch
 
 
-def _shape(session: Session, schema: str) -> Shape:
-    digest = session.execute(_DIGESTS, {"names": [schema]}).first()
-    return Shape(
-        digest[1] if digest else "", frozenset(session.scalars(_OF_ONE, {"names": [schema]}))
-    )
+def _make(database: Bulk, revision: str) -> Shape:
+    tenant = TenantRef(uuid4())
+    with public(database=database) as session:
+        loading.make(session, tenant, tenant.schema, revision=revision)
+        found = _shape(session, tenant.schema)
+        session.rollback()
+    return found
+
+
+def _shape(session: Session, name: str) -> Shape:
+    digest, lines = session.execute(_OF_ONE, {"names": [name]}).one()
+    return Shape(digest, frozenset(lines))

@@ -76,11 +76,10 @@ def examine(practice: Practice) -> list[Finding]:
         findings += _without_tenant(session, found - {TenantRef(row[0]).schema for row in rows})
         known = {TenantRef(row[0]).schema: Known(TenantRef(row[0]), *row[1:]) for row in rows}
         findings += _without_role(session, practice, known.values())
-    shapes = _Shapes(practice.database)
     digests = dict(doctor.digests(practice.database, known.keys() & found))
     sound = []
     for name, tenant in known.items():
-        finding = _condition(shapes, tenant, digests.get(name), there=name in found)
+        finding = _condition(practice.database, tenant, digests.get(name), there=name in found)
         if finding is not None:
             findings.append(finding)
         if finding is None or finding.kind == "drift":
@@ -96,33 +95,18 @@ def repair(practice: Practice, findings: Iterable[Finding]) -> None:
             remedy(practice, finding)
 
 
-class _Shapes:
-    """What the migrations make at each revision, made once."""
-
-    def __init__(self, database: Bulk) -> None:
-        self._database = database
-        self._made: dict[str, doctor.Shape] = {}
-
-    def at(self, revision: str) -> doctor.Shape:
-        if revision not in self._made:
-            self._made[revision] = doctor.fresh(self._database, revision)
-        return self._made[revision]
-
-    def differences(self, tenant: Known) -> list[str]:
-        return self.at(tenant.revision).differences(doctor.shape(self._database, tenant.ref.schema))
-
-
-def _condition(
-    shapes: _Shapes, tenant: Known, digest: str | None, *, there: bool
-) -> Finding | None:
+def _condition(database: Bulk, tenant: Known, digest: str | None, *, there: bool) -> Finding | None:
     subject = str(tenant.ref.id)
     if tenant.revision == PURGING:
         return Finding("half_dropped", subject, "its purge was not finished")
     if not there:
         return Finding("tenant_without_schema", subject, f"{tenant.ref.schema} is missing")
-    if not schema.knows(tenant.revision) or digest == shapes.at(tenant.revision).digest:
+    if not schema.knows(tenant.revision):
         return None  # a revision that is ahead of this code cannot be judged by it
-    differences = shapes.differences(tenant)
+    fresh = doctor.fresh(database, tenant.revision)
+    if digest == fresh.digest:
+        return None
+    differences = fresh.differences(doctor.shape(database, tenant.ref.schema))
     if tenant.status == "deleted" and any(line.startswith("- relation") for line in differences):
         return Finding("half_dropped", subject, "deleted, and tables are missing")
     more = len(differences) - _MOST_DIFFERENCES
