@@ -1,17 +1,21 @@
-"""Furnished tenants, the operations of the document, and a witness beside the pool."""
+"""Furnished tenants in a database of theirs, the operations of the document, and a witness."""
 
 from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
 from flask import Flask
+from sqlalchemy import make_url
 
+from tests.support import houses
 from tests.support.accounts import BrowsersCarrier
 from tests.support.api import OpenApi, openapi_of
+from tests.support.databases import SERVER
 from tests.support.evidence import Evidence
+from tests.support.houses import Houses
 from tests.support.operations import Operation, operations
-from tests.support.premises import Line, Premises, furnish
-from tests.support.world import Platform, World
+from tests.support.premises import Line, Premises
+from tests.support.world import World
 from vca.kit import storage
 from vca.kit.config import Settings
 from vca.registry.webhooks import endpoints
@@ -24,9 +28,28 @@ from vca.tenant.telephony_accounts import service as accounts
 
 
 @pytest.fixture(scope="session")
-def evidence(database_url: str) -> Iterator[Evidence]:
+def _houses(request: pytest.FixtureRequest, _app: Flask, database_url: str) -> Houses:
+    return Houses(request.config.stash[SERVER], _app, f"{make_url(database_url).database}_street")
+
+
+@pytest.fixture
+def _neighbours(app: Flask, _houses: Houses) -> Iterator[tuple[Premises, Premises]]:
+    with _houses.entered(houses.neighbours) as found:
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _at_home(request: pytest.FixtureRequest) -> None:
+    """Who asks for Acme or Globex is in their house before a key is made or a row looked at."""
+    if {"here", "there"} & set(request.fixturenames):
+        request.getfixturevalue("_neighbours")
+
+
+@pytest.fixture
+def evidence(app: Flask, _at_home: None) -> Iterator[Evidence]:
     """The database as nobody's session sees it."""
-    witness = Evidence(database_url)
+    settings: Settings = app.extensions["settings"]
+    witness = Evidence(settings.migration_database_url)
     yield witness
     witness.close()
 
@@ -59,12 +82,8 @@ def line(world: World, carrier: FakeTelephonyAdapter) -> Line:
 
 @pytest.fixture
 def here(
-    world: World,
-    platform: Platform,
-    line: Line,
-    evidence: Evidence,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Premises]:
+    _neighbours: tuple[Premises, Premises], line: Line, monkeypatch: pytest.MonkeyPatch
+) -> Premises:
     """Acme, furnished. Whatever is refused in a table of requests is not for want of room.
 
     Nor does a call in it wait for a system that is none.
@@ -73,14 +92,13 @@ def here(
     monkeypatch.setattr(accounts, "MOST", 10_000)
     silent = Advice("nobody is asked from a table of requests")
     monkeypatch.setattr(decisions, "ask", lambda question: silent)
-    acme = furnish(world, platform, line, "acme")
+    acme, _ = _neighbours
     key = exporting.key_of(acme.tenant.ref, UUID(acme.ids["export_id"]))
     storage.current().put(key, [acme.word.encode()], content_type=exporting.TYPE)
-    yield acme
-    evidence.rows("DELETE FROM public.webhooks")
+    return acme
 
 
 @pytest.fixture
-def there(world: World, platform: Platform, line: Line) -> Premises:
+def there(_neighbours: tuple[Premises, Premises]) -> Premises:
     """Globex, furnished."""
-    return furnish(world, platform, line, "globex")
+    return _neighbours[1]

@@ -20,6 +20,8 @@ SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = %s AND data_type IN ('text', 'jsonb') ORDER BY table_name, column_name
 """
 _NEXT = b"SELECT pg_snapshot_xmax(pg_current_snapshot())"
+# By what they are for and the tenant's id.
+_statements: dict[tuple[str, str], str] = {}
 # Using a key is not a change of its tenant.
 _UNTRACKED = "last_used_at"
 
@@ -30,7 +32,6 @@ class Evidence:
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
-        self._statements: dict[tuple[str, str], str] = {}
         # Asked after every request of a table of thousands, and so without the wait of ours and
         # without a cursor.
         self._counter = psycopg.connect(url, autocommit=True)
@@ -81,9 +82,9 @@ class Evidence:
 
     def _once(self, what: str, tenant_id: str, make: Any) -> str:
         """Statements follow from the catalogue, which is not asked again."""
-        if (what, tenant_id) not in self._statements:
-            self._statements[what, tenant_id] = make(tenant_id)
-        return self._statements[what, tenant_id]
+        if (what, tenant_id) not in _statements:
+            _statements[what, tenant_id] = make(tenant_id)
+        return _statements[what, tenant_id]
 
     def _checksum(self, tenant_id: str) -> str:
         return " UNION ALL ".join(

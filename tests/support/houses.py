@@ -101,15 +101,25 @@ def nobody(_: World) -> None:
 
 def furnished(world: World) -> Premises:
     """A tenant with rows in every table."""
-    settings: Settings = world.app.extensions["settings"]
-    carrier = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(carrier)
-    return furnish(world, world.platform(), Line(world, carrier), "acme")
+    return furnish(world, world.platform(), _line(world), "acme")
+
+
+def neighbours(world: World) -> tuple[Premises, Premises]:
+    """Two of them."""
+    platform, line = world.platform(), _line(world)
+    return furnish(world, platform, line, "acme"), furnish(world, platform, line, "globex")
 
 
 def four(world: World) -> list[Tenant]:
     """Four tenants."""
     return [world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]
+
+
+def _line(world: World) -> Line:
+    settings: Settings = world.app.extensions["settings"]
+    carrier = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
+    providers.use(providers.Carriers(settings)).put(carrier)
+    return Line(world, carrier)
 
 
 def _at(settings: Settings, url: str) -> Settings:
