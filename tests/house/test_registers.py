@@ -23,7 +23,7 @@ TREES = ("migrations", "tenant_migrations")
 def _suites(contract: str) -> set[str]:
     """The names that files import which define a subclass of the contract suite."""
     imported: set[str] = set()
-    for test in modules(below=("tests",)):
+    for test in (it for it in modules(below=("tests",)) if contract in it.text):
         bases = [
             dotted(base).rpartition(".")[2]
             for node in test.nodes()
