@@ -36,6 +36,7 @@ def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
         "0000 0000 0000 0000",
         "one of you, two at most",
         "4111 1111 or 1111 1111",
+        "s\u0131x s\u0130x \u017fix",
     ],
 )
 def test_what_is_no_card_number_is_kept(said: str) -> None:

@@ -1,5 +1,6 @@
 """The app as it is put together, with nothing behind it: no test here asks a database."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.support.source import ROOT
 from vca.app import create_app
 from vca.kit import json
 from vca.kit.config import read_settings
@@ -50,3 +52,17 @@ def _is_state(name: str, value: Any) -> bool:
 def document(bare_app: Flask) -> Any:
     """The OpenAPI document as it is served."""
     return json.loads(bare_app.extensions["openapi"])
+
+
+@pytest.fixture(scope="session")
+def loaded() -> frozenset[str]:
+    """The modules of a program that knows every job and every carrier, and has asked none yet."""
+    code = (
+        "import sys, importlib; from vca import app; from vca.telephony.providers import ADAPTERS\n"
+        "for name in (*app.TASKS, *(path.partition(':')[0] for path in ADAPTERS.values())):\n"
+        "    importlib.import_module(name)\n"
+        "print(*sys.modules)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    return frozenset(run.stdout.split())

@@ -186,8 +186,9 @@ def dump(witness: Evidence, tenant: Tenant) -> list[str]:
     """Every row of the tenant's schema, of public and of the queue, as text."""
     schemas = (tenant.ref.schema, "public", "jobs")
     tables = witness.rows(
-        "SELECT format('%%I.%%I', table_schema, table_name) FROM information_schema.tables"
-        " WHERE table_schema = ANY (%s) AND table_type = 'BASE TABLE'",
+        "SELECT format('%%I.%%I', nspname, relname) FROM pg_class c"
+        " JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE nspname = ANY (%s) AND relkind IN ('r', 'p')",
         list(schemas),
     )
     rows = (witness.rows(f"SELECT '{name} ' || t::text FROM {name} t") for (name,) in tables)

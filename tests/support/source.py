@@ -119,7 +119,13 @@ def modules(*, below: tuple[str, ...] = _CODE) -> tuple[Module, ...]:
     for name in below:
         start = ROOT / name
         found += [start] if start.is_file() else sorted(start.rglob("*.py"))
-    return tuple(Module(str(path.relative_to(ROOT))) for path in found)
+    return tuple(_module(str(path.relative_to(ROOT))) for path in found)
+
+
+@cache
+def _module(path: str) -> Module:
+    """The same for every question: parsing it takes longer than most of them."""
+    return Module(path)
 
 
 def module(path: str) -> Module:

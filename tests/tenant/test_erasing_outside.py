@@ -79,13 +79,15 @@ def _payload(told: Event) -> Any:
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT jobs.forget_finished('x')",
-        "SELECT * FROM jobs.naming('x')",
-        "SELECT jobs.reword(1, '{}')",
+        "SELECT jobs.forget_finished('.')",
+        "SELECT * FROM jobs.naming('.')",
+        "SELECT jobs.reword(:waiting, '{}')",
     ],
 )
 def test_outside_of_a_tenant_nothing_of_it_can_be_done(acme: Tenant, statement: str) -> None:
+    """Each names a job that there is: in which tenant it is asked may be looked at last."""
     known_caller.jobs_naming(acme, WHO)
+    [(waiting, *_)] = _asked(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
     with pytest.raises(DBAPIError, match="in no tenant"), public() as session:
-        session.execute(text(statement))
+        session.execute(text(statement), {"waiting": waiting})

@@ -8,19 +8,25 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 CARD, EMAIL, PATTERN = "[card number]", "[e-mail address]", "[redacted]"
 # ISO/IEC 7812: how many digits a card number has.
 _CARD_LENGTHS = range(19, 12, -1)
 _WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-_VALUES = {**{word: str(value) for value, word in enumerate(_WORDS)}, "oh": "0", "o": "0"}
-_DIGIT = re.compile(rf"\d|\b(?:{'|'.join(_VALUES)})(?:\b|(?=\d))", re.IGNORECASE)
+_VALUES = {**{word: value for value, word in enumerate(_WORDS)}, "oh": 0, "o": 0}
+# What a digit is worth that counts double in Luhn's formula: the last but one, the one two before …
+_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
+# Of the digits of a run: for numbers that end at its even places, and at its odd ones.
+Sums = tuple[list[int], list[int]]
+# In capitals or not, but in ASCII: else a dotless i and a long s were an "i" and an "s" here.
+_DIGIT = re.compile(rf"\d|\b(?ai:{'|'.join(_VALUES)})(?:\b|(?=\d))")
 # What people, and what hears them, put between the digits of one number.
 _BETWEEN = re.compile(r"[\s,.\-\u00a0\u2010-\u2015]{0,3}")
-_WRITTEN_EMAIL = re.compile(r"[\w.%+\-]{1,64}@(?:[\w\-]{1,63}\.){1,8}[^\W\d_]{2,63}")
+_WRITTEN_EMAIL = re.compile(r"[\w.%+\-]{1,64}+@(?:[\w\-]{1,63}+\.){1,8}[^\W\d_]{2,63}")
 _SPOKEN_EMAIL = re.compile(
-    r"\b\w{1,64}(?:\s(?:dot|dash|minus|underscore|plus)\s\w{1,64}){0,8}"
+    r"\b\w{1,64}+(?:\s(?:dot|dash|minus|underscore|plus)\s\w{1,64}+){0,8}"
     r"\sat\s\w{1,63}(?:\s(?:dot|dash|minus)\s\w{1,63}){0,8}\sdot\s[^\W\d_]{2,63}\b",
     re.IGNORECASE,
 )
@@ -43,7 +49,8 @@ class Redaction:
     def text(self, said: str) -> str:
         """What is kept of a text."""
         if self.email_addresses:
-            said = _SPOKEN_EMAIL.sub(EMAIL, _WRITTEN_EMAIL.sub(EMAIL, said))
+            said = _WRITTEN_EMAIL.sub(EMAIL, said) if "@" in said else said
+            said = _SPOKEN_EMAIL.sub(EMAIL, said)
         for mask in self.patterns:
             said = _of_mask(mask).sub(PATTERN, said)
         return _without_cards(said) if self.card_numbers else said
@@ -94,33 +101,49 @@ def _without_cards(said: str) -> str:
 def _cards(said: str) -> Iterator[tuple[int, int]]:
     """(start, end) of each, in order."""
     for run in _runs(said):
+        sums = _sums([digit for digit, _, _ in run])
         start = 0
         while start < len(run):
-            length = _length_of_card("".join(digit for digit, _, _ in run[start : start + 19]))
+            length = _length_of_card(sums, start)
             if length:
                 yield run[start][1], run[start + length - 1][2]
             start += length or 1
 
 
-def _length_of_card(digits: str) -> int:
-    """How many of the first digits are a card's number, the most that can be; 0 for none."""
-    fitting = (it for it in _CARD_LENGTHS if it <= len(digits) and _has_check_digit(digits[:it]))
-    return next(fitting, 0)
+def _length_of_card(sums: Sums, start: int) -> int:
+    """How many digits from there on are a card's number, the most that can be; 0 for none."""
+    for length in _CARD_LENGTHS:
+        end = start + length
+        if end < len(sums[0]) and _has_check_digit(sums, start, end):
+            return length
+    return 0
 
 
-def _has_check_digit(digits: str) -> bool:
+def _has_check_digit(sums: Sums, start: int, end: int) -> bool:
     """The formula of Luhn; a row of zeros has it too and is nobody's."""
-    doubled = (int(it) * (1 + place % 2) for place, it in enumerate(reversed(digits)))
-    return sum(it - 9 * (it > 9) for it in doubled) % 10 == 0 and set(digits) != {"0"}
+    counted = sums[end % 2]
+    total = counted[end] - counted[start]
+    return total > 0 and total % 10 == 0
 
 
-def _runs(said: str) -> Iterator[list[tuple[str, int, int]]]:
+def _sums(digits: list[int]) -> Sums:
+    """Added up from the first on: what any number adds up to is the difference of two."""
+    once, twice = [*digits], [_DOUBLED[digit] for digit in digits]
+    once[1::2], twice[1::2] = twice[1::2], once[1::2]
+    return list(accumulate(twice, initial=0)), list(accumulate(once, initial=0))
+
+
+def _runs(said: str) -> Iterator[list[tuple[int, int, int]]]:
     """The digits, with where each stands, of every stretch that nothing else interrupts."""
-    run: list[tuple[str, int, int]] = []
+    run: list[tuple[int, int, int]] = []
     for found in _DIGIT.finditer(said):
         if run and not _BETWEEN.fullmatch(said, run[-1][2], found.start()):
             yield run
             run = []
-        digit = _VALUES.get(found[0].lower()) or str(int(found[0]))
-        run.append((digit, *found.span()))
+        run.append((_value(found[0]), *found.span()))
     yield run
+
+
+def _value(digit: str) -> int:
+    """Of one in any script, or of its word."""
+    return int(digit) if digit.isdecimal() else _VALUES[digit.lower()]

@@ -80,6 +80,9 @@ class TelnyxServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: TelnyxServer
     protocol_version = "HTTP/1.1"
+    # An answer leaves in one piece: the second of two would wait until the client's system has
+    # acknowledged the first, which takes its time on a line that is kept open.
+    wbufsize = -1
 
     def do_GET(self) -> None:
         if self.path.startswith("/store/"):

@@ -18,6 +18,9 @@ from vca.registry.tenants.models import Tenant
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quoted
 
+# The job that erases again whoever an archive has brought back: here, since what brings them in
+# loads another driver, and every program this.
+REAPPLY = "privacy.reapply"
 _DATES = ("created_at", "updated_at", "deleted_at")
 # A number bears a phone number's id while it is claimed, and while it rests with a deleted tenant:
 # those two are the same number, in the state that suits the status of the tenant.

@@ -13,6 +13,7 @@ from vca.kit import deeds, jobs
 from vca.kit.db.bulk import Bulk
 from vca.kit.errors import Conflict
 from vca.registry.tenants import adoption, product, roles, service
+from vca.registry.tenants.adoption import REAPPLY
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks import forgetting
 from vca.tenancy import archive, drop, loading, reading, schema
@@ -34,8 +35,6 @@ LATER = {
         "previous_until",
     )
 }
-# The job that erases again whoever an archive has brought back.
-REAPPLY = "privacy.reapply"
 _KEPT_OF_ROW = (
     "name",
     "plan",

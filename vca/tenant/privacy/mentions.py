@@ -73,9 +73,10 @@ def erase(
     that may not even be deleted stays.
     """
     done, whole = 0, True
+    with enter(tenant) as session:
+        rights = _rights(session)
     for searched in searching.tables():
-        with enter(tenant) as session:
-            may = _rights(session, searched.table.name)
+        may = rights[searched.table.name]
         found = searching.windows(
             tenant, searched, subject.pattern, until=until, lock="UPDATE" in may
         )
@@ -130,8 +131,13 @@ def _in_its_place(searched: Searched, subject: Subject, name: str, old: Any, new
     return new
 
 
-def _rights(session: Session, table: str) -> set[str]:
-    """What the tenant may do to a table: some can only be added to."""
-    asked = ("UPDATE", "DELETE")
-    held = session.execute(select(*(func.has_table_privilege(table, it) for it in asked))).one()
-    return {right for right, has in zip(asked, held, strict=True) if has}
+def _rights(session: Session) -> dict[str, set[str]]:
+    """What the tenant may do to each table: some can only be added to."""
+    names = [searched.table.name for searched in searching.tables()]
+    asked = [(name, right) for name in names for right in ("UPDATE", "DELETE")]
+    held = session.execute(select(*(func.has_table_privilege(*it) for it in asked))).one()
+    may: dict[str, set[str]] = {name: set() for name in names}
+    for (name, right), has in zip(asked, held, strict=True):
+        if has:
+            may[name].add(right)
+    return may

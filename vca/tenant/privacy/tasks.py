@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from vca.kit import jobs
-from vca.registry.tenants.lifecycle import REAPPLY
+from vca.registry.tenants.adoption import REAPPLY
 from vca.tenancy.schema import TenantRef
 from vca.tenant.privacy import erasing, exporting, reapplying
 from vca.tenant.privacy.exporting import EXPIRE
