@@ -129,6 +129,29 @@ def test_a_stream_without_a_sentence_is_handed_on_before_it_fills_memory() -> No
     assert max(map(len, handed_on)) <= 105
 
 
+@pytest.mark.parametrize("piece", ["x", "<", "<b", "\x00", "."])
+def test_a_piece_that_completes_nothing_costs_nothing_of_what_was_before_it(
+    piece: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    split = spoken._split
+    monkeypatch.setattr(spoken, "_split", lambda text: looked_at.append(text) or split(text))
+    made = spoken.Clauses(longest=100)
+
+    for _ in range(1_000):
+        list(made.add(piece))
+
+    assert sum(map(len, looked_at)) <= 2 * 1_000 * len(piece)
+
+
+@pytest.mark.parametrize("piece", [" ", "<b>", "</b> "])
+def test_tags_and_blanks_fill_no_memory(piece: str) -> None:
+    made = spoken.Clauses(longest=100)
+
+    assert not [clause for _ in range(200) for clause in made.add(piece)]
+    assert list(made.add("Hello there. ")) == ["Hello there."]
+
+
 def test_of_a_stream_that_broke_off_only_a_whole_sentence_is_left() -> None:
     whole, half = spoken.Clauses(), spoken.Clauses()
     assert list(whole.add("We are open.")) == []

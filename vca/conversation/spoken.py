@@ -17,6 +17,9 @@ _END = re.compile(
     r"(?P<sentence>(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
     r"|(?<![,;])[,;]++[\"'”’»)\]]*+(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
 )
+# Without one of these a piece completes neither a clause nor a tag, whatever was before it.
+_COMPLETING = re.compile(r"[\s>。！？」』”’），、；]")
+_BLANKS = re.compile(r"[ \t]{2,}\Z")
 _SENTENCE_ENDED = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*(\s|\Z)")
 _CLAUSE_WORDS = 6
 _CLAUSE_UNSPACED = 12  # characters of a script that puts no space between words
@@ -79,7 +82,10 @@ class Clauses:
         """The clauses that a piece completes."""
         if not piece.strip(" \t") and self._pending[-1:] in " \t":
             return iter(())  # a model that trickles white space fills nothing
-        text = _TAG.sub(" ", self._pending + piece)
+        self._pending += piece
+        if not _COMPLETING.search(piece) and len(self._pending) <= self._longest:
+            return iter(())  # nor does all that is pending have to be looked at once more
+        text = _BLANKS.sub(" ", _TAG.sub(" ", self._pending))
         # The end of a tag that has begun is in a later piece, and may look like a clause's.
         begun = _TAG_BEGUN.search(text)
         ready, held = (text[: begun.start()], text[begun.start() :]) if begun else (text, "")
