@@ -11,7 +11,7 @@ from tests.support import houses
 from tests.support.accounts import BrowsersCarrier
 from tests.support.api import OpenApi, openapi_of
 from tests.support.databases import SERVER
-from tests.support.evidence import Evidence
+from tests.support.evidence import Evidence, Statements
 from tests.support.houses import Houses
 from tests.support.operations import Operation, operations
 from tests.support.premises import Line, Premises
@@ -45,11 +45,16 @@ def _at_home(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("_neighbours")
 
 
+@pytest.fixture(scope="session")
+def _statements() -> Statements:
+    return {}
+
+
 @pytest.fixture
-def evidence(app: Flask, _at_home: None) -> Iterator[Evidence]:
+def evidence(app: Flask, _at_home: None, _statements: Statements) -> Iterator[Evidence]:
     """The database as nobody's session sees it."""
     settings: Settings = app.extensions["settings"]
-    witness = Evidence(settings.migration_database_url)
+    witness = Evidence(settings.migration_database_url, statements=_statements)
     yield witness
     witness.close()
 

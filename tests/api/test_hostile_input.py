@@ -216,7 +216,8 @@ def _spoil_together(
 ) -> None:
     """A refusal names every field at fault: the rest is tried again, and at last each alone.
 
-    What our reader refuses is shown to no field: it names the first, and one alone stands for all.
+    What our reader refuses is shown to no field. It names the first, which then stands for all, or
+    the text as a whole: then that one is tried alone.
     """
     while len(lot) > 1:
         data = replaced(body(operation, values(table.here)), raw, *lot)

@@ -20,18 +20,24 @@ SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = %s AND data_type IN ('text', 'jsonb') ORDER BY table_name, column_name
 """
 _NEXT = b"SELECT pg_snapshot_xmax(pg_current_snapshot())"
-# By what they are for and the tenant's id.
-_statements: dict[tuple[str, str], str] = {}
 # Using a key is not a change of its tenant.
 _UNTRACKED = "last_used_at"
 
 
-class Evidence:
-    """A connection of its own, beside the application's pool."""
+# By what they are for and the tenant's id.
+Statements = dict[tuple[str, str], str]
 
-    def __init__(self, url: str) -> None:
+
+class Evidence:
+    """A connection of its own, beside the application's pool.
+
+    `statements` are shared by who looks at copies of one database, in which no table is made.
+    """
+
+    def __init__(self, url: str, *, statements: Statements | None = None) -> None:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
+        self._statements: Statements = {} if statements is None else statements
         # Asked after every request of a table of thousands, and so without the wait of ours and
         # without a cursor.
         self._counter = psycopg.connect(url, autocommit=True)
@@ -82,9 +88,9 @@ class Evidence:
 
     def _once(self, what: str, tenant_id: str, make: Any) -> str:
         """Statements follow from the catalogue, which is not asked again."""
-        if (what, tenant_id) not in _statements:
-            _statements[what, tenant_id] = make(tenant_id)
-        return _statements[what, tenant_id]
+        if (what, tenant_id) not in self._statements:
+            self._statements[what, tenant_id] = make(tenant_id)
+        return self._statements[what, tenant_id]
 
     def _checksum(self, tenant_id: str) -> str:
         return " UNION ALL ".join(

@@ -137,8 +137,8 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
 ) -> None:
     """A fifth go through the whole application, the rest through the door that it uses.
 
-    Through WSGI alone it would take half a minute of a core. Each checkout of the pool is asked for
-    its path, by the pool's own event and in the server's own words.
+    Through WSGI alone ten thousand would take half a minute of a core. Each checkout of the pool is
+    asked for its path, by the pool's own event and in the server's own words.
     """
     for tenant in (acme, globex):
         tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
