@@ -1,7 +1,9 @@
-"""The job queue: procrastinate's tables in a schema of their own, and one door into it.
+"""The job queue: procrastinate's tables in a schema of their own, and one function that enqueues.
 
-The queue's own migrations are immutable files of its package, so they are replayed from there up to
-a named one; a later release of the queue gets a revision here that replays the ones after it.
+The tables come from the package's own `schema.sql`. Its migrations cannot be replayed instead: one
+of them adds a value to an enum type and a later one uses it, which servers before PostgreSQL 17
+refuse within one transaction. A release of procrastinate with newer migrations needs a revision
+here that runs them on existing databases; until there is one, this revision refuses to run.
 """
 
 from importlib.resources import files
@@ -11,7 +13,8 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-LAST = "03.04.00_50"
+# The newest migration of procrastinate that the installed `schema.sql` must contain.
+NEWEST_MIGRATION = "03.04.00_50"
 
 PIN = """
 DO $$
@@ -56,11 +59,21 @@ END $$;
 def upgrade() -> None:
     op.execute("CREATE SCHEMA jobs")
     op.execute("SET LOCAL search_path TO jobs")
-    folder = files("procrastinate") / "sql" / "migrations"
-    for script in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if script.name.endswith(".sql") and script.name[: len(LAST)] <= LAST:
-            op.get_bind().exec_driver_sql(script.read_text().replace("%", "%%"))
+    op.get_bind().exec_driver_sql(_queue_schema().replace("%", "%%"))
     op.execute("SET LOCAL search_path TO DEFAULT")
     op.execute(PIN)
     op.execute(SILENCE)
     op.execute(ENQUEUE)
+
+
+def _queue_schema() -> str:
+    """Return procrastinate's schema; raise RuntimeError for a release with other migrations."""
+    scripts = files("procrastinate") / "sql"
+    migrations = (entry.name for entry in (scripts / "migrations").iterdir())
+    newest = max(name for name in migrations if name.endswith(".sql"))
+    if not newest.startswith(NEWEST_MIGRATION):
+        raise RuntimeError(
+            f"procrastinate's newest migration is {newest}, not {NEWEST_MIGRATION}: "
+            "install the release that requirements.txt pins"
+        )
+    return (scripts / "schema.sql").read_text()

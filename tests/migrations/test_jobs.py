@@ -1,10 +1,14 @@
 """The queue's schema: every function is pinned, and nothing of a tenant's captures a job."""
 
+from importlib.resources import files
+
 from sqlalchemy import text
 
 from tests.support import owner
+from tests.support.catalogue import catalogue
 from tests.support.world import Tenant, World
 from vca.kit import jobs
+from vca.kit.db import Database
 from vca.tenancy.session import enter, public
 
 _UNPINNED = text(
@@ -89,3 +93,22 @@ def test_an_insert_wakes_nobody(world: World) -> None:
     )
     with public() as session:
         assert session.scalars(enabled).all() == []
+
+
+def test_the_queues_schema_equals_what_its_migrations_build(empty: Database) -> None:
+    scripts = files("procrastinate") / "sql"
+    migrations = sorted(
+        (entry for entry in (scripts / "migrations").iterdir() if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )
+    with public(database=empty) as session:
+        connection = session.connection()
+        for schema, sources in (("new", [scripts / "schema.sql"]), ("old", migrations)):
+            session.execute(text(f"CREATE SCHEMA {schema}; SET LOCAL search_path TO {schema}"))
+            for source in sources:
+                connection.exec_driver_sql(source.read_text().replace("%", "%%"))
+        installed, migrated = catalogue(connection, "new"), catalogue(connection, "old")
+        session.execute(text("DROP SCHEMA new, old CASCADE"))
+
+    assert installed == migrated
+    assert len(installed) > 50

@@ -16,7 +16,7 @@ from tests.support.world import Tenant, World
 from vca.kit import json
 from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.registry import fitness
+from vca.registry import fitness, schema
 
 COPY = "https://copy.example"
 
@@ -170,3 +170,18 @@ def test_the_tables_that_a_dump_locks_are_counted_as_they_are(
 
     assert witness.rows(count, schema) == [(fitness.TABLES_PER_TENANT,)]
     witness.close()
+
+
+def test_an_older_server_fails_the_check_and_the_upgrade_with_one_sentence(
+    app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "OLDEST_SERVER", 19)
+    sentence = "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
+
+    [finding] = [
+        it for it in json.loads(_run(app, "check", "--json").stdout) if it["what"] == "version"
+    ]
+    upgrade = _run(app, "upgrade")
+
+    assert (finding["verdict"], finding["detail"]) == ("failed", sentence)
+    assert (upgrade.exit_code, upgrade.output) == (1, f"Error: {sentence}\n")

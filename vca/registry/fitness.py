@@ -18,7 +18,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
 
 Verdict = Literal["ok", "warning", "failed"]
-OLDEST, NEWEST = 16, 18
+NEWEST_SERVER = 18
 # A dump of the whole database locks every table of every tenant, in one transaction; migrations and
 # purges lock a few of one tenant.
 TABLES_PER_TENANT = 19
@@ -100,13 +100,14 @@ def _reason(error: BaseException) -> str:
 
 
 def _version(session: Session, _: str, settings: Settings) -> Iterator[Finding]:
-    major = int(_shown(session, "server_version_num")) // 10_000
-    oldest = OLDEST if settings.role_prefix is not None else OLDEST - 1
-    fits = oldest <= major <= NEWEST
-    detail = f"PostgreSQL {major}" if fits else f"PostgreSQL {major}, not {oldest} to {NEWEST}"
-    if major < OLDEST and not fits:
-        detail += "; TENANT_ROLES=off works on 15"
-    yield Finding("version", "ok" if fits else "failed", detail)
+    major = schema.server_major(session)
+    if major < schema.OLDEST_SERVER:
+        yield Finding("version", "failed", schema.ServerTooOld(major).detail)
+    elif major > NEWEST_SERVER:
+        detail = f"PostgreSQL {major} is untried: VCA is tested up to {NEWEST_SERVER}."
+        yield Finding("version", "failed", detail)
+    else:
+        yield Finding("version", "ok", f"PostgreSQL {major}")
 
 
 def _owner_rights(session: Session, _: str, settings: Settings) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from vca.kit import db
 from vca.kit.config import ROOT
 from vca.kit.db import Database
+from vca.kit.errors import Conflict
 from vca.registry import deployment, privileges
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
@@ -22,11 +23,37 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+# Since PostgreSQL 16 a login with CREATEROLE administers only the roles that it created.
+OLDEST_SERVER = 16
 _LONGEST_S = 600.0
 # What tenants' transactions read and write here; a table that another refers to comes first.
 _SHARED = ("public.tenants", "public.dids", "public.plans")
 # Held by whoever upgrades, so that two deploys at once take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
+
+
+class ServerTooOld(Conflict):
+    """The database server is older than the oldest supported release."""
+
+    code = "server-too-old"
+
+    def __init__(self, major: int) -> None:
+        super().__init__(
+            f"PostgreSQL {major} is not supported: VCA needs PostgreSQL {OLDEST_SERVER} or newer."
+        )
+
+
+def server_major(session: Session) -> int:
+    """Return the server's major version, such as 16."""
+    number = session.scalar(text("SELECT current_setting('server_version_num')"))
+    return int(str(number)) // 10_000
+
+
+def require_supported_server(session: Session) -> None:
+    """Raise ServerTooOld if the server is older than OLDEST_SERVER."""
+    major = server_major(session)
+    if major < OLDEST_SERVER:
+        raise ServerTooOld(major)
 
 
 def head() -> str:
@@ -54,7 +81,7 @@ def upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
     """Migrate `public`, store the compiled tenant script, grant; (before, after) as revisions.
 
     `database` is the owner's. One transaction: it happens or it does not. A schema that is ahead of
-    this code is left alone.
+    this code is left alone. Raises ServerTooOld.
     """
     with db.patience(_LONGEST_S):
         before, after = _upgrade(database, whose)
@@ -65,6 +92,7 @@ def upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
 
 def _upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
     with session.public(database=database) as opened:
+        require_supported_server(opened)
         opened.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
         opened.execute(text(_LOCK))
         opened.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
