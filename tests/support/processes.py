@@ -108,11 +108,19 @@ class Answer:
     @property
     def unavailable(self) -> bool:
         """Whether it is the one answer to a database that is away."""
+        return self._retry_later("database-unavailable")
+
+    @property
+    def busy(self) -> bool:
+        """Whether it is the one answer to a statement or a lock that took too long."""
+        return self._retry_later("database-busy")
+
+    def _retry_later(self, code: str) -> bool:
         return (
             self.status == 503
             and self.headers.get("content-type") == "application/problem+json"
             and self.headers.get("retry-after", "").isdigit()
-            and self.json["code"] == "database-unavailable"
+            and self.json["code"] == code
         )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant, World
 from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseUnavailable, waiting
+from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable, waiting
 from vca.kit.db.breaker import Breaker
 from vca.kit.db.warmth import SPREAD
 from vca.tenancy.schema import TenantRef
@@ -110,7 +110,7 @@ class Traffic:
         except DatabaseUnavailable as error:
             if error.__cause__ is None:
                 raise  # the breaker's, not the statement's
-        except (KeyError, DBAPIError):
+        except (KeyError, DBAPIError, DatabaseBusy):
             pass
         else:
             self.wrong.append(f"{how} was no error")

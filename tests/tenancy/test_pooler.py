@@ -20,7 +20,7 @@ from tests.support.source import ROOT
 from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.kit.config import Settings as Config
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.dialect import FIRST
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import enter, public
@@ -108,7 +108,7 @@ class Load:
         return "bad statement"
 
     def _time_out(self, tenant: Tenant) -> str:
-        with pytest.raises((DatabaseUnavailable, DBAPIError)), self.door(tenant.ref) as session:
+        with pytest.raises(DatabaseBusy), self.door(tenant.ref) as session:
             session.execute(text("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)"))
         return "time-out"
 
@@ -213,7 +213,7 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
     with enter(acme.ref) as holder:
         holder.execute(row)
         with (
-            pytest.raises((DatabaseUnavailable, DBAPIError)) as refused,
+            pytest.raises(DatabaseBusy) as refused,
             enter(acme.ref, database=behind) as session,
         ):
             session.execute(row)

@@ -152,7 +152,7 @@ def test_no_role_outlives_its_transaction(acme: Tenant, world: World) -> None:
         try:
             with enter(acme.ref, database=one) as session:
                 session.connection().exec_driver_sql(ending)
-        except (DBAPIError, db.DatabaseUnavailable):
+        except (DBAPIError, db.DatabaseFailure):
             pass
         with one.connection() as connection:
             assert connection.scalar(text("SELECT current_user::text")) == databases.WEB

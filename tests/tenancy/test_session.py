@@ -19,7 +19,7 @@ from tests.support.evidence import Evidence, schema_of
 from tests.support.premises import Line, furnish
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import db, deadline, jobs
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database, DatabaseFailure, DatabaseUnavailable
 from vca.registry.dids import service as dids
 from vca.registry.fitness import TABLES_PER_TENANT
 from vca.telephony.mock import FakeTelephonyAdapter
@@ -383,7 +383,7 @@ def test_path_and_tenant_do_not_outlive_their_transaction(
         with enter(acme.ref, database=one) as session:
             pids.append(_pid(session))
             ending.end(session, evidence)
-    except (KeyError, DBAPIError, DatabaseUnavailable):
+    except (KeyError, DBAPIError, DatabaseFailure):
         assert not how.startswith(("commit", "rollback"))
 
     def back() -> bool:
@@ -426,7 +426,7 @@ def test_what_was_written_before_the_end_went_wrong_is_gone(
             ENDINGS[how].end(session, evidence)
 
     for how in ("an exception of ours", "a cancelled statement", "a killed backend"):
-        with pytest.raises((KeyError, DatabaseUnavailable)):
+        with pytest.raises((KeyError, DatabaseFailure)):
             write_and_end(how)
 
     assert evidence.checksum(acme.id) == before

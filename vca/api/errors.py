@@ -3,12 +3,11 @@
 from typing import Any
 
 from flask import Flask, Response, g, request
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from vca.kit import db, json, log
-from vca.kit.db import DatabaseUnavailable
 from vca.kit.errors import DomainError
 from vca.telephony.adapter import TelephonyError
 
@@ -39,8 +38,8 @@ def install(app: Flask) -> None:
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(TelephonyError, _telephony_error)
     app.register_error_handler(HTTPException, _http_error)
-    for away in (OperationalError, InterfaceError, PoolTimeout):
-        app.register_error_handler(away, _database_error)
+    for kind in (DBAPIError, PoolTimeout):
+        app.register_error_handler(kind, _database_error)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -88,9 +87,13 @@ def _http_error(error: HTTPException) -> Response:
     return response
 
 
-def _database_error(error: DBAPIError) -> Response:
+def _database_error(error: Exception) -> Response:
+    """503 for an outage or a busy server; any other database error is a fault of ours."""
+    failure = db.failure_for(error)
+    if failure is None:
+        return _unexpected(error)
     log.get().warning("database.failed", sqlstate=db.sqlstate(error), exc_info=error)
-    return _domain_error(DatabaseUnavailable())
+    return _domain_error(failure)
 
 
 def _unexpected(error: Exception) -> Response:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from vca.api.errors import problem
 from vca.kit import clock, deadline, json, log
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.kit.errors import FieldError, InvalidInput
 from vca.kit.web.access import Access, Repeats
 from vca.kit.web.parser import check_body
@@ -94,7 +94,7 @@ def _finish(response: Response) -> Response:
                 _complete(session, unfinished.access, unfinished.id, response)
             else:
                 service.forget(session, table=_table(unfinished.access), claim_id=unfinished.id)
-    except DatabaseUnavailable as error:
+    except DatabaseFailure as error:
         log.get().warning("idempotency.unfinished", exc_info=error)
     return response
 

@@ -25,7 +25,7 @@ from vca.api.errors import problem
 from vca.kit import crypto, db, log, metrics
 from vca.kit.addresses import Network
 from vca.kit.config import Settings
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.registry.api_keys.service import Caller
 from vca.registry.rate_limits.buckets import Limit
 from vca.registry.rate_limits.leases import Leases, RateLimited, Standing
@@ -189,7 +189,7 @@ def bad_signature() -> None:
     try:
         with db.current().connection() as connection:
             limiter.fail(connection, sender)
-    except DatabaseUnavailable as error:
+    except DatabaseFailure as error:
         log.get().warning("limits.not_counted", exc_info=error)
 
 

@@ -11,7 +11,7 @@ from werkzeug.exceptions import NotFound
 
 from vca.api.guards import Unauthorized
 from vca.kit import crypto, deadline, log, meters, metrics
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.kit.metrics import Reading
 from vca.kit.web import Blueprint, access
 from vca.registry import figures
@@ -58,7 +58,7 @@ def _figures() -> Figures | None:
     try:
         with deadline.within(BUDGET_S), public() as session:
             return figures.read(session, watching=WATCHING)
-    except (DatabaseUnavailable, DBAPIError) as error:
+    except (DatabaseFailure, DBAPIError) as error:
         log.get().warning("metrics.database_away", exc_info=error)
         return None
 

@@ -2,21 +2,27 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
 from typing import Any, NoReturn, TypeVar
 
 import click
 import marshmallow
+import psycopg2
 from flask import current_app
 from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
 
-from vca.kit import db, deeds, json, log
+from vca.kit import db, deeds, json, log, postgres_errors
 from vca.kit.deeds import Actor, Deed
 from vca.kit.errors import DomainError
 from vca.kit.paging import Page, PageRequest
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Undefined table, function, column and object, invalid schema name: a schema of another release.
+_UNDEFINED_STATES = ("42P01", "42883", "42703", "42704", "3F000")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
@@ -48,11 +54,8 @@ class Group(AppGroup):
     def invoke(self, ctx: click.Context) -> Any:
         log.configure("warning", stream=sys.stderr)
         deed = Deed(Actor("command_line"), str(self.name), of_each=True)
-        try:
-            with db.patience(60), deeds.performing(deed):
-                return super().invoke(ctx)
-        except DomainError as error:
-            fail(sentence(error))
+        with _failing_in_one_sentence(), db.patience(60), deeds.performing(deed):
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,14 +74,42 @@ def fail(message: str) -> NoReturn:
 def sentence(error: DomainError) -> str:
     """An expected error as a person at a terminal wants it."""
     fields = "; ".join(f"{field.pointer.lstrip('/')}: {field.detail}" for field in error.errors)
-    hint = "`make run` or `flask db start` starts it." if _is_ours(error) else ""
-    return " ".join(part for part in (error.detail, fields, hint) if part)
+    parts = (error.detail, fields, _embedded_hint(error) or _server_reason(error))
+    return " ".join(part for part in parts if part)
 
 
-def _is_ours(error: DomainError) -> bool:
-    """Whether the database is away, and is the embedded one."""
+def _embedded_hint(error: DomainError) -> str:
+    """Return how to start the embedded server, if that is what does not answer."""
     away = isinstance(error, db.DatabaseUnavailable)
-    return away and current_app.extensions["settings"].embedded_folder is not None
+    embedded = away and current_app.extensions["settings"].embedded_folder is not None
+    return "`make run` or `flask db start` starts it." if embedded else ""
+
+
+def _server_reason(error: DomainError) -> str:
+    """Return the server's or the driver's own words about a database failure."""
+    if isinstance(error, db.DatabaseFailure) and error.__cause__ is not None:
+        return _describe_database_error(error.__cause__)
+    return ""
+
+
+@contextmanager
+def _failing_in_one_sentence() -> Iterator[None]:
+    """End the command with one sentence for expected errors and for errors of the database."""
+    try:
+        yield
+    except DomainError as error:
+        fail(sentence(error))
+    except (DBAPIError, psycopg2.Error) as error:
+        hint = ""
+        if db.sqlstate(error) in _UNDEFINED_STATES:
+            hint = "If the database was not upgraded to this release, run `flask db upgrade`."
+        fail(" ".join(part for part in (_describe_database_error(error), hint) if part))
+
+
+def _describe_database_error(error: BaseException) -> str:
+    state = postgres_errors.sqlstate(error)
+    code = f" (SQLSTATE {state})" if state else ""
+    return f"{postgres_errors.message(error)}{code}."
 
 
 def bounded(command: Command) -> Command:
@@ -86,11 +117,8 @@ def bounded(command: Command) -> Command:
 
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> Any:
-        try:
-            with db.patience(60):
-                return command(*args, **kwargs)
-        except DomainError as error:
-            fail(sentence(error))
+        with _failing_in_one_sentence(), db.patience(60):
+            return command(*args, **kwargs)
 
     return run  # type: ignore[return-value] # same signature
 

@@ -7,10 +7,9 @@ import traceback
 from typing import Any, TextIO
 
 import structlog
-from sqlalchemy.exc import DBAPIError
 from structlog.types import EventDict, ExcInfo, Processor
 
-from vca.kit import json
+from vca.kit import json, postgres_errors
 from vca.kit.phone import masked
 
 _NUMBER = re.compile(r"\+[1-9]\d{6,14}")
@@ -83,17 +82,19 @@ def _raised(info: Any) -> BaseException | None:
 
 
 def describe(error: BaseException) -> dict[str, Any]:
-    """An exception without its message: type, place and, from the database, the SQLSTATE.
+    """Return an exception's type and place, without its message.
 
-    A database error's text quotes the row that was refused, and that may be a caller's words.
+    An error of the database has its SQLSTATE and primary message too, without quoted values: the
+    full text quotes the row that was refused, and that may be a caller's words.
     """
     frames = traceback.extract_tb(error.__traceback__)
     described: dict[str, Any] = {
         "type": type(error).__qualname__,
         "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
     }
-    if isinstance(error, DBAPIError):
-        described["sqlstate"] = getattr(error.orig, "pgcode", None)
+    if postgres_errors.is_driver_error(error):
+        described["sqlstate"] = postgres_errors.sqlstate(error)
+        described["message"] = postgres_errors.message_without_values(error)
     if error.__cause__ is not None:
         described["cause"] = describe(error.__cause__)
     return described

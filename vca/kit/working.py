@@ -17,6 +17,7 @@ from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
 from vca.kit import deadline, jobs, log, metrics
+from vca.kit.db import DatabaseUnavailable
 
 POLL_S = 0.25
 HEARTBEAT_S = 2
@@ -53,7 +54,8 @@ def worker(dsn: str) -> App:
 def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
     """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
 
-    With `wait` it outlives its database: it tries again until that is back.
+    With `wait` it outlives its database: it tries again until that is back. Raises
+    DatabaseUnavailable without `wait`.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # tells each attempt to connect
@@ -69,7 +71,7 @@ async def _work_on(dsn: str, *, concurrency: int, wait: bool) -> None:
                 await _work(worker(dsn), stop, concurrency=concurrency, wait=wait)
             except (ConnectorException, psycopg.OperationalError, TimeoutError) as error:
                 if not wait:
-                    raise
+                    raise DatabaseUnavailable from error
                 log.get().warning("worker.database_away", exc_info=error)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), PAUSE_S)

@@ -11,8 +11,9 @@ from typing import Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from vca.kit import postgres_errors
 from vca.kit.config import Settings
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database, DatabaseFailure
 from vca.registry import deployment, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public
@@ -88,15 +89,11 @@ def _as_login(name: str, dsn: str, settings: Settings) -> Iterator[Finding]:
             yield Finding(f"{name} logs in", "ok", deployment.login(dsn))
             for look in looks:
                 yield from look(session, name, settings)
-    except DatabaseUnavailable as error:
-        yield Finding(f"{name} logs in", "failed", _reason(error))
+    except DatabaseFailure as error:
+        reason = postgres_errors.message(error.__cause__ or error)
+        yield Finding(f"{name} logs in", "failed", reason)
     finally:
         database.close()
-
-
-def _reason(error: BaseException) -> str:
-    cause = error.__cause__ or error
-    return str(getattr(cause, "orig", None) or cause).strip().splitlines()[0][:200]
 
 
 def _version(session: Session, _: str, settings: Settings) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from flask import current_app
 
 from vca.kit import cli, db, jobs, log, meters, working
 from vca.kit.config import Settings
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.registry import deployment
 from vca.tenancy.session import public
 
@@ -51,7 +51,7 @@ def _refuse_a_copy(settings: Settings, *, wait: bool) -> None:
             with public() as session:
                 noted = deployment.found(session)
             break
-        except DatabaseUnavailable as error:
+        except DatabaseFailure as error:
             if not wait:
                 raise
             log.get().warning("worker.database_away", exc_info=error)

@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from vca.kit import db
-from vca.kit.db import Database, DatabaseUnavailable
+from vca.kit.db import Database, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
 from vca.tenancy import roles, schema, session
 from vca.tenancy.schema import Step, TenantRef
 from vca.tenancy.session import IsolationError
@@ -291,11 +291,8 @@ class Crew:
                 self._migrate(one, steps, connection)
         except (*_FAILURES, RevisionFailed) as error:
             return _failure(error)
-        except DatabaseUnavailable as error:
-            cause = error.__cause__
-            if isinstance(cause, _FAILURES) and _failure(cause).sqlstate:
-                return _failure(cause)  # one statement was refused; the server is there
-            raise
+        except DatabaseBusy as error:
+            return _failure(error.__cause__ or error)
         return None
 
     def _migrate(self, one: Behind, steps: Sequence[Step], connection: Connection) -> None:
@@ -329,7 +326,7 @@ def _run_python(step: Step, connection: Connection) -> None:
     """Raises RevisionFailed for what is not the database's, so that the rest can go on."""
     try:
         step.run(connection)
-    except (*_FAILURES, DatabaseUnavailable):
+    except (*_FAILURES, DatabaseFailure):
         raise
     except Exception as error:
         raise RevisionFailed(f"revision {step.revision}") from error

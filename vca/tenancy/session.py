@@ -37,7 +37,7 @@ def enter(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Se
     """A short transaction inside `tenant`; commits on leaving, rolls back when the block raises.
 
     Raises IsolationError when the schema is missing or is not this tenant's, and
-    DatabaseUnavailable. Must not be open while a carrier, a model or a webhook is called.
+    DatabaseFailure. Must not be open while a carrier, a model or a webhook is called.
     """
     where = database or db.current()
     with (

@@ -10,13 +10,23 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, MetaData
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit import metrics
 from vca.kit.db.breaker import Breaker
 from vca.kit.db.dialect import closing, opening
-from vca.kit.db.errors import FAILURES, DatabaseUnavailable, constraint, is_outage, sqlstate
+from vca.kit.db.errors import (
+    DatabaseBusy,
+    DatabaseFailure,
+    DatabaseUnavailable,
+    constraint,
+    failure_for,
+    is_outage,
+    sqlstate,
+)
 from vca.kit.db.pool import make_engine, note_tenant
 from vca.kit.db.waiting import patience
 from vca.kit.db.warmth import wanted
@@ -24,10 +34,13 @@ from vca.kit.db.warmth import wanted
 __all__ = [
     "NAMING",
     "Database",
+    "DatabaseBusy",
+    "DatabaseFailure",
     "DatabaseUnavailable",
     "closing",
     "constraint",
     "current",
+    "failure_for",
     "metadata",
     "note_tenant",
     "opening",
@@ -83,7 +96,8 @@ class Database:
         """A pooled connection, outside any transaction until one is opened.
 
         One that knows `schema` already, if one is free: a wish, which enters nothing. Raises
-        DatabaseUnavailable when the server is away, also in the middle of the block.
+        DatabaseUnavailable when the server is away and DatabaseBusy when it ended a statement or
+        a wait, also in the middle of the block; the server's other errors as they are.
         """
         self.breaker.enter()
         seen = self.breaker.undecided
@@ -91,12 +105,12 @@ class Database:
             with self._checked_out(schema) as connection:
                 yield connection
             seen = self.breaker.succeeded
-        except FAILURES as error:
+        except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
             if is_outage(error):
                 seen = self.breaker.failed
-            raise DatabaseUnavailable from error
-        except PoolTimeout as error:
-            raise DatabaseUnavailable from error
+            if (failure := failure_for(error)) is not None:
+                raise failure from error
+            raise
         finally:
             seen()
 

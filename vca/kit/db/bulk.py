@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from vca.kit import json
 from vca.kit.db import Database
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.errors import DatabaseUnavailable
+from vca.kit.db.errors import DatabaseUnavailable, is_outage_state
 from vca.kit.errors import Conflict
 
 CONNECT_TIMEOUT_S = 5
@@ -75,7 +75,7 @@ class Bulk(Database):
             cause = error.orig if isinstance(error, DBAPIError) else error
             if isinstance(cause, psycopg.errors.LockNotAvailable):
                 raise Busy from error
-            if isinstance(cause, psycopg.OperationalError) and _is_away(cause):
+            if isinstance(cause, psycopg.OperationalError) and _is_outage(cause):
                 raise DatabaseUnavailable from error
             raise
 
@@ -115,6 +115,6 @@ def _driver(session: Session) -> "psycopg.Connection[Any]":
     return connection
 
 
-def _is_away(error: psycopg.OperationalError) -> bool:
-    """Without a state the complaint is not the server's; 08 and 57P are its farewells."""
-    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "53"))
+def _is_outage(error: psycopg.OperationalError) -> bool:
+    """Whether connecting failed or the connection was lost; both have no SQLSTATE of their own."""
+    return error.sqlstate is None or is_outage_state(error.sqlstate)

@@ -6,7 +6,7 @@ from time import monotonic
 from uuid import UUID
 
 from vca.kit import deadline, log
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.registry.relay_slots import service as slots
 from vca.tenancy.session import lookup
 
@@ -31,7 +31,7 @@ class Lease:
             with deadline.within(_PATIENCE_S), lookup() as connection:
                 if not slots.renew(connection, self._slot):
                     log.get().warning("relay.slot_lost")
-        except DatabaseUnavailable as error:
+        except DatabaseFailure as error:
             log.get().warning("relay.slot_not_renewed", exc_info=error)
 
     def free(self) -> None:
@@ -39,7 +39,7 @@ class Lease:
         try:
             with deadline.within(_PATIENCE_S), lookup() as connection:
                 slots.free(connection, self._slot)
-        except DatabaseUnavailable as error:
+        except DatabaseFailure as error:
             log.get().warning("relay.slot_not_freed", exc_info=error)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from vca.conversation import redaction
 from vca.kit import clock, deeds, log
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.kit.deeds import Deed
 from vca.kit.errors import Conflict, NotFound
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
@@ -202,7 +202,7 @@ def _hang_up_quietly(ref: CallRef, deed: Deed | None) -> HungUp:
             hang_up(ref.tenant, call_id=ref.call_id)
     except CallEnded:
         return HungUp()
-    except (TelephonyError, DatabaseUnavailable) as error:
+    except (TelephonyError, DatabaseFailure) as error:
         log.get().warning("call.not_hung_up", call_id=str(ref.call_id), exc_info=error)
         return HungUp(failed=1)
     return HungUp(ended=1)

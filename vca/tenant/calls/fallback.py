@@ -21,7 +21,7 @@ SENTENCE = (Say(DEFAULT_SENTENCES["fallback"]), HangUp())
 def configured(owner: Owner) -> tuple[Action, ...]:
     """The number's fallback number, else the tenant's sentence, else ours; reads, writes nothing.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseFailure.
     """
     if owner.rests_until is not None:
         return (Reject(),)

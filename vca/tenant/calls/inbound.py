@@ -6,9 +6,11 @@ The one code path of real carriers, simulations and the telephone in the termina
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
+from sqlalchemy.exc import OperationalError
+
 from vca.conversation.llm.models import Models
 from vca.kit import clock, log
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.kit.phone import masked
 from vca.registry.dids import service as dids
 from vca.registry.dids.service import Owner
@@ -59,7 +61,7 @@ def receive(
     callback_url = desk.callback_url(reader.name)
     try:
         signed = (signing.own if ours else signing.check)(reader, request, facts, desk)
-    except DatabaseUnavailable as error:
+    except DatabaseFailure as error:
         reply = _nobody_knows(reader, request, facts, error)
         return reader.answer(facts, reply, callback_url=callback_url)
     if facts.kind in _HEARD:
@@ -88,7 +90,7 @@ def _nobody_knows(
     reader: TelephonyAdapter,
     request: CarrierRequest,
     facts: CarrierFacts,
-    error: DatabaseUnavailable,
+    error: DatabaseFailure,
 ) -> CallReply:
     """The database is away that knows who must have signed: a sentence for whose account we have.
 
@@ -105,7 +107,8 @@ def _nobody_knows(
 
 
 def _answer(signed: Signed, facts: CarrierFacts, desk: Desk) -> CallReply:
-    """What the caller hears; with the database away a sentence, never silence.
+    """What the caller hears; a sentence, never silence, where the database cannot serve the call:
+    it is away, too busy, or the server has run out of disk or memory.
 
     An event that cannot be kept is another matter: it fails, and its carrier sends it again.
     """
@@ -118,7 +121,7 @@ def _answer(signed: Signed, facts: CarrierFacts, desk: Desk) -> CallReply:
     except TenantUpgrading:
         log.get().warning("call.tenant_upgrading")
         return CallReply(fallback.SENTENCE)
-    except DatabaseUnavailable as error:
+    except (DatabaseFailure, OperationalError) as error:
         log.get().error("call.not_answered", provider=signed.by.provider_type, exc_info=error)
         return CallReply(fallback.SENTENCE)
 

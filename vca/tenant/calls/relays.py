@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from vca.kit import crypto, log
-from vca.kit.db import DatabaseUnavailable
+from vca.kit.db import DatabaseFailure
 from vca.registry.relay_slots import service as slots
 from vca.registry.tenants import service as tenants
 from vca.telephony import providers
@@ -95,7 +95,7 @@ def opener(
 ) -> tuple[TelephonyAdapter, CarrierRef] | None:
     """Who must have signed that a socket is opened whose URL ends in `held`; None: nobody could.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseFailure.
     """
     reader = providers.current().reader(carrier)
     if reader is None or reader.relay is None:
@@ -117,7 +117,7 @@ def opener(
 def admit(desk: Desk, *, token: str, by: CarrierRef, provider_call_id: str) -> Admitted:
     """Open the slot that a token names, once, for the live call that it was given to.
 
-    Raises RelayRefused, and has then written nothing; TenantUpgrading and DatabaseUnavailable.
+    Raises RelayRefused, and has then written nothing; TenantUpgrading and DatabaseFailure.
     """
     admitted = _read(desk, token)
     tenants.require_supported(admitted.ref.tenant.id)
@@ -168,7 +168,7 @@ def _slot(desk: Desk) -> UUID | None:
     try:
         with lookup() as connection:
             return slots.take(connection, most=desk.relay_slots)
-    except DatabaseUnavailable as error:
+    except DatabaseFailure as error:
         log.get().warning("relay.no_slot", exc_info=error)
         return None
 

@@ -49,7 +49,7 @@ def check(
     """The request with the account that had to sign it, and has.
 
     Of the deployment's own account nothing is looked up but whose the number is. Raises
-    BadCarrierRequest, SignatureRefused and DatabaseUnavailable.
+    BadCarrierRequest, SignatureRefused and DatabaseFailure.
     """
     if facts.kind == "call" or facts.state is None:
         return _of_number(reader, request, facts)

@@ -109,7 +109,7 @@ def rotate(
     """Seal every value anew that is not under the newest key; `database` is the owner's.
 
     Of deleted tenants too, which may be restored. A `dry_run` opens what it would seal, and changes
-    nothing. Raises DatabaseUnavailable; what was done by then is done.
+    nothing. Raises DatabaseFailure; what was done by then is done.
     """
     told, outcome = observer or Observer(), Outcome()
     tenants = _begin(database, dry_run)
