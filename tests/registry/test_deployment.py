@@ -18,6 +18,7 @@ from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.registry import fitness, schema
 
+ORIGINAL = "https://original.example"
 COPY = "https://copy.example"
 
 
@@ -32,6 +33,8 @@ def _json(app: Flask, *words: str) -> Any:
 @pytest.fixture
 def restored(app: Flask, apart: Database, apart_settings: Settings) -> Iterator[Settings]:
     """The database of another deployment, as a restore leaves it."""
+    app.extensions["settings"] = replace(apart_settings, public_base_url=ORIGINAL)
+    assert _run(app, "adopt").exit_code == 0
     elsewhere = replace(apart_settings, public_base_url=COPY)
     app.extensions["settings"] = elsewhere
     yield elsewhere
@@ -58,7 +61,7 @@ def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
     with running(command, _environment(restored), tmp_path / "refused") as program:
         assert program.process.wait(timeout=60) == 1
     said = (tmp_path / "refused").read_text()
-    assert f"PUBLIC_BASE_URL is {COPY}, and the database says empty" in said
+    assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in said
     assert "flask db adopt" in said
 
     adopted = _json(app, "adopt")
@@ -67,6 +70,66 @@ def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
 
     assert adopted["adopted"] is True
     assert "It is ours already." in _run(app, "adopt").output
+
+
+def _worker(settings: Settings, output: Path) -> int:
+    """Let a worker do what is due; return its exit status."""
+    with running([*WORKER, "--once"], _environment(settings), output) as program:
+        return program.process.wait(timeout=60)
+
+
+@pytest.fixture
+def without_url(app: Flask, apart_settings: Settings) -> Settings:
+    """A deployment that was set up without a PUBLIC_BASE_URL, as `make run` does."""
+    plain = replace(apart_settings, public_base_url="")
+    app.extensions["settings"] = plain
+    assert _run(app, "adopt").exit_code == 0
+    return plain
+
+
+def test_the_first_public_base_url_adopts_the_deployment_and_a_change_does_not(
+    app: Flask, without_url: Settings, apart: Database, tmp_path: Path
+) -> None:
+    first = replace(without_url, public_base_url=ORIGINAL)
+    second = replace(without_url, public_base_url=COPY)
+    witness = Evidence(apart.dsn)
+
+    statuses = [_worker(it, tmp_path / "log") for it in (without_url, first, first, second)]
+
+    recorded = witness.rows("SELECT public_base_url FROM public.deployment")
+    witness.close()
+    assert statuses == [0, 0, 0, 1]
+    assert recorded == [(ORIGINAL,)]
+    assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in (
+        (tmp_path / "log").read_text()
+    )
+    assert _worker(without_url, tmp_path / "unset") == 0  # taking it away is no other deployment
+
+
+def test_a_copy_of_another_environment_does_not_record_its_url(
+    app: Flask, without_url: Settings, apart: Database, tmp_path: Path
+) -> None:
+    copy = replace(without_url, app_env="staging", public_base_url=COPY)
+    witness = Evidence(apart.dsn)
+
+    status = _worker(copy, tmp_path / "log")
+
+    recorded = witness.rows("SELECT public_base_url FROM public.deployment")
+    witness.close()
+    assert (status, recorded) == (1, [("",)])
+
+
+def test_an_upgrade_records_the_first_url_and_a_check_passes_with_it(
+    app: Flask, without_url: Settings
+) -> None:
+    app.extensions["settings"] = replace(without_url, public_base_url=ORIGINAL)
+    before = {it["what"]: it["verdict"] for it in _json(app, "check")}
+    assert _run(app, "upgrade").exit_code == 0
+
+    app.extensions["settings"] = replace(without_url, public_base_url=COPY)
+    after = {it["what"]: it["verdict"] for it in _json(app, "check")}
+
+    assert (before["deployment"], after["deployment"]) == ("ok", "failed")
 
 
 def test_an_upgrade_does_not_adopt(app: Flask, restored: Settings) -> None:

@@ -28,6 +28,7 @@ _NOTE = text(
     WHERE (d.role_prefix, d.web_login, d.worker_login) IS DISTINCT FROM (:prefix, :web, :worker)
     """
 )
+_RECORD_FIRST_URL = text("SELECT public.record_first_public_base_url(:public_base_url)")
 _ADOPT = text(
     "UPDATE public.deployment SET environment = :environment,"
     " public_base_url = :public_base_url, updated_at = now()"
@@ -68,13 +69,17 @@ class Deployment:
     roles: Roles
 
     def differences(self, other: "Deployment") -> list[str]:
-        """How the place of another one differs, in sentences; the logins may differ."""
-        pairs = (
-            ("APP_ENV", self.environment, other.environment),
-            ("PUBLIC_BASE_URL", self.public_base_url, other.public_base_url),
-        )
+        """Return in sentences why `other` is another deployment; the logins may differ.
+
+        A URL that either of them does not have yet is no difference: a deployment gets its first
+        one when its first carrier is configured.
+        """
+        urls = (self.public_base_url, other.public_base_url)
+        pairs = [("APP_ENV", self.environment, other.environment)]
+        if all(urls):
+            pairs.append(("PUBLIC_BASE_URL", *urls))
         return [
-            f"{name} is {theirs or 'empty'}, and the database says {ours or 'empty'}"
+            f"{name} is {theirs}, and the database says {ours}"
             for name, ours, theirs in pairs
             if ours != theirs
         ]
@@ -106,8 +111,24 @@ def found(session: Session) -> Deployment | None:
 
 
 def note(session: Session, deployment: Deployment) -> None:
-    """Write it down the first time; later only the logins and roles, never another place."""
+    """Write it down the first time; later only the logins and roles and the first URL."""
     session.execute(_NOTE, _place(deployment) | _who(deployment))
+    check_identity(session, deployment)
+
+
+def check_identity(session: Session, deployment: Deployment) -> list[str]:
+    """Return in sentences why the database is another deployment's; empty if it is this one's.
+
+    Records this deployment's PUBLIC_BASE_URL if the database has none yet.
+    """
+    recorded = found(session)
+    if recorded is None:
+        return []
+    first_url = deployment.public_base_url and not recorded.public_base_url
+    if first_url and not recorded.differences(deployment):
+        session.execute(_RECORD_FIRST_URL, {"public_base_url": deployment.public_base_url})
+        recorded = found(session) or recorded  # another process may have been first
+    return recorded.differences(deployment)
 
 
 def adopt(session: Session, deployment: Deployment) -> None:

@@ -62,6 +62,7 @@ _PLATFORM_CALLS = (
     "public.take_relay_slot(uuid, integer, interval)",
     "public.hold_relay_slot(uuid, boolean, interval)",
     "public.free_relay_slot(uuid)",
+    "public.record_first_public_base_url(text)",
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
 )

@@ -46,17 +46,17 @@ def _refuse_a_copy(settings: Settings, *, wait: bool) -> None:
 
     A restored copy would otherwise register numbers and do once more what the original does.
     """
+    configured = deployment.configured(settings)
     while True:
         try:
             with public() as session:
-                noted = deployment.found(session)
+                differences = deployment.check_identity(session, configured)
             break
         except DatabaseFailure as error:
             if not wait:
                 raise
             log.get().warning("worker.database_away", exc_info=error)
             time.sleep(working.PAUSE_S)
-    differences = noted.differences(deployment.configured(settings)) if noted else []
     if differences:
         cli.fail(
             f"This database is another deployment's: {'; '.join(differences)}. If it is a copy that"
