@@ -287,6 +287,8 @@ def _contradictions(settings: Settings) -> list[str]:
         problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
     if bool(settings.smtp_url) != bool(settings.mail_from):
         problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
+    if settings.on_citus:
+        problems.append("TENANCY_ENGINE is citus, which does not work yet: use postgres")
     if settings.on_citus and settings.tenant_roles == "on":
         problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
     if settings.on_citus and settings.embedded_folder is not None:
