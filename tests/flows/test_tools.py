@@ -11,7 +11,7 @@ from tests.flows.conftest import Record
 from tests.support.carrier_line import CALLER, CarrierLine, kinds, words
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
-from vca.kit import clock
+from vca.kit import clock, json, log
 from vca.tenancy.session import enter
 from vca.tenant.calls import record as rows
 from vca.tenant.calls import transfers
@@ -242,13 +242,31 @@ def test_an_agent_hangs_up(line: CarrierLine, record: Record, says: Says, state:
     assert record.end == ("completed", "agent_hangup")
 
 
-def test_a_model_that_fails_sends_the_caller_to_the_fallback_number(
-    line: CarrierLine, record: Record, says: Says, state: str, guard: str
+def test_a_model_that_fails_sends_the_caller_to_the_fallback_number_and_the_log_says_why(
+    line: CarrierLine,
+    record: Record,
+    says: Says,
+    state: str,
+    guard: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    says([ModelError("away", failure="unavailable", permanent=True)])
+    refused = ModelError(
+        "away",
+        failure="refused",
+        permanent=True,
+        server_status=401,
+        server_code="invalid_api_key",
+    )
+    says([refused])
+    log.configure("info")
 
     answer = line.say("call-1", state, "Hello?")
 
+    entries = [json.loads(entry) for entry in capsys.readouterr().out.splitlines()]
+    why = {"failure": "refused", "server_status": 401, "server_code": "invalid_api_key"}
+    for event in ("model.failed", "call.model_failed"):
+        [entry] = [entry for entry in entries if entry["event"] == event]
+        assert entry.items() >= why.items()
     assert kinds(answer) == ["say", "forward"]
     assert answer["actions"][1]["number"] == guard
     assert record.end == ("completed", "model_error")

@@ -11,7 +11,7 @@ from vca.conversation.llm import ModelError, ModelRequest, Piece, ToolCall
 from vca.conversation.llm.models import Models, Patience
 from vca.conversation.reading import Over, Reader
 from vca.conversation.types import Tokens
-from vca.kit import deadline
+from vca.kit import deadline, log
 
 MAX_TEXT = 8 * spoken.MAX_CHARS
 """Characters of an answer, markup and all, after which no more is read."""
@@ -62,6 +62,9 @@ def ask(
                 ended = yield from answer.read(reader)
             except ModelError as error:
                 failure = error
+                log.get().warning(
+                    "model.failed", model=asked.model or client.name, **error.log_fields
+                )
             else:
                 failure = None
                 if answer.useful:

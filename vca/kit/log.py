@@ -85,7 +85,8 @@ def describe(error: BaseException) -> dict[str, Any]:
     """Return an exception's type and place, without its message.
 
     An error of the database has its SQLSTATE and primary message too, without quoted values: the
-    full text quotes the row that was refused, and that may be a caller's words.
+    full text quotes the row that was refused, and that may be a caller's words. An exception may
+    name more facts in a mapping `log_fields`.
     """
     frames = traceback.extract_tb(error.__traceback__)
     described: dict[str, Any] = {
@@ -95,6 +96,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     if postgres_errors.is_driver_error(error):
         described["sqlstate"] = postgres_errors.sqlstate(error)
         described["message"] = postgres_errors.message_without_values(error)
+    described |= getattr(error, "log_fields", {})
     if error.__cause__ is not None:
         described["cause"] = describe(error.__cause__)
     return described

@@ -32,6 +32,8 @@ from vca.conversation.types import Profile, Tokens
 from vca.kit import deadline
 
 KEY = "sk-secret-4711"
+# A key that has the shape of an error code.
+LOWER_CASE_KEY = "abcdef0123456789abcdef"
 LOOSE_S = 5.0
 
 
@@ -216,6 +218,45 @@ def test_a_request_whose_budget_is_spent_does_not_wait_at_all(
 
     with deadline.within(0):
         assert failure_of(model).failure == "timeout"
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://127.0.0.1:1/v1", "connection_refused"),
+        ("http://models.invalid/v1", "name_not_resolved"),
+    ],
+)
+def test_a_url_at_which_nobody_answers_is_named(url: str, code: str) -> None:
+    model = OpenAIModel(base_url=url, api_key=KEY, model="m")
+
+    error = failure_of(model)
+
+    model.close()
+    assert error.log_fields == {"failure": "unavailable", "server_code": code}
+
+
+@pytest.mark.parametrize(
+    ("answer", "fields"),
+    [
+        ({"code": "invalid_api_key"}, {"server_code": "invalid_api_key"}),
+        ({"code": "", "type": "auth_error"}, {"server_code": "auth_error"}),
+        ({"code": f"key {KEY} is unknown"}, {}),
+        ({"code": LOWER_CASE_KEY}, {}),
+        ({"code": LOWER_CASE_KEY[:10]}, {}),
+        ({"code": f"no_{LOWER_CASE_KEY}"}, {}),
+    ],
+)
+def test_a_refusal_names_status_and_code_for_the_log_but_never_the_key(
+    server: OpenAIServer, answer: dict[str, str], fields: dict[str, str]
+) -> None:
+    model = OpenAIModel(base_url=server.url, api_key=LOWER_CASE_KEY, model="m")
+    server.behave(server_side.status(401, answer))
+
+    error = failure_of(model)
+
+    model.close()
+    assert error.log_fields == {"failure": "refused", "server_status": 401, **fields}
 
 
 REFUSALS: list[tuple[Any, Failure, bool]] = [

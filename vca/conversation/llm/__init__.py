@@ -29,15 +29,37 @@ class ModelError(DomainError):
 
     `permanent` says that the same request would fail again: retrying is pointless until somebody
     changes a setting. The text holds neither the key nor anything that the model's server wrote.
+    `server_status` is the HTTP status of the model's server, `server_code` its error code or what
+    went wrong with the connection; None where there is none.
     """
 
     status = 502
     code = "model-failed"
 
-    def __init__(self, detail: str, *, failure: Failure, permanent: bool = False) -> None:
+    def __init__(
+        self,
+        detail: str,
+        *,
+        failure: Failure,
+        permanent: bool = False,
+        server_status: int | None = None,
+        server_code: str | None = None,
+    ) -> None:
         super().__init__(detail)
         self.failure = failure
         self.permanent = permanent
+        self.server_status = server_status
+        self.server_code = server_code
+
+    @property
+    def log_fields(self) -> dict[str, str | int]:
+        """What the log says of this failure: words of closed shapes, never a sentence."""
+        fields = {
+            "failure": self.failure,
+            "server_status": self.server_status,
+            "server_code": self.server_code,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ use.
 
 import logging
 import re
+import ssl
 from collections.abc import Generator
 from time import monotonic
 from typing import Any, TypeAlias
@@ -13,9 +14,9 @@ from typing import Any, TypeAlias
 import httpx2
 import openai
 
-from vca.conversation.llm import ModelError, ModelRequest, Piece, ToolSpec
+from vca.conversation.llm import Failure, ModelError, ModelRequest, Piece, ToolSpec
 from vca.conversation.llm.openai_answer import Answer
-from vca.conversation.llm.transport import AnswerTooLong, DeadlineTransport
+from vca.conversation.llm.transport import AnswerTooLong, DeadlineTransport, NameNotResolved
 from vca.conversation.types import Message, Tokens
 from vca.kit import deadline
 
@@ -24,6 +25,13 @@ Chunks: TypeAlias = openai.Stream[object]
 CONNECT_S = 3.0
 _LEAST_S = 0.001
 
+# The first that is in an error's chain of causes says why there is no connection.
+_CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
+    (NameNotResolved, "name_not_resolved"),
+    (ssl.SSLError, "tls_failed"),
+    (ConnectionRefusedError, "connection_refused"),
+    (httpx2.ConnectError, "connect_failed"),
+)
 _CODE = re.compile(r"[a-z0-9_]{1,40}")
 _SENT_HEADERS = ("host", "content-type", "content-length", "accept")
 
@@ -51,6 +59,7 @@ class Endpoint:
 
     def __init__(self, base_url: str, api_key: str, model: str, timeout_s: float) -> None:
         self._model = model
+        self._api_key = api_key
         self._timeout_s = timeout_s
         self._tells_price: bool | None = None  # None: not known yet
         self._http = httpx2.Client(
@@ -87,7 +96,7 @@ class Endpoint:
             yield from answer.calls()
         except _FAILURES as error:
             # None: the server's own text, which may repeat our key, must not reach a traceback.
-            raise _translated(error) from None
+            raise _translated(error, self._api_key) from None
         if answer.empty:
             raise ModelError("The model's server answered with no text.", failure="bad_answer")
         return answer.tokens
@@ -195,44 +204,71 @@ def _tool(spec: ToolSpec) -> dict[str, Any]:
     }
 
 
-def _translated(error: Exception) -> ModelError:
+def _translated(error: Exception, api_key: str) -> ModelError:
     cause = error.__cause__
     if isinstance(error, AnswerTooLong) or isinstance(cause, AnswerTooLong):
         return ModelError("The model's server answered too much.", failure="bad_answer")
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
         return ModelError("The model's server did not answer in time.", failure="timeout")
     if isinstance(error, openai.APIStatusError):
-        return _refused(error)
+        return _refused(error, _code(error, api_key))
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
         return ModelError(
-            "The model's server is not reachable, or broke off.", failure="unavailable"
+            "The model's server is not reachable, or broke off.",
+            failure="unavailable",
+            server_code=_connection_code(error),
         )
     if isinstance(error, openai.APIError):
-        return _broken_off(error)
+        return _broken_off(_code(error, api_key))
     return ModelError("The model's server answered in an unknown form.", failure="bad_answer")
 
 
-def _refused(error: openai.APIStatusError) -> ModelError:
-    status, code = error.status_code, _code(error)
-    detail = f"The model's server answered {status}{code and f' ({code})'}."
+def _refused(error: openai.APIStatusError, code: str) -> ModelError:
+    status = error.status_code
+    failure, permanent = _failure_of_status(status, code)
+    return ModelError(
+        f"The model's server answered {status}{code and f' ({code})'}.",
+        failure=failure,
+        permanent=permanent,
+        server_status=status,
+        server_code=code or None,
+    )
+
+
+def _failure_of_status(status: int, code: str) -> tuple[Failure, bool]:
+    """Return the kind of failure, and whether the same request would fail again."""
     if status == 429:
         # A used-up quota has the status of a short wait, and is none.
-        return ModelError(detail, failure="rate_limited", permanent=code == "insufficient_quota")
+        return "rate_limited", code == "insufficient_quota"
     if status in (408, 504):
-        return ModelError(detail, failure="timeout")
+        return "timeout", False
     if status >= 500 or status == 409:
-        return ModelError(detail, failure="unavailable")
-    return ModelError(detail, failure="refused", permanent=True)
+        return "unavailable", False
+    return "refused", True
 
 
-def _broken_off(error: openai.APIError) -> ModelError:
+def _broken_off(code: str) -> ModelError:
     """An error that the server put into the stream instead of the rest of the answer."""
-    code = _code(error)
-    detail = f"The model's server broke off with an error{code and f' ({code})'}."
-    return ModelError(detail, failure="rate_limited" if "rate_limit" in code else "unavailable")
+    return ModelError(
+        f"The model's server broke off with an error{code and f' ({code})'}.",
+        failure="rate_limited" if "rate_limit" in code else "unavailable",
+        server_code=code or None,
+    )
 
 
-def _code(error: openai.APIError) -> str:
+def _connection_code(error: BaseException) -> str:
+    """Return what went wrong with the connection, in one word."""
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for kind, code in _CONNECTION_CODES:
+        if any(isinstance(one, kind) for one in chain):
+            return code
+    return "connection_lost"
+
+
+def _code(error: openai.APIError, api_key: str) -> str:
     """The server's own code, if it looks like one: a sentence might hold a secret."""
     codes = (str(code) for code in (error.code, error.type) if code)
-    return next((code for code in codes if _CODE.fullmatch(code)), "")
+    shaped = (code for code in codes if _CODE.fullmatch(code))
+    return next((code for code in shaped if code not in api_key and api_key not in code), "")

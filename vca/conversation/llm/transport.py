@@ -117,6 +117,10 @@ class _Body(httpx2.SyncByteStream):
         self._stream.close()
 
 
+class NameNotResolved(httpcore2.ConnectError):
+    """The name service knows no address of the host."""
+
+
 class DeadlineBackend(httpcore2.SyncBackend):
     """Sockets whose every wait ends with the deadline, the wait for a name's addresses too."""
 
@@ -152,7 +156,7 @@ class DeadlineBackend(httpcore2.SyncBackend):
         except Empty:
             raise httpcore2.ConnectTimeout("the name was not resolved in time") from None
         if isinstance(answer, OSError):
-            raise httpcore2.ConnectError("the name was not resolved")
+            raise NameNotResolved("the name was not resolved")
         return answer
 
 

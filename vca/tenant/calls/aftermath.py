@@ -30,7 +30,7 @@ def analyse(ref: CallRef) -> None:
         metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
         if not error.permanent:
             raise
-        log.get().error("call.not_analysed", call_id=str(ref.call_id), failure=error.failure)
+        log.get().error("call.not_analysed", call_id=str(ref.call_id), **error.log_fields)
         return
     kept = redaction.of(talk.profile.get("redaction"))
     with enter(ref.tenant) as session:

@@ -187,7 +187,7 @@ def _voiced(
 def _failed(asked: _Asked, error: ModelError, clauses: list[str]) -> Spoken:
     """No model answered: the tenant's sentence, and the number that is there for this."""
     metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
-    log.get().error("call.model_failed", call_id=str(asked.ref.call_id), failure=error.failure)
+    log.get().error("call.model_failed", call_id=str(asked.ref.call_id), **error.log_fields)
     sentence = record.sentence(asked.talk.sentences, "fallback")
     yield asked.clause(sentence)
     reply = Reply(spoken.joined([*clauses, sentence]), (said.HangUp("model_error"),))
