@@ -1,18 +1,23 @@
 """Messages: taken in a call, listed, dealt with, and mailed at least once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
+from tests.doubles.models import Rehearsed
 from tests.support.mailbox import Mailbox, mailbox
 from tests.support.recorded import Killed, checked_out
 from tests.support.world import Tenant, World
+from vca.conversation.llm import ToolCall
+from vca.conversation.llm.models import Models
 from vca.kit import jobs, mail
 from vca.kit.mail import Mail, Mailer
 from vca.tenancy.session import enter
+from vca.tenant.calls import desk as desks
 from vca.tenant.messages import mailing, service
 
 DESK = "desk@acme.example"
@@ -63,6 +68,7 @@ def test_a_message_is_shown_as_it_was_left(acme: Tenant) -> None:
         "callback_number": "020 7946",
         "name": "Jane",
         "reason": "A new tooth.",
+        "simulated": False,
         "audio": None,
         "mailed_at": None,
     }
@@ -115,6 +121,18 @@ def test_messages_are_listed_newest_first_in_pages_and_by_filter(
     first = acme.get("/messages", limit=3)
     rest = acme.api.get(first.headers["Link"].partition("<")[2].partition(">")[0])
     assert [one["id"] for one in [*first.json, *rest.json]] == listed()
+
+
+def test_messages_of_simulated_calls_are_listed_apart(acme: Tenant) -> None:
+    real, simulated = str(_take(acme)), str(_take(acme, simulated=True, kind="voicemail"))
+
+    def listed(**query: Any) -> list[tuple[str, bool]]:
+        return [(one["id"], one["simulated"]) for one in acme.get("/messages", **query).json]
+
+    assert listed() == listed(simulated="false") == [(real, False)]
+    assert listed(simulated="true") == [(simulated, True)]
+    assert acme.get(f"/messages/{simulated}").json["simulated"] is True
+    assert acme.get("/messages", simulated="perhaps").status_code == 400
 
 
 def test_a_message_is_dealt_with_and_taken_up_again(acme: Tenant) -> None:
@@ -220,6 +238,36 @@ def test_a_deployment_that_cannot_mail_orders_none(acme: Tenant, world: World) -
     _take(acme)
 
     assert world.work(acme) == []
+
+
+def test_a_simulated_call_mails_nobody_and_leaves_the_inbox_empty(
+    desk: Tenant, world: World, box: Mailbox
+) -> None:
+    arguments = '{"name": "Jane", "number": null, "reason": "Call back."}'
+    model = Rehearsed(["I will.", ToolCall("take_message", arguments)])
+    desks.use(replace(desks.current(), models=Models(model)))
+    desk.profile(role="receptionist", tools=["take_message"])
+    call_id = desk.simulate(desk.number()["did_number"])["call_id"]
+    world.work(desk)
+    desk.say(call_id, "Please tell them to call me back.")
+
+    worked = world.work(desk)
+
+    assert "messages.mail" not in worked
+    assert box.mails == []
+    assert desk.get("/messages").json == []
+    [left] = desk.get("/messages", simulated="true").json
+    assert (left["call_id"], left["mailed_at"]) == (call_id, None)
+    [event] = [it for it in desk.get("/events").json if it["type"] == "message.taken"]
+    assert event["data"]["simulated"] is True
+
+
+def test_a_mail_that_an_earlier_release_ordered_for_a_simulated_call_is_not_sent(
+    desk: Tenant, world: World, box: Mailbox
+) -> None:
+    _mail_again(desk, _take(desk, simulated=True))
+
+    assert box.mails == []
 
 
 def test_an_address_that_was_taken_back_gets_nothing(

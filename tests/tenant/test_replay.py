@@ -247,7 +247,8 @@ def test_a_simulated_call_does_leave_its_message(acme: Tenant, other: dict[str, 
 
     acme.say(acme.simulate(number)["call_id"], "Tell them to call back.")
 
-    assert [left["name"] for left in acme.get("/messages").json] == ["Jane"]
+    left = acme.get("/messages", simulated="true").json
+    assert [(message["name"], message["simulated"]) for message in left] == [("Jane", True)]
 
 
 # --- Refusals ---------------------------------------------------------------------------------

@@ -46,9 +46,12 @@ def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
 
 
 def _written(session: Session, tenant: TenantRef, message_id: UUID) -> Mail | None:
-    """The mail; None when there is nothing to be mailed or nobody to mail it to."""
+    """The mail; None when there is nothing to be mailed or nobody to mail it to.
+
+    A simulated message has no job, unless a release before this one has ordered it.
+    """
     message, to = session.get(Message, message_id), settings.get(session).notification_email
-    if message is None or message.mailed_at is not None or not to:
+    if message is None or message.simulated or message.mailed_at is not None or not to:
         return None
     from_whom = message.name or message.caller_number or "a withheld number"
     return Mail(

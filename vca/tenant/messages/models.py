@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, DateTime, Index, Text
+from sqlalchemy import CheckConstraint, DateTime, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from vca.kit.disclosure import SHOWN
@@ -16,7 +16,8 @@ STATUSES = ("new", "done")
 class Message(TenantBase):
     """Something left for the tenant; refers to call and recording by id, it outlives both.
 
-    `caller_number` is what the network said, `callback_number` what the caller said.
+    `caller_number` is what the network said, `callback_number` what the caller said. `simulated`:
+    left in a simulated call, so it is not mailed and not in the tenant's inbox.
     """
 
     __tablename__ = "messages"
@@ -37,6 +38,7 @@ class Message(TenantBase):
     name: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     recording_id: Mapped[UUID | None]
+    simulated: Mapped[bool] = mapped_column(server_default=text("false"), info=SHOWN)
     mailed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp()
     updated_at: Mapped[datetime] = timestamp()

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema, pages
-from vca.kit.web.schema import Uuid, text
+from vca.kit.web.schema import QueryBoolean, Uuid, text
 from vca.tenant.messages import mailing
 from vca.tenant.messages.models import KINDS, STATUSES
 
@@ -39,6 +39,9 @@ class MessageSchema(MessageChangeSchema):
     )
     name = fields.String(dump_only=True, allow_none=True, metadata={"example": "Jane Doe"})
     reason = fields.String(dump_only=True, allow_none=True)
+    simulated = fields.Boolean(
+        dump_only=True, metadata={"description": "Left in a simulated call, so never mailed."}
+    )
     audio = fields.String(
         dump_only=True, allow_none=True, metadata={"description": "Where the recording is."}
     )
@@ -57,3 +60,7 @@ class MessageQuery(PageQuery):
     status = text(1, 20, one_of=STATUSES)
     kind = text(1, 20, one_of=KINDS)
     call_id = Uuid()
+    simulated = QueryBoolean(
+        load_default=False,
+        metadata={"description": "`true` lists the messages of simulated calls instead."},
+    )

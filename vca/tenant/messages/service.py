@@ -32,8 +32,9 @@ def take(
     recording_id: UUID | None = None,
     simulated: bool = False,
 ) -> Message:
-    """Keep what a caller left, `message` or `voicemail`, and have it mailed where that is wanted.
+    """Store what a caller left, `message` or `voicemail`, and have it mailed if the tenant asks so.
 
+    A message of a simulated call is never mailed.
     Texts are a model's or a caller's: what cannot be kept is left out, what is too long is cut.
     """
     message = Message(
@@ -46,10 +47,12 @@ def take(
         name=_plain(name, LONGEST_NAME),
         reason=_plain(reason, LONGEST_REASON),
         recording_id=recording_id,
+        simulated=simulated,
     )
     session.add(message)
     session.flush()
-    mailing.order_if_wanted(session, message_id=message.id)
+    if not simulated:
+        mailing.order_if_wanted(session, message_id=message.id)
     data = {"message_id": message.id, "call_id": call_id, "kind": kind}
     events.tell(session, Event("message.taken", data, simulated=simulated))
     return message
