@@ -5,14 +5,16 @@ import re
 from typing import get_args
 
 import yaml
+from flask import Flask
 
 from tests.support.source import ROOT, modules
 from vca.conversation.llm import Failure
-from vca.kit import meters, metrics
-from vca.kit.meters import Histogram
+from vca.kit import meters, metrics, working
+from vca.kit.meters import OTHER, Histogram
 from vca.kit.metrics import Reading
 from vca.telephony.providers import ADAPTERS
 from vca.tenant.calls import states
+from vca.tenant.settings import dialling
 
 READINGS = [value for value in vars(metrics).values() if isinstance(value, Reading)]
 ALL = [*meters.Meter.all, *READINGS]
@@ -55,7 +57,15 @@ def test_no_metric_names_a_tenant() -> None:
 def test_labels_are_the_vocabularies_of_the_product() -> None:
     assert set(metrics.END_REASONS) == set(states.END_REASONS)
     assert set(metrics.MODEL_FAILURES) == set(get_args(Failure))
+    assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.Code))
     assert set(ADAPTERS) <= set(metrics.CARRIERS)
+
+
+def test_the_jobs_that_are_counted_are_the_ones_that_a_worker_does(bare_app: Flask) -> None:
+    queue = working.worker(str(bare_app.extensions["settings"].database_dsn))
+    own = {name for name in queue.tasks if "procrastinate." not in name}
+
+    assert own == set(metrics.TASKS) - {OTHER}
 
 
 def _rules() -> list[dict[str, object]]:
