@@ -4,10 +4,9 @@ import ast
 import re
 from typing import get_args
 
-import yaml
 from flask import Flask
 
-from tests.support.source import ROOT, modules
+from tests.support.source import modules
 from vca.conversation.llm import Failure
 from vca.kit import meters, metrics, working
 from vca.kit.meters import OTHER, Histogram
@@ -19,8 +18,6 @@ from vca.tenant.settings import dialling
 READINGS = [value for value in vars(metrics).values() if isinstance(value, Reading)]
 ALL = [*meters.Meter.all, *READINGS]
 _ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
-ALERTS = ROOT / "ops" / "alerts.yml"
-_NAME = re.compile(r"\bvca_[a-z_]+")
 
 
 def test_metrics_are_declared_in_one_place() -> None:
@@ -66,36 +63,3 @@ def test_the_jobs_that_are_counted_are_the_ones_that_a_worker_does(bare_app: Fla
     own = {name for name in queue.tasks if "procrastinate." not in name}
 
     assert own == set(metrics.TASKS) - {OTHER}
-
-
-def _rules() -> list[dict[str, object]]:
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def test_every_metric_that_an_alert_names_exists() -> None:
-    named = {name for rule in _rules() for name in _NAME.findall(str(rule["expr"]))}
-    told = {metric.name for metric in ALL}
-    told |= {
-        f"{metric.name}{part}"
-        for metric in ALL
-        if isinstance(metric, Histogram)
-        for part in ("_bucket", "_sum", "_count")
-    }
-
-    assert named - told == set()
-    assert len(named) > 8
-
-
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
-    names = [rule["alert"] for rule in _rules()]
-
-    assert len(names) == len(set(names))
-    for rule in _rules():
-        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in ("page", "ticket")  # type: ignore[index]
-        annotations = rule["annotations"]
-        assert set(annotations) == {"summary", "do"}  # type: ignore[call-overload]
-        for text in annotations.values():  # type: ignore[attr-defined]
-            assert "\n" not in text.strip()
-            assert text.endswith(".")
