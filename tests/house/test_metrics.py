@@ -4,21 +4,20 @@ import ast
 import re
 from typing import get_args
 
-import yaml
+from flask import Flask
 
-from tests.support.source import ROOT, modules
+from tests.support.source import modules
 from vca.conversation.llm import Failure
-from vca.kit import meters, metrics
-from vca.kit.meters import Histogram
+from vca.kit import meters, metrics, working
+from vca.kit.meters import OTHER, Histogram
 from vca.kit.metrics import Reading
 from vca.telephony.providers import ADAPTERS
 from vca.tenant.calls import states
+from vca.tenant.settings import dialling
 
 READINGS = [value for value in vars(metrics).values() if isinstance(value, Reading)]
 ALL = [*meters.Meter.all, *READINGS]
 _ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
-ALERTS = ROOT / "ops" / "alerts.yml"
-_NAME = re.compile(r"\bvca_[a-z_]+")
 
 
 def test_metrics_are_declared_in_one_place() -> None:
@@ -55,37 +54,12 @@ def test_no_metric_names_a_tenant() -> None:
 def test_labels_are_the_vocabularies_of_the_product() -> None:
     assert set(metrics.END_REASONS) == set(states.END_REASONS)
     assert set(metrics.MODEL_FAILURES) == set(get_args(Failure))
+    assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.Code))
     assert set(ADAPTERS) <= set(metrics.CARRIERS)
 
 
-def _rules() -> list[dict[str, object]]:
-    groups = yaml.safe_load(ALERTS.read_text())["groups"]
-    return [rule for group in groups for rule in group["rules"]]
+def test_the_jobs_that_are_counted_are_the_ones_that_a_worker_does(bare_app: Flask) -> None:
+    queue = working.worker(str(bare_app.extensions["settings"].database_dsn))
+    own = {name for name in queue.tasks if "procrastinate." not in name}
 
-
-def test_every_metric_that_an_alert_names_exists() -> None:
-    named = {name for rule in _rules() for name in _NAME.findall(str(rule["expr"]))}
-    told = {metric.name for metric in ALL}
-    told |= {
-        f"{metric.name}{part}"
-        for metric in ALL
-        if isinstance(metric, Histogram)
-        for part in ("_bucket", "_sum", "_count")
-    }
-
-    assert named - told == set()
-    assert len(named) > 8
-
-
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
-    names = [rule["alert"] for rule in _rules()]
-
-    assert len(names) == len(set(names))
-    for rule in _rules():
-        assert set(rule) <= {"alert", "expr", "for", "labels", "annotations"}
-        assert rule["labels"]["severity"] in ("page", "ticket")  # type: ignore[index]
-        annotations = rule["annotations"]
-        assert set(annotations) == {"summary", "do"}  # type: ignore[call-overload]
-        for text in annotations.values():  # type: ignore[attr-defined]
-            assert "\n" not in text.strip()
-            assert text.endswith(".")
+    assert own == set(metrics.TASKS) - {OTHER}

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from tests.support.loaded import loader
 from tests.support.source import ROOT
 from vca.kit import meters, metrics
 
+Series = tuple[str, frozenset[tuple[str, str]]]
+
+_EXPOSE = """
+import sys
+from pathlib import Path
+from vca.kit import meters, metrics
+if sys.argv[1:]:
+    meters.begin(Path(sys.argv[1]))
+    meters.count_in(Path(sys.argv[1]))
+print(meters.exposition().decode(), end="")
+"""
 _COUNT = """
 import os, signal, sys
 from pathlib import Path
@@ -36,16 +48,38 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     meters.count_in(None)
 
 
-def _series() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def _series() -> dict[Series, float]:
+    return _parsed(meters.exposition().decode())
+
+
+def _parsed(text: str) -> dict[Series, float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(meters.exposition().decode())
+        for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
 
 
 def _value(name: str, **labels: str) -> float:
-    return _series().get((name, frozenset(labels.items())), 0.0)
+    return _series()[name, frozenset(labels.items())]
+
+
+def _all_at_zero() -> dict[Series, float]:
+    """Every series that the declared metrics can have, at 0."""
+    zeros: dict[Series, float] = {}
+    for meter in meters.Meter.all:
+        for values in product(*meter.labels.values()):
+            labels = dict(zip(meter.labels, values, strict=True))
+            if isinstance(meter, meters.Histogram):
+                bounds = [*(str(float(bound)) for bound in meter.buckets), "+Inf"]
+                for bound in bounds:
+                    bucket = frozenset({**labels, "le": bound}.items())
+                    zeros[f"{meter.name}_bucket", bucket] = 0.0
+                zeros[f"{meter.name}_count", frozenset(labels.items())] = 0.0
+                zeros[f"{meter.name}_sum", frozenset(labels.items())] = 0.0
+            else:
+                zeros[meter.name, frozenset(labels.items())] = 0.0
+    return zeros
 
 
 def _elsewhere(folder: Path, times: int) -> None:
@@ -56,6 +90,59 @@ def _elsewhere(folder: Path, times: int) -> None:
     assert process.wait(20) == -9
 
 
+# --- The first event ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["memory", "folder"])
+def test_a_new_process_exposes_every_series_at_zero(mode: str, tmp_path: Path) -> None:
+    arguments = [str(tmp_path / "metrics")] if mode == "folder" else []
+
+    command = [sys.executable, "-c", _EXPOSE, *arguments]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert _parsed(process.stdout) == _all_at_zero()
+    assert len(_all_at_zero()) > 300
+
+
+def test_a_counter_that_starts_again_starts_with_every_series(tmp_path: Path) -> None:
+    for folder in (tmp_path / "first", tmp_path / "second", None):
+        meters.count_in(folder)
+        assert _series() == _all_at_zero()
+        metrics.JOBS.inc(task="calls.dial", outcome="rescued")
+        assert _value("vca_jobs_total", task="calls.dial", outcome="rescued") == 1
+    meters.count_in(None)
+
+    assert _series() == _all_at_zero()
+
+
+def test_the_first_event_of_another_process_is_an_increase(folder: Path) -> None:
+    assert _value("vca_isolation_alarms_total") == 0
+    assert _value("vca_turn_seconds_count", stage="model") == 0
+
+    _elsewhere(folder, 1)
+
+    assert _value("vca_isolation_alarms_total") == 1
+    assert _value("vca_turn_seconds_count", stage="model") == 1
+    assert _series().keys() == _all_at_zero().keys()
+
+
+def test_series_that_nothing_has_counted_outlive_every_process(folder: Path) -> None:
+    meters.count_in(None)
+    _elsewhere(folder, 1)
+    meters.settle(folder)
+
+    meters.count_in(folder)
+
+    assert _series().keys() == _all_at_zero().keys()
+    assert _value("vca_isolation_alarms_total") == 1
+
+    meters.count_in(None)
+    meters.begin(folder)
+    meters.count_in(folder)
+
+    assert _series().keys() == _all_at_zero().keys()
+
+
 # --- Labels -------------------------------------------------------------------------------------
 
 
@@ -64,18 +151,26 @@ def test_what_is_not_in_a_labels_set_counts_as_other(folder: Path, method: str) 
     metrics.HTTP_REQUESTS.inc(method=method, status_class="2xx")
 
     assert _value("vca_http_requests_total", method="other", status_class="2xx") == 1
-    assert len([name for name, _ in _series() if name == "vca_http_requests_total"]) == 1
+    assert _series().keys() == _all_at_zero().keys()
 
 
 def test_no_stranger_can_make_a_metric_grow_without_end(folder: Path) -> None:
-    for number in range(meters.MOST_SERIES + 100):
+    for number in range(100):
         metrics.DIALLING_REFUSED.inc(code=f"code-{number}")
         metrics.HTTP_REQUESTS.inc(method=f"M{number}", status_class="4xx")
 
-    names = [name for name, _ in _series()]
-    assert names.count("vca_dialling_refused_total") == meters.MOST_SERIES + 1
-    assert names.count("vca_http_requests_total") == 1
     assert _value("vca_dialling_refused_total", code="other") == 100
+    assert _value("vca_http_requests_total", method="other", status_class="4xx") == 100
+    assert len(_series()) == len(_all_at_zero()) + 1
+
+
+def test_a_metric_of_too_many_series_cannot_be_declared() -> None:
+    values = [str(number) for number in range(30)]
+
+    with pytest.raises(ValueError, match="vca_too_many_total has 900 series"):
+        meters.Counter("vca_too_many_total", "Too many.", {"one": values, "two": values})
+
+    assert "vca_too_many_total" not in {meter.name for meter in meters.Meter.all}
 
 
 def test_flags_are_written_as_words(folder: Path) -> None:

@@ -61,13 +61,14 @@ def web(environment: dict[str, str], tmp_path: Path) -> Iterator[Web]:
 def _value(web: Web, name: str, **labels: str) -> float:
     answer = web.ask("GET", "/metrics", more={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status == 200, answer.body
-    families = text_string_to_metric_families(answer.body.decode())
-    return sum(
+    values = [
         sample.value
-        for family in families
+        for family in text_string_to_metric_families(answer.body.decode())
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
-    )
+    ]
+    assert values, f"{name} has no series with {labels}"
+    return sum(values)
 
 
 def _missed(web: Web) -> float:

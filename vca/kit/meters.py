@@ -1,15 +1,17 @@
-"""Counters and histograms over several processes, with labels that cannot grow without end.
+"""Counters and histograms over several processes, with closed sets of label values.
 
 Each process counts in files of its own in one folder, and whoever is asked adds them up; without a
 folder it counts in its own memory. Files bear their process's id: a folder belongs to one machine.
 """
 
 import fcntl
+import math
 import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -22,12 +24,13 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from vca.kit import config, log
 
 Metric = TypeVar("Metric", bound=MetricWrapperBase)
-Labels = Mapping[str, Sequence[str] | None]
+Labels = Mapping[str, Sequence[str]]
 
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 OTHER = "other"
 FLAG = ("true", "false")
-# Of one metric in one process. Every series costs memory here and, for ever, in Prometheus.
+# The limit for one metric. Every series costs memory and space in each process, whether or not it
+# is ever counted, and in Prometheus.
 MOST_SERIES = 500
 _ENDED = "ended"
 _KINDS = ("counter", "histogram")
@@ -36,10 +39,11 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Meter(Generic[Metric]):
-    """A metric. Each label has its closed set of values; what is not in it counts as `other`.
+    """A metric. Each label has a closed set of values; any other value counts as `other`.
 
-    A label whose set is None takes names of ours, which only other rooms know; never a stranger's
-    text, and never what names a tenant.
+    Every series of these sets exists at 0 from the start of a process. Prometheus computes an
+    increase only between two samples of a series, so it would miss the first event of a series that
+    appears with that event. No label may name a tenant.
     """
 
     all: ClassVar[list["Meter[Any]"]] = []
@@ -48,36 +52,35 @@ class Meter(Generic[Metric]):
         self.name = name
         self.help = help_text
         self.labels: Labels = labels or {}
+        series = math.prod(len(allowed) for allowed in self.labels.values())
+        if series > MOST_SERIES:
+            raise ValueError(f"{name} has {series} series; {MOST_SERIES} are allowed")
         self._spellings = [_spellings(allowed) for allowed in self.labels.values()]
-        self._children: dict[tuple[object, ...], Metric] = {}
         self.attach(_registry)
         self.all.append(self)
 
     def attach(self, registry: CollectorRegistry) -> None:
-        """Count in this registry from now on, from zero."""
+        """Count in this registry from now on, with every series at 0."""
         self._metric = self._make(registry)
-        self._children = {}
+        self._children: dict[tuple[object, ...], Metric] = {
+            values: self._labelled(values) for values in product(*self._spellings)
+        }
 
     def _make(self, registry: CollectorRegistry) -> Metric:
         raise NotImplementedError
 
     def _child(self, labels: Mapping[str, object]) -> Metric:
-        """The series of these labels: one look-up, but for the first time."""
-        given = tuple([labels[name] for name in self.labels])
-        found = self._children.get(given)
-        return found if found is not None else self._first(given)
+        """Return the series of these labels."""
+        values = tuple([labels[name] for name in self.labels])
+        child = self._children.get(values)
+        return child if child is not None else self._labelled(values)
 
-    def _first(self, given: tuple[object, ...]) -> Metric:
-        if not given:
+    def _labelled(self, values: tuple[object, ...]) -> Metric:
+        """Create or return the series of these values; a value outside its set becomes `other`."""
+        if not values:
             return self._metric
-        pairs = list(zip(self._spellings, given, strict=True))
-        if len(self._children) >= MOST_SERIES:
-            return self._metric.labels(*[OTHER for _ in given])
-        named = [str(it) if known is None else known.get(it, OTHER) for known, it in pairs]
-        child = self._metric.labels(*named)
-        if all(known is None or it in known for known, it in pairs):
-            self._children[given] = child
-        return child
+        pairs = zip(self._spellings, values, strict=True)
+        return self._metric.labels(*[spellings.get(value, OTHER) for spellings, value in pairs])
 
 
 class Counter(Meter[prometheus_client.Counter]):
@@ -226,9 +229,8 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
         os.close(handle)
 
 
-def _spellings(allowed: Sequence[str] | None) -> Mapping[object, str] | None:
-    if allowed is None:
-        return None
+def _spellings(allowed: Sequence[str]) -> Mapping[object, str]:
+    """Return the text of each value that a label may have."""
     if allowed is FLAG:
         return {True: "true", False: "false"}
     return {name: name for name in allowed}

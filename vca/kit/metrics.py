@@ -1,15 +1,16 @@
 """Every metric of the product, in one place. None has a label that names a tenant.
 
-To add one: a line here, its use where the thing happens, and an alert in `ops/alerts.yml` if
-somebody should be told.
+To add one, declare it here and count where the event happens. If an operator should be notified,
+add an alert to `ops/alerts.yml` and its cases to `ops/alerts.test.yml`.
 """
 
 from dataclasses import dataclass
 
-from vca.kit.meters import FLAG, Counter, Histogram
+from vca.kit.meters import FLAG, OTHER, Counter, Histogram
 
 CARRIERS = ("fake", "twilio", "telnyx", "asterisk")
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# A client may send any method, so `other` is one of the values.
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", OTHER)
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STAGES = ("model_first_token", "model", "database", "total")
 OUTCOMES = ("done", "failed", "rescued")
@@ -45,6 +46,45 @@ END_REASONS = (
     "carrier_error",
     "lost",
 )
+# The codes of the policy for outbound calls.
+DIALLING_REFUSALS = (
+    "frozen",
+    "invalid_number",
+    "emergency_number",
+    "own_number",
+    "number_type",
+    "country",
+    "per_minute",
+    "per_day",
+)
+# The names of all jobs. A job that another version of the code enqueued counts as `other`.
+TASKS = (
+    "calls.analyse",
+    "calls.check",
+    "calls.dial",
+    "calls.forget",
+    "calls.forget_payloads",
+    "idempotency.sweep",
+    "jobs.rescue",
+    "messages.mail",
+    "phone_numbers.check",
+    "phone_numbers.count",
+    "phone_numbers.leave",
+    "phone_numbers.register",
+    "phone_numbers.unregister",
+    "privacy.erase",
+    "privacy.expire",
+    "privacy.export",
+    "privacy.reapply",
+    "recordings.count",
+    "recordings.fetch",
+    "recordings.sweep",
+    "webhooks.deliver",
+    "webhooks.deliver_to_operator",
+    "webhooks.forget",
+    "webhooks.tell",
+    OTHER,
+)
 MODEL_FAILURES = ("timeout", "rate_limited", "refused", "unavailable", "bad_answer")
 
 # What somebody who waits on the telephone notices: half a second, one, two.
@@ -76,7 +116,7 @@ MODEL_FAILURES_TOTAL = Counter(
 DIALLING_REFUSED = Counter(
     "vca_dialling_refused_total",
     "Outbound calls that were refused before anybody was dialled, by the error's code.",
-    {"code": None},
+    {"code": DIALLING_REFUSALS},
 )
 SIGNATURE_FAILURES = Counter(
     "vca_signature_failures_total",
@@ -114,7 +154,7 @@ HTTP_REQUEST_SECONDS = Histogram(
 JOBS = Counter(
     "vca_jobs_total",
     "Attempts at jobs; `rescued` jobs were taken from a worker that died.",
-    {"task": None, "outcome": OUTCOMES},
+    {"task": TASKS, "outcome": OUTCOMES},
 )
 WEBHOOK_ATTEMPTS = Counter(
     "vca_webhook_attempts_total",
