@@ -76,3 +76,12 @@ def test_the_example_itself_is_refused_in_production() -> None:
     told = str(raised.value)
     for name in ("DATABASE_URL", "SECRET_KEY", "API_KEY_PEPPERS", "TELEPHONY_PROVIDER"):
         assert f"VCA cannot start: {name} " in told
+
+
+def test_the_readme_names_every_setting_that_production_cannot_start_without() -> None:
+    _, _, production = (ROOT / "README.md").read_text().partition("\n## Production\n")
+    section, _, _ = production.partition("\n## ")
+    required = {name for name, spec in SETTINGS.items() if _required(spec)}
+
+    for name in (*required, "API_KEY_PEPPERS", "ENCRYPTION_KEYS", "MIGRATION_DATABASE_URL"):
+        assert f"`{name}" in section or f"{name}\n" in section or f"{name};" in section, name
