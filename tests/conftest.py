@@ -28,6 +28,7 @@ hypothesis.settings.load_profile("suite")
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
 LONG = (
     "tests/chaos/",
+    "tests/clients/",
     "tests/serve/",
     "tests/outage/",
     "tests/api/test_hostile_input.py",

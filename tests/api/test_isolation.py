@@ -614,7 +614,8 @@ def _places(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _pointers(document: dict[str, Any], schema: dict[str, Any], at: str) -> Iterator[str]:
-    for reference in [schema.get("$ref"), *(part.get("$ref") for part in schema.get("allOf", ()))]:
+    parts = [schema, *schema.get("allOf", ()), *schema.get("oneOf", ())]
+    for reference in (part.get("$ref") for part in parts):
         if reference:
             found = document["components"]["schemas"][reference.rpartition("/")[2]]
             yield from _pointers(document, found, at)

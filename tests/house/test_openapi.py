@@ -1,13 +1,19 @@
-"""The OpenAPI document is the contract: it validates, is complete, and is what the app serves."""
+"""The OpenAPI document is the contract: it is complete, and is what the app serves.
+
+tests/clients validates it, and generates a client from it.
+"""
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from flask import Flask
-from openapi_spec_validator import validate
+from openapi_schema_validator import OAS30Validator
 
 from tests.support.api import OpenApi
+from tests.support.source import modules
 from vca.kit.web.access import declared
 
 # What is made anew each time, is kept nowhere and ends by itself: a lost one is asked for again.
@@ -15,6 +21,18 @@ PASSING = "/webrtc/credentials"
 METHODS = ("get", "post", "put", "patch", "delete")
 # Not operations: the files of the documentation, which are the same for everybody.
 FILES = "/docs/assets/{filename}"
+FORMATS = {"binary", "date", "date-time", "email", "uuid"}
+COMBINATIONS = {"$ref", "allOf", "anyOf", "oneOf", "not"}
+# Regular expressions that mean the same in Python and in ECMA-262 with every flag. Not among them
+# are `\A`, `\Z`, `\d`, `\w`, `\s`, `\b`, `.`, look-around and named groups.
+_PLAIN = r"[A-Za-z0-9 _:,=@%&~#/!<>;'\"-]"
+_ESCAPED = r"\\[\^$.*+?()\[\]{}|/\\]"
+_CLASS = rf"\[\^?(?:[A-Za-z0-9 _:,=@%~#!<>;'\"*+?.$-]|{_ESCAPED})+\]"
+_GROUP = r"\((?:\?:|(?!\?))"
+_QUANTIFIER = r"[*+?]|\{[0-9]+(?:,[0-9]*)?\}"
+PORTABLE_PATTERN = re.compile(
+    rf"\^(?:{_PLAIN}|{_ESCAPED}|{_CLASS}|{_GROUP}|\)|\||{_QUANTIFIER})*\$"
+)
 
 
 def _operations(document: Any) -> list[tuple[str, str, dict[str, Any]]]:
@@ -47,8 +65,34 @@ def _contents(operation: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     return [(what, content) for what, by_type in found for content in by_type.values()]
 
 
-def test_the_document_validates(document: Any) -> None:
-    validate(document)
+def _schemas(part: Any, pointer: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (pointer, object) of every object in the document, schemas among them."""
+    if isinstance(part, list):
+        for position, item in enumerate(part):
+            yield from _schemas(item, f"{pointer}/{position}")
+    if isinstance(part, dict):
+        yield pointer, part
+        for name, item in part.items():
+            if name not in ("example", "default", "enum"):
+                yield from _schemas(item, f"{pointer}/{name}")
+
+
+def _choices_of_null(document: Any) -> dict[str, dict[str, Any]]:
+    """Return every schema that is a reference or null, by its pointer."""
+    return {
+        pointer: schema
+        for pointer, schema in _schemas(document)
+        if any(choice.get("enum") == [None] for choice in schema.get("oneOf", ()))
+    }
+
+
+def _patterns(document: Any) -> dict[str, dict[str, Any]]:
+    """Return every schema with a pattern, by its pointer."""
+    return {
+        pointer: schema
+        for pointer, schema in _schemas(document)
+        if isinstance(schema.get("pattern"), str)
+    }
 
 
 def test_every_route_is_an_operation_and_every_operation_a_route(
@@ -169,6 +213,106 @@ def test_an_example_of_a_request_holds_nothing_that_is_read_only(document: Any) 
             }
             assert not given & read_only, (method, path)
             assert set(schema.get("required", ())) <= given, (method, path)
+
+
+def test_a_nullable_schema_has_a_type_and_accepts_null(document: Any) -> None:
+    """In OpenAPI 3.0 `nullable` adds null to a type, and to nothing else."""
+    nullable = 0
+    for pointer, schema in _schemas(document):
+        if schema.get("nullable") is True:
+            assert isinstance(schema.get("type"), str), pointer
+            assert not COMBINATIONS & schema.keys(), pointer
+            assert None in schema.get("enum", [None]), pointer
+            nullable += 1
+    assert nullable > 100
+
+
+def test_a_nullable_reference_accepts_null_and_its_schema_and_nothing_else(document: Any) -> None:
+    judge = OpenApi(document)
+    places = _choices_of_null(document)
+
+    for pointer, schema in places.items():
+        whole = {**schema, "components": document["components"]}
+        strict = OAS30Validator(whole)
+        reference = schema["oneOf"][0]["$ref"].rpartition("/")[2]
+        required = document["components"]["schemas"][reference].get("required", ())
+        assert not required, f"{pointer}: {{}} is no {reference}; give this test an example"
+        for value, is_valid in (
+            (None, True),
+            ({}, True),
+            ({"unexpected": 1}, False),
+            ("", False),
+            ([], False),
+            (False, False),
+        ):
+            assert strict.is_valid(value) is is_valid, (pointer, value)
+            assert (judge.faults(schema, value) == []) is is_valid, (pointer, value)
+    assert len(places) >= 9
+
+
+def test_no_schema_allows_a_choice_of_any_object(document: Any) -> None:
+    """apispec writes a nullable reference as "this schema, or any object, or null"."""
+    for pointer, schema in _schemas(document):
+        for choice in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+            assert choice != {"type": "object", "nullable": True}, pointer
+
+
+def test_patterns_mean_the_same_in_python_and_in_ecma_262(document: Any) -> None:
+    patterns = _patterns(document)
+
+    unportable = {
+        pointer: schema["pattern"]
+        for pointer, schema in patterns.items()
+        if not PORTABLE_PATTERN.fullmatch(schema["pattern"])
+    }
+    assert unportable == {}
+    assert len(patterns) > 20
+
+
+@pytest.mark.parametrize(
+    ("pattern", "portable"),
+    [
+        (r"^\+[1-9][0-9]{6,14}$", True),
+        ("^(?:a|b)*$", True),
+        (r"\A[0-9]+\Z", False),
+        (r"^\d+$", False),
+        (r"^\w$", False),
+        ("^(?P<year>[0-9]+)$", False),
+        ("^(?=a)b$", False),
+        ("^.*$", False),
+        ("[0-9]+", False),
+    ],
+)
+def test_a_portable_pattern_is_recognised(pattern: str, portable: bool) -> None:
+    assert bool(PORTABLE_PATTERN.fullmatch(pattern)) is portable
+
+
+def test_a_pattern_matches_whole_texts_and_its_example(document: Any) -> None:
+    judge = OpenApi(document)
+    for pointer, schema in _patterns(document).items():
+        example = schema["example"]
+        assert re.fullmatch(schema["pattern"], example, re.ASCII), pointer
+        for invalid in (f"{example}\n", f"\n{example}", f"{example}\n{example}", f" {example}"):
+            assert judge.faults(schema, invalid), (pointer, invalid)
+
+
+def test_only_patterns_that_match_whole_texts_are_used() -> None:
+    """marshmallow's own `Regexp` accepts a trailing newline."""
+    used = [
+        f"{module.at(node)}"
+        for module in modules(below=("vca",))
+        for name, node in [*module.names(), *module.imports()]
+        if name.rpartition(".")[2] == "Regexp"
+    ]
+
+    assert used == []
+
+
+def test_formats_are_those_of_openapi_and_of_texts(document: Any) -> None:
+    for pointer, schema in _schemas(document):
+        if isinstance(schema.get("format"), str):
+            assert schema["type"] == "string", pointer
+            assert schema["format"] in FORMATS, pointer
 
 
 def test_the_document_tells_no_address_but_our_own(document: Any) -> None:

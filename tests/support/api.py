@@ -73,7 +73,10 @@ class OpenApi:
 
 
 def _strict(schema: Any) -> Any:
-    """OpenAPI 3.0's `nullable` in JSON Schema's words; and no field that is not documented."""
+    """Return an OpenAPI 3.0 schema as JSON Schema for Python; undocumented fields are errors.
+
+    Patterns are ECMA-262, where `$` does not match before a trailing newline.
+    """
     if isinstance(schema, list):
         return [_strict(item) for item in schema]
     if not isinstance(schema, dict):
@@ -81,6 +84,8 @@ def _strict(schema: Any) -> Any:
     plain = {name: _strict(value) for name, value in schema.items() if name != "nullable"}
     if isinstance(plain.get("properties"), dict):
         plain.setdefault("additionalProperties", False)
+    if isinstance(plain.get("pattern"), str) and plain["pattern"].endswith("$"):
+        plain["pattern"] = plain["pattern"][:-1] + r"\Z"
     if schema.get("nullable") is True:
         return {"anyOf": [{"type": "null"}, plain]}
     return plain

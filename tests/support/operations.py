@@ -126,8 +126,8 @@ class Operation:
             yield from self._place(f"{pointer}/front desk", self._resolved(more), once)
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        if "allOf" in schema:
-            schema = {**schema, **schema["allOf"][0]}
+        for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:
+            schema = {**schema, **part}
         found: Any = schema
         if "$ref" in schema:
             found = self.document

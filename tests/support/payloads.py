@@ -226,9 +226,12 @@ def texts(schema: Mapping[str, Any]) -> dict[str, str]:
         return UUIDS
     if schema.get("format") == "date-time":
         return TIMES
+    more = {}
+    if "pattern" in schema:  # Python's `$` would match before a trailing newline
+        more["example and newline"] = f"{schema['example']}\n"
     if schema.get("pattern", "").startswith("^\\+"):
-        return {**NUMBERS, **TEXTS}
-    return TEXTS
+        more |= NUMBERS
+    return {**more, **TEXTS}
 
 
 # Percent-encoded, or not at all, where the text of a query's value stands.

@@ -126,6 +126,7 @@ def test_there_are_fifty_variables_altogether(acme: Tenant) -> None:
         ({"variables": {"Company": "x"}}, "/variables/Company"),
         ({"variables": {"9": "x"}}, "/variables/9"),
         ({"variables": {"a" * 41: "x"}}, "/variables/" + "a" * 41),
+        ({"variables": {"company\n": "x"}}, "/variables/company"),
         ({"variables": {"company": "x" * 501}}, "/variables/company"),
         ({"variables": {"company": 1}}, "/variables/company"),
         ({"notification_email": "office"}, "/notification_email"),

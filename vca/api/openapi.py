@@ -27,12 +27,13 @@ _ERRORS = {
     "415": "The body is not JSON.",
     "429": "Too many requests; `limit` names the limit that was met, see `Retry-After`.",
     "502": "The carrier failed.",
-    "503": "The database is away; see `Retry-After`.",
+    "503": "The database is away (`database-unavailable`) or too busy (`database-busy`); see "
+    "`Retry-After`.",
 }
 # Of operations that work in a tenant's schema.
 _UPGRADING = (
-    "The database is away, or the tenant's schema is being migrated (`tenant-upgrading`); "
-    "see `Retry-After`."
+    "The database is away (`database-unavailable`) or too busy (`database-busy`), or the tenant's "
+    "schema is being migrated (`tenant-upgrading`); see `Retry-After`."
 )
 _PROBLEM = {
     "type": "object",
@@ -69,8 +70,12 @@ _PROBLEM = {
         "schema": {"type": "string", "description": "Of `/healthz` only."},
     },
 }
-# apispec's words for "or null" beside an object: any object at all.
+# apispec's choice beside a reference that may be null. It allows any object, not only null.
 _ANY_OBJECT = {"type": "object", "nullable": True}
+# The choice that is only null. OpenAPI 3.0 has no type `null`, and `nullable` without a type is an
+# error for some validators. A string that must be null is what the client generators read as null;
+# they drop an object that must be null.
+_NULL = {"type": "string", "nullable": True, "enum": [None]}
 _KEY_HEADER = {
     "in": "header",
     "name": idempotency.HEADER,
@@ -123,10 +128,10 @@ class Api(flask_smorest.Api):
 
 def document(app: Flask, api: Api) -> dict[str, Any]:
     """The whole document, ready to be served."""
-    spec: dict[str, Any] = api.spec.to_dict()
+    spec: dict[str, Any] = _fix_nullable(api.spec.to_dict())
     components = spec.setdefault("components", {})
     ours = {name: it for name, it in components["schemas"].items() if name not in _FRAMEWORKS}
-    components["schemas"] = {**_exact(ours), "Problem": _PROBLEM}
+    components["schemas"] = {**ours, "Problem": _PROBLEM}
     components.pop("responses", None)
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
@@ -141,17 +146,22 @@ def document(app: Flask, api: Api) -> dict[str, Any]:
     return spec
 
 
-def _exact(schema: Any) -> Any:
-    """A schema in which an object that may be null is that object or null, and no other one."""
-    if isinstance(schema, list):
-        return [_exact(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    exact = {name: _exact(item) for name, item in schema.items()}
-    if _ANY_OBJECT in exact.get("anyOf", ()):
-        choices = [item for item in exact.pop("anyOf") if item != _ANY_OBJECT]
-        exact |= {**_ANY_OBJECT, "allOf": choices}
-    return exact
+def _fix_nullable(part: Any) -> Any:
+    """Return a part of the document in which a nullable reference is that schema or null.
+
+    `nullable` beside `allOf` would not do: the referenced schema still rejects null, and a client
+    generated from it fails when it reads or writes null.
+    """
+    if isinstance(part, list):
+        return [_fix_nullable(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    fixed = {name: _fix_nullable(item) for name, item in part.items()}
+    choices = fixed.get("anyOf")
+    if isinstance(choices, list) and _ANY_OBJECT in choices:
+        del fixed["anyOf"]
+        fixed["oneOf"] = [*(item for item in choices if item != _ANY_OBJECT), _NULL]
+    return fixed
 
 
 def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
@@ -246,7 +256,7 @@ def sample(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> An
     """A value of the schema, of the fields' own examples; a request's has no read-only ones."""
     if "$ref" in schema:
         return sample(spec, _resolve(spec, schema["$ref"]), reading=reading)
-    for part in schema.get("allOf", ())[:1]:
+    for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:
         return sample(spec, part, reading=reading)
     if "example" in schema:
         return schema["example"]

@@ -4,10 +4,10 @@ import re
 from datetime import date
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields
 
 from vca.kit.web import PageQuery, Schema, sheets
-from vca.kit.web.schema import Moment, Uuid, text, whole
+from vca.kit.web.schema import Moment, Pattern, Uuid, text, whole
 from vca.registry.tenants.models import PLANS
 from vca.registry.usage import periods
 from vca.registry.usage.models import UsagePeriod
@@ -122,7 +122,7 @@ class PlanVersionSchema(Schema):
     version = fields.Integer(dump_only=True)
     valid_from = Moment(required=True)
     currency = fields.String(
-        required=True, validate=validate.Regexp(r"\A[A-Z]{3}\Z", error="Not ISO 4217, as USD.")
+        required=True, validate=Pattern("^[A-Z]{3}$", error="Not ISO 4217, as USD.")
     )
     limits = fields.Nested(PlanLimitsSchema, required=True)
     included = fields.Dict(

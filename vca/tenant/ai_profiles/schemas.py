@@ -10,6 +10,7 @@ from marshmallow import ValidationError, fields, validate
 from vca.kit import json
 from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import (
+    Pattern,
     QueryBoolean,
     StrictBoolean,
     StrictNumber,
@@ -20,8 +21,8 @@ from vca.kit.web.schema import (
 )
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
-_LANGUAGE = validate.Regexp(r"\A[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z", error="Not a BCP 47 tag.")
-_TARGET_NAME = validate.Regexp(r"\A[a-z0-9][a-z0-9_ -]{0,39}\Z", error="Not a name of a target.")
+_LANGUAGE = Pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", error="Not a BCP 47 tag.")
+_TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a name of a target.")
 _LARGEST_EXTRACT = 20_000
 _SHORTEST_MASK = 3
 

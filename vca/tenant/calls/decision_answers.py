@@ -9,12 +9,12 @@ from vca.kit.http import Answer
 from vca.kit.json import BadJson
 from vca.kit.text import clean
 from vca.kit.web import Schema
-from vca.kit.web.schema import Uuid, e164, text
+from vca.kit.web.schema import Pattern, Uuid, e164, text
 from vca.tenant.calls.route import Advice
 
 MOST_VARIABLES = 50
 _LONGEST_WHY = 300
-_VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
+_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
 _SAID = {
     "answer": "it wants the agent to answer",
     "reject": "it wants the caller refused",

@@ -5,7 +5,7 @@ from typing import Any, get_args
 from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, QueryBoolean, Uuid, e164, not_blank, whole
+from vca.kit.web.schema import Moment, Pattern, QueryBoolean, Uuid, e164, not_blank, whole
 from vca.kit.web.schema import text as string
 from vca.telephony.types import LegOutcome
 from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
@@ -15,7 +15,7 @@ from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
 TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutcome))
-_VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
+_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
@@ -241,8 +241,8 @@ class KeysSchema(Schema):
 
     digits = fields.String(
         required=True,
-        validate=validate.Regexp(r"\A[0-9*#]{1,32}\Z", error="Not keys: 1 to 32 of 0-9, * and #."),
-        metadata={"example": "1#", "pattern": "^[0-9*#]{1,32}$"},
+        validate=Pattern("^[0-9*#]{1,32}$", error="Not keys: 1 to 32 of 0-9, * and #."),
+        metadata={"example": "1#"},
     )
 
 

@@ -7,15 +7,13 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import text
+from vca.kit.web.schema import Pattern, text
 from vca.tenant.settings import hours
 from vca.tenant.settings.hours import CLOSED_ACTIONS, DAYS
 
-_START = validate.Regexp(r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z", error="Not a time, as 09:00.")
-_END = validate.Regexp(
-    r"\A(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)\Z", error="Not a time, as 17:00 or 24:00."
-)
-_DATE = validate.Regexp(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z", error="Not a date, as 2026-12-25.")
+_START = Pattern("^([01][0-9]|2[0-3]):[0-5][0-9]$", error="Not a time, as 09:00.")
+_END = Pattern("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", error="Not a time, as 17:00 or 24:00.")
+_DATE = Pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error="Not a date, as 2026-12-25.")
 _MOST_SPANS = 20
 _MOST_HOLIDAYS = 400
 

@@ -7,12 +7,12 @@ import phonenumbers
 from marshmallow import ValidationError, fields, validate
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import not_blank, text, whole
+from vca.kit.web.schema import Pattern, not_blank, text, whole
 from vca.tenant.settings import dialling
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MOST_VARIABLES
 
-_VARIABLE = validate.Regexp(r"\A[a-z][a-z0-9_]{0,39}\Z", error="Not a name of a variable.")
+_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
 _ZONES = available_timezones() - {"localtime"}  # the machine's own, where a system has it
 
 

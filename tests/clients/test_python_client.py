@@ -1,0 +1,167 @@
+"""A client that openapi-python-client generates reads and writes what may be null."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support import limits, openapi_tools
+from tests.support.accounts import keep
+from tests.support.api import Api
+from tests.support.carrier_line import CarrierLine
+from tests.support.processes import Web, serving
+from tests.support.world import Tenant, World, fresh_number
+from vca.kit import json
+from vca.kit.config import Settings
+from vca.telephony.mock import FakeTelephonyAdapter
+
+PROGRAM = Path(__file__).with_name("generated_client.py")
+HOURS = {"weekly": {"monday": [{"from": "09:00", "to": "17:00"}]}, "closed_action": "voicemail"}
+HOLIDAYS_ONLY = {"weekly": None, "holidays": [{"date": "2026-12-25", "open": []}]}
+# Nobody reads the generated code, so it is not formatted. The generator does not know that our zip
+# file is binary.
+GENERATOR_CONFIG = """
+post_hooks: []
+content_type_overrides:
+  application/zip: application/octet-stream
+"""
+
+
+@pytest.fixture
+def client_folder(document_path: Path, tmp_path: Path) -> Path:
+    """The folder with the generated package `vca_client`; any warning of the generator fails."""
+    config, folder = tmp_path / "config.yml", tmp_path / "generated"
+    config.write_text(GENERATOR_CONFIG)
+    result = openapi_tools.run_python(
+        [
+            *("-m", "openapi_python_client", "generate", "--fail-on-warning"),
+            *("--path", str(document_path), "--config", str(config)),
+            *("--meta", "none", "--output-path", str(folder / "vca_client")),
+        ]
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return folder
+
+
+@pytest.fixture
+def server(settings: Settings, tmp_path: Path) -> Iterator[Web]:
+    """A gunicorn on the test's database."""
+    environ = {
+        "DATABASE_URL": settings.database_url,
+        "APP_ENV": "development",
+        "APP_NAME": "VCA under test",
+        "DEBUG": "false",
+        "SECRET_KEY": settings.secret_key,
+        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
+        "TELEPHONY_PROVIDER": "fake",
+        "LOG_LEVEL": "info",
+        **limits.PLENTY,
+    }
+    with serving(environ, tmp_path / "server.log") as web:
+        yield web
+
+
+@pytest.fixture
+def moved_number(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
+    """A number with hours, and with a previous carrier."""
+    acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": fresh_number()}})
+    number = acme.number(provider_type="fake", hours=HOLIDAYS_ONLY)
+    world.work(acme)
+    response = acme.patch(f"/phone-numbers/{number['id']}", keep(acme).named)
+    assert response.status_code == 200, response.text
+    moved: dict[str, Any] = response.json
+    return moved
+
+
+@pytest.fixture
+def plain_number(acme: Tenant, moved_number: dict[str, Any]) -> dict[str, Any]:
+    """A number without hours, which has always been at its carrier."""
+    return acme.number()
+
+
+@pytest.fixture
+def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+    """The carrier of `plain_number`."""
+    return CarrierLine(carrier, anonymous)
+
+
+@pytest.fixture
+def calls(acme: Tenant, plain_number: dict[str, Any], line: CarrierLine) -> dict[str, str]:
+    """The ids of a call that is being transferred and of one that is not."""
+    ids = {}
+    for kind in ("transferring", "talking"):
+        line.ring(plain_number["did_number"], f"{kind}-{uuid4().hex}")
+        ids[kind] = str(acme.get("/calls").json[0]["id"])
+    response = acme.post(f"/calls/{ids['transferring']}/transfer", {"target": "sales"})
+    assert response.status_code == 202, response.text
+    return ids
+
+
+@pytest.fixture
+def results(
+    acme: Tenant,
+    moved_number: dict[str, Any],
+    plain_number: dict[str, Any],
+    calls: dict[str, str],
+    server: Web,
+    client_folder: Path,
+) -> dict[str, Any]:
+    """What the generated client returned for each request."""
+    parameters = {
+        "base_url": f"http://127.0.0.1:{server.port}",
+        "key": acme.key,
+        "tenant_id": acme.id,
+        "number_id": plain_number["id"],
+        "new_numbers": [fresh_number(), fresh_number()],
+        "hours": HOURS,
+        "holidays_only": HOLIDAYS_ONLY,
+    }
+    result = openapi_tools.run_python(
+        [str(PROGRAM)],
+        environ={"PYTHONPATH": str(client_folder)},
+        stdin=json.dumps(parameters).decode(),
+    )
+    assert result.returncode == 0, result.stderr
+    values: dict[str, Any] = json.loads(result.stdout)
+    return values
+
+
+NULL = {"class": "NoneType", "json": None}
+ABSENT = {"class": "Unset", "json": None}
+OPENING = {"class": "Hours", "json": HOURS}
+WEEK = {"class": "Week", "json": HOURS["weekly"]}
+
+
+def test_a_generated_client_reads_and_writes_numbers_calls_and_settings(
+    results: dict[str, Any],
+    moved_number: dict[str, Any],
+    plain_number: dict[str, Any],
+    calls: dict[str, str],
+) -> None:
+    for numbers in (results["numbers"], results["number"]):
+        assert numbers.keys() == {moved_number["id"], plain_number["id"]}
+        assert numbers[plain_number["id"]] == {"hours": NULL, "previous_carrier": NULL}
+        moved = numbers[moved_number["id"]]
+        assert moved["hours"] == {"class": "Hours", "json": moved_number["hours"]}
+        assert moved["weekly"] == ABSENT
+        assert moved["previous_carrier"]["class"] == "PreviousCarrier"
+        assert moved["previous_carrier"]["json"]["provider_type"] == "fake"
+    for listed in (results["calls"], results["call"]):
+        assert listed.keys() == set(calls.values())
+        assert listed[calls["talking"]] == {"transfer": NULL}
+        transfer = listed[calls["transferring"]]["transfer"]
+        assert transfer["class"] == "TransferState"
+        assert transfer["json"]["target"] == "sales"
+    opening = {"hours": OPENING, "previous_carrier": NULL, "weekly": WEEK}
+    assert results["added with hours"] == opening
+    assert results["added without hours"] == {"hours": NULL, "previous_carrier": NULL}
+    assert results["changed to hours"] == opening
+    # A change of hours leaves `closed_action` as it is, and null removes `weekly`.
+    holidays = {**moved_number["hours"], "closed_action": HOURS["closed_action"]}
+    assert results["changed to holidays"]["hours"] == {"class": "Hours", "json": holidays}
+    assert results["changed to no hours"] == {"hours": NULL, "previous_carrier": NULL}
+    assert results["settings"] == {"hours": NULL}
+    assert results["settings with hours"] == {"hours": OPENING}
+    assert results["settings without hours"] == {"hours": NULL}
