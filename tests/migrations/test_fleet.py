@@ -229,7 +229,7 @@ def test_a_terminal_sees_a_bar_and_a_summary(
     assert result.exit_code == 1
     assert f"To {next_revision}" in result.stdout
     assert f"3 migrated to {next_revision}, 1 left." in result.stdout
-    assert f"failed: {four[1].id} (42P07 DuplicateTable)" in result.stdout
+    assert f"failed: {four[1].id} (42P07 DuplicateTable: relation" in result.stdout
 
 
 def test_without_a_terminal_each_line_is_json_and_the_last_the_summary(

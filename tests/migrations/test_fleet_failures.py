@@ -66,7 +66,13 @@ def test_a_bad_tenant_is_named_and_skipped_and_the_rest_go_on(
     run = fleet.migrate(fleet_world)
 
     assert (run.status, run.migrated, run.facts["left"]) == (1, 3, 1)
-    assert run.facts["failed"] == {bad.id: {"sqlstate": "42P07", "reason": "DuplicateTable"}}
+    assert run.facts["failed"] == {
+        bad.id: {
+            "sqlstate": "42P07",
+            "reason": "DuplicateTable",
+            "message": 'relation "phone_numbers_nickname_idx" already exists',
+        }
+    }
     assert fleet.at(four) == [next_revision, FIRST] + [next_revision] * 2
     assert fleet.has_nicknames(bad)[0] is False, "half of a revision was left behind"
     status = json.loads(fleet.command(fleet_world, "tenants", "status", "--json").stdout)
@@ -194,7 +200,9 @@ def test_a_tenant_that_somebody_else_has_taken_is_left_to_them(
         run = fleet.migrate(fleet_world)
 
     assert (run.status, run.migrated, run.facts["left"]) == (1, 3, 1)
-    assert run.facts["failed"] == {four[2].id: {"sqlstate": None, "reason": "InUseElsewhere"}}
+    assert run.facts["failed"] == {
+        four[2].id: {"sqlstate": None, "reason": "InUseElsewhere", "message": None}
+    }
 
 
 def test_a_tenant_whose_row_is_being_changed_is_waited_for_and_then_named(
@@ -205,7 +213,11 @@ def test_a_tenant_whose_row_is_being_changed_is_waited_for_and_then_named(
         run = fleet.migrate(fleet_world)
 
     assert (run.status, run.migrated, run.facts["left"]) == (1, 3, 1)
-    failed = {"sqlstate": "55P03", "reason": "LockNotAvailable"}
+    failed = {
+        "sqlstate": "55P03",
+        "reason": "LockNotAvailable",
+        "message": "canceling statement due to lock timeout",
+    }
     assert run.facts["failed"] == {four[2].id: failed}
 
 

@@ -81,7 +81,9 @@ def test_python_that_fails_leaves_nothing_behind_and_the_rest_go_on(
 
     summary = fleet.told(result)[-1]
     assert (result.exit_code, summary["migrated"]) == (1, 3)
-    assert summary["failed"] == {four[1].id: {"sqlstate": None, "reason": "KeyError"}}
+    assert summary["failed"] == {
+        four[1].id: {"sqlstate": None, "reason": "KeyError", "message": None}
+    }
     assert "must not be told" not in result.output
     assert fleet.at(four) == [last, FIRST, last, last]
     assert fleet.has_nicknames(four[1]) == (False, False)

@@ -17,7 +17,7 @@ import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from vca.kit import db
+from vca.kit import db, postgres_errors
 from vca.kit.db import Database, DatabaseBusy, DatabaseFailure, DatabaseUnavailable
 from vca.tenancy import roles, schema, session
 from vca.tenancy.schema import Step, TenantRef
@@ -44,13 +44,15 @@ class Behind:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a tenant could not be migrated: never SQL, never data."""
+    """Why a tenant could not be migrated, without SQL and without the values of rows."""
 
     reason: str
     sqlstate: str | None = None
+    message: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.sqlstate} {self.reason}" if self.sqlstate else self.reason
+        named = f"{self.sqlstate} {self.reason}" if self.sqlstate else self.reason
+        return f"{named}: {self.message}" if self.message else named
 
 
 IN_USE = Failure("InUseElsewhere")
@@ -337,5 +339,8 @@ def _failure(error: BaseException) -> Failure:
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(error, RevisionFailed):
         cause = error.__cause__
-    sqlstate = getattr(cause, "pgcode", None)
-    return IN_USE if sqlstate == TAKEN else Failure(type(cause).__name__, sqlstate)
+    if cause is None or not postgres_errors.is_driver_error(cause):
+        return Failure(type(cause).__name__)
+    sqlstate = postgres_errors.sqlstate(cause)
+    message = postgres_errors.message_without_values(cause)
+    return IN_USE if sqlstate == TAKEN else Failure(type(cause).__name__, sqlstate, message)

@@ -180,7 +180,11 @@ def _facts(outcome: Outcome, ahead: Mapping[TenantRef, str]) -> dict[str, Any]:
 
 
 def _described(failure: Failure) -> dict[str, str | None]:
-    return {"sqlstate": failure.sqlstate, "reason": failure.reason}
+    return {
+        "sqlstate": failure.sqlstate,
+        "reason": failure.reason,
+        "message": failure.message,
+    }
 
 
 def _sentences(outcome: Outcome, ahead: Mapping[TenantRef, str]) -> Sequence[str]:
