@@ -106,7 +106,7 @@ if ! up_to_date; then
 	flock 9 2>/dev/null || :
 	up_to_date || install
 fi
-[ -e .env ] || .venv/bin/python -c 'from vca.kit.config import ROOT, write_env_file
+[ -e .env ] || .venv/bin/python -c 'from vca.settings import ROOT, write_env_file
 if write_env_file(ROOT / ".env", ROOT / ".env.example"):
     print("Wrote .env with fresh secrets.")'
 if [ ! -r .env ]; then

@@ -4,13 +4,13 @@ import sys
 
 import click
 
-from benchmarks import cost
+from benchmarks import request_cost
 from benchmarks.deliveries import command as deliveries
 from benchmarks.fleet import command as fleet
 from benchmarks.limits import command as limits
 from benchmarks.relay import command as relay
 from benchmarks.turns import command as turns
-from vca.kit import log
+from vca.observability import log
 
 
 @click.group(invoke_without_command=True)
@@ -19,7 +19,7 @@ def main(context: click.Context) -> None:
     """Measure VCA; without a word more everything, the fleet last."""
     log.configure("warning", stream=sys.stderr)
     if context.invoked_subcommand is None:
-        context.invoke(cost.command)
+        context.invoke(request_cost.command)
         context.invoke(turns.command)
         context.invoke(relay.command)
         context.invoke(limits.command)
@@ -27,7 +27,7 @@ def main(context: click.Context) -> None:
         context.invoke(fleet.command)
 
 
-main.add_command(cost.command)
+main.add_command(request_cost.command)
 main.add_command(turns.command)
 main.add_command(relay.command)
 main.add_command(limits.command)

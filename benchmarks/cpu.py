@@ -3,49 +3,51 @@
 import os
 from pathlib import Path
 
-_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+_CLOCK_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 
-class NotHere(RuntimeError):
+class ProcessNotLocal(RuntimeError):
     """The process does not run on this machine."""
 
 
-def tree_s(root: int) -> float:
+def process_tree_s(root: int) -> float:
     """User and system seconds that `root` and its children used so far, reaped children included.
 
     The postmaster and gunicorn's master have no grandchildren.
     """
-    own = _stat(root)
-    living = [stat for stat in map(_stat, _children(root)) if stat is not None]
-    if own is None:
-        raise NotHere(f"process {root} is gone")
-    reaped = own[3] + own[4]
-    return (sum(own[1:3]) + reaped + sum(sum(stat[1:3]) for stat in living)) * _TICK_S
+    root_stat = _read_stat(root)
+    child_stats = [stat for stat in map(_read_stat, _child_pids(root)) if stat is not None]
+    if root_stat is None:
+        raise ProcessNotLocal(f"process {root} is gone")
+    reaped_ticks = root_stat[3] + root_stat[4]
+    return (
+        sum(root_stat[1:3]) + reaped_ticks + sum(sum(stat[1:3]) for stat in child_stats)
+    ) * _CLOCK_TICK_S
 
 
-def parent(pid: int) -> int:
+def parent_pid(pid: int) -> int:
     """The parent's process id; raises NotHere."""
-    stat = _stat(pid)
+    stat = _read_stat(pid)
     if stat is None:
-        raise NotHere(f"process {pid} is not on this machine")
+        raise ProcessNotLocal(f"process {pid} is not on this machine")
     return stat[0]
 
 
-def name(pid: int) -> str:
+def process_name(pid: int) -> str:
     """What the process is called; raises NotHere."""
     try:
         return (_PROC / str(pid) / "comm").read_text().strip()
     except FileNotFoundError:
-        raise NotHere(f"process {pid} is not on this machine") from None
+        raise ProcessNotLocal(f"process {pid} is not on this machine") from None
 
 
-def _children(root: int) -> list[int]:
+def _child_pids(root: int) -> list[int]:
     pids = [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
-    return [pid for pid in pids if (stat := _stat(pid)) is not None and stat[0] == root]
+    return [pid for pid in pids if (stat := _read_stat(pid)) is not None and stat[0] == root]
 
 
-def _stat(pid: int) -> tuple[int, int, int, int, int] | None:
+def _read_stat(pid: int) -> tuple[int, int, int, int, int] | None:
     """Parent, user, system, and reaped children's user and system ticks; None when it is gone."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 from typing import Protocol
 
 CONNECTIONS = 8
-_LENGTH = b"content-length:"
-_ANSWER_S = 10
+_CONTENT_LENGTH = b"content-length:"
+_ANSWER_TIMEOUT_S = 10
 
 
 class Requests(Protocol):
@@ -24,17 +24,17 @@ class Requests(Protocol):
 
 
 @dataclass(frozen=True)
-class Order:
+class LoadPlan:
     """One round of load."""
 
     port: int
     seconds: float
-    first: int
+    first_index: int
     requests: Requests
 
 
 @dataclass
-class Outcome:
+class LoadResult:
     """What a round of load saw; latencies in seconds."""
 
     elapsed_s: float = 0.0
@@ -52,68 +52,70 @@ class Outcome:
 
 
 @contextmanager
-def generator() -> Iterator[Callable[[Order], Outcome]]:
+def load_process() -> Iterator[Callable[[LoadPlan], LoadResult]]:
     """A load process; the function it gives runs one order there and waits for the outcome."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    parent_pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_run_plans, args=(child_pipe,), daemon=True)
     process.start()
 
-    def run(order: Order) -> Outcome:
-        ours.send(order)
-        outcome: Outcome = ours.recv()
-        return outcome
+    def run_in_process(plan: LoadPlan) -> LoadResult:
+        parent_pipe.send(plan)
+        result: LoadResult = parent_pipe.recv()
+        return result
 
     try:
-        yield run
+        yield run_in_process
     finally:
-        ours.send(None)
+        parent_pipe.send(None)
         process.join(10)
         process.kill()
 
 
-def _serve(orders: Connection) -> None:
+def _run_plans(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    while (order := orders.recv()) is not None:
-        orders.send(run(order))
+    while (plan := pipe.recv()) is not None:
+        pipe.send(run_load(plan))
 
 
-def run(order: Order) -> Outcome:
+def run_load(plan: LoadPlan) -> LoadResult:
     """Load the port for the time, then let every request under way be answered."""
-    outcome = Outcome()
-    numbers = count(order.first)
-    began = time.perf_counter()
-    ends = began + order.seconds
+    result = LoadResult()
+    indices = count(plan.first_index)
+    started_at = time.perf_counter()
+    ends_at = started_at + plan.seconds
     with selectors.DefaultSelector() as selector:
-        lines = [Line(order.port, order.requests, selector) for _ in range(CONNECTIONS)]
-        for line in lines:
-            line.send(next(numbers))
-        _until_quiet(selector, outcome, numbers, ends)
-        for line in lines:
-            line.socket.close()
-    outcome.elapsed_s = time.perf_counter() - began
-    return outcome
+        connections = [
+            HttpConnection(plan.port, plan.requests, selector) for _ in range(CONNECTIONS)
+        ]
+        for connection in connections:
+            connection.send_request(next(indices))
+        _send_until_end(selector, result, indices, ends_at)
+        for connection in connections:
+            connection.socket.close()
+    result.elapsed_s = time.perf_counter() - started_at
+    return result
 
 
-def _until_quiet(
-    selector: selectors.BaseSelector, outcome: Outcome, numbers: Iterator[int], ends: float
+def _send_until_end(
+    selector: selectors.BaseSelector, result: LoadResult, indices: Iterator[int], ends_at: float
 ) -> None:
     while selector.get_map():
-        ready = selector.select(_ANSWER_S)
+        ready = selector.select(_ANSWER_TIMEOUT_S)
         if not ready:
-            outcome.errors += len(selector.get_map())
+            result.errors += len(selector.get_map())
             return
         for key, _ in ready:
-            line: Line = key.data
-            if not line.receive(outcome):
+            connection: HttpConnection = key.data
+            if not connection.receive_response(result):
                 continue
-            if time.perf_counter() < ends and not line.closed:
-                line.send(next(numbers))
+            if time.perf_counter() < ends_at and not connection.closed:
+                connection.send_request(next(indices))
             else:
-                selector.unregister(line.socket)
+                selector.unregister(connection.socket)
 
 
-class Line:
+class HttpConnection:
     """One connection with at most one request under way."""
 
     def __init__(self, port: int, requests: Requests, selector: selectors.BaseSelector) -> None:
@@ -125,12 +127,12 @@ class Line:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(self.socket, selectors.EVENT_READ, self)
 
-    def send(self, index: int) -> None:
+    def send_request(self, index: int) -> None:
         request = self._requests(index)
         self._sent_at = time.perf_counter()
         self.socket.sendall(request)
 
-    def receive(self, outcome: Outcome) -> bool:
+    def receive_response(self, result: LoadResult) -> bool:
         """Take what has come; whether the answer is complete, or the line dead."""
         try:
             chunk = self.socket.recv(65_536)
@@ -139,28 +141,28 @@ class Line:
         self._received += chunk
         if not chunk:
             self.closed = True
-            outcome.errors += 1
+            result.errors += 1
             return True
-        if not complete(self._received):
+        if not is_complete(self._received):
             return False
-        outcome.latencies_s.append(time.perf_counter() - self._sent_at)
+        result.latencies_s.append(time.perf_counter() - self._sent_at)
         if not self._received.startswith(b"HTTP/1.1 2"):
-            outcome.errors += 1
+            result.errors += 1
         self._received = b""
         return True
 
 
-def complete(received: bytes) -> bool:
+def is_complete(received: bytes) -> bool:
     """Whether a whole answer is there; all our apps send its length."""
-    head, blank, body = received.partition(b"\r\n\r\n")
-    if not blank:
+    head, separator, body = received.partition(b"\r\n\r\n")
+    if not separator:
         return False
-    start = head.lower().index(_LENGTH) + len(_LENGTH)
+    start = head.lower().index(_CONTENT_LENGTH) + len(_CONTENT_LENGTH)
     return len(body) >= int(head[start:].split(b"\r\n", 1)[0])
 
 
 @dataclass(frozen=True)
-class Rotation:
+class RequestRotation:
     """The same few requests over and over."""
 
     prepared: Sequence[bytes]

@@ -4,9 +4,9 @@ from time import monotonic
 
 import click
 
-_began_at = monotonic()
+_started_at = monotonic()
 
 
-def say(text: str) -> None:
+def print_progress(text: str) -> None:
     """A line with the seconds since the start."""
-    click.secho(f"[{monotonic() - _began_at:5.0f} s] {text}", err=True, dim=True)
+    click.secho(f"[{monotonic() - _started_at:5.0f} s] {text}", err=True, dim=True)

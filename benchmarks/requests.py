@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 from twilio.request_validator import RequestValidator
 
-from benchmarks.load import Rotation
-from benchmarks.world import Tenant
-from vca.telephony.mock import FakeTelephonyAdapter
+from benchmarks.load import RequestRotation
+from benchmarks.tenant_data import BenchmarkTenant
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 
 CALLER = "+14155550100"
@@ -20,26 +20,28 @@ TWILIO = {
 }
 
 
-def hello() -> Rotation:
+def hello_requests() -> RequestRotation:
     """The bare Flask app's one page."""
-    return Rotation([raw("GET", "/")])
+    return RequestRotation([encode_request("GET", "/")])
 
 
-def lists(tenants: Sequence[Tenant], app: str) -> Rotation:
+def list_requests(tenants: Sequence[BenchmarkTenant], app: str) -> RequestRotation:
     """Each tenant's numbers in turn, with that tenant's key for the app."""
-    return Rotation([raw("GET", list_path(one), list_headers(one, app)) for one in tenants])
+    return RequestRotation(
+        [encode_request("GET", list_path(tenant), list_headers(tenant, app)) for tenant in tenants]
+    )
 
 
-def list_path(tenant: Tenant) -> str:
+def list_path(tenant: BenchmarkTenant) -> str:
     return f"/api/tenants/{tenant.id}/phone-numbers"
 
 
-def list_headers(tenant: Tenant, app: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {tenant.keys[app]}"}
+def list_headers(tenant: BenchmarkTenant, app: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {tenant.api_keys[app]}"}
 
 
 @dataclass(frozen=True)
-class Calls:
+class FakeCarrierCalls:
     """Each tenant's number rings in turn, a new call every time."""
 
     secret_key: str
@@ -49,14 +51,14 @@ class Calls:
 
     def __call__(self, index: int) -> bytes:
         number = self.numbers[index % len(self.numbers)]
-        carried = self.carried(f"{self.app}-{index}", number)
-        return raw("POST", "/telephony/fake/voice", headers(carried), carried.body)
+        signed = self.signed_request(f"{self.app}-{index}", number)
+        return encode_request("POST", "/telephony/fake/voice", signed_headers(signed), signed.body)
 
-    def carried(self, call_id: str, number: str) -> CarrierRequest:
+    def signed_request(self, call_id: str, number: str) -> CarrierRequest:
         """The fake carrier's signed request."""
         carrier = FakeTelephonyAdapter(f"fake-carrier|{self.secret_key}")
-        words = {"call_id": call_id, "to": number, "from": CALLER}
-        return carrier.request("voice", f"{self.base_url}/telephony/fake/", **words)
+        fields = {"call_id": call_id, "to": number, "from": CALLER}
+        return carrier.signed_request("voice", f"{self.base_url}/telephony/fake/", **fields)
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,20 @@ class TwilioCalls:
         }
         path = "/telephony/twilio/voice"
         signature = RequestValidator(token).compute_signature(f"{self.base_url}{path}", form)
-        signed = {
+        request_headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "X-Twilio-Signature": signature,
         }
-        return raw("POST", path, signed, urlencode(form).encode())
+        return encode_request("POST", path, request_headers, urlencode(form).encode())
 
 
-def headers(carried: CarrierRequest) -> dict[str, str]:
-    return {**carried.headers, "Content-Type": "application/json"}
+def signed_headers(signed: CarrierRequest) -> dict[str, str]:
+    return {**signed.headers, "Content-Type": "application/json"}
 
 
-def raw(method: str, path: str, headers: Mapping[str, str] = {}, body: bytes = b"") -> bytes:
+def encode_request(
+    method: str, path: str, headers: Mapping[str, str] = {}, body: bytes = b""
+) -> bytes:
     """A request as it goes over the line."""
     lines = [f"{method} {path} HTTP/1.1", "Host: bench", "Accept: */*", "User-Agent: bench"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

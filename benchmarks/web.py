@@ -15,53 +15,57 @@ from benchmarks import cpu
 from benchmarks.postgres import ROOT
 
 _PORTS = range(20_000, 30_000)
-_START_S = 30
+_START_TIMEOUT_S = 30
 # Not of the product: a worker's renewal after some 10,000 requests would fall into single rounds.
-_NO_RENEWAL = ("--max-requests", "0")
+_NO_WORKER_RESTART = ("--max-requests", "0")
 _PRODUCT = "wsgi:app"
 
 
-class DidNotStart(RuntimeError):
+class ServerNotStarted(RuntimeError):
     """gunicorn ended, or nobody listens."""
 
 
 @dataclass(frozen=True)
-class Web:
+class WebServer:
     """A served app."""
 
     pid: int
     port: int
-    log: Path
+    log_file: Path
 
     def cpu_s(self) -> float:
         """CPU seconds of master and workers so far."""
-        return cpu.tree_s(self.pid)
+        return cpu.process_tree_s(self.pid)
 
 
 @contextmanager
-def served(app: str, environ: dict[str, str], folder: Path, *, group: str = "web") -> Iterator[Web]:
+def serve_app(
+    app: str, environ: dict[str, str], folder: Path, *, group: str = "web"
+) -> Iterator[WebServer]:
     """Serve `module:app` on a free port until the block ends; stdout goes to a file in `folder`."""
     port = _free_port()
-    log = folder / f"{app.partition(':')[0]}-{group}.log"
-    place = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    with log.open("wb") as output:
+    log_file = folder / f"{app.partition(':')[0]}-{group}.log"
+    address = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
+    inherited_environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
+    with log_file.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", *_settings(app), *_NO_RENEWAL, app],
+            [sys.executable, "-m", "gunicorn", *_config_arguments(app), *_NO_WORKER_RESTART, app],
             cwd=ROOT,
-            env={**plain, **environ, **place, "GUNICORN_GROUP": group},
+            env={**inherited_environ, **environ, **address, "GUNICORN_GROUP": group},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        _wait(process, port, log)
-        yield Web(process.pid, port, log)
+        _wait_until_ready(process, port, log_file)
+        yield WebServer(process.pid, port, log_file)
     finally:
-        _end(process)
+        _stop_process(process)
 
 
-def _settings(app: str) -> tuple[str, ...]:
+def _config_arguments(app: str) -> tuple[str, ...]:
     """gunicorn finds the product's own settings by itself."""
     return () if app == _PRODUCT else ("--config", "benchmarks/apps/gunicorn.conf.py")
 
@@ -76,11 +80,11 @@ def _free_port() -> int:
             except OSError:
                 continue
         return port
-    raise DidNotStart("no port is free")
+    raise ServerNotStarted("no port is free")
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + _START_S
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log_file: Path) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
@@ -91,10 +95,12 @@ def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
                     return
         except OSError:
             time.sleep(0.1)
-    raise DidNotStart(f"gunicorn does not serve; its log says:\n{log.read_text()[-2_000:]}")
+    raise ServerNotStarted(
+        f"gunicorn does not serve; its log says:\n{log_file.read_text()[-2_000:]}"
+    )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop_process(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(10)

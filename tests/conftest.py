@@ -16,11 +16,12 @@ from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
 from vca.app import create_app
-from vca.kit import db, http, log, storage
-from vca.kit.config import Settings, read_settings
+from vca.kit import db, http, storage
+from vca.observability import log
+from vca.settings import Settings, read_settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.calls import desk as desks
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.core import call_services as desks
 
 # How long an example takes says more of the machine than of the product.
 hypothesis.settings.register_profile("suite", deadline=None)
@@ -124,22 +125,26 @@ def _app(settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Fla
     yield app
     canary.check_metrics()
     owner.close()
-    db.current().close()
+    db.current_database().close()
 
 
 @pytest.fixture
 def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
-    database, carriers, desk = db.current(), providers.current(), desks.current()
-    client, limiter = http.current(), _app.extensions["limiter"]
+    database, carriers, desk = (
+        db.current_database(),
+        providers.current_carriers(),
+        desks.current_services(),
+    )
+    client, limiter = http.current_client(), _app.extensions["limiter"]
     config = dict(_app.config)
     log.configure(settings.log_level)  # a command before may have hushed it
     yield _app
     _app.extensions.update(settings=settings, limiter=limiter)
-    db.use(database)
-    providers.use(carriers)
-    desks.use(desk)
-    http.use(client)
+    db.set_current_database(database)
+    providers.set_current_carriers(carriers)
+    desks.set_current_services(desk)
+    http.set_current_client(client)
     _app.config.clear()
     _app.config.update(config)
     assert bad_lines() == []
@@ -147,7 +152,7 @@ def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> 
 
 @pytest.fixture(scope="session")
 def _shelf(settings: Settings) -> Shelf:
-    return Shelf(storage.opened(settings))
+    return Shelf(storage.store_from_settings(settings))
 
 
 @pytest.fixture
@@ -202,5 +207,5 @@ def anonymous(app: Flask) -> Api:
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """The fake carrier, with nothing asked of it yet."""
     fresh = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh

@@ -7,8 +7,9 @@ from typing import Any
 
 from flask import Flask
 
+from vca import cli
 from vca.api import (
-    carrier,
+    carrier_webhooks,
     docs,
     errors,
     guards,
@@ -20,45 +21,49 @@ from vca.api import (
     requests,
     streams,
 )
-from vca.conversation.llm.models import models_for
+from vca.audit import redaction
+from vca.conversation.llm.models import Models, create_models
 from vca.conversation.types import Limits
-from vca.kit import at_rest, cli, crash, db, disclosure, http, jobs, log, mail, storage
-from vca.kit.config import Settings, SettingsError, settings_or_exit
+from vca.jobs import queue
+from vca.kit import db, encryption, failpoints, http, mail, storage
 from vca.kit.db import Database
-from vca.kit.json import FastJson
+from vca.kit.json import OrjsonProvider
+from vca.observability import log
 from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
+from vca.registry.audit import recorder
 from vca.registry.audit import routes as platform_audit
-from vca.registry.audit import trail
-from vca.registry.dids import routes as dids
-from vca.registry.tenants import product
+from vca.registry.number_registry import routes as dids
+from vca.registry.tenants import lifecycle_hooks
 from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
+from vca.settings import Settings, SettingsError, settings_or_exit
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
-from vca.tenant import sealed
+from vca.tenant import encrypted_columns
 from vca.tenant.ai_profiles import routes as ai_profiles
 from vca.tenant.audit import routes as audit
-from vca.tenant.calls import account_needs, desk, long_answers, record, watch
 from vca.tenant.calls import routes as calls
-from vca.tenant.calls.desk import Desk
+from vca.tenant.calls.core import account_usage, call_services, record, watchdog
+from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.simulation import stream_limit
 from vca.tenant.messages import routes as messages
 from vca.tenant.models import metadata as tenant_tables
 from vca.tenant.phone_numbers import ownership
 from vca.tenant.phone_numbers import routes as phone_numbers
-from vca.tenant.privacy import ledger
+from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy import routes as privacy
 from vca.tenant.recordings import retention
 from vca.tenant.recordings import routes as recordings
 from vca.tenant.settings import routes as settings
 from vca.tenant.telephony_accounts import routes as telephony_accounts
 from vca.tenant.telephony_accounts import service as accounts
-from vca.tenant.usage import adopted, cap
+from vca.tenant.usage import cap, rebuild
 from vca.tenant.usage import routes as usage
-from vca.tenant.webhooks import copies
+from vca.tenant.webhooks import imported_copy
 from vca.tenant.webhooks import routes as webhooks
 
 # Every operation hangs on one of these; each view declares its own access.
@@ -83,7 +88,7 @@ FEATURES = (
     usage.blp,
     all_usage.blp,
     privacy.blp,
-    carrier.blp,
+    carrier_webhooks.blp,
 )
 # Modules whose import registers job tasks.
 TASKS = (
@@ -100,18 +105,18 @@ TASKS = (
 COMMANDS = {
     "db": "vca.registry.commands:db_commands",
     "tenants": "vca.registry.tenants.commands:tenants",
-    "dids": "vca.registry.dids.commands:dids",
+    "dids": "vca.registry.number_registry.commands:dids",
     "api-keys": "vca.registry.api_keys.commands:api_keys",
     "dialling": "vca.tenant.settings.commands:dialling",
     "calls": "vca.tenant.calls.commands:calls",
     "telephony": "vca.tenant.calls.carrier_commands:telephony",
-    "secrets": "vca.tenant.secrets.commands:secrets",
+    "secrets": "vca.tenant.key_rotation.commands:secrets",
     "usage": "vca.tenant.usage.commands:usage",
     "privacy": "vca.tenant.privacy.commands:privacy",
     "telnyx": "vca.telephony.providers.telnyx.commands:telnyx",
-    "worker": "vca.serve.worker:worker",
-    "demo": "vca.serve.demo:demo",
-    "up": "vca.serve.up:up",
+    "worker": "vca.servers.worker:worker",
+    "demo": "vca.devtools.demo_data:demo",
+    "up": "vca.devtools.dev_server:up",
 }
 
 
@@ -122,116 +127,122 @@ class Vca(Flask):
         return func
 
 
-def create_app(given: Settings | None = None) -> Flask:
+def create_app(explicit_settings: Settings | None = None) -> Flask:
     """The whole product as a WSGI app and a command line.
 
     Without settings they are read from the environment; what is wrong with them ends the process.
     """
-    found = given or settings_or_exit()
-    log.configure(found.log_level, development=found.debug)
+    config = explicit_settings or settings_or_exit()
+    log.configure(config.log_level, development=config.debug)
     app = Vca("vca", static_folder=None)
-    app.json = FastJson(app)
-    _configure(app, found)
-    _connect(app, found)
-    _serve(app)
+    app.json = OrjsonProvider(app)
+    _set_flask_config(app, config)
+    _configure_services(app, config)
+    _register_routes(app)
     for path in TASKS:
         import_module(path)
-    jobs.use_gate(tenant_service.require_supported)
+    queue.set_admission_check(tenant_service.require_supported_schema)
     app.cli = cli.Commands(COMMANDS)
     return app
 
 
-def _configure(app: Flask, found: Settings) -> None:
+def _set_flask_config(app: Flask, config: Settings) -> None:
     app.config.update(
-        APP_NAME=found.app_name,
-        SECRET_KEY=found.secret_key,
-        PEPPERS=found.peppers,
-        METRICS_TOKEN=found.metrics_token,
-        PUBLIC_BASE_URL=found.public_base_url,
-        CLAIMS_ARE_OPEN=found.claims_are_open,
-        MODELS=found.models,
+        APP_NAME=config.app_name,
+        SECRET_KEY=config.secret_key,
+        PEPPERS=config.peppers,
+        METRICS_TOKEN=config.metrics_token,
+        PUBLIC_BASE_URL=config.public_base_url,
+        CLAIMS_ARE_OPEN=config.claims_are_open,
+        MODELS=config.models,
         PROVIDE_AUTOMATIC_OPTIONS=False,
         PROPAGATE_EXCEPTIONS=False,
-        API_TITLE=f"{found.app_name} API",
+        API_TITLE=f"{config.app_name} API",
         API_VERSION="1",
         OPENAPI_VERSION=openapi.VERSION,
     )
-    app.extensions["settings"] = found
+    app.extensions["settings"] = config
 
 
-def _connect(app: Flask, found: Settings) -> None:
+def _configure_services(app: Flask, config: Settings) -> None:
     """Give the process its database, carriers, model, store and mail; none is asked yet."""
-    db.use(
+    db.set_current_database(
         Database(
-            found.database_dsn,
-            pool_size=found.database_pool_size,
-            tenants_per_connection=found.tenants_per_connection,
+            config.database_dsn,
+            pool_size=config.database_pool_size,
+            tenants_per_connection=config.tenants_per_connection,
             tenant_tables=tenant_tables.tables,
         )
     )
-    crash.use(found.crash_folder)
-    deployment.use(found)
-    citus.use(found.on_citus)
-    carriers = providers.use(Carriers(found))
+    failpoints.set_failpoint_folder(config.crash_folder)
+    deployment.set_roles_from_settings(config)
+    citus.set_enabled(config.on_citus)
+    carriers = providers.set_current_carriers(Carriers(config))
     if carriers.default and carriers.adapter(carriers.default) is None:
-        known = ", ".join(ADAPTERS)
+        carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(
-            [f"TELEPHONY_PROVIDER is {carriers.default}: no such carrier is configured ({known})"]
+            [
+                f"TELEPHONY_PROVIDER is {carriers.default}: "
+                f"no such carrier is configured ({carrier_names})"
+            ]
         )
-    models = models_for(
-        base_url=found.llm_base_url,
-        api_key=found.llm_api_key,
-        model=found.llm_model,
-        timeout_s=found.llm_timeout_s,
-        listed=found.models,
-        fallback_base_url=found.llm_fallback_base_url,
-        fallback_api_key=found.llm_fallback_api_key,
-        fallback_model=found.llm_fallback_model,
-    )
-    at_rest.use(at_rest.Keys(found.keys_at_rest))
-    disclosure.use(found.peppers[0])
-    trail.install()
-    ledger.use(found.peppers)
-    http.use(http.opened(found))
-    storage.use(storage.opened(found))
-    mail.use(mail.opened(found))
-    product.use(
-        product.Product(
-            disown=ownership.disown,
-            adrift=ownership.adrift,
-            discard=retention.discard,
-            reseal=sealed.reseal,
-            hush=copies.hush,
-            recount=adopted.recount,
+    encryption.set_current_keyring(encryption.Keyring(config.keys_at_rest))
+    redaction.set_hash_key(config.peppers[0])
+    recorder.install_listeners()
+    erasure_ledger.set_peppers(config.peppers)
+    http.set_current_client(http.client_from_settings(config))
+    storage.set_current_store(storage.store_from_settings(config))
+    mail.set_current_mailer(mail.mailer_from_settings(config))
+    lifecycle_hooks.set_current_hooks(
+        lifecycle_hooks.TenantLifecycleHooks(
+            deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
+            find_orphaned_numbers=ownership.find_orphaned_numbers,
+            delete_files=retention.delete_files,
+            re_encrypt=encrypted_columns.re_encrypt_tenant,
+            mute_webhooks=imported_copy.mute_webhooks,
+            rebuild_usage=rebuild.rebuild_usage,
         )
     )
-    desk.use(
-        Desk(
-            found.secret_key,
-            models,
-            found.public_base_url,
-            Limits(found.call_token_limit or None),
-            found.production,
-            found.relay_slots,
+    call_services.set_current_services(
+        CallServices(
+            config.secret_key,
+            _create_models(config),
+            config.public_base_url,
+            Limits(config.call_token_limit or None),
+            config.production,
+            config.relay_slots,
         )
     )
-    cap.use(record.live)
-    accounts.use(account_needs.by)
-    watch.use(timedelta(seconds=found.call_silence_s))
-    long_answers.use(found.simulation_streams)
+    cap.set_live_call_counter(record.live_usage)
+    accounts.set_account_use_finder(account_usage.describe_account_usage)
+    watchdog.set_silence_limit(timedelta(seconds=config.call_silence_s))
+    stream_limit.set_max_streams(config.simulation_streams)
 
 
-def _serve(app: Flask) -> None:
+def _create_models(config: Settings) -> Models:
+    return create_models(
+        base_url=config.llm_base_url,
+        api_key=config.llm_api_key,
+        model=config.llm_model,
+        timeout_s=config.llm_timeout_s,
+        allowed_models=config.models,
+        fallback_base_url=config.llm_fallback_base_url,
+        fallback_api_key=config.llm_fallback_api_key,
+        fallback_model=config.llm_fallback_model,
+    )
+
+
+def _register_routes(app: Flask) -> None:
     requests.install(app)
     idempotency.install(app)
     streams.install(app)
     api = openapi.Api(app)
     errors.install(app)
-    limits.install(app, limits.Rates.of(app.extensions["settings"]))
+    limits.install(app, limits.RateLimitConfig.from_settings(app.extensions["settings"]))
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
     if app.extensions["settings"].serves_relay:
-        sockets = import_module("vca.serve.relay")  # nobody else needs what it imports
-        sockets.install(app, refused=carrier.signature_refused)
-    app.extensions["openapi"] = docs.rendered(openapi.document(app, api))
+        relay = import_module("vca.servers.relay")  # nobody else needs what it imports
+        relay.install(app, on_invalid_signature=carrier_webhooks.reject_invalid_signature)
+    app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
     guards.install(app)

@@ -33,10 +33,10 @@ _ROLE_PREFIX = os.environ["TENANT_ROLE_PREFIX"]
 _CARRIER_SECRET = f"fake-carrier|{_SECRET}".encode()
 _VOICE_URL = f"{_BASE_URL}/telephony/fake/voice".encode()
 _CALLBACK_URL = f"{_BASE_URL}/telephony/fake/"
-_KEY = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
+_API_KEY = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
-_UNSPEAKABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_CONTROL_CHARACTERS = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _OFFERS = {
     "receptionist": "How may I help you?",
     "sales": "What are you looking for?",
@@ -57,10 +57,10 @@ _OPTIONS = (
 )
 _NO_HASH = bytes(32)
 # Where the columns of `sql.ANSWERING` are that come after the profile's.
-_HOURS, _LIMITS, _KNOWN = 15, 16, 22
-_LINES = {"starter": 2, "growth": 20, "custom": 20}
-_TOLD_FOR, _A_DAY = timedelta(days=5), timedelta(days=1)
-_SILENCE = timedelta(seconds=120)
+_HOURS, _LIMITS, _EXISTING_CALL = 15, 16, 22
+_CONCURRENT_CALLS = {"starter": 2, "growth": 20, "custom": 20}
+_DELIVERY_LIFETIME, _ONE_DAY = timedelta(days=5), timedelta(days=1)
+_SILENCE_TIMEOUT = timedelta(seconds=120)
 
 psycopg2.extras.register_default_jsonb(loads=orjson.loads, globally=True)
 _state = URLSafeSerializer(
@@ -91,15 +91,15 @@ def _cursor() -> Iterator[Any]:
 
 
 @app.before_request
-def _begin() -> None:
+def _start_request() -> None:
     g.began = perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    request_id = request.headers.get("X-Request-Id", "")
+    g.request_id = request_id if _REQUEST_ID.fullmatch(request_id) else uuid4().hex
     g.logged = {}
 
 
 @app.after_request
-def _end(response: Response) -> Response:
+def _finish_request(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
@@ -120,76 +120,90 @@ def _end(response: Response) -> Response:
 
 
 @app.errorhandler(HTTPException)
-def _problem(error: HTTPException) -> Response:
-    shown = {"type": "about:blank", "title": error.name, "status": error.code}
+def _problem_response(error: HTTPException) -> Response:
+    problem = {"type": "about:blank", "title": error.name, "status": error.code}
     return Response(
-        orjson.dumps({**shown, "detail": error.description, "request_id": g.request_id}),
+        orjson.dumps({**problem, "detail": error.description, "request_id": g.request_id}),
         error.code,
         mimetype="application/problem+json",
     )
 
 
-def _json(value: Any) -> Response:
+def _json_response(value: Any) -> Response:
     return Response(orjson.dumps(value, option=orjson.OPT_UTC_Z), content_type="application/json")
 
 
 @app.get("/api/tenants/<uuid:tenant_id>/phone-numbers")
 def list_numbers(tenant_id: UUID) -> Response:
     """A tenant's numbers, oldest first."""
-    limit = _limit()
+    limit = _page_limit()
     with _cursor() as cursor:
         _authorize(cursor, str(tenant_id), scope="read")
-        cursor.execute(sql.opening(str(tenant_id), tenant_id.hex, _ROLE_PREFIX))
-        cursor.execute(sql.NUMBERS, (limit + 1,))
+        cursor.execute(sql.open_tenant_sql(str(tenant_id), tenant_id.hex, _ROLE_PREFIX))
+        cursor.execute(sql.LIST_NUMBERS, (limit + 1,))
         rows = cursor.fetchall()
         cursor.execute("COMMIT")
-    return _json([_number(row) for row in rows[:limit]])
+    return _json_response([_phone_number_body(row) for row in rows[:limit]])
 
 
-def _limit() -> int:
-    given = request.args.get("limit")
-    if given is None:
+def _page_limit() -> int:
+    value = request.args.get("limit")
+    if value is None:
         return 25
-    if not (given.isascii() and given.isdigit() and 1 <= int(given[:4]) <= 100):
+    if not (value.isascii() and value.isdigit() and 1 <= int(value[:4]) <= 100):
         raise BadRequest("limit is not a whole number from 1 to 100")
-    return int(given)
+    return int(value)
 
 
 def _authorize(cursor: Any, tenant_id: str, *, scope: str) -> None:
     """Let the tenant's own key or a platform key pass."""
-    owner, scopes, path_status = _recognise(cursor, tenant_id)
-    if owner is None:
+    key_tenant_id, scopes, path_status = _authenticate(cursor, tenant_id)
+    if key_tenant_id is None:
         if path_status in (None, "deleted"):
             raise NotFound
-    elif owner != tenant_id:
+    elif key_tenant_id != tenant_id:
         raise NotFound
     if scope not in scopes:
         raise Forbidden(f"The key has no scope {scope}.")
     g.logged["tenant_id"] = tenant_id
 
 
-def _recognise(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], str | None]:
+def _authenticate(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], str | None]:
     """The key's tenant (None: the platform's) and scopes, and the status of the path's tenant."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not _KEY.fullmatch(key):
+    if scheme.lower() != "bearer" or not _API_KEY.fullmatch(key):
         raise Unauthorized
-    cursor.execute(sql.KEY, {"asked": tenant_id, "prefix": key[:12]})
+    cursor.execute(sql.SELECT_KEY, {"asked": tenant_id, "prefix": key[:12]})
     row = cursor.fetchone()
     hashes = [hmac.digest(pepper, key.encode(), "sha256") for pepper in _PEPPERS]
     stored = _NO_HASH if row is None else bytes(row[4])
-    matches = [hmac.compare_digest(one, stored) for one in hashes]
-    if row is None or not any(matches):
+    hash_matches = [hmac.compare_digest(one, stored) for one in hashes]
+    if row is None or not any(hash_matches):
         raise Unauthorized
-    key_id, prefix, _, owner, _, scopes, _, _, valid, stale, own_status, path_status, _ = row
-    if not valid or own_status == "deleted":
+    (
+        key_id,
+        prefix,
+        _,
+        key_tenant_id,
+        _,
+        scopes,
+        _,
+        _,
+        valid,
+        stale,
+        key_tenant_status,
+        path_status,
+        _,
+    ) = row
+    if not valid or key_tenant_status == "deleted":
         raise Unauthorized
-    if stale or not matches[0]:
-        cursor.execute(sql.TOUCH, {"hash": hashes[0], "id": key_id})
+    if stale or not hash_matches[0]:
+        cursor.execute(sql.RECORD_KEY_USE, {"hash": hashes[0], "id": key_id})
     g.logged["key"] = prefix
-    return owner, scopes, path_status
+    return key_tenant_id, scopes, path_status
 
 
-def _number(row: tuple[Any, ...]) -> dict[str, Any]:
+def _phone_number_body(row: tuple[Any, ...]) -> dict[str, Any]:
     return {
         "provider_type": row[2],
         "telephony_account_id": row[20],
@@ -221,72 +235,74 @@ def _number(row: tuple[Any, ...]) -> dict[str, Any]:
 def voice() -> Response:
     """A call rings: record it and say what the caller hears first."""
     body = request.get_data()
-    said = _said(body)
-    _verify(body)
+    ring = _parse_ring(body)
+    _verify_signature(body)
     now = datetime.now(UTC)
     with _cursor() as cursor:
-        cursor.execute(sql.OWNER, (said["to"],))
+        cursor.execute(sql.FIND_NUMBER_OWNER, (ring["to"],))
         owner = cursor.fetchone()
         if owner is None or owner[1] == "deleted" or owner[3] == "assigned":
-            return _json(_reply([{"type": "reject", "reason": "rejected"}]))
+            return _json_response(_reply_body([{"type": "reject", "reason": "rejected"}]))
         tenant_id = owner[0]
-        cursor.execute(sql.opening(tenant_id, tenant_id.replace("-", ""), _ROLE_PREFIX))
-        call_id, actions, lasts = _answer(cursor, said, owner, now)
+        cursor.execute(sql.open_tenant_sql(tenant_id, tenant_id.replace("-", ""), _ROLE_PREFIX))
+        call_id, actions, continues = _handle_ring(cursor, ring, owner, now)
         cursor.execute("COMMIT")
-    state = _seal(tenant_id, call_id) if lasts else None
-    return _json(_reply(actions, state))
+    state = _sign_state(tenant_id, call_id) if continues else None
+    return _json_response(_reply_body(actions, state))
 
 
-def _said(body: bytes) -> dict[str, str]:
+def _parse_ring(body: bytes) -> dict[str, str]:
     try:
-        said = orjson.loads(body)
+        ring = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise BadRequest("not JSON") from None
-    if not isinstance(said, dict):
+    if not isinstance(ring, dict):
         raise BadRequest("not an object")
-    for name, longest in (("call_id", 128), ("to", 64), ("from", 256)):
-        value = said.setdefault(name, "")
-        if not isinstance(value, str) or len(value) > longest:
-            raise BadRequest(f"{name} is not a string of at most {longest} characters")
-    if not said["call_id"]:
+    for name, max_length in (("call_id", 128), ("to", 64), ("from", 256)):
+        value = ring.setdefault(name, "")
+        if not isinstance(value, str) or len(value) > max_length:
+            raise BadRequest(f"{name} is not a string of at most {max_length} characters")
+    if not ring["call_id"]:
         raise BadRequest("call_id is missing")
-    return said
+    return ring
 
 
-def _verify(body: bytes) -> None:
-    given = request.headers.get("X-Fake-Signature", "")
-    wanted = hmac.new(_CARRIER_SECRET, _VOICE_URL + b"\n" + body, "sha256").hexdigest()
-    if not hmac.compare_digest(given.encode(), wanted.encode()):
+def _verify_signature(body: bytes) -> None:
+    signature = request.headers.get("X-Fake-Signature", "")
+    expected = hmac.new(_CARRIER_SECRET, _VOICE_URL + b"\n" + body, "sha256").hexdigest()
+    if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise Forbidden("The signature is missing or wrong.")
 
 
-def _answer(
-    cursor: Any, said: Mapping[str, str], owner: tuple[Any, ...], now: datetime
+def _handle_ring(
+    cursor: Any, ring: Mapping[str, str], owner: tuple[Any, ...], now: datetime
 ) -> tuple[str, list[dict[str, Any]], bool]:
     """Route the call, keep it, and the actions of the answer; whether the call goes on."""
-    cursor.execute(sql.ANSWERING, (said["call_id"], owner[2]))
-    found = cursor.fetchone()
-    cursor.execute(sql.IN_USE)
-    route = _route(owner, found, now, cursor.fetchone()[0])
-    actions = _actions(route, found)
-    lasts = route["decision"] == "agent"
-    if found[_KNOWN] is not None:
-        return _again(cursor, said["call_id"], actions), actions, lasts
-    row = _ring(said, owner, route, now)
-    greeting = actions[0]["text"] if lasts else ""
-    cursor.execute(sql.RING, {**row, **_told(row, now), "greeting": greeting})
+    cursor.execute(sql.SELECT_ROUTING, (ring["call_id"], owner[2]))
+    routing_row = cursor.fetchone()
+    cursor.execute(sql.COUNT_LIVE_CALLS)
+    route = _route(owner, routing_row, now, cursor.fetchone()[0])
+    actions = _answer_actions(route, routing_row)
+    continues = route["decision"] == "agent"
+    if routing_row[_EXISTING_CALL] is not None:
+        return _replay_ring(cursor, ring["call_id"], actions), actions, continues
+    call = _call_row(ring, owner, route, now)
+    greeting = actions[0]["text"] if continues else ""
+    cursor.execute(
+        sql.INSERT_CALL, {**call, **_webhook_event_parameters(call, now), "greeting": greeting}
+    )
     if cursor.fetchone() is None:
-        return _again(cursor, said["call_id"], actions), actions, lasts
-    if lasts:
-        told = orjson.dumps({"call_id": row["id"]}).decode()
-        lock = f"calls.check:{row['id'].replace('-', '')}"
-        cursor.execute(sql.CHECK, (told, now + _SILENCE, lock))
-    return row["id"], actions, lasts
+        return _replay_ring(cursor, ring["call_id"], actions), actions, continues
+    if continues:
+        job_arguments = orjson.dumps({"call_id": call["id"]}).decode()
+        lock = f"calls.check:{call['id'].replace('-', '')}"
+        cursor.execute(sql.ENQUEUE_SILENCE_CHECK, (job_arguments, now + _SILENCE_TIMEOUT, lock))
+    return call["id"], actions, continues
 
 
-def _again(cursor: Any, provider_call_id: str, actions: list[dict[str, Any]]) -> str:
+def _replay_ring(cursor: Any, provider_call_id: str, actions: list[dict[str, Any]]) -> str:
     """The same ring once more: the call that it was, and the words that were said."""
-    cursor.execute(sql.KNOWN, (provider_call_id,))
+    cursor.execute(sql.SELECT_EXISTING_CALL, (provider_call_id,))
     call_id, text = cursor.fetchone()
     if text is not None and actions[0]["type"] == "say":
         actions[0]["text"] = text
@@ -294,169 +310,175 @@ def _again(cursor: Any, provider_call_id: str, actions: list[dict[str, Any]]) ->
 
 
 def _route(
-    owner: tuple[Any, ...], found: tuple[Any, ...], now: datetime, in_use: int
+    owner: tuple[Any, ...], routing_row: tuple[Any, ...], now: datetime, in_use: int
 ) -> dict[str, Any]:
     """The decision with the rules that led to it."""
     rules: list[dict[str, str]] = []
-    decision, end_reason = _decide(owner, found, now, in_use, _noting(rules))
+    decision, end_reason = _decide(owner, routing_row, now, in_use, _rule_recorder(rules))
     agent = decision == "agent"
     return {
         "decision": decision,
         "end_reason": end_reason,
-        "forward_to": found[4] if decision == "forward" else None,
-        "ai_profile_id": found[6] if agent else None,
-        "ai_profile_version": found[7] if agent else None,
+        "forward_to": routing_row[4] if decision == "forward" else None,
+        "ai_profile_id": routing_row[6] if agent else None,
+        "ai_profile_version": routing_row[7] if agent else None,
         "rules": rules,
     }
 
 
-def _noting(rules: list[dict[str, str]]) -> Callable[[str, str, bool], bool]:
-    def note(rule: str, why: str, decided: bool) -> bool:
+def _rule_recorder(rules: list[dict[str, str]]) -> Callable[[str, str, bool], bool]:
+    def record_rule(rule: str, why: str, decided: bool) -> bool:
         rules.append({"rule": rule, "verdict": "decided" if decided else "passed", "why": why})
         return decided
 
-    return note
+    return record_rule
 
 
 def _decide(
     owner: tuple[Any, ...],
-    found: tuple[Any, ...],
+    routing_row: tuple[Any, ...],
     now: datetime,
     in_use: int,
-    note: Callable[[str, str, bool], bool],
+    record_rule: Callable[[str, str, bool], bool],
 ) -> tuple[str, str | None]:
-    status, rests_until = owner[1], owner[4]
-    _, number_id, is_active, mode, _, named, profile_id = found[:7]
-    note("number", "a number of this tenant", False)
-    if rests_until is not None and now < rests_until:
-        note("resting", f"given back; rests until {rests_until.isoformat()}", True)
+    status, quarantined_until = owner[1], owner[4]
+    _, number_id, is_active, mode, _, number_profile_id, profile_id = routing_row[:7]
+    record_rule("number", "a number of this tenant", False)
+    if quarantined_until is not None and now < quarantined_until:
+        record_rule("resting", f"given back; rests until {quarantined_until.isoformat()}", True)
         return "refused", "number_inactive"
-    note("resting", "not resting", False)
+    record_rule("resting", "not resting", False)
     if number_id is None or not is_active:
-        note("active", "the number is not active", True)
+        record_rule("active", "the number is not active", True)
         return "refused", "number_inactive"
-    note("active", "the number is active", False)
+    record_rule("active", "the number is active", False)
     if mode == "closed":
-        note("mode", "the number is closed", True)
+        record_rule("mode", "the number is closed", True)
         return "closed", "closed"
     if mode == "forward" and status == "active":
-        note("mode", "the number forwards", True)
+        record_rule("mode", "the number forwards", True)
         return "forward", "transferred"
-    note("mode", f"mode {mode}", False)
+    record_rule("mode", f"mode {mode}", False)
     if status != "active":
-        note("tenant", f"the tenant is {status}", True)
+        record_rule("tenant", f"the tenant is {status}", True)
         return "refused", "tenant_suspended"
-    note("tenant", "the tenant is active", False)
+    record_rule("tenant", "the tenant is active", False)
     # What is measured is a tenant without hours; with them this would be no smaller than VCA's.
-    assert found[_HOURS] is None
-    note("hours", "open at all times (the tenant's hours)", False)
-    if in_use >= found[_LIMITS].get("concurrent_calls", _LINES[owner[6]]):
-        note("limits", "all of the tenant's lines are in use", True)
+    assert routing_row[_HOURS] is None
+    record_rule("hours", "open at all times (the tenant's hours)", False)
+    if in_use >= routing_row[_LIMITS].get("concurrent_calls", _CONCURRENT_CALLS[owner[6]]):
+        record_rule("limits", "all of the tenant's lines are in use", True)
         return "refused", "concurrency_limit"
-    note("limits", "within the tenant's limits", False)
-    if note("profile", f"the number names {'this' if named else 'no'} profile", bool(named)):
+    record_rule("limits", "within the tenant's limits", False)
+    if record_rule(
+        "profile",
+        f"the number names {'this' if number_profile_id else 'no'} profile",
+        bool(number_profile_id),
+    ):
         return "agent", None
     if profile_id is not None:
-        note("default", "the tenant's default profile", True)
+        record_rule("default", "the tenant's default profile", True)
         return "agent", None
-    note("default", "the tenant has no profile", True)
+    record_rule("default", "the tenant has no profile", True)
     return "refused", "declined"
 
 
-def _actions(route: Mapping[str, Any], found: tuple[Any, ...]) -> list[dict[str, Any]]:
+def _answer_actions(route: Mapping[str, Any], routing_row: tuple[Any, ...]) -> list[dict[str, Any]]:
     decision, end_reason = route["decision"], route["end_reason"]
     if decision == "agent":
-        name, role, _, greeting, language, voice_name, silence_s = found[8:15]
+        name, role, _, greeting, language, voice_name, silence_s = routing_row[8:15]
         text = greeting or f"Hello, this is {name}. {_OFFERS[role]}"
         return [
-            _say(text, language, voice_name),
+            _say_action(text, language, voice_name),
             {"type": "listen", "silence_s": silence_s or 10, "language": language},
         ]
     if decision == "forward":
         return [{"type": "forward", "number": route["forward_to"]}]
     if decision == "closed" or end_reason in ("tenant_suspended", "declined"):
         key = {"tenant_suspended": "suspended", "declined": "fallback"}.get(end_reason, "closed")
-        return [_say(found[0].get(key) or sql.SENTENCES[key]), {"type": "hang_up"}]
+        return [_say_action(routing_row[0].get(key) or sql.SENTENCES[key]), {"type": "hang_up"}]
     return [{"type": "reject", "reason": "rejected"}]
 
 
-def _say(text: str, language: str | None = None, voice: str | None = None) -> dict[str, Any]:
-    spoken = " ".join(_UNSPEAKABLE.sub(" ", text).split())[:2_000]
-    return {"type": "say", "text": spoken, "language": language, "voice": voice}
+def _say_action(text: str, language: str | None = None, voice: str | None = None) -> dict[str, Any]:
+    cleaned = " ".join(_CONTROL_CHARACTERS.sub(" ", text).split())[:2_000]
+    return {"type": "say", "text": cleaned, "language": language, "voice": voice}
 
 
-def _ring(
-    said: Mapping[str, str], owner: tuple[Any, ...], route: Mapping[str, Any], now: datetime
+def _call_row(
+    ring: Mapping[str, str], owner: tuple[Any, ...], route: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
     """The call's row, with its first events."""
-    caller = said["from"] if _E164.fullmatch(said["from"]) else None
-    refused, lasts = route["decision"] == "refused", route["decision"] == "agent"
+    caller = ring["from"] if _E164.fullmatch(ring["from"]) else None
+    is_refused, continues = route["decision"] == "refused", route["decision"] == "agent"
     return {
         "id": str(uuid4()),
         "phone_number_id": owner[2],
         "ai_profile_id": route["ai_profile_id"],
         "ai_profile_version": route["ai_profile_version"],
-        "status": "in_progress" if lasts else "failed" if refused else "completed",
+        "status": "in_progress" if continues else "failed" if is_refused else "completed",
         "end_reason": route["end_reason"],
         "caller_number": caller,
         "caller_id": "shown" if caller else "withheld",
-        "called_number": said["to"],
-        "provider_call_id": said["call_id"],
+        "called_number": ring["to"],
+        "provider_call_id": ring["call_id"],
         "started_at": now,
-        "answered_at": None if refused else now,
-        "ended_at": None if lasts else now,
+        "answered_at": None if is_refused else now,
+        "ended_at": None if continues else now,
         "route": orjson.dumps(route).decode(),
-        "events": orjson.dumps(_events(said["call_id"], route, now)).decode(),
+        "events": orjson.dumps(_call_events(ring["call_id"], route, now)).decode(),
     }
 
 
-def _events(provider_call_id: str, route: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
+def _call_events(
+    provider_call_id: str, route: Mapping[str, Any], now: datetime
+) -> list[dict[str, Any]]:
     """That it rang, and what our answer does to the call."""
-    events = [_event("RINGING", f"ring-{provider_call_id}", now)]
+    events = [_call_event("RINGING", f"ring-{provider_call_id}", now)]
     if route["decision"] != "refused":
-        events.append(_event("ANSWERED", "own-ANSWERED", now))
+        events.append(_call_event("ANSWERED", "own-ANSWERED", now))
     if route["decision"] != "agent":
         end = "FAILED" if route["decision"] == "refused" else "ENDED"
         details = {"end_reason": route["end_reason"]}
-        events.append({**_event(end, f"own-{end}", now), "details": details})
+        events.append({**_call_event(end, f"own-{end}", now), "details": details})
     return events
 
 
-def _told(ring: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+def _webhook_event_parameters(call: Mapping[str, Any], now: datetime) -> dict[str, Any]:
     """What the tenant's own systems are told, in this order."""
-    came = ["call.started", *["call.answered"] * bool(ring["answered_at"])]
-    came += ["call.ended"] * bool(ring["ended_at"])
+    event_types = ["call.started", *["call.answered"] * bool(call["answered_at"])]
+    event_types += ["call.ended"] * bool(call["ended_at"])
     data = {
-        "call_id": ring["id"],
+        "call_id": call["id"],
         "direction": "inbound",
-        "status": ring["status"],
-        "phone_number_id": ring["phone_number_id"],
-        "ai_profile_id": ring["ai_profile_id"],
-        "started_at": ring["started_at"],
-        "answered_at": ring["answered_at"],
-        "ended_at": ring["ended_at"],
-        "end_reason": ring["end_reason"],
-        "duration_seconds": None if ring["ended_at"] is None else 0,
+        "status": call["status"],
+        "phone_number_id": call["phone_number_id"],
+        "ai_profile_id": call["ai_profile_id"],
+        "started_at": call["started_at"],
+        "answered_at": call["answered_at"],
+        "ended_at": call["ended_at"],
+        "end_reason": call["end_reason"],
+        "duration_seconds": None if call["ended_at"] is None else 0,
     }
-    told = [
+    events = [
         {
             "id": uuid4(),
-            "type": type,
+            "type": event_type,
             "simulated": False,
             "data": data,
-            "at": now + timedelta(microseconds=place),
+            "at": now + timedelta(microseconds=position),
         }
-        for place, type in enumerate(came)
+        for position, event_type in enumerate(event_types)
     ]
     return {
-        "told": orjson.dumps(told, option=orjson.OPT_UTC_Z).decode(),
-        "told_expires_at": now + _TOLD_FOR,
-        "told_forget_at": now + _A_DAY,
-        "told_a_day_ago": now - _A_DAY,
+        "told": orjson.dumps(events, option=orjson.OPT_UTC_Z).decode(),
+        "told_expires_at": now + _DELIVERY_LIFETIME,
+        "told_forget_at": now + _ONE_DAY,
+        "told_a_day_ago": now - _ONE_DAY,
     }
 
 
-def _event(event_type: str, key: str, now: datetime) -> dict[str, Any]:
+def _call_event(event_type: str, key: str, now: datetime) -> dict[str, Any]:
     return {
         "id": uuid4(),
         "event_type": event_type,
@@ -467,9 +489,9 @@ def _event(event_type: str, key: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _seal(tenant_id: str, call_id: str) -> str:
+def _sign_state(tenant_id: str, call_id: str) -> str:
     return str(_state.dumps([tenant_id.replace("-", ""), call_id.replace("-", ""), 1, 0]))
 
 
-def _reply(actions: list[dict[str, Any]], state: str | None = None) -> dict[str, Any]:
+def _reply_body(actions: list[dict[str, Any]], state: str | None = None) -> dict[str, Any]:
     return {"actions": actions, "state": state, "callback_url": _CALLBACK_URL}

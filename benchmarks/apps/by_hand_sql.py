@@ -6,7 +6,7 @@ SENTENCES = {
     "fallback": "I am sorry, something went wrong on our side. Please call again later. Goodbye.",
 }
 
-KEY = """
+SELECT_KEY = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
        k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
        coalesce(k.last_used_at < now() - interval '10 minutes', true) AS stale,
@@ -17,25 +17,25 @@ LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
 WHERE k.prefix = %(prefix)s
 """
-TOUCH = """
+RECORD_KEY_USE = """
 UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
 WHERE id = %(id)s
   AND (key_hash <> %(hash)s OR coalesce(last_used_at < now() - interval '10 minutes', true))
 """
-NUMBERS = """
+LIST_NUMBERS = """
 SELECT id, did_number, provider_type, label, is_active, mode, forward_to, ai_profile_id,
        hours, fallback_number, registration_status, registration_code, registration_detail,
        registration_checked_at, registration_next_attempt_at, registration_round,
        created_at, updated_at, tenant_id, decision_url, telephony_account_id, previous_carrier
 FROM phone_numbers ORDER BY created_at ASC, id ASC LIMIT %s
 """
-OWNER = """
+FIND_NUMBER_OWNER = """
 SELECT d.tenant_id, t.status, d.phone_number_id, d.state, d.rests_until, t.schema_revision,
        t.plan
 FROM public.dids d JOIN public.tenants t ON t.id = d.tenant_id
 WHERE d.did_number = %s
 """
-ANSWERING = """
+SELECT_ROUTING = """
 SELECT settings.sentences, phone_numbers.id, phone_numbers.is_active, phone_numbers.mode,
        phone_numbers.forward_to, phone_numbers.ai_profile_id, ai_profiles.id,
        ai_profiles.version, ai_profiles.name, ai_profiles.role, ai_profiles.system_prompt,
@@ -52,13 +52,13 @@ LEFT JOIN ai_profiles ON ai_profiles.id = phone_numbers.ai_profile_id
     OR phone_numbers.ai_profile_id IS NULL AND ai_profiles.is_default
 FOR NO KEY UPDATE OF settings
 """
-IN_USE = """
+COUNT_LIVE_CALLS = """
 SELECT count(*) FROM calls
 WHERE status IN ('queued', 'ringing', 'in_progress', 'transferring') AND NOT simulated
 """
-CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
+ENQUEUE_SILENCE_CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
 # What the tenant's and the operator's systems are told of it, and the jobs that send that.
-_TELLING = """
+_EMIT_EVENTS = """
 WITH happened AS (
     SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
            jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data AS data
@@ -93,8 +93,8 @@ SELECT jobs.enqueue('webhooks.forget', '{}', %(told_forget_at)s)
 WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
 """
 # All of it, the call, its first events and the greeting in one round trip.
-RING = (
-    f"{_TELLING};"
+INSERT_CALL = (
+    f"{_EMIT_EVENTS};"
     + """
 WITH ringing AS (
     INSERT INTO calls (
@@ -127,14 +127,14 @@ WITH ringing AS (
 SELECT id FROM ringing
 """
 )
-KNOWN = """
+SELECT_EXISTING_CALL = """
 SELECT calls.id, turns.text
 FROM calls LEFT JOIN turns ON turns.call_id = calls.id AND turns.sequence = 1
 WHERE calls.provider_type = 'fake' AND calls.provider_call_id = %s
 """
 
 
-def opening(tenant_id: str, tenant_hex: str, role_prefix: str) -> str:
+def open_tenant_sql(tenant_id: str, tenant_hex: str, role_prefix: str) -> str:
     """BEGIN, the path, who we are, the role and the fence, in one round trip."""
     return (
         f'BEGIN; SET LOCAL search_path TO "t_{tenant_hex}"; '

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from benchmarks.deliveries.receivers import Receivers
-from benchmarks.postgres import Postgres
-from benchmarks.world import Tenant
+from benchmarks.postgres import BenchmarkDatabase
+from benchmarks.tenant_data import BenchmarkTenant
 from vca.registry.webhooks import endpoints
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter
-from vca.tenant.webhooks import boxes
+from vca.tenancy.session import tenant_session
+from vca.tenant.webhooks import tenant_scope
 
-WAITING = 100_000
+BACKLOG_SIZE = 100_000
 # What waits at an endpoint beside it, with which its claims are compared.
-FEW = 1_000
+SMALL_BACKLOG_SIZE = 1_000
 _FILL = """
 INSERT INTO "{schema}".webhook_deliveries
     (id, tenant_id, webhook_id, event_id, type, payload, next_attempt_at, created_at, expires_at)
@@ -25,17 +25,17 @@ SELECT gen_random_uuid(), '{tenant}', '{webhook}', gen_random_uuid(), 'call.ende
     now() + {due}, now() - interval '1 day', now() + interval '4 days'
 FROM generate_series(1, {waiting}) AS place
 """
-_DUE = "make_interval(secs => place * 0.001) - interval '1 hour'"
-_LATER = "make_interval(secs => 600 + place * 2.5)"
+_DUE_NOW = "make_interval(secs => place * 0.001) - interval '1 hour'"
+_DUE_LATER = "make_interval(secs => 600 + place * 2.5)"
 
-_READY = """
+_RESET_ENDPOINTS = """
 UPDATE "{schema}".webhooks
 SET failures = 0, failing_since = NULL, paused_until = NULL, busy_until = NULL
 """
 
 
 @dataclass(frozen=True)
-class Endpoints:
+class TenantEndpoints:
     """A tenant's webhooks; `dead` is None but for the first tenant."""
 
     tenant: TenantRef
@@ -43,46 +43,54 @@ class Endpoints:
     dead: UUID | None
 
 
-def attach(made: list[Tenant], receivers: Receivers) -> list[Endpoints]:
+def create_endpoints(tenants: list[BenchmarkTenant], receivers: Receivers) -> list[TenantEndpoints]:
     """A webhook that listens for each tenant, and a dead one for the first."""
-    found = []
-    for place, tenant in enumerate(made):
+    endpoint_list = []
+    for index, tenant in enumerate(tenants):
         ref = TenantRef(UUID(tenant.id))
-        dead = _webhook(ref, receivers.dead) if place == 0 else None
-        found.append(Endpoints(ref, _webhook(ref, receivers.listening), dead))
-    return found
+        dead = _create_webhook(ref, receivers.dead_port) if index == 0 else None
+        endpoint_list.append(
+            TenantEndpoints(ref, _create_webhook(ref, receivers.listening_port), dead)
+        )
+    return endpoint_list
 
 
-def fill(postgres: Postgres, first: Endpoints, other: Endpoints) -> None:
+def fill_backlog(
+    postgres: BenchmarkDatabase, first: TenantEndpoints, other: TenantEndpoints
+) -> None:
     """100,000 due deliveries for the dead endpoint, 100,000 later ones for the one beside it.
 
     And a few for another tenant's.
     """
-    for whose, webhook, due, waiting in (
-        (first, first.dead, _DUE, WAITING),
-        (first, first.listening, _LATER, WAITING),
-        (other, other.listening, _DUE, FEW),
+    for tenant_endpoints, webhook, due, count in (
+        (first, first.dead, _DUE_NOW, BACKLOG_SIZE),
+        (first, first.listening, _DUE_LATER, BACKLOG_SIZE),
+        (other, other.listening, _DUE_NOW, SMALL_BACKLOG_SIZE),
     ):
-        tenant = whose.tenant
-        filled = {"webhook": webhook, "due": due, "waiting": waiting}
-        postgres.run(_FILL.format(schema=tenant.schema, tenant=tenant.id, **filled))
-    for whose in (first, other):
-        postgres.run(f'VACUUM ANALYZE "{whose.tenant.schema}".webhook_deliveries')
+        tenant = tenant_endpoints.tenant
+        parameters = {"webhook": webhook, "due": due, "waiting": count}
+        postgres.execute(_FILL.format(schema=tenant.schema, tenant=tenant.id, **parameters))
+    for tenant_endpoints in (first, other):
+        postgres.execute(f'VACUUM ANALYZE "{tenant_endpoints.tenant.schema}".webhook_deliveries')
 
 
-def begin(postgres: Postgres, first: Endpoints, other: Endpoints) -> None:
+def reset_queue(
+    postgres: BenchmarkDatabase, first: TenantEndpoints, other: TenantEndpoints
+) -> None:
     """As if nobody had worked yet: the dead endpoint is to be tried, and nothing else is to do."""
-    postgres.run("DELETE FROM jobs.procrastinate_jobs")
-    postgres.run(f'DELETE FROM "{other.tenant.schema}".webhook_deliveries')
-    for whose in (first, other):
-        postgres.run(_READY.format(schema=whose.tenant.schema))
+    postgres.execute("DELETE FROM jobs.procrastinate_jobs")
+    postgres.execute(f'DELETE FROM "{other.tenant.schema}".webhook_deliveries')
+    for tenant_endpoints in (first, other):
+        postgres.execute(_RESET_ENDPOINTS.format(schema=tenant_endpoints.tenant.schema))
     assert first.dead is not None
-    with enter(first.tenant) as session:
-        endpoints.wake(session, boxes.of(first.tenant), webhook_id=first.dead)
+    with tenant_session(first.tenant) as session:
+        endpoints.schedule_delivery(
+            session, tenant_scope.for_tenant(first.tenant), webhook_id=first.dead
+        )
 
 
-def _webhook(tenant: TenantRef, port: int) -> UUID:
-    with enter(tenant) as session:
+def _create_webhook(tenant: TenantRef, port: int) -> UUID:
+    with tenant_session(tenant) as session:
         url = f"http://127.0.0.1:{port}/in"
-        row, _ = endpoints.create(session, boxes.of(tenant), url=url)
+        row, _ = endpoints.create(session, tenant_scope.for_tenant(tenant), url=url)
         return row.id

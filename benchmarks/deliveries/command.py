@@ -13,23 +13,23 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cost, postgres, world
-from benchmarks.cpu import NotHere
-from benchmarks.deliveries import backlog, claiming, receivers, report, telling
-from benchmarks.deliveries.report import Figure
-from benchmarks.postgres import ROOT, Busy, Postgres
-from benchmarks.progress import say
-from benchmarks.report import facts
-from benchmarks.web import DidNotStart
-from vca.kit import at_rest, db
-from vca.kit.config import Settings, read_settings
+from benchmarks import postgres, request_cost, tenant_data
+from benchmarks.cpu import ProcessNotLocal
+from benchmarks.deliveries import backlog, claim_latency, event_latency, receivers, report
+from benchmarks.deliveries.report import LatencyFigure
+from benchmarks.postgres import ROOT, BenchmarkDatabase, BenchmarkRunning
+from benchmarks.progress import print_progress
+from benchmarks.report import run_facts
+from benchmarks.web import ServerNotStarted
+from vca.kit import db, encryption
 from vca.kit.db import Database
+from vca.settings import Settings, read_settings
 
 TENANTS, CLAIMS = 10, 300
 CLAIM_MS, FIRST_MS = 25.0, 2_000.0
 _STOP_S = 30
-_AT_WORK = "SELECT id FROM jobs.procrastinate_jobs WHERE status = 'doing'"
-_MORE = {
+_RUNNING_JOBS = "SELECT id FROM jobs.procrastinate_jobs WHERE status = 'doing'"
+_EXTRA_ENVIRON = {
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     "WEBHOOK_ALLOW_HTTP": "true",
     "ENCRYPTION_KEYS": base64.b64encode(b"k" * 32).decode(),
@@ -44,71 +44,91 @@ def command(seconds: float, note: str, keep: bool) -> None:
     """Measure claims and first attempts, with 200,000 deliveries waiting and a dead receiver."""
     try:
         with ExitStack() as stack:
-            figures, server, cpu = _measure(stack, seconds)
-    except (Busy, NotHere, DidNotStart) as error:
+            figures, database, job_cpu_ms = _measure(stack, seconds)
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"\n{report.table(figures)}\n")
+    click.echo(f"\n{report.format_table(figures)}\n")
     if keep:
-        click.echo(f"Written: {report.write(figures, _facts(server, cpu, seconds, note))}")
-    if not all(one.met for one in figures):
+        click.echo(
+            "Written: "
+            f"{report.write_results(figures, _run_facts(database, job_cpu_ms, seconds, note))}"
+        )
+    if not all(figure.is_met for figure in figures):
         raise click.ClickException("not what was wanted")
 
 
-def _measure(stack: ExitStack, seconds: float) -> tuple[list[Figure], Postgres, dict[str, float]]:
-    say("starting Postgres and the receivers")
-    server = stack.enter_context(postgres.served())
-    heard = stack.enter_context(receivers.served())
-    environ = {**cost.ENVIRON, **server.environ(), **_MORE}
+def _measure(
+    stack: ExitStack, seconds: float
+) -> tuple[list[LatencyFigure], BenchmarkDatabase, dict[str, float]]:
+    print_progress("starting Postgres and the receivers")
+    database = stack.enter_context(postgres.serve_database())
+    receiver_pair = stack.enter_context(receivers.serve_receivers())
+    environ = {**request_cost.ENVIRON, **database.environ(), **_EXTRA_ENVIRON}
     settings = read_settings(environ)
-    made = world.populate(settings, server, TENANTS)
-    stack.enter_context(_connected(settings))
-    told = backlog.attach(made, heard)
-    say(f"{2 * backlog.WAITING:,} deliveries for one tenant")
-    backlog.fill(server, *told[:2])
-    cpu: dict[str, float] = {}
-    figures = list(_claims(server, cpu, *told[:2]))
-    backlog.begin(server, *told[:2])
+    tenants = tenant_data.create_tenants(settings, database, TENANTS)
+    stack.enter_context(_process_resources(settings))
+    tenant_endpoints = backlog.create_endpoints(tenants, receiver_pair)
+    print_progress(f"{2 * backlog.BACKLOG_SIZE:,} deliveries for one tenant")
+    backlog.fill_backlog(database, *tenant_endpoints[:2])
+    job_cpu_ms: dict[str, float] = {}
+    figures = list(_measure_claims(database, job_cpu_ms, *tenant_endpoints[:2]))
+    backlog.reset_queue(database, *tenant_endpoints[:2])
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    say(f"a worker, and {telling.PACE} events a second for {seconds:g} s")
-    with _worker(server, environ, folder):
-        came = telling.measure(told, heard, seconds=seconds)
-    first = Figure("first attempt for other endpoints, after the commit", came, FIRST_MS)
-    return [*figures, first], server, cpu
+    print_progress(f"a worker, and {event_latency.EVENTS_PER_S} events a second for {seconds:g} s")
+    with _run_worker(database, environ, folder):
+        first_attempts_s = event_latency.measure_first_attempts(
+            tenant_endpoints, receiver_pair, seconds=seconds
+        )
+    first_attempt = LatencyFigure(
+        "first attempt for other endpoints, after the commit", first_attempts_s, FIRST_MS
+    )
+    return [*figures, first_attempt], database, job_cpu_ms
 
 
-def _claims(
-    server: Postgres, cpu: dict[str, float], first: backlog.Endpoints, other: backlog.Endpoints
-) -> Iterator[Figure]:
+def _measure_claims(
+    database: BenchmarkDatabase,
+    job_cpu_ms: dict[str, float],
+    first: backlog.TenantEndpoints,
+    other: backlog.TenantEndpoints,
+) -> Iterator[LatencyFigure]:
     """The figures of claims; `cpu` gets the milliseconds of a job, of ours and of Postgres."""
     assert first.dead is not None
-    say(f"{CLAIMS} claims, with a receiver that is there and with one that is not")
-    took = claiming.one_after_the_other(first.tenant, first.dead, times=CLAIMS)
-    yield Figure("note a success and claim the next delivery", took, CLAIM_MS)
-    with _counted(server, cpu, "100,000"):
-        claims, notes = claiming.one_each(first.tenant, first.dead, times=CLAIMS)
-    yield Figure("claim by a new job", claims, CLAIM_MS)
-    yield Figure("note a failure and order the next try", notes)
-    with _counted(server, cpu, "1,000"):
-        claims, notes = claiming.one_each(other.tenant, other.listening, times=CLAIMS)
-    few = f"where {backlog.FEW:,} wait"
-    yield Figure(f"claim by a new job, {few}", claims)
-    yield Figure(f"note a failure and order the next try, {few}", notes)
+    print_progress(f"{CLAIMS} claims, with a receiver that is there and with one that is not")
+    successes_s = claim_latency.measure_successful_deliveries(
+        first.tenant, first.dead, times=CLAIMS
+    )
+    yield LatencyFigure("note a success and claim the next delivery", successes_s, CLAIM_MS)
+    with _count_cpu(database, job_cpu_ms, "100,000"):
+        claims_s, records_s = claim_latency.measure_failed_deliveries(
+            first.tenant, first.dead, times=CLAIMS
+        )
+    yield LatencyFigure("claim by a new job", claims_s, CLAIM_MS)
+    yield LatencyFigure("note a failure and order the next try", records_s)
+    with _count_cpu(database, job_cpu_ms, "1,000"):
+        claims_s, records_s = claim_latency.measure_failed_deliveries(
+            other.tenant, other.listening, times=CLAIMS
+        )
+    backlog_note = f"where {backlog.SMALL_BACKLOG_SIZE:,} wait"
+    yield LatencyFigure(f"claim by a new job, {backlog_note}", claims_s)
+    yield LatencyFigure(f"note a failure and order the next try, {backlog_note}", records_s)
 
 
 @contextmanager
-def _counted(server: Postgres, cpu: dict[str, float], waiting: str) -> Iterator[None]:
+def _count_cpu(
+    database: BenchmarkDatabase, job_cpu_ms: dict[str, float], waiting: str
+) -> Iterator[None]:
     """Milliseconds of CPU of each job in the block, whoever else uses the machine."""
-    before_s = time.process_time() + server.cpu_s()
+    before_s = time.process_time() + database.cpu_s()
     yield
-    took_s = time.process_time() + server.cpu_s() - before_s
-    cpu[waiting] = took_s * 1000 / (claiming.FIRST + CLAIMS)
+    took_s = time.process_time() + database.cpu_s() - before_s
+    job_cpu_ms[waiting] = took_s * 1000 / (claim_latency.WARM_UP + CLAIMS)
 
 
 @contextmanager
-def _connected(settings: Settings) -> Iterator[None]:
+def _process_resources(settings: Settings) -> Iterator[None]:
     """This process's own database and keys, as the web has them."""
-    at_rest.use(at_rest.Keys(settings.keys_at_rest))
-    database = db.use(Database(settings.database_dsn, pool_size=2))
+    encryption.set_current_keyring(encryption.Keyring(settings.keys_at_rest))
+    database = db.set_current_database(Database(settings.database_dsn, pool_size=2))
     try:
         yield
     finally:
@@ -116,25 +136,29 @@ def _connected(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _worker(server: Postgres, environ: dict[str, str], folder: Path) -> Iterator[None]:
+def _run_worker(
+    database: BenchmarkDatabase, environ: dict[str, str], folder: Path
+) -> Iterator[None]:
     """`flask worker` as it is run, once it waits for the dead receiver, until the block ends."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    inherited_environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     log = folder / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "flask", "--app", "wsgi", "worker"],
             cwd=ROOT,
-            env={**plain, **environ},
+            env={**inherited_environ, **environ},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
     try:
-        while process.poll() is None and not server.run(_AT_WORK):
+        while process.poll() is None and not database.execute(_RUNNING_JOBS):
             time.sleep(0.1)
         yield
         if process.poll() is not None:
-            raise DidNotStart(f"the worker ended; its log says:\n{log.read_text()[-2_000:]}")
+            raise ServerNotStarted(f"the worker ended; its log says:\n{log.read_text()[-2_000:]}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -144,14 +168,17 @@ def _worker(server: Postgres, environ: dict[str, str], folder: Path) -> Iterator
             process.wait()
 
 
-def _facts(server: Postgres, cpu: dict[str, float], seconds: float, note: str) -> dict[str, object]:
-    return facts(
-        Postgres=server.version,
-        run=f"{CLAIMS} claims each; {telling.PACE} events a second for {seconds:g} s, half of them "
+def _run_facts(
+    database: BenchmarkDatabase, job_cpu_ms: dict[str, float], seconds: float, note: str
+) -> dict[str, object]:
+    return run_facts(
+        Postgres=database.version,
+        extra=f"{CLAIMS} claims each; "
+        f"{event_latency.EVENTS_PER_S} events a second for {seconds:g} s, half of them "
         "of the tenant with the dead receiver",
         CPU=", ".join(
             f"{each_ms:.1f} ms a job that claims, is woken and notes where {waiting} wait"
-            for waiting, each_ms in cpu.items()
+            for waiting, each_ms in job_cpu_ms.items()
         ),
         worker="one process, four jobs side by side",
         **({"note": note} if note else {}),

@@ -10,64 +10,66 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-_ID = re.compile(rb"(?i)webhook-id: *evt_([0-9a-f]{32})")
-_LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
-_TAKEN = b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n"
+_EVENT_ID = re.compile(rb"(?i)webhook-id: *evt_([0-9a-f]{32})")
+_CONTENT_LENGTH = re.compile(rb"(?i)content-length: *(\d+)")
+_ACCEPTED_RESPONSE = b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n"
 
 
 @dataclass(frozen=True)
 class Receivers:
     """Where they listen, and what came when."""
 
-    listening: int
-    dead: int
-    _line: Connection
+    listening_port: int
+    dead_port: int
+    _pipe: Connection
 
-    def came_at(self) -> dict[str, float]:
+    def received_at(self) -> dict[str, float]:
         """When each event first came, in seconds of the machine's monotonic clock, by its id."""
-        self._line.send("came")
-        came: dict[str, float] = self._line.recv()
-        return came
+        self._pipe.send("came")
+        received: dict[str, float] = self._pipe.recv()
+        return received
 
 
 @contextmanager
-def served() -> Iterator[Receivers]:
+def serve_receivers() -> Iterator[Receivers]:
     """Both, until the block ends."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs,), daemon=True)
+    parent_pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_run_process, args=(child_pipe,), daemon=True)
     process.start()
     try:
-        yield Receivers(*ours.recv(), ours)
+        yield Receivers(*parent_pipe.recv(), parent_pipe)
     finally:
         process.kill()
         process.join()
 
 
-def _main(line: Connection) -> None:
+def _run_process(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
-    asyncio.run(_serve(line))
+    asyncio.run(_serve(pipe))
 
 
-async def _serve(line: Connection) -> None:
-    came: dict[str, float] = {}
+async def _serve(pipe: Connection) -> None:
+    received: dict[str, float] = {}
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(_LENGTH.findall(head)[0]))
-            came.setdefault(_ID.findall(head)[0].decode(), time.monotonic())
-            writer.write(_TAKEN)
+            await reader.readexactly(int(_CONTENT_LENGTH.findall(head)[0]))
+            received.setdefault(_EVENT_ID.findall(head)[0].decode(), time.monotonic())
+            writer.write(_ACCEPTED_RESPONSE)
             await writer.drain()
         writer.close()
 
-    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             await reader.read(-1)  # until the sender gives up
         writer.close()
 
-    listening, dead = [await asyncio.start_server(do, "127.0.0.1", 0) for do in (take, hold)]
-    line.send([server.sockets[0].getsockname()[1] for server in (listening, dead)])
+    listening, dead = [
+        await asyncio.start_server(handler, "127.0.0.1", 0) for handler in (accept, stay_silent)
+    ]
+    pipe.send([server.sockets[0].getsockname()[1] for server in (listening, dead)])
     while True:
-        await asyncio.to_thread(line.recv)
-        line.send(came)
+        await asyncio.to_thread(pipe.recv)
+        pipe.send(received)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import FOLDER
+from benchmarks.report import RESULTS_FOLDER
 from benchmarks.turns.report import percentile_ms
 
-_SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-_WORDS = """\
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_INTRODUCTION = """\
 One of ten tenants has a webhook whose receiver takes connections and never answers, with 100,000
 deliveries due, and beside it one that listens, with 100,000 deliveries due in the next three days.
 A claim is the transaction in which a job finds an endpoint's next delivery and marks the endpoint
@@ -21,48 +21,65 @@ machine.
 
 
 @dataclass(frozen=True)
-class Figure:
+class LatencyFigure:
     """One line: seconds of each, and what the 95th percentile in milliseconds is wanted to be."""
 
     name: str
-    took_s: Sequence[float]
-    wanted_ms: float | None = None
+    durations_s: Sequence[float]
+    target_ms: float | None = None
 
     @property
-    def milliseconds(self) -> dict[str, float]:
-        return {at: round(percentile_ms(self.took_s, share), 1) for at, share in _SHARES.items()}
+    def percentiles_ms(self) -> dict[str, float]:
+        return {
+            percentile: round(percentile_ms(self.durations_s, share), 1)
+            for percentile, share in _PERCENTILES.items()
+        }
 
     @property
-    def met(self) -> bool:
-        return self.wanted_ms is None or self.milliseconds["p95"] <= self.wanted_ms
+    def is_met(self) -> bool:
+        return self.target_ms is None or self.percentiles_ms["p95"] <= self.target_ms
 
 
-def table(figures: Sequence[Figure]) -> str:
+def format_table(figures: Sequence[LatencyFigure]) -> str:
     """A line of percentiles for each, and what was wanted."""
     lines = [
         "| ms | times | p50 | p95 | p99 | wanted | met |",
         "|---|---:|---:|---:|---:|---:|---|",
     ]
-    for one in figures:
-        wanted = ("–", "–") if one.wanted_ms is None else (f"p95 ≤ {one.wanted_ms:g}", _met(one))
-        cells = (one.name, str(len(one.took_s)), *map(str, one.milliseconds.values()), *wanted)
+    for figure in figures:
+        target_cells = (
+            ("–", "–")
+            if figure.target_ms is None
+            else (f"p95 ≤ {figure.target_ms:g}", _yes_or_no(figure))
+        )
+        cells = (
+            figure.name,
+            str(len(figure.durations_s)),
+            *map(str, figure.percentiles_ms.values()),
+            *target_cells,
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def write(figures: Sequence[Figure], facts: Mapping[str, Any]) -> Path:
+def write_results(figures: Sequence[LatencyFigure], facts: Mapping[str, Any]) -> Path:
     """Keep the results; the Markdown file's path."""
-    FOLDER.mkdir(exist_ok=True)
-    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    page = f"# A dead receiver, and the others\n\n{_WORDS}\n{table(figures)}\n\n{told}\n"
-    path = FOLDER / "deliveries.md"
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    page = (
+        f"# A dead receiver, and the others\n\n{_INTRODUCTION}\n"
+        f"{format_table(figures)}\n\n{fact_lines}\n"
+    )
+    path = RESULTS_FOLDER / "deliveries.md"
     path.write_text(page)
-    milliseconds = {one.name: {**one.milliseconds, "met": one.met} for one in figures}
+    milliseconds = {
+        figure.name: {**figure.percentiles_ms, "met": figure.is_met} for figure in figures
+    }
     summary = {"facts": dict(facts), "milliseconds": milliseconds}
     text = json.dumps(summary, indent=2, ensure_ascii=False)
-    (FOLDER / "deliveries.json").write_text(f"{text}\n")
+    (RESULTS_FOLDER / "deliveries.json").write_text(f"{text}\n")
     return path
 
 
-def _met(one: Figure) -> str:
-    return "yes" if one.met else "no"
+def _yes_or_no(figure: LatencyFigure) -> str:
+    return "yes" if figure.is_met else "no"

@@ -12,16 +12,16 @@ from uuid import UUID, uuid4
 
 import click
 
-from benchmarks.fleet.report import Figure
-from benchmarks.postgres import ROOT, Postgres
+from benchmarks.fleet.report import FleetFigure
+from benchmarks.postgres import ROOT, BenchmarkDatabase
 from vca.kit import json
 from vca.tenancy import schema
 
 CALLS = 100_000
-_LEAST_ROWS_PER_S = 50_000
-_MOST_MIB = 100
-_STARTS = 3
-_FLASK = (sys.executable, "-m", "flask", "--app", "wsgi", "tenants")
+_MIN_ROWS_PER_S = 50_000
+_MAX_MIB = 100
+_IDLE_RUNS = 3
+_COMMAND = (sys.executable, "-m", "flask", "--app", "wsgi", "tenants")
 _FILL = """
 INSERT INTO "{schema}".calls (id, tenant_id, direction, status, end_reason, caller_number,
     caller_id, called_number, provider_type, provider_call_id, simulated, started_at, answered_at,
@@ -47,93 +47,109 @@ FROM "{schema}".calls c, (VALUES
 
 
 @dataclass(frozen=True)
-class _Ran:
+class _CommandRun:
     """A command that was run to its end: seconds, its peak of memory, what it printed."""
 
-    took_s: float
+    duration_s: float
     peak_mib: float
-    said: bytes
+    stdout: bytes
 
 
-def measure(postgres: Postgres, environ: Mapping[str, str], tenants: int) -> list[Figure]:
+def measure_archive(
+    postgres: BenchmarkDatabase, environ: Mapping[str, str], tenants: int
+) -> list[FleetFigure]:
     """Rows per second without the command's start, and the peak of memory over an idle one's."""
-    tenant, rows = _make(postgres)
-    idle = min((_run(environ, "show", str(tenant)) for _ in range(_STARTS)), key=_took)
+    tenant_id, rows = _create_tenant(postgres)
+    idle_run = min(
+        (_run_command(environ, "show", str(tenant_id)) for _ in range(_IDLE_RUNS)), key=_duration_s
+    )
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "tenant.zip")
-        out = _run(environ, "export", str(tenant), file, "--json")
-        back = _run(environ, "import", file, "--json")
-    imported = UUID(json.loads(back.said)["tenant_id"])
-    if imported == tenant or _rows(postgres, imported) != rows:
+        export_run = _run_command(environ, "export", str(tenant_id), file, "--json")
+        import_run = _run_command(environ, "import", file, "--json")
+    imported = UUID(json.loads(import_run.stdout)["tenant_id"])
+    if imported == tenant_id or _count_rows(postgres, imported) != rows:
         raise RuntimeError("what came in is not what went out")
-    ways = (("export", out), ("import", back))
+    runs = (("export", export_run), ("import", import_run))
     return [
         figure
-        for way, ran in ways
+        for direction, command_run in runs
         for figure in (
-            _speed(way, ran, idle, rows, tenants),
-            _memory(way, ran, idle, rows, tenants),
+            _speed_figure(direction, command_run, idle_run, rows, tenants),
+            _memory_figure(direction, command_run, idle_run, rows, tenants),
         )
     ]
 
 
-def _speed(way: str, ran: _Ran, idle: _Ran, rows: int, tenants: int) -> Figure:
-    per_s = rows / (ran.took_s - idle.took_s)
-    return Figure(
-        f"{way} of a tenant with {CALLS:,} calls, {rows:,} rows",
+def _speed_figure(
+    direction: str, command_run: _CommandRun, idle_run: _CommandRun, rows: int, tenants: int
+) -> FleetFigure:
+    per_s = rows / (command_run.duration_s - idle_run.duration_s)
+    return FleetFigure(
+        f"{direction} of a tenant with {CALLS:,} calls, {rows:,} rows",
         tenants,
-        f"{ran.took_s:.1f} s",
-        f"{idle.took_s:.1f} s to start",
+        f"{command_run.duration_s:.1f} s",
+        f"{idle_run.duration_s:.1f} s to start",
         per_s,
-        _LEAST_ROWS_PER_S,
+        _MIN_ROWS_PER_S,
         unit="rows/s",
         at_least=True,
     )
 
 
-def _memory(way: str, ran: _Ran, idle: _Ran, rows: int, tenants: int) -> Figure:
-    return Figure(
-        f"{way} of a tenant with {CALLS:,} calls: peak memory over an idle command's",
+def _memory_figure(
+    direction: str, command_run: _CommandRun, idle_run: _CommandRun, rows: int, tenants: int
+) -> FleetFigure:
+    return FleetFigure(
+        f"{direction} of a tenant with {CALLS:,} calls: peak memory over an idle command's",
         tenants,
-        f"{ran.peak_mib:.0f} MiB",
-        f"{idle.peak_mib:.0f} MiB idle",
-        ran.peak_mib - idle.peak_mib,
-        _MOST_MIB,
+        f"{command_run.peak_mib:.0f} MiB",
+        f"{idle_run.peak_mib:.0f} MiB idle",
+        command_run.peak_mib - idle_run.peak_mib,
+        _MAX_MIB,
         unit="MiB",
     )
 
 
-def _make(postgres: Postgres) -> tuple[UUID, int]:
-    tenant = uuid4()
-    postgres.run("SELECT public.create_tenant(%s, 'Archived', 'growth', NULL)", (str(tenant),))
-    name = schema.name(tenant)
-    postgres.run(_FILL.format(schema=name, tenant=tenant, calls=CALLS))
-    postgres.run(f'VACUUM (ANALYZE) "{name}".calls, "{name}".call_events, "{name}".turns')
-    return tenant, _rows(postgres, tenant)
-
-
-def _rows(postgres: Postgres, tenant: UUID) -> int:
-    name = schema.name(tenant)
-    counts = (
-        f'SELECT count(*) FROM "{name}".{table}' for table in ("calls", "call_events", "turns")
+def _create_tenant(postgres: BenchmarkDatabase) -> tuple[UUID, int]:
+    tenant_id = uuid4()
+    postgres.execute(
+        "SELECT public.create_tenant(%s, 'Archived', 'growth', NULL)", (str(tenant_id),)
     )
-    return sum(int(str(postgres.run(count)[0][0])) for count in counts)
+    schema_name = schema.schema_name(tenant_id)
+    postgres.execute(_FILL.format(schema=schema_name, tenant=tenant_id, calls=CALLS))
+    postgres.execute(
+        f'VACUUM (ANALYZE) "{schema_name}".calls, "{schema_name}".call_events,'
+        f' "{schema_name}".turns'
+    )
+    return tenant_id, _count_rows(postgres, tenant_id)
 
 
-def _run(environ: Mapping[str, str], *words: str) -> _Ran:
-    began = perf_counter()
-    with tempfile.TemporaryFile() as said:
+def _count_rows(postgres: BenchmarkDatabase, tenant_id: UUID) -> int:
+    schema_name = schema.schema_name(tenant_id)
+    counts = (
+        f'SELECT count(*) FROM "{schema_name}".{table}'
+        for table in ("calls", "call_events", "turns")
+    )
+    return sum(int(str(postgres.execute(count)[0][0])) for count in counts)
+
+
+def _run_command(environ: Mapping[str, str], *arguments: str) -> _CommandRun:
+    started_at = perf_counter()
+    with tempfile.TemporaryFile() as stdout:
         process = subprocess.Popen(
-            [*_FLASK, *words], cwd=ROOT, env={**os.environ, **environ}, stdout=said
+            [*_COMMAND, *arguments], cwd=ROOT, env={**os.environ, **environ}, stdout=stdout
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        took_s = perf_counter() - began
-        said.seek(0)
+        duration_s = perf_counter() - started_at
+        stdout.seek(0)
         if process.returncode:
-            raise click.ClickException(f"tenants {' '.join(words)} failed: {said.read()!r:.500}")
-        return _Ran(took_s, usage.ru_maxrss / 1024, said.read())
+            raise click.ClickException(
+                f"tenants {' '.join(arguments)} failed: {stdout.read()!r:.500}"
+            )
+        return _CommandRun(duration_s, usage.ru_maxrss / 1024, stdout.read())
 
 
-def _took(ran: _Ran) -> float:
-    return ran.took_s
+def _duration_s(command_run: _CommandRun) -> float:
+    return command_run.duration_s

@@ -11,52 +11,66 @@ import click
 
 from benchmarks import postgres, web
 from benchmarks import report as machine
-from benchmarks.cost import ENVIRON
-from benchmarks.cpu import NotHere
-from benchmarks.fleet import archive, create, crowd, guard, idle, memory, migrate, report, visits
-from benchmarks.fleet.crowd import Crowd
-from benchmarks.fleet.report import Figure
-from benchmarks.postgres import Busy, Postgres
-from benchmarks.progress import say
-from benchmarks.web import DidNotStart, Web
+from benchmarks.cpu import ProcessNotLocal
+from benchmarks.fleet import (
+    archive,
+    create,
+    idle_migration,
+    memory,
+    migrate,
+    report,
+    request_throughput,
+    tenant_population,
+    tenant_session_overhead,
+)
+from benchmarks.fleet.report import FleetFigure
+from benchmarks.fleet.tenant_population import TenantPopulation
+from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
+from benchmarks.progress import print_progress
+from benchmarks.request_cost import ENVIRON
+from benchmarks.web import ServerNotStarted, WebServer
 from vca.kit.db import Database
 from vca.tenancy import roles
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
-_FEW, _SOME = 10, 1_000
+_SMALL_SIZE, _MEDIUM_SIZE = 10, 1_000
 # The share of the time that is left which making the tenants may take.
-_TO_GROW = 0.55
-_SMALL = ("vca_bench_small", "vca_bench_small_web", "vca_bench_small_worker")
+_GROWTH_TIME_SHARE = 0.55
+_SMALL_DATABASE = ("vca_bench_small", "vca_bench_small_web", "vca_bench_small_worker")
 
 
 @dataclass
-class Run:
+class FleetRun:
     """What was found so far, and until when there is time."""
 
-    crowd: Crowd
-    few: Crowd
+    population: TenantPopulation
+    small_population: TenantPopulation
     ends_at: float
-    figures: list[Figure] = field(default_factory=list)
+    figures: list[FleetFigure] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     @property
-    def postgres(self) -> Postgres:
-        return self.crowd.postgres
+    def postgres(self) -> BenchmarkDatabase:
+        return self.population.postgres
 
-    def take(self, what: str, measure: Callable[[], Figure | list[Figure] | None]) -> None:
+    def measure_figure(
+        self, label: str, measure_function: Callable[[], FleetFigure | list[FleetFigure] | None]
+    ) -> None:
         """Measure, unless the time is over."""
         if monotonic() > self.ends_at:
-            self.skipped.append(what)
-            say(f"out of time: {what}")
+            self.skipped.append(label)
+            print_progress(f"out of time: {label}")
             return
-        say(f"measuring: {what}, {self.crowd.count()} tenants")
-        found = measure()
-        if found is None:
-            self.skipped.append(what)
+        print_progress(f"measuring: {label}, {self.population.count()} tenants")
+        measured = measure_function()
+        if measured is None:
+            self.skipped.append(label)
             return
-        for figure in found if isinstance(found, list) else [found]:
+        for figure in measured if isinstance(measured, list) else [measured]:
             self.figures.append(figure)
-            say(f"  {figure.what}: {figure.value:.2f} {figure.unit} ({figure.wanted()})")
+            print_progress(
+                f"  {figure.what}: {figure.value:.2f} {figure.unit} ({figure.format_target()})"
+            )
 
 
 @click.command("fleet")
@@ -83,77 +97,93 @@ def command(tenants: int, minutes: float, note: str, keep: bool) -> None:
         with ExitStack() as stack:
             run = _prepare(stack, began_at + minutes * 60)
             _measure(stack, run, tenants)
-    except (Busy, NotHere, DidNotStart) as error:
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    facts = machine.facts(
+    facts = machine.run_facts(
         Postgres=f"{run.postgres.version}, shared_buffers {run.postgres.shared_buffers}",
-        tenants=f"{len(run.crowd.members)}, {crowd.NUMBERS} numbers each",
+        tenants=f"{len(run.population.members)}, {tenant_population.NUMBERS} numbers each",
         took=f"{(monotonic() - began_at) / 60:.0f} minutes",
         **({"not measured": ", ".join(run.skipped)} if run.skipped else {}),
         **({"note": note} if note else {}),
     )
-    click.echo(f"\n{report.table(run.figures)}\n")
+    click.echo(f"\n{report.format_table(run.figures)}\n")
     if keep:
-        click.echo(f"Written: {report.write(run.figures, facts)}")
+        click.echo(f"Written: {report.write_results(run.figures, facts)}")
 
 
-def _prepare(stack: ExitStack, ends_at: float) -> Run:
-    say("starting Postgres")
-    server = stack.enter_context(postgres.served())
-    small = postgres.fresh(server.dsn, *_SMALL)
-    stack.callback(postgres.drop_unless_embedded, server.dsn, _SMALL[0])
-    few = Crowd(small)
-    few.grow(_FEW, ends_at, say)
-    return Run(Crowd(server), few, ends_at)
+def _prepare(stack: ExitStack, ends_at: float) -> FleetRun:
+    print_progress("starting Postgres")
+    database = stack.enter_context(postgres.serve_database())
+    small_database = postgres.create_database(database.dsn, *_SMALL_DATABASE)
+    stack.callback(postgres.drop_unless_embedded, database.dsn, _SMALL_DATABASE[0])
+    small_population = TenantPopulation(small_database)
+    small_population.grow_to(_SMALL_SIZE, ends_at, print_progress)
+    return FleetRun(TenantPopulation(database), small_population, ends_at)
 
 
-def _measure(stack: ExitStack, run: Run, tenants: int) -> None:
-    roles.use(run.postgres.deployment.roles)
+def _measure(stack: ExitStack, run: FleetRun, tenants: int) -> None:
+    roles.set_current_roles(run.postgres.deployment.roles)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    served = stack.enter_context(web.served("wsgi:app", _environ(run.postgres), folder))
-    key = _platform_key(run.postgres)
-    for size in sorted({0, min(_SOME, tenants), tenants}):
-        _measure_at(run, size, served, key)
-    run.take("a migration of nothing", lambda: _idle(run))
-    run.take("the guard", lambda: guard.measure(run.postgres, run.crowd.members[0], _count(run)))
-    run.take("export and import", lambda: _archive(run))
+    server = stack.enter_context(web.serve_app("wsgi:app", _environ(run.postgres), folder))
+    key = _create_platform_key(run.postgres)
+    for size in sorted({0, min(_MEDIUM_SIZE, tenants), tenants}):
+        _measure_at(run, size, server, key)
+    run.measure_figure("a migration of nothing", lambda: _measure_idle_migration(run))
+    run.measure_figure(
+        "the guard",
+        lambda: tenant_session_overhead.measure_tenant_session(
+            run.postgres, run.population.members[0], _tenant_count(run)
+        ),
+    )
+    run.measure_figure("export and import", lambda: _measure_archive(run))
     environs = (_environ, _environ_without_roles)
-    run.take("requests", lambda: visits.measure(run.crowd, run.few, environs, run.ends_at, say))
-    run.take("memory", lambda: memory.measure(run.postgres, run.crowd.members, run.ends_at))
+    run.measure_figure(
+        "requests",
+        lambda: request_throughput.measure_requests(
+            run.population, run.small_population, environs, run.ends_at, print_progress
+        ),
+    )
+    run.measure_figure(
+        "memory", lambda: memory.measure_memory(run.postgres, run.population.members, run.ends_at)
+    )
 
 
-def _measure_at(run: Run, size: int, served: Web, key: str) -> None:
+def _measure_at(run: FleetRun, size: int, server: WebServer, key: str) -> None:
     now = monotonic()
-    run.crowd.grow(size, now + (run.ends_at - now) * _TO_GROW, say)
-    run.take("creation", lambda: create.measure(run.postgres, served, key, _count(run)))
+    run.population.grow_to(size, now + (run.ends_at - now) * _GROWTH_TIME_SHARE, print_progress)
+    run.measure_figure(
+        "creation", lambda: create.measure_creation(run.postgres, server, key, _tenant_count(run))
+    )
     if size:
-        run.take("migration", lambda: migrate.measure(run.postgres, _count(run)))
+        run.measure_figure(
+            "migration", lambda: migrate.measure_migration(run.postgres, _tenant_count(run))
+        )
 
 
-def _idle(run: Run) -> Figure:
-    return idle.measure(_environ(run.postgres), _count(run))
+def _measure_idle_migration(run: FleetRun) -> FleetFigure:
+    return idle_migration.measure_idle_migration(_environ(run.postgres), _tenant_count(run))
 
 
-def _archive(run: Run) -> list[Figure]:
-    return archive.measure(run.postgres, _environ(run.postgres), _count(run))
+def _measure_archive(run: FleetRun) -> list[FleetFigure]:
+    return archive.measure_archive(run.postgres, _environ(run.postgres), _tenant_count(run))
 
 
-def _count(run: Run) -> int:
-    return run.crowd.count()
+def _tenant_count(run: FleetRun) -> int:
+    return run.population.count()
 
 
-def _platform_key(server: Postgres) -> str:
-    database = Database(server.dsn, pool_size=1)
-    with public(database=database) as session:
-        key = crowd.key_for(session, None)
+def _create_platform_key(postgres_database: BenchmarkDatabase) -> str:
+    database = Database(postgres_database.dsn, pool_size=1)
+    with public_session(database=database) as session:
+        key = tenant_population.create_key(session, None)
     database.close()
     return key
 
 
-def _environ(server: Postgres) -> dict[str, str]:
-    return {**ENVIRON, **server.environ()}
+def _environ(database: BenchmarkDatabase) -> dict[str, str]:
+    return {**ENVIRON, **database.environ()}
 
 
-def _environ_without_roles(server: Postgres) -> dict[str, str]:
+def _environ_without_roles(database: BenchmarkDatabase) -> dict[str, str]:
     """The owner may enter every schema without a role; the logins' grants need none of it."""
-    return {**_environ(server), "DATABASE_URL": server.dsn, "TENANT_ROLES": "off"}
+    return {**_environ(database), "DATABASE_URL": database.dsn, "TENANT_ROLES": "off"}

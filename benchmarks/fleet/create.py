@@ -8,16 +8,16 @@ from statistics import mean, median
 from time import perf_counter
 from uuid import uuid4
 
-from benchmarks.fleet import raw
-from benchmarks.fleet.report import Figure
-from benchmarks.postgres import ROLE_PREFIX, WEB, WORKER, Postgres
-from benchmarks.web import Web
+from benchmarks.fleet import raw_psycopg2
+from benchmarks.fleet.report import FleetFigure
+from benchmarks.postgres import ROLE_PREFIX, WEB_LOGIN, WORKER_LOGIN, BenchmarkDatabase
+from benchmarks.web import WebServer
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 
 _PAIRS = 40
-_WARM_UP = 3
-_LIMIT = 1.3
+_WARM_UP_PAIRS = 3
+_MAX_RATIO = 1.3
 _DDL = """
 BEGIN;
 INSERT INTO public.tenants (id, name, plan, status, schema_revision)
@@ -32,7 +32,7 @@ COMMIT
 
 
 @dataclass
-class _Way:
+class _Timings:
     """What each tenant took in one of the ways."""
 
     elapsed_s: list[float] = field(default_factory=list)
@@ -40,52 +40,60 @@ class _Way:
 
     def elapsed_ms(self) -> list[float]:
         """Of each tenant, after the first few."""
-        return [took_s * 1000 for took_s in self.elapsed_s[_WARM_UP:]]
+        return [seconds * 1000 for seconds in self.elapsed_s[_WARM_UP_PAIRS:]]
 
     def cpu_ms(self) -> float:
         """The mean: the kernel counts in steps of 10 ms."""
-        return mean(self.cpu_s[_WARM_UP:]) * 1000
+        return mean(self.cpu_s[_WARM_UP_PAIRS:]) * 1000
 
 
-def measure(postgres: Postgres, web: Web, key: str, tenants: int) -> Figure:
+def measure_creation(
+    postgres: BenchmarkDatabase, web: WebServer, key: str, tenants: int
+) -> FleetFigure:
     """In turns: the median of the pairs' ratios; at the number of tenants that there are."""
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
-    product, by_hand = _Way(), _Way()
-    with raw.plainly(), raw.cursor(postgres.dsn) as cursor:
-        for number in range(_PAIRS + _WARM_UP):
+    product, by_hand = _Timings(), _Timings()
+    with (
+        raw_psycopg2.without_wait_callback(),
+        raw_psycopg2.autocommit_cursor(postgres.dsn) as cursor,
+    ):
+        for number in range(_PAIRS + _WARM_UP_PAIRS):
             ways = [
-                (product, partial(_post, connection, key)),
-                (by_hand, partial(cursor.execute, _string())),
+                (product, partial(_post_tenant, connection, key)),
+                (by_hand, partial(cursor.execute, _creation_script())),
             ]
-            for way, make in ways if number % 2 else ways[::-1]:
-                cpu_s, began = web.cpu_s() + postgres.cpu_s(), perf_counter()
-                make()
-                way.elapsed_s.append(perf_counter() - began)
-                way.cpu_s.append(web.cpu_s() + postgres.cpu_s() - cpu_s)
+            for timings, create_tenant in ways if number % 2 else ways[::-1]:
+                cpu_s, started_at = web.cpu_s() + postgres.cpu_s(), perf_counter()
+                create_tenant()
+                timings.elapsed_s.append(perf_counter() - started_at)
+                timings.cpu_s.append(web.cpu_s() + postgres.cpu_s() - cpu_s)
     connection.close()
-    ours, beside = product.elapsed_ms(), by_hand.elapsed_ms()
-    ratios = [one / other for one, other in zip(ours, beside, strict=True)]
-    return Figure(
+    product_ms, by_hand_ms = product.elapsed_ms(), by_hand.elapsed_ms()
+    ratios = [
+        product_one_ms / by_hand_one_ms
+        for product_one_ms, by_hand_one_ms in zip(product_ms, by_hand_ms, strict=True)
+    ]
+    return FleetFigure(
         "create a tenant: POST /api/tenants beside one string of DDL",
         tenants,
-        f"{median(ours):.1f} ms, {product.cpu_ms():.1f} ms CPU",
-        f"{median(beside):.1f} ms, {by_hand.cpu_ms():.1f} ms CPU",
+        f"{median(product_ms):.1f} ms, {product.cpu_ms():.1f} ms CPU",
+        f"{median(by_hand_ms):.1f} ms, {by_hand.cpu_ms():.1f} ms CPU",
         median(ratios),
-        _LIMIT,
+        _MAX_RATIO,
     )
 
 
-def _post(connection: http.client.HTTPConnection, key: str) -> None:
+def _post_tenant(connection: http.client.HTTPConnection, key: str) -> None:
     body = json.dumps({"name": "Over the API"})
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     connection.request("POST", "/api/tenants", body, headers)
-    answer = connection.getresponse()
-    said = answer.read()
-    if answer.status != 201:
-        raise RuntimeError(f"POST /api/tenants: {answer.status} {said!r:.500}")
+    response = connection.getresponse()
+    response_body = response.read()
+    if response.status != 201:
+        raise RuntimeError(f"POST /api/tenants: {response.status} {response_body!r:.500}")
 
 
-def _string() -> str:
+def _creation_script() -> str:
     tenant = TenantRef(uuid4())
     role = f"{ROLE_PREFIX}{tenant.schema}"
     return _DDL.format(
@@ -93,7 +101,7 @@ def _string() -> str:
         revision=schema.head(),
         role=role,
         schema=tenant.schema,
-        web=WEB,
-        worker=WORKER,
-        script=schema.filled_in(schema.compile_script(), tenant, grantees=f'"{role}"'),
+        web=WEB_LOGIN,
+        worker=WORKER_LOGIN,
+        script=schema.render_for_tenant(schema.compile_script(), tenant, grantees=f'"{role}"'),
     )

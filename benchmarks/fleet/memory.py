@@ -6,44 +6,48 @@ from time import monotonic
 
 from sqlalchemy import text
 
-from benchmarks.fleet.crowd import Member
-from benchmarks.fleet.report import Figure
-from benchmarks.postgres import Postgres
+from benchmarks.fleet.report import FleetFigure
+from benchmarks.fleet.tenant_population import TenantMember
+from benchmarks.postgres import BenchmarkDatabase
 from vca.kit import db
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.tenancy.session import enter
+from vca.settings import Settings
+from vca.tenancy.session import tenant_session
 from vca.tenant.models import metadata
 
-_LIMIT_MIB = 64
-_PER_CONNECTION = Settings.tenants_per_connection
-_WITHOUT_BOUND = 1_000_000
-_LOOK_EVERY = 20
-_PATIENCE_S = 60
-_EVERY_TABLE = text("; ".join(f"SELECT * FROM {table} LIMIT 1" for table in metadata.tables))
+_MAX_MIB = 64
+_TENANTS_PER_CONNECTION = Settings.tenants_per_connection
+_NO_BOUND = 1_000_000
+_SAMPLE_EVERY = 20
+_STATEMENT_TIMEOUT_S = 60
+_READ_EVERY_TABLE = text("; ".join(f"SELECT * FROM {table} LIMIT 1" for table in metadata.tables))
 
 
-def measure(postgres: Postgres, members: Sequence[Member], ends_at: float) -> Figure | None:
+def measure_memory(
+    postgres: BenchmarkDatabase, members: Sequence[TenantMember], ends_at: float
+) -> FleetFigure | None:
     """The peak with the product's bound, beside the peak without; None if it may not be read."""
-    bounded, visited = _peak_mib(postgres, members, _PER_CONNECTION, ends_at)
-    if bounded is None:
+    bounded_peak_mib, visited = _peak_mib(postgres, members, _TENANTS_PER_CONNECTION, ends_at)
+    if bounded_peak_mib is None:
         return None
-    half = ends_at - (ends_at - monotonic()) / 2
-    free, visited_too = _peak_mib(postgres, members, _WITHOUT_BOUND, half)
-    return Figure(
-        f"a server process's own memory, at most {_PER_CONNECTION} tenants on a connection,"
+    unbounded_ends_at = ends_at - (ends_at - monotonic()) / 2
+    unbounded_peak_mib, unbounded_visited = _peak_mib(
+        postgres, members, _NO_BOUND, unbounded_ends_at
+    )
+    return FleetFigure(
+        f"a server process's own memory, at most {_TENANTS_PER_CONNECTION} tenants on a connection,"
         " beside no bound; every table of each tenant is read",
         visited,
-        f"{bounded:.0f} MiB",
-        f"{free:.0f} MiB after {visited_too} tenants",
-        bounded,
-        _LIMIT_MIB,
+        f"{bounded_peak_mib:.0f} MiB",
+        f"{unbounded_peak_mib:.0f} MiB after {unbounded_visited} tenants",
+        bounded_peak_mib,
+        _MAX_MIB,
         unit="MiB",
     )
 
 
 def _peak_mib(
-    postgres: Postgres, members: Sequence[Member], bound: int, ends_at: float
+    postgres: BenchmarkDatabase, members: Sequence[TenantMember], bound: int, ends_at: float
 ) -> tuple[float | None, int]:
     """The largest that any backend of the pool was, and how many tenants were visited."""
     database = Database(
@@ -52,30 +56,30 @@ def _peak_mib(
         tenants_per_connection=bound,
         tenant_tables=metadata.tables,
     )
-    peak, visited = 0.0, 0
-    with db.patience(_PATIENCE_S):
+    peak_mib, visited = 0.0, 0
+    with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
         for member in members:
             if monotonic() > ends_at:
                 break
-            with enter(member.ref, database=database) as session:
+            with tenant_session(member.ref, database=database) as session:
                 connection = session.connection()
-                session.execute(_EVERY_TABLE)
+                session.execute(_READ_EVERY_TABLE)
                 visited += 1
-                if visited % _LOOK_EVERY == 0 or visited == len(members):
-                    found = _own_mib(_pid(connection.connection))
-                    if found is None:
+                if visited % _SAMPLE_EVERY == 0 or visited == len(members):
+                    memory_mib = _anonymous_mib(_backend_pid(connection.connection))
+                    if memory_mib is None:
                         return None, visited
-                    peak = max(peak, found)
+                    peak_mib = max(peak_mib, memory_mib)
     database.close()
-    return peak, visited
+    return peak_mib, visited
 
 
-def _pid(pooled: object) -> int:
+def _backend_pid(pooled: object) -> int:
     pid: int = pooled.dbapi_connection.get_backend_pid()  # type: ignore[attr-defined]
     return pid
 
 
-def _own_mib(pid: int) -> float | None:
+def _anonymous_mib(pid: int) -> float | None:
     """Anonymous memory in proportion: nothing of the shared buffers. None if it may not be read."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -11,18 +11,18 @@ from statistics import median
 from time import perf_counter
 from uuid import UUID
 
-from benchmarks.fleet import raw
-from benchmarks.fleet.report import Figure
-from benchmarks.postgres import Postgres
+from benchmarks.fleet import raw_psycopg2
+from benchmarks.fleet.report import FleetFigure
+from benchmarks.postgres import BenchmarkDatabase
 from vca.kit import db
 from vca.kit.db import Database
-from vca.registry.tenants import fleet
+from vca.registry.tenants import revision_store
 from vca.tenancy import schema
-from vca.tenancy.fleet import Options
+from vca.tenancy.migration_runner import MigrationOptions
 
-_LIMIT = 1.5
-_PATIENCE_S = 600
-_REVISION = '''"""A column and an index."""
+_MAX_RATIO = 1.5
+_STATEMENT_TIMEOUT_S = 600
+_REVISION_TEMPLATE = '''"""A column and an index."""
 
 from alembic import op
 
@@ -37,30 +37,30 @@ _DDL = """
 ALTER TABLE phone_numbers ADD COLUMN bench_{number} text;
 CREATE INDEX phone_numbers_bench_{number}_idx ON phone_numbers (bench_{number});
 """
-_RAW = """
+_RAW_MIGRATION = """
 BEGIN;
 SET LOCAL search_path TO "{schema}";
 {ddl}
 UPDATE public.tenants SET schema_revision = '{revision}' WHERE id = '{tenant}';
 COMMIT
 """
-_ALL = "SELECT id FROM public.tenants ORDER BY md5(id::text)"
-_ADDED = r"""
+_SELECT_TENANT_IDS = "SELECT id FROM public.tenants ORDER BY md5(id::text)"
+_SELECT_BENCH_COLUMNS = r"""
 SELECT c.relnamespace::regnamespace::text, string_agg(a.attname, ' ')
 FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 WHERE c.relname = 'phone_numbers' AND a.attname LIKE 'bench\_%' AND NOT a.attisdropped
 GROUP BY 1
 """
-_AT = "UPDATE public.tenants SET schema_revision = %s"
+_SET_REVISION = "UPDATE public.tenants SET schema_revision = %s"
 # In slices and in turns, so that whatever else the machine does meets both alike: what is compared
 # is each slice with the one beside it. A slice is large enough that a run's own start (to connect,
 # to compile the revision: some 20 ms) is not what is measured; it is told by `idle`.
-_SLICES = 12
-_SHARE, _LARGEST = 4, 250
-_columns = count()
+_SLICE_COUNT = 12
+_SLICE_DIVISOR, _MAX_SLICE_SIZE = 4, 250
+_column_numbers = count()
 
 
-class NotMigrated(RuntimeError):
+class MigrationIncomplete(RuntimeError):
     """The product left tenants behind."""
 
 
@@ -72,107 +72,126 @@ class _Slice:
     raw_ms: float
 
 
-def measure(postgres: Postgres, tenants: int) -> list[Figure]:
+def measure_migration(postgres: BenchmarkDatabase, tenants: int) -> list[FleetFigure]:
     """With one worker and with four; every turn has a revision of its own."""
-    ids = [UUID(str(row[0])) for row in postgres.run(_ALL)]
-    size = min(_LARGEST, len(ids) // _SHARE)
+    ids = [UUID(str(row[0])) for row in postgres.execute(_SELECT_TENANT_IDS)]
+    size = min(_MAX_SLICE_SIZE, len(ids) // _SLICE_DIVISOR)
     figures = []
     for workers in (1, 4):
-        slices = [_slice(postgres, ids, size, number, workers) for number in range(_SLICES)]
-        figures.append(_figure(slices, workers, tenants))
-    _undo(postgres)
+        slices = [
+            _measure_slice(postgres, ids, size, number, workers) for number in range(_SLICE_COUNT)
+        ]
+        figures.append(_migration_figure(slices, workers, tenants))
+    _drop_columns(postgres)
     return figures
 
 
-def _undo(postgres: Postgres) -> None:
+def _drop_columns(postgres: BenchmarkDatabase) -> None:
     """Take the columns away again: what is measured next is the product's own schema."""
-    with raw.plainly(), raw.cursor(postgres.dsn) as cursor:
-        cursor.execute(_ADDED)
-        for where, columns in cursor.fetchall():
+    with (
+        raw_psycopg2.without_wait_callback(),
+        raw_psycopg2.autocommit_cursor(postgres.dsn) as cursor,
+    ):
+        cursor.execute(_SELECT_BENCH_COLUMNS)
+        for schema_name, columns in cursor.fetchall():
             drops = ", ".join(f"DROP COLUMN {column}" for column in columns.split())
-            cursor.execute(f'ALTER TABLE "{where}".phone_numbers {drops}')
-    postgres.settle()
+            cursor.execute(f'ALTER TABLE "{schema_name}".phone_numbers {drops}')
+    postgres.analyze_tables()
 
 
-def _slice(postgres: Postgres, ids: list[UUID], size: int, number: int, workers: int) -> _Slice:
+def _measure_slice(
+    postgres: BenchmarkDatabase, ids: list[UUID], size: int, number: int, workers: int
+) -> _Slice:
     """One part of the tenants by the product, another by hand; who is first changes."""
     first = (2 * number * size) % max(1, len(ids) - 2 * size)
     parts = {"product": ids[first : first + size], "raw": ids[first + size : first + 2 * size]}
     each_ms = {}
-    for way in ("product", "raw") if number % 2 else ("raw", "product"):
-        each_ms[way] = _timed_ms(postgres, way, workers, parts[way])
+    for method in ("product", "raw") if number % 2 else ("raw", "product"):
+        each_ms[method] = _time_per_tenant_ms(postgres, method, workers, parts[method])
     return _Slice(each_ms["product"], each_ms["raw"])
 
 
-def _timed_ms(postgres: Postgres, way: str, workers: int, part: list[UUID]) -> float:
-    with _revision() as (before, number, ddl):
-        postgres.run(_AT, (number,))
-        postgres.run(f"{_AT} WHERE id = ANY(%s::uuid[])", (before, [str(one) for one in part]))
-        began = perf_counter()
-        if way == "product":
-            _by_product(postgres, workers, len(part))
+def _time_per_tenant_ms(
+    postgres: BenchmarkDatabase, method: str, workers: int, tenant_ids: list[UUID]
+) -> float:
+    with _temporary_revision() as (previous, number, ddl):
+        postgres.execute(_SET_REVISION, (number,))
+        postgres.execute(
+            f"{_SET_REVISION} WHERE id = ANY(%s::uuid[])",
+            (previous, [str(tenant_id) for tenant_id in tenant_ids]),
+        )
+        started_at = perf_counter()
+        if method == "product":
+            _migrate_by_product(postgres, workers, len(tenant_ids))
         else:
-            _by_hand(postgres, workers, part, number, ddl)
-        took_s = perf_counter() - began
-        postgres.run(_AT, (before,))
-    return took_s / len(part) * 1000
+            _migrate_by_hand(postgres, workers, tenant_ids, number, ddl)
+        duration_s = perf_counter() - started_at
+        postgres.execute(_SET_REVISION, (previous,))
+    return duration_s / len(tenant_ids) * 1000
 
 
-def _figure(slices: list[_Slice], workers: int, tenants: int) -> Figure:
-    ratios = [one.product_ms / one.raw_ms for one in slices]
+def _migration_figure(slices: list[_Slice], workers: int, tenants: int) -> FleetFigure:
+    ratios = [measured.product_ms / measured.raw_ms for measured in slices]
     plural = "worker" if workers == 1 else "workers"
-    return Figure(
+    return FleetFigure(
         f"migrate by a column and an index, {workers} {plural}, beside raw SQL",
         tenants,
-        f"{median(one.product_ms for one in slices):.2f} ms each",
-        f"{median(one.raw_ms for one in slices):.2f} ms each",
+        f"{median(measured.product_ms for measured in slices):.2f} ms each",
+        f"{median(measured.raw_ms for measured in slices):.2f} ms each",
         median(ratios),
-        _LIMIT,
+        _MAX_RATIO,
         spread=f"({min(ratios):.2f}–{max(ratios):.2f})",
     )
 
 
 @contextmanager
-def _revision() -> Iterator[tuple[str, str, str]]:
+def _temporary_revision() -> Iterator[tuple[str, str, str]]:
     """A revision more than the product has: the one before, its number, and its DDL."""
-    folders, before = schema.folders(), schema.head()
-    with tempfile.TemporaryDirectory() as name:
-        number = f"{int(before) + 1:04}"
-        ddl = _DDL.format(number=next(_columns))
-        text = _REVISION.format(number=number, before=before, ddl=ddl)
-        (Path(name) / f"{number}_bench.py").write_text(text)
-        schema.read_from(*folders, Path(name))
+    folders, previous = schema.migration_folders(), schema.head()
+    with tempfile.TemporaryDirectory() as folder:
+        number = f"{int(previous) + 1:04}"
+        ddl = _DDL.format(number=next(_column_numbers))
+        text = _REVISION_TEMPLATE.format(number=number, before=previous, ddl=ddl)
+        (Path(folder) / f"{number}_bench.py").write_text(text)
+        schema.set_migration_folders(*folders, Path(folder))
         try:
-            yield before, number, ddl
+            yield previous, number, ddl
         finally:
-            schema.read_from(*folders)
+            schema.set_migration_folders(*folders)
 
 
-def _by_product(postgres: Postgres, workers: int, expected: int) -> None:
+def _migrate_by_product(postgres: BenchmarkDatabase, workers: int, expected: int) -> None:
     database = Database(postgres.dsn, pool_size=2 * workers)
-    with db.patience(_PATIENCE_S):
-        outcome, _ = fleet.migrate(database, options=Options(workers=workers))
+    with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
+        result, _ = revision_store.migrate_tenants(
+            database, options=MigrationOptions(workers=workers)
+        )
     database.close()
-    if outcome.migrated != expected or outcome.left:
-        raise NotMigrated(f"{outcome.migrated} of {expected} migrated, {outcome.failed}")
+    if result.migrated != expected or result.remaining:
+        raise MigrationIncomplete(f"{result.migrated} of {expected} migrated, {result.failed}")
 
 
-def _by_hand(postgres: Postgres, workers: int, ids: list[UUID], number: str, ddl: str) -> None:
-    left = [
-        _RAW.format(schema=schema.name(one), ddl=ddl, revision=number, tenant=one) for one in ids
+def _migrate_by_hand(
+    postgres: BenchmarkDatabase, workers: int, ids: list[UUID], number: str, ddl: str
+) -> None:
+    statements = [
+        _RAW_MIGRATION.format(
+            schema=schema.schema_name(tenant_id), ddl=ddl, revision=number, tenant=tenant_id
+        )
+        for tenant_id in ids
     ]
 
-    def work() -> None:
-        with raw.cursor(postgres.dsn) as cursor:
-            while left:
+    def run_statements() -> None:
+        with raw_psycopg2.autocommit_cursor(postgres.dsn) as cursor:
+            while statements:
                 try:
-                    statement = left.pop()
+                    statement = statements.pop()
                 except IndexError:
                     return
                 cursor.execute(statement)
 
-    with raw.plainly():
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    with raw_psycopg2.without_wait_callback():
+        threads = [threading.Thread(target=run_statements, daemon=True) for _ in range(workers)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -9,22 +9,22 @@ from time import sleep
 
 import click
 
-from benchmarks import cost, load, postgres, requests, rounds, web, world
-from benchmarks.cpu import NotHere
+from benchmarks import load, postgres, request_cost, requests, round_runner, tenant_data, web
+from benchmarks.cpu import ProcessNotLocal
 from benchmarks.limits import pace, report
-from benchmarks.limits.pace import Paced
-from benchmarks.limits.report import Measured
-from benchmarks.load import Order, Outcome
-from benchmarks.postgres import Busy, Postgres
-from benchmarks.progress import say
-from benchmarks.report import Round, facts
-from benchmarks.web import DidNotStart, Web
-from benchmarks.world import Tenant
-from vca.kit.config import read_settings
+from benchmarks.limits.pace import PacedPlan
+from benchmarks.limits.report import LimitsResult
+from benchmarks.load import LoadPlan, LoadResult
+from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
+from benchmarks.progress import print_progress
+from benchmarks.report import RoundResult, run_facts
+from benchmarks.tenant_data import BenchmarkTenant
+from benchmarks.web import ServerNotStarted, WebServer
+from vca.settings import read_settings
 
-TIMES = 10
+OVERLOAD_FACTOR = 10
 # The tenant whose waiting is measured, and the one that asks too much.
-_QUIET, _NOISY = 0, 1
+_QUIET_TENANT, _NOISY_TENANT = 0, 1
 # What may be asked at once is asked by then: from there on a tenant is above its limit.
 _BURST_S = 2.0
 
@@ -52,111 +52,123 @@ def command(
         raise click.UsageError("The quiet tenant's --pace must be below the --limit.")
     try:
         with ExitStack() as stack:
-            bench = _prepare(stack, tenants, limit, seconds, per_second)
-            measured = _measure(bench, count)
-    except (Busy, NotHere, DidNotStart) as error:
+            benchmark = _prepare(stack, tenants, limit, seconds, per_second)
+            results = _measure(benchmark, count)
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"\n{report.table(measured)}\n")
-    told = facts(
-        Postgres=bench.postgres.version,
-        run=f"{count} interleaved rounds of {seconds:g} s for each figure",
+    click.echo(f"\n{report.format_table(results)}\n")
+    result_facts = run_facts(
+        Postgres=benchmark.postgres.version,
+        extra=f"{count} interleaved rounds of {seconds:g} s for each figure",
         tenants=f"{tenants} in rotation for the cost, each below its limit",
         limits=f"{limit} requests a second of each key and tenant",
-        neighbours=f"{per_second:g} and {TIMES * limit} requests a second, each on "
+        neighbours=f"{per_second:g} and {OVERLOAD_FACTOR * limit} requests a second, each on "
         f"{load.CONNECTIONS} connections; its window is used up",
         gunicorn="gunicorn.conf.py, two workers (gthread)",
     )
     if keep:
-        click.echo(f"Written: {report.write(measured, told)}")
-    if measured.errors:
-        raise click.ClickException(f"{measured.errors} requests failed that should not have")
+        click.echo(f"Written: {report.write_results(results, result_facts)}")
+    if results.errors:
+        raise click.ClickException(f"{results.errors} requests failed that should not have")
 
 
 @dataclass(frozen=True)
-class Bench:
+class LimitsBenchmark:
     """A run: the servers, the tenants, and the load. The hasty one refuses at once."""
 
-    postgres: Postgres
-    limited: Web
-    unlimited: Web
-    hasty: Web
-    tenants: list[Tenant]
+    postgres: BenchmarkDatabase
+    limited: WebServer
+    unlimited: WebServer
+    undelayed: WebServer
+    tenants: list[BenchmarkTenant]
     limit: int
     seconds: float
     per_second: float
-    generate: Callable[[Order], Outcome]
+    run_load: Callable[[LoadPlan], LoadResult]
 
-    def load(self, served: Web, tenants: list[Tenant]) -> Round:
+    def measure_load(self, server: WebServer, tenants: list[BenchmarkTenant]) -> RoundResult:
         """As many requests as are answered, these tenants in rotation."""
-        order = Order(served.port, self.seconds, 0, requests.lists(tenants, "vca"))
-        found = rounds.run(served, self.postgres, self.generate, order)
-        say(f"{found.cpu_ms:6.2f} ms CPU, {found.requests_per_s:.0f} requests/s")
-        return found
+        plan = LoadPlan(server.port, self.seconds, 0, requests.list_requests(tenants, "vca"))
+        result = round_runner.measure_round(server, self.postgres, self.run_load, plan)
+        print_progress(f"{result.cpu_ms:6.2f} ms CPU, {result.requests_per_s:.0f} requests/s")
+        return result
 
-    def quiet(self, served: Web) -> Outcome:
+    def run_quiet_tenant(self, server: WebServer) -> LoadResult:
         """The quiet tenant's requests, twice as long: a percentile needs many."""
-        return pace.run(self._paced(served, _QUIET, self.per_second, 2 * self.seconds))
+        return pace.run_paced(
+            self._paced_plan(server, _QUIET_TENANT, self.per_second, 2 * self.seconds)
+        )
 
-    def noisy(self, served: Web) -> Paced:
+    def noisy_plan(self, server: WebServer) -> PacedPlan:
         """Another's, far too many."""
-        return self._paced(served, _NOISY, TIMES * self.limit, 1.0)
+        return self._paced_plan(server, _NOISY_TENANT, OVERLOAD_FACTOR * self.limit, 1.0)
 
-    def _paced(self, served: Web, tenant: int, per_second: float, seconds: float) -> Paced:
-        asked = requests.lists([self.tenants[tenant]], "vca")
-        return Paced(served.port, seconds, per_second, load.CONNECTIONS, asked)
+    def _paced_plan(
+        self, server: WebServer, tenant_index: int, per_second: float, seconds: float
+    ) -> PacedPlan:
+        tenant_requests = requests.list_requests([self.tenants[tenant_index]], "vca")
+        return PacedPlan(server.port, seconds, per_second, load.CONNECTIONS, tenant_requests)
 
 
 def _prepare(
     stack: ExitStack, tenants: int, limit: int, seconds: float, per_second: float
-) -> Bench:
-    say("starting Postgres")
-    server = stack.enter_context(postgres.served())
-    without = {**cost.ENVIRON, **server.environ()}
-    limits = {"RATE_LIMIT_KEY": str(limit), "RATE_LIMIT_TENANT": str(limit)}
-    say(f"making {tenants} tenants")
-    made = world.populate(read_settings(without), server, tenants)
+) -> LimitsBenchmark:
+    print_progress("starting Postgres")
+    database = stack.enter_context(postgres.serve_database())
+    unlimited_environ = {**request_cost.ENVIRON, **database.environ()}
+    limit_environ = {"RATE_LIMIT_KEY": str(limit), "RATE_LIMIT_TENANT": str(limit)}
+    print_progress(f"making {tenants} tenants")
+    tenant_list = tenant_data.create_tenants(read_settings(unlimited_environ), database, tenants)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    generate = stack.enter_context(load.generator())
-    say("starting gunicorn, three times")
-    limited = stack.enter_context(web.served("wsgi:app", {**without, **limits}, folder))
-    unlimited = stack.enter_context(web.served("wsgi:app", without, folder))
-    at_once = {**without, **limits, "RATE_LIMIT_THREADS": "0"}
-    hasty = stack.enter_context(web.served("wsgi:app", at_once, folder))
-    return Bench(server, limited, unlimited, hasty, made, limit, seconds, per_second, generate)
+    run_load = stack.enter_context(load.load_process())
+    print_progress("starting gunicorn, three times")
+    limited = stack.enter_context(
+        web.serve_app("wsgi:app", {**unlimited_environ, **limit_environ}, folder)
+    )
+    unlimited = stack.enter_context(web.serve_app("wsgi:app", unlimited_environ, folder))
+    undelayed_environ = {**unlimited_environ, **limit_environ, "RATE_LIMIT_THREADS": "0"}
+    undelayed = stack.enter_context(web.serve_app("wsgi:app", undelayed_environ, folder))
+    return LimitsBenchmark(
+        database, limited, unlimited, undelayed, tenant_list, limit, seconds, per_second, run_load
+    )
 
 
-def _measure(bench: Bench, count: int) -> Measured:
-    measured = Measured()
-    for served in (bench.limited, bench.unlimited):
-        say("warming up")
-        bench.load(served, bench.tenants)
+def _measure(benchmark: LimitsBenchmark, count: int) -> LimitsResult:
+    results = LimitsResult()
+    for server in (benchmark.limited, benchmark.unlimited):
+        print_progress("warming up")
+        benchmark.measure_load(server, benchmark.tenants)
     for number in range(count):
-        for step in (_cost, _neighbours):
-            step(bench, measured, backwards=bool(number % 2))
-        told = ", ".join(f"{each[-1]:.2f}" for each in measured.ratios().values())
-        say(f"round {number + 1}/{count}: {told}")
-    return measured
+        for step in (_measure_cost, _measure_neighbours):
+            step(benchmark, results, backwards=bool(number % 2))
+        ratios = ", ".join(f"{series[-1]:.2f}" for series in results.ratios().values())
+        print_progress(f"round {number + 1}/{count}: {ratios}")
+    return results
 
 
-def _cost(bench: Bench, measured: Measured, *, backwards: bool) -> None:
-    both = [(bench.unlimited, measured.cpu_without), (bench.limited, measured.cpu_with)]
-    for served, kept in both[::-1] if backwards else both:
-        found = bench.load(served, bench.tenants)
-        kept.append(found.cpu_ms)
-        measured.errors += found.errors
-    measured.cpu_refused.append(bench.load(bench.hasty, [bench.tenants[_NOISY]]).cpu_ms)
+def _measure_cost(benchmark: LimitsBenchmark, results: LimitsResult, *, backwards: bool) -> None:
+    servers = [(benchmark.unlimited, results.cpu_without), (benchmark.limited, results.cpu_with)]
+    for server, series in servers[::-1] if backwards else servers:
+        result = benchmark.measure_load(server, benchmark.tenants)
+        series.append(result.cpu_ms)
+        results.errors += result.errors
+    results.cpu_refused.append(
+        benchmark.measure_load(benchmark.undelayed, [benchmark.tenants[_NOISY_TENANT]]).cpu_ms
+    )
 
 
-def _neighbours(bench: Bench, measured: Measured, *, backwards: bool) -> None:
-    three = [
-        (bench.limited, False, measured.alone),
-        (bench.limited, True, measured.beside),
-        (bench.unlimited, True, measured.unlimited),
+def _measure_neighbours(
+    benchmark: LimitsBenchmark, results: LimitsResult, *, backwards: bool
+) -> None:
+    scenarios = [
+        (benchmark.limited, False, results.alone),
+        (benchmark.limited, True, results.beside),
+        (benchmark.unlimited, True, results.unlimited),
     ]
-    for served, noisy, kept in three[::-1] if backwards else three:
-        world.note_use(bench.postgres)
-        with pace.paced(bench.noisy(served)) if noisy else nullcontext():
+    for server, with_noise, series in scenarios[::-1] if backwards else scenarios:
+        tenant_data.mark_keys_used(benchmark.postgres)
+        with pace.background_load(benchmark.noisy_plan(server)) if with_noise else nullcontext():
             sleep(_BURST_S)
-            outcome = bench.quiet(served)
-        kept.append(outcome.percentile_ms(0.95))
-        measured.errors += outcome.errors
+            result = benchmark.run_quiet_tenant(server)
+        series.append(result.percentile_ms(0.95))
+        results.errors += result.errors

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from benchmarks.load import Line, Outcome, Requests
+from benchmarks.load import HttpConnection, LoadResult, Requests
 
-_ANSWER_S = 10.0
+_ANSWER_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Paced:
+class PacedPlan:
     """So many requests a second, as long as a connection is free for each."""
 
     port: int
@@ -26,60 +26,64 @@ class Paced:
 
 
 @contextmanager
-def paced(order: Paced) -> Iterator[None]:
+def background_load(plan: PacedPlan) -> Iterator[None]:
     """Keep the load up until the block ends; what is answered does not matter."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_keep_up, args=(order, theirs), daemon=True)
+    parent_pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_run_until_stopped, args=(plan, child_pipe), daemon=True)
     process.start()
     try:
-        ours.recv()
+        parent_pipe.recv()
         yield
     finally:
-        ours.send(None)
-        process.join(_ANSWER_S)
+        parent_pipe.send(None)
+        process.join(_ANSWER_TIMEOUT_S)
         process.kill()
 
 
-def _keep_up(order: Paced, pipe: Connection) -> None:
+def _run_until_stopped(plan: PacedPlan, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     pipe.send(None)
     while not pipe.poll():
-        run(order)
+        run_paced(plan)
 
 
-def run(order: Paced) -> Outcome:
+def run_paced(plan: PacedPlan) -> LoadResult:
     """Ask at the pace for the time, then let every request under way be answered."""
-    outcome = Outcome()
-    began = time.perf_counter()
+    result = LoadResult()
+    started_at = time.perf_counter()
     with selectors.DefaultSelector() as selector:
-        lines = [Line(order.port, order.requests, selector) for _ in range(order.connections)]
-        _pace(order, selector, list(lines), outcome, began)
-        for line in lines:
-            line.socket.close()
-    outcome.elapsed_s = time.perf_counter() - began
-    return outcome
+        connections = [
+            HttpConnection(plan.port, plan.requests, selector) for _ in range(plan.connections)
+        ]
+        _send_at_pace(plan, selector, list(connections), result, started_at)
+        for connection in connections:
+            connection.socket.close()
+    result.elapsed_s = time.perf_counter() - started_at
+    return result
 
 
-def _pace(
-    order: Paced,
+def _send_at_pace(
+    plan: PacedPlan,
     selector: selectors.BaseSelector,
-    idle: list[Line],
-    outcome: Outcome,
-    began: float,
+    idle: list[HttpConnection],
+    result: LoadResult,
+    started_at: float,
 ) -> None:
-    sent, all_of_them, last_s = 0, len(idle), began + order.seconds
+    sent, connection_count, ends_at = 0, len(idle), started_at + plan.seconds
     while True:
         now = time.perf_counter()
-        if now >= last_s and len(idle) == all_of_them:
+        if now >= ends_at and len(idle) == connection_count:
             return
-        due_s = began + sent / order.per_second
-        while idle and due_s <= now < last_s:
-            idle.pop().send(sent)
+        due_at = started_at + sent / plan.per_second
+        while idle and due_at <= now < ends_at:
+            idle.pop().send_request(sent)
             sent += 1
-            due_s = began + sent / order.per_second
-        wait_s = max(0.0, min(due_s, last_s) - now) if idle and now < last_s else _ANSWER_S
+            due_at = started_at + sent / plan.per_second
+        wait_s = (
+            max(0.0, min(due_at, ends_at) - now) if idle and now < ends_at else _ANSWER_TIMEOUT_S
+        )
         for key, _ in selector.select(wait_s):
-            line: Line = key.data
-            if line.receive(outcome):
-                idle.append(line)
+            connection: HttpConnection = key.data
+            if connection.receive_response(result):
+                idle.append(connection)

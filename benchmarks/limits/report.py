@@ -7,10 +7,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.report import FOLDER
+from benchmarks.report import RESULTS_FOLDER
 
-MOST = 1.20
-_WORDS = """\
+MAX_RATIO = 1.20
+_INTRODUCTION = """\
 Cost: CPU of web server and Postgres per `GET T/phone-numbers` with limits that nobody meets, by the
 same without limits, in the round beside it; a refused one is of a tenant alone, as fast as it is
 answered. Neighbours: the 95th percentile of a tenant that asks at a steady pace while another asks
@@ -20,7 +20,7 @@ rounds, and the least and the greatest.
 
 
 @dataclass
-class Measured:
+class LimitsResult:
     """The rounds of a run: CPU per request in milliseconds, 95th percentiles in milliseconds."""
 
     cpu_without: list[float] = field(default_factory=list)
@@ -34,33 +34,42 @@ class Measured:
     def ratios(self) -> dict[str, list[float]]:
         """Round by round."""
         return {
-            "a request with limits, × without": _by(self.cpu_with, self.cpu_without),
-            "one that is refused, × one that is served": _by(self.cpu_refused, self.cpu_with),
-            "p95 beside a tenant at ten times its limit, × alone": _by(self.beside, self.alone),
-            "the same without limits": _by(self.unlimited, self.alone),
+            "a request with limits, × without": _pairwise_ratios(self.cpu_with, self.cpu_without),
+            "one that is refused, × one that is served": _pairwise_ratios(
+                self.cpu_refused, self.cpu_with
+            ),
+            "p95 beside a tenant at ten times its limit, × alone": _pairwise_ratios(
+                self.beside, self.alone
+            ),
+            "the same without limits": _pairwise_ratios(self.unlimited, self.alone),
         }
 
 
-def table(measured: Measured) -> str:
+def format_table(results: LimitsResult) -> str:
     """A line for each ratio."""
     lines = ["| | median (min–max) | wanted |", "|---|---:|---:|"]
-    for name, found in measured.ratios().items():
-        wanted = f"≤ {MOST:.2f}" if "beside" in name else "–"
-        spread = f"{min(found):.2f}–{max(found):.2f}"
-        lines.append(f"| {name} | **{median(found):.2f}** ({spread}) | {wanted} |")
+    for name, ratios in results.ratios().items():
+        target = f"≤ {MAX_RATIO:.2f}" if "beside" in name else "–"
+        spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
+        lines.append(f"| {name} | **{median(ratios):.2f}** ({spread}) | {target} |")
     return "\n".join(lines)
 
 
-def write(measured: Measured, facts: Mapping[str, Any]) -> Path:
+def write_results(results: LimitsResult, facts: Mapping[str, Any]) -> Path:
     """Keep the results; the Markdown file's path."""
-    FOLDER.mkdir(exist_ok=True)
-    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    path = FOLDER / "limits.md"
-    path.write_text(f"# Rate limits\n\n{_WORDS}\n{table(measured)}\n\n{told}\n")
-    summary = {"facts": dict(facts), "ratios": measured.ratios(), "rounds": asdict(measured)}
-    (FOLDER / "limits.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    path = RESULTS_FOLDER / "limits.md"
+    path.write_text(f"# Rate limits\n\n{_INTRODUCTION}\n{format_table(results)}\n\n{fact_lines}\n")
+    summary = {"facts": dict(facts), "ratios": results.ratios(), "rounds": asdict(results)}
+    (RESULTS_FOLDER / "limits.json").write_text(
+        json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    )
     return path
 
 
-def _by(these: Sequence[float], those: Sequence[float]) -> list[float]:
-    return [round(one / other, 4) for one, other in zip(these, those, strict=True)]
+def _pairwise_ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    return [
+        round(numerator / denominator, 4)
+        for numerator, denominator in zip(numerators, denominators, strict=True)
+    ]

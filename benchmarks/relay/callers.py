@@ -13,18 +13,18 @@ from urllib.parse import urlencode, urlsplit
 from twilio.request_validator import RequestValidator
 
 from benchmarks import load
-from benchmarks.relay.sockets import Refused, Socket
-from benchmarks.turns.callers import THINKS_S, WORDS_A_MINUTE
+from benchmarks.relay.websocket import ConnectionRejected, RelaySocket
+from benchmarks.turns.callers import THINK_RANGE_S, WORDS_PER_MINUTE
 
-ACCOUNT, TOKEN = f"AC{1:032x}", f"{1:032x}"
-_SAYS = "I would like to know if you are open tomorrow."
-_RING_WITHIN_S = 10
-_ANSWER_S = 20
-_TOKEN = re.compile(r'<Parameter name="token" value="([^"]+)"')
+ACCOUNT_SID, AUTH_TOKEN = f"AC{1:032x}", f"{1:032x}"
+_UTTERANCE = "I would like to know if you are open tomorrow."
+_RING_SPREAD_S = 10
+_ANSWER_TIMEOUT_S = 20
+_STATE_TOKEN = re.compile(r'<Parameter name="token" value="([^"]+)"')
 
 
 @dataclass(frozen=True)
-class Order:
+class RelayLoadPlan:
     """How many callers ring whom, and for how long; what was said before `warm_s` is not kept."""
 
     web_port: int
@@ -33,127 +33,131 @@ class Order:
     numbers: Sequence[str]
     calls: int
     seconds: float
-    warm_s: float
+    warm_up_s: float
     hurried: bool
 
 
 @dataclass
-class Outcome:
+class RelayLoadResult:
     """Seconds to the first words by each turn's mark, the turns answered, and what failed."""
 
     sockets: int = 0
-    answered: int = 0
-    took_s: dict[str, float] = field(default_factory=dict)
+    answered_turns: int = 0
+    durations_s: dict[str, float] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
 
 
-def run(order: Order) -> Outcome:
+def run_callers(plan: RelayLoadPlan) -> RelayLoadResult:
     """The outcome of a load that runs in another process."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run, (order,))
+        return pool.apply(_run_process, (plan,))
 
 
-def _run(order: Order) -> Outcome:
-    return asyncio.run(_all(order))
+def _run_process(plan: RelayLoadPlan) -> RelayLoadResult:
+    return asyncio.run(_run_all_calls(plan))
 
 
-async def _all(order: Order) -> Outcome:
-    outcome = Outcome()
-    began = time.perf_counter()
-    calls = [_Call(order, number, outcome, began) for number in range(order.calls)]
-    await asyncio.gather(*(call.live() for call in calls))
-    return outcome
+async def _run_all_calls(plan: RelayLoadPlan) -> RelayLoadResult:
+    result = RelayLoadResult()
+    started_at = time.perf_counter()
+    calls = [_Call(plan, number, result, started_at) for number in range(plan.calls)]
+    await asyncio.gather(*(call.run_call() for call in calls))
+    return result
 
 
 class _Call:
     """One call, which lasts as long as the run."""
 
-    def __init__(self, order: Order, number: int, outcome: Outcome, began: float) -> None:
-        self._order, self._number, self._outcome = order, number, outcome
-        self._keeps_from, self._ends_at = began + order.warm_s, began + order.seconds
-        self._chance = random.Random(number)
-        self._sid = f"CA{number:032x}"
+    def __init__(
+        self, plan: RelayLoadPlan, number: int, result: RelayLoadResult, started_at: float
+    ) -> None:
+        self._plan, self._number, self._result = plan, number, result
+        self._measures_from, self._ends_at = started_at + plan.warm_up_s, started_at + plan.seconds
+        self._rng = random.Random(number)
+        self._call_sid = f"CA{number:032x}"
 
-    async def live(self) -> None:
+    async def run_call(self) -> None:
         """From ring to hang-up."""
-        await asyncio.sleep(self._chance.uniform(0, _RING_WITHIN_S))
+        await asyncio.sleep(self._rng.uniform(0, _RING_SPREAD_S))
         try:
-            socket = await self._opened(await self._ring())
-            self._outcome.sockets += 1
-            await self._talk(socket)
+            socket = await self._open_socket(await self._ring_number())
+            self._result.sockets += 1
+            await self._run_turns(socket)
             socket.close()
-        except (OSError, EOFError, TimeoutError, Refused) as error:
-            self._outcome.errors.append(repr(error))
+        except (OSError, EOFError, TimeoutError, ConnectionRejected) as error:
+            self._result.errors.append(repr(error))
 
-    async def _ring(self) -> str:
+    async def _ring_number(self) -> str:
         """The token of the call's socket."""
-        number = self._order.numbers[self._number % len(self._order.numbers)]
-        url = f"{self._order.base_url}/telephony/twilio/voice"
-        said = {"AccountSid": ACCOUNT, "CallSid": self._sid, "CallStatus": "ringing"}
-        said |= {"Direction": "inbound", "From": "+14155550123", "To": number}
-        answer = await self._post(url, said)
-        found = _TOKEN.search(answer)
-        if found is None:
-            raise Refused(answer)
-        return unescape(found[1])
+        number = self._plan.numbers[self._number % len(self._plan.numbers)]
+        url = f"{self._plan.base_url}/telephony/twilio/voice"
+        form = {"AccountSid": ACCOUNT_SID, "CallSid": self._call_sid, "CallStatus": "ringing"}
+        form |= {"Direction": "inbound", "From": "+14155550123", "To": number}
+        response = await self._post_form(url, form)
+        match = _STATE_TOKEN.search(response)
+        if match is None:
+            raise ConnectionRejected(response)
+        return unescape(match[1])
 
-    async def _post(self, url: str, said: dict[str, str]) -> str:
-        signature = RequestValidator(TOKEN).compute_signature(url, said)
-        body = urlencode(said)
+    async def _post_form(self, url: str, form: dict[str, str]) -> str:
+        signature = RequestValidator(AUTH_TOKEN).compute_signature(url, form)
+        body = urlencode(form)
         request = (
             f"POST {urlsplit(url).path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n"
             f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
             f"X-Twilio-Signature: {signature}\r\n\r\n{body}"
         )
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._order.web_port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._plan.web_port)
         writer.write(request.encode())
         received = b""
-        while not load.complete(received):
-            chunk = await asyncio.wait_for(reader.read(65_536), _ANSWER_S)
+        while not load.is_complete(received):
+            chunk = await asyncio.wait_for(reader.read(65_536), _ANSWER_TIMEOUT_S)
             if not chunk:
                 raise EOFError("closed before the answer")
             received += chunk
         writer.close()
         return received.decode()
 
-    async def _opened(self, token: str) -> Socket:
+    async def _open_socket(self, token: str) -> RelaySocket:
         path = "/telephony/twilio/relay"
-        url = f"{self._order.base_url}{path}".replace("http", "ws", 1)
-        signature = RequestValidator(TOKEN).compute_signature(url, {})
+        url = f"{self._plan.base_url}{path}".replace("http", "ws", 1)
+        signature = RequestValidator(AUTH_TOKEN).compute_signature(url, {})
         headers = {"X-Twilio-Signature": signature}
-        socket = await Socket.opened(self._order.relay_port, urlsplit(url).path, headers)
-        socket.tell(type="setup", callSid=self._sid, customParameters={"token": token})
+        socket = await RelaySocket.connect(self._plan.relay_port, urlsplit(url).path, headers)
+        socket.send_frame(type="setup", callSid=self._call_sid, customParameters={"token": token})
         return socket
 
-    async def _talk(self, socket: Socket) -> None:
+    async def _run_turns(self, socket: RelaySocket) -> None:
         turn, words = 0, 12
         while True:
             await asyncio.sleep(self._pause_s(words))
             if time.perf_counter() > self._ends_at:
                 return
-            words = await asyncio.wait_for(self._turn(socket, turn), _ANSWER_S)
+            words = await asyncio.wait_for(self._run_turn(socket, turn), _ANSWER_TIMEOUT_S)
             turn += 1
 
-    async def _turn(self, socket: Socket, turn: int) -> int:
+    async def _run_turn(self, socket: RelaySocket, turn: int) -> int:
         """One turn; how many words were said in it."""
         mark = f"turn-{self._number}-0-{turn}"
-        began = time.perf_counter()
-        socket.tell(type="prompt", voicePrompt=f"{_SAYS} {mark}", lang="en-GB", last=True)
+        started_at = time.perf_counter()
+        socket.send_frame(
+            type="prompt", voicePrompt=f"{_UTTERANCE} {mark}", lang="en-GB", last=True
+        )
         words = 0
         first_at = 0.0
         while True:
-            frame = await socket.hear()
+            frame = await socket.receive_frame()
             if frame["type"] != "text":
-                raise Refused(str(frame))
+                raise ConnectionRejected(str(frame))
             first_at = first_at or time.perf_counter()
             words += len(frame["token"].split())
             if frame["last"]:
                 break
-        self._outcome.answered += 1
-        if began > self._keeps_from:
-            self._outcome.took_s[mark] = first_at - began
+        self._result.answered_turns += 1
+        if started_at > self._measures_from:
+            self._result.durations_s[mark] = first_at - started_at
         return words
 
     def _pause_s(self, words: int) -> float:
-        spoken = 0 if self._order.hurried else words + len(_SAYS.split())
-        return spoken * 60 / WORDS_A_MINUTE + self._chance.uniform(*THINKS_S)
+        spoken_words = 0 if self._plan.hurried else words + len(_UTTERANCE.split())
+        return spoken_words * 60 / WORDS_PER_MINUTE + self._rng.uniform(*THINK_RANGE_S)

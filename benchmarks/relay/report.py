@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import FOLDER
+from benchmarks.report import RESULTS_FOLDER
 from benchmarks.turns.report import percentile_ms
 
-WANTED_MS = 30.0
-_SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-_WORDS = """\
+TARGET_MS = 30.0
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_INTRODUCTION = """\
 From a caller's prompt on the wire to the first words on the wire back, turn by turn, beside what
 the fake model took to its first token in the same turn: 300 ms. The overhead is the one less the
 other. The callers, the model, both groups of gunicorn and Postgres share the machine.
@@ -19,61 +19,73 @@ other. The callers, the model, both groups of gunicorn and Postgres share the ma
 
 
 @dataclass(frozen=True)
-class Measured:
+class RelayResult:
     """One run: seconds to the first words and of the model, turn by turn, and all that failed."""
 
     first_s: Sequence[float]
-    models_s: Sequence[float]
+    model_s: Sequence[float]
     sockets: int
-    answered: int
+    answered_turns: int
     errors: int
     cpu_s: float
 
     @property
     def overhead_s(self) -> list[float]:
-        return [first - model for first, model in zip(self.first_s, self.models_s, strict=True)]
+        return [first - model for first, model in zip(self.first_s, self.model_s, strict=True)]
 
     @property
-    def met(self) -> bool:
+    def is_met(self) -> bool:
         """Whether the overhead is what it should be, and nothing failed."""
-        return percentile_ms(self.overhead_s, 0.95) <= WANTED_MS and not self.errors
+        return percentile_ms(self.overhead_s, 0.95) <= TARGET_MS and not self.errors
 
-    def figures(self) -> dict[str, dict[str, float]]:
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
         """Percentiles in milliseconds."""
-        parts = {"first words": self.first_s, "model": self.models_s, "overhead": self.overhead_s}
+        parts = {"first words": self.first_s, "model": self.model_s, "overhead": self.overhead_s}
         return {
-            name: {at: round(percentile_ms(part, share), 1) for at, share in _SHARES.items()}
+            name: {
+                percentile: round(percentile_ms(part, share), 1)
+                for percentile, share in _PERCENTILES.items()
+            }
             for name, part in parts.items()
         }
 
 
-def table(measured: Measured) -> str:
+def format_table(result: RelayResult) -> str:
     """Three lines of percentiles, and what was wanted."""
     lines = ["| ms | p50 | p95 | p99 | wanted | met |", "|---|---:|---:|---:|---:|---|"]
-    for name, found in measured.figures().items():
-        own = name == "overhead"
-        wanted = (f"p95 ≤ {WANTED_MS:g}", "yes" if measured.met else "no") if own else ("–", "–")
-        lines.append(f"| {' | '.join((name, *map(str, found.values()), *wanted))} |")
+    for name, percentiles in result.percentiles_ms().items():
+        is_overhead = name == "overhead"
+        target_cells = (
+            (f"p95 ≤ {TARGET_MS:g}", "yes" if result.is_met else "no")
+            if is_overhead
+            else ("–", "–")
+        )
+        lines.append(f"| {' | '.join((name, *map(str, percentiles.values()), *target_cells))} |")
     return "\n".join(lines)
 
 
-def more(measured: Measured) -> dict[str, object]:
+def extra_facts(result: RelayResult) -> dict[str, object]:
     """What else the run has shown."""
     return {
-        "sockets": measured.sockets,
-        "turns": f"{len(measured.first_s)} counted, {measured.errors} errors",
-        "CPU": f"{measured.cpu_s * 1000 / measured.answered:.1f} ms a turn of the relay's group; "
+        "sockets": result.sockets,
+        "turns": f"{len(result.first_s)} counted, {result.errors} errors",
+        "CPU": f"{result.cpu_s * 1000 / result.answered_turns:.1f} ms a turn of the relay's group; "
         "handshakes are in it",
     }
 
 
-def write(measured: Measured, facts: Mapping[str, Any]) -> Path:
+def write_results(result: RelayResult, facts: Mapping[str, Any]) -> Path:
     """Keep the results; the Markdown file's path."""
-    FOLDER.mkdir(exist_ok=True)
-    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    page = f"# The first words through a socket\n\n{_WORDS}\n{table(measured)}\n\n{told}\n"
-    path = FOLDER / "relay.md"
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    page = (
+        f"# The first words through a socket\n\n{_INTRODUCTION}\n"
+        f"{format_table(result)}\n\n{fact_lines}\n"
+    )
+    path = RESULTS_FOLDER / "relay.md"
     path.write_text(page)
-    summary = {"facts": dict(facts), "milliseconds": measured.figures(), "met": measured.met}
-    (FOLDER / "relay.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    summary = {"facts": dict(facts), "milliseconds": result.percentiles_ms(), "met": result.is_met}
+    (RESULTS_FOLDER / "relay.json").write_text(
+        json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    )
     return path

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import click
 
-from benchmarks import cost, postgres, web, world
-from benchmarks.cpu import NotHere
-from benchmarks.postgres import Busy, Postgres
-from benchmarks.progress import say
-from benchmarks.report import facts
-from benchmarks.turns import callers, model, report
-from benchmarks.turns.callers import Order, Outcome
-from benchmarks.turns.report import Measured
-from benchmarks.web import DidNotStart
-from vca.kit.config import read_settings
+from benchmarks import postgres, request_cost, tenant_data, web
+from benchmarks.cpu import ProcessNotLocal
+from benchmarks.postgres import BenchmarkDatabase, BenchmarkRunning
+from benchmarks.progress import print_progress
+from benchmarks.report import run_facts
+from benchmarks.turns import callers, fake_model, report
+from benchmarks.turns.callers import TurnLoadPlan, TurnLoadResult
+from benchmarks.turns.report import TurnsResult
+from benchmarks.web import ServerNotStarted
+from vca.settings import read_settings
 
 TENANTS = 10
 WORKERS, THREADS, POOL = 2, 64, 16
@@ -31,46 +31,46 @@ def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) ->
     """Measure VCA's own share of a turn, with a hundred live calls and a model that streams."""
     try:
         with ExitStack() as stack:
-            measured, server = _measure(stack, calls, seconds, hurried)
-    except (Busy, NotHere, DidNotStart) as error:
+            result, database = _measure(stack, calls, seconds, hurried)
+    except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    told = _facts(server, calls, seconds, hurried, note) | report.more(measured)
-    click.echo(f"\n{report.table(measured)}\n")
-    for name, value in report.more(measured).items():
+    result_facts = _run_facts(database, calls, seconds, hurried, note) | report.extra_facts(result)
+    click.echo(f"\n{report.format_table(result)}\n")
+    for name, value in report.extra_facts(result).items():
         click.echo(f"{name}: {value}")
     if keep:
-        click.echo(f"Written: {report.write(measured, told)}")
-    if measured.errors:
-        raise click.ClickException(f"{measured.errors} turns failed")
+        click.echo(f"Written: {report.write_results(result, result_facts)}")
+    if result.errors:
+        raise click.ClickException(f"{result.errors} turns failed")
 
 
 def _measure(
     stack: ExitStack, calls: int, seconds: float, hurried: bool
-) -> tuple[Measured, Postgres]:
-    say("starting Postgres and the model")
-    server = stack.enter_context(postgres.served())
-    fake = stack.enter_context(model.served())
-    environ = {**cost.ENVIRON, **server.environ(), **_turns_environ(fake.url)}
+) -> tuple[TurnsResult, BenchmarkDatabase]:
+    print_progress("starting Postgres and the model")
+    database = stack.enter_context(postgres.serve_database())
+    model_server = stack.enter_context(fake_model.serve_model())
+    environ = {**request_cost.ENVIRON, **database.environ(), **_turns_environ(model_server.url)}
     settings = read_settings(environ)
-    made = world.populate(settings, server, TENANTS)
+    tenants = tenant_data.create_tenants(settings, database, TENANTS)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    say(f"starting gunicorn with {WORKERS} times {THREADS} threads")
-    served = stack.enter_context(web.served("wsgi:app", environ, folder))
-    order = Order(
-        port=served.port,
+    print_progress(f"starting gunicorn with {WORKERS} times {THREADS} threads")
+    web_server = stack.enter_context(web.serve_app("wsgi:app", environ, folder))
+    plan = TurnLoadPlan(
+        port=web_server.port,
         base_url=postgres.BASE_URL,
         secret_key=settings.secret_key,
-        numbers=tuple(tenant.number for tenant in made),
+        numbers=tuple(tenant.number for tenant in tenants),
         calls=calls,
         seconds=seconds,
-        warm_s=seconds / 5,
+        warm_up_s=seconds / 5,
         hurried=hurried,
     )
-    say(f"{calls} calls for {seconds:g} s")
-    web_s, postgres_s = served.cpu_s(), server.cpu_s()
-    outcome = callers.run(order)
-    web_s, postgres_s = served.cpu_s() - web_s, server.cpu_s() - postgres_s
-    return _joined(outcome, fake.took_s(), web_s, postgres_s), server
+    print_progress(f"{calls} calls for {seconds:g} s")
+    web_s, postgres_s = web_server.cpu_s(), database.cpu_s()
+    load_result = callers.run_callers(plan)
+    web_s, postgres_s = web_server.cpu_s() - web_s, database.cpu_s() - postgres_s
+    return _match_turns(load_result, model_server.durations_s(), web_s, postgres_s), database
 
 
 def _turns_environ(model_url: str) -> dict[str, str]:
@@ -84,33 +84,33 @@ def _turns_environ(model_url: str) -> dict[str, str]:
     }
 
 
-def _joined(
-    outcome: Outcome, model_s: dict[str, float], web_s: float, postgres_s: float
-) -> Measured:
+def _match_turns(
+    load_result: TurnLoadResult, model_s: dict[str, float], web_s: float, postgres_s: float
+) -> TurnsResult:
     """Each turn beside what the model took of it; one that the model never saw is an error."""
-    marks = [mark for mark in outcome.took_s if mark in model_s]
-    for error in sorted(set(outcome.errors))[:5]:
-        say(f"error: {error}")
-    return Measured(
-        turns_s=[outcome.took_s[mark] for mark in marks],
-        models_s=[model_s[mark] for mark in marks],
-        elapsed_s=outcome.elapsed_s,
-        answered=outcome.answered,
-        errors=len(outcome.errors) + len(outcome.took_s) - len(marks),
+    marks = [mark for mark in load_result.durations_s if mark in model_s]
+    for error in sorted(set(load_result.errors))[:5]:
+        print_progress(f"error: {error}")
+    return TurnsResult(
+        turns_s=[load_result.durations_s[mark] for mark in marks],
+        model_s=[model_s[mark] for mark in marks],
+        elapsed_s=load_result.elapsed_s,
+        answered_turns=load_result.answered_turns,
+        errors=len(load_result.errors) + len(load_result.durations_s) - len(marks),
         web_cpu_s=web_s,
         postgres_cpu_s=postgres_s,
     )
 
 
-def _facts(
-    server: Postgres, calls: int, seconds: float, hurried: bool, note: str
+def _run_facts(
+    database: BenchmarkDatabase, calls: int, seconds: float, hurried: bool, note: str
 ) -> dict[str, object]:
-    low, high = callers.THINKS_S
-    words = f"hear and speak {callers.WORDS_A_MINUTE} words a minute"
-    return facts(
-        Postgres=server.version,
-        run=f"{seconds:g} s, of which the first fifth is not counted",
-        calls=f"{calls} live at once, {callers.TURNS} turns each; "
+    low, high = callers.THINK_RANGE_S
+    words = f"hear and speak {callers.WORDS_PER_MINUTE} words a minute"
+    return run_facts(
+        Postgres=database.version,
+        extra=f"{seconds:g} s, of which the first fifth is not counted",
+        calls=f"{calls} live at once, {callers.TURNS_PER_CALL} turns each; "
         f"callers {'do not wait for words' if hurried else words}, and think {low} to {high} s",
         gunicorn=f"gunicorn.conf.py, {WORKERS} workers (gthread) of {THREADS} threads, "
         f"{POOL} connections each",

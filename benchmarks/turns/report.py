@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import FOLDER
+from benchmarks.report import RESULTS_FOLDER
 
-WANTED_MS = 50.0
-_SHARES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-_WORDS = """\
+TARGET_MS = 50.0
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+_INTRODUCTION = """\
 A turn is from the carrier's signed request to the last byte of the answer. The model is what the
 same turn took at the fake model's server: the first token after 300 ms, then one every 20 ms,
 twenty in all. VCA's own share is the one less the other, turn by turn. The load, the model, the web
@@ -19,35 +19,38 @@ server and Postgres share the machine.
 
 
 @dataclass(frozen=True)
-class Measured:
+class TurnsResult:
     """One run: seconds of each turn and of its model, in the same order.
 
     `answered` counts the turns before those too, as the CPU seconds do.
     """
 
     turns_s: Sequence[float]
-    models_s: Sequence[float]
+    model_s: Sequence[float]
     elapsed_s: float
-    answered: int
+    answered_turns: int
     errors: int
     web_cpu_s: float
     postgres_cpu_s: float
 
     @property
     def own_s(self) -> list[float]:
-        pairs = zip(self.turns_s, self.models_s, strict=True)
+        pairs = zip(self.turns_s, self.model_s, strict=True)
         return [turn - model for turn, model in pairs]
 
     @property
-    def met(self) -> bool:
+    def is_met(self) -> bool:
         """Whether VCA's own share is what it should be, and nothing failed."""
-        return percentile_ms(self.own_s, 0.95) <= WANTED_MS and not self.errors
+        return percentile_ms(self.own_s, 0.95) <= TARGET_MS and not self.errors
 
-    def figures(self) -> dict[str, dict[str, float]]:
+    def percentiles_ms(self) -> dict[str, dict[str, float]]:
         """Percentiles in milliseconds of a turn, of the model, and of what is VCA's own."""
-        parts = {"turn": self.turns_s, "model": self.models_s, "VCA's own share": self.own_s}
+        parts = {"turn": self.turns_s, "model": self.model_s, "VCA's own share": self.own_s}
         return {
-            name: {at: round(percentile_ms(part, share), 1) for at, share in _SHARES.items()}
+            name: {
+                percentile: round(percentile_ms(part, share), 1)
+                for percentile, share in _PERCENTILES.items()
+            }
             for name, part in parts.items()
         }
 
@@ -58,34 +61,43 @@ def percentile_ms(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
-def table(measured: Measured) -> str:
+def format_table(result: TurnsResult) -> str:
     """Three lines of percentiles, and what was wanted."""
     lines = ["| ms | p50 | p95 | p99 | wanted | met |", "|---|---:|---:|---:|---:|---|"]
-    for name, found in measured.figures().items():
-        own = name not in ("turn", "model")
-        wanted = (f"p95 ≤ {WANTED_MS:g}", "yes" if measured.met else "no") if own else ("–", "–")
-        lines.append(f"| {' | '.join((name, *map(str, found.values()), *wanted))} |")
+    for name, percentiles in result.percentiles_ms().items():
+        is_own_share = name not in ("turn", "model")
+        target_cells = (
+            (f"p95 ≤ {TARGET_MS:g}", "yes" if result.is_met else "no")
+            if is_own_share
+            else ("–", "–")
+        )
+        lines.append(f"| {' | '.join((name, *map(str, percentiles.values()), *target_cells))} |")
     return "\n".join(lines)
 
 
-def more(measured: Measured) -> dict[str, object]:
+def extra_facts(result: TurnsResult) -> dict[str, object]:
     """What else the run has shown."""
-    turns = len(measured.turns_s)
+    turns = len(result.turns_s)
     return {
-        "turns": f"{turns}, {turns / measured.elapsed_s:.1f} a second, {measured.errors} errors",
-        "CPU": f"{measured.web_cpu_s * 1000 / measured.answered:.1f} ms a turn of the web server, "
-        f"{measured.postgres_cpu_s * 1000 / measured.answered:.1f} ms of Postgres; rings and "
+        "turns": f"{turns}, {turns / result.elapsed_s:.1f} a second, {result.errors} errors",
+        "CPU": f"{result.web_cpu_s * 1000 / result.answered_turns:.1f} ms a turn "
+        "of the web server, "
+        f"{result.postgres_cpu_s * 1000 / result.answered_turns:.1f} ms of Postgres; rings and "
         "hang-ups are in it",
     }
 
 
-def write(measured: Measured, facts: Mapping[str, Any]) -> Path:
+def write_results(result: TurnsResult, facts: Mapping[str, Any]) -> Path:
     """Keep the results; the Markdown file's path."""
-    FOLDER.mkdir(exist_ok=True)
-    told = "\n".join(f"- {name}: {value}" for name, value in facts.items())
-    page = f"# A turn, beyond the model\n\n{_WORDS}\n{table(measured)}\n\n{told}\n"
-    path = FOLDER / "turns.md"
+    RESULTS_FOLDER.mkdir(exist_ok=True)
+    fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
+    page = (
+        f"# A turn, beyond the model\n\n{_INTRODUCTION}\n{format_table(result)}\n\n{fact_lines}\n"
+    )
+    path = RESULTS_FOLDER / "turns.md"
     path.write_text(page)
-    summary = {"facts": dict(facts), "milliseconds": measured.figures(), "met": measured.met}
-    (FOLDER / "turns.json").write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    summary = {"facts": dict(facts), "milliseconds": result.percentiles_ms(), "met": result.is_met}
+    (RESULTS_FOLDER / "turns.json").write_text(
+        json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    )
     return path

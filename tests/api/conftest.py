@@ -17,13 +17,13 @@ from tests.support.operations import Operation, operations
 from tests.support.premises import Line, Premises
 from tests.support.world import World
 from vca.kit import storage
-from vca.kit.config import Settings
 from vca.registry.webhooks import endpoints
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.calls import decisions
-from vca.tenant.calls.route import Advice
-from vca.tenant.privacy import exporting
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.routing import decision_request
+from vca.tenant.calls.routing.routing_rules import WebhookDecision
+from vca.tenant.privacy import data_export
 from vca.tenant.telephony_accounts import service as accounts
 
 
@@ -75,7 +75,7 @@ def catalogue(openapi: OpenApi) -> list[Operation]:
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """The fake carrier, able of all that an operation may ask for."""
     fresh = BrowsersCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
 
@@ -93,13 +93,13 @@ def here(
 
     Nor does a call in it wait for a system that is none.
     """
-    monkeypatch.setattr(endpoints, "MOST", 10_000)
-    monkeypatch.setattr(accounts, "MOST", 10_000)
-    silent = Advice("nobody is asked from a table of requests")
-    monkeypatch.setattr(decisions, "ask", lambda question: silent)
+    monkeypatch.setattr(endpoints, "MAX_WEBHOOKS", 10_000)
+    monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 10_000)
+    silent = WebhookDecision("nobody is asked from a table of requests")
+    monkeypatch.setattr(decision_request, "request_decision", lambda question: silent)
     acme, _ = _neighbours
-    key = exporting.key_of(acme.tenant.ref, UUID(acme.ids["export_id"]))
-    storage.current().put(key, [acme.word.encode()], content_type=exporting.TYPE)
+    key = data_export.storage_key(acme.tenant.ref, UUID(acme.ids["export_id"]))
+    storage.current_store().put(key, [acme.word.encode()], content_type=data_export.CONTENT_TYPE)
     return acme
 
 

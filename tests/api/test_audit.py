@@ -14,7 +14,8 @@ from tests.support.evidence import Evidence
 from tests.support.operations import Operation, body
 from tests.support.premises import Line, Premises, cursor_of, values
 from tests.support.world import Platform, Tenant, fresh_number, made
-from vca.kit import db, disclosure
+from vca.audit import redaction
+from vca.kit import db
 from vca.kit.db import dialect
 from vca.telephony.adapter import TelephonyError
 
@@ -218,7 +219,7 @@ def test_a_change_is_told_by_field_and_values_only_where_they_are_plain(here: Pr
     assert (entry["object_type"], entry["object_id"]) == ("phone_number", phone)
     assert entry["changes"] == {
         "mode": {"from": "agent", "to": "forward"},
-        "forward_to": {"from_hash": None, "to_hash": str(disclosure.hashed(forward))},
+        "forward_to": {"from_hash": None, "to_hash": str(redaction.hash_text(forward))},
         "label": {"redacted": True},
     }
 
@@ -322,7 +323,7 @@ def test_operators_see_what_was_done_in_public_and_whose_it_was(
     of_acme = platform.api.get("/api/audit", tenant_id=here.tenant.id, limit=100).json
 
     assert [each["operation"] for each in newest] == ["assign_did", "create_tenant_key"]
-    assert newest[0]["object_id"] == str(disclosure.hashed(number))
+    assert newest[0]["object_id"] == str(redaction.hash_text(number))
     assert newest[0]["tenant_id"] == there.tenant.id
     assert {each["tenant_id"] for each in of_acme} == {here.tenant.id}
     assert not there.leaked(str(of_acme))
@@ -332,7 +333,7 @@ def test_operators_see_what_was_done_in_public_and_whose_it_was(
 def _sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Every string that goes to the server, but for the look-up of the key."""
     said: list[str] = []
-    send = dialect._send
+    send = dialect._execute
 
     def noting(connection: Any, statement: str) -> None:
         said.append(statement)
@@ -341,10 +342,10 @@ def _sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
         said.append(statement)
 
-    engine = db.current().engine
+    engine = db.current_database().engine
     event.listen(engine, "before_cursor_execute", note)
     with monkeypatch.context() as patched:
-        patched.setattr(dialect, "_send", noting)
+        patched.setattr(dialect, "_execute", noting)
         try:
             yield said
         finally:

@@ -9,8 +9,9 @@ from sqlalchemy.exc import IntegrityError
 from tests.support import canary
 from tests.support.carrier_line import CALLER
 from tests.support.world import Tenant
-from vca.kit import jobs, log
-from vca.tenancy.session import enter
+from vca.jobs import queue
+from vca.observability import log
+from vca.tenancy.session import tenant_session
 
 SAID = f"I am {canary.WORD}, please call me."
 
@@ -33,20 +34,23 @@ def test_what_a_log_may_hold_is_not(line: str) -> None:
 def test_a_line_is_looked_at_as_it_is_logged(
     app: Flask, bad_lines: Callable[[], list[str]]
 ) -> None:
-    log.get().info("harmless")
-    log.get().info("careless", said=SAID.lower())
+    log.get_logger().info("harmless")
+    log.get_logger().info("careless", said=SAID.lower())
 
     assert ["careless" in line for line in bad_lines()] == [True]
 
 
 @pytest.mark.parametrize("said", [SAID, CALLER])
 def test_no_job_can_be_enqueued_that_names_a_person(acme: Tenant, said: str) -> None:
-    with pytest.raises(IntegrityError, match="no_canary_check"), enter(acme.ref) as session:
-        jobs.enqueue(session, "messages.mail", to=said)
+    with (
+        pytest.raises(IntegrityError, match="no_canary_check"),
+        tenant_session(acme.ref) as session,
+    ):
+        queue.enqueue(session, "messages.mail", to=said)
 
 
 def test_a_metric_that_names_a_person_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary.meters, "exposition", lambda: f'x{{who="{SAID}"}} 1'.encode())
+    monkeypatch.setattr(canary.prometheus, "exposition", lambda: f'x{{who="{SAID}"}} 1'.encode())
 
     with pytest.raises(AssertionError):
         canary.check_metrics()

@@ -11,12 +11,12 @@ from tests.support.api import Api
 from tests.support.carrier_line import BASE, CALLER, CarrierLine
 from tests.support.world import Tenant, fresh_number
 from vca.kit import crypto
-from vca.registry.dids import service as dids
-from vca.telephony.mock import SIGNATURE, FakeTelephonyAdapter
+from vca.registry.number_registry import service as dids
+from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
-from vca.tenancy.session import public
-from vca.tenant.calls import desk
-from vca.tenant.calls.refs import CallRef
+from vca.tenancy.session import public_session
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_types import CallRef
 
 
 @pytest.fixture
@@ -42,8 +42,10 @@ def _turns(tenant: Tenant, call: Mapping[str, Any]) -> list[str]:
 
 
 def _misses(number: str) -> int:
-    with public() as session:
-        return sum(miss.misses for miss in dids.misses(session) if miss.did_number == number)
+    with public_session() as session:
+        return sum(
+            miss.misses for miss in dids.list_unrouted_numbers(session) if miss.did_number == number
+        )
 
 
 # --- Forged -------------------------------------------------------------------------------------
@@ -51,15 +53,22 @@ def _misses(number: str) -> int:
 
 def _forgeries(carrier: FakeTelephonyAdapter, to: str) -> Iterator[CarrierRequest]:
     said = {"call_id": "forged-1", "to": to, "from": CALLER}
-    genuine = carrier.request("voice", BASE, **said)
-    bearing = genuine.headers[SIGNATURE]
-    for headers in ({}, {SIGNATURE: ""}, {SIGNATURE: "é"}, {SIGNATURE: bearing[:-1] + "0x"}):
+    genuine = carrier.signed_request("voice", BASE, **said)
+    bearing = genuine.headers[SIGNATURE_HEADER]
+    for headers in (
+        {},
+        {SIGNATURE_HEADER: ""},
+        {SIGNATURE_HEADER: "é"},
+        {SIGNATURE_HEADER: bearing[:-1] + "0x"},
+    ):
         yield CarrierRequest("voice", genuine.url, headers, genuine.body)
-    yield FakeTelephonyAdapter("a guess").request("voice", BASE, **said)
+    yield FakeTelephonyAdapter("a guess").signed_request("voice", BASE, **said)
     yield CarrierRequest("voice", genuine.url, genuine.headers, genuine.body + b" ")
     yield CarrierRequest("speech", f"{BASE}speech", genuine.headers, genuine.body)
     yield CarrierRequest("voice", f"{BASE}voice?more=1", genuine.headers, genuine.body)
-    elsewhere = carrier.request("voice", "https://elsewhere.example.com/telephony/fake/", **said)
+    elsewhere = carrier.signed_request(
+        "voice", "https://elsewhere.example.com/telephony/fake/", **said
+    )
     yield CarrierRequest("voice", genuine.url, elsewhere.headers, genuine.body)
 
 
@@ -73,7 +82,7 @@ def test_a_forged_request_is_403_and_nothing_is_written(
         assert response.json["code"] == "forbidden"
 
     assert _calls(acme) == []
-    assert list(carrier.asked) == []
+    assert list(carrier.operations) == []
 
 
 def test_a_forged_ring_of_an_unknown_number_is_not_counted(
@@ -90,7 +99,7 @@ def test_a_forged_ring_of_an_unknown_number_is_not_counted(
 def test_no_header_changes_the_url_that_was_signed(
     line: CarrierLine, carrier: FakeTelephonyAdapter, ringing: str, header: str
 ) -> None:
-    request = carrier.request("voice", BASE, call_id="hosted-1", to=ringing)
+    request = carrier.signed_request("voice", BASE, call_id="hosted-1", to=ringing)
 
     assert line.send(request, **{header: "elsewhere.example.com"}).status_code == 200
 
@@ -99,8 +108,8 @@ def test_the_signed_url_is_the_configured_public_one(
     app: Flask, line: CarrierLine, carrier: FakeTelephonyAdapter, ringing: str
 ) -> None:
     app.config["PUBLIC_BASE_URL"] = "https://voice.example.com/vca"
-    inside = carrier.request("voice", BASE, call_id="public-1", to=ringing)
-    outside = carrier.request(
+    inside = carrier.signed_request("voice", BASE, call_id="public-1", to=ringing)
+    outside = carrier.signed_request(
         "voice", "https://voice.example.com/vca/telephony/fake/", call_id="public-1", to=ringing
     )
 
@@ -140,7 +149,7 @@ def test_a_carrier_posts_and_nothing_else(anonymous: Api, method: str) -> None:
 def test_a_body_that_is_too_large_is_413(
     line: CarrierLine, carrier: FakeTelephonyAdapter, acme: Tenant, ringing: str
 ) -> None:
-    big = carrier.request("voice", BASE, call_id="big-1", to=ringing, more="x" * 65_536)
+    big = carrier.signed_request("voice", BASE, call_id="big-1", to=ringing, more="x" * 65_536)
 
     assert line.send(big).status_code == 413
     assert _calls(acme) == []
@@ -149,7 +158,7 @@ def test_a_body_that_is_too_large_is_413(
 def test_a_chunked_body_is_411(
     line: CarrierLine, carrier: FakeTelephonyAdapter, acme: Tenant, ringing: str
 ) -> None:
-    request = carrier.request("voice", BASE, call_id="chunked-1", to=ringing)
+    request = carrier.signed_request("voice", BASE, call_id="chunked-1", to=ringing)
 
     assert line.send(request, **{"Transfer-Encoding": "chunked"}).status_code == 411
     assert _calls(acme) == []
@@ -158,7 +167,7 @@ def test_a_chunked_body_is_411(
 def test_a_compressed_body_is_415(
     line: CarrierLine, carrier: FakeTelephonyAdapter, ringing: str
 ) -> None:
-    request = carrier.request("voice", BASE, call_id="zipped-1", to=ringing)
+    request = carrier.signed_request("voice", BASE, call_id="zipped-1", to=ringing)
 
     assert line.send(request, **{"Content-Encoding": "gzip"}).status_code == 415
 
@@ -176,7 +185,7 @@ def test_a_compressed_body_is_415(
 def test_what_the_carrier_would_not_send_is_400(
     line: CarrierLine, carrier: FakeTelephonyAdapter, said: dict[str, Any]
 ) -> None:
-    response = line.send(carrier.request("voice", BASE, **said))
+    response = line.send(carrier.signed_request("voice", BASE, **said))
 
     assert response.status_code == 400
     assert response.json["code"] == "unreadable-carrier-request"
@@ -187,7 +196,7 @@ def test_signed_nonsense_is_400(
     line: CarrierLine, carrier: FakeTelephonyAdapter, body: bytes
 ) -> None:
     url = f"{BASE}voice"
-    headers = {SIGNATURE: carrier.signature(url, body).decode()}
+    headers = {SIGNATURE_HEADER: carrier.sign(url, body).decode()}
 
     assert line.send(CarrierRequest("voice", url, headers, body)).status_code == 400
 
@@ -220,7 +229,7 @@ def test_a_false_token_is_400_and_nothing_is_written(
 
     for state in _false_tokens(app, acme, genuine):
         said = {"call_id": "token-1", "state": state, "text": "Hello?", "status": "completed"}
-        response = line.send(carrier.request(action, BASE, **said))
+        response = line.send(carrier.signed_request(action, BASE, **said))
         assert response.status_code == 400, state
 
     [call] = _calls(acme)
@@ -233,7 +242,7 @@ def test_speech_without_a_token_is_400(
 ) -> None:
     line.ring(ringing, "mute-1")
 
-    response = line.send(carrier.request("speech", BASE, call_id="mute-1", text="Hello?"))
+    response = line.send(carrier.signed_request("speech", BASE, call_id="mute-1", text="Hello?"))
 
     assert response.status_code == 400
     assert _turns(acme, _calls(acme)[0]) == ["Acme here."]
@@ -242,8 +251,8 @@ def test_speech_without_a_token_is_400(
 def test_a_token_of_a_call_that_is_not_there_is_404(
     line: CarrierLine, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
-    state = desk.current().seal(CallRef(acme.ref, UUID(int=0)), turns=1)
+    state = call_services.current_services().sign_state(CallRef(acme.ref, UUID(int=0)), turns=1)
 
     for action in ("speech", "status"):
         said = {"call_id": "gone-1", "state": state, "text": "Hello?", "status": "completed"}
-        assert line.send(carrier.request(action, BASE, **said)).status_code == 404
+        assert line.send(carrier.signed_request(action, BASE, **said)).status_code == 404

@@ -19,7 +19,7 @@ def test_what_a_view_wrote_before_it_answered_with_an_error_is_rolled_back(
         g.session.execute(text("UPDATE settings SET time_zone = 'Asia/Tokyo'"))
         return Response(status=409)
 
-    guarded = guards._guarded(view, Access("tenant", "write", opens="tenant"))
+    guarded = guards._with_guard(view, Access("tenant", "write", transaction="tenant"))
     headers = {"Authorization": f"Bearer {acme.key}"}
     with app.test_request_context(acme.url("/settings"), method="PATCH", headers=headers):
         assert guarded(tenant_id=acme.ref.id).status_code == 409

@@ -21,7 +21,7 @@ from tests.support.world import Platform, Tenant, World, made
 from vca.kit import json
 from vca.registry.api_keys import service as api_keys
 from vca.registry.api_keys.models import SCOPES
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 T = "/api/tenants/{tenant_id}"
 _NEEDS = re.compile(r"Needs a (platform )?key with scope `(\w+)`")
@@ -80,7 +80,7 @@ def _outcome(answer: TestResponse) -> tuple[int, str | None]:
 
 def _unknown(world: World, tenant_id: str | None) -> str:
     """A key with a good checksum that was never kept."""
-    with public() as session:
+    with public_session() as session:
         _, key = api_keys.create(session, name="x", tenant_id=None, pepper="any")
         session.rollback()
     return key
@@ -93,7 +93,7 @@ def _expired(world: World, tenant_id: str | None) -> str:
 def _revoked(world: World, tenant_id: str | None) -> str:
     key = world.key(tenant_id)
     me = world.api(key).get("/api/me").json
-    with public() as session:
+    with public_session() as session:
         api_keys.revoke(
             session,
             tenant_id=UUID(tenant_id) if tenant_id else None,
@@ -104,7 +104,7 @@ def _revoked(world: World, tenant_id: str | None) -> str:
 
 
 def _other_pepper(world: World, tenant_id: str | None) -> str:
-    with public() as session:
+    with public_session() as session:
         _, key = api_keys.create(
             session,
             name="x",
@@ -162,9 +162,9 @@ def test_every_bad_key_gets_the_same_answer(world: World, acme: Tenant, platform
 
 
 def test_the_key_that_is_spoilt_for_the_test_is_well_formed(world: World, acme: Tenant) -> None:
-    assert api_keys._well_formed(_other_secret(world, acme.id))
-    assert api_keys._well_formed(_unknown(world, None))
-    assert not api_keys._well_formed(_flipped(world.key(None)))
+    assert api_keys._is_well_formed(_other_secret(world, acme.id))
+    assert api_keys._is_well_formed(_unknown(world, None))
+    assert not api_keys._is_well_formed(_flipped(world.key(None)))
 
 
 def test_every_keyed_operation_refuses_a_stranger_and_every_open_one_does_not(

@@ -40,7 +40,7 @@ from vca.kit import clock, json
 from vca.registry.idempotency import service as idempotency
 from vca.registry.models import metadata as public_tables
 from vca.telephony import providers
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 from vca.tenant.models import metadata as tenant_tables
 
 LEAST_KINDS = 40
@@ -240,7 +240,7 @@ def _spoil_together(
 def _is_read(raw: str) -> bool:
     try:
         json.strict_loads(raw.encode("utf-8", "surrogatepass"))
-    except json.BadJson:
+    except json.InvalidJson:
         return False
     return True
 
@@ -483,9 +483,9 @@ def test_no_header_breaks_anything(table: Table, catalogue: list[Operation]) -> 
     nobody = dict.fromkeys(table.here.ids, payloads.IDS["unknown"])
     lots = _lots(payloads.HEADERS)
     assert sum(kind.count(" + ") + 1 for kind in lots) == len(payloads.HEADERS)
-    with public() as session:
+    with public_session() as session:
         # Who claims a key orders that keys are swept, once a day, refused or not.
-        idempotency.order_sweep(session, now=clock.now())
+        idempotency.schedule_cleanup(session, now=clock.now())
     table.mark()
     for operation in catalogue:
         reading = operation.method == "GET"
@@ -599,13 +599,13 @@ def test_paths_that_nobody_serves_are_404_and_lead_nowhere_else(
 def test_carriers_that_do_not_exist_are_not_remembered(table: Table, app: Flask) -> None:
     client = app.test_client()
     client.post("/telephony/nobody/voice")
-    known = len(providers.current()._adapters)
+    known = len(providers.current_carriers()._adapters)
 
     for number in range(50):
         answer = client.post(f"/telephony/nobody{number}/voice")
         assert (answer.status_code, answer.json["code"]) == (404, "not-found")
 
-    assert len(providers.current()._adapters) == known
+    assert len(providers.current_carriers()._adapters) == known
 
 
 def test_nothing_that_a_carrier_signs_breaks_anything(

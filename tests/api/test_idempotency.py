@@ -15,8 +15,8 @@ from tests.support.operations import Operation
 from tests.support.processes import until
 from tests.support.threads import at_once
 from tests.support.world import PROMPT, Platform, Tenant, World, fresh_number, made
-from vca.kit import jobs
-from vca.registry.idempotency.service import KEPT_FOR, SWEEP
+from vca.jobs import queue
+from vca.registry.idempotency.service import CLEANUP_JOB, RETENTION
 from vca.tenant.ai_profiles import service as ai_profiles
 from vca.tenant.calls import service as calls
 
@@ -386,7 +386,7 @@ def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_aga
     def die(*_: Any, **__: Any) -> None:
         raise RuntimeError("nobody knows what was done")
 
-    monkeypatch.setattr(calls, "simulate", die)
+    monkeypatch.setattr(calls, "start_simulation", die)
     _crash(app, acme, "/simulations", {"to": ringable}, key)
     monkeypatch.undo()
 
@@ -412,7 +412,7 @@ def test_an_abandoned_key_is_taken_over_by_one_of_many(
     app: Flask, acme: Tenant, world: World, ringable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = _key()
-    monkeypatch.setattr(calls, "simulate", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(calls, "start_simulation", lambda *_, **__: 1 / 0)
     _crash(app, acme, "/simulations", {"to": ringable}, key)
     monkeypatch.undo()
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '121 s'")
@@ -450,13 +450,13 @@ def test_a_call_that_is_refused_gives_its_key_back(
 def test_the_claim_of_a_call_is_written_before_it_is_made(
     acme: Tenant, ringable: str, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key, seen, simulate = _key(), [], calls.simulate
+    key, seen, simulate = _key(), [], calls.start_simulation
 
     def look(*args: Any, **options: Any) -> Any:
         seen.extend(_rows(evidence, acme.ref.schema, key))
         return simulate(*args, **options)
 
-    monkeypatch.setattr(calls, "simulate", look)
+    monkeypatch.setattr(calls, "start_simulation", look)
     assert _asked_again(acme, ringable, key).status_code == 201
 
     [(_, status, _, answer)] = seen
@@ -565,7 +565,7 @@ def test_a_platform_keys_row_lies_in_the_tenant_of_the_path_and_counts_there_onl
 
 
 def _sweeps(evidence: Evidence, tenant: Tenant | None) -> int:
-    lock = f"{tenant.id if tenant else ''}:{SWEEP}"
+    lock = f"{tenant.id if tenant else ''}:{CLEANUP_JOB}"
     waiting = (
         "SELECT count(*) FROM jobs.procrastinate_jobs"
         " WHERE queueing_lock = %s AND status = 'todo' AND scheduled_at > now() + interval '23 h'"
@@ -589,14 +589,14 @@ def test_what_was_kept_is_deleted_after_a_day_by_one_job_of_its_tenant(
         f" WHERE key = '{old['Idempotency-Key']}'",
     )
 
-    assert world.work(acme, ahead=True) == [SWEEP]
+    assert world.work(acme, ahead=True) == [CLEANUP_JOB]
 
     assert _rows(evidence, acme.ref.schema, old) == []
     assert len(_rows(evidence, acme.ref.schema, new)) == 1
     assert len(_rows(evidence, globex.ref.schema, old)) == 1
     assert _sweeps(evidence, acme) == 1  # for the one that is left
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '25 h'")
-    assert world.work(acme, ahead=True) == [SWEEP]
+    assert world.work(acme, ahead=True) == [CLEANUP_JOB]
     assert _sweeps(evidence, acme) == 0
     again = made(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
     assert again["id"] != first["id"]
@@ -610,11 +610,11 @@ def test_the_platforms_rows_are_swept_as_well(
     assert _sweeps(evidence, None) == 1
     evidence.rows(
         "UPDATE public.idempotency_keys SET created_at = now() - %s WHERE key = %s",
-        KEPT_FOR,
+        RETENTION,
         key["Idempotency-Key"],
     )
 
-    jobs.TASKS[SWEEP]()
+    queue.TASKS[CLEANUP_JOB]()
 
     assert _rows(evidence, "public", key) == []
     assert _sweeps(evidence, None) == 1

@@ -13,14 +13,15 @@ from tests.support.api import Api
 from tests.support.carrier_line import BASE, CarrierLine
 from tests.support.evidence import Evidence
 from tests.support.world import PROMPT, Platform, Tenant, World, made
-from vca.api.limits import Limiter, Rates
-from vca.kit import db, meters
-from vca.kit.addresses import networks
-from vca.kit.config import Settings, read_settings
+from vca.api.limits import Limiter, RateLimitConfig
+from vca.kit import db
+from vca.kit.addresses import parse_networks
 from vca.kit.db import Database
+from vca.observability import prometheus
 from vca.registry.rate_limits.buckets import Limit
-from vca.registry.rate_limits.leases import HOLD_S, Leases
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.registry.rate_limits.token_cache import MAX_REJECTION_DELAY_S, TokenCache
+from vca.settings import Settings, read_settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 # So slow that a bucket of five gains nothing while a test lasts.
 STILL, WINDOW_S, FIVE = 0.001, 5_000, 5
@@ -35,8 +36,8 @@ def limited(app: Flask, evidence: Evidence) -> Limited:
     evidence.rows("DELETE FROM public.rate_buckets")  # tenants are used again
 
     def limit(**rates: Any) -> Limiter:
-        given = Rates(window_s=WINDOW_S, secret=uuid4().hex, **rates)
-        limiter = Limiter(given, Leases(now=lambda: 0.0))
+        given = RateLimitConfig(window_s=WINDOW_S, secret=uuid4().hex, **rates)
+        limiter = Limiter(given, TokenCache(now=lambda: 0.0))
         app.extensions["limiter"] = limiter
         return limiter
 
@@ -152,7 +153,7 @@ def test_a_key_that_was_just_refused_is_refused_without_asking_the_database(
     limited(key=STILL)
     _asked(acme.api, FIVE + 1)
 
-    db.use(Database(NOWHERE))
+    db.set_current_database(Database(NOWHERE))
 
     assert _outcome(acme.get("/calls")) == (429, "rate-limited", "key")
     assert globex.get("/calls").status_code == 503
@@ -184,7 +185,7 @@ def test_what_is_open_to_all_has_no_limit(limited: Limited, anonymous: Api, path
 
 def test_with_the_database_away_it_is_503_as_ever(acme: Tenant, limited: Limited) -> None:
     limited(key=STILL)
-    db.use(Database(NOWHERE))
+    db.set_current_database(Database(NOWHERE))
 
     assert acme.get("/calls").status_code == 503
 
@@ -256,7 +257,7 @@ def test_nobody_gets_another_address_by_writing_one(app: Flask, limited: Limited
 
 
 def test_behind_a_trusted_proxy_those_it_names_are_told_apart(app: Flask, limited: Limited) -> None:
-    limited(failures=FAILURES, trusted_proxies=networks("10.0.0.0/8"))
+    limited(failures=FAILURES, trusted_proxies=parse_networks("10.0.0.0/8"))
     _spent(app, "10.0.0.1", **{"X-Forwarded-For": "192.0.2.77, 198.51.100.7"})
 
     again = {"X-Forwarded-For": "192.0.2.78, 198.51.100.7, 10.0.0.2"}
@@ -266,11 +267,11 @@ def test_behind_a_trusted_proxy_those_it_names_are_told_apart(app: Flask, limite
 
 
 def test_failures_of_all_processes_count_together(app: Flask, limited: Limited) -> None:
-    secret = limited(failures=FAILURES)._rates.secret
+    secret = limited(failures=FAILURES)._config.secret
     seen = [_from(app, "203.0.113.9", None).status_code for _ in range(FAILURES - 1)]
 
-    rates = Rates(failures=FAILURES, secret=secret)
-    app.extensions["limiter"] = Limiter(rates, Leases(now=lambda: 0.0))
+    rates = RateLimitConfig(failures=FAILURES, secret=secret)
+    app.extensions["limiter"] = Limiter(rates, TokenCache(now=lambda: 0.0))
     seen += [_from(app, "203.0.113.9", None).status_code for _ in range(FAILURES)]
 
     assert (seen.count(401) < 2 * FAILURES - 1, seen[-1]) == (True, 429)
@@ -281,7 +282,9 @@ def test_strangers_with_many_addresses_have_few_buckets_and_leave_no_address(
 ) -> None:
     limiter = limited(failures=FAILURES)
 
-    buckets = {limiter._of_sender(f"2001:db8:0:{last:x}::/64")[0].bucket for last in range(70_000)}
+    buckets = {
+        limiter._client_limits(f"2001:db8:0:{last:x}::/64")[0].bucket_id for last in range(70_000)
+    }
 
     assert len({bucket.bytes[:14] for bucket in buckets}) == 1
     assert len(buckets) <= 65_536
@@ -311,7 +314,7 @@ def test_forged_requests_meet_a_limit_and_a_carriers_own_never_do(
     assert [answer.status_code for answer in seen[:FAILURES]] == [403] * FAILURES
     assert _outcome(seen[-1]) == (429, "rate-limited", "address")
     for ring in range(FIVE + 5):
-        request = carrier.request("voice", BASE, call_id=f"ring-{ring}", to=number)
+        request = carrier.signed_request("voice", BASE, call_id=f"ring-{ring}", to=number)
         answer = line.send(request)
         assert answer.status_code == 200
         assert "RateLimit" not in answer.headers
@@ -321,7 +324,7 @@ def test_with_the_database_away_a_forged_request_is_not_served(
     limited: Limited, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
     limited(failures=FAILURES)
-    db.use(Database(NOWHERE))
+    db.set_current_database(Database(NOWHERE))
 
     assert _forged(anonymous).status_code == 503  # it may be of an account that nobody can look up
 
@@ -336,7 +339,7 @@ def test_refusals_are_counted_by_the_limit_that_was_met(
     series = b'vca_rate_limited_total{limit="%s"}'
 
     def counted(name: bytes) -> float:
-        found = re.search(re.escape(series % name) + rb" ([\d.]+)", meters.exposition())
+        found = re.search(re.escape(series % name) + rb" ([\d.]+)", prometheus.exposition())
         return float(found[1]) if found else 0.0
 
     before = counted(b"key"), counted(b"address")
@@ -359,22 +362,24 @@ def limit() -> Limit:
 def test_refusals_by_one_limit_are_as_far_apart_as_its_tokens_and_none_waits_long(
     limit: Limit,
 ) -> None:
-    leases = Leases(now=lambda: 0.0)
+    leases = TokenCache(now=lambda: 0.0)
 
-    turns = [leases.turn(limit) for _ in range(12)]
+    turns = [leases.rejection_delay_s(limit) for _ in range(12)]
 
-    assert turns == pytest.approx([*(each / 10 for each in range(1, 11)), HOLD_S, HOLD_S])
-    assert leases.turn(Limit("key", uuid4(), 10, 50)) == pytest.approx(0.1)
+    assert turns == pytest.approx(
+        [*(each / 10 for each in range(1, 11)), MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
+    )
+    assert leases.rejection_delay_s(Limit("key", uuid4(), 10, 50)) == pytest.approx(0.1)
 
 
 def test_who_asks_again_later_than_his_turn_does_not_wait_for_those_before(limit: Limit) -> None:
     clock = [0.0]
-    leases = Leases(now=lambda: clock[0])
+    leases = TokenCache(now=lambda: clock[0])
     for _ in range(9):
-        leases.turn(limit)
+        leases.rejection_delay_s(limit)
     clock[0] = 30.0
 
-    assert leases.turn(limit) == pytest.approx(0.1)
+    assert leases.rejection_delay_s(limit) == pytest.approx(0.1)
 
 
 def test_a_refusal_waits_for_its_turn_and_a_request_that_is_served_does_not(
@@ -382,13 +387,13 @@ def test_a_refusal_waits_for_its_turn_and_a_request_that_is_served_does_not(
 ) -> None:
     evidence.rows("DELETE FROM public.rate_buckets")
     waited: list[float] = []
-    rates = Rates(key=STILL, window_s=WINDOW_S, threads=1)
-    app.extensions["limiter"] = Limiter(rates, Leases(now=lambda: 0.0), wait=waited.append)
+    rates = RateLimitConfig(key=STILL, window_s=WINDOW_S, rejection_threads=1)
+    app.extensions["limiter"] = Limiter(rates, TokenCache(now=lambda: 0.0), wait=waited.append)
 
     assert _asked(acme.api, FIVE) == [200] * FIVE
     assert waited == []
     assert _asked(acme.api, 2) == [429] * 2
-    assert waited == [HOLD_S, HOLD_S]
+    assert waited == [MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
 
 
 def test_refusals_wait_in_their_own_threads_only(limit: Limit) -> None:
@@ -396,13 +401,15 @@ def test_refusals_wait_in_their_own_threads_only(limit: Limit) -> None:
 
     def another_is_refused_meanwhile(_: float) -> None:
         within.append(len(within))
-        limiter.hold(limit)  # would come here for ever
+        limiter.delay_rejection(limit)  # would come here for ever
 
-    limiter = Limiter(Rates(threads=2), Leases(), wait=another_is_refused_meanwhile)
+    limiter = Limiter(
+        RateLimitConfig(rejection_threads=2), TokenCache(), wait=another_is_refused_meanwhile
+    )
 
-    limiter.hold(limit)
+    limiter.delay_rejection(limit)
     assert within == [0, 1]
-    limiter.hold(limit)  # all were given back
+    limiter.delay_rejection(limit)  # all were given back
     assert within == [0, 1, 2, 3]
 
 
@@ -414,11 +421,11 @@ def test_a_refusal_that_waits_keeps_no_connection_from_others(
     busy: list[int] = []
 
     def another_asks_meanwhile(_: float) -> None:
-        busy.append(db.current().engine.pool.checkedout())  # type: ignore[attr-defined]
+        busy.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
         served.append(globex.api.get("/api/me").status_code)
 
-    rates = Rates(key=STILL, window_s=WINDOW_S, threads=1)
-    limiter = Limiter(rates, Leases(now=lambda: 0.0), wait=another_asks_meanwhile)
+    rates = RateLimitConfig(key=STILL, window_s=WINDOW_S, rejection_threads=1)
+    limiter = Limiter(rates, TokenCache(now=lambda: 0.0), wait=another_asks_meanwhile)
     app.extensions["limiter"] = limiter
 
     assert _asked(acme.api, FIVE + 1)[-1] == 429
@@ -434,10 +441,12 @@ def test_the_settings_make_the_limits(settings: Settings) -> None:
         "SECRET_KEY": settings.secret_key,
     }
 
-    assert Rates.of(read_settings(given)) == Rates(50, 100, 500, 5, 20, settings.secret_key, (), 8)
+    assert RateLimitConfig.from_settings(read_settings(given)) == RateLimitConfig(
+        50, 100, 500, 5, 20, settings.secret_key, (), 8
+    )
     more = {"RATE_LIMIT_KEY": "0", "TRUSTED_PROXIES": "10.0.0.0/8"}
-    changed = Rates.of(read_settings({**given, **more}))
-    assert (changed.key, changed.trusted_proxies) == (0, networks("10.0.0.0/8"))
+    changed = RateLimitConfig.from_settings(read_settings({**given, **more}))
+    assert (changed.key, changed.trusted_proxies) == (0, parse_networks("10.0.0.0/8"))
 
 
 def test_a_new_key_is_limited_from_its_first_request(acme: Tenant, limited: Limited) -> None:

@@ -12,13 +12,14 @@ from tests.support import owner
 from tests.support.api import Api
 from tests.support.carrier_line import BASE
 from tests.support.world import Tenant, World
-from vca.kit import db, jobs, working
+from vca.jobs import queue, worker_loop
+from vca.kit import db
 from vca.kit.db import Database
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, enter, public
+from vca.tenancy.session import IsolationError, public_session, tenant_session
 
 TOKEN = "a-token-of-the-test-suite-and-no-other"
 Read = Callable[..., float]
@@ -52,10 +53,10 @@ def value(scraped: Callable[[], TestResponse]) -> Read:
 def database_away(app: Flask) -> Iterator[None]:
     """Nobody listens where the database should be."""
     elsewhere = Database("postgresql://nobody@127.0.0.1:1/nowhere")
-    before = db.current()
-    db.use(elsewhere)
+    before = db.current_database()
+    db.set_current_database(elsewhere)
     yield
-    db.use(before)
+    db.set_current_database(before)
     elsewhere.close()
 
 
@@ -152,7 +153,7 @@ def test_forged_requests_of_carriers_are_counted(
     value: Read, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
     before = value("vca_signature_failures_total", carrier="fake")
-    genuine = carrier.request("voice", BASE, call_id="forged", to="+14155550100")
+    genuine = carrier.signed_request("voice", BASE, call_id="forged", to="+14155550100")
     forged = CarrierRequest("voice", genuine.url, {}, genuine.body)
 
     answer = anonymous.send("POST", "/telephony/fake/voice", data=forged.body)
@@ -166,7 +167,7 @@ def test_an_isolation_alarm_is_counted(value: Read, acme: Tenant, globex: Tenant
     with owner.inside(acme.ref) as session:
         session.execute(text("ALTER TYPE tenant_identity RENAME TO hidden"))
 
-    with pytest.raises(IsolationError), enter(TenantRef(acme.ref.id)):
+    with pytest.raises(IsolationError), tenant_session(TenantRef(acme.ref.id)):
         pass
 
     assert value("vca_isolation_alarms_total") == before + 1
@@ -190,7 +191,7 @@ def test_jobs_are_counted_by_task_and_outcome(value: Read, monkeypatch: pytest.M
     done = {"task": "messages.mail", "outcome": "done"}
     before = value("vca_jobs_total", **failed), value("vca_jobs_total", **done)
     for task, function in (("calls.dial", fail), ("messages.mail", lambda: None)):
-        bounded = working._bounded(task, function)
+        bounded = worker_loop._with_budget(task, function)
         if function is fail:
             with pytest.raises(ValueError, match="no"):
                 bounded()
@@ -214,8 +215,8 @@ def test_the_database_is_asked_for_what_only_it_knows(
     number = acme.number()["did_number"]
     suspended = value("vca_tenants", status="suspended")
     world.platform().api.patch(hooli.url(), {"status": "suspended"})
-    with public() as session:
-        jobs.enqueue(session, "calls.check", tenant_id=acme.id)
+    with public_session() as session:
+        queue.enqueue(session, "calls.check", tenant_id=acme.id)
     with owner.public() as session:
         session.execute(
             text("UPDATE public.dids SET registration_status = 'failed' WHERE did_number = :n"),

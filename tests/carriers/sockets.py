@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.support.processes import free_port
 from vca.kit import json
-from vca.serve import relay
+from vca.servers import relay
 
 PATIENCE_S = 10.0
 
@@ -106,7 +106,7 @@ def serving() -> Iterator[str]:
         abort(403)
 
     app = Flask("relay", static_folder=None)
-    relay.install(app, refused=refused)
+    relay.install(app, on_invalid_signature=refused)
     port = free_port()
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=_Quiet)
     server.daemon_threads = False

@@ -19,7 +19,7 @@ from tests.chaos.rehearsal import Plan, Rehearsal, Report, prepared
 from tests.support import databases, owner
 from tests.support.world import World
 from vca.app import create_app
-from vca.kit.config import read_settings
+from vca.settings import read_settings
 
 _TELL_EVERY_S = 5.0
 

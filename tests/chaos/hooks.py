@@ -19,11 +19,11 @@ from tests.support.webhooks import Told, told, url_of
 from tests.support.world import Tenant
 from vca.kit import standard_webhooks
 from vca.kit.crypto import BadSignature
-from vca.kit.json import BadJson, strict_loads
+from vca.kit.json import InvalidJson, strict_loads
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.event_types import EVENT_TYPES
-from vca.tenancy.session import enter
-from vca.tenant.webhooks import boxes
+from vca.tenancy.session import tenant_session
+from vca.tenant.webhooks import tenant_scope
 
 # An endpoint that waits for a worker that was killed keeps no other kind of event waiting.
 _ALONE = ("call.started", "call.answered", "call.ended")
@@ -47,7 +47,7 @@ class Hook:
         found = []
         for asked in self.receiver.asked:
             body = asked.partition(b"\r\n\r\n")[2]
-            with suppress(BadJson):
+            with suppress(InvalidJson):
                 strict_loads(body)
                 found.append(asked)
         self.receiver.asked[:] = found
@@ -56,10 +56,10 @@ class Hook:
 
 def attach(tenant: Tenant, receivers: Sequence[Receiver]) -> tuple[Hook, ...]:
     """Have the receivers told the tenant's events, each some of them."""
-    hooks, box = [], boxes.of(tenant.ref)
+    hooks, box = [], tenant_scope.for_tenant(tenant.ref)
     for receiver, types in zip(receivers, KINDS, strict=True):
         receiver.behave = _forgetful()
-        with enter(tenant.ref) as session:
+        with tenant_session(tenant.ref) as session:
             _, secret = endpoints.create(session, box, url=url_of(receiver), events=list(types))
         hooks.append(Hook(receiver, secret))
     return tuple(hooks)
@@ -143,5 +143,5 @@ def _is_signed(each: Told, secret: str) -> bool:
 
 
 def _rows(tenant: Tenant, query: str) -> list[Any]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return list(session.execute(text(query)).all())

@@ -84,7 +84,7 @@ class Line:
 
     def _send(self, action: str, **said: Any) -> None:
         state = {"state": self.state} if self.state else {}
-        request = self.adapter.request(
+        request = self.adapter.signed_request(
             action, _BASE, call_id=self.call.provider_call_id, **state, **said
         )
         headers = {"Content-Type": "application/json", **request.headers}

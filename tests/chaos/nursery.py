@@ -10,7 +10,7 @@ import sys
 from types import FrameType
 
 from tests.chaos.wsgi import app
-from vca.serve.worker import worker
+from vca.servers.worker import worker
 
 WORKERS = 4
 

@@ -26,7 +26,7 @@ from tests.support.carrier_adapter import RehearsedAdapter
 from tests.support.carrier_server import CarrierServer, carrier_server
 from tests.support.processes import BIN, Program, Web, running, serving
 from tests.support.world import World
-from vca.kit.config import Settings
+from vca.settings import Settings
 
 _GUNICORN = [str(BIN / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
 _NURSERY = [str(BIN / "python"), "-m", "tests.chaos.nursery"]

@@ -13,8 +13,8 @@ from tests.doubles.receiver import Receiver
 from tests.support import owner
 from tests.support.carrier_adapter import NAME
 from tests.support.world import Tenant, World, fresh_number
-from vca.tenancy.session import enter
-from vca.tenant.calls import record
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import record
 
 _PLENTY = """
 UPDATE settings SET limits = '{"concurrent_calls": 1000}',
@@ -46,25 +46,25 @@ class Stage:
 
     def call(self, known_as: str) -> Any:
         """The row of a call by its carrier's id or ours; None: there is none."""
-        with enter(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref) as session:
             found = session.execute(text(_CALL), {"carrier": NAME, "id": known_as})
             return found.one_or_none()
 
     def turns(self, call_id: UUID) -> list[str]:
         """Who spoke, in order."""
-        with enter(self.tenant.ref) as session:
-            return [turn.speaker for turn in record.turns(session, call_id)]
+        with tenant_session(self.tenant.ref) as session:
+            return [turn.speaker for turn in record.load_turns(session, call_id)]
 
     def recording(self, call_id: UUID) -> tuple[str, str] | None:
         """Status of a call's recording, and of the carrier's copy."""
         query = text("SELECT status, carrier_copy FROM recordings WHERE call_id = :id")
-        with enter(self.tenant.ref) as session:
+        with tenant_session(self.tenant.ref) as session:
             row = session.execute(query, {"id": call_id}).one_or_none()
             return (row[0], row[1]) if row else None
 
     def lines_in_use(self) -> int:
-        with enter(self.tenant.ref) as session:
-            return record.lines_in_use(session)
+        with tenant_session(self.tenant.ref) as session:
+            return record.live_call_count(session)
 
     def watches(self) -> int:
         """How many jobs watch over a call."""

@@ -15,8 +15,8 @@ from tests.chaos.rehearsal import Plan, Rehearsal, prepared
 from tests.support import databases
 from tests.support.world import World
 from vca.kit import db
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 
 SEED = 4
 CALLS = 6
@@ -33,7 +33,9 @@ def rehearsal(
     """Processes on a database whose queue is nobody else's."""
     server: databases.Server = request.config.stash[databases.SERVER]
     url = server.clone(f"{make_url(database_url).database}_chaos")
-    database = db.use(Database(databases.as_login(url, databases.WEB), pool_size=CALLS))
+    database = db.set_current_database(
+        Database(databases.as_login(url, databases.WEB), pool_size=CALLS)
+    )
     with prepared(settings, url, tmp_path, World(app)) as ready:
         yield ready
     database.close()

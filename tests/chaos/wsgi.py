@@ -4,9 +4,9 @@ from tests.support import carrier_adapter
 from vca.app import create_app
 from vca.telephony.providers import ADAPTERS
 from vca.tenancy import schema
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 ADAPTERS[carrier_adapter.NAME] = carrier_adapter.PATH
 app = create_app()
-desk.current().models.warm()
+call_services.current_services().models.warm_up()
 schema.head()

@@ -14,8 +14,8 @@ from tests.support.carrier_line import CarrierLine
 from tests.support.processes import Web, serving
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import json
-from vca.kit.config import Settings
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.settings import Settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 PROGRAM = Path(__file__).with_name("generated_client.py")
 HOURS = {"weekly": {"monday": [{"from": "09:00", "to": "17:00"}]}, "closed_action": "voicemail"}

@@ -9,11 +9,11 @@ import pytest
 
 from vca.conversation import tools
 from vca.conversation.llm import (
-    MAX_ARGUMENTS,
+    MAX_ARGUMENTS_CHARS,
+    Chunk,
     ModelClient,
     ModelError,
     ModelRequest,
-    Piece,
     ToolCall,
     ToolSpec,
 )
@@ -40,8 +40,8 @@ def a_request(
 
 
 def drained(
-    stream: Generator[Piece, None, Tokens | None],
-) -> tuple[list[Piece], Tokens | None]:
+    stream: Generator[Chunk, None, Tokens | None],
+) -> tuple[list[Chunk], Tokens | None]:
     """All the pieces of an answer, and what it cost."""
     pieces = []
     while True:
@@ -51,7 +51,7 @@ def drained(
             return pieces, end.value
 
 
-def text_of(stream: Generator[Piece, None, Tokens | None]) -> str:
+def text_of(stream: Generator[Chunk, None, Tokens | None]) -> str:
     """The words of an answer."""
     return "".join(piece for piece in drained(stream)[0] if isinstance(piece, str))
 
@@ -151,7 +151,7 @@ class ModelContract:
     def test_with_tools_the_answer_is_words_and_whole_tool_calls(
         self, model: ModelClient, line: str
     ) -> None:
-        request = replace(a_request(line, profile=ABLE), tools=tools.offered(ABLE))
+        request = replace(a_request(line, profile=ABLE), tools=tools.available_tools(ABLE))
 
         pieces, _ = drained(model.stream(request))
 
@@ -159,7 +159,7 @@ class ModelContract:
         calls = [piece for piece in pieces if not isinstance(piece, str)]
         assert all(isinstance(call, ToolCall) for call in calls)
         assert all(isinstance(call.name, str) for call in calls)
-        assert all(len(call.arguments) <= MAX_ARGUMENTS for call in calls)
+        assert all(len(call.arguments) <= MAX_ARGUMENTS_CHARS for call in calls)
 
     def test_a_tool_that_must_be_called_is_called(self, model: ModelClient) -> None:
         request = a_request("The transcript:\nCaller: My boiler is broken.\nAgent: I see.")
@@ -194,8 +194,8 @@ class ModelContract:
         assert answer.strip()
 
     def test_warming_is_repeatable_and_changes_nothing(self, model: ModelClient) -> None:
-        model.warm()
-        model.warm()
+        model.warm_up()
+        model.warm_up()
 
         assert text_of(model.stream(a_request("Hello?"))).strip()
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from vca.kit.storage import Missing, StorageError, Store, Stored, digest
+from vca.kit.storage import ObjectInfo, ObjectNotFound, StorageError, Store, read_digest
 
 WAV = "audio/wav"
 NOT_KEYS = (
@@ -74,16 +74,16 @@ class StoreContract:
 
         stored = store.put(key, pieces(audio[:100], b"", audio[100:]), content_type=WAV)
 
-        assert stored == Stored(len(audio), hashlib.sha256(audio).hexdigest())
+        assert stored == ObjectInfo(len(audio), hashlib.sha256(audio).hexdigest())
         assert b"".join(store.open(key)) == audio
-        assert digest(store, key) == stored
+        assert read_digest(store, key) == stored
 
     def test_nothing_can_be_kept_too(self, store: Store) -> None:
         key = f"{folder()}/empty.wav"
 
         stored = store.put(key, pieces(), content_type=WAV)
 
-        assert stored == Stored(0, hashlib.sha256(b"").hexdigest())
+        assert stored == ObjectInfo(0, hashlib.sha256(b"").hexdigest())
         assert list(store.open(key)) == []
 
     def test_more_than_one_part_is_kept_whole(self, store: Store) -> None:
@@ -93,7 +93,7 @@ class StoreContract:
         stored = store.put(key, pieces(*[block] * 20), content_type=WAV)
 
         assert stored.size_bytes == 20 * len(block)
-        assert digest(store, key) == stored
+        assert read_digest(store, key) == stored
 
     def test_put_again_replaces(self, store: Store) -> None:
         within = folder()
@@ -141,7 +141,7 @@ class StoreContract:
             with pytest.raises(StorageError) as raised:
                 do()
             assert raised.value.permanent
-            assert not isinstance(raised.value, Missing)
+            assert not isinstance(raised.value, ObjectNotFound)
 
     # --- open, exists ------------------------------------------------------------------------
 
@@ -168,7 +168,7 @@ class StoreContract:
     def test_what_is_not_there_is_missing_before_it_is_read(self, store: Store) -> None:
         key = f"{folder()}/a.wav"
 
-        with pytest.raises(Missing):
+        with pytest.raises(ObjectNotFound):
             store.open(key)
 
         assert not store.exists(key)

@@ -17,16 +17,16 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from vca.kit.config import Settings
-from vca.kit.json import storable
+from vca.kit.json import is_storable
 from vca.kit.phone import is_e164
-from vca.kit.text import clean
+from vca.kit.text import sanitize
+from vca.settings import Settings
 from vca.telephony.adapter import (
-    BadCarrierRequest,
-    SignatureRefused,
+    InvalidCarrierRequest,
+    InvalidCarrierSignature,
     TelephonyAdapter,
     TelephonyError,
-    bounded,
+    limit_size,
 )
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import (
@@ -36,23 +36,23 @@ from vca.telephony.types import (
     CallEvent,
     CallMetadata,
     CallReply,
+    CallStatus,
     Capabilities,
-    CarrierFacts,
+    CarrierEvent,
+    CarrierEventKind,
     CarrierRequest,
     CarrierResponse,
-    ComeBack,
-    FactKind,
     Forward,
     HangUp,
     LegOutcome,
     Listen,
     OutboundCall,
+    Poll,
     Record,
     Recording,
     Reject,
     Relay,
     Say,
-    Seen,
     SendKeys,
     TakeVoicemail,
     Transfer,
@@ -102,7 +102,7 @@ ASKED = (
     "delete_recording",
 )
 # The facts that a carrier tells of a call under way, but for a change of its state.
-TOLD: tuple[FactKind, ...] = (
+TOLD: tuple[CarrierEventKind, ...] = (
     "answered",
     "speech",
     "keys",
@@ -200,7 +200,9 @@ class TelephonyContract:
         """The genuine CarrierRequest with what a caller said."""
         raise NotImplementedError
 
-    def told(self, adapter: TelephonyAdapter, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+    def told(
+        self, adapter: TelephonyAdapter, kind: CarrierEventKind, *, call_id: str, **said: Any
+    ) -> Any:
         """The genuine CarrierRequest that tells one of `TOLD`, with the token `STATE`.
 
         `said`: `speech` (also what had been spoken by an interruption), `keys`, `leg` and
@@ -533,7 +535,9 @@ class TelephonyContract:
         assert (facts.kind, facts.state, facts.leg) == ("leg", STATE, leg)
 
     @pytest.mark.parametrize("kind", ["voicemail", "recording"])
-    def test_word_of_a_recording_is_read(self, adapter: TelephonyAdapter, kind: FactKind) -> None:
+    def test_word_of_a_recording_is_read(
+        self, adapter: TelephonyAdapter, kind: CarrierEventKind
+    ) -> None:
         request = self.told(adapter, kind, call_id=call_name(), recording_id=RECORDING)
 
         facts = adapter.parse(request)
@@ -704,8 +708,8 @@ class TelephonyContract:
             (Say("This call is recorded."), Record(), Say("Hello."), Listen()),
             (Say("Leave a message."), TakeVoicemail(45)),
             (SendKeys("12#"), Listen()),
-            (Say("One moment."), ComeBack()),
-            (ComeBack(),),
+            (Say("One moment."), Poll()),
+            (Poll(),),
         ],
     )
     def test_a_reply_is_understood_in_its_order(
@@ -718,7 +722,7 @@ class TelephonyContract:
             _gist(action) for action in actions
         ]
 
-    @pytest.mark.parametrize("last", [Listen(), Transfer(CALLER), TakeVoicemail(), ComeBack()])
+    @pytest.mark.parametrize("last", [Listen(), Transfer(CALLER), TakeVoicemail(), Poll()])
     def test_the_token_comes_back_with_the_next_request(
         self, adapter: TelephonyAdapter, last: Action
     ) -> None:
@@ -750,7 +754,9 @@ class TelephonyContract:
     # --- Sockets: render, parse and verify_socket ---------------------------------------------
 
     def test_it_says_how_its_sockets_speak_if_it_has_some(self) -> None:
-        assert self.adapter_class.capabilities.relay is (self.adapter_class.relay is not None)
+        assert self.adapter_class.capabilities.relay is (
+            self.adapter_class.websocket_format is not None
+        )
 
     @pytest.mark.parametrize("greeting", ["Grüß Gott & <willkommen>", ""])
     @pytest.mark.parametrize("first", [(), (Say("This call is recorded."), Record())])
@@ -798,8 +804,10 @@ class TelephonyContract:
 
     def test_a_carrier_without_sockets_opens_none(self, adapter: TelephonyAdapter) -> None:
         if not adapter.capabilities.relay:
-            with pytest.raises(SignatureRefused):
-                adapter.verify_socket(CarrierRequest("relay", "wss://voice.example.com", {}, b""))
+            with pytest.raises(InvalidCarrierSignature):
+                adapter.verify_websocket(
+                    CarrierRequest("relay", "wss://voice.example.com", {}, b"")
+                )
 
     # --- hang_up -----------------------------------------------------------------------------
 
@@ -841,7 +849,7 @@ class TelephonyContract:
         for name in (call, other):
             self.call_is(adapter, name, "live")
 
-        adapter.direct(call, CallReply(actions, STATE), callback_url=CALLBACK)
+        adapter.update_live_call(call, CallReply(actions, STATE), callback_url=CALLBACK)
 
         [told] = self.directed(adapter, call)
         assert told is not None
@@ -854,7 +862,7 @@ class TelephonyContract:
         call = call_name()
         self.call_is(adapter, call, "live")
 
-        adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+        adapter.update_live_call(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
 
         [told] = self.directed(adapter, call)
         assert told is not None
@@ -869,7 +877,9 @@ class TelephonyContract:
         call = call_name()
         self.call_is(adapter, call, "live")
 
-        adapter.direct(call, CallReply((Say(text), Listen()), STATE), callback_url=CALLBACK)
+        adapter.update_live_call(
+            call, CallReply((Say(text), Listen()), STATE), callback_url=CALLBACK
+        )
 
         [told] = self.directed(adapter, call)
         self._is_said(told, text)
@@ -884,7 +894,9 @@ class TelephonyContract:
 
         for call in (over, hung_up):
             with pytest.raises(TelephonyError) as raised:
-                adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+                adapter.update_live_call(
+                    call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK
+                )
 
             assert raised.value.permanent
 
@@ -952,12 +964,12 @@ class TelephonyContract:
         call = call_name()
         self.call_is(adapter, call, "live")
 
-        assert adapter.look_up(call) == Seen(call)
+        assert adapter.find_call_status(call) == CallStatus(call)
 
     def test_a_placed_call_is_seen_live(self, adapter: TelephonyAdapter) -> None:
         call = adapter.place_call(outbound())
 
-        assert adapter.look_up(call) == Seen(call)
+        assert adapter.find_call_status(call) == CallStatus(call)
 
     def test_an_ended_call_is_seen_with_its_end_always_under_the_same_key(
         self, adapter: TelephonyAdapter
@@ -966,7 +978,7 @@ class TelephonyContract:
         for name in (call, other):
             self.call_is(adapter, name, "over")
 
-        ends = [adapter.look_up(name) for name in (call, call, other)]
+        ends = [adapter.find_call_status(name) for name in (call, call, other)]
 
         keys = []
         for seen in ends:
@@ -979,18 +991,18 @@ class TelephonyContract:
         assert keys[0] == keys[1] != keys[2]
 
     def test_a_call_that_the_carrier_does_not_know_is_none(self, adapter: TelephonyAdapter) -> None:
-        assert adapter.look_up(call_name()) is None
+        assert adapter.find_call_status(call_name()) is None
 
     # --- recording, delete_recording ---------------------------------------------------------
 
     def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
-        assert adapter.recording(call_name()) is None
+        assert adapter.fetch_recording(call_name()) is None
 
     def test_a_recording_comes_in_chunks_and_whole(self, adapter: TelephonyAdapter) -> None:
         call, audio = call_name(), bytes(range(256)) * 12_000
         self.record(adapter, call, audio)
 
-        recording = adapter.recording(call)
+        recording = adapter.fetch_recording(call)
 
         assert isinstance(recording, Recording)
         assert recording.content_type == "audio/wav"
@@ -1001,12 +1013,12 @@ class TelephonyContract:
     def test_a_recording_may_be_asked_for_again(self, adapter: TelephonyAdapter) -> None:
         call = call_name()
         self.record(adapter, call, b"RIFF of a call")
-        first = adapter.recording(call)
+        first = adapter.fetch_recording(call)
         assert first is not None
         next(first.chunks)
         first.chunks.close()
 
-        again = adapter.recording(call)
+        again = adapter.fetch_recording(call)
 
         assert again is not None
         assert b"".join(again.chunks) == b"RIFF of a call"
@@ -1018,8 +1030,8 @@ class TelephonyContract:
 
         adapter.delete_recording(call)
 
-        assert adapter.recording(call) is None
-        assert adapter.recording(other) is not None
+        assert adapter.fetch_recording(call) is None
+        assert adapter.fetch_recording(other) is not None
 
     def test_deleting_a_recording_that_is_gone_is_a_success(
         self, adapter: TelephonyAdapter
@@ -1042,11 +1054,11 @@ class TelephonyContract:
                 closed.append(True)
 
         with pytest.raises(TelephonyError) as raised:
-            read.extend(bounded(endless(), most=12))
+            read.extend(limit_size(endless(), max_bytes=12))
 
         assert raised.value.permanent
         assert (raised.value.code, closed) == ("too-large", [True])
-        assert list(bounded([b"12345", b"6789"], most=9)) == [b"12345", b"6789"]
+        assert list(limit_size([b"12345", b"6789"], max_bytes=9)) == [b"12345", b"6789"]
 
     # --- What the tests above share ----------------------------------------------------------
 
@@ -1071,38 +1083,40 @@ class TelephonyContract:
             case "hang_up":
                 adapter.hang_up(call)
             case "direct":
-                adapter.direct(call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK)
+                adapter.update_live_call(
+                    call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK
+                )
             case "place_call":
                 adapter.place_call(outbound())
             case "find_call":
                 adapter.find_call(outbound())
             case "look_up":
-                adapter.look_up(call)
+                adapter.find_call_status(call)
             case "recording":
-                adapter.recording(call)
+                adapter.fetch_recording(call)
             case "delete_recording":
                 adapter.delete_recording(call)
 
     def _of_account(self, account: Account | None) -> TelephonyAdapter:
-        return self.adapter_class.of_account(self.deployment(), account)
+        return self.adapter_class.from_account(self.deployment(), account)
 
-    def _event(self, facts: CarrierFacts) -> CallEvent:
+    def _event(self, facts: CarrierEvent) -> CallEvent:
         assert facts.event is not None
         return facts.event
 
     def _refused(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
-        with pytest.raises(SignatureRefused):
+        with pytest.raises(InvalidCarrierSignature):
             adapter.verify(request)
 
     def _read_or_refuse(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
         """What is read can be stored; anything but a BadCarrierRequest fails the test."""
         try:
             facts = adapter.parse(request)
-        except BadCarrierRequest:
+        except InvalidCarrierRequest:
             return
         told = (facts.speech, facts.keys, facts.state or "", facts.recording_id or "")
         read = (facts.provider_call_id, facts.called_number, *told)
-        assert all(storable(text) for text in read)
+        assert all(is_storable(text) for text in read)
         assert facts.provider_call_id
         assert facts.caller.number is None or is_e164(facts.caller.number)
         assert (facts.event is not None) == (facts.kind == "status")
@@ -1118,7 +1132,7 @@ class TelephonyContract:
         assert rendered is not None
         said, last = rendered.actions
         assert isinstance(said, Say)
-        assert said.text == clean(text, longest=self.longest_sentence)
+        assert said.text == sanitize(text, max_length=self.longest_sentence)
         assert isinstance(last, Listen)
         assert rendered.state == STATE
 

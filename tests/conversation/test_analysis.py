@@ -10,9 +10,9 @@ from vca.conversation import analysis
 from vca.conversation.analysis import Analysis
 from vca.conversation.llm import ModelClient, ModelError, ToolCall
 from vca.conversation.llm.models import Models
-from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.transcript import Turn
 from vca.conversation.types import Profile, Tokens
+from vca.devtools.scripted_model.model import ScriptedModel
 from vca.kit import json
 
 PROFILE = Profile("Ada", "receptionist", "We are Acme.", temperature=0.9, language="de")
@@ -31,7 +31,7 @@ EXTRACT = {
 GOOD = {"summary": "A boiler is broken.", "outcome": "unresolved"}
 
 
-def noted(tool: str = analysis.TOOL, /, **arguments: Any) -> ToolCall:
+def noted(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
     return ToolCall(tool, json.dumps(arguments).decode())
 
 
@@ -45,7 +45,7 @@ class Sequel(Parrot):
 
 
 def analysed(model: ModelClient, extract: Any = None, turns: list[Turn] = TURNS) -> Analysis:
-    return analysis.analyse(PROFILE, turns, models=Models(model), extract=extract)
+    return analysis.analyse_call(PROFILE, turns, models=Models(model), extract=extract)
 
 
 def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
@@ -58,7 +58,7 @@ def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
     )
     (request,) = model.asked
     assert request.must_call
-    assert [tool.name for tool in request.tools] == [analysis.TOOL]
+    assert [tool.name for tool in request.tools] == [analysis.TOOL_NAME]
     assert request.tools[0].parameters["properties"]["data"] == EXTRACT
     assert request.profile.temperature is None
     assert "language de" in request.system
@@ -87,7 +87,7 @@ def test_a_call_of_any_length_is_noted_from_its_end() -> None:
     analysed(model, turns=turns)
 
     (message,) = model.asked[0].messages
-    assert len(message.text) < 1.2 * analysis.MAX_CHARS
+    assert len(message.text) < 1.2 * analysis.MAX_TRANSCRIPT_CHARS
     assert "Line 999." in message.text
 
 
@@ -102,8 +102,8 @@ def test_a_call_in_which_the_caller_said_nothing_needs_no_model(turns: list[Turn
 BAD: list[tuple[Any, str]] = [
     ("The call was about a boiler.", "was not called"),
     (noted("other", **GOOD), "was not called"),
-    (ToolCall(analysis.TOOL, "{"), "not JSON"),
-    (ToolCall(analysis.TOOL, "[]"), "not of type 'object'"),
+    (ToolCall(analysis.TOOL_NAME, "{"), "not JSON"),
+    (ToolCall(analysis.TOOL_NAME, "[]"), "not of type 'object'"),
     (noted(summary="A", outcome="happy", data={"name": "Ada"}), "outcome: 'happy' is not one of"),
     (noted(summary="A" * 601, outcome="resolved", data={"name": "Ada"}), "summary: "),
     (noted(**GOOD, data={"floor": 1}), "'name' is a required property"),
@@ -153,7 +153,7 @@ def test_data_that_nobody_asked_for_is_refused() -> None:
 def test_the_other_model_notes_the_call_if_the_first_fails() -> None:
     models = Models(Parrot(ModelError("Away.", failure="unavailable")), Parrot(noted(**GOOD)))
 
-    found = analysis.analyse(PROFILE, TURNS, models=models, extract=None)
+    found = analysis.analyse_call(PROFILE, TURNS, models=models, extract=None)
 
     assert found.outcome == "unresolved"
 
@@ -166,7 +166,7 @@ def scripted(*lines: str, extract: Any = None, **more: Any) -> Analysis:
     for line in lines:
         turns += [Turn("caller", line), Turn("agent", "I see.")]
     profile = replace(PROFILE, **more)
-    return analysis.analyse(profile, turns, models=Models(ScriptedModel()), extract=extract)
+    return analysis.analyse_call(profile, turns, models=Models(ScriptedModel()), extract=extract)
 
 
 def test_the_scripted_model_notes_what_it_told_back() -> None:

@@ -8,10 +8,9 @@ from typing import get_args
 import pytest
 
 from tests.doubles.models import Parrot
-from vca.conversation import engine, spoken, wording
+from vca.conversation import engine, localised_phrases, speech_text
 from vca.conversation.llm import ModelClient, ModelError, ToolCall
 from vca.conversation.llm.models import Models
-from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.transcript import Turn
 from vca.conversation.types import (
     CallFacts,
@@ -21,10 +20,11 @@ from vca.conversation.types import (
     Reply,
     Role,
     TakeMessage,
-    ToFallback,
     Tokens,
     Transfer,
+    TransferToFallback,
 )
+from vca.devtools.scripted_model.model import ScriptedModel
 
 ANSWERED = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", ANSWERED)
@@ -48,7 +48,7 @@ def reply(
     tokens_spent: int = 0,
 ) -> Reply:
     seconds = count()
-    return engine.reply(
+    return engine.generate_reply(
         profile,
         turns,
         heard,
@@ -61,7 +61,7 @@ def reply(
 
 
 def greeted(profile: Profile) -> str:
-    return engine.greeting(profile, facts=FACTS, now=ANSWERED)
+    return engine.build_greeting(profile, facts=FACTS, now=ANSWERED)
 
 
 def caller_turns(number: int) -> list[Turn]:
@@ -106,7 +106,7 @@ def test_a_long_answer_ends_with_a_sentence_and_stops_the_model() -> None:
 
     answer = reply("Tell me everything", model=model)
 
-    assert spoken.MAX_CHARS - 40 < len(answer.text) <= spoken.MAX_CHARS
+    assert speech_text.MAX_CHARS - 40 < len(answer.text) <= speech_text.MAX_CHARS
     assert answer.text.endswith("words.")
     assert model.given < 200
     assert model.closed == 1
@@ -115,7 +115,7 @@ def test_a_long_answer_ends_with_a_sentence_and_stops_the_model() -> None:
 def test_an_endless_sentence_is_cut_at_a_word() -> None:
     answer = reply("Tell me everything", model=Parrot(*["word "] * 10_000))
 
-    assert len(answer.text) <= spoken.MAX_CHARS
+    assert len(answer.text) <= speech_text.MAX_CHARS
     assert answer.text.endswith(" word")
 
 
@@ -200,7 +200,7 @@ def test_a_model_that_fails_after_a_sentence_has_said_that_sentence() -> None:
 
 def test_an_answer_can_be_had_clause_by_clause_and_left_early() -> None:
     model = Parrot("One. ", "Two. ", *["Three. "] * 1_000)
-    said = engine.converse(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
+    said = engine.stream_reply(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
 
     assert [next(said), next(said)] == ["One.", "Two."]
     said.close()
@@ -211,7 +211,7 @@ def test_an_answer_can_be_had_clause_by_clause_and_left_early() -> None:
 
 def test_what_was_said_clause_by_clause_is_the_reply() -> None:
     model = Parrot("We are open ", "from nine to five, and ", "on Sundays", " we rest. ", "So?")
-    said = engine.converse(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
+    said = engine.stream_reply(PROFILE, [], "Hi", models=Models(model), facts=FACTS, now=ANSWERED)
     assert next(said) == "We are open from nine to five,"
     assert next(said) == "and on Sundays we rest."
     assert next(said) == "So?"
@@ -235,7 +235,7 @@ def test_the_second_silence_in_a_row_ends_the_call() -> None:
 
 
 def test_a_silence_is_forgotten_once_something_was_said() -> None:
-    again = wording.say("again", "en")
+    again = localised_phrases.phrase("again", "en")
     turns = [Turn("agent", "Hello."), Turn("agent", again), Turn("caller", "Hi")]
 
     assert reply("", *turns, Turn("agent", "Yes?"), model=Parrot()).actions == ()
@@ -247,7 +247,11 @@ def test_what_else_the_agent_says_does_not_make_a_silence_the_second() -> None:
     turns = [Turn("agent", "Hello."), Turn("agent", "The line was busy.")]
 
     assert reply("", *turns, model=Parrot()).actions == ()
-    asked = [*turns, Turn("agent", wording.say("again", "en")), Turn("agent", "Still busy.")]
+    asked = [
+        *turns,
+        Turn("agent", localised_phrases.phrase("again", "en")),
+        Turn("agent", "Still busy."),
+    ]
     assert reply("", *asked, model=Parrot()).actions == (HangUp("silence"),)
 
 
@@ -280,9 +284,9 @@ def test_an_answer_whose_price_is_not_told_is_not_free() -> None:
 
 def test_a_model_that_is_listed_is_asked_and_another_is_not() -> None:
     model = Parrot("Yes.", name="own")
-    models = Models(model, listed=frozenset({"listed"}))
+    models = Models(model, allowed_models=frozenset({"listed"}))
     for named in ("listed", "gone", None):
-        engine.reply(
+        engine.generate_reply(
             replace(PROFILE, model=named), [], "Hi", models=models, facts=FACTS, now=ANSWERED
         )
 
@@ -322,7 +326,7 @@ def test_words_and_tools_may_come_in_one_answer() -> None:
 
     assert answer.text == "I put you through."
     assert answer.actions == (Transfer("sales"),)
-    assert answer.refused == ()
+    assert answer.refusals == ()
 
 
 CONNECTING = "One moment, I am connecting you."
@@ -335,7 +339,7 @@ THANKS = "Thank you, I have noted that."
         ((END,), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
         ((ToolCall("end_call", ""),), "Thank you for calling. Goodbye.", (HangUp("agent_hangup"),)),
         ((SALES,), CONNECTING, (Transfer("sales"),)),
-        ((ToolCall("fallback", "{}"),), CONNECTING, (ToFallback(),)),
+        ((ToolCall("fallback", "{}"),), CONNECTING, (TransferToFallback(),)),
         ((NOTE,), f"{THANKS} Is there anything else I can do for you?", (NOTED,)),
         (
             (END, NOTE),
@@ -366,7 +370,7 @@ def test_a_refused_tool_is_counted_and_the_words_are_said() -> None:
 
     assert answer.text == "I put you through."
     assert answer.actions == ()
-    assert answer.refused == ("not_allowed",)
+    assert answer.refusals == ("not_allowed",)
 
 
 def test_the_scripted_model_holds_a_call_from_greeting_to_goodbye() -> None:
@@ -389,7 +393,7 @@ def test_a_greeting_is_the_profiles_own() -> None:
 def test_a_greeting_of_any_length_is_bounded() -> None:
     profile = replace(PROFILE, greeting="Welcome to Acme. " * 1000)
 
-    assert len(greeted(profile)) <= spoken.MAX_CHARS
+    assert len(greeted(profile)) <= speech_text.MAX_CHARS
 
 
 @pytest.mark.parametrize("greeting", [None, "", " \x00"])
@@ -410,7 +414,7 @@ def test_a_greeting_with_variables_is_filled_in_and_bounded() -> None:
     profile = replace(PROFILE, greeting="Hello {{name}},{{nothing}} it is {{now}}.")
     facts = replace(FACTS, variables={"name": "Ada\nLovelace {{now}}"})
 
-    said = engine.greeting(profile, facts=facts, now=ANSWERED)
+    said = engine.build_greeting(profile, facts=facts, now=ANSWERED)
 
     assert said == "Hello Ada Lovelace now, it is Sunday, 22 November 2026, 18:00 (UTC)."
     assert greeted(replace(PROFILE, greeting="{{nothing}}")).startswith("Hello, this is Ada.")

@@ -25,7 +25,7 @@ def doubling(steps: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("value", [{"name": "Ada"}, {"name": "Ada", "age": 36, "more": None}])
 def test_what_fits_is_no_problem(value: dict[str, Any]) -> None:
-    assert json_schema.problem(value, NAMED) is None
+    assert json_schema.find_problem(value, NAMED) is None
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,14 @@ def test_what_fits_is_no_problem(value: dict[str, Any]) -> None:
     ],
 )
 def test_what_does_not_fit_is_told(value: Any, told: str) -> None:
-    assert json_schema.problem(value, NAMED) == told
+    assert json_schema.find_problem(value, NAMED) == told
 
 
 def test_what_is_told_is_bounded() -> None:
-    problem = json_schema.problem({"name": 5, "x": "y" * 10_000}, {"const": 1})
+    problem = json_schema.find_problem({"name": 5, "x": "y" * 10_000}, {"const": 1})
 
     assert problem is not None
-    assert len(problem) <= json_schema.MAX_CHARS
+    assert len(problem) <= json_schema.MAX_PROBLEM_CHARS
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_what_is_told_is_bounded() -> None:
 def test_a_schema_that_cannot_be_applied_is_a_problem_and_asks_no_network(
     schema: dict[str, Any],
 ) -> None:
-    assert json_schema.problem({"a": 1}, schema) == "the schema cannot be applied"
+    assert json_schema.find_problem({"a": 1}, schema) == "the schema cannot be applied"
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,13 @@ def test_a_schema_that_cannot_be_applied_is_a_problem_and_asks_no_network(
 )
 @pytest.mark.parametrize("value", ["a" * 40 + "!", {"a": "a" * 40 + "!", "a" * 40 + "!": 1}])
 def test_no_pattern_is_matched(schema: dict[str, Any], value: Any) -> None:
-    assert json_schema.problem(value, schema) is None
+    assert json_schema.find_problem(value, schema) is None
 
 
 def test_a_property_may_be_called_pattern() -> None:
     schema = {"properties": {"pattern": {"type": "integer"}}}
 
-    assert json_schema.problem({"pattern": "x"}, schema) == "pattern: 'x' is not of type 'integer'"
+    assert (
+        json_schema.find_problem({"pattern": "x"}, schema)
+        == "pattern: 'x' is not of type 'integer'"
+    )

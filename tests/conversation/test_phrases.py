@@ -2,7 +2,7 @@
 
 import pytest
 
-from vca.conversation import phrases
+from vca.conversation import phrase_matching
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from vca.conversation import phrases
     ],
 )
 def test_a_phrase_is_heard_whatever_its_case_marks_and_spelling(phrase: str, said: str) -> None:
-    assert phrases.is_said(["never said", phrase], said)
+    assert phrase_matching.contains_phrase(["never said", phrase], said)
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_a_phrase_is_heard_whatever_its_case_marks_and_spelling(phrase: str, sai
     ],
 )
 def test_a_part_of_a_word_or_of_a_phrase_is_not_the_phrase(phrase: str, said: str) -> None:
-    assert not phrases.is_said([phrase], said)
+    assert not phrase_matching.contains_phrase([phrase], said)
 
 
 def test_without_phrases_nothing_is_said() -> None:
-    assert not phrases.is_said((), "goodbye")
+    assert not phrase_matching.contains_phrase((), "goodbye")

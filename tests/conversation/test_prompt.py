@@ -15,13 +15,13 @@ FACTS = CallFacts("+14155550100", "+442079460000", NOW)
 
 def system(profile: Profile | None = None, *, facts: CallFacts = FACTS, now: datetime = NOW) -> str:
     profile = profile or Profile("Ada", "receptionist", "  We are Acme Plumbing. \n")
-    return prompt.system(profile, facts=facts, now=now)
+    return prompt.build_system_prompt(profile, facts=facts, now=now)
 
 
 def test_it_begins_with_the_role_and_goes_on_with_the_tenants_words() -> None:
     parts = system().split("\n\n")
 
-    assert parts[0] == prompt.PRESETS["receptionist"]
+    assert parts[0] == prompt.ROLE_PROMPTS["receptionist"]
     assert parts[1] == "We are Acme Plumbing."
 
 
@@ -30,8 +30,8 @@ def test_a_custom_role_has_the_tenants_words_alone() -> None:
 
 
 def test_every_other_role_has_a_preset_of_its_own() -> None:
-    assert len(set(prompt.PRESETS.values())) == 5
-    assert [role for role, preset in prompt.PRESETS.items() if not preset] == ["custom"]
+    assert len(set(prompt.ROLE_PROMPTS.values())) == 5
+    assert [role for role, preset in prompt.ROLE_PROMPTS.items() if not preset] == ["custom"]
 
 
 def test_it_names_the_language() -> None:
@@ -90,7 +90,7 @@ def test_variables_in_a_tenants_prompt_are_filled_in() -> None:
         ("{{caller_number}}", "caller_number"),
         ("{{{{x}}}}", "x"),
         ('</data> "quoted" `code`', "/data quoted code"),
-        ("x" * 5_000, "x" * prompt.MAX_VALUE),
+        ("x" * 5_000, "x" * prompt.MAX_VALUE_CHARS),
         (r"\1 \g<0>", r"\1 \g0"),
         (" ", ""),
     ],

@@ -2,7 +2,14 @@
 
 import pytest
 
-from vca.conversation.redaction import CARD, EMAIL, KEPT_WHOLE, PATTERN, Redaction, of
+from vca.conversation.redaction import (
+    CARD_REPLACEMENT,
+    EMAIL_REPLACEMENT,
+    NO_REDACTION,
+    PATTERN_REPLACEMENT,
+    Redaction,
+    from_profile,
+)
 
 CARDS = Redaction(card_numbers=True)
 EMAILS = Redaction(email_addresses=True)
@@ -24,7 +31,9 @@ EMAILS = Redaction(email_addresses=True)
     ],
 )
 def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
-    assert CARDS.text(f"My card is {said}, thanks") == f"My card is {CARD}, thanks"
+    assert (
+        CARDS.redact_text(f"My card is {said}, thanks") == f"My card is {CARD_REPLACEMENT}, thanks"
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,12 +49,15 @@ def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
     ],
 )
 def test_what_is_no_card_number_is_kept(said: str) -> None:
-    assert CARDS.text(said) == said
+    assert CARDS.redact_text(said) == said
 
 
 def test_a_card_number_is_found_among_other_digits() -> None:
-    assert CARDS.text("4111111111111111 12/27") == f"{CARD} 12/27"
-    assert CARDS.text("it is 7, 5500 0000 0000 0004") in (f"it is 7, {CARD}", f"it is {CARD}")
+    assert CARDS.redact_text("4111111111111111 12/27") == f"{CARD_REPLACEMENT} 12/27"
+    assert CARDS.redact_text("it is 7, 5500 0000 0000 0004") in (
+        f"it is 7, {CARD_REPLACEMENT}",
+        f"it is {CARD_REPLACEMENT}",
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,39 +70,43 @@ def test_a_card_number_is_found_among_other_digits() -> None:
     ],
 )
 def test_an_email_address_is_not_kept_however_it_is_said(said: str) -> None:
-    assert EMAILS.text(f"Write to: {said}. Bye") == f"Write to: {EMAIL}. Bye"
+    assert EMAILS.redact_text(f"Write to: {said}. Bye") == f"Write to: {EMAIL_REPLACEMENT}. Bye"
 
 
 def test_what_is_no_email_address_is_kept() -> None:
     said = "Meet me at noon @ the office, dot your i's"
 
-    assert EMAILS.text(said) == said
+    assert EMAILS.redact_text(said) == said
 
 
 @pytest.mark.parametrize(
     ("mask", "said", "kept"),
     [
-        ("###-##-####", "It is 078-05-1120.", f"It is {PATTERN}."),
-        ("### ## ####", "It is 078051120, 078 05 1120", f"It is {PATTERN}, {PATTERN}"),
-        ("ab@#", "Abz7 and abz78 and xabz7", f"{PATTERN} and abz78 and xabz7"),
-        ("(.*)", "nothing (.*) more", "nothing (.*) more".replace("(.*)", PATTERN)),
+        ("###-##-####", "It is 078-05-1120.", f"It is {PATTERN_REPLACEMENT}."),
+        (
+            "### ## ####",
+            "It is 078051120, 078 05 1120",
+            f"It is {PATTERN_REPLACEMENT}, {PATTERN_REPLACEMENT}",
+        ),
+        ("ab@#", "Abz7 and abz78 and xabz7", f"{PATTERN_REPLACEMENT} and abz78 and xabz7"),
+        ("(.*)", "nothing (.*) more", "nothing (.*) more".replace("(.*)", PATTERN_REPLACEMENT)),
     ],
 )
 def test_a_mask_says_what_is_not_kept(mask: str, said: str, kept: str) -> None:
-    assert Redaction(patterns=(mask,)).text(said) == kept
+    assert Redaction(patterns=(mask,)).redact_text(said) == kept
 
 
 def test_documents_are_redacted_in_all_of_their_texts() -> None:
     both = Redaction(card_numbers=True, email_addresses=True)
 
-    kept = both.value({"a": ["4111111111111111", 7, None], "b": {"c": "x@example.com"}})
+    kept = both.redact_value({"a": ["4111111111111111", 7, None], "b": {"c": "x@example.com"}})
 
-    assert kept == {"a": [CARD, 7, None], "b": {"c": EMAIL}}
+    assert kept == {"a": [CARD_REPLACEMENT, 7, None], "b": {"c": EMAIL_REPLACEMENT}}
 
 
 def test_a_profile_without_redaction_keeps_all() -> None:
-    assert of(None) is of({}) is KEPT_WHOLE
-    assert KEPT_WHOLE.text("4111111111111111") == "4111111111111111"
+    assert from_profile(None) is from_profile({}) is NO_REDACTION
+    assert NO_REDACTION.redact_text("4111111111111111") == "4111111111111111"
 
 
 @pytest.mark.parametrize(
@@ -100,4 +116,4 @@ def test_no_text_keeps_a_call_waiting(piece: str) -> None:
     """With an expression that takes more than in proportion, this would take hours."""
     everything = Redaction(True, True, ("# # # # # # # # # # # # # # # #", "@@@@@@@@"))
 
-    assert everything.text(piece * 50_000)
+    assert everything.redact_text(piece * 50_000)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vca.conversation import spoken
+from vca.conversation import speech_text
 
 
 @pytest.mark.parametrize(
@@ -26,26 +26,26 @@ from vca.conversation import spoken
     ],
 )
 def test_what_cannot_be_spoken_is_dropped(text: str, cleaned: str) -> None:
-    assert spoken.clean(text) == cleaned
+    assert speech_text.clean_text(text) == cleaned
 
 
-def clauses(*pieces: str, longest: int = spoken.MAX_CHARS) -> list[str]:
-    made = spoken.Clauses(longest=longest)
-    return [*(clause for piece in pieces for clause in made.add(piece)), *made.rest()]
+def clauses(*pieces: str, longest: int = speech_text.MAX_CHARS) -> list[str]:
+    made = speech_text.SentenceChunker(max_chars=longest)
+    return [*(clause for piece in pieces for clause in made.add_chunk(piece)), *made.finish()]
 
 
 def test_a_sentence_is_handed_on_as_soon_as_it_is_complete() -> None:
-    made = spoken.Clauses()
+    made = speech_text.SentenceChunker()
 
     pieces = ("It costs 3", ".5 dollars", ". Shall", " I", " order it?")
-    assert [list(made.add(piece)) for piece in pieces] == [
+    assert [list(made.add_chunk(piece)) for piece in pieces] == [
         [],
         [],
         ["It costs 3.5 dollars."],
         [],
         [],
     ]
-    assert list(made.rest()) == ["Shall I order it?"]
+    assert list(made.finish()) == ["Shall I order it?"]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_long_sentence_is_handed_on_by_the_clause(text: str, parts: list[str],
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
 
     assert clauses(*pieces) == parts
-    assert spoken.joined(parts) == text
+    assert speech_text.join_chunks(parts) == text
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_long_sentence_is_handed_on_by_the_clause(text: str, parts: list[str],
 def test_clauses_joined_are_the_text_however_it_was_cut_into_pieces(text: str, size: int) -> None:
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert spoken.joined(clauses(*pieces)) == text
+    assert speech_text.join_chunks(clauses(*pieces)) == text
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_clauses_joined_are_the_text_however_it_was_cut_into_pieces(text: str, s
 def test_what_a_model_marks_up_is_said_without_the_marks(text: str, said: str, size: int) -> None:
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert spoken.joined(clauses(*pieces)) == said
+    assert speech_text.join_chunks(clauses(*pieces)) == said
 
 
 def test_what_has_no_letter_is_not_said() -> None:
@@ -122,8 +122,8 @@ def test_what_has_no_letter_is_not_said() -> None:
 
 
 def test_a_stream_without_a_sentence_is_handed_on_before_it_fills_memory() -> None:
-    made = spoken.Clauses(longest=100)
-    handed_on = [clause for _ in range(200) for clause in made.add("word ")]
+    made = speech_text.SentenceChunker(max_chars=100)
+    handed_on = [clause for _ in range(200) for clause in made.add_chunk("word ")]
 
     assert handed_on
     assert max(map(len, handed_on)) <= 105
@@ -134,31 +134,33 @@ def test_a_piece_that_completes_nothing_costs_nothing_of_what_was_before_it(
     piece: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_at: list[str] = []
-    split = spoken._split
-    monkeypatch.setattr(spoken, "_split", lambda text: looked_at.append(text) or split(text))
-    made = spoken.Clauses(longest=100)
+    split = speech_text._split_chunks
+    monkeypatch.setattr(
+        speech_text, "_split_chunks", lambda text: looked_at.append(text) or split(text)
+    )
+    made = speech_text.SentenceChunker(max_chars=100)
 
     for _ in range(1_000):
-        list(made.add(piece))
+        list(made.add_chunk(piece))
 
     assert sum(map(len, looked_at)) <= 2 * 1_000 * len(piece)
 
 
 @pytest.mark.parametrize("piece", [" ", "<b>", "</b> "])
 def test_tags_and_blanks_fill_no_memory(piece: str) -> None:
-    made = spoken.Clauses(longest=100)
+    made = speech_text.SentenceChunker(max_chars=100)
 
-    assert not [clause for _ in range(200) for clause in made.add(piece)]
-    assert list(made.add("Hello there. ")) == ["Hello there."]
+    assert not [clause for _ in range(200) for clause in made.add_chunk(piece)]
+    assert list(made.add_chunk("Hello there. ")) == ["Hello there."]
 
 
 def test_of_a_stream_that_broke_off_only_a_whole_sentence_is_left() -> None:
-    whole, half = spoken.Clauses(), spoken.Clauses()
-    assert list(whole.add("We are open.")) == []
-    assert list(half.add("We are open. On Mon")) == ["We are open."]
+    whole, half = speech_text.SentenceChunker(), speech_text.SentenceChunker()
+    assert list(whole.add_chunk("We are open.")) == []
+    assert list(half.add_chunk("We are open. On Mon")) == ["We are open."]
 
-    assert list(whole.rest(broken_off=True)) == ["We are open."]
-    assert list(half.rest(broken_off=True)) == []
+    assert list(whole.finish(truncated=True)) == ["We are open."]
+    assert list(half.finish(truncated=True)) == []
 
 
 def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:
@@ -169,10 +171,10 @@ def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:
             asked.append(number)
             yield f"This is sentence number {number:02}."
 
-    bounded = list(spoken.bounded(sentences(), max_chars=100))
+    bounded = list(speech_text.limit_chunks(sentences(), max_chars=100))
 
     assert bounded == [f"This is sentence number {number:02}." for number in range(3)]
-    assert len(spoken.joined(bounded)) <= 100
+    assert len(speech_text.join_chunks(bounded)) <= 100
     assert len(asked) == 4
 
 
@@ -186,4 +188,4 @@ def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:
     ],
 )
 def test_a_sentence_that_alone_is_too_long_is_cut_at_a_word(sentence: str, cut: str) -> None:
-    assert next(spoken.bounded([sentence, "More."], max_chars=8)) == cut
+    assert next(speech_text.limit_chunks([sentence, "More."], max_chars=8)) == cut

@@ -5,8 +5,15 @@ from jsonschema import Draft202012Validator
 
 from vca.conversation import tools
 from vca.conversation.llm import ToolCall
-from vca.conversation.tools import Calls
-from vca.conversation.types import Action, HangUp, Profile, TakeMessage, ToFallback, Transfer
+from vca.conversation.tools import ToolCallCollector
+from vca.conversation.types import (
+    Action,
+    HangUp,
+    Profile,
+    TakeMessage,
+    Transfer,
+    TransferToFallback,
+)
 from vca.tenant.ai_profiles.models import TOOLS
 
 ALL = Profile(
@@ -26,10 +33,10 @@ def message(reason: str, *, name: str = '"Ada"', number: str = "null") -> ToolCa
     return ToolCall("take_message", arguments)
 
 
-def taken(*calls: ToolCall) -> Calls:
-    made = Calls(ALL)
+def taken(*calls: ToolCall) -> ToolCallCollector:
+    made = ToolCallCollector(ALL)
     for call in calls:
-        made.take(call)
+        made.add_call(call)
     return made
 
 
@@ -38,14 +45,14 @@ def test_every_tool_that_a_profile_may_allow_is_one() -> None:
 
 
 def test_what_is_offered_has_schemas_and_says_what_it_is_for() -> None:
-    for spec in tools.offered(ALL):
+    for spec in tools.available_tools(ALL):
         Draft202012Validator.check_schema(spec.parameters)
         assert spec.description
         assert spec.parameters["additionalProperties"] is False
 
 
 def test_targets_are_offered_by_name_with_what_they_are_for() -> None:
-    (spec,) = [spec for spec in tools.offered(ALL) if spec.name == "transfer"]
+    (spec,) = [spec for spec in tools.available_tools(ALL) if spec.name == "transfer"]
 
     target = spec.parameters["properties"]["target"]
     assert target["enum"] == ["sales", "front desk"]
@@ -58,7 +65,7 @@ def test_targets_are_offered_by_name_with_what_they_are_for() -> None:
         (END, HangUp("agent_hangup")),
         (ToolCall("end_call", " "), HangUp("agent_hangup")),
         (SALES, Transfer("sales")),
-        (ToolCall("fallback", "{}"), ToFallback()),
+        (ToolCall("fallback", "{}"), TransferToFallback()),
         (message("Call me."), TakeMessage("Ada", None, "Call me.")),
         (message("Call me.", name="null"), TakeMessage(None, None, "Call me.")),
         (message(r"Call\n\tme.", name=r'" A\u200bda "'), TakeMessage("Ada", None, "Call me.")),
@@ -68,7 +75,7 @@ def test_targets_are_offered_by_name_with_what_they_are_for() -> None:
     ],
 )
 def test_a_good_call_becomes_its_action(call: ToolCall, action: Action) -> None:
-    assert tools.judged(call, ALL) == action
+    assert tools.validate_call(call, ALL) == action
 
 
 def test_messages_come_first_and_one_last_thing_is_done() -> None:
@@ -79,17 +86,17 @@ def test_messages_come_first_and_one_last_thing_is_done() -> None:
         TakeMessage("Ada", None, "Two."),
         Transfer("sales"),
     )
-    assert made.refused == ("too_many", "too_many")
+    assert made.refusals == ("too_many", "too_many")
 
 
 def test_the_same_message_is_kept_once() -> None:
     made = taken(message("One."), message("One."))
 
     assert made.actions == (TakeMessage("Ada", None, "One."),)
-    assert made.refused == ("too_many",)
+    assert made.refusals == ("too_many",)
 
 
 def test_who_calls_too_much_is_full() -> None:
-    assert not taken(END, message("One.")).full
-    assert taken(*[message(f"{number}") for number in range(tools.MAX_CALLS)]).full
-    assert taken(*[ToolCall("dial", "{}")] * tools.MAX_REFUSED).full
+    assert not taken(END, message("One.")).is_full
+    assert taken(*[message(f"{number}") for number in range(tools.MAX_MESSAGES)]).is_full
+    assert taken(*[ToolCall("dial", "{}")] * tools.MAX_REFUSALS).is_full

@@ -15,9 +15,9 @@ from tests.doubles.hostile_model import endless
 from tests.doubles.models import Parrot, hang
 from tests.doubles.openai_server import OpenAIServer, openai_server
 from tests.support.threads import at_once
-from vca.conversation import engine, reading
+from vca.conversation import engine, stream_reader
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest, ToolCall
-from vca.conversation.llm.models import Models, Patience
+from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.types import CallFacts, Profile, Reply, Tokens, Transfer
 from vca.kit import deadline
@@ -27,7 +27,7 @@ FACTS = CallFacts("+14155550100", "+442079460000", NOW)
 PROFILE = Profile("Ada", "receptionist", "We are Acme.")
 FILLER = "One moment, please."
 # Long enough for whatever must happen, on the slowest of machines, and short for what must not.
-LONG = Patience(filler_s=inf, first_s=30, stall_s=30, whole_s=60)
+LONG = LatencyPolicy(filler_s=inf, first_s=30, stall_s=30, whole_s=60)
 SHORT = replace(LONG, first_s=0.1, stall_s=0.1)
 AWAY = ModelError("Away.", failure="unavailable")
 
@@ -40,11 +40,11 @@ def conversation(
     model: ModelClient,
     fallback: ModelClient | None = None,
     *,
-    patience: Patience = LONG,
+    patience: LatencyPolicy = LONG,
     profile: Profile = PROFILE,
 ) -> Generator[str, None, Reply]:
-    models = Models(model, fallback, patience=patience)
-    return engine.converse(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
+    models = Models(model, fallback, latency_policy=patience)
+    return engine.stream_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
 
 def had(said: Generator[str, None, Reply]) -> tuple[list[str], Reply]:
@@ -58,7 +58,7 @@ def had(said: Generator[str, None, Reply]) -> tuple[list[str], Reply]:
 
 
 def readers() -> list[Thread]:
-    return [thread for thread in enumerate() if thread.name == reading.THREAD_NAME]
+    return [thread for thread in enumerate() if thread.name == stream_reader.THREAD_NAME]
 
 
 def none_is_left(within_s: float) -> bool:
@@ -114,7 +114,7 @@ def test_white_space_that_pours_in_is_no_reason_either() -> None:
 
 
 def test_a_model_that_answers_needs_no_filler() -> None:
-    clauses, reply = had(conversation(Parrot("We open at nine."), patience=Patience()))
+    clauses, reply = had(conversation(Parrot("We open at nine."), patience=LatencyPolicy()))
 
     assert clauses == [reply.text] == ["We open at nine."]
 
@@ -134,9 +134,9 @@ def test_a_tool_call_after_a_filler_gets_its_own_words() -> None:
 
 
 def test_where_nothing_can_be_heard_meanwhile_there_is_no_filler() -> None:
-    models = Models(Parrot(hang()), stand_in(), patience=replace(SHORT, filler_s=0.0))
+    models = Models(Parrot(hang()), stand_in(), latency_policy=replace(SHORT, filler_s=0.0))
 
-    reply = engine.reply(PROFILE, [], "Hello?", models=models, facts=FACTS, now=NOW)
+    reply = engine.generate_reply(PROFILE, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
     assert reply.text == "I can help."
 
@@ -203,7 +203,7 @@ def test_the_other_model_is_asked_for_its_own_model() -> None:
     models = Models(Parrot(AWAY), other, frozenset({"gpt-other"}), LONG)
     profile = replace(PROFILE, model="gpt-other")
 
-    engine.reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
+    engine.generate_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
     assert [request.model for request in other.asked] == [None]
 
@@ -331,12 +331,12 @@ def server() -> Iterator[OpenAIServer]:
 def test_a_hundred_turns_against_a_server_that_hangs_leave_no_thread(server: OpenAIServer) -> None:
     server.behave(server_side.hang)
     model = OpenAIModel(base_url=server.url, api_key="k", model="gpt-test", timeout_s=60)
-    model.warm()
-    models = Models(model, patience=replace(SHORT, first_s=1.0))
+    model.warm_up()
+    models = Models(model, latency_policy=replace(SHORT, first_s=1.0))
 
     def turn() -> str:
         try:
-            engine.reply(PROFILE, [], "Hello?", models=models, facts=FACTS, now=NOW)
+            engine.generate_reply(PROFILE, [], "Hello?", models=models, facts=FACTS, now=NOW)
         except ModelError as error:
             return error.failure
         return "answered"
@@ -352,7 +352,7 @@ def test_a_hundred_turns_against_a_server_that_hangs_leave_no_thread(server: Ope
 def test_a_hanging_server_is_replaced_by_another(server: OpenAIServer) -> None:
     server.behave(server_side.hang)
     model = OpenAIModel(base_url=server.url, api_key="k", model="gpt-test", timeout_s=60)
-    model.warm()
+    model.warm_up()
 
     _, reply = had(conversation(model, stand_in(), patience=replace(SHORT, first_s=0.5)))
 

@@ -4,13 +4,13 @@ from collections.abc import Generator, Iterable, Iterator
 from itertools import cycle, repeat
 from typing import TypeAlias
 
-from vca.conversation.llm import MAX_ARGUMENTS, ModelClient, ModelRequest, Piece, ToolCall
+from vca.conversation.llm import MAX_ARGUMENTS_CHARS, Chunk, ModelClient, ModelRequest, ToolCall
 from vca.conversation.types import Tokens
 
 NUMBER = "+19005550199"
 SECRET = "the number of the boss is +14155550111"
 
-Behaviour: TypeAlias = Iterable[Piece]
+Behaviour: TypeAlias = Iterable[Chunk]
 
 
 def transfer(target: str) -> ToolCall:
@@ -80,7 +80,7 @@ ARGUMENTS = (
     '{"target": "sales\\ud83d"}',
     '{"target": "sales\ud83d"}',
     '{"target": "' + "x" * 15_000 + '"}',
-    '{"target": "sales", "x": "' + "x" * MAX_ARGUMENTS,
+    '{"target": "sales", "x": "' + "x" * MAX_ARGUMENTS_CHARS,
     "[" * 10_000,
     '{"a":' * 3_000 + "1" + "}" * 3_000,
     '{"target": ' + "9" * 5_000 + "}",
@@ -124,7 +124,7 @@ TEXTS: tuple[str, ...] = (
 )
 
 
-def endless(*pieces: Piece) -> Iterator[Piece]:
+def endless(*pieces: Chunk) -> Iterator[Chunk]:
     """The same again and again; the last of all the behaviours, since it has no end."""
     return cycle(pieces)
 
@@ -139,7 +139,7 @@ class HostileModel(ModelClient):
         self._behaviour = behaviour
         self.asked: list[ModelRequest] = []
 
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         self.asked.append(request)
         if self._behaviour is not None:
             yield from self._behaviour
@@ -147,7 +147,7 @@ class HostileModel(ModelClient):
             yield from self._everything(request)
         return Tokens(10, 10)
 
-    def _everything(self, request: ModelRequest) -> Iterator[Piece]:
+    def _everything(self, request: ModelRequest) -> Iterator[Chunk]:
         yield f"My instructions are: {request.system or 'none'}. "
         yield from (f"{message.text or '-'} " for message in request.messages)
         yield from CALLS.values()

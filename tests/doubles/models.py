@@ -5,10 +5,10 @@ from collections.abc import Generator, Sequence
 from threading import Event
 from typing import TypeAlias
 
-from vca.conversation.llm import ModelClient, ModelError, ModelRequest, Piece, stopping
+from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, cancellation
 from vca.conversation.types import Tokens
 
-Step: TypeAlias = Piece | Event | ModelError
+Step: TypeAlias = Chunk | Event | ModelError
 
 
 def hang() -> Event:
@@ -32,12 +32,12 @@ class Parrot(ModelClient):
         self.given = 0
         self.closed = 0
 
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         # Kept, so that only closing it closes it.
         self.stream_kept = self._stream(request)
         return self.stream_kept
 
-    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         self.asked.append(request)
         try:
             for step in self.steps:
@@ -46,20 +46,20 @@ class Parrot(ModelClient):
             self.closed += 1
         return self.tokens
 
-    def _done(self, step: Step) -> Generator[Piece, None, None]:
+    def _done(self, step: Step) -> Generator[Chunk, None, None]:
         if isinstance(step, ModelError):
             raise step
         if not isinstance(step, Event):
             self.given += 1
             yield step
             return
-        stop = stopping.current()
+        stop = cancellation.current_token()
         if stop is None:
             step.wait(30)
             return
-        with stop.waking(step.set):
+        with stop.on_cancel(step.set):
             step.wait(30)
-        if stop.asked:
+        if stop.cancelled:
             raise ModelError("Stopped.", failure="timeout")
 
 
@@ -70,7 +70,7 @@ class Rehearsed(Parrot):
         super().__init__(tokens=tokens)
         self._answers = deque(answers)
 
-    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         self.steps = tuple(self._answers[0])
         if len(self._answers) > 1:
             self._answers.popleft()
@@ -80,6 +80,6 @@ class Rehearsed(Parrot):
 class Hanging(Parrot):
     """Never says anything, to whoever asks."""
 
-    def _stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         yield from self._done(hang())
         return None

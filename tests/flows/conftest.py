@@ -12,12 +12,12 @@ from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant
 from vca.conversation.llm import ModelClient
-from vca.conversation.llm.models import Models, Patience
+from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.types import Tokens
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.calls import desk
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.core import call_services
 
 Uses = Callable[..., Models]
 
@@ -32,7 +32,7 @@ class RealCarrier(FakeTelephonyAdapter):
 def real(app: Flask, settings: Settings) -> RealCarrier:
     """A carrier of real callers, with nothing asked of it yet."""
     fresh = RealCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
 
@@ -44,8 +44,8 @@ def line(real: RealCarrier, anonymous: Api) -> CarrierLine:
 
 def use(model: ModelClient, **patience: float) -> Models:
     """Let this model answer from here on."""
-    models = Models(model, patience=Patience(**patience))
-    desk.use(replace(desk.current(), models=models))
+    models = Models(model, latency_policy=LatencyPolicy(**patience))
+    call_services.set_current_services(replace(call_services.current_services(), models=models))
     return models
 
 

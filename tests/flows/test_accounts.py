@@ -18,15 +18,15 @@ from tests.support.carrier_line import BASE, CALLER, CarrierLine, words
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import db
-from vca.registry.dids import service as dids
+from vca.registry.number_registry import service as dids
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
 from vca.telephony.providers import ADAPTERS
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
-from vca.tenancy.session import enter, public
-from vca.tenant.calls import outbound, reconciling
-from vca.tenant.calls.desk import current
-from vca.tenant.calls.refs import CallRef
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.calls.control import outbound_calls, reconciliation
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import credentials
 
 OTHERS = f"/telephony/{OTHER}/"
@@ -113,7 +113,7 @@ def test_a_carrier_that_only_tenants_have_an_account_with_is_taken(
     theirs = keep(acme, provider_type=OTHER)
     number = acme.number(**theirs.named)
 
-    request = OtherCarrier(theirs.fields["secret"]).request(
+    request = OtherCarrier(theirs.fields["secret"]).signed_request(
         "voice", OTHERS, call_id="other-1", to=number["did_number"]
     )
     answer = theirs.line(anonymous).send(request)
@@ -201,7 +201,7 @@ Forged = Callable[[Scene], CarrierRequest]
 
 def _ring(by: Callable[[Scene], FakeTelephonyAdapter], to: Callable[[Scene], str]) -> Forged:
     said = {"call_id": "forged-1", "from": CALLER}
-    return lambda scene: by(scene).request("voice", BASE, to=to(scene), **said)
+    return lambda scene: by(scene).signed_request("voice", BASE, to=to(scene), **said)
 
 
 def _later(
@@ -211,7 +211,7 @@ def _later(
     **said: Any,
 ) -> Forged:
     told = {"call_id": "own-1", "text": "Hello?", **said}
-    return lambda scene: by(scene).request(action, BASE, state=state(scene), **told)
+    return lambda scene: by(scene).signed_request(action, BASE, state=state(scene), **told)
 
 
 def _deployment(scene: Scene) -> FakeTelephonyAdapter:
@@ -235,17 +235,17 @@ def _stranger(scene: Scene) -> FakeTelephonyAdapter:
 
 
 def _altered(scene: Scene) -> CarrierRequest:
-    genuine = _acmes(scene).request("voice", BASE, call_id="forged-1", to=scene.on_own)
+    genuine = _acmes(scene).signed_request("voice", BASE, call_id="forged-1", to=scene.on_own)
     return CarrierRequest("voice", genuine.url, genuine.headers, genuine.body + b" ")
 
 
 def _elsewhere(scene: Scene) -> CarrierRequest:
-    genuine = _acmes(scene).request("voice", BASE, call_id="own-1", state=scene.own_state)
+    genuine = _acmes(scene).signed_request("voice", BASE, call_id="own-1", state=scene.own_state)
     return CarrierRequest("speech", f"{BASE}speech", genuine.headers, genuine.body)
 
 
 def _unsigned(scene: Scene) -> CarrierRequest:
-    genuine = _acmes(scene).request("voice", BASE, call_id="forged-1", to=scene.on_own)
+    genuine = _acmes(scene).signed_request("voice", BASE, call_id="forged-1", to=scene.on_own)
     return CarrierRequest("voice", genuine.url, {}, genuine.body)
 
 
@@ -276,15 +276,15 @@ FORGERIES: dict[str, Forged] = {
     "a call on the deployment, by acme": _later(_acmes, lambda it: it.deployment_state),
     "globex's call, by acme": _later(_acmes, lambda it: it.globex_state),
     "a false token, by acme": _later(_acmes, lambda it: f"{it.own_state[:-3]}AAA"),
-    "the end of acme's call without a token, by the deployment": lambda it: _deployment(it).request(
-        "status", BASE, call_id="own-1", to=it.on_own, status="completed"
-    ),
+    "the end of acme's call without a token, by the deployment": lambda it: _deployment(
+        it
+    ).signed_request("status", BASE, call_id="own-1", to=it.on_own, status="completed"),
     "the end of acme's call at another number, by that one's account": lambda it: _second(
         it
-    ).request("status", BASE, call_id="own-1", to=it.on_second, status="completed"),
+    ).signed_request("status", BASE, call_id="own-1", to=it.on_second, status="completed"),
     "acme's call rung again at another number, by that one's account": lambda it: _second(
         it
-    ).request("voice", BASE, call_id="own-1", to=it.on_second),
+    ).signed_request("voice", BASE, call_id="own-1", to=it.on_second),
     "altered": _altered,
     "signed for another action": _elsewhere,
     "unsigned": _unsigned,
@@ -321,7 +321,7 @@ def test_what_another_carrier_signs_is_403_and_nothing_is_written(
 ) -> None:
     """By the deployment's account there, and by one that acme has there."""
     other = OtherCarrier("the deployment's own one")
-    monkeypatch.setitem(providers.current()._adapters, OTHER, other)
+    monkeypatch.setitem(providers.current_carriers()._adapters, OTHER, other)
     theirs = OtherCarrier(keep(acme, provider_type=OTHER).fields["secret"])
     before = _told(evidence, acme, globex)
 
@@ -330,7 +330,7 @@ def test_what_another_carrier_signs_is_403_and_nothing_is_written(
     for carrier, (call_id, to, state) in product((other, theirs), places):
         said = {"text": "Hello?", "state": state} if of_call else {"to": to}
         action = "speech" if of_call else "voice"
-        refused = line.send(carrier.request(action, OTHERS, call_id=call_id, **said))
+        refused = line.send(carrier.signed_request(action, OTHERS, call_id=call_id, **said))
         assert refused.status_code == 403
 
     assert _told(evidence, acme, globex) == before
@@ -368,7 +368,7 @@ def test_a_token_of_before_there_were_accounts_is_believed_of_its_calls_row(
     theirs = own.line(anonymous)
     theirs.ring(number["did_number"], "own-1")
     ref = CallRef(acme.ref, UUID(_calls(acme)[0]["id"]))
-    state = current().seal(ref, turns=1)
+    state = current_services().sign_state(ref, turns=1)
 
     refused = line.send(line.request("speech", call_id="own-1", state=state, text="Hello?"))
     taken = theirs.send(theirs.request("speech", call_id="own-1", state=state, text="Hello?"))
@@ -398,7 +398,7 @@ class Count:
 
 @pytest.fixture
 def count(app: Flask) -> Iterator[Count]:
-    found, engine = Count(), db.current().engine
+    found, engine = Count(), db.current_database().engine
     event.listen(engine, "before_cursor_execute", found.note)
     yield found
     event.remove(engine, "before_cursor_execute", found.note)
@@ -441,11 +441,14 @@ def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_no
     world.work(acme)
     line = own.line(anonymous)
     state = line.ring(number["did_number"], "own-1")["state"]
-    own.carrier.live.add("own-1")
+    own.carrier.live_calls.add("own-1")
     call = _calls(acme)[0]["id"]
 
     acme.post(f"/calls/{call}/say", {"text": "One moment."})
-    assert reconciling.check(current().unseal(state).ref, at_once=True) == "live"
+    assert (
+        reconciliation.check_call(current_services().verify_state(state).ref, immediately=True)
+        == "live"
+    )
     acme.post(f"/calls/{call}/transfer", {"target": "sales"})
     acme.post(f"/calls/{call}/hangup")
     acme.delete(f"/phone-numbers/{number['id']}")
@@ -465,16 +468,16 @@ def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_no
 def test_it_places_its_tenants_calls(
     acme: Tenant, world: World, own: Own, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         to, number_id = fresh_number(), UUID(number["id"])
-        call_id = outbound.order(session, to=to, from_phone_number_id=number_id).id
+        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=number_id).id
 
-    outbound.dial(CallRef(acme.ref, call_id))
+    outbound_calls.dial(CallRef(acme.ref, call_id))
 
     assert asked(own.carrier) == ["place_call"]
     assert asked(carrier) == []
-    [(_, how)] = own.carrier.asked
-    sealed = current().unseal(how["state"])
+    [(_, how)] = own.carrier.operations
+    sealed = current_services().verify_state(how["state"])
     assert sealed.carrier is not None
     assert str(sealed.carrier.account_id) == own.id
     assert acme.get(f"/calls/{call_id}").json["telephony_account_id"] == own.id
@@ -491,7 +494,7 @@ def test_it_gives_its_recordings_and_deletes_its_copies(
     number = acme.number(**own.named, ai_profile_id=profile["id"])
     line = own.line(anonymous)
     state = line.ring(number["did_number"], "own-1")["state"]
-    own.carrier.record("own-1", b"RIFF")
+    own.carrier.add_recording("own-1", b"RIFF")
 
     line.status("own-1", "completed", state=state)
     world.work(acme)
@@ -513,7 +516,7 @@ def test_a_simulation_rings_a_number_on_any_account(
 def test_the_registry_names_the_account_of_a_number(
     acme: Tenant, own: Own, number: dict[str, Any]
 ) -> None:
-    with public() as session:
+    with public_session() as session:
         did = dids.get(session, number=number["did_number"])
         assert str(did.telephony_account_id) == own.id
         kept = session.scalar(text("SELECT count(*) FROM public.dids WHERE previous_until > now()"))

@@ -13,10 +13,11 @@ from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant, World
 from vca.conversation.llm import ModelError, ToolCall
 from vca.conversation.llm.models import Models
-from vca.conversation.llm.scripted import ScriptedModel
+from vca.devtools.scripted_model.model import ScriptedModel
 from vca.kit import json
-from vca.tenant.calls import aftermath, desk
-from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.turns import post_call_analysis
 
 Says = Callable[..., Rehearsed]
 EXTRACT = {
@@ -63,7 +64,7 @@ def test_a_call_may_be_noted_again(record: Record, world: World, says: Says, cal
     says([_note("First.", "Monday")], [_note("Second.", "Tuesday")])
     world.work(record.tenant)
 
-    aftermath.analyse(call)
+    post_call_analysis.analyse_call(call)
 
     assert _noted(record) == ("Second.", "resolved", {"day": "Tuesday"})
 
@@ -71,7 +72,9 @@ def test_a_call_may_be_noted_again(record: Record, world: World, says: Says, cal
 def test_where_only_the_script_answers_nothing_is_noted(
     app: Flask, record: Record, world: World, call: CallRef
 ) -> None:
-    desk.use(replace(desk.current(), models=Models(ScriptedModel())))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(ScriptedModel()))
+    )
 
     world.work(record.tenant)
 
@@ -84,7 +87,7 @@ def test_a_model_that_is_away_is_asked_again_by_the_job(
     says([ModelError("away", failure="unavailable")], [_note("At last.", "Monday")])
 
     with pytest.raises(ModelError):
-        aftermath.analyse(call)
+        post_call_analysis.analyse_call(call)
     assert _noted(record) == (None, None, None)
     world.work(record.tenant)
 
@@ -109,7 +112,7 @@ def test_a_call_that_goes_on_is_not_noted(
     acme.profile()
     line.ring(acme.number()["did_number"], "call-1")
 
-    aftermath.analyse(CallRef(acme.ref, UUID(record.call["id"])))
+    post_call_analysis.analyse_call(CallRef(acme.ref, UUID(record.call["id"])))
 
     assert model.asked == []
     assert record.call["summary"] is None

@@ -6,18 +6,18 @@ from tests.support.world import Tenant, fresh_number
 from vca.kit import db, json
 from vca.kit.db import Database
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
 def test_a_caller_hears_the_fallback_sentence_and_an_event_is_refused(
     app: Flask, acme: Tenant
 ) -> None:
-    carrier = providers.current().simulator
+    carrier = providers.current_carriers().simulator
     client = app.test_client()
-    db.use(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     def send(action: str, **said: str) -> tuple[int, bytes, str | None]:
-        request = carrier.request(action, "/telephony/fake/", call_id="away", **said)
+        request = carrier.signed_request(action, "/telephony/fake/", call_id="away", **said)
         response = client.post(
             request.url, data=request.body, headers=dict(request.headers), follow_redirects=False
         )
@@ -38,11 +38,11 @@ def test_who_must_have_signed_is_not_known_then_and_no_other_account_is_answered
 ) -> None:
     tenants = FakeTelephonyAdapter("a-tenants-own-secret")
     client = app.test_client()
-    db.use(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     for action in ("voice", "status"):
         said = {"to": fresh_number(), "status": "completed"}
-        request = tenants.request(action, "/telephony/fake/", call_id="away", **said)
+        request = tenants.signed_request(action, "/telephony/fake/", call_id="away", **said)
         response = client.post(request.url, data=request.body, headers=dict(request.headers))
 
         assert response.status_code == 503

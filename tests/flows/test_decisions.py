@@ -11,10 +11,11 @@ from tests.flows.conftest import RealCarrier, Record
 from tests.support.carrier_line import CALLER, CarrierLine, kinds, words
 from tests.support.webhooks import status, told, url_of
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.kit import at_rest, json, meters
-from vca.kit.circuit import Circuit
-from vca.tenant.calls import decisions
-from vca.tenant.calls.route import WEBHOOK
+from vca.kit import encryption, json
+from vca.kit.circuit_breaker import CircuitBreaker
+from vca.observability import prometheus
+from vca.tenant.calls.routing import decision_request
+from vca.tenant.calls.routing.routing_rules import WEBHOOK_RULE
 
 STORED = "Acme here."
 
@@ -41,8 +42,8 @@ def arm(tenant: Tenant, number: dict[str, Any], at: Receiver) -> str:
 @pytest.fixture(autouse=True)
 def circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     """No endpoint has failed before, and nobody waits for long."""
-    monkeypatch.setattr(decisions, "_circuit", Circuit())
-    monkeypatch.setattr(decisions, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(decision_request, "_circuit_breaker", CircuitBreaker())
+    monkeypatch.setattr(decision_request, "TIMEOUT_S", 1.0)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def number(acme: Tenant, endpoint: Receiver) -> dict[str, Any]:
 
 def _rule(route: dict[str, Any]) -> dict[str, str]:
     """What the route says of the decision webhook."""
-    [rule] = [rule for rule in route["rules"] if rule["rule"] == WEBHOOK]
+    [rule] = [rule for rule in route["rules"] if rule["rule"] == WEBHOOK_RULE]
     return rule
 
 
@@ -78,7 +79,7 @@ def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
     call = record.call
     assert (call["ai_profile_id"], call["metadata"]) == (jane["id"], variables)
     assert call["route"]["rules"][-1] == {
-        "rule": WEBHOOK,
+        "rule": WEBHOOK_RULE,
         "verdict": "decided",
         "why": "it wants the agent to answer",
     }
@@ -277,12 +278,12 @@ def test_a_redirect_leads_nowhere(
 def test_a_secret_that_our_keys_do_not_open_signs_nothing_and_nobody_is_asked(
     line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
 ) -> None:
-    keys = at_rest.current()
-    at_rest.use(at_rest.Keys([b"another key of thirty-two bytes."]))
+    keys = encryption.current_keyring()
+    encryption.set_current_keyring(encryption.Keyring([b"another key of thirty-two bytes."]))
     try:
         rung = line.ring(number["did_number"], "call-1")
     finally:
-        at_rest.use(keys)
+        encryption.set_current_keyring(keys)
 
     assert words(rung) == STORED
     assert endpoint.asked == []
@@ -429,7 +430,7 @@ def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
 
     assert route["decision"] == "agent"
     assert _rule(route) == {
-        "rule": WEBHOOK,
+        "rule": WEBHOOK_RULE,
         "verdict": "passed",
         "why": "it is asked before this",
     }
@@ -477,7 +478,7 @@ def test_decisions_are_counted_by_what_they_are(
 ) -> None:
     def counted(outcome: str) -> float:
         labels = f'vca_decision_webhooks_total{{outcome="{outcome}"}} '
-        lines = meters.exposition().decode().splitlines()
+        lines = prometheus.exposition().decode().splitlines()
         return sum(float(line.removeprefix(labels)) for line in lines if line.startswith(labels))
 
     before = {outcome: counted(outcome) for outcome in ("reject", "refused")}

@@ -20,17 +20,17 @@ from tests.support.usage import sums
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.kit import storage
 from vca.kit.storage import StorageError
-from vca.tenant.privacy import erasing, recorded
+from vca.tenant.privacy import call_erasure, erasure
 
 
 @pytest.fixture
 def store(app: Flask) -> Iterator[Failing]:
     """The process's store, which fails from here on when it is told to."""
-    before = storage.current()
+    before = storage.current_store()
     failing = Failing(before)
-    storage.use(failing)
+    storage.set_current_store(failing)
     yield failing
-    storage.use(before)
+    storage.set_current_store(before)
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_request_that_is_repeated_after_the_erasure_dials_nobody_again(
     assert (again.status_code, again.json["id"]) == (202, made["id"])
     assert (again.json["called_number"], again.json["metadata"]) == ("erased", {})
     world.work(acme)
-    assert [what for what, _ in real.asked].count("place_call") == 1
+    assert [what for what, _ in real.operations].count("place_call") == 1
 
 
 def test_another_tenant_that_knows_the_caller_keeps_all(
@@ -345,7 +345,8 @@ def test_a_store_that_is_away_delays_the_erasure(
 
 
 @pytest.mark.parametrize(
-    "step", ["erase_told", "erase_answers", "erase_audio", "erase_calls", "erase_messages"]
+    "step",
+    ["erase_events", "erase_stored_responses", "erase_audio", "erase_calls", "erase_messages"],
 )
 def test_an_erasure_that_is_killed_is_finished_by_the_next_run(
     spread: Tenant,
@@ -357,11 +358,11 @@ def test_an_erasure_that_is_killed_is_finished_by_the_next_run(
 ) -> None:
     asked = spread.post("/privacy/erase", {"number": who.number}).json
     with monkeypatch.context() as patched:
-        patched.setattr(recorded, step, dies)
+        patched.setattr(call_erasure, step, dies)
         with pytest.raises(Killed):
-            erasing.erase(spread.ref, request_id=UUID(asked["id"]))
+            erasure.run_erasure(spread.ref, request_id=UUID(asked["id"]))
 
-    erasing.erase(spread.ref, request_id=UUID(asked["id"]))
+    erasure.run_erasure(spread.ref, request_id=UUID(asked["id"]))
 
     assert who.found_in(dump(witness, spread)) == []
     assert files(spread) == []
@@ -372,14 +373,14 @@ def test_a_recording_that_is_fetched_while_it_is_erased_is_not_kept(
 ) -> None:
     by_day, _ = known_caller.premises(acme)
     line.status("c", "completed", state=line.ring(by_day, "c", who.number)["state"])
-    erasure = acme.post("/privacy/erase", {"number": who.number}).json
-    erasing.erase(acme.ref, request_id=UUID(erasure["id"]))
-    real.record("c", who.word.encode())
+    erasure_request = acme.post("/privacy/erase", {"number": who.number}).json
+    erasure.run_erasure(acme.ref, request_id=UUID(erasure_request["id"]))
+    real.add_recording("c", who.word.encode())
 
     world.work(acme, ahead=True)
 
     assert files(acme) == []
-    assert real.recording("c") is None
+    assert real.fetch_recording("c") is None
     [call] = acme.get("/calls").json
     assert call["recording"]["status"] == "deleted"
 

@@ -13,12 +13,14 @@ from tests.support.recorded import Killed
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CallEvent
-from vca.tenancy.session import enter
-from vca.tenant.calls import ending, flow, outbound, reconciling, watch
-from vca.tenant.calls.desk import current
-from vca.tenant.calls.refs import CallRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.control import outbound_calls, reconciliation
+from vca.tenant.calls.core import call_end, watchdog
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.turns import call_flow
 
 AWAY = TelephonyError("away", permanent=False, code="503")
 _CHECKS = text(
@@ -45,16 +47,16 @@ def number(acme: Tenant) -> str:
 def ref(line: CarrierLine, real: RealCarrier, number: str) -> CallRef:
     """A call that lives at its carrier."""
     state = line.ring(number, "call-1")["state"]
-    real.live.add("call-1")
-    return current().unseal(state).ref
+    real.live_calls.add("call-1")
+    return current_services().verify_state(state).ref
 
 
 def _later(ref: CallRef, **after: float) -> str:
-    return reconciling.check(ref, now=clock.now() + timedelta(**after))
+    return reconciliation.check_call(ref, now=clock.now() + timedelta(**after))
 
 
 def _looked_up(carrier: FakeTelephonyAdapter) -> int:
-    return sum(what == "look_up" for what, _ in carrier.asked)
+    return sum(what == "look_up" for what, _ in carrier.operations)
 
 
 # --- Who is asked, and when ----------------------------------------------------------------------
@@ -65,7 +67,7 @@ def test_a_call_that_begins_is_looked_at_once_it_has_been_silent_for_long(
 ) -> None:
     [due] = _checks(acme)
 
-    assert abs(due - clock.now() - watch.silence()) < timedelta(seconds=30)
+    assert abs(due - clock.now() - watchdog.silence_limit()) < timedelta(seconds=30)
 
 
 def test_a_call_that_gives_signs_of_life_is_not_asked_about_and_looked_at_later(
@@ -90,7 +92,7 @@ def test_a_silent_call_that_lives_is_looked_at_again(
 def test_a_call_whose_carrier_is_years_ahead_is_asked_about_all_the_same(
     real: RealCarrier, line: CarrierLine, ref: CallRef
 ) -> None:
-    state = current().seal(ref)
+    state = current_services().sign_state(ref)
     line.status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
 
     _later(ref, minutes=5)
@@ -104,7 +106,7 @@ def test_a_call_whose_carrier_is_years_ahead_is_asked_about_all_the_same(
 def test_a_call_that_has_ended_at_its_carrier_ends_as_the_carrier_says(
     record: Record, real: RealCarrier, ref: CallRef
 ) -> None:
-    real.end("call-1")
+    real.end_silently("call-1")
 
     assert _later(ref, minutes=5) == "ended"
 
@@ -115,7 +117,7 @@ def test_a_call_that_has_ended_at_its_carrier_ends_as_the_carrier_says(
 def test_a_call_that_its_carrier_does_not_know_is_lost(
     record: Record, real: RealCarrier, ref: CallRef
 ) -> None:
-    real.live.clear()
+    real.live_calls.clear()
 
     assert _later(ref, minutes=5) == "ended"
 
@@ -154,7 +156,7 @@ def test_a_call_that_lasts_too_long_is_hung_up(
     assert _later(ref, minutes=19) == "live"
     assert _later(ref, minutes=21) == "ended"
 
-    assert ("hang_up", {"call_id": "call-1"}) in real.asked
+    assert ("hang_up", {"call_id": "call-1"}) in real.operations
     assert record.end == ("completed", "max_duration")
     assert _checks(record.tenant) == []
 
@@ -192,7 +194,7 @@ def test_a_simulated_call_that_was_left_open_ends_too(
 def test_nobody_looks_at_a_call_that_has_ended(acme: Tenant, ref: CallRef) -> None:
     event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="api_hangup")
 
-    flow.finish(ref, event=event)
+    call_flow.apply_call_event(ref, event=event)
 
     assert _checks(acme) == []
 
@@ -204,11 +206,11 @@ def test_the_end_of_a_call_and_of_its_watch_are_one_transaction(
         assert _checks(acme) != []  # nobody else sees it withdrawn yet
         raise Killed
 
-    monkeypatch.setattr(ending.metrics.CALLS_ENDED, "inc", killed)
+    monkeypatch.setattr(call_end.metrics.CALLS_ENDED, "inc", killed)
     event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="caller_hangup")
 
     with pytest.raises(Killed):
-        flow.finish(ref, event=event)
+        call_flow.apply_call_event(ref, event=event)
 
     assert len(_checks(acme)) == 1
     assert acme.get("/calls").json[0]["status"] == "in_progress"
@@ -229,8 +231,10 @@ def test_a_call_that_no_agent_answers_is_not_watched(
 def placed(real: RealCarrier, acme: Tenant, number: str) -> CallRef:
     """A call that was ordered, and nobody has come to dial."""
     [own] = acme.get("/phone-numbers").json
-    with enter(acme.ref) as session:
-        call = outbound.order(session, to=fresh_number(), from_phone_number_id=UUID(own["id"]))
+    with tenant_session(acme.ref) as session:
+        call = outbound_calls.place_call(
+            session, to=fresh_number(), from_phone_number_id=UUID(own["id"])
+        )
         return CallRef(acme.ref, call.id)
 
 
@@ -240,7 +244,7 @@ def test_a_call_that_nobody_came_to_dial_is_dialled_once(
     assert _later(placed, minutes=3) == "live"
     assert _later(placed, minutes=6) == "live"
 
-    assert [what for what, _ in real.asked].count("place_call") == 1
+    assert [what for what, _ in real.operations].count("place_call") == 1
     assert record.call["provider_call_id"] == f"placed-{placed.call_id.hex}"
 
 
@@ -253,4 +257,4 @@ def test_a_call_that_could_not_be_dialled_for_long_is_not_dialled_any_more(
     assert _later(placed, minutes=30) == "ended"
 
     assert record.end == ("failed", "lost")
-    assert real.placed == {}
+    assert real.placed_calls == {}

@@ -159,7 +159,7 @@ def test_a_file_that_is_missing_in_the_store_is_not_there(
 ) -> None:
     where = _ordered(known, who)
     world.work(known)
-    storage.current().delete_all(f"{known.ref.id.hex}/exports")
+    storage.current_store().delete_all(f"{known.ref.id.hex}/exports")
 
     gone = known.api.get(f"{where}/file")
 
@@ -175,7 +175,7 @@ def test_a_store_that_is_away_delays_an_export(
         raise StorageError("away", permanent=False)
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(storage.current()), "put", away)
+        patched.setattr(type(storage.current_store()), "put", away)
         world.work(known)
     assert known.api.get(where).json["status"] == "pending"
 

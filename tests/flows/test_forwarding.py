@@ -6,8 +6,8 @@ from sqlalchemy import select
 from tests.flows.conftest import Record
 from tests.support.carrier_line import CarrierLine, kinds, words
 from tests.support.world import Tenant, World, fresh_number
-from vca.tenancy.session import enter
-from vca.tenant.calls.models import OutboundLeg
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core.models import OutboundLeg
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def number(acme: Tenant, desk_number: str) -> str:
 
 
 def _forwards(tenant: Tenant) -> list[str]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return [leg.number for leg in session.scalars(select(OutboundLeg))]
 
 

@@ -17,13 +17,14 @@ from tests.doubles.models import Hanging
 from tests.flows.conftest import use
 from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.conversation.llm import MAX_ARGUMENTS, ToolCall
-from vca.conversation.llm.models import Models, Patience
+from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall
+from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.kit import json
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk, patience
-from vca.tenant.calls.models import Call, OutboundLeg
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import polled_turn
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.models import Call, OutboundLeg
 
 SECRETS = ("globex-prompt", "globex-greeting", "globex-variable", "globex-target")
 ENDS = {None, "agent_hangup", "transferred", "model_error"}
@@ -32,7 +33,7 @@ BEHAVIOURS: list[Behaviour] = [
     *([call] for call in hostile.CALLS.values()),
     *(["Of course. ", call] for call in hostile.CALLS.values()),
     *([transfer(target)] for target in hostile.TARGETS),
-    *([ToolCall("transfer", arguments[:MAX_ARGUMENTS])] for arguments in hostile.ARGUMENTS),
+    *([ToolCall("transfer", arguments[:MAX_ARGUMENTS_CHARS])] for arguments in hostile.ARGUMENTS),
     *([ToolCall("take_message", arguments)] for arguments in hostile.MESSAGES),
     *([text[:2_000]] for text in hostile.TEXTS),
     list(hostile.CALLS.values()) * 50,
@@ -77,12 +78,12 @@ def _numbers(told: list[dict[str, Any]]) -> set[str]:
 
 
 def _dialled(tenant: Tenant) -> set[str]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return set(session.scalars(select(OutboundLeg.number)))
 
 
 def _ends(tenant: Tenant) -> Counter[tuple[str, str | None]]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         ends = session.execute(select(Call.status, Call.end_reason))
         return Counter((status, reason) for status, reason in ends)
 
@@ -154,9 +155,14 @@ def test_a_hundred_calls_with_a_model_that_hangs_all_end_and_no_thread_is_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 100}})
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
-    waits = Patience(filler_s=0.05, first_s=0.2, stall_s=0.2, whole_s=0.4)
-    desk.use(replace(desk.current(), models=Models(Hanging(), Hanging(), patience=waits)))
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
+    waits = LatencyPolicy(filler_s=0.05, first_s=0.2, stall_s=0.2, whole_s=0.4)
+    call_services.set_current_services(
+        replace(
+            call_services.current_services(),
+            models=Models(Hanging(), Hanging(), latency_policy=waits),
+        )
+    )
     acme.profile(greeting="Acme here.")
     number = acme.number()["did_number"]
 

@@ -5,7 +5,7 @@ import pytest
 from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant, fresh_number
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 NEVER = {"weekly": {}}
 

@@ -9,9 +9,9 @@ import pytest
 from tests.support.api import Api
 from tests.support.carrier_line import CALLER, CarrierLine
 from tests.support.world import Platform, Tenant, fresh_number
-from vca.registry.dids import service as dids
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import public
+from vca.registry.number_registry import service as dids
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import public_session
 
 
 @pytest.fixture
@@ -41,8 +41,10 @@ def _turns(tenant: Tenant, call: Mapping[str, Any]) -> list[str]:
 
 
 def _misses(number: str) -> int:
-    with public() as session:
-        return sum(miss.misses for miss in dids.misses(session) if miss.did_number == number)
+    with public_session() as session:
+        return sum(
+            miss.misses for miss in dids.list_unrouted_numbers(session) if miss.did_number == number
+        )
 
 
 # --- A call -------------------------------------------------------------------------------------

@@ -11,10 +11,12 @@ from tests.flows.conftest import RealCarrier
 from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.world import Platform, Tenant
 from vca.kit import clock
-from vca.telephony.types import Caller, CallEvent, CallMetadata, CarrierRef
-from vca.tenancy.session import enter
-from vca.tenant.calls import flow, record, signing
-from vca.tenant.calls.opening import Ringing
+from vca.telephony.types import Caller, CallEvent, CallMetadata, ProviderAccountRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import authentication
+from vca.tenant.calls.core import record
+from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns.first_actions import InboundCall
 
 LIMIT, ATTEMPTS = 10, 1_000
 
@@ -28,15 +30,15 @@ def number(acme: Tenant, platform: Platform) -> str:
     return found
 
 
-def _ringing(number: str, carrier: RealCarrier) -> Ringing:
-    owner = signing.find_owner(number)
+def _ringing(number: str, carrier: RealCarrier) -> InboundCall:
+    owner = authentication.find_number_owner(number)
     assert owner is not None
     metadata = CallMetadata(
         owner.tenant.id, owner.phone_number_id, None, number, "inbound", clock.now(), uuid4().hex
     )
     event = carrier.on_inbound_call(metadata)
-    fake = CarrierRef("fake")
-    return Ringing(owner, metadata, Caller(None, "withheld"), event, fake, simulated=False)
+    fake = ProviderAccountRef("fake")
+    return InboundCall(owner, metadata, Caller(None, "withheld"), event, fake, simulated=False)
 
 
 def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
@@ -48,22 +50,22 @@ def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
     def call(attempt: int) -> str:
         at = ringing.metadata.timestamp
         event = CallEvent("RINGING", f"call-{attempt}", at, f"ring-{attempt}")
-        begun = flow.begin(replace(ringing, event=event))
+        begun = call_flow.start_inbound_call(replace(ringing, event=event))
         if begun.turns is None:
             return "refused"
         assert begun.ref is not None
-        with enter(acme.ref) as session:  # there are never more than after an answer
-            live.append(record.lines_in_use(session))
+        with tenant_session(acme.ref) as session:  # there are never more than after an answer
+            live.append(record.live_call_count(session))
         if attempt % 3 == 0:  # a part hangs up again and makes room
             end = CallEvent("ENDED", event.call_id, clock.now(), "end", "caller_hangup")
-            flow.finish(begun.ref, event=end)
+            call_flow.apply_call_event(begun.ref, event=end)
         return "answered"
 
     with ThreadPoolExecutor(20) as threads:
         found = Counter(threads.map(call, range(ATTEMPTS)))
 
-    with enter(acme.ref) as session:
-        assert record.lines_in_use(session) == LIMIT
+    with tenant_session(acme.ref) as session:
+        assert record.live_call_count(session) == LIMIT
     assert max(live) == LIMIT
     assert found["answered"] > LIMIT
     assert found.total() == ATTEMPTS

@@ -19,19 +19,19 @@ from tests.flows.conftest import RealCarrier, Record, use
 from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.world import Tenant, World, fresh_number
-from vca.conversation.llm import ModelClient, ModelRequest, Piece, ToolCall
+from vca.conversation.llm import Chunk, ModelClient, ModelRequest, ToolCall
 from vca.conversation.types import Profile, Tokens
 from vca.kit import db, http, mail, storage
-from vca.kit.config import Settings
-from vca.kit.http import TIMEOUT_S, Allowed, Answer, OutgoingClient
+from vca.kit.http import TIMEOUT_S, HttpResponse, OutgoingClient, UrlPolicy
 from vca.kit.mail import Mail, Mailer
-from vca.kit.storage import Opened, Store, Stored
+from vca.kit.storage import ObjectInfo, ObjectReader, Store
+from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.types import CallReply, Recording, Say
-from vca.tenancy.session import enter
-from vca.tenant.calls import outbound, reconciling
-from vca.tenant.calls.desk import current
-from vca.tenant.calls.refs import CallRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.control import outbound_calls, reconciliation
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.call_types import CallRef
 
 
 class Watchman:
@@ -60,14 +60,14 @@ class WatchedCarrier(RealCarrier):
 
     watchman: ClassVar[Watchman]
 
-    def _asked(self, what: str, **how: Any) -> None:
-        self.watchman.look(what)
-        super()._asked(what, **how)
+    def _record_operation(self, operation: str, **arguments: Any) -> None:
+        self.watchman.look(operation)
+        super()._record_operation(operation, **arguments)
 
-    def recording(
+    def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        found = super().recording(provider_call_id, provider_recording_id)
+        found = super().fetch_recording(provider_call_id, provider_recording_id)
         return found and Recording(found.content_type, self._watched(found.chunks))
 
     def _watched(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
@@ -84,7 +84,7 @@ class WatchedModel(ModelClient):
     def __init__(self, watchman: Watchman, model: ModelClient) -> None:
         self._watchman, self._model = watchman, model
 
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         self._watchman.look("analysis" if request.must_call else "model")
         for piece in self._model.stream(request):
             self._watchman.look("piece")
@@ -98,11 +98,11 @@ class WatchedStore(Store):
     def __init__(self, watchman: Watchman, store: Store) -> None:
         self._watchman, self._store = watchman, store
 
-    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> Stored:
+    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
         self._watchman.look("put")
         return self._store.put(key, chunks, content_type=content_type)
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Opened:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         self._watchman.look("open")
         return self._store.open(key, start=start, length=length)
 
@@ -137,8 +137,8 @@ class WatchedMailer(Mailer):
 class WatchedClient(OutgoingClient):
     """The same for tenants' own systems, of which nobody is connected to."""
 
-    def __init__(self, watchman: Watchman, answer: Answer) -> None:
-        super().__init__(Allowed())
+    def __init__(self, watchman: Watchman, answer: HttpResponse) -> None:
+        super().__init__(UrlPolicy())
         self._watchman, self._answer = watchman, answer
 
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -146,7 +146,7 @@ class WatchedClient(OutgoingClient):
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
-    ) -> Answer:
+    ) -> HttpResponse:
         self._watchman.look("post")
         return self._answer
 
@@ -154,15 +154,15 @@ class WatchedClient(OutgoingClient):
 @pytest.fixture
 def watchman(app: Flask) -> Iterator[Watchman]:
     """He knows every connection that is taken out of the pool from here on."""
-    found, engine = Watchman(), db.current().engine
+    found, engine = Watchman(), db.current_database().engine
     event.listen(engine, "checkout", found.checked_out)
     event.listen(engine, "checkin", found.checked_in)
-    store = storage.current()
-    storage.use(WatchedStore(found, store))
-    mail.use(WatchedMailer(found))
+    store = storage.current_store()
+    storage.set_current_store(WatchedStore(found, store))
+    mail.set_current_mailer(WatchedMailer(found))
     yield found
-    mail.use(None)
-    storage.use(store)
+    mail.set_current_mailer(None)
+    storage.set_current_store(store)
     event.remove(engine, "checkout", found.checked_out)
     event.remove(engine, "checkin", found.checked_in)
 
@@ -172,7 +172,7 @@ def carrier(watchman: Watchman, settings: Settings) -> WatchedCarrier:
     """A carrier at whose door he stands."""
     WatchedCarrier.watchman = watchman
     fresh = WatchedCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
 
@@ -222,14 +222,14 @@ def test_nothing_is_open_while_a_whole_call_uses_the_network(
     )
     world.work(acme)
     state = line.ring(number["did_number"], "call-1")["state"]
-    carrier.live.add("call-1")
-    ref = current().unseal(state).ref
+    carrier.live_calls.add("call-1")
+    ref = current_services().verify_state(state).ref
     away = line.say("call-1", state, "Sales, please.")
     assert kinds(away)[-1] == "transfer"
     back = line.tell("leg", "call-1", away["state"], outcome="busy")
     line.say("call-1", back["state"], "Tell them that I called.")
-    assert reconciling.check(ref, at_once=True) == "live"
-    carrier.record("call-1", b"RIFF")
+    assert reconciliation.check_call(ref, immediately=True) == "live"
+    carrier.add_recording("call-1", b"RIFF")
     line.status("call-1", "completed", state=state)
     world.work(acme)
 
@@ -242,14 +242,14 @@ def test_nothing_is_open_while_a_whole_call_uses_the_network(
 def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
     carrier: WatchedCarrier, watchman: Watchman, world: World, acme: Tenant, number: dict[str, Any]
 ) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         to, own = fresh_number(), UUID(number["id"])
-        call_id = outbound.order(session, to=to, from_phone_number_id=own).id
+        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=own).id
     ref = CallRef(acme.ref, call_id)
 
-    outbound.dial(ref)
+    outbound_calls.dial(ref)
     world.sql(acme, "UPDATE calls SET provider_call_id = NULL")
-    outbound.dial(ref)
+    outbound_calls.dial(ref)
     acme.post(f"/calls/{call_id}/hangup")
     acme.delete(f"/phone-numbers/{number['id']}")
     world.work(acme)
@@ -265,7 +265,9 @@ def test_nothing_is_open_while_a_tenants_own_system_decides_about_a_call(
     acme: Tenant,
     number: dict[str, Any],
 ) -> None:
-    http.use(WatchedClient(watchman, Answer(200, {}, b'{"decision": "reject"}')))
+    http.set_current_client(
+        WatchedClient(watchman, HttpResponse(200, {}, b'{"decision": "reject"}'))
+    )
     url = {"url": "https://acme.example/decide"}
     acme.post(f"/phone-numbers/{number['id']}/decision-webhook", url)
 
@@ -290,14 +292,16 @@ def test_the_watchman_sees_a_transaction_wherever_it_is_open(
     ways: dict[str, Callable[[], object]] = {
         "model": lambda: list(WatchedModel(watchman, Rehearsed([])).stream(_QUESTION)),
         "hang_up": lambda: carrier.hang_up("call-1"),
-        "direct": lambda: carrier.direct("call-1", CallReply((Say("Hi."),)), callback_url=""),
-        "put": lambda: storage.current().delete("a/b.wav"),
+        "direct": lambda: carrier.update_live_call(
+            "call-1", CallReply((Say("Hi."),)), callback_url=""
+        ),
+        "put": lambda: storage.current_store().delete("a/b.wav"),
         "mail": lambda: WatchedMailer(watchman).send(None),  # type: ignore[arg-type]
     }
     entered, done = Event(), Event()
 
     def inside() -> None:
-        with enter(acme.ref):
+        with tenant_session(acme.ref):
             entered.set()
             if elsewhere:
                 done.wait(10)

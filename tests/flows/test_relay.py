@@ -24,14 +24,14 @@ from tests.support.processes import until
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
 from vca.kit import clock, db
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.serve.relay import conversation, draining
-from vca.serve.relay.conversation import Conversation
+from vca.servers.relay import conversation, draining
+from vca.servers.relay.conversation import Conversation
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk
-from vca.tenant.calls import record as records
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core import record as records
 
 Says = Callable[..., Rehearsed]
 MOST = 2
@@ -40,10 +40,10 @@ MOST = 2
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody waits for words that no telephone speaks."""
-    monkeypatch.setattr(conversation, "CHARACTERS_A_SECOND", 10_000)
-    monkeypatch.setattr(conversation, "BETWEEN_KEYS_S", 0.1)
+    monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
+    monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
     yield
-    draining.stop()
+    draining.stop_draining()
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +58,9 @@ def at(app: Flask) -> Iterator[str]:
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
     """Twilio is the deployment's carrier, and there are a few slots."""
-    desk.use(replace(desk.current(), relay_slots=MOST))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=MOST))
     with rig() as made:
-        providers.use(providers.Carriers(settings)).put(made.adapter)
+        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
 
 
@@ -117,7 +117,7 @@ def test_a_caller_is_greeted_as_his_socket_opens_and_consent_comes_before_the_ta
 
 
 def test_without_slots_every_turn_is_a_request(call: TwilioCall) -> None:
-    desk.use(replace(desk.current(), relay_slots=0))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
     assert call.ring().verbs == ["Gather"]
     assert slots_taken() == 0
@@ -126,7 +126,7 @@ def test_without_slots_every_turn_is_a_request(call: TwilioCall) -> None:
 def test_who_finds_no_slot_is_served_by_requests_until_one_is_free(
     anonymous: Api, at: str, number: str
 ) -> None:
-    desk.use(replace(desk.current(), relay_slots=1))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=1))
     first, second, third = [TwilioCall(anonymous, number) for _ in range(3)]
     socket = opened(at, first)
     assert second.ring().verbs == ["Gather"]
@@ -144,7 +144,9 @@ def test_a_database_that_gives_no_slot_still_serves_the_caller(
     def away(*_: Any, **__: Any) -> None:
         raise db.DatabaseUnavailable
 
-    monkeypatch.setattr("vca.tenant.calls.relays.lookup", away)
+    monkeypatch.setattr(
+        "vca.tenant.calls.carrier_webhooks.voice_websockets.public_connection", away
+    )
 
     assert call.ring().verbs == ["Gather"]
 
@@ -209,16 +211,16 @@ def test_only_the_whole_of_what_is_said_is_answered(
 def test_who_breaks_in_is_answered_and_the_model_knows_what_he_had_heard(
     at: str, call: TwilioCall, record: Record, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    thought, looks = Event(), Conversation._broken_in
+    thought, looks = Event(), Conversation._barge_in_frame
 
     def looks_late(self: Conversation, speaks: bool) -> Any:
         """After both of his frames have come, however busy the machine is."""
         if speaks:
-            until(lambda: len(self._line._ws.input_buffer) == 2)
-            monkeypatch.setattr(Conversation, "_broken_in", looks)
+            until(lambda: len(self._connection._ws.input_buffer) == 2)
+            monkeypatch.setattr(Conversation, "_barge_in_frame", looks)
         return looks(self, speaks)
 
-    monkeypatch.setattr(Conversation, "_broken_in", looks_late)
+    monkeypatch.setattr(Conversation, "_barge_in_frame", looks_late)
     model = says(["We open at nine. ", thought, "And close at six."], ["Since 1999."])
     socket = opened(at, call)
     socket.tell("prompt", voicePrompt="When do you open?", last=True)
@@ -326,15 +328,15 @@ def test_a_model_that_fails_ends_in_a_sentence(at: str, call: TwilioCall, record
 def test_with_the_database_away_the_caller_hears_a_sentence(
     app: Flask, at: str, call: TwilioCall
 ) -> None:
-    there = db.current()
+    there = db.current_database()
     socket = opened(at, call)
-    db.use(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     said = socket.say("When?")
 
     assert "call again" in said
     assert socket.ended() == "failed"
-    db.use(there)
+    db.set_current_database(there)
     assert call.relay_ended("failed").verbs == ["Hangup"]
 
 
@@ -376,7 +378,7 @@ def test_what_was_said_to_a_process_that_died_is_answered(
 ) -> None:
     says(["At nine."])
     call.ring()
-    with enter(record.tenant.ref) as session:
+    with tenant_session(record.tenant.ref) as session:
         records.insert_turn(
             session, record.call["id"], sequence=2, speaker="caller", text="When?", at=clock.now()
         )
@@ -403,10 +405,10 @@ def test_a_process_that_is_to_end_hands_its_calls_on_where_nobody_speaks(
     socket = opened(at, call)
     socket.say("When?")
 
-    draining.begin()
+    draining.start_draining()
 
     handoff = socket.ended()
-    draining.stop()
+    draining.stop_draining()
     until(lambda: slots_taken() == 0)
     again = call.relay_ended(handoff)
     assert again.verbs == ["Connect"]
@@ -426,7 +428,7 @@ def test_nobody_is_cut_off_by_a_process_that_is_to_end(
     socket.tell("prompt", voicePrompt="When?", last=True)
     assert socket.hear()["token"] == "Let me see. "
 
-    draining.begin()
+    draining.start_draining()
     thought.set()
 
     assert socket.answer() == "At nine."
@@ -437,12 +439,12 @@ def test_a_process_that_has_to_end_does_not_wait_for_ever(
     at: str, call: TwilioCall, says: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     says(["A very long story."])
-    monkeypatch.setattr(conversation, "CHARACTERS_A_SECOND", 0.01)
+    monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 0.01)
     socket = opened(at, call)
     socket.say("When?")
-    monkeypatch.setattr(draining, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(draining, "MAX_DRAIN_S", 0.0)
 
-    draining.begin()
+    draining.start_draining()
 
     assert socket.ended() == "resume"
 
@@ -451,9 +453,9 @@ def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_aga
     at: str, call: TwilioCall
 ) -> None:
     socket = opened(at, call)
-    draining.begin()
+    draining.start_draining()
     handoff = socket.ended()
-    desk.use(replace(desk.current(), relay_slots=0))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
     again = call.relay_ended(handoff)
 

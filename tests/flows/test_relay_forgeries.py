@@ -22,10 +22,10 @@ from tests.support.evidence import Evidence
 from tests.support.processes import until
 from tests.support.world import Tenant
 from vca.kit import crypto
-from vca.kit.config import Settings
-from vca.serve.relay import route
+from vca.servers.relay import route
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 URL = "/telephony/twilio/relay"
 REFUSED = 1008
@@ -64,9 +64,9 @@ def at(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
-    desk.use(replace(desk.current(), relay_slots=9))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=9))
     with rig() as made:
-        providers.use(providers.Carriers(settings)).put(made.adapter)
+        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
 
 
@@ -221,7 +221,7 @@ def test_a_call_that_has_ended_opens_no_socket(scene: Scene) -> None:
 @pytest.mark.usefixtures("untouched")
 def test_a_token_is_of_its_carrier(scene: Scene) -> None:
     with telnyx_server() as server, fresh(server):
-        providers.current().put(adapter_of(server, Signer()))
+        providers.current_carriers().register(adapter_of(server, Signer()))
 
         stranger = scene.open("telnyx/relay", callControlId=scene.call.sid)
 

@@ -16,10 +16,10 @@ from tests.flows.conftest import Record
 from tests.support import owner
 from tests.support.api import Api
 from tests.support.world import Tenant
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.types import CallReply, Listen, Say
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 SIGNER = Signer()
 
@@ -32,8 +32,12 @@ def server() -> Iterator[TelnyxServer]:
 
 @pytest.fixture
 def line(settings: Settings, server: TelnyxServer, anonymous: Api) -> Iterator[TelnyxLine]:
-    desk.use(replace(desk.current(), public_base_url=BASE_URL, relay_slots=3))
-    providers.use(providers.Carriers(settings)).put(adapter_of(server, SIGNER))
+    call_services.set_current_services(
+        replace(call_services.current_services(), public_base_url=BASE_URL, relay_slots=3)
+    )
+    providers.set_current_carriers(providers.Carriers(settings)).register(
+        adapter_of(server, SIGNER)
+    )
     with fresh(server):
         yield TelnyxLine(server, SIGNER, anonymous)
     with owner.public() as session:
@@ -59,11 +63,11 @@ def test_an_order_from_outside_ends_the_socket_first_and_nothing_follows_it(
 ) -> None:
     acme.profile(greeting="Acme here.")
     leg = line.ring(acme.number(provider_type="telnyx")["did_number"])
-    adapter = providers.current().adapter("telnyx")
+    adapter = providers.current_carriers().adapter("telnyx")
     assert adapter is not None
 
     reply = CallReply((Say("Your table is ready."), Listen()))
-    adapter.direct(leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")
+    adapter.update_live_call(leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")
     line.pump()
 
     assert ordered(leg)[-2:] == ["stop_conversation_relay", "gather_using_speak"]

@@ -16,10 +16,11 @@ from tests.support.threads import at_once
 from tests.support.world import Tenant
 from vca.conversation.llm import ModelError
 from vca.kit import clock
-from vca.tenancy.session import enter
-from vca.tenant.calls import flow, patience
-from vca.tenant.calls import record as rows
-from vca.tenant.calls.desk import Sealed, current
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import polled_turn
+from vca.tenant.calls.core import record as rows
+from vca.tenant.calls.core.call_services import CallState, current_services
+from vca.tenant.calls.turns import call_flow
 
 Says = Callable[..., Rehearsed]
 FILLER = "One moment, please."
@@ -35,7 +36,7 @@ def state(line: CarrierLine, acme: Tenant) -> str:
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """A caller of little patience, and a model that answers once this is set."""
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
     thought = Event()
     use(Parrot(thought, "We open at nine. ", "We close at five."), filler_s=0.05)
     yield thought
@@ -44,9 +45,9 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
 
 def _heard(state: str, text: str) -> None:
     """A process writes down what the caller said, and dies."""
-    ref = current().unseal(state).ref
-    with enter(ref.tenant) as session:
-        rows.talk(session, ref.call_id)
+    ref = current_services().verify_state(state).ref
+    with tenant_session(ref.tenant) as session:
+        rows.lock_call_context(session, ref.call_id)
         rows.insert_turn(
             session, ref.call_id, sequence=2, speaker="caller", text=text, at=clock.now()
         )
@@ -148,15 +149,15 @@ def test_a_caller_hears_a_filler_at_once_and_the_rest_when_it_is_there(
 def test_with_nothing_to_say_yet_the_carrier_comes_back_until_there_is(
     line: CarrierLine, record: Record, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
     thought = Event()
     use(Parrot(thought, "We open at nine."), filler_s=60)
-    monkeypatch.setattr(patience, "_FILLER_S", 60)
+    monkeypatch.setattr(polled_turn, "_FILLER_AFTER_S", 60)
 
     nothing = line.say("call-1", state, "When?")
     still = line.tell("more", "call-1", nothing["state"])
     thought.set()
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 10)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 10)
     rest = line.tell("more", "call-1", still["state"])
 
     assert kinds(nothing) == kinds(still) == ["come_back"]
@@ -172,19 +173,19 @@ def test_a_rest_that_its_process_lost_is_answered_anew(
     monkeypatch: pytest.MonkeyPatch,
     state: str,
 ) -> None:
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.1)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.1)
     says(["At nine."])
     _heard(state, "When?")
-    ref, now = current().unseal(state).ref, clock.now()
-    waiting = Sealed(ref, turns=1, said=len(FILLER), since=now)
-    waited = replace(waiting, since=now - timedelta(seconds=13))
+    ref, now = current_services().verify_state(state).ref, clock.now()
+    waiting = CallState(ref, turns=1, spoken_chars=len(FILLER), polling_since=now)
+    waited = replace(waiting, polling_since=now - timedelta(seconds=13))
 
-    patient = line.tell("more", "call-1", current().sealed(waiting))
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 2)
-    answer = line.tell("more", "call-1", current().sealed(waited))
+    patient = line.tell("more", "call-1", current_services().sign_full_state(waiting))
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 2)
+    answer = line.tell("more", "call-1", current_services().sign_full_state(waited))
 
     assert kinds(patient) == ["come_back"]
-    assert current().unseal(patient["state"]).said == len(FILLER)
+    assert current_services().verify_state(patient["state"]).spoken_chars == len(FILLER)
     assert words(answer) == "At nine."
     assert record.said == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 
@@ -202,8 +203,8 @@ def test_more_of_a_call_that_ended_meanwhile_is_not_waited_for(
 
 
 def test_more_without_a_turn_to_go_on_with_is_refused(line: CarrierLine, state: str) -> None:
-    ref = current().unseal(state).ref
-    request = line.request("more", call_id="call-1", state=current().seal(ref))
+    ref = current_services().verify_state(state).ref
+    request = line.request("more", call_id="call-1", state=current_services().sign_state(ref))
 
     assert line.send(request).status_code == 400
 
@@ -214,9 +215,9 @@ def test_more_without_a_turn_to_go_on_with_is_refused(line: CarrierLine, state: 
 def test_an_answer_whose_caller_has_hung_up_is_not_recorded_as_said(
     line: CarrierLine, record: Record, state: str
 ) -> None:
-    ref = current().unseal(state).ref
+    ref = current_services().verify_state(state).ref
     models = use(Parrot("We open at nine. ", "We close at five."))
-    turn = flow.turn(ref, heard="When?", models=models, after=1)
+    turn = call_flow.handle_utterance(ref, utterance="When?", models=models, after=1)
     next(turn)
 
     line.status("call-1", "completed", state=state)
@@ -231,10 +232,10 @@ def test_an_answer_whose_caller_has_hung_up_is_not_recorded_as_said(
 def test_of_an_answer_that_is_stopped_what_was_said_is_kept_and_nothing_else(
     line: CarrierLine, record: Record, state: str, clauses: int
 ) -> None:
-    ref = current().unseal(state).ref
+    ref = current_services().verify_state(state).ref
     hangs: Any = Event()
     models = use(Parrot("We open at nine. ", hangs))
-    turn = flow.turn(ref, heard="When?", models=models, after=1)
+    turn = call_flow.handle_utterance(ref, utterance="When?", models=models, after=1)
     said = [next(turn).text for _ in range(clauses)]
 
     turn.close()
@@ -246,7 +247,7 @@ def test_of_an_answer_that_is_stopped_what_was_said_is_kept_and_nothing_else(
 def test_a_turn_that_fails_after_its_asker_has_gone_is_told_when_asked_for_more(
     line: CarrierLine, record: Record, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
     thought = Event()
     use(Parrot(thought, ModelError("away", failure="unavailable", permanent=True)), filler_s=0.05)
 

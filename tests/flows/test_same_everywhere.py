@@ -27,10 +27,10 @@ from tests.flows.conftest import Record
 from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant, fresh_number
-from vca.kit.config import Settings
-from vca.serve.relay import conversation
+from vca.servers.relay import conversation
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 LINES = ("fake", "twilio", "twilio relay", "telnyx", "telnyx relay")
 SORRY = "Sorry, I did not catch that. Could you say it again?"
@@ -50,8 +50,8 @@ HELD = [
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for words that no telephone speaks."""
-    monkeypatch.setattr(conversation, "CHARACTERS_A_SECOND", 10_000)
-    monkeypatch.setattr(conversation, "BETWEEN_KEYS_S", 0.1)
+    monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
+    monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
 
 
 @pytest.fixture(params=LINES)
@@ -82,7 +82,7 @@ def caller(
         yield OnFake(line, acme.number()["did_number"])
         return
     slots = 5 if relay else 0
-    desk.use(replace(desk.current(), relay_slots=slots))
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=slots))
     with serving() as at:
         begun = _telnyx if carrier == "telnyx" else _twilio
         yield from begun(settings, anonymous, acme, at if slots else None)
@@ -90,7 +90,7 @@ def caller(
 
 def _twilio(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[Caller]:
     with rig() as made:
-        providers.use(providers.Carriers(settings)).put(made.adapter)
+        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         number = acme.number(provider_type="twilio")["did_number"]
         made.account.own(number)
         call = TwilioCall(api, number)
@@ -99,9 +99,13 @@ def _twilio(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Itera
 
 def _telnyx(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[Caller]:
     signer = Signer()
-    desk.use(replace(desk.current(), public_base_url=BASE_URL))
+    call_services.set_current_services(
+        replace(call_services.current_services(), public_base_url=BASE_URL)
+    )
     with telnyx_server() as server, fresh(server):
-        providers.use(providers.Carriers(settings)).put(adapter_of(server, signer))
+        providers.set_current_carriers(providers.Carriers(settings)).register(
+            adapter_of(server, signer)
+        )
         number = acme.number(provider_type="telnyx")["did_number"]
         line = TelnyxLine(server, signer, api)
         yield OnTelnyxRelay(line, number, at) if at else OnTelnyx(line, number)

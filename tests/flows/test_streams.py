@@ -14,10 +14,11 @@ from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.kit import db, json
 from vca.kit.db import DatabaseUnavailable
-from vca.kit.web import events
+from vca.kit.web import sse
 from vca.telephony import providers
-from vca.tenant.calls import desk, long_answers, simulations
-from vca.tenant.calls.desk import Desk
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.simulation import simulated_calls, stream_limit
 
 EVENTS = {"Accept": "text/event-stream"}
 SENTENCES = ("We are open until six today. ", "Shall I write you down for half past four? ")
@@ -34,14 +35,16 @@ class Model(ModelClient):
 
     def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, None]:
         for piece in self.pieces:
-            self.open_transactions.append(db.current().engine.pool.checkedout())  # type: ignore[attr-defined]
+            self.open_transactions.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
             yield piece
 
 
 @pytest.fixture
 def model(app: Flask) -> Model:
     model = Model(*SENTENCES)
-    desk.use(replace(desk.current(), models=Models(model)))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(model))
+    )
     return model
 
 
@@ -56,9 +59,9 @@ def call(acme: Tenant) -> str:
 @pytest.fixture
 def few(app: Flask) -> Iterator[None]:
     """One long answer at a time in this process."""
-    long_answers.use(1)
+    stream_limit.set_max_streams(1)
     yield
-    long_answers.use(4)
+    stream_limit.set_max_streams(4)
 
 
 def _targets() -> dict[str, Any]:
@@ -79,11 +82,11 @@ def _events(response: TestResponse) -> list[tuple[str, Any]]:
     return found
 
 
-def _stream(tenant: Tenant, call: str) -> Generator[events.Event, None, None]:
-    return simulations.stream(
+def _stream(tenant: Tenant, call: str) -> Generator[sse.Event, None, None]:
+    return simulated_calls.stream_turn(
         tenant.ref,
-        carriers=providers.current(),
-        desk=desk.current(),
+        carriers=providers.current_carriers(),
+        desk=call_services.current_services(),
         call_id=UUID(call),
         text="When do you close?",
     )
@@ -128,7 +131,7 @@ def test_who_does_not_ask_for_events_gets_json(
 
 def test_no_transaction_is_open_while_the_words_come(acme: Tenant, call: str, model: Model) -> None:
     stream = _stream(acme, call)
-    open_between = [db.current().engine.pool.checkedout() for _ in stream]  # type: ignore[attr-defined]
+    open_between = [db.current_database().engine.pool.checkedout() for _ in stream]  # type: ignore[attr-defined]
 
     assert model.open_transactions == [0, 0]
     assert open_between == [0, 0, 0]
@@ -153,7 +156,7 @@ def test_what_fails_later_is_the_last_event(
     def away(*_: Any) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(simulations, "reply", away)
+    monkeypatch.setattr(simulated_calls, "build_reply", away)
 
     response = _say(acme, call)
 
@@ -205,17 +208,17 @@ def test_an_answer_that_nobody_begins_to_read_gives_its_place_back(
     acme: Tenant, call: str, model: Model, few: None, app: Flask
 ) -> None:
     with app.test_request_context():
-        response = events.answer(_stream(acme, call))
+        response = sse.stream_response(_stream(acme, call))
 
         response.close()
 
-    with long_answers.one():
+    with stream_limit.stream_slot():
         pass
 
 
 def test_a_transfer_is_an_action_that_tells_no_number(app: Flask, acme: Tenant, call: str) -> None:
     away = ToolCall("transfer", '{"target": "front desk"}')
-    desk.use(_with(Model("One moment, please. ", away)))
+    call_services.set_current_services(_with(Model("One moment, please. ", away)))
 
     reply = _events(_say(acme, call, "The front desk, please."))[-1][1]
 
@@ -223,5 +226,5 @@ def test_a_transfer_is_an_action_that_tells_no_number(app: Flask, acme: Tenant, 
     assert acme.say(call, "Again, please.")["actions"] == [{"type": "transfer"}]
 
 
-def _with(model: Model) -> Desk:
-    return replace(desk.current(), models=Models(model))
+def _with(model: Model) -> CallServices:
+    return replace(call_services.current_services(), models=Models(model))

@@ -20,13 +20,15 @@ from tests.doubles.models import Parrot, Rehearsed
 from tests.flows.conftest import Record, use
 from tests.support.api import Api
 from tests.support.world import Tenant, World, fresh_number
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import CallReply, Transfer
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk, outbound, patience
-from vca.tenant.calls.refs import CallRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import polled_turn
+from vca.tenant.calls.control import outbound_calls
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_types import CallRef
 
 Says = Callable[..., Rehearsed]
 NOBODY = "nobody could be reached"
@@ -42,8 +44,12 @@ def server() -> Iterator[TelnyxServer]:
 @pytest.fixture
 def line(settings: Settings, server: TelnyxServer, anonymous: Api) -> Iterator[TelnyxLine]:
     """The deployment's account with Telnyx, and Telnyx's line into the product."""
-    desk.use(replace(desk.current(), public_base_url=BASE_URL))
-    providers.use(providers.Carriers(settings)).put(adapter_of(server, SIGNER))
+    call_services.set_current_services(
+        replace(call_services.current_services(), public_base_url=BASE_URL)
+    )
+    providers.set_current_carriers(providers.Carriers(settings)).register(
+        adapter_of(server, SIGNER)
+    )
     with fresh(server):
         yield TelnyxLine(server, SIGNER, anonymous)
 
@@ -190,7 +196,7 @@ def test_a_silence_that_ends_after_the_caller_was_answered_is_none(
 def test_while_the_model_thinks_something_is_said_and_the_rest_when_it_is_there(
     line: TelnyxLine, record: Record, number: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+    monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
     thought = Event()
     use(Parrot(thought, "We open at nine."), filler_s=0.05)
     leg = line.ring(number)
@@ -354,11 +360,11 @@ def test_the_tape_runs_once_the_caller_knows_and_its_audio_is_fetched(
 def placed(line: TelnyxLine, acme: Tenant, number: str, world: World) -> Leg:
     """A call of acme's that rings somewhere."""
     [own] = acme.get("/phone-numbers").json
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         to = fresh_number()
-        call = outbound.order(session, to=to, from_phone_number_id=UUID(own["id"]))
+        call = outbound_calls.place_call(session, to=to, from_phone_number_id=UUID(own["id"]))
         ref = CallRef(acme.ref, call.id)
-    outbound.dial(ref)
+    outbound_calls.dial(ref)
     line.pump()
     [leg] = line.switch.dialled.values()
     return leg
@@ -401,10 +407,10 @@ def test_a_call_that_we_placed_is_transferred_with_our_number(
     line.say(placed, "Sales, please.")
     assert placed.target is None  # the profile of this call knows no such target
 
-    carrier = providers.current().adapter("telnyx")
+    carrier = providers.current_carriers().adapter("telnyx")
     assert carrier is not None
     order = CallReply((Transfer(sales),), "token")
-    carrier.direct(placed.id, order, callback_url=f"{BASE_URL}/telephony/telnyx/")
+    carrier.update_live_call(placed.id, order, callback_url=f"{BASE_URL}/telephony/telnyx/")
 
     assert placed.target is not None
     assert placed.target.from_ == number
@@ -478,7 +484,7 @@ def test_what_is_not_signed_is_403_and_nothing_is_written(
 
 def test_another_deployments_token_is_not_ours(line: TelnyxLine, acme: Tenant, number: str) -> None:
     leg = line.ring(number)
-    mark = Mark("listening", "another.token", leg.id)
+    mark = LegState("listening", "another.token", leg.id)
     heard_of = {"transcript": "Hello?", "is_final": True}
 
     forged = accounts.event(
@@ -489,7 +495,7 @@ def test_another_deployments_token_is_not_ours(line: TelnyxLine, acme: Tenant, n
 
 
 def test_what_says_nothing_to_the_product_is_taken_and_not_looked_into(line: TelnyxLine) -> None:
-    mark = Mark("listening", "another.token", "v3:elsewhere")
+    mark = LegState("listening", "another.token", "v3:elsewhere")
 
     line.tell(accounts.event("call.bridged", mark=mark))
 

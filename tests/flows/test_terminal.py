@@ -14,7 +14,7 @@ from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
 from vca.kit import json
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 NOTE = ToolCall("take_message", '{"name": "Jane", "number": "555", "reason": "Call back."}')
 AWAY = ToolCall("transfer", '{"target": "front desk"}')
@@ -44,7 +44,9 @@ def number(app: Flask, acme: Tenant) -> str:
         tools=["end_call", "transfer", "take_message"],
         transfer_targets={"front desk": {"number": "+442079460123", "description": "People."}},
     )
-    desk.use(replace(desk.current(), models=Models(Model())))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(Model()))
+    )
     found: str = acme.number()["did_number"]
     return found
 

@@ -11,13 +11,14 @@ from tests.flows.conftest import Record
 from tests.support.carrier_line import CALLER, CarrierLine, kinds, words
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
-from vca.kit import clock, json, log
-from vca.tenancy.session import enter
-from vca.tenant.calls import record as rows
-from vca.tenant.calls import transfers
-from vca.tenant.calls.desk import current
-from vca.tenant.calls.models import OutboundLeg
-from vca.tenant.calls.transfers import OnFailure
+from vca.kit import clock, json
+from vca.observability import log
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import record as rows
+from vca.tenant.calls.core.call_services import current_services
+from vca.tenant.calls.core.models import OutboundLeg
+from vca.tenant.calls.turns import transfers
+from vca.tenant.calls.turns.transfers import OnFailure
 
 Says = Callable[..., Rehearsed]
 TOOLS = ["end_call", "transfer", "take_message", "fallback"]
@@ -46,17 +47,19 @@ def state(line: CarrierLine, acme: Tenant, sales: str, guard: str) -> str:
 
 
 def _legs(tenant: Tenant) -> list[tuple[str, str]]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         legs = select(OutboundLeg).order_by(OutboundLeg.created_at)
         return [(leg.kind, leg.number) for leg in session.scalars(legs)]
 
 
 def _transfer(state: str, on_failure: OnFailure) -> None:
     """Somebody else than the agent has the call connected with sales."""
-    ref = current().unseal(state).ref
-    with enter(ref.tenant) as session:
-        talk = rows.talk(session, ref.call_id)
-        transfers.start(session, ref, talk, target="sales", now=clock.now(), on_failure=on_failure)
+    ref = current_services().verify_state(state).ref
+    with tenant_session(ref.tenant) as session:
+        talk = rows.lock_call_context(session, ref.call_id)
+        transfers.start_transfer(
+            session, ref, talk, target="sales", now=clock.now(), on_failure=on_failure
+        )
 
 
 # --- Transfers ----------------------------------------------------------------------------------

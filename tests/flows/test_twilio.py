@@ -19,11 +19,11 @@ from tests.flows.conftest import Record, use
 from tests.support.api import Api
 from tests.support.world import Tenant, World, fresh_number
 from tests.telephony.test_twilio_webhooks import FORGERIES, Forgery
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.adapter import BadCarrierRequest
+from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierRequest
-from vca.tenant.calls import patience
+from vca.tenant.calls.carrier_webhooks import polled_turn
 
 Says = Callable[..., Rehearsed]
 AUDIO = b"RIFF of a call"
@@ -34,7 +34,7 @@ NIGHT = {"weekly": {}, "closed_action": "voicemail"}
 def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
     """Twilio is the deployment's carrier."""
     with rig() as made:
-        providers.use(providers.Carriers(settings)).put(made.adapter)
+        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
 
 
@@ -109,7 +109,7 @@ def thinking(says: Says, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     def thinking() -> Iterator[None]:
         use(model, filler_s=0.05)
         with monkeypatch.context() as patch:
-            patch.setattr(patience, "SPEAK_AFTER_S", 0.15)
+            patch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
             yield
         thought.set()
         use(model)
@@ -308,7 +308,7 @@ def test_a_forgery_is_answered_403_or_400_and_writes_nothing(
 def _can_be_read(twilio: Rig, request: CarrierRequest) -> bool:
     try:
         twilio.adapter.parse(request)
-    except BadCarrierRequest:
+    except InvalidCarrierRequest:
         return False
     return True
 

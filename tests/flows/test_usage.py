@@ -19,8 +19,8 @@ from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ToolCall
 from vca.conversation.types import Tokens
 from vca.kit import clock
-from vca.tenant.calls import desk
-from vca.tenant.calls.refs import CallRef
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core.call_types import CallRef
 
 Says = Callable[..., Rehearsed]
 GREETING = "Acme here."
@@ -212,7 +212,9 @@ def test_an_ordered_call_is_a_leg_of_its_own(
 
 
 def _state_of(tenant: Tenant, call: dict[str, Any]) -> str:
-    return desk.current().seal(CallRef(tenant.ref, UUID(call["id"])), turns=0)
+    return call_services.current_services().sign_state(
+        CallRef(tenant.ref, UUID(call["id"])), turns=0
+    )
 
 
 # --- Every event twice, in any order ------------------------------------------------------------

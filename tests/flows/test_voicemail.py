@@ -8,7 +8,7 @@ from sqlalchemy import select
 from tests.flows.conftest import RealCarrier, Record
 from tests.support.carrier_line import CALLER, CarrierLine, kinds, words
 from tests.support.world import Tenant, World
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 from vca.tenant.recordings.models import Recording
 
 NIGHT = {"weekly": {}, "closed_action": "voicemail"}
@@ -25,7 +25,7 @@ def number(acme: Tenant) -> str:
 
 
 def _recordings(tenant: Tenant) -> list[tuple[str, str | None]]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return [(it.kind, it.provider_recording_id) for it in session.scalars(select(Recording))]
 
 
@@ -44,7 +44,7 @@ def test_what_a_caller_leaves_is_a_message_and_its_audio_is_fetched(
     line: CarrierLine, real: RealCarrier, record: Record, world: World, number: str
 ) -> None:
     state = line.ring(number, "night-1")["state"]
-    real.record("night-1", AUDIO, provider_recording_id="RE1")
+    real.add_recording("night-1", AUDIO, provider_recording_id="RE1")
 
     answers = [line.tell("voicemail", "night-1", state, recording_id="RE1") for _ in range(2)]
     world.work(record.tenant)

@@ -13,11 +13,11 @@ from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine, kinds, words
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.conversation.llm.models import Models
-from vca.conversation.llm.scripted import ScriptedModel
 from vca.conversation.types import Limits, Tokens
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk
+from vca.devtools.scripted_model.model import ScriptedModel
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import call_services
 from vca.tenant.recordings.models import Recording
 
 Says = Callable[..., Rehearsed]
@@ -134,7 +134,7 @@ def test_a_recorded_calls_audio_is_fetched_once_told_or_not(
     acme.profile(recording=True)
     state = line.ring(acme.number()["did_number"], "call-1")["state"]
     named = "RE1" if told else None
-    real.record("call-1", b"RIFF", provider_recording_id=named)
+    real.add_recording("call-1", b"RIFF", provider_recording_id=named)
 
     line.status("call-1", "completed", state=state)
     if told:
@@ -142,7 +142,7 @@ def test_a_recorded_calls_audio_is_fetched_once_told_or_not(
         line.tell("recording", "call-1", state, recording_id=named)
     world.work(acme)
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         [row] = session.scalars(select(Recording))
     assert (row.kind, row.status, row.provider_recording_id) == ("call", "stored", named)
 
@@ -154,7 +154,9 @@ def test_a_call_ends_politely_once_its_tokens_are_spent(
     line: CarrierLine, record: Record, says: Says, number: str
 ) -> None:
     model = says(["Yes."], tokens=Tokens(60, 40))
-    desk.use(replace(desk.current(), limits=Limits(tokens=150)))
+    call_services.set_current_services(
+        replace(call_services.current_services(), limits=Limits(tokens=150))
+    )
     state = line.ring(number, "call-1")["state"]
 
     answers = []
@@ -194,7 +196,9 @@ def test_once_the_days_tokens_are_spent_callers_hear_so_and_are_forwarded(
 def test_in_production_a_script_answers_no_real_caller_and_every_rehearsal(
     app: Flask, line: CarrierLine, acme: Tenant, anonymous: Api, record: Record
 ) -> None:
-    desk.use(replace(desk.current(), models=Models(ScriptedModel()), production=True))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(ScriptedModel()), production=True)
+    )
     acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
     acme.profile(greeting="Acme here.")
     guard = fresh_number()
@@ -210,6 +214,8 @@ def test_in_production_a_script_answers_no_real_caller_and_every_rehearsal(
 def test_in_production_a_script_answers_a_simulation(
     app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter, number: str
 ) -> None:
-    desk.use(replace(desk.current(), models=Models(ScriptedModel()), production=True))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(ScriptedModel()), production=True)
+    )
 
     assert acme.simulate(number)["reply"] == "Acme here."

@@ -12,7 +12,7 @@ from flask import Flask
 from tests.support.source import ROOT
 from vca.app import create_app
 from vca.kit import json
-from vca.kit.config import read_settings
+from vca.settings import read_settings
 
 NOWHERE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
@@ -37,7 +37,7 @@ def _kept() -> Iterator[None]:
     before = {
         name: {key: value for key, value in vars(module).items() if _is_state(key, value)}
         for name, module in list(sys.modules.items())
-        if name.startswith("vca.") and hasattr(module, "use")
+        if name.startswith("vca.") and any(it.startswith("set_") for it in vars(module))
     }
     yield
     for name, state in before.items():

@@ -16,17 +16,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.house.conftest import NOWHERE
 from tests.support.source import ROOT
-from vca.kit import meters, metrics
-from vca.kit.meters import Histogram
-from vca.kit.metrics import Reading
+from vca.observability import metrics, prometheus
+from vca.observability.metrics import Gauge
+from vca.observability.prometheus import Histogram
 
 RULES = ROOT / "ops" / "alerts.yml"
 CASES = ROOT / "ops" / "alerts.test.yml"
 PROMTOOL = shutil.which("promtool")
-GAUGES = {value.name for value in vars(metrics).values() if isinstance(value, Reading)}
+GAUGES = {value.name for value in vars(metrics).values() if isinstance(value, Gauge)}
 METERS = {
     f"{meter.name}{part}": meter
-    for meter in meters.Meter.all
+    for meter in prometheus.BaseMetric.instances
     for part in (("_bucket", "_sum", "_count") if isinstance(meter, Histogram) else ("",))
 }
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -42,7 +42,7 @@ _OF_THE_TARGET = {"job", "instance"}
 _SCRAPE = """
 import json, sys
 from vca.app import create_app
-from vca.kit.config import read_settings
+from vca.settings import read_settings
 settings = json.loads(sys.argv[1])
 headers = {"Authorization": "Bearer " + settings["METRICS_TOKEN"]}
 answer = create_app(read_settings(settings)).test_client().get("/metrics", headers=headers)

@@ -14,7 +14,7 @@ def _passed() -> list[str]:
         argument.value if isinstance(argument, ast.Constant) else where.at(node)
         for where in modules()
         for called, node in where.calls()
-        if called == "crash.point"
+        if called == "failpoints.kill_if_armed"
         for argument in node.args
     ]
 

@@ -3,8 +3,8 @@
 from sqlalchemy import LargeBinary, MetaData
 
 from vca.registry.models import metadata as public
+from vca.tenant.encrypted_columns import PLATFORM_COLUMNS, TENANT_COLUMNS
 from vca.tenant.models import metadata as tenants
-from vca.tenant.sealed import ENCRYPTED, PLATFORMS
 
 # Bytes that are no secret of ours to open, and why.
 NOT_SEALED = {("api_keys", "key_hash"): "a keyed hash, which moves to a new pepper as it is used"}
@@ -20,18 +20,18 @@ def _bytes(metadata: MetaData) -> set[tuple[str, str]]:
 
 
 def test_every_column_of_bytes_of_a_tenant_is_sealed_anew() -> None:
-    assert _bytes(tenants) == set(ENCRYPTED)
+    assert _bytes(tenants) == set(TENANT_COLUMNS)
 
 
 def test_every_column_of_bytes_of_public_is_sealed_anew() -> None:
-    assert _bytes(public) == set(PLATFORMS)
+    assert _bytes(public) == set(PLATFORM_COLUMNS)
     assert {(table.name, column.name) for table in public.sorted_tables for column in table.c} >= (
         NOT_SEALED.keys()
     )
 
 
 def test_whatever_is_sealed_anew_is_found_by_its_id() -> None:
-    for metadata, columns in ((tenants, ENCRYPTED), (public, PLATFORMS)):
+    for metadata, columns in ((tenants, TENANT_COLUMNS), (public, PLATFORM_COLUMNS)):
         for name, _ in columns:
             [table] = [each for each in metadata.tables.values() if each.name == name]
             assert list(table.primary_key.columns.keys()) == ["id"]

@@ -10,7 +10,7 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.support.source import ROOT
-from vca.kit.config import PLACEHOLDER, Settings, SettingsError, read_settings, write_env_file
+from vca.settings import PLACEHOLDER, Settings, SettingsError, read_settings, write_env_file
 
 EXAMPLE = ROOT / ".env.example"
 _LINE = re.compile(r"(#?)([A-Z][A-Z0-9_]*)=(.*)")

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.support.source import Module, dotted, modules
 from vca.api import guards
-from vca.kit.web.access import access, declared
+from vca.kit.web.access import access, declared_access
 from vca.registry.idempotency import service as idempotency
 
 # Files of the documentation, the same for everybody.
@@ -50,12 +50,14 @@ def test_every_endpoint_of_the_app_is_guarded(bare_app: Flask) -> None:
     for endpoint, view in bare_app.view_functions.items():
         if endpoint in UNGUARDED:
             continue
-        assert declared(view) is not None, endpoint
+        assert declared_access(view) is not None, endpoint
         assert view.__code__.co_filename == guards.__file__, f"{endpoint} is not wrapped"
 
 
 def test_nothing_but_the_documentations_files_goes_unguarded(bare_app: Flask) -> None:
-    open_to_all = {name for name, view in bare_app.view_functions.items() if not declared(view)}
+    open_to_all = {
+        name for name, view in bare_app.view_functions.items() if not declared_access(view)
+    }
 
     assert open_to_all == UNGUARDED
 
@@ -64,19 +66,19 @@ def test_every_operation_of_a_tenant_opens_its_schema_or_public_or_calls_out(
     bare_app: Flask,
 ) -> None:
     for rule in bare_app.url_map.iter_rules():
-        found = declared(bare_app.view_functions[rule.endpoint])
+        found = declared_access(bare_app.view_functions[rule.endpoint])
         if found is None:
             continue
         of_a_tenant = "tenant_id" in rule.arguments
-        assert of_a_tenant or found.opens != "tenant", rule.rule
-        assert found.who != "tenant" or of_a_tenant, rule.rule
-        assert not of_a_tenant or found.who in ("tenant", "platform"), rule.rule
+        assert of_a_tenant or found.transaction != "tenant", rule.rule
+        assert found.audience != "tenant" or of_a_tenant, rule.rule
+        assert not of_a_tenant or found.audience in ("tenant", "platform"), rule.rule
 
 
 def test_what_changes_something_needs_a_scope_that_writes(bare_app: Flask) -> None:
     for rule in bare_app.url_map.iter_rules():
-        found = declared(bare_app.view_functions[rule.endpoint])
-        if found is None or found.who in ("anyone", "carrier", "any_key"):
+        found = declared_access(bare_app.view_functions[rule.endpoint])
+        if found is None or found.audience in ("anyone", "carrier", "any_key"):
             continue
         assert found.scope is not None, rule.rule
         changing = rule.methods & {"PUT", "PATCH", "DELETE"} if rule.methods else set()
@@ -87,8 +89,8 @@ def test_no_operation_works_longer_on_a_key_than_its_claim_holds(bare_app: Flask
     """Or the next request under the same Idempotency-Key would do it all again meanwhile."""
     holds_s = idempotency.ABANDONED_AFTER.total_seconds() - FINISHING_S
     for rule in bare_app.url_map.iter_rules():
-        found = declared(bare_app.view_functions[rule.endpoint])
-        if found is not None and found.repeats != "none":
+        found = declared_access(bare_app.view_functions[rule.endpoint])
+        if found is not None and found.idempotency != "none":
             assert (found.budget_s or guards.CALLING_OUT_BUDGET_S) <= holds_s, rule.rule
 
 

@@ -28,7 +28,7 @@ HTTP_DOORS = (
     "vca/conversation/llm/transport.py",
     "vca/conversation/llm/openai",
     "vca/telephony/providers/twilio/rest.py",  # under its SDK
-    "vca/telephony/providers/telnyx/audio.py",
+    "vca/telephony/providers/telnyx/recordings.py",
 )
 
 
@@ -83,13 +83,13 @@ def test_the_environment_is_read_by_the_settings_only() -> None:
         if name in reading
     ]
 
-    assert [place for path, place in read if path != "vca/kit/config.py"] == []
+    assert [place for path, place in read if path != "vca/settings.py"] == []
     assert read
 
 
 @pytest.mark.parametrize("name", ["dotenv", "decouple", "environs"])
 def test_no_other_reader_of_settings_is_used(name: str) -> None:
-    assert [path for path, _ in _imports({name}) if path != "vca/kit/config.py"] == []
+    assert [path for path, _ in _imports({name}) if path != "vca/settings.py"] == []
 
 
 def test_the_wall_clock_is_read_in_one_place() -> None:

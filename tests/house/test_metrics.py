@@ -7,16 +7,17 @@ from typing import get_args
 from flask import Flask
 
 from tests.support.source import modules
-from vca.conversation.llm import Failure
-from vca.kit import meters, metrics, working
-from vca.kit.meters import OTHER, Histogram
-from vca.kit.metrics import Reading
+from vca.conversation.llm import ModelFailure
+from vca.jobs import worker_loop
+from vca.observability import metrics, prometheus
+from vca.observability.metrics import Gauge
+from vca.observability.prometheus import OTHER, Histogram
 from vca.telephony.providers import ADAPTERS
-from vca.tenant.calls import states
+from vca.tenant.calls.core import state_machine
 from vca.tenant.settings import dialling
 
-READINGS = [value for value in vars(metrics).values() if isinstance(value, Reading)]
-ALL = [*meters.Meter.all, *READINGS]
+READINGS = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
+ALL = [*prometheus.BaseMetric.instances, *READINGS]
 _ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
 
 
@@ -30,7 +31,7 @@ def test_metrics_are_declared_in_one_place() -> None:
             isinstance(argument, ast.Constant) and str(argument.value).startswith("vca_")
             for argument in node.args
         )
-        and module.path != "vca/kit/metrics.py"
+        and module.path != "vca/observability/metrics.py"
     ]
 
     assert elsewhere == []
@@ -52,14 +53,14 @@ def test_no_metric_names_a_tenant() -> None:
 
 
 def test_labels_are_the_vocabularies_of_the_product() -> None:
-    assert set(metrics.END_REASONS) == set(states.END_REASONS)
-    assert set(metrics.MODEL_FAILURES) == set(get_args(Failure))
-    assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.Code))
+    assert set(metrics.END_REASONS) == set(state_machine.END_REASONS)
+    assert set(metrics.MODEL_FAILURES) == set(get_args(ModelFailure))
+    assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.DenialCode))
     assert set(ADAPTERS) <= set(metrics.CARRIERS)
 
 
 def test_the_jobs_that_are_counted_are_the_ones_that_a_worker_does(bare_app: Flask) -> None:
-    queue = working.worker(str(bare_app.extensions["settings"].database_dsn))
+    queue = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
     own = {name for name in queue.tasks if "procrastinate." not in name}
 
     assert own == set(metrics.TASKS) - {OTHER}

@@ -14,7 +14,7 @@ from openapi_schema_validator import OAS30Validator
 
 from tests.support.api import OpenApi
 from tests.support.source import modules
-from vca.kit.web.access import declared
+from vca.kit.web.access import declared_access
 
 # What is made anew each time, is kept nowhere and ends by itself: a lost one is asked for again.
 PASSING = "/webrtc/credentials"
@@ -122,9 +122,9 @@ def test_operation_ids_are_names_and_unique(document: Any) -> None:
 def test_every_operation_says_whether_it_needs_a_key(bare_app: Flask, document: Any) -> None:
     served = _served(bare_app)
     for path, method, operation in _operations(document):
-        access = declared(bare_app.view_functions[served[path, method]])
+        access = declared_access(bare_app.view_functions[served[path, method]])
         assert access is not None
-        keyed = access.who not in ("anyone", "carrier")
+        keyed = access.audience not in ("anyone", "carrier")
         assert operation["security"] == ([{"key": []}] if keyed else []), (method, path)
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
@@ -132,7 +132,7 @@ def test_every_operation_says_whether_it_needs_a_key(bare_app: Flask, document: 
 def test_every_operation_names_the_scope_that_it_needs(bare_app: Flask, document: Any) -> None:
     served = _served(bare_app)
     for path, method, operation in _operations(document):
-        access = declared(bare_app.view_functions[served[path, method]])
+        access = declared_access(bare_app.view_functions[served[path, method]])
         if access is not None and access.scope:
             assert f"`{access.scope}`" in operation["description"], (method, path)
 

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 
 from tests.support.source import ROOT, Function, Module, dotted, module, modules
 from vca import app
-from vca.conversation.llm import MODELS
+from vca.conversation.llm import MODEL_CLIENTS
 from vca.telephony.providers import ADAPTERS
 
 TREES = ("migrations", "tenant_migrations")
@@ -38,7 +38,7 @@ def _suites(contract: str) -> set[str]:
     ("contract", "path"),
     [
         *(("TelephonyContract", path) for path in ADAPTERS.values()),
-        *(("ModelContract", path) for path in MODELS.values()),
+        *(("ModelContract", path) for path in MODEL_CLIENTS.values()),
     ],
 )
 def test_whatever_keeps_a_contract_has_a_subclass_of_its_suite(contract: str, path: str) -> None:
@@ -77,7 +77,7 @@ def _tasks() -> dict[str, str]:
         _known(where)[name.id] if isinstance(name, ast.Name) else name.value: where.path  # type: ignore[attr-defined] # a constant then
         for where in modules()
         for called, node in where.calls()
-        if called == "jobs.task"
+        if called == "queue.task"
         for name in node.args[:1]
     }
 
@@ -89,7 +89,7 @@ def _enqueued() -> dict[str, str]:
         known = _known(where)
         for function in where.functions():
             for called, node in where.calls(function):
-                if called == "jobs.enqueue":
+                if called == "queue.enqueue":
                     for name in _meant(where, known, function, node.args[1]):
                         found[name] = str(where.at(node))
     return found
@@ -154,7 +154,7 @@ def test_a_program_does_without_the_commands_the_queues_worker_and_what_moves_ar
 ) -> None:
     commands = {path.partition(":")[0] for path in app.COMMANDS.values()}
 
-    assert loaded.isdisjoint({*commands, "procrastinate", "psycopg", "vca.tenancy.archive"})
+    assert loaded.isdisjoint({*commands, "procrastinate", "psycopg", "vca.tenancy.archive_writer"})
     assert set(app.TASKS) <= loaded
 
 
@@ -163,7 +163,7 @@ def test_nothing_but_the_kit_touches_the_queue() -> None:
         f"{where.at(node)} {imported}"
         for where in modules(below=("vca",))
         for imported, node in where.imports()
-        if imported.split(".")[0] == "procrastinate" and where.path != "vca/kit/working.py"
+        if imported.split(".")[0] == "procrastinate" and where.path != "vca/jobs/worker_loop.py"
     ]
 
     assert outside == []
@@ -223,7 +223,7 @@ def test_every_file_of_commands_hangs_in_the_app() -> None:
         where.path
         for where in modules(below=("vca",))
         if any(
-            called in ("cli.Group", "click.command") and where.path != "vca/kit/cli.py"
+            called in ("cli.Group", "click.command") and where.path != "vca/cli.py"
             for called, _ in where.calls()
         )
     }

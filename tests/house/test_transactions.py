@@ -12,7 +12,7 @@ EDGE = "vca/api/"
 MIGRATIONS = ("migrations/", "tenant_migrations/")
 # The worker's queue has connections of its own, that never see a tenant: they are pinned to the
 # queue's schema when they are made.
-QUEUE = "vca/kit/working.py"
+QUEUE = "vca/jobs/worker_loop.py"
 
 
 def _strings_like(pattern: str) -> list[tuple[str, str]]:

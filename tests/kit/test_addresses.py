@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.addresses import PUBLIC, SPECIAL
-from vca.kit.addresses import Address, is_public, networks
+from vca.kit.addresses import Address, is_public, parse_networks
 
 
 @pytest.mark.parametrize("text", SPECIAL)
@@ -70,7 +70,7 @@ def test_nothing_is_public_that_python_knows_to_be_special(address: Address) -> 
 
 
 def test_networks_are_read_from_a_list() -> None:
-    found = networks("10.1.0.0/16, 192.0.2.7,fd00:1::/32")
+    found = parse_networks("10.1.0.0/16, 192.0.2.7,fd00:1::/32")
 
     assert found == tuple(map(ip_network, ("10.1.0.0/16", "192.0.2.7/32", "fd00:1::/32")))
 
@@ -84,4 +84,4 @@ def test_networks_are_read_from_a_list() -> None:
 )
 def test_what_names_no_network_or_all_of_them_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be networks"):
-        networks(text)
+        parse_networks(text)

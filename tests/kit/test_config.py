@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.loaded import Forked, loader
 from tests.support.source import ROOT
-from vca.kit.config import EX_CONFIG, Settings, SettingsError, read_settings
+from vca.settings import EX_CONFIG, Settings, SettingsError, read_settings
 
 BIN = Path(sys.executable).parent
 KEY = base64.b64encode(bytes(32)).decode()
@@ -155,7 +155,7 @@ def test_the_environment_wins_over_the_env_file_and_the_file_is_read(
 ) -> None:
     lines = [f"{name}={value}" for name, value in GOOD.items()]
     (tmp_path / ".env").write_text("\n".join([*lines, "WEB_THREADS=3", "PORT=8001"]))
-    monkeypatch.setattr("vca.kit.config.ROOT", tmp_path)
+    monkeypatch.setattr("vca.settings.ROOT", tmp_path)
     for name in Settings.__dataclass_fields__:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("PORT", "8002")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from vca.kit import crash
+from vca.kit import failpoints
 
 
 @pytest.fixture(autouse=True)
 def _disarmed() -> Iterator[None]:
     yield
-    crash.use(None)
+    failpoints.set_failpoint_folder(None)
 
 
 def _status_of_a_child_that_passes(*names: str) -> int:
@@ -21,13 +21,13 @@ def _status_of_a_child_that_passes(*names: str) -> int:
     pid = os.fork()
     if pid == 0:
         for name in names:
-            crash.point(name)
+            failpoints.kill_if_armed(name)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def test_a_process_dies_at_a_point_that_is_armed_and_the_next_one_lives(tmp_path: Path) -> None:
-    crash.use(tmp_path)
+    failpoints.set_failpoint_folder(tmp_path)
     (tmp_path / "calls.turn").touch()
 
     assert _status_of_a_child_that_passes("calls.ring", "calls.turn") == -signal.SIGKILL

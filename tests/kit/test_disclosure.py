@@ -10,8 +10,8 @@ from sqlalchemy import DateTime, LargeBinary, Text, create_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import JSON
 
-from vca.kit import disclosure
-from vca.kit.disclosure import HASHED, SHOWN, WITHHELD
+from vca.audit import redaction
+from vca.audit.redaction import HASHED, SHOWN, WITHHELD
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def card() -> Iterator[Card]:
 
 @pytest.fixture(autouse=True)
 def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disclosure, "_key", "a key of this test's")
+    monkeypatch.setattr(redaction, "_hash_key", "a key of this test's")
 
 
 def test_plain_values_are_shown(card: Card) -> None:
@@ -62,7 +62,7 @@ def test_plain_values_are_shown(card: Card) -> None:
     card.is_new, card.count, card.share, card.holder_id = True, 2, 0.5, holder
     card.made_at, card.colour = NOON, "blue"
 
-    assert disclosure.changes(card) == {
+    assert redaction.pending_changes(card) == {
         "colour": {"from": "red", "to": "blue"},
         "is_new": {"from": None, "to": True},
         "count": {"from": 1, "to": 2},
@@ -80,40 +80,40 @@ def test_a_text_a_document_or_bytes_are_withheld_unless_their_column_says_otherw
 ) -> None:
     setattr(card, column, value)
 
-    assert disclosure.changes(card) == {column: WITHHELD}
+    assert redaction.pending_changes(card) == {column: WITHHELD}
 
 
 def test_a_number_is_told_by_a_hash_that_equal_ones_share(card: Card) -> None:
     card.number = "+14155550101"
 
-    told = disclosure.changes(card)["number"]
+    told = redaction.pending_changes(card)["number"]
 
     assert told == {
-        "from_hash": disclosure.hashed("+14155550100"),
-        "to_hash": disclosure.hashed("+14155550101"),
+        "from_hash": redaction.hash_text("+14155550100"),
+        "to_hash": redaction.hash_text("+14155550101"),
     }
     assert told["from_hash"] != told["to_hash"]
 
 
 def test_a_hash_under_another_key_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = disclosure.hashed("+14155550100")
+    before = redaction.hash_text("+14155550100")
 
-    monkeypatch.setattr(disclosure, "_key", "another key")
+    monkeypatch.setattr(redaction, "_hash_key", "another key")
 
-    assert disclosure.hashed("+14155550100") != before
+    assert redaction.hash_text("+14155550100") != before
 
 
 def test_what_stays_as_it_is_is_no_change(card: Card) -> None:
     card.colour = "red"
 
-    assert disclosure.changes(card) == {}
+    assert redaction.pending_changes(card) == {}
 
 
 def test_two_changes_of_one_thing_are_told_as_one() -> None:
-    first = {"count": disclosure.shown(1, 2), "name": WITHHELD}
-    then = {"count": disclosure.shown(2, 3), "colour": disclosure.shown("red", "blue")}
+    first = {"count": redaction.plain_change(1, 2), "name": WITHHELD}
+    then = {"count": redaction.plain_change(2, 3), "colour": redaction.plain_change("red", "blue")}
 
-    assert disclosure.merged(first, then) == {
+    assert redaction.merge_changes(first, then) == {
         "count": {"from": 1, "to": 3},
         "name": WITHHELD,
         "colour": {"from": "red", "to": "blue"},

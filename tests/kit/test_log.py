@@ -20,14 +20,16 @@ from tests.support.carrier_line import BASE, CarrierLine
 from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
-from vca.conversation.llm.scripted import ScriptedModel
-from vca.kit import json, log
-from vca.kit.config import Settings
+from vca.devtools.scripted_model.model import ScriptedModel
+from vca.kit import json
+from vca.observability import log
+from vca.settings import Settings
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import SIGNATURE, FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import SIGNATURE_HEADER, FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk, service
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls import service
+from vca.tenant.calls.core import call_services
 
 
 @pytest.fixture
@@ -106,14 +108,16 @@ def _live_through_everything(
     acme.api.get(f"/{numbers[1]}/{acme.key}")
     acme.get("/calls", caller_number=numbers[4], cursor=words["code"])
     world.api(acme.key[:-1] + "x").get("/api/me")
-    forged = carrier.request("voice", BASE, call_id=words["code"], to=numbers[1])
-    line.send(CarrierRequest("voice", forged.url, {SIGNATURE: words["code"]}, forged.body))
+    forged = carrier.signed_request("voice", BASE, call_id=words["code"], to=numbers[1])
+    line.send(CarrierRequest("voice", forged.url, {SIGNATURE_HEADER: words["code"]}, forged.body))
     _crash(app, acme, words, numbers, monkeypatch)
     _refuse_in_the_database(acme, words, numbers)
 
 
 def _fail_at_the_model(app: Flask, line: CarrierLine, state: str, words: dict[str, str]) -> None:
-    desk.use(replace(desk.current(), models=Models(_Failing(words["failure"]))))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(_Failing(words["failure"])))
+    )
     line.say("call", state, f"Are you there, {words['said']}?")
 
 
@@ -127,7 +131,7 @@ def _crash(
     def crash(*_: Any, **__: Any) -> None:
         raise RuntimeError(f"{words['said']} {numbers[1]} {acme.key}")
 
-    monkeypatch.setattr(service, "list_page", crash)
+    monkeypatch.setattr(service, "list_calls", crash)
     headers = {"Authorization": f"Bearer {acme.key}"}
     assert app.test_client().get(acme.url("/calls"), headers=headers).status_code == 500
 
@@ -135,10 +139,10 @@ def _crash(
 def _refuse_in_the_database(acme: Tenant, words: dict[str, str], numbers: list[str]) -> None:
     """The server's message quotes the row."""
     change = text("UPDATE phone_numbers SET mode = 'odd' WHERE label = :label")
-    with pytest.raises(DBAPIError) as refused, enter(acme.ref) as session:
+    with pytest.raises(DBAPIError) as refused, tenant_session(acme.ref) as session:
         session.execute(change, {"label": words["label"]})
     assert numbers[1] in str(refused.value)
-    log.get().error("refused", exc_info=refused.value)
+    log.get_logger().error("refused", exc_info=refused.value)
     logging.getLogger("elsewhere").error("refused", exc_info=refused.value)
 
 
@@ -230,17 +234,17 @@ def test_whatever_is_logged_is_one_line_of_json(lines: io.StringIO) -> None:
         circle,
     ]
     for value in odd:
-        log.get().info("odd", value=value)
+        log.get_logger().info("odd", value=value)
         logging.getLogger("library").warning("odd %r", value)
 
     assert len(_read(lines)) == 2 * len(odd)
 
 
 def test_values_are_bounded(lines: io.StringIO) -> None:
-    log.get().info("long", value="x" * 100_000)
+    log.get_logger().info("long", value="x" * 100_000)
 
     [entry] = _read(lines)
-    assert len(entry["value"]) == log.LONGEST_VALUE + 1
+    assert len(entry["value"]) == log.MAX_VALUE_LENGTH + 1
 
 
 @pytest.mark.parametrize(
@@ -254,7 +258,7 @@ def test_values_are_bounded(lines: io.StringIO) -> None:
     ],
 )
 def test_numbers_are_masked_and_keys_cut_wherever_they_stand(text: str, shown: str) -> None:
-    assert log.redacted(text) == shown
+    assert log.redact(text) == shown
 
 
 def test_libraries_write_the_same_kind_of_line(lines: io.StringIO) -> None:
@@ -274,7 +278,7 @@ def test_an_exception_is_told_by_type_and_place_never_by_its_words(lines: io.Str
         except KeyError as error:
             raise ValueError("a secret") from error
     except ValueError as error:
-        log.get().error("failed", exc_info=error)
+        log.get_logger().error("failed", exc_info=error)
         logging.getLogger("library").exception("failed")
 
     assert "secret" not in lines.getvalue()
@@ -293,7 +297,7 @@ def test_debug_adds_the_traceback_and_nothing_else_does() -> None:
             try:
                 _ = 1 / 0
             except ZeroDivisionError:
-                log.get().exception("failed")
+                log.get_logger().exception("failed")
                 raise
     log.configure("info")
 
@@ -305,9 +309,9 @@ def test_debug_adds_the_traceback_and_nothing_else_does() -> None:
 def test_the_level_is_kept() -> None:
     stream = io.StringIO()
     log.configure("warning", stream=stream)
-    log.get().info("unheard")
+    log.get_logger().info("unheard")
     logging.getLogger("library").info("unheard")
-    log.get().warning("heard")
+    log.get_logger().warning("heard")
     log.configure("info")
 
     assert [entry["event"] for entry in _read(stream)] == ["heard"]

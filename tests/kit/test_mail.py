@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.mailbox import PASSWORD, USER, client_context, mailbox
 from vca.kit import deadline
-from vca.kit.config import Settings, SettingsError, read_settings
-from vca.kit.mail import Mail, Mailer, MailError, opened
+from vca.kit.mail import Mail, Mailer, MailError, mailer_from_settings
+from vca.settings import Settings, SettingsError, read_settings
 
 SENDER = "vca@example.com"
 PATIENCE_S = 20.0
@@ -25,7 +25,7 @@ def _mail(**changed: Any) -> Mail:
         "to": "desk@acme.example",
         "subject": "Message from Jane",
         "text": "Grüße, 請回電 🚑\n",
-        "name": "message-1",
+        "message_key": "message-1",
         "written_at": WRITTEN_AT,
     }
     return Mail(**{**given, **changed})
@@ -115,7 +115,7 @@ def test_it_is_encrypted_and_logs_in_as_the_url_says(how: str, encrypted: bool) 
     with mailbox(login=bool(login), **options) as box:
         url = box.url.replace("//", f"//{login}")
 
-        Mailer(url, SENDER, context=client_context()).send(_mail())
+        Mailer(url, SENDER, tls_context=client_context()).send(_mail())
 
         assert box.envelopes[0][2] is encrypted
 
@@ -124,7 +124,7 @@ def test_a_wrong_password_is_worth_another_try_once_it_is_right() -> None:
     with mailbox(starttls=True, login=True) as box:
         url = box.url.replace("//", "//vca:wrong@")
 
-        refused = _refusal(Mailer(url, SENDER, context=client_context()))
+        refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
 
         assert (refused.permanent, refused.code) == (False, 535), refused.__cause__
 
@@ -133,7 +133,7 @@ def test_without_starttls_nothing_is_sent_in_clear() -> None:
     with mailbox() as box:
         url = box.url.replace("smtp:", "smtp+starttls:")
 
-        refused = _refusal(Mailer(url, SENDER, context=client_context()))
+        refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
 
         assert not refused.permanent
         assert box.mails == []
@@ -209,7 +209,7 @@ def test_a_server_that_hangs_or_drips_is_given_up(
         def ask() -> None:
             whole_s = 0.5 if bound == "of its own" else 600
             with deadline.within(600 if bound == "of its own" else 0.5):
-                found.append(_refusal(Mailer(url, SENDER, timeout_s=30, whole_s=whole_s)))
+                found.append(_refusal(Mailer(url, SENDER, timeout_s=30, total_timeout_s=whole_s)))
             done.set()
 
         threads = [threading.Thread(target=target, daemon=True) for target in (serve, ask)]
@@ -237,8 +237,10 @@ def _settings(**given: str) -> Settings:
 
 
 def test_without_a_server_nothing_can_be_mailed() -> None:
-    assert opened(_settings()) is None
-    assert opened(_settings(SMTP_URL="smtp://localhost", MAIL_FROM=SENDER)) is not None
+    assert mailer_from_settings(_settings()) is None
+    assert (
+        mailer_from_settings(_settings(SMTP_URL="smtp://localhost", MAIL_FROM=SENDER)) is not None
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,24 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.loaded import loader
 from tests.support.source import ROOT
-from vca.kit import meters, metrics
+from vca.observability import metrics, prometheus
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 
 _EXPOSE = """
 import sys
 from pathlib import Path
-from vca.kit import meters, metrics
+from vca.observability import metrics, prometheus
 if sys.argv[1:]:
-    meters.begin(Path(sys.argv[1]))
-    meters.count_in(Path(sys.argv[1]))
-print(meters.exposition().decode(), end="")
+    prometheus.remove_dead_process_files(Path(sys.argv[1]))
+    prometheus.configure_metrics(Path(sys.argv[1]))
+print(prometheus.exposition().decode(), end="")
 """
 _COUNT = """
 import os, signal, sys
 from pathlib import Path
-from vca.kit import meters, metrics
-meters.count_in(Path(sys.argv[1]))
+from vca.observability import metrics, prometheus
+prometheus.configure_metrics(Path(sys.argv[1]))
 for _ in range(int(sys.argv[2])):
     metrics.ISOLATION_ALARMS.inc()
     metrics.TURN_SECONDS.observe(0.4, stage="model")
@@ -43,13 +43,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     """Where this process counts while the test lasts."""
-    meters.count_in(tmp_path / "metrics")
+    prometheus.configure_metrics(tmp_path / "metrics")
     yield tmp_path / "metrics"
-    meters.count_in(None)
+    prometheus.configure_metrics(None)
 
 
 def _series() -> dict[Series, float]:
-    return _parsed(meters.exposition().decode())
+    return _parsed(prometheus.exposition().decode())
 
 
 def _parsed(text: str) -> dict[Series, float]:
@@ -67,10 +67,10 @@ def _value(name: str, **labels: str) -> float:
 def _all_at_zero() -> dict[Series, float]:
     """Every series that the declared metrics can have, at 0."""
     zeros: dict[Series, float] = {}
-    for meter in meters.Meter.all:
+    for meter in prometheus.BaseMetric.instances:
         for values in product(*meter.labels.values()):
             labels = dict(zip(meter.labels, values, strict=True))
-            if isinstance(meter, meters.Histogram):
+            if isinstance(meter, prometheus.Histogram):
                 bounds = [*(str(float(bound)) for bound in meter.buckets), "+Inf"]
                 for bound in bounds:
                     bucket = frozenset({**labels, "le": bound}.items())
@@ -106,11 +106,11 @@ def test_a_new_process_exposes_every_series_at_zero(mode: str, tmp_path: Path) -
 
 def test_a_counter_that_starts_again_starts_with_every_series(tmp_path: Path) -> None:
     for folder in (tmp_path / "first", tmp_path / "second", None):
-        meters.count_in(folder)
+        prometheus.configure_metrics(folder)
         assert _series() == _all_at_zero()
         metrics.JOBS.inc(task="calls.dial", outcome="rescued")
         assert _value("vca_jobs_total", task="calls.dial", outcome="rescued") == 1
-    meters.count_in(None)
+    prometheus.configure_metrics(None)
 
     assert _series() == _all_at_zero()
 
@@ -127,18 +127,18 @@ def test_the_first_event_of_another_process_is_an_increase(folder: Path) -> None
 
 
 def test_series_that_nothing_has_counted_outlive_every_process(folder: Path) -> None:
-    meters.count_in(None)
+    prometheus.configure_metrics(None)
     _elsewhere(folder, 1)
-    meters.settle(folder)
+    prometheus.merge_dead_process_files(folder)
 
-    meters.count_in(folder)
+    prometheus.configure_metrics(folder)
 
     assert _series().keys() == _all_at_zero().keys()
     assert _value("vca_isolation_alarms_total") == 1
 
-    meters.count_in(None)
-    meters.begin(folder)
-    meters.count_in(folder)
+    prometheus.configure_metrics(None)
+    prometheus.remove_dead_process_files(folder)
+    prometheus.configure_metrics(folder)
 
     assert _series().keys() == _all_at_zero().keys()
 
@@ -168,9 +168,9 @@ def test_a_metric_of_too_many_series_cannot_be_declared() -> None:
     values = [str(number) for number in range(30)]
 
     with pytest.raises(ValueError, match="vca_too_many_total has 900 series"):
-        meters.Counter("vca_too_many_total", "Too many.", {"one": values, "two": values})
+        prometheus.Counter("vca_too_many_total", "Too many.", {"one": values, "two": values})
 
-    assert "vca_too_many_total" not in {meter.name for meter in meters.Meter.all}
+    assert "vca_too_many_total" not in {meter.name for meter in prometheus.BaseMetric.instances}
 
 
 def test_flags_are_written_as_words(folder: Path) -> None:
@@ -204,7 +204,7 @@ def test_settling_changes_no_value_and_leaves_one_file_of_each_kind(folder: Path
     for times in (1, 2, 3):
         _elsewhere(folder, times)
         before = _series()
-        meters.settle(folder)
+        prometheus.merge_dead_process_files(folder)
         assert _series() == before
 
     metrics.ISOLATION_ALARMS.inc()
@@ -224,10 +224,10 @@ def test_a_process_that_runs_keeps_its_files_whoever_begins_or_settles(folder: P
         assert worker.stdout is not None
         assert worker.stdout.readline() == b"counted\n"
         _elsewhere(folder, 2)
-        meters.settle(folder)
+        prometheus.merge_dead_process_files(folder)
         assert _value("vca_isolation_alarms_total") == 6
 
-        meters.begin(folder)
+        prometheus.remove_dead_process_files(folder)
 
         assert _value("vca_isolation_alarms_total") == 4
         assert not list(folder.glob("*_ended.db"))
@@ -239,7 +239,7 @@ def test_a_file_that_was_cut_short_as_it_was_made_spoils_nothing(folder: Path) -
     _elsewhere(folder, 2)
     (folder / "counter_999999999.db").touch()
 
-    meters.settle(folder)
+    prometheus.merge_dead_process_files(folder)
 
     assert _value("vca_isolation_alarms_total") == 2
 
@@ -247,7 +247,7 @@ def test_a_file_that_was_cut_short_as_it_was_made_spoils_nothing(folder: Path) -
 def test_without_a_folder_a_process_counts_for_itself(folder: Path) -> None:
     metrics.ISOLATION_ALARMS.inc()
 
-    meters.count_in(None)
+    prometheus.configure_metrics(None)
     assert _value("vca_isolation_alarms_total") == 0
     metrics.ISOLATION_ALARMS.inc()
     assert _value("vca_isolation_alarms_total") == 1

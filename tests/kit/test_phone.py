@@ -95,4 +95,4 @@ def test_no_text_takes_long(piece: str) -> None:
     ],
 )
 def test_a_masked_number_keeps_its_ends(number: str | None, shown: str) -> None:
-    assert phone.masked(number) == shown
+    assert phone.mask(number) == shown

@@ -12,14 +12,14 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from vca.kit import clock
 from vca.kit.crypto import BadSignature
-from vca.kit.standard_webhooks import headers, key_of, new_secret, verify
+from vca.kit.standard_webhooks import decode_secret, headers, new_secret, verify
 
 ID = "5f6c2a0e-6b0e-4a65-9a5c-0d3c4f0f4a11"
 BODY = '{"type":"call.ended","data":{"summary":"Grüße 🚑"}}'.encode()
 
 
 def _signed(*secrets: str, **changed: Any) -> dict[str, str]:
-    return headers(secrets, **{"id": ID, "at": clock.now(), "body": BODY, **changed})
+    return headers(secrets, **{"id": ID, "sent_at": clock.now(), "body": BODY, **changed})
 
 
 def test_the_specifications_own_example_is_signed_as_it_says() -> None:
@@ -28,7 +28,7 @@ def test_the_specifications_own_example_is_signed_as_it_says() -> None:
     found = headers(
         [secret],
         id="msg_p5jXN8AQM9LWM0D4loKWxJek",
-        at=datetime.fromtimestamp(1614265330, UTC),
+        sent_at=datetime.fromtimestamp(1614265330, UTC),
         body=b'{"test": 2432232314}',
     )
 
@@ -82,7 +82,7 @@ def test_another_time_zone_is_the_same_moment() -> None:
     secret, now = new_secret(), clock.now()
     elsewhere = now.astimezone(timezone(timedelta(hours=9)))
 
-    assert _signed(secret, at=now) == _signed(secret, at=elsewhere)
+    assert _signed(secret, sent_at=now) == _signed(secret, sent_at=elsewhere)
 
 
 def _changed(name: str, value: str) -> Callable[[dict[str, str]], None]:
@@ -137,7 +137,7 @@ def test_a_signature_is_of_its_version_and_its_body() -> None:
 )
 def test_five_minutes_off_are_too_many(off_s: int, accepted: bool) -> None:
     secret, now = new_secret(), clock.now()
-    found = _signed(secret, at=now.replace(microsecond=0))
+    found = _signed(secret, sent_at=now.replace(microsecond=0))
     there = now.replace(microsecond=0) + timedelta(seconds=off_s)
 
     if accepted:
@@ -152,12 +152,12 @@ def test_a_secret_is_fresh_and_reads_back() -> None:
 
     assert one != two
     assert one.startswith("whsec_")
-    assert len(key_of(one)) == 32
+    assert len(decode_secret(one)) == 32
 
 
 @pytest.mark.parametrize("size", [24, 64])
 def test_a_secret_from_elsewhere_is_read(size: int) -> None:
-    assert key_of("whsec_" + base64.b64encode(bytes(size)).decode()) == bytes(size)
+    assert decode_secret("whsec_" + base64.b64encode(bytes(size)).decode()) == bytes(size)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_secret_from_elsewhere_is_read(size: int) -> None:
 )
 def test_what_is_no_secret_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ValueError) as raised:
-        key_of(secret)
+        decode_secret(secret)
 
     assert str(raised.value) == "must be whsec_ and base64 of 24 to 64 bytes"
     with pytest.raises(ValueError):

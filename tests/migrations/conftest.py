@@ -13,8 +13,8 @@ from tests.support.houses import Builder, Houses
 from tests.support.revisions import NICKNAMES, Tree, tree
 from tests.support.world import Tenant, World
 from vca.kit.db import Database
-from vca.tenancy import fleet
-from vca.tenancy.session import public
+from vca.tenancy import migration_runner
+from vca.tenancy.session import public_session
 
 # Making and dropping a database waits for a checkpoint each time; emptying one does not.
 _EMPTY = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
@@ -39,7 +39,7 @@ def _houses(_server: databases.Server, _app: Flask, database_url: str) -> Houses
 def empty(_empty_url: str) -> Iterator[Database]:
     """A database with nothing in it."""
     database = Database(_empty_url)
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         session.execute(text(_EMPTY))
     yield database
     database.close()
@@ -68,7 +68,7 @@ def migrated(dwellers: Any) -> Iterator[Database]:
 @pytest.fixture
 def fleet_world(app: Flask, dwellers: Any, monkeypatch: pytest.MonkeyPatch) -> World:
     """Makes tenants in that database, which the commands use too."""
-    monkeypatch.setattr(fleet, "PAUSES_S", (0.05, 0.05))
+    monkeypatch.setattr(migration_runner, "RETRY_PAUSES_S", (0.05, 0.05))
     return World(app)
 
 

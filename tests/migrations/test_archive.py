@@ -9,8 +9,8 @@ from tests.support.evidence import Evidence
 from tests.support.lifecycle import Terminal, everything
 from tests.support.revisions import Tree
 from tests.support.world import Tenant, World
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 from vca.tenancy import schema
 
 FIRST = schema.head()

@@ -20,16 +20,16 @@ from vca.kit.db import Database
 from vca.registry import schema as registry
 from vca.registry.deployment import Deployment
 from vca.registry.tenants import service as tenants
-from vca.tenancy import citus, roles, schema, statements
+from vca.tenancy import citus, roles, schema, sql_splitter
 from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import as_owner, enter, public
+from vca.tenancy.session import owner_session, public_session, tenant_session
 
 # --- What it forbids ---------------------------------------------------------------------------
 
 
 def test_a_tenants_schema_breaks_no_rule(acme: Tenant, owned: Database) -> None:
-    with as_owner(acme.ref, database=owned) as session:
+    with owner_session(acme.ref, database=owned) as session:
         assert broken(session.connection(), acme.ref.schema) == {}
         assert catalogue(session.connection(), acme.ref.schema)
 
@@ -72,7 +72,7 @@ _GOOD = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey PRIMAR
 @pytest.mark.parametrize(("rule", "breach"), [*BREACHES.items(), *MORE_BREACHES])
 def test_a_schema_that_breaks_a_rule_is_found_out(owned: Database, rule: str, breach: str) -> None:
     bad = TenantRef(uuid4())
-    with public(database=owned) as session:
+    with public_session(database=owned) as session:
         connection = session.connection()
         _make(connection, bad)
         connection.exec_driver_sql(_GOOD)
@@ -90,7 +90,7 @@ def test_every_rule_was_seen_to_be_broken() -> None:
 
 
 def test_every_constraint_of_the_script_is_named_and_none_comes_with_an_added_column() -> None:
-    script = list(statements.split(schema.compile_script()))
+    script = list(sql_splitter.split_statements(schema.compile_script()))
 
     assert list(unnamed(script)) == []
     assert len(script) > 10
@@ -130,21 +130,23 @@ def _anonymous(connection: Connection, tenant: TenantRef) -> set[str]:
 def test_the_block_makes_what_the_plain_script_makes(acme: Tenant, owned: Database) -> None:
     other = TenantRef(uuid4())
     script = schema.compile_script()
-    with public(database=owned) as session:
+    with public_session(database=owned) as session:
         connection = session.connection()
         grantees = session.scalar(text("SELECT public.tenant_grantees(:id)"), {"id": other.id})
-        block = schema.filled_in(schema.as_block(script), other, grantees=str(grantees))
+        block = schema.render_for_tenant(
+            schema.wrap_in_do_block(script), other, grantees=str(grantees)
+        )
         _make(connection, other)
         connection.exec_driver_sql(block, execution_options={"no_parameters": True})
         by_block = _anonymous(connection, other)
-    with as_owner(acme.ref, database=owned) as session:
+    with owner_session(acme.ref, database=owned) as session:
         by_script = _anonymous(session.connection(), acme.ref)
 
     assert by_block ^ by_script == set()
     assert len(by_script) > 80
-    with as_owner(other, database=owned) as session:
+    with owner_session(other, database=owned) as session:
         assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
-    assert [line.partition(" ")[0] for line in statements.split(block)] == ["DO"]
+    assert [line.partition(" ")[0] for line in sql_splitter.split_statements(block)] == ["DO"]
 
 
 # --- What it is told ---------------------------------------------------------------------------
@@ -166,23 +168,23 @@ _SHARED = text("SELECT table_name::text, had_tenants FROM public.citus_tables OR
 @pytest.fixture
 def cluster(app: Flask, empty: Database) -> Iterator[Database]:
     """A database that takes notes as Citus, for a process that believes it."""
-    with public(database=empty) as session:
+    with public_session(database=empty) as session:
         session.execute(text(STAND_IN))
-    db.use(empty)
-    citus.use(True)
-    before, login = roles.current(), make_url(empty.dsn).username or ""
-    roles.use(Roles(None, login, login))
+    db.set_current_database(empty)
+    citus.set_enabled(True)
+    before, login = roles.current_roles(), make_url(empty.dsn).username or ""
+    roles.set_current_roles(Roles(None, login, login))
     yield empty
-    roles.use(before)
-    citus.use(False)
+    roles.set_current_roles(before)
+    citus.set_enabled(False)
 
 
 def _upgrade(cluster: Database) -> None:
-    registry.upgrade(cluster, Deployment("development", "", roles.current()))
+    registry.upgrade_public_schema(cluster, Deployment("development", "", roles.current_roles()))
 
 
 def _shared() -> list[Any]:
-    with public() as session:
+    with public_session() as session:
         return [tuple(row) for row in session.execute(_SHARED)]
 
 
@@ -190,7 +192,7 @@ def test_tenants_and_numbers_are_shared_before_there_are_tenants_and_once(
     cluster: Database,
 ) -> None:
     _upgrade(cluster)
-    with public() as session:
+    with public_session() as session:
         tenants.create(session, name="Acme")
 
     _upgrade(cluster)
@@ -202,15 +204,15 @@ def test_a_tenant_is_made_from_a_block_in_a_schema_that_is_placed(
     app: Flask, cluster: Database
 ) -> None:
     _upgrade(cluster)
-    with public() as session:
+    with public_session() as session:
         made = tenants.create(session, name="Acme").id
         placed = session.scalar(text("SHOW citus.enable_schema_based_sharding"))
-    with public() as session:
+    with public_session() as session:
         after = session.scalar(
             text("SELECT current_setting('citus.enable_schema_based_sharding', true)")
         )
         script = session.scalar(text("SELECT script FROM public.tenant_ddl")) or ""
-    with enter(TenantRef(made)) as session:
+    with tenant_session(TenantRef(made)) as session:
         found = _anonymous(session.connection(), TenantRef(made))
 
     assert placed == "on"
@@ -233,18 +235,18 @@ def test_the_same_process_works_in_a_schema_made_so(app: Flask, cluster: Databas
 
 def test_a_migration_is_a_block_too(next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = f"{int(next_revision) - 1:04}"
-    plain = schema.compile_script(above=before)
-    monkeypatch.setattr(citus, "_in_use", True)
+    plain = schema.compile_script(after_revision=before)
+    monkeypatch.setattr(citus, "_enabled", True)
 
-    assert schema.compile_script(above=before) == schema.as_block(plain)
-    assert len(list(statements.split(plain))) == 2
-    assert schema.compile_script(above=next_revision) == ""
+    assert schema.compile_script(after_revision=before) == schema.wrap_in_do_block(plain)
+    assert len(list(sql_splitter.split_statements(plain))) == 2
+    assert schema.compile_script(after_revision=next_revision) == ""
 
 
 def test_a_single_postgres_is_told_none_of_it(acme: Tenant) -> None:
-    with public() as session:
-        citus.share(session, "public.tenants")
-        citus.place_new_schemas(session)
+    with public_session() as session:
+        citus.create_reference_tables(session, "public.tenants")
+        citus.enable_schema_sharding(session)
         told = session.scalar(
             text("SELECT current_setting('citus.enable_schema_based_sharding', true)")
         )

@@ -9,11 +9,11 @@ from tests.support.houses import Builder
 from tests.support.revisions import Tree
 from tests.support.world import Tenant, World
 from vca.kit import json
-from vca.registry import owner as owners
-from vca.registry.tenants import fleet as ours
+from vca.registry import owner_connections as owners
+from vca.registry.tenants import revision_store as ours
 from vca.tenancy import schema
-from vca.tenancy.fleet import Options
-from vca.tenancy.session import enter
+from vca.tenancy.migration_runner import MigrationOptions
+from vca.tenancy.session import tenant_session
 
 # What the code itself knows; the fixture `next_revision` adds one.
 FIRST = schema.head()
@@ -69,7 +69,7 @@ def test_a_migrated_schema_is_what_a_new_one_is(
     new = fleet_world.tenant("New")
 
     def described(tenant: Tenant) -> set[str]:
-        with enter(tenant.ref) as session:
+        with tenant_session(tenant.ref) as session:
             lines = catalogue(session.connection(), tenant.ref.schema)
         return {line.replace(tenant.id, "<tenant>") for line in lines}
 
@@ -92,9 +92,9 @@ def test_the_work_is_found_by_one_query_however_many_tenants_there_are(
     fleet_world: World, four: list[Tenant], next_revision: str
 ) -> None:
     asked: list[str] = []
-    with fleet_world.app.app_context(), owners.database(connections=4) as database:
+    with fleet_world.app.app_context(), owners.owner_database(connections=4) as database:
         event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
-        outcome, _ = ours.migrate(database, options=Options(workers=2))
+        outcome, _ = ours.migrate_tenants(database, options=MigrationOptions(workers=2))
 
     assert outcome.migrated == 4
     assert len([statement for statement in asked if "public.tenants" in statement]) == 1
@@ -113,7 +113,7 @@ def test_a_revision_is_compiled_once_for_all_tenants(
     count.write_text("x" + (count.read_text() if count.exists() else ""))
 """
     written.write_text(written.read_text() + counting)
-    schema.read_from(*schema.folders())
+    schema.set_migration_folders(*schema.migration_folders())
 
     assert fleet.migrate(fleet_world).migrated == 4
     assert written.with_suffix(".count").read_text() == "x"
@@ -222,7 +222,7 @@ def test_a_terminal_sees_a_bar_and_a_summary(
     fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.spoil(four[1])
-    monkeypatch.setattr("vca.registry.tenants.migrate_command._on_a_terminal", lambda: True)
+    monkeypatch.setattr("vca.registry.tenants.migrate_command._is_terminal", lambda: True)
 
     result = fleet.command(fleet_world, "tenants", "migrate")
 
@@ -250,7 +250,7 @@ def test_without_a_terminal_each_line_is_json_and_the_last_the_summary(
 def test_progress_is_told_at_intervals(
     fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vca.registry.tenants.migrate_command._TELL_EVERY_S", 0.0)
+    monkeypatch.setattr("vca.registry.tenants.migrate_command._REPORT_INTERVAL_S", 0.0)
 
     lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
 

@@ -13,11 +13,16 @@ from tests.support.revisions import Tree
 from tests.support.threads import at_once
 from tests.support.world import Tenant, World
 from vca.kit import json
-from vca.registry import owner as owners
-from vca.registry.tenants import fleet as ours
-from vca.tenancy import fleet as engine
+from vca.registry import owner_connections as owners
+from vca.registry.tenants import revision_store as ours
+from vca.tenancy import migration_runner as engine
 from vca.tenancy import schema
-from vca.tenancy.fleet import Failure, Observer, Options, Outcome
+from vca.tenancy.migration_runner import (
+    MigrationFailure,
+    MigrationOptions,
+    MigrationOutcome,
+    Observer,
+)
 from vca.tenancy.schema import TenantRef
 
 FIRST = schema.head()
@@ -34,22 +39,24 @@ class Mending(Observer):
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
-        self.failures: list[Failure] = []
+        self.failures: list[MigrationFailure] = []
         self.pauses_s: list[float] = []
 
-    def failed(self, tenant: TenantRef, failure: Failure) -> None:
+    def on_failure(self, tenant: TenantRef, failure: MigrationFailure) -> None:
         assert tenant == self._tenant.ref
         self.failures.append(failure)
         fleet.mend(self._tenant)
 
-    def retrying(self, count: int, pause_s: float) -> None:
+    def on_retry(self, count: int, pause_s: float) -> None:
         assert count == 1
         self.pauses_s.append(pause_s)
 
 
-def _run(world: World, options: Options, observer: Observer | None = None) -> Outcome:
-    with world.app.app_context(), owners.database(connections=4) as database:
-        outcome, _ = ours.migrate(database, options=options, observer=observer)
+def _run(
+    world: World, options: MigrationOptions, observer: Observer | None = None
+) -> MigrationOutcome:
+    with world.app.app_context(), owners.owner_database(connections=4) as database:
+        outcome, _ = ours.migrate_tenants(database, options=options, observer=observer)
     return outcome
 
 
@@ -98,9 +105,9 @@ def test_a_tenant_that_is_mended_in_time_is_migrated_by_the_same_run(
     fleet.spoil(four[0])
     mending = Mending(four[0])
 
-    outcome = _run(fleet_world, Options(pauses_s=(0.01, 0.02)), mending)
+    outcome = _run(fleet_world, MigrationOptions(retry_pauses_s=(0.01, 0.02)), mending)
 
-    assert (outcome.migrated, outcome.left, outcome.failed) == (4, 0, {})
+    assert (outcome.migrated, outcome.remaining, outcome.failed) == (4, 0, {})
     assert [failure.sqlstate for failure in mending.failures] == ["42P07"]
     assert mending.pauses_s == [0.01]
 
@@ -113,8 +120,8 @@ def test_a_tenant_is_tried_in_as_many_rounds_as_there_are_pauses_and_each_is_lon
     lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
 
     failed = [line for line in lines if line["event"] == "tenant.failed"]
-    assert [line["sqlstate"] for line in failed] == ["42P07"] * (len(engine.PAUSES_S) + 1)
-    assert list(Options().pauses_s) == sorted(Options().pauses_s)
+    assert [line["sqlstate"] for line in failed] == ["42P07"] * (len(engine.RETRY_PAUSES_S) + 1)
+    assert list(MigrationOptions().retry_pauses_s) == sorted(MigrationOptions().retry_pauses_s)
 
 
 def test_no_reason_quotes_sql_or_data(
@@ -170,10 +177,12 @@ def test_a_reader_that_goes_away_only_costs_a_retry(
     with held(owner.url(), _reading(four[3])) as reader:
         going = Timer(0.3, reader.rollback)
         going.start()
-        outcome = _run(fleet_world, Options(lock_timeout_ms=20, pauses_s=(0.1,) * 50))
+        outcome = _run(
+            fleet_world, MigrationOptions(lock_timeout_ms=20, retry_pauses_s=(0.1,) * 50)
+        )
         going.join()
 
-    assert (outcome.migrated, outcome.left) == (4, 0)
+    assert (outcome.migrated, outcome.remaining) == (4, 0)
 
 
 def test_what_waits_for_a_lock_gives_up_after_the_time_that_was_asked_for(
@@ -228,11 +237,11 @@ def test_runs_at_once_share_the_work_and_each_tenant_is_migrated_once(
     more = [fleet_world.tenant(f"Tenant {number}") for number in range(12)]
     revisions.sql("slowly", "ALTER TABLE phone_numbers ADD slow text; SELECT pg_sleep(0.02)")
 
-    options = Options(workers=2, pauses_s=(0.1,) * 20)
+    options = MigrationOptions(workers=2, retry_pauses_s=(0.1,) * 20)
     outcomes = at_once([lambda: _run(fleet_world, options) for _ in range(3)])
 
     assert sum(outcome.migrated for outcome in outcomes) == 16
-    assert [(outcome.failed, outcome.left) for outcome in outcomes] == [({}, 0)] * 3
+    assert [(outcome.failed, outcome.remaining) for outcome in outcomes] == [({}, 0)] * 3
     assert sum(outcome.migrated > 0 for outcome in outcomes) > 1
     assert set(fleet.at([*four, *more])) == {schema.head()}
 

@@ -21,7 +21,7 @@ from tests.support.source import ROOT
 from tests.support.world import Tenant, World
 from vca.kit import db
 from vca.registry.tenants.models import Tenant as TenantRow
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 # What `flask` does, with the revisions of a folder besides our own.
 FLASK = """
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from flask.cli import FlaskGroup
 from vca.tenancy import schema
-schema.read_from(*schema.folders(), Path(sys.argv.pop(1)))
+schema.set_migration_folders(*schema.migration_folders(), Path(sys.argv.pop(1)))
 from wsgi import app
 FlaskGroup(create_app=lambda: app).main(prog_name="flask")
 """
@@ -50,7 +50,7 @@ class Site:
     def done(self) -> int:
         """How many are recorded as migrated."""
         query = select(func.count()).where(TenantRow.schema_revision == self.revision)
-        with public() as session:
+        with public_session() as session:
             return session.scalar(query) or 0
 
     def assert_consistent(self) -> None:
@@ -84,7 +84,7 @@ def site(fleet_world: World, dwellers: list[Tenant], revisions: Tree) -> Site:
     """That fleet, and one more revision."""
     revision = revisions.sql("slowly", SLOWLY)
     environment = {
-        "DATABASE_URL": db.current().dsn,
+        "DATABASE_URL": db.current_database().dsn,
         "MIGRATION_DATABASE_URL": owner.url(),
         "APP_ENV": "development",
         "APP_NAME": "VCA",

@@ -7,9 +7,9 @@ from sqlalchemy import text
 from tests.support import owner
 from tests.support.catalogue import catalogue
 from tests.support.world import Tenant, World
-from vca.kit import jobs
+from vca.jobs import queue
 from vca.kit.db import Database
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 
 _UNPINNED = text(
     "SELECT p.oid::regprocedure::text FROM pg_proc p"
@@ -29,7 +29,7 @@ def _in_queue(tenant: Tenant) -> int:
 
 
 def test_every_function_of_the_queue_and_of_public_pins_its_search_path(acme: Tenant) -> None:
-    with public() as session:
+    with public_session() as session:
         for schema, pin in PINS.items():
             assert session.scalars(_UNPINNED, {"schema": schema, "pin": pin}).all() == []
             functions = text(
@@ -43,8 +43,8 @@ def test_tables_planted_in_a_tenants_schema_capture_nothing(acme: Tenant) -> Non
         for table in ("procrastinate_jobs", "procrastinate_events", "procrastinate_workers"):
             session.execute(text(f"CREATE TABLE {table} (LIKE jobs.{table} INCLUDING ALL)"))
 
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "planted.test", number="+1")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "planted.test", number="+1")
 
     with owner.inside(acme.ref) as session:
         assert session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
@@ -60,8 +60,8 @@ def test_functions_planted_in_a_tenants_schema_are_not_called(acme: Tenant) -> N
     with owner.inside(acme.ref) as session:
         session.execute(text(plant))
 
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "planted.test", number="+1")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "planted.test", number="+1")
 
     assert _in_queue(acme) == 1
 
@@ -69,15 +69,15 @@ def test_functions_planted_in_a_tenants_schema_are_not_called(acme: Tenant) -> N
 def test_the_tenant_of_a_job_is_the_transactions_whatever_its_arguments_say(
     acme: Tenant, globex: Tenant
 ) -> None:
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "planted.test", tenant_id=globex.id)
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "planted.test", tenant_id=globex.id)
 
     assert (_in_queue(acme), _in_queue(globex)) == (1, 0)
 
 
 def test_a_job_is_there_when_its_transaction_has_committed_and_not_else(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "planted.test")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "planted.test")
         assert _in_queue(acme) == 0
         session.rollback()
 
@@ -91,7 +91,7 @@ def test_an_insert_wakes_nobody(world: World) -> None:
         " WHERE tgrelid = 'jobs.procrastinate_jobs'::regclass AND tgenabled <> 'D'"
         " AND p.prosrc ILIKE '%pg_notify%' AND t.tgtype::int & 4 > 0"
     )
-    with public() as session:
+    with public_session() as session:
         assert session.scalars(enabled).all() == []
 
 
@@ -101,7 +101,7 @@ def test_the_queues_schema_equals_what_its_migrations_build(empty: Database) -> 
         (entry for entry in (scripts / "migrations").iterdir() if entry.name.endswith(".sql")),
         key=lambda entry: entry.name,
     )
-    with public(database=empty) as session:
+    with public_session(database=empty) as session:
         connection = session.connection()
         for schema, sources in (("new", [scripts / "schema.sql"]), ("old", migrations)):
             session.execute(text(f"CREATE SCHEMA {schema}; SET LOCAL search_path TO {schema}"))

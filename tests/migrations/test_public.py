@@ -19,18 +19,18 @@ from tests.support.api import Api
 from tests.support.catalogue import catalogue
 from tests.support.databases import DEPLOYMENT
 from vca.kit import db
-from vca.kit.config import Settings
-from vca.kit.db import NAMING, Database, waiting
+from vca.kit.db import NAMING_CONVENTION, Database, timeouts
 from vca.registry import schema
 from vca.registry.models import metadata
+from vca.settings import Settings
 from vca.tenancy import schema as tenant_schema
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 VERSIONS = "alembic_version"
 
 
 def _run(database: Database, statement: str) -> list[Any]:
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         result = session.execute(text(statement))
         return list(result.all()) if result.returns_rows else []
 
@@ -42,7 +42,7 @@ def _revision(database: Database) -> str:
 
 @contextmanager
 def _connection(database: Database) -> Iterator[Connection]:
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         yield session.connection()
 
 
@@ -55,14 +55,14 @@ def _tables(lines: set[str]) -> set[str]:
 
 def _unqualified() -> MetaData:
     """The models as Alembic reflects them: it leaves out the name of the default schema."""
-    plain = MetaData(naming_convention=NAMING)
+    plain = MetaData(naming_convention=NAMING_CONVENTION)
     for table in metadata.sorted_tables:
         table.to_metadata(plain, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)
     return plain
 
 
 def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(empty: Database) -> None:
-    assert schema.upgrade(empty, DEPLOYMENT) == (None, schema.head())
+    assert schema.upgrade_public_schema(empty, DEPLOYMENT) == (None, schema.head())
 
     with _connection(empty) as connection:
         context = MigrationContext.configure(
@@ -96,7 +96,7 @@ def test_upgrading_again_changes_nothing(migrated: Database) -> None:
         before = [catalogue(connection, name) for name in ("public", "jobs")]
 
     for _ in range(2):
-        assert schema.upgrade(migrated, DEPLOYMENT) == (schema.head(), schema.head())
+        assert schema.upgrade_public_schema(migrated, DEPLOYMENT) == (schema.head(), schema.head())
 
     with _connection(migrated) as connection:
         assert [catalogue(connection, name) for name in ("public", "jobs")] == before
@@ -109,7 +109,9 @@ def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
     others = [Database(empty.dsn) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as threads:
-        outcomes = list(threads.map(partial(schema.upgrade, whose=DEPLOYMENT), others))
+        outcomes = list(
+            threads.map(partial(schema.upgrade_public_schema, this_deployment=DEPLOYMENT), others)
+        )
 
     for other in others:
         other.close()
@@ -121,7 +123,7 @@ def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
 def test_the_second_waits_for_its_turn_however_long_the_first_takes(
     migrated: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(timeouts, "LOCK_TIMEOUT_MS", 50)
     second = Database(migrated.dsn)
     first = psycopg2.connect(migrated.dsn)
     first.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
@@ -132,7 +134,7 @@ def test_the_second_waits_for_its_turn_however_long_the_first_takes(
     )
 
     with ThreadPoolExecutor(1) as thread:
-        outcome = thread.submit(schema.upgrade, second, DEPLOYMENT)
+        outcome = thread.submit(schema.upgrade_public_schema, second, DEPLOYMENT)
         while not outcome.done() and not (_run(migrated, blocked) and _run(migrated, waited)):
             pass
         first.rollback()
@@ -150,14 +152,14 @@ def test_a_failed_upgrade_leaves_nothing_behind(
 
     monkeypatch.setattr(tenant_schema, "compile_script", refuse)
     with pytest.raises(RuntimeError, match="no script"):
-        schema.upgrade(empty, DEPLOYMENT)
+        schema.upgrade_public_schema(empty, DEPLOYMENT)
 
     with _connection(empty) as connection:
         assert catalogue(connection, "public") == set()
         assert catalogue(connection, "jobs") == set()
 
     monkeypatch.undo()
-    assert schema.upgrade(empty, DEPLOYMENT) == (None, schema.head())
+    assert schema.upgrade_public_schema(empty, DEPLOYMENT) == (None, schema.head())
 
 
 def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
@@ -170,9 +172,9 @@ def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
         " VALUES ('9999', 'SELECT 1', now() + interval '1 second')",
     )
     before = _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision")
-    db.use(migrated)
+    db.set_current_database(migrated)
 
-    assert schema.upgrade(migrated, DEPLOYMENT) == ("9999", "9999")
+    assert schema.upgrade_public_schema(migrated, DEPLOYMENT) == ("9999", "9999")
     assert _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
     answer = anonymous.get("/healthz")
 
@@ -185,7 +187,7 @@ def test_a_schema_that_is_behind_the_code_is_not_well(
     app: Flask, anonymous: Api, migrated: Database, revision: str
 ) -> None:
     _run(migrated, f"UPDATE public.{VERSIONS} SET version_num = '{revision}'")
-    db.use(migrated)
+    db.set_current_database(migrated)
 
     answer = anonymous.get("/healthz")
 
@@ -198,7 +200,7 @@ def test_a_schema_that_is_behind_the_code_is_not_well(
 def test_a_database_with_nothing_in_it_is_not_well(
     app: Flask, anonymous: Api, empty: Database
 ) -> None:
-    db.use(empty)
+    db.set_current_database(empty)
 
     answer = anonymous.get("/healthz")
 

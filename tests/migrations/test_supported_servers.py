@@ -14,11 +14,12 @@ from sqlalchemy import make_url
 
 from tests.support import disk
 from tests.support.databases import DEPLOYMENT
-from vca.kit import embedded, json
-from vca.kit.config import ROOT, Settings
+from vca.devtools import embedded_postgres
+from vca.devtools.embedded_postgres import binaries
+from vca.kit import json
 from vca.kit.db import Database
-from vca.kit.embedded import binaries
 from vca.registry import schema
+from vca.settings import ROOT, Settings
 
 LOGINS = """
 CREATE ROLE prod_owner LOGIN CREATEROLE;
@@ -52,7 +53,7 @@ class Installation:
         return json.loads(done.stdout)
 
 
-def _installation(major: int, server: embedded.Server, folder: Path) -> Installation:
+def _installation(major: int, server: embedded_postgres.Server, folder: Path) -> Installation:
     superuser = str(make_url(server.url).set(username="postgres").render_as_string(False))
     connection = psycopg2.connect(superuser)
     connection.autocommit = True
@@ -88,16 +89,16 @@ def installation(
 ) -> Iterator[Installation]:
     """A server without anything of VCA's but the database and the logins."""
     monkeypatch.setattr(binaries, "MAJOR", request.param)
-    binaries.wheels_own.cache_clear()
+    binaries.wheel_programs.cache_clear()
     with tempfile.TemporaryDirectory(prefix="pg-", dir=disk.quick()) as name:
         folder = Path(name).resolve()
         folder.chmod(0o711)  # the server's account must be able to enter it
-        started = embedded.start(folder / "server", state_root=folder / "state")
+        started = embedded_postgres.start(folder / "server", state_root=folder / "state")
         try:
             yield _installation(request.param, started.server, folder)
         finally:
-            embedded.stop(folder / "server", state_root=folder / "state")
-            binaries.wheels_own.cache_clear()
+            embedded_postgres.stop(folder / "server", state_root=folder / "state")
+            binaries.wheel_programs.cache_clear()
 
 
 def test_a_fresh_installation_works_with_three_logins_none_a_superuser(
@@ -125,7 +126,7 @@ def test_an_older_server_is_refused_in_one_sentence_and_left_empty(
     monkeypatch.setattr(schema, "OLDEST_SERVER", 19)
 
     with pytest.raises(schema.ServerTooOld) as refused:
-        schema.upgrade(empty, DEPLOYMENT)
+        schema.upgrade_public_schema(empty, DEPLOYMENT)
 
     assert str(refused.value) == "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
     assert _tables(empty) == []

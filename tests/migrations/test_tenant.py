@@ -18,7 +18,7 @@ from tests.support.source import ROOT
 from tests.support.world import Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 from vca.tenant.models import metadata
 
 # The engine's own records of whose the schema is; no product tables.
@@ -86,7 +86,7 @@ def test_the_compiled_script_replayed_by_hand_makes_what_create_tenant_makes(acm
         connection = session.connection()
         _make(connection, other)
         grantees = _grantees(session, other)
-        script = schema.filled_in(schema.compile_script(), other, grantees=grantees)
+        script = schema.render_for_tenant(schema.compile_script(), other, grantees=grantees)
         connection.exec_driver_sql(script, execution_options={"no_parameters": True})
         by_hand = _anonymous(catalogue(connection, other.schema), other.id)
 
@@ -115,13 +115,13 @@ def test_alembic_online_makes_what_the_compiled_script_makes(acme: Tenant) -> No
 
 
 def test_a_filled_in_script_names_one_tenant_and_no_sentinel(acme: Tenant) -> None:
-    script = schema.filled_in(schema.compile_script(), acme.ref, grantees='"somebody"')
+    script = schema.render_for_tenant(schema.compile_script(), acme.ref, grantees='"somebody"')
 
     assert acme.id in script
     assert schema.TENANT_SENTINEL not in script
     assert schema.SCHEMA_SENTINEL not in script
     assert schema.GRANTEES_SENTINEL not in script
-    assert schema.compile_script(above=schema.head()) == ""
+    assert schema.compile_script(after_revision=schema.head()) == ""
 
 
 def test_two_tenants_have_equal_schemas_apart_from_their_ids(acme: Tenant, globex: Tenant) -> None:
@@ -176,7 +176,7 @@ def test_a_row_cannot_land_in_another_tenants_schema(acme: Tenant, globex: Tenan
     acme.profile()
     with (
         pytest.raises(IntegrityError, match="ai_profiles_tenant_id_check"),
-        enter(acme.ref) as session,
+        tenant_session(acme.ref) as session,
     ):
         session.execute(text("UPDATE ai_profiles SET tenant_id = :id"), {"id": globex.id})
 

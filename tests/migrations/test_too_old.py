@@ -11,12 +11,13 @@ from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.revisions import NICKNAMES, Tree
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.kit import jobs, json, working
-from vca.registry.dids import service as dids
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.jobs import queue, worker_loop
+from vca.kit import json
+from vca.registry.number_registry import service as dids
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 
 
 @pytest.fixture
@@ -47,20 +48,24 @@ def later(revisions: Tree, old: Tenant, number: str) -> Tree:
 
 
 def _calls(tenant: Tenant) -> int:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return session.scalar(text("SELECT count(*) FROM calls")) or 0
 
 
 def _misses(number: str) -> int:
-    with public() as session:
-        return sum(miss.misses for miss in dids.misses(session) if miss.did_number == number)
+    with public_session() as session:
+        return sum(
+            miss.misses for miss in dids.list_unrouted_numbers(session) if miss.did_number == number
+        )
 
 
 def test_head_and_the_one_before_and_what_is_ahead_are_supported(later: Tree) -> None:
     head = schema.head()
 
-    assert [schema.supports(it) for it in (head, f"{int(head) - 1:04}", "9999")] == [True] * 3
-    assert not schema.supports(f"{int(head) - 2:04}")
+    assert [schema.is_supported_revision(it) for it in (head, f"{int(head) - 1:04}", "9999")] == [
+        True
+    ] * 3
+    assert not schema.is_supported_revision(f"{int(head) - 2:04}")
 
 
 @pytest.mark.parametrize("path", ["/phone-numbers", "/calls", "/ai-profiles", "/settings"])
@@ -190,7 +195,7 @@ def test_a_call_that_went_on_meanwhile_ends_politely_and_its_event_comes_again(
     state = line.ring(number, "live-1")["state"]
     revisions.sql("nicknames", NICKNAMES)
     revisions.empty("second")
-    ended = carrier.request(
+    ended = carrier.signed_request(
         "status", "/telephony/fake/", call_id="live-1", status="completed", state=state
     )
 
@@ -214,21 +219,21 @@ def test_its_jobs_are_tried_again_later(
         " WHERE args->>'tenant_id' = :id AND task_name = 'phone_numbers.register'"
     )
 
-    working.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(owner.url(), wait=False)
 
     with owner.public() as session:
         found = [tuple(row) for row in session.execute(waiting, {"id": old.id})]
     assert found == [("todo", True)]
-    assert list(carrier.asked) == []
+    assert list(carrier.operations) == []
     fleet.migrate(fleet_world)
     assert "phone_numbers.register" in fleet_world.work(old, ahead=True)
-    assert [what for what, _ in carrier.asked] == ["register_number"]
+    assert [what for what, _ in carrier.operations] == ["register_number"]
 
 
 def test_the_gate_of_jobs_asks_for_the_tenants_revision(old: Tenant, later: Tree) -> None:
-    assert jobs._gate is not None
+    assert queue._admission_check is not None
     with pytest.raises(TenantUpgrading):
-        jobs._gate(UUID(old.id))
+        queue._admission_check(UUID(old.id))
 
 
 def test_the_terminals_telephone_says_why_it_does_not_ring(

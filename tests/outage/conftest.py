@@ -11,8 +11,8 @@ from tests.support.processes import Web, serving, until
 from tests.support.relay import Relay
 from tests.support.world import Tenant, World
 from vca.kit import db
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -72,7 +72,7 @@ def web(_web: Web, relay: Relay) -> Iterator[Web]:
 @pytest.fixture
 def direct(app: Flask, outage_url: str) -> Iterator[Database]:
     """The same database without the relay, as the test itself sees it."""
-    database = db.use(Database(databases.as_login(outage_url, databases.WEB)))
+    database = db.set_current_database(Database(databases.as_login(outage_url, databases.WEB)))
     with owner.public() as session:  # what earlier tests left to do is not this one's
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database

@@ -18,9 +18,9 @@ from tests.support.processes import Answer, Web, serving, until
 from tests.support.relay import Relay
 from tests.support.threads import at_once
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.settings import Settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 BOUND_S = 5.0
 # What else may delay an answer on a busy machine.
@@ -96,7 +96,7 @@ def test_a_server_starts_while_its_database_is_down_and_serves_when_it_is_there(
 
 def _send(web: Web, carrier: FakeTelephonyAdapter, action: str, **said: Any) -> Answer:
     """What the carrier sends, signed."""
-    request = carrier.request(action, "/telephony/fake/", **said)
+    request = carrier.signed_request(action, "/telephony/fake/", **said)
     return web.ask("POST", request.url, said, more=request.headers)
 
 

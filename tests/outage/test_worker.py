@@ -15,11 +15,11 @@ from tests.support.locks import held, waiting_for
 from tests.support.processes import WORKER, Program, running, until
 from tests.support.relay import Relay
 from tests.support.world import Tenant
-from vca.kit import jobs, working
+from vca.jobs import queue, worker_loop
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
 
 SOON_S = 30.0
 
@@ -77,12 +77,12 @@ def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
 
 
 def test_the_rescue_is_due_every_five_seconds_and_leaves_living_workers_alone() -> None:
-    app = working.worker("postgresql://nowhere")
+    app = worker_loop.create_worker_app("postgresql://nowhere")
 
     [periodic] = app.periodic_registry.periodic_tasks.values()
 
     assert (periodic.task.name, periodic.cron) == ("jobs.rescue", "* * * * * */5")
-    assert working.STALLED_AFTER_S > working.SHUTDOWN_S + working.HEARTBEAT_S
+    assert worker_loop.STALLED_AFTER_S > worker_loop.SHUTDOWN_S + worker_loop.HEARTBEAT_S
 
 
 def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_tells_when(
@@ -91,7 +91,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    working.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"], told["detail"]) == ("pending", "timeout", "timed out")
@@ -101,7 +101,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     assert _jobs(acme) == [("todo", next_attempt_at)]
 
     _run("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    working.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(owner.url(), wait=False)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["next_attempt_at"] is None
@@ -114,7 +114,7 @@ def test_a_permanent_failure_is_told_and_not_tried_again(
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
     number = acme.number()
 
-    working.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(owner.url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"]) == ("failed", "21452")
@@ -157,23 +157,23 @@ def test_a_worker_outlives_its_database_and_ends_when_it_is_asked_to(
 def test_a_killed_job_whose_successor_waits_already_holds_up_no_other_rescue(
     direct: Database, acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "recordings.sweep", lock="recordings.sweep")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "recordings.sweep", lock="recordings.sweep")
     number = acme.number()
     _run("UPDATE jobs.procrastinate_jobs SET status = 'doing'")
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "recordings.sweep", lock="recordings.sweep")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "recordings.sweep", lock="recordings.sweep")
     assert [status for status, _ in _jobs(acme)] == ["doing", "doing", "todo"]
 
     asyncio.run(_rescue())
 
     assert [status for status, _ in _jobs(acme)] == ["todo", "todo"]
-    working.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(owner.url(), wait=False)
     assert _registered(acme, number)
     assert _jobs(acme) == []
 
 
 async def _rescue() -> None:
-    app = working.worker(owner.url())
+    app = worker_loop.create_worker_app(owner.url())
     async with app.open_async():
-        await working._rescuer(app)(0)
+        await worker_loop._make_rescue_job(app)(0)

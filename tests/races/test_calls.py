@@ -9,7 +9,7 @@ import pytest
 from tests.support.carrier_line import CarrierLine
 from tests.support.threads import at_once
 from tests.support.world import Tenant, World
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 MakeLine = Callable[[], CarrierLine]
 

@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from tests.support.threads import at_once
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 MANY = 20
 
@@ -97,7 +97,7 @@ def test_tenants_that_are_made_at_once_are_all_whole(world: World, platform: Pla
         "SELECT count(*) FROM public.tenants WHERE to_regnamespace('t_' || replace(id::text,"
         " '-', '')) IS NULL"
     )
-    with public() as session:
+    with public_session() as session:
         assert session.scalar(without_schema) == 0
 
 

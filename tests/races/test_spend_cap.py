@@ -10,7 +10,7 @@ from tests.support.carrier_line import CarrierLine, kinds
 from tests.support.usage import use
 from tests.support.world import Platform, Tenant, World
 from vca.kit import clock
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 RINGS, MINUTE = 200, 12
 

@@ -14,9 +14,9 @@ from tests.support.houses import Builder, Houses
 from tests.support.lifecycle import Terminal
 from tests.support.premises import Premises
 from tests.support.world import World
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.settings import Settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
 @pytest.fixture(scope="session")

@@ -29,22 +29,22 @@ from tests.support.locks import held
 from tests.support.premises import Premises
 from tests.support.usage import use
 from tests.support.world import Tenant, World, fresh_number
-from vca.kit import at_rest, clock, db
-from vca.kit.at_rest import CannotOpen
-from vca.kit.db.bulk import Bulk
-from vca.registry.tenants.lifecycle import LATER, REAPPLY
+from vca.kit import clock, db, encryption
+from vca.kit.db.copy_driver import BulkDatabase
+from vca.kit.encryption import DecryptionError
+from vca.registry.tenants.transfer import COLUMNS_ADDED_LATER, REAPPLY_JOB
 from vca.registry.webhooks import endpoints
-from vca.registry.webhooks.forgetting import FORGET
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy import archive, schema
-from vca.tenancy.archive import Contents
+from vca.registry.webhooks.retention import PURGE_JOB
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy import archive_writer, schema
+from vca.tenancy.archive_writer import ArchiveContents
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
+from vca.tenant.encrypted_columns import TENANT_COLUMNS
 from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.privacy import requests
-from vca.tenant.sealed import ENCRYPTED
-from vca.tenant.webhooks import boxes
+from vca.tenant.webhooks import tenant_scope
 from vca.tenant.webhooks.models import Webhook
 
 
@@ -80,21 +80,21 @@ def _jobs(witness: Evidence, tenant_id: str) -> list[tuple[str, str]]:
         " WHERE args->>'tenant_id' = %s AND status = 'todo' AND task_name <> ALL (%s)"
         " AND task_name NOT LIKE '%%.count' ORDER BY 1, 2",
         tenant_id,
-        [FORGET, REAPPLY],
+        [PURGE_JOB, REAPPLY_JOB],
     )
 
 
 def _secrets(tenant_id: str) -> list[tuple[str, ...]]:
     """Those that sign what a tenant's webhooks are sent, and last what its numbers' are asked."""
     tenant, now = TenantRef(UUID(tenant_id)), clock.now()
-    with enter(tenant) as session:
+    with tenant_session(tenant) as session:
         return [
             *(
-                tuple(endpoints.secrets(boxes.of(tenant), row, now=now))
+                tuple(endpoints.signing_secrets(tenant_scope.for_tenant(tenant), row, now=now))
                 for row in session.scalars(select(Webhook).order_by(Webhook.id))
             ),
             *(
-                decision_webhook.secrets(
+                decision_webhook.signing_secrets(
                     number.decision_secret, tenant_id=tenant.id, phone_number_id=number.id, now=now
                 )
                 for number in session.scalars(select(PhoneNumber).order_by(PhoneNumber.id))
@@ -147,7 +147,7 @@ def test_free_numbers_are_claimed_and_registered_and_the_tenant_answers(
     assert states[furnished.resting_did] == ("resting", None)
     assert _jobs(witness, arrived.id) == [("phone_numbers.register", it) for it in claimed]
     operator.work(arrived)
-    assert furnished.did_number in carrier.registered
+    assert furnished.did_number in carrier.registered_numbers
     assert arrived.simulate(furnished.did_number)["status"] == "in_progress"
 
 
@@ -301,7 +301,7 @@ def test_replacing_waits_for_who_is_inside_and_gives_up_in_time(
 ) -> None:
     terminal.json("export", furnished.tenant.id, file)
     before = witness.checksum(furnished.tenant.id)
-    monkeypatch.setattr("vca.kit.db.bulk.LOCK_TIMEOUT_MS", 100)
+    monkeypatch.setattr("vca.kit.db.copy_driver.LOCK_TIMEOUT_MS", 100)
 
     with held(apart.dsn, f"SELECT 1 FROM {furnished.tenant.ref.schema}.calls"):
         said = terminal.refused("import", file, "--replace", "--yes")
@@ -376,15 +376,15 @@ def test_an_archive_is_its_owners_alone_and_never_overwritten_unasked(
 
 def _write(
     apart: db.Database, tenant: Tenant, file: Path, meanwhile: Callable[[], object]
-) -> archive.Manifest:
+) -> archive_writer.Manifest:
     """An export with something happening after its snapshot was taken."""
 
-    def describe(_: Session) -> Contents:
+    def describe(_: Session) -> ArchiveContents:
         meanwhile()
-        return Contents("0001", clock.now(), {})
+        return ArchiveContents("0001", clock.now(), {})
 
-    bulk = Bulk(apart.dsn)
-    return archive.write(bulk, tenant.ref, file, describe=describe, shared=("dids",))
+    bulk = BulkDatabase(apart.dsn)
+    return archive_writer.write_archive(bulk, tenant.ref, file, describe=describe, shared=("dids",))
 
 
 def test_an_export_shows_one_moment(apart: db.Database, furnished: Premises, file: Path) -> None:
@@ -467,22 +467,22 @@ def test_secrets_sign_as_before_under_a_new_id_and_under_the_old_one(
 def test_secrets_that_our_keys_do_not_open_are_named_and_left_as_they_are(
     terminal: Terminal, furnished: Premises, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with enter(furnished.tenant.ref) as session:
+    with tenant_session(furnished.tenant.ref) as session:
         asked = {"kind": "erasure", "number": fresh_number(), "now": clock.now()}
-        requests.place(session, furnished.tenant.ref, **asked)
+        requests.create_request(session, furnished.tenant.ref, **asked)
     before = _secrets(furnished.tenant.id)
     terminal.json("export", furnished.tenant.id, file)
-    ours = at_rest.current()
-    monkeypatch.setattr(at_rest, "_keys", at_rest.Keys([os.urandom(32)]))
+    ours = encryption.current_keyring()
+    monkeypatch.setattr(encryption, "_keyring", encryption.Keyring([os.urandom(32)]))
 
     copy = terminal.json("import", file)
     back = terminal.json("import", file, "--replace", "--yes")
 
     for imported in (copy, back):
-        assert imported["unreadable_columns"] == [".".join(column) for column in ENCRYPTED]
-    with pytest.raises(CannotOpen):
+        assert imported["unreadable_columns"] == [".".join(column) for column in TENANT_COLUMNS]
+    with pytest.raises(DecryptionError):
         _secrets(copy["tenant_id"])
-    monkeypatch.setattr(at_rest, "_keys", ours)
+    monkeypatch.setattr(encryption, "_keyring", ours)
     assert _secrets(furnished.tenant.id) == before
 
 
@@ -510,9 +510,9 @@ def test_what_an_imported_tenant_was_told_long_ago_is_forgotten(
     for table in ("events", "webhook_deliveries"):
         operator.sql(arrived, f"UPDATE {table} SET created_at = now() - interval '30 days'")
 
-    operator.due(arrived, FORGET)
+    operator.due(arrived, PURGE_JOB)
 
-    assert operator.work(arrived).count(FORGET) == 1
+    assert operator.work(arrived).count(PURGE_JOB) == 1
     assert arrived.get("/events").json == []
 
 
@@ -598,7 +598,7 @@ def test_the_accounts_of_numbers_come_with_them(
 def test_an_archive_of_before_numbers_had_accounts_is_imported(
     terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
 ) -> None:
-    name, later = "public/dids.csv", set(LATER["dids"])
+    name, later = "public/dids.csv", set(COLUMNS_ADDED_LATER["dids"])
     terminal.json("export", furnished.tenant.id, file)
 
     def forget(members: Members) -> None:

@@ -9,9 +9,9 @@ from flask import Flask
 from tests.support.accounts import asked, keep
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import json
-from vca.registry.dids import fleet
+from vca.registry.number_registry import claimed_numbers
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
 def _run(app: Flask, *arguments: object) -> Any:
@@ -42,7 +42,7 @@ def test_what_agrees_is_counted_and_what_does_not_is_named(
     second = acme.number(**own.named)
     world.work(acme)
     good = _told(app, "check", "--tenant", acme.id)
-    own.carrier.registered.clear()
+    own.carrier.registered_numbers.clear()
 
     bad = _told(app, "check", "--tenant", acme.id, status=1)
 
@@ -51,7 +51,7 @@ def test_what_agrees_is_counted_and_what_does_not_is_named(
     [wrong] = bad["wrong"]
     assert (wrong["did_number"], wrong["tenant_id"]) == (second["did_number"], acme.id)
     assert "owner" in wrong["found"]
-    assert own.carrier.registered == {}
+    assert own.carrier.registered_numbers == {}
     assert acme.get(f"/phone-numbers/{second['id']}").json["registration"]["status"] == "registered"
 
 
@@ -93,8 +93,8 @@ def test_every_active_number_of_a_tenant_is_registered_anew_and_no_other(
     globex.number()
     for tenant in (acme, globex):
         world.work(tenant)
-    carrier.asked.clear()
-    own.carrier.asked.clear()
+    carrier.operations.clear()
+    own.carrier.operations.clear()
 
     told = _told(app, "reregister", "--tenant", acme.id)
     world.work(acme)
@@ -112,12 +112,12 @@ def test_all_tenants_numbers_are_ordered_in_batches(
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fleet, "_AT_ONCE", 2)
+    monkeypatch.setattr(claimed_numbers, "_BATCH_SIZE", 2)
     for tenant in (acme, acme, globex, globex, globex):
         tenant.number()
     for tenant in (acme, globex):
         world.work(tenant)
-    carrier.asked.clear()
+    carrier.operations.clear()
 
     ordered = _told(app, "reregister", "--all")["ordered"]
     for tenant in (acme, globex):

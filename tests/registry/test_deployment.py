@@ -14,9 +14,9 @@ from tests.support.evidence import Evidence
 from tests.support.processes import WORKER, running
 from tests.support.world import Tenant, World
 from vca.kit import json
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.registry import fitness, schema
+from vca.registry import preflight, schema
+from vca.settings import Settings
 
 ORIGINAL = "https://original.example"
 COPY = "https://copy.example"
@@ -231,7 +231,7 @@ def test_the_tables_that_a_dump_locks_are_counted_as_they_are(
     witness = Evidence(apart.dsn)
     count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
 
-    assert witness.rows(count, schema) == [(fitness.TABLES_PER_TENANT,)]
+    assert witness.rows(count, schema) == [(preflight.TABLES_PER_TENANT,)]
     witness.close()
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from tests.support import owner
 from tests.support.world import Platform, Tenant, fresh_number
-from vca.registry.dids import service as dids
-from vca.telephony.types import CarrierRef
-from vca.tenancy.session import enter, lookup
+from vca.registry.number_registry import service as dids
+from vca.telephony.types import ProviderAccountRef
+from vca.tenancy.session import public_connection, tenant_session
 
 
 def _end_rest(number: str) -> None:
@@ -121,7 +121,7 @@ def test_the_length_of_a_rest_is_thirty_days(acme: Tenant, platform: Platform) -
     did = platform.api.get("/api/dids", did_number=number["did_number"]).json[0]
 
     assert did["state"] == "resting"
-    assert timedelta(days=30) == dids.REST
+    assert timedelta(days=30) == dids.QUARANTINE
     assert did["rests_until"] > did["updated_at"]
 
 
@@ -129,12 +129,12 @@ def test_an_owner_comes_with_its_plan(acme: Tenant, platform: Platform) -> None:
     number = acme.number()["did_number"]
     platform.api.patch(acme.url(), {"plan": "growth"})
 
-    with lookup() as connection:
+    with public_connection() as connection:
         called = dids.find_owner(connection, number=number)
-    with enter(acme.ref) as session:
-        own = dids.find_own(session, number=number)
+    with tenant_session(acme.ref) as session:
+        own = dids.find_tenant_number(session, number=number)
 
     assert called is not None
     assert called.plan == "growth"
-    assert called.carriers == (CarrierRef("generic"),)
+    assert called.carriers == (ProviderAccountRef("generic"),)
     assert own == replace(called, carriers=())

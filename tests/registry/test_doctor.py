@@ -11,7 +11,7 @@ from tests.support.evidence import Evidence
 from tests.support.houses import Builder
 from tests.support.lifecycle import Terminal
 from tests.support.world import Tenant, World
-from vca.kit.config import Settings
+from vca.settings import Settings
 
 # Roles belong to the server, which other processes of the suite use too.
 PREFIX = f"vca_dr{os.getpid()}_"

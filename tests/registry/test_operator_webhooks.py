@@ -12,13 +12,13 @@ from tests.support import owner
 from tests.support.lifecycle import Terminal
 from tests.support.webhooks import register, status, tell, told, types, url_of
 from tests.support.world import Platform, Tenant, World, made
-from vca.kit import at_rest, clock
-from vca.kit.at_rest import CannotOpen
+from vca.kit import clock, encryption
+from vca.kit.encryption import DecryptionError
 from vca.registry.tenants import service as tenants
-from vca.registry.webhooks import endpoints, forgetting
-from vca.registry.webhooks.models import OperatorDelivery, OperatorWebhook
-from vca.registry.webhooks.operator import OPERATOR
-from vca.tenancy.session import enter, public
+from vca.registry.webhooks import endpoints, retention
+from vca.registry.webhooks.models import PlatformDelivery, PlatformWebhook
+from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
+from vca.tenancy.session import public_session, tenant_session
 
 URL = "/api/webhooks"
 TELL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now(), now())"
@@ -83,7 +83,7 @@ def test_what_is_rolled_back_is_not_told(
     acme: Tenant, platform: Platform, world: World, endpoint: Receiver
 ) -> None:
     _register(platform, endpoint)
-    with public() as session:
+    with public_session() as session:
         tenants.update(session, tenant_id=UUID(acme.id), status="suspended")
         session.rollback()
 
@@ -116,7 +116,7 @@ def test_a_tenant_cannot_tell_in_anothers_name(
     webhook = _register(platform, endpoint)
     said = f'{{"type": "call.ended", "data": {{"tenant_id": "{globex.id}"}}}}'
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         session.execute(text(TELL), {"id": uuid4(), "payload": said})
 
     [delivery] = _deliveries(platform, webhook)
@@ -171,13 +171,15 @@ def test_a_secret_of_the_operators_is_no_tenants(
     acme: Tenant, platform: Platform, endpoint: Receiver
 ) -> None:
     webhook = _register(platform, endpoint)
-    with public() as session:
-        row = session.get_one(OperatorWebhook, UUID(webhook["id"]))
-        assert endpoints.secrets(OPERATOR, row, now=row.created_at) == [webhook["secret"]]
+    with public_session() as session:
+        row = session.get_one(PlatformWebhook, UUID(webhook["id"]))
+        assert endpoints.signing_secrets(PLATFORM_SCOPE, row, now=row.created_at) == [
+            webhook["secret"]
+        ]
 
-        elsewhere = at_rest.Place(UUID(acme.id), "webhooks", row.id, "secret")
-        with pytest.raises(CannotOpen):
-            at_rest.current().open(bytes(row.secret), elsewhere)
+        elsewhere = encryption.EncryptionContext(UUID(acme.id), "webhooks", row.id, "secret")
+        with pytest.raises(DecryptionError):
+            encryption.current_keyring().decrypt(bytes(row.secret), elsewhere)
 
 
 def test_what_the_operator_was_told_is_forgotten_after_thirty_days(
@@ -193,8 +195,8 @@ def test_what_the_operator_was_told_is_forgotten_after_thirty_days(
         f" WHERE id = '{first['id']}'"
     )
 
-    with public() as session:
-        forgetting.forget(session, tables=[OperatorDelivery], now=clock.now())
+    with public_session() as session:
+        retention.purge_expired(session, tables=[PlatformDelivery], now=clock.now())
 
     assert len(_deliveries(platform, webhook)) == 1
 

@@ -18,17 +18,17 @@ from tests.support.processes import BIN, running, until
 from tests.support.recorded import Failing, files, kept
 from tests.support.world import World
 from vca.kit import json, storage
-from vca.kit.config import Settings
 from vca.kit.db import Database
-from vca.kit.db.bulk import Bulk
+from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.storage import StorageError
-from vca.registry import fitness
-from vca.registry.tenants import terminal as typed
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.registry import preflight
+from vca.registry.tenants import lifecycle_commands as typed
+from vca.settings import Settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import drop
-from vca.tenancy.drop import MOST_RELATIONS, drop_schema
-from vca.tenancy.session import public
-from vca.tenancy.tables import tables
+from vca.tenancy.drop import MAX_LOCKED_RELATIONS, drop_schema
+from vca.tenancy.session import public_session
+from vca.tenancy.tables import list_tables
 
 _OWNED = ("public.dids", "public.api_keys")
 
@@ -100,9 +100,9 @@ def test_a_purge_whose_store_is_away_says_so_and_is_finished_by_running_it_again
     terminal: Terminal, furnished: Premises, witness: Evidence, tmp_path: Path
 ) -> None:
     terminal.json("delete", furnished.tenant.id)
-    before = storage.current()
+    before = storage.current_store()
     failing = Failing(before)
-    storage.use(failing)
+    storage.set_current_store(failing)
     try:
         failing.failure = StorageError("away", permanent=False)
         said = terminal.refused(
@@ -115,7 +115,7 @@ def test_a_purge_whose_store_is_away_says_so_and_is_finished_by_running_it_again
         failing.failure = None
         removed = terminal.json("purge", furnished.tenant.id, "--yes")
     finally:
-        storage.use(before)
+        storage.set_current_store(before)
 
     assert (removed["resumed"], removed["files"]) == (True, 1)
     assert _left(witness, furnished.tenant.id) == []
@@ -158,7 +158,7 @@ def test_at_a_terminal_a_person_is_asked(
 ) -> None:
     terminal.json("delete", furnished.tenant.id)
     before = witness.checksum(furnished.tenant.id)
-    monkeypatch.setattr(typed, "_at_a_terminal", lambda: True)
+    monkeypatch.setattr(typed, "_is_interactive", lambda: True)
     runner, words = terminal.app.test_cli_runner(), ["tenants", command, furnished.tenant.id]
 
     assert runner.invoke(args=words, input="n\n").exit_code == 1
@@ -265,14 +265,14 @@ def test_no_transaction_takes_more_locks_than_it_may(apart: Database, furnished:
     schema = furnished.tenant.ref.schema
 
     def guard(session: object) -> None:
-        with public(database=apart) as other:
-            sizes.append(sum(table.relations for table in tables(other, schema)))
+        with public_session(database=apart) as other:
+            sizes.append(sum(table.relation_count for table in list_tables(other, schema)))
 
-    drop_schema(Bulk(apart.dsn), schema, guard=guard)
+    drop_schema(BulkDatabase(apart.dsn), schema, guard=guard)
 
     steps = [before - after for before, after in pairwise(sizes)]
     assert len(steps) >= 4
-    assert max(steps) <= MOST_RELATIONS
+    assert max(steps) <= MAX_LOCKED_RELATIONS
     assert sizes[-1] == 0
 
 
@@ -288,7 +288,7 @@ def test_a_tenant_that_is_brought_back_midway_is_not_dropped_any_further(
         witness.rows("UPDATE public.tenants SET status = 'active' WHERE id = %s", tenant.id)
         return []
 
-    monkeypatch.setattr(drop, "drop_kept", meanwhile)
+    monkeypatch.setattr(drop, "drop_replaced_schemas", meanwhile)
 
     assert "this one is active" in terminal.refused("purge", tenant.id, "--yes")
 
@@ -305,12 +305,12 @@ def test_each_batch_may_be_stopped(apart: Database, furnished: Premises) -> None
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        drop_schema(Bulk(apart.dsn), furnished.tenant.ref.schema, guard=guard)
+        drop_schema(BulkDatabase(apart.dsn), furnished.tenant.ref.schema, guard=guard)
 
     schema = furnished.tenant.ref.schema
     entered_by = text("SELECT to_regtype(:name)::text")
-    with public(database=apart) as session:
-        left = [table.name for table in tables(session, schema)]
+    with public_session(database=apart) as session:
+        left = [table.name for table in list_tables(session, schema)]
         assert session.scalar(entered_by, {"name": f"{schema}.tenant_identity"}) is None
     assert "tenant_self" not in left
     assert "ai_profiles" in left
@@ -319,11 +319,11 @@ def test_each_batch_may_be_stopped(apart: Database, furnished: Premises) -> None
 def test_a_schema_of_one_large_table_is_dropped_too(
     apart: Database, furnished: Premises, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drop, "MOST_RELATIONS", 1)
+    monkeypatch.setattr(drop, "MAX_LOCKED_RELATIONS", 1)
 
-    rows = drop_schema(Bulk(apart.dsn), furnished.tenant.ref.schema)
+    rows = drop_schema(BulkDatabase(apart.dsn), furnished.tenant.ref.schema)
 
-    assert len(rows) == fitness.TABLES_PER_TENANT
+    assert len(rows) == preflight.TABLES_PER_TENANT
     assert rows["turns"] > 0
 
 

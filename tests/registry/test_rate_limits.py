@@ -11,10 +11,10 @@ from tests.support import locks
 from tests.support.threads import at_once
 from tests.support.world import Tenant
 from vca.kit import db
-from vca.registry.rate_limits import buckets, leases
+from vca.registry.rate_limits import buckets, token_cache
 from vca.registry.rate_limits.buckets import Limit
-from vca.registry.rate_limits.leases import Leases, RateLimited
-from vca.tenancy.session import enter
+from vca.registry.rate_limits.token_cache import RateLimited, TokenCache
+from vca.tenancy.session import tenant_session
 
 pytestmark = pytest.mark.usefixtures("app")
 
@@ -28,14 +28,14 @@ def _limit(name: str = "key", *, rate: float = STILL, burst: int = 100) -> Limit
 
 
 def _draw(limit: Limit, wanted: int) -> tuple[int, float]:
-    with db.current().connection() as connection:
-        [drawn] = buckets.draw(connection, [(limit, wanted)])
+    with db.current_database().connection() as connection:
+        [drawn] = buckets.acquire(connection, [(limit, wanted)])
     return drawn.granted, round(drawn.remaining, 1)
 
 
 def _sql(statement: str, limit: Limit) -> tuple[float, ...] | None:
-    with db.current().connection() as connection:
-        return db.run_one(connection, statement, {"id": limit.bucket.hex})
+    with db.current_database().connection() as connection:
+        return db.fetch_one(connection, statement, {"id": limit.bucket_id.hex})
 
 
 def _pass(limit: Limit, seconds: float) -> None:
@@ -44,8 +44,8 @@ def _pass(limit: Limit, seconds: float) -> None:
     assert _sql(f"UPDATE public.rate_buckets SET {earlier} WHERE id = %(id)s RETURNING 1", limit)
 
 
-def _spend(held: Leases, *limits: Limit) -> bool:
-    with db.current().connection() as connection:
+def _spend(held: TokenCache, *limits: Limit) -> bool:
+    with db.current_database().connection() as connection:
         try:
             held.spend(connection, limits)
         except RateLimited:
@@ -53,9 +53,9 @@ def _spend(held: Leases, *limits: Limit) -> bool:
     return True
 
 
-def _stopped() -> Leases:
+def _stopped() -> TokenCache:
     """A process for which no time passes."""
-    return Leases(now=lambda: 0.0)
+    return TokenCache(now=lambda: 0.0)
 
 
 class Clock:
@@ -72,13 +72,15 @@ class Clock:
 def draws(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens were wanted of the database, draw by draw."""
     wanted: list[int] = []
-    draw = buckets.draw
+    draw = buckets.acquire
 
-    def counted(connection: Connection, wishes: list[tuple[Limit, int]]) -> list[buckets.Drawn]:
+    def counted(
+        connection: Connection, wishes: list[tuple[Limit, int]]
+    ) -> list[buckets.TokenGrant]:
         wanted.append(sum(each for _, each in wishes))
         return draw(connection, wishes)
 
-    monkeypatch.setattr(buckets, "draw", counted)
+    monkeypatch.setattr(buckets, "acquire", counted)
     return wanted
 
 
@@ -118,7 +120,7 @@ def test_a_higher_limit_holds_at_once() -> None:
     low = _limit(rate=0.01, burst=10)
     assert _draw(low, 10)[0] == 10
 
-    assert _draw(Limit("key", low.bucket, 100, 500), 5)[0] == 5
+    assert _draw(Limit("key", low.bucket_id, 100, 500), 5)[0] == 5
 
 
 def test_what_is_full_is_swept_and_what_is_not_is_kept() -> None:
@@ -127,8 +129,8 @@ def test_what_is_full_is_swept_and_what_is_not_is_kept() -> None:
         _draw(limit, 5)
     _pass(full, 10_000)
 
-    with db.current().connection() as connection:
-        assert buckets.sweep(connection) >= 1
+    with db.current_database().connection() as connection:
+        assert buckets.delete_full(connection) >= 1
 
     kept = "SELECT count(*) FROM public.rate_buckets WHERE id = %(id)s"
     assert (_sql(kept, full), _sql(kept, spent)) == ((0,), (1,))
@@ -138,10 +140,10 @@ def test_a_sweep_waits_for_nobody_who_draws(database_url: str) -> None:
     limit = _limit(burst=10)
     _draw(limit, 5)
     _pass(limit, 10_000)
-    drawing = f"SELECT 1 FROM public.rate_buckets WHERE id = '{limit.bucket}' FOR UPDATE"
+    drawing = f"SELECT 1 FROM public.rate_buckets WHERE id = '{limit.bucket_id}' FOR UPDATE"
 
-    with locks.held(database_url, drawing), db.current().connection() as connection:
-        buckets.sweep(connection)
+    with locks.held(database_url, drawing), db.current_database().connection() as connection:
+        buckets.delete_full(connection)
 
     assert _sql("SELECT 1 FROM public.rate_buckets WHERE id = %(id)s", limit)
 
@@ -152,7 +154,7 @@ def test_a_sweep_waits_for_nobody_who_draws(database_url: str) -> None:
 def test_processes_that_ask_at_once_spend_all_that_is_there_and_never_more() -> None:
     key, tenant = _limit(burst=10_000), _limit("tenant", burst=100)
 
-    def spend_all(held: Leases) -> int:
+    def spend_all(held: TokenCache) -> int:
         return sum(_spend(held, key, tenant) for _ in range(110))
 
     spent = at_once([partial(spend_all, _stopped()) for _ in range(PROCESSES)])
@@ -164,16 +166,16 @@ def test_while_tokens_come_no_more_are_spent_than_came() -> None:
     limit = _limit(rate=200, burst=40)
     clock = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
-    def spend_on(held: Leases) -> int:
+    def spend_on(held: TokenCache) -> int:
         return sum(_spend(held, limit) for _ in range(150))
 
     [began_s] = _sql(clock, limit) or ()
-    spent = at_once([partial(spend_on, Leases()) for _ in range(PROCESSES)])
+    spent = at_once([partial(spend_on, TokenCache()) for _ in range(PROCESSES)])
     [ended_s] = _sql(clock, limit) or ()
 
-    left_in_hand = PROCESSES * (limit.burst // leases.SHARE)
+    left_in_hand = PROCESSES * (limit.burst // token_cache.MAX_SHARE_DIVISOR)
     assert sum(spent) >= limit.burst - left_in_hand
-    assert sum(spent) <= limit.burst + limit.rate * (ended_s - began_s)
+    assert sum(spent) <= limit.burst + limit.rate_per_s * (ended_s - began_s)
 
 
 def test_threads_of_one_process_spend_no_more_than_it_drew() -> None:
@@ -188,7 +190,7 @@ def test_a_process_that_spends_much_draws_ahead_and_one_that_does_not_draws_one(
     draws: list[int],
 ) -> None:
     clock, limit = Clock(), _limit(burst=1_000)
-    held = Leases(now=clock)
+    held = TokenCache(now=clock)
 
     for _ in range(60):
         assert _spend(held, limit)
@@ -207,17 +209,17 @@ def test_no_process_takes_more_than_a_small_part_of_a_bucket(draws: list[int]) -
     while _spend(held, limit):
         pass
 
-    assert max(draws) == limit.burst // leases.SHARE
+    assert max(draws) == limit.burst // token_cache.MAX_SHARE_DIVISOR
 
 
 def test_what_is_not_spent_in_time_is_not_spent_later(draws: list[int]) -> None:
     clock, limit = Clock(), _limit(burst=1_000)
-    held = Leases(now=clock)
+    held = TokenCache(now=clock)
     for _ in range(4):
         _spend(held, limit)
     assert draws == [1, 2, 4]  # three are in hand
 
-    clock.now_s = leases.LEASE_S
+    clock.now_s = token_cache.BATCH_LIFETIME_S
     _spend(held, limit)
 
     assert len(draws) == 4
@@ -225,7 +227,7 @@ def test_what_is_not_spent_in_time_is_not_spent_later(draws: list[int]) -> None:
 
 def test_an_empty_bucket_is_not_asked_before_it_can_have_a_token(draws: list[int]) -> None:
     clock, limit = Clock(), _limit(rate=0.1, burst=1)
-    held = Leases(now=clock)
+    held = TokenCache(now=clock)
     assert _spend(held, limit)
     assert not _spend(held, limit)
     asked = len(draws)
@@ -252,38 +254,38 @@ def test_the_refusal_names_the_limit_and_when_to_come_back() -> None:
     for _ in range(2):
         _spend(held, key, tenant)
 
-    with db.current().connection() as connection, pytest.raises(RateLimited) as refused:
+    with db.current_database().connection() as connection, pytest.raises(RateLimited) as refused:
         held.spend(connection, [key, tenant])
 
     assert refused.value.limit is tenant
     assert 1 <= (refused.value.retry_after_s or 0) <= 10
-    [met, other] = refused.value.standings
+    [met, other] = refused.value.limit_statuses
     assert (met.limit, met.remaining, met.reset_s) == (tenant, 0, refused.value.retry_after_s)
     assert (other.limit, other.remaining) == (key, 8)
 
 
 def test_a_process_does_not_keep_what_it_no_longer_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "_MANY", 20)
+    monkeypatch.setattr(token_cache, "_PRUNE_ABOVE", 20)
     clock = Clock()
-    held = Leases(now=clock)
+    held = TokenCache(now=clock)
 
     for _ in range(100):
-        clock.now_s += leases.LEASE_S
+        clock.now_s += token_cache.BATCH_LIFETIME_S
         _spend(held, _limit())
 
-    assert len(held._leases) <= 20
+    assert len(held._batches) <= 20
 
 
 def test_a_process_sweeps_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     swept: list[object] = []
-    monkeypatch.setattr(buckets, "sweep", swept.append)
+    monkeypatch.setattr(buckets, "delete_full", swept.append)
     clock = Clock()
-    held = Leases(now=clock)
+    held = TokenCache(now=clock)
 
     for _ in range(10):
         _spend(held, _limit())
     assert swept == []
-    clock.now_s = leases.SWEEP_EVERY_S
+    clock.now_s = token_cache.CLEANUP_INTERVAL_S
     for _ in range(10):
         _spend(held, _limit())
 
@@ -301,7 +303,7 @@ def test_a_process_sweeps_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tenants_transaction_can_neither_see_buckets_nor_empty_one(
     acme: Tenant, statement: str
 ) -> None:
-    with pytest.raises(DBAPIError) as refused, enter(acme.ref) as session:
+    with pytest.raises(DBAPIError) as refused, tenant_session(acme.ref) as session:
         session.execute(text(statement))
 
     assert db.sqlstate(refused.value) == "42501"

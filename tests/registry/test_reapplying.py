@@ -18,8 +18,8 @@ from tests.support.lifecycle import Terminal
 from tests.support.recorded import files
 from tests.support.world import Tenant, World
 from vca.kit import json, storage
-from vca.kit.config import Settings
 from vca.kit.storage import StorageError
+from vca.settings import Settings
 from vca.telephony import providers
 
 
@@ -33,7 +33,7 @@ def who() -> Canary:
 def line(operator: World, settings: Settings) -> CarrierLine:
     """The line of a carrier of real callers, where the terminal is."""
     carrier = RealCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(carrier)
+    providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
     return CarrierLine(carrier, operator.api(None))
 
 
@@ -190,7 +190,7 @@ def test_a_store_that_is_away_is_said_in_a_sentence(
     def away(*_: object) -> None:
         raise StorageError("away", permanent=False)
 
-    monkeypatch.setattr(type(storage.current()), "keys", away)
+    monkeypatch.setattr(type(storage.current_store()), "keys", away)
 
     result = _privacy(terminal.app, "reapply")
 

@@ -16,7 +16,7 @@ from tests.support.threads import at_once
 from tests.support.world import Tenant
 from vca.kit import db
 from vca.registry.relay_slots import service as slots
-from vca.tenancy.session import enter, lookup, public
+from vca.tenancy.session import public_connection, public_session, tenant_session
 
 MOST = 3
 
@@ -29,8 +29,8 @@ def none_taken(app: Flask) -> Iterator[None]:
 
 
 def _take() -> UUID | None:
-    with lookup() as connection:
-        return slots.take(connection, most=MOST)
+    with public_connection() as connection:
+        return slots.acquire_slot(connection, max_slots=MOST)
 
 
 def _taken() -> UUID:
@@ -40,18 +40,18 @@ def _taken() -> UUID:
 
 
 def _open(slot: UUID) -> bool:
-    with lookup() as connection:
+    with public_connection() as connection:
         return slots.open_once(connection, slot)
 
 
 def _renew(slot: UUID) -> bool:
-    with lookup() as connection:
+    with public_connection() as connection:
         return slots.renew(connection, slot)
 
 
 def _free(slot: UUID) -> bool:
-    with lookup() as connection:
-        return slots.free(connection, slot)
+    with public_connection() as connection:
+        return slots.release_slot(connection, slot)
 
 
 def _pass(seconds: int) -> None:
@@ -144,14 +144,14 @@ def test_an_open_slot_lasts_as_long_as_it_is_renewed_and_no_longer() -> None:
 def test_a_tenants_transaction_can_neither_see_slots_nor_take_one(
     acme: Tenant, statement: str
 ) -> None:
-    with pytest.raises(DBAPIError) as refused, enter(acme.ref) as session:
+    with pytest.raises(DBAPIError) as refused, tenant_session(acme.ref) as session:
         session.execute(text(statement))
 
     assert db.sqlstate(refused.value) == "42501"
 
 
 def test_the_logins_reach_the_table_through_its_functions_alone() -> None:
-    with pytest.raises(DBAPIError) as refused, public() as session:
+    with pytest.raises(DBAPIError) as refused, public_session() as session:
         session.execute(text("SELECT * FROM public.relay_slots"))
 
     assert db.sqlstate(refused.value) == "42501"

@@ -14,14 +14,14 @@ from tests.support.houses import Builder
 from tests.support.lifecycle import Terminal
 from tests.support.locks import held
 from tests.support.world import Tenant, World
-from vca.kit import at_rest, clock, db, json
-from vca.kit.at_rest import CannotOpen, Keys, Place
+from vca.kit import clock, db, encryption, json
 from vca.kit.db import Database
+from vca.kit.encryption import DecryptionError, EncryptionContext, Keyring
 from vca.registry.webhooks import endpoints
-from vca.registry.webhooks.box import Box
-from vca.registry.webhooks.operator import OPERATOR
-from vca.tenant.secrets import rotation
-from vca.tenant.webhooks import boxes
+from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
+from vca.registry.webhooks.scope import WebhookScope
+from vca.tenant.key_rotation import rotation
+from vca.tenant.webhooks import tenant_scope
 
 OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
 Secrets = dict[tuple[UUID, str], str]
@@ -36,10 +36,10 @@ def _keys(terminal: Terminal) -> Iterator[None]:
 
 @contextmanager
 def _under(key: bytes) -> Iterator[None]:
-    before = at_rest.current()
-    at_rest.use(Keys([key]))
+    before = encryption.current_keyring()
+    encryption.set_current_keyring(Keyring([key]))
     yield
-    at_rest.use(before)
+    encryption.set_current_keyring(before)
 
 
 def three_tenants(world: World) -> list[Tenant]:
@@ -47,8 +47,8 @@ def three_tenants(world: World) -> list[Tenant]:
     made = [world.tenant(name) for name in ("Acme", "Globex", "Initech")]
     with _under(OLD):
         for tenant in made:
-            _equip(boxes.of(tenant.ref))
-        _equip(OPERATOR)
+            _equip(tenant_scope.for_tenant(tenant.ref))
+        _equip(PLATFORM_SCOPE)
     world.platform().api.patch(made[2].url(), {"status": "deleted"})
     return made
 
@@ -65,26 +65,29 @@ def tenants(dwellers: list[Tenant]) -> list[Tenant]:
     return dwellers
 
 
-def _equip(box: Box) -> None:
-    with box.open() as session:
+def _equip(box: WebhookScope) -> None:
+    with box.open_session() as session:
         for _ in range(2):
             row, _ = endpoints.create(session, box, url="https://example.com/", is_active=False)
             endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
 
 
-def _sealed(witness: Evidence, tenants: list[Tenant]) -> dict[Place, bytes]:
+def _sealed(witness: Evidence, tenants: list[Tenant]) -> dict[EncryptionContext, bytes]:
     """Every value as it is kept."""
     found = {}
     for owner in (None, *(UUID(each.id) for each in tenants)):
         where = f"t_{owner.hex}" if owner else "public"
         for column in ("secret", "previous_secret"):
             rows = witness.rows(f'SELECT id, {column} FROM "{where}".webhooks')
-            found |= {Place(owner, "webhooks", UUID(str(id)), column): bytes(it) for id, it in rows}
+            found |= {
+                EncryptionContext(owner, "webhooks", UUID(str(id)), column): bytes(it)
+                for id, it in rows
+            }
     return found
 
 
-def _opened(keys: Keys, kept: dict[Place, bytes]) -> dict[Place, str]:
-    return {place: keys.open(value, place) for place, value in kept.items()}
+def _opened(keys: Keyring, kept: dict[EncryptionContext, bytes]) -> dict[EncryptionContext, str]:
+    return {place: keys.decrypt(value, place) for place, value in kept.items()}
 
 
 def _rotate(terminal: Terminal, *words: str) -> tuple[int, Any]:
@@ -96,21 +99,21 @@ def _rotate(terminal: Terminal, *words: str) -> tuple[int, Any]:
 def test_after_a_rotation_the_old_key_is_not_needed(
     terminal: Terminal, witness: Evidence, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keys([OLD]), _sealed(witness, tenants))
-    at_rest.use(Keys([NEW, OLD]))
+    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     status, facts = _rotate(terminal)
 
     assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 16)
     assert (facts["left"], facts["unreadable"]) == (0, {})
-    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
     assert len(before) == 16
 
 
 def test_a_second_run_finds_nothing_to_do(
     terminal: Terminal, witness: Evidence, tenants: list[Tenant]
 ) -> None:
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
     _rotate(terminal)
     kept = _sealed(witness, tenants)
 
@@ -124,7 +127,7 @@ def test_a_dry_run_counts_and_changes_nothing(
     terminal: Terminal, witness: Evidence, tenants: list[Tenant]
 ) -> None:
     kept = _sealed(witness, tenants)
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     status, facts = _rotate(terminal, "--dry-run")
 
@@ -142,11 +145,11 @@ def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_momen
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = _opened(Keys([OLD]), _sealed(witness, tenants))
-    both = Keys([NEW, OLD])
-    at_rest.use(both)
+    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    both = Keyring([NEW, OLD])
+    encryption.set_current_keyring(both)
     written = 0
-    write = db.run_string
+    write = db.execute_script
 
     def dying(connection: Any, statements: str) -> None:
         nonlocal written
@@ -158,25 +161,25 @@ def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_momen
         write(connection, statements)
 
     with monkeypatch.context() as patched:
-        patched.setattr(db, "run_string", dying)
+        patched.setattr(db, "execute_script", dying)
         with pytest.raises(Killed):
             _rotate(terminal)
     half = _sealed(witness, tenants)
 
     status, facts = _rotate(terminal)
 
-    assert {both.is_newest(value) for value in half.values()} == {True, False}
+    assert {both.uses_current_key(value) for value in half.values()} == {True, False}
     assert _opened(both, half) == before
     assert (status, facts["resealed"]) == (0, 8)
-    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
 
 
 def test_several_runs_at_once_share_the_work(
     apart: Database, witness: Evidence, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keys([OLD]), _sealed(witness, tenants))
-    at_rest.use(Keys([NEW, OLD]))
-    outcomes: list[rotation.Outcome] = []
+    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    outcomes: list[rotation.RotationResult] = []
 
     def run_once() -> None:
         database = Database(apart.dsn, pool_size=1)
@@ -189,9 +192,9 @@ def test_several_runs_at_once_share_the_work(
     for run in runs:
         run.join()
 
-    assert all(outcome.whole for outcome in outcomes)
+    assert all(outcome.complete for outcome in outcomes)
     assert len(outcomes) == 4
-    assert _opened(Keys([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
 
 
 def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
@@ -201,41 +204,43 @@ def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a process that does not know the new key yet: it is found, and sealed anew after all."""
-    box = boxes.of(tenants[0].ref)
-    [id] = [place.row for place in _sealed(witness, tenants[:1]) if place.tenant][:1]
-    at_rest.use(Keys([NEW, OLD]))
+    box = tenant_scope.for_tenant(tenants[0].ref)
+    [id] = [place.row_id for place in _sealed(witness, tenants[:1]) if place.tenant_id][:1]
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
     told: list[str] = []
-    change = rotation._change
+    change = rotation._write_values
 
     def changed_meanwhile(database: Database, sealed: Any) -> None:
         if any(kept.id == id for kept in sealed) and not told:
-            at_rest.use(Keys([OLD]))
-            with box.open() as session:
+            encryption.set_current_keyring(Keyring([OLD]))
+            with box.open_session() as session:
                 told.append(
                     endpoints.rotate_secret(session, box, webhook_id=id, now=clock.now())[1]
                 )
-            at_rest.use(Keys([NEW, OLD]))
+            encryption.set_current_keyring(Keyring([NEW, OLD]))
         change(database, sealed)
 
-    monkeypatch.setattr(rotation, "_change", changed_meanwhile)
+    monkeypatch.setattr(rotation, "_write_values", changed_meanwhile)
     status, _ = _rotate(terminal)
 
-    now = _opened(Keys([NEW]), _sealed(witness, tenants))
+    now = _opened(Keyring([NEW]), _sealed(witness, tenants))
     assert status == 0
-    assert now[box.place(id, "secret")] == told[0]
+    assert now[box.encryption_context(id, "secret")] == told[0]
 
 
 def test_a_row_that_is_held_all_the_time_is_left_and_said_to_be(
     terminal: Terminal, apart: Database, tenants: list[Tenant], witness: Evidence
 ) -> None:
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     with held(apart.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'):
         status, facts = _rotate(terminal)
 
     assert (status, facts["left"], facts["resealed"]) == (1, 4, 12)
     assert _rotate(terminal)[0] == 0
-    Keys([NEW]).open(*next((v, p) for p, v in _sealed(witness, tenants[1:2]).items() if p.tenant))
+    Keyring([NEW]).decrypt(
+        *next((v, p) for p, v in _sealed(witness, tenants[1:2]).items() if p.tenant_id)
+    )
 
 
 def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
@@ -243,13 +248,15 @@ def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
 ) -> None:
     acme, globex = (UUID(each.id) for each in tenants[:2])
     kept = _sealed(witness, tenants)
-    moved, _ = (place for place in kept if place.tenant == acme and place.column == "secret")
-    foreign = next(value for place, value in kept.items() if place.tenant == globex)
+    moved, _ = (place for place in kept if place.tenant_id == acme and place.column == "secret")
+    foreign = next(value for place, value in kept.items() if place.tenant_id == globex)
     where = f't_{acme.hex}".webhooks'
-    witness.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row.hex)
-    strange = Keys([LOST]).seal("whsec_", moved)
-    witness.rows(f'UPDATE "{where} SET previous_secret = %s WHERE id = %s', strange, moved.row.hex)
-    at_rest.use(Keys([NEW, OLD]))
+    witness.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row_id.hex)
+    strange = Keyring([LOST]).encrypt("whsec_", moved)
+    witness.rows(
+        f'UPDATE "{where} SET previous_secret = %s WHERE id = %s', strange, moved.row_id.hex
+    )
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     status, facts = _rotate(terminal)
 
@@ -260,14 +267,14 @@ def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
         f"{acme} webhooks.previous_secret": 1,
     }
     assert after[moved] == foreign
-    with pytest.raises(CannotOpen):
-        Keys([NEW, OLD]).open(after[moved], moved)
+    with pytest.raises(DecryptionError):
+        Keyring([NEW, OLD]).decrypt(after[moved], moved)
 
 
 def test_a_rotated_value_that_is_moved_is_refused(
     terminal: Terminal, witness: Evidence, tenants: list[Tenant]
 ) -> None:
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
     _rotate(terminal)
 
     kept = _sealed(witness, tenants)
@@ -275,8 +282,8 @@ def test_a_rotated_value_that_is_moved_is_refused(
     for place, value in kept.items():
         for other in kept:
             if other != place:
-                with pytest.raises(CannotOpen):
-                    Keys([NEW, OLD]).open(value, other)
+                with pytest.raises(DecryptionError):
+                    Keyring([NEW, OLD]).decrypt(value, other)
 
 
 def test_a_tenant_without_the_table_yet_is_no_obstacle(
@@ -284,7 +291,7 @@ def test_a_tenant_without_the_table_yet_is_no_obstacle(
 ) -> None:
     schema = tenants[0].ref.schema
     witness.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     status, facts = _rotate(terminal)
 
@@ -294,7 +301,7 @@ def test_a_tenant_without_the_table_yet_is_no_obstacle(
 def test_away_from_a_terminal_it_is_lines_of_json_and_it_is_told(
     terminal: Terminal, witness: Evidence, tenants: list[Tenant]
 ) -> None:
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate"])
 
@@ -313,7 +320,7 @@ def test_every_batch_is_done(
 ) -> None:
     monkeypatch.setattr(rotation, "BATCH", 2)
     monkeypatch.setattr(rotation, "_TENANTS_PER_CONNECTION", 2)
-    at_rest.use(Keys([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW, OLD]))
 
     _, facts = _rotate(terminal)
 

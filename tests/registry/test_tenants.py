@@ -5,9 +5,9 @@ from sqlalchemy import text
 
 from tests.support import owner
 from tests.support.world import Platform, Tenant, World, fresh_number, made
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 
 
 def _status(platform: Platform, tenant: Tenant, status: str) -> int:
@@ -123,11 +123,11 @@ def test_a_restored_tenant_gets_its_numbers_back(
 
     _status(platform, acme, "deleted")
     world.work(acme)
-    assert number not in carrier.registered
+    assert number not in carrier.registered_numbers
     _status(platform, acme, "active")
     world.work(acme)
 
-    assert number in carrier.registered
+    assert number in carrier.registered_numbers
     assert acme.simulate(number)["status"] == "in_progress"
 
 
@@ -147,8 +147,8 @@ def test_a_number_lost_while_its_tenant_was_deleted_stays_lost(
 
 
 def test_every_table_of_a_tenant_says_whose_it_is(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         found = session.scalar(text("SELECT id FROM tenant_self"))
 
     assert str(found) == acme.id
-    assert schema.name(acme.ref.id) == f"t_{acme.ref.id.hex}"
+    assert schema.schema_name(acme.ref.id) == f"t_{acme.ref.id.hex}"

@@ -7,7 +7,8 @@ import pytest
 from tests.support.evidence import Evidence
 from tests.support.lifecycle import Terminal
 from tests.support.world import Tenant, World, fresh_number
-from vca.kit import disclosure, json
+from vca.audit import redaction
+from vca.kit import json
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def test_each_command_that_changes_something_is_told_once(
         ("tenants activate", "tenant", tenant),
         ("api-keys create", "api_key", key),
         ("api-keys revoke", "api_key", key),
-        ("dids assign", "did", str(disclosure.hashed(number))),
-        ("dids release", "did", str(disclosure.hashed(number))),
+        ("dids assign", "did", str(redaction.hash_text(number))),
+        ("dids release", "did", str(redaction.hash_text(number))),
         ("dialling freeze", "deployment", None),
         ("dialling resume", "deployment", None),
     ]

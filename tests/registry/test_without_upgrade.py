@@ -11,8 +11,8 @@ from sqlalchemy import make_url
 
 from tests.support import databases
 from vca.kit import db
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 
 # They start servers, or are about the embedded server, which this deployment has not.
 EXCLUDED = {"up", "db start", "db stop", "db status", "db upgrade"}
@@ -47,7 +47,7 @@ def never_upgraded(
         worker_database_url=databases.as_login(url, databases.WORKER),
         migration_database_url=url,
     )
-    database = db.use(Database(web))
+    database = db.set_current_database(Database(web))
     yield app
     database.close()
     server.drop(make_url(url).database or "")

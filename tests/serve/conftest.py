@@ -20,7 +20,7 @@ import pytest
 
 from tests.support import disk
 from tests.support.loaded import Forked, loader
-from vca.kit import embedded
+from vca.devtools import embedded_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FLASK = [sys.executable, "-m", "flask", "--app", "wsgi"]
@@ -137,7 +137,7 @@ class Machine:
 
     @property
     def postgres_runs(self) -> bool:
-        return embedded.status(self.folder).running
+        return embedded_postgres.status(self.folder).running
 
     def up(self, **environment: str) -> Up:
         """Begin `flask up`, a process group as a shell would make it; its own imports are done."""
@@ -158,7 +158,7 @@ class Machine:
         for run in self.runs:
             _end(run)
         if self.folder.exists():
-            embedded.stop(self.folder)
+            embedded_postgres.stop(self.folder)
         shutil.rmtree(self.place)
 
 

@@ -8,18 +8,18 @@ import pytest
 from flask import Flask
 
 from tests.support import databases
+from vca.devtools import demo_data
+from vca.devtools.demo_data import SeededTenant
 from vca.kit import db
 from vca.kit.db import Database
 from vca.kit.paging import PageRequest
 from vca.registry.tenants import service as tenants
-from vca.serve import demo
-from vca.serve.demo import Seeded
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.phone_numbers import service as phone_numbers
 
 PEPPERS = ("a-pepper-of-the-test-suite-and-no-other",)
-Seed = Callable[..., list[Seeded]]
+Seed = Callable[..., list[SeededTenant]]
 
 
 @pytest.fixture
@@ -29,8 +29,10 @@ def seed(
     """Seeds a database of its own, since the demo's numbers are always the same."""
     server = request.config.stash[databases.SERVER]
     name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
-    database = db.use(Database(databases.as_login(server.clone(name), databases.WEB)))
-    yield lambda peppers=PEPPERS: demo.seed(peppers, tmp_path / "demo.json")
+    database = db.set_current_database(
+        Database(databases.as_login(server.clone(name), databases.WEB))
+    )
+    yield lambda peppers=PEPPERS: demo_data.seed_demo_tenants(peppers, tmp_path / "demo.json")
     database.close()
     server.drop(name)
 
@@ -51,7 +53,7 @@ def test_a_key_that_is_void_under_new_peppers_is_made_anew(seed: Seed) -> None:
 def test_a_tenant_that_was_deleted_is_left_out(seed: Seed) -> None:
     acme, globex = seed()
 
-    with public() as session:
+    with public_session() as session:
         tenants.update(session, tenant_id=UUID(acme.tenant_id), status="deleted")
 
     assert seed() == [globex]
@@ -64,17 +66,17 @@ def test_a_number_that_another_tenant_took_meanwhile_is_missing(
     _release(acme)
     _release(globex)
 
-    with enter(_ref(globex)) as session:
-        phone_numbers.add(session, did_number=acme.number, terms="platform")
+    with tenant_session(_ref(globex)) as session:
+        phone_numbers.add(session, did_number=acme.number, policy="platform")
 
     assert [item.number for item in seed()] == [None, acme.number]
 
 
-def _release(item: Seeded) -> None:
-    with enter(_ref(item)) as session:
+def _release(item: SeededTenant) -> None:
+    with tenant_session(_ref(item)) as session:
         (number,) = phone_numbers.list_page(session, page=PageRequest(2)).items
         phone_numbers.remove(session, phone_number_id=number.id)
 
 
-def _ref(item: Seeded) -> TenantRef:
+def _ref(item: SeededTenant) -> TenantRef:
     return TenantRef(UUID(item.tenant_id))

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from tests.serve.conftest import ROOT
-from vca.serve.up import DIALLED
+from vca.devtools.dev_server import DEFAULT_CALL_NUMBER
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -41,5 +41,5 @@ def test_run_and_test_share_setup() -> None:
 
 
 def test_call_rings_the_number_that_the_summary_promises_or_another() -> None:
-    assert f"simulate '{DIALLED}'" in _make("-n", "call")
+    assert f"simulate '{DEFAULT_CALL_NUMBER}'" in _make("-n", "call")
     assert "simulate '+442079460123'" in _make("-n", "call", "DID=+442079460123")

@@ -22,8 +22,8 @@ from tests.support.processes import (
 )
 from tests.support.world import World
 from vca.kit import db
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 
 TOKEN = "a-token-of-the-test-suite-and-no-other"
 
@@ -131,7 +131,7 @@ def test_a_folder_that_somebody_cleans_away_does_not_end_the_service(
 def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(
     web: Web, environment: dict[str, str], tmp_path: Path, app: object, url: str, world: World
 ) -> None:
-    direct = db.use(Database(databases.as_login(url, databases.WEB)))
+    direct = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
     done = {"task": "phone_numbers.register", "outcome": "done"}
     tenant = world.tenant("Acme")
     tenant.number()
@@ -151,7 +151,7 @@ def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(
 def test_a_web_server_that_starts_again_counts_from_zero_and_leaves_the_workers_counts(
     environment: dict[str, str], tmp_path: Path, app: object, url: str, world: World
 ) -> None:
-    direct = db.use(Database(databases.as_login(url, databases.WEB)))
+    direct = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
     done = {"task": "phone_numbers.register", "outcome": "done"}
     world.tenant("Acme").number()
     with running(WORKER, environment, tmp_path / "worker.log"):

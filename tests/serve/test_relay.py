@@ -24,9 +24,9 @@ from tests.support import limits, owner
 from tests.support.api import Api, openapi_of
 from tests.support.processes import GUNICORN, Web, free_port, running, until
 from tests.support.world import Tenant, World
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.tenant.calls import desk
+from vca.tenant.calls.core import call_services
 
 CALLS = int(os.environ.get("RELAY_CALLS", "6"))
 
@@ -55,9 +55,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
-    desk.use(replace(desk.current(), relay_slots=2 * CALLS))
+    call_services.set_current_services(
+        replace(call_services.current_services(), relay_slots=2 * CALLS)
+    )
     with rig() as made:
-        providers.use(providers.Carriers(settings)).put(made.adapter)
+        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
     with owner.public() as session:
         session.execute(text("DELETE FROM public.relay_slots"))

@@ -9,9 +9,9 @@ from tests.support.api import Api
 from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant, made
 from vca.kit import clock
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Account, Capabilities, WebRtcCredential
 
 OTHER = "other"
@@ -34,8 +34,12 @@ class BrowsersCarrier(FakeTelephonyAdapter):
 
     capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
 
-    def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
-        self._asked("webrtc_credential", did_number=did_number, identity=identity, ttl_s=ttl_s)
+    def create_webrtc_credential(
+        self, did_number: str, *, identity: str, ttl_s: int
+    ) -> WebRtcCredential:
+        self._record_operation(
+            "webrtc_credential", did_number=did_number, identity=identity, ttl_s=ttl_s
+        )
         return WebRtcCredential(TOKEN, identity, clock.now() + timedelta(seconds=ttl_s))
 
 
@@ -58,11 +62,13 @@ class Own:
     @property
     def carrier(self) -> Any:
         """The adapter that the process asks about it."""
-        return providers.current().of_account(self.shown["provider_type"], Account(self.fields))
+        return providers.current_carriers().for_account(
+            self.shown["provider_type"], Account(self.fields)
+        )
 
     def line(self, api: Api) -> CarrierLine:
         """The carrier calls, by this account."""
-        kind = providers.current().kind(self.shown["provider_type"])
+        kind = providers.current_carriers().adapter_class(self.shown["provider_type"])
         assert kind is not None
         return CarrierLine(kind(self.fields["secret"]), api)  # type: ignore[call-arg] # a fake one
 
@@ -76,4 +82,4 @@ def keep(tenant: Tenant, *, provider_type: str = "fake", **more: Any) -> Own:
 
 def asked(carrier: FakeTelephonyAdapter) -> list[str]:
     """What a carrier was asked, in order; not what it was told of rings."""
-    return [what for what, _ in carrier.asked if what != "on_inbound_call"]
+    return [what for what, _ in carrier.operations if what != "on_inbound_call"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.carrier_line import CALLER
-from vca.kit import log, meters
+from vca.observability import log, prometheus
 
 WORD = "canarybird"
 _OF_PEOPLE = re.compile(f"{WORD}|{CALLER[1:]}", re.IGNORECASE)
@@ -40,7 +40,7 @@ def found_in(output: str) -> str | None:
 def watching_logs() -> Iterator[Callable[[], list[str]]]:
     """Look at each line that is logged inside; what comes back hands over those that were bad."""
     bad: list[str] = []
-    render = log._render
+    render = log._render_line
 
     def rendered(*given: Any) -> str:
         line = render(*given)
@@ -53,9 +53,9 @@ def watching_logs() -> Iterator[Callable[[], list[str]]]:
         bad.clear()
         return found
 
-    log._render = rendered
+    log._render_line = rendered
     yield taken
-    log._render = render
+    log._render_line = render
 
 
 def check_output(output: Path) -> None:
@@ -66,4 +66,4 @@ def check_output(output: Path) -> None:
 
 def check_metrics() -> None:
     """Fail if this process has counted under a name that it must not know."""
-    assert _OF_PEOPLE.search(meters.exposition().decode()) is None
+    assert _OF_PEOPLE.search(prometheus.exposition().decode()) is None

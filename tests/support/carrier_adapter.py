@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from uuid import UUID
 
 from vca.kit import clock, json
-from vca.kit.config import Settings
-from vca.telephony.adapter import TelephonyError, bounded
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.telephony.types import CallEvent, CallReply, OutboundCall, Recording, Seen
+from vca.settings import Settings
+from vca.telephony.adapter import TelephonyError, limit_size
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import CallEvent, CallReply, CallStatus, OutboundCall, Recording
 
 NAME = "rehearsed"
 PATH = "tests.support.carrier_adapter:RehearsedAdapter"
@@ -42,27 +42,29 @@ class RehearsedAdapter(FakeTelephonyAdapter):
         found: str | None = _ask("find_call", reference=call.reference)
         return found
 
-    def look_up(self, provider_call_id: str) -> Seen | None:
+    def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         over = _ask("look_up", call_id=provider_call_id)
         if over is None:
             return None
         if not over:
-            return Seen(provider_call_id)
+            return CallStatus(provider_call_id)
         key = f"completed-{provider_call_id}"
         event = CallEvent("ENDED", provider_call_id, clock.now(), key, end_reason="caller_hangup")
-        return Seen(provider_call_id, event)
+        return CallStatus(provider_call_id, event)
 
     def hang_up(self, provider_call_id: str) -> None:
         _ask("hang_up", call_id=provider_call_id)
 
-    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
+    def update_live_call(
+        self, provider_call_id: str, reply: CallReply, *, callback_url: str
+    ) -> None:
         raise TelephonyError("this carrier takes no orders", permanent=True)
 
-    def recording(
+    def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
         audio = _ask("recording", call_id=provider_call_id)
-        return Recording("audio/wav", bounded([base64.b64decode(audio)])) if audio else None
+        return Recording("audio/wav", limit_size([base64.b64decode(audio)])) if audio else None
 
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None

@@ -6,7 +6,7 @@ from werkzeug.test import TestResponse
 
 from tests.support.api import Api
 from vca.kit import json
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 
 BASE = "/telephony/fake/"
@@ -44,7 +44,7 @@ class CarrierLine:
 
     def request(self, action: str, **said: Any) -> CarrierRequest:
         """What the carrier would send, not sent yet."""
-        return self._carrier.request(action, BASE, **said)
+        return self._carrier.signed_request(action, BASE, **said)
 
     def _answer(self, action: str, **said: Any) -> dict[str, Any]:
         response = self.send(self.request(action, **said))

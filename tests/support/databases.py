@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import make_url
 
 from tests.support import canary, disk
-from vca.kit import embedded
-from vca.kit.db import Database, patience
+from vca.devtools import embedded_postgres
+from vca.kit.db import Database, statement_timeout_scope
 from vca.registry import privileges, schema
 from vca.registry.deployment import Deployment
 from vca.tenancy.roles import Roles
@@ -99,7 +99,7 @@ class Server:
             # By its files: through the log is slower for all but the smallest.
             f'CREATE DATABASE "{name}" TEMPLATE "{source}" STRATEGY file_copy',
             # A database's own rights are not copied with what is in it.
-            *privileges.of_database(name, DEPLOYMENT.roles),
+            *privileges.database_grants(name, DEPLOYMENT.roles),
             # What a power cut would lose is of no interest here; nobody waits for the disk.
             f'ALTER DATABASE "{name}" SET synchronous_commit TO off',
         )
@@ -128,7 +128,7 @@ class Server:
         """Migrate a database to clone from, unless it is there; two runs at once take turns."""
         connection = psycopg2.connect(self.url)
         try:
-            with patience(120):
+            with statement_timeout_scope(120):
                 connection.cursor().execute("SELECT pg_advisory_xact_lock(4711)")
             if not self._exists(template_name()):
                 self._make_template()
@@ -140,7 +140,7 @@ class Server:
         self._run(f'DROP DATABASE IF EXISTS "{making}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{making}"')
         database = Database(self.named(making))
-        schema.upgrade(database, DEPLOYMENT)
+        schema.upgrade_public_schema(database, DEPLOYMENT)
         database.close()
         self._run(f'ALTER DATABASE "{making}" RENAME TO "{template_name()}"')
 
@@ -156,7 +156,7 @@ class Server:
         connection = psycopg2.connect(self.named(database) if database else self.url)
         try:
             connection.autocommit = True
-            with connection.cursor() as cursor, patience(120):
+            with connection.cursor() as cursor, statement_timeout_scope(120):
                 for statement in statements:
                     cursor.execute(statement)
                 return cursor.fetchall() if cursor.description else []
@@ -189,7 +189,7 @@ def leave(*folders: Path) -> None:
     """
     for folder in folders or _places():
         if folder.exists():
-            embedded.stop(folder)
+            embedded_postgres.stop(folder)
             if folder.parent == disk.MEMORY:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -200,8 +200,8 @@ def start(folder: Path) -> Server:
     if url:
         server = Server(url)
     else:
-        started = embedded.start(folder, more_settings=_CARELESS)
-        server = Server(started.server.migration_url, folder, started.by_this_call)
+        started = embedded_postgres.start(folder, extra_settings=_CARELESS)
+        server = Server(started.server.migration_url, folder, started.started_now)
     server.sweep()
     server.make_logins()
     server.make_template()

@@ -11,7 +11,7 @@ from tests.support import owner
 from tests.support.world import Tenant, World
 from vca.kit import json
 from vca.registry.tenants.models import Tenant as TenantRow
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 
 # By the table's id: the catalogue's views go through the indexes of all schemas.
 _COLUMN = (
@@ -61,7 +61,7 @@ def told(result: Result) -> list[dict[str, Any]]:
 
 def revision(tenant: Tenant) -> str:
     """The revision that is written down for a tenant."""
-    with public() as session:
+    with public_session() as session:
         return session.get_one(TenantRow, tenant.ref.id).schema_revision
 
 
@@ -71,7 +71,7 @@ def at(tenants: Sequence[Tenant]) -> list[str]:
 
 def has_nicknames(tenant: Tenant) -> tuple[bool, bool]:
     """Whether the column and the index of the revision `nicknames` are there."""
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         found = [
             session.scalar(text(query), {"table": f"{tenant.ref.schema}.phone_numbers"})
             for query in (_COLUMN, _INDEX)

@@ -17,14 +17,14 @@ from tests.support.databases import DEPLOYMENT
 from tests.support.premises import Line, Premises, furnish
 from tests.support.world import Tenant, World
 from vca.kit import db, storage
-from vca.kit.config import Settings
 from vca.kit.db import Database
 from vca.registry.tenants import roles
 from vca.registry.tenants.models import Tenant as TenantRow
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.schema import TenantRef
-from vca.tenant.recordings.audio import folder_of
+from vca.tenant.recordings.media import tenant_folder
 
 Builder = Callable[[World], Any]
 
@@ -66,32 +66,32 @@ class Houses:
 
     def _build(self, build: Builder) -> House:
         name = f"{self._name}_{build.__name__}"
-        carriers = providers.current()
+        carriers = providers.current_carriers()
         with self._using(self._server.clone(name)):
             dwellers = build(World(self._app))
             recordings = _recordings()
             _drop_roles()
-        providers.use(carriers)
+        providers.set_current_carriers(carriers)
         return House(name, dwellers, recordings)
 
     def _copy(self, house: House) -> None:
         with self._using(self._server.copy(house.name, self._name)):
             _make_roles()
         for key, content in house.recordings.items():
-            storage.current().put(key, iter([content]), content_type="audio/wav")
+            storage.current_store().put(key, iter([content]), content_type="audio/wav")
 
     @contextmanager
     def _using(self, url: str) -> Iterator[None]:
         """The process uses another database; roles as it enters tenants."""
-        before, database = self._app.extensions["settings"], db.current()
+        before, database = self._app.extensions["settings"], db.current_database()
         settings = self._app.extensions["settings"] = _at(before, url)
-        web = db.use(Database(settings.database_dsn))
+        web = db.set_current_database(Database(settings.database_dsn))
         try:
             yield
         finally:
             owner.leave()
             web.close()
-            db.use(database)
+            db.set_current_database(database)
             self._app.extensions["settings"] = before
 
 
@@ -118,7 +118,7 @@ def four(world: World) -> list[Tenant]:
 def _line(world: World) -> Line:
     settings: Settings = world.app.extensions["settings"]
     carrier = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(carrier)
+    providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
     return Line(world, carrier)
 
 
@@ -137,8 +137,8 @@ def _tenants() -> list[TenantRef]:
 
 
 def _recordings() -> dict[str, bytes]:
-    store = storage.current()
-    keys = [key for tenant in _tenants() for key in store.keys(folder_of(tenant))]
+    store = storage.current_store()
+    keys = [key for tenant in _tenants() for key in store.keys(tenant_folder(tenant))]
     return {key: b"".join(store.open(key)) for key in keys}
 
 
@@ -146,13 +146,13 @@ def _make_roles() -> None:
     """They belong to the server: no copy brings them."""
     for tenant in _tenants():
         with owner.inside(tenant) as session:
-            roles.ensure(session, tenant_id=tenant.id)
+            roles.ensure_role(session, tenant_id=tenant.id)
 
 
 def _drop_roles() -> None:
     """One that had rights in the house too would outlive the tenant that a copy is purged of."""
     for tenant in _tenants():
-        role = DEPLOYMENT.roles.of(tenant)
+        role = DEPLOYMENT.roles.role_name(tenant)
         with owner.public() as session:
             session.connection().exec_driver_sql(
                 f'GRANT "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"'

@@ -117,7 +117,7 @@ def _talks(
     state = line.say(call, state, f"I am {who.name}, {who.word} please")["state"]
     state = line.say(call, state, f"call me at {who.spoken}")["state"]
     line.tell("leg", call, state, outcome="answered")
-    carrier.record(call, who.word.encode() * 50)
+    carrier.add_recording(call, who.word.encode() * 50)
     line.status(call, "completed", state=state, code=f"to {who.number}")
     world.work(tenant)
 
@@ -132,7 +132,7 @@ def _leaves_a_voicemail(
     call: str,
 ) -> None:
     state = line.ring(to, call, who.number)["state"]
-    carrier.record(call, who.word.encode() * 60, provider_recording_id=f"RE-{call}")
+    carrier.add_recording(call, who.word.encode() * 60, provider_recording_id=f"RE-{call}")
     line.tell("voicemail", call, state, recording_id=f"RE-{call}")
     world.work(tenant)
 
@@ -197,6 +197,6 @@ def dump(witness: Evidence, tenant: Tenant) -> list[str]:
 
 def kept_files() -> list[Path]:
     """Every file of the store."""
-    store = storage.current()
+    store = storage.current_store()
     assert isinstance(store, FolderStore)
     return [path for path in store._root.rglob("*") if path.is_file()]

@@ -12,9 +12,9 @@ from flask import Flask
 
 from tests.support.evidence import Evidence, schema_of
 from vca.kit import json
-from vca.tenant.sealed import ENCRYPTED
+from vca.tenant.encrypted_columns import TENANT_COLUMNS
 
-SEALED = ",".join(column for _, column in ENCRYPTED)
+SEALED = ",".join(column for _, column in TENANT_COLUMNS)
 Members = dict[str, bytes]
 
 

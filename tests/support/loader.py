@@ -21,7 +21,7 @@ _LATER = (
     "alembic.command",
     "gunicorn.app.wsgiapp",
     "gunicorn.workers.gthread",
-    "vca.kit.working",
+    "vca.jobs.worker_loop",
     *TASKS,
     *{path.partition(":")[0] for path in COMMANDS.values()},
 )

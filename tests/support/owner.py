@@ -24,7 +24,7 @@ def use(server_url: str) -> None:
 
 def url() -> str:
     """The owner's URL of the database that the process uses."""
-    name = make_url(db.current().dsn).database
+    name = make_url(db.current_database().dsn).database
     return make_url(_server_url).set(database=name).render_as_string(hide_password=False)
 
 
@@ -61,12 +61,12 @@ def _pool() -> Database:
 @contextmanager
 def public() -> Iterator[Session]:
     """A transaction in no tenant."""
-    with session.public(database=_pool()) as opened:
+    with session.public_session(database=_pool()) as opened:
         yield opened
 
 
 @contextmanager
 def inside(tenant: TenantRef) -> Iterator[Session]:
     """A transaction in the tenant's schema, under no role."""
-    with session.as_owner(tenant, database=_pool()) as opened:
+    with session.owner_session(tenant, database=_pool()) as opened:
         yield opened

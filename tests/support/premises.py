@@ -12,16 +12,16 @@ from tests.support.accounts import keep
 from tests.support.world import Platform, Tenant, World, fresh_number, made
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, endpoints
-from vca.registry.webhooks.operator import OPERATOR
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter, public
-from vca.tenant.calls import desk
+from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.calls.core import call_services
 from vca.tenant.messages import service as messages
 from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.privacy import requests
 from vca.tenant.recordings import service as recordings
 from vca.tenant.settings.hours import DAYS
-from vca.tenant.webhooks import boxes, events
+from vca.tenant.webhooks import events, tenant_scope
 from vca.tenant.webhooks.models import Delivery, Webhook
 
 # What is written while a call is controlled, recorded and left a message in.
@@ -88,16 +88,16 @@ class Line:
     def __init__(self, world: World, carrier: FakeTelephonyAdapter) -> None:
         self._api = world.api(None)
         self.carrier = carrier
-        self._base_url: str = desk.current().callback_url(carrier.name)
+        self._base_url: str = call_services.current_services().callback_url(carrier.name)
 
     def send(self, action: str, **said: Any) -> Any:
         """The carrier's request; the answer."""
-        request = self.carrier.request(action, self._base_url, **said)
+        request = self.carrier.signed_request(action, self._base_url, **said)
         return self._post(action, request.body, dict(request.headers))
 
     def send_bytes(self, action: str, body: bytes) -> Any:
         """A body of any kind under a good signature."""
-        signature = self.carrier.signature(f"{self._base_url}{action}", body).decode()
+        signature = self.carrier.sign(f"{self._base_url}{action}", body).decode()
         return self._post(action, body, {"X-Fake-Signature": signature})
 
     def _post(self, action: str, body: bytes, headers: dict[str, str]) -> Any:
@@ -243,11 +243,11 @@ def _left(world: World, line: Line, tenant: Tenant, call_id: UUID, word: str) ->
     told = {"provider_type": "fake", "provider_call_id": word, "provider_recording_id": word}
     said = f"{canary.WORD}{word}"
     left = {"name": said, "reason": said, "caller_number": None}
-    line.carrier.record(word, word.encode() * 100, provider_recording_id=word)
-    with enter(tenant.ref) as session:
-        recordings.expect(session, call_id=call_id, kind="call", **told)
+    line.carrier.add_recording(word, word.encode() * 100, provider_recording_id=word)
+    with tenant_session(tenant.ref) as session:
+        recordings.create_pending(session, call_id=call_id, kind="call", **told)
         for kind in ("message", "voicemail"):
-            message = messages.take(
+            message = messages.create(
                 session, call_id=call_id, kind=kind, callback_number=said, **left
             )
     world.work(tenant)
@@ -256,11 +256,13 @@ def _left(world: World, line: Line, tenant: Tenant, call_id: UUID, word: str) ->
 
 def _told_operators() -> dict[str, str]:
     """An operator's webhook that is told of nobody any more, and the id of a delivery to it."""
-    with public() as session:
-        row, _ = endpoints.create(session, OPERATOR, url="https://example.com/", is_active=False)
-        sent = deliveries.add(
+    with public_session() as session:
+        row, _ = endpoints.create(
+            session, PLATFORM_SCOPE, url="https://example.com/", is_active=False
+        )
+        sent = deliveries.add_delivery(
             session,
-            OPERATOR,
+            PLATFORM_SCOPE,
             webhook_id=row.id,
             event_id=uuid4(),
             type="tenant.activated",
@@ -272,16 +274,16 @@ def _told_operators() -> dict[str, str]:
 
 def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
     """Two webhooks that nothing is sent to any more: (id, a delivery's id, the secrets)."""
-    box = boxes.of(tenant.ref)
+    box = tenant_scope.for_tenant(tenant.ref)
     secrets: list[str] = []
     said = f"{canary.WORD}{word}"
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         for _ in range(2):
             url = f"https://{word}.example.com/{said}"
             row, first = endpoints.create(session, box, url=url, description=said)
             _, then = endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
             secrets += first, then
-        events.tell(session, events.Event("message.taken", {"word": word}))
+        events.emit(session, events.Event("message.taken", {"word": word}))
         for delivery in session.scalars(select(Delivery)):
             delivery.attempts = [{"at": clock.now().isoformat(), "response": said}]
         session.execute(update(Webhook).values(is_active=False))
@@ -294,18 +296,18 @@ def _told(tenant: Tenant, word: str) -> tuple[str, ...]:
 def _armed(tenant: Tenant, number_id: UUID, word: str) -> str:
     """A decision webhook of a number that nobody can ring; its secret."""
     url = f"https://{word}.example.com/{word}"
-    with enter(tenant.ref) as session:
-        return decision_webhook.arm(session, phone_number_id=number_id, url=url, now=clock.now())
+    with tenant_session(tenant.ref) as session:
+        return decision_webhook.enable(session, phone_number_id=number_id, url=url, now=clock.now())
 
 
 def _asked_for(tenant: Tenant, word: str) -> dict[str, str]:
     """An export and an erasure that are done, by the names of their ids."""
     ids = {}
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         for kind in ("export", "erasure"):
             asked = {"kind": kind, "number": fresh_number(), "now": clock.now()}
-            row = requests.place(session, tenant.ref, **asked)
-            requests.note(session, row.id, configured=[word], size_bytes=len(word))
+            row = requests.create_request(session, tenant.ref, **asked)
+            requests.update_result(session, row.id, configured=[word], size_bytes=len(word))
             requests.finish(session, row.id, now=clock.now())
             ids[f"{kind}_id"] = str(row.id)
     return ids

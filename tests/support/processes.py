@@ -19,7 +19,7 @@ from tests.support import canary
 from tests.support.loaded import Forked, loader
 from tests.support.threads import at_once
 from vca.kit import json
-from vca.kit.config import Settings
+from vca.settings import Settings
 
 BIN = Path(sys.executable).parent
 GUNICORN = [str(BIN / "gunicorn"), "wsgi:app"]

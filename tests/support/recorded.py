@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from tests.support.world import Tenant, World
 from vca.kit import db, storage
-from vca.kit.storage import Opened, StorageError, Store, Stored
+from vca.kit.storage import ObjectInfo, ObjectReader, StorageError, Store
 from vca.kit.storage.folder import FolderStore
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
 from vca.tenant.recordings import service
 from vca.tenant.recordings.models import Recording
 
@@ -23,8 +23,8 @@ def expected(tenant: Tenant, *, call_id: UUID | None = None, **given: Any) -> UU
     """Have a recording expected; the call's id, by which the carrier knows it too."""
     call_id = call_id or uuid4()
     fields = {"kind": "call", "provider_type": "fake", "provider_call_id": str(call_id), **given}
-    with enter(tenant.ref) as session:
-        service.expect(session, call_id=call_id, **fields)
+    with tenant_session(tenant.ref) as session:
+        service.create_pending(session, call_id=call_id, **fields)
     return call_id
 
 
@@ -39,7 +39,7 @@ def kept(
 ) -> UUID:
     """A recording that the job has fetched; its call's id."""
     call_id = expected(tenant, **given)
-    carrier.record(str(call_id), audio, content_type)
+    carrier.add_recording(str(call_id), audio, content_type)
     world.work(tenant)
     assert row(tenant, call_id).status == "stored"
     return call_id
@@ -47,13 +47,13 @@ def kept(
 
 def row(tenant: Tenant, call_id: UUID) -> Recording:
     """The call's one recording as it stands in the table."""
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return session.scalars(select(Recording).filter_by(call_id=call_id)).one()
 
 
 def files(tenant: Tenant) -> list[Path]:
     """What the store holds of a tenant, unfinished files too."""
-    store = storage.current()
+    store = storage.current_store()
     store = store.inner if isinstance(store, Failing) else store
     assert isinstance(store, FolderStore)
     return sorted(it for it in (store._root / tenant.ref.id.hex).rglob("*") if it.is_file())
@@ -77,11 +77,11 @@ class Failing(Store):
         if self.failure is not None:
             raise self.failure
 
-    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> Stored:
+    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
         self._asked()
         return self.inner.put(key, chunks, content_type=content_type)
 
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Opened:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         self._asked()
         return self.inner.open(key, start=start + self.spoil, length=length)
 
@@ -104,7 +104,7 @@ class Failing(Store):
 
 def checked_out() -> int:
     """Connections of the pool that somebody holds at this moment."""
-    out: int = db.current().engine.pool.checkedout()  # type: ignore[attr-defined]
+    out: int = db.current_database().engine.pool.checkedout()  # type: ignore[attr-defined]
     return out
 
 

@@ -42,7 +42,7 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._folders = schema.folders()
+        self._folders = schema.migration_folders()
 
     def sql(self, name: str, body: str) -> str:
         """A revision in SQL; its number."""
@@ -58,14 +58,14 @@ class Tree:
 
     def forget(self) -> None:
         """The code is again what it was."""
-        schema.read_from(*self._folders)
+        schema.set_migration_folders(*self._folders)
 
     def _add(self, form: str, name: str, body: str) -> str:
         before = schema.head()
         number = f"{int(before) + 1:04}"
         written = form.format(name=name, number=number, before=before, body=body)
         (self.folder / f"{number}_{name}.py").write_text(written)
-        schema.read_from(*self._folders, self.folder)
+        schema.set_migration_folders(*self._folders, self.folder)
         return number
 
 

@@ -16,11 +16,11 @@ from sqlalchemy.orm import Session
 from tests.support import owner
 from vca.kit import db
 from vca.kit.storage import Store
-from vca.tenancy import citus, statements
-from vca.tenancy.schema import TenantRef, filled_in
-from vca.tenancy.session import point_at
-from vca.tenancy.tables import quoted, tables
-from vca.tenant.recordings.audio import folder_of
+from vca.tenancy import citus, sql_splitter
+from vca.tenancy.schema import TenantRef, render_for_tenant
+from vca.tenancy.session import set_search_path
+from vca.tenancy.tables import list_tables, quote_name
+from vca.tenant.recordings.media import tenant_folder
 
 # Dead rows stay until somebody vacuums; a tenant that has more of them than this is left alone.
 MOST_PAGES = 32
@@ -115,14 +115,14 @@ class Shelf:
             with owner.public() as session:
                 if not _made_new(session.connection(), one, fields):
                     continue
-            self._store.delete_all(folder_of(one.tenant))
+            self._store.delete_all(tenant_folder(one.tenant))
             self._taken[one.tenant.id] = owner.url(), one
             return one.tenant.id
         return None
 
     def note(self, tenant_id: UUID) -> None:
         """A tenant that was made just now may be put here later."""
-        if citus.in_use():
+        if citus.is_enabled():
             return
         tenant = TenantRef(tenant_id)
         with owner.public() as session:
@@ -146,7 +146,7 @@ def _made_new(connection: Connection, one: Used, fields: dict[str, str | None]) 
     """Empty a tenant that looks as it did when it was new; False for one that does not."""
     if _seen(connection, one.look) != one.new:
         return False
-    db.run_string(connection, one.wash)
+    db.execute_script(connection, one.wash)
     connection.exec_driver_sql(_ROW, {"id": str(one.tenant.id), **fields})
     return True
 
@@ -154,9 +154,9 @@ def _made_new(connection: Connection, one: Used, fields: dict[str, str | None]) 
 def _seen(connection: Connection, look: str) -> str | None:
     """Planned once for a connection: planning takes longer than looking."""
     if "look" not in connection.info:
-        db.run_string(connection, _LOOK)
+        db.execute_script(connection, _LOOK)
         connection.info["look"] = True
-    found = db.run_one(connection, look, {})
+    found = db.fetch_one(connection, look, {})
     return found[0] if found else None
 
 
@@ -168,20 +168,20 @@ def _look(session: Session, tenant: TenantRef) -> str:
 
 def _wash(session: Session, tenant: TenantRef) -> str:
     """What empties the tenant's tables, and writes what its creation writes."""
-    point_at(session, tenant.schema)
-    script = filled_in(session.execute(_PLANNED).scalar_one(), tenant, grantees="")
-    inserts = [each for each in statements.split(script) if each.startswith("INSERT ")]
-    path = f"SET LOCAL search_path TO {quoted(tenant.schema)}"
+    set_search_path(session, tenant.schema)
+    script = render_for_tenant(session.execute(_PLANNED).scalar_one(), tenant, grantees="")
+    inserts = [each for each in sql_splitter.split_statements(script) if each.startswith("INSERT ")]
+    path = f"SET LOCAL search_path TO {quote_name(tenant.schema)}"
     return ";\n".join([*_deletions(session, tenant), path, *inserts])
 
 
 def _deletions(session: Session, tenant: TenantRef) -> Iterator[str]:
     """One for each table that has rows of the tenant's; those that refer to others come first."""
-    for table in reversed(tables(session, tenant.schema)):
-        yield f"DELETE FROM {quoted(tenant.schema, table.name)}"
+    for table in reversed(list_tables(session, tenant.schema)):
+        yield f"DELETE FROM {quote_name(tenant.schema, table.name)}"
     yield f"DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = '{tenant.id}'"
-    for table in reversed(tables(session, "public")):
+    for table in reversed(list_tables(session, "public")):
         if "tenant_id" in table.columns:
-            yield f"DELETE FROM {quoted('public', table.name)} WHERE tenant_id = '{tenant.id}'"
+            yield f"DELETE FROM {quote_name('public', table.name)} WHERE tenant_id = '{tenant.id}'"
     yield f"DELETE FROM public.rate_buckets WHERE id = '{tenant.id}'"
     yield f"DELETE FROM public.tenants WHERE id = '{tenant.id}'"

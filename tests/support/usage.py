@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tests.support import owner
 from tests.support.world import Tenant
 from vca.kit import clock
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import Fact
 
@@ -43,8 +43,8 @@ def use(
     fact = Fact(
         key or f"test:{uuid4()}", kind, quantity, at or clock.now(), phone_number_id=phone_number_id
     )
-    with enter(tenant.ref) as session:
-        ledger.note(session, fact)
+    with tenant_session(tenant.ref) as session:
+        ledger.record_facts(session, fact)
     return fact
 
 

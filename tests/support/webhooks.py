@@ -9,8 +9,8 @@ from standardwebhooks import Webhook as Verifier
 from tests.doubles.receiver import Behaviour, Receiver, answers
 from tests.support.world import Tenant, made
 from vca.kit import http, json
-from vca.kit.http import Allowed, OutgoingClient
-from vca.tenancy.session import enter
+from vca.kit.http import OutgoingClient, UrlPolicy
+from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
@@ -19,7 +19,9 @@ SENT = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 def allow_loopback() -> None:
     """Let this process send to receivers on this machine."""
-    http.use(OutgoingClient(Allowed((ip_network("127.0.0.0/8"),), http=True)))
+    http.set_current_client(
+        OutgoingClient(UrlPolicy((ip_network("127.0.0.0/8"),), allow_http=True))
+    )
 
 
 def status(code: int, *headers: str) -> Behaviour:
@@ -77,5 +79,5 @@ def url_of(receiver: Receiver) -> str:
 
 def tell(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
     """Have something happen to the tenant."""
-    with enter(tenant.ref) as session:
-        events.tell(session, Event(type, data))
+    with tenant_session(tenant.ref) as session:
+        events.emit(session, Event(type, data))

@@ -13,11 +13,11 @@ from werkzeug.test import TestResponse
 from tests.support import canary, owner
 from tests.support.api import Api, openapi_of
 from tests.support.shelf import Shelf
-from vca.kit import jobs
+from vca.jobs import queue
 from vca.registry.api_keys import service as api_keys
 from vca.registry.tenants import service as tenants
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 _numbers = count(442_070_000_000)
 PROMPT = f"You answer the telephone. {canary.WORD}"
@@ -100,7 +100,7 @@ class World:
 
     def key(self, tenant_id: str | None, **options: Any) -> str:
         """A new key of a tenant, or of the platform."""
-        with public() as session:
+        with public_session() as session:
             _, key = api_keys.create(
                 session,
                 name="test",
@@ -127,7 +127,7 @@ class World:
 
     def new_tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
         """A tenant that has just been made."""
-        with public() as session:
+        with public_session() as session:
             tenant_id = tenants.create(session, name=name, **fields).id
         if self._shelf:
             self._shelf.note(tenant_id)
@@ -178,7 +178,7 @@ def _work(tenant_id: str | None, *, ahead: bool) -> list[str]:
     done: list[str] = []
     while due := _due(tenant_id, ahead=ahead and not done):
         for _, name, args in due:
-            jobs.TASKS[name](**args)
+            queue.TASKS[name](**args)
             done.append(name)
     return done
 

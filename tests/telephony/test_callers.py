@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vca.kit.phone import is_e164
-from vca.telephony.callers import read_caller
+from vca.telephony.caller_id import parse_caller
 from vca.telephony.types import Caller
 
 
@@ -21,7 +21,7 @@ from vca.telephony.types import Caller
     ],
 )
 def test_a_number_is_shown(raw: str) -> None:
-    assert read_caller(raw) == Caller("+14155550123", "shown")
+    assert parse_caller(raw) == Caller("+14155550123", "shown")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_number_is_shown(raw: str) -> None:
     ],
 )
 def test_a_caller_who_hides_is_withheld(raw: str) -> None:
-    assert read_caller(raw) == Caller(None, "withheld")
+    assert parse_caller(raw) == Caller(None, "withheld")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_caller_who_hides_is_withheld(raw: str) -> None:
     [None, "", "  ", "unknown", "Unavailable", "not available", "+7378742833", "+86282452253"],
 )
 def test_a_caller_whom_the_network_does_not_know_is_unavailable(raw: str | None) -> None:
-    assert read_caller(raw) == Caller(None, "unavailable")
+    assert parse_caller(raw) == Caller(None, "unavailable")
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_a_caller_whom_the_network_does_not_know_is_unavailable(raw: str | None)
     ],
 )
 def test_an_odd_caller_has_no_number_and_is_no_reason_to_fail(raw: str) -> None:
-    assert read_caller(raw).number is None
-    assert read_caller(raw).caller_id in ("other", "unavailable")
+    assert parse_caller(raw).number is None
+    assert parse_caller(raw).caller_id in ("other", "unavailable")
 
 
 @given(raw=st.none() | st.text(st.characters(codec=None)))
 @example("sip:sip:+14155550123@@")
 @example("+14155550123\x00")
 def test_no_text_makes_it_raise_and_a_number_is_always_e164(raw: str | None) -> None:
-    caller = read_caller(raw)
+    caller = parse_caller(raw)
 
     assert (caller.number is not None) == (caller.caller_id == "shown")
     assert caller.number is None or is_e164(caller.number)

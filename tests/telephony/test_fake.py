@@ -23,20 +23,21 @@ from tests.contracts.telephony import (
     metadata,
     outbound,
 )
-from vca.kit import json, log
-from vca.kit.config import Settings
-from vca.telephony.adapter import BadCarrierRequest, TelephonyAdapter, TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.kit import json
+from vca.observability import log
+from vca.settings import Settings
+from vca.telephony.adapter import InvalidCarrierRequest, TelephonyAdapter, TelephonyError
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import (
     Action,
     CallReply,
+    CarrierEventKind,
     CarrierRequest,
     CarrierResponse,
-    ComeBack,
-    FactKind,
     Forward,
     HangUp,
     Listen,
+    Poll,
     Record,
     Reject,
     Say,
@@ -55,7 +56,7 @@ _ACTIONS: dict[str, type[Action]] = {
     "take_voicemail": TakeVoicemail,
     "send_keys": SendKeys,
     "record": Record,
-    "come_back": ComeBack,
+    "come_back": Poll,
 }
 # What the fake carrier calls what it tells, where that is not the fact's own name.
 _NAMES = {"speech": "text", "leg": "outcome"}
@@ -109,17 +110,17 @@ class TestFakeTelephonyAdapter(TelephonyContract):
         return {"account_id": "acme", "secret": f"the secret of account {which}".replace(" ", "-")}
 
     def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
-        return adapter.request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})
+        return adapter.signed_request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})
 
     def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
-        return adapter.request("speech", CALLBACK, call_id=call_id, state=state, text=text)
+        return adapter.signed_request("speech", CALLBACK, call_id=call_id, state=state, text=text)
 
-    def told(self, adapter: Any, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
         named = {_NAMES.get(name, name): word for name, word in said.items()}
-        return adapter.request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
+        return adapter.signed_request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
 
     def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
-        return adapter.request("status", CALLBACK, call_id=call_id, status=status)
+        return adapter.signed_request("status", CALLBACK, call_id=call_id, status=status)
 
     def altered(self, request: CarrierRequest) -> CarrierRequest:
         said = {**json.loads(request.body), "call_id": "another"}
@@ -132,35 +133,35 @@ class TestFakeTelephonyAdapter(TelephonyContract):
         return Rendered(actions, body["state"], (body["callback_url"],))
 
     def owner(self, adapter: Any, number: str) -> UUID | None:
-        owner: UUID | None = adapter.registered.get(number)
+        owner: UUID | None = adapter.registered_numbers.get(number)
         return owner
 
     def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
         if how == "live":
-            adapter.live.add(call_id)
+            adapter.live_calls.add(call_id)
         else:
-            adapter.end(call_id)
+            adapter.end_silently(call_id)
 
     def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
         return [
             Rendered(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
             if what == "direct"
             else None
-            for what, how in adapter.asked
+            for what, how in adapter.operations
             if what in ("direct", "hang_up") and how["call_id"] == call_id
         ]
 
     def dialled(self, adapter: Any, reference: str) -> list[str]:
         return [
             how["number"]
-            for what, how in adapter.asked
+            for what, how in adapter.operations
             if what == "place_call"
             and how["reference"] == reference
-            and reference in adapter.placed
+            and reference in adapter.placed_calls
         ]
 
     def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
-        adapter.record(call_id, audio)
+        adapter.add_recording(call_id, audio)
 
     def break_carrier(self, adapter: Any, fault: Fault) -> None:
         adapter.fail_next(
@@ -184,7 +185,7 @@ def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
     }
     ours = FakeTelephonyAdapter.from_settings(_settings())
     assert ours is not None
-    request = ours.request("voice", CALLBACK, call_id=call_name())
+    request = ours.signed_request("voice", CALLBACK, call_id=call_name())
 
     twin = FakeTelephonyAdapter.from_settings(_settings())
     other = FakeTelephonyAdapter.from_settings(_settings(secret_key="another-deployments-" * 3))
@@ -192,19 +193,17 @@ def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
     assert twin is not None
     assert other is not None
     twin.verify(request)
-    assert other.signature(request.url, request.body) != ours.signature(request.url, request.body)
+    assert other.sign(request.url, request.body) != ours.sign(request.url, request.body)
     assert FakeTelephonyAdapter.from_settings(_settings(**production)) is None
 
 
 def test_the_url_is_signed_too() -> None:
     carrier = FakeTelephonyAdapter()
-    request = carrier.request("voice", CALLBACK, call_id=call_name())
+    request = carrier.signed_request("voice", CALLBACK, call_id=call_name())
 
     elsewhere = replace(request, url=request.url.replace("voice.example.com", "example.com"))
 
-    assert carrier.signature(elsewhere.url, request.body) != carrier.signature(
-        request.url, request.body
-    )
+    assert carrier.sign(elsewhere.url, request.body) != carrier.sign(request.url, request.body)
 
 
 def test_it_remembers_what_it_was_asked_in_order() -> None:
@@ -212,14 +211,14 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
 
     carrier.register_number(ACME, phone_number_id, NUMBER)
     carrier.on_inbound_call(metadata(call))
-    carrier.direct(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
-    carrier.look_up(call)
+    carrier.update_live_call(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
+    carrier.find_call_status(call)
     carrier.hang_up(call)
-    carrier.recording(call)
+    carrier.fetch_recording(call)
     carrier.delete_recording(call)
     carrier.unregister_number(ACME, phone_number_id, NUMBER)
 
-    assert list(carrier.asked) == [
+    assert list(carrier.operations) == [
         ("register_number", {"tenant_id": ACME, "did_number": NUMBER}),
         ("on_inbound_call", {"call_id": call}),
         (
@@ -245,7 +244,7 @@ def test_its_memory_is_bounded() -> None:
     for _ in range(1_500):
         carrier.hang_up("call")
 
-    assert len(carrier.asked) == 1_000
+    assert len(carrier.operations) == 1_000
 
 
 def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> None:
@@ -255,7 +254,7 @@ def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> No
 
     with capture_logs() as logs:
         carrier.register_number(ACME, uuid4(), NUMBER)
-        carrier.direct("call-1", reply, callback_url=CALLBACK)
+        carrier.update_live_call("call-1", reply, callback_url=CALLBACK)
         carrier.place_call(outbound())
 
     assert [(line["event"], line["what"]) for line in logs] == [
@@ -272,10 +271,10 @@ def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> No
 def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
     carrier = FakeTelephonyAdapter()
     call = carrier.place_call(outbound())
-    before = carrier.look_up(call)
+    before = carrier.find_call_status(call)
 
-    carrier.end(call)
-    after = carrier.look_up(call)
+    carrier.end_silently(call)
+    after = carrier.find_call_status(call)
 
     assert before is not None
     assert before.event is None
@@ -305,7 +304,7 @@ def test_a_failed_registration_leaves_no_mark() -> None:
     with pytest.raises(TelephonyError):
         carrier.register_number(ACME, uuid4(), NUMBER)
 
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
 
 
 @pytest.mark.parametrize(
@@ -346,14 +345,14 @@ def test_a_failed_registration_leaves_no_mark() -> None:
 def test_what_it_would_not_send_is_refused(action: str, said: dict[str, Any]) -> None:
     carrier = FakeTelephonyAdapter()
 
-    with pytest.raises(BadCarrierRequest):
-        carrier.parse(carrier.request(action, CALLBACK, **said))
+    with pytest.raises(InvalidCarrierRequest):
+        carrier.parse(carrier.signed_request(action, CALLBACK, **said))
 
 
 def test_a_status_bears_the_carriers_own_time_and_code() -> None:
     carrier = FakeTelephonyAdapter()
     at = datetime(2026, 11, 22, 19, 30, tzinfo=timezone(timedelta(hours=1)))
-    request = carrier.request(
+    request = carrier.signed_request(
         "status", CALLBACK, call_id="a", status="failed", at=at.isoformat(), code="SIP 503"
     )
 

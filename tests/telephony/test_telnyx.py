@@ -23,10 +23,16 @@ from tests.contracts.telephony import (
     TelephonyContract,
 )
 from vca.kit import json
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.marks import Mark
-from vca.telephony.types import CallReply, CarrierRequest, CarrierResponse, FactKind, LegOutcome
+from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.types import (
+    CallReply,
+    CarrierEventKind,
+    CarrierRequest,
+    CarrierResponse,
+    LegOutcome,
+)
 
 _OURS, _STRANGERS = Signer(), Signer()
 _ACCOUNTS = {"one": Signer(), "changed": Signer()}
@@ -69,7 +75,7 @@ class TestTelnyxAdapter(TelephonyContract):
     @pytest.fixture(autouse=True)
     def telnyx(self, server: TelnyxServer) -> Iterator[TelnyxServer]:
         with fresh(server) as self.at:
-            adapter_of(server, _OURS, telnyx_connection_id="").set_up()
+            adapter_of(server, _OURS, telnyx_connection_id="").set_up_application()
             yield server
 
     @pytest.fixture
@@ -96,7 +102,7 @@ class TestTelnyxAdapter(TelephonyContract):
             "connection_id": _CONNECTIONS[signer],
         }
 
-    def tell(self, adapter: Any, event_type: str, mark: Mark | None = None, **said: Any) -> Any:
+    def tell(self, adapter: Any, event_type: str, mark: LegState | None = None, **said: Any) -> Any:
         """The request that this adapter's account would send."""
         known = {one: of for one, of in _CONNECTIONS.items() if of == adapter.connection_id}
         signer = next(iter(known), _OURS)
@@ -109,14 +115,14 @@ class TestTelnyxAdapter(TelephonyContract):
 
     def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         heard = {"transcript": text, "is_final": True, "confidence": 0.9}
-        mark = Mark("listening", state, call_id)
+        mark = LegState("listening", state, call_id)
         return self.tell(
             adapter, "call.transcription", mark, call_id=call_id, transcription_data=heard
         )
 
-    def told(self, adapter: Any, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
         def tell(event_type: str, phase: Any, **more: Any) -> Any:
-            mark = Mark(phase, STATE, call_id)
+            mark = LegState(phase, STATE, call_id)
             return self.tell(adapter, event_type, mark, call_id=call_id, **more)
 
         match kind:
@@ -143,10 +149,10 @@ class TestTelnyxAdapter(TelephonyContract):
 
     def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
         if status == "initiated":
-            mark = Mark("dial", STATE)
+            mark = LegState("dial", STATE)
             said = {"call_id": call_id, "direction": "outgoing"}
             return self.tell(adapter, "call.initiated", mark, **said)
-        mark = Mark("listening", STATE, call_id)
+        mark = LegState("listening", STATE, call_id)
         return self.tell(adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status)
 
     def altered(self, request: CarrierRequest) -> CarrierRequest:
@@ -179,7 +185,7 @@ class TestTelnyxAdapter(TelephonyContract):
             request = _OURS.request(switch.pending.pop(0))
             facts = adapter.parse(request)
             if facts.kind == "progress":
-                adapter.answer(facts, CallReply(()), callback_url=CALLBACK)
+                adapter.handle(facts, CallReply(()), callback_url=CALLBACK)
         given = switch.legs[call_id].commands
         ordered = [{"command": command, **body} for command, body in given]
         ours = [order for order in ordered if "client_state" in order]
@@ -201,4 +207,4 @@ class TestTelnyxAdapter(TelephonyContract):
 
     def break_carrier(self, adapter: Any, fault: Fault) -> None:
         self.at.fail(fault, _TRIES[fault])
-        adapter._rest._request_s = 0.2 if fault == "is silent" else 2.5
+        adapter._api_client._request_timeout_s = 0.2 if fault == "is silent" else 2.5

@@ -18,7 +18,7 @@ from tests.contracts.telephony import ACME, CALLBACK, CALLER, outbound
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import (
     Account,
     Action,
@@ -62,9 +62,9 @@ def leg(telnyx: TelnyxServer) -> Leg:
 
 def answer(adapter: TelnyxAdapter, leg: Leg, reply: CallReply, told: Any = None) -> None:
     """Let the call's ring, once answered, be answered so."""
-    told = told or event("call.answered", call_id=leg.id, mark=Mark("ring", "token", leg.id))
+    told = told or event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
     facts = adapter.parse(SIGNER.request(told))
-    response = adapter.answer(facts, reply, callback_url=CALLBACK)
+    response = adapter.handle(facts, reply, callback_url=CALLBACK)
     assert (response.status, response.body) == (200, b"")
 
 
@@ -147,7 +147,7 @@ def test_what_is_asked_is_not_logged(
     with caplog.at_level(logging.DEBUG):
         adapter.unregister_number(ACME, ACME, NUMBER)
         answer(adapter, leg, CallReply((Say("My PIN is 1234."), Listen()), "token"))
-        adapter.recording(leg.id)
+        adapter.fetch_recording(leg.id)
 
     for kept_back in (NUMBER[1:], "1234", "store/RE1"):
         assert kept_back not in caplog.text
@@ -169,7 +169,7 @@ def test_a_command_that_failed_is_given_once_more_and_done_once(
 def test_a_command_whose_answer_was_lost_is_not_done_twice(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = event("call.answered", call_id=leg.id, mark=Mark("ring", "token", leg.id))
+    told = event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
 
     for _ in range(2):
         answer(adapter, leg, REPLY, told)
@@ -213,7 +213,7 @@ def test_a_call_that_ends_between_two_commands_is_over_for_who_directs_it(
     telnyx.account.switch.put_down(leg)
 
     with pytest.raises(TelephonyError) as raised:
-        adapter.direct(leg.id, REPLY, callback_url=CALLBACK)
+        adapter.update_live_call(leg.id, REPLY, callback_url=CALLBACK)
 
     assert (raised.value.permanent, raised.value.code) == (True, "90018")
 
@@ -235,7 +235,7 @@ def test_a_ring_is_answered_or_refused_and_nothing_else(
     leg = switch.ring("v3:rings", to=NUMBER, from_=CALLER)
     facts = adapter.parse(SIGNER.request(switch.pending[0]))
 
-    adapter.answer(facts, CallReply(actions, "token"), callback_url=CALLBACK)
+    adapter.handle(facts, CallReply(actions, "token"), callback_url=CALLBACK)
 
     assert ordered(leg) == [given]
 
@@ -243,7 +243,7 @@ def test_a_ring_is_answered_or_refused_and_nothing_else(
 def test_facts_that_nothing_follows_from_ask_telnyx_nothing(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = event("call.bridged", call_id=leg.id, mark=Mark("listening", "token", leg.id))
+    told = event("call.bridged", call_id=leg.id, mark=LegState("listening", "token", leg.id))
 
     answer(adapter, leg, CallReply(()), told)
 
@@ -255,9 +255,13 @@ def test_directing_stops_what_the_caller_hears(
 ) -> None:
     answer(adapter, leg, REPLY)
 
-    adapter.direct(leg.id, CallReply((Say("A word."), Listen()), "t"), callback_url=CALLBACK)
-    adapter.direct(leg.id, CallReply((Say("Goodbye."), HangUp()), "t"), callback_url=CALLBACK)
-    adapter.direct(leg.id, CallReply((Say("And more."),), "t"), callback_url=CALLBACK)
+    adapter.update_live_call(
+        leg.id, CallReply((Say("A word."), Listen()), "t"), callback_url=CALLBACK
+    )
+    adapter.update_live_call(
+        leg.id, CallReply((Say("Goodbye."), HangUp()), "t"), callback_url=CALLBACK
+    )
+    adapter.update_live_call(leg.id, CallReply((Say("And more."),), "t"), callback_url=CALLBACK)
 
     assert ordered(leg)[2:] == [
         *("stop_gather", "gather_using_speak"),
@@ -270,7 +274,9 @@ def test_nothing_to_stop_is_no_fault(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     said = {"transcription_data": {"transcript": "Hello?", "is_final": True}}
-    told = event("call.transcription", call_id=leg.id, mark=Mark("listening", "t", leg.id), **said)
+    told = event(
+        "call.transcription", call_id=leg.id, mark=LegState("listening", "t", leg.id), **said
+    )
 
     answer(adapter, leg, REPLY, told)
 
@@ -306,7 +312,7 @@ def test_an_end_that_was_missed_is_found_with_its_cause_and_the_key_it_would_hav
 ) -> None:
     telnyx.account.switch.put_down(leg, cause)
 
-    seen = adapter.look_up(leg.id)
+    seen = adapter.find_call_status(leg.id)
 
     assert seen is not None
     assert seen.event is not None
@@ -323,7 +329,7 @@ def test_an_end_of_which_telnyx_tells_no_more_is_lost(
     telnyx.account.switch.put_down(leg)
     telnyx.account.switch.told.clear()
 
-    seen = adapter.look_up(leg.id)
+    seen = adapter.find_call_status(leg.id)
 
     assert seen is not None
     assert seen.event is not None
@@ -336,7 +342,7 @@ def test_a_call_that_is_being_dialled_is_not_over(
     call = adapter.place_call(outbound())
     telnyx.account.switch.legs[call].alive = False  # as Telnyx shows it until it rings
 
-    seen = adapter.look_up(call)
+    seen = adapter.find_call_status(call)
 
     assert seen is not None
     assert seen.event is None
@@ -348,7 +354,7 @@ def test_a_placed_call_that_has_gone_on_and_ended_is_found_in_the_log(
     wanted = outbound()
     call = adapter.place_call(wanted)
     leg = telnyx.account.switch.legs[call]
-    leg.client_state = Mark("listening", "token", call).encoded()
+    leg.client_state = LegState("listening", "token", call).encode()
     telnyx.account.switch.put_down(leg)
 
     assert adapter.find_call(wanted) == call
@@ -376,7 +382,7 @@ def test_a_number_that_is_none_is_said_in_the_contracts_word(
 def test_a_browser_gets_a_credential_of_its_own_that_ends(telnyx: TelnyxServer) -> None:
     adapter = adapter_of(telnyx, SIGNER, telnyx_credential_connection_id="777")
 
-    credential = adapter.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+    credential = adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
     [made] = telnyx.account.credentials.values()
     assert credential.token == f"ey.token-of.{made['id']}"
@@ -388,7 +394,7 @@ def test_a_browser_gets_a_credential_of_its_own_that_ends(telnyx: TelnyxServer) 
 
 def test_without_a_credential_connection_no_browser_calls(adapter: TelnyxAdapter) -> None:
     with pytest.raises(TelephonyError) as raised:
-        adapter.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+        adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
 
@@ -396,15 +402,17 @@ def test_without_a_credential_connection_no_browser_calls(adapter: TelnyxAdapter
 def test_browsers_call_through_a_tenants_own_connection(telnyx: TelnyxServer) -> None:
     fields = {"api_key": KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
     settings = accounts.settings(telnyx, SIGNER)
-    own = TelnyxAdapter.of_account(settings, Account({**fields, "credential_connection_id": "888"}))
-    without = TelnyxAdapter.of_account(settings, Account(fields))
+    own = TelnyxAdapter.from_account(
+        settings, Account({**fields, "credential_connection_id": "888"})
+    )
+    without = TelnyxAdapter.from_account(settings, Account(fields))
 
-    own.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+    own.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
     [made] = telnyx.account.credentials.values()
     assert made["connection_id"] == "888"
     with pytest.raises(TelephonyError, match="no credential connection"):
-        without.webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+        without.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
 
 def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None:

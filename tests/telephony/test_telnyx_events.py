@@ -9,24 +9,24 @@ import pytest
 from tests.carriers.telnyx.accounts import CALLER, NUMBER, event
 from tests.carriers.telnyx.signing import Signer
 from vca.kit import json
-from vca.telephony.adapter import BadCarrierRequest
-from vca.telephony.providers.telnyx import events, marks, outcomes
+from vca.telephony.adapter import InvalidCarrierRequest
+from vca.telephony.providers.telnyx import client_state, events, hangup_causes
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.api import Api
-from vca.telephony.providers.telnyx.marks import Mark
-from vca.telephony.types import Caller, CarrierFacts, LegOutcome
+from vca.telephony.providers.telnyx.api import ApiClient
+from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.types import Caller, CarrierEvent, LegOutcome
 
 SIGNER = Signer()
 CALL, TOKEN = "v3:call-of-a-test", "a.token-of_ours"
 
 
-def facts(told: dict[str, Any]) -> CarrierFacts:
-    return events.facts(SIGNER.request(told))
+def facts(told: dict[str, Any]) -> CarrierEvent:
+    return events.parse_carrier_event(SIGNER.request(told))
 
 
-def of(event_type: str, phase: Any = None, **said: Any) -> CarrierFacts:
+def of(event_type: str, phase: Any = None, **said: Any) -> CarrierEvent:
     """The facts of an event of a leg in this phase."""
-    mark = Mark(phase, TOKEN, CALL) if phase else None
+    mark = LegState(phase, TOKEN, CALL) if phase else None
     return facts(event(event_type, mark=mark, **said))
 
 
@@ -59,7 +59,7 @@ def test_a_number_is_read_out_of_a_sip_address() -> None:
 def test_a_leg_that_is_not_a_callers_begins_nothing(event_type: str, phase: str | None) -> None:
     told = of(event_type, phase, direction="outgoing")
 
-    assert (told.kind, told.carried) == ("progress", "")
+    assert (told.kind, told.adapter_data) == ("progress", "")
 
 
 # --- What is heard ------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_filler_that_was_said_asks_for_the_rest() -> None:
 
 
 def test_what_waited_for_words_is_due_when_they_were_said_and_not_before() -> None:
-    mark = Mark("then", TOKEN, CALL, rest=({"command": "hangup"},))
+    mark = LegState("then", TOKEN, CALL, rest=({"command": "hangup"},))
 
     said = facts(event("call.speak.ended", mark=mark, status="completed"))
     others = [
@@ -134,19 +134,23 @@ def test_what_waited_for_words_is_due_when_they_were_said_and_not_before() -> No
         )
     ]
 
-    assert (said.kind, said.state, marks.read(said.carried)) == ("progress", TOKEN, mark)
-    assert [(told.kind, told.carried) for told in others] == [("progress", "")] * 4
+    assert (said.kind, said.state, client_state.decode(said.adapter_data)) == (
+        "progress",
+        TOKEN,
+        mark,
+    )
+    assert [(told.kind, told.adapter_data) for told in others] == [("progress", "")] * 4
 
 
 # --- A call ends --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cause", outcomes.CAUSES)
+@pytest.mark.parametrize("cause", hangup_causes.OUTCOMES_BY_CAUSE)
 def test_every_cause_is_an_end_with_its_reason_and_the_cause_is_kept(cause: str) -> None:
     told = of("call.hangup", "listening", hangup_cause=cause, hangup_source="caller")
 
     assert told.event is not None
-    known = outcomes.CAUSES[cause]
+    known = hangup_causes.OUTCOMES_BY_CAUSE[cause]
     assert (told.event.event_type, told.event.end_reason) == (known.event_type, known.end_reason)
     assert told.event.end_detail == cause
     assert told.event.details == {"hangup_source": "caller"}
@@ -178,7 +182,8 @@ def test_the_same_end_has_the_same_key_under_another_id() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "leg"), [(cause, found.leg) for cause, found in outcomes.CAUSES.items()]
+    ("cause", "leg"),
+    [(cause, found.leg) for cause, found in hangup_causes.OUTCOMES_BY_CAUSE.items()],
 )
 def test_every_cause_is_an_outcome_of_a_transfers_leg(cause: str, leg: LegOutcome) -> None:
     told = of("call.hangup", "target", call_id="v3:target", hangup_cause=cause)
@@ -188,17 +193,17 @@ def test_every_cause_is_an_outcome_of_a_transfers_leg(cause: str, leg: LegOutcom
 
 
 def test_a_forward_that_was_not_reached_hangs_up_who_waits() -> None:
-    mark = Mark("target", None, CALL)
+    mark = LegState("target", None, CALL)
     missed, reached = (
         facts(event("call.hangup", call_id="v3:target", mark=mark, hangup_cause=cause))
         for cause in ("user_busy", "normal_clearing")
     )
 
-    due = marks.read(missed.carried)
+    due = client_state.decode(missed.adapter_data)
     assert due is not None
     assert (missed.kind, missed.provider_call_id, due.call) == ("progress", CALL, CALL)
     assert due.rest == ({"command": "hangup"},)
-    assert (reached.kind, reached.carried) == ("progress", "")
+    assert (reached.kind, reached.adapter_data) == ("progress", "")
 
 
 # --- Recordings ---------------------------------------------------------------------------------
@@ -215,10 +220,10 @@ def test_who_leaves_a_voicemail_that_is_not_recorded_is_hung_up() -> None:
     told = of("call.recording.error", "voicemail", reason="Internal server error")
     other = of("call.recording.error", "listening", reason="Internal server error")
 
-    due = marks.read(told.carried)
+    due = client_state.decode(told.adapter_data)
     assert due is not None
     assert due.rest == ({"command": "hangup"},)
-    assert (other.kind, other.carried) == ("progress", "")
+    assert (other.kind, other.adapter_data) == ("progress", "")
 
 
 # --- Everything else ----------------------------------------------------------------------------
@@ -245,7 +250,7 @@ def test_who_leaves_a_voicemail_that_is_not_recorded_is_hung_up() -> None:
 def test_what_says_nothing_to_us_changes_nothing(event_type: str, phase: str | None) -> None:
     told = of(event_type, phase)
 
-    assert (told.kind, told.carried, told.event, told.leg) == ("progress", "", None, None)
+    assert (told.kind, told.adapter_data, told.event, told.leg) == ("progress", "", None, None)
 
 
 def test_an_event_without_a_call_is_read_too() -> None:
@@ -292,7 +297,7 @@ def test_a_state_that_is_not_ours_is_none(client_state: Any) -> None:
     ],
 )
 def test_a_mark_that_we_would_not_have_made_is_none(said: dict[str, Any]) -> None:
-    assert marks.read(base64.b64encode(json.dumps(said)).decode()) is None
+    assert client_state.decode(base64.b64encode(json.dumps(said)).decode()) is None
 
 
 @pytest.mark.parametrize(
@@ -316,7 +321,7 @@ def test_an_envelope_that_telnyx_would_not_send_is_refused(field: str, value: An
     told = event("call.hangup", hangup_cause="normal_clearing")
     told["data"][field] = value
 
-    with pytest.raises(BadCarrierRequest):
+    with pytest.raises(InvalidCarrierRequest):
         facts(told)
 
 
@@ -338,19 +343,19 @@ def test_an_envelope_that_telnyx_would_not_send_is_refused(field: str, value: An
 def test_a_payload_that_telnyx_would_not_send_is_refused(
     event_type: str, said: dict[str, Any]
 ) -> None:
-    with pytest.raises(BadCarrierRequest):
+    with pytest.raises(InvalidCarrierRequest):
         of(event_type, "listening", **said)
 
 
 @pytest.mark.parametrize("call_id", ["../../phone_numbers/1", "a b", "é", ".", "x" * 257])
 def test_what_can_be_no_calls_id_is_refused(call_id: str) -> None:
-    with pytest.raises(BadCarrierRequest):
+    with pytest.raises(InvalidCarrierRequest):
         of("call.initiated", call_id=call_id, direction="incoming")
 
 
 def test_another_action_is_none_of_telnyxs() -> None:
-    adapter = TelnyxAdapter(rest=Api(""), public_keys=(SIGNER.public_key,))
+    adapter = TelnyxAdapter(api_client=ApiClient(""), public_keys=(SIGNER.public_key,))
     request = SIGNER.request(event("call.initiated", direction="incoming"))
 
-    with pytest.raises(BadCarrierRequest):
+    with pytest.raises(InvalidCarrierRequest):
         adapter.parse(replace(request, action="voice"))

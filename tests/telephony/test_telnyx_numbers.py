@@ -17,7 +17,7 @@ from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.types import Held
+from vca.telephony.types import NumberSetting
 
 SIGNER = Signer()
 ELSEWHERE = "https://fallback.example.com/calls"
@@ -38,7 +38,7 @@ def telnyx(server: TelnyxServer) -> Iterator[TelnyxServer]:
 @pytest.fixture
 def adapter(telnyx: TelnyxServer) -> TelnyxAdapter:
     """With an application that is as it should be."""
-    adapter_of(telnyx, SIGNER, telnyx_connection_id="").set_up()
+    adapter_of(telnyx, SIGNER, telnyx_connection_id="").set_up_application()
     return adapter_of(telnyx, SIGNER)
 
 
@@ -182,8 +182,8 @@ def test_checking_shows_another_tenants_tag_and_another_application(
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
     assert held[:2] == (
-        Held("connection_id", CONNECTION, None),
-        Held("tag", f"vca-tenant:{ACME}", f"vca-tenant:{GLOBEX}"),
+        NumberSetting("connection_id", CONNECTION, None),
+        NumberSetting("tag", f"vca-tenant:{ACME}", f"vca-tenant:{GLOBEX}"),
     )
 
 
@@ -193,7 +193,7 @@ def test_checking_shows_another_tenants_tag_and_another_application(
 def test_setting_up_makes_an_application_and_finds_it_again(telnyx: TelnyxServer) -> None:
     adapter = adapter_of(telnyx, SIGNER, telnyx_connection_id="")
 
-    made = [adapter.set_up() for _ in range(2)]
+    made = [adapter.set_up_application() for _ in range(2)]
 
     assert [(each.connection_id, each.done) for each in made] == [
         (CONNECTION, "created"),
@@ -210,24 +210,24 @@ def test_setting_up_mends_the_configured_application_and_keeps_its_name(
     application = telnyx.account.applications[CONNECTION]
     application |= {"application_name": "Front desk", "webhook_api_version": "1"}
 
-    assert adapter.set_up().done == "updated"
+    assert adapter.set_up_application().done == "updated"
 
     assert application["application_name"] == "Front desk"
     assert application["webhook_api_version"] == "2"
-    assert adapter.set_up().done == "unchanged"
+    assert adapter.set_up_application().done == "unchanged"
 
 
 def test_setting_up_needs_an_address_of_ours(telnyx: TelnyxServer) -> None:
     adapter = adapter_of(telnyx, SIGNER, public_base_url="", telnyx_connection_id="")
 
     with pytest.raises(TelephonyError, match="PUBLIC_BASE_URL"):
-        adapter.set_up()
+        adapter.set_up_application()
 
     assert telnyx.account.applications == {}
 
 
 def _use(app: Flask, adapter: TelnyxAdapter) -> None:
-    providers.use(Carriers(app.extensions["settings"])).put(adapter)
+    providers.set_current_carriers(Carriers(app.extensions["settings"])).register(adapter)
 
 
 def _run(app: Flask, *words: str) -> tuple[int, str]:
@@ -254,7 +254,7 @@ def test_the_command_prints_what_goes_into_the_settings(app: Flask, telnyx: Teln
 def test_the_command_says_in_a_sentence_what_is_missing_or_refused(
     app: Flask, telnyx: TelnyxServer
 ) -> None:
-    providers.use(Carriers(app.extensions["settings"]))
+    providers.set_current_carriers(Carriers(app.extensions["settings"]))
     missing = _run(app, "setup")
     _use(app, adapter_of(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
     refused = _run(app, "setup")

@@ -3,17 +3,17 @@
 import pytest
 
 from vca.kit import json
-from vca.telephony.providers.telnyx import marks, orders, speech
+from vca.telephony.providers.telnyx import client_state, command_builder, speech
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.api import Api
-from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.providers.telnyx.api import ApiClient
+from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import (
     Action,
     CallReply,
-    ComeBack,
     Forward,
     HangUp,
     Listen,
+    Poll,
     Record,
     Reject,
     Say,
@@ -27,7 +27,9 @@ NUMBER = "+14155550123"
 
 def staged(*actions: Action) -> tuple[list[str], list[str]]:
     """What is sent at once, and what waits."""
-    now, then = orders.audible(orders.of(CallReply(actions))).staged()
+    now, then = command_builder.drop_empty_speech(
+        command_builder.build_plan(CallReply(actions))
+    ).split_after_speech()
     return [order["command"] for order in now], [order["command"] for order in then]
 
 
@@ -46,13 +48,13 @@ def staged(*actions: Action) -> tuple[list[str], list[str]]:
             ["start_recording", "gather_using_speak"],
         ),
         ((SendKeys("1"), Listen()), ["send_dtmf", "gather"], []),
-        ((Say("One."), ComeBack()), ["speak"], []),
-        ((ComeBack(),), ["gather"], []),
+        ((Say("One."), Poll()), ["speak"], []),
+        ((Poll(),), ["gather"], []),
         ((Say("One."),), ["speak"], []),
         ((), [], []),
         ((Say(""), Listen()), ["gather"], []),
         ((Say(" \n"), HangUp()), ["hangup"], []),
-        ((Say(""), ComeBack()), ["gather"], []),
+        ((Say(""), Poll()), ["gather"], []),
         ((Say(""),), [], []),
     ],
 )
@@ -69,25 +71,25 @@ def test_what_follows_words_waits_until_they_were_said(
         (Transfer(NUMBER), "transfer"),
         (Forward(NUMBER), "left"),
         (TakeVoicemail(), "voicemail"),
-        (ComeBack(), "more"),
+        (Poll(), "more"),
         (HangUp(), "done"),
         (Reject(), "done"),
         (SendKeys("1"), "done"),
     ],
 )
 def test_what_a_leg_is_about_is_its_last_command(last: Action, phase: str) -> None:
-    assert orders.of(CallReply((Say("One."), last))).phase == phase
+    assert command_builder.build_plan(CallReply((Say("One."), last))).phase == phase
 
 
 @pytest.mark.parametrize(("timeout_s", "rings_s"), [(1, 5), (25, 25), (9_000, 600)])
 def test_a_target_rings_for_as_long_as_telnyx_lets_it(timeout_s: int, rings_s: int) -> None:
-    *_, order = orders.of(CallReply((Transfer(NUMBER, timeout_s),))).orders
+    *_, order = command_builder.build_plan(CallReply((Transfer(NUMBER, timeout_s),))).commands
 
     assert order["timeout_secs"] == rings_s
 
 
 def test_an_answer_can_be_read_by_people() -> None:
-    adapter = TelnyxAdapter(rest=Api(""))
+    adapter = TelnyxAdapter(api_client=ApiClient(""))
     reply = CallReply((Say("Hi.", "en-GB"), Listen(7)), "token")
 
     rendered = adapter.render(reply, callback_url="https://voice.example.com/telephony/telnyx/")
@@ -115,17 +117,21 @@ def test_an_answer_can_be_read_by_people() -> None:
 
 
 def test_a_mark_comes_back_as_it_went() -> None:
-    rest = tuple(orders.of(CallReply((Record(), Say("Grüß Gott 🚑"), Listen()))).orders)
-    mark = Mark("then", "token", "v3:call", NUMBER, "a reference", rest, "listening")
+    rest = tuple(
+        command_builder.build_plan(CallReply((Record(), Say("Grüß Gott 🚑"), Listen()))).commands
+    )
+    mark = LegState("then", "token", "v3:call", NUMBER, "a reference", rest, "listening")
 
-    assert marks.read(mark.encoded()) == mark
+    assert client_state.decode(mark.encode()) == mark
 
 
 def test_a_mark_of_the_longest_words_is_read_too() -> None:
     words = Say("\u4e2d" * 5_000)
-    mark = Mark("then", "t" * 2_000, rest=orders.of(CallReply((words, Listen()))).orders)
+    mark = LegState(
+        "then", "t" * 2_000, rest=command_builder.build_plan(CallReply((words, Listen()))).commands
+    )
 
-    assert marks.read(mark.encoded()) == mark
+    assert client_state.decode(mark.encode()) == mark
 
 
 # --- Voices and languages -----------------------------------------------------------------------
@@ -150,7 +156,7 @@ def test_a_mark_of_the_longest_words_is_read_too() -> None:
 def test_a_voice_is_telnyxs_or_one_that_speaks_the_language(
     name: str | None, language: str | None, voice: str
 ) -> None:
-    assert speech.voice(name, language) == voice
+    assert speech.choose_voice(name, language) == voice
 
 
 @pytest.mark.parametrize(
@@ -168,4 +174,4 @@ def test_a_voice_is_telnyxs_or_one_that_speaks_the_language(
 def test_a_caller_is_heard_in_a_language_that_recognition_knows(
     language: str | None, heard: str
 ) -> None:
-    assert speech.heard_language(language) == heard
+    assert speech.recognition_language(language) == heard

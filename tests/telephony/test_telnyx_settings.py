@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from tests.carriers.telnyx.signing import Signer
-from vca.kit.config import Settings, SettingsError, read_settings
+from vca.settings import Settings, SettingsError, read_settings
 from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 
@@ -62,8 +62,8 @@ def test_telnyx_is_a_carrier_once_it_has_an_account() -> None:
     without = Carriers(_read())
     with_account = Carriers(_read(TELNYX_API_KEY="KEY", TELNYX_PUBLIC_KEY=KEY))
 
-    assert not without.accepts("telnyx")
-    assert with_account.accepts("telnyx")
+    assert not without.is_configured("telnyx")
+    assert with_account.is_configured("telnyx")
     assert isinstance(with_account.adapter("telnyx"), TelnyxAdapter)
 
 

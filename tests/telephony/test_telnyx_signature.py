@@ -11,10 +11,10 @@ from tests.carriers.telnyx.accounts import event
 from tests.carriers.telnyx.calls import CONNECTION
 from tests.carriers.telnyx.signing import Signer
 from vca.kit import clock, json
-from vca.telephony.adapter import SignatureRefused
+from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.api import Api
-from vca.telephony.providers.telnyx.signature import SIGNATURE, TIMESTAMP
+from vca.telephony.providers.telnyx.api import ApiClient
+from vca.telephony.providers.telnyx.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from vca.telephony.types import CarrierRequest
 
 OURS, THEIRS, BEFORE = Signer(), Signer(), Signer()
@@ -32,7 +32,9 @@ WEAK = (
 
 def adapter(*keys: str, connection_id: str = CONNECTION) -> TelnyxAdapter:
     return TelnyxAdapter(
-        rest=Api(""), public_keys=keys or (OURS.public_key,), connection_ids=(connection_id,)
+        api_client=ApiClient(""),
+        public_keys=keys or (OURS.public_key,),
+        connection_ids=(connection_id,),
     )
 
 
@@ -41,7 +43,7 @@ def _with(genuine: CarrierRequest, name: str, text: str) -> CarrierRequest:
 
 
 def _signed(genuine: CarrierRequest, signature: bytes) -> CarrierRequest:
-    return _with(genuine, SIGNATURE, base64.b64encode(signature).decode())
+    return _with(genuine, SIGNATURE_HEADER, base64.b64encode(signature).decode())
 
 
 def _at(**ago: float) -> CarrierRequest:
@@ -50,13 +52,13 @@ def _at(**ago: float) -> CarrierRequest:
 
 def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
     genuine = OURS.request(RING)
-    raw = base64.b64decode(genuine.headers[SIGNATURE])
-    seconds = genuine.headers[TIMESTAMP]
+    raw = base64.b64decode(genuine.headers[SIGNATURE_HEADER])
+    seconds = genuine.headers[TIMESTAMP_HEADER]
     other = event("call.initiated", direction="incoming", call_id="v3:another")
     yield "no headers", replace(genuine, headers={})
-    yield "no signature", replace(genuine, headers={TIMESTAMP: seconds})
-    yield "no time", replace(genuine, headers={SIGNATURE: genuine.headers[SIGNATURE]})
-    yield "an empty signature", _with(genuine, SIGNATURE, "")
+    yield "no signature", replace(genuine, headers={TIMESTAMP_HEADER: seconds})
+    yield "no time", replace(genuine, headers={SIGNATURE_HEADER: genuine.headers[SIGNATURE_HEADER]})
+    yield "an empty signature", _with(genuine, SIGNATURE_HEADER, "")
     yield "a signature of nothing", _signed(genuine, b"")
     yield "zeros", _signed(genuine, bytes(64))
     yield "half a signature", _signed(genuine, raw[:32])
@@ -67,33 +69,41 @@ def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
     yield "a bit of R", _signed(genuine, bytes([raw[0] ^ 1]) + raw[1:])
     yield "a bit of S", _signed(genuine, raw[:32] + bytes([raw[32] ^ 1]) + raw[33:])
     yield "the order added to S", _signed(genuine, raw[:32] + _plus_order(raw[32:]))
-    yield "hex", _with(genuine, SIGNATURE, raw.hex())
+    yield "hex", _with(genuine, SIGNATURE_HEADER, raw.hex())
     yield (
         "base64 for URLs",
-        _with(genuine, SIGNATURE, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
+        _with(genuine, SIGNATURE_HEADER, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
     )
-    yield "base64 and more", _with(genuine, SIGNATURE, f"{genuine.headers[SIGNATURE]}!")
+    yield (
+        "base64 and more",
+        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}!"),
+    )
     yield (
         "base64 with a line end",
-        _with(genuine, SIGNATURE, f"{genuine.headers[SIGNATURE]}\n"),
+        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}\n"),
     )
-    yield "no base64 at all", _with(genuine, SIGNATURE, "é")
-    yield "a list of two", _with(genuine, SIGNATURE, f"{genuine.headers[SIGNATURE]},AAAA")
+    yield "no base64 at all", _with(genuine, SIGNATURE_HEADER, "é")
+    yield (
+        "a list of two",
+        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]},AAAA"),
+    )
     yield "another key's", THEIRS.request(RING)
     yield "another body's", replace(genuine, body=json.dumps(other))
     yield "no body", replace(genuine, body=b"")
     yield "a space more", replace(genuine, body=genuine.body + b" ")
     yield "the same JSON otherwise", replace(genuine, body=genuine.body.replace(b":", b": ", 1))
-    yield "another time", _with(genuine, TIMESTAMP, str(int(seconds) + 1))
-    yield "its time in other words", _with(genuine, TIMESTAMP, f"0{seconds}")
-    yield "its time with a sign", _with(genuine, TIMESTAMP, f"+{seconds}")
-    yield "its time with a fraction", _with(genuine, TIMESTAMP, f"{seconds}.0")
+    yield "another time", _with(genuine, TIMESTAMP_HEADER, str(int(seconds) + 1))
+    yield "its time in other words", _with(genuine, TIMESTAMP_HEADER, f"0{seconds}")
+    yield "its time with a sign", _with(genuine, TIMESTAMP_HEADER, f"+{seconds}")
+    yield "its time with a fraction", _with(genuine, TIMESTAMP_HEADER, f"{seconds}.0")
     yield (
         "its time in Arabic digits",
-        _with(genuine, TIMESTAMP, seconds.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩"))),
+        _with(
+            genuine, TIMESTAMP_HEADER, seconds.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩"))
+        ),
     )
-    yield "a time that is none", _with(genuine, TIMESTAMP, "now")
-    yield "a time beyond all", _with(genuine, TIMESTAMP, "9" * 400)
+    yield "a time that is none", _with(genuine, TIMESTAMP_HEADER, "now")
+    yield "a time beyond all", _with(genuine, TIMESTAMP_HEADER, "9" * 400)
     yield "an old one", _at(seconds=302)
     yield "yesterday's", _at(days=1)
     yield "tomorrow's", _at(seconds=-302)
@@ -110,9 +120,9 @@ def _plus_order(scalar: bytes) -> bytes:
 
 
 def _moved(genuine: CarrierRequest) -> CarrierRequest:
-    seconds = genuine.headers[TIMESTAMP]
+    seconds = genuine.headers[TIMESTAMP_HEADER]
     body = seconds[-1:].encode() + b"|" + genuine.body
-    return replace(_with(genuine, TIMESTAMP, seconds[:-1]), body=body)
+    return replace(_with(genuine, TIMESTAMP_HEADER, seconds[:-1]), body=body)
 
 
 HOW = tuple(how for how, _ in _forgeries())
@@ -126,7 +136,7 @@ def test_there_are_forgeries_enough() -> None:
 def test_a_forgery_is_refused(how: str) -> None:
     forged = dict(_forgeries())[how]
 
-    with pytest.raises(SignatureRefused):
+    with pytest.raises(InvalidCarrierSignature):
         adapter().verify(forged)
 
 
@@ -151,7 +161,7 @@ def test_while_a_key_is_changed_both_sign() -> None:
 
     changing.verify(OURS.request(RING))
     changing.verify(BEFORE.request(RING))
-    with pytest.raises(SignatureRefused):
+    with pytest.raises(InvalidCarrierSignature):
         changing.verify(THEIRS.request(RING))
 
 
@@ -160,7 +170,7 @@ def test_a_weak_key_of_an_account_signs_for_nobody_else(key: bytes) -> None:
     weak, genuine = adapter(base64.b64encode(key).decode()), OURS.request(RING)
 
     for signature in (bytes(64), bytes([1, *bytes(63)]), key + bytes(32)):
-        with pytest.raises(SignatureRefused):
+        with pytest.raises(InvalidCarrierSignature):
             weak.verify(_signed(genuine, signature))
 
 

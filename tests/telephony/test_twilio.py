@@ -23,15 +23,15 @@ from tests.contracts.telephony import (
     Rendered,
     TelephonyContract,
 )
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.providers.twilio import statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Login
-from vca.telephony.providers.twilio.twiml import LONGEST_SENTENCE
-from vca.telephony.providers.twilio.urls import callback
-from vca.telephony.types import CarrierRequest, CarrierResponse, FactKind, LegOutcome
+from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.settings import TwilioCredentials
+from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
+from vca.telephony.types import CarrierEventKind, CarrierRequest, CarrierResponse, LegOutcome
 
-_LEGS: Mapping[LegOutcome, str] = {meant: said for said, meant in statuses.LEGS.items()}
+_LEGS: Mapping[LegOutcome, str] = {meant: said for said, meant in statuses.LEG_OUTCOMES.items()}
 _FAULTS = {"refuses": (REFUSES, 1), "fails": (FAILS, 2), "is silent": (SILENT, 2)}
 
 
@@ -46,7 +46,7 @@ class TestTwilioAdapter(TelephonyContract):
     adapter_class = TwilioAdapter
     signature_headers = ("x-twilio-signature",)
     statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = statuses.STATUSES
-    longest_sentence = LONGEST_SENTENCE
+    longest_sentence = MAX_TEXT_CHARS
 
     @pytest.fixture(autouse=True)
     def _rig(self, twilio: Rig) -> None:
@@ -78,18 +78,18 @@ class TestTwilioAdapter(TelephonyContract):
 
     def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
         form = webhooks.inbound(call_id, to=to, caller=caller, status="ringing")
-        return webhooks.signed(_login(adapter), callback(CALLBACK, "voice"), form)
+        return webhooks.signed(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
 
     def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         said = {"SpeechResult": text, "Confidence": "0.93"}
         return self._turn(adapter, "gather", call_id, said, state=state)
 
-    def told(self, adapter: Any, kind: FactKind, *, call_id: str, **said: Any) -> Any:
+    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
         recording = {"RecordingSid": said.get("recording_id"), "RecordingStatus": "completed"}
         match kind:
             case "answered":
                 form = webhooks.outbound(call_id, to=CALLER, caller=NUMBER)
-                url = callback(CALLBACK, "voice", state=STATE)
+                url = build_callback_url(CALLBACK, "voice", state=STATE)
                 return webhooks.signed(_login(adapter), url, form)
             case "speech":
                 return self.speech(adapter, call_id=call_id, state=STATE, text=said["speech"])
@@ -107,13 +107,13 @@ class TestTwilioAdapter(TelephonyContract):
             case "voicemail":
                 return self._turn(adapter, "record", call_id, recording)
             case "recording":
-                url = callback(CALLBACK, "recording", state=STATE)
+                url = build_callback_url(CALLBACK, "recording", state=STATE)
                 return webhooks.signed(_login(adapter), url, {"CallSid": call_id, **recording})
         return None
 
     def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
         form = webhooks.inbound(call_id, to=NUMBER, caller=CALLER, status=status)
-        return webhooks.signed(_login(adapter), callback(CALLBACK, "status"), form)
+        return webhooks.signed(_login(adapter), build_callback_url(CALLBACK, "status"), form)
 
     def altered(self, request: CarrierRequest) -> CarrierRequest:
         said = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
@@ -154,18 +154,18 @@ class TestTwilioAdapter(TelephonyContract):
         self.server.fail(*_FAULTS[fault])
         if fault == "is silent":
             adapter.close()
-            adapter._patience = UNHEARD
+            adapter._timeouts = UNHEARD
 
     def _turn(
         self, adapter: Any, verb: str, call_id: str, said: dict[str, Any], state: str = STATE
     ) -> CarrierRequest:
         form = {**webhooks.inbound(call_id, to=NUMBER, caller=CALLER), **said}
-        url = callback(CALLBACK, "turn", state=state, verb=verb)
+        url = build_callback_url(CALLBACK, "turn", state=state, verb=verb)
         return webhooks.signed(_login(adapter), url, form)
 
 
-def _login(adapter: TwilioAdapter) -> Login:
-    return adapter._logins[0]
+def _login(adapter: TwilioAdapter) -> TwilioCredentials:
+    return adapter._credentials[0]
 
 
 def _query(url: str) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from tests.contracts.telephony import ACME, CALLBACK, CALLER, NUMBER, STATE, cal
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Patience, Place
+from vca.telephony.providers.twilio.settings import RestTimeouts, TwilioUrls
 from vca.telephony.types import CallReply, HangUp, Say, Transfer
 
 
@@ -35,22 +35,22 @@ def _place(twilio: Rig) -> TelephonyError:
 
 
 def test_nothing_is_waited_for_longer_than_the_contract_allows() -> None:
-    assert Patience().total_s < 10
+    assert RestTimeouts().total_s < 10
 
 
 # --- Refusals and failures -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("code", errors.NAMES)
+@pytest.mark.parametrize("code", errors.CODE_NAMES)
 def test_a_code_that_the_product_decides_by_has_a_name_of_ours(twilio: Rig, code: int) -> None:
     twilio.server.fail(_refusal(code))
 
     error = _place(twilio)
 
-    assert (error.code, error.permanent, error.ambiguous) == (errors.NAMES[code], True, False)
+    assert (error.code, error.permanent, error.ambiguous) == (errors.CODE_NAMES[code], True, False)
 
 
-@pytest.mark.parametrize("code", errors.PASSING)
+@pytest.mark.parametrize("code", errors.TRANSIENT_CODES)
 def test_a_code_that_passes_may_be_asked_again(twilio: Rig, code: int) -> None:
     twilio.server.fail(_refusal(code))
 
@@ -138,14 +138,14 @@ def test_a_wrong_token_is_no_reason_to_ask_again(twilio: Rig) -> None:
     stranger = twilio.another(type(OURS)(OURS.account_sid, f"{7:032x}"))
 
     with pytest.raises(TelephonyError) as raised:
-        stranger.look_up(call_name())
+        stranger.find_call_status(call_name())
 
     stranger.close()
     assert (raised.value.code, raised.value.permanent) == ("20003", True)
 
 
 def test_twilio_that_cannot_be_reached_has_certainly_not_dialled() -> None:
-    nobody = TwilioAdapter((OURS,), Place(CALLBACK, api_base_url="http://127.0.0.1:9"))
+    nobody = TwilioAdapter((OURS,), TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9"))
 
     with pytest.raises(TelephonyError) as raised:
         nobody.place_call(outbound())
@@ -163,7 +163,7 @@ def test_what_is_read_is_asked_for_again(twilio: Rig, fault: Fault) -> None:
     twilio.account.carry(call)
     twilio.server.fail(fault)
 
-    seen = twilio.adapter.look_up(call)
+    seen = twilio.adapter.find_call_status(call)
 
     assert seen is not None
     assert seen.provider_call_id == call
@@ -211,7 +211,9 @@ def test_a_live_call_is_told_a_thing_once(twilio: Rig) -> None:
     twilio.server.fail(Fault(502, done=True))
 
     with pytest.raises(TelephonyError):
-        twilio.adapter.direct(call, CallReply((Say("Hello."), HangUp())), callback_url=CALLBACK)
+        twilio.adapter.update_live_call(
+            call, CallReply((Say("Hello."), HangUp())), callback_url=CALLBACK
+        )
 
     assert len(twilio.account.told) == 1
 
@@ -220,7 +222,7 @@ def test_what_is_refused_is_not_asked_again(twilio: Rig) -> None:
     twilio.server.fail(REFUSES)
 
     with pytest.raises(TelephonyError):
-        twilio.adapter.look_up(call_name())
+        twilio.adapter.find_call_status(call_name())
 
     assert twilio.account.asked == []
 
@@ -229,19 +231,19 @@ def test_who_is_asked_to_wait_too_long_fails_at_once(twilio: Rig) -> None:
     twilio.server.fail(Fault(429, headers={"retry-after": "60"}), times=2)
 
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.look_up(call_name())
+        twilio.adapter.find_call_status(call_name())
 
     assert raised.value.retry_after_s == 60
     assert len(twilio.server.faults) == 1
 
 
 def test_silence_ends_when_the_time_is_over_and_leaves_nothing_hanging(twilio: Rig) -> None:
-    impatient = twilio.another(patience=UNHEARD)
+    impatient = twilio.another(timeouts=UNHEARD)
     twilio.server.fail(SILENT, times=5)
     began = monotonic()
 
     with pytest.raises(TelephonyError) as raised:
-        impatient.look_up(call_name())
+        impatient.find_call_status(call_name())
 
     impatient.close()
     assert (raised.value.code, raised.value.ambiguous) == ("no-answer", True)
@@ -315,7 +317,7 @@ def test_whom_a_live_call_is_transferred_to_sees_our_number(
     call = call_name()
     twilio.account.carry(call, direction=direction, **numbers)
 
-    twilio.adapter.direct(
+    twilio.adapter.update_live_call(
         call, CallReply((Transfer("+14155550177"),), STATE), callback_url=CALLBACK
     )
 

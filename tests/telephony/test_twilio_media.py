@@ -30,7 +30,7 @@ def test_a_call_of_several_recordings_gives_its_first_or_the_one_that_is_meant(
     second = twilio.account.record(call, b"RIFF second")
     twilio.account.record(call, b"RIFF first", age_s=60)
 
-    first, meant = (twilio.adapter.recording(call, which) for which in (None, second))
+    first, meant = (twilio.adapter.fetch_recording(call, which) for which in (None, second))
 
     assert first is not None
     assert meant is not None
@@ -43,8 +43,8 @@ def test_a_recording_that_is_not_ready_is_none(twilio: Rig, status: str) -> None
     call = call_name()
     recording = twilio.account.record(call, b"", status=status)
 
-    assert twilio.adapter.recording(call) is None
-    assert twilio.adapter.recording(call, recording) is None
+    assert twilio.adapter.fetch_recording(call) is None
+    assert twilio.adapter.fetch_recording(call, recording) is None
 
 
 def test_a_recording_of_another_call_is_none_and_is_not_deleted(twilio: Rig) -> None:
@@ -53,7 +53,7 @@ def test_a_recording_of_another_call_is_none_and_is_not_deleted(twilio: Rig) -> 
 
     twilio.adapter.delete_recording(call, recording)
 
-    assert twilio.adapter.recording(call, recording) is None
+    assert twilio.adapter.fetch_recording(call, recording) is None
     assert recording in twilio.account.recordings
 
 
@@ -62,7 +62,7 @@ def test_audio_that_is_gone_though_its_record_is_there_is_none(twilio: Rig) -> N
     recording = twilio.account.record(call, AUDIO)
     del twilio.account.audio[recording]
 
-    assert twilio.adapter.recording(call) is None
+    assert twilio.adapter.fetch_recording(call) is None
 
 
 def test_audio_that_comes_in_part_raises_where_it_ends(twilio: Rig) -> None:
@@ -72,7 +72,7 @@ def test_audio_that_comes_in_part_raises_where_it_ends(twilio: Rig) -> None:
     page = {"recordings": [listed], "page": 0, "page_size": 50}
     twilio.server.fail(Fault(200, json.dumps(page)))
     twilio.server.fail(Fault(200, b"RIFF", {"content-type": "audio/x-wav"}, cut=True))
-    got = twilio.adapter.recording(call)
+    got = twilio.adapter.fetch_recording(call)
     assert got is not None
 
     with pytest.raises(TelephonyError) as raised:
@@ -85,7 +85,7 @@ def test_audio_that_comes_in_part_raises_where_it_ends(twilio: Rig) -> None:
 
 
 def test_a_browsers_token_opens_one_number_for_so_long(twilio: Rig) -> None:
-    credential = twilio.adapter.webrtc_credential(NUMBER, identity="bob", ttl_s=600)
+    credential = twilio.adapter.create_webrtc_credential(NUMBER, identity="bob", ttl_s=600)
 
     said = jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])
     assert (said["iss"], said["sub"]) == (API_KEY.sid, OURS.account_sid)
@@ -101,7 +101,7 @@ def test_a_browsers_token_opens_one_number_for_so_long(twilio: Rig) -> None:
 
 def test_browsers_share_one_application_that_leads_to_us(twilio: Rig) -> None:
     for identity in ("ann", "bob"):
-        twilio.adapter.webrtc_credential(NUMBER, identity=identity, ttl_s=60)
+        twilio.adapter.create_webrtc_credential(NUMBER, identity=identity, ttl_s=60)
 
     [application] = twilio.account.applications.values()
     assert application["voice_url"] == f"{CALLBACK}voice"
@@ -112,7 +112,7 @@ def test_without_an_api_key_no_browser_can_call(twilio: Rig) -> None:
     keyless = twilio.another()
 
     with pytest.raises(TelephonyError) as raised:
-        keyless.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+        keyless.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
     keyless.close()
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
@@ -123,15 +123,15 @@ def test_browsers_call_through_a_tenants_own_account_with_its_own_api_key(twilio
     fields = {"account_sid": OURS.account_sid, "auth_token": OURS.auth_token}
     key = {"api_key": f"{API_KEY.sid}:{API_KEY.secret}"}
     settings = deployment(twilio.server.url)
-    own = TwilioAdapter.of_account(settings, Account({**fields, **key}))
-    keyless = TwilioAdapter.of_account(settings, Account(fields))
+    own = TwilioAdapter.from_account(settings, Account({**fields, **key}))
+    keyless = TwilioAdapter.from_account(settings, Account(fields))
 
-    credential = own.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+    credential = own.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
     own.close()
     assert jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])["iss"] == API_KEY.sid
     with pytest.raises(TelephonyError, match="no API key"):
-        keyless.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+        keyless.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
     keyless.close()
 
 
@@ -139,6 +139,6 @@ def test_an_application_that_cannot_be_looked_for_is_a_failure(twilio: Rig) -> N
     twilio.server.fail(FAILS, times=2)
 
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+        twilio.adapter.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
     assert not raised.value.permanent

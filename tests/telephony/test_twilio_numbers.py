@@ -11,7 +11,7 @@ from tests.carriers.twilio.rig import OURS, Rig, rig
 from tests.contracts.telephony import ACME, CALLBACK, GLOBEX, NUMBER
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Place
+from vca.telephony.providers.twilio.settings import TwilioUrls
 
 URLS = ("voice_url", "voice_fallback_url", "status_callback")
 
@@ -181,7 +181,7 @@ def test_two_accounts_adapters_of_one_process_take_turns(twilio: Rig) -> None:
 
 
 def test_without_an_address_of_ours_no_number_is_registered(twilio: Rig) -> None:
-    nowhere = TwilioAdapter((OURS,), Place("", api_base_url=twilio.server.url))
+    nowhere = TwilioAdapter((OURS,), TwilioUrls("", api_base_url=twilio.server.url))
 
     with pytest.raises(TelephonyError) as raised:
         nowhere.register_number(ACME, uuid4(), NUMBER)

@@ -6,10 +6,10 @@ import pytest
 
 from tests.carriers.twilio.rig import OURS
 from tests.telephony.test_twilio_webhooks import genuine
-from vca.kit.config import SettingsError, read_settings
-from vca.telephony.adapter import SignatureRefused
+from vca.settings import SettingsError, read_settings
+from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Login, Place
+from vca.telephony.providers.twilio.settings import TwilioCredentials, TwilioUrls
 
 GOOD = {
     "DATABASE_URL": "postgresql://vca@db.example.com/vca",
@@ -86,28 +86,28 @@ def test_a_deployments_requests_are_signed_by_any_of_its_tokens() -> None:
 
     assert adapter is not None
     for token in (f"{8:032x}", OURS.auth_token):
-        adapter.verify(genuine(login=Login(OURS.account_sid, token)))
-    with pytest.raises(SignatureRefused):
-        adapter.verify(genuine(login=Login(OURS.account_sid, f"{9:032x}")))
+        adapter.verify(genuine(login=TwilioCredentials(OURS.account_sid, token)))
+    with pytest.raises(InvalidCarrierSignature):
+        adapter.verify(genuine(login=TwilioCredentials(OURS.account_sid, f"{9:032x}")))
 
 
 @pytest.mark.parametrize(
     ("given", "place"),
     [
-        ({}, Place("https://voice.example.com/vca/telephony/twilio/")),
-        ({"PUBLIC_BASE_URL": ""}, Place("")),
+        ({}, TwilioUrls("https://voice.example.com/vca/telephony/twilio/")),
+        ({"PUBLIC_BASE_URL": ""}, TwilioUrls("")),
         (
             {"TWILIO_API_BASE_URL": "https://api.dublin.ie1.twilio.com/"},
-            Place(
+            TwilioUrls(
                 "https://voice.example.com/vca/telephony/twilio/",
                 api_base_url="https://api.dublin.ie1.twilio.com",
             ),
         ),
     ],
 )
-def test_twilio_finds_us_where_the_world_does(given: dict[str, Any], place: Place) -> None:
-    assert Place.of(read_settings({**GOOD, **given})) == place
+def test_twilio_finds_us_where_the_world_does(given: dict[str, Any], place: TwilioUrls) -> None:
+    assert TwilioUrls.from_settings(read_settings({**GOOD, **given})) == place
 
 
 def test_no_token_is_in_what_is_printed() -> None:
-    assert "5e" * 16 not in repr(Login(OURS.account_sid, "5e" * 16))
+    assert "5e" * 16 not in repr(TwilioCredentials(OURS.account_sid, "5e" * 16))

@@ -8,24 +8,24 @@ import pytest
 from tests.carriers.twilio import twiml
 from tests.carriers.twilio.rig import OURS
 from tests.contracts.telephony import CALLBACK, CALLER, NUMBER, ODD_TEXTS, STATE
-from vca.kit.text import clean
+from vca.kit.text import sanitize
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Place
-from vca.telephony.providers.twilio.twiml import LARGEST_ORDER, LONGEST_SENTENCE, render
+from vca.telephony.providers.twilio.settings import TwilioUrls
+from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS, MAX_UPDATE_CHARS, render
 from vca.telephony.types import (
     Action,
     CallReply,
-    CarrierFacts,
-    ComeBack,
+    CarrierEvent,
     Forward,
     Listen,
+    Poll,
     Record,
     Say,
     TakeVoicemail,
     Transfer,
 )
 
-ADAPTER = TwilioAdapter((OURS,), Place(CALLBACK))
+ADAPTER = TwilioAdapter((OURS,), TwilioUrls(CALLBACK))
 
 
 def _read(*actions: Action, **options: Any) -> twiml.Document:
@@ -65,7 +65,7 @@ def test_twilio_listens_for_a_second_at_least() -> None:
     [
         (Listen(), "Gather", "gather"),
         (Transfer(CALLER), "Dial", "dial"),
-        (ComeBack(), "Redirect", "redirect"),
+        (Poll(), "Redirect", "redirect"),
         (TakeVoicemail(), "Record", "record"),
     ],
 )
@@ -96,18 +96,18 @@ def test_a_recording_has_both_sides_and_is_told_of() -> None:
 
 @pytest.mark.parametrize("action", [Transfer(CALLER), Forward(CALLER)])
 def test_who_is_dialled_sees_the_number_that_was_called(action: Action) -> None:
-    facts = CarrierFacts("speech", "CA", NUMBER, caller=None, own_number=NUMBER)  # type: ignore[arg-type] # not asked
+    facts = CarrierEvent("speech", "CA", NUMBER, caller=None, own_number=NUMBER)  # type: ignore[arg-type] # not asked
 
-    response = ADAPTER.answer(facts, CallReply((action,), STATE), callback_url=CALLBACK)
+    response = ADAPTER.handle(facts, CallReply((action,), STATE), callback_url=CALLBACK)
 
     assert twiml.document(response.body).find("Dial").get("callerId") == NUMBER
 
 
 @pytest.mark.parametrize("own_number", ["", "sip:x@example.com", '"/><Hangup/>'])
 def test_without_a_number_of_ours_twilio_chooses_what_is_seen(own_number: str) -> None:
-    facts = CarrierFacts("leg", "CA", "", caller=None, own_number=own_number)  # type: ignore[arg-type] # not asked
+    facts = CarrierEvent("leg", "CA", "", caller=None, own_number=own_number)  # type: ignore[arg-type] # not asked
 
-    response = ADAPTER.answer(facts, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
+    response = ADAPTER.handle(facts, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
 
     assert twiml.document(response.body).find("Dial").get("callerId") is None
 
@@ -130,7 +130,7 @@ def test_attributes_hold_any_text(text: str) -> None:
     heard = _read(Say("Hello.", text, text), Listen(5))
 
     assert heard.verbs == ["Gather"]
-    assert heard.find("Say").get("voice") == clean(text)[:100]
+    assert heard.find("Say").get("voice") == sanitize(text)[:100]
 
 
 @pytest.mark.parametrize("many", [1, 8, 100])
@@ -139,20 +139,22 @@ def test_a_document_is_never_larger_than_twilio_takes(text: str, many: int) -> N
     says = [Say(text * 5_000) for _ in range(many)]
 
     answer = render(CallReply((*says, Listen()), STATE), callback_url=CALLBACK)
-    order = render(CallReply((*says[:8], Listen()), STATE), callback_url=CALLBACK, most=4_000)
+    order = render(CallReply((*says[:8], Listen()), STATE), callback_url=CALLBACK, max_size=4_000)
 
     assert len(answer.encode()) <= twiml.LARGEST
-    assert len(order) <= LARGEST_ORDER
+    assert len(order) <= MAX_UPDATE_CHARS
     for document in (answer, order):
         twiml.document(document.encode())
 
 
 def test_an_order_has_room_for_a_whole_sentence_of_what_must_be_escaped() -> None:
     order = render(
-        CallReply((Say("&" * 9_000), Listen()), STATE), callback_url=CALLBACK, most=LARGEST_ORDER
+        CallReply((Say("&" * 9_000), Listen()), STATE),
+        callback_url=CALLBACK,
+        max_size=MAX_UPDATE_CHARS,
     )
 
-    assert twiml.document(order.encode()).words == "&" * LONGEST_SENTENCE
+    assert twiml.document(order.encode()).words == "&" * MAX_TEXT_CHARS
 
 
 def test_what_ends_a_cdata_section_ends_none_of_ours() -> None:

@@ -17,20 +17,20 @@ from tests.carriers.twilio.rig import OURS, THEIRS
 from tests.carriers.twilio.webhooks import inbound, outbound, signed
 from tests.contracts.telephony import CALLBACK, CALLER, NUMBER, RECORDING, STATE, call_name
 from vca.kit import clock
-from vca.telephony.adapter import BadCarrierRequest, SignatureRefused
+from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.providers.twilio import statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import Login, Place
-from vca.telephony.providers.twilio.urls import callback
+from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.settings import TwilioCredentials, TwilioUrls
 from vca.telephony.types import Caller, CarrierRequest
 
-ADAPTER = TwilioAdapter((OURS,), Place(CALLBACK))
+ADAPTER = TwilioAdapter((OURS,), TwilioUrls(CALLBACK))
 SIGNATURE = "x-twilio-signature"
-TURN = callback(CALLBACK, "turn", state=STATE, verb="gather")
+TURN = build_callback_url(CALLBACK, "turn", state=STATE, verb="gather")
 Forgery = Callable[[CarrierRequest], CarrierRequest]
 
 
-def genuine(url: str = TURN, login: Login = OURS, **said: Any) -> CarrierRequest:
+def genuine(url: str = TURN, login: TwilioCredentials = OURS, **said: Any) -> CarrierRequest:
     """What Twilio sends when a caller has spoken."""
     form = inbound(f"CA{7:032x}", to=NUMBER, caller=CALLER)
     return signed(login, url, {**form, "SpeechResult": "Hello?", "Confidence": "0.9", **said})
@@ -120,10 +120,10 @@ FORGERIES: dict[str, Forgery] = {
     "a signature by a hash of the sender's choice": _by_another_hash,
     "another account's request": lambda it: genuine(it.url, THEIRS),
     "another account's token for our account": lambda it: genuine(
-        it.url, Login(OURS.account_sid, THEIRS.auth_token)
+        it.url, TwilioCredentials(OURS.account_sid, THEIRS.auth_token)
     ),
     "our token for another account": lambda it: genuine(
-        it.url, Login(THEIRS.account_sid, OURS.auth_token)
+        it.url, TwilioCredentials(THEIRS.account_sid, OURS.auth_token)
     ),
     "no account": lambda it: genuine(it.url, AccountSid=None),
     "two accounts": _bytes(lambda body: body + f"&AccountSid={OURS.account_sid}".encode()),
@@ -176,7 +176,7 @@ def test_a_forgery_is_refused(forge: Forgery) -> None:
     ADAPTER.verify(request)
     forged = forge(request)
 
-    with pytest.raises((SignatureRefused, BadCarrierRequest)):
+    with pytest.raises((InvalidCarrierSignature, InvalidCarrierRequest)):
         _taken(forged)
 
 
@@ -192,8 +192,8 @@ def test_the_default_port_may_be_signed_or_not() -> None:
 
 
 def test_the_token_before_a_change_is_genuine_beside_the_present_one() -> None:
-    changed = Login(OURS.account_sid, f"{9:032x}")
-    between = TwilioAdapter((changed, OURS), Place(CALLBACK))
+    changed = TwilioCredentials(OURS.account_sid, f"{9:032x}")
+    between = TwilioAdapter((changed, OURS), TwilioUrls(CALLBACK))
 
     between.verify(genuine())
     between.verify(genuine(login=changed))
@@ -233,7 +233,7 @@ def test_what_twilio_would_not_send_is_refused_though_it_is_signed(
 ) -> None:
     form = {**inbound(call_name(), to=NUMBER, caller=CALLER), **said}
 
-    with pytest.raises(BadCarrierRequest):
+    with pytest.raises(InvalidCarrierRequest):
         ADAPTER.parse(signed(OURS, f"{CALLBACK}{action}", form))
 
 
@@ -242,7 +242,7 @@ def test_what_twilio_would_not_send_is_refused_though_it_is_signed(
 
 def _status(status: str, **said: Any) -> CarrierRequest:
     form = inbound(f"CA{7:032x}", to=NUMBER, caller=CALLER, status=status)
-    return signed(OURS, callback(CALLBACK, "status"), {**form, **said})
+    return signed(OURS, build_callback_url(CALLBACK, "status"), {**form, **said})
 
 
 @pytest.mark.parametrize("status", statuses.STATUSES)
@@ -302,13 +302,13 @@ def test_silence_is_speech_without_words() -> None:
 
 
 def test_a_leg_whose_status_is_new_has_failed() -> None:
-    url = callback(CALLBACK, "turn", state=STATE, verb="dial")
+    url = build_callback_url(CALLBACK, "turn", state=STATE, verb="dial")
 
     assert ADAPTER.parse(genuine(url, DialCallStatus="on-the-moon")).leg == "failed"
 
 
 def test_a_caller_who_left_nothing_is_a_voicemail_without_a_recording() -> None:
-    facts = ADAPTER.parse(genuine(callback(CALLBACK, "turn", state=STATE, verb="record")))
+    facts = ADAPTER.parse(genuine(build_callback_url(CALLBACK, "turn", state=STATE, verb="record")))
 
     assert (facts.kind, facts.recording_id) == ("voicemail", None)
 
@@ -325,14 +325,16 @@ def test_a_caller_who_left_nothing_is_a_voicemail_without_a_recording() -> None:
 def test_word_of_a_recording_ends_no_call(status: str, kind: str) -> None:
     said = {"CallSid": call_name(), "RecordingSid": RECORDING, "RecordingStatus": status}
 
-    facts = ADAPTER.parse(signed(OURS, callback(CALLBACK, "recording", state=STATE), said))
+    facts = ADAPTER.parse(
+        signed(OURS, build_callback_url(CALLBACK, "recording", state=STATE), said)
+    )
 
     assert facts.kind == kind
     assert facts.event is None or facts.event.event_type == "INITIATED"
 
 
 def test_a_call_of_ours_that_was_answered_has_our_number_at_the_other_end() -> None:
-    url, call = callback(CALLBACK, "voice", state=STATE), call_name()
+    url, call = build_callback_url(CALLBACK, "voice", state=STATE), call_name()
     placed = signed(OURS, url, outbound(call, to=CALLER, caller=NUMBER))
     came = signed(OURS, url, inbound(call, to=NUMBER, caller=CALLER, status="ringing"))
 
@@ -345,14 +347,16 @@ def test_a_call_of_ours_that_was_answered_has_our_number_at_the_other_end() -> N
 def test_a_browser_calls_the_number_that_is_in_its_token() -> None:
     form = inbound(call_name(), to="", caller="client:bob", status="ringing")
 
-    facts = ADAPTER.parse(signed(OURS, callback(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER}))
+    facts = ADAPTER.parse(
+        signed(OURS, build_callback_url(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER})
+    )
 
     assert (facts.called_number, facts.own_number) == (NUMBER, NUMBER)
     assert facts.caller == Caller(None, "other")
 
 
 def test_what_is_put_into_a_url_comes_back_and_is_in_the_order_that_twilio_signs() -> None:
-    url = callback(CALLBACK, "turn", verb="gather", state=STATE)
+    url = build_callback_url(CALLBACK, "turn", verb="gather", state=STATE)
 
     assert url.partition("?")[2] == f"state={STATE.replace('=', '%3D')}&verb=gather"
     assert ADAPTER.parse(genuine(url)).state == STATE

@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 
 from tests.support.evidence import Evidence
-from vca.kit.config import Settings
 from vca.kit.db import Database
+from vca.settings import Settings
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ State = Callable[[str, str], str | None]
 @pytest.fixture(params=[databases.WEB, databases.WORKER])
 def state(request: pytest.FixtureRequest, world: World) -> Iterator[State]:
     """The SQLSTATE of what a login is refused; None for what it is not. All is rolled back."""
-    connection = psycopg2.connect(databases.as_login(db.current().dsn, request.param))
+    connection = psycopg2.connect(databases.as_login(db.current_database().dsn, request.param))
     connection.autocommit = True
 
     def ask(opening: str, statement: str) -> str | None:
@@ -64,7 +64,7 @@ def _inside(tenant_id: str, role: str | None) -> str:
 
 def test_a_tenants_entries_are_added_and_read_only(acme: Tenant, state: State) -> None:
     acme.patch("/settings", {"time_zone": "Europe/Paris"})
-    opening = _inside(acme.id, roles.current().of(acme.ref))
+    opening = _inside(acme.id, roles.current_roles().role_name(acme.ref))
 
     for change in CHANGES:
         assert state(opening, change.format(table="audit_entries")) == DENIED, change
@@ -93,6 +93,6 @@ def test_the_platforms_entries_are_added_and_read_only(world: World, state: Stat
 def test_inside_a_tenant_the_platforms_entries_cannot_even_be_read(
     acme: Tenant, state: State
 ) -> None:
-    opening = _inside(acme.id, roles.current().of(acme.ref))
+    opening = _inside(acme.id, roles.current_roles().role_name(acme.ref))
 
     assert state(opening, "SELECT * FROM public.audit_entries") == DENIED

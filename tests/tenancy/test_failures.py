@@ -11,9 +11,10 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant
-from vca.kit import db, log, postgres_errors
+from vca.kit import db, postgres_errors
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
-from vca.tenancy.session import enter, public
+from vca.observability import log
+from vca.tenancy.session import public_session, tenant_session
 
 Pool = Callable[..., Database]
 OUTAGES = ("08000", "08003", "08006", "57P01", "57P02", "57P03", "53300")
@@ -36,7 +37,7 @@ NEITHER = (
 
 def _raise(database: Database, state: str) -> None:
     """Let the server end a statement with this SQLSTATE."""
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         session.connection().exec_driver_sql(
             f"DO $$ BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{state}'; END $$"
         )
@@ -44,7 +45,7 @@ def _raise(database: Database, state: str) -> None:
 
 def _execute(database: Database, *steps: str | Callable[[], object]) -> None:
     """Execute statements in one transaction, with pauses between them."""
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         for step in steps:
             if isinstance(step, str):
                 session.execute(text(step))
@@ -136,9 +137,9 @@ def test_a_statement_past_sqlalchemy_fails_alike(pool: Pool) -> None:
     database = pool(1)
 
     with pytest.raises(DatabaseBusy), database.connection() as connection:
-        db.run_string(connection, statement.format("55P03"))
+        db.execute_script(connection, statement.format("55P03"))
     with pytest.raises(psycopg2.Error) as refused, database.connection() as connection:
-        db.run_string(connection, statement.format("55P04"))
+        db.execute_script(connection, statement.format("55P04"))
 
     assert not isinstance(refused.value, DatabaseUnavailable)
     assert refused.value.pgcode == "55P04"
@@ -157,7 +158,7 @@ def test_a_connect_that_fails_is_an_outage(app: object) -> None:
 def test_a_lock_that_another_holds_answers_busy_and_others_are_served(
     acme: Tenant, globex: Tenant
 ) -> None:
-    with enter(acme.ref) as holder:
+    with tenant_session(acme.ref) as holder:
         holder.execute(text("SELECT id FROM settings FOR UPDATE"))
         answer = acme.patch("/settings", {"time_zone": "Europe/Berlin"})
         other = globex.get("/settings")
@@ -171,9 +172,9 @@ def test_a_lock_that_another_holds_answers_busy_and_others_are_served(
 def test_the_log_has_the_servers_words_but_no_value_that_they_quote(app: Flask) -> None:
     described = []
     for statement in ("SELECT * FROM missing_table", "SELECT 'a caller said this'::integer"):
-        with pytest.raises(DBAPIError) as refused, public() as session:
+        with pytest.raises(DBAPIError) as refused, public_session() as session:
             session.execute(text(statement))
-        described.append(log.describe(refused.value))
+        described.append(log.describe_exception(refused.value))
 
     assert [(it["sqlstate"], it["message"]) for it in described] == [
         ("42P01", 'relation "missing_table" does not exist'),

@@ -18,11 +18,11 @@ from sqlalchemy.exc import DBAPIError
 from tests.support.evidence import Evidence
 from tests.support.world import Tenant, World
 from vca.kit import db, deadline
-from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable, waiting
+from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable, timeouts
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.warmth import SPREAD
+from vca.kit.db.schema_affinity import SPREAD_DIVISOR
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, enter, inside, public
+from vca.tenancy.session import IsolationError, open_tenant, public_session, tenant_session
 from vca.tenant.settings.models import Settings
 
 Pool = Callable[..., Database]
@@ -77,7 +77,7 @@ class Traffic:
         self.note("done")
 
     def _read(self, tenant: Tenant) -> None:
-        with enter(tenant.ref) as session:
+        with tenant_session(tenant.ref) as session:
             found = session.scalars(SENTENCE).all()
         self._judge(tenant, found)
         self.note("door")
@@ -103,7 +103,7 @@ class Traffic:
             "missing": "SELECT * FROM no_such_table",
         }.get(how)
         try:
-            with public() if how == "none" else enter(tenant.ref) as session:
+            with public_session() if how == "none" else tenant_session(tenant.ref) as session:
                 if statement is None:
                     raise KeyError("of ours")
                 session.connection().exec_driver_sql(statement)
@@ -118,7 +118,7 @@ class Traffic:
 
     def _killed(self, tenant: Tenant) -> None:
         try:
-            with enter(tenant.ref) as session:
+            with tenant_session(tenant.ref) as session:
                 pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
                 self.evidence.rows("SELECT pg_terminate_backend(%s)", pid)
                 session.execute(text("SELECT pg_sleep(5)"))
@@ -142,7 +142,7 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
     """
     for tenant in (acme, globex):
         tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
-    database = db.use(pool(SIZE))
+    database = db.set_current_database(pool(SIZE))
     clean = evidence.rows("SHOW search_path")[0][0]
     checkouts: Counter[tuple[str, str]] = Counter()
 
@@ -173,7 +173,7 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
 
 def visit(tenant: Tenant, database: Database) -> int:
     """The process id of the server's end."""
-    with enter(tenant.ref, database=database) as session:
+    with tenant_session(tenant.ref, database=database) as session:
         pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
         return pid
 
@@ -200,7 +200,7 @@ def test_a_tenant_counts_by_the_tables_that_were_touched(
     one = pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
     pids = []
     for index in range(served + 1):
-        with enter(world.tenant(f"Number {index}").ref, database=one) as session:
+        with tenant_session(world.tenant(f"Number {index}").ref, database=one) as session:
             for table in read:
                 session.execute(text(f"SELECT FROM {table}"))
             pids.append(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
@@ -223,7 +223,7 @@ def test_another_way_to_the_database_has_the_same_bound(
     acme: Tenant, globex: Tenant, pool: Pool
 ) -> None:
     this = pool(1, tenants_per_connection=1)
-    other = this.elsewhere(this.dsn, pool_size=1)
+    other = this.with_dsn(this.dsn, pool_size=1)
 
     pids = [visit(tenant, other) for tenant in (acme, globex)]
     other.close()
@@ -237,7 +237,7 @@ def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
     one = pool(1, tenants_per_connection=1)
     pids = []
     for index in range(3):
-        with one.connection() as connection, inside(connection, world.tenant(f"{index}").ref):
+        with one.connection() as connection, open_tenant(connection, world.tenant(f"{index}").ref):
             pids.append(connection.connection.dbapi_connection.get_backend_pid())  # type: ignore[union-attr]
 
     assert pids[0] == pids[1] != pids[2]
@@ -255,7 +255,7 @@ def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: 
 
 
 def test_connections_are_opened_long_before_one_is_full(world: World, pool: Pool) -> None:
-    two = pool(2, tenants_per_connection=2 * SPREAD)
+    two = pool(2, tenants_per_connection=2 * SPREAD_DIVISOR)
 
     first, again, third, fourth, fifth = (visit(world.tenant(f"{n}"), two) for n in range(5))
 
@@ -267,7 +267,7 @@ def test_connections_are_opened_long_before_one_is_full(world: World, pool: Pool
 def test_a_request_asks_for_the_connection_that_knows_its_tenant(
     acme: Tenant, globex: Tenant, pool: Pool
 ) -> None:
-    many = db.use(pool(2, tenants_per_connection=1))
+    many = db.set_current_database(pool(2, tenants_per_connection=1))
     opened: list[Any] = []
     event.listen(many.engine, "connect", lambda connection, _: opened.append(connection))
 
@@ -294,7 +294,7 @@ def test_the_connection_that_was_idle_longest_makes_room(world: World, pool: Poo
 def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(world: World, pool: Pool) -> None:
     one = pool(1, tenants_per_connection=1)
     first, second = world.tenant("First"), world.tenant("Second")
-    with ThreadPoolExecutor(1) as threads, enter(first.ref, database=one):
+    with ThreadPoolExecutor(1) as threads, tenant_session(first.ref, database=one):
         waiting_for = threads.submit(visit, second, one)
         with pytest.raises(TimeoutError):
             waiting_for.result(0.1)
@@ -302,13 +302,13 @@ def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(world: World, 
 
 
 def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, pool: Pool) -> None:
-    one = db.use(pool(1))
+    one = db.set_current_database(pool(1))
 
     for _ in range(20):
-        with pytest.raises(IsolationError), enter(TenantRef(uuid4())):
+        with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
             pytest.fail("entered")
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
     assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
 
@@ -319,27 +319,27 @@ def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
     """A machine too busy for one request must not open the breaker for all of them."""
     one = pool(1)
 
-    with deadline.within(0), enter(acme.ref, database=one) as session:
+    with deadline.within(0), tenant_session(acme.ref, database=one) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
-        with enter(acme.ref, database=one) as session:
+        with tenant_session(acme.ref, database=one) as session:
             session.execute(text("SELECT pg_sleep(5)"))
 
-    with enter(acme.ref, database=one) as session:
+    with tenant_session(acme.ref, database=one) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
 def test_a_server_that_is_silent_for_longer_than_it_ever_needs_opens_the_breaker(
     acme: Tenant, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "_SERVER_NEEDS_S", waiting.LEAST_WAIT_S)
+    monkeypatch.setattr(timeouts, "_SERVER_TIMEOUT_S", timeouts.MIN_WAIT_S)
     one = pool(1)
 
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
-        with enter(acme.ref, database=one) as session:
+        with tenant_session(acme.ref, database=one) as session:
             session.execute(text("SELECT pg_sleep(5)"))
 
-    with pytest.raises(DatabaseUnavailable) as refused, enter(acme.ref, database=one):
+    with pytest.raises(DatabaseUnavailable) as refused, tenant_session(acme.ref, database=one):
         pytest.fail("entered")
     assert refused.value.__cause__ is None  # the breaker's own
 
@@ -355,5 +355,5 @@ def test_one_who_sees_neither_lets_the_next_find_out_soon(acme: Tenant, pool: Po
         raise KeyError("of ours")
     time.sleep(0.06)
 
-    with enter(acme.ref, database=one) as session:
+    with tenant_session(acme.ref, database=one) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]

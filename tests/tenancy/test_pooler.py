@@ -19,11 +19,11 @@ from tests.support.pooler import PROGRAM, SERVERS, Pooler, pooled
 from tests.support.source import ROOT
 from tests.support.world import Tenant, World
 from vca.kit import db
-from vca.kit.config import Settings as Config
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
-from vca.kit.db.dialect import FIRST
+from vca.kit.db.dialect import SESSION_SETTINGS_KEY
+from vca.settings import Settings as Config
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings.models import Settings
 
 pytestmark = pytest.mark.skipif(
@@ -131,7 +131,7 @@ def _forced(counts: Counter[str]) -> list[int]:
 def test_no_client_is_shown_another_tenants_row(
     acme: Tenant, globex: Tenant, behind: Database
 ) -> None:
-    load = Load(lambda tenant: enter(tenant, database=behind), acme, globex)
+    load = Load(lambda tenant: tenant_session(tenant, database=behind), acme, globex)
 
     counts = load.run()
 
@@ -158,7 +158,7 @@ def sessionwide(app: Flask, database_url: str, tmp_path: Path, acme: Tenant) -> 
 def _sessionwide(behind: Database, acme: Tenant) -> Iterator[Door]:
     with ExitStack() as stack:
         for _ in range(SERVERS):
-            session = stack.enter_context(public(database=behind))
+            session = stack.enter_context(public_session(database=behind))
             session.execute(text(f'SET search_path TO "{acme.ref.schema}"'))
 
     @contextmanager
@@ -168,7 +168,7 @@ def _sessionwide(behind: Database, acme: Tenant) -> Iterator[Door]:
             if info.get("path") != tenant.schema:
                 connection.exec_driver_sql(f'SET search_path TO "{tenant.schema}"')
                 info["path"] = tenant.schema
-            db.opening(connection, "BEGIN")
+            db.set_begin_sql(connection, "BEGIN")
             with Session(connection) as session:
                 yield session
                 session.commit()
@@ -193,9 +193,9 @@ def test_a_path_that_is_set_for_a_connection_shows_other_tenants_rows(
 def test_time_outs_and_time_zone_hold_in_every_transaction_and_do_not_outlive_it(
     acme: Tenant, behind: Database
 ) -> None:
-    with enter(acme.ref, database=behind) as session:
+    with tenant_session(acme.ref, database=behind) as session:
         inside = session.execute(_SHOWN).one()
-    with public(database=behind) as session:
+    with public_session(database=behind) as session:
         outside = session.execute(_SHOWN).one()
     with behind.connection() as connection:
         between = connection.execute(_SHOWN).one()
@@ -210,11 +210,11 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
 ) -> None:
     """The server's two seconds; ours would be four, and would cost the connection."""
     row = text("SELECT id FROM settings FOR UPDATE")
-    with enter(acme.ref) as holder:
+    with tenant_session(acme.ref) as holder:
         holder.execute(row)
         with (
             pytest.raises(DatabaseBusy) as refused,
-            enter(acme.ref, database=behind) as session,
+            tenant_session(acme.ref, database=behind) as session,
         ):
             session.execute(row)
 
@@ -228,8 +228,8 @@ def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
         database = Database(pooler.url)
         with database.connection() as connection:
             between = connection.execute(_SHOWN).one()
-            again = connection.connection.info[FIRST]
-        with enter(acme.ref, database=database) as session:
+            again = connection.connection.info[SESSION_SETTINGS_KEY]
+        with tenant_session(acme.ref, database=database) as session:
             inside = session.execute(_SHOWN).one()
         database.close()
 
@@ -243,8 +243,8 @@ def test_the_readme_shows_the_same_line() -> None:
 
 
 def test_a_connection_without_a_pooler_sets_nothing_again(app: Flask) -> None:
-    with db.current().connection() as connection:
-        assert connection.connection.info[FIRST] == ""
+    with db.current_database().connection() as connection:
+        assert connection.connection.info[SESSION_SETTINGS_KEY] == ""
 
 
 def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
@@ -264,7 +264,7 @@ def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
 
 def test_the_whole_product_works_through_the_pooler(world: World, behind: Database) -> None:
     """Tenants are made, numbers claimed, calls held and jobs enqueued; each sees its own."""
-    db.use(behind)
+    db.set_current_database(behind)
     tenants = [world.tenant(name) for name in ("Acme", "Globex")]
     numbers = {}
     for tenant in tenants:

@@ -9,8 +9,8 @@ from uuid import UUID
 import pytest
 
 from vca.kit import json
-from vca.tenancy.archive import MANIFEST, Manifest, Member
-from vca.tenancy.reading import ArchiveDamaged, opened, renamed
+from vca.tenancy.archive_reader import ArchiveDamaged, open_archive, replace_uuid
+from vca.tenancy.archive_writer import MANIFEST, Manifest, Member
 
 OLD = UUID("5ca1ab1e-0000-4000-8000-000000000001")
 NEW = UUID("5ca1ab1e-0000-4000-8000-000000000002")
@@ -33,7 +33,7 @@ def test_an_id_is_replaced_wherever_the_blocks_are_cut() -> None:
 
     for size in range(1, len(content) + 1):
         blocks = [content[at : at + size] for at in range(0, len(content), size)]
-        assert b"".join(renamed(iter(blocks), OLD, NEW)) == expected
+        assert b"".join(replace_uuid(iter(blocks), OLD, NEW)) == expected
 
 
 def test_no_more_is_unpacked_than_was_announced(tmp_path: Path) -> None:
@@ -43,8 +43,8 @@ def test_no_more_is_unpacked_than_was_announced(tmp_path: Path) -> None:
     assert bomb.stat().st_size < 100_000
     unpacked: list[bytes] = []
 
-    with opened(bomb) as archive, pytest.raises(ArchiveDamaged):
-        unpacked.extend(archive.blocks(archive.manifest.members[0]))
+    with open_archive(bomb) as archive, pytest.raises(ArchiveDamaged):
+        unpacked.extend(archive.iter_blocks(archive.manifest.members[0]))
 
     assert unpacked == []
 
@@ -54,7 +54,7 @@ def test_packings_that_no_export_uses_are_refused(tmp_path: Path, method: int) -
     """Their unpackers take memory as the archive wishes."""
     file = _archive(tmp_path / "odd.zip", b"id\n", announced=3, method=method)
 
-    with pytest.raises(ArchiveDamaged, match="packed"), opened(file):
+    with pytest.raises(ArchiveDamaged, match="packed"), open_archive(file):
         pass
 
 
@@ -64,5 +64,5 @@ def test_an_archive_of_very_many_members_is_refused(tmp_path: Path) -> None:
             file.writestr(f"tenant/t{number}.csv", b"")
         file.writestr(MANIFEST, b"{}")
 
-    with pytest.raises(ArchiveDamaged, match="not a tenant"), opened(tmp_path / "many.zip"):
+    with pytest.raises(ArchiveDamaged, match="not a tenant"), open_archive(tmp_path / "many.zip"):
         pass

@@ -19,7 +19,7 @@ from vca.kit.db import Database
 from vca.tenancy import roles
 from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, enter
+from vca.tenancy.session import IsolationError, tenant_session
 
 DENIED, UNDEFINED, NO_SUCH_VALUE = "42501", "42P01", "22P02"
 TABLES = ("settings", "ai_profiles", "phone_numbers", "calls", "call_events", "turns")
@@ -58,13 +58,13 @@ class Raw:
 @pytest.fixture
 def raw(world: World) -> Iterator[Raw]:
     """A connection as the web's login."""
-    connection = Raw(db.current().dsn)
+    connection = Raw(db.current_database().dsn)
     yield connection
     connection.close()
 
 
 def _role(tenant: Tenant) -> str:
-    return str(roles.current().of(tenant.ref))
+    return str(roles.current_roles().role_name(tenant.ref))
 
 
 def _into(
@@ -86,7 +86,7 @@ def _fence(tenant: Tenant) -> str:
 
 
 def test_the_tests_enter_tenants_as_production_does(acme: Tenant, raw: Raw) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         who = session.execute(text("SELECT session_user::text, current_user::text")).one()
 
     assert tuple(who) == (databases.WEB, _role(acme))
@@ -129,7 +129,7 @@ def test_path_and_role_of_another_tenant_fail_at_the_fence(
 
 def test_a_path_set_midway_finds_nothing(acme: Tenant, globex: Tenant) -> None:
     path = func.set_config("search_path", globex.ref.schema, True)
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         session.execute(select(path))
         with pytest.raises(DBAPIError) as refused:
             session.execute(text("SELECT * FROM settings"))
@@ -138,7 +138,7 @@ def test_a_path_set_midway_finds_nothing(acme: Tenant, globex: Tenant) -> None:
 
 
 def test_a_savepoint_that_is_rolled_back_leaves_the_role(acme: Tenant, globex: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text(f'SELECT * FROM "{globex.ref.schema}".settings'))
         assert session.scalar(text("SELECT current_user::text")) == _role(acme)
@@ -146,11 +146,11 @@ def test_a_savepoint_that_is_rolled_back_leaves_the_role(acme: Tenant, globex: T
 
 
 def test_no_role_outlives_its_transaction(acme: Tenant, world: World) -> None:
-    one = Database(db.current().dsn, pool_size=1)
+    one = Database(db.current_database().dsn, pool_size=1)
     endings = ("SELECT 1", "SELECT 1 / 0", "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     for ending in endings:
         try:
-            with enter(acme.ref, database=one) as session:
+            with tenant_session(acme.ref, database=one) as session:
                 session.connection().exec_driver_sql(ending)
         except (DBAPIError, db.DatabaseFailure):
             pass
@@ -244,9 +244,9 @@ def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> 
         role = _role(acme)
         session.execute(text(f'ALTER ROLE "{role}" RENAME TO "{role}_aside"'))
 
-    with pytest.raises(IsolationError), enter(acme.ref):
+    with pytest.raises(IsolationError), tenant_session(acme.ref):
         pytest.fail("entered")
-    with pytest.raises(IsolationError), enter(TenantRef(uuid4())):
+    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
         pytest.fail("entered")
 
     with owner.inside(acme.ref) as session:
@@ -255,7 +255,7 @@ def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> 
 
 
 def test_without_roles_it_is_the_logins_that_are_granted_the_tables(acme: Tenant) -> None:
-    before, off = roles.current(), Roles(None, databases.WEB, databases.WORKER)
-    assert off.of(acme.ref) is None
+    before, off = roles.current_roles(), Roles(None, databases.WEB, databases.WORKER)
+    assert off.role_name(acme.ref) is None
     assert off.grantees(acme.ref) == f'"{databases.WEB}", "{databases.WORKER}"'
     assert before.grantees(acme.ref) == f'"{_role(acme)}"'

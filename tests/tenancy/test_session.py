@@ -18,22 +18,23 @@ from tests.support import owner
 from tests.support.evidence import Evidence, schema_of
 from tests.support.premises import Line, furnish
 from tests.support.world import Tenant, World, fresh_number
-from vca.kit import db, deadline, jobs
+from vca.jobs import queue
+from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseFailure, DatabaseUnavailable
-from vca.registry.dids import service as dids
-from vca.registry.fitness import TABLES_PER_TENANT
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.telephony.types import CarrierRef
-from vca.tenancy.schema import TenantRef, name
+from vca.registry.number_registry import service as dids
+from vca.registry.preflight import TABLES_PER_TENANT
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import ProviderAccountRef
+from vca.tenancy.schema import TenantRef, schema_name
 from vca.tenancy.session import (
     IsolationError,
-    as_owner,
-    enter,
-    inside,
-    lookup,
-    outside,
-    public,
-    replay,
+    open_public,
+    open_tenant,
+    owner_session,
+    public_connection,
+    public_session,
+    run_script,
+    tenant_session,
 )
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -68,7 +69,7 @@ def _until(done: Callable[[], Any], *, within_s: float = 10) -> Any:
 
 
 def test_inside_is_the_tenants_own_schema_and_nothing_else(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert _where(session) == (acme.ref.schema, acme.id)
         assert session.scalars(select(Settings.id)).all() == [UUID(acme.id)]
         assert session.scalar(text("SELECT public.acting_tenant()")) == acme.ref.id
@@ -81,7 +82,7 @@ def test_inside_is_the_tenants_own_schema_and_nothing_else(acme: Tenant) -> None
 def test_a_schema_that_does_not_exist_is_an_error_before_the_first_statement(acme: Tenant) -> None:
     entered = False
 
-    with pytest.raises(IsolationError), enter(TenantRef(uuid4())):
+    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
         entered = True
 
     assert not entered
@@ -107,7 +108,7 @@ def test_a_schema_that_is_another_tenants_is_an_error_before_the_first_statement
 ) -> None:
     entered = False
 
-    with pytest.raises(IsolationError), enter(acme.ref):
+    with pytest.raises(IsolationError), tenant_session(acme.ref):
         entered = True
     answer = app.test_client().get(
         acme.url("/settings"), headers={"Authorization": f"Bearer {acme.key}"}
@@ -121,10 +122,10 @@ def test_a_schema_that_is_another_tenants_is_an_error_before_the_first_statement
 def test_an_owner_is_fenced_too_and_leaves_nothing_behind(
     acme: Tenant, globex: Tenant, owned: Database, evidence: Evidence
 ) -> None:
-    with pytest.raises(IsolationError), as_owner(acme.ref, database=owned):
+    with pytest.raises(IsolationError), owner_session(acme.ref, database=owned):
         pytest.fail("entered")
     with pytest.raises(IsolationError), owned.connection() as connection:
-        replay(connection, acme.ref, "CREATE TABLE left_behind (id uuid)")
+        run_script(connection, acme.ref, "CREATE TABLE left_behind (id uuid)")
 
     assert not evidence.rows("SELECT FROM pg_class WHERE relname = 'left_behind'")
 
@@ -146,10 +147,10 @@ def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
     }[lacking]
     evidence.rows(spoil)
 
-    with pytest.raises(IsolationError), enter(acme.ref):
+    with pytest.raises(IsolationError), tenant_session(acme.ref):
         pytest.fail("entered")
     evidence.rows(mend)
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
@@ -158,7 +159,7 @@ def test_a_missing_schema_never_falls_back_to_public(acme: Tenant, evidence: Evi
     ghost = TenantRef(uuid4())
     evidence.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{ghost.id}')")
     try:
-        with pytest.raises(IsolationError), enter(ghost):
+        with pytest.raises(IsolationError), tenant_session(ghost):
             pytest.fail("entered")
     finally:
         evidence.rows("DROP TYPE public.tenant_identity")
@@ -167,27 +168,27 @@ def test_a_missing_schema_never_falls_back_to_public(acme: Tenant, evidence: Evi
 def test_outside_no_tenants_table_can_be_found(acme: Tenant) -> None:
     acme.profile()
 
-    for outer in (public, lookup):
+    for outer in (public_session, public_connection):
         with pytest.raises(DBAPIError) as error, outer() as session:
             session.execute(select(AiProfile.id))
         assert db.sqlstate(error.value) == "42P01"
-    with public() as session:
+    with public_session() as session:
         assert _where(session) == (DEFAULT_PATH, "")
 
 
 def test_outside_nothing_can_be_done_in_a_tenants_name(acme: Tenant) -> None:
     number = fresh_number()
 
-    with pytest.raises(DBAPIError), public() as session:
+    with pytest.raises(DBAPIError), public_session() as session:
         dids.claim(
             session,
             number=number,
             phone_number_id=uuid4(),
-            carrier=CarrierRef("generic"),
-            terms="open",
+            carrier=ProviderAccountRef("generic"),
+            policy="open",
         )
-    with public() as session:
-        assert dids.holder(session, number=number) is None
+    with public_session() as session:
+        assert dids.current_holder(session, number=number) is None
 
 
 def test_a_door_cannot_be_opened_inside_a_transaction_that_is_open_already(
@@ -195,17 +196,21 @@ def test_a_door_cannot_be_opened_inside_a_transaction_that_is_open_already(
 ) -> None:
     """The transaction would go on where it is, and the next one would begin at the tenant."""
     with pool(1).connection() as connection:
-        with inside(connection, globex.ref), pytest.raises(IsolationError):  # noqa: SIM117
-            with inside(connection, acme.ref):
+        with open_tenant(connection, globex.ref), pytest.raises(IsolationError):  # noqa: SIM117
+            with open_tenant(connection, acme.ref):
                 pytest.fail("entered")
-        with inside(connection, globex.ref), pytest.raises(IsolationError), outside(connection):
+        with (
+            open_tenant(connection, globex.ref),
+            pytest.raises(IsolationError),
+            open_public(connection),
+        ):
             pytest.fail("left")
         connection.rollback()
         assert _where(connection) == (DEFAULT_PATH, "")
 
 
 def test_two_tenants_at_once_are_two_transactions(acme: Tenant, globex: Tenant) -> None:
-    with enter(acme.ref) as one, enter(globex.ref) as other:
+    with tenant_session(acme.ref) as one, tenant_session(globex.ref) as other:
         assert _where(one) == (acme.ref.schema, acme.id)
         assert _where(other) == (globex.ref.schema, globex.id)
         assert one.scalars(select(Settings.tenant_id)).all() == [UUID(acme.id)]
@@ -213,7 +218,7 @@ def test_two_tenants_at_once_are_two_transactions(acme: Tenant, globex: Tenant) 
 
 
 def test_a_savepoint_changes_nothing_of_where_a_session_is(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text("SELECT 1 / 0"))
         assert _where(session) == (acme.ref.schema, acme.id)
@@ -224,8 +229,8 @@ def test_a_savepoint_changes_nothing_of_where_a_session_is(acme: Tenant) -> None
 
 def test_a_schemas_name_has_one_form_and_comes_from_the_id_alone(acme: Tenant) -> None:
     for tenant_id in (uuid4(), UUID(int=0), UUID(int=2**128 - 1)):
-        assert name(tenant_id) == f"t_{tenant_id.hex}"
-        assert len(name(tenant_id)) == 34
+        assert schema_name(tenant_id) == f"t_{tenant_id.hex}"
+        assert len(schema_name(tenant_id)) == 34
     assert acme.ref.schema == schema_of(acme.id)
 
 
@@ -249,7 +254,7 @@ def test_every_table_refuses_a_row_that_is_another_tenants(
             session.execute(moved, {"other": globex.id})
         assert db.sqlstate(error.value) == "23514"
         refused_by = {f"{table}_{column}_check", "settings_one_check"}
-        assert db.constraint(error.value) in refused_by
+        assert db.constraint_name(error.value) in refused_by
 
 
 def test_a_row_says_whose_it_is_by_its_transaction_and_never_by_a_default(
@@ -260,9 +265,9 @@ def test_a_row_says_whose_it_is_by_its_transaction_and_never_by_a_default(
         " AND column_name = 'tenant_id' AND (column_default IS NOT NULL OR is_nullable = 'YES')",
         acme.ref.schema,
     )
-    with pytest.raises(IntegrityError), enter(acme.ref) as session:
+    with pytest.raises(IntegrityError), tenant_session(acme.ref) as session:
         session.add(_profile(tenant_id=UUID(globex.id)))
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         session.add(_profile())
 
     assert defaults == []
@@ -272,8 +277,8 @@ def test_a_row_says_whose_it_is_by_its_transaction_and_never_by_a_default(
 def test_a_job_is_the_transactions_tenants_whatever_its_arguments_say(
     acme: Tenant, globex: Tenant, evidence: Evidence
 ) -> None:
-    with enter(acme.ref) as session:
-        jobs.enqueue(session, "phone_numbers.register", tenant_id=globex.id, number="x")
+    with tenant_session(acme.ref) as session:
+        queue.enqueue(session, "phone_numbers.register", tenant_id=globex.id, number="x")
 
     kept = evidence.rows(
         "SELECT args->>'tenant_id' FROM jobs.procrastinate_jobs WHERE args->>'number' = 'x'"
@@ -380,7 +385,7 @@ def test_path_and_tenant_do_not_outlive_their_transaction(
     pids = []
 
     try:
-        with enter(acme.ref, database=one) as session:
+        with tenant_session(acme.ref, database=one) as session:
             pids.append(_pid(session))
             ending.end(session, evidence)
     except (KeyError, DBAPIError, DatabaseFailure):
@@ -398,14 +403,14 @@ def test_path_and_tenant_do_not_outlive_their_transaction(
         return True
 
     _until(back)
-    with enter(globex.ref, database=one) as session:
+    with tenant_session(globex.ref, database=one) as session:
         assert _where(session) == (globex.ref.schema, globex.id)
     assert (pids[-1] == pids[0]) is ending.reused
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_a_session_that_goes_on_after_its_end_is_nowhere(end: str, acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         getattr(session, end)()
         with pytest.raises(DBAPIError) as error:
             session.execute(select(Settings.id))
@@ -419,7 +424,7 @@ def test_what_was_written_before_the_end_went_wrong_is_gone(
     before = evidence.checksum(acme.id)
 
     def write_and_end(how: str) -> None:
-        with enter(acme.ref, database=pool(1)) as session:
+        with tenant_session(acme.ref, database=pool(1)) as session:
             session.execute(text("UPDATE settings SET time_zone = 'Asia/Tokyo'"))
             session.add(_profile())
             session.flush()
@@ -437,7 +442,7 @@ def test_a_backend_killed_in_the_middle_of_a_request_is_a_503_and_the_next_reque
 ) -> None:
     profile = acme.profile(greeting="before")
     before = evidence.checksum(acme.id)
-    one = db.use(pool(1))
+    one = db.set_current_database(pool(1))
     killed: list[int] = []
 
     @event.listens_for(one.engine, "before_cursor_execute")

@@ -15,11 +15,11 @@ from tests.support.premises import Line, furnish
 from tests.support.shelf import MOST_PAGES, Shelf
 from tests.support.world import Platform, World
 from vca.kit import clock, storage
-from vca.kit.config import Settings
 from vca.registry.tenants import service as tenants
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy import doctor, schema
-from vca.tenancy.session import public
+from vca.settings import Settings
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy import schema, schema_comparison
+from vca.tenancy.session import public_session
 
 # Every table there is, but for those of other tenants.
 _TABLES = """
@@ -86,7 +86,7 @@ UPDATE public.tenants SET schema_revision = :revision, status = 'active' WHERE i
 @pytest.fixture
 def shelf(settings: Settings) -> Shelf:
     """A shelf with nothing on it."""
-    return Shelf(storage.opened(settings))
+    return Shelf(storage.store_from_settings(settings))
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_used_tenant_is_given_out_like_a_new_one(
     found = shelf.take(name="Globex", **PLAIN)
 
     assert found == UUID(used.id)
-    with public() as session:
+    with public_session() as session:
         new = tenants.create(session, name="Globex").id
     assert _rows(evidence, found, asked_at) == _rows(evidence, new, asked_at)
     assert _shape(found) == _shape(new)
@@ -197,4 +197,4 @@ def _is_after(value: Any, since: datetime) -> bool:
 
 def _shape(tenant_id: UUID) -> frozenset[str]:
     with owner.database() as database:
-        return doctor.shape(database, f"t_{tenant_id.hex}").lines
+        return schema_comparison.schema_fingerprint(database, f"t_{tenant_id.hex}").lines

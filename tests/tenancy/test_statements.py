@@ -7,8 +7,8 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.support.world import Tenant
 from vca.kit.db import Database
-from vca.tenancy import schema, statements
-from vca.tenancy.session import as_owner, enter
+from vca.tenancy import schema, sql_splitter
+from vca.tenancy.session import owner_session, tenant_session
 
 # Each is one statement, though a semicolon or a mark in it may look like an end.
 WHOLE = [
@@ -35,24 +35,28 @@ WHOLE = [
 def test_what_only_looks_like_an_end_is_none(statement: str) -> None:
     other = "SELECT 2"
 
-    assert list(statements.split(statement)) == [statement]
-    assert list(statements.split(f"{other};{statement}\n;{other};")) == [other, statement, other]
+    assert list(sql_splitter.split_statements(statement)) == [statement]
+    assert list(sql_splitter.split_statements(f"{other};{statement}\n;{other};")) == [
+        other,
+        statement,
+        other,
+    ]
 
 
 @pytest.mark.parametrize("script", ["", ";", " ;\n; ", "-- a;b", "/* a; */ ;; -- b"])
 def test_nothing_is_no_statement(script: str) -> None:
-    assert list(statements.split(script)) == []
-    assert schema.as_block(script) == ""
+    assert list(sql_splitter.split_statements(script)) == []
+    assert schema.wrap_in_do_block(script) == ""
 
 
 @pytest.mark.parametrize("script", ["'a;", '"a;', "$$a;", "$x$a;$$", "/* a; /* */", "(a;", r"E'\'"])
 def test_what_is_never_closed_is_refused(script: str) -> None:
     with pytest.raises(ValueError, match="never closed"):
-        list(statements.split(f"SELECT 1; {script}"))
+        list(sql_splitter.split_statements(f"SELECT 1; {script}"))
 
 
 def test_the_compiled_script_is_many_statements_of_one_kind_each() -> None:
-    found = list(statements.split(schema.compile_script()))
+    found = list(sql_splitter.split_statements(schema.compile_script()))
 
     kinds = {statement.split()[0] for statement in found}
     assert kinds <= {"CREATE", "INSERT", "ALTER", "UPDATE", "GRANT", "REVOKE"}
@@ -68,10 +72,10 @@ def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned
         CREATE INDEX {table}_x_idx ON {table} (x); -- the last; almost
         UPDATE {table} SET x = x || '$q2' WHERE id = 3;
     """
-    with as_owner(acme.ref, database=owned) as session:
+    with owner_session(acme.ref, database=owned) as session:
         connection = session.connection()
         options = {"no_parameters": True}
-        connection.exec_driver_sql(schema.as_block(script), execution_options=options)
+        connection.exec_driver_sql(schema.wrap_in_do_block(script), execution_options=options)
         found = connection.exec_driver_sql(f"SELECT x FROM {table} ORDER BY id").scalars().all()
         connection.exec_driver_sql(f"DROP TABLE {table}")
 
@@ -79,7 +83,7 @@ def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned
 
 
 def test_a_block_fails_where_its_script_fails(acme: Tenant) -> None:
-    block = schema.as_block("SELECT 1; SELECT * FROM no_such_table")
+    block = schema.wrap_in_do_block("SELECT 1; SELECT * FROM no_such_table")
 
-    with pytest.raises(DBAPIError, match="no_such_table"), enter(acme.ref) as session:
+    with pytest.raises(DBAPIError, match="no_such_table"), tenant_session(acme.ref) as session:
         session.connection().exec_driver_sql(block)

@@ -12,8 +12,8 @@ from vca.kit import storage
 @pytest.fixture
 def store(app: Flask) -> Iterator[Failing]:
     """The process's store, which fails from here on when it is told to."""
-    before = storage.current()
+    before = storage.current_store()
     failing = Failing(before)
-    storage.use(failing)
+    storage.set_current_store(failing)
     yield failing
-    storage.use(before)
+    storage.set_current_store(before)

@@ -8,10 +8,10 @@ from flask import Flask
 
 from tests.support.accounts import TOKEN, BrowsersCarrier, keep
 from tests.support.world import Platform, Tenant
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 URL = "/webrtc/credentials"
 
@@ -20,12 +20,12 @@ URL = "/webrtc/credentials"
 def browsing(app: Flask, settings: Settings) -> BrowsersCarrier:
     """The deployment's carrier."""
     fresh = BrowsersCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
 
 def _asked(carrier: FakeTelephonyAdapter) -> list[dict[str, Any]]:
-    return [how for what, how in carrier.asked if what == "webrtc_credential"]
+    return [how for what, how in carrier.operations if what == "webrtc_credential"]
 
 
 def test_a_browser_gets_a_credential_of_an_hour_from_the_numbers_carrier(
@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused_before_the_carrier_is_asked(
 
     inactive = acme.post(URL, {"phone_number_id": off["id"]})
     foreign = acme.post(URL, {"phone_number_id": theirs["id"]})
-    providers.current().default = None
+    providers.current_carriers().default = None
     none = acme.post(URL, {"phone_number_id": acme.number()["id"]})
 
     assert (inactive.status_code, inactive.json["code"]) == (409, "number-inactive")

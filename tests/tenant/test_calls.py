@@ -12,8 +12,8 @@ from tests.support.world import Tenant, World, fresh_number
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
 from vca.kit import db
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.calls import desk
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.core import call_services
 
 
 class Model(ModelClient):
@@ -28,14 +28,16 @@ class Model(ModelClient):
 
     def stream(self, request: ModelRequest) -> Generator[str, None, None]:
         self.requests.append(request)
-        self.open_transactions.append(db.current().engine.pool.checkedout())  # type: ignore[attr-defined]
+        self.open_transactions.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
         if self.fails is not None:
             raise self.fails
         yield self.says
 
 
 def _use(app: Flask, model: Model) -> Model:
-    desk.use(replace(desk.current(), models=Models(model)))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(model))
+    )
     return model
 
 
@@ -97,7 +99,7 @@ def test_a_live_call_is_hung_up_and_an_ended_one_is_409(
 
     assert (ended.json["status"], ended.json["end_reason"]) == ("completed", "api_hangup")
     assert ended.json["duration_seconds"] is not None
-    assert [what for what, _ in carrier.asked if what == "hang_up"] == ["hang_up"]
+    assert [what for what, _ in carrier.operations if what == "hang_up"] == ["hang_up"]
     assert (again.status_code, again.json["code"]) == (409, "call-ended")
     assert (spoken.status_code, spoken.json["code"]) == (409, "call-ended")
 
@@ -188,7 +190,7 @@ def test_a_turn_sends_at_most_a_dozen_statements(app: Flask, acme: Tenant, numbe
     _use(app, Model("Fine."))
     call = acme.simulate(number)["call_id"]
     sent: list[str] = []
-    engine = db.current().engine
+    engine = db.current_database().engine
 
     def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
         sent.append(statement.split()[0])
@@ -245,7 +247,7 @@ def test_recordings_of_a_page_are_looked_up_at_once(
 def _statements(tenant: Tenant) -> int:
     """How many the list of calls takes."""
     sent: list[str] = []
-    engine = db.current().engine
+    engine = db.current_database().engine
 
     def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
         sent.append(statement)

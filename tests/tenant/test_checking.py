@@ -9,12 +9,12 @@ from flask import Flask
 from tests.support.accounts import Own, asked, keep
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.kit import clock
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.telephony.types import Held
-from vca.tenancy.session import enter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import NumberSetting
+from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import drift
 from vca.tenant.phone_numbers.drift import CHECK
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -23,11 +23,11 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 class Knowing(FakeTelephonyAdapter):
     """Tells what it is told to tell of a number; nothing: it has no such number."""
 
-    holds: ClassVar[tuple[Held, ...]] = ()
+    holds: ClassVar[tuple[NumberSetting, ...]] = ()
 
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
-    ) -> tuple[Held, ...]:
+    ) -> tuple[NumberSetting, ...]:
         super().check_number(tenant_id, phone_number_id, did_number)
         return self.holds
 
@@ -38,7 +38,7 @@ def knowing(
 ) -> type[FakeTelephonyAdapter]:
     """The deployment's carrier, which knows no number."""
     fresh = Knowing(f"fake-carrier|{settings.secret_key}")
-    providers.use(providers.Carriers(settings)).put(fresh)
+    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     monkeypatch.setattr(Knowing, "holds", ())
     return Knowing
 
@@ -91,13 +91,13 @@ def test_checking_changes_nothing(
     number = acme.number()
     world.work(acme)
     before = acme.get(f"/phone-numbers/{number['id']}").json
-    carrier.registered.clear()
+    carrier.registered_numbers.clear()
 
     _check(acme, number)
 
     assert acme.get(f"/phone-numbers/{number['id']}").json == before
     assert world.work(acme) == []
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
 
 
 def test_a_carrier_that_fails_is_502_and_none_is_409(
@@ -107,7 +107,7 @@ def test_a_carrier_that_fails_is_502_and_none_is_409(
     carrier.fail_next(TelephonyError("away", permanent=False))
 
     failed = _check(acme, number)
-    providers.current().default = None
+    providers.current_carriers().default = None
     none = _check(acme, number)
 
     assert (failed.status_code, failed.json["code"]) == (502, "carrier-failed")
@@ -149,7 +149,7 @@ def test_what_has_drifted_is_told_and_left_as_it_is(
 ) -> None:
     number = acme.number()
     world.work(acme)
-    carrier.registered.clear()
+    carrier.registered_numbers.clear()
 
     assert _look_tomorrow(world, acme) == [CHECK]
 
@@ -161,7 +161,7 @@ def test_what_has_drifted_is_told_and_left_as_it_is(
     assert [event["data"]["code"] for event in told] == ["drifted"]
     did = platform.api.get("/api/dids", did_number=number["did_number"]).json[0]
     assert did["registration_status"] == "failed"
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
     assert _look_tomorrow(world, acme) == []
 
 
@@ -182,7 +182,7 @@ def test_registered_anew_it_is_watched_again(
 ) -> None:
     number = acme.number()
     world.work(acme)
-    carrier.registered.clear()
+    carrier.registered_numbers.clear()
     _look_tomorrow(world, acme)
 
     acme.post(f"/phone-numbers/{number['id']}/register")
@@ -243,19 +243,19 @@ def test_what_was_ordered_while_the_carrier_was_asked_is_not_called_drift(
 ) -> None:
     number = acme.number()
     world.work(acme)
-    carrier.registered.clear()
+    carrier.registered_numbers.clear()
     check = carrier.check_number
 
     def ordered_meanwhile(*given: Any) -> Any:
         found = check(*given)
         acme.post(f"/phone-numbers/{number['id']}/register")
-        with enter(acme.ref) as session:  # and done before we come back
+        with tenant_session(acme.ref) as session:  # and done before we come back
             row = session.get_one(PhoneNumber, UUID(number["id"]))
             row.registration_status, row.registration_checked_at = "registered", clock.now()
         return found
 
     monkeypatch.setattr(carrier, "check_number", ordered_meanwhile)
-    drift.look(acme.ref, phone_number_id=UUID(number["id"]))
+    drift.check_drift(acme.ref, phone_number_id=UUID(number["id"]))
 
     assert _registration(acme, number)["status"] == "registered"
 
@@ -283,7 +283,7 @@ def test_a_number_that_the_tenants_own_account_has_needs_nobody_to_assign_it(
 
     without = acme.post("/phone-numbers", did)
     not_there = acme.post("/phone-numbers", {**did, **own.named})
-    monkeypatch.setattr(Knowing, "holds", (Held("voice_url", "https://x", None),))
+    monkeypatch.setattr(Knowing, "holds", (NumberSetting("voice_url", "https://x", None),))
     plain = acme.post("/phone-numbers", {**did, "provider_type": "fake"})
     there = acme.post("/phone-numbers", {**did, **own.named})
     taken = globex.post("/phone-numbers", {**did, **keep(globex).named})
@@ -302,7 +302,7 @@ def test_a_number_that_is_promised_to_another_is_no_ones_by_proof(
     knowing: type[Knowing],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Knowing, "holds", (Held("voice_url", "https://x", None),))
+    monkeypatch.setattr(Knowing, "holds", (NumberSetting("voice_url", "https://x", None),))
     number = fresh_number()
     platform.api.post("/api/dids", {"did_number": number, "tenant_id": globex.id})
 

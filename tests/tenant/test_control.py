@@ -9,7 +9,7 @@ from tests.support.api import Api
 from tests.support.carrier_line import BASE, CarrierLine
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Capabilities
 
 SALES = "+442079460999"
@@ -41,7 +41,7 @@ def _call(tenant: Tenant, call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _directed(carrier: FakeTelephonyAdapter) -> list[list[str]]:
-    asked = [how["actions"] for what, how in carrier.asked if what == "direct"]
+    asked = [how["actions"] for what, how in carrier.operations if what == "direct"]
     return [[action["type"] for action in actions] for actions in asked]
 
 
@@ -59,7 +59,7 @@ def test_a_live_call_is_transferred_to_a_named_target(
 
     assert (answer.status_code, answer.json["status"]) == (202, "transferring")
     assert _directed(carrier) == [["transfer"]]
-    [(_, how)] = [asked for asked in carrier.asked if asked[0] == "direct"]
+    [(_, how)] = [asked for asked in carrier.operations if asked[0] == "direct"]
     assert how["actions"][0]["number"] == SALES
 
 
@@ -120,7 +120,7 @@ def test_keys_are_pressed_on_the_line_and_the_agent_listens_again(
 
     assert (answer.status_code, answer.json["status"]) == (200, "in_progress")
     assert _directed(carrier) == [["send_keys", "listen"]]
-    [(_, how)] = [asked for asked in carrier.asked if asked[0] == "direct"]
+    [(_, how)] = [asked for asked in carrier.operations if asked[0] == "direct"]
     assert how["actions"][0]["keys"] == "12*#"
     said = line.say(call["provider_call_id"], how["state"], "Thank you.")
     assert said["state"] is not None
@@ -201,9 +201,9 @@ def test_an_ordered_call_is_dialled_once_answered_and_held(
 ) -> None:
     answer = acme.post("/calls", _order(number, metadata={"order": "A-1"}))
     world.work(acme)
-    placed = next(how for what, how in carrier.asked if what == "place_call")
+    placed = next(how for what, how in carrier.operations if what == "place_call")
     greeted = line.send(
-        carrier.request("answered", BASE, call_id="placed-1", state=placed["state"])
+        carrier.signed_request("answered", BASE, call_id="placed-1", state=placed["state"])
     ).json
     said = line.say("placed-1", greeted["state"], "Who is it?")
 
@@ -215,7 +215,7 @@ def test_an_ordered_call_is_dialled_once_answered_and_held(
     call = _call(acme, answer.json)
     assert (call["direction"], call["status"]) == ("outbound", "in_progress")
     assert (call["caller_number"], call["metadata"]) == (number["did_number"], {"order": "A-1"})
-    assert [what for what, _ in carrier.asked].count("place_call") == 1
+    assert [what for what, _ in carrier.operations].count("place_call") == 1
 
 
 def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
@@ -223,13 +223,13 @@ def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
 ) -> None:
     world.work(acme)
     call = acme.post("/calls", _order(number)).json
-    carrier.placed[call["id"].replace("-", "")] = "placed-there"
+    carrier.placed_calls[call["id"].replace("-", "")] = "placed-there"
     carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
 
     world.work(acme)
     world.work(acme, ahead=True)
 
-    asked = [what for what, _ in carrier.asked]
+    asked = [what for what, _ in carrier.operations]
     assert asked.count("place_call") == 1
     assert "find_call" in asked
     assert _call(acme, call)["provider_call_id"] == "placed-there"
@@ -242,7 +242,7 @@ def _lost(
     call = tenant.post("/calls", _order(number)).json
     carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
     world.work(tenant)
-    [state] = [how["state"] for what, how in list(carrier.asked)[-1:] if what == "place_call"]
+    [state] = [how["state"] for what, how in list(carrier.operations)[-1:] if what == "place_call"]
     return call, state
 
 
@@ -270,7 +270,7 @@ def test_a_call_that_was_taken_for_another_is_given_back_by_the_token(
 ) -> None:
     world.work(acme)
     (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
-    carrier.placed[first["id"].replace("-", "")] = "there"
+    carrier.placed_calls[first["id"].replace("-", "")] = "there"
     world.work(acme, ahead=True)
     assert _call(acme, first)["provider_call_id"] == "there"
 
@@ -290,7 +290,7 @@ def test_what_is_known_to_be_another_call_is_not_taken_for_this_one(
     world.work(acme)
     (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
     line.status("there", "ringing", state=state)
-    carrier.placed[first["id"].replace("-", "")] = "there"
+    carrier.placed_calls[first["id"].replace("-", "")] = "there"
 
     world.work(acme, ahead=True)
 
@@ -365,9 +365,9 @@ def test_reconciling_ends_what_the_carrier_does_not_know(
     world: World, acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
     run = world.app.test_cli_runner().invoke
-    carrier.live.add(call["provider_call_id"])
+    carrier.live_calls.add(call["provider_call_id"])
     alive = run(args=["calls", "reconcile", "--tenant", acme.id, "--json"])
-    carrier.live.clear()
+    carrier.live_calls.clear()
     lost = run(args=["calls", "reconcile", "--tenant", acme.id, "--json"])
 
     assert alive.stdout.strip() == '{"live":1,"ended":0,"unknown":0}'

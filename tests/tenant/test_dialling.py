@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
 from tests.support.world import Platform, Tenant, fresh_number
-from vca.tenant.settings.dialling import DialPolicy, Recent, Verdict, may_dial, policy_of
+from vca.tenant.settings.dialling import (
+    DialDecision,
+    DialPolicy,
+    RecentDials,
+    check_dial,
+    effective_policy,
+)
 from vca.tenant.settings.models import Settings
 
 POLICY = DialPolicy(("US", "GB"), "US", per_minute=10, per_day=200)
@@ -21,11 +27,11 @@ def _verdict(
     number: str = NEW_YORK,
     policy: DialPolicy = POLICY,
     *,
-    recent: Recent = Recent(),  # noqa: B008 # frozen
+    recent: RecentDials = RecentDials(),  # noqa: B008 # frozen
     own_number: bool = False,
     frozen: bool = False,
-) -> Verdict:
-    return may_dial(number, policy=policy, recent=recent, own_number=own_number, frozen=frozen)
+) -> DialDecision:
+    return check_dial(number, policy=policy, recent=recent, own_number=own_number, frozen=frozen)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +176,15 @@ def test_the_tenants_own_number_would_come_back() -> None:
 @pytest.mark.parametrize(
     ("recent", "code"),
     [
-        (Recent(9, 199), None),
-        (Recent(10, 10), "per_minute"),
-        (Recent(0, 200), "per_day"),
-        (Recent(11, 999), "per_minute"),
+        (RecentDials(9, 199), None),
+        (RecentDials(10, 10), "per_minute"),
+        (RecentDials(0, 200), "per_day"),
+        (RecentDials(11, 999), "per_minute"),
     ],
 )
-def test_a_cap_is_reached_by_the_leg_that_would_exceed_it(recent: Recent, code: str | None) -> None:
+def test_a_cap_is_reached_by_the_leg_that_would_exceed_it(
+    recent: RecentDials, code: str | None
+) -> None:
     assert _verdict(recent=recent).code == code
 
 
@@ -184,7 +192,7 @@ def test_a_cap_is_reached_by_the_leg_that_would_exceed_it(recent: Recent, code: 
     number=st.one_of(st.text(), st.from_regex(r"\A\+[0-9]{0,20}\Z"), st.just(NEW_YORK)),
     countries=st.none() | st.lists(st.sampled_from(["US", "GB", "DE"])).map(tuple),
     home=st.none() | st.sampled_from(["US", "GB"]),
-    recent=st.builds(Recent, st.integers(0, 20), st.integers(0, 400)),
+    recent=st.builds(RecentDials, st.integers(0, 20), st.integers(0, 400)),
     own_number=st.booleans(),
     frozen=st.booleans(),
 )
@@ -192,7 +200,7 @@ def test_every_number_gets_a_verdict_and_only_a_refusal_a_code(
     number: str,
     countries: tuple[str, ...] | None,
     home: str | None,
-    recent: Recent,
+    recent: RecentDials,
     own_number: bool,
     frozen: bool,
 ) -> None:
@@ -201,7 +209,7 @@ def test_every_number_gets_a_verdict_and_only_a_refusal_a_code(
     )
 
     assert verdict.allowed is (verdict.code is None)
-    assert verdict.why
+    assert verdict.reason
     assert not (verdict.allowed and (own_number or frozen))
 
 
@@ -229,14 +237,14 @@ def test_the_allowed_countries_are_the_policys_else_home_else_the_numbers_own(
     countries: tuple[str, ...] | None,
     home: str | None,
 ) -> None:
-    policy = policy_of(settings, from_number=from_number)
+    policy = effective_policy(settings, from_number=from_number)
 
     assert (policy.countries, policy.home_country) == (countries, home)
     assert (policy.per_minute, policy.per_day) == (10, 200)
 
 
 def test_a_tenants_caps_are_its_own() -> None:
-    policy = policy_of(_settings(per_minute=1, per_day=2), from_number=LONDON)
+    policy = effective_policy(_settings(per_minute=1, per_day=2), from_number=LONDON)
 
     assert (policy.per_minute, policy.per_day) == (1, 2)
 

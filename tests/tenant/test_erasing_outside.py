@@ -11,18 +11,18 @@ from tests.support import known_caller, owner
 from tests.support.world import Tenant
 from vca.kit import clock
 from vca.registry.webhooks import endpoints
-from vca.registry.webhooks.operator import OPERATOR
-from vca.tenancy.session import enter, public
-from vca.tenant.privacy.subject import Subject
+from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
 WHO = known_caller.canary()
-PATTERN = {"pattern": Subject(WHO.number).pattern}
+PATTERN = {"pattern": DataSubject(WHO.number).pattern}
 
 
 def _asked(tenant: Tenant, statement: str, **values: Any) -> list[Any]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return list(session.execute(text(statement), values).all())
 
 
@@ -53,10 +53,10 @@ def test_a_tenant_forgets_and_rewords_its_own_jobs_only(acme: Tenant, globex: Te
 
 def test_what_operators_are_told_of_another_tenant_stays(acme: Tenant, globex: Tenant) -> None:
     told = Event("call.ended", {"call_id": str(uuid4()), "outcome": WHO.word})
-    with public() as session:
-        endpoints.create(session, OPERATOR, url="https://example.com/")
-    with enter(globex.ref) as session:
-        events.tell(session, told, now=clock.now())
+    with public_session() as session:
+        endpoints.create(session, PLATFORM_SCOPE, url="https://example.com/")
+    with tenant_session(globex.ref) as session:
+        events.emit(session, told, now=clock.now())
     forget = "SELECT public.forget_told(CAST(:events AS uuid[]))"
 
     by_acme = _asked(acme, forget, events=[str(told.id)])
@@ -89,5 +89,5 @@ def test_outside_of_a_tenant_nothing_of_it_can_be_done(acme: Tenant, statement: 
     known_caller.jobs_naming(acme, WHO)
     [(waiting, *_)] = _asked(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
-    with pytest.raises(DBAPIError, match="in no tenant"), public() as session:
+    with pytest.raises(DBAPIError, match="in no tenant"), public_session() as session:
         session.execute(text(statement), {"waiting": waiting})

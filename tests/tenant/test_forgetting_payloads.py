@@ -9,16 +9,17 @@ from sqlalchemy import func, select, text, update
 from tests.support import owner
 from tests.support.carrier_line import CarrierLine
 from tests.support.world import Tenant, World
-from vca.kit import clock, jobs
+from vca.jobs import queue
+from vca.kit import clock
 from vca.registry.webhooks import endpoints
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
-from vca.tenant.calls import forgetting
-from vca.tenant.calls.models import Call, Event
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import retention
+from vca.tenant.calls.core.models import Call, Event
 from vca.tenant.messages import service as messages
 from vca.tenant.messages.models import Message
-from vca.tenant.webhooks import boxes
-from vca.tenant.webhooks.models import Delivery, ToldEvent
+from vca.tenant.webhooks import tenant_scope
+from vca.tenant.webhooks.models import Delivery, WebhookEvent
 
 
 @pytest.fixture
@@ -33,9 +34,9 @@ def _call(tenant: Tenant, line: CarrierLine, name: str) -> dict[str, Any]:
     state = line.ring(number, name)["state"]
     line.status(name, "completed", state=state, code="carrier says")
     call: dict[str, Any] = tenant.get("/calls").json[0]
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         session.execute(update(Call).values(call_metadata={"order": "A-1"}))
-        messages.take(session, call_id=call["id"], kind="message", caller_number=None, reason="x")
+        messages.create(session, call_id=call["id"], kind="message", caller_number=None, reason="x")
     return call
 
 
@@ -49,7 +50,7 @@ def _waiting(tenant: Tenant, task: str) -> int:
 
 
 def _details(tenant: Tenant) -> list[Any]:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return list(session.scalars(select(Event.details).where(Event.event_type == "ENDED")))
 
 
@@ -65,16 +66,16 @@ def test_details_and_metadata_go_when_their_days_are_over_and_not_before(
         _keep(tenant, payloads=10)
         _call(tenant, line, f"call-{tenant.id}")
 
-    early = forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=9))
+    early = retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=9))
     assert _details(acme)[0]["end_reason"]
-    due = forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=11))
+    due = retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=11))
 
     assert (early, due) == (0, 1)
     assert _details(acme) == [{}]
     [call] = acme.get("/calls").json
     assert (call["metadata"], call["end_reason"]) == ({}, "caller_hangup")
     assert _details(globex)[0]["end_reason"]
-    assert forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=12)) == 0
+    assert retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=12)) == 0
 
 
 def test_the_end_of_a_call_orders_one_job_that_forgets_payloads(
@@ -82,12 +83,12 @@ def test_the_end_of_a_call_orders_one_job_that_forgets_payloads(
 ) -> None:
     acme.profile()
     _call(acme, line, "before")
-    assert _waiting(acme, forgetting.FORGET_PAYLOADS) == 0
+    assert _waiting(acme, retention.PURGE_PAYLOADS) == 0
     _keep(acme, payloads=10)
     for name in ("one", "two"):
         _call(acme, line, f"{name}-{acme.id}")
 
-    assert _waiting(acme, forgetting.FORGET_PAYLOADS) == 1
+    assert _waiting(acme, retention.PURGE_PAYLOADS) == 1
 
 
 def test_a_changed_setting_looks_at_what_is_there_already(
@@ -108,7 +109,7 @@ def test_without_the_setting_payloads_are_kept(acme: Tenant, line: CarrierLine) 
     acme.profile()
     _call(acme, line, "kept")
 
-    assert forgetting.forget_payloads(acme.ref, now=clock.now() + timedelta(days=4_000)) == 0
+    assert retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=4_000)) == 0
     assert _details(acme)[0]["end_reason"]
 
 
@@ -116,8 +117,8 @@ def test_what_was_told_goes_sooner_where_the_tenant_wants_that_and_what_waits_st
     acme: Tenant, world: World, line: CarrierLine
 ) -> None:
     acme.profile()
-    with enter(acme.ref) as session:
-        endpoints.create(session, boxes.of(acme.ref), url="https://8.8.8.8/in")
+    with tenant_session(acme.ref) as session:
+        endpoints.create(session, tenant_scope.for_tenant(acme.ref), url="https://8.8.8.8/in")
     _call(acme, line, "told")
     world.sql(
         acme,
@@ -128,11 +129,11 @@ def test_what_was_told_goes_sooner_where_the_tenant_wants_that_and_what_waits_st
         session.execute(text("UPDATE events SET created_at = created_at - interval '5 days'"))
 
     _keep(acme, payloads=3)
-    jobs.TASKS["webhooks.forget"](tenant_id=acme.id)
+    queue.TASKS["webhooks.forget"](tenant_id=acme.id)
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert session.scalars(select(Delivery.type)).all() == ["call.ended"]
-        assert session.scalar(select(func.count()).select_from(ToldEvent)) == 0
+        assert session.scalar(select(func.count()).select_from(WebhookEvent)) == 0
 
 
 def test_messages_go_with_what_was_said_and_voicemail_with_its_audio(
@@ -141,11 +142,11 @@ def test_messages_go_with_what_was_said_and_voicemail_with_its_audio(
     acme.profile()
     _keep(acme, transcripts=10)
     call = _call(acme, line, "said")
-    with enter(acme.ref) as session:
-        messages.take(session, call_id=call["id"], kind="voicemail", caller_number=None)
+    with tenant_session(acme.ref) as session:
+        messages.create(session, call_id=call["id"], kind="voicemail", caller_number=None)
 
-    forgetting.forget(acme.ref, now=clock.now() + timedelta(days=11))
+    retention.purge_transcripts(acme.ref, now=clock.now() + timedelta(days=11))
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert session.scalars(select(Message.kind)).all() == ["voicemail"]
     assert acme.get(f"/calls/{call['id']}/turns").json == []

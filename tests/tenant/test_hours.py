@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.world import Tenant
-from vca.tenant.settings.hours import ALWAYS, DAYS, Closed, Hours, Open, read, state_at
+from vca.tenant.settings.hours import ALWAYS_OPEN, DAYS, Closed, Hours, Open, parse_hours, state_at
 
 BERLIN = ZoneInfo("Europe/Berlin")
 OFFICE = [{"from": "09:00", "to": "12:00"}, {"from": "13:00", "to": "17:00"}]
 
 
 def _hours(holidays: list[dict[str, Any]] | None = None, **weekly: Any) -> Hours | None:
-    return read({"weekly": weekly, "holidays": holidays or []})
+    return parse_hours({"weekly": weekly, "holidays": holidays or []})
 
 
 def _state(hours: Hours | None, at: str, zone: ZoneInfo = BERLIN) -> Open | Closed:
@@ -37,7 +37,7 @@ def _opens_at(hours: Hours | None, at: str) -> str | None:
 
 @pytest.mark.parametrize("document", [None, {}, {"closed_action": "voicemail"}, {"holidays": []}])
 def test_without_hours_it_is_open_at_all_times(document: dict[str, Any] | None) -> None:
-    assert state_at(read(document), BERLIN, datetime(2026, 1, 1, tzinfo=UTC)) == ALWAYS
+    assert state_at(parse_hours(document), BERLIN, datetime(2026, 1, 1, tzinfo=UTC)) == ALWAYS_OPEN
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_it_says_when_it_opens_and_why_it_is_closed() -> None:
     state = _state(hours, "2026-11-23T12:30:00")
 
     assert isinstance(state, Closed)
-    assert state.why == "outside the opening hours of monday"
+    assert state.reason == "outside the opening hours of monday"
     assert state.action == "closed"
     assert _opens_at(hours, "2026-11-23T12:30:00") == "2026-11-23T13:00:00+01:00"
     assert _opens_at(hours, "2026-11-23T17:00:00") == "2026-11-26T09:00:00+01:00"
@@ -116,16 +116,16 @@ def test_a_holiday_is_closed_or_has_hours_of_its_own() -> None:
 
     christmas = _state(hours, "2026-12-25T10:00:00")
     assert isinstance(christmas, Closed)
-    assert christmas.why == "closed on the holiday 2026-12-25 (Christmas)"
+    assert christmas.reason == "closed on the holiday 2026-12-25 (Christmas)"
     assert _opens_at(hours, "2026-12-25T10:00:00") == "2026-12-31T09:00:00+01:00"
     assert _is_open(hours, "2026-12-31T10:00:00")
     eve = _state(hours, "2026-12-31T11:30:00")
     assert isinstance(eve, Closed)
-    assert eve.why == "outside the opening hours of the holiday 2026-12-31"
+    assert eve.reason == "outside the opening hours of the holiday 2026-12-31"
 
 
 def test_holidays_alone_close_those_days_only() -> None:
-    hours = read({"holidays": [{"date": "2026-12-25"}]})
+    hours = parse_hours({"holidays": [{"date": "2026-12-25"}]})
 
     assert _is_open(hours, "2026-12-24T23:59:59")
     assert not _is_open(hours, "2026-12-25T00:00:00")
@@ -133,7 +133,7 @@ def test_holidays_alone_close_those_days_only() -> None:
 
 
 def test_a_holiday_is_the_day_in_the_zone() -> None:
-    hours = read({"holidays": [{"date": "2026-12-25"}]})
+    hours = parse_hours({"holidays": [{"date": "2026-12-25"}]})
     last_minute = datetime(2026, 12, 25, 23, 30, tzinfo=UTC)  # the 26th in Berlin
 
     assert isinstance(state_at(hours, BERLIN, last_minute), Open)

@@ -15,12 +15,12 @@ from tests.support.threads import at_once
 from tests.support.world import Tenant, World, fresh_number
 from vca.kit import json
 from vca.registry import deployment
-from vca.registry.deployment import NotFrozen
-from vca.tenancy.session import enter
-from vca.tenant.calls import legs
-from vca.tenant.calls.legs import DiallingRefused
-from vca.tenant.calls.models import OutboundLeg
-from vca.tenant.settings.dialling import Recent
+from vca.registry.deployment import DiallingNotFrozen
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import outbound_legs
+from vca.tenant.calls.core.models import OutboundLeg
+from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.settings.dialling import RecentDials
 
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
 
@@ -28,17 +28,17 @@ LONDON, NEW_YORK = "+442071234567", "+12125550123"
 def _dial(tenant: Tenant, number: str = LONDON, **given: Any) -> str | None:
     """Note a leg in a transaction of its own; the reason when it is refused."""
     leg: dict[str, Any] = {"kind": "call", "call_id": None, "from_number": "+442079999999"}
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         try:
-            legs.check(session, number, **{**leg, **given})
+            outbound_legs.authorise_leg(session, number, **{**leg, **given})
         except DiallingRefused as refused:
             return refused.reason
     return None
 
 
-def _recent(tenant: Tenant) -> Recent:
-    with enter(tenant.ref) as session:
-        return legs.recent(session)
+def _recent(tenant: Tenant) -> RecentDials:
+    with tenant_session(tenant.ref) as session:
+        return outbound_legs.count_recent_legs(session)
 
 
 def _age(world: World, tenant: Tenant, interval: str) -> None:
@@ -50,21 +50,23 @@ def test_a_leg_that_may_be_dialled_is_noted(acme: Tenant, globex: Tenant) -> Non
 
     assert _dial(acme, kind="transfer", call_id=call_id) is None
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         [leg] = session.scalars(select(OutboundLeg))
     assert (leg.kind, leg.call_id, leg.number) == ("transfer", call_id, LONDON)
     assert str(leg.tenant_id) == acme.id
-    assert (_recent(acme), _recent(globex)) == (Recent(1, 1), Recent(0, 0))
+    assert (_recent(acme), _recent(globex)) == (RecentDials(1, 1), RecentDials(0, 0))
 
 
 def test_a_refused_leg_is_told_with_its_reason_and_not_counted(acme: Tenant) -> None:
-    with enter(acme.ref) as session, pytest.raises(DiallingRefused) as refused:
-        legs.check(session, "+449098790123", kind="call", call_id=None, from_number=LONDON)
+    with tenant_session(acme.ref) as session, pytest.raises(DiallingRefused) as refused:
+        outbound_legs.authorise_leg(
+            session, "+449098790123", kind="call", call_id=None, from_number=LONDON
+        )
 
     assert (refused.value.status, refused.value.problem_code) == (409, "dialling-refused")
     assert refused.value.reason == "number_type"
     assert "(number_type)" in refused.value.detail
-    assert _recent(acme) == Recent(0, 0)
+    assert _recent(acme) == RecentDials(0, 0)
 
 
 def test_the_country_is_that_of_the_number_it_is_dialled_from(acme: Tenant) -> None:
@@ -91,10 +93,10 @@ def test_the_caps_count_the_last_minute_and_the_last_day(world: World, acme: Ten
 
     assert [_dial(acme) for _ in range(3)] == [None, None, "per_minute"]
     _age(world, acme, "61 seconds")
-    assert _recent(acme) == Recent(0, 2)
+    assert _recent(acme) == RecentDials(0, 2)
     assert [_dial(acme) for _ in range(2)] == [None, "per_day"]
     _age(world, acme, "24 hours")
-    assert _recent(acme) == Recent(0, 0)
+    assert _recent(acme) == RecentDials(0, 0)
     assert _dial(acme) is None
 
 
@@ -106,20 +108,22 @@ def test_of_twenty_legs_at_once_no_more_are_dialled_than_the_cap(
     outcomes = at_once([partial(_dial, acme)] * 20)
 
     assert Counter(outcomes) == {None: 5, "per_minute": 15}
-    assert _recent(acme) == Recent(5, 5)
+    assert _recent(acme) == RecentDials(5, 5)
     assert _dial(globex) is None
 
 
 def test_a_leg_whose_transaction_fails_is_not_counted(acme: Tenant) -> None:
     def fail() -> None:
-        with enter(acme.ref) as session:
-            legs.check(session, LONDON, kind="call", call_id=None, from_number=LONDON)
+        with tenant_session(acme.ref) as session:
+            outbound_legs.authorise_leg(
+                session, LONDON, kind="call", call_id=None, from_number=LONDON
+            )
             raise LookupError
 
     with pytest.raises(LookupError):
         fail()
 
-    assert _recent(acme) == Recent(0, 0)
+    assert _recent(acme) == RecentDials(0, 0)
 
 
 # --- flask dialling ---------------------------------------------------------------------------
@@ -168,7 +172,7 @@ def test_a_freeze_that_the_database_has_no_place_for_is_not_believed(app: Flask)
     with owner.public() as session:
         session.execute(text("DELETE FROM public.deployment"))
 
-        with pytest.raises(NotFrozen):
+        with pytest.raises(DiallingNotFrozen):
             deployment.freeze_dialling(session, frozen=True)
 
         session.rollback()

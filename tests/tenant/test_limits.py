@@ -7,19 +7,19 @@ import pytest
 
 from tests.support.threads import at_once
 from tests.support.world import Platform, Tenant, World, fresh_number
-from vca.registry.tenants import standing
-from vca.tenancy.session import enter
-from vca.tenant.settings.limits import Limits, effective
+from vca.registry.tenants import tenant_status
+from vca.tenancy.session import tenant_session
+from vca.tenant.settings.limits import Limits, effective_limits
 
 
 @pytest.mark.parametrize(("plan", "calls"), [("starter", 2), ("growth", 20), ("custom", 20)])
 def test_a_plan_has_its_limits_and_what_is_set_wins(world: World, plan: str, calls: int) -> None:
-    with enter(world.tenant(plan=plan).ref) as session:
-        by_plan = standing.own(session).plan_limits
+    with tenant_session(world.tenant(plan=plan).ref) as session:
+        by_plan = tenant_status.get_tenant_status(session).plan_limits
 
-    assert effective(by_plan, {}) == Limits(calls, None, None)
+    assert effective_limits(by_plan, {}) == Limits(calls, None, None)
     given = {"concurrent_calls": 7, "numbers": 0, "tokens_per_day": 9}
-    assert effective(by_plan, given) == Limits(7, 0, 9)
+    assert effective_limits(by_plan, given) == Limits(7, 0, 9)
 
 
 def test_a_tenant_sees_its_limits_and_the_platform_changes_them(

@@ -14,11 +14,12 @@ from tests.support.recorded import Killed, checked_out
 from tests.support.world import Tenant, World
 from vca.conversation.llm import ToolCall
 from vca.conversation.llm.models import Models
-from vca.kit import jobs, mail
+from vca.jobs import queue
+from vca.kit import mail
 from vca.kit.mail import Mail, Mailer
-from vca.tenancy.session import enter
-from vca.tenant.calls import desk as desks
-from vca.tenant.messages import mailing, service
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import call_services as desks
+from vca.tenant.messages import email_notifications, service
 
 DESK = "desk@acme.example"
 CALLER = "+14155550123"
@@ -26,17 +27,17 @@ CALLER = "+14155550123"
 
 def _take(tenant: Tenant, **given: Any) -> UUID:
     fields = {"call_id": uuid4(), "kind": "message", "caller_number": CALLER, **given}
-    with enter(tenant.ref) as session:
-        return service.take(session, **fields).id
+    with tenant_session(tenant.ref) as session:
+        return service.create(session, **fields).id
 
 
 @pytest.fixture
 def box() -> Iterator[Mailbox]:
     """A server of mail that this deployment uses."""
     with mailbox() as found:
-        mail.use(Mailer(found.url, "vca@example.com"))
+        mail.set_current_mailer(Mailer(found.url, "vca@example.com"))
         yield found
-    mail.use(None)
+    mail.set_current_mailer(None)
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ def test_a_simulated_call_mails_nobody_and_leaves_the_inbox_empty(
 ) -> None:
     arguments = '{"name": "Jane", "number": null, "reason": "Call back."}'
     model = Rehearsed(["I will.", ToolCall("take_message", arguments)])
-    desks.use(replace(desks.current(), models=Models(model)))
+    desks.set_current_services(replace(desks.current_services(), models=Models(model)))
     desk.profile(role="receptionist", tools=["take_message"])
     call_id = desk.simulate(desk.number()["did_number"])["call_id"]
     world.work(desk)
@@ -310,7 +311,7 @@ def test_what_the_server_refuses_for_good_is_not_tried_again(
 def test_what_is_put_off_for_ever_is_given_up(
     desk: Tenant, world: World, box: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mailing, "BACK_OFF_S", (1, 1))
+    monkeypatch.setattr(email_notifications, "BACK_OFF_S", (1, 1))
     box.answers.extend(["451 later"] * 9)
     _take(desk)
     world.work(desk)
@@ -376,10 +377,10 @@ def test_a_mail_that_was_ordered_before_mail_was_turned_off_is_let_go(
     desk: Tenant, world: World
 ) -> None:
     _take(desk)
-    mail.use(None)
+    mail.set_current_mailer(None)
 
     assert world.work(desk) == ["messages.mail"]
 
 
 def _mail_again(tenant: Tenant, message_id: UUID) -> None:
-    jobs.TASKS["messages.mail"](tenant_id=tenant.id, message_id=str(message_id))
+    queue.TASKS["messages.mail"](tenant_id=tenant.id, message_id=str(message_id))

@@ -12,9 +12,9 @@ from tests.support.carrier_line import CarrierLine
 from tests.support.world import Platform, Tenant, World
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.phone_numbers import moving
-from vca.tenant.phone_numbers.moving import LEAVE
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.phone_numbers import porting
+from vca.tenant.phone_numbers.porting import LEAVE
 from vca.tenant.phone_numbers.registration import UNREGISTER
 
 
@@ -69,8 +69,8 @@ def test_it_is_registered_where_it_is_and_not_torn_down_where_it_was(
 ) -> None:
     world.work(acme)
 
-    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
-    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert own.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _shown(acme, number)["registration"]["status"] == "registered"
 
 
@@ -92,9 +92,9 @@ def test_released_the_old_one_is_refused_and_lets_it_go(
     assert _shown(acme, number)["previous_carrier"] is None
     assert _status(line, number, "old-1") == 403
     assert acme.get("/calls").json == []
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
     assert asked(carrier).count("unregister_number") == 1
-    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert own.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _shown(acme, number)["registration"]["status"] == "registered"
 
 
@@ -121,13 +121,15 @@ def test_after_thirty_days_the_old_one_lets_it_go(
     world.work(acme)
     world.due(acme, LEAVE)
     assert world.work(acme) == [LEAVE]  # before its time it does nothing
-    assert carrier.registered != {}
+    assert carrier.registered_numbers != {}
 
-    moving.leave(acme.ref, phone_number_id=UUID(number["id"]), now=clock.now() + moving.ACCEPTED)
+    porting.release_if_due(
+        acme.ref, phone_number_id=UUID(number["id"]), now=clock.now() + porting.PREVIOUS_CARRIER_TTL
+    )
     world.work(acme)
 
-    assert carrier.registered == {}
-    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {}
+    assert own.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _shown(acme, number)["previous_carrier"] is None
 
 
@@ -141,8 +143,8 @@ def test_one_job_waits_for_it_however_often_it_moves(
     done = world.work(acme, ahead=True)
 
     assert done.count(LEAVE) == 1
-    assert carrier.registered == {}  # the first of the three
-    assert own.carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {}  # the first of the three
+    assert own.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own.id
 
 
@@ -160,7 +162,7 @@ def test_moving_back_keeps_the_registration_where_it_goes_back_to(
     acme.patch(f"/phone-numbers/{number['id']}", back)
     world.work(acme)
 
-    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert "unregister_number" not in asked(carrier)
     assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own.id
     assert _status(line, number, "back-1") == 200
@@ -183,7 +185,7 @@ def test_an_order_to_let_go_that_comes_late_does_not_tear_down_what_may_ring_aga
     world.work(acme)
 
     assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] is None
-    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
 
 
 def test_another_name_of_the_same_carrier_is_no_move(
@@ -212,7 +214,7 @@ def test_an_inactive_number_rings_from_nowhere_and_is_registered_nowhere(
     world.work(acme)
 
     assert off["previous_carrier"] is None
-    assert carrier.registered == own.carrier.registered == {}
+    assert carrier.registered_numbers == own.carrier.registered_numbers == {}
 
 
 def test_a_number_that_is_moved_and_switched_off_at_once_is_registered_nowhere(
@@ -224,7 +226,7 @@ def test_a_number_that_is_moved_and_switched_off_at_once_is_registered_nowhere(
     acme.patch(f"/phone-numbers/{number['id']}", {**own.named, "is_active": False})
     world.work(acme)
 
-    assert carrier.registered == own.carrier.registered == {}
+    assert carrier.registered_numbers == own.carrier.registered_numbers == {}
 
 
 def test_a_number_that_is_given_back_leaves_both(
@@ -235,7 +237,7 @@ def test_a_number_that_is_given_back_leaves_both(
     acme.delete(f"/phone-numbers/{number['id']}")
     world.work(acme)
 
-    assert carrier.registered == own.carrier.registered == {}
+    assert carrier.registered_numbers == own.carrier.registered_numbers == {}
     assert LEAVE not in world.work(acme, ahead=True)
 
 

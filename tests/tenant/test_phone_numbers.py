@@ -9,11 +9,11 @@ from tests.doubles.receiver import Receiver
 from tests.support.webhooks import url_of
 from tests.support.world import Platform, Tenant, World, fresh_number
 from vca.kit import clock
-from vca.kit.at_rest import CannotOpen
+from vca.kit.encryption import DecryptionError
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenancy.session import enter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.phone_numbers.models import PhoneNumber
 
@@ -41,7 +41,7 @@ def test_a_new_number_is_registered_by_a_job(
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["checked_at"] is not None
     assert _registry_says(platform, number) == "registered"
-    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
 
 
 def test_deactivating_unregisters_and_reactivating_registers(
@@ -53,7 +53,7 @@ def test_deactivating_unregisters_and_reactivating_registers(
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False})
     world.work(acme)
     assert _registration(acme, number)["status"] == "unregistered"
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
 
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": True})
     world.work(acme)
@@ -67,7 +67,7 @@ def test_deleting_unregisters(acme: Tenant, world: World, carrier: FakeTelephony
     acme.delete(f"/phone-numbers/{number['id']}")
     world.work(acme)
 
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
     assert acme.get(f"/phone-numbers/{number['id']}").status_code == 404
 
 
@@ -128,11 +128,11 @@ def test_asking_again_overtakes_a_waiting_retry(
 
     acme.post(f"/phone-numbers/{number['id']}/register")
     world.work(acme)
-    asked = len(carrier.asked)
+    asked = len(carrier.operations)
     world.work(acme, ahead=True)
 
     assert _registration(acme, number)["status"] == "registered"
-    assert len(carrier.asked) == asked
+    assert len(carrier.operations) == asked
 
 
 def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: World) -> None:
@@ -157,13 +157,13 @@ def test_a_registration_that_comes_after_the_number_was_deleted_is_undone(
     monkeypatch.setattr(carrier, "register_number", delete_meanwhile)
     world.work(acme)
 
-    assert carrier.registered == {}
+    assert carrier.registered_numbers == {}
 
 
 def test_without_a_carrier_registration_fails_with_the_reason(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter
 ) -> None:
-    providers.current().default = None
+    providers.current_carriers().default = None
 
     number = acme.number()
 
@@ -231,18 +231,18 @@ def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
         name = "other"
 
     other = Other()
-    providers.current()._adapters["other"] = other
+    providers.current_carriers()._adapters["other"] = other
     number = acme.number(provider_type="fake")
     world.work(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "other"})
     world.work(acme)
-    assert carrier.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
     world.work(acme)
 
-    assert carrier.registered == {}
-    assert other.registered == {number["did_number"]: acme.ref.id}
+    assert carrier.registered_numbers == {}
+    assert other.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _registration(acme, number)["status"] == "registered"
 
 
@@ -300,24 +300,24 @@ def test_the_secret_of_a_decision_webhook_is_sealed_for_its_place(
     number, other = acme.number(), acme.number()
     path = f"/phone-numbers/{number['id']}/decision-webhook"
     secret = acme.post(path, {"url": url_of(endpoint)}).json["secret"]
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         sealed = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
     assert sealed is not None
     kept = {"tenant_id": acme.ref.id, "now": clock.now()}
 
-    signing = decision_webhook.secrets(sealed, phone_number_id=UUID(number["id"]), **kept)
+    signing = decision_webhook.signing_secrets(sealed, phone_number_id=UUID(number["id"]), **kept)
 
     assert signing == (secret,)
     assert secret.encode() not in sealed
-    with pytest.raises(CannotOpen):
-        decision_webhook.secrets(sealed, phone_number_id=UUID(other["id"]), **kept)
+    with pytest.raises(DecryptionError):
+        decision_webhook.signing_secrets(sealed, phone_number_id=UUID(other["id"]), **kept)
 
 
 def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: Receiver) -> None:
     number_id = UUID(acme.number()["id"])
     path = f"/phone-numbers/{number_id}/decision-webhook"
     old, new = (acme.post(path, {"url": url_of(endpoint)}).json["secret"] for _ in range(2))
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         sealed = session.get_one(PhoneNumber, number_id).decision_secret
     assert sealed is not None
     known = {"tenant_id": acme.ref.id, "phone_number_id": number_id}
@@ -325,5 +325,5 @@ def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: Receiver)
     now = clock.now()
     later = now + decision_webhook.OVERLAP
 
-    assert decision_webhook.secrets(sealed, **known, now=now) == (new, old)
-    assert decision_webhook.secrets(sealed, **known, now=later) == (new,)
+    assert decision_webhook.signing_secrets(sealed, **known, now=now) == (new, old)
+    assert decision_webhook.signing_secrets(sealed, **known, now=later) == (new,)

@@ -16,7 +16,7 @@ from tests.support.world import Tenant, World
 from vca.kit import storage
 from vca.kit.storage import StorageError
 from vca.kit.storage.s3 import S3Store
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 SIZE = len(AUDIO)
 ETAG = f'"{hashlib.sha256(AUDIO).hexdigest()}"'
@@ -232,9 +232,9 @@ def test_the_file_is_let_go_when_the_listener_hangs_up(
     acme: Tenant, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[bool] = []
-    close = storage.Opened.close
+    close = storage.ObjectReader.close
     monkeypatch.setattr(
-        storage.Opened, "close", lambda opened: (closed.append(True), close(opened))[1]
+        storage.ObjectReader, "close", lambda opened: (closed.append(True), close(opened))[1]
     )
     headers = {"Authorization": f"Bearer {acme.key}"}
 
@@ -269,7 +269,7 @@ def bucket(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     made = S3Store(BUCKET, endpoint_url=endpoint, region="eu-west-1", presign=request.param)
-    storage.use(made)
+    storage.set_current_store(made)
     return made
 
 

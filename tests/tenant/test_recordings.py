@@ -21,16 +21,17 @@ from tests.support.recorded import (
 )
 from tests.support.threads import at_once
 from tests.support.world import Tenant, World
-from vca.kit import clock, jobs
+from vca.jobs import queue
+from vca.kit import clock
 from vca.kit.storage import StorageError
 from vca.kit.storage.folder import FolderStore
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.telephony.types import LARGEST_RECORDING
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import MAX_RECORDING_BYTES
 from vca.telephony.types import Recording as Audio
-from vca.tenancy.session import enter
-from vca.tenant.recordings import fetching, retention, service
+from vca.tenancy.session import tenant_session
+from vca.tenant.recordings import carrier_fetch, retention, service
 
 
 def _age(world: World, tenant: Tenant, by: str) -> None:
@@ -42,7 +43,7 @@ def test_a_recording_is_kept_and_its_carrier_forgets_it(
 ) -> None:
     call_id = expected(acme)
     assert row(acme, call_id).status == "pending"
-    carrier.record(str(call_id), AUDIO, "audio/x-wav; rate=8000")
+    carrier.add_recording(str(call_id), AUDIO, "audio/x-wav; rate=8000")
 
     assert world.work(acme) == ["recordings.fetch"]
 
@@ -54,7 +55,7 @@ def test_a_recording_is_kept_and_its_carrier_forgets_it(
     assert found.storage_key == f"{acme.ref.id.hex}/{month}/{found.id.hex}.wav"
     assert [one.read_bytes() for one in files(acme)] == [AUDIO]
     assert files(globex) == []
-    assert carrier.recording(str(call_id)) is None
+    assert carrier.fetch_recording(str(call_id)) is None
 
 
 def test_expecting_twice_is_the_same_as_once(
@@ -63,8 +64,8 @@ def test_expecting_twice_is_the_same_as_once(
     call_id = expected(acme)
     first = row(acme, call_id).id
 
-    with enter(acme.ref) as session:
-        again = service.expect(
+    with tenant_session(acme.ref) as session:
+        again = service.create_pending(
             session,
             call_id=call_id,
             kind="call",
@@ -73,7 +74,7 @@ def test_expecting_twice_is_the_same_as_once(
         )
 
     assert again == first
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
     assert world.work(acme) == ["recordings.fetch"]
     assert row(acme, call_id).provider_call_id == str(call_id)
 
@@ -83,13 +84,13 @@ def test_a_carriers_name_of_the_recording_that_comes_later_is_taken_and_asked_fo
 ) -> None:
     call_id = expected(acme)
     world.work(acme)
-    carrier.record(str(call_id), AUDIO, provider_recording_id="RE1")
+    carrier.add_recording(str(call_id), AUDIO, provider_recording_id="RE1")
 
     expected(acme, call_id=call_id, provider_recording_id="RE1")
     world.work(acme, ahead=True)
 
     assert row(acme, call_id).status == "stored"
-    assert carrier.recording(str(call_id), "RE1") is None
+    assert carrier.fetch_recording(str(call_id), "RE1") is None
 
 
 def test_a_call_may_have_a_recording_and_a_voicemail(
@@ -97,16 +98,16 @@ def test_a_call_may_have_a_recording_and_a_voicemail(
 ) -> None:
     call_id = expected(acme, provider_recording_id="RE1")
     expected(acme, call_id=call_id, kind="voicemail", provider_recording_id="RE2")
-    carrier.record(str(call_id), b"the call", provider_recording_id="RE1")
-    carrier.record(str(call_id), b"the voicemail", provider_recording_id="RE2")
+    carrier.add_recording(str(call_id), b"the call", provider_recording_id="RE1")
+    carrier.add_recording(str(call_id), b"the voicemail", provider_recording_id="RE2")
 
     world.work(acme)
 
     path = f"/calls/{call_id}/recording"
     assert acme.get(path).data == b"the call"
     assert acme.get(path, kind="voicemail").data == b"the voicemail"
-    with enter(acme.ref) as session:
-        assert service.status_of(session, [call_id]) == {call_id: "stored"}
+    with tenant_session(acme.ref) as session:
+        assert service.statuses_by_call(session, [call_id]) == {call_id: "stored"}
 
 
 def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
@@ -116,7 +117,7 @@ def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
     for _ in range(3):
         assert world.work(acme, ahead=True)[:2] == ["recordings.fetch"] * 2
     assert row(acme, call_id).status == "pending"
-    carrier.record(str(late), AUDIO)
+    carrier.add_recording(str(late), AUDIO)
     _age(world, acme, "25 hours")
 
     world.work(acme, ahead=True)
@@ -124,9 +125,9 @@ def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
     assert row(acme, late).status == "stored"
     assert row(acme, call_id).status == "failed"
     assert world.work(acme, ahead=True) == []
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         missing = uuid4()
-        assert service.status_of(session, [call_id, late, missing]) == {
+        assert service.statuses_by_call(session, [call_id, late, missing]) == {
             call_id: "failed",
             late: "stored",
             missing: "none",
@@ -151,9 +152,9 @@ def test_a_recording_that_never_ends_fails_and_nothing_of_it_is_kept(
     call_id, block = expected(acme), b"x" * (1024 * 1024)
 
     def endless(*_: object) -> Audio:
-        return Audio("audio/wav", (block for _ in range(LARGEST_RECORDING // len(block) + 1)))
+        return Audio("audio/wav", (block for _ in range(MAX_RECORDING_BYTES // len(block) + 1)))
 
-    monkeypatch.setattr(carrier, "recording", endless)
+    monkeypatch.setattr(carrier, "fetch_recording", endless)
     world.work(acme)
 
     assert row(acme, call_id).status == "failed"
@@ -164,30 +165,30 @@ def test_a_store_that_is_away_is_waited_for_and_the_carrier_keeps_its_copy(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
     store.failure = StorageError("disk full", permanent=False)
     world.work(acme)
     assert row(acme, call_id).status == "pending"
-    assert carrier.recording(str(call_id)) is not None
+    assert carrier.fetch_recording(str(call_id)) is not None
 
     store.failure = None
     world.work(acme, ahead=True)
 
     assert row(acme, call_id).status == "stored"
-    assert carrier.recording(str(call_id)) is None
+    assert carrier.fetch_recording(str(call_id)) is None
 
 
 def test_what_was_not_kept_as_it_came_is_not_stored_and_the_carrier_keeps_its_copy(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
     store.spoil = True
 
     world.work(acme)
 
     assert row(acme, call_id).status == "pending"
-    assert carrier.recording(str(call_id)) is not None
+    assert carrier.fetch_recording(str(call_id)) is not None
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-not-ready"
 
 
@@ -195,7 +196,7 @@ def test_a_carrier_that_does_not_delete_is_asked_again_and_the_recording_is_ther
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
 
     def refuse(*_: object) -> None:
         raise TelephonyError("busy", permanent=False)
@@ -206,12 +207,12 @@ def test_a_carrier_that_does_not_delete_is_asked_again_and_the_recording_is_ther
         world.work(acme, ahead=True)
     found = row(acme, call_id)
     assert (found.status, found.carrier_copy) == ("stored", "kept")
-    asked = [what for what, _ in carrier.asked].count("recording")
+    asked = [what for what, _ in carrier.operations].count("recording")
 
     world.work(acme, ahead=True)
 
     assert row(acme, call_id).carrier_copy == "deleted"
-    assert [what for what, _ in carrier.asked].count("recording") == asked
+    assert [what for what, _ in carrier.operations].count("recording") == asked
 
 
 def test_no_transaction_is_open_while_carrier_or_store_are_asked(
@@ -220,14 +221,14 @@ def test_no_transaction_is_open_while_carrier_or_store_are_asked(
     open_transactions = []
 
     class Watching(FakeTelephonyAdapter):
-        def _asked(self, what: str, **how: Any) -> None:
+        def _record_operation(self, operation: str, **arguments: Any) -> None:
             open_transactions.append(checked_out())
 
     watching = Watching()
-    providers.current().put(watching)
+    providers.current_carriers().register(watching)
     retained(world, acme, 1)
     call_id = expected(acme)
-    watching.record(str(call_id), AUDIO)
+    watching.add_recording(str(call_id), AUDIO)
     world.work(acme)
     listened = acme.get(f"/calls/{call_id}/recording")
     retention.sweep(acme.ref, now=clock.now() + timedelta(days=2))
@@ -269,14 +270,14 @@ def test_killed_at_any_moment_the_next_run_keeps_it_once_and_loses_nothing(
     moment: str,
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
     deletions = _watch_deletions(acme, call_id, carrier, monkeypatch)
     patches: dict[str, tuple[object, str, Any]] = {
-        "asked": (carrier, "recording", dies),
-        "half written": (carrier, "recording", _dies_midway(carrier)),
+        "asked": (carrier, "fetch_recording", dies),
+        "half written": (carrier, "fetch_recording", _dies_midway(carrier)),
         "written": (FolderStore, "put", _dies_after(FolderStore.put)),
-        "read back": (fetching, "_keep", dies),
-        "committed": (fetching, "_keep", _dies_after(fetching._keep)),
+        "read back": (carrier_fetch, "_commit_audio", dies),
+        "committed": (carrier_fetch, "_commit_audio", _dies_after(carrier_fetch._commit_audio)),
         "forgotten": (
             carrier,
             "delete_recording",
@@ -288,15 +289,15 @@ def test_killed_at_any_moment_the_next_run_keeps_it_once_and_loses_nothing(
     with monkeypatch.context() as patched:
         patched.setattr(*patches[moment])
         with pytest.raises(Killed):
-            jobs.TASKS["recordings.fetch"](**order)
+            queue.TASKS["recordings.fetch"](**order)
     stored = row(acme, call_id).status == "stored"
     assert stored is (moment in ("committed", "forgotten"))
-    jobs.TASKS["recordings.fetch"](**order)
+    queue.TASKS["recordings.fetch"](**order)
 
     found = row(acme, call_id)
     assert (found.status, found.carrier_copy) == ("stored", "deleted")
     assert [one.read_bytes() for one in files(acme)] == [AUDIO]
-    assert carrier.recording(str(call_id)) is None
+    assert carrier.fetch_recording(str(call_id)) is None
     assert deletions
     assert set(deletions) == {"stored"}
 
@@ -320,15 +321,15 @@ def test_what_was_written_before_a_kill_is_kept_though_the_carrier_lost_it_since
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO, "audio/mpeg")
+    carrier.add_recording(str(call_id), AUDIO, "audio/mpeg")
     with monkeypatch.context() as patched:
-        patched.setattr(fetching, "_keep", dies)
+        patched.setattr(carrier_fetch, "_commit_audio", dies)
         with pytest.raises(Killed):
             world.work(acme)
     carrier.delete_recording(str(call_id))
 
     order = {"tenant_id": acme.id, "recording_id": str(row(acme, call_id).id)}
-    jobs.TASKS["recordings.fetch"](**order)
+    queue.TASKS["recordings.fetch"](**order)
 
     found = row(acme, call_id)
     assert (found.status, found.content_type) == ("stored", "audio/mpeg")
@@ -340,10 +341,10 @@ def test_two_runs_at_once_keep_it_once(
 ) -> None:
     for _ in range(5):
         call_id = expected(acme)
-        carrier.record(str(call_id), AUDIO)
+        carrier.add_recording(str(call_id), AUDIO)
         order = {"tenant_id": acme.id, "recording_id": str(row(acme, call_id).id)}
 
-        at_once([lambda order=order: jobs.TASKS["recordings.fetch"](**order)] * 3)
+        at_once([lambda order=order: queue.TASKS["recordings.fetch"](**order)] * 3)
         world.work(acme, ahead=True)
 
         found = row(acme, call_id)
@@ -355,7 +356,7 @@ def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expected(acme)
-    carrier.record(str(call_id), AUDIO)
+    carrier.add_recording(str(call_id), AUDIO)
     put = FolderStore.put
 
     def put_and_purged(*given: Any, **named: Any) -> Any:

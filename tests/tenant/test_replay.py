@@ -16,9 +16,10 @@ from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
 from vca.kit import deadline, json
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.tenant.calls import desk, long_answers
-from vca.tenant.calls import replay as replaying
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.simulation import replay as replaying
+from vca.tenant.calls.simulation import stream_limit
 
 SAID = ("I need an appointment.", "Tomorrow at nine.", "Thank you.")
 Answer = Callable[[ModelRequest], tuple[str | ToolCall, ...]]
@@ -47,7 +48,9 @@ def _prompted(request: ModelRequest) -> tuple[str | ToolCall, ...]:
 
 def _use(answers: Answer) -> Model:
     model = Model(answers)
-    desk.use(replace(desk.current(), models=Models(model)))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(model))
+    )
     return model
 
 
@@ -137,7 +140,7 @@ def test_the_replay_is_a_simulated_call_on_record_that_says_what_it_is(
     [rule] = kept["route"]["rules"]
     assert rule == {"rule": "profile", "verdict": "decided", "why": "the replay names this profile"}
     assert kept["tokens"] == 36
-    assert [what for what, _ in carrier.asked] == ["on_inbound_call"]
+    assert [what for what, _ in carrier.operations] == ["on_inbound_call"]
 
 
 def test_a_version_is_replayed_as_it_was_and_the_present_one_if_none_is_named(
@@ -220,7 +223,7 @@ def test_nobody_is_dialled_and_nobody_answers_a_transfer(
     assert first["replay"]["text"].startswith("One moment. ")
     assert first["replay"]["actions"] == [{"kind": "transfer", "target": "front desk"}]
     assert [turn["replay"]["text"] for turn in rest] == ["Yes.", "Yes."]
-    assert [what for what, _ in carrier.asked] == ["on_inbound_call"]
+    assert [what for what, _ in carrier.operations] == ["on_inbound_call"]
     kept = acme.get(f"/calls/{told['replay_call_id']}").json
     assert kept["transfer"]["status"] == "no_answer"
     assert set(kept["transfer"]) == {"target", "status", "on_failure", "started_at"}
@@ -313,12 +316,12 @@ def test_the_same_request_is_replayed_once(acme: Tenant, call: str, other: dict[
 
 
 def test_one_replay_too_many_is_refused(acme: Tenant, call: str, other: dict[str, Any]) -> None:
-    long_answers.use(1)
+    stream_limit.set_max_streams(1)
     try:
-        with long_answers.one():
+        with stream_limit.stream_slot():
             refused = _replay(acme, call, ai_profile_id=other["id"])
     finally:
-        long_answers.use(4)
+        stream_limit.set_max_streams(4)
 
     assert (refused.status_code, refused.json["code"]) == (429, "too-many-streams")
 
@@ -358,13 +361,13 @@ def test_a_replay_has_more_time_than_other_requests(
 def test_a_replay_that_fails_leaves_no_call_open(
     acme: Tenant, call: str, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "refs", SimpleNamespace(whole=lambda _: 1 / 0))
+    monkeypatch.setattr(replaying, "call_types", SimpleNamespace(collect_turn=lambda _: 1 / 0))
 
     with pytest.raises(ZeroDivisionError):
-        replaying.replay(
+        replaying.replay_call(
             acme.ref,
-            carriers=providers.current(),
-            desk=desk.current(),
+            carriers=providers.current_carriers(),
+            services=call_services.current_services(),
             call_id=UUID(call),
             ai_profile_id=UUID(other["id"]),
         )

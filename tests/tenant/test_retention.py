@@ -11,7 +11,7 @@ from tests.support.recorded import Failing, Killed, dies, files, kept, retained,
 from tests.support.world import Tenant, World
 from vca.kit import clock
 from vca.kit.storage import StorageError
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.recordings import retention
 
 
@@ -68,7 +68,7 @@ def test_one_sweep_waits_at_the_earliest_time_and_orders_the_next(
 def test_more_than_one_round_of_due_recordings_is_swept_round_by_round(
     acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    monkeypatch.setattr(retention, "_BATCH_SIZE", 2)
     retained(world, acme, 1)
     for _ in range(5):
         kept(acme, world, carrier)
@@ -102,7 +102,7 @@ def test_a_sweep_killed_after_deleting_is_finished_by_the_next(
     retained(world, acme, 1)
     call_id = kept(acme, world, carrier)
     with monkeypatch.context() as patched:
-        patched.setattr(retention, "_note_deleted", dies)
+        patched.setattr(retention, "_mark_deleted", dies)
         with pytest.raises(Killed):
             _sweep(acme, ahead=timedelta(days=2))
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-missing"

@@ -11,22 +11,30 @@ from hypothesis import strategies as st
 
 from tests.support.world import Platform, Tenant, fresh_number
 from vca.registry.tenants.models import STATUSES
-from vca.tenant.calls.route import WEBHOOK, Advice, Advised, Decision, Facts, decide, of_dict
-from vca.tenant.calls.states import END_REASONS
+from vca.tenant.calls.core.state_machine import END_REASONS
+from vca.tenant.calls.routing.routing_rules import (
+    WEBHOOK_RULE,
+    Decision,
+    RoutingInput,
+    WebhookAction,
+    WebhookDecision,
+    decide_route,
+    route_from_dict,
+)
 from vca.tenant.phone_numbers.models import MODES
-from vca.tenant.settings.hours import ALWAYS, CLOSED_ACTIONS, Closed, Open
+from vca.tenant.settings.hours import ALWAYS_OPEN, CLOSED_ACTIONS, Closed, Open
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PROFILE = uuid4()
 CLOSED, VOICEMAIL, FORWARD = (Closed(action, "at night", None) for action in CLOSED_ACTIONS)
-GOOD = Facts(NOW, owned=True, ai_profile_id=PROFILE, ai_profile_version=3)
+GOOD = RoutingInput(NOW, owned=True, ai_profile_id=PROFILE, ai_profile_version=3)
 
 FORWARDED = ("forward", "forward", "transferred")
 ADVICE = [
-    Advice("it is silent"),
-    Advice("it wants it", "answer", ai_profile_id=PROFILE),
-    Advice("it wants it", "reject"),
-    Advice("it wants it", "forward", "+2"),
+    WebhookDecision("it is silent"),
+    WebhookDecision("it wants it", "answer", ai_profile_id=PROFILE),
+    WebhookDecision("it wants it", "reject"),
+    WebhookDecision("it wants it", "forward", "+2"),
 ]
 
 
@@ -34,10 +42,10 @@ ADVICE = [
     ("changes", "decision", "end_reason", "last_rule"),
     [
         ({}, "agent", None, "default"),
-        ({"names_profile": True}, "agent", None, "profile"),
+        ({"number_has_profile": True}, "agent", None, "profile"),
         ({"owned": False}, "refused", "invalid_number", "number"),
-        ({"rests_until": NOW + timedelta(1)}, "refused", "number_inactive", "resting"),
-        ({"rests_until": NOW}, "agent", None, "default"),
+        ({"quarantined_until": NOW + timedelta(1)}, "refused", "number_inactive", "resting"),
+        ({"quarantined_until": NOW}, "agent", None, "default"),
         ({"exists": False}, "refused", "number_inactive", "active"),
         ({"is_active": False}, "refused", "number_inactive", "active"),
         ({"mode": "closed"}, "closed", "closed", "mode"),
@@ -53,7 +61,7 @@ ADVICE = [
         ({"mode": "forward"}, "closed", "closed", "mode"),
         ({"hours": Open("by day")}, "agent", None, "default"),
         ({"hours": CLOSED}, "closed", "closed", "hours"),
-        ({"hours": CLOSED, "names_profile": True}, "closed", "closed", "hours"),
+        ({"hours": CLOSED, "number_has_profile": True}, "closed", "closed", "hours"),
         ({"hours": CLOSED, "ai_profile_id": None}, "closed", "closed", "hours"),
         ({"hours": VOICEMAIL}, "voicemail", "voicemail", "hours"),
         ({"hours": FORWARD, "forward_to": "+1"}, "forward", "transferred", "hours"),
@@ -79,7 +87,7 @@ ADVICE = [
 def test_the_first_rule_that_decides_is_the_route(
     changes: dict[str, Any], decision: str, end_reason: str | None, last_rule: str
 ) -> None:
-    route = decide(replace(GOOD, **changes))
+    route = decide_route(replace(GOOD, **changes))
 
     assert (route.decision, route.end_reason) == (decision, end_reason)
     assert route.steps[-1].rule == last_rule
@@ -93,30 +101,32 @@ _NUMBERS = st.none() | st.just("+14155550100")
 
 @given(
     facts=st.builds(
-        Facts,
+        RoutingInput,
         at=_MOMENTS,
         owned=st.booleans(),
         tenant_status=st.sampled_from(STATUSES),
-        rests_until=st.none() | _MOMENTS,
+        quarantined_until=st.none() | _MOMENTS,
         exists=st.booleans(),
         is_active=st.booleans(),
         mode=st.sampled_from(MODES),
         forward_to=_NUMBERS,
         fallback_number=_NUMBERS,
-        hours=st.just(ALWAYS)
+        hours=st.just(ALWAYS_OPEN)
         | st.builds(Closed, st.sampled_from(CLOSED_ACTIONS), st.just("x"), st.none() | _MOMENTS),
-        hours_of=st.sampled_from(["number", "tenant"]),
-        names_profile=st.booleans(),
+        hours_source=st.sampled_from(["number", "tenant"]),
+        number_has_profile=st.booleans(),
         ai_profile_id=st.none() | st.just(PROFILE),
         ai_profile_version=st.just(3),
-        line_free=st.booleans(),
-        answerable=st.booleans(),
-        asks=st.booleans(),
-        advice=st.none() | st.sampled_from(ADVICE),
-    ).filter(lambda facts: not facts.names_profile or facts.ai_profile_id is not None)
+        within_concurrency_limit=st.booleans(),
+        model_available=st.booleans(),
+        has_webhook=st.booleans(),
+        webhook_decision=st.none() | st.sampled_from(ADVICE),
+    ).filter(lambda facts: not facts.number_has_profile or facts.ai_profile_id is not None)
 )
-def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: Facts) -> None:
-    route = decide(facts)
+def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(
+    facts: RoutingInput,
+) -> None:
+    route = decide_route(facts)
 
     assert route.decision in get_args(Decision)
     assert [step.verdict for step in route.steps].count("decided") == 1
@@ -126,7 +136,7 @@ def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: 
     assert route.end_reason is None or route.end_reason in END_REASONS
     assert (route.ai_profile_id is not None) is (route.decision == "agent")
     assert (route.forward_to is not None) is (route.decision == "forward")
-    assert route.asks <= (facts.asks and facts.advice is None)
+    assert route.webhook_pending <= (facts.has_webhook and facts.webhook_decision is None)
 
 
 @pytest.mark.parametrize("change", [{}, {"mode": "forward", "forward_to": "+1"}])
@@ -135,25 +145,25 @@ def test_whatever_the_facts_there_is_one_decision_with_all_that_it_takes(facts: 
     [("answer", "agent", None), ("reject", "refused", "declined"), FORWARDED],
 )
 def test_a_decision_webhook_goes_before_the_rule_that_would_have_answered(
-    change: dict[str, Any], advice: Advised, decision: str, end_reason: str | None
+    change: dict[str, Any], advice: WebhookAction, decision: str, end_reason: str | None
 ) -> None:
-    advised = Advice("so it says", advice, "+2" if advice == "forward" else None)
+    advised = WebhookDecision("so it says", advice, "+2" if advice == "forward" else None)
 
-    route = decide(replace(GOOD, asks=True, advice=advised, **change))
+    route = decide_route(replace(GOOD, has_webhook=True, webhook_decision=advised, **change))
 
     assert (route.decision, route.end_reason) == (decision, end_reason)
-    assert (route.steps[-1].rule, route.steps[-1].verdict) == (WEBHOOK, "decided")
+    assert (route.steps[-1].rule, route.steps[-1].verdict) == (WEBHOOK_RULE, "decided")
     assert route.forward_to == advised.forward_to
-    assert route.rejects is (advice == "reject")
-    assert of_dict(route.as_dict()) == route
+    assert route.rejected_by_webhook is (advice == "reject")
+    assert route_from_dict(route.as_dict()) == route
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"line_free": False},
-        {"tokens_left": False},
-        {"answerable": False},
+        {"within_concurrency_limit": False},
+        {"within_token_limit": False},
+        {"model_available": False},
         {"ai_profile_id": None},
     ],
 )
@@ -161,29 +171,34 @@ def test_where_no_agent_can_answer_a_decision_webhook_cannot_have_one_answer(
     change: dict[str, Any],
 ) -> None:
     forwards = replace(GOOD, mode="forward", forward_to="+1", **change)
-    advised = replace(forwards, asks=True, advice=Advice("so it says", "answer"))
+    advised = replace(
+        forwards, has_webhook=True, webhook_decision=WebhookDecision("so it says", "answer")
+    )
 
-    route = decide(advised)
+    route = decide_route(advised)
 
     assert route.decision == "forward"
-    assert [step.rule for step in route.steps[-2:]] == [WEBHOOK, "mode"]
+    assert [step.rule for step in route.steps[-2:]] == [WEBHOOK_RULE, "mode"]
     assert route.steps[-2].why.startswith("so it says, but ")
 
 
 @pytest.mark.parametrize(
-    "change", [{"mode": "closed"}, {"tenant_status": "suspended"}, {"line_free": False}]
+    "change",
+    [{"mode": "closed"}, {"tenant_status": "suspended"}, {"within_concurrency_limit": False}],
 )
 def test_a_rule_that_refuses_goes_before_any_decision_webhook(change: dict[str, Any]) -> None:
     facts = replace(GOOD, **change)
 
-    assert decide(replace(facts, asks=True, advice=ADVICE[0])) == decide(facts)
+    assert decide_route(
+        replace(facts, has_webhook=True, webhook_decision=ADVICE[0])
+    ) == decide_route(facts)
 
 
 def test_a_forwarding_numbers_own_target_goes_before_its_fallback() -> None:
     facts = replace(GOOD, mode="forward", forward_to="+1", fallback_number="+2")
 
-    assert decide(facts).forward_to == "+1"
-    assert decide(replace(facts, forward_to=None)).forward_to == "+2"
+    assert decide_route(facts).forward_to == "+1"
+    assert decide_route(replace(facts, forward_to=None)).forward_to == "+2"
 
 
 NIGHT, DAY = "2026-11-24T03:00:00Z", "2026-11-24T10:00:00Z"

@@ -14,18 +14,18 @@ from sqlalchemy import select
 
 from tests.support.world import Tenant
 from vca.telephony.types import CallEvent
-from vca.tenancy.session import enter
-from vca.tenant.calls import record
-from vca.tenant.calls.models import Call, Event
-from vca.tenant.calls.record import NewCall
-from vca.tenant.calls.states import (
-    CARRIERS_REASONS,
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_types import NewCall
+from vca.tenant.calls.core.models import Call, Event
+from vca.tenant.calls.core.state_machine import (
+    CARRIER_END_REASONS,
     END_REASONS,
-    RANKS,
+    STATUS_RANKS,
     TERMINAL,
-    State,
-    after,
-    of,
+    LifecycleState,
+    next_state,
+    state_from_events,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -57,10 +57,10 @@ EVENTS = st.lists(
 )
 
 
-def _fold(events: list[CallEvent]) -> State:
-    state = State("queued", started_at=START)
+def _fold(events: list[CallEvent]) -> LifecycleState:
+    state = LifecycleState("queued", started_at=START)
     for event in events:
-        state = after(state, event)
+        state = next_state(state, event)
     return state
 
 
@@ -75,11 +75,11 @@ def test_any_shuffle_with_duplicates_ends_in_the_same_state(data: st.DataObject)
 
 @given(EVENTS)
 def test_a_call_never_goes_back(events: list[CallEvent]) -> None:
-    state = State("queued", started_at=START)
+    state = LifecycleState("queued", started_at=START)
     for event in events:
-        before, state = state, after(state, event)
+        before, state = state, next_state(state, event)
 
-        assert RANKS[state.status] >= RANKS[before.status]
+        assert STATUS_RANKS[state.status] >= STATUS_RANKS[before.status]
         if before.status in TERMINAL:
             assert state.status in TERMINAL
             assert state.end_reason is not None
@@ -110,7 +110,7 @@ _OWN = ("agent_hangup", "api_hangup", "transferred", "voicemail", "max_duration"
 _TOLD = st.tuples(
     st.sampled_from(["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]),
     MOMENTS,
-    st.sampled_from([*CARRIERS_REASONS, *_OWN]),
+    st.sampled_from([*CARRIER_END_REASONS, *_OWN]),
     st.none() | st.sampled_from(["486", "603"]),
 )
 _COLUMNS = ("status", "started_at", "answered_at", "ended_at", "end_reason", "end_detail")
@@ -123,12 +123,12 @@ def record_of(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
     def recorded(events: list[CallEvent]) -> tuple[Any, ...]:
         call_id = uuid4()
         call = NewCall(None, None, None, None, "withheld", "", "fake", call_id.hex, True, {})
-        with enter(acme.ref) as session:
-            record.insert_call(session, call_id, call, [], of([_FIRST]), greeting="")
+        with tenant_session(acme.ref) as session:
+            record.insert_call(session, call_id, call, [], state_from_events([_FIRST]), greeting="")
         for event in events:
-            with enter(acme.ref) as session:
-                record.happened(session, call_id, event)
-        with enter(acme.ref) as session:
+            with tenant_session(acme.ref) as session:
+                record.apply_event(session, call_id, event)
+        with tenant_session(acme.ref) as session:
             row = session.get_one(Call, call_id)
             kept = select(Event.event_key).where(Event.call_id == call_id)
             keys = sorted(session.scalars(kept))

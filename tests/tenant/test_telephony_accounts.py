@@ -11,21 +11,21 @@ from flask import Flask
 from tests.support import owner
 from tests.support.accounts import Own, keep
 from tests.support.world import Tenant, World
-from vca.kit import at_rest, clock
-from vca.kit.at_rest import CannotOpen, Keys
-from vca.kit.config import Settings
+from vca.kit import clock, encryption
+from vca.kit.encryption import DecryptionError, Keyring
+from vca.settings import Settings
 from vca.telephony import providers
-from vca.telephony.mock import FakeTelephonyAdapter
-from vca.telephony.types import CarrierRef
-from vca.tenancy.session import enter
-from vca.tenant.telephony_accounts import carriers, credentials, service
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import ProviderAccountRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.telephony_accounts import adapter_lookup, credentials, service
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 GOOD = {"account_id": "acme", "secret": "a-secret-of-sixteen"}
 
 
 def _sealed(tenant: Tenant, account_id: str) -> bytes:
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         return session.get_one(TelephonyAccount, UUID(account_id)).sealed
 
 
@@ -102,12 +102,12 @@ def test_in_production_nobody_has_an_account_with_the_fake_carrier(
 ) -> None:
     hard = {"api_key_peppers": ("p" * 32,), "encryption_keys": settings.keys_at_rest}
     production = replace(settings, app_env="production", telephony_provider="", **hard)
-    providers.use(providers.Carriers(production))
+    providers.set_current_carriers(providers.Carriers(production))
 
     refused = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": GOOD})
 
     assert refused.json["errors"][0]["pointer"] == "/provider_type"
-    assert providers.current().reader("fake") is None
+    assert providers.current_carriers().parser_for("fake") is None
 
 
 def test_it_is_for_keys_that_may_administer(acme: Tenant, world: World) -> None:
@@ -150,7 +150,7 @@ def test_a_number_and_its_account_are_with_the_same_carrier(acme: Tenant) -> Non
 
 
 def test_there_are_twenty_at_most(acme: Tenant) -> None:
-    for _ in range(service.MOST):
+    for _ in range(service.MAX_ACCOUNTS):
         keep(acme)
 
     refused = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": GOOD})
@@ -171,7 +171,7 @@ def test_with_a_new_secret_the_one_before_is_accepted_for_a_day(acme: Tenant) ->
     assert changed["secrets"][0]["changed_at"] > before
     assert changed["previous_accepted_until"] is not None
     known = {"tenant_id": acme.ref.id, "account_id": UUID(own.id)}
-    kept = credentials.opened(_sealed(acme, own.id), **known)
+    kept = credentials.decrypt_credentials(_sealed(acme, own.id), **known)
     assert kept.account(now).fields == {"account_id": "acme", "secret": "n" * 20}
     assert kept.account(now).previous == own.fields
     over = now + credentials.OVERLAP + timedelta(minutes=1)
@@ -186,7 +186,7 @@ def test_changed_twice_within_a_day_the_first_secret_is_forgotten(acme: Tenant) 
         acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": secret}})
 
     known = {"tenant_id": acme.ref.id, "account_id": UUID(own.id)}
-    account = credentials.opened(_sealed(acme, own.id), **known).account(clock.now())
+    account = credentials.decrypt_credentials(_sealed(acme, own.id), **known).account(clock.now())
     assert account.fields["secret"] == "m" * 20
     assert account.previous is not None
     assert account.previous["secret"] == "n" * 20
@@ -230,18 +230,18 @@ def test_what_our_keys_do_not_open_is_no_carriers_and_is_set_anew(
     acme: Tenant, app: Flask, settings: Settings
 ) -> None:
     own = keep(acme)
-    ref = CarrierRef("fake", UUID(own.id))
-    at_rest.use(Keys([b"k" * 32]))
+    ref = ProviderAccountRef("fake", UUID(own.id))
+    encryption.set_current_keyring(Keyring([b"k" * 32]))
     try:
-        with enter(acme.ref) as session:
-            assert carriers.of_number(session, ref) is None
+        with tenant_session(acme.ref) as session:
+            assert adapter_lookup.adapter_for_number(session, ref) is None
         shown = _one(acme, own)
         half = acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"account_id": "x"}})
         whole = acme.patch(f"/telephony-accounts/{own.id}", {"fields": GOOD})
-        with enter(acme.ref) as session:
-            assert carriers.of_number(session, ref) is not None
+        with tenant_session(acme.ref) as session:
+            assert adapter_lookup.adapter_for_number(session, ref) is not None
     finally:
-        at_rest.use(Keys(settings.keys_at_rest))
+        encryption.set_current_keyring(Keyring(settings.keys_at_rest))
 
     assert (shown["fields"], shown["secrets"]) == ({}, [])
     assert half.json["errors"][0]["pointer"] == "/fields/secret"
@@ -256,19 +256,24 @@ def test_an_account_is_sealed_for_its_place(acme: Tenant, globex: Tenant) -> Non
         {"tenant_id": acme.ref.id, "account_id": UUID(other.id)},
         {"tenant_id": globex.ref.id, "account_id": UUID(own.id)},
     ):
-        with pytest.raises(CannotOpen):
-            credentials.opened(sealed, **place)
+        with pytest.raises(DecryptionError):
+            credentials.decrypt_credentials(sealed, **place)
 
 
 def test_an_imported_account_of_another_form_is_no_carriers(acme: Tenant) -> None:
     own = keep(acme)
     with owner.inside(acme.ref) as session:
         row = session.get_one(TelephonyAccount, UUID(own.id))
-        strange = credentials.fresh({"token": "x"}, now=clock.now())
-        row.sealed = credentials.sealed(strange, tenant_id=acme.ref.id, account_id=row.id)
+        strange = credentials.new_credentials({"token": "x"}, now=clock.now())
+        row.sealed = credentials.encrypt_credentials(
+            strange, tenant_id=acme.ref.id, account_id=row.id
+        )
 
-    with enter(acme.ref) as session:
-        assert carriers.of_number(session, CarrierRef("fake", UUID(own.id))) is None
+    with tenant_session(acme.ref) as session:
+        assert (
+            adapter_lookup.adapter_for_number(session, ProviderAccountRef("fake", UUID(own.id)))
+            is None
+        )
 
 
 def test_the_audit_tells_of_an_account_and_nothing_of_its_secrets(acme: Tenant) -> None:

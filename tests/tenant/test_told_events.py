@@ -16,9 +16,9 @@ from tests.support.webhooks import register, tell, told, types
 from tests.support.world import Tenant, World
 from vca.kit import clock, db
 from vca.registry.webhooks import deliveries, payloads
-from vca.registry.webhooks.operator import OPERATOR
+from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
 from vca.tenancy import citus
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.messages import service as messages
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
@@ -73,8 +73,8 @@ def test_only_what_an_endpoint_wants_is_sent_to_it(
 
 def test_what_did_not_happen_is_not_told(acme: Tenant, world: World, endpoint: Receiver) -> None:
     register(acme, endpoint)
-    with enter(acme.ref) as session:
-        events.tell(session, Event("message.taken", {}))
+    with tenant_session(acme.ref) as session:
+        events.emit(session, Event("message.taken", {}))
         session.rollback()
 
     world.work(acme)
@@ -89,8 +89,8 @@ def test_an_event_that_is_told_twice_under_one_id_is_sent_once(
     register(acme, endpoint)
     event = Event("tenant.suspended", {})
     for _ in range(2):
-        with enter(acme.ref) as session:
-            events.tell(session, event)
+        with tenant_session(acme.ref) as session:
+            events.emit(session, event)
 
     world.work(acme)
 
@@ -164,8 +164,8 @@ def test_whatever_a_call_can_tell_is_thin(acme: Tenant, world: World, endpoint: 
     acme.profile(system_prompt=long, greeting=long[:1_000])
     call = acme.simulate(acme.number(label=long[:60])["did_number"])["call_id"]
     acme.say(call, long[:2_000])
-    with enter(acme.ref) as session:
-        messages.take(
+    with tenant_session(acme.ref) as session:
+        messages.create(
             session,
             call_id=UUID(call),
             kind="message",
@@ -189,18 +189,18 @@ def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
     acme.profile()
     number = acme.number()["did_number"]
     sent: list[str] = []
-    engine = db.current().engine
+    engine = db.current_database().engine
 
     def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
         sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
-    citus.use(True)
+    citus.set_enabled(True)
     try:
         call = acme.simulate(number)["call_id"]
         acme.post(f"/calls/{call}/hangup")
     finally:
-        citus.use(False)
+        citus.set_enabled(False)
         event.remove(engine, "before_cursor_execute", note)
     world.work(acme)
 
@@ -216,7 +216,7 @@ def test_a_call_is_told_in_the_statement_that_records_it(app: Flask, acme: Tenan
     acme.profile()
     number = acme.number()["did_number"]
     sent: list[str] = []
-    engine = db.current().engine
+    engine = db.current_database().engine
 
     def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
         sent.append(statement)
@@ -245,16 +245,16 @@ def _ordered(tenant: Tenant) -> list[str]:
 
 
 def _tell_operators(data: dict[str, Any]) -> None:
-    with public() as session:
+    with public_session() as session:
         told = {"webhook_id": uuid4(), "event_id": uuid4(), "type": "call.ended"}
-        deliveries.add(session, OPERATOR, **told, data=data, now=clock.now())
+        deliveries.add_delivery(session, PLATFORM_SCOPE, **told, data=data, now=clock.now())
 
 
 @pytest.mark.parametrize("say", [lambda data: Event("call.ended", data), _tell_operators])
 def test_what_is_too_large_to_be_told_is_no_event(
     acme: Tenant, say: Callable[[dict[str, Any]], object]
 ) -> None:
-    for word in ("x" * payloads.LARGEST, "☎" * (payloads.LARGEST // 3)):
+    for word in ("x" * payloads.MAX_EVENT_BYTES, "☎" * (payloads.MAX_EVENT_BYTES // 3)):
         with pytest.raises(ValueError, match="would be told in"):
             say({"summary": word})
 
@@ -263,12 +263,16 @@ def test_the_largest_event_is_sent_in_20_000_bytes(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
     register(acme, endpoint)
-    largest = payloads.LARGEST - payloads._ENVELOPE - len('{"word":""}')
-    with enter(acme.ref) as session:
+    largest = payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES - len('{"word":""}')
+    with tenant_session(acme.ref) as session:
         event = Event("call.transfer_completed", {"word": "x" * largest}, simulated=True)
-        events.tell(session, event)
+        events.emit(session, event)
 
     world.work(acme)
 
     [sent] = told(endpoint)
-    assert payloads.LARGEST - payloads._ENVELOPE < len(sent.body) <= payloads.LARGEST
+    assert (
+        payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES
+        < len(sent.body)
+        <= payloads.MAX_EVENT_BYTES
+    )

@@ -15,13 +15,13 @@ from tests.doubles.receiver import PATIENCE_S, Receiver
 from tests.support import owner
 from tests.support.webhooks import register, status, tell, told, types, url_of
 from tests.support.world import Tenant, World
-from vca.kit import at_rest, clock, http
-from vca.kit.http import Allowed, OutgoingClient
-from vca.registry.webhooks import delivering, endpoints
-from vca.tenancy.session import enter
-from vca.tenant.webhooks import boxes, events
+from vca.kit import clock, encryption, http
+from vca.kit.http import OutgoingClient, UrlPolicy
+from vca.registry.webhooks import delivery_worker, endpoints
+from vca.tenancy.session import tenant_session
+from vca.tenant.webhooks import events, tenant_scope
 from vca.tenant.webhooks.events import Event
-from vca.tenant.webhooks.models import ToldEvent, Webhook
+from vca.tenant.webhooks.models import Webhook, WebhookEvent
 
 DUE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
 SOONEST = (
@@ -66,7 +66,10 @@ def test_a_delivery_that_fails_is_tried_ten_times_under_the_same_id_and_given_up
         _again(world, acme)
 
     [delivery] = _deliveries(acme, webhook)
-    assert (delivery["status"], len(delivery["attempts"])) == ("failed", delivering.TRIES)
+    assert (delivery["status"], len(delivery["attempts"])) == (
+        "failed",
+        delivery_worker.MAX_ATTEMPTS,
+    )
     assert len({each.headers["webhook-id"] for each in told(endpoint)}) == 1
 
 
@@ -139,10 +142,10 @@ def test_one_that_hangs_holds_up_nobody_else(
 
     endpoint.behave = hang
     slow, quick = register(acme, endpoint), register(acme, other_endpoint)
-    box, client = boxes.of(acme.ref), http.current()
+    box, client = tenant_scope.for_tenant(acme.ref), http.current_client()
     tell(acme)
     sending = Thread(
-        target=lambda: delivering.deliver(box, webhook_id=UUID(slow["id"]), client=client)
+        target=lambda: delivery_worker.deliver_due(box, webhook_id=UUID(slow["id"]), client=client)
     )
     sending.start()
     assert arrived.wait(PATIENCE_S)
@@ -165,8 +168,10 @@ def test_who_came_while_it_was_busy_does_not_put_the_next_try_off(
     tell(acme)
 
     def fail_while_another_comes(line: Any, stop: Any) -> None:
-        box = boxes.of(acme.ref)
-        delivering.deliver(box, webhook_id=UUID(webhook["id"]), client=http.current())
+        box = tenant_scope.for_tenant(acme.ref)
+        delivery_worker.deliver_due(
+            box, webhook_id=UUID(webhook["id"]), client=http.current_client()
+        )
         status(500)(line, stop)
 
     endpoint.behave = fail_while_another_comes
@@ -185,9 +190,11 @@ def test_telling_does_not_wait_for_who_holds_the_endpoint(
 ) -> None:
     webhook = register(acme, endpoint)
 
-    with enter(acme.ref) as holding:
+    with tenant_session(acme.ref) as holding:
         wanted = UUID(webhook["id"])
-        endpoints.get(holding, boxes.of(acme.ref), webhook_id=wanted, for_update=True)
+        endpoints.get(
+            holding, tenant_scope.for_tenant(acme.ref), webhook_id=wanted, for_update=True
+        )
         tell(acme)
 
     assert len(acme.get("/events").json) == 1
@@ -315,8 +322,8 @@ def test_a_delivery_is_sent_again_by_its_own_webhook_alone(
 
 def test_what_is_sent_again_keeps_its_order(acme: Tenant, world: World, endpoint: Receiver) -> None:
     webhook = register(acme, endpoint)
-    with enter(acme.ref) as session:
-        events.tell(session, *(Event("call.started", {"place": place}) for place in range(5)))
+    with tenant_session(acme.ref) as session:
+        events.emit(session, *(Event("call.started", {"place": place}) for place in range(5)))
     world.work(acme)
 
     world.sql(acme, MOVED)
@@ -361,14 +368,16 @@ def test_a_secret_is_shown_once_and_kept_where_nobody_can_read_it(
 
     assert webhook["secret"].startswith("whsec_")
     assert "secret" not in acme.get(f"/webhooks/{webhook['id']}").json
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         kept = bytes(session.scalars(select(Webhook.secret)).one())
     assert webhook["secret"].encode() not in kept
-    place = at_rest.Place(UUID(acme.id), "webhooks", UUID(webhook["id"]), "secret")
-    assert at_rest.current().open(kept, place) == webhook["secret"]
-    elsewhere = at_rest.Place(UUID(globex.id), "webhooks", UUID(webhook["id"]), "secret")
-    with pytest.raises(at_rest.CannotOpen):
-        at_rest.current().open(kept, elsewhere)
+    place = encryption.EncryptionContext(UUID(acme.id), "webhooks", UUID(webhook["id"]), "secret")
+    assert encryption.current_keyring().decrypt(kept, place) == webhook["secret"]
+    elsewhere = encryption.EncryptionContext(
+        UUID(globex.id), "webhooks", UUID(webhook["id"]), "secret"
+    )
+    with pytest.raises(encryption.DecryptionError):
+        encryption.current_keyring().decrypt(kept, elsewhere)
 
 
 def test_for_a_day_the_secret_before_signs_too(
@@ -409,7 +418,7 @@ def test_where_the_secret_cannot_be_read_nothing_is_sent_until_there_is_a_new_on
     acme: Tenant, world: World, endpoint: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = register(acme, endpoint)
-    monkeypatch.setattr(at_rest, "_keys", at_rest.Keys([os.urandom(32)]))
+    monkeypatch.setattr(encryption, "_keyring", encryption.Keyring([os.urandom(32)]))
     tell(acme)
     world.work(acme)
     assert endpoint.asked == []
@@ -455,7 +464,7 @@ def test_a_removed_webhook_leaves_nothing_and_is_sent_nothing(
 
 
 def test_a_tenant_has_twenty_webhooks_at_most(acme: Tenant, endpoint: Receiver) -> None:
-    for _ in range(endpoints.MOST):
+    for _ in range(endpoints.MAX_WEBHOOKS):
         register(acme, endpoint)
 
     refused = acme.post("/webhooks", {"url": url_of(endpoint)})
@@ -479,7 +488,7 @@ def test_what_was_saved_and_leads_elsewhere_now_is_refused_when_it_is_sent(
     acme: Tenant, world: World, endpoint: Receiver
 ) -> None:
     webhook = register(acme, endpoint)
-    http.use(OutgoingClient(Allowed(http=True)))
+    http.set_current_client(OutgoingClient(UrlPolicy(allow_http=True)))
     tell(acme)
 
     world.work(acme)
@@ -506,5 +515,5 @@ def test_what_is_older_than_thirty_days_is_forgotten(
     world.work(acme)
 
     assert len(_deliveries(acme, webhook)) == 1
-    with enter(acme.ref) as session:
-        assert len(session.scalars(select(ToldEvent)).all()) == 1
+    with tenant_session(acme.ref) as session:
+        assert len(session.scalars(select(WebhookEvent)).all()) == 1

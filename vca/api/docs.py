@@ -8,19 +8,19 @@ import flask_swagger_ui
 from flask import Response, current_app
 
 from vca.kit import json
-from vca.kit.web import Blueprint, access, pages
+from vca.kit.web import Blueprint, access, pagination
 
-_START = (
+_START_SCRIPT = (
     'SwaggerUIBundle({url: document.body.dataset.spec, dom_id: "#ui", deepLinking: true,'
     " validatorUrl: null, persistAuthorization: false, tryItOutEnabled: true});"
 )
-_HASH = b64encode(hashlib.sha256(_START.encode()).digest()).decode()
-_POLICY = (
+_START_SCRIPT_HASH = b64encode(hashlib.sha256(_START_SCRIPT.encode()).digest()).decode()
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:;"
     " style-src 'self' 'unsafe-inline';"
-    f" script-src 'self' 'sha256-{_HASH}'; frame-ancestors 'none'"
+    f" script-src 'self' 'sha256-{_START_SCRIPT_HASH}'; frame-ancestors 'none'"
 )
-_PAGE = """<!doctype html>
+_PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -51,14 +51,14 @@ blp = Blueprint(
 @access("anyone")
 def docs() -> Response:
     """Read and try the API in a browser"""
-    page = _PAGE.format(
+    page = _PAGE_TEMPLATE.format(
         name=current_app.config["APP_NAME"],
-        assets=pages.public_path("/docs/assets"),
-        spec=pages.public_path("/api/openapi.json"),
-        start=_START,
+        assets=pagination.public_url("/docs/assets"),
+        spec=pagination.public_url("/api/openapi.json"),
+        start=_START_SCRIPT,
     )
     response = Response(page, mimetype="text/html")
-    response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     return response
 
 
@@ -70,6 +70,6 @@ def openapi() -> Response:
     return Response(current_app.extensions["openapi"], mimetype="application/json")
 
 
-def rendered(document: object) -> bytes:
+def render_openapi(document: object) -> bytes:
     """The document as it is served, once a process."""
     return json.dumps(document)

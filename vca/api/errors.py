@@ -7,8 +7,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from vca.kit import db, json, log
+from vca.kit import db, json
 from vca.kit.errors import DomainError
+from vca.observability import log
 from vca.telephony.adapter import TelephonyError
 
 _CODES = {
@@ -38,12 +39,14 @@ def install(app: Flask) -> None:
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(TelephonyError, _telephony_error)
     app.register_error_handler(HTTPException, _http_error)
-    for kind in (DBAPIError, PoolTimeout):
-        app.register_error_handler(kind, _database_error)
+    for error_class in (DBAPIError, PoolTimeout):
+        app.register_error_handler(error_class, _database_error)
     app.register_error_handler(Exception, _unexpected)
 
 
-def problem(status: int, code: str, title: str, detail: str | None = None, **more: Any) -> Response:
+def problem(
+    status: int, code: str, title: str, detail: str | None = None, **extra: Any
+) -> Response:
     """A problem document (RFC 9457); programs go by `code`."""
     body = {
         "type": "about:blank",
@@ -52,10 +55,10 @@ def problem(status: int, code: str, title: str, detail: str | None = None, **mor
         "code": code,
         "detail": detail,
         "request_id": g.get("request_id"),
-        **more,
+        **extra,
     }
-    shown = {name: value for name, value in body.items() if value is not None}
-    return Response(json.dumps(shown), status, mimetype="application/problem+json")
+    members = {name: value for name, value in body.items() if value is not None}
+    return Response(json.dumps(members), status, mimetype="application/problem+json")
 
 
 def _domain_error(error: DomainError) -> Response:
@@ -66,7 +69,7 @@ def _domain_error(error: DomainError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.status >= 500:
-        log.get().warning("request.failed", code=error.problem_code, exc_info=error)
+        log.get_logger().warning("request.failed", code=error.problem_code, exc_info=error)
     return response
 
 
@@ -92,12 +95,12 @@ def _database_error(error: Exception) -> Response:
     failure = db.failure_for(error)
     if failure is None:
         return _unexpected(error)
-    log.get().warning("database.failed", sqlstate=db.sqlstate(error), exc_info=error)
+    log.get_logger().warning("database.failed", sqlstate=db.sqlstate(error), exc_info=error)
     return _domain_error(failure)
 
 
 def _unexpected(error: Exception) -> Response:
     """Ours: logged with its place, answered without any detail."""
-    log.get().error("request.crashed", exc_info=error)
+    log.get_logger().error("request.crashed", exc_info=error)
     detail = "Something went wrong on our side; the request id finds it in our log."
     return problem(500, "internal-error", "Internal Server Error", detail)

@@ -10,11 +10,11 @@ from sqlalchemy import Connection
 from structlog.contextvars import bind_contextvars
 
 from vca.api import audit, idempotency, limits
-from vca.kit import crash, db, deadline
+from vca.kit import db, deadline, failpoints
 from vca.kit.errors import DomainError, NotFound
-from vca.kit.web.access import Access, PlatformKeyNeeded, declared
+from vca.kit.web.access import Access, PlatformKeyNeeded, declared_access
 from vca.registry.api_keys import service as api_keys
-from vca.registry.api_keys.service import Caller
+from vca.registry.api_keys.service import AuthenticatedKey
 from vca.tenancy import schema
 from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
@@ -23,7 +23,7 @@ View = Callable[..., Any]
 # What only asks the database is answered within 5 s; what calls out may wait for a model too.
 PLAIN_BUDGET_S = 4.0
 CALLING_OUT_BUDGET_S = 20.0
-_READING = ("GET", "HEAD")
+_READ_METHODS = ("GET", "HEAD")
 
 
 class Unauthorized(DomainError):
@@ -58,40 +58,48 @@ def install(app: Flask) -> None:
     for endpoint, view in app.view_functions.items():
         if endpoint.endswith(".static"):  # files of the documentation
             continue
-        access = declared(view)
+        access = declared_access(view)
         if access is None:
             raise LookupError(f"{endpoint} declares no access")
-        app.view_functions[endpoint] = _guarded(view, access)
+        app.view_functions[endpoint] = _with_guard(view, access)
 
 
-def _guarded(view: View, access: Access) -> View:
-    if access.who in ("anyone", "carrier"):
-        return _bounded(view)
+def _with_guard(view: View, access: Access) -> View:
+    if access.audience in ("anyone", "carrier"):
+        return _with_deadline(view)
 
-    usual_s = CALLING_OUT_BUDGET_S if access.opens == "nothing" else PLAIN_BUDGET_S
+    default_budget_s = CALLING_OUT_BUDGET_S if access.transaction == "nothing" else PLAIN_BUDGET_S
 
     @wraps(view)
     def guarded(**path: Any) -> Any:
-        asked = path.get("tenant_id")
-        likely = schema.name(asked) if asked is not None else None
-        presented = _presented()
-        limits.check(presented)
-        with deadline.within(usual_s), db.current().connection(schema=likely) as connection:
-            _authenticate(connection, presented, asked)
-            limits.charge(connection, g.caller, presented)
-            _authorize(access, asked)
-            if access.opens != "nothing":
+        path_tenant_id = path.get("tenant_id")
+        preferred_schema = (
+            schema.schema_name(path_tenant_id) if path_tenant_id is not None else None
+        )
+        token = _bearer_token()
+        limits.check_key(token)
+        with (
+            deadline.within(default_budget_s),
+            db.current_database().connection(schema=preferred_schema) as connection,
+        ):
+            _authenticate(connection, token, path_tenant_id)
+            limits.consume(connection, g.caller, token)
+            _authorize(access, path_tenant_id)
+            if access.transaction != "nothing":
                 return _in_transaction(connection, access, view, path)
-            repeated = idempotency.begin(connection, access)
-        if repeated is not None:
-            return repeated
-        with deadline.within(access.budget_s or usual_s), audit.of_request(access, path):
+            stored_response = idempotency.claim_key(connection, access)
+        if stored_response is not None:
+            return stored_response
+        with (
+            deadline.within(access.budget_s or default_budget_s),
+            audit.request_audit_scope(access, path),
+        ):
             return view(**path)
 
     return guarded
 
 
-def _bounded(view: View) -> View:
+def _with_deadline(view: View) -> View:
     @wraps(view)
     def bounded(**path: Any) -> Any:
         with deadline.within(CALLING_OUT_BUDGET_S):
@@ -102,35 +110,37 @@ def _bounded(view: View) -> View:
 
 def _in_transaction(connection: Connection, access: Access, view: View, path: Any) -> Any:
     """The edge's one commit: after the answer was made, if it is a success."""
-    opened = (
-        tenancy.inside(connection, g.tenant)
-        if access.opens == "tenant"
-        else tenancy.outside(connection)
+    session_scope = (
+        tenancy.open_tenant(connection, g.tenant)
+        if access.transaction == "tenant"
+        else tenancy.open_public(connection)
     )
-    with opened as session, audit.of_request(access, path):
+    with session_scope as session, audit.request_audit_scope(access, path):
         g.session = session
-        response = idempotency.once(session, access, partial(audit.told, session, view, path))
+        response = idempotency.run_once(
+            session, access, partial(audit.execute_audited, session, view, path)
+        )
         if response.status_code < 400:
             session.commit()
-            crash.point("requests.committed")
+            failpoints.kill_if_armed("requests.committed")
         return response
 
 
-def _presented() -> str:
+def _bearer_token() -> str:
     """The key that the request bears; empty without one."""
-    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    return presented.strip() if scheme.lower() == "bearer" else ""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _authenticate(connection: Connection, presented: str, tenant_id: UUID | None) -> None:
-    caller = api_keys.recognise(
+def _authenticate(connection: Connection, token: str, tenant_id: UUID | None) -> None:
+    caller = api_keys.authenticate(
         connection,
-        presented=presented,
+        presented=token,
         peppers=current_app.config["PEPPERS"],
-        asked=tenant_id,
+        path_tenant_id=tenant_id,
     )
     if caller is None:
-        limits.bad_key(connection)
+        limits.record_auth_failure(connection)
         raise Unauthorized
     g.caller = caller
     bind_contextvars(key=caller.prefix)
@@ -141,22 +151,22 @@ def _authenticate(connection: Connection, presented: str, tenant_id: UUID | None
 
 def _authorize(access: Access, tenant_id: UUID | None) -> None:
     """Raises NotFound before anything else, so that no answer tells whether a tenant exists."""
-    caller: Caller = g.caller
+    caller: AuthenticatedKey = g.caller
     if tenant_id is not None:
         _check_tenant(access, caller, tenant_id)
-    if access.who == "platform" and not caller.is_platform:
+    if access.audience == "platform" and not caller.is_platform:
         raise PlatformKeyNeeded
-    for scope in (access.scope, access.also):
+    for scope in (access.scope, access.additional_scope):
         if scope is not None and scope not in caller.scopes:
             raise ScopeMissing(f"The key has no scope {scope}.")
-    if _suspended_write(access, caller):
+    if _is_suspended_write(access, caller):
         raise TenantSuspended
     if tenant_id is not None and access.needs_schema:
         assert caller.path_tenant_revision is not None
-        schema.require_supported(caller.path_tenant_revision)
+        schema.require_supported_revision(caller.path_tenant_revision)
 
 
-def _check_tenant(access: Access, caller: Caller, tenant_id: UUID) -> None:
+def _check_tenant(access: Access, caller: AuthenticatedKey, tenant_id: UUID) -> None:
     if caller.is_platform:
         status = caller.path_tenant_status
         if status is None or (status == "deleted" and not access.when_deleted):
@@ -165,11 +175,11 @@ def _check_tenant(access: Access, caller: Caller, tenant_id: UUID) -> None:
         raise NotFound
 
 
-def _suspended_write(access: Access, caller: Caller) -> bool:
+def _is_suspended_write(access: Access, caller: AuthenticatedKey) -> bool:
     return (
         not caller.is_platform
         and caller.path_tenant_status == "suspended"
         and access.writes
-        and request.method not in _READING
+        and request.method not in _READ_METHODS
         and not access.when_suspended
     )

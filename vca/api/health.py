@@ -8,9 +8,9 @@ from marshmallow import fields
 import vca
 from vca.api.errors import problem
 from vca.kit.errors import Unavailable
-from vca.kit.web import Blueprint, Schema, access, pages
+from vca.kit.web import Blueprint, Schema, access, pagination
 from vca.registry import schema
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 blp = Blueprint("health", __name__, description="Is it there, is it well.")
 
@@ -51,9 +51,9 @@ class HealthSchema(Schema):
 def home() -> Any:
     """Show name, version and links"""
     links = {
-        "docs": pages.public_path("/docs"),
-        "openapi": pages.public_path("/api/openapi.json"),
-        "health": pages.public_path("/healthz"),
+        "docs": pagination.public_url("/docs"),
+        "openapi": pagination.public_url("/api/openapi.json"),
+        "health": pagination.public_url("/healthz"),
     }
     return {"name": current_app.config["APP_NAME"], "version": vca.__version__, "links": links}
 
@@ -76,17 +76,17 @@ def healthy() -> Any:
     Settings were read, the database answers, and the public schema is at or ahead of the code.
     """
     try:
-        with public() as session:
-            revision = schema.current(session)
+        with public_session() as session:
+            revision = schema.current_revision(session)
     except Unavailable as error:
-        return _unwell("database-unavailable", error.detail, database="unavailable")
-    if schema.behind(revision):
+        return _unhealthy("database-unavailable", error.detail, database="unavailable")
+    if schema.is_behind(revision):
         detail = "The public schema is behind the code: run flask db upgrade."
-        return _unwell("schema-behind", detail, schema=revision or "missing")
+        return _unhealthy("schema-behind", detail, schema=revision or "missing")
     return {"status": "ok", "database": "ok", "schema": revision}
 
 
-def _unwell(code: str, detail: str, **more: str) -> Response:
-    response = problem(503, code, "Service Unavailable", detail, **more)
+def _unhealthy(code: str, detail: str, **extra: str) -> Response:
+    response = problem(503, code, "Service Unavailable", detail, **extra)
     response.headers["Retry-After"] = "2"
     return response

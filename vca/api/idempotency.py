@@ -15,25 +15,26 @@ from sqlalchemy import Connection, Table
 from sqlalchemy.orm import Session
 
 from vca.api.errors import problem
-from vca.kit import clock, deadline, json, log
+from vca.kit import clock, deadline, json
 from vca.kit.db import DatabaseFailure
 from vca.kit.errors import FieldError, InvalidInput
-from vca.kit.web.access import Access, Repeats
+from vca.kit.web.access import Access, Idempotency
 from vca.kit.web.parser import check_body
+from vca.observability import log
 from vca.registry.idempotency import service
-from vca.registry.idempotency.service import Asked, Kept
+from vca.registry.idempotency.service import IdempotentRequest, StoredResponse
 from vca.tenancy import session as tenancy
-from vca.tenant.idempotency.tasks import PLATFORMS, TENANTS
+from vca.tenant.idempotency.tasks import PLATFORM_TABLE, TENANT_TABLE
 
-HEADER = "Idempotency-Key"
-REPLAYED = "Idempotency-Replayed"
+KEY_HEADER = "Idempotency-Key"
+REPLAYED_HEADER = "Idempotency-Replayed"
 _KEY = re.compile(r"[\x20-\x7e]{1,255}", re.ASCII)
-_HEADERS = ("Content-Type", "Location")
+_STORED_HEADERS = ("Content-Type", "Location")
 _FINISH_BUDGET_S = 4.0
 
 
 @dataclass(frozen=True)
-class Unfinished:
+class PendingClaim:
     """A key that was claimed for an operation that calls out."""
 
     id: UUID
@@ -45,34 +46,38 @@ def install(app: Flask) -> None:
     app.after_request(_finish)
 
 
-def once(session: Session, access: Access, do: Callable[[], Response]) -> Response:
+def run_once(session: Session, access: Access, execute: Callable[[], Response]) -> Response:
     """Do a plain operation in its transaction, or answer as it was answered before."""
-    asked = _asked(access)
-    if asked is None:
-        return do()
-    found = service.claim(session, table=_table(access), asked=asked)
-    if isinstance(found, Kept):
-        return _again(access.repeats, found)
-    response = do()
+    idempotent_request = _idempotent_request(access)
+    if idempotent_request is None:
+        return execute()
+    claim = service.claim(session, table=_table(access), request=idempotent_request)
+    if isinstance(claim, StoredResponse):
+        return _replay_or_conflict(access.idempotency, claim)
+    response = execute()
     if response.status_code < 400:
-        _complete(session, access, found, response)
+        _store_response(session, access, claim, response)
     return response
 
 
-def begin(connection: Connection, access: Access) -> Response | None:
+def claim_key(connection: Connection, access: Access) -> Response | None:
     """Claim the key of an operation that calls out; the answer if it was answered before."""
-    asked = _asked(access)
-    if asked is None:
+    idempotent_request = _idempotent_request(access)
+    if idempotent_request is None:
         return None
-    inside = _table(access) is TENANTS
-    opened = tenancy.inside(connection, g.tenant) if inside else tenancy.outside(connection)
-    with opened as session:
-        found = service.claim(session, table=_table(access), asked=asked)
-        service.order_sweep(session, now=clock.now())  # it may never be finished
+    is_tenant_table = _table(access) is TENANT_TABLE
+    session_scope = (
+        tenancy.open_tenant(connection, g.tenant)
+        if is_tenant_table
+        else tenancy.open_public(connection)
+    )
+    with session_scope as session:
+        claim = service.claim(session, table=_table(access), request=idempotent_request)
+        service.schedule_cleanup(session, now=clock.now())  # it may never be finished
         session.commit()
-    if isinstance(found, Kept):
-        return _again(access.repeats, found)
-    g.unfinished = Unfinished(found, access)
+    if isinstance(claim, StoredResponse):
+        return _replay_or_conflict(access.idempotency, claim)
+    g.unfinished = PendingClaim(claim, access)
     return None
 
 
@@ -81,68 +86,78 @@ def _finish(response: Response) -> Response:
 
     After a failure of ours nobody knows what was done: the key stays claimed until it is abandoned.
     """
-    unfinished: Unfinished | None = g.pop("unfinished", None)
-    if unfinished is None or response.status_code >= 500:
+    pending_claim: PendingClaim | None = g.pop("unfinished", None)
+    if pending_claim is None or response.status_code >= 500:
         return response
-    inside = _table(unfinished.access) is TENANTS
+    is_tenant_table = _table(pending_claim.access) is TENANT_TABLE
     try:
         with (
             deadline.within(_FINISH_BUDGET_S),
-            tenancy.enter(g.tenant) if inside else tenancy.public() as session,
+            tenancy.tenant_session(g.tenant)
+            if is_tenant_table
+            else tenancy.public_session() as session,
         ):
             if response.status_code < 400:
-                _complete(session, unfinished.access, unfinished.id, response)
+                _store_response(session, pending_claim.access, pending_claim.id, response)
             else:
-                service.forget(session, table=_table(unfinished.access), claim_id=unfinished.id)
+                service.release(
+                    session, table=_table(pending_claim.access), claim_id=pending_claim.id
+                )
     except DatabaseFailure as error:
-        log.get().warning("idempotency.unfinished", exc_info=error)
+        log.get_logger().warning("idempotency.unfinished", exc_info=error)
     return response
 
 
-def _asked(access: Access) -> Asked | None:
+def _idempotent_request(access: Access) -> IdempotentRequest | None:
     """The request as its key names it; None without a key, or where none is taken.
 
     Another tenant of the path, or another API key, is another sender.
     """
-    key = request.headers.get(HEADER)
-    if key is None or access.repeats == "none":
+    key = request.headers.get(KEY_HEADER)
+    if key is None or access.idempotency == "none":
         return None
     if not _KEY.fullmatch(key):
-        error = FieldError(f"/{HEADER}", "Must be 1 to 255 printable ASCII characters.", "header")
+        error = FieldError(
+            f"/{KEY_HEADER}", "Must be 1 to 255 printable ASCII characters.", "header"
+        )
         raise InvalidInput("The request is not valid.", errors=[error])
     check_body(request)
-    whole = f"{request.method} {request.path}\n".encode() + request.get_data(cache=True)
-    tenant = f"/{g.tenant.id}" if "tenant" in g else ""
-    return Asked(f"{g.caller.prefix}{tenant}", key, hashlib.sha256(whole).hexdigest())
+    fingerprint_input = f"{request.method} {request.path}\n".encode() + request.get_data(cache=True)
+    tenant_suffix = f"/{g.tenant.id}" if "tenant" in g else ""
+    return IdempotentRequest(
+        f"{g.caller.prefix}{tenant_suffix}", key, hashlib.sha256(fingerprint_input).hexdigest()
+    )
 
 
 def _table(access: Access) -> Table:
     """Where the operation's own transaction can write."""
-    return TENANTS if "tenant" in g and access.opens != "public" else PLATFORMS
+    return TENANT_TABLE if "tenant" in g and access.transaction != "public" else PLATFORM_TABLE
 
 
-def _complete(session: Session, access: Access, claim_id: UUID, response: Response) -> None:
-    answer = response.get_data(as_text=True)
-    if access.repeats == "id":
-        answer = json.dumps({"id": json.loads(answer)["id"]}).decode()
-    headers = {name: response.headers[name] for name in _HEADERS if name in response.headers}
-    kept = Kept(response.status_code, headers, answer)
-    service.complete(session, table=_table(access), claim_id=claim_id, kept=kept, now=clock.now())
+def _store_response(session: Session, access: Access, claim_id: UUID, response: Response) -> None:
+    body = response.get_data(as_text=True)
+    if access.idempotency == "id":
+        body = json.dumps({"id": json.loads(body)["id"]}).decode()
+    headers = {name: response.headers[name] for name in _STORED_HEADERS if name in response.headers}
+    stored_response = StoredResponse(response.status_code, headers, body)
+    service.complete(
+        session, table=_table(access), claim_id=claim_id, response=stored_response, now=clock.now()
+    )
 
 
-def _again(repeats: Repeats, kept: Kept) -> Response:
-    response = _already_made(kept) if repeats == "id" else _replay(kept)
-    response.headers[REPLAYED] = "true"
+def _replay_or_conflict(repeats: Idempotency, stored_response: StoredResponse) -> Response:
+    response = _already_created(stored_response) if repeats == "id" else _replay(stored_response)
+    response.headers[REPLAYED_HEADER] = "true"
     return response
 
 
-def _replay(kept: Kept) -> Response:
-    response = Response(kept.answer, kept.status)
-    response.headers.update(kept.headers)
+def _replay(stored_response: StoredResponse) -> Response:
+    response = Response(stored_response.answer, stored_response.status)
+    response.headers.update(stored_response.headers)
     return response
 
 
-def _already_made(kept: Kept) -> Response:
+def _already_created(stored_response: StoredResponse) -> Response:
     """A secret that is shown once is not shown again, and so it is not kept either."""
     detail = "This was created already, and what it answered is shown once: `id` is what was made."
-    return problem(409, "already-created", "Conflict", detail, **json.loads(kept.answer))
+    return problem(409, "already-created", "Conflict", detail, **json.loads(stored_response.answer))

@@ -20,27 +20,28 @@ from uuid import UUID
 from flask import Flask, Response, current_app, g, request
 from sqlalchemy import Connection
 
-from vca.api import origin
+from vca.api import client_ip
 from vca.api.errors import problem
-from vca.kit import crypto, db, log, metrics
+from vca.kit import crypto, db
 from vca.kit.addresses import Network
-from vca.kit.config import Settings
 from vca.kit.db import DatabaseFailure
-from vca.registry.api_keys.service import Caller
+from vca.observability import log, metrics
+from vca.registry.api_keys.service import AuthenticatedKey
 from vca.registry.rate_limits.buckets import Limit
-from vca.registry.rate_limits.leases import Leases, RateLimited, Standing
+from vca.registry.rate_limits.token_cache import LimitStatus, RateLimited, TokenCache
+from vca.settings import Settings
 
-POLICY, STANDING = "RateLimit-Policy", "RateLimit"
-_MINUTE = 60
+POLICY_HEADER, STATUS_HEADER = "RateLimit-Policy", "RateLimit"
+_MINUTE_S = 60
 # All senders share 65,536 buckets, so that strangers with many addresses fill no table; who
 # has one in common with them is told 429 for a wrong key.
-_SLOT_BYTES = 2
-_SENDERS = b"failing sender"
-_MOST_REFUSED = 1_000
+_ADDRESS_HASH_BYTES = 2
+_ADDRESS_BUCKET_PREFIX = b"failing sender"
+_MAX_REJECTED_KEYS = 1_000
 
 
 @dataclass(frozen=True)
-class Rates:
+class RateLimitConfig:
     """What is allowed: requests a second, failures a minute. 0: as many as anybody likes.
 
     `threads` of a process may be kept by refusals that wait for their turn.
@@ -53,10 +54,10 @@ class Rates:
     failures: int = 0
     secret: str = ""
     trusted_proxies: Sequence[Network] = ()
-    threads: int = 0
+    rejection_threads: int = 0
 
     @classmethod
-    def of(cls, settings: Settings) -> "Rates":
+    def from_settings(cls, settings: Settings) -> "RateLimitConfig":
         return cls(
             settings.rate_limit_key,
             settings.rate_limit_tenant,
@@ -74,146 +75,151 @@ class Limiter:
 
     def __init__(
         self,
-        rates: Rates,
-        leases: Leases | None = None,
+        config: RateLimitConfig,
+        leases: TokenCache | None = None,
         *,
         wait: Callable[[float], None] = sleep,
     ) -> None:
-        self._rates = rates
+        self._config = config
         self._wait = wait
-        self._threads = Semaphore(rates.threads)
-        self._leases = leases or Leases()
-        self._refused: dict[bytes, Sequence[Limit]] = {}
+        self._rejection_slots = Semaphore(config.rejection_threads)
+        self._leases = leases or TokenCache()
+        self._rejected_keys: dict[bytes, Sequence[Limit]] = {}
 
-    def check(self, presented: str) -> None:
+    def check_key(self, token: str) -> None:
         """Refuse a key that was just refused, without asking whose it is. Raises RateLimited."""
-        known = _digest(presented) if self._refused else b""
-        limits = self._refused.get(known)
+        key_digest = _key_digest(token) if self._rejected_keys else b""
+        limits = self._rejected_keys.get(key_digest)
         if limits is not None:
             self._leases.check(limits)
-            self._refused.pop(known, None)
+            self._rejected_keys.pop(key_digest, None)
 
-    def charge(
-        self, connection: Connection, caller: Caller, presented: str
-    ) -> tuple[Standing, ...]:
+    def consume(
+        self, connection: Connection, caller: AuthenticatedKey, token: str
+    ) -> tuple[LimitStatus, ...]:
         """One request of a good key. Raises RateLimited."""
-        limits = self._of_caller(caller)
+        limits = self._caller_limits(caller)
         if not limits:
             return ()
         try:
             return self._leases.spend(connection, limits)
         except RateLimited:
-            if len(self._refused) >= _MOST_REFUSED:
-                self._refused.clear()
-            self._refused[_digest(presented)] = limits
+            if len(self._rejected_keys) >= _MAX_REJECTED_KEYS:
+                self._rejected_keys.clear()
+            self._rejected_keys[_key_digest(token)] = limits
             raise
 
-    def check_sender(self, sender: str) -> None:
+    def check_client(self, client_key: str) -> None:
         """Refuse a failure that is known to be one too many. Raises RateLimited."""
-        self._leases.check(self._of_sender(sender))
+        self._leases.check(self._client_limits(client_key))
 
-    def fail(self, connection: Connection, sender: str) -> None:
+    def record_failure(self, connection: Connection, client_key: str) -> None:
         """One failure of an address. Raises RateLimited."""
-        self._leases.spend(connection, self._of_sender(sender))
+        self._leases.spend(connection, self._client_limits(client_key))
 
-    def hold(self, limit: Limit) -> None:
+    def delay_rejection(self, limit: Limit) -> None:
         """Keep a refusal until it is its turn, if there is a thread for that."""
-        if self._threads.acquire(blocking=False):
+        if self._rejection_slots.acquire(blocking=False):
             try:
-                self._wait(self._leases.turn(limit))
+                self._wait(self._leases.rejection_delay_s(limit))
             finally:
-                self._threads.release()
+                self._rejection_slots.release()
 
-    def sender(self) -> str:
+    def client_key(self) -> str:
         """Where the present request comes from."""
         forwarded_for = request.headers.get("X-Forwarded-For", "")
-        return origin.of(request.remote_addr, forwarded_for, self._rates.trusted_proxies)
+        return client_ip.client_ip(request.remote_addr, forwarded_for, self._config.trusted_proxies)
 
-    def _of_caller(self, caller: Caller) -> list[Limit]:
+    def _caller_limits(self, caller: AuthenticatedKey) -> list[Limit]:
         """A key before its tenant, always: see `buckets.draw`."""
-        rates = self._rates
-        rate = rates.platform_key if caller.is_platform else rates.key
-        wanted = [("key", caller.key_id, rate), ("tenant", caller.tenant_id, rates.tenant)]
+        config = self._config
+        rate = config.platform_key if caller.is_platform else config.key
+        candidates = [("key", caller.key_id, rate), ("tenant", caller.tenant_id, config.tenant)]
         return [
-            Limit(name, bucket, rate, round(rate * rates.window_s))
-            for name, bucket, rate in wanted
+            Limit(name, bucket, rate, round(rate * config.window_s))
+            for name, bucket, rate in candidates
             if bucket is not None and rate
         ]
 
-    def _of_sender(self, sender: str) -> list[Limit]:
-        failures = self._rates.failures
+    def _client_limits(self, client_key: str) -> list[Limit]:
+        failures = self._config.failures
         if not failures:
             return []
-        slot = crypto.keyed_hash(f"addresses|{self._rates.secret}", sender)[:_SLOT_BYTES]
-        bucket = UUID(bytes=_SENDERS + slot)
-        return [Limit("address", bucket, failures / _MINUTE, failures, counts="failures")]
+        address_hash = crypto.keyed_hash(f"addresses|{self._config.secret}", client_key)[
+            :_ADDRESS_HASH_BYTES
+        ]
+        bucket = UUID(bytes=_ADDRESS_BUCKET_PREFIX + address_hash)
+        return [Limit("address", bucket, failures / _MINUTE_S, failures, unit="failures")]
 
 
-def install(app: Flask, rates: Rates) -> None:
+def install(app: Flask, config: RateLimitConfig) -> None:
     """Limit the app's requests, and tell keys how they stand."""
-    app.extensions["limiter"] = Limiter(rates)
-    app.register_error_handler(RateLimited, _limited)
-    app.after_request(_tell)
+    app.extensions["limiter"] = Limiter(config)
+    app.register_error_handler(RateLimited, _rate_limited)
+    app.after_request(_add_limit_headers)
 
 
-def current() -> Limiter:
+def current_limiter() -> Limiter:
     """The app's limiter."""
-    found: Limiter = current_app.extensions["limiter"]
-    return found
+    limiter: Limiter = current_app.extensions["limiter"]
+    return limiter
 
 
-def check(presented: str) -> None:
+def check_key(token: str) -> None:
     """Refuse a key that is known to have asked too much. Raises RateLimited."""
-    current().check(presented)
+    current_limiter().check_key(token)
 
 
-def charge(connection: Connection, caller: Caller, presented: str) -> None:
+def consume(connection: Connection, caller: AuthenticatedKey, token: str) -> None:
     """Count a request of a good key. Raises RateLimited."""
-    g.standings = current().charge(connection, caller, presented)
+    g.standings = current_limiter().consume(connection, caller, token)
 
 
-def bad_key(connection: Connection) -> None:
+def record_auth_failure(connection: Connection) -> None:
     """Count a bad key. Raises RateLimited if its sender had too many."""
-    limiter = current()
-    limiter.fail(connection, limiter.sender())
+    limiter = current_limiter()
+    limiter.record_failure(connection, limiter.client_key())
 
 
-def bad_signature() -> None:
+def record_signature_failure() -> None:
     """Count a carrier's bad signature. Raises RateLimited if its sender had too many.
 
     With the database away nothing is counted: it is refused in any case.
     """
-    limiter = current()
-    sender = limiter.sender()
-    limiter.check_sender(sender)
+    limiter = current_limiter()
+    client_key = limiter.client_key()
+    limiter.check_client(client_key)
     try:
-        with db.current().connection() as connection:
-            limiter.fail(connection, sender)
+        with db.current_database().connection() as connection:
+            limiter.record_failure(connection, client_key)
     except DatabaseFailure as error:
-        log.get().warning("limits.not_counted", exc_info=error)
+        log.get_logger().warning("limits.not_counted", exc_info=error)
 
 
-def _digest(presented: str) -> bytes:
-    return hashlib.sha256(presented.encode()).digest()
+def _key_digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
-def _limited(error: RateLimited) -> Response:
+def _rate_limited(error: RateLimited) -> Response:
     name = error.limit.name
     metrics.RATE_LIMITED.inc(limit=name)
-    current().hold(error.limit)  # nothing else is held by now: no connection, no lock
-    g.standings = error.standings
+    current_limiter().delay_rejection(
+        error.limit
+    )  # nothing else is held by now: no connection, no lock
+    g.standings = error.limit_statuses
     response = problem(error.status, error.problem_code, error.title, error.detail, limit=name)
     response.headers["Retry-After"] = str(error.retry_after_s)
     return response
 
 
-def _tell(response: Response) -> Response:
-    standings: Sequence[Standing] = g.get("standings", ())
-    if standings:
-        response.headers[POLICY] = ", ".join(
-            f'"{one.limit.name}";q={one.limit.burst};w={one.limit.window_s}' for one in standings
+def _add_limit_headers(response: Response) -> Response:
+    statuses: Sequence[LimitStatus] = g.get("standings", ())
+    if statuses:
+        response.headers[POLICY_HEADER] = ", ".join(
+            f'"{status.limit.name}";q={status.limit.burst};w={status.limit.window_s}'
+            for status in statuses
         )
-        response.headers[STANDING] = ", ".join(
-            f'"{one.limit.name}";r={one.remaining};t={one.reset_s}' for one in standings
+        response.headers[STATUS_HEADER] = ", ".join(
+            f'"{status.limit.name}";r={status.remaining};t={status.reset_s}' for status in statuses
         )
     return response

@@ -10,19 +10,20 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import NotFound
 
 from vca.api.guards import Unauthorized
-from vca.kit import crypto, deadline, log, meters, metrics
+from vca.kit import crypto, deadline
 from vca.kit.db import DatabaseFailure
-from vca.kit.metrics import Reading
 from vca.kit.web import Blueprint, access
-from vca.registry import figures
-from vca.registry.figures import Figures
+from vca.observability import log, metrics, prometheus
+from vca.observability.metrics import Gauge
+from vca.registry import gauges
+from vca.registry.gauges import DeploymentGauges
 from vca.registry.tenants.models import STATUSES
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 # Prometheus gives up after 10 s, and then has nothing at all.
 BUDGET_S = 4.0
 # The job that watches a live call, as `vca.tenant.calls` calls it.
-WATCHING = "calls.check"
+CALL_CHECK_JOB = "calls.check"
 
 blp = Blueprint("metrics", __name__, description="What to watch.")
 
@@ -40,51 +41,51 @@ def show_metrics() -> Response:
     token: str = current_app.config["METRICS_TOKEN"]
     if not token:
         raise NotFound
-    scheme, _, presented = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not _equal(presented.strip(), token):
+    scheme, _, bearer_token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not _tokens_equal(bearer_token.strip(), token):
         raise Unauthorized
     registry = CollectorRegistry()
-    registry.register(_Gauges(_figures()))
-    text = meters.exposition() + generate_latest(registry)
-    return Response(text, content_type=meters.CONTENT_TYPE)
+    registry.register(_GaugeCollector(_read_gauges()))
+    text = prometheus.exposition() + generate_latest(registry)
+    return Response(text, content_type=prometheus.CONTENT_TYPE)
 
 
-def _equal(presented: str, token: str) -> bool:
-    return crypto.equal(presented.encode(), token.encode())
+def _tokens_equal(bearer_token: str, token: str) -> bool:
+    return crypto.equal(bearer_token.encode(), token.encode())
 
 
-def _figures() -> Figures | None:
+def _read_gauges() -> DeploymentGauges | None:
     """What the database says; None while it says nothing, or nothing that this code knows."""
     try:
-        with deadline.within(BUDGET_S), public() as session:
-            return figures.read(session, watching=WATCHING)
+        with deadline.within(BUDGET_S), public_session() as session:
+            return gauges.read_gauges(session, watch_job=CALL_CHECK_JOB)
     except (DatabaseFailure, DBAPIError) as error:
-        log.get().warning("metrics.database_away", exc_info=error)
+        log.get_logger().warning("metrics.database_away", exc_info=error)
         return None
 
 
-class _Gauges(Collector):
+class _GaugeCollector(Collector):
     """The figures as gauges; without figures only that the database is away."""
 
-    def __init__(self, found: Figures | None) -> None:
-        self._found = found
+    def __init__(self, snapshot: DeploymentGauges | None) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        found = self._found
-        yield _gauge(metrics.DATABASE_UP, 0 if found is None else 1)
-        if found is None:
+        snapshot = self._snapshot
+        yield _gauge_family(metrics.DATABASE_UP, 0 if snapshot is None else 1)
+        if snapshot is None:
             return
-        yield _gauge(metrics.LIVE_CALLS, found.live_calls)
-        yield _gauge(metrics.OLDEST_DUE_JOB_SECONDS, found.oldest_due_job_s)
-        yield _gauge(metrics.FAILED_REGISTRATIONS, found.failed_registrations)
-        yield _gauge(metrics.TENANTS_BEHIND_HEAD, found.tenants_behind_head)
+        yield _gauge_family(metrics.LIVE_CALLS, snapshot.live_calls)
+        yield _gauge_family(metrics.OLDEST_DUE_JOB_SECONDS, snapshot.oldest_due_job_s)
+        yield _gauge_family(metrics.FAILED_REGISTRATIONS, snapshot.failed_registrations)
+        yield _gauge_family(metrics.TENANTS_BEHIND_HEAD, snapshot.tenants_behind_head)
         tenants = GaugeMetricFamily(
             metrics.TENANTS.name, metrics.TENANTS.help, labels=metrics.TENANTS.labels
         )
         for status in STATUSES:
-            tenants.add_metric([status], found.tenants.get(status, 0))
+            tenants.add_metric([status], snapshot.tenants.get(status, 0))
         yield tenants
 
 
-def _gauge(reading: Reading, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(reading.name, reading.help, value=value)
+def _gauge_family(definition: Gauge, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(definition.name, definition.help, value=value)

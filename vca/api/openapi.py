@@ -11,8 +11,8 @@ import flask_smorest
 from flask import Flask
 
 from vca.api import idempotency, limits
-from vca.kit.metrics import RATE_LIMITS
-from vca.kit.web.access import Access, declared
+from vca.kit.web.access import Access, declared_access
+from vca.observability.metrics import RATE_LIMITS
 
 VERSION = "3.0.3"
 _METHODS = ("get", "post", "put", "patch", "delete")
@@ -31,7 +31,7 @@ _ERRORS = {
     "`Retry-After`.",
 }
 # Of operations that work in a tenant's schema.
-_UPGRADING = (
+_TENANT_UNAVAILABLE = (
     "The database is away (`database-unavailable`) or too busy (`database-busy`), or the tenant's "
     "schema is being migrated (`tenant-upgrading`); see `Retry-After`."
 )
@@ -76,41 +76,42 @@ _ANY_OBJECT = {"type": "object", "nullable": True}
 # error for some validators. A string that must be null is what the client generators read as null;
 # they drop an object that must be null.
 _NULL = {"type": "string", "nullable": True, "enum": [None]}
-_KEY_HEADER = {
+_IDEMPOTENCY_KEY_PARAMETER = {
     "in": "header",
-    "name": idempotency.HEADER,
+    "name": idempotency.KEY_HEADER,
     "required": False,
     "description": "A name of your own for this request, such as a random UUID. For 24 hours the "
     "same key with the same body is answered alike and executed once.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
-_REPLAYED = {
+_REPLAYED_HEADER = {
     "description": "The request had been executed before: this is its first answer.",
     "schema": {"type": "string", "enum": ["true"]},
 }
 # How the limits of the key and of its tenant stand, on every answer to a good key.
-_LIMITS = {
-    limits.POLICY: {
+_RATE_LIMIT_HEADERS = {
+    limits.POLICY_HEADER: {
         "description": 'Each limit: `"key";q=250;w=5` is 250 requests in 5 seconds.',
         "schema": {"type": "string", "example": '"key";q=250;w=5, "tenant";q=500;w=5'},
     },
-    limits.STANDING: {
+    limits.STATUS_HEADER: {
         "description": "How each stands: `r` requests are left, and in `t` seconds it is whole.",
         "schema": {"type": "string", "example": '"key";r=249;t=1, "tenant";r=420;t=1'},
     },
 }
 # Of operations that take the header.
-_REUSED = (
+_IDEMPOTENCY_CONFLICT = (
     f"{_ERRORS['409']} Or the `Idempotency-Key` was used before with another body "
     "(`idempotency-key-reused`), or its first request is still being worked on "
     "(`idempotency-in-progress`, see `Retry-After`)."
 )
-_SECRET = (
-    f"{_REUSED} Or this was created by an earlier request with this key (`already-created`): `id` "
+_ALREADY_CREATED_CONFLICT = (
+    f"{_IDEMPOTENCY_CONFLICT} Or this was created by an earlier request with this key "
+    "(`already-created`): `id` "
     "is what was made; its secret was shown once, so revoke it if the answer was lost."
 )
 # flask-smorest describes errors and pages that are not ours.
-_FRAMEWORKS = ("Error", "PaginationMetadata")
+_FRAMEWORK_SCHEMAS = ("Error", "PaginationMetadata")
 _SAMPLES = {
     "uuid": "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10",
     "date-time": "2026-11-22T18:00:00Z",
@@ -126,12 +127,16 @@ class Api(flask_smorest.Api):
         """Ours answer, `vca.api.errors`."""
 
 
-def document(app: Flask, api: Api) -> dict[str, Any]:
+def build_document(app: Flask, api: Api) -> dict[str, Any]:
     """The whole document, ready to be served."""
     spec: dict[str, Any] = _fix_nullable(api.spec.to_dict())
     components = spec.setdefault("components", {})
-    ours = {name: it for name, it in components["schemas"].items() if name not in _FRAMEWORKS}
-    components["schemas"] = {**ours, "Problem": _PROBLEM}
+    own_schemas = {
+        name: schema
+        for name, schema in components["schemas"].items()
+        if name not in _FRAMEWORK_SCHEMAS
+    }
+    components["schemas"] = {**own_schemas, "Problem": _PROBLEM}
     components.pop("responses", None)
     components["securitySchemes"] = {
         "key": {"type": "http", "scheme": "bearer", "description": "`vca_…`"}
@@ -142,7 +147,7 @@ def document(app: Flask, api: Api) -> dict[str, Any]:
             if method in operations:
                 name, access = views[path, method]
                 operations[method]["operationId"] = name
-                _complete(spec, operations[method], access, path)
+                _finalise_operation(spec, operations[method], access, path)
     return spec
 
 
@@ -167,7 +172,7 @@ def _fix_nullable(part: Any) -> Any:
 def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
     """(path, method) of every view, with its name and its declared access."""
     for rule in app.url_map.iter_rules():
-        access = declared(app.view_functions[rule.endpoint])
+        access = declared_access(app.view_functions[rule.endpoint])
         path = "".join(part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace)
         for method in rule.methods or ():
             if access is not None:
@@ -175,50 +180,64 @@ def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
                 yield (path.lstrip("|"), method.lower()), (name, access)
 
 
-def _complete(spec: dict[str, Any], operation: dict[str, Any], access: Access, path: str) -> None:
-    keyed = access.who not in ("anyone", "carrier")
-    operation["security"] = [{"key": []}] if keyed else []
+def _finalise_operation(
+    spec: dict[str, Any], operation: dict[str, Any], access: Access, path: str
+) -> None:
+    needs_key = access.audience not in ("anyone", "carrier")
+    operation["security"] = [{"key": []}] if needs_key else []
     if access.scope:
-        note = f"Needs a {'platform ' if access.who == 'platform' else ''}key with scope "
-        described = operation.get("description", "")
-        also = f" and `{access.also}`" if access.also else ""
-        operation["description"] = f"{described}\n\n{note}`{access.scope}`{also}.".strip()
-    if access.repeats != "none":
-        operation["parameters"] = [*operation.get("parameters", ()), _KEY_HEADER]
+        note = f"Needs a {'platform ' if access.audience == 'platform' else ''}key with scope "
+        description = operation.get("description", "")
+        second_scope = f" and `{access.additional_scope}`" if access.additional_scope else ""
+        operation["description"] = f"{description}\n\n{note}`{access.scope}`{second_scope}.".strip()
+    if access.idempotency != "none":
+        operation["parameters"] = [*operation.get("parameters", ()), _IDEMPOTENCY_KEY_PARAMETER]
     operation["responses"] = _responses(operation, access, path)
-    for content in _contents(operation):
-        if "schema" in content and "example" not in content:
-            content["example"] = sample(
-                spec, content["schema"], reading=content is not _body(operation)
+    for media_type in _media_types(operation):
+        if "schema" in media_type and "example" not in media_type:
+            media_type["example"] = sample(
+                spec,
+                media_type["schema"],
+                is_response=media_type is not _request_media_type(operation),
             )
 
 
 def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str, Any]:
     """What the view describes, and the errors of its kind of access: each a problem document."""
-    own = {status: it for status, it in operation["responses"].items() if "$ref" not in it}
-    errors = {status: _ERRORS[status] for status in _errors_of(operation, access, path)}
+    declared_responses = {
+        status: declared
+        for status, declared in operation["responses"].items()
+        if "$ref" not in declared
+    }
+    errors = {status: _ERRORS[status] for status in _error_statuses(operation, access, path)}
     if "{tenant_id}" in path and access.needs_schema:
-        errors["503"] = _UPGRADING
-    if access.repeats != "none":
-        errors["409"] = _SECRET if access.repeats == "id" else _REUSED
-    for response in own.values():
-        if access.repeats == "answer":
-            response.setdefault("headers", {})[idempotency.REPLAYED] = _REPLAYED
-        if access.who not in ("anyone", "carrier"):
-            response.setdefault("headers", {}).update(_LIMITS)
-    errors |= {status: it["description"] for status, it in own.items() if status >= "400"}
-    return own | {status: _problem_response(text) for status, text in errors.items()}
+        errors["503"] = _TENANT_UNAVAILABLE
+    if access.idempotency != "none":
+        errors["409"] = (
+            _ALREADY_CREATED_CONFLICT if access.idempotency == "id" else _IDEMPOTENCY_CONFLICT
+        )
+    for response in declared_responses.values():
+        if access.idempotency == "answer":
+            response.setdefault("headers", {})[idempotency.REPLAYED_HEADER] = _REPLAYED_HEADER
+        if access.audience not in ("anyone", "carrier"):
+            response.setdefault("headers", {}).update(_RATE_LIMIT_HEADERS)
+    errors |= {
+        status: declared["description"]
+        for status, declared in declared_responses.items()
+        if status >= "400"
+    }
+    return declared_responses | {status: _problem_response(text) for status, text in errors.items()}
 
 
-def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:
-    if access.who == "anyone":
+def _error_statuses(operation: dict[str, Any], access: Access, path: str) -> Iterator[str]:
+    if access.audience == "anyone":
         return
     yield from ("429", "503")
-    if "requestBody" in operation or access.who == "carrier":
+    if "requestBody" in operation or access.audience == "carrier":
         yield from ("400", "411", "413", "415")
     if operation.get("parameters"):
         yield "400"
-    if access.who == "carrier":
+    if access.audience == "carrier":
         yield from ("403", "404", "502")
         return
     yield from ("401", "403")
@@ -226,7 +245,7 @@ def _errors_of(operation: dict[str, Any], access: Access, path: str) -> Iterator
         yield "404"
     if access.writes:
         yield "409"
-    if access.writes and access.opens == "nothing":
+    if access.writes and access.transaction == "nothing":
         yield "502"
 
 
@@ -238,35 +257,35 @@ def _problem_response(description: str) -> dict[str, Any]:
     }
 
 
-def _contents(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    body = _body(operation)
-    if body:
-        yield body
+def _media_types(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    request_media_type = _request_media_type(operation)
+    if request_media_type:
+        yield request_media_type
     for status, response in operation["responses"].items():
         if str(status).startswith("2"):
             yield from response.get("content", {}).values()
 
 
-def _body(operation: dict[str, Any]) -> dict[str, Any] | None:
-    contents = operation.get("requestBody", {}).get("content", {})
-    return next(iter(contents.values()), None)
+def _request_media_type(operation: dict[str, Any]) -> dict[str, Any] | None:
+    media_types = operation.get("requestBody", {}).get("content", {})
+    return next(iter(media_types.values()), None)
 
 
-def sample(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> Any:
+def sample(spec: dict[str, Any], schema: dict[str, Any], *, is_response: bool) -> Any:
     """A value of the schema, of the fields' own examples; a request's has no read-only ones."""
     if "$ref" in schema:
-        return sample(spec, _resolve(spec, schema["$ref"]), reading=reading)
+        return sample(spec, _resolve(spec, schema["$ref"]), is_response=is_response)
     for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:
-        return sample(spec, part, reading=reading)
+        return sample(spec, part, is_response=is_response)
     if "example" in schema:
         return schema["example"]
     if "enum" in schema:
         return schema["enum"][0]
     match schema.get("type"):
         case "object":
-            return _sample_object(spec, schema, reading=reading)
+            return _sample_object(spec, schema, is_response=is_response)
         case "array":
-            return [sample(spec, schema["items"], reading=reading)]
+            return [sample(spec, schema["items"], is_response=is_response)]
         case "boolean":
             return bool(schema.get("default", True))
         case "integer" | "number":
@@ -274,16 +293,16 @@ def sample(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> An
     return _SAMPLES.get(schema.get("format", ""), "text")
 
 
-def _sample_object(spec: dict[str, Any], schema: dict[str, Any], *, reading: bool) -> Any:
+def _sample_object(spec: dict[str, Any], schema: dict[str, Any], *, is_response: bool) -> Any:
     return {
-        name: sample(spec, part, reading=reading)
+        name: sample(spec, part, is_response=is_response)
         for name, part in schema.get("properties", {}).items()
-        if reading or not part.get("readOnly")
+        if is_response or not part.get("readOnly")
     }
 
 
 def _resolve(spec: dict[str, Any], reference: str) -> dict[str, Any]:
-    found: Any = spec
+    target: Any = spec
     for step in reference.removeprefix("#/").split("/"):
-        found = found[step]
-    return found  # type: ignore[no-any-return]
+        target = target[step]
+    return target  # type: ignore[no-any-return]

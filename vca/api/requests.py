@@ -8,17 +8,17 @@ from flask import Flask, Request, Response, g, request
 from flask.sessions import SessionInterface
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
-from vca.kit import log, metrics
+from vca.observability import log, metrics
 
 MAX_BODY = 256 * 1024
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
-_HEADERS = {
+_SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
-_JSON = ("application/json", "application/problem+json")
+_JSON_TYPES = ("application/json", "application/problem+json")
 
 
 class NoSessions(SessionInterface):
@@ -33,36 +33,38 @@ def install(app: Flask) -> None:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
     app.url_map.merge_slashes = False  # it answers with a redirect to the Host header's host
     app.session_interface = NoSessions()
-    app.before_request(_begin)
-    app.after_request(_end)
+    app.before_request(_before_request)
+    app.after_request(_after_request)
 
 
-def _begin() -> None:
+def _before_request() -> None:
     g.began = perf_counter()
-    given = request.headers.get("X-Request-Id", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else uuid4().hex
+    client_request_id = request.headers.get("X-Request-Id", "")
+    g.request_id = client_request_id if _REQUEST_ID.fullmatch(client_request_id) else uuid4().hex
     clear_contextvars()
     bind_contextvars(request_id=g.request_id)
 
 
-def _end(response: Response) -> Response:
-    asked: Request = request._get_current_object()  # type: ignore[attr-defined] # the proxy's own
+def _after_request(response: Response) -> Response:
+    finished_request: Request = request._get_current_object()  # type: ignore[attr-defined] # the proxy's own
     response.headers["X-Request-Id"] = g.request_id
-    if response.mimetype in _JSON:
-        response.headers.extend(_HEADERS)
+    if response.mimetype in _JSON_TYPES:
+        response.headers.extend(_SECURITY_HEADERS)
     else:  # a page or a file, which may have set some itself
-        for name, value in _HEADERS.items():
+        for name, value in _SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
-    took_s = perf_counter() - g.began
-    if asked.url_rule is None or not asked.url_rule.websocket:  # one of those lasts as its call
+    duration_s = perf_counter() - g.began
+    if (
+        finished_request.url_rule is None or not finished_request.url_rule.websocket
+    ):  # one of those lasts as its call
         status_class = f"{response.status_code // 100}xx"
-        metrics.HTTP_REQUESTS.inc(method=asked.method, status_class=status_class)
-        metrics.HTTP_REQUEST_SECONDS.observe(took_s)
-    log.get().info(
+        metrics.HTTP_REQUESTS.inc(method=finished_request.method, status_class=status_class)
+        metrics.HTTP_REQUEST_SECONDS.observe(duration_s)
+    log.get_logger().info(
         "request",
-        method=asked.method,
-        path=asked.path,
+        method=finished_request.method,
+        path=finished_request.path,
         status=response.status_code,
-        ms=round(took_s * 1000, 1),
+        ms=round(duration_s * 1000, 1),
     )
     return response

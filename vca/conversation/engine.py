@@ -7,7 +7,15 @@ from functools import lru_cache
 from math import inf
 from time import monotonic
 
-from vca.conversation import answering, phrases, prompt, spoken, tools, transcript, wording
+from vca.conversation import (
+    localised_phrases,
+    phrase_matching,
+    prompt,
+    response_builder,
+    speech_text,
+    tools,
+    transcript,
+)
 from vca.conversation.llm import ModelRequest
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
@@ -16,33 +24,33 @@ from vca.conversation.types import CallFacts, EndReason, HangUp, Limits, Profile
 NO_LIMITS = Limits()
 
 
-def greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
+def build_greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
     """The call's first sentence: the profile's own, else one for its name and role; no model.
 
     `now` is aware, in the tenant's zone.
     """
-    own = profile.greeting or ""
-    if prompt.has_variables(own):
-        said = _bounded(prompt.filled(own, prompt.values(facts, now)))
+    template = profile.greeting or ""
+    if prompt.has_variables(template):
+        text = _limit_length(prompt.fill_variables(template, prompt.variable_values(facts, now)))
     else:
-        said = _as_spoken(own)
-    return said or spoken.clean(wording.greeting(profile))
+        text = _cached_speech_text(template)
+    return text or speech_text.clean_text(localised_phrases.default_greeting(profile))
 
 
-def _bounded(text: str) -> str:
-    return spoken.joined(spoken.bounded(spoken.sentences(text)))
+def _limit_length(text: str) -> str:
+    return speech_text.join_chunks(speech_text.limit_chunks(speech_text.split_text(text)))
 
 
 @lru_cache(maxsize=4096)
-def _as_spoken(text: str) -> str:
+def _cached_speech_text(text: str) -> str:
     """A text bounded like all speech; kept, because a number's calls all begin with the same."""
-    return _bounded(text)
+    return _limit_length(text)
 
 
-def converse(
+def stream_reply(
     profile: Profile,
     turns: Sequence[Turn],
-    heard: str,
+    utterance: str,
     *,
     models: Models,
     facts: CallFacts,
@@ -58,23 +66,23 @@ def converse(
     generator: the model is stopped. Raises ModelError when every model failed, which can be after
     something was said.
     """
-    reason = end_reason(profile, turns, heard, facts=facts, now=now, limits=limits)
+    reason = find_end_reason(profile, turns, utterance, facts=facts, now=now, limits=limits)
     if reason is not None:
-        last_words = wording.closing(reason, profile.language)
-        yield last_words
-        return Reply(last_words, (HangUp(reason),))
-    if not spoken.clean(heard):
-        again = wording.say("again", profile.language)
-        yield again
-        return Reply(again)
-    request = ask(profile, turns, heard, facts=facts, now=now)
-    return (yield from answering.answer(request, models=models, clock=clock))
+        closing_text = localised_phrases.closing_phrase(reason, profile.language)
+        yield closing_text
+        return Reply(closing_text, (HangUp(reason),))
+    if not speech_text.clean_text(utterance):
+        repeat_request = localised_phrases.phrase("again", profile.language)
+        yield repeat_request
+        return Reply(repeat_request)
+    request = build_request(profile, turns, utterance, facts=facts, now=now)
+    return (yield from response_builder.stream_response(request, models=models, clock=clock))
 
 
-def reply(
+def generate_reply(
     profile: Profile,
     turns: Sequence[Turn],
-    heard: str,
+    utterance: str,
     *,
     models: Models,
     facts: CallFacts,
@@ -83,29 +91,38 @@ def reply(
     clock: Callable[[], float] = monotonic,
 ) -> Reply:
     """As `converse`, all at once; without a filler, since nothing of it can be heard meanwhile."""
-    quiet = replace(models, patience=replace(models.patience, filler_s=inf))
-    said = converse(
-        profile, turns, heard, models=quiet, facts=facts, now=now, limits=limits, clock=clock
+    models_without_filler = replace(
+        models, latency_policy=replace(models.latency_policy, filler_s=inf)
+    )
+    chunks = stream_reply(
+        profile,
+        turns,
+        utterance,
+        models=models_without_filler,
+        facts=facts,
+        now=now,
+        limits=limits,
+        clock=clock,
     )
     while True:
         try:
-            next(said)
+            next(chunks)
         except StopIteration as end:
-            whole: Reply = end.value
-            return whole
+            result: Reply = end.value
+            return result
 
 
-def end_reason(
+def find_end_reason(
     profile: Profile,
     turns: Sequence[Turn],
-    heard: str,
+    utterance: str,
     *,
     facts: CallFacts,
     now: datetime,
     limits: Limits = NO_LIMITS,
 ) -> EndReason | None:
     """Why the call is over once `heard` was said, None while it goes on; a goodbye comes first."""
-    if phrases.is_said(profile.end_phrases, heard):
+    if phrase_matching.contains_phrase(profile.end_phrases, utterance):
         return "agent_hangup"
     if now - facts.answered_at >= timedelta(seconds=profile.max_duration_seconds):
         return "max_duration"
@@ -113,32 +130,32 @@ def end_reason(
         return "max_turns"
     if limits.tokens is not None and facts.tokens_spent >= limits.tokens:
         return "token_limit"
-    silent = not spoken.clean(heard) and _was_asked_again(profile, turns)
-    return "silence" if silent else None
+    is_silent = not speech_text.clean_text(utterance) and _repeat_requested(profile, turns)
+    return "silence" if is_silent else None
 
 
-def _was_asked_again(profile: Profile, turns: Sequence[Turn]) -> bool:
+def _repeat_requested(profile: Profile, turns: Sequence[Turn]) -> bool:
     """Whether the caller has said nothing since the agent asked because nothing was heard.
 
     That question follows a turn of the agent's own; after a caller's turn it was a model's answer
     that nobody could have understood.
     """
-    again = wording.say("again", profile.language)
-    for turn, before in zip(reversed(turns), reversed(turns[:-1]), strict=False):
-        if turn.speaker == "caller" or before.speaker == "caller":
+    repeat_request = localised_phrases.phrase("again", profile.language)
+    for turn, previous in zip(reversed(turns), reversed(turns[:-1]), strict=False):
+        if turn.speaker == "caller" or previous.speaker == "caller":
             return False
-        if turn.text == again:
+        if turn.text == repeat_request:
             return True
     return False
 
 
-def ask(
-    profile: Profile, turns: Sequence[Turn], heard: str, *, facts: CallFacts, now: datetime
+def build_request(
+    profile: Profile, turns: Sequence[Turn], utterance: str, *, facts: CallFacts, now: datetime
 ) -> ModelRequest:
     """The question that a turn puts to a model; the caller's words are in its messages only."""
     return ModelRequest(
         profile=profile,
-        system=prompt.system(profile, facts=facts, now=now),
-        messages=transcript.messages([*turns, Turn("caller", heard)]),
-        tools=tools.offered(profile),
+        system=prompt.build_system_prompt(profile, facts=facts, now=now),
+        messages=transcript.build_messages([*turns, Turn("caller", utterance)]),
+        tools=tools.available_tools(profile),
     )

@@ -15,64 +15,69 @@ from jsonschema.validators import extend as _extend
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
-extend: Any = _extend  # has no types
+extend_validator: Any = _extend  # has no types
 
 MAX_STEPS = 20_000
-MAX_CHARS = 300
+MAX_PROBLEM_CHARS = 300
 
 
-class TooCostly(Exception):
+class SchemaTooCostly(Exception):
     """The schema asks for more steps than are taken."""
 
 
-def problem(value: Any, schema: Mapping[str, Any]) -> str | None:
+def find_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
     """What is wrong with the value, in words that a model understands; None if it fits.
 
     Patterns are not held against it. A schema that cannot be applied (its references lead nowhere,
     it goes round in circles, it asks for too much) is a problem of every value.
     """
     # With a registry of its own it asks no network for what it does not know.
-    validator = _bounded()(_without_patterns(schema), registry=EMPTY_REGISTRY)
+    validator = _step_limited_validator()(_remove_patterns(schema), registry=EMPTY_REGISTRY)
     try:
         error = next(validator.iter_errors(value), None)
-    except (TooCostly, Unresolvable, RecursionError):
+    except (SchemaTooCostly, Unresolvable, RecursionError):
         return "the schema cannot be applied"
     if error is None:
         return None
-    place = "/".join(str(step) for step in error.absolute_path)
-    return f"{place or 'it'}: {error.message}"[:MAX_CHARS]
+    path = "/".join(str(step) for step in error.absolute_path)
+    return f"{path or 'it'}: {error.message}"[:MAX_PROBLEM_CHARS]
 
 
-def _bounded() -> Any:
+def _step_limited_validator() -> Any:
     """A validator that counts its steps, for one value."""
     steps = count(1)
 
-    def counted(check: Any) -> Any:
-        def run(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    def count_steps(check: Any) -> Any:
+        def counting_check(
+            validator: Any, rule: Any, value: Any, schema: Any
+        ) -> Iterator[ValidationError]:
             if next(steps) > MAX_STEPS:
-                raise TooCostly
+                raise SchemaTooCostly
             yield from check(validator, rule, value, schema) or ()
 
-        return run
+        return counting_check
 
-    return extend(Draft202012Validator, {name: counted(check) for name, check in _checks().items()})
+    return extend_validator(
+        Draft202012Validator,
+        {name: count_steps(check) for name, check in _keyword_checks().items()},
+    )
 
 
 @cache
-def _checks() -> dict[str, Any]:
+def _keyword_checks() -> dict[str, Any]:
     return dict(Draft202012Validator.VALIDATORS)
 
 
-def _without_patterns(schema: Any) -> Any:
+def _remove_patterns(schema: Any) -> Any:
     """The schema without regular expressions, and without what refers to their matches."""
     if isinstance(schema, list):
-        return [_without_patterns(each) for each in schema]
+        return [_remove_patterns(item) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
-    kept = {name: _without_patterns(rule) for name, rule in schema.items()}
-    if isinstance(kept.get("pattern"), str):
-        del kept["pattern"]
-    if "patternProperties" in kept:
+    rules = {name: _remove_patterns(rule) for name, rule in schema.items()}
+    if isinstance(rules.get("pattern"), str):
+        del rules["pattern"]
+    if "patternProperties" in rules:
         for name in ("patternProperties", "additionalProperties", "unevaluatedProperties"):
-            kept.pop(name, None)
-    return kept
+            rules.pop(name, None)
+    return rules

@@ -9,22 +9,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vca.conversation import json_schema, spoken
-from vca.conversation.llm import MAX_ARGUMENTS, ToolCall, ToolSpec
+from vca.conversation import json_schema, speech_text
+from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall, ToolSpec
 from vca.conversation.types import (
     Action,
     HangUp,
     Profile,
-    Refusal,
     TakeMessage,
-    ToFallback,
+    ToolRefusal,
     Transfer,
+    TransferToFallback,
 )
 from vca.kit import json
 
-MAX_CALLS = 4
-MAX_REFUSED = 4
-_NUMBER = re.compile(r"[0-9+()./ -]{3,40}")
+MAX_MESSAGES = 4
+MAX_REFUSALS = 4
+_PHONE_NUMBER = re.compile(r"[0-9+()./ -]{3,40}")
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Tool:
     name: str
     description: str
     parameters: Callable[[Profile], Mapping[str, Any]]
-    action: Callable[[Mapping[str, Any]], Action | None]
-    makes_sense: Callable[[Profile], bool] = lambda profile: True
+    build_action: Callable[[Mapping[str, Any]], Action | None]
+    is_applicable: Callable[[Profile], bool] = lambda profile: True
 
 
-def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
+def _object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
     """The schema of an object that has these members, all of them, and no other."""
     return {
         "type": "object",
@@ -48,20 +48,22 @@ def _object(**properties: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _transfer(profile: Profile) -> dict[str, Any]:
+def _transfer_parameters(profile: Profile) -> dict[str, Any]:
     targets = profile.transfer_targets.items()
-    told = "; ".join(f"{name}: {spoken.clean(text)}" if text else name for name, text in targets)
-    return _object(
+    descriptions = "; ".join(
+        f"{name}: {speech_text.clean_text(text)}" if text else name for name, text in targets
+    )
+    return _object_schema(
         target={
             "type": "string",
             "enum": list(profile.transfer_targets),
-            "description": f"Whom to connect the caller with. {told}",
+            "description": f"Whom to connect the caller with. {descriptions}",
         }
     )
 
 
-def _message(profile: Profile) -> dict[str, Any]:
-    return _object(
+def _message_parameters(profile: Profile) -> dict[str, Any]:
+    return _object_schema(
         name={"type": ["string", "null"], "maxLength": 200, "description": "Who calls."},
         number={
             "type": ["string", "null"],
@@ -77,14 +79,14 @@ def _message(profile: Profile) -> dict[str, Any]:
     )
 
 
-def _take_message(arguments: Mapping[str, Any]) -> TakeMessage | None:
-    number = spoken.clean(arguments["number"] or "")
-    if not spoken.can_be_said(arguments["reason"]):
+def _build_take_message(arguments: Mapping[str, Any]) -> TakeMessage | None:
+    number = speech_text.clean_text(arguments["number"] or "")
+    if not speech_text.is_speakable(arguments["reason"]):
         return None
     return TakeMessage(
-        name=spoken.clean(arguments["name"] or "") or None,
-        number=number if _NUMBER.fullmatch(number) else None,
-        reason=spoken.clean(arguments["reason"]),
+        name=speech_text.clean_text(arguments["name"] or "") or None,
+        number=number if _PHONE_NUMBER.fullmatch(number) else None,
+        reason=speech_text.clean_text(arguments["reason"]),
     )
 
 
@@ -94,71 +96,71 @@ TOOLS: Mapping[str, Tool] = {
         Tool(
             "end_call",
             "Hang up. Only when the conversation is over and you have said goodbye.",
-            lambda profile: _object(),
+            lambda profile: _object_schema(),
             lambda arguments: HangUp("agent_hangup"),
         ),
         Tool(
             "transfer",
             "Connect the caller with one of these people or departments.",
-            _transfer,
+            _transfer_parameters,
             lambda arguments: Transfer(arguments["target"]),
-            makes_sense=lambda profile: bool(profile.transfer_targets),
+            is_applicable=lambda profile: bool(profile.transfer_targets),
         ),
         Tool(
             "take_message",
             "Keep a message for the business. Only when the caller has said what it is about.",
-            _message,
-            _take_message,
+            _message_parameters,
+            _build_take_message,
         ),
         Tool(
             "fallback",
             "Send the caller to a person. Only when you cannot help and nothing else would.",
-            lambda profile: _object(),
-            lambda arguments: ToFallback(),
+            lambda profile: _object_schema(),
+            lambda arguments: TransferToFallback(),
         ),
     )
 }
 
 
-def offered(profile: Profile) -> tuple[ToolSpec, ...]:
+def available_tools(profile: Profile) -> tuple[ToolSpec, ...]:
     """The tools that the profile allows and that make sense for it."""
     return tuple(
         ToolSpec(tool.name, tool.description, tool.parameters(profile))
         for tool in TOOLS.values()
-        if tool.name in profile.tools and tool.makes_sense(profile)
+        if tool.name in profile.tools and tool.is_applicable(profile)
     )
 
 
-def judged(call: ToolCall, profile: Profile) -> Action | Refusal:
+def validate_call(call: ToolCall, profile: Profile) -> Action | ToolRefusal:
     """The action that a model's call comes to, or why it comes to none."""
     tool = TOOLS.get(call.name)
     if tool is None:
         return "unknown_tool"
-    if tool.name not in profile.tools or not tool.makes_sense(profile):
+    if tool.name not in profile.tools or not tool.is_applicable(profile):
         return "not_allowed"
-    arguments = _arguments(call.arguments)
+    arguments = _parse_arguments(call.arguments)
     if arguments is None:
         return "bad_arguments"
     target = arguments.get("target")
     if isinstance(target, str) and target not in profile.transfer_targets:
         return "unknown_target"
-    if json_schema.problem(arguments, tool.parameters(profile)) is not None:
+    if json_schema.find_problem(arguments, tool.parameters(profile)) is not None:
         return "bad_arguments"
-    return tool.action(arguments) or "bad_arguments"
+    return tool.build_action(arguments) or "bad_arguments"
 
 
-def _arguments(text: str) -> dict[str, Any] | None:
+def _parse_arguments(text: str) -> dict[str, Any] | None:
     """The object that the model wrote, None if it is none; no text at all is an empty one."""
-    if len(text) >= MAX_ARGUMENTS:  # it was cut, or as good as that
+    if len(text) >= MAX_ARGUMENTS_CHARS:  # it was cut, or as good as that
         return None
     try:
         value = json.strict_loads((text.strip() or "{}").encode("utf-8", "surrogatepass"))
-    except json.BadJson:
+    except json.InvalidJson:
         return None
     return value if isinstance(value, dict) else None
 
 
-class Calls:
+class ToolCallCollector:
     """The tools that a model calls in one answer: what comes of them, and why of the rest nothing.
 
     A message is kept once; of what would end the agent's part only the first counts.
@@ -167,36 +169,36 @@ class Calls:
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
         self._messages: list[TakeMessage] = []
-        self._last: Action | None = None
-        self._refused: list[Refusal] = []
+        self._final_action: Action | None = None
+        self._refusals: list[ToolRefusal] = []
 
     @property
     def actions(self) -> tuple[Action, ...]:
         """What is done, messages first."""
-        return (*self._messages, *([self._last] if self._last else []))
+        return (*self._messages, *([self._final_action] if self._final_action else []))
 
     @property
-    def refused(self) -> tuple[Refusal, ...]:
+    def refusals(self) -> tuple[ToolRefusal, ...]:
         """Why calls came to nothing, one reason each."""
-        return tuple(self._refused)
+        return tuple(self._refusals)
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the model has called so many that no more is listened to."""
-        return len(self._messages) >= MAX_CALLS or len(self._refused) >= MAX_REFUSED
+        return len(self._messages) >= MAX_MESSAGES or len(self._refusals) >= MAX_REFUSALS
 
-    def allows(self, call: ToolCall) -> bool:
+    def is_allowed(self, call: ToolCall) -> bool:
         """Whether something comes of the call, were it the only one."""
-        return not isinstance(judged(call, self._profile), str)
+        return not isinstance(validate_call(call, self._profile), str)
 
-    def take(self, call: ToolCall) -> None:
+    def add_call(self, call: ToolCall) -> None:
         """Judge the next call of the answer."""
-        found = judged(call, self._profile)
-        if isinstance(found, str):
-            self._refused.append(found)
-        elif isinstance(found, TakeMessage) and found not in self._messages:
-            self._messages.append(found)
-        elif not isinstance(found, TakeMessage) and self._last is None:
-            self._last = found
+        result = validate_call(call, self._profile)
+        if isinstance(result, str):
+            self._refusals.append(result)
+        elif isinstance(result, TakeMessage) and result not in self._messages:
+            self._messages.append(result)
+        elif not isinstance(result, TakeMessage) and self._final_action is None:
+            self._final_action = result
         else:
-            self._refused.append("too_many")
+            self._refusals.append("too_many")

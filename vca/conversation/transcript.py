@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from vca.conversation import spoken
+from vca.conversation import speech_text
 from vca.conversation.types import Message, Speaker
 
 MAX_CHARS = 12_000
-MAX_KEYS = 50
-_KEYS = frozenset("0123456789*#ABCD")
+MAX_DTMF_KEYS = 50
+_DTMF_KEYS = frozenset("0123456789*#ABCD")
 _WORD = re.compile(r"\w+")
 
 
@@ -22,31 +22,34 @@ class Turn:
     heard_text: str | None = None
 
     @property
-    def as_heard(self) -> str:
+    def effective_text(self) -> str:
         """What both sides know to have been said."""
         if self.speaker == "agent" and self.heard_text is not None:
             return self.heard_text
         return self.text
 
 
-def messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tuple[Message, ...]:
+def build_messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tuple[Message, ...]:
     """The newest turns that fit into `max_chars`, oldest first, without silent ones, alternating.
 
     A turn is in whole or not at all; only the newest is cut, at its start, when it alone is too
     long.
     """
-    said = (Message(turn.speaker, spoken.clean(turn.as_heard)) for turn in reversed(turns))
-    newest_first = _fitting((message for message in said if message.text), max_chars)
-    return tuple(_alternating(reversed(newest_first)))
+    cleaned = (
+        Message(turn.speaker, speech_text.clean_text(turn.effective_text))
+        for turn in reversed(turns)
+    )
+    newest_first = _fit_newest((message for message in cleaned if message.text), max_chars)
+    return tuple(_merge_speakers(reversed(newest_first)))
 
 
-def pressed(keys: str) -> str:
+def dtmf_text(keys: str) -> str:
     """What a turn says in which the caller pressed keys; empty if none of them is a key."""
-    known = " ".join(key for key in keys if key in _KEYS)[: 2 * MAX_KEYS - 1]
-    return f"(pressed {known})" if known else ""
+    valid_keys = " ".join(key for key in keys if key in _DTMF_KEYS)[: 2 * MAX_DTMF_KEYS - 1]
+    return f"(pressed {valid_keys})" if valid_keys else ""
 
 
-def heard_of(text: str, heard_prefix: str) -> str:
+def match_heard_prefix(text: str, heard_prefix: str) -> str:
     """What was heard of an agent's turn that was cut off after `heard_prefix`.
 
     Carriers tell it with white space, case and punctuation of their own: words count, the last of
@@ -54,41 +57,45 @@ def heard_of(text: str, heard_prefix: str) -> str:
     first.
     """
     end = 0
-    told = [word.casefold() for word in _WORD.findall(heard_prefix)]
-    for number, (said, heard) in enumerate(zip(_WORD.finditer(text), told, strict=False), start=1):
-        whole = said[0].casefold() == heard
-        if not whole and not (number == len(told) and said[0].casefold().startswith(heard)):
+    heard_words = [word.casefold() for word in _WORD.findall(heard_prefix)]
+    for position, (match, heard_word) in enumerate(
+        zip(_WORD.finditer(text), heard_words, strict=False), start=1
+    ):
+        is_whole = match[0].casefold() == heard_word
+        if not is_whole and not (
+            position == len(heard_words) and match[0].casefold().startswith(heard_word)
+        ):
             break
-        end = said.end() if whole else said.start() + len(heard)
-    return _with_its_marks(text, end)
+        end = match.end() if is_whole else match.start() + len(heard_word)
+    return _with_punctuation(text, end)
 
 
-def _with_its_marks(text: str, end: int) -> str:
+def _with_punctuation(text: str, end: int) -> str:
     """The text up to `end`, and the punctuation of its last word if that was heard to its end."""
     if end == 0:
         return ""
     if _WORD.match(text, end):
         return text[:end]
-    marks = re.compile(r"[^\w\s]*").match(text, end)
-    return text[: marks.end() if marks else end]
+    punctuation = re.compile(r"[^\w\s]*").match(text, end)
+    return text[: punctuation.end() if punctuation else end]
 
 
-def _fitting(newest_first: Iterable[Message], max_chars: int) -> list[Message]:
-    kept: list[Message] = []
-    left = max_chars
+def _fit_newest(newest_first: Iterable[Message], max_chars: int) -> list[Message]:
+    selected: list[Message] = []
+    chars_left = max_chars
     for message in newest_first:
-        if len(message.text) > left:
-            return kept or [replace(message, text=message.text[-max_chars:])]
-        kept.append(message)
-        left -= len(message.text)
-    return kept
+        if len(message.text) > chars_left:
+            return selected or [replace(message, text=message.text[-max_chars:])]
+        selected.append(message)
+        chars_left -= len(message.text)
+    return selected
 
 
-def _alternating(oldest_first: Iterable[Message]) -> list[Message]:
-    joined: list[Message] = []
+def _merge_speakers(oldest_first: Iterable[Message]) -> list[Message]:
+    merged: list[Message] = []
     for message in oldest_first:
-        if joined and joined[-1].speaker == message.speaker:
-            message = replace(message, text=f"{joined[-1].text} {message.text}")
-            joined.pop()
-        joined.append(message)
-    return joined
+        if merged and merged[-1].speaker == message.speaker:
+            message = replace(message, text=f"{merged[-1].text} {message.text}")
+            merged.pop()
+        merged.append(message)
+    return merged

@@ -12,10 +12,10 @@ EndReason: TypeAlias = Literal[
     "agent_hangup", "max_duration", "max_turns", "token_limit", "silence", "model_error"
 ]
 # Why a tool that the model called was not used.
-Refusal: TypeAlias = Literal[
+ToolRefusal: TypeAlias = Literal[
     "unknown_tool", "not_allowed", "bad_arguments", "unknown_target", "too_many"
 ]
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_EMPTY_MAPPING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Profile:
     max_duration_seconds: int = 1800
     end_phrases: tuple[str, ...] = ()
     tools: tuple[str, ...] = ()
-    transfer_targets: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    transfer_targets: Mapping[str, str] = field(default_factory=lambda: _EMPTY_MAPPING)
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CallFacts:
     caller_number: str | None
     called_number: str
     answered_at: datetime
-    variables: Mapping[str, str] = field(default_factory=lambda: _NOTHING)
+    variables: Mapping[str, str] = field(default_factory=lambda: _EMPTY_MAPPING)
     tokens_spent: int = 0
 
 
@@ -99,14 +99,14 @@ class TakeMessage:
 
 
 @dataclass(frozen=True)
-class ToFallback:
+class TransferToFallback:
     """Send the caller to the number's fallback."""
 
     kind: Literal["to_fallback"] = field(default="to_fallback", init=False)
 
 
 # Closed: the flow matches on the class.
-Action: TypeAlias = HangUp | Transfer | TakeMessage | ToFallback
+Action: TypeAlias = HangUp | Transfer | TakeMessage | TransferToFallback
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Reply:
 
     text: str
     actions: tuple[Action, ...] = ()
-    latency_ms: Mapping[str, int] = field(default_factory=lambda: _NOTHING)
+    latency_ms: Mapping[str, int] = field(default_factory=lambda: _EMPTY_MAPPING)
     tokens: Tokens = Tokens()
     model: str | None = None
-    refused: tuple[Refusal, ...] = ()
+    refusals: tuple[ToolRefusal, ...] = ()

@@ -60,12 +60,12 @@ def is_public(address: Address) -> bool:
     )
 
 
-def networks(text: str) -> tuple[Network, ...]:
+def parse_networks(text: str) -> tuple[Network, ...]:
     """The networks of a comma-separated list; raises ValueError."""
     try:
-        found = tuple(ip_network(item.strip()) for item in text.split(","))
+        networks = tuple(ip_network(item.strip()) for item in text.split(","))
     except ValueError:
         raise ValueError("must be networks, as 10.0.0.0/8, separated by commas") from None
-    if "%" in text or not all(network.prefixlen for network in found):
+    if "%" in text or not all(network.prefixlen for network in networks):
         raise ValueError("must be networks without a zone, and none of them everything (/0)")
-    return found
+    return networks

@@ -7,7 +7,7 @@ from uuid import UUID
 _SUB_MS = 1 << 12
 
 
-def ordered(now: datetime) -> UUID:
+def uuid7(now: datetime) -> UUID:
     """A UUID of version 7: milliseconds, the fraction of one in 12 bits, and 62 random bits.
 
     Of two that were made a microsecond apart the later one is greater.

@@ -16,10 +16,10 @@ MAX_INTEGER = 2**63 - 1
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 # An unterminated string is taken to the end of the body, so that no input makes this quadratic.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_UNPRINTABLE = re.compile("[\x00\ud800-\udfff]")
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class BadJson(ValueError):
+class InvalidJson(ValueError):
     """The text is not JSON, or JSON that no careful peer would send.
 
     `pointer` is the RFC 6901 pointer of the value at fault, None when it is the text as a whole.
@@ -35,15 +35,17 @@ def dumps(value: Any) -> bytes:
     return orjson.dumps(value, option=_OPTIONS)
 
 
-def dumps_loose(value: Mapping[str, Any]) -> str:
+def dumps_lenient(value: Mapping[str, Any]) -> str:
     """A JSON object of anything at all, for logs: what is not JSON is written as its repr."""
     try:
         return orjson.dumps(value, option=_OPTIONS, default=repr).decode()
     except (TypeError, orjson.JSONEncodeError):
-        return orjson.dumps({ascii(name)[1:-1]: _plain(it) for name, it in value.items()}).decode()
+        return orjson.dumps(
+            {ascii(name)[1:-1]: _json_or_repr(item) for name, item in value.items()}
+        ).decode()
 
 
-def _plain(value: Any) -> Any:
+def _json_or_repr(value: Any) -> Any:
     """The value if it can be JSON, else its repr in ASCII: circles, huge integers, surrogates."""
     try:
         return orjson.Fragment(orjson.dumps(value, option=_OPTIONS, default=repr))
@@ -66,76 +68,76 @@ def strict_loads(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        raise BadJson("The body is not UTF-8.") from None
-    _check_shape(body)
+        raise InvalidJson("The body is not UTF-8.") from None
+    _check_size(body)
     try:
         value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_constant=float
+            text, object_pairs_hook=_build_object, parse_int=_parse_integer, parse_constant=float
         )
     except json.JSONDecodeError as error:
-        raise BadJson(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
-    _check(value, "")
+        raise InvalidJson(f"The body is not JSON: {error.msg} at character {error.pos}.") from None
+    _check_value(value, "")
     return value
 
 
-def storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
     """Whether Postgres can store the text: no NUL, no lone surrogate."""
-    return _UNPRINTABLE.search(text) is None
+    return _UNSTORABLE.search(text) is None
 
 
-def _check_shape(body: bytes) -> None:
+def _check_size(body: bytes) -> None:
     """Counted before parsing: the parser itself would recurse, and each member costs time later."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH and body.count(b",") < MAX_MEMBERS:
         return
-    depth, bare = 0, _STRINGS.sub(b"", body)
-    if bare.count(b",") >= MAX_MEMBERS:
-        raise BadJson(f"The body has more than {MAX_MEMBERS} members.")
-    for byte in bare:
+    depth, structure = 0, _STRINGS.sub(b"", body)
+    if structure.count(b",") >= MAX_MEMBERS:
+        raise InvalidJson(f"The body has more than {MAX_MEMBERS} members.")
+    for byte in structure:
         if byte in b"[{":
             depth += 1
             if depth > MAX_DEPTH:
-                raise BadJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
+                raise InvalidJson(f"The body is nested deeper than {MAX_DEPTH} levels.")
         elif byte in b"]}":
             depth -= 1
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise BadJson("The body has a duplicate key.")
+        raise InvalidJson("The body has a duplicate key.")
     return result
 
 
-def _integer(digits: str) -> int | float:
+def _parse_integer(digits: str) -> int | float:
     """Longer ones cost quadratic time to read, and are refused like every one outside 64 bits."""
     return int(digits) if len(digits) <= 20 else math.inf
 
 
-def _check(value: Any, pointer: str) -> None:
+def _check_value(value: Any, pointer: str) -> None:
     """Refuse what JSON can say and we cannot keep; the depth was bounded before."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            if not storable(key):
-                raise BadJson("A key has NUL or a lone surrogate.", pointer=pointer)
-            _check(inner, f"{pointer}/{escaped(key)}")
+            if not is_storable(key):
+                raise InvalidJson("A key has NUL or a lone surrogate.", pointer=pointer)
+            _check_value(inner, f"{pointer}/{escape_pointer_step(key)}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            _check(inner, f"{pointer}/{index}")
-    elif isinstance(value, str) and not storable(value):
-        raise BadJson("Has NUL or a lone surrogate.", pointer=pointer)
+            _check_value(inner, f"{pointer}/{index}")
+    elif isinstance(value, str) and not is_storable(value):
+        raise InvalidJson("Has NUL or a lone surrogate.", pointer=pointer)
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise BadJson("Is an integer outside 64 bits.", pointer=pointer)
+        raise InvalidJson("Is an integer outside 64 bits.", pointer=pointer)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise BadJson("Is not a finite number within 64 bits.", pointer=pointer)
+        raise InvalidJson("Is not a finite number within 64 bits.", pointer=pointer)
 
 
-def escaped(step: str) -> str:
+def escape_pointer_step(step: str) -> str:
     """One step of an RFC 6901 pointer, bounded and printable: the name may be a stranger's."""
     printable = "".join(char for char in step[:100] if char.isprintable())
     return printable.replace("~", "~0").replace("/", "~1")
 
 
-class FastJson(JSONProvider):
+class OrjsonProvider(JSONProvider):
     """Flask's JSON provider over orjson."""
 
     def dumps(self, obj: Any, **_: Any) -> str:

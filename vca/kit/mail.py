@@ -15,14 +15,14 @@ from threading import Timer
 from urllib.parse import unquote, urlsplit
 
 from vca.kit import deadline
-from vca.kit.config import Settings
-from vca.kit.text import clean
-from vca.kit.values import SMTP_PORTS
+from vca.kit.parsers import SMTP_PORTS
+from vca.kit.text import sanitize
+from vca.settings import Settings
 
 TIMEOUT_S = 10.0
 # A server may answer a byte at a time, each in time; all of it must not take longer than this.
-WHOLE_S = 60.0
-_LONGEST_SUBJECT = 200
+TOTAL_TIMEOUT_S = 60.0
+_MAX_SUBJECT_LENGTH = 200
 
 
 class MailError(Exception):
@@ -46,7 +46,7 @@ class Mail:
     to: str
     subject: str
     text: str
-    name: str
+    message_key: str
     written_at: datetime
 
 
@@ -59,24 +59,24 @@ class Mailer:
         sender: str,
         *,
         timeout_s: float = TIMEOUT_S,
-        whole_s: float = WHOLE_S,
-        context: ssl.SSLContext | None = None,
+        total_timeout_s: float = TOTAL_TIMEOUT_S,
+        tls_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = urlsplit(url)
         self._sender = sender
         self._timeout_s = timeout_s
-        self._whole_s = whole_s
-        self._context = context
+        self._total_timeout_s = total_timeout_s
+        self._tls_context = tls_context
 
     def send(self, mail: Mail) -> None:
         """Hand the mail to the server; raises MailError. No transaction may be open."""
-        message = self._message(mail)
-        with _failing(), self._connected() as server:
+        message = self._build_message(mail)
+        with _translate_errors(), self._open_connection() as server:
             server.send_message(message, self._sender, [mail.to])
             with suppress(smtplib.SMTPException, OSError):  # it has been taken already
                 server.quit()
 
-    def _message(self, mail: Mail) -> EmailMessage:
+    def _build_message(self, mail: Mail) -> EmailMessage:
         """Headers are made of data: a line end in a name ends no header."""
         message = EmailMessage(policy=SMTP)
         if "=?" in mail.to:
@@ -86,41 +86,45 @@ class Mailer:
         except (ValueError, IndexError, MessageError) as error:  # the parser, of what is none
             raise MailError("not an address", permanent=True) from error
         message["From"] = Address(addr_spec=self._sender)
-        message["Subject"] = _one_line(mail.subject)
+        message["Subject"] = _header_text(mail.subject)
         message["Date"] = format_datetime(mail.written_at)
-        message["Message-ID"] = f"<{mail.name}@{self._sender.rpartition('@')[2]}>"
+        message["Message-ID"] = f"<{mail.message_key}@{self._sender.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(clean(mail.text), cte="quoted-printable")
+        message.set_content(sanitize(mail.text), cte="quoted-printable")
         return message
 
     @contextmanager
-    def _connected(self) -> Iterator[smtplib.SMTP]:
+    def _open_connection(self) -> Iterator[smtplib.SMTP]:
         """A connection that is encrypted and logged in as the URL says, cut off in the end."""
-        left_s = deadline.remaining_s()
-        whole_s = self._whole_s if left_s is None else min(self._whole_s, max(left_s, 0.1))
-        server = self._server(min(self._timeout_s, whole_s))
-        watch = Timer(whole_s, _cut, [server])
-        watch.daemon = True
-        watch.start()
+        remaining_s = deadline.remaining_s()
+        total_timeout_s = (
+            self._total_timeout_s
+            if remaining_s is None
+            else min(self._total_timeout_s, max(remaining_s, 0.1))
+        )
+        server = self._create_server(min(self._timeout_s, total_timeout_s))
+        timer = Timer(total_timeout_s, _abort, [server])
+        timer.daemon = True
+        timer.start()
         try:
             server.connect(self._host, self._url.port or SMTP_PORTS[self._url.scheme])
             if self._url.scheme == "smtp+starttls":
-                server.starttls(context=self._tls)
+                server.starttls(context=self._effective_tls_context)
             if self._url.username is not None:
                 server.login(unquote(self._url.username), unquote(self._url.password or ""))
             yield server
         finally:
-            watch.cancel()
+            timer.cancel()
             server.close()
 
-    def _server(self, timeout_s: float) -> smtplib.SMTP:
-        ours = self._sender.rpartition("@")[2]  # else it asks the resolver for our own name
+    def _create_server(self, timeout_s: float) -> smtplib.SMTP:
+        local_domain = self._sender.rpartition("@")[2]  # else it asks the resolver for our own name
         if self._url.scheme == "smtps":
             server: smtplib.SMTP = smtplib.SMTP_SSL(
-                timeout=timeout_s, local_hostname=ours, context=self._tls
+                timeout=timeout_s, local_hostname=local_domain, context=self._effective_tls_context
             )
         else:
-            server = smtplib.SMTP(timeout=timeout_s, local_hostname=ours)
+            server = smtplib.SMTP(timeout=timeout_s, local_hostname=local_domain)
         server._host = self._host  # type: ignore[attr-defined] # TLS asks for it; set by __init__ only when that connects
         return server
 
@@ -129,60 +133,60 @@ class Mailer:
         return self._url.hostname or ""
 
     @property
-    def _tls(self) -> ssl.SSLContext:
-        return self._context or ssl.create_default_context()
+    def _effective_tls_context(self) -> ssl.SSLContext:
+        return self._tls_context or ssl.create_default_context()
 
 
-def _one_line(text: str) -> str:
+def _header_text(text: str) -> str:
     """Text for a header, as it is meant to be read.
 
     An encoded word (`=?…?=`) in it would be decoded and written out again by older releases of
     Python, line ends and all (CVE-2024-6923), so there must be none.
     """
-    return " ".join(clean(text).replace("=?", "= ?").split())[:_LONGEST_SUBJECT]
+    return " ".join(sanitize(text).replace("=?", "= ?").split())[:_MAX_SUBJECT_LENGTH]
 
 
-def _cut(server: smtplib.SMTP) -> None:
+def _abort(server: smtplib.SMTP) -> None:
     """End whatever is being waited for; the one who waits gets an error."""
-    line = server.sock
-    if line is not None:
+    sock = server.sock
+    if sock is not None:
         with suppress(OSError):
-            line.shutdown(2)
+            sock.shutdown(2)
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     try:
         yield
     except smtplib.SMTPAuthenticationError as error:
         raise MailError("the login failed", permanent=False, code=error.smtp_code) from None
     except smtplib.SMTPRecipientsRefused as error:
         [(code, _)] = error.recipients.values()
-        raise _refused(code) from None
+        raise _rejection(code) from None
     except smtplib.SMTPResponseException as error:
-        raise _refused(error.smtp_code) from None
+        raise _rejection(error.smtp_code) from None
     except (smtplib.SMTPException, OSError) as error:
         raise MailError(f"failed: {type(error).__name__}", permanent=False) from error
 
 
-def _refused(code: int) -> MailError:
+def _rejection(code: int) -> MailError:
     return MailError(f"the server answered {code}", permanent=500 <= code < 600, code=code)
 
 
-def opened(settings: Settings) -> Mailer | None:
+def mailer_from_settings(settings: Settings) -> Mailer | None:
     """The server of `SMTP_URL`, or None where there is none; nothing is asked of it yet."""
     return Mailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
 
 
-_current: Mailer | None = None
+_current_mailer: Mailer | None = None
 
 
-def use(mailer: Mailer | None) -> None:
+def set_current_mailer(mailer: Mailer | None) -> None:
     """Make this the process's way to send mail."""
-    global _current
-    _current = mailer
+    global _current_mailer
+    _current_mailer = mailer
 
 
-def current() -> Mailer | None:
+def current_mailer() -> Mailer | None:
     """The process's way to send mail; None: nothing is mailed."""
-    return _current
+    return _current_mailer

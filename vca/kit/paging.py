@@ -47,14 +47,14 @@ class Listing:
         A filter is a column's name, None meaning null, or with `__gt` or `__lt` behind it, an
         exclusive bound. One more row than asked for tells whether a page follows.
         """
-        given = filters or {}
-        shape = tuple((name, value is None) for name, value in given.items())
+        filter_values = filters or {}
+        shape = tuple((name, value is None) for name, value in filter_values.items())
         statement = _statement(self, shape, page.after is not None)
-        values = {f"f_{name}": value for name, value in given.items() if value is not None}
+        values = {f"f_{name}": value for name, value in filter_values.items() if value is not None}
         for index, value in enumerate(page.after or ()):
             values[f"after_{index}"] = value
-        found = session.connection().execute(statement, {**values, "most": page.limit + 1})
-        rows = found.all()
+        result = session.connection().execute(statement, {**values, "most": page.limit + 1})
+        rows = result.all()
         if len(rows) <= page.limit:
             return Page(rows)
         items = rows[: page.limit]

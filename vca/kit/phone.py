@@ -26,7 +26,7 @@ def is_valid(text: str) -> bool:
         return False
 
 
-def masked(number: str | None) -> str:
+def mask(number: str | None) -> str:
     """A number as it may stand in a log: `+14•••0100`."""
     if not number:
         return "withheld"

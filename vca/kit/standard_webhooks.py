@@ -30,7 +30,7 @@ def new_secret() -> str:
     return PREFIX + base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
 
 
-def key_of(secret: str) -> bytes:
+def decode_secret(secret: str) -> bytes:
     """The key in a `whsec_` secret; raises ValueError."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
@@ -41,7 +41,7 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def headers(secrets: Sequence[str], *, id: str, at: datetime, body: bytes) -> dict[str, str]:
+def headers(secrets: Sequence[str], *, id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
     """The three headers of a request, signed with each of the secrets; raises ValueError.
 
     `id` stays the same over all tries, by which receivers know a repeat; `at` is this try's time.
@@ -50,7 +50,7 @@ def headers(secrets: Sequence[str], *, id: str, at: datetime, body: bytes) -> di
         raise ValueError("an id is 1 to 255 of A-Z, a-z, 0-9, _ and -")
     if not secrets:
         raise ValueError("nothing to sign with")
-    seconds = str(int(at.timestamp()))
+    seconds = str(int(sent_at.timestamp()))
     return {
         "webhook-id": id,
         "webhook-timestamp": seconds,
@@ -62,20 +62,20 @@ def verify(
     secrets: Sequence[str], *, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> None:
     """What a receiver does: raise BadSignature unless one of the secrets signed this, lately."""
-    given = {name.lower(): value for name, value in headers.items()}
-    id, seconds = given.get("webhook-id", ""), given.get("webhook-timestamp", "")
+    lower_headers = {name.lower(): value for name, value in headers.items()}
+    id, seconds = lower_headers.get("webhook-id", ""), lower_headers.get("webhook-timestamp", "")
     if not _ID.fullmatch(id) or not _SECONDS.fullmatch(seconds):
         raise BadSignature
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_S:
         raise BadSignature
-    claimed = given.get("webhook-signature", "").encode(errors="replace").split(b" ")
-    expected = [text.encode() for text in _signatures(secrets, id, seconds, body)]
-    if not any(crypto.equal(one, other) for one in expected for other in claimed):
+    claimed = lower_headers.get("webhook-signature", "").encode(errors="replace").split(b" ")
+    expected = [signature.encode() for signature in _signatures(secrets, id, seconds, body)]
+    if not any(crypto.equal(left, right) for left in expected for right in claimed):
         raise BadSignature
 
 
 def _signatures(secrets: Sequence[str], id: str, seconds: str, body: bytes) -> Iterator[str]:
     signed = f"{id}.{seconds}.".encode() + body
     for secret in secrets:
-        mac = hmac.digest(key_of(secret), signed, hashlib.sha256)
+        mac = hmac.digest(decode_secret(secret), signed, hashlib.sha256)
         yield f"v1,{base64.b64encode(mac).decode()}"

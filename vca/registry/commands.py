@@ -6,11 +6,12 @@ import click
 from flask import current_app
 from sqlalchemy import text
 
-from vca.kit import cli, embedded
-from vca.kit.embedded import EmbeddedError
-from vca.registry import deployment, fitness, owner, privileges, schema
+from vca import cli
+from vca.devtools import embedded_postgres
+from vca.devtools.embedded_postgres import EmbeddedError
+from vca.registry import deployment, owner_connections, preflight, privileges, schema
 from vca.registry.deployment import Deployment
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 db_commands = cli.Group("db", help="The database: the embedded server, and the public schema.")
 
@@ -19,15 +20,15 @@ db_commands = cli.Group("db", help="The database: the embedded server, and the p
 @cli.as_json
 def start(as_json: bool) -> None:
     """Start the embedded Postgres, if it does not run yet."""
-    folder = _folder()
+    folder = _embedded_folder()
     try:
-        started = embedded.start(folder)
-        status = embedded.status(folder).as_dict()
+        result = embedded_postgres.start(folder)
+        status = embedded_postgres.status(folder).as_dict()
     except EmbeddedError as error:
         cli.fail(str(error))
-    word = "started" if started.by_this_call else "runs already"
+    word = "started" if result.started_now else "runs already"
     text = f"The embedded Postgres {word} (pid {status['pid']}).\n{status['url']}"
-    cli.emit({**status, "started": started.by_this_call}, as_json=as_json, text=text)
+    cli.print_result({**status, "started": result.started_now}, as_json=as_json, text=text)
 
 
 @db_commands.command("stop")
@@ -35,11 +36,11 @@ def start(as_json: bool) -> None:
 def stop(as_json: bool) -> None:
     """Stop the embedded Postgres."""
     try:
-        stopped = embedded.stop(_folder())
+        stopped = embedded_postgres.stop(_embedded_folder())
     except EmbeddedError as error:
         cli.fail(str(error))
     text = "The embedded Postgres stopped." if stopped else "The embedded Postgres did not run."
-    cli.emit({"stopped": stopped}, as_json=as_json, text=text)
+    cli.print_result({"stopped": stopped}, as_json=as_json, text=text)
 
 
 @db_commands.command("status")
@@ -47,20 +48,20 @@ def stop(as_json: bool) -> None:
 def status(as_json: bool) -> None:
     """Show where the embedded Postgres lives, whether it runs, and how to reach it."""
     try:
-        found = embedded.status(_folder()).as_dict()
+        status_facts = embedded_postgres.status(_embedded_folder()).as_dict()
     except EmbeddedError as error:
         cli.fail(str(error))
-    cli.emit(found, as_json=as_json, text=cli.card(found))
+    cli.print_result(status_facts, as_json=as_json, text=cli.format_record(status_facts))
 
 
 @db_commands.command("upgrade")
 @cli.as_json
 def upgrade(as_json: bool) -> None:
     """Migrate the public schema, and install the compiled schema of new tenants."""
-    with owner.database() as database:
-        before, after = schema.upgrade(database, _configured())
+    with owner_connections.owner_database() as database:
+        before, after = schema.upgrade_public_schema(database, _configured_deployment())
     text = f"public: {before or 'empty'} → {after}" if before != after else f"public: {after}"
-    cli.emit({"before": before, "after": after}, as_json=as_json, text=text)
+    cli.print_result({"before": before, "after": after}, as_json=as_json, text=text)
 
 
 @db_commands.command("roles")
@@ -68,41 +69,43 @@ def upgrade(as_json: bool) -> None:
 @cli.as_json
 def roles(do: bool, as_json: bool) -> None:
     """Print the grants of the web's and the worker's logins, and make tenants' missing roles."""
-    who = _configured().roles
-    with owner.database() as database:
-        with public(database=database) as session:
+    login_roles = _configured_deployment().roles
+    with owner_connections.owner_database() as database:
+        with public_session(database=database) as session:
             name = str(session.scalar(text("SELECT current_database()")))
-        granted = privileges.statements(name, who)
-        missing = privileges.without_role(database, who)
+        grants = privileges.grant_statements(name, login_roles)
+        missing = privileges.tenants_without_role(database, login_roles)
         if do:
-            with public(database=database) as session:
-                deployment.note(session, _configured())
-                privileges.apply(session, who)
-            restored = privileges.restore_roles(database, who)
+            with public_session(database=database) as session:
+                deployment.record_deployment(session, _configured_deployment())
+                privileges.apply_grants(session, login_roles)
+            restored = privileges.restore_roles(database, login_roles)
         else:
             restored = []
     facts = {
-        "statements": granted,
+        "statements": grants,
         "applied": do,
         "roles_missing": [str(tenant_id) for tenant_id in missing],
         "roles_restored": [str(tenant_id) for tenant_id in restored],
     }
-    lines = [f"{statement};" for statement in granted]
+    lines = [f"{statement};" for statement in grants]
     if do:
-        lines = [f"{len(granted)} grants applied, {len(restored)} roles restored."]
+        lines = [f"{len(grants)} grants applied, {len(restored)} roles restored."]
     elif missing:
         lines.append(f"-- {len(missing)} tenants have no role: --apply makes them")
-    cli.emit(facts, as_json=as_json, text="\n".join(lines))
+    cli.print_result(facts, as_json=as_json, text="\n".join(lines))
 
 
 @db_commands.command("check")
 @cli.as_json
 def check(as_json: bool) -> None:
     """Prove that the server gives what VCA needs; exit status 1 if something is missing."""
-    found = [finding.as_dict() for finding in fitness.check(current_app.extensions["settings"])]
-    shown = cli.table(found, ("verdict", "what", "tenants", "detail"))
-    cli.emit(found, as_json=as_json, text=shown)
-    if any(finding["verdict"] == "failed" for finding in found):
+    results = [
+        finding.as_dict() for finding in preflight.run_checks(current_app.extensions["settings"])
+    ]
+    table = cli.format_table(results, ("verdict", "what", "tenants", "detail"))
+    cli.print_result(results, as_json=as_json, text=table)
+    if any(finding["verdict"] == "failed" for finding in results):
         raise SystemExit(1)
 
 
@@ -113,21 +116,26 @@ def adopt(as_json: bool) -> None:
 
     Its worker refuses to start before: it would call, register and answer as the original.
     """
-    ours = _configured()
-    with owner.database() as database, public(database=database) as session:
-        noted = deployment.found(session)
-        differences = noted.differences(ours) if noted is not None else []
-        deployment.note(session, ours)
-        deployment.adopt(session, ours)
-    told = "\n".join([*differences, "Adopted."]) if differences else "It is ours already."
-    cli.emit({"adopted": bool(differences), "differences": differences}, as_json=as_json, text=told)
+    this_deployment = _configured_deployment()
+    with (
+        owner_connections.owner_database() as database,
+        public_session(database=database) as session,
+    ):
+        recorded = deployment.find_recorded(session)
+        differences = recorded.differences(this_deployment) if recorded is not None else []
+        deployment.record_deployment(session, this_deployment)
+        deployment.adopt_database(session, this_deployment)
+    message = "\n".join([*differences, "Adopted."]) if differences else "It is ours already."
+    cli.print_result(
+        {"adopted": bool(differences), "differences": differences}, as_json=as_json, text=message
+    )
 
 
-def _configured() -> Deployment:
-    return deployment.configured(current_app.extensions["settings"])
+def _configured_deployment() -> Deployment:
+    return deployment.from_settings(current_app.extensions["settings"])
 
 
-def _folder() -> Path:
+def _embedded_folder() -> Path:
     folder: Path | None = current_app.extensions["settings"].embedded_folder
     if folder is None:
         raise click.ClickException("DATABASE_URL names a server of your own; nothing is embedded.")

@@ -7,18 +7,18 @@ from psycopg2.extensions import parse_dsn
 from sqlalchemy import Boolean, CheckConstraint, DateTime, Text, func, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from vca.kit import deeds, disclosure
-from vca.kit.config import Settings
+from vca.audit import context, redaction
 from vca.kit.errors import Conflict
 from vca.registry.base import PublicBase
+from vca.settings import Settings
 from vca.tenancy import roles
 from vca.tenancy.roles import Roles
 
-_FIND = text(
+_FIND_DEPLOYMENT = text(
     "SELECT environment, public_base_url, role_prefix, web_login, worker_login"
     " FROM public.deployment"
 )
-_NOTE = text(
+_RECORD_DEPLOYMENT = text(
     """
     INSERT INTO public.deployment AS d
         (environment, public_base_url, role_prefix, web_login, worker_login)
@@ -29,13 +29,13 @@ _NOTE = text(
     """
 )
 _RECORD_FIRST_URL = text("SELECT public.record_first_public_base_url(:public_base_url)")
-_ADOPT = text(
+_ADOPT_DATABASE = text(
     "UPDATE public.deployment SET environment = :environment,"
     " public_base_url = :public_base_url, updated_at = now()"
 )
 
 
-class NotFrozen(Conflict):
+class DiallingNotFrozen(Conflict):
     """A database that was never noted as a deployment's has no place for the freeze."""
 
     code = "not-frozen"
@@ -44,7 +44,7 @@ class NotFrozen(Conflict):
         super().__init__("Nothing was frozen: run `flask db upgrade` first.")
 
 
-class Note(PublicBase):
+class DeploymentRow(PublicBase):
     """The one row."""
 
     __tablename__ = "deployment"
@@ -79,40 +79,42 @@ class Deployment:
         if all(urls):
             pairs.append(("PUBLIC_BASE_URL", *urls))
         return [
-            f"{name} is {theirs}, and the database says {ours}"
-            for name, ours, theirs in pairs
-            if ours != theirs
+            f"{name} is {other_value}, and the database says {own_value}"
+            for name, own_value, other_value in pairs
+            if own_value != other_value
         ]
 
 
-def configured(settings: Settings) -> Deployment:
+def from_settings(settings: Settings) -> Deployment:
     """The deployment that the settings describe."""
-    who = Roles(settings.role_prefix, login(settings.database_dsn), login(settings.worker_dsn))
-    return Deployment(settings.app_env, settings.public_base_url, who)
+    configured_roles = Roles(
+        settings.role_prefix, login_name(settings.database_dsn), login_name(settings.worker_dsn)
+    )
+    return Deployment(settings.app_env, settings.public_base_url, configured_roles)
 
 
-def login(dsn: str) -> str:
+def login_name(dsn: str) -> str:
     """The login of a URL; empty when it names none."""
     return str(parse_dsn(dsn).get("user", ""))
 
 
-def use(settings: Settings) -> None:
+def set_roles_from_settings(settings: Settings) -> None:
     """Enter tenants as the settings say, from now on in this process."""
-    roles.use(configured(settings).roles)
+    roles.set_current_roles(from_settings(settings).roles)
 
 
-def found(session: Session) -> Deployment | None:
+def find_recorded(session: Session) -> Deployment | None:
     """What the database says; None when it was never noted."""
-    row = session.execute(_FIND).one_or_none()
+    row = session.execute(_FIND_DEPLOYMENT).one_or_none()
     if row is None:
         return None
     environment, base_url, prefix, web, worker = row
     return Deployment(environment, base_url, Roles(prefix, web, worker))
 
 
-def note(session: Session, deployment: Deployment) -> None:
+def record_deployment(session: Session, deployment: Deployment) -> None:
     """Write it down the first time; later only the logins and roles and the first URL."""
-    session.execute(_NOTE, _place(deployment) | _who(deployment))
+    session.execute(_RECORD_DEPLOYMENT, _identity_values(deployment) | _login_values(deployment))
     check_identity(session, deployment)
 
 
@@ -121,39 +123,39 @@ def check_identity(session: Session, deployment: Deployment) -> list[str]:
 
     Records this deployment's PUBLIC_BASE_URL if the database has none yet.
     """
-    recorded = found(session)
+    recorded = find_recorded(session)
     if recorded is None:
         return []
     first_url = deployment.public_base_url and not recorded.public_base_url
     if first_url and not recorded.differences(deployment):
         session.execute(_RECORD_FIRST_URL, {"public_base_url": deployment.public_base_url})
-        recorded = found(session) or recorded  # another process may have been first
+        recorded = find_recorded(session) or recorded  # another process may have been first
     return recorded.differences(deployment)
 
 
-def adopt(session: Session, deployment: Deployment) -> None:
+def adopt_database(session: Session, deployment: Deployment) -> None:
     """Make a restored copy this deployment's own."""
-    session.execute(_ADOPT, _place(deployment))
-    told = dict.fromkeys(("environment", "public_base_url"), disclosure.WITHHELD)
-    deeds.note(session, "deployment", None, changes=told)
+    session.execute(_ADOPT_DATABASE, _identity_values(deployment))
+    changes = dict.fromkeys(("environment", "public_base_url"), redaction.WITHHELD)
+    context.record_change(session, "deployment", None, changes=changes)
 
 
 def freeze_dialling(session: Session, *, frozen: bool) -> None:
     """Stop all dialling of all tenants from their next leg on, or end that; raises NotFrozen."""
     session.execute(select(func.public.freeze_dialling(frozen)))
-    if frozen and session.scalar(select(Note.dialling_frozen_at)) is None:
-        raise NotFrozen
-    told = {"dialling_frozen": disclosure.shown(None, frozen)}
-    deeds.note(session, "deployment", None, changes=told)
+    if frozen and session.scalar(select(DeploymentRow.dialling_frozen_at)) is None:
+        raise DiallingNotFrozen
+    changes = {"dialling_frozen": redaction.plain_change(None, frozen)}
+    context.record_change(session, "deployment", None, changes=changes)
 
 
-def _place(deployment: Deployment) -> dict[str, str]:
+def _identity_values(deployment: Deployment) -> dict[str, str]:
     return {
         "environment": deployment.environment,
         "public_base_url": deployment.public_base_url,
     }
 
 
-def _who(deployment: Deployment) -> dict[str, str | None]:
-    who = deployment.roles
-    return {"prefix": who.prefix, "web": who.web, "worker": who.worker}
+def _login_values(deployment: Deployment) -> dict[str, str | None]:
+    login_roles = deployment.roles
+    return {"prefix": login_roles.prefix, "web": login_roles.web, "worker": login_roles.worker}

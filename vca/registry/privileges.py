@@ -13,11 +13,11 @@ from sqlalchemy.orm import Session
 
 from vca.kit.db import Database
 from vca.registry.tenants import roles
-from vca.tenancy.roles import Roles, quoted
+from vca.tenancy.roles import Roles, quote_identifier
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import IsolationError, as_owner, public
+from vca.tenancy.session import IsolationError, owner_session, public_session
 
-_READ = (
+_READABLE_TABLES = (
     "tenants",
     "dids",
     "did_misses",
@@ -27,7 +27,7 @@ _READ = (
     "usage_periods",
 )
 # What a transaction inside a tenant may call; each asks in which tenant it really is.
-_TENANTS_CALL = (
+_TENANT_FUNCTIONS = (
     "public.acting_tenant()",
     "public.own_did(text)",
     "public.did_holder(text)",
@@ -49,7 +49,7 @@ _TENANTS_CALL = (
     "jobs.naming(text)",
     "jobs.reword(bigint, jsonb)",
 )
-_PLATFORM_CALLS = (
+_PLATFORM_FUNCTIONS = (
     "public.create_tenant(uuid, text, text, text)",
     "public.update_tenant(uuid, text, text)",
     "public.assign_did(text, uuid)",
@@ -66,7 +66,7 @@ _PLATFORM_CALLS = (
     "jobs.tenants_awaiting(text)",
     "jobs.oldest_due_s()",
 )
-_WITHOUT_A_ROLE = text(
+_TENANTS_WITHOUT_ROLE = text(
     """
     SELECT t.id FROM public.tenants t
     LEFT JOIN pg_roles r ON r.rolname = :prefix || 't_' || replace(t.id::text, '-', '')
@@ -75,14 +75,18 @@ _WITHOUT_A_ROLE = text(
 )
 
 
-def statements(database: str, who: Roles) -> list[str]:
+def grant_statements(database: str, login_roles: Roles) -> list[str]:
     """Every grant that the logins need, and what is taken from everybody else; as the owner's."""
-    web, worker, both = quoted(who.web), quoted(who.worker), _both(who)
+    web, worker, both = (
+        quote_identifier(login_roles.web),
+        quote_identifier(login_roles.worker),
+        _both_logins(login_roles),
+    )
     return [
-        *of_database(database, who),
+        *database_grants(database, login_roles),
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO PUBLIC",
-        *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READ),
+        *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READABLE_TABLES),
         f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
         f"GRANT SELECT, INSERT ON public.audit_entries TO {both}",
@@ -97,52 +101,56 @@ def statements(database: str, who: Roles) -> list[str]:
         f"GRANT ALL ON ALL TABLES IN SCHEMA jobs TO {worker}",
         f"GRANT ALL ON ALL SEQUENCES IN SCHEMA jobs TO {worker}",
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA jobs TO {worker}",
-        *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANTS_CALL),
-        *(f"GRANT EXECUTE ON FUNCTION {function} TO {both}" for function in _PLATFORM_CALLS),
+        *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANT_FUNCTIONS),
+        *(f"GRANT EXECUTE ON FUNCTION {function} TO {both}" for function in _PLATFORM_FUNCTIONS),
     ]
 
 
-def of_database(name: str, who: Roles) -> list[str]:
+def database_grants(name: str, login_roles: Roles) -> list[str]:
     """The rights on the database as a whole.
 
     Nobody makes temporary tables: they would be found before a tenant's own, by whichever tenant is
     next on their connection.
     """
     return [
-        f"REVOKE ALL ON DATABASE {quoted(name)} FROM PUBLIC",
-        f"GRANT CONNECT ON DATABASE {quoted(name)} TO {_both(who)}",
+        f"REVOKE ALL ON DATABASE {quote_identifier(name)} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {quote_identifier(name)} TO {_both_logins(login_roles)}",
     ]
 
 
-def _both(who: Roles) -> str:
-    return ", ".join(sorted({quoted(who.web), quoted(who.worker)}))
+def _both_logins(login_roles: Roles) -> str:
+    return ", ".join(
+        sorted({quote_identifier(login_roles.web), quote_identifier(login_roles.worker)})
+    )
 
 
-def apply(session: Session, who: Roles) -> None:
+def apply_grants(session: Session, login_roles: Roles) -> None:
     """Grant the logins all that they need, as the owner."""
     connection = session.connection()
-    for statement in statements(str(session.scalar(text("SELECT current_database()"))), who):
+    for statement in grant_statements(
+        str(session.scalar(text("SELECT current_database()"))), login_roles
+    ):
         connection.exec_driver_sql(statement)
 
 
-def restore_roles(database: Database, who: Roles) -> list[UUID]:
+def restore_roles(database: Database, login_roles: Roles) -> list[UUID]:
     """Make every tenant's role that is missing, as the owner, a transaction each; whose it was.
 
     They are missing after a restore on another server, and when roles have just been turned on. A
     tenant whose schema is missing too is left to `flask tenants doctor`.
     """
     restored = []
-    for tenant_id in without_role(database, who):
+    for tenant_id in tenants_without_role(database, login_roles):
         with suppress(IsolationError):
-            with as_owner(TenantRef(tenant_id), database=database) as session:
-                roles.ensure(session, tenant_id=tenant_id)
+            with owner_session(TenantRef(tenant_id), database=database) as session:
+                roles.ensure_role(session, tenant_id=tenant_id)
             restored.append(tenant_id)
     return restored
 
 
-def without_role(database: Database, who: Roles) -> Sequence[UUID]:
+def tenants_without_role(database: Database, login_roles: Roles) -> Sequence[UUID]:
     """The tenants whose role is missing, the oldest first."""
-    if who.prefix is None:
+    if login_roles.prefix is None:
         return []
-    with public(database=database) as session:
-        return session.scalars(_WITHOUT_A_ROLE, {"prefix": who.prefix}).all()
+    with public_session(database=database) as session:
+        return session.scalars(_TENANTS_WITHOUT_ROLE, {"prefix": login_roles.prefix}).all()

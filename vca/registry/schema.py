@@ -11,12 +11,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from vca.kit import db
-from vca.kit.config import ROOT
 from vca.kit.db import Database
 from vca.kit.errors import Conflict
 from vca.registry import deployment, privileges
 from vca.registry.deployment import Deployment
 from vca.registry.tenants.models import TenantDdl
+from vca.settings import ROOT
 from vca.tenancy import citus, schema, session
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 # Since PostgreSQL 16 a login with CREATEROLE administers only the roles that it created.
 OLDEST_SERVER = 16
-_LONGEST_S = 600.0
+_STATEMENT_TIMEOUT_S = 600.0
 # What tenants' transactions read and write here; a table that another refers to comes first.
-_SHARED = ("public.tenants", "public.dids", "public.plans")
+_REFERENCE_TABLES = ("public.tenants", "public.dids", "public.plans")
 # Held by whoever upgrades, so that two deploys at once take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 
@@ -58,18 +58,18 @@ def require_supported_server(session: Session) -> None:
 
 def head() -> str:
     """The revision of the public schema that this code was written for."""
-    revision = _scripts().get_current_head()
+    revision = _script_directory().get_current_head()
     assert revision is not None
     return revision
 
 
-def behind(revision: str | None) -> bool:
+def is_behind(revision: str | None) -> bool:
     """Whether a public schema at `revision` is behind this code; an unknown one is ahead of it."""
-    known = {script.revision for script in _scripts().walk_revisions()}
+    known = {script.revision for script in _script_directory().walk_revisions()}
     return revision is None or (revision in known and revision != head())
 
 
-def current(session: Session) -> str | None:
+def current_revision(session: Session) -> str | None:
     """The public schema's revision; None when it was never made."""
     if session.scalar(text("SELECT to_regclass('public.alembic_version')")) is None:
         return None
@@ -77,63 +77,67 @@ def current(session: Session) -> str | None:
     return revision
 
 
-def upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
+def upgrade_public_schema(
+    database: Database, this_deployment: Deployment
+) -> tuple[str | None, str]:
     """Migrate `public`, store the compiled tenant script, grant; (before, after) as revisions.
 
     `database` is the owner's. One transaction: it happens or it does not. A schema that is ahead of
     this code is left alone. Raises ServerTooOld.
     """
-    with db.patience(_LONGEST_S):
-        before, after = _upgrade(database, whose)
+    with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
+        before, after = _upgrade_in_transaction(database, this_deployment)
         if after == head():
-            privileges.restore_roles(database, whose.roles)
+            privileges.restore_roles(database, this_deployment.roles)
     return before, after
 
 
-def _upgrade(database: Database, whose: Deployment) -> tuple[str | None, str]:
-    with session.public(database=database) as opened:
-        require_supported_server(opened)
-        opened.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
-        opened.execute(text(_LOCK))
-        opened.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
-        before = current(opened)
-        if behind(before):
-            _alembic(opened.connection())
-        citus.share(opened, *_SHARED)
-        _store_tenant_script(opened)
-        after = current(opened)
+def _upgrade_in_transaction(
+    database: Database, this_deployment: Deployment
+) -> tuple[str | None, str]:
+    with session.public_session(database=database) as db_session:
+        require_supported_server(db_session)
+        db_session.execute(text("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"))
+        db_session.execute(text(_LOCK))
+        db_session.execute(text("SET LOCAL lock_timeout TO DEFAULT"))
+        before = current_revision(db_session)
+        if is_behind(before):
+            _run_alembic(db_session.connection())
+        citus.create_reference_tables(db_session, *_REFERENCE_TABLES)
+        _store_tenant_script(db_session)
+        after = current_revision(db_session)
         assert after is not None
         if after == head():
-            deployment.note(opened, whose)
-            privileges.apply(opened, whose.roles)
+            deployment.record_deployment(db_session, this_deployment)
+            privileges.apply_grants(db_session, this_deployment.roles)
         return before, after
 
 
-def _alembic(connection: Connection) -> None:
-    config = _config()
+def _run_alembic(connection: Connection) -> None:
+    config = _alembic_config()
     config.attributes["connection"] = connection
     from alembic import command
 
     command.upgrade(config, "head")
 
 
-def _store_tenant_script(opened: Session) -> None:
+def _store_tenant_script(db_session: Session) -> None:
     """New tenants are made from the newest script; an older release does not put its own on top."""
-    newest = opened.scalar(
+    newest = db_session.scalar(
         text("SELECT revision FROM public.tenant_ddl ORDER BY installed_at DESC LIMIT 1")
     )
-    if newest is not None and not schema.knows(newest):
+    if newest is not None and not schema.is_known_revision(newest):
         return
     script = schema.compile_script()
     statement = insert(TenantDdl).values(revision=schema.head(), script=script)
-    opened.execute(
+    db_session.execute(
         statement.on_conflict_do_update(
             index_elements=["revision"], set_={"script": script, "installed_at": text("now()")}
         )
     )
 
 
-def _config() -> "Config":
+def _alembic_config() -> "Config":
     from alembic.config import Config
 
     config = Config()
@@ -143,7 +147,7 @@ def _config() -> "Config":
 
 
 @cache
-def _scripts() -> "ScriptDirectory":
+def _script_directory() -> "ScriptDirectory":
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(_alembic_config())

@@ -5,24 +5,24 @@ from collections.abc import Generator, Iterable
 from typing import ClassVar, Self
 from uuid import UUID
 
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.types import (
-    LARGEST_RECORDING,
+    MAX_RECORDING_BYTES,
     Account,
     AccountField,
     CallEvent,
     CallMetadata,
     CallReply,
+    CallStatus,
     Capabilities,
-    CarrierFacts,
+    CarrierEvent,
     CarrierRequest,
     CarrierResponse,
-    Held,
+    NumberSetting,
     OutboundCall,
     Recording,
-    RelayDialect,
-    Seen,
     WebRtcCredential,
+    WebSocketFormat,
 )
 
 
@@ -50,11 +50,11 @@ class TelephonyError(Exception):
         self.ambiguous = ambiguous
 
 
-class SignatureRefused(Exception):
+class InvalidCarrierSignature(Exception):
     """A request does not bear the signature of the carrier's account."""
 
 
-class BadCarrierRequest(Exception):
+class InvalidCarrierRequest(Exception):
     """A request is not one that this carrier sends."""
 
 
@@ -66,7 +66,7 @@ class TelephonyAdapter(ABC):
     actions: ClassVar[frozenset[str]]
     account_fields: ClassVar[tuple[AccountField, ...]] = ()
     """What a tenant's own account consists of; none where tenants cannot have one."""
-    relay: ClassVar[RelayDialect | None] = None
+    websocket_format: ClassVar[WebSocketFormat | None] = None
     """How its socket speaks; none where `capabilities` has no relay."""
 
     @classmethod
@@ -79,7 +79,7 @@ class TelephonyAdapter(ABC):
 
     @classmethod
     @abstractmethod
-    def of_account(cls, settings: Settings, account: Account | None) -> Self:
+    def from_account(cls, settings: Settings, account: Account | None) -> Self:
         """The same carrier with a tenant's own account, of `account_fields` as they should look.
 
         Without an account it reads and renders only: no signature is genuine, and whatever it is
@@ -106,14 +106,14 @@ class TelephonyAdapter(ABC):
     @abstractmethod
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
-    ) -> tuple[Held, ...]:
+    ) -> tuple[NumberSetting, ...]:
         """What the carrier holds of the number beside what registering it would set.
 
         `()`: the account has no such number. Changes nothing. Failures and time as above.
         """
 
     @abstractmethod
-    def parse(self, request: CarrierRequest) -> CarrierFacts:
+    def parse(self, request: CarrierRequest) -> CarrierEvent:
         """Read what the request says, trusting none of it.
 
         A withheld, anonymous or odd caller is read, never refused. Raises BadCarrierRequest for
@@ -127,13 +127,13 @@ class TelephonyAdapter(ABC):
         Raises SignatureRefused, also when there is no signature or it cannot be read.
         """
 
-    def verify_socket(self, request: CarrierRequest) -> None:
+    def verify_websocket(self, request: CarrierRequest) -> None:
         """Check the signature of the request that opens a socket, as `verify` does; it has no body.
 
         `url` is what `Relay` was given. Where a carrier signs none, any is let in: it is then known
         by the token alone.
         """
-        raise SignatureRefused("this carrier opens no sockets")
+        raise InvalidCarrierSignature("this carrier opens no sockets")
 
     @abstractmethod
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
@@ -150,8 +150,8 @@ class TelephonyAdapter(ABC):
         one of our `actions` appended. Text from a model or a tenant may hold anything.
         """
 
-    def answer(
-        self, facts: CarrierFacts, reply: CallReply, *, callback_url: str
+    def handle(
+        self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
         """Have the call of these facts do this, and say what their request is answered with.
 
@@ -165,7 +165,9 @@ class TelephonyAdapter(ABC):
         """End a live call. One that has ended already is a success. Failures as above."""
 
     @abstractmethod
-    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
+    def update_live_call(
+        self, provider_call_id: str, reply: CallReply, *, callback_url: str
+    ) -> None:
         """Have a live call do this now, whatever it is doing: speak, transfer, listen.
 
         `reply` and `callback_url` as for `render`. A call that has ended already is
@@ -190,14 +192,14 @@ class TelephonyAdapter(ABC):
         """
 
     @abstractmethod
-    def look_up(self, provider_call_id: str) -> Seen | None:
+    def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         """How a call is at its carrier; None if the carrier does not know it. Failures as above.
 
         The same end of the same call always gives an event with the same key.
         """
 
     @abstractmethod
-    def recording(
+    def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
         """The finished call's audio, or None while the carrier has none or it is not ready.
@@ -215,7 +217,9 @@ class TelephonyAdapter(ABC):
         Failures and time as above.
         """
 
-    def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
+    def create_webrtc_credential(
+        self, did_number: str, *, identity: str, ttl_s: int
+    ) -> WebRtcCredential:
         """Let a browser call as this number for so long. Failures and time as above.
 
         Asked only of a carrier that is capable of it. An account that lacks what it takes is
@@ -224,18 +228,18 @@ class TelephonyAdapter(ABC):
         raise TelephonyError("this carrier knows no browsers", permanent=True, code="no-webrtc")
 
 
-def bounded(
-    chunks: Iterable[bytes], *, most: int = LARGEST_RECORDING
+def limit_size(
+    chunks: Iterable[bytes], *, max_bytes: int = MAX_RECORDING_BYTES
 ) -> Generator[bytes, None, None]:
     """The chunks, cut off with a TelephonyError(permanent=True) once there are over `most` bytes.
 
     Closing it closes them.
     """
-    size = 0
+    size_bytes = 0
     try:
         for chunk in chunks:
-            size += len(chunk)
-            if size > most:
+            size_bytes += len(chunk)
+            if size_bytes > max_bytes:
                 raise TelephonyError("the recording is too large", permanent=True, code="too-large")
             yield chunk
     finally:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 # Some twenty hours of compressed speech, or nearly four of 8 kHz PCM; what is longer is an error.
-LARGEST_RECORDING = 200 * 1024 * 1024
+MAX_RECORDING_BYTES = 200 * 1024 * 1024
 
 EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
 CallerId = Literal["shown", "withheld", "unavailable", "other"]
@@ -17,7 +17,7 @@ Direction = Literal["inbound", "outbound"]
 # pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; its
 # socket to us has ended; a leg that it dialled for a transfer has ended; a voicemail or a recording
 # is there; the call's state changed; or something that only its adapter has to answer.
-FactKind = Literal[
+CarrierEventKind = Literal[
     "call",
     "answered",
     "speech",
@@ -49,7 +49,7 @@ class CarrierRequest:
 
 
 @dataclass(frozen=True)
-class CarrierFacts:
+class CarrierEvent:
     """What a carrier's request says, before anybody has verified it.
 
     `state` is the token that we gave the carrier with an earlier answer; without one the call is
@@ -59,11 +59,11 @@ class CarrierFacts:
     request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
     carrier tells of the same call again once it was answered. `own_number`: the number of ours at
     this end, whoever called whom, where the carrier says it. `handoff`: with what word we ended the
-    socket; empty where the carrier knows of none, because it broke. `carried` is an adapter's word
-    to itself, from `parse` to `answer`: nobody else reads it.
+    socket; empty where the carrier knows of none, because it broke. `adapter_data` is an adapter's
+    word to itself, from `parse` to `answer`: nobody else reads it.
     """
 
-    kind: FactKind
+    kind: CarrierEventKind
     provider_call_id: str
     called_number: str
     caller: "Caller"
@@ -78,7 +78,7 @@ class CarrierFacts:
     unanswered: bool = False
     own_number: str = ""
     handoff: str = ""
-    carried: str = field(default="", repr=False)
+    adapter_data: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class ComeBack:
+class Poll:
     """Ask for the rest at once, with `more`: what was said so far is only the beginning."""
 
 
@@ -216,7 +216,7 @@ Action = (
     | TakeVoicemail
     | SendKeys
     | Record
-    | ComeBack
+    | Poll
     | HangUp
     | Reject
 )
@@ -248,7 +248,7 @@ class OutboundCall:
 
 
 @dataclass(frozen=True)
-class Seen:
+class CallStatus:
     """A call as its carrier knows it: still live, or ended by `event`."""
 
     provider_call_id: str
@@ -294,7 +294,7 @@ class Capabilities:
 
 
 @dataclass(frozen=True)
-class CarrierRef:
+class ProviderAccountRef:
     """A carrier as plain code holds it: its name, and the tenant's account with it.
 
     Of a number the name may be `generic`. Without an account it is the deployment's.
@@ -305,13 +305,13 @@ class CarrierRef:
 
 
 @dataclass(frozen=True)
-class RelayDialect:
+class WebSocketFormat:
     """What differs from carrier to carrier in the frames of its socket.
 
     `call_id` is the field of `setup` that holds the carrier's id of the call.
     """
 
-    call_id: str
+    call_id_field: str
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Held:
+class NumberSetting:
     """One thing that a carrier holds of a number, in the carrier's words: wanted, and found.
 
     None: nothing is set.

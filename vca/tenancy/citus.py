@@ -6,38 +6,38 @@ Elsewhere nothing here does anything.
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-_in_use = False
+_enabled = False
 # What tenants' transactions touch outside their schema is on every node; a table that others refer
 # to comes first. Citus lists tables beside a reference table too, of another type.
-_SHARE = text("""
+_CREATE_REFERENCE_TABLE = text("""
 SELECT create_reference_table(:table)
 WHERE NOT EXISTS (
     SELECT FROM citus_tables
     WHERE table_name = CAST(:table AS regclass) AND citus_table_type = 'reference'
 )
 """)
-_PLACE = text("SET LOCAL citus.enable_schema_based_sharding TO on")
+_ENABLE_SCHEMA_SHARDING = text("SET LOCAL citus.enable_schema_based_sharding TO on")
 
 
-def use(it: bool) -> None:
+def set_enabled(enabled: bool) -> None:
     """Whether the database is a Citus cluster, for this process."""
-    global _in_use
-    _in_use = it
+    global _enabled
+    _enabled = enabled
 
 
-def in_use() -> bool:
+def is_enabled() -> bool:
     """Whether the database is a Citus cluster."""
-    return _in_use
+    return _enabled
 
 
-def share(session: Session, *tables: str) -> None:
+def create_reference_tables(session: Session, *tables: str) -> None:
     """Keep whole tables on every node; before there are tenants. Done again, it does nothing."""
-    if _in_use:
+    if _enabled:
         for table in tables:
-            session.execute(_SHARE, {"table": table})
+            session.execute(_CREATE_REFERENCE_TABLE, {"table": table})
 
 
-def place_new_schemas(session: Session) -> None:
+def enable_schema_sharding(session: Session) -> None:
     """Have a schema that this transaction creates placed on a node, and its tables there."""
-    if _in_use:
-        session.execute(_PLACE)
+    if _enabled:
+        session.execute(_ENABLE_SCHEMA_SHARDING)

@@ -7,22 +7,24 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from vca.kit.db.bulk import Bulk
-from vca.tenancy.kept import kept
-from vca.tenancy.session import public
-from vca.tenancy.tables import Table, quoted, tables
+from vca.kit.db.copy_driver import BulkDatabase
+from vca.tenancy.replaced_schemas import list_replaced_schemas
+from vca.tenancy.session import public_session
+from vca.tenancy.tables import Table, list_tables, quote_name
 
 # Tables, indexes and overflow tables that one transaction locks; the server's whole table of locks
 # has room for some 6,400 by default.
-MOST_RELATIONS = 16
+MAX_LOCKED_RELATIONS = 16
 _SELF, _IDENTITY = "tenant_self", "tenant_identity"
-_DEPENDS = "2BP01"
-_NOT_OURS = "42501"
+_DEPENDENT_OBJECTS = "2BP01"
+_INSUFFICIENT_PRIVILEGE = "42501"
 
-Guard = Callable[[Session], object]
+BatchGuard = Callable[[Session], object]
 
 
-def drop_schema(database: Bulk, name: str, *, guard: Guard = lambda _: None) -> dict[str, int]:
+def drop_schema(
+    database: BulkDatabase, name: str, *, guard: BatchGuard = lambda _: None
+) -> dict[str, int]:
     """Drop a schema with all that is in it; how many rows each table had.
 
     Each batch is a transaction, begun by `guard`, which may raise to stop. Dropping one that is
@@ -31,69 +33,77 @@ def drop_schema(database: Bulk, name: str, *, guard: Guard = lambda _: None) -> 
     """
     rows: dict[str, int] = {}
     while True:
-        with public(database=database) as session:
+        with public_session(database=database) as session:
             guard(session)
-            batch = _batch(tables(session, name))
+            batch = _next_batch(list_tables(session, name))
             if not batch:
-                session.execute(text(f"DROP SCHEMA IF EXISTS {quoted(name)} CASCADE"))
+                session.execute(text(f"DROP SCHEMA IF EXISTS {quote_name(name)} CASCADE"))
                 return rows
             for table in batch:
-                found = f"SELECT count(*) FROM {quoted(name, table.name)}"
-                rows[table.name] = session.scalar(text(found)) or 0
-            listed = ", ".join(quoted(name, table.name) for table in batch)
-            session.execute(text(f"DROP TYPE IF EXISTS {quoted(name, _IDENTITY)} CASCADE"))
-            session.execute(text(f"DROP TABLE {listed} CASCADE"))
+                count_rows = f"SELECT count(*) FROM {quote_name(name, table.name)}"
+                rows[table.name] = session.scalar(text(count_rows)) or 0
+            table_list = ", ".join(quote_name(name, table.name) for table in batch)
+            session.execute(text(f"DROP TYPE IF EXISTS {quote_name(name, _IDENTITY)} CASCADE"))
+            session.execute(text(f"DROP TABLE {table_list} CASCADE"))
 
 
-def drop_kept(
-    database: Bulk, *, now: datetime, of: Sequence[str] = (), guard: Guard = lambda _: None
+def drop_replaced_schemas(
+    database: BulkDatabase,
+    *,
+    now: datetime,
+    tenant_schemas: Sequence[str] = (),
+    guard: BatchGuard = lambda _: None,
 ) -> list[str]:
     """Drop the replaced schemas that have been kept for their week, and any of the schemas `of`."""
-    with public(database=database) as session:
-        found = [one.name for one in kept(session) if one.expired(now) or one.tenant.schema in of]
-    for name in found:
+    with public_session(database=database) as session:
+        expired_names = [
+            replaced.name
+            for replaced in list_replaced_schemas(session)
+            if replaced.is_expired(now) or replaced.tenant.schema in tenant_schemas
+        ]
+    for name in expired_names:
         drop_schema(database, name, guard=guard)
-    return found
+    return expired_names
 
 
-def drop_empty(database: Bulk, name: str) -> bool:
+def drop_empty(database: BulkDatabase, name: str) -> bool:
     """Drop a schema that holds nothing at all; whether it did."""
     try:
-        with public(database=database) as session:
-            session.execute(text(f"DROP SCHEMA IF EXISTS {quoted(name)}"))
+        with public_session(database=database) as session:
+            session.execute(text(f"DROP SCHEMA IF EXISTS {quote_name(name)}"))
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _DEPENDS:
+        if getattr(error.orig, "sqlstate", None) == _DEPENDENT_OBJECTS:
             return False
         raise
     return True
 
 
-def drop_role(database: Bulk, role: str) -> str:
+def drop_role(database: BulkDatabase, role: str) -> str:
     """Drop a tenant's role unless something else depends on it: dropped, absent or kept."""
     try:
-        with public(database=database) as session:
-            there = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
-            if session.scalar(there, {"role": role}) is None:
+        with public_session(database=database) as session:
+            find_role = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+            if session.scalar(find_role, {"role": role}) is None:
                 return "absent"
-            session.execute(text(f"DROP ROLE IF EXISTS {quoted(role)}"))
+            session.execute(text(f"DROP ROLE IF EXISTS {quote_name(role)}"))
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) in (_DEPENDS, _NOT_OURS):
+        if getattr(error.orig, "sqlstate", None) in (_DEPENDENT_OBJECTS, _INSUFFICIENT_PRIVILEGE):
             return "kept"
         raise
     return "dropped"
 
 
-def _batch(found: Sequence[Table]) -> list[Table]:
+def _next_batch(remaining: Sequence[Table]) -> list[Table]:
     """The next tables to go: that record alone, else as many as the locks allow."""
-    first = [table for table in found if table.name == _SELF]
-    return first or list(_within(MOST_RELATIONS, found[::-1]))
+    first = [table for table in remaining if table.name == _SELF]
+    return first or list(_limit_relations(MAX_LOCKED_RELATIONS, remaining[::-1]))
 
 
-def _within(most: int, found: Sequence[Table]) -> Iterator[Table]:
+def _limit_relations(max_relations: int, candidates: Sequence[Table]) -> Iterator[Table]:
     """At least one, and no more than `most` relations; those that refer to others come first."""
-    locked = 0
-    for table in found:
-        locked += table.relations
-        if locked > most and locked > table.relations:
+    relation_count = 0
+    for table in candidates:
+        relation_count += table.relation_count
+        if relation_count > max_relations and relation_count > table.relation_count:
             return
         yield table

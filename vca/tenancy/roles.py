@@ -13,18 +13,18 @@ class Roles:
     web: str
     worker: str
 
-    def of(self, tenant: TenantRef) -> str | None:
+    def role_name(self, tenant: TenantRef) -> str | None:
         """The role that a transaction in `tenant` takes on, if any."""
         return None if self.prefix is None else tenant.role(self.prefix)
 
     def grantees(self, tenant: TenantRef) -> str:
         """To whom the tenant's tables are granted, as SQL: a list of quoted names."""
-        role = self.of(tenant)
+        role = self.role_name(tenant)
         names = [role] if role is not None else sorted({self.web, self.worker})
-        return ", ".join(quoted(name) for name in names)
+        return ", ".join(quote_identifier(name) for name in names)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """An identifier as SQL."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -32,13 +32,13 @@ def quoted(name: str) -> str:
 _current = Roles(None, "", "")
 
 
-def use(roles: Roles) -> Roles:
+def set_current_roles(roles: Roles) -> Roles:
     """Make these the process's own; returns them."""
     global _current
     _current = roles
     return roles
 
 
-def current() -> Roles:
+def current_roles() -> Roles:
     """The process's roles; before `use` there are none."""
     return _current

@@ -17,9 +17,9 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from vca.kit.config import ROOT
 from vca.kit.errors import Unavailable
-from vca.tenancy import citus, statements
+from vca.settings import ROOT
+from vca.tenancy import citus, sql_splitter
 
 if TYPE_CHECKING:
     from alembic.script import Script, ScriptDirectory
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 SCHEMA_SENTINEL = "t_5ca1ab1e0000400080000000000000ff"
 TENANT_SENTINEL = "5ca1ab1e-0000-4000-8000-0000000000ff"
 GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
-_BLOCK = "DO {tag}\nBEGIN\n{lines}\nEND\n{tag};"
+_DO_BLOCK = "DO {tag}\nBEGIN\n{lines}\nEND\n{tag};"
 _NAME = re.compile(r"t_[0-9a-f]{32}", re.ASCII)
 _INDEX = re.compile(r"CREATE (UNIQUE )?INDEX ")
-_UPGRADED_IN_S = 30
-_folders = [ROOT / "tenant_migrations" / "versions"]
+_RETRY_AFTER_S = 30
+_migration_folders = [ROOT / "tenant_migrations" / "versions"]
 
 
 class TenantUpgrading(Unavailable):
@@ -42,7 +42,7 @@ class TenantUpgrading(Unavailable):
     code = "tenant-upgrading"
 
     def __init__(self) -> None:
-        super().__init__("The tenant is being upgraded.", retry_after_s=_UPGRADED_IN_S)
+        super().__init__("The tenant is being upgraded.", retry_after_s=_RETRY_AFTER_S)
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ class TenantRef:
     @property
     def schema(self) -> str:
         """`t_` and the id in hex: 34 bytes, never anything that a person typed."""
-        return name(self.id)
+        return schema_name(self.id)
 
     def role(self, prefix: str) -> str:
         """The tenant's database role; roles belong to the server, hence the deployment's prefix."""
         return f"{prefix}{self.schema}"
 
 
-def name(tenant_id: UUID) -> str:
+def schema_name(tenant_id: UUID) -> str:
     """The schema's name; raises ValueError should it ever not have the one allowed form."""
     schema = f"t_{tenant_id.hex}"
     if not _NAME.fullmatch(schema):
@@ -71,39 +71,39 @@ def name(tenant_id: UUID) -> str:
 
 def head() -> str:
     """The revision that this code was written for."""
-    revision = _scripts().get_current_head()
+    revision = _script_directory().get_current_head()
     assert revision is not None
     return revision
 
 
-def knows(revision: str) -> bool:
+def is_known_revision(revision: str) -> bool:
     """Whether this code has the migration; False means that the schema is ahead of the code."""
-    return revision in _known()
+    return revision in _known_revisions()
 
 
-def supports(revision: str) -> bool:
+def is_supported_revision(revision: str) -> bool:
     """Whether this code runs on a schema at `revision`: its head, the one before, or one ahead.
 
     Migrations expand first and contract later, so one that is ahead still has what we need.
     """
-    return revision not in _too_old()
+    return revision not in _unsupported_revisions()
 
 
-def require_supported(revision: str) -> None:
+def require_supported_revision(revision: str) -> None:
     """Raise TenantUpgrading unless this code runs on a schema at `revision`."""
-    if not supports(revision):
+    if not is_supported_revision(revision):
         raise TenantUpgrading
 
 
 @dataclass(frozen=True)
-class Step:
+class MigrationStep:
     """Revisions in a row as SQL with sentinels, or one revision that needs Python."""
 
     revision: str
     script: str = ""
     upgrade: Callable[[], None] | None = None
 
-    def run(self, connection: Connection) -> None:
+    def run_python(self, connection: Connection) -> None:
         """Do what needs Python, on a connection that is inside a tenant."""
         from alembic.operations import Operations
         from alembic.runtime.migration import MigrationContext
@@ -114,57 +114,69 @@ class Step:
 
 
 @cache
-def steps(above: str) -> tuple[Step, ...]:
+def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
     """What brings a schema from `above` to the head, in order; compiled once in a process."""
-    found = []
-    between = _between(above, head())
-    for python, group in groupby(between, key=_needs_python):
+    compiled_steps = []
+    between = _scripts_between(after_revision, head())
+    for needs_python, group in groupby(between, key=_needs_python):
         scripts = list(group)
-        if python:
-            found += [Step(one.revision, upgrade=one.module.upgrade) for one in scripts]
+        if needs_python:
+            compiled_steps += [
+                MigrationStep(one.revision, upgrade=one.module.upgrade) for one in scripts
+            ]
         else:
-            found.append(Step(scripts[-1].revision, _rendered(_compiled(scripts))))
-    return tuple(found)
+            compiled_steps.append(
+                MigrationStep(scripts[-1].revision, _wrap_for_citus(_compile_scripts(scripts)))
+            )
+    return tuple(compiled_steps)
 
 
-def compile_script(*, above: str | None = None, upto: str | None = None) -> str:
+def compile_script(*, after_revision: str | None = None, to_revision: str | None = None) -> str:
     """The migrations after `above` up to `upto` (default: all) as one SQL string.
 
     Alembic runs offline, and a migration that needs Python is left out: it has no data to move in
     a schema that is being made. For Citus it is one block.
     """
-    return _rendered(_compiled_range(above, upto or head()))
+    return _wrap_for_citus(_compile_range(after_revision, to_revision or head()))
 
 
-def compile_parts(*, upto: str) -> tuple[str, str]:
+def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
     """The same up to `upto`, in two: all but its indexes, and those.
 
     Rows go faster into tables that have no indexes yet.
     """
-    found = list(statements.split(_compiled_range(None, upto)))
-    tables = [each for each in found if not _INDEX.match(each)]
-    indexes = [each for each in found if _INDEX.match(each)]
-    return _rendered(";\n".join(tables)), _rendered(";\n".join(indexes))
+    sql_statements = list(sql_splitter.split_statements(_compile_range(None, to_revision)))
+    tables = [each for each in sql_statements if not _INDEX.match(each)]
+    indexes = [each for each in sql_statements if _INDEX.match(each)]
+    return _wrap_for_citus(";\n".join(tables)), _wrap_for_citus(";\n".join(indexes))
 
 
-def folders() -> tuple[Path, ...]:
+def migration_folders() -> tuple[Path, ...]:
     """Where the tenant migrations are read from."""
-    return tuple(_folders)
+    return tuple(_migration_folders)
 
 
-def read_from(*wanted: Path) -> None:
+def set_migration_folders(*paths: Path) -> None:
     """Read the tenant migrations from these folders: a test adds one, and puts it back."""
-    _folders[:] = wanted
-    for remembered in (_scripts, _known, _too_old, steps, _compiled_range):
-        remembered.cache_clear()
+    _migration_folders[:] = paths
+    for cached in (
+        _script_directory,
+        _known_revisions,
+        _unsupported_revisions,
+        compile_steps,
+        _compile_range,
+    ):
+        cached.cache_clear()
 
 
 @cache
-def _compiled_range(above: str | None, upto: str) -> str:
-    return _compiled([each for each in _between(above, upto) if not _needs_python(each)])
+def _compile_range(after_revision: str | None, to_revision: str) -> str:
+    return _compile_scripts(
+        [each for each in _scripts_between(after_revision, to_revision) if not _needs_python(each)]
+    )
 
 
-def _compiled(scripts: "Sequence[Script]") -> str:
+def _compile_scripts(scripts: "Sequence[Script]") -> str:
     from alembic.operations import Operations
     from alembic.runtime.migration import MigrationContext
 
@@ -178,15 +190,15 @@ def _compiled(scripts: "Sequence[Script]") -> str:
     return buffer.getvalue()
 
 
-def _rendered(script: str) -> str:
-    return as_block(script) if citus.in_use() else script
+def _wrap_for_citus(script: str) -> str:
+    return wrap_in_do_block(script) if citus.is_enabled() else script
 
 
 def _needs_python(script: "Script") -> bool:
     return getattr(script.module, "python", False)
 
 
-def filled_in(script: str, tenant: TenantRef, *, grantees: str) -> str:
+def render_for_tenant(script: str, tenant: TenantRef, *, grantees: str) -> str:
     """A compiled script for one tenant, to be run with that tenant's search_path.
 
     `grantees` is SQL: a list of quoted names (`roles.Roles.grantees`).
@@ -198,55 +210,59 @@ def filled_in(script: str, tenant: TenantRef, *, grantees: str) -> str:
     )
 
 
-def compile_grants(*, upto: str) -> str:
+def compile_grants(*, to_revision: str) -> str:
     """The grants alone of the migrations up to `upto`, for a tenant whose role was lost."""
-    script = _compiled_range(None, upto)
-    return ";\n".join(each for each in statements.split(script) if each.startswith("GRANT "))
+    script = _compile_range(None, to_revision)
+    return ";\n".join(
+        each for each in sql_splitter.split_statements(script) if each.startswith("GRANT ")
+    )
 
 
-def as_block(script: str) -> str:
+def wrap_in_do_block(script: str) -> str:
     """A compiled script as one `DO` block that runs it statement by statement.
 
     What Citus wants, which refuses CREATE INDEX in a string of several statements; on a single
     Postgres it makes the same and takes longer.
     """
-    lines = "\n".join(f"EXECUTE {_quoted(each)};" for each in statements.split(script))
-    return _BLOCK.format(tag=_tag(lines), lines=lines) if lines else ""
+    lines = "\n".join(
+        f"EXECUTE {_dollar_quote(each)};" for each in sql_splitter.split_statements(script)
+    )
+    return _DO_BLOCK.format(tag=_dollar_tag(lines), lines=lines) if lines else ""
 
 
-def _quoted(text: str) -> str:
-    return f"{_tag(text)}{text}{_tag(text)}"
+def _dollar_quote(text: str) -> str:
+    return f"{_dollar_tag(text)}{text}{_dollar_tag(text)}"
 
 
-def _tag(text: str) -> str:
+def _dollar_tag(text: str) -> str:
     """The mark of dollar quotes that does not occur in a text, nor where the text ends."""
     return next(tag for n in count() if (tag := f"$q{n}$") not in f"{text}$")
 
 
-def _between(above: str | None, upto: str) -> "Sequence[Script]":
-    scripts = list(_scripts().iterate_revisions(upto, above or "base"))
-    return [script for script in reversed(scripts) if script.revision != above]
+def _scripts_between(after_revision: str | None, to_revision: str) -> "Sequence[Script]":
+    scripts = list(_script_directory().iterate_revisions(to_revision, after_revision or "base"))
+    return [script for script in reversed(scripts) if script.revision != after_revision]
 
 
 @cache
-def _known() -> frozenset[str]:
-    return frozenset(script.revision for script in _scripts().walk_revisions())
+def _known_revisions() -> frozenset[str]:
+    return frozenset(script.revision for script in _script_directory().walk_revisions())
 
 
 @cache
-def _too_old() -> frozenset[str]:
+def _unsupported_revisions() -> frozenset[str]:
     """All that came before the head and the one before it."""
-    newest = islice(_scripts().walk_revisions(), 2)
-    return _known() - {script.revision for script in newest}
+    newest = islice(_script_directory().walk_revisions(), 2)
+    return _known_revisions() - {script.revision for script in newest}
 
 
 @cache
-def _scripts() -> "ScriptDirectory":
+def _script_directory() -> "ScriptDirectory":
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
-    config.set_main_option("version_locations", os.pathsep.join(map(str, _folders)))
+    config.set_main_option("version_locations", os.pathsep.join(map(str, _migration_folders)))
     return ScriptDirectory.from_config(config)

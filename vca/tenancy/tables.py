@@ -33,23 +33,23 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
-    relations: int
-    partition: bool
+    relation_count: int
+    is_partition: bool
 
 
-def tables(session: Session, schema: str) -> list[Table]:
+def list_tables(session: Session, schema: str) -> list[Table]:
     """The tables of a schema, partitions too; none refers to one that comes after it."""
     rows = {row.name: row for row in session.execute(_TABLES, {"schema": schema})}
     order = TopologicalSorter({name: row.needs for name, row in rows.items()}).static_order()
-    found = (rows[name] for name in order if name in rows)
-    return [Table(r.name, tuple(r.columns), r.relations, r.partition) for r in found]
+    ordered_rows = (rows[name] for name in order if name in rows)
+    return [Table(r.name, tuple(r.columns), r.relations, r.partition) for r in ordered_rows]
 
 
-def whole(found: list[Table]) -> list[Table]:
+def without_partitions(all_tables: list[Table]) -> list[Table]:
     """The tables that rows are read from and written to: a partition is its table's matter."""
-    return [table for table in found if not table.partition]
+    return [table for table in all_tables if not table.is_partition]
 
 
-def quoted(*names: str) -> str:
+def quote_name(*names: str) -> str:
     """Names as one qualified identifier."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)

@@ -21,6 +21,6 @@ class TenantBase(DeclarativeBase):
     )
 
 
-def timestamp() -> Mapped[datetime]:
+def timestamp_column() -> Mapped[datetime]:
     """A column for the moment of the row's last change or of its making, set by the database."""
     return mapped_column(DateTime(timezone=True), server_default=func.now())

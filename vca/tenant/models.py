@@ -3,7 +3,7 @@
 from vca.tenant.ai_profiles import models as ai_profiles
 from vca.tenant.audit import models as audit
 from vca.tenant.base import TenantBase
-from vca.tenant.calls import models as calls
+from vca.tenant.calls.core import models as calls
 from vca.tenant.idempotency import models as idempotency
 from vca.tenant.messages import models as messages
 from vca.tenant.phone_numbers import models as phone_numbers

@@ -7,9 +7,9 @@ from typing import Any
 from tests.carriers.telnyx.calls import CONNECTION, Leg, told
 from tests.carriers.telnyx.server import KEY, TelnyxServer
 from tests.carriers.telnyx.signing import Signer
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
-from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.providers.telnyx.client_state import LegState
 
 BASE_URL = "https://voice.example.com/vca"
 NUMBER, CALLER = "+14155550100", "+14155550123"
@@ -54,7 +54,7 @@ def event(
     event_type: str,
     *,
     call_id: str = "v3:call-of-a-test",
-    mark: Mark | None = None,
+    mark: LegState | None = None,
     connection_id: str = CONNECTION,
     to: str = NUMBER,
     from_: str = CALLER,
@@ -62,5 +62,5 @@ def event(
 ) -> dict[str, Any]:
     """An event of a leg that carries this mark."""
     leg = Leg(call_id, to, from_, connection_id=connection_id)
-    leg.client_state = mark.encoded() if mark else None
+    leg.client_state = mark.encode() if mark else None
     return told(leg, event_type, **said)

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from vca.telephony.providers.telnyx import marks
-from vca.telephony.providers.telnyx.marks import Mark
+from vca.telephony.providers.telnyx import client_state
+from vca.telephony.providers.telnyx.client_state import LegState
 from vca.telephony.types import (
     Action,
-    ComeBack,
     Forward,
     HangUp,
     Listen,
+    Poll,
     Record,
     Reject,
     Relay,
@@ -40,9 +40,9 @@ _SILENT = (
 )
 
 
-def mark_of(body: Mapping[str, Any]) -> Mark:
+def mark_of(body: Mapping[str, Any]) -> LegState:
     """What a command leaves with its leg."""
-    mark = marks.read(body["client_state"])
+    mark = client_state.decode(body["client_state"])
     assert mark is not None
     return mark
 
@@ -50,7 +50,7 @@ def mark_of(body: Mapping[str, Any]) -> Mark:
 def actions(orders: Iterable[Mapping[str, Any]], phase: str) -> tuple[Action, ...]:
     """What commands in their order do; `phase` is what the leg is about after them."""
     found = [action for order in orders for action in _actions(order, phase)]
-    return (*found, ComeBack()) if phase == "more" else tuple(found)
+    return (*found, Poll()) if phase == "more" else tuple(found)
 
 
 def _actions(order: Mapping[str, Any], phase: str) -> tuple[Action, ...]:

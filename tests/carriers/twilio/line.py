@@ -12,7 +12,7 @@ from tests.carriers.twilio.account import sid
 from tests.carriers.twilio.rig import OURS
 from tests.carriers.twilio.twiml import Document, document
 from tests.support.api import Api
-from vca.telephony.providers.twilio.settings import Login
+from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.types import CarrierRequest
 
 BASE = "/telephony/twilio/"
@@ -30,7 +30,7 @@ class TwilioCall:
     to: str
     caller: str = CALLER
     copies: int = 1
-    login: Login = OURS
+    login: TwilioCredentials = OURS
     sid: str = field(default_factory=lambda: sid("CA"))
     sent: list[CarrierRequest] = field(default_factory=list)
     heard: Document | None = None

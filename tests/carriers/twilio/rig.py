@@ -8,17 +8,22 @@ from typing import Any
 from tests.carriers.twilio.account import TwilioAccount
 from tests.carriers.twilio.server import TwilioServer, twilio_server
 from tests.contracts.telephony import CALLBACK, NUMBER
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
-from vca.telephony.providers.twilio.settings import ApiKey, Login, Patience, Place
+from vca.telephony.providers.twilio.settings import (
+    ApiKey,
+    RestTimeouts,
+    TwilioCredentials,
+    TwilioUrls,
+)
 
-OURS = Login(f"AC{1:032x}", f"{1:032x}")
-THEIRS = Login(f"AC{2:032x}", f"{2:032x}")
+OURS = TwilioCredentials(f"AC{1:032x}", f"{1:032x}")
+THEIRS = TwilioCredentials(f"AC{2:032x}", f"{2:032x}")
 API_KEY = ApiKey(f"SK{1:032x}", "the-secret-of-an-api-key-of-acme")
 FALLBACK = "https://fallback.example.com/twilio/"
 # For what is answered: only the pause before a repetition is short. For what never is: all of it.
-QUICK = Patience(pause_s=0.01)
-UNHEARD = Patience(total_s=3, answer_s=0.2, pause_s=0.01)
+QUICK = RestTimeouts(retry_pause_s=0.01)
+UNHEARD = RestTimeouts(total_s=3, response_s=0.2, retry_pause_s=0.01)
 
 
 @dataclass
@@ -29,10 +34,10 @@ class Rig:
     account: TwilioAccount
     adapter: TwilioAdapter
 
-    def another(self, login: Login = OURS, **options: Any) -> TwilioAdapter:
+    def another(self, login: TwilioCredentials = OURS, **options: Any) -> TwilioAdapter:
         """Another adapter of this Twilio, which whoever asks for it closes."""
-        place = Place(CALLBACK, FALLBACK, self.server.url)
-        return TwilioAdapter((login,), place, **{"patience": QUICK, **options})
+        place = TwilioUrls(CALLBACK, FALLBACK, self.server.url)
+        return TwilioAdapter((login,), place, **{"timeouts": QUICK, **options})
 
     def asked(self, method: str, path: str) -> list[dict[str, list[str]]]:
         """The forms or queries of the requests to paths that end so."""

@@ -37,7 +37,7 @@ def test_a_request_that_twilio_does_not_know_is_refused(
 
 def _send(twilio: Rig, method: str, path: str, **said: Any) -> None:
     login = (OURS.account_sid, OURS.auth_token)
-    with twilio.adapter._asking() as asking:
+    with twilio.adapter._open_session() as asking:
         asking.request(method, asking.client.api.absolute_url(path), auth=login, **said)
 
 
@@ -45,7 +45,7 @@ def test_an_answer_that_twilio_would_not_give_is_told() -> None:
     with rig() as twilio:
         twilio.account.carry(f"CA{1:032x}", "asleep")
 
-        twilio.adapter.look_up(f"CA{1:032x}")
+        twilio.adapter.find_call_status(f"CA{1:032x}")
 
         assert "asleep" in " ".join(twilio.server.complaints)
         twilio.server.complaints.clear()

@@ -9,10 +9,10 @@ from xml.etree.ElementTree import Element
 from tests.contracts.telephony import Rendered
 from vca.telephony.types import (
     Action,
-    ComeBack,
     Forward,
     HangUp,
     Listen,
+    Poll,
     Record,
     Reject,
     Relay,
@@ -139,7 +139,7 @@ def _actions(verbs: list[Element]) -> Iterator[Action]:
             case "Redirect" if before is not None and before.tag == "Record":
                 assert verb.text == before.get("action")  # of a caller who left nothing
             case "Redirect":
-                yield ComeBack()
+                yield Poll()
             case "Hangup":
                 yield HangUp()
             case "Reject":

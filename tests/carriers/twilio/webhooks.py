@@ -5,13 +5,15 @@ from urllib.parse import urlencode
 
 from twilio.request_validator import RequestValidator
 
-from vca.telephony.providers.twilio.settings import Login
+from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.types import CarrierRequest
 
 FORM = "application/x-www-form-urlencoded"
 
 
-def signed(login: Login, url: str, form: dict[str, Any], **headers: str) -> CarrierRequest:
+def signed(
+    login: TwilioCredentials, url: str, form: dict[str, Any], **headers: str
+) -> CarrierRequest:
     """The request that the account's Twilio makes of this form."""
     said = {"AccountSid": login.account_sid, "ApiVersion": "2010-04-01", **form}
     said = {name: text for name, text in said.items() if text is not None}
@@ -24,7 +26,7 @@ def signed(login: Login, url: str, form: dict[str, Any], **headers: str) -> Carr
     )
 
 
-def socket_signature(login: Login, url: str) -> str:
+def socket_signature(login: TwilioCredentials, url: str) -> str:
     """What the account's Twilio signs when it opens a socket."""
     return str(RequestValidator(login.auth_token).compute_signature(url, {}))
 

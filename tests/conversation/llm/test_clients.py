@@ -2,21 +2,21 @@
 
 import pytest
 
-from vca.conversation.llm import MODELS, ModelClient, client_for
-from vca.conversation.llm.models import models_for
+from vca.conversation.llm import MODEL_CLIENTS, ModelClient, create_client
+from vca.conversation.llm.models import create_models
 from vca.conversation.llm.openai import OpenAIModel
-from vca.conversation.llm.scripted import ScriptedModel
+from vca.devtools.scripted_model.model import ScriptedModel
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
 def test_without_settings_the_scripted_model_answers(nothing: str | None) -> None:
-    client = client_for(base_url=nothing, api_key=nothing, model=nothing)
+    client = create_client(base_url=nothing, api_key=nothing, model=nothing)
 
     assert isinstance(client, ScriptedModel)
 
 
 def test_with_all_settings_openais_protocol_is_spoken() -> None:
-    client = client_for(base_url="https://example.com/v1", api_key="k", model="m", timeout_s=3)
+    client = create_client(base_url="https://example.com/v1", api_key="k", model="m", timeout_s=3)
 
     assert isinstance(client, OpenAIModel)
 
@@ -26,10 +26,10 @@ def test_a_part_of_the_settings_is_refused(given: tuple[str | None, ...]) -> Non
     base_url, api_key, model = given
 
     with pytest.raises(ValueError, match="belong together"):
-        client_for(base_url=base_url, api_key=api_key, model=model)
+        create_client(base_url=base_url, api_key=api_key, model=model)
 
 
-@pytest.mark.parametrize("path", MODELS.values())
+@pytest.mark.parametrize("path", MODEL_CLIENTS.values())
 def test_every_model_of_the_table_is_a_client(path: str) -> None:
     module, _, name = path.partition(":")
     client = getattr(__import__(module, fromlist=[name]), name)
@@ -43,32 +43,32 @@ FIRST = {"base_url": "https://example.com/v1", "api_key": "k", "model": "m"}
 
 
 def test_the_settings_models_are_a_first_a_fallback_and_a_list() -> None:
-    models = models_for(
+    models = create_models(
         **FIRST,
         timeout_s=7,
-        listed=("m", "n"),
+        allowed_models=("m", "n"),
         fallback_base_url="https://example.org/v1",
         fallback_api_key="f",
         fallback_model="other",
     )
 
     assert (models.primary.name, models.fallback and models.fallback.name) == ("m", "other")
-    assert models.listed == {"m", "n"}
-    assert models.patience.whole_s == 7
+    assert models.allowed_models == {"m", "n"}
+    assert models.latency_policy.whole_s == 7
     models.close()
 
 
 def test_without_settings_the_scripted_model_is_alone() -> None:
-    models = models_for(base_url="", api_key="", model="")
+    models = create_models(base_url="", api_key="", model="")
 
     assert isinstance(models.primary, ScriptedModel)
     assert models.fallback is None
-    models.warm()
+    models.warm_up()
     models.close()
 
 
 def test_a_fallback_of_which_only_the_model_is_given_is_at_the_same_endpoint() -> None:
-    fallback = models_for(**FIRST, fallback_model="other").fallback
+    fallback = create_models(**FIRST, fallback_model="other").fallback
 
     assert isinstance(fallback, OpenAIModel)
     assert fallback.name == "other"
@@ -88,4 +88,4 @@ def test_a_part_of_a_fallback_is_refused_and_no_key_goes_elsewhere(
     given: dict[str, str | None],
 ) -> None:
     with pytest.raises(ValueError):
-        models_for(**{**FIRST, **given})  # type: ignore[arg-type] # some of these are None
+        create_models(**{**FIRST, **given})  # type: ignore[arg-type] # some of these are None

@@ -18,16 +18,16 @@ from tests.doubles import openai_server as server_side
 from tests.doubles.openai_server import OpenAIServer, openai_server
 from vca.conversation import tools
 from vca.conversation.llm import (
-    MAX_ARGUMENTS,
-    Failure,
+    MAX_ARGUMENTS_CHARS,
     ModelClient,
     ModelError,
+    ModelFailure,
     ToolCall,
-    client_for,
-    stopping,
+    cancellation,
+    create_client,
 )
+from vca.conversation.llm.cancellation import CancelToken
 from vca.conversation.llm.openai import OpenAIModel
-from vca.conversation.llm.stopping import Stop
 from vca.conversation.types import Profile, Tokens
 from vca.kit import deadline
 
@@ -57,7 +57,7 @@ def hurried(server: OpenAIServer) -> Iterator[OpenAIModel]:
 def made(server: OpenAIServer, *, timeout_s: float) -> Iterator[OpenAIModel]:
     model = OpenAIModel(base_url=server.url, api_key=KEY, model="gpt-test", timeout_s=timeout_s)
     # The SDK's import is not part of any answer's time here.
-    model.warm()
+    model.warm_up()
     yield model
     model.close()
 
@@ -259,7 +259,7 @@ def test_a_refusal_names_status_and_code_for_the_log_but_never_the_key(
     assert error.log_fields == {"failure": "refused", "server_status": 401, **fields}
 
 
-REFUSALS: list[tuple[Any, Failure, bool]] = [
+REFUSALS: list[tuple[Any, ModelFailure, bool]] = [
     (server_side.status(401, {"code": "invalid_api_key"}), "refused", True),
     (server_side.status(401, {"code": f"key {KEY} is unknown"}), "refused", True),
     (server_side.status(403), "refused", True),
@@ -277,7 +277,7 @@ REFUSALS: list[tuple[Any, Failure, bool]] = [
 
 @pytest.mark.parametrize(("behaviour", "failure", "permanent"), REFUSALS)
 def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
-    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: Failure, permanent: bool
+    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: ModelFailure, permanent: bool
 ) -> None:
     server.behave(behaviour)
 
@@ -339,7 +339,9 @@ def test_what_the_endpoint_says_it_cost_is_told_if_it_makes_sense(
 
 
 def test_tools_are_offered_as_functions(server: OpenAIServer, model: OpenAIModel) -> None:
-    list(model.stream(replace(a_request("Hello?", profile=ABLE), tools=tools.offered(ABLE))))
+    list(
+        model.stream(replace(a_request("Hello?", profile=ABLE), tools=tools.available_tools(ABLE)))
+    )
 
     offered = [tool["function"] for tool in server.asked[0].body["tools"]]
     assert [tool["name"] for tool in offered] == list(tools.TOOLS)
@@ -383,7 +385,7 @@ STREAMED: list[tuple[list[Any], list[ToolCall]]] = [
     ),
     (
         server_side.tool_deltas("end_call", *["x" * 10_000] * 50),
-        [ToolCall("end_call", "x" * MAX_ARGUMENTS)],
+        [ToolCall("end_call", "x" * MAX_ARGUMENTS_CHARS)],
     ),
     (server_side.tool_deltas("x" * 10_000, "{}"), [ToolCall("x" * 100, "{}")]),
     (
@@ -434,13 +436,13 @@ def test_another_thread_ends_the_wait_for_a_server_that_hangs(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
     server.behave(server_side.hang_after_a_piece)
-    stop = Stop()
+    stop = CancelToken()
     pieces = model.stream(a_request("Hello?"))
     began = monotonic()
 
-    with stopping.heeding(stop):
+    with cancellation.cancel_scope(stop):
         next(pieces)
-        Timer(0.05, stop.ask).start()
+        Timer(0.05, stop.cancel).start()
         with pytest.raises(ModelError) as caught:
             next(pieces)
 
@@ -450,10 +452,10 @@ def test_another_thread_ends_the_wait_for_a_server_that_hangs(
 
 
 def test_who_was_asked_to_stop_asks_no_server(server: OpenAIServer, model: OpenAIModel) -> None:
-    stop = Stop()
-    stop.ask()
+    stop = CancelToken()
+    stop.cancel()
 
-    with stopping.heeding(stop):
+    with cancellation.cancel_scope(stop):
         assert failure_of(model).failure == "timeout"
 
     assert server.asked == []
@@ -461,7 +463,7 @@ def test_who_was_asked_to_stop_asks_no_server(server: OpenAIServer, model: OpenA
 
 HELLO = server_side.delta(content="Hello.")
 CONTENT_FILTER = server_side.delta(finish_reason="content_filter")
-BROKEN: list[tuple[Any, Failure]] = [
+BROKEN: list[tuple[Any, ModelFailure]] = [
     (server_side.reset_in_the_middle, "unavailable"),
     (server_side.cut_in_the_middle, "unavailable"),
     (server_side.reset_at_once, "unavailable"),
@@ -514,7 +516,7 @@ BROKEN: list[tuple[Any, Failure]] = [
 
 @pytest.mark.parametrize(("behaviour", "failure"), BROKEN)
 def test_a_broken_answer_is_a_model_error_and_leaves_no_connection(
-    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: Failure
+    server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: ModelFailure
 ) -> None:
     server.behave(behaviour)
 
@@ -599,15 +601,15 @@ def test_settings_that_can_never_work_are_refused(wrong: dict[str, str]) -> None
     right = {"base_url": "https://example.com/v1", "api_key": KEY, "model": "gpt-test"}
 
     with pytest.raises(ValueError) as caught:
-        client_for(**{**right, **wrong})
+        create_client(**{**right, **wrong})
 
     assert "schlüssel" not in str(caught.value)
 
 
 def test_making_a_client_does_not_import_the_sdk() -> None:
     code = (
-        "import sys; from vca.conversation.llm import client_for;"
-        "client_for(base_url='https://example.com/v1', api_key='k', model='m').close();"
+        "import sys; from vca.conversation.llm import create_client;"
+        "create_client(base_url='https://example.com/v1', api_key='k', model='m').close();"
         "sys.exit('openai' in sys.modules or 'httpx2' in sys.modules)"
     )
 

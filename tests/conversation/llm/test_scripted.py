@@ -7,8 +7,8 @@ import pytest
 from tests.contracts.llm import ModelContract, a_request, drained, text_of
 from vca.conversation import tools
 from vca.conversation.llm import ModelError, ModelRequest, ToolCall
-from vca.conversation.llm.scripted import ScriptedModel, answer
 from vca.conversation.types import Message, Profile, Role, Tokens
+from vca.devtools.scripted_model.model import ScriptedModel, build_reply
 
 
 class TestContract(ModelContract):
@@ -20,7 +20,7 @@ class TestContract(ModelContract):
 def talk(role: Role, *lines: str, prompt: str = "You are Bella.") -> list[str]:
     """The replies to each of the caller's lines in turn."""
     profile = Profile("Ada", role, prompt)
-    return [answer(profile, list(lines[: count + 1])) for count in range(len(lines))]
+    return [build_reply(profile, list(lines[: count + 1])) for count in range(len(lines))]
 
 
 def test_the_receptionist_asks_for_reason_and_name_and_repeats_both() -> None:
@@ -157,7 +157,7 @@ ABLE = Profile(
 def pieces(*lines: str, profile: Profile = ABLE) -> tuple[str, list[ToolCall]]:
     """What is said to the last of a caller's lines, and the tools that are called then."""
     messages = tuple(Message("caller", line) for line in lines)
-    request = ModelRequest(profile, "Hi.", messages, tools=tools.offered(profile))
+    request = ModelRequest(profile, "Hi.", messages, tools=tools.available_tools(profile))
     made, _ = drained(ScriptedModel().stream(request))
     text = "".join(piece for piece in made if isinstance(piece, str))
     return text, [piece for piece in made if isinstance(piece, ToolCall)]
@@ -221,7 +221,7 @@ def test_nothing_is_called_that_is_not_offered(lines: list[str]) -> None:
 def test_every_tool_that_it_calls_is_let_through() -> None:
     for line in ("Put me through to sales.", "A person, talk to me!", "bye"):
         for call in pieces(line)[1]:
-            assert not isinstance(tools.judged(call, ABLE), str)
+            assert not isinstance(tools.validate_call(call, ABLE), str)
 
 
 def test_it_counts_words_as_tokens() -> None:

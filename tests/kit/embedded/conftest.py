@@ -19,8 +19,8 @@ import psycopg2
 import pytest
 
 from tests.support import disk
-from vca.kit import embedded
-from vca.kit.embedded import places
+from vca.devtools import embedded_postgres
+from vca.devtools.embedded_postgres import paths
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -91,8 +91,8 @@ def folder(place: Path) -> Path:
 def stopped_server(new_place: Callable[[], Path]) -> Path:
     """A folder whose server was started once and stopped."""
     place = new_place()
-    embedded.start(place / "pg", state_root=place / "state")
-    embedded.stop(place / "pg", state_root=place / "state")
+    embedded_postgres.start(place / "pg", state_root=place / "state")
+    embedded_postgres.stop(place / "pg", state_root=place / "state")
     return place / "pg"
 
 
@@ -114,16 +114,16 @@ def used_folder(folder: Path, used: Callable[[Path], Path]) -> Path:
 
 
 @pytest.fixture
-def start(place: Path) -> Callable[..., embedded.Started]:
+def start(place: Path) -> Callable[..., embedded_postgres.StartResult]:
     """`start` with a state folder of the test's own."""
-    return partial(embedded.start, state_root=place / "state")
+    return partial(embedded_postgres.start, state_root=place / "state")
 
 
 @pytest.fixture(scope="session")
-def shared(new_place: Callable[[], Path], used: Callable[[Path], Path]) -> embedded.Server:
+def shared(new_place: Callable[[], Path], used: Callable[[Path], Path]) -> embedded_postgres.Server:
     """One running server for all tests that only look."""
     place = new_place()
-    return embedded.start(used(place / "pg"), state_root=place / "state").server
+    return embedded_postgres.start(used(place / "pg"), state_root=place / "state").server
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def in_python(place: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     def begin(code: str, **options: Any) -> "subprocess.Popen[str]":
         preamble = (
             "import json, sys; from functools import partial; from pathlib import Path\n"
-            "from vca.kit import embedded\n"
+            "from vca.devtools import embedded_postgres as embedded\n"
             f"folder, root = Path({str(place / 'pg')!r}), Path({str(place / 'state')!r})\n"
             "start = partial(embedded.start, folder, state_root=root)\n"
             "status = partial(embedded.status, folder, state_root=root)\n"
@@ -193,4 +193,6 @@ def long_folder(place: Path) -> Iterator[Path]:
     folder = place / ("very-" * 12) / ("long-" * 12) / "pg"
     yield folder
     _end_servers_below(place)
-    shutil.rmtree(places._sockets(folder, embedded.server_for(place).account), ignore_errors=True)
+    shutil.rmtree(
+        paths._socket_root(folder, embedded_postgres.server_for(place).account), ignore_errors=True
+    )

@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from vca.kit import embedded
+from vca.devtools import embedded_postgres
 
 
 def test_the_server_outlives_its_starter(used_folder, in_python, sql):
     starter = in_python("print(status().pid if start() else None)")
     said, _ = starter.communicate(timeout=30)
 
-    found = embedded.status(used_folder)
+    found = embedded_postgres.status(used_folder)
 
     assert starter.returncode == 0
     assert found.pid == int(said)
@@ -22,12 +22,12 @@ def test_the_server_outlives_its_starter(used_folder, in_python, sql):
 def test_the_starters_ctrl_c_does_not_reach_the_server(used_folder, in_python, sql):
     starter = in_python("start(); print('up', flush=True); input()", start_new_session=True)
     assert starter.stdout.readline() == "up\n"
-    before = embedded.status(used_folder)
+    before = embedded_postgres.status(used_folder)
 
     os.killpg(starter.pid, signal.SIGINT)
     starter.wait()
 
-    assert embedded.status(used_folder) == before
+    assert embedded_postgres.status(used_folder) == before
     assert os.getsid(before.pid) != starter.pid
     assert sql(before.url, "SELECT 1") == [1]
 

@@ -10,61 +10,61 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from vca.kit import embedded
+from vca.devtools import embedded_postgres
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def test_the_first_start_makes_a_server_and_the_second_joins_it(folder, start):
     first = start(folder)
-    pid = embedded.status(folder).pid
+    pid = embedded_postgres.status(folder).pid
 
     second = start(folder)
 
-    assert (first.by_this_call, second.by_this_call) == (True, False)
+    assert (first.started_now, second.started_now) == (True, False)
     assert second.server == first.server
-    assert embedded.status(folder).pid == pid
+    assert embedded_postgres.status(folder).pid == pid
 
 
 def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
     url = start(used_folder).server.migration_url
     sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
-    assert embedded.stop(used_folder)
-    assert start(used_folder).by_this_call
+    assert embedded_postgres.stop(used_folder)
+    assert start(used_folder).started_now
 
     assert sql(url, "SELECT answer FROM kept") == [42]
 
 
 def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, start, sql):
-    url = start(used_folder, more_settings={"fsync": "off"}).server.migration_url
+    url = start(used_folder, extra_settings={"fsync": "off"}).server.migration_url
     assert sql(url, "SHOW fsync") == ["off"]
 
     start(used_folder)
     assert sql(url, "SHOW fsync") == ["off"]
 
-    embedded.stop(used_folder)
+    embedded_postgres.stop(used_folder)
     start(used_folder)
     assert sql(url, "SHOW fsync") == ["on"]
 
 
 def test_a_stop_tells_whether_a_server_ran(used_folder, start):
-    assert not embedded.stop(used_folder)
+    assert not embedded_postgres.stop(used_folder)
 
     start(used_folder)
 
-    assert embedded.stop(used_folder)
-    assert not embedded.stop(used_folder)
+    assert embedded_postgres.stop(used_folder)
+    assert not embedded_postgres.stop(used_folder)
 
 
 def test_a_stop_makes_nothing_where_nothing_is(folder):
-    assert not embedded.stop(folder)
+    assert not embedded_postgres.stop(folder)
 
     assert not folder.exists()
 
 
 def test_four_processes_that_start_at_once_share_one_server(in_python):
-    code = "print(json.dumps([start().by_this_call, status().pid]))"
+    code = "print(json.dumps([start().started_now, status().pid]))"
     starters = [in_python(code) for _ in range(4)]
 
     answers = [json.loads(starter.communicate(timeout=30)[0]) for starter in starters]
@@ -74,9 +74,9 @@ def test_four_processes_that_start_at_once_share_one_server(in_python):
 
 
 def test_the_status_is_ready_for_json(used_folder, start):
-    stopped = embedded.status(used_folder)
+    stopped = embedded_postgres.status(used_folder)
     server = start(used_folder).server
-    running = embedded.status(used_folder)
+    running = embedded_postgres.status(used_folder)
 
     assert (stopped.running, stopped.pid) == (False, None)
     assert json.loads(json.dumps(running.as_dict())) == {
@@ -107,7 +107,7 @@ def test_folder_data_and_socket_are_the_accounts_alone(shared):
 
 
 def test_no_tcp_port_is_opened(shared, sql):
-    pid = embedded.status(shared.folder).pid
+    pid = embedded_postgres.status(shared.folder).pid
     listening = {
         line.split()[9]
         for table in ("tcp", "tcp6")
@@ -172,18 +172,20 @@ def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, star
     sql(superuser, "DROP DATABASE vca")
     sql(superuser, "DROP ROLE vca_owner")
 
-    assert not start(used_folder).by_this_call
+    assert not start(used_folder).started_now
 
     assert sql(server.migration_url, "SELECT current_user::text") == ["vca_owner"]
 
 
 def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start):
     start(used_folder)
-    embedded.stop(used_folder)
+    embedded_postgres.stop(used_folder)
     version = used_folder / "data" / "PG_VERSION"
     version.write_text("16\n")
 
-    with pytest.raises(embedded.EmbeddedError, match="made by PostgreSQL 16 and the programs are"):
+    with pytest.raises(
+        embedded_postgres.EmbeddedError, match="made by PostgreSQL 16 and the programs are"
+    ):
         start(used_folder)
 
     assert version.read_text() == "16\n"
@@ -191,11 +193,13 @@ def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_fol
 
 def test_a_server_that_does_not_start_says_why(used_folder, start):
     start(used_folder)
-    embedded.stop(used_folder)
+    embedded_postgres.stop(used_folder)
     with (used_folder / "data" / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
 
-    with pytest.raises(embedded.EmbeddedError, match=r'(?s)did not start.*"no_such_setting"'):
+    with pytest.raises(
+        embedded_postgres.EmbeddedError, match=r'(?s)did not start.*"no_such_setting"'
+    ):
         start(used_folder, timeout_s=10)
 
 
@@ -207,7 +211,7 @@ def test_a_start_waits_no_longer_than_it_was_told(folder, start):
         other.stdin.flush()
         assert other.stdout.readline() == b"held\n"
 
-        with pytest.raises(embedded.EmbeddedError, match="locked by another process"):
+        with pytest.raises(embedded_postgres.EmbeddedError, match="locked by another process"):
             start(folder, timeout_s=0.1)
 
         other.stdin.close()
@@ -216,7 +220,7 @@ def test_a_start_waits_no_longer_than_it_was_told(folder, start):
 def test_without_the_wheel_the_sentence_says_what_to_do(folder):
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
-        "from pathlib import Path; from vca.kit import embedded\n"
+        "from pathlib import Path; from vca.devtools import embedded_postgres as embedded\n"
         f"try: embedded.start(Path({str(folder)!r}))\n"
         "except embedded.EmbeddedUnavailable as error: print(error)"
     )
@@ -250,7 +254,7 @@ def test_the_callers_environment_does_not_mislead_the_server(used_folder, start,
 
 def test_a_stopped_server_refuses_connections(used_folder, start):
     url = start(used_folder).server.migration_url
-    embedded.stop(used_folder)
+    embedded_postgres.stop(used_folder)
 
     with pytest.raises(psycopg2.OperationalError):
         psycopg2.connect(url)

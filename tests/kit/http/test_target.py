@@ -4,9 +4,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from vca.kit.addresses import networks
-from vca.kit.http import Allowed, Refused
-from vca.kit.http.target import read
+from vca.kit.addresses import parse_networks
+from vca.kit.http import RequestForbidden, UrlPolicy
+from vca.kit.http.urls import parse
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from vca.kit.http.target import read
     ],
 )
 def test_a_url_is_read(url: str, scheme: str, authority: str, port: int, path: str) -> None:
-    found = read(url)
+    found = parse(url)
 
     assert (found.scheme, found.authority, found.port, found.path) == (
         scheme,
@@ -89,8 +89,8 @@ def test_a_url_is_read(url: str, scheme: str, authority: str, port: int, path: s
 )
 def test_a_host_in_any_odd_spelling_is_refused(host: str) -> None:
     for url in (f"https://{host}/", f"https://{host}:443/", f"https://{host}"):
-        with pytest.raises(Refused):
-            read(url)
+        with pytest.raises(RequestForbidden):
+            parse(url)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +139,8 @@ def test_a_host_in_any_odd_spelling_is_refused(host: str) -> None:
     ],
 )
 def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
-    with pytest.raises(Refused) as raised:
-        read(url)
+    with pytest.raises(RequestForbidden) as raised:
+        parse(url)
 
     assert str(raised.value).endswith(".")
 
@@ -159,37 +159,37 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
     ],
 )
 def test_who_gave_the_url_is_told_what_is_wrong_with_it(url: str, reason: str) -> None:
-    with pytest.raises(Refused) as raised:
-        Allowed().read(url)
+    with pytest.raises(RequestForbidden) as raised:
+        UrlPolicy().parse_url(url)
 
     assert str(raised.value).startswith(reason)
 
 
 def test_plain_http_is_the_operators_to_allow() -> None:
-    with pytest.raises(Refused, match="https"):
-        Allowed().read("http://example.com/")
+    with pytest.raises(RequestForbidden, match="https"):
+        UrlPolicy().parse_url("http://example.com/")
 
-    assert Allowed(http=True).read("http://example.com/").scheme == "http"
+    assert UrlPolicy(allow_http=True).parse_url("http://example.com/").scheme == "http"
 
 
 def test_the_ports_are_the_usual_ones_but_any_within_an_opened_network() -> None:
-    allowed = Allowed(networks("10.1.0.0/16"))
+    allowed = UrlPolicy(parse_networks("10.1.0.0/16"))
 
-    assert allowed.read("https://8.8.8.8:8443/").port == 8443
-    assert allowed.read("https://10.1.2.3:25/").port == 25
+    assert allowed.parse_url("https://8.8.8.8:8443/").port == 8443
+    assert allowed.parse_url("https://10.1.2.3:25/").port == 25
     for url in ("https://8.8.8.8:22/", "https://8.8.8.8:25/", "https://[2606:4700::1]:6379/"):
-        with pytest.raises(Refused, match="port"):
-            allowed.read(url)
+        with pytest.raises(RequestForbidden, match="port"):
+            allowed.parse_url(url)
 
 
 def test_an_opened_network_opens_only_its_own_addresses_as_they_are_written() -> None:
-    allowed = Allowed(networks("10.1.0.0/16, fd00:1::/32, fe80::/10"))
+    allowed = UrlPolicy(parse_networks("10.1.0.0/16, fd00:1::/32, fe80::/10"))
 
-    allowed.read("https://10.1.0.0/")
-    allowed.read("https://[fd00:1::9]/")
+    allowed.parse_url("https://10.1.0.0/")
+    allowed.parse_url("https://[fd00:1::9]/")
     for host in ("10.2.0.1", "[::ffff:10.1.0.1]", "[::10.1.0.1]", "[64:ff9b::10.1.0.1]", "[::1]"):
-        with pytest.raises(Refused, match="not public"):
-            allowed.read(f"https://{host}/")
-    with pytest.raises(Refused, match="not public"):
-        allowed.judge([ip_address("fe80::1%eth0")], 443)
-    allowed.judge([ip_address("fe80::1")], 443)
+        with pytest.raises(RequestForbidden, match="not public"):
+            allowed.parse_url(f"https://{host}/")
+    with pytest.raises(RequestForbidden, match="not public"):
+        allowed.check_addresses([ip_address("fe80::1%eth0")], 443)
+    allowed.check_addresses([ip_address("fe80::1")], 443)

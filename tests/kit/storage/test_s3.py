@@ -96,7 +96,7 @@ def test_a_link_opens_one_object_and_says_what_it_is(endpoint: str) -> None:
     key = f"{folder()}/a.wav"
     store.put(key, pieces(b"audio"), content_type=WAV)
 
-    link = store.link(key, content_type="audio/mpeg", valid_s=300)
+    link = store.presigned_url(key, content_type="audio/mpeg", valid_s=300)
 
     assert link is not None
     said = urlsplit(link)
@@ -105,7 +105,7 @@ def test_a_link_opens_one_object_and_says_what_it_is(endpoint: str) -> None:
     head, body = _get(said.hostname, said.port, f"{said.path}?{said.query}")
     assert b"audio/mpeg" in head
     assert body == b"audio"
-    assert _store(endpoint).link(key, content_type=WAV, valid_s=300) is None
+    assert _store(endpoint).presigned_url(key, content_type=WAV, valid_s=300) is None
 
 
 def test_a_bucket_that_is_not_there_is_worth_another_try_once_it_is(endpoint: str) -> None:

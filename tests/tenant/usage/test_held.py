@@ -11,13 +11,13 @@ from tests.support.usage import facts, sums
 from tests.support.world import Platform, Tenant, World
 from vca.kit import clock
 from vca.registry.usage import periods
-from vca.tenancy.session import enter
-from vca.tenant.phone_numbers import holding
-from vca.tenant.recordings import keeping, retention
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers import number_metering
+from vca.tenant.recordings import retention, storage_metering
 from vca.tenant.recordings.models import Recording
 
-THIS = periods.of(clock.now())
-LAST = periods.before(THIS)
+THIS = periods.month_of(clock.now())
+LAST = periods.previous_month(THIS)
 DAYS_OF_LAST = (THIS - LAST).days
 TODAY = clock.now().date()
 
@@ -41,7 +41,7 @@ def _held_since(world: World, tenant: Tenant, since: datetime) -> None:
 
 
 def _begins(period: date) -> datetime:
-    return periods.begins(period)
+    return periods.month_start(period)
 
 
 # --- Numbers ---------------------------------------------------------------------------------
@@ -53,8 +53,8 @@ def test_numbers_have_their_month_counted_when_it_is_over_by_one_job(
     acme.number()
     acme.number()
 
-    over = _begins(periods.following(THIS))
-    assert _waiting(acme, "phone_numbers.count") == [(periods.name(THIS), over)]
+    over = _begins(periods.next_month(THIS))
+    assert _waiting(acme, "phone_numbers.count") == [(periods.format_month(THIS), over)]
     assert _waiting(globex, "phone_numbers.count") == []
 
 
@@ -65,13 +65,15 @@ def test_a_month_that_is_over_is_counted_once_and_the_next_is_ordered(
     _held_since(world, acme, _begins(LAST) + timedelta(days=2, hours=5))
 
     for _ in range(2):
-        holding.count(acme.ref, period=LAST)
+        number_metering.record_month(acme.ref, period=LAST)
 
     [fact] = facts(acme)
     assert (fact["kind"], fact["quantity"]) == ("number_days", DAYS_OF_LAST - 2)
     assert (str(fact["phone_number_id"]), fact["period"]) == (number["id"], LAST)
     assert fact["amount"] == fact["quantity"] * 5_000_000
-    assert [month for month, _ in _waiting(acme, "phone_numbers.count")] == [periods.name(THIS)]
+    assert [month for month, _ in _waiting(acme, "phone_numbers.count")] == [
+        periods.format_month(THIS)
+    ]
 
 
 def test_a_number_that_is_given_back_is_counted_up_to_that_day(acme: Tenant, world: World) -> None:
@@ -81,7 +83,7 @@ def test_a_number_that_is_given_back_is_counted_up_to_that_day(acme: Tenant, wor
     acme.delete(f"/phone-numbers/{number['id']}")
 
     assert sums(acme) == {"number_days": TODAY.day}
-    holding.count(acme.ref, period=THIS)
+    number_metering.record_month(acme.ref, period=THIS)
     assert sums(acme) == {"number_days": TODAY.day}
 
 
@@ -92,10 +94,10 @@ def test_last_month_is_counted_once_whether_a_number_goes_before_or_after(
     number = acme.number()
     _held_since(world, acme, _begins(LAST))
     if counted:
-        holding.count(acme.ref, period=LAST)
+        number_metering.record_month(acme.ref, period=LAST)
 
     acme.delete(f"/phone-numbers/{number['id']}")
-    holding.count(acme.ref, period=LAST)
+    number_metering.record_month(acme.ref, period=LAST)
 
     assert sums(acme) == {"number_days": DAYS_OF_LAST + TODAY.day}
 
@@ -110,7 +112,7 @@ def test_without_numbers_and_for_a_deleted_tenant_nothing_is_counted_or_ordered(
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
 
     for tenant in (acme, globex):
-        holding.count(tenant.ref, period=LAST)
+        number_metering.record_month(tenant.ref, period=LAST)
 
         assert facts(tenant) == []
         assert _waiting(tenant, "phone_numbers.count") == []
@@ -133,7 +135,7 @@ def _stored(tenant: Tenant, size: int, since: datetime) -> Recording:
         delete_after=clock.now(),
         created_at=since,
     )
-    with enter(tenant.ref) as session:
+    with tenant_session(tenant.ref) as session:
         session.add(row)
     return row
 
@@ -144,11 +146,13 @@ def test_audio_that_is_there_when_a_month_is_over_is_one_fact(acme: Tenant) -> N
     _stored(acme, 7, _begins(THIS))  # of the month after
 
     for _ in range(2):
-        keeping.count(acme.ref, period=LAST)
+        storage_metering.record_month(acme.ref, period=LAST)
 
     [fact] = facts(acme)
     assert (fact["kind"], fact["quantity"]) == ("recording_byte_days", 1_000 * DAYS_OF_LAST + 10)
-    assert [month for month, _ in _waiting(acme, "recordings.count")] == [periods.name(THIS)]
+    assert [month for month, _ in _waiting(acme, "recordings.count")] == [
+        periods.format_month(THIS)
+    ]
 
 
 @pytest.mark.parametrize("counted", [True, False])
@@ -157,20 +161,20 @@ def test_last_month_is_counted_once_whether_audio_goes_before_or_after(
 ) -> None:
     _stored(acme, 100, _begins(LAST))
     if counted:
-        keeping.count(acme.ref, period=LAST)
+        storage_metering.record_month(acme.ref, period=LAST)
 
     retention.sweep(acme.ref, now=clock.now())
-    keeping.count(acme.ref, period=LAST)
+    storage_metering.record_month(acme.ref, period=LAST)
 
     assert sums(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST + TODAY.day)}
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         assert session.scalars(select(Recording.status)).all() == ["deleted"]
 
 
 def test_audio_that_is_stored_has_its_month_counted(acme: Tenant) -> None:
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         for _ in range(2):
-            keeping.begin(session, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
+            storage_metering.start_metering(session, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
 
     over = datetime(2027, 1, 1, tzinfo=UTC)
     assert _waiting(acme, "recordings.count") == [("2026-12", over)]

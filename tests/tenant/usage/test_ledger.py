@@ -17,7 +17,7 @@ from tests.support.world import Platform, Tenant, World
 from vca.kit import clock
 from vca.kit.errors import NotFound
 from vca.registry.usage.rating import KINDS
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import NotReversible
 
@@ -66,7 +66,10 @@ def test_one_fact_noted_by_many_at_once_is_one_and_so_is_its_price(acme: Tenant)
 def test_what_is_in_the_ledger_stays_as_it_is(acme: Tenant, statement: str) -> None:
     use(acme, 60)
 
-    with pytest.raises(ProgrammingError, match="permission denied"), enter(acme.ref) as session:
+    with (
+        pytest.raises(ProgrammingError, match="permission denied"),
+        tenant_session(acme.ref) as session,
+    ):
         session.execute(text(statement))
 
     assert [fact["quantity"] for fact in facts(acme)] == [60]
@@ -76,10 +79,10 @@ def test_a_fact_is_taken_back_by_its_negative_once(acme: Tenant) -> None:
     use(acme, INCLUDED - 30)
     wrong = use(acme, 60)
 
-    with enter(acme.ref) as session:
+    with tenant_session(acme.ref) as session:
         reversal_id = ledger.reverse(session, fact_id=wrong.id)
     for again in (wrong.id, reversal_id):
-        with pytest.raises(NotReversible), enter(acme.ref) as session:
+        with pytest.raises(NotReversible), tenant_session(acme.ref) as session:
             ledger.reverse(session, fact_id=again)
 
     [negative] = [fact for fact in facts(acme) if fact["reverses"] == wrong.id]
@@ -94,7 +97,7 @@ def test_anothers_fact_cannot_be_taken_back(acme: Tenant, globex: Tenant) -> Non
     theirs = use(globex, 60)
 
     for fact_id in (theirs.id, uuid4()):
-        with pytest.raises(NotFound), enter(acme.ref) as session:
+        with pytest.raises(NotFound), tenant_session(acme.ref) as session:
             ledger.reverse(session, fact_id=fact_id)
 
     assert len(facts(globex)) == 1
@@ -114,7 +117,7 @@ def test_all_that_is_shown_is_the_sum_of_the_facts(
     for kind, quantity, taken_back in noted:
         fact = use(tenant, quantity, kind=kind)
         if taken_back:
-            with enter(tenant.ref) as session:
+            with tenant_session(tenant.ref) as session:
                 ledger.reverse(session, fact_id=fact.id)
 
     total = sum(fact["amount"] for fact in facts(tenant))
@@ -206,8 +209,8 @@ def test_what_is_rolled_back_is_neither_counted_nor_told(acme: Tenant) -> None:
     fact = ledger.Fact("call:1:agent", "call_seconds", INCLUDED, clock.now())
 
     def undo() -> None:
-        with enter(acme.ref) as session:
-            ledger.note(session, fact)
+        with tenant_session(acme.ref) as session:
+            ledger.record_facts(session, fact)
             raise Undone
 
     with pytest.raises(Undone):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vca.registry.usage import periods
-from vca.registry.usage.rating import NOTHING, Plan, Price, Used, minor, rate
-from vca.tenant.usage import days
+from vca.registry.usage.rating import NO_USAGE, Plan, Price, UsageAmount, rate, to_minor_units
+from vca.tenant.usage import calendar_days
 
 PLAN = Plan("starter", 1, "USD", {"call_seconds": 100}, {"call_seconds": Price(12_000_000, 60)})
 _PRICES = st.builds(Price, st.integers(0, 10**9), st.integers(1, 10**9))
@@ -16,23 +16,23 @@ _QUANTITIES = st.lists(st.integers(1, 10**6), max_size=30)
 
 
 def test_twelve_cents_a_minute_are_a_fifth_of_a_cent_a_second() -> None:
-    assert Price(12_000_000, 60).of(1) == 200_000
-    assert minor(200_000) == 1
-    assert minor(1_000_000) == 1
-    assert minor(0) == 0
+    assert Price(12_000_000, 60).amount_for(1) == 200_000
+    assert to_minor_units(200_000) == 1
+    assert to_minor_units(1_000_000) == 1
+    assert to_minor_units(0) == 0
 
 
 def test_what_is_included_comes_first_and_the_rest_is_paid() -> None:
-    first = rate(PLAN, "call_seconds", 90, used=NOTHING)
-    second = rate(PLAN, "call_seconds", 30, used=first)
+    first = rate(PLAN, "call_seconds", 90, previous_usage=NO_USAGE)
+    second = rate(PLAN, "call_seconds", 30, previous_usage=first)
 
-    assert first == Used(90, 90, 0)
-    assert second == Used(30, 10, 20 * 200_000)
+    assert first == UsageAmount(90, 90, 0)
+    assert second == UsageAmount(30, 10, 20 * 200_000)
     assert second.billable == 20
 
 
 def test_what_has_no_price_in_a_plan_costs_nothing() -> None:
-    assert rate(PLAN, "number_days", 30, used=NOTHING) == Used(30, 0, 0)
+    assert rate(PLAN, "number_days", 30, previous_usage=NO_USAGE) == UsageAmount(30, 0, 0)
 
 
 @given(_PRICES, st.integers(0, 10**6), _QUANTITIES)
@@ -40,9 +40,9 @@ def test_however_facts_are_cut_all_units_are_counted_once_and_paid_beyond_the_in
     price: Price, included: int, quantities: list[int]
 ) -> None:
     plan = Plan("starter", 1, "USD", {"call_seconds": included}, {"call_seconds": price})
-    used = NOTHING
+    used = NO_USAGE
     for quantity in quantities:
-        used += rate(plan, "call_seconds", quantity, used=used)
+        used += rate(plan, "call_seconds", quantity, previous_usage=used)
 
     assert used.quantity == sum(quantities)
     assert used.included == min(included, sum(quantities))
@@ -50,26 +50,30 @@ def test_however_facts_are_cut_all_units_are_counted_once_and_paid_beyond_the_in
     assert exact <= used.amount * price.per < exact + len(quantities) * price.per + 1
 
 
-@given(st.lists(st.builds(Used, *[st.integers(0, 10**9)] * 3)))
-def test_a_fact_and_its_reversal_are_nothing_to_the_last_millionth(facts: list[Used]) -> None:
-    used = NOTHING
+@given(st.lists(st.builds(UsageAmount, *[st.integers(0, 10**9)] * 3)))
+def test_a_fact_and_its_reversal_are_nothing_to_the_last_millionth(
+    facts: list[UsageAmount],
+) -> None:
+    used = NO_USAGE
     for fact in facts:
         used += fact
     for fact in reversed(facts):
         used += -fact
 
-    assert used == NOTHING
+    assert used == NO_USAGE
 
 
 # --- Months and days -------------------------------------------------------------------------
 
 
 def test_months_follow_each_other_in_utc() -> None:
-    assert periods.of(datetime.fromisoformat("2026-12-01T00:30:00+02:00")) == date(2026, 11, 1)
-    assert periods.following(date(2026, 12, 1)) == date(2027, 1, 1)
-    assert periods.before(date(2027, 1, 1)) == date(2026, 12, 1)
-    assert periods.before(date(2026, 3, 1)) == date(2026, 2, 1)
-    assert periods.named(periods.name(date(2026, 2, 1))) == date(2026, 2, 1)
+    assert periods.month_of(datetime.fromisoformat("2026-12-01T00:30:00+02:00")) == date(
+        2026, 11, 1
+    )
+    assert periods.next_month(date(2026, 12, 1)) == date(2027, 1, 1)
+    assert periods.previous_month(date(2027, 1, 1)) == date(2026, 12, 1)
+    assert periods.previous_month(date(2026, 3, 1)) == date(2026, 2, 1)
+    assert periods.parse_month(periods.format_month(date(2026, 2, 1))) == date(2026, 2, 1)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +93,9 @@ def test_each_day_that_something_is_there_counts_whole(
 ) -> None:
     ended = datetime.fromisoformat(until) if until else None
 
-    found = days.within(date(2026, 2, 1), since=datetime.fromisoformat(since), until=ended)
+    found = calendar_days.count_days(
+        date(2026, 2, 1), since=datetime.fromisoformat(since), until=ended
+    )
 
     assert found == in_february
-    assert days.ends(date(2026, 2, 1)) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert calendar_days.period_end(date(2026, 2, 1)) == datetime(2026, 3, 1, tzinfo=UTC)

@@ -15,7 +15,7 @@ from tests.support import owner
 from tests.support.usage import facts, sums, use
 from tests.support.world import Tenant
 from vca.kit import clock, json
-from vca.tenant.calls import signing
+from vca.tenant.calls.carrier_webhooks import authentication
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_a_versions_limits_hold_from_its_day_on(
         session.execute(text("UPDATE public.plans SET valid_from = now() WHERE version = 2"))
 
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 3
-    called = signing.find_owner(number)
+    called = authentication.find_number_owner(number)
     assert called is not None
     assert called.plan_limits == {"concurrent_calls": 3}
 

@@ -13,12 +13,12 @@ from sqlalchemy.exc import ProgrammingError
 from tests.support.usage import use
 from tests.support.world import Platform, Tenant
 from vca.kit import clock, db
-from vca.kit.web import sheets
+from vca.kit.web import csv_response
 from vca.registry.usage import periods
-from vca.tenancy.session import enter
+from vca.tenancy.session import tenant_session
 
-THIS = periods.begins(periods.of(clock.now()))
-LAST = periods.begins(periods.before(periods.of(clock.now())))
+THIS = periods.month_start(periods.month_of(clock.now()))
+LAST = periods.month_start(periods.previous_month(periods.month_of(clock.now())))
 
 
 def _rows(answer: Any) -> list[dict[str, str]]:
@@ -142,7 +142,7 @@ def test_the_same_as_csv_by_parameter_or_by_accept(acme: Tenant) -> None:
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_no_text_in_a_sheet_is_a_formula_and_a_negative_number_is_a_number(start: str) -> None:
-    written = sheets.written(("a", "b"), [{"a": f"{start}1+1", "b": -5}])
+    written = csv_response.encode_rows(("a", "b"), [{"a": f"{start}1+1", "b": -5}])
 
     [row] = csv.DictReader(StringIO(written, newline=""))
     assert row == {"a": f"'{start}1+1", "b": "-5"}
@@ -157,7 +157,7 @@ def test_an_operator_sees_what_each_tenant_used_in_a_month(
     use(acme, 6_600)
     use(acme, 60, at=LAST)
     use(globex, 5, kind="number_days")
-    month = periods.name(periods.of(LAST))
+    month = periods.format_month(periods.month_of(LAST))
 
     by_id = {
         it["tenant_id"]: it
@@ -179,11 +179,11 @@ def test_an_operators_list_asks_no_tenant(acme: Tenant, platform: Platform) -> N
     def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         asked.append(statement)
 
-    event.listen(db.current().engine, "before_cursor_execute", listen)
+    event.listen(db.current_database().engine, "before_cursor_execute", listen)
     try:
         platform.api.get("/api/usage")
     finally:
-        event.remove(db.current().engine, "before_cursor_execute", listen)
+        event.remove(db.current_database().engine, "before_cursor_execute", listen)
 
     assert any("usage_periods" in each for each in asked)
     assert not any("usage_facts" in each or "t_" + UUID(acme.id).hex in each for each in asked)
@@ -229,12 +229,12 @@ def test_a_tenants_transaction_writes_no_other_tenants_month(
 ) -> None:
     use(globex, 6_600)
     before = platform.api.get("/api/usage", tenant_id=globex.id).json
-    period = periods.of(clock.now())
+    period = periods.month_of(clock.now())
     forged = text(
         f"SET LOCAL vca.tenant_id = '{globex.id}';"
         f" SELECT public.keep_usage('{period}', 0, '{{}}', '[]')"
     )
-    with pytest.raises(ProgrammingError, match="in no tenant"), enter(acme.ref) as session:
+    with pytest.raises(ProgrammingError, match="in no tenant"), tenant_session(acme.ref) as session:
         session.execute(forged)
 
     assert platform.api.get("/api/usage", tenant_id=globex.id).json == before

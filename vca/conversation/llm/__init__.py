@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Literal, TypeAlias
 from vca.conversation.types import Message, Profile, Tokens
 from vca.kit.errors import DomainError
 
-MODELS = {
+MODEL_CLIENTS = {
     "openai": "vca.conversation.llm.openai:OpenAIModel",
-    "scripted": "vca.conversation.llm.scripted:ScriptedModel",
+    "scripted": "vca.devtools.scripted_model.model:ScriptedModel",
 }
 
-Failure: TypeAlias = Literal["timeout", "rate_limited", "refused", "unavailable", "bad_answer"]
+ModelFailure: TypeAlias = Literal["timeout", "rate_limited", "refused", "unavailable", "bad_answer"]
 
 
 class ModelError(DomainError):
@@ -40,7 +40,7 @@ class ModelError(DomainError):
         self,
         detail: str,
         *,
-        failure: Failure,
+        failure: ModelFailure,
         permanent: bool = False,
         server_status: int | None = None,
         server_code: str | None = None,
@@ -79,7 +79,7 @@ class ToolCall:
     arguments: str
 
 
-Piece: TypeAlias = str | ToolCall
+Chunk: TypeAlias = str | ToolCall
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class ModelClient(ABC):
     """Whether it may talk to people who did not ask for a rehearsal."""
 
     @abstractmethod
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         """The answer in pieces as the model makes them; at the end, what it cost, None if unknown.
 
         Effect: nothing happens before the first piece is asked for; pieces of text are never empty,
@@ -136,7 +136,7 @@ class ModelClient(ABC):
         the first piece counts.
         """
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Load what the first answer would otherwise wait for; no network, repeatable.
 
         Servers call it in each process after the fork: importing an SDK takes about a second.
@@ -148,11 +148,11 @@ class ModelClient(ABC):
         return
 
 
-MAX_ARGUMENTS = 20_000
+MAX_ARGUMENTS_CHARS = 20_000
 """Characters of a tool call's arguments; what is longer comes cut, and so is no JSON."""
 
 
-def client_for(
+def create_client(
     *, base_url: str | None, api_key: str | None, model: str | None, timeout_s: float = 10.0
 ) -> ModelClient:
     """The client that the settings ask for: all three given, OpenAI's protocol; none, the script.
@@ -161,13 +161,13 @@ def client_for(
     values that can never work.
     """
     if base_url and api_key and model:
-        openai = _load("openai")
-        return openai(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
+        client_class = _load_client_class("openai")
+        return client_class(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
     if base_url or api_key or model:
         raise ValueError("base_url, api_key and model belong together: give all or none")
-    return _load("scripted")()
+    return _load_client_class("scripted")()
 
 
-def _load(name: str) -> Callable[..., ModelClient]:
-    client: Callable[..., ModelClient] = resolve_name(MODELS[name])
-    return client
+def _load_client_class(name: str) -> Callable[..., ModelClient]:
+    client_class: Callable[..., ModelClient] = resolve_name(MODEL_CLIENTS[name])
+    return client_class

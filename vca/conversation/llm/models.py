@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from vca.conversation.llm import ModelClient, ModelRequest, client_for
+from vca.conversation.llm import ModelClient, ModelRequest, create_client
 
 
 @dataclass(frozen=True)
-class Patience:
+class LatencyPolicy:
     """Seconds that a turn waits.
 
     `filler_s`: for the first useful piece, before something is said meanwhile. `first_s`: for it,
@@ -27,24 +27,24 @@ class Models:
 
     primary: ModelClient
     fallback: ModelClient | None = None
-    listed: frozenset[str] = frozenset()
-    patience: Patience = Patience()
+    allowed_models: frozenset[str] = frozenset()
+    latency_policy: LatencyPolicy = LatencyPolicy()
 
-    def asked(self, request: ModelRequest) -> list[tuple[ModelClient, ModelRequest]]:
+    def attempts(self, request: ModelRequest) -> list[tuple[ModelClient, ModelRequest]]:
         """Who is asked what, in this order, until one answers.
 
         A profile's model that is not listed any more is the deployment's own. The fallback has one
         model only.
         """
-        named = request.profile.model
-        first = replace(request, model=named if named in self.listed else None)
-        order = [(self.primary, first)]
-        return [*order, (self.fallback, request)] if self.fallback else order
+        model = request.profile.model
+        primary_request = replace(request, model=model if model in self.allowed_models else None)
+        attempts = [(self.primary, primary_request)]
+        return [*attempts, (self.fallback, request)] if self.fallback else attempts
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Warm each client; see `ModelClient.warm`."""
         for client in filter(None, (self.primary, self.fallback)):
-            client.warm()
+            client.warm_up()
 
     def close(self) -> None:
         """Close each client."""
@@ -52,13 +52,13 @@ class Models:
             client.close()
 
 
-def models_for(
+def create_models(
     *,
     base_url: str | None,
     api_key: str | None,
     model: str | None,
     timeout_s: float = 10.0,
-    listed: Iterable[str] = (),
+    allowed_models: Iterable[str] = (),
     fallback_base_url: str | None = None,
     fallback_api_key: str | None = None,
     fallback_model: str | None = None,
@@ -68,17 +68,17 @@ def models_for(
     A fallback of which only the model is given is another model of the same endpoint. Raises
     ValueError as `client_for` does, and on a fallback without a first model.
     """
-    primary = client_for(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
+    primary = create_client(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
     fallback = None
     if fallback_model or fallback_base_url or fallback_api_key:
         if not model:
             raise ValueError("a fallback model needs a first one")
-        own = fallback_base_url or fallback_api_key
-        fallback = client_for(
-            base_url=fallback_base_url if own else base_url,
+        has_own_endpoint = fallback_base_url or fallback_api_key
+        fallback = create_client(
+            base_url=fallback_base_url if has_own_endpoint else base_url,
             # A key goes to the endpoint that it was given for, and to no other.
-            api_key=fallback_api_key if own else api_key,
+            api_key=fallback_api_key if has_own_endpoint else api_key,
             model=fallback_model,
             timeout_s=timeout_s,
         )
-    return Models(primary, fallback, frozenset(listed), Patience(whole_s=timeout_s))
+    return Models(primary, fallback, frozenset(allowed_models), LatencyPolicy(whole_s=timeout_s))

@@ -5,11 +5,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from vca.conversation.llm import ModelClient, ModelRequest, Piece
+from vca.conversation.llm import Chunk, ModelClient, ModelRequest
 from vca.conversation.types import Tokens
 
 if TYPE_CHECKING:
-    from vca.conversation.llm.openai_wire import Endpoint
+    from vca.conversation.llm.openai_http import Endpoint
 
 
 class OpenAIModel(ModelClient):
@@ -28,25 +28,25 @@ class OpenAIModel(ModelClient):
             raise ValueError("api_key must be printable ASCII without spaces")
         self.name = model
         self.base_url = base_url
-        self._settings = (base_url, api_key, model, timeout_s)
+        self._endpoint_settings = (base_url, api_key, model, timeout_s)
         self._lock = Lock()
         self._endpoint: Endpoint | None = None
 
-    def stream(self, request: ModelRequest) -> Generator[Piece, None, Tokens | None]:
-        return (yield from self._ready().stream(request))
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+        return (yield from self._get_endpoint().stream(request))
 
-    def warm(self) -> None:
-        self._ready()
+    def warm_up(self) -> None:
+        self._get_endpoint()
 
     def close(self) -> None:
         with self._lock:
             if self._endpoint is not None:
                 self._endpoint.close()
 
-    def _ready(self) -> "Endpoint":
-        from vca.conversation.llm.openai_wire import Endpoint  # slow: it imports the SDK
+    def _get_endpoint(self) -> "Endpoint":
+        from vca.conversation.llm.openai_http import Endpoint  # slow: it imports the SDK
 
         with self._lock:
             if self._endpoint is None:
-                self._endpoint = Endpoint(*self._settings)
+                self._endpoint = Endpoint(*self._endpoint_settings)
             return self._endpoint

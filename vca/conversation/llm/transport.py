@@ -18,17 +18,17 @@ from typing import Any, TypeAlias
 import httpcore2
 import httpx2
 
-from vca.conversation.llm import stopping
+from vca.conversation.llm import cancellation
 
 MAX_BYTES = 2 * 1024 * 1024
 MAX_CONNECTIONS = 200
-KEEP_IDLE_S = 60.0
-_LINGER_S = 0.05
+KEEPALIVE_S = 60.0
+_DRAIN_TIMEOUT_S = 0.05
 
-Lookup: TypeAlias = Callable[[str, int], list[str]]
+AddressLookup: TypeAlias = Callable[[str, int], list[str]]
 
 
-class AnswerTooLong(httpx2.ReadError):
+class ResponseTooLong(httpx2.ReadError):
     """A body went beyond MAX_BYTES."""
 
 
@@ -54,40 +54,40 @@ class DeadlineTransport(httpx2.HTTPTransport):
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
-        context = ssl_context or _trusted()
+        context = ssl_context or _default_ssl_context()
         super().__init__(verify=context, trust_env=False)
         # httpx has no argument for the backend, so its pool is replaced by one that has ours.
         self._pool = httpcore2.ConnectionPool(
             ssl_context=context,
             max_connections=MAX_CONNECTIONS,
-            keepalive_expiry=KEEP_IDLE_S,
+            keepalive_expiry=KEEPALIVE_S,
             network_backend=DeadlineBackend(),
         )
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        stop = stopping.current()
-        if stop is not None and stop.asked:
+        cancel_token = cancellation.current_token()
+        if cancel_token is not None and cancel_token.cancelled:
             raise httpx2.ReadTimeout("stopped")
-        asked = request.extensions["timeout"]
-        whole = Deadline(asked["read"])
-        connect = Deadline(min(asked["connect"], whole))
-        timeouts = {"connect": connect, "read": whole, "write": whole, "pool": whole}
+        requested_timeouts = request.extensions["timeout"]
+        total = Deadline(requested_timeouts["read"])
+        connect = Deadline(min(requested_timeouts["connect"], total))
+        timeouts = {"connect": connect, "read": total, "write": total, "pool": total}
         request.extensions["timeout"] = timeouts
         response = super().handle_request(request)
         assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _Body(response.stream, whole)
+        response.stream = _BoundedBody(response.stream, total)
         # We ask for identity; who compresses all the same is not unpacked, as a bomb would be.
         response.headers.pop("content-encoding", None)
         return response
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def _default_ssl_context() -> ssl.SSLContext:
     """The system's certificates, read once."""
     return httpx2.create_ssl_context(trust_env=False)
 
 
-class _Body(httpx2.SyncByteStream):
+class _BoundedBody(httpx2.SyncByteStream):
     """A bounded body that, closed after its last event, gives its connection back for the next."""
 
     def __init__(self, stream: httpx2.SyncByteStream, deadline: Deadline) -> None:
@@ -101,7 +101,7 @@ class _Body(httpx2.SyncByteStream):
         for chunk in self._chunks:
             self._size += len(chunk)
             if self._size > MAX_BYTES:
-                raise AnswerTooLong("the answer is too long")
+                raise ResponseTooLong("the answer is too long")
             self._tail = (self._tail + chunk)[-64:]
             yield chunk
 
@@ -110,7 +110,7 @@ class _Body(httpx2.SyncByteStream):
         # connection whose body was read to the end. A new one costs every turn of a call two or
         # three round trips.
         if b"[DONE]" in self._tail:
-            self._deadline.shorten(_LINGER_S)
+            self._deadline.shorten(_DRAIN_TIMEOUT_S)
             with suppress(httpx2.TransportError):
                 for _ in self:
                     pass
@@ -124,8 +124,8 @@ class NameNotResolved(httpcore2.ConnectError):
 class DeadlineBackend(httpcore2.SyncBackend):
     """Sockets whose every wait ends with the deadline, the wait for a name's addresses too."""
 
-    def __init__(self, lookup: Lookup | None = None) -> None:
-        self._lookup = lookup or addresses
+    def __init__(self, lookup: AddressLookup | None = None) -> None:
+        self._lookup = lookup or lookup_addresses
 
     def connect_tcp(
         self,
@@ -136,28 +136,32 @@ class DeadlineBackend(httpcore2.SyncBackend):
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore2.NetworkStream:
         failure: Exception = httpcore2.ConnectError("the name has no address")
-        for address in self._resolved(host, port, timeout):
+        for address in self._resolve(host, port, timeout):
             try:
                 stream = super().connect_tcp(
-                    address, port, _left(timeout, httpcore2.ConnectTimeout), None, socket_options
+                    address,
+                    port,
+                    _remaining_s(timeout, httpcore2.ConnectTimeout),
+                    None,
+                    socket_options,
                 )
                 return _DeadlineStream(stream)
             except httpcore2.ConnectError as error:
                 failure = error
         raise failure
 
-    def _resolved(self, host: str, port: int, timeout: float | None) -> list[str]:
+    def _resolve(self, host: str, port: int, timeout: float | None) -> list[str]:
         # getaddrinfo takes no time-out and can't be interrupted: it is left behind in its own
         # thread.
-        answers: SimpleQueue[list[str] | OSError] = SimpleQueue()
-        Thread(target=_answer, args=(answers, self._lookup, host, port), daemon=True).start()
+        results: SimpleQueue[list[str] | OSError] = SimpleQueue()
+        Thread(target=_run_lookup, args=(results, self._lookup, host, port), daemon=True).start()
         try:
-            answer = answers.get(timeout=_left(timeout, httpcore2.ConnectTimeout))
+            result = results.get(timeout=_remaining_s(timeout, httpcore2.ConnectTimeout))
         except Empty:
             raise httpcore2.ConnectTimeout("the name was not resolved in time") from None
-        if isinstance(answer, OSError):
+        if isinstance(result, OSError):
             raise NameNotResolved("the name was not resolved")
-        return answer
+        return result
 
 
 class _DeadlineStream(httpcore2.NetworkStream):
@@ -165,20 +169,20 @@ class _DeadlineStream(httpcore2.NetworkStream):
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _left(timeout, httpcore2.ReadTimeout)
-        stop = stopping.current()
-        if stop is None:
-            return self._stream.read(max_bytes, left)
-        with stop.waking(self._wake):
-            data = self._stream.read(max_bytes, left)
-        if stop.asked:
+        left_s = _remaining_s(timeout, httpcore2.ReadTimeout)
+        cancel_token = cancellation.current_token()
+        if cancel_token is None:
+            return self._stream.read(max_bytes, left_s)
+        with cancel_token.on_cancel(self._abort_read):
+            data = self._stream.read(max_bytes, left_s)
+        if cancel_token.cancelled:
             raise httpcore2.ReadTimeout("stopped")
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, _left(timeout, httpcore2.WriteTimeout))
+        self._stream.write(buffer, _remaining_s(timeout, httpcore2.WriteTimeout))
 
-    def _wake(self) -> None:
+    def _abort_read(self) -> None:
         """End a read that another thread waits in; closing the socket would not wake it."""
         # Not SSLSocket's own shutdown, which would forget the encryption under the reader's hands.
         with suppress(OSError):
@@ -193,34 +197,34 @@ class _DeadlineStream(httpcore2.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore2.NetworkStream:
-        left = _left(timeout, httpcore2.ConnectTimeout)
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left))
+        left_s = _remaining_s(timeout, httpcore2.ConnectTimeout)
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left_s))
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-def addresses(host: str, port: int) -> list[str]:
+def lookup_addresses(host: str, port: int) -> list[str]:
     """The addresses of a name, best first; raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+    address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in address_infos]
 
 
-def _answer(
-    answers: "SimpleQueue[list[str] | OSError]", lookup: Lookup, host: str, port: int
+def _run_lookup(
+    results: "SimpleQueue[list[str] | OSError]", lookup: AddressLookup, host: str, port: int
 ) -> None:
     try:
-        answers.put(lookup(host, port))
+        results.put(lookup(host, port))
     except OSError as error:
-        answers.put(error)
+        results.put(error)
 
 
-def _left(timeout: float | None, late: type[Exception]) -> float | None:
+def _remaining_s(timeout: float | None, timeout_error: type[Exception]) -> float | None:
     if not isinstance(timeout, Deadline):
         return timeout
-    left = timeout.ends_at - monotonic()
-    if left <= 0:
+    left_s = timeout.ends_at - monotonic()
+    if left_s <= 0:
         # Not handed on: a socket with a time-out of 0 does not wait at all, and says so in another
         # way.
-        raise late("the deadline has passed")
-    return left
+        raise timeout_error("the deadline has passed")
+    return left_s

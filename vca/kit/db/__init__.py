@@ -15,43 +15,43 @@ from sqlalchemy import Connection, MetaData
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from vca.kit import metrics
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.dialect import closing, opening
+from vca.kit.db.dialect import set_begin_sql, set_commit_sql
 from vca.kit.db.errors import (
     DatabaseBusy,
     DatabaseFailure,
     DatabaseUnavailable,
-    constraint,
+    constraint_name,
     failure_for,
     is_outage,
     sqlstate,
 )
-from vca.kit.db.pool import make_engine, note_tenant
-from vca.kit.db.waiting import patience
-from vca.kit.db.warmth import wanted
+from vca.kit.db.pool import make_engine, record_schema_use
+from vca.kit.db.schema_affinity import prefer_schema
+from vca.kit.db.timeouts import statement_timeout_scope
+from vca.observability import metrics
 
 __all__ = [
-    "NAMING",
+    "NAMING_CONVENTION",
     "Database",
     "DatabaseBusy",
     "DatabaseFailure",
     "DatabaseUnavailable",
-    "closing",
-    "constraint",
-    "current",
+    "constraint_name",
+    "current_database",
+    "execute_script",
     "failure_for",
+    "fetch_one",
     "metadata",
-    "note_tenant",
-    "opening",
-    "patience",
-    "run_one",
-    "run_string",
+    "record_schema_use",
+    "set_begin_sql",
+    "set_commit_sql",
+    "set_current_database",
     "sqlstate",
-    "use",
+    "statement_timeout_scope",
 ]
 
-NAMING = {
+NAMING_CONVENTION = {
     "ix": "%(table_name)s_%(column_0_N_name)s_idx",
     "uq": "%(table_name)s_%(column_0_N_name)s_key",
     "ck": "%(table_name)s_%(constraint_name)s_check",
@@ -62,7 +62,7 @@ NAMING = {
 
 def metadata(schema: str | None = None) -> MetaData:
     """Metadata in which every constraint has a name (Citus needs names, and so do migrations)."""
-    return MetaData(schema=schema, naming_convention=NAMING)
+    return MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
 
 
 class Database:
@@ -78,7 +78,7 @@ class Database:
     ) -> None:
         self.dsn = dsn
         self.breaker = Breaker()
-        self._remembers = (tenants_per_connection, tenant_tables)
+        self._affinity_limits = (tenants_per_connection, tenant_tables)
         self.engine = make_engine(
             dsn,
             size=pool_size,
@@ -86,10 +86,12 @@ class Database:
             tenant_tables=tenant_tables,
         )
 
-    def elsewhere(self, dsn: str, *, pool_size: int) -> "Database":
+    def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
         """Another way, by `dsn`, whose connections may remember as much."""
-        most, tables = self._remembers
-        return Database(dsn, pool_size=pool_size, tenants_per_connection=most, tenant_tables=tables)
+        max_tenants, tables = self._affinity_limits
+        return Database(
+            dsn, pool_size=pool_size, tenants_per_connection=max_tenants, tenant_tables=tables
+        )
 
     @contextmanager
     def connection(self, *, schema: str | None = None) -> Iterator[Connection]:
@@ -100,34 +102,34 @@ class Database:
         a wait, also in the middle of the block; the server's other errors as they are.
         """
         self.breaker.enter()
-        seen = self.breaker.undecided
+        report_outcome = self.breaker.undecided
         try:
-            with self._checked_out(schema) as connection:
+            with self._check_out(schema) as connection:
                 yield connection
-            seen = self.breaker.succeeded
+            report_outcome = self.breaker.succeeded
         except (DBAPIError, psycopg2.Error, PoolTimeout) as error:
             if is_outage(error):
-                seen = self.breaker.failed
+                report_outcome = self.breaker.failed
             if (failure := failure_for(error)) is not None:
                 raise failure from error
             raise
         finally:
-            seen()
+            report_outcome()
 
-    def _checked_out(self, schema: str | None) -> Connection:
-        began_s = perf_counter()
+    def _check_out(self, schema: str | None) -> Connection:
+        started_at_s = perf_counter()
         try:
-            with wanted(schema):
+            with prefer_schema(schema):
                 return self.engine.connect()
         finally:
-            metrics.POOL_WAIT_SECONDS.observe(perf_counter() - began_s)
+            metrics.POOL_WAIT_SECONDS.observe(perf_counter() - started_at_s)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
         self.engine.dispose()
 
 
-def run_one(
+def fetch_one(
     connection: Connection, statement: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
     """The first row of one autocommitted statement, on a connection that is in no transaction.
@@ -135,35 +137,35 @@ def run_one(
     Past SQLAlchemy, which spends more on such a statement than the server does: for those that
     every request begins with.
     """
-    pooled: Any = connection.connection
-    with pooled.cursor() as cursor:
+    dbapi_connection: Any = connection.connection
+    with dbapi_connection.cursor() as cursor:
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
 
 
-def run_string(connection: Connection, statements: str) -> None:
+def execute_script(connection: Connection, statements: str) -> None:
     """Statements without parameters or results, past SQLAlchemy, in one round trip.
 
     Raises psycopg2.Error; a transaction that the string began is then open still.
     """
-    pooled: Any = connection.connection
-    with pooled.cursor() as cursor:
+    dbapi_connection: Any = connection.connection
+    with dbapi_connection.cursor() as cursor:
         cursor.execute(statements)
 
 
-_current: Database | None = None
+_current_database: Database | None = None
 
 
-def use(database: Database) -> Database:
+def set_current_database(database: Database) -> Database:
     """Make `database` the process's own; returns it."""
-    global _current
-    _current = database
+    global _current_database
+    _current_database = database
     return database
 
 
-def current() -> Database:
+def current_database() -> Database:
     """The process's database; raises RuntimeError before `use`."""
-    if _current is None:
+    if _current_database is None:
         raise RuntimeError("no database is configured in this process")
-    return _current
+    return _current_database

@@ -4,7 +4,7 @@ import threading
 from time import monotonic
 
 from vca.kit.db.errors import DatabaseUnavailable
-from vca.kit.db.waiting import CONNECT_TIMEOUT_S
+from vca.kit.db.timeouts import CONNECT_TIMEOUT_S
 
 
 class Breaker:
@@ -16,7 +16,7 @@ class Breaker:
 
     def __init__(self, *, pause_s: float = 0.5) -> None:
         self._pause_s = pause_s
-        self._closed_again_at = 0.0
+        self._retry_at = 0.0
         self._tripped = False
         self._lock = threading.Lock()
 
@@ -25,21 +25,21 @@ class Breaker:
         if not self._tripped:
             return
         with self._lock:
-            if self._tripped and monotonic() < self._closed_again_at:
+            if self._tripped and monotonic() < self._retry_at:
                 raise DatabaseUnavailable
-            self._closed_again_at = monotonic() + CONNECT_TIMEOUT_S + self._pause_s
+            self._retry_at = monotonic() + CONNECT_TIMEOUT_S + self._pause_s
 
     def failed(self) -> None:
         """The server was seen to be away."""
         with self._lock:
             self._tripped = True
-            self._closed_again_at = monotonic() + self._pause_s
+            self._retry_at = monotonic() + self._pause_s
 
     def undecided(self) -> None:
         """A caller ended without having seen the one or the other: let the next one try soon."""
         with self._lock:
             if self._tripped:
-                self._closed_again_at = monotonic() + self._pause_s
+                self._retry_at = monotonic() + self._pause_s
 
     def succeeded(self) -> None:
         """The server was seen to be there."""

@@ -9,15 +9,15 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-_OPEN = (
+_TRANSACTION_STATUSES = (
     psycopg2.extensions.TRANSACTION_STATUS_ACTIVE,
     psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
-_OPENING = "opening"
-_CLOSING = "closing"
+_BEGIN_SQL_KEY = "opening"
+_COMMIT_SQL_KEY = "closing"
 # What every transaction on a connection sets first, in the same round trip.
-FIRST = "first"
+SESSION_SETTINGS_KEY = "first"
 NAME = "vca"
 
 
@@ -42,32 +42,32 @@ class Dialect(PGDialect_psycopg2):
         return prepare
 
     def do_begin(self, dbapi_connection: Any) -> None:
-        statements = dbapi_connection.info.pop(_OPENING, None)
+        statements = dbapi_connection.info.pop(_BEGIN_SQL_KEY, None)
         if statements is not None:
-            if first := dbapi_connection.info.get(FIRST):
-                statements = statements.replace("BEGIN", f"BEGIN; {first}", 1)
-            _send(dbapi_connection, statements)
+            if session_settings := dbapi_connection.info.get(SESSION_SETTINGS_KEY):
+                statements = statements.replace("BEGIN", f"BEGIN; {session_settings}", 1)
+            _execute(dbapi_connection, statements)
 
     def do_commit(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
-            last = dbapi_connection.info.pop(_CLOSING, None)
-            _send(dbapi_connection, "COMMIT" if last is None else f"{last}; COMMIT")
+            commit_sql = dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
+            _execute(dbapi_connection, "COMMIT" if commit_sql is None else f"{commit_sql}; COMMIT")
 
     def do_rollback(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
-            dbapi_connection.info.pop(_CLOSING, None)
-            _send(dbapi_connection, "ROLLBACK")
+            dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
+            _execute(dbapi_connection, "ROLLBACK")
 
 
 registry.register(f"postgresql.{NAME}", __name__, "Dialect")
 
 
-def opening(connection: Connection, statements: str) -> None:
+def set_begin_sql(connection: Connection, statements: str) -> None:
     """Let the next transaction on `connection` begin with `statements`, in one round trip."""
-    connection.connection.info[_OPENING] = statements
+    connection.connection.info[_BEGIN_SQL_KEY] = statements
 
 
-def closing(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
+def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
     """Let the transaction on `connection` end with a statement, in the round trip of its commit.
 
     What the statement raises, the commit raises. On another driver it is executed at once.
@@ -75,18 +75,18 @@ def closing(connection: Connection, statement: str, parameters: Mapping[str, Any
     if not isinstance(connection.dialect, Dialect):
         connection.exec_driver_sql(statement, dict(parameters))
         return
-    pooled: Any = connection.connection
-    with pooled.cursor() as cursor:
-        pooled.info[_CLOSING] = cursor.mogrify(statement, parameters).decode()
+    dbapi_connection: Any = connection.connection
+    with dbapi_connection.cursor() as cursor:
+        dbapi_connection.info[_COMMIT_SQL_KEY] = cursor.mogrify(statement, parameters).decode()
 
 
-def _send(dbapi_connection: Any, statement: str) -> None:
+def _execute(dbapi_connection: Any, statement: str) -> None:
     with dbapi_connection.cursor() as cursor:
         cursor.execute(statement)
 
 
 def _in_transaction(dbapi_connection: Any) -> bool:
-    return dbapi_connection.get_transaction_status() in _OPEN
+    return dbapi_connection.get_transaction_status() in _TRANSACTION_STATUSES
 
 
 def _read_uuid(text: str | None, _: Any) -> UUID | None:

@@ -11,8 +11,8 @@ __all__ = [
     "DatabaseBusy",
     "DatabaseFailure",
     "DatabaseUnavailable",
-    "Unanswered",
-    "constraint",
+    "ServerNotResponding",
+    "constraint_name",
     "failure_for",
     "is_outage",
     "is_outage_state",
@@ -57,16 +57,16 @@ class DatabaseBusy(DatabaseFailure):
         )
 
 
-class Unanswered(psycopg2.OperationalError):  # type: ignore[misc] # no stubs
+class ServerNotResponding(psycopg2.OperationalError):  # type: ignore[misc] # no stubs
     """We stopped waiting for the server.
 
     `proven` when the wait was longer than the server ever needs, so that the server is to blame
     and not a budget that was spent elsewhere.
     """
 
-    def __init__(self, *, proven: bool) -> None:
+    def __init__(self, *, server_at_fault: bool) -> None:
         super().__init__("the server did not answer in time")
-        self.proven = proven
+        self.server_at_fault = server_at_fault
 
 
 def failure_for(error: BaseException) -> DatabaseFailure | None:
@@ -74,7 +74,7 @@ def failure_for(error: BaseException) -> DatabaseFailure | None:
 
     None for all other errors: they are faults of ours or of the server's set-up, not of the moment.
     """
-    if isinstance(error, PoolTimeout) or _is_outage_or_our_timeout(error):
+    if isinstance(error, PoolTimeout) or _is_outage_or_client_timeout(error):
         return DatabaseUnavailable()
     if sqlstate(error) in _BUSY_STATES or _is_idle_transaction_end(error):
         return DatabaseBusy()
@@ -84,9 +84,9 @@ def failure_for(error: BaseException) -> DatabaseFailure | None:
 def is_outage(error: BaseException) -> bool:
     """Whether the server is away, so that the circuit breaker must open."""
     cause = _cause(error)
-    if isinstance(cause, Unanswered):
-        return bool(cause.proven)
-    return _is_outage_or_our_timeout(error)
+    if isinstance(cause, ServerNotResponding):
+        return bool(cause.server_at_fault)
+    return _is_outage_or_client_timeout(error)
 
 
 def is_outage_state(state: str) -> bool:
@@ -94,13 +94,13 @@ def is_outage_state(state: str) -> bool:
     return state in _OUTAGE_STATES or state.startswith(_CONNECTION_EXCEPTIONS)
 
 
-def _is_outage_or_our_timeout(error: BaseException) -> bool:
+def _is_outage_or_client_timeout(error: BaseException) -> bool:
     """Whether connecting failed, the connection was lost, or we stopped waiting."""
     state = sqlstate(error)
     if state is not None:
         return is_outage_state(state)
-    lost = isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
-    return lost and not _is_idle_transaction_end(error)
+    connection_lost = isinstance(_cause(error), psycopg2.OperationalError | psycopg2.InterfaceError)
+    return connection_lost and not _is_idle_transaction_end(error)
 
 
 def _is_idle_transaction_end(error: BaseException) -> bool:
@@ -113,6 +113,6 @@ def _cause(error: BaseException) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
 
 
-def constraint(error: DBAPIError) -> str | None:
+def constraint_name(error: DBAPIError) -> str | None:
     """The name of the constraint that refused the row, if one did."""
     return getattr(getattr(error.orig, "diag", None), "constraint_name", None)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make
 from sqlalchemy.exc import DisconnectionError
 
 from vca.kit import json
-from vca.kit.db import bounds, dialect, warmth
+from vca.kit.db import dialect, schema_affinity, session_settings
 
 POOL_TIMEOUT_S = 2
 
@@ -22,15 +22,15 @@ def make_engine(
     process keeps up to 0.4 MiB of catalogue for each schema it ever saw. With `tenant_tables`,
     which each schema has, a schema counts by those that were touched.
     """
-    tables = warmth.Tables(tenant_tables)
+    tables = schema_affinity.TenantTables(tenant_tables)
 
-    class Idle(warmth.WarmestFirst):
-        most_known = tenants_per_connection
+    class IdleConnections(schema_affinity.SchemaAffinityQueue):
+        max_schemas = tenants_per_connection
 
-    Idle.tables = tables
+    IdleConnections.tables = tables
 
     class Pool(QueuePool):
-        _queue_class = Idle
+        _queue_class = IdleConnections
 
     engine = create_engine(
         make_url(dsn).set(drivername=f"postgresql+{dialect.NAME}"),
@@ -45,49 +45,51 @@ def make_engine(
         json_deserializer=json.loads,
         connect_args={
             "application_name": "vca",
-            "options": bounds.OPTIONS,
+            "options": session_settings.CONNECTION_OPTIONS,
         },
     )
-    event.listen(engine, "checkout", _refuse_a_dead_connection)
+    event.listen(engine, "checkout", _reject_dead_connection)
 
     @event.listens_for(engine, "connect")
-    def _look(dbapi_connection: Any, record: Any) -> None:
-        record.info[dialect.FIRST] = bounds.lost(dbapi_connection)
+    def _check_session_settings(dbapi_connection: Any, record: Any) -> None:
+        missing_sql = session_settings.missing_settings_sql(dbapi_connection)
+        record.info[dialect.SESSION_SETTINGS_KEY] = missing_sql
 
     @event.listens_for(engine, "checkout")
-    def _replace(_: Any, record: Any, __: Any) -> None:
-        if warmth.is_worn(record.info, tenants_per_connection, tables):
+    def _replace_over_budget(_: Any, record: Any, __: Any) -> None:
+        if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
             raise DisconnectionError("the server process has seen enough schemas")
 
     @event.listens_for(engine, "checkin")
-    def _retire(_: Any, record: Any) -> None:
-        if warmth.is_worn(record.info, tenants_per_connection, tables):
+    def _retire_over_budget(_: Any, record: Any) -> None:
+        if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
             record.invalidate()
 
     if tenant_tables:
 
         @event.listens_for(engine, "before_cursor_execute")
-        def _note(connection: Connection, _: Any, statement: str, *__: Any) -> None:
-            warmth.memory_of(connection.connection.info).touch(tables.of(statement))
+        def _record_tables(connection: Connection, _: Any, statement: str, *__: Any) -> None:
+            catalogue_cache = schema_affinity.catalogue_cache_of(connection.connection.info)
+            catalogue_cache.add_tables(tables.find_tables(statement))
 
     return engine
 
 
-def note_tenant(connection: Connection, name: str) -> None:
+def record_schema_use(connection: Connection, schema: str) -> None:
     """Count `name` among the schemas that this connection's server process has cached."""
-    warmth.memory_of(connection.connection.info).enter(name)
+    schema_affinity.catalogue_cache_of(connection.connection.info).enter_schema(schema)
 
 
-def _refuse_a_dead_connection(dbapi_connection: Any, *_: Any) -> None:
+def _reject_dead_connection(dbapi_connection: Any, *_: Any) -> None:
     """A pre-ping without the round trip.
 
     An idle connection has nothing to say: if its socket can be read, the server has closed it.
     """
-    if dbapi_connection.closed or _readable(dbapi_connection.fileno()):
+    if dbapi_connection.closed or _is_readable(dbapi_connection.fileno()):
         raise DisconnectionError("the server closed this connection while it was idle")
 
 
-def _readable(fileno: int) -> bool:
+def _is_readable(fileno: int) -> bool:
     poller = select.poll()
     poller.register(fileno, select.POLLIN)
     return bool(poller.poll(0))

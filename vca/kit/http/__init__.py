@@ -6,45 +6,45 @@ once for each request, every address of it is judged, and the socket goes to tho
 the name service that changes in between changes nothing.
 """
 
-from vca.kit.config import Settings
-from vca.kit.http.allowed import Allowed
-from vca.kit.http.client import TIMEOUT_S, Answer, OutgoingClient
-from vca.kit.http.errors import OutgoingError, Refused, TooSlow, Unreachable
-from vca.kit.http.line import MAX_BYTES
-from vca.kit.http.names import Names
+from vca.kit.http.client import TIMEOUT_S, HttpResponse, OutgoingClient
+from vca.kit.http.connection import MAX_BYTES
+from vca.kit.http.errors import OutgoingError, RequestForbidden, RequestTimeout, Unreachable
+from vca.kit.http.policy import UrlPolicy
+from vca.kit.http.resolver import Resolver
+from vca.settings import Settings
 
 __all__ = [
     "MAX_BYTES",
     "TIMEOUT_S",
-    "Allowed",
-    "Answer",
-    "Names",
+    "HttpResponse",
     "OutgoingClient",
     "OutgoingError",
-    "Refused",
-    "TooSlow",
+    "RequestForbidden",
+    "RequestTimeout",
+    "Resolver",
     "Unreachable",
-    "current",
-    "opened",
-    "use",
+    "UrlPolicy",
+    "client_from_settings",
+    "current_client",
+    "set_current_client",
 ]
-_client: OutgoingClient | None = None
+_current_client: OutgoingClient | None = None
 
 
-def opened(settings: Settings) -> OutgoingClient:
+def client_from_settings(settings: Settings) -> OutgoingClient:
     """The client that the settings allow; nothing is connected yet."""
-    return OutgoingClient(Allowed(settings.webhook_allowed_networks, settings.webhook_allow_http))
+    return OutgoingClient(UrlPolicy(settings.webhook_allowed_networks, settings.webhook_allow_http))
 
 
-def use(client: OutgoingClient) -> OutgoingClient:
+def set_current_client(client: OutgoingClient) -> OutgoingClient:
     """The client of this process."""
-    global _client
-    _client = client
+    global _current_client
+    _current_client = client
     return client
 
 
-def current() -> OutgoingClient:
+def current_client() -> OutgoingClient:
     """The process's client; raises LookupError before `use`."""
-    if _client is None:
+    if _current_client is None:
         raise LookupError("no outgoing client is in use")
-    return _client
+    return _current_client

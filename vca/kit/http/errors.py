@@ -5,7 +5,7 @@ class OutgoingError(Exception):
     """A request that got no answer."""
 
 
-class Refused(OutgoingError):
+class RequestForbidden(OutgoingError):
     """It must not be sent: the same request again changes nothing."""
 
 
@@ -13,5 +13,5 @@ class Unreachable(OutgoingError):
     """There was no answer this time; another try may get one."""
 
 
-class TooSlow(Unreachable):
+class RequestTimeout(Unreachable):
     """There was no whole answer in time."""

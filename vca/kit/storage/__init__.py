@@ -5,43 +5,43 @@ it is slow to load. To add a place: a module here, a scheme in `opened`, a subcl
 suite (`tests/contracts/storage.py`), its settings in `.env.example`.
 """
 
-from vca.kit.config import ROOT, Settings
 from vca.kit.storage.store import (
-    Missing,
-    Opened,
+    ObjectInfo,
+    ObjectNotFound,
+    ObjectReader,
     StorageError,
     Store,
-    Stored,
-    digest,
     in_folder,
     is_key,
+    read_digest,
 )
+from vca.settings import ROOT, Settings
 
 __all__ = [
-    "Missing",
-    "Opened",
+    "ObjectInfo",
+    "ObjectNotFound",
+    "ObjectReader",
     "StorageError",
     "Store",
-    "Stored",
-    "current",
-    "digest",
+    "current_store",
     "in_folder",
     "is_key",
-    "opened",
-    "use",
+    "read_digest",
+    "set_current_store",
+    "store_from_settings",
 ]
 
 
-def opened(settings: Settings) -> Store:
+def store_from_settings(settings: Settings) -> Store:
     """The store of `RECORDING_STORE`; nothing is asked of it yet."""
-    scheme, _, where = settings.recording_store.partition(":")
+    scheme, _, location = settings.recording_store.partition(":")
     if scheme == "folder":
         from vca.kit.storage.folder import FolderStore
 
-        return FolderStore((ROOT / where).resolve())
+        return FolderStore((ROOT / location).resolve())
     from vca.kit.storage.s3 import S3Store
 
-    bucket, _, prefix = where.removeprefix("//").partition("/")
+    bucket, _, prefix = location.removeprefix("//").partition("/")
     return S3Store(
         bucket,
         prefix=prefix.strip("/"),
@@ -51,18 +51,18 @@ def opened(settings: Settings) -> Store:
     )
 
 
-_current: Store | None = None
+_current_store: Store | None = None
 
 
-def use(store: Store) -> Store:
+def set_current_store(store: Store) -> Store:
     """Make this the process's store; returns it."""
-    global _current
-    _current = store
+    global _current_store
+    _current_store = store
     return store
 
 
-def current() -> Store:
+def current_store() -> Store:
     """The process's store; raises RuntimeError before `use`."""
-    if _current is None:
+    if _current_store is None:
         raise RuntimeError("no store is configured in this process")
-    return _current
+    return _current_store

@@ -11,7 +11,7 @@ from typing import Protocol
 _NAME = r"[0-9a-z][0-9a-z_-]{0,99}"
 _KEY = re.compile(rf"(?:{_NAME}/){{0,7}}{_NAME}(?:\.[0-9a-z]{{1,8}})?", re.ASCII)
 _FOLDER = re.compile(rf"(?:{_NAME}/){{0,7}}{_NAME}", re.ASCII)
-CHUNK = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 
 
 class StorageError(Exception):
@@ -26,7 +26,7 @@ class StorageError(Exception):
         self.permanent = permanent
 
 
-class Missing(StorageError):
+class ObjectNotFound(StorageError):
     """There is nothing under that key."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Missing(StorageError):
 
 
 @dataclass(frozen=True)
-class Stored:
+class ObjectInfo:
     """What a store took: so many bytes, with this SHA-256 in hex."""
 
     size_bytes: int
@@ -47,32 +47,36 @@ class _Source(Protocol):
     def close(self) -> None: ...
 
 
-class Opened(Iterator[bytes]):
+class ObjectReader(Iterator[bytes]):
     """A part of what is kept, in chunks; closes itself at the end, and must be closed before it.
 
     `failures` are what the source raises; they become a StorageError.
     """
 
     def __init__(
-        self, source: _Source, length: int | None, failures: tuple[type[Exception], ...]
+        self, source: _Source, length: int | None, source_errors: tuple[type[Exception], ...]
     ) -> None:
         self._source = source
-        self._left = length
-        self._failures = failures
+        self._remaining_bytes = length
+        self._source_errors = source_errors
 
     def __next__(self) -> bytes:
-        wanted = CHUNK if self._left is None else min(CHUNK, self._left)
+        amount = (
+            CHUNK_BYTES
+            if self._remaining_bytes is None
+            else min(CHUNK_BYTES, self._remaining_bytes)
+        )
         try:
-            chunk = self._source.read(wanted) if wanted else b""
-        except self._failures as error:
+            chunk = self._source.read(amount) if amount else b""
+        except self._source_errors as error:
             raise StorageError("reading failed midway", permanent=False) from error
         if not chunk:
             self.close()
-            if self._left:
+            if self._remaining_bytes:
                 raise StorageError("what is kept ends too early", permanent=False)
             raise StopIteration
-        if self._left is not None:
-            self._left -= len(chunk)
+        if self._remaining_bytes is not None:
+            self._remaining_bytes -= len(chunk)
         return chunk
 
     def close(self) -> None:
@@ -95,9 +99,9 @@ class Digest(Iterator[bytes]):
         return chunk
 
     @property
-    def stored(self) -> Stored:
+    def info(self) -> ObjectInfo:
         """What has gone through so far."""
-        return Stored(self._size, self._hash.hexdigest())
+        return ObjectInfo(self._size, self._hash.hexdigest())
 
 
 class Store(ABC):
@@ -109,7 +113,7 @@ class Store(ABC):
     """
 
     @abstractmethod
-    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> Stored:
+    def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
         """Keep the chunks under `key`, all of them or nothing; again replaces what was there.
 
         What the chunks themselves raise rises as it is. A process that dies meanwhile leaves
@@ -117,7 +121,7 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def open(self, key: str, *, start: int = 0, length: int | None = None) -> Opened:
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         """The bytes from `start`, `length` of them or all; raises Missing now, not when read.
 
         The caller asks only for what is there.
@@ -145,18 +149,18 @@ class Store(ABC):
         What is kept or deleted meanwhile may be among them or not.
         """
 
-    def link(self, key: str, *, content_type: str, valid_s: int) -> str | None:
+    def presigned_url(self, key: str, *, content_type: str, valid_s: int) -> str | None:
         """A URL that anybody may read `key` at for `valid_s` seconds; None: not from this store."""
         return None
 
 
-def digest(store: Store, key: str) -> Stored:
+def read_digest(store: Store, key: str) -> ObjectInfo:
     """Read what is kept under `key` back to the end; raises Missing."""
-    with closing(store.open(key)) as opened:
-        read = Digest(opened)
-        for _ in read:
+    with closing(store.open(key)) as reader:
+        digest = Digest(reader)
+        for _ in digest:
             pass
-    return read.stored
+    return digest.info
 
 
 def is_key(key: str) -> bool:
@@ -169,14 +173,14 @@ def in_folder(key: str, folder: str) -> bool:
     return is_key(key) and key.startswith(f"{folder}/")
 
 
-def checked_key(key: str) -> str:
+def require_key(key: str) -> str:
     """The key; raises StorageError for what is none."""
     if not is_key(key):
         raise StorageError("not a key of a store", permanent=True)
     return key
 
 
-def checked_folder(folder: str) -> str:
+def require_folder(folder: str) -> str:
     """The folder's name; raises StorageError for what is none."""
     if _FOLDER.fullmatch(folder) is None:
         raise StorageError("not a folder of a store", permanent=True)

@@ -1,8 +1,8 @@
 """What every feature's routes are built from: blueprint, strict parser, schemas, pages, access."""
 
 from vca.kit.web.access import Access, access
-from vca.kit.web.blueprint import Blueprint, created
-from vca.kit.web.pages import PageQuery
+from vca.kit.web.blueprint import Blueprint, created_response
+from vca.kit.web.pagination import PageQuery
 from vca.kit.web.schema import Schema
 
 __all__ = [
@@ -11,5 +11,5 @@ __all__ = [
     "PageQuery",
     "Schema",
     "access",
-    "created",
+    "created_response",
 ]

@@ -7,11 +7,11 @@ from typing import Any, Literal, TypeVar
 from vca.kit.errors import DomainError
 
 View = TypeVar("View", bound=Callable[..., Any])
-Who = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
-Opens = Literal["nothing", "public", "tenant"]
-Repeats = Literal["none", "answer", "id"]
+Audience = Literal["anyone", "any_key", "platform", "tenant", "carrier"]
+Transaction = Literal["nothing", "public", "tenant"]
+Idempotency = Literal["none", "answer", "id"]
 
-_ATTRIBUTE = "__access__"
+_ACCESS_ATTRIBUTE = "__access__"
 
 
 class PlatformKeyNeeded(DomainError):
@@ -39,39 +39,39 @@ class Access:
     `budget_s` is how long an operation may take, where that is more than is usual for its kind.
     """
 
-    who: Who
+    audience: Audience
     scope: str | None = None
-    opens: Opens = "nothing"
+    transaction: Transaction = "nothing"
     when_suspended: bool = False
     when_deleted: bool = False
-    also: str | None = None
-    repeats: Repeats = "none"
+    additional_scope: str | None = None
+    idempotency: Idempotency = "none"
     budget_s: float | None = None
 
     @property
     def writes(self) -> bool:
         return self.scope in ("write", "admin")
 
-    def audited(self, method: str) -> bool:
+    def is_audited(self, method: str) -> bool:
         """Whether a request is told in the audit: it changes something, or is shown content."""
-        reading = method in ("GET", "HEAD")
-        return "content" in (self.scope, self.also) or (self.writes and not reading)
+        is_read = method in ("GET", "HEAD")
+        return "content" in (self.scope, self.additional_scope) or (self.writes and not is_read)
 
     @property
     def needs_schema(self) -> bool:
         """Whether an operation of a tenant works in its schema, and not in `public` alone."""
-        return self.opens != "public"
+        return self.transaction != "public"
 
 
 def access(
-    who: Who,
+    audience: Audience,
     scope: str | None = None,
     *,
-    opens: Opens = "nothing",
+    transaction: Transaction = "nothing",
     when_suspended: bool = False,
     when_deleted: bool = False,
-    also: str | None = None,
-    repeats: Repeats = "none",
+    additional_scope: str | None = None,
+    idempotency: Idempotency = "none",
     budget_s: float | None = None,
 ) -> Callable[[View], View]:
     """Declare the guard of an operation; exactly one a view, or the app does not start.
@@ -80,18 +80,27 @@ def access(
     `when_deleted`: a platform key may do this to a deleted tenant. `also`: a second scope.
     `repeats`: it takes an Idempotency-Key, see `Access`. `budget_s`: seconds, instead of the usual.
     """
-    declared = Access(who, scope, opens, when_suspended, when_deleted, also, repeats, budget_s)
+    declaration = Access(
+        audience,
+        scope,
+        transaction,
+        when_suspended,
+        when_deleted,
+        additional_scope,
+        idempotency,
+        budget_s,
+    )
 
     def decorate(view: View) -> View:
-        if hasattr(view, _ATTRIBUTE):
+        if hasattr(view, _ACCESS_ATTRIBUTE):
             raise TypeError(f"{view.__name__} declares its access twice")
-        setattr(view, _ATTRIBUTE, declared)
+        setattr(view, _ACCESS_ATTRIBUTE, declaration)
         return view
 
     return decorate
 
 
-def declared(view: Callable[..., Any]) -> Access | None:
+def declared_access(view: Callable[..., Any]) -> Access | None:
     """What a view declares, seen through the decorators around it."""
-    found: Access | None = getattr(view, _ATTRIBUTE, None)
-    return found
+    declaration: Access | None = getattr(view, _ACCESS_ATTRIBUTE, None)
+    return declaration

@@ -17,11 +17,11 @@ class Blueprint(flask_smorest.Blueprint):
         return super().arguments(schema() if isinstance(schema, type) else schema, **options)
 
 
-def created(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
+def created_response(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
     """A 201 answer with the `Location` of what was made."""
     return item, 201, {"Location": path}
 
 
-def accepted(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
+def accepted_response(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
     """A 202 answer with the `Location` of what will tell what came of it."""
     return item, 202, {"Location": path}

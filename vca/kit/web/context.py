@@ -4,7 +4,7 @@ from flask import g
 from sqlalchemy.orm import Session
 
 
-def session() -> Session:
+def request_session() -> Session:
     """The session that the edge opened for this operation, and will commit."""
-    opened: Session = g.session
-    return opened
+    open_session: Session = g.session
+    return open_session

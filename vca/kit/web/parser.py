@@ -13,7 +13,7 @@ from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
 from vca.kit.errors import FieldError, InvalidInput
-from vca.kit.json import BadJson, escaped, storable, strict_loads
+from vca.kit.json import InvalidJson, escape_pointer_step, is_storable, strict_loads
 from vca.kit.web.schema import Schema
 
 
@@ -48,8 +48,8 @@ class StrictParser(FlaskParser):
         body = req.get_data(cache=True)
         try:
             value = strict_loads(body)
-        except BadJson as error:
-            raise _unreadable(error) from None
+        except InvalidJson as error:
+            raise _body_error(error) from None
         if not isinstance(value, dict):
             raise UnreadableBody("The body must be a JSON object.")
         return value
@@ -59,7 +59,7 @@ class StrictParser(FlaskParser):
         if not req.args:
             return {}
         for name, values in req.args.lists():
-            if len(values) > 1 or not storable(name + values[0]):
+            if len(values) > 1 or not is_storable(name + values[0]):
                 raise InvalidInput(
                     "The query is not valid.",
                     errors=[FieldError(_pointer(name), "Not a single, readable value.", "query")],
@@ -87,7 +87,7 @@ def check_body(req: Request) -> None:
         raise UnsupportedMediaType("The body must not be compressed.")
 
 
-def _unreadable(error: BadJson) -> InvalidInput:
+def _body_error(error: InvalidJson) -> InvalidInput:
     if error.pointer is None:
         return UnreadableBody(str(error))
     fields = [FieldError(error.pointer, str(error))]
@@ -111,13 +111,13 @@ def check_query(req: Request) -> None:
 
 
 def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
-    found: list[FieldError] = []
+    errors: list[FieldError] = []
     messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
     for location, fields in messages.items():
         source = "query" if location == "query" else "body"
         for pointer, detail in _flatten(fields):
-            found.append(FieldError(pointer, detail, source))  # type: ignore[arg-type]
-    return found[:50]
+            errors.append(FieldError(pointer, detail, source))  # type: ignore[arg-type]
+    return errors[:50]
 
 
 def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
@@ -125,8 +125,8 @@ def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(messages, dict):
         flat = []
         for name, inner in messages.items():
-            between = name == "_schema" or (path and name in ("key", "value"))
-            step = "" if between else _pointer(str(name))
+            is_structural = name == "_schema" or (path and name in ("key", "value"))
+            step = "" if is_structural else _pointer(str(name))
             flat += _flatten(inner, path + step)
         return flat
     if isinstance(messages, list):
@@ -135,4 +135,4 @@ def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
 
 
 def _pointer(name: str) -> str:
-    return f"/{escaped(name)}"
+    return f"/{escape_pointer_step(name)}"

@@ -5,12 +5,13 @@ from uuid import UUID
 import click
 from flask import current_app
 
-from vca.kit import cli, clock
+from vca import cli
+from vca.kit import clock
 from vca.registry.api_keys import service
 from vca.registry.api_keys.models import SCOPES
 from vca.registry.api_keys.schemas import ApiKeySchema
 from vca.registry.tenants import service as tenants
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 api_keys = cli.Group("api-keys", help="Keys of the platform and of tenants.")
 
@@ -34,17 +35,17 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key. It is printed now and never again."""
-    _one_owner(platform, tenant_id)
-    given = {"name": name, "expires_at": expires_at, "scopes": list(scopes or SCOPES)}
-    fields = cli.loaded(ApiKeySchema(), given)
-    with public() as session:
+    _require_one_owner(platform, tenant_id)
+    arguments = {"name": name, "expires_at": expires_at, "scopes": list(scopes or SCOPES)}
+    fields = cli.load_or_fail(ApiKeySchema(), arguments)
+    with public_session() as session:
         if tenant_id is not None:
             tenants.get(session, tenant_id=tenant_id)
         pepper = current_app.config["PEPPERS"][0]
         row, key = service.create(session, tenant_id=tenant_id, pepper=pepper, **fields)
         session.refresh(row)
-        shown = {**ApiKeySchema().dump(row), "key": key}
-    cli.emit(shown, as_json=as_json, text=key)
+        document = {**ApiKeySchema().dump(row), "key": key}
+    cli.print_result(document, as_json=as_json, text=key)
 
 
 @api_keys.command("list")
@@ -53,12 +54,14 @@ def create(
 @cli.as_json
 def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
     """List keys, revoked ones too."""
-    _one_owner(platform, tenant_id)
-    with public() as session:
-        found = cli.pages(lambda page: service.list_page(session, tenant_id=tenant_id, page=page))
-        rows = ApiKeySchema().dump(found, many=True)
+    _require_one_owner(platform, tenant_id)
+    with public_session() as session:
+        keys = cli.iterate_items(
+            lambda page: service.list_page(session, tenant_id=tenant_id, page=page)
+        )
+        rows = ApiKeySchema().dump(keys, many=True)
     columns = ("id", "prefix", "name", "scopes", "created_at", "last_used_at", "revoked_at")
-    cli.emit(rows, as_json=as_json, text=cli.table(rows, columns))
+    cli.print_result(rows, as_json=as_json, text=cli.format_table(rows, columns))
 
 
 @api_keys.command("revoke")
@@ -66,13 +69,13 @@ def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
 @cli.as_json
 def revoke(key_id: UUID, as_json: bool) -> None:
     """Make a key useless, at once."""
-    with public() as session:
+    with public_session() as session:
         row = service.get(session, key_id=key_id)
         service.revoke(session, tenant_id=row.tenant_id, key_id=key_id, now=clock.now())
-        shown = ApiKeySchema().dump(row)
-    cli.emit(shown, as_json=as_json, text=f"{row.prefix}… ({row.name}) is revoked.")
+        document = ApiKeySchema().dump(row)
+    cli.print_result(document, as_json=as_json, text=f"{row.prefix}… ({row.name}) is revoked.")
 
 
-def _one_owner(platform: bool, tenant_id: UUID | None) -> None:
+def _require_one_owner(platform: bool, tenant_id: UUID | None) -> None:
     if platform == (tenant_id is not None):
         raise click.UsageError("Give either --platform or --tenant ID.")

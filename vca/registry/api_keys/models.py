@@ -7,7 +7,7 @@ from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
+from vca.audit.redaction import SHOWN
 from vca.registry.base import PublicBase
 
 SCOPES = ("read", "content", "write", "admin")

@@ -6,8 +6,8 @@ from uuid import UUID
 from flask import current_app, g
 
 from vca.kit import clock
-from vca.kit.web import Blueprint, access, pages
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, access, pagination
+from vca.kit.web.context import request_session
 from vca.registry.api_keys import service
 from vca.registry.api_keys.schemas import (
     ApiKeyQuery,
@@ -32,68 +32,68 @@ def me() -> Any:
 @blp.route("/api/api-keys", methods=["POST"])
 @blp.arguments(ApiKeySchema)
 @blp.response(201, NewApiKeySchema)
-@access("platform", "admin", opens="public", repeats="id")
+@access("platform", "admin", transaction="public", idempotency="id")
 def create_platform_key(body: dict[str, Any]) -> Any:
     """Create a platform key
 
     The key itself is in this answer and never again.
     """
-    return _create(None, body)
+    return _create_key(None, body)
 
 
 @blp.route("/api/api-keys", methods=["GET"])
 @blp.arguments(ApiKeyQuery, location="query")
 @blp.response(200, ApiKeySchema(many=True))
-@access("platform", "admin", opens="public")
+@access("platform", "admin", transaction="public")
 def list_platform_keys(query: dict[str, Any]) -> Any:
     """List the platform's keys"""
-    return _list(None, query)
+    return _list_keys(None, query)
 
 
 @blp.route("/api/api-keys/<uuid:key_id>", methods=["DELETE"])
 @blp.response(204)
-@access("platform", "admin", opens="public")
+@access("platform", "admin", transaction="public")
 def revoke_platform_key(key_id: UUID) -> None:
     """Revoke a platform key, at once"""
-    service.revoke(session(), tenant_id=None, key_id=key_id, now=clock.now())
+    service.revoke(request_session(), tenant_id=None, key_id=key_id, now=clock.now())
 
 
 @blp.route(f"{T}/api-keys", methods=["POST"])
 @blp.arguments(ApiKeySchema)
 @blp.response(201, NewApiKeySchema)
-@access("tenant", "admin", opens="public", repeats="id")
+@access("tenant", "admin", transaction="public", idempotency="id")
 def create_tenant_key(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create a key of a tenant
 
     The key itself is in this answer and never again. A key grants no more scope or life than it
     has.
     """
-    return _create(tenant_id, body)
+    return _create_key(tenant_id, body)
 
 
 @blp.route(f"{T}/api-keys", methods=["GET"])
 @blp.arguments(ApiKeyQuery, location="query")
 @blp.response(200, ApiKeySchema(many=True))
-@access("tenant", "admin", opens="public", when_suspended=True)
+@access("tenant", "admin", transaction="public", when_suspended=True)
 def list_tenant_keys(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's keys"""
-    return _list(tenant_id, query)
+    return _list_keys(tenant_id, query)
 
 
 @blp.route(f"{T}/api-keys/<uuid:key_id>", methods=["DELETE"])
 @blp.response(204)
-@access("tenant", "admin", opens="public", when_suspended=True)
+@access("tenant", "admin", transaction="public", when_suspended=True)
 def revoke_tenant_key(tenant_id: UUID, key_id: UUID) -> None:
     """Revoke a tenant's key, at once
 
     A suspended tenant may still do this.
     """
-    service.revoke(session(), tenant_id=tenant_id, key_id=key_id, now=clock.now())
+    service.revoke(request_session(), tenant_id=tenant_id, key_id=key_id, now=clock.now())
 
 
-def _create(tenant_id: UUID | None, body: dict[str, Any]) -> Any:
+def _create_key(tenant_id: UUID | None, body: dict[str, Any]) -> Any:
     row, key = service.create(
-        session(),
+        request_session(),
         tenant_id=tenant_id,
         pepper=current_app.config["PEPPERS"][0],
         granted_by=g.caller,
@@ -102,6 +102,8 @@ def _create(tenant_id: UUID | None, body: dict[str, Any]) -> Any:
     return {**ApiKeySchema().dump(row), "key": key}
 
 
-def _list(tenant_id: UUID | None, query: dict[str, Any]) -> Any:
-    page = pages.requested(query)
-    return pages.answer(service.list_page(session(), tenant_id=tenant_id, page=page), query)
+def _list_keys(tenant_id: UUID | None, query: dict[str, Any]) -> Any:
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(
+        service.list_page(request_session(), tenant_id=tenant_id, page=page), query
+    )

@@ -3,7 +3,7 @@
 from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, not_blank, text
+from vca.kit.web.schema import DateTime, not_blank, string
 from vca.registry.api_keys.models import SCOPES
 
 
@@ -16,7 +16,7 @@ class ApiKeySchema(Schema):
     )
     name = fields.String(
         required=True,
-        validate=[*text(1, 200).validators, not_blank],
+        validate=[*string(1, 200).validators, not_blank],
         metadata={"example": "crm sync"},
     )
     scopes = fields.List(
@@ -27,7 +27,7 @@ class ApiKeySchema(Schema):
             "example": ["read", "write"],
         },
     )
-    expires_at = Moment(allow_none=True, metadata={"example": "2030-01-01T00:00:00Z"})
+    expires_at = DateTime(allow_none=True, metadata={"example": "2030-01-01T00:00:00Z"})
     prefix = fields.String(
         dump_only=True, metadata={"description": "The beginning of the key, to recognise it by."}
     )

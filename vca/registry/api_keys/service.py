@@ -18,7 +18,7 @@ from vca.registry.api_keys.models import SCOPES, ApiKey
 
 # vca_ + 8 to look it up by + 32 of base 62 (190 bits) + 6 of checksum, so that a scanner or a
 # careless paste is told apart without asking the database.
-_SHAPE = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
+_KEY_FORMAT = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
 _PREFIX_LENGTH = 12
 _USED_EVERY = timedelta(minutes=1)
 _NO_HASH = bytes(32)
@@ -32,7 +32,7 @@ class ScopeExceeded(DomainError):
 
 
 @dataclass(frozen=True)
-class Caller:
+class AuthenticatedKey:
     """Who is asking: a key, what it may do, and the tenant of the path if there is one."""
 
     key_id: UUID
@@ -57,7 +57,7 @@ class Caller:
 _LISTING = Listing(ApiKey, (ApiKey.created_at, ApiKey.id))
 
 
-class _Kept(NamedTuple):
+class _KeyRow(NamedTuple):
     """What the look-up reads, in its order."""
 
     id: UUID
@@ -70,9 +70,9 @@ class _Kept(NamedTuple):
     created_at: datetime
     valid: bool
     stale: bool
-    own_status: str | None
-    asked_status: str | None
-    asked_revision: str | None
+    key_tenant_status: str | None
+    path_tenant_status: str | None
+    path_tenant_revision: str | None
 
 
 # One read answers who asks, and what state the tenant is in that is asked about, and its schema.
@@ -87,7 +87,7 @@ LEFT JOIN public.tenants own ON own.id = k.tenant_id
 LEFT JOIN public.tenants asked ON asked.id = %(asked)s
 WHERE k.prefix = %(prefix)s
 """
-_TOUCH = """
+_RECORD_USE = """
 UPDATE public.api_keys SET last_used_at = now(), key_hash = %(hash)s
 WHERE id = %(id)s
   AND (key_hash <> %(hash)s OR coalesce(last_used_at < now() - interval '10 minutes', true))
@@ -95,37 +95,45 @@ RETURNING id
 """
 
 
-def recognise(
-    connection: Connection, *, presented: str, peppers: Sequence[str], asked: UUID | None
-) -> Caller | None:
+def authenticate(
+    connection: Connection, *, presented: str, peppers: Sequence[str], path_tenant_id: UUID | None
+) -> AuthenticatedKey | None:
     """The caller behind a presented key, or None for every kind of bad key alike.
 
     One autocommitted read; revocation is effective at once because nothing is cached. Once in ten
     minutes it also notes the use, and moves the hash to the newest pepper: each minute would be a
     write for every third request when thousands of tenants ask now and then.
     """
-    if not _well_formed(presented):
+    if not _is_well_formed(presented):
         return None
-    sought = {"prefix": presented[:_PREFIX_LENGTH], "asked": asked.hex if asked else None}
-    row = db.run_one(connection, _LOOK_UP, sought)
-    kept = _Kept._make(row) if row is not None else None
-    stored = bytes(kept.key_hash) if kept is not None else _NO_HASH
+    parameters = {
+        "prefix": presented[:_PREFIX_LENGTH],
+        "asked": path_tenant_id.hex if path_tenant_id else None,
+    }
+    row = db.fetch_one(connection, _LOOK_UP, parameters)
+    key_row = _KeyRow._make(row) if row is not None else None
+    stored = bytes(key_row.key_hash) if key_row is not None else _NO_HASH
     hashes = [crypto.keyed_hash(pepper, presented) for pepper in peppers]
     matches = [crypto.equal(candidate, stored) for candidate in hashes]
-    if kept is None or not any(matches) or not kept.valid or kept.own_status == "deleted":
+    if (
+        key_row is None
+        or not any(matches)
+        or not key_row.valid
+        or key_row.key_tenant_status == "deleted"
+    ):
         return None
-    if kept.stale or not matches[0]:
-        db.run_one(connection, _TOUCH, {"id": kept.id, "hash": hashes[0]})
-    return Caller(
-        kept.id,
-        kept.prefix,
-        kept.name,
-        kept.tenant_id,
-        frozenset(kept.scopes),
-        kept.expires_at,
-        kept.created_at,
-        kept.asked_status,
-        kept.asked_revision,
+    if key_row.stale or not matches[0]:
+        db.fetch_one(connection, _RECORD_USE, {"id": key_row.id, "hash": hashes[0]})
+    return AuthenticatedKey(
+        key_row.id,
+        key_row.prefix,
+        key_row.name,
+        key_row.tenant_id,
+        frozenset(key_row.scopes),
+        key_row.expires_at,
+        key_row.created_at,
+        key_row.path_tenant_status,
+        key_row.path_tenant_revision,
     )
 
 
@@ -137,16 +145,18 @@ def create(
     tenant_id: UUID | None,
     scopes: Iterable[str] | None = None,
     expires_at: datetime | None = None,
-    granted_by: Caller | None = None,
+    granted_by: AuthenticatedKey | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key of a tenant, or of the platform with `tenant_id=None`; its text is known only now.
 
     Without `scopes` it may do all that the granting key may (from the command line: everything).
     Raises ScopeExceeded.
     """
-    wanted = set(scopes) if scopes is not None else set(granted_by.scopes if granted_by else SCOPES)
+    granted_scopes = (
+        set(scopes) if scopes is not None else set(granted_by.scopes if granted_by else SCOPES)
+    )
     if granted_by is not None:
-        expires_at = _within_grant(granted_by, wanted, expires_at)
+        expires_at = _check_grant(granted_by, granted_scopes, expires_at)
     key = _new_key()
     row = ApiKey(
         id=uuid4(),
@@ -154,7 +164,7 @@ def create(
         prefix=key[:_PREFIX_LENGTH],
         key_hash=crypto.keyed_hash(pepper, key),
         name=name,
-        scopes=[scope for scope in SCOPES if scope in wanted],
+        scopes=[scope for scope in SCOPES if scope in granted_scopes],
         expires_at=expires_at,
     )
     session.add(row)
@@ -185,11 +195,11 @@ def revoke(session: Session, *, tenant_id: UUID | None, key_id: UUID, now: datet
     return row
 
 
-def _within_grant(
-    granted_by: Caller, wanted: set[str], expires_at: datetime | None
+def _check_grant(
+    granted_by: AuthenticatedKey, scopes: set[str], expires_at: datetime | None
 ) -> datetime | None:
-    if not wanted <= granted_by.scopes:
-        missing = ", ".join(sorted(wanted - granted_by.scopes))
+    if not scopes <= granted_by.scopes:
+        missing = ", ".join(sorted(scopes - granted_by.scopes))
         raise ScopeExceeded(f"The key that grants has no scope {missing} itself.")
     if granted_by.expires_at is None:
         return expires_at
@@ -203,15 +213,15 @@ def _new_key() -> str:
     return f"{body}_{_checksum(body)}"
 
 
-def _well_formed(presented: str) -> bool:
+def _is_well_formed(presented: str) -> bool:
     body, _, checksum = presented.rpartition("_")
-    return _SHAPE.fullmatch(presented) is not None and checksum == _checksum(body)
+    return _KEY_FORMAT.fullmatch(presented) is not None and checksum == _checksum(body)
 
 
 def _checksum(body: str) -> str:
     """CRC-32 in six characters of base 62."""
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
-        number, rest = divmod(number, 62)
-        digits = crypto.ALPHABET[rest] + digits
+        number, remainder = divmod(number, 62)
+        digits = crypto.ALPHABET[remainder] + digits
     return digits

@@ -5,11 +5,11 @@ from uuid import UUID
 from sqlalchemy import Index
 from sqlalchemy.orm import Mapped
 
-from vca.registry.audit.columns import EntryColumns
+from vca.registry.audit.mixins import AuditEntryMixin
 from vca.registry.base import PublicBase
 
 
-class PlatformEntry(EntryColumns, PublicBase):
+class PlatformAuditEntry(AuditEntryMixin, PublicBase):
     """An operation in `public`; `tenant_id` is whom it was about, and may be gone."""
 
     __tablename__ = "audit_entries"

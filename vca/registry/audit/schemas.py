@@ -2,11 +2,11 @@
 
 from marshmallow import fields, validate
 
-from vca.kit.deeds import ACTORS
+from vca.audit.context import ACTORS
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, Uuid, text
+from vca.kit.web.schema import DateTime, Uuid, string
 
-_CHANGES = (
+_CHANGES_DESCRIPTION = (
     "By field. `from` and `to` where the values are plain: numbers, booleans, ids, times, closed "
     "vocabularies. `from_hash` and `to_hash` of a telephone number, equal where the numbers are. "
     "`redacted` where it is only told that the field has changed."
@@ -47,7 +47,7 @@ class EntrySchema(Schema):
     changes = fields.Dict(
         dump_only=True,
         metadata={
-            "description": _CHANGES,
+            "description": _CHANGES_DESCRIPTION,
             "example": {"mode": {"from": "agent", "to": "closed"}, "label": {"redacted": True}},
         },
     )
@@ -56,13 +56,13 @@ class EntrySchema(Schema):
 class EntryQuery(PageQuery):
     """Query of a list of entries."""
 
-    operation = text(1, 100)
-    object_type = text(1, 100)
+    operation = string(1, 100)
+    object_type = string(1, 100)
     object_id = Uuid()
-    actor = text(1, 100, one_of=ACTORS)
-    key_prefix = text(1, 100)
-    created_after = Moment(attribute="created_at__gt")
-    created_before = Moment(attribute="created_at__lt")
+    actor = string(1, 100, one_of=ACTORS)
+    key_prefix = string(1, 100)
+    created_after = DateTime(attribute="created_at__gt")
+    created_before = DateTime(attribute="created_at__lt")
 
 
 class PlatformEntryQuery(EntryQuery):

@@ -9,38 +9,40 @@ from sqlalchemy.orm import Session
 
 from vca.kit import ids
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.audit.models import PlatformEntry
+from vca.registry.audit.models import PlatformAuditEntry
 
 # An entry's id is of the moment of its commit, by our clock; its time is the database's, of when
 # the transaction began.
-_APART = timedelta(hours=1)
-_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
-_LISTING = Listing(PlatformEntry, (PlatformEntry.id,), newest_first=True)
+_MAX_CLOCK_SKEW = timedelta(hours=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LISTING = Listing(PlatformAuditEntry, (PlatformAuditEntry.id,), newest_first=True)
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
     """What was done in `public`, to whichever tenant."""
-    return _LISTING.page(session, page, bounded(filters))
+    return _LISTING.page(session, page, bound_ids(filters))
 
 
-def bounded(filters: Mapping[str, Any]) -> dict[str, Any]:
+def bound_ids(filters: Mapping[str, Any]) -> dict[str, Any]:
     """The same filters; a time also bounds the ids, by which a list is found and walked."""
-    found = dict(filters)
+    bounded_filters = dict(filters)
     if "created_at__gt" in filters:
-        found["id__gt"] = ids.ordered(max(filters["created_at__gt"] - _APART, _FIRST))
+        bounded_filters["id__gt"] = ids.uuid7(
+            max(filters["created_at__gt"] - _MAX_CLOCK_SKEW, _EPOCH)
+        )
     if "created_at__lt" in filters:
-        found["id__lt"] = ids.ordered(filters["created_at__lt"] + _APART)
-    return found
+        bounded_filters["id__lt"] = ids.uuid7(filters["created_at__lt"] + _MAX_CLOCK_SKEW)
+    return bounded_filters
 
 
-def joined(pages: Iterable[Page], *, limit: int) -> Page:
+def merge_pages(pages: Iterable[Page], *, limit: int) -> Page:
     """Pages of the same place in several lists, as the page of the list of all of them."""
-    found = list(pages)
-    items = sorted((row for each in found for row in each.items), key=_id, reverse=True)
-    more = len(items) > limit or any(each.next_after for each in found)
-    return Page(items[:limit], (_id(items[limit - 1]),) if more else None)
+    page_list = list(pages)
+    items = sorted((row for each in page_list for row in each.items), key=_row_id, reverse=True)
+    has_more = len(items) > limit or any(each.next_after for each in page_list)
+    return Page(items[:limit], (_row_id(items[limit - 1]),) if has_more else None)
 
 
-def _id(row: Any) -> UUID:
-    found: UUID = row.id
-    return found
+def _row_id(row: Any) -> UUID:
+    row_id: UUID = row.id
+    return row_id

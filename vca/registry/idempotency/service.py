@@ -13,11 +13,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from vca.kit import db, jobs
+from vca.jobs import queue
+from vca.kit import db
 from vca.kit.errors import Conflict
 
-SWEEP = "idempotency.sweep"
-KEPT_FOR = timedelta(hours=24)
+CLEANUP_JOB = "idempotency.sweep"
+RETENTION = timedelta(hours=24)
 # No request is worked on for so long: whoever claimed the key is dead.
 ABANDONED_AFTER = timedelta(seconds=120)
 RETRY_AFTER_S = 2
@@ -46,7 +47,7 @@ class InProgress(Conflict):
 
 
 @dataclass(frozen=True)
-class Asked:
+class IdempotentRequest:
     """A request that bears a key: who sent it, and a hash of what it asks."""
 
     sender: str
@@ -55,7 +56,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredResponse:
     """What the first request under a key was answered."""
 
     status: int
@@ -63,72 +64,84 @@ class Kept:
     answer: str
 
 
-def claim(session: Session, *, table: Table, asked: Asked) -> UUID | Kept:
+def claim(session: Session, *, table: Table, request: IdempotentRequest) -> UUID | StoredResponse:
     """Make the key ours and return the claim's id, or return what was answered under it.
 
     Waits while another transaction has the key. Raises InProgress when the wait runs out, or when
     somebody else claimed the key and has not finished, and KeyReused.
     """
     claim_id = uuid4()
-    new = insert(table).values(
-        id=claim_id, api_key=asked.sender, key=asked.key, request_hash=asked.request_hash
+    insertion = insert(table).values(
+        id=claim_id, api_key=request.sender, key=request.key, request_hash=request.request_hash
     )
-    new = new.on_conflict_do_nothing(index_elements=["api_key", "key"])
+    insertion = insertion.on_conflict_do_nothing(index_elements=["api_key", "key"])
     try:
-        made = session.scalar(new.returning(table.c.id))
+        inserted_id = session.scalar(insertion.returning(table.c.id))
     except DBAPIError as error:
         if db.sqlstate(error) == _LOCK_NOT_AVAILABLE:
             raise InProgress from error
         raise
-    return claim_id if made is not None else _found(session, table, asked, claim_id)
+    return (
+        claim_id
+        if inserted_id is not None
+        else _resolve_existing_claim(session, table, request, claim_id)
+    )
 
 
-def _found(session: Session, table: Table, asked: Asked, claim_id: UUID) -> UUID | Kept:
+def _resolve_existing_claim(
+    session: Session, table: Table, request: IdempotentRequest, claim_id: UUID
+) -> UUID | StoredResponse:
     """What the row of a used key says; one that a dead process left behind becomes `claim_id`."""
-    found = session.execute(
-        select(table).where(table.c.api_key == asked.sender, table.c.key == asked.key)
+    row = session.execute(
+        select(table).where(table.c.api_key == request.sender, table.c.key == request.key)
     ).one_or_none()
-    if found is None:  # forgotten or swept at this very moment
+    if row is None:  # forgotten or swept at this very moment
         raise InProgress
-    if found.request_hash != asked.request_hash:
+    if row.request_hash != request.request_hash:
         raise KeyReused
-    if found.status is not None:
-        return Kept(found.status, found.headers, found.answer)
+    if row.status is not None:
+        return StoredResponse(row.status, row.headers, row.answer)
     abandoned = update(table).where(
-        table.c.id == found.id,
+        table.c.id == row.id,
         table.c.status.is_(None),
         table.c.created_at < func.now() - ABANDONED_AFTER,
     )
     # Another id, so that the first one, should it live after all, completes nothing.
-    ours = abandoned.values(id=claim_id, created_at=func.now()).returning(table.c.id)
-    if session.scalar(ours) is None:
+    takeover = abandoned.values(id=claim_id, created_at=func.now()).returning(table.c.id)
+    if session.scalar(takeover) is None:
         raise InProgress
     return claim_id
 
 
-def complete(session: Session, *, table: Table, claim_id: UUID, kept: Kept, now: datetime) -> None:
+def complete(
+    session: Session, *, table: Table, claim_id: UUID, response: StoredResponse, now: datetime
+) -> None:
     """Keep the answer for a day; the last that its transaction does, see `order_sweep`."""
-    values = {"status": kept.status, "headers": dict(kept.headers), "answer": kept.answer}
+    values = {
+        "status": response.status,
+        "headers": dict(response.headers),
+        "answer": response.answer,
+    }
     session.execute(update(table).where(table.c.id == claim_id).values(values))
-    order_sweep(session, now=now)
+    schedule_cleanup(session, now=now)
 
 
-def order_sweep(session: Session, *, now: datetime) -> None:
+def schedule_cleanup(session: Session, *, now: datetime) -> None:
     """Have the table swept in a day, unless a sweep is ordered already.
 
     Two who order the first one wait for each other's transaction: so it is done last.
     """
-    jobs.enqueue(session, SWEEP, run_at=now + KEPT_FOR, lock=SWEEP)
+    queue.enqueue(session, CLEANUP_JOB, run_at=now + RETENTION, lock=CLEANUP_JOB)
 
 
-def forget(session: Session, *, table: Table, claim_id: UUID) -> None:
+def release(session: Session, *, table: Table, claim_id: UUID) -> None:
     """Give the key back: what was asked was not done."""
     session.execute(delete(table).where(table.c.id == claim_id))
 
 
-def sweep(session: Session, *, table: Table, now: datetime) -> None:
+def delete_expired(session: Session, *, table: Table, now: datetime) -> None:
     """Delete what was kept for its time, and come back when the next one's is over."""
-    session.execute(delete(table).where(table.c.created_at <= now - KEPT_FOR))
+    session.execute(delete(table).where(table.c.created_at <= now - RETENTION))
     oldest = session.scalar(select(func.min(table.c.created_at)))
     if oldest is not None:
-        jobs.enqueue(session, SWEEP, run_at=oldest + KEPT_FOR, lock=SWEEP)
+        queue.enqueue(session, CLEANUP_JOB, run_at=oldest + RETENTION, lock=CLEANUP_JOB)

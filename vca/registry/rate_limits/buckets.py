@@ -9,13 +9,13 @@ from sqlalchemy import Connection
 
 from vca.kit import db
 
-_DRAW = """
+_ACQUIRE = """
 SELECT granted, remaining FROM public.draw_tokens(
     %(ids)s::uuid[], %(rates)s::double precision[], %(bursts)s::integer[], %(wanted)s::integer[]
 )
 """
 # Rows that somebody draws from at this moment are passed over: neither waits for the other.
-_SWEEP = """
+_DELETE_FULL = """
 WITH full_ones AS (
     DELETE FROM public.rate_buckets WHERE id IN (
         SELECT id FROM public.rate_buckets WHERE full_at < now() FOR UPDATE SKIP LOCKED
@@ -34,48 +34,48 @@ class Limit:
     """
 
     name: str
-    bucket: UUID
-    rate: float
+    bucket_id: UUID
+    rate_per_s: float
     burst: int
-    counts: str = "requests"
+    unit: str = "requests"
 
     @property
     def window_s(self) -> int:
         """How long it takes to fill."""
-        return round(self.burst / self.rate)
+        return round(self.burst / self.rate_per_s)
 
 
-class Drawn(NamedTuple):
+class TokenGrant(NamedTuple):
     """What a draw was given, and what is left in the bucket."""
 
     granted: int
     remaining: float
 
 
-def draw(connection: Connection, wishes: Sequence[tuple[Limit, int]]) -> list[Drawn]:
+def acquire(connection: Connection, requests: Sequence[tuple[Limit, int]]) -> list[TokenGrant]:
     """Draw up to so many tokens from each bucket, in one autocommitted statement.
 
     Buckets are always to be named in the same order, or two who draw wait for each other.
     """
-    limits = [limit for limit, _ in wishes]
-    given = {
-        "ids": _array(limit.bucket.hex for limit in limits),
-        "rates": _array(limit.rate for limit in limits),
-        "bursts": _array(limit.burst for limit in limits),
-        "wanted": _array(wanted for _, wanted in wishes),
+    limits = [limit for limit, _ in requests]
+    parameters = {
+        "ids": _array_literal(limit.bucket_id.hex for limit in limits),
+        "rates": _array_literal(limit.rate_per_s for limit in limits),
+        "bursts": _array_literal(limit.burst for limit in limits),
+        "wanted": _array_literal(count for _, count in requests),
     }
-    row = db.run_one(connection, _DRAW, given)
+    row = db.fetch_one(connection, _ACQUIRE, parameters)
     assert row is not None
-    return [Drawn(*each) for each in zip(*row, strict=True)]
+    return [TokenGrant(*each) for each in zip(*row, strict=True)]
 
 
-def sweep(connection: Connection) -> int:
+def delete_full(connection: Connection) -> int:
     """Delete the buckets that are full, which say nothing; how many."""
-    row = db.run_one(connection, _SWEEP, {})
+    row = db.fetch_one(connection, _DELETE_FULL, {})
     assert row is not None
     return int(row[0])
 
 
-def _array(values: Iterable[object]) -> str:
+def _array_literal(values: Iterable[object]) -> str:
     """As Postgres writes it: the driver takes three times as long for a list."""
     return f"{{{','.join(map(str, values))}}}"

@@ -8,36 +8,38 @@ from sqlalchemy import Connection
 from vca.kit import db
 
 # How long a carrier may take to open its socket, and how long a slot outlives its process.
-WAIT = timedelta(seconds=10)
-LEASE = timedelta(seconds=60)
-_TAKE = "SELECT public.take_relay_slot(%(id)s::uuid, %(most)s, %(wait)s)"
-_HOLD = "SELECT public.hold_relay_slot(%(id)s::uuid, %(opens)s, %(lease)s)"
-_FREE = "SELECT public.free_relay_slot(%(id)s::uuid)"
+CONNECT_TIMEOUT = timedelta(seconds=10)
+LEASE_DURATION = timedelta(seconds=60)
+_ACQUIRE = "SELECT public.take_relay_slot(%(id)s::uuid, %(most)s, %(wait)s)"
+_EXTEND = "SELECT public.hold_relay_slot(%(id)s::uuid, %(opens)s, %(lease)s)"
+_RELEASE = "SELECT public.free_relay_slot(%(id)s::uuid)"
 
 
-def take(connection: Connection, *, most: int) -> UUID | None:
+def acquire_slot(connection: Connection, *, max_slots: int) -> UUID | None:
     """A slot, if fewer than `most` are taken; it is free again unless it is opened in `WAIT`."""
     slot = uuid4()
-    taken = _asked(connection, _TAKE, id=slot.hex, most=most, wait=WAIT)
-    return slot if taken else None
+    is_acquired = _call_function(
+        connection, _ACQUIRE, id=slot.hex, most=max_slots, wait=CONNECT_TIMEOUT
+    )
+    return slot if is_acquired else None
 
 
 def open_once(connection: Connection, slot: UUID) -> bool:
     """Open a taken slot for `LEASE`; False for one that was opened before or has run out."""
-    return _asked(connection, _HOLD, id=slot.hex, opens=True, lease=LEASE)
+    return _call_function(connection, _EXTEND, id=slot.hex, opens=True, lease=LEASE_DURATION)
 
 
 def renew(connection: Connection, slot: UUID) -> bool:
     """Hold an open slot for another `LEASE`; False for one that has run out."""
-    return _asked(connection, _HOLD, id=slot.hex, opens=False, lease=LEASE)
+    return _call_function(connection, _EXTEND, id=slot.hex, opens=False, lease=LEASE_DURATION)
 
 
-def free(connection: Connection, slot: UUID) -> bool:
+def release_slot(connection: Connection, slot: UUID) -> bool:
     """Give a slot back; False for one that is free already."""
-    return _asked(connection, _FREE, id=slot.hex)
+    return _call_function(connection, _RELEASE, id=slot.hex)
 
 
-def _asked(connection: Connection, statement: str, **given: object) -> bool:
-    row = db.run_one(connection, statement, given)
+def _call_function(connection: Connection, statement: str, **parameters: object) -> bool:
+    row = db.fetch_one(connection, statement, parameters)
     assert row is not None
     return bool(row[0])

@@ -5,16 +5,16 @@ from uuid import UUID
 
 import click
 
-from vca.kit import cli
-from vca.registry.tenants import fleet, service, terminal
+from vca import cli
+from vca.registry.tenants import lifecycle_commands, revision_store, service
 from vca.registry.tenants.migrate_command import migrate
 from vca.registry.tenants.models import PLANS, STATUSES, Tenant
 from vca.registry.tenants.schemas import TenantSchema
 from vca.tenancy import schema
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 tenants = cli.Group("tenants", help="Create, list and change tenants; migrate their schemas.")
-terminal.attach(tenants)
+lifecycle_commands.attach_commands(tenants)
 
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 
@@ -26,10 +26,10 @@ _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 @cli.as_json
 def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None:
     """Create a tenant with its schema."""
-    given = {"name": name, "plan": plan, "external_id": external_id}
-    fields = cli.loaded(TenantSchema(), given)
-    with public() as session:
-        _show(service.create(session, **fields), as_json)
+    arguments = {"name": name, "plan": plan, "external_id": external_id}
+    fields = cli.load_or_fail(TenantSchema(), arguments)
+    with public_session() as session:
+        _print_tenant(service.create(session, **fields), as_json)
 
 
 @tenants.command("list")
@@ -38,12 +38,14 @@ def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None
 @cli.as_json
 def list_(as_json: bool, **filters: str | None) -> None:
     """List tenants, oldest first."""
-    wanted = {name: value for name, value in filters.items() if value}
-    with public() as session:
-        found = cli.pages(lambda page: service.list_page(session, page=page, **wanted))
-        rows = TenantSchema().dump(found, many=True)
-    text = cli.table(rows, ("id", "name", "plan", "status", "created_at"))
-    cli.emit(rows, as_json=as_json, text=text)
+    active_filters = {name: value for name, value in filters.items() if value}
+    with public_session() as session:
+        tenant_rows = cli.iterate_items(
+            lambda page: service.list_page(session, page=page, **active_filters)
+        )
+        rows = TenantSchema().dump(tenant_rows, many=True)
+    text = cli.format_table(rows, ("id", "name", "plan", "status", "created_at"))
+    cli.print_result(rows, as_json=as_json, text=text)
 
 
 @tenants.command("show")
@@ -51,8 +53,8 @@ def list_(as_json: bool, **filters: str | None) -> None:
 @cli.as_json
 def show(tenant_id: UUID, as_json: bool) -> None:
     """Show a tenant."""
-    with public() as session:
-        _show(service.get(session, tenant_id=tenant_id), as_json)
+    with public_session() as session:
+        _print_tenant(service.get(session, tenant_id=tenant_id), as_json)
 
 
 @tenants.command("suspend")
@@ -60,7 +62,7 @@ def show(tenant_id: UUID, as_json: bool) -> None:
 @cli.as_json
 def suspend(tenant_id: UUID, as_json: bool) -> None:
     """Suspend a tenant: its keys read only, its callers hear a polite sentence."""
-    _change(tenant_id, "suspended", as_json)
+    _set_status(tenant_id, "suspended", as_json)
 
 
 @tenants.command("activate")
@@ -68,7 +70,7 @@ def suspend(tenant_id: UUID, as_json: bool) -> None:
 @cli.as_json
 def activate(tenant_id: UUID, as_json: bool) -> None:
     """Activate a suspended tenant, or restore a deleted one."""
-    _change(tenant_id, "active", as_json)
+    _set_status(tenant_id, "active", as_json)
 
 
 @tenants.command("delete")
@@ -76,31 +78,31 @@ def activate(tenant_id: UUID, as_json: bool) -> None:
 @cli.as_json
 def delete(tenant_id: UUID, as_json: bool) -> None:
     """Delete a tenant: its numbers rest, nothing of it can be reached; `activate` restores it."""
-    _change(tenant_id, "deleted", as_json)
+    _set_status(tenant_id, "deleted", as_json)
 
 
 @tenants.command("status")
 @cli.as_json
 def status(as_json: bool) -> None:
     """Show how many tenants are at which revision of the tenant schema."""
-    with public() as session:
-        by_revision: Counter[str] = Counter(fleet.revisions(session))
+    with public_session() as session:
+        by_revision: Counter[str] = Counter(revision_store.list_revisions(session))
     head = schema.head()
     at_head = by_revision.pop(head, 0)
     facts = {"head": head, "at_head": at_head, "behind": dict(by_revision)}
     lines = [f"{count} at {revision}" for revision, count in sorted(by_revision.items())]
     text = "\n".join([f"{at_head} at {head}, the head", *lines])
-    cli.emit(facts, as_json=as_json, text=text)
+    cli.print_result(facts, as_json=as_json, text=text)
 
 
 tenants.command("migrate")(migrate)
 
 
-def _change(tenant_id: UUID, status: str, as_json: bool) -> None:
-    with public() as session:
-        _show(service.update(session, tenant_id=tenant_id, status=status), as_json)
+def _set_status(tenant_id: UUID, status: str, as_json: bool) -> None:
+    with public_session() as session:
+        _print_tenant(service.update(session, tenant_id=tenant_id, status=status), as_json)
 
 
-def _show(tenant: Tenant, as_json: bool) -> None:
-    shown = TenantSchema().dump(tenant)
-    cli.emit(shown, as_json=as_json, text=cli.card(shown))
+def _print_tenant(tenant: Tenant, as_json: bool) -> None:
+    document = TenantSchema().dump(tenant)
+    cli.print_result(document, as_json=as_json, text=cli.format_record(document))

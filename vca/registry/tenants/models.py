@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
+from vca.audit.redaction import SHOWN
 from vca.registry.base import PublicBase
 
 PLANS = ("starter", "growth", "custom")

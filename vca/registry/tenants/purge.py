@@ -12,30 +12,30 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from vca.kit.db.bulk import Bulk
+from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.errors import NotFound, Unavailable
 from vca.kit.storage import StorageError
-from vca.registry.tenants import product, service
+from vca.registry.tenants import lifecycle_hooks, service
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.tenants.service import TransitionRefused
 from vca.tenancy import drop
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
+from vca.tenancy.session import public_session
 
 # The events of a job go with it. One that is at work ends in an error and is swept at the end.
-_JOBS = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
-_AT_REST = " AND status <> 'doing'"
-_AT_CARRIERS = text("""
+_DELETE_JOBS = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
+_NOT_RUNNING = " AND status <> 'doing'"
+_COUNT_REGISTERED_NUMBERS = text("""
 SELECT count(*) FROM public.dids
 WHERE tenant_id = :tenant AND registration_status IN ('registered', 'pending')
 """)
-_ROWS = (
+_DELETE_ROWS = (
     ("api_keys", text("DELETE FROM public.api_keys WHERE tenant_id = :tenant")),
     ("dids", text("DELETE FROM public.dids WHERE tenant_id = :tenant")),
     ("usage_periods", text("DELETE FROM public.usage_periods WHERE tenant_id = :tenant")),
     ("tenants", text("DELETE FROM public.tenants WHERE id = :tenant")),
 )
-_ELSEWHERE = (
+_MAY_REMAIN = (
     "earlier versions of recordings, where their bucket keeps versions",
     "archives made with `flask tenants export`, until whoever keeps them deletes them",
     "backups of the database and its write-ahead log, until they expire",
@@ -61,7 +61,7 @@ class FilesLeft(Unavailable):
 
 
 @dataclass
-class Removed:
+class PurgeResult:
     """What a purge has removed; counts only, nothing of the contents.
 
     `resumed` when an earlier purge had begun: what that one removed is not counted here.
@@ -81,7 +81,9 @@ class Removed:
     files: int = 0
 
 
-def purge(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: datetime) -> Removed:
+def purge_tenant(
+    database: BulkDatabase, *, tenant_id: UUID, role_prefix: str | None, now: datetime
+) -> PurgeResult:
     """Remove a deleted tenant; its numbers, resting ones too, are free from now on.
 
     Raises NotFound, TransitionRefused for a tenant that is not deleted, Busy and FilesLeft.
@@ -89,72 +91,78 @@ def purge(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: date
     have been kept for their week, whoever's they were.
     """
     tenant = TenantRef(tenant_id)
-    removed = _begin(database, tenant)
+    result = _begin_purge(database, tenant)
 
     def guard(session: Session) -> None:
-        _locked(session, tenant_id)
+        _lock_deleted_tenant(session, tenant_id)
 
-    removed.kept_schemas = drop.drop_kept(database, now=now, of=[tenant.schema])
-    removed.tables = drop.drop_schema(database, tenant.schema, guard=guard)
-    removed.schema = tenant.schema
+    result.kept_schemas = drop.drop_replaced_schemas(
+        database, now=now, tenant_schemas=[tenant.schema]
+    )
+    result.tables = drop.drop_schema(database, tenant.schema, guard=guard)
+    result.schema = tenant.schema
     if role_prefix is not None:
-        removed.role = drop.drop_role(database, tenant.role(role_prefix))
-    removed.files = _discard(tenant)  # last: no job of the tenant's can write there any more
-    _end(database, tenant, removed)
-    return removed
+        result.role = drop.drop_role(database, tenant.role(role_prefix))
+    result.files = _delete_files(tenant)  # last: no job of the tenant's can write there any more
+    _finish_purge(database, tenant, result)
+    return result
 
 
-def erase(database: Bulk, *, tenant_id: UUID, role_prefix: str | None, now: datetime) -> Removed:
+def erase_tenant(
+    database: BulkDatabase, *, tenant_id: UUID, role_prefix: str | None, now: datetime
+) -> PurgeResult:
     """Delete the tenant unless it is deleted, and purge it. Raises NotFound, Busy, FilesLeft."""
-    with public(database=database) as session:
+    with public_session(database=database) as session:
         if service.get(session, tenant_id=tenant_id).status != "deleted":
             service.update(session, tenant_id=tenant_id, status="deleted")
-    return purge(database, tenant_id=tenant_id, role_prefix=role_prefix, now=now)
+    return purge_tenant(database, tenant_id=tenant_id, role_prefix=role_prefix, now=now)
 
 
-def certificate(removed: Removed, *, now: datetime) -> dict[str, Any]:
+def erasure_certificate(result: PurgeResult, *, now: datetime) -> dict[str, Any]:
     """What was erased and what may remain elsewhere; holds no personal data."""
     return {
         "certificate": "erasure of a tenant",
         "erased_at": now,
-        "removed": asdict(removed),
-        "may_remain": list(_ELSEWHERE),
+        "removed": asdict(result),
+        "may_remain": list(_MAY_REMAIN),
     }
 
 
-def _begin(database: Bulk, tenant: TenantRef) -> Removed:
+def _begin_purge(database: BulkDatabase, tenant: TenantRef) -> PurgeResult:
     """From this commit on the tenant cannot be restored, only purged to the end."""
-    removed = Removed(tenant.id)
-    with public(database=database) as session:
-        row = _locked(session, tenant.id)
-        removed.resumed = row.schema_revision == PURGING
+    result = PurgeResult(tenant.id)
+    with public_session(database=database) as session:
+        row = _lock_deleted_tenant(session, tenant.id)
+        result.resumed = row.schema_revision == PURGING
         row.schema_revision = PURGING
-        removed.numbers_at_carriers = session.scalar(_AT_CARRIERS, {"tenant": tenant.id}) or 0
-        removed.jobs = _rows(session, _JOBS + _AT_REST, tenant)
-    return removed
+        result.numbers_at_carriers = (
+            session.scalar(_COUNT_REGISTERED_NUMBERS, {"tenant": tenant.id}) or 0
+        )
+        result.jobs = _delete_jobs(session, _DELETE_JOBS + _NOT_RUNNING, tenant)
+    return result
 
 
-def _discard(tenant: TenantRef) -> int:
+def _delete_files(tenant: TenantRef) -> int:
     try:
-        return product.current().discard(tenant)
+        return lifecycle_hooks.current_hooks().delete_files(tenant)
     except StorageError as error:
         raise FilesLeft from error
 
 
-def _end(database: Bulk, tenant: TenantRef, removed: Removed) -> None:
-    with public(database=database) as session:
-        _locked(session, tenant.id)
-        removed.jobs += _rows(session, _JOBS, tenant)
-        for name, statement in _ROWS:
-            done = session.execute(statement, {"tenant": tenant.id})
-            removed.public_rows[name] = _count(done)
+def _finish_purge(database: BulkDatabase, tenant: TenantRef, result: PurgeResult) -> None:
+    with public_session(database=database) as session:
+        _lock_deleted_tenant(session, tenant.id)
+        result.jobs += _delete_jobs(session, _DELETE_JOBS, tenant)
+        for name, statement in _DELETE_ROWS:
+            deletion = session.execute(statement, {"tenant": tenant.id})
+            result.public_rows[name] = _row_count(deletion)
 
 
-def _rows(session: Session, statement: str, tenant: TenantRef) -> int:
-    return _count(session.execute(text(statement), {"id": str(tenant.id)}))
+def _delete_jobs(session: Session, statement: str, tenant: TenantRef) -> int:
+    return _row_count(session.execute(text(statement), {"id": str(tenant.id)}))
 
 
-def _locked(session: Session, tenant_id: UUID) -> Tenant:
+def _lock_deleted_tenant(session: Session, tenant_id: UUID) -> Tenant:
     """The tenant's row, which stays as it is while a batch is dropped."""
     row = session.get(Tenant, tenant_id, with_for_update=True)
     if row is None:
@@ -164,6 +172,6 @@ def _locked(session: Session, tenant_id: UUID) -> Tenant:
     return row
 
 
-def _count(done: Any) -> int:
-    count: int = done.rowcount
+def _row_count(cursor_result: Any) -> int:
+    count: int = cursor_result.rowcount
     return count

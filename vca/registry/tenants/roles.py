@@ -8,11 +8,13 @@ from sqlalchemy.orm import Session
 from vca.registry.tenants.models import Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import point_at
-from vca.tenancy.tables import quoted, tables
+from vca.tenancy.session import set_search_path
+from vca.tenancy.tables import list_tables, quote_name
 
-_THERE = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
-_ALL = text("SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, :prefix || 't_')")
+_ROLE_EXISTS = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
+_LIST_TENANT_ROLES = text(
+    "SELECT rolname::text FROM pg_roles WHERE starts_with(rolname::text, :prefix || 't_')"
+)
 
 
 def grantees(session: Session, *, tenant_id: UUID) -> str:
@@ -20,7 +22,7 @@ def grantees(session: Session, *, tenant_id: UUID) -> str:
     return str(session.scalar(select(func.public.tenant_grantees(tenant_id))))
 
 
-def ensure(session: Session, *, tenant_id: UUID) -> None:
+def ensure_role(session: Session, *, tenant_id: UUID) -> None:
     """Make the tenant's role where it is missing, and grant it the tenant's tables, as the owner.
 
     Without roles the logins get them. A schema at a revision that this code does not know keeps
@@ -28,30 +30,34 @@ def ensure(session: Session, *, tenant_id: UUID) -> None:
     """
     tenant = TenantRef(tenant_id)
     revision = session.scalar(select(Tenant.schema_revision).where(Tenant.id == tenant_id))
-    if revision is None or not schema.knows(revision):
+    if revision is None or not schema.is_known_revision(revision):
         return
-    who = grantees(session, tenant_id=tenant_id)
-    grant_usage(session, tenant.schema, who)
-    point_at(session, tenant.schema)
-    script = schema.filled_in(schema.compile_grants(upto=revision), tenant, grantees=who)
+    grantees_sql = grantees(session, tenant_id=tenant_id)
+    grant_usage(session, tenant.schema, grantees_sql)
+    set_search_path(session, tenant.schema)
+    script = schema.render_for_tenant(
+        schema.compile_grants(to_revision=revision), tenant, grantees=grantees_sql
+    )
     session.connection().exec_driver_sql(script)
 
 
-def grant_usage(session: Session, name: str, who: str) -> None:
+def grant_usage(session: Session, name: str, grantees_sql: str) -> None:
     """Let those enter a schema; which tables they may read is granted table by table."""
-    session.execute(text(f"GRANT USAGE ON SCHEMA {quoted(name)} TO {who}"))
+    session.execute(text(f"GRANT USAGE ON SCHEMA {quote_name(name)} TO {grantees_sql}"))
 
 
-def withdraw(session: Session, *, tenant_id: UUID, prefix: str, schema: str) -> None:
+def revoke_schema(session: Session, *, tenant_id: UUID, prefix: str, schema: str) -> None:
     """Take a schema that was replaced from the tenant's role, if there is such a role."""
     role = TenantRef(tenant_id).role(prefix)
-    if session.scalar(_THERE, {"role": role}) is not None:
-        session.execute(text(f"REVOKE ALL ON SCHEMA {quoted(schema)} FROM {quoted(role)}"))
-        named = ", ".join(quoted(schema, table.name) for table in tables(session, schema))
-        if named:
-            session.execute(text(f"REVOKE ALL ON {named} FROM {quoted(role)}"))
+    if session.scalar(_ROLE_EXISTS, {"role": role}) is not None:
+        session.execute(text(f"REVOKE ALL ON SCHEMA {quote_name(schema)} FROM {quote_name(role)}"))
+        table_list = ", ".join(
+            quote_name(schema, table.name) for table in list_tables(session, schema)
+        )
+        if table_list:
+            session.execute(text(f"REVOKE ALL ON {table_list} FROM {quote_name(role)}"))
 
 
-def existing(session: Session, *, prefix: str) -> set[str]:
+def existing_roles(session: Session, *, prefix: str) -> set[str]:
     """The roles of tenants that the server has under this deployment's prefix."""
-    return set(session.scalars(_ALL, {"prefix": prefix}))
+    return set(session.scalars(_LIST_TENANT_ROLES, {"prefix": prefix}))

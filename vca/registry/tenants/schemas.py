@@ -3,7 +3,7 @@
 from marshmallow import ValidationError, fields, validates_schema
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import not_blank, text
+from vca.kit.web.schema import not_blank, string
 from vca.registry.tenants.models import PLANS, STATUSES
 
 
@@ -13,18 +13,18 @@ class TenantSchema(Schema):
     id = fields.UUID(dump_only=True)
     name = fields.String(
         required=True,
-        validate=[*text(1, 200).validators, not_blank],
+        validate=[*string(1, 200).validators, not_blank],
         metadata={"description": "For people; need not be unique.", "example": "Acme Dental"},
     )
-    plan = text(1, 20, one_of=PLANS, load_default="starter")
-    external_id = text(
+    plan = string(1, 20, one_of=PLANS, load_default="starter")
+    external_id = string(
         1,
         200,
         load_default=None,
         allow_none=True,
         metadata={"description": "Your own id for this tenant; unique.", "example": "crm-4711"},
     )
-    status = text(1, 20, one_of=STATUSES, dump_only=True)
+    status = string(1, 20, one_of=STATUSES, dump_only=True)
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
 
@@ -32,11 +32,11 @@ class TenantSchema(Schema):
 class TenantChangeSchema(Schema):
     """What may change on a tenant."""
 
-    status = text(1, 20, one_of=STATUSES)
-    plan = text(1, 20, one_of=PLANS)
+    status = string(1, 20, one_of=STATUSES)
+    plan = string(1, 20, one_of=PLANS)
 
     @validates_schema
-    def _something(self, data: dict[str, str], **_: object) -> None:
+    def _require_change(self, data: dict[str, str], **_: object) -> None:
         if not data:
             raise ValidationError("Give a status, a plan, or both.")
 
@@ -44,6 +44,6 @@ class TenantChangeSchema(Schema):
 class TenantQuery(PageQuery):
     """Filters of the list of tenants."""
 
-    status = text(1, 20, one_of=STATUSES)
-    plan = text(1, 20, one_of=PLANS)
-    external_id = text(1, 200)
+    status = string(1, 20, one_of=STATUSES)
+    plan = string(1, 20, one_of=PLANS)
+    external_id = string(1, 200)

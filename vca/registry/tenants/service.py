@@ -8,18 +8,19 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from vca.kit import db, deeds, disclosure
+from vca.audit import context, redaction
+from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.dids import service as dids
+from vca.registry.number_registry import service as dids
 from vca.registry.tenants.models import PURGING, Tenant
-from vca.registry.webhooks import operator
+from vca.registry.webhooks import platform_scope
 from vca.tenancy import citus, schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import lookup
+from vca.tenancy.session import public_connection
 
 _LISTING = Listing(Tenant, (Tenant.created_at, Tenant.id))
-_TOLD = {
+_STATUS_EVENTS = {
     "active": "tenant.activated",
     "suspended": "tenant.suspended",
     "deleted": "tenant.deleted",
@@ -47,16 +48,16 @@ def create(
     Raises ExternalIdTaken.
     """
     tenant_id = uuid4()
-    citus.place_new_schemas(session)
-    call = func.public.create_tenant(tenant_id, name, plan, external_id)
+    citus.enable_schema_sharding(session)
+    function = func.public.create_tenant(tenant_id, name, plan, external_id)
     try:
-        session.execute(select(call))
+        session.execute(select(function))
     except IntegrityError as error:
-        if db.constraint(error) == "tenants_external_id_key":
+        if db.constraint_name(error) == "tenants_external_id_key":
             raise ExternalIdTaken("Another tenant bears this external id.") from None
         raise
-    told = {"plan": disclosure.shown(None, plan), "name": disclosure.WITHHELD}
-    deeds.note(session, "tenant", tenant_id, tenant_id=tenant_id, changes=told)
+    changes = {"plan": redaction.plain_change(None, plan), "name": redaction.WITHHELD}
+    context.record_change(session, "tenant", tenant_id, tenant_id=tenant_id, changes=changes)
     return get(session, tenant_id=tenant_id)
 
 
@@ -73,7 +74,7 @@ def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page:
     return _LISTING.page(session, page, filters)
 
 
-def active(session: Session) -> Sequence[Tenant]:
+def list_not_deleted(session: Session) -> Sequence[Tenant]:
     """Every tenant that is not deleted, for the operator's commands."""
     return session.scalars(
         select(Tenant).where(Tenant.status != "deleted").order_by(Tenant.created_at, Tenant.id)
@@ -86,7 +87,7 @@ def update(
     tenant_id: UUID,
     status: str | None = None,
     plan: str | None = None,
-    rest: timedelta = dids.REST,
+    quarantine: timedelta = dids.QUARANTINE,
 ) -> Tenant:
     """Change status, plan or both; the status a tenant already has is no change.
 
@@ -95,10 +96,10 @@ def update(
     tenant whose purge has begun.
     """
     plan_before = None if plan is None else get(session, tenant_id=tenant_id).plan
-    call = func.public.update_tenant(tenant_id, status, plan).table_valued(
+    function = func.public.update_tenant(tenant_id, status, plan).table_valued(
         "status_before", "changed"
     )
-    outcome = session.execute(select(call)).one_or_none()
+    outcome = session.execute(select(function)).one_or_none()
     if outcome is None:
         raise NotFound
     before, changed = outcome
@@ -107,36 +108,40 @@ def update(
             raise TransitionRefused("The tenant is being purged; nothing can restore it.")
         raise TransitionRefused(f"A {before} tenant cannot become {status}.")
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
-    _note(session, tenant, status=before, plan=plan_before or tenant.plan)
+    _record_changes(session, tenant, status=before, plan=plan_before or tenant.plan)
     if before != "deleted" and tenant.status == "deleted":
-        dids.release_all(session, tenant_id=tenant_id, rest=rest)
+        dids.release_all(session, tenant_id=tenant_id, quarantine=quarantine)
     elif before == "deleted" and tenant.status == "active":
         dids.restore_all(session, tenant_id=tenant_id)
     if tenant.status != before:
-        operator.of_tenant(session, tenant_id=tenant_id, type=_TOLD[tenant.status], before=before)
+        platform_scope.emit_tenant_event(
+            session, tenant_id=tenant_id, type=_STATUS_EVENTS[tenant.status], before=before
+        )
     return tenant
 
 
-def _note(session: Session, tenant: Tenant, **before: str) -> None:
+def _record_changes(session: Session, tenant: Tenant, **previous_values: str) -> None:
     """Tell what of a tenant's row has changed."""
-    now = {name: getattr(tenant, name) for name in before}
+    now = {name: getattr(tenant, name) for name in previous_values}
     changes = {
-        name: disclosure.shown(before[name], now[name]) for name in now if now[name] != before[name]
+        name: redaction.plain_change(previous_values[name], now[name])
+        for name in now
+        if now[name] != previous_values[name]
     }
-    deeds.note(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
+    context.record_change(session, "tenant", tenant.id, tenant_id=tenant.id, changes=changes)
 
 
-def require_supported(tenant_id: UUID) -> None:
+def require_supported_schema(tenant_id: UUID) -> None:
     """Raise TenantUpgrading if the tenant's schema is further behind than this code can serve.
 
     One autocommitted read; for what comes without a key and without a called number.
     """
-    with lookup() as connection:
-        row = db.run_one(connection, _REVISION, {"id": tenant_id.hex})
+    with public_connection() as connection:
+        row = db.fetch_one(connection, _REVISION, {"id": tenant_id.hex})
     if row is not None:
-        schema.require_supported(row[0])
+        schema.require_supported_revision(row[0])
 
 
-def ref(tenant: Tenant) -> TenantRef:
+def tenant_ref(tenant: Tenant) -> TenantRef:
     """The tenant as other rooms hold it."""
     return TenantRef(tenant.id)

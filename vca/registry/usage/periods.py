@@ -13,74 +13,84 @@ from sqlalchemy.orm import Session
 from vca.kit import json
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.usage.models import PlanVersion, UsagePeriod
-from vca.registry.usage.rating import NOTHING, Plan, Used, plan_of, total
+from vca.registry.usage.rating import NO_USAGE, Plan, UsageAmount, parse_plan, total_amount
 
 # Plain statements: a call's end waits for them.
-_MONTH = "SELECT plan, version, document, amount, kinds, told FROM public.{function}(%(period)s)"
-_OWN, _HOLD = (_MONTH.format(function=name) for name in ("own_usage", "hold_usage"))
-_KEEP = "SELECT public.keep_usage(%(period)s, %(amount)s, %(kinds)s, %(told)s)"
+_MONTH_QUERY = (
+    "SELECT plan, version, document, amount, kinds, told FROM public.{function}(%(period)s)"
+)
+_READ_MONTH, _LOCK_MONTH = (
+    _MONTH_QUERY.format(function=name) for name in ("own_usage", "hold_usage")
+)
+_STORE_MONTH = "SELECT public.keep_usage(%(period)s, %(amount)s, %(kinds)s, %(told)s)"
 _LISTING = Listing(UsagePeriod, (UsagePeriod.tenant_id,))
 
 
 @dataclass(frozen=True)
-class Month:
+class UsageMonth:
     """What the session's tenant has used of a month, by the plan that it has now."""
 
     period: date
     plan: Plan
     amount: int
-    kinds: Mapping[str, Used]
-    told: Sequence[str]
+    kinds: Mapping[str, UsageAmount]
+    notified_thresholds: Sequence[str]
 
-    def used(self, kind: str) -> Used:
-        return self.kinds.get(kind, NOTHING)
+    def usage_of(self, kind: str) -> UsageAmount:
+        return self.kinds.get(kind, NO_USAGE)
 
 
-def of(moment: datetime) -> date:
+def month_of(moment: datetime) -> date:
     """The month of a moment, in UTC: its first day."""
     return moment.astimezone(UTC).date().replace(day=1)
 
 
-def following(period: date) -> date:
+def next_month(period: date) -> date:
     """The month after it."""
     return date(period.year + period.month // 12, period.month % 12 + 1, 1)
 
 
-def before(period: date) -> date:
+def previous_month(period: date) -> date:
     """The month before it."""
     return date(period.year - (period.month == 1), (period.month + 10) % 12 + 1, 1)
 
 
-def begins(period: date) -> datetime:
+def month_start(period: date) -> datetime:
     """The moment at which a month begins."""
     return datetime(period.year, period.month, 1, tzinfo=UTC)
 
 
-def name(period: date) -> str:
+def format_month(period: date) -> str:
     """A month as the API writes it."""
     return f"{period:%Y-%m}"
 
 
-def named(name: str) -> date:
+def parse_month(name: str) -> date:
     """The month of a name that we have written."""
     return date.fromisoformat(f"{name}-01")
 
 
-def own(session: Session, *, period: date) -> Month:
+def get_month(session: Session, *, period: date) -> UsageMonth:
     """The month of the session's tenant as it stands; nothing is held."""
-    return _month(session, _OWN, period)
+    return _fetch_month(session, _READ_MONTH, period)
 
 
-def hold(session: Session, *, period: date) -> Month:
+def lock_month(session: Session, *, period: date) -> UsageMonth:
     """The same; nobody else writes to it before the caller's transaction ends."""
-    return _month(session, _HOLD, period)
+    return _fetch_month(session, _LOCK_MONTH, period)
 
 
-def keep(session: Session, *, period: date, kinds: Mapping[str, Used], told: Sequence[str]) -> None:
+def store_month(
+    session: Session,
+    *,
+    period: date,
+    kinds: Mapping[str, UsageAmount],
+    notified_thresholds: Sequence[str],
+) -> None:
     """Write the sums of a month that is held."""
-    sums = {"amount": total(kinds.values()), "kinds": _text(_written(kinds))}
-    kept = {"period": period, "told": _text(list(told)), **sums}
-    session.connection().exec_driver_sql(_KEEP, kept)
+    sums = {"amount": total_amount(kinds.values()), "kinds": _json_text(_sums_document(kinds))}
+    parameters = {"period": period, "told": _json_text(list(notified_thresholds)), **sums}
+    session.connection().exec_driver_sql(_STORE_MONTH, parameters)
 
 
 def list_page(session: Session, *, page: PageRequest, period: date, **filters: UUID) -> Page:
@@ -88,40 +98,40 @@ def list_page(session: Session, *, page: PageRequest, period: date, **filters: U
     return _LISTING.page(session, page, {"period": period, **filters})
 
 
-def replace(
-    session: Session, *, tenant_id: UUID, months: Mapping[date, Mapping[str, Used]]
+def replace_months(
+    session: Session, *, tenant_id: UUID, months: Mapping[date, Mapping[str, UsageAmount]]
 ) -> None:
     """Write a tenant's months as its ledger has them; as the owner, in no tenant.
 
     What was told stays told.
     """
-    own = UsagePeriod.tenant_id == tenant_id
-    session.execute(delete(UsagePeriod).where(own, UsagePeriod.period.not_in(months)))
+    is_tenant = UsagePeriod.tenant_id == tenant_id
+    session.execute(delete(UsagePeriod).where(is_tenant, UsagePeriod.period.not_in(months)))
     currency = session.scalar(select(PlanVersion.document["currency"].astext).limit(1))
     for period, kinds in months.items():
-        sums = {"amount": total(kinds.values()), "kinds": _written(kinds)}
-        adding = insert(UsagePeriod).values(
+        sums = {"amount": total_amount(kinds.values()), "kinds": _sums_document(kinds)}
+        insertion = insert(UsagePeriod).values(
             period=period, tenant_id=tenant_id, currency=currency, told=[], **sums
         )
         session.execute(
-            adding.on_conflict_do_update(index_elements=["period", "tenant_id"], set_=sums)
+            insertion.on_conflict_do_update(index_elements=["period", "tenant_id"], set_=sums)
         )
 
 
-def read(kinds: Mapping[str, Sequence[int]]) -> dict[str, Used]:
+def parse_sums(kinds: Mapping[str, Sequence[int]]) -> dict[str, UsageAmount]:
     """The sums of a month as they are kept."""
-    return {kind: Used(*sums) for kind, sums in kinds.items()}
+    return {kind: UsageAmount(*sums) for kind, sums in kinds.items()}
 
 
-def _month(session: Session, statement: str, period: date) -> Month:
+def _fetch_month(session: Session, statement: str, period: date) -> UsageMonth:
     row = session.connection().exec_driver_sql(statement, {"period": period}).one()
-    plan = plan_of(row.plan, row.version, row.document)
-    return Month(period, plan, row.amount, read(row.kinds), row.told)
+    plan = parse_plan(row.plan, row.version, row.document)
+    return UsageMonth(period, plan, row.amount, parse_sums(row.kinds), row.told)
 
 
-def _written(kinds: Mapping[str, Used]) -> dict[str, list[int]]:
-    return {kind: [used.quantity, used.included, used.amount] for kind, used in kinds.items()}
+def _sums_document(kinds: Mapping[str, UsageAmount]) -> dict[str, list[int]]:
+    return {kind: [usage.quantity, usage.included, usage.amount] for kind, usage in kinds.items()}
 
 
-def _text(value: Any) -> str:
+def _json_text(value: Any) -> str:
     return json.dumps(value).decode()

@@ -10,16 +10,16 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import InvalidInput
 from vca.registry.usage.models import PlanVersion
 
-_ALONE = text("SELECT pg_advisory_xact_lock(hashtext('vca.plans'))")
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtext('vca.plans'))")
 
 
-def versions(session: Session) -> Sequence[PlanVersion]:
+def list_versions(session: Session) -> Sequence[PlanVersion]:
     """All versions of all plans, by plan, the newest first."""
-    ordered = select(PlanVersion).order_by(PlanVersion.plan, PlanVersion.version.desc())
-    return session.scalars(ordered).all()
+    query = select(PlanVersion).order_by(PlanVersion.plan, PlanVersion.version.desc())
+    return session.scalars(query).all()
 
 
-def add(
+def add_version(
     session: Session, *, plan: str, valid_from: datetime, now: datetime, **document: Any
 ) -> PlanVersion:
     """The plan's next version: what is noted from `valid_from` on is rated by it.
@@ -27,8 +27,8 @@ def add(
     Raises InvalidInput for one that would begin before now or before the version that it follows,
     and for another currency than the plans have: a month's amounts are added up.
     """
-    session.execute(_ALONE)
-    known = versions(session)
+    session.execute(_LOCK)
+    known = list_versions(session)
     latest = next((each for each in known if each.plan == plan), None)
     if valid_from < max([now, *(latest.valid_from for latest in [latest] if latest)]):
         raise InvalidInput.field("valid_from", "Before now, or before the version that it follows.")

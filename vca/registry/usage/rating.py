@@ -27,7 +27,7 @@ class Price:
     price: int
     per: int
 
-    def of(self, quantity: int) -> int:
+    def amount_for(self, quantity: int) -> int:
         """Millionths for so many units, rounded up."""
         return -(-quantity * self.price // self.per)
 
@@ -47,50 +47,50 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Used:
+class UsageAmount:
     """What was used of one kind: units, those of them that were included, and millionths."""
 
     quantity: int = 0
     included: int = 0
     amount: int = 0
 
-    def __add__(self, other: "Used") -> "Used":
-        return Used(
+    def __add__(self, other: "UsageAmount") -> "UsageAmount":
+        return UsageAmount(
             self.quantity + other.quantity,
             self.included + other.included,
             self.amount + other.amount,
         )
 
-    def __neg__(self) -> "Used":
-        return Used(-self.quantity, -self.included, -self.amount)
+    def __neg__(self) -> "UsageAmount":
+        return UsageAmount(-self.quantity, -self.included, -self.amount)
 
     @property
     def billable(self) -> int:
         return self.quantity - self.included
 
 
-NOTHING = Used()
+NO_USAGE = UsageAmount()
 
 
-def plan_of(name: str, version: int, document: Mapping[str, Any]) -> Plan:
+def parse_plan(name: str, version: int, document: Mapping[str, Any]) -> Plan:
     """A plan as it is kept."""
     prices = {kind: Price(**price) for kind, price in document["prices"].items()}
     return Plan(name, version, document["currency"], document["included"], prices)
 
 
-def rate(plan: Plan, kind: str, quantity: int, *, used: Used) -> Used:
+def rate(plan: Plan, kind: str, quantity: int, *, previous_usage: UsageAmount) -> UsageAmount:
     """What so many units cost after what was `used`: first of what the plan includes is left."""
-    left = max(0, plan.included.get(kind, 0) - used.included)
-    included = min(quantity, left)
+    included_left = max(0, plan.included.get(kind, 0) - previous_usage.included)
+    included = min(quantity, included_left)
     price = plan.prices.get(kind, FREE)
-    return Used(quantity, included, price.of(quantity - included))
+    return UsageAmount(quantity, included, price.amount_for(quantity - included))
 
 
-def minor(millionths: int) -> int:
+def to_minor_units(millionths: int) -> int:
     """Whole minor units, rounded up: what is shown and charged of a sum."""
     return -(-millionths // MILLIONTHS)
 
 
-def total(amounts: Iterable[Used]) -> int:
+def total_amount(amounts: Iterable[UsageAmount]) -> int:
     """Millionths altogether."""
     return sum(each.amount for each in amounts)

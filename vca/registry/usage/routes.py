@@ -5,14 +5,14 @@ from typing import Any
 
 from vca.kit import clock
 from vca.kit.paging import Page
-from vca.kit.web import Blueprint, access, pages, sheets
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, access, csv_response, pagination
+from vca.kit.web.context import request_session
 from vca.registry.usage import periods
 from vca.registry.usage.schemas import TenantUsageQuery, TenantUsageSchema
 
 blp = Blueprint("all usage", __name__, description="What tenants have used, and what it costs.")
 
-_COLUMNS = (
+_CSV_COLUMNS = (
     "tenant_id",
     "period",
     "currency",
@@ -28,24 +28,24 @@ _COLUMNS = (
 @blp.route("/api/usage", methods=["GET"])
 @blp.arguments(TenantUsageQuery, location="query")
 @blp.response(200, TenantUsageSchema(many=True))
-@blp.alt_response(200, **sheets.RESPONSE)
-@access("platform", "read", opens="public")
+@blp.alt_response(200, **csv_response.RESPONSE)
+@access("platform", "read", transaction="public")
 def list_usage(query: dict[str, Any]) -> Any:
     """List what tenants have used in a month, by tenant
 
     Tenants that have used nothing in it are not in the list. As CSV it is a line for each tenant
     and kind.
     """
-    form = query.pop("format")
-    query.setdefault("period", periods.of(clock.now()))
-    found = periods.list_page(session(), page=pages.requested(query), **query)
-    if not sheets.wanted(form):
-        return pages.answer(found, query)
-    headers = pages.answer(found, query)[1] if found.next_after else None
-    return sheets.answer("usage", _COLUMNS, _lines(found), headers)
+    response_format = query.pop("format")
+    query.setdefault("period", periods.month_of(clock.now()))
+    page = periods.list_page(request_session(), page=pagination.parse_page_request(query), **query)
+    if not csv_response.prefers_csv(response_format):
+        return pagination.page_response(page, query)
+    headers = pagination.page_response(page, query)[1] if page.next_after else None
+    return csv_response.attachment("usage", _CSV_COLUMNS, _csv_rows(page), headers)
 
 
-def _lines(page: Page) -> Iterator[dict[str, Any]]:
+def _csv_rows(page: Page) -> Iterator[dict[str, Any]]:
     for tenant in TenantUsageSchema().dump(page.items, many=True):
         for kind in tenant["kinds"]:
             yield {**tenant, **kind}

@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.webhooks import endpoints, payloads
-from vca.registry.webhooks.box import Box
-from vca.registry.webhooks.columns import DeliveryColumns, EndpointColumns
-from vca.registry.webhooks.delivering import EXPIRES
-from vca.registry.webhooks.event_types import TEST
+from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
+from vca.registry.webhooks.event_types import TEST_EVENT
+from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
+from vca.registry.webhooks.scope import WebhookScope
 
 
 class WebhookDisabled(Conflict):
@@ -27,36 +27,36 @@ class WebhookDisabled(Conflict):
 
 
 def list_page(
-    session: Session, box: Box, *, webhook_id: UUID, page: PageRequest, **filters: Any
+    session: Session, scope: WebhookScope, *, webhook_id: UUID, page: PageRequest, **filters: Any
 ) -> Page:
     """An endpoint's deliveries, newest first; raises NotFound."""
-    endpoints.get(session, box, webhook_id=webhook_id)
-    table: Any = box.deliveries
+    endpoints.get(session, scope, webhook_id=webhook_id)
+    table: Any = scope.deliveries
     listing = Listing(table, (table.created_at, table.id), newest_first=True)
     return listing.page(session, page, {"webhook_id": webhook_id, **filters})
 
 
-def replay(
-    session: Session, box: Box, *, webhook_id: UUID, delivery_id: UUID, now: datetime
-) -> DeliveryColumns:
+def redeliver(
+    session: Session, scope: WebhookScope, *, webhook_id: UUID, delivery_id: UUID, now: datetime
+) -> DeliveryMixin:
     """Send one again, with all of its tries; one that still waits is sent now.
 
     Raises NotFound and WebhookDisabled.
     """
-    webhook = endpoints.get(session, box, webhook_id=webhook_id, for_update=True)
-    row: DeliveryColumns | None = session.get(box.deliveries, delivery_id, with_for_update=True)
+    webhook = endpoints.get(session, scope, webhook_id=webhook_id, for_update=True)
+    row: DeliveryMixin | None = session.get(scope.deliveries, delivery_id, with_for_update=True)
     if row is None or row.webhook_id != webhook_id:
         raise NotFound
     _require_active(webhook)
-    _arm(session, box, box.deliveries.id == delivery_id, now=now)
-    endpoints.wake(session, box, webhook_id=webhook_id)
+    _reschedule(session, scope, scope.deliveries.id == delivery_id, now=now)
+    endpoints.schedule_delivery(session, scope, webhook_id=webhook_id)
     session.refresh(row)
     return row
 
 
-def replay_range(
+def redeliver_range(
     session: Session,
-    box: Box,
+    scope: WebhookScope,
     *,
     webhook_id: UUID,
     since: datetime,
@@ -68,61 +68,74 @@ def replay_range(
 
     Raises NotFound and WebhookDisabled.
     """
-    _require_active(endpoints.get(session, box, webhook_id=webhook_id, for_update=True))
-    table = box.deliveries
-    wanted = [table.webhook_id == webhook_id, table.created_at >= since, table.created_at < until]
+    _require_active(endpoints.get(session, scope, webhook_id=webhook_id, for_update=True))
+    table = scope.deliveries
+    conditions = [
+        table.webhook_id == webhook_id,
+        table.created_at >= since,
+        table.created_at < until,
+    ]
     if status is not None:
-        wanted.append(table.status == status)
-    armed = _arm(session, box, *wanted, now=now)
-    endpoints.wake(session, box, webhook_id=webhook_id)
-    return armed
+        conditions.append(table.status == status)
+    rescheduled_count = _reschedule(session, scope, *conditions, now=now)
+    endpoints.schedule_delivery(session, scope, webhook_id=webhook_id)
+    return rescheduled_count
 
 
-def test(session: Session, box: Box, *, webhook_id: UUID, now: datetime) -> DeliveryColumns:
+def send_test_event(
+    session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime
+) -> DeliveryMixin:
     """Send an event that nothing has happened for. Raises NotFound and WebhookDisabled."""
-    _require_active(endpoints.get(session, box, webhook_id=webhook_id, for_update=True))
+    _require_active(endpoints.get(session, scope, webhook_id=webhook_id, for_update=True))
     data = {"webhook_id": str(webhook_id)}
-    if box.tenant_id is not None:
-        data["tenant_id"] = str(box.tenant_id)
-    return add(session, box, webhook_id=webhook_id, event_id=uuid4(), type=TEST, data=data, now=now)
+    if scope.tenant_id is not None:
+        data["tenant_id"] = str(scope.tenant_id)
+    return add_delivery(
+        session, scope, webhook_id=webhook_id, event_id=uuid4(), type=TEST_EVENT, data=data, now=now
+    )
 
 
-def add(
+def add_delivery(
     session: Session,
-    box: Box,
+    scope: WebhookScope,
     *,
     webhook_id: UUID,
     event_id: UUID,
     type: str,
     data: Mapping[str, Any],
     now: datetime,
-) -> DeliveryColumns:
+) -> DeliveryMixin:
     """Have an event sent to one endpoint, which is active. Raises ValueError for one too large."""
-    payloads.check(type, data)
-    row = box.deliveries(
+    payloads.check_size(type, data)
+    row = scope.deliveries(
         id=uuid4(),
         webhook_id=webhook_id,
         event_id=event_id,
         type=type,
         payload={"type": type, "timestamp": now, "data": data},
         next_attempt_at=now,
-        expires_at=now + EXPIRES,
+        expires_at=now + DELIVERY_LIFETIME,
         created_at=now,
     )
     session.add(row)
     session.flush()
-    endpoints.wake(session, box, webhook_id=webhook_id)
+    endpoints.schedule_delivery(session, scope, webhook_id=webhook_id)
     session.refresh(row)
     return row
 
 
-def _require_active(webhook: EndpointColumns) -> None:
+def _require_active(webhook: EndpointMixin) -> None:
     if not webhook.is_active:
         raise WebhookDisabled
 
 
-def _arm(session: Session, box: Box, *wanted: Any, now: datetime) -> int:
-    fresh = {"status": "pending", "tries": 0, "next_attempt_at": now, "expires_at": now + EXPIRES}
-    changed = update(box.deliveries).where(*wanted).values(**fresh, updated_at=func.now())
-    armed: Any = session.execute(changed, execution_options={"synchronize_session": False})
-    return int(armed.rowcount)
+def _reschedule(session: Session, scope: WebhookScope, *conditions: Any, now: datetime) -> int:
+    values = {
+        "status": "pending",
+        "tries": 0,
+        "next_attempt_at": now,
+        "expires_at": now + DELIVERY_LIFETIME,
+    }
+    statement = update(scope.deliveries).where(*conditions).values(**values, updated_at=func.now())
+    result: Any = session.execute(statement, execution_options={"synchronize_session": False})
+    return int(result.rowcount)

@@ -1,6 +1,6 @@
 """What can be told, in the past tense."""
 
-CALLS = (
+CALL_EVENTS = (
     "call.started",
     "call.answered",
     "call.ended",
@@ -9,15 +9,15 @@ CALLS = (
     "call.recording_ready",
     "call.analysed",
 )
-TENANTS = ("tenant.suspended", "tenant.activated", "tenant.deleted")
+TENANT_EVENTS = ("tenant.suspended", "tenant.activated", "tenant.deleted")
 EVENT_TYPES = (
-    *CALLS,
+    *CALL_EVENTS,
     "message.taken",
     "phone_number.registered",
     "phone_number.failed",
-    *TENANTS,
+    *TENANT_EVENTS,
     "usage.threshold_reached",
     "webhook.disabled",
 )
 # Sent to one endpoint alone, by its owner's wish.
-TEST = "webhook.test"
+TEST_EVENT = "webhook.test"

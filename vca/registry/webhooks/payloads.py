@@ -5,16 +5,16 @@ from typing import Any
 
 from vca.kit import json
 
-LARGEST = 20_000
+MAX_EVENT_BYTES = 20_000
 # For type, time, whose it is and whether it was simulated.
-_ENVELOPE = 500
+_ENVELOPE_BYTES = 500
 
 
-def check(type: str, data: Mapping[str, Any]) -> None:
+def check_size(type: str, data: Mapping[str, Any]) -> None:
     """Raise ValueError for an event that would be sent as more than LARGEST bytes.
 
     No event of ours is: what is large or a stranger's text is asked of the API by its id.
     """
     size = len(json.dumps(data))
-    if size > LARGEST - _ENVELOPE:
+    if size > MAX_EVENT_BYTES - _ENVELOPE_BYTES:
         raise ValueError(f"{type} would be told in {size} bytes: tell ids, not what they name")

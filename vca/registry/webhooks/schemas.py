@@ -4,27 +4,27 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from vca.kit.metrics import DISABLED_REASONS
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, StrictBoolean, text
-from vca.registry.webhooks.columns import STATUSES
+from vca.kit.web.schema import DateTime, StrictBoolean, string
+from vca.observability.metrics import DISABLED_REASONS
 from vca.registry.webhooks.event_types import EVENT_TYPES
+from vca.registry.webhooks.mixins import STATUSES
 
-URL_LENGTH = 2_000
+MAX_URL_LENGTH = 2_000
 
 
 class WebhookChangeSchema(Schema):
     """What may change on a webhook."""
 
-    url = text(
+    url = string(
         1,
-        URL_LENGTH,
+        MAX_URL_LENGTH,
         metadata={
             "description": "Where events are sent to: https, a public address.",
             "example": "https://example.com/vca",
         },
     )
-    description = text(1, 200, allow_none=True, metadata={"example": "The CRM"})
+    description = string(1, 200, allow_none=True, metadata={"example": "The CRM"})
     events = fields.List(
         fields.String(validate=validate.OneOf(EVENT_TYPES)),
         validate=validate.Length(0, len(EVENT_TYPES)),
@@ -41,9 +41,9 @@ class WebhookChangeSchema(Schema):
 class NewWebhookSchema(WebhookChangeSchema):
     """A webhook to be registered."""
 
-    url = text(
+    url = string(
         1,
-        URL_LENGTH,
+        MAX_URL_LENGTH,
         required=True,
         metadata=WebhookChangeSchema._declared_fields["url"].metadata,
     )
@@ -53,7 +53,7 @@ class WebhookSchema(WebhookChangeSchema):
     """A webhook, without its secret."""
 
     id = fields.UUID(dump_only=True)
-    disabled_reason = text(
+    disabled_reason = string(
         1,
         20,
         one_of=DISABLED_REASONS,
@@ -116,7 +116,7 @@ class DeliverySchema(Schema):
     event_id = fields.UUID(dump_only=True)
     type = fields.String(dump_only=True, metadata={"example": "call.ended"})
     payload = fields.Dict(dump_only=True, metadata={"description": "What is sent."})
-    status = text(1, 20, one_of=STATUSES, dump_only=True)
+    status = string(1, 20, one_of=STATUSES, dump_only=True)
     attempts = fields.List(fields.Nested(AttemptSchema), dump_only=True)
     next_attempt_at = fields.AwareDateTime(dump_only=True, allow_none=True)
     created_at = fields.AwareDateTime(dump_only=True)
@@ -126,17 +126,19 @@ class DeliverySchema(Schema):
 class DeliveryQuery(PageQuery):
     """Filters of the list of deliveries."""
 
-    status = text(1, 20, one_of=STATUSES)
-    type = text(1, 60)
+    status = string(1, 20, one_of=STATUSES)
+    type = string(1, 60)
     event_id = fields.UUID()
 
 
 class RangeSchema(Schema):
     """What to send again."""
 
-    since = Moment(required=True, metadata={"example": "2030-01-01T00:00:00Z"})
-    until = Moment(required=True, metadata={"example": "2030-01-02T00:00:00Z"})
-    status = text(1, 20, one_of=STATUSES, metadata={"description": "Only what is of this status."})
+    since = DateTime(required=True, metadata={"example": "2030-01-01T00:00:00Z"})
+    until = DateTime(required=True, metadata={"example": "2030-01-02T00:00:00Z"})
+    status = string(
+        1, 20, one_of=STATUSES, metadata={"description": "Only what is of this status."}
+    )
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:

@@ -2,12 +2,15 @@
 
 from uuid import UUID
 
-from vca.kit import http, jobs
-from vca.registry.webhooks import delivering
-from vca.registry.webhooks.operator import DELIVER, OPERATOR
+from vca.jobs import queue
+from vca.kit import http
+from vca.registry.webhooks import delivery_worker
+from vca.registry.webhooks.platform_scope import DELIVER_JOB, PLATFORM_SCOPE
 
 
-@jobs.task(DELIVER)
+@queue.task(DELIVER_JOB)
 def deliver(webhook_id: str) -> None:
     """Send what is due to one of the operator's endpoints."""
-    delivering.deliver(OPERATOR, webhook_id=UUID(webhook_id), client=http.current())
+    delivery_worker.deliver_due(
+        PLATFORM_SCOPE, webhook_id=UUID(webhook_id), client=http.current_client()
+    )

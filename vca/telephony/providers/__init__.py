@@ -9,19 +9,19 @@ from importlib import import_module
 from threading import Lock
 
 from vca.kit import json
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter
-from vca.telephony.mock import FakeTelephonyAdapter
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Account
 
 ADAPTERS = {
-    "fake": "vca.telephony.mock:FakeTelephonyAdapter",
+    "fake": "vca.telephony.providers.fake.adapter:FakeTelephonyAdapter",
     "twilio": "vca.telephony.providers.twilio.adapter:TwilioAdapter",
     "telnyx": "vca.telephony.providers.telnyx.adapter:TelnyxAdapter",
 }
 GENERIC = "generic"
 # Adapters of tenants' accounts that a process keeps: each holds its SDK's connections.
-_ACCOUNTS = 256
+_MAX_ACCOUNT_ADAPTERS = 256
 
 
 class Carriers:
@@ -30,7 +30,7 @@ class Carriers:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._adapters: dict[str, TelephonyAdapter | None] = {}
-        self._of_accounts: OrderedDict[bytes, TelephonyAdapter] = OrderedDict()
+        self._account_adapters: OrderedDict[bytes, TelephonyAdapter] = OrderedDict()
         self._lock = Lock()
         self.default = settings.telephony_provider or None
         # Simulations use the fake carrier in production too, where no number may name it.
@@ -43,91 +43,93 @@ class Carriers:
             path = ADAPTERS.get(name)
             if path is None:  # a stranger's word: nothing is remembered of it
                 return None
-            self._adapters[name] = _class(path).from_settings(self._settings)
+            self._adapters[name] = _import_adapter(path).from_settings(self._settings)
         return self._adapters[name]
 
-    def kind(self, name: str) -> type[TelephonyAdapter] | None:
+    def adapter_class(self, name: str) -> type[TelephonyAdapter] | None:
         """The carrier of that name, whoever may have an account with it; None: there is none.
 
         In production the fake one is nobody's.
         """
         if name == FakeTelephonyAdapter.name and self._settings.production:
             return None
-        if (own := self.adapter(name)) is not None:
-            return type(own)
-        return _class(ADAPTERS[name]) if name in ADAPTERS else None
+        if (own_adapter := self.adapter(name)) is not None:
+            return type(own_adapter)
+        return _import_adapter(ADAPTERS[name]) if name in ADAPTERS else None
 
-    def of_account(self, name: str, account: Account | None) -> TelephonyAdapter | None:
+    def for_account(self, name: str, account: Account | None) -> TelephonyAdapter | None:
         """The carrier with a tenant's own account; with none, it reads and renders only.
 
         One for the same credentials, as long as it is used: a process keeps 256.
         """
-        kind = self.kind(name)
-        if kind is None:
+        adapter_class = self.adapter_class(name)
+        if adapter_class is None:
             return None
-        key = _digest(name, account)
+        key = _account_key(name, account)
         with self._lock:
-            found = self._of_accounts.get(key) or kind.of_account(self._settings, account)
-            self._of_accounts[key] = found
-            self._of_accounts.move_to_end(key)
-            if len(self._of_accounts) > _ACCOUNTS:
-                self._of_accounts.popitem(last=False)
-        return found
+            adapter = self._account_adapters.get(key) or adapter_class.from_account(
+                self._settings, account
+            )
+            self._account_adapters[key] = adapter
+            self._account_adapters.move_to_end(key)
+            if len(self._account_adapters) > _MAX_ACCOUNT_ADAPTERS:
+                self._account_adapters.popitem(last=False)
+        return adapter
 
-    def reader(self, name: str) -> TelephonyAdapter | None:
+    def parser_for(self, name: str) -> TelephonyAdapter | None:
         """Who reads what this carrier sends, whosever account it is of; None: no such carrier."""
-        return self.adapter(name) or self.of_account(name, None)
+        return self.adapter(name) or self.for_account(name, None)
 
-    def of_call(self, provider_type: str) -> TelephonyAdapter | None:
+    def for_call(self, provider_type: str) -> TelephonyAdapter | None:
         """The carrier that holds a call, the simulator's calls included."""
         if provider_type == self.simulator.name:
             return self.simulator
         return self.adapter(provider_type)
 
-    def name_of(self, provider_type: str) -> str | None:
+    def carrier_name(self, provider_type: str) -> str | None:
         """The carrier that a number means: `generic` is the deployment's default, if it has one."""
         return self.default if provider_type == GENERIC else provider_type
 
     def for_number(self, provider_type: str) -> TelephonyAdapter | None:
         """The deployment's own account with the carrier of a number, if it has one."""
-        name = self.name_of(provider_type)
+        name = self.carrier_name(provider_type)
         return self.adapter(name) if name else None
 
-    def accepts(self, provider_type: str) -> bool:
+    def is_configured(self, provider_type: str) -> bool:
         """Whether a number may name this provider: `generic`, or a carrier that is configured."""
         return provider_type == GENERIC or self.adapter(provider_type) is not None
 
-    def put(self, adapter: TelephonyAdapter) -> None:
+    def register(self, adapter: TelephonyAdapter) -> None:
         """Use this adapter under its own name from now on."""
         self._adapters[adapter.name] = adapter
         if isinstance(adapter, FakeTelephonyAdapter):
             self.simulator = adapter
 
 
-def _digest(name: str, account: Account | None) -> bytes:
+def _account_key(name: str, account: Account | None) -> bytes:
     """What an adapter is kept under: the credentials themselves are in no key."""
-    sides = (account.fields, account.previous or {}) if account is not None else ()
-    given = [sorted(side.items()) for side in sides]
-    return hashlib.sha256(json.dumps([name, given])).digest()
+    versions = (account.fields, account.previous or {}) if account is not None else ()
+    sorted_fields = [sorted(fields.items()) for fields in versions]
+    return hashlib.sha256(json.dumps([name, sorted_fields])).digest()
 
 
-def _class(path: str) -> type[TelephonyAdapter]:
+def _import_adapter(path: str) -> type[TelephonyAdapter]:
     module, _, name = path.partition(":")
-    found: type[TelephonyAdapter] = getattr(import_module(module), name)
-    return found
+    adapter_class: type[TelephonyAdapter] = getattr(import_module(module), name)
+    return adapter_class
 
 
 _current: Carriers | None = None
 
 
-def use(carriers: Carriers) -> Carriers:
+def set_current_carriers(carriers: Carriers) -> Carriers:
     """Make these the process's carriers; returns them."""
     global _current
     _current = carriers
     return carriers
 
 
-def current() -> Carriers:
+def current_carriers() -> Carriers:
     """The process's carriers; raises RuntimeError before `use`."""
     if _current is None:
         raise RuntimeError("no carriers are configured in this process")

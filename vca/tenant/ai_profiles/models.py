@@ -8,8 +8,8 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
-from vca.tenant.base import TenantBase, timestamp
+from vca.audit.redaction import SHOWN
+from vca.tenant.base import TenantBase, timestamp_column
 
 ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
 TOOLS = ("end_call", "transfer", "take_message", "fallback")
@@ -53,8 +53,8 @@ class AiProfile(TenantBase):
     recording: Mapped[bool]
     consent_sentence: Mapped[str | None] = mapped_column(Text)
     redaction: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
-    created_at: Mapped[datetime] = timestamp()
-    updated_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
+    updated_at: Mapped[datetime] = timestamp_column()
 
 
 class AiProfileVersion(TenantBase):
@@ -65,11 +65,11 @@ class AiProfileVersion(TenantBase):
     ai_profile_id: Mapped[UUID] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
     profile: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
 
 
 # What a version keeps: everything that shapes a call. Being the default shapes routing instead.
-CONTENT = (
+VERSIONED_FIELDS = (
     "name",
     "role",
     "system_prompt",

@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from vca.kit.paging import Page
-from vca.kit.web import Blueprint, PageQuery, access, created, pages
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
+from vca.kit.web.context import request_session
 from vca.tenant.ai_profiles import service
 from vca.tenant.ai_profiles.schemas import (
     AiProfileQuery,
@@ -23,63 +23,66 @@ ONE = f"{URL}/<uuid:ai_profile_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewAiProfileSchema)
 @blp.response(201, AiProfileSchema)
-@access("tenant", "write", opens="tenant", repeats="answer")
+@access("tenant", "write", transaction="tenant", idempotency="answer")
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
     A tenant's first profile is its default.
     """
-    profile = service.create(session(), **body)
+    profile = service.create(request_session(), **body)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
-    return created(profile, pages.public_path(path))
+    return created_response(profile, pagination.public_url(path))
 
 
 @blp.route(URL, methods=["GET"])
 @blp.arguments(AiProfileQuery, location="query")
 @blp.response(200, AiProfileSchema(many=True))
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's AI profiles, oldest first"""
-    page = pages.requested(query)
-    return pages.answer(service.list_page(session(), page=page, **query), query)
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
 @blp.route(ONE, methods=["GET"])
 @blp.response(200, AiProfileSchema)
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
     """Show an AI profile"""
-    return service.get(session(), ai_profile_id=ai_profile_id)
+    return service.get(request_session(), ai_profile_id=ai_profile_id)
 
 
 @blp.route(ONE, methods=["PATCH"])
 @blp.arguments(AiProfileSchema)
 @blp.response(200, AiProfileSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
     """Change an AI profile
 
     Every change of its content is a new version; a call keeps the version that answered it. Making
     it the default unsets the other.
     """
-    return service.change(session(), ai_profile_id=ai_profile_id, **body)
+    return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
 
 
 @blp.route(ONE, methods=["DELETE"])
 @blp.response(204)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
     """Delete an AI profile"""
-    service.delete(session(), ai_profile_id=ai_profile_id)
+    service.delete(request_session(), ai_profile_id=ai_profile_id)
 
 
 @blp.route(f"{ONE}/versions", methods=["GET"])
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, AiProfileVersionSchema(many=True))
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def list_versions(query: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
     """List an AI profile's versions, newest first"""
-    page = pages.requested(query)
-    found = service.versions_page(session(), ai_profile_id=ai_profile_id, page=page)
-    shown = Page([service.shown_version(item) for item in found.items], found.next_after)
-    return pages.answer(shown, query)
+    page = pagination.parse_page_request(query)
+    version_page = service.list_versions(request_session(), ai_profile_id=ai_profile_id, page=page)
+    response_page = Page(
+        [service.version_to_dict(version) for version in version_page.items],
+        version_page.next_after,
+    )
+    return pagination.page_response(response_page, query)

@@ -15,21 +15,21 @@ from vca.kit.web.schema import (
     StrictBoolean,
     StrictNumber,
     e164,
+    integer,
     not_blank,
-    text,
-    whole,
+    string,
 )
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
 _LANGUAGE = Pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", error="Not a BCP 47 tag.")
 _TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a name of a target.")
-_LARGEST_EXTRACT = 20_000
-_SHORTEST_MASK = 3
+_MAX_EXTRACT_BYTES = 20_000
+_MIN_MASK_LENGTH = 3
 
 
-def _json_schema(value: dict[str, Any]) -> None:
-    if len(json.dumps(value)) > _LARGEST_EXTRACT:
-        raise ValidationError(f"Longer than {_LARGEST_EXTRACT} bytes.")
+def _validate_json_schema(value: dict[str, Any]) -> None:
+    if len(json.dumps(value)) > _MAX_EXTRACT_BYTES:
+        raise ValidationError(f"Longer than {_MAX_EXTRACT_BYTES} bytes.")
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
@@ -38,23 +38,23 @@ def _json_schema(value: dict[str, Any]) -> None:
         raise ValidationError("Not a JSON Schema: a pattern in it is too large.") from None
 
 
-def _listed_model(value: str) -> None:
-    listed = current_app.config["MODELS"]
-    if value not in listed:
-        known = ", ".join(listed) or "none, so leave it null"
-        raise ValidationError(f"Not a model of this deployment. It lists: {known}.")
+def _validate_model(value: str) -> None:
+    model_names = current_app.config["MODELS"]
+    if value not in model_names:
+        listed_names = ", ".join(model_names) or "none, so leave it null"
+        raise ValidationError(f"Not a model of this deployment. It lists: {listed_names}.")
 
 
 class TransferTargetSchema(Schema):
     """Where a call may be transferred to, under a name that the model may use."""
 
     number = e164(required=True)
-    description = text(0, 200, load_default="")
+    description = string(0, 200, load_default="")
 
 
-def _mask(value: str) -> None:
-    if len(value.replace(" ", "")) < _SHORTEST_MASK:
-        raise ValidationError(f"Fewer than {_SHORTEST_MASK} characters.")
+def _validate_mask(value: str) -> None:
+    if len(value.replace(" ", "")) < _MIN_MASK_LENGTH:
+        raise ValidationError(f"Fewer than {_MIN_MASK_LENGTH} characters.")
 
 
 class RedactionSchema(Schema):
@@ -68,7 +68,7 @@ class RedactionSchema(Schema):
         load_default=False, metadata={"description": "Written, or said as `a dot b at c dot com`."}
     )
     patterns = fields.List(
-        fields.String(validate=[*text(1, 64).validators, _mask]),
+        fields.String(validate=[*string(1, 64).validators, _validate_mask]),
         load_default=list,
         validate=validate.Length(max=20),
         metadata={
@@ -83,35 +83,35 @@ class AiProfileFields(Schema):
     """What shapes a call."""
 
     name = fields.String(
-        validate=[*text(1, 100).validators, not_blank],
+        validate=[*string(1, 100).validators, not_blank],
         metadata={"description": "Default: the role.", "example": "Front desk"},
     )
-    role = text(1, 20, one_of=ROLES)
+    role = string(1, 20, one_of=ROLES)
     system_prompt = fields.String(
-        validate=[*text(1, 20_000).validators, not_blank],
+        validate=[*string(1, 20_000).validators, not_blank],
         metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
     )
-    greeting = text(1, 1_000, allow_none=True, metadata={"example": "Acme Dental, good morning!"})
+    greeting = string(1, 1_000, allow_none=True, metadata={"example": "Acme Dental, good morning!"})
     language = fields.String(
         allow_none=True,
         validate=[validate.Length(2, 35), _LANGUAGE],  # RFC 5646, 4.4.1
         metadata={"example": "en-US"},
     )
-    voice = text(1, 100, allow_none=True)
+    voice = string(1, 100, allow_none=True)
     model = fields.String(
         allow_none=True,
-        validate=[*text(1, 100).validators, _listed_model],
+        validate=[*string(1, 100).validators, _validate_model],
         metadata={
             "description": "One of those that the deployment lists; null: its own. A call made "
             "after a model was taken off the list uses the deployment's own."
         },
     )
     temperature = StrictNumber(allow_none=True, validate=validate.Range(0, 2))
-    max_duration_seconds = whole(10, 14_400, allow_none=True)
-    max_turns = whole(1, 1_000, allow_none=True)
-    silence_seconds = whole(1, 300, allow_none=True)
+    max_duration_seconds = integer(10, 14_400, allow_none=True)
+    max_turns = integer(1, 1_000, allow_none=True)
+    silence_seconds = integer(1, 300, allow_none=True)
     end_phrases = fields.List(
-        fields.String(validate=[*text(1, 100).validators, not_blank]),
+        fields.String(validate=[*string(1, 100).validators, not_blank]),
         validate=validate.Length(max=50),
         metadata={"example": ["goodbye"]},
     )
@@ -128,11 +128,11 @@ class AiProfileFields(Schema):
     extract = fields.Dict(
         keys=fields.String(),
         allow_none=True,
-        validate=_json_schema,
+        validate=_validate_json_schema,
         metadata={"description": "A JSON Schema of what to note of each call."},
     )
     recording = StrictBoolean()
-    consent_sentence = text(1, 1_000, allow_none=True)
+    consent_sentence = string(1, 1_000, allow_none=True)
     redaction = fields.Nested(
         RedactionSchema,
         metadata={
@@ -161,7 +161,7 @@ class NewAiProfileSchema(AiProfileSchema):
 
     system_prompt = fields.String(
         required=True,
-        validate=[*text(1, 20_000).validators, not_blank],
+        validate=[*string(1, 20_000).validators, not_blank],
         metadata={"example": "You answer the telephone of Acme Dental in Springfield."},
     )
 
@@ -178,4 +178,4 @@ class AiProfileQuery(PageQuery):
     """Filters of the list of profiles."""
 
     is_default = QueryBoolean()
-    role = text(1, 20, one_of=ROLES)
+    role = string(1, 20, one_of=ROLES)

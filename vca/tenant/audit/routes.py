@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import g
 
-from vca.kit.web import Blueprint, access, pages
+from vca.kit.web import Blueprint, access, pagination
 from vca.registry.audit.schemas import EntryQuery, EntrySchema
 from vca.tenant.audit import service
 
@@ -23,5 +23,5 @@ def list_audit(query: dict[str, Any], tenant_id: UUID) -> Any:
     recordings, messages. Operators' changes are in it too. What was refused is not. Kept as long as
     the tenant.
     """
-    page = pages.requested(query)
-    return pages.answer(service.list_page(g.tenant, page=page, **query), query)
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(service.list_page(g.tenant, page=page, **query), query)

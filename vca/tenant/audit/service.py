@@ -5,16 +5,16 @@ from typing import Any
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.audit import service
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
-from vca.tenant.audit.models import Entry
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.audit.models import AuditEntry
 
-_LISTING = Listing(Entry, (Entry.id,), newest_first=True)
+_LISTING = Listing(AuditEntry, (AuditEntry.id,), newest_first=True)
 
 
 def list_page(tenant: TenantRef, *, page: PageRequest, **filters: Any) -> Page:
     """Both as one list, newest first; two short transactions, since neither can read the other."""
-    with enter(tenant) as session:
-        inside = _LISTING.page(session, page, service.bounded(filters))
-    with public() as session:
-        outside = service.list_page(session, page=page, tenant_id=tenant.id, **filters)
-    return service.joined((inside, outside), limit=page.limit)
+    with tenant_session(tenant) as session:
+        tenant_page = _LISTING.page(session, page, service.bound_ids(filters))
+    with public_session() as session:
+        platform_page = service.list_page(session, page=page, tenant_id=tenant.id, **filters)
+    return service.merge_pages((tenant_page, platform_page), limit=page.limit)

@@ -7,11 +7,11 @@ from uuid import UUID
 import click
 from flask import current_app
 
-from vca.kit import cli
-from vca.registry.dids import fleet
-from vca.tenancy.session import public
-from vca.tenant.calls import fallback_documents
-from vca.tenant.phone_numbers import inspecting
+from vca import cli
+from vca.registry.number_registry import claimed_numbers
+from vca.tenancy.session import public_session
+from vca.tenant.calls.carrier_webhooks import fallback_documents
+from vca.tenant.phone_numbers import bulk_check
 
 telephony = cli.Group("telephony", help="Numbers at their carriers, over all tenants.")
 
@@ -26,15 +26,21 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
 
     Exit status 1 if any does not hold what was registered, or could not be asked.
     """
-    with public() as session:
-        numbers = fleet.registered(session, tenant_id=tenant_id)
-    found = inspecting.inspect(numbers)
-    rows = [{**vars(each.number), "found": each.found} for each in found]
-    wrong = [row for row, each in zip(rows, found, strict=True) if not each.agrees]
-    told = {"checked": len(rows), "wrong": wrong}
-    text = f"{len(rows)} numbers checked, {len(wrong)} are not as registered."
-    cli.emit(told, as_json=as_json, text=f"{text}\n{cli.table(wrong, _COLUMNS)}" if wrong else text)
-    if wrong:
+    with public_session() as session:
+        numbers = claimed_numbers.list_registered(session, tenant_id=tenant_id)
+    inspections = bulk_check.check_numbers(numbers)
+    rows = [{**vars(inspection.number), "found": inspection.detail} for inspection in inspections]
+    mismatches = [
+        row for row, inspection in zip(rows, inspections, strict=True) if not inspection.agrees
+    ]
+    output = {"checked": len(rows), "wrong": mismatches}
+    text = f"{len(rows)} numbers checked, {len(mismatches)} are not as registered."
+    cli.print_result(
+        output,
+        as_json=as_json,
+        text=f"{text}\n{cli.format_table(mismatches, _COLUMNS)}" if mismatches else text,
+    )
+    if mismatches:
         raise SystemExit(1)
 
 
@@ -46,8 +52,12 @@ def reregister(tenant_id: UUID | None, everybody: bool, as_json: bool) -> None:
     """Order the registration of every active number anew: after a change of PUBLIC_BASE_URL."""
     if everybody is (tenant_id is not None):
         raise click.UsageError("Name --tenant ID, or --all.")
-    ordered = fleet.reregister(tenant_id=tenant_id)
-    cli.emit({"ordered": ordered}, as_json=as_json, text=f"{ordered} registrations are ordered.")
+    registration_count = claimed_numbers.enqueue_reregistration(tenant_id=tenant_id)
+    cli.print_result(
+        {"ordered": registration_count},
+        as_json=as_json,
+        text=f"{registration_count} registrations are ordered.",
+    )
 
 
 @telephony.command("render-fallbacks")
@@ -60,10 +70,16 @@ def render_fallbacks(folder: Path, as_json: bool) -> None:
     `fallback_number`, else the tenant's sentence. Copy them to a server outside of VCA, and again
     when numbers have changed.
     """
-    with public() as session:
-        numbers = fleet.claimed(session)
-    written = fallback_documents.write(numbers, folder)
-    told: dict[str, Any] = {"written": written, "folder": str(folder)}
-    where = current_app.extensions["settings"].carrier_fallback_url
-    hint = f"Serve them at {where}." if where else "CARRIER_FALLBACK_URL is empty: no carrier asks."
-    cli.emit(told, as_json=as_json, text=f"{written} documents are in {folder}. {hint}")
+    with public_session() as session:
+        numbers = claimed_numbers.list_claimed(session)
+    document_count = fallback_documents.write_documents(numbers, folder)
+    output: dict[str, Any] = {"written": document_count, "folder": str(folder)}
+    fallback_url = current_app.extensions["settings"].carrier_fallback_url
+    hint = (
+        f"Serve them at {fallback_url}."
+        if fallback_url
+        else "CARRIER_FALLBACK_URL is empty: no carrier asks."
+    )
+    cli.print_result(
+        output, as_json=as_json, text=f"{document_count} documents are in {folder}. {hint}"
+    )

@@ -5,16 +5,20 @@ from uuid import UUID
 
 import click
 
-from vca.kit import cli
+from vca import cli
 from vca.registry.tenants import service as tenants
 from vca.telephony import providers
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
-from vca.tenant.calls import control, desk, reconciling, service, signing, terminal
-from vca.tenant.calls import replay as replaying
+from vca.tenancy.session import public_session
+from vca.tenant.calls import service
+from vca.tenant.calls.carrier_webhooks import authentication
+from vca.tenant.calls.control import call_control, reconciliation
+from vca.tenant.calls.core import call_services
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
-from vca.tenant.calls.telephone import Telephone
+from vca.tenant.calls.simulation import replay as replaying
+from vca.tenant.calls.simulation import terminal
+from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
 
 calls = cli.Group("calls", help="Calls: simulate one, end some, ask their carriers.")
 
@@ -30,21 +34,21 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
 
     Goes through the fake carrier and the same code as a real call, and shows the record at the end.
     """
-    telephone = Telephone(providers.current().simulator, desk.current())
-    tenant = _tenant_of(did)
-    heard = telephone.ring(to=did, caller=caller)
-    if not heard.open:
-        terminal.words(heard, quiet=as_json)
-        cli.fail(f"{did} was not answered by an agent: {_reason(tenant, did)}")
-    ref = telephone.call(heard)
-    terminal.talk(telephone, ref, heard, quiet=as_json)
-    call, events, turns = service.transcript(tenant, call_id=ref.call_id)
-    record = {
+    phone = SimulatedPhone(providers.current_carriers().simulator, call_services.current_services())
+    tenant = _require_number_owner(did)
+    call_output = phone.place_call(to=did, caller=caller)
+    if not call_output.is_open:
+        terminal.print_reply(call_output, quiet=as_json)
+        cli.fail(f"{did} was not answered by an agent: {_route_reason(tenant, did)}")
+    ref = phone.call_ref(call_output)
+    terminal.run_conversation(phone, ref, call_output, quiet=as_json)
+    call, events, turns = service.load_transcript(tenant, call_id=ref.call_id)
+    call_record = {
         **CallSchema().dump(call),
         "events": CallEventSchema().dump(events, many=True),
         "turns": TurnSchema().dump(turns, many=True),
     }
-    cli.emit(record, as_json=as_json, text=terminal.record(record))
+    cli.print_result(call_record, as_json=as_json, text=terminal.format_call_record(call_record))
 
 
 @calls.command("hangup")
@@ -61,18 +65,20 @@ def hang_up(
     as_json: bool,
 ) -> None:
     """Hang up one live call, a tenant's, or all there are."""
-    ways = (tenant_id is not None and call_id is not None, tenant is not None, everybody)
-    if sum(ways) != 1 or (tenant_id is not None and call_id is None):
+    selections = (tenant_id is not None and call_id is not None, tenant is not None, everybody)
+    if sum(selections) != 1 or (tenant_id is not None and call_id is None):
         raise click.UsageError("Name a tenant and a call, or --tenant ID, or --all.")
     if tenant_id is not None and call_id is not None:
-        call = control.hang_up(_tenant(tenant_id), call_id=call_id)
+        call = call_control.hang_up(_require_tenant(tenant_id), call_id=call_id)
         text = f"{call.status}: {call.end_reason}"
-        cli.emit(CallSchema().dump(call), as_json=as_json, text=text)
+        cli.print_result(CallSchema().dump(call), as_json=as_json, text=text)
         return
-    refs = [_tenant(tenant)] if tenant is not None else control.tenants_on_call()
-    done = control.hang_up_all(refs)
-    cli.emit(vars(done), as_json=as_json, text=f"{done.ended} hung up, {done.failed} not")
-    if done.failed:
+    refs = [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
+    summary = call_control.hang_up_all(refs)
+    cli.print_result(
+        vars(summary), as_json=as_json, text=f"{summary.ended} hung up, {summary.failed} not"
+    )
+    if summary.failed:
         cli.fail("Some calls go on: their carrier did not answer. Try again.")
 
 
@@ -81,12 +87,18 @@ def hang_up(
 @cli.as_json
 def reconcile(tenant: UUID | None, as_json: bool) -> None:
     """Ask the carriers about every live call now; one that they do not know has ended."""
-    tenants = [_tenant(tenant)] if tenant is not None else control.tenants_on_call()
-    found = Counter(
-        reconciling.check(ref, at_once=True) for each in tenants for ref in control.live_calls(each)
+    tenants = (
+        [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
     )
-    told = {name: found[name] for name in ("live", "ended", "unknown")}
-    cli.emit(told, as_json=as_json, text=", ".join(f"{n} {name}" for name, n in told.items()))
+    counts = Counter(
+        reconciliation.check_call(ref, immediately=True)
+        for tenant_ref in tenants
+        for ref in call_control.list_live_calls(tenant_ref)
+    )
+    output = {name: counts[name] for name in ("live", "ended", "unknown")}
+    cli.print_result(
+        output, as_json=as_json, text=", ".join(f"{n} {name}" for name, n in output.items())
+    )
 
 
 @calls.command("replay")
@@ -102,33 +114,37 @@ def replay(
 
     A simulated call, which is kept; it dials nobody and leaves no message.
     """
-    told = replaying.replay(
-        _tenant(tenant_id),
-        carriers=providers.current(),
-        desk=desk.current(),
+    comparison = replaying.replay_call(
+        _require_tenant(tenant_id),
+        carriers=providers.current_carriers(),
+        services=call_services.current_services(),
         call_id=call_id,
         ai_profile_id=ai_profile_id,
         version=version,
     )
-    cli.emit(ReplayedSchema().dump(told), as_json=as_json, text=terminal.comparison(told))
+    cli.print_result(
+        ReplayedSchema().dump(comparison),
+        as_json=as_json,
+        text=terminal.format_comparison(comparison),
+    )
 
 
-def _tenant(tenant_id: UUID) -> TenantRef:
+def _require_tenant(tenant_id: UUID) -> TenantRef:
     """A tenant that is there and that this code can serve."""
-    with public() as session:
+    with public_session() as session:
         owner = tenants.get(session, tenant_id=tenant_id)
-    schema.require_supported(owner.schema_revision)
+    schema.require_supported_revision(owner.schema_revision)
     return TenantRef(tenant_id)
 
 
-def _tenant_of(number: str) -> TenantRef:
-    owner = signing.find_owner(number)
+def _require_number_owner(number: str) -> TenantRef:
+    owner = authentication.find_number_owner(number)
     if owner is None:
         cli.fail(f"{number} is no tenant's number. `flask dids list` shows those there are.")
-    schema.require_supported(owner.schema_revision)
+    schema.require_supported_revision(owner.schema_revision)
     return owner.tenant
 
 
-def _reason(tenant: TenantRef, number: str) -> str:
-    route = service.explain_now(tenant, to=number)
+def _route_reason(tenant: TenantRef, number: str) -> str:
+    route = service.explain_simulated_route(tenant, to=number)
     return f"{route.steps[-1].why} ({route.end_reason})"

@@ -5,17 +5,17 @@ from typing import Any, get_args
 from marshmallow import fields, validate
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, Pattern, QueryBoolean, Uuid, e164, not_blank, whole
-from vca.kit.web.schema import text as string
+from vca.kit.web.schema import DateTime, Pattern, QueryBoolean, Uuid, e164, integer, not_blank
+from vca.kit.web.schema import string as string
 from vca.telephony.types import LegOutcome
-from vca.tenant.calls.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
-from vca.tenant.calls.states import END_REASONS, RANKS, TERMINAL
-from vca.tenant.calls.transfers import OnFailure
+from vca.tenant.calls.core.models import CALLER_IDS, DIRECTIONS, EVENT_TYPES
+from vca.tenant.calls.core.state_machine import END_REASONS, STATUS_RANKS, TERMINAL
+from vca.tenant.calls.turns.transfers import OnFailure
 from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
 TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutcome))
-_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
+_VARIABLE_NAME = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
@@ -68,10 +68,10 @@ def _duration_seconds(call: Any) -> int | None:
 
 def _recording(call: Any) -> dict[str, str]:
     """Of a call that was looked up its recording is known; one that has just ended has none yet."""
-    known = getattr(call, "recording", None)
-    if known is None:
-        known = "recording" if call.recording_status and call.status not in TERMINAL else "none"
-    return {"status": known}
+    status = getattr(call, "recording", None)
+    if status is None:
+        status = "recording" if call.recording_status and call.status not in TERMINAL else "none"
+    return {"status": status}
 
 
 def _transfer(call: Any) -> dict[str, Any] | None:
@@ -96,7 +96,7 @@ class CallSchema(Schema):
     ai_profile_id = fields.UUID(dump_only=True, allow_none=True)
     ai_profile_version = fields.Integer(dump_only=True, allow_none=True)
     direction = string(1, 20, one_of=DIRECTIONS, dump_only=True)
-    status = string(1, 20, one_of=RANKS, dump_only=True)
+    status = string(1, 20, one_of=STATUS_RANKS, dump_only=True)
     end_reason = string(1, 40, one_of=END_REASONS, dump_only=True, allow_none=True)
     end_detail = fields.String(
         dump_only=True, allow_none=True, metadata={"description": "The carrier's own code."}
@@ -183,15 +183,15 @@ class TurnSchema(Schema):
 class CallQuery(PageQuery):
     """Filters of the list of calls."""
 
-    status = string(1, 20, one_of=RANKS)
+    status = string(1, 20, one_of=STATUS_RANKS)
     direction = string(1, 20, one_of=DIRECTIONS)
     end_reason = string(1, 40, one_of=END_REASONS)
     phone_number_id = Uuid()
     ai_profile_id = Uuid()
     caller_number = string(1, 20)
     simulated = QueryBoolean()
-    started_after = Moment(attribute="started_at__gt")
-    started_before = Moment(attribute="started_at__lt")
+    started_after = DateTime(attribute="started_at__gt")
+    started_before = DateTime(attribute="started_at__lt")
 
 
 class NewCallSchema(Schema):
@@ -207,7 +207,7 @@ class NewCallSchema(Schema):
         metadata={"description": "Who talks. null: the number's profile, else the default."},
     )
     metadata = fields.Dict(
-        keys=fields.String(validate=_VARIABLE),
+        keys=fields.String(validate=_VARIABLE_NAME),
         values=string(0, 500),
         load_default=dict,
         validate=validate.Length(max=50),
@@ -222,7 +222,7 @@ class TransferSchema(Schema):
     """Where a live call shall go."""
 
     target = string(1, 40, required=True, metadata={"example": "sales"})
-    timeout_seconds = whole(5, 120, load_default=25)
+    timeout_seconds = integer(5, 120, load_default=25)
     on_failure = string(1, 20, one_of=("return", "message", "fallback"), load_default="return")
 
 
@@ -268,7 +268,7 @@ class SimulatedSchema(Schema):
     """A simulated call that rings: what the agent says first."""
 
     call_id = fields.UUID()
-    status = string(1, 20, one_of=RANKS)
+    status = string(1, 20, one_of=STATUS_RANKS)
     reply = fields.String(metadata={"example": "Acme Dental, good morning!"})
 
 
@@ -281,7 +281,7 @@ class SpeechSchema(Schema):
 class SimulatedTurnSchema(Schema):
     """What the agent answers."""
 
-    status = string(1, 20, one_of=RANKS)
+    status = string(1, 20, one_of=STATUS_RANKS)
     reply = fields.String()
     actions = fields.List(fields.Nested(LineActionSchema))
 
@@ -290,7 +290,7 @@ class ReplaySchema(Schema):
     """Who shall answer the caller of a finished call now."""
 
     ai_profile_id = Uuid(required=True)
-    version = whole(
+    version = integer(
         1,
         2_147_483_647,
         load_default=None,
@@ -363,4 +363,4 @@ class ExplainSchema(Schema):
 
     to = e164(required=True)
     caller = e164(data_key="from", load_default=None, allow_none=True)
-    at = Moment(load_default=None, allow_none=True, metadata={"description": "Default: now."})
+    at = DateTime(load_default=None, allow_none=True, metadata={"description": "Default: now."})

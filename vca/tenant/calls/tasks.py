@@ -2,45 +2,48 @@
 
 from uuid import UUID
 
-from vca.kit import clock, jobs
+from vca.jobs import queue
+from vca.kit import clock
 from vca.tenancy.schema import TenantRef
-from vca.tenant.calls import aftermath, forgetting, outbound, reconciling
-from vca.tenant.calls.ending import ANALYSE
-from vca.tenant.calls.forgetting import FORGET, FORGET_PAYLOADS
-from vca.tenant.calls.outbound import DIAL
-from vca.tenant.calls.refs import CallRef
-from vca.tenant.calls.watch import CHECK
+from vca.tenant.calls.control import outbound_calls, reconciliation
+from vca.tenant.calls.control.outbound_calls import DIAL_JOB
+from vca.tenant.calls.core import retention
+from vca.tenant.calls.core.call_end import ANALYSE_JOB
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.retention import PURGE_PAYLOADS, PURGE_TRANSCRIPTS
+from vca.tenant.calls.core.watchdog import CHECK_JOB
+from vca.tenant.calls.turns import post_call_analysis
 
 
 def _ref(tenant_id: str, call_id: str) -> CallRef:
     return CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
 
 
-@jobs.task(DIAL)
+@queue.task(DIAL_JOB)
 def dial(*, tenant_id: str, call_id: str) -> None:
     """Have the carrier place an outbound call, once."""
-    outbound.dial(_ref(tenant_id, call_id))
+    outbound_calls.dial(_ref(tenant_id, call_id))
 
 
-@jobs.task(CHECK)
+@queue.task(CHECK_JOB)
 def check(*, tenant_id: str, call_id: str) -> None:
     """Ask the carrier about a call that has been silent for long."""
-    reconciling.check(_ref(tenant_id, call_id))
+    reconciliation.check_call(_ref(tenant_id, call_id))
 
 
-@jobs.task(FORGET)
+@queue.task(PURGE_TRANSCRIPTS)
 def forget(*, tenant_id: str) -> None:
     """Delete what was said in calls whose time has come."""
-    forgetting.forget(TenantRef(UUID(tenant_id)), now=clock.now())
+    retention.purge_transcripts(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
-@jobs.task(FORGET_PAYLOADS)
+@queue.task(PURGE_PAYLOADS)
 def forget_payloads(*, tenant_id: str) -> None:
     """Empty what carriers told of calls whose time has come."""
-    forgetting.forget_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
+    retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
-@jobs.task(ANALYSE)
+@queue.task(ANALYSE_JOB)
 def analyse(*, tenant_id: str, call_id: str) -> None:
     """Note what a call was about."""
-    aftermath.analyse(_ref(tenant_id, call_id))
+    post_call_analysis.analyse_call(_ref(tenant_id, call_id))

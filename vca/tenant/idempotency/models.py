@@ -8,7 +8,7 @@ from sqlalchemy import Index, Text, UniqueConstraint
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.base import TenantBase, timestamp_column
 
 
 class IdempotencyKey(TenantBase):
@@ -24,4 +24,4 @@ class IdempotencyKey(TenantBase):
     status: Mapped[int | None]
     headers: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}")
     answer: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()

@@ -4,24 +4,25 @@ from uuid import UUID
 
 from sqlalchemy import Table
 
-from vca.kit import clock, jobs
+from vca.jobs import queue
+from vca.kit import clock
 from vca.registry.idempotency import service
 from vca.registry.idempotency.models import IdempotencyKey as PlatformsKey
-from vca.registry.idempotency.service import SWEEP
+from vca.registry.idempotency.service import CLEANUP_JOB
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.idempotency.models import IdempotencyKey
 
-PLATFORMS: Table = PlatformsKey.__table__  # type: ignore[assignment] # typed as FromClause
-TENANTS: Table = IdempotencyKey.__table__  # type: ignore[assignment]
+PLATFORM_TABLE: Table = PlatformsKey.__table__  # type: ignore[assignment] # typed as FromClause
+TENANT_TABLE: Table = IdempotencyKey.__table__  # type: ignore[assignment]
 
 
-@jobs.task(SWEEP)
+@queue.task(CLEANUP_JOB)
 def sweep(tenant_id: str | None = None) -> None:
     """Sweep a tenant's table, or the platform's."""
     if tenant_id is None:
-        with public() as session:
-            service.sweep(session, table=PLATFORMS, now=clock.now())
+        with public_session() as session:
+            service.delete_expired(session, table=PLATFORM_TABLE, now=clock.now())
     else:
-        with enter(TenantRef(UUID(tenant_id))) as session:
-            service.sweep(session, table=TENANTS, now=clock.now())
+        with tenant_session(TenantRef(UUID(tenant_id))) as session:
+            service.delete_expired(session, table=TENANT_TABLE, now=clock.now())

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
-from vca.tenant.base import TenantBase, timestamp
+from vca.audit.redaction import SHOWN
+from vca.tenant.base import TenantBase, timestamp_column
 
 KINDS = ("message", "voicemail")
 STATUSES = ("new", "done")
@@ -40,5 +40,5 @@ class Message(TenantBase):
     recording_id: Mapped[UUID | None]
     simulated: Mapped[bool] = mapped_column(server_default=text("false"), info=SHOWN)
     mailed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = timestamp()
-    updated_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
+    updated_at: Mapped[datetime] = timestamp_column()

@@ -3,8 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from vca.kit.web import Blueprint, access, pages
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, access, pagination
+from vca.kit.web.context import request_session
 from vca.tenant.messages import service
 from vca.tenant.messages.schemas import MessageChangeSchema, MessageQuery, MessageSchema
 
@@ -17,25 +17,25 @@ ONE = f"{URL}/<uuid:message_id>"
 @blp.route(URL, methods=["GET"])
 @blp.arguments(MessageQuery, location="query")
 @blp.response(200, MessageSchema(many=True))
-@access("tenant", "content", opens="tenant")
+@access("tenant", "content", transaction="tenant")
 def list_messages(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's messages, newest first"""
-    page = pages.requested(query)
-    return pages.answer(service.list_page(session(), page=page, **query), query)
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
 @blp.route(ONE, methods=["GET"])
 @blp.response(200, MessageSchema)
-@access("tenant", "content", opens="tenant")
+@access("tenant", "content", transaction="tenant")
 def get_message(tenant_id: UUID, message_id: UUID) -> Any:
     """Show a message"""
-    return service.get(session(), message_id=message_id)
+    return service.get(request_session(), message_id=message_id)
 
 
 @blp.route(ONE, methods=["PATCH"])
 @blp.arguments(MessageChangeSchema)
 @blp.response(200, MessageSchema)
-@access("tenant", "write", also="content", opens="tenant")
+@access("tenant", "write", additional_scope="content", transaction="tenant")
 def change_message(body: dict[str, Any], tenant_id: UUID, message_id: UUID) -> Any:
     """Note that a message was dealt with, or was not"""
-    return service.change(session(), message_id=message_id, **body)
+    return service.change(request_session(), message_id=message_id, **body)

@@ -4,30 +4,30 @@ from typing import Any
 
 from marshmallow import fields
 
-from vca.kit.web import PageQuery, Schema, pages
-from vca.kit.web.schema import QueryBoolean, Uuid, text
-from vca.tenant.messages import mailing
+from vca.kit.web import PageQuery, Schema, pagination
+from vca.kit.web.schema import QueryBoolean, Uuid, string
+from vca.tenant.messages import email_notifications
 from vca.tenant.messages.models import KINDS, STATUSES
 
 
-def _audio(message: Any) -> str | None:
-    path = mailing.audio_path(message.tenant_id, message)
-    return pages.public_path(path) if path is not None else None
+def _audio_url(message: Any) -> str | None:
+    path = email_notifications.audio_path(message.tenant_id, message)
+    return pagination.public_url(path) if path is not None else None
 
 
 class MessageChangeSchema(Schema):
     """What may change on a message."""
 
-    status = text(1, 20, one_of=STATUSES)
+    status = string(1, 20, one_of=STATUSES)
 
 
 class MessageSchema(MessageChangeSchema):
     """What a caller left."""
 
-    computed = {"audio": _audio}
+    computed = {"audio": _audio_url}
 
     id = fields.UUID(dump_only=True)
-    kind = text(1, 20, one_of=KINDS, dump_only=True)
+    kind = string(1, 20, one_of=KINDS, dump_only=True)
     call_id = fields.UUID(dump_only=True, allow_none=True)
     caller_number = fields.String(
         dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
@@ -57,8 +57,8 @@ class MessageSchema(MessageChangeSchema):
 class MessageQuery(PageQuery):
     """Filters of the list of messages."""
 
-    status = text(1, 20, one_of=STATUSES)
-    kind = text(1, 20, one_of=KINDS)
+    status = string(1, 20, one_of=STATUSES)
+    kind = string(1, 20, one_of=KINDS)
     call_id = Uuid()
     simulated = QueryBoolean(
         load_default=False,

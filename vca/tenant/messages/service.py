@@ -8,19 +8,19 @@ from sqlalchemy.orm import Session
 
 from vca.kit.errors import NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.kit.text import clean
-from vca.tenant.messages import mailing
+from vca.kit.text import sanitize
+from vca.tenant.messages import email_notifications
 from vca.tenant.messages.models import Message
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
 _LISTING = Listing(Message, (Message.created_at, Message.id), newest_first=True)
-LONGEST_NUMBER = 40
-LONGEST_NAME = 200
-LONGEST_REASON = 4_000
+MAX_NUMBER_LENGTH = 40
+MAX_NAME_LENGTH = 200
+MAX_REASON_LENGTH = 4_000
 
 
-def take(
+def create(
     session: Session,
     *,
     call_id: UUID,
@@ -42,26 +42,26 @@ def take(
         call_id=call_id,
         kind=kind,
         status="new",
-        caller_number=_plain(caller_number, LONGEST_NUMBER),
-        callback_number=_plain(callback_number, LONGEST_NUMBER),
-        name=_plain(name, LONGEST_NAME),
-        reason=_plain(reason, LONGEST_REASON),
+        caller_number=_sanitized(caller_number, MAX_NUMBER_LENGTH),
+        callback_number=_sanitized(callback_number, MAX_NUMBER_LENGTH),
+        name=_sanitized(name, MAX_NAME_LENGTH),
+        reason=_sanitized(reason, MAX_REASON_LENGTH),
         recording_id=recording_id,
         simulated=simulated,
     )
     session.add(message)
     session.flush()
     if not simulated:
-        mailing.order_if_wanted(session, message_id=message.id)
+        email_notifications.schedule_if_enabled(session, message_id=message.id)
     data = {"message_id": message.id, "call_id": call_id, "kind": kind}
-    events.tell(session, Event("message.taken", data, simulated=simulated))
+    events.emit(session, Event("message.taken", data, simulated=simulated))
     return message
 
 
-def is_kept(session: Session, *, call_id: UUID, kind: str) -> bool:
+def exists_for_call(session: Session, *, call_id: UUID, kind: str) -> bool:
     """Whether a message of this kind was left in the call."""
-    left = select(Message.id).filter_by(call_id=call_id, kind=kind).limit(1)
-    return session.scalar(left) is not None
+    query = select(Message.id).filter_by(call_id=call_id, kind=kind).limit(1)
+    return session.scalar(query) is not None
 
 
 def get(session: Session, *, message_id: UUID, for_update: bool = False) -> Message:
@@ -87,5 +87,5 @@ def change(session: Session, *, message_id: UUID, status: str | None = None) -> 
     return message
 
 
-def _plain(text: str | None, longest: int) -> str | None:
-    return clean(text, longest=longest).strip() or None if text else None
+def _sanitized(text: str | None, max_length: int) -> str | None:
+    return sanitize(text, max_length=max_length).strip() or None if text else None

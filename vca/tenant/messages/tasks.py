@@ -2,13 +2,15 @@
 
 from uuid import UUID
 
-from vca.kit import jobs
+from vca.jobs import queue
 from vca.tenancy.schema import TenantRef
-from vca.tenant.messages import mailing
-from vca.tenant.messages.mailing import MAIL
+from vca.tenant.messages import email_notifications
+from vca.tenant.messages.email_notifications import MAIL
 
 
-@jobs.task(MAIL)
+@queue.task(MAIL)
 def send(tenant_id: str, message_id: str, attempt: int = 0) -> None:
     """Mail a message to its tenant."""
-    mailing.send(TenantRef(UUID(tenant_id)), message_id=UUID(message_id), attempt=attempt)
+    email_notifications.send(
+        TenantRef(UUID(tenant_id)), message_id=UUID(message_id), attempt=attempt
+    )

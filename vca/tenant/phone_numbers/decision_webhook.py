@@ -10,35 +10,35 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from vca.kit import at_rest, json, standard_webhooks
-from vca.kit.at_rest import CannotOpen, Place
+from vca.kit import encryption, json, standard_webhooks
+from vca.kit.encryption import DecryptionError, EncryptionContext
 from vca.tenant.phone_numbers import service
 
 # Both secrets sign for so long, for receivers that are not changed at the same moment.
 OVERLAP = timedelta(hours=24)
 
 
-def arm(session: Session, *, phone_number_id: UUID, url: str, now: datetime) -> str:
+def enable(session: Session, *, phone_number_id: UUID, url: str, now: datetime) -> str:
     """Have the URL, which was checked, asked from now on; its new secret is known only now.
 
     The secret before signs too for a day, unless our keys do not open it. Raises NotFound.
     """
     number = service.get(session, phone_number_id=phone_number_id, for_update=True)
-    keys, where = at_rest.current(), _place(number.tenant_id, number.id)
+    keys, context = encryption.current_keyring(), _encryption_context(number.tenant_id, number.id)
     secret = standard_webhooks.new_secret()
-    kept: dict[str, Any] = {"secret": secret}
-    with suppress(CannotOpen):
+    document: dict[str, Any] = {"secret": secret}
+    with suppress(DecryptionError):
         if number.decision_secret is not None:
-            before = json.loads(keys.open(number.decision_secret, where))["secret"]
-            kept |= {"previous": before, "previous_until": now + OVERLAP}
+            previous_secret = json.loads(keys.decrypt(number.decision_secret, context))["secret"]
+            document |= {"previous": previous_secret, "previous_until": now + OVERLAP}
     number.decision_url = url
-    number.decision_secret = keys.seal(json.dumps(kept).decode(), where)
+    number.decision_secret = keys.encrypt(json.dumps(document).decode(), context)
     number.updated_at = now
     session.flush()
     return secret
 
 
-def disarm(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
+def disable(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
     """Ask nobody any more. Raises NotFound."""
     number = service.get(session, phone_number_id=phone_number_id, for_update=True)
     number.decision_url = number.decision_secret = None
@@ -46,17 +46,19 @@ def disarm(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
     session.flush()
 
 
-def secrets(
-    sealed: bytes, *, tenant_id: UUID, phone_number_id: UUID, now: datetime
+def signing_secrets(
+    encrypted: bytes, *, tenant_id: UUID, phone_number_id: UUID, now: datetime
 ) -> tuple[str, ...]:
     """What signs at this moment, the newest first; raises CannotOpen."""
-    opened = at_rest.current().open(sealed, _place(tenant_id, phone_number_id))
-    kept = json.loads(opened)
-    until = kept.get("previous_until")
-    if until is None or datetime.fromisoformat(until) <= now:
-        return (kept["secret"],)
-    return kept["secret"], kept["previous"]
+    plaintext = encryption.current_keyring().decrypt(
+        encrypted, _encryption_context(tenant_id, phone_number_id)
+    )
+    document = json.loads(plaintext)
+    previous_until = document.get("previous_until")
+    if previous_until is None or datetime.fromisoformat(previous_until) <= now:
+        return (document["secret"],)
+    return document["secret"], document["previous"]
 
 
-def _place(tenant_id: UUID, phone_number_id: UUID) -> Place:
-    return Place(tenant_id, "phone_numbers", phone_number_id, "decision_secret")
+def _encryption_context(tenant_id: UUID, phone_number_id: UUID) -> EncryptionContext:
+    return EncryptionContext(tenant_id, "phone_numbers", phone_number_id, "decision_secret")

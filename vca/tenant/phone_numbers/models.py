@@ -8,13 +8,13 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import HASHED, SHOWN
+from vca.audit.redaction import HASHED, SHOWN
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.base import TenantBase, timestamp_column
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 MODES = ("agent", "forward", "closed")
-REGISTRATION = ("pending", "registered", "failed", "unregistered")
+REGISTRATION_STATUSES = ("pending", "registered", "failed", "unregistered")
 
 
 class PhoneNumber(TenantBase):
@@ -62,5 +62,5 @@ class PhoneNumber(TenantBase):
     registration_checked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     registration_next_attempt_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     registration_round: Mapped[int]
-    created_at: Mapped[datetime] = timestamp()
-    updated_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
+    updated_at: Mapped[datetime] = timestamp_column()

@@ -6,13 +6,19 @@ from uuid import UUID
 from flask import current_app, g
 
 from vca.kit import clock, http
-from vca.kit.web import Blueprint, access, created, pages
-from vca.kit.web.context import session
-from vca.registry.dids.service import Terms
+from vca.kit.web import Blueprint, access, created_response, pagination
+from vca.kit.web.context import request_session
+from vca.registry.number_registry.service import ClaimPolicy
 from vca.registry.webhooks import endpoints
-from vca.telephony.types import CarrierRef
-from vca.tenancy.session import enter
-from vca.tenant.phone_numbers import browsers, carrying, checking, decision_webhook, service
+from vca.telephony.types import ProviderAccountRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers import (
+    decision_webhook,
+    provider_compatibility,
+    registration_check,
+    service,
+    webrtc,
+)
 from vca.tenant.phone_numbers.schemas import (
     ArmedDecisionWebhookSchema,
     BrowserCredentialSchema,
@@ -34,7 +40,7 @@ ONE = f"{URL}/<uuid:phone_number_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewPhoneNumberSchema)
 @blp.response(201, PhoneNumberSchema)
-@access("tenant", "write", repeats="answer")
+@access("tenant", "write", idempotency="answer")
 def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Claim a phone number
 
@@ -42,35 +48,35 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     registration at the carrier follows; `registration` tells how it went. Where numbers must be
     assigned, an account of the tenant's own at the carrier that has the number is as good.
     """
-    terms = _terms(body)
-    with enter(g.tenant) as opened:
-        number = service.add(opened, terms=terms, **body)
+    policy = _claim_policy(body)
+    with tenant_session(g.tenant) as tenant_tx:
+        number = service.add(tenant_tx, policy=policy, **body)
     path = f"/api/tenants/{tenant_id}/phone-numbers/{number.id}"
-    return created(number, pages.public_path(path))
+    return created_response(number, pagination.public_url(path))
 
 
 @blp.route(URL, methods=["GET"])
 @blp.arguments(PhoneNumberQuery, location="query")
 @blp.response(200, PhoneNumberSchema(many=True))
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def list_numbers(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's phone numbers, oldest first"""
-    page = pages.requested(query)
-    return pages.answer(service.list_page(session(), page=page, **query), query)
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
 @blp.route(ONE, methods=["GET"])
 @blp.response(200, PhoneNumberSchema)
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Show a phone number"""
-    return service.get(session(), phone_number_id=phone_number_id)
+    return service.get(request_session(), phone_number_id=phone_number_id)
 
 
 @blp.route(ONE, methods=["PATCH"])
 @blp.arguments(PhoneNumberChangeSchema)
 @blp.response(200, PhoneNumberSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Change a phone number
 
@@ -78,27 +84,27 @@ def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) 
     `provider_type`, `telephony_account_id` or both moves it: it is registered there, and may ring
     from where it was for 30 days more (`previous_carrier`). Live calls stay where they are.
     """
-    return service.change(session(), phone_number_id=phone_number_id, **body)
+    return service.change(request_session(), phone_number_id=phone_number_id, **body)
 
 
 @blp.route(ONE, methods=["DELETE"])
 @blp.response(204)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
     """Give a phone number back
 
     It stops routing at once, is unregistered at the carrier, and rests 30 days, during which only
     the same tenant or a platform key can claim it.
     """
-    service.remove(session(), phone_number_id=phone_number_id)
+    service.remove(request_session(), phone_number_id=phone_number_id)
 
 
 @blp.route(f"{ONE}/register", methods=["POST"])
 @blp.response(202, PhoneNumberSchema)
-@access("tenant", "write", opens="tenant", repeats="answer")
+@access("tenant", "write", transaction="tenant", idempotency="answer")
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     """Register a phone number at its carrier again, now"""
-    return service.register(session(), phone_number_id=phone_number_id)
+    return service.register(request_session(), phone_number_id=phone_number_id)
 
 
 @blp.route(f"{ONE}/check", methods=["POST"])
@@ -110,18 +116,18 @@ def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     Field by field, beside what registering it would set; nothing is changed. A number that the
     carrier does not have is `agrees: false` without fields.
     """
-    return checking.check(g.tenant, phone_number_id=phone_number_id)
+    return registration_check.check_number(g.tenant, phone_number_id=phone_number_id)
 
 
 @blp.route(f"{ONE}/release-previous-carrier", methods=["POST"])
 @blp.response(204)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
     """Take no more rings from where a phone number was before it moved
 
     That carrier is told to let the number go. Without a `previous_carrier` nothing happens.
     """
-    service.release_previous_carrier(session(), phone_number_id=phone_number_id)
+    service.release_previous_carrier(request_session(), phone_number_id=phone_number_id)
 
 
 @blp.route(f"{ONE}/decision-webhook", methods=["POST"])
@@ -140,19 +146,19 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     `secret` is in this answer and never again. Done again: another URL, another secret; for 24
     hours each request bears two signatures, one of them by the secret before.
     """
-    endpoints.check_url(body["url"], client=http.current())
-    with enter(g.tenant) as opened:
+    endpoints.check_url(body["url"], client=http.current_client())
+    with tenant_session(g.tenant) as tenant_tx:
         number_id, now = phone_number_id, clock.now()
-        secret = decision_webhook.arm(opened, phone_number_id=number_id, now=now, **body)
+        secret = decision_webhook.enable(tenant_tx, phone_number_id=number_id, now=now, **body)
     return {**body, "secret": secret}
 
 
 @blp.route(f"{ONE}/decision-webhook", methods=["DELETE"])
 @blp.response(204)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:
     """Ask nobody before a number is answered"""
-    decision_webhook.disarm(session(), phone_number_id=phone_number_id, now=clock.now())
+    decision_webhook.disable(request_session(), phone_number_id=phone_number_id, now=clock.now())
 
 
 @blp.route("/api/tenants/<uuid:tenant_id>/webrtc/credentials", methods=["POST"])
@@ -165,16 +171,18 @@ def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
     `token` is for the carrier's own browser library, and good for an hour. A number whose carrier
     knows no browsers is 409 `carrier-cannot`.
     """
-    return browsers.credential(g.tenant, phone_number_id=body["phone_number_id"])
+    return webrtc.create_credential(g.tenant, phone_number_id=body["phone_number_id"])
 
 
-def _terms(body: dict[str, Any]) -> Terms:
+def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
     """On what terms the caller may claim the number; may ask a carrier."""
     if g.caller.is_platform:
         return "platform"
     if current_app.config["CLAIMS_ARE_OPEN"]:
         return "open"
-    provider_type = body.get("provider_type", service.BLANK["provider_type"])
-    ref = CarrierRef(provider_type, body.get("telephony_account_id"))
-    proven = carrying.proven(g.tenant, did_number=body["did_number"], ref=ref)
-    return "proven" if proven else "assigned"
+    provider_type = body.get("provider_type", service.DEFAULT_FIELDS["provider_type"])
+    ref = ProviderAccountRef(provider_type, body.get("telephony_account_id"))
+    on_own_account = provider_compatibility.is_on_own_account(
+        g.tenant, did_number=body["did_number"], ref=ref
+    )
+    return "proven" if on_own_account else "assigned"

@@ -3,16 +3,16 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, text
-from vca.registry.webhooks.schemas import URL_LENGTH
-from vca.tenant.phone_numbers.models import MODES, REGISTRATION
+from vca.kit.web.schema import QueryBoolean, StrictBoolean, Uuid, e164, string
+from vca.registry.webhooks.schemas import MAX_URL_LENGTH
+from vca.tenant.phone_numbers.models import MODES, REGISTRATION_STATUSES
 from vca.tenant.settings.hours_schema import HoursSchema
 
 
 class RegistrationSchema(Schema):
     """The number at its carrier."""
 
-    status = text(1, 20, one_of=REGISTRATION)
+    status = string(1, 20, one_of=REGISTRATION_STATUSES)
     code = fields.String(allow_none=True, metadata={"description": "Why, for programs."})
     detail = fields.String(allow_none=True, metadata={"description": "Why, for people."})
     checked_at = fields.AwareDateTime(allow_none=True)
@@ -32,7 +32,7 @@ class PreviousCarrierSchema(Schema):
 class PhoneNumberChangeSchema(Schema):
     """What may change on a number."""
 
-    provider_type = text(
+    provider_type = string(
         1, 40, metadata={"description": "`generic`: the deployment's default carrier."}
     )
     telephony_account_id = Uuid(
@@ -43,11 +43,11 @@ class PhoneNumberChangeSchema(Schema):
             "example": None,
         },
     )
-    label = text(1, 200, allow_none=True, metadata={"example": "Front desk"})
+    label = string(1, 200, allow_none=True, metadata={"example": "Front desk"})
     is_active = StrictBoolean(
         metadata={"description": "false: unregistered at the carrier, calls are refused."}
     )
-    mode = text(1, 20, one_of=MODES)
+    mode = string(1, 20, one_of=MODES)
     forward_to = e164(
         allow_none=True,
         metadata={
@@ -137,9 +137,9 @@ class CheckedSchema(Schema):
 class DecisionWebhookSchema(Schema):
     """Who is asked before a number is answered."""
 
-    url = text(
+    url = string(
         1,
-        URL_LENGTH,
+        MAX_URL_LENGTH,
         required=True,
         metadata={
             "description": "https, a public address.",
@@ -182,7 +182,7 @@ class BrowserCredentialSchema(Schema):
 class PhoneNumberQuery(PageQuery):
     """Filters of the list of numbers."""
 
-    did_number = text(1, 20)
+    did_number = string(1, 20)
     is_active = QueryBoolean()
-    mode = text(1, 20, one_of=MODES)
+    mode = string(1, 20, one_of=MODES)
     ai_profile_id = Uuid()

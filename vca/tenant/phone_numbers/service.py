@@ -11,19 +11,25 @@ from sqlalchemy.orm import Session
 from vca.kit import clock, db
 from vca.kit.errors import Conflict, InvalidInput, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.dids import service as dids
-from vca.registry.dids.service import Terms
+from vca.registry.number_registry import service as dids
+from vca.registry.number_registry.service import ClaimPolicy
 from vca.telephony import providers
-from vca.telephony.types import CarrierRef
+from vca.telephony.types import ProviderAccountRef
 from vca.tenant.ai_profiles.models import AiProfile
-from vca.tenant.phone_numbers import at_carrier, carrying, holding, moving, registration
+from vca.tenant.phone_numbers import (
+    number_metering,
+    porting,
+    provider_assignment,
+    provider_compatibility,
+    registration,
+)
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings import hours
 from vca.tenant.settings import service as settings
 from vca.tenant.settings.limits import LimitReached
 
 _LISTING = Listing(PhoneNumber, (PhoneNumber.created_at, PhoneNumber.id))
-BLANK: dict[str, Any] = {
+DEFAULT_FIELDS: dict[str, Any] = {
     "provider_type": providers.GENERIC,
     "telephony_account_id": None,
     "label": None,
@@ -42,7 +48,7 @@ class NumberInactive(Conflict):
     code = "number-inactive"
 
 
-def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> PhoneNumber:
+def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any) -> PhoneNumber:
     """Claim a number, keep it, and order its registration: one transaction over two schemas.
 
     Raises LimitReached, dids.NumberAlreadyClaimed, dids.NumberNotAssigned, InvalidInput and
@@ -54,15 +60,17 @@ def add(session: Session, *, terms: Terms, did_number: str, **fields: Any) -> Ph
         did_number=did_number,
         registration_status="pending",
         registration_round=0,
-        **{**BLANK, **fields, "hours": hours.merged(None, fields.get("hours"))},
+        **{**DEFAULT_FIELDS, **fields, "hours": hours.merge(None, fields.get("hours"))},
     )
-    carrier = at_carrier.ref_of(number)
-    dids.claim(session, number=did_number, phone_number_id=number.id, carrier=carrier, terms=terms)
+    carrier = provider_assignment.current_ref(number)
+    dids.claim(
+        session, number=did_number, phone_number_id=number.id, carrier=carrier, policy=policy
+    )
     session.add(number)
-    _check(session, number, given=fields)
-    registration.ask(session, number)
+    _validate(session, number, changed_fields=fields)
+    registration.request_registration(session, number)
     session.flush()
-    holding.begin(session, now=clock.now())
+    number_metering.start_metering(session, now=clock.now())
     return number
 
 
@@ -86,14 +94,14 @@ def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNu
     Raises NotFound, InvalidInput and CarrierCannot.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
-    was_active, left = number.is_active, at_carrier.ref_of(number)
+    was_active, previous_ref = number.is_active, provider_assignment.current_ref(number)
     if "hours" in fields:
-        fields["hours"] = hours.merged(number.hours, fields["hours"])
+        fields["hours"] = hours.merge(number.hours, fields["hours"])
     for name, value in fields.items():
         setattr(number, name, value)
-    _check(session, number, given=fields)
-    if (number.is_active, at_carrier.ref_of(number)) != (was_active, left):
-        _tell_carriers(session, number, was_active=was_active, left=left)
+    _validate(session, number, changed_fields=fields)
+    if (number.is_active, provider_assignment.current_ref(number)) != (was_active, previous_ref):
+        _update_carriers(session, number, was_active=was_active, previous_ref=previous_ref)
     number.updated_at = session.scalars(select(func.now())).one()
     session.flush()
     return number
@@ -105,7 +113,7 @@ def release_previous_carrier(session: Session, *, phone_number_id: UUID) -> None
     Raises NotFound.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
-    moving.end(session, number)
+    porting.release_previous(session, number)
 
 
 def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
@@ -113,7 +121,7 @@ def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     if not number.is_active:
         raise NumberInactive("An inactive number is not registered; activate it first.")
-    registration.ask(session, number)
+    registration.request_registration(session, number)
     session.flush()
     return number
 
@@ -124,63 +132,65 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
     Raises NotFound.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
-    moving.end(session, number)
-    registration.withdraw(session, number)
+    porting.release_previous(session, number)
+    registration.request_release(session, number)
     dids.release(session, number=number.did_number)
     session.delete(number)
     session.flush()
-    holding.end(session, number, now=clock.now())
+    number_metering.stop_metering(session, number, now=clock.now())
 
 
-def _tell_carriers(
-    session: Session, number: PhoneNumber, *, was_active: bool, left: CarrierRef
+def _update_carriers(
+    session: Session, number: PhoneNumber, *, was_active: bool, previous_ref: ProviderAccountRef
 ) -> None:
     """The number has moved, or is switched on or off: an inactive one is registered nowhere."""
-    moved = not registration.same(left, at_carrier.ref_of(number))
+    moved = not registration.same_account(previous_ref, provider_assignment.current_ref(number))
     if not number.is_active:
-        moving.end(session, number)
+        porting.release_previous(session, number)
     if was_active and moved and number.is_active:
-        moving.begin(session, number, left=left, now=clock.now())
+        porting.start_port(session, number, previous_ref=previous_ref, now=clock.now())
     elif was_active and moved:
-        registration.withdraw(session, number, left)
-    registration.ask(session, number)
+        registration.request_release(session, number, previous_ref)
+    registration.request_registration(session, number)
 
 
 def _check_limit(session: Session) -> None:
     """Raise LimitReached if the tenant may have no further number; additions take turns."""
-    own = settings.get(session, for_update=True)
-    limit = settings.effective_limits(session, own).numbers
+    tenant_settings = settings.get(session, for_update=True)
+    limit = settings.effective_limits(session, tenant_settings).numbers
     if limit is None:
         return
     if session.scalars(select(func.count()).select_from(PhoneNumber)).one() >= limit:
         raise LimitReached("numbers", limit)
 
 
-def _check(session: Session, number: PhoneNumber, *, given: Collection[str]) -> None:
+def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collection[str]) -> None:
     """What no single field shows; raises InvalidInput or CarrierCannot."""
-    carrying.check(session, number)
+    provider_compatibility.check_carrier(session, number)
     if number.mode == "forward" and not number.forward_to:
         raise InvalidInput.field("forward_to", "A forwarding number needs one.")
     try:
         session.flush()
     except IntegrityError as error:
-        if db.constraint(error) == "phone_numbers_ai_profile_id_fkey":
+        if db.constraint_name(error) == "phone_numbers_ai_profile_id_fkey":
             raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
-        if db.constraint(error) == "phone_numbers_telephony_account_id_fkey":
-            raise carrying.no_such_account() from None
+        if db.constraint_name(error) == "phone_numbers_telephony_account_id_fkey":
+            raise provider_compatibility.unknown_account_error() from None
         raise
-    for name in {"forward_to", "fallback_number"}.intersection(given):
-        _check_led_to(session, number, name)
+    for name in {"forward_to", "fallback_number"}.intersection(changed_fields):
+        _check_target_number(session, number, name)
     if number.ai_profile_id is not None:
         profile = session.get_one(AiProfile, number.ai_profile_id)
-        carrying.check_profile(session, number, profile)
+        provider_compatibility.check_profile(session, number, profile)
 
 
-def _check_led_to(session: Session, number: PhoneNumber, name: str) -> None:
+def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:
     """Where a number leads must be dialled one day: refused now, not while a caller waits."""
-    leads_to = getattr(number, name)
-    if leads_to is None:
+    target_number = getattr(number, field_name)
+    if target_number is None:
         return
-    verdict = settings.may_keep(session, leads_to, from_number=number.did_number)
-    if not verdict.allowed:
-        raise InvalidInput.field(name, f"Cannot be dialled: {verdict.why} ({verdict.code}).")
+    decision = settings.check_target_number(session, target_number, from_number=number.did_number)
+    if not decision.allowed:
+        raise InvalidInput.field(
+            field_name, f"Cannot be dialled: {decision.reason} ({decision.code})."
+        )

@@ -3,78 +3,79 @@
 from typing import Any
 from uuid import UUID
 
-from vca.kit import clock, jobs
+from vca.jobs import queue
+from vca.kit import clock
 from vca.registry.usage import periods
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter
-from vca.tenant.phone_numbers import drift, holding, moving, registration
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers import drift, number_metering, porting, registration
 from vca.tenant.phone_numbers.drift import CHECK
-from vca.tenant.phone_numbers.holding import COUNT
-from vca.tenant.phone_numbers.moving import LEAVE
-from vca.tenant.phone_numbers.registration import REGISTER, UNREGISTER, Order
-from vca.tenant.telephony_accounts import carriers
+from vca.tenant.phone_numbers.number_metering import COUNT
+from vca.tenant.phone_numbers.porting import LEAVE
+from vca.tenant.phone_numbers.registration import REGISTER, UNREGISTER, RegistrationJob
+from vca.tenant.telephony_accounts import adapter_lookup
 
 
-@jobs.task(REGISTER)
-def register(tenant_id: str, **ordered: Any) -> None:
+@queue.task(REGISTER)
+def register(tenant_id: str, **arguments: Any) -> None:
     """Register a number at its carrier."""
-    _carry_out(tenant_id, _order(**ordered), register=True)
+    _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=True)
 
 
-@jobs.task(UNREGISTER)
-def unregister(tenant_id: str, **ordered: Any) -> None:
+@queue.task(UNREGISTER)
+def unregister(tenant_id: str, **arguments: Any) -> None:
     """Unregister a number at its carrier."""
-    _carry_out(tenant_id, _order(**ordered), register=False)
+    _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=False)
 
 
-@jobs.task(CHECK)
+@queue.task(CHECK)
 def check(tenant_id: str, phone_number_id: str) -> None:
     """See whether a number's carrier holds what was registered."""
-    drift.look(TenantRef(UUID(tenant_id)), phone_number_id=UUID(phone_number_id))
+    drift.check_drift(TenantRef(UUID(tenant_id)), phone_number_id=UUID(phone_number_id))
 
 
-@jobs.task(LEAVE)
+@queue.task(LEAVE)
 def leave(tenant_id: str, phone_number_id: str) -> None:
     """Have a number let go by the carrier that it has moved from."""
     number_id = UUID(phone_number_id)
-    moving.leave(TenantRef(UUID(tenant_id)), phone_number_id=number_id, now=clock.now())
+    porting.release_if_due(TenantRef(UUID(tenant_id)), phone_number_id=number_id, now=clock.now())
 
 
-@jobs.task(COUNT)
+@queue.task(COUNT)
 def count(tenant_id: str, period: str) -> None:
     """Note for how many days of a month numbers were held."""
-    holding.count(TenantRef(UUID(tenant_id)), period=periods.named(period))
+    number_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))
 
 
-def _order(
-    *, phone_number_id: str, telephony_account_id: str | None = None, **ordered: Any
-) -> Order:
+def _job_from_arguments(
+    *, phone_number_id: str, telephony_account_id: str | None = None, **arguments: Any
+) -> RegistrationJob:
     """The order of a job's arguments; those of before there were accounts name none."""
     account_id = UUID(telephony_account_id) if telephony_account_id else None
-    return Order(UUID(phone_number_id), telephony_account_id=account_id, **ordered)
+    return RegistrationJob(UUID(phone_number_id), telephony_account_id=account_id, **arguments)
 
 
-def _carry_out(tenant_id: str, order: Order, *, register: bool) -> None:
+def _run_registration_job(tenant_id: str, job: RegistrationJob, *, register: bool) -> None:
     tenant = TenantRef(UUID(tenant_id))
-    with enter(tenant) as session:
-        if not registration.stands(session, order, register=register):
+    with tenant_session(tenant) as session:
+        if not registration.is_current(session, job, register=register):
             return
-        carrier = carriers.of_number(session, order.carrier)
+        carrier = adapter_lookup.adapter_for_number(session, job.carrier)
     try:
-        _call_carrier(tenant, order, carrier, register=register)
+        _call_carrier(tenant, job, carrier, register=register)
     except TelephonyError as error:
-        with enter(tenant) as session:
-            registration.failed(session, order, register=register, error=error, now=clock.now())
+        with tenant_session(tenant) as session:
+            registration.mark_failed(session, job, register=register, error=error, now=clock.now())
     else:
-        with enter(tenant) as session:
-            registration.done(session, order, register=register, now=clock.now())
+        with tenant_session(tenant) as session:
+            registration.mark_done(session, job, register=register, now=clock.now())
 
 
 def _call_carrier(
-    tenant: TenantRef, order: Order, carrier: TelephonyAdapter | None, *, register: bool
+    tenant: TenantRef, job: RegistrationJob, carrier: TelephonyAdapter | None, *, register: bool
 ) -> None:
     if carrier is None:
         raise TelephonyError("no carrier configured", permanent=True, code="no-carrier")
-    do = carrier.register_number if register else carrier.unregister_number
-    do(tenant.id, order.phone_number_id, order.did_number)
+    call_adapter = carrier.register_number if register else carrier.unregister_number
+    call_adapter(tenant.id, job.phone_number_id, job.did_number)

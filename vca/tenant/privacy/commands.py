@@ -6,20 +6,20 @@ from uuid import UUID
 import click
 from sqlalchemy import select
 
-from vca.kit import cli
+from vca import cli
 from vca.kit.errors import Unavailable
 from vca.kit.storage import StorageError
 from vca.registry.tenants import service as tenants
 from vca.registry.tenants.models import Tenant
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import public
-from vca.tenant.privacy import reapplying
+from vca.tenancy.session import public_session
+from vca.tenant.privacy import re_erasure
 
 privacy = cli.Group("privacy", help="Erase again what a restored copy has brought back.")
 
 
-class LedgerAway(Unavailable):
+class LedgerUnavailable(Unavailable):
     """The store that holds the ledger of erasures did not do what it was asked."""
 
     code = "ledger-away"
@@ -33,33 +33,33 @@ def reapply(tenant_id: UUID | None, as_json: bool) -> None:
 
     Run it after every restore of the database, before the numbers route to it again.
     """
-    again: dict[str, list[UUID]] = {}
-    behind: list[UUID] = []
+    erased_by_tenant: dict[str, list[UUID]] = {}
+    skipped: list[UUID] = []
     for row in _tenants(tenant_id):
-        if schema.supports(row.schema_revision):
-            again[str(row.id)] = _reapplied(tenants.ref(row))
+        if schema.is_supported_revision(row.schema_revision):
+            erased_by_tenant[str(row.id)] = _reapply_to_tenant(tenants.tenant_ref(row))
         else:
-            behind.append(row.id)
-    found = {id: erased for id, erased in again.items() if erased}
-    count = sum(len(erased) for erased in found.values())
-    lines = [f"{count} erasures done again, at {len(found)} of {len(again)} tenants."]
-    lines += [f"{id} was left out: migrate it first, or finish its purge." for id in behind]
-    told = {"tenants": len(again), "erased_again": found, "left_out": behind}
-    cli.emit(told, as_json=as_json, text="\n".join(lines))
-    if behind:
+            skipped.append(row.id)
+    affected = {id: request_ids for id, request_ids in erased_by_tenant.items() if request_ids}
+    count = sum(len(request_ids) for request_ids in affected.values())
+    lines = [f"{count} erasures done again, at {len(affected)} of {len(erased_by_tenant)} tenants."]
+    lines += [f"{id} was left out: migrate it first, or finish its purge." for id in skipped]
+    summary = {"tenants": len(erased_by_tenant), "erased_again": affected, "left_out": skipped}
+    cli.print_result(summary, as_json=as_json, text="\n".join(lines))
+    if skipped:
         raise SystemExit(1)
 
 
-def _reapplied(tenant: TenantRef) -> list[UUID]:
+def _reapply_to_tenant(tenant: TenantRef) -> list[UUID]:
     try:
-        return reapplying.reapply(tenant)
+        return re_erasure.reapply_erasures(tenant)
     except StorageError as error:
-        raise LedgerAway("The store that holds the ledger of erasures is away.") from error
+        raise LedgerUnavailable("The store that holds the ledger of erasures is away.") from error
 
 
-def _tenants(only: UUID | None) -> Sequence[Tenant]:
+def _tenants(tenant_id: UUID | None) -> Sequence[Tenant]:
     """All of them, deleted ones too, or the one that is named."""
-    with public() as session:
-        if only is not None:
-            return [tenants.get(session, tenant_id=only)]
+    with public_session() as session:
+        if tenant_id is not None:
+            return [tenants.get(session, tenant_id=tenant_id)]
         return session.scalars(select(Tenant).order_by(Tenant.created_at, Tenant.id)).all()

@@ -8,29 +8,30 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from vca.kit import at_rest, jobs
-from vca.kit.at_rest import Place
+from vca.jobs import queue
+from vca.kit import encryption
+from vca.kit.encryption import EncryptionContext
 from vca.kit.errors import NotFound
 from vca.tenancy.schema import TenantRef
-from vca.tenant.privacy import ledger
+from vca.tenant.privacy import erasure_ledger
+from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
-from vca.tenant.privacy.subject import Subject
 
 EXPORT = "privacy.export"
 ERASE = "privacy.erase"
 
 
 @dataclass(frozen=True)
-class Order:
+class PrivacyJob:
     """What a job is to do: about whom, and what was there by when."""
 
     request_id: UUID
-    subject: Subject
+    subject: DataSubject
     until: datetime
     number_hash: str
 
 
-def place(
+def create_request(
     session: Session,
     tenant: TenantRef,
     *,
@@ -49,19 +50,21 @@ def place(
         row = PrivacyRequest(id=id, kind=kind, created_at=now, result={})
         session.add(row)
     row.status, row.finished_at = "pending", None
-    row.number_hash = ledger.hashes(tenant.id, number)[0]
-    row.sealed_number = at_rest.current().seal(number, _place(tenant, id))
+    row.number_hash = erasure_ledger.number_hashes(tenant.id, number)[0]
+    row.sealed_number = encryption.current_keyring().encrypt(
+        number, _encryption_context(tenant, id)
+    )
     session.flush()
-    order(session, row)
+    schedule(session, row)
     return row
 
 
-def order(session: Session, row: PrivacyRequest, *, run_at: datetime | None = None) -> None:
+def schedule(session: Session, row: PrivacyRequest, *, run_at: datetime | None = None) -> None:
     """Have a request's job done; one waits at most."""
     if row.kind == "export":
-        jobs.enqueue(session, EXPORT, run_at=run_at, lock=f"{EXPORT}:{row.id}", request_id=row.id)
+        queue.enqueue(session, EXPORT, run_at=run_at, lock=f"{EXPORT}:{row.id}", request_id=row.id)
     else:
-        jobs.enqueue(session, ERASE, run_at=run_at, lock=f"{ERASE}:{row.id}", request_id=row.id)
+        queue.enqueue(session, ERASE, run_at=run_at, lock=f"{ERASE}:{row.id}", request_id=row.id)
 
 
 def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:
@@ -72,16 +75,18 @@ def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:
     return row
 
 
-def read(session: Session, tenant: TenantRef, *, request_id: UUID) -> Order | None:
+def load_job(session: Session, tenant: TenantRef, *, request_id: UUID) -> PrivacyJob | None:
     """What is to be done for a request; None: it was done, or is not wanted any more."""
     row = session.get(PrivacyRequest, request_id)
     if row is None or row.sealed_number is None:
         return None
-    number = at_rest.current().open(bytes(row.sealed_number), _place(tenant, row.id))
-    return Order(row.id, Subject(number), row.created_at, row.number_hash)
+    number = encryption.current_keyring().decrypt(
+        bytes(row.sealed_number), _encryption_context(tenant, row.id)
+    )
+    return PrivacyJob(row.id, DataSubject(number), row.created_at, row.number_hash)
 
 
-def count(session: Session, request_id: UUID, counts: Mapping[str, int]) -> None:
+def add_removed(session: Session, request_id: UUID, counts: Mapping[str, int]) -> None:
     """Add to what a request has removed, in the transaction that removes it."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True, populate_existing=True)
     removed = dict(row.result.get("removed", {}))
@@ -91,10 +96,10 @@ def count(session: Session, request_id: UUID, counts: Mapping[str, int]) -> None
     session.flush()
 
 
-def note(session: Session, request_id: UUID, **said: Any) -> None:
+def update_result(session: Session, request_id: UUID, **entries: Any) -> None:
     """Keep more of what came of a request."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True, populate_existing=True)
-    row.result = {**row.result, **said}
+    row.result = {**row.result, **entries}
     session.flush()
 
 
@@ -106,5 +111,5 @@ def finish(session: Session, request_id: UUID, *, now: datetime) -> PrivacyReque
     return row
 
 
-def _place(tenant: TenantRef, id: UUID) -> Place:
-    return Place(tenant.id, "privacy_requests", id, "sealed_number")
+def _encryption_context(tenant: TenantRef, id: UUID) -> EncryptionContext:
+    return EncryptionContext(tenant.id, "privacy_requests", id, "sealed_number")

@@ -5,16 +5,17 @@ from uuid import UUID
 
 from flask import Response, g
 
-from vca.kit import clock, deeds, storage
-from vca.kit.storage import Missing, StorageError
-from vca.kit.web import Blueprint, access, pages
-from vca.kit.web.blueprint import accepted
-from vca.kit.web.context import session
-from vca.tenancy.session import enter
-from vca.tenant.privacy import exporting, service
+from vca.audit import context
+from vca.kit import clock, storage
+from vca.kit.storage import ObjectNotFound, StorageError
+from vca.kit.web import Blueprint, access, pagination
+from vca.kit.web.blueprint import accepted_response
+from vca.kit.web.context import request_session
+from vca.tenancy.session import tenant_session
+from vca.tenant.privacy import data_export, service
 from vca.tenant.privacy.schemas import ErasureSchema, ExportSchema, SubjectSchema
-from vca.tenant.privacy.service import ExportNotThere
-from vca.tenant.recordings.service import StoreAway
+from vca.tenant.privacy.service import ExportUnavailable
+from vca.tenant.recordings.service import StoreUnavailable
 
 blp = Blueprint("privacy", __name__, description="What a tenant keeps of one person.")
 
@@ -24,7 +25,7 @@ _FILE = {
     "200": {
         "description": "A zip: `export.json`, `messages.json`, `mentions.json`, a document for each"
         " call in `calls/`, and `audio/`.",
-        "content": {exporting.TYPE: {"schema": {"type": "string", "format": "binary"}}},
+        "content": {data_export.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
     "302": {"description": "`Location` is a signed URL of the file, good for five minutes."},
     "404": {
@@ -37,7 +38,7 @@ _FILE = {
 @blp.route(f"{URL}/export", methods=["POST"])
 @blp.arguments(SubjectSchema)
 @blp.response(202, ExportSchema)
-@access("tenant", "admin", opens="tenant", when_suspended=True, repeats="answer")
+@access("tenant", "admin", transaction="tenant", when_suspended=True, idempotency="answer")
 def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Export what is kept of a caller
 
@@ -45,48 +46,50 @@ def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     messages, what was told of them, and the places where others' calls mention it. It is written by
     a job; `Location` tells when it can be fetched. It is deleted after a day.
     """
-    placed = service.order_export(session(), tenant=g.tenant, now=clock.now(), **body)
-    path = f"/api/tenants/{tenant_id}/privacy/exports/{placed['id']}"
-    return accepted(placed, pages.public_path(path))
+    export = service.request_export(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    path = f"/api/tenants/{tenant_id}/privacy/exports/{export['id']}"
+    return accepted_response(export, pagination.public_url(path))
 
 
 @blp.route(f"{URL}/exports/<uuid:export_id>", methods=["GET"])
 @blp.response(200, ExportSchema)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def get_export(tenant_id: UUID, export_id: UUID) -> Any:
     """Show how an export is"""
-    return service.get_export(session(), export_id=export_id)
+    return service.get_export(request_session(), export_id=export_id)
 
 
 @blp.route(f"{URL}/exports/<uuid:export_id>/file", methods=["GET"])
 @blp.doc(responses=_FILE)
-@access("tenant", "admin", also="content")
+@access("tenant", "admin", additional_scope="content")
 def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
     """Fetch an export's file"""
-    with enter(g.tenant) as opened:
-        file = service.find_file(opened, tenant=g.tenant, export_id=export_id)
-        deeds.expect(opened)
-    store = storage.current()
+    with tenant_session(g.tenant) as tenant_tx:
+        file = service.find_file(tenant_tx, tenant=g.tenant, export_id=export_id)
+        context.require_entry(tenant_tx)
+    store = storage.current_store()
     try:
-        link = store.link(file.key, content_type=exporting.TYPE, valid_s=LINK_VALID_S)
+        link = store.presigned_url(
+            file.key, content_type=data_export.CONTENT_TYPE, valid_s=LINK_VALID_S
+        )
         if link is not None:
             return Response(status=302, headers={"Location": link})
         content = store.open(file.key)
-    except Missing as error:
-        raise ExportNotThere("The export was deleted.", code="export-deleted") from error
+    except ObjectNotFound as error:
+        raise ExportUnavailable("The export was deleted.", code="export-deleted") from error
     except StorageError as error:
-        raise StoreAway("The store of exports is away.", retry_after_s=10) from error
+        raise StoreUnavailable("The store of exports is away.", retry_after_s=10) from error
     headers = {
         "Content-Disposition": f'attachment; filename="{file.request_id}.zip"',
         "Content-Length": str(file.size_bytes),
     }
-    return Response(content, headers=headers, content_type=exporting.TYPE)
+    return Response(content, headers=headers, content_type=data_export.CONTENT_TYPE)
 
 
 @blp.route(f"{URL}/erase", methods=["POST"])
 @blp.arguments(SubjectSchema)
 @blp.response(202, ErasureSchema)
-@access("tenant", "admin", opens="tenant", when_suspended=True, repeats="answer")
+@access("tenant", "admin", transaction="tenant", when_suspended=True, idempotency="answer")
 def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Erase what is kept of a caller
 
@@ -96,14 +99,14 @@ def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
     what remains elsewhere, also where the tenant's own configuration names the number. One of the
     tenant's own numbers is refused: `own-number`.
     """
-    placed = service.order_erasure(session(), tenant=g.tenant, now=clock.now(), **body)
-    path = f"/api/tenants/{tenant_id}/privacy/erasures/{placed['id']}"
-    return accepted(placed, pages.public_path(path))
+    erasure = service.request_erasure(request_session(), tenant=g.tenant, now=clock.now(), **body)
+    path = f"/api/tenants/{tenant_id}/privacy/erasures/{erasure['id']}"
+    return accepted_response(erasure, pagination.public_url(path))
 
 
 @blp.route(f"{URL}/erasures/<uuid:erasure_id>", methods=["GET"])
 @blp.response(200, ErasureSchema)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def get_erasure(tenant_id: UUID, erasure_id: UUID) -> Any:
     """Show what an erasure has removed, and what remains elsewhere"""
-    return service.get_erasure(session(), erasure_id=erasure_id)
+    return service.get_erasure(request_session(), erasure_id=erasure_id)

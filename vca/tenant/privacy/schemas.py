@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import e164, text
+from vca.kit.web.schema import e164, string
 from vca.tenant.privacy.models import STATUSES
 
 
@@ -26,7 +26,7 @@ class PrivacyRequestSchema(Schema):
 class ExportSchema(PrivacyRequestSchema):
     """What a tenant keeps of somebody, as one file."""
 
-    status = text(
+    status = string(
         1,
         20,
         one_of=STATUSES,
@@ -70,7 +70,7 @@ class RemainsSchema(Schema):
 class ErasureSchema(PrivacyRequestSchema):
     """What was removed of somebody, and what remains where."""
 
-    status = text(
+    status = string(
         1,
         20,
         one_of=STATUSES,

@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import Conflict, DomainError
 from vca.tenancy.schema import TenantRef
 from vca.tenant.phone_numbers.models import PhoneNumber
-from vca.tenant.privacy import exporting, mentions, requests
+from vca.tenant.privacy import data_export, requests, text_search
+from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
-from vca.tenant.privacy.subject import Subject
 
 # What an erasure cannot reach, and who can.
-ELSEWHERE = (
+REMAINING_ELSEWHERE = (
     ("carriers", "The carriers' own records of these calls, under the carriers' own terms."),
     ("backups", "Backups and archives, until they expire; one that is restored is erased again."),
     ("model", "What was sent to the model's provider, under the provider's own terms."),
@@ -26,7 +26,7 @@ ELSEWHERE = (
 )
 
 
-class OwnNumber(Conflict):
+class TenantOwnsNumber(Conflict):
     """The number is the tenant's own: to erase it would be to erase every call of everybody."""
 
     code = "own-number"
@@ -35,7 +35,7 @@ class OwnNumber(Conflict):
         super().__init__("This is one of the tenant's own numbers, which is no caller's.")
 
 
-class ExportNotThere(DomainError):
+class ExportUnavailable(DomainError):
     """The export has no file; the code says whether not yet or no more."""
 
     status = 404
@@ -43,7 +43,7 @@ class ExportNotThere(DomainError):
 
 
 @dataclass(frozen=True)
-class File:
+class ExportFile:
     """An export's file in the store."""
 
     request_id: UUID
@@ -51,74 +51,82 @@ class File:
     size_bytes: int
 
 
-def order_export(
+def request_export(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
     """Have everything about a number written to one file."""
-    placed = requests.place(session, tenant, kind="export", number=number, now=now)
-    return shown_export(placed)
+    export_request = requests.create_request(session, tenant, kind="export", number=number, now=now)
+    return export_to_dict(export_request)
 
 
-def order_erasure(
+def request_erasure(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
     """Have everything about a number erased. Raises OwnNumber."""
     if session.scalar(select(PhoneNumber.id).where(PhoneNumber.did_number == number)) is not None:
-        raise OwnNumber
-    placed = requests.place(session, tenant, kind="erasure", number=number, now=now)
-    places = mentions.configured(session, Subject(number))
-    requests.note(session, placed.id, configured=places)
-    return shown_erasure(placed)
+        raise TenantOwnsNumber
+    erasure_request = requests.create_request(
+        session, tenant, kind="erasure", number=number, now=now
+    )
+    config_fields = text_search.find_in_configuration(session, DataSubject(number))
+    requests.update_result(session, erasure_request.id, configured=config_fields)
+    return erasure_to_dict(erasure_request)
 
 
 def get_export(session: Session, *, export_id: UUID) -> dict[str, Any]:
     """An export as it is shown; raises NotFound."""
-    return shown_export(requests.get(session, request_id=export_id, kind="export"))
+    return export_to_dict(requests.get(session, request_id=export_id, kind="export"))
 
 
 def get_erasure(session: Session, *, erasure_id: UUID) -> dict[str, Any]:
     """An erasure as it is shown; raises NotFound."""
-    return shown_erasure(requests.get(session, request_id=erasure_id, kind="erasure"))
+    return erasure_to_dict(requests.get(session, request_id=erasure_id, kind="erasure"))
 
 
-def find_file(session: Session, *, tenant: TenantRef, export_id: UUID) -> File:
+def find_file(session: Session, *, tenant: TenantRef, export_id: UUID) -> ExportFile:
     """Where an export's file is. Raises NotFound and ExportNotThere."""
     row = requests.get(session, request_id=export_id, kind="export")
     if row.status == "expired":
-        raise ExportNotThere("The export was deleted.", code="export-deleted")
+        raise ExportUnavailable("The export was deleted.", code="export-deleted")
     if row.status != "done":
-        raise ExportNotThere("The export is not written yet.")
-    return File(row.id, exporting.key_of(tenant, row.id), row.result["size_bytes"])
+        raise ExportUnavailable("The export is not written yet.")
+    return ExportFile(row.id, data_export.storage_key(tenant, row.id), row.result["size_bytes"])
 
 
-def shown_export(row: PrivacyRequest) -> dict[str, Any]:
+def export_to_dict(row: PrivacyRequest) -> dict[str, Any]:
     """An export with what its file holds, once there is one."""
-    until = row.finished_at + exporting.KEPT if row.finished_at is not None else None
+    expires_at = row.finished_at + data_export.RETENTION if row.finished_at is not None else None
     return {
-        **_shown(row),
+        **_common_fields(row),
         "holds": row.result.get("holds"),
         "size_bytes": row.result.get("size_bytes"),
-        "expires_at": until,
+        "expires_at": expires_at,
     }
 
 
-def shown_erasure(row: PrivacyRequest) -> dict[str, Any]:
+def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
     """An erasure with what was removed, and what remains where."""
     remains: list[dict[str, Any]] = [
-        {"where": where, "detail": detail, "calls": [], "places": []} for where, detail in ELSEWHERE
+        {"where": where, "detail": detail, "calls": [], "places": []}
+        for where, detail in REMAINING_ELSEWHERE
     ]
     remains[0]["calls"] = row.result.get("at_carriers", [])
-    places = row.result.get("configured", [])
-    if places:
+    config_fields = row.result.get("configured", [])
+    if config_fields:
         detail = "The tenant's own configuration, which is its own to change; then erase again."
-        own = {"where": "configuration", "detail": detail, "calls": [], "places": places}
-        remains.append(own)
-    for until in row.result.get("copies", []):
-        detail = f"A copy of the tenant's data from before an import; kept until {until}."
+        configuration = {
+            "where": "configuration",
+            "detail": detail,
+            "calls": [],
+            "places": config_fields,
+        }
+        remains.append(configuration)
+    for kept_until in row.result.get("copies", []):
+        detail = f"A copy of the tenant's data from before an import; kept until {kept_until}."
         remains.append({"where": "replaced", "detail": detail, "calls": [], "places": []})
-    return {**_shown(row), "removed": row.result.get("removed", {}), "remains": remains}
+    return {**_common_fields(row), "removed": row.result.get("removed", {}), "remains": remains}
 
 
-def _shown(row: PrivacyRequest) -> dict[str, Any]:
+def _common_fields(row: PrivacyRequest) -> dict[str, Any]:
     names = ("id", "status", "created_at", "finished_at")
     return {name: getattr(row, name) for name in names}

@@ -2,33 +2,33 @@
 
 from uuid import UUID
 
-from vca.kit import jobs
-from vca.registry.tenants.adoption import REAPPLY
+from vca.jobs import queue
+from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.tenancy.schema import TenantRef
-from vca.tenant.privacy import erasing, exporting, reapplying
-from vca.tenant.privacy.exporting import EXPIRE
+from vca.tenant.privacy import data_export, erasure, re_erasure
+from vca.tenant.privacy.data_export import EXPIRE
 from vca.tenant.privacy.requests import ERASE, EXPORT
 
 
-@jobs.task(EXPORT)
+@queue.task(EXPORT)
 def export(tenant_id: str, request_id: str) -> None:
     """Write all that is kept of somebody to one file."""
-    exporting.export(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
+    data_export.run_export(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@jobs.task(EXPIRE)
+@queue.task(EXPIRE)
 def expire(tenant_id: str, request_id: str) -> None:
     """Delete such a file when its day is over."""
-    exporting.expire(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
+    data_export.delete_expired(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@jobs.task(ERASE)
+@queue.task(ERASE)
 def erase(tenant_id: str, request_id: str) -> None:
     """Erase all that is kept of somebody."""
-    erasing.erase(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
+    erasure.run_erasure(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@jobs.task(REAPPLY)
+@queue.task(REAPPLY_JOB)
 def reapply(tenant_id: str, archived: str) -> None:
     """Erase again what an archive has brought back."""
-    reapplying.reapply(TenantRef(UUID(tenant_id)), archived=UUID(archived))
+    re_erasure.reapply_erasures(TenantRef(UUID(tenant_id)), archived_tenant_id=UUID(archived))

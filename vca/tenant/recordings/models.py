@@ -14,7 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.base import TenantBase, timestamp_column
 
 KINDS = ("call", "voicemail")
 STATUSES = ("pending", "stored", "failed", "deleted")
@@ -46,5 +46,5 @@ class Recording(TenantBase):
     storage_key: Mapped[str | None] = mapped_column(Text)
     carrier_copy: Mapped[str] = mapped_column(Text)
     delete_after: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    created_at: Mapped[datetime] = timestamp()
-    updated_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
+    updated_at: Mapped[datetime] = timestamp_column()

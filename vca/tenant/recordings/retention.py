@@ -7,108 +7,110 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vca.kit import clock, jobs, log, storage
+from vca.jobs import queue
+from vca.kit import clock, storage
 from vca.kit.storage import StorageError
+from vca.observability import log
 from vca.tenancy.schema import TenantRef
-from vca.tenancy.session import enter
-from vca.tenant.recordings import audio, keeping
+from vca.tenancy.session import tenant_session
+from vca.tenant.recordings import media, storage_metering
 from vca.tenant.recordings.models import Recording
 from vca.tenant.settings import service as settings
 
 SWEEP = "recordings.sweep"
-_AT_ONCE = 100
-_TRY_AGAIN_S = (60, 300, 1_800, 7_200)
+_BATCH_SIZE = 100
+_RETRY_DELAYS_S = (60, 300, 1_800, 7_200)
 
 
 @dataclass(frozen=True)
-class Due:
+class DueRecording:
     """A recording whose time has come."""
 
     recording_id: UUID
     key: str | None
 
 
-def begin(session: Session, row: Recording, *, now: datetime) -> None:
+def start_retention(session: Session, row: Recording, *, now: datetime) -> None:
     """A recording was stored: from now on its time runs, if the tenant has set one.
 
     A later change of the setting holds for what is stored after it.
     """
-    days = _days(session)
+    days = _retention_days(session)
     if days is None:
         return
     row.delete_after = now + timedelta(days=days)
     session.flush()
-    schedule(session)
+    schedule_sweep(session)
 
 
-def schedule(session: Session) -> None:
+def schedule_sweep(session: Session) -> None:
     """Have the tenant's sweep done when its next recording is due; one waits at most."""
-    due = Recording.status == "stored"
-    earliest = session.scalar(select(func.min(Recording.delete_after)).where(due))
+    is_stored = Recording.status == "stored"
+    earliest = session.scalar(select(func.min(Recording.delete_after)).where(is_stored))
     if earliest is not None:
-        jobs.withdraw(session, lock=SWEEP)
-        jobs.enqueue(session, SWEEP, run_at=earliest, lock=SWEEP)
+        queue.withdraw(session, lock=SWEEP)
+        queue.enqueue(session, SWEEP, run_at=earliest, lock=SWEEP)
 
 
 def sweep(tenant: TenantRef, *, now: datetime, attempt: int = 0) -> None:
     """Delete audio that is due, then its row's word that it is there; order the next sweep."""
-    with enter(tenant) as session:
-        due = _due(session, now=now)
+    with tenant_session(tenant) as session:
+        due = _due_recordings(session, now=now)
     try:
-        for one in due:
-            if one.key is not None and audio.is_own(tenant, one.key):
-                storage.current().delete(one.key)
-            with enter(tenant) as session:
-                _note_deleted(session, one.recording_id)
+        for recording in due:
+            if recording.key is not None and media.belongs_to_tenant(tenant, recording.key):
+                storage.current_store().delete(recording.key)
+            with tenant_session(tenant) as session:
+                _mark_deleted(session, recording.recording_id)
     except StorageError as error:
-        log.get().warning("recordings.sweep_failed", exc_info=error)
-        with enter(tenant) as session:
-            _sweep_again(session, attempt=attempt, now=now)
+        log.get_logger().warning("recordings.sweep_failed", exc_info=error)
+        with tenant_session(tenant) as session:
+            _schedule_retry(session, attempt=attempt, now=now)
     else:
-        with enter(tenant) as session:
+        with tenant_session(tenant) as session:
             settings.get(session, for_update=True)
-            schedule(session)
+            schedule_sweep(session)
 
 
-def discard(tenant: TenantRef) -> int:
+def delete_files(tenant: TenantRef) -> int:
     """Delete everything that the store holds of a tenant; how many there were.
 
     Raises StorageError; then some may be left.
     """
-    return storage.current().delete_all(audio.folder_of(tenant))
+    return storage.current_store().delete_all(media.tenant_folder(tenant))
 
 
-def _days(session: Session) -> int | None:
+def _retention_days(session: Session) -> int | None:
     """The tenant's retention in days; None: for ever.
 
     Locks the row of settings, so that of two recordings stored at once the second sees the sweep
     that the first has ordered.
     """
-    found = settings.get(session, for_update=True).retention_days.get("recordings")
-    usable = isinstance(found, int) and not isinstance(found, bool) and found > 0
-    return found if usable else None
+    days = settings.get(session, for_update=True).retention_days.get("recordings")
+    is_valid = isinstance(days, int) and not isinstance(days, bool) and days > 0
+    return days if is_valid else None
 
 
-def _due(session: Session, *, now: datetime) -> list[Due]:
+def _due_recordings(session: Session, *, now: datetime) -> list[DueRecording]:
     statement = (
         select(Recording.id, Recording.storage_key)
         .where(Recording.status == "stored", Recording.delete_after <= now)
         .order_by(Recording.delete_after)
-        .limit(_AT_ONCE)
+        .limit(_BATCH_SIZE)
     )
-    return [Due(row.id, row.storage_key) for row in session.execute(statement)]
+    return [DueRecording(row.id, row.storage_key) for row in session.execute(statement)]
 
 
-def _note_deleted(session: Session, recording_id: UUID) -> None:
+def _mark_deleted(session: Session, recording_id: UUID) -> None:
     row = session.get(Recording, recording_id, with_for_update=True)
     if row is not None and row.status == "stored":
         now = clock.now()
         row.status, row.storage_key, row.updated_at = "deleted", None, now
         session.flush()
-        keeping.end(session, row, now=now)
+        storage_metering.stop_metering(session, row, now=now)
 
 
-def _sweep_again(session: Session, *, attempt: int, now: datetime) -> None:
-    wait_s = _TRY_AGAIN_S[min(attempt, len(_TRY_AGAIN_S) - 1)]
-    again_at = now + timedelta(seconds=wait_s)
-    jobs.enqueue(session, SWEEP, run_at=again_at, lock=SWEEP, attempt=attempt + 1)
+def _schedule_retry(session: Session, *, attempt: int, now: datetime) -> None:
+    wait_s = _RETRY_DELAYS_S[min(attempt, len(_RETRY_DELAYS_S) - 1)]
+    retry_at = now + timedelta(seconds=wait_s)
+    queue.enqueue(session, SWEEP, run_at=retry_at, lock=SWEEP, attempt=attempt + 1)

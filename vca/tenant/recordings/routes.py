@@ -5,11 +5,12 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from vca.kit import deeds, storage
+from vca.audit import context
+from vca.kit import storage
 from vca.kit.web import Blueprint, access
-from vca.tenancy.session import enter
-from vca.tenant.recordings import delivery, service
-from vca.tenant.recordings.audio import EXTENSIONS
+from vca.tenancy.session import tenant_session
+from vca.tenant.recordings import http_delivery, service
+from vca.tenant.recordings.media import EXTENSIONS
 from vca.tenant.recordings.schemas import RecordingQuery
 
 blp = Blueprint("recordings", __name__, description="The audio of a tenant's calls.")
@@ -39,7 +40,9 @@ def get_recording(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Resp
 
     One byte range may be asked for; several are answered with the whole.
     """
-    with enter(g.tenant) as session:
-        deeds.expect(session)
-        kept = service.find_kept(session, tenant=g.tenant, call_id=call_id, kind=query["kind"])
-    return delivery.answer(request, kept, storage.current())
+    with tenant_session(g.tenant) as session:
+        context.require_entry(session)
+        recording = service.get_stored(
+            session, tenant=g.tenant, call_id=call_id, kind=query["kind"]
+        )
+    return http_delivery.respond(request, recording, storage.current_store())

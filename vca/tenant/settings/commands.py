@@ -4,11 +4,12 @@ from uuid import UUID
 
 import click
 
-from vca.kit import cli, clock
+from vca import cli
+from vca.kit import clock
 from vca.registry import deployment
 from vca.registry.tenants import service as tenants
 from vca.tenancy import schema
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings import service
 
 dialling = cli.Group("dialling", help="Freeze and resume what tenants have dialled.")
@@ -21,7 +22,7 @@ _TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="Only this
 @cli.as_json
 def freeze(tenant_id: UUID | None, as_json: bool) -> None:
     """Refuse every outbound call, transfer and forward from now on. Calls that are up go on."""
-    _set(tenant_id, frozen=True, as_json=as_json)
+    _set_frozen(tenant_id, frozen=True, as_json=as_json)
 
 
 @dialling.command("resume")
@@ -29,23 +30,23 @@ def freeze(tenant_id: UUID | None, as_json: bool) -> None:
 @cli.as_json
 def resume(tenant_id: UUID | None, as_json: bool) -> None:
     """Allow dialling again. A tenant's own freeze is ended by naming the tenant."""
-    _set(tenant_id, frozen=False, as_json=as_json)
+    _set_frozen(tenant_id, frozen=False, as_json=as_json)
 
 
-def _set(tenant_id: UUID | None, *, frozen: bool, as_json: bool) -> None:
+def _set_frozen(tenant_id: UUID | None, *, frozen: bool, as_json: bool) -> None:
     if tenant_id is None:
-        with public() as session:
+        with public_session() as session:
             deployment.freeze_dialling(session, frozen=frozen)
     else:
-        _set_tenants(tenant_id, frozen=frozen)
-    whose = "all tenants" if tenant_id is None else f"tenant {tenant_id}"
-    text = f"Dialling is {'frozen' if frozen else 'resumed'} for {whose}."
-    cli.emit({"tenant_id": tenant_id, "frozen": frozen}, as_json=as_json, text=text)
+        _set_tenant_frozen(tenant_id, frozen=frozen)
+    scope_text = "all tenants" if tenant_id is None else f"tenant {tenant_id}"
+    text = f"Dialling is {'frozen' if frozen else 'resumed'} for {scope_text}."
+    cli.print_result({"tenant_id": tenant_id, "frozen": frozen}, as_json=as_json, text=text)
 
 
-def _set_tenants(tenant_id: UUID, *, frozen: bool) -> None:
-    with public() as session:
+def _set_tenant_frozen(tenant_id: UUID, *, frozen: bool) -> None:
+    with public_session() as session:
         tenant = tenants.get(session, tenant_id=tenant_id)
-    schema.require_supported(tenant.schema_revision)
-    with enter(tenants.ref(tenant)) as session:
+    schema.require_supported_revision(tenant.schema_revision)
+    with tenant_session(tenants.tenant_ref(tenant)) as session:
         service.freeze_dialling(session, at=clock.now() if frozen else None)

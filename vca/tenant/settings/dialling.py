@@ -13,9 +13,9 @@ from phonenumbers import PhoneNumber, PhoneNumberType
 
 from vca.tenant.settings.models import Settings
 
-PER_MINUTE = 10
-PER_DAY = 200
-Code = Literal[
+DEFAULT_PER_MINUTE = 10
+DEFAULT_PER_DAY = 200
+DenialCode = Literal[
     "frozen",
     "invalid_number",
     "emergency_number",
@@ -25,7 +25,7 @@ Code = Literal[
     "per_minute",
     "per_day",
 ]
-_ORDINARY = {
+_ALLOWED_TYPES = {
     PhoneNumberType.FIXED_LINE,
     PhoneNumberType.MOBILE,
     PhoneNumberType.FIXED_LINE_OR_MOBILE,
@@ -44,12 +44,12 @@ class DialPolicy:
 
     countries: tuple[str, ...] | None
     home_country: str | None
-    per_minute: int = PER_MINUTE
-    per_day: int = PER_DAY
+    per_minute: int = DEFAULT_PER_MINUTE
+    per_day: int = DEFAULT_PER_DAY
 
 
 @dataclass(frozen=True)
-class Recent:
+class RecentDials:
     """How many legs the tenant had dialled in the last minute and the last 24 hours."""
 
     last_minute: int = 0
@@ -57,62 +57,62 @@ class Recent:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DialDecision:
     """Whether a number may be dialled; `code` for programs and `why` for people if it may not."""
 
     allowed: bool
-    code: Code | None
-    why: str
+    code: DenialCode | None
+    reason: str
 
 
-def policy_of(settings: Settings, *, from_number: str | None) -> DialPolicy:
+def effective_policy(settings: Settings, *, from_number: str | None) -> DialPolicy:
     """The policy that holds for legs from or through one of the tenant's numbers.
 
     Without countries of its own a tenant may dial its home country, and without that one the
     country of `from_number`; None: the number is not known yet.
     """
-    given = settings.dial_policy
-    home = settings.home_country or (country_of(from_number) if from_number else None)
-    countries = given.get("countries")
-    if countries is None and (home or from_number):
-        countries = [home] if home else []
+    stored_policy = settings.dial_policy
+    home_country = settings.home_country or (country_of(from_number) if from_number else None)
+    countries = stored_policy.get("countries")
+    if countries is None and (home_country or from_number):
+        countries = [home_country] if home_country else []
     return DialPolicy(
         None if countries is None else tuple(countries),
-        home,
-        given.get("per_minute", PER_MINUTE),
-        given.get("per_day", PER_DAY),
+        home_country,
+        stored_policy.get("per_minute", DEFAULT_PER_MINUTE),
+        stored_policy.get("per_day", DEFAULT_PER_DAY),
     )
 
 
 def country_of(number: str) -> str | None:
     """The ISO 3166 code of a number's country, which may take its area code to tell, as in +1."""
-    parsed = _parsed(number)
+    parsed = _parse_e164(number)
     country = phonenumbers.region_code_for_number(parsed) if parsed else None
     return None if country == _NO_COUNTRY else country
 
 
-def may_dial(
-    number: str, *, policy: DialPolicy, recent: Recent, own_number: bool, frozen: bool
-) -> Verdict:
+def check_dial(
+    number: str, *, policy: DialPolicy, recent: RecentDials, own_number: bool, frozen: bool
+) -> DialDecision:
     """Whether a tenant may have `number` dialled now.
 
     `own_number`: it is one of the tenant's, and the call would come back in. `frozen`: an operator
     has stopped all dialling.
     """
     if frozen:
-        return Verdict(False, "frozen", "dialling is frozen")
-    for code, why in _objections(number, policy, own_number):
-        return Verdict(False, code, why)
+        return DialDecision(False, "frozen", "dialling is frozen")
+    for code, reason in _denials(number, policy, own_number):
+        return DialDecision(False, code, reason)
     if recent.last_minute >= policy.per_minute:
-        return Verdict(False, "per_minute", f"no more than {policy.per_minute} legs a minute")
+        return DialDecision(False, "per_minute", f"no more than {policy.per_minute} legs a minute")
     if recent.last_day >= policy.per_day:
-        return Verdict(False, "per_day", f"no more than {policy.per_day} legs in 24 hours")
-    return Verdict(True, None, "an ordinary number in an allowed country")
+        return DialDecision(False, "per_day", f"no more than {policy.per_day} legs in 24 hours")
+    return DialDecision(True, None, "an ordinary number in an allowed country")
 
 
-def _objections(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[Code, str]]:
+def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[DenialCode, str]]:
     """What speaks against a number, whenever it is dialled; the gravest first."""
-    parsed = _parsed(number)
+    parsed = _parse_e164(number)
     if _reaches_emergency(number, parsed, policy):
         yield "emergency_number", "an emergency number"
     if parsed is None or not phonenumbers.is_valid_number(parsed):
@@ -123,11 +123,11 @@ def _objections(number: str, policy: DialPolicy, own_number: bool) -> Iterator[t
     if not _is_ordinary(parsed, policy):
         yield "number_type", "neither a fixed, mobile or internet line nor freephone at home"
     countries = policy.countries
-    if countries is not None and not _is_in(parsed, countries):
+    if countries is not None and not _is_in_countries(parsed, countries):
         yield "country", f"in none of the allowed countries ({', '.join(countries) or 'none'})"
 
 
-def _parsed(number: str) -> PhoneNumber | None:
+def _parse_e164(number: str) -> PhoneNumber | None:
     """The number; None unless it is spelt with a country code, in ASCII digits only."""
     if not (number.startswith("+") and number[1:].isascii() and number[1:].isdigit()):
         return None
@@ -143,16 +143,18 @@ def _reaches_emergency(number: str, parsed: PhoneNumber | None, policy: DialPoli
     `phonenumbers` thinks that +1911 does not; a carrier that strips the country code does.
     """
     if parsed is None:
-        here = (*(policy.countries or ()), policy.home_country or "")
-        return any(phonenumbers.is_emergency_number(number, country) for country in here)
+        dialling_countries = (*(policy.countries or ()), policy.home_country or "")
+        return any(
+            phonenumbers.is_emergency_number(number, country) for country in dialling_countries
+        )
     dialled = phonenumbers.national_significant_number(parsed)
-    asks = (
+    is_emergency = (
         phonenumbers.is_emergency_number  # +94 112 345 678 is a line in Colombo
         if phonenumbers.is_valid_number(parsed)
         else phonenumbers.connects_to_emergency_number
     )
     countries = phonenumbers.region_codes_for_country_code(parsed.country_code or 0)
-    return any(asks(dialled, country) for country in countries)
+    return any(is_emergency(dialled, country) for country in countries)
 
 
 def _is_ordinary(number: PhoneNumber, policy: DialPolicy) -> bool:
@@ -160,11 +162,13 @@ def _is_ordinary(number: PhoneNumber, policy: DialPolicy) -> bool:
         return False
     kind = phonenumbers.number_type(number)
     if kind == PhoneNumberType.TOLL_FREE:
-        at_home = policy.home_country is not None and _is_in(number, (policy.home_country,))
+        at_home = policy.home_country is not None and _is_in_countries(
+            number, (policy.home_country,)
+        )
         return at_home or policy.countries is None
-    return kind in _ORDINARY
+    return kind in _ALLOWED_TYPES
 
 
-def _is_in(number: PhoneNumber, countries: tuple[str, ...]) -> bool:
+def _is_in_countries(number: PhoneNumber, countries: tuple[str, ...]) -> bool:
     """Whether one of the countries' plans has the number; +1 and +44 are several countries'."""
-    return any(phonenumbers.is_valid_number_for_region(number, each) for each in countries)
+    return any(phonenumbers.is_valid_number_for_region(number, country) for country in countries)

@@ -19,7 +19,7 @@ CLOSED_ACTIONS: tuple[ClosedAction, ...] = get_args(ClosedAction)
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_MINUTES = 24 * 60
 # Past this nobody asks when it opens: longer than any run of holidays that is one.
-_FURTHEST_DAYS = 400
+_MAX_LOOKAHEAD_DAYS = 400
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Hours:
 class Open:
     """Calls are answered."""
 
-    why: str
+    reason: str
 
 
-ALWAYS = Open("open at all times")
+ALWAYS_OPEN = Open("open at all times")
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Closed:
     """Calls are not answered; `opens_at` None: not within the next 400 days."""
 
     action: ClosedAction
-    why: str
+    reason: str
     opens_at: datetime | None
 
 
-def read(document: Mapping[str, Any] | None) -> Hours | None:
+def parse_hours(document: Mapping[str, Any] | None) -> Hours | None:
     """Hours as they are kept and sent, which have been checked; None when there are none."""
     if document is None:
         return None
@@ -83,20 +83,24 @@ def read(document: Mapping[str, Any] | None) -> Hours | None:
     )
 
 
-def merged(kept: Mapping[str, Any] | None, given: Mapping[str, Any] | None) -> Any:
+def merge(stored: Mapping[str, Any] | None, changes: Mapping[str, Any] | None) -> Any:
     """What is left out stays, an entry set to None is gone; without a document there are none."""
-    if given is None:
+    if changes is None:
         return None
-    return {name: value for name, value in {**(kept or {}), **given}.items() if value is not None}
+    return {
+        name: value for name, value in {**(stored or {}), **changes}.items() if value is not None
+    }
 
 
-def span(opens: str, closes: str) -> Span:
+def parse_span(opens: str, closes: str) -> Span:
     """The span of two times as `09:00` and `24:00`; one that does not end later ends tomorrow."""
     start, end = _minute(opens), _minute(closes)
     return Span(start, end if end > start else end + _DAY_MINUTES)
 
 
-def clashes(days: Sequence[Sequence[Span]], *, around: bool = False) -> Iterator[tuple[int, int]]:
+def find_overlaps(
+    days: Sequence[Sequence[Span]], *, is_week: bool = False
+) -> Iterator[tuple[int, int]]:
     """(day, position) of each span that overlaps an earlier one, on whatever day that begins.
 
     `around`: the days are a week, and its last one runs into its first.
@@ -107,7 +111,7 @@ def clashes(days: Sequence[Sequence[Span]], *, around: bool = False) -> Iterator
         for position, each in enumerate(spans)
     ]
     in_order = sorted(shifted)
-    if around and in_order:
+    if is_week and in_order:
         start, end, number, position = in_order[0]
         week = len(days) * _DAY_MINUTES
         in_order.append((start + week, end + week, number, position))
@@ -119,75 +123,79 @@ def clashes(days: Sequence[Sequence[Span]], *, around: bool = False) -> Iterator
 def state_at(hours: Hours | None, zone: ZoneInfo, at: datetime) -> Open | Closed:
     """Whether calls are answered at a moment; no hours: always."""
     if hours is None or (hours.weekly is None and not hours.holidays):
-        return ALWAYS
+        return ALWAYS_OPEN
     at = at.astimezone(UTC)
     today = at.astimezone(zone).date()
     yesterday = today - timedelta(1)
-    if any(start <= at < end for start, end in _periods(hours, zone, (yesterday, today))):
+    if any(start <= at < end for start, end in _span_instants(hours, zone, (yesterday, today))):
         return Open("within the opening hours")
-    return Closed(hours.closed_action, _why_closed(hours, today), _opens_at(hours, zone, at, today))
+    return Closed(
+        hours.closed_action, _closed_reason(hours, today), _opens_at(hours, zone, at, today)
+    )
 
 
-def _why_closed(hours: Hours, day: date) -> str:
+def _closed_reason(hours: Hours, day: date) -> str:
     holiday = hours.holidays.get(day)
     if holiday is None:
         return f"outside the opening hours of {DAYS[day.weekday()]}"
-    named = f" ({holiday.name})" if holiday.name else ""
-    closed = "outside the opening hours of" if holiday.spans else "closed on"
-    return f"{closed} the holiday {day.isoformat()}{named}"
+    holiday_name = f" ({holiday.name})" if holiday.name else ""
+    phrase = "outside the opening hours of" if holiday.spans else "closed on"
+    return f"{phrase} the holiday {day.isoformat()}{holiday_name}"
 
 
 def _opens_at(hours: Hours, zone: ZoneInfo, at: datetime, today: date) -> datetime | None:
     """The next moment at which a span begins, in the zone."""
-    days = (today + timedelta(ahead) for ahead in range(_FURTHEST_DAYS))
-    for start, end in _periods(hours, zone, days):
+    days = (today + timedelta(ahead) for ahead in range(_MAX_LOOKAHEAD_DAYS))
+    for start, end in _span_instants(hours, zone, days):
         if at < start < end:
             return start.astimezone(zone)
     return None
 
 
-def _periods(
+def _span_instants(
     hours: Hours, zone: ZoneInfo, days: Sequence[date] | Iterator[date]
 ) -> Iterator[tuple[datetime, datetime]]:
     """The spans of some days as moments, in order."""
     for day in days:
-        for each in sorted(_of_day(hours, day), key=lambda one: one.start):
-            start = _moment(day, each.start, zone, last=False)
-            yield start, _moment(day, each.end, zone, last=True)
+        for each in sorted(_spans_of_day(hours, day), key=lambda one: one.start):
+            start = _to_instant(day, each.start, zone, last=False)
+            yield start, _to_instant(day, each.end, zone, last=True)
 
 
-def _of_day(hours: Hours, day: date) -> tuple[Span, ...]:
+def _spans_of_day(hours: Hours, day: date) -> tuple[Span, ...]:
     if day in hours.holidays:
         return hours.holidays[day].spans
     return (Span(0, _DAY_MINUTES),) if hours.weekly is None else hours.weekly[DAYS[day.weekday()]]
 
 
-def _moment(day: date, minute: int, zone: ZoneInfo, *, last: bool) -> datetime:
+def _to_instant(day: date, minute: int, zone: ZoneInfo, *, last: bool) -> datetime:
     """When the clock shows that minute: the first time, or the `last` where it shows it twice."""
-    shown = datetime.combine(day, time()) + timedelta(minutes=minute)
-    moment = shown.replace(tzinfo=zone, fold=int(last)).astimezone(UTC)
-    if moment.astimezone(zone).replace(tzinfo=None) == shown:
-        return moment
-    return _jump(shown, zone)
+    wall_time = datetime.combine(day, time()) + timedelta(minutes=minute)
+    instant = wall_time.replace(tzinfo=zone, fold=int(last)).astimezone(UTC)
+    if instant.astimezone(zone).replace(tzinfo=None) == wall_time:
+        return instant
+    return _gap_instant(wall_time, zone)
 
 
-def _jump(skipped: datetime, zone: ZoneInfo) -> datetime:
+def _gap_instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
     """The moment at which the clock jumps over a time that it never shows (PEP 495: the gap)."""
-    before, after = sorted(skipped.replace(tzinfo=zone, fold=f).astimezone(UTC) for f in (0, 1))
-    jumped = after.astimezone(zone).utcoffset()
+    before, after = sorted(
+        wall_time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)
+    )
+    offset_after = after.astimezone(zone).utcoffset()
     seconds = range(int((after - before).total_seconds()))
-    found = bisect_left(
+    gap_offset_s = bisect_left(
         seconds,
         True,
-        key=lambda s: (before + timedelta(seconds=s)).astimezone(zone).utcoffset() == jumped,
+        key=lambda s: (before + timedelta(seconds=s)).astimezone(zone).utcoffset() == offset_after,
     )
-    return before + timedelta(seconds=found)
+    return before + timedelta(seconds=gap_offset_s)
 
 
 def _spans(documents: Sequence[Mapping[str, str]]) -> tuple[Span, ...]:
-    return tuple(span(each["from"], each["to"]) for each in documents)
+    return tuple(parse_span(each["from"], each["to"]) for each in documents)
 
 
-def _minute(shown: str) -> int:
-    hour, _, minute = shown.partition(":")
+def _minute(time_text: str) -> int:
+    hour, _, minute = time_text.partition(":")
     return int(hour) * 60 + int(minute)

@@ -7,18 +7,18 @@ from typing import Any
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import Pattern, text
+from vca.kit.web.schema import Pattern, string
 from vca.tenant.settings import hours
 from vca.tenant.settings.hours import CLOSED_ACTIONS, DAYS
 
 _START = Pattern("^([01][0-9]|2[0-3]):[0-5][0-9]$", error="Not a time, as 09:00.")
 _END = Pattern("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", error="Not a time, as 17:00 or 24:00.")
 _DATE = Pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error="Not a date, as 2026-12-25.")
-_MOST_SPANS = 20
-_MOST_HOLIDAYS = 400
+_MAX_SPANS = 20
+_MAX_HOLIDAYS = 400
 
 
-def _real_date(value: str) -> None:
+def _validate_date(value: str) -> None:
     try:
         date.fromisoformat(value)
     except ValueError:
@@ -34,48 +34,48 @@ class SpanSchema(Schema):
     end = fields.String(data_key="to", required=True, validate=_END, metadata={"example": "17:00"})
 
     @validates_schema
-    def _is_not_empty(self, data: dict[str, Any], **_: Any) -> None:
+    def _validate_not_empty(self, data: dict[str, Any], **_: Any) -> None:
         if data["start"] == data["end"]:
             raise ValidationError({"to": ["Ends when it begins; all day is 00:00 to 24:00."]})
 
     @post_load
-    def _as_kept(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+    def _to_stored(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         return {"from": data["start"], "to": data["end"]}
 
 
-def _spans() -> Any:
-    return fields.List(fields.Nested(SpanSchema), validate=validate.Length(max=_MOST_SPANS))
+def _spans_field() -> Any:
+    return fields.List(fields.Nested(SpanSchema), validate=validate.Length(max=_MAX_SPANS))
 
 
 class WeekSchema(Schema):
     """The spans of each day; what lies between two is a break, a day without any is closed."""
 
-    monday = _spans()
-    tuesday = _spans()
-    wednesday = _spans()
-    thursday = _spans()
-    friday = _spans()
-    saturday = _spans()
-    sunday = _spans()
+    monday = _spans_field()
+    tuesday = _spans_field()
+    wednesday = _spans_field()
+    thursday = _spans_field()
+    friday = _spans_field()
+    saturday = _spans_field()
+    sunday = _spans_field()
 
     @validates_schema
-    def _spans_lie_apart(self, data: dict[str, Any], **_: Any) -> None:
+    def _validate_no_overlap(self, data: dict[str, Any], **_: Any) -> None:
         week = [data.get(day, []) for day in DAYS]
-        _refuse_clashes(week, DAYS, around=True)
+        _raise_on_overlap(week, DAYS, is_week=True)
 
 
 class HolidaySchema(Schema):
     """A day, in the tenant's zone, with hours of its own; without any it is closed."""
 
     date = fields.String(
-        required=True, validate=[_DATE, _real_date], metadata={"example": "2026-12-25"}
+        required=True, validate=[_DATE, _validate_date], metadata={"example": "2026-12-25"}
     )
-    name = text(1, 100, allow_none=True, metadata={"example": "Christmas"})
-    open = _spans()
+    name = string(1, 100, allow_none=True, metadata={"example": "Christmas"})
+    open = _spans_field()
 
     @validates_schema
-    def _spans_lie_apart(self, data: dict[str, Any], **_: Any) -> None:
-        _refuse_clashes([data.get("open", [])], ["open"])
+    def _validate_no_overlap(self, data: dict[str, Any], **_: Any) -> None:
+        _raise_on_overlap([data.get("open", [])], ["open"])
 
 
 class HoursSchema(Schema):
@@ -89,9 +89,9 @@ class HoursSchema(Schema):
     holidays = fields.List(
         fields.Nested(HolidaySchema),
         allow_none=True,
-        validate=validate.Length(max=_MOST_HOLIDAYS),
+        validate=validate.Length(max=_MAX_HOLIDAYS),
     )
-    closed_action = text(
+    closed_action = string(
         1,
         20,
         one_of=CLOSED_ACTIONS,
@@ -103,21 +103,21 @@ class HoursSchema(Schema):
     )
 
     @validates_schema
-    def _days_differ(self, data: dict[str, Any], **_: Any) -> None:
-        seen = set()
+    def _validate_unique_dates(self, data: dict[str, Any], **_: Any) -> None:
+        dates = set()
         for position, holiday in enumerate(data.get("holidays") or ()):
-            if holiday["date"] in seen:
+            if holiday["date"] in dates:
                 message = {"date": ["Another holiday is on this day."]}
                 raise ValidationError({"holidays": {position: message}})
-            seen.add(holiday["date"])
+            dates.add(holiday["date"])
 
 
-def _refuse_clashes(
-    days: list[list[dict[str, str]]], names: Sequence[str], *, around: bool = False
+def _raise_on_overlap(
+    days: list[list[dict[str, str]]], names: Sequence[str], *, is_week: bool = False
 ) -> None:
-    spans = [[hours.span(each["from"], each["to"]) for each in day] for day in days]
-    found: dict[str, dict[int, list[str]]] = {}
-    for number, position in hours.clashes(spans, around=around):
-        found.setdefault(names[number], {})[position] = ["Overlaps another span."]
-    if found:
-        raise ValidationError(found)
+    spans = [[hours.parse_span(each["from"], each["to"]) for each in day] for day in days]
+    errors: dict[str, dict[int, list[str]]] = {}
+    for number, position in hours.find_overlaps(spans, is_week=is_week):
+        errors.setdefault(names[number], {})[position] = ["Overlaps another span."]
+    if errors:
+        raise ValidationError(errors)

@@ -24,10 +24,10 @@ class LimitReached(Conflict):
         super().__init__(f"The tenant's limit is reached: {name} {limit}.")
 
 
-def effective(by_plan: Mapping[str, int], given: Mapping[str, int]) -> Limits:
+def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, int]) -> Limits:
     """The limits of a tenant; what the platform has set wins over its plan's."""
     return Limits(
-        given.get("concurrent_calls", by_plan["concurrent_calls"]),
-        given.get("numbers"),
-        given.get("tokens_per_day"),
+        overrides.get("concurrent_calls", plan_limits["concurrent_calls"]),
+        overrides.get("numbers"),
+        overrides.get("tokens_per_day"),
     )

@@ -8,8 +8,8 @@ from sqlalchemy import BigInteger, DateTime, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
-from vca.tenant.base import TenantBase, timestamp
+from vca.audit.redaction import SHOWN
+from vca.tenant.base import TenantBase, timestamp_column
 
 
 class Settings(TenantBase):
@@ -30,4 +30,4 @@ class Settings(TenantBase):
     spend_cap: Mapped[int | None] = mapped_column(BigInteger)
     limits: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default="{}", info=SHOWN)
     dialling_frozen_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    updated_at: Mapped[datetime] = timestamp()
+    updated_at: Mapped[datetime] = timestamp_column()

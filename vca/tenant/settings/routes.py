@@ -7,7 +7,7 @@ from flask import g
 
 from vca.kit.web import Blueprint, access
 from vca.kit.web.access import PlatformKeyNeeded
-from vca.kit.web.context import session
+from vca.kit.web.context import request_session
 from vca.tenant.settings import service
 from vca.tenant.settings.schemas import SettingsSchema
 
@@ -18,16 +18,16 @@ URL = "/api/tenants/<uuid:tenant_id>/settings"
 
 @blp.route(URL, methods=["GET"])
 @blp.response(200, SettingsSchema)
-@access("tenant", "read", opens="tenant")
+@access("tenant", "read", transaction="tenant")
 def get_settings(tenant_id: UUID) -> Any:
     """Show a tenant's settings"""
-    return service.shown(session(), service.get(session()))
+    return service.settings_to_dict(request_session(), service.get(request_session()))
 
 
 @blp.route(URL, methods=["PATCH"])
 @blp.arguments(SettingsSchema)
 @blp.response(200, SettingsSchema)
-@access("tenant", "write", opens="tenant")
+@access("tenant", "write", transaction="tenant")
 def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Change a tenant's settings
 
@@ -36,4 +36,4 @@ def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
     """
     if "limits" in body and not g.caller.is_platform:
         raise PlatformKeyNeeded("Limits are changed with a platform key.")
-    return service.shown(session(), service.change(session(), **body))
+    return service.settings_to_dict(request_session(), service.change(request_session(), **body))

@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from vca.kit import jobs
+from vca.jobs import queue
 from vca.kit.errors import InvalidInput
-from vca.registry.dids import service as dids
-from vca.registry.tenants import standing
+from vca.registry.number_registry import service as dids
+from vca.registry.tenants import tenant_status
 from vca.tenant.settings import dialling, hours, limits
-from vca.tenant.settings.dialling import Recent, Verdict
+from vca.tenant.settings.dialling import DialDecision, RecentDials
 from vca.tenant.settings.limits import Limits
 from vca.tenant.settings.models import Settings
 
@@ -24,17 +24,17 @@ DEFAULT_SENTENCES = {
 }
 DEFAULT_DIAL_POLICY = {
     "countries": None,
-    "per_minute": dialling.PER_MINUTE,
-    "per_day": dialling.PER_DAY,
+    "per_minute": dialling.DEFAULT_PER_MINUTE,
+    "per_day": dialling.DEFAULT_PER_DAY,
 }
 DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
 # The jobs by which a new retention has to look at what is there already.
 FORGET_TRANSCRIPTS = "calls.forget"
 FORGET_PAYLOADS = "calls.forget_payloads"
-FORGET_TOLD = "webhooks.forget"
-MOST_VARIABLES = 50
+FORGET_EVENTS = "webhooks.forget"
+MAX_VARIABLES = 50
 # Documents of which each entry has a default of its own; they keep what differs from it.
-_DOCUMENTS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
+_MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
 
 
 def get(session: Session, *, for_update: bool = False) -> Settings:
@@ -45,32 +45,32 @@ def get(session: Session, *, for_update: bool = False) -> Settings:
     return session.scalars(statement).one()
 
 
-def change(session: Session, **given: Any) -> Settings:
+def change(session: Session, **changes: Any) -> Settings:
     """Change what is given; an entry of a document set to None becomes the default again.
 
     Raises InvalidInput for more variables than a tenant may have.
     """
     settings = get(session, for_update=True)
-    for name, value in given.items():
-        setattr(settings, name, _changed(name, getattr(settings, name), value))
-    if len(settings.variables) > MOST_VARIABLES:
-        raise InvalidInput.field("variables", f"More than {MOST_VARIABLES} altogether.")
+    for name, value in changes.items():
+        setattr(settings, name, _merged_value(name, getattr(settings, name), value))
+    if len(settings.variables) > MAX_VARIABLES:
+        raise InvalidInput.field("variables", f"More than {MAX_VARIABLES} altogether.")
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
-    _look_again(session, given.get("retention_days", {}))
+    _reschedule_retention(session, changes.get("retention_days", {}))
     return settings
 
 
-def _look_again(session: Session, changed: Mapping[str, Any]) -> None:
+def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
     """Have what is there already looked at by the retention that was changed."""
-    if "transcripts" in changed:
-        jobs.withdraw(session, lock=FORGET_TRANSCRIPTS)
-        jobs.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
-    if "payloads" in changed:
-        jobs.withdraw(session, lock=FORGET_PAYLOADS)
-        jobs.enqueue(session, FORGET_PAYLOADS, lock=FORGET_PAYLOADS)
-        jobs.withdraw(session, lock=FORGET_TOLD)
-        jobs.enqueue(session, FORGET_TOLD, lock=FORGET_TOLD)
+    if "transcripts" in retention_changes:
+        queue.withdraw(session, lock=FORGET_TRANSCRIPTS)
+        queue.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
+    if "payloads" in retention_changes:
+        queue.withdraw(session, lock=FORGET_PAYLOADS)
+        queue.enqueue(session, FORGET_PAYLOADS, lock=FORGET_PAYLOADS)
+        queue.withdraw(session, lock=FORGET_EVENTS)
+        queue.enqueue(session, FORGET_EVENTS, lock=FORGET_EVENTS)
 
 
 def retention_days(session: Session, kind: str) -> int | None:
@@ -79,15 +79,15 @@ def retention_days(session: Session, kind: str) -> int | None:
     return days
 
 
-def _changed(name: str, kept: Any, given: Any) -> Any:
+def _merged_value(name: str, stored: Any, new: Any) -> Any:
     if name == "hours":
-        return hours.merged(kept, given)
-    if name in _DOCUMENTS:
-        return {key: value for key, value in {**kept, **given}.items() if value is not None}
-    return given
+        return hours.merge(stored, new)
+    if name in _MERGED_FIELDS:
+        return {key: value for key, value in {**stored, **new}.items() if value is not None}
+    return new
 
 
-def shown(session: Session, settings: Settings) -> dict[str, Any]:
+def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
     """The settings as they act: the default where nothing was set, the plan's limits."""
     return {
         "time_zone": settings.time_zone,
@@ -106,20 +106,22 @@ def shown(session: Session, settings: Settings) -> dict[str, Any]:
 
 def effective_limits(session: Session, settings: Settings) -> Limits:
     """The limits of the session's tenant, by its plan and as the platform has set them."""
-    return limits.effective(standing.own(session).plan_limits, settings.limits)
+    return limits.effective_limits(
+        tenant_status.get_tenant_status(session).plan_limits, settings.limits
+    )
 
 
-def may_keep(session: Session, number: str, *, from_number: str | None) -> Verdict:
+def check_target_number(session: Session, number: str, *, from_number: str | None) -> DialDecision:
     """Whether a number may be kept as one to forward or transfer to.
 
     The policy without caps and freezes, which are of a moment. `from_number`: the tenant's number
     that would dial; None where that is not known, and then neither is the country.
     """
-    return dialling.may_dial(
+    return dialling.check_dial(
         number,
-        policy=dialling.policy_of(get(session), from_number=from_number),
-        recent=Recent(),
-        own_number=dids.is_own(session, number=number),
+        policy=dialling.effective_policy(get(session), from_number=from_number),
+        recent=RecentDials(),
+        own_number=dids.owned_by_tenant(session, number=number),
         frozen=False,
     )
 

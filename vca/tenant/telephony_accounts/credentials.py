@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from vca.kit import at_rest, json
-from vca.kit.at_rest import Place
+from vca.kit import encryption, json
+from vca.kit.encryption import EncryptionContext
 from vca.telephony.types import Account, AccountField
 
 # A carrier's console and we are not changed at the same moment: for so long both are accepted.
@@ -34,57 +34,65 @@ class Credentials:
         return self.previous_until if self._overlaps(now) else None
 
     def with_changes(
-        self, given: Mapping[str, str], *, secrets: Iterable[str], now: datetime
+        self, changes: Mapping[str, str], *, secrets: Iterable[str], now: datetime
     ) -> "Credentials":
         """The same with these fields; with a new secret those before are accepted for a day.
 
         Changed twice within the day, the first of the three is forgotten.
         """
-        new = {name: value for name, value in given.items() if self.fields.get(name) != value}
-        changed = replace(
+        new = {name: value for name, value in changes.items() if self.fields.get(name) != value}
+        updated = replace(
             self,
             fields={**self.fields, **new},
             changed={**self.changed, **dict.fromkeys(new, now)},
         )
         if new.keys().isdisjoint(secrets):
-            return changed
-        return replace(changed, previous=self.fields, previous_until=now + OVERLAP)
+            return updated
+        return replace(updated, previous=self.fields, previous_until=now + OVERLAP)
 
     def _overlaps(self, now: datetime) -> bool:
         return self.previous_until is not None and now < self.previous_until
 
 
-def fresh(fields: Mapping[str, str], *, now: datetime) -> Credentials:
+def new_credentials(fields: Mapping[str, str], *, now: datetime) -> Credentials:
     """Credentials that were never others."""
     return Credentials(dict(fields), dict.fromkeys(fields, now))
 
 
-def fit(fields: Mapping[str, str], wanted: Iterable[AccountField]) -> bool:
+def are_valid(fields: Mapping[str, str], account_fields: Iterable[AccountField]) -> bool:
     """Whether the fields are those that a carrier wants, and look as they should."""
-    known = {each.name: each for each in wanted}
-    whole = all(name in fields for name, each in known.items() if each.required)
-    return whole and all(
-        name in known and known[name].pattern.fullmatch(value) for name, value in fields.items()
+    fields_by_name = {account_field.name: account_field for account_field in account_fields}
+    has_required = all(
+        name in fields for name, account_field in fields_by_name.items() if account_field.required
+    )
+    return has_required and all(
+        name in fields_by_name and fields_by_name[name].pattern.fullmatch(value)
+        for name, value in fields.items()
     )
 
 
-def sealed(kept: Credentials, *, tenant_id: UUID, account_id: UUID) -> bytes:
+def encrypt_credentials(credentials: Credentials, *, tenant_id: UUID, account_id: UUID) -> bytes:
     """The document for this account alone."""
-    text = json.dumps(asdict(kept)).decode()
-    return at_rest.current().seal(text, _place(tenant_id, account_id))
+    text = json.dumps(asdict(credentials)).decode()
+    return encryption.current_keyring().encrypt(text, _encryption_context(tenant_id, account_id))
 
 
-def opened(value: bytes, *, tenant_id: UUID, account_id: UUID) -> Credentials:
+def decrypt_credentials(encrypted: bytes, *, tenant_id: UUID, account_id: UUID) -> Credentials:
     """What `sealed` sealed; raises CannotOpen."""
-    kept = json.loads(at_rest.current().open(value, _place(tenant_id, account_id)))
-    until = kept["previous_until"]
+    document = json.loads(
+        encryption.current_keyring().decrypt(encrypted, _encryption_context(tenant_id, account_id))
+    )
+    previous_until = document["previous_until"]
     return Credentials(
-        kept["fields"],
-        {name: datetime.fromisoformat(at) for name, at in kept["changed"].items()},
-        kept["previous"],
-        until and datetime.fromisoformat(until),
+        document["fields"],
+        {
+            name: datetime.fromisoformat(changed_at)
+            for name, changed_at in document["changed"].items()
+        },
+        document["previous"],
+        previous_until and datetime.fromisoformat(previous_until),
     )
 
 
-def _place(tenant_id: UUID, account_id: UUID) -> Place:
-    return Place(tenant_id, "telephony_accounts", account_id, "sealed")
+def _encryption_context(tenant_id: UUID, account_id: UUID) -> EncryptionContext:
+    return EncryptionContext(tenant_id, "telephony_accounts", account_id, "sealed")

@@ -6,8 +6,8 @@ from uuid import UUID
 from sqlalchemy import LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.kit.disclosure import SHOWN
-from vca.tenant.base import TenantBase, timestamp
+from vca.audit.redaction import SHOWN
+from vca.tenant.base import TenantBase, timestamp_column
 
 
 class TelephonyAccount(TenantBase):
@@ -20,5 +20,5 @@ class TelephonyAccount(TenantBase):
     provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
     label: Mapped[str | None] = mapped_column(Text)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime] = timestamp()
-    updated_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
+    updated_at: Mapped[datetime] = timestamp_column()

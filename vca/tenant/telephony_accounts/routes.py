@@ -4,8 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from vca.kit import clock
-from vca.kit.web import Blueprint, PageQuery, access, created, pages
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, PageQuery, access, created_response, pagination
+from vca.kit.web.context import request_session
 from vca.tenant.telephony_accounts import service
 from vca.tenant.telephony_accounts.schemas import (
     NewTelephonyAccountSchema,
@@ -24,7 +24,7 @@ ONE = f"{URL}/<uuid:telephony_account_id>"
 @blp.route(URL, methods=["POST"])
 @blp.arguments(NewTelephonyAccountSchema)
 @blp.response(201, TelephonyAccountSchema)
-@access("tenant", "admin", opens="tenant", repeats="answer")
+@access("tenant", "admin", transaction="tenant", idempotency="answer")
 def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Keep an account of the tenant's own with a carrier
 
@@ -32,34 +32,36 @@ def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
     never shown.
     """
     now = clock.now()
-    shown = service.shown(service.create(session(), now=now, **body), now=now)
-    path = f"/api/tenants/{tenant_id}/telephony-accounts/{shown['id']}"
-    return created(shown, pages.public_path(path))
+    account = service.account_to_dict(service.create(request_session(), now=now, **body), now=now)
+    path = f"/api/tenants/{tenant_id}/telephony-accounts/{account['id']}"
+    return created_response(account, pagination.public_url(path))
 
 
 @blp.route(URL, methods=["GET"])
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, TelephonyAccountSchema(many=True))
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def list_telephony_accounts(query: dict[str, Any], tenant_id: UUID) -> Any:
     """List a tenant's accounts with carriers, oldest first"""
-    page = pages.requested(query)
-    return pages.answer(service.shown_page(session(), page=page, now=clock.now()), query)
+    page = pagination.parse_page_request(query)
+    return pagination.page_response(
+        service.list_page(request_session(), page=page, now=clock.now()), query
+    )
 
 
 @blp.route(ONE, methods=["GET"])
 @blp.response(200, TelephonyAccountSchema)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def get_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Any:
     """Show an account with a carrier"""
-    row = service.get(session(), telephony_account_id=telephony_account_id)
-    return service.shown(row, now=clock.now())
+    row = service.get(request_session(), telephony_account_id=telephony_account_id)
+    return service.account_to_dict(row, now=clock.now())
 
 
 @blp.route(ONE, methods=["PATCH"])
 @blp.arguments(TelephonyAccountChangeSchema)
 @blp.response(200, TelephonyAccountSchema)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def change_telephony_account(
     body: dict[str, Any], tenant_id: UUID, telephony_account_id: UUID
 ) -> Any:
@@ -68,17 +70,19 @@ def change_telephony_account(
     With a new secret, requests that are signed with the one before are taken for 24 hours more.
     """
     now = clock.now()
-    row = service.change(session(), telephony_account_id=telephony_account_id, now=now, **body)
-    return service.shown(row, now=now)
+    row = service.change(
+        request_session(), telephony_account_id=telephony_account_id, now=now, **body
+    )
+    return service.account_to_dict(row, now=now)
 
 
 @blp.route(ONE, methods=["DELETE"])
 @blp.response(204)
-@access("tenant", "admin", opens="tenant")
+@access("tenant", "admin", transaction="tenant")
 def remove_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> None:
     """Forget an account with a carrier
 
     One that a number names or has left lately, that holds a live call, or that has a recording
     still to be fetched is 409.
     """
-    service.remove(session(), telephony_account_id=telephony_account_id)
+    service.remove(request_session(), telephony_account_id=telephony_account_id)

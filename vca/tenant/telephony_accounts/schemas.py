@@ -5,13 +5,13 @@ from typing import Any
 from marshmallow import fields, validate
 
 from vca.kit.web import Schema
-from vca.kit.web.schema import text
+from vca.kit.web.schema import string
 
 _FIELDS: dict[str, Any] = {
     "data_key": "fields",
     "attribute": "fields",
     "keys": fields.String(validate=validate.Length(1, 60)),
-    "values": text(1, 4_000),
+    "values": string(1, 4_000),
     "validate": validate.Length(max=20),
 }
 
@@ -19,7 +19,7 @@ _FIELDS: dict[str, Any] = {
 class TelephonyAccountChangeSchema(Schema):
     """What may change on an account."""
 
-    label = text(1, 200, allow_none=True, metadata={"example": "Our own trunk"})
+    label = string(1, 200, allow_none=True, metadata={"example": "Our own trunk"})
     account_fields = fields.Dict(
         **_FIELDS,
         metadata={
@@ -33,7 +33,7 @@ class TelephonyAccountChangeSchema(Schema):
 class NewTelephonyAccountSchema(TelephonyAccountChangeSchema):
     """An account to be kept."""
 
-    provider_type = text(1, 40, required=True, metadata={"example": "fake"})
+    provider_type = string(1, 40, required=True, metadata={"example": "fake"})
     account_fields = fields.Dict(
         **_FIELDS,
         required=True,

@@ -11,23 +11,23 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from vca.kit import db
-from vca.kit.at_rest import CannotOpen
+from vca.kit.encryption import DecryptionError
 from vca.kit.errors import Conflict, FieldError, InvalidInput, NotFound
-from vca.kit.json import escaped
+from vca.kit.json import escape_pointer_step
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.telephony import providers
 from vca.telephony.types import AccountField
-from vca.tenancy.session import INSIDE
+from vca.tenancy.session import SESSION_TENANT
 from vca.tenant.telephony_accounts import credentials
 from vca.tenant.telephony_accounts.credentials import Credentials
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
-MOST = 20
+MAX_ACCOUNTS = 20
 _LISTING = Listing(TelephonyAccount, (TelephonyAccount.created_at, TelephonyAccount.id))
-_NOBODY = Credentials({}, {})
+_NO_CREDENTIALS = Credentials({}, {})
 # Says what needs an account: whatever names one is above them.
-NeededBy = Callable[[Session, UUID], str | None]
-_needed_by: NeededBy | None = None
+FindAccountUse = Callable[[Session, UUID], str | None]
+_find_account_use: FindAccountUse | None = None
 
 
 class TooManyAccounts(Conflict):
@@ -36,7 +36,7 @@ class TooManyAccounts(Conflict):
     code = "too-many-accounts"
 
     def __init__(self) -> None:
-        super().__init__(f"There are {MOST} accounts already: remove one first.")
+        super().__init__(f"There are {MAX_ACCOUNTS} accounts already: remove one first.")
 
 
 class AccountInUse(Conflict):
@@ -44,14 +44,14 @@ class AccountInUse(Conflict):
 
     code = "account-in-use"
 
-    def __init__(self, by: str) -> None:
-        super().__init__(f"The account is in use: {by}.")
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The account is in use: {reason}.")
 
 
-def use(needed_by: NeededBy) -> None:
+def set_account_use_finder(finder: FindAccountUse) -> None:
     """Have this asked what needs an account, before it is removed."""
-    global _needed_by
-    _needed_by = needed_by
+    global _find_account_use
+    _find_account_use = finder
 
 
 def create(
@@ -63,12 +63,12 @@ def create(
     now: datetime,
 ) -> TelephonyAccount:
     """Keep an account. Raises InvalidInput and TooManyAccounts."""
-    _check(fields, _wanted(provider_type))
-    if (session.scalar(select(func.count()).select_from(TelephonyAccount)) or 0) >= MOST:
+    _validate_fields(fields, _account_fields(provider_type))
+    if (session.scalar(select(func.count()).select_from(TelephonyAccount)) or 0) >= MAX_ACCOUNTS:
         raise TooManyAccounts
     row = TelephonyAccount(id=uuid4(), provider_type=provider_type, label=label)
-    row.tenant_id = session.info[INSIDE].id
-    _seal(row, credentials.fresh(fields, now=now))
+    row.tenant_id = session.info[SESSION_TENANT].id
+    _store_credentials(row, credentials.new_credentials(fields, now=now))
     session.add(row)
     session.flush()
     return row
@@ -78,17 +78,17 @@ def get(
     session: Session, *, telephony_account_id: UUID, for_update: bool = False
 ) -> TelephonyAccount:
     """The account; raises NotFound."""
-    held = for_update or None
-    row = session.get(TelephonyAccount, telephony_account_id, with_for_update=held)
+    lock = for_update or None
+    row = session.get(TelephonyAccount, telephony_account_id, with_for_update=lock)
     if row is None:
         raise NotFound
     return row
 
 
-def shown_page(session: Session, *, page: PageRequest, now: datetime) -> Page:
+def list_page(session: Session, *, page: PageRequest, now: datetime) -> Page:
     """The tenant's accounts as they may be shown, oldest first."""
-    found = _LISTING.page(session, page)
-    return replace(found, items=[shown(row, now=now) for row in found.items])
+    row_page = _LISTING.page(session, page)
+    return replace(row_page, items=[account_to_dict(row, now=now) for row in row_page.items])
 
 
 def change(
@@ -97,7 +97,7 @@ def change(
     telephony_account_id: UUID,
     now: datetime,
     fields: Mapping[str, str] | None = None,
-    **given: Any,
+    **changes: Any,
 ) -> TelephonyAccount:
     """Change what is given; with a new secret those before are accepted for a day.
 
@@ -105,13 +105,17 @@ def change(
     InvalidInput.
     """
     row = get(session, telephony_account_id=telephony_account_id, for_update=True)
-    for name, value in given.items():
+    for name, value in changes.items():
         setattr(row, name, value)
     if fields:
-        before, wanted = _opened(row), _wanted(row.provider_type)
-        _check({**before.fields, **fields}, wanted)
-        secrets = [each.name for each in wanted if each.secret] if before.fields else []
-        _seal(row, before.with_changes(fields, secrets=secrets, now=now))
+        stored, account_fields = _load_credentials(row), _account_fields(row.provider_type)
+        _validate_fields({**stored.fields, **fields}, account_fields)
+        secrets = (
+            [account_field.name for account_field in account_fields if account_field.secret]
+            if stored.fields
+            else []
+        )
+        _store_credentials(row, stored.with_changes(fields, secrets=secrets, now=now))
     row.updated_at = now
     session.flush()
     return row
@@ -120,65 +124,85 @@ def change(
 def remove(session: Session, *, telephony_account_id: UUID) -> None:
     """Forget an account. Raises NotFound, and AccountInUse with what needs it."""
     row = get(session, telephony_account_id=telephony_account_id, for_update=True)
-    by = _needed_by(session, telephony_account_id) if _needed_by is not None else None
-    if by is not None:
-        raise AccountInUse(by)
+    use_reason = (
+        _find_account_use(session, telephony_account_id) if _find_account_use is not None else None
+    )
+    if use_reason is not None:
+        raise AccountInUse(use_reason)
     session.delete(row)
     try:
         session.flush()
     except IntegrityError as error:
-        if db.constraint(error) == "phone_numbers_telephony_account_id_fkey":
+        if db.constraint_name(error) == "phone_numbers_telephony_account_id_fkey":
             raise AccountInUse("a phone number names it") from None
         raise
 
 
-def shown(row: Any, *, now: datetime) -> dict[str, Any]:
+def account_to_dict(row: Any, *, now: datetime) -> dict[str, Any]:
     """An account, or a row of one, as it may be shown: of secrets only that they are set."""
-    kept, kind = _opened(row), providers.current().kind(row.provider_type)
-    public = {each.name for each in (kind.account_fields if kind else ()) if not each.secret}
-    secrets = [{"name": it, "changed_at": at} for it, at in kept.changed.items()]
+    stored, adapter_class = (
+        _load_credentials(row),
+        providers.current_carriers().adapter_class(row.provider_type),
+    )
+    public_names = {
+        entry.name
+        for entry in (adapter_class.account_fields if adapter_class else ())
+        if not entry.secret
+    }
+    secrets = [
+        {"name": secret_name, "changed_at": changed_at}
+        for secret_name, changed_at in stored.changed.items()
+    ]
     names = ("id", "tenant_id", "provider_type", "label", "created_at", "updated_at")
     return {
         **{name: getattr(row, name) for name in names},
-        "fields": {name: value for name, value in kept.fields.items() if name in public},
-        "secrets": [each for each in secrets if each["name"] not in public],
-        "previous_accepted_until": kept.accepted_until(now),
+        "fields": {name: value for name, value in stored.fields.items() if name in public_names},
+        "secrets": [entry for entry in secrets if entry["name"] not in public_names],
+        "previous_accepted_until": stored.accepted_until(now),
     }
 
 
-def _wanted(provider_type: str) -> tuple[AccountField, ...]:
+def _account_fields(provider_type: str) -> tuple[AccountField, ...]:
     """What an account with this carrier consists of; raises InvalidInput where there is none."""
-    kind = providers.current().kind(provider_type)
-    if kind is None or not kind.account_fields:
+    adapter_class = providers.current_carriers().adapter_class(provider_type)
+    if adapter_class is None or not adapter_class.account_fields:
         detail = "There is no such carrier, or it takes no accounts of tenants."
         raise InvalidInput.field("provider_type", detail)
-    return kind.account_fields
+    return adapter_class.account_fields
 
 
-def _check(fields: Mapping[str, str], wanted: tuple[AccountField, ...]) -> None:
-    if not credentials.fit(fields, wanted):
-        raise InvalidInput("The request is not valid.", errors=list(_faults(fields, wanted)))
+def _validate_fields(fields: Mapping[str, str], account_fields: tuple[AccountField, ...]) -> None:
+    if not credentials.are_valid(fields, account_fields):
+        raise InvalidInput(
+            "The request is not valid.", errors=list(_field_errors(fields, account_fields))
+        )
 
 
-def _faults(fields: Mapping[str, str], wanted: tuple[AccountField, ...]) -> Iterator[FieldError]:
-    known = {each.name: each for each in wanted}
-    for name in fields.keys() - known.keys():
-        yield FieldError(f"/fields/{escaped(name)}", "Unknown field.")
-    for name, each in known.items():
+def _field_errors(
+    fields: Mapping[str, str], account_fields: tuple[AccountField, ...]
+) -> Iterator[FieldError]:
+    fields_by_name = {account_field.name: account_field for account_field in account_fields}
+    for name in fields.keys() - fields_by_name.keys():
+        yield FieldError(f"/fields/{escape_pointer_step(name)}", "Unknown field.")
+    for name, account_field in fields_by_name.items():
         if name not in fields:
-            if each.required:
-                yield FieldError(f"/fields/{name}", f"Missing. {each.description}")
-        elif not each.pattern.fullmatch(fields[name]):
-            yield FieldError(f"/fields/{name}", f"Does not look like one. {each.description}")
+            if account_field.required:
+                yield FieldError(f"/fields/{name}", f"Missing. {account_field.description}")
+        elif not account_field.pattern.fullmatch(fields[name]):
+            yield FieldError(
+                f"/fields/{name}", f"Does not look like one. {account_field.description}"
+            )
 
 
-def _seal(row: TelephonyAccount, kept: Credentials) -> None:
-    row.sealed = credentials.sealed(kept, tenant_id=row.tenant_id, account_id=row.id)
+def _store_credentials(row: TelephonyAccount, value: Credentials) -> None:
+    row.sealed = credentials.encrypt_credentials(value, tenant_id=row.tenant_id, account_id=row.id)
 
 
-def _opened(row: Any) -> Credentials:
+def _load_credentials(row: Any) -> Credentials:
     """What is kept; nothing where our keys do not open it."""
     try:
-        return credentials.opened(row.sealed, tenant_id=row.tenant_id, account_id=row.id)
-    except CannotOpen:
-        return _NOBODY
+        return credentials.decrypt_credentials(
+            row.sealed, tenant_id=row.tenant_id, account_id=row.id
+        )
+    except DecryptionError:
+        return _NO_CREDENTIALS

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from vca.kit.errors import Conflict
 from vca.registry.usage import periods
-from vca.registry.usage.periods import Month
+from vca.registry.usage.periods import UsageMonth
 from vca.registry.usage.rating import FREE, MILLIONTHS
 
 # A call has its first minute reserved for it.
@@ -30,7 +30,7 @@ class SpendCapReached(Conflict):
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveCalls:
     """The tenant's live calls: how many, and the millionths that are reserved for them.
 
     Read before the month is.
@@ -41,41 +41,43 @@ class Live:
 
 
 @dataclass(frozen=True)
-class Leave:
+class BudgetDecision:
     """Whether a call may begin, and the millionths to be reserved for it."""
 
-    given: bool
+    allowed: bool
     reserve: int = 0
 
 
-_live: Callable[[Session], Live] | None = None
+_count_live_calls: Callable[[Session], LiveCalls] | None = None
 
 
-def use(live: Callable[[Session], Live]) -> None:
+def set_live_call_counter(counter: Callable[[Session], LiveCalls]) -> None:
     """Let `live` say which calls of a session's tenant are up."""
-    global _live
-    _live = live
+    global _count_live_calls
+    _count_live_calls = counter
 
 
-def live(session: Session) -> Live:
+def live_calls(session: Session) -> LiveCalls:
     """The live calls of the session's tenant; raises RuntimeError before `use`."""
-    if _live is None:
+    if _count_live_calls is None:
         raise RuntimeError("nobody has said which calls are live")
-    return _live(session)
+    return _count_live_calls(session)
 
 
-def ask(session: Session, *, spend_cap: int | None, live: Live, now: datetime) -> Leave:
+def check_budget(
+    session: Session, *, spend_cap: int | None, live: LiveCalls, now: datetime
+) -> BudgetDecision:
     """Leave for one more call; `spend_cap` in minor units, None: none, and nothing is reserved."""
     if spend_cap is None:
-        return Leave(True)
-    month = periods.own(session, period=periods.of(now))
-    given = month.amount + live.reserved < spend_cap * MILLIONTHS
-    return Leave(given, _first_minute(month, live.calls) if given else 0)
+        return BudgetDecision(True)
+    month = periods.get_month(session, period=periods.month_of(now))
+    allowed = month.amount + live.reserved < spend_cap * MILLIONTHS
+    return BudgetDecision(allowed, _first_minute_cost(month, live.calls) if allowed else 0)
 
 
-def _first_minute(month: Month, calls: int) -> int:
+def _first_minute_cost(month: UsageMonth, calls: int) -> int:
     """What of it is not included costs; the first minutes of live calls come before it."""
-    included = month.plan.included.get("call_seconds", 0)
-    left = included - month.used("call_seconds").included - calls * RESERVED_S
-    billable = RESERVED_S - min(RESERVED_S, max(0, left))
-    return month.plan.prices.get("call_seconds", FREE).of(billable)
+    included_s = month.plan.included.get("call_seconds", 0)
+    remaining_s = included_s - month.usage_of("call_seconds").included - calls * RESERVED_S
+    billable_s = RESERVED_S - min(RESERVED_S, max(0, remaining_s))
+    return month.plan.prices.get("call_seconds", FREE).amount_for(billable_s)

@@ -5,12 +5,13 @@ from uuid import UUID
 
 import click
 
-from vca.kit import cli, clock, json
+from vca import cli
+from vca.kit import clock, json
 from vca.registry.tenants import service as tenants
 from vca.registry.usage import plans
 from vca.registry.usage.schemas import PlanVersionSchema
 from vca.tenancy import schema
-from vca.tenancy.session import enter, public
+from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.usage import ledger
 
 usage = cli.Group("usage", help="What plans hold and cost; corrections of what was counted.")
@@ -20,9 +21,11 @@ usage = cli.Group("usage", help="What plans hold and cost; corrections of what w
 @cli.as_json
 def plans_(as_json: bool) -> None:
     """List the versions of all plans, the newest first."""
-    with public() as session:
-        rows = [_shown(row) for row in plans.versions(session)]
-    cli.emit(rows, as_json=as_json, text=cli.table(rows, ("plan", "version", "valid_from")))
+    with public_session() as session:
+        rows = [_plan_to_dict(row) for row in plans.list_versions(session)]
+    cli.print_result(
+        rows, as_json=as_json, text=cli.format_table(rows, ("plan", "version", "valid_from"))
+    )
 
 
 @usage.command("plan-version")
@@ -34,13 +37,13 @@ def plan_version(file: TextIO, as_json: bool) -> None:
     What was rated before stays as it is. Without `version`, which is the next one.
     """
     try:
-        given = json.strict_loads(file.read().encode())
-    except json.BadJson as error:
+        document = json.strict_loads(file.read().encode())
+    except json.InvalidJson as error:
         cli.fail(str(error))
-    fields = cli.loaded(PlanVersionSchema(), given if isinstance(given, dict) else {})
-    with public() as session:
-        shown = _shown(plans.add(session, now=clock.now(), **fields))
-    cli.emit(shown, as_json=as_json, text=f"{shown['plan']} {shown['version']} is there.")
+    fields = cli.load_or_fail(PlanVersionSchema(), document if isinstance(document, dict) else {})
+    with public_session() as session:
+        plan = _plan_to_dict(plans.add_version(session, now=clock.now(), **fields))
+    cli.print_result(plan, as_json=as_json, text=f"{plan['plan']} {plan['version']} is there.")
 
 
 @usage.command("reverse")
@@ -49,15 +52,15 @@ def plan_version(file: TextIO, as_json: bool) -> None:
 @cli.as_json
 def reverse(tenant_id: UUID, fact_id: UUID, as_json: bool) -> None:
     """Take back a fact of a tenant's ledger, by its negative, once."""
-    with public() as session:
+    with public_session() as session:
         tenant = tenants.get(session, tenant_id=tenant_id)
-    schema.require_supported(tenant.schema_revision)
-    with enter(tenants.ref(tenant)) as session:
+    schema.require_supported_revision(tenant.schema_revision)
+    with tenant_session(tenants.tenant_ref(tenant)) as session:
         reversal_id = ledger.reverse(session, fact_id=fact_id)
-    shown = {"tenant_id": tenant_id, "fact_id": fact_id, "reversal_id": reversal_id}
-    cli.emit(shown, as_json=as_json, text=cli.card(shown))
+    summary = {"tenant_id": tenant_id, "fact_id": fact_id, "reversal_id": reversal_id}
+    cli.print_result(summary, as_json=as_json, text=cli.format_record(summary))
 
 
-def _shown(row: Any) -> dict[str, Any]:
-    kept = {"plan": row.plan, "version": row.version, "valid_from": row.valid_from}
-    return {**kept, **row.document}
+def _plan_to_dict(row: Any) -> dict[str, Any]:
+    columns = {"plan": row.plan, "version": row.version, "valid_from": row.valid_from}
+    return {**columns, **row.document}

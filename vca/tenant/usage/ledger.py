@@ -16,19 +16,19 @@ from sqlalchemy.orm import Session
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
 from vca.registry.usage import periods, rating
-from vca.registry.usage.periods import Month
-from vca.registry.usage.rating import FREE, Used
+from vca.registry.usage.periods import UsageMonth
+from vca.registry.usage.rating import FREE, UsageAmount
 from vca.tenant.usage import thresholds
 from vca.tenant.usage.models import UsageFact
 from vca.tenant.webhooks import events
 
 Leg = Literal["agent", "call", "transfer", "forward"]
 _ADD = insert(UsageFact.__table__)  # type: ignore[arg-type] # typed as FromClause
-_KNOWN = """
+_KNOWN_FACTS_SQL = """
 SELECT ARRAY(SELECT id::text FROM usage_facts WHERE id = ANY(%(ids)s::uuid[])), spend_cap
 FROM settings
 """
-_LEDGER = UUID("6f1f9a86-3a0f-4f0a-9d53-7b0f5c1e2d44")
+_FACT_NAMESPACE = UUID("6f1f9a86-3a0f-4f0a-9d53-7b0f5c1e2d44")
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ class Fact:
 
     @property
     def id(self) -> UUID:
-        return uuid5(_LEDGER, self.key)
+        return uuid5(_FACT_NAMESPACE, self.key)
 
     @property
     def period(self) -> date:
-        return periods.of(self.occurred_at)
+        return periods.month_of(self.occurred_at)
 
 
 class NotReversible(Conflict):
@@ -61,31 +61,36 @@ class NotReversible(Conflict):
         super().__init__("The fact was reversed before, or is a reversal.")
 
 
-def note(session: Session, *facts: Fact) -> None:
+def record_facts(session: Session, *facts: Fact) -> None:
     """Write the facts that are not in the ledger yet, rated by the plan that the tenant has now.
 
     Tells the thresholds that they reach. Without a quantity there is no fact.
     """
-    ordered = sorted((fact for fact in facts if fact.quantity), key=lambda fact: fact.period)
-    for period, of_period in groupby(ordered, key=lambda fact: fact.period):
-        _note(session, period, list(of_period))
+    sorted_facts = sorted((fact for fact in facts if fact.quantity), key=lambda fact: fact.period)
+    for period, of_period in groupby(sorted_facts, key=lambda fact: fact.period):
+        _record_month(session, period, list(of_period))
 
 
-def is_noted(session: Session, *, key: str) -> bool:
+def is_recorded(session: Session, *, key: str) -> bool:
     """Whether there is a fact of that key."""
-    wanted = Fact(key, "", 0, clock.now()).id
-    return session.scalar(select(UsageFact.id).where(UsageFact.id == wanted)) is not None
+    fact_id = Fact(key, "", 0, clock.now()).id
+    return session.scalar(select(UsageFact.id).where(UsageFact.id == fact_id)) is not None
 
 
-def correct(session: Session, *, gone: Iterable[Fact], new: Iterable[Fact]) -> None:
+def correct_facts(
+    session: Session, *, superseded: Iterable[Fact], replacements: Iterable[Fact]
+) -> None:
     """Take back what has turned out otherwise, as far as it is in the ledger, and note what holds.
 
     Again it changes nothing.
     """
-    wrong = sorted(fact.id for fact in gone)
-    if wrong:
-        _take_back(session, session.scalars(select(UsageFact).where(UsageFact.id.in_(wrong))).all())
-    note(session, *new)
+    superseded_ids = sorted(fact.id for fact in superseded)
+    if superseded_ids:
+        _reverse_facts(
+            session,
+            session.scalars(select(UsageFact).where(UsageFact.id.in_(superseded_ids))).all(),
+        )
+    record_facts(session, *replacements)
 
 
 def reverse(session: Session, *, fact_id: UUID) -> UUID:
@@ -96,61 +101,65 @@ def reverse(session: Session, *, fact_id: UUID) -> UUID:
     fact = session.get(UsageFact, fact_id)
     if fact is None:
         raise NotFound
-    if fact.reverses is not None or not _take_back(session, [fact]):
+    if fact.reverses is not None or not _reverse_facts(session, [fact]):
         raise NotReversible
-    return _reversal(fact)
+    return _reversal_id(fact)
 
 
-def _note(session: Session, period: date, facts: Sequence[Fact]) -> None:
-    month = periods.hold(session, period=period)
-    known, cap = _known(session, [fact.id for fact in facts])
+def _record_month(session: Session, period: date, facts: Sequence[Fact]) -> None:
+    month = periods.lock_month(session, period=period)
+    known_ids, spend_cap = _known_facts(session, [fact.id for fact in facts])
     rows, kinds = [], dict(month.kinds)
     for fact in facts:
-        if fact.id not in known:
-            before = kinds.get(fact.kind, rating.NOTHING)
-            rated = rating.rate(month.plan, fact.kind, fact.quantity, used=before)
-            kinds[fact.kind] = before + rated
-            rows.append(_row(month, fact, rated))
-    _write(session, replace(month, kinds=kinds), rows, spend_cap=cap)
+        if fact.id not in known_ids:
+            used_before = kinds.get(fact.kind, rating.NO_USAGE)
+            rated = rating.rate(month.plan, fact.kind, fact.quantity, previous_usage=used_before)
+            kinds[fact.kind] = used_before + rated
+            rows.append(_fact_row(month, fact, rated))
+    _write_month(session, replace(month, kinds=kinds), rows, spend_cap=spend_cap)
 
 
-def _take_back(session: Session, facts: Sequence[UsageFact]) -> bool:
+def _reverse_facts(session: Session, facts: Sequence[UsageFact]) -> bool:
     """Whether any of them had not been taken back."""
-    known, cap = _known(session, [_reversal(fact) for fact in facts])
-    wrong = sorted((fact for fact in facts if _reversal(fact) not in known), key=_period)
-    for period, of_period in groupby(wrong, key=_period):
-        month = periods.hold(session, period=period)
+    known_ids, spend_cap = _known_facts(session, [_reversal_id(fact) for fact in facts])
+    to_reverse = sorted(
+        (fact for fact in facts if _reversal_id(fact) not in known_ids), key=_period
+    )
+    for period, of_period in groupby(to_reverse, key=_period):
+        month = periods.lock_month(session, period=period)
         rows, kinds = [], dict(month.kinds)
         for fact in of_period:
-            negative = -Used(fact.quantity, fact.included, fact.amount)
-            kinds[fact.kind] = kinds.get(fact.kind, rating.NOTHING) + negative
-            rows.append(_negative(fact, negative))
-        _write(session, replace(month, kinds=kinds), rows, spend_cap=cap)
-    return bool(wrong)
+            negative = -UsageAmount(fact.quantity, fact.included, fact.amount)
+            kinds[fact.kind] = kinds.get(fact.kind, rating.NO_USAGE) + negative
+            rows.append(_reversal_row(fact, negative))
+        _write_month(session, replace(month, kinds=kinds), rows, spend_cap=spend_cap)
+    return bool(to_reverse)
 
 
-def _write(
-    session: Session, month: Month, rows: list[dict[str, Any]], *, spend_cap: int | None
+def _write_month(
+    session: Session, month: UsageMonth, rows: list[dict[str, Any]], *, spend_cap: int | None
 ) -> None:
     """The facts, the month's sums with them, and the thresholds that these have come to."""
     if not rows:
         return
     session.connection().execute(_ADD, rows)
-    month = replace(month, amount=rating.total(month.kinds.values()))
-    crossed = dict(thresholds.reached(month, spend_cap=spend_cap))
-    told = [*month.told, *crossed]
-    periods.keep(session, period=month.period, kinds=month.kinds, told=told)
-    events.tell(session, *crossed.values())
+    month = replace(month, amount=rating.total_amount(month.kinds.values()))
+    reached_events = dict(thresholds.newly_reached(month, spend_cap=spend_cap))
+    notified = [*month.notified_thresholds, *reached_events]
+    periods.store_month(
+        session, period=month.period, kinds=month.kinds, notified_thresholds=notified
+    )
+    events.emit(session, *reached_events.values())
 
 
-def _known(session: Session, ids: Sequence[UUID]) -> tuple[set[UUID], int | None]:
+def _known_facts(session: Session, ids: Sequence[UUID]) -> tuple[set[UUID], int | None]:
     """Which of the facts are in the ledger, and the tenant's spend cap, in one read."""
-    asked = {"ids": [str(each) for each in ids]}
-    found, cap = session.connection().exec_driver_sql(_KNOWN, asked).one()
-    return set(map(UUID, found)), cap
+    parameters = {"ids": [str(fact_id) for fact_id in ids]}
+    known_ids, spend_cap = session.connection().exec_driver_sql(_KNOWN_FACTS_SQL, parameters).one()
+    return set(map(UUID, known_ids)), spend_cap
 
 
-def _row(month: Month, fact: Fact, rated: Used) -> dict[str, Any]:
+def _fact_row(month: UsageMonth, fact: Fact, rated: UsageAmount) -> dict[str, Any]:
     price = month.plan.prices.get(fact.kind, FREE)
     return {
         **vars(fact),
@@ -167,14 +176,14 @@ def _row(month: Month, fact: Fact, rated: Used) -> dict[str, Any]:
     }
 
 
-def _negative(fact: UsageFact, negative: Used) -> dict[str, Any]:
-    kept = {column.key: getattr(fact, column.key) for column in UsageFact.__table__.columns}
-    own = {"id": _reversal(fact), "key": f"reversal:{fact.key}", "reverses": fact.id}
-    return {**kept, **own, **vars(negative), "noted_at": clock.now()}
+def _reversal_row(fact: UsageFact, negative: UsageAmount) -> dict[str, Any]:
+    columns = {column.key: getattr(fact, column.key) for column in UsageFact.__table__.columns}
+    overrides = {"id": _reversal_id(fact), "key": f"reversal:{fact.key}", "reverses": fact.id}
+    return {**columns, **overrides, **vars(negative), "noted_at": clock.now()}
 
 
-def _reversal(fact: UsageFact) -> UUID:
-    return uuid5(_LEDGER, f"reversal:{fact.key}")
+def _reversal_id(fact: UsageFact) -> UUID:
+    return uuid5(_FACT_NAMESPACE, f"reversal:{fact.key}")
 
 
 def _period(fact: UsageFact) -> date:

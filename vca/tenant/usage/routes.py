@@ -4,10 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from vca.kit import clock
-from vca.kit.web import Blueprint, access, sheets
-from vca.kit.web.context import session
+from vca.kit.web import Blueprint, access, csv_response
+from vca.kit.web.context import request_session
 from vca.tenant.usage import report
-from vca.tenant.usage.schemas import UsageQuery, UsageSchema, span_of
+from vca.tenant.usage.schemas import UsageQuery, UsageSchema, requested_range
 
 blp = Blueprint("usage", __name__, description="What a tenant uses, and what it costs.")
 
@@ -27,8 +27,8 @@ _COLUMNS = (
 @blp.route("/api/tenants/<uuid:tenant_id>/usage", methods=["GET"])
 @blp.arguments(UsageQuery, location="query")
 @blp.response(200, UsageSchema)
-@blp.alt_response(200, **sheets.RESPONSE)
-@access("tenant", "read", opens="tenant")
+@blp.alt_response(200, **csv_response.RESPONSE)
+@access("tenant", "read", transaction="tenant")
 def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
     """Show what a tenant used, and what it costs
 
@@ -38,9 +38,11 @@ def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
     line for each of `groups`.
     """
     now = clock.now()
-    span = span_of(query, now=now)
-    found = report.of(session(), span=span, group_by=query["group_by"], now=now)
-    if not sheets.wanted(query["format"]):
-        return found
-    lines = ({**group, "currency": found["currency"]} for group in found["groups"])
-    return sheets.answer("usage", _COLUMNS, lines)
+    time_range = requested_range(query, now=now)
+    usage_report = report.build_report(
+        request_session(), time_range=time_range, group_by=query["group_by"], now=now
+    )
+    if not csv_response.prefers_csv(query["format"]):
+        return usage_report
+    csv_rows = ({**group, "currency": usage_report["currency"]} for group in usage_report["groups"])
+    return csv_response.attachment("usage", _COLUMNS, csv_rows)

@@ -6,36 +6,36 @@ from typing import Any
 from marshmallow import fields
 
 from vca.kit.errors import FieldError, InvalidInput
-from vca.kit.web import Schema, sheets
-from vca.kit.web.schema import Moment, text
+from vca.kit.web import Schema, csv_response
+from vca.kit.web.schema import DateTime, string
 from vca.registry.tenants.models import PLANS
 from vca.registry.usage import periods
 from vca.registry.usage.schemas import SumsSchema
-from vca.tenant.usage.report import GROUPS, Span
+from vca.tenant.usage.report import GROUPS, ReportRange
 
-LONGEST = timedelta(days=366)
+MAX_RANGE = timedelta(days=366)
 
 
 class UsageQuery(Schema):
     """Which time, grouped by what, and in which form."""
 
-    since = Moment(data_key="from", metadata={"description": "Default: this month (UTC)."})
-    until = Moment(
+    since = DateTime(data_key="from", metadata={"description": "Default: this month (UTC)."})
+    until = DateTime(
         data_key="to",
         metadata={"description": "Up to but not at it. Default: the end of the month of `from`."},
     )
-    group_by = text(1, 20, one_of=GROUPS, load_default="kind")
-    format = sheets.asked()
+    group_by = string(1, 20, one_of=GROUPS, load_default="kind")
+    format = csv_response.format_field()
 
 
-def span_of(query: dict[str, Any], *, now: datetime) -> Span:
+def requested_range(query: dict[str, Any], *, now: datetime) -> ReportRange:
     """The time that is asked for; raises InvalidInput for one that is empty or over 366 days."""
-    since = query.get("since") or periods.begins(periods.of(now))
-    until = query.get("until") or periods.begins(periods.following(periods.of(since)))
-    if not since < until <= since + LONGEST:
+    since = query.get("since") or periods.month_start(periods.month_of(now))
+    until = query.get("until") or periods.month_start(periods.next_month(periods.month_of(since)))
+    if not since < until <= since + MAX_RANGE:
         error = FieldError("/to", "Not after `from`, or more than 366 days after it.", "query")
         raise InvalidInput("The query is not valid.", errors=[error])
-    return Span(since, until)
+    return ReportRange(since, until)
 
 
 class UsageGroupSchema(SumsSchema):
@@ -58,7 +58,7 @@ class UsageSchema(Schema):
 
     since = fields.AwareDateTime(data_key="from", dump_only=True)
     until = fields.AwareDateTime(data_key="to", dump_only=True)
-    plan = text(1, 20, one_of=PLANS, dump_only=True)
+    plan = string(1, 20, one_of=PLANS, dump_only=True)
     plan_version = fields.Integer(
         dump_only=True,
         metadata={"description": "The one in force; each fact was rated by the one of its time."},

@@ -16,14 +16,14 @@ from sqlalchemy.orm import Session
 
 from vca.kit import clock, json
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.webhooks import forgetting, payloads
-from vca.registry.webhooks.delivering import EXPIRES
+from vca.registry.webhooks import payloads, retention
+from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.tenancy import citus
-from vca.tenant.webhooks.models import ToldEvent
+from vca.tenant.webhooks.models import WebhookEvent
 
 DELIVER = "webhooks.deliver"
 # Told twice under the same id it is the same event.
-_ROWS = """
+_INSERT_EVENTS_SQL = """
 WITH happened AS (
     SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
            jsonb_build_object('tenant_id', s.tenant_id, 'simulated', e.simulated) || e.data AS data
@@ -50,27 +50,27 @@ WITH happened AS (
 )
 """
 # The first event in a day orders that old ones are forgotten.
-_FIRST = "NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)"
-_TELLING = f"""
-{_ROWS}
+_IS_FIRST_OF_DAY_SQL = "NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)"
+_EMIT_SQL = f"""
+{_INSERT_EVENTS_SQL}
 SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.webhook_id))
 FROM (SELECT DISTINCT webhook_id FROM due) d
 UNION ALL
 SELECT public.tell_operators(p.id, p.type, p.payload, p.created_at, %(told_expires_at)s)
 FROM payloads p
 UNION ALL
-SELECT jobs.enqueue(%(told_forget)s, '{{}}', %(told_forget_at)s) WHERE {_FIRST}
+SELECT jobs.enqueue(%(told_forget)s, '{{}}', %(told_forget_at)s) WHERE {_IS_FIRST_OF_DAY_SQL}
 """
 # The same in two statements: a cluster does the first where the tenant's tables are, which knows
 # none of the functions that the second calls.
-_TELLING_THERE = f"""
-{_ROWS}
+_EMIT_ON_SHARD_SQL = f"""
+{_INSERT_EVENTS_SQL}
 SELECT jsonb_build_object(
-    'due', ARRAY(SELECT DISTINCT webhook_id FROM due), 'first', {_FIRST},
+    'due', ARRAY(SELECT DISTINCT webhook_id FROM due), 'first', {_IS_FIRST_OF_DAY_SQL},
     'told', coalesce((SELECT jsonb_agg(to_jsonb(p)) FROM payloads p), '[]')
 )
 """
-_TELLING_HERE = """
+_EMIT_ON_COORDINATOR_SQL = """
 SELECT jobs.enqueue(%(told_deliver)s, jsonb_build_object('webhook_id', d.id))
 FROM jsonb_array_elements_text(%(there)s::jsonb->'due') AS d (id)
 UNION ALL
@@ -81,7 +81,7 @@ UNION ALL
 SELECT jobs.enqueue(%(told_forget)s, '{}', %(told_forget_at)s)
 WHERE (%(there)s::jsonb->'first')::boolean
 """
-_LISTING = Listing(ToldEvent, (ToldEvent.created_at, ToldEvent.id))
+_LISTING = Listing(WebhookEvent, (WebhookEvent.created_at, WebhookEvent.id))
 
 
 @dataclass(frozen=True)
@@ -97,49 +97,52 @@ class Event:
     id: UUID = field(default_factory=uuid4)
 
     def __post_init__(self) -> None:
-        payloads.check(self.type, self.data)
+        payloads.check_size(self.type, self.data)
 
 
-def tell(session: Session, *happened: Event, now: datetime | None = None) -> None:
+def emit(session: Session, *events: Event, now: datetime | None = None) -> None:
     """Keep the events, and have them sent to whoever wants them, when the transaction commits."""
-    if not happened:
+    if not events:
         return
-    connection, told = session.connection(), _parameters(happened, now or clock.now())
-    if citus.in_use():
-        there = connection.exec_driver_sql(_TELLING_THERE, told).scalar_one()
-        there = {"there": json.dumps(there).decode()}
-        connection.exec_driver_sql(_TELLING_HERE, {**told, **there})
+    connection, parameters = session.connection(), _parameters(events, now or clock.now())
+    if citus.is_enabled():
+        shard_result = connection.exec_driver_sql(_EMIT_ON_SHARD_SQL, parameters).scalar_one()
+        shard_result = {"there": json.dumps(shard_result).decode()}
+        connection.exec_driver_sql(_EMIT_ON_COORDINATOR_SQL, {**parameters, **shard_result})
     else:
-        connection.exec_driver_sql(_TELLING, told)
+        connection.exec_driver_sql(_EMIT_SQL, parameters)
 
 
-def tell_with(
-    session: Session, statement: str, parameters: Mapping[str, Any], *, happened: Sequence[Event]
+def execute_and_emit(
+    session: Session, statement: str, parameters: Mapping[str, Any], *, events: Sequence[Event]
 ) -> CursorResult[Any]:
     """Execute a statement, after telling what happened in the same round trip; its result.
 
     Its parameters have names that do not begin with `told`.
     """
-    if happened and not citus.in_use():
-        statement = f"{_TELLING}; {statement}"
-        parameters = {**_parameters(happened, clock.now()), **parameters}
+    if events and not citus.is_enabled():
+        statement = f"{_EMIT_SQL}; {statement}"
+        parameters = {**_parameters(events, clock.now()), **parameters}
     else:
-        tell(session, *happened)
+        emit(session, *events)
     return session.connection().exec_driver_sql(statement, dict(parameters))
 
 
-def _parameters(happened: Sequence[Event], now: datetime) -> dict[str, Any]:
-    told = [
-        {**vars(event), "at": now + timedelta(microseconds=place)}  # listed and sent in this order
-        for place, event in enumerate(happened)
+def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
+    event_rows = [
+        {
+            **vars(event),
+            "at": now + timedelta(microseconds=position),
+        }  # listed and sent in this order
+        for position, event in enumerate(events)
     ]
     return {
-        "told": json.dumps(told).decode(),
-        "told_expires_at": now + EXPIRES,
+        "told": json.dumps(event_rows).decode(),
+        "told_expires_at": now + DELIVERY_LIFETIME,
         "told_deliver": DELIVER,
-        "told_forget": forgetting.FORGET,
-        "told_forget_at": now + forgetting.EVERY,
-        "told_a_day_ago": now - forgetting.EVERY,
+        "told_forget": retention.PURGE_JOB,
+        "told_forget_at": now + retention.PURGE_INTERVAL,
+        "told_a_day_ago": now - retention.PURGE_INTERVAL,
     }
 
 

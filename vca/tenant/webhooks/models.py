@@ -8,16 +8,16 @@ from sqlalchemy import ForeignKey, Index, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.registry.webhooks.columns import (
-    DeliveryColumns,
-    EndpointColumns,
-    delivery_rules,
-    endpoint_rules,
+from vca.registry.webhooks.mixins import (
+    DeliveryMixin,
+    EndpointMixin,
+    delivery_constraints,
+    endpoint_constraints,
 )
-from vca.tenant.base import TenantBase, timestamp
+from vca.tenant.base import TenantBase, timestamp_column
 
 
-class ToldEvent(TenantBase):
+class WebhookEvent(TenantBase):
     """Something that happened, as it was told; never changed."""
 
     __tablename__ = "events"
@@ -27,20 +27,20 @@ class ToldEvent(TenantBase):
     type: Mapped[str] = mapped_column(Text)
     simulated: Mapped[bool]
     data: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    created_at: Mapped[datetime] = timestamp()
+    created_at: Mapped[datetime] = timestamp_column()
 
 
-class Webhook(EndpointColumns, TenantBase):
+class Webhook(EndpointMixin, TenantBase):
     """An endpoint of the tenant's."""
 
     __tablename__ = "webhooks"
-    __table_args__ = endpoint_rules()
+    __table_args__ = endpoint_constraints()
 
 
-class Delivery(DeliveryColumns, TenantBase):
+class Delivery(DeliveryMixin, TenantBase):
     """An event on its way to one of the tenant's endpoints."""
 
     __tablename__ = "webhook_deliveries"
-    __table_args__ = delivery_rules()
+    __table_args__ = delivery_constraints()
 
     webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))

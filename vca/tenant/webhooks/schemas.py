@@ -3,7 +3,7 @@
 from marshmallow import fields
 
 from vca.kit.web import PageQuery, Schema
-from vca.kit.web.schema import Moment, QueryBoolean, text
+from vca.kit.web.schema import DateTime, QueryBoolean, string
 
 
 class ToldEventSchema(Schema):
@@ -21,7 +21,7 @@ class ToldEventSchema(Schema):
 class ToldEventQuery(PageQuery):
     """Filters of the list of events."""
 
-    type = text(1, 60)
+    type = string(1, 60)
     simulated = QueryBoolean()
-    created_after = Moment(attribute="created_at__gt")
-    created_before = Moment(attribute="created_at__lt")
+    created_after = DateTime(attribute="created_at__gt")
+    created_before = DateTime(attribute="created_at__lt")

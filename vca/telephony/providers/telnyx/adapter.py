@@ -9,50 +9,50 @@ from typing import ClassVar, Self
 from uuid import UUID
 
 from vca.kit import clock, json
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.adapter import (
-    BadCarrierRequest,
-    SignatureRefused,
+    InvalidCarrierRequest,
+    InvalidCarrierSignature,
     TelephonyAdapter,
     TelephonyError,
 )
 from vca.telephony.providers.telnyx import (
     api,
     application,
-    audio,
+    call_log,
+    client_state,
+    command_builder,
     control,
     events,
-    history,
-    marks,
     numbers,
-    orders,
+    recordings,
     signature,
 )
-from vca.telephony.providers.telnyx.api import Api
-from vca.telephony.providers.telnyx.application import SetUp, Wanted
-from vca.telephony.providers.telnyx.control import Line
+from vca.telephony.providers.telnyx.api import ApiClient
+from vca.telephony.providers.telnyx.application import ApplicationSettings, ApplicationSetup
+from vca.telephony.providers.telnyx.control import CallControl
 from vca.telephony.types import (
     Account,
     AccountField,
     CallEvent,
     CallMetadata,
     CallReply,
+    CallStatus,
     Capabilities,
-    CarrierFacts,
+    CarrierEvent,
     CarrierRequest,
     CarrierResponse,
-    Held,
+    NumberSetting,
     OutboundCall,
     Recording,
-    RelayDialect,
-    Seen,
     WebRtcCredential,
+    WebSocketFormat,
 )
 
-_EVENTS = "events"
+_EVENTS_ACTION = "events"
 _API_KEY = re.compile(r"[!-~]{8,200}", re.ASCII)
 _PUBLIC_KEY = re.compile(r"[A-Za-z0-9+/]{43}=", re.ASCII)
-_CONNECTION = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
+_CONNECTION_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
 class TelnyxAdapter(TelephonyAdapter):
@@ -60,8 +60,10 @@ class TelnyxAdapter(TelephonyAdapter):
 
     name: ClassVar[str] = "telnyx"
     capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
-    relay: ClassVar[RelayDialect | None] = RelayDialect(call_id="callControlId")
-    actions: ClassVar[frozenset[str]] = frozenset({_EVENTS})
+    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(
+        call_id_field="callControlId"
+    )
+    actions: ClassVar[frozenset[str]] = frozenset({_EVENTS_ACTION})
     account_fields: ClassVar[tuple[AccountField, ...]] = (
         AccountField("api_key", _API_KEY, "An API key, of Mission Control's API Keys."),
         AccountField(
@@ -72,13 +74,13 @@ class TelnyxAdapter(TelephonyAdapter):
         ),
         AccountField(
             "connection_id",
-            _CONNECTION,
+            _CONNECTION_ID,
             "The id of the call-control application whose events come to us.",
             secret=False,
         ),
         AccountField(
             "credential_connection_id",
-            _CONNECTION,
+            _CONNECTION_ID,
             "The id of the credential connection that browsers call through.",
             secret=False,
             required=False,
@@ -88,176 +90,192 @@ class TelnyxAdapter(TelephonyAdapter):
     def __init__(
         self,
         *,
-        rest: Api,
+        api_client: ApiClient,
         public_keys: Sequence[str] = (),
         connection_ids: Sequence[str] = (),
         credential_connection_id: str = "",
-        wanted: Wanted | None = None,
+        application_settings: ApplicationSettings | None = None,
     ) -> None:
         """Of keys and applications the first is the present one; the others sign still."""
-        self._rest = rest
-        self._keys = tuple(base64.b64decode(key) for key in public_keys)
-        self._known = frozenset(filter(None, connection_ids))
+        self._api_client = api_client
+        self._public_keys = tuple(base64.b64decode(key) for key in public_keys)
+        self._connection_ids = frozenset(filter(None, connection_ids))
         self.connection_id = connection_ids[0] if connection_ids else ""
         self._credential_connection_id = credential_connection_id
-        self._wanted = wanted or Wanted("")
-        self._registering = Lock()
+        self._application_settings = application_settings or ApplicationSettings("")
+        self._registration_lock = Lock()
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
         if not settings.telnyx_api_key:
             return None
         return cls(
-            rest=Api(settings.telnyx_api_key, base_url=settings.telnyx_api_base_url),
+            api_client=ApiClient(settings.telnyx_api_key, base_url=settings.telnyx_api_base_url),
             public_keys=[settings.telnyx_public_key],
             connection_ids=[settings.telnyx_connection_id],
             credential_connection_id=settings.telnyx_credential_connection_id,
-            wanted=_wanted(settings),
+            application_settings=_application_settings(settings),
         )
 
     @classmethod
-    def of_account(cls, settings: Settings, account: Account | None) -> Self:
+    def from_account(cls, settings: Settings, account: Account | None) -> Self:
         if account is None:
-            return cls(rest=Api(""))
-        given = [fields for fields in (account.fields, account.previous) if fields is not None]
+            return cls(api_client=ApiClient(""))
+        versions = [fields for fields in (account.fields, account.previous) if fields is not None]
         return cls(
-            rest=Api(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
-            public_keys=[fields["public_key"] for fields in given],
-            connection_ids=[fields["connection_id"] for fields in given],
+            api_client=ApiClient(account.fields["api_key"], base_url=settings.telnyx_api_base_url),
+            public_keys=[fields["public_key"] for fields in versions],
+            connection_ids=[fields["connection_id"] for fields in versions],
             credential_connection_id=account.fields.get("credential_connection_id", ""),
-            wanted=_wanted(settings),
+            application_settings=_application_settings(settings),
         )
 
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        ask, connection_id = self._rest.asking(), self._set_up_connection()
+        session, connection_id = self._api_client.open_session(), self._require_connection_id()
         # Telnyx changes a number without a condition. The registry has one owner for each; within
         # this process nobody looks at a number while another one is about to tag it.
-        if not self._registering.acquire(timeout=api.CALL_S):
+        if not self._registration_lock.acquire(timeout=api.OPERATION_TIMEOUT_S):
             raise TelephonyError("other numbers are being registered", permanent=False)
         try:
-            numbers.register(ask, tenant_id, did_number, connection_id)
+            numbers.register(session, tenant_id, did_number, connection_id)
         finally:
-            self._registering.release()
+            self._registration_lock.release()
 
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        numbers.unregister(self._rest.asking(), tenant_id, did_number, self.connection_id)
+        numbers.unregister(
+            self._api_client.open_session(), tenant_id, did_number, self.connection_id
+        )
 
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
-    ) -> tuple[Held, ...]:
-        ask = self._rest.asking()
-        number = numbers.find(ask, did_number)
+    ) -> tuple[NumberSetting, ...]:
+        session = self._api_client.open_session()
+        number = numbers.find_number(session, did_number)
         if number is None:
             return ()
-        own = numbers.held(number, tenant_id, self.connection_id)
-        return own + application.held(ask, self._wanted, self.connection_id)
+        number_settings = numbers.compare(number, tenant_id, self.connection_id)
+        return number_settings + application.compare(
+            session, self._application_settings, self.connection_id
+        )
 
-    def set_up(self) -> SetUp:
+    def set_up_application(self) -> ApplicationSetup:
         """Make or update the application that calls come through. Failures as for the others."""
-        return application.set_up(self._rest.asking(), self._wanted, self.connection_id)
+        return application.ensure_application(
+            self._api_client.open_session(), self._application_settings, self.connection_id
+        )
 
-    def parse(self, request: CarrierRequest) -> CarrierFacts:
-        if request.action != _EVENTS:
-            raise BadCarrierRequest("no such action")
-        return events.facts(request)
+    def parse(self, request: CarrierRequest) -> CarrierEvent:
+        if request.action != _EVENTS_ACTION:
+            raise InvalidCarrierRequest("no such action")
+        return events.parse_carrier_event(request)
 
     def verify(self, request: CarrierRequest) -> None:
         """An event of another application of the same account is not for us either."""
-        signature.check(request, keys=self._keys, now=clock.now())
+        signature.verify_signature(request, keys=self._public_keys, now=clock.now())
         try:
-            told = events.read(request.body).text("connection_id")
-        except BadCarrierRequest:
-            raise SignatureRefused("what is signed is no event") from None
-        if self._known and told and told not in self._known:
-            raise SignatureRefused("the event is of another application")
+            connection_id = events.parse_event(request.body).text_field("connection_id")
+        except InvalidCarrierRequest:
+            raise InvalidCarrierSignature("what is signed is no event") from None
+        if self._connection_ids and connection_id and connection_id not in self._connection_ids:
+            raise InvalidCarrierSignature("the event is of another application")
 
-    def verify_socket(self, request: CarrierRequest) -> None:
+    def verify_websocket(self, request: CarrierRequest) -> None:
         """Telnyx signs no handshake: a socket is known by the token that it then tells."""
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
-        call = call_metadata.call_id
-        return CallEvent("RINGING", call, call_metadata.timestamp, f"call.initiated-{call}")
+        call_id = call_metadata.call_id
+        return CallEvent("RINGING", call_id, call_metadata.timestamp, f"call.initiated-{call_id}")
 
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
         """The commands that `answer` sends, for whoever wants to see them: Telnyx reads none."""
-        plan = orders.of(reply)
+        plan = command_builder.build_plan(reply)
         body = {
-            "commands": plan.orders,
+            "commands": plan.commands,
             "phase": plan.phase,
             "state": plan.state,
             "webhook_url": control.events_url(callback_url),
         }
         return CarrierResponse(json.dumps(body), "application/json")
 
-    def answer(
-        self, facts: CarrierFacts, reply: CallReply, *, callback_url: str
+    def handle(
+        self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
-        if reply.actions or facts.carried:
+        if reply.actions or carrier_event.adapter_data:
             try:
-                self._answer(facts, reply, callback_url)
+                self._execute(carrier_event, reply, callback_url)
             except TelephonyError as error:
-                if error.code not in api.OVER:
+                if error.code not in api.CALL_ENDED_CODES:
                     raise
         return CarrierResponse(b"", "text/plain")
 
     def hang_up(self, provider_call_id: str) -> None:
-        control.hang_up(self._rest.asking(), provider_call_id)
+        control.hang_up(self._api_client.open_session(), provider_call_id)
 
-    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
-        control.direct(self._rest.asking(), provider_call_id, reply, callback_url=callback_url)
+    def update_live_call(
+        self, provider_call_id: str, reply: CallReply, *, callback_url: str
+    ) -> None:
+        control.update_live_call(
+            self._api_client.open_session(), provider_call_id, reply, callback_url=callback_url
+        )
 
     def place_call(self, call: OutboundCall) -> str:
-        return control.dial(self._rest.asking(), call, self._set_up_connection())
+        return control.dial(self._api_client.open_session(), call, self._require_connection_id())
 
     def find_call(self, call: OutboundCall) -> str | None:
-        return history.placed(self._rest.asking(), call, self._set_up_connection())
+        return call_log.find_placed_call(
+            self._api_client.open_session(), call, self._require_connection_id()
+        )
 
-    def look_up(self, provider_call_id: str) -> Seen | None:
-        return history.seen(self._rest.asking(), provider_call_id)
+    def find_call_status(self, provider_call_id: str) -> CallStatus | None:
+        return call_log.find_call_status(self._api_client.open_session(), provider_call_id)
 
-    def recording(
+    def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        return audio.read(self._rest.asking(), provider_call_id, provider_recording_id)
+        return recordings.fetch(
+            self._api_client.open_session(), provider_call_id, provider_recording_id
+        )
 
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:
-        audio.delete(self._rest.asking(), provider_call_id, provider_recording_id)
+        recordings.delete(self._api_client.open_session(), provider_call_id, provider_recording_id)
 
-    def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
+    def create_webrtc_credential(
+        self, did_number: str, *, identity: str, ttl_s: int
+    ) -> WebRtcCredential:
         """A credential of its own for each browser: it ends, and the token of it with it."""
-        ask = self._rest.asking()
+        session = self._api_client.open_session()
         if not self._credential_connection_id:
             raise TelephonyError(
                 "no credential connection is configured", permanent=True, code="not-set-up"
             )
         expires_at = clock.now() + timedelta(seconds=ttl_s)
-        made = ask(
-            ask.client.telephony_credentials.create,
+        response = session(
+            session.client.telephony_credentials.create,
             connection_id=self._credential_connection_id,
             name=identity,
             expires_at=expires_at.isoformat(),
         )
-        credential = api.data(made)
-        token = ask(ask.client.telephony_credentials.create_token, credential.id)
+        credential = api.require_data(response)
+        token = session(session.client.telephony_credentials.create_token, credential.id)
         return WebRtcCredential(str(token).strip(), credential.sip_username, expires_at)
 
-    def _answer(self, facts: CarrierFacts, reply: CallReply, callback_url: str) -> None:
-        mark = marks.read(facts.carried)
-        line = Line(
-            self._rest.asking(),
-            facts.provider_call_id,
-            facts.request_id,
+    def _execute(self, carrier_event: CarrierEvent, reply: CallReply, callback_url: str) -> None:
+        leg_state = client_state.decode(carrier_event.adapter_data)
+        call_control = CallControl(
+            self._api_client.open_session(),
+            carrier_event.provider_call_id,
+            carrier_event.request_id,
             callback_url,
-            mark.own_number if mark else "",
+            leg_state.own_number if leg_state else "",
         )
-        if facts.unanswered:
-            control.take(line, reply)
+        if carrier_event.unanswered:
+            control.answer_or_reject(call_control, reply)
         else:
-            control.go_on(line, facts, mark, reply)
+            control.continue_call(call_control, carrier_event, leg_state, reply)
 
-    def _set_up_connection(self) -> str:
+    def _require_connection_id(self) -> str:
         if not self.connection_id:
             raise TelephonyError(
                 "TELNYX_CONNECTION_ID is not set: `flask telnyx setup` makes an application",
@@ -267,7 +285,7 @@ class TelnyxAdapter(TelephonyAdapter):
         return self.connection_id
 
 
-def _wanted(settings: Settings) -> Wanted:
+def _application_settings(settings: Settings) -> ApplicationSettings:
     base = f"{settings.public_base_url}/telephony/telnyx/"
     fallback_url = settings.carrier_fallback_url
-    return Wanted(control.events_url(base), fallback_url)
+    return ApplicationSettings(control.events_url(base), fallback_url)

@@ -14,76 +14,78 @@ from threading import Lock
 from time import monotonic
 from typing import Any
 
-from vca.kit.text import clean
+from vca.kit.text import sanitize
 from vca.telephony.adapter import TelephonyError
 
 API_URL = "https://api.telnyx.com/v2"
 # For one request, and for all that one call of the contract asks.
-REQUEST_S = 2.5
-CALL_S = 8.0
+REQUEST_TIMEOUT_S = 2.5
+OPERATION_TIMEOUT_S = 8.0
 NO_ACCOUNT = "no-account"
-_LEAST_S = 0.05
+_MIN_TIMEOUT_S = 0.05
 # The call is over, or there is none of that id.
-OVER = frozenset({"90018"})
-UNKNOWN = frozenset({"10005", "90015"})
-_TRY_LATER = frozenset({408, 409, 425, 429})
-_LONGEST_TITLE = 200
+CALL_ENDED_CODES = frozenset({"90018"})
+NOT_FOUND_CODES = frozenset({"10005", "90015"})
+_TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+_MAX_TITLE_CHARS = 200
 
 
 @dataclass(frozen=True)
-class Asking:
+class ApiSession:
     """What one call of the contract asks, all of it until `ends_at`."""
 
     client: Any
-    ends_at: float
-    request_s: float
+    deadline: float
+    request_timeout_s: float
 
     def __call__(
-        self, request: Callable[..., Any], *said: Any, again: bool = True, **named: Any
+        self, request: Callable[..., Any], *args: Any, retry: bool = True, **kwargs: Any
     ) -> Any:
         """The answer; raises TelephonyError.
 
-        `again`: asked once more if Telnyx did not say no. Commands bear an id by which it does
+        `retry`: asked once more if Telnyx did not say no. Commands bear an id by which it does
         none of them twice.
         """
         try:
-            return self._asked(request, said, named)
+            return self._send(request, args, kwargs)
         except TelephonyError as error:
-            if error.permanent or not again or error.retry_after_s is not None:
+            if error.permanent or not retry or error.retry_after_s is not None:
                 raise
-        return self._asked(request, said, named)
+        return self._send(request, args, kwargs)
 
-    def _asked(self, request: Callable[..., Any], said: Any, named: Any) -> Any:
-        left_s = min(self.request_s, self.ends_at - monotonic())
-        if left_s < _LEAST_S:
+    def _send(self, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        timeout_s = min(self.request_timeout_s, self.deadline - monotonic())
+        if timeout_s < _MIN_TIMEOUT_S:
             raise TelephonyError("Telnyx took too long", permanent=False, ambiguous=True)
         try:
-            return request(*said, timeout=left_s, **named)
+            return request(*args, timeout=timeout_s, **kwargs)
         except _sdk().TelnyxError as error:
-            raise _told(error) from error
+            raise _telephony_error(error) from error
 
 
-class Api:
+class ApiClient:
     """One account's. Shared by threads; without a key whatever is asked is refused."""
 
-    def __init__(self, api_key: str, *, base_url: str = "", request_s: float = REQUEST_S) -> None:
+    def __init__(
+        self, api_key: str, *, base_url: str = "", request_timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> None:
         self._api_key = api_key
         self._base_url = base_url or API_URL
-        self._request_s = request_s
+        self._request_timeout_s = request_timeout_s
         self._lock = Lock()
         self._client: Any = None
 
-    def asking(self) -> Asking:
+    def open_session(self) -> ApiSession:
         """For one call of the contract; raises TelephonyError without an account."""
         if not self._api_key:
             raise TelephonyError("no account is configured", permanent=True, code=NO_ACCOUNT)
         with self._lock:
-            self._client = self._client or self._opened()
-        return Asking(self._client, monotonic() + CALL_S, self._request_s)
+            self._client = self._client or self._create_client()
+        return ApiSession(self._client, monotonic() + OPERATION_TIMEOUT_S, self._request_timeout_s)
 
-    def _opened(self) -> Any:
-        http = _sdk().DefaultHttpxClient(verify=trusted())
-        weakref.finalize(self, http.close)  # the SDK does so for its own only
+    def _create_client(self) -> Any:
+        http_client = _sdk().DefaultHttpxClient(verify=tls_context())
+        weakref.finalize(self, http_client.close)  # the SDK does so for its own only
         # Each is given: what is not, the SDK would take from the environment.
         client = _sdk().Telnyx(
             api_key=self._api_key,
@@ -92,27 +94,27 @@ class Api:
             client_secret="",
             base_url=self._base_url,
             max_retries=0,
-            http_client=http,
+            http_client=http_client,
         )
         _ = client.calls.actions  # imports as much again, before any deadline runs
         return client
 
 
-def data(answer: Any) -> Any:
+def require_data(response: Any) -> Any:
     """What an answer holds; raises TelephonyError for one that holds nothing."""
-    found = getattr(answer, "data", None)
-    if found is None:
+    content = getattr(response, "data", None)
+    if content is None:
         raise TelephonyError("Telnyx answered nothing", permanent=False, ambiguous=True)
-    return found
+    return content
 
 
-def items(page: Any) -> list[Any]:
+def page_items(page: Any) -> list[Any]:
     """What a page of a list holds."""
     return list(getattr(page, "data", None) or ())
 
 
 @cache
-def trusted() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Whose certificates are believed: one for all clients, since each takes 50 ms to make."""
     context: ssl.SSLContext = import_module("httpx").create_ssl_context()
     return context
@@ -126,31 +128,37 @@ def _sdk() -> Any:
     return import_module("telnyx")
 
 
-def _told(error: Any) -> TelephonyError:
+def _telephony_error(error: Any) -> TelephonyError:
     status = getattr(error, "status_code", None)
     if status is None or not hasattr(error, "response"):
         # A connection that was never made has asked nothing.
-        unmade = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout", "PoolTimeout")
-        return TelephonyError("Telnyx does not answer", permanent=False, ambiguous=not unmade)
-    code, title = _fault(getattr(error, "body", None))
+        never_connected = type(error.__cause__).__name__ in (
+            "ConnectError",
+            "ConnectTimeout",
+            "PoolTimeout",
+        )
+        return TelephonyError(
+            "Telnyx does not answer", permanent=False, ambiguous=not never_connected
+        )
+    code, title = _first_error(getattr(error, "body", None))
     return TelephonyError(
         f"Telnyx answers {status}: {title}" if title else f"Telnyx answers {status}",
-        permanent=400 <= status < 500 and status not in _TRY_LATER,
+        permanent=400 <= status < 500 and status not in _TRANSIENT_STATUSES,
         code=code,
-        retry_after_s=_whole(error.response.headers.get("retry-after", "")),
+        retry_after_s=_parse_seconds(error.response.headers.get("retry-after", "")),
         ambiguous=status >= 500 or status == 408,
     )
 
 
-def _fault(body: Any) -> tuple[str, str]:
+def _first_error(body: Any) -> tuple[str, str]:
     """The first error's code and title: its detail may hold numbers."""
     errors = body.get("errors") if isinstance(body, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(first, dict):
         return "", ""
     code, title = str(first.get("code") or ""), str(first.get("title") or "")
-    return clean(code, longest=32), clean(title, longest=_LONGEST_TITLE)
+    return sanitize(code, max_length=32), sanitize(title, max_length=_MAX_TITLE_CHARS)
 
 
-def _whole(text: str) -> int | None:
+def _parse_seconds(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else None

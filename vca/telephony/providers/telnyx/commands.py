@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from vca.kit import cli
+from vca import cli
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -14,12 +14,15 @@ telnyx = cli.Group("telnyx", help="The deployment's account with Telnyx.")
 @cli.as_json
 def setup(as_json: bool) -> None:
     """Make or update the application that calls come through. May be run again at any time."""
-    adapter = providers.current().adapter(TelnyxAdapter.name)
+    adapter = providers.current_carriers().adapter(TelnyxAdapter.name)
     if not isinstance(adapter, TelnyxAdapter):
         cli.fail("TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.")
     try:
-        made = adapter.set_up()
+        application = adapter.set_up_application()
     except TelephonyError as error:
         cli.fail(f"{str(error)[0].upper()}{str(error)[1:]}.")
-    text = f"{made.name} is {made.done}.\nTELNYX_CONNECTION_ID={made.connection_id}"
-    cli.emit(asdict(made), as_json=as_json, text=text)
+    text = (
+        f"{application.name} is {application.done}.\n"
+        f"TELNYX_CONNECTION_ID={application.connection_id}"
+    )
+    cli.print_result(asdict(application), as_json=as_json, text=text)

@@ -7,13 +7,13 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from vca.telephony.adapter import TelephonyError
-from vca.telephony.providers.telnyx import api, marks, orders, speech
-from vca.telephony.providers.telnyx.api import Asking
-from vca.telephony.providers.telnyx.marks import Mark, Order
-from vca.telephony.providers.telnyx.orders import Plan
+from vca.telephony.providers.telnyx import api, client_state, command_builder, speech
+from vca.telephony.providers.telnyx.api import ApiSession
+from vca.telephony.providers.telnyx.client_state import Command, LegState
+from vca.telephony.providers.telnyx.command_builder import CommandPlan
 from vca.telephony.types import (
     CallReply,
-    CarrierFacts,
+    CarrierEvent,
     HangUp,
     Listen,
     OutboundCall,
@@ -21,64 +21,77 @@ from vca.telephony.types import (
 )
 
 # Telnyx has done it already, or there is nothing to stop.
-_ALREADY = frozenset({"90054"})
-_STOPS = ("stop_gather", "stop_playback", "stop_transcription", "stop_conversation_relay")
-_STOP_GATHER: tuple[Order, ...] = ({"command": "stop_gather"},)
-_STOP_RELAY: tuple[Order, ...] = ({"command": "stop_conversation_relay"},)
-_STOP_SPEAKING: tuple[Order, ...] = ({"command": "stop_playback", "stop": "all"},)
+_ALREADY_DONE_CODES = frozenset({"90054"})
+_STOP_COMMANDS = ("stop_gather", "stop_playback", "stop_transcription", "stop_conversation_relay")
+_STOP_GATHER: tuple[Command, ...] = ({"command": "stop_gather"},)
+_STOP_RELAY: tuple[Command, ...] = ({"command": "stop_conversation_relay"},)
+_STOP_SPEAKING: tuple[Command, ...] = ({"command": "stop_playback", "stop": "all"},)
 # What a leg is about that is told to do something else.
-_STOPPING = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
-_RINGS_S = (5, 600)
-_ENDED = "the call has ended"
+_STOP_BY_PHASE = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
+_RING_TIMEOUT_RANGE_S = (5, 600)
+_CALL_ENDED = "the call has ended"
 
 
 @dataclass(frozen=True)
-class Line:
+class CallControl:
     """A call that commands go to. `seed` names what they answer: the same is done once."""
 
-    ask: Asking
-    call: str
-    seed: str
+    session: ApiSession
+    call_id: str
+    idempotency_seed: str
     callback_url: str = ""
     own_number: str = ""
 
-    def carry_out(self, plan: Plan, *, first: tuple[Order, ...] = ()) -> None:
+    def execute_plan(self, plan: CommandPlan, *, first: tuple[Command, ...] = ()) -> None:
         """Send what can be sent, and leave the rest with the call until it has spoken."""
-        now, rest = orders.audible(plan).staged()
-        mark = Mark(plan.phase, plan.state, self.call, self.own_number)
-        if rest:
-            mark = replace(mark, phase="then", rest=rest, after=plan.phase)
-        for step, order in enumerate((*first, *now)):
-            self.send(order, mark, step=step)
+        immediate, deferred = command_builder.drop_empty_speech(plan).split_after_speech()
+        leg_state = LegState(plan.phase, plan.state, self.call_id, self.own_number)
+        if deferred:
+            leg_state = replace(leg_state, phase="then", rest=deferred, after=plan.phase)
+        for step, command in enumerate((*first, *immediate)):
+            self.send_command(command, leg_state, step=step)
 
-    def send(self, order: Order, mark: Mark | None = None, *, step: int = 0) -> None:
+    def send_command(
+        self, command: Command, leg_state: LegState | None = None, *, step: int = 0
+    ) -> None:
         """Send one command; raises TelephonyError."""
-        said = dict(order)
-        command = said.pop("command")
-        if mark is not None:
-            said |= {"client_state": mark.encoded()}
-        if command == "transfer":
-            said |= self._target(mark)
-        if command in ("answer", "transfer"):
-            said |= {"webhook_url": events_url(self.callback_url), "webhook_url_method": "POST"}
-        said["command_id"] = str(uuid5(NAMESPACE_URL, f"{self.call}:{self.seed}:{step}"))
-        action = getattr(self.ask.client.calls.actions, command)
-        self._done(command, partial(self.ask, action, self.call, **said))
+        arguments = dict(command)
+        command_name = arguments.pop("command")
+        if leg_state is not None:
+            arguments |= {"client_state": leg_state.encode()}
+        if command_name == "transfer":
+            arguments |= self._target_leg_arguments(leg_state)
+        if command_name in ("answer", "transfer"):
+            arguments |= {
+                "webhook_url": events_url(self.callback_url),
+                "webhook_url_method": "POST",
+            }
+        arguments["command_id"] = str(
+            uuid5(NAMESPACE_URL, f"{self.call_id}:{self.idempotency_seed}:{step}")
+        )
+        action = getattr(self.session.client.calls.actions, command_name)
+        self._send_tolerantly(
+            command_name, partial(self.session, action, self.call_id, **arguments)
+        )
 
-    def _target(self, mark: Mark | None) -> dict[str, str]:
+    def _target_leg_arguments(self, leg_state: LegState | None) -> dict[str, str]:
         """What the other leg carries, and the number that it sees: ours, whoever called whom."""
-        comes_back = mark is not None and mark.phase == "transfer"
-        state = mark.state if mark is not None and comes_back else None
-        target = Mark("target", state, self.call, self.own_number)
-        shown = {"from_": self.own_number} if self.own_number else {}
-        return {**shown, "target_leg_client_state": target.encoded()}
+        returns_to_us = leg_state is not None and leg_state.phase == "transfer"
+        state = leg_state.state if leg_state is not None and returns_to_us else None
+        target = LegState("target", state, self.call_id, self.own_number)
+        caller_id = {"from_": self.own_number} if self.own_number else {}
+        return {**caller_id, "target_leg_client_state": target.encode()}
 
-    def _done(self, command: str, request: Callable[[], Any]) -> None:
+    def _send_tolerantly(self, command_name: str, request: Callable[[], Any]) -> None:
         try:
             request()
         except TelephonyError as error:
-            stopped = command in _STOPS and error.permanent and error.code not in api.OVER
-            if not stopped and error.code not in _ALREADY:
+            is_harmless = (
+                command_name in _STOP_COMMANDS
+                and error.permanent
+                and error.code not in api.CALL_ENDED_CODES
+            )
+            if not is_harmless and error.code not in _ALREADY_DONE_CODES:
                 raise
 
 
@@ -87,48 +100,59 @@ def events_url(callback_url: str) -> str:
     return f"{callback_url}events"
 
 
-def take(line: Line, reply: CallReply) -> None:
+def answer_or_reject(call_control: CallControl, reply: CallReply) -> None:
     """Answer a call that rings, or refuse it. What it hears follows once it was answered."""
     if not reply.actions:
         return
     if isinstance(reply.actions[0], Reject | HangUp):
-        line.carry_out(orders.of(replace(reply, actions=reply.actions[:1])))
+        call_control.execute_plan(
+            command_builder.build_plan(replace(reply, actions=reply.actions[:1]))
+        )
     else:
-        line.send({"command": "answer"}, Mark("ring", reply.state, line.call))
+        call_control.send_command(
+            {"command": "answer"}, LegState("ring", reply.state, call_control.call_id)
+        )
 
 
-def go_on(line: Line, facts: CarrierFacts, mark: Mark | None, reply: CallReply) -> None:
+def continue_call(
+    call_control: CallControl,
+    carrier_event: CarrierEvent,
+    leg_state: LegState | None,
+    reply: CallReply,
+) -> None:
     """Do what the reply says, or what had to wait until now."""
-    if _is_silence(facts) and _has_moved_on(line, facts):
+    if _is_silence(carrier_event) and _has_newer_turn(call_control, carrier_event):
         return
     if reply.actions:
-        line.carry_out(orders.of(reply), first=_before(facts, reply))
-    elif facts.kind == "progress" and mark is not None and mark.rest:
-        line.carry_out(Plan(mark.rest, mark.after, mark.state))
+        call_control.execute_plan(
+            command_builder.build_plan(reply), first=_preparatory_commands(carrier_event, reply)
+        )
+    elif carrier_event.kind == "progress" and leg_state is not None and leg_state.rest:
+        call_control.execute_plan(CommandPlan(leg_state.rest, leg_state.after, leg_state.state))
 
 
-def _is_silence(facts: CarrierFacts) -> bool:
-    return facts.kind == "speech" and not facts.speech
+def _is_silence(carrier_event: CarrierEvent) -> bool:
+    return carrier_event.kind == "speech" and not carrier_event.speech
 
 
-def _has_moved_on(line: Line, facts: CarrierFacts) -> bool:
+def _has_newer_turn(call_control: CallControl, carrier_event: CarrierEvent) -> bool:
     """Whether the call was answered meanwhile: words are heard late, and a silence ends on time."""
-    status = find(line.ask, line.call)
-    mark = marks.read(status.client_state) if status is not None else None
-    return mark is not None and mark.state != facts.state
+    status = find_status(call_control.session, call_control.call_id)
+    leg_state = client_state.decode(status.client_state) if status is not None else None
+    return leg_state is not None and leg_state.state != carrier_event.state
 
 
-def _before(facts: CarrierFacts, reply: CallReply) -> tuple[Order, ...]:
+def _preparatory_commands(carrier_event: CarrierEvent, reply: CallReply) -> tuple[Command, ...]:
     """Begin to listen where nobody did; stop what a caller is told while his words are answered."""
-    heard = [action for action in reply.actions if isinstance(action, Listen)]
-    if facts.kind in ("call", "answered", "leg", "relayed") and heard:
-        return (_transcription(heard[0]),)
-    interrupts = facts.kind == "speech" and facts.speech
-    return () if not interrupts or isinstance(reply.actions[0], HangUp) else _STOP_GATHER
+    listens = [action for action in reply.actions if isinstance(action, Listen)]
+    if carrier_event.kind in ("call", "answered", "leg", "relayed") and listens:
+        return (_start_transcription(listens[0]),)
+    is_barge_in = carrier_event.kind == "speech" and carrier_event.speech
+    return () if not is_barge_in or isinstance(reply.actions[0], HangUp) else _STOP_GATHER
 
 
-def _transcription(listen: Listen) -> Order:
-    language = speech.heard_language(listen.language)
+def _start_transcription(listen: Listen) -> Command:
+    language = speech.recognition_language(listen.language)
     return {
         "command": "start_transcription",
         "transcription_engine": "Google",
@@ -137,63 +161,69 @@ def _transcription(listen: Listen) -> Order:
     }
 
 
-def direct(ask: Asking, call: str, reply: CallReply, *, callback_url: str) -> None:
+def update_live_call(
+    session: ApiSession, call_id: str, reply: CallReply, *, callback_url: str
+) -> None:
     """Have a live call do this now; what it was about is read from its own mark."""
-    status = find(ask, call)
-    if status is None or is_over(status):
-        raise TelephonyError(_ENDED, permanent=True, code="90018")
-    mark = marks.read(status.client_state)
-    line = Line(ask, call, uuid4().hex, callback_url, mark.own_number if mark else "")
-    stop = _STOPPING.get(mark.phase if mark else "", _STOP_SPEAKING)
-    line.carry_out(orders.of(reply), first=stop)
+    status = find_status(session, call_id)
+    if status is None or has_ended(status):
+        raise TelephonyError(_CALL_ENDED, permanent=True, code="90018")
+    leg_state = client_state.decode(status.client_state)
+    call_control = CallControl(
+        session, call_id, uuid4().hex, callback_url, leg_state.own_number if leg_state else ""
+    )
+    stop_commands = _STOP_BY_PHASE.get(leg_state.phase if leg_state else "", _STOP_SPEAKING)
+    call_control.execute_plan(command_builder.build_plan(reply), first=stop_commands)
 
 
-def hang_up(ask: Asking, call: str) -> None:
+def hang_up(session: ApiSession, call_id: str) -> None:
     """End a call; one that is over is."""
     try:
-        Line(ask, call, "hang-up").send({"command": "hangup"})
+        CallControl(session, call_id, "hang-up").send_command({"command": "hangup"})
     except TelephonyError as error:
-        if error.code not in api.OVER | api.UNKNOWN:
+        if error.code not in api.CALL_ENDED_CODES | api.NOT_FOUND_CODES:
             raise
 
 
-def find(ask: Asking, call: str) -> Any:
+def find_status(session: ApiSession, call_id: str) -> Any:
     """A call's status as Telnyx has it; None if Telnyx does not know the call."""
     try:
-        return api.data(ask(ask.client.calls.retrieve_status, call))
+        return api.require_data(session(session.client.calls.retrieve_status, call_id))
     except TelephonyError as error:
-        if error.code in api.UNKNOWN:
+        if error.code in api.NOT_FOUND_CODES:
             return None
         raise
 
 
-def is_over(status: Any) -> bool:
+def has_ended(status: Any) -> bool:
     """Whether a call has ended: one that is being dialled is not `alive` either."""
     return not status.is_alive and bool(status.end_time)
 
 
-def dial(ask: Asking, call: OutboundCall, connection_id: str) -> str:
+def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
     """Dial a number once; the call's id."""
-    mark = Mark("dial", call.state, own_number=call.from_number, reference=call.reference)
+    leg_state = LegState("dial", call.state, own_number=call.from_number, reference=call.reference)
     try:
-        answer = ask(
-            ask.client.calls.dial,
-            again=False,
+        response = session(
+            session.client.calls.dial,
+            retry=False,
             connection_id=connection_id,
             to=call.number,
             from_=call.from_number,
-            timeout_secs=max(_RINGS_S[0], min(call.timeout_s, _RINGS_S[1])),
-            client_state=mark.encoded(),
+            timeout_secs=max(
+                _RING_TIMEOUT_RANGE_S[0], min(call.timeout_s, _RING_TIMEOUT_RANGE_S[1])
+            ),
+            client_state=leg_state.encode(),
             command_id=str(uuid5(NAMESPACE_URL, f"dial:{call.reference}")),
             webhook_url=events_url(call.callback_url),
             webhook_url_method="POST",
         )
     except TelephonyError as error:
-        raise _dialled_wrongly(error) from error
-    return str(api.data(answer).call_control_id)
+        raise _dial_error(error) from error
+    return str(api.require_data(response).call_control_id)
 
 
-def _dialled_wrongly(error: TelephonyError) -> TelephonyError:
+def _dial_error(error: TelephonyError) -> TelephonyError:
     """A number that Telnyx calls none is said in the contract's word."""
     if error.code not in ("10002", "10016"):
         return error

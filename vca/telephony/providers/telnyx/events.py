@@ -12,213 +12,252 @@ from typing import Any
 
 from vca.kit import json
 from vca.kit.phone import is_e164
-from vca.telephony.adapter import BadCarrierRequest
-from vca.telephony.callers import read_caller
-from vca.telephony.providers.telnyx import marks, orders, outcomes
-from vca.telephony.providers.telnyx.marks import Mark
-from vca.telephony.types import CallEvent, CarrierFacts, CarrierRequest, EventType
+from vca.telephony.adapter import InvalidCarrierRequest
+from vca.telephony.caller_id import parse_caller
+from vca.telephony.providers.telnyx import client_state, command_builder, hangup_causes
+from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.types import CallEvent, CarrierEvent, CarrierRequest, EventType
 
-_KEYS = re.compile(rf"[0-9*#]{{1,{orders.MOST_KEYS}}}", re.ASCII)
+_KEYS = re.compile(rf"[0-9*#]{{1,{command_builder.MAX_KEYS}}}", re.ASCII)
 _SIP = re.compile(r"\Asips?:([^@;]*)", re.IGNORECASE)
-_LONGEST = {"transcript": 10_000, "from": 256, "to": 256}
-_LONGEST_OTHER = 256
+_MAX_CHARS = {"transcript": 10_000, "from": 256, "to": 256}
+_DEFAULT_MAX_CHARS = 256
 # A gather's ends that nobody has to answer: we stopped it, or the call is over.
-_SETTLED = ("call_hangup", "cancelled", "cancelled_amd")
+_FINAL_GATHER_STATUSES = ("call_hangup", "cancelled", "cancelled_amd")
 # A socket that broke. Of one that we have ended Telnyx does not bring our word back.
-_BROKEN, _ENDED = "customer_disconnect", "ended"
+_DISCONNECTED, _ENDED = "customer_disconnect", "ended"
 
 
 @dataclass(frozen=True)
-class Told:
+class TelnyxEvent:
     """One event, read but not yet believed."""
 
     id: str
     type: str
-    at: datetime
+    occurred_at: datetime
     payload: Mapping[str, Any]
-    mark: Mark | None
+    leg_state: LegState | None
 
-    def text(self, name: str, within: Mapping[str, Any] | None = None) -> str:
+    def text_field(self, name: str, source: Mapping[str, Any] | None = None) -> str:
         """A text of the payload's, empty where it is not there."""
-        value = (self.payload if within is None else within).get(name)
-        longest = _LONGEST.get(name, _LONGEST_OTHER)
+        value = (self.payload if source is None else source).get(name)
+        max_chars = _MAX_CHARS.get(name, _DEFAULT_MAX_CHARS)
         if value is None:
             return ""
-        if not isinstance(value, str) or len(value) > longest:
-            raise BadCarrierRequest(f"{name} is not a text of at most {longest} characters")
+        if not isinstance(value, str) or len(value) > max_chars:
+            raise InvalidCarrierRequest(f"{name} is not a text of at most {max_chars} characters")
         return value
 
     @property
-    def call(self) -> str:
+    def call_id(self) -> str:
         """The call that this is about, or what comes next to its id in such an event."""
-        own = self.text("call_control_id") or self.text("call_leg_id") or self.id
-        call = (self.mark.call if self.mark else "") or own
-        if not marks.is_call(call):
-            raise BadCarrierRequest("that is no id of a call")
-        return call
+        own_call_id = (
+            self.text_field("call_control_id") or self.text_field("call_leg_id") or self.id
+        )
+        call_id = (self.leg_state.call if self.leg_state else "") or own_call_id
+        if not client_state.is_call_id(call_id):
+            raise InvalidCarrierRequest("that is no id of a call")
+        return call_id
 
-    def is_in(self, *phases: str) -> bool:
+    def has_phase(self, *phases: str) -> bool:
         """Whether its leg is about one of these."""
-        return self.mark is not None and self.mark.phase in phases
+        return self.leg_state is not None and self.leg_state.phase in phases
 
 
-def read(body: bytes) -> Told:
+def parse_event(body: bytes) -> TelnyxEvent:
     """An event's envelope; raises BadCarrierRequest."""
     try:
-        said = json.strict_loads(body)
-    except json.BadJson as error:
-        raise BadCarrierRequest(str(error)) from None
-    data = said.get("data") if isinstance(said, dict) else None
+        document = json.strict_loads(body)
+    except json.InvalidJson as error:
+        raise InvalidCarrierRequest(str(error)) from None
+    data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("payload"), dict):
-        raise BadCarrierRequest("it holds no event")
-    told = Told("", "", _moment(data.get("occurred_at")), data["payload"], None)
-    named = {name: told.text(name, data) for name in ("id", "event_type")}
-    if not all(named.values()):
-        raise BadCarrierRequest("the event has no id or no type")
-    mark = marks.read(data["payload"].get("client_state"))
-    return replace(told, id=named["id"], type=named["event_type"], mark=mark)
+        raise InvalidCarrierRequest("it holds no event")
+    telnyx_event = TelnyxEvent("", "", _parse_time(data.get("occurred_at")), data["payload"], None)
+    identifiers = {name: telnyx_event.text_field(name, data) for name in ("id", "event_type")}
+    if not all(identifiers.values()):
+        raise InvalidCarrierRequest("the event has no id or no type")
+    leg_state = client_state.decode(data["payload"].get("client_state"))
+    return replace(
+        telnyx_event, id=identifiers["id"], type=identifiers["event_type"], leg_state=leg_state
+    )
 
 
-def facts(request: CarrierRequest) -> CarrierFacts:
+def parse_carrier_event(request: CarrierRequest) -> CarrierEvent:
     """The event as the product knows it."""
-    told = read(request.body)
-    return _READERS.get(told.type, _progress)(told)
+    telnyx_event = parse_event(request.body)
+    return _PARSERS.get(telnyx_event.type, _ignored_event)(telnyx_event)
 
 
-def _facts(told: Told, **said: Any) -> CarrierFacts:
-    known: dict[str, Any] = {
-        "provider_call_id": told.call,
-        "called_number": _number(told.text("to")),
-        "caller": read_caller(told.text("from")),
-        "state": told.mark.state if told.mark else None,
-        "request_id": told.id,
-        "carried": told.mark.encoded() if told.mark else "",
+def _carrier_event(telnyx_event: TelnyxEvent, **overrides: Any) -> CarrierEvent:
+    defaults: dict[str, Any] = {
+        "provider_call_id": telnyx_event.call_id,
+        "called_number": _called_number(telnyx_event.text_field("to")),
+        "caller": parse_caller(telnyx_event.text_field("from")),
+        "state": telnyx_event.leg_state.state if telnyx_event.leg_state else None,
+        "request_id": telnyx_event.id,
+        "adapter_data": telnyx_event.leg_state.encode() if telnyx_event.leg_state else "",
     }
-    return CarrierFacts(**{**known, **said})
+    return CarrierEvent(**{**defaults, **overrides})
 
 
-def _progress(told: Told, *, due: Mark | None = None) -> CarrierFacts:
+def _ignored_event(telnyx_event: TelnyxEvent, *, deferred: LegState | None = None) -> CarrierEvent:
     """Nothing that the product waits for. `due`: the leg has spoken, and does now what waited."""
-    return _facts(told, kind="progress", carried=due.encoded() if due else "")
+    return _carrier_event(
+        telnyx_event, kind="progress", adapter_data=deferred.encode() if deferred else ""
+    )
 
 
-def _initiated(told: Told) -> CarrierFacts:
-    if told.text("direction") == "incoming":
-        return _facts(told, kind="call", unanswered=True, state=None)
-    if told.is_in("dial"):
-        return _facts(told, kind="status", event=_event(told, "INITIATED"))
-    return _progress(told)
+def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    if telnyx_event.text_field("direction") == "incoming":
+        return _carrier_event(telnyx_event, kind="call", unanswered=True, state=None)
+    if telnyx_event.has_phase("dial"):
+        return _carrier_event(
+            telnyx_event, kind="status", event=_call_event(telnyx_event, "INITIATED")
+        )
+    return _ignored_event(telnyx_event)
 
 
-def _answered(told: Told) -> CarrierFacts:
+def _call_answered(telnyx_event: TelnyxEvent) -> CarrierEvent:
     """Who called us hears us from now on: the ring again. Whom we called has taken it."""
-    if told.is_in("ring"):
-        return _facts(told, kind="call", state=None)
-    return _facts(told, kind="answered") if told.is_in("dial") else _progress(told)
+    if telnyx_event.has_phase("ring"):
+        return _carrier_event(telnyx_event, kind="call", state=None)
+    return (
+        _carrier_event(telnyx_event, kind="answered")
+        if telnyx_event.has_phase("dial")
+        else _ignored_event(telnyx_event)
+    )
 
 
-def _transcribed(told: Told) -> CarrierFacts:
-    heard = told.payload.get("transcription_data")
-    if not isinstance(heard, dict):
-        raise BadCarrierRequest("a transcription of nothing")
-    words = told.text("transcript", heard).strip()
-    ours = told.text("transcription_track", heard) == "outbound"
-    if heard.get("is_final") is not True or ours or not words or not told.is_in("listening"):
-        return _progress(told)
-    return _facts(told, kind="speech", speech=words)
+def _transcription(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    transcription = telnyx_event.payload.get("transcription_data")
+    if not isinstance(transcription, dict):
+        raise InvalidCarrierRequest("a transcription of nothing")
+    utterance = telnyx_event.text_field("transcript", transcription).strip()
+    is_agent_track = telnyx_event.text_field("transcription_track", transcription) == "outbound"
+    if (
+        transcription.get("is_final") is not True
+        or is_agent_track
+        or not utterance
+        or not telnyx_event.has_phase("listening")
+    ):
+        return _ignored_event(telnyx_event)
+    return _carrier_event(telnyx_event, kind="speech", speech=utterance)
 
 
-def _gathered(told: Told) -> CarrierFacts:
-    keys, settled = told.text("digits"), told.text("status") in _SETTLED
-    if told.is_in("more") and not settled:
-        return _facts(told, kind="more")
-    if settled or not told.is_in("listening"):
-        return _progress(told)
+def _gather_ended(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    keys, is_final = (
+        telnyx_event.text_field("digits"),
+        telnyx_event.text_field("status") in _FINAL_GATHER_STATUSES,
+    )
+    if telnyx_event.has_phase("more") and not is_final:
+        return _carrier_event(telnyx_event, kind="more")
+    if is_final or not telnyx_event.has_phase("listening"):
+        return _ignored_event(telnyx_event)
     if _KEYS.fullmatch(keys):
-        return _facts(told, kind="keys", keys=keys)
-    return _progress(told) if keys else _facts(told, kind="speech", speech="")
+        return _carrier_event(telnyx_event, kind="keys", keys=keys)
+    return (
+        _ignored_event(telnyx_event)
+        if keys
+        else _carrier_event(telnyx_event, kind="speech", speech="")
+    )
 
 
-def _spoken(told: Told) -> CarrierFacts:
-    if told.text("status") == "call_hangup" or told.mark is None:
-        return _progress(told)
-    if told.is_in("more"):
-        return _facts(told, kind="more")
-    return _progress(told, due=told.mark if told.is_in("then") else None)
+def _speak_ended(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    if telnyx_event.text_field("status") == "call_hangup" or telnyx_event.leg_state is None:
+        return _ignored_event(telnyx_event)
+    if telnyx_event.has_phase("more"):
+        return _carrier_event(telnyx_event, kind="more")
+    return _ignored_event(
+        telnyx_event, deferred=telnyx_event.leg_state if telnyx_event.has_phase("then") else None
+    )
 
 
-def _hung_up(told: Told) -> CarrierFacts:
-    cause = told.text("hangup_cause")
-    mark = told.mark
-    outcome = outcomes.of(cause, phase=mark.phase if mark else "")
-    if mark is not None and mark.phase == "target":
-        return _leg_ended(told, mark, outcome)
-    event = _event(told, outcome.event_type, cause=cause)
-    ended = replace(event, end_reason=outcome.end_reason, end_detail=outcomes.detail(cause))
-    return _facts(told, kind="status", event=ended)
+def _hangup(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    cause = telnyx_event.text_field("hangup_cause")
+    leg_state = telnyx_event.leg_state
+    outcome = hangup_causes.hangup_outcome(cause, phase=leg_state.phase if leg_state else "")
+    if leg_state is not None and leg_state.phase == "target":
+        return _transfer_leg_ended(telnyx_event, leg_state, outcome)
+    event = _call_event(telnyx_event, outcome.event_type, cause=cause)
+    end_event = replace(
+        event, end_reason=outcome.end_reason, end_detail=hangup_causes.clean_cause(cause)
+    )
+    return _carrier_event(telnyx_event, kind="status", event=end_event)
 
 
-def _leg_ended(told: Told, mark: Mark, outcome: outcomes.Outcome) -> CarrierFacts:
+def _transfer_leg_ended(
+    telnyx_event: TelnyxEvent, leg_state: LegState, outcome: hangup_causes.HangupOutcome
+) -> CarrierEvent:
     """A transfer's target. One that was only forwarded to, and not reached, leaves nobody there."""
-    if mark.state is not None:
-        return _facts(told, kind="leg", leg=outcome.leg)
+    if leg_state.state is not None:
+        return _carrier_event(telnyx_event, kind="leg", leg=outcome.leg)
     if outcome.leg == "answered":
-        return _progress(told)
-    return _progress(told, due=Mark("then", call=mark.call, rest=({"command": "hangup"},)))
+        return _ignored_event(telnyx_event)
+    return _ignored_event(
+        telnyx_event, deferred=LegState("then", call=leg_state.call, rest=({"command": "hangup"},))
+    )
 
 
-def _relayed(told: Told) -> CarrierFacts:
-    if not told.is_in("relay"):
-        return _progress(told)
-    broken = told.text("reason") == _BROKEN
-    return _facts(told, kind="relayed", handoff="" if broken else _ENDED)
+def _conversation_ended(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    if not telnyx_event.has_phase("relay"):
+        return _ignored_event(telnyx_event)
+    is_disconnected = telnyx_event.text_field("reason") == _DISCONNECTED
+    return _carrier_event(telnyx_event, kind="relayed", handoff="" if is_disconnected else _ENDED)
 
 
-def _recorded(told: Told) -> CarrierFacts:
-    kind = "voicemail" if told.is_in("voicemail") else "recording"
-    return _facts(told, kind=kind, recording_id=told.text("recording_id") or None)
+def _recording_saved(telnyx_event: TelnyxEvent) -> CarrierEvent:
+    kind = "voicemail" if telnyx_event.has_phase("voicemail") else "recording"
+    return _carrier_event(
+        telnyx_event, kind=kind, recording_id=telnyx_event.text_field("recording_id") or None
+    )
 
 
-def _not_recorded(told: Told) -> CarrierFacts:
+def _recording_failed(telnyx_event: TelnyxEvent) -> CarrierEvent:
     """Who leaves a voicemail talks to nobody now."""
-    if not told.is_in("voicemail"):
-        return _progress(told)
-    return _progress(told, due=Mark("then", call=told.call, rest=({"command": "hangup"},)))
+    if not telnyx_event.has_phase("voicemail"):
+        return _ignored_event(telnyx_event)
+    return _ignored_event(
+        telnyx_event,
+        deferred=LegState("then", call=telnyx_event.call_id, rest=({"command": "hangup"},)),
+    )
 
 
-_READERS: Mapping[str, Callable[[Told], CarrierFacts]] = {
-    "call.initiated": _initiated,
-    "call.answered": _answered,
-    "call.transcription": _transcribed,
-    "call.gather.ended": _gathered,
-    "call.speak.ended": _spoken,
-    "call.conversation.ended": _relayed,
-    "call.hangup": _hung_up,
-    "call.recording.saved": _recorded,
-    "call.recording.error": _not_recorded,
+_PARSERS: Mapping[str, Callable[[TelnyxEvent], CarrierEvent]] = {
+    "call.initiated": _call_initiated,
+    "call.answered": _call_answered,
+    "call.transcription": _transcription,
+    "call.gather.ended": _gather_ended,
+    "call.speak.ended": _speak_ended,
+    "call.conversation.ended": _conversation_ended,
+    "call.hangup": _hangup,
+    "call.recording.saved": _recording_saved,
+    "call.recording.error": _recording_failed,
 }
 
 
-def _event(told: Told, event_type: EventType, *, cause: str = "") -> CallEvent:
+def _call_event(telnyx_event: TelnyxEvent, event_type: EventType, *, cause: str = "") -> CallEvent:
     """Named by what it is: Telnyx tells each of these once of a leg, under whatever id."""
     sources = ("hangup_source", "sip_hangup_cause")
-    details = {name: text for name in sources if (text := told.text(name))}
-    key = "-".join(filter(None, (told.type, cause, told.call)))
-    return CallEvent(event_type, told.call, told.at, key, details=details)
+    details = {name: text for name in sources if (text := telnyx_event.text_field(name))}
+    key = "-".join(filter(None, (telnyx_event.type, cause, telnyx_event.call_id)))
+    return CallEvent(
+        event_type, telnyx_event.call_id, telnyx_event.occurred_at, key, details=details
+    )
 
 
-def _number(text: str) -> str:
+def _called_number(text: str) -> str:
     """What was called, out of a SIP address too."""
     sip = _SIP.match(text)
     user = sip[1] if sip else text
     return user if is_e164(user) else text[:64]
 
 
-def _moment(text: object) -> datetime:
+def _parse_time(text: object) -> datetime:
     try:
-        moment = datetime.fromisoformat(text if isinstance(text, str) else "")
+        timestamp = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
-        raise BadCarrierRequest("occurred_at is not a time") from None
-    if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
-        raise BadCarrierRequest("occurred_at is not a time with an offset")
-    return moment.astimezone(UTC)
+        raise InvalidCarrierRequest("occurred_at is not a time") from None
+    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 9000:
+        raise InvalidCarrierRequest("occurred_at is not a time with an offset")
+    return timestamp.astimezone(UTC)

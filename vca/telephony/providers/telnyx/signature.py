@@ -12,15 +12,15 @@ from datetime import datetime
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from vca.telephony.adapter import SignatureRefused
+from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.types import CarrierRequest
 
-SIGNATURE = "telnyx-signature-ed25519"
-TIMESTAMP = "telnyx-timestamp"
+SIGNATURE_HEADER = "telnyx-signature-ed25519"
+TIMESTAMP_HEADER = "telnyx-timestamp"
 # Of the carrier's clock and ours, and of the time that an event is on its way.
 TOLERANCE_S = 300
 # Keys of small order: anybody can sign for them. The first bit of the last byte is free.
-_WEAK = frozenset(
+_WEAK_KEYS = frozenset(
     map(
         bytes.fromhex,
         (
@@ -37,30 +37,30 @@ _WEAK = frozenset(
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
-def check(request: CarrierRequest, *, keys: Iterable[bytes], now: datetime) -> None:
+def verify_signature(request: CarrierRequest, *, keys: Iterable[bytes], now: datetime) -> None:
     """Raises SignatureRefused unless one of the keys has signed this body lately."""
-    signed_at = request.headers.get(TIMESTAMP, "")
+    signed_at = request.headers.get(TIMESTAMP_HEADER, "")
     if not _SECONDS.fullmatch(signed_at) or not _is_recent(int(signed_at), now):
-        raise SignatureRefused("the signature is of no time, or of another")
-    signature = _read(request.headers.get(SIGNATURE, ""))
+        raise InvalidCarrierSignature("the signature is of no time, or of another")
+    signature = _decode_signature(request.headers.get(SIGNATURE_HEADER, ""))
     message = signed_at.encode() + b"|" + request.body
-    if not any(_has_signed(key, signature, message) for key in keys):
-        raise SignatureRefused("the signature does not match")
+    if not any(_is_signed_by(key, signature, message) for key in keys):
+        raise InvalidCarrierSignature("the signature does not match")
 
 
 def _is_recent(signed_at: int, now: datetime) -> bool:
     return abs(now.timestamp() - signed_at) <= TOLERANCE_S
 
 
-def _read(text: str) -> bytes:
+def _decode_signature(text: str) -> bytes:
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except ValueError:
-        raise SignatureRefused("the signature cannot be read") from None
+        raise InvalidCarrierSignature("the signature cannot be read") from None
 
 
-def _has_signed(key: bytes, signature: bytes, message: bytes) -> bool:
-    if key[:31] + bytes([key[31] & 0x7F]) in _WEAK:
+def _is_signed_by(key: bytes, signature: bytes, message: bytes) -> bool:
+    if key[:31] + bytes([key[31] & 0x7F]) in _WEAK_KEYS:
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)

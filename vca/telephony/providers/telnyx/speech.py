@@ -3,14 +3,14 @@
 import re
 
 # Telnyx names voices by who makes them. Twilio's names of Amazon's voices are understood as well.
-_NAMED = re.compile(
+_TELNYX_VOICE = re.compile(
     r"(?:AWS|Azure|ElevenLabs|FishAudio|Humain|Inworld|Minimax|Resemble|Soniox|Telnyx|xAI)"
     r"\.[A-Za-z0-9_.:-]{1,100}",
     re.ASCII,
 )
-_POLLY = re.compile(r"Polly\.[A-Za-z]{2,20}(?:-Neural)?", re.ASCII)
+_POLLY_VOICE = re.compile(r"Polly\.[A-Za-z]{2,20}(?:-Neural)?", re.ASCII)
 # One that speaks whatever language it reads.
-_ANY = "Azure.en-US-BrianMultilingualNeural"
+_MULTILINGUAL_VOICE = "Azure.en-US-BrianMultilingualNeural"
 # By language, and by language and region where the two differ to the ear.
 _VOICES = {
     "ar": "AWS.Polly.Hala-Neural",
@@ -44,8 +44,8 @@ _VOICES = {
     "zh": "AWS.Polly.Zhiyu-Neural",
 }
 # What Google's recognition is told where it calls a language otherwise.
-_HEARD_AS = {"he": "iw", "nb": "no", "nn": "no", "tl": "fil", "cmn": "zh"}
-_HEARD = frozenset(
+_RECOGNITION_ALIASES = {"he": "iw", "nb": "no", "nn": "no", "tl": "fil", "cmn": "zh"}
+_RECOGNITION_LANGUAGES = frozenset(
     re.findall(
         "[a-z]+",
         "af am ar az bg bn bs ca cs da de el en es et eu fa fi fil fr gl gu hi hr hu hy id is it iw"
@@ -55,21 +55,21 @@ _HEARD = frozenset(
 )
 
 
-def voice(name: str | None, language: str | None) -> str:
+def choose_voice(name: str | None, language: str | None) -> str:
     """The voice of that name; where Telnyx has none such, one that speaks the language.
 
     A profile's voice may be another carrier's, and a name that Telnyx does not know is silence.
     """
-    if name and _NAMED.fullmatch(name):
+    if name and _TELNYX_VOICE.fullmatch(name):
         return name
-    if name and _POLLY.fullmatch(name):
+    if name and _POLLY_VOICE.fullmatch(name):
         return f"AWS.{name}"
     tag = (language or "en").lower()
-    return _VOICES.get(tag) or _VOICES.get(tag.partition("-")[0]) or _ANY
+    return _VOICES.get(tag) or _VOICES.get(tag.partition("-")[0]) or _MULTILINGUAL_VOICE
 
 
-def heard_language(language: str | None) -> str:
+def recognition_language(language: str | None) -> str:
     """The language that the caller is heard in; English where recognition has no such language."""
     base = (language or "en").lower().partition("-")[0]
-    base = _HEARD_AS.get(base, base)
-    return base if base in _HEARD else "en"
+    base = _RECOGNITION_ALIASES.get(base, base)
+    return base if base in _RECOGNITION_LANGUAGES else "en"

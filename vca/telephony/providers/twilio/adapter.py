@@ -6,29 +6,29 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
-from vca.kit.config import Settings
 from vca.kit.phone import is_e164
+from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.providers.twilio import (
-    browsers,
     calls,
     numbers,
     recordings,
     statuses,
     twiml,
     webhooks,
+    webrtc,
 )
 from vca.telephony.providers.twilio.settings import (
     ACCOUNT_FIELDS,
     NAME,
     ApiKey,
-    Login,
-    Patience,
-    Place,
-    api_key,
-    logins,
-    own_api_key,
-    own_logins,
+    RestTimeouts,
+    TwilioCredentials,
+    TwilioUrls,
+    account_api_key,
+    account_credentials,
+    deployment_api_key,
+    deployment_credentials,
 )
 from vca.telephony.types import (
     Account,
@@ -36,23 +36,23 @@ from vca.telephony.types import (
     CallEvent,
     CallMetadata,
     CallReply,
+    CallStatus,
     Capabilities,
-    CarrierFacts,
+    CarrierEvent,
     CarrierRequest,
     CarrierResponse,
-    Held,
+    NumberSetting,
     OutboundCall,
     Recording,
-    RelayDialect,
-    Seen,
     WebRtcCredential,
+    WebSocketFormat,
 )
 
 if TYPE_CHECKING:
-    from vca.telephony.providers.twilio.rest import Asking, Rest
+    from vca.telephony.providers.twilio.rest import RestClient, RestSession
 
 _XML = "text/xml; charset=utf-8"
-_PATIENCE = Patience()
+_DEFAULT_TIMEOUTS = RestTimeouts()
 
 
 class TwilioAdapter(TelephonyAdapter):
@@ -64,116 +64,138 @@ class TwilioAdapter(TelephonyAdapter):
 
     name: ClassVar[str] = NAME
     capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
-    relay: ClassVar[RelayDialect | None] = RelayDialect(call_id="callSid")
+    websocket_format: ClassVar[WebSocketFormat | None] = WebSocketFormat(call_id_field="callSid")
     actions: ClassVar[frozenset[str]] = webhooks.ACTIONS
     account_fields: ClassVar[tuple[AccountField, ...]] = ACCOUNT_FIELDS
 
     def __init__(
         self,
-        logins: tuple[Login, ...],
-        place: Place,
+        credentials: tuple[TwilioCredentials, ...],
+        urls: TwilioUrls,
         *,
         api_key: ApiKey | None = None,
-        patience: Patience = _PATIENCE,
+        timeouts: RestTimeouts = _DEFAULT_TIMEOUTS,
     ) -> None:
-        self._logins = logins
-        self._place = place
+        self._credentials = credentials
+        self._urls = urls
         self._api_key = api_key
-        self._patience = patience
+        self._timeouts = timeouts
         self._lock = Lock()
-        self._rest: Rest | None = None
+        self._rest: RestClient | None = None
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        own = own_logins(settings)
-        return cls(own, Place.of(settings), api_key=own_api_key(settings)) if own else None
+        credentials = deployment_credentials(settings)
+        return (
+            cls(
+                credentials,
+                TwilioUrls.from_settings(settings),
+                api_key=deployment_api_key(settings),
+            )
+            if credentials
+            else None
+        )
 
     @classmethod
-    def of_account(cls, settings: Settings, account: Account | None) -> Self:
-        return cls(logins(account), Place.of(settings), api_key=api_key(account))
+    def from_account(cls, settings: Settings, account: Account | None) -> Self:
+        return cls(
+            account_credentials(account),
+            TwilioUrls.from_settings(settings),
+            api_key=account_api_key(account),
+        )
 
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        with self._asking() as asking:
-            wanted = numbers.wanted(self._place, tenant_id=tenant_id, did_number=did_number)
-            numbers.register(asking, wanted, tenant_id=tenant_id, did_number=did_number)
+        with self._open_session() as session:
+            expected = numbers.expected_settings(
+                self._urls, tenant_id=tenant_id, did_number=did_number
+            )
+            numbers.register(session, expected, tenant_id=tenant_id, did_number=did_number)
 
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        with self._asking() as asking:
-            wanted = numbers.wanted(self._place, tenant_id=tenant_id, did_number=did_number)
-            numbers.unregister(asking, wanted, tenant_id=tenant_id, did_number=did_number)
+        with self._open_session() as session:
+            expected = numbers.expected_settings(
+                self._urls, tenant_id=tenant_id, did_number=did_number
+            )
+            numbers.unregister(session, expected, tenant_id=tenant_id, did_number=did_number)
 
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
-    ) -> tuple[Held, ...]:
-        with self._asking() as asking:
-            wanted = numbers.wanted(self._place, tenant_id=tenant_id, did_number=did_number)
-            return numbers.check(asking, wanted, did_number=did_number)
+    ) -> tuple[NumberSetting, ...]:
+        with self._open_session() as session:
+            expected = numbers.expected_settings(
+                self._urls, tenant_id=tenant_id, did_number=did_number
+            )
+            return numbers.compare(session, expected, did_number=did_number)
 
-    def parse(self, request: CarrierRequest) -> CarrierFacts:
-        return webhooks.read(request)
+    def parse(self, request: CarrierRequest) -> CarrierEvent:
+        return webhooks.parse_webhook(request)
 
     def verify(self, request: CarrierRequest) -> None:
-        webhooks.verify(request, self._logins)
+        webhooks.verify(request, self._credentials)
 
-    def verify_socket(self, request: CarrierRequest) -> None:
-        webhooks.verify_socket(request, self._logins)
+    def verify_websocket(self, request: CarrierRequest) -> None:
+        webhooks.verify_websocket(request, self._credentials)
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call_sid, now = call_metadata.call_id, call_metadata.timestamp
-        return CallEvent("RINGING", call_sid, now, statuses.key("ringing", call_sid))
+        return CallEvent("RINGING", call_sid, now, statuses.event_key("ringing", call_sid))
 
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
         return _response(twiml.render(reply, callback_url=callback_url))
 
-    def answer(
-        self, facts: CarrierFacts, reply: CallReply, *, callback_url: str
+    def handle(
+        self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
         """The reply rendered; whoever it dials sees the number of ours on the call."""
-        caller_id = facts.own_number if is_e164(facts.own_number) else None
+        caller_id = carrier_event.own_number if is_e164(carrier_event.own_number) else None
         return _response(twiml.render(reply, callback_url=callback_url, caller_id=caller_id))
 
     def hang_up(self, provider_call_id: str) -> None:
-        with self._asking() as asking:
-            calls.hang_up(asking, provider_call_id)
+        with self._open_session() as session:
+            calls.hang_up(session, provider_call_id)
 
-    def direct(self, provider_call_id: str, reply: CallReply, *, callback_url: str) -> None:
-        with self._asking(again=False) as asking:
-            calls.direct(asking, provider_call_id, reply, callback_url=callback_url)
+    def update_live_call(
+        self, provider_call_id: str, reply: CallReply, *, callback_url: str
+    ) -> None:
+        with self._open_session(retry_writes=False) as session:
+            calls.update_live_call(session, provider_call_id, reply, callback_url=callback_url)
 
     def place_call(self, call: OutboundCall) -> str:
-        with self._asking(again=False) as asking:
-            return calls.place(asking, call)
+        with self._open_session(retry_writes=False) as session:
+            return calls.place_call(session, call)
 
     def find_call(self, call: OutboundCall) -> str | None:
-        with self._asking() as asking:
-            return calls.find(asking, call)
+        with self._open_session() as session:
+            return calls.find_call(session, call)
 
-    def look_up(self, provider_call_id: str) -> Seen | None:
-        with self._asking() as asking:
-            return calls.look_up(asking, provider_call_id)
+    def find_call_status(self, provider_call_id: str) -> CallStatus | None:
+        with self._open_session() as session:
+            return calls.find_call_status(session, provider_call_id)
 
-    def recording(
+    def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        with self._asking() as asking:
-            return recordings.fetch(asking, provider_call_id, provider_recording_id)
+        with self._open_session() as session:
+            return recordings.fetch(session, provider_call_id, provider_recording_id)
 
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:
-        with self._asking() as asking:
-            recordings.delete(asking, provider_call_id, provider_recording_id)
+        with self._open_session() as session:
+            recordings.delete(session, provider_call_id, provider_recording_id)
 
-    def webrtc_credential(self, did_number: str, *, identity: str, ttl_s: int) -> WebRtcCredential:
-        with self._asking(again=False) as asking:
+    def create_webrtc_credential(
+        self, did_number: str, *, identity: str, ttl_s: int
+    ) -> WebRtcCredential:
+        with self._open_session(retry_writes=False) as session:
             if self._api_key is None:
                 raise TelephonyError(
                     "no API key for browsers is configured", permanent=True, code="not-set-up"
                 )
-            return browsers.credential(
-                asking,
+            return webrtc.create_credential(
+                session,
                 self._api_key,
-                self._place,
+                self._urls,
                 did_number=did_number,
                 identity=identity,
                 ttl_s=ttl_s,
@@ -187,18 +209,20 @@ class TwilioAdapter(TelephonyAdapter):
             rest.close()
 
     @contextmanager
-    def _asking(self, *, again: bool = True) -> "Iterator[Asking]":
-        if not self._logins:
+    def _open_session(self, *, retry_writes: bool = True) -> "Iterator[RestSession]":
+        if not self._credentials:
             raise TelephonyError("no account is configured", permanent=True, code="no-account")
-        with self._ready().asking(again=again) as asking:
-            yield asking
+        with self._get_rest().open_session(retry_writes=retry_writes) as session:
+            yield session
 
-    def _ready(self) -> "Rest":
-        from vca.telephony.providers.twilio.rest import Rest  # slow: it imports the SDK
+    def _get_rest(self) -> "RestClient":
+        from vca.telephony.providers.twilio.rest import RestClient  # slow: it imports the SDK
 
         with self._lock:
             if self._rest is None:
-                self._rest = Rest(self._logins[0], self._place.api_base_url, self._patience)
+                self._rest = RestClient(
+                    self._credentials[0], self._urls.api_base_url, self._timeouts
+                )
             return self._rest
 
 

@@ -7,89 +7,98 @@ from vca.kit import clock
 from vca.kit.phone import is_e164
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors, statuses, twiml
-from vca.telephony.providers.twilio.urls import callback
-from vca.telephony.types import CallReply, Forward, OutboundCall, Seen, Transfer
+from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.types import CallReply, CallStatus, Forward, OutboundCall, Transfer
 
 if TYPE_CHECKING:
-    from vca.telephony.providers.twilio.rest import Asking
+    from vca.telephony.providers.twilio.rest import RestSession
 
 _EVENTS = ["initiated", "ringing", "answered", "completed"]
 _OUTBOUND = "outbound-api"
 # How long before now a call may have been placed of which it is not known when; else how much our
 # clock and Twilio's may differ, and how long placing one may take.
-_RECENTLY = timedelta(minutes=10)
-_BEFORE, _AFTER = timedelta(seconds=5), timedelta(seconds=15)
-_MOST_LOOKED_AT = 50
+_SEARCH_WINDOW = timedelta(minutes=10)
+_MAX_CLOCK_SKEW, _MAX_PLACING_TIME = timedelta(seconds=5), timedelta(seconds=15)
+_MAX_LISTED = 50
 
 
-def place(asking: "Asking", call: OutboundCall) -> str:
+def place_call(session: "RestSession", call: OutboundCall) -> str:
     """See `TelephonyAdapter.place_call`."""
-    placed = asking.client.calls.create(
+    call_resource = session.client.calls.create(
         to=call.number,
         from_=call.from_number,
         timeout=call.timeout_s,
-        url=callback(call.callback_url, "voice", state=call.state),
+        url=build_callback_url(call.callback_url, "voice", state=call.state),
         method="POST",
-        status_callback=callback(
+        status_callback=build_callback_url(
             call.callback_url, "status", reference=call.reference, state=call.state
         ),
         status_callback_method="POST",
         status_callback_event=_EVENTS,
     )
-    if not placed.sid:
-        raise errors.unreadable()
-    return str(placed.sid)
+    if not call_resource.sid:
+        raise errors.unreadable_response()
+    return str(call_resource.sid)
 
 
-def find(asking: "Asking", call: OutboundCall) -> str | None:
+def find_call(session: "RestSession", call: OutboundCall) -> str | None:
     """See `TelephonyAdapter.find_call`.
 
     Twilio keeps nothing of ours with a call, so it is the only one that we placed between these two
     numbers at that time. Of several, none can be said to be it: TelephonyError.
     """
-    first = call.begun_at - _BEFORE if call.begun_at else clock.now() - _RECENTLY
-    last = call.begun_at + _AFTER if call.begun_at else clock.now() + _BEFORE
-    listed = asking.client.calls.list(to=call.number, from_=call.from_number, limit=_MOST_LOOKED_AT)
-    found = [
-        str(it.sid)
-        for it in listed
-        if it.direction == _OUTBOUND and it.date_created and first <= it.date_created <= last
+    earliest = call.begun_at - _MAX_CLOCK_SKEW if call.begun_at else clock.now() - _SEARCH_WINDOW
+    latest = call.begun_at + _MAX_PLACING_TIME if call.begun_at else clock.now() + _MAX_CLOCK_SKEW
+    candidates = session.client.calls.list(
+        to=call.number, from_=call.from_number, limit=_MAX_LISTED
+    )
+    matching_sids = [
+        str(candidate.sid)
+        for candidate in candidates
+        if candidate.direction == _OUTBOUND
+        and candidate.date_created
+        and earliest <= candidate.date_created <= latest
     ]
-    if len(found) > 1:
+    if len(matching_sids) > 1:
         raise TelephonyError(
             "several calls may be the one", permanent=False, code="not-certain", ambiguous=True
         )
-    return found[0] if found else None
+    return matching_sids[0] if matching_sids else None
 
 
-def look_up(asking: "Asking", call_sid: str) -> Seen | None:
+def find_call_status(session: "RestSession", call_sid: str) -> CallStatus | None:
     """See `TelephonyAdapter.look_up`."""
-    found = _fetched(asking, call_sid)
-    if found is None:
+    call_resource = _fetch_call(session, call_sid)
+    if call_resource is None:
         return None
-    status = str(found.status)
-    if not statuses.is_over(status):
-        return Seen(call_sid)
-    return Seen(call_sid, statuses.event(status, call_sid, at=found.end_time or clock.now()))
+    status = str(call_resource.status)
+    if not statuses.has_ended(status):
+        return CallStatus(call_sid)
+    return CallStatus(
+        call_sid,
+        statuses.call_event(status, call_sid, timestamp=call_resource.end_time or clock.now()),
+    )
 
 
-def direct(asking: "Asking", call_sid: str, reply: CallReply, *, callback_url: str) -> None:
+def update_live_call(
+    session: "RestSession", call_sid: str, reply: CallReply, *, callback_url: str
+) -> None:
     """See `TelephonyAdapter.direct`."""
     document = twiml.render(
         reply,
         callback_url=callback_url,
-        caller_id=_own_number(asking, call_sid) if _dials(reply) else None,
-        most=twiml.LARGEST_ORDER,
+        caller_id=_find_own_number(session, call_sid) if _dials(reply) else None,
+        max_size=twiml.MAX_UPDATE_CHARS,
     )
-    asking.client.calls(call_sid).update(twiml=document)
+    session.client.calls(call_sid).update(twiml=document)
 
 
-def hang_up(asking: "Asking", call_sid: str) -> None:
+def hang_up(session: "RestSession", call_sid: str) -> None:
     """See `TelephonyAdapter.hang_up`."""
     try:
-        asking.client.calls(call_sid).update(status="completed")
+        session.client.calls(call_sid).update(status="completed")
     except TelephonyError as error:
-        if error.code not in (errors.ENDED, errors.NOT_FOUND):
+        if error.code not in (errors.CALL_ENDED, errors.NOT_FOUND):
             raise
 
 
@@ -97,18 +106,18 @@ def _dials(reply: CallReply) -> bool:
     return any(isinstance(action, Forward | Transfer) for action in reply.actions)
 
 
-def _own_number(asking: "Asking", call_sid: str) -> str | None:
+def _find_own_number(session: "RestSession", call_sid: str) -> str | None:
     """The number of ours on the call, as which it dials."""
-    found = _fetched(asking, call_sid)
-    if found is None:
+    call_resource = _fetch_call(session, call_sid)
+    if call_resource is None:
         return None
-    number = found._from if found.direction == _OUTBOUND else found.to
+    number = call_resource._from if call_resource.direction == _OUTBOUND else call_resource.to
     return number if number and is_e164(number) else None
 
 
-def _fetched(asking: "Asking", call_sid: str) -> Any | None:
+def _fetch_call(session: "RestSession", call_sid: str) -> Any | None:
     try:
-        return asking.client.calls(call_sid).fetch()
+        return session.client.calls(call_sid).fetch()
     except TelephonyError as error:
         if error.code != errors.NOT_FOUND:
             raise

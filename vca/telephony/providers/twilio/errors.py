@@ -8,56 +8,58 @@ from collections.abc import Mapping
 from vca.kit import json
 from vca.telephony.adapter import TelephonyError
 
-NOT_FOUND, ENDED, INVALID_NUMBER = "20404", "call-ended", "invalid-number"
-_LONGEST_WAIT_S = 3600
+NOT_FOUND, CALL_ENDED, INVALID_NUMBER = "20404", "call-ended", "invalid-number"
+_MAX_RETRY_AFTER_S = 3600
 # Codes with a name of ours, which the product decides by; all others are told as they are.
-NAMES: Mapping[int, str] = {
+CODE_NAMES: Mapping[int, str] = {
     21211: INVALID_NUMBER,  # To is no number
     21214: INVALID_NUMBER,  # To cannot be reached
     21217: INVALID_NUMBER,  # is no valid number
     21421: INVALID_NUMBER,  # PhoneNumber is invalid
-    21220: ENDED,  # the call is not in progress
+    21220: CALL_ENDED,  # the call is not in progress
 }
 # Codes of a 4xx that pass by themselves: too many at once, of requests and of calls.
-PASSING = frozenset({10004, 20429})
-_PASSING_STATUSES = frozenset({408, 425, 429})
+TRANSIENT_CODES = frozenset({10004, 20429})
+_TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 
-def code_of(body: str) -> int | None:
+def parse_code(body: str) -> int | None:
     """Twilio's own code in the body of a refusal."""
     try:
-        said = json.loads(body)
+        document = json.loads(body)
     except ValueError:  # a proxy's page
         return None
-    code = said.get("code") if isinstance(said, dict) else None
+    code = document.get("code") if isinstance(document, dict) else None
     return code if isinstance(code, int) and 0 < code < 1_000_000 else None
 
 
-def refused(status: int, code: int | None, headers: Mapping[str, str]) -> TelephonyError:
+def error_response(status: int, code: int | None, headers: Mapping[str, str]) -> TelephonyError:
     """An answer that is no success. What a server failed at may have been done all the same."""
-    passing = status >= 500 or status in _PASSING_STATUSES or code in PASSING
+    is_transient = status >= 500 or status in _TRANSIENT_STATUSES or code in TRANSIENT_CODES
     return TelephonyError(
         f"Twilio answered {status}" + (f", code {code}" if code else ""),
-        permanent=not passing,
-        code=NAMES.get(code, str(code)) if code else f"http-{status}",
-        retry_after_s=_wait_s(headers.get("Retry-After", "")),
+        permanent=not is_transient,
+        code=CODE_NAMES.get(code, str(code)) if code else f"http-{status}",
+        retry_after_s=_parse_retry_after_s(headers.get("Retry-After", "")),
         ambiguous=status >= 500,
     )
 
 
-def unreadable() -> TelephonyError:
+def unreadable_response() -> TelephonyError:
     """A success that is not JSON, or not what was asked for."""
     return TelephonyError(
         "Twilio's answer cannot be read", permanent=False, code="unreadable", ambiguous=True
     )
 
 
-def unanswered(what: str, *, sent: bool) -> TelephonyError:
+def no_response(reason: str, *, maybe_sent: bool) -> TelephonyError:
     """No answer came; `sent`: the request may have been received."""
-    return TelephonyError(f"Twilio: {what}", permanent=False, code="no-answer", ambiguous=sent)
+    return TelephonyError(
+        f"Twilio: {reason}", permanent=False, code="no-answer", ambiguous=maybe_sent
+    )
 
 
-def _wait_s(header: str) -> int | None:
+def _parse_retry_after_s(header: str) -> int | None:
     if header.isascii() and header.isdigit() and len(header) < 10:
-        return min(int(header), _LONGEST_WAIT_S)
+        return min(int(header), _MAX_RETRY_AFTER_S)
     return None

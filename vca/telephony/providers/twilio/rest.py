@@ -20,13 +20,13 @@ from twilio.rest import Client
 from vca.kit import json
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors
-from vca.telephony.providers.twilio.settings import Login, Patience
+from vca.telephony.providers.twilio.settings import RestTimeouts, TwilioCredentials
 
-MAX_ANSWER = 2 * 1024 * 1024
-_CONNECTIONS = 16
-_PIECE = 64 * 1024
-_CONNECT_S = 2.0
-_SAFE = ("GET", "DELETE")
+MAX_RESPONSE_BYTES = 2 * 1024 * 1024
+_POOL_SIZE = 16
+_CHUNK_BYTES = 64 * 1024
+_CONNECT_TIMEOUT_S = 2.0
+_RETRYABLE_METHODS = ("GET", "DELETE")
 # The SDK looks for credentials, region and edge where it is told to; told nothing, it asks the
 # process's environment.
 _NO_ENVIRONMENT = {"TWILIO_REGION": ""}
@@ -35,56 +35,63 @@ _NO_ENVIRONMENT = {"TWILIO_REGION": ""}
 logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
-class Rest:
+class RestClient:
     """The API as one account, shared by threads."""
 
-    def __init__(self, login: Login, base_url: str, patience: Patience) -> None:
-        self._login = login
+    def __init__(
+        self, credentials: TwilioCredentials, base_url: str, timeouts: RestTimeouts
+    ) -> None:
+        self._credentials = credentials
         self._base_url = base_url
-        self._patience = patience
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no netrc by the environment
+        self._timeouts = timeouts
+        self._http = requests.Session()
+        self._http.trust_env = False  # no proxy and no netrc by the environment
         for scheme in ("https://", "http://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS, max_retries=0))
+            self._http.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_SIZE, max_retries=0))
 
     @contextmanager
-    def asking(self, *, again: bool = True) -> Iterator["Asking"]:
+    def open_session(self, *, retry_writes: bool = True) -> Iterator["RestSession"]:
         """One question to the adapter; all in it has one deadline, and fails as TelephonyError.
 
         `again`: what is changed may be changed twice. What is read or deleted always may.
         """
-        asking = Asking(self._session, self._login, self._base_url, self._patience, again=again)
+        session = RestSession(
+            self._http, self._credentials, self._base_url, self._timeouts, retry_writes=retry_writes
+        )
         try:
-            yield asking
+            yield session
         except TwilioRestException as error:
-            raise errors.refused(error.status, error.code, {}) from error
+            raise errors.error_response(error.status, error.code, {}) from error
         except TwilioException as error:
-            raise errors.unreadable() from error
+            raise errors.unreadable_response() from error
 
     def close(self) -> None:
         """Close all connections."""
-        self._session.close()
+        self._http.close()
 
 
-class Asking:
+class RestSession:
     """The requests of one question, in the shape of the SDK's own HTTP client."""
 
     def __init__(
         self,
-        session: requests.Session,
-        login: Login,
+        http: requests.Session,
+        credentials: TwilioCredentials,
         base_url: str,
-        patience: Patience,
+        timeouts: RestTimeouts,
         *,
-        again: bool,
+        retry_writes: bool,
     ) -> None:
-        self._session = session
-        self._login = login
-        self._patience = patience
-        self._again = again
-        self._ends_at = monotonic() + patience.total_s
+        self._http = http
+        self._credentials = credentials
+        self._timeouts = timeouts
+        self._retry_writes = retry_writes
+        self._deadline = monotonic() + timeouts.total_s
         self.client = Client(
-            login.account_sid, login.auth_token, http_client=self, environment=_NO_ENVIRONMENT
+            credentials.account_sid,
+            credentials.auth_token,
+            http_client=self,
+            environment=_NO_ENVIRONMENT,
         )
         if base_url:
             self.client.api.base_url = base_url
@@ -100,100 +107,111 @@ class Asking:
         **_: Any,
     ) -> Response:
         """What the SDK wants sent, and sent again if that is safe and may help."""
-        sent = {"params": params, "data": data, "headers": headers, "auth": auth}
-        attempts = self._patience.attempts if self._again or method in _SAFE else 1
+        options = {"params": params, "data": data, "headers": headers, "auth": auth}
+        attempts = (
+            self._timeouts.max_attempts if self._retry_writes or method in _RETRYABLE_METHODS else 1
+        )
         while True:
             attempts -= 1
             try:
-                return self._exchange(method, url, **sent)
+                return self._send_once(method, url, **options)
             except TelephonyError as error:
-                if error.permanent or not attempts or not self._waited(error):
+                if error.permanent or not attempts or not self._wait_before_retry(error):
                     raise
 
-    def media(self, path: str, **params: Any) -> Generator[bytes, None, None]:
+    def download_media(self, path: str, **params: Any) -> Generator[bytes, None, None]:
         """A file of the account's as it comes, after its first piece has come."""
         url = self.client.api.absolute_url(f"/2010-04-01/Accounts/{self.client.account_sid}/{path}")
-        auth = (self._login.account_sid, self._login.auth_token)
-        answer = self._opened("GET", url, params=params, auth=auth)
-        pieces = _pieces(answer)
-        first = next(pieces, b"")
-        return _after(first, pieces)
+        auth = (self._credentials.account_sid, self._credentials.auth_token)
+        response = self._open_response("GET", url, params=params, auth=auth)
+        chunks = _read_chunks(response)
+        first_chunk = next(chunks, b"")
+        return _chain_chunks(first_chunk, chunks)
 
-    def _exchange(self, method: str, url: str, **sent: Any) -> Response:
-        answer = self._opened(method, url, **sent)
+    def _send_once(self, method: str, url: str, **options: Any) -> Response:
+        response = self._open_response(method, url, **options)
         body = bytearray()
-        for piece in _pieces(answer):
-            body += piece
-            if len(body) > MAX_ANSWER:
-                raise errors.unreadable()
-            if monotonic() > self._ends_at:
-                raise errors.unanswered("the answer takes too long", sent=True)
+        for chunk in _read_chunks(response):
+            body += chunk
+            if len(body) > MAX_RESPONSE_BYTES:
+                raise errors.unreadable_response()
+            if monotonic() > self._deadline:
+                raise errors.no_response("the answer takes too long", maybe_sent=True)
         text = body.decode(errors="replace")
-        if answer.status_code != 204 and not _is_object(text):
-            raise errors.unreadable()
-        return Response(answer.status_code, text, answer.headers)
+        if response.status_code != 204 and not _is_object(text):
+            raise errors.unreadable_response()
+        return Response(response.status_code, text, response.headers)
 
-    def _opened(self, method: str, url: str, **sent: Any) -> requests.Response:
+    def _open_response(self, method: str, url: str, **options: Any) -> requests.Response:
         """An answer of success, its body still to be read; whoever has it reads or closes it."""
-        left_s = self._ends_at - monotonic()
-        if left_s <= 0:
-            raise errors.unanswered("no time is left", sent=False)
-        timeout = (min(_CONNECT_S, left_s / 2), min(self._patience.answer_s, left_s / 2))
-        headers = {**(sent.pop("headers", None) or {}), "Accept-Encoding": "identity"}
-        with _failing():
-            answer = self._session.request(
+        remaining_s = self._deadline - monotonic()
+        if remaining_s <= 0:
+            raise errors.no_response("no time is left", maybe_sent=False)
+        timeout = (
+            min(_CONNECT_TIMEOUT_S, remaining_s / 2),
+            min(self._timeouts.response_s, remaining_s / 2),
+        )
+        headers = {**(options.pop("headers", None) or {}), "Accept-Encoding": "identity"}
+        with _translate_errors():
+            response = self._http.request(
                 method,
                 url,
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
                 stream=True,
-                **sent,
+                **options,
             )
-        if answer.status_code not in (200, 201, 204):
-            body = b"".join(_pieces(answer, most=_PIECE))
-            code = errors.code_of(body.decode(errors="replace"))
-            raise errors.refused(answer.status_code, code, answer.headers)
-        return answer
+        if response.status_code not in (200, 201, 204):
+            body = b"".join(_read_chunks(response, max_bytes=_CHUNK_BYTES))
+            code = errors.parse_code(body.decode(errors="replace"))
+            raise errors.error_response(response.status_code, code, response.headers)
+        return response
 
-    def _waited(self, error: TelephonyError) -> bool:
+    def _wait_before_retry(self, error: TelephonyError) -> bool:
         """Wait before a repetition; False where the time does not allow one."""
-        pause_s = error.retry_after_s or self._patience.pause_s
-        if monotonic() + pause_s + _CONNECT_S / 2 > self._ends_at:
+        pause_s = error.retry_after_s or self._timeouts.retry_pause_s
+        if monotonic() + pause_s + _CONNECT_TIMEOUT_S / 2 > self._deadline:
             return False
         time.sleep(pause_s)
         return True
 
 
-def _pieces(answer: requests.Response, *, most: int | None = None) -> Generator[bytes, None, None]:
+def _read_chunks(
+    response: requests.Response, *, max_bytes: int | None = None
+) -> Generator[bytes, None, None]:
     """The body as it comes, about `most` bytes of it; the connection bounds each wait."""
-    size = 0
-    with answer, _failing():
-        while piece := answer.raw.read1(_PIECE):
-            yield piece
-            size += len(piece)
-            if most is not None and size >= most:
+    size_bytes = 0
+    with response, _translate_errors():
+        while chunk := response.raw.read1(_CHUNK_BYTES):
+            yield chunk
+            size_bytes += len(chunk)
+            if max_bytes is not None and size_bytes >= max_bytes:
                 return
 
 
-def _after(first: bytes, pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+def _chain_chunks(
+    first_chunk: bytes, chunks: Generator[bytes, None, None]
+) -> Generator[bytes, None, None]:
     try:
-        yield first
-        yield from pieces
+        yield first_chunk
+        yield from chunks
     finally:
-        pieces.close()
+        chunks.close()
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Two families fail here: what sends, and what reads a body under it."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise errors.unanswered(type(error).__name__, sent=not _unsent(error)) from error
+        raise errors.no_response(
+            type(error).__name__, maybe_sent=not _never_connected(error)
+        ) from error
 
 
-def _unsent(error: Exception) -> bool:
+def _never_connected(error: Exception) -> bool:
     """Whether there was certainly no connection to send anything on."""
     if isinstance(error, requests.ConnectTimeout):
         return True

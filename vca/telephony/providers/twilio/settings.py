@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Self
 
-from vca.kit.config import Settings
+from vca.settings import Settings
 from vca.telephony.types import Account, AccountField
 
 NAME = "twilio"
@@ -30,7 +30,7 @@ ACCOUNT_FIELDS = (
 
 
 @dataclass(frozen=True)
-class Login:
+class TwilioCredentials:
     """An account and a token of it."""
 
     account_sid: str
@@ -46,7 +46,7 @@ class ApiKey:
 
 
 @dataclass(frozen=True)
-class Place:
+class TwilioUrls:
     """Where Twilio finds us, where static documents are while we are away, where Twilio is.
 
     Each may be empty: we have no address, there are no documents, Twilio is where its SDK says.
@@ -57,7 +57,7 @@ class Place:
     api_base_url: str = ""
 
     @classmethod
-    def of(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings) -> Self:
         """The deployment's."""
         base, fallback = settings.public_base_url, settings.carrier_fallback_url
         return cls(
@@ -68,41 +68,46 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RestTimeouts:
     """Seconds: for all that one question to the adapter takes, for one answer, before a repetition.
 
     Only what may be done twice is asked twice, `attempts` times at most.
     """
 
     total_s: float = 9.0
-    answer_s: float = 4.0
-    pause_s: float = 0.3
-    attempts: int = 2
+    response_s: float = 4.0
+    retry_pause_s: float = 0.3
+    max_attempts: int = 2
 
 
-def own_logins(settings: Settings) -> tuple[Login, ...]:
+def deployment_credentials(settings: Settings) -> tuple[TwilioCredentials, ...]:
     """The deployment's own account, the token that asks first; none when it is not configured."""
-    return tuple(Login(settings.twilio_account_sid, token) for token in settings.twilio_auth_token)
+    return tuple(
+        TwilioCredentials(settings.twilio_account_sid, token)
+        for token in settings.twilio_auth_token
+    )
 
 
-def own_api_key(settings: Settings) -> ApiKey | None:
+def deployment_api_key(settings: Settings) -> ApiKey | None:
     """The deployment's own API key; None when it is not configured."""
     if not settings.twilio_api_key_sid:
         return None
     return ApiKey(settings.twilio_api_key_sid, settings.twilio_api_key_secret)
 
 
-def logins(account: Account | None) -> tuple[Login, ...]:
+def account_credentials(account: Account | None) -> tuple[TwilioCredentials, ...]:
     """A tenant's own account, the present token first."""
     if account is None:
         return ()
-    given = (account.fields, account.previous)
+    versions = (account.fields, account.previous)
     return tuple(
-        Login(fields["account_sid"], fields["auth_token"]) for fields in given if fields is not None
+        TwilioCredentials(fields["account_sid"], fields["auth_token"])
+        for fields in versions
+        if fields is not None
     )
 
 
-def api_key(account: Account | None) -> ApiKey | None:
+def account_api_key(account: Account | None) -> ApiKey | None:
     """A tenant's own API key, if its account has one."""
-    given = account.fields.get("api_key") if account is not None else None
-    return ApiKey(*given.split(":", 1)) if given is not None else None
+    sid_and_secret = account.fields.get("api_key") if account is not None else None
+    return ApiKey(*sid_and_secret.split(":", 1)) if sid_and_secret is not None else None

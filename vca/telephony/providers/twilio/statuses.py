@@ -18,7 +18,7 @@ STATUSES: Mapping[str, tuple[EventType, str | None]] = {
     "canceled": ("FAILED", "cancelled"),
     "failed": ("FAILED", "carrier_error"),
 }
-LEGS: Mapping[str, LegOutcome] = {
+LEG_OUTCOMES: Mapping[str, LegOutcome] = {
     "answered": "answered",
     "completed": "answered",
     "busy": "busy",
@@ -28,39 +28,41 @@ LEGS: Mapping[str, LegOutcome] = {
 }
 
 
-def event(status: str, call_sid: str, *, at: datetime, detail: str | None = None) -> CallEvent:
+def call_event(
+    status: str, call_sid: str, *, timestamp: datetime, detail: str | None = None
+) -> CallEvent:
     """A call's change to this status, always under the same key.
 
     A status that is new to us is recorded in its own word, as an event that moves no call.
     """
     if status not in STATUSES:
-        return _unknown(status, call_sid, at)
+        return _unknown_status_event(status, call_sid, timestamp)
     event_type, end_reason = STATUSES[status]
     return CallEvent(
         event_type,
         call_sid,
-        at,
-        key(status, call_sid),
+        timestamp,
+        event_key(status, call_sid),
         end_reason=end_reason,
         end_detail=detail if end_reason else None,
     )
 
 
-def key(status: str, call_sid: str) -> str:
+def event_key(status: str, call_sid: str) -> str:
     """What identifies a status among its call's."""
     return f"{status}-{call_sid}"
 
 
-def is_over(status: str) -> bool:
+def has_ended(status: str) -> bool:
     """Whether a call of this status has ended."""
     return STATUSES.get(status, ("", None))[1] is not None
 
 
-def leg(status: str) -> LegOutcome:
+def leg_outcome(status: str) -> LegOutcome:
     """What became of a leg; one whose status is new to us did not succeed, and we go on."""
-    return LEGS.get(status, "failed")
+    return LEG_OUTCOMES.get(status, "failed")
 
 
-def _unknown(status: str, call_sid: str, at: datetime) -> CallEvent:
+def _unknown_status_event(status: str, call_sid: str, timestamp: datetime) -> CallEvent:
     details: Mapping[str, Any] = {"carrier_status": status}
-    return CallEvent("INITIATED", call_sid, at, key(status, call_sid), details=details)
+    return CallEvent("INITIATED", call_sid, timestamp, event_key(status, call_sid), details=details)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from vca.kit.text import clean
-from vca.telephony.providers.twilio.urls import callback
+from vca.kit.text import sanitize
+from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.types import (
     Action,
     CallReply,
-    ComeBack,
     Forward,
     HangUp,
     Listen,
+    Poll,
     Record,
     Reject,
     Relay,
@@ -28,17 +28,17 @@ from vca.telephony.types import (
 )
 
 # What the strictest of the voices takes (error 13521).
-LONGEST_SENTENCE = 3_000
+MAX_TEXT_CHARS = 3_000
 # Of an answer to a webhook (error 11750), in bytes, and of a document that we send along with a
 # request (error 32018), in characters.
-LARGEST_ANSWER, LARGEST_ORDER = 64_000, 4_000
+MAX_DOCUMENT_BYTES, MAX_UPDATE_CHARS = 64_000, 4_000
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 # A parser reads a bare CR as LF.
 _CR = {"\r": "&#13;"}
-_LONGEST_NAME = 100
-_SILENCE_ENDS_MESSAGE_S = 10
+_MAX_NAME_CHARS = 100
+_VOICEMAIL_SILENCE_S = 10
 # What makes a voice for a socket, by the first part of the name that it has elsewhere.
-_MAKERS = {"Polly": "Amazon", "Google": "Google"}
+_TTS_PROVIDERS = {"Polly": "Amazon", "Google": "Google"}
 # What listens and speaks knows a language by its country too.
 _LOCALES: Mapping[str, str] = {
     "da": "da-DK",
@@ -61,58 +61,64 @@ _LOCALES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class _Way:
+class _RenderContext:
     """How Twilio comes back, and as whom we dial."""
 
     callback_url: str
     state: str | None
     caller_id: str | None
 
-    def turn(self, verb: str) -> str:
+    def turn_url(self, verb: str) -> str:
         """Where to, once this verb has come to its end."""
-        return callback(self.callback_url, "turn", state=self.state, verb=verb)
+        return build_callback_url(self.callback_url, "turn", state=self.state, verb=verb)
 
 
 def render(
-    reply: CallReply, *, callback_url: str, caller_id: str | None = None, most: int = LARGEST_ANSWER
+    reply: CallReply,
+    *,
+    callback_url: str,
+    caller_id: str | None = None,
+    max_size: int = MAX_DOCUMENT_BYTES,
 ) -> str:
     """The document of a reply, of at most `most` bytes: what is too long to be said is cut."""
-    way = _Way(callback_url, reply.state, caller_id)
-    longest = LONGEST_SENTENCE
-    document = _document(reply, way, longest)
-    while len(document.encode()) > most and longest:
-        longest = longest * 3 // 4
-        document = _document(reply, way, longest)
+    context = _RenderContext(callback_url, reply.state, caller_id)
+    max_text_chars = MAX_TEXT_CHARS
+    document = _document(reply, context, max_text_chars)
+    while len(document.encode()) > max_size and max_text_chars:
+        max_text_chars = max_text_chars * 3 // 4
+        document = _document(reply, context, max_text_chars)
     return document
 
 
-def _document(reply: CallReply, way: _Way, longest: int) -> str:
+def _document(reply: CallReply, context: _RenderContext, max_text_chars: int) -> str:
     verbs: list[str] = []
-    said: list[str] = []
+    say_elements: list[str] = []
     for action in reply.actions:
         if isinstance(action, Say):
-            said.append(_say(action, longest))
+            say_elements.append(_say(action, max_text_chars))
             continue
         if isinstance(action, Listen):  # around the words, so that the caller may break in
-            verbs.append(_gather(action, way, "".join(said)))
+            verbs.append(_gather(action, context, "".join(say_elements)))
         else:
-            verbs += [*said, _VERBS[type(action)](action, way)]
-        said.clear()
-    body = "".join([*verbs, *said])
+            verbs += [*say_elements, _VERBS[type(action)](action, context)]
+        say_elements.clear()
+    body = "".join([*verbs, *say_elements])
     return f"{_HEAD}<Response>{body}</Response>" if body else f"{_HEAD}<Response/>"
 
 
-def _say(action: Say, longest: int) -> str:
-    text = _text(clean(action.text, longest=longest))
-    return _element("Say", text, language=_language(action.language), voice=_name(action.voice))
+def _say(action: Say, max_text_chars: int) -> str:
+    xml_text = _xml_text(sanitize(action.text, max_length=max_text_chars))
+    return _element(
+        "Say", xml_text, language=_language(action.language), voice=_clean_name(action.voice)
+    )
 
 
-def _gather(action: Listen, way: _Way, words: str) -> str:
+def _gather(action: Listen, context: _RenderContext, prompt_xml: str) -> str:
     return _element(
         "Gather",
-        words,
+        prompt_xml,
         input="speech dtmf",
-        action=way.turn("gather"),
+        action=context.turn_url("gather"),
         actionOnEmptyResult="true",
         timeout=max(1, action.silence_s),
         speechTimeout="auto",
@@ -120,57 +126,57 @@ def _gather(action: Listen, way: _Way, words: str) -> str:
     )
 
 
-def _relay(action: Relay, way: _Way) -> str:
+def _relay(action: Relay, context: _RenderContext) -> str:
     """Spoken to through a socket, a voice has a maker; one without is left to the language."""
-    maker, _, voice = (action.voice or "").partition(".")
-    known = _MAKERS.get(maker)
-    token = f'<Parameter name="token" value={quoteattr(clean(action.token))}/>'
+    vendor, _, voice = (action.voice or "").partition(".")
+    tts_provider = _TTS_PROVIDERS.get(vendor)
+    token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
     relay = _element(
         "ConversationRelay",
         token,
         url=action.url,
-        welcomeGreeting=clean(action.greeting, longest=LONGEST_SENTENCE) or None,
+        welcomeGreeting=sanitize(action.greeting, max_length=MAX_TEXT_CHARS) or None,
         language=_language(action.language),
-        ttsProvider=known,
-        voice=_name(voice) if known else None,
+        ttsProvider=tts_provider,
+        voice=_clean_name(voice) if tts_provider else None,
         interruptible="any" if action.interruptible else "none",
         dtmfDetection="true",
     )
-    return _element("Connect", relay, action=way.turn("connect"))
+    return _element("Connect", relay, action=context.turn_url("connect"))
 
 
-def _forward(action: Forward, way: _Way) -> str:
-    return _element("Dial", escape(action.number), callerId=way.caller_id)
+def _forward(action: Forward, context: _RenderContext) -> str:
+    return _element("Dial", escape(action.number), callerId=context.caller_id)
 
 
-def _transfer(action: Transfer, way: _Way) -> str:
+def _transfer(action: Transfer, context: _RenderContext) -> str:
     return _element(
         "Dial",
         escape(action.number),
-        action=way.turn("dial"),
+        action=context.turn_url("dial"),
         timeout=action.timeout_s,
-        callerId=way.caller_id,
+        callerId=context.caller_id,
     )
 
 
-def _voicemail(action: TakeVoicemail, way: _Way) -> str:
+def _voicemail(action: TakeVoicemail, context: _RenderContext) -> str:
     """Who says nothing is not brought back by the verb's own action."""
     record = _element(
         "Record",
-        action=way.turn("record"),
+        action=context.turn_url("record"),
         maxLength=action.longest_s,
-        timeout=_SILENCE_ENDS_MESSAGE_S,
+        timeout=_VOICEMAIL_SILENCE_S,
         playBeep="true",
     )
-    return record + _redirect(way.turn("record"))
+    return record + _redirect(context.turn_url("record"))
 
 
-def _recording(action: Record, way: _Way) -> str:
-    told = callback(way.callback_url, "recording", state=way.state)
+def _recording(action: Record, context: _RenderContext) -> str:
+    status_url = build_callback_url(context.callback_url, "recording", state=context.state)
     recording = _element(
         "Recording",
         channels="dual",
-        recordingStatusCallback=told,
+        recordingStatusCallback=status_url,
         recordingStatusCallbackEvent="completed absent",
     )
     return _element("Start", recording)
@@ -180,29 +186,33 @@ def _redirect(url: str) -> str:
     return _element("Redirect", escape(url), method="POST")
 
 
-_VERBS: Mapping[type[Action], Callable[[Any, _Way], str]] = {
+_VERBS: Mapping[type[Action], Callable[[Any, _RenderContext], str]] = {
     Relay: _relay,
     Forward: _forward,
     Transfer: _transfer,
     TakeVoicemail: _voicemail,
     Record: _recording,
     SendKeys: lambda action, way: _element("Play", digits=action.keys),
-    ComeBack: lambda action, way: _redirect(way.turn("redirect")),
+    Poll: lambda action, way: _redirect(way.turn_url("redirect")),
     HangUp: lambda action, way: _element("Hangup"),
     Reject: lambda action, way: _element("Reject", reason=action.reason),
 }
 
 
 def _element(name: str, inner: str | None = None, **attributes: object) -> str:
-    given = "".join(
-        f" {key}={quoteattr(clean(str(value)))}"
+    attributes_xml = "".join(
+        f" {key}={quoteattr(sanitize(str(value)))}"
         for key, value in attributes.items()
         if value is not None
     )
-    return f"<{name}{given}/>" if inner is None else f"<{name}{given}>{inner}</{name}>"
+    return (
+        f"<{name}{attributes_xml}/>"
+        if inner is None
+        else f"<{name}{attributes_xml}>{inner}</{name}>"
+    )
 
 
-def _text(text: str) -> str:
+def _xml_text(text: str) -> str:
     """A text as XML, in the shorter of its two spellings: an order has little room."""
     entities = escape(text, _CR)
     if len(entities) < len(text) * 1.5:
@@ -212,8 +222,8 @@ def _text(text: str) -> str:
 
 
 def _language(tag: str | None) -> str | None:
-    return _name(tag if tag is None else _LOCALES.get(tag, tag))
+    return _clean_name(tag if tag is None else _LOCALES.get(tag, tag))
 
 
-def _name(text: str | None) -> str | None:
-    return None if text is None else clean(text, longest=_LONGEST_NAME)
+def _clean_name(text: str | None) -> str | None:
+    return None if text is None else sanitize(text, max_length=_MAX_NAME_CHARS)

@@ -1,0 +1,44 @@
+"""Events at a steady pace, and how long after its commit each has come."""
+
+import random
+import time
+from collections.abc import Sequence
+from uuid import uuid4
+
+from benchmarks.deliveries.backlog import TenantEndpoints
+from benchmarks.deliveries.receivers import Receivers
+from vca.tenancy.session import tenant_session
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
+
+EVENTS_PER_S = 10
+_RECEIPT_TIMEOUT_S = 60.0
+
+
+def measure_first_attempts(
+    tenant_endpoints: Sequence[TenantEndpoints], receivers: Receivers, *, seconds: float
+) -> list[float]:
+    """Seconds from commit to receipt of each event; one that never came counts as infinite."""
+    committed = _emit_events(tenant_endpoints, seconds)
+    ends_at = time.monotonic() + _RECEIPT_TIMEOUT_S
+    while time.monotonic() < ends_at and not committed.keys() <= receivers.received_at().keys():
+        time.sleep(0.5)
+    received_at = receivers.received_at()
+    return [
+        received_at.get(event_id, float("inf")) - committed_at
+        for event_id, committed_at in committed.items()
+    ]
+
+
+def _emit_events(tenant_endpoints: Sequence[TenantEndpoints], seconds: float) -> dict[str, float]:
+    """Tell tenants by turns, the one with the dead receiver each second time."""
+    rng, committed = random.Random(1), {}
+    started_at = time.monotonic()
+    for index in range(int(seconds * EVENTS_PER_S)):
+        time.sleep(max(0.0, started_at + index / EVENTS_PER_S - time.monotonic()))
+        endpoints = tenant_endpoints[0] if index % 2 else rng.choice(tenant_endpoints[1:])
+        event = Event("message.taken", {"message_id": uuid4(), "call_id": uuid4()})
+        with tenant_session(endpoints.tenant) as session:
+            events.emit(session, event)
+        committed[event.id.hex] = time.monotonic()
+    return committed

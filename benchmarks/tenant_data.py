@@ -1,0 +1,101 @@
+"""The tenants of a run: each with ten numbers, a profile, and a key for each of the two apps."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from benchmarks.postgres import BenchmarkDatabase
+from vca.kit import db
+from vca.kit.db import Database
+from vca.registry import deployment
+from vca.registry.api_keys import service as api_keys
+from vca.registry.tenants import service as tenants
+from vca.settings import Settings
+from vca.telephony import providers
+from vca.telephony.providers import Carriers
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.ai_profiles import service as ai_profiles
+from vca.tenant.phone_numbers import service as phone_numbers
+from vca.tenant.settings import service as settings_of_tenant
+
+NUMBERS_PER_TENANT = 10
+_FIRST_NUMBER = 442_070_000_000
+# Which tables the autovacuum would visit in whose round is chance, so it stays away; and plans
+# must not change between rounds.
+_DISABLE_AUTOVACUUM = """
+DO $$ DECLARE name regclass; BEGIN
+    FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND pg_get_userbyid(relowner) = user
+        AND relnamespace::regnamespace::text ~ '^(public|jobs|t_)'
+    LOOP EXECUTE format('ALTER TABLE %s SET (autovacuum_enabled = false)', name); END LOOP;
+END $$
+"""
+_MARK_KEYS_USED = """
+UPDATE api_keys SET last_used_at = now() + interval '2 hours'
+WHERE last_used_at IS NULL OR last_used_at < now() + interval '1 hour'
+"""
+
+
+@dataclass(frozen=True)
+class BenchmarkTenant:
+    """A tenant as the load knows it. Each app has a key of its own: both note a key's use."""
+
+    id: str
+    number: str
+    api_keys: dict[str, str]
+
+
+def create_tenants(
+    settings: Settings, postgres: BenchmarkDatabase, count: int
+) -> list[BenchmarkTenant]:
+    """Make `count` tenants through the product's own services."""
+    providers.set_current_carriers(Carriers(settings))
+    deployment.set_roles_from_settings(settings)
+    database = db.set_current_database(Database(postgres.web_dsn, pool_size=1))
+    with db.statement_timeout_scope(60):
+        new_tenants = [_create_tenant(settings, index) for index in range(count)]
+    database.close()
+    postgres.execute(_DISABLE_AUTOVACUUM)
+    postgres.execute("ANALYZE")
+    return new_tenants
+
+
+def mark_keys_used(postgres: BenchmarkDatabase) -> None:
+    """Let no key's use be due for noting in the next round: now and then, it would hit one app.
+
+    Not by a new row for each key before each round: the round would then tidy up after that.
+    """
+    postgres.execute(_MARK_KEYS_USED)
+
+
+def _create_tenant(settings: Settings, index: int) -> BenchmarkTenant:
+    with public_session() as session:
+        tenant_id = tenants.create(session, name=f"Tenant {index}").id
+        keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
+    first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
+    with tenant_session(TenantRef(tenant_id)) as session:
+        # The calls of a run are not hung up.
+        settings_of_tenant.change(session, limits={"concurrent_calls": 1_000_000})
+        ai_profiles.create(
+            session,
+            name="Reception",
+            role="receptionist",
+            system_prompt="You answer the telephone of a small firm. Be brief and kind.",
+            greeting=f"Hello, you have reached tenant {index}. How can I help you?",
+            language="en-GB",
+        )
+        for index_in_tenant in range(NUMBERS_PER_TENANT):
+            number = f"+{first_number + index_in_tenant}"
+            phone_numbers.add(
+                session, policy="open", did_number=number, label=f"Line {index_in_tenant}"
+            )
+    return BenchmarkTenant(str(tenant_id), f"+{first_number}", keys)
+
+
+def _create_key(settings: Settings, session: object, tenant_id: UUID) -> str:
+    _, key = api_keys.create(
+        session,  # type: ignore[arg-type] # a session
+        name="bench",
+        pepper=settings.peppers[0],
+        tenant_id=tenant_id,
+    )
+    return key

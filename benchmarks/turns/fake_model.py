@@ -1,0 +1,123 @@
+"""A fake model as a server in a process of its own, which remembers how long each turn took it."""
+
+import asyncio
+import json
+import multiprocessing
+import re
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+FIRST_TOKEN_S = 0.3
+TOKEN_COUNT = 20
+TOKEN_INTERVAL_S = 0.02
+TURN_MARK = re.compile(rb"turn-\d+-\d+-\d+")
+_WORDS = ("I ", "see ", "and ", "have ", "noted ", "what ", "you ", "told ", "me ")
+_RESPONSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+@dataclass(frozen=True)
+class FakeModel:
+    """A running model: where it is, and what its turns took it."""
+
+    port: int
+    _pipe: Connection
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def durations_s(self) -> dict[str, float]:
+        """Seconds from a turn's request to the last byte of its answer, by the turn's mark."""
+        return self._request_times("took")
+
+    def first_token_s(self) -> dict[str, float]:
+        """The same to the first token of the answer."""
+        return self._request_times("began")
+
+    def _request_times(self, kind: str) -> dict[str, float]:
+        self._pipe.send(kind)
+        times: dict[str, float] = self._pipe.recv()
+        return times
+
+
+@contextmanager
+def serve_model(words: Sequence[str] = _WORDS) -> Iterator[FakeModel]:
+    """The model's server, which says these words over and over, until the block ends."""
+    context = multiprocessing.get_context("spawn")
+    parent_pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_run_process, args=(child_pipe, tuple(words)), daemon=True)
+    process.start()
+    try:
+        yield FakeModel(parent_pipe.recv(), parent_pipe)
+    finally:
+        process.kill()
+        process.join()
+
+
+def _run_process(pipe: Connection, words: Sequence[str]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    asyncio.run(_serve(pipe, words))
+
+
+async def _serve(pipe: Connection, words: Sequence[str]) -> None:
+    durations_s: dict[str, float] = {}
+    first_token_s: dict[str, float] = {}
+
+    async def handle_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                await _answer_turn(reader, writer, words, first_token_s, durations_s)
+        writer.close()
+
+    server = await asyncio.start_server(handle_connection, "127.0.0.1", 0, backlog=512)
+    pipe.send(server.sockets[0].getsockname()[1])
+    while True:
+        kind = await asyncio.to_thread(pipe.recv)
+        pipe.send(durations_s if kind == "took" else first_token_s)
+
+
+async def _answer_turn(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    words: Sequence[str],
+    first_token_s: dict[str, float],
+    durations_s: dict[str, float],
+) -> None:
+    """One answer: a mark in what was asked says which turn it is of."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    [length] = re.findall(rb"(?i)content-length: *(\d+)", head)
+    body = await reader.readexactly(int(length))
+    started_at = time.perf_counter()
+    marks = [mark.decode() for mark in TURN_MARK.findall(body)]
+    writer.write(_RESPONSE_HEAD)
+    for number in range(TOKEN_COUNT):
+        await asyncio.sleep(
+            started_at + FIRST_TOKEN_S + number * TOKEN_INTERVAL_S - time.perf_counter()
+        )
+        writer.write(_stream_event({"content": words[number % len(words)]}))
+        if marks and not number:
+            first_token_s[marks[-1]] = time.perf_counter() - started_at
+    writer.write(
+        _stream_event({}, finish_reason="stop")
+        + _http_chunk(b"data: [DONE]\n\n")
+        + _http_chunk(b"")
+    )
+    await writer.drain()
+    if marks:
+        durations_s[marks[-1]] = time.perf_counter() - started_at
+
+
+def _stream_event(delta: dict[str, str], finish_reason: str | None = None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    event = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return _http_chunk(b"data: %s\n\n" % json.dumps({**event, "choices": [choice]}).encode())
+
+
+def _http_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)

@@ -1,0 +1,80 @@
+"""What may be told of a value that was changed: shown by allow-list, withheld by default.
+
+Numbers, booleans, ids and times are harmless. Texts and documents are withheld, unless their column
+says otherwise: `SHOWN` for closed vocabularies and plain settings, `HASHED` for telephone numbers,
+of which a keyed hash lets equal ones be recognised.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Boolean, Column, DateTime, Float, Integer, Uuid, inspect
+from sqlalchemy.sql.elements import ClauseElement
+
+from vca.kit import crypto
+
+SHOWN: dict[Any, Any] = {"redaction": "shown"}
+HASHED: dict[Any, Any] = {"redaction": "hashed"}
+_PLAIN_TYPES = (Boolean, DateTime, Float, Integer, Uuid)
+# What is told of a change whose values are not.
+WITHHELD: Mapping[str, bool] = {"redacted": True}
+_HASH_BYTES = 16
+# What every change changes, and what whoever asks is told anyhow.
+_BOOKKEEPING_COLUMNS = ("id", "tenant_id", "created_at", "updated_at")
+_hash_key: str | None = None
+
+
+def set_hash_key(key: str) -> None:
+    """The key of this process's hashes."""
+    global _hash_key
+    _hash_key = key
+
+
+def hash_text(text: str) -> UUID:
+    """A keyed hash of a number or another text, in the shape of an id; LookupError before `use`."""
+    if _hash_key is None:
+        raise LookupError("no key is in use")
+    return UUID(bytes=crypto.keyed_hash(_hash_key, f"redacted|{text}")[:_HASH_BYTES])
+
+
+def plain_change(before: Any, after: Any) -> dict[str, Any]:
+    """A change of something harmless."""
+    return {"from": before, "to": after}
+
+
+def pending_changes(row: Any) -> dict[str, Any]:
+    """What the next flush will change of a mapped object, by attribute, as it may be told."""
+    state = inspect(row)
+    pending = {}
+    for name, attribute in state.mapper.column_attrs.items():
+        history = state.attrs[name].history
+        if name in _BOOKKEEPING_COLUMNS or not history.has_changes():
+            continue
+        before, after = (
+            next(iter(values or ()), None) for values in (history.deleted, history.added)
+        )
+        if before != after or isinstance(after, ClauseElement):
+            pending[name] = _redact_change(attribute.columns[0], before, after)
+    return pending
+
+
+def merge_changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Two changes of the same thing, one after the other, as one."""
+    merged_changes = {**first, **second}
+    for name in first.keys() & second.keys():
+        merged_changes[name] = {
+            **second[name],
+            **{key: value for key, value in first[name].items() if "from" in key},
+        }
+    return merged_changes
+
+
+def _redact_change(column: Column[Any], before: Any, after: Any) -> Mapping[str, Any]:
+    policy = column.info.get("redaction")
+    if policy == "hashed":
+        return {"from_hash": before and hash_text(before), "to_hash": after and hash_text(after)}
+    is_plain = not isinstance(after, ClauseElement)
+    if is_plain and (policy == "shown" or isinstance(column.type, _PLAIN_TYPES)):
+        return plain_change(before, after)
+    return WITHHELD

@@ -1,0 +1,187 @@
+"""What every command shares: `--json` is one document, an expected error one sentence."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
+from importlib import import_module
+from typing import Any, NoReturn, TypeVar
+
+import click
+import marshmallow
+import psycopg2
+from flask import current_app
+from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
+
+from vca.audit import context
+from vca.audit.context import Actor, AuditContext
+from vca.kit import db, json, postgres_errors
+from vca.kit.errors import DomainError
+from vca.kit.paging import Page, PageRequest
+from vca.observability import log
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+# Undefined table, function, column and object, invalid schema name: a schema of another release.
+_UNDEFINED_STATES = ("42P01", "42883", "42703", "42704", "3F000")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+class Commands(AppGroup):
+    """The app's commands, each imported when it is called: a web server and the others need none.
+
+    `paths` are `module:command` by the command's name.
+    """
+
+    def __init__(self, paths: Mapping[str, str]) -> None:
+        super().__init__()
+        self._paths = paths
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._paths)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._paths:
+            return None
+        module, _, attribute = self._paths[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+class Group(AppGroup):
+    """A command group whose expected failures are one sentence and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        log.configure("warning", stream=sys.stderr)
+        audit_context = AuditContext(Actor("command_line"), str(self.name), entry_per_resource=True)
+        with (
+            _fail_on_expected_error(),
+            db.statement_timeout_scope(60),
+            context.audit_scope(audit_context),
+        ):
+            return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        resolved = super().resolve_command(ctx, args)
+        if (audit_context := context.current_context()) is not None:
+            audit_context.operation = f"{self.name} {resolved[0]}"
+        return resolved
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with one sentence on stderr."""
+    raise click.ClickException(message)
+
+
+def format_error(error: DomainError) -> str:
+    """An expected error as a person at a terminal wants it."""
+    fields = "; ".join(f"{field.pointer.lstrip('/')}: {field.detail}" for field in error.errors)
+    parts = (error.detail, fields, _embedded_hint(error) or _server_reason(error))
+    return " ".join(part for part in parts if part)
+
+
+def _embedded_hint(error: DomainError) -> str:
+    """Return how to start the embedded server, if that is what does not answer."""
+    is_unavailable = isinstance(error, db.DatabaseUnavailable)
+    is_embedded = is_unavailable and current_app.extensions["settings"].embedded_folder is not None
+    return "`make run` or `flask db start` starts it." if is_embedded else ""
+
+
+def _server_reason(error: DomainError) -> str:
+    """Return the server's or the driver's own words about a database failure."""
+    if isinstance(error, db.DatabaseFailure) and error.__cause__ is not None:
+        return _describe_database_error(error.__cause__)
+    return ""
+
+
+@contextmanager
+def _fail_on_expected_error() -> Iterator[None]:
+    """End the command with one sentence for expected errors and for errors of the database."""
+    try:
+        yield
+    except DomainError as error:
+        fail(format_error(error))
+    except (DBAPIError, psycopg2.Error) as error:
+        hint = ""
+        if db.sqlstate(error) in _UNDEFINED_STATES:
+            hint = "If the database was not upgraded to this release, run `flask db upgrade`."
+        fail(" ".join(part for part in (_describe_database_error(error), hint) if part))
+
+
+def _describe_database_error(error: BaseException) -> str:
+    state = postgres_errors.sqlstate(error)
+    code = f" (SQLSTATE {state})" if state else ""
+    return f"{postgres_errors.message(error)}{code}."
+
+
+def with_db_timeout(command: Command) -> Command:
+    """For a command outside a group: the same manners."""
+
+    @wraps(command)
+    def run_command(*args: Any, **kwargs: Any) -> Any:
+        with _fail_on_expected_error(), db.statement_timeout_scope(60):
+            return command(*args, **kwargs)
+
+    return run_command  # type: ignore[return-value] # same signature
+
+
+def load_or_fail(schema: marshmallow.Schema, values: Mapping[str, Any]) -> Any:
+    """Input checked as the API checks it; what is wrong ends the command with the field named."""
+    try:
+        return schema.load({name: value for name, value in values.items() if value is not None})
+    except marshmallow.ValidationError as error:
+        messages = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
+        fail(
+            "; ".join(
+                f"{name}: {' '.join(map(str, field_messages))}"
+                for name, field_messages in messages.items()
+            )
+        )
+
+
+def iterate_items(fetch_page: Callable[[PageRequest], Page]) -> Iterator[Any]:
+    """Every item of a paged list."""
+    page: PageRequest | None = PageRequest(100)
+    while page is not None:
+        result = fetch_page(page)
+        yield from result.items
+        page = PageRequest(100, result.next_after) if result.next_after else None
+
+
+def print_result(value: Any, *, as_json: bool, text: str = "") -> None:
+    """Print the value as one JSON document, or the text for people."""
+    click.echo(json.dumps(value).decode() if as_json else text)
+
+
+def format_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
+    """Rows under their column names; a word says when there are none."""
+    names = list(columns)
+    cells = [[_format_cell(row[name]) for name in names] for row in rows]
+    if not cells:
+        return "(none)"
+    widths = [max(len(line[i]) for line in [names, *cells]) for i in range(len(names))]
+    lines = [names, *cells]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def format_record(record: Mapping[str, Any]) -> str:
+    """One thing, a line for each of its fields."""
+    width = max(len(name) for name in record)
+    return "\n".join(
+        f"{name.ljust(width)}  {_format_cell(value)}" for name, value in record.items()
+    )
+
+
+def _format_cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value.isoformat(timespec="seconds") if hasattr(value, "isoformat") else str(value)

@@ -1,0 +1,114 @@
+"""A model's answer as it is spoken: clauses for the voice, and in the end what is done."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+
+from vca.conversation import localised_phrases, model_fallback
+from vca.conversation.llm import ModelRequest, ToolCall
+from vca.conversation.llm.models import Models
+from vca.conversation.model_fallback import AnswerEnded, FillerDue, ModelStarted
+from vca.conversation.reply_text import ReplyText
+from vca.conversation.tools import ToolCallCollector
+from vca.conversation.types import Action, Profile, Reply, TakeMessage, Tokens
+
+
+def stream_response(
+    request: ModelRequest, *, models: Models, clock: Callable[[], float]
+) -> Generator[str, None, Reply]:
+    """The answer to a request, a clause as soon as it is there; raises ModelError.
+
+    A caller that stops early closes the generator, which stops the model.
+    """
+    response = _ResponseBuilder(request, clock)
+    with closing(
+        model_fallback.stream_answer(models, request, is_allowed=response.tool_calls.is_allowed)
+    ) as events:
+        yield from response.stream_text(events)
+    yield from response.missing_text()
+    return response.build_reply()
+
+
+class _ResponseBuilder:
+    """What has come of one answer so far."""
+
+    def __init__(self, request: ModelRequest, clock: Callable[[], float]) -> None:
+        self._request = request
+        self._profile = request.profile
+        self._clock = clock
+        self._started_at = clock()
+        self._reply_text = ReplyText()
+        self._model_name: str | None = None
+        self._tokens: Tokens | None = None
+        self._latency_ms: dict[str, int] = {}
+        self.tool_calls = ToolCallCollector(request.profile)
+
+    def stream_text(self, events: Iterable[model_fallback.AnswerEvent]) -> Iterator[str]:
+        """What can be said, until the model has ended or has said enough."""
+        for event in events:
+            match event:
+                case ModelStarted():
+                    self._start_model(event.model)
+                case FillerDue():
+                    yield self._reply_text.add_phrase(
+                        localised_phrases.phrase("filler", self._profile.language)
+                    )
+                case AnswerEnded():
+                    self._tokens = event.tokens
+                    yield from self._reply_text.finish(truncated=event.truncated)
+                case _:
+                    self._record_latency("model_first_token")
+                    yield from self._add_chunk(event)
+            if self._reply_text.is_full or self.tool_calls.is_full:
+                break
+        self._record_latency("model")
+
+    def missing_text(self) -> Iterator[str]:
+        """The words for an answer that had none."""
+        if not self._reply_text.has_model_text:
+            language = self._profile.language
+            for phrase in _phrases_for_silent_model(self._profile, self.tool_calls.actions):
+                yield self._reply_text.add_phrase(localised_phrases.phrase(phrase, language))
+
+    def build_reply(self) -> Reply:
+        """All of it."""
+        return Reply(
+            self._reply_text.text,
+            self.tool_calls.actions,
+            self._latency_ms,
+            self._tokens or model_fallback.estimate_tokens(self._request, self._reply_text.text),
+            self._model_name,
+            self.tool_calls.refusals,
+        )
+
+    def _start_model(self, model: str) -> None:
+        self._model_name = model
+        self._reply_text.discard_pending()
+        self.tool_calls = ToolCallCollector(self._profile)
+
+    def _add_chunk(self, chunk: str | ToolCall) -> Iterator[str]:
+        if isinstance(chunk, ToolCall):
+            self.tool_calls.add_call(chunk)
+            return iter(())
+        return self._reply_text.add_chunk(chunk)
+
+    def _record_latency(self, stage: str) -> None:
+        if stage not in self._latency_ms:
+            self._latency_ms[stage] = round((self._clock() - self._started_at) * 1000)
+
+
+def _phrases_for_silent_model(
+    profile: Profile, actions: tuple[Action, ...]
+) -> list[localised_phrases.PhraseKey]:
+    """What is said where the model only acted, or did nothing at all."""
+    if not actions:
+        return ["again"]
+    acknowledgement: list[localised_phrases.PhraseKey] = (
+        ["noted"] if isinstance(actions[0], TakeMessage) else []
+    )
+    match actions[-1].kind:
+        case "hang_up":
+            return [*acknowledgement, "goodbye"]
+        case "transfer" | "to_fallback":
+            return [*acknowledgement, "connecting"]
+        case _:
+            return [*acknowledgement, "anything_else"]

@@ -1,0 +1,88 @@
+"""One model's answer, read in a thread of its own, so that waiting for it can end."""
+
+from contextlib import closing
+from contextvars import copy_context
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Semaphore, Thread
+from typing import TypeAlias
+
+from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, cancellation
+from vca.conversation.types import Tokens
+
+THREAD_NAME = "model"
+_MAX_BUFFERED_CHUNKS = 64  # pieces that a model may be ahead of the one who speaks them
+_JOIN_TIMEOUT_S = 0.25
+
+
+@dataclass(frozen=True)
+class StreamEnd:
+    """The answer is over: what it cost, if its client knows, or why it failed."""
+
+    tokens: Tokens | None = None
+    failure: ModelError | None = None
+
+
+StreamItem: TypeAlias = Chunk | StreamEnd
+
+
+class StreamReader:
+    """Asks at once; `closing` it stops the model, and the thread ends by itself."""
+
+    def __init__(self, client: ModelClient, request: ModelRequest) -> None:
+        # Together a bounded `Queue`, which waits in Python code and takes twice the time a piece.
+        self._items: SimpleQueue[StreamItem] = SimpleQueue()
+        self._free_slots = Semaphore(_MAX_BUFFERED_CHUNKS)
+        self._cancel_token = cancellation.CancelToken()
+        self._thread = Thread(
+            # With the log's ids and the request's budget, which live in the context.
+            target=copy_context().run,
+            args=(self._run_thread, client, request),
+            name=THREAD_NAME,
+            daemon=True,
+        )
+        self._thread.start()
+
+    def next_item(self, within_s: float) -> StreamItem | None:
+        """What comes next, None if nothing came in time."""
+        try:
+            item = self._items.get(timeout=max(0.0, within_s))
+        except Empty:
+            return None
+        self._free_slots.release()
+        return item
+
+    def close(self) -> None:
+        """Stop the model. Waits a moment for its thread, which has nothing left to wait for."""
+        self._cancel_token.cancel()
+        while self.next_item(0) is not None:
+            pass
+        self._thread.join(_JOIN_TIMEOUT_S)
+
+    def _run_thread(self, client: ModelClient, request: ModelRequest) -> None:
+        # What is told if the client raises what it must not: that rises, and the call goes on.
+        stream_end = StreamEnd(
+            failure=ModelError("The model's client failed.", failure="unavailable")
+        )
+        try:
+            with cancellation.cancel_scope(self._cancel_token):
+                stream_end = StreamEnd(tokens=self._forward_chunks(client, request))
+        except ModelError as error:
+            stream_end = StreamEnd(failure=error)
+        finally:
+            self._put(stream_end)
+
+    def _forward_chunks(self, client: ModelClient, request: ModelRequest) -> Tokens | None:
+        with closing(client.stream(request)) as chunks:
+            while not self._cancel_token.cancelled:
+                try:
+                    chunk = next(chunks)
+                except StopIteration as end:
+                    tokens: Tokens | None = end.value
+                    return tokens
+                self._put(chunk)
+        return None
+
+    def _put(self, item: StreamItem) -> None:
+        self._free_slots.acquire()
+        self._items.put(item)

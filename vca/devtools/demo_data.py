@@ -1,0 +1,173 @@
+"""`flask demo`: two tenants to play with. Running it again changes nothing."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import click
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from vca import cli
+from vca.devtools.embedded_postgres.directories import make_parents
+from vca.kit import json
+from vca.kit.paging import PageRequest
+from vca.registry.api_keys import service as api_keys
+from vca.registry.number_registry.service import NumberAlreadyClaimed
+from vca.registry.tenants import service as tenants
+from vca.registry.tenants.models import Tenant
+from vca.settings import Settings
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.ai_profiles import service as ai_profiles
+from vca.tenant.phone_numbers import service as phone_numbers
+from vca.tenant.phone_numbers.models import PhoneNumber
+
+KEYS_FILE_NAME = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoTenant:
+    """A tenant of the demo. Its number is of a range that regulators keep for fiction."""
+
+    external_id: str
+    name: str
+    number: str
+    profile: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SeededTenant:
+    """What a newcomer needs to know of a tenant of the demo."""
+
+    name: str
+    tenant_id: str
+    number: str | None
+    key: str
+
+
+DEMO_TENANTS = (
+    DemoTenant(
+        "demo-acme",
+        "Acme Dental",
+        "+14155550100",
+        {
+            "name": "Acme front desk",
+            "role": "receptionist",
+            "system_prompt": "You answer the telephone of Acme Dental in San Francisco. "
+            "Find out who calls and what they need, and say that the practice will call back.",
+            "greeting": "Acme Dental, good day! How can I help you?",
+            "language": "en-US",
+            "end_phrases": ["goodbye", "bye"],
+        },
+    ),
+    DemoTenant(
+        "demo-globex",
+        "Globex Support",
+        "+442079460123",
+        {
+            "name": "Globex help line",
+            "role": "support",
+            "system_prompt": "You answer the help line of Globex, which makes coffee machines. "
+            "Find out which machine it is and what is wrong with it.",
+            "greeting": "Globex help line. What can I do for your coffee machine?",
+            "language": "en-GB",
+            "end_phrases": ["goodbye", "bye"],
+        },
+    ),
+)
+
+
+@click.command("demo")
+@cli.as_json
+@cli.with_db_timeout
+def demo(as_json: bool) -> None:
+    """Make two tenants, each with a number, an AI profile and a key, unless they are there."""
+    settings: Settings = current_app.extensions["settings"]
+    if settings.production:
+        cli.fail("The demo is not for production.")
+    rows = [
+        asdict(item)
+        for item in seed_demo_tenants(settings.peppers, settings.state_folder / KEYS_FILE_NAME)
+    ]
+    text = cli.format_table(rows, ("name", "number", "tenant_id", "key"))
+    cli.print_result(rows, as_json=as_json, text=text)
+
+
+def seed_demo_tenants(peppers: Sequence[str], keys_file: Path) -> list[SeededTenant]:
+    """The demo's tenants, made or found; one that was deleted since is left out.
+
+    Keys are shown once and kept as hashes, so they are noted; a lost or void one is made anew.
+    """
+    stored_keys = _load_keys(keys_file)
+    results = [_seed_tenant(demo_tenant, peppers, stored_keys) for demo_tenant in DEMO_TENANTS]
+    seeded = [item for item in results if item is not None]
+    _save_keys(keys_file, stored_keys | {item.tenant_id: item.key for item in seeded})
+    return seeded
+
+
+def _seed_tenant(
+    demo_tenant: DemoTenant, peppers: Sequence[str], stored_keys: dict[str, str]
+) -> SeededTenant | None:
+    with public_session() as session:
+        tenant = _find_tenant(session, demo_tenant) or tenants.create(
+            session, name=demo_tenant.name, external_id=demo_tenant.external_id
+        )
+        if tenant.status == "deleted":
+            return None
+        key = _ensure_key(session, tenant.id, peppers, stored_keys.get(str(tenant.id), ""))
+    number = _ensure_profile_and_number(tenants.tenant_ref(tenant), demo_tenant)
+    return SeededTenant(tenant.name, str(tenant.id), number, key)
+
+
+def _find_tenant(session: Session, demo_tenant: DemoTenant) -> Tenant | None:
+    page = tenants.list_page(session, page=PageRequest(1), external_id=demo_tenant.external_id)
+    return page.items[0] if page.items else None
+
+
+def _ensure_key(session: Session, tenant_id: UUID, peppers: Sequence[str], stored_key: str) -> str:
+    connection = session.connection()
+    if api_keys.authenticate(
+        connection, presented=stored_key, peppers=peppers, path_tenant_id=None
+    ):
+        return stored_key
+    _, key = api_keys.create(session, name="demo", tenant_id=tenant_id, pepper=peppers[0])
+    return key
+
+
+def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> str | None:
+    """A profile and a number where there is none; None if the number is not to be had."""
+    try:
+        with tenant_session(tenant) as session:
+            if not ai_profiles.list_page(session, page=PageRequest(1)).items:
+                ai_profiles.create(session, **demo_tenant.profile)
+            numbers = phone_numbers.list_page(session, page=PageRequest(1)).items
+            number = numbers[0] if numbers else _add_number(session, demo_tenant)
+            return number.did_number
+    except NumberAlreadyClaimed:
+        return None
+
+
+def _add_number(session: Session, demo_tenant: DemoTenant) -> PhoneNumber:
+    return phone_numbers.add(
+        session, did_number=demo_tenant.number, label="Demo", policy="platform"
+    )
+
+
+def _load_keys(keys_file: Path) -> dict[str, str]:
+    try:
+        keys: dict[str, str] = json.loads(keys_file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return keys
+
+
+def _save_keys(keys_file: Path, keys: dict[str, str]) -> None:
+    """Readable by nobody else."""
+    make_parents(keys_file)
+    descriptor = os.open(keys_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(json.dumps(keys))

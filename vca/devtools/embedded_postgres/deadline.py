@@ -1,0 +1,30 @@
+"""Bounded waiting: every wait of this package ends at a deadline."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+POLL_INTERVAL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """A moment on the monotonic clock, after which nothing is waited for."""
+
+    expires_at_s: float
+
+    @classmethod
+    def after(cls, timeout_s: float) -> "Deadline":
+        return cls(time.monotonic() + timeout_s)
+
+    @property
+    def remaining_s(self) -> float:
+        return max(0.0, self.expires_at_s - time.monotonic())
+
+    def wait_until(self, condition: Callable[[], bool]) -> bool:
+        """Ask until the condition holds (True) or the deadline has passed (False)."""
+        while not condition():
+            if not self.remaining_s:
+                return False
+            time.sleep(POLL_INTERVAL_S)
+        return True

@@ -1,0 +1,162 @@
+"""As much English as the scripted model needs."""
+
+import re
+from collections.abc import Iterable
+from textwrap import shorten
+
+MAX_ECHO_CHARS = 200
+CONNECTING = "One moment, I am connecting you."
+
+
+def _words(line: str) -> list[str]:
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", line.lower().replace("’", "'"))
+
+
+_GREETING = frozenset(_words("hello hi hey good morning afternoon evening day there"))
+_YES = frozenset(_words("yes yeah yep yup correct right exactly sure ok okay please"))
+_NO = frozenset(_words("no nope not wrong nothing never"))
+_THANKS = frozenset(_words("thanks thank bye goodbye cheers"))
+_GOODBYE = _THANKS | frozenset(
+    _words(
+        "you very much so a lot no ok okay that thats that's is all it was great perfect good nice "
+        "have day for your help nothing else then now and"
+    )
+)
+_MAX_NAME_WORDS = 5
+_NOT_IN_NAMES = frozenset(
+    _words(
+        "i i'm i'd i'll i've we you it the what why when who how is are was do does can could "
+        "would want need have don't not no nothing"
+    )
+)
+_DENIAL = frozenset(_words("no not that that's thats is it quite right correct wrong sorry else"))
+_INTRODUCTION = re.compile(
+    r"(?i:\bmy name(?: is|'s|’s)\s+)(?P<told>[\w'’-]+(?:\s+[A-Z][\w'’-]*){0,2})"
+    r"|(?i:\b(?:this is|i am|i'm|i’m)\s+)(?P<shown>[A-Z][\w'’-]*(?:\s+[A-Z][\w'’-]*){0,2})"
+)
+_HELLO = re.compile(
+    r"^\W*(?:(?:hi|hello|hey)(?: there)?|good (?:morning|afternoon|evening|day))\b\W*(?:and\b\W*)?",
+    re.IGNORECASE,
+)
+_NAME_LEAD_IN = re.compile(
+    r"^(?:\W*(?:it is|it's|it’s|this is|i am|i'm|i’m|my name(?: is|'s|’s)|uh|um|yes|sure)\b)+\W*",
+    re.IGNORECASE,
+)
+_LEAD_IN = re.compile(r"^\W*(?:it is|it's|it’s|this is|uh|um|and)\b\W*", re.IGNORECASE)
+_SECOND_PERSON = {
+    "i": "you",
+    "i'm": "you are",
+    "i've": "you have",
+    "i'd": "you would",
+    "i'll": "you will",
+    "me": "you",
+    "my": "your",
+    "mine": "yours",
+    "myself": "yourself",
+    "we": "you",
+    "we're": "you are",
+    "we've": "you have",
+    "we'd": "you would",
+    "us": "you",
+    "our": "your",
+}
+_CONNECT = frozenset(_words("transfer connect put speak talk reach"))
+_HUMAN = frozenset(_words("person human somebody someone people operator"))
+_PRONOUN = re.compile(r"(?<![\w'])(i am|i was|[a-z']+)(?![\w'])", re.IGNORECASE)
+
+
+def is_greeting(line: str) -> bool:
+    """Whether the line only says hello."""
+    words = _words(line)
+    return bool(words) and set(words) <= _GREETING
+
+
+def is_goodbye(line: str) -> bool:
+    """Whether the line thanks or says goodbye, and nothing else of substance."""
+    words = _words(line)
+    if not words:
+        return False
+    only_thanks = set(words) <= _GOODBYE and not _THANKS.isdisjoint(words)
+    return only_thanks or words[-1] in ("bye", "goodbye")
+
+
+def is_yes(line: str) -> bool:
+    """Whether the line agrees and adds nothing."""
+    words = _words(line)
+    return len(words) <= 5 and not _YES.isdisjoint(words[:2]) and not is_no(line)
+
+
+def is_no(line: str) -> bool:
+    """Whether the line starts by denying."""
+    return not _NO.isdisjoint(_words(line)[:1])
+
+
+def transfer_target(line: str, targets: Iterable[str]) -> str | None:
+    """Which of the targets the speaker asks to be connected with, if any."""
+    words = _words(line)
+    if _CONNECT.isdisjoint(words):
+        return None
+    padded_line = f" {' '.join(words)} "
+    matches = (target for target in targets if f" {' '.join(_words(target))} " in padded_line)
+    return max(matches, key=len, default=None)
+
+
+def wants_human(line: str) -> bool:
+    """Whether the speaker asks for somebody who is no machine."""
+    words = _words(line)
+    return not _CONNECT.isdisjoint(words) and not _HUMAN.isdisjoint(words)
+
+
+def correction(line: str) -> str:
+    """What a denial says instead, empty if it only denies."""
+    return "" if set(_words(line)) <= _DENIAL | _NO else re.sub(r"^\W*\w+\W*", "", line)
+
+
+def split_introduction(line: str) -> tuple[str | None, str]:
+    """The name that the speaker gives, if any, and the rest of the line."""
+    match = _INTRODUCTION.search(line)
+    if match is None:
+        return None, line
+    return _capitalise(match["told"] or match["shown"]), line.replace(match[0], "", 1)
+
+
+def extract_name(line: str) -> str | None:
+    """The name in an answer to the question for it; None if the answer is about something else."""
+    introduced_name, _ = split_introduction(line)
+    if introduced_name is not None:
+        return introduced_name
+    name = strip_line(_NAME_LEAD_IN.sub("", line)) or strip_line(line)
+    words = _words(name)
+    if not 0 < len(words) <= _MAX_NAME_WORDS or not _NOT_IN_NAMES.isdisjoint(words):
+        return None
+    return _capitalise(name)
+
+
+def strip_greeting(line: str) -> str:
+    """The line without its greeting, told from the other side; it may be empty."""
+    remainder = _HELLO.sub("", line)
+    return to_second_person(_LEAD_IN.sub("", remainder) or remainder)
+
+
+def to_second_person(line: str) -> str:
+    """What I said as you tell it back: "my boiler leaks", "your boiler leaks"."""
+    bare_line = strip_line(line)
+    if line.rstrip().endswith("?"):
+        return f"you ask, {bare_line}"
+    return _PRONOUN.sub(lambda found: _second_person_word(found[0]), bare_line.replace("’", "'"))
+
+
+def _second_person_word(word: str) -> str:
+    normalised = " ".join(word.lower().split())
+    if normalised in ("i am", "i was"):
+        return "you are" if normalised == "i am" else "you were"
+    return _SECOND_PERSON.get(normalised, word)
+
+
+def strip_line(line: str) -> str:
+    """The line, shortened to what can be told back, without punctuation at its ends."""
+    return shorten(line, MAX_ECHO_CHARS, placeholder=" and so on").strip(" \t.,;:!?…-")
+
+
+def _capitalise(name: str) -> str:
+    return name.title() if name.islower() else name

@@ -1,0 +1,120 @@
+"""A way to the database for commands that move or drop much: psycopg 3, COPY, no pool.
+
+psycopg2 cannot COPY under our wait callback, and its statements end with the request that they are
+for. Here the server gets the time that the work takes; only a wait for somebody's lock ends.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg.errors
+from sqlalchemy import NullPool, create_engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from vca.kit import json
+from vca.kit.db import Database
+from vca.kit.db.breaker import Breaker
+from vca.kit.db.errors import DatabaseUnavailable, is_outage_state
+from vca.kit.errors import Conflict
+
+CONNECT_TIMEOUT_S = 5
+LOCK_TIMEOUT_MS = 10_000
+# A command that was stopped, not ended, must not keep old rows alive for ever.
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 300_000
+# One message of the server holds one row; that is too little to compress or to hash at a time.
+BLOCK_BYTES = 128 * 1024
+
+
+class LockWaitTimeout(Conflict):
+    """Somebody else held a lock for longer than a command waits."""
+
+    code = "busy"
+
+    def __init__(self) -> None:
+        super().__init__("Something else is using these tables; try again.")
+
+
+class BulkDatabase(Database):
+    """A `Database` whose every connection is new, and is closed after use."""
+
+    def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
+        self.breaker = Breaker()
+        self.engine = create_engine(
+            make_url(dsn).set(drivername="postgresql+psycopg"),
+            poolclass=NullPool,
+            hide_parameters=True,
+            use_native_hstore=False,
+            json_serializer=lambda value: json.dumps(value).decode(),
+            json_deserializer=json.loads,
+            connect_args={
+                "application_name": "vca bulk",
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "client_encoding": "utf8",
+                "prepare_threshold": None,
+                "options": "-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601"
+                " -c bytea_output=hex -c extra_float_digits=1 -c statement_timeout=0"
+                f" -c lock_timeout={LOCK_TIMEOUT_MS}"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS}",
+            },
+        )
+
+    @contextmanager
+    def connection(self, *, schema: str | None = None) -> Iterator[Any]:
+        """A new connection, which knows no schema yet.
+
+        Raises DatabaseUnavailable, and Busy for a lock that was not given.
+        """
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except (DBAPIError, psycopg.Error) as error:
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            if isinstance(cause, psycopg.errors.LockNotAvailable):
+                raise LockWaitTimeout from error
+            if isinstance(cause, psycopg.OperationalError) and _is_outage(cause):
+                raise DatabaseUnavailable from error
+            raise
+
+
+def copy_out(session: Session, statement: str, write: Callable[[bytes], object]) -> int:
+    """Hand what `COPY … TO STDOUT` says to `write`, in blocks; how many rows it was."""
+    pending: list[bytes] = []
+    pending_bytes = 0
+    with _driver_connection(session).cursor() as cursor:
+        with cursor.copy(statement.encode()) as copy:
+            for row in copy:
+                pending.append(bytes(row))
+                pending_bytes += len(row)
+                if pending_bytes >= BLOCK_BYTES:
+                    write(b"".join(pending))
+                    pending, pending_bytes = [], 0
+        write(b"".join(pending))
+        return cursor.rowcount
+
+
+def copy_in(session: Session, statement: str, blocks: Iterable[bytes]) -> int:
+    """Feed `COPY … FROM STDIN`; how many rows it made. Raises psycopg.Error for what does not fit.
+
+    Whatever `blocks` raises ends the COPY, and with it the transaction.
+    """
+    with _driver_connection(session).cursor() as cursor:
+        with cursor.copy(statement.encode()) as copy:
+            for block in blocks:
+                copy.write(block)
+        return cursor.rowcount
+
+
+def _driver_connection(session: Session) -> "psycopg.Connection[Any]":
+    session.flush()
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection
+
+
+def _is_outage(error: psycopg.OperationalError) -> bool:
+    """Whether connecting failed or the connection was lost; both have no SQLSTATE of their own."""
+    return error.sqlstate is None or is_outage_state(error.sqlstate)

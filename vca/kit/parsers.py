@@ -1,0 +1,162 @@
+"""How single settings are written: a function reads a text, or raises ValueError with the rule."""
+
+import base64
+import re
+from collections.abc import Callable
+from urllib.parse import unquote, urlsplit
+
+PLACEHOLDER = "change-me"
+_ROLE_PREFIX = re.compile(r"[a-z][a-z0-9_]{0,19}", re.ASCII)
+_BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200})?", re.ASCII)
+_EMAIL_ADDRESS = re.compile(
+    r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII
+)
+# How a server of mail is reached, and its usual port.
+SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
+
+
+def string(raw: str) -> str:
+    """Anything."""
+    return raw
+
+
+def enum(*options: str) -> Callable[[str], str]:
+    """One of the options."""
+
+    def parse(raw: str) -> str:
+        if raw not in options:
+            raise ValueError(f"must be one of {', '.join(options)}")
+        return raw
+
+    return parse
+
+
+def boolean(raw: str) -> bool:
+    """true or false."""
+    if raw.lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return raw.lower() == "true"
+
+
+def regex(pattern: str, description: str) -> Callable[[str], str]:
+    """A text of this regular expression, which `words` describe."""
+
+    def parse(raw: str) -> str:
+        if not re.fullmatch(pattern, raw, re.ASCII):
+            raise ValueError(f"must be {description}")
+        return raw
+
+    return parse
+
+
+def csv(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
+    """Several of the same kind, separated by commas."""
+    return lambda raw: tuple(parse(item.strip()) for item in raw.split(","))
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(raw: str) -> int:
+        if not (raw.isascii() and raw.isdigit() and low <= int(raw[:12]) <= high):
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return int(raw)
+
+    return parse
+
+
+def secret(raw: str) -> str:
+    """At least 32 characters, or the placeholder, which is judged elsewhere."""
+    if len(raw) < 32 and PLACEHOLDER not in raw:
+        raise ValueError("must be at least 32 characters of random text")
+    return raw
+
+
+def secret_list(raw: str) -> tuple[str, ...]:
+    """Secrets, separated by commas."""
+    return tuple(secret(item.strip()) for item in raw.split(","))
+
+
+def name_list(raw: str) -> tuple[str, ...]:
+    """Names of up to 100 characters, separated by commas."""
+    names = tuple(item.strip() for item in raw.split(","))
+    if not all(0 < len(name) <= 100 for name in names):
+        raise ValueError("must be names of up to 100 characters, separated by commas")
+    return names
+
+
+def key_list(raw: str) -> tuple[bytes, ...]:
+    """Keys of 32 bytes in base64, separated by commas."""
+    try:
+        keys = tuple(base64.b64decode(item.strip(), validate=True) for item in raw.split(","))
+    except ValueError:
+        raise ValueError("must be base64 keys of 32 bytes, separated by commas") from None
+    if any(len(key) != 32 for key in keys):
+        raise ValueError("must be base64 keys of 32 bytes, separated by commas")
+    return keys
+
+
+def public_key(raw: str) -> str:
+    """An Ed25519 key that signatures are checked with: 32 bytes in base64."""
+    try:
+        key = base64.b64decode(raw, validate=True)
+    except ValueError:
+        raise ValueError("must be 32 bytes in base64") from None
+    if len(key) != 32:
+        raise ValueError("must be 32 bytes in base64")
+    return raw
+
+
+def database_url(raw: str) -> str:
+    """A URL of Postgres, or the embedded server's folder."""
+    scheme, _, rest = raw.partition(":")
+    if scheme == "embedded" and rest:
+        return raw
+    if scheme in ("postgres", "postgresql", "postgresql+psycopg2") and rest.startswith("//"):
+        return f"postgresql:{rest}"
+    raise ValueError("must be a postgresql:// URL or embedded:<folder>")
+
+
+def role_prefix(raw: str) -> str:
+    """What roles' names may begin with."""
+    if not _ROLE_PREFIX.fullmatch(raw):
+        raise ValueError("must be 1 to 20 of a-z, 0-9 and _, and begin with a letter")
+    return raw
+
+
+def base_url(raw: str) -> str:
+    """A URL without its last slash."""
+    parts = urlsplit(raw)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) URL without query or fragment")
+    return raw.rstrip("/")
+
+
+def store_url(raw: str) -> str:
+    """A folder, or a bucket."""
+    scheme, _, location = raw.partition(":")
+    if scheme == "folder" and location:
+        return raw
+    if scheme == "s3" and _BUCKET.fullmatch(location):
+        return raw
+    raise ValueError("must be folder:<path> or s3://<bucket>, maybe with /<prefix>")
+
+
+def smtp_url(raw: str) -> str:
+    """A server of mail."""
+    parts = urlsplit(raw)  # a port out of range is a ValueError of its own
+    usable = parts.hostname and (parts.port is None or parts.port > 0)
+    if parts.scheme not in SMTP_PORTS or not usable or parts.path.strip("/") or parts.query:
+        raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a server")
+    if (parts.username is None) != (parts.password is None):
+        raise ValueError("needs user and password, or neither")
+    if not unquote(raw).isascii():
+        raise ValueError("must be ASCII: SMTP knows no other logins")
+    return raw
+
+
+def email_address(raw: str) -> str:
+    """An e-mail address."""
+    if not _EMAIL_ADDRESS.fullmatch(raw):
+        raise ValueError("must be one e-mail address, as vca@example.com")
+    return raw

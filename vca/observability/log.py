@@ -1,0 +1,118 @@
+"""Logs: one JSON object a line, with the ids of the request, and without what must not leak."""
+
+import logging
+import re
+import sys
+import traceback
+from typing import Any, TextIO
+
+import structlog
+from structlog.types import EventDict, ExcInfo, Processor
+
+from vca.kit import json, postgres_errors
+from vca.kit.phone import mask
+
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+_KEY = re.compile(r"vca_[A-Za-z0-9_]{16,}")
+MAX_VALUE_LENGTH = 2_000
+
+
+def configure(level: str, *, development: bool = False, stream: TextIO | None = None) -> None:
+    """Send structlog and the standard library's loggers to `stream`, one JSON object a line.
+
+    The default stream is stdout; commands, whose answer goes there, take stderr.
+    """
+    stream = stream or sys.stdout
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[*shared, _exception_processor(development), _render_line],
+        wrapper_class=structlog.make_filtering_bound_logger(level.upper()),
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _exception_processor(development),
+                _render_line,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """The product's logger; the ids of the request are added by the context."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def alarm(event: str, **facts: Any) -> None:
+    """Something happened that must never happen; worth waking somebody up."""
+    get_logger().critical(event, alarm=True, **facts)
+
+
+def _exception_processor(development: bool) -> Processor:
+    def add_exception(_: Any, __: str, event: EventDict) -> EventDict:
+        info: ExcInfo | bool | None = event.pop("exc_info", None)
+        error = _exception_from(info)
+        if error is not None:
+            event["error"] = describe_exception(error)
+            if development:
+                event["traceback"] = "".join(traceback.format_exception(error))
+        return event
+
+    return add_exception
+
+
+def _exception_from(info: Any) -> BaseException | None:
+    if isinstance(info, BaseException):
+        return info
+    if isinstance(info, tuple):
+        error: BaseException | None = info[1]
+        return error
+    return sys.exc_info()[1] if info else None
+
+
+def describe_exception(error: BaseException) -> dict[str, Any]:
+    """Return an exception's type and place, without its message.
+
+    An error of the database has its SQLSTATE and primary message too, without quoted values: the
+    full text quotes the row that was refused, and that may be a caller's words. An exception may
+    name more facts in a mapping `log_fields`.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    description: dict[str, Any] = {
+        "type": type(error).__qualname__,
+        "at": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-12:]],
+    }
+    if postgres_errors.is_driver_error(error):
+        description["sqlstate"] = postgres_errors.sqlstate(error)
+        description["message"] = postgres_errors.message_without_values(error)
+    description |= getattr(error, "log_fields", {})
+    if error.__cause__ is not None:
+        description["cause"] = describe_exception(error.__cause__)
+    return description
+
+
+def _render_line(_: Any, __: str, event: EventDict) -> str:
+    for name, value in event.items():
+        if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
+            event[name] = value[:MAX_VALUE_LENGTH] + "…"
+    return redact(json.dumps_lenient(event))
+
+
+def redact(line: str) -> str:
+    """`line` with every telephone number masked and every API key cut to its prefix."""
+    if "+" in line:
+        line = _NUMBER.sub(lambda match: mask(match.group()), line)
+    if "vca_" in line:
+        line = _KEY.sub(lambda match: match.group()[:12] + "…", line)
+    return line

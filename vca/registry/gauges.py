@@ -1,0 +1,51 @@
+"""Figures of the whole deployment for `/metrics`, read at once and without visiting a tenant."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from vca.tenancy import schema
+
+_READ_GAUGES = text(
+    """
+    SELECT (SELECT coalesce(sum(jobs), 0) FROM jobs.tenants_awaiting(:watching)) AS live_calls,
+           jobs.oldest_due_s() AS oldest_due_job_s,
+           (SELECT count(*) FROM public.dids WHERE registration_status = 'failed')
+               AS failed_registrations,
+           ARRAY(SELECT json_build_array(status, schema_revision, count(*))
+                 FROM public.tenants GROUP BY status, schema_revision) AS tenants
+    """
+)
+
+
+@dataclass(frozen=True)
+class DeploymentGauges:
+    """How the deployment is. `tenants`: how many by status."""
+
+    live_calls: int
+    oldest_due_job_s: float
+    failed_registrations: int
+    tenants_behind_head: int
+    tenants: Mapping[str, int]
+
+
+def read_gauges(session: Session, *, watch_job: str) -> DeploymentGauges:
+    """The figures of now; each live call has one waiting job called `watching`."""
+    row = session.execute(_READ_GAUGES, {"watching": watch_job}).one()
+    by_status: Counter[str] = Counter()
+    behind_count = 0
+    for status, revision, count in row.tenants:
+        by_status[status] += count
+        behind_count += (
+            count if revision != schema.head() and schema.is_known_revision(revision) else 0
+        )
+    return DeploymentGauges(
+        int(row.live_calls),
+        float(row.oldest_due_job_s),
+        row.failed_registrations,
+        behind_count,
+        by_status,
+    )

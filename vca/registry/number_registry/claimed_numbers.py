@@ -1,0 +1,69 @@
+"""The claimed numbers of all tenants, for operators' commands; no tenant is visited."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
+from vca.registry.number_registry.models import Did
+from vca.registry.number_registry.service import enqueue_registration
+from vca.tenancy.session import public_session
+
+# Ordered in one transaction: the queue is shared.
+_BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class ClaimedNumber:
+    """A number in use, and whose it is."""
+
+    did_number: str
+    tenant_id: UUID
+    phone_number_id: UUID
+    provider_type: str
+
+
+def list_claimed(session: Session, *, tenant_id: UUID | None = None) -> Sequence[ClaimedNumber]:
+    """Every number in use, or a tenant's, by number."""
+    return _select_claimed(session, tenant_id)
+
+
+def list_registered(session: Session, *, tenant_id: UUID | None = None) -> Sequence[ClaimedNumber]:
+    """Those whose carrier has said that they are registered."""
+    return _select_claimed(session, tenant_id, Did.registration_status == "registered")
+
+
+def enqueue_reregistration(*, tenant_id: UUID | None = None) -> int:
+    """Order that every number in use, or a tenant's, is registered anew; how many orders.
+
+    An inactive number's order is found not to be wanted by the job that would carry it out.
+    """
+    job_count, last_number = 0, ""
+    while True:
+        with public_session() as session:
+            batch = _next_batch(session, tenant_id, after=last_number)
+            for did in batch:
+                enqueue_registration(session, did)
+        if not batch:
+            return job_count
+        job_count, last_number = job_count + len(batch), batch[-1].did_number
+
+
+def _next_batch(session: Session, tenant_id: UUID | None, *, after: str) -> Sequence[Did]:
+    query = select(Did).where(Did.state == "claimed", Did.did_number > after)
+    if tenant_id is not None:
+        query = query.where(Did.tenant_id == tenant_id)
+    return session.scalars(query.order_by(Did.did_number).limit(_BATCH_SIZE)).all()
+
+
+def _select_claimed(
+    session: Session, tenant_id: UUID | None, *conditions: ColumnElement[bool]
+) -> Sequence[ClaimedNumber]:
+    columns: list[Any] = [getattr(Did, each.name) for each in fields(ClaimedNumber)]
+    query = select(*columns).where(Did.state == "claimed", *conditions)
+    if tenant_id is not None:
+        query = query.where(Did.tenant_id == tenant_id)
+    return [ClaimedNumber(*row) for row in session.execute(query.order_by(Did.did_number))]

@@ -1,0 +1,56 @@
+"""The registry of numbers, and the count of calls to numbers that nobody has."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Text, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.registry.base import PublicBase
+
+STATES = ("assigned", "claimed", "resting")
+
+
+class Did(PublicBase):
+    """A number and the tenant that it is assigned to, claimed by, or resting with.
+
+    Without an account of the tenant's it rings by the deployment's. `previous_…`: the carrier that
+    it has moved from, by which it may ring until then.
+    """
+
+    __tablename__ = "dids"
+    __table_args__ = (
+        CheckConstraint(r"did_number ~ '^\+[1-9][0-9]{6,14}$'", name="did_number"),
+        CheckConstraint("state IN ('assigned', 'claimed', 'resting')", name="state"),
+        CheckConstraint("state <> 'claimed' OR phone_number_id IS NOT NULL", name="claim"),
+        CheckConstraint("(state = 'resting') = (rests_until IS NOT NULL)", name="rest"),
+    )
+
+    did_number: Mapped[str] = mapped_column(Text, primary_key=True)
+    tenant_id: Mapped[UUID] = mapped_column(ForeignKey("public.tenants.id"), index=True)
+    state: Mapped[str] = mapped_column(Text)
+    phone_number_id: Mapped[UUID | None]
+    provider_type: Mapped[str | None] = mapped_column(Text)
+    telephony_account_id: Mapped[UUID | None]
+    previous_provider_type: Mapped[str | None] = mapped_column(Text)
+    previous_account_id: Mapped[UUID | None]
+    previous_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    registration_status: Mapped[str | None] = mapped_column(Text)
+    rests_until: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+
+
+class UnroutedNumber(PublicBase):
+    """How often a number rang that no tenant has."""
+
+    __tablename__ = "did_misses"
+
+    did_number: Mapped[str] = mapped_column(Text, primary_key=True)
+    misses: Mapped[int] = mapped_column(BigInteger)
+    first_missed_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+    last_missed_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )

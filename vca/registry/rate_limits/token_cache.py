@@ -1,0 +1,234 @@
+"""The tokens that this process has in hand: drawn ahead, so that few requests ask the database.
+
+Tokens are taken from the bucket before they are spent, so all processes together never spend more
+than it gave. What is not spent soon is lost; a bucket found empty is not asked again before it can
+have a token.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil, floor
+from time import monotonic
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from vca.kit.errors import DomainError
+from vca.registry.rate_limits import buckets
+from vca.registry.rate_limits.buckets import Limit, TokenGrant
+
+# A slow key is not to draw for each of its requests. What is in hand for so long is little:
+BATCH_LIFETIME_S = 5.0
+# no process holds more than this part of what a bucket holds when it is full.
+MAX_SHARE_DIVISOR = 20
+# At its limit a bucket has a token every few milliseconds: it is not asked for each of them.
+MIN_RETRY_S = 0.1
+CLEANUP_INTERVAL_S = 300.0
+# A refusal is kept no longer: its client is told to wait for a whole second anyway.
+MAX_REJECTION_DELAY_S = 1.0
+_PRUNE_ABOVE = 10_000
+
+
+@dataclass(frozen=True)
+class LimitStatus:
+    """How a limit stands: requests that are left, and seconds until it is whole again."""
+
+    limit: Limit
+    remaining: int
+    reset_s: int
+
+
+class RateLimited(DomainError):
+    """Too many requests; `standings` has the limit that was met first, and those beside it."""
+
+    status = 429
+    code = "rate-limited"
+
+    def __init__(self, exceeded: LimitStatus, others: Sequence[LimitStatus]) -> None:
+        limit = exceeded.limit
+        super().__init__(
+            f"Too many {limit.unit}: the limit of this {limit.name} is {limit.burst} "
+            f"in {limit.window_s} seconds.",
+            retry_after_s=exceeded.reset_s,
+        )
+        self.limit = limit
+        self.limit_statuses = (exceeded, *others)
+
+
+class _TokenBatch:
+    """What is in hand of one bucket."""
+
+    __slots__ = (
+        "answered_at",
+        "drawn_at",
+        "ends_at",
+        "held",
+        "left",
+        "refused_until",
+        "spent",
+        "wanted",
+    )
+
+    def __init__(self) -> None:
+        self.held = 0
+        self.ends_at = 0.0
+        self.spent = 0
+        self.wanted = 1
+        self.left = 0.0
+        self.drawn_at = 0.0
+        self.refused_until = 0.0
+        self.answered_at = 0.0
+
+    def spend_token(self, now_s: float) -> bool:
+        """Spend a token that is in hand, if there is one."""
+        if not self.has_token(now_s):
+            return False
+        self.held -= 1
+        self.spent += 1
+        return True
+
+    def has_token(self, now_s: float) -> bool:
+        """Whether a token is in hand."""
+        return self.held > 0 and now_s < self.ends_at
+
+    def request_size(self, now_s: float, max_tokens: int) -> int:
+        """How many to draw: twice as many if the last ones did not last, else what was spent."""
+        if now_s < self.ends_at:
+            self.wanted *= 2
+        else:
+            self.wanted, self.held = self.spent, 0
+        self.wanted = max(1, min(self.wanted, max_tokens))
+        self.spent = 0
+        return self.wanted
+
+    def add(self, grant: TokenGrant, limit: Limit, now_s: float) -> bool:
+        """Have in hand what was drawn, and spend a token; False if there is none."""
+        self.left, self.drawn_at = grant.remaining, now_s
+        if grant.granted:
+            self.held += grant.granted
+            self.ends_at = now_s + BATCH_LIFETIME_S
+        else:
+            missing_s = (1 - grant.remaining) / limit.rate_per_s
+            self.refused_until = now_s + max(MIN_RETRY_S, missing_s)
+        return self.spend_token(now_s)  # maybe one that another thread has drawn meanwhile
+
+    def remaining(self, limit: Limit, now_s: float) -> int:
+        """About what may still be spent: in hand, and in the bucket if nobody else drew from it."""
+        in_bucket = self.left + (now_s - self.drawn_at) * limit.rate_per_s
+        return max(0, min(limit.burst, floor(in_bucket) + self.held))
+
+    def refund(self) -> None:
+        """The request was not done: its token is in hand again."""
+        self.held += 1
+        self.spent -= 1
+
+
+class TokenCache:
+    """The tokens of one process, for all of its threads."""
+
+    def __init__(self, *, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._batches: dict[UUID, _TokenBatch] = {}
+        self._prune_above = _PRUNE_ABOVE
+        self._cleanup_at = now() + CLEANUP_INTERVAL_S
+
+    def spend(self, connection: Connection, limits: Sequence[Limit]) -> tuple[LimitStatus, ...]:
+        """One token of each limit, or none at all; how they stand then. Raises RateLimited."""
+        now_s = self._now()
+        with self._lock:
+            self._raise_if_empty(limits, now_s)
+            uncached = [limit for limit in limits if not self._batch_for(limit).spend_token(now_s)]
+            request_limits = [
+                (limit, max(1, limit.burst // MAX_SHARE_DIVISOR)) for limit in uncached
+            ]
+            requests = [
+                (limit, self._batch_for(limit).request_size(now_s, max_tokens))
+                for limit, max_tokens in request_limits
+            ]
+        if requests:
+            self._acquire(connection, limits, requests, now_s)
+        with self._lock:
+            return self._limit_statuses(limits, now_s)
+
+    def check(self, limits: Sequence[Limit]) -> None:
+        """Raise RateLimited if one of these is known to be empty; nothing is spent."""
+        with self._lock:
+            self._raise_if_empty(limits, self._now())
+
+    def rejection_delay_s(self, limit: Limit) -> float:
+        """Seconds until a refusal by this limit may be answered.
+
+        A bucket's are as far apart as its tokens, but none waits for longer than HOLD_S.
+        """
+        with self._lock:
+            now_s, batch = self._now(), self._batch_for(limit)
+            due_s = max(now_s, batch.answered_at) + 1 / limit.rate_per_s
+            batch.answered_at = min(due_s, now_s + MAX_REJECTION_DELAY_S)
+            return batch.answered_at - now_s
+
+    def _acquire(
+        self,
+        connection: Connection,
+        limits: Sequence[Limit],
+        requests: Sequence[tuple[Limit, int]],
+        now_s: float,
+    ) -> None:
+        grants = buckets.acquire(connection, requests)
+        with self._lock:
+            has_token = {
+                limit.bucket_id: self._batch_for(limit).add(each, limit, now_s)
+                for (limit, _), each in zip(requests, grants, strict=True)
+            }
+            if not all(has_token.values()):
+                for limit in limits:
+                    if has_token.get(limit.bucket_id, True):
+                        self._batch_for(limit).refund()
+                raise self._rate_limited_error(limits, now_s)
+            cleanup_due = now_s >= self._cleanup_at
+            self._cleanup_at = now_s + CLEANUP_INTERVAL_S if cleanup_due else self._cleanup_at
+        if cleanup_due:
+            buckets.delete_full(connection)
+
+    def _raise_if_empty(self, limits: Sequence[Limit], now_s: float) -> None:
+        batches = [self._batch_for(limit) for limit in limits]
+        if any(not batch.has_token(now_s) and batch.refused_until > now_s for batch in batches):
+            raise self._rate_limited_error(limits, now_s)
+
+    def _rate_limited_error(self, limits: Sequence[Limit], now_s: float) -> RateLimited:
+        """By the empty limit that has to be waited for the longest."""
+        empty = [limit for limit in limits if not self._batch_for(limit).has_token(now_s)]
+        slowest_limit = max(empty or limits, key=lambda limit: self._batch_for(limit).refused_until)
+        wait_s = max(MIN_RETRY_S, self._batch_for(slowest_limit).refused_until - now_s)
+        others = self._limit_statuses(
+            [limit for limit in limits if limit is not slowest_limit], now_s
+        )
+        return RateLimited(LimitStatus(slowest_limit, 0, ceil(wait_s)), others)
+
+    def _limit_statuses(self, limits: Sequence[Limit], now_s: float) -> tuple[LimitStatus, ...]:
+        remaining_by_limit = [
+            (limit, self._batch_for(limit).remaining(limit, now_s)) for limit in limits
+        ]
+        return tuple(
+            LimitStatus(limit, remaining, ceil((limit.burst - remaining) / limit.rate_per_s))
+            for limit, remaining in remaining_by_limit
+        )
+
+    def _batch_for(self, limit: Limit) -> _TokenBatch:
+        batch = self._batches.get(limit.bucket_id)
+        if batch is None:
+            if len(self._batches) >= self._prune_above:
+                self._prune()
+            batch = self._batches[limit.bucket_id] = _TokenBatch()
+        return batch
+
+    def _prune(self) -> None:
+        """Let go of what neither holds tokens nor refuses any more."""
+        now_s = self._now()
+        self._batches = {
+            bucket: batch
+            for bucket, batch in self._batches.items()
+            if max(batch.ends_at, batch.refused_until) > now_s
+        }
+        self._prune_above = max(_PRUNE_ABOVE, 2 * len(self._batches))

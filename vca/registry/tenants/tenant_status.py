@@ -1,0 +1,25 @@
+"""What a transaction inside a tenant may know of its tenant's row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True)
+class TenantStatus:
+    """A tenant's plan and status, whether dialling is frozen for all tenants, the plan's limits."""
+
+    plan: str
+    tenant_status: str
+    dialling_frozen: bool
+    plan_limits: Mapping[str, int]
+
+
+def get_tenant_status(session: Session) -> TenantStatus:
+    """The standing of the session's tenant."""
+    function = func.public.own_standing().table_valued(
+        *(each.name for each in fields(TenantStatus))
+    )
+    return TenantStatus(*session.execute(select(function)).one())

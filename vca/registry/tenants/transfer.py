@@ -1,0 +1,235 @@
+"""Take a tenant out as one archive, and bring one in: elsewhere, or over the tenant itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.audit import context
+from vca.jobs import queue
+from vca.kit.db.copy_driver import BulkDatabase
+from vca.kit.errors import Conflict
+from vca.registry.tenants import lifecycle_hooks, registry_import, roles, service
+from vca.registry.tenants.models import PURGING, Tenant
+from vca.registry.tenants.registry_import import REAPPLY_JOB
+from vca.registry.webhooks import retention
+from vca.tenancy import archive_import, archive_reader, archive_writer, drop, schema
+from vca.tenancy.archive_reader import Archive, ArchiveRefused
+from vca.tenancy.archive_writer import ArchiveContents, Manifest
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session
+
+# The public tables that hold rows of a tenant, by `tenant_id`.
+PUBLIC_TABLES = ("dids", "api_keys", "audit_entries")
+# The revision of a tenant's schema whose archives have them.
+_ARCHIVED_SINCE_REVISION = {"audit_entries": "0007"}
+# The columns of them that older archives lack.
+COLUMNS_ADDED_LATER = {
+    "dids": (
+        "telephony_account_id",
+        "previous_provider_type",
+        "previous_account_id",
+        "previous_until",
+    )
+}
+_ARCHIVED_TENANT_COLUMNS = (
+    "name",
+    "plan",
+    "status",
+    "external_id",
+    "created_at",
+    "updated_at",
+    "deleted_at",
+)
+
+ProgressCallback = Callable[[str], object]
+
+
+class TenantBeingPurged(Conflict):
+    """The tenant's purge has begun: what is left of it is not the tenant."""
+
+    code = "being-purged"
+
+    def __init__(self) -> None:
+        super().__init__("The tenant is being purged; run `flask tenants purge` to the end.")
+
+
+@dataclass
+class ImportResult:
+    """What an import made of an archive."""
+
+    tenant_id: UUID
+    archived_tenant_id: UUID
+    schema_revision: str
+    rows: dict[str, int]
+    kept_schema: str | None = None
+    external_id_taken: bool = False
+    numbers_claimed: list[str] = field(default_factory=list)
+    numbers_taken: list[str] = field(default_factory=list)
+    phone_numbers_deactivated: int = 0
+    webhooks_deactivated: int = 0
+    keys_imported: int = 0
+    keys_left_out: int = 0
+    unreadable_columns: list[str] = field(default_factory=list)
+
+
+def export_tenant(
+    database: BulkDatabase,
+    *,
+    tenant_id: UUID,
+    target: Path,
+    now: datetime,
+    force: bool = False,
+    on_progress: ProgressCallback = lambda _: None,
+) -> Manifest:
+    """Write the tenant, whatever its status, to one file; what the file says about itself.
+
+    Raises NotFound, BeingPurged and archive.NotExported.
+    """
+
+    def describe(session: Session) -> ArchiveContents:
+        row = _require_not_purging(service.get(session, tenant_id=tenant_id))
+        tenant_columns = {name: getattr(row, name) for name in _ARCHIVED_TENANT_COLUMNS}
+        return ArchiveContents(row.schema_revision, now, tenant_columns)
+
+    with public_session(database=database) as session:
+        describe(session)
+        context.record_change(session, "tenant", tenant_id, tenant_id=tenant_id)
+    tenant = TenantRef(tenant_id)
+    return archive_writer.write_archive(
+        database,
+        tenant,
+        target,
+        describe=describe,
+        shared=PUBLIC_TABLES,
+        force=force,
+        on_progress=on_progress,
+    )
+
+
+def import_tenant(
+    database: BulkDatabase,
+    *,
+    source: Path,
+    replace: bool,
+    role_prefix: str | None,
+    now: datetime,
+    on_progress: ProgressCallback = lambda _: None,
+) -> ImportResult:
+    """Import an archive in one transaction: all of it, or nothing.
+
+    Under a new id; or with `replace` under its own, the schema that is there kept for a week under
+    another name. A tenant that is replaced keeps the status and the keys that it has. Keys come in
+    only where no key has their id or prefix, numbers where nobody has them; an external id that
+    another tenant bears is left out. A copy beside its original tells no webhook. Raises
+    ArchiveRefused, ArchiveDamaged, BeingPurged and Busy.
+    """
+    with archive_reader.open_archive(source) as source_archive:
+        source_archive.verify(on_progress)
+        drop.drop_replaced_schemas(
+            database, now=now
+        )  # before: afterwards a failure would belie the import
+        tenant = TenantRef(source_archive.manifest.tenant_id if replace else uuid4())
+        try:
+            with public_session(database=database) as session:
+                imported = _import_archive(
+                    session, source_archive, tenant, role_prefix, now, on_progress
+                )
+        except (IntegrityError, KeyError, TypeError, ValueError) as error:
+            raise ArchiveRefused("The archived tenant does not fit here.") from error
+    return imported
+
+
+def _import_archive(
+    session: Session,
+    source_archive: Archive,
+    tenant: TenantRef,
+    role_prefix: str | None,
+    now: datetime,
+    on_progress: ProgressCallback,
+) -> ImportResult:
+    archived_row, revision = (
+        registry_import.parse_tenant_row(source_archive.manifest.tenant),
+        schema.head(),
+    )
+    row = session.get(Tenant, tenant.id, with_for_update=True)
+    exists = row is not None
+    if row is None:
+        row = registry_import.add_tenant_row(
+            session, tenant_id=tenant.id, archived_row=archived_row, revision=revision
+        )
+    else:
+        _require_not_purging(row).name, row.plan, row.updated_at = (
+            archived_row["name"],
+            archived_row["plan"],
+            now,
+        )
+    imported = ImportResult(
+        tenant.id,
+        source_archive.manifest.tenant_id,
+        revision,
+        {member.name: member.rows for member in source_archive.manifest.members},
+    )
+    staged = f"new_{tenant.id.hex}" if exists else tenant.schema
+    grantees = roles.grantees(session, tenant_id=tenant.id)
+    archived_revision = source_archive.manifest.schema_revision
+    shared = {
+        name: COLUMNS_ADDED_LATER.get(name, ())
+        for name in PUBLIC_TABLES
+        if archived_revision >= _ARCHIVED_SINCE_REVISION.get(name, "")
+    }
+    archive_import.import_archive(
+        session,
+        source_archive,
+        tenant,
+        staged,
+        grantees=grantees,
+        shared=shared,
+        on_progress=on_progress,
+    )
+    roles.grant_usage(session, staged, grantees)
+    if exists:
+        imported.kept_schema = archive_import.swap_schemas(session, tenant, staged, now=now)
+    row.schema_revision = revision
+    if "audit_entries" in shared:
+        registry_import.import_audit_entries(session, tenant)
+    _import_registry_rows(session, row, imported, archived_row["external_id"], role_prefix, now)
+    return imported
+
+
+def _import_registry_rows(
+    session: Session,
+    row: Tenant,
+    imported: ImportResult,
+    external_id: str | None,
+    role_prefix: str | None,
+    now: datetime,
+) -> None:
+    """Give what was loaded its place in `public`, and the tenant's role nothing else."""
+    tenant, hooks = TenantRef(row.id), lifecycle_hooks.current_hooks()
+    if role_prefix is not None and imported.kept_schema is not None:
+        roles.revoke_schema(
+            session, tenant_id=row.id, prefix=role_prefix, schema=imported.kept_schema
+        )
+    is_free = registry_import.assign_external_id(session, row, external_id=external_id)
+    imported.external_id_taken = not is_free
+    imported.numbers_claimed, imported.numbers_taken = registry_import.import_numbers(session, row)
+    imported.keys_imported, imported.keys_left_out = registry_import.import_keys(session, row)
+    imported.phone_numbers_deactivated = hooks.deactivate_unowned_numbers(session, tenant)
+    archived = imported.archived_tenant_id
+    imported.unreadable_columns = hooks.re_encrypt(session, tenant, archived)
+    if archived != row.id and session.get(Tenant, archived) is not None:
+        imported.webhooks_deactivated = hooks.mute_webhooks(session, tenant)
+    hooks.rebuild_usage(session, tenant, now)
+    retention.schedule_purge_for_tenant(session, tenant_id=row.id, now=now)
+    queue.enqueue(session, REAPPLY_JOB, tenant_id=row.id, archived=archived)
+
+
+def _require_not_purging(row: Tenant) -> Tenant:
+    if row.schema_revision == PURGING:
+        raise TenantBeingPurged
+    return row

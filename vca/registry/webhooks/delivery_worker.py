@@ -1,0 +1,286 @@
+"""Send what is due to one endpoint, one delivery after the other.
+
+A job of an endpoint has it to itself: one that hangs holds one worker, and that for as long as a
+request may take. After a failure the endpoint is left alone for a while, the longer the more there
+were, so that a dead one costs the others next to nothing. Killed in between, a delivery is sent
+once more under the same id.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import uniform
+from time import monotonic
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from vca.kit import clock, failpoints, json, standard_webhooks
+from vca.kit.encryption import DecryptionError
+from vca.kit.http import HttpResponse, OutgoingClient, OutgoingError
+from vca.kit.text import sanitize
+from vca.observability import log, metrics
+from vca.registry.webhooks import endpoints, retention
+from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
+from vca.registry.webhooks.scope import WebhookScope
+
+# Ten tries over three days: what Standard Webhooks proposes.
+RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
+MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
+JITTER = 0.2
+# The last try is due after 75.6 hours, or a fifth later; an endpoint that is down leaves some late.
+DELIVERY_LIFETIME = timedelta(days=5)
+DISABLE_AFTER = timedelta(days=5)
+ENDPOINT_PAUSES_S = (5, 10, 20, 40, 80, 160, 300)
+MAX_RETRY_AFTER_S = 86_400
+# Longer than any request: whoever is busy longer was killed.
+BUSY_TIMEOUT = timedelta(seconds=30)
+# Then another job goes on, so that many busy endpoints take turns.
+MAX_JOB_S = 20.0
+MAX_RESPONSE_CHARACTERS = 1_000
+
+
+@dataclass(frozen=True)
+class PendingDelivery:
+    """A delivery to be sent, as plain values: no transaction is open while it is."""
+
+    delivery_id: UUID
+    event_id: UUID
+    url: str
+    body: bytes
+    secrets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What came of sending: a status, or why there is none."""
+
+    at: datetime
+    duration_ms: int
+    status: int | None = None
+    error: str | None = None
+    response: str | None = None
+    retry_after_s: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def outcome(self) -> str:
+        if self.status is None:
+            return "unreachable"
+        return "delivered" if self.succeeded else "refused"
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it is kept and shown."""
+        return {
+            "at": self.at,
+            "duration_ms": self.duration_ms,
+            "status": self.status,
+            "error": self.error,
+            "response": self.response,
+        }
+
+
+def deliver_due(scope: WebhookScope, *, webhook_id: UUID, client: OutgoingClient) -> None:
+    """Send what is due to an endpoint, and have what is due later sent then."""
+    deadline = monotonic() + MAX_JOB_S
+    with scope.open_session() as session:
+        pending = _claim_endpoint(session, scope, webhook_id, now=clock.now())
+    while pending is not None:
+        failpoints.kill_if_armed("webhooks.deliver.claimed")
+        attempt = _send(pending, client)
+        failpoints.kill_if_armed("webhooks.deliver.sent")
+        with scope.open_session() as session:
+            continues = attempt.succeeded and monotonic() < deadline
+            pending = _record_attempt(
+                session, scope, webhook_id, pending, attempt, continues=continues
+            )
+        failpoints.kill_if_armed("webhooks.deliver.noted")
+
+
+def _claim_endpoint(
+    session: Session, scope: WebhookScope, webhook_id: UUID, *, now: datetime
+) -> PendingDelivery | None:
+    """Have the endpoint to oneself, and its first delivery; None where there is nothing to do."""
+    row = _lock_endpoint(session, scope, webhook_id)
+    if row is None or not row.is_active:
+        return None
+    for until in (row.busy_until, row.paused_until):
+        if until is not None and until > now:
+            endpoints.schedule_delivery(session, scope, webhook_id=webhook_id, at=until)
+            return None
+    return _next_delivery(session, scope, row, now=now)
+
+
+def _lock_endpoint(session: Session, scope: WebhookScope, webhook_id: UUID) -> EndpointMixin | None:
+    row: EndpointMixin | None = session.get(
+        scope.endpoints, webhook_id, with_for_update=endpoints.ROW_LOCK, populate_existing=True
+    )
+    return row
+
+
+def _next_delivery(
+    session: Session, scope: WebhookScope, row: EndpointMixin, *, now: datetime
+) -> PendingDelivery | None:
+    """The delivery that is due the longest, with the endpoint busy for it; else let it go."""
+    delivery = session.scalars(_pending_query(scope, row.id).limit(1)).one_or_none()
+    if delivery is None or delivery.next_attempt_at is None or delivery.next_attempt_at > now:
+        row.busy_until = None
+        if delivery is not None:
+            endpoints.schedule_delivery(
+                session, scope, webhook_id=row.id, at=delivery.next_attempt_at
+            )
+        return None
+    try:
+        signing_secrets = tuple(endpoints.signing_secrets(scope, row, now=now))
+    except DecryptionError:
+        row.busy_until = None
+        log.get_logger().error("webhook.secret_unreadable", webhook_id=str(row.id))
+        return None
+    row.busy_until = now + BUSY_TIMEOUT
+    body = json.dumps({name: delivery.payload[name] for name in ("type", "timestamp", "data")})
+    return PendingDelivery(delivery.id, delivery.event_id, row.url, body, signing_secrets)
+
+
+def _pending_query(scope: WebhookScope, webhook_id: UUID) -> Any:
+    table = scope.deliveries
+    is_pending = table.webhook_id == webhook_id, table.status == "pending"
+    return select(table).where(*is_pending).order_by(table.next_attempt_at, table.created_at)
+
+
+def _send(pending: PendingDelivery, client: OutgoingClient) -> Attempt:
+    now, started = clock.now(), monotonic()
+    signature_headers = standard_webhooks.headers(
+        pending.secrets, id=f"evt_{pending.event_id.hex}", sent_at=now, body=pending.body
+    )
+    headers = {"Content-Type": "application/json", **signature_headers}
+    try:
+        response = client.post(pending.url, pending.body, headers)
+    except OutgoingError as error:
+        return Attempt(now, _ms_since(started), error=str(error))
+    return _attempt_from_response(response, now, _ms_since(started))
+
+
+def _attempt_from_response(response: HttpResponse, at: datetime, duration_ms: int) -> Attempt:
+    excerpt = sanitize(response.body[: 4 * MAX_RESPONSE_CHARACTERS].decode(errors="replace"))[
+        :MAX_RESPONSE_CHARACTERS
+    ]
+    return Attempt(
+        at,
+        duration_ms,
+        status=response.status,
+        response=excerpt or None,
+        retry_after_s=_retry_after_s(response.headers),
+    )
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> int | None:
+    """Seconds, of which one who sends needs to know no other form: dates depend on two clocks."""
+    header = headers.get("retry-after", "")
+    is_valid = header.isascii() and header.isdigit() and len(header) < 10
+    return min(int(header), MAX_RETRY_AFTER_S) if is_valid else None
+
+
+def _record_attempt(
+    session: Session,
+    scope: WebhookScope,
+    webhook_id: UUID,
+    pending: PendingDelivery,
+    attempt: Attempt,
+    *,
+    continues: bool,
+) -> PendingDelivery | None:
+    """Note what came of an attempt; the next delivery, if this job goes on."""
+    now = clock.now()
+    row = _lock_endpoint(session, scope, webhook_id)
+    if row is None:
+        return None
+    delivery = session.get(scope.deliveries, pending.delivery_id, with_for_update=True)
+    if delivery is not None and delivery.status == "pending":
+        _update_delivery(delivery, attempt, now=now)
+    _update_endpoint(session, scope, row, attempt, now=now)
+    session.flush()
+    metrics.WEBHOOK_ATTEMPTS.inc(outcome=attempt.outcome)
+    if continues and row.is_active:
+        return _next_delivery(session, scope, row, now=now)
+    _release_endpoint(session, scope, row, now=now)
+    return None
+
+
+def _update_delivery(delivery: DeliveryMixin, attempt: Attempt, *, now: datetime) -> None:
+    delivery.attempts = [*delivery.attempts, attempt.as_dict()]
+    delivery.tries += 1
+    delivery.updated_at = now
+    if attempt.succeeded:
+        delivery.status, delivery.next_attempt_at = "delivered", None
+    elif delivery.tries >= MAX_ATTEMPTS or now >= delivery.expires_at:
+        delivery.status, delivery.next_attempt_at = "failed", None
+    else:
+        wait_s = RETRY_DELAYS_S[delivery.tries - 1] * uniform(1 - JITTER, 1 + JITTER)
+        delivery.next_attempt_at = now + timedelta(seconds=max(wait_s, attempt.retry_after_s or 0))
+
+
+def _update_endpoint(
+    session: Session, scope: WebhookScope, row: EndpointMixin, attempt: Attempt, *, now: datetime
+) -> None:
+    """What an attempt says of the endpoint: that it lives, is to be left alone, or is given up."""
+    if attempt.succeeded:
+        row.failures, row.failing_since, row.paused_until = 0, None, None
+        return
+    row.failures += 1
+    row.failing_since = row.failing_since or attempt.at
+    pause_s = ENDPOINT_PAUSES_S[min(row.failures, len(ENDPOINT_PAUSES_S)) - 1]
+    row.paused_until = now + timedelta(seconds=max(pause_s, attempt.retry_after_s or 0))
+    if attempt.status == 410:
+        _disable_endpoint(session, scope, row, "gone", now=now)
+    elif now - row.failing_since >= DISABLE_AFTER:
+        _disable_endpoint(session, scope, row, "failing", now=now)
+
+
+def _disable_endpoint(
+    session: Session, scope: WebhookScope, row: EndpointMixin, reason: str, *, now: datetime
+) -> None:
+    row.is_active, row.disabled_reason, row.disabled_at, row.updated_at = False, reason, now, now
+    metrics.WEBHOOKS_DISABLED.inc(reason=reason, whose="tenant" if scope.tenant_id else "operator")
+    session.flush()
+    scope.emit_event(session, "webhook.disabled", {"webhook_id": str(row.id), "reason": reason})
+
+
+def _release_endpoint(
+    session: Session, scope: WebhookScope, row: EndpointMixin, *, now: datetime
+) -> None:
+    """Let others send to the endpoint; what is left is sent after its pause, or when it is due."""
+    row.busy_until = None
+    if not row.is_active:
+        return
+    _expire_overdue(session, scope, row.id, now=now)
+    is_pending = scope.deliveries.webhook_id == row.id, scope.deliveries.status == "pending"
+    due = session.scalar(select(func.min(scope.deliveries.next_attempt_at)).where(*is_pending))
+    if due is not None:
+        at = max(due, row.paused_until or due)
+        endpoints.schedule_delivery(session, scope, webhook_id=row.id, at=at if at > now else None)
+    retention.schedule_purge(session, now=now)
+
+
+def _expire_overdue(
+    session: Session, scope: WebhookScope, webhook_id: UUID, *, now: datetime
+) -> None:
+    """Give up what has waited too long: an endpoint that was down has more than it can be sent.
+
+    What was never tried is due since it was told, so the index finds it without looking at all that
+    waits; what was tried is given up by its next try.
+    """
+    table = scope.deliveries
+    is_pending = table.webhook_id == webhook_id, table.status == "pending"
+    overdue = *is_pending, table.next_attempt_at <= now - DELIVERY_LIFETIME, table.expires_at <= now
+    session.execute(
+        update(table).where(*overdue).values(status="failed", next_attempt_at=None, updated_at=now)
+    )
+
+
+def _ms_since(started: float) -> int:
+    return round((monotonic() - started) * 1000)

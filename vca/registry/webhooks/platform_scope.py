@@ -1,0 +1,70 @@
+"""The operator's endpoints as the machinery of webhooks knows them, and what they are told.
+
+A tenant's transaction tells them through `public.tell_operators`, and this is for what is decided
+outside of tenants.
+"""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.kit import clock
+from vca.observability import log
+from vca.registry.webhooks import deliveries
+from vca.registry.webhooks.models import PlatformDelivery, PlatformWebhook
+from vca.registry.webhooks.scope import WebhookScope
+from vca.tenancy.session import public_session
+
+DELIVER_JOB = "webhooks.deliver_to_operator"
+EMIT_JOB = "webhooks.tell"
+
+
+def emit_tenant_event(session: Session, *, tenant_id: UUID, type: str, **data: Any) -> None:
+    """Tell an event of a tenant's that is decided where its schema cannot be written to.
+
+    The operator's endpoints are told by this transaction; the tenant's own by a job that it orders.
+    """
+    event_id, now = uuid4(), clock.now()
+    payload = {"tenant_id": str(tenant_id), "simulated": False, **data}
+    _emit(session, event_id, type, payload, now=now)
+    queue.enqueue(
+        session, EMIT_JOB, tenant_id=tenant_id, type=type, event_id=event_id, at=now, data=data
+    )
+
+
+def _emit(
+    session: Session, event_id: UUID, type: str, data: dict[str, Any], *, now: datetime
+) -> None:
+    subscribed = or_(PlatformWebhook.events == [], PlatformWebhook.events.contains([type]))
+    active = select(PlatformWebhook.id).where(PlatformWebhook.is_active, subscribed)
+    for webhook_id in session.scalars(active).all():
+        deliveries.add_delivery(
+            session,
+            PLATFORM_SCOPE,
+            webhook_id=webhook_id,
+            event_id=event_id,
+            type=type,
+            data=data,
+            now=now,
+        )
+
+
+def _schedule_job(
+    session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
+) -> None:
+    queue.enqueue(session, DELIVER_JOB, run_at=at, lock=lock, webhook_id=webhook_id)
+
+
+def _emit_event(session: Session, type: str, data: dict[str, Any]) -> None:
+    """To the operator's other endpoints, and in the log: perhaps there is no other."""
+    log.get_logger().warning(type, **data)
+    _emit(session, uuid4(), type, data, now=clock.now())
+
+
+PLATFORM_SCOPE = WebhookScope(
+    PlatformWebhook, PlatformDelivery, None, public_session, _schedule_job, _emit_event
+)

@@ -1,0 +1,72 @@
+"""A socket as a conversation sees it: frames that mean something, and words to say."""
+
+import socket
+from time import monotonic
+from typing import Any
+
+from simple_websocket import ConnectionClosed, Server
+
+from vca.observability import log, metrics
+from vca.servers.relay import frames
+from vca.servers.relay.frames import Frame, UnknownFrame, UnreadableFrame
+
+# Of the WebSocket protocol: data that cannot be read, and who is not let in.
+UNREADABLE, POLICY_VIOLATION = 1003, 1008
+# A carrier that is gone without a word: probed after this silence, given up for unread words.
+_PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 20, 5, 3
+_UNACKNOWLEDGED_MS = 30_000
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class VoiceConnection:
+    """A carrier's socket. All of it raises ConnectionClosed once it is closed."""
+
+    def __init__(self, ws: Server) -> None:
+        self._ws = ws
+        _enable_keepalive(ws.sock)
+
+    def receive_frame(self, timeout_s: float) -> Frame | None:
+        """The next frame that means something, or None when there was none in time."""
+        deadline = monotonic() + timeout_s
+        while True:
+            data = self._ws.receive(timeout=max(0.0, deadline - monotonic()))
+            if data is None:
+                return None
+            frame = self._parse_frame(data)
+            if not isinstance(frame, UnknownFrame):
+                return frame
+            metrics.RELAY_FRAMES_IGNORED.inc()
+
+    def send_text(self, text: str, *, last: bool = False) -> None:
+        """Have a part of an answer spoken."""
+        self._ws.send(frames.text_frame(text, last=last))
+
+    def send_end(self, handoff: str) -> None:
+        """Have the carrier ask what follows, and wait a moment for it to close the socket."""
+        self._ws.send(frames.end_frame(handoff))
+        deadline = monotonic() + _CLOSE_TIMEOUT_S
+        while self.receive_frame(max(0.0, deadline - monotonic())) is not None:
+            pass
+
+    def close(self, code: int) -> None:
+        """Close the socket, maybe at once."""
+        self._ws.close(code)
+
+    def _parse_frame(self, data: str | bytes) -> Frame:
+        try:
+            return frames.parse_frame(data)
+        except UnreadableFrame as error:
+            log.get_logger().warning("relay.unreadable_frame", why=str(error))
+            self._ws.close(UNREADABLE)
+            raise ConnectionClosed(UNREADABLE, str(error)) from None
+
+
+def _enable_keepalive(sock: Any) -> None:
+    """Have the kernel notice a peer that is gone: a carrier need not answer pings of ours."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_AFTER_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_EVERY_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)

@@ -1,0 +1,363 @@
+"""Settings: read once from the environment and `.env`, checked, frozen."""
+
+import base64
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+
+from vca.kit import parsers
+from vca.kit.addresses import Network, parse_networks
+from vca.kit.parsers import PLACEHOLDER
+
+ROOT = Path(__file__).resolve().parents[1]
+EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+
+
+class SettingsError(SystemExit):
+    """The process cannot start; prints one line for each setting that is missing or invalid."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(EX_CONFIG)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(f"VCA cannot start: {problem}" for problem in self.problems)
+
+
+def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
+    """A field read from the environment variable of its name in capitals."""
+    if default is MISSING:
+        return field(metadata={"parse": parse})
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of the product; `.env.example` says what each is for."""
+
+    database_url: str = setting(parsers.database_url)
+    migration_database_url: str = setting(parsers.database_url, "")
+    worker_database_url: str = setting(parsers.database_url, "")
+    tenancy_engine: str = setting(parsers.enum("postgres", "citus"), "postgres")
+    tenant_roles: str = setting(parsers.enum("on", "off"), "")
+    tenant_role_prefix: str = setting(parsers.role_prefix, "vca_")
+    app_env: str = setting(parsers.enum("development", "staging", "production"))
+    app_name: str = setting(parsers.string)
+    debug: bool = setting(parsers.boolean)
+    secret_key: str = setting(parsers.secret)
+    api_key_peppers: tuple[str, ...] = setting(parsers.secret_list, ())
+    encryption_keys: tuple[bytes, ...] = setting(parsers.key_list, ())
+    public_base_url: str = setting(parsers.base_url, "")
+    host: str = setting(parsers.string, "127.0.0.1")
+    port: int = setting(parsers.integer(1, 65535), 8000)
+    web_workers: int = setting(parsers.integer(1, 64), 2)
+    web_threads: int = setting(parsers.integer(1, 256), 8)
+    trusted_proxies: tuple[Network, ...] = setting(parse_networks, ())
+    relay_slots: int = setting(parsers.integer(0, 4096), 0)
+    relay_port: int = setting(parsers.integer(1, 65535), 8001)
+    relay_workers: int = setting(parsers.integer(1, 64), 2)
+    relay_threads: int = setting(parsers.integer(1, 256), 128)
+    gunicorn_group: str = setting(parsers.enum("web", "relay"), "web")
+    rate_limit_key: int = setting(parsers.integer(0, 100_000), 50)
+    rate_limit_tenant: int = setting(parsers.integer(0, 100_000), 100)
+    rate_limit_platform_key: int = setting(parsers.integer(0, 100_000), 500)
+    rate_limit_window_s: int = setting(parsers.integer(1, 3600), 5)
+    rate_limit_failures: int = setting(parsers.integer(0, 1_000_000), 20)
+    rate_limit_threads: int = setting(parsers.integer(0, 256), 8)
+    database_pool_size: int = setting(parsers.integer(1, 200), 20)
+    tenants_per_connection: int = setting(parsers.integer(1, 100_000), 130)
+    did_claims: str = setting(parsers.enum("assigned", "open"), "")
+    telephony_provider: str = setting(parsers.string, "")
+    twilio_account_sid: str = setting(parsers.regex("AC[0-9a-f]{32}", "an Account SID: AC…"), "")
+    twilio_auth_token: tuple[str, ...] = setting(
+        parsers.csv(parsers.regex("[0-9a-f]{32}", "32 hexadecimal digits, several with commas")), ()
+    )
+    twilio_api_key_sid: str = setting(parsers.regex("SK[0-9a-f]{32}", "an API key's SID: SK…"), "")
+    twilio_api_key_secret: str = setting(parsers.regex("[!-~]{16,128}", "an API key's secret"), "")
+    twilio_api_base_url: str = setting(parsers.base_url, "")
+    telnyx_api_key: str = setting(parsers.string, "")
+    telnyx_public_key: str = setting(parsers.public_key, "")
+    telnyx_connection_id: str = setting(parsers.string, "")
+    telnyx_credential_connection_id: str = setting(parsers.string, "")
+    telnyx_api_base_url: str = setting(parsers.base_url, "")
+    carrier_fallback_url: str = setting(parsers.base_url, "")
+    llm_base_url: str = setting(parsers.base_url, "")
+    llm_api_key: str = setting(parsers.string, "")
+    llm_model: str = setting(parsers.string, "")
+    llm_models: tuple[str, ...] = setting(parsers.name_list, ())
+    llm_fallback_model: str = setting(parsers.string, "")
+    llm_fallback_base_url: str = setting(parsers.base_url, "")
+    llm_fallback_api_key: str = setting(parsers.string, "")
+    llm_timeout_s: int = setting(parsers.integer(1, 60), 10)
+    call_token_limit: int = setting(parsers.integer(0, 10_000_000), 0)
+    call_silence_s: int = setting(parsers.integer(1, 3600), 120)
+    simulation_streams: int = setting(parsers.integer(1, 64), 4)
+    recording_store: str = setting(parsers.store_url, "folder:.vca/recordings")
+    s3_endpoint_url: str = setting(parsers.base_url, "")
+    s3_region: str = setting(parsers.string, "")
+    s3_presign: bool = setting(parsers.boolean, False)
+    smtp_url: str = setting(parsers.smtp_url, "")
+    mail_from: str = setting(parsers.email_address, "")
+    webhook_allowed_networks: tuple[Network, ...] = setting(parse_networks, ())
+    webhook_allow_http: bool = setting(parsers.boolean, False)
+    metrics_token: str = setting(parsers.secret, "")
+    metrics_dir: str = setting(parsers.string, "")
+    crash_dir: str = setting(parsers.string, "")
+    log_level: str = setting(parsers.enum("debug", "info", "warning", "error"), "info")
+
+    def __post_init__(self) -> None:
+        problems = _cross_field_errors(self)
+        if problems:
+            raise SettingsError(problems)
+
+    @property
+    def production(self) -> bool:
+        return self.app_env == "production"
+
+    @property
+    def peppers(self) -> tuple[str, ...]:
+        """What hashes API keys: the first writes, all read. Never the bare SECRET_KEY."""
+        return self.api_key_peppers or (f"api-keys|{self.secret_key}",)
+
+    @property
+    def keys_at_rest(self) -> tuple[bytes, ...]:
+        """What encrypts secrets in the database: the first writes, all read."""
+        derived_key = hashlib.sha256(f"at-rest|{self.secret_key}".encode()).digest()
+        return self.encryption_keys or (derived_key,)
+
+    @property
+    def claims_are_open(self) -> bool:
+        """Whether a tenant may claim a number that nobody assigned to it."""
+        return (self.did_claims or ("assigned" if self.production else "open")) == "open"
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that a profile may name."""
+        default_model = (self.llm_model,) if self.llm_model else ()
+        return tuple(dict.fromkeys((*default_model, *self.llm_models)))
+
+    @property
+    def serves_relay(self) -> bool:
+        """Whether this process is of the group that carriers open sockets to."""
+        return self.gunicorn_group == "relay"
+
+    @property
+    def embedded_folder(self) -> Path | None:
+        """The folder of the embedded Postgres, absolute; None with a server of one's own."""
+        scheme, _, folder = self.database_url.partition(":")
+        return (ROOT / folder).resolve() if scheme == "embedded" else None
+
+    @property
+    def state_folder(self) -> Path:
+        """Where development keeps logs and the demo's keys: beside the embedded Postgres."""
+        return self.embedded_folder.parent if self.embedded_folder else ROOT / ".vca"
+
+    @property
+    def metrics_folder(self) -> Path | None:
+        """Where this machine's processes count together; None where nobody may ask them."""
+        if not self.metrics_token:
+            return None
+        return (ROOT / self.metrics_dir) if self.metrics_dir else self.state_folder / "metrics"
+
+    @property
+    def crash_folder(self) -> Path | None:
+        """Where a rehearsal says at which points this process dies; None: it is no rehearsal."""
+        return ROOT / self.crash_dir if self.crash_dir else None
+
+    @cached_property
+    def database_dsn(self) -> str:
+        """How the web process logs in: a libpq URL for psycopg2 and psycopg 3 alike."""
+        return self._dsn(self.database_url, "web")
+
+    @cached_property
+    def worker_dsn(self) -> str:
+        """How the worker logs in; as the web where it has no login of its own."""
+        return self._dsn(self.worker_database_url or self.database_url, "worker")
+
+    @cached_property
+    def owner_dsn(self) -> str:
+        """How commands that run DDL log in; as the web where there is no separate owner."""
+        return self._dsn(self.migration_database_url or self.database_url, "owner")
+
+    @property
+    def on_citus(self) -> bool:
+        """Whether the database is a Citus cluster, with a node for each tenant's schema."""
+        return self.tenancy_engine == "citus"
+
+    @property
+    def role_prefix(self) -> str | None:
+        """What the names of tenants' database roles begin with; None when there are no roles."""
+        roles = self.tenant_roles or ("off" if self.on_citus else "on")
+        return self.tenant_role_prefix if roles == "on" else None
+
+    def _dsn(self, url: str, login: str) -> str:
+        scheme, _, folder = url.partition(":")
+        if scheme != "embedded":
+            return url
+        from vca.devtools.embedded_postgres import (
+            server_for,
+        )  # development only: not installed in production
+
+        return server_for((ROOT / folder).resolve()).url_of(login)
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings from `environ`, else from the process's environment over `.env`.
+
+    Raises SettingsError naming every setting that is missing or invalid.
+    """
+    if environ is None:
+        environ = {**_read_env_file(), **os.environ}
+    parsed, problems = {}, []
+    for spec in fields(Settings):
+        name = spec.name.upper()
+        raw = environ.get(name, "").strip()
+        if not raw:
+            if spec.default is MISSING:
+                problems.append(f"{name} is missing")
+            continue
+        try:
+            parsed[spec.name] = spec.metadata["parse"](raw)
+        except ValueError as error:
+            problems.append(f"{name} {error}")
+    if problems:
+        raise SettingsError(problems)
+    return Settings(**parsed)
+
+
+def settings_or_exit() -> Settings:
+    """The process's settings; prints what is wrong and ends the process with status 78."""
+    try:
+        return read_settings()
+    except SettingsError as error:
+        raise report_settings_error(error) from None
+
+
+def report_settings_error(error: SettingsError) -> SettingsError:
+    """The error that will end the process, after it was written to stderr."""
+    os.write(2, f"{error}\n".encode())
+    return error
+
+
+def export_env(name: str, value: str) -> None:
+    """Set a variable of the environment for a library that reads its settings there alone."""
+    os.environ[name] = value
+
+
+def write_env_file(target: Path, example: Path) -> bool:
+    """Make `.env` from `.env.example` with fresh secrets, mode 0600; False if there is one."""
+    try:
+        handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    lines = [_with_fresh_secret(line) for line in example.read_text().splitlines()]
+    with os.fdopen(handle, "w") as file:
+        file.write("\n".join(lines) + "\n")
+    return True
+
+
+def _with_fresh_secret(line: str) -> str:
+    name, separator, value = line.partition("=")
+    if not separator or not value.startswith(PLACEHOLDER):
+        return line
+    if name == "ENCRYPTION_KEYS":
+        return f"{name}={base64.b64encode(secrets.token_bytes(32)).decode()}"
+    return f"{name}={secrets.token_urlsafe(32)}"
+
+
+def _read_env_file() -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(ROOT / ".env").items()}
+
+
+def _cross_field_errors(settings: Settings) -> list[str]:
+    """What no single setting shows: combinations that must not run."""
+    llm = (settings.llm_base_url, settings.llm_api_key, settings.llm_model)
+    problems = []
+    if any(llm) and not all(llm):
+        problems.append("LLM_BASE_URL, LLM_API_KEY and LLM_MODEL belong together: set all or none")
+    problems += _fallback_model_errors(settings)
+    problems += _twilio_errors(settings)
+    problems += _relay_errors(settings)
+    if bool(settings.telnyx_api_key) != bool(settings.telnyx_public_key):
+        problems.append("TELNYX_API_KEY and TELNYX_PUBLIC_KEY belong together: set both or none")
+    if bool(settings.smtp_url) != bool(settings.mail_from):
+        problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
+    if settings.on_citus:
+        problems.append("TENANCY_ENGINE is citus, which does not work yet: use postgres")
+    if settings.on_citus and settings.tenant_roles == "on":
+        problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
+    if settings.on_citus and settings.embedded_folder is not None:
+        problems.append("TENANCY_ENGINE is citus: the embedded Postgres has no Citus")
+    if settings.production:
+        problems += _production_errors(settings)
+    return problems
+
+
+def _fallback_model_errors(settings: Settings) -> list[str]:
+    endpoint = (settings.llm_fallback_base_url, settings.llm_fallback_api_key)
+    problems = []
+    if any(endpoint) and not all((*endpoint, settings.llm_fallback_model)):
+        problems.append(
+            "LLM_FALLBACK_BASE_URL and LLM_FALLBACK_API_KEY belong together, with a "
+            "LLM_FALLBACK_MODEL"
+        )
+    if settings.llm_fallback_model and not settings.llm_model:
+        problems.append("LLM_FALLBACK_MODEL needs LLM_MODEL: it answers when that does not")
+    return problems
+
+
+def _relay_errors(settings: Settings) -> list[str]:
+    threads = settings.relay_workers * settings.relay_threads
+    problems = []
+    if settings.relay_slots > threads:
+        problems.append(
+            f"RELAY_SLOTS is {settings.relay_slots}, and RELAY_WORKERS x RELAY_THREADS only "
+            f"{threads}: each call that speaks through a socket holds a thread"
+        )
+    if settings.serves_relay and not settings.relay_slots:
+        problems.append("GUNICORN_GROUP is relay: RELAY_SLOTS says how many calls it may hold")
+    return problems
+
+
+def _twilio_errors(settings: Settings) -> list[str]:
+    account = (settings.twilio_account_sid, settings.twilio_auth_token)
+    key = (settings.twilio_api_key_sid, settings.twilio_api_key_secret)
+    problems = []
+    if any(account) and not all(account):
+        problems.append(
+            "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN belong together: set both or none"
+        )
+    if any(key) and not all((*key, *account)):
+        problems.append(
+            "TWILIO_API_KEY_SID and TWILIO_API_KEY_SECRET belong together, with an account"
+        )
+    return problems
+
+
+def _production_errors(settings: Settings) -> list[str]:
+    problems = []
+    if settings.embedded_folder is not None:
+        problems.append("DATABASE_URL is embedded: production needs a Postgres server of its own")
+    if settings.debug:
+        problems.append("DEBUG must be false in production")
+    if PLACEHOLDER in settings.secret_key:
+        problems.append("SECRET_KEY is the placeholder of .env.example")
+    if not settings.api_key_peppers or PLACEHOLDER in settings.api_key_peppers[0]:
+        problems.append("API_KEY_PEPPERS is missing: a new SECRET_KEY would void every API key")
+    if not settings.encryption_keys:
+        problems.append("ENCRYPTION_KEYS is missing: a new SECRET_KEY would void what it encrypts")
+    if settings.crash_dir:
+        problems.append("CRASH_DIR is set: processes would kill themselves")
+    if settings.telephony_provider == "fake":
+        problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
+    carriers = (settings.telephony_provider, settings.twilio_account_sid, settings.telnyx_api_key)
+    if any(carriers) and not settings.public_base_url.startswith("https://"):
+        problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")
+    return problems

@@ -1,0 +1,391 @@
+"""The fake carrier: keeps the contract, carries no call, remembers what it was asked.
+
+It speaks JSON. A request is `POST …/telephony/fake/<action>`, signed in the header
+`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body. The action `voice` is a call
+that rings, all others are named after the fact that they tell.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, get_args
+from uuid import UUID
+
+from vca.kit import clock, json
+from vca.kit.phone import mask
+from vca.kit.text import sanitize
+from vca.observability import log
+from vca.settings import Settings
+from vca.telephony.adapter import (
+    InvalidCarrierRequest,
+    InvalidCarrierSignature,
+    TelephonyAdapter,
+    TelephonyError,
+    limit_size,
+)
+from vca.telephony.caller_id import parse_caller
+from vca.telephony.types import (
+    Account,
+    AccountField,
+    Action,
+    CallEvent,
+    CallMetadata,
+    CallReply,
+    CallStatus,
+    Capabilities,
+    CarrierEvent,
+    CarrierEventKind,
+    CarrierRequest,
+    CarrierResponse,
+    Forward,
+    HangUp,
+    LegOutcome,
+    Listen,
+    NumberSetting,
+    OutboundCall,
+    Poll,
+    Record,
+    Recording,
+    Reject,
+    Say,
+    SendKeys,
+    TakeVoicemail,
+    Transfer,
+)
+
+SIGNATURE_HEADER = "x-fake-signature"
+_MAX_REMEMBERED = 1_000
+_MAX_TEXT_CHARS = 3_000
+_CHUNK_BYTES = 64 * 1024
+_ACTION_TYPES: Mapping[type[Action], str] = {
+    Say: "say",
+    Listen: "listen",
+    Forward: "forward",
+    HangUp: "hang_up",
+    Reject: "reject",
+    Transfer: "transfer",
+    TakeVoicemail: "take_voicemail",
+    SendKeys: "send_keys",
+    Record: "record",
+    Poll: "come_back",
+}
+_KINDS_BY_ACTION: Mapping[str, CarrierEventKind] = {
+    "voice": "call",
+    **{
+        kind: kind
+        for kind in get_args(CarrierEventKind)
+        if kind not in ("call", "progress", "relayed")
+    },
+}
+_ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
+_SECRET = re.compile(r"[!-~]{16,128}", re.ASCII)
+_KEYS = re.compile(r"[0-9*#]{0,32}", re.ASCII)
+_STATUSES: Mapping[str, tuple[str, str | None]] = {
+    "ringing": ("RINGING", None),
+    "answered": ("ANSWERED", None),
+    "completed": ("ENDED", "caller_hangup"),
+    "busy": ("FAILED", "busy"),
+    "no_answer": ("FAILED", "no_answer"),
+    "cancelled": ("FAILED", "cancelled"),
+    "failed": ("FAILED", "carrier_error"),
+}
+
+
+class FakeTelephonyAdapter(TelephonyAdapter):
+    """A carrier for terminals, simulations and tests."""
+
+    name: ClassVar[str] = "fake"
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    actions: ClassVar[frozenset[str]] = frozenset(_KINDS_BY_ACTION)
+    account_fields: ClassVar[tuple[AccountField, ...]] = (
+        AccountField("account_id", _ACCOUNT_ID, "Any name.", secret=False),
+        AccountField("secret", _SECRET, "What its requests are signed with."),
+    )
+
+    def __init__(self, *secrets: str) -> None:
+        """The first of the secrets signs, all are accepted; without any there is a known one."""
+        self._secrets = [secret.encode() for secret in secrets or ("fake-carrier",)]
+        self._has_account = True
+        self._lock = threading.Lock()
+        self.registered_numbers: dict[str, UUID] = {}
+        self.operations: deque[tuple[str, dict[str, Any]]] = deque(maxlen=_MAX_REMEMBERED)
+        self.failures: deque[TelephonyError] = deque()
+        self._recordings: dict[tuple[str, str | None], tuple[bytes, str]] = {}
+        self.placed_calls: dict[str, str] = {}
+        self.live_calls: set[str] = set()
+        self._ended_calls: deque[str] = deque(maxlen=_MAX_REMEMBERED)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        return None if settings.production else cls(f"fake-carrier|{settings.secret_key}")
+
+    @classmethod
+    def from_account(cls, settings: Settings, account: Account | None) -> Self:
+        if account is None:
+            return cls._without_account()
+        versions = (account.fields, account.previous)
+        return cls(*(fields["secret"] for fields in versions if fields is not None))
+
+    def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        self._record_operation("register_number", tenant_id=tenant_id, did_number=did_number)
+        with self._lock:
+            owner = self.registered_numbers.setdefault(did_number, tenant_id)
+        if owner != tenant_id:
+            raise TelephonyError("the number is another tenant's", permanent=True, code="foreign")
+
+    def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
+        self._record_operation("unregister_number", tenant_id=tenant_id, did_number=did_number)
+        with self._lock:
+            if self.registered_numbers.get(did_number) == tenant_id:
+                del self.registered_numbers[did_number]
+
+    def check_number(
+        self, tenant_id: UUID, phone_number_id: UUID, did_number: str
+    ) -> tuple[NumberSetting, ...]:
+        self._record_operation("check_number", tenant_id=tenant_id, did_number=did_number)
+        owner = self.registered_numbers.get(did_number)
+        return (NumberSetting("owner", str(tenant_id), str(owner) if owner else None),)
+
+    def parse(self, request: CarrierRequest) -> CarrierEvent:
+        fields = _parse_body(request.body)
+        provider_call_id = _text_field(fields, "call_id", 128)
+        if not provider_call_id:
+            raise InvalidCarrierRequest("call_id is missing")
+        kind = _KINDS_BY_ACTION.get(request.action)
+        if kind is None:
+            raise InvalidCarrierRequest("no such action")
+        return CarrierEvent(
+            kind=kind,
+            provider_call_id=provider_call_id,
+            called_number=_text_field(fields, "to", 64),
+            caller=parse_caller(_text_field(fields, "from", 256)),
+            state=_text_field(fields, "state", 2_000) or None,
+            speech=_text_field(fields, "text", 10_000),
+            keys=_parse_keys(fields),
+            leg=_parse_leg_outcome(fields) if kind == "leg" else None,
+            recording_id=_text_field(fields, "recording_id", 128) or None,
+            simulated=fields.get("simulated") is True,
+            event=_parse_status(fields, provider_call_id) if kind == "status" else None,
+        )
+
+    def verify(self, request: CarrierRequest) -> None:
+        signature = request.headers.get(SIGNATURE_HEADER, "").encode()
+        expected_signatures = [
+            _compute_signature(secret, request.url, request.body) for secret in self._secrets
+        ]
+        if not any(hmac.compare_digest(signature, expected) for expected in expected_signatures):
+            raise InvalidCarrierSignature("the signature does not match")
+
+    def sign(self, url: str, body: bytes) -> bytes:
+        """What a genuine request bears, in hex."""
+        return _compute_signature(self._secrets[0], url, body)
+
+    def signed_request(self, action: str, base_url: str, **fields: Any) -> CarrierRequest:
+        """The signed request that this carrier would send; the other end of `parse`."""
+        url, body = f"{base_url}{action}", json.dumps(fields)
+        return CarrierRequest(action, url, {SIGNATURE_HEADER: self.sign(url, body).decode()}, body)
+
+    def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
+        # Remembered, not logged: the call's own line follows.
+        self.operations.append(("on_inbound_call", {"call_id": call_metadata.call_id}))
+        return CallEvent(
+            "RINGING",
+            call_metadata.call_id,
+            call_metadata.timestamp,
+            f"ring-{call_metadata.call_id}",
+        )
+
+    def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
+        body = {
+            "actions": [_render_action(action) for action in reply.actions],
+            "state": reply.state,
+            "callback_url": callback_url,
+        }
+        return CarrierResponse(json.dumps(body), "application/json")
+
+    def hang_up(self, provider_call_id: str) -> None:
+        self._record_operation("hang_up", call_id=provider_call_id)
+        self._ended_calls.append(provider_call_id)
+
+    def update_live_call(
+        self, provider_call_id: str, reply: CallReply, *, callback_url: str
+    ) -> None:
+        actions = [_render_action(action) for action in reply.actions]
+        self._record_operation(
+            "direct",
+            call_id=provider_call_id,
+            actions=actions,
+            state=reply.state,
+            callback_url=callback_url,
+        )
+        if provider_call_id in self._ended_calls:
+            raise TelephonyError("the call has ended", permanent=True, code="call-ended")
+
+    def place_call(self, call: OutboundCall) -> str:
+        self._record_operation(
+            "place_call", reference=call.reference, number=call.number, state=call.state
+        )
+        provider_call_id = f"placed-{call.reference}"
+        self.placed_calls[call.reference] = provider_call_id
+        self.live_calls.add(provider_call_id)
+        return provider_call_id
+
+    def find_call(self, call: OutboundCall) -> str | None:
+        self._record_operation("find_call", reference=call.reference)
+        return self.placed_calls.get(call.reference)
+
+    def find_call_status(self, provider_call_id: str) -> CallStatus | None:
+        self._record_operation("look_up", call_id=provider_call_id)
+        if provider_call_id in self._ended_calls:
+            event = CallEvent(
+                "ENDED",
+                provider_call_id,
+                clock.now(),
+                f"completed-{provider_call_id}",
+                end_reason="caller_hangup",
+            )
+            return CallStatus(provider_call_id, event)
+        return CallStatus(provider_call_id) if provider_call_id in self.live_calls else None
+
+    def end_silently(self, provider_call_id: str) -> None:
+        """Let a call end without telling anybody: its event got lost."""
+        self._ended_calls.append(provider_call_id)
+
+    def fetch_recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> Recording | None:
+        self._record_operation("recording", call_id=provider_call_id)
+        with self._lock:
+            stored_recording = self._recordings.get((provider_call_id, provider_recording_id))
+        if stored_recording is None:
+            return None
+        audio, content_type = stored_recording
+        chunks = (
+            audio[offset : offset + _CHUNK_BYTES] for offset in range(0, len(audio), _CHUNK_BYTES)
+        )
+        return Recording(content_type, limit_size(chunks))
+
+    def delete_recording(
+        self, provider_call_id: str, provider_recording_id: str | None = None
+    ) -> None:
+        self._record_operation("delete_recording", call_id=provider_call_id)
+        with self._lock:
+            self._recordings.pop((provider_call_id, provider_recording_id), None)
+
+    def add_recording(
+        self,
+        provider_call_id: str,
+        audio: bytes,
+        content_type: str = "audio/wav",
+        provider_recording_id: str | None = None,
+    ) -> None:
+        """Hold this audio of a call, as if it had been recorded."""
+        with self._lock:
+            self._recordings[provider_call_id, provider_recording_id] = (audio, content_type)
+
+    def fail_next(self, error: TelephonyError) -> None:
+        """Let the next thing that is asked of this carrier fail."""
+        self.failures.append(error)
+
+    @classmethod
+    def _without_account(cls) -> Self:
+        adapter = cls(secrets.token_hex())
+        adapter._has_account = False
+        return adapter
+
+    def _record_operation(self, operation: str, **arguments: Any) -> None:
+        if not self._has_account:
+            raise TelephonyError("no account is configured", permanent=True, code="no-account")
+        self.operations.append((operation, arguments))
+        log.get_logger().info(
+            "fake_carrier.asked", what=operation, **dict(map(_redact_argument, arguments.items()))
+        )
+        if self.failures:
+            raise self.failures.popleft()
+
+
+def _compute_signature(secret: bytes, url: str, body: bytes) -> bytes:
+    return hmac.new(secret, url.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
+
+
+def _redact_argument(argument: tuple[str, Any]) -> tuple[str, str]:
+    """What was asked, as it may stand in a log: no whole number, no words, no token."""
+    name, value = argument
+    if name == "actions":
+        return name, " ".join(action["type"] for action in value)
+    if name == "state":
+        return name, "…"
+    return name, mask(value) if "number" in name else str(value)
+
+
+def _render_action(action: Action) -> dict[str, Any]:
+    fields = {"type": _ACTION_TYPES[type(action)], **vars(action)}
+    if isinstance(action, Say):
+        fields["text"] = sanitize(action.text, max_length=_MAX_TEXT_CHARS)
+    return fields
+
+
+def _parse_body(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.strict_loads(body)
+    except json.InvalidJson as error:
+        raise InvalidCarrierRequest(str(error)) from None
+    if not isinstance(document, dict):
+        raise InvalidCarrierRequest("not an object")
+    return document
+
+
+def _text_field(fields: dict[str, Any], name: str, max_chars: int) -> str:
+    value = fields.get(name, "")
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > max_chars:
+        raise InvalidCarrierRequest(f"{name} is not a string of at most {max_chars} characters")
+    return value
+
+
+def _parse_keys(fields: dict[str, Any]) -> str:
+    keys = _text_field(fields, "keys", 32)
+    if not _KEYS.fullmatch(keys):
+        raise InvalidCarrierRequest("keys are not of 0-9, * and #")
+    return keys
+
+
+def _parse_leg_outcome(fields: dict[str, Any]) -> LegOutcome:
+    outcome = _text_field(fields, "outcome", 32)
+    if outcome not in get_args(LegOutcome):
+        raise InvalidCarrierRequest("no such outcome of a leg")
+    return outcome  # type: ignore[return-value] # one of them
+
+
+def _parse_status(fields: dict[str, Any], call_id: str) -> CallEvent:
+    status = _text_field(fields, "status", 32)
+    if status not in _STATUSES:
+        raise InvalidCarrierRequest("no such status")
+    event_type, end_reason = _STATUSES[status]
+    return CallEvent(
+        event_type,  # type: ignore[arg-type] # from the table above
+        call_id,
+        _parse_time(fields),
+        f"{status}-{call_id}",
+        end_reason=end_reason,
+        end_detail=_text_field(fields, "code", 64) or None,
+    )
+
+
+def _parse_time(fields: dict[str, Any]) -> datetime:
+    text = _text_field(fields, "at", 40)
+    if not text:
+        return clock.now()
+    try:
+        timestamp = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidCarrierRequest("at is not a time") from None
+    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 9000:
+        raise InvalidCarrierRequest("at is not a time with an offset")
+    return timestamp.astimezone(UTC)  # Postgres knows no offset of 16 hours or more

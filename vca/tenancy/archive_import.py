@@ -1,0 +1,210 @@
+"""Make a schema of an archive: at the revision that it was written at, and on to the head."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from vca.kit.db import copy_driver
+from vca.tenancy import citus, schema
+from vca.tenancy.archive_reader import Archive, ArchiveRefused, replace_uuid
+from vca.tenancy.archive_writer import PUBLIC_SCHEMA, TENANT_FOLDER, Member, ProgressCallback
+from vca.tenancy.replaced_schemas import replaced_schema_name
+from vca.tenancy.schema import SCHEMA_SENTINEL, TenantRef
+from vca.tenancy.session import set_search_path
+from vca.tenancy.tables import list_tables, quote_name, without_partitions
+
+_CREATE_TEMP_TABLE = "CREATE TEMP TABLE {name} ON COMMIT DROP AS SELECT * FROM {like} WITH NO DATA"
+_SCHEMA_EXISTS = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+_FOREIGN_KEYS = text(
+    "SELECT t.relname AS owner, c.conname AS key, pg_get_constraintdef(c.oid) AS says"
+    " FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid"
+    " WHERE c.connamespace = to_regnamespace(:name) AND c.contype = 'f' ORDER BY c.oid"
+)
+
+
+def create_schema(
+    session: Session,
+    tenant: TenantRef,
+    name: str,
+    *,
+    revision: str,
+    grantees: str = "CURRENT_USER",
+    fill: Callable[[], None] = lambda: None,
+) -> None:
+    """A schema `name` for the tenant, with all tables at `revision` and no rows but its own.
+
+    `fill` brings further rows, before there are indexes to keep up to date. The tables are granted
+    to `grantees`, a list of names as SQL.
+    """
+    if session.scalar(_SCHEMA_EXISTS, {"name": name}) is not None:
+        raise ArchiveRefused(f"The schema {name} is there already.")
+    tables_script, indexes_script = schema.compile_tables_and_indexes(to_revision=revision)
+    citus.enable_schema_sharding(session)
+    session.execute(text(f"CREATE SCHEMA {quote_name(name)}"))
+    set_search_path(session, name)
+    _run_script(session, tenant, name, tables_script, grantees)
+    with _deferred_foreign_keys(session, name):
+        fill()
+    _run_script(session, tenant, name, indexes_script, grantees)
+
+
+def import_archive(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    name: str,
+    *,
+    grantees: str,
+    shared: Mapping[str, Collection[str]],
+    on_progress: ProgressCallback = lambda _: None,
+) -> None:
+    """Make the schema `name` of the archive, for `tenant`, in the caller's transaction.
+
+    Every occurrence of the archived tenant's id becomes the new one's, which a UUID in a column or
+    in a document can only mean; all other ids are kept. What the archive has of the `shared` public
+    tables, by name with the columns that an older archive may lack, is left in temporary tables
+    `archived_…`, for the caller to judge. Raises ArchiveRefused for a revision that this code does
+    not know or rows that do not fit, and ArchiveDamaged.
+    """
+    revision = archive.manifest.schema_revision
+    if not schema.is_known_revision(revision):
+        raise ArchiveRefused(
+            f"The archive's schema is at revision {revision:.40}, which this code does not know:"
+            " it is from a newer release. Nothing was imported."
+        )
+    fill = partial(_load_members, session, archive, tenant, name, shared, on_progress)
+    create_schema(session, tenant, name, revision=revision, grantees=grantees, fill=fill)
+    _run_script(session, tenant, name, schema.compile_script(after_revision=revision), grantees)
+
+
+@contextmanager
+def _deferred_foreign_keys(session: Session, name: str) -> Iterator[None]:
+    """Foreign keys of a new schema, checked by one join each at the end and not row by row.
+
+    Raises ArchiveRefused for a row that refers to none.
+    """
+    foreign_keys = [
+        (quote_name(name, row.owner), quote_name(row.key), row.says)
+        for row in _list_foreign_keys(session, name)
+    ]
+    for table, key, _ in foreign_keys:
+        session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {key}"))
+    yield
+    for table, key, definition in foreign_keys:
+        try:
+            session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {key} {definition}"))
+        except IntegrityError as error:
+            raise ArchiveRefused(
+                f"A row of {table} refers to one that is not there ({key}). Nothing was imported."
+            ) from error
+
+
+def _list_foreign_keys(session: Session, name: str) -> Sequence[Any]:
+    return session.execute(_FOREIGN_KEYS, {"name": name}).all()
+
+
+def swap_schemas(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> str:
+    """Put the schema `staged` in the tenant's place; the old one is kept under the name returned.
+
+    Waits for the transactions that are inside the tenant; those that come meanwhile wait for us.
+    """
+    table_list = ", ".join(
+        quote_name(tenant.schema, t.name) for t in list_tables(session, tenant.schema)
+    )
+    if table_list:
+        session.execute(text(f"LOCK TABLE {table_list} IN ACCESS EXCLUSIVE MODE"))
+    replaced_name = replaced_schema_name(tenant, now)
+    session.execute(
+        text(f"ALTER SCHEMA {quote_name(tenant.schema)} RENAME TO {quote_name(replaced_name)}")
+    )
+    session.execute(
+        text(f"ALTER SCHEMA {quote_name(staged)} RENAME TO {quote_name(tenant.schema)}")
+    )
+    return replaced_name
+
+
+def _load_members(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    name: str,
+    shared: Mapping[str, Collection[str]],
+    on_progress: ProgressCallback,
+) -> None:
+    """Load every member of the archive into the table that it is of."""
+    schema_tables = without_partitions(list_tables(session, name))
+    targets = {
+        f"{TENANT_FOLDER}/{table.name}.csv": (quote_name(name, table.name), table)
+        for table in schema_tables
+    }
+    for table in without_partitions(list_tables(session, PUBLIC_SCHEMA)):
+        if table.name in shared:
+            temp_table = f"pg_temp.archived_{table.name}"
+            _create_temp_table(session, temp_table, quote_name(PUBLIC_SCHEMA, table.name))
+            targets[f"{PUBLIC_SCHEMA}/{table.name}.csv"] = (temp_table, table)
+    members = {member.name: member for member in archive.manifest.members}
+    if members.keys() != targets.keys():
+        mismatched = ", ".join(sorted(members.keys() ^ targets.keys()))
+        raise ArchiveRefused(f"The archive has not the tables of its revision: {mismatched}.")
+    for table in reversed(
+        schema_tables
+    ):  # what a new schema holds of its own is in the archive too
+        session.execute(text(f"DELETE FROM {quote_name(name, table.name)}"))
+    for member_name, (target, table) in targets.items():
+        on_progress(f"loading {member_name}")
+        member = members[member_name]
+        optional_columns = (
+            shared.get(table.name, ()) if member_name.startswith(f"{PUBLIC_SCHEMA}/") else ()
+        )
+        columns = [
+            column
+            for column in table.columns
+            if column in member.columns or column not in optional_columns
+        ]
+        _load_member(session, archive, tenant, member, target, columns)
+
+
+def _load_member(
+    session: Session,
+    archive: Archive,
+    tenant: TenantRef,
+    member: Member,
+    target: str,
+    columns: Sequence[str],
+) -> None:
+    if sorted(member.columns) != sorted(columns):
+        raise ArchiveRefused(f"{member.name} has not the columns of its revision.")
+    blocks = archive.iter_blocks(member)
+    if archive.manifest.tenant_id != tenant.id:
+        blocks = replace_uuid(blocks, archive.manifest.tenant_id, tenant.id)
+    column_list = ", ".join(quote_name(column) for column in member.columns)
+    statement = f"COPY {target} ({column_list}) FROM STDIN (FORMAT csv, HEADER match)"
+    try:
+        rows = copy_driver.copy_in(session, statement, blocks)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise ArchiveRefused(
+            f"{member.name} does not fit: {error.diag.message_primary}. Nothing was imported."
+        ) from error
+    if rows != member.rows:
+        raise ArchiveRefused(f"{member.name} has {rows} rows and not {member.rows}.")
+
+
+def _create_temp_table(session: Session, temp_table: str, like: str) -> None:
+    name = temp_table.removeprefix("pg_temp.")
+    session.execute(text(_CREATE_TEMP_TABLE.format(name=name, like=like)))
+
+
+def _run_script(session: Session, tenant: TenantRef, name: str, script: str, grantees: str) -> None:
+    tenant_script = schema.render_for_tenant(
+        script.replace(SCHEMA_SENTINEL, name), tenant, grantees=grantees
+    )
+    if tenant_script:
+        options = {"no_parameters": True}
+        session.connection().exec_driver_sql(tenant_script, execution_options=options)

@@ -1,0 +1,156 @@
+"""Whose account must have signed a carrier's request, and whether it has. Writes nothing.
+
+What a request is about it says itself, unbelieved: by our token, by a call that is known, by the
+called number. Who holds that call, or has that number, must have signed; for what is nobody's, the
+deployment's own account.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from vca.registry.number_registry import service as dids
+from vca.registry.number_registry.service import Owner
+from vca.telephony import providers
+from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
+from vca.telephony.types import CarrierEvent, CarrierRequest, ProviderAccountRef
+from vca.tenancy import schema
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_connection, tenant_session
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.telephony_accounts import adapter_lookup
+
+
+@dataclass(frozen=True)
+class AuthenticatedRequest:
+    """A genuine request: whose account signed it, and what it is about as far as that is known.
+
+    `carrier` has that account, and answers with it.
+    """
+
+    adapter: TelephonyAdapter
+    account: ProviderAccountRef
+    owner: Owner | None = None
+    call_state: CallState | None = None
+    call: CallRef | None = None
+
+
+def find_number_owner(number: str) -> Owner | None:
+    """Whose a called number is; a number of a deleted tenant is nobody's."""
+    with public_connection() as connection:
+        owner = dids.find_owner(connection, number=number)
+    return None if owner is None or owner.tenant_status == "deleted" else owner
+
+
+def authenticate(
+    parser: TelephonyAdapter,
+    request: CarrierRequest,
+    carrier_event: CarrierEvent,
+    services: CallServices,
+) -> AuthenticatedRequest:
+    """The request with the account that had to sign it, and has.
+
+    Of the deployment's own account nothing is looked up but whose the number is. Raises
+    BadCarrierRequest, SignatureRefused and DatabaseFailure.
+    """
+    if carrier_event.kind == "call" or carrier_event.state is None:
+        return _authenticate_by_number(parser, request, carrier_event)
+    try:
+        call_state = services.verify_state(carrier_event.state)
+    except InvalidCarrierRequest:
+        parser.verify(request)  # a stranger learns nothing of tokens
+        if carrier_event.kind == "progress":  # nothing is done about it
+            return AuthenticatedRequest(parser, ProviderAccountRef(parser.name))
+        raise
+    tenant = call_state.ref.tenant
+    call_account = (
+        call_state.carrier or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
+    )
+    adapter, account = _find_signer(parser, request, [call_account], tenant)
+    return AuthenticatedRequest(adapter, account, call_state=call_state)
+
+
+def authenticate_simulated(
+    simulator: TelephonyAdapter,
+    request: CarrierRequest,
+    carrier_event: CarrierEvent,
+    services: CallServices,
+) -> AuthenticatedRequest:
+    """The same for our own telephone, which may ring every number whoever carries it."""
+    simulator.verify(request)
+    owner = find_number_owner(carrier_event.called_number) if carrier_event.kind == "call" else None
+    call_state = (
+        services.verify_state(carrier_event.state) if carrier_event.state is not None else None
+    )
+    return AuthenticatedRequest(simulator, ProviderAccountRef(simulator.name), owner, call_state)
+
+
+def _authenticate_by_number(
+    parser: TelephonyAdapter, request: CarrierRequest, carrier_event: CarrierEvent
+) -> AuthenticatedRequest:
+    owner = find_number_owner(carrier_event.called_number)
+    if owner is None:
+        parser.verify(request)
+        return AuthenticatedRequest(parser, ProviderAccountRef(parser.name))
+    call, call_account = (
+        (None, None) if carrier_event.kind == "call" else _find_call(parser, carrier_event, owner)
+    )
+    candidates = owner.carriers if call_account is None else (call_account,)
+    adapter, account = _find_signer(parser, request, candidates, owner.tenant)
+    return AuthenticatedRequest(adapter, account, owner, call=call)
+
+
+def _find_call(
+    parser: TelephonyAdapter, carrier_event: CarrierEvent, owner: Owner
+) -> tuple[CallRef, ProviderAccountRef] | tuple[None, None]:
+    """The call of an event that bears no state, and who holds it.
+
+    There is none at a tenant whose schema is too old: its calls are not recorded.
+    """
+    if not schema.is_supported_revision(owner.schema_revision):
+        return None, None
+    query = {"provider_type": parser.name, "provider_call_id": carrier_event.provider_call_id}
+    with tenant_session(owner.tenant) as session:
+        call = record.find_call(session, **query)
+    return (CallRef(owner.tenant, call[0]), call[1]) if call else (None, None)
+
+
+def _load_call_account(ref: CallRef) -> ProviderAccountRef | None:
+    with tenant_session(ref.tenant) as session:
+        return record.provider_of(session, ref.call_id)
+
+
+def _find_signer(
+    parser: TelephonyAdapter,
+    request: CarrierRequest,
+    candidates: Iterable[ProviderAccountRef],
+    tenant: TenantRef,
+) -> tuple[TelephonyAdapter, ProviderAccountRef]:
+    """The first of these whose signature the request bears; raises SignatureRefused."""
+    for candidate in candidates:
+        adapter = _account_adapter(parser, candidate, tenant)
+        if adapter is not None and _is_signature_valid(adapter, request):
+            return adapter, ProviderAccountRef(parser.name, candidate.account_id)
+    raise InvalidCarrierSignature("no account that could have signed this has")
+
+
+def _account_adapter(
+    parser: TelephonyAdapter, account: ProviderAccountRef, tenant: TenantRef
+) -> TelephonyAdapter | None:
+    if providers.current_carriers().carrier_name(account.provider_type) != parser.name:
+        return None
+    if account.account_id is None:
+        return parser
+    with tenant_session(tenant) as session:
+        return adapter_lookup.adapter_for_number(
+            session, ProviderAccountRef(parser.name, account.account_id)
+        )
+
+
+def _is_signature_valid(adapter: TelephonyAdapter, request: CarrierRequest) -> bool:
+    try:
+        adapter.verify(request)
+    except InvalidCarrierSignature:
+        return False
+    return True

@@ -1,0 +1,350 @@
+"""A carrier's request on its way through the flow, and the carrier's answer back.
+
+The one code path of real carriers, simulations and the telephone in the terminal.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
+
+from sqlalchemy.exc import OperationalError
+
+from vca.conversation.llm.models import Models
+from vca.kit import clock
+from vca.kit.db import DatabaseFailure
+from vca.kit.phone import mask
+from vca.observability import log
+from vca.registry.number_registry import service as dids
+from vca.registry.number_registry.service import Owner
+from vca.registry.tenants import service as tenants
+from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
+from vca.telephony.types import (
+    Action,
+    CallMetadata,
+    CallReply,
+    CarrierEvent,
+    CarrierEventKind,
+    CarrierRequest,
+    CarrierResponse,
+    HangUp,
+    ProviderAccountRef,
+    Reject,
+)
+from vca.tenancy import schema
+from vca.tenancy.schema import TenantUpgrading
+from vca.tenancy.session import public_session
+from vca.tenant.calls.carrier_webhooks import (
+    authentication,
+    fallback,
+    polled_turn,
+    voice_websockets,
+    voicemail,
+)
+from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
+from vca.tenant.calls.core.call_services import CallServices, CallState
+from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns.first_actions import InboundCall
+
+# Facts of a call whose caller waits for our words; all others are kept, or come again.
+_KINDS_WITH_REPLY: tuple[CarrierEventKind, ...] = (
+    "call",
+    "answered",
+    "speech",
+    "keys",
+    "more",
+    "relayed",
+    "leg",
+)
+
+
+def handle_request(
+    parser: TelephonyAdapter,
+    request: CarrierRequest,
+    services: CallServices,
+    *,
+    simulated: bool = False,
+) -> CarrierResponse:
+    """Do what a carrier's request says and answer in the carrier's words.
+
+    `reader` reads it, whosever account it is of; `ours`: it is of our own telephone. Raises
+    BadCarrierRequest and SignatureRefused, both before anything is written.
+    """
+    carrier_event = parser.parse(request)
+    callback_url = services.callback_url(parser.name)
+    try:
+        authenticated = (
+            authentication.authenticate_simulated if simulated else authentication.authenticate
+        )(parser, request, carrier_event, services)
+    except DatabaseFailure as error:
+        reply = _fallback_without_database(parser, request, carrier_event, error)
+        return parser.handle(carrier_event, reply, callback_url=callback_url)
+    if carrier_event.kind in _KINDS_WITH_REPLY:
+        reply = voice_websockets.offer_websocket(
+            _reply_to_caller(authenticated, carrier_event, services),
+            carrier_event,
+            authenticated,
+            services,
+        )
+    else:
+        reply = _record_event(authenticated, carrier_event)
+    return authenticated.adapter.handle(carrier_event, reply, callback_url=callback_url)
+
+
+def stream_simulated_turn(
+    simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
+) -> Generator[SpokenChunk, None, CarrierResponse]:
+    """The same for our own telephone, which can be spoken on while the agent thinks: the words
+    come first.
+
+    The response then holds what follows them. Only what the caller said is answered so.
+    """
+    carrier_event = simulator.parse(request)
+    authenticated = authentication.authenticate_simulated(
+        simulator, request, carrier_event, services
+    )
+    result = yield from _start_turn(
+        carrier_event, _require_call_state(authenticated, carrier_event), services.models
+    )
+    callback_url = services.callback_url(simulator.name)
+    return simulator.handle(
+        carrier_event,
+        _build_reply(result, authenticated.account, services),
+        callback_url=callback_url,
+    )
+
+
+def _fallback_without_database(
+    parser: TelephonyAdapter,
+    request: CarrierRequest,
+    carrier_event: CarrierEvent,
+    error: DatabaseFailure,
+) -> CallReply:
+    """The database is away that knows who must have signed: a sentence for whose account we have.
+
+    All others are answered as away, and their carrier goes to its own fallback or comes again.
+    """
+    try:
+        parser.verify(request)
+    except InvalidCarrierSignature:
+        raise error from None
+    if carrier_event.kind not in _KINDS_WITH_REPLY:
+        raise error
+    log.get_logger().error("call.not_answered", provider=parser.name, exc_info=error)
+    return CallReply(fallback.FALLBACK_ACTIONS)
+
+
+def _reply_to_caller(
+    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, services: CallServices
+) -> CallReply:
+    """What the caller hears; a sentence, never silence, where the database cannot serve the call:
+    it is away, too busy, or the server has run out of disk or memory.
+
+    An event that cannot be kept is another matter: it fails, and its carrier sends it again.
+    """
+    try:
+        if carrier_event.kind == "call":
+            return _handle_inbound_call(authenticated, carrier_event, services)
+        call_state = _require_call_state(authenticated, carrier_event)
+        tenants.require_supported_schema(call_state.ref.tenant.id)
+        return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
+    except TenantUpgrading:
+        log.get_logger().warning("call.tenant_upgrading")
+        return CallReply(fallback.FALLBACK_ACTIONS)
+    except (DatabaseFailure, OperationalError) as error:
+        log.get_logger().error(
+            "call.not_answered", provider=authenticated.account.provider_type, exc_info=error
+        )
+        return CallReply(fallback.FALLBACK_ACTIONS)
+
+
+def _handle_inbound_call(
+    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, services: CallServices
+) -> CallReply:
+    owner = authenticated.owner
+    if owner is None:
+        return _reject_unrouted(carrier_event.called_number)
+    if not schema.is_supported_revision(owner.schema_revision):
+        return _reply_during_upgrade(owner, carrier_event.called_number)
+    metadata = CallMetadata(
+        tenant_id=owner.tenant.id,
+        phone_number_id=owner.phone_number_id,
+        caller_number=carrier_event.caller.number,
+        called_number=carrier_event.called_number,
+        direction="inbound",
+        timestamp=clock.now(),
+        call_id=carrier_event.provider_call_id,
+    )
+    event = authenticated.adapter.on_inbound_call(metadata)
+    call = InboundCall(
+        owner, metadata, carrier_event.caller, event, authenticated.account, carrier_event.simulated
+    )
+    model_available = services.can_answer(simulated=carrier_event.simulated)
+    return _build_reply(
+        call_flow.start_inbound_call(call, model_available=model_available),
+        authenticated.account,
+        services,
+    )
+
+
+def _reject_unrouted(number: str) -> CallReply:
+    """A number that nobody has: refused politely, logged, counted."""
+    log.get_logger().warning("call.missed_number", called=mask(number))
+    with public_session() as session:
+        dids.record_unrouted_call(session, number=number)
+    return CallReply((Reject(),))
+
+
+def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
+    """A schema too old for this code: the configured fallback, logged, counted, not recorded."""
+    log.get_logger().warning(
+        "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
+    )
+    with public_session() as session:
+        dids.record_unrouted_call(session, number=number)
+    return CallReply(fallback.fallback_actions(owner))
+
+
+def _handle_answered(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    result = call_flow.start_outbound_call(
+        call_state.ref, provider_call_id=carrier_event.provider_call_id
+    )
+    return _build_reply(result, call_state.carrier, services)
+
+
+def _handle_utterance(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    """The agent's words within the caller's patience; for the rest the carrier comes back."""
+    partial_turn = polled_turn.start_turn(
+        _start_turn(carrier_event, call_state, polled_turn.with_early_filler(services.models))
+    )
+    if partial_turn.result is not None:
+        return _build_reply(
+            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.carrier, services
+        )
+    say_actions = join_chunks(partial_turn.chunks)
+    spoken_chars = sum(len(say.text) for say in say_actions)
+    return _poll_reply(
+        say_actions,
+        replace(call_state, spoken_chars=spoken_chars, polling_since=clock.now()),
+        services,
+    )
+
+
+def _poll_reply(
+    say_actions: tuple[Action, ...], call_state: CallState, services: CallServices
+) -> CallReply:
+    return CallReply((*say_actions, polled_turn.POLL), services.sign_full_state(call_state))
+
+
+def _start_turn(
+    carrier_event: CarrierEvent, call_state: CallState, models: Models
+) -> Generator[SpokenChunk, None, TurnResult]:
+    if carrier_event.kind == "keys":
+        return call_flow.handle_keys(
+            call_state.ref, keys=carrier_event.keys, models=models, after=call_state.turns
+        )
+    return call_flow.handle_utterance(
+        call_state.ref, utterance=carrier_event.speech, models=models, after=call_state.turns
+    )
+
+
+def _handle_poll(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    """What has not been said yet of an answer; one that its process lost is given anew."""
+    if call_state.turns is None:
+        raise InvalidCarrierRequest("more of what")
+    reply = polled_turn.wait_for_reply(call_state.ref, after=call_state.turns)
+    if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
+        return _handle_utterance(carrier_event, replace(call_state, spoken_chars=0), services)
+    if reply is None:
+        return _poll_reply((), call_state, services)
+    chunks, result = reply
+    remaining = [
+        replace(chunk, text=chunk.text[call_state.spoken_chars :].strip()) for chunk in chunks
+    ]
+    remaining_chunks = [chunk for chunk in remaining if chunk.text]
+    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.carrier, services)
+
+
+def _handle_leg_ended(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    if carrier_event.leg is None:
+        raise InvalidCarrierRequest("a leg without its outcome")
+    result = call_flow.finish_transfer(
+        call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
+    )
+    return _build_reply(result, call_state.carrier, services)
+
+
+def _handle_websocket_ended(
+    carrier_event: CarrierEvent, call_state: CallState, services: CallServices
+) -> CallReply:
+    """Go on without the socket that has ended. What was lost with it is said, or said again."""
+    if carrier_event.handoff == voice_websockets.FAILED:
+        return CallReply((HangUp(),))
+    resumption = call_flow.resume_call(call_state.ref, repeat_last=not carrier_event.handoff)
+    if isinstance(resumption, TurnResult):
+        return _build_reply(resumption, call_state.carrier, services)
+    utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
+    return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
+
+
+_HANDLERS: Mapping[
+    CarrierEventKind, Callable[[CarrierEvent, CallState, CallServices], CallReply]
+] = {
+    "answered": _handle_answered,
+    "speech": _handle_utterance,
+    "keys": _handle_utterance,
+    "more": _handle_poll,
+    "relayed": _handle_websocket_ended,
+    "leg": _handle_leg_ended,
+}
+
+
+def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEvent) -> CallReply:
+    """Keep what happened; where a schema is too old for it, it fails, and comes again."""
+    if carrier_event.kind == "progress":
+        return CallReply(())
+    ref = authenticated.call_state.ref if authenticated.call_state else authenticated.call
+    if ref is None:
+        return CallReply(())
+    if authenticated.call_state is not None:
+        tenants.require_supported_schema(ref.tenant.id)
+    if carrier_event.kind == "interrupted":
+        call_flow.record_interruption(ref, heard_text=carrier_event.speech)
+    elif carrier_event.kind == "voicemail":
+        voicemail.store_voicemail(ref, recording_id=carrier_event.recording_id)
+        return CallReply((HangUp(),))
+    elif carrier_event.kind == "recording":
+        voicemail.schedule_recording_fetch(ref, recording_id=carrier_event.recording_id)
+    elif carrier_event.event is not None:
+        call_flow.apply_call_event(ref, event=carrier_event.event)
+    return CallReply(())
+
+
+def _require_call_state(
+    authenticated: AuthenticatedRequest, carrier_event: CarrierEvent
+) -> CallState:
+    if authenticated.call_state is None:
+        raise InvalidCarrierRequest(f"{carrier_event.kind} without a call")
+    return replace(authenticated.call_state, carrier=authenticated.account)
+
+
+def _prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:
+    return replace(result, actions=(*join_chunks(chunks), *result.actions))
+
+
+def _build_reply(
+    result: TurnResult, account: ProviderAccountRef | None, services: CallServices
+) -> CallReply:
+    final_actions: tuple[type[Action], ...] = (HangUp, Reject)
+    continues = not isinstance(result.actions[-1], final_actions)
+    state_token = None
+    if result.ref is not None and continues:
+        state_token = services.sign_state(result.ref, account, turns=result.turns)
+    return CallReply(result.actions, state_token)

@@ -1,0 +1,56 @@
+"""Voicemail: what a caller leaves when nobody answers, and word that a recording is there."""
+
+from vca.kit import clock
+from vca.telephony.types import CallEvent
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.messages import service as messages
+from vca.tenant.recordings import service as recordings
+
+
+def store_voicemail(ref: CallRef, *, recording_id: str | None) -> None:
+    """Keep a voicemail as a message, have its audio fetched, and end the call. Raises NotFound.
+
+    Told twice it is one message. A carrier may have told the end of the call before.
+    """
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        if messages.exists_for_call(session, call_id=ref.call_id, kind="voicemail"):
+            return
+        stored_recording_id = recordings.create_pending(
+            session,
+            call_id=ref.call_id,
+            kind="voicemail",
+            provider_type=call_context.provider_type,
+            provider_call_id=call_context.provider_call_id,
+            telephony_account_id=call_context.telephony_account_id,
+            provider_recording_id=recording_id,
+        )
+        messages.create(
+            session,
+            call_id=ref.call_id,
+            kind="voicemail",
+            caller_number=call_context.caller_number,
+            recording_id=stored_recording_id,
+            simulated=call_context.simulated,
+        )
+        now = clock.now()
+        event = CallEvent("ENDED", ref.call_id.hex, now, "voicemail", end_reason="voicemail")
+        record.apply_event(session, ref.call_id, event)
+
+
+def schedule_recording_fetch(ref: CallRef, *, recording_id: str | None) -> None:
+    """Note that the carrier has the call's recording, and have it fetched. Raises NotFound."""
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        if call_context.recording_status == "recording":
+            recordings.create_pending(
+                session,
+                call_id=ref.call_id,
+                kind="call",
+                provider_type=call_context.provider_type,
+                provider_call_id=call_context.provider_call_id,
+                telephony_account_id=call_context.telephony_account_id,
+                provider_recording_id=recording_id,
+            )

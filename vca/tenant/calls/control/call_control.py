@@ -1,0 +1,259 @@
+"""Take a live call in hand: hang it up, transfer it, speak into it, press keys on its line.
+
+The carrier is asked while no transaction is open. What it refused is taken back in the record.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select, text
+from sqlalchemy.orm import Session
+
+from vca.audit import context
+from vca.audit.context import AuditContext
+from vca.conversation import redaction
+from vca.kit import clock
+from vca.kit.db import DatabaseFailure
+from vca.kit.errors import Conflict, NotFound
+from vca.observability import log
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError
+from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import public_session, tenant_session
+from vca.tenant.calls.core import record, serializers, state_machine
+from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.models import LIVE_CONDITION, Call
+from vca.tenant.calls.core.watchdog import CHECK_JOB
+from vca.tenant.calls.turns import call_flow, greeting, transfers
+from vca.tenant.calls.turns.transfers import OnFailure
+from vca.tenant.phone_numbers.provider_compatibility import CarrierLacksCapability
+from vca.tenant.telephony_accounts import adapter_lookup
+
+_MAX_CONCURRENT_HANGUPS = 16
+_TENANTS_ON_CALL_SQL = text("SELECT tenant_id FROM jobs.tenants_awaiting(:task)")
+
+
+class CallEnded(Conflict):
+    """The call is over."""
+
+    code = "call-ended"
+
+    def __init__(self) -> None:
+        super().__init__("The call has ended.")
+
+
+class CallNotInProgress(Conflict):
+    """Nobody talks to the agent at this moment: the call rings still, or is being transferred."""
+
+    code = "call-not-in-progress"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The call is {status}: it must be in_progress for this.")
+
+
+class CarrierNotConfigured(Conflict):
+    """The carrier that holds the call is not configured any more."""
+
+    code = "carrier-not-configured"
+
+    def __init__(self) -> None:
+        super().__init__("The call's carrier is not configured.")
+
+
+@dataclass(frozen=True)
+class HangUpSummary:
+    """What came of hanging up many calls."""
+
+    ended: int = 0
+    failed: int = 0
+
+    def __add__(self, other: "HangUpSummary") -> "HangUpSummary":
+        return HangUpSummary(self.ended + other.ended, self.failed + other.failed)
+
+
+def hang_up(tenant: TenantRef, *, call_id: UUID) -> Any:
+    """End a live call at its carrier, then in the record.
+
+    Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
+    """
+    with tenant_session(tenant) as session:
+        call = _require_call(session, call_id)
+        adapter = adapter_lookup.adapter_for_call(session, account_of(call))
+    if not call.live:
+        raise CallEnded
+    if adapter is not None and call.provider_call_id is not None:
+        adapter.hang_up(call.provider_call_id)
+    event = CallEvent("ENDED", call_id.hex, clock.now(), "api", end_reason="api_hangup")
+    call_flow.apply_call_event(CallRef(tenant, call_id), event=event)
+    return _load_call_for_api(tenant, call_id)
+
+
+def transfer(
+    tenant: TenantRef,
+    *,
+    services: CallServices,
+    call_id: UUID,
+    target: str,
+    timeout_seconds: int,
+    on_failure: OnFailure,
+) -> Any:
+    """Send a live call to a named target of its profile; it comes back if nobody answers there.
+
+    Raises NotFound, CallEnded, NotTalking, UnknownTarget, DiallingRefused, CarrierNotThere, and
+    TelephonyError when the carrier does not do it: then the caller stays with the agent.
+    """
+    ref = CallRef(tenant, call_id)
+    with tenant_session(tenant) as session:
+        call_context = _lock_call_in_progress(session, ref)
+        adapter = _require_adapter(session, call_context)
+        action = transfers.start_transfer(
+            session,
+            ref,
+            call_context,
+            target=target,
+            now=clock.now(),
+            timeout_s=timeout_seconds,
+            on_failure=on_failure,
+        )
+        turns = len(record.list_turns(session, call_id))
+    try:
+        _send_actions(adapter, services, ref, call_context, (action,), turns)
+    except TelephonyError:
+        with tenant_session(tenant) as session:
+            transfers.revert_transfer(session, ref, record.lock_call_context(session, call_id))
+        raise
+    return _load_call_for_api(tenant, call_id)
+
+
+def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) -> Any:
+    """Have a live call's agent say this now; it is a turn of the agent's from then on.
+
+    Raises NotFound, CallEnded, NotTalking, CarrierNotThere, and TelephonyError: then nothing was
+    said.
+    """
+    ref = CallRef(tenant, call_id)
+    with tenant_session(tenant) as session:
+        call_context = _lock_call_in_progress(session, ref)
+        adapter = _require_adapter(session, call_context)
+        turns = len(record.list_turns(session, call_id))
+    profile = call_context.profile
+    say_action = Say(text, profile["language"], profile["voice"])
+    actions = (say_action, greeting.listen_action(profile))
+    _send_actions(adapter, services, ref, call_context, actions, turns + 1)
+    with tenant_session(tenant) as session:
+        record.lock_call_context(session, call_id)
+        record.insert_turn(
+            session,
+            call_id,
+            sequence=len(record.list_turns(session, call_id)) + 1,
+            speaker="agent",
+            text=redaction.from_profile(profile.get("redaction")).redact_text(text),
+            at=clock.now(),
+        )
+    return _load_call_for_api(tenant, call_id)
+
+
+def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys: str) -> Any:
+    """Press keys on the line of a live call, as tones; then its agent listens again.
+
+    They may be somebody's secret: they are kept nowhere. Raises NotFound, CallEnded, NotTalking,
+    CarrierNotThere, CarrierCannot and TelephonyError.
+    """
+    ref = CallRef(tenant, call_id)
+    with tenant_session(tenant) as session:
+        call_context = _lock_call_in_progress(session, ref)
+        adapter = _require_adapter(session, call_context)
+        turns = len(record.list_turns(session, call_id))
+    if not adapter.capabilities.send_keys:
+        raise CarrierLacksCapability("The call's carrier presses no keys.")
+    actions = (SendKeys(keys), greeting.listen_action(call_context.profile))
+    _send_actions(adapter, services, ref, call_context, actions, turns)
+    with tenant_session(tenant) as session:
+        context.record_change(session, "call", call_id)
+    return _load_call_for_api(tenant, call_id)
+
+
+def list_tenants_on_call() -> Sequence[TenantRef]:
+    """The tenants that have live calls, and few others, without visiting any."""
+    with public_session() as session:
+        return [
+            TenantRef(row[0]) for row in session.execute(_TENANTS_ON_CALL_SQL, {"task": CHECK_JOB})
+        ]
+
+
+def list_live_calls(tenant: TenantRef) -> Sequence[CallRef]:
+    """The tenant's calls that have no end yet, the oldest first."""
+    with tenant_session(tenant) as session:
+        live_call_ids = select(Call.id).where(text(LIVE_CONDITION)).order_by(Call.started_at)
+        return [CallRef(tenant, call_id) for call_id in session.scalars(live_call_ids)]
+
+
+def hang_up_all(tenants: Sequence[TenantRef]) -> HangUpSummary:
+    """End every live call of these tenants, many at a time; what a carrier refuses is counted."""
+    with ThreadPoolExecutor(_MAX_CONCURRENT_HANGUPS) as threads:
+        calls = [
+            ref for tenant_calls in threads.map(list_live_calls, tenants) for ref in tenant_calls
+        ]
+        audit_context = context.current_context()  # a thread begins without it
+        summaries = threads.map(lambda ref: _try_hang_up(ref, audit_context), calls)
+        return sum(summaries, HangUpSummary())
+
+
+def _try_hang_up(ref: CallRef, audit_context: AuditContext | None) -> HangUpSummary:
+    try:
+        with context.audit_scope(audit_context):
+            hang_up(ref.tenant, call_id=ref.call_id)
+    except CallEnded:
+        return HangUpSummary()
+    except (TelephonyError, DatabaseFailure) as error:
+        log.get_logger().warning("call.not_hung_up", call_id=str(ref.call_id), exc_info=error)
+        return HangUpSummary(failed=1)
+    return HangUpSummary(ended=1)
+
+
+def _send_actions(
+    adapter: TelephonyAdapter,
+    services: CallServices,
+    ref: CallRef,
+    call_context: Row[Any],
+    actions: tuple[Action, ...],
+    turns: int,
+) -> None:
+    reply = CallReply(actions, services.sign_state(ref, account_of(call_context), turns=turns))
+    adapter.update_live_call(
+        call_context.provider_call_id, reply, callback_url=services.callback_url(adapter.name)
+    )
+
+
+def _lock_call_in_progress(session: Session, ref: CallRef) -> Row[Any]:
+    """The call, held; it must be one in which the agent and somebody talk."""
+    call_context = record.lock_call_context(session, ref.call_id)
+    if call_context.status in state_machine.TERMINAL:
+        raise CallEnded
+    if call_context.status != "in_progress" or call_context.profile is None:
+        raise CallNotInProgress(call_context.status)
+    return call_context
+
+
+def _require_adapter(session: Session, call_context: Row[Any]) -> TelephonyAdapter:
+    adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+    if adapter is None:
+        raise CarrierNotConfigured
+    return adapter
+
+
+def _require_call(session: Session, call_id: UUID) -> Call:
+    call = session.get(Call, call_id)
+    if call is None:
+        raise NotFound
+    return call
+
+
+def _load_call_for_api(tenant: TenantRef, call_id: UUID) -> Any:
+    """The call with what became of its recording."""
+    with tenant_session(tenant) as session:
+        return serializers.add_recording_status(session, [_require_call(session, call_id)])[0]

@@ -1,0 +1,278 @@
+"""Outbound calls: intended first, dialled once, whatever dies on the way.
+
+The row and the order to dial are one transaction. Before the carrier is asked the row says that it
+is being asked; whoever finds it so without the carrier's id does not dial but looks the call up
+under our reference. So a process may die at any moment, and nobody's telephone rings twice.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.kit import clock, failpoints
+from vca.kit.errors import Conflict, InvalidInput
+from vca.observability import log
+from vca.registry.tenants import tenant_status
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError
+from vca.telephony.types import CallEvent, OutboundCall
+from vca.tenancy.session import tenant_session
+from vca.tenant.ai_profiles.models import AiProfile
+from vca.tenant.calls.core import (
+    call_events,
+    call_services,
+    outbound_legs,
+    record,
+    state_machine,
+    watchdog,
+)
+from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.routing.routing_rules import Route, RuleResult
+from vca.tenant.calls.turns import call_flow
+from vca.tenant.phone_numbers import provider_assignment
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings import limits
+from vca.tenant.settings import service as settings
+from vca.tenant.settings.limits import LimitReached
+from vca.tenant.telephony_accounts import adapter_lookup
+from vca.tenant.usage import cap
+from vca.tenant.usage.cap import SpendCapReached
+from vca.tenant.webhooks import events
+
+DIAL_JOB = "calls.dial"
+RING_TIMEOUT_S = 30
+# A carrier shows a call that it placed within this; a reference that it does not know by then was
+# never dialled.
+_CARRIER_LISTING_DELAY = timedelta(seconds=45)
+_RETRY_DELAY = timedelta(seconds=5)
+
+
+class NumberNotUsable(Conflict):
+    """The tenant's number cannot place calls; the code says why."""
+
+    code = "number-not-usable"
+
+
+def place_call(
+    session: Session,
+    *,
+    to: str,
+    from_phone_number_id: UUID,
+    ai_profile_id: UUID | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Call:
+    """Intend a call and order that it is dialled, in the caller's transaction.
+
+    Raises InvalidInput for a number or profile that is not the tenant's, NotDiallable, LimitReached
+    when all lines are in use, SpendCapReached, and DiallingRefused by the tenant's policy.
+    """
+    tenant_settings = settings.get(session, for_update=True)
+    number = _require_number(session, from_phone_number_id)
+    profile = _require_profile(
+        session, ai_profile_id or number.ai_profile_id, requested_id=ai_profile_id
+    )
+    adapter = _require_adapter(session, number)
+    max_concurrent_calls = limits.effective_limits(
+        tenant_status.get_tenant_status(session).plan_limits, tenant_settings.limits
+    ).concurrent_calls
+    live_usage, now = record.live_usage(session), clock.now()
+    if live_usage.calls >= max_concurrent_calls:
+        raise LimitReached("concurrent_calls", max_concurrent_calls)
+    budget_decision = cap.check_budget(
+        session, spend_cap=tenant_settings.spend_cap, live=live_usage, now=now
+    )
+    if tenant_settings.spend_cap is not None and not budget_decision.allowed:
+        raise SpendCapReached(tenant_settings.spend_cap)
+    call = _build_call(number, profile, adapter, to, metadata or {})
+    call.reserved = budget_decision.reserve
+    outbound_legs.authorise_leg(
+        session, to, kind="call", call_id=call.id, from_number=number.did_number
+    )
+    session.add(call)
+    session.flush()
+    queue.enqueue(session, DIAL_JOB, lock=f"{DIAL_JOB}:{call.id.hex}", call_id=call.id)
+    watchdog.start_watch(session, call_id=call.id, now=now)
+    events.emit(session, *call_events.state_change_events(call.id, call, None, call.state))
+    return call
+
+
+def dial(ref: CallRef) -> None:
+    """Have the carrier place the call, unless that was begun before: then find what came of it."""
+    now = clock.now()
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        if (
+            call_context.status in state_machine.TERMINAL
+            or call_context.provider_call_id is not None
+        ):
+            return
+        adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+        dialled_at = session.get_one(Call, ref.call_id).dialled_at
+        if dialled_at is None:
+            record.update_call(session, ref.call_id, dialled_at=now)
+    if adapter is None:
+        _fail_call(ref, now, "carrier_error", "the carrier is not configured")
+    elif dialled_at is None:
+        failpoints.kill_if_armed("calls.dial.marked")
+        _dial_now(ref, adapter, _build_order(ref, call_context), now)
+    else:
+        order = replace(_build_order(ref, call_context), begun_at=dialled_at)
+        _find_dialled_call(ref, adapter, order, dialled_at, now)
+
+
+def schedule_dial(ref: CallRef, *, at: datetime) -> None:
+    """Have an order taken up then, unless it waits for that already."""
+    with tenant_session(ref.tenant) as session:
+        lock = f"{DIAL_JOB}:{ref.call_id.hex}"
+        queue.enqueue(session, DIAL_JOB, run_at=at, lock=lock, call_id=ref.call_id)
+
+
+def _dial_now(ref: CallRef, adapter: TelephonyAdapter, order: OutboundCall, now: datetime) -> None:
+    try:
+        provider_call_id = adapter.place_call(order)
+    except TelephonyError as error:
+        log.get_logger().warning("call.not_placed", call_id=str(ref.call_id), code=error.code)
+        if error.ambiguous:
+            schedule_dial(ref, at=now + _RETRY_DELAY)
+        elif error.permanent:
+            reason = "invalid_number" if error.code == "invalid-number" else "carrier_error"
+            _fail_call(ref, now, reason, error.code or str(error))
+        else:
+            _clear_dialled_at(ref)
+            raise
+        return
+    failpoints.kill_if_armed("calls.dial.placed")
+    _record_dialled(ref, provider_call_id, now)
+
+
+def _find_dialled_call(
+    ref: CallRef,
+    adapter: TelephonyAdapter,
+    order: OutboundCall,
+    dialled_at: datetime,
+    now: datetime,
+) -> None:
+    """Somebody has begun to dial and did not come to write down what came of it."""
+    try:
+        provider_call_id = adapter.find_call(order)
+    except TelephonyError as error:
+        log.get_logger().warning("call.not_found", call_id=str(ref.call_id), code=error.code)
+        provider_call_id = None
+        dialled_at = now  # nothing was learnt
+    if provider_call_id is not None and not _belongs_to_other_call(ref, adapter, provider_call_id):
+        _record_dialled(ref, provider_call_id, now)
+    elif now - dialled_at < _CARRIER_LISTING_DELAY:
+        schedule_dial(ref, at=now + _RETRY_DELAY)
+    else:
+        _fail_call(ref, now, "carrier_error", "the carrier has no such call")
+
+
+def _belongs_to_other_call(ref: CallRef, adapter: TelephonyAdapter, provider_call_id: str) -> bool:
+    """Whether what was found is known to be another call of the tenant's."""
+    with tenant_session(ref.tenant) as session:
+        known_call = record.find_call(
+            session, provider_type=adapter.name, provider_call_id=provider_call_id
+        )
+    return known_call is not None and known_call[0] != ref.call_id
+
+
+def _record_dialled(ref: CallRef, provider_call_id: str, now: datetime) -> None:
+    with tenant_session(ref.tenant) as session:
+        record.lock_call_context(session, ref.call_id)
+        event = CallEvent("INITIATED", provider_call_id, now, "own-INITIATED")
+        record.apply_event(session, ref.call_id, event)
+
+
+def _clear_dialled_at(ref: CallRef) -> None:
+    """The carrier has certainly not dialled: the job may try again."""
+    with tenant_session(ref.tenant) as session:
+        record.lock_call_context(session, ref.call_id)
+        record.update_call(session, ref.call_id, dialled_at=None)
+
+
+def _fail_call(ref: CallRef, now: datetime, end_reason: str, detail: str) -> None:
+    event = CallEvent(
+        "FAILED", ref.call_id.hex, now, "dial", end_reason=end_reason, end_detail=detail[:64]
+    )
+    call_flow.apply_call_event(ref, event=event)
+
+
+def _build_order(ref: CallRef, call_context: Row[Any]) -> OutboundCall:
+    services = call_services.current_services()
+    return OutboundCall(
+        reference=ref.call_id.hex,
+        number=call_context.called_number,
+        from_number=call_context.caller_number,
+        callback_url=services.callback_url(call_context.provider_type),
+        state=services.sign_state(ref, account_of(call_context), turns=0),
+        timeout_s=RING_TIMEOUT_S,
+    )
+
+
+def _require_number(session: Session, phone_number_id: UUID) -> PhoneNumber:
+    number = session.get(PhoneNumber, phone_number_id)
+    if number is None:
+        raise InvalidInput.field("from_phone_number_id", "The tenant has no such number.")
+    if not number.is_active:
+        raise NumberNotUsable("The number is not active.")
+    return number
+
+
+def _require_profile(
+    session: Session, profile_id: UUID | None, *, requested_id: UUID | None
+) -> AiProfile:
+    condition = AiProfile.is_default if profile_id is None else AiProfile.id == profile_id
+    profile = session.scalars(select(AiProfile).where(condition)).one_or_none()
+    if profile is None and requested_id is not None:
+        raise InvalidInput.field("ai_profile_id", "The tenant has no such profile.")
+    if profile is None:
+        raise NumberNotUsable("The tenant has no AI profile that could speak.")
+    return profile
+
+
+def _require_adapter(session: Session, number: PhoneNumber) -> TelephonyAdapter:
+    adapter = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
+    if adapter is None:
+        raise NumberNotUsable("No carrier is configured for this number.")
+    if not adapter.capabilities.outbound:
+        raise NumberNotUsable("The number's carrier cannot place calls.")
+    if not call_services.current_services().can_answer(simulated=False):
+        raise NumberNotUsable("No language model is configured for real callers.")
+    return adapter
+
+
+def _build_call(
+    number: PhoneNumber,
+    profile: AiProfile,
+    adapter: TelephonyAdapter,
+    to: str,
+    metadata: Mapping[str, Any],
+) -> Call:
+    rule_result = RuleResult("profile", "decided", "the call was ordered with this profile")
+    route = Route(
+        "agent", (rule_result,), ai_profile_id=profile.id, ai_profile_version=profile.version
+    )
+    return Call(
+        id=uuid4(),
+        phone_number_id=number.id,
+        ai_profile_id=profile.id,
+        ai_profile_version=profile.version,
+        direction="outbound",
+        status="queued",
+        caller_number=number.did_number,
+        caller_id="shown",
+        called_number=to,
+        provider_type=adapter.name,
+        provider_call_id=None,
+        telephony_account_id=number.telephony_account_id,
+        simulated=False,
+        started_at=clock.now(),
+        route=route.as_dict(),
+        call_metadata=dict(metadata),
+    )

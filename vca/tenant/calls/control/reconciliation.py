@@ -1,0 +1,149 @@
+"""Every call ends: one that gives no sign of life is asked about at its carrier.
+
+Events get lost: carriers give up, a machine was away. Whoever asks gets the event that was missed,
+or a call that its carrier does not know any more ends as `lost`.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from vca.kit import clock, failpoints
+from vca.kit.errors import NotFound
+from vca.observability import log
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError
+from vca.telephony.types import CallEvent
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.control import outbound_calls
+from vca.tenant.calls.core import record, state_machine, watchdog
+from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.models import Event, Turn
+from vca.tenant.calls.turns import call_flow
+from vca.tenant.telephony_accounts import adapter_lookup
+
+# What a call may last beyond its profile's limit: its last words, and somebody to transfer it to.
+_GRACE = timedelta(minutes=10)
+_DEFAULT_MAX_DURATION = timedelta(hours=4)
+# A carrier that cannot be asked for so long is not coming back for this call.
+_CARRIER_TIMEOUT = timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class _LiveCall:
+    """A call without an end, when it was last heard of, and who can be asked about it."""
+
+    call_context: Row[Any]
+    last_activity_at: datetime
+    adapter: TelephonyAdapter | None
+
+    @property
+    def overdue_at(self) -> datetime:
+        """When it has lasted longer than any call of its profile may."""
+        max_duration_s = (self.call_context.profile or {}).get("max_duration_seconds")
+        max_duration = (
+            timedelta(seconds=max_duration_s) if max_duration_s else _DEFAULT_MAX_DURATION
+        )
+        started_at: datetime = self.call_context.answered_at or self.call_context.started_at
+        return started_at + max_duration + _GRACE
+
+
+def check_call(ref: CallRef, *, now: datetime | None = None, immediately: bool = False) -> str:
+    """Look whether a call still lives; ask its carrier if it has been silent; what was found.
+
+    `at_once` asks without waiting for silence. A call that lives is looked at again later. Raises
+    nothing that a carrier does: it is asked again later.
+    """
+    now = now or clock.now()
+    with tenant_session(ref.tenant) as session:
+        live_call = _load_live_call(session, ref, now)
+        if live_call is None:
+            return "ended"
+        due_at = live_call.last_activity_at + watchdog.silence_limit()
+        if now < due_at and not immediately:
+            watchdog.schedule_check(session, call_id=ref.call_id, at=due_at)
+            return "live"
+        watchdog.schedule_check(session, call_id=ref.call_id, at=now + watchdog.silence_limit())
+    failpoints.kill_if_armed("calls.check.asking")
+    return _query_carrier(ref, live_call, now)
+
+
+def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall | None:
+    try:
+        call_context = record.lock_call_context(session, ref.call_id)
+    except NotFound:
+        return None
+    if call_context.status in state_machine.TERMINAL:
+        return None
+    last_turn_at = select(func.max(Turn.started_at)).where(Turn.call_id == ref.call_id)
+    # A carrier's clock may be years ahead: what is still to come is no sign of life.
+    past_events = Event.call_id == ref.call_id, Event.timestamp <= now
+    last_event_at = select(func.max(Event.timestamp)).where(*past_events)
+    activity_times = [
+        call_context.started_at,
+        session.scalar(last_turn_at),
+        session.scalar(last_event_at),
+    ]
+    adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
+    return _LiveCall(
+        call_context,
+        max(activity_at for activity_at in activity_times if activity_at is not None),
+        adapter,
+    )
+
+
+def _query_carrier(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
+    """Ask the carrier; no transaction is open."""
+    call_context, adapter = live_call.call_context, live_call.adapter
+    if adapter is None:
+        return _end_as_lost(ref, now, "the carrier is not configured")
+    if call_context.provider_call_id is None:
+        return _ensure_dialled(ref, live_call, now)
+    try:
+        call_status = adapter.find_call_status(call_context.provider_call_id)
+    except TelephonyError as error:
+        log.get_logger().warning("call.not_looked_up", call_id=str(ref.call_id), code=error.code)
+        if now - live_call.last_activity_at > _CARRIER_TIMEOUT:
+            return _end_as_lost(ref, now, "the carrier does not answer")
+        return "unknown"
+    if call_status is None:
+        return _end_as_lost(ref, now, "the carrier does not know the call")
+    if call_status.event is not None:
+        call_flow.apply_call_event(ref, event=call_status.event)
+        return "ended"
+    if now > live_call.overdue_at:
+        return _end_overdue(ref, adapter, call_context, now)
+    return "live"
+
+
+def _ensure_dialled(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
+    """See to it that a call which we place is dialled, or was; who waits for it has patience."""
+    if now - live_call.last_activity_at > _GRACE:
+        return _end_as_lost(ref, now, "it was not dialled")
+    try:
+        outbound_calls.dial(ref)
+    except TelephonyError as error:
+        log.get_logger().warning("call.not_dialled", call_id=str(ref.call_id), code=error.code)
+    return "live"
+
+
+def _end_overdue(
+    ref: CallRef, adapter: TelephonyAdapter, call_context: Row[Any], now: datetime
+) -> str:
+    try:
+        adapter.hang_up(call_context.provider_call_id)
+    except TelephonyError as error:
+        log.get_logger().warning("call.not_hung_up", call_id=str(ref.call_id), code=error.code)
+        return "live"
+    event = CallEvent("ENDED", ref.call_id.hex, now, "overdue", end_reason="max_duration")
+    call_flow.apply_call_event(ref, event=event)
+    return "ended"
+
+
+def _end_as_lost(ref: CallRef, now: datetime, why: str) -> str:
+    log.get_logger().warning("call.lost", call_id=str(ref.call_id), why=why)
+    event = CallEvent("FAILED", ref.call_id.hex, now, "lost", end_reason="lost", end_detail=why)
+    call_flow.apply_call_event(ref, event=event)
+    return "ended"

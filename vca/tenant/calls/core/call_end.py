@@ -1,0 +1,38 @@
+"""What follows from the end of a call, in the transaction that writes it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.observability import metrics
+from vca.tenant.calls.core import metering, retention, watchdog
+from vca.tenant.calls.core.models import Call, Turn
+from vca.tenant.calls.core.state_machine import LifecycleState
+from vca.tenant.recordings import service as recordings
+
+ANALYSE_JOB = "calls.analyse"
+
+
+def run_end_actions(
+    session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
+) -> None:
+    """Let nobody watch the call any more, have its audio fetched, have it noted, and count it."""
+    watchdog.stop_watch(session, call_id=call.id)
+    if call.recording_status == "recording" and call.provider_call_id is not None:
+        recordings.create_pending(
+            session,
+            call_id=call.id,
+            kind="call",
+            provider_type=call.provider_type,
+            provider_call_id=call.provider_call_id,
+            telephony_account_id=call.telephony_account_id,
+        )
+    if state.ended_at is not None:
+        retention.schedule_purge(session, ended_at=state.ended_at)
+    if call.ai_profile_id is not None and state.answered_at is not None:
+        queue.enqueue(session, ANALYSE_JOB, call_id=call.id)
+    metering.meter_ended_call(session, call, state, turns)
+    metrics.CALLS_ENDED.inc(
+        end_reason=state.end_reason, carrier=call.provider_type, simulated=call.simulated
+    )

@@ -1,0 +1,25 @@
+"""How long each stage of a call's turns took, in figures a person can read."""
+
+from collections.abc import Iterable, Mapping
+from statistics import quantiles
+from typing import Any
+
+
+def summarise_latency(turns: Iterable[Mapping[str, int]]) -> dict[str, Any] | None:
+    """Milliseconds by stage: p50, p95 and max over the turns; None when nothing was measured."""
+    stages: dict[str, list[int]] = {}
+    for turn in turns:
+        for stage, took_ms in turn.items():
+            stages.setdefault(stage, []).append(took_ms)
+    return {stage: _percentiles(took_ms) for stage, took_ms in stages.items()} or None
+
+
+def _percentiles(took_ms: list[int]) -> dict[str, int]:
+    if len(took_ms) == 1:
+        return dict.fromkeys(("p50_ms", "p95_ms", "max_ms"), took_ms[0])
+    percentiles = quantiles(took_ms, n=20, method="inclusive")
+    return {
+        "p50_ms": round(percentiles[9]),
+        "p95_ms": round(percentiles[18]),
+        "max_ms": max(took_ms),
+    }

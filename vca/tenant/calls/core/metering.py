@@ -1,0 +1,198 @@
+"""What a call uses, for the ledger: the seconds of its legs, its models' tokens, what was spoken.
+
+Carriers bill for recognising speech as long as they listen, whether or not anybody speaks: from an
+agent's answer until the call ends or somebody else has it.
+
+A leg's fact is named by the time that it lasted. Events come late and in any order, and may move a
+time that was noted: then the fact is taken back, and the one that holds is noted instead. So
+however often and in whatever order a call's events come, its facts add up to the same. Simulated
+calls use nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, func, select
+from sqlalchemy.orm import Session
+
+from vca.conversation.types import Tokens
+from vca.kit import clock
+from vca.tenant.calls.core.models import Call, Event, OutboundLeg, Turn
+from vca.tenant.calls.core.state_machine import LifecycleState
+from vca.tenant.usage import ledger
+from vca.tenant.usage.ledger import Fact, Leg
+
+# Ends after which the caller may be on the way to somebody else, who is heard by no event of ours.
+_FORWARDING = (
+    "transferred",
+    "concurrency_limit",
+    "token_limit",
+    "spend_cap",
+    "model_error",
+)
+_IS_FORWARD = OutboundLeg.kind == "forward"
+_SECOND = timedelta(seconds=1)
+
+
+def meter_ended_call(
+    session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
+) -> None:
+    """Note what a call has used, in the transaction that ends it; the caller holds its row."""
+    if call.simulated:
+        return
+    now = clock.now()
+    spoken_chars = sum(len(turn.text) for turn in turns if turn.speaker == "agent")
+    ledger.record_facts(
+        session,
+        *_leg_facts(call, state, now),
+        *_token_facts(call, Tokens(call.tokens - call.output_tokens, call.output_tokens), now),
+        _build_fact(call, "speech_characters", spoken_chars, at=now),
+    )
+
+
+def meter_late_tokens(session: Session, call: Row[Any], tokens: Tokens) -> None:
+    """Note tokens of a call that had ended: the last of those that its row counts."""
+    if not call.simulated:
+        ledger.record_facts(session, *_token_facts(call, tokens, clock.now()))
+
+
+def correct_after_event(
+    session: Session, call: Call, before: LifecycleState, state: LifecycleState
+) -> None:
+    """Something was told of a call that had ended: set right what that changes, if it does.
+
+    The caller holds its row.
+    """
+    if call.simulated:
+        return
+    now = clock.now()
+    removed: list[Fact] = []
+    added: list[Fact] = []
+    if state != before:
+        removed += _leg_facts(call, before, now)
+        added += _leg_facts(call, state, now)
+    if state.end_reason in _FORWARDING:
+        forwards = _forward_facts(session, call, now)
+        removed += forwards[:-1]
+        added += forwards[-1:]
+    _apply_correction(session, removed, added)
+
+
+def meter_late_transfer(session: Session, call_id: UUID) -> None:
+    """Note the leg of a transfer of which was told once the call had ended."""
+    call, now = session.get_one(Call, call_id, populate_existing=True), clock.now()
+    if call.simulated:
+        return
+    removed = _speech_facts(call, call.state, None, now)
+    _apply_correction(session, list(removed), list(_leg_facts(call, call.state, now)))
+
+
+def _apply_correction(session: Session, removed: Sequence[Fact], added: Sequence[Fact]) -> None:
+    added_ids = {fact.id for fact in added}
+    ledger.correct_facts(
+        session,
+        superseded=[fact for fact in removed if fact.id not in added_ids],
+        replacements=added,
+    )
+
+
+def _leg_facts(call: Call, state: LifecycleState, now: datetime) -> Iterator[Fact]:
+    """The call's own leg, and that of a transfer which was answered: both last until its end."""
+    if state.ended_at is None or call.simulated:
+        return
+    if state.answered_at is not None:
+        own_leg: Leg = "agent" if call.direction == "inbound" else "call"
+        yield _leg_fact(call, own_leg, state.answered_at, state.ended_at, now)
+    transferred_at = _transferred_at(call)
+    yield from _speech_facts(call, state, transferred_at, now)
+    if transferred_at is not None:
+        yield _leg_fact(call, "transfer", transferred_at, state.ended_at, now)
+
+
+def _transferred_at(call: Call) -> datetime | None:
+    """When the caller left the agent for somebody who answered."""
+    transfer = call.transfer
+    if transfer is None or transfer["status"] != "completed":
+        return None
+    return datetime.fromisoformat(transfer["started_at"])
+
+
+def _speech_facts(
+    call: Call, state: LifecycleState, transferred_at: datetime | None, now: datetime
+) -> Iterator[Fact]:
+    """How long an agent's call was listened to."""
+    started_at, ended_at = state.answered_at, transferred_at or state.ended_at
+    if started_at is not None and ended_at is not None and call.route["decision"] == "agent":
+        yield _build_fact(
+            call,
+            "speech_seconds",
+            *_billable_seconds(started_at, ended_at, now),
+            at=min(ended_at, now),
+        )
+
+
+def _forward_facts(session: Session, call: Call, now: datetime) -> list[Fact]:
+    """The forward as each end that was told has it, the longest last; nothing if there was none.
+
+    The first end is our own: we have gone, and the caller stays with the other side.
+    """
+    conditions = OutboundLeg.call_id == call.id, OutboundLeg.created_at >= call.created_at
+    started_at = session.scalar(
+        select(func.max(OutboundLeg.created_at)).where(*conditions, _IS_FORWARD)
+    )
+    if started_at is None:
+        return []
+    end_events = Event.call_id == call.id, Event.event_type.in_(("ENDED", "FAILED"))
+    end_times = session.scalars(
+        select(Event.timestamp).where(*end_events).order_by(Event.timestamp)
+    ).all()
+    return [
+        _leg_fact(call, "forward", started_at, ended_at, now)
+        for ended_at in end_times
+        if ended_at - started_at >= _SECOND
+    ]
+
+
+def _leg_fact(
+    call: Call, leg: Leg, started_at: datetime, ended_at: datetime, now: datetime
+) -> Fact:
+    seconds, interval = _billable_seconds(started_at, ended_at, now)
+    return _build_fact(call, "call_seconds", seconds, interval, at=min(ended_at, now), leg=leg)
+
+
+def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -> tuple[int, str]:
+    """Whole seconds, rounded up, and the time that lasted so long.
+
+    A carrier's clock may be years ahead; nobody pays for that.
+    """
+    seconds = max(0, -((started_at - min(ended_at, now)) // _SECOND))
+    return seconds, f"{_utc_isoformat(started_at)}/{_utc_isoformat(ended_at)}"
+
+
+def _token_facts(call: Call | Row[Any], tokens: Tokens, now: datetime) -> Iterator[Fact]:
+    """Named by which of the call's tokens they are, in the order in which they were spent."""
+    for kind, count, total in (
+        ("model_input_tokens", tokens.input, call.tokens - call.output_tokens),
+        ("model_output_tokens", tokens.output, call.output_tokens),
+    ):
+        yield _build_fact(call, kind, count, f"{total - count}-{total}", at=now)
+
+
+def _build_fact(
+    call: Call | Row[Any],
+    kind: str,
+    quantity: int,
+    part: str = "all",
+    *,
+    at: datetime,
+    leg: Leg | None = None,
+) -> Fact:
+    key = f"call:{call.id}:{leg or kind}:{part}"
+    return Fact(key, kind, quantity, at, leg, call.id, call.phone_number_id)
+
+
+def _utc_isoformat(moment: datetime) -> str:
+    """The same text for the same moment, whatever zone it was told in."""
+    return moment.astimezone(UTC).isoformat()

@@ -1,0 +1,174 @@
+"""Calls, what happened to them, and what was said."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Index,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from vca.audit.redaction import HASHED, SHOWN
+from vca.conversation.types import Speaker
+from vca.tenant.base import TenantBase, timestamp_column
+from vca.tenant.calls.core import state_machine
+
+DIRECTIONS = ("inbound", "outbound")
+CALLER_IDS = ("shown", "withheld", "unavailable", "other")
+# A call that holds a line: what limits count, and what has no end yet.
+LIVE_CONDITION = "status IN ('queued', 'ringing', 'in_progress', 'transferring')"
+EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
+
+
+class Call(TenantBase):
+    """One call. Refers to number, profile and account by id: it outlives them.
+
+    `tokens` are all that its models took, `output_tokens` those of them that they wrote. `reserved`
+    counts against the spend cap while the call lives, in millionths of the minor unit.
+    """
+
+    __tablename__ = "calls"
+    __audited_as__ = "call"
+    __table_args__ = (
+        UniqueConstraint("provider_type", "provider_call_id"),
+        CheckConstraint("direction IN ('inbound', 'outbound')", name="direction"),
+        CheckConstraint(
+            "status IN ('queued', 'ringing', 'in_progress', 'transferring', 'completed', 'failed')",
+            name="status",
+        ),
+        Index(None, "started_at", "id"),
+        Index(None, "phone_number_id", "started_at"),
+        Index(None, "caller_number", "started_at"),
+        Index("calls_live_idx", "started_at", postgresql_where=text(LIVE_CONDITION)),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    phone_number_id: Mapped[UUID | None]
+    ai_profile_id: Mapped[UUID | None]
+    ai_profile_version: Mapped[int | None]
+    direction: Mapped[str] = mapped_column(Text, info=SHOWN)
+    status: Mapped[str] = mapped_column(Text, info=SHOWN)
+    end_reason: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    end_detail: Mapped[str | None] = mapped_column(Text)
+    caller_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
+    caller_id: Mapped[str] = mapped_column(Text, info=SHOWN)
+    called_number: Mapped[str] = mapped_column(Text, info=HASHED)
+    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    provider_call_id: Mapped[str | None] = mapped_column(Text)
+    telephony_account_id: Mapped[UUID | None]
+    simulated: Mapped[bool]
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    answered_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    ended_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    route: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    call_metadata: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    latency: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    recording_status: Mapped[str | None] = mapped_column(Text)
+    summary: Mapped[str | None] = mapped_column(Text)
+    outcome: Mapped[str | None] = mapped_column(Text)
+    data: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    transfer: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    tokens: Mapped[int] = mapped_column(server_default="0")
+    output_tokens: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    dialled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    analysed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
+    created_at: Mapped[datetime] = timestamp_column()
+
+    @property
+    def live(self) -> bool:
+        return self.status not in state_machine.TERMINAL
+
+    @property
+    def state(self) -> state_machine.LifecycleState:
+        """The part of the row that events change."""
+        return state_machine.LifecycleState(
+            self.status,
+            self.started_at,
+            self.answered_at,
+            self.ended_at,
+            self.end_reason,
+            self.end_detail,
+        )
+
+
+class Event(TenantBase):
+    """Something that happened to a call; `event_key` makes a second delivery the same event.
+
+    `position` orders events of the same moment: some carriers tell whole seconds.
+    """
+
+    __tablename__ = "call_events"
+    __table_args__ = (
+        UniqueConstraint("call_id", "event_key"),
+        CheckConstraint(
+            "event_type IN ('INITIATED', 'RINGING', 'ANSWERED', 'ENDED', 'FAILED')",
+            name="event_type",
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    call_id: Mapped[UUID] = mapped_column(ForeignKey(Call.id))
+    event_type: Mapped[str] = mapped_column(Text)
+    event_key: Mapped[str] = mapped_column(Text)
+    timestamp: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    position: Mapped[int]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+
+
+class Turn(TenantBase):
+    """One thing that was said. `heard_text`: what was heard of it when it was interrupted.
+
+    `answers` is the sequence of the caller's turn that an agent's turn is the answer to.
+    """
+
+    __tablename__ = "turns"
+    __table_args__ = (CheckConstraint("speaker IN ('caller', 'agent')", name="speaker"),)
+
+    call_id: Mapped[UUID] = mapped_column(ForeignKey(Call.id), primary_key=True)
+    sequence: Mapped[int] = mapped_column(primary_key=True)
+    speaker: Mapped[str] = mapped_column(Text)
+    text: Mapped[str] = mapped_column(Text)
+    heard_text: Mapped[str | None] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True))
+    latency_ms: Mapped[dict[str, int]] = mapped_column(JSONB)
+    answers: Mapped[int | None]
+    actions: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default="[]")
+    tokens: Mapped[dict[str, int]] = mapped_column(JSONB, server_default="{}")
+
+
+@dataclass(frozen=True)
+class TurnRecord:
+    """What a call goes on from of a turn."""
+
+    sequence: int
+    speaker: Speaker
+    text: str
+    heard_text: str | None
+    answers: int | None
+
+
+class OutboundLeg(TenantBase):
+    """A leg that the tenant had dialled: what the caps count."""
+
+    __tablename__ = "outbound_legs"
+    __table_args__ = (
+        CheckConstraint("kind IN ('call', 'transfer', 'forward')", name="kind"),
+        Index(None, "created_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    call_id: Mapped[UUID | None]
+    kind: Mapped[str] = mapped_column(Text)
+    number: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = timestamp_column()

@@ -1,0 +1,88 @@
+"""Outbound legs: allowed by the tenant's policy, counted, and noted before a carrier is asked."""
+
+from datetime import timedelta
+from typing import Literal
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from vca.kit.errors import Conflict
+from vca.kit.phone import mask
+from vca.observability import log, metrics
+from vca.registry.number_registry import service as dids
+from vca.registry.tenants import tenant_status
+from vca.tenant.calls.core.models import OutboundLeg
+from vca.tenant.settings import dialling
+from vca.tenant.settings import service as settings
+from vca.tenant.settings.dialling import DenialCode, DialDecision, RecentDials
+
+LegKind = Literal["call", "transfer", "forward"]
+
+
+class DiallingRefused(Conflict):
+    """The policy against toll fraud refuses a number; `reason` says by which rule."""
+
+    code = "dialling-refused"
+
+    def __init__(self, verdict: DialDecision) -> None:
+        super().__init__(f"This number is not dialled: {verdict.reason} ({verdict.code}).")
+        self.reason: DenialCode | None = verdict.code
+
+
+def authorise_leg(
+    session: Session, number: str, *, kind: LegKind, call_id: UUID | None, from_number: str
+) -> None:
+    """Note a leg that is about to be dialled from or through one of the tenant's numbers.
+
+    Its settings' row is held until the caller's transaction ends, so that legs which are dialled at
+    the same moment are counted one after the other: commit before asking the carrier. A leg counts
+    whether or not the carrier then reaches anybody. Raises DiallingRefused, and notes nothing.
+    """
+    tenant_settings = settings.get(session, for_update=True)
+    frozen = (
+        tenant_settings.dialling_frozen_at is not None
+        or tenant_status.get_tenant_status(session).dialling_frozen
+    )
+    verdict = dialling.check_dial(
+        number,
+        policy=dialling.effective_policy(tenant_settings, from_number=from_number),
+        recent=count_recent_legs(session),
+        own_number=dids.owned_by_tenant(session, number=number),
+        frozen=frozen,
+    )
+    if not verdict.allowed:
+        metrics.DIALLING_REFUSED.inc(code=verdict.code)
+        log.get_logger().warning(
+            "dialling.refused",
+            number=mask(number),
+            code=verdict.code,
+            kind=kind,
+            call_id=str(call_id) if call_id else None,
+        )
+        raise DiallingRefused(verdict)
+    # The clock's time and not the transaction's, which may have begun long before it got the row.
+    now = func.clock_timestamp()
+    session.add(OutboundLeg(id=uuid4(), call_id=call_id, kind=kind, number=number, created_at=now))
+    session.flush()
+
+
+def was_dialled(session: Session, number: str, *, call_id: UUID) -> bool:
+    """Whether the call had this number dialled: what is asked again is not counted again."""
+    conditions = OutboundLeg.call_id == call_id, OutboundLeg.number == number
+    return session.scalar(select(OutboundLeg.id).where(*conditions).limit(1)) is not None
+
+
+def last_forward_number(session: Session, *, call_id: UUID) -> str | None:
+    """The number that the call was forwarded to at last, if it was."""
+    forward_numbers = select(OutboundLeg.number).filter_by(call_id=call_id, kind="forward")
+    return session.scalar(forward_numbers.order_by(OutboundLeg.created_at.desc()).limit(1))
+
+
+def count_recent_legs(session: Session) -> RecentDials:
+    """How many legs the session's tenant had dialled of late."""
+    now = func.clock_timestamp()
+    last_minute = OutboundLeg.created_at > now - timedelta(minutes=1)
+    counts = select(func.count().filter(last_minute), func.count())
+    last_day = counts.where(OutboundLeg.created_at > now - timedelta(days=1))
+    return RecentDials(*session.execute(last_day).one())

@@ -1,0 +1,103 @@
+"""Forget what was said and told once its time has come; that there was a call stays on record.
+
+Ordered by the tenant's own writes: the end of a call, and a change of the setting. One order of a
+kind waits at most, for the earliest moment at which something is due.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core.models import Call, Event, Turn
+from vca.tenant.messages.models import Message
+from vca.tenant.settings import service as settings
+
+PURGE_TRANSCRIPTS = "calls.forget"
+PURGE_PAYLOADS = "calls.forget_payloads"
+_BATCH_SIZE = 500
+# A voicemail has no words on record: its audio is a recording.
+_IS_CALL_MESSAGE = (Message.call_id == Call.id) & (Message.kind == "message")
+_HAS_TRANSCRIPT = or_(exists().where(Turn.call_id == Call.id), exists().where(_IS_CALL_MESSAGE))
+_HAS_PAYLOADS = or_(
+    exists().where(Event.call_id == Call.id, Event.details != func.jsonb_build_object()),
+    Call.call_metadata != func.jsonb_build_object(),
+)
+
+
+def schedule_purge(session: Session, *, ended_at: datetime) -> None:
+    """A call has ended: have it forgotten in time, if the tenant has set one."""
+    retention_days = settings.get(session).retention_days
+    if (days := retention_days.get("transcripts")) is not None:
+        queue.enqueue(
+            session,
+            PURGE_TRANSCRIPTS,
+            run_at=ended_at + timedelta(days=days),
+            lock=PURGE_TRANSCRIPTS,
+        )
+    if (days := retention_days.get("payloads")) is not None:
+        run_at = ended_at + timedelta(days=days)
+        queue.enqueue(session, PURGE_PAYLOADS, run_at=run_at, lock=PURGE_PAYLOADS)
+
+
+def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
+    """Delete the turns of calls whose time has come, and what was noted of them; how many calls.
+
+    The next ones are ordered.
+    """
+    with tenant_session(tenant) as session:
+        days = settings.retention_days(session, "transcripts")
+        if days is None:
+            return 0
+        call_ids = _find_expired_calls(
+            session, _HAS_TRANSCRIPT, ended_before=now - timedelta(days=days)
+        )
+        session.execute(delete(Turn).where(Turn.call_id.in_(call_ids)))
+        session.execute(
+            delete(Message).where(Message.call_id.in_(call_ids), Message.kind == "message")
+        )
+        cleared_columns = {"summary": None, "data": None}
+        session.execute(update(Call).where(Call.id.in_(call_ids)).values(cleared_columns))
+        earliest_ended_at = _find_earliest_end(session, _HAS_TRANSCRIPT)
+        if earliest_ended_at is not None:
+            run_at = max(now, earliest_ended_at + timedelta(days=days))
+            queue.enqueue(session, PURGE_TRANSCRIPTS, run_at=run_at, lock=PURGE_TRANSCRIPTS)
+    return len(call_ids)
+
+
+def purge_payloads(tenant: TenantRef, *, now: datetime) -> int:
+    """Empty what carriers told of calls whose time has come, and their metadata; how many calls.
+
+    The next ones are ordered.
+    """
+    with tenant_session(tenant) as session:
+        days = settings.retention_days(session, "payloads")
+        if days is None:
+            return 0
+        call_ids = _find_expired_calls(
+            session, _HAS_PAYLOADS, ended_before=now - timedelta(days=days)
+        )
+        session.execute(update(Event).where(Event.call_id.in_(call_ids)).values(details={}))
+        session.execute(update(Call).where(Call.id.in_(call_ids)).values(call_metadata={}))
+        earliest_ended_at = _find_earliest_end(session, _HAS_PAYLOADS)
+        if earliest_ended_at is not None:
+            run_at = max(now, earliest_ended_at + timedelta(days=days))
+            queue.enqueue(session, PURGE_PAYLOADS, run_at=run_at, lock=PURGE_PAYLOADS)
+    return len(call_ids)
+
+
+def _find_expired_calls(
+    session: Session, has_data: ColumnElement[bool], *, ended_before: datetime
+) -> Sequence[UUID]:
+    return session.scalars(
+        select(Call.id).where(Call.ended_at <= ended_before, has_data).limit(_BATCH_SIZE)
+    ).all()
+
+
+def _find_earliest_end(session: Session, has_data: ColumnElement[bool]) -> datetime | None:
+    return session.scalar(select(func.min(Call.ended_at)).where(has_data))

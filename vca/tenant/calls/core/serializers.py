@@ -1,0 +1,38 @@
+"""Calls as they are shown: with what became of their recordings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from vca.tenant.calls.core import state_machine
+from vca.tenant.recordings import service as recordings
+
+
+@dataclass(frozen=True)
+class CallWithRecording:
+    """A call, or a row of one, and the status of its recording."""
+
+    call: Any
+    recording: str
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.call, name)
+
+
+def add_recording_status(session: Session, calls: Sequence[Any]) -> list[Any]:
+    """The same calls; those that are or were recorded tell how that is, by one query for all."""
+    recorded_ids = [call.id for call in calls if call.recording_status is not None]
+    statuses = recordings.statuses_by_call(session, recorded_ids) if recorded_ids else {}
+    return [
+        CallWithRecording(call, _recording_status(call, statuses[call.id]))
+        if call.id in statuses
+        else call
+        for call in calls
+    ]
+
+
+def _recording_status(call: Any, recording_status: str) -> str:
+    live = call.status not in state_machine.TERMINAL
+    return "recording" if recording_status == "none" and live else recording_status

@@ -1,0 +1,121 @@
+"""The state machine of a call: pure, monotonic, and the same whatever order events come in.
+
+Carriers deliver late, twice and out of order. So a state is a join of all that was seen: each time
+is the earliest that was told, each rank the highest that was reached, and any shuffle of any
+duplicated list of events ends in the same state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from vca.telephony.types import CallEvent
+
+STATUS_RANKS = {
+    "queued": 0,
+    "ringing": 1,
+    "in_progress": 2,
+    "transferring": 3,
+    "failed": 4,
+    "completed": 5,
+}
+TERMINAL = ("failed", "completed")
+STATUS_AFTER_EVENT = {
+    "INITIATED": "queued",
+    "RINGING": "ringing",
+    "ANSWERED": "in_progress",
+    "ENDED": "completed",
+    "FAILED": "failed",
+}
+# How carriers say that it is over. Who ended a call on purpose knows better than its carrier, which
+# only sees one side go.
+CARRIER_END_REASONS = (
+    "caller_hangup",
+    "busy",
+    "no_answer",
+    "cancelled",
+    "carrier_error",
+    "lost",
+)
+END_REASONS = (
+    *CARRIER_END_REASONS,
+    "agent_hangup",
+    "api_hangup",
+    "transferred",
+    "voicemail",
+    "max_duration",
+    "max_turns",
+    "token_limit",
+    "silence",
+    "closed",
+    "concurrency_limit",
+    "spend_cap",
+    "tenant_suspended",
+    "number_inactive",
+    "declined",
+    "invalid_number",
+    "model_error",
+)
+
+
+@dataclass(frozen=True)
+class LifecycleState:
+    """Where a call is. Times are aware; reasons are set once it is over."""
+
+    status: str
+    started_at: datetime
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    end_reason: str | None = None
+    end_detail: str | None = None
+
+    @property
+    def duration_seconds(self) -> int | None:
+        """From answered to ended; None while either is unknown."""
+        if self.answered_at is None or self.ended_at is None:
+            return None
+        return max(0, round((self.ended_at - self.answered_at).total_seconds()))
+
+
+def state_from_events(events: Sequence[CallEvent]) -> LifecycleState:
+    """The state of a call of which these events are known; at least one."""
+    state = LifecycleState("queued", started_at=events[0].timestamp)
+    for event in events:
+        state = next_state(state, event)
+    return state
+
+
+def next_state(state: LifecycleState, event: CallEvent) -> LifecycleState:
+    """The state with one more event known; a terminal state never becomes a live one."""
+    new_status = STATUS_AFTER_EVENT[event.event_type]
+    state = replace(state, status=max(state.status, new_status, key=STATUS_RANKS.__getitem__))
+    if event.event_type in ("INITIATED", "RINGING"):
+        state = replace(state, started_at=min(state.started_at, event.timestamp))
+    elif event.event_type == "ANSWERED":
+        state = replace(state, answered_at=_earlier(state.answered_at, event.timestamp))
+    else:
+        state = _apply_end(state, event)
+    if state.status == "failed" and state.answered_at is not None:
+        state = replace(state, status="completed")
+    return state
+
+
+def _apply_end(state: LifecycleState, event: CallEvent) -> LifecycleState:
+    reported = (event.end_reason or "lost", event.end_detail)
+    current = (state.end_reason, state.end_detail)
+    reason, detail = reported if current[0] is None else min(current, reported, key=_end_precedence)
+    return replace(
+        state,
+        ended_at=_earlier(state.ended_at, event.timestamp),
+        end_reason=reason,
+        end_detail=detail,
+    )
+
+
+def _end_precedence(end: tuple[str | None, str | None]) -> tuple[bool, str, str]:
+    reason, detail = end
+    return reason in CARRIER_END_REASONS, reason or "", detail or ""
+
+
+def _earlier(current: datetime | None, reported: datetime) -> datetime:
+    return reported if current is None else min(current, reported)

@@ -1,0 +1,152 @@
+"""A number's decision webhook: asked before a call is answered, heard if it answers in time.
+
+Whatever goes wrong, the call takes the route that it would have taken without it.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.kit import http, json, standard_webhooks
+from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen
+from vca.kit.encryption import DecryptionError
+from vca.kit.http import HttpResponse, OutgoingError
+from vca.observability import log, metrics
+from vca.telephony.types import Caller
+from vca.tenant.calls.routing import decision_response, number_config
+from vca.tenant.calls.routing.decision_response import InvalidDecision
+from vca.tenant.calls.routing.routing_rules import WebhookDecision
+from vca.tenant.phone_numbers import decision_webhook
+
+# A caller hears it ring in the meantime, and the carrier wants an answer within five seconds.
+TIMEOUT_S = 3.0
+EVENT_TYPE = "call.incoming"
+_circuit_breaker = CircuitBreaker()
+
+
+@dataclass(frozen=True)
+class DecisionRequest:
+    """What is asked about a call that rings, and of whom, as plain values.
+
+    `secrets` are empty where our keys do not open them: then nobody is asked.
+    """
+
+    tenant_id: UUID
+    call_id: UUID
+    phone_number_id: UUID
+    called_number: str
+    caller_number: str | None
+    caller_id: str
+    simulated: bool
+    at: datetime
+    url: str
+    secrets: tuple[str, ...]
+
+    @property
+    def body(self) -> bytes:
+        names = ("tenant_id", "call_id", "phone_number_id", "called_number", "caller_number")
+        data = {name: getattr(self, name) for name in (*names, "caller_id", "simulated")}
+        return json.dumps({"type": EVENT_TYPE, "timestamp": self.at, "data": data})
+
+
+def build_request(
+    config: Row[Any],
+    *,
+    tenant_id: UUID,
+    called_number: str,
+    caller: Caller,
+    simulated: bool,
+    at: datetime,
+) -> DecisionRequest:
+    """What is asked about a call to a number as `answering` found it; the call has its id now."""
+    try:
+        secrets = decision_webhook.signing_secrets(
+            config.decision_secret,
+            tenant_id=tenant_id,
+            phone_number_id=config.phone_number_id,
+            now=at,
+        )
+    except DecryptionError:
+        secrets = ()
+    return DecisionRequest(
+        tenant_id,
+        uuid4(),
+        config.phone_number_id,
+        called_number,
+        caller.number,
+        caller.caller_id,
+        simulated,
+        at,
+        config.decision_url,
+        secrets,
+    )
+
+
+def resolve_profile(
+    session: Session, config: Row[Any], webhook_decision: WebhookDecision
+) -> tuple[Row[Any], WebhookDecision]:
+    """The number with the profile that was chosen; without advice if the tenant has none such."""
+    if webhook_decision.ai_profile_id is None:
+        return config, webhook_decision
+    profile_config = number_config.load_with_profile(
+        session,
+        phone_number_id=config.phone_number_id,
+        ai_profile_id=webhook_decision.ai_profile_id,
+    )
+    if profile_config is None:
+        return config, webhook_decision.rejected("the tenant has no such profile")
+    return profile_config, webhook_decision
+
+
+def request_decision(request: DecisionRequest) -> WebhookDecision:
+    """What the number's system wants done with the call, within three seconds.
+
+    No transaction may be open.
+    """
+    try:
+        webhook_decision = decision_response.parse_decision(_send_request(request))
+    except InvalidDecision as error:
+        log.get_logger().warning(
+            "call.undecided",
+            call_id=str(request.call_id),
+            phone_number_id=str(request.phone_number_id),
+            why=str(error),
+        )
+        metrics.DECISIONS_TOTAL.inc(outcome=error.outcome)
+        return WebhookDecision(str(error))
+    metrics.DECISIONS_TOTAL.inc(outcome=webhook_decision.action)
+    return webhook_decision
+
+
+def _send_request(request: DecisionRequest) -> HttpResponse:
+    if not request.secrets:
+        raise InvalidDecision("skipped", "not asked: its secret cannot be read")
+    signature_headers = standard_webhooks.headers(
+        request.secrets,
+        id=f"call_{request.call_id.hex}",
+        sent_at=request.at,
+        body=request.body,
+    )
+    headers = {"Content-Type": "application/json", **signature_headers}
+    endpoint = request.tenant_id, request.url
+    try:
+        _circuit_breaker.begin(endpoint)
+    except CircuitOpen as circuit_open:
+        raise InvalidDecision("skipped", f"not asked: {circuit_open}") from None
+    started_s, succeeded = monotonic(), False
+    try:
+        response = http.current_client().post(
+            request.url, request.body, headers, timeout_s=TIMEOUT_S
+        )
+        succeeded = decision_response.is_success(response)
+    except OutgoingError as error:
+        raise InvalidDecision("unreachable", f"no answer: {error}") from error
+    finally:
+        _circuit_breaker.end(endpoint, succeeded=succeeded)
+        metrics.DECISION_SECONDS.observe(monotonic() - started_s)
+    return response

@@ -1,0 +1,109 @@
+"""What answering a call needs to know, in one read: a call rings while somebody waits."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Executable, Row, Select, bindparam, or_, select
+from sqlalchemy.orm import Session
+
+from vca.tenant.ai_profiles.models import AiProfile
+from vca.tenant.calls.core.models import Call
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.settings.models import Settings
+
+
+def _select_config(profile_condition: ColumnElement[bool]) -> Select[Any]:
+    """A number and the profile that is meant; each is null where it is not there."""
+    return (
+        select(
+            Settings.sentences,
+            Settings.time_zone,
+            Settings.hours.label("tenant_hours"),
+            Settings.limits,
+            Settings.spend_cap,
+            Settings.variables,
+            PhoneNumber.id.label("phone_number_id"),
+            PhoneNumber.is_active,
+            PhoneNumber.mode,
+            PhoneNumber.forward_to,
+            PhoneNumber.fallback_number,
+            PhoneNumber.hours.label("number_hours"),
+            PhoneNumber.decision_url,
+            PhoneNumber.decision_secret,
+            PhoneNumber.ai_profile_id.label("named_profile_id"),
+            AiProfile.id.label("ai_profile_id"),
+            AiProfile.version,
+            AiProfile.name,
+            AiProfile.role,
+            AiProfile.system_prompt,
+            AiProfile.greeting,
+            AiProfile.language,
+            AiProfile.voice,
+            AiProfile.silence_seconds,
+            AiProfile.recording,
+            AiProfile.consent_sentence,
+        )
+        .select_from(Settings)
+        .outerjoin(PhoneNumber, PhoneNumber.id == bindparam("phone_number_id"))
+        .outerjoin(AiProfile, profile_condition)
+    )
+
+
+_SELECT_CONFIG = _select_config(
+    or_(
+        AiProfile.id == PhoneNumber.ai_profile_id,
+        PhoneNumber.ai_profile_id.is_(None) & AiProfile.is_default,
+    )
+)
+_SELECT_WITH_PROFILE = _select_config(AiProfile.id == bindparam("ai_profile_id"))
+_SELECT_FOR_CALL = _SELECT_CONFIG.add_columns(
+    select(Call.id)
+    .where(
+        Call.provider_type == bindparam("provider_type"),
+        Call.provider_call_id == bindparam("provider_call_id"),
+    )
+    .scalar_subquery()
+    .label("known_call_id")
+)
+# Held until the call is written: of calls that ring at once each counts those before it.
+_SELECT_FOR_CALL_LOCKED = _SELECT_FOR_CALL.with_for_update(of=Settings, key_share=True)
+
+
+def load_for_call(
+    session: Session,
+    *,
+    phone_number_id: UUID | None,
+    provider_type: str,
+    provider_call_id: str,
+    simulated: bool,
+) -> Row[Any]:
+    """All that answering a call needs, in one read: the number, its profile, the sentences.
+
+    Of a real call the tenant's settings are held. `known_call_id`: it has rung before.
+    """
+    parameters = {
+        "phone_number_id": phone_number_id,
+        "provider_type": provider_type,
+        "provider_call_id": provider_call_id,
+    }
+    statement: Executable = _SELECT_FOR_CALL if simulated else _SELECT_FOR_CALL_LOCKED
+    config: Row[Any] = session.connection().execute(statement, parameters).one()
+    return config
+
+
+def load_for_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
+    """The same of a number alone; nothing is held."""
+    statement: Executable = _SELECT_CONFIG
+    parameters = {"phone_number_id": phone_number_id}
+    config: Row[Any] = session.connection().execute(statement, parameters).one()
+    return config
+
+
+def load_with_profile(
+    session: Session, *, phone_number_id: UUID | None, ai_profile_id: UUID
+) -> Row[Any] | None:
+    """The same with another of the tenant's profiles; None where the tenant has none of this id."""
+    statement: Executable = _SELECT_WITH_PROFILE
+    parameters = {"phone_number_id": phone_number_id, "ai_profile_id": ai_profile_id}
+    config: Row[Any] = session.connection().execute(statement, parameters).one()
+    return None if config.ai_profile_id is None else config

@@ -1,0 +1,280 @@
+"""How a ringing number is answered, and why: one pure function of plain facts."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from vca.tenant.settings.hours import ALWAYS_OPEN, Closed, Open
+
+Decision = Literal["agent", "forward", "voicemail", "closed", "refused"]
+RuleVerdict = Literal["passed", "decided"]
+WebhookAction = Literal["answer", "reject", "forward"]
+WEBHOOK_RULE = "decision webhook"
+_WEBHOOK_ROUTES: Mapping[WebhookAction, tuple[Decision, str | None]] = {
+    "answer": ("agent", None),
+    "reject": ("refused", "declined"),
+    "forward": ("forward", "transferred"),
+}
+
+
+@dataclass(frozen=True)
+class WebhookDecision:
+    """What a number's decision webhook wants, and why; `decision` None: nothing that counts."""
+
+    why: str
+    action: WebhookAction | None = None
+    forward_to: str | None = None
+    ai_profile_id: UUID | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def rejected(self, why: str) -> "WebhookDecision":
+        """The same where it cannot be followed."""
+        return WebhookDecision(f"{self.why}, but {why}")
+
+
+@dataclass(frozen=True)
+class RoutingInput:
+    """What the route depends on. `owned` False: the number is not this tenant's.
+
+    `hours` are as they stand at that moment, `hours_of` says whose they are. `answerable`: there is
+    a language model for this caller. `asks`: the number has a decision webhook; `advice` is what it
+    said, None: it was not asked yet.
+    """
+
+    at: datetime
+    owned: bool
+    tenant_status: str = "active"
+    quarantined_until: datetime | None = None
+    exists: bool = True
+    is_active: bool = True
+    mode: str = "agent"
+    forward_to: str | None = None
+    fallback_number: str | None = None
+    hours: Open | Closed = ALWAYS_OPEN
+    hours_source: Literal["number", "tenant"] = "tenant"
+    within_concurrency_limit: bool = True
+    within_token_limit: bool = True
+    within_spend_cap: bool = True
+    model_available: bool = True
+    number_has_profile: bool = False
+    ai_profile_id: UUID | None = None
+    ai_profile_version: int | None = None
+    has_webhook: bool = False
+    webhook_decision: WebhookDecision | None = None
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule, whether it decided, and why or why not."""
+
+    rule: str
+    verdict: RuleVerdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """What happens to the call. `end_reason` is set when no agent answers.
+
+    `asks`: the number's decision webhook has a say in it, and was not asked yet.
+    """
+
+    decision: Decision
+    steps: tuple[RuleResult, ...]
+    end_reason: str | None = None
+    forward_to: str | None = None
+    ai_profile_id: UUID | None = None
+    ai_profile_version: int | None = None
+    webhook_pending: bool = False
+
+    @property
+    def rejected_by_webhook(self) -> bool:
+        """Whether the number's decision webhook wants the caller refused."""
+        return self.decision == "refused" and self.steps[-1].rule == WEBHOOK_RULE
+
+    def as_dict(self) -> dict[str, Any]:
+        """The route as it is kept on the call and shown by the API."""
+        return {
+            "decision": self.decision,
+            "end_reason": self.end_reason,
+            "forward_to": self.forward_to,
+            "ai_profile_id": self.ai_profile_id,
+            "ai_profile_version": self.ai_profile_version,
+            "rules": [
+                {"rule": step.rule, "verdict": step.verdict, "why": step.why} for step in self.steps
+            ],
+        }
+
+
+def route_from_dict(stored_route: Mapping[str, Any]) -> Route:
+    """A route as it is kept on a call."""
+    return Route(
+        stored_route["decision"],
+        tuple(RuleResult(**rule) for rule in stored_route["rules"]),
+        stored_route["end_reason"],
+        stored_route["forward_to"],
+        stored_route["ai_profile_id"],
+        stored_route["ai_profile_version"],
+    )
+
+
+def decide_route(routing_input: RoutingInput) -> Route:
+    """Try the rules in their order; the first that decides is the route.
+
+    Where an agent or a forward would answer, the number's decision webhook goes before that rule.
+    """
+    route = _apply_rules(routing_input)
+    if not routing_input.has_webhook or route.decision not in ("agent", "forward"):
+        return route
+    if routing_input.webhook_decision is None:
+        return replace(
+            _apply_webhook_decision(
+                routing_input, route, WebhookDecision("it is asked before this")
+            ),
+            webhook_pending=True,
+        )
+    return _apply_webhook_decision(routing_input, route, routing_input.webhook_decision)
+
+
+def _apply_rules(routing_input: RoutingInput) -> Route:
+    steps: list[RuleResult] = []
+    for rule, why, decision, end_reason in _evaluate_rules(routing_input):
+        steps.append(RuleResult(rule, "decided" if decision else "passed", why))
+        if decision:
+            return _build_route(routing_input, decision, end_reason, tuple(steps))
+    raise AssertionError("the last rule always decides")
+
+
+def _apply_webhook_decision(
+    routing_input: RoutingInput, route: Route, webhook_decision: WebhookDecision
+) -> Route:
+    *earlier_steps, last_step = route.steps
+    if (
+        webhook_decision.action == "answer"
+        and (objection := _agent_objection(routing_input)) is not None
+    ):
+        webhook_decision = webhook_decision.rejected(objection)
+    if webhook_decision.action is None:
+        return replace(
+            route,
+            steps=(
+                *earlier_steps,
+                RuleResult(WEBHOOK_RULE, "passed", webhook_decision.why),
+                last_step,
+            ),
+        )
+    decision, end_reason = _WEBHOOK_ROUTES[webhook_decision.action]
+    steps = (*earlier_steps, RuleResult(WEBHOOK_RULE, "decided", webhook_decision.why))
+    route = _build_route(routing_input, decision, end_reason, steps)
+    return replace(route, forward_to=webhook_decision.forward_to)
+
+
+def _agent_objection(routing_input: RoutingInput) -> str | None:
+    """Why no agent can answer, whoever wants it."""
+    for _, why, decision, _ in _limits_rule(routing_input):
+        if decision is not None:
+            return why
+    return None if routing_input.ai_profile_id is not None else "the tenant has no profile"
+
+
+def _build_route(
+    routing_input: RoutingInput,
+    decision: Decision,
+    end_reason: str | None,
+    steps: tuple[RuleResult, ...],
+) -> Route:
+    return Route(
+        decision,
+        steps,
+        end_reason,
+        _forward_target(routing_input) if decision == "forward" else None,
+        routing_input.ai_profile_id if decision == "agent" else None,
+        routing_input.ai_profile_version if decision == "agent" else None,
+    )
+
+
+def _forward_target(routing_input: RoutingInput) -> str | None:
+    return routing_input.forward_to or routing_input.fallback_number
+
+
+_RuleOutcome = tuple[str, str, Decision | None, str | None]
+
+
+def _evaluate_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    """(rule, why, decision or None to pass, end reason), in order."""
+    if not routing_input.owned:
+        yield "number", "no number of this tenant", "refused", "invalid_number"
+    yield "number", "a number of this tenant", None, None
+    if (
+        routing_input.quarantined_until is not None
+        and routing_input.at < routing_input.quarantined_until
+    ):
+        why = f"given back; rests until {routing_input.quarantined_until.isoformat()}"
+        yield "resting", why, "refused", "number_inactive"
+    yield "resting", "not resting", None, None
+    if not (routing_input.exists and routing_input.is_active):
+        yield "active", "the number is not active", "refused", "number_inactive"
+    yield "active", "the number is active", None, None
+    yield from _mode_rule(routing_input)
+    if routing_input.tenant_status != "active":
+        yield (
+            "tenant",
+            f"the tenant is {routing_input.tenant_status}",
+            "refused",
+            "tenant_suspended",
+        )
+    yield "tenant", "the tenant is active", None, None
+    yield from _hours_rule(routing_input)
+    yield from _limits_rule(routing_input)
+    yield from _profile_rules(routing_input)
+
+
+def _mode_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    if routing_input.mode == "closed":
+        yield "mode", "the number is closed", "closed", "closed"
+    if routing_input.mode == "forward" and routing_input.tenant_status == "active":
+        yield "mode", *_forward_or_close(routing_input, "the number forwards")
+    yield "mode", f"mode {routing_input.mode}", None, None
+
+
+def _hours_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    state = routing_input.hours
+    if isinstance(state, Closed):
+        opening_time = f"opens at {state.opens_at.isoformat()}" if state.opens_at else "never opens"
+        why = f"{state.reason} (the {routing_input.hours_source}'s hours); {opening_time}"
+        if state.action == "voicemail":
+            yield "hours", why, "voicemail", "voicemail"
+        if state.action == "forward":
+            yield "hours", *_forward_or_close(routing_input, why)
+        yield "hours", why, "closed", "closed"
+    yield "hours", f"{state.reason} (the {routing_input.hours_source}'s hours)", None, None
+
+
+def _forward_or_close(routing_input: RoutingInput, why: str) -> tuple[str, Decision, str]:
+    """Forward to the number's own target, else to its fallback number; without either: closed."""
+    if _forward_target(routing_input) is None:
+        return f"{why}, and there is no number to forward to", "closed", "closed"
+    return why, "forward", "transferred"
+
+
+def _limits_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    if not routing_input.within_concurrency_limit:
+        yield "limits", "all of the tenant's lines are in use", "refused", "concurrency_limit"
+    if not routing_input.within_token_limit:
+        yield "limits", "the tokens of the day are used up", "refused", "token_limit"
+    if not routing_input.within_spend_cap:
+        yield "limits", "the spend cap of the month is reached", "refused", "spend_cap"
+    if not routing_input.model_available:
+        yield "limits", "no language model for real callers", "refused", "model_error"
+    yield "limits", "within the tenant's limits", None, None
+
+
+def _profile_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
+    if routing_input.number_has_profile:
+        yield "profile", "the number names this profile", "agent", None
+    yield "profile", "the number names no profile", None, None
+    if routing_input.ai_profile_id is not None:
+        yield "default", "the tenant's default profile", "agent", None
+    yield "default", "the tenant has no profile", "refused", "declined"

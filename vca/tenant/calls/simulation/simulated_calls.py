@@ -1,0 +1,55 @@
+"""Simulated calls that are spoken into: the agent's answer at once, or as its words come."""
+
+from collections.abc import Generator
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+from vca.kit.web.sse import Event
+from vca.telephony.providers import Carriers
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls import service
+from vca.tenant.calls.core.call_services import CallServices
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.simulation import simulated_phone, stream_limit
+from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPhone
+
+
+def stream_turn(
+    tenant: TenantRef, *, carriers: Carriers, desk: CallServices, call_id: UUID, text: str
+) -> Generator[Event, None, None]:
+    """A `clause` for all that the agent says, when it says it; at last the whole `reply`.
+
+    Raises NotFound, CallEnded and TooManyStreams before the first of them.
+    """
+    with stream_limit.stream_slot():
+        service.require_live_simulation(tenant, call_id=call_id)
+        phone = SimulatedPhone(carriers.simulator, desk)
+        with closing(phone.stream_say(CallRef(tenant, call_id), text)) as output_stream:
+            call_output = yield from _chunk_events(output_stream)
+        with tenant_session(tenant) as session:
+            call = service.get_call(session, call_id=call_id)
+        yield "reply", build_reply(call, call_output)
+
+
+def build_reply(call: Call, call_output: CallOutput) -> dict[str, Any]:
+    """What the agent answered, as the API shows it."""
+    return {
+        "status": call.status,
+        "reply": call_output.text,
+        "actions": simulated_phone.public_actions(call_output),
+    }
+
+
+def _chunk_events(
+    output_stream: simulated_phone.OutputStream,
+) -> Generator[Event, None, CallOutput]:
+    while True:
+        try:
+            text = next(output_stream)
+        except StopIteration as end:
+            call_output: CallOutput = end.value
+            return call_output
+        yield "clause", {"text": text}

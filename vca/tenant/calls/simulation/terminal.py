@@ -1,0 +1,197 @@
+"""A call at a terminal: typed lines are what the caller says, the agent's words come as it speaks.
+
+What comes of it is shown at the end, for people.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import click
+
+from vca import cli
+from vca.kit import json
+from vca.tenant.calls import service
+from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.simulation import action_descriptions
+from vca.tenant.calls.simulation.simulated_phone import CallOutput, OutputStream, SimulatedPhone
+
+_PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
+_DTMF_KEYS = re.compile(r"[0-9*#]{1,32}", re.ASCII)
+_MAX_LINE_CHARS = 2_000
+_Turn = Mapping[str, Any]
+
+
+def run_conversation(
+    phone: SimulatedPhone, ref: CallRef, call_output: CallOutput, *, quiet: bool
+) -> None:
+    """The conversation, line by line, until one side hangs up; `quiet` shows nothing of it."""
+    interactive = sys.stdin.isatty() and not quiet
+    if interactive:
+        help_text = "(type what you say; /press 1 presses a key, /hangup or Ctrl-D ends the call)"
+        click.secho(help_text, dim=True)
+    print_reply(call_output, quiet=quiet)
+    while call_output.is_open:
+        line = _read_line(interactive)
+        if line is None or line.strip() == "/hangup":
+            phone.hang_up(ref)
+            return
+        output_stream = _send_line(phone, ref, line)
+        if output_stream is not None:
+            call_output = _print_answer(phone, ref, output_stream, quiet=quiet)
+
+
+def print_reply(call_output: CallOutput, *, quiet: bool) -> None:
+    """What was heard, as a line of its own."""
+    if call_output.text and not quiet:
+        click.echo(_AGENT_LABEL + call_output.text)
+
+
+def format_call_record(call_record: Mapping[str, Any]) -> str:
+    """A call's record for people: how it was routed, what happened, what it took and cost."""
+    lines = ["", click.style("The record of this call", bold=True)]
+    first_fields = ("id", "status", "end_reason", "caller_id", "caller_number", "called_number")
+    more_fields = (
+        "ai_profile_id",
+        "ai_profile_version",
+        "started_at",
+        "ended_at",
+        "duration_seconds",
+    )
+    summary = {name: call_record[name] for name in (*first_fields, *more_fields, "tokens")}
+    lines.append(cli.format_record({**summary, "latency": format_latency(call_record["latency"])}))
+    json_record = json.loads(json.dumps(dict(call_record)))
+    lines += ["", "route"]
+    lines += [
+        f"  {rule['rule']:8} {rule['verdict']:8} {rule['why']}"
+        for rule in json_record["route"]["rules"]
+    ]
+    lines += ["", "events"]
+    lines += [
+        f"  {event['timestamp'][11:23]} {event['event_type']}" for event in json_record["events"]
+    ]
+    lines += ["", f"turns ({len(json_record['turns'])})"]
+    return "\n".join([*lines, *_format_turns(json_record["turns"])])
+
+
+def format_comparison(comparison: Mapping[str, Any]) -> str:
+    """A call and its replay for people, one under the other."""
+    lines = [click.style("The call again", bold=True), *_format_compared_turns(comparison["turns"])]
+    if comparison["stopped_early"]:
+        lines += ["", f"stopped early: {comparison['stopped_early'].replace('_', ' ')}"]
+    lines.append("")
+    sides = [{"": side, **comparison[side]} for side in ("original", "replay")]
+    for side in sides:
+        tokens = side["tokens"]
+        side["tokens"] = f"{tokens['input']}+{tokens['output']}"
+        side["latency"] = format_latency(side["latency"])
+    columns = ("", "end_reason", "tokens", "latency", "ai_profile_id", "ai_profile_version")
+    return "\n".join(
+        [*lines, cli.format_table(sides, columns), "", f"kept as {comparison['replay_call_id']}"]
+    )
+
+
+def format_latency(latency_by_stage: Mapping[str, Mapping[str, int]] | None) -> str:
+    """Latency by stage in one line."""
+    stages = (
+        f"{stage} {figures['p50_ms']} ms (p95 {figures['p95_ms']} ms)"
+        for stage, figures in sorted((latency_by_stage or {}).items())
+    )
+    return ", ".join(stages) or "-"
+
+
+def format_cost(turn: _Turn) -> str:
+    """What an answer took and cost, in brackets; nothing for one that no model gave."""
+    took_ms, tokens = turn["latency_ms"].get("model"), turn["tokens"]
+    figures = [f"{took_ms} ms"] if took_ms is not None else []
+    if any(tokens.values()):
+        figures.append(f"{tokens['input']}+{tokens['output']} tokens")
+    return f"({', '.join(figures)})" if figures else ""
+
+
+_AGENT_LABEL = click.style("agent  ", fg="green")
+
+
+def _format_turns(turns: Iterable[_Turn]) -> Iterable[str]:
+    for turn in turns:
+        line = f"  {turn['sequence']:3} {turn['speaker']:7} {turn['text']} {format_cost(turn)}"
+        yield line.rstrip()
+        yield from (
+            f"      · {action_descriptions.describe_action(action)}" for action in turn["actions"]
+        )
+
+
+def _format_compared_turns(turns: Iterable[_Turn]) -> Iterable[str]:
+    for turn in turns:
+        yield f"\n  {turn['sequence']:3} caller    {turn['caller']}"
+        for side in ("original", "replay"):
+            answer = turn[side]
+            text = f"{answer['text']} {format_cost(answer)}" if answer else "-"
+            yield f"      {side:9} {text}".rstrip()
+            yield from (
+                f"      · {action_descriptions.describe_action(action)}"
+                for action in (answer or {}).get("actions", ())
+            )
+
+
+def _read_line(interactive: bool) -> str | None:
+    """One typed line; None at the end of input or on Ctrl-C."""
+    if interactive:
+        click.secho("you    ", fg="cyan", nl=False)
+    try:
+        typed = sys.stdin.readline()
+    except KeyboardInterrupt:
+        click.echo()
+        return None
+    if not typed and interactive:
+        click.echo()
+    return typed.rstrip("\n") if typed else None
+
+
+def _send_line(phone: SimulatedPhone, ref: CallRef, line: str) -> OutputStream | None:
+    """What a typed line does to the call; None for keys that no telephone has."""
+    press_command = _PRESS_COMMAND.fullmatch(line.strip())
+    if press_command is None:
+        return phone.stream_say(ref, line[:_MAX_LINE_CHARS])
+    keys = press_command[1].replace(" ", "")
+    if not _DTMF_KEYS.fullmatch(keys):
+        click.secho("(keys are 0-9, * and #: /press 1)", dim=True, err=True)
+        return None
+    return phone.stream_keys(ref, keys)
+
+
+def _print_answer(
+    phone: SimulatedPhone, ref: CallRef, output_stream: OutputStream, *, quiet: bool
+) -> CallOutput:
+    """Show an answer as it comes, and what the agent does; a transfer is not answered here."""
+    try:
+        call_output = _print_stream(output_stream, quiet=quiet)
+    except KeyboardInterrupt:
+        output_stream.close()
+        phone.hang_up(ref)
+        return CallOutput("", (), None)
+    for action in () if quiet else service.list_recent_actions(ref.tenant, call_id=ref.call_id):
+        click.secho(f"       · {action_descriptions.describe_action(action)}", dim=True)
+    if not call_output.is_transferring:
+        return call_output
+    if not quiet:
+        click.secho("       · nobody is dialled from here: no answer", dim=True)
+    call_output = phone.end_transfer(ref, "no_answer")
+    print_reply(call_output, quiet=quiet)
+    return call_output
+
+
+def _print_stream(output_stream: OutputStream, *, quiet: bool) -> CallOutput:
+    started = False
+    while True:
+        try:
+            text = next(output_stream)
+        except StopIteration as end:
+            if started:
+                click.echo()
+            call_output: CallOutput = end.value
+            return call_output
+        if not quiet:
+            click.echo(f" {text}" if started else _AGENT_LABEL + text, nl=False)
+            started = True

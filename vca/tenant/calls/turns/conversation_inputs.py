@@ -1,0 +1,47 @@
+"""A stored AI profile, and what is known of a call, as the conversation wants them."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from vca.conversation import transcript
+from vca.conversation.types import CallFacts, Profile
+from vca.tenant.calls.core.models import TurnRecord
+
+DEFAULT_SILENCE_S = 10
+
+
+def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
+    """A stored profile; what was left open keeps its default, and no number crosses over."""
+    names = Profile.__dataclass_fields__
+    values = {
+        name: stored_profile[name]
+        for name in names
+        if name in stored_profile and stored_profile[name] not in (None, [])
+    }
+    for name in ("end_phrases", "tools"):
+        values[name] = tuple(values.get(name, ()))
+    targets: Mapping[str, Any] = values.pop("transfer_targets", None) or {}
+    values["transfer_targets"] = {
+        name: target.get("description", "") for name, target in targets.items()
+    }
+    return Profile(**values)
+
+
+def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
+    """What was said, as the conversation wants it."""
+    return [transcript.Turn(turn.speaker, turn.text, turn.heard_text) for turn in turns]
+
+
+def to_call_facts(call_context: Row[Any], *, at: datetime) -> CallFacts:
+    """What the prompt may tell of a call under way, as `record.talk` reads it."""
+    variables = {**call_context.variables, **call_context.call_metadata}
+    return CallFacts(
+        caller_number=call_context.caller_number,
+        called_number=call_context.called_number,
+        answered_at=call_context.answered_at or at,
+        variables={name: str(value) for name, value in variables.items()},
+        tokens_spent=call_context.tokens,
+    )

@@ -1,0 +1,126 @@
+"""What a caller hears first: the greeting, a sentence of the tenant, or a forward."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.registry.number_registry.service import Owner
+from vca.telephony.types import (
+    Action,
+    Caller,
+    CallEvent,
+    CallMetadata,
+    Forward,
+    HangUp,
+    ProviderAccountRef,
+    Reject,
+    Say,
+    TakeVoicemail,
+)
+from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.routing.routing_rules import Route
+from vca.tenant.calls.turns import greeting
+from vca.tenant.calls.turns.greeting import InboundCallContext
+
+# What a tenant's sentence is said for; the fallback number comes after it, where there is one.
+_SENTENCE_NAMES = {
+    "concurrency_limit": "over_limit",
+    "token_limit": "over_limit",
+    "spend_cap": "over_limit",
+    "tenant_suspended": "suspended",
+    "declined": "fallback",
+    "model_error": "fallback",
+}
+_FALLBACK_END_REASONS = ("concurrency_limit", "token_limit", "spend_cap", "model_error")
+
+
+@dataclass(frozen=True)
+class InboundCall:
+    """A call at the moment that it rings: whose number, who calls, the carrier and its event."""
+
+    owner: Owner
+    metadata: CallMetadata
+    caller: Caller
+    event: CallEvent
+    account: ProviderAccountRef
+    simulated: bool
+
+    @property
+    def provider_type(self) -> str:
+        return self.account.provider_type
+
+
+def first_actions(
+    session: Session,
+    call: InboundCall,
+    config: Row[Any],
+    route: Route,
+    call_id: UUID,
+    variables: Mapping[str, str],
+    *,
+    repeated: bool = False,
+) -> tuple[Action, ...]:
+    """Return what a call that was routed so does first.
+
+    `repeated`: the carrier repeats the request, so a forward is not counted again.
+    """
+    sentence = record.sentence_or_default(
+        config.sentences, _SENTENCE_NAMES.get(route.end_reason or "", "closed")
+    )
+    match route.decision:
+        case "agent":
+            call_context = InboundCallContext(call.metadata, config, variables)
+            return greeting.build_greeting(
+                config._asdict(), call_context, now=call.metadata.timestamp
+            )[1]
+        case "forward":
+            forward_actions = _forward_actions(
+                session, call, route.forward_to, call_id, repeated=repeated
+            )
+            return forward_actions or (
+                Say(record.sentence_or_default(config.sentences, "fallback")),
+                HangUp(),
+            )
+        case "voicemail":
+            return Say(sentence), TakeVoicemail()
+        case "closed":
+            return Say(sentence), HangUp()
+        case _ if route.rejected_by_webhook:
+            return (Reject(),)
+        case _ if route.end_reason in _FALLBACK_END_REASONS:
+            forward_actions = _forward_actions(
+                session, call, config.fallback_number, call_id, repeated=repeated
+            )
+            return Say(sentence), *(forward_actions or (HangUp(),))
+        case _ if route.end_reason in _SENTENCE_NAMES:
+            return Say(sentence), HangUp()
+        case _:
+            return (Reject(),)
+
+
+def _forward_actions(
+    session: Session, call: InboundCall, number: str | None, call_id: UUID, *, repeated: bool
+) -> tuple[Action, ...]:
+    """Forward to the number, if there is one and it may be dialled; a simulation dials nobody.
+
+    `repeated`: what was decided when the call first rang stands, and is not counted twice.
+    """
+    if number is None:
+        return ()
+    if repeated and not call.simulated:
+        already_dialled = outbound_legs.was_dialled(session, number, call_id=call_id)
+        return (Forward(number),) if already_dialled else ()
+    if not call.simulated:
+        from_number = call.metadata.called_number
+        try:
+            outbound_legs.authorise_leg(
+                session, number, kind="forward", call_id=call_id, from_number=from_number
+            )
+        except DiallingRefused:
+            return ()
+    return (Forward(number),)

@@ -1,0 +1,218 @@
+"""A caller on the way to somebody else, and back when nobody answers there."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.conversation import localised_phrases
+from vca.kit import failpoints
+from vca.kit.errors import Conflict
+from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
+from vca.tenant.calls.core import call_events, metering, outbound_legs, record
+from vca.tenant.calls.core.call_types import CallRef, TurnResult
+from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.turns import greeting
+
+OnFailure = Literal["return", "message", "fallback"]
+TIMEOUT_S = 25
+
+
+class UnknownTarget(Conflict):
+    """The call's profile has no transfer target of that name."""
+
+    code = "unknown-target"
+
+    def __init__(self) -> None:
+        super().__init__("The call's AI profile has no transfer target of that name.")
+
+
+def start_transfer(
+    session: Session,
+    ref: CallRef,
+    call_context: Row[Any],
+    *,
+    target: str,
+    now: datetime,
+    timeout_s: int = TIMEOUT_S,
+    on_failure: OnFailure = "return",
+) -> Transfer:
+    """Put the call on its way to a named target; the caller holds the call's row.
+
+    Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call is on its way
+    too, and no leg is counted.
+    """
+    targets: Mapping[str, Any] = call_context.profile["transfer_targets"]
+    if target not in targets:
+        raise UnknownTarget
+    number = str(targets[target]["number"])
+    if not call_context.simulated:
+        outbound_legs.authorise_leg(
+            session,
+            number,
+            kind="transfer",
+            call_id=ref.call_id,
+            from_number=tenant_number(call_context),
+        )
+    transfer = {
+        "target": target,
+        "number": number,
+        "timeout_seconds": timeout_s,
+        "on_failure": on_failure,
+        "status": "dialling",
+        "started_at": now.isoformat(),
+    }
+    record.update_call(session, ref.call_id, status="transferring", transfer=transfer)
+    failpoints.kill_if_armed("calls.transfer.started")
+    return Transfer(number, timeout_s)
+
+
+def pending_transfer(call_context: Row[Any]) -> Transfer | None:
+    """The transfer that the call is on, if it is on one."""
+    transfer = call_context.transfer
+    if call_context.status != "transferring" or transfer is None:
+        return None
+    return Transfer(transfer["number"], transfer["timeout_seconds"])
+
+
+def apply_leg_outcome(
+    session: Session,
+    ref: CallRef,
+    call_context: Row[Any],
+    *,
+    leg_outcome: LegOutcome,
+    after: int | None,
+    now: datetime,
+) -> TurnResult:
+    """What happens once the leg has ended; the caller holds the call's row.
+
+    Told twice it is the same: a call that is no longer on its way goes on with what the agent said
+    after so many turns.
+    """
+    if pending_transfer(call_context) is None:
+        return _resume_agent(session, ref, call_context, after)
+    if leg_outcome == "answered":
+        _set_transfer_status(session, ref, call_context, "completed")
+        event = CallEvent("ENDED", ref.call_id.hex, now, "transfer", end_reason="transferred")
+        record.apply_event(session, ref.call_id, event)
+        return TurnResult(ref, (HangUp(),))
+    return _return_caller(session, ref, call_context, status=leg_outcome, now=now)
+
+
+def _resume_agent(
+    session: Session, ref: CallRef, call_context: Row[Any], after: int | None
+) -> TurnResult:
+    profile = call_context.profile
+    turns = record.list_turns(session, ref.call_id)
+    later_turns = turns[after:] if after is not None else ()
+    repeated = [Say(turn.text, profile["language"], profile["voice"]) for turn in later_turns[:1]]
+    agent_says = repeated if later_turns and later_turns[0].speaker == "agent" else []
+    return TurnResult(ref, (*agent_says, greeting.listen_action(profile)), len(turns))
+
+
+def _return_caller(
+    session: Session, ref: CallRef, call_context: Row[Any], *, status: str, now: datetime
+) -> TurnResult:
+    """Bring the caller back: to the agent, to a message, or to the number's fallback."""
+    _set_transfer_status(session, ref, call_context, status)
+    on_failure: OnFailure = call_context.transfer["on_failure"]
+    if on_failure == "fallback":
+        actions = _forward_to_fallback(session, ref, call_context, now=now)
+        if actions:
+            return TurnResult(ref, actions)
+    sentence: localised_phrases.PhraseKey = (
+        "leave_message" if on_failure == "message" else "not_connected"
+    )
+    return _say_sentence(session, ref, call_context, sentence, now=now)
+
+
+def apply_late_leg_outcome(
+    session: Session, ref: CallRef, call_context: Row[Any], *, leg_outcome: LegOutcome
+) -> None:
+    """The call has ended before its carrier told how the leg did; the caller holds the call's row.
+
+    A leg that was answered has lasted until then.
+    """
+    transfer = call_context.transfer
+    if leg_outcome == "answered" and transfer is not None and transfer["status"] == "dialling":
+        record.update_call(session, ref.call_id, transfer={**transfer, "status": "completed"})
+        metering.meter_late_transfer(session, ref.call_id)
+        call_events.emit_transfer_result(
+            session, ref, call_context, target=transfer["target"], result="completed"
+        )
+
+
+def revert_transfer(session: Session, ref: CallRef, call_context: Row[Any]) -> None:
+    """The carrier did not do it: the caller has stayed with the agent. The leg counts all the same.
+
+    The caller holds the call's row.
+    """
+    if pending_transfer(call_context) is not None:
+        _set_transfer_status(session, ref, call_context, "carrier_error")
+
+
+def say_not_connected(
+    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime
+) -> tuple[Action, ...]:
+    """The agent says that it cannot connect, and listens."""
+    return _say_sentence(session, ref, call_context, "not_connected", now=now).actions
+
+
+def tenant_number(call_context: Row[Any]) -> str:
+    """The tenant's number of the call: the one that was called, or that we call from."""
+    number = (
+        call_context.called_number
+        if call_context.direction == "inbound"
+        else call_context.caller_number
+    )
+    return str(number)
+
+
+def _set_transfer_status(
+    session: Session, ref: CallRef, call_context: Row[Any], status: str
+) -> None:
+    transfer = {**call_context.transfer, "status": status}
+    record.update_call(session, ref.call_id, status="in_progress", transfer=transfer)
+    call_events.emit_transfer_result(
+        session, ref, call_context, target=transfer["target"], result=status
+    )
+
+
+def _forward_to_fallback(
+    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime
+) -> tuple[Action, ...]:
+    number = call_context.fallback_number
+    if number is None:
+        return ()
+    if not call_context.simulated:
+        try:
+            outbound_legs.authorise_leg(
+                session,
+                number,
+                kind="forward",
+                call_id=ref.call_id,
+                from_number=tenant_number(call_context),
+            )
+        except DiallingRefused:
+            return ()
+    event = CallEvent("ENDED", ref.call_id.hex, now, "fallback", end_reason="transferred")
+    record.apply_event(session, ref.call_id, event)
+    return (Forward(number),)
+
+
+def _say_sentence(
+    session: Session,
+    ref: CallRef,
+    call_context: Row[Any],
+    sentence: localised_phrases.PhraseKey,
+    *,
+    now: datetime,
+) -> TurnResult:
+    profile = call_context.profile
+    text = localised_phrases.phrase(sentence, profile["language"] or "en")
+    sequence = len(record.list_turns(session, ref.call_id)) + 1
+    record.insert_turn(session, ref.call_id, sequence=sequence, speaker="agent", text=text, at=now)
+    say = Say(text, profile["language"], profile["voice"])
+    return TurnResult(ref, (say, greeting.listen_action(profile)), sequence)

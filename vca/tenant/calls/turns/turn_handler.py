@@ -1,0 +1,360 @@
+"""One turn of a call: what the caller said, what the agent says to it, and what it does then."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from time import monotonic
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.conversation import engine, redaction, speech_text
+from vca.conversation import types as said
+from vca.conversation.llm import ModelError
+from vca.conversation.llm.models import Models
+from vca.conversation.redaction import Redaction
+from vca.conversation.types import Reply
+from vca.kit import clock, failpoints
+from vca.observability import log, metrics
+from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import call_services, outbound_legs, record, state_machine
+from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.models import TurnRecord
+from vca.tenant.calls.core.outbound_legs import DiallingRefused
+from vca.tenant.calls.turns import conversation_inputs, greeting, transfers
+from vca.tenant.messages import service as messages
+
+TurnStream = Generator[SpokenChunk, None, TurnResult]
+
+
+@dataclass(frozen=True)
+class _PendingTurn:
+    """A caller's turn that waits for an answer: the call, what was said before, and when."""
+
+    ref: CallRef
+    call_context: Row[Any]
+    previous_turns: Sequence[TurnRecord]
+    utterance: str
+    started_at: datetime
+    answers: int | None  # the sequence of the caller's turn; None: nothing was heard
+
+    @property
+    def redaction(self) -> Redaction:
+        return redaction.from_profile(self.call_context.profile.get("redaction"))
+
+    def to_chunk(self, text: str) -> SpokenChunk:
+        return SpokenChunk(
+            text, self.call_context.profile["language"], self.call_context.profile["voice"]
+        )
+
+
+def handle_turn(ref: CallRef, *, utterance: str, models: Models, after: int | None) -> TurnStream:
+    """See `flow.turn`."""
+    started_s = monotonic()
+    with tenant_session(ref.tenant) as session:
+        pending = _store_caller_turn(session, ref, utterance, after)
+    database_s = monotonic() - started_s
+    failpoints.kill_if_armed("calls.turn.heard")
+    if isinstance(pending, TurnResult):
+        return pending
+    if isinstance(pending, _AnsweredTurn):
+        yield from pending.chunks
+        return pending.result
+    texts: list[str] = []
+    try:
+        with closing(_start_conversation(pending, models)) as reply_stream:
+            reply = yield from _stream_reply(pending, reply_stream, texts)
+    except ModelError as error:
+        return (yield from _reply_with_fallback(pending, error, texts))
+    except GeneratorExit:
+        if texts:
+            _store_reply(pending, Reply(speech_text.join_chunks(texts)))
+        raise
+    reply = replace(reply, latency_ms=_measure_latency(pending, reply, database_s))
+    return _store_reply(pending, reply)
+
+
+@dataclass(frozen=True)
+class _AnsweredTurn:
+    """An answer that was given before: the carrier did not get it, or comes back for the rest."""
+
+    chunks: tuple[SpokenChunk, ...]
+    result: TurnResult
+
+
+def _store_caller_turn(
+    session: Session, ref: CallRef, utterance: str, after: int | None
+) -> "_PendingTurn | _AnsweredTurn | TurnResult":
+    """Write the caller's turn, unless it is known; what is to be answered, or what was."""
+    started_at = clock.now()
+    call_context = record.lock_call_context(session, ref.call_id)
+    turns = record.list_turns(session, ref.call_id)
+    redacted_utterance = redaction.from_profile(
+        (call_context.profile or {}).get("redaction")
+    ).redact_text(utterance)
+    known_turns = _turns_since(turns, redacted_utterance, after)
+    if (answer := _find_reply(known_turns)) is not None:
+        return _replay_reply(session, ref, call_context, answer, len(turns))
+    if call_context.status in state_machine.TERMINAL or call_context.profile is None:
+        return TurnResult(ref, (HangUp(),))
+    if known_turns:  # another process has written it down, and did not come to answer it
+        previous_turns = turns[: known_turns[0].sequence - 1]
+        return _PendingTurn(
+            ref,
+            call_context,
+            previous_turns,
+            known_turns[0].text,
+            started_at,
+            known_turns[0].sequence,
+        )
+    if not utterance.strip():
+        return _PendingTurn(ref, call_context, turns, utterance, started_at, None)
+    sequence = len(turns) + 1
+    record.insert_turn(
+        session,
+        ref.call_id,
+        sequence=sequence,
+        speaker="caller",
+        text=redacted_utterance,
+        at=started_at,
+    )
+    return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
+
+
+def _turns_since(
+    turns: Sequence[TurnRecord], redacted_utterance: str, after: int | None
+) -> Sequence[TurnRecord]:
+    """What has been written since the carrier was answered, from these words on if they are there.
+
+    The words as they are kept. Where nothing was heard, all of it.
+    """
+    later_turns = turns[after:] if after is not None else ()
+    if not redacted_utterance.strip():
+        return later_turns
+    matches = [turn.speaker == "caller" and turn.text == redacted_utterance for turn in later_turns]
+    return later_turns[matches.index(True) :] if True in matches else ()
+
+
+def _find_reply(later_turns: Sequence[TurnRecord]) -> TurnRecord | None:
+    """The agent's answer to the first of these turns; the first itself where nothing was heard."""
+    if not later_turns or later_turns[0].speaker == "agent":
+        return later_turns[0] if later_turns else None
+    return next((turn for turn in later_turns if turn.answers == later_turns[0].sequence), None)
+
+
+def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
+    """The answer to the turn that began after so many, once it is written. Raises NotFound.
+
+    To one that began before the call ended, and was not answered by then, there is none to come.
+    """
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        later_turns = record.list_turns(session, ref.call_id, after=after)
+        answer = _find_reply(later_turns)
+        if answer is None:
+            return (
+                ((), ended_call_result(session, ref))
+                if call_context.status in state_machine.TERMINAL
+                else None
+            )
+        answered = _replay_reply(session, ref, call_context, answer, after + len(later_turns))
+    return answered.chunks, answered.result
+
+
+def _replay_reply(
+    session: Session, ref: CallRef, call_context: Row[Any], answer: TurnRecord, turns: int
+) -> _AnsweredTurn:
+    profile = call_context.profile
+    chunk = SpokenChunk(answer.text, profile["language"], profile["voice"])
+    if call_context.status in state_machine.TERMINAL:
+        return _AnsweredTurn((chunk,), ended_call_result(session, ref))
+    next_action = transfers.pending_transfer(call_context) or greeting.listen_action(profile)
+    return _AnsweredTurn((chunk,), TurnResult(ref, (next_action,), turns))
+
+
+def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
+    """What follows in a call that has ended; its caller may still be on the way to a fallback."""
+    number = outbound_legs.last_forward_number(session, call_id=ref.call_id)
+    return TurnResult(ref, (HangUp() if number is None else Forward(number),))
+
+
+def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str, None, Reply]:
+    call_context = pending.call_context
+    history = conversation_inputs.to_transcript(pending.previous_turns)
+    return engine.stream_reply(
+        conversation_inputs.to_conversation_profile(call_context.profile),
+        history,
+        pending.utterance,
+        models=models,
+        facts=conversation_inputs.to_call_facts(call_context, at=pending.started_at),
+        now=pending.started_at.astimezone(ZoneInfo(call_context.time_zone)),
+        limits=call_services.current_services().limits,
+    )
+
+
+def _stream_reply(
+    pending: _PendingTurn, reply_stream: Generator[str, None, Reply], texts: list[str]
+) -> Generator[SpokenChunk, None, Reply]:
+    """Hand each clause on, and remember it."""
+    while True:
+        try:
+            text = next(reply_stream)
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
+        texts.append(text)
+        yield pending.to_chunk(text)
+
+
+def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[str]) -> TurnStream:
+    """No model answered: the tenant's sentence, and the number that is there for this."""
+    metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
+    log.get_logger().error(
+        "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
+    )
+    sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
+    yield pending.to_chunk(sentence)
+    reply = Reply(speech_text.join_chunks([*texts, sentence]), (said.HangUp("model_error"),))
+    return _store_reply(pending, reply, to_fallback=True)
+
+
+def _measure_latency(pending: _PendingTurn, reply: Reply, database_s: float) -> dict[str, int]:
+    """Milliseconds by stage: what the model took, reading and writing before it, and all of it."""
+    total_s = (clock.now() - pending.started_at).total_seconds()
+    stages = {"database": round(database_s * 1000), "total": round(total_s * 1000)}
+    latency_ms = {**reply.latency_ms, **stages}
+    for stage, took_ms in latency_ms.items():
+        metrics.TURN_SECONDS.observe(took_ms / 1000, stage=stage)
+    return latency_ms
+
+
+def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
+    """Write the agent's turn and do what it does, unless another process has answered meanwhile."""
+    ref, now = pending.ref, clock.now()
+    failpoints.kill_if_armed("calls.turn.answered")
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        later_turns = record.list_turns(session, ref.call_id, after=len(pending.previous_turns))
+        turns = len(pending.previous_turns) + len(later_turns)
+        if reply.tokens.total:  # they were spent, whatever becomes of the words
+            record.add_tokens(session, ref.call_id, reply.tokens)
+        existing_replies = [
+            turn for turn in later_turns if pending.answers and turn.answers == pending.answers
+        ]
+        if existing_replies:
+            return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
+        if call_context.status in state_machine.TERMINAL:
+            return TurnResult(ref, (HangUp(),))
+        _insert_agent_turn(session, pending, reply, sequence=turns + 1, at=now)
+        actions = _apply_actions(
+            session, pending, call_context, reply, now=now, to_fallback=to_fallback
+        )
+    failpoints.kill_if_armed("calls.turn.committed")
+    # A transfer that was refused at once is one more turn: the agent says so.
+    return TurnResult(ref, actions, turns + 1 + isinstance(actions[0], Say))
+
+
+def _insert_agent_turn(
+    session: Session, pending: _PendingTurn, reply: Reply, *, sequence: int, at: datetime
+) -> None:
+    tokens: Mapping[str, Any] = {}
+    if reply.tokens.total:
+        tokens = {"input": reply.tokens.input, "output": reply.tokens.output}
+    record.insert_turn(
+        session,
+        pending.ref.call_id,
+        sequence=sequence,
+        speaker="agent",
+        text=pending.redaction.redact_text(reply.text),
+        at=at,
+        latency_ms=reply.latency_ms,
+        answers=pending.answers,
+        actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],
+        tokens=tokens,
+    )
+
+
+def _apply_actions(
+    session: Session,
+    pending: _PendingTurn,
+    call_context: Row[Any],
+    reply: Reply,
+    *,
+    now: datetime,
+    to_fallback: bool,
+) -> tuple[Action, ...]:
+    """Do what the agent decided: messages first, then the one thing that the line does."""
+    ref = pending.ref
+    for action in reply.actions:
+        match action:
+            case said.TakeMessage() if not _is_replayed_call(call_context):
+                message = pending.redaction.redact_value(asdict(action))
+                messages.create(
+                    session,
+                    call_id=ref.call_id,
+                    kind="message",
+                    caller_number=call_context.caller_number,
+                    callback_number=message["number"],
+                    name=message["name"],
+                    reason=message["reason"],
+                    simulated=call_context.simulated,
+                )
+            case said.Transfer():
+                return _start_transfer(session, ref, call_context, action.target, now=now)
+            case said.TransferToFallback():
+                return _forward_to_fallback(
+                    session, ref, call_context, now=now, end_reason="agent_hangup"
+                )
+            case said.HangUp():
+                if to_fallback:
+                    return _forward_to_fallback(
+                        session, ref, call_context, now=now, end_reason=action.end_reason
+                    )
+                return _end_call(session, ref, action.end_reason, now=now)
+    return (greeting.listen_action(call_context.profile),)
+
+
+def _is_replayed_call(call_context: Row[Any]) -> bool:
+    """Its caller has left the message already. An outbound call's metadata may say anything."""
+    return call_context.simulated and "replay_of" in call_context.call_metadata
+
+
+def _start_transfer(
+    session: Session, ref: CallRef, call_context: Row[Any], target: str, *, now: datetime
+) -> tuple[Action, ...]:
+    try:
+        return (transfers.start_transfer(session, ref, call_context, target=target, now=now),)
+    except DiallingRefused:
+        return transfers.say_not_connected(session, ref, call_context, now=now)
+
+
+def _forward_to_fallback(
+    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime, end_reason: str
+) -> tuple[Action, ...]:
+    """Send the caller to the number's fallback; without one that may be dialled, goodbye."""
+    number = call_context.fallback_number
+    if number is None:
+        return _end_call(session, ref, end_reason, now=now)
+    if not call_context.simulated:
+        from_number = transfers.tenant_number(call_context)
+        try:
+            outbound_legs.authorise_leg(
+                session, number, kind="forward", call_id=ref.call_id, from_number=from_number
+            )
+        except DiallingRefused:
+            return _end_call(session, ref, end_reason, now=now)
+    reason = end_reason if end_reason == "model_error" else "transferred"
+    _end_call(session, ref, reason, now=now)
+    return (Forward(number),)
+
+
+def _end_call(
+    session: Session, ref: CallRef, end_reason: str, *, now: datetime
+) -> tuple[Action, ...]:
+    event = CallEvent("ENDED", ref.call_id.hex, now, "agent", end_reason=end_reason)
+    record.apply_event(session, ref.call_id, event)
+    return (HangUp(),)

@@ -1,0 +1,236 @@
+"""Seal anew what is not under the newest key, a hundred tenants at a look.
+
+What is left to do stands in the values themselves, each of which names its key: so a run that was
+killed is gone on with by the next, and several at once only share the work. A value is changed if
+it still is what was read, and otherwise looked at again; nobody waits for us longer than for the
+update of one tenant's rows.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import groupby
+from uuid import UUID
+
+import psycopg2.errors
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from vca.audit import context
+from vca.kit import db, encryption
+from vca.kit.db import Database
+from vca.kit.encryption import DecryptionError, EncryptionContext
+from vca.registry.tenants.models import PURGING, Tenant
+from vca.tenancy import citus, schema
+from vca.tenancy.session import public_session
+from vca.tenancy.tables import quote_name
+from vca.tenant.encrypted_columns import PLATFORM_COLUMNS, TENANT_COLUMNS
+
+BATCH = 100
+# A server process remembers every table that it has opened.
+_TENANTS_PER_CONNECTION = 2_000
+# So often is looked again at what somebody else has changed meanwhile.
+_MAX_PASSES = 5
+# A row that somebody holds, a tenant that has just been purged: looked at again.
+_RETRYABLE_ERRORS = (
+    psycopg2.errors.LockNotAvailable,
+    psycopg2.errors.UndefinedTable,
+    psycopg2.errors.InvalidSchemaName,
+)
+# A schema at an older revision has not all of them.
+_EXISTING_COLUMNS_SQL = text("""
+SELECT n.nspname, c.relname, a.attname
+FROM pg_namespace n
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = ANY(:tables)
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY(:columns) AND NOT a.attisdropped
+WHERE n.nspname = ANY(:schemas)
+""")
+_OUTDATED_VALUES_SQL = """
+SELECT '{schema}', '{table}', '{column}', id, {value} FROM {source}
+WHERE substring({value} FROM 1 FOR octet_length(%(mark)s::bytea)) <> %(mark)s::bytea
+"""
+_UPDATE_VALUE_SQL = """
+UPDATE {source} SET {value} = '\\x{new}' WHERE id = '{id}' AND {value} = '\\x{old}'
+"""
+
+
+@dataclass(frozen=True)
+class OutdatedValue:
+    """A value that is not under the newest key, in a tenant's schema or in `public` (None)."""
+
+    tenant: UUID | None
+    table: str
+    column: str
+    id: UUID
+    value: bytes
+
+    @property
+    def context(self) -> EncryptionContext:
+        """What it is bound to."""
+        return EncryptionContext(self.tenant, self.table, self.id, self.column)
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people."""
+        return f"{self.tenant or 'public'} {self.table}.{self.column}"
+
+
+class Observer:
+    """Is told how a run goes; this one says nothing."""
+
+    def on_start(self, tenants: int) -> None:
+        """So many tenants are looked at."""
+
+    def on_progress(self, tenants: int, resealed: int) -> None:
+        """So many are done with, and so many values were found and sealed anew by now."""
+
+
+@dataclass
+class RotationResult:
+    """What a run did. `unreadable` counts what no key of ours opens, by `tenant table.column`.
+
+    `left` are values that somebody held or changed whenever they were looked at.
+    """
+
+    tenants: int = 0
+    resealed: int = 0
+    left: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing needs an older key any more."""
+        return not self.left and not self.unreadable
+
+
+def rotate(
+    database: Database, *, dry_run: bool = False, observer: Observer | None = None
+) -> RotationResult:
+    """Seal every value anew that is not under the newest key; `database` is the owner's.
+
+    Of deleted tenants too, which may be restored. A `dry_run` opens what it would seal, and changes
+    nothing. Raises DatabaseFailure; what was done by then is done.
+    """
+    progress, outcome = observer or Observer(), RotationResult()
+    tenants = _start_run(database, dry_run)
+    progress.on_start(len(tenants))
+    _rotate_batch(database, [None], outcome, dry_run)
+    batch_size = 1 if citus.is_enabled() else BATCH
+    for offset in range(0, len(tenants), batch_size):
+        batch = tenants[offset : offset + batch_size]
+        _rotate_batch(database, batch, outcome, dry_run)
+        outcome.tenants += len(batch)
+        progress.on_progress(outcome.tenants, outcome.resealed)
+        if outcome.tenants % _TENANTS_PER_CONNECTION < batch_size:
+            database.close()
+    return outcome
+
+
+def _start_run(database: Database, dry_run: bool) -> Sequence[UUID]:
+    with public_session(database=database) as session:
+        if not dry_run:
+            context.record_change(session, "deployment", None)
+        query = select(Tenant.id).where(Tenant.schema_revision != PURGING)
+        return session.scalars(query.order_by(Tenant.created_at, Tenant.id)).all()
+
+
+def _rotate_batch(
+    database: Database, batch: Sequence[UUID | None], outcome: RotationResult, dry_run: bool
+) -> None:
+    """Do these tenants, or `public`: look, change, and look again until nothing is left to do."""
+    outdated_contexts: set[EncryptionContext] = set()
+    for pass_number in range(_MAX_PASSES):
+        re_encrypted, unreadable = _re_encrypt_outdated(database, batch)
+        remaining = {outdated.context for outdated in re_encrypted}
+        outdated_contexts |= remaining
+        if dry_run or not re_encrypted or pass_number == _MAX_PASSES - 1:
+            break
+        _write_values(database, re_encrypted)
+    outcome.unreadable += unreadable
+    outcome.left += 0 if dry_run else len(remaining)
+    outcome.resealed += len(outdated_contexts) if dry_run else len(outdated_contexts - remaining)
+
+
+def _re_encrypt_outdated(
+    database: Database, batch: Sequence[UUID | None]
+) -> tuple[dict[OutdatedValue, bytes], Counter[str]]:
+    """What is not under the newest key with what it becomes, and where nothing could be opened."""
+    keys, re_encrypted, unreadable = encryption.current_keyring(), {}, Counter[str]()
+    for outdated in _read_outdated(database, batch):
+        try:
+            re_encrypted[outdated] = keys.encrypt(
+                keys.decrypt(outdated.value, outdated.context), outdated.context
+            )
+        except DecryptionError:
+            unreadable[outdated.location] += 1
+    return re_encrypted, unreadable
+
+
+def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[OutdatedValue]:
+    """What is not under the newest key in these schemas, in two reads."""
+    schemas = {_schema_name(tenant_id): tenant_id for tenant_id in batch}
+    with public_session(database=database) as session:
+        queries = [
+            _OUTDATED_VALUES_SQL.format(**column_names)
+            for column_names in _existing_columns(session, list(schemas))
+        ]
+        if not queries:
+            return []
+        statement, parameters = (
+            " UNION ALL ".join(queries),
+            {"mark": encryption.current_keyring().current_key_prefix},
+        )
+        rows = session.connection().exec_driver_sql(statement, parameters).all()
+    return [
+        OutdatedValue(schemas[schema_name], table, column, id, bytes(value))
+        for schema_name, table, column, id, value in rows
+    ]
+
+
+def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str, str]]:
+    """The encrypted columns that these schemas have."""
+    all_columns = {*TENANT_COLUMNS, *PLATFORM_COLUMNS}
+    tables, columns = (
+        sorted({pair[0] for pair in all_columns}),
+        sorted({pair[1] for pair in all_columns}),
+    )
+    parameters = {"schemas": schemas, "tables": tables, "columns": columns}
+    return [
+        {
+            "schema": schema_name,
+            "table": table,
+            "column": column,
+            "value": quote_name(column),
+            "source": quote_name(schema_name, table),
+        }
+        for schema_name, table, column in session.execute(_EXISTING_COLUMNS_SQL, parameters)
+        if (table, column)
+        in (PLATFORM_COLUMNS if schema_name == _schema_name(None) else TENANT_COLUMNS)
+    ]
+
+
+def _write_values(database: Database, re_encrypted: Mapping[OutdatedValue, bytes]) -> None:
+    """Write the new values, a transaction for each tenant; what is missed is looked at again."""
+    with database.connection() as connection:
+        for _, group in groupby(
+            re_encrypted.items(), key=lambda item: _schema_name(item[0].tenant)
+        ):
+            updates = ";".join(_update_sql(outdated, new_value) for outdated, new_value in group)
+            with suppress(*_RETRYABLE_ERRORS):
+                db.execute_script(connection, updates)
+
+
+def _update_sql(outdated: OutdatedValue, new_value: bytes) -> str:
+    """Nothing happens to a value that has become another meanwhile."""
+    return _UPDATE_VALUE_SQL.format(
+        source=quote_name(_schema_name(outdated.tenant), outdated.table),
+        value=quote_name(outdated.column),
+        id=outdated.id,
+        new=new_value.hex(),
+        old=outdated.value.hex(),
+    )
+
+
+def _schema_name(tenant_id: UUID | None) -> str:
+    return "public" if tenant_id is None else schema.schema_name(tenant_id)

@@ -1,0 +1,108 @@
+"""Tell the tenant of a message by mail: at least once, always under the same Message-ID."""
+
+from datetime import datetime, timedelta
+from random import uniform
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.kit import clock, mail
+from vca.kit.mail import Mail, MailError
+from vca.observability import log
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.messages.models import Message
+from vca.tenant.settings import service as settings
+
+MAIL = "messages.mail"
+# About five days, the time that RFC 5321 asks of one who sends.
+BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400)
+_SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
+
+
+def schedule_if_enabled(session: Session, *, message_id: UUID) -> None:
+    """Have a message mailed, if the tenant named an address and this deployment can mail."""
+    if mail.current_mailer() is not None and settings.get(session).notification_email:
+        _schedule(session, message_id)
+
+
+def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
+    """Mail a message that has not been; what fails is tried again or given up.
+
+    Killed between the server's yes and our commit, it mails again: the Message-ID is the same.
+    """
+    with tenant_session(tenant) as session:
+        outgoing = _compose_mail(session, tenant, message_id)
+    mailer = mail.current_mailer()
+    if outgoing is None or mailer is None:
+        return
+    try:
+        mailer.send(outgoing)
+    except MailError as error:
+        with tenant_session(tenant) as session:
+            _handle_failure(session, message_id, attempt=attempt, error=error, now=clock.now())
+    else:
+        with tenant_session(tenant) as session:
+            session.get_one(Message, message_id, with_for_update=True).mailed_at = clock.now()
+
+
+def _compose_mail(session: Session, tenant: TenantRef, message_id: UUID) -> Mail | None:
+    """The mail; None when there is nothing to be mailed or nobody to mail it to.
+
+    A simulated message has no job, unless a release before this one has ordered it.
+    """
+    message, recipient = session.get(Message, message_id), settings.get(session).notification_email
+    if message is None or message.simulated or message.mailed_at is not None or not recipient:
+        return None
+    sender = message.name or message.caller_number or "a withheld number"
+    return Mail(
+        to=recipient,
+        subject=f"{_SUBJECT_NOUNS[message.kind]} from {sender}",
+        text=_mail_text(tenant, message),
+        message_key=f"message-{message.id.hex}",
+        written_at=message.created_at,
+    )
+
+
+def _mail_text(tenant: TenantRef, message: Message) -> str:
+    details = {
+        "Name": message.name,
+        "Calling from": message.caller_number or "a withheld number",
+        "Call back at": message.callback_number,
+        "Received": f"{message.created_at:%Y-%m-%d %H:%M} UTC",
+        "Recording": audio_path(tenant.id, message),
+        "Message": message.id,
+        "Call": message.call_id,
+    }
+    detail_text = "\n".join(
+        f"{name}: {value}" for name, value in details.items() if value is not None
+    )
+    return f"{message.reason}\n\n{detail_text}\n" if message.reason else f"{detail_text}\n"
+
+
+def audio_path(tenant_id: UUID, message: Message) -> str | None:
+    """Where the API has the audio that belongs to a message; None: there is none."""
+    if message.recording_id is None or message.call_id is None:
+        return None
+    return f"/api/tenants/{tenant_id}/calls/{message.call_id}/recording?kind=voicemail"
+
+
+def _handle_failure(
+    session: Session, message_id: UUID, *, attempt: int, error: MailError, now: datetime
+) -> None:
+    if error.permanent or attempt >= len(BACK_OFF_S):
+        log.get_logger().warning(
+            "message.not_mailed", message_id=str(message_id), code=error.code, exc_info=error
+        )
+        return
+    wait_s = BACK_OFF_S[attempt] * uniform(0.8, 1.2)
+    _schedule(session, message_id, attempt=attempt + 1, run_at=now + timedelta(seconds=wait_s))
+
+
+def _schedule(
+    session: Session, message_id: UUID, *, attempt: int = 0, run_at: datetime | None = None
+) -> None:
+    """One job waits for each attempt: a second run of the same one orders no second next."""
+    lock = f"{MAIL}:{message_id}:{attempt}"
+    queue.enqueue(session, MAIL, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt)

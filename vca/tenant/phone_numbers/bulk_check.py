@@ -1,0 +1,44 @@
+"""What the carriers hold of many numbers, over all tenants: for operators."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vca.kit.errors import DomainError, NotFound
+from vca.registry.number_registry.claimed_numbers import ClaimedNumber
+from vca.registry.tenants import service as tenants
+from vca.telephony.adapter import TelephonyError
+from vca.tenancy.schema import TenantRef
+from vca.tenant.phone_numbers import registration_check
+
+_MAX_CONCURRENT = 8
+
+
+@dataclass(frozen=True)
+class CheckedNumber:
+    """A number, and what was found of it; `found` is for people."""
+
+    number: ClaimedNumber
+    agrees: bool
+    detail: str
+
+
+def check_numbers(numbers: Sequence[ClaimedNumber]) -> list[CheckedNumber]:
+    """Ask the carriers of these numbers, several at a time; nothing is changed."""
+    with ThreadPoolExecutor(_MAX_CONCURRENT) as executor:
+        return list(executor.map(_check_number, numbers))
+
+
+def _check_number(number: ClaimedNumber) -> CheckedNumber:
+    tenant = TenantRef(number.tenant_id)
+    try:
+        tenants.require_supported_schema(tenant.id)
+        target = registration_check.find_target(tenant, phone_number_id=number.phone_number_id)
+        if target is None:
+            raise NotFound
+        result = registration_check.query_carrier(tenant, target)
+    except (DomainError, TelephonyError) as error:
+        return CheckedNumber(number, False, f"not asked: {error}")
+    return CheckedNumber(
+        number, result.agrees, "as registered" if result.agrees else result.mismatch_reason
+    )

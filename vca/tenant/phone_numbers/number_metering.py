@@ -1,0 +1,75 @@
+"""Days for which numbers are held: noted when a month is over, and when a number is given back.
+
+Ordered by the tenant's own writes: a number that is added has the month counted when it is over,
+and that has the next one counted, for as long as there are numbers.
+"""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.registry.tenants import tenant_status
+from vca.registry.usage import periods
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.usage import calendar_days, ledger
+from vca.tenant.usage.ledger import Fact
+
+COUNT = "phone_numbers.count"
+
+
+def start_metering(session: Session, *, now: datetime) -> None:
+    """A number is held: have this month counted when it is over, unless that is ordered already."""
+    _schedule_month(session, periods.month_of(now))
+
+
+def stop_metering(session: Session, number: PhoneNumber, *, now: datetime) -> None:
+    """A number is given back: note its days of this month, and of the last if nobody has yet."""
+    ledger.record_facts(session, *_facts_of_number(number.id, number.created_at, now))
+
+
+def record_month(tenant: TenantRef, *, period: date) -> None:
+    """Note the days of a month that is over, of every number that is held; order the next."""
+    with tenant_session(tenant) as session:
+        if tenant_status.get_tenant_status(session).tenant_status == "deleted":
+            return
+        numbers = session.execute(select(PhoneNumber.id, PhoneNumber.created_at)).all()
+        ledger.record_facts(
+            session, *(_fact_of_month(id, period, since, None) for id, since in numbers)
+        )
+        if numbers:
+            _schedule_month(session, periods.next_month(period))
+
+
+def _schedule_month(session: Session, period: date) -> None:
+    queue.enqueue(
+        session,
+        COUNT,
+        run_at=calendar_days.period_end(period),
+        lock=COUNT,
+        period=periods.format_month(period),
+    )
+
+
+def _facts_of_number(phone_number_id: UUID, since: datetime, until: datetime) -> Iterator[Fact]:
+    current_period = periods.month_of(until)
+    for period in (periods.previous_month(current_period), current_period):
+        yield _fact_of_month(phone_number_id, period, since, until)
+
+
+def _fact_of_month(
+    phone_number_id: UUID, period: date, since: datetime, until: datetime | None
+) -> Fact:
+    last_moment = calendar_days.last_moment(period)
+    return Fact(
+        f"phone_number:{phone_number_id}:{periods.format_month(period)}",
+        "number_days",
+        calendar_days.count_days(period, since=since, until=until),
+        last_moment if until is None else min(last_moment, until),
+        phone_number_id=phone_number_id,
+    )

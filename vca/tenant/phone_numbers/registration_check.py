@@ -1,0 +1,100 @@
+"""What a number's carrier holds of it, beside what registering it would set. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from vca.audit import context
+from vca.kit import clock
+from vca.kit.errors import Conflict, NotFound
+from vca.telephony.adapter import TelephonyAdapter
+from vca.telephony.types import NumberSetting
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers import provider_assignment
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.telephony_accounts import adapter_lookup
+
+
+class CarrierNotConfigured(Conflict):
+    """The number's carrier is not configured, or its account cannot be read."""
+
+    code = "carrier-not-configured"
+
+    def __init__(self) -> None:
+        super().__init__("The number's carrier is not configured.")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What was found, and by whom. No fields: the account has no such number."""
+
+    provider_type: str
+    checked_at: datetime
+    fields: Sequence[NumberSetting]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the carrier has all that it should have."""
+        return bool(self.fields) and all(field.agrees for field in self.fields)
+
+    @property
+    def shown(self) -> list[dict[str, Any]]:
+        """The fields with their verdicts, for the API."""
+        return [{**vars(field), "agrees": field.agrees} for field in self.fields]
+
+    @property
+    def mismatch_reason(self) -> str:
+        """In what it does not agree, for people."""
+        names = ", ".join(field.name for field in self.fields if not field.agrees)
+        return (
+            f"the carrier holds otherwise: {names}" if names else "the carrier has no such number"
+        )
+
+
+@dataclass(frozen=True)
+class CheckTarget:
+    """A number as a job holds it, and the carrier that can be asked about it."""
+
+    phone_number_id: UUID
+    did_number: str
+    registration_round: int
+    carrier: TelephonyAdapter
+
+
+def check_number(tenant: TenantRef, *, phone_number_id: UUID) -> CheckResult:
+    """Ask the number's carrier now, and tell who wanted that; no transaction is open meanwhile.
+
+    Raises NotFound, NoCarrier and TelephonyError.
+    """
+    target = find_target(tenant, phone_number_id=phone_number_id)
+    if target is None:
+        raise NotFound
+    result = query_carrier(tenant, target)
+    with tenant_session(tenant) as session:
+        context.record_change(session, "phone_number", phone_number_id)
+    return result
+
+
+def find_target(tenant: TenantRef, *, phone_number_id: UUID) -> CheckTarget | None:
+    """The number and who is asked about it. Raises NoCarrier."""
+    with tenant_session(tenant) as session:
+        number = session.get(PhoneNumber, phone_number_id)
+        if number is None:
+            return None
+        carrier = adapter_lookup.adapter_for_number(
+            session, provider_assignment.current_ref(number)
+        )
+        if carrier is None:
+            raise CarrierNotConfigured
+        return CheckTarget(number.id, number.did_number, number.registration_round, carrier)
+
+
+def query_carrier(tenant: TenantRef, target: CheckTarget) -> CheckResult:
+    """Ask the carrier. Raises TelephonyError."""
+    carrier_settings = target.carrier.check_number(
+        tenant.id, target.phone_number_id, target.did_number
+    )
+    return CheckResult(target.carrier.name, clock.now(), carrier_settings)

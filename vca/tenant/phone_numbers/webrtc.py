@@ -1,0 +1,66 @@
+"""Let a browser call through a number's carrier."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy.orm import Session
+
+from vca.audit import context
+from vca.kit.errors import InvalidInput
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.phone_numbers import provider_assignment
+from vca.tenant.phone_numbers.models import PhoneNumber
+from vca.tenant.phone_numbers.provider_compatibility import CarrierLacksCapability
+from vca.tenant.phone_numbers.registration_check import CarrierNotConfigured
+from vca.tenant.phone_numbers.service import NumberInactive
+from vca.tenant.telephony_accounts import adapter_lookup
+
+CREDENTIAL_TTL = timedelta(hours=1)
+
+
+def create_credential(tenant: TenantRef, *, phone_number_id: UUID) -> dict[str, Any]:
+    """A credential of an hour from the number's carrier; whoever has it can call until then.
+
+    It is kept nowhere. Raises InvalidInput for a number that is not the tenant's, NumberInactive,
+    NoCarrier, CarrierCannot and TelephonyError.
+    """
+    with tenant_session(tenant) as session:
+        number, carrier = _require_webrtc_carrier(session, phone_number_id)
+    ttl_s = int(CREDENTIAL_TTL.total_seconds())
+    try:
+        credential = carrier.create_webrtc_credential(
+            number.did_number, identity=uuid4().hex, ttl_s=ttl_s
+        )
+    except TelephonyError as error:
+        if error.code == "not-set-up":
+            raise CarrierLacksCapability(
+                "The number's account lets no browsers call yet."
+            ) from None
+        raise
+    with tenant_session(tenant) as session:
+        context.record_change(session, "phone_number", phone_number_id)
+    return {
+        "token": credential.token,
+        "identity": credential.identity,
+        "expires_at": credential.expires_at,
+        "provider_type": carrier.name,
+    }
+
+
+def _require_webrtc_carrier(
+    session: Session, phone_number_id: UUID
+) -> tuple[PhoneNumber, TelephonyAdapter]:
+    number = session.get(PhoneNumber, phone_number_id)
+    if number is None:
+        raise InvalidInput.field("phone_number_id", "The tenant has no such number.")
+    if not number.is_active:
+        raise NumberInactive("An inactive number places no calls; activate it first.")
+    carrier = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
+    if carrier is None:
+        raise CarrierNotConfigured
+    if not carrier.capabilities.webrtc:
+        raise CarrierLacksCapability("The number's carrier lets no browsers call.")
+    return number, carrier

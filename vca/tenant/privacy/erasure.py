@@ -1,0 +1,169 @@
+"""Erase a person at a tenant, everywhere; the job may be killed at any step and run again.
+
+What tells whose a call was goes last, so that what a killed run has left is found by the next. A
+call that goes on is left alone, and the job comes back until it has ended: nothing of what is said
+in it by then is kept. The ledger is written first of all.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from vca.kit import clock, json
+from vca.kit.storage import StorageError
+from vca.observability import log
+from vca.tenancy import replaced_schemas
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.privacy import (
+    call_erasure,
+    data_export,
+    erasure_ledger,
+    requests,
+    subject_records,
+    text_search,
+)
+from vca.tenant.privacy.data_subject import DataSubject
+from vca.tenant.privacy.erasure_ledger import ErasureEntry
+from vca.tenant.privacy.models import PrivacyRequest
+from vca.tenant.privacy.requests import PrivacyJob
+from vca.tenant.privacy.subject_records import SubjectCall
+
+# A live call ends in minutes; a store that is away comes back.
+LIVE_CALL_RETRY_DELAY = timedelta(seconds=60)
+STORAGE_RETRY_DELAY = timedelta(seconds=300)
+_DELETE_FINISHED_JOBS = text("SELECT jobs.forget_finished(:pattern)")
+_FIND_JOBS = text("SELECT id, args, doing FROM jobs.naming(:pattern)")
+_REWRITE_JOB_ARGS = text("SELECT jobs.reword(:id, CAST(:args AS jsonb))")
+
+
+def run_erasure(tenant: TenantRef, *, request_id: UUID) -> None:
+    """Do what an erasure asks for, as far as it can be done now; the rest is ordered again."""
+    with tenant_session(tenant) as session:
+        job = requests.load_job(session, tenant, request_id=request_id)
+    if job is None:
+        return
+    try:
+        _write_ledger_entry(tenant, job)
+        complete = _erase_once(tenant, job)
+        _finish_or_retry(tenant, job, complete=complete)
+    except StorageError as error:
+        log.get_logger().warning(
+            "privacy.erasure_delayed", request_id=str(request_id), exc_info=error
+        )
+        with tenant_session(tenant) as session:
+            row = session.get_one(PrivacyRequest, request_id)
+            requests.schedule(session, row, run_at=clock.now() + STORAGE_RETRY_DELAY)
+
+
+def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
+    """Whether nothing is left."""
+    with tenant_session(tenant) as session:
+        calls = subject_records.find_calls(session, job.subject, until=job.until)
+    ended = [call for call in calls if not call.live]
+    for batch in subject_records.batches(ended):
+        _erase_calls(tenant, job, batch)
+    with tenant_session(tenant) as session:
+        _erase_messages(session, job)
+    data_export.delete_subject_exports(
+        tenant, hashes=erasure_ledger.number_hashes(tenant.id, job.subject.number)
+    )
+    with tenant_session(tenant) as session:
+        live = subject_records.live_call_ids(session)
+    complete = _erase_mentions(tenant, job, live)
+    with tenant_session(tenant) as session:
+        jobs_idle = _erase_jobs(session, job)
+    return complete and jobs_idle and len(ended) == len(calls)
+
+
+def _erase_calls(tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
+    """What tells of the calls, their audio, and then what was said in them with their numbers."""
+    call_ids = [call.call_id for call in calls]
+    with tenant_session(tenant) as session:
+        requests.add_removed(session, job.request_id, call_erasure.erase_events(session, call_ids))
+        requests.add_removed(
+            session, job.request_id, call_erasure.erase_stored_responses(session, call_ids)
+        )
+    recording_count = call_erasure.erase_audio(tenant, call_ids)
+    with tenant_session(tenant) as session:
+        counts = call_erasure.erase_calls(session, call_ids)
+        requests.add_removed(session, job.request_id, {**counts, "recordings": recording_count})
+        _record_carrier_calls(session, job, calls)
+
+
+def _record_carrier_calls(session: Session, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
+    """Keep where the carriers have records of their own, to be asked for with these ids."""
+    earlier_calls = session.get_one(PrivacyRequest, job.request_id).result.get("at_carriers", [])
+    carrier_calls = [
+        {"provider_type": call.provider_type, "provider_call_id": call.provider_call_id}
+        for call in calls
+        if not call.simulated and call.provider_call_id is not None
+    ]
+    requests.update_result(session, job.request_id, at_carriers=[*earlier_calls, *carrier_calls])
+
+
+def _erase_messages(session: Session, job: PrivacyJob) -> None:
+    message_ids = subject_records.find_messages(session, job.subject, until=job.until)
+    payload_counts = call_erasure.erase_events(session, (), message_ids)
+    requests.add_removed(session, job.request_id, payload_counts)
+    requests.add_removed(session, job.request_id, call_erasure.erase_messages(session, message_ids))
+
+
+def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) -> bool:
+    row_count, complete = text_search.erase_mentions(
+        tenant, job.subject, until=job.until, live=live
+    )
+    with tenant_session(tenant) as session:
+        requests.add_removed(session, job.request_id, {"mentions": row_count})
+        config_fields = text_search.find_in_configuration(session, job.subject)
+        copies = [
+            schema.expires_at.date().isoformat()
+            for schema in replaced_schemas.list_replaced_schemas_of_tenant(session, tenant)
+        ]
+        requests.update_result(session, job.request_id, configured=config_fields, copies=copies)
+    return complete
+
+
+def _erase_jobs(session: Session, job: PrivacyJob) -> bool:
+    """Forget jobs that are over and name the number, reword those that wait; whether none works."""
+    pattern = {"pattern": job.subject.pattern}
+    deleted_count = session.scalar(_DELETE_FINISHED_JOBS, pattern) or 0
+    job_rows = session.execute(_FIND_JOBS, pattern).all()
+    for id, args, is_running in job_rows:
+        if not is_running:
+            session.execute(
+                _REWRITE_JOB_ARGS, {"id": id, "args": _scrubbed_args(job.subject, args)}
+            )
+    running_flags = [is_running for _, _, is_running in job_rows]
+    requests.add_removed(
+        session, job.request_id, {"jobs": deleted_count + running_flags.count(False)}
+    )
+    return True not in running_flags
+
+
+def _scrubbed_args(subject: DataSubject, args: object) -> str:
+    return json.dumps(subject.scrub(args)).decode()
+
+
+def _write_ledger_entry(tenant: TenantRef, job: PrivacyJob) -> None:
+    """What is to be erased is on the ledger before anything is gone."""
+    entry = ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, None, {})
+    erasure_ledger.write_entry(entry)
+
+
+def _finish_or_retry(tenant: TenantRef, job: PrivacyJob, *, complete: bool) -> None:
+    now = clock.now()
+    with tenant_session(tenant) as session:
+        if not complete:
+            row = session.get_one(PrivacyRequest, job.request_id, with_for_update=True)
+            row.status = "waiting"
+            requests.schedule(session, row, run_at=now + LIVE_CALL_RETRY_DELAY)
+            return
+        row = requests.finish(session, job.request_id, now=now)
+        removed = row.result.get("removed", {})
+    erasure_ledger.write_entry(
+        ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, now, removed)
+    )

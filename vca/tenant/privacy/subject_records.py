@@ -1,0 +1,107 @@
+"""What is one person's: the calls from and to their number, and the messages that name it.
+
+Of an inbound call that is the caller, of an outbound one who was called. Who withheld their number
+and left it in a message is known by that. A call in which somebody else was only connected to the
+number is the other's: there the number goes, and nothing else.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Uuid, and_, any_, func, literal, or_, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from vca.tenant.calls.core import state_machine
+from vca.tenant.calls.core.models import LIVE_CONDITION, Call
+from vca.tenant.messages.models import Message
+from vca.tenant.privacy.data_subject import DataSubject
+
+BATCH_SIZE = 200
+
+
+@dataclass(frozen=True)
+class SubjectCall:
+    """A call of the person's."""
+
+    call_id: UUID
+    live: bool
+    simulated: bool
+    provider_type: str
+    provider_call_id: str | None
+
+
+def find_calls(session: Session, subject: DataSubject, *, until: datetime) -> list[SubjectCall]:
+    """Every call of theirs that began by then, a page at a time within the same transaction."""
+    calls: list[SubjectCall] = []
+    while page := _calls_page(
+        session, subject, until=until, after=calls[-1].call_id if calls else None
+    ):
+        calls += page
+    return calls
+
+
+def _calls_page(
+    session: Session, subject: DataSubject, *, until: datetime, after: UUID | None
+) -> list[SubjectCall]:
+    query = select(
+        Call.id, Call.status, Call.simulated, Call.provider_type, Call.provider_call_id
+    ).where(_belongs_to_subject(subject), Call.started_at <= until)
+    if after is not None:
+        query = query.where(Call.id > after)
+    rows = session.execute(query.order_by(Call.id).limit(5_000)).all()
+    return [
+        SubjectCall(
+            id, status not in state_machine.TERMINAL, simulated, provider_type, provider_call_id
+        )
+        for id, status, simulated, provider_type, provider_call_id in rows
+    ]
+
+
+def find_messages(session: Session, subject: DataSubject, *, until: datetime) -> Sequence[UUID]:
+    """The messages that bear the number, in whosever call they were left; one that is over."""
+    names_subject = or_(Message.caller_number == subject.number, _callback_matches(subject))
+    is_of_live_call = Message.call_id.in_(select(Call.id).where(text(LIVE_CONDITION)))
+    is_over = or_(Message.call_id.is_(None), ~is_of_live_call)
+    query = select(Message.id).where(names_subject, is_over, Message.created_at <= until)
+    return session.scalars(query.order_by(Message.created_at)).all()
+
+
+def live_call_ids(session: Session) -> set[UUID]:
+    """The tenant's calls that go on."""
+    return set(session.scalars(select(Call.id).where(text(LIVE_CONDITION))))
+
+
+def _belongs_to_subject(subject: DataSubject) -> ColumnElement[bool]:
+    withheld_call_ids = select(Message.call_id).where(
+        _callback_matches(subject), Message.call_id.is_not(None)
+    )
+    return or_(
+        and_(Call.direction == "inbound", Call.caller_number == subject.number),
+        and_(Call.direction == "outbound", Call.called_number == subject.number),
+        and_(
+            Call.direction == "inbound",
+            Call.caller_number.is_(None),
+            Call.id.in_(withheld_call_ids),
+        ),
+    )
+
+
+def _callback_matches(subject: DataSubject) -> ColumnElement[bool]:
+    """Whether a message says to call back at the number, however it was said."""
+    digits = func.ltrim(func.regexp_replace(Message.callback_number, "[^0-9]", "", "g"), "0")
+    return digits.in_(subject.spellings)
+
+
+def any_id(column: Any, ids: Sequence[UUID]) -> ColumnElement[bool]:
+    """`column = ANY (ids)`: one statement for any number of them."""
+    condition: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Uuid)))
+    return condition
+
+
+def batches(calls: Sequence[SubjectCall]) -> Iterator[Sequence[SubjectCall]]:
+    """The calls, some at a time: a transaction for each."""
+    return (calls[start : start + BATCH_SIZE] for start in range(0, len(calls), BATCH_SIZE))

@@ -1,0 +1,157 @@
+"""Where else a number stands: every text and document of the tenant's tables, whoever's rows.
+
+What the tenant has set up itself is looked at and never changed, since calls go by it: whoever
+erases a number that stands there is told so.
+"""
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from vca.kit import json
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.privacy import table_scan
+from vca.tenant.privacy.data_subject import ERASED, DataSubject
+from vca.tenant.privacy.table_scan import SearchableTable
+
+_E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A row that names the number, and in which columns; `call_id` if it is of one."""
+
+    table: str
+    key: tuple[Any, ...]
+    columns: tuple[str, ...]
+    call_id: UUID | None
+
+
+def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
+    """Where the tenant's own configuration names the number, as `phone_numbers.forward_to`."""
+    field_names = set()
+    for searchable in table_scan.searchable_tables(table_scan.CONFIGURATION_TABLES):
+        query = select(*searchable.text_columns).where(searchable.matches(subject.pattern))
+        for row in session.execute(query):
+            field_names |= {
+                f"{searchable.table.name}.{name}" for name in _scrubbed_columns(subject, row)
+            }
+    return sorted(field_names)
+
+
+def list_numbers(tenant: TenantRef) -> set[str]:
+    """Every number in E.164 that stands anywhere but in the configuration."""
+    e164_pattern = re.compile(_E164)
+    numbers: set[str] = set()
+    for searchable in table_scan.searchable_tables():
+        for _, rows in table_scan.scan_windows(tenant, searchable, _E164):
+            for row in rows:
+                texts = (
+                    value if isinstance(value, str) else json.dumps(value).decode() for value in row
+                )
+                numbers.update(*(e164_pattern.findall(text) for text in texts))
+    return numbers
+
+
+def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
+    """Every row outside of the configuration that names the number."""
+    for searchable in table_scan.searchable_tables():
+        for _, rows in table_scan.scan_windows(tenant, searchable, subject.pattern, until=until):
+            for row in rows:
+                yield _to_mention(searchable, subject, row)
+
+
+def erase_mentions(
+    tenant: TenantRef, subject: DataSubject, *, until: datetime, live: Collection[UUID]
+) -> tuple[int, bool]:
+    """Take the number out of all that `find` finds: (how many rows, whether that was all).
+
+    What is of a call that goes on is left alone. A row that may not be changed is deleted; one
+    that may not even be deleted stays.
+    """
+    row_count, complete = 0, True
+    with tenant_session(tenant) as session:
+        privileges_by_table = _table_privileges(session)
+    for searchable in table_scan.searchable_tables():
+        privileges = privileges_by_table[searchable.table.name]
+        windows = table_scan.scan_windows(
+            tenant, searchable, subject.pattern, until=until, lock="UPDATE" in privileges
+        )
+        for session, rows in windows:
+            ended = [row for row in rows if _row_call_id(searchable, row) not in live]
+            row_count += sum(
+                _scrub_row(session, searchable, subject, row, privileges) for row in ended
+            )
+            complete = complete and len(ended) == len(rows)
+    return row_count, complete
+
+
+def _to_mention(searchable: SearchableTable, subject: DataSubject, row: Row[Any]) -> Mention:
+    key = tuple(row._mapping[column] for column in searchable.key_columns)
+    columns = tuple(_scrubbed_columns(subject, row))
+    return Mention(searchable.table.name, key, columns, _row_call_id(searchable, row))
+
+
+def _row_call_id(searchable: SearchableTable, row: Row[Any]) -> UUID | None:
+    column = searchable.call_id_column
+    call_id: UUID | None = row._mapping[column] if column is not None else None
+    return call_id
+
+
+def _scrubbed_columns(subject: DataSubject, row: Row[Any]) -> dict[str, Any]:
+    """The columns that name the number, without it."""
+    values = {name: (value, subject.scrub(value)) for name, value in row._asdict().items()}
+    return {name: new for name, (old, new) in values.items() if new != old}
+
+
+def _scrub_row(
+    session: Session,
+    searchable: SearchableTable,
+    subject: DataSubject,
+    row: Row[Any],
+    privileges: Collection[str],
+) -> bool:
+    """Whether the row names the number no more."""
+    table, row_key = searchable.table, [key == row._mapping[key] for key in searchable.key_columns]
+    changes = {
+        name: _replacement_value(searchable, subject, name, row._mapping[table.c[name]], new)
+        for name, new in _scrubbed_columns(subject, row).items()
+    }
+    if "UPDATE" in privileges and changes:
+        session.execute(update(table).where(*row_key).values(changes))
+    elif "DELETE" in privileges:
+        session.execute(delete(table).where(*row_key))
+    return bool(privileges)
+
+
+def _replacement_value(
+    searchable: SearchableTable, subject: DataSubject, name: str, old: Any, new: Any
+) -> Any:
+    """What a column says from now on: a number of its own is none any more."""
+    column = searchable.table.c[name]
+    if name in searchable.unique_columns:
+        return f"{ERASED}-{uuid4().hex}"
+    if isinstance(old, str) and subject.equals_number(old):
+        return None if column.nullable else ERASED
+    return new
+
+
+def _table_privileges(session: Session) -> dict[str, set[str]]:
+    """What the tenant may do to each table: some can only be added to."""
+    names = [searchable.table.name for searchable in table_scan.searchable_tables()]
+    pairs = [(name, privilege) for name in names for privilege in ("UPDATE", "DELETE")]
+    granted_flags = session.execute(
+        select(*(func.has_table_privilege(*pair) for pair in pairs))
+    ).one()
+    privileges: dict[str, set[str]] = {name: set() for name in names}
+    for (name, privilege), is_granted in zip(pairs, granted_flags, strict=True):
+        if is_granted:
+            privileges[name].add(privilege)
+    return privileges

@@ -1,0 +1,223 @@
+"""Bring a recording from its carrier into the store, and have the carrier forget it.
+
+The job may be killed between any two steps, and may run twice at once: the key in the store is
+always the same, a row is stored only after what was kept was read back, and the carrier's copy is
+deleted only after that row was committed.
+"""
+
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import uniform
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.kit import clock, failpoints, storage
+from vca.kit.storage import ObjectInfo, ObjectNotFound, StorageError
+from vca.observability import log
+from vca.telephony.adapter import TelephonyAdapter, TelephonyError, limit_size
+from vca.telephony.types import ProviderAccountRef
+from vca.telephony.types import Recording as Audio
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import IsolationError, tenant_session
+from vca.tenant.recordings import media, retention, storage_metering
+from vca.tenant.recordings.models import Recording
+from vca.tenant.telephony_accounts import adapter_lookup
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import Event
+
+FETCH = "recordings.fetch"
+GIVE_UP_AFTER = timedelta(hours=24)
+# Carriers have most recordings ready within seconds of the call's end.
+BACK_OFF_S = (5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600)
+
+
+@dataclass(frozen=True)
+class FetchRequest:
+    """What is still to be done for a recording, as plain values, and the carrier that has it."""
+
+    recording_id: UUID
+    status: str
+    provider_type: str
+    provider_call_id: str
+    provider_recording_id: str | None
+    created_at: datetime
+    carrier: TelephonyAdapter | None
+
+
+@dataclass(frozen=True)
+class StoredAudio:
+    """Audio that lies in the store, read back."""
+
+    key: str
+    content_type: str
+    object_info: ObjectInfo
+
+
+def schedule_fetch(
+    session: Session,
+    *,
+    recording_id: UUID,
+    stage: str = "pending",
+    attempt: int = 0,
+    run_at: datetime | None = None,
+) -> None:
+    """Have a recording fetched, or what is left of that done; one job waits for each attempt."""
+    lock = f"{FETCH}:{recording_id}:{stage}:{attempt}"
+    queue.enqueue(
+        session, FETCH, run_at=run_at, lock=lock, recording_id=recording_id, attempt=attempt
+    )
+
+
+def fetch_recording(tenant: TenantRef, *, recording_id: UUID, attempt: int) -> None:
+    """Do what is left to be done for a recording; what fails is tried again or given up."""
+    with tenant_session(tenant) as session:
+        request = _load_request(session, recording_id)
+    if request is None:
+        return
+    try:
+        if request.status == "pending":
+            _commit_audio(tenant, request, _ensure_stored(tenant, request))
+            failpoints.kill_if_armed("recordings.fetch.noted")
+        carrier = _require_carrier(request)
+        carrier.delete_recording(request.provider_call_id, request.provider_recording_id)
+    except (TelephonyError, StorageError) as error:
+        with tenant_session(tenant) as session:
+            _handle_failure(session, request, attempt=attempt, error=error, now=clock.now())
+    else:
+        with tenant_session(tenant) as session:
+            row = session.get_one(Recording, recording_id, with_for_update=True)
+            row.carrier_copy, row.updated_at = "deleted", clock.now()
+
+
+def _load_request(session: Session, recording_id: UUID) -> FetchRequest | None:
+    row = session.get(Recording, recording_id)
+    if row is None or row.status == "failed":
+        return None
+    if row.status != "pending" and row.carrier_copy == "deleted":
+        return None
+    return FetchRequest(
+        row.id,
+        row.status,
+        row.provider_type,
+        row.provider_call_id,
+        row.provider_recording_id,
+        row.created_at,
+        adapter_lookup.adapter_for_call(
+            session, ProviderAccountRef(row.provider_type, row.telephony_account_id)
+        ),
+    )
+
+
+def _ensure_stored(tenant: TenantRef, request: FetchRequest) -> StoredAudio:
+    """Have the audio in the store and read back; what an earlier run left there is as good."""
+    carrier = _require_carrier(request)
+    carrier_audio = carrier.fetch_recording(request.provider_call_id, request.provider_recording_id)
+    if carrier_audio is not None:
+        return _store_audio(tenant, request, carrier_audio)
+    for content_type, key in media.possible_keys(
+        tenant, recording_id=request.recording_id, created_at=request.created_at
+    ):
+        try:
+            return StoredAudio(key, content_type, storage.read_digest(storage.current_store(), key))
+        except ObjectNotFound:
+            continue
+    raise TelephonyError("the recording is not ready", permanent=False, code="not-ready")
+
+
+def _store_audio(tenant: TenantRef, request: FetchRequest, carrier_audio: Audio) -> StoredAudio:
+    store, content_type = (
+        storage.current_store(),
+        media.normalize_content_type(carrier_audio.content_type),
+    )
+    key = media.storage_key(
+        tenant,
+        recording_id=request.recording_id,
+        created_at=request.created_at,
+        content_type=content_type,
+    )
+    with closing(limit_size(carrier_audio.chunks)) as chunks:
+        object_info = store.put(key, chunks, content_type=content_type)
+    if storage.read_digest(store, key) != object_info:
+        raise StorageError("what was kept is not what came", permanent=False)
+    return StoredAudio(key, content_type, object_info)
+
+
+def _commit_audio(tenant: TenantRef, request: FetchRequest, stored_audio: StoredAudio) -> None:
+    """Commit that the audio is ours; audio that no row is waiting for is deleted again."""
+    failpoints.kill_if_armed("recordings.fetch.stored")
+    try:
+        with tenant_session(tenant) as session:
+            is_current = _mark_stored(session, request, stored_audio, now=clock.now())
+    except IsolationError:  # purged meanwhile, and its audio with it
+        storage.current_store().delete(stored_audio.key)
+        raise
+    if not is_current:
+        storage.current_store().delete(stored_audio.key)
+
+
+def _mark_stored(
+    session: Session, request: FetchRequest, stored_audio: StoredAudio, *, now: datetime
+) -> bool:
+    """Whether the audio that was taken is the recording's."""
+    row = session.get(Recording, request.recording_id, with_for_update=True)
+    if row is None or row.status == "deleted":
+        return False
+    if row.status == "stored":  # by the same job, running twice
+        return row.storage_key == stored_audio.key
+    row.status, row.updated_at = "stored", now
+    row.storage_key, row.content_type = stored_audio.key, stored_audio.content_type
+    row.size_bytes, row.sha256 = (
+        stored_audio.object_info.size_bytes,
+        stored_audio.object_info.sha256,
+    )
+    retention.start_retention(session, row, now=now)
+    storage_metering.start_metering(session, now=now)
+    data = {"recording_id": row.id, "call_id": row.call_id, "kind": row.kind}
+    events.emit(session, Event("call.recording_ready", data))
+    return True
+
+
+def _handle_failure(
+    session: Session,
+    request: FetchRequest,
+    *,
+    attempt: int,
+    error: TelephonyError | StorageError,
+    now: datetime,
+) -> None:
+    """Order it again later; if that cannot help or has been done long enough, say so."""
+    row = session.get(Recording, request.recording_id, with_for_update=True)
+    if row is None or row.status == "failed":
+        return
+    was_pending = row.status == "pending"
+    attempt = attempt + 1 if row.status == request.status else 0
+    give_up = now - row.created_at > GIVE_UP_AFTER if was_pending else attempt > len(BACK_OFF_S)
+    if not (error.permanent or give_up):
+        retry_at = now + _back_off_delay(attempt, getattr(error, "retry_after_s", None))
+        schedule_fetch(
+            session, recording_id=row.id, stage=row.status, attempt=attempt, run_at=retry_at
+        )
+        return
+    if was_pending:
+        row.status, row.updated_at = "failed", now
+    log.get_logger().warning(
+        "recording.failed" if was_pending else "recording.carrier_copy_kept",
+        recording_id=str(row.id),
+        provider_type=row.provider_type,
+        exc_info=error,
+    )
+
+
+def _back_off_delay(attempt: int, at_least_s: int | None) -> timedelta:
+    """How long to wait before an attempt (1 is the second), with a fifth of jitter."""
+    wait_s = BACK_OFF_S[min(max(attempt, 1), len(BACK_OFF_S)) - 1] * uniform(0.8, 1.2)
+    return timedelta(seconds=max(wait_s, at_least_s or 0))
+
+
+def _require_carrier(request: FetchRequest) -> TelephonyAdapter:
+    if request.carrier is None:
+        raise TelephonyError("no carrier configured", permanent=False, code="no-carrier")
+    return request.carrier

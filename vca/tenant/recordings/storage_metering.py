@@ -1,0 +1,78 @@
+"""Days for which audio is kept, in bytes: noted when a month is over, and when it is deleted.
+
+A month is one fact for all that is there at its end, as many as there may be. Whoever deletes audio
+after that, and before it is noted, notes the month's part of it: the month is held by both.
+"""
+
+from datetime import date, datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.registry.usage import periods
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.recordings.models import Recording
+from vca.tenant.usage import calendar_days, ledger
+from vca.tenant.usage.ledger import Fact
+
+COUNT = "recordings.count"
+
+
+def start_metering(session: Session, *, now: datetime) -> None:
+    """Audio is kept: have this month counted when it is over, unless that is ordered already."""
+    _schedule_month(session, periods.month_of(now))
+
+
+def stop_metering(session: Session, row: Recording, *, now: datetime) -> None:
+    """Audio was deleted, and its row says so: note its days of this month, perhaps of the last."""
+    current_period = periods.month_of(now)
+    previous_period = periods.previous_month(current_period)
+    if row.created_at < periods.month_start(current_period):
+        periods.lock_month(session, period=previous_period)
+        if not ledger.is_recorded(session, key=_month_key(previous_period)):
+            ledger.record_facts(session, _fact_of_recording(row, previous_period, now))
+    ledger.record_facts(session, _fact_of_recording(row, current_period, now))
+
+
+def record_month(tenant: TenantRef, *, period: date) -> None:
+    """Note the byte-days of a month that is over of all audio that is there; order the next."""
+    with tenant_session(tenant) as session:
+        periods.lock_month(session, period=period)
+        query = select(Recording.size_bytes, Recording.created_at).where(
+            Recording.status == "stored", Recording.created_at < calendar_days.period_end(period)
+        )
+        rows = session.execute(query).all()
+        byte_days = sum(
+            (size or 0) * calendar_days.count_days(period, since=since) for size, since in rows
+        )
+        occurred_at = calendar_days.last_moment(period)
+        ledger.record_facts(
+            session, Fact(_month_key(period), "recording_byte_days", byte_days, occurred_at)
+        )
+        if rows:
+            _schedule_month(session, periods.next_month(period))
+
+
+def _schedule_month(session: Session, period: date) -> None:
+    queue.enqueue(
+        session,
+        COUNT,
+        run_at=calendar_days.period_end(period),
+        lock=COUNT,
+        period=periods.format_month(period),
+    )
+
+
+def _fact_of_recording(row: Recording, period: date, until: datetime) -> Fact:
+    byte_days = (row.size_bytes or 0) * calendar_days.count_days(
+        period, since=row.created_at, until=until
+    )
+    occurred_at = min(calendar_days.last_moment(period), until)
+    key = f"recording:{row.id}:{periods.format_month(period)}"
+    return Fact(key, "recording_byte_days", byte_days, occurred_at, call_id=row.call_id)
+
+
+def _month_key(period: date) -> str:
+    return f"recordings:{periods.format_month(period)}"

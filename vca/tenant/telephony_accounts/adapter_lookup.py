@@ -1,0 +1,58 @@
+"""The carrier of a call or a number, with the account that it is held by.
+
+Whoever asks a carrier gets it here, in the transaction that says whose it is, and asks it once that
+is over. The deployment's own accounts cost no statement.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from vca.kit import clock
+from vca.kit.encryption import DecryptionError
+from vca.observability import log
+from vca.telephony import providers
+from vca.telephony.adapter import TelephonyAdapter
+from vca.telephony.types import ProviderAccountRef
+from vca.tenant.telephony_accounts import credentials
+from vca.tenant.telephony_accounts.models import TelephonyAccount
+
+
+def adapter_for_call(session: Session, ref: ProviderAccountRef) -> TelephonyAdapter | None:
+    """The carrier that holds a call, the simulator included; None: not configured any more."""
+    if ref.account_id is None:
+        return providers.current_carriers().for_call(ref.provider_type)
+    return _adapter_for_account(session, ref.provider_type, ref.account_id)
+
+
+def adapter_for_number(session: Session, ref: ProviderAccountRef) -> TelephonyAdapter | None:
+    """The carrier of a number; None: not configured, or the account is not there or another's."""
+    if ref.account_id is None:
+        return providers.current_carriers().for_number(ref.provider_type)
+    return _adapter_for_account(session, ref.provider_type, ref.account_id)
+
+
+def _adapter_for_account(
+    session: Session, provider_type: str, account_id: UUID
+) -> TelephonyAdapter | None:
+    """Nothing is believed of a row that was imported: it may be of another form."""
+    query = select(TelephonyAccount).where(TelephonyAccount.id == account_id)
+    row = session.scalars(query.where(TelephonyAccount.provider_type == provider_type)).first()
+    adapter_class = providers.current_carriers().adapter_class(provider_type)
+    if row is None or adapter_class is None:
+        return None
+    try:
+        account_credentials = credentials.decrypt_credentials(
+            row.sealed, tenant_id=row.tenant_id, account_id=row.id
+        )
+    except DecryptionError:
+        log.get_logger().warning(
+            "telephony_account.unreadable", telephony_account_id=str(account_id)
+        )
+        return None
+    if not credentials.are_valid(account_credentials.fields, adapter_class.account_fields):
+        return None
+    return providers.current_carriers().for_account(
+        provider_type, account_credentials.account(clock.now())
+    )

@@ -1,0 +1,32 @@
+"""A tenant's endpoints as the machinery of webhooks knows them."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from vca.jobs import queue
+from vca.registry.webhooks.scope import WebhookScope
+from vca.tenancy.schema import TenantRef
+from vca.tenancy.session import tenant_session
+from vca.tenant.webhooks import events
+from vca.tenant.webhooks.events import DELIVER
+from vca.tenant.webhooks.models import Delivery, Webhook
+
+
+def for_tenant(tenant: TenantRef) -> WebhookScope:
+    """The tenant's box."""
+    return WebhookScope(
+        Webhook, Delivery, tenant.id, lambda: tenant_session(tenant), _schedule_delivery, _emit
+    )
+
+
+def _schedule_delivery(
+    session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
+) -> None:
+    queue.enqueue(session, DELIVER, run_at=at, lock=lock, webhook_id=webhook_id)
+
+
+def _emit(session: Session, type: str, data: dict[str, Any]) -> None:
+    events.emit(session, events.Event(type, data))
