@@ -15,8 +15,8 @@ from tests.support import canary, databases, limits, owner, webhooks
 from tests.support.api import Api, Client, openapi_of
 from tests.support.shelf import Shelf
 from tests.support.world import Platform, Tenant, World
-from vca.app import create_app
-from vca.kit import db, http, storage
+from vca.app import create_app, recording_store
+from vca.kit import db, http
 from vca.observability import log
 from vca.settings import Settings, read_settings
 from vca.telephony import providers
@@ -152,7 +152,7 @@ def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> 
 
 @pytest.fixture(scope="session")
 def _shelf(settings: Settings) -> Shelf:
-    return Shelf(storage.store_from_settings(settings))
+    return Shelf(recording_store(settings))
 
 
 @pytest.fixture

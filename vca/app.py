@@ -27,8 +27,12 @@ from vca.conversation.types import Limits
 from vca.jobs import queue
 from vca.kit import db, encryption, failpoints, http, mail, storage
 from vca.kit.db import Database
+from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.kit.json import OrjsonProvider
+from vca.kit.mail import Mailer
+from vca.kit.storage import Store
 from vca.observability import log
+from vca.observability.metrics import POOL_WAIT_SECONDS
 from vca.registry import deployment
 from vca.registry.api_keys import routes as api_keys
 from vca.registry.audit import recorder
@@ -39,7 +43,7 @@ from vca.registry.tenants import routes as tenants
 from vca.registry.tenants import service as tenant_service
 from vca.registry.usage import routes as all_usage
 from vca.registry.webhooks import routes as operator_webhooks
-from vca.settings import Settings, SettingsError, settings_or_exit
+from vca.settings import ROOT, Settings, SettingsError, settings_or_exit
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS, Carriers
 from vca.tenancy import citus
@@ -137,6 +141,7 @@ def create_app(explicit_settings: Settings | None = None) -> Flask:
     app = Vca("vca", static_folder=None)
     app.json = OrjsonProvider(app)
     _set_flask_config(app, config)
+    db.observe_pool_wait(POOL_WAIT_SECONDS.observe)
     _configure_services(app, config)
     _register_routes(app)
     for path in TASKS:
@@ -190,9 +195,9 @@ def _configure_services(app: Flask, config: Settings) -> None:
     redaction.set_hash_key(config.peppers[0])
     recorder.install_listeners()
     erasure_ledger.set_peppers(config.peppers)
-    http.set_current_client(http.client_from_settings(config))
-    storage.set_current_store(storage.store_from_settings(config))
-    mail.set_current_mailer(mail.mailer_from_settings(config))
+    http.set_current_client(outgoing_client(config))
+    storage.set_current_store(recording_store(config))
+    mail.set_current_mailer(mailer(config))
     lifecycle_hooks.set_current_hooks(
         lifecycle_hooks.TenantLifecycleHooks(
             deactivate_unowned_numbers=ownership.deactivate_unowned_numbers,
@@ -230,6 +235,27 @@ def _create_models(config: Settings) -> Models:
         fallback_api_key=config.llm_fallback_api_key,
         fallback_model=config.llm_fallback_model,
     )
+
+
+def recording_store(config: Settings) -> Store:
+    """Return the store of `RECORDING_STORE`, unconnected."""
+    return storage.open_store(
+        config.recording_store,
+        root=ROOT,
+        endpoint_url=config.s3_endpoint_url or None,
+        region=config.s3_region or None,
+        presign=config.s3_presign,
+    )
+
+
+def outgoing_client(config: Settings) -> OutgoingClient:
+    """Return the client for the URLs that tenants give, unconnected."""
+    return OutgoingClient(UrlPolicy(config.webhook_allowed_networks, config.webhook_allow_http))
+
+
+def mailer(config: Settings) -> Mailer | None:
+    """Return the mailer of `SMTP_URL`, unconnected; None without one."""
+    return Mailer(config.smtp_url, config.mail_from) if config.smtp_url else None
 
 
 def _register_routes(app: Flask) -> None:

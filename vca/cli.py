@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -51,7 +52,26 @@ class Commands(AppGroup):
 
 
 class Group(AppGroup):
-    """A command group whose expected failures are one sentence and exit status 1."""
+    """A command group whose expected failures are one sentence and exit status 1.
+
+    `lazy` has commands that are imported when they are listed or called, as `module:command` by
+    name: those of development, which production must not import.
+    """
+
+    def __init__(
+        self, name: str, *, lazy: Mapping[str, str] | None = None, **attributes: Any
+    ) -> None:
+        super().__init__(name, **attributes)
+        self.lazy = dict(lazy or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.lazy])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.lazy:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = resolve_name(self.lazy[cmd_name])
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         log.configure("warning", stream=sys.stderr)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from dotenv import dotenv_values
@@ -201,11 +202,10 @@ class Settings:
         scheme, _, folder = url.partition(":")
         if scheme != "embedded":
             return url
-        from vca.devtools.embedded_postgres import (
-            server_for,
-        )  # development only: not installed in production
-
-        return server_for((ROOT / folder).resolve()).url_of(login)
+        # By name: development only, and no package below it may import it.
+        server_for = resolve_name("vca.devtools.embedded_postgres:server_for")
+        url_of_login: str = server_for((ROOT / folder).resolve()).url_of(login)
+        return url_of_login
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:

@@ -11,8 +11,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.mailbox import PASSWORD, USER, client_context, mailbox
+from vca.app import mailer as configured_mailer
 from vca.kit import deadline
-from vca.kit.mail import Mail, Mailer, MailError, mailer_from_settings
+from vca.kit.mail import Mail, Mailer, MailError
 from vca.settings import Settings, SettingsError, read_settings
 
 SENDER = "vca@example.com"
@@ -237,10 +238,8 @@ def _settings(**given: str) -> Settings:
 
 
 def test_without_a_server_nothing_can_be_mailed() -> None:
-    assert mailer_from_settings(_settings()) is None
-    assert (
-        mailer_from_settings(_settings(SMTP_URL="smtp://localhost", MAIL_FROM=SENDER)) is not None
-    )
+    assert configured_mailer(_settings()) is None
+    assert configured_mailer(_settings(SMTP_URL="smtp://localhost", MAIL_FROM=SENDER)) is not None
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def _commands(app: Flask) -> list[tuple[str, click.Command]]:
     for name in app.cli.list_commands(context):
         command = app.cli.get_command(context, name)
         if isinstance(command, click.Group):
-            found += [(f"{name} {sub}", it) for sub, it in command.commands.items()]
+            subcommands = command.list_commands(context)
+            found += [(f"{name} {sub}", command.get_command(context, sub)) for sub in subcommands]
         elif command is not None:
             found.append((name, command))
     return found

@@ -14,7 +14,8 @@ from tests.support.evidence import Evidence
 from tests.support.premises import Line, furnish
 from tests.support.shelf import MOST_PAGES, Shelf
 from tests.support.world import Platform, World
-from vca.kit import clock, storage
+from vca.app import recording_store
+from vca.kit import clock
 from vca.registry.tenants import service as tenants
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -86,7 +87,7 @@ UPDATE public.tenants SET schema_revision = :revision, status = 'active' WHERE i
 @pytest.fixture
 def shelf(settings: Settings) -> Shelf:
     """A shelf with nothing on it."""
-    return Shelf(storage.store_from_settings(settings))
+    return Shelf(recording_store(settings))
 
 
 @pytest.fixture

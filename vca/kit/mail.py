@@ -17,7 +17,6 @@ from urllib.parse import unquote, urlsplit
 from vca.kit import deadline
 from vca.kit.parsers import SMTP_PORTS
 from vca.kit.text import sanitize
-from vca.settings import Settings
 
 TIMEOUT_S = 10.0
 # A server may answer a byte at a time, each in time; all of it must not take longer than this.
@@ -171,11 +170,6 @@ def _translate_errors() -> Iterator[None]:
 
 def _rejection(code: int) -> MailError:
     return MailError(f"the server answered {code}", permanent=500 <= code < 600, code=code)
-
-
-def mailer_from_settings(settings: Settings) -> Mailer | None:
-    """The server of `SMTP_URL`, or None where there is none; nothing is asked of it yet."""
-    return Mailer(settings.smtp_url, settings.mail_from) if settings.smtp_url else None
 
 
 _current_mailer: Mailer | None = None

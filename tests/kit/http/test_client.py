@@ -11,6 +11,7 @@ import pytest
 from tests.doubles.receiver import PATIENCE_S, Behaviour, Receiver, answers, receiver
 from tests.support.addresses import PUBLIC, SPECIAL
 from tests.support.mailbox import client_context, server_context
+from vca.app import outgoing_client
 from vca.kit import deadline
 from vca.kit.addresses import parse_networks
 from vca.kit.http import (
@@ -21,7 +22,6 @@ from vca.kit.http import (
     Resolver,
     Unreachable,
     UrlPolicy,
-    client_from_settings,
 )
 from vca.settings import read_settings
 
@@ -245,11 +245,9 @@ def test_the_settings_decide_what_is_opened(server: Receiver) -> None:
 
     for closed in ({}, *({name: both[name]} for name in both)):
         with pytest.raises(RequestForbidden):
-            client_from_settings(read_settings({**given, **closed})).post(url, BODY, JSON)
+            outgoing_client(read_settings({**given, **closed})).post(url, BODY, JSON)
     assert server.nobody_came()
-    assert (
-        client_from_settings(read_settings({**given, **both})).post(url, BODY, JSON).status == 200
-    )
+    assert outgoing_client(read_settings({**given, **both})).post(url, BODY, JSON).status == 200
 
 
 # --- What is sent ----------------------------------------------------------------------------

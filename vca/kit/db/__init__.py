@@ -5,7 +5,7 @@ SQLAlchemy begins, so that choosing a tenant costs no round trip of its own; wit
 statement is its own transaction.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
@@ -29,7 +29,6 @@ from vca.kit.db.errors import (
 from vca.kit.db.pool import make_engine, record_schema_use
 from vca.kit.db.schema_affinity import prefer_schema
 from vca.kit.db.timeouts import statement_timeout_scope
-from vca.observability import metrics
 
 __all__ = [
     "NAMING_CONVENTION",
@@ -43,6 +42,7 @@ __all__ = [
     "failure_for",
     "fetch_one",
     "metadata",
+    "observe_pool_wait",
     "record_schema_use",
     "set_begin_sql",
     "set_commit_sql",
@@ -122,7 +122,7 @@ class Database:
             with prefer_schema(schema):
                 return self.engine.connect()
         finally:
-            metrics.POOL_WAIT_SECONDS.observe(perf_counter() - started_at_s)
+            _pool_wait_observer(perf_counter() - started_at_s)
 
     def close(self) -> None:
         """Close every connection that is not in use."""
@@ -154,6 +154,17 @@ def execute_script(connection: Connection, statements: str) -> None:
         cursor.execute(statements)
 
 
+def observe_pool_wait(observer: Callable[[float], None]) -> None:
+    """Call `observer` with the seconds that each connection was waited for, in this process."""
+    global _pool_wait_observer
+    _pool_wait_observer = observer
+
+
+def _ignore_pool_wait(seconds: float) -> None:
+    """Ignore a wait that nobody observes."""
+
+
+_pool_wait_observer: Callable[[float], None] = _ignore_pool_wait
 _current_database: Database | None = None
 
 

@@ -11,7 +11,6 @@ from vca.kit.http.connection import MAX_BYTES
 from vca.kit.http.errors import OutgoingError, RequestForbidden, RequestTimeout, Unreachable
 from vca.kit.http.policy import UrlPolicy
 from vca.kit.http.resolver import Resolver
-from vca.settings import Settings
 
 __all__ = [
     "MAX_BYTES",
@@ -24,16 +23,10 @@ __all__ = [
     "Resolver",
     "Unreachable",
     "UrlPolicy",
-    "client_from_settings",
     "current_client",
     "set_current_client",
 ]
 _current_client: OutgoingClient | None = None
-
-
-def client_from_settings(settings: Settings) -> OutgoingClient:
-    """The client that the settings allow; nothing is connected yet."""
-    return OutgoingClient(UrlPolicy(settings.webhook_allowed_networks, settings.webhook_allow_http))
 
 
 def set_current_client(client: OutgoingClient) -> OutgoingClient:

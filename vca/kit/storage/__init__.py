@@ -5,6 +5,8 @@ it is slow to load. To add a place: a module here, a scheme in `opened`, a subcl
 suite (`tests/contracts/storage.py`), its settings in `.env.example`.
 """
 
+from pathlib import Path
+
 from vca.kit.storage.store import (
     ObjectInfo,
     ObjectNotFound,
@@ -15,7 +17,6 @@ from vca.kit.storage.store import (
     is_key,
     read_digest,
 )
-from vca.settings import ROOT, Settings
 
 __all__ = [
     "ObjectInfo",
@@ -26,28 +27,38 @@ __all__ = [
     "current_store",
     "in_folder",
     "is_key",
+    "open_store",
     "read_digest",
     "set_current_store",
-    "store_from_settings",
 ]
 
 
-def store_from_settings(settings: Settings) -> Store:
-    """The store of `RECORDING_STORE`; nothing is asked of it yet."""
-    scheme, _, location = settings.recording_store.partition(":")
+def open_store(
+    location: str,
+    *,
+    root: Path,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    presign: bool = False,
+) -> Store:
+    """Return the store at `location`, `folder:<path>` or `s3://<bucket>/<prefix>`, unconnected.
+
+    A relative folder is below `root`. The other options are for S3.
+    """
+    scheme, _, place = location.partition(":")
     if scheme == "folder":
         from vca.kit.storage.folder import FolderStore
 
-        return FolderStore((ROOT / location).resolve())
+        return FolderStore((root / place).resolve())
     from vca.kit.storage.s3 import S3Store
 
-    bucket, _, prefix = location.removeprefix("//").partition("/")
+    bucket, _, prefix = place.removeprefix("//").partition("/")
     return S3Store(
         bucket,
         prefix=prefix.strip("/"),
-        endpoint_url=settings.s3_endpoint_url or None,
-        region=settings.s3_region or None,
-        presign=settings.s3_presign,
+        endpoint_url=endpoint_url,
+        region=region,
+        presign=presign,
     )
 
 
