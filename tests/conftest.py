@@ -10,11 +10,11 @@ import hypothesis
 import pytest
 from flask import Flask
 
-from tests.doubles.receiver import Receiver, receiver
-from tests.support import canary, databases, limits, owner, webhooks
-from tests.support.api import Api, Client, openapi_of
-from tests.support.shelf import Shelf
-from tests.support.world import Platform, Tenant, World
+from tests.fakes.http_receiver import HttpReceiver, http_receiver
+from tests.support import admin_db, databases, pii_sentinel, rate_limits, webhooks
+from tests.support.api import Api, CookielessClient, validator_of
+from tests.support.factories import Factory, Platform, Tenant
+from tests.support.tenant_pool import TenantPool
 from vca.app import create_app, recording_store
 from vca.kit import db, http
 from vca.observability import log
@@ -27,7 +27,7 @@ from vca.tenant.calls.core import call_services as desks
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 # Tests that take seconds each come first, so that at the end no worker is left alone with one.
-LONG = (
+LONG_RUNNING = (
     "tests/chaos/",
     "tests/clients/",
     "tests/serve/",
@@ -46,15 +46,17 @@ def pytest_configure(config: pytest.Config) -> None:
         # A shell's background jobs ignore Ctrl-C, and so would the programs that tests interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(config, "workerinput"):
-        config.stash[databases.SERVER] = databases.Server(config.workerinput["server_url"])
+        config.stash[databases.SERVER_KEY] = databases.DatabaseServer(
+            config.workerinput["server_url"]
+        )
     elif not config.option.collectonly:
-        config.stash[databases.SERVER] = databases.start(databases.place())
-    if databases.SERVER in config.stash:
-        owner.use(config.stash[databases.SERVER].url)
+        config.stash[databases.SERVER_KEY] = databases.start_server(databases.server_folder())
+    if databases.SERVER_KEY in config.stash:
+        admin_db.set_server_url(config.stash[databases.SERVER_KEY].url)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG_RUNNING))
 
 
 def pytest_collection_finish() -> None:
@@ -71,11 +73,11 @@ def pytest_xdist_auto_num_workers() -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["run"] = os.getpid()
-    node.workerinput["server_url"] = node.config.stash[databases.SERVER].url
+    node.workerinput["server_url"] = node.config.stash[databases.SERVER_KEY].url
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    server = config.stash.get(databases.SERVER, None)
+    server = config.stash.get(databases.SERVER_KEY, None)
     if server is not None and not hasattr(config, "workerinput"):
         server.stop(os.getpid())
 
@@ -83,9 +85,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def database_url(request: pytest.FixtureRequest) -> str:
     """A migrated database of this test process's own, as its owner."""
-    given = getattr(request.config, "workerinput", {})
-    run, worker = given.get("run", os.getpid()), given.get("workerid", "main")
-    return request.config.stash[databases.SERVER].clone(f"vca_test_{run}_{worker}")
+    worker_input = getattr(request.config, "workerinput", {})
+    run_id, worker_id = worker_input.get("run", os.getpid()), worker_input.get("workerid", "main")
+    return request.config.stash[databases.SERVER_KEY].clone_template(
+        f"vca_test_{run_id}_{worker_id}"
+    )
 
 
 @pytest.fixture(scope="session")
@@ -105,94 +109,96 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
             "DATABASE_POOL_SIZE": "25",
             "RECORDING_STORE": f"folder:{tmp_path_factory.mktemp('recordings')}",
             "LOG_LEVEL": "info",
-            **limits.PLENTY,
+            **rate_limits.HIGH_RATE_LIMITS,
         }
     )
 
 
 @pytest.fixture(scope="session")
-def bad_lines() -> Iterator[Callable[[], list[str]]]:
+def leaked_log_lines() -> Iterator[Callable[[], list[str]]]:
     """Hands over the lines that were logged and must not have been."""
-    with canary.watching_logs() as taken:
-        yield taken
+    with pii_sentinel.watch_logs() as pop_lines:
+        yield pop_lines
 
 
 @pytest.fixture(scope="session")
-def _app(settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
+def _app(settings: Settings, leaked_log_lines: Callable[[], list[str]]) -> Iterator[Flask]:
     app = create_app(settings)
-    app.test_client_class = Client
+    app.test_client_class = CookielessClient
     gc.freeze()
     yield app
-    canary.check_metrics()
-    owner.close()
+    pii_sentinel.check_metrics()
+    admin_db.close_pools()
     db.current_database().close()
 
 
 @pytest.fixture
-def app(_app: Flask, settings: Settings, bad_lines: Callable[[], list[str]]) -> Iterator[Flask]:
+def app(
+    _app: Flask, settings: Settings, leaked_log_lines: Callable[[], list[str]]
+) -> Iterator[Flask]:
     """The whole product; a test may swap the process's database, carriers or model."""
-    database, carriers, desk = (
+    previous_database, previous_carriers, previous_services = (
         db.current_database(),
         providers.current_carriers(),
         desks.current_services(),
     )
-    client, limiter = http.current_client(), _app.extensions["limiter"]
-    config = dict(_app.config)
+    previous_client, previous_limiter = http.current_client(), _app.extensions["limiter"]
+    previous_config = dict(_app.config)
     log.configure(settings.log_level)  # a command before may have hushed it
     yield _app
-    _app.extensions.update(settings=settings, limiter=limiter)
-    db.set_current_database(database)
-    providers.set_current_carriers(carriers)
-    desks.set_current_services(desk)
-    http.set_current_client(client)
+    _app.extensions.update(settings=settings, limiter=previous_limiter)
+    db.set_current_database(previous_database)
+    providers.set_current_carriers(previous_carriers)
+    desks.set_current_services(previous_services)
+    http.set_current_client(previous_client)
     _app.config.clear()
-    _app.config.update(config)
-    assert bad_lines() == []
+    _app.config.update(previous_config)
+    assert leaked_log_lines() == []
 
 
 @pytest.fixture(scope="session")
-def _shelf(settings: Settings) -> Shelf:
-    return Shelf(recording_store(settings))
+def _tenant_pool(settings: Settings) -> TenantPool:
+    return TenantPool(recording_store(settings))
 
 
 @pytest.fixture
-def world(app: Flask, _shelf: Shelf) -> Iterator[World]:
+def world(app: Flask, _tenant_pool: TenantPool) -> Iterator[Factory]:
     """Makes tenants, keys and numbers; they stay behind until a tenant is used again."""
-    made = World(app, _shelf)
-    yield made
-    made.leave()
+    factory = Factory(app, _tenant_pool)
+    yield factory
+    factory.release_tenants()
 
 
 @pytest.fixture
-def platform(world: World) -> Platform:
+def platform(world: Factory) -> Platform:
     """An operator."""
     return world.platform()
 
 
 @pytest.fixture
-def endpoint(app: Flask) -> Iterator[Receiver]:
+def endpoint(app: Flask) -> Iterator[HttpReceiver]:
     """A system that webhooks are sent to."""
     webhooks.allow_loopback()
-    with receiver() as listening:
-        yield listening
+    with http_receiver() as server:
+        yield server
 
 
 @pytest.fixture
-def other_endpoint(app: Flask) -> Iterator[Receiver]:
+def other_endpoint(app: Flask) -> Iterator[HttpReceiver]:
     """Another one."""
     webhooks.allow_loopback()
-    with receiver() as listening:
-        yield listening
+    with http_receiver() as server:
+        yield server
 
 
 @pytest.fixture
-def acme(world: World) -> Tenant:
+def acme(world: Factory) -> Tenant:
     """A tenant."""
     return world.tenant("Acme")
 
 
 @pytest.fixture
-def globex(world: World) -> Tenant:
+def globex(world: Factory) -> Tenant:
     """Another tenant."""
     return world.tenant("Globex")
 
@@ -200,12 +206,12 @@ def globex(world: World) -> Tenant:
 @pytest.fixture
 def anonymous(app: Flask) -> Api:
     """Somebody without a key."""
-    return Api(app, openapi_of(app), key=None)
+    return Api(app, validator_of(app), key=None)
 
 
 @pytest.fixture
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """The fake carrier, with nothing asked of it yet."""
-    fresh = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
-    return fresh
+    adapter = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
+    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    return adapter

@@ -7,15 +7,15 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url
 
-from tests.support import houses
-from tests.support.accounts import BrowsersCarrier
-from tests.support.api import OpenApi, openapi_of
-from tests.support.databases import SERVER
-from tests.support.evidence import Evidence, Statements
-from tests.support.houses import Houses
+from tests.support import database_templates
+from tests.support.accounts import WebRtcCarrier
+from tests.support.api import ResponseValidator, validator_of
+from tests.support.database_templates import DatabaseTemplates
+from tests.support.databases import SERVER_KEY
+from tests.support.db_snapshot import SnapshotChecker, Statements
+from tests.support.factories import Factory
 from tests.support.operations import Operation, operations
-from tests.support.premises import Line, Premises
-from tests.support.world import World
+from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient
 from vca.kit import storage
 from vca.registry.webhooks import endpoints
 from vca.settings import Settings
@@ -28,45 +28,53 @@ from vca.tenant.telephony_accounts import service as accounts
 
 
 @pytest.fixture(scope="session")
-def _houses(request: pytest.FixtureRequest, _app: Flask, database_url: str) -> Houses:
-    return Houses(request.config.stash[SERVER], _app, f"{make_url(database_url).database}_street")
+def _database_templates(
+    request: pytest.FixtureRequest, _app: Flask, database_url: str
+) -> DatabaseTemplates:
+    return DatabaseTemplates(
+        request.config.stash[SERVER_KEY], _app, f"{make_url(database_url).database}_street"
+    )
 
 
 @pytest.fixture
-def _neighbours(app: Flask, _houses: Houses) -> Iterator[tuple[Premises, Premises]]:
-    with _houses.entered(houses.neighbours) as found:
-        yield found
+def _two_populated_tenants(
+    app: Flask, _database_templates: DatabaseTemplates
+) -> Iterator[tuple[PopulatedTenant, PopulatedTenant]]:
+    with _database_templates.use_copy(database_templates.two_populated) as tenants:
+        yield tenants
 
 
 @pytest.fixture(autouse=True)
-def _at_home(request: pytest.FixtureRequest) -> None:
+def _use_populated_database(request: pytest.FixtureRequest) -> None:
     """Who asks for Acme or Globex is in their house before a key is made or a row looked at."""
     if {"here", "there"} & set(request.fixturenames):
-        request.getfixturevalue("_neighbours")
+        request.getfixturevalue("_two_populated_tenants")
 
 
 @pytest.fixture(scope="session")
-def _statements() -> Statements:
+def _snapshot_statements() -> Statements:
     return {}
 
 
 @pytest.fixture
-def evidence(app: Flask, _at_home: None, _statements: Statements) -> Iterator[Evidence]:
+def db_snapshot(
+    app: Flask, _use_populated_database: None, _snapshot_statements: Statements
+) -> Iterator[SnapshotChecker]:
     """The database as nobody's session sees it."""
     settings: Settings = app.extensions["settings"]
-    witness = Evidence(settings.migration_database_url, statements=_statements)
-    yield witness
-    witness.close()
+    checker = SnapshotChecker(settings.migration_database_url, statements=_snapshot_statements)
+    yield checker
+    checker.close()
 
 
 @pytest.fixture
-def openapi(app: Flask) -> OpenApi:
+def openapi(app: Flask) -> ResponseValidator:
     """The served document."""
-    return openapi_of(app)
+    return validator_of(app)
 
 
 @pytest.fixture
-def catalogue(openapi: OpenApi) -> list[Operation]:
+def all_operations(openapi: ResponseValidator) -> list[Operation]:
     """Every operation of the document."""
     return operations(openapi)
 
@@ -74,36 +82,40 @@ def catalogue(openapi: OpenApi) -> list[Operation]:
 @pytest.fixture
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
     """The fake carrier, able of all that an operation may ask for."""
-    fresh = BrowsersCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
-    return fresh
+    adapter = WebRtcCarrier(f"fake-carrier|{settings.secret_key}")
+    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    return adapter
 
 
 @pytest.fixture
-def line(world: World, carrier: FakeTelephonyAdapter) -> Line:
+def carrier_client(world: Factory, carrier: FakeTelephonyAdapter) -> SignedCarrierClient:
     """The fake carrier's side of the wire."""
-    return Line(world, carrier)
+    return SignedCarrierClient(world, carrier)
 
 
 @pytest.fixture
-def here(
-    _neighbours: tuple[Premises, Premises], line: Line, monkeypatch: pytest.MonkeyPatch
-) -> Premises:
+def populated_acme(
+    _two_populated_tenants: tuple[PopulatedTenant, PopulatedTenant],
+    carrier_client: SignedCarrierClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> PopulatedTenant:
     """Acme, furnished. Whatever is refused in a table of requests is not for want of room.
 
     Nor does a call in it wait for a system that is none.
     """
     monkeypatch.setattr(endpoints, "MAX_WEBHOOKS", 10_000)
     monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 10_000)
-    silent = WebhookDecision("nobody is asked from a table of requests")
-    monkeypatch.setattr(decision_request, "request_decision", lambda question: silent)
-    acme, _ = _neighbours
+    no_decision = WebhookDecision("nobody is asked from a table of requests")
+    monkeypatch.setattr(decision_request, "request_decision", lambda question: no_decision)
+    acme, _ = _two_populated_tenants
     key = data_export.storage_key(acme.tenant.ref, UUID(acme.ids["export_id"]))
-    storage.current_store().put(key, [acme.word.encode()], content_type=data_export.CONTENT_TYPE)
+    storage.current_store().put(key, [acme.marker.encode()], content_type=data_export.CONTENT_TYPE)
     return acme
 
 
 @pytest.fixture
-def there(_neighbours: tuple[Premises, Premises]) -> Premises:
+def populated_globex(
+    _two_populated_tenants: tuple[PopulatedTenant, PopulatedTenant],
+) -> PopulatedTenant:
     """Globex, furnished."""
-    return _neighbours[1]
+    return _two_populated_tenants[1]

@@ -5,7 +5,7 @@ import pytest
 from flask import Flask, Response, g
 from sqlalchemy import text
 
-from tests.support.world import Platform, Tenant
+from tests.support.factories import Platform, Tenant
 from vca.api import guards
 from vca.kit.web.access import Access
 

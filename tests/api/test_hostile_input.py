@@ -23,19 +23,19 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.support import payloads
-from tests.support.api import OpenApi, anonymous
-from tests.support.evidence import Evidence
+from tests.support.api import ResponseValidator, without_request_id
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Platform
 from tests.support.operations import (
-    Field,
+    BodyField,
     Operation,
-    apart,
-    body,
-    is_named,
-    looked_into,
-    replaced,
+    build_body,
+    distinct_operation_fields,
+    error_names_field,
+    non_overlapping,
+    replace_values,
 )
-from tests.support.premises import Line, Premises, values
-from tests.support.world import Platform
+from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient, body_values
 from vca.kit import clock, json
 from vca.registry.idempotency import service as idempotency
 from vca.registry.models import metadata as public_tables
@@ -64,10 +64,10 @@ class Table:
     """Sends hostile requests and collects what was wrong with the answers."""
 
     app: Flask
-    openapi: OpenApi
-    here: Premises
+    openapi: ResponseValidator
+    here: PopulatedTenant
     platform: Platform
-    evidence: Evidence
+    evidence: SnapshotChecker
     faults: list[str] = field(default_factory=list)
     sent: int = 0
 
@@ -77,14 +77,14 @@ class Table:
 
     def key(self, operation: Operation) -> str | None:
         """The key that may do it."""
-        if not operation.keyed:
+        if not operation.needs_key:
             return None
         own = operation.path.startswith("/api/tenants/{tenant_id}/") or "/me" in operation.path
         own = own and not operation.platform_only
         return self.here.tenant.key if own else self.platform.key
 
     def url(self, operation: Operation, **ids: str) -> str:
-        known = {**self.here.known(operation.path), "provider": "fake", "action": "voice"}
+        known = {**self.here.path_ids(operation.path), "provider": "fake", "action": "voice"}
         return operation.url({**known, **ids})
 
     def send(
@@ -100,7 +100,7 @@ class Table:
         described: bool = True,
     ) -> TestResponse:
         """One request; its answer has been judged, and so has what it left behind."""
-        sent = {"Authorization": f"Bearer {self.key(operation)}"} if operation.keyed else {}
+        sent = {"Authorization": f"Bearer {self.key(operation)}"} if operation.needs_key else {}
         if data is not None:
             sent["Content-Type"] = "application/json"
         url = url or self.url(operation)
@@ -115,11 +115,11 @@ class Table:
         where = f"{method or operation.method} {operation.path} · {what}"
         if described:
             try:
-                self.openapi.check(method or operation.method, operation.path, answer)
+                self.openapi.check_response(method or operation.method, operation.path, answer)
             except AssertionError as error:
                 self.faults.append(f"{where}: {error}")
         self.faults += [f"{where}: {fault}" for fault in _faults(answer)]
-        if answer.status_code < 300 and (operation.told or operation.method != "GET"):
+        if answer.status_code < 300 and (operation.is_audited or operation.method != "GET"):
             self.mark()
         elif operation.method != "GET":
             self._unchanged(where)
@@ -128,7 +128,7 @@ class Table:
     def mark(self) -> None:
         """What is in the database now is as it should be."""
         self._transaction = self.evidence.next_transaction()
-        self._marks = self.evidence.marks(self.here.tenant.id)
+        self._marks = self.evidence.write_markers(self.here.tenant.id)
 
     def _unchanged(self, where: str) -> None:
         """A refusal leaves nothing behind; while nobody got a transaction id, nobody wrote."""
@@ -150,10 +150,14 @@ class Table:
 
 @pytest.fixture
 def table(
-    app: Flask, openapi: OpenApi, here: Premises, platform: Platform, evidence: Evidence
+    app: Flask,
+    openapi: ResponseValidator,
+    populated_acme: PopulatedTenant,
+    platform: Platform,
+    db_snapshot: SnapshotChecker,
 ) -> Table:
     """The table, at furnished Acme."""
-    return Table(app, openapi, here, platform, evidence)
+    return Table(app, openapi, populated_acme, platform, db_snapshot)
 
 
 def test_the_table_has_payloads_of_enough_kinds() -> None:
@@ -165,12 +169,12 @@ def test_the_table_has_payloads_of_enough_kinds() -> None:
 
 
 def test_the_bodies_that_the_table_spoils_are_good_ones(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
-    writing = [operation for operation in catalogue if operation.fields]
+    writing = [operation for operation in all_operations if operation.fields]
 
     for operation in writing:
-        good = json.dumps(body(operation, values(table.here)))
+        good = json.dumps(build_body(operation, body_values(table.here)))
         answer = table.send(operation, "a good body", data=good)
 
         # A good order to transfer, to a target that the call's profile does not name.
@@ -181,13 +185,13 @@ def test_the_bodies_that_the_table_spoils_are_good_ones(
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_no_value_in_a_body_breaks_anything(
-    method: str, table: Table, catalogue: list[Operation], openapi: OpenApi
+    method: str, table: Table, all_operations: list[Operation], openapi: ResponseValidator
 ) -> None:
-    places = list(_places(catalogue))
+    places = list(_places(all_operations))
     first = _first((operation, place.pointer, place.schema) for operation, place in places)
     read: set[tuple[str, str]] = set()
     begun: set[Operation] = set()
-    spoilt: dict[tuple[Operation, str, str], list[Field]] = defaultdict(list)
+    spoilt: dict[tuple[Operation, str, str], list[BodyField]] = defaultdict(list)
 
     for operation, place in places:
         kinds = {kind: payloads.JSON[kind] for kind in payloads.WORST}
@@ -204,7 +208,7 @@ def test_no_value_in_a_body_breaks_anything(
         for kind, raw in kinds.items() if operation.method == method else ():
             spoilt[operation, kind, raw].append(place)
     for (operation, kind, raw), together in spoilt.items():
-        for lot in apart(together):
+        for lot in non_overlapping(together):
             _spoil_together(table, openapi, operation, lot, kind, raw)
 
     table.verdict(at_least=500)
@@ -212,7 +216,12 @@ def test_no_value_in_a_body_breaks_anything(
 
 
 def _spoil_together(
-    table: Table, openapi: OpenApi, operation: Operation, lot: list[Field], kind: str, raw: str
+    table: Table,
+    openapi: ResponseValidator,
+    operation: Operation,
+    lot: list[BodyField],
+    kind: str,
+    raw: str,
 ) -> None:
     """A refusal names every field at fault: the rest is tried again, and at last each alone.
 
@@ -220,7 +229,7 @@ def _spoil_together(
     the text as a whole: then that one is tried alone.
     """
     while len(lot) > 1:
-        data = replaced(body(operation, values(table.here)), raw, *lot)
+        data = replace_values(build_body(operation, body_values(table.here)), raw, *lot)
         what = f"{len(lot)} fields · {kind}"
         answer = table.send(operation, what, data=data)
         if answer.status_code < 300:
@@ -228,7 +237,7 @@ def _spoil_together(
             return
         if answer.status_code == 400 and not _is_read(raw):
             lot = lot[:1]
-        rest = [place for place in lot if not is_named(answer, place.pointer)]
+        rest = [place for place in lot if not error_names_field(answer, place.pointer)]
         if len(rest) == len(lot):
             break
         lot = rest
@@ -245,42 +254,47 @@ def _is_read(raw: str) -> bool:
     return True
 
 
-def _places(catalogue: list[Operation]) -> Iterator[tuple[Operation, Field]]:
+def _places(catalogue: list[Operation]) -> Iterator[tuple[Operation, BodyField]]:
     """Every field that is looked into, in the document's order."""
-    wanted = looked_into(catalogue)
+    wanted = distinct_operation_fields(catalogue)
     for operation in catalogue:
-        for place in operation.unlike_fields:
+        for place in operation.distinct_fields:
             if (operation, place.pointer) in wanted:
                 yield operation, place
 
 
 def _spoil(
-    table: Table, openapi: OpenApi, operation: Operation, place: Field, kind: str, raw: str
+    table: Table,
+    openapi: ResponseValidator,
+    operation: Operation,
+    place: BodyField,
+    kind: str,
+    raw: str,
 ) -> None:
-    data = replaced(body(operation, values(table.here)), raw, place)
+    data = replace_values(build_body(operation, body_values(table.here)), raw, place)
     what = f"{place.pointer} · {kind}"
     answer = table.send(operation, what, data=data)
     if answer.status_code < 300:
         _judge_accepted(table, openapi, operation, what, data)
-    elif answer.status_code == 400 and not is_named(answer, place.pointer):
+    elif answer.status_code == 400 and not error_names_field(answer, place.pointer):
         text_at_fault = answer.json["code"] == "unreadable-body" and not _read(data)[0]
         if not text_at_fault:
             table.blame(f"{operation.name} · {what}: the field is not named in {answer.text[:300]}")
 
 
 def _judge_accepted(
-    table: Table, openapi: OpenApi, operation: Operation, what: str, data: bytes
+    table: Table, openapi: ResponseValidator, operation: Operation, what: str, data: bytes
 ) -> None:
     readable, value = _read(data)
-    schema = operation.described["requestBody"]["content"]["application/json"]["schema"]
+    schema = operation.specification["requestBody"]["content"]["application/json"]["schema"]
     kept = readable and _keepable(value)
-    wrong = openapi.faults(schema, value) if kept else ["it cannot be kept as it is"]
+    wrong = openapi.schema_errors(schema, value) if kept else ["it cannot be kept as it is"]
     if wrong:
         table.blame(f"{operation.name} · {what}: was accepted, but {wrong}")
 
 
-def test_no_whole_body_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
-    for operation in catalogue:
+def test_no_whole_body_breaks_anything(table: Table, all_operations: list[Operation]) -> None:
+    for operation in all_operations:
         if not operation.fields:
             continue
         for kind, (data, headers, status) in payloads.BODIES.items():
@@ -293,9 +307,11 @@ def test_no_whole_body_breaks_anything(table: Table, catalogue: list[Operation])
 
 
 def test_no_body_of_the_largest_size_keeps_a_worker_busy(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
-    profiles = next(each for each in catalogue if each.name.startswith("POST") and _speaks(each))
+    profiles = next(
+        each for each in all_operations if each.name.startswith("POST") and _speaks(each)
+    )
     floods = {
         kind: b'{"%s": ' % name + opening + b",".join([item] * 4_900) + closing + b"}"
         for name, opening, item, closing in (
@@ -322,7 +338,9 @@ def _speaks(operation: Operation) -> bool:
     return any(place.pointer == "/end_phrases" for place in operation.fields)
 
 
-def test_no_column_can_be_set_that_is_not_a_field(table: Table, catalogue: list[Operation]) -> None:
+def test_no_column_can_be_set_that_is_not_a_field(
+    table: Table, all_operations: list[Operation]
+) -> None:
     columns = {
         name
         for tables in (public_tables, tenant_tables)
@@ -333,15 +351,15 @@ def test_no_column_can_be_set_that_is_not_a_field(table: Table, catalogue: list[
     assert {"id", "tenant_id", "status", "version", "key_hash", "revoked_at"} <= columns
     tried = 0
 
-    for operation in catalogue:
+    for operation in all_operations:
         if not operation.fields:
             continue
-        good = body(operation, values(table.here))
+        good = build_body(operation, body_values(table.here))
         for names in _batches(sorted(columns - good.keys()), AT_ONCE):
             sent = json.dumps({**good, **dict.fromkeys(names, table.here.tenant.id)})
             answer = table.send(operation, f"mass assignment of {names}", data=sent)
 
-            taken = [name for name in names if not is_named(answer, f"/{name}")]
+            taken = [name for name in names if not error_names_field(answer, f"/{name}")]
             if answer.status_code != 400 or taken:
                 table.blame(f"{operation.name} takes {taken}: {answer.text[:200]}")
             tried += len(names)
@@ -351,17 +369,17 @@ def test_no_column_can_be_set_that_is_not_a_field(table: Table, catalogue: list[
 
 
 def test_no_query_breaks_anything_or_shows_more_rows(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
     first = _first(
         (operation, name, schema)
-        for operation in catalogue
+        for operation in all_operations
         for name, schema in operation.query.items()
     )
     read: set[tuple[str, str]] = set()
     tried = 0
 
-    for operation in catalogue:
+    for operation in all_operations:
         if operation.method != "GET":
             continue
         answer = table.send(operation, "no query")
@@ -390,7 +408,7 @@ def _ask_together(
         url = f"{path}?{'&'.join(f'{name}={value}' for name in names)}"
         answer = table.send(operation, f"{len(names)} parameters · {kind}", url=url)
         if answer.status_code == 400:
-            unnamed = [name for name in names if not is_named(answer, f"/{name}")]
+            unnamed = [name for name in names if not error_names_field(answer, f"/{name}")]
             names = names[:1] if _unread(answer) else unnamed
     for name in names:
         answer = table.send(operation, f"?{name} · {kind}", url=f"{path}?{name}={value}")
@@ -398,7 +416,7 @@ def _ask_together(
 
 
 def test_no_unknown_filter_is_taken_whatever_it_says(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
     """As many at once as can be read; where no query is asked for, none is looked at."""
     said = dict(_queries({}, long_list=False))
@@ -407,7 +425,7 @@ def test_no_unknown_filter_is_taken_whatever_it_says(
     assert len(readable) >= 10
     assert len(alone) >= 4
 
-    for operation in catalogue:
+    for operation in all_operations:
         if operation.method != "GET":
             continue
         for values_at_once in (readable, *([value] for value in alone)):
@@ -428,7 +446,7 @@ def _judge_rows(
     """A query is refused with its name, or shows those rows of the plain list that match."""
     where = f"{operation.name} · {answer.request.query_string.decode()[:200]}"
     if answer.status_code == 400:
-        at_fault = is_named(answer, f"/{name}") or is_named(answer, "/limit[]")
+        at_fault = error_names_field(answer, f"/{name}") or error_names_field(answer, "/limit[]")
         if not at_fault and "percent-encoded" not in answer.text:
             table.blame(f"{where}: the parameter is not named in {answer.text[:300]}")
         return
@@ -453,24 +471,28 @@ def _as_query(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def test_a_parameter_said_twice_is_refused(table: Table, catalogue: list[Operation]) -> None:
-    for operation in catalogue:
+def test_a_parameter_said_twice_is_refused(table: Table, all_operations: list[Operation]) -> None:
+    for operation in all_operations:
         for name in operation.query:
             url = f"{table.url(operation)}?{name}=1&{name}=1"
             answer = table.send(operation, f"?{name} twice", url=url)
 
-            if answer.status_code != 400 or not is_named(answer, f"/{name}"):
+            if answer.status_code != 400 or not error_names_field(answer, f"/{name}"):
                 table.blame(f"{operation.name}?{name} twice: {answer.text[:200]}")
 
     table.verdict(at_least=30)
 
 
-def test_no_id_in_a_path_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
-    for operation in catalogue:
+def test_no_id_in_a_path_breaks_anything(table: Table, all_operations: list[Operation]) -> None:
+    for operation in all_operations:
         for name in operation.path_names:
             for kind, value in payloads.IDS.items():
                 url = table.url(operation, **{name: value})
-                good = json.dumps(body(operation, values(table.here))) if operation.fields else None
+                good = (
+                    json.dumps(build_body(operation, body_values(table.here)))
+                    if operation.fields
+                    else None
+                )
                 answer = table.send(operation, f"{{{name}}} · {kind}", url=url, data=good)
 
                 if answer.status_code != 404:
@@ -479,7 +501,7 @@ def test_no_id_in_a_path_breaks_anything(table: Table, catalogue: list[Operation
     table.verdict(at_least=1_000)
 
 
-def test_no_header_breaks_anything(table: Table, catalogue: list[Operation]) -> None:
+def test_no_header_breaks_anything(table: Table, all_operations: list[Operation]) -> None:
     nobody = dict.fromkeys(table.here.ids, payloads.IDS["unknown"])
     lots = _lots(payloads.HEADERS)
     assert sum(kind.count(" + ") + 1 for kind in lots) == len(payloads.HEADERS)
@@ -487,7 +509,7 @@ def test_no_header_breaks_anything(table: Table, catalogue: list[Operation]) -> 
         # Who claims a key orders that keys are swept, once a day, refused or not.
         idempotency.schedule_cleanup(session, now=clock.now())
     table.mark()
-    for operation in catalogue:
+    for operation in all_operations:
         reading = operation.method == "GET"
         url = table.url(operation, **({} if reading else nobody))
         data = None if reading else b"{}"
@@ -518,10 +540,12 @@ def _lots(headers: Mapping[str, dict[str, str]]) -> dict[str, dict[str, str]]:
     return {**together, **alone}
 
 
-def test_every_odd_authorization_is_the_same_401(table: Table, catalogue: list[Operation]) -> None:
+def test_every_odd_authorization_is_the_same_401(
+    table: Table, all_operations: list[Operation]
+) -> None:
     told = set()
-    for operation in catalogue:
-        if not operation.keyed:
+    for operation in all_operations:
+        if not operation.needs_key:
             continue
         for kind, value in payloads.AUTHORIZATIONS.items():
             given = None if value is None else value.replace("{key}", str(table.key(operation)))
@@ -539,13 +563,13 @@ def test_every_odd_authorization_is_the_same_401(table: Table, catalogue: list[O
 
 
 def test_a_method_that_a_resource_does_not_know_is_405(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
     known: dict[str, set[str]] = {}
-    for operation in catalogue:
+    for operation in all_operations:
         known.setdefault(operation.path, set()).add(operation.method)
 
-    for operation in catalogue:
+    for operation in all_operations:
         for method in payloads.METHODS:
             if method.replace("HEAD", "GET") in known[operation.path]:
                 continue
@@ -561,9 +585,9 @@ def test_a_method_that_a_resource_does_not_know_is_405(
 
 
 def test_paths_that_nobody_serves_are_404_and_lead_nowhere_else(
-    table: Table, catalogue: list[Operation]
+    table: Table, all_operations: list[Operation]
 ) -> None:
-    me = next(each for each in catalogue if each.path == "/api/me")
+    me = next(each for each in all_operations if each.path == "/api/me")
     paths = [
         "/api/me/",
         "/api//me",
@@ -609,7 +633,7 @@ def test_carriers_that_do_not_exist_are_not_remembered(table: Table, app: Flask)
 
 
 def test_nothing_that_a_carrier_signs_breaks_anything(
-    table: Table, line: Line, there: Premises
+    table: Table, carrier_client: SignedCarrierClient, populated_globex: PopulatedTenant
 ) -> None:
     said = {
         "call_id": "a-call",
@@ -627,21 +651,23 @@ def test_nothing_that_a_carrier_signs_breaks_anything(
         **payloads.JSON_ONCE,
         **{kind: json.dumps(text).decode() for kind, text in texts.items()},
     }
-    before = table.evidence.checksum(there.tenant.id)
+    before = table.evidence.checksum(populated_globex.tenant.id)
     count = 0
 
     for action, name in product(read, said):
         kinds = {**payloads.JSON, **payloads.UNREADABLE}
         kinds |= long_list if name in read[action] else {}
         for kind, raw in kinds.items():
-            answer = line.send_bytes(action, replaced(said, raw, Field(f"/{name}", {})))
+            answer = carrier_client.send_bytes(
+                action, replace_values(said, raw, BodyField(f"/{name}", {}))
+            )
             count += 1
 
             faults = list(_faults(answer))
             if faults or answer.status_code not in (200, 400, 413):
                 table.blame(f"{action} {name} · {kind}: {answer.status_code} {faults}")
     for kind, (data, _, _) in payloads.BODIES.items():
-        answer = line.send_bytes("voice", data)
+        answer = carrier_client.send_bytes("voice", data)
 
         if answer.status_code not in (400, 413) or list(_faults(answer)):
             table.blame(f"{kind}: {answer.status_code} {answer.text[:200]}")
@@ -649,7 +675,7 @@ def test_nothing_that_a_carrier_signs_breaks_anything(
     table.mark()
     table.verdict(at_least=0)
     assert count >= 1_500
-    assert table.evidence.checksum(there.tenant.id) == before
+    assert table.evidence.checksum(populated_globex.tenant.id) == before
 
 
 def _batches(names: list[str], size: int) -> Iterator[list[str]]:
@@ -692,7 +718,7 @@ def _faults(answer: TestResponse) -> Iterator[str]:
         yield f"the request id {request_id!r}"
     if answer.status_code < 400 or not answer.data:
         return
-    told = (answer.status_code, answer.mimetype, anonymous(answer))
+    told = (answer.status_code, answer.mimetype, without_request_id(answer))
     if told not in _FAULTLESS:
         found = list(_problem_faults(answer, request_id))
         yield from found

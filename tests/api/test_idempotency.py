@@ -8,13 +8,20 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support import locks, owner
+from tests.support import admin_db, locks
 from tests.support.api import Api
-from tests.support.evidence import Evidence, schema_of
+from tests.support.concurrency import run_concurrently
+from tests.support.db_snapshot import SnapshotChecker, schema_of
+from tests.support.factories import (
+    SYSTEM_PROMPT,
+    Factory,
+    Platform,
+    Tenant,
+    assert_created,
+    fresh_number,
+)
 from tests.support.operations import Operation
-from tests.support.processes import until
-from tests.support.threads import at_once
-from tests.support.world import PROMPT, Platform, Tenant, World, fresh_number, made
+from tests.support.processes import wait_until
 from vca.jobs import queue
 from vca.registry.idempotency.service import CLEANUP_JOB, RETENTION
 from vca.tenant.ai_profiles import service as ai_profiles
@@ -50,7 +57,7 @@ TAKING = {
         )
     ),
 }
-PROFILE = {"system_prompt": PROMPT}
+PROFILE = {"system_prompt": SYSTEM_PROMPT}
 
 
 def _key() -> dict[str, str]:
@@ -71,7 +78,7 @@ def _refused(answer: TestResponse, code: str, status: int = 409) -> None:
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.text
 
 
-def _rows(evidence: Evidence, schema: str, key: dict[str, str]) -> list[tuple[Any, ...]]:
+def _rows(evidence: SnapshotChecker, schema: str, key: dict[str, str]) -> list[tuple[Any, ...]]:
     return evidence.rows(
         f'SELECT api_key, status, headers, answer FROM "{schema}".idempotency_keys WHERE key = %s',
         key["Idempotency-Key"],
@@ -86,7 +93,7 @@ def _crash(app: Flask, tenant: Tenant, path: str, body: Any, key: dict[str, str]
 
 
 @pytest.fixture
-def ringable(acme: Tenant) -> str:
+def answered_number(acme: Tenant) -> str:
     """A number of acme's that an agent answers."""
     acme.profile(greeting="Acme here.")
     number: str = acme.number()["did_number"]
@@ -97,15 +104,17 @@ def ringable(acme: Tenant) -> str:
 
 
 def test_every_operation_that_creates_takes_a_key_and_no_other_does(
-    catalogue: list[Operation],
+    all_operations: list[Operation],
 ) -> None:
-    taking = {operation.name for operation in catalogue if "Idempotency-Key" in operation.headers}
+    taking = {
+        operation.name for operation in all_operations if "Idempotency-Key" in operation.headers
+    }
 
     assert taking == TAKING
 
 
 def test_a_repeated_request_is_answered_byte_for_byte_and_done_once(
-    acme: Tenant, platform: Platform, ringable: str
+    acme: Tenant, platform: Platform, answered_number: str
 ) -> None:
     number, external_id = fresh_number(), uuid4().hex
     tenant = {"name": "Initech", "external_id": external_id}
@@ -113,7 +122,7 @@ def test_a_repeated_request_is_answered_byte_for_byte_and_done_once(
     asked: list[tuple[Api, str, dict[str, Any]]] = [
         (acme.api, acme.url("/phone-numbers"), {"did_number": number, "label": "Ünïcode"}),
         (acme.api, acme.url("/ai-profiles"), PROFILE),
-        (acme.api, acme.url("/simulations"), {"to": ringable}),
+        (acme.api, acme.url("/simulations"), {"to": answered_number}),
         (platform.api, "/api/tenants", tenant),
         (platform.api, "/api/dids", assigned),
     ]
@@ -146,7 +155,7 @@ def test_the_body_is_compared_as_it_was_sent_and_another_one_is_409(acme: Tenant
 
 def test_a_key_of_one_operation_is_409_at_another(acme: Tenant) -> None:
     key = _key()
-    made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+    assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
 
     answer = acme.post("/phone-numbers", {"did_number": fresh_number()}, headers=dict(key))
 
@@ -155,7 +164,7 @@ def test_a_key_of_one_operation_is_409_at_another(acme: Tenant) -> None:
 
 
 def test_a_refused_request_leaves_no_trace_and_the_retry_is_executed_afresh(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     key, taken = _key(), globex.number()
     body = {"did_number": taken["did_number"]}
@@ -163,7 +172,7 @@ def test_a_refused_request_leaves_no_trace_and_the_retry_is_executed_afresh(
     assert invalid.status_code == 400
     first = acme.post("/phone-numbers", body, headers=dict(key))
     _refused(first, "number-already-claimed")
-    assert _rows(evidence, acme.ref.schema, key) == []
+    assert _rows(db_snapshot, acme.ref.schema, key) == []
 
     profile = acme.post("/ai-profiles", PROFILE, headers=dict(key))
 
@@ -181,7 +190,7 @@ def test_on_any_other_operation_the_header_means_nothing(acme: Tenant) -> None:
     assert acme.api.send("GET", url, headers={"Idempotency-Key": "é"}).status_code == 200
 
 
-def test_a_repetition_is_still_asked_for_its_key_and_scope(acme: Tenant, world: World) -> None:
+def test_a_repetition_is_still_asked_for_its_key_and_scope(acme: Tenant, world: Factory) -> None:
     key, own = _key(), world.key(acme.id)
     holder = world.api(own)
     assert holder.post(acme.url("/ai-profiles"), PROFILE, headers=dict(key)).status_code == 201
@@ -236,7 +245,7 @@ def test_a_body_that_the_parser_refuses_is_refused_alike_under_a_key(acme: Tenan
 
 
 def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_alike(
-    world: World, acme: Tenant, platform: Platform
+    world: Factory, acme: Tenant, platform: Platform
 ) -> None:
     external_id = uuid4().hex
     account = {"account_id": "acme", "secret": "sixteen-characters-or-more"}
@@ -251,7 +260,7 @@ def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_a
         doings = [
             partial(world.api(key).post, url, body, headers=dict(headers)) for _ in range(MANY)
         ]
-        answers = at_once(doings)
+        answers = run_concurrently(doings)
 
         assert {answer.status_code for answer in answers} == {201}, url
         assert len({answer.data for answer in answers}) == 1
@@ -264,20 +273,20 @@ def test_of_twenty_equal_requests_at_once_one_is_executed_and_all_are_answered_a
 
 
 def test_of_twenty_equal_calls_at_once_one_rings_and_the_others_are_told_to_wait_or_the_same(
-    world: World, acme: Tenant, ringable: str
+    world: Factory, acme: Tenant, answered_number: str
 ) -> None:
     headers = _key()
     doings = [
         partial(
             world.api(acme.key).post,
             acme.url("/simulations"),
-            {"to": ringable},
+            {"to": answered_number},
             headers=dict(headers),
         )
         for _ in range(MANY)
     ]
 
-    answers = at_once(doings)
+    answers = run_concurrently(doings)
 
     assert len(acme.get("/calls").json) == 1
     rang = [answer for answer in answers if answer.status_code == 201]
@@ -287,7 +296,7 @@ def test_of_twenty_equal_calls_at_once_one_rings_and_the_others_are_told_to_wait
         if answer not in rang:
             _refused(answer, "idempotency-in-progress")
             assert int(answer.headers["Retry-After"]) > 0
-    _same(rang[0] if len(rang) == 1 else _first(rang), _asked_again(acme, ringable, headers))
+    _same(rang[0] if len(rang) == 1 else _first(rang), _asked_again(acme, answered_number, headers))
 
 
 def _first(answers: list[TestResponse]) -> TestResponse:
@@ -299,7 +308,7 @@ def _asked_again(acme: Tenant, to: str, headers: dict[str, str]) -> TestResponse
 
 
 def test_a_request_that_waits_too_long_for_the_first_is_409(
-    acme: Tenant, evidence: Evidence
+    acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     key = _key()
     sender = f"{acme.key[:12]}/{acme.id}"
@@ -309,7 +318,7 @@ def test_a_request_that_waits_too_long_for_the_first_is_409(
         f" VALUES ('{uuid4()}', '{acme.id}', '{sender}', '{key['Idempotency-Key']}', 'x')"
     )
 
-    with locks.held(owner.url(), first):
+    with locks.open_transaction(admin_db.database_url(), first):
         answer = acme.post("/ai-profiles", PROFILE, headers=dict(key))
 
     _refused(answer, "idempotency-in-progress")
@@ -321,7 +330,7 @@ def test_a_request_that_waits_too_long_for_the_first_is_409(
 
 
 def test_a_transaction_that_is_killed_takes_its_key_along(
-    acme: Tenant, platform: Platform, world: World, evidence: Evidence
+    acme: Tenant, platform: Platform, world: Factory, db_snapshot: SnapshotChecker
 ) -> None:
     key, number = _key(), fresh_number()
     claimed = (
@@ -336,27 +345,27 @@ def test_a_transaction_that_is_killed_takes_its_key_along(
     )
 
     def kill() -> None:
-        with locks.held(owner.url(), claimed) as holder:
+        with locks.open_transaction(admin_db.database_url(), claimed) as holder:
             went.append(True)
-            [pid] = until(lambda: locks.waiting_for(holder))
-            locks.terminate(holder, pid)
+            [pid] = wait_until(lambda: locks.waiting_pids(holder))
+            locks.terminate_backend(holder, pid)
 
     def asked() -> int:
-        until(lambda: went)
+        wait_until(lambda: went)
         return ask().status_code
 
     went: list[bool] = []
-    statuses = at_once([kill, asked])
+    statuses = run_concurrently([kill, asked])
 
     assert statuses[1] == 503
-    assert _rows(evidence, "public", key) == []
-    until(lambda: acme.get("/phone-numbers").status_code == 200)  # the breaker has closed
+    assert _rows(db_snapshot, "public", key) == []
+    wait_until(lambda: acme.get("/phone-numbers").status_code == 200)  # the breaker has closed
     assert platform.api.get("/api/dids", did_number=number).json == []
     assert ask().status_code == 201
 
 
 def test_a_crash_rolls_the_key_back_with_what_was_done(
-    app: Flask, acme: Tenant, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+    app: Flask, acme: Tenant, db_snapshot: SnapshotChecker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key, create = _key(), ai_profiles.create
 
@@ -368,7 +377,7 @@ def test_a_crash_rolls_the_key_back_with_what_was_done(
     _crash(app, acme, "/ai-profiles", PROFILE, key)
     monkeypatch.undo()
 
-    assert _rows(evidence, acme.ref.schema, key) == []
+    assert _rows(db_snapshot, acme.ref.schema, key) == []
     assert acme.get("/ai-profiles").json == []
     assert acme.post("/ai-profiles", PROFILE, headers=dict(key)).status_code == 201
 
@@ -376,9 +385,9 @@ def test_a_crash_rolls_the_key_back_with_what_was_done(
 def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_again(
     app: Flask,
     acme: Tenant,
-    world: World,
-    ringable: str,
-    evidence: Evidence,
+    world: Factory,
+    answered_number: str,
+    db_snapshot: SnapshotChecker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = _key()
@@ -387,11 +396,11 @@ def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_aga
         raise RuntimeError("nobody knows what was done")
 
     monkeypatch.setattr(calls, "start_simulation", die)
-    _crash(app, acme, "/simulations", {"to": ringable}, key)
+    _crash(app, acme, "/simulations", {"to": answered_number}, key)
     monkeypatch.undo()
 
-    assert _sweeps(evidence, acme) == 1
-    waiting = _asked_again(acme, ringable, key)
+    assert _sweeps(db_snapshot, acme) == 1
+    waiting = _asked_again(acme, answered_number, key)
     _refused(waiting, "idempotency-in-progress")
     assert int(waiting.headers["Retry-After"]) > 0
     _refused(
@@ -399,30 +408,30 @@ def test_a_call_whose_process_died_is_in_progress_for_a_minute_and_then_made_aga
         "idempotency-key-reused",
     )
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '119 s'")
-    _refused(_asked_again(acme, ringable, key), "idempotency-in-progress")
+    _refused(_asked_again(acme, answered_number, key), "idempotency-in-progress")
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '121 s'")
-    made_now = _asked_again(acme, ringable, key)
+    made_now = _asked_again(acme, answered_number, key)
 
     assert made_now.status_code == 201
-    _same(made_now, _asked_again(acme, ringable, key))
+    _same(made_now, _asked_again(acme, answered_number, key))
     assert len(acme.get("/calls").json) == 1
 
 
 def test_an_abandoned_key_is_taken_over_by_one_of_many(
-    app: Flask, acme: Tenant, world: World, ringable: str, monkeypatch: pytest.MonkeyPatch
+    app: Flask, acme: Tenant, world: Factory, answered_number: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = _key()
     monkeypatch.setattr(calls, "start_simulation", lambda *_, **__: 1 / 0)
-    _crash(app, acme, "/simulations", {"to": ringable}, key)
+    _crash(app, acme, "/simulations", {"to": answered_number}, key)
     monkeypatch.undo()
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '121 s'")
 
-    answers = at_once(
+    answers = run_concurrently(
         [
             partial(
                 world.api(acme.key).post,
                 acme.url("/simulations"),
-                {"to": ringable},
+                {"to": answered_number},
                 headers=dict(key),
             )
             for _ in range(10)
@@ -434,34 +443,37 @@ def test_an_abandoned_key_is_taken_over_by_one_of_many(
 
 
 def test_a_call_that_is_refused_gives_its_key_back(
-    acme: Tenant, ringable: str, evidence: Evidence
+    acme: Tenant, answered_number: str, db_snapshot: SnapshotChecker
 ) -> None:
     key = _key()
     [number] = acme.get("/phone-numbers").json
     acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
-    assert _asked_again(acme, ringable, key).status_code == 409
-    assert _rows(evidence, acme.ref.schema, key) == []
+    assert _asked_again(acme, answered_number, key).status_code == 409
+    assert _rows(db_snapshot, acme.ref.schema, key) == []
 
     acme.patch(f"/phone-numbers/{number['id']}", {"mode": "agent"})
 
-    assert _asked_again(acme, ringable, key).status_code == 201
+    assert _asked_again(acme, answered_number, key).status_code == 201
 
 
 def test_the_claim_of_a_call_is_written_before_it_is_made(
-    acme: Tenant, ringable: str, evidence: Evidence, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant,
+    answered_number: str,
+    db_snapshot: SnapshotChecker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key, seen, simulate = _key(), [], calls.start_simulation
 
     def look(*args: Any, **options: Any) -> Any:
-        seen.extend(_rows(evidence, acme.ref.schema, key))
+        seen.extend(_rows(db_snapshot, acme.ref.schema, key))
         return simulate(*args, **options)
 
     monkeypatch.setattr(calls, "start_simulation", look)
-    assert _asked_again(acme, ringable, key).status_code == 201
+    assert _asked_again(acme, answered_number, key).status_code == 201
 
     [(_, status, _, answer)] = seen
     assert (status, answer) == (None, None)
-    [(_, status, _, answer)] = _rows(evidence, acme.ref.schema, key)
+    [(_, status, _, answer)] = _rows(db_snapshot, acme.ref.schema, key)
     assert status == 201
     assert "Acme here." in answer
 
@@ -470,11 +482,11 @@ def test_the_claim_of_a_call_is_written_before_it_is_made(
 
 
 def test_a_secret_that_is_shown_once_is_kept_nowhere_and_the_repetition_names_what_was_made(
-    acme: Tenant, platform: Platform, evidence: Evidence
+    acme: Tenant, platform: Platform, db_snapshot: SnapshotChecker
 ) -> None:
     for api, url in ((acme.api, acme.url("/api-keys")), (platform.api, "/api/api-keys")):
         key, name = _key(), f"once {uuid4().hex}"
-        first = made(api.post(url, {"name": name}, headers=dict(key)))
+        first = assert_created(api.post(url, {"name": name}, headers=dict(key)))
 
         for _ in range(2):
             again = api.post(url, {"name": name}, headers=dict(key))
@@ -483,15 +495,15 @@ def test_a_secret_that_is_shown_once_is_kept_nowhere_and_the_repetition_names_wh
             assert first["key"] not in again.text
             assert again.headers["Idempotency-Replayed"] == "true"
 
-        [row] = _rows(evidence, "public", key)
+        [row] = _rows(db_snapshot, "public", key)
         assert first["id"] in str(row)
         assert first["key"][13:] not in str(row)
         named = "SELECT id FROM public.api_keys WHERE name = %s"
-        assert [str(row[0]) for row in evidence.rows(named, name)] == [first["id"]]
+        assert [str(row[0]) for row in db_snapshot.rows(named, name)] == [first["id"]]
 
 
 def test_of_twenty_who_make_one_api_key_at_once_one_sees_its_secret(
-    world: World, acme: Tenant
+    world: Factory, acme: Tenant
 ) -> None:
     headers = _key()
     doings = [
@@ -501,7 +513,7 @@ def test_of_twenty_who_make_one_api_key_at_once_one_sees_its_secret(
         for _ in range(MANY)
     ]
 
-    answers = at_once(doings)
+    answers = run_concurrently(doings)
 
     [first] = [answer for answer in answers if answer.status_code == 201]
     for answer in answers:
@@ -516,34 +528,34 @@ def test_of_twenty_who_make_one_api_key_at_once_one_sees_its_secret(
 
 
 def test_one_tenants_key_never_answers_another(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     key = _key()
-    ours = made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
-    before = evidence.checksum(acme.id)
+    ours = assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+    before = db_snapshot.checksum(acme.id)
 
     theirs = globex.post("/ai-profiles", PROFILE, headers=dict(key))
     over_there = globex.api.post(acme.url("/ai-profiles"), PROFILE, headers=dict(key))
 
-    assert made(theirs)["id"] != ours["id"]
+    assert assert_created(theirs)["id"] != ours["id"]
     assert "Idempotency-Replayed" not in theirs.headers
     assert over_there.status_code == 404
-    assert evidence.checksum(acme.id) == before
+    assert db_snapshot.checksum(acme.id) == before
 
 
-def test_another_api_key_of_the_same_tenant_is_another_sender(acme: Tenant, world: World) -> None:
+def test_another_api_key_of_the_same_tenant_is_another_sender(acme: Tenant, world: Factory) -> None:
     key = _key()
-    first = made(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
+    first = assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(key)))
 
     second = world.api(world.key(acme.id)).post(
         acme.url("/ai-profiles"), PROFILE, headers=dict(key)
     )
 
-    assert made(second)["id"] != first["id"]
+    assert assert_created(second)["id"] != first["id"]
 
 
 def test_a_platform_keys_row_lies_in_the_tenant_of_the_path_and_counts_there_only(
-    acme: Tenant, globex: Tenant, platform: Platform, evidence: Evidence
+    acme: Tenant, globex: Tenant, platform: Platform, db_snapshot: SnapshotChecker
 ) -> None:
     key = _key()
 
@@ -555,16 +567,16 @@ def test_a_platform_keys_row_lies_in_the_tenant_of_the_path_and_counts_there_onl
 
     headers = {"Idempotency-Key": f"{key['Idempotency-Key']}/ai-profiles"}
     for tenant in (acme, globex):
-        [(sender, *_)] = _rows(evidence, schema_of(tenant.id), headers)
+        [(sender, *_)] = _rows(db_snapshot, schema_of(tenant.id), headers)
         assert sender.startswith(platform.key[:12])
         assert len(tenant.get("/ai-profiles").json) == 1
-    assert _rows(evidence, "public", headers) == []
+    assert _rows(db_snapshot, "public", headers) == []
 
 
 # --- Swept --------------------------------------------------------------------------------------
 
 
-def _sweeps(evidence: Evidence, tenant: Tenant | None) -> int:
+def _sweeps(evidence: SnapshotChecker, tenant: Tenant | None) -> int:
     lock = f"{tenant.id if tenant else ''}:{CLEANUP_JOB}"
     waiting = (
         "SELECT count(*) FROM jobs.procrastinate_jobs"
@@ -575,40 +587,40 @@ def _sweeps(evidence: Evidence, tenant: Tenant | None) -> int:
 
 
 def test_what_was_kept_is_deleted_after_a_day_by_one_job_of_its_tenant(
-    acme: Tenant, globex: Tenant, world: World, evidence: Evidence
+    acme: Tenant, globex: Tenant, world: Factory, db_snapshot: SnapshotChecker
 ) -> None:
     old, new = _key(), _key()
-    assert _sweeps(evidence, acme) == 0
-    first = made(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
-    made(acme.post("/ai-profiles", PROFILE, headers=dict(new)))
-    made(globex.post("/ai-profiles", PROFILE, headers=dict(old)))
-    assert _sweeps(evidence, acme) == 1
+    assert _sweeps(db_snapshot, acme) == 0
+    first = assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
+    assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(new)))
+    assert_created(globex.post("/ai-profiles", PROFILE, headers=dict(old)))
+    assert _sweeps(db_snapshot, acme) == 1
     world.sql(
         acme,
         "UPDATE idempotency_keys SET created_at = now() - interval '24 h'"
         f" WHERE key = '{old['Idempotency-Key']}'",
     )
 
-    assert world.work(acme, ahead=True) == [CLEANUP_JOB]
+    assert world.run_jobs(acme, include_scheduled=True) == [CLEANUP_JOB]
 
-    assert _rows(evidence, acme.ref.schema, old) == []
-    assert len(_rows(evidence, acme.ref.schema, new)) == 1
-    assert len(_rows(evidence, globex.ref.schema, old)) == 1
-    assert _sweeps(evidence, acme) == 1  # for the one that is left
+    assert _rows(db_snapshot, acme.ref.schema, old) == []
+    assert len(_rows(db_snapshot, acme.ref.schema, new)) == 1
+    assert len(_rows(db_snapshot, globex.ref.schema, old)) == 1
+    assert _sweeps(db_snapshot, acme) == 1  # for the one that is left
     world.sql(acme, "UPDATE idempotency_keys SET created_at = now() - interval '25 h'")
-    assert world.work(acme, ahead=True) == [CLEANUP_JOB]
-    assert _sweeps(evidence, acme) == 0
-    again = made(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
+    assert world.run_jobs(acme, include_scheduled=True) == [CLEANUP_JOB]
+    assert _sweeps(db_snapshot, acme) == 0
+    again = assert_created(acme.post("/ai-profiles", PROFILE, headers=dict(old)))
     assert again["id"] != first["id"]
 
 
 def test_the_platforms_rows_are_swept_as_well(
-    app: Flask, platform: Platform, evidence: Evidence
+    app: Flask, platform: Platform, db_snapshot: SnapshotChecker
 ) -> None:
     key = _key()
-    made(platform.api.post("/api/tenants", {"name": "Swept"}, headers=dict(key)))
-    assert _sweeps(evidence, None) == 1
-    evidence.rows(
+    assert_created(platform.api.post("/api/tenants", {"name": "Swept"}, headers=dict(key)))
+    assert _sweeps(db_snapshot, None) == 1
+    db_snapshot.rows(
         "UPDATE public.idempotency_keys SET created_at = now() - %s WHERE key = %s",
         RETENTION,
         key["Idempotency-Key"],
@@ -616,5 +628,5 @@ def test_the_platforms_rows_are_swept_as_well(
 
     queue.TASKS[CLEANUP_JOB]()
 
-    assert _rows(evidence, "public", key) == []
-    assert _sweeps(evidence, None) == 1
+    assert _rows(db_snapshot, "public", key) == []
+    assert _sweeps(db_snapshot, None) == 1

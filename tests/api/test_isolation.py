@@ -17,19 +17,24 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.api import Api, OpenApi
-from tests.support.evidence import Evidence
+from tests.support.api import Api, ResponseValidator
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Platform, fresh_number
 from tests.support.operations import (
-    Field,
+    BodyField,
     Operation,
-    apart,
-    body,
-    is_named,
-    looked_into,
-    replaced,
+    build_body,
+    distinct_operation_fields,
+    error_names_field,
+    non_overlapping,
+    replace_values,
 )
-from tests.support.premises import Line, Premises, cursors, values
-from tests.support.world import Platform, World, fresh_number
+from tests.support.populated_tenant import (
+    PopulatedTenant,
+    SignedCarrierClient,
+    body_values,
+    list_cursors,
+)
 from vca.kit import crypto, json
 
 # Operations without a key of ours, and why no tenant's id can travel in them.
@@ -101,25 +106,25 @@ class Cell:
     foreign: Sent
     missing: Sent
     status: int | None = None  # None: whatever a made-up value gets
-    fields: tuple[Field, ...] = ()
-    again: Callable[[list[Field]], Iterator["Cell"]] = lambda fields: iter(())
+    fields: tuple[BodyField, ...] = ()
+    again: Callable[[list[BodyField]], Iterator["Cell"]] = lambda fields: iter(())
 
-    def faults(self, there: Premises) -> Iterator[str]:
+    def faults(self, there: PopulatedTenant) -> Iterator[str]:
         """Why this cell is no isolation."""
         yield from self._faults(there)
         for cell in self.again(self._untold()):
             yield from cell.faults(there)
 
-    def _untold(self) -> list[Field]:
+    def _untold(self) -> list[BodyField]:
         """Whatever was sent is taken, or is refused by name; but no id of Globex's is taken."""
         answer = self.foreign.answer
         if answer.status_code == self.status:
             return []
         if answer.status_code < 300:
             return [each for each in self.fields if each.schema.get("format") == "uuid"]
-        return [each for each in self.fields if not is_named(answer, each.pointer)]
+        return [each for each in self.fields if not error_names_field(answer, each.pointer)]
 
-    def _faults(self, there: Premises) -> Iterator[str]:
+    def _faults(self, there: PopulatedTenant) -> Iterator[str]:
         foreign, missing = self.foreign.answer, self.missing.answer
         where = f"{self.operation.name} · {', '.join(self.places)} · {self.foreign.text}"
         if foreign.status_code != (self.status or missing.status_code):
@@ -129,7 +134,7 @@ class Cell:
         elif foreign.status_code >= 400 and _told(foreign) != _told(missing):
             yield f"{where}: {_told(foreign)}, but {_told(missing)} for a made-up one"
         seen = f"{foreign.text} {foreign.headers}"
-        if leaked := there.leaked(seen, but=self.foreign.text):
+        if leaked := there.leaked_secrets(seen, request_text=self.foreign.text):
             yield f"{where}: shows {leaked}"
 
 
@@ -142,8 +147,8 @@ def _told(answer: TestResponse) -> Any:
 class Matrix:
     """All cells, made for two furnished tenants."""
 
-    here: Premises
-    there: Premises
+    here: PopulatedTenant
+    there: PopulatedTenant
     looked_into: set[tuple[Operation, str]]
 
     def cells(self, operations: list[Operation], kinds: Sequence[str]) -> Iterator[Cell]:
@@ -170,9 +175,9 @@ class Matrix:
         """Acme's own valid request, but for what is given."""
         more.setdefault("api", self.here.tenant.api)
         if operation.body_schema is not None and "data" not in more:
-            own = body(operation, values(self.here), as_platform=False)
+            own = build_body(operation, body_values(self.here), as_platform=False)
             more["data"] = json.dumps(own)
-        url = operation.url({**self.here.known(operation.path), **(ids or {})})
+        url = operation.url({**self.here.path_ids(operation.path), **(ids or {})})
         return Sent(method=operation.method, url=url, **more)
 
     def _path_cells(self, operation: Operation) -> Iterator[Cell]:
@@ -233,8 +238,8 @@ class Matrix:
         if "cursor" not in operation.query:
             return
         own_path = operation.path.removeprefix(T)
-        own = dict(cursors(self.here.tenant))
-        wrong = [cursor for _, cursor in cursors(self.there.tenant)]
+        own = dict(list_cursors(self.here.tenant))
+        wrong = [cursor for _, cursor in list_cursors(self.there.tenant)]
         wrong += [cursor for path, cursor in own.items() if path != own_path]
         forged = "bm90LW91cnM.bm90LW91cnM"
         queries = [{"cursor": cursor} for cursor in wrong]
@@ -257,7 +262,7 @@ class Matrix:
         One of each where a text is refused whatever it says, and where the same schema was looked
         into already: on another day of the week, in another operation.
         """
-        asked: dict[tuple[str, str], list[Field]] = defaultdict(list)
+        asked: dict[tuple[str, str], list[BodyField]] = defaultdict(list)
         all_values = list(self._values(few=False))
         for place in operation.fields:
             few = place.schema.get("type", "string") != "string"
@@ -268,13 +273,13 @@ class Matrix:
                 for value in theirs[: 1 if few else None]:
                     asked[value, made_up].append(place)
         for (value, made_up), places in asked.items():
-            for lot in apart(places):
+            for lot in non_overlapping(places):
                 yield self._body_cell(kind, operation, lot, value, made_up)
 
     def _body_cell(
-        self, kind: str, operation: Operation, lot: list[Field], value: str, made_up: str
+        self, kind: str, operation: Operation, lot: list[BodyField], value: str, made_up: str
     ) -> Cell:
-        def again(rest: list[Field]) -> Iterator[Cell]:
+        def again(rest: list[BodyField]) -> Iterator[Cell]:
             lots = [rest] if 0 < len(rest) < len(lot) else [[one] for one in rest]
             return (self._body_cell(kind, operation, each, value, made_up) for each in lots)
 
@@ -301,7 +306,7 @@ class Matrix:
         for name in operation.headers:
             foreign, missing = (
                 self._sent(operation, headers={name: f"{word} {operation.path}"})
-                for word in (self.there.word, f"globex{uuid4().hex[:12]}")
+                for word in (self.there.marker, f"globex{uuid4().hex[:12]}")
             )
             yield Cell("header", operation, (f"header:{name}",), foreign, missing)
         if operation.method != "GET":
@@ -312,69 +317,73 @@ class Matrix:
             foreign = self._sent(operation, headers=dict.fromkeys(HEADERS, value))
             yield Cell("header", operation, places, foreign, missing)
 
-    def _sent_with(self, operation: Operation, lot: list[Field], value: str) -> Sent:
+    def _sent_with(self, operation: Operation, lot: list[BodyField], value: str) -> Sent:
         as_platform = any(place.steps[0] in operation.platform_only for place in lot)
-        whole = body(operation, values(self.here), as_platform=as_platform)
-        return self._sent(operation, data=replaced(whole, json.dumps(value).decode(), *lot))
+        whole = build_body(operation, body_values(self.here), as_platform=as_platform)
+        return self._sent(operation, data=replace_values(whole, json.dumps(value).decode(), *lot))
 
     def _values(self, *, few: bool) -> Iterator[tuple[list[str], str]]:
         """(Globex's values of one kind, a made-up one of the same kind); `few`: one of each."""
         most = 1 if few else None
         yield list(self.there.ids.values())[:most], str(uuid4())
-        numbers = [self.there.did_number, self.there.resting_did, self.there.assigned_did]
+        numbers = [self.there.did_number, self.there.quarantined_did, self.there.assigned_did]
         yield numbers[:most], fresh_number()
-        yield [self.there.word], f"globex{uuid4().hex[:12]}"
+        yield [self.there.marker], f"globex{uuid4().hex[:12]}"
 
 
 KINDS = ("path", "key", "query", "cursor", "body", "platform", "header")
 
 
 @pytest.fixture
-def matrix(here: Premises, there: Premises, catalogue: list[Operation]) -> Matrix:
+def matrix(
+    populated_acme: PopulatedTenant,
+    populated_globex: PopulatedTenant,
+    all_operations: list[Operation],
+) -> Matrix:
     """All cells for Acme and Globex."""
-    return Matrix(here, there, looked_into(catalogue))
+    return Matrix(populated_acme, populated_globex, distinct_operation_fields(all_operations))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_another_tenants_is_answered_like_what_does_not_exist(
-    kind: str, matrix: Matrix, catalogue: list[Operation], evidence: Evidence
+    kind: str, matrix: Matrix, all_operations: list[Operation], db_snapshot: SnapshotChecker
 ) -> None:
     here, there = matrix.here, matrix.there
-    cells = {each: list(matrix.cells([each], [kind])) for each in catalogue}
-    before, own = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+    cells = {each: list(matrix.cells([each], [kind])) for each in all_operations}
+    before, own = db_snapshot.checksum(there.tenant.id), db_snapshot.checksum(here.tenant.id)
     faults: list[str] = []
 
-    for operation in catalogue:
+    for operation in all_operations:
         for cell in cells[operation]:
             assert (cell.kind, cell.operation) == (kind, operation)
             faults += cell.faults(there)
-        if evidence.checksum(there.tenant.id) != before:
+        if db_snapshot.checksum(there.tenant.id) != before:
             faults.append(f"{operation.name} changed what is Globex's")
-            before = evidence.checksum(there.tenant.id)
+            before = db_snapshot.checksum(there.tenant.id)
 
     assert sum(map(len, cells.values())) > 10
     assert not faults, "\n".join(faults)
     if kind in ("path", "key", "cursor", "platform"):  # where nothing at all may happen
-        assert evidence.checksum(here.tenant.id) == own
+        assert db_snapshot.checksum(here.tenant.id) == own
 
 
 def test_every_operation_and_every_place_of_the_document_is_in_the_matrix(
-    matrix: Matrix, catalogue: list[Operation], openapi: OpenApi
+    matrix: Matrix, all_operations: list[Operation], openapi: ResponseValidator
 ) -> None:
     wanted = set(_places(openapi.document))
 
-    cells = list(matrix.cells(catalogue, KINDS))
+    cells = list(matrix.cells(all_operations, KINDS))
 
     planned = {(cell.operation.name, place) for cell in cells for place in cell.places}
     assert not sorted(wanted - planned)
     assert {cell.kind for cell in cells} == set(KINDS)
     assert sum(len(cell.places) for cell in cells) >= LEAST_CELLS
-    assert {name for name, _ in wanted} | set(OPEN) == {each.name for each in catalogue}
-    assert {each.name for each in catalogue if not each.keyed} == set(OPEN)
+    assert {name for name, _ in wanted} | set(OPEN) == {each.name for each in all_operations}
+    assert {each.name for each in all_operations if not each.needs_key} == set(OPEN)
 
 
 def test_what_is_served_is_what_the_document_describes(
-    app: Flask, catalogue: list[Operation]
+    app: Flask, all_operations: list[Operation]
 ) -> None:
     served = {
         (method, "".join(f"{{{part}}}" if dynamic else part for dynamic, part in rule._trace))
@@ -384,7 +393,7 @@ def test_what_is_served_is_what_the_document_describes(
     }
 
     assert {(method, path.lstrip("|")) for method, path in served} == {
-        (each.method, each.path) for each in catalogue
+        (each.method, each.path) for each in all_operations
     }
 
 
@@ -452,50 +461,60 @@ TECHNICAL = {
 }
 
 
-def test_every_text_that_globex_keeps_bears_its_word(there: Premises, evidence: Evidence) -> None:
-    texts = evidence.texts(there.tenant.id)
+def test_every_text_that_globex_keeps_bears_its_word(
+    populated_globex: PopulatedTenant, db_snapshot: SnapshotChecker
+) -> None:
+    texts = db_snapshot.texts(populated_globex.tenant.id)
 
-    without = {place for place, found in texts.items() if found and there.word not in str(found)}
+    without = {
+        place
+        for place, found in texts.items()
+        if found and populated_globex.marker not in str(found)
+    }
 
     assert without <= TECHNICAL
     empty = {
         table
-        for table in evidence.tables(there.tenant.id)
-        if not evidence.rows(f'SELECT 1 FROM "{there.tenant.ref.schema}"."{table}" LIMIT 1')
+        for table in db_snapshot.tables(populated_globex.tenant.id)
+        if not db_snapshot.rows(
+            f'SELECT 1 FROM "{populated_globex.tenant.ref.schema}"."{table}" LIMIT 1'
+        )
     }
     assert not empty
 
 
 def test_the_checksum_sees_every_change_of_globex(
-    there: Premises, platform: Platform, evidence: Evidence
+    populated_globex: PopulatedTenant, platform: Platform, db_snapshot: SnapshotChecker
 ) -> None:
     changes: list[Callable[[], TestResponse]] = [
-        lambda: there.tenant.patch("/settings", {"time_zone": "Europe/Paris"}),
-        lambda: there.tenant.patch(
-            f"/phone-numbers/{there.ids['phone_number_id']}", {"label": "x"}
+        lambda: populated_globex.tenant.patch("/settings", {"time_zone": "Europe/Paris"}),
+        lambda: populated_globex.tenant.patch(
+            f"/phone-numbers/{populated_globex.ids['phone_number_id']}", {"label": "x"}
         ),
-        lambda: there.tenant.post(f"/calls/{there.ids['call_id']}/hangup"),
-        lambda: there.tenant.delete(f"/api-keys/{there.ids['key_id']}"),
-        lambda: platform.api.patch(there.tenant.url(), {"plan": "growth"}),
+        lambda: populated_globex.tenant.post(f"/calls/{populated_globex.ids['call_id']}/hangup"),
+        lambda: populated_globex.tenant.delete(f"/api-keys/{populated_globex.ids['key_id']}"),
+        lambda: platform.api.patch(populated_globex.tenant.url(), {"plan": "growth"}),
     ]
-    seen = [evidence.checksum(there.tenant.id)]
+    seen = [db_snapshot.checksum(populated_globex.tenant.id)]
 
     for change in changes:
         assert change().status_code < 300
-        seen.append(evidence.checksum(there.tenant.id))
+        seen.append(db_snapshot.checksum(populated_globex.tenant.id))
 
     assert all(before != after for before, after in pairwise(seen))
 
 
 def test_a_platform_key_reaches_every_tenant_and_still_only_the_one_of_the_path(
-    here: Premises, there: Premises, platform: Platform
+    populated_acme: PopulatedTenant, populated_globex: PopulatedTenant, platform: Platform
 ) -> None:
     for path in ("/phone-numbers", "/ai-profiles", "/calls", "/api-keys"):
-        shown = platform.api.get(here.tenant.url(path))
+        shown = platform.api.get(populated_acme.tenant.url(path))
 
         assert shown.json
-        assert not there.leaked(shown.text)
-    foreign = platform.api.get(here.tenant.url(f"/calls/{there.ids['call_id']}"))
+        assert not populated_globex.leaked_secrets(shown.text)
+    foreign = platform.api.get(
+        populated_acme.tenant.url(f"/calls/{populated_globex.ids['call_id']}")
+    )
     assert foreign.status_code == 404
 
 
@@ -503,28 +522,40 @@ def test_a_platform_key_reaches_every_tenant_and_still_only_the_one_of_the_path(
 
 
 def test_a_state_token_leads_to_its_own_call_whatever_number_comes_with_it(
-    here: Premises, there: Premises, line: Line, evidence: Evidence
+    populated_acme: PopulatedTenant,
+    populated_globex: PopulatedTenant,
+    carrier_client: SignedCarrierClient,
+    db_snapshot: SnapshotChecker,
 ) -> None:
-    before = evidence.checksum(here.tenant.id)
+    before = db_snapshot.checksum(populated_acme.tenant.id)
 
-    said = line.send(
+    said = carrier_client.send(
         "speech",
-        call_id=here.provider_call_id,
-        to=here.did_number,
-        state=there.live_call_state,
+        call_id=populated_acme.provider_call_id,
+        to=populated_acme.did_number,
+        state=populated_globex.live_call_state,
         text="Who am I talking to?",
     )
 
     assert said.status_code == 200
-    assert not here.leaked(said.text, but=here.provider_call_id)
-    assert evidence.checksum(here.tenant.id) == before
+    assert not populated_acme.leaked_secrets(
+        said.text, request_text=populated_acme.provider_call_id
+    )
+    assert db_snapshot.checksum(populated_acme.tenant.id) == before
 
 
 def test_a_state_token_that_we_did_not_seal_is_refused_and_changes_nothing(
-    app: Flask, here: Premises, there: Premises, line: Line, evidence: Evidence
+    app: Flask,
+    populated_acme: PopulatedTenant,
+    populated_globex: PopulatedTenant,
+    carrier_client: SignedCarrierClient,
+    db_snapshot: SnapshotChecker,
 ) -> None:
-    token, own = there.live_call_state, here.live_call_state
-    call = [there.tenant.id.replace("-", ""), there.ids["call_id"].replace("-", "")]
+    token, own = populated_globex.live_call_state, populated_acme.live_call_state
+    call = [
+        populated_globex.tenant.id.replace("-", ""),
+        populated_globex.ids["call_id"].replace("-", ""),
+    ]
     tokens = {
         "flipped": token[:-5] + ("A" if token[-5] != "A" else "B") + token[-4:],
         "cut": token[:-2],
@@ -533,55 +564,84 @@ def test_a_state_token_that_we_did_not_seal_is_refused_and_changes_nothing(
         "of another secret": crypto.sign("somebody else's secret", call, purpose="call"),
         "unsigned": json.dumps(call).decode(),
     }
-    before = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+    before = (
+        db_snapshot.checksum(populated_globex.tenant.id),
+        db_snapshot.checksum(populated_acme.tenant.id),
+    )
 
     for action, spoilt in product(("speech", "status"), tokens):
-        said = line.send(
+        said = carrier_client.send(
             action,
-            call_id=there.provider_call_id,
-            to=there.did_number,
+            call_id=populated_globex.provider_call_id,
+            to=populated_globex.did_number,
             state=tokens[spoilt],
             text="Hello?",
             status="completed",
         )
 
         assert (said.status_code, said.json["code"]) == (400, "unreadable-carrier-request"), spoilt
-        assert not there.leaked(said.text)
-    assert (evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)) == before
+        assert not populated_globex.leaked_secrets(said.text)
+    assert (
+        db_snapshot.checksum(populated_globex.tenant.id),
+        db_snapshot.checksum(populated_acme.tenant.id),
+    ) == before
 
 
 def test_a_carriers_call_id_is_looked_up_only_at_the_tenant_that_was_called(
-    here: Premises, there: Premises, line: Line, evidence: Evidence
+    populated_acme: PopulatedTenant,
+    populated_globex: PopulatedTenant,
+    carrier_client: SignedCarrierClient,
+    db_snapshot: SnapshotChecker,
 ) -> None:
-    before = evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)
+    before = (
+        db_snapshot.checksum(populated_globex.tenant.id),
+        db_snapshot.checksum(populated_acme.tenant.id),
+    )
 
-    said = line.send(
-        "status", call_id=there.provider_call_id, to=here.did_number, status="completed"
+    said = carrier_client.send(
+        "status",
+        call_id=populated_globex.provider_call_id,
+        to=populated_acme.did_number,
+        status="completed",
     )
 
     assert said.status_code == 200
-    assert (evidence.checksum(there.tenant.id), evidence.checksum(here.tenant.id)) == before
+    assert (
+        db_snapshot.checksum(populated_globex.tenant.id),
+        db_snapshot.checksum(populated_acme.tenant.id),
+    ) == before
 
 
 def test_a_ring_with_globexs_call_id_on_acmes_number_is_a_call_of_acmes(
-    here: Premises, there: Premises, line: Line, evidence: Evidence
+    populated_acme: PopulatedTenant,
+    populated_globex: PopulatedTenant,
+    carrier_client: SignedCarrierClient,
+    db_snapshot: SnapshotChecker,
 ) -> None:
-    before = evidence.checksum(there.tenant.id)
+    before = db_snapshot.checksum(populated_globex.tenant.id)
 
-    rung = line.send("voice", call_id=there.provider_call_id, to=here.did_number)
+    rung = carrier_client.send(
+        "voice", call_id=populated_globex.provider_call_id, to=populated_acme.did_number
+    )
 
-    assert not there.leaked(rung.text, but=there.provider_call_id)
-    assert here.word in rung.text
-    assert evidence.checksum(there.tenant.id) == before
-    newest = here.tenant.get("/calls", limit=1).json[0]
-    assert newest["provider_call_id"] == there.provider_call_id
+    assert not populated_globex.leaked_secrets(
+        rung.text, request_text=populated_globex.provider_call_id
+    )
+    assert populated_acme.marker in rung.text
+    assert db_snapshot.checksum(populated_globex.tenant.id) == before
+    newest = populated_acme.tenant.get("/calls", limit=1).json[0]
+    assert newest["provider_call_id"] == populated_globex.provider_call_id
 
 
 def test_an_unsigned_carrier_request_is_refused_before_anything_is_written(
-    world: World, there: Premises, evidence: Evidence
+    world: Factory, populated_globex: PopulatedTenant, db_snapshot: SnapshotChecker
 ) -> None:
-    before = evidence.marks(there.tenant.id)
-    asked = {"call_id": "x", "to": there.did_number, "state": there.live_call_state}
+    before = db_snapshot.write_markers(populated_globex.tenant.id)
+    asked = {
+        "call_id": "x",
+        "to": populated_globex.did_number,
+        "state": populated_globex.live_call_state,
+    }
 
     for action in ("voice", "speech", "status"):
         for headers in ({}, {"X-Fake-Signature": "0" * 64}, {"X-Fake-Signature": "é"}):
@@ -590,8 +650,8 @@ def test_an_unsigned_carrier_request_is_refused_before_anything_is_written(
             )
 
             assert said.status_code == 403
-            assert not there.leaked(said.text)
-    assert evidence.marks(there.tenant.id) == before
+            assert not populated_globex.leaked_secrets(said.text)
+    assert db_snapshot.write_markers(populated_globex.tenant.id) == before
 
 
 def _places(document: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -10,9 +10,9 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.support.api import Api
-from tests.support.carrier_line import BASE, CarrierLine
-from tests.support.evidence import Evidence
-from tests.support.world import PROMPT, Platform, Tenant, World, made
+from tests.support.carrier_client import BASE_PATH, CarrierClient
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import SYSTEM_PROMPT, Factory, Platform, Tenant, assert_created
 from vca.api.limits import Limiter, RateLimitConfig
 from vca.kit import db
 from vca.kit.addresses import parse_networks
@@ -31,9 +31,9 @@ Limited = Callable[..., Limiter]
 
 
 @pytest.fixture
-def limited(app: Flask, evidence: Evidence) -> Limited:
+def limited(app: Flask, db_snapshot: SnapshotChecker) -> Limited:
     """Has the app limited like this from now on, as by a process that has just begun."""
-    evidence.rows("DELETE FROM public.rate_buckets")  # tenants are used again
+    db_snapshot.rows("DELETE FROM public.rate_buckets")  # tenants are used again
 
     def limit(**rates: Any) -> Limiter:
         given = RateLimitConfig(window_s=WINDOW_S, secret=uuid4().hex, **rates)
@@ -89,23 +89,29 @@ def test_every_answer_to_a_good_key_tells_how_its_limits_stand(
 
 
 def test_what_is_refused_is_not_done_and_writes_nothing(
-    acme: Tenant, limited: Limited, evidence: Evidence
+    acme: Tenant, limited: Limited, db_snapshot: SnapshotChecker
 ) -> None:
     limited(key=STILL)
     _asked(acme.api, FIVE)
-    before = evidence.marks(acme.id), evidence.rows("SELECT * FROM public.rate_buckets ORDER BY 1")
+    before = (
+        db_snapshot.write_markers(acme.id),
+        db_snapshot.rows("SELECT * FROM public.rate_buckets ORDER BY 1"),
+    )
 
     for _ in range(3):
         key = {"Idempotency-Key": uuid4().hex}
-        answer = acme.post("/ai-profiles", {"system_prompt": PROMPT}, headers=key)
+        answer = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT}, headers=key)
         assert _outcome(answer) == (429, "rate-limited", "key")
 
-    after = evidence.marks(acme.id), evidence.rows("SELECT * FROM public.rate_buckets ORDER BY 1")
+    after = (
+        db_snapshot.write_markers(acme.id),
+        db_snapshot.rows("SELECT * FROM public.rate_buckets ORDER BY 1"),
+    )
     assert [row[1:] for row in after[0]] == [row[1:] for row in before[0]]
     assert [row[0] for row in after[1]] == [row[0] for row in before[1]]
 
 
-def test_each_key_has_a_limit_of_its_own(acme: Tenant, limited: Limited, world: World) -> None:
+def test_each_key_has_a_limit_of_its_own(acme: Tenant, limited: Limited, world: Factory) -> None:
     other = world.api(world.key(acme.id))
     limited(key=STILL)
 
@@ -115,7 +121,7 @@ def test_each_key_has_a_limit_of_its_own(acme: Tenant, limited: Limited, world: 
 
 
 def test_all_keys_of_a_tenant_share_the_tenants_and_no_other_tenant_does(
-    acme: Tenant, globex: Tenant, limited: Limited, world: World
+    acme: Tenant, globex: Tenant, limited: Limited, world: Factory
 ) -> None:
     other = world.api(world.key(acme.id))
     limited(tenant=STILL)
@@ -160,7 +166,7 @@ def test_a_key_that_was_just_refused_is_refused_without_asking_the_database(
 
 
 def test_without_limits_nothing_is_counted_or_told(
-    acme: Tenant, limited: Limited, evidence: Evidence, anonymous: Api
+    acme: Tenant, limited: Limited, db_snapshot: SnapshotChecker, anonymous: Api
 ) -> None:
     limited()
 
@@ -169,7 +175,7 @@ def test_without_limits_nothing_is_counted_or_told(
 
     assert all("RateLimit" not in answer.headers for answer in answers)
     assert set(refused) == {401}
-    buckets = evidence.rows("SELECT id FROM public.rate_buckets WHERE id = %s", acme.id)
+    buckets = db_snapshot.rows("SELECT id FROM public.rate_buckets WHERE id = %s", acme.id)
     assert buckets == []
 
 
@@ -208,7 +214,7 @@ def _spent(app: Flask, address: str, **headers: str) -> None:
 
 
 def test_an_address_that_fails_too_often_is_told_so_and_good_keys_from_there_are_served(
-    app: Flask, acme: Tenant, limited: Limited, world: World
+    app: Flask, acme: Tenant, limited: Limited, world: Factory
 ) -> None:
     limited(failures=FAILURES)
     _spent(app, "203.0.113.9")
@@ -294,16 +300,20 @@ def test_strangers_with_many_addresses_have_few_buckets_and_leave_no_address(
 
 
 @pytest.fixture
-def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
-    return CarrierLine(carrier, anonymous)
+def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
+    return CarrierClient(carrier, anonymous)
 
 
 def _forged(anonymous: Api) -> TestResponse:
-    return anonymous.send("POST", f"{BASE}voice", data=b'{"call_id": "forged-1"}')
+    return anonymous.send("POST", f"{BASE_PATH}voice", data=b'{"call_id": "forged-1"}')
 
 
 def test_forged_requests_meet_a_limit_and_a_carriers_own_never_do(
-    acme: Tenant, limited: Limited, line: CarrierLine, anonymous: Api, carrier: FakeTelephonyAdapter
+    acme: Tenant,
+    limited: Limited,
+    carrier_client: CarrierClient,
+    anonymous: Api,
+    carrier: FakeTelephonyAdapter,
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
@@ -314,8 +324,8 @@ def test_forged_requests_meet_a_limit_and_a_carriers_own_never_do(
     assert [answer.status_code for answer in seen[:FAILURES]] == [403] * FAILURES
     assert _outcome(seen[-1]) == (429, "rate-limited", "address")
     for ring in range(FIVE + 5):
-        request = carrier.signed_request("voice", BASE, call_id=f"ring-{ring}", to=number)
-        answer = line.send(request)
+        request = carrier.signed_request("voice", BASE_PATH, call_id=f"ring-{ring}", to=number)
+        answer = carrier_client.send(request)
         assert answer.status_code == 200
         assert "RateLimit" not in answer.headers
 
@@ -383,9 +393,9 @@ def test_who_asks_again_later_than_his_turn_does_not_wait_for_those_before(limit
 
 
 def test_a_refusal_waits_for_its_turn_and_a_request_that_is_served_does_not(
-    app: Flask, acme: Tenant, evidence: Evidence
+    app: Flask, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    evidence.rows("DELETE FROM public.rate_buckets")
+    db_snapshot.rows("DELETE FROM public.rate_buckets")
     waited: list[float] = []
     rates = RateLimitConfig(key=STILL, window_s=WINDOW_S, rejection_threads=1)
     app.extensions["limiter"] = Limiter(rates, TokenCache(now=lambda: 0.0), wait=waited.append)
@@ -414,9 +424,9 @@ def test_refusals_wait_in_their_own_threads_only(limit: Limit) -> None:
 
 
 def test_a_refusal_that_waits_keeps_no_connection_from_others(
-    app: Flask, acme: Tenant, globex: Tenant, evidence: Evidence
+    app: Flask, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    evidence.rows("DELETE FROM public.rate_buckets")
+    db_snapshot.rows("DELETE FROM public.rate_buckets")
     served: list[int] = []
     busy: list[int] = []
 
@@ -450,7 +460,7 @@ def test_the_settings_make_the_limits(settings: Settings) -> None:
 
 
 def test_a_new_key_is_limited_from_its_first_request(acme: Tenant, limited: Limited) -> None:
-    key = made(acme.post("/api-keys", {"name": "new"}))["key"]
+    key = assert_created(acme.post("/api-keys", {"name": "new"}))["key"]
     limited(key=STILL)
 
-    assert _asked(Api(acme.api._client.application, acme.api._openapi, key=key), 6)[-1] == 429
+    assert _asked(Api(acme.api._client.application, acme.api._validator, key=key), 6)[-1] == 429

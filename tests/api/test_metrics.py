@@ -8,10 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
-from tests.support import owner
+from tests.support import admin_db
 from tests.support.api import Api
-from tests.support.carrier_line import BASE
-from tests.support.world import Tenant, World
+from tests.support.carrier_client import BASE_PATH
+from tests.support.factories import Factory, Tenant
 from vca.jobs import queue, worker_loop
 from vca.kit import db
 from vca.kit.db import Database
@@ -91,7 +91,7 @@ def test_a_wrong_token_is_401(
 
 
 def test_no_api_key_opens_it(
-    scraped: Callable[[], TestResponse], acme: Tenant, world: World
+    scraped: Callable[[], TestResponse], acme: Tenant, world: Factory
 ) -> None:
     assert acme.api.get("/metrics").status_code == 401
     assert world.platform().api.get("/metrics").status_code == 401
@@ -153,7 +153,7 @@ def test_forged_requests_of_carriers_are_counted(
     value: Read, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
     before = value("vca_signature_failures_total", carrier="fake")
-    genuine = carrier.signed_request("voice", BASE, call_id="forged", to="+14155550100")
+    genuine = carrier.signed_request("voice", BASE_PATH, call_id="forged", to="+14155550100")
     forged = CarrierRequest("voice", genuine.url, {}, genuine.body)
 
     answer = anonymous.send("POST", "/telephony/fake/voice", data=forged.body)
@@ -164,14 +164,14 @@ def test_forged_requests_of_carriers_are_counted(
 
 def test_an_isolation_alarm_is_counted(value: Read, acme: Tenant, globex: Tenant) -> None:
     before = value("vca_isolation_alarms_total")
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         session.execute(text("ALTER TYPE tenant_identity RENAME TO hidden"))
 
     with pytest.raises(IsolationError), tenant_session(TenantRef(acme.ref.id)):
         pass
 
     assert value("vca_isolation_alarms_total") == before + 1
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text(f'ALTER TYPE "{acme.ref.schema}".hidden RENAME TO tenant_identity'))
 
 
@@ -206,7 +206,7 @@ def test_jobs_are_counted_by_task_and_outcome(value: Read, monkeypatch: pytest.M
 
 
 def test_the_database_is_asked_for_what_only_it_knows(
-    value: Read, world: World, acme: Tenant
+    value: Read, world: Factory, acme: Tenant
 ) -> None:
     assert value("vca_database_up") == 1
     hooli = world.tenant("Hooli")
@@ -217,7 +217,7 @@ def test_the_database_is_asked_for_what_only_it_knows(
     world.platform().api.patch(hooli.url(), {"status": "suspended"})
     with public_session() as session:
         queue.enqueue(session, "calls.check", tenant_id=acme.id)
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(
             text("UPDATE public.dids SET registration_status = 'failed' WHERE did_number = :n"),
             {"n": number},
@@ -227,7 +227,7 @@ def test_the_database_is_asked_for_what_only_it_knows(
     assert value("vca_tenants", status="suspended") == suspended + 1
     assert value("vca_live_calls") == live + 1
     assert value("vca_failed_registrations") == failed + 1
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM jobs.procrastinate_jobs WHERE task_name = 'calls.check'"))
 
 
@@ -239,19 +239,19 @@ def test_tenants_behind_and_jobs_that_wait_are_told(value: Read, acme: Tenant) -
         " WHERE args->>'tenant_id' = :id"
     )
     acme.number()
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(set_to, {"revision": "0001", "id": acme.id})
         session.execute(age, {"id": acme.id})
 
     assert value("vca_tenants_behind_head") == behind + 1
     assert value("vca_oldest_due_job_seconds") > 399 * 86_400
 
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(set_to, {"revision": "9999", "id": acme.id})  # ahead of this code
         delete = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
         session.execute(text(delete), {"id": acme.id})
     assert value("vca_tenants_behind_head") == behind
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(set_to, {"revision": schema.head(), "id": acme.id})
 
 

@@ -14,14 +14,14 @@ from statistics import median
 
 import click
 
-from tests.chaos.points import OF_WORKERS, POINTS
-from tests.chaos.rehearsal import Plan, Rehearsal, Report, prepared
-from tests.support import databases, owner
-from tests.support.world import World
+from tests.chaos.failpoints import FAILPOINTS, WORKER_FAILPOINTS
+from tests.chaos.runner import ChaosPlan, ChaosReport, ChaosRun, start_chaos_run
+from tests.support import admin_db, databases
+from tests.support.factories import Factory
 from vca.app import create_app
 from vca.settings import read_settings
 
-_TELL_EVERY_S = 5.0
+_PROGRESS_EVERY_S = 5.0
 
 
 @click.command("chaos")
@@ -32,30 +32,32 @@ _TELL_EVERY_S = 5.0
 @click.option("--workers-only", is_flag=True, help="Spare the web processes.")
 def main(kills: int, seed: int, calls: int, minutes: float, workers_only: bool) -> None:
     """Kill web and worker with SIGKILL while calls go on; every call must have one end."""
-    plan = Plan(kills, seed, calls, minutes * 60, OF_WORKERS if workers_only else POINTS)
-    with _rehearsal(plan) as rehearsal:
+    plan = ChaosPlan(
+        kills, seed, calls, minutes * 60, WORKER_FAILPOINTS if workers_only else FAILPOINTS
+    )
+    with _start_chaos_run(plan) as chaos_run:
         click.echo(f"{kills} kills, seed {seed}, {calls} calls at once")
-        report = rehearsal.run(plan, _progress(plan))
-    click.echo(table(report))
+        report = chaos_run.run(plan, _progress_printer(plan))
+    click.echo(format_report(report))
     sys.exit(1 if report.problems else 0)
 
 
 @contextmanager
-def _rehearsal(plan: Plan) -> Iterator[Rehearsal]:
-    server = databases.start(databases.place())
-    owner.use(server.url)
+def _start_chaos_run(plan: ChaosPlan) -> Iterator[ChaosRun]:
+    server = databases.start_server(databases.server_folder())
+    admin_db.set_server_url(server.url)
     try:
-        url = server.clone(f"vca_test_{os.getpid()}_chaos")
+        url = server.clone_template(f"vca_test_{os.getpid()}_chaos")
         with tempfile.TemporaryDirectory() as folder:
-            settings = read_settings(_own(url, plan))
-            world = World(create_app(settings))
-            with prepared(settings, url, Path(folder), world) as ready:
-                yield ready
+            settings = read_settings(_process_settings(url, plan))
+            world = Factory(create_app(settings))
+            with start_chaos_run(settings, url, Path(folder), world) as chaos_run:
+                yield chaos_run
     finally:
         server.stop(os.getpid())
 
 
-def _own(url: str, plan: Plan) -> dict[str, str]:
+def _process_settings(url: str, plan: ChaosPlan) -> dict[str, str]:
     """The settings of this process, which makes the tenants and reads what is on record."""
     return {
         "DATABASE_URL": databases.as_login(url, databases.WEB),
@@ -70,34 +72,35 @@ def _own(url: str, plan: Plan) -> dict[str, str]:
     }
 
 
-def _progress(plan: Plan) -> Callable[[Report], None]:
+def _progress_printer(plan: ChaosPlan) -> Callable[[ChaosReport], None]:
     """A line now and then, on a terminal over the one before."""
-    told_at = time.monotonic()
+    printed_at = time.monotonic()
 
-    def watch(report: Report) -> None:
-        nonlocal told_at
-        if time.monotonic() - told_at < _TELL_EVERY_S:
+    def print_progress(report: ChaosReport) -> None:
+        nonlocal printed_at
+        if time.monotonic() - printed_at < _PROGRESS_EVERY_S:
             return
-        told_at = time.monotonic()
-        line = f"[{report.took_s:5.0f} s] {report.kills.total()}/{plan.kills} kills, "
-        line += f"{len(report.told)} calls over, {len(report.problems)} problems"
+        printed_at = time.monotonic()
+        line = f"[{report.duration_s:5.0f} s] {report.kills.total()}/{plan.kills} kills, "
+        line += f"{len(report.results)} calls over, {len(report.problems)} problems"
         click.echo(f"\r{line}" if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())
 
-    return watch
+    return print_progress
 
 
-def table(report: Report) -> str:
+def format_report(report: ChaosReport) -> str:
     """What was killed, what came of the calls, and all that should not be."""
     lines = ["", f"{'crash point':28} kills"]
-    lines += [f"{point:28} {report.kills[point]:5}" for point in POINTS]
-    lines += [f"{'all':28} {report.kills.total():5}   in {report.took_s:.0f} s", ""]
+    lines += [f"{point:28} {report.kills[point]:5}" for point in FAILPOINTS]
+    lines += [f"{'all':28} {report.kills.total():5}   in {report.duration_s:.0f} s", ""]
     lines += [f"{'calls':12} {'over':>5} {'not dialled':>12} {'median s':>9} {'longest s':>10}"]
-    for scenario in sorted({one.scenario for one in report.told}):
-        told = [one for one in report.told if one.scenario == scenario]
-        ended = [one.ended_after_s for one in told]
-        undialled = sum(not one.dialled for one in told)
+    for scenario in sorted({result.scenario for result in report.results}):
+        scenario_results = [result for result in report.results if result.scenario == scenario]
+        durations_s = [result.ended_after_s for result in scenario_results]
+        undialled_count = sum(not result.dialled for result in scenario_results)
         lines.append(
-            f"{scenario:12} {len(told):5} {undialled:12} {median(ended):9.1f} {max(ended):10.1f}"
+            f"{scenario:12} {len(scenario_results):5} {undialled_count:12}"
+            f" {median(durations_s):9.1f} {max(durations_s):10.1f}"
         )
     repeats = report.requests - report.events
     lines += ["", f"{report.events} events told in {report.requests} requests, {repeats} repeats"]

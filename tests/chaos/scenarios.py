@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from tests.chaos.line import Line, Unanswered, post
-from tests.chaos.points import END_WITHIN_S, FETCHED_WITHIN_S
-from tests.chaos.stage import Stage
-from tests.support.carrier_adapter import RehearsedAdapter
+from tests.chaos.carrier_client import NoResponse, RetryingCarrierClient, post
+from tests.chaos.failpoints import END_WITHIN_S, FETCHED_WITHIN_S
+from tests.chaos.fixtures import ChaosTenant
+from tests.support.carrier_adapter import RemoteCarrierAdapter
 from tests.support.carrier_server import CarrierServer
-from tests.support.world import fresh_number
+from tests.support.factories import fresh_number
 from vca.kit import json
 
-_LOOK_EVERY_S = 0.25
-_TALK = ["agent", "caller", "agent", "caller", "agent"]
+_POLL_EVERY_S = 0.25
+_EXPECTED_SPEAKERS = ["agent", "caller", "agent", "caller", "agent"]
 _STORED = ("stored", "deleted")
 
 
 @dataclass
-class Told:
+class CallResult:
     """What came of one call; `problems` is what must be empty."""
 
     scenario: str
@@ -34,144 +34,164 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Act:
+class ScenarioContext:
     """One call that is about to be played."""
 
-    stage: Stage
+    tenant: ChaosTenant
     server: CarrierServer
-    adapter: RehearsedAdapter
+    adapter: RemoteCarrierAdapter
     port: int
 
-    def incoming(self, number: dict[str, Any]) -> Line:
-        line = self._line(self.server.carry(f"in-{uuid4().hex}"))
-        line.ring(number["did_number"])
-        return line
+    def ring(self, number: dict[str, Any]) -> RetryingCarrierClient:
+        carrier_client = self._carrier_client(self.server.add_inbound_call(f"in-{uuid4().hex}"))
+        carrier_client.ring(number["did_number"])
+        return carrier_client
 
-    def _line(self, call: Any, state: str = "") -> Line:
-        return Line(self.server, self.adapter, self.port, call, state)
+    def _carrier_client(self, call: Any, state: str = "") -> RetryingCarrierClient:
+        return RetryingCarrierClient(self.server, self.adapter, self.port, call, state)
 
-    def order(self) -> str:
+    def place_call(self) -> str:
         """Have VCA call somebody; the call's id."""
-        body = {"to": fresh_number(), "from_phone_number_id": self.stage.plain["id"]}
+        body = {"to": fresh_number(), "from_phone_number_id": self.tenant.plain_number["id"]}
         headers = {
-            "Authorization": f"Bearer {self.stage.tenant.key}",
+            "Authorization": f"Bearer {self.tenant.tenant.key}",
             "Content-Type": "application/json",
             "Idempotency-Key": uuid4().hex,
         }
-        answer = post(self.port, self.stage.calls_url, json.dumps(body), headers)
+        answer = post(self.port, self.tenant.calls_url, json.dumps(body), headers)
         return str(answer["id"])
 
-    def await_dialled(self, call_id: str) -> Line | None:
+    def await_dialled(self, call_id: str) -> RetryingCarrierClient | None:
         """The other side of an ordered call, once it rings; None: the order has failed."""
         reference = call_id.replace("-", "")
         ends_at = time.monotonic() + 2 * END_WITHIN_S
         while time.monotonic() < ends_at:
-            call = self.server.await_dialled(reference, _LOOK_EVERY_S)
+            call = self.server.await_dialled(reference, _POLL_EVERY_S)
             if call is not None:
-                return self._line(call, call.state)
-            row = self.stage.call(call_id)
+                return self._carrier_client(call, call.state)
+            row = self.tenant.find_call(call_id)
             if row is not None and row.ended_at is not None:
                 return None
         return None
 
 
-def inbound(act: Act, told: Told) -> str:
+def inbound(context: ScenarioContext, result: CallResult) -> str:
     """Two turns, and the caller hangs up."""
-    line = act.incoming(act.stage.plain)
-    return _talk(line, told)
+    carrier_client = context.ring(context.tenant.plain_number)
+    return _hold_conversation(carrier_client, result)
 
 
-def unheard(act: Act, told: Told) -> str:
+def lost_hangup(context: ScenarioContext, result: CallResult) -> str:
     """The same, but word of the end gets lost."""
-    line = act.incoming(act.stage.plain)
-    return _talk(line, told, tell=False)
+    carrier_client = context.ring(context.tenant.plain_number)
+    return _hold_conversation(carrier_client, result, send_event=False)
 
 
-def taped(act: Act, told: Told) -> str:
+def taped(context: ScenarioContext, result: CallResult) -> str:
     """The same, recorded."""
-    line = act.incoming(act.stage.taped)
-    told.expect(line.call.taped, "the tape never began")
-    return _talk(line, told)
+    carrier_client = context.ring(context.tenant.recorded_number)
+    result.expect(carrier_client.call.is_recorded, "the tape never began")
+    return _hold_conversation(carrier_client, result)
 
 
-def transfer(act: Act, told: Told) -> str:
+def transfer(context: ScenarioContext, result: CallResult) -> str:
     """Nobody answers where the caller is sent; he is told so and hangs up."""
-    line = act.incoming(act.stage.plain)
-    line.say("Please connect me with sales.")
-    told.expect(line.last == "transfer", f"no transfer but {line.actions}")
-    line.leg("no_answer")
-    told.expect(line.last == "listen", f"not back with the agent but {line.actions}")
-    told.expect("nobody" in line.heard[-1], f"the caller heard only {line.heard}")
-    line.hang_up()
-    return line.call.provider_call_id
+    carrier_client = context.ring(context.tenant.plain_number)
+    carrier_client.say("Please connect me with sales.")
+    result.expect(
+        carrier_client.last_action == "transfer", f"no transfer but {carrier_client.actions}"
+    )
+    carrier_client.end_leg("no_answer")
+    result.expect(
+        carrier_client.last_action == "listen",
+        f"not back with the agent but {carrier_client.actions}",
+    )
+    result.expect(
+        "nobody" in carrier_client.spoken_texts[-1],
+        f"the caller heard only {carrier_client.spoken_texts}",
+    )
+    carrier_client.hang_up()
+    return carrier_client.call.provider_call_id
 
 
-def outbound(act: Act, told: Told) -> str:
+def outbound(context: ScenarioContext, result: CallResult) -> str:
     """VCA calls somebody, who answers, speaks, and hangs up."""
-    call_id = act.order()
-    line = act.await_dialled(call_id)
-    if line is None:
-        told.dialled = False
+    call_id = context.place_call()
+    carrier_client = context.await_dialled(call_id)
+    if carrier_client is None:
+        result.dialled = False
         return call_id
-    line.answered()
-    _talk(line, told)
-    told.expect(act.server.dials[call_id.replace("-", "")] == 1, "dialled twice")
+    carrier_client.answer()
+    _hold_conversation(carrier_client, result)
+    result.expect(context.server.dials[call_id.replace("-", "")] == 1, "dialled twice")
     return call_id
 
 
-def _talk(line: Line, told: Told, *, tell: bool = True) -> str:
-    told.expect(line.last == "listen", f"the agent does not listen but {line.actions}")
-    line.say("My boiler is broken.")
-    line.say("Jane Miller.")
-    told.expect(len(line.heard) >= 3, f"the caller heard only {line.heard}")
-    line.hang_up(tell=tell)
-    return line.call.provider_call_id
+def _hold_conversation(
+    carrier_client: RetryingCarrierClient, result: CallResult, *, send_event: bool = True
+) -> str:
+    result.expect(
+        carrier_client.last_action == "listen",
+        f"the agent does not listen but {carrier_client.actions}",
+    )
+    carrier_client.say("My boiler is broken.")
+    carrier_client.say("Jane Miller.")
+    result.expect(
+        len(carrier_client.spoken_texts) >= 3,
+        f"the caller heard only {carrier_client.spoken_texts}",
+    )
+    carrier_client.hang_up(send_event=send_event)
+    return carrier_client.call.provider_call_id
 
 
-SCENARIOS: dict[str, Callable[[Act, Told], str]] = {
-    scenario.__name__: scenario for scenario in (inbound, outbound, transfer, taped, unheard)
+SCENARIOS: dict[str, Callable[[ScenarioContext, CallResult], str]] = {
+    scenario.__name__: scenario for scenario in (inbound, outbound, transfer, taped, lost_hangup)
 }
 
 
-def play(name: str, act: Act) -> Told:
+def run_scenario(name: str, context: ScenarioContext) -> CallResult:
     """One call from ring to record."""
-    told = Told(name)
+    result = CallResult(name)
     try:
-        known_as = SCENARIOS[name](act, told)
-    except Unanswered as error:
-        told.problems.append(f"given up: {error}")
-        return told
-    _await_end(act.stage, known_as, told)
-    return told
+        call_id = SCENARIOS[name](context, result)
+    except NoResponse as error:
+        result.problems.append(f"given up: {error}")
+        return result
+    _await_end(context.tenant, call_id, result)
+    return result
 
 
-def _await_end(stage: Stage, known_as: str, told: Told) -> None:
+def _await_end(tenant: ChaosTenant, call_id: str, result: CallResult) -> None:
     """Everything is over at the carrier: from here on the time counts."""
-    began = time.monotonic()
-    while (row := stage.call(known_as)) is None or row.ended_at is None:
-        if time.monotonic() - began > END_WITHIN_S:
-            told.problems.append(f"no end after {END_WITHIN_S:.0f} s: {row}")
+    started_at = time.monotonic()
+    while (row := tenant.find_call(call_id)) is None or row.ended_at is None:
+        if time.monotonic() - started_at > END_WITHIN_S:
+            result.problems.append(f"no end after {END_WITHIN_S:.0f} s: {row}")
             return
-        time.sleep(_LOOK_EVERY_S)
-    told.ended_after_s = time.monotonic() - began
-    if not told.dialled:
-        since = row.dialled_at or row.started_at
-        told.ended_after_s = (row.ended_at - since).total_seconds()
-        told.expect(told.ended_after_s <= END_WITHIN_S, f"ended {told.ended_after_s:.0f} s late")
-        told.expect(row.end_reason == "carrier_error", f"not dialled, but {row.end_reason}")
+        time.sleep(_POLL_EVERY_S)
+    result.ended_after_s = time.monotonic() - started_at
+    if not result.dialled:
+        dialled_at = row.dialled_at or row.started_at
+        result.ended_after_s = (row.ended_at - dialled_at).total_seconds()
+        result.expect(
+            result.ended_after_s <= END_WITHIN_S, f"ended {result.ended_after_s:.0f} s late"
+        )
+        result.expect(row.end_reason == "carrier_error", f"not dialled, but {row.end_reason}")
         return
-    told.expect(row.end_reason == "caller_hangup", f"ended as {row.end_reason}: {row.end_detail}")
-    if told.scenario == "transfer":
+    result.expect(row.end_reason == "caller_hangup", f"ended as {row.end_reason}: {row.end_detail}")
+    if result.scenario == "transfer":
         return
-    told.expect(stage.turns(row.id) == _TALK, f"turns of {stage.turns(row.id)}")
-    if told.scenario == "taped":
-        _await_recording(stage, row.id, told)
+    result.expect(
+        tenant.speakers(row.id) == _EXPECTED_SPEAKERS, f"turns of {tenant.speakers(row.id)}"
+    )
+    if result.scenario == "taped":
+        _await_recording(tenant, row.id, result)
 
 
-def _await_recording(stage: Stage, call_id: Any, told: Told) -> None:
-    began = time.monotonic()
-    while (found := stage.recording(call_id)) != _STORED:
-        if time.monotonic() - began > FETCHED_WITHIN_S:
-            told.problems.append(f"the recording is {found}")
+def _await_recording(tenant: ChaosTenant, call_id: Any, result: CallResult) -> None:
+    started_at = time.monotonic()
+    while (recording := tenant.recording_status(call_id)) != _STORED:
+        if time.monotonic() - started_at > FETCHED_WITHIN_S:
+            result.problems.append(f"the recording is {recording}")
             return
-        time.sleep(_LOOK_EVERY_S)
+        time.sleep(_POLL_EVERY_S)

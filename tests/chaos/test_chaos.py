@@ -10,10 +10,10 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url
 
-from tests.chaos.points import POINTS
-from tests.chaos.rehearsal import Plan, Rehearsal, prepared
+from tests.chaos.failpoints import FAILPOINTS
+from tests.chaos.runner import ChaosPlan, ChaosRun, start_chaos_run
 from tests.support import databases
-from tests.support.world import World
+from tests.support.factories import Factory
 from vca.kit import db
 from vca.kit.db import Database
 from vca.settings import Settings
@@ -23,27 +23,29 @@ CALLS = 6
 
 
 @pytest.fixture
-def rehearsal(
+def chaos_run(
     request: pytest.FixtureRequest,
     app: Flask,
     settings: Settings,
     database_url: str,
     tmp_path: Path,
-) -> Iterator[Rehearsal]:
+) -> Iterator[ChaosRun]:
     """Processes on a database whose queue is nobody else's."""
-    server: databases.Server = request.config.stash[databases.SERVER]
-    url = server.clone(f"{make_url(database_url).database}_chaos")
+    server: databases.DatabaseServer = request.config.stash[databases.SERVER_KEY]
+    url = server.clone_template(f"{make_url(database_url).database}_chaos")
     database = db.set_current_database(
         Database(databases.as_login(url, databases.WEB), pool_size=CALLS)
     )
-    with prepared(settings, url, tmp_path, World(app)) as ready:
-        yield ready
+    with start_chaos_run(settings, url, tmp_path, Factory(app)) as new_run:
+        yield new_run
     database.close()
 
 
-def test_a_death_at_each_point_loses_no_call_and_dials_none_twice(rehearsal: Rehearsal) -> None:
-    report = rehearsal.run(Plan(kills=len(POINTS), seed=SEED, calls=CALLS, most_s=90))
+def test_a_death_at_each_point_loses_no_call_and_dials_none_twice(chaos_run: ChaosRun) -> None:
+    report = chaos_run.run(
+        ChaosPlan(kills=len(FAILPOINTS), seed=SEED, calls=CALLS, max_duration_s=90)
+    )
 
     assert report.problems == []
-    assert dict(report.kills) == dict.fromkeys(POINTS, 1)
+    assert dict(report.kills) == dict.fromkeys(FAILPOINTS, 1)
     assert report.requests > report.events > 0

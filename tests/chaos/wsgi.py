@@ -6,7 +6,7 @@ from vca.telephony.providers import ADAPTERS
 from vca.tenancy import schema
 from vca.tenant.calls.core import call_services
 
-ADAPTERS[carrier_adapter.NAME] = carrier_adapter.PATH
+ADAPTERS[carrier_adapter.PROVIDER_TYPE] = carrier_adapter.ADAPTER_PATH
 app = create_app()
 call_services.current_services().models.warm_up()
 schema.head()

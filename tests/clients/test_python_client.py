@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.support import limits, openapi_tools
-from tests.support.accounts import keep
+from tests.support import openapi_tools, rate_limits
+from tests.support.accounts import create_account
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine
-from tests.support.processes import Web, serving
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.processes import WebServer, run_gunicorn
 from vca.kit import json
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -46,7 +46,7 @@ def client_folder(document_path: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(settings: Settings, tmp_path: Path) -> Iterator[Web]:
+def server(settings: Settings, tmp_path: Path) -> Iterator[WebServer]:
     """A gunicorn on the test's database."""
     environ = {
         "DATABASE_URL": settings.database_url,
@@ -57,19 +57,19 @@ def server(settings: Settings, tmp_path: Path) -> Iterator[Web]:
         "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
         "TELEPHONY_PROVIDER": "fake",
         "LOG_LEVEL": "info",
-        **limits.PLENTY,
+        **rate_limits.HIGH_RATE_LIMITS,
     }
-    with serving(environ, tmp_path / "server.log") as web:
+    with run_gunicorn(environ, tmp_path / "server.log") as web:
         yield web
 
 
 @pytest.fixture
-def moved_number(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
+def moved_number(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
     """A number with hours, and with a previous carrier."""
     acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": fresh_number()}})
     number = acme.number(provider_type="fake", hours=HOLIDAYS_ONLY)
-    world.work(acme)
-    response = acme.patch(f"/phone-numbers/{number['id']}", keep(acme).named)
+    world.run_jobs(acme)
+    response = acme.patch(f"/phone-numbers/{number['id']}", create_account(acme).number_fields)
     assert response.status_code == 200, response.text
     moved: dict[str, Any] = response.json
     return moved
@@ -82,17 +82,19 @@ def plain_number(acme: Tenant, moved_number: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
     """The carrier of `plain_number`."""
-    return CarrierLine(carrier, anonymous)
+    return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
-def calls(acme: Tenant, plain_number: dict[str, Any], line: CarrierLine) -> dict[str, str]:
+def calls(
+    acme: Tenant, plain_number: dict[str, Any], carrier_client: CarrierClient
+) -> dict[str, str]:
     """The ids of a call that is being transferred and of one that is not."""
     ids = {}
     for kind in ("transferring", "talking"):
-        line.ring(plain_number["did_number"], f"{kind}-{uuid4().hex}")
+        carrier_client.ring(plain_number["did_number"], f"{kind}-{uuid4().hex}")
         ids[kind] = str(acme.get("/calls").json[0]["id"])
     response = acme.post(f"/calls/{ids['transferring']}/transfer", {"target": "sales"})
     assert response.status_code == 202, response.text
@@ -105,7 +107,7 @@ def results(
     moved_number: dict[str, Any],
     plain_number: dict[str, Any],
     calls: dict[str, str],
-    server: Web,
+    server: WebServer,
     client_folder: Path,
 ) -> dict[str, Any]:
     """What the generated client returned for each request."""

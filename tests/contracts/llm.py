@@ -30,16 +30,16 @@ ODD_TEXTS = (
 )
 
 
-def a_request(
-    *lines: str, profile: Profile | None = None, system: str = "Be kind."
+def make_request(
+    *texts: str, profile: Profile | None = None, system: str = "Be kind."
 ) -> ModelRequest:
     """A request whose lines are the caller's and the agent's in turn; the last is the caller's."""
-    speakers = ("caller", "agent") if len(lines) % 2 else ("agent", "caller")
-    messages = tuple(Message(speakers[i % 2], line) for i, line in enumerate(lines))
+    speakers = ("caller", "agent") if len(texts) % 2 else ("agent", "caller")
+    messages = tuple(Message(speakers[i % 2], text) for i, text in enumerate(texts))
     return ModelRequest(profile or Profile("Ada", "receptionist", "Be kind."), system, messages)
 
 
-def drained(
+def read_stream(
     stream: Generator[Chunk, None, Tokens | None],
 ) -> tuple[list[Chunk], Tokens | None]:
     """All the pieces of an answer, and what it cost."""
@@ -51,12 +51,12 @@ def drained(
             return pieces, end.value
 
 
-def text_of(stream: Generator[Chunk, None, Tokens | None]) -> str:
+def read_text(stream: Generator[Chunk, None, Tokens | None]) -> str:
     """The words of an answer."""
-    return "".join(piece for piece in drained(stream)[0] if isinstance(piece, str))
+    return "".join(piece for piece in read_stream(stream)[0] if isinstance(piece, str))
 
 
-NOTE = ToolSpec(
+NOTE_TOOL = ToolSpec(
     "note_call",
     "Note the call.",
     {
@@ -65,7 +65,7 @@ NOTE = ToolSpec(
         "required": ["summary", "outcome"],
     },
 )
-ABLE = Profile(
+PROFILE_WITH_TOOLS = Profile(
     "Ada",
     "receptionist",
     "Be kind.",
@@ -87,7 +87,7 @@ class ModelContract:
         """Fail if a closed stream still holds a connection."""
 
     def test_an_answer_comes_in_pieces_of_which_none_is_empty(self, model: ModelClient) -> None:
-        pieces, _ = drained(model.stream(a_request("Hello, my boiler is broken.")))
+        pieces, _ = read_stream(model.stream(make_request("Hello, my boiler is broken.")))
 
         assert len(pieces) > 1
         assert all(pieces)
@@ -97,42 +97,42 @@ class ModelContract:
     def test_every_role_is_answered(self, model: ModelClient, role: str) -> None:
         profile = Profile(role, role, "You are Bella.")  # type: ignore[arg-type]
 
-        assert text_of(model.stream(a_request("I need something.", profile=profile))).strip()
+        assert read_text(model.stream(make_request("I need something.", profile=profile))).strip()
 
     @pytest.mark.parametrize("turns", [2, 3, 20, 21])
     def test_a_conversation_is_answered_whoever_began_it(
         self, model: ModelClient, turns: int
     ) -> None:
-        lines = [f"This is line {number}." for number in range(turns)]
+        texts = [f"This is line {number}." for number in range(turns)]
 
-        assert text_of(model.stream(a_request(*lines))).strip()
+        assert read_text(model.stream(make_request(*texts))).strip()
 
     def test_nothing_happens_before_the_first_piece_is_asked_for(self, model: ModelClient) -> None:
-        model.stream(a_request("Hello?")).close()
+        model.stream(make_request("Hello?")).close()
 
         self.assert_released(model)
 
     def test_the_same_question_has_the_same_answer_if_the_client_says_so(
         self, model: ModelClient
     ) -> None:
-        request = a_request("How may I help you?", "I want to buy 40 chairs.")
+        request = make_request("How may I help you?", "I want to buy 40 chairs.")
 
-        answers = {text_of(model.stream(request)) for _ in range(3)}
+        answers = {read_text(model.stream(request)) for _ in range(3)}
 
         assert not model.deterministic or len(answers) == 1
 
     def test_streams_are_read_side_by_side(self, model: ModelClient) -> None:
-        requests = [a_request(f"I am caller number {number}.") for number in range(8)]
+        requests = [make_request(f"I am caller number {number}.") for number in range(8)]
 
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda request: text_of(model.stream(request)), requests))
+            answers = list(threads.map(lambda request: read_text(model.stream(request)), requests))
 
         assert all(answer.strip() for answer in answers)
         if model.deterministic:
-            assert answers == [text_of(model.stream(request)) for request in requests]
+            assert answers == [read_text(model.stream(request)) for request in requests]
 
     def test_a_stream_closed_early_gives_its_connection_back(self, model: ModelClient) -> None:
-        with closing(model.stream(a_request("Tell me everything."))) as pieces:
+        with closing(model.stream(make_request("Tell me everything."))) as pieces:
             assert next(pieces)
 
         self.assert_released(model)
@@ -140,10 +140,10 @@ class ModelContract:
     def test_the_next_question_is_answered_after_a_stream_was_closed(
         self, model: ModelClient
     ) -> None:
-        with closing(model.stream(a_request("Tell me everything."))) as pieces:
+        with closing(model.stream(make_request("Tell me everything."))) as pieces:
             next(pieces)
 
-        assert text_of(model.stream(a_request("And now?"))).strip()
+        assert read_text(model.stream(make_request("And now?"))).strip()
 
     @pytest.mark.parametrize(
         "line", ["Hello?", "Put me through to sales.", "A person, please!", "Goodbye"]
@@ -151,9 +151,12 @@ class ModelContract:
     def test_with_tools_the_answer_is_words_and_whole_tool_calls(
         self, model: ModelClient, line: str
     ) -> None:
-        request = replace(a_request(line, profile=ABLE), tools=tools.available_tools(ABLE))
+        request = replace(
+            make_request(line, profile=PROFILE_WITH_TOOLS),
+            tools=tools.available_tools(PROFILE_WITH_TOOLS),
+        )
 
-        pieces, _ = drained(model.stream(request))
+        pieces, _ = read_stream(model.stream(request))
 
         assert pieces
         calls = [piece for piece in pieces if not isinstance(piece, str)]
@@ -162,14 +165,14 @@ class ModelContract:
         assert all(len(call.arguments) <= MAX_ARGUMENTS_CHARS for call in calls)
 
     def test_a_tool_that_must_be_called_is_called(self, model: ModelClient) -> None:
-        request = a_request("The transcript:\nCaller: My boiler is broken.\nAgent: I see.")
+        request = make_request("The transcript:\nCaller: My boiler is broken.\nAgent: I see.")
 
-        pieces, _ = drained(model.stream(replace(request, tools=(NOTE,), must_call=True)))
+        pieces, _ = read_stream(model.stream(replace(request, tools=(NOTE_TOOL,), must_call=True)))
 
         assert any(isinstance(piece, ToolCall) for piece in pieces)
 
     def test_an_answer_tells_what_it_cost_or_nothing(self, model: ModelClient) -> None:
-        _, tokens = drained(model.stream(a_request("Hello, my boiler is broken.")))
+        _, tokens = read_stream(model.stream(make_request("Hello, my boiler is broken.")))
 
         assert tokens is None or (tokens.input >= 0 and tokens.output > 0)
 
@@ -184,10 +187,10 @@ class ModelContract:
         self, model: ModelClient, text: str
     ) -> None:
         profile = Profile(text, "custom", text)
-        request = a_request(text, text, text, profile=profile, system=text)
+        request = make_request(text, text, text, profile=profile, system=text)
 
         try:
-            answer = text_of(model.stream(request))
+            answer = read_text(model.stream(request))
         except ModelError:
             return
 
@@ -197,10 +200,10 @@ class ModelContract:
         model.warm_up()
         model.warm_up()
 
-        assert text_of(model.stream(a_request("Hello?"))).strip()
+        assert read_text(model.stream(make_request("Hello?"))).strip()
 
     def test_closing_is_repeatable(self, model: ModelClient) -> None:
-        list(model.stream(a_request("Hello?")))
+        list(model.stream(make_request("Hello?")))
 
         model.close()
         model.close()
@@ -208,7 +211,7 @@ class ModelContract:
         self.assert_released(model)
 
     def test_a_client_does_not_show_its_secret(self, model: ModelClient) -> None:
-        list(model.stream(a_request("Hello?")))
+        list(model.stream(make_request("Hello?")))
 
         assert self.secret not in repr(model)
         assert self.secret not in str(vars(type(model)))

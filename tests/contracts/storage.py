@@ -14,7 +14,7 @@ import pytest
 from vca.kit.storage import ObjectInfo, ObjectNotFound, StorageError, Store, read_digest
 
 WAV = "audio/wav"
-NOT_KEYS = (
+INVALID_KEYS = (
     "",
     "/",
     "/etc/passwd",
@@ -37,12 +37,12 @@ NOT_KEYS = (
 _folders = count(1)
 
 
-def folder() -> str:
+def new_folder() -> str:
     """A folder that no test of this process has used."""
     return f"{next(_folders):032x}"
 
 
-def pieces(*chunks: bytes) -> Iterator[bytes]:
+def iterate(*chunks: bytes) -> Iterator[bytes]:
     """Chunks that can be read once."""
     yield from chunks
 
@@ -58,55 +58,55 @@ class StoreContract:
         raise NotImplementedError
 
     @pytest.fixture
-    def away(self) -> Store:
+    def unavailable_store(self) -> Store:
         """A store that does not answer, or whose place is not there."""
         raise NotImplementedError
 
-    def held(self, store: Store, within: str) -> list[str]:
+    def stored_names(self, store: Store, folder: str) -> list[str]:
         """Everything that the place holds in a folder, unfinished things too."""
         raise NotImplementedError
 
     # --- put ---------------------------------------------------------------------------------
 
     def test_what_is_put_is_kept_with_its_size_and_digest(self, store: Store) -> None:
-        key = f"{folder()}/2026/11/a.wav"
+        key = f"{new_folder()}/2026/11/a.wav"
         audio = bytes(range(256)) * 8
 
-        stored = store.put(key, pieces(audio[:100], b"", audio[100:]), content_type=WAV)
+        stored = store.put(key, iterate(audio[:100], b"", audio[100:]), content_type=WAV)
 
         assert stored == ObjectInfo(len(audio), hashlib.sha256(audio).hexdigest())
         assert b"".join(store.open(key)) == audio
         assert read_digest(store, key) == stored
 
     def test_nothing_can_be_kept_too(self, store: Store) -> None:
-        key = f"{folder()}/empty.wav"
+        key = f"{new_folder()}/empty.wav"
 
-        stored = store.put(key, pieces(), content_type=WAV)
+        stored = store.put(key, iterate(), content_type=WAV)
 
         assert stored == ObjectInfo(0, hashlib.sha256(b"").hexdigest())
         assert list(store.open(key)) == []
 
     def test_more_than_one_part_is_kept_whole(self, store: Store) -> None:
-        key = f"{folder()}/long.wav"
+        key = f"{new_folder()}/long.wav"
         block = bytes(range(256)) * 4_001
 
-        stored = store.put(key, pieces(*[block] * 20), content_type=WAV)
+        stored = store.put(key, iterate(*[block] * 20), content_type=WAV)
 
         assert stored.size_bytes == 20 * len(block)
         assert read_digest(store, key) == stored
 
     def test_put_again_replaces(self, store: Store) -> None:
-        within = folder()
+        folder = new_folder()
 
-        store.put(f"{within}/a.wav", pieces(b"the longer one"), content_type=WAV)
-        store.put(f"{within}/a.wav", pieces(b"short"), content_type=WAV)
+        store.put(f"{folder}/a.wav", iterate(b"the longer one"), content_type=WAV)
+        store.put(f"{folder}/a.wav", iterate(b"short"), content_type=WAV)
 
-        assert b"".join(store.open(f"{within}/a.wav")) == b"short"
-        assert len(self.held(store, within)) == 1
+        assert b"".join(store.open(f"{folder}/a.wav")) == b"short"
+        assert len(self.stored_names(store, folder)) == 1
 
     def test_a_source_that_fails_leaves_what_was_there(self, store: Store) -> None:
-        within = folder()
-        store.put(f"{within}/a.wav", pieces(b"whole"), content_type=WAV)
+        folder = new_folder()
+        store.put(f"{folder}/a.wav", iterate(b"whole"), content_type=WAV)
 
         def breaking() -> Iterator[bytes]:
             yield b"x" * 9_000_000
@@ -114,39 +114,39 @@ class StoreContract:
 
         for name in ("a", "b"):
             with pytest.raises(LookupError, match="hung up"):
-                store.put(f"{within}/{name}.wav", breaking(), content_type=WAV)
+                store.put(f"{folder}/{name}.wav", breaking(), content_type=WAV)
 
-        assert b"".join(store.open(f"{within}/a.wav")) == b"whole"
-        assert not store.exists(f"{within}/b.wav")
-        assert len(self.held(store, within)) == 1
+        assert b"".join(store.open(f"{folder}/a.wav")) == b"whole"
+        assert not store.exists(f"{folder}/b.wav")
+        assert len(self.stored_names(store, folder)) == 1
 
     def test_two_that_write_the_same_at_once_leave_one_of_them_whole(self, store: Store) -> None:
-        key = f"{folder()}/a.wav"
+        key = f"{new_folder()}/a.wav"
         texts = [bytes([65 + number]) * 300_000 for number in range(4)]
 
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda it: store.put(key, pieces(it), content_type=WAV), texts))
+            list(threads.map(lambda it: store.put(key, iterate(it), content_type=WAV), texts))
 
         assert b"".join(store.open(key)) in texts
 
-    @pytest.mark.parametrize("key", NOT_KEYS)
+    @pytest.mark.parametrize("key", INVALID_KEYS)
     def test_what_is_no_key_is_refused_by_everything(self, store: Store, key: str) -> None:
-        for do in (
-            lambda: store.put(key, pieces(b"x"), content_type=WAV),
+        for operation in (
+            lambda: store.put(key, iterate(b"x"), content_type=WAV),
             lambda: store.open(key),
             lambda: store.exists(key),
             lambda: store.delete(key),
             lambda: store.delete_all(key),
         ):
             with pytest.raises(StorageError) as raised:
-                do()
+                operation()
             assert raised.value.permanent
             assert not isinstance(raised.value, ObjectNotFound)
 
     # --- open, exists ------------------------------------------------------------------------
 
     @pytest.mark.parametrize(
-        ("start", "length", "read"),
+        ("start", "length", "expected"),
         [
             (0, None, b"0123456789"),
             (0, 10, b"0123456789"),
@@ -158,15 +158,15 @@ class StoreContract:
         ],
     )
     def test_a_part_is_read(
-        self, store: Store, start: int, length: int | None, read: bytes
+        self, store: Store, start: int, length: int | None, expected: bytes
     ) -> None:
-        key = f"{folder()}/a.wav"
-        store.put(key, pieces(b"0123456789"), content_type=WAV)
+        key = f"{new_folder()}/a.wav"
+        store.put(key, iterate(b"0123456789"), content_type=WAV)
 
-        assert b"".join(store.open(key, start=start, length=length)) == read
+        assert b"".join(store.open(key, start=start, length=length)) == expected
 
     def test_what_is_not_there_is_missing_before_it_is_read(self, store: Store) -> None:
-        key = f"{folder()}/a.wav"
+        key = f"{new_folder()}/a.wav"
 
         with pytest.raises(ObjectNotFound):
             store.open(key)
@@ -174,69 +174,71 @@ class StoreContract:
         assert not store.exists(key)
 
     def test_what_is_there_exists(self, store: Store) -> None:
-        within = folder()
-        store.put(f"{within}/a/b.wav", pieces(b"x"), content_type=WAV)
+        folder = new_folder()
+        store.put(f"{folder}/a/b.wav", iterate(b"x"), content_type=WAV)
 
-        assert store.exists(f"{within}/a/b.wav")
-        assert not store.exists(f"{within}/a")
-        assert not store.exists(f"{within}/a/b")
+        assert store.exists(f"{folder}/a/b.wav")
+        assert not store.exists(f"{folder}/a")
+        assert not store.exists(f"{folder}/a/b")
 
     # --- delete, delete_all ------------------------------------------------------------------
 
     def test_one_is_deleted_and_no_other(self, store: Store) -> None:
-        within = folder()
+        folder = new_folder()
         for name in ("a", "b"):
-            store.put(f"{within}/{name}.wav", pieces(b"x"), content_type=WAV)
+            store.put(f"{folder}/{name}.wav", iterate(b"x"), content_type=WAV)
 
-        store.delete(f"{within}/a.wav")
-        store.delete(f"{within}/a.wav")
+        store.delete(f"{folder}/a.wav")
+        store.delete(f"{folder}/a.wav")
 
-        assert not store.exists(f"{within}/a.wav")
-        assert store.exists(f"{within}/b.wav")
+        assert not store.exists(f"{folder}/a.wav")
+        assert store.exists(f"{folder}/b.wav")
 
     def test_deleting_what_never_was_is_a_success(self, store: Store) -> None:
-        store.delete(f"{folder()}/2026/11/a.wav")
+        store.delete(f"{new_folder()}/2026/11/a.wav")
 
-        assert store.delete_all(folder()) == 0
+        assert store.delete_all(new_folder()) == 0
 
     def test_a_folder_is_deleted_with_all_in_it_and_not_its_namesakes(self, store: Store) -> None:
-        within = folder()
-        inside = [f"{within}/a.wav", f"{within}/2026/11/b.wav", f"{within}/2026/12/c.wav"]
-        beside = f"{within}0/a.wav"
-        for key in (*inside, beside):
-            store.put(key, pieces(b"x"), content_type=WAV)
+        folder = new_folder()
+        folder_keys = [f"{folder}/a.wav", f"{folder}/2026/11/b.wav", f"{folder}/2026/12/c.wav"]
+        namesake_key = f"{folder}0/a.wav"
+        for key in (*folder_keys, namesake_key):
+            store.put(key, iterate(b"x"), content_type=WAV)
 
-        assert store.delete_all(within) == 3
+        assert store.delete_all(folder) == 3
 
-        assert [key for key in inside if store.exists(key)] == []
-        assert store.exists(beside)
-        assert self.held(store, within) == []
-        assert store.delete_all(within) == 0
+        assert [key for key in folder_keys if store.exists(key)] == []
+        assert store.exists(namesake_key)
+        assert self.stored_names(store, folder) == []
+        assert store.delete_all(folder) == 0
 
     # --- keys --------------------------------------------------------------------------------
 
     def test_all_that_is_in_a_folder_is_listed_and_not_what_is_in_its_namesakes(
         self, store: Store
     ) -> None:
-        within = folder()
-        inside = {f"{within}/a.wav", f"{within}/2026/11/b.wav"}
-        for key in (*inside, f"{within}0/a.wav"):
-            store.put(key, pieces(b"x"), content_type=WAV)
+        folder = new_folder()
+        folder_keys = {f"{folder}/a.wav", f"{folder}/2026/11/b.wav"}
+        for key in (*folder_keys, f"{folder}0/a.wav"):
+            store.put(key, iterate(b"x"), content_type=WAV)
 
-        assert set(store.keys(within)) == inside
-        assert list(store.keys(folder())) == []
+        assert set(store.keys(folder)) == folder_keys
+        assert list(store.keys(new_folder())) == []
 
     # --- Failures ----------------------------------------------------------------------------
 
-    def test_a_store_that_is_away_is_a_storage_error_worth_another_try(self, away: Store) -> None:
-        for do in (
-            lambda: away.put("a/b.wav", pieces(b"x"), content_type=WAV),
-            lambda: away.open("a/b.wav"),
-            lambda: away.exists("a/b.wav"),
-            lambda: away.delete("a/b.wav"),
-            lambda: away.delete_all("a"),
-            lambda: list(away.keys("a")),
+    def test_a_store_that_is_away_is_a_storage_error_worth_another_try(
+        self, unavailable_store: Store
+    ) -> None:
+        for operation in (
+            lambda: unavailable_store.put("a/b.wav", iterate(b"x"), content_type=WAV),
+            lambda: unavailable_store.open("a/b.wav"),
+            lambda: unavailable_store.exists("a/b.wav"),
+            lambda: unavailable_store.delete("a/b.wav"),
+            lambda: unavailable_store.delete_all("a"),
+            lambda: list(unavailable_store.keys("a")),
         ):
             with pytest.raises(StorageError) as raised:
-                do()
+                operation()
             assert not raised.value.permanent

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.models import Parrot
+from tests.fakes.models import StepModel
 from vca.conversation import analysis
 from vca.conversation.analysis import Analysis
 from vca.conversation.llm import ModelClient, ModelError, ToolCall
@@ -35,12 +35,12 @@ def noted(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
     return ToolCall(tool, json.dumps(arguments).decode())
 
 
-class Sequel(Parrot):
+class StepPerRequestModel(StepModel):
     """Does another part of its steps each time it is asked, one piece an answer."""
 
     def _stream(self, request: Any) -> Any:
-        self.asked.append(request)
-        yield self.steps[len(self.asked) - 1]
+        self.requests.append(request)
+        yield self.steps[len(self.requests) - 1]
         return self.tokens
 
 
@@ -49,14 +49,14 @@ def analysed(model: ModelClient, extract: Any = None, turns: list[Turn] = TURNS)
 
 
 def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
-    model = Parrot(noted(**GOOD, data={"name": "Ada", "floor": 3}), tokens=Tokens(100, 20))
+    model = StepModel(noted(**GOOD, data={"name": "Ada", "floor": 3}), tokens=Tokens(100, 20))
 
     found = analysed(model, EXTRACT)
 
     assert found == Analysis(
         "A boiler is broken.", "unresolved", {"name": "Ada", "floor": 3}, Tokens(100, 20)
     )
-    (request,) = model.asked
+    (request,) = model.requests
     assert request.must_call
     assert [tool.name for tool in request.tools] == [analysis.TOOL_NAME]
     assert request.tools[0].parameters["properties"]["data"] == EXTRACT
@@ -65,11 +65,11 @@ def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
 
 
 def test_the_transcript_is_a_line_a_turn_and_no_part_of_the_instructions() -> None:
-    model = Parrot(noted(**GOOD))
+    model = StepModel(noted(**GOOD))
 
     analysed(model)
 
-    (request,) = model.asked
+    (request,) = model.requests
     (message,) = request.messages
     assert message.text.splitlines() == [
         "The transcript:",
@@ -81,22 +81,22 @@ def test_the_transcript_is_a_line_a_turn_and_no_part_of_the_instructions() -> No
 
 
 def test_a_call_of_any_length_is_noted_from_its_end() -> None:
-    model = Parrot(noted(**GOOD))
+    model = StepModel(noted(**GOOD))
     turns = [Turn(("caller", "agent")[i % 2], f"Line {i}. " * 20) for i in range(1_000)]  # type: ignore[arg-type]
 
     analysed(model, turns=turns)
 
-    (message,) = model.asked[0].messages
+    (message,) = model.requests[0].messages
     assert len(message.text) < 1.2 * analysis.MAX_TRANSCRIPT_CHARS
     assert "Line 999." in message.text
 
 
 @pytest.mark.parametrize("turns", [[], [Turn("agent", "Hello.")], [Turn("caller", " \x00")]])
 def test_a_call_in_which_the_caller_said_nothing_needs_no_model(turns: list[Turn]) -> None:
-    model = Parrot(noted(**GOOD))
+    model = StepModel(noted(**GOOD))
 
     assert analysed(model, EXTRACT, turns) == Analysis("", "no_conversation", None)
-    assert model.asked == []
+    assert model.requests == []
 
 
 BAD: list[tuple[Any, str]] = [
@@ -117,41 +117,41 @@ BAD: list[tuple[Any, str]] = [
 def test_what_does_not_fit_is_asked_for_once_more_with_what_was_wrong(
     first: Any, problem: str
 ) -> None:
-    model = Sequel(first, noted(**GOOD, data={"name": "Ada"}), tokens=Tokens(10, 1))
+    model = StepPerRequestModel(first, noted(**GOOD, data={"name": "Ada"}), tokens=Tokens(10, 1))
 
     found = analysed(model, EXTRACT)
 
     assert found.data == {"name": "Ada"}
     assert found.tokens == Tokens(20, 2)
-    assert problem in model.asked[1].messages[-1].text
-    assert model.asked[1].messages[0] == model.asked[0].messages[0]
+    assert problem in model.requests[1].messages[-1].text
+    assert model.requests[1].messages[0] == model.requests[0].messages[0]
 
 
 @pytest.mark.parametrize(("bad", "problem"), BAD)
 def test_what_does_not_fit_twice_is_a_bad_answer(bad: Any, problem: str) -> None:
-    model = Parrot(bad)
+    model = StepModel(bad)
 
     with pytest.raises(ModelError) as caught:
         analysed(model, EXTRACT)
 
     assert caught.value.failure == "bad_answer"
-    assert len(model.asked) == 2
+    assert len(model.requests) == 2
 
 
 @pytest.mark.parametrize("given", [{}, {"data": None}])
 def test_data_that_was_not_said_is_none(given: dict[str, None]) -> None:
-    assert analysed(Parrot(noted(**GOOD, **given)), EXTRACT).data is None
+    assert analysed(StepModel(noted(**GOOD, **given)), EXTRACT).data is None
 
 
 def test_data_that_nobody_asked_for_is_refused() -> None:
-    model = Sequel(noted(**GOOD, data={"x": 1}), noted(**GOOD))
+    model = StepPerRequestModel(noted(**GOOD, data={"x": 1}), noted(**GOOD))
 
     assert analysed(model).data is None
-    assert len(model.asked) == 2
+    assert len(model.requests) == 2
 
 
 def test_the_other_model_notes_the_call_if_the_first_fails() -> None:
-    models = Models(Parrot(ModelError("Away.", failure="unavailable")), Parrot(noted(**GOOD)))
+    models = Models(StepModel(ModelError("Away.", failure="unavailable")), StepModel(noted(**GOOD)))
 
     found = analysis.analyse_call(PROFILE, TURNS, models=models, extract=None)
 

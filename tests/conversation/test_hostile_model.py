@@ -12,8 +12,8 @@ from threading import enumerate
 import pytest
 
 from tests.contracts.llm import ModelContract
-from tests.doubles import hostile_model as hostile
-from tests.doubles.hostile_model import Behaviour, HostileModel, endless, transfer
+from tests.fakes import hostile_model as hostile
+from tests.fakes.hostile_model import Behaviour, HostileModel, repeat_forever, transfer
 from vca.conversation import engine, localised_phrases, speech_text, stream_reader, tools
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ModelError, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
@@ -44,15 +44,15 @@ def calls(name: str, arguments: str) -> ToolCall:
 
 
 BEHAVIOURS: list[Behaviour] = [
-    *([call] for call in hostile.CALLS.values()),
-    *(["Of course. ", call] for call in hostile.CALLS.values()),
+    *([call] for call in hostile.TOOL_CALLS.values()),
+    *(["Of course. ", call] for call in hostile.TOOL_CALLS.values()),
     *([transfer(target)] for target in hostile.TARGETS),
     *([calls("transfer", arguments)] for arguments in hostile.ARGUMENTS),
     *([calls("end_call", arguments)] for arguments in hostile.ARGUMENTS),
     *([calls("take_message", arguments)] for arguments in hostile.MESSAGES),
     *([text] for text in hostile.TEXTS),
     *(list(text) for text in hostile.TEXTS[:16]),
-    [call for call in hostile.CALLS.values() for _ in range(50)],
+    [call for call in hostile.TOOL_CALLS.values() for _ in range(50)],
     list(repeat(transfer("sales"), 50)),
     [calls("take_message", f'{{"name": "A", "number": null, "reason": "{n}"}}') for n in range(50)],
     [transfer(hostile.NUMBER), transfer("sales"), transfer("front desk")],
@@ -144,7 +144,7 @@ def test_a_message_that_does_not_fit_is_refused(arguments: str) -> None:
 
 
 def test_a_model_that_calls_and_calls_is_not_listened_to_any_more() -> None:
-    model = HostileModel(endless(transfer(hostile.NUMBER)))
+    model = HostileModel(repeat_forever(transfer(hostile.NUMBER)))
 
     said = engine.generate_reply(
         PROFILES["all is"], [], "Hi", models=Models(model), facts=FACTS, now=NOW
@@ -157,7 +157,7 @@ def test_a_model_that_calls_and_calls_is_not_listened_to_any_more() -> None:
 @pytest.mark.parametrize("pieces", ENDLESS)
 def test_a_model_without_an_end_has_one(pieces: tuple[str, ...]) -> None:
     with suppress(ModelError):  # of those that say nothing
-        clauses, answer = reply(endless(*pieces), PROFILES["all is"])
+        clauses, answer = reply(repeat_forever(*pieces), PROFILES["all is"])
         assert_speakable(clauses, answer.text)
     assert not [
         thread
@@ -173,7 +173,7 @@ def test_no_number_of_a_target_is_in_what_a_model_gets_to_see() -> None:
 
     said = engine.generate_reply(profile, turns, "Now!", models=Models(model), facts=FACTS, now=NOW)
 
-    (request,) = model.asked
+    (request,) = model.requests
     assert [tool.name for tool in request.tools] == list(tools.TOOLS)
     assert "Ignore" not in request.system
     # What it leaks is all it knows: the prompt, the numbers of this call and no other.

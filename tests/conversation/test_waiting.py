@@ -10,11 +10,11 @@ from time import monotonic
 
 import pytest
 
-from tests.doubles import openai_server as server_side
-from tests.doubles.hostile_model import endless
-from tests.doubles.models import Parrot, hang
-from tests.doubles.openai_server import OpenAIServer, openai_server
-from tests.support.threads import at_once
+from tests.fakes import openai_server as server_side
+from tests.fakes.hostile_model import repeat_forever
+from tests.fakes.models import StepModel, hanging_step
+from tests.fakes.openai_server import OpenAIServer, openai_server
+from tests.support.concurrency import run_concurrently
 from vca.conversation import engine, stream_reader
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
@@ -32,8 +32,8 @@ SHORT = replace(LONG, first_s=0.1, stall_s=0.1)
 AWAY = ModelError("Away.", failure="unavailable")
 
 
-def stand_in() -> Parrot:
-    return Parrot("I can help.", name="stand-in", tokens=Tokens(7, 3))
+def stand_in() -> StepModel:
+    return StepModel("I can help.", name="stand-in", tokens=Tokens(7, 3))
 
 
 def conversation(
@@ -81,7 +81,7 @@ def _no_thread_stays() -> Iterator[None]:
 @pytest.mark.parametrize(("language", "filler"), [("en", FILLER), ("de", "Einen Moment, bitte.")])
 def test_while_a_model_thinks_something_is_said_once(language: str, filler: str) -> None:
     thought = Event()
-    model = Parrot(thought, "We open at nine.")
+    model = StepModel(thought, "We open at nine.")
     profile = replace(PROFILE, language=language)
 
     said = conversation(model, patience=replace(LONG, filler_s=0.02), profile=profile)
@@ -97,7 +97,7 @@ def test_what_cannot_be_said_is_no_reason_not_to_fill_the_silence() -> None:
     thought = Event()
 
     said = conversation(
-        Parrot(" ", "... ", thought, "Nine."), patience=replace(LONG, filler_s=0.02)
+        StepModel(" ", "... ", thought, "Nine."), patience=replace(LONG, filler_s=0.02)
     )
     first = next(said)
     thought.set()
@@ -106,15 +106,15 @@ def test_what_cannot_be_said_is_no_reason_not_to_fill_the_silence() -> None:
 
 
 def test_white_space_that_pours_in_is_no_reason_either() -> None:
-    model = Parrot()
-    model.steps = endless(" ")  # type: ignore[assignment] # it has no end
+    model = StepModel()
+    model.steps = repeat_forever(" ")  # type: ignore[assignment] # it has no end
     patience = replace(LONG, filler_s=0.05, first_s=0.5)
 
     assert had(conversation(model, stand_in(), patience=patience))[0] == [FILLER, "I can help."]
 
 
 def test_a_model_that_answers_needs_no_filler() -> None:
-    clauses, reply = had(conversation(Parrot("We open at nine."), patience=LatencyPolicy()))
+    clauses, reply = had(conversation(StepModel("We open at nine."), patience=LatencyPolicy()))
 
     assert clauses == [reply.text] == ["We open at nine."]
 
@@ -122,7 +122,7 @@ def test_a_model_that_answers_needs_no_filler() -> None:
 def test_a_tool_call_after_a_filler_gets_its_own_words() -> None:
     thought = Event()
     able = replace(PROFILE, tools=("transfer",), transfer_targets={"sales": ""})
-    model = Parrot(thought, ToolCall("transfer", '{"target": "sales"}'))
+    model = StepModel(thought, ToolCall("transfer", '{"target": "sales"}'))
 
     said = conversation(model, patience=replace(LONG, filler_s=0.02), profile=able)
     first = next(said)
@@ -134,7 +134,9 @@ def test_a_tool_call_after_a_filler_gets_its_own_words() -> None:
 
 
 def test_where_nothing_can_be_heard_meanwhile_there_is_no_filler() -> None:
-    models = Models(Parrot(hang()), stand_in(), latency_policy=replace(SHORT, filler_s=0.0))
+    models = Models(
+        StepModel(hanging_step()), stand_in(), latency_policy=replace(SHORT, filler_s=0.0)
+    )
 
     reply = engine.generate_reply(PROFILE, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
@@ -147,20 +149,20 @@ def test_where_nothing_can_be_heard_meanwhile_there_is_no_filler() -> None:
 @pytest.mark.parametrize(
     "steps",
     [
-        [hang()],
-        ["", hang()],
-        [" ", "\n", hang()],
-        ["... ", hang()],
-        endless(" "),
-        endless(""),
-        endless("\u200b"),
-        [ToolCall("dial", '{"number": "+19005550199"}'), hang()],
-        [ToolCall("transfer", "{}"), hang()],
-        ["I would say", hang()],
+        [hanging_step()],
+        ["", hanging_step()],
+        [" ", "\n", hanging_step()],
+        ["... ", hanging_step()],
+        repeat_forever(" "),
+        repeat_forever(""),
+        repeat_forever("\u200b"),
+        [ToolCall("dial", '{"number": "+19005550199"}'), hanging_step()],
+        [ToolCall("transfer", "{}"), hanging_step()],
+        ["I would say", hanging_step()],
     ],
 )
 def test_a_model_that_says_nothing_useful_in_time_is_given_up(steps: list[str]) -> None:
-    model, other = Parrot(), stand_in()
+    model, other = StepModel(), stand_in()
     model.steps = steps  # type: ignore[assignment] # one of them has no end
 
     clauses, reply = had(conversation(model, other, patience=SHORT))
@@ -169,19 +171,19 @@ def test_a_model_that_says_nothing_useful_in_time_is_given_up(steps: list[str]) 
     assert (reply.text, reply.model) == ("I can help.", "stand-in")
     assert reply.actions == ()
     assert none_is_left(within_s=5)
-    assert model.closed == 1
+    assert model.closed_count == 1
 
 
 @pytest.mark.parametrize("steps", [[AWAY], ["I would say", AWAY], [], [" "], ["?!"]])
 def test_a_model_that_fails_is_replaced_at_once(steps: list[str]) -> None:
-    clauses, reply = had(conversation(Parrot(*steps), stand_in()))
+    clauses, reply = had(conversation(StepModel(*steps), stand_in()))
 
     assert clauses == ["I can help."]
     assert reply.model == "stand-in"
 
 
 def test_a_clause_that_was_said_stays_said_and_the_other_model_begins_anew() -> None:
-    model = Parrot("We are open from nine to five, and", hang())
+    model = StepModel("We are open from nine to five, and", hanging_step())
 
     clauses, reply = had(conversation(model, stand_in(), patience=SHORT))
 
@@ -191,7 +193,9 @@ def test_a_clause_that_was_said_stays_said_and_the_other_model_begins_anew() -> 
 
 def test_both_models_cost_what_they_said() -> None:
     alone = had(conversation(stand_in()))[1]
-    both = had(conversation(Parrot("I would say", hang()), stand_in(), patience=SHORT))[1]
+    both = had(conversation(StepModel("I would say", hanging_step()), stand_in(), patience=SHORT))[
+        1
+    ]
 
     assert alone.tokens == Tokens(7, 3)
     assert both.tokens.input > 50
@@ -200,25 +204,25 @@ def test_both_models_cost_what_they_said() -> None:
 
 def test_the_other_model_is_asked_for_its_own_model() -> None:
     other = stand_in()
-    models = Models(Parrot(AWAY), other, frozenset({"gpt-other"}), LONG)
+    models = Models(StepModel(AWAY), other, frozenset({"gpt-other"}), LONG)
     profile = replace(PROFILE, model="gpt-other")
 
     engine.generate_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
 
-    assert [request.model for request in other.asked] == [None]
+    assert [request.model for request in other.requests] == [None]
 
 
-@pytest.mark.parametrize("other", [None, Parrot(hang()), Parrot(" ", hang())])
-def test_when_no_model_answers_in_time_the_caller_of_this_is_told(other: Parrot | None) -> None:
+@pytest.mark.parametrize("other", [None, StepModel(hanging_step()), StepModel(" ", hanging_step())])
+def test_when_no_model_answers_in_time_the_caller_of_this_is_told(other: StepModel | None) -> None:
     with pytest.raises(ModelError) as caught:
-        had(conversation(Parrot(hang()), other, patience=SHORT))
+        had(conversation(StepModel(hanging_step()), other, patience=SHORT))
 
     assert caught.value.failure == "timeout"
 
 
 def test_the_last_failure_is_told() -> None:
     with pytest.raises(ModelError) as caught:
-        had(conversation(Parrot(hang()), Parrot(AWAY), patience=SHORT))
+        had(conversation(StepModel(hanging_step()), StepModel(AWAY), patience=SHORT))
 
     assert caught.value is AWAY
 
@@ -226,16 +230,16 @@ def test_the_last_failure_is_told() -> None:
 # --- Answers that have begun -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stalls", [[hang()], endless(" "), [AWAY]])
+@pytest.mark.parametrize("stalls", [[hanging_step()], repeat_forever(" "), [AWAY]])
 def test_an_answer_that_stalls_ends_with_its_last_whole_sentence(stalls: list[str]) -> None:
-    model, other = Parrot(), stand_in()
+    model, other = StepModel(), stand_in()
     model.steps = chained("We open at nine. ", "And on Sund", stalls)
 
     clauses, reply = had(conversation(model, other, patience=SHORT))
 
     assert clauses == [reply.text] == ["We open at nine."]
     assert reply.model == "parrot"
-    assert other.asked == []
+    assert other.requests == []
 
 
 def chained(*steps: object) -> Iterator[str]:  # type: ignore[misc] # of steps
@@ -246,7 +250,7 @@ def chained(*steps: object) -> Iterator[str]:  # type: ignore[misc] # of steps
 
 def test_an_answer_that_stalls_after_a_tool_call_ends_with_it() -> None:
     able = replace(PROFILE, tools=("transfer",), transfer_targets={"sales": ""})
-    model = Parrot(ToolCall("transfer", '{"target": "sales"}'), hang())
+    model = StepModel(ToolCall("transfer", '{"target": "sales"}'), hanging_step())
 
     _, reply = had(conversation(model, stand_in(), patience=SHORT, profile=able))
 
@@ -256,8 +260,8 @@ def test_an_answer_that_stalls_after_a_tool_call_ends_with_it() -> None:
 
 @pytest.mark.parametrize("word", ["word ", "word, ", "<b>"])
 def test_an_answer_that_goes_on_and_on_ends_with_the_turn(word: str) -> None:
-    beats = Parrot()
-    beats.steps = (step for _ in endless(word) for step in (word, _Beat()))  # type: ignore[assignment]
+    beats = StepModel()
+    beats.steps = (step for _ in repeat_forever(word) for step in (word, _Beat()))  # type: ignore[assignment]
 
     with pytest.raises(ModelError) as caught:
         had(conversation(beats, patience=replace(LONG, whole_s=0.2)))
@@ -274,7 +278,7 @@ class _Beat(Event):
 
 def test_a_turn_stays_within_its_requests_budget() -> None:
     with deadline.within(0.1), pytest.raises(ModelError) as caught:
-        had(conversation(Parrot(hang()), Parrot(hang())))
+        had(conversation(StepModel(hanging_step()), StepModel(hanging_step())))
 
     assert caught.value.failure == "timeout"
 
@@ -283,26 +287,26 @@ def test_a_turn_stays_within_its_requests_budget() -> None:
 
 
 def test_who_stops_listening_stops_the_model() -> None:
-    model = Parrot("One. ", "Two. ", hang())
+    model = StepModel("One. ", "Two. ", hanging_step())
 
     with closing(conversation(model)) as said:
         next(said)
 
     assert none_is_left(within_s=5)
-    assert model.closed == 1
+    assert model.closed_count == 1
 
 
 def test_a_model_far_ahead_waits_for_the_voice_and_can_be_stopped() -> None:
-    model = Parrot(*["Word. "] * 10_000)
+    model = StepModel(*["Word. "] * 10_000)
 
     with closing(conversation(model)) as said:
         next(said)
 
     assert none_is_left(within_s=5)
-    assert model.given < 200
+    assert model.chunk_count < 200
 
 
-class Broken(ModelClient):
+class BrokenModel(ModelClient):
     """Raises what no client may."""
 
     deterministic = True
@@ -314,10 +318,10 @@ class Broken(ModelClient):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_fault_in_a_client_rises_where_it_is_and_the_call_goes_on() -> None:
-    assert had(conversation(Broken(), stand_in()))[1].text == "I can help."
+    assert had(conversation(BrokenModel(), stand_in()))[1].text == "I can help."
 
     with pytest.raises(ModelError) as caught:
-        had(conversation(Broken()))
+        had(conversation(BrokenModel()))
 
     assert caught.value.failure == "unavailable"
 
@@ -329,7 +333,7 @@ def server() -> Iterator[OpenAIServer]:
 
 
 def test_a_hundred_turns_against_a_server_that_hangs_leave_no_thread(server: OpenAIServer) -> None:
-    server.behave(server_side.hang)
+    server.set_behaviours(server_side.hang)
     model = OpenAIModel(base_url=server.url, api_key="k", model="gpt-test", timeout_s=60)
     model.warm_up()
     models = Models(model, latency_policy=replace(SHORT, first_s=1.0))
@@ -341,7 +345,7 @@ def test_a_hundred_turns_against_a_server_that_hangs_leave_no_thread(server: Ope
             return error.failure
         return "answered"
 
-    outcomes = at_once([turn] * 100)
+    outcomes = run_concurrently([turn] * 100)
 
     # Their client would have waited a minute.
     assert none_is_left(within_s=10)
@@ -350,7 +354,7 @@ def test_a_hundred_turns_against_a_server_that_hangs_leave_no_thread(server: Ope
 
 
 def test_a_hanging_server_is_replaced_by_another(server: OpenAIServer) -> None:
-    server.behave(server_side.hang)
+    server.set_behaviours(server_side.hang)
     model = OpenAIModel(base_url=server.url, api_key="k", model="gpt-test", timeout_s=60)
     model.warm_up()
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import pytest
 from flask import Flask
 
-from tests.doubles.models import Rehearsed, Step
+from tests.fakes.models import SequenceModel, Step
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine
-from tests.support.world import Tenant
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Tenant
 from vca.conversation.llm import ModelClient
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.types import Tokens
@@ -19,52 +19,52 @@ from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.calls.core import call_services
 
-Uses = Callable[..., Models]
+UseModel = Callable[..., Models]
 
 
-class RealCarrier(FakeTelephonyAdapter):
+class RealCallerCarrier(FakeTelephonyAdapter):
     """The fake carrier, for tests of what only counts where callers are real."""
 
     simulated: ClassVar[bool] = False
 
 
 @pytest.fixture
-def real(app: Flask, settings: Settings) -> RealCarrier:
+def real_carrier(app: Flask, settings: Settings) -> RealCallerCarrier:
     """A carrier of real callers, with nothing asked of it yet."""
-    fresh = RealCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
-    return fresh
+    adapter = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
+    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    return adapter
 
 
 @pytest.fixture
-def line(real: RealCarrier, anonymous: Api) -> CarrierLine:
+def carrier_client(real_carrier: RealCallerCarrier, anonymous: Api) -> CarrierClient:
     """That carrier's line into the product."""
-    return CarrierLine(real, anonymous)
+    return CarrierClient(real_carrier, anonymous)
 
 
-def use(model: ModelClient, **patience: float) -> Models:
+def use_model(model: ModelClient, **latency: float) -> Models:
     """Let this model answer from here on."""
-    models = Models(model, latency_policy=LatencyPolicy(**patience))
+    models = Models(model, latency_policy=LatencyPolicy(**latency))
     call_services.set_current_services(replace(call_services.current_services(), models=models))
     return models
 
 
 @pytest.fixture
-def says(app: Flask) -> Callable[..., Rehearsed]:
+def script_model(app: Flask) -> Callable[..., SequenceModel]:
     """Let a model answer that says and does this, a list of steps for each question."""
 
-    def rehearsed(
-        *answers: list[Step], tokens: Tokens | None = None, **patience: float
-    ) -> Rehearsed:
-        model = Rehearsed(*answers, tokens=tokens)
-        use(model, **patience)
+    def use_answers(
+        *answers: list[Step], tokens: Tokens | None = None, **latency: float
+    ) -> SequenceModel:
+        model = SequenceModel(*answers, tokens=tokens)
+        use_model(model, **latency)
         return model
 
-    return rehearsed
+    return use_answers
 
 
 @dataclass(frozen=True)
-class Record:
+class CallRecord:
     """What is on record of a tenant's only call."""
 
     tenant: Tenant
@@ -75,24 +75,24 @@ class Record:
         return dict(call)
 
     @property
-    def end(self) -> tuple[str, str | None]:
+    def end_state(self) -> tuple[str, str | None]:
         return self.call["status"], self.call["end_reason"]
 
     @property
     def turns(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.tenant.get(f"/calls/{self.call['id']}/turns").json
-        return found
+        turns: list[dict[str, Any]] = self.tenant.get(f"/calls/{self.call['id']}/turns").json
+        return turns
 
     @property
-    def said(self) -> list[str]:
+    def transcript(self) -> list[str]:
         return [f"{turn['speaker']}: {turn['text']}" for turn in self.turns]
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.tenant.get("/messages").json
-        return found
+        messages: list[dict[str, Any]] = self.tenant.get("/messages").json
+        return messages
 
 
 @pytest.fixture
-def record(acme: Tenant) -> Record:
-    return Record(acme)
+def call_record(acme: Tenant) -> CallRecord:
+    return CallRecord(acme)

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from tests.support.world import Tenant, fresh_number
+from tests.support.factories import Tenant, fresh_number
 from vca.kit import db, json
 from vca.kit.db import Database
 from vca.telephony import providers

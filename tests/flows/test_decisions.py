@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.receiver import Behaviour, Receiver, answers
-from tests.flows.conftest import RealCarrier, Record
-from tests.support.carrier_line import CALLER, CarrierLine, kinds, words
-from tests.support.webhooks import status, told, url_of
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.fakes.http_receiver import Behaviour, HttpReceiver, reply_with
+from tests.flows.conftest import CallRecord, RealCallerCarrier
+from tests.support.carrier_client import CALLER, CarrierClient, action_types, spoken_text
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.webhooks import received_requests, receiver_url, reply_with_status
 from vca.kit import encryption, json
 from vca.kit.circuit_breaker import CircuitBreaker
 from vca.observability import prometheus
@@ -28,12 +28,14 @@ def says(decision: Any) -> Behaviour:
 def sends(body: bytes) -> Behaviour:
     """Answer 200 with these bytes."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
-    return answers(head.encode() + body)
+    return reply_with(head.encode() + body)
 
 
-def arm(tenant: Tenant, number: dict[str, Any], at: Receiver) -> str:
+def arm(tenant: Tenant, number: dict[str, Any], at: HttpReceiver) -> str:
     """Have the receiver decide about the number's calls; the secret."""
-    answer = tenant.post(f"/phone-numbers/{number['id']}/decision-webhook", {"url": url_of(at)})
+    answer = tenant.post(
+        f"/phone-numbers/{number['id']}/decision-webhook", {"url": receiver_url(at)}
+    )
     assert answer.status_code == 200, answer.text
     secret: str = answer.json["secret"]
     return secret
@@ -47,7 +49,7 @@ def circuit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def number(acme: Tenant, endpoint: Receiver) -> dict[str, Any]:
+def number(acme: Tenant, endpoint: HttpReceiver) -> dict[str, Any]:
     """A number with an agent, whose calls the endpoint decides about."""
     acme.profile(greeting=STORED)
     made = acme.number()
@@ -65,39 +67,47 @@ def _rule(route: dict[str, Any]) -> dict[str, str]:
 
 
 def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
-    acme: Tenant, line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     jane = acme.profile(greeting="Hello {{name}}.", is_default=False)
     variables = {"name": "Jane", "tier": "gold"}
-    endpoint.behave = says(
+    endpoint.behaviour = says(
         {"decision": "answer", "ai_profile_id": jane["id"], "variables": variables}
     )
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == "Hello Jane."
-    call = record.call
+    assert spoken_text(rung) == "Hello Jane."
+    call = call_record.call
     assert (call["ai_profile_id"], call["metadata"]) == (jane["id"], variables)
     assert call["route"]["rules"][-1] == {
         "rule": WEBHOOK_RULE,
         "verdict": "decided",
         "why": "it wants the agent to answer",
     }
-    line.say("call-1", rung["state"], "Hello?")
-    assert record.said[:2] == ["agent: Hello Jane.", "caller: Hello?"]
+    carrier_client.say("call-1", rung["state"], "Hello?")
+    assert call_record.transcript[:2] == ["agent: Hello Jane.", "caller: Hello?"]
 
 
 def test_it_is_told_who_calls_whom_signed_and_under_the_id_that_the_call_gets(
-    acme: Tenant, line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     first = arm(acme, number, endpoint)
     secret = arm(acme, number, endpoint)
-    endpoint.behave = says({"decision": "answer"})
+    endpoint.behaviour = says({"decision": "answer"})
 
-    line.ring(number["did_number"], "call-1")
+    carrier_client.ring(number["did_number"], "call-1")
 
-    [asked] = told(endpoint)
-    call = record.call
+    [asked] = received_requests(endpoint)
+    call = call_record.call
     assert asked.is_signed_with(secret)
     assert asked.is_signed_with(first)
     assert asked.event["type"] == "call.incoming"
@@ -114,43 +124,53 @@ def test_it_is_told_who_calls_whom_signed_and_under_the_id_that_the_call_gets(
 
 
 def test_it_has_the_caller_refused_once_for_all_rings(
-    line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
-    endpoint.behave = says({"decision": "reject"})
+    endpoint.behaviour = says({"decision": "reject"})
 
-    first, again = (line.ring(number["did_number"], "call-1") for _ in range(2))
+    first, again = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
 
     assert first == again
-    assert kinds(first) == ["reject"]
-    assert record.end == ("failed", "declined")
-    assert len(endpoint.asked) == 1
+    assert action_types(first) == ["reject"]
+    assert call_record.end_state == ("failed", "declined")
+    assert len(endpoint.requests) == 1
 
 
 def test_it_forwards_and_the_leg_is_counted(
-    line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     to = fresh_number()
-    endpoint.behave = says({"decision": "forward", "forward_to": to})
+    endpoint.behaviour = says({"decision": "forward", "forward_to": to})
 
-    first, again = (line.ring(number["did_number"], "call-1") for _ in range(2))
+    first, again = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
 
     assert first == again
     assert first["actions"] == [{"type": "forward", "number": to}]
-    assert record.end == ("completed", "transferred")
-    assert record.call["route"]["forward_to"] == to
+    assert call_record.end_state == ("completed", "transferred")
+    assert call_record.call["route"]["forward_to"] == to
 
 
 def test_where_calls_are_forwarded_it_may_have_the_agent_answer(
-    acme: Tenant, line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     forwards = {"mode": "forward", "forward_to": fresh_number()}
     acme.patch(f"/phone-numbers/{number['id']}", forwards)
-    endpoint.behave = says({"decision": "answer"})
+    endpoint.behaviour = says({"decision": "answer"})
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == STORED
-    assert record.call["route"]["decision"] == "agent"
+    assert spoken_text(rung) == STORED
+    assert call_record.call["route"]["decision"] == "agent"
 
 
 # --- What has the stored route -------------------------------------------------------------------
@@ -175,9 +195,9 @@ USELESS: dict[str, tuple[Behaviour, str]] = {
     "hangs": (_silent, "no answer: It took too long."),
     "drips": (_drips, "no answer: It took too long."),
     "hangs up": (_gone, "no answer: "),
-    "500": (status(500), "it answered 500"),
-    "404": (status(404), "it answered 404"),
-    "nothing": (status(204), "its answer cannot be read: "),
+    "500": (reply_with_status(500), "it answered 500"),
+    "404": (reply_with_status(404), "it answered 404"),
+    "nothing": (reply_with_status(204), "its answer cannot be read: "),
     "text": (sends(b"answer"), "its answer cannot be read: "),
     "NUL": (sends(b'{"decision": "ans\\u0000"}'), "its answer cannot be read: "),
     "not UTF-8": (sends(b'{"decision": "\xff"}'), "its answer cannot be read: "),
@@ -225,14 +245,18 @@ USELESS: dict[str, tuple[Behaviour, str]] = {
 
 @pytest.mark.parametrize("how", USELESS)
 def test_whatever_else_it_answers_the_call_is_answered_as_without_it_and_says_why(
-    line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver, how: str
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
+    how: str,
 ) -> None:
-    endpoint.behave, why = USELESS[how]
+    endpoint.behaviour, why = USELESS[how]
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == STORED
-    call = record.call
+    assert spoken_text(rung) == STORED
+    call = call_record.call
     assert (call["status"], call["metadata"]) == ("in_progress", {})
     rule = _rule(call["route"])
     assert rule["verdict"] == "passed"
@@ -243,65 +267,68 @@ def test_whatever_else_it_answers_the_call_is_answered_as_without_it_and_says_wh
 def test_a_profile_of_globex_is_as_unknown_to_acme_as_one_that_never_was(
     acme: Tenant,
     globex: Tenant,
-    line: CarrierLine,
-    record: Record,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
     number: dict[str, Any],
-    endpoint: Receiver,
+    endpoint: HttpReceiver,
 ) -> None:
     theirs = globex.profile(greeting="Globex here.")
-    endpoint.behave = says({**ANSWER, "ai_profile_id": theirs["id"], "variables": {"a": "b"}})
+    endpoint.behaviour = says({**ANSWER, "ai_profile_id": theirs["id"], "variables": {"a": "b"}})
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == STORED
-    assert record.call["metadata"] == {}
-    assert _rule(record.call["route"])["why"].endswith("but the tenant has no such profile")
+    assert spoken_text(rung) == STORED
+    assert call_record.call["metadata"] == {}
+    assert _rule(call_record.call["route"])["why"].endswith("but the tenant has no such profile")
 
 
 def test_a_redirect_leads_nowhere(
-    line: CarrierLine,
-    record: Record,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
     number: dict[str, Any],
-    endpoint: Receiver,
-    other_endpoint: Receiver,
+    endpoint: HttpReceiver,
+    other_endpoint: HttpReceiver,
 ) -> None:
-    endpoint.behave = status(307, f"Location: {url_of(other_endpoint)}")
-    other_endpoint.behave = says({"decision": "reject"})
+    endpoint.behaviour = reply_with_status(307, f"Location: {receiver_url(other_endpoint)}")
+    other_endpoint.behaviour = says({"decision": "reject"})
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == STORED
-    assert other_endpoint.nobody_came()
-    assert _rule(record.call["route"])["why"] == "it answered 307"
+    assert spoken_text(rung) == STORED
+    assert other_endpoint.is_unvisited()
+    assert _rule(call_record.call["route"])["why"] == "it answered 307"
 
 
 def test_a_secret_that_our_keys_do_not_open_signs_nothing_and_nobody_is_asked(
-    line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     keys = encryption.current_keyring()
     encryption.set_current_keyring(encryption.Keyring([b"another key of thirty-two bytes."]))
     try:
-        rung = line.ring(number["did_number"], "call-1")
+        rung = carrier_client.ring(number["did_number"], "call-1")
     finally:
         encryption.set_current_keyring(keys)
 
-    assert words(rung) == STORED
-    assert endpoint.asked == []
-    assert _rule(record.call["route"])["why"] == "not asked: its secret cannot be read"
+    assert spoken_text(rung) == STORED
+    assert endpoint.requests == []
+    assert _rule(call_record.call["route"])["why"] == "not asked: its secret cannot be read"
 
 
 def test_one_that_has_failed_five_times_in_a_row_keeps_nobody_waiting(
-    acme: Tenant, line: CarrierLine, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant, carrier_client: CarrierClient, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
-    endpoint.behave = status(500)
+    endpoint.behaviour = reply_with_status(500)
     for _ in range(5):
         acme.simulate(number["did_number"])
 
-    endpoint.behave = says({"decision": "reject"})
-    rung = line.ring(number["did_number"], "call-1")
+    endpoint.behaviour = says({"decision": "reject"})
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert words(rung) == STORED
-    assert len(endpoint.asked) == 5
+    assert spoken_text(rung) == STORED
+    assert len(endpoint.requests) == 5
     [call] = acme.get("/calls", simulated="false").json
     assert _rule(call["route"])["why"] == "not asked: it failed 5 times in a row"
 
@@ -319,36 +346,36 @@ def test_one_that_has_failed_five_times_in_a_row_keeps_nobody_waiting(
     ],
 )
 def test_where_no_agent_and_no_forward_would_answer_nobody_is_asked(
-    line: CarrierLine,
-    record: Record,
-    world: World,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    world: Factory,
     number: dict[str, Any],
-    endpoint: Receiver,
+    endpoint: HttpReceiver,
     change: str,
     end_reason: str,
 ) -> None:
-    world.sql(record.tenant, change)
+    world.sql(call_record.tenant, change)
 
-    line.ring(number["did_number"], "call-1")
+    carrier_client.ring(number["did_number"], "call-1")
 
-    assert endpoint.asked == []
-    assert record.call["end_reason"] == end_reason
+    assert endpoint.requests == []
+    assert call_record.call["end_reason"] == end_reason
 
 
 def test_a_suspended_tenants_system_is_not_asked(
     acme: Tenant,
     platform: Platform,
-    line: CarrierLine,
-    record: Record,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
     number: dict[str, Any],
-    endpoint: Receiver,
+    endpoint: HttpReceiver,
 ) -> None:
     platform.api.patch(acme.url(), {"status": "suspended"})
 
-    line.ring(number["did_number"], "call-1")
+    carrier_client.ring(number["did_number"], "call-1")
 
-    assert endpoint.asked == []
-    assert record.call["end_reason"] == "tenant_suspended"
+    assert endpoint.requests == []
+    assert call_record.call["end_reason"] == "tenant_suspended"
 
 
 def _meanwhile(do: Callable[[], object], then: Behaviour) -> Behaviour:
@@ -366,65 +393,73 @@ def _meanwhile(do: Callable[[], object], then: Behaviour) -> Behaviour:
 def test_lines_are_counted_when_the_answer_is_there_and_not_when_it_was_asked_for(
     acme: Tenant,
     platform: Platform,
-    line: CarrierLine,
+    carrier_client: CarrierClient,
     number: dict[str, Any],
-    endpoint: Receiver,
+    endpoint: HttpReceiver,
 ) -> None:
     platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 1}})
     other = acme.number()
-    endpoint.behave = _meanwhile(
-        lambda: line.ring(other["did_number"], "call-2"), says({"decision": "answer"})
+    endpoint.behaviour = _meanwhile(
+        lambda: carrier_client.ring(other["did_number"], "call-2"), says({"decision": "answer"})
     )
 
-    line.ring(number["did_number"], "call-1")
+    carrier_client.ring(number["did_number"], "call-1")
 
     [refused] = acme.get("/calls", phone_number_id=number["id"]).json
     assert refused["end_reason"] == "concurrency_limit"
 
 
 def test_where_calls_are_forwarded_an_agent_needs_a_free_line(
-    acme: Tenant, world: World, line: CarrierLine, record: Record, endpoint: Receiver
+    acme: Tenant,
+    world: Factory,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    endpoint: HttpReceiver,
 ) -> None:
     acme.profile(greeting=STORED)
     number = acme.number(mode="forward", forward_to=fresh_number())
     arm(acme, number, endpoint)
     world.sql(acme, "UPDATE settings SET limits = '{\"concurrent_calls\": 0}'")
-    endpoint.behave = says({"decision": "answer"})
+    endpoint.behaviour = says({"decision": "answer"})
 
-    rung = line.ring(number["did_number"], "call-1")
+    rung = carrier_client.ring(number["did_number"], "call-1")
 
-    assert kinds(rung) == ["forward"]
-    assert "all of the tenant's lines are in use" in _rule(record.call["route"])["why"]
+    assert action_types(rung) == ["forward"]
+    assert "all of the tenant's lines are in use" in _rule(call_record.call["route"])["why"]
 
 
 def test_a_decision_is_nothing_to_a_call_that_another_ring_has_begun(
-    acme: Tenant, line: CarrierLine, record: Record, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant,
+    carrier_client: CarrierClient,
+    call_record: CallRecord,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     heard: list[Any] = []
 
     def ring() -> None:
-        heard.append(line.ring(number["did_number"], "call-1"))
+        heard.append(carrier_client.ring(number["did_number"], "call-1"))
 
     def ring_too() -> None:
-        endpoint.behave = says({"decision": "answer"})
+        endpoint.behaviour = says({"decision": "answer"})
         other = Thread(target=ring)
         other.start()
         other.join(20)
 
-    endpoint.behave = _meanwhile(ring_too, says({"decision": "reject"}))
+    endpoint.behaviour = _meanwhile(ring_too, says({"decision": "reject"}))
     ring()
 
     assert heard[0] == heard[1]
-    assert words(heard[0]) == STORED
-    assert record.call["status"] == "in_progress"
-    assert len(endpoint.asked) == 2
+    assert spoken_text(heard[0]) == STORED
+    assert call_record.call["status"] == "in_progress"
+    assert len(endpoint.requests) == 2
 
 
 # --- Without a telephone -------------------------------------------------------------------------
 
 
 def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
-    acme: Tenant, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
     route = acme.post("/routing/explain", {"to": number["did_number"]}).json
 
@@ -434,27 +469,27 @@ def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
         "verdict": "passed",
         "why": "it is asked before this",
     }
-    assert endpoint.asked == []
+    assert endpoint.requests == []
 
 
 def test_a_simulated_call_asks_too_and_says_that_it_is_one(
-    acme: Tenant, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
-    endpoint.behave = says({**ANSWER, "variables": {"name": "Jane"}})
+    endpoint.behaviour = says({**ANSWER, "variables": {"name": "Jane"}})
 
     simulated = acme.simulate(number["did_number"])
 
     assert simulated["reply"] == STORED
-    [asked] = told(endpoint)
+    [asked] = received_requests(endpoint)
     assert asked.event["data"]["simulated"] is True
     assert asked.event["data"]["caller_number"] is None
     assert acme.get(f"/calls/{simulated['call_id']}").json["metadata"] == {"name": "Jane"}
 
 
 def test_a_simulated_call_that_it_wants_refused_is_409_with_the_reason(
-    acme: Tenant, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
-    endpoint.behave = says({"decision": "reject"})
+    endpoint.behaviour = says({"decision": "reject"})
 
     answer = acme.post("/simulations", {"to": number["did_number"]})
 
@@ -463,18 +498,22 @@ def test_a_simulated_call_that_it_wants_refused_is_409_with_the_reason(
 
 
 def test_a_simulation_asks_where_only_the_webhook_may_have_an_agent_answer(
-    acme: Tenant, endpoint: Receiver
+    acme: Tenant, endpoint: HttpReceiver
 ) -> None:
     acme.profile(greeting=STORED)
     number = acme.number(mode="forward", forward_to=fresh_number())
     arm(acme, number, endpoint)
-    endpoint.behave = says({"decision": "answer"})
+    endpoint.behaviour = says({"decision": "answer"})
 
     assert acme.simulate(number["did_number"])["reply"] == STORED
 
 
 def test_decisions_are_counted_by_what_they_are(
-    acme: Tenant, line: CarrierLine, real: RealCarrier, number: dict[str, Any], endpoint: Receiver
+    acme: Tenant,
+    carrier_client: CarrierClient,
+    real_carrier: RealCallerCarrier,
+    number: dict[str, Any],
+    endpoint: HttpReceiver,
 ) -> None:
     def counted(outcome: str) -> float:
         labels = f'vca_decision_webhooks_total{{outcome="{outcome}"}} '
@@ -482,10 +521,10 @@ def test_decisions_are_counted_by_what_they_are(
         return sum(float(line.removeprefix(labels)) for line in lines if line.startswith(labels))
 
     before = {outcome: counted(outcome) for outcome in ("reject", "refused")}
-    endpoint.behave = says({"decision": "reject"})
-    line.ring(number["did_number"], "call-1")
-    endpoint.behave = status(500)
-    line.ring(number["did_number"], "call-2")
+    endpoint.behaviour = says({"decision": "reject"})
+    carrier_client.ring(number["did_number"], "call-1")
+    endpoint.behaviour = reply_with_status(500)
+    carrier_client.ring(number["did_number"], "call-2")
 
     assert {outcome: counted(outcome) - was for outcome, was in before.items()} == {
         "reject": 1,

@@ -6,11 +6,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from tests.flows.conftest import RealCarrier, Record
-from tests.support import owner
-from tests.support.carrier_line import CarrierLine
-from tests.support.recorded import Killed
-from tests.support.world import Tenant, World, fresh_number
+from tests.flows.conftest import CallRecord, RealCallerCarrier
+from tests.support import admin_db
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.recordings import ProcessKilled
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -31,7 +31,7 @@ _CHECKS = text(
 
 def _checks(tenant: Tenant) -> list[datetime]:
     """When the tenant's waiting checks are due."""
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return list(session.scalars(_CHECKS, {"tenant_id": tenant.id}))
 
 
@@ -44,10 +44,10 @@ def number(acme: Tenant) -> str:
 
 
 @pytest.fixture
-def ref(line: CarrierLine, real: RealCarrier, number: str) -> CallRef:
+def ref(carrier_client: CarrierClient, real_carrier: RealCallerCarrier, number: str) -> CallRef:
     """A call that lives at its carrier."""
-    state = line.ring(number, "call-1")["state"]
-    real.live_calls.add("call-1")
+    state = carrier_client.ring(number, "call-1")["state"]
+    real_carrier.live_calls.add("call-1")
     return current_services().verify_state(state).ref
 
 
@@ -71,112 +71,115 @@ def test_a_call_that_begins_is_looked_at_once_it_has_been_silent_for_long(
 
 
 def test_a_call_that_gives_signs_of_life_is_not_asked_about_and_looked_at_later(
-    acme: Tenant, world: World, real: RealCarrier, ref: CallRef
+    acme: Tenant, world: Factory, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
-    assert _looked_up(real) == 0
+    assert _looked_up(real_carrier) == 0
     assert len(_checks(acme)) == 1
 
 
 def test_a_silent_call_that_lives_is_looked_at_again(
-    record: Record, real: RealCarrier, ref: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
     assert _later(ref, minutes=5) == "live"
 
-    assert _looked_up(real) == 1
-    assert record.end == ("in_progress", None)
-    assert len(_checks(record.tenant)) == 1
+    assert _looked_up(real_carrier) == 1
+    assert call_record.end_state == ("in_progress", None)
+    assert len(_checks(call_record.tenant)) == 1
 
 
 def test_a_call_whose_carrier_is_years_ahead_is_asked_about_all_the_same(
-    real: RealCarrier, line: CarrierLine, ref: CallRef
+    real_carrier: RealCallerCarrier, carrier_client: CarrierClient, ref: CallRef
 ) -> None:
     state = current_services().sign_state(ref)
-    line.status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
+    carrier_client.send_status("call-1", "answered", state=state, at="2099-01-01T00:00:00+00:00")
 
     _later(ref, minutes=5)
 
-    assert _looked_up(real) == 1
+    assert _looked_up(real_carrier) == 1
 
 
 # --- What is found -------------------------------------------------------------------------------
 
 
 def test_a_call_that_has_ended_at_its_carrier_ends_as_the_carrier_says(
-    record: Record, real: RealCarrier, ref: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
-    real.end_silently("call-1")
+    real_carrier.end_silently("call-1")
 
     assert _later(ref, minutes=5) == "ended"
 
-    assert record.end == ("completed", "caller_hangup")
-    assert _checks(record.tenant) == []
+    assert call_record.end_state == ("completed", "caller_hangup")
+    assert _checks(call_record.tenant) == []
 
 
 def test_a_call_that_its_carrier_does_not_know_is_lost(
-    record: Record, real: RealCarrier, ref: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
-    real.live_calls.clear()
+    real_carrier.live_calls.clear()
 
     assert _later(ref, minutes=5) == "ended"
 
-    assert record.end == ("completed", "lost")
-    assert record.call["end_detail"] == "the carrier does not know the call"
-    assert _checks(record.tenant) == []
+    assert call_record.end_state == ("completed", "lost")
+    assert call_record.call["end_detail"] == "the carrier does not know the call"
+    assert _checks(call_record.tenant) == []
 
 
 def test_a_call_whose_carrier_is_not_configured_any_more_is_lost(
-    record: Record, ref: CallRef, world: World
+    call_record: CallRecord, ref: CallRef, world: Factory
 ) -> None:
-    world.sql(record.tenant, "UPDATE calls SET provider_type = 'gone'")
+    world.sql(call_record.tenant, "UPDATE calls SET provider_type = 'gone'")
 
     assert _later(ref, minutes=5) == "ended"
 
-    assert record.end == ("completed", "lost")
+    assert call_record.end_state == ("completed", "lost")
 
 
 def test_a_carrier_that_is_away_is_asked_again_but_not_for_ever(
-    record: Record, real: RealCarrier, ref: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
-    real.fail_next(AWAY)
+    real_carrier.fail_next(AWAY)
     assert _later(ref, minutes=5) == "unknown"
-    assert record.end == ("in_progress", None)
-    assert len(_checks(record.tenant)) == 1
+    assert call_record.end_state == ("in_progress", None)
+    assert len(_checks(call_record.tenant)) == 1
 
-    real.fail_next(AWAY)
+    real_carrier.fail_next(AWAY)
     assert _later(ref, hours=25) == "ended"
 
-    assert record.end == ("completed", "lost")
+    assert call_record.end_state == ("completed", "lost")
 
 
 def test_a_call_that_lasts_too_long_is_hung_up(
-    record: Record, real: RealCarrier, ref: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ref: CallRef
 ) -> None:
     assert _later(ref, minutes=19) == "live"
     assert _later(ref, minutes=21) == "ended"
 
-    assert ("hang_up", {"call_id": "call-1"}) in real.operations
-    assert record.end == ("completed", "max_duration")
-    assert _checks(record.tenant) == []
+    assert ("hang_up", {"call_id": "call-1"}) in real_carrier.operations
+    assert call_record.end_state == ("completed", "max_duration")
+    assert _checks(call_record.tenant) == []
 
 
 def test_a_call_that_lasts_too_long_and_cannot_be_hung_up_is_tried_again(
-    record: Record, real: RealCarrier, ref: CallRef, monkeypatch: pytest.MonkeyPatch
+    call_record: CallRecord,
+    real_carrier: RealCallerCarrier,
+    ref: CallRef,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def away(self: object, provider_call_id: str) -> None:
         raise AWAY
 
-    monkeypatch.setattr(RealCarrier, "hang_up", away)
+    monkeypatch.setattr(RealCallerCarrier, "hang_up", away)
 
     assert _later(ref, minutes=21) == "live"
 
-    assert record.end == ("in_progress", None)
-    assert len(_checks(record.tenant)) == 1
+    assert call_record.end_state == ("in_progress", None)
+    assert len(_checks(call_record.tenant)) == 1
 
 
 def test_a_simulated_call_that_was_left_open_ends_too(
-    acme: Tenant, carrier: FakeTelephonyAdapter, record: Record, number: str
+    acme: Tenant, carrier: FakeTelephonyAdapter, call_record: CallRecord, number: str
 ) -> None:
     call_id = acme.simulate(number)["call_id"]
     assert len(_checks(acme)) == 1
@@ -184,7 +187,7 @@ def test_a_simulated_call_that_was_left_open_ends_too(
     found = _later(CallRef(acme.ref, UUID(call_id)), minutes=5)
 
     assert found == "ended"
-    assert record.end == ("completed", "lost")
+    assert call_record.end_state == ("completed", "lost")
     assert _checks(acme) == []
 
 
@@ -204,12 +207,12 @@ def test_the_end_of_a_call_and_of_its_watch_are_one_transaction(
 ) -> None:
     def killed(*_: object, **__: object) -> None:
         assert _checks(acme) != []  # nobody else sees it withdrawn yet
-        raise Killed
+        raise ProcessKilled
 
     monkeypatch.setattr(call_end.metrics.CALLS_ENDED, "inc", killed)
     event = CallEvent("ENDED", "call-1", clock.now(), "end", end_reason="caller_hangup")
 
-    with pytest.raises(Killed):
+    with pytest.raises(ProcessKilled):
         call_flow.apply_call_event(ref, event=event)
 
     assert len(_checks(acme)) == 1
@@ -217,9 +220,9 @@ def test_the_end_of_a_call_and_of_its_watch_are_one_transaction(
 
 
 def test_a_call_that_no_agent_answers_is_not_watched(
-    line: CarrierLine, acme: Tenant, number: str
+    carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
-    line.ring(acme.number(mode="closed")["did_number"], "closed-1")
+    carrier_client.ring(acme.number(mode="closed")["did_number"], "closed-1")
 
     assert _checks(acme) == []
 
@@ -228,7 +231,7 @@ def test_a_call_that_no_agent_answers_is_not_watched(
 
 
 @pytest.fixture
-def placed(real: RealCarrier, acme: Tenant, number: str) -> CallRef:
+def ordered_call(real_carrier: RealCallerCarrier, acme: Tenant, number: str) -> CallRef:
     """A call that was ordered, and nobody has come to dial."""
     [own] = acme.get("/phone-numbers").json
     with tenant_session(acme.ref) as session:
@@ -239,22 +242,22 @@ def placed(real: RealCarrier, acme: Tenant, number: str) -> CallRef:
 
 
 def test_a_call_that_nobody_came_to_dial_is_dialled_once(
-    record: Record, real: RealCarrier, placed: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ordered_call: CallRef
 ) -> None:
-    assert _later(placed, minutes=3) == "live"
-    assert _later(placed, minutes=6) == "live"
+    assert _later(ordered_call, minutes=3) == "live"
+    assert _later(ordered_call, minutes=6) == "live"
 
-    assert [what for what, _ in real.operations].count("place_call") == 1
-    assert record.call["provider_call_id"] == f"placed-{placed.call_id.hex}"
+    assert [what for what, _ in real_carrier.operations].count("place_call") == 1
+    assert call_record.call["provider_call_id"] == f"placed-{ordered_call.call_id.hex}"
 
 
 def test_a_call_that_could_not_be_dialled_for_long_is_not_dialled_any_more(
-    record: Record, real: RealCarrier, placed: CallRef
+    call_record: CallRecord, real_carrier: RealCallerCarrier, ordered_call: CallRef
 ) -> None:
-    real.fail_next(AWAY)
-    assert _later(placed, minutes=3) == "live"
+    real_carrier.fail_next(AWAY)
+    assert _later(ordered_call, minutes=3) == "live"
 
-    assert _later(placed, minutes=30) == "ended"
+    assert _later(ordered_call, minutes=30) == "ended"
 
-    assert record.end == ("failed", "lost")
-    assert real.placed_calls == {}
+    assert call_record.end_state == ("failed", "lost")
+    assert real_carrier.placed_calls == {}

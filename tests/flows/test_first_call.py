@@ -1,6 +1,6 @@
 """The first call: a tenant's number rings and its AI profile answers."""
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 
 
 def test_a_simulated_call_is_answered_held_and_recorded(acme: Tenant) -> None:

@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from tests.flows.conftest import Record
-from tests.support.carrier_line import CarrierLine, kinds, words
-from tests.support.world import Tenant, World, fresh_number
+from tests.flows.conftest import CallRecord
+from tests.support.carrier_client import CarrierClient, action_types, spoken_text
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.models import OutboundLeg
 
@@ -30,45 +30,45 @@ def _forwards(tenant: Tenant) -> list[str]:
 
 
 def test_a_forward_is_counted_once_though_the_call_rings_twice(
-    line: CarrierLine, record: Record, number: str, desk_number: str
+    carrier_client: CarrierClient, call_record: CallRecord, number: str, desk_number: str
 ) -> None:
-    first, again = (line.ring(number, "call-1") for _ in range(2))
+    first, again = (carrier_client.ring(number, "call-1") for _ in range(2))
 
     assert first == again
     assert first["actions"] == [{"type": "forward", "number": desk_number}]
-    assert record.end == ("completed", "transferred")
-    assert _forwards(record.tenant) == [desk_number]
+    assert call_record.end_state == ("completed", "transferred")
+    assert _forwards(call_record.tenant) == [desk_number]
 
 
 def test_a_forward_that_the_policy_refuses_is_not_made_however_often_the_call_rings(
-    line: CarrierLine, record: Record, world: World, number: str
+    carrier_client: CarrierClient, call_record: CallRecord, world: Factory, number: str
 ) -> None:
-    world.sql(record.tenant, "UPDATE settings SET dialling_frozen_at = now()")
+    world.sql(call_record.tenant, "UPDATE settings SET dialling_frozen_at = now()")
 
-    first = line.ring(number, "call-1")
-    world.sql(record.tenant, "UPDATE settings SET dialling_frozen_at = NULL")
-    again = line.ring(number, "call-1")
+    first = carrier_client.ring(number, "call-1")
+    world.sql(call_record.tenant, "UPDATE settings SET dialling_frozen_at = NULL")
+    again = carrier_client.ring(number, "call-1")
 
     assert first == again
-    assert kinds(first) == ["say", "hang_up"]
-    assert words(first) == "Please call again."
-    assert record.end == ("completed", "declined")
-    assert record.call["route"]["rules"][-1]["rule"] == "dialling"
-    assert _forwards(record.tenant) == []
+    assert action_types(first) == ["say", "hang_up"]
+    assert spoken_text(first) == "Please call again."
+    assert call_record.end_state == ("completed", "declined")
+    assert call_record.call["route"]["rules"][-1]["rule"] == "dialling"
+    assert _forwards(call_record.tenant) == []
 
 
 def test_over_the_limit_the_fallback_number_is_counted_once_too(
-    line: CarrierLine, acme: Tenant, world: World, desk_number: str
+    carrier_client: CarrierClient, acme: Tenant, world: Factory, desk_number: str
 ) -> None:
     acme.patch("/settings", {"sentences": {"over_limit": "All lines are busy."}})
     acme.profile()
     number = acme.number(fallback_number=desk_number)["did_number"]
     world.sql(acme, "UPDATE settings SET limits = '{\"concurrent_calls\": 0}'")
 
-    first, again = (line.ring(number, "call-1") for _ in range(2))
+    first, again = (carrier_client.ring(number, "call-1") for _ in range(2))
 
     assert first == again
-    assert words(first) == "All lines are busy."
+    assert spoken_text(first) == "All lines are busy."
     assert first["actions"][-1] == {"type": "forward", "number": desk_number}
-    assert Record(acme).end == ("failed", "concurrency_limit")
+    assert CallRecord(acme).end_state == ("failed", "concurrency_limit")
     assert _forwards(acme) == [desk_number]

@@ -11,12 +11,12 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.doubles import hostile_model as hostile
-from tests.doubles.hostile_model import Behaviour, HostileModel, endless, transfer
-from tests.doubles.models import Hanging
-from tests.flows.conftest import use
-from tests.support.carrier_line import CarrierLine, kinds
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.fakes import hostile_model as hostile
+from tests.fakes.hostile_model import Behaviour, HostileModel, repeat_forever, transfer
+from tests.fakes.models import HangingModel
+from tests.flows.conftest import use_model
+from tests.support.carrier_client import CarrierClient, action_types
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.conversation.llm import MAX_ARGUMENTS_CHARS, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.kit import json
@@ -30,13 +30,13 @@ SECRETS = ("globex-prompt", "globex-greeting", "globex-variable", "globex-target
 ENDS = {None, "agent_hangup", "transferred", "model_error"}
 
 BEHAVIOURS: list[Behaviour] = [
-    *([call] for call in hostile.CALLS.values()),
-    *(["Of course. ", call] for call in hostile.CALLS.values()),
+    *([call] for call in hostile.TOOL_CALLS.values()),
+    *(["Of course. ", call] for call in hostile.TOOL_CALLS.values()),
     *([transfer(target)] for target in hostile.TARGETS),
     *([ToolCall("transfer", arguments[:MAX_ARGUMENTS_CHARS])] for arguments in hostile.ARGUMENTS),
     *([ToolCall("take_message", arguments)] for arguments in hostile.MESSAGES),
     *([text[:2_000]] for text in hostile.TEXTS),
-    list(hostile.CALLS.values()) * 50,
+    list(hostile.TOOL_CALLS.values()) * 50,
     [transfer(hostile.NUMBER), transfer("sales"), transfer("front desk")],
     [hostile.SECRET, transfer(hostile.NUMBER)],
 ]
@@ -49,7 +49,7 @@ def allowed() -> dict[str, str]:
 
 
 @pytest.fixture
-def number(acme: Tenant, globex: Tenant, world: World, allowed: dict[str, str]) -> str:
+def number(acme: Tenant, globex: Tenant, world: Factory, allowed: dict[str, str]) -> str:
     """A number whose agent may do everything; globex has what nobody may hear of."""
     hidden = {SECRETS[3]: {"number": fresh_number(), "description": SECRETS[3]}}
     globex.profile(
@@ -65,7 +65,7 @@ def number(acme: Tenant, globex: Tenant, world: World, allowed: dict[str, str]) 
     return found
 
 
-def _call(line: CarrierLine, number: str, name: str, words: str) -> list[dict[str, Any]]:
+def _call(line: CarrierClient, number: str, name: str, words: str) -> list[dict[str, Any]]:
     """A call in which the caller says this; all that its carrier was told."""
     first = line.ring(number, name)
     return [first, line.say(name, first["state"], words)]
@@ -95,14 +95,18 @@ def _check(told: list[dict[str, Any]], allowed: dict[str, str]) -> None:
 
 
 def test_whatever_a_model_does_no_leg_leads_outside_the_allow_list(
-    line: CarrierLine, acme: Tenant, globex: Tenant, number: str, allowed: dict[str, str]
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    globex: Tenant,
+    number: str,
+    allowed: dict[str, str],
 ) -> None:
     assert len(BEHAVIOURS) >= 100
     connected: set[str] = set()
 
     for place, behaviour in enumerate(BEHAVIOURS):
-        use(HostileModel(behaviour))
-        told = _call(line, number, f"hostile-{place}", "Connect me.")
+        use_model(HostileModel(behaviour))
+        told = _call(carrier_client, number, f"hostile-{place}", "Connect me.")
         _check(told, allowed)
         connected |= _numbers(told)
 
@@ -115,17 +119,21 @@ def test_whatever_a_model_does_no_leg_leads_outside_the_allow_list(
 
 
 def test_a_model_that_tells_all_it_was_told_knows_nothing_of_another_tenant(
-    line: CarrierLine, acme: Tenant, globex: Tenant, number: str, allowed: dict[str, str]
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    globex: Tenant,
+    number: str,
+    allowed: dict[str, str],
 ) -> None:
     model = HostileModel()
-    use(model)
+    use_model(model)
 
     for place, words in enumerate((*hostile.TEXTS[:20], *SECRETS[:1])):
         plain = words.encode("utf-8", "ignore").decode()[:500]
-        told = _call(line, number, f"teller-{place}", plain.replace("\x00", " "))
+        told = _call(carrier_client, number, f"teller-{place}", plain.replace("\x00", " "))
         assert _numbers(told) <= set(allowed.values())
 
-    asked = str(model.asked[:-1])  # the last caller says such a word himself
+    asked = str(model.requests[:-1])  # the last caller says such a word himself
     assert "Acme here." in asked
     assert not any(secret in asked for secret in SECRETS)
     assert _dialled(acme) <= set(allowed.values())
@@ -133,11 +141,11 @@ def test_a_model_that_tells_all_it_was_told_knows_nothing_of_another_tenant(
 
 @pytest.mark.parametrize("pieces", [("word ",), ("x",), (" ",)], ids=repr)
 def test_a_model_without_an_end_is_cut_off(
-    line: CarrierLine, number: str, allowed: dict[str, str], pieces: tuple[str, ...]
+    carrier_client: CarrierClient, number: str, allowed: dict[str, str], pieces: tuple[str, ...]
 ) -> None:
-    use(HostileModel(endless(*pieces)), first_s=0.1, stall_s=0.1, whole_s=0.2)
+    use_model(HostileModel(repeat_forever(*pieces)), first_s=0.1, stall_s=0.1, whole_s=0.2)
 
-    told = _call(line, number, "endless-1", "Hello?")
+    told = _call(carrier_client, number, "endless-1", "Hello?")
 
     _check(told, allowed)
     assert len(json.dumps(told)) < 20_000
@@ -150,7 +158,7 @@ def test_a_hundred_calls_with_a_model_that_hangs_all_end_and_no_thread_is_left(
     app: Flask,
     acme: Tenant,
     platform: Platform,
-    world: World,
+    world: Factory,
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -160,19 +168,19 @@ def test_a_hundred_calls_with_a_model_that_hangs_all_end_and_no_thread_is_left(
     call_services.set_current_services(
         replace(
             call_services.current_services(),
-            models=Models(Hanging(), Hanging(), latency_policy=waits),
+            models=Models(HangingModel(), HangingModel(), latency_policy=waits),
         )
     )
     acme.profile(greeting="Acme here.")
     number = acme.number()["did_number"]
 
     def call(place: int) -> tuple[str, ...]:
-        line, name = CarrierLine(carrier, world.api(None)), f"hanging-{place}"
+        line, name = CarrierClient(carrier, world.api(None)), f"hanging-{place}"
         begun = line.say(name, line.ring(number, name)["state"], "Hello?")
         rest = begun
-        while kinds(rest)[-1] == "come_back":
-            rest = line.tell("more", name, rest["state"])
-        return kinds(begun)[0], *kinds(rest)
+        while action_types(rest)[-1] == "come_back":
+            rest = line.send_event("more", name, rest["state"])
+        return action_types(begun)[0], *action_types(rest)
 
     with ThreadPoolExecutor(20) as threads:
         heard = Counter(threads.map(call, range(100)))

@@ -3,17 +3,17 @@
 import pytest
 
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine
-from tests.support.world import Tenant, fresh_number
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Tenant, fresh_number
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 NEVER = {"weekly": {}}
 
 
 @pytest.fixture
-def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
+def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
     """The fake carrier's line into the product."""
-    return CarrierLine(carrier, anonymous)
+    return CarrierClient(carrier, anonymous)
 
 
 def _only_call(tenant: Tenant) -> tuple[str, str, str]:
@@ -21,11 +21,13 @@ def _only_call(tenant: Tenant) -> tuple[str, str, str]:
     return call["status"], call["end_reason"], call["route"]["decision"]
 
 
-def test_who_calls_at_night_hears_the_closing_sentence(line: CarrierLine, acme: Tenant) -> None:
+def test_who_calls_at_night_hears_the_closing_sentence(
+    carrier_client: CarrierClient, acme: Tenant
+) -> None:
     acme.patch("/settings", {"hours": NEVER, "sentences": {"closed": "Back at nine."}})
     acme.profile()
 
-    answer = line.ring(acme.number()["did_number"], "night-1")
+    answer = carrier_client.ring(acme.number()["did_number"], "night-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
     assert answer["actions"][0]["text"] == "Back at nine."
@@ -33,24 +35,24 @@ def test_who_calls_at_night_hears_the_closing_sentence(line: CarrierLine, acme: 
 
 
 def test_who_calls_at_night_is_forwarded_where_the_hours_say_so(
-    line: CarrierLine, acme: Tenant
+    carrier_client: CarrierClient, acme: Tenant
 ) -> None:
     acme.profile()
     guard = fresh_number()
     number = acme.number(hours={**NEVER, "closed_action": "forward"}, forward_to=guard)
 
-    answer = line.ring(number["did_number"], "night-1")
+    answer = carrier_client.ring(number["did_number"], "night-1")
 
     assert answer["actions"] == [{"type": "forward", "number": guard}]
     assert _only_call(acme) == ("completed", "transferred", "forward")
 
 
 def test_who_calls_a_number_with_hours_of_its_own_is_answered_by_them(
-    line: CarrierLine, acme: Tenant
+    carrier_client: CarrierClient, acme: Tenant
 ) -> None:
     acme.patch("/settings", {"hours": NEVER})
     acme.profile()
 
-    answer = line.ring(acme.number(hours={})["did_number"], "day-1")
+    answer = carrier_client.ring(acme.number(hours={})["did_number"], "day-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "listen"]

@@ -7,20 +7,20 @@ from typing import Any
 import pytest
 
 from tests.support.api import Api
-from tests.support.carrier_line import CALLER, CarrierLine
-from tests.support.world import Platform, Tenant, fresh_number
+from tests.support.carrier_client import CALLER, CarrierClient
+from tests.support.factories import Platform, Tenant, fresh_number
 from vca.registry.number_registry import service as dids
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy.session import public_session
 
 
 @pytest.fixture
-def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
-    return CarrierLine(carrier, anonymous)
+def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
+    return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
-def ringing(acme: Tenant) -> str:
+def answered_number(acme: Tenant) -> str:
     """A number of acme's that an agent answers."""
     acme.profile(greeting="Acme here.", end_phrases=["goodbye"])
     number: str = acme.number()["did_number"]
@@ -51,25 +51,27 @@ def _misses(number: str) -> int:
 
 
 def test_a_genuine_ring_is_answered_by_the_agent_and_recorded(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
-    answer = line.ring(ringing, "ring-1")
+    answer = carrier_client.ring(answered_number, "ring-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "listen"]
     assert answer["actions"][0]["text"] == "Acme here."
     [call] = _calls(acme)
     assert (call["status"], call["provider_call_id"]) == ("in_progress", "ring-1")
     assert (call["caller_number"], call["caller_id"]) == (CALLER, "shown")
-    assert (call["provider_type"], call["called_number"]) == ("fake", ringing)
+    assert (call["provider_type"], call["called_number"]) == ("fake", answered_number)
     assert _events(acme, call) == ["RINGING", "ANSWERED"]
 
 
-def test_a_call_is_held_and_ended_over_http(line: CarrierLine, acme: Tenant, ringing: str) -> None:
-    answer = line.ring(ringing, "held-1")
+def test_a_call_is_held_and_ended_over_http(
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
+) -> None:
+    answer = carrier_client.ring(answered_number, "held-1")
 
-    reply = line.say("held-1", answer["state"], "I need an appointment.")
-    bye = line.say("held-1", reply["state"], "Goodbye!")
-    over = line.say("held-1", reply["state"], "Are you there?")
+    reply = carrier_client.say("held-1", answer["state"], "I need an appointment.")
+    bye = carrier_client.say("held-1", reply["state"], "Goodbye!")
+    over = carrier_client.say("held-1", reply["state"], "Are you there?")
 
     assert [action["type"] for action in reply["actions"]] == ["say", "listen"]
     assert [action["type"] for action in bye["actions"]] == ["say", "hang_up"]
@@ -85,9 +87,13 @@ def test_a_call_is_held_and_ended_over_http(line: CarrierLine, acme: Tenant, rin
     [("anonymous", "withheld"), (None, "unavailable"), ("110", "other"), ("☎ <b>", "other")],
 )
 def test_a_caller_without_a_number_is_answered_like_any_other(
-    line: CarrierLine, acme: Tenant, ringing: str, caller: str | None, caller_id: str
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    answered_number: str,
+    caller: str | None,
+    caller_id: str,
 ) -> None:
-    answer = line.ring(ringing, "odd-1", caller)
+    answer = carrier_client.ring(answered_number, "odd-1", caller)
 
     assert answer["actions"][0]["text"] == "Acme here."
     [call] = _calls(acme)
@@ -95,9 +101,9 @@ def test_a_caller_without_a_number_is_answered_like_any_other(
 
 
 def test_a_replayed_ring_is_the_same_call_with_the_same_words(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
-    answers = [line.ring(ringing, "twice-1") for _ in range(3)]
+    answers = [carrier_client.ring(answered_number, "twice-1") for _ in range(3)]
 
     assert answers[0] == answers[1] == answers[2]
     [call] = _calls(acme)
@@ -106,27 +112,27 @@ def test_a_replayed_ring_is_the_same_call_with_the_same_words(
 
 
 def test_a_replayed_ring_has_the_words_of_the_first_though_the_greeting_has_changed(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
-    first = line.ring(ringing, "changed-1")
+    first = carrier_client.ring(answered_number, "changed-1")
     [profile] = acme.get("/ai-profiles").json
     acme.patch(f"/ai-profiles/{profile['id']}", {"greeting": "Acme has moved."})
 
-    again = line.ring(ringing, "changed-1")
-    other = line.ring(ringing, "changed-2")
+    again = carrier_client.ring(answered_number, "changed-1")
+    other = carrier_client.ring(answered_number, "changed-2")
 
     assert again == first
     assert other["actions"][0]["text"] == "Acme has moved."
 
 
 def test_two_carriers_calls_of_one_name_at_two_tenants_are_two_calls(
-    line: CarrierLine, acme: Tenant, globex: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, globex: Tenant, answered_number: str
 ) -> None:
     globex.profile(greeting="Globex here.")
     other = globex.number()["did_number"]
 
-    assert line.ring(ringing, "same-1")["actions"][0]["text"] == "Acme here."
-    assert line.ring(other, "same-1")["actions"][0]["text"] == "Globex here."
+    assert carrier_client.ring(answered_number, "same-1")["actions"][0]["text"] == "Acme here."
+    assert carrier_client.ring(other, "same-1")["actions"][0]["text"] == "Globex here."
 
     assert len(_calls(acme)) == len(_calls(globex)) == 1
 
@@ -141,14 +147,14 @@ TIMES = {
 
 
 def test_status_events_in_any_order_and_twice_end_in_the_same_row(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
     for number, order in enumerate(permutations(TIMES)):
         call_id = f"order-{number}"
-        state = line.ring(ringing, call_id)["state"]
+        state = carrier_client.ring(answered_number, call_id)["state"]
         for status in (*order, *order):
             said = {"state": state, "at": TIMES[status]}
-            assert line.status(call_id, status, **said)["actions"] == []
+            assert carrier_client.send_status(call_id, status, **said)["actions"] == []
 
     columns = ("status", "end_reason", "started_at", "answered_at", "ended_at", "duration_seconds")
     rows = {tuple(call[column] for column in columns) for call in _calls(acme)}
@@ -171,12 +177,17 @@ def test_status_events_in_any_order_and_twice_end_in_the_same_row(
     ],
 )
 def test_a_call_that_is_over_stays_over(
-    line: CarrierLine, acme: Tenant, ringing: str, first: str, then: str, expected: tuple[str, str]
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    answered_number: str,
+    first: str,
+    then: str,
+    expected: tuple[str, str],
 ) -> None:
-    state = line.ring(ringing, "over-1")["state"]
+    state = carrier_client.ring(answered_number, "over-1")["state"]
 
-    line.status("over-1", first, state=state, code="17")
-    line.status("over-1", then, state=state)
+    carrier_client.send_status("over-1", first, state=state, code="17")
+    carrier_client.send_status("over-1", then, state=state)
 
     [call] = _calls(acme)
     assert (call["status"], call["end_reason"]) == expected
@@ -184,23 +195,23 @@ def test_a_call_that_is_over_stays_over(
 
 
 def test_of_two_ends_that_are_told_the_earlier_counts_in_either_order(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
     told = {"completed": "2099-11-22T18:02:00+00:00", "cancelled": "2099-11-22T18:01:00+00:00"}
     for number, order in enumerate(permutations(told)):
-        state = line.ring(ringing, f"end-{number}")["state"]
+        state = carrier_client.ring(answered_number, f"end-{number}")["state"]
         for status in order:
-            line.status(f"end-{number}", status, state=state, at=told[status])
+            carrier_client.send_status(f"end-{number}", status, state=state, at=told[status])
 
     assert [call["ended_at"] for call in _calls(acme)] == ["2099-11-22T18:01:00Z"] * 2
 
 
 def test_a_status_without_a_token_finds_its_call_by_the_number(
-    line: CarrierLine, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, answered_number: str
 ) -> None:
-    line.ring(ringing, "plain-1")
+    carrier_client.ring(answered_number, "plain-1")
 
-    line.status("plain-1", "completed", to=ringing, code="16")
+    carrier_client.send_status("plain-1", "completed", to=answered_number, code="16")
 
     [call] = _calls(acme)
     assert (call["status"], call["end_reason"]) == ("completed", "caller_hangup")
@@ -208,15 +219,15 @@ def test_a_status_without_a_token_finds_its_call_by_the_number(
 
 
 def test_a_status_of_a_call_that_nobody_knows_is_taken_and_changes_nothing(
-    line: CarrierLine, acme: Tenant, globex: Tenant, ringing: str
+    carrier_client: CarrierClient, acme: Tenant, globex: Tenant, answered_number: str
 ) -> None:
-    line.ring(ringing, "known-1")
+    carrier_client.ring(answered_number, "known-1")
     other = globex.number()["did_number"]
 
-    assert line.status("unknown-1", "completed", to=ringing)["actions"] == []
-    assert line.status("known-1", "completed", to=other)["actions"] == []
-    assert line.status("known-1", "completed", to=fresh_number())["actions"] == []
-    assert line.status("known-1", "completed")["actions"] == []
+    assert carrier_client.send_status("unknown-1", "completed", to=answered_number)["actions"] == []
+    assert carrier_client.send_status("known-1", "completed", to=other)["actions"] == []
+    assert carrier_client.send_status("known-1", "completed", to=fresh_number())["actions"] == []
+    assert carrier_client.send_status("known-1", "completed")["actions"] == []
 
     assert [call["status"] for call in _calls(acme)] == ["in_progress"]
     assert _calls(globex) == []
@@ -230,10 +241,12 @@ def _only_call(tenant: Tenant) -> tuple[str, str, str]:
     return call["status"], call["end_reason"], call["route"]["decision"]
 
 
-def test_a_number_that_nobody_has_is_politely_refused_and_counted(line: CarrierLine) -> None:
+def test_a_number_that_nobody_has_is_politely_refused_and_counted(
+    carrier_client: CarrierClient,
+) -> None:
     number = fresh_number()
 
-    answers = [line.ring(number, f"lost-{attempt}") for attempt in range(2)]
+    answers = [carrier_client.ring(number, f"lost-{attempt}") for attempt in range(2)]
 
     for answer in answers:
         assert answer["actions"] == [{"type": "reject", "reason": "rejected"}]
@@ -242,50 +255,54 @@ def test_a_number_that_nobody_has_is_politely_refused_and_counted(line: CarrierL
 
 
 @pytest.mark.parametrize("number", ["", "110", "sip:desk@acme.example.com", "x" * 64, "+0"])
-def test_a_called_number_of_any_form_is_refused_politely(line: CarrierLine, number: str) -> None:
-    assert line.ring(number, "form-1")["actions"][0]["type"] == "reject"
+def test_a_called_number_of_any_form_is_refused_politely(
+    carrier_client: CarrierClient, number: str
+) -> None:
+    assert carrier_client.ring(number, "form-1")["actions"][0]["type"] == "reject"
 
 
 def test_a_number_that_is_only_assigned_is_nobodys_yet(
-    line: CarrierLine, platform: Platform, acme: Tenant
+    carrier_client: CarrierClient, platform: Platform, acme: Tenant
 ) -> None:
     number = fresh_number()
     platform.api.post("/api/dids", {"did_number": number, "tenant_id": acme.id})
 
-    assert line.ring(number, "promised-1")["actions"][0]["type"] == "reject"
+    assert carrier_client.ring(number, "promised-1")["actions"][0]["type"] == "reject"
     assert _calls(acme) == []
     assert _misses(number) == 1
 
 
 def test_a_resting_number_is_refused_and_the_missed_call_is_recorded(
-    line: CarrierLine, acme: Tenant
+    carrier_client: CarrierClient, acme: Tenant
 ) -> None:
     acme.profile()
     number = acme.number()
     acme.delete(f"/phone-numbers/{number['id']}")
 
-    answer = line.ring(number["did_number"], "resting-1")
+    answer = carrier_client.ring(number["did_number"], "resting-1")
 
     assert answer["actions"] == [{"type": "reject", "reason": "rejected"}]
     assert _only_call(acme) == ("failed", "number_inactive", "refused")
     assert _misses(number["did_number"]) == 0
 
 
-def test_an_inactive_number_is_refused_and_recorded(line: CarrierLine, acme: Tenant) -> None:
+def test_an_inactive_number_is_refused_and_recorded(
+    carrier_client: CarrierClient, acme: Tenant
+) -> None:
     acme.profile()
     number = acme.number(is_active=False)
 
-    assert line.ring(number["did_number"], "inactive-1")["actions"][0]["type"] == "reject"
+    assert carrier_client.ring(number["did_number"], "inactive-1")["actions"][0]["type"] == "reject"
     assert _only_call(acme) == ("failed", "number_inactive", "refused")
 
 
 def test_a_suspended_tenants_callers_hear_its_sentence(
-    line: CarrierLine, platform: Platform, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, platform: Platform, acme: Tenant, answered_number: str
 ) -> None:
     acme.patch("/settings", {"sentences": {"suspended": "We are away."}})
     platform.api.patch(acme.url(), {"status": "suspended"})
 
-    answer = line.ring(ringing, "suspended-1")
+    answer = carrier_client.ring(answered_number, "suspended-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
     assert answer["actions"][0]["text"] == "We are away."
@@ -293,24 +310,24 @@ def test_a_suspended_tenants_callers_hear_its_sentence(
 
 
 def test_a_deleted_tenants_number_is_nobodys(
-    line: CarrierLine, platform: Platform, acme: Tenant, ringing: str
+    carrier_client: CarrierClient, platform: Platform, acme: Tenant, answered_number: str
 ) -> None:
     platform.api.patch(acme.url(), {"status": "deleted"})
 
-    assert line.ring(ringing, "deleted-1")["actions"][0]["type"] == "reject"
-    assert _misses(ringing) == 1
+    assert carrier_client.ring(answered_number, "deleted-1")["actions"][0]["type"] == "reject"
+    assert _misses(answered_number) == 1
 
     platform.api.patch(acme.url(), {"status": "active"})
     assert _calls(acme) == []
-    assert line.ring(ringing, "deleted-2")["actions"][0]["text"] == "Acme here."
+    assert carrier_client.ring(answered_number, "deleted-2")["actions"][0]["text"] == "Acme here."
 
 
-def test_a_closed_number_says_so(line: CarrierLine, acme: Tenant) -> None:
+def test_a_closed_number_says_so(carrier_client: CarrierClient, acme: Tenant) -> None:
     acme.profile()
     acme.patch("/settings", {"sentences": {"closed": "Come back tomorrow."}})
     number = acme.number(mode="closed")
 
-    answer = line.ring(number["did_number"], "closed-1")
+    answer = carrier_client.ring(number["did_number"], "closed-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
     assert answer["actions"][0]["text"] == "Come back tomorrow."
@@ -318,20 +335,22 @@ def test_a_closed_number_says_so(line: CarrierLine, acme: Tenant) -> None:
     assert _only_call(acme) == ("completed", "closed", "closed")
 
 
-def test_a_forwarding_number_forwards(line: CarrierLine, acme: Tenant) -> None:
+def test_a_forwarding_number_forwards(carrier_client: CarrierClient, acme: Tenant) -> None:
     desk = fresh_number()
     number = acme.number(mode="forward", forward_to=desk)
 
-    answer = line.ring(number["did_number"], "forward-1")
+    answer = carrier_client.ring(number["did_number"], "forward-1")
 
     assert answer["actions"] == [{"type": "forward", "number": desk}]
     assert _only_call(acme) == ("completed", "transferred", "forward")
 
 
-def test_a_number_without_any_profile_says_a_sentence(line: CarrierLine, acme: Tenant) -> None:
+def test_a_number_without_any_profile_says_a_sentence(
+    carrier_client: CarrierClient, acme: Tenant
+) -> None:
     number = acme.number()
 
-    answer = line.ring(number["did_number"], "bare-1")
+    answer = carrier_client.ring(number["did_number"], "bare-1")
 
     assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
     assert "sorry" in answer["actions"][0]["text"]
@@ -339,11 +358,11 @@ def test_a_number_without_any_profile_says_a_sentence(line: CarrierLine, acme: T
 
 
 def test_a_replayed_ring_of_a_refused_call_is_one_row_with_the_same_answer(
-    line: CarrierLine, acme: Tenant
+    carrier_client: CarrierClient, acme: Tenant
 ) -> None:
     number = acme.number(mode="closed")["did_number"]
 
-    first, again = line.ring(number, "again-1"), line.ring(number, "again-1")
+    first, again = carrier_client.ring(number, "again-1"), carrier_client.ring(number, "again-1")
 
     assert first == again
     assert len(_calls(acme)) == 1

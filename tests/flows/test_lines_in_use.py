@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.flows.conftest import RealCarrier
-from tests.support.carrier_line import CarrierLine, kinds
-from tests.support.world import Platform, Tenant
+from tests.flows.conftest import RealCallerCarrier
+from tests.support.carrier_client import CarrierClient, action_types
+from tests.support.factories import Platform, Tenant
 from vca.kit import clock
 from vca.telephony.types import Caller, CallEvent, CallMetadata, ProviderAccountRef
 from vca.tenancy.session import tenant_session
@@ -30,7 +30,7 @@ def number(acme: Tenant, platform: Platform) -> str:
     return found
 
 
-def _ringing(number: str, carrier: RealCarrier) -> InboundCall:
+def _ringing(number: str, carrier: RealCallerCarrier) -> InboundCall:
     owner = authentication.find_number_owner(number)
     assert owner is not None
     metadata = CallMetadata(
@@ -42,9 +42,9 @@ def _ringing(number: str, carrier: RealCarrier) -> InboundCall:
 
 
 def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
-    acme: Tenant, real: RealCarrier, number: str
+    acme: Tenant, real_carrier: RealCallerCarrier, number: str
 ) -> None:
-    ringing = _ringing(number, real)
+    ringing = _ringing(number, real_carrier)
     live: list[int] = []
 
     def call(attempt: int) -> str:
@@ -72,26 +72,29 @@ def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
 
 
 def test_a_call_that_ends_frees_its_line_at_once(
-    line: CarrierLine, acme: Tenant, number: str
+    carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
-    states = [line.ring(number, f"call-{place}")["state"] for place in range(LIMIT)]
-    assert kinds(line.ring(number, "one-more")) == ["say", "hang_up"]
+    states = [carrier_client.ring(number, f"call-{place}")["state"] for place in range(LIMIT)]
+    assert action_types(carrier_client.ring(number, "one-more")) == ["say", "hang_up"]
 
-    line.status("call-3", "completed", state=states[3])
+    carrier_client.send_status("call-3", "completed", state=states[3])
 
-    assert kinds(line.ring(number, "another")) == ["say", "listen"]
-    assert kinds(line.ring(number, "and-another")) == ["say", "hang_up"]
+    assert action_types(carrier_client.ring(number, "another")) == ["say", "listen"]
+    assert action_types(carrier_client.ring(number, "and-another")) == ["say", "hang_up"]
 
 
 def test_anothers_calls_and_rehearsals_take_no_line(
-    line: CarrierLine, acme: Tenant, globex: Tenant, number: str
+    carrier_client: CarrierClient, acme: Tenant, globex: Tenant, number: str
 ) -> None:
     globex.profile()
     other = globex.number()["did_number"]
     for place in range(2):
-        line.ring(other, f"call-{place}")
+        carrier_client.ring(other, f"call-{place}")
 
     for place in range(LIMIT):
-        assert kinds(line.ring(number, f"mine-{place}")) == ["say", "listen"]
+        assert action_types(carrier_client.ring(number, f"mine-{place}")) == ["say", "listen"]
 
-    assert kinds(line.ring(other, "third")) == ["say", "hang_up"]  # a starter has two
+    assert action_types(carrier_client.ring(other, "third")) == [
+        "say",
+        "hang_up",
+    ]  # a starter has two

@@ -13,12 +13,12 @@ from flask import Flask
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import event
 
-from tests.doubles.hostile_model import CALLS, transfer
-from tests.doubles.models import Rehearsed
-from tests.flows.conftest import RealCarrier, Record, use
+from tests.fakes.hostile_model import TOOL_CALLS, transfer
+from tests.fakes.models import SequenceModel
+from tests.flows.conftest import CallRecord, RealCallerCarrier, use_model
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine, kinds
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.carrier_client import CarrierClient, action_types
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import Chunk, ModelClient, ModelRequest, ToolCall
 from vca.conversation.types import Profile, Tokens
 from vca.kit import db, http, mail, storage
@@ -34,7 +34,7 @@ from vca.tenant.calls.core.call_services import current_services
 from vca.tenant.calls.core.call_types import CallRef
 
 
-class Watchman:
+class TransactionMonitor:
     """Notes each use of the network, and those during which a transaction was open."""
 
     def __init__(self) -> None:
@@ -55,10 +55,10 @@ class Watchman:
             self.caught.append(what)
 
 
-class WatchedCarrier(RealCarrier):
+class WatchedCarrier(RealCallerCarrier):
     """Asks the watchman before each thing that would go to a carrier."""
 
-    watchman: ClassVar[Watchman]
+    watchman: ClassVar[TransactionMonitor]
 
     def _record_operation(self, operation: str, **arguments: Any) -> None:
         self.watchman.look(operation)
@@ -81,7 +81,7 @@ class WatchedModel(ModelClient):
 
     deterministic: ClassVar[bool] = True
 
-    def __init__(self, watchman: Watchman, model: ModelClient) -> None:
+    def __init__(self, watchman: TransactionMonitor, model: ModelClient) -> None:
         self._watchman, self._model = watchman, model
 
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
@@ -95,7 +95,7 @@ class WatchedModel(ModelClient):
 class WatchedStore(Store):
     """The same for the store of recordings."""
 
-    def __init__(self, watchman: Watchman, store: Store) -> None:
+    def __init__(self, watchman: TransactionMonitor, store: Store) -> None:
         self._watchman, self._store = watchman, store
 
     def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
@@ -126,7 +126,7 @@ class WatchedStore(Store):
 class WatchedMailer(Mailer):
     """The same for mail, of which nothing is sent."""
 
-    def __init__(self, watchman: Watchman) -> None:
+    def __init__(self, watchman: TransactionMonitor) -> None:
         super().__init__("smtp://localhost", "vca@example.com")
         self._watchman = watchman
 
@@ -137,7 +137,7 @@ class WatchedMailer(Mailer):
 class WatchedClient(OutgoingClient):
     """The same for tenants' own systems, of which nobody is connected to."""
 
-    def __init__(self, watchman: Watchman, answer: HttpResponse) -> None:
+    def __init__(self, watchman: TransactionMonitor, answer: HttpResponse) -> None:
         super().__init__(UrlPolicy())
         self._watchman, self._answer = watchman, answer
 
@@ -152,9 +152,9 @@ class WatchedClient(OutgoingClient):
 
 
 @pytest.fixture
-def watchman(app: Flask) -> Iterator[Watchman]:
+def transaction_monitor(app: Flask) -> Iterator[TransactionMonitor]:
     """He knows every connection that is taken out of the pool from here on."""
-    found, engine = Watchman(), db.current_database().engine
+    found, engine = TransactionMonitor(), db.current_database().engine
     event.listen(engine, "checkout", found.checked_out)
     event.listen(engine, "checkin", found.checked_in)
     store = storage.current_store()
@@ -168,31 +168,31 @@ def watchman(app: Flask) -> Iterator[Watchman]:
 
 
 @pytest.fixture
-def carrier(watchman: Watchman, settings: Settings) -> WatchedCarrier:
+def carrier(transaction_monitor: TransactionMonitor, settings: Settings) -> WatchedCarrier:
     """A carrier at whose door he stands."""
-    WatchedCarrier.watchman = watchman
+    WatchedCarrier.watchman = transaction_monitor
     fresh = WatchedCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
 
 @pytest.fixture
-def line(carrier: WatchedCarrier, anonymous: Api) -> CarrierLine:
-    return CarrierLine(carrier, anonymous)
+def carrier_client(carrier: WatchedCarrier, anonymous: Api) -> CarrierClient:
+    return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
-def says(watchman: Watchman) -> Callable[..., None]:
+def script_model(transaction_monitor: TransactionMonitor) -> Callable[..., None]:
     """Let a model say and do this, one list for each question."""
 
     def rehearsed(*answers: list[str | ToolCall]) -> None:
-        use(WatchedModel(watchman, Rehearsed(*answers)))
+        use_model(WatchedModel(transaction_monitor, SequenceModel(*answers)))
 
     return rehearsed
 
 
 @pytest.fixture
-def number(acme: Tenant, world: World) -> dict[str, Any]:
+def number(acme: Tenant, world: Factory) -> dict[str, Any]:
     """A number that is recorded, whose agent connects and takes messages, which are mailed."""
     world.sql(acme, "UPDATE settings SET notification_email = 'desk@acme.example'")
     acme.profile(
@@ -205,42 +205,46 @@ def number(acme: Tenant, world: World) -> dict[str, Any]:
 
 
 def test_nothing_is_open_while_a_whole_call_uses_the_network(
-    line: CarrierLine,
+    carrier_client: CarrierClient,
     carrier: WatchedCarrier,
-    watchman: Watchman,
-    says: Callable[..., None],
-    record: Record,
-    world: World,
+    transaction_monitor: TransactionMonitor,
+    script_model: Callable[..., None],
+    call_record: CallRecord,
+    world: Factory,
     number: dict[str, Any],
 ) -> None:
-    acme = record.tenant
+    acme = call_record.tenant
     noted = '{"summary": "A transfer.", "outcome": "message_taken"}'
-    says(
+    script_model(
         ["I connect you.", transfer("sales")],
-        ["Noted.", CALLS["take_message"]],
+        ["Noted.", TOOL_CALLS["take_message"]],
         [ToolCall("note_call", noted)],
     )
-    world.work(acme)
-    state = line.ring(number["did_number"], "call-1")["state"]
+    world.run_jobs(acme)
+    state = carrier_client.ring(number["did_number"], "call-1")["state"]
     carrier.live_calls.add("call-1")
     ref = current_services().verify_state(state).ref
-    away = line.say("call-1", state, "Sales, please.")
-    assert kinds(away)[-1] == "transfer"
-    back = line.tell("leg", "call-1", away["state"], outcome="busy")
-    line.say("call-1", back["state"], "Tell them that I called.")
+    away = carrier_client.say("call-1", state, "Sales, please.")
+    assert action_types(away)[-1] == "transfer"
+    back = carrier_client.send_event("leg", "call-1", away["state"], outcome="busy")
+    carrier_client.say("call-1", back["state"], "Tell them that I called.")
     assert reconciliation.check_call(ref, immediately=True) == "live"
     carrier.add_recording("call-1", b"RIFF")
-    line.status("call-1", "completed", state=state)
-    world.work(acme)
+    carrier_client.send_status("call-1", "completed", state=state)
+    world.run_jobs(acme)
 
-    assert record.call["summary"] == "A transfer."
-    assert watchman.caught == []
+    assert call_record.call["summary"] == "A transfer."
+    assert transaction_monitor.caught == []
     asked = {"register_number", "model", "piece", "look_up", "analysis", "mail", "recording"}
-    assert set(watchman.used) >= asked | {"chunk", "put", "open", "delete_recording"}
+    assert set(transaction_monitor.used) >= asked | {"chunk", "put", "open", "delete_recording"}
 
 
 def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
-    carrier: WatchedCarrier, watchman: Watchman, world: World, acme: Tenant, number: dict[str, Any]
+    carrier: WatchedCarrier,
+    transaction_monitor: TransactionMonitor,
+    world: Factory,
+    acme: Tenant,
+    number: dict[str, Any],
 ) -> None:
     with tenant_session(acme.ref) as session:
         to, own = fresh_number(), UUID(number["id"])
@@ -252,30 +256,35 @@ def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
     outbound_calls.dial(ref)
     acme.post(f"/calls/{call_id}/hangup")
     acme.delete(f"/phone-numbers/{number['id']}")
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert watchman.caught == []
-    assert set(watchman.used) >= {"place_call", "find_call", "hang_up", "unregister_number"}
+    assert transaction_monitor.caught == []
+    assert set(transaction_monitor.used) >= {
+        "place_call",
+        "find_call",
+        "hang_up",
+        "unregister_number",
+    }
 
 
 def test_nothing_is_open_while_a_tenants_own_system_decides_about_a_call(
-    line: CarrierLine,
-    watchman: Watchman,
-    record: Record,
+    carrier_client: CarrierClient,
+    transaction_monitor: TransactionMonitor,
+    call_record: CallRecord,
     acme: Tenant,
     number: dict[str, Any],
 ) -> None:
     http.set_current_client(
-        WatchedClient(watchman, HttpResponse(200, {}, b'{"decision": "reject"}'))
+        WatchedClient(transaction_monitor, HttpResponse(200, {}, b'{"decision": "reject"}'))
     )
     url = {"url": "https://acme.example/decide"}
     acme.post(f"/phone-numbers/{number['id']}/decision-webhook", url)
 
-    line.ring(number["did_number"], "call-1")
+    carrier_client.ring(number["did_number"], "call-1")
 
-    assert record.end == ("failed", "declined")
-    assert watchman.caught == []
-    assert watchman.used == ["check", "post"]
+    assert call_record.end_state == ("failed", "declined")
+    assert transaction_monitor.caught == []
+    assert transaction_monitor.used == ["check", "post"]
 
 
 # --- The watchman himself ------------------------------------------------------------------------
@@ -287,16 +296,22 @@ _QUESTION = ModelRequest(Profile("Ada", "custom", "Be brief."), "", ())
 @pytest.mark.parametrize("what", ["model", "hang_up", "direct", "put", "mail"])
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_the_watchman_sees_a_transaction_wherever_it_is_open(
-    carrier: WatchedCarrier, watchman: Watchman, acme: Tenant, what: str, elsewhere: bool
+    carrier: WatchedCarrier,
+    transaction_monitor: TransactionMonitor,
+    acme: Tenant,
+    what: str,
+    elsewhere: bool,
 ) -> None:
     ways: dict[str, Callable[[], object]] = {
-        "model": lambda: list(WatchedModel(watchman, Rehearsed([])).stream(_QUESTION)),
+        "model": lambda: list(
+            WatchedModel(transaction_monitor, SequenceModel([])).stream(_QUESTION)
+        ),
         "hang_up": lambda: carrier.hang_up("call-1"),
         "direct": lambda: carrier.update_live_call(
             "call-1", CallReply((Say("Hi."),)), callback_url=""
         ),
         "put": lambda: storage.current_store().delete("a/b.wav"),
-        "mail": lambda: WatchedMailer(watchman).send(None),  # type: ignore[arg-type]
+        "mail": lambda: WatchedMailer(transaction_monitor).send(None),  # type: ignore[arg-type]
     }
     entered, done = Event(), Event()
 
@@ -316,4 +331,4 @@ def test_the_watchman_sees_a_transaction_wherever_it_is_open(
     done.set()
     other.join()
 
-    assert watchman.caught == watchman.used != []
+    assert transaction_monitor.caught == transaction_monitor.used != []

@@ -9,19 +9,23 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from tests.carriers.players import twilio_socket
-from tests.carriers.sockets import CarrierSocket, serving
-from tests.carriers.twilio.line import TwilioCall
-from tests.carriers.twilio.rig import OURS, Rig, rig
-from tests.carriers.twilio.twiml import Document
-from tests.carriers.twilio.webhooks import outbound, signed
-from tests.doubles.hostile_model import transfer
-from tests.doubles.models import Parrot, Rehearsed, hang
-from tests.flows.conftest import Record, use
-from tests.support import owner
+from tests.fakes.carriers.call_scripts import open_twilio_socket
+from tests.fakes.carriers.carrier_websocket import CarrierWebSocket, run_relay
+from tests.fakes.carriers.twilio.call import TwilioCall
+from tests.fakes.carriers.twilio.connected_twilio import (
+    ACCOUNT_LOGIN,
+    ConnectedTwilio,
+    connected_twilio,
+)
+from tests.fakes.carriers.twilio.twiml import TwimlDocument
+from tests.fakes.carriers.twilio.webhooks import outbound_form, signed_request
+from tests.fakes.hostile_model import transfer
+from tests.fakes.models import SequenceModel, StepModel, hanging_step
+from tests.flows.conftest import CallRecord, use_model
+from tests.support import admin_db
 from tests.support.api import Api
-from tests.support.processes import until
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.processes import wait_until
 from vca.conversation.llm import ModelError
 from vca.kit import clock, db
 from vca.kit.db import Database
@@ -33,12 +37,12 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core import record as records
 
-Says = Callable[..., Rehearsed]
+Says = Callable[..., SequenceModel]
 MOST = 2
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fast_speech(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Nobody waits for words that no telephone speaks."""
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
     monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
@@ -47,25 +51,25 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def at(app: Flask) -> Iterator[str]:
+def relay_url(app: Flask) -> Iterator[str]:
     """Where the product's sockets are."""
-    with serving() as url:
+    with run_relay() as url:
         yield url
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.relay_slots"))
 
 
 @pytest.fixture
-def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
+def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
     """Twilio is the deployment's carrier, and there are a few slots."""
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=MOST))
-    with rig() as made:
+    with connected_twilio() as made:
         providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
 
 
 @pytest.fixture
-def number(acme: Tenant, twilio: Rig) -> str:
+def number(acme: Tenant, twilio: ConnectedTwilio) -> str:
     acme.profile(
         greeting="Acme here.",
         tools=["end_call", "transfer"],
@@ -80,17 +84,17 @@ def call(anonymous: Api, number: str) -> TwilioCall:
     return TwilioCall(anonymous, number)
 
 
-def opened(at: str, call: TwilioCall, document: Document | None = None) -> CarrierSocket:
+def opened(at: str, call: TwilioCall, document: TwimlDocument | None = None) -> CarrierWebSocket:
     """The socket of a call that rings, or that goes on as this document says."""
     told = document or call.ring()
-    socket = twilio_socket(at, told.find("ConversationRelay"), call.sid)
-    until(lambda: slots_taken(opened=True))
+    socket = open_twilio_socket(at, told.find("ConversationRelay"), call.sid)
+    wait_until(lambda: slots_taken(opened=True))
     return socket
 
 
 def slots_taken(*, opened: bool = False) -> int:
     counted = "SELECT count(*) FROM public.relay_slots WHERE opened OR NOT :opened"
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return int(session.scalar(text(counted), {"opened": opened}) or 0)
 
 
@@ -98,7 +102,7 @@ def slots_taken(*, opened: bool = False) -> int:
 
 
 def test_a_caller_is_greeted_as_his_socket_opens_and_consent_comes_before_the_tape(
-    acme: Tenant, anonymous: Api, twilio: Rig, number: str
+    acme: Tenant, anonymous: Api, twilio: ConnectedTwilio, number: str
 ) -> None:
     profile = acme.profile(
         greeting="Hello.", recording=True, consent_sentence="We record.", voice="Polly.Amy"
@@ -112,7 +116,7 @@ def test_a_caller_is_greeted_as_his_socket_opens_and_consent_comes_before_the_ta
     assert plain.find("ConversationRelay").get("welcomeGreeting") == "Acme here."
     assert recorded.verbs == ["Say", "Start", "Connect"]
     relay = recorded.find("ConversationRelay")
-    assert (recorded.words, relay.get("welcomeGreeting")) == ("We record.", "Hello.")
+    assert (recorded.spoken_text, relay.get("welcomeGreeting")) == ("We record.", "Hello.")
     assert (relay.get("ttsProvider"), relay.get("voice")) == ("Amazon", "Amy")
 
 
@@ -124,17 +128,17 @@ def test_without_slots_every_turn_is_a_request(call: TwilioCall) -> None:
 
 
 def test_who_finds_no_slot_is_served_by_requests_until_one_is_free(
-    anonymous: Api, at: str, number: str
+    anonymous: Api, relay_url: str, number: str
 ) -> None:
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=1))
     first, second, third = [TwilioCall(anonymous, number) for _ in range(3)]
-    socket = opened(at, first)
+    socket = opened(relay_url, first)
     assert second.ring().verbs == ["Gather"]
 
     socket.close()
     first.hang_up()
 
-    until(lambda: slots_taken() == 0)
+    wait_until(lambda: slots_taken() == 0)
     assert third.ring().verbs == ["Connect"]
 
 
@@ -152,23 +156,29 @@ def test_a_database_that_gives_no_slot_still_serves_the_caller(
 
 
 def test_whom_we_call_speaks_through_a_socket_too(
-    anonymous: Api, at: str, acme: Tenant, twilio: Rig, world: World, number: str, says: Says
+    anonymous: Api,
+    relay_url: str,
+    acme: Tenant,
+    twilio: ConnectedTwilio,
+    world: Factory,
+    number: str,
+    script_model: Says,
 ) -> None:
-    says(["At nine."])
+    script_model(["At nine."])
     [phone] = acme.get("/phone-numbers").json
     callee = fresh_number()
-    twilio.account.own(number)
+    twilio.account.add_number(number)
     acme.post("/calls", {"to": callee, "from_phone_number_id": phone["id"]})
-    world.work(acme)
-    [form] = twilio.asked("POST", "Calls.json")
+    world.run_jobs(acme)
+    [form] = twilio.requests_to("POST", "Calls.json")
     [placed] = twilio.account.calls
     call = TwilioCall(anonymous, number, sid=placed)
 
-    said = outbound(placed, to=callee, caller=number)
-    greeted = call.deliver(signed(OURS, form["Url"][0], said))
+    said = outbound_form(placed, to=callee, caller=number)
+    greeted = call.deliver(signed_request(ACCOUNT_LOGIN, form["Url"][0], said))
 
     assert greeted.verbs == ["Connect"]
-    socket = opened(at, call, greeted)
+    socket = opened(relay_url, call, greeted)
     assert socket.say("When do you open?") == "At nine."
     socket.close()
 
@@ -177,106 +187,112 @@ def test_whom_we_call_speaks_through_a_socket_too(
 
 
 def test_each_clause_is_said_as_it_comes(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
     thought = Event()
-    says(["Let me see. ", thought, "At nine."])
-    socket = opened(at, call)
+    script_model(["Let me see. ", thought, "At nine."])
+    socket = opened(relay_url, call)
 
-    socket.tell("prompt", voicePrompt="When do you open?", last=True)
-    first = socket.hear()
+    socket.send("prompt", voicePrompt="When do you open?", last=True)
+    first = socket.receive_frame()
     thought.set()
 
     assert (first["token"], first["last"]) == ("Let me see. ", False)
-    assert socket.answer() == "At nine."
-    until(lambda: len(record.said) == 3)
-    assert record.said[2] == "agent: Let me see. At nine."
+    assert socket.receive_answer() == "At nine."
+    wait_until(lambda: len(call_record.transcript) == 3)
+    assert call_record.transcript[2] == "agent: Let me see. At nine."
     socket.close()
 
 
 def test_only_the_whole_of_what_is_said_is_answered(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
-    model = says(["At nine."])
-    socket = opened(at, call)
+    model = script_model(["At nine."])
+    socket = opened(relay_url, call)
 
     for words in ("When", "When do", "When do you"):
-        socket.tell("prompt", voicePrompt=words, last=False)
+        socket.send("prompt", voicePrompt=words, last=False)
 
     assert socket.say("When do you open?") == "At nine."
-    assert len(model.asked) == 1
+    assert len(model.requests) == 1
     socket.close()
 
 
 def test_who_breaks_in_is_answered_and_the_model_knows_what_he_had_heard(
-    at: str, call: TwilioCall, record: Record, says: Says, monkeypatch: pytest.MonkeyPatch
+    relay_url: str,
+    call: TwilioCall,
+    call_record: CallRecord,
+    script_model: Says,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     thought, looks = Event(), Conversation._barge_in_frame
 
     def looks_late(self: Conversation, speaks: bool) -> Any:
         """After both of his frames have come, however busy the machine is."""
         if speaks:
-            until(lambda: len(self._connection._ws.input_buffer) == 2)
+            wait_until(lambda: len(self._connection._ws.input_buffer) == 2)
             monkeypatch.setattr(Conversation, "_barge_in_frame", looks)
         return looks(self, speaks)
 
     monkeypatch.setattr(Conversation, "_barge_in_frame", looks_late)
-    model = says(["We open at nine. ", thought, "And close at six."], ["Since 1999."])
-    socket = opened(at, call)
-    socket.tell("prompt", voicePrompt="When do you open?", last=True)
-    assert socket.hear()["token"] == "We open at nine. "
+    model = script_model(["We open at nine. ", thought, "And close at six."], ["Since 1999."])
+    socket = opened(relay_url, call)
+    socket.send("prompt", voicePrompt="When do you open?", last=True)
+    assert socket.receive_frame()["token"] == "We open at nine. "
 
-    socket.tell("interrupt", utteranceUntilInterrupt="We open at", durationUntilInterruptMs=400)
-    socket.tell("prompt", voicePrompt="Since when?", last=True)
+    socket.send("interrupt", utteranceUntilInterrupt="We open at", durationUntilInterruptMs=400)
+    socket.send("prompt", voicePrompt="Since when?", last=True)
     thought.set()
 
-    assert socket.answer() == ""  # the end of what was cut off
-    assert socket.answer() == "Since 1999."
-    until(lambda: len(record.said) == 5)
-    assert record.turns[2]["heard_text"] == "We open at"
-    assert model.closed >= 1
+    assert socket.receive_answer() == ""  # the end of what was cut off
+    assert socket.receive_answer() == "Since 1999."
+    wait_until(lambda: len(call_record.transcript) == 5)
+    assert call_record.turns[2]["heard_text"] == "We open at"
+    assert model.closed_count >= 1
     socket.close()
 
 
 def test_who_goes_on_while_the_agent_thinks_hears_one_answer(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
     thought = Event()
-    says([thought, "At nine."], ["On Sundays at ten."])
-    socket = opened(at, call)
+    script_model([thought, "At nine."], ["On Sundays at ten."])
+    socket = opened(relay_url, call)
 
-    socket.tell("prompt", voicePrompt="When do you open?", last=True)
-    socket.tell("prompt", voicePrompt="On Sundays, I mean.", last=True)
-    until(lambda: "caller: When do you open?" in record.said)
+    socket.send("prompt", voicePrompt="When do you open?", last=True)
+    socket.send("prompt", voicePrompt="On Sundays, I mean.", last=True)
+    wait_until(lambda: "caller: When do you open?" in call_record.transcript)
     thought.set()
 
-    assert socket.answer() == "On Sundays at ten."
-    until(lambda: len(record.said) == 5)
-    assert record.turns[2]["heard_text"] == ""
+    assert socket.receive_answer() == "On Sundays at ten."
+    wait_until(lambda: len(call_record.transcript) == 5)
+    assert call_record.turns[2]["heard_text"] == ""
     socket.close()
 
 
 def test_who_breaks_in_on_the_last_words_cuts_them_on_record(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
-    says(["We open at nine every day."])
-    socket = opened(at, call)
+    script_model(["We open at nine every day."])
+    socket = opened(relay_url, call)
     socket.say("When?")
 
-    socket.tell("interrupt", utteranceUntilInterrupt="We open at nine")
+    socket.send("interrupt", utteranceUntilInterrupt="We open at nine")
 
-    until(lambda: record.turns[2]["heard_text"] == "We open at nine")
+    wait_until(lambda: call_record.turns[2]["heard_text"] == "We open at nine")
     socket.close()
 
 
-def test_frames_that_mean_nothing_are_passed_over(at: str, call: TwilioCall, says: Says) -> None:
-    says(["At nine."])
-    socket = opened(at, call)
+def test_frames_that_mean_nothing_are_passed_over(
+    relay_url: str, call: TwilioCall, script_model: Says
+) -> None:
+    script_model(["At nine."])
+    socket = opened(relay_url, call)
 
-    socket.tell("info", name="tokensPlayed", value="Acme here.")
-    socket.tell("prompt", voicePrompt=7)
-    socket.tell("dtmf", digit="A")
-    socket.tell("interrupt")
+    socket.send("info", name="tokensPlayed", value="Acme here.")
+    socket.send("prompt", voicePrompt=7)
+    socket.send("dtmf", digit="A")
+    socket.send("interrupt")
     socket.client.send('{"type": ["prompt"]}')
     socket.client.send("{}")
 
@@ -287,179 +303,188 @@ def test_frames_that_mean_nothing_are_passed_over(at: str, call: TwilioCall, say
 # --- How it ends -------------------------------------------------------------------------------
 
 
-def test_who_hangs_up_frees_the_slot(at: str, call: TwilioCall, record: Record) -> None:
-    socket = opened(at, call)
+def test_who_hangs_up_frees_the_slot(
+    relay_url: str, call: TwilioCall, call_record: CallRecord
+) -> None:
+    socket = opened(relay_url, call)
     assert slots_taken() == 1
 
     socket.close()
     call.hang_up()
 
-    until(lambda: slots_taken() == 0)
-    assert record.end == ("completed", "caller_hangup")
+    wait_until(lambda: slots_taken() == 0)
+    assert call_record.end_state == ("completed", "caller_hangup")
 
 
 def test_what_follows_the_socket_is_told_as_often_as_it_is_asked(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
-    says(["I connect you.", transfer("sales")])
-    socket = opened(at, call)
+    script_model(["I connect you.", transfer("sales")])
+    socket = opened(relay_url, call)
     assert socket.say("Sales, please.") == "I connect you."
-    handoff = socket.ended()
+    handoff = socket.receive_end()
     call.copies = 3
 
-    dial = call.relay_ended(handoff)
+    dial = call.end_relay(handoff)
 
     assert handoff == "done"
     assert dial.verbs == ["Dial"]
-    assert record.call["status"] == "transferring"
+    assert call_record.call["status"] == "transferring"
 
 
-def test_a_model_that_fails_ends_in_a_sentence(at: str, call: TwilioCall, record: Record) -> None:
-    use(Parrot(ModelError("no", failure="unavailable")))
-    socket = opened(at, call)
+def test_a_model_that_fails_ends_in_a_sentence(
+    relay_url: str, call: TwilioCall, call_record: CallRecord
+) -> None:
+    use_model(StepModel(ModelError("no", failure="unavailable")))
+    socket = opened(relay_url, call)
 
     said = socket.say("When?")
 
     assert said
-    assert call.relay_ended(socket.ended()).verbs == ["Hangup"]
-    assert record.end == ("completed", "model_error")
+    assert call.end_relay(socket.receive_end()).verbs == ["Hangup"]
+    assert call_record.end_state == ("completed", "model_error")
 
 
 def test_with_the_database_away_the_caller_hears_a_sentence(
-    app: Flask, at: str, call: TwilioCall
+    app: Flask, relay_url: str, call: TwilioCall
 ) -> None:
     there = db.current_database()
-    socket = opened(at, call)
+    socket = opened(relay_url, call)
     db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     said = socket.say("When?")
 
     assert "call again" in said
-    assert socket.ended() == "failed"
+    assert socket.receive_end() == "failed"
     db.set_current_database(there)
-    assert call.relay_ended("failed").verbs == ["Hangup"]
+    assert call.end_relay("failed").verbs == ["Hangup"]
 
 
-def test_a_carrier_that_fails_goes_on_by_requests(at: str, call: TwilioCall) -> None:
-    socket = opened(at, call)
+def test_a_carrier_that_fails_goes_on_by_requests(relay_url: str, call: TwilioCall) -> None:
+    socket = opened(relay_url, call)
 
-    socket.tell("error", description="Invalid message received")
+    socket.send("error", description="Invalid message received")
 
-    assert call.relay_ended(socket.ended()).verbs == ["Gather"]
+    assert call.end_relay(socket.receive_end()).verbs == ["Gather"]
 
 
 def test_a_socket_that_never_came_is_not_tried_again_and_the_caller_is_greeted(
-    call: TwilioCall, record: Record
+    call: TwilioCall, call_record: CallRecord
 ) -> None:
     call.ring()
 
-    instead = call.relay_ended(None)
+    instead = call.end_relay(None)
 
     assert instead.verbs == ["Gather"]
-    assert instead.words == "Acme here."
-    assert record.said == ["agent: Acme here."]
+    assert instead.spoken_text == "Acme here."
+    assert call_record.transcript == ["agent: Acme here."]
 
 
 def test_a_socket_that_broke_is_followed_by_another_that_says_the_last_words_again(
-    at: str, call: TwilioCall, says: Says
+    relay_url: str, call: TwilioCall, script_model: Says
 ) -> None:
-    says(["At nine."])
-    socket = opened(at, call)
+    script_model(["At nine."])
+    socket = opened(relay_url, call)
     socket.say("When?")
     socket.close()
 
-    again = call.relay_ended(None)
+    again = call.end_relay(None)
 
     assert again.find("ConversationRelay").get("welcomeGreeting") == "At nine."
 
 
 def test_what_was_said_to_a_process_that_died_is_answered(
-    call: TwilioCall, record: Record, says: Says
+    call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
-    says(["At nine."])
+    script_model(["At nine."])
     call.ring()
-    with tenant_session(record.tenant.ref) as session:
+    with tenant_session(call_record.tenant.ref) as session:
         records.insert_turn(
-            session, record.call["id"], sequence=2, speaker="caller", text="When?", at=clock.now()
+            session,
+            call_record.call["id"],
+            sequence=2,
+            speaker="caller",
+            text="When?",
+            at=clock.now(),
         )
 
-    again = call.relay_ended(None)
+    again = call.end_relay(None)
 
     assert again.find("ConversationRelay").get("welcomeGreeting") == "At nine."
-    assert record.said == ["agent: Acme here.", "caller: When?", "agent: At nine."]
+    assert call_record.transcript == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 
 
 def test_who_hangs_up_is_asked_nothing_when_the_socket_has_ended(call: TwilioCall) -> None:
     call.ring()
 
-    assert call.relay_ended(None, status="completed").verbs == []
+    assert call.end_relay(None, status="completed").verbs == []
 
 
 # --- A process that is to end ------------------------------------------------------------------
 
 
 def test_a_process_that_is_to_end_hands_its_calls_on_where_nobody_speaks(
-    at: str, call: TwilioCall, record: Record, says: Says
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
 ) -> None:
-    says(["At nine."])
-    socket = opened(at, call)
+    script_model(["At nine."])
+    socket = opened(relay_url, call)
     socket.say("When?")
 
     draining.start_draining()
 
-    handoff = socket.ended()
+    handoff = socket.receive_end()
     draining.stop_draining()
-    until(lambda: slots_taken() == 0)
-    again = call.relay_ended(handoff)
+    wait_until(lambda: slots_taken() == 0)
+    again = call.end_relay(handoff)
     assert again.verbs == ["Connect"]
     assert again.find("ConversationRelay").get("welcomeGreeting") is None
-    next_socket = opened(at, call, again)
+    next_socket = opened(relay_url, call, again)
     assert next_socket.say("And on Sundays?") == "At nine."
-    until(lambda: len(record.said) == 5)
+    wait_until(lambda: len(call_record.transcript) == 5)
     next_socket.close()
 
 
 def test_nobody_is_cut_off_by_a_process_that_is_to_end(
-    at: str, call: TwilioCall, says: Says
+    relay_url: str, call: TwilioCall, script_model: Says
 ) -> None:
     thought = Event()
-    says(["Let me see. ", thought, "At nine."])
-    socket = opened(at, call)
-    socket.tell("prompt", voicePrompt="When?", last=True)
-    assert socket.hear()["token"] == "Let me see. "
+    script_model(["Let me see. ", thought, "At nine."])
+    socket = opened(relay_url, call)
+    socket.send("prompt", voicePrompt="When?", last=True)
+    assert socket.receive_frame()["token"] == "Let me see. "
 
     draining.start_draining()
     thought.set()
 
-    assert socket.answer() == "At nine."
-    assert socket.ended() == "resume"
+    assert socket.receive_answer() == "At nine."
+    assert socket.receive_end() == "resume"
 
 
 def test_a_process_that_has_to_end_does_not_wait_for_ever(
-    at: str, call: TwilioCall, says: Says, monkeypatch: pytest.MonkeyPatch
+    relay_url: str, call: TwilioCall, script_model: Says, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    says(["A very long story."])
+    script_model(["A very long story."])
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 0.01)
-    socket = opened(at, call)
+    socket = opened(relay_url, call)
     socket.say("When?")
     monkeypatch.setattr(draining, "MAX_DRAIN_S", 0.0)
 
     draining.start_draining()
 
-    assert socket.ended() == "resume"
+    assert socket.receive_end() == "resume"
 
 
 def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_again(
-    at: str, call: TwilioCall
+    relay_url: str, call: TwilioCall
 ) -> None:
-    socket = opened(at, call)
+    socket = opened(relay_url, call)
     draining.start_draining()
-    handoff = socket.ended()
+    handoff = socket.receive_end()
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
-    again = call.relay_ended(handoff)
+    again = call.end_relay(handoff)
 
-    assert (again.verbs, again.words) == (["Gather"], "")
+    assert (again.verbs, again.spoken_text) == (["Gather"], "")
 
 
 # --- Frames that are none ----------------------------------------------------------------------
@@ -478,22 +503,22 @@ def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_aga
     ids=["text", "list", "string", "bytes", "twice", "large"],
 )
 def test_what_is_no_frame_ends_the_socket(
-    at: str, call: TwilioCall, data: str | bytes, code: int
+    relay_url: str, call: TwilioCall, data: str | bytes, code: int
 ) -> None:
-    socket = opened(at, call)
+    socket = opened(relay_url, call)
 
     socket.client.send(data)
 
-    assert socket.closed() == code
-    until(lambda: slots_taken() == 0)
+    assert socket.receive_close_code() == code
+    wait_until(lambda: slots_taken() == 0)
 
 
 def test_a_model_that_never_answers_does_not_keep_the_caller_waiting(
-    at: str, call: TwilioCall, record: Record
+    relay_url: str, call: TwilioCall, call_record: CallRecord
 ) -> None:
-    use(Parrot(hang()), first_s=0.2, whole_s=0.4)
-    socket = opened(at, call)
+    use_model(StepModel(hanging_step()), first_s=0.2, whole_s=0.4)
+    socket = opened(relay_url, call)
 
     assert socket.say("When?")
-    socket.ended()
-    assert record.end[1] == "model_error"
+    socket.receive_end()
+    assert call_record.end_state[1] == "model_error"

@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 
-from tests.carriers.players import telnyx_socket
-from tests.carriers.sockets import serving
-from tests.carriers.telnyx.accounts import BASE_URL, adapter_of, fresh
-from tests.carriers.telnyx.line import TelnyxLine, ordered
-from tests.carriers.telnyx.server import TelnyxServer, telnyx_server
-from tests.carriers.telnyx.signing import Signer
-from tests.flows.conftest import Record
-from tests.support import owner
+from tests.fakes.carriers.call_scripts import open_telnyx_socket
+from tests.fakes.carriers.carrier_websocket import run_relay
+from tests.fakes.carriers.telnyx.accounts import BASE_URL, create_adapter, new_account
+from tests.fakes.carriers.telnyx.carrier_client import TelnyxCarrierClient, command_names
+from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
+from tests.fakes.carriers.telnyx.signing import Signer
+from tests.flows.conftest import CallRecord
+from tests.support import admin_db
 from tests.support.api import Api
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.types import CallReply, Listen, Say
@@ -31,27 +31,29 @@ def server() -> Iterator[TelnyxServer]:
 
 
 @pytest.fixture
-def line(settings: Settings, server: TelnyxServer, anonymous: Api) -> Iterator[TelnyxLine]:
+def carrier_client(
+    settings: Settings, server: TelnyxServer, anonymous: Api
+) -> Iterator[TelnyxCarrierClient]:
     call_services.set_current_services(
         replace(call_services.current_services(), public_base_url=BASE_URL, relay_slots=3)
     )
     providers.set_current_carriers(providers.Carriers(settings)).register(
-        adapter_of(server, SIGNER)
+        create_adapter(server, SIGNER)
     )
-    with fresh(server):
-        yield TelnyxLine(server, SIGNER, anonymous)
-    with owner.public() as session:
+    with new_account(server):
+        yield TelnyxCarrierClient(server, SIGNER, anonymous)
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.relay_slots"))
 
 
 def test_a_socket_is_begun_once_the_call_was_answered_and_consent_was_said(
-    line: TelnyxLine, acme: Tenant
+    carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     acme.profile(greeting="Grüß Gott.", language="de-AT", recording=True)
 
-    leg = line.ring(acme.number(provider_type="telnyx")["did_number"])
+    leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
 
-    assert ordered(leg) == ["answer", "speak", "start_recording", "start_conversation_relay"]
+    assert command_names(leg) == ["answer", "speak", "start_recording", "start_conversation_relay"]
     assert leg.relay is not None
     assert leg.relay["url"] == "wss://voice.example.com/vca/telephony/telnyx/relay"
     assert (leg.relay["greeting"], leg.relay["language"]) == ("Grüß Gott.", "de-AT")
@@ -59,44 +61,44 @@ def test_a_socket_is_begun_once_the_call_was_answered_and_consent_was_said(
 
 
 def test_an_order_from_outside_ends_the_socket_first_and_nothing_follows_it(
-    line: TelnyxLine, acme: Tenant
+    carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     acme.profile(greeting="Acme here.")
-    leg = line.ring(acme.number(provider_type="telnyx")["did_number"])
+    leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
     adapter = providers.current_carriers().adapter("telnyx")
     assert adapter is not None
 
     reply = CallReply((Say("Your table is ready."), Listen()))
     adapter.update_live_call(leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")
-    line.pump()
+    carrier_client.deliver_events()
 
-    assert ordered(leg)[-2:] == ["stop_conversation_relay", "gather_using_speak"]
+    assert command_names(leg)[-2:] == ["stop_conversation_relay", "gather_using_speak"]
 
 
 def test_a_socket_that_broke_is_followed_by_listening_over_events(
-    line: TelnyxLine, acme: Tenant, record: Record
+    carrier_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.")
-    leg = line.ring(acme.number(provider_type="telnyx")["did_number"])
+    leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
 
-    line.switch.relay_ends(leg, "customer_disconnect")
-    line.pump()
+    carrier_client.switch.end_relay(leg, "customer_disconnect")
+    carrier_client.deliver_events()
 
-    assert ordered(leg)[-2:] == ["start_transcription", "gather_using_speak"]
-    line.say(leg, "Are you open?")
-    assert record.said[1] == "caller: Are you open?"
+    assert command_names(leg)[-2:] == ["start_transcription", "gather_using_speak"]
+    carrier_client.say(leg, "Are you open?")
+    assert call_record.transcript[1] == "caller: Are you open?"
 
 
 def test_a_call_that_hangs_up_while_its_socket_is_open_is_over(
-    line: TelnyxLine, acme: Tenant, record: Record
+    carrier_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.")
-    with serving() as at:
-        leg = line.ring(acme.number(provider_type="telnyx")["did_number"])
-        socket = telnyx_socket(at, leg)
+    with run_relay() as at:
+        leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
+        socket = open_telnyx_socket(at, leg)
         assert socket.say("Are you open?")
         socket.close()
-        line.switch.relay_ends(leg, "call_hangup")
-        line.put_down(leg)
+        carrier_client.switch.end_relay(leg, "call_hangup")
+        carrier_client.hang_up(leg)
 
-    assert record.end == ("completed", "caller_hangup")
+    assert call_record.end_state == ("completed", "caller_hangup")

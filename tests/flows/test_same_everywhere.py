@@ -6,27 +6,27 @@ from typing import Any
 
 import pytest
 
-from tests.carriers.players import (
-    Caller,
-    OnFake,
+from tests.fakes.carriers.call_scripts import (
+    OnFakeCarrier,
     OnTelnyx,
     OnTelnyxRelay,
     OnTwilio,
     OnTwilioRelay,
+    ScriptedCaller,
 )
-from tests.carriers.sockets import serving
-from tests.carriers.telnyx.accounts import BASE_URL, adapter_of, fresh
-from tests.carriers.telnyx.line import TelnyxLine
-from tests.carriers.telnyx.server import telnyx_server
-from tests.carriers.telnyx.signing import Signer
-from tests.carriers.twilio.line import TwilioCall
-from tests.carriers.twilio.rig import rig
-from tests.doubles.hostile_model import transfer
-from tests.doubles.models import Rehearsed
-from tests.flows.conftest import Record
+from tests.fakes.carriers.carrier_websocket import run_relay
+from tests.fakes.carriers.telnyx.accounts import BASE_URL, create_adapter, new_account
+from tests.fakes.carriers.telnyx.carrier_client import TelnyxCarrierClient
+from tests.fakes.carriers.telnyx.server import telnyx_server
+from tests.fakes.carriers.telnyx.signing import Signer
+from tests.fakes.carriers.twilio.call import TwilioCall
+from tests.fakes.carriers.twilio.connected_twilio import connected_twilio
+from tests.fakes.hostile_model import transfer
+from tests.fakes.models import SequenceModel
+from tests.flows.conftest import CallRecord
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine
-from tests.support.world import Tenant, fresh_number
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Tenant, fresh_number
 from vca.servers.relay import conversation
 from vca.settings import Settings
 from vca.telephony import providers
@@ -48,7 +48,7 @@ HELD = [
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def fast_speech(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for words that no telephone speaks."""
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
     monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
@@ -60,10 +60,10 @@ def caller(
     acme: Tenant,
     settings: Settings,
     anonymous: Api,
-    says: Callable[..., Rehearsed],
-) -> Iterator[Caller]:
+    script_model: Callable[..., SequenceModel],
+) -> Iterator[ScriptedCaller]:
     """Who calls acme, on this line."""
-    says(
+    script_model(
         ["At nine."],
         ["That is twelve."],
         ["I connect you.", transfer("sales")],
@@ -78,40 +78,42 @@ def caller(
     )
     carrier, _, relay = request.param.partition(" ")
     if carrier == "fake":
-        line = CarrierLine(request.getfixturevalue("real"), anonymous)
-        yield OnFake(line, acme.number()["did_number"])
+        line = CarrierClient(request.getfixturevalue("real_carrier"), anonymous)
+        yield OnFakeCarrier(line, acme.number()["did_number"])
         return
     slots = 5 if relay else 0
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=slots))
-    with serving() as at:
+    with run_relay() as at:
         begun = _telnyx if carrier == "telnyx" else _twilio
         yield from begun(settings, anonymous, acme, at if slots else None)
 
 
-def _twilio(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[Caller]:
-    with rig() as made:
+def _twilio(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[ScriptedCaller]:
+    with connected_twilio() as made:
         providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         number = acme.number(provider_type="twilio")["did_number"]
-        made.account.own(number)
+        made.account.add_number(number)
         call = TwilioCall(api, number)
         yield OnTwilioRelay(call, at) if at else OnTwilio(call)
 
 
-def _telnyx(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[Caller]:
+def _telnyx(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[ScriptedCaller]:
     signer = Signer()
     call_services.set_current_services(
         replace(call_services.current_services(), public_base_url=BASE_URL)
     )
-    with telnyx_server() as server, fresh(server):
+    with telnyx_server() as server, new_account(server):
         providers.set_current_carriers(providers.Carriers(settings)).register(
-            adapter_of(server, signer)
+            create_adapter(server, signer)
         )
         number = acme.number(provider_type="telnyx")["did_number"]
-        line = TelnyxLine(server, signer, api)
+        line = TelnyxCarrierClient(server, signer, api)
         yield OnTelnyxRelay(line, number, at) if at else OnTelnyx(line, number)
 
 
-def test_a_conversation_is_the_same_on_every_line(caller: Caller, record: Record) -> None:
+def test_a_conversation_is_the_same_on_every_line(
+    caller: ScriptedCaller, call_record: CallRecord
+) -> None:
     heard = [
         caller.ring(),
         caller.say("Are you open?"),
@@ -119,22 +121,26 @@ def test_a_conversation_is_the_same_on_every_line(caller: Caller, record: Record
         caller.stay_silent(),
         caller.say("Sales, please."),
     ]
-    assert caller.leave() == ""
+    assert caller.finish_turn() == ""
     back = caller.transfer_is_busy()
     bye = caller.say("Goodbye!")
-    caller.leave()
+    caller.finish_turn()
     caller.hang_up()
 
     assert heard == ["Acme here.", "At nine.", "That is twelve.", SORRY, "I connect you."]
     assert NOBODY in back
-    assert record.said[: len(HELD)] == HELD
-    assert record.said[len(HELD) :] == [f"agent: {back}", "caller: Goodbye!", f"agent: {bye}"]
-    assert record.end == ("completed", "agent_hangup")
-    assert _events(record) == {"RINGING", "ANSWERED", "ENDED"}
-    transfer: Any = record.tenant.get(f"/calls/{record.call['id']}").json["transfer"]
+    assert call_record.transcript[: len(HELD)] == HELD
+    assert call_record.transcript[len(HELD) :] == [
+        f"agent: {back}",
+        "caller: Goodbye!",
+        f"agent: {bye}",
+    ]
+    assert call_record.end_state == ("completed", "agent_hangup")
+    assert _events(call_record) == {"RINGING", "ANSWERED", "ENDED"}
+    transfer: Any = call_record.tenant.get(f"/calls/{call_record.call['id']}").json["transfer"]
     assert transfer["status"] == "busy"
 
 
-def _events(record: Record) -> set[str]:
+def _events(record: CallRecord) -> set[str]:
     events = record.tenant.get(f"/calls/{record.call['id']}/events").json
     return {event["event_type"] for event in events}

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.kit import db, json
@@ -57,7 +57,7 @@ def call(acme: Tenant) -> str:
 
 
 @pytest.fixture
-def few(app: Flask) -> Iterator[None]:
+def single_answer_limit(app: Flask) -> Iterator[None]:
     """One long answer at a time in this process."""
     stream_limit.set_max_streams(1)
     yield
@@ -180,7 +180,7 @@ def test_a_client_that_goes_away_leaves_what_was_said(
 
 
 def test_one_stream_too_many_is_refused_and_a_place_is_given_back(
-    acme: Tenant, call: str, model: Model, few: None
+    acme: Tenant, call: str, model: Model, single_answer_limit: None
 ) -> None:
     stream = _stream(acme, call)
     next(stream)
@@ -196,7 +196,9 @@ def test_one_stream_too_many_is_refused_and_a_place_is_given_back(
     assert _events(again)[-1][0] == "reply"
 
 
-def test_a_refusal_holds_no_place(acme: Tenant, call: str, model: Model, few: None) -> None:
+def test_a_refusal_holds_no_place(
+    acme: Tenant, call: str, model: Model, single_answer_limit: None
+) -> None:
     acme.post(f"/calls/{call}/hangup")
 
     codes = [_say(acme, call).json["code"] for _ in range(3)]
@@ -205,7 +207,7 @@ def test_a_refusal_holds_no_place(acme: Tenant, call: str, model: Model, few: No
 
 
 def test_an_answer_that_nobody_begins_to_read_gives_its_place_back(
-    acme: Tenant, call: str, model: Model, few: None, app: Flask
+    acme: Tenant, call: str, model: Model, single_answer_limit: None, app: Flask
 ) -> None:
     with app.test_request_context():
         response = sse.stream_response(_stream(acme, call))

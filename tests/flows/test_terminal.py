@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 from flask import Flask
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens

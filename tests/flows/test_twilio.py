@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.carriers.twilio.line import BASE, CALLER, TwilioCall, send
-from tests.carriers.twilio.rig import OURS, THEIRS, Rig, rig
-from tests.carriers.twilio.twiml import Document
-from tests.carriers.twilio.webhooks import inbound, outbound, signed
-from tests.doubles.hostile_model import transfer
-from tests.doubles.models import Rehearsed
-from tests.flows.conftest import Record, use
+from tests.fakes.carriers.twilio.call import BASE_PATH, CALLER, TwilioCall, send
+from tests.fakes.carriers.twilio.connected_twilio import (
+    ACCOUNT_LOGIN,
+    OTHER_LOGIN,
+    ConnectedTwilio,
+    connected_twilio,
+)
+from tests.fakes.carriers.twilio.twiml import TwimlDocument
+from tests.fakes.carriers.twilio.webhooks import inbound_form, outbound_form, signed_request
+from tests.fakes.hostile_model import transfer
+from tests.fakes.models import SequenceModel
+from tests.flows.conftest import CallRecord, use_model
 from tests.support.api import Api
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.factories import Factory, Tenant, fresh_number
 from tests.telephony.test_twilio_webhooks import FORGERIES, Forgery
 from vca.settings import Settings
 from vca.telephony import providers
@@ -25,54 +30,54 @@ from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.types import CarrierRequest
 from vca.tenant.calls.carrier_webhooks import polled_turn
 
-Says = Callable[..., Rehearsed]
+Says = Callable[..., SequenceModel]
 AUDIO = b"RIFF of a call"
 NIGHT = {"weekly": {}, "closed_action": "voicemail"}
 
 
 @pytest.fixture
-def twilio(app: Flask, settings: Settings) -> Iterator[Rig]:
+def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
     """Twilio is the deployment's carrier."""
-    with rig() as made:
+    with connected_twilio() as made:
         providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
         yield made
 
 
 @pytest.fixture
-def sales() -> str:
+def sales_number() -> str:
     """Whom the agent may connect callers with."""
     return fresh_number()
 
 
 @pytest.fixture
-def number(acme: Tenant, twilio: Rig, sales: str) -> str:
+def number(acme: Tenant, twilio: ConnectedTwilio, sales_number: str) -> str:
     """A number at Twilio whose agent may do everything and whose calls are recorded."""
     acme.profile(
         greeting="Acme here.",
         recording=True,
         consent_sentence="This call is recorded.",
         tools=["end_call", "transfer"],
-        transfer_targets={"sales": {"number": sales, "description": "buys"}},
+        transfer_targets={"sales": {"number": sales_number, "description": "buys"}},
         end_phrases=["goodbye"],
     )
     return _number(acme, twilio)
 
 
 @pytest.fixture
-def night(acme: Tenant, twilio: Rig) -> str:
+def voicemail_number(acme: Tenant, twilio: ConnectedTwilio) -> str:
     """A number whose callers may leave a message now."""
     acme.patch("/settings", {"sentences": {"closed": "Leave us a message."}})
     acme.profile()
     return _number(acme, twilio, hours=NIGHT)
 
 
-def _number(tenant: Tenant, twilio: Rig, **fields: Any) -> str:
+def _number(tenant: Tenant, twilio: ConnectedTwilio, **fields: Any) -> str:
     made = tenant.number(provider_type="twilio", **fields)
-    twilio.account.own(made["did_number"])
+    twilio.account.add_number(made["did_number"])
     return str(made["did_number"])
 
 
-def _events(record: Record) -> list[str]:
+def _events(record: CallRecord) -> list[str]:
     found = record.tenant.get(f"/calls/{record.call['id']}/events").json
     return [event["event_type"] for event in found]
 
@@ -94,10 +99,10 @@ HELD = [
 
 
 @pytest.fixture
-def thinking(says: Says, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+def thinking(script_model: Says, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """What the agent says in `_play`; inside of this it thinks longer than callers are patient."""
     thought = Event()
-    model = says(
+    model = script_model(
         ["At nine."],
         ["That is twelve."],
         [thought, "It is a long story."],
@@ -107,17 +112,17 @@ def thinking(says: Says, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
 
     @contextmanager
     def thinking() -> Iterator[None]:
-        use(model, filler_s=0.05)
+        use_model(model, filler_s=0.05)
         with monkeypatch.context() as patch:
             patch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
             yield
         thought.set()
-        use(model)
+        use_model(model)
 
     return thinking
 
 
-def _play(call: TwilioCall, thinking: Callable[[], Any]) -> dict[str, Document]:
+def _play(call: TwilioCall, thinking: Callable[[], Any]) -> dict[str, TwimlDocument]:
     """Twilio's sequence from ring to hang-up; what it was told to do at each step."""
     told = {
         "ring": call.ring(),
@@ -125,53 +130,60 @@ def _play(call: TwilioCall, thinking: Callable[[], Any]) -> dict[str, Document]:
         "silence": call.stay_silent(),
         "keys": call.press("12"),
     }
-    with thinking(), call.once():  # sent again meanwhile, it would have the agent think anew
+    with thinking(), call.send_once():  # sent again meanwhile, it would have the agent think anew
         told["slow"] = call.say("Tell me more.")
-    told["rest"] = call.come_back()
+    told["rest"] = call.poll()
     told["transfer"] = call.say("Sales, please.")
-    told["back"] = call.leg_ended("busy")
+    told["back"] = call.end_leg("busy")
     told["bye"] = call.say("Goodbye!")
     told["end"] = call.hang_up()
     recording = told["ring"].find("Recording").get("recordingStatusCallback") or ""
-    told["recording"] = call.recorded(recording, f"RE{5:032x}")
+    told["recording"] = call.report_recording(recording, f"RE{5:032x}")
     return told
 
 
 def test_a_call_is_held_from_ring_to_hang_up(
-    anonymous: Api, record: Record, number: str, sales: str, thinking: Callable[[], Any]
+    anonymous: Api,
+    call_record: CallRecord,
+    number: str,
+    sales_number: str,
+    thinking: Callable[[], Any],
 ) -> None:
     call = TwilioCall(anonymous, number)
 
     told = _play(call, thinking)
 
-    assert told["ring"].words == "This call is recorded. Acme here."
+    assert told["ring"].spoken_text == "This call is recorded. Acme here."
     assert told["ring"].verbs == ["Say", "Start", "Gather"]
-    assert told["speech"].words == "At nine."
-    assert told["silence"].words.startswith("Sorry, I did not catch that.")
-    assert told["keys"].words == "That is twelve."
+    assert told["speech"].spoken_text == "At nine."
+    assert told["silence"].spoken_text.startswith("Sorry, I did not catch that.")
+    assert told["keys"].spoken_text == "That is twelve."
     assert told["slow"].verbs == ["Say", "Redirect"]
-    assert told["rest"].words == "It is a long story."
+    assert told["rest"].spoken_text == "It is a long story."
     dial = told["transfer"].find("Dial")
-    assert (dial.text, dial.get("callerId")) == (sales, number)
+    assert (dial.text, dial.get("callerId")) == (sales_number, number)
     assert told["back"].verbs == ["Gather"]
     assert told["bye"].verbs == ["Say", "Hangup"]
     assert told["end"].verbs == told["recording"].verbs == []
-    assert record.end == ("completed", "agent_hangup")
-    assert record.said[: len(HELD)] == HELD
-    assert (record.call["caller_number"], record.call["provider_type"]) == (CALLER, "twilio")
-    assert record.call["provider_call_id"] == call.sid
-    assert _events(record) == ["RINGING", "ANSWERED", "ENDED", "ENDED"]
+    assert call_record.end_state == ("completed", "agent_hangup")
+    assert call_record.transcript[: len(HELD)] == HELD
+    assert (call_record.call["caller_number"], call_record.call["provider_type"]) == (
+        CALLER,
+        "twilio",
+    )
+    assert call_record.call["provider_call_id"] == call.sid
+    assert _events(call_record) == ["RINGING", "ANSWERED", "ENDED", "ENDED"]
 
 
 def test_whatever_comes_twice_and_in_any_order_the_record_is_the_same(
-    anonymous: Api, record: Record, number: str, thinking: Callable[[], Any]
+    anonymous: Api, call_record: CallRecord, number: str, thinking: Callable[[], Any]
 ) -> None:
     call = TwilioCall(anonymous, number, copies=2)
     _play(call, thinking)
-    held = (record.said, record.end, _events(record))
+    held = (call_record.transcript, call_record.end_state, _events(call_record))
 
     for seed in range(3):
-        again = [*call.sent, *call.sent]
+        again = [*call.sent_requests, *call.sent_requests]
         random.Random(seed).shuffle(again)
         for request in again:
             assert send(anonymous, request).status_code == 200
@@ -179,71 +191,78 @@ def test_whatever_comes_twice_and_in_any_order_the_record_is_the_same(
     assert held[0][: len(HELD)] == HELD
     assert held[1] == ("completed", "agent_hangup")
     assert held[2] == ["RINGING", "ANSWERED", "ENDED", "ENDED"]
-    assert (record.said, record.end, _events(record)) == held
+    assert (call_record.transcript, call_record.end_state, _events(call_record)) == held
 
 
-def test_a_callers_hang_up_is_the_end(anonymous: Api, record: Record, number: str) -> None:
+def test_a_callers_hang_up_is_the_end(anonymous: Api, call_record: CallRecord, number: str) -> None:
     call = TwilioCall(anonymous, number)
     call.ring()
 
     for _ in range(2):
         assert call.hang_up().verbs == []
 
-    assert record.end == ("completed", "caller_hangup")
+    assert call_record.end_state == ("completed", "caller_hangup")
 
 
 def test_a_status_that_nobody_knows_is_on_record_and_ends_nothing(
-    anonymous: Api, record: Record, number: str
+    anonymous: Api, call_record: CallRecord, number: str
 ) -> None:
     call = TwilioCall(anonymous, number)
     call.ring()
 
     call.hang_up("on-the-moon")
 
-    assert record.end == ("in_progress", None)
-    found = record.tenant.get(f"/calls/{record.call['id']}/events").json
+    assert call_record.end_state == ("in_progress", None)
+    found = call_record.tenant.get(f"/calls/{call_record.call['id']}/events").json
     assert {"carrier_status": "on-the-moon"} in [event["details"] for event in found]
 
 
 def test_a_recording_is_fetched_from_twilio(
-    anonymous: Api, record: Record, twilio: Rig, world: World, number: str
+    anonymous: Api, call_record: CallRecord, twilio: ConnectedTwilio, world: Factory, number: str
 ) -> None:
     call = TwilioCall(anonymous, number)
     told_at = call.ring().find("Recording").get("recordingStatusCallback") or ""
     call.hang_up()
-    recording = twilio.account.record(call.sid, AUDIO)
+    recording = twilio.account.add_recording(call.sid, AUDIO)
 
-    call.recorded(told_at, recording)
-    world.work(record.tenant)
+    call.report_recording(told_at, recording)
+    world.run_jobs(call_record.tenant)
 
-    assert record.tenant.get(f"/calls/{record.call['id']}/recording").data == AUDIO
+    assert call_record.tenant.get(f"/calls/{call_record.call['id']}/recording").data == AUDIO
     assert twilio.account.recordings == {}
 
 
 @pytest.mark.parametrize("first", ["message", "hang-up"])
 def test_a_caller_leaves_a_message(
-    anonymous: Api, record: Record, twilio: Rig, world: World, night: str, first: str
+    anonymous: Api,
+    call_record: CallRecord,
+    twilio: ConnectedTwilio,
+    world: Factory,
+    voicemail_number: str,
+    first: str,
 ) -> None:
-    call = TwilioCall(anonymous, night)
+    call = TwilioCall(anonymous, voicemail_number)
     asked = call.ring()
-    recording = twilio.account.record(call.sid, AUDIO)
+    recording = twilio.account.add_recording(call.sid, AUDIO)
     if first == "hang-up":
         call.hang_up()
-        call.heard = asked
+        call.twiml = asked
 
     bye = call.leave_message(recording)
     call.hang_up()
-    world.work(record.tenant)
+    world.run_jobs(call_record.tenant)
 
-    assert asked.words == "Leave us a message."
+    assert asked.spoken_text == "Leave us a message."
     assert asked.verbs == ["Say", "Record", "Redirect"]
     assert bye.verbs == ["Hangup"]
-    assert record.end == ("completed", "voicemail")
-    [message] = record.messages
-    assert record.tenant.api.get(message["audio"]).data == AUDIO
+    assert call_record.end_state == ("completed", "voicemail")
+    [message] = call_record.messages
+    assert call_record.tenant.api.get(message["audio"]).data == AUDIO
 
 
-def test_a_number_that_nobody_has_is_refused_unanswered(anonymous: Api, twilio: Rig) -> None:
+def test_a_number_that_nobody_has_is_refused_unanswered(
+    anonymous: Api, twilio: ConnectedTwilio
+) -> None:
     refused = TwilioCall(anonymous, fresh_number()).ring()
 
     assert refused.verbs == ["Reject"]
@@ -253,27 +272,27 @@ def test_a_number_that_nobody_has_is_refused_unanswered(anonymous: Api, twilio: 
 
 
 def test_a_call_that_we_place_is_held_and_ends(
-    anonymous: Api, acme: Tenant, twilio: Rig, world: World, number: str
+    anonymous: Api, acme: Tenant, twilio: ConnectedTwilio, world: Factory, number: str
 ) -> None:
     [phone] = acme.get("/phone-numbers").json
     callee = fresh_number()
     body = {"to": callee, "from_phone_number_id": phone["id"]}
     assert acme.post("/calls", body).status_code == 202
-    world.work(acme)
-    [form] = twilio.asked("POST", "Calls.json")
+    world.run_jobs(acme)
+    [form] = twilio.requests_to("POST", "Calls.json")
     [placed] = twilio.account.calls
 
-    def tell(url: str, status: str) -> Document:
-        said = outbound(placed, to=callee, caller=number, status=status)
+    def tell(url: str, status: str) -> TwimlDocument:
+        said = outbound_form(placed, to=callee, caller=number, status=status)
         call = TwilioCall(anonymous, number, sid=placed)
-        return call.deliver(signed(OURS, url, said))
+        return call.deliver(signed_request(ACCOUNT_LOGIN, url, said))
 
     for status in ("initiated", "ringing", "in-progress"):
         tell(form["StatusCallback"][0], status)
     greeted = tell(form["Url"][0], "in-progress")
     tell(form["StatusCallback"][0], "completed")
 
-    assert greeted.words.endswith("Acme here.")
+    assert greeted.spoken_text.endswith("Acme here.")
     [call] = acme.get("/calls").json
     assert (call["provider_call_id"], call["direction"]) == (placed, "outbound")
     assert (call["status"], call["end_reason"]) == ("completed", "caller_hangup")
@@ -291,21 +310,25 @@ HERE = {name: forge for name, forge in FORGERIES.items() if name not in ELSEWHER
 
 @pytest.mark.parametrize("forge", HERE.values(), ids=HERE)
 def test_a_forgery_is_answered_403_or_400_and_writes_nothing(
-    anonymous: Api, record: Record, twilio: Rig, number: str, forge: Forgery
+    anonymous: Api, call_record: CallRecord, twilio: ConnectedTwilio, number: str, forge: Forgery
 ) -> None:
     call = TwilioCall(anonymous, number)
-    url = call.ring().action("Gather")
-    form = {**inbound(call.sid, to=number, caller=CALLER), "SpeechResult": "Hi.", "Confidence": "1"}
-    forged = forge(signed(OURS, url, form))
-    held = (record.said, record.end, _events(record))
+    url = call.ring().next_url("Gather")
+    form = {
+        **inbound_form(call.sid, to=number, caller=CALLER),
+        "SpeechResult": "Hi.",
+        "Confidence": "1",
+    }
+    forged = forge(signed_request(ACCOUNT_LOGIN, url, form))
+    held = (call_record.transcript, call_record.end_state, _events(call_record))
 
     answer = send(anonymous, forged)
 
     assert answer.status_code == (403 if _can_be_read(twilio, forged) else 400)
-    assert (record.said, record.end, _events(record)) == held
+    assert (call_record.transcript, call_record.end_state, _events(call_record)) == held
 
 
-def _can_be_read(twilio: Rig, request: CarrierRequest) -> bool:
+def _can_be_read(twilio: ConnectedTwilio, request: CarrierRequest) -> bool:
     try:
         twilio.adapter.parse(request)
     except InvalidCarrierRequest:
@@ -317,10 +340,10 @@ def _can_be_read(twilio: Rig, request: CarrierRequest) -> bool:
 def test_another_account_can_not_speak_for_a_tenants_number(
     anonymous: Api, acme: Tenant, number: str, action: str
 ) -> None:
-    form = inbound(f"CA{3:032x}", to=number, caller=CALLER, status="ringing")
+    form = inbound_form(f"CA{3:032x}", to=number, caller=CALLER, status="ringing")
     said = {"RecordingSid": f"RE{3:032x}", "RecordingStatus": "completed"}
 
-    answer = send(anonymous, signed(THEIRS, f"{BASE}{action}", {**form, **said}))
+    answer = send(anonymous, signed_request(OTHER_LOGIN, f"{BASE_PATH}{action}", {**form, **said}))
 
     assert answer.status_code == 403
     assert acme.get("/calls").json == []

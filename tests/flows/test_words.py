@@ -7,11 +7,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from tests.doubles.models import Rehearsed
-from tests.flows.conftest import RealCarrier, Record
+from tests.fakes.models import SequenceModel
+from tests.flows.conftest import CallRecord, RealCallerCarrier
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine, kinds, words
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support.carrier_client import CarrierClient, action_types, spoken_text
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Limits, Tokens
 from vca.devtools.scripted_model.model import ScriptedModel
@@ -20,7 +20,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services
 from vca.tenant.recordings.models import Recording
 
-Says = Callable[..., Rehearsed]
+Says = Callable[..., SequenceModel]
 ANSWER = "We open at nine. We close at five."
 
 
@@ -36,31 +36,41 @@ def number(acme: Tenant) -> str:
 
 
 def test_keys_are_a_turn_in_which_they_are_named(
-    line: CarrierLine, record: Record, says: Says, number: str
+    carrier_client: CarrierClient, call_record: CallRecord, script_model: Says, number: str
 ) -> None:
-    model = says(["Thank you."])
-    state = line.ring(number, "call-1")["state"]
+    model = script_model(["Thank you."])
+    state = carrier_client.ring(number, "call-1")["state"]
 
-    answers = [line.tell("keys", "call-1", state, keys="12#") for _ in range(2)]
+    answers = [carrier_client.send_event("keys", "call-1", state, keys="12#") for _ in range(2)]
 
-    assert [words(answer) for answer in answers] == ["Thank you."] * 2
-    assert record.said == ["agent: Acme here.", "caller: (pressed 1 2 #)", "agent: Thank you."]
-    assert len(model.asked) == 1
+    assert [spoken_text(answer) for answer in answers] == ["Thank you."] * 2
+    assert call_record.transcript == [
+        "agent: Acme here.",
+        "caller: (pressed 1 2 #)",
+        "agent: Thank you.",
+    ]
+    assert len(model.requests) == 1
 
 
 def test_an_interrupted_turn_keeps_what_was_said_and_what_was_heard(
-    line: CarrierLine, record: Record, says: Says, number: str
+    carrier_client: CarrierClient, call_record: CallRecord, script_model: Says, number: str
 ) -> None:
-    model = says([ANSWER], ["On Monday."])
-    state = line.ring(number, "call-1")["state"]
-    state = line.say("call-1", state, "When do you open?")["state"]
+    model = script_model([ANSWER], ["On Monday."])
+    state = carrier_client.ring(number, "call-1")["state"]
+    state = carrier_client.say("call-1", state, "When do you open?")["state"]
 
-    told = [line.tell("interrupted", "call-1", state, text="We open at") for _ in range(2)]
-    line.say("call-1", state, "And when is that?")
+    told = [
+        carrier_client.send_event("interrupted", "call-1", state, text="We open at")
+        for _ in range(2)
+    ]
+    carrier_client.say("call-1", state, "And when is that?")
 
     assert [answer["actions"] for answer in told] == [[], []]
-    assert (record.turns[2]["text"], record.turns[2]["heard_text"]) == (ANSWER, "We open at")
-    assert [message.text for message in model.asked[-1].messages] == [
+    assert (call_record.turns[2]["text"], call_record.turns[2]["heard_text"]) == (
+        ANSWER,
+        "We open at",
+    )
+    assert [message.text for message in model.requests[-1].messages] == [
         "Acme here.",
         "When do you open?",
         "We open at",
@@ -69,35 +79,35 @@ def test_an_interrupted_turn_keeps_what_was_said_and_what_was_heard(
 
 
 def test_of_a_turn_that_nobody_heard_the_model_knows_nothing(
-    line: CarrierLine, says: Says, number: str
+    carrier_client: CarrierClient, script_model: Says, number: str
 ) -> None:
-    model = says([ANSWER], ["Yes."])
-    state = line.ring(number, "call-1")["state"]
-    state = line.say("call-1", state, "When do you open?")["state"]
+    model = script_model([ANSWER], ["Yes."])
+    state = carrier_client.ring(number, "call-1")["state"]
+    state = carrier_client.say("call-1", state, "When do you open?")["state"]
 
-    line.tell("interrupted", "call-1", state, text="")
-    line.say("call-1", state, "Hello?")
+    carrier_client.send_event("interrupted", "call-1", state, text="")
+    carrier_client.say("call-1", state, "Hello?")
 
-    assert "nine" not in str(model.asked[-1].messages)
+    assert "nine" not in str(model.requests[-1].messages)
 
 
 # --- Silence -------------------------------------------------------------------------------------
 
 
 def test_who_says_nothing_is_asked_again_and_then_let_go(
-    line: CarrierLine, record: Record, says: Says, number: str
+    carrier_client: CarrierClient, call_record: CallRecord, script_model: Says, number: str
 ) -> None:
-    model = says(["Never said."])
-    first = line.ring(number, "call-1")["state"]
+    model = script_model(["Never said."])
+    first = carrier_client.ring(number, "call-1")["state"]
 
-    asked = [line.say("call-1", first, "") for _ in range(2)]
-    over = line.say("call-1", asked[0]["state"], " ")
+    asked = [carrier_client.say("call-1", first, "") for _ in range(2)]
+    over = carrier_client.say("call-1", asked[0]["state"], " ")
 
     assert asked[0] == asked[1]
-    assert kinds(asked[0]) == ["say", "listen"]
-    assert kinds(over) == ["say", "hang_up"]
-    assert record.end == ("completed", "silence")
-    assert model.asked == []
+    assert action_types(asked[0]) == ["say", "listen"]
+    assert action_types(over) == ["say", "hang_up"]
+    assert call_record.end_state == ("completed", "silence")
+    assert model.requests == []
 
 
 # --- Recording -----------------------------------------------------------------------------------
@@ -108,39 +118,50 @@ def test_who_says_nothing_is_asked_again_and_then_let_go(
     [(None, "This call is recorded."), ("We tape this.", "We tape this.")],
 )
 def test_consent_comes_before_the_tape_also_when_the_ring_is_repeated(
-    line: CarrierLine, acme: Tenant, record: Record, own: str | None, consent: str
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    call_record: CallRecord,
+    own: str | None,
+    consent: str,
 ) -> None:
     profile = acme.profile(greeting="Acme here.", recording=True, consent_sentence=own)
     number = acme.number()["did_number"]
 
-    first = line.ring(number, "call-1")
+    first = carrier_client.ring(number, "call-1")
     acme.patch(f"/ai-profiles/{profile['id']}", {"recording": False, "greeting": "Moved."})
-    again = line.ring(number, "call-1")
+    again = carrier_client.ring(number, "call-1")
 
     assert first == again
-    assert kinds(first) == ["say", "record", "say", "listen"]
+    assert action_types(first) == ["say", "record", "say", "listen"]
     assert [first["actions"][place]["text"] for place in (0, 2)] == [consent, "Acme here."]
-    assert record.said == [f"agent: {consent} Acme here."]
+    assert call_record.transcript == [f"agent: {consent} Acme here."]
 
 
-def test_a_call_that_is_not_recorded_says_nothing_of_it(line: CarrierLine, number: str) -> None:
-    assert kinds(line.ring(number, "call-1")) == ["say", "listen"]
+def test_a_call_that_is_not_recorded_says_nothing_of_it(
+    carrier_client: CarrierClient, number: str
+) -> None:
+    assert action_types(carrier_client.ring(number, "call-1")) == ["say", "listen"]
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_recorded_calls_audio_is_fetched_once_told_or_not(
-    line: CarrierLine, acme: Tenant, real: RealCarrier, record: Record, world: World, told: bool
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    real_carrier: RealCallerCarrier,
+    call_record: CallRecord,
+    world: Factory,
+    told: bool,
 ) -> None:
     acme.profile(recording=True)
-    state = line.ring(acme.number()["did_number"], "call-1")["state"]
+    state = carrier_client.ring(acme.number()["did_number"], "call-1")["state"]
     named = "RE1" if told else None
-    real.add_recording("call-1", b"RIFF", provider_recording_id=named)
+    real_carrier.add_recording("call-1", b"RIFF", provider_recording_id=named)
 
-    line.status("call-1", "completed", state=state)
+    carrier_client.send_status("call-1", "completed", state=state)
     if told:
-        line.tell("recording", "call-1", state, recording_id=named)
-        line.tell("recording", "call-1", state, recording_id=named)
-    world.work(acme)
+        carrier_client.send_event("recording", "call-1", state, recording_id=named)
+        carrier_client.send_event("recording", "call-1", state, recording_id=named)
+    world.run_jobs(acme)
 
     with tenant_session(acme.ref) as session:
         [row] = session.scalars(select(Recording))
@@ -151,40 +172,40 @@ def test_a_recorded_calls_audio_is_fetched_once_told_or_not(
 
 
 def test_a_call_ends_politely_once_its_tokens_are_spent(
-    line: CarrierLine, record: Record, says: Says, number: str
+    carrier_client: CarrierClient, call_record: CallRecord, script_model: Says, number: str
 ) -> None:
-    model = says(["Yes."], tokens=Tokens(60, 40))
+    model = script_model(["Yes."], tokens=Tokens(60, 40))
     call_services.set_current_services(
         replace(call_services.current_services(), limits=Limits(tokens=150))
     )
-    state = line.ring(number, "call-1")["state"]
+    state = carrier_client.ring(number, "call-1")["state"]
 
     answers = []
     for sentence in ("One.", "Two.", "Three."):
-        answers.append(line.say("call-1", state, sentence))
+        answers.append(carrier_client.say("call-1", state, sentence))
         state = answers[-1]["state"]
 
-    assert [kinds(answer)[-1] for answer in answers] == ["listen", "listen", "hang_up"]
-    assert record.end == ("completed", "token_limit")
-    assert len(model.asked) == 2
+    assert [action_types(answer)[-1] for answer in answers] == ["listen", "listen", "hang_up"]
+    assert call_record.end_state == ("completed", "token_limit")
+    assert len(model.requests) == 2
 
 
 def test_once_the_days_tokens_are_spent_callers_hear_so_and_are_forwarded(
-    line: CarrierLine, acme: Tenant, platform: Platform, says: Says
+    carrier_client: CarrierClient, acme: Tenant, platform: Platform, script_model: Says
 ) -> None:
-    says(["Yes."], tokens=Tokens(60, 40))
+    script_model(["Yes."], tokens=Tokens(60, 40))
     platform.api.patch(acme.url("/settings"), {"limits": {"tokens_per_day": 100}})
     acme.patch("/settings", {"sentences": {"over_limit": "We are busy."}})
     acme.profile()
     guard = fresh_number()
     number = acme.number(fallback_number=guard)["did_number"]
-    state = line.ring(number, "call-1")["state"]
-    line.say("call-1", state, "One.")
-    line.status("call-1", "completed", state=state)
+    state = carrier_client.ring(number, "call-1")["state"]
+    carrier_client.say("call-1", state, "One.")
+    carrier_client.send_status("call-1", "completed", state=state)
 
-    refused = line.ring(number, "call-2")
+    refused = carrier_client.ring(number, "call-2")
 
-    assert words(refused) == "We are busy."
+    assert spoken_text(refused) == "We are busy."
     assert refused["actions"][-1] == {"type": "forward", "number": guard}
     newest = acme.get("/calls").json[0]
     assert (newest["status"], newest["end_reason"]) == ("failed", "token_limit")
@@ -194,7 +215,7 @@ def test_once_the_days_tokens_are_spent_callers_hear_so_and_are_forwarded(
 
 
 def test_in_production_a_script_answers_no_real_caller_and_every_rehearsal(
-    app: Flask, line: CarrierLine, acme: Tenant, anonymous: Api, record: Record
+    app: Flask, carrier_client: CarrierClient, acme: Tenant, anonymous: Api, call_record: CallRecord
 ) -> None:
     call_services.set_current_services(
         replace(call_services.current_services(), models=Models(ScriptedModel()), production=True)
@@ -204,11 +225,11 @@ def test_in_production_a_script_answers_no_real_caller_and_every_rehearsal(
     guard = fresh_number()
     number = acme.number(fallback_number=guard)["did_number"]
 
-    answer = line.ring(number, "call-1")
+    answer = carrier_client.ring(number, "call-1")
 
-    assert words(answer) == "Please call again."
+    assert spoken_text(answer) == "Please call again."
     assert answer["actions"][-1] == {"type": "forward", "number": guard}
-    assert record.end == ("failed", "model_error")
+    assert call_record.end_state == ("failed", "model_error")
 
 
 def test_in_production_a_script_answers_a_simulation(

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
 from vca.app import create_app
 from vca.kit import json
 from vca.settings import read_settings
 
-NOWHERE = {
+UNREACHABLE_SETTINGS = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
     "APP_ENV": "development",
     "APP_NAME": "VCA",
@@ -27,20 +27,20 @@ NOWHERE = {
 @pytest.fixture(scope="session")
 def bare_app() -> Flask:
     """The whole product; the process keeps all that it had in use."""
-    with _kept():
-        return create_app(read_settings(NOWHERE))
+    with _restore_module_state():
+        return create_app(read_settings(UNREACHABLE_SETTINGS))
 
 
 @contextmanager
-def _kept() -> Iterator[None]:
+def _restore_module_state() -> Iterator[None]:
     """What modules of ours are told to `use` inside, they forget afterwards."""
-    before = {
+    states = {
         name: {key: value for key, value in vars(module).items() if _is_state(key, value)}
         for name, module in list(sys.modules.items())
         if name.startswith("vca.") and any(it.startswith("set_") for it in vars(module))
     }
     yield
-    for name, state in before.items():
+    for name, state in states.items():
         vars(sys.modules[name]).update(state)
 
 
@@ -49,13 +49,13 @@ def _is_state(name: str, value: Any) -> bool:
 
 
 @pytest.fixture(scope="session")
-def document(bare_app: Flask) -> Any:
+def openapi_document(bare_app: Flask) -> Any:
     """The OpenAPI document as it is served."""
     return json.loads(bare_app.extensions["openapi"])
 
 
 @pytest.fixture(scope="session")
-def loaded() -> frozenset[str]:
+def loaded_modules() -> frozenset[str]:
     """The modules of a program that knows every job and every carrier, and has asked none yet."""
     code = (
         "import sys, importlib; from vca import app; from vca.telephony.providers import ADAPTERS\n"
@@ -63,6 +63,6 @@ def loaded() -> frozenset[str]:
         "    importlib.import_module(name)\n"
         "print(*sys.modules)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return frozenset(run.stdout.split())
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return frozenset(result.stdout.split())

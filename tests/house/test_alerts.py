@@ -14,8 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.house.conftest import NOWHERE
-from tests.support.source import ROOT
+from tests.house.conftest import UNREACHABLE_SETTINGS
+from tests.support.ast_index import ROOT
 from vca.observability import metrics, prometheus
 from vca.observability.metrics import Gauge
 from vca.observability.prometheus import Histogram
@@ -59,7 +59,7 @@ needs_promtool = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def first_scrape() -> dict[Series, float]:
     """Every series, and its value, of the first answer of a process to `GET /metrics`."""
-    settings = json.dumps({**NOWHERE, "METRICS_TOKEN": "t" * 32, "LOG_LEVEL": "error"})
+    settings = json.dumps({**UNREACHABLE_SETTINGS, "METRICS_TOKEN": "t" * 32, "LOG_LEVEL": "error"})
     command = [sys.executable, "-c", _SCRAPE, settings]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

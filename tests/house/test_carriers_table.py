@@ -3,7 +3,7 @@
 from dataclasses import fields
 from importlib import import_module
 
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
 from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import Capabilities

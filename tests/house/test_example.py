@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
 from vca.settings import PLACEHOLDER, Settings, SettingsError, read_settings, write_env_file
 
 EXAMPLE = ROOT / ".env.example"

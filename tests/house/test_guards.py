@@ -5,7 +5,7 @@ import ast
 import pytest
 from flask import Flask
 
-from tests.support.source import Module, dotted, modules
+from tests.support.ast_index import SourceModule, dotted_name, source_modules
 from vca.api import guards
 from vca.kit.web.access import access, declared_access
 from vca.registry.idempotency import service as idempotency
@@ -18,15 +18,15 @@ FINISHING_S = 8.0
 
 def _decorators(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
     return [
-        dotted(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        dotted_name(decorator.func if isinstance(decorator, ast.Call) else decorator)
         for decorator in function.decorator_list
     ]
 
 
-def _views() -> list[tuple[Module, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def _views() -> list[tuple[SourceModule, ast.FunctionDef | ast.AsyncFunctionDef]]:
     return [
         (module, function)
-        for module in modules()
+        for module in source_modules()
         for function in module.functions()
         if any(name.endswith(".route") for name in _decorators(function))
     ]
@@ -38,7 +38,7 @@ def test_there_are_views() -> None:
 
 def test_every_view_declares_its_access_once_next_to_its_function() -> None:
     wrong = [
-        str(module.at(view))
+        str(module.location_of(view))
         for module, view in _views()
         if _decorators(view).count("access") != 1 or _decorators(view)[-1] != "access"
     ]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.source import ROOT, modules
+from tests.support.ast_index import ROOT, source_modules
 
 HTTP = {
     "aiohttp",
@@ -33,10 +33,10 @@ HTTP_DOORS = (
 
 
 def _imports(names: set[str]) -> Iterator[tuple[str, str]]:
-    for module in modules():
+    for module in source_modules():
         for imported, node in module.imports():
             if any(imported == name or imported.startswith(f"{name}.") for name in names):
-                yield module.path, f"{module.at(node)} {imported}"
+                yield module.path, f"{module.location_of(node)} {imported}"
 
 
 def test_the_contracts_of_pyproject_hold() -> None:
@@ -64,21 +64,21 @@ def test_the_models_sdk_is_the_model_clients_alone() -> None:
 
 
 def test_a_carriers_sdk_is_its_own_adapters_and_comes_with_the_first_question(
-    loaded: frozenset[str],
+    loaded_modules: frozenset[str],
 ) -> None:
     found = list(_imports({"twilio"}))
 
     assert [place for path, place in found if "/providers/twilio/" not in path] == []
     assert found
-    assert "vca.telephony.providers.twilio.adapter" in loaded
-    assert loaded.isdisjoint({"twilio", "telnyx", "requests"})
+    assert "vca.telephony.providers.twilio.adapter" in loaded_modules
+    assert loaded_modules.isdisjoint({"twilio", "telnyx", "requests"})
 
 
 def test_the_environment_is_read_by_the_settings_only() -> None:
     reading = ("os.environ", "os.environb", "os.getenv", "os.getenvb")
     read = [
-        (module.path, f"{module.at(node)} {name}")
-        for module in modules()
+        (module.path, f"{module.location_of(node)} {name}")
+        for module in source_modules()
         for name, node in [*module.names(), *module.imports()]
         if name in reading
     ]
@@ -99,8 +99,8 @@ def test_the_wall_clock_is_read_in_one_place() -> None:
         *("date.today", "datetime.date.today", "time.time", "time.time_ns", "time.localtime"),
     )
     read = [
-        (module.path, f"{module.at(node)} {name}")
-        for module in modules()
+        (module.path, f"{module.location_of(node)} {name}")
+        for module in source_modules()
         for name, node in [*module.names(), *module.imports()]
         if name in clocks
     ]

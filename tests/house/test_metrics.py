@@ -6,7 +6,7 @@ from typing import get_args
 
 from flask import Flask
 
-from tests.support.source import modules
+from tests.support.ast_index import source_modules
 from vca.conversation.llm import ModelFailure
 from vca.jobs import worker_loop
 from vca.observability import metrics, prometheus
@@ -23,8 +23,8 @@ _ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_
 
 def test_metrics_are_declared_in_one_place() -> None:
     elsewhere = [
-        str(module.at(node))
-        for module in modules(below=("vca",))
+        str(module.location_of(node))
+        for module in source_modules(roots=("vca",))
         for called, node in module.calls()
         if called.rpartition(".")[2] in ("Counter", "Histogram", "Reading", "Gauge")
         and any(

@@ -12,8 +12,8 @@ import pytest
 from flask import Flask
 from openapi_schema_validator import OAS30Validator
 
-from tests.support.api import OpenApi
-from tests.support.source import modules
+from tests.support.api import ResponseValidator
+from tests.support.ast_index import source_modules
 from vca.kit.web.access import declared_access
 
 # What is made anew each time, is kept nowhere and ends by itself: a lost one is asked for again.
@@ -96,49 +96,53 @@ def _patterns(document: Any) -> dict[str, dict[str, Any]]:
 
 
 def test_every_route_is_an_operation_and_every_operation_a_route(
-    bare_app: Flask, document: Any
+    bare_app: Flask, openapi_document: Any
 ) -> None:
     served = {key for key in _served(bare_app) if key[0] != FILES}
 
-    assert {(path, method) for path, method, _ in _operations(document)} == served
+    assert {(path, method) for path, method, _ in _operations(openapi_document)} == served
     assert (FILES, "get") in _served(bare_app)
 
 
-def test_every_operation_has_a_summary_in_one_line(document: Any) -> None:
-    for path, method, operation in _operations(document):
+def test_every_operation_has_a_summary_in_one_line(openapi_document: Any) -> None:
+    for path, method, operation in _operations(openapi_document):
         summary = operation["summary"]
         assert summary.strip(), (method, path)
         assert "\n" not in summary
         assert not summary.endswith("."), (method, path)
 
 
-def test_operation_ids_are_names_and_unique(document: Any) -> None:
-    ids = Counter(operation["operationId"] for _, _, operation in _operations(document))
+def test_operation_ids_are_names_and_unique(openapi_document: Any) -> None:
+    ids = Counter(operation["operationId"] for _, _, operation in _operations(openapi_document))
 
     assert [name for name, times in ids.items() if times > 1] == []
     assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in ids)
 
 
-def test_every_operation_says_whether_it_needs_a_key(bare_app: Flask, document: Any) -> None:
+def test_every_operation_says_whether_it_needs_a_key(
+    bare_app: Flask, openapi_document: Any
+) -> None:
     served = _served(bare_app)
-    for path, method, operation in _operations(document):
+    for path, method, operation in _operations(openapi_document):
         access = declared_access(bare_app.view_functions[served[path, method]])
         assert access is not None
         keyed = access.audience not in ("anyone", "carrier")
         assert operation["security"] == ([{"key": []}] if keyed else []), (method, path)
-    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    assert openapi_document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
 
 
-def test_every_operation_names_the_scope_that_it_needs(bare_app: Flask, document: Any) -> None:
+def test_every_operation_names_the_scope_that_it_needs(
+    bare_app: Flask, openapi_document: Any
+) -> None:
     served = _served(bare_app)
-    for path, method, operation in _operations(document):
+    for path, method, operation in _operations(openapi_document):
         access = declared_access(bare_app.view_functions[served[path, method]])
         if access is not None and access.scope:
             assert f"`{access.scope}`" in operation["description"], (method, path)
 
 
-def test_every_operation_with_a_key_tells_its_errors(document: Any) -> None:
-    for path, method, operation in _operations(document):
+def test_every_operation_with_a_key_tells_its_errors(openapi_document: Any) -> None:
+    for path, method, operation in _operations(openapi_document):
         answers = set(operation["responses"])
         if not operation["security"]:
             continue
@@ -153,10 +157,10 @@ def test_every_operation_with_a_key_tells_its_errors(document: Any) -> None:
 
 
 def test_every_post_that_creates_or_orders_something_takes_an_idempotency_key(
-    document: Any,
+    openapi_document: Any,
 ) -> None:
     taking = 0
-    for path, method, operation in _operations(document):
+    for path, method, operation in _operations(openapi_document):
         if path.endswith(PASSING):
             continue
         if method == "post" and {"201", "202"} & set(operation["responses"]):
@@ -166,8 +170,8 @@ def test_every_post_that_creates_or_orders_something_takes_an_idempotency_key(
     assert taking > 15
 
 
-def test_every_operation_with_a_key_tells_its_limits(document: Any) -> None:
-    for path, method, operation in _operations(document):
+def test_every_operation_with_a_key_tells_its_limits(openapi_document: Any) -> None:
+    for path, method, operation in _operations(openapi_document):
         keyed = bool(operation["security"])
         assert ("429" in operation["responses"]) is (keyed or path.startswith("/telephony/"))
         for status, response in operation["responses"].items():
@@ -176,8 +180,8 @@ def test_every_operation_with_a_key_tells_its_limits(document: Any) -> None:
                 assert told is keyed, (method, path)
 
 
-def test_every_error_is_a_problem_document(document: Any) -> None:
-    for path, method, operation in _operations(document):
+def test_every_error_is_a_problem_document(openapi_document: Any) -> None:
+    for path, method, operation in _operations(openapi_document):
         for status, response in operation["responses"].items():
             if status.startswith(("4", "5")):
                 assert response["description"], (method, path, status)
@@ -185,28 +189,30 @@ def test_every_error_is_a_problem_document(document: Any) -> None:
                 assert set(content) <= {"application/problem+json"}, (method, path, status)
 
 
-def test_every_operation_shows_examples_and_they_validate(document: Any) -> None:
-    judge = OpenApi(document)
+def test_every_operation_shows_examples_and_they_validate(openapi_document: Any) -> None:
+    judge = ResponseValidator(openapi_document)
     shown = 0
-    for path, method, operation in _operations(document):
+    for path, method, operation in _operations(openapi_document):
         for what, content in _contents(operation):
             if path in ("/docs", "/api/openapi.json"):  # a page, and this document
                 continue
             assert "example" in content, (method, path, what)
-            faults = judge.faults(content["schema"], content["example"])
+            faults = judge.schema_errors(content["schema"], content["example"])
             assert faults == [], (method, path, what, content["example"])
             shown += 1
     assert shown > 40
 
 
-def test_an_example_of_a_request_holds_nothing_that_is_read_only(document: Any) -> None:
-    for path, method, operation in _operations(document):
+def test_an_example_of_a_request_holds_nothing_that_is_read_only(openapi_document: Any) -> None:
+    for path, method, operation in _operations(openapi_document):
         for what, content in _contents(operation):
             if what != "request":
                 continue
             schema = content["schema"]
             while "$ref" in schema:
-                schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+                schema = openapi_document["components"]["schemas"][
+                    schema["$ref"].rpartition("/")[2]
+                ]
             given = set(content["example"])
             read_only = {
                 name for name, part in schema["properties"].items() if part.get("readOnly")
@@ -215,10 +221,10 @@ def test_an_example_of_a_request_holds_nothing_that_is_read_only(document: Any) 
             assert set(schema.get("required", ())) <= given, (method, path)
 
 
-def test_a_nullable_schema_has_a_type_and_accepts_null(document: Any) -> None:
+def test_a_nullable_schema_has_a_type_and_accepts_null(openapi_document: Any) -> None:
     """In OpenAPI 3.0 `nullable` adds null to a type, and to nothing else."""
     nullable = 0
-    for pointer, schema in _schemas(document):
+    for pointer, schema in _schemas(openapi_document):
         if schema.get("nullable") is True:
             assert isinstance(schema.get("type"), str), pointer
             assert not COMBINATIONS & schema.keys(), pointer
@@ -227,15 +233,17 @@ def test_a_nullable_schema_has_a_type_and_accepts_null(document: Any) -> None:
     assert nullable > 100
 
 
-def test_a_nullable_reference_accepts_null_and_its_schema_and_nothing_else(document: Any) -> None:
-    judge = OpenApi(document)
-    places = _choices_of_null(document)
+def test_a_nullable_reference_accepts_null_and_its_schema_and_nothing_else(
+    openapi_document: Any,
+) -> None:
+    judge = ResponseValidator(openapi_document)
+    places = _choices_of_null(openapi_document)
 
     for pointer, schema in places.items():
-        whole = {**schema, "components": document["components"]}
+        whole = {**schema, "components": openapi_document["components"]}
         strict = OAS30Validator(whole)
         reference = schema["oneOf"][0]["$ref"].rpartition("/")[2]
-        required = document["components"]["schemas"][reference].get("required", ())
+        required = openapi_document["components"]["schemas"][reference].get("required", ())
         assert not required, f"{pointer}: {{}} is no {reference}; give this test an example"
         for value, is_valid in (
             (None, True),
@@ -246,19 +254,19 @@ def test_a_nullable_reference_accepts_null_and_its_schema_and_nothing_else(docum
             (False, False),
         ):
             assert strict.is_valid(value) is is_valid, (pointer, value)
-            assert (judge.faults(schema, value) == []) is is_valid, (pointer, value)
+            assert (judge.schema_errors(schema, value) == []) is is_valid, (pointer, value)
     assert len(places) >= 9
 
 
-def test_no_schema_allows_a_choice_of_any_object(document: Any) -> None:
+def test_no_schema_allows_a_choice_of_any_object(openapi_document: Any) -> None:
     """apispec writes a nullable reference as "this schema, or any object, or null"."""
-    for pointer, schema in _schemas(document):
+    for pointer, schema in _schemas(openapi_document):
         for choice in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
             assert choice != {"type": "object", "nullable": True}, pointer
 
 
-def test_patterns_mean_the_same_in_python_and_in_ecma_262(document: Any) -> None:
-    patterns = _patterns(document)
+def test_patterns_mean_the_same_in_python_and_in_ecma_262(openapi_document: Any) -> None:
+    patterns = _patterns(openapi_document)
 
     unportable = {
         pointer: schema["pattern"]
@@ -287,20 +295,20 @@ def test_a_portable_pattern_is_recognised(pattern: str, portable: bool) -> None:
     assert bool(PORTABLE_PATTERN.fullmatch(pattern)) is portable
 
 
-def test_a_pattern_matches_whole_texts_and_its_example(document: Any) -> None:
-    judge = OpenApi(document)
-    for pointer, schema in _patterns(document).items():
+def test_a_pattern_matches_whole_texts_and_its_example(openapi_document: Any) -> None:
+    judge = ResponseValidator(openapi_document)
+    for pointer, schema in _patterns(openapi_document).items():
         example = schema["example"]
         assert re.fullmatch(schema["pattern"], example, re.ASCII), pointer
         for invalid in (f"{example}\n", f"\n{example}", f"{example}\n{example}", f" {example}"):
-            assert judge.faults(schema, invalid), (pointer, invalid)
+            assert judge.schema_errors(schema, invalid), (pointer, invalid)
 
 
 def test_only_patterns_that_match_whole_texts_are_used() -> None:
     """marshmallow's own `Regexp` accepts a trailing newline."""
     used = [
-        f"{module.at(node)}"
-        for module in modules(below=("vca",))
+        f"{module.location_of(node)}"
+        for module in source_modules(roots=("vca",))
         for name, node in [*module.names(), *module.imports()]
         if name.rpartition(".")[2] == "Regexp"
     ]
@@ -308,12 +316,12 @@ def test_only_patterns_that_match_whole_texts_are_used() -> None:
     assert used == []
 
 
-def test_formats_are_those_of_openapi_and_of_texts(document: Any) -> None:
-    for pointer, schema in _schemas(document):
+def test_formats_are_those_of_openapi_and_of_texts(openapi_document: Any) -> None:
+    for pointer, schema in _schemas(openapi_document):
         if isinstance(schema.get("format"), str):
             assert schema["type"] == "string", pointer
             assert schema["format"] in FORMATS, pointer
 
 
-def test_the_document_tells_no_address_but_our_own(document: Any) -> None:
-    assert "servers" not in document or document["servers"] == []
+def test_the_document_tells_no_address_but_our_own(openapi_document: Any) -> None:
+    assert "servers" not in openapi_document or openapi_document["servers"] == []

@@ -8,7 +8,14 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from tests.support.source import ROOT, Function, Module, dotted, module, modules
+from tests.support.ast_index import (
+    ROOT,
+    Function,
+    SourceModule,
+    dotted_name,
+    source_module,
+    source_modules,
+)
 from vca import app
 from vca.conversation.llm import MODEL_CLIENTS
 from vca.telephony.providers import ADAPTERS
@@ -22,9 +29,9 @@ TREES = ("migrations", "tenant_migrations")
 def _suites(contract: str) -> set[str]:
     """The names that files import which define a subclass of the contract suite."""
     imported: set[str] = set()
-    for test in (it for it in modules(below=("tests",)) if contract in it.text):
+    for test in (it for it in source_modules(roots=("tests",)) if contract in it.text):
         bases = [
-            dotted(base).rpartition(".")[2]
+            dotted_name(base).rpartition(".")[2]
             for node in test.nodes()
             if isinstance(node, ast.ClassDef) and node.name.startswith("Test")
             for base in node.bases
@@ -48,7 +55,7 @@ def test_whatever_keeps_a_contract_has_a_subclass_of_its_suite(contract: str, pa
 # --- Jobs ------------------------------------------------------------------------------------
 
 
-def _constants(where: Module) -> dict[str, str]:
+def _constants(where: SourceModule) -> dict[str, str]:
     """The module's own names of strings."""
     return {
         target.id: node.value.value
@@ -59,14 +66,14 @@ def _constants(where: Module) -> dict[str, str]:
     }
 
 
-def _known(where: Module) -> dict[str, str]:
+def _known(where: SourceModule) -> dict[str, str]:
     """The strings that names stand for in a module, imported ones too."""
     known = _constants(where)
     for imported, _ in where.imports():
         origin, _, name = imported.rpartition(".")
         path = f"{origin.replace('.', '/')}.py"
         if origin.startswith("vca.") and (ROOT / path).is_file():
-            theirs = _constants(module(path))
+            theirs = _constants(source_module(path))
             known |= {name: theirs[name]} if name in theirs else {}
     return known
 
@@ -75,7 +82,7 @@ def _tasks() -> dict[str, str]:
     """Names of tasks and the modules that register them."""
     return {
         _known(where)[name.id] if isinstance(name, ast.Name) else name.value: where.path  # type: ignore[attr-defined] # a constant then
-        for where in modules()
+        for where in source_modules()
         for called, node in where.calls()
         if called == "queue.task"
         for name in node.args[:1]
@@ -85,18 +92,18 @@ def _tasks() -> dict[str, str]:
 def _enqueued() -> dict[str, str]:
     """Names of jobs that are enqueued somewhere, and where."""
     found: dict[str, str] = {}
-    for where in modules():
+    for where in source_modules():
         known = _known(where)
         for function in where.functions():
             for called, node in where.calls(function):
                 if called == "queue.enqueue":
                     for name in _meant(where, known, function, node.args[1]):
-                        found[name] = str(where.at(node))
+                        found[name] = str(where.location_of(node))
     return found
 
 
 def _meant(
-    where: Module, known: dict[str, str], function: Function, name: ast.expr
+    where: SourceModule, known: dict[str, str], function: Function, name: ast.expr
 ) -> Iterator[str]:
     """Every string that an expression may be, a function's own parameter included."""
     parameters = [argument.arg for argument in function.args.args]
@@ -115,7 +122,7 @@ def _meant(
                     if called == function.name:
                         yield from _meant(where, known, caller, node.args[at])
         case _:
-            raise AssertionError(f"{where.at(name)}: cannot tell which job this is")
+            raise AssertionError(f"{where.location_of(name)}: cannot tell which job this is")
 
 
 def test_every_job_that_is_enqueued_has_a_task_and_every_task_is_enqueued() -> None:
@@ -150,18 +157,20 @@ def test_every_command_is_found_by_its_own_name() -> None:
 
 
 def test_a_program_does_without_the_commands_the_queues_worker_and_what_moves_archives(
-    loaded: frozenset[str],
+    loaded_modules: frozenset[str],
 ) -> None:
     commands = {path.partition(":")[0] for path in app.COMMANDS.values()}
 
-    assert loaded.isdisjoint({*commands, "procrastinate", "psycopg", "vca.tenancy.archive_writer"})
-    assert set(app.TASKS) <= loaded
+    assert loaded_modules.isdisjoint(
+        {*commands, "procrastinate", "psycopg", "vca.tenancy.archive_writer"}
+    )
+    assert set(app.TASKS) <= loaded_modules
 
 
 def test_nothing_but_the_kit_touches_the_queue() -> None:
     outside = [
-        f"{where.at(node)} {imported}"
-        for where in modules(below=("vca",))
+        f"{where.location_of(node)} {imported}"
+        for where in source_modules(roots=("vca",))
         for imported, node in where.imports()
         if imported.split(".")[0] == "procrastinate" and where.path != "vca/jobs/worker_loop.py"
     ]
@@ -211,7 +220,7 @@ def test_every_revision_says_what_it_is_for_and_goes_only_forward(tree: str) -> 
 def test_every_file_of_routes_hangs_in_the_app() -> None:
     files = {
         where.path
-        for where in modules(below=("vca",))
+        for where in source_modules(roots=("vca",))
         if any(called == "Blueprint" for called, _ in where.calls())
     }
 
@@ -221,7 +230,7 @@ def test_every_file_of_routes_hangs_in_the_app() -> None:
 def test_every_file_of_commands_hangs_in_the_app() -> None:
     files = {
         where.path
-        for where in modules(below=("vca",))
+        for where in source_modules(roots=("vca",))
         if any(
             called in ("cli.Group", "click.command") and where.path != "vca/cli.py"
             for called, _ in where.calls()

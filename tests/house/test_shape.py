@@ -2,7 +2,7 @@
 
 import ast
 
-from tests.support.source import ROOT, Function, files, modules
+from tests.support.ast_index import ROOT, Function, repository_files, source_modules
 
 LONGEST_MODULE = 400
 LONGEST_FUNCTION = 60
@@ -21,7 +21,7 @@ FOREIGN = tuple(
     )
 )
 
-ALL = modules(below=("vca",))
+ALL = source_modules(roots=("vca",))
 
 
 def _length(function: Function) -> int:
@@ -31,9 +31,9 @@ def _length(function: Function) -> int:
 def test_a_module_and_all_that_is_public_in_it_say_what_they_are_for() -> None:
     silent = [module.path for module in ALL if not ast.get_docstring(module.tree)]
     silent += [
-        f"{module.at(node)} {node.name}"
+        f"{module.location_of(node)} {node.name}"
         for module in ALL
-        for node in module.public()
+        for node in module.public_definitions()
         if not ast.get_docstring(node)
     ]
 
@@ -42,7 +42,7 @@ def test_a_module_and_all_that_is_public_in_it_say_what_they_are_for() -> None:
 
 def test_a_contracts_methods_say_what_they_promise() -> None:
     silent = [
-        f"{module.at(function)} {function.name}"
+        f"{module.location_of(function)} {function.name}"
         for module in ALL
         for function in module.functions()
         if "abstractmethod" in map(ast.unparse, function.decorator_list)
@@ -61,10 +61,12 @@ def test_every_folder_of_the_product_is_a_package_with_a_word_about_it() -> None
 
 
 def test_nothing_is_too_long_to_be_read_at_once() -> None:
-    long = [module.path for module in modules() if len(module.text.splitlines()) > LONGEST_MODULE]
+    long = [
+        module.path for module in source_modules() if len(module.text.splitlines()) > LONGEST_MODULE
+    ]
     long += [
-        f"{module.at(function)} {function.name}"
-        for module in modules()
+        f"{module.location_of(function)} {function.name}"
+        for module in source_modules()
         for function in module.functions()
         if _length(function) > LONGEST_FUNCTION
     ]
@@ -88,7 +90,7 @@ def test_modules_are_short_as_a_rule() -> None:
 def test_no_word_of_the_workplace_is_in_the_tree() -> None:
     found = [
         f"{path.relative_to(ROOT)}: {word}"
-        for path in files()
+        for path in repository_files()
         for word in FOREIGN
         if word in path.read_text(errors="replace")
     ]
@@ -99,7 +101,7 @@ def test_no_word_of_the_workplace_is_in_the_tree() -> None:
 def test_exceptions_are_caught_by_name() -> None:
     """`except Exception` is for the edge and the worker's loop; nothing is swallowed."""
     broad = [
-        f"{module.at(node)}"
+        f"{module.location_of(node)}"
         for module in ALL
         for node in module.nodes()
         if isinstance(node, ast.ExceptHandler)

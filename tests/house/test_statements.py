@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.support.source import modules
+from tests.support.ast_index import source_modules
 
 # What outlives its transaction belongs, behind a pooler, to whoever comes next. With an example.
 OUTLIVES = {
@@ -37,8 +37,8 @@ TENANT = "vca/tenant/"
 def _said(pattern: str, below: str) -> list[str]:
     found = re.compile(pattern, re.IGNORECASE)
     return [
-        f"{module.at(node)} {node.value!r}"
-        for module in modules()
+        f"{module.location_of(node)} {node.value!r}"
+        for module in source_modules()
         if module.path.startswith(below)
         for node in module.strings()
         if isinstance(node.value, str) and found.search(node.value)

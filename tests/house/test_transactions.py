@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.source import modules
+from tests.support.ast_index import source_modules
 
 DOOR = "vca/tenancy/session.py"
 EDGE = "vca/api/"
@@ -18,8 +18,8 @@ QUEUE = "vca/jobs/worker_loop.py"
 def _strings_like(pattern: str) -> list[tuple[str, str]]:
     found = re.compile(pattern, re.IGNORECASE)
     return [
-        (module.path, f"{module.at(node)} {node.value!r}")
-        for module in modules()
+        (module.path, f"{module.location_of(node)} {node.value!r}")
+        for module in source_modules()
         for node in module.strings()
         if isinstance(node.value, str) and found.search(node.value)
     ]
@@ -54,8 +54,8 @@ def test_the_tenant_of_a_transaction_is_set_by_the_door_only() -> None:
 
 def _calls_of(is_one: Callable[[str], bool]) -> list[tuple[str, str]]:
     return [
-        (module.path, f"{module.at(node)} {name}()")
-        for module in modules()
+        (module.path, f"{module.location_of(node)} {name}()")
+        for module in source_modules()
         for name, node in module.calls()
         if is_one(name)
     ]

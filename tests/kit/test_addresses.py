@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.addresses import PUBLIC, SPECIAL
+from tests.support.addresses import FORBIDDEN_ADDRESSES, PUBLIC_ADDRESSES
 from vca.kit.addresses import Address, is_public, parse_networks
 
 
-@pytest.mark.parametrize("text", SPECIAL)
+@pytest.mark.parametrize("text", FORBIDDEN_ADDRESSES)
 def test_what_is_private_special_or_translated_is_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
-@pytest.mark.parametrize("text", PUBLIC)
+@pytest.mark.parametrize("text", PUBLIC_ADDRESSES)
 def test_an_ordinary_address_is_public(text: str) -> None:
     assert is_public(ip_address(text))
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loaded import Forked, loader
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
+from tests.support.fork_server import ForkedProcess, current_fork_server
 from vca.settings import EX_CONFIG, Settings, SettingsError, read_settings
 
 BIN = Path(sys.executable).parent
@@ -47,7 +47,7 @@ COMMANDS = {
 class Run:
     """A process that writes to two files below `place`."""
 
-    process: "subprocess.Popen[bytes] | Forked"
+    process: "subprocess.Popen[bytes] | ForkedProcess"
     place: Path
 
     def end(self) -> tuple[int, str, str]:
@@ -74,7 +74,9 @@ def _start(command: str, given: Mapping[str, str], place: Path, *, executed: boo
             return Run(
                 subprocess.Popen(words, cwd=ROOT, env=environ, stdout=out, stderr=err), place
             )
-        return Run(loader().start(words, environ, out.fileno(), errors=err.fileno()), place)
+        return Run(
+            current_fork_server().start(words, environ, out.fileno(), errors=err.fileno()), place
+        )
 
 
 def _problems(given: Mapping[str, str]) -> list[str]:

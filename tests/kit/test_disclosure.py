@@ -39,7 +39,7 @@ class Card(Base):
 
 
 @pytest.fixture
-def card() -> Iterator[Card]:
+def stored_card() -> Iterator[Card]:
     """A card that is kept, in a session."""
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
@@ -56,13 +56,18 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_hash_key", "a key of this test's")
 
 
-def test_plain_values_are_shown(card: Card) -> None:
+def test_plain_values_are_shown(stored_card: Card) -> None:
     holder = uuid4()
 
-    card.is_new, card.count, card.share, card.holder_id = True, 2, 0.5, holder
-    card.made_at, card.colour = NOON, "blue"
+    stored_card.is_new, stored_card.count, stored_card.share, stored_card.holder_id = (
+        True,
+        2,
+        0.5,
+        holder,
+    )
+    stored_card.made_at, stored_card.colour = NOON, "blue"
 
-    assert redaction.pending_changes(card) == {
+    assert redaction.pending_changes(stored_card) == {
         "colour": {"from": "red", "to": "blue"},
         "is_new": {"from": None, "to": True},
         "count": {"from": 1, "to": 2},
@@ -76,17 +81,17 @@ def test_plain_values_are_shown(card: Card) -> None:
     ("column", "value"), [("name", "Bob"), ("notes", {"of": 1}), ("secret", b"whsec")]
 )
 def test_a_text_a_document_or_bytes_are_withheld_unless_their_column_says_otherwise(
-    column: str, value: Any, card: Card
+    column: str, value: Any, stored_card: Card
 ) -> None:
-    setattr(card, column, value)
+    setattr(stored_card, column, value)
 
-    assert redaction.pending_changes(card) == {column: WITHHELD}
+    assert redaction.pending_changes(stored_card) == {column: WITHHELD}
 
 
-def test_a_number_is_told_by_a_hash_that_equal_ones_share(card: Card) -> None:
-    card.number = "+14155550101"
+def test_a_number_is_told_by_a_hash_that_equal_ones_share(stored_card: Card) -> None:
+    stored_card.number = "+14155550101"
 
-    told = redaction.pending_changes(card)["number"]
+    told = redaction.pending_changes(stored_card)["number"]
 
     assert told == {
         "from_hash": redaction.hash_text("+14155550100"),
@@ -103,10 +108,10 @@ def test_a_hash_under_another_key_is_another_one(monkeypatch: pytest.MonkeyPatch
     assert redaction.hash_text("+14155550100") != before
 
 
-def test_what_stays_as_it_is_is_no_change(card: Card) -> None:
-    card.colour = "red"
+def test_what_stays_as_it_is_is_no_change(stored_card: Card) -> None:
+    stored_card.colour = "red"
 
-    assert redaction.pending_changes(card) == {}
+    assert redaction.pending_changes(stored_card) == {}
 
 
 def test_two_changes_of_one_thing_are_told_as_one() -> None:

@@ -16,8 +16,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.api import Api
-from tests.support.carrier_line import BASE, CarrierLine
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.carrier_client import BASE_PATH, CarrierClient
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.devtools.scripted_model.model import ScriptedModel
@@ -79,10 +79,10 @@ class _Canaries:
 
 def _live_through_everything(
     app: Flask,
-    world: World,
+    world: Factory,
     acme: Tenant,
     carrier: FakeTelephonyAdapter,
-    line: CarrierLine,
+    line: CarrierClient,
     canaries: _Canaries,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -93,11 +93,11 @@ def _live_through_everything(
     acme.number(did_number=numbers[1], label=words["label"])
     acme.number(did_number=numbers[2], mode="forward", forward_to=numbers[3])
     carrier.fail_next(TelephonyError(f"{numbers[1]} {words['failure']}", permanent=False))
-    world.work(acme)
+    world.run_jobs(acme)
     state = line.ring(numbers[1], "call", numbers[4])["state"]
     line.say("call", state, f"My name is {words['said']}, call {numbers[4]}.")
     _fail_at_the_model(app, line, state, words)
-    line.status("call", "failed", state=state, code=words["code"])
+    line.send_status("call", "failed", state=state, code=words["code"])
     line.ring(numbers[2], "call-2", numbers[4])
     line.ring(numbers[5], "call-3", numbers[4])
     # Refused in every way there is.
@@ -108,13 +108,13 @@ def _live_through_everything(
     acme.api.get(f"/{numbers[1]}/{acme.key}")
     acme.get("/calls", caller_number=numbers[4], cursor=words["code"])
     world.api(acme.key[:-1] + "x").get("/api/me")
-    forged = carrier.signed_request("voice", BASE, call_id=words["code"], to=numbers[1])
+    forged = carrier.signed_request("voice", BASE_PATH, call_id=words["code"], to=numbers[1])
     line.send(CarrierRequest("voice", forged.url, {SIGNATURE_HEADER: words["code"]}, forged.body))
     _crash(app, acme, words, numbers, monkeypatch)
     _refuse_in_the_database(acme, words, numbers)
 
 
-def _fail_at_the_model(app: Flask, line: CarrierLine, state: str, words: dict[str, str]) -> None:
+def _fail_at_the_model(app: Flask, line: CarrierClient, state: str, words: dict[str, str]) -> None:
     call_services.set_current_services(
         replace(call_services.current_services(), models=Models(_Failing(words["failure"])))
     )
@@ -149,14 +149,14 @@ def _refuse_in_the_database(acme: Tenant, words: dict[str, str], numbers: list[s
 def test_no_number_word_key_or_secret_reaches_the_log_at_its_most_talkative(
     app: Flask,
     settings: Settings,
-    world: World,
+    world: Factory,
     acme: Tenant,
     anonymous: Api,
     carrier: FakeTelephonyAdapter,
     lines: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    canaries, line = _Canaries(), CarrierLine(carrier, anonymous)
+    canaries, line = _Canaries(), CarrierClient(carrier, anonymous)
 
     _live_through_everything(app, world, acme, carrier, line, canaries, monkeypatch)
 
@@ -198,14 +198,14 @@ def test_every_request_is_one_line_with_its_ids(
 
 
 def test_the_lines_of_a_call_bear_its_id(
-    world: World, acme: Tenant, carrier: FakeTelephonyAdapter, lines: io.StringIO
+    world: Factory, acme: Tenant, carrier: FakeTelephonyAdapter, lines: io.StringIO
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
-    line = CarrierLine(carrier, world.api(None))
+    line = CarrierClient(carrier, world.api(None))
 
     state = line.ring(number, "logged-1")["state"]
-    line.status("logged-1", "completed", state=state)
+    line.send_status("logged-1", "completed", state=state)
 
     [call] = acme.get("/calls").json
     told = {entry["event"]: entry for entry in _read(lines) if "call_id" in entry}

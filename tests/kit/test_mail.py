@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.mailbox import PASSWORD, USER, client_context, mailbox
+from tests.support.smtp_server import PASSWORD, USER, client_context, smtp_server
 from vca.app import mailer as configured_mailer
 from vca.kit import deadline
 from vca.kit.mail import Mail, Mailer, MailError
@@ -39,10 +39,10 @@ def _refusal(mailer: Mailer, mail: Mail | None = None) -> MailError:
 
 
 def test_a_mail_arrives_as_it_was_written() -> None:
-    with mailbox() as box:
+    with smtp_server() as box:
         Mailer(box.url, SENDER).send(_mail())
 
-        [mail] = box.mails
+        [mail] = box.messages
         assert box.envelopes == [(SENDER, ["desk@acme.example"], False)]
     assert (mail["From"], mail["To"]) == (SENDER, "desk@acme.example")
     assert mail["Subject"] == "Message from Jane"
@@ -68,10 +68,10 @@ def test_a_mail_arrives_as_it_was_written() -> None:
     ],
 )
 def test_a_callers_name_cannot_become_a_header(subject: str) -> None:
-    with mailbox() as box:
+    with smtp_server() as box:
         Mailer(box.url, SENDER).send(_mail(subject=subject, text=f"{subject}\r\n.\r\nQUIT"))
 
-        [mail] = box.mails
+        [mail] = box.messages
     assert {name.lower() for name in mail} == {
         "to",
         "from",
@@ -103,17 +103,17 @@ def test_a_callers_name_cannot_become_a_header(subject: str) -> None:
     ],
 )
 def test_what_is_no_address_is_refused_for_good_and_nobody_is_asked(to: str) -> None:
-    with mailbox() as box:
+    with smtp_server() as box:
         assert _refusal(Mailer(box.url, SENDER), _mail(to=to)).permanent
 
-        assert box.mails == []
+        assert box.messages == []
 
 
 @pytest.mark.parametrize(("how", "encrypted"), [("starttls", True), ("tls", True), ("", False)])
 def test_it_is_encrypted_and_logs_in_as_the_url_says(how: str, encrypted: bool) -> None:
     options = {how: True} if how else {}
     login = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@" if how == "starttls" else ""
-    with mailbox(login=bool(login), **options) as box:
+    with smtp_server(login=bool(login), **options) as box:
         url = box.url.replace("//", f"//{login}")
 
         Mailer(url, SENDER, tls_context=client_context()).send(_mail())
@@ -122,7 +122,7 @@ def test_it_is_encrypted_and_logs_in_as_the_url_says(how: str, encrypted: bool) 
 
 
 def test_a_wrong_password_is_worth_another_try_once_it_is_right() -> None:
-    with mailbox(starttls=True, login=True) as box:
+    with smtp_server(starttls=True, login=True) as box:
         url = box.url.replace("//", "//vca:wrong@")
 
         refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
@@ -131,22 +131,22 @@ def test_a_wrong_password_is_worth_another_try_once_it_is_right() -> None:
 
 
 def test_without_starttls_nothing_is_sent_in_clear() -> None:
-    with mailbox() as box:
+    with smtp_server() as box:
         url = box.url.replace("smtp:", "smtp+starttls:")
 
         refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
 
         assert not refused.permanent
-        assert box.mails == []
+        assert box.messages == []
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    with mailbox(starttls=True) as box:
+    with smtp_server(starttls=True) as box:
         refused = _refusal(Mailer(box.url, SENDER))
 
         assert not refused.permanent
         assert isinstance(refused.__cause__, ssl.SSLCertVerificationError)
-        assert box.mails == []
+        assert box.messages == []
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
 )
 @pytest.mark.parametrize("when", ["recipient", "data"])
 def test_the_servers_answer_decides_on_another_try(when: str, answer: str, permanent: bool) -> None:
-    with mailbox() as box:
+    with smtp_server() as box:
         if when == "recipient":
             box.recipient_answer = answer
         else:

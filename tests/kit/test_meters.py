@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.loaded import loader
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
+from tests.support.fork_server import current_fork_server
 from vca.observability import metrics, prometheus
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -86,7 +86,7 @@ def _elsewhere(folder: Path, times: int) -> None:
     """Count in a process of its own, which is killed afterwards."""
     command = [sys.executable, "-c", _COUNT, str(folder), str(times)]
     with open(os.devnull, "wb") as nowhere:
-        process = loader().start(command, {}, nowhere.fileno())
+        process = current_fork_server().start(command, {}, nowhere.fileno())
     assert process.wait(20) == -9
 
 

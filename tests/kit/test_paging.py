@@ -10,8 +10,8 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support import owner
-from tests.support.world import Platform, Tenant, World, fresh_number, made
+from tests.support import admin_db
+from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
 from vca.kit import crypto
 from vca.tenant.phone_numbers.models import PhoneNumber
 
@@ -54,7 +54,7 @@ def _walk(
 
 def _numbers(tenant: Tenant, count: int) -> list[str]:
     """Numbers made in one transaction, so that they all have the same time."""
-    with owner.inside(tenant.ref) as session:
+    with admin_db.tenant_session(tenant.ref) as session:
         rows = [
             PhoneNumber(
                 id=uuid4(),
@@ -98,7 +98,7 @@ def test_a_walk_over_a_list_that_changes_shows_each_row_that_stays_exactly_once(
 
 
 def test_a_walk_newest_first_shows_no_row_twice_while_new_ones_come(
-    acme: Tenant, world: World
+    acme: Tenant, world: Factory
 ) -> None:
     acme.profile()
     to = acme.number()["did_number"]
@@ -190,7 +190,7 @@ def test_a_cursor_of_elsewhere_or_of_nobody_is_refused(
     for tenant in (acme, globex):
         _numbers(tenant, 3)
         for index in range(2):
-            made(tenant.post("/api-keys", {"name": str(index)}))
+            assert_created(tenant.post("/api-keys", {"name": str(index)}))
     own = _cursor(acme.get("/phone-numbers", limit=1))
     body, _, signature = own.rpartition(".")
     path = acme.url("/phone-numbers")
@@ -232,7 +232,7 @@ def test_every_list_of_a_tenant_can_be_walked_one_by_one(path: str, acme: Tenant
     acme.number()
     acme.simulate(to)
     acme.simulate(to)
-    made(acme.post("/api-keys", {"name": "second"}))
+    assert_created(acme.post("/api-keys", {"name": "second"}))
     whole = [row["id"] for row in acme.get(path).json]
 
     url: str | None = acme.url(f"{path}?limit=1")

@@ -4,34 +4,38 @@ import pytest
 
 from tests.flows import test_first_call as first_call
 from tests.flows import test_inbound as inbound
-from tests.support import fleet
-from tests.support.revisions import NICKNAMES, Tree
-from tests.support.world import Tenant, World
+from tests.support import migrate_command
+from tests.support.factories import Factory, Tenant
+from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree
 from tests.tenant import test_ai_profiles as ai_profiles
 from tests.tenant import test_phone_numbers as phone_numbers
 from vca.tenancy import schema
 
 
 @pytest.fixture(params=["migrated already", "not yet"])
-def acme(request: pytest.FixtureRequest, fleet_world: World, revisions: Tree) -> Tenant:
+def acme(
+    request: pytest.FixtureRequest, migration_world: Factory, revision_tree: RevisionTree
+) -> Tenant:
     """The tenant of every flow here; the code has one revision more than it was made with."""
-    tenant = fleet_world.tenant("Acme")
+    tenant = migration_world.tenant("Acme")
     made_at = schema.head()
-    head = revisions.sql("nicknames", NICKNAMES)
+    head = revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     if request.param == "migrated already":
-        fleet.migrate(fleet_world)
-    assert fleet.revision(tenant) == (head if request.param == "migrated already" else made_at)
+        migrate_command.run_migrate(migration_world)
+    assert migrate_command.recorded_revision(tenant) == (
+        head if request.param == "migrated already" else made_at
+    )
     return tenant
 
 
 @pytest.fixture
-def globex(acme: Tenant, fleet_world: World) -> Tenant:
+def globex(acme: Tenant, migration_world: Factory) -> Tenant:
     """A tenant that is not migrated yet, beside it."""
-    return fleet_world.tenant("Globex")
+    return migration_world.tenant("Globex")
 
 
-line = inbound.line
-ringing = inbound.ringing
+carrier_client = inbound.carrier_client
+answered_number = inbound.answered_number
 
 test_a_simulated_call = first_call.test_a_simulated_call_is_answered_held_and_recorded
 test_a_ring = inbound.test_a_genuine_ring_is_answered_by_the_agent_and_recorded

@@ -12,9 +12,9 @@ import pytest
 from flask import Flask
 from sqlalchemy import Connection, make_url, text
 
-from tests.support.catalogue import catalogue
-from tests.support.citus import RULES, broken, unnamed
-from tests.support.world import Tenant, World
+from tests.support.citus import RULES, broken_rules, unnamed_constraints
+from tests.support.factories import Factory, Tenant
+from tests.support.schema_dump import dump_schema
 from vca.kit import db
 from vca.kit.db import Database
 from vca.registry import schema as registry
@@ -28,10 +28,10 @@ from vca.tenancy.session import owner_session, public_session, tenant_session
 # --- What it forbids ---------------------------------------------------------------------------
 
 
-def test_a_tenants_schema_breaks_no_rule(acme: Tenant, owned: Database) -> None:
-    with owner_session(acme.ref, database=owned) as session:
-        assert broken(session.connection(), acme.ref.schema) == {}
-        assert catalogue(session.connection(), acme.ref.schema)
+def test_a_tenants_schema_breaks_no_rule(acme: Tenant, owner_database: Database) -> None:
+    with owner_session(acme.ref, database=owner_database) as session:
+        assert broken_rules(session.connection(), acme.ref.schema) == {}
+        assert dump_schema(session.connection(), acme.ref.schema)
 
 
 # What breaks each rule, and nothing else.
@@ -70,16 +70,18 @@ _GOOD = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey PRIMAR
 
 
 @pytest.mark.parametrize(("rule", "breach"), [*BREACHES.items(), *MORE_BREACHES])
-def test_a_schema_that_breaks_a_rule_is_found_out(owned: Database, rule: str, breach: str) -> None:
+def test_a_schema_that_breaks_a_rule_is_found_out(
+    owner_database: Database, rule: str, breach: str
+) -> None:
     bad = TenantRef(uuid4())
-    with public_session(database=owned) as session:
+    with public_session(database=owner_database) as session:
         connection = session.connection()
         _make(connection, bad)
         connection.exec_driver_sql(_GOOD)
-        assert broken(connection, bad.schema) == {}
+        assert broken_rules(connection, bad.schema) == {}
 
         connection.exec_driver_sql(breach)
-        found = broken(connection, bad.schema)
+        found = broken_rules(connection, bad.schema)
         session.rollback()
 
     assert list(found) == [rule]
@@ -92,7 +94,7 @@ def test_every_rule_was_seen_to_be_broken() -> None:
 def test_every_constraint_of_the_script_is_named_and_none_comes_with_an_added_column() -> None:
     script = list(sql_splitter.split_statements(schema.compile_script()))
 
-    assert list(unnamed(script)) == []
+    assert list(unnamed_constraints(script)) == []
     assert len(script) > 10
 
 
@@ -110,7 +112,7 @@ def test_every_constraint_of_the_script_is_named_and_none_comes_with_an_added_co
     ],
 )
 def test_a_constraint_without_a_name_of_ours_is_found_out(statement: str) -> None:
-    assert list(unnamed([statement])) == [statement]
+    assert list(unnamed_constraints([statement])) == [statement]
 
 
 # --- In a form that it accepts -----------------------------------------------------------------
@@ -123,14 +125,16 @@ def _make(connection: Connection, tenant: TenantRef) -> None:
 
 
 def _anonymous(connection: Connection, tenant: TenantRef) -> set[str]:
-    lines = catalogue(connection, tenant.schema)
+    lines = dump_schema(connection, tenant.schema)
     return {line.replace(str(tenant.id), "<tenant>") for line in lines}
 
 
-def test_the_block_makes_what_the_plain_script_makes(acme: Tenant, owned: Database) -> None:
+def test_the_block_makes_what_the_plain_script_makes(
+    acme: Tenant, owner_database: Database
+) -> None:
     other = TenantRef(uuid4())
     script = schema.compile_script()
-    with public_session(database=owned) as session:
+    with public_session(database=owner_database) as session:
         connection = session.connection()
         grantees = session.scalar(text("SELECT public.tenant_grantees(:id)"), {"id": other.id})
         block = schema.render_for_tenant(
@@ -139,12 +143,12 @@ def test_the_block_makes_what_the_plain_script_makes(acme: Tenant, owned: Databa
         _make(connection, other)
         connection.exec_driver_sql(block, execution_options={"no_parameters": True})
         by_block = _anonymous(connection, other)
-    with owner_session(acme.ref, database=owned) as session:
+    with owner_session(acme.ref, database=owner_database) as session:
         by_script = _anonymous(session.connection(), acme.ref)
 
     assert by_block ^ by_script == set()
     assert len(by_script) > 80
-    with owner_session(other, database=owned) as session:
+    with owner_session(other, database=owner_database) as session:
         assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
     assert [line.partition(" ")[0] for line in sql_splitter.split_statements(block)] == ["DO"]
 
@@ -166,15 +170,15 @@ _SHARED = text("SELECT table_name::text, had_tenants FROM public.citus_tables OR
 
 
 @pytest.fixture
-def cluster(app: Flask, empty: Database) -> Iterator[Database]:
+def cluster(app: Flask, empty_database: Database) -> Iterator[Database]:
     """A database that takes notes as Citus, for a process that believes it."""
-    with public_session(database=empty) as session:
+    with public_session(database=empty_database) as session:
         session.execute(text(STAND_IN))
-    db.set_current_database(empty)
+    db.set_current_database(empty_database)
     citus.set_enabled(True)
-    before, login = roles.current_roles(), make_url(empty.dsn).username or ""
+    before, login = roles.current_roles(), make_url(empty_database.dsn).username or ""
     roles.set_current_roles(Roles(None, login, login))
-    yield empty
+    yield empty_database
     roles.set_current_roles(before)
     citus.set_enabled(False)
 
@@ -224,7 +228,7 @@ def test_a_tenant_is_made_from_a_block_in_a_schema_that_is_placed(
 
 def test_the_same_process_works_in_a_schema_made_so(app: Flask, cluster: Database) -> None:
     _upgrade(cluster)
-    acme = World(app).tenant("Acme")
+    acme = Factory(app).tenant("Acme")
     acme.profile()
     number = acme.number(label=acme.id)
 

@@ -3,11 +3,11 @@
 import pytest
 from sqlalchemy import event, text
 
-from tests.support import fleet, houses, owner
-from tests.support.catalogue import catalogue
-from tests.support.houses import Builder
-from tests.support.revisions import Tree
-from tests.support.world import Tenant, World
+from tests.support import admin_db, database_templates, migrate_command
+from tests.support.database_templates import Builder
+from tests.support.factories import Factory, Tenant
+from tests.support.revision_tree import RevisionTree
+from tests.support.schema_dump import dump_schema
 from vca.kit import json
 from vca.registry import owner_connections as owners
 from vca.registry.tenants import revision_store as ours
@@ -20,79 +20,89 @@ FIRST = schema.head()
 
 
 @pytest.fixture
-def built() -> Builder:
+def template_builder() -> Builder:
     """There are four tenants."""
-    return houses.four
+    return database_templates.four_tenants
 
 
 def test_every_tenant_is_migrated_and_its_revision_recorded(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    number = four[0].number(label="Front desk")
-    assert fleet.at(four) == [FIRST] * 4
+    number = four_tenants[0].number(label="Front desk")
+    assert migrate_command.recorded_revisions(four_tenants) == [FIRST] * 4
 
-    run = fleet.migrate(fleet_world)
+    run = migrate_command.run_migrate(migration_world)
 
-    assert (run.status, run.migrated, run.failed, run.facts["left"]) == (0, 4, {}, 0)
-    assert fleet.at(four) == [next_revision] * 4
-    assert [fleet.has_nicknames(tenant) for tenant in four] == [(True, True)] * 4
-    kept = four[0].get(f"/phone-numbers/{number['id']}").json
+    assert (run.status, run.migrated, run.failed, run.summary["left"]) == (0, 4, {}, 0)
+    assert migrate_command.recorded_revisions(four_tenants) == [next_revision] * 4
+    assert [migrate_command.has_nicknames(tenant) for tenant in four_tenants] == [(True, True)] * 4
+    kept = four_tenants[0].get(f"/phone-numbers/{number['id']}").json
     assert kept["label"] == "Front desk"
 
 
 def test_migrating_again_does_nothing(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    fleet.migrate(fleet_world)
+    migrate_command.run_migrate(migration_world)
 
-    run = fleet.migrate(fleet_world)
+    run = migrate_command.run_migrate(migration_world)
 
     assert (run.status, run.migrated, run.failed) == (0, 0, {})
 
 
 def test_deleted_and_suspended_tenants_are_migrated_as_well(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    fleet.command(fleet_world, "tenants", "delete", four[0].id)
-    fleet.command(fleet_world, "tenants", "suspend", four[1].id)
+    migrate_command.run_flask(migration_world, "tenants", "delete", four_tenants[0].id)
+    migrate_command.run_flask(migration_world, "tenants", "suspend", four_tenants[1].id)
 
-    assert fleet.migrate(fleet_world).migrated == 4
-    assert fleet.has_nicknames(four[0]) == (True, True)
+    assert migrate_command.run_migrate(migration_world).migrated == 4
+    assert migrate_command.has_nicknames(four_tenants[0]) == (True, True)
 
 
 def test_a_migrated_schema_is_what_a_new_one_is(
-    fleet_world: World, four: list[Tenant], revisions: Tree, next_revision: str
+    migration_world: Factory,
+    four_tenants: list[Tenant],
+    revision_tree: RevisionTree,
+    next_revision: str,
 ) -> None:
-    revisions.sql("notes", "CREATE TABLE notes (id uuid CONSTRAINT notes_pkey PRIMARY KEY)")
-    fleet.migrate(fleet_world)
-    fleet.command(fleet_world, "db", "upgrade")
-    new = fleet_world.tenant("New")
+    revision_tree.add_sql("notes", "CREATE TABLE notes (id uuid CONSTRAINT notes_pkey PRIMARY KEY)")
+    migrate_command.run_migrate(migration_world)
+    migrate_command.run_flask(migration_world, "db", "upgrade")
+    new = migration_world.tenant("New")
 
     def described(tenant: Tenant) -> set[str]:
         with tenant_session(tenant.ref) as session:
-            lines = catalogue(session.connection(), tenant.ref.schema)
+            lines = dump_schema(session.connection(), tenant.ref.schema)
         return {line.replace(tenant.id, "<tenant>") for line in lines}
 
-    assert fleet.revision(new) == fleet.revision(four[0]) == schema.head()
-    assert described(new) ^ described(four[0]) == set()
+    assert (
+        migrate_command.recorded_revision(new)
+        == migrate_command.recorded_revision(four_tenants[0])
+        == schema.head()
+    )
+    assert described(new) ^ described(four_tenants[0]) == set()
     assert any("notes" in line for line in described(new))
 
 
 def test_tenants_of_different_revisions_reach_the_head_in_one_run(
-    fleet_world: World, four: list[Tenant], revisions: Tree, next_revision: str
+    migration_world: Factory,
+    four_tenants: list[Tenant],
+    revision_tree: RevisionTree,
+    next_revision: str,
 ) -> None:
-    fleet.migrate(fleet_world, "--tenant", four[0].id)
-    last = revisions.sql("nicknames_said", "ALTER TABLE phone_numbers ADD COLUMN said text")
+    migrate_command.run_migrate(migration_world, "--tenant", four_tenants[0].id)
+    last = revision_tree.add_sql("nicknames_said", "ALTER TABLE phone_numbers ADD COLUMN said text")
 
-    assert fleet.migrate(fleet_world).migrated == 4
-    assert fleet.at(four) == [last] * 4
+    assert migrate_command.run_migrate(migration_world).migrated == 4
+    assert migrate_command.recorded_revisions(four_tenants) == [last] * 4
 
 
 def test_the_work_is_found_by_one_query_however_many_tenants_there_are(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     asked: list[str] = []
-    with fleet_world.app.app_context(), owners.owner_database(connections=4) as database:
+    with migration_world.app.app_context(), owners.owner_database(connections=4) as database:
         event.listen(database.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
         outcome, _ = ours.migrate_tenants(database, options=MigrationOptions(workers=2))
 
@@ -101,12 +111,12 @@ def test_the_work_is_found_by_one_query_however_many_tenants_there_are(
 
 
 def test_a_revision_is_compiled_once_for_all_tenants(
-    fleet_world: World,
-    four: list[Tenant],
-    revisions: Tree,
+    migration_world: Factory,
+    four_tenants: list[Tenant],
+    revision_tree: RevisionTree,
     next_revision: str,
 ) -> None:
-    written = next(revisions.folder.glob("*_nicknames.py"))
+    written = next(revision_tree.folder.glob("*_nicknames.py"))
     counting = """
     from pathlib import Path
     count = Path(__file__).with_suffix(".count")
@@ -115,59 +125,63 @@ def test_a_revision_is_compiled_once_for_all_tenants(
     written.write_text(written.read_text() + counting)
     schema.set_migration_folders(*schema.migration_folders())
 
-    assert fleet.migrate(fleet_world).migrated == 4
+    assert migrate_command.run_migrate(migration_world).migrated == 4
     assert written.with_suffix(".count").read_text() == "x"
 
 
 @pytest.mark.parametrize("workers", ["1", "3", "9"])
 def test_any_number_of_workers_do_all_the_work(
-    fleet_world: World, four: list[Tenant], next_revision: str, workers: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str, workers: str
 ) -> None:
-    assert fleet.migrate(fleet_world, "--workers", workers).migrated == 4
-    assert fleet.at(four) == [next_revision] * 4
+    assert migrate_command.run_migrate(migration_world, "--workers", workers).migrated == 4
+    assert migrate_command.recorded_revisions(four_tenants) == [next_revision] * 4
 
 
 def test_one_tenant_can_be_migrated_alone_and_the_rest_later(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    assert fleet.migrate(fleet_world, "--tenant", four[2].id).migrated == 1
-    assert fleet.at(four) == [FIRST, FIRST, next_revision, FIRST]
+    assert (
+        migrate_command.run_migrate(migration_world, "--tenant", four_tenants[2].id).migrated == 1
+    )
+    assert migrate_command.recorded_revisions(four_tenants) == [FIRST, FIRST, next_revision, FIRST]
 
-    assert fleet.migrate(fleet_world).migrated == 3
+    assert migrate_command.run_migrate(migration_world).migrated == 3
 
 
 def test_a_tenant_that_does_not_exist_is_an_error_that_says_so(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     nobody = "00000000-0000-4000-8000-000000000000"
 
-    result = fleet.command(fleet_world, "tenants", "migrate", "--tenant", nobody)
+    result = migrate_command.run_flask(migration_world, "tenants", "migrate", "--tenant", nobody)
 
     assert result.exit_code == 1
     assert f"There is no tenant {nobody}." in result.output
-    assert fleet.at(four) == [FIRST] * 4
+    assert migrate_command.recorded_revisions(four_tenants) == [FIRST] * 4
 
 
 def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_named(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    fleet.write_down(four[0], "9999")
+    migrate_command.set_recorded_revision(four_tenants[0], "9999")
 
-    run = fleet.migrate(fleet_world)
+    run = migrate_command.run_migrate(migration_world)
 
-    assert (run.status, run.migrated, run.facts["ahead"]) == (0, 3, {four[0].id: "9999"})
-    assert fleet.revision(four[0]) == "9999"
-    assert fleet.has_nicknames(four[0]) == (False, False)
+    assert (run.status, run.migrated, run.summary["ahead"]) == (0, 3, {four_tenants[0].id: "9999"})
+    assert migrate_command.recorded_revision(four_tenants[0]) == "9999"
+    assert migrate_command.has_nicknames(four_tenants[0]) == (False, False)
 
 
 def test_a_dry_run_shows_how_many_and_the_sql_and_changes_nothing(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    fleet.write_down(four[0], "9999")
+    migrate_command.set_recorded_revision(four_tenants[0], "9999")
 
-    shown = fleet.command(fleet_world, "tenants", "migrate", "--dry-run")
+    shown = migrate_command.run_flask(migration_world, "tenants", "migrate", "--dry-run")
     plan = json.loads(
-        fleet.command(fleet_world, "tenants", "migrate", "--dry-run", "--json").stdout
+        migrate_command.run_flask(
+            migration_world, "tenants", "migrate", "--dry-run", "--json"
+        ).stdout
     )
 
     assert shown.exit_code == 0
@@ -177,82 +191,99 @@ def test_a_dry_run_shows_how_many_and_the_sql_and_changes_nothing(
     [found] = plan["behind"]
     assert (found["revision"], found["tenants"], plan["ahead"]) == (FIRST, 3, {"9999": 1})
     assert "CREATE INDEX phone_numbers_nickname_idx" in found["sql"]
-    assert fleet.at(four[1:]) == [FIRST] * 3
-    assert fleet.has_nicknames(four[1]) == (False, False)
+    assert migrate_command.recorded_revisions(four_tenants[1:]) == [FIRST] * 3
+    assert migrate_command.has_nicknames(four_tenants[1]) == (False, False)
 
 
-@pytest.mark.parametrize("built", [houses.nobody])
+@pytest.mark.parametrize("template_builder", [database_templates.empty])
 def test_new_tenants_are_made_with_the_new_revision_from_the_upgrade_on(
-    fleet_world: World, next_revision: str
+    migration_world: Factory, next_revision: str
 ) -> None:
-    before = fleet_world.tenant("Before")
-    assert (fleet.revision(before), fleet.has_nicknames(before)) == (FIRST, (False, False))
+    before = migration_world.tenant("Before")
+    assert (migrate_command.recorded_revision(before), migrate_command.has_nicknames(before)) == (
+        FIRST,
+        (False, False),
+    )
 
-    assert fleet.command(fleet_world, "db", "upgrade").exit_code == 0
-    after = fleet_world.tenant("After")
+    assert migrate_command.run_flask(migration_world, "db", "upgrade").exit_code == 0
+    after = migration_world.tenant("After")
 
-    assert (fleet.revision(after), fleet.has_nicknames(after)) == (next_revision, (True, True))
-    assert fleet.migrate(fleet_world).migrated == 1
+    assert (migrate_command.recorded_revision(after), migrate_command.has_nicknames(after)) == (
+        next_revision,
+        (True, True),
+    )
+    assert migrate_command.run_migrate(migration_world).migrated == 1
 
 
-@pytest.mark.parametrize("built", [houses.nobody])
+@pytest.mark.parametrize("template_builder", [database_templates.empty])
 def test_an_older_release_does_not_put_its_own_script_on_top(
-    fleet_world: World, revisions: Tree, next_revision: str
+    migration_world: Factory, revision_tree: RevisionTree, next_revision: str
 ) -> None:
-    fleet.command(fleet_world, "db", "upgrade")
-    revisions.forget()
+    migrate_command.run_flask(migration_world, "db", "upgrade")
+    revision_tree.restore()
 
-    assert fleet.command(fleet_world, "db", "upgrade").exit_code == 0
+    assert migrate_command.run_flask(migration_world, "db", "upgrade").exit_code == 0
 
-    assert fleet.revision(fleet_world.tenant("Newest")) == next_revision
+    assert migrate_command.recorded_revision(migration_world.tenant("Newest")) == next_revision
 
 
 def test_numbers_can_be_claimed_while_a_schema_is_migrated(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     """Claiming locks the key of the tenant's row; taking the row for a migration does not."""
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(
-            text("SELECT 1 FROM public.tenants WHERE id = :id FOR KEY SHARE"), {"id": four[0].id}
+            text("SELECT 1 FROM public.tenants WHERE id = :id FOR KEY SHARE"),
+            {"id": four_tenants[0].id},
         )
-        assert fleet.migrate(fleet_world).migrated == 4
+        assert migrate_command.run_migrate(migration_world).migrated == 4
 
 
 def test_a_terminal_sees_a_bar_and_a_summary(
-    fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
+    migration_world: Factory,
+    four_tenants: list[Tenant],
+    next_revision: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fleet.spoil(four[1])
+    migrate_command.block_next_revision(four_tenants[1])
     monkeypatch.setattr("vca.registry.tenants.migrate_command._is_terminal", lambda: True)
 
-    result = fleet.command(fleet_world, "tenants", "migrate")
+    result = migrate_command.run_flask(migration_world, "tenants", "migrate")
 
     assert result.exit_code == 1
     assert f"To {next_revision}" in result.stdout
     assert f"3 migrated to {next_revision}, 1 left." in result.stdout
-    assert f"failed: {four[1].id} (42P07 DuplicateTable: relation" in result.stdout
+    assert f"failed: {four_tenants[1].id} (42P07 DuplicateTable: relation" in result.stdout
 
 
 def test_without_a_terminal_each_line_is_json_and_the_last_the_summary(
-    fleet_world: World, four: list[Tenant], next_revision: str
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    fleet.spoil(four[1])
+    migrate_command.block_next_revision(four_tenants[1])
 
-    lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
+    lines = migrate_command.json_lines(
+        migrate_command.run_flask(migration_world, "tenants", "migrate")
+    )
 
     assert (lines[0]["event"], lines[0]["behind"]) == ("tenants.migrating", 4)
     failed = [line for line in lines if line["event"] == "tenant.failed"]
-    assert {line["tenant_id"] for line in failed} == {four[1].id}
+    assert {line["tenant_id"] for line in failed} == {four_tenants[1].id}
     assert [line["event"] for line in lines].count("tenants.retrying") == len(failed) - 1
     assert lines[-1]["event"] == "tenants.migrated"
     assert (lines[-1]["migrated"], lines[-1]["left"]) == (3, 1)
 
 
 def test_progress_is_told_at_intervals(
-    fleet_world: World, four: list[Tenant], next_revision: str, monkeypatch: pytest.MonkeyPatch
+    migration_world: Factory,
+    four_tenants: list[Tenant],
+    next_revision: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("vca.registry.tenants.migrate_command._REPORT_INTERVAL_S", 0.0)
 
-    lines = fleet.told(fleet.command(fleet_world, "tenants", "migrate"))
+    lines = migrate_command.json_lines(
+        migrate_command.run_flask(migration_world, "tenants", "migrate")
+    )
 
     progress = [line for line in lines if line["event"] == "tenants.progress"]
     assert (progress[-1]["done"], progress[-1]["behind"]) == (4, 0)

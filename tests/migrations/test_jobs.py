@@ -4,9 +4,9 @@ from importlib.resources import files
 
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.catalogue import catalogue
-from tests.support.world import Tenant, World
+from tests.support import admin_db
+from tests.support.factories import Factory, Tenant
+from tests.support.schema_dump import dump_schema
 from vca.jobs import queue
 from vca.kit.db import Database
 from vca.tenancy.session import public_session, tenant_session
@@ -24,7 +24,7 @@ def _in_queue(tenant: Tenant) -> int:
         "SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
         " AND task_name = 'planted.test'"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return session.scalar(count, {"id": tenant.id}) or 0
 
 
@@ -39,14 +39,14 @@ def test_every_function_of_the_queue_and_of_public_pins_its_search_path(acme: Te
 
 
 def test_tables_planted_in_a_tenants_schema_capture_nothing(acme: Tenant) -> None:
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         for table in ("procrastinate_jobs", "procrastinate_events", "procrastinate_workers"):
             session.execute(text(f"CREATE TABLE {table} (LIKE jobs.{table} INCLUDING ALL)"))
 
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "planted.test", number="+1")
 
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         assert session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
         assert session.scalar(text("SELECT count(*) FROM procrastinate_events")) == 0
     assert _in_queue(acme) == 1
@@ -57,7 +57,7 @@ def test_functions_planted_in_a_tenants_schema_are_not_called(acme: Tenant) -> N
         CREATE FUNCTION procrastinate_defer_jobs_v1(jobs.procrastinate_job_to_defer_v1[])
         RETURNS bigint[] LANGUAGE sql AS $$ SELECT ARRAY[-1::bigint] $$
     """
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         session.execute(text(plant))
 
     with tenant_session(acme.ref) as session:
@@ -84,7 +84,7 @@ def test_a_job_is_there_when_its_transaction_has_committed_and_not_else(acme: Te
     assert _in_queue(acme) == 0
 
 
-def test_an_insert_wakes_nobody(world: World) -> None:
+def test_an_insert_wakes_nobody(world: Factory) -> None:
     """The worker polls: a NOTIFY on every insert would serialise commits."""
     enabled = text(
         "SELECT tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
@@ -95,19 +95,19 @@ def test_an_insert_wakes_nobody(world: World) -> None:
         assert session.scalars(enabled).all() == []
 
 
-def test_the_queues_schema_equals_what_its_migrations_build(empty: Database) -> None:
+def test_the_queues_schema_equals_what_its_migrations_build(empty_database: Database) -> None:
     scripts = files("procrastinate") / "sql"
     migrations = sorted(
         (entry for entry in (scripts / "migrations").iterdir() if entry.name.endswith(".sql")),
         key=lambda entry: entry.name,
     )
-    with public_session(database=empty) as session:
+    with public_session(database=empty_database) as session:
         connection = session.connection()
         for schema, sources in (("new", [scripts / "schema.sql"]), ("old", migrations)):
             session.execute(text(f"CREATE SCHEMA {schema}; SET LOCAL search_path TO {schema}"))
             for source in sources:
                 connection.exec_driver_sql(source.read_text().replace("%", "%%"))
-        installed, migrated = catalogue(connection, "new"), catalogue(connection, "old")
+        installed, migrated = dump_schema(connection, "new"), dump_schema(connection, "old")
         session.execute(text("DROP SCHEMA new, old CASCADE"))
 
     assert installed == migrated

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, MetaData, text
 from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
 
 from tests.support.api import Api
-from tests.support.catalogue import catalogue
 from tests.support.databases import DEPLOYMENT
+from tests.support.schema_dump import dump_schema
 from vca.kit import db
 from vca.kit.db import NAMING_CONVENTION, Database, timeouts
 from vca.registry import schema
@@ -61,10 +61,12 @@ def _unqualified() -> MetaData:
     return plain
 
 
-def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(empty: Database) -> None:
-    assert schema.upgrade_public_schema(empty, DEPLOYMENT) == (None, schema.head())
+def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(
+    empty_database: Database,
+) -> None:
+    assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
 
-    with _connection(empty) as connection:
+    with _connection(empty_database) as connection:
         context = MigrationContext.configure(
             connection,
             opts={
@@ -77,36 +79,39 @@ def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(empty: Dat
 
 
 def test_the_models_alone_make_the_same_tables_checks_and_indexes(
-    migrated: Database, empty: Database
+    migrated_database: Database, empty_database: Database
 ) -> None:
-    with _connection(empty) as connection:
+    with _connection(empty_database) as connection:
         connection.execute(CreateSchema("public", if_not_exists=True))
         metadata.create_all(connection)
-        by_models = _tables(catalogue(connection, "public"))
+        by_models = _tables(dump_schema(connection, "public"))
 
-    with _connection(migrated) as connection:
-        by_migrations = _tables(catalogue(connection, "public"))
+    with _connection(migrated_database) as connection:
+        by_migrations = _tables(dump_schema(connection, "public"))
 
     assert by_migrations ^ by_models == set()
     assert len(by_models) > 30
 
 
-def test_upgrading_again_changes_nothing(migrated: Database) -> None:
-    with _connection(migrated) as connection:
-        before = [catalogue(connection, name) for name in ("public", "jobs")]
+def test_upgrading_again_changes_nothing(migrated_database: Database) -> None:
+    with _connection(migrated_database) as connection:
+        before = [dump_schema(connection, name) for name in ("public", "jobs")]
 
     for _ in range(2):
-        assert schema.upgrade_public_schema(migrated, DEPLOYMENT) == (schema.head(), schema.head())
+        assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == (
+            schema.head(),
+            schema.head(),
+        )
 
-    with _connection(migrated) as connection:
-        assert [catalogue(connection, name) for name in ("public", "jobs")] == before
-    assert _run(migrated, "SELECT revision, script FROM public.tenant_ddl") == [
+    with _connection(migrated_database) as connection:
+        assert [dump_schema(connection, name) for name in ("public", "jobs")] == before
+    assert _run(migrated_database, "SELECT revision, script FROM public.tenant_ddl") == [
         (tenant_schema.head(), tenant_schema.compile_script())
     ]
 
 
-def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
-    others = [Database(empty.dsn) for _ in range(2)]
+def test_two_who_upgrade_at_once_take_turns(empty_database: Database) -> None:
+    others = [Database(empty_database.dsn) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as threads:
         outcomes = list(
@@ -117,15 +122,15 @@ def test_two_who_upgrade_at_once_take_turns(empty: Database) -> None:
         other.close()
     head = schema.head()
     assert sorted(outcomes, key=str) == sorted([(None, head), (head, head)], key=str)
-    assert _revision(empty) == head
+    assert _revision(empty_database) == head
 
 
 def test_the_second_waits_for_its_turn_however_long_the_first_takes(
-    migrated: Database, monkeypatch: pytest.MonkeyPatch
+    migrated_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "LOCK_TIMEOUT_MS", 50)
-    second = Database(migrated.dsn)
-    first = psycopg2.connect(migrated.dsn)
+    second = Database(migrated_database.dsn)
+    first = psycopg2.connect(migrated_database.dsn)
     first.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
     blocked = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     waited = (
@@ -135,7 +140,9 @@ def test_the_second_waits_for_its_turn_however_long_the_first_takes(
 
     with ThreadPoolExecutor(1) as thread:
         outcome = thread.submit(schema.upgrade_public_schema, second, DEPLOYMENT)
-        while not outcome.done() and not (_run(migrated, blocked) and _run(migrated, waited)):
+        while not outcome.done() and not (
+            _run(migrated_database, blocked) and _run(migrated_database, waited)
+        ):
             pass
         first.rollback()
         first.close()
@@ -145,37 +152,37 @@ def test_the_second_waits_for_its_turn_however_long_the_first_takes(
 
 
 def test_a_failed_upgrade_leaves_nothing_behind(
-    empty: Database, monkeypatch: pytest.MonkeyPatch
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse() -> str:
         raise RuntimeError("no script")
 
     monkeypatch.setattr(tenant_schema, "compile_script", refuse)
     with pytest.raises(RuntimeError, match="no script"):
-        schema.upgrade_public_schema(empty, DEPLOYMENT)
+        schema.upgrade_public_schema(empty_database, DEPLOYMENT)
 
-    with _connection(empty) as connection:
-        assert catalogue(connection, "public") == set()
-        assert catalogue(connection, "jobs") == set()
+    with _connection(empty_database) as connection:
+        assert dump_schema(connection, "public") == set()
+        assert dump_schema(connection, "jobs") == set()
 
     monkeypatch.undo()
-    assert schema.upgrade_public_schema(empty, DEPLOYMENT) == (None, schema.head())
+    assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
 
 
 def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
-    app: Flask, anonymous: Api, migrated: Database
+    app: Flask, anonymous: Api, migrated_database: Database
 ) -> None:
-    _run(migrated, f"UPDATE public.{VERSIONS} SET version_num = '9999'")
+    _run(migrated_database, f"UPDATE public.{VERSIONS} SET version_num = '9999'")
     _run(
-        migrated,
+        migrated_database,
         "INSERT INTO public.tenant_ddl (revision, script, installed_at)"
         " VALUES ('9999', 'SELECT 1', now() + interval '1 second')",
     )
-    before = _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision")
-    db.set_current_database(migrated)
+    before = _run(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision")
+    db.set_current_database(migrated_database)
 
-    assert schema.upgrade_public_schema(migrated, DEPLOYMENT) == ("9999", "9999")
-    assert _run(migrated, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
+    assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == ("9999", "9999")
+    assert _run(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
     answer = anonymous.get("/healthz")
 
     assert answer.status_code == 200
@@ -184,10 +191,10 @@ def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_a_schema_that_is_behind_the_code_is_not_well(
-    app: Flask, anonymous: Api, migrated: Database, revision: str
+    app: Flask, anonymous: Api, migrated_database: Database, revision: str
 ) -> None:
-    _run(migrated, f"UPDATE public.{VERSIONS} SET version_num = '{revision}'")
-    db.set_current_database(migrated)
+    _run(migrated_database, f"UPDATE public.{VERSIONS} SET version_num = '{revision}'")
+    db.set_current_database(migrated_database)
 
     answer = anonymous.get("/healthz")
 
@@ -198,9 +205,9 @@ def test_a_schema_that_is_behind_the_code_is_not_well(
 
 
 def test_a_database_with_nothing_in_it_is_not_well(
-    app: Flask, anonymous: Api, empty: Database
+    app: Flask, anonymous: Api, empty_database: Database
 ) -> None:
-    db.set_current_database(empty)
+    db.set_current_database(empty_database)
 
     answer = anonymous.get("/healthz")
 
@@ -208,8 +215,10 @@ def test_a_database_with_nothing_in_it_is_not_well(
     assert (answer.json["code"], answer.json["schema"]) == ("schema-behind", "missing")
 
 
-def test_the_command_tells_what_it_did(app: Flask, settings: Settings, empty: Database) -> None:
-    app.extensions["settings"] = replace(settings, migration_database_url=empty.dsn)
+def test_the_command_tells_what_it_did(
+    app: Flask, settings: Settings, empty_database: Database
+) -> None:
+    app.extensions["settings"] = replace(settings, migration_database_url=empty_database.dsn)
     runner = app.test_cli_runner()
 
     first = runner.invoke(args=["db", "upgrade"])

@@ -90,7 +90,7 @@ def installation(
     """A server without anything of VCA's but the database and the logins."""
     monkeypatch.setattr(binaries, "MAJOR", request.param)
     binaries.wheel_programs.cache_clear()
-    with tempfile.TemporaryDirectory(prefix="pg-", dir=disk.quick()) as name:
+    with tempfile.TemporaryDirectory(prefix="pg-", dir=disk.fastest_folder()) as name:
         folder = Path(name).resolve()
         folder.chmod(0o711)  # the server's account must be able to enter it
         started = embedded_postgres.start(folder / "server", state_root=folder / "state")
@@ -121,15 +121,15 @@ def test_a_fresh_installation_works_with_three_logins_none_a_superuser(
 
 
 def test_an_older_server_is_refused_in_one_sentence_and_left_empty(
-    empty: Database, monkeypatch: pytest.MonkeyPatch
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "OLDEST_SERVER", 19)
 
     with pytest.raises(schema.ServerTooOld) as refused:
-        schema.upgrade_public_schema(empty, DEPLOYMENT)
+        schema.upgrade_public_schema(empty_database, DEPLOYMENT)
 
     assert str(refused.value) == "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
-    assert _tables(empty) == []
+    assert _tables(empty_database) == []
 
 
 def _tables(database: Database) -> list[Any]:

@@ -12,10 +12,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from tests.support import owner
-from tests.support.catalogue import catalogue
-from tests.support.source import ROOT
-from tests.support.world import Tenant
+from tests.support import admin_db
+from tests.support.ast_index import ROOT
+from tests.support.factories import Tenant
+from tests.support.schema_dump import dump_schema
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
@@ -28,8 +28,8 @@ PINS = ("_tenant_id_check", "settings_one_check")
 
 
 def _catalogue(tenant: TenantRef) -> set[str]:
-    with owner.inside(tenant) as session:
-        return _anonymous(catalogue(session.connection(), tenant.schema), tenant.id)
+    with admin_db.tenant_session(tenant) as session:
+        return _anonymous(dump_schema(session.connection(), tenant.schema), tenant.id)
 
 
 def _anonymous(lines: set[str], tenant_id: UUID | str) -> set[str]:
@@ -56,7 +56,7 @@ def _owned(name: str | None, kind: str, _: Any) -> bool:
 
 
 def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) -> None:
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         context = MigrationContext.configure(
             session.connection(),
             opts={
@@ -71,10 +71,10 @@ def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) 
 
 def test_the_models_alone_make_the_same_tables_checks_and_indexes(acme: Tenant) -> None:
     other = TenantRef(uuid4())
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         _make(session.connection(), other)
         metadata.create_all(session.connection())
-        by_models = _anonymous(catalogue(session.connection(), other.schema), other.id)
+        by_models = _anonymous(dump_schema(session.connection(), other.schema), other.id)
 
     assert _without_pins(_catalogue(acme.ref)) ^ by_models == set()
     assert len(by_models) > 80
@@ -82,16 +82,16 @@ def test_the_models_alone_make_the_same_tables_checks_and_indexes(acme: Tenant) 
 
 def test_the_compiled_script_replayed_by_hand_makes_what_create_tenant_makes(acme: Tenant) -> None:
     other = TenantRef(uuid4())
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         connection = session.connection()
         _make(connection, other)
         grantees = _grantees(session, other)
         script = schema.render_for_tenant(schema.compile_script(), other, grantees=grantees)
         connection.exec_driver_sql(script, execution_options={"no_parameters": True})
-        by_hand = _anonymous(catalogue(connection, other.schema), other.id)
+        by_hand = _anonymous(dump_schema(connection, other.schema), other.id)
 
     assert _catalogue(acme.ref) ^ by_hand == set()
-    with owner.inside(other) as session:
+    with admin_db.tenant_session(other) as session:
         assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
 
 
@@ -100,13 +100,13 @@ def test_alembic_online_makes_what_the_compiled_script_makes(acme: Tenant) -> No
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         _make(session.connection(), other)
         # Online a migration grants to whoever the compiled script names.
         session.execute(text(f"CREATE ROLE {schema.GRANTEES_SENTINEL}"))
         config.attributes.update(connection=session.connection(), schema=other.schema)
         command.upgrade(config, "head")
-        online = _anonymous(catalogue(session.connection(), other.schema), schema.TENANT_SENTINEL)
+        online = _anonymous(dump_schema(session.connection(), other.schema), schema.TENANT_SENTINEL)
         session.rollback()
 
     own = {line for line in online if "alembic_version" in line}
@@ -147,7 +147,7 @@ WHERE t.relnamespace = to_regnamespace(:schema) AND t.relkind IN ('r', 'p')
 
 
 def _tables(tenant: Tenant) -> list[Any]:
-    with owner.inside(tenant.ref) as session:
+    with admin_db.tenant_session(tenant.ref) as session:
         found = session.execute(text(_TABLES), {"schema": tenant.ref.schema}).all()
     return [row for row in found if row[0] != SELF]
 
@@ -198,7 +198,7 @@ def test_public_tables_have_primary_keys_and_no_triggers(acme: Tenant) -> None:
         " AND relkind = 'r' AND NOT EXISTS"
         " (SELECT 1 FROM pg_constraint WHERE conrelid = t.oid AND contype = 'p')"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         assert session.scalars(without).all() == []
-        lines = catalogue(session.connection(), "public")
+        lines = dump_schema(session.connection(), "public")
         assert [line for line in lines if line.startswith("trigger")] == []

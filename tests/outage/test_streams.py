@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.doubles.openai_server import OpenAIServer, openai_server
-from tests.support.processes import Web, serving, until
-from tests.support.relay import Relay
-from tests.support.world import Tenant
+from tests.fakes.openai_server import OpenAIServer, openai_server
+from tests.support.factories import Tenant
+from tests.support.processes import WebServer, run_gunicorn, wait_until
+from tests.support.tcp_proxy import TcpProxy
 from vca.kit import json
 
 FIRST, LAST = "We are open until six today.", "Shall I write you down for half past four?"
@@ -26,14 +26,14 @@ def model() -> Iterator[OpenAIServer]:
 @pytest.fixture(scope="module")
 def _asking(
     environment: dict[str, str], model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Web]:
+) -> Iterator[WebServer]:
     asking = {"LLM_BASE_URL": model.url, "LLM_API_KEY": "a-key", "LLM_MODEL": "slow"}
-    with serving(environment | asking, tmp_path_factory.mktemp("asking") / "log") as web:
+    with run_gunicorn(environment | asking, tmp_path_factory.mktemp("asking") / "log") as web:
         yield web
 
 
 @pytest.fixture
-def web(_asking: Web, relay: Relay) -> Web:
+def web(_asking: WebServer, db_proxy: TcpProxy) -> WebServer:
     """A server whose model is ours."""
     return _asking
 
@@ -52,7 +52,7 @@ def _pausing(go_on: Event) -> Any:
 
 
 @contextmanager
-def _speaking(web: Web, tenant: Tenant, call: str) -> Iterator[http.client.HTTPResponse]:
+def _speaking(web: WebServer, tenant: Tenant, call: str) -> Iterator[http.client.HTTPResponse]:
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
     headers = {
         "Accept": "text/event-stream",
@@ -83,10 +83,10 @@ def _texts(tenant: Tenant, call: str) -> list[str]:
 
 
 def test_the_first_words_are_there_before_the_model_has_the_last(
-    web: Web, acme: Tenant, model: OpenAIServer
+    web: WebServer, acme: Tenant, model: OpenAIServer
 ) -> None:
     call, go_on = _call(acme), Event()
-    model.behave(_pausing(go_on))
+    model.set_behaviours(_pausing(go_on))
 
     with _speaking(web, acme, call) as response:
         first = _event(response)
@@ -104,16 +104,16 @@ def test_the_first_words_are_there_before_the_model_has_the_last(
 
 
 def test_a_client_that_goes_away_leaves_what_was_said_and_its_place(
-    web: Web, acme: Tenant, model: OpenAIServer
+    web: WebServer, acme: Tenant, model: OpenAIServer
 ) -> None:
     call, go_on = _call(acme), Event()
-    model.behave(_pausing(go_on))
+    model.set_behaviours(_pausing(go_on))
 
     for _ in range(10):  # more than both processes stream at once
         with _speaking(web, acme, call) as response:
             assert _event(response)[0] == "clause"
         go_on.set()
 
-    until(lambda: len(_texts(acme, call)) == 21)
+    wait_until(lambda: len(_texts(acme, call)) == 21)
     # A caller may speak again before the server has noticed that nobody listened.
     assert sum(text.startswith(FIRST) for text in _texts(acme, call)) == 10

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.locks import held, terminate, waiting_for
-from tests.support.processes import Answer, Web, serving, until
-from tests.support.relay import Relay
-from tests.support.threads import at_once
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support import admin_db
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.locks import open_transaction, terminate_backend, waiting_pids
+from tests.support.processes import HttpResponse, WebServer, run_gunicorn, wait_until
+from tests.support.tcp_proxy import TcpProxy
 from vca.kit.db import Database
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -28,19 +28,19 @@ SLACK_S = 2.0
 
 
 @pytest.fixture
-def platform(world: World) -> Platform:
+def platform(world: Factory) -> Platform:
     return world.platform()
 
 
-def _lists(web: Web, tenant: Tenant, times: int) -> list[Callable[[], Answer]]:
-    asking = web.as_key(tenant.key)
+def _lists(web: WebServer, tenant: Tenant, times: int) -> list[Callable[[], HttpResponse]]:
+    asking = web.with_key(tenant.key)
     return [partial(asking.get, tenant.url("/phone-numbers"))] * times
 
 
 @contextmanager
-def _watching(web: Web) -> Iterator[list[Answer]]:
+def _watching(web: WebServer) -> Iterator[list[HttpResponse]]:
     """Ask whether the process is alive, all the time."""
-    answers: list[Answer] = []
+    answers: list[HttpResponse] = []
     ended = Event()
 
     def watch() -> None:
@@ -61,7 +61,7 @@ def _watching(web: Web) -> Iterator[list[Answer]]:
 def _jobs(tenant: Tenant) -> int:
     """How many jobs of a tenant are in the queue."""
     query = text("SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id")
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return session.scalar(query, {"id": tenant.id}) or 0
 
 
@@ -69,69 +69,69 @@ def _jobs(tenant: Tenant) -> int:
 
 
 def test_a_server_starts_while_its_database_is_down_and_serves_when_it_is_there(
-    relay: Relay, environment: dict[str, str], acme: Tenant, tmp_path: Path
+    db_proxy: TcpProxy, environment: dict[str, str], acme: Tenant, tmp_path: Path
 ) -> None:
-    relay.cut()
-    with serving(environment, tmp_path / "log") as web:
-        before = web.workers()
-        tenant = web.as_key(acme.key)
+    db_proxy.cut()
+    with run_gunicorn(environment, tmp_path / "log") as web:
+        before = web.worker_pids()
+        tenant = web.with_key(acme.key)
         health = web.get("/healthz")
         listed = tenant.get(acme.url("/calls"))
-        carrier = web.ask("POST", "/telephony/fake/voice", {"call_id": "a"})
+        carrier = web.request("POST", "/telephony/fake/voice", {"call_id": "a"})
 
         assert web.get("/livez").status == 200
         assert web.get("/").status == 200
-        assert health.unavailable
+        assert health.is_unavailable
         assert health.json["database"] == "unavailable"
-        assert listed.unavailable
+        assert listed.is_unavailable
         assert carrier.status in (403, 503)
-        assert max(health.took_s, listed.took_s) < BOUND_S + SLACK_S
+        assert max(health.duration_s, listed.duration_s) < BOUND_S + SLACK_S
 
-        relay.restore()
-        until(lambda: tenant.get(acme.url("/calls")).status == 200, within_s=BOUND_S + SLACK_S)
-        until(lambda: web.get("/healthz").status == 200, within_s=BOUND_S + SLACK_S)
-        assert web.workers() == before
+        db_proxy.restore()
+        wait_until(lambda: tenant.get(acme.url("/calls")).status == 200, within_s=BOUND_S + SLACK_S)
+        wait_until(lambda: web.get("/healthz").status == 200, within_s=BOUND_S + SLACK_S)
+        assert web.worker_pids() == before
         assert web.program.lines()
 
 
-def _send(web: Web, carrier: FakeTelephonyAdapter, action: str, **said: Any) -> Answer:
+def _send(web: WebServer, carrier: FakeTelephonyAdapter, action: str, **said: Any) -> HttpResponse:
     """What the carrier sends, signed."""
     request = carrier.signed_request(action, "/telephony/fake/", **said)
-    return web.ask("POST", request.url, said, more=request.headers)
+    return web.request("POST", request.url, said, extra_headers=request.headers)
 
 
 @pytest.mark.parametrize("how", ["cut", "freeze"])
 def test_a_database_that_is_away_is_answered_for_in_time_and_is_noticed_when_it_is_back(
-    web: Web, relay: Relay, acme: Tenant, globex: Tenant, how: str
+    web: WebServer, db_proxy: TcpProxy, acme: Tenant, globex: Tenant, how: str
 ) -> None:
     for tenant in (acme, globex):
         tenant.number(label=tenant.id)
     body = {"to": fresh_number()}
-    simulate = partial(web.as_key(acme.key).ask, "POST", acme.url("/simulations"), body)
+    simulate = partial(web.with_key(acme.key).request, "POST", acme.url("/simulations"), body)
     burst = [*_lists(web, acme, 15), *_lists(web, globex, 15), simulate, simulate]
-    usual = at_once(burst)
+    usual = run_concurrently(burst)
     assert {answer.status for answer in usual} == {200, 404}
     # What so many requests take on this machine, busy as it is, when nothing is wrong.
-    bound_s = BOUND_S + max(answer.took_s for answer in usual)
+    bound_s = BOUND_S + max(answer.duration_s for answer in usual)
 
-    getattr(relay, how)()
+    getattr(db_proxy, how)()
     with _watching(web) as alive:
-        answers = at_once(burst)
+        answers = run_concurrently(burst)
         answers += [burst[0](), web.get("/healthz"), simulate()]
 
-    assert [answer for answer in answers if not answer.unavailable] == []
-    assert max(answer.took_s for answer in answers) < bound_s
+    assert [answer for answer in answers if not answer.is_unavailable] == []
+    assert max(answer.duration_s for answer in answers) < bound_s
     assert {answer.status for answer in alive} == {200}
-    assert max(answer.took_s for answer in alive) < bound_s
+    assert max(answer.duration_s for answer in alive) < bound_s
 
-    relay.restore()
+    db_proxy.restore()
     for _ in range(4):
-        until(lambda: _all_are_served_their_own(web, acme, globex), within_s=bound_s)
+        wait_until(lambda: _all_are_served_their_own(web, acme, globex), within_s=bound_s)
 
 
 @pytest.mark.parametrize("how", ["cut", "freeze"])
 def test_a_caller_hears_a_sentence_and_a_status_is_sent_again(
-    web: Web, relay: Relay, settings: Settings, acme: Tenant, how: str
+    web: WebServer, db_proxy: TcpProxy, settings: Settings, acme: Tenant, how: str
 ) -> None:
     carrier = FakeTelephonyAdapter.from_settings(settings)
     assert carrier is not None
@@ -141,9 +141,9 @@ def test_a_caller_hears_a_sentence_and_a_status_is_sent_again(
     first = _send(web, carrier, "voice", call_id=call_id, to=number)
     state = first.json["state"]
     assert first.json["actions"][0]["text"] == "Acme here."
-    getattr(relay, how)()
+    getattr(db_proxy, how)()
 
-    speech, ring, status = at_once(
+    speech, ring, status = run_concurrently(
         [
             partial(_send, web, carrier, "speech", call_id=call_id, state=state, text="Hello?"),
             partial(_send, web, carrier, "voice", call_id=f"{call_id}-2", to=number),
@@ -156,22 +156,22 @@ def test_a_caller_hears_a_sentence_and_a_status_is_sent_again(
     for answer in (speech, ring):
         assert answer.status == 200
         assert [action["type"] for action in answer.json["actions"]] == ["say", "hang_up"]
-    assert status.unavailable
+    assert status.is_unavailable
 
-    relay.restore()
+    db_proxy.restore()
     again = partial(_send, web, carrier, "status", call_id=call_id, state=state, status="completed")
-    until(lambda: again().status == 200)
+    wait_until(lambda: again().status == 200)
     [call] = acme.get("/calls").json
     assert (call["provider_call_id"], call["status"]) == (call_id, "completed")
 
 
-def _all_are_served_their_own(web: Web, *tenants: Tenant) -> bool:
+def _all_are_served_their_own(web: WebServer, *tenants: Tenant) -> bool:
     """Whether no process still takes the database for away; what is answered must be right."""
     asked = [(tenant, ask) for tenant in tenants for ask in _lists(web, tenant, 8)]
-    answers = at_once([ask for _, ask in asked])
+    answers = run_concurrently([ask for _, ask in asked])
 
     for (tenant, _), answer in zip(asked, answers, strict=True):
-        assert answer.unavailable or answer.json[0]["label"] == tenant.id
+        assert answer.is_unavailable or answer.json[0]["label"] == tenant.id
     return all(answer.status == 200 for answer in answers)
 
 
@@ -179,24 +179,24 @@ def _all_are_served_their_own(web: Web, *tenants: Tenant) -> bool:
 
 
 def test_a_connection_that_dies_in_a_request_leaves_nothing_half_written(
-    web: Web, direct: Database, platform: Platform, acme: Tenant
+    web: WebServer, direct_database: Database, platform: Platform, acme: Tenant
 ) -> None:
-    asking, number = web.as_key(acme.key), fresh_number()
-    post = partial(asking.ask, "POST", acme.url("/phone-numbers"), {"did_number": number})
+    asking, number = web.with_key(acme.key), fresh_number()
+    post = partial(asking.request, "POST", acme.url("/phone-numbers"), {"did_number": number})
     lock = f'LOCK TABLE "{acme.ref.schema}".phone_numbers IN ACCESS EXCLUSIVE MODE'
 
-    with ThreadPoolExecutor(1) as thread, held(owner.url(), lock) as other:
+    with ThreadPoolExecutor(1) as thread, open_transaction(admin_db.database_url(), lock) as other:
         answering = thread.submit(post)
-        [pid] = until(lambda: waiting_for(other))
-        terminate(other, pid)
+        [pid] = wait_until(lambda: waiting_pids(other))
+        terminate_backend(other, pid)
         answer = answering.result(timeout=15)
 
-    assert answer.unavailable
+    assert answer.is_unavailable
     assert platform.api.get("/api/dids", did_number=number).json == []
     assert acme.get("/phone-numbers").json == []
     assert _jobs(acme) == 0
 
-    again = until(lambda: not (it := post()).unavailable and it, within_s=BOUND_S + SLACK_S)
+    again = wait_until(lambda: not (it := post()).is_unavailable and it, within_s=BOUND_S + SLACK_S)
     assert again.status == 201
 
 
@@ -204,9 +204,9 @@ def test_a_connection_that_dies_in_a_request_leaves_nothing_half_written(
 
 
 def test_a_pool_without_a_connection_to_spare_is_answered_for_in_time(
-    relay: Relay,
+    db_proxy: TcpProxy,
     environment: dict[str, str],
-    direct: Database,
+    direct_database: Database,
     acme: Tenant,
     globex: Tenant,
     tmp_path: Path,
@@ -214,23 +214,23 @@ def test_a_pool_without_a_connection_to_spare_is_answered_for_in_time(
     settings = {**environment, "DATABASE_POOL_SIZE": "1", "WEB_THREADS": "8"}
     row = f'SELECT * FROM "{acme.ref.schema}".settings FOR UPDATE'
     change = {"time_zone": "Europe/Berlin"}
-    with serving(settings, tmp_path / "log") as web:
-        asking, other = web.as_key(acme.key), web.as_key(globex.key)
-        patch = partial(asking.ask, "PATCH", acme.url("/settings"), change)
-        with held(owner.url(), row), _watching(web) as alive:
-            answers = at_once([*[patch] * 6, *_lists(web, globex, 6)])
+    with run_gunicorn(settings, tmp_path / "log") as web:
+        asking, other = web.with_key(acme.key), web.with_key(globex.key)
+        patch = partial(asking.request, "PATCH", acme.url("/settings"), change)
+        with open_transaction(admin_db.database_url(), row), _watching(web) as alive:
+            answers = run_concurrently([*[patch] * 6, *_lists(web, globex, 6)])
 
         assert {answer.status for answer in answers} <= {200, 503}
-        assert all(answer.unavailable or answer.busy for answer in answers[:6])
-        assert any(answer.busy for answer in answers[:6])  # the one that waited for the lock
-        assert max(answer.took_s for answer in answers) < BOUND_S + SLACK_S
+        assert all(answer.is_unavailable or answer.is_busy for answer in answers[:6])
+        assert any(answer.is_busy for answer in answers[:6])  # the one that waited for the lock
+        assert max(answer.duration_s for answer in answers) < BOUND_S + SLACK_S
         assert {answer.status for answer in alive} == {200}
         assert patch().status == 200
         assert other.get(globex.url("/phone-numbers")).status == 200
 
 
-def test_what_was_logged_meanwhile_is_json_and_tells_no_key(web: Web, acme: Tenant) -> None:
-    web.as_key(acme.key).get(acme.url("/calls"))
+def test_what_was_logged_meanwhile_is_json_and_tells_no_key(web: WebServer, acme: Tenant) -> None:
+    web.with_key(acme.key).get(acme.url("/calls"))
 
     lines = web.program.lines()
 
@@ -238,7 +238,7 @@ def test_what_was_logged_meanwhile_is_json_and_tells_no_key(web: Web, acme: Tena
     assert acme.key not in web.program.output.read_text()
 
 
-def test_who_connects_and_says_nothing_keeps_no_thread(web: Web) -> None:
+def test_who_connects_and_says_nothing_keeps_no_thread(web: WebServer) -> None:
     with ExitStack() as silent:
         for _ in range(300):  # at five seconds each, all threads for a minute and a half
             silent.enter_context(socket.create_connection(("127.0.0.1", web.port)))

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.locks import held, waiting_for
-from tests.support.processes import WORKER, Program, running, until
-from tests.support.relay import Relay
-from tests.support.world import Tenant
+from tests.support import admin_db
+from tests.support.factories import Tenant
+from tests.support.locks import open_transaction, waiting_pids
+from tests.support.processes import WORKER_COMMAND, Program, run_program, wait_until
+from tests.support.tcp_proxy import TcpProxy
 from vca.jobs import queue, worker_loop
 from vca.kit.db import Database
 from vca.telephony.adapter import TelephonyError
@@ -34,7 +34,7 @@ def _registered(tenant: Tenant, number: dict[str, Any]) -> bool:
 
 
 def _run(statement: str, **values: Any) -> list[Any]:
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         result = session.execute(text(statement), values)
         return list(result.all()) if result.returns_rows else []
 
@@ -56,23 +56,27 @@ def _age_heartbeats() -> None:
 
 
 def test_a_job_whose_worker_was_killed_in_it_is_done_by_the_next(
-    environment: dict[str, str], relay: Relay, direct: Database, acme: Tenant, tmp_path: Path
+    environment: dict[str, str],
+    db_proxy: TcpProxy,
+    direct_database: Database,
+    acme: Tenant,
+    tmp_path: Path,
 ) -> None:
     number = acme.number()
     table = f'"{acme.ref.schema}".phone_numbers'
     row = f"SELECT 1 FROM {table} WHERE id = '{number['id']}' FOR UPDATE"
-    with running(WORKER, environment, tmp_path / "first") as first:
-        with held(owner.url(), row) as other:
-            until(lambda: waiting_for(other))
+    with run_program(WORKER_COMMAND, environment, tmp_path / "first") as first:
+        with open_transaction(admin_db.database_url(), row) as other:
+            wait_until(lambda: waiting_pids(other))
             first.kill()
 
         assert [status for status, _ in _jobs(acme)] == ["doing"]
         assert _registration(acme, number)["status"] == "pending"
 
     _age_heartbeats()
-    with running(WORKER, environment, tmp_path / "second") as second:
-        until(lambda: _registered(acme, number), within_s=SOON_S)
-        until(lambda: _jobs(acme) == [])
+    with run_program(WORKER_COMMAND, environment, tmp_path / "second") as second:
+        wait_until(lambda: _registered(acme, number), within_s=SOON_S)
+        wait_until(lambda: _jobs(acme) == [])
         assert "jobs.rescued" in second.events()
 
 
@@ -86,12 +90,12 @@ def test_the_rescue_is_due_every_five_seconds_and_leaves_living_workers_alone() 
 
 
 def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_tells_when(
-    direct: Database, carrier: FakeTelephonyAdapter, acme: Tenant
+    direct_database: Database, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    worker_loop.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(admin_db.database_url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"], told["detail"]) == ("pending", "timeout", "timed out")
@@ -101,7 +105,7 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
     assert _jobs(acme) == [("todo", next_attempt_at)]
 
     _run("UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'")
-    worker_loop.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(admin_db.database_url(), wait=False)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["next_attempt_at"] is None
@@ -109,12 +113,12 @@ def test_a_passing_failure_of_the_carrier_is_tried_again_later_and_the_number_te
 
 
 def test_a_permanent_failure_is_told_and_not_tried_again(
-    direct: Database, carrier: FakeTelephonyAdapter, acme: Tenant
+    direct_database: Database, carrier: FakeTelephonyAdapter, acme: Tenant
 ) -> None:
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21452"))
     number = acme.number()
 
-    worker_loop.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(admin_db.database_url(), wait=False)
 
     told = _registration(acme, number)
     assert (told["status"], told["code"]) == ("failed", "21452")
@@ -123,39 +127,39 @@ def test_a_permanent_failure_is_told_and_not_tried_again(
 
 
 @pytest.fixture
-def worker(environment: dict[str, str], relay: Relay, tmp_path: Path) -> Iterator[Program]:
+def worker(environment: dict[str, str], db_proxy: TcpProxy, tmp_path: Path) -> Iterator[Program]:
     """A worker that was started while its database was down."""
-    relay.cut()
-    with running(WORKER, environment, tmp_path / "log") as program:
+    db_proxy.cut()
+    with run_program(WORKER_COMMAND, environment, tmp_path / "log") as program:
         yield program
 
 
 def test_a_worker_outlives_its_database_and_ends_when_it_is_asked_to(
-    worker: Program, relay: Relay, acme: Tenant
+    worker: Program, db_proxy: TcpProxy, acme: Tenant
 ) -> None:
     first, second, third = acme.number(), acme.number(), acme.number()
-    until(lambda: "worker.database_away" in worker.events(), within_s=30)
+    wait_until(lambda: "worker.database_away" in worker.events(), within_s=30)
 
-    relay.restore()
-    until(lambda: all(_registered(acme, it) for it in (first, second, third)), within_s=SOON_S)
+    db_proxy.restore()
+    wait_until(lambda: all(_registered(acme, it) for it in (first, second, third)), within_s=SOON_S)
 
-    for how in (relay.cut, relay.freeze):
+    for how in (db_proxy.cut, db_proxy.freeze):
         how()
         waiting = acme.number()
-        if how == relay.cut:
-            until(lambda: worker.events().count("worker.database_away") > 1, within_s=30)
+        if how == db_proxy.cut:
+            wait_until(lambda: worker.events().count("worker.database_away") > 1, within_s=30)
         assert _registration(acme, waiting)["status"] == "pending"
-        relay.restore()
-        until(lambda number=waiting: _registered(acme, number), within_s=SOON_S)
+        db_proxy.restore()
+        wait_until(lambda number=waiting: _registered(acme, number), within_s=SOON_S)
 
-    relay.cut()
+    db_proxy.cut()
     worker.process.send_signal(signal.SIGTERM)
     assert worker.process.wait(timeout=SOON_S) == 0
     assert worker.lines()
 
 
 def test_a_killed_job_whose_successor_waits_already_holds_up_no_other_rescue(
-    direct: Database, acme: Tenant, carrier: FakeTelephonyAdapter
+    direct_database: Database, acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "recordings.sweep", lock="recordings.sweep")
@@ -168,12 +172,12 @@ def test_a_killed_job_whose_successor_waits_already_holds_up_no_other_rescue(
     asyncio.run(_rescue())
 
     assert [status for status, _ in _jobs(acme)] == ["todo", "todo"]
-    worker_loop.run_worker(owner.url(), wait=False)
+    worker_loop.run_worker(admin_db.database_url(), wait=False)
     assert _registered(acme, number)
     assert _jobs(acme) == []
 
 
 async def _rescue() -> None:
-    app = worker_loop.create_worker_app(owner.url())
+    app = worker_loop.create_worker_app(admin_db.database_url())
     async with app.open_async():
         await worker_loop._make_rescue_job(app)(0)

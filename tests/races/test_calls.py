@@ -6,22 +6,22 @@ from typing import Any
 
 import pytest
 
-from tests.support.carrier_line import CarrierLine
-from tests.support.threads import at_once
-from tests.support.world import Tenant, World
+from tests.support.carrier_client import CarrierClient
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Tenant
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
-MakeLine = Callable[[], CarrierLine]
+MakeLine = Callable[[], CarrierClient]
 
 
 @pytest.fixture
-def line(world: World, carrier: FakeTelephonyAdapter) -> MakeLine:
+def make_carrier_client(world: Factory, carrier: FakeTelephonyAdapter) -> MakeLine:
     """A line for each thread."""
-    return lambda: CarrierLine(carrier, world.api(None))
+    return lambda: CarrierClient(carrier, world.api(None))
 
 
 @pytest.fixture
-def ringing(acme: Tenant) -> str:
+def answered_number(acme: Tenant) -> str:
     """A number of acme's that an agent answers."""
     acme.profile(greeting="Acme here.")
     number: str = acme.number()["did_number"]
@@ -43,9 +43,11 @@ def _turns(tenant: Tenant, call: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def test_one_ring_delivered_ten_times_at_once_is_one_call(
-    line: MakeLine, acme: Tenant, ringing: str
+    make_carrier_client: MakeLine, acme: Tenant, answered_number: str
 ) -> None:
-    answers = at_once([partial(line().ring, ringing, "race-1") for _ in range(10)])
+    answers = run_concurrently(
+        [partial(make_carrier_client().ring, answered_number, "race-1") for _ in range(10)]
+    )
 
     assert all(answer == answers[0] for answer in answers)
     assert answers[0]["actions"][0]["text"] == "Acme here."
@@ -54,19 +56,29 @@ def test_one_ring_delivered_ten_times_at_once_is_one_call(
     assert [turn["text"] for turn in _turns(acme, call)] == ["Acme here."]
 
 
-def test_ten_calls_at_once_are_ten_calls(line: MakeLine, acme: Tenant, ringing: str) -> None:
-    at_once([partial(line().ring, ringing, f"race-{number}") for number in range(10)])
+def test_ten_calls_at_once_are_ten_calls(
+    make_carrier_client: MakeLine, acme: Tenant, answered_number: str
+) -> None:
+    run_concurrently(
+        [
+            partial(make_carrier_client().ring, answered_number, f"race-{number}")
+            for number in range(10)
+        ]
+    )
 
     assert len(acme.get("/calls").json) == 10
 
 
 def test_two_turns_of_one_call_at_once_are_both_heard_and_both_answered(
-    line: MakeLine, acme: Tenant, ringing: str
+    make_carrier_client: MakeLine, acme: Tenant, answered_number: str
 ) -> None:
-    state = line().ring(ringing, "race-1")["state"]
+    state = make_carrier_client().ring(answered_number, "race-1")["state"]
 
-    answers = at_once(
-        [partial(line().say, "race-1", state, words) for words in ("I am Jane.", "My tooth hurts.")]
+    answers = run_concurrently(
+        [
+            partial(make_carrier_client().say, "race-1", state, words)
+            for words in ("I am Jane.", "My tooth hurts.")
+        ]
     )
 
     for answer in answers:
@@ -79,12 +91,14 @@ def test_two_turns_of_one_call_at_once_are_both_heard_and_both_answered(
 
 
 def test_one_status_delivered_ten_times_at_once_is_one_event(
-    line: MakeLine, acme: Tenant, ringing: str
+    make_carrier_client: MakeLine, acme: Tenant, answered_number: str
 ) -> None:
-    state = line().ring(ringing, "race-1")["state"]
+    state = make_carrier_client().ring(answered_number, "race-1")["state"]
     at = "2099-11-22T18:02:00+00:00"
 
-    at_once([partial(line().status, "race-1", "completed", state=state, at=at)] * 10)
+    run_concurrently(
+        [partial(make_carrier_client().send_status, "race-1", "completed", state=state, at=at)] * 10
+    )
 
     call = _only_call(acme)
     assert (call["status"], call["end_reason"]) == ("completed", "caller_hangup")
@@ -92,16 +106,16 @@ def test_one_status_delivered_ten_times_at_once_is_one_event(
 
 
 def test_a_turn_and_the_hang_up_at_once_leave_a_call_that_is_over(
-    line: MakeLine, acme: Tenant, ringing: str
+    make_carrier_client: MakeLine, acme: Tenant, answered_number: str
 ) -> None:
     for attempt in range(5):
         call_id = f"race-{attempt}"
-        state = line().ring(ringing, call_id)["state"]
+        state = make_carrier_client().ring(answered_number, call_id)["state"]
 
-        at_once(
+        run_concurrently(
             [
-                partial(line().say, call_id, state, "Are you there?"),
-                partial(line().status, call_id, "completed", state=state),
+                partial(make_carrier_client().say, call_id, state, "Are you there?"),
+                partial(make_carrier_client().send_status, call_id, "completed", state=state),
             ]
         )
 

@@ -5,8 +5,8 @@ from functools import partial
 
 from werkzeug.test import TestResponse
 
-from tests.support.threads import at_once
-from tests.support.world import PROMPT, Tenant, World
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import SYSTEM_PROMPT, Factory, Tenant
 
 MANY = 20
 
@@ -15,28 +15,28 @@ def _defaults(tenant: Tenant) -> list[str]:
     return [profile["id"] for profile in tenant.get("/ai-profiles", is_default="true").json]
 
 
-def _setter(world: World, tenant: Tenant, profile_id: str) -> Callable[[], TestResponse]:
+def _setter(world: Factory, tenant: Tenant, profile_id: str) -> Callable[[], TestResponse]:
     path = tenant.url(f"/ai-profiles/{profile_id}")
     return partial(world.api(tenant.key).patch, path, {"is_default": True})
 
 
 def test_twenty_who_set_twenty_defaults_at_once_leave_exactly_one(
-    world: World, acme: Tenant
+    world: Factory, acme: Tenant
 ) -> None:
     ids = [acme.profile()["id"] for _ in range(MANY)]
 
-    answers = at_once([_setter(world, acme, profile_id) for profile_id in ids])
+    answers = run_concurrently([_setter(world, acme, profile_id) for profile_id in ids])
 
     assert {answer.status_code for answer in answers} == {200}
     assert len(_defaults(acme)) == 1
 
 
 def test_of_twenty_first_profiles_made_at_once_exactly_one_is_the_default(
-    world: World, acme: Tenant
+    world: Factory, acme: Tenant
 ) -> None:
-    body = {"system_prompt": PROMPT}
+    body = {"system_prompt": SYSTEM_PROMPT}
 
-    answers = at_once(
+    answers = run_concurrently(
         [partial(world.api(acme.key).post, acme.url("/ai-profiles"), body) for _ in range(MANY)]
     )
 
@@ -46,10 +46,10 @@ def test_of_twenty_first_profiles_made_at_once_exactly_one_is_the_default(
 
 
 def test_setters_creators_and_deleters_at_once_leave_exactly_one_default(
-    world: World, acme: Tenant
+    world: Factory, acme: Tenant
 ) -> None:
     ids = [acme.profile()["id"] for _ in range(6)]
-    made = {"system_prompt": PROMPT, "is_default": True}
+    made = {"system_prompt": SYSTEM_PROMPT, "is_default": True}
     doings = [
         *(_setter(world, acme, profile_id) for profile_id in ids),
         *(partial(world.api(acme.key).post, acme.url("/ai-profiles"), made) for _ in range(6)),
@@ -59,18 +59,18 @@ def test_setters_creators_and_deleters_at_once_leave_exactly_one_default(
         ),
     ]
 
-    answers = at_once(doings)
+    answers = run_concurrently(doings)
 
     assert {answer.status_code for answer in answers} <= {200, 201, 204, 404, 409}
     assert len(_defaults(acme)) == 1
 
 
 def test_changes_of_one_profile_at_once_are_versions_without_gap_or_loss(
-    world: World, acme: Tenant
+    world: Factory, acme: Tenant
 ) -> None:
     path = acme.url(f"/ai-profiles/{acme.profile()['id']}")
 
-    answers = at_once(
+    answers = run_concurrently(
         [
             partial(world.api(acme.key).patch, path, {"greeting": f"Greeting {number}."})
             for number in range(10)
@@ -85,10 +85,10 @@ def test_changes_of_one_profile_at_once_are_versions_without_gap_or_loss(
 
 
 def test_two_tenants_do_not_wait_for_each_other_to_choose_a_default(
-    world: World, acme: Tenant, globex: Tenant
+    world: Factory, acme: Tenant, globex: Tenant
 ) -> None:
     both = [(tenant, tenant.profile()["id"]) for tenant in (acme, globex) for _ in range(5)]
 
-    at_once([_setter(world, tenant, profile_id) for tenant, profile_id in both])
+    run_concurrently([_setter(world, tenant, profile_id) for tenant, profile_id in both])
 
     assert len(_defaults(acme)) == len(_defaults(globex)) == 1

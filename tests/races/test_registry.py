@@ -8,15 +8,15 @@ from uuid import uuid4
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
-from tests.support.threads import at_once
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.tenancy.session import public_session
 
 MANY = 20
 
 
 def _claims(
-    world: World, tenant: Tenant, number: str, times: int
+    world: Factory, tenant: Tenant, number: str, times: int
 ) -> list[Callable[[], TestResponse]]:
     return [
         partial(world.api(tenant.key).post, tenant.url("/phone-numbers"), {"did_number": number})
@@ -25,13 +25,13 @@ def _claims(
 
 
 def test_of_twenty_who_claim_one_number_at_once_one_has_it(
-    world: World, platform: Platform, acme: Tenant, globex: Tenant
+    world: Factory, platform: Platform, acme: Tenant, globex: Tenant
 ) -> None:
     number = fresh_number()
     tenants = [acme, globex] * (MANY // 2)
     claims = [claim for tenant in tenants for claim in _claims(world, tenant, number, 1)]
 
-    answers = at_once(claims)
+    answers = run_concurrently(claims)
 
     assert Counter(answer.status_code for answer in answers) == {201: 1, 409: MANY - 1}
     assert {answer.json["code"] for answer in answers if answer.status_code == 409} == {
@@ -47,14 +47,14 @@ def test_of_twenty_who_claim_one_number_at_once_one_has_it(
 
 
 def test_a_number_that_is_given_back_and_claimed_at_once_has_one_owner_at_most(
-    world: World, platform: Platform, acme: Tenant, globex: Tenant
+    world: Factory, platform: Platform, acme: Tenant, globex: Tenant
 ) -> None:
     number = acme.number()
     free = partial(world.api(acme.key).delete, acme.url(f"/phone-numbers/{number['id']}"))
     claims = _claims(world, globex, number["did_number"], 5)
     again = _claims(world, acme, number["did_number"], 5)
 
-    answers = at_once([free, *claims, *again])
+    answers = run_concurrently([free, *claims, *again])
 
     assert answers[0].status_code == 204
     assert {answer.status_code for answer in answers[1:6]} == {409}
@@ -67,12 +67,12 @@ def test_a_number_that_is_given_back_and_claimed_at_once_has_one_owner_at_most(
 
 
 def test_of_twenty_who_create_a_tenant_under_one_external_id_at_once_one_does(
-    world: World, platform: Platform
+    world: Factory, platform: Platform
 ) -> None:
     external_id = uuid4().hex
     body = {"name": "Acme", "external_id": external_id}
 
-    answers = at_once(
+    answers = run_concurrently(
         [partial(world.api(platform.key).post, "/api/tenants", body) for _ in range(MANY)]
     )
 
@@ -84,13 +84,13 @@ def test_of_twenty_who_create_a_tenant_under_one_external_id_at_once_one_does(
     assert platform.api.get(f"/api/tenants/{tenant['id']}/settings").status_code == 200
 
 
-def test_tenants_that_are_made_at_once_are_all_whole(world: World, platform: Platform) -> None:
+def test_tenants_that_are_made_at_once_are_all_whole(world: Factory, platform: Platform) -> None:
     def create() -> TestResponse:
         api = world.api(platform.key)
         made = api.post("/api/tenants", {"name": "Acme"})
         return api.get(f"/api/tenants/{made.json['id']}/calls")
 
-    answers = at_once([create] * 10)
+    answers = run_concurrently([create] * 10)
 
     assert [(answer.status_code, answer.json) for answer in answers] == [(200, [])] * 10
     without_schema = text(
@@ -102,13 +102,13 @@ def test_tenants_that_are_made_at_once_are_all_whole(world: World, platform: Pla
 
 
 def test_of_those_who_assign_and_claim_one_number_at_once_one_wins(
-    world: World, platform: Platform, acme: Tenant, globex: Tenant
+    world: Factory, platform: Platform, acme: Tenant, globex: Tenant
 ) -> None:
     number = fresh_number()
     promise = {"did_number": number, "tenant_id": globex.id}
     assignments = [partial(world.api(platform.key).post, "/api/dids", promise) for _ in range(5)]
 
-    answers = at_once([*assignments, *_claims(world, acme, number, 5)])
+    answers = run_concurrently([*assignments, *_claims(world, acme, number, 5)])
 
     assert all(answer.status_code in (201, 409) for answer in answers)
     [row] = platform.api.get("/api/dids", did_number=number).json

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.carrier_line import CarrierLine, kinds
-from tests.support.usage import use
-from tests.support.world import Platform, Tenant, World
+from tests.support.carrier_client import CarrierClient, action_types
+from tests.support.factories import Factory, Platform, Tenant
+from tests.support.usage import record_usage
 from vca.kit import clock
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
@@ -19,17 +19,17 @@ RINGS, MINUTE = 200, 12
 def number(acme: Tenant) -> str:
     """A number that an agent answers; the included minutes are used up."""
     acme.profile(greeting="Acme here.")
-    use(acme, 6_000)
+    record_usage(acme, 6_000)
     found: str = acme.number()["did_number"]
     return found
 
 
-def _ring_all(world: World, carrier: FakeTelephonyAdapter, number: str) -> dict[str, str]:
+def _ring_all(world: Factory, carrier: FakeTelephonyAdapter, number: str) -> dict[str, str]:
     """The token of each call that was answered, of so many that ring at once."""
 
     def ring(name: str) -> tuple[str, str | None]:
-        answer = CarrierLine(carrier, world.api(None)).ring(number, name)
-        return name, answer["state"] if kinds(answer) == ["say", "listen"] else None
+        answer = CarrierClient(carrier, world.api(None)).ring(number, name)
+        return name, answer["state"] if action_types(answer) == ["say", "listen"] else None
 
     with ThreadPoolExecutor(20) as threads:
         found = threads.map(ring, [f"call-{place}" for place in range(RINGS)])
@@ -38,7 +38,7 @@ def _ring_all(world: World, carrier: FakeTelephonyAdapter, number: str) -> dict[
 
 @pytest.mark.parametrize(("concurrent", "answered"), [(5, 5), (10_000, 8)])
 def test_of_two_hundred_rings_no_more_are_answered_than_lines_and_cap_allow(
-    world: World,
+    world: Factory,
     carrier: FakeTelephonyAdapter,
     acme: Tenant,
     platform: Platform,
@@ -59,7 +59,7 @@ def test_of_two_hundred_rings_no_more_are_answered_than_lines_and_cap_allow(
 
 
 def test_calls_that_end_while_others_ring_overrun_the_cap_by_no_more_than_one_each(
-    world: World, carrier: FakeTelephonyAdapter, acme: Tenant, platform: Platform, number: str
+    world: Factory, carrier: FakeTelephonyAdapter, acme: Tenant, platform: Platform, number: str
 ) -> None:
     lines, cap = 5, 20 * MINUTE
     settings = {"limits": {"concurrent_calls": lines}, "spend_cap": cap}
@@ -67,13 +67,13 @@ def test_calls_that_end_while_others_ring_overrun_the_cap_by_no_more_than_one_ea
 
     def call(name: str) -> bool:
         """A call of a minute and a half, as its carrier tells; whether it was answered."""
-        line, now = CarrierLine(carrier, world.api(None)), clock.now()
+        line, now = CarrierClient(carrier, world.api(None)), clock.now()
         answer = line.ring(number, name)
-        if kinds(answer) != ["say", "listen"]:
+        if action_types(answer) != ["say", "listen"]:
             return False
         for status, ago_s in (("answered", 95), ("completed", 5)):
             at = (now - timedelta(seconds=ago_s)).isoformat()
-            line.status(name, status, state=answer["state"], at=at)
+            line.send_status(name, status, state=answer["state"], at=at)
         return True
 
     with ThreadPoolExecutor(20) as threads:

@@ -7,78 +7,87 @@ import pytest
 from flask import Flask
 from sqlalchemy import make_url
 
-from tests.support import houses, owner
-from tests.support.databases import SERVER
-from tests.support.evidence import Evidence
-from tests.support.houses import Builder, Houses
-from tests.support.lifecycle import Terminal
-from tests.support.premises import Premises
-from tests.support.world import World
+from tests.support import admin_db, database_templates
+from tests.support.database_templates import Builder, DatabaseTemplates
+from tests.support.databases import SERVER_KEY
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory
+from tests.support.populated_tenant import PopulatedTenant
+from tests.support.tenants_cli import TenantsCli
 from vca.kit.db import Database
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
 @pytest.fixture(scope="session")
-def _houses(request: pytest.FixtureRequest, _app: Flask, database_url: str) -> Houses:
+def _database_templates(
+    request: pytest.FixtureRequest, _app: Flask, database_url: str
+) -> DatabaseTemplates:
     name = f"{make_url(database_url).database}_lifecycle"
-    return Houses(request.config.stash[SERVER], _app, name)
+    return DatabaseTemplates(request.config.stash[SERVER_KEY], _app, name)
 
 
 @pytest.fixture
-def built() -> Builder:
+def template_builder() -> Builder:
     """Who is in the database when a test begins: nobody."""
-    return houses.nobody
+    return database_templates.empty
 
 
 @pytest.fixture
-def spoilt() -> bool:
+def leaves_database_dirty() -> bool:
     """Whether the next test must have a database of its own."""
     return True
 
 
 @pytest.fixture
-def dwellers(app: Flask, _houses: Houses, built: Builder, spoilt: bool) -> Iterator[Any]:
+def template_payload(
+    app: Flask,
+    _database_templates: DatabaseTemplates,
+    template_builder: Builder,
+    leaves_database_dirty: bool,
+) -> Iterator[Any]:
     """From here on the process uses another database; what was made in it."""
-    with _houses.entered(built, spoilt=spoilt) as found:
-        yield found
+    with _database_templates.use_copy(template_builder, spoilt=leaves_database_dirty) as payload:
+        yield payload
 
 
 @pytest.fixture
-def apart_settings(app: Flask, dwellers: Any) -> Settings:
+def template_settings(app: Flask, template_payload: Any) -> Settings:
     """Those of the suite, for that database."""
     settings: Settings = app.extensions["settings"]
     return settings
 
 
 @pytest.fixture
-def apart(dwellers: Any) -> Iterator[Database]:
+def owner_database(template_payload: Any) -> Iterator[Database]:
     """That database, as its owner sees it."""
-    with owner.database() as database:
+    with admin_db.open_database() as database:
         yield database
 
 
 @pytest.fixture
-def witness(apart: Database) -> Iterator[Evidence]:
+def db_snapshot(owner_database: Database) -> Iterator[SnapshotChecker]:
     """That database as nobody's session sees it."""
-    found = Evidence(apart.dsn)
-    yield found
-    found.close()
+    checker = SnapshotChecker(owner_database.dsn)
+    yield checker
+    checker.close()
 
 
 @pytest.fixture
-def terminal(app: Flask, apart: Database) -> Terminal:
+def tenants_cli(app: Flask, owner_database: Database) -> TenantsCli:
     """Runs `flask tenants …`."""
-    return Terminal(app)
+    return TenantsCli(app)
 
 
 @pytest.fixture
-def operator(terminal: Terminal) -> World:
+def template_world(tenants_cli: TenantsCli) -> Factory:
     """Makes tenants where the terminal is."""
-    return World(terminal.app)
+    return Factory(tenants_cli.app)
 
 
 @pytest.fixture
-def furnished(dwellers: Premises, carrier: FakeTelephonyAdapter) -> Premises:
+def populated_tenant(
+    template_payload: PopulatedTenant, carrier: FakeTelephonyAdapter
+) -> PopulatedTenant:
     """A tenant with rows in every table, in a database that is built with it."""
-    return dwellers
+    return template_payload

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import houses
-from tests.support.evidence import Evidence
-from tests.support.houses import Builder
-from tests.support.lifecycle import (
+from tests.support import database_templates
+from tests.support.database_templates import Builder
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory
+from tests.support.populated_tenant import PopulatedTenant
+from tests.support.tenants_cli import (
     Members,
-    Terminal,
-    everything,
-    manifest_of,
-    restamped,
-    rewritten,
-    rows_of,
+    TenantsCli,
+    import_snapshot,
+    read_manifest,
+    restamp_manifest,
+    rewrite_archive,
+    tenant_rows,
 )
-from tests.support.premises import Premises
-from tests.support.world import World
 from vca.kit import json
 
 TURNS, EVENTS, CALLS = (f"tenant/{name}.csv" for name in ("turns", "call_events", "calls"))
@@ -27,13 +27,13 @@ OTHER = "5ca1ab1e-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
-def built() -> Builder:
+def template_builder() -> Builder:
     """There is a tenant with rows in every table."""
-    return houses.furnished
+    return database_templates.one_populated
 
 
 @pytest.fixture
-def spoilt() -> bool:
+def leaves_database_dirty() -> bool:
     """What is refused leaves everything as it was."""
     return False
 
@@ -46,14 +46,17 @@ def archives() -> dict[str, bytes]:
 
 @pytest.fixture
 def file(
-    terminal: Terminal, furnished: Premises, archives: dict[str, bytes], tmp_path: Path
+    tenants_cli: TenantsCli,
+    populated_tenant: PopulatedTenant,
+    archives: dict[str, bytes],
+    tmp_path: Path,
 ) -> Path:
     """A sound archive."""
     target = tmp_path / "acme.zip"
-    if furnished.tenant.id not in archives:
-        terminal.json("export", furnished.tenant.id, target)
-        archives[furnished.tenant.id] = target.read_bytes()
-    target.write_bytes(archives[furnished.tenant.id])
+    if populated_tenant.tenant.id not in archives:
+        tenants_cli.invoke_json("export", populated_tenant.tenant.id, target)
+        archives[populated_tenant.tenant.id] = target.read_bytes()
+    target.write_bytes(archives[populated_tenant.tenant.id])
     return target
 
 
@@ -115,39 +118,42 @@ def _huge_manifest(members: Members) -> None:
     ],
 )
 def test_what_the_manifest_does_not_vouch_for_is_refused(
-    terminal: Terminal,
-    witness: Evidence,
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
     file: Path,
     damage: Callable[[Members], None],
 ) -> None:
-    before = everything(witness)
-    bad = rewritten(file, file.with_name("bad.zip"), damage)
+    before = import_snapshot(db_snapshot)
+    bad = rewrite_archive(file, file.with_name("bad.zip"), damage)
 
-    assert "damaged" in terminal.refused("import", bad)
-    assert "damaged" in terminal.refused("import", bad, "--replace", "--yes")
+    assert "damaged" in tenants_cli.invoke_failing("import", bad)
+    assert "damaged" in tenants_cli.invoke_failing("import", bad, "--replace", "--yes")
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_an_archive_that_was_cut_short_is_refused(
-    terminal: Terminal, witness: Evidence, file: Path, part: float
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, file: Path, part: float
 ) -> None:
-    before = everything(witness)
+    before = import_snapshot(db_snapshot)
     content = file.read_bytes()
     file.write_bytes(content[: int(len(content) * part)])
 
-    assert "damaged" in terminal.refused("import", file)
+    assert "damaged" in tenants_cli.invoke_failing("import", file)
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
 def test_no_flipped_bit_comes_through(
-    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+    tenants_cli: TenantsCli,
+    populated_tenant: PopulatedTenant,
+    db_snapshot: SnapshotChecker,
+    file: Path,
 ) -> None:
     """Refused, or without effect: a zip has bytes that mean nothing, such as times."""
-    sound, before = file.read_bytes(), everything(witness)
-    rows = rows_of(witness, furnished.tenant.id)
+    sound, before = file.read_bytes(), import_snapshot(db_snapshot)
+    rows = tenant_rows(db_snapshot, populated_tenant.tenant.id)
     chance = random.Random(4711)
     flips = [(chance.randrange(len(sound)), 1 << chance.randrange(8)) for _ in range(150)]
     refused = 0
@@ -156,7 +162,7 @@ def test_no_flipped_bit_comes_through(
         content[place] ^= bit
         file.write_bytes(content)
 
-        result = terminal.run("import", file, "--json")
+        result = tenants_cli.invoke("import", file, "--json")
 
         assert result.exit_code in (0, 1), result.output
         assert "Traceback" not in result.output
@@ -164,18 +170,18 @@ def test_no_flipped_bit_comes_through(
             refused += 1
         else:
             arrived = json.loads(result.stdout)["tenant_id"]
-            there = rows_of(witness, arrived)
+            there = tenant_rows(db_snapshot, arrived)
             assert there.pop("phone_numbers")
             assert set(rows["audit_entries"]) < set(there.pop("audit_entries"))
             assert there == {name: rows[name] for name in there}
-            terminal.json("erase", arrived, "--yes")
-    assert everything(witness) == before
+            tenants_cli.invoke_json("erase", arrived, "--yes")
+    assert import_snapshot(db_snapshot) == before
     assert refused > 100
 
 
 def _said(change: Callable[[dict[str, object]], object]) -> Callable[[Members], None]:
     def rewrite(members: Members) -> None:
-        manifest = manifest_of(members)
+        manifest = read_manifest(members)
         change(manifest)
         members["manifest.json"] = json.dumps(manifest)
 
@@ -197,18 +203,18 @@ def _said(change: Callable[[dict[str, object]], object]) -> Callable[[Members], 
     ],
 )
 def test_what_this_code_cannot_read_is_refused_with_the_reason(
-    terminal: Terminal,
-    witness: Evidence,
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
     file: Path,
     change: Callable[[Members], None],
     said: str,
 ) -> None:
-    before = everything(witness)
-    bad = rewritten(file, file.with_name("bad.zip"), change)
+    before = import_snapshot(db_snapshot)
+    bad = rewrite_archive(file, file.with_name("bad.zip"), change)
 
-    assert said in terminal.refused("import", bad)
+    assert said in tenants_cli.invoke_failing("import", bad)
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
 def _forged(change: Callable[[Members], None]) -> Callable[[Members], None]:
@@ -216,7 +222,7 @@ def _forged(change: Callable[[Members], None]) -> Callable[[Members], None]:
 
     def rewrite(members: Members) -> None:
         change(members)
-        restamped(members, manifest_of(members))
+        restamp_manifest(members, read_manifest(members))
 
     return rewrite
 
@@ -239,64 +245,76 @@ def _replaced(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
     ],
 )
 def test_rows_that_do_not_fit_are_refused_even_if_the_manifest_vouches(
-    terminal: Terminal, witness: Evidence, file: Path, change: Callable[[Members], None]
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
+    file: Path,
+    change: Callable[[Members], None],
 ) -> None:
-    before = everything(witness)
-    bad = rewritten(file, file.with_name("bad.zip"), _forged(change))
+    before = import_snapshot(db_snapshot)
+    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
 
-    assert "tenant/" in terminal.refused("import", bad)
+    assert "tenant/" in tenants_cli.invoke_failing("import", bad)
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
 def test_a_row_that_refers_to_none_is_refused(
-    terminal: Terminal, witness: Evidence, file: Path
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, file: Path
 ) -> None:
     def rename_a_call(members: Members) -> None:
         header, _, rows = members[CALLS].partition(b"\n")
         members[CALLS] = header + b"\n" + OTHER.encode() + rows[36:]
 
-    before = everything(witness)
-    bad = rewritten(file, file.with_name("bad.zip"), _forged(rename_a_call))
+    before = import_snapshot(db_snapshot)
+    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(rename_a_call))
 
-    assert "call_events_call_id_fkey" in terminal.refused("import", bad)
+    assert "call_events_call_id_fkey" in tenants_cli.invoke_failing("import", bad)
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
 def test_rows_of_another_tenant_are_refused(
-    terminal: Terminal, furnished: Premises, witness: Evidence, file: Path
+    tenants_cli: TenantsCli,
+    populated_tenant: PopulatedTenant,
+    db_snapshot: SnapshotChecker,
+    file: Path,
 ) -> None:
-    before = everything(witness)
-    change = _replaced(TURNS, furnished.tenant.id.encode(), OTHER.encode())
-    bad = rewritten(file, file.with_name("bad.zip"), _forged(change))
+    before = import_snapshot(db_snapshot)
+    change = _replaced(TURNS, populated_tenant.tenant.id.encode(), OTHER.encode())
+    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
 
-    assert "tenant/turns.csv does not fit" in terminal.refused("import", bad)
-    assert "tenant/turns.csv does not fit" in terminal.refused("import", bad, "--replace", "--yes")
+    assert "tenant/turns.csv does not fit" in tenants_cli.invoke_failing("import", bad)
+    assert "tenant/turns.csv does not fit" in tenants_cli.invoke_failing(
+        "import", bad, "--replace", "--yes"
+    )
 
-    assert everything(witness) == before
+    assert import_snapshot(db_snapshot) == before
 
 
-@pytest.mark.parametrize("spoilt", [True])
+@pytest.mark.parametrize("leaves_database_dirty", [True])
 def test_an_archive_cannot_take_another_tenants_numbers_or_keys(
-    terminal: Terminal, operator: World, furnished: Premises, witness: Evidence, file: Path
+    tenants_cli: TenantsCli,
+    template_world: Factory,
+    populated_tenant: PopulatedTenant,
+    db_snapshot: SnapshotChecker,
+    file: Path,
 ) -> None:
-    globex = operator.tenant("Globex")
+    globex = template_world.tenant("Globex")
     number = globex.number()["did_number"]
-    before = witness.checksum(globex.id)
-    change = _replaced("public/dids.csv", furnished.did_number.encode(), number.encode())
-    bad = rewritten(file, file.with_name("bad.zip"), _forged(change))
+    before = db_snapshot.checksum(globex.id)
+    change = _replaced("public/dids.csv", populated_tenant.did_number.encode(), number.encode())
+    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
 
-    imported = terminal.json("import", bad, "--replace", "--yes")
+    imported = tenants_cli.invoke_json("import", bad, "--replace", "--yes")
 
     assert imported["numbers_taken"] == [number]
-    assert witness.checksum(globex.id) == before
+    assert db_snapshot.checksum(globex.id) == before
 
 
 def test_a_file_that_is_not_there_or_no_zip_is_one_sentence(
-    terminal: Terminal, tmp_path: Path
+    tenants_cli: TenantsCli, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("hello")
 
-    assert "is not there" in terminal.refused("import", tmp_path / "missing.zip")
-    assert "no zip file" in terminal.refused("import", tmp_path / "text")
+    assert "is not there" in tenants_cli.invoke_failing("import", tmp_path / "missing.zip")
+    assert "no zip file" in tenants_cli.invoke_failing("import", tmp_path / "text")

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.support.accounts import asked, keep
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.accounts import create_account, requested_operations
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import json
 from vca.registry.number_registry import claimed_numbers
 from vca.telephony.adapter import TelephonyError
@@ -25,10 +25,10 @@ def _told(app: Flask, *arguments: object, status: int = 0) -> Any:
 
 
 @pytest.fixture
-def number(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
+def number(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
     """A number of acme's that is registered."""
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     return number
 
 
@@ -36,11 +36,11 @@ def number(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> dict[st
 
 
 def test_what_agrees_is_counted_and_what_does_not_is_named(
-    app: Flask, acme: Tenant, world: World, number: dict[str, Any], carrier: FakeTelephonyAdapter
+    app: Flask, acme: Tenant, world: Factory, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    own = keep(acme)
-    second = acme.number(**own.named)
-    world.work(acme)
+    own = create_account(acme)
+    second = acme.number(**own.number_fields)
+    world.run_jobs(acme)
     good = _told(app, "check", "--tenant", acme.id)
     own.carrier.registered_numbers.clear()
 
@@ -73,7 +73,7 @@ def test_a_number_that_is_not_registered_is_not_asked_about(
     acme.number()
 
     assert _told(app, "check", "--tenant", acme.id) == {"checked": 0, "wrong": []}
-    assert asked(carrier) == []
+    assert requested_operations(carrier) == []
 
 
 # --- reregister -----------------------------------------------------------------------------------
@@ -83,32 +83,32 @@ def test_every_active_number_of_a_tenant_is_registered_anew_and_no_other(
     app: Flask,
     acme: Tenant,
     globex: Tenant,
-    world: World,
+    world: Factory,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    own = keep(acme)
-    acme.number(**own.named)
+    own = create_account(acme)
+    acme.number(**own.number_fields)
     acme.number(is_active=False)
     globex.number()
     for tenant in (acme, globex):
-        world.work(tenant)
+        world.run_jobs(tenant)
     carrier.operations.clear()
     own.carrier.operations.clear()
 
     told = _told(app, "reregister", "--tenant", acme.id)
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert told == {"ordered": 3}
-    assert asked(carrier) == asked(own.carrier) == ["register_number"]
-    assert world.work(globex) == []
+    assert requested_operations(carrier) == requested_operations(own.carrier) == ["register_number"]
+    assert world.run_jobs(globex) == []
 
 
 def test_all_tenants_numbers_are_ordered_in_batches(
     app: Flask,
     acme: Tenant,
     globex: Tenant,
-    world: World,
+    world: Factory,
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -116,15 +116,15 @@ def test_all_tenants_numbers_are_ordered_in_batches(
     for tenant in (acme, acme, globex, globex, globex):
         tenant.number()
     for tenant in (acme, globex):
-        world.work(tenant)
+        world.run_jobs(tenant)
     carrier.operations.clear()
 
     ordered = _told(app, "reregister", "--all")["ordered"]
     for tenant in (acme, globex):
-        world.work(tenant)
+        world.run_jobs(tenant)
 
     assert ordered >= 5
-    assert asked(carrier) == ["register_number"] * 5
+    assert requested_operations(carrier) == ["register_number"] * 5
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--tenant")])
@@ -143,7 +143,7 @@ def test_each_number_has_a_document_in_its_carriers_words(
     reserve = fresh_number()
     acme.patch("/settings", {"sentences": {"fallback": "Call again."}})
     plain = acme.number()
-    forwarded = acme.number(fallback_number=reserve, **keep(acme).named)
+    forwarded = acme.number(fallback_number=reserve, **create_account(acme).number_fields)
     theirs = globex.number()
     given_back = acme.number()
     acme.delete(f"/phone-numbers/{given_back['id']}")

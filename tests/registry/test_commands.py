@@ -5,7 +5,7 @@ from typing import Any
 from click.testing import Result
 from flask import Flask
 
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import json
 
 
@@ -60,7 +60,7 @@ def test_the_status_of_the_fleet_counts_tenants_by_revision(app: Flask, acme: Te
 
 
 def test_a_key_made_at_the_terminal_works_until_it_is_revoked(
-    app: Flask, world: World, acme: Tenant
+    app: Flask, world: Factory, acme: Tenant
 ) -> None:
     made = _json(app, "api-keys", "create", "--tenant", acme.id, "--name", "crm")
     api = world.api(made["key"])
@@ -74,7 +74,7 @@ def test_a_key_made_at_the_terminal_works_until_it_is_revoked(
     assert "key" not in listed[0]
 
 
-def test_a_platform_key_is_made_at_the_terminal(app: Flask, world: World) -> None:
+def test_a_platform_key_is_made_at_the_terminal(app: Flask, world: Factory) -> None:
     made = _json(app, "api-keys", "create", "--platform", "--name", "ops", "--scope", "read")
 
     me = world.api(made["key"]).get("/api/me").json

@@ -10,9 +10,9 @@ from click.testing import Result
 from flask import Flask
 
 from tests.support import databases
-from tests.support.evidence import Evidence
-from tests.support.processes import WORKER, running
-from tests.support.world import Tenant, World
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Tenant
+from tests.support.processes import WORKER_COMMAND, run_program
 from vca.kit import json
 from vca.kit.db import Database
 from vca.registry import preflight, schema
@@ -31,14 +31,16 @@ def _json(app: Flask, *words: str) -> Any:
 
 
 @pytest.fixture
-def restored(app: Flask, apart: Database, apart_settings: Settings) -> Iterator[Settings]:
+def restored(
+    app: Flask, owner_database: Database, template_settings: Settings
+) -> Iterator[Settings]:
     """The database of another deployment, as a restore leaves it."""
-    app.extensions["settings"] = replace(apart_settings, public_base_url=ORIGINAL)
+    app.extensions["settings"] = replace(template_settings, public_base_url=ORIGINAL)
     assert _run(app, "adopt").exit_code == 0
-    elsewhere = replace(apart_settings, public_base_url=COPY)
+    elsewhere = replace(template_settings, public_base_url=COPY)
     app.extensions["settings"] = elsewhere
     yield elsewhere
-    app.extensions["settings"] = apart_settings
+    app.extensions["settings"] = template_settings
     _run(app, "adopt")
 
 
@@ -57,15 +59,15 @@ def _environment(settings: Settings) -> dict[str, str]:
 def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
     app: Flask, restored: Settings, tmp_path: Path
 ) -> None:
-    command = [*WORKER, "--once"]
-    with running(command, _environment(restored), tmp_path / "refused") as program:
+    command = [*WORKER_COMMAND, "--once"]
+    with run_program(command, _environment(restored), tmp_path / "refused") as program:
         assert program.process.wait(timeout=60) == 1
     said = (tmp_path / "refused").read_text()
     assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in said
     assert "flask db adopt" in said
 
     adopted = _json(app, "adopt")
-    with running(command, _environment(restored), tmp_path / "adopted") as program:
+    with run_program(command, _environment(restored), tmp_path / "adopted") as program:
         assert program.process.wait(timeout=60) == 0
 
     assert adopted["adopted"] is True
@@ -74,25 +76,25 @@ def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
 
 def _worker(settings: Settings, output: Path) -> int:
     """Let a worker do what is due; return its exit status."""
-    with running([*WORKER, "--once"], _environment(settings), output) as program:
+    with run_program([*WORKER_COMMAND, "--once"], _environment(settings), output) as program:
         return program.process.wait(timeout=60)
 
 
 @pytest.fixture
-def without_url(app: Flask, apart_settings: Settings) -> Settings:
+def without_url(app: Flask, template_settings: Settings) -> Settings:
     """A deployment that was set up without a PUBLIC_BASE_URL, as `make run` does."""
-    plain = replace(apart_settings, public_base_url="")
+    plain = replace(template_settings, public_base_url="")
     app.extensions["settings"] = plain
     assert _run(app, "adopt").exit_code == 0
     return plain
 
 
 def test_the_first_public_base_url_adopts_the_deployment_and_a_change_does_not(
-    app: Flask, without_url: Settings, apart: Database, tmp_path: Path
+    app: Flask, without_url: Settings, owner_database: Database, tmp_path: Path
 ) -> None:
     first = replace(without_url, public_base_url=ORIGINAL)
     second = replace(without_url, public_base_url=COPY)
-    witness = Evidence(apart.dsn)
+    witness = SnapshotChecker(owner_database.dsn)
 
     statuses = [_worker(it, tmp_path / "log") for it in (without_url, first, first, second)]
 
@@ -107,10 +109,10 @@ def test_the_first_public_base_url_adopts_the_deployment_and_a_change_does_not(
 
 
 def test_a_copy_of_another_environment_does_not_record_its_url(
-    app: Flask, without_url: Settings, apart: Database, tmp_path: Path
+    app: Flask, without_url: Settings, owner_database: Database, tmp_path: Path
 ) -> None:
     copy = replace(without_url, app_env="staging", public_base_url=COPY)
-    witness = Evidence(apart.dsn)
+    witness = SnapshotChecker(owner_database.dsn)
 
     status = _worker(copy, tmp_path / "log")
 
@@ -192,10 +194,10 @@ def test_a_login_that_cannot_log_in_is_found_out(app: Flask, settings: Settings)
     ],
 )
 def test_a_right_too_much_is_found_out(
-    spoil: str, mend: str, what: str, app: Flask, apart: Database, operator: World
+    spoil: str, mend: str, what: str, app: Flask, owner_database: Database, template_world: Factory
 ) -> None:
-    schema = operator.tenant("Acme").ref.schema
-    witness = Evidence(apart.dsn)
+    schema = template_world.tenant("Acme").ref.schema
+    witness = SnapshotChecker(owner_database.dsn)
     witness.rows(spoil.format(schema=schema))
 
     found = {it["what"]: it["verdict"] for it in _json(app, "check")}
@@ -207,12 +209,12 @@ def test_a_right_too_much_is_found_out(
 
 
 def test_the_grants_are_printed_and_can_be_applied(
-    app: Flask, apart: Database, operator: World
+    app: Flask, owner_database: Database, template_world: Factory
 ) -> None:
-    acme = operator.tenant("Acme")
+    acme = template_world.tenant("Acme")
     printed = _run(app, "roles").output
     assert 'GRANT SELECT ON public.tenants TO "vca_web", "vca_worker";' in printed
-    witness = Evidence(apart.dsn)
+    witness = SnapshotChecker(owner_database.dsn)
     witness.rows("REVOKE SELECT ON public.tenants FROM vca_web")
 
     applied = _json(app, "roles", "--apply")
@@ -225,10 +227,10 @@ def test_the_grants_are_printed_and_can_be_applied(
 
 
 def test_the_tables_that_a_dump_locks_are_counted_as_they_are(
-    apart: Database, operator: World
+    owner_database: Database, template_world: Factory
 ) -> None:
-    schema = operator.tenant("Acme").ref.schema
-    witness = Evidence(apart.dsn)
+    schema = template_world.tenant("Acme").ref.schema
+    witness = SnapshotChecker(owner_database.dsn)
     count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
 
     assert witness.rows(count, schema) == [(preflight.TABLES_PER_TENANT,)]

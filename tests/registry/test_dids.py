@@ -6,15 +6,15 @@ from datetime import timedelta
 from flask import Flask
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.world import Platform, Tenant, fresh_number
+from tests.support import admin_db
+from tests.support.factories import Platform, Tenant, fresh_number
 from vca.registry.number_registry import service as dids
 from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.session import public_connection, tenant_session
 
 
 def _end_rest(number: str) -> None:
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(
             text("UPDATE public.dids SET rests_until = now() WHERE did_number = :number"),
             {"number": number},

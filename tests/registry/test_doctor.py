@@ -7,57 +7,65 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.evidence import Evidence
-from tests.support.houses import Builder
-from tests.support.lifecycle import Terminal
-from tests.support.world import Tenant, World
+from tests.support.database_templates import Builder
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Tenant
+from tests.support.tenants_cli import TenantsCli
 from vca.settings import Settings
 
 # Roles belong to the server, which other processes of the suite use too.
 PREFIX = f"vca_dr{os.getpid()}_"
 
 
-def two_tenants(world: World) -> tuple[Tenant, Tenant]:
+def two_tenants(world: Factory) -> tuple[Tenant, Tenant]:
     """Acme and Globex."""
     return world.tenant("Acme"), world.tenant("Globex")
 
 
 @pytest.fixture
-def built() -> Builder:
+def template_builder() -> Builder:
     """There are two tenants."""
     return two_tenants
 
 
 @pytest.fixture
-def acme(dwellers: tuple[Tenant, Tenant]) -> Tenant:
+def acme(template_payload: tuple[Tenant, Tenant]) -> Tenant:
     """A tenant where the terminal is."""
-    return dwellers[0]
+    return template_payload[0]
 
 
 @pytest.fixture
-def globex(dwellers: tuple[Tenant, Tenant]) -> Tenant:
+def globex(template_payload: tuple[Tenant, Tenant]) -> Tenant:
     """Another one, with which nothing is wrong."""
-    return dwellers[1]
+    return template_payload[1]
 
 
 @pytest.fixture
 def with_roles(
-    terminal: Terminal, apart_settings: Settings, witness: Evidence, acme: Tenant, globex: Tenant
+    tenants_cli: TenantsCli,
+    template_settings: Settings,
+    db_snapshot: SnapshotChecker,
+    acme: Tenant,
+    globex: Tenant,
 ) -> Iterator[None]:
     """The deployment's roles begin with another word than when its tenants were made."""
-    on = replace(apart_settings, tenant_roles="on", tenant_role_prefix=PREFIX)
-    terminal.app.extensions["settings"] = on
-    witness.rows("UPDATE public.deployment SET role_prefix = %s", PREFIX)
+    on = replace(template_settings, tenant_roles="on", tenant_role_prefix=PREFIX)
+    tenants_cli.app.extensions["settings"] = on
+    db_snapshot.rows("UPDATE public.deployment SET role_prefix = %s", PREFIX)
     yield
-    for (role,) in witness.rows(f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{PREFIX}'"):
-        witness.rows(f'GRANT "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"')
+    for (role,) in db_snapshot.rows(f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{PREFIX}'"):
+        db_snapshot.rows(
+            f'GRANT "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"'
+        )
 
 
-def test_a_house_in_order_is_said_to_be(terminal: Terminal, acme: Tenant, globex: Tenant) -> None:
+def test_a_house_in_order_is_said_to_be(
+    tenants_cli: TenantsCli, acme: Tenant, globex: Tenant
+) -> None:
     acme.number()
-    terminal.json("delete", globex.id)
+    tenants_cli.invoke_json("delete", globex.id)
 
-    result = terminal.run("doctor")
+    result = tenants_cli.invoke("doctor")
 
     assert (result.exit_code, result.output) == (0, "All is well.\n")
 
@@ -85,188 +93,196 @@ def test_a_house_in_order_is_said_to_be(terminal: Terminal, acme: Tenant, globex
     ],
 )
 def test_a_schema_that_is_not_as_the_migrations_make_it_is_named(
-    terminal: Terminal,
+    tenants_cli: TenantsCli,
     acme: Tenant,
     globex: Tenant,
-    witness: Evidence,
+    db_snapshot: SnapshotChecker,
     change: str,
     said: str,
 ) -> None:
     unlogged = "ALTER TABLE turns SET UNLOGGED; ALTER TABLE call_events SET UNLOGGED; "
     statement = (unlogged if "UNLOGGED" in change else "") + change
-    witness.rows(f'SET search_path TO "{acme.ref.schema}"; {statement}; RESET search_path')
+    db_snapshot.rows(f'SET search_path TO "{acme.ref.schema}"; {statement}; RESET search_path')
 
-    status, found = terminal.findings()
+    status, found = tenants_cli.doctor_findings()
 
     assert (status, list(found)) == (1, [("drift", acme.id)])
     assert said in found["drift", acme.id]
-    assert terminal.findings("--repair")[0] == 1
+    assert tenants_cli.doctor_findings("--repair")[0] == 1
 
 
 def test_a_pin_to_another_tenant_is_drift(
-    terminal: Terminal, acme: Tenant, globex: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    witness.rows(
+    db_snapshot.rows(
         f'ALTER TABLE "{acme.ref.schema}".turns DROP CONSTRAINT turns_tenant_id_check,'
         f" ADD CONSTRAINT turns_tenant_id_check CHECK (tenant_id = '{globex.id}')"
     )
 
-    assert list(terminal.findings()[1]) == [("drift", acme.id)]
+    assert list(tenants_cli.doctor_findings()[1]) == [("drift", acme.id)]
 
 
 def test_a_schema_that_is_ahead_of_the_code_is_not_judged(
-    terminal: Terminal, acme: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    witness.rows(f'ALTER TABLE "{acme.ref.schema}".turns ADD COLUMN mood text')
-    witness.rows("UPDATE public.tenants SET schema_revision = '9999' WHERE id = %s", acme.id)
+    db_snapshot.rows(f'ALTER TABLE "{acme.ref.schema}".turns ADD COLUMN mood text')
+    db_snapshot.rows("UPDATE public.tenants SET schema_revision = '9999' WHERE id = %s", acme.id)
 
-    assert terminal.findings() == (0, {})
+    assert tenants_cli.doctor_findings() == (0, {})
 
 
 def test_a_tenant_without_schema_is_named_and_left_to_a_person(
-    terminal: Terminal, acme: Tenant, globex: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    witness.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
+    db_snapshot.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
 
     for words in ([], ["--repair", "--yes"]):
-        status, found = terminal.findings(*words)
+        status, found = tenants_cli.doctor_findings(*words)
         assert (status, list(found)) == (1, [("tenant_without_schema", acme.id)])
 
 
 def test_schemas_of_nobody_are_dropped_when_they_are_empty_and_one_says_so(
-    terminal: Terminal, acme: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     empty, full = (f"t_{digit * 32}" for digit in "ab")
-    witness.rows(f"CREATE SCHEMA {empty}; CREATE SCHEMA {full}; CREATE TABLE {full}.x (y int)")
+    db_snapshot.rows(f"CREATE SCHEMA {empty}; CREATE SCHEMA {full}; CREATE TABLE {full}.x (y int)")
     both = {
         ("schema_without_tenant", empty): "0 tables",
         ("schema_without_tenant", full): "1 tables",
     }
 
-    assert terminal.findings() == (1, both)
-    assert terminal.findings("--repair") == (1, both)
-    assert terminal.findings("--repair", "--yes") == (
+    assert tenants_cli.doctor_findings() == (1, both)
+    assert tenants_cli.doctor_findings("--repair") == (1, both)
+    assert tenants_cli.doctor_findings("--repair", "--yes") == (
         1,
         {("schema_without_tenant", full): "1 tables"},
     )
 
 
 def test_a_schema_with_anything_but_tables_is_not_taken_for_empty(
-    terminal: Terminal, witness: Evidence
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker
 ) -> None:
     schema = f"t_{'c' * 32}"
-    witness.rows(f"CREATE SCHEMA {schema}; CREATE SEQUENCE {schema}.numbers")
+    db_snapshot.rows(f"CREATE SCHEMA {schema}; CREATE SEQUENCE {schema}.numbers")
 
-    status, found = terminal.findings("--repair", "--yes")
+    status, found = tenants_cli.doctor_findings("--repair", "--yes")
 
     assert (status, list(found)) == (1, [("schema_without_tenant", schema)])
 
 
 def test_a_deleted_tenant_whose_tables_are_missing_is_purged_to_the_end(
-    terminal: Terminal, acme: Tenant, globex: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    terminal.json("delete", acme.id)
-    witness.rows(f'DROP TABLE "{acme.ref.schema}".turns')
-    assert list(terminal.findings()[1]) == [("half_dropped", acme.id)]
+    tenants_cli.invoke_json("delete", acme.id)
+    db_snapshot.rows(f'DROP TABLE "{acme.ref.schema}".turns')
+    assert list(tenants_cli.doctor_findings()[1]) == [("half_dropped", acme.id)]
 
-    assert terminal.findings("--repair") == (0, {})
+    assert tenants_cli.doctor_findings("--repair") == (0, {})
 
-    assert witness.rows("SELECT id::text FROM public.tenants") == [(globex.id,)]
-    assert witness.tables(acme.id) == []
+    assert db_snapshot.rows("SELECT id::text FROM public.tenants") == [(globex.id,)]
+    assert db_snapshot.tables(acme.id) == []
 
 
 def test_replaced_schemas_are_kept_for_a_week_and_no_longer(
-    terminal: Terminal, acme: Tenant, witness: Evidence, tmp_path: Path
+    tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker, tmp_path: Path
 ) -> None:
-    terminal.json("export", acme.id, tmp_path / "acme.zip")
-    kept = terminal.json("import", tmp_path / "acme.zip", "--replace", "--yes")["kept_schema"]
-    assert terminal.findings("--repair") == (0, {})
-    assert witness.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [(kept,)]
+    tenants_cli.invoke_json("export", acme.id, tmp_path / "acme.zip")
+    kept = tenants_cli.invoke_json("import", tmp_path / "acme.zip", "--replace", "--yes")[
+        "kept_schema"
+    ]
+    assert tenants_cli.doctor_findings("--repair") == (0, {})
+    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [(kept,)]
     aged = f"{kept[: -len('20260101000000')]}20200101000000"
-    witness.rows(f'ALTER SCHEMA "{kept}" RENAME TO "{aged}"')
+    db_snapshot.rows(f'ALTER SCHEMA "{kept}" RENAME TO "{aged}"')
 
-    assert list(terminal.findings()[1]) == [("kept_schema", aged)]
-    assert terminal.findings("--repair") == (0, {})
+    assert list(tenants_cli.doctor_findings()[1]) == [("kept_schema", aged)]
+    assert tenants_cli.doctor_findings("--repair") == (0, {})
 
-    assert witness.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == []
+    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == []
 
 
 @pytest.mark.usefixtures("with_roles")
 def test_roles_that_a_restore_did_not_bring_are_made_again(
-    terminal: Terminal, acme: Tenant, globex: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     roles = {it.id: it.ref.role(PREFIX) for it in (acme, globex)}
-    status, found = terminal.findings()
+    status, found = tenants_cli.doctor_findings()
     assert status == 1
     assert found == {("missing_role", tenant): role for tenant, role in roles.items()}
 
-    assert terminal.findings("--repair") == (0, {})
+    assert tenants_cli.doctor_findings("--repair") == (0, {})
 
     may = "SELECT has_table_privilege(%s, %s, 'SELECT, INSERT, UPDATE, DELETE')"
     reach = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
     for one, other in ((acme, globex), (globex, acme)):
         role = roles[one.id]
-        assert witness.rows(may, role, f"{one.ref.schema}.calls") == [(True,)]
-        assert witness.rows(reach, role, one.ref.schema) == [(True,)]
-        assert witness.rows(reach, role, other.ref.schema) == [(False,)]
+        assert db_snapshot.rows(may, role, f"{one.ref.schema}.calls") == [(True,)]
+        assert db_snapshot.rows(reach, role, one.ref.schema) == [(True,)]
+        assert db_snapshot.rows(reach, role, other.ref.schema) == [(False,)]
 
 
 @pytest.mark.usefixtures("with_roles")
 def test_an_imported_tenant_has_its_role_and_the_replaced_schema_none(
-    terminal: Terminal, acme: Tenant, witness: Evidence, tmp_path: Path
+    tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker, tmp_path: Path
 ) -> None:
-    terminal.findings("--repair")
-    terminal.json("export", acme.id, tmp_path / "acme.zip")
+    tenants_cli.doctor_findings("--repair")
+    tenants_cli.invoke_json("export", acme.id, tmp_path / "acme.zip")
 
-    new = terminal.json("import", tmp_path / "acme.zip")["tenant_id"]
-    kept = terminal.json("import", tmp_path / "acme.zip", "--replace", "--yes")["kept_schema"]
+    new = tenants_cli.invoke_json("import", tmp_path / "acme.zip")["tenant_id"]
+    kept = tenants_cli.invoke_json("import", tmp_path / "acme.zip", "--replace", "--yes")[
+        "kept_schema"
+    ]
 
-    assert terminal.findings() == (0, {})
+    assert tenants_cli.doctor_findings() == (0, {})
     reach = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
-    assert witness.rows(reach, acme.ref.role(PREFIX), acme.ref.schema) == [(True,)]
-    assert witness.rows(reach, acme.ref.role(PREFIX), kept) == [(False,)]
+    assert db_snapshot.rows(reach, acme.ref.role(PREFIX), acme.ref.schema) == [(True,)]
+    assert db_snapshot.rows(reach, acme.ref.role(PREFIX), kept) == [(False,)]
     schema = f"t_{new.replace('-', '')}"
-    assert witness.rows(reach, f"{PREFIX}{schema}", schema) == [(True,)]
+    assert db_snapshot.rows(reach, f"{PREFIX}{schema}", schema) == [(True,)]
 
 
 def test_a_claim_without_its_phone_number_ends_in_rest(
-    terminal: Terminal, operator: World, acme: Tenant, globex: Tenant, witness: Evidence
+    tenants_cli: TenantsCli,
+    template_world: Factory,
+    acme: Tenant,
+    globex: Tenant,
+    db_snapshot: SnapshotChecker,
 ) -> None:
     kept, lost = acme.number()["did_number"], acme.number()["did_number"]
     globex.number()
-    operator.work(acme)
-    operator.sql(acme, f"DELETE FROM phone_numbers WHERE did_number = '{lost}'")
+    template_world.run_jobs(acme)
+    template_world.sql(acme, f"DELETE FROM phone_numbers WHERE did_number = '{lost}'")
 
-    status, found = terminal.findings()
+    status, found = tenants_cli.doctor_findings()
     assert (status, list(found)) == (1, [("did_without_phone_number", lost)])
 
-    assert terminal.findings("--repair") == (0, {})
-    states = witness.rows(
+    assert tenants_cli.doctor_findings("--repair") == (0, {})
+    states = db_snapshot.rows(
         "SELECT did_number, state FROM public.dids WHERE tenant_id = %s ORDER BY 1", acme.id
     )
     assert states == [(kept, "claimed"), (lost, "resting")]
-    assert operator.work(acme) == ["phone_numbers.unregister"]
+    assert template_world.run_jobs(acme) == ["phone_numbers.unregister"]
 
 
 def test_rows_whose_tenant_is_missing_are_removed(
-    terminal: Terminal, acme: Tenant, witness: Evidence
+    tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     """A restore of part of a dump can leave them; the foreign key would not."""
     number = acme.number()["did_number"]
     keys = {"dids": "dids_tenant_id_fkey", "api_keys": "api_keys_tenant_id_fkey"}
     for table, key in keys.items():
-        witness.rows(f"ALTER TABLE public.{table} DROP CONSTRAINT {key}")
+        db_snapshot.rows(f"ALTER TABLE public.{table} DROP CONSTRAINT {key}")
     try:
-        witness.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
-        witness.rows("DELETE FROM public.tenants WHERE id = %s", acme.id)
+        db_snapshot.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
+        db_snapshot.rows("DELETE FROM public.tenants WHERE id = %s", acme.id)
         prefix = acme.key[:12]
 
-        found = terminal.findings()[1]
-        repaired = terminal.findings("--repair")
+        found = tenants_cli.doctor_findings()[1]
+        repaired = tenants_cli.doctor_findings("--repair")
     finally:
-        witness.rows("DELETE FROM public.dids; DELETE FROM public.api_keys")
+        db_snapshot.rows("DELETE FROM public.dids; DELETE FROM public.api_keys")
         for table, key in keys.items():
-            witness.rows(
+            db_snapshot.rows(
                 f"ALTER TABLE public.{table} ADD CONSTRAINT {key}"
                 " FOREIGN KEY (tenant_id) REFERENCES public.tenants (id)"
             )

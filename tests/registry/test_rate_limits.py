@@ -8,8 +8,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support import locks
-from tests.support.threads import at_once
-from tests.support.world import Tenant
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Tenant
 from vca.kit import db
 from vca.registry.rate_limits import buckets, token_cache
 from vca.registry.rate_limits.buckets import Limit
@@ -142,7 +142,10 @@ def test_a_sweep_waits_for_nobody_who_draws(database_url: str) -> None:
     _pass(limit, 10_000)
     drawing = f"SELECT 1 FROM public.rate_buckets WHERE id = '{limit.bucket_id}' FOR UPDATE"
 
-    with locks.held(database_url, drawing), db.current_database().connection() as connection:
+    with (
+        locks.open_transaction(database_url, drawing),
+        db.current_database().connection() as connection,
+    ):
         buckets.delete_full(connection)
 
     assert _sql("SELECT 1 FROM public.rate_buckets WHERE id = %(id)s", limit)
@@ -157,7 +160,7 @@ def test_processes_that_ask_at_once_spend_all_that_is_there_and_never_more() -> 
     def spend_all(held: TokenCache) -> int:
         return sum(_spend(held, key, tenant) for _ in range(110))
 
-    spent = at_once([partial(spend_all, _stopped()) for _ in range(PROCESSES)])
+    spent = run_concurrently([partial(spend_all, _stopped()) for _ in range(PROCESSES)])
 
     assert sum(spent) == 100
 
@@ -170,7 +173,7 @@ def test_while_tokens_come_no_more_are_spent_than_came() -> None:
         return sum(_spend(held, limit) for _ in range(150))
 
     [began_s] = _sql(clock, limit) or ()
-    spent = at_once([partial(spend_on, TokenCache()) for _ in range(PROCESSES)])
+    spent = run_concurrently([partial(spend_on, TokenCache()) for _ in range(PROCESSES)])
     [ended_s] = _sql(clock, limit) or ()
 
     left_in_hand = PROCESSES * (limit.burst // token_cache.MAX_SHARE_DIVISOR)
@@ -181,7 +184,7 @@ def test_while_tokens_come_no_more_are_spent_than_came() -> None:
 def test_threads_of_one_process_spend_no_more_than_it_drew() -> None:
     limit, held = _limit(burst=60), _stopped()
 
-    spent = at_once([lambda: sum(_spend(held, limit) for _ in range(70))] * 8)
+    spent = run_concurrently([lambda: sum(_spend(held, limit) for _ in range(70))] * 8)
 
     assert sum(spent) == 60
 

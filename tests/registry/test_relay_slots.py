@@ -10,10 +10,10 @@ from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support import locks, owner
-from tests.support.processes import until
-from tests.support.threads import at_once
-from tests.support.world import Tenant
+from tests.support import admin_db, locks
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Tenant
+from tests.support.processes import wait_until
 from vca.kit import db
 from vca.registry.relay_slots import service as slots
 from vca.tenancy.session import public_connection, public_session, tenant_session
@@ -24,7 +24,7 @@ MOST = 3
 @pytest.fixture(autouse=True)
 def none_taken(app: Flask) -> Iterator[None]:
     yield
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.relay_slots"))
 
 
@@ -56,7 +56,7 @@ def _free(slot: UUID) -> bool:
 
 def _pass(seconds: int) -> None:
     """Let so much time go by for every slot."""
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         earlier = "UPDATE public.relay_slots SET ends_at = ends_at - make_interval(secs => :s)"
         session.execute(text(earlier), {"s": seconds})
 
@@ -69,7 +69,7 @@ def test_of_many_at_the_last_slot_one_gets_it() -> None:
     for _ in range(MOST - 1):
         _taken()
 
-    got = at_once([_take] * 12)
+    got = run_concurrently([_take] * 12)
 
     assert Counter(slot is not None for slot in got) == {True: 1, False: 11}
 
@@ -79,9 +79,12 @@ def test_who_takes_a_slot_waits_for_whoever_is_taking_the_last_one() -> None:
         _taken()
     taking = f"SELECT public.take_relay_slot('{UUID(int=7)}', {MOST}, '10 s')"
 
-    with locks.held(owner.url(), taking) as other, ThreadPoolExecutor(1) as thread:
+    with (
+        locks.open_transaction(admin_db.database_url(), taking) as other,
+        ThreadPoolExecutor(1) as thread,
+    ):
         late = thread.submit(_take)
-        until(lambda: late.done() or locks.waiting_for(other))
+        wait_until(lambda: late.done() or locks.waiting_pids(other))
         other.commit()
         assert late.result(timeout=10) is None
 
@@ -110,7 +113,7 @@ def test_a_slot_whose_socket_never_came_is_free_after_ten_seconds() -> None:
 def test_a_slot_is_opened_once_whoever_tries_at_once() -> None:
     slot = _taken()
 
-    opened = at_once([lambda: _open(slot)] * 8)
+    opened = run_concurrently([lambda: _open(slot)] * 8)
 
     assert Counter(opened) == {True: 1, False: 7}
     assert not _open(slot)

@@ -9,11 +9,11 @@ from uuid import UUID
 
 import pytest
 
-from tests.support.evidence import Evidence
-from tests.support.houses import Builder
-from tests.support.lifecycle import Terminal
-from tests.support.locks import held
-from tests.support.world import Tenant, World
+from tests.support.database_templates import Builder
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Tenant
+from tests.support.locks import open_transaction
+from tests.support.tenants_cli import TenantsCli
 from vca.kit import clock, db, encryption, json
 from vca.kit.db import Database
 from vca.kit.encryption import DecryptionError, EncryptionContext, Keyring
@@ -28,7 +28,7 @@ Secrets = dict[tuple[UUID, str], str]
 
 
 @pytest.fixture(autouse=True)
-def _keys(terminal: Terminal) -> Iterator[None]:
+def _keys(tenants_cli: TenantsCli) -> Iterator[None]:
     """The process's keys are put back."""
     with _under(OLD):
         yield
@@ -42,7 +42,7 @@ def _under(key: bytes) -> Iterator[None]:
     encryption.set_current_keyring(before)
 
 
-def three_tenants(world: World) -> list[Tenant]:
+def three_tenants(world: Factory) -> list[Tenant]:
     """The last is deleted. Each has two endpoints that once had another secret."""
     made = [world.tenant(name) for name in ("Acme", "Globex", "Initech")]
     with _under(OLD):
@@ -54,15 +54,15 @@ def three_tenants(world: World) -> list[Tenant]:
 
 
 @pytest.fixture
-def built() -> Builder:
+def template_builder() -> Builder:
     """There are three tenants."""
     return three_tenants
 
 
 @pytest.fixture
-def tenants(dwellers: list[Tenant]) -> list[Tenant]:
+def tenants(template_payload: list[Tenant]) -> list[Tenant]:
     """Those three."""
-    return dwellers
+    return template_payload
 
 
 def _equip(box: WebhookScope) -> None:
@@ -72,7 +72,7 @@ def _equip(box: WebhookScope) -> None:
             endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
 
 
-def _sealed(witness: Evidence, tenants: list[Tenant]) -> dict[EncryptionContext, bytes]:
+def _sealed(witness: SnapshotChecker, tenants: list[Tenant]) -> dict[EncryptionContext, bytes]:
     """Every value as it is kept."""
     found = {}
     for owner in (None, *(UUID(each.id) for each in tenants)):
@@ -90,49 +90,49 @@ def _opened(keys: Keyring, kept: dict[EncryptionContext, bytes]) -> dict[Encrypt
     return {place: keys.decrypt(value, place) for place, value in kept.items()}
 
 
-def _rotate(terminal: Terminal, *words: str) -> tuple[int, Any]:
+def _rotate(terminal: TenantsCli, *words: str) -> tuple[int, Any]:
     result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate", *words, "--json"])
     assert result.exit_code in (0, 1), result.output
     return result.exit_code, json.loads(result.stdout)
 
 
 def test_after_a_rotation_the_old_key_is_not_needed(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    status, facts = _rotate(terminal)
+    status, facts = _rotate(tenants_cli)
 
     assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 16)
     assert (facts["left"], facts["unreadable"]) == (0, {})
-    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
     assert len(before) == 16
 
 
 def test_a_second_run_finds_nothing_to_do(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     encryption.set_current_keyring(Keyring([NEW, OLD]))
-    _rotate(terminal)
-    kept = _sealed(witness, tenants)
+    _rotate(tenants_cli)
+    kept = _sealed(db_snapshot, tenants)
 
-    status, facts = _rotate(terminal)
+    status, facts = _rotate(tenants_cli)
 
     assert (status, facts["resealed"]) == (0, 0)
-    assert _sealed(witness, tenants) == kept
+    assert _sealed(db_snapshot, tenants) == kept
 
 
 def test_a_dry_run_counts_and_changes_nothing(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    kept = _sealed(witness, tenants)
+    kept = _sealed(db_snapshot, tenants)
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    status, facts = _rotate(terminal, "--dry-run")
+    status, facts = _rotate(tenants_cli, "--dry-run")
 
     assert (status, facts["resealed"], facts["dry_run"]) == (0, 16, True)
-    assert _sealed(witness, tenants) == kept
+    assert _sealed(db_snapshot, tenants) == kept
 
 
 class Killed(BaseException):
@@ -140,12 +140,12 @@ class Killed(BaseException):
 
 
 def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_moment(
-    terminal: Terminal,
-    witness: Evidence,
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
     both = Keyring([NEW, OLD])
     encryption.set_current_keyring(both)
     written = 0
@@ -153,7 +153,7 @@ def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_momen
 
     def dying(connection: Any, statements: str) -> None:
         nonlocal written
-        assert _opened(both, _sealed(witness, tenants)) == before
+        assert _opened(both, _sealed(db_snapshot, tenants)) == before
         if "webhooks" in statements:
             written += 1
             if written == 3:
@@ -163,26 +163,26 @@ def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_momen
     with monkeypatch.context() as patched:
         patched.setattr(db, "execute_script", dying)
         with pytest.raises(Killed):
-            _rotate(terminal)
-    half = _sealed(witness, tenants)
+            _rotate(tenants_cli)
+    half = _sealed(db_snapshot, tenants)
 
-    status, facts = _rotate(terminal)
+    status, facts = _rotate(tenants_cli)
 
     assert {both.uses_current_key(value) for value in half.values()} == {True, False}
     assert _opened(both, half) == before
     assert (status, facts["resealed"]) == (0, 8)
-    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
 
 
 def test_several_runs_at_once_share_the_work(
-    apart: Database, witness: Evidence, tenants: list[Tenant]
+    owner_database: Database, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(witness, tenants))
+    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
     encryption.set_current_keyring(Keyring([NEW, OLD]))
     outcomes: list[rotation.RotationResult] = []
 
     def run_once() -> None:
-        database = Database(apart.dsn, pool_size=1)
+        database = Database(owner_database.dsn, pool_size=1)
         outcomes.append(rotation.rotate(database))
         database.close()
 
@@ -194,18 +194,18 @@ def test_several_runs_at_once_share_the_work(
 
     assert all(outcome.complete for outcome in outcomes)
     assert len(outcomes) == 4
-    assert _opened(Keyring([NEW]), _sealed(witness, tenants)) == before
+    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
 
 
 def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
-    terminal: Terminal,
-    witness: Evidence,
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By a process that does not know the new key yet: it is found, and sealed anew after all."""
     box = tenant_scope.for_tenant(tenants[0].ref)
-    [id] = [place.row_id for place in _sealed(witness, tenants[:1]) if place.tenant_id][:1]
+    [id] = [place.row_id for place in _sealed(db_snapshot, tenants[:1]) if place.tenant_id][:1]
     encryption.set_current_keyring(Keyring([NEW, OLD]))
     told: list[str] = []
     change = rotation._write_values
@@ -221,46 +221,51 @@ def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
         change(database, sealed)
 
     monkeypatch.setattr(rotation, "_write_values", changed_meanwhile)
-    status, _ = _rotate(terminal)
+    status, _ = _rotate(tenants_cli)
 
-    now = _opened(Keyring([NEW]), _sealed(witness, tenants))
+    now = _opened(Keyring([NEW]), _sealed(db_snapshot, tenants))
     assert status == 0
     assert now[box.encryption_context(id, "secret")] == told[0]
 
 
 def test_a_row_that_is_held_all_the_time_is_left_and_said_to_be(
-    terminal: Terminal, apart: Database, tenants: list[Tenant], witness: Evidence
+    tenants_cli: TenantsCli,
+    owner_database: Database,
+    tenants: list[Tenant],
+    db_snapshot: SnapshotChecker,
 ) -> None:
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    with held(apart.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'):
-        status, facts = _rotate(terminal)
+    with open_transaction(
+        owner_database.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'
+    ):
+        status, facts = _rotate(tenants_cli)
 
     assert (status, facts["left"], facts["resealed"]) == (1, 4, 12)
-    assert _rotate(terminal)[0] == 0
+    assert _rotate(tenants_cli)[0] == 0
     Keyring([NEW]).decrypt(
-        *next((v, p) for p, v in _sealed(witness, tenants[1:2]).items() if p.tenant_id)
+        *next((v, p) for p, v in _sealed(db_snapshot, tenants[1:2]).items() if p.tenant_id)
     )
 
 
 def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     acme, globex = (UUID(each.id) for each in tenants[:2])
-    kept = _sealed(witness, tenants)
+    kept = _sealed(db_snapshot, tenants)
     moved, _ = (place for place in kept if place.tenant_id == acme and place.column == "secret")
     foreign = next(value for place, value in kept.items() if place.tenant_id == globex)
     where = f't_{acme.hex}".webhooks'
-    witness.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row_id.hex)
+    db_snapshot.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row_id.hex)
     strange = Keyring([LOST]).encrypt("whsec_", moved)
-    witness.rows(
+    db_snapshot.rows(
         f'UPDATE "{where} SET previous_secret = %s WHERE id = %s', strange, moved.row_id.hex
     )
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    status, facts = _rotate(terminal)
+    status, facts = _rotate(tenants_cli)
 
-    after = _sealed(witness, tenants)
+    after = _sealed(db_snapshot, tenants)
     assert (status, facts["resealed"], facts["left"]) == (1, 14, 0)
     assert facts["unreadable"] == {
         f"{acme} webhooks.secret": 1,
@@ -272,12 +277,12 @@ def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
 
 
 def test_a_rotated_value_that_is_moved_is_refused(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     encryption.set_current_keyring(Keyring([NEW, OLD]))
-    _rotate(terminal)
+    _rotate(tenants_cli)
 
-    kept = _sealed(witness, tenants)
+    kept = _sealed(db_snapshot, tenants)
 
     for place, value in kept.items():
         for other in kept:
@@ -287,34 +292,34 @@ def test_a_rotated_value_that_is_moved_is_refused(
 
 
 def test_a_tenant_without_the_table_yet_is_no_obstacle(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     schema = tenants[0].ref.schema
-    witness.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
+    db_snapshot.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    status, facts = _rotate(terminal)
+    status, facts = _rotate(tenants_cli)
 
     assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 12)
 
 
 def test_away_from_a_terminal_it_is_lines_of_json_and_it_is_told(
-    terminal: Terminal, witness: Evidence, tenants: list[Tenant]
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate"])
+    result = tenants_cli.app.test_cli_runner().invoke(args=["secrets", "rotate"])
 
     began, ended = (json.loads(line) for line in result.stdout.splitlines())
     assert (began["event"], began["tenants"]) == ("secrets.rotating", 3)
     assert (ended["event"], ended["resealed"]) == ("secrets.rotated", 16)
     told = "SELECT actor, operation FROM public.audit_entries ORDER BY id DESC LIMIT 1"
-    assert witness.rows(told) == [("command_line", "secrets rotate")]
+    assert db_snapshot.rows(told) == [("command_line", "secrets rotate")]
 
 
 def test_every_batch_is_done(
-    terminal: Terminal,
-    witness: Evidence,
+    tenants_cli: TenantsCli,
+    db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -322,6 +327,6 @@ def test_every_batch_is_done(
     monkeypatch.setattr(rotation, "_TENANTS_PER_CONNECTION", 2)
     encryption.set_current_keyring(Keyring([NEW, OLD]))
 
-    _, facts = _rotate(terminal)
+    _, facts = _rotate(tenants_cli)
 
     assert (facts["tenants"], facts["resealed"]) == (3, 16)

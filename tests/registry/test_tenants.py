@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.world import Platform, Tenant, World, fresh_number, made
+from tests.support import admin_db
+from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
 from vca.tenancy.session import tenant_session
@@ -14,10 +14,12 @@ def _status(platform: Platform, tenant: Tenant, status: str) -> int:
     return platform.api.patch(tenant.url(), {"status": status}).status_code
 
 
-def test_a_created_tenant_is_usable_when_the_answer_comes(platform: Platform, world: World) -> None:
+def test_a_created_tenant_is_usable_when_the_answer_comes(
+    platform: Platform, world: Factory
+) -> None:
     response = platform.api.post("/api/tenants", {"name": "Acme Dental", "plan": "growth"})
 
-    tenant = made(response)
+    tenant = assert_created(response)
     assert response.headers["Location"] == f"/api/tenants/{tenant['id']}"
     assert (tenant["status"], tenant["plan"]) == ("active", "growth")
     key = world.key(tenant["id"])
@@ -25,9 +27,9 @@ def test_a_created_tenant_is_usable_when_the_answer_comes(platform: Platform, wo
     assert (listed.status_code, listed.json) == (200, [])
 
 
-def test_names_may_repeat_and_external_ids_may_not(platform: Platform, world: World) -> None:
+def test_names_may_repeat_and_external_ids_may_not(platform: Platform, world: Factory) -> None:
     external_id = f"crm-{fresh_number()}"
-    made(platform.api.post("/api/tenants", {"name": "Acme", "external_id": external_id}))
+    assert_created(platform.api.post("/api/tenants", {"name": "Acme", "external_id": external_id}))
 
     same_name = platform.api.post("/api/tenants", {"name": "Acme"})
     same_id = platform.api.post("/api/tenants", {"name": "Other", "external_id": external_id})
@@ -38,9 +40,9 @@ def test_names_may_repeat_and_external_ids_may_not(platform: Platform, world: Wo
     assert [tenant["name"] for tenant in found] == ["Acme"]
 
 
-def test_a_creation_that_fails_leaves_neither_row_nor_schema(world: World) -> None:
+def test_a_creation_that_fails_leaves_neither_row_nor_schema(world: Factory) -> None:
     def counts() -> tuple[int, int]:
-        with owner.public() as session:
+        with admin_db.public_session() as session:
             rows = session.scalar(text("SELECT count(*) FROM public.tenants"))
             schemas = session.scalar(
                 text("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 't\\_%'")
@@ -50,7 +52,7 @@ def test_a_creation_that_fails_leaves_neither_row_nor_schema(world: World) -> No
     before = counts()
 
     def create_and_fail() -> None:
-        with owner.public() as session:
+        with admin_db.public_session() as session:
             world.create_in(session, name="Half")
             raise RuntimeError
 
@@ -115,17 +117,17 @@ def test_a_deleted_tenant_is_gone_for_all_but_operators(platform: Platform, acme
 
 
 def test_a_restored_tenant_gets_its_numbers_back(
-    platform: Platform, world: World, acme: Tenant, carrier: FakeTelephonyAdapter
+    platform: Platform, world: Factory, acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
-    world.work(acme)
+    world.run_jobs(acme)
 
     _status(platform, acme, "deleted")
-    world.work(acme)
+    world.run_jobs(acme)
     assert number not in carrier.registered_numbers
     _status(platform, acme, "active")
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert number in carrier.registered_numbers
     assert acme.simulate(number)["status"] == "in_progress"

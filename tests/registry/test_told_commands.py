@@ -4,27 +4,27 @@ from typing import Any
 
 import pytest
 
-from tests.support.evidence import Evidence
-from tests.support.lifecycle import Terminal
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.tenants_cli import TenantsCli
 from vca.audit import redaction
 from vca.kit import json
 
 
 @pytest.fixture
-def acme(operator: World) -> Tenant:
+def acme(template_world: Factory) -> Tenant:
     """A tenant where the terminal is."""
-    return operator.tenant("Acme")
+    return template_world.tenant("Acme")
 
 
-def _typed(terminal: Terminal, *words: object) -> Any:
+def _typed(terminal: TenantsCli, *words: object) -> Any:
     runner = terminal.app.test_cli_runner()
     result = runner.invoke(args=[*map(str, words), "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def _told(witness: Evidence, tenant: Tenant | None = None) -> list[tuple[Any, ...]]:
+def _told(witness: SnapshotChecker, tenant: Tenant | None = None) -> list[tuple[Any, ...]]:
     """(actor, operation, type, id, changes, tenant) of every entry, the oldest first."""
     table = "public" if tenant is None else f'"{tenant.ref.schema}"'
     return witness.rows(
@@ -34,20 +34,20 @@ def _told(witness: Evidence, tenant: Tenant | None = None) -> list[tuple[Any, ..
 
 
 def test_each_command_that_changes_something_is_told_once(
-    terminal: Terminal, witness: Evidence
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker
 ) -> None:
-    before, number = len(_told(witness)), fresh_number()
-    tenant = _typed(terminal, "tenants", "create", "--name", "Acme")["id"]
+    before, number = len(_told(db_snapshot)), fresh_number()
+    tenant = _typed(tenants_cli, "tenants", "create", "--name", "Acme")["id"]
     for command in ("suspend", "activate", "delete", "activate"):
-        _typed(terminal, "tenants", command, tenant)
-    key = _typed(terminal, "api-keys", "create", "--tenant", tenant, "--name", "x")["id"]
-    _typed(terminal, "api-keys", "revoke", key)
-    _typed(terminal, "dids", "assign", number, tenant)
-    _typed(terminal, "dids", "release", number)
+        _typed(tenants_cli, "tenants", command, tenant)
+    key = _typed(tenants_cli, "api-keys", "create", "--tenant", tenant, "--name", "x")["id"]
+    _typed(tenants_cli, "api-keys", "revoke", key)
+    _typed(tenants_cli, "dids", "assign", number, tenant)
+    _typed(tenants_cli, "dids", "release", number)
     for command in ("freeze", "resume"):
-        _typed(terminal, "dialling", command)
+        _typed(tenants_cli, "dialling", command)
 
-    told = _told(witness)[before:]
+    told = _told(db_snapshot)[before:]
 
     assert {each[0] for each in told} == {"command_line"}
     assert [each[1:4] for each in told] == [
@@ -69,9 +69,9 @@ def test_each_command_that_changes_something_is_told_once(
 
 
 def test_commands_that_only_show_something_are_not_told(
-    terminal: Terminal, witness: Evidence, acme: Tenant
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
-    before = _told(witness), _told(witness, acme)
+    before = _told(db_snapshot), _told(db_snapshot, acme)
 
     for words in (
         ("tenants", "list"),
@@ -80,23 +80,23 @@ def test_commands_that_only_show_something_are_not_told(
         ("dids", "list"),
         ("calls", "reconcile"),
     ):
-        _typed(terminal, *words)
+        _typed(tenants_cli, *words)
 
-    assert (_told(witness), _told(witness, acme)) == before
+    assert (_told(db_snapshot), _told(db_snapshot, acme)) == before
 
 
 def test_a_tenants_freeze_and_every_call_that_is_hung_up_are_told_inside_the_tenant(
-    terminal: Terminal, witness: Evidence, acme: Tenant
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
     calls = {acme.simulate(number)["call_id"] for _ in range(3)}
-    before = len(_told(witness, acme))
+    before = len(_told(db_snapshot, acme))
 
-    _typed(terminal, "dialling", "freeze", "--tenant", acme.id)
-    _typed(terminal, "calls", "hangup", "--tenant", acme.id)
+    _typed(tenants_cli, "dialling", "freeze", "--tenant", acme.id)
+    _typed(tenants_cli, "calls", "hangup", "--tenant", acme.id)
 
-    frozen, *ended = _told(witness, acme)[before:]
+    frozen, *ended = _told(db_snapshot, acme)[before:]
     assert frozen[:3] == ("command_line", "dialling freeze", "settings")
     assert {each[1:4] for each in ended} == {("calls hangup", "call", call) for call in calls}
     assert len(ended) == 3
@@ -104,11 +104,11 @@ def test_a_tenants_freeze_and_every_call_that_is_hung_up_are_told_inside_the_ten
 
 
 def test_what_carriers_and_jobs_do_is_nobodys_operation(
-    terminal: Terminal, operator: World, witness: Evidence, acme: Tenant
+    tenants_cli: TenantsCli, template_world: Factory, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
     acme.number()
-    before = len(_told(witness, acme))
+    before = len(_told(db_snapshot, acme))
 
-    assert operator.work(acme)
+    assert template_world.run_jobs(acme)
 
-    assert len(_told(witness, acme)) == before
+    assert len(_told(db_snapshot, acme)) == before

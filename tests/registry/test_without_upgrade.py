@@ -38,8 +38,8 @@ def never_upgraded(
     request: pytest.FixtureRequest, app: Flask, settings: Settings, database_url: str
 ) -> Iterator[Flask]:
     """The app on an empty database, with the owner's, the web's and the worker's logins."""
-    server = request.config.stash[databases.SERVER]
-    url = server.empty(f"{make_url(database_url).database}_never_upgraded")
+    server = request.config.stash[databases.SERVER_KEY]
+    url = server.create_empty(f"{make_url(database_url).database}_never_upgraded")
     web = databases.as_login(url, databases.WEB)
     app.extensions["settings"] = replace(
         settings,
@@ -50,7 +50,7 @@ def never_upgraded(
     database = db.set_current_database(Database(web))
     yield app
     database.close()
-    server.drop(make_url(url).database or "")
+    server.drop_database(make_url(url).database or "")
 
 
 def _commands(app: Flask) -> list[tuple[str, click.Command]]:

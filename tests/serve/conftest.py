@@ -19,108 +19,112 @@ from typing import Any
 import pytest
 
 from tests.support import disk
-from tests.support.loaded import Forked, loader
+from tests.support.fork_server import ForkedProcess, current_fork_server
 from vca.devtools import embedded_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FLASK = [sys.executable, "-m", "flask", "--app", "wsgi"]
 LAST_LINE = "Ctrl-C stops it all"
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
-def until(condition: Callable[[], Any]) -> Any:
+def wait_until(condition: Callable[[], Any]) -> Any:
     """Poll until the condition holds, and return what it returned."""
-    end = time.monotonic() + PATIENCE_S
-    while not (met := condition()):
-        assert time.monotonic() < end, "waited in vain"
+    deadline = time.monotonic() + TIMEOUT_S
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
-    return met
+    return result
 
 
-def _process(pid: int) -> tuple[int, str] | None:
+def _read_process(pid: int) -> tuple[int, str] | None:
     """Its parent, and how it was called; None for one that is dead, buried or not."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
         state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
-        called = (folder / "cmdline").read_text().replace("\0", " ").strip()
-        return None if state == "Z" else (int(parent), called)
+        command_line = (folder / "cmdline").read_text().replace("\0", " ").strip()
+        return None if state == "Z" else (int(parent), command_line)
     return None
 
 
-def _table() -> dict[int, tuple[int, str]]:
+def _process_table() -> dict[int, tuple[int, str]]:
     """Every process that is not dead already: its parent, and how it was called."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-    return {pid: found for pid in pids if (found := _process(pid))}
+    return {pid: entry for pid in pids if (entry := _read_process(pid))}
 
 
 @dataclass
-class Up:
+class UpProcess:
     """A running `flask up`; its output is a file, so that nothing waits for a reader."""
 
-    process: "subprocess.Popen[bytes] | Forked"
+    process: "subprocess.Popen[bytes] | ForkedProcess"
     output: Path
-    seen: dict[int, str] = field(default_factory=dict)
+    known_children: dict[int, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
         return self.output.read_text()
 
-    def says(self, words: str) -> str:
+    def wait_for_output(self, expected: str) -> str:
         """What it has printed as soon as `words` are in it."""
-        until(lambda: words in self.text or self.process.poll() is not None)
-        assert words in self.text, self.text
+        wait_until(lambda: expected in self.text or self.process.poll() is not None)
+        assert expected in self.text, self.text
         return self.text
 
-    def summary(self) -> str:
+    def wait_for_summary(self) -> str:
         """The summary, when it stands there; the children are known from now on."""
-        text = self.says(LAST_LINE)
-        self.seen = self.descendants()
+        text = self.wait_for_output(LAST_LINE)
+        self.known_children = self.descendants()
         return text
 
     def descendants(self) -> dict[int, str]:
-        table, family = _table(), [self.process.pid]
-        for member in family:
-            family += [pid for pid, (parent, _) in table.items() if parent == member]
-        return {pid: table[pid][1] for pid in family[1:]}
+        table, pids = _process_table(), [self.process.pid]
+        for ancestor in pids:
+            pids += [pid for pid, (parent, _) in table.items() if parent == ancestor]
+        return {pid: table[pid][1] for pid in pids[1:]}
 
-    def child(self, words: str) -> int:
+    def find_child(self, command_part: str) -> int:
         """The pid of the first of its own children that was called so."""
-        table = _table()
+        table = _process_table()
         return next(
             pid
-            for pid, called in self.seen.items()
-            if words in called and table[pid][0] == self.process.pid
+            for pid, command_line in self.known_children.items()
+            if command_part in command_line and table[pid][0] == self.process.pid
         )
 
-    def left(self) -> dict[int, str]:
+    def surviving_children(self) -> dict[int, str]:
         """Those of its children that still live."""
-        return {pid: called for pid, called in self.seen.items() if _process(pid)}
+        return {
+            pid: command_line
+            for pid, command_line in self.known_children.items()
+            if _read_process(pid)
+        }
 
-    def ask(self, number: int) -> None:
+    def send_signal(self, number: int) -> None:
         """A signal as a terminal sends it: to the whole process group."""
         os.killpg(self.process.pid, number)
 
-    def end(self, number: int = signal.SIGINT) -> int:
+    def stop(self, number: int = signal.SIGINT) -> int:
         """Ask it to end, and its exit status."""
-        self.ask(number)
-        return self.process.wait(PATIENCE_S)
+        self.send_signal(number)
+        return self.process.wait(TIMEOUT_S)
 
 
 @dataclass
 class Machine:
     """A machine to run VCA on: a folder for the embedded Postgres, and a free port."""
 
-    place: Path
+    root: Path
     port: int
-    runs: list[Up] = field(default_factory=list)
+    runs: list[UpProcess] = field(default_factory=list)
 
     @property
     def folder(self) -> Path:
-        return self.place / "postgres"
+        return self.root / "postgres"
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {
+        settings = {
             "DATABASE_URL": f"embedded:{self.folder}",
             "APP_ENV": "development",
             "APP_NAME": "VCA under test",
@@ -133,33 +137,33 @@ class Machine:
             "WEB_WORKERS": "1",
             "TELEPHONY_PROVIDER": "fake",
         }
-        return os.environ | own
+        return os.environ | settings
 
     @property
     def postgres_runs(self) -> bool:
         return embedded_postgres.status(self.folder).running
 
-    def up(self, **environment: str) -> Up:
+    def start_up(self, **environment: str) -> UpProcess:
         """Begin `flask up`, a process group as a shell would make it; its own imports are done."""
-        return self._begin(partial(loader().start, new_session=True), environment)
+        return self._start(partial(current_fork_server().start, new_session=True), environment)
 
-    def execute_up(self) -> Up:
+    def execute_up(self) -> UpProcess:
         """The same, from nothing."""
-        return self._begin(_execute, {})
+        return self._start(_execute, {})
 
-    def _begin(self, start: Callable[..., Any], more: Mapping[str, str]) -> Up:
-        output = self.place / f"output-{len(self.runs)}"
+    def _start(self, start: Callable[..., Any], settings: Mapping[str, str]) -> UpProcess:
+        output = self.root / f"output-{len(self.runs)}"
         with output.open("wb") as file:
-            process = start([*FLASK, "up"], self.environment | more, file.fileno())
-        self.runs.append(Up(process, output))
+            process = start([*FLASK, "up"], self.environment | settings, file.fileno())
+        self.runs.append(UpProcess(process, output))
         return self.runs[-1]
 
-    def clear(self) -> None:
+    def clean_up(self) -> None:
         for run in self.runs:
-            _end(run)
+            _kill(run)
         if self.folder.exists():
             embedded_postgres.stop(self.folder)
-        shutil.rmtree(self.place)
+        shutil.rmtree(self.root)
 
 
 def _execute(
@@ -176,9 +180,9 @@ def _execute(
     )
 
 
-def _end(run: Up) -> None:
-    family = run.seen | run.descendants()
-    for pid in [run.process.pid, *family] if run.process.poll() is None else run.left():
+def _kill(run: UpProcess) -> None:
+    pids = run.known_children | run.descendants()
+    for pid in [run.process.pid, *pids] if run.process.poll() is None else run.surviving_children():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     run.process.wait()
@@ -195,8 +199,8 @@ def _free_port() -> int:
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     # Not tmp_path: nobody else may pass through that, and as root Postgres runs as somebody else.
-    place = Path(tempfile.mkdtemp(prefix="up-", dir=disk.quick())).resolve()
-    place.chmod(0o711)
-    machine = Machine(place, _free_port())
+    root = Path(tempfile.mkdtemp(prefix="up-", dir=disk.fastest_folder())).resolve()
+    root.chmod(0o711)
+    machine = Machine(root, _free_port())
     yield machine
-    machine.clear()
+    machine.clean_up()

@@ -27,14 +27,14 @@ def seed(
     app: Flask, database_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Seed]:
     """Seeds a database of its own, since the demo's numbers are always the same."""
-    server = request.config.stash[databases.SERVER]
+    server = request.config.stash[databases.SERVER_KEY]
     name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
     database = db.set_current_database(
-        Database(databases.as_login(server.clone(name), databases.WEB))
+        Database(databases.as_login(server.clone_template(name), databases.WEB))
     )
     yield lambda peppers=PEPPERS: demo_data.seed_demo_tenants(peppers, tmp_path / "demo.json")
     database.close()
-    server.drop(name)
+    server.drop_database(name)
 
 
 def test_a_second_seed_finds_the_same_tenants_numbers_and_keys(seed: Seed) -> None:

@@ -11,16 +11,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from tests.support import databases
+from tests.support.factories import Factory
 from tests.support.processes import (
-    GUNICORN,
-    WORKER,
-    Web,
+    GUNICORN_COMMAND,
+    WORKER_COMMAND,
+    WebServer,
     free_port,
-    running,
-    serving,
-    until,
+    run_gunicorn,
+    run_program,
+    wait_until,
 )
-from tests.support.world import World
 from vca.kit import db
 from vca.kit.db import Database
 from vca.settings import Settings
@@ -31,8 +31,8 @@ TOKEN = "a-token-of-the-test-suite-and-no-other"
 @pytest.fixture(scope="module")
 def url(request: pytest.FixtureRequest, database_url: str) -> str:
     """A migrated database whose queue is nobody else's."""
-    server: databases.Server = request.config.stash[databases.SERVER]
-    return server.clone(f"{make_url(database_url).database}_metrics")
+    server: databases.DatabaseServer = request.config.stash[databases.SERVER_KEY]
+    return server.clone_template(f"{make_url(database_url).database}_metrics")
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def environment(url: str, settings: Settings, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def web(environment: dict[str, str], tmp_path: Path) -> Iterator[Web]:
-    with serving(environment, tmp_path / "web.log") as web:
+def web(environment: dict[str, str], tmp_path: Path) -> Iterator[WebServer]:
+    with run_gunicorn(environment, tmp_path / "web.log") as web:
         yield web
 
 
-def _value(web: Web, name: str, **labels: str) -> float:
-    answer = web.ask("GET", "/metrics", more={"Authorization": f"Bearer {TOKEN}"})
+def _value(web: WebServer, name: str, **labels: str) -> float:
+    answer = web.request("GET", "/metrics", extra_headers={"Authorization": f"Bearer {TOKEN}"})
     assert answer.status == 200, answer.body
     values = [
         sample.value
@@ -71,7 +71,7 @@ def _value(web: Web, name: str, **labels: str) -> float:
     return sum(values)
 
 
-def _missed(web: Web) -> float:
+def _missed(web: WebServer) -> float:
     return _value(web, "vca_http_requests_total", status_class="4xx")
 
 
@@ -81,7 +81,7 @@ def _writers(folder: str) -> set[int]:
     return {int(pid) for pid in stems if pid.isdigit()}
 
 
-def _ask_until_both_have_counted(web: Web, folder: str) -> int:
+def _ask_until_both_have_counted(web: WebServer, folder: str) -> int:
     """How many requests were answered 404 until both workers had a share in them."""
     asked = 0
 
@@ -89,47 +89,55 @@ def _ask_until_both_have_counted(web: Web, folder: str) -> int:
         nonlocal asked
         assert web.get("/nothing-here").status == 404
         asked += 1
-        return web.workers() <= _writers(folder)
+        return web.worker_pids() <= _writers(folder)
 
-    until(shared, within_s=60)
+    wait_until(shared, within_s=60)
     return asked
 
 
 def test_what_two_workers_count_adds_up_and_outlives_them(
-    web: Web, environment: dict[str, str]
+    web: WebServer, environment: dict[str, str]
 ) -> None:
     folder = environment["METRICS_DIR"]
     asked = _ask_until_both_have_counted(web, folder)
-    before = web.workers()
+    before = web.worker_pids()
     assert _missed(web) == asked
 
     for pid, how in zip(sorted(before), (signal.SIGKILL, signal.SIGTERM), strict=True):
         os.kill(pid, how)
-        until(lambda pid=pid: len(web.workers()) == 2 and pid not in web.workers(), within_s=60)
-        until(lambda pid=pid: pid not in _writers(folder))
+        wait_until(
+            lambda pid=pid: len(web.worker_pids()) == 2 and pid not in web.worker_pids(),
+            within_s=60,
+        )
+        wait_until(lambda pid=pid: pid not in _writers(folder))
 
-    assert not web.workers() & before
+    assert not web.worker_pids() & before
     assert _missed(web) == asked
     web.get("/nothing-here")
     assert _missed(web) == asked + 1
 
 
 def test_a_folder_that_somebody_cleans_away_does_not_end_the_service(
-    web: Web, environment: dict[str, str]
+    web: WebServer, environment: dict[str, str]
 ) -> None:
-    before = web.workers()
+    before = web.worker_pids()
     shutil.rmtree(environment["METRICS_DIR"])
 
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: len(web.workers()) == 2 and not web.workers() & before, within_s=60)
+    wait_until(lambda: len(web.worker_pids()) == 2 and not web.worker_pids() & before, within_s=60)
 
-    assert until(web.is_well, within_s=60)
-    assert web.program.alive
+    assert wait_until(web.is_healthy, within_s=60)
+    assert web.program.is_alive
 
 
 def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(
-    web: Web, environment: dict[str, str], tmp_path: Path, app: object, url: str, world: World
+    web: WebServer,
+    environment: dict[str, str],
+    tmp_path: Path,
+    app: object,
+    url: str,
+    world: Factory,
 ) -> None:
     direct = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
     done = {"task": "phone_numbers.register", "outcome": "done"}
@@ -137,11 +145,11 @@ def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(
     tenant.number()
     assert _value(web, "vca_jobs_total", **done) == 0
 
-    with running(WORKER, environment, tmp_path / "worker.log"):
-        until(lambda: _value(web, "vca_jobs_total", **done) == 1, within_s=60)
-    with running(WORKER, environment, tmp_path / "again.log") as worker:
+    with run_program(WORKER_COMMAND, environment, tmp_path / "worker.log"):
+        wait_until(lambda: _value(web, "vca_jobs_total", **done) == 1, within_s=60)
+    with run_program(WORKER_COMMAND, environment, tmp_path / "again.log") as worker:
         tenant.number()
-        until(lambda: _value(web, "vca_jobs_total", **done) == 2, within_s=60)
+        wait_until(lambda: _value(web, "vca_jobs_total", **done) == 2, within_s=60)
         worker.kill()
 
     assert _value(web, "vca_jobs_total", **done) == 2
@@ -149,16 +157,16 @@ def test_the_workers_jobs_are_in_what_the_web_tells_and_outlive_it(
 
 
 def test_a_web_server_that_starts_again_counts_from_zero_and_leaves_the_workers_counts(
-    environment: dict[str, str], tmp_path: Path, app: object, url: str, world: World
+    environment: dict[str, str], tmp_path: Path, app: object, url: str, world: Factory
 ) -> None:
     direct = db.set_current_database(Database(databases.as_login(url, databases.WEB)))
     done = {"task": "phone_numbers.register", "outcome": "done"}
     world.tenant("Acme").number()
-    with running(WORKER, environment, tmp_path / "worker.log"):
-        with serving(environment, tmp_path / "first.log") as web:
+    with run_program(WORKER_COMMAND, environment, tmp_path / "worker.log"):
+        with run_gunicorn(environment, tmp_path / "first.log") as web:
             assert web.get("/nothing-here").status == 404
-            until(lambda: _value(web, "vca_jobs_total", **done) == 1, within_s=60)
-        with serving(environment, tmp_path / "second.log") as web:
+            wait_until(lambda: _value(web, "vca_jobs_total", **done) == 1, within_s=60)
+        with run_gunicorn(environment, tmp_path / "second.log") as web:
             assert _missed(web) == 0
             assert _value(web, "vca_jobs_total", **done) == 1
     direct.close()
@@ -170,17 +178,17 @@ def test_a_folder_that_cannot_be_written_to_ends_both_with_a_sentence(
     (tmp_path / "file").touch()
     settings = {**environment, "METRICS_DIR": str(tmp_path / "file" / "metrics")}
 
-    for command in (GUNICORN, WORKER):
+    for command in (GUNICORN_COMMAND, WORKER_COMMAND):
         output = tmp_path / f"{Path(command[0]).name}.log"
-        with running(command, {**settings, "PORT": str(free_port())}, output) as program:
-            until(lambda program=program: not program.alive, within_s=60)
+        with run_program(command, {**settings, "PORT": str(free_port())}, output) as program:
+            wait_until(lambda program=program: not program.is_alive, within_s=60)
             assert program.process.returncode != 0
         assert "METRICS_DIR cannot be written to" in output.read_text()
         assert "Traceback" not in output.read_text()
 
 
 def test_without_a_token_nothing_is_written(environment: dict[str, str], tmp_path: Path) -> None:
-    with serving({**environment, "METRICS_TOKEN": ""}, tmp_path / "web.log") as web:
+    with run_gunicorn({**environment, "METRICS_TOKEN": ""}, tmp_path / "web.log") as web:
         assert web.get("/metrics").status == 404
 
     assert not Path(environment["METRICS_DIR"]).exists()

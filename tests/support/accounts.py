@@ -6,30 +6,30 @@ from typing import Any, ClassVar, Self
 from uuid import uuid4
 
 from tests.support.api import Api
-from tests.support.carrier_line import CarrierLine
-from tests.support.world import Tenant, made
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Tenant, assert_created
 from vca.kit import clock
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Account, Capabilities, WebRtcCredential
 
-OTHER = "other"
+OTHER_CARRIER = "other"
 TOKEN = "a-token-that-nobody-else-may-see"
-OTHER_PATH = "tests.support.accounts:OtherCarrier"
+OTHER_CARRIER_PATH = "tests.support.accounts:OtherCarrier"
 
 
 class OtherCarrier(FakeTelephonyAdapter):
     """Another carrier, with which the deployment has no account."""
 
-    name: ClassVar[str] = OTHER
+    name: ClassVar[str] = OTHER_CARRIER
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
         return None
 
 
-class BrowsersCarrier(FakeTelephonyAdapter):
+class WebRtcCarrier(FakeTelephonyAdapter):
     """The fake carrier, of browsers too."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
@@ -44,42 +44,47 @@ class BrowsersCarrier(FakeTelephonyAdapter):
 
 
 @dataclass(frozen=True)
-class Own:
+class OwnAccount:
     """An account as the API shows it, and what its carrier signs with."""
 
-    shown: dict[str, Any]
+    representation: dict[str, Any]
     fields: dict[str, str]
 
     @property
     def id(self) -> str:
-        return str(self.shown["id"])
+        return str(self.representation["id"])
 
     @property
-    def named(self) -> dict[str, Any]:
+    def number_fields(self) -> dict[str, Any]:
         """What a number says that is on it."""
-        return {"provider_type": self.shown["provider_type"], "telephony_account_id": self.id}
+        return {
+            "provider_type": self.representation["provider_type"],
+            "telephony_account_id": self.id,
+        }
 
     @property
     def carrier(self) -> Any:
         """The adapter that the process asks about it."""
         return providers.current_carriers().for_account(
-            self.shown["provider_type"], Account(self.fields)
+            self.representation["provider_type"], Account(self.fields)
         )
 
-    def line(self, api: Api) -> CarrierLine:
+    def carrier_client(self, api: Api) -> CarrierClient:
         """The carrier calls, by this account."""
-        kind = providers.current_carriers().adapter_class(self.shown["provider_type"])
-        assert kind is not None
-        return CarrierLine(kind(self.fields["secret"]), api)  # type: ignore[call-arg] # a fake one
+        adapter_class = providers.current_carriers().adapter_class(
+            self.representation["provider_type"]
+        )
+        assert adapter_class is not None
+        return CarrierClient(adapter_class(self.fields["secret"]), api)  # type: ignore[call-arg] # a fake one
 
 
-def keep(tenant: Tenant, *, provider_type: str = "fake", **more: Any) -> Own:
+def create_account(tenant: Tenant, *, provider_type: str = "fake", **options: Any) -> OwnAccount:
     """A new account of the tenant's."""
     fields = {"account_id": "acme", "secret": f"secret-{uuid4().hex}"}
-    body = {"provider_type": provider_type, "fields": fields, **more}
-    return Own(made(tenant.post("/telephony-accounts", body)), fields)
+    body = {"provider_type": provider_type, "fields": fields, **options}
+    return OwnAccount(assert_created(tenant.post("/telephony-accounts", body)), fields)
 
 
-def asked(carrier: FakeTelephonyAdapter) -> list[str]:
+def requested_operations(carrier: FakeTelephonyAdapter) -> list[str]:
     """What a carrier was asked, in order; not what it was told of rings."""
-    return [what for what, _ in carrier.operations if what != "on_inbound_call"]
+    return [operation for operation, _ in carrier.operations if operation != "on_inbound_call"]

@@ -1,6 +1,6 @@
 """Addresses that no tenant's URL may lead to, each by another trick, and some that it may."""
 
-SPECIAL = (
+FORBIDDEN_ADDRESSES = (
     "0.0.0.0",
     "0.1.2.3",
     "10.0.0.1",
@@ -58,4 +58,10 @@ SPECIAL = (
     "ff02::1",
     "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
 )
-PUBLIC = ("8.8.8.8", "1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "2a00:1450:4001::200e")
+PUBLIC_ADDRESSES = (
+    "8.8.8.8",
+    "1.1.1.1",
+    "93.184.216.34",
+    "2606:4700:4700::1111",
+    "2a00:1450:4001::200e",
+)

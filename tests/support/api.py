@@ -11,7 +11,7 @@ from werkzeug.test import TestResponse, run_wsgi_app
 from vca.kit import json
 
 
-class OpenApi:
+class ResponseValidator:
     """The served document, as a judge of answers."""
 
     def __init__(self, document: dict[str, Any]) -> None:
@@ -22,9 +22,9 @@ class OpenApi:
         }
         self._validators: dict[int, Draft4Validator] = {}
         self._operations: dict[tuple[str, str], dict[str, Any] | None] = {}
-        self._good: set[tuple[int, bytes]] = set()
+        self._valid: set[tuple[int, bytes]] = set()
 
-    def check(self, method: str, path: str, response: TestResponse) -> None:
+    def check_response(self, method: str, path: str, response: TestResponse) -> None:
         """Fail unless the answer is one that the document describes."""
         operation = self._operation(method, path)
         if operation is None:
@@ -38,76 +38,78 @@ class OpenApi:
             return
         assert response.mimetype in contents or not contents, f"{response.mimetype} for {status}"
         if "json" in response.mimetype and contents:
-            self._judge(contents[response.mimetype]["schema"], anonymous(response))
+            self._validate_once(contents[response.mimetype]["schema"], without_request_id(response))
 
-    def _judge(self, schema: dict[str, Any], data: bytes) -> None:
+    def _validate_once(self, schema: dict[str, Any], data: bytes) -> None:
         """The same text is not judged twice by one schema."""
-        if (id(schema), data) not in self._good:
+        if (id(schema), data) not in self._valid:
             self._validate(schema, json.loads(data))
-            self._good.add((id(schema), data))
+            self._valid.add((id(schema), data))
 
     def _operation(self, method: str, path: str) -> dict[str, Any] | None:
         if (method, path) not in self._operations:
-            self._operations[method, path] = self._find(method, path)
+            self._operations[method, path] = self._find_operation(method, path)
         return self._operations[method, path]
 
-    def _find(self, method: str, path: str) -> dict[str, Any] | None:
+    def _find_operation(self, method: str, path: str) -> dict[str, Any] | None:
         method = "GET" if method == "HEAD" else method
         for template, pattern in self._paths.items():
             if pattern.match(path) and method.lower() in self.document["paths"][template]:
-                found: dict[str, Any] = self.document["paths"][template][method.lower()]
-                return found
+                operation: dict[str, Any] = self.document["paths"][template][method.lower()]
+                return operation
         return None
 
     def _validate(self, schema: dict[str, Any], value: Any) -> None:
-        errors = self.faults(schema, value)
+        errors = self.schema_errors(schema, value)
         assert not errors, errors
 
-    def faults(self, schema: dict[str, Any], value: Any) -> list[str]:
+    def schema_errors(self, schema: dict[str, Any], value: Any) -> list[str]:
         """What is wrong with a value, as a schema of this document sees it."""
         if id(schema) not in self._validators:
-            whole = _strict({**schema, "components": self.document["components"]})
-            self._validators[id(schema)] = Draft4Validator(whole, format_checker=FormatChecker())
-        found = self._validators[id(schema)].iter_errors(value)
-        return [f"{list(error.path)}: {error.message}" for error in found][:5]
+            json_schema = _strict_schema({**schema, "components": self.document["components"]})
+            self._validators[id(schema)] = Draft4Validator(
+                json_schema, format_checker=FormatChecker()
+            )
+        validation_errors = self._validators[id(schema)].iter_errors(value)
+        return [f"{list(error.path)}: {error.message}" for error in validation_errors][:5]
 
 
-def _strict(schema: Any) -> Any:
+def _strict_schema(schema: Any) -> Any:
     """Return an OpenAPI 3.0 schema as JSON Schema for Python; undocumented fields are errors.
 
     Patterns are ECMA-262, where `$` does not match before a trailing newline.
     """
     if isinstance(schema, list):
-        return [_strict(item) for item in schema]
+        return [_strict_schema(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {name: _strict(value) for name, value in schema.items() if name != "nullable"}
-    if isinstance(plain.get("properties"), dict):
-        plain.setdefault("additionalProperties", False)
-    if isinstance(plain.get("pattern"), str) and plain["pattern"].endswith("$"):
-        plain["pattern"] = plain["pattern"][:-1] + r"\Z"
+    strict = {name: _strict_schema(value) for name, value in schema.items() if name != "nullable"}
+    if isinstance(strict.get("properties"), dict):
+        strict.setdefault("additionalProperties", False)
+    if isinstance(strict.get("pattern"), str) and strict["pattern"].endswith("$"):
+        strict["pattern"] = strict["pattern"][:-1] + r"\Z"
     if schema.get("nullable") is True:
-        return {"anyOf": [{"type": "null"}, plain]}
-    return plain
+        return {"anyOf": [{"type": "null"}, strict]}
+    return strict
 
 
-def anonymous(response: TestResponse) -> bytes:
+def without_request_id(response: TestResponse) -> bytes:
     """The body, with the same id in it for every request; answers can then be told apart."""
     request_id = response.headers.get("X-Request-Id", "")
     return response.data.replace(request_id.encode(), b"an-id") if request_id else response.data
 
 
-_JUDGES: dict[int, OpenApi] = {}
+_VALIDATORS: dict[int, ResponseValidator] = {}
 
 
-def openapi_of(app: Flask) -> OpenApi:
+def validator_of(app: Flask) -> ResponseValidator:
     """The judge of this app's answers."""
-    if id(app) not in _JUDGES:
-        _JUDGES[id(app)] = OpenApi(json.loads(app.extensions["openapi"]))
-    return _JUDGES[id(app)]
+    if id(app) not in _VALIDATORS:
+        _VALIDATORS[id(app)] = ResponseValidator(json.loads(app.extensions["openapi"]))
+    return _VALIDATORS[id(app)]
 
 
-class Client(FlaskClient):
+class CookielessClient(FlaskClient):
     """Flask's, which works an answer's URL out for its cookies, though it may have none."""
 
     def run_wsgi_app(self, environ: dict[str, Any], buffered: bool = False) -> Any:
@@ -119,9 +121,9 @@ class Client(FlaskClient):
 class Api:
     """One key's view of the API."""
 
-    def __init__(self, app: Flask, openapi: OpenApi, *, key: str | None) -> None:
+    def __init__(self, app: Flask, validator: ResponseValidator, *, key: str | None) -> None:
         self._client = app.test_client(use_cookies=False)
-        self._openapi = openapi
+        self._validator = validator
         self.key = key
 
     def send(
@@ -135,16 +137,16 @@ class Api:
         query: dict[str, Any] | None = None,
     ) -> TestResponse:
         """Any request; the answer has been held against the document."""
-        sent = dict(headers or {})
+        sent_headers = dict(headers or {})
         if self.key is not None:
-            sent.setdefault("Authorization", f"Bearer {self.key}")
+            sent_headers.setdefault("Authorization", f"Bearer {self.key}")
         if json_body is not None:
             data = json.dumps(json_body)
-            sent.setdefault("Content-Type", "application/json")
+            sent_headers.setdefault("Content-Type", "application/json")
         response = self._client.open(
-            path, method=method, data=data, headers=sent, query_string=query
+            path, method=method, data=data, headers=sent_headers, query_string=query
         )
-        self._openapi.check(method, path.partition("?")[0], response)
+        self._validator.check_response(method, path.partition("?")[0], response)
         return response
 
     def get(self, path: str, **query: Any) -> TestResponse:

@@ -13,16 +13,16 @@ from vca.telephony.adapter import TelephonyError, limit_size
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CallEvent, CallReply, CallStatus, OutboundCall, Recording
 
-NAME = "rehearsed"
-PATH = "tests.support.carrier_adapter:RehearsedAdapter"
-URL = "REHEARSED_CARRIER_URL"
+PROVIDER_TYPE = "rehearsed"
+ADAPTER_PATH = "tests.support.carrier_adapter:RemoteCarrierAdapter"
+SERVER_URL_VARIABLE = "REHEARSED_CARRIER_URL"
 _TIMEOUT_S = 5
 
 
-class RehearsedAdapter(FakeTelephonyAdapter):
+class RemoteCarrierAdapter(FakeTelephonyAdapter):
     """Its calls are real to VCA: they hold lines, and their audio is fetched."""
 
-    name: ClassVar[str] = NAME
+    name: ClassVar[str] = PROVIDER_TYPE
     simulated: ClassVar[bool] = False
 
     @classmethod
@@ -36,14 +36,14 @@ class RehearsedAdapter(FakeTelephonyAdapter):
         """Nothing to do."""
 
     def place_call(self, call: OutboundCall) -> str:
-        return str(_ask("place_call", reference=call.reference, state=call.state))
+        return str(_request("place_call", reference=call.reference, state=call.state))
 
     def find_call(self, call: OutboundCall) -> str | None:
-        found: str | None = _ask("find_call", reference=call.reference)
-        return found
+        call_id: str | None = _request("find_call", reference=call.reference)
+        return call_id
 
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
-        over = _ask("look_up", call_id=provider_call_id)
+        over = _request("look_up", call_id=provider_call_id)
         if over is None:
             return None
         if not over:
@@ -53,7 +53,7 @@ class RehearsedAdapter(FakeTelephonyAdapter):
         return CallStatus(provider_call_id, event)
 
     def hang_up(self, provider_call_id: str) -> None:
-        _ask("hang_up", call_id=provider_call_id)
+        _request("hang_up", call_id=provider_call_id)
 
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
@@ -63,20 +63,20 @@ class RehearsedAdapter(FakeTelephonyAdapter):
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        audio = _ask("recording", call_id=provider_call_id)
+        audio = _request("recording", call_id=provider_call_id)
         return Recording("audio/wav", limit_size([base64.b64decode(audio)])) if audio else None
 
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:
-        _ask("delete_recording", call_id=provider_call_id)
+        _request("delete_recording", call_id=provider_call_id)
 
 
-def _ask(method: str, **said: str) -> Any:
-    where = urlsplit(os.environ[URL])
-    connection = http.client.HTTPConnection(where.netloc, timeout=_TIMEOUT_S)
+def _request(method: str, **arguments: str) -> Any:
+    server_url = urlsplit(os.environ[SERVER_URL_VARIABLE])
+    connection = http.client.HTTPConnection(server_url.netloc, timeout=_TIMEOUT_S)
     try:
-        connection.request("POST", f"/{method}", body=json.dumps(said))
+        connection.request("POST", f"/{method}", body=json.dumps(arguments))
         return json.loads(connection.getresponse().read())
     except OSError as error:
         raise TelephonyError("the carrier is away", permanent=False, ambiguous=True) from error

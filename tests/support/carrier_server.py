@@ -22,13 +22,13 @@ _PROBE_S = 0.1
 
 
 @dataclass
-class CarriedCall:
+class CarrierCall:
     """A call as its carrier knows it. `state` is the token that goes with a call we had placed."""
 
     provider_call_id: str
     state: str = ""
-    over: bool = False
-    taped: bool = False
+    is_over: bool = False
+    is_recorded: bool = False
     audio: bytes | None = None
 
 
@@ -39,9 +39,9 @@ class CarrierServer(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self) -> None:
-        self.calls: dict[str, CarriedCall] = {}
+        self.calls: dict[str, CarrierCall] = {}
         self.dials: Counter[str] = Counter()
-        self._of_reference: dict[str, CarriedCall] = {}
+        self._calls_by_reference: dict[str, CarrierCall] = {}
         self._changed = Condition()
         self._bind()
 
@@ -49,44 +49,44 @@ class CarrierServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def carry(self, provider_call_id: str) -> CarriedCall:
+    def add_inbound_call(self, provider_call_id: str) -> CarrierCall:
         """A call that comes in from the world."""
         with self._changed:
-            return self.calls.setdefault(provider_call_id, CarriedCall(provider_call_id))
+            return self.calls.setdefault(provider_call_id, CarrierCall(provider_call_id))
 
-    def end(self, call: CarriedCall) -> None:
+    def end_call(self, call: CarrierCall) -> None:
         """A side has put the receiver down; what was taped can be fetched from now on."""
         with self._changed:
-            call.over = True
-            call.audio = AUDIO if call.taped else None
+            call.is_over = True
+            call.audio = AUDIO if call.is_recorded else None
 
-    def await_dialled(self, reference: str, within_s: float) -> CarriedCall | None:
+    def await_dialled(self, reference: str, within_s: float) -> CarrierCall | None:
         """The call of our reference, once we have had it placed."""
         with self._changed:
-            self._changed.wait_for(lambda: reference in self._of_reference, within_s)
-            return self._of_reference.get(reference)
+            self._changed.wait_for(lambda: reference in self._calls_by_reference, within_s)
+            return self._calls_by_reference.get(reference)
 
     def place_call(self, *, reference: str, state: str) -> str:
         with self._changed:
             self.dials[reference] += 1
-            call = CarriedCall(f"out-{reference}-{self.dials[reference]}", state)
+            call = CarrierCall(f"out-{reference}-{self.dials[reference]}", state)
             self.calls[call.provider_call_id] = call
-            self._of_reference.setdefault(reference, call)
+            self._calls_by_reference.setdefault(reference, call)
             self._changed.notify_all()
         return call.provider_call_id
 
     def find_call(self, *, reference: str) -> str | None:
-        found = self._of_reference.get(reference)
-        return found.provider_call_id if found else None
+        call = self._calls_by_reference.get(reference)
+        return call.provider_call_id if call else None
 
     def look_up(self, *, call_id: str) -> bool | None:
         """Whether the call is over; None: there was never such a call."""
         call = self.calls.get(call_id)
-        return call.over if call else None
+        return call.is_over if call else None
 
     def hang_up(self, *, call_id: str) -> None:
         if call := self.calls.get(call_id):
-            self.end(call)
+            self.end_call(call)
 
     def recording(self, *, call_id: str) -> str | None:
         call = self.calls.get(call_id)
@@ -117,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: CarrierServer
 
     def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        arguments = json.loads(self.rfile.read(int(self.headers["content-length"])))
         methods: dict[str, Callable[..., Any]] = {
             f"/{method.__name__}": method
             for method in (
@@ -129,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.delete_recording,
             )
         }
-        body = json.dumps(methods[self.path](**asked))
+        body = json.dumps(methods[self.path](**arguments))
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()

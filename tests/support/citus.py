@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from sqlalchemy import Connection, text
 
 # The schema's tables, for each rule.
-_OWN = """
+_SCHEMA_TABLES = """
 WITH own AS (
     SELECT oid, relname, relkind, relpersistence FROM pg_class
     WHERE relnamespace = to_regnamespace(:schema) AND relkind IN ('r', 'p', 'f')
@@ -70,7 +70,7 @@ RULES: Mapping[str, str] = {
     """,
 }
 
-_KEY = re.compile(
+_CONSTRAINT = re.compile(
     r"(\bCONSTRAINT\s+\w+\s+)?\b(CHECK|UNIQUE|PRIMARY\s+KEY|FOREIGN\s+KEY|EXCLUDE)\b", re.IGNORECASE
 )
 _REFERENCES = re.compile(r"\bREFERENCES\b", re.IGNORECASE)
@@ -79,17 +79,17 @@ _FOREIGN_KEY = re.compile(r"\bFOREIGN\s+KEY\b", re.IGNORECASE)
 _INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 
 
-def broken(connection: Connection, schema: str) -> dict[str, list[str]]:
+def broken_rules(connection: Connection, schema: str) -> dict[str, list[str]]:
     """The rules that a schema breaks, and what breaks each."""
-    found = {}
+    violations = {}
     for rule, query in RULES.items():
-        lines = connection.scalars(text(_OWN + query), {"schema": schema}).all()
-        if lines:
-            found[rule] = sorted(lines)
-    return found
+        names = connection.scalars(text(_SCHEMA_TABLES + query), {"schema": schema}).all()
+        if names:
+            violations[rule] = sorted(names)
+    return violations
 
 
-def unnamed(statements: Iterable[str]) -> Iterator[str]:
+def unnamed_constraints(statements: Iterable[str]) -> Iterator[str]:
     """Statements with a constraint that Postgres would have to name, or with a column's, added.
 
     A catalogue cannot tell: the names that Postgres makes up look like ours.
@@ -97,8 +97,12 @@ def unnamed(statements: Iterable[str]) -> Iterator[str]:
     for statement in statements:
         if _INDEX.match(statement):
             continue
-        names = [match[1] for match in _KEY.finditer(statement)]
-        inline = len(_REFERENCES.findall(statement)) > len(_FOREIGN_KEY.findall(statement))
-        beside = _ADD_COLUMN.search(statement) and (names or inline)
-        if not all(names) or inline or beside:
+        constraint_names = [match[1] for match in _CONSTRAINT.finditer(statement)]
+        has_inline_reference = len(_REFERENCES.findall(statement)) > len(
+            _FOREIGN_KEY.findall(statement)
+        )
+        adds_constrained_column = _ADD_COLUMN.search(statement) and (
+            constraint_names or has_inline_reference
+        )
+        if not all(constraint_names) or has_inline_reference or adds_constrained_column:
             yield statement

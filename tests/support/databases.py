@@ -11,7 +11,7 @@ import psycopg2.errors
 import pytest
 from sqlalchemy import make_url
 
-from tests.support import canary, disk
+from tests.support import disk, pii_sentinel
 from vca.devtools import embedded_postgres
 from vca.kit.db import Database, statement_timeout_scope
 from vca.registry import privileges, schema
@@ -21,11 +21,11 @@ from vca.tenancy.roles import Roles
 WEB, WORKER = "vca_web", "vca_worker"
 DEPLOYMENT = Deployment("development", "", Roles("vca_", WEB, WORKER))
 _ROOT = Path(__file__).resolve().parents[2]
-_ROOM = 3 << 30
+_MEMORY_NEEDED_BYTES = 3 << 30
 
 # For the embedded server of the suite alone, whose data may be lost: it writes as little as it can,
 # nobody replicates it, and a backend that lives for one test has no use for the machine's code.
-_CARELESS = {
+_FAST_UNSAFE_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
@@ -56,7 +56,7 @@ END $$
 
 
 @dataclass
-class Server:
+class DatabaseServer:
     """A Postgres server on which the suite may make and drop databases named vca_test_…
 
     `url` is the owner's.
@@ -66,33 +66,33 @@ class Server:
     embedded_folder: Path | None = None
     started_here: bool = False
 
-    def stop(self, run: int) -> None:
+    def stop(self, run_id: int) -> None:
         """Drop this run's databases; end a server that the suite began and nobody else uses."""
-        for name in self._of_runs():
-            if _run_of(name) == run:
-                self.drop(name)
-        others = any(_lives(_run_of(name)) for name in self._of_runs())
-        if not others:
+        for name in self._run_databases():
+            if _run_id(name) == run_id:
+                self.drop_database(name)
+        has_other_runs = any(_is_running(_run_id(name)) for name in self._run_databases())
+        if not has_other_runs:
             self._run(_DROP_ROLES)
-        if self.embedded_folder is not None and self.started_here and not others:
+        if self.embedded_folder is not None and self.started_here and not has_other_runs:
             leave(self.embedded_folder)
 
-    def sweep(self) -> None:
+    def drop_stale_databases(self) -> None:
         """Drop what runs that were killed have left behind."""
-        for name in self._of_runs():
-            if not _lives(_run_of(name)):
-                self.drop(name)
+        for name in self._run_databases():
+            if not _is_running(_run_id(name)):
+                self.drop_database(name)
 
-    def named(self, name: str) -> str:
+    def url_of(self, name: str) -> str:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
-    def clone(self, name: str) -> str:
+    def clone_template(self, name: str) -> str:
         """A fresh copy of the template under `name`; its URL."""
-        url = self.copy(template_name(), name)
-        self._run(canary.NO_JOB_NAMES_IT, database=name)
+        url = self.copy_database(template_name(), name)
+        self._run(pii_sentinel.FORBID_IN_JOBS_SQL, database=name)
         return url
 
-    def copy(self, source: str, name: str) -> str:
+    def copy_database(self, source: str, name: str) -> str:
         """A fresh copy under `name` of a database that nobody uses; its URL."""
         self._run(
             f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
@@ -103,48 +103,48 @@ class Server:
             # What a power cut would lose is of no interest here; nobody waits for the disk.
             f'ALTER DATABASE "{name}" SET synchronous_commit TO off',
         )
-        return self.named(name)
+        return self.url_of(name)
 
-    def empty(self, name: str) -> str:
+    def create_empty(self, name: str) -> str:
         """A fresh, unmigrated database under `name`; its URL."""
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{name}"')
-        return self.named(name)
+        return self.url_of(name)
 
-    def drop(self, name: str) -> None:
+    def drop_database(self, name: str) -> None:
         try:
             self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         except psycopg2.errors.InsufficientPrivilege:
             # Autovacuum is at work in it, as the superuser; without FORCE Postgres ends it itself.
             self._run(f'DROP DATABASE IF EXISTS "{name}"')
 
-    def make_logins(self) -> None:
+    def create_logins(self) -> None:
         """The web's and the worker's, which an embedded server has already."""
         for name in (WEB, WORKER):
             if not self._run(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
                 self._run(f"CREATE ROLE {name} LOGIN NOINHERIT PASSWORD '{name}'")
 
-    def make_template(self) -> None:
+    def create_template(self) -> None:
         """Migrate a database to clone from, unless it is there; two runs at once take turns."""
         connection = psycopg2.connect(self.url)
         try:
             with statement_timeout_scope(120):
                 connection.cursor().execute("SELECT pg_advisory_xact_lock(4711)")
             if not self._exists(template_name()):
-                self._make_template()
+                self._create_template()
         finally:
             connection.close()
 
-    def _make_template(self) -> None:
-        making = f"{template_name()}_making"
-        self._run(f'DROP DATABASE IF EXISTS "{making}" WITH (FORCE)')
-        self._run(f'CREATE DATABASE "{making}"')
-        database = Database(self.named(making))
+    def _create_template(self) -> None:
+        unfinished_name = f"{template_name()}_making"
+        self._run(f'DROP DATABASE IF EXISTS "{unfinished_name}" WITH (FORCE)')
+        self._run(f'CREATE DATABASE "{unfinished_name}"')
+        database = Database(self.url_of(unfinished_name))
         schema.upgrade_public_schema(database, DEPLOYMENT)
         database.close()
-        self._run(f'ALTER DATABASE "{making}" RENAME TO "{template_name()}"')
+        self._run(f'ALTER DATABASE "{unfinished_name}" RENAME TO "{template_name()}"')
 
-    def _of_runs(self) -> list[str]:
+    def _run_databases(self) -> list[str]:
         rows = self._run("SELECT datname FROM pg_database WHERE datname ~ '^vca_test_[0-9]+_'")
         return [str(row[0]) for row in rows]
 
@@ -153,7 +153,7 @@ class Server:
 
     def _run(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
         """Statements one by one, each in no transaction but its own; the rows of the last."""
-        connection = psycopg2.connect(self.named(database) if database else self.url)
+        connection = psycopg2.connect(self.url_of(database) if database else self.url)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor, statement_timeout_scope(120):
@@ -164,22 +164,26 @@ class Server:
             connection.close()
 
 
-SERVER = pytest.StashKey[Server]()
+SERVER_KEY = pytest.StashKey[DatabaseServer]()
 
 
-def place() -> Path:
+def server_folder() -> Path:
     """The folder of this checkout's embedded server: in memory, where there is room for it.
 
     A tenant is a hundred files, on which a disk's file system spends more than Postgres on all
     else.
     """
-    in_memory, on_disk = _places()
-    return in_memory if disk.in_memory(room=_ROOM) or in_memory.exists() else on_disk
+    in_memory, on_disk = _server_folders()
+    return (
+        in_memory
+        if disk.memory_folder(needed_bytes=_MEMORY_NEEDED_BYTES) or in_memory.exists()
+        else on_disk
+    )
 
 
-def _places() -> tuple[Path, Path]:
-    whose = hashlib.sha256(f"{os.geteuid()} {_ROOT}".encode()).hexdigest()[:12]
-    return disk.MEMORY / f"vca-test-{whose}", _ROOT / ".vca" / "test-postgres"
+def _server_folders() -> tuple[Path, Path]:
+    checkout_id = hashlib.sha256(f"{os.geteuid()} {_ROOT}".encode()).hexdigest()[:12]
+    return disk.MEMORY_FOLDER / f"vca-test-{checkout_id}", _ROOT / ".vca" / "test-postgres"
 
 
 def leave(*folders: Path) -> None:
@@ -187,24 +191,24 @@ def leave(*folders: Path) -> None:
 
     What lies in memory is given back; on a disk the template waits for the next run.
     """
-    for folder in folders or _places():
+    for folder in folders or _server_folders():
         if folder.exists():
             embedded_postgres.stop(folder)
-            if folder.parent == disk.MEMORY:
+            if folder.parent == disk.MEMORY_FOLDER:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def start(folder: Path) -> Server:
+def start_server(folder: Path) -> DatabaseServer:
     """TEST_DATABASE_URL's server, else the embedded one; with the template migrated."""
     url = os.environ.get("TEST_DATABASE_URL")
     if url:
-        server = Server(url)
+        server = DatabaseServer(url)
     else:
-        started = embedded_postgres.start(folder, extra_settings=_CARELESS)
-        server = Server(started.server.migration_url, folder, started.started_now)
-    server.sweep()
-    server.make_logins()
-    server.make_template()
+        started = embedded_postgres.start(folder, extra_settings=_FAST_UNSAFE_SETTINGS)
+        server = DatabaseServer(started.server.migration_url, folder, started.started_now)
+    server.drop_stale_databases()
+    server.create_logins()
+    server.create_template()
     return server
 
 
@@ -215,11 +219,11 @@ def as_login(url: str, login: str) -> str:
     return other.render_as_string(hide_password=False)
 
 
-def _run_of(name: str) -> int:
+def _run_id(name: str) -> int:
     return int(name.split("_")[2])
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 

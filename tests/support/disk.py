@@ -4,19 +4,22 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-MEMORY = Path("/dev/shm")
-_ROOM = 1 << 30
+MEMORY_FOLDER = Path("/dev/shm")
+_NEEDED_BYTES = 1 << 30
 
 
-def in_memory(*, room: int = _ROOM) -> Path | None:
+def memory_folder(*, needed_bytes: int = _NEEDED_BYTES) -> Path | None:
     """A folder in memory that programs may be run from, if it has `room` bytes left."""
     with suppress(OSError):
-        memory = os.statvfs(MEMORY)
-        if memory.f_bavail * memory.f_frsize > room and not memory.f_flag & os.ST_NOEXEC:
-            return MEMORY
+        file_system = os.statvfs(MEMORY_FOLDER)
+        if (
+            file_system.f_bavail * file_system.f_frsize > needed_bytes
+            and not file_system.f_flag & os.ST_NOEXEC
+        ):
+            return MEMORY_FOLDER
     return None
 
 
-def quick() -> Path:
+def fastest_folder() -> Path:
     """The quickest folder for what is removed again."""
-    return in_memory() or Path("/tmp")
+    return memory_folder() or Path("/tmp")

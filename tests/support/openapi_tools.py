@@ -12,7 +12,7 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.support.source import ROOT
+from tests.support.ast_index import ROOT
 
 REQUIREMENTS = ROOT / "tests" / "clients" / "requirements.txt"
 _FOLDER = Path(sys.prefix) / "openapi-tools"

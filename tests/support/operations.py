@@ -8,15 +8,15 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from tests.support.api import OpenApi
+from tests.support.api import ResponseValidator
 from vca.kit import json
 
 METHODS = ("get", "post", "put", "patch", "delete")
-_HERE = "@@here@@"
+_PLACEHOLDER = "@@here@@"
 
 
 @dataclass(frozen=True)
-class Field:
+class BodyField:
     """A place in a request's body: its RFC 6901 pointer and the schema of what stands there."""
 
     pointer: str
@@ -37,7 +37,7 @@ class Operation:
 
     method: str
     path: str
-    described: Mapping[str, Any] = field(compare=False, hash=False, repr=False)
+    specification: Mapping[str, Any] = field(compare=False, hash=False, repr=False)
     document: Mapping[str, Any] = field(compare=False, hash=False, repr=False)
 
     @property
@@ -45,16 +45,16 @@ class Operation:
         return f"{self.method} {self.path}"
 
     @cached_property
-    def keyed(self) -> bool:
+    def needs_key(self) -> bool:
         """Whether it asks for one of our keys."""
-        return bool(self.described["security"])
+        return bool(self.specification["security"])
 
     @cached_property
-    def told(self) -> bool:
+    def is_audited(self) -> bool:
         """Whether the audit tells of it: it changes something, or is shown content."""
-        needs = self.described.get("description", "").rpartition("Needs a ")[2]
-        changes = self.method != "GET" and ("`write`" in needs or "`admin`" in needs)
-        return changes or "`content`" in needs
+        needed_scope = self.specification.get("description", "").rpartition("Needs a ")[2]
+        changes = self.method != "GET" and ("`write`" in needed_scope or "`admin`" in needed_scope)
+        return changes or "`content`" in needed_scope
 
     @cached_property
     def path_names(self) -> list[str]:
@@ -63,19 +63,23 @@ class Operation:
     @cached_property
     def query(self) -> dict[str, Mapping[str, Any]]:
         """Query parameters and their schemas."""
-        given = self.described.get("parameters", [])
-        return {each["name"]: each["schema"] for each in given if each["in"] == "query"}
+        parameters = self.specification.get("parameters", [])
+        return {
+            parameter["name"]: parameter["schema"]
+            for parameter in parameters
+            if parameter["in"] == "query"
+        }
 
     @cached_property
     def headers(self) -> list[str]:
         """Headers of its own."""
-        given = self.described.get("parameters", [])
-        return [each["name"] for each in given if each["in"] == "header"]
+        parameters = self.specification.get("parameters", [])
+        return [parameter["name"] for parameter in parameters if parameter["in"] == "header"]
 
     @cached_property
     def body_schema(self) -> Mapping[str, Any] | None:
-        contents = self.described.get("requestBody", {}).get("content", {})
-        return self._resolved(next(iter(contents.values()))["schema"]) if contents else None
+        contents = self.specification.get("requestBody", {}).get("content", {})
+        return self._resolve(next(iter(contents.values()))["schema"]) if contents else None
 
     @cached_property
     def platform_only(self) -> list[str]:
@@ -85,13 +89,13 @@ class Operation:
         return [name for name, part in described if part.get("x-platform-only")]
 
     @cached_property
-    def fields(self) -> list[Field]:
+    def fields(self) -> list[BodyField]:
         """Every writable place of the body, nested ones too."""
         schema = self.body_schema
         return list(self._fields("", schema)) if schema is not None else []
 
     @cached_property
-    def unlike_fields(self) -> list[Field]:
+    def distinct_fields(self) -> list[BodyField]:
         """The same without the insides of lists that have the schema of one beside them.
 
         The days of a week have one schema: one is as good as seven.
@@ -105,38 +109,42 @@ class Operation:
 
     def _fields(
         self, pointer: str, schema: Mapping[str, Any], *, once: bool = False
-    ) -> Iterator[Field]:
-        looked_into: list[Any] = []
+    ) -> Iterator[BodyField]:
+        array_schemas: list[Any] = []
         for name, part in schema.get("properties", {}).items():
             if part.get("readOnly"):
                 continue
-            if once and part.get("type") == "array" and part in looked_into:
-                yield Field(f"{pointer}/{name}", part)
+            if once and part.get("type") == "array" and part in array_schemas:
+                yield BodyField(f"{pointer}/{name}", part)
             else:
-                yield from self._place(f"{pointer}/{name}", self._resolved(part), once)
-            looked_into.append(part)
+                yield from self._nested_fields(f"{pointer}/{name}", self._resolve(part), once)
+            array_schemas.append(part)
 
-    def _place(self, pointer: str, schema: Mapping[str, Any], once: bool) -> Iterator[Field]:
-        yield Field(pointer, schema)
+    def _nested_fields(
+        self, pointer: str, schema: Mapping[str, Any], once: bool
+    ) -> Iterator[BodyField]:
+        yield BodyField(pointer, schema)
         yield from self._fields(pointer, schema, once=once)
         if schema.get("type") == "array":
-            yield from self._place(f"{pointer}/0", self._resolved(schema["items"]), once)
-        more = schema.get("additionalProperties")
-        if isinstance(more, dict) and more:
-            yield from self._place(f"{pointer}/front desk", self._resolved(more), once)
+            yield from self._nested_fields(f"{pointer}/0", self._resolve(schema["items"]), once)
+        value_schema = schema.get("additionalProperties")
+        if isinstance(value_schema, dict) and value_schema:
+            yield from self._nested_fields(
+                f"{pointer}/front desk", self._resolve(value_schema), once
+            )
 
-    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:
             schema = {**schema, **part}
-        found: Any = schema
+        target: Any = schema
         if "$ref" in schema:
-            found = self.document
+            target = self.document
             for step in schema["$ref"].removeprefix("#/").split("/"):
-                found = found[step]
-        return found
+                target = target[step]
+        return target
 
 
-def operations(openapi: OpenApi) -> list[Operation]:
+def operations(openapi: ResponseValidator) -> list[Operation]:
     """Every operation of the document, in its order."""
     return [
         Operation(method.upper(), path, described, openapi.document)
@@ -146,39 +154,42 @@ def operations(openapi: OpenApi) -> list[Operation]:
     ]
 
 
-def looked_into(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
+def distinct_operation_fields(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
     """Every field of a body; the inside of one that many operations share at the first that has it.
 
     Under the same name it is the same nested schema, which reads it in the same way: the hours of a
     new number, of a number, of a tenant.
     """
-    found: dict[tuple[str, str], tuple[Operation, str]] = {}
+    fields: dict[tuple[str, str], tuple[Operation, str]] = {}
     for operation in catalogue:
-        for each in operation.unlike_fields:
-            inside = each.pointer.count("/") > 1
-            whose = "" if inside else operation.name
-            found.setdefault((whose + each.pointer, str(each.schema)), (operation, each.pointer))
-    return set(found.values())
+        for body_field in operation.distinct_fields:
+            is_nested = body_field.pointer.count("/") > 1
+            owner = "" if is_nested else operation.name
+            fields.setdefault(
+                (owner + body_field.pointer, str(body_field.schema)),
+                (operation, body_field.pointer),
+            )
+    return set(fields.values())
 
 
-def apart(places: list[Field]) -> Iterator[list[Field]]:
+def non_overlapping(fields: list[BodyField]) -> Iterator[list[BodyField]]:
     """The same places in lots, in none of which one is inside of another."""
-    while places:
-        lot: list[Field] = []
-        for place in places:
-            if not any(place.pointer.startswith(f"{each.pointer}/") for each in lot):
-                lot.append(place)
-        yield lot
-        places = [place for place in places if place not in lot]
+    while fields:
+        group: list[BodyField] = []
+        for candidate in fields:
+            if not any(candidate.pointer.startswith(f"{chosen.pointer}/") for chosen in group):
+                group.append(candidate)
+        yield group
+        fields = [candidate for candidate in fields if candidate not in group]
 
 
-def is_named(answer: TestResponse, pointer: str) -> bool:
+def error_names_field(response: TestResponse, pointer: str) -> bool:
     """Whether a refusal says which field is at fault: that one, or one inside of it."""
-    named = [each["pointer"] for each in answer.json.get("errors", ())]
-    return any(each == pointer or each.startswith(f"{pointer}/") for each in named)
+    pointers = [error["pointer"] for error in response.json.get("errors", ())]
+    return any(error == pointer or error.startswith(f"{pointer}/") for error in pointers)
 
 
-def body(
+def build_body(
     operation: Operation, values: Mapping[str, Any], *, as_platform: bool = True
 ) -> dict[str, Any]:
     """A body with every writable field: from `values` by name, else of the field's own schema.
@@ -187,11 +198,13 @@ def body(
     """
     schema = operation.body_schema
     assert schema is not None
-    whole = _object(operation, schema, values)
-    if "from_phone_number_id" in whole:  # somebody else is called, not one of the tenant's own
-        whole["to"] = values["callee"]
-    left_out = () if as_platform else operation.platform_only
-    return {name: value for name, value in whole.items() if name not in left_out}
+    complete_body = _object(operation, schema, values)
+    if (
+        "from_phone_number_id" in complete_body
+    ):  # somebody else is called, not one of the tenant's own
+        complete_body["to"] = values["callee"]
+    excluded = () if as_platform else operation.platform_only
+    return {name: value for name, value in complete_body.items() if name not in excluded}
 
 
 def _object(operation: Operation, schema: Mapping[str, Any], values: Any) -> dict[str, Any]:
@@ -203,7 +216,7 @@ def _object(operation: Operation, schema: Mapping[str, Any], values: Any) -> dic
 
 
 def _value(operation: Operation, schema: Mapping[str, Any], values: Any) -> Any:
-    schema = operation._resolved(schema)
+    schema = operation._resolve(schema)
     if "properties" in schema:
         return _object(operation, schema, values)
     if "example" in schema:
@@ -226,17 +239,17 @@ def _value(operation: Operation, schema: Mapping[str, Any], values: Any) -> Any:
     return "text"
 
 
-def replaced(whole: Mapping[str, Any], raw: str, *places: Field) -> bytes:
+def replace_values(original: Mapping[str, Any], raw: str, *fields: BodyField) -> bytes:
     """The body as JSON text, with `raw` written where the values of these fields stood.
 
     None of the fields is inside of another.
     """
-    copied = json.loads(json.dumps(whole))
-    for place in places:
-        inner = copied
-        for step in place.steps[:-1]:
-            inner = inner[int(step) if isinstance(inner, list) else step]
-        last = place.steps[-1]
-        inner[int(last) if isinstance(inner, list) else last] = _HERE
-    text = json.dumps(copied).decode()
-    return text.replace(f'"{_HERE}"', raw).encode("utf-8", "surrogatepass")
+    copied_body = json.loads(json.dumps(original))
+    for body_field in fields:
+        container = copied_body
+        for step in body_field.steps[:-1]:
+            container = container[int(step) if isinstance(container, list) else step]
+        last = body_field.steps[-1]
+        container[int(last) if isinstance(container, list) else last] = _PLACEHOLDER
+    text = json.dumps(copied_body).decode()
+    return text.replace(f'"{_PLACEHOLDER}"', raw).encode("utf-8", "surrogatepass")

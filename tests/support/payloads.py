@@ -5,7 +5,7 @@ from typing import Any
 
 from vca.kit import json
 
-_HANDSOME = "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10"
+_VALID_UUID = "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10"
 
 TEXTS = {
     "empty": "",
@@ -48,14 +48,14 @@ TEXTS = {
 }
 
 UUIDS = {
-    "UUID in braces": f"{{{_HANDSOME}}}",
-    "UUID as URN": f"urn:uuid:{_HANDSOME}",
-    "UUID without hyphens": _HANDSOME.replace("-", ""),
-    "UUID as 0x": f"0x{_HANDSOME.replace('-', '')[2:]}",
-    "UUID with an Arabic digit": _HANDSOME[:-1] + "\u0663",
-    "UUID in capitals": _HANDSOME.upper(),
+    "UUID in braces": f"{{{_VALID_UUID}}}",
+    "UUID as URN": f"urn:uuid:{_VALID_UUID}",
+    "UUID without hyphens": _VALID_UUID.replace("-", ""),
+    "UUID as 0x": f"0x{_VALID_UUID.replace('-', '')[2:]}",
+    "UUID with an Arabic digit": _VALID_UUID[:-1] + "\u0663",
+    "UUID in capitals": _VALID_UUID.upper(),
     "UUID nil": "00000000-0000-0000-0000-000000000000",
-    "UUID cut": _HANDSOME[:-1],
+    "UUID cut": _VALID_UUID[:-1],
 }
 
 TIMES = {
@@ -89,7 +89,7 @@ NUMBERS = {
 }
 
 # What a field that holds no free text is told in texts.
-FEW = ("empty", "300 characters", "200 kB", "SQL: drop", "a number", "a boolean", "a null")
+BASIC_TEXTS = ("empty", "300 characters", "200 kB", "SQL: drop", "a number", "a boolean", "a null")
 
 # For every field that is read in a way of its own.
 JSON = {
@@ -110,7 +110,7 @@ JSON = {
     "nested object": '{"a": {"b": {"c": {}}}}',
     "__proto__": '{"__proto__": {"is_admin": true}, "constructor": {"prototype": {}}}',
     "empty key": '{"": 1}',
-    **{name: json.dumps(TEXTS[name]).decode() for name in FEW},
+    **{name: json.dumps(TEXTS[name]).decode() for name in BASIC_TEXTS},
 }
 
 # Texts that our reader refuses wherever they stand: no field is ever shown one. For one field of
@@ -190,7 +190,7 @@ JSON_ONCE = {
 
 # For every query parameter that is read in a way of its own.
 QUERY = {
-    **{name: TEXTS[name] for name in FEW},
+    **{name: TEXTS[name] for name in BASIC_TEXTS},
     "zero": "0",
     "minus one": "-1",
     "101": "101",
@@ -226,12 +226,12 @@ def texts(schema: Mapping[str, Any]) -> dict[str, str]:
         return UUIDS
     if schema.get("format") == "date-time":
         return TIMES
-    more = {}
+    extra_texts = {}
     if "pattern" in schema:  # Python's `$` would match before a trailing newline
-        more["example and newline"] = f"{schema['example']}\n"
+        extra_texts["example and newline"] = f"{schema['example']}\n"
     if schema.get("pattern", "").startswith("^\\+"):
-        more |= NUMBERS
-    return {**more, **TEXTS}
+        extra_texts |= NUMBERS
+    return {**extra_texts, **TEXTS}
 
 
 # Percent-encoded, or not at all, where the text of a query's value stands.
@@ -275,30 +275,30 @@ IDS = {
     "dots": "..",
     "traversal": "..%2f..%2f..%2fetc%2fpasswd",
     "NUL": "%00",
-    "NUL after": f"{_HANDSOME}%00",
+    "NUL after": f"{_VALID_UUID}%00",
     "slash": "a%2fb",
     "backslash": "%5c..%5c",
-    "braces": f"%7b{_HANDSOME}%7d",
-    "URN": f"urn:uuid:{_HANDSOME}",
-    "no hyphens": _HANDSOME.replace("-", ""),
-    "cut": _HANDSOME[:-1],
-    "one too long": f"{_HANDSOME}0",
-    "not hexadecimal": "g" + _HANDSOME[1:],
-    "blank after": f"{_HANDSOME}%20",
-    "line end": f"{_HANDSOME}%0a",
-    "header": f"{_HANDSOME}%0d%0aX-Evil:%201",
-    "Arabic digit": f"{_HANDSOME[:-1]}%d9%a3",
-    "SQL": f"{_HANDSOME}'%20OR%201=1--",
+    "braces": f"%7b{_VALID_UUID}%7d",
+    "URN": f"urn:uuid:{_VALID_UUID}",
+    "no hyphens": _VALID_UUID.replace("-", ""),
+    "cut": _VALID_UUID[:-1],
+    "one too long": f"{_VALID_UUID}0",
+    "not hexadecimal": "g" + _VALID_UUID[1:],
+    "blank after": f"{_VALID_UUID}%20",
+    "line end": f"{_VALID_UUID}%0a",
+    "header": f"{_VALID_UUID}%0d%0aX-Evil:%201",
+    "Arabic digit": f"{_VALID_UUID[:-1]}%d9%a3",
+    "SQL": f"{_VALID_UUID}'%20OR%201=1--",
     "not UTF-8": "%ff%fe",
     "number": "1",
     "minus": "-1",
     "null": "null",
     "wildcard": "*",
     "8 kB": "a" * 8_000,
-    "semicolon": f"{_HANDSOME};v=1",
+    "semicolon": f"{_VALID_UUID};v=1",
     "nil": "00000000-0000-0000-0000-000000000000",
-    "capitals": _HANDSOME.upper(),
-    "unknown": _HANDSOME,
+    "capitals": _VALID_UUID.upper(),
+    "unknown": _VALID_UUID,
 }
 
 # The whole body: (bytes, headers beside Content-Type: application/json, what is documented).

@@ -12,14 +12,16 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from tests.support.processes import free_port, until
-from tests.support.relay import Relay
+from tests.support.processes import free_port, wait_until
+from tests.support.tcp_proxy import TcpProxy
 
 # Debian installs it where only root's PATH leads.
-PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+PGBOUNCER = shutil.which(
+    "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+)
 # It refuses to run as root; this is `nobody`, or nobody at all.
 _UNPRIVILEGED = 65_534
-SERVERS = 2
+SERVER_CONNECTIONS = 2
 
 _CONFIG = """
 [databases]
@@ -49,59 +51,73 @@ class Pooler:
 
 
 @contextmanager
-def pooled(url: str, folder: Path, *, more: str = "", ignored: str = "options") -> Iterator[Pooler]:
+def run_pgbouncer(
+    url: str, folder: Path, *, database_options: str = "", ignored_parameters: str = "options"
+) -> Iterator[Pooler]:
     """PgBouncer before the database of `url`, ended with the block.
 
     `more` is added to the line that names the database.
     """
     target = make_url(url)
-    near = free_port()
+    listen_port = free_port()
     with ExitStack() as stack:
         # Another account may not see the server's socket: it gets there by way of ourselves.
-        far = make_url(stack.enter_context(Relay(url)).url)
-        config = stack.enter_context(_readable(_config(target, near, far.port, more, ignored)))
-        log = folder / f"pgbouncer-{near}.log"
-        process = stack.enter_context(_running(config, log))
-        until(lambda: _listens(near, process, log))
-        through = URL.create(
-            "postgresql", target.username, "any", "127.0.0.1", near, target.database
+        server_url = make_url(stack.enter_context(TcpProxy(url)).url)
+        config = stack.enter_context(
+            _config_file(
+                _build_config(
+                    target, listen_port, server_url.port, database_options, ignored_parameters
+                )
+            )
         )
-        yield Pooler(process, through.render_as_string(hide_password=False), log)
+        log = folder / f"pgbouncer-{listen_port}.log"
+        process = stack.enter_context(_run_process(config, log))
+        wait_until(lambda: _is_listening(listen_port, process, log))
+        pooler_url = URL.create(
+            "postgresql", target.username, "any", "127.0.0.1", listen_port, target.database
+        )
+        yield Pooler(process, pooler_url.render_as_string(hide_password=False), log)
 
 
-def _config(target: URL, near: int, far: int | None, more: str, ignored: str) -> str:
+def _build_config(
+    target: URL,
+    listen_port: int,
+    server_port: int | None,
+    database_options: str,
+    ignored_parameters: str,
+) -> str:
     password = f"password='{target.password}'" if target.password else ""
     return _CONFIG.format(
         name=target.database,
-        far=far,
+        far=server_port,
         user=target.username,
         password=password,
-        more=more,
-        near=near,
-        servers=SERVERS,
-        ignored=ignored,
+        more=database_options,
+        near=listen_port,
+        servers=SERVER_CONNECTIONS,
+        ignored=ignored_parameters,
     )
 
 
 @contextmanager
-def _readable(config: str) -> Iterator[Path]:
+def _config_file(config: str) -> Iterator[Path]:
     """The configuration where the unprivileged account may read it, and nobody else."""
     with tempfile.TemporaryDirectory(prefix="vca-pgbouncer-") as folder:
         path = Path(folder) / "pgbouncer.ini"
         path.write_text(config)
         if os.geteuid() == 0:
-            for one in (Path(folder), path):
-                os.chown(one, _UNPRIVILEGED, _UNPRIVILEGED)
+            for owned_path in (Path(folder), path):
+                os.chown(owned_path, _UNPRIVILEGED, _UNPRIVILEGED)
         yield path
 
 
 @contextmanager
-def _running(config: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
-    assert PROGRAM is not None
+def _run_process(config: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    assert PGBOUNCER is not None
     as_root = os.geteuid() == 0
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [PROGRAM, str(config)],
+            [PGBOUNCER, str(config)],
             cwd="/",
             user=_UNPRIVILEGED if as_root else None,
             group=_UNPRIVILEGED if as_root else None,
@@ -121,7 +137,7 @@ def _running(config: Path, log: Path) -> "Iterator[subprocess.Popen[bytes]]":
             process.wait()
 
 
-def _listens(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
+def _is_listening(port: int, process: "subprocess.Popen[bytes]", log: Path) -> bool:
     assert process.poll() is None, log.read_text()
     with suppress(OSError):
         socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -15,32 +15,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tests.support import canary
-from tests.support.loaded import Forked, loader
-from tests.support.threads import at_once
+from tests.support import pii_sentinel
+from tests.support.concurrency import run_concurrently
+from tests.support.fork_server import ForkedProcess, current_fork_server
 from vca.kit import json
 from vca.settings import Settings
 
-BIN = Path(sys.executable).parent
-GUNICORN = [str(BIN / "gunicorn"), "wsgi:app"]
-WORKER = [str(BIN / "flask"), "worker"]
-Met = TypeVar("Met")
+BIN_FOLDER = Path(sys.executable).parent
+GUNICORN_COMMAND = [str(BIN_FOLDER / "gunicorn"), "wsgi:app"]
+WORKER_COMMAND = [str(BIN_FOLDER / "flask"), "worker"]
+Result = TypeVar("Met")
 
 
-def until(condition: Callable[[], Met], *, within_s: float = 20.0) -> Met:
+def wait_until(condition: Callable[[], Result], *, within_s: float = 20.0) -> Result:
     """Poll until the condition holds, and return what it returned."""
-    end = time.monotonic() + within_s
-    while not (met := condition()):
-        assert time.monotonic() < end, f"waited {within_s} s in vain"
+    deadline = time.monotonic() + within_s
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"waited {within_s} s in vain"
         time.sleep(0.02)
-    return met
+    return result
 
 
 def free_port() -> int:
     """A port that nobody listens on at this moment."""
     for port in random.sample(range(20_000, 30_000), 100):
-        with socket.socket() as one, suppress(OSError):
-            one.bind(("127.0.0.1", port))
+        with socket.socket() as candidate, suppress(OSError):
+            candidate.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no free port")
 
@@ -49,11 +49,11 @@ def free_port() -> int:
 class Program:
     """A running program."""
 
-    process: Forked
+    process: ForkedProcess
     output: Path
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         return self.process.poll() is None
 
     def kill(self) -> None:
@@ -70,16 +70,16 @@ class Program:
 
 
 @contextmanager
-def running(command: list[str], settings: Mapping[str, str], output: Path) -> Iterator[Program]:
+def run_program(command: list[str], settings: Mapping[str, str], output: Path) -> Iterator[Program]:
     """Start a program with these settings alone, and end it with the block.
 
     What Python runs is forked off a process that has loaded it: how a program is started and loads
     is for the tests of `flask up` and of the settings, which execute theirs.
     """
-    hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
-    environ = {"PATH": os.environ["PATH"], **hidden, **settings}
+    blank_settings = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
+    environ = {"PATH": os.environ["PATH"], **blank_settings, **settings}
     with output.open("ab") as file:
-        process = loader().start(command, environ, file.fileno())
+        process = current_fork_server().start(command, environ, file.fileno())
     try:
         yield Program(process, output)
     finally:
@@ -89,33 +89,33 @@ def running(command: list[str], settings: Mapping[str, str], output: Path) -> It
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-    canary.check_output(output)
+    pii_sentinel.check_output(output)
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpResponse:
     """An answer over a real socket, and how long it took."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    took_s: float
+    duration_s: float
 
     @property
     def json(self) -> Any:
         return json.loads(self.body)
 
     @property
-    def unavailable(self) -> bool:
+    def is_unavailable(self) -> bool:
         """Whether it is the one answer to a database that is away."""
-        return self._retry_later("database-unavailable")
+        return self._is_retry_later("database-unavailable")
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether it is the one answer to a statement or a lock that took too long."""
-        return self._retry_later("database-busy")
+        return self._is_retry_later("database-busy")
 
-    def _retry_later(self, code: str) -> bool:
+    def _is_retry_later(self, code: str) -> bool:
         return (
             self.status == 503
             and self.headers.get("content-type") == "application/problem+json"
@@ -125,51 +125,53 @@ class Answer:
 
 
 @dataclass
-class Web:
+class WebServer:
     """A running gunicorn."""
 
     program: Program
     port: int
     key: str | None = None
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
         body: Any = None,
         *,
-        more: Mapping[str, str] | None = None,
+        extra_headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
-    ) -> Answer:
+    ) -> HttpResponse:
         """One request on a connection of its own, with `more` headers."""
-        headers = {"Content-Type": "application/json", **(more or {})}
+        headers = {"Content-Type": "application/json", **(extra_headers or {})}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
-        began = time.monotonic()
+        started_at = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         try:
             data = json.dumps(body) if body is not None else None
             connection.request(method, path, body=data, headers=headers)
             response = connection.getresponse()
-            read = response.read()
+            content = response.read()
         finally:
             connection.close()
-        told = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, told, read, time.monotonic() - began)
+        response_headers = {name.lower(): value for name, value in response.getheaders()}
+        return HttpResponse(
+            response.status, response_headers, content, time.monotonic() - started_at
+        )
 
-    def get(self, path: str, **options: Any) -> Answer:
-        return self.ask("GET", path, **options)
+    def get(self, path: str, **options: Any) -> HttpResponse:
+        return self.request("GET", path, **options)
 
-    def is_well(self) -> bool:
+    def is_healthy(self) -> bool:
         """Whether so many are answered at once that every worker process must have had a share."""
-        answers = at_once([partial(self.get, "/healthz")] * 16)
-        return all(answer.status == 200 for answer in answers)
+        responses = run_concurrently([partial(self.get, "/healthz")] * 16)
+        return all(answer.status == 200 for answer in responses)
 
-    def as_key(self, key: str) -> "Web":
+    def with_key(self, key: str) -> "WebServer":
         """The same server, asked with this key."""
-        return Web(self.program, self.port, key)
+        return WebServer(self.program, self.port, key)
 
-    def workers(self) -> set[int]:
+    def worker_pids(self) -> set[int]:
         """The pids of the worker processes."""
         parent = self.program.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
@@ -177,20 +179,20 @@ class Web:
 
 
 @contextmanager
-def serving(
-    settings: Mapping[str, str], output: Path, command: list[str] = GUNICORN
-) -> Iterator[Web]:
+def run_gunicorn(
+    settings: Mapping[str, str], output: Path, command: list[str] = GUNICORN_COMMAND
+) -> Iterator[WebServer]:
     """gunicorn with two workers, up when the block begins."""
     port = free_port()
-    with running(command, {**settings, "PORT": str(port)}, output) as program:
-        web = Web(program, port)
+    with run_program(command, {**settings, "PORT": str(port)}, output) as program:
+        web = WebServer(program, port)
 
-        def up() -> bool:
-            assert program.alive, output.read_text()
+        def is_up() -> bool:
+            assert program.is_alive, output.read_text()
             with suppress(OSError):
                 return web.get("/livez").status == 200
             return False
 
-        until(up, within_s=60)
-        until(lambda: len(web.workers()) == 2)
+        wait_until(is_up, within_s=60)
+        wait_until(lambda: len(web.worker_pids()) == 2)
         yield web

@@ -7,48 +7,52 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.world import Tenant
+from tests.support import admin_db
+from tests.support.factories import Tenant
 from vca.kit import clock
 from vca.tenancy.session import tenant_session
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import Fact
 
 
-def facts(tenant: Tenant) -> list[dict[str, Any]]:
+def usage_facts(tenant: Tenant) -> list[dict[str, Any]]:
     """Every fact of the tenant's, by key."""
-    with owner.inside(tenant.ref) as session:
-        found = session.execute(text("SELECT * FROM usage_facts ORDER BY key"))
-        return [dict(row._mapping) for row in found]
+    with admin_db.tenant_session(tenant.ref) as session:
+        rows = session.execute(text("SELECT * FROM usage_facts ORDER BY key"))
+        return [dict(row._mapping) for row in rows]
 
 
-def sums(tenant: Tenant) -> dict[str, int]:
+def total_quantities(tenant: Tenant) -> dict[str, int]:
     """How much was used of each kind, of call seconds by leg; what was taken back is gone."""
-    found: dict[str, int] = defaultdict(int)
-    for fact in facts(tenant):
-        found[fact["leg"] or fact["kind"]] += fact["quantity"]
-    return {name: quantity for name, quantity in found.items() if quantity}
+    totals: dict[str, int] = defaultdict(int)
+    for fact in usage_facts(tenant):
+        totals[fact["leg"] or fact["kind"]] += fact["quantity"]
+    return {name: quantity for name, quantity in totals.items() if quantity}
 
 
-def use(
+def record_usage(
     tenant: Tenant,
     quantity: int,
     *,
     kind: str = "call_seconds",
     key: str | None = None,
-    at: datetime | None = None,
+    used_at: datetime | None = None,
     phone_number_id: UUID | None = None,
 ) -> Fact:
     """Note that a tenant has used something."""
     fact = Fact(
-        key or f"test:{uuid4()}", kind, quantity, at or clock.now(), phone_number_id=phone_number_id
+        key or f"test:{uuid4()}",
+        kind,
+        quantity,
+        used_at or clock.now(),
+        phone_number_id=phone_number_id,
     )
     with tenant_session(tenant.ref) as session:
         ledger.record_facts(session, fact)
     return fact
 
 
-def used(tenant: Tenant, kind: str) -> tuple[int, int, int]:
+def reported_usage(tenant: Tenant, kind: str) -> tuple[int, int, int]:
     """(quantity, included, millionths) of a kind this month, as the API has it."""
     for group in tenant.get("/usage").json["groups"]:
         if group["kind"] == kind:

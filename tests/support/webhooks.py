@@ -6,15 +6,15 @@ from typing import Any
 
 from standardwebhooks import Webhook as Verifier
 
-from tests.doubles.receiver import Behaviour, Receiver, answers
-from tests.support.world import Tenant, made
+from tests.fakes.http_receiver import Behaviour, HttpReceiver, reply_with
+from tests.support.factories import Tenant, assert_created
 from vca.kit import http, json
 from vca.kit.http import OutgoingClient, UrlPolicy
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-SENT = ("webhook-id", "webhook-timestamp", "webhook-signature")
+SIGNED_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def allow_loopback() -> None:
@@ -24,14 +24,14 @@ def allow_loopback() -> None:
     )
 
 
-def status(code: int, *headers: str) -> Behaviour:
+def reply_with_status(code: int, *headers: str) -> Behaviour:
     """Answer with this status and these headers."""
     lines = [f"HTTP/1.1 {code} Said", "Content-Length: 4", *headers]
-    return answers("\r\n".join([*lines, "", "told"]).encode())
+    return reply_with("\r\n".join([*lines, "", "told"]).encode())
 
 
 @dataclass(frozen=True)
-class Told:
+class WebhookRequest:
     """One request that a receiver got."""
 
     headers: dict[str, str]
@@ -39,45 +39,47 @@ class Told:
 
     @property
     def event(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.body)
-        return found
+        event: dict[str, Any] = json.loads(self.body)
+        return event
 
     def is_signed_with(self, secret: str) -> bool:
         """By the receivers' own library."""
         try:
-            Verifier(secret).verify(self.body, {name: self.headers[name] for name in SENT})
+            Verifier(secret).verify(
+                self.body, {name: self.headers[name] for name in SIGNED_HEADERS}
+            )
         except Exception:
             return False
         return True
 
 
-def told(receiver: Receiver) -> list[Told]:
+def received_requests(receiver: HttpReceiver) -> list[WebhookRequest]:
     """What a receiver was sent, in order."""
-    return [_read(asked) for asked in receiver.asked]
+    return [_parse_request(data) for data in receiver.requests]
 
 
-def types(receiver: Receiver) -> list[str]:
+def received_types(receiver: HttpReceiver) -> list[str]:
     """The types of events that a receiver was sent."""
-    return [each.event["type"] for each in told(receiver)]
+    return [request.event["type"] for request in received_requests(receiver)]
 
 
-def _read(asked: bytes) -> Told:
-    head, _, body = asked.partition(b"\r\n\r\n")
+def _parse_request(data: bytes) -> WebhookRequest:
+    head, _, body = data.partition(b"\r\n\r\n")
     pairs = (line.decode().partition(":") for line in head.split(b"\r\n")[1:])
-    return Told({name.lower(): value.strip() for name, _, value in pairs}, body)
+    return WebhookRequest({name.lower(): value.strip() for name, _, value in pairs}, body)
 
 
-def register(tenant: Tenant, at: Receiver, **fields: Any) -> dict[str, Any]:
+def register_webhook(tenant: Tenant, receiver: HttpReceiver, **fields: Any) -> dict[str, Any]:
     """Register a receiver as a webhook of the tenant's; it with its secret."""
-    return made(tenant.post("/webhooks", {"url": url_of(at), **fields}))
+    return assert_created(tenant.post("/webhooks", {"url": receiver_url(receiver), **fields}))
 
 
-def url_of(receiver: Receiver) -> str:
+def receiver_url(receiver: HttpReceiver) -> str:
     """Where a receiver listens."""
     return f"http://127.0.0.1:{receiver.port}/in"
 
 
-def tell(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
+def emit_event(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
     """Have something happen to the tenant."""
     with tenant_session(tenant.ref) as session:
         events.emit(session, Event(type, data))

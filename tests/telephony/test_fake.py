@@ -15,13 +15,13 @@ from tests.contracts.telephony import (
     CALLER,
     NUMBER,
     STATE,
+    CallState,
     Fault,
-    Living,
-    Rendered,
+    RenderedReply,
     TelephonyContract,
-    call_name,
-    metadata,
-    outbound,
+    inbound_metadata,
+    new_call_id,
+    outbound_call,
 )
 from vca.kit import json
 from vca.observability import log
@@ -89,69 +89,74 @@ class TestFakeTelephonyAdapter(TelephonyContract):
         "cancelled": ("FAILED", "cancelled"),
         "failed": ("FAILED", "carrier_error"),
     }
-    longest_sentence = 3_000
+    max_text_length = 3_000
 
     @pytest.fixture
     def adapter(self) -> FakeTelephonyAdapter:
         return FakeTelephonyAdapter()
 
     @pytest.fixture
-    def twin(self) -> FakeTelephonyAdapter:
+    def other_process_adapter(self) -> FakeTelephonyAdapter:
         return FakeTelephonyAdapter()
 
     @pytest.fixture
-    def stranger(self) -> FakeTelephonyAdapter:
+    def other_account_adapter(self) -> FakeTelephonyAdapter:
         return FakeTelephonyAdapter("another account's secret")
 
-    def deployment(self) -> Settings:
+    def deployment_settings(self) -> Settings:
         return _settings()
 
-    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
-        return {"account_id": "acme", "secret": f"the secret of account {which}".replace(" ", "-")}
+    def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
+        return {
+            "account_id": "acme",
+            "secret": f"the secret of account {version}".replace(" ", "-"),
+        }
 
-    def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+    def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
         return adapter.signed_request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})
 
-    def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+    def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         return adapter.signed_request("speech", CALLBACK, call_id=call_id, state=state, text=text)
 
-    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
-        named = {_NAMES.get(name, name): word for name, word in said.items()}
+    def event_request(
+        self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
+    ) -> Any:
+        named = {_NAMES.get(name, name): word for name, word in fields.items()}
         return adapter.signed_request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
 
-    def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
+    def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
         return adapter.signed_request("status", CALLBACK, call_id=call_id, status=status)
 
-    def altered(self, request: CarrierRequest) -> CarrierRequest:
+    def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         said = {**json.loads(request.body), "call_id": "another"}
         return replace(request, body=json.dumps(said))
 
-    def read(self, response: CarrierResponse) -> Rendered:
+    def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"
         body = json.strict_loads(response.body)
         actions = tuple(_action(said) for said in body["actions"])
-        return Rendered(actions, body["state"], (body["callback_url"],))
+        return RenderedReply(actions, body["state"], (body["callback_url"],))
 
-    def owner(self, adapter: Any, number: str) -> UUID | None:
+    def registered_owner(self, adapter: Any, number: str) -> UUID | None:
         owner: UUID | None = adapter.registered_numbers.get(number)
         return owner
 
-    def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
-        if how == "live":
+    def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
+        if call_state == "live":
             adapter.live_calls.add(call_id)
         else:
             adapter.end_silently(call_id)
 
-    def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
+    def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
         return [
-            Rendered(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
+            RenderedReply(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
             if what == "direct"
             else None
             for what, how in adapter.operations
             if what in ("direct", "hang_up") and how["call_id"] == call_id
         ]
 
-    def dialled(self, adapter: Any, reference: str) -> list[str]:
+    def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
         return [
             how["number"]
             for what, how in adapter.operations
@@ -160,10 +165,10 @@ class TestFakeTelephonyAdapter(TelephonyContract):
             and reference in adapter.placed_calls
         ]
 
-    def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
+    def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
         adapter.add_recording(call_id, audio)
 
-    def break_carrier(self, adapter: Any, fault: Fault) -> None:
+    def inject_fault(self, adapter: Any, fault: Fault) -> None:
         adapter.fail_next(
             TelephonyError(
                 f"the carrier {fault}",
@@ -185,7 +190,7 @@ def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
     }
     ours = FakeTelephonyAdapter.from_settings(_settings())
     assert ours is not None
-    request = ours.signed_request("voice", CALLBACK, call_id=call_name())
+    request = ours.signed_request("voice", CALLBACK, call_id=new_call_id())
 
     twin = FakeTelephonyAdapter.from_settings(_settings())
     other = FakeTelephonyAdapter.from_settings(_settings(secret_key="another-deployments-" * 3))
@@ -199,7 +204,7 @@ def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
 
 def test_the_url_is_signed_too() -> None:
     carrier = FakeTelephonyAdapter()
-    request = carrier.signed_request("voice", CALLBACK, call_id=call_name())
+    request = carrier.signed_request("voice", CALLBACK, call_id=new_call_id())
 
     elsewhere = replace(request, url=request.url.replace("voice.example.com", "example.com"))
 
@@ -207,10 +212,10 @@ def test_the_url_is_signed_too() -> None:
 
 
 def test_it_remembers_what_it_was_asked_in_order() -> None:
-    carrier, phone_number_id, call = FakeTelephonyAdapter(), uuid4(), call_name()
+    carrier, phone_number_id, call = FakeTelephonyAdapter(), uuid4(), new_call_id()
 
     carrier.register_number(ACME, phone_number_id, NUMBER)
-    carrier.on_inbound_call(metadata(call))
+    carrier.on_inbound_call(inbound_metadata(call))
     carrier.update_live_call(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
     carrier.find_call_status(call)
     carrier.hang_up(call)
@@ -255,7 +260,7 @@ def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> No
     with capture_logs() as logs:
         carrier.register_number(ACME, uuid4(), NUMBER)
         carrier.update_live_call("call-1", reply, callback_url=CALLBACK)
-        carrier.place_call(outbound())
+        carrier.place_call(outbound_call())
 
     assert [(line["event"], line["what"]) for line in logs] == [
         ("fake_carrier.asked", "register_number"),
@@ -270,7 +275,7 @@ def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> No
 
 def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
     carrier = FakeTelephonyAdapter()
-    call = carrier.place_call(outbound())
+    call = carrier.place_call(outbound_call())
     before = carrier.find_call_status(call)
 
     carrier.end_silently(call)

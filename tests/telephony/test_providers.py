@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.accounts import OTHER, OTHER_PATH, OtherCarrier
+from tests.support.accounts import OTHER_CARRIER, OTHER_CARRIER_PATH, OtherCarrier
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierSignature, TelephonyError
@@ -19,7 +19,7 @@ FIELDS = {"account_id": "acme", "secret": SECRET}
 @pytest.fixture
 def carriers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Carriers:
     """A process that knows a carrier with which it has no account itself."""
-    monkeypatch.setitem(ADAPTERS, OTHER, OTHER_PATH)
+    monkeypatch.setitem(ADAPTERS, OTHER_CARRIER, OTHER_CARRIER_PATH)
     return Carriers(settings)
 
 
@@ -33,7 +33,7 @@ def test_the_same_credentials_are_one_adapter_and_others_another(carriers: Carri
         None,
     ):
         assert carriers.for_account("fake", other) is not first
-    assert carriers.for_account(OTHER, Account(FIELDS)) is not first
+    assert carriers.for_account(OTHER_CARRIER, Account(FIELDS)) is not first
 
 
 def test_a_process_keeps_the_adapters_that_were_used_last(
@@ -60,7 +60,7 @@ def test_no_key_of_what_is_kept_holds_a_secret(carriers: Carriers) -> None:
 def test_a_carrier_without_an_account_of_ours_reads_and_does_nothing_else(
     carriers: Carriers,
 ) -> None:
-    reader = carriers.parser_for(OTHER)
+    reader = carriers.parser_for(OTHER_CARRIER)
     assert isinstance(reader, OtherCarrier)
     request = OtherCarrier(SECRET).signed_request("voice", "/telephony/other/", call_id="1")
 
@@ -69,8 +69,8 @@ def test_a_carrier_without_an_account_of_ours_reads_and_does_nothing_else(
         reader.verify(request)
     with pytest.raises(TelephonyError):
         reader.hang_up("1")
-    assert carriers.adapter(OTHER) is None
-    assert not carriers.is_configured(OTHER)
+    assert carriers.adapter(OTHER_CARRIER) is None
+    assert not carriers.is_configured(OTHER_CARRIER)
 
 
 def test_the_deployments_own_account_reads_where_there_is_one(carriers: Carriers) -> None:
@@ -97,7 +97,7 @@ def test_in_production_the_fake_carrier_is_nobodys_and_still_simulates(
 
 def test_generic_is_the_deployments_default(carriers: Carriers) -> None:
     assert carriers.carrier_name("generic") == "fake"
-    assert carriers.carrier_name(OTHER) == OTHER
+    assert carriers.carrier_name(OTHER_CARRIER) == OTHER_CARRIER
     carriers.default = None
     assert carriers.carrier_name("generic") is None
 

@@ -7,21 +7,21 @@ from uuid import UUID
 
 import pytest
 
-from tests.carriers.telnyx import accounts, understood
-from tests.carriers.telnyx.accounts import adapter_of, event, fresh
-from tests.carriers.telnyx.calls import CONNECTION
-from tests.carriers.telnyx.server import TelnyxServer, telnyx_server
-from tests.carriers.telnyx.signing import Signer
 from tests.contracts.telephony import (
     CALLBACK,
     CALLER,
     NUMBER,
     STATE,
+    CallState,
     Fault,
-    Living,
-    Rendered,
+    RenderedReply,
     TelephonyContract,
 )
+from tests.fakes.carriers.telnyx import accounts, command_interpreter
+from tests.fakes.carriers.telnyx.accounts import create_adapter, leg_event, new_account
+from tests.fakes.carriers.telnyx.calls import CONNECTION_ID
+from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import json
 from vca.settings import Settings
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -70,34 +70,36 @@ class TestTelnyxAdapter(TelephonyContract):
         "unspecified": ("FAILED", "carrier_error"),
         "a cause of the future": ("FAILED", "carrier_error"),
     }
-    longest_sentence = 3_000
+    max_text_length = 3_000
 
     @pytest.fixture(autouse=True)
     def telnyx(self, server: TelnyxServer) -> Iterator[TelnyxServer]:
-        with fresh(server) as self.at:
-            adapter_of(server, _OURS, telnyx_connection_id="").set_up_application()
+        with new_account(server) as self.at:
+            create_adapter(server, _OURS, telnyx_connection_id="").set_up_application()
             yield server
 
     @pytest.fixture
     def adapter(self) -> TelnyxAdapter:
-        return adapter_of(self.at, _OURS)
+        return create_adapter(self.at, _OURS)
 
     @pytest.fixture
-    def twin(self) -> TelnyxAdapter:
-        return adapter_of(self.at, _OURS)
+    def other_process_adapter(self) -> TelnyxAdapter:
+        return create_adapter(self.at, _OURS)
 
     @pytest.fixture
-    def stranger(self) -> TelnyxAdapter:
+    def other_account_adapter(self) -> TelnyxAdapter:
         key, connection_id = _STRANGERS.public_key, _CONNECTIONS[_STRANGERS]
-        return adapter_of(self.at, _OURS, telnyx_public_key=key, telnyx_connection_id=connection_id)
+        return create_adapter(
+            self.at, _OURS, telnyx_public_key=key, telnyx_connection_id=connection_id
+        )
 
-    def deployment(self) -> Settings:
-        return accounts.settings(self.at, _OURS)
+    def deployment_settings(self) -> Settings:
+        return accounts.telnyx_settings(self.at, _OURS)
 
-    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
-        signer = _ACCOUNTS[which]
+    def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
+        signer = _ACCOUNTS[version]
         return {
-            "api_key": f"KEY-of-account-{which}",
+            "api_key": f"KEY-of-account-{version}",
             "public_key": signer.public_key,
             "connection_id": _CONNECTIONS[signer],
         }
@@ -106,21 +108,23 @@ class TestTelnyxAdapter(TelephonyContract):
         """The request that this adapter's account would send."""
         known = {one: of for one, of in _CONNECTIONS.items() if of == adapter.connection_id}
         signer = next(iter(known), _OURS)
-        connection_id = known.get(signer, CONNECTION)
-        return signer.request(event(event_type, mark=mark, connection_id=connection_id, **said))
+        connection_id = known.get(signer, CONNECTION_ID)
+        return signer.request(leg_event(event_type, mark=mark, connection_id=connection_id, **said))
 
-    def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+    def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
         said = {"call_id": call_id, "to": to, "from_": caller, "direction": "incoming"}
         return self.tell(adapter, "call.initiated", state="parked", **said)
 
-    def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+    def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         heard = {"transcript": text, "is_final": True, "confidence": 0.9}
         mark = LegState("listening", state, call_id)
         return self.tell(
             adapter, "call.transcription", mark, call_id=call_id, transcription_data=heard
         )
 
-    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
+    def event_request(
+        self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
+    ) -> Any:
         def tell(event_type: str, phase: Any, **more: Any) -> Any:
             mark = LegState(phase, STATE, call_id)
             return self.tell(adapter, event_type, mark, call_id=call_id, **more)
@@ -129,25 +133,27 @@ class TestTelnyxAdapter(TelephonyContract):
             case "answered":
                 return tell("call.answered", "dial", state="answered")
             case "speech":
-                return self.speech(adapter, call_id=call_id, state=STATE, text=said["speech"])
+                return self.speech_request(
+                    adapter, call_id=call_id, state=STATE, text=fields["speech"]
+                )
             case "keys":
-                return tell("call.gather.ended", "listening", status="valid", digits=said["keys"])
+                return tell("call.gather.ended", "listening", status="valid", digits=fields["keys"])
             case "more":
                 return tell("call.speak.ended", "more", status="completed")
             case "relayed":
-                reason = "customer_disconnect" if said.get("broken") else "ended"
+                reason = "customer_disconnect" if fields.get("broken") else "ended"
                 return tell("call.conversation.ended", "relay", reason=reason)
             case "leg":
-                return tell("call.hangup", "target", hangup_cause=_CAUSES[said["leg"]])
+                return tell("call.hangup", "target", hangup_cause=_CAUSES[fields["leg"]])
             case "voicemail":
-                recording = said["recording_id"]
+                recording = fields["recording_id"]
                 return tell("call.recording.saved", "voicemail", recording_id=recording)
             case "recording":
-                recording = said["recording_id"]
+                recording = fields["recording_id"]
                 return tell("call.recording.saved", "listening", recording_id=recording)
         return None  # an interruption is told with the words that interrupt
 
-    def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
+    def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
         if status == "initiated":
             mark = LegState("dial", STATE)
             said = {"call_id": call_id, "direction": "outgoing"}
@@ -155,31 +161,31 @@ class TestTelnyxAdapter(TelephonyContract):
         mark = LegState("listening", STATE, call_id)
         return self.tell(adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status)
 
-    def altered(self, request: CarrierRequest) -> CarrierRequest:
+    def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         said = json.loads(request.body)
         said["data"]["payload"]["call_control_id"] = "another"
         return replace(request, body=json.dumps(said))
 
-    def read(self, response: CarrierResponse) -> Rendered:
+    def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"
         said = json.strict_loads(response.body)
-        actions = understood.actions(said["commands"], said["phase"])
-        return Rendered(actions, said["state"], (said["webhook_url"],))
+        actions = command_interpreter.interpret_commands(said["commands"], said["phase"])
+        return RenderedReply(actions, said["state"], (said["webhook_url"],))
 
-    def owner(self, adapter: Any, number: str) -> UUID | None:
+    def registered_owner(self, adapter: Any, number: str) -> UUID | None:
         tags = self.at.account.numbers[number]["tags"]
         assert "front desk" in tags  # whoever has tagged it so
         owners = [tag.removeprefix("vca-tenant:") for tag in tags if tag.startswith("vca-tenant:")]
         return UUID(owners[0]) if owners else None
 
-    def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
+    def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
         switch = self.at.account.switch
         leg = switch.legs.get(call_id) or switch.ring(call_id, to=NUMBER, from_=CALLER)
         leg.answered = True
-        if how == "over":
-            switch.put_down(leg)
+        if call_state == "over":
+            switch.end_leg(leg)
 
-    def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
+    def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
         switch = self.at.account.switch
         while switch.pending:
             request = _OURS.request(switch.pending.pop(0))
@@ -192,19 +198,23 @@ class TestTelnyxAdapter(TelephonyContract):
         told = [None] * (len(ordered) - len(ours))
         return [*told, self._understood(ours)] if ours else [*told]
 
-    def _understood(self, ours: list[dict[str, Any]]) -> Rendered:
-        mark = understood.mark_of(ours[-1])
+    def _understood(self, ours: list[dict[str, Any]]) -> RenderedReply:
+        mark = command_interpreter.read_mark(ours[-1])
         urls = tuple(order["webhook_url"] for order in ours if "webhook_url" in order)
-        return Rendered(understood.actions(ours, mark.phase), mark.state, urls)
+        return RenderedReply(
+            command_interpreter.interpret_commands(ours, mark.phase), mark.state, urls
+        )
 
-    def dialled(self, adapter: Any, reference: str) -> list[str]:
-        asked = [each.body for each in self.at.asked if each.path == "/calls"]
-        ours = [body for body in asked if understood.mark_of(body).reference == reference]
+    def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
+        asked = [each.body for each in self.at.requests if each.path == "/calls"]
+        ours = [
+            body for body in asked if command_interpreter.read_mark(body).reference == reference
+        ]
         return [body["to"] for body in ours]
 
-    def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
+    def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
         self.at.account.switch.recordings[f"RE-{call_id}"] = (call_id, audio)
 
-    def break_carrier(self, adapter: Any, fault: Fault) -> None:
-        self.at.fail(fault, _TRIES[fault])
+    def inject_fault(self, adapter: Any, fault: Fault) -> None:
+        self.at.inject_fault(fault, _TRIES[fault])
         adapter._api_client._request_timeout_s = 0.2 if fault == "is silent" else 2.5

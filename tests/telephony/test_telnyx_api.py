@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.carriers.telnyx import accounts
-from tests.carriers.telnyx.accounts import NUMBER, adapter_of, event, fresh
-from tests.carriers.telnyx.calls import CONNECTION, Leg
-from tests.carriers.telnyx.line import heard, ordered
-from tests.carriers.telnyx.server import KEY, Fault, TelnyxServer, telnyx_server
-from tests.carriers.telnyx.signing import Signer
-from tests.contracts.telephony import ACME, CALLBACK, CALLER, outbound
+from tests.contracts.telephony import ACME, CALLBACK, CALLER, outbound_call
+from tests.fakes.carriers.telnyx import accounts
+from tests.fakes.carriers.telnyx.accounts import NUMBER, create_adapter, leg_event, new_account
+from tests.fakes.carriers.telnyx.calls import CONNECTION_ID, Leg
+from tests.fakes.carriers.telnyx.carrier_client import command_names, spoken_texts
+from tests.fakes.carriers.telnyx.server import API_KEY, Fault, TelnyxServer, telnyx_server
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -43,13 +43,13 @@ def server() -> Iterator[TelnyxServer]:
 
 @pytest.fixture
 def telnyx(server: TelnyxServer) -> Iterator[TelnyxServer]:
-    with fresh(server):
+    with new_account(server):
         yield server
 
 
 @pytest.fixture
 def adapter(telnyx: TelnyxServer) -> TelnyxAdapter:
-    return adapter_of(telnyx, SIGNER)
+    return create_adapter(telnyx, SIGNER)
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def leg(telnyx: TelnyxServer) -> Leg:
 
 def answer(adapter: TelnyxAdapter, leg: Leg, reply: CallReply, told: Any = None) -> None:
     """Let the call's ring, once answered, be answered so."""
-    told = told or event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
+    told = told or leg_event(
+        "call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id)
+    )
     facts = adapter.parse(SIGNER.request(told))
     response = adapter.handle(facts, reply, callback_url=CALLBACK)
     assert (response.status, response.body) == (200, b"")
@@ -88,7 +90,7 @@ def test_an_error_says_whether_to_ask_again_and_bears_telnyxs_code(
     code: str,
     ambiguous: bool,
 ) -> None:
-    telnyx.fail(fault, times)
+    telnyx.inject_fault(fault, times)
 
     with pytest.raises(TelephonyError) as raised:
         adapter.hang_up("v3:live")
@@ -99,7 +101,7 @@ def test_an_error_says_whether_to_ask_again_and_bears_telnyxs_code(
 
 
 def test_a_wrong_key_is_for_good(telnyx: TelnyxServer) -> None:
-    adapter = adapter_of(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else")
+    adapter = create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else")
 
     with pytest.raises(TelephonyError) as raised:
         adapter.register_number(ACME, ACME, NUMBER)
@@ -111,10 +113,10 @@ def test_who_is_not_there_was_certainly_not_asked(telnyx: TelnyxServer) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
-        adapter = adapter_of(telnyx, SIGNER, telnyx_api_base_url=url)
+        adapter = create_adapter(telnyx, SIGNER, telnyx_api_base_url=url)
 
         with pytest.raises(TelephonyError) as raised:
-            adapter.place_call(outbound())
+            adapter.place_call(outbound_call())
 
     assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
@@ -131,10 +133,10 @@ def test_the_keys_are_not_taken_from_the_environment(
 
 
 def test_an_errors_words_hold_no_number(telnyx: TelnyxServer, adapter: TelnyxAdapter) -> None:
-    telnyx.fail("refuses")
+    telnyx.inject_fault("refuses")
 
     with pytest.raises(TelephonyError) as raised:
-        adapter.place_call(outbound())
+        adapter.place_call(outbound_call())
 
     assert str(raised.value) == "Telnyx answers 422: It refuses"
 
@@ -159,35 +161,35 @@ def test_what_is_asked_is_not_logged(
 def test_a_command_that_failed_is_given_once_more_and_done_once(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    telnyx.fail("fails")
+    telnyx.inject_fault("fails")
 
     answer(adapter, leg, REPLY)
 
-    assert ordered(leg) == ["start_transcription", "gather_using_speak"]
+    assert command_names(leg) == ["start_transcription", "gather_using_speak"]
 
 
 def test_a_command_whose_answer_was_lost_is_not_done_twice(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
+    told = leg_event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
 
     for _ in range(2):
         answer(adapter, leg, REPLY, told)
 
-    assert heard(leg) == ["Hello."]
-    assert leg.ignored == 2
+    assert spoken_texts(leg) == ["Hello."]
+    assert leg.ignored_count == 2
 
 
 def test_a_call_is_dialled_once_though_telnyx_fails(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    telnyx.fail("fails")
+    telnyx.inject_fault("fails")
 
     with pytest.raises(TelephonyError) as raised:
-        adapter.place_call(outbound())
+        adapter.place_call(outbound_call())
 
     assert raised.value.ambiguous
-    assert telnyx.failing == []
+    assert telnyx.pending_faults == []
     assert telnyx.account.switch.dialled == {}
 
 
@@ -200,17 +202,17 @@ def test_a_call_is_dialled_once_though_telnyx_fails(
 def test_an_answer_to_a_call_that_is_over_is_a_success(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, actions: tuple[Action, ...]
 ) -> None:
-    telnyx.account.switch.put_down(leg)
+    telnyx.account.switch.end_leg(leg)
 
     answer(adapter, leg, CallReply(actions, "token"))
 
-    assert ordered(leg) == []
+    assert command_names(leg) == []
 
 
 def test_a_call_that_ends_between_two_commands_is_over_for_who_directs_it(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    telnyx.account.switch.put_down(leg)
+    telnyx.account.switch.end_leg(leg)
 
     with pytest.raises(TelephonyError) as raised:
         adapter.update_live_call(leg.id, REPLY, callback_url=CALLBACK)
@@ -237,17 +239,17 @@ def test_a_ring_is_answered_or_refused_and_nothing_else(
 
     adapter.handle(facts, CallReply(actions, "token"), callback_url=CALLBACK)
 
-    assert ordered(leg) == [given]
+    assert command_names(leg) == [given]
 
 
 def test_facts_that_nothing_follows_from_ask_telnyx_nothing(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = event("call.bridged", call_id=leg.id, mark=LegState("listening", "token", leg.id))
+    told = leg_event("call.bridged", call_id=leg.id, mark=LegState("listening", "token", leg.id))
 
     answer(adapter, leg, CallReply(()), told)
 
-    assert telnyx.asked == []
+    assert telnyx.requests == []
 
 
 def test_directing_stops_what_the_caller_hears(
@@ -263,7 +265,7 @@ def test_directing_stops_what_the_caller_hears(
     )
     adapter.update_live_call(leg.id, CallReply((Say("And more."),), "t"), callback_url=CALLBACK)
 
-    assert ordered(leg)[2:] == [
+    assert command_names(leg)[2:] == [
         *("stop_gather", "gather_using_speak"),
         *("stop_gather", "speak"),
         *("stop_playback", "speak"),
@@ -274,13 +276,13 @@ def test_nothing_to_stop_is_no_fault(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     said = {"transcription_data": {"transcript": "Hello?", "is_final": True}}
-    told = event(
+    told = leg_event(
         "call.transcription", call_id=leg.id, mark=LegState("listening", "t", leg.id), **said
     )
 
     answer(adapter, leg, REPLY, told)
 
-    assert ordered(leg) == ["gather_using_speak"]
+    assert command_names(leg) == ["gather_using_speak"]
 
 
 def test_listening_that_has_begun_is_no_fault(
@@ -290,7 +292,7 @@ def test_listening_that_has_begun_is_no_fault(
 
     answer(adapter, leg, REPLY)
 
-    assert ordered(leg) == ["gather_using_speak"]
+    assert command_names(leg) == ["gather_using_speak"]
 
 
 # --- Looking up ---------------------------------------------------------------------------------
@@ -310,7 +312,7 @@ def test_an_end_that_was_missed_is_found_with_its_cause_and_the_key_it_would_hav
     cause: str,
     found: tuple[str, str, str],
 ) -> None:
-    telnyx.account.switch.put_down(leg, cause)
+    telnyx.account.switch.end_leg(leg, cause)
 
     seen = adapter.find_call_status(leg.id)
 
@@ -326,8 +328,8 @@ def test_an_end_that_was_missed_is_found_with_its_cause_and_the_key_it_would_hav
 def test_an_end_of_which_telnyx_tells_no_more_is_lost(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    telnyx.account.switch.put_down(leg)
-    telnyx.account.switch.told.clear()
+    telnyx.account.switch.end_leg(leg)
+    telnyx.account.switch.events.clear()
 
     seen = adapter.find_call_status(leg.id)
 
@@ -339,7 +341,7 @@ def test_an_end_of_which_telnyx_tells_no_more_is_lost(
 def test_a_call_that_is_being_dialled_is_not_over(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    call = adapter.place_call(outbound())
+    call = adapter.place_call(outbound_call())
     telnyx.account.switch.legs[call].alive = False  # as Telnyx shows it until it rings
 
     seen = adapter.find_call_status(call)
@@ -351,11 +353,11 @@ def test_a_call_that_is_being_dialled_is_not_over(
 def test_a_placed_call_that_has_gone_on_and_ended_is_found_in_the_log(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    wanted = outbound()
+    wanted = outbound_call()
     call = adapter.place_call(wanted)
     leg = telnyx.account.switch.legs[call]
     leg.client_state = LegState("listening", "token", call).encode()
-    telnyx.account.switch.put_down(leg)
+    telnyx.account.switch.end_leg(leg)
 
     assert adapter.find_call(wanted) == call
 
@@ -367,11 +369,11 @@ def test_a_number_that_is_none_is_said_in_the_contracts_word(
     code: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tests.carriers.telnyx.server._ANSWERS", {"refuses": (422, code)})
-    telnyx.fail("refuses")
+    monkeypatch.setattr("tests.fakes.carriers.telnyx.server._ERRORS", {"refuses": (422, code)})
+    telnyx.inject_fault("refuses")
 
     with pytest.raises(TelephonyError) as raised:
-        adapter.place_call(outbound())
+        adapter.place_call(outbound_call())
 
     assert (raised.value.permanent, raised.value.code) == (True, "invalid-number")
 
@@ -380,7 +382,7 @@ def test_a_number_that_is_none_is_said_in_the_contracts_word(
 
 
 def test_a_browser_gets_a_credential_of_its_own_that_ends(telnyx: TelnyxServer) -> None:
-    adapter = adapter_of(telnyx, SIGNER, telnyx_credential_connection_id="777")
+    adapter = create_adapter(telnyx, SIGNER, telnyx_credential_connection_id="777")
 
     credential = adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
@@ -400,8 +402,8 @@ def test_without_a_credential_connection_no_browser_calls(adapter: TelnyxAdapter
 
 
 def test_browsers_call_through_a_tenants_own_connection(telnyx: TelnyxServer) -> None:
-    fields = {"api_key": KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
-    settings = accounts.settings(telnyx, SIGNER)
+    fields = {"api_key": API_KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
+    settings = accounts.telnyx_settings(telnyx, SIGNER)
     own = TelnyxAdapter.from_account(
         settings, Account({**fields, "credential_connection_id": "888"})
     )
@@ -416,10 +418,10 @@ def test_browsers_call_through_a_tenants_own_connection(telnyx: TelnyxServer) ->
 
 
 def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None:
-    adapter = adapter_of(telnyx, SIGNER, telnyx_connection_id="")
+    adapter = create_adapter(telnyx, SIGNER, telnyx_connection_id="")
 
     with pytest.raises(TelephonyError) as raised:
-        adapter.place_call(outbound())
+        adapter.place_call(outbound_call())
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
     assert "flask telnyx setup" in str(raised.value)
@@ -428,6 +430,6 @@ def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None
 def test_the_application_that_dials_is_the_configured_one(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    adapter.place_call(outbound())
+    adapter.place_call(outbound_call())
 
-    assert telnyx.asked[-1].body["connection_id"] == CONNECTION
+    assert telnyx.requests[-1].body["connection_id"] == CONNECTION_ID

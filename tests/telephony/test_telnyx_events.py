@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.carriers.telnyx.accounts import CALLER, NUMBER, event
-from tests.carriers.telnyx.signing import Signer
+from tests.fakes.carriers.telnyx.accounts import CALLER, NUMBER, leg_event
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import json
 from vca.telephony.adapter import InvalidCarrierRequest
 from vca.telephony.providers.telnyx import client_state, events, hangup_causes
@@ -27,7 +27,7 @@ def facts(told: dict[str, Any]) -> CarrierEvent:
 def of(event_type: str, phase: Any = None, **said: Any) -> CarrierEvent:
     """The facts of an event of a leg in this phase."""
     mark = LegState(phase, TOKEN, CALL) if phase else None
-    return facts(event(event_type, mark=mark, **said))
+    return facts(leg_event(event_type, mark=mark, **said))
 
 
 def heard(transcript: str, **said: Any) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def test_a_filler_that_was_said_asks_for_the_rest() -> None:
 def test_what_waited_for_words_is_due_when_they_were_said_and_not_before() -> None:
     mark = LegState("then", TOKEN, CALL, rest=({"command": "hangup"},))
 
-    said = facts(event("call.speak.ended", mark=mark, status="completed"))
+    said = facts(leg_event("call.speak.ended", mark=mark, status="completed"))
     others = [
-        facts(event(event_type, mark=mark, **more))
+        facts(leg_event(event_type, mark=mark, **more))
         for event_type, more in (
             ("call.speak.started", {}),
             ("call.dtmf.received", {"digit": "1"}),
@@ -195,7 +195,7 @@ def test_every_cause_is_an_outcome_of_a_transfers_leg(cause: str, leg: LegOutcom
 def test_a_forward_that_was_not_reached_hangs_up_who_waits() -> None:
     mark = LegState("target", None, CALL)
     missed, reached = (
-        facts(event("call.hangup", call_id="v3:target", mark=mark, hangup_cause=cause))
+        facts(leg_event("call.hangup", call_id="v3:target", mark=mark, hangup_cause=cause))
         for cause in ("user_busy", "normal_clearing")
     )
 
@@ -254,7 +254,7 @@ def test_what_says_nothing_to_us_changes_nothing(event_type: str, phase: str | N
 
 
 def test_an_event_without_a_call_is_read_too() -> None:
-    told = event("number_order.complete")
+    told = leg_event("number_order.complete")
     told["data"]["payload"] = {"phone_numbers": []}
 
     assert facts(told).provider_call_id == told["data"]["id"]
@@ -273,7 +273,7 @@ def test_an_event_without_a_call_is_read_too() -> None:
     ],
 )
 def test_a_state_that_is_not_ours_is_none(client_state: Any) -> None:
-    told = event("call.gather.ended", status="timeout")
+    told = leg_event("call.gather.ended", status="timeout")
     told["data"]["payload"]["client_state"] = client_state
 
     assert facts(told).kind == "progress"
@@ -318,7 +318,7 @@ def test_a_mark_that_we_would_not_have_made_is_none(said: dict[str, Any]) -> Non
     ],
 )
 def test_an_envelope_that_telnyx_would_not_send_is_refused(field: str, value: Any) -> None:
-    told = event("call.hangup", hangup_cause="normal_clearing")
+    told = leg_event("call.hangup", hangup_cause="normal_clearing")
     told["data"][field] = value
 
     with pytest.raises(InvalidCarrierRequest):
@@ -355,7 +355,7 @@ def test_what_can_be_no_calls_id_is_refused(call_id: str) -> None:
 
 def test_another_action_is_none_of_telnyxs() -> None:
     adapter = TelnyxAdapter(api_client=ApiClient(""), public_keys=(SIGNER.public_key,))
-    request = SIGNER.request(event("call.initiated", direction="incoming"))
+    request = SIGNER.request(leg_event("call.initiated", direction="incoming"))
 
     with pytest.raises(InvalidCarrierRequest):
         adapter.parse(replace(request, action="voice"))

@@ -7,11 +7,11 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 
-from tests.carriers.telnyx.accounts import BASE_URL, NUMBER, adapter_of, fresh
-from tests.carriers.telnyx.calls import CONNECTION
-from tests.carriers.telnyx.server import TelnyxServer, telnyx_server
-from tests.carriers.telnyx.signing import Signer
 from tests.contracts.telephony import ACME, GLOBEX
+from tests.fakes.carriers.telnyx.accounts import BASE_URL, NUMBER, create_adapter, new_account
+from tests.fakes.carriers.telnyx.calls import CONNECTION_ID
+from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import json
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
@@ -31,19 +31,19 @@ def server() -> Iterator[TelnyxServer]:
 
 @pytest.fixture
 def telnyx(server: TelnyxServer) -> Iterator[TelnyxServer]:
-    with fresh(server):
+    with new_account(server):
         yield server
 
 
 @pytest.fixture
 def adapter(telnyx: TelnyxServer) -> TelnyxAdapter:
     """With an application that is as it should be."""
-    adapter_of(telnyx, SIGNER, telnyx_connection_id="").set_up_application()
-    return adapter_of(telnyx, SIGNER)
+    create_adapter(telnyx, SIGNER, telnyx_connection_id="").set_up_application()
+    return create_adapter(telnyx, SIGNER)
 
 
 def changes(telnyx: TelnyxServer) -> list[Any]:
-    return [asked.body for asked in telnyx.asked if asked.method == "PATCH"]
+    return [asked.body for asked in telnyx.requests if asked.method == "PATCH"]
 
 
 # --- Numbers ------------------------------------------------------------------------------------
@@ -55,7 +55,7 @@ def test_registering_points_and_tags_a_number_and_leaves_what_others_tagged(
     adapter.register_number(ACME, uuid4(), NUMBER)
 
     number = telnyx.account.numbers[NUMBER]
-    assert number["connection_id"] == CONNECTION
+    assert number["connection_id"] == CONNECTION_ID
     assert number["tags"] == ["front desk", f"vca-tenant:{ACME}"]
 
 
@@ -77,7 +77,7 @@ def test_registering_sets_right_what_was_changed_since(
     adapter.register_number(ACME, uuid4(), NUMBER)
 
     number = telnyx.account.numbers[NUMBER]
-    assert number["connection_id"] == CONNECTION
+    assert number["connection_id"] == CONNECTION_ID
     assert number["tags"] == ["front desk", f"vca-tenant:{ACME}"]
 
 
@@ -137,7 +137,7 @@ def test_checking_shows_number_and_application_field_by_field(
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
     assert {field.name: field.found for field in held} == {
-        "connection_id": CONNECTION,
+        "connection_id": CONNECTION_ID,
         "tag": f"vca-tenant:{ACME}",
         "active": "true",
         "webhook_event_url": f"{BASE_URL}/telephony/telnyx/events",
@@ -166,7 +166,7 @@ def test_checking_shows_an_application_that_somebody_has_changed(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, field: str, value: Any, shown: str | None
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
-    telnyx.account.applications[CONNECTION][field] = value
+    telnyx.account.applications[CONNECTION_ID][field] = value
 
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
@@ -182,7 +182,7 @@ def test_checking_shows_another_tenants_tag_and_another_application(
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
     assert held[:2] == (
-        NumberSetting("connection_id", CONNECTION, None),
+        NumberSetting("connection_id", CONNECTION_ID, None),
         NumberSetting("tag", f"vca-tenant:{ACME}", f"vca-tenant:{GLOBEX}"),
     )
 
@@ -191,13 +191,13 @@ def test_checking_shows_another_tenants_tag_and_another_application(
 
 
 def test_setting_up_makes_an_application_and_finds_it_again(telnyx: TelnyxServer) -> None:
-    adapter = adapter_of(telnyx, SIGNER, telnyx_connection_id="")
+    adapter = create_adapter(telnyx, SIGNER, telnyx_connection_id="")
 
     made = [adapter.set_up_application() for _ in range(2)]
 
     assert [(each.connection_id, each.done) for each in made] == [
-        (CONNECTION, "created"),
-        (CONNECTION, "unchanged"),
+        (CONNECTION_ID, "created"),
+        (CONNECTION_ID, "unchanged"),
     ]
     [application] = telnyx.account.applications.values()
     assert application["application_name"] == "VCA voice.example.com"
@@ -207,7 +207,7 @@ def test_setting_up_makes_an_application_and_finds_it_again(telnyx: TelnyxServer
 def test_setting_up_mends_the_configured_application_and_keeps_its_name(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    application = telnyx.account.applications[CONNECTION]
+    application = telnyx.account.applications[CONNECTION_ID]
     application |= {"application_name": "Front desk", "webhook_api_version": "1"}
 
     assert adapter.set_up_application().done == "updated"
@@ -218,7 +218,7 @@ def test_setting_up_mends_the_configured_application_and_keeps_its_name(
 
 
 def test_setting_up_needs_an_address_of_ours(telnyx: TelnyxServer) -> None:
-    adapter = adapter_of(telnyx, SIGNER, public_base_url="", telnyx_connection_id="")
+    adapter = create_adapter(telnyx, SIGNER, public_base_url="", telnyx_connection_id="")
 
     with pytest.raises(TelephonyError, match="PUBLIC_BASE_URL"):
         adapter.set_up_application()
@@ -236,16 +236,16 @@ def _run(app: Flask, *words: str) -> tuple[int, str]:
 
 
 def test_the_command_prints_what_goes_into_the_settings(app: Flask, telnyx: TelnyxServer) -> None:
-    _use(app, adapter_of(telnyx, SIGNER, telnyx_connection_id=""))
+    _use(app, create_adapter(telnyx, SIGNER, telnyx_connection_id=""))
 
     first, again = _run(app, "setup"), _run(app, "setup", "--json")
 
     assert first == (
         0,
-        f"VCA voice.example.com is created.\nTELNYX_CONNECTION_ID={CONNECTION}\n",
+        f"VCA voice.example.com is created.\nTELNYX_CONNECTION_ID={CONNECTION_ID}\n",
     )
     assert json.loads(again[1]) == {
-        "connection_id": CONNECTION,
+        "connection_id": CONNECTION_ID,
         "name": "VCA voice.example.com",
         "done": "unchanged",
     }
@@ -256,7 +256,7 @@ def test_the_command_says_in_a_sentence_what_is_missing_or_refused(
 ) -> None:
     providers.set_current_carriers(Carriers(app.extensions["settings"]))
     missing = _run(app, "setup")
-    _use(app, adapter_of(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
+    _use(app, create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
     refused = _run(app, "setup")
 
     assert missing == (1, "Error: TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.\n")

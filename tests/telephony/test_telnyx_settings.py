@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from tests.carriers.telnyx.signing import Signer
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.settings import Settings, SettingsError, read_settings
 from vca.telephony.providers import Carriers
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from tests.carriers.telnyx.accounts import event
-from tests.carriers.telnyx.calls import CONNECTION
-from tests.carriers.telnyx.signing import Signer
+from tests.fakes.carriers.telnyx.accounts import leg_event
+from tests.fakes.carriers.telnyx.calls import CONNECTION_ID
+from tests.fakes.carriers.telnyx.signing import Signer
 from vca.kit import clock, json
 from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
@@ -18,7 +18,7 @@ from vca.telephony.providers.telnyx.signature import SIGNATURE_HEADER, TIMESTAMP
 from vca.telephony.types import CarrierRequest
 
 OURS, THEIRS, BEFORE = Signer(), Signer(), Signer()
-RING = event("call.initiated", direction="incoming")
+RING = leg_event("call.initiated", direction="incoming")
 # Points of small order: with a check that is careless any of these keys signs anything.
 WEAK = (
     bytes(32),
@@ -30,7 +30,7 @@ WEAK = (
 )
 
 
-def adapter(*keys: str, connection_id: str = CONNECTION) -> TelnyxAdapter:
+def adapter(*keys: str, connection_id: str = CONNECTION_ID) -> TelnyxAdapter:
     return TelnyxAdapter(
         api_client=ApiClient(""),
         public_keys=keys or (OURS.public_key,),
@@ -47,14 +47,14 @@ def _signed(genuine: CarrierRequest, signature: bytes) -> CarrierRequest:
 
 
 def _at(**ago: float) -> CarrierRequest:
-    return OURS.request(RING, at=clock.now() - timedelta(**ago))
+    return OURS.request(RING, signed_at=clock.now() - timedelta(**ago))
 
 
 def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
     genuine = OURS.request(RING)
     raw = base64.b64decode(genuine.headers[SIGNATURE_HEADER])
     seconds = genuine.headers[TIMESTAMP_HEADER]
-    other = event("call.initiated", direction="incoming", call_id="v3:another")
+    other = leg_event("call.initiated", direction="incoming", call_id="v3:another")
     yield "no headers", replace(genuine, headers={})
     yield "no signature", replace(genuine, headers={TIMESTAMP_HEADER: seconds})
     yield "no time", replace(genuine, headers={SIGNATURE_HEADER: genuine.headers[SIGNATURE_HEADER]})
@@ -107,7 +107,7 @@ def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
     yield "an old one", _at(seconds=302)
     yield "yesterday's", _at(days=1)
     yield "tomorrow's", _at(seconds=-302)
-    yield "another application's", OURS.request(event("call.initiated", connection_id="999"))
+    yield "another application's", OURS.request(leg_event("call.initiated", connection_id="999"))
     yield "one that is no event", OURS.request(b"{}")
     yield "one that is no JSON", OURS.request(b"data=1")
     yield "the time moved into the body", _moved(genuine)
@@ -175,11 +175,11 @@ def test_a_weak_key_of_an_account_signs_for_nobody_else(key: bytes) -> None:
 
 
 def test_without_an_application_every_one_of_the_account_is_ours() -> None:
-    adapter(connection_id="").verify(OURS.request(event("call.answered", connection_id="999")))
+    adapter(connection_id="").verify(OURS.request(leg_event("call.answered", connection_id="999")))
 
 
 def test_an_event_that_names_no_application_is_the_accounts() -> None:
-    told = event("call.hangup")
+    told = leg_event("call.hangup")
     del told["data"]["payload"]["connection_id"]
 
     adapter().verify(OURS.request(told))

@@ -9,20 +9,26 @@ from uuid import UUID
 
 import pytest
 
-from tests.carriers.twilio import twiml, webhooks
-from tests.carriers.twilio.account import TwilioAccount
-from tests.carriers.twilio.rig import THEIRS, UNHEARD, Rig, deployment, rig
-from tests.carriers.twilio.server import FAILS, REFUSES, SILENT, TwilioServer
 from tests.contracts.telephony import (
     CALLBACK,
     CALLER,
     NUMBER,
     STATE,
+    CallState,
     Fault,
-    Living,
-    Rendered,
+    RenderedReply,
     TelephonyContract,
 )
+from tests.fakes.carriers.twilio import twiml, webhooks
+from tests.fakes.carriers.twilio.account import TwilioAccount
+from tests.fakes.carriers.twilio.connected_twilio import (
+    OTHER_LOGIN,
+    SHORT_TIMEOUTS,
+    ConnectedTwilio,
+    connected_twilio,
+    deployment_settings,
+)
+from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, TwilioServer
 from vca.settings import Settings
 from vca.telephony.providers.twilio import statuses
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
@@ -32,13 +38,13 @@ from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
 from vca.telephony.types import CarrierEventKind, CarrierRequest, CarrierResponse, LegOutcome
 
 _LEGS: Mapping[LegOutcome, str] = {meant: said for said, meant in statuses.LEG_OUTCOMES.items()}
-_FAULTS = {"refuses": (REFUSES, 1), "fails": (FAILS, 2), "is silent": (SILENT, 2)}
+_FAULTS = {"refuses": (REJECTS, 1), "fails": (FAILS, 2), "is silent": (SILENT, 2)}
 
 
 @pytest.fixture
-def twilio() -> Iterator[Rig]:
-    with rig() as made:
-        made.account.own("+14155550199")
+def twilio() -> Iterator[ConnectedTwilio]:
+    with connected_twilio() as made:
+        made.account.add_number("+14155550199")
         yield made
 
 
@@ -46,122 +52,130 @@ class TestTwilioAdapter(TelephonyContract):
     adapter_class = TwilioAdapter
     signature_headers = ("x-twilio-signature",)
     statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = statuses.STATUSES
-    longest_sentence = MAX_TEXT_CHARS
+    max_text_length = MAX_TEXT_CHARS
 
     @pytest.fixture(autouse=True)
-    def _rig(self, twilio: Rig) -> None:
+    def _rig(self, twilio: ConnectedTwilio) -> None:
         self.server: TwilioServer = twilio.server
         self.twilio: TwilioAccount = twilio.account
 
     @pytest.fixture
-    def adapter(self, twilio: Rig) -> TwilioAdapter:
+    def adapter(self, twilio: ConnectedTwilio) -> TwilioAdapter:
         return twilio.adapter
 
     @pytest.fixture
-    def twin(self, twilio: Rig) -> Iterator[TwilioAdapter]:
-        with closing(twilio.another()) as made:
+    def other_process_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
+        with closing(twilio.new_adapter()) as made:
             yield made
 
     @pytest.fixture
-    def stranger(self, twilio: Rig) -> Iterator[TwilioAdapter]:
-        with closing(twilio.another(THEIRS)) as made:
+    def other_account_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
+        with closing(twilio.new_adapter(OTHER_LOGIN)) as made:
             yield made
 
-    def deployment(self) -> Settings:
-        return deployment()
+    def deployment_settings(self) -> Settings:
+        return deployment_settings()
 
-    def account(self, which: Literal["one", "changed"]) -> Mapping[str, str]:
+    def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
         return {
             "account_sid": f"AC{3:032x}",
-            "auth_token": f"{3 if which == 'one' else 4:032x}",
+            "auth_token": f"{3 if version == 'one' else 4:032x}",
         }
 
-    def ring(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
-        form = webhooks.inbound(call_id, to=to, caller=caller, status="ringing")
-        return webhooks.signed(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
+    def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+        form = webhooks.inbound_form(call_id, to=to, caller=caller, status="ringing")
+        return webhooks.signed_request(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
 
-    def speech(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+    def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
         said = {"SpeechResult": text, "Confidence": "0.93"}
         return self._turn(adapter, "gather", call_id, said, state=state)
 
-    def told(self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **said: Any) -> Any:
-        recording = {"RecordingSid": said.get("recording_id"), "RecordingStatus": "completed"}
+    def event_request(
+        self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
+    ) -> Any:
+        recording = {"RecordingSid": fields.get("recording_id"), "RecordingStatus": "completed"}
         match kind:
             case "answered":
-                form = webhooks.outbound(call_id, to=CALLER, caller=NUMBER)
+                form = webhooks.outbound_form(call_id, to=CALLER, caller=NUMBER)
                 url = build_callback_url(CALLBACK, "voice", state=STATE)
-                return webhooks.signed(_login(adapter), url, form)
+                return webhooks.signed_request(_login(adapter), url, form)
             case "speech":
-                return self.speech(adapter, call_id=call_id, state=STATE, text=said["speech"])
+                return self.speech_request(
+                    adapter, call_id=call_id, state=STATE, text=fields["speech"]
+                )
             case "keys":
-                return self._turn(adapter, "gather", call_id, {"Digits": said["keys"]})
+                return self._turn(adapter, "gather", call_id, {"Digits": fields["keys"]})
             case "more":
                 return self._turn(adapter, "redirect", call_id, {})
             case "relayed":
-                told = {} if said.get("broken") else {"HandoffData": "done"}
+                told = {} if fields.get("broken") else {"HandoffData": "done"}
                 ended = {"SessionStatus": "ended", "SessionDuration": "12", **told}
                 return self._turn(adapter, "connect", call_id, ended)
             case "leg":
-                status = {"DialCallStatus": _LEGS[said["leg"]]}
+                status = {"DialCallStatus": _LEGS[fields["leg"]]}
                 return self._turn(adapter, "dial", call_id, status)
             case "voicemail":
                 return self._turn(adapter, "record", call_id, recording)
             case "recording":
                 url = build_callback_url(CALLBACK, "recording", state=STATE)
-                return webhooks.signed(_login(adapter), url, {"CallSid": call_id, **recording})
+                return webhooks.signed_request(
+                    _login(adapter), url, {"CallSid": call_id, **recording}
+                )
         return None
 
-    def status(self, adapter: Any, *, call_id: str, status: str) -> Any:
-        form = webhooks.inbound(call_id, to=NUMBER, caller=CALLER, status=status)
-        return webhooks.signed(_login(adapter), build_callback_url(CALLBACK, "status"), form)
+    def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
+        form = webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER, status=status)
+        return webhooks.signed_request(
+            _login(adapter), build_callback_url(CALLBACK, "status"), form
+        )
 
-    def altered(self, request: CarrierRequest) -> CarrierRequest:
+    def alter_request(self, request: CarrierRequest) -> CarrierRequest:
         said = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
         return replace(request, body=urlencode({**said, "CallSid": f"CA{0:032x}"}).encode())
 
-    def read(self, response: CarrierResponse) -> Rendered:
+    def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type.startswith("text/xml")
-        return twiml.document(response.body).understood()
+        return twiml.parse_twiml(response.body).interpret()
 
-    def owner(self, adapter: Any, number: str) -> UUID | None:
-        held = self.twilio.number(number)
+    def registered_owner(self, adapter: Any, number: str) -> UUID | None:
+        held = self.twilio.find_number(number)
         assert held is not None
         ours, _, tenant = held["friendly_name"].partition("VCA tenant ")
         return UUID(tenant) if tenant and not ours else None
 
-    def call_is(self, adapter: Any, call_id: str, how: Living) -> None:
-        self.twilio.carry(call_id, "in-progress" if how == "live" else "completed")
+    def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
+        self.twilio.set_call(call_id, "in-progress" if call_state == "live" else "completed")
 
-    def directed(self, adapter: Any, call_id: str) -> list[Rendered | None]:
+    def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
         return [
-            twiml.document(said["Twiml"].encode()).understood() if "Twiml" in said else None
-            for call, said in self.twilio.told
+            twiml.parse_twiml(said["Twiml"].encode()).interpret() if "Twiml" in said else None
+            for call, said in self.twilio.call_updates
             if call == call_id
         ]
 
-    def dialled(self, adapter: Any, reference: str) -> list[str]:
+    def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
         return [
-            asked.said["To"][0]
-            for asked in self.twilio.asked
+            asked.fields["To"][0]
+            for asked in self.twilio.requests
             if asked.path.endswith("/Calls.json") and asked.method == "POST"
-            if reference in _query(asked.said["StatusCallback"][0])["reference"]
+            if reference in _query(asked.fields["StatusCallback"][0])["reference"]
         ]
 
-    def record(self, adapter: Any, call_id: str, audio: bytes) -> None:
-        self.twilio.record(call_id, audio)
+    def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
+        self.twilio.add_recording(call_id, audio)
 
-    def break_carrier(self, adapter: Any, fault: Fault) -> None:
-        self.server.fail(*_FAULTS[fault])
+    def inject_fault(self, adapter: Any, fault: Fault) -> None:
+        self.server.inject_fault(*_FAULTS[fault])
         if fault == "is silent":
             adapter.close()
-            adapter._timeouts = UNHEARD
+            adapter._timeouts = SHORT_TIMEOUTS
 
     def _turn(
         self, adapter: Any, verb: str, call_id: str, said: dict[str, Any], state: str = STATE
     ) -> CarrierRequest:
-        form = {**webhooks.inbound(call_id, to=NUMBER, caller=CALLER), **said}
+        form = {**webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER), **said}
         url = build_callback_url(CALLBACK, "turn", state=state, verb=verb)
-        return webhooks.signed(_login(adapter), url, form)
+        return webhooks.signed_request(_login(adapter), url, form)
 
 
 def _login(adapter: TwilioAdapter) -> TwilioCredentials:

@@ -7,9 +7,22 @@ from uuid import uuid4
 
 import pytest
 
-from tests.carriers.twilio.rig import OURS, UNHEARD, Rig, rig
-from tests.carriers.twilio.server import FAILS, REFUSES, SILENT, Fault
-from tests.contracts.telephony import ACME, CALLBACK, CALLER, NUMBER, STATE, call_name, outbound
+from tests.contracts.telephony import (
+    ACME,
+    CALLBACK,
+    CALLER,
+    NUMBER,
+    STATE,
+    new_call_id,
+    outbound_call,
+)
+from tests.fakes.carriers.twilio.connected_twilio import (
+    ACCOUNT_LOGIN,
+    SHORT_TIMEOUTS,
+    ConnectedTwilio,
+    connected_twilio,
+)
+from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, Fault
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio import errors
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
@@ -18,8 +31,8 @@ from vca.telephony.types import CallReply, HangUp, Say, Transfer
 
 
 @pytest.fixture
-def twilio() -> Iterator[Rig]:
-    with rig() as made:
+def twilio() -> Iterator[ConnectedTwilio]:
+    with connected_twilio() as made:
         yield made
 
 
@@ -28,9 +41,9 @@ def _refusal(code: int, status: int = 400) -> Fault:
     return Fault(status, said.encode())
 
 
-def _place(twilio: Rig) -> TelephonyError:
+def _place(twilio: ConnectedTwilio) -> TelephonyError:
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.place_call(outbound())
+        twilio.adapter.place_call(outbound_call())
     return raised.value
 
 
@@ -42,8 +55,10 @@ def test_nothing_is_waited_for_longer_than_the_contract_allows() -> None:
 
 
 @pytest.mark.parametrize("code", errors.CODE_NAMES)
-def test_a_code_that_the_product_decides_by_has_a_name_of_ours(twilio: Rig, code: int) -> None:
-    twilio.server.fail(_refusal(code))
+def test_a_code_that_the_product_decides_by_has_a_name_of_ours(
+    twilio: ConnectedTwilio, code: int
+) -> None:
+    twilio.server.inject_fault(_refusal(code))
 
     error = _place(twilio)
 
@@ -51,8 +66,8 @@ def test_a_code_that_the_product_decides_by_has_a_name_of_ours(twilio: Rig, code
 
 
 @pytest.mark.parametrize("code", errors.TRANSIENT_CODES)
-def test_a_code_that_passes_may_be_asked_again(twilio: Rig, code: int) -> None:
-    twilio.server.fail(_refusal(code))
+def test_a_code_that_passes_may_be_asked_again(twilio: ConnectedTwilio, code: int) -> None:
+    twilio.server.inject_fault(_refusal(code))
 
     error = _place(twilio)
 
@@ -72,9 +87,9 @@ def test_a_code_that_passes_may_be_asked_again(twilio: Rig, code: int) -> None:
     ],
 )
 def test_any_other_code_is_told_as_it_is(
-    twilio: Rig, status: int, code: int, permanent: bool, ambiguous: bool
+    twilio: ConnectedTwilio, status: int, code: int, permanent: bool, ambiguous: bool
 ) -> None:
-    twilio.server.fail(_refusal(code, status))
+    twilio.server.inject_fault(_refusal(code, status))
 
     error = _place(twilio)
 
@@ -93,13 +108,13 @@ def test_any_other_code_is_told_as_it_is(
         (Fault(201, b"[]"), "unreadable", False, True),
         (Fault(201, b'{"hello": 1}'), "unreadable", False, True),
         (Fault(201, b"\xff\x00"), "unreadable", False, True),
-        (Fault(201, b'{"sid": "CA', cut=True), "no-answer", False, True),
+        (Fault(201, b'{"sid": "CA', is_truncated=True), "no-answer", False, True),
     ],
 )
 def test_an_answer_that_is_not_twilios_is_a_failure(
-    twilio: Rig, fault: Fault, code: str, permanent: bool, ambiguous: bool
+    twilio: ConnectedTwilio, fault: Fault, code: str, permanent: bool, ambiguous: bool
 ) -> None:
-    twilio.server.fail(fault)
+    twilio.server.inject_fault(fault)
 
     error = _place(twilio)
 
@@ -107,8 +122,8 @@ def test_an_answer_that_is_not_twilios_is_a_failure(
     assert (error.permanent, error.ambiguous) == (permanent, ambiguous)
 
 
-def test_no_number_of_twilios_sentences_is_passed_on(twilio: Rig) -> None:
-    twilio.server.fail(_refusal(21211))
+def test_no_number_of_twilios_sentences_is_passed_on(twilio: ConnectedTwilio) -> None:
+    twilio.server.inject_fault(_refusal(21211))
 
     assert CALLER not in str(_place(twilio))
 
@@ -118,15 +133,15 @@ def test_no_number_of_twilios_sentences_is_passed_on(twilio: Rig) -> None:
     [("7", 7), ("0", 0), ("99999", 3600), ("soon", None), ("-1", None), ("Sun, 22 Nov", None)],
 )
 def test_how_long_twilio_asks_us_to_wait_is_passed_on(
-    twilio: Rig, header: str, wait_s: int | None
+    twilio: ConnectedTwilio, header: str, wait_s: int | None
 ) -> None:
-    twilio.server.fail(Fault(429, _refusal(20429, 429).body, {"retry-after": header}))
+    twilio.server.inject_fault(Fault(429, _refusal(20429, 429).body, {"retry-after": header}))
 
     assert _place(twilio).retry_after_s == wait_s
 
 
-def test_a_list_that_is_none_is_a_failure(twilio: Rig) -> None:
-    twilio.server.fail(Fault(200, b'{"page": 0}'), times=2)
+def test_a_list_that_is_none_is_a_failure(twilio: ConnectedTwilio) -> None:
+    twilio.server.inject_fault(Fault(200, b'{"page": 0}'), times=2)
 
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.check_number(ACME, uuid4(), NUMBER)
@@ -134,21 +149,23 @@ def test_a_list_that_is_none_is_a_failure(twilio: Rig) -> None:
     assert (raised.value.code, raised.value.permanent) == ("unreadable", False)
 
 
-def test_a_wrong_token_is_no_reason_to_ask_again(twilio: Rig) -> None:
-    stranger = twilio.another(type(OURS)(OURS.account_sid, f"{7:032x}"))
+def test_a_wrong_token_is_no_reason_to_ask_again(twilio: ConnectedTwilio) -> None:
+    stranger = twilio.new_adapter(type(ACCOUNT_LOGIN)(ACCOUNT_LOGIN.account_sid, f"{7:032x}"))
 
     with pytest.raises(TelephonyError) as raised:
-        stranger.find_call_status(call_name())
+        stranger.find_call_status(new_call_id())
 
     stranger.close()
     assert (raised.value.code, raised.value.permanent) == ("20003", True)
 
 
 def test_twilio_that_cannot_be_reached_has_certainly_not_dialled() -> None:
-    nobody = TwilioAdapter((OURS,), TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9"))
+    nobody = TwilioAdapter(
+        (ACCOUNT_LOGIN,), TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9")
+    )
 
     with pytest.raises(TelephonyError) as raised:
-        nobody.place_call(outbound())
+        nobody.place_call(outbound_call())
 
     nobody.close()
     assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
@@ -157,11 +174,13 @@ def test_twilio_that_cannot_be_reached_has_certainly_not_dialled() -> None:
 # --- Repetitions -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", [FAILS, Fault(429), Fault(200, b"<html>"), Fault(200, cut=True)])
-def test_what_is_read_is_asked_for_again(twilio: Rig, fault: Fault) -> None:
-    call = call_name()
-    twilio.account.carry(call)
-    twilio.server.fail(fault)
+@pytest.mark.parametrize(
+    "fault", [FAILS, Fault(429), Fault(200, b"<html>"), Fault(200, is_truncated=True)]
+)
+def test_what_is_read_is_asked_for_again(twilio: ConnectedTwilio, fault: Fault) -> None:
+    call = new_call_id()
+    twilio.account.set_call(call)
+    twilio.server.inject_fault(fault)
 
     seen = twilio.adapter.find_call_status(call)
 
@@ -169,33 +188,33 @@ def test_what_is_read_is_asked_for_again(twilio: Rig, fault: Fault) -> None:
     assert seen.provider_call_id == call
 
 
-def test_what_may_be_done_twice_is_done_again(twilio: Rig) -> None:
-    call = call_name()
-    twilio.account.carry(call)
-    recording = twilio.account.record(call, b"RIFF")
-    for fault in (FAILS, Fault(502, done=True)):
-        twilio.server.fail(fault)
+def test_what_may_be_done_twice_is_done_again(twilio: ConnectedTwilio) -> None:
+    call = new_call_id()
+    twilio.account.set_call(call)
+    recording = twilio.account.add_recording(call, b"RIFF")
+    for fault in (FAILS, Fault(502, is_executed=True)):
+        twilio.server.inject_fault(fault)
         twilio.adapter.register_number(ACME, uuid4(), NUMBER)
-        twilio.server.fail(fault)
+        twilio.server.inject_fault(fault)
         twilio.adapter.delete_recording(call, recording)
 
-    twilio.server.fail(Fault(502, done=True))
+    twilio.server.inject_fault(Fault(502, is_executed=True))
     twilio.adapter.hang_up(call)
 
     assert twilio.account.calls[call]["status"] == "completed"
 
 
-def test_a_call_is_never_dialled_twice(twilio: Rig) -> None:
-    for fault in (FAILS, Fault(502, done=True), Fault(429)):
-        twilio.server.fail(fault)
+def test_a_call_is_never_dialled_twice(twilio: ConnectedTwilio) -> None:
+    for fault in (FAILS, Fault(502, is_executed=True), Fault(429)):
+        twilio.server.inject_fault(fault)
         _place(twilio)
 
-    assert len(twilio.asked("POST", "Calls.json")) == 1
+    assert len(twilio.requests_to("POST", "Calls.json")) == 1
 
 
-def test_what_was_done_though_the_answer_was_lost_is_found(twilio: Rig) -> None:
-    wanted = outbound()
-    twilio.server.fail(Fault(502, done=True))
+def test_what_was_done_though_the_answer_was_lost_is_found(twilio: ConnectedTwilio) -> None:
+    wanted = outbound_call()
+    twilio.server.inject_fault(Fault(502, is_executed=True))
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.place_call(wanted)
 
@@ -205,62 +224,64 @@ def test_what_was_done_though_the_answer_was_lost_is_found(twilio: Rig) -> None:
     assert found in twilio.account.calls
 
 
-def test_a_live_call_is_told_a_thing_once(twilio: Rig) -> None:
-    call = call_name()
-    twilio.account.carry(call)
-    twilio.server.fail(Fault(502, done=True))
+def test_a_live_call_is_told_a_thing_once(twilio: ConnectedTwilio) -> None:
+    call = new_call_id()
+    twilio.account.set_call(call)
+    twilio.server.inject_fault(Fault(502, is_executed=True))
 
     with pytest.raises(TelephonyError):
         twilio.adapter.update_live_call(
             call, CallReply((Say("Hello."), HangUp())), callback_url=CALLBACK
         )
 
-    assert len(twilio.account.told) == 1
+    assert len(twilio.account.call_updates) == 1
 
 
-def test_what_is_refused_is_not_asked_again(twilio: Rig) -> None:
-    twilio.server.fail(REFUSES)
+def test_what_is_refused_is_not_asked_again(twilio: ConnectedTwilio) -> None:
+    twilio.server.inject_fault(REJECTS)
 
     with pytest.raises(TelephonyError):
-        twilio.adapter.find_call_status(call_name())
+        twilio.adapter.find_call_status(new_call_id())
 
-    assert twilio.account.asked == []
+    assert twilio.account.requests == []
 
 
-def test_who_is_asked_to_wait_too_long_fails_at_once(twilio: Rig) -> None:
-    twilio.server.fail(Fault(429, headers={"retry-after": "60"}), times=2)
+def test_who_is_asked_to_wait_too_long_fails_at_once(twilio: ConnectedTwilio) -> None:
+    twilio.server.inject_fault(Fault(429, headers={"retry-after": "60"}), times=2)
 
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.find_call_status(call_name())
+        twilio.adapter.find_call_status(new_call_id())
 
     assert raised.value.retry_after_s == 60
     assert len(twilio.server.faults) == 1
 
 
-def test_silence_ends_when_the_time_is_over_and_leaves_nothing_hanging(twilio: Rig) -> None:
-    impatient = twilio.another(timeouts=UNHEARD)
-    twilio.server.fail(SILENT, times=5)
+def test_silence_ends_when_the_time_is_over_and_leaves_nothing_hanging(
+    twilio: ConnectedTwilio,
+) -> None:
+    impatient = twilio.new_adapter(timeouts=SHORT_TIMEOUTS)
+    twilio.server.inject_fault(SILENT, times=5)
     began = monotonic()
 
     with pytest.raises(TelephonyError) as raised:
-        impatient.find_call_status(call_name())
+        impatient.find_call_status(new_call_id())
 
     impatient.close()
     assert (raised.value.code, raised.value.ambiguous) == ("no-answer", True)
-    assert monotonic() - began < UNHEARD.total_s + 1
+    assert monotonic() - began < SHORT_TIMEOUTS.total_s + 1
 
 
 # --- What is asked ---------------------------------------------------------------------------
 
 
 def test_a_placed_call_comes_to_us_with_its_token_and_tells_all_that_becomes_of_it(
-    twilio: Rig,
+    twilio: ConnectedTwilio,
 ) -> None:
-    wanted = outbound(timeout_s=25)
+    wanted = outbound_call(timeout_s=25)
 
     twilio.adapter.place_call(wanted)
 
-    [form] = twilio.asked("POST", "Calls.json")
+    [form] = twilio.requests_to("POST", "Calls.json")
     token = STATE.replace("=", "%3D")
     assert form == {
         "To": [CALLER],
@@ -274,8 +295,8 @@ def test_a_placed_call_comes_to_us_with_its_token_and_tells_all_that_becomes_of_
     }
 
 
-def test_of_several_calls_that_may_be_the_one_none_is_taken_for_it(twilio: Rig) -> None:
-    first, second = outbound(), outbound()
+def test_of_several_calls_that_may_be_the_one_none_is_taken_for_it(twilio: ConnectedTwilio) -> None:
+    first, second = outbound_call(), outbound_call()
     for wanted in (first, second):
         twilio.adapter.place_call(wanted)
 
@@ -292,16 +313,18 @@ def test_of_several_calls_that_may_be_the_one_none_is_taken_for_it(twilio: Rig) 
         {"from_number": "+14155550199"},
     ],
 )
-def test_a_call_between_other_numbers_is_another(twilio: Rig, other: dict[str, Any]) -> None:
-    twilio.adapter.place_call(outbound(**other))
+def test_a_call_between_other_numbers_is_another(
+    twilio: ConnectedTwilio, other: dict[str, Any]
+) -> None:
+    twilio.adapter.place_call(outbound_call(**other))
 
-    assert twilio.adapter.find_call(outbound()) is None
+    assert twilio.adapter.find_call(outbound_call()) is None
 
 
-def test_a_call_that_came_in_is_not_taken_for_one_of_ours(twilio: Rig) -> None:
-    twilio.account.carry(call_name(), **{"from": NUMBER, "to": CALLER})
+def test_a_call_that_came_in_is_not_taken_for_one_of_ours(twilio: ConnectedTwilio) -> None:
+    twilio.account.set_call(new_call_id(), **{"from": NUMBER, "to": CALLER})
 
-    assert twilio.adapter.find_call(outbound()) is None
+    assert twilio.adapter.find_call(outbound_call()) is None
 
 
 @pytest.mark.parametrize(
@@ -312,14 +335,14 @@ def test_a_call_that_came_in_is_not_taken_for_one_of_ours(twilio: Rig) -> None:
     ],
 )
 def test_whom_a_live_call_is_transferred_to_sees_our_number(
-    twilio: Rig, direction: str, numbers: dict[str, str]
+    twilio: ConnectedTwilio, direction: str, numbers: dict[str, str]
 ) -> None:
-    call = call_name()
-    twilio.account.carry(call, direction=direction, **numbers)
+    call = new_call_id()
+    twilio.account.set_call(call, direction=direction, **numbers)
 
     twilio.adapter.update_live_call(
         call, CallReply((Transfer("+14155550177"),), STATE), callback_url=CALLBACK
     )
 
-    [(_, said)] = twilio.account.told
+    [(_, said)] = twilio.account.call_updates
     assert f'callerId="{NUMBER}"' in said["Twiml"]

@@ -7,8 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from tests.carriers.twilio.rig import OURS, Rig, rig
 from tests.contracts.telephony import ACME, CALLBACK, GLOBEX, NUMBER
+from tests.fakes.carriers.twilio.connected_twilio import (
+    ACCOUNT_LOGIN,
+    ConnectedTwilio,
+    connected_twilio,
+)
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
@@ -17,21 +21,21 @@ URLS = ("voice_url", "voice_fallback_url", "status_callback")
 
 
 @pytest.fixture
-def twilio() -> Iterator[Rig]:
-    with rig() as made:
+def twilio() -> Iterator[ConnectedTwilio]:
+    with connected_twilio() as made:
         yield made
 
 
 @pytest.fixture
-def number(twilio: Rig) -> dict[str, Any]:
+def number(twilio: ConnectedTwilio) -> dict[str, Any]:
     """What Twilio holds of the number."""
-    held = twilio.account.number(NUMBER)
+    held = twilio.account.find_number(NUMBER)
     assert held is not None
     return held
 
 
 def test_a_registered_number_leads_to_us_and_to_its_document_while_we_are_away(
-    twilio: Rig, number: dict[str, Any]
+    twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
@@ -47,7 +51,7 @@ def test_a_registered_number_leads_to_us_and_to_its_document_while_we_are_away(
     "other", [{"voice_application_sid": f"AP{1:032x}"}, {"trunk_sid": f"TK{1:032x}"}]
 )
 def test_an_application_or_a_trunk_that_would_have_the_calls_is_taken_off(
-    twilio: Rig, number: dict[str, Any], other: dict[str, str]
+    twilio: ConnectedTwilio, number: dict[str, Any], other: dict[str, str]
 ) -> None:
     number.update(other)
 
@@ -56,15 +60,17 @@ def test_an_application_or_a_trunk_that_would_have_the_calls_is_taken_off(
     assert (number["voice_application_sid"], number["trunk_sid"]) == (None, None)
 
 
-def test_a_number_that_is_registered_is_only_looked_at(twilio: Rig) -> None:
+def test_a_number_that_is_registered_is_only_looked_at(twilio: ConnectedTwilio) -> None:
     for _ in range(2):
         twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
-    changes = [asked for asked in twilio.account.asked if asked.method == "POST"]
+    changes = [asked for asked in twilio.account.requests if asked.method == "POST"]
     assert len(changes) == 1
 
 
-def test_what_somebody_has_changed_is_found_and_mended(twilio: Rig, number: dict[str, Any]) -> None:
+def test_what_somebody_has_changed_is_found_and_mended(
+    twilio: ConnectedTwilio, number: dict[str, Any]
+) -> None:
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
     number["voice_url"] = "https://example.com/"
 
@@ -77,7 +83,7 @@ def test_what_somebody_has_changed_is_found_and_mended(twilio: Rig, number: dict
     assert number["voice_url"] == f"{CALLBACK}voice"
 
 
-def test_checking_does_not_tell_whose_else_a_number_is(twilio: Rig) -> None:
+def test_checking_does_not_tell_whose_else_a_number_is(twilio: ConnectedTwilio) -> None:
     twilio.adapter.register_number(GLOBEX, uuid4(), NUMBER)
 
     held = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
@@ -87,7 +93,7 @@ def test_checking_does_not_tell_whose_else_a_number_is(twilio: Rig) -> None:
 
 
 def test_unregistering_takes_what_is_ours_and_leaves_the_rest(
-    twilio: Rig, number: dict[str, Any]
+    twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     number["sms_url"] = "https://sms.example.com/"
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
@@ -102,7 +108,9 @@ def test_unregistering_takes_what_is_ours_and_leaves_the_rest(
     assert number["sms_url"] == "https://sms.example.com/"
 
 
-def test_a_number_that_was_never_ours_is_left_as_it_is(twilio: Rig, number: dict[str, Any]) -> None:
+def test_a_number_that_was_never_ours_is_left_as_it_is(
+    twilio: ConnectedTwilio, number: dict[str, Any]
+) -> None:
     before = dict(number)
 
     twilio.adapter.unregister_number(ACME, uuid4(), NUMBER)
@@ -112,7 +120,7 @@ def test_a_number_that_was_never_ours_is_left_as_it_is(twilio: Rig, number: dict
 
 @pytest.mark.parametrize("name", ["VCA tenant of mine", f"VCA tenant {'-' * 36}", "Front desk", ""])
 def test_a_name_that_is_no_tag_of_ours_is_nobodys(
-    twilio: Rig, number: dict[str, Any], name: str
+    twilio: ConnectedTwilio, number: dict[str, Any], name: str
 ) -> None:
     number["friendly_name"] = name
 
@@ -121,8 +129,10 @@ def test_a_name_that_is_no_tag_of_ours_is_nobodys(
     assert number["friendly_name"] == f"VCA tenant {ACME}"
 
 
-def test_a_number_that_the_account_does_not_have_cannot_be_registered(twilio: Rig) -> None:
-    twilio.account.own("+141555501001")  # of which it is a part
+def test_a_number_that_the_account_does_not_have_cannot_be_registered(
+    twilio: ConnectedTwilio,
+) -> None:
+    twilio.account.add_number("+141555501001")  # of which it is a part
     missing = "+14155550177"
 
     with pytest.raises(TelephonyError) as raised:
@@ -134,9 +144,9 @@ def test_a_number_that_the_account_does_not_have_cannot_be_registered(twilio: Ri
 
 
 def test_a_longer_number_is_not_taken_for_the_one_in_it(
-    twilio: Rig, number: dict[str, Any]
+    twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
-    longer = twilio.account.own(f"{NUMBER}1")
+    longer = twilio.account.add_number(f"{NUMBER}1")
     twilio.account.numbers.pop(number["sid"])
 
     with pytest.raises(TelephonyError):
@@ -146,14 +156,14 @@ def test_a_longer_number_is_not_taken_for_the_one_in_it(
 
 
 def test_who_is_overtaken_between_reading_and_writing_is_told_so(
-    twilio: Rig, number: dict[str, Any]
+    twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     """Another deployment's process, which takes no turns with ours."""
 
     def overtaken() -> None:
         number["friendly_name"] = f"VCA tenant {GLOBEX}"
 
-    twilio.account.after_changes.append(overtaken)
+    twilio.account.after_number_update.append(overtaken)
 
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.register_number(ACME, uuid4(), NUMBER)
@@ -162,8 +172,8 @@ def test_who_is_overtaken_between_reading_and_writing_is_told_so(
     assert number["friendly_name"] == f"VCA tenant {GLOBEX}"
 
 
-def test_two_accounts_adapters_of_one_process_take_turns(twilio: Rig) -> None:
-    adapters = [twilio.another() for _ in range(4)]
+def test_two_accounts_adapters_of_one_process_take_turns(twilio: ConnectedTwilio) -> None:
+    adapters = [twilio.new_adapter() for _ in range(4)]
 
     def register(number: int) -> bool:
         try:
@@ -180,11 +190,11 @@ def test_two_accounts_adapters_of_one_process_take_turns(twilio: Rig) -> None:
     assert won in ([True, False] * 2, [False, True] * 2)
 
 
-def test_without_an_address_of_ours_no_number_is_registered(twilio: Rig) -> None:
-    nowhere = TwilioAdapter((OURS,), TwilioUrls("", api_base_url=twilio.server.url))
+def test_without_an_address_of_ours_no_number_is_registered(twilio: ConnectedTwilio) -> None:
+    nowhere = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls("", api_base_url=twilio.server.url))
 
     with pytest.raises(TelephonyError) as raised:
         nowhere.register_number(ACME, uuid4(), NUMBER)
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
-    assert twilio.account.asked == []
+    assert twilio.account.requests == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.carriers.twilio.rig import OURS
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
 from tests.telephony.test_twilio_webhooks import genuine
 from vca.settings import SettingsError, read_settings
 from vca.telephony.adapter import InvalidCarrierSignature
@@ -19,7 +19,10 @@ GOOD = {
     "SECRET_KEY": "a-secret-of-this-test-alone-and-no-other",
     "PUBLIC_BASE_URL": "https://voice.example.com/vca",
 }
-ACCOUNT = {"TWILIO_ACCOUNT_SID": OURS.account_sid, "TWILIO_AUTH_TOKEN": OURS.auth_token}
+ACCOUNT = {
+    "TWILIO_ACCOUNT_SID": ACCOUNT_LOGIN.account_sid,
+    "TWILIO_AUTH_TOKEN": ACCOUNT_LOGIN.auth_token,
+}
 BROWSERS = {"TWILIO_API_KEY_SID": f"SK{1:032x}", "TWILIO_API_KEY_SECRET": "x" * 32}
 
 
@@ -78,17 +81,17 @@ def test_without_an_account_there_is_no_adapter() -> None:
 
 
 def test_a_deployments_requests_are_signed_by_any_of_its_tokens() -> None:
-    tokens = f"{8:032x} , {OURS.auth_token}"
+    tokens = f"{8:032x} , {ACCOUNT_LOGIN.auth_token}"
 
     adapter = TwilioAdapter.from_settings(
         read_settings({**GOOD, **ACCOUNT, "TWILIO_AUTH_TOKEN": tokens})
     )
 
     assert adapter is not None
-    for token in (f"{8:032x}", OURS.auth_token):
-        adapter.verify(genuine(login=TwilioCredentials(OURS.account_sid, token)))
+    for token in (f"{8:032x}", ACCOUNT_LOGIN.auth_token):
+        adapter.verify(genuine(login=TwilioCredentials(ACCOUNT_LOGIN.account_sid, token)))
     with pytest.raises(InvalidCarrierSignature):
-        adapter.verify(genuine(login=TwilioCredentials(OURS.account_sid, f"{9:032x}")))
+        adapter.verify(genuine(login=TwilioCredentials(ACCOUNT_LOGIN.account_sid, f"{9:032x}")))
 
 
 @pytest.mark.parametrize(
@@ -110,4 +113,4 @@ def test_twilio_finds_us_where_the_world_does(given: dict[str, Any], place: Twil
 
 
 def test_no_token_is_in_what_is_printed() -> None:
-    assert "5e" * 16 not in repr(TwilioCredentials(OURS.account_sid, "5e" * 16))
+    assert "5e" * 16 not in repr(TwilioCredentials(ACCOUNT_LOGIN.account_sid, "5e" * 16))

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.carriers.twilio import twiml
-from tests.carriers.twilio.rig import OURS
 from tests.contracts.telephony import CALLBACK, CALLER, NUMBER, ODD_TEXTS, STATE
+from tests.fakes.carriers.twilio import twiml
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
 from vca.kit.text import sanitize
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
@@ -25,12 +25,12 @@ from vca.telephony.types import (
     Transfer,
 )
 
-ADAPTER = TwilioAdapter((OURS,), TwilioUrls(CALLBACK))
+ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
 
 
-def _read(*actions: Action, **options: Any) -> twiml.Document:
+def _read(*actions: Action, **options: Any) -> twiml.TwimlDocument:
     reply = CallReply(actions, STATE)
-    return twiml.document(render(reply, callback_url=CALLBACK, **options).encode())
+    return twiml.parse_twiml(render(reply, callback_url=CALLBACK, **options).encode())
 
 
 def test_an_empty_reply_is_an_empty_document() -> None:
@@ -72,7 +72,7 @@ def test_twilio_listens_for_a_second_at_least() -> None:
 def test_each_verb_comes_back_under_its_name_with_the_token(
     action: Action, verb: str, where: str
 ) -> None:
-    url = urlsplit(_read(action).action(verb))
+    url = urlsplit(_read(action).next_url(verb))
 
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{CALLBACK}turn"
     assert parse_qs(url.query) == {"state": [STATE], "verb": [where]}
@@ -82,7 +82,7 @@ def test_who_leaves_no_message_comes_back_too() -> None:
     heard = _read(TakeVoicemail())
 
     assert heard.verbs == ["Record", "Redirect"]
-    assert heard.action("Record") == heard.action("Redirect")
+    assert heard.next_url("Record") == heard.next_url("Redirect")
 
 
 def test_a_recording_has_both_sides_and_is_told_of() -> None:
@@ -100,7 +100,7 @@ def test_who_is_dialled_sees_the_number_that_was_called(action: Action) -> None:
 
     response = ADAPTER.handle(facts, CallReply((action,), STATE), callback_url=CALLBACK)
 
-    assert twiml.document(response.body).find("Dial").get("callerId") == NUMBER
+    assert twiml.parse_twiml(response.body).find("Dial").get("callerId") == NUMBER
 
 
 @pytest.mark.parametrize("own_number", ["", "sip:x@example.com", '"/><Hangup/>'])
@@ -109,7 +109,7 @@ def test_without_a_number_of_ours_twilio_chooses_what_is_seen(own_number: str) -
 
     response = ADAPTER.handle(facts, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
 
-    assert twiml.document(response.body).find("Dial").get("callerId") is None
+    assert twiml.parse_twiml(response.body).find("Dial").get("callerId") is None
 
 
 @pytest.mark.parametrize(
@@ -141,10 +141,10 @@ def test_a_document_is_never_larger_than_twilio_takes(text: str, many: int) -> N
     answer = render(CallReply((*says, Listen()), STATE), callback_url=CALLBACK)
     order = render(CallReply((*says[:8], Listen()), STATE), callback_url=CALLBACK, max_size=4_000)
 
-    assert len(answer.encode()) <= twiml.LARGEST
+    assert len(answer.encode()) <= twiml.MAX_BYTES
     assert len(order) <= MAX_UPDATE_CHARS
     for document in (answer, order):
-        twiml.document(document.encode())
+        twiml.parse_twiml(document.encode())
 
 
 def test_an_order_has_room_for_a_whole_sentence_of_what_must_be_escaped() -> None:
@@ -154,10 +154,10 @@ def test_an_order_has_room_for_a_whole_sentence_of_what_must_be_escaped() -> Non
         max_size=MAX_UPDATE_CHARS,
     )
 
-    assert twiml.document(order.encode()).words == "&" * MAX_TEXT_CHARS
+    assert twiml.parse_twiml(order.encode()).spoken_text == "&" * MAX_TEXT_CHARS
 
 
 def test_what_ends_a_cdata_section_ends_none_of_ours() -> None:
     text = "&&&&]]>&&&&<Hangup/>&&\r&&"
 
-    assert _read(Say(text)).words == text
+    assert _read(Say(text)).spoken_text == text

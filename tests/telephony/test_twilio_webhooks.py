@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from twilio.request_validator import HMAC_SHA256, RequestValidator
 
-from tests.carriers.twilio.rig import OURS, THEIRS
-from tests.carriers.twilio.webhooks import inbound, outbound, signed
-from tests.contracts.telephony import CALLBACK, CALLER, NUMBER, RECORDING, STATE, call_name
+from tests.contracts.telephony import CALLBACK, CALLER, NUMBER, RECORDING, STATE, new_call_id
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN, OTHER_LOGIN
+from tests.fakes.carriers.twilio.webhooks import inbound_form, outbound_form, signed_request
 from vca.kit import clock
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature
 from vca.telephony.providers.twilio import statuses
@@ -24,16 +24,20 @@ from vca.telephony.providers.twilio.callback_urls import build_callback_url
 from vca.telephony.providers.twilio.settings import TwilioCredentials, TwilioUrls
 from vca.telephony.types import Caller, CarrierRequest
 
-ADAPTER = TwilioAdapter((OURS,), TwilioUrls(CALLBACK))
+ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
 SIGNATURE = "x-twilio-signature"
 TURN = build_callback_url(CALLBACK, "turn", state=STATE, verb="gather")
 Forgery = Callable[[CarrierRequest], CarrierRequest]
 
 
-def genuine(url: str = TURN, login: TwilioCredentials = OURS, **said: Any) -> CarrierRequest:
+def genuine(
+    url: str = TURN, login: TwilioCredentials = ACCOUNT_LOGIN, **said: Any
+) -> CarrierRequest:
     """What Twilio sends when a caller has spoken."""
-    form = inbound(f"CA{7:032x}", to=NUMBER, caller=CALLER)
-    return signed(login, url, {**form, "SpeechResult": "Hello?", "Confidence": "0.9", **said})
+    form = inbound_form(f"CA{7:032x}", to=NUMBER, caller=CALLER)
+    return signed_request(
+        login, url, {**form, "SpeechResult": "Hello?", "Confidence": "0.9", **said}
+    )
 
 
 def _signed_by(make: Callable[[CarrierRequest], str]) -> Forgery:
@@ -78,13 +82,13 @@ def _as_json(request: CarrierRequest) -> CarrierRequest:
     """Of a JSON body Twilio signs the URL, in which there is the body's hash."""
     body = json.dumps(_said(request)).encode()
     url = f"{request.url}&bodySHA256={hashlib.sha256(body).hexdigest()}"
-    signature = RequestValidator(OURS.auth_token).compute_signature(url, {})
+    signature = RequestValidator(ACCOUNT_LOGIN.auth_token).compute_signature(url, {})
     headers = {"content-type": "application/json", SIGNATURE: signature}
     return replace(request, url=url, body=body, headers=headers)
 
 
 def _by_another_hash(request: CarrierRequest) -> CarrierRequest:
-    validator = RequestValidator(OURS.auth_token)
+    validator = RequestValidator(ACCOUNT_LOGIN.auth_token)
     signature = validator.compute_signature(request.url, _said(request), HMAC_SHA256)
     chosen = {"x-twilio-webhooks-signature-settings": "key=k,algorithm=HMAC_SHA256"}
     return replace(request, headers={**request.headers, **chosen, SIGNATURE: signature})
@@ -107,27 +111,27 @@ FORGERIES: dict[str, Forgery] = {
     "a signature in hex": _signed_by(
         lambda it: base64.b64decode(it.headers[SIGNATURE]).hex(),
     ),
-    "a signature of the URL alone": _signed_by(lambda it: _raw(OURS.auth_token, it.url)),
+    "a signature of the URL alone": _signed_by(lambda it: _raw(ACCOUNT_LOGIN.auth_token, it.url)),
     "a signature of the body alone": _signed_by(
-        lambda it: _raw(OURS.auth_token, it.body.decode()),
+        lambda it: _raw(ACCOUNT_LOGIN.auth_token, it.body.decode()),
     ),
     "a signature by no token": _signed_by(
         lambda it: RequestValidator("").compute_signature(it.url, _said(it)),
     ),
     "a signature by the account's own id": _signed_by(
-        lambda it: RequestValidator(OURS.account_sid).compute_signature(it.url, _said(it)),
+        lambda it: RequestValidator(ACCOUNT_LOGIN.account_sid).compute_signature(it.url, _said(it)),
     ),
     "a signature by a hash of the sender's choice": _by_another_hash,
-    "another account's request": lambda it: genuine(it.url, THEIRS),
+    "another account's request": lambda it: genuine(it.url, OTHER_LOGIN),
     "another account's token for our account": lambda it: genuine(
-        it.url, TwilioCredentials(OURS.account_sid, THEIRS.auth_token)
+        it.url, TwilioCredentials(ACCOUNT_LOGIN.account_sid, OTHER_LOGIN.auth_token)
     ),
     "our token for another account": lambda it: genuine(
-        it.url, TwilioCredentials(THEIRS.account_sid, OURS.auth_token)
+        it.url, TwilioCredentials(OTHER_LOGIN.account_sid, ACCOUNT_LOGIN.auth_token)
     ),
     "no account": lambda it: genuine(it.url, AccountSid=None),
-    "two accounts": _bytes(lambda body: body + f"&AccountSid={OURS.account_sid}".encode()),
-    "an unsigned account": _with(AccountSid=THEIRS.account_sid),
+    "two accounts": _bytes(lambda body: body + f"&AccountSid={ACCOUNT_LOGIN.account_sid}".encode()),
+    "an unsigned account": _with(AccountSid=OTHER_LOGIN.account_sid),
     "http": _at("https://", "http://"),
     "another host": _at("voice.example.com", "voice.example.org"),
     "another action": _at("/turn?", "/status?"),
@@ -192,8 +196,8 @@ def test_the_default_port_may_be_signed_or_not() -> None:
 
 
 def test_the_token_before_a_change_is_genuine_beside_the_present_one() -> None:
-    changed = TwilioCredentials(OURS.account_sid, f"{9:032x}")
-    between = TwilioAdapter((changed, OURS), TwilioUrls(CALLBACK))
+    changed = TwilioCredentials(ACCOUNT_LOGIN.account_sid, f"{9:032x}")
+    between = TwilioAdapter((changed, ACCOUNT_LOGIN), TwilioUrls(CALLBACK))
 
     between.verify(genuine())
     between.verify(genuine(login=changed))
@@ -231,18 +235,18 @@ def test_the_token_before_a_change_is_genuine_beside_the_present_one() -> None:
 def test_what_twilio_would_not_send_is_refused_though_it_is_signed(
     action: str, said: dict[str, Any]
 ) -> None:
-    form = {**inbound(call_name(), to=NUMBER, caller=CALLER), **said}
+    form = {**inbound_form(new_call_id(), to=NUMBER, caller=CALLER), **said}
 
     with pytest.raises(InvalidCarrierRequest):
-        ADAPTER.parse(signed(OURS, f"{CALLBACK}{action}", form))
+        ADAPTER.parse(signed_request(ACCOUNT_LOGIN, f"{CALLBACK}{action}", form))
 
 
 # --- What is told ----------------------------------------------------------------------------
 
 
 def _status(status: str, **said: Any) -> CarrierRequest:
-    form = inbound(f"CA{7:032x}", to=NUMBER, caller=CALLER, status=status)
-    return signed(OURS, build_callback_url(CALLBACK, "status"), {**form, **said})
+    form = inbound_form(f"CA{7:032x}", to=NUMBER, caller=CALLER, status=status)
+    return signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "status"), {**form, **said})
 
 
 @pytest.mark.parametrize("status", statuses.STATUSES)
@@ -323,10 +327,10 @@ def test_a_caller_who_left_nothing_is_a_voicemail_without_a_recording() -> None:
     ],
 )
 def test_word_of_a_recording_ends_no_call(status: str, kind: str) -> None:
-    said = {"CallSid": call_name(), "RecordingSid": RECORDING, "RecordingStatus": status}
+    said = {"CallSid": new_call_id(), "RecordingSid": RECORDING, "RecordingStatus": status}
 
     facts = ADAPTER.parse(
-        signed(OURS, build_callback_url(CALLBACK, "recording", state=STATE), said)
+        signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "recording", state=STATE), said)
     )
 
     assert facts.kind == kind
@@ -334,9 +338,11 @@ def test_word_of_a_recording_ends_no_call(status: str, kind: str) -> None:
 
 
 def test_a_call_of_ours_that_was_answered_has_our_number_at_the_other_end() -> None:
-    url, call = build_callback_url(CALLBACK, "voice", state=STATE), call_name()
-    placed = signed(OURS, url, outbound(call, to=CALLER, caller=NUMBER))
-    came = signed(OURS, url, inbound(call, to=NUMBER, caller=CALLER, status="ringing"))
+    url, call = build_callback_url(CALLBACK, "voice", state=STATE), new_call_id()
+    placed = signed_request(ACCOUNT_LOGIN, url, outbound_form(call, to=CALLER, caller=NUMBER))
+    came = signed_request(
+        ACCOUNT_LOGIN, url, inbound_form(call, to=NUMBER, caller=CALLER, status="ringing")
+    )
 
     facts = [ADAPTER.parse(request) for request in (placed, came)]
 
@@ -345,10 +351,12 @@ def test_a_call_of_ours_that_was_answered_has_our_number_at_the_other_end() -> N
 
 
 def test_a_browser_calls_the_number_that_is_in_its_token() -> None:
-    form = inbound(call_name(), to="", caller="client:bob", status="ringing")
+    form = inbound_form(new_call_id(), to="", caller="client:bob", status="ringing")
 
     facts = ADAPTER.parse(
-        signed(OURS, build_callback_url(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER})
+        signed_request(
+            ACCOUNT_LOGIN, build_callback_url(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER}
+        )
     )
 
     assert (facts.called_number, facts.own_number) == (NUMBER, NUMBER)

@@ -7,8 +7,8 @@ import psycopg2
 import pytest
 
 from tests.support import databases
-from tests.support.evidence import Evidence, schema_of
-from tests.support.world import Tenant, World
+from tests.support.db_snapshot import SnapshotChecker, schema_of
+from tests.support.factories import Factory, Tenant
 from vca.kit import db
 from vca.tenancy import roles
 
@@ -35,7 +35,7 @@ State = Callable[[str, str], str | None]
 
 
 @pytest.fixture(params=[databases.WEB, databases.WORKER])
-def state(request: pytest.FixtureRequest, world: World) -> Iterator[State]:
+def state(request: pytest.FixtureRequest, world: Factory) -> Iterator[State]:
     """The SQLSTATE of what a login is refused; None for what it is not. All is rolled back."""
     connection = psycopg2.connect(databases.as_login(db.current_database().dsn, request.param))
     connection.autocommit = True
@@ -71,20 +71,22 @@ def test_a_tenants_entries_are_added_and_read_only(acme: Tenant, state: State) -
     assert state(opening, "SELECT * FROM audit_entries") is None
 
 
-def test_they_are_where_tenants_have_no_roles_too(evidence: Evidence, state: State) -> None:
+def test_they_are_where_tenants_have_no_roles_too(
+    db_snapshot: SnapshotChecker, state: State
+) -> None:
     tenant_id = str(uuid4())
     prefix = databases.DEPLOYMENT.roles.prefix
-    evidence.rows(WITHOUT_ROLES.format(id=tenant_id, prefix=prefix))
+    db_snapshot.rows(WITHOUT_ROLES.format(id=tenant_id, prefix=prefix))
     opening = _inside(tenant_id, None)
 
     for change in CHANGES:
         assert state(opening, change.format(table="audit_entries")) == DENIED, change
     assert state(opening, "SELECT * FROM audit_entries") is None
-    evidence.rows(f'DROP SCHEMA "{schema_of(tenant_id)}" CASCADE')
-    evidence.rows("DELETE FROM public.tenants WHERE id = %s", UUID(tenant_id).hex)
+    db_snapshot.rows(f'DROP SCHEMA "{schema_of(tenant_id)}" CASCADE')
+    db_snapshot.rows("DELETE FROM public.tenants WHERE id = %s", UUID(tenant_id).hex)
 
 
-def test_the_platforms_entries_are_added_and_read_only(world: World, state: State) -> None:
+def test_the_platforms_entries_are_added_and_read_only(world: Factory, state: State) -> None:
     for change in CHANGES:
         assert state("BEGIN", change.format(table="public.audit_entries")) == DENIED, change
     assert state("BEGIN", "SELECT * FROM public.audit_entries") is None

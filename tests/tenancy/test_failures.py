@@ -9,8 +9,8 @@ from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support.evidence import Evidence
-from tests.support.world import Tenant
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Tenant
 from vca.kit import db, postgres_errors
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.observability import log
@@ -63,8 +63,8 @@ def _is_open(database: Database) -> bool:
 
 
 @pytest.mark.parametrize("state", OUTAGES)
-def test_an_outage_is_unavailable_and_opens_the_breaker(state: str, pool: Pool) -> None:
-    database = pool(1)
+def test_an_outage_is_unavailable_and_opens_the_breaker(state: str, make_pool: Pool) -> None:
+    database = make_pool(1)
 
     with pytest.raises(DatabaseUnavailable):
         _raise(database, state)
@@ -73,8 +73,8 @@ def test_an_outage_is_unavailable_and_opens_the_breaker(state: str, pool: Pool) 
 
 
 @pytest.mark.parametrize("state", BUSY)
-def test_a_busy_server_is_no_outage(state: str, pool: Pool) -> None:
-    database = pool(1)
+def test_a_busy_server_is_no_outage(state: str, make_pool: Pool) -> None:
+    database = make_pool(1)
 
     with pytest.raises(DatabaseBusy) as refused:
         _raise(database, state)
@@ -85,8 +85,8 @@ def test_a_busy_server_is_no_outage(state: str, pool: Pool) -> None:
 
 
 @pytest.mark.parametrize("state", NEITHER)
-def test_every_other_error_stays_what_it_is(state: str, pool: Pool) -> None:
-    database = pool(1)
+def test_every_other_error_stays_what_it_is(state: str, make_pool: Pool) -> None:
+    database = make_pool(1)
 
     with pytest.raises(DBAPIError) as refused:
         _raise(database, state)
@@ -96,15 +96,15 @@ def test_every_other_error_stays_what_it_is(state: str, pool: Pool) -> None:
     assert not _is_open(database)
 
 
-def test_a_statement_past_its_time_limit_is_busy(pool: Pool) -> None:
+def test_a_statement_past_its_time_limit_is_busy(make_pool: Pool) -> None:
     with pytest.raises(DatabaseBusy):
-        _execute(pool(1), "SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(2)")
+        _execute(make_pool(1), "SET LOCAL statement_timeout = '50ms'", "SELECT pg_sleep(2)")
 
 
 def test_a_transaction_that_idled_too_long_is_busy_though_its_connection_is_gone(
-    pool: Pool,
+    make_pool: Pool,
 ) -> None:
-    database = pool(1)
+    database = make_pool(1)
 
     with pytest.raises(DatabaseBusy):
         _execute(
@@ -117,24 +117,26 @@ def test_a_transaction_that_idled_too_long_is_busy_though_its_connection_is_gone
     assert not _is_open(database)
 
 
-def test_a_backend_that_an_administrator_ends_is_an_outage(pool: Pool, evidence: Evidence) -> None:
-    database = pool(1)
+def test_a_backend_that_an_administrator_ends_is_an_outage(
+    make_pool: Pool, db_snapshot: SnapshotChecker
+) -> None:
+    database = make_pool(1)
 
     end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'ended'"
     with pytest.raises(DatabaseUnavailable):
         _execute(
             database,
             "SET LOCAL application_name = 'ended'",
-            lambda: evidence.rows(end),
+            lambda: db_snapshot.rows(end),
             "SELECT pg_sleep(2)",
         )
 
     assert _is_open(database)
 
 
-def test_a_statement_past_sqlalchemy_fails_alike(pool: Pool) -> None:
+def test_a_statement_past_sqlalchemy_fails_alike(make_pool: Pool) -> None:
     statement = "DO $$ BEGIN RAISE EXCEPTION 'as if' USING ERRCODE = '{}'; END $$"
-    database = pool(1)
+    database = make_pool(1)
 
     with pytest.raises(DatabaseBusy), database.connection() as connection:
         db.execute_script(connection, statement.format("55P03"))

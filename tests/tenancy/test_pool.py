@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support.evidence import Evidence
-from tests.support.world import Tenant, World
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Tenant
 from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable, timeouts
 from vca.kit.db.breaker import Breaker
@@ -39,7 +39,9 @@ BREAKS = ("ours", "statement", "time-out", "missing", "none")
 class Traffic:
     """Mixed requests of two tenants, every twelfth of them broken on purpose."""
 
-    def __init__(self, tenants: list[Tenant], database: Database, evidence: Evidence) -> None:
+    def __init__(
+        self, tenants: list[Tenant], database: Database, evidence: SnapshotChecker
+    ) -> None:
         self.tenants = tenants
         self.database = database
         self.evidence = evidence
@@ -133,7 +135,7 @@ class Traffic:
 
 
 def test_mixed_requests_leave_no_connection_with_a_tenants_path(
-    acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
+    acme: Tenant, globex: Tenant, make_pool: Pool, db_snapshot: SnapshotChecker
 ) -> None:
     """A fifth go through the whole application, the rest through the door that it uses.
 
@@ -142,8 +144,8 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
     """
     for tenant in (acme, globex):
         tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
-    database = db.set_current_database(pool(SIZE))
-    clean = evidence.rows("SHOW search_path")[0][0]
+    database = db.set_current_database(make_pool(SIZE))
+    clean = db_snapshot.rows("SHOW search_path")[0][0]
     checkouts: Counter[tuple[str, str]] = Counter()
 
     @event.listens_for(database.engine, "checkout")
@@ -155,7 +157,7 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
             path, tenant = cursor.fetchone()
             checkouts[path, tenant or ""] += 1
 
-    traffic = Traffic([acme, globex], database, evidence)
+    traffic = Traffic([acme, globex], database, db_snapshot)
     with ThreadPoolExecutor(THREADS) as threads:
         list(threads.map(traffic.run, range(REQUESTS)))
 
@@ -179,9 +181,9 @@ def visit(tenant: Tenant, database: Database) -> int:
 
 
 def test_a_connection_is_retired_before_it_sees_more_tenants_than_the_limit(
-    world: World, pool: Pool
+    world: Factory, make_pool: Pool
 ) -> None:
-    one = pool(1, tenants_per_connection=3)
+    one = make_pool(1, tenants_per_connection=3)
     tenants = [world.tenant(f"Number {index}") for index in range(5)]
 
     first = [visit(tenant, one) for tenant in (*tenants[:3], *tenants[:3], tenants[0])]
@@ -194,10 +196,10 @@ def test_a_connection_is_retired_before_it_sees_more_tenants_than_the_limit(
 
 @pytest.mark.parametrize(("read", "served"), [(("settings",), 4), (("settings", "calls"), 3)])
 def test_a_tenant_counts_by_the_tables_that_were_touched(
-    world: World, pool: Pool, read: tuple[str, ...], served: int
+    world: Factory, make_pool: Pool, read: tuple[str, ...], served: int
 ) -> None:
     """At most three whole ones of two tables and the schema itself; a new one may be whole."""
-    one = pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
+    one = make_pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
     pids = []
     for index in range(served + 1):
         with tenant_session(world.tenant(f"Number {index}").ref, database=one) as session:
@@ -210,9 +212,9 @@ def test_a_tenant_counts_by_the_tables_that_were_touched(
 
 
 def test_a_connection_remembers_nothing_of_the_one_that_it_replaced(
-    acme: Tenant, globex: Tenant, pool: Pool
+    acme: Tenant, globex: Tenant, make_pool: Pool
 ) -> None:
-    one = pool(1, tenants_per_connection=1, tenant_tables=("settings", "calls"))
+    one = make_pool(1, tenants_per_connection=1, tenant_tables=("settings", "calls"))
 
     pids = [visit(tenant, one) for tenant in (acme, globex, globex, acme)]
 
@@ -220,9 +222,9 @@ def test_a_connection_remembers_nothing_of_the_one_that_it_replaced(
 
 
 def test_another_way_to_the_database_has_the_same_bound(
-    acme: Tenant, globex: Tenant, pool: Pool
+    acme: Tenant, globex: Tenant, make_pool: Pool
 ) -> None:
-    this = pool(1, tenants_per_connection=1)
+    this = make_pool(1, tenants_per_connection=1)
     other = this.with_dsn(this.dsn, pool_size=1)
 
     pids = [visit(tenant, other) for tenant in (acme, globex)]
@@ -232,9 +234,9 @@ def test_another_way_to_the_database_has_the_same_bound(
 
 
 def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
-    world: World, pool: Pool
+    world: Factory, make_pool: Pool
 ) -> None:
-    one = pool(1, tenants_per_connection=1)
+    one = make_pool(1, tenants_per_connection=1)
     pids = []
     for index in range(3):
         with one.connection() as connection, open_tenant(connection, world.tenant(f"{index}").ref):
@@ -243,8 +245,10 @@ def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
     assert pids[0] == pids[1] != pids[2]
 
 
-def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: Pool) -> None:
-    many = pool(3, tenants_per_connection=2)
+def test_a_tenant_is_served_by_the_connection_that_knows_it(
+    world: Factory, make_pool: Pool
+) -> None:
+    many = make_pool(3, tenants_per_connection=2)
     tenants = [world.tenant(f"Number {index}") for index in range(6)]
 
     first = [visit(tenant, many) for tenant in tenants]
@@ -254,8 +258,8 @@ def test_a_tenant_is_served_by_the_connection_that_knows_it(world: World, pool: 
     assert again == first[::-1]
 
 
-def test_connections_are_opened_long_before_one_is_full(world: World, pool: Pool) -> None:
-    two = pool(2, tenants_per_connection=2 * SPREAD_DIVISOR)
+def test_connections_are_opened_long_before_one_is_full(world: Factory, make_pool: Pool) -> None:
+    two = make_pool(2, tenants_per_connection=2 * SPREAD_DIVISOR)
 
     first, again, third, fourth, fifth = (visit(world.tenant(f"{n}"), two) for n in range(5))
 
@@ -265,9 +269,9 @@ def test_connections_are_opened_long_before_one_is_full(world: World, pool: Pool
 
 
 def test_a_request_asks_for_the_connection_that_knows_its_tenant(
-    acme: Tenant, globex: Tenant, pool: Pool
+    acme: Tenant, globex: Tenant, make_pool: Pool
 ) -> None:
-    many = db.set_current_database(pool(2, tenants_per_connection=1))
+    many = db.set_current_database(make_pool(2, tenants_per_connection=1))
     opened: list[Any] = []
     event.listen(many.engine, "connect", lambda connection, _: opened.append(connection))
 
@@ -277,8 +281,8 @@ def test_a_request_asks_for_the_connection_that_knows_its_tenant(
     assert len(opened) == 2
 
 
-def test_the_connection_that_was_idle_longest_makes_room(world: World, pool: Pool) -> None:
-    many = pool(2, tenants_per_connection=1)
+def test_the_connection_that_was_idle_longest_makes_room(world: Factory, make_pool: Pool) -> None:
+    many = make_pool(2, tenants_per_connection=1)
     first, second, third = (world.tenant(f"Number {index}") for index in range(3))
 
     known, other = visit(first, many), visit(second, many)
@@ -291,8 +295,10 @@ def test_the_connection_that_was_idle_longest_makes_room(world: World, pool: Poo
     assert many.engine.pool.checkedin() == 2  # type: ignore[attr-defined]
 
 
-def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(world: World, pool: Pool) -> None:
-    one = pool(1, tenants_per_connection=1)
+def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(
+    world: Factory, make_pool: Pool
+) -> None:
+    one = make_pool(1, tenants_per_connection=1)
     first, second = world.tenant("First"), world.tenant("Second")
     with ThreadPoolExecutor(1) as threads, tenant_session(first.ref, database=one):
         waiting_for = threads.submit(visit, second, one)
@@ -301,8 +307,10 @@ def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(world: World, 
     assert waiting_for.result(10) != visit(first, one)
 
 
-def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, pool: Pool) -> None:
-    one = db.set_current_database(pool(1))
+def test_failed_entrances_count_too_and_never_wear_the_pool_out(
+    acme: Tenant, make_pool: Pool
+) -> None:
+    one = db.set_current_database(make_pool(1))
 
     for _ in range(20):
         with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
@@ -314,10 +322,10 @@ def test_failed_entrances_count_too_and_never_wear_the_pool_out(acme: Tenant, po
 
 
 def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
-    acme: Tenant, pool: Pool
+    acme: Tenant, make_pool: Pool
 ) -> None:
     """A machine too busy for one request must not open the breaker for all of them."""
-    one = pool(1)
+    one = make_pool(1)
 
     with deadline.within(0), tenant_session(acme.ref, database=one) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
@@ -330,10 +338,10 @@ def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
 
 
 def test_a_server_that_is_silent_for_longer_than_it_ever_needs_opens_the_breaker(
-    acme: Tenant, pool: Pool, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, make_pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "_SERVER_TIMEOUT_S", timeouts.MIN_WAIT_S)
-    one = pool(1)
+    one = make_pool(1)
 
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
         with tenant_session(acme.ref, database=one) as session:
@@ -344,9 +352,9 @@ def test_a_server_that_is_silent_for_longer_than_it_ever_needs_opens_the_breaker
     assert refused.value.__cause__ is None  # the breaker's own
 
 
-def test_one_who_sees_neither_lets_the_next_find_out_soon(acme: Tenant, pool: Pool) -> None:
+def test_one_who_sees_neither_lets_the_next_find_out_soon(acme: Tenant, make_pool: Pool) -> None:
     """A refusal of ours, of whoever was let through to see, says nothing about the server."""
-    one = pool(1)
+    one = make_pool(1)
     one.breaker = Breaker(pause_s=0.05)
     one.breaker.failed()
     time.sleep(0.06)

@@ -15,9 +15,9 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from tests.support.pooler import PROGRAM, SERVERS, Pooler, pooled
-from tests.support.source import ROOT
-from tests.support.world import Tenant, World
+from tests.support.ast_index import ROOT
+from tests.support.factories import Factory, Tenant
+from tests.support.pooler import PGBOUNCER, SERVER_CONNECTIONS, Pooler, run_pgbouncer
 from vca.kit import db
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.dialect import SESSION_SETTINGS_KEY
@@ -27,7 +27,8 @@ from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings.models import Settings
 
 pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="pgbouncer is not installed (Debian and Ubuntu: apt install pgbouncer)"
+    PGBOUNCER is None,
+    reason="pgbouncer is not installed (Debian and Ubuntu: apt install pgbouncer)",
 )
 
 CLIENTS = 16
@@ -52,12 +53,12 @@ Door = Callable[[TenantRef], AbstractContextManager[Any]]
 @pytest.fixture
 def pooler(settings: Config, tmp_path: Path) -> Iterator[Pooler]:
     """PgBouncer with two connections to the server."""
-    with pooled(settings.database_dsn, tmp_path) as running:
+    with run_pgbouncer(settings.database_dsn, tmp_path) as running:
         yield running
 
 
 @pytest.fixture
-def behind(app: Flask, pooler: Pooler) -> Iterator[Database]:
+def pooled_database(app: Flask, pooler: Pooler) -> Iterator[Database]:
     """The database as the product sees it through PgBouncer."""
     database = Database(pooler.url, pool_size=CLIENTS)
     yield database
@@ -129,16 +130,16 @@ def _forced(counts: Counter[str]) -> list[int]:
 
 
 def test_no_client_is_shown_another_tenants_row(
-    acme: Tenant, globex: Tenant, behind: Database
+    acme: Tenant, globex: Tenant, pooled_database: Database
 ) -> None:
-    load = Load(lambda tenant: tenant_session(tenant, database=behind), acme, globex)
+    load = Load(lambda tenant: tenant_session(tenant, database=pooled_database), acme, globex)
 
     counts = load.run()
 
     assert counts["wrong"] == 0
     assert counts["right"] == READS
     assert min(_forced(counts)) >= BREAKS
-    assert len(load.servers) == SERVERS
+    assert len(load.servers) == SERVER_CONNECTIONS
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def sessionwide(app: Flask, database_url: str, tmp_path: Path, acme: Tenant) -> 
     Both of the server's connections have been used before: a path is set on each.
     """
     with ExitStack() as stack:
-        running = stack.enter_context(pooled(database_url, tmp_path))
+        running = stack.enter_context(run_pgbouncer(database_url, tmp_path))
         behind = Database(running.url, pool_size=CLIENTS)
         stack.callback(behind.close)
         yield from _sessionwide(behind, acme)
@@ -157,7 +158,7 @@ def sessionwide(app: Flask, database_url: str, tmp_path: Path, acme: Tenant) -> 
 
 def _sessionwide(behind: Database, acme: Tenant) -> Iterator[Door]:
     with ExitStack() as stack:
-        for _ in range(SERVERS):
+        for _ in range(SERVER_CONNECTIONS):
             session = stack.enter_context(public_session(database=behind))
             session.execute(text(f'SET search_path TO "{acme.ref.schema}"'))
 
@@ -191,13 +192,13 @@ def test_a_path_that_is_set_for_a_connection_shows_other_tenants_rows(
 
 
 def test_time_outs_and_time_zone_hold_in_every_transaction_and_do_not_outlive_it(
-    acme: Tenant, behind: Database
+    acme: Tenant, pooled_database: Database
 ) -> None:
-    with tenant_session(acme.ref, database=behind) as session:
+    with tenant_session(acme.ref, database=pooled_database) as session:
         inside = session.execute(_SHOWN).one()
-    with public_session(database=behind) as session:
+    with public_session(database=pooled_database) as session:
         outside = session.execute(_SHOWN).one()
-    with behind.connection() as connection:
+    with pooled_database.connection() as connection:
         between = connection.execute(_SHOWN).one()
 
     assert inside == BOUNDS
@@ -206,7 +207,7 @@ def test_time_outs_and_time_zone_hold_in_every_transaction_and_do_not_outlive_it
 
 
 def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
-    acme: Tenant, behind: Database
+    acme: Tenant, pooled_database: Database
 ) -> None:
     """The server's two seconds; ours would be four, and would cost the connection."""
     row = text("SELECT id FROM settings FOR UPDATE")
@@ -214,7 +215,7 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
         holder.execute(row)
         with (
             pytest.raises(DatabaseBusy) as refused,
-            tenant_session(acme.ref, database=behind) as session,
+            tenant_session(acme.ref, database=pooled_database) as session,
         ):
             session.execute(row)
 
@@ -224,7 +225,7 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
 def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
     app: Flask, acme: Tenant, settings: Config, tmp_path: Path
 ) -> None:
-    with pooled(settings.database_dsn, tmp_path, more=CONNECT_QUERY) as pooler:
+    with run_pgbouncer(settings.database_dsn, tmp_path, more=CONNECT_QUERY) as pooler:
         database = Database(pooler.url)
         with database.connection() as connection:
             between = connection.execute(_SHOWN).one()
@@ -250,7 +251,7 @@ def test_a_connection_without_a_pooler_sets_nothing_again(app: Flask) -> None:
 def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
     app: Flask, settings: Config, tmp_path: Path
 ) -> None:
-    with pooled(settings.database_dsn, tmp_path, ignored="extra_float_digits") as pooler:
+    with run_pgbouncer(settings.database_dsn, tmp_path, ignored="extra_float_digits") as pooler:
         database = Database(pooler.url)
         with pytest.raises(DatabaseUnavailable) as refused, database.connection():
             pytest.fail("connected")
@@ -262,15 +263,17 @@ def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
 # --- The product -------------------------------------------------------------------------------
 
 
-def test_the_whole_product_works_through_the_pooler(world: World, behind: Database) -> None:
+def test_the_whole_product_works_through_the_pooler(
+    world: Factory, pooled_database: Database
+) -> None:
     """Tenants are made, numbers claimed, calls held and jobs enqueued; each sees its own."""
-    db.set_current_database(behind)
+    db.set_current_database(pooled_database)
     tenants = [world.tenant(name) for name in ("Acme", "Globex")]
     numbers = {}
     for tenant in tenants:
         tenant.profile(greeting=f"This is {tenant.id}.")
         numbers[tenant.id] = tenant.number(label=tenant.id)["did_number"]
-        assert world.work(tenant) == ["phone_numbers.register"]
+        assert world.run_jobs(tenant) == ["phone_numbers.register"]
 
     for tenant in tenants * 3:
         call = tenant.simulate(numbers[tenant.id])

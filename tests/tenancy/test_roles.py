@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support import databases, owner
-from tests.support.world import Tenant, World, fresh_number
+from tests.support import admin_db, databases
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import db
 from vca.kit.db import Database
 from vca.tenancy import roles
@@ -56,7 +56,7 @@ class Raw:
 
 
 @pytest.fixture
-def raw(world: World) -> Iterator[Raw]:
+def raw(world: Factory) -> Iterator[Raw]:
     """A connection as the web's login."""
     connection = Raw(db.current_database().dsn)
     yield connection
@@ -145,7 +145,7 @@ def test_a_savepoint_that_is_rolled_back_leaves_the_role(acme: Tenant, globex: T
         assert session.scalars(text("SELECT tenant_id FROM settings")).all() == [acme.ref.id]
 
 
-def test_no_role_outlives_its_transaction(acme: Tenant, world: World) -> None:
+def test_no_role_outlives_its_transaction(acme: Tenant, world: Factory) -> None:
     one = Database(db.current_database().dsn, pool_size=1)
     endings = ("SELECT 1", "SELECT 1 / 0", "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     for ending in endings:
@@ -240,7 +240,7 @@ def test_a_tenant_sees_of_anothers_number_only_that_it_is_taken(
 
 
 def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> None:
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         role = _role(acme)
         session.execute(text(f'ALTER ROLE "{role}" RENAME TO "{role}_aside"'))
 
@@ -249,7 +249,7 @@ def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> 
     with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
         pytest.fail("entered")
 
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         session.execute(text(f'ALTER ROLE "{role}_aside" RENAME TO "{role}"'))
     assert acme.get("/settings").status_code == 200
 

@@ -14,10 +14,10 @@ from sqlalchemy import event, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
-from tests.support import owner
-from tests.support.evidence import Evidence, schema_of
-from tests.support.premises import Line, furnish
-from tests.support.world import Tenant, World, fresh_number
+from tests.support import admin_db
+from tests.support.db_snapshot import SnapshotChecker, schema_of
+from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.populated_tenant import SignedCarrierClient, populate_tenant
 from vca.jobs import queue
 from vca.kit import db, deadline
 from vca.kit.db import Database, DatabaseFailure, DatabaseUnavailable
@@ -89,13 +89,13 @@ def test_a_schema_that_does_not_exist_is_an_error_before_the_first_statement(acm
 
 
 @pytest.fixture
-def swapped(acme: Tenant, globex: Tenant, evidence: Evidence) -> Iterator[None]:
+def swapped(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) -> Iterator[None]:
     """Acme's schema and Globex's under each other's names."""
 
     def swap() -> None:
         one, other = acme.ref.schema, globex.ref.schema
         for old, new in ((one, "aside"), (other, one), ("aside", other)):
-            evidence.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
+            db_snapshot.rows(f'ALTER SCHEMA "{old}" RENAME TO "{new}"')
 
     swap()
     yield
@@ -120,19 +120,19 @@ def test_a_schema_that_is_another_tenants_is_an_error_before_the_first_statement
 
 @pytest.mark.usefixtures("swapped")
 def test_an_owner_is_fenced_too_and_leaves_nothing_behind(
-    acme: Tenant, globex: Tenant, owned: Database, evidence: Evidence
+    acme: Tenant, globex: Tenant, owner_database: Database, db_snapshot: SnapshotChecker
 ) -> None:
-    with pytest.raises(IsolationError), owner_session(acme.ref, database=owned):
+    with pytest.raises(IsolationError), owner_session(acme.ref, database=owner_database):
         pytest.fail("entered")
-    with pytest.raises(IsolationError), owned.connection() as connection:
+    with pytest.raises(IsolationError), owner_database.connection() as connection:
         run_script(connection, acme.ref, "CREATE TABLE left_behind (id uuid)")
 
-    assert not evidence.rows("SELECT FROM pg_class WHERE relname = 'left_behind'")
+    assert not db_snapshot.rows("SELECT FROM pg_class WHERE relname = 'left_behind'")
 
 
 @pytest.mark.parametrize("lacking", ["the value", "the type"])
 def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
-    lacking: str, acme: Tenant, globex: Tenant, evidence: Evidence
+    lacking: str, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     one, aside = (f'"{acme.ref.schema}".{name}' for name in ("tenant_identity", "aside"))
     spoil, mend = {
@@ -145,24 +145,26 @@ def test_a_schema_that_does_not_say_whose_it_is_is_an_error(
             f"ALTER TYPE {aside} RENAME TO tenant_identity",
         ),
     }[lacking]
-    evidence.rows(spoil)
+    db_snapshot.rows(spoil)
 
     with pytest.raises(IsolationError), tenant_session(acme.ref):
         pytest.fail("entered")
-    evidence.rows(mend)
+    db_snapshot.rows(mend)
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
-def test_a_missing_schema_never_falls_back_to_public(acme: Tenant, evidence: Evidence) -> None:
+def test_a_missing_schema_never_falls_back_to_public(
+    acme: Tenant, db_snapshot: SnapshotChecker
+) -> None:
     """Even if `public` had a type of the fence's name, with the right tenant in it."""
     ghost = TenantRef(uuid4())
-    evidence.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{ghost.id}')")
+    db_snapshot.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{ghost.id}')")
     try:
         with pytest.raises(IsolationError), tenant_session(ghost):
             pytest.fail("entered")
     finally:
-        evidence.rows("DROP TYPE public.tenant_identity")
+        db_snapshot.rows("DROP TYPE public.tenant_identity")
 
 
 def test_outside_no_tenants_table_can_be_found(acme: Tenant) -> None:
@@ -192,10 +194,10 @@ def test_outside_nothing_can_be_done_in_a_tenants_name(acme: Tenant) -> None:
 
 
 def test_a_door_cannot_be_opened_inside_a_transaction_that_is_open_already(
-    acme: Tenant, globex: Tenant, pool: Pool
+    acme: Tenant, globex: Tenant, make_pool: Pool
 ) -> None:
     """The transaction would go on where it is, and the next one would begin at the tenant."""
-    with pool(1).connection() as connection:
+    with make_pool(1).connection() as connection:
         with open_tenant(connection, globex.ref), pytest.raises(IsolationError):  # noqa: SIM117
             with open_tenant(connection, acme.ref):
                 pytest.fail("entered")
@@ -238,17 +240,17 @@ def test_a_schemas_name_has_one_form_and_comes_from_the_id_alone(acme: Tenant) -
 
 
 def test_every_table_refuses_a_row_that_is_another_tenants(
-    world: World, carrier: FakeTelephonyAdapter, globex: Tenant, evidence: Evidence
+    world: Factory, carrier: FakeTelephonyAdapter, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    premises = furnish(world, world.platform(), Line(world, carrier), "acme")
-    tables = evidence.tables(premises.tenant.id)
+    premises = populate_tenant(world, world.platform(), SignedCarrierClient(world, carrier), "acme")
+    tables = db_snapshot.tables(premises.tenant.id)
     assert len(tables) == TABLES_PER_TENANT
 
     for table in tables:
         column = "id" if table == "tenant_self" else "tenant_id"
         moved = text(f"UPDATE {table} SET {column} = :other")
         with (
-            owner.inside(premises.tenant.ref) as session,
+            admin_db.tenant_session(premises.tenant.ref) as session,
             pytest.raises(IntegrityError) as error,
         ):
             session.execute(moved, {"other": globex.id})
@@ -258,9 +260,9 @@ def test_every_table_refuses_a_row_that_is_another_tenants(
 
 
 def test_a_row_says_whose_it_is_by_its_transaction_and_never_by_a_default(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    defaults = evidence.rows(
+    defaults = db_snapshot.rows(
         "SELECT table_name FROM information_schema.columns WHERE table_schema = %s"
         " AND column_name = 'tenant_id' AND (column_default IS NOT NULL OR is_nullable = 'YES')",
         acme.ref.schema,
@@ -275,15 +277,15 @@ def test_a_row_says_whose_it_is_by_its_transaction_and_never_by_a_default(
 
 
 def test_a_job_is_the_transactions_tenants_whatever_its_arguments_say(
-    acme: Tenant, globex: Tenant, evidence: Evidence
+    acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "phone_numbers.register", tenant_id=globex.id, number="x")
 
-    kept = evidence.rows(
+    kept = db_snapshot.rows(
         "SELECT args->>'tenant_id' FROM jobs.procrastinate_jobs WHERE args->>'number' = 'x'"
     )
-    evidence.rows("DELETE FROM jobs.procrastinate_jobs WHERE args->>'number' = 'x'")
+    db_snapshot.rows("DELETE FROM jobs.procrastinate_jobs WHERE args->>'number' = 'x'")
     assert kept == [(acme.id,)]
 
 
@@ -310,36 +312,36 @@ def _profile(**fields: Any) -> AiProfile:
 class Ending:
     """A way in which a tenant's transaction ends; whether its connection is used again after."""
 
-    end: Callable[[Session, Evidence], Any]
+    end: Callable[[Session, SnapshotChecker], Any]
     reused: bool = True
 
 
-def _raise(session: Session, evidence: Evidence) -> None:
+def _raise(session: Session, evidence: SnapshotChecker) -> None:
     raise KeyError("of ours")
 
 
-def _cancelled(session: Session, evidence: Evidence) -> None:
+def _cancelled(session: Session, evidence: SnapshotChecker) -> None:
     with _while_it_sleeps(session, evidence, "pg_cancel_backend"):
         session.execute(text("SELECT pg_sleep(20)"))
 
 
-def _killed(session: Session, evidence: Evidence) -> None:
+def _killed(session: Session, evidence: SnapshotChecker) -> None:
     with _while_it_sleeps(session, evidence, "pg_terminate_backend"):
         session.execute(text("SELECT pg_sleep(20)"))
 
 
-def _killed_between(session: Session, evidence: Evidence) -> None:
+def _killed_between(session: Session, evidence: SnapshotChecker) -> None:
     evidence.rows("SELECT pg_terminate_backend(%s)", _pid(session))
     session.execute(text("SELECT 1"))
 
 
-def _too_late(session: Session, evidence: Evidence) -> None:
+def _too_late(session: Session, evidence: SnapshotChecker) -> None:
     with deadline.within(0.05):
         session.execute(text("SELECT pg_sleep(20)"))
 
 
 @contextmanager
-def _while_it_sleeps(session: Session, evidence: Evidence, do: str) -> Iterator[None]:
+def _while_it_sleeps(session: Session, evidence: SnapshotChecker, do: str) -> Iterator[None]:
     pid = _pid(session)
     asleep = (
         f"SELECT {do}(pid) FROM pg_stat_activity WHERE pid = %s AND state = 'active'"
@@ -353,7 +355,7 @@ def _while_it_sleeps(session: Session, evidence: Evidence, do: str) -> Iterator[
         watch.join()
 
 
-def _statement(sql: str) -> Callable[[Session, Evidence], Any]:
+def _statement(sql: str) -> Callable[[Session, SnapshotChecker], Any]:
     return lambda session, evidence: [
         session.execute(text(each)) for each in sql.split(";") if each.strip()
     ]
@@ -379,15 +381,15 @@ ENDINGS = {
 
 @pytest.mark.parametrize("how", ENDINGS)
 def test_path_and_tenant_do_not_outlive_their_transaction(
-    how: str, acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
+    how: str, acme: Tenant, globex: Tenant, make_pool: Pool, db_snapshot: SnapshotChecker
 ) -> None:
-    ending, one = ENDINGS[how], pool(1)
+    ending, one = ENDINGS[how], make_pool(1)
     pids = []
 
     try:
         with tenant_session(acme.ref, database=one) as session:
             pids.append(_pid(session))
-            ending.end(session, evidence)
+            ending.end(session, db_snapshot)
     except (KeyError, DBAPIError, DatabaseFailure):
         assert not how.startswith(("commit", "rollback"))
 
@@ -419,44 +421,44 @@ def test_a_session_that_goes_on_after_its_end_is_nowhere(end: str, acme: Tenant)
 
 
 def test_what_was_written_before_the_end_went_wrong_is_gone(
-    acme: Tenant, evidence: Evidence, pool: Pool
+    acme: Tenant, db_snapshot: SnapshotChecker, make_pool: Pool
 ) -> None:
-    before = evidence.checksum(acme.id)
+    before = db_snapshot.checksum(acme.id)
 
     def write_and_end(how: str) -> None:
-        with tenant_session(acme.ref, database=pool(1)) as session:
+        with tenant_session(acme.ref, database=make_pool(1)) as session:
             session.execute(text("UPDATE settings SET time_zone = 'Asia/Tokyo'"))
             session.add(_profile())
             session.flush()
-            ENDINGS[how].end(session, evidence)
+            ENDINGS[how].end(session, db_snapshot)
 
     for how in ("an exception of ours", "a cancelled statement", "a killed backend"):
         with pytest.raises((KeyError, DatabaseFailure)):
             write_and_end(how)
 
-    assert evidence.checksum(acme.id) == before
+    assert db_snapshot.checksum(acme.id) == before
 
 
 def test_a_backend_killed_in_the_middle_of_a_request_is_a_503_and_the_next_request_is_well(
-    acme: Tenant, globex: Tenant, pool: Pool, evidence: Evidence
+    acme: Tenant, globex: Tenant, make_pool: Pool, db_snapshot: SnapshotChecker
 ) -> None:
     profile = acme.profile(greeting="before")
-    before = evidence.checksum(acme.id)
-    one = db.set_current_database(pool(1))
+    before = db_snapshot.checksum(acme.id)
+    one = db.set_current_database(make_pool(1))
     killed: list[int] = []
 
     @event.listens_for(one.engine, "before_cursor_execute")
     def kill(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         if statement.startswith("UPDATE ai_profiles") and not killed:
             killed.append(connection.connection.dbapi_connection.info.backend_pid)
-            evidence.rows("SELECT pg_terminate_backend(%s)", killed[0])
+            db_snapshot.rows("SELECT pg_terminate_backend(%s)", killed[0])
 
     refused = acme.patch(f"/ai-profiles/{profile['id']}", {"greeting": "after"})
 
     assert (refused.status_code, refused.json["code"]) == (503, "database-unavailable")
     assert int(refused.headers["Retry-After"]) > 0
     assert killed
-    assert evidence.checksum(acme.id) == before
+    assert db_snapshot.checksum(acme.id) == before
     well = _until(lambda: (answer := globex.get("/ai-profiles")).status_code == 200 and answer)
     assert well.json == []
     again = acme.patch(f"/ai-profiles/{profile['id']}", {"greeting": "after"})

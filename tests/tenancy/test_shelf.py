@@ -9,11 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.evidence import Evidence
-from tests.support.premises import Line, furnish
-from tests.support.shelf import MOST_PAGES, Shelf
-from tests.support.world import Platform, World
+from tests.support import admin_db
+from tests.support.db_snapshot import SnapshotChecker
+from tests.support.factories import Factory, Platform
+from tests.support.populated_tenant import SignedCarrierClient, populate_tenant
+from tests.support.tenant_pool import MAX_PAGES, TenantPool
 from vca.app import recording_store
 from vca.kit import clock
 from vca.registry.tenants import service as tenants
@@ -73,7 +73,7 @@ CHANGES = {
     "a plan from statistics": "ANALYZE settings",
     "many dead rows": "INSERT INTO outbound_legs (id, tenant_id, kind, number)"
     " SELECT gen_random_uuid(), '{id}', 'call', repeat('x', 1000)"
-    f" FROM generate_series(1, {8 * (MOST_PAGES + 1)})",
+    f" FROM generate_series(1, {8 * (MAX_PAGES + 1)})",
     "another revision": "UPDATE public.tenants SET schema_revision = '0001' WHERE id = '{id}'",
     "suspended": "UPDATE public.tenants SET status = 'suspended' WHERE id = '{id}'",
     "deleted": "UPDATE public.tenants SET status = 'deleted' WHERE id = '{id}'",
@@ -85,56 +85,58 @@ UPDATE public.tenants SET schema_revision = :revision, status = 'active' WHERE i
 
 
 @pytest.fixture
-def shelf(settings: Settings) -> Shelf:
+def tenant_pool(settings: Settings) -> TenantPool:
     """A shelf with nothing on it."""
-    return Shelf(recording_store(settings))
+    return TenantPool(recording_store(settings))
 
 
 @pytest.fixture
-def workshop(app: Flask, shelf: Shelf) -> World:
+def pool_factory(app: Flask, tenant_pool: TenantPool) -> Factory:
     """Makes tenants for that shelf."""
-    return World(app, shelf)
+    return Factory(app, tenant_pool)
 
 
 def test_a_used_tenant_is_given_out_like_a_new_one(
-    shelf: Shelf,
-    workshop: World,
+    tenant_pool: TenantPool,
+    pool_factory: Factory,
     platform: Platform,
     carrier: FakeTelephonyAdapter,
-    evidence: Evidence,
+    db_snapshot: SnapshotChecker,
     settings: Settings,
 ) -> None:
-    used = furnish(workshop, platform, Line(workshop, carrier), "acme").tenant
+    used = populate_tenant(
+        pool_factory, platform, SignedCarrierClient(pool_factory, carrier), "acme"
+    ).tenant
     platform.api.patch(used.url(), {"plan": "growth"})
     used.post("/simulations", {"to": used.number()["did_number"]}, headers={"Idempotency-Key": "k"})
-    dirty = _rows(evidence, UUID(used.id), clock.now())
+    dirty = _rows(db_snapshot, UUID(used.id), clock.now())
     folder = Path(settings.recording_store.partition(":")[2]) / used.ref.id.hex
     assert all(rows for table, rows in dirty.items() if table.startswith("<tenant>"))
     assert {"public.tenants", "public.dids", "public.api_keys"} <= {
         table for table, rows in dirty.items() if rows
     }
     assert any(folder.rglob("*"))
-    workshop.leave()
+    pool_factory.release_tenants()
     asked_at = clock.now()
 
-    found = shelf.take(name="Globex", **PLAIN)
+    found = tenant_pool.acquire(name="Globex", **PLAIN)
 
     assert found == UUID(used.id)
     with public_session() as session:
         new = tenants.create(session, name="Globex").id
-    assert _rows(evidence, found, asked_at) == _rows(evidence, new, asked_at)
+    assert _rows(db_snapshot, found, asked_at) == _rows(db_snapshot, new, asked_at)
     assert _shape(found) == _shape(new)
     assert not any(folder.rglob("*"))
 
 
 def test_it_bears_what_is_asked_for_and_is_as_new_to_the_api(
-    shelf: Shelf, workshop: World, platform: Platform
+    tenant_pool: TenantPool, pool_factory: Factory, platform: Platform
 ) -> None:
-    used = workshop.tenant()
+    used = pool_factory.tenant()
     used.profile()
-    workshop.leave()
+    pool_factory.release_tenants()
 
-    again = workshop.tenant("Globex", plan="growth", external_id=used.key)
+    again = pool_factory.tenant("Globex", plan="growth", external_id=used.key)
 
     assert again.id == used.id
     assert used.get().status_code == 401
@@ -145,31 +147,33 @@ def test_it_bears_what_is_asked_for_and_is_as_new_to_the_api(
     assert len(again.get("/api-keys").json) == 1
 
 
-def test_nobody_gets_a_tenant_that_is_in_use(shelf: Shelf, workshop: World) -> None:
-    acme = workshop.tenant()
+def test_nobody_gets_a_tenant_that_is_in_use(
+    tenant_pool: TenantPool, pool_factory: Factory
+) -> None:
+    acme = pool_factory.tenant()
 
-    assert workshop.tenant().id != acme.id
-    workshop.leave()
-    assert len({workshop.tenant().id for _ in range(3)}) == 3
+    assert pool_factory.tenant().id != acme.id
+    pool_factory.release_tenants()
+    assert len({pool_factory.tenant().id for _ in range(3)}) == 3
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_tenant_that_is_not_as_it_was_is_not_used_again(
-    change: str, shelf: Shelf, workshop: World
+    change: str, tenant_pool: TenantPool, pool_factory: Factory
 ) -> None:
-    used = workshop.tenant()
-    workshop.leave()
+    used = pool_factory.tenant()
+    pool_factory.release_tenants()
     role = used.ref.role("vca_")
     statement = CHANGES[change].format(id=used.id, schema=used.ref.schema, role=role)
-    with owner.inside(used.ref) as session:
+    with admin_db.tenant_session(used.ref) as session:
         session.execute(text(statement))
 
-    assert shelf.take(name="Acme", **PLAIN) is None
-    with owner.public() as session:  # whoever counts tenants finds it in order
+    assert tenant_pool.acquire(name="Acme", **PLAIN) is None
+    with admin_db.public_session() as session:  # whoever counts tenants finds it in order
         session.execute(text(_IN_ORDER), {"id": used.id, "revision": schema.head()})
 
 
-def _rows(evidence: Evidence, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
+def _rows(evidence: SnapshotChecker, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
     """Every row in the database that names a tenant or is in its schema, but for who it is."""
     schema = f"t_{tenant_id.hex}"
     names = {"schema": schema, "hex": tenant_id.hex}
@@ -197,5 +201,5 @@ def _is_after(value: Any, since: datetime) -> bool:
 
 
 def _shape(tenant_id: UUID) -> frozenset[str]:
-    with owner.database() as database:
+    with admin_db.open_database() as database:
         return schema_comparison.schema_fingerprint(database, f"t_{tenant_id.hex}").lines

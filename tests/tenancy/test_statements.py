@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.kit.db import Database
 from vca.tenancy import schema, sql_splitter
 from vca.tenancy.session import owner_session, tenant_session
@@ -64,7 +64,9 @@ def test_the_compiled_script_is_many_statements_of_one_kind_each() -> None:
     assert "; ".join(found).count("CREATE ") == sum(s.startswith("CREATE ") for s in found)
 
 
-def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned: Database) -> None:
+def test_a_block_does_what_its_script_does_in_the_same_order(
+    acme: Tenant, owner_database: Database
+) -> None:
     table = f"t{uuid4().hex}"
     script = rf"""
         CREATE TABLE {table} (id int CONSTRAINT {table}_pkey PRIMARY KEY, x text);
@@ -72,7 +74,7 @@ def test_a_block_does_what_its_script_does_in_the_same_order(acme: Tenant, owned
         CREATE INDEX {table}_x_idx ON {table} (x); -- the last; almost
         UPDATE {table} SET x = x || '$q2' WHERE id = 3;
     """
-    with owner_session(acme.ref, database=owned) as session:
+    with owner_session(acme.ref, database=owner_database) as session:
         connection = session.connection()
         options = {"no_parameters": True}
         connection.exec_driver_sql(schema.wrap_in_do_block(script), execution_options=options)

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from tests.support.recorded import Failing
+from tests.support.recordings import FailingStore
 from vca.kit import storage
 
 
 @pytest.fixture
-def store(app: Flask) -> Iterator[Failing]:
+def failing_store(app: Flask) -> Iterator[FailingStore]:
     """The process's store, which fails from here on when it is told to."""
-    before = storage.current_store()
-    failing = Failing(before)
-    storage.set_current_store(failing)
-    yield failing
-    storage.set_current_store(before)
+    previous_store = storage.current_store()
+    wrapped_store = FailingStore(previous_store)
+    storage.set_current_store(wrapped_store)
+    yield wrapped_store
+    storage.set_current_store(previous_store)

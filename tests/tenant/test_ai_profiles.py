@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask
 
-from tests.support.world import PROMPT, Tenant
+from tests.support.factories import SYSTEM_PROMPT, Tenant
 
 
 def _defaults(tenant: Tenant) -> list[str]:
@@ -128,7 +128,7 @@ def test_a_call_keeps_the_version_that_answered_it(acme: Tenant) -> None:
     ],
 )
 def test_a_bad_field_is_named(acme: Tenant, field: str, value: object) -> None:
-    refused = acme.post("/ai-profiles", {"system_prompt": PROMPT, field: value})
+    refused = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT, field: value})
 
     assert refused.status_code == 400
     assert refused.json["errors"][0]["pointer"].startswith(f"/{field}")
@@ -146,7 +146,7 @@ def test_a_profile_names_a_model_that_the_deployment_lists(acme: Tenant, model: 
 def test_a_model_that_is_not_listed_is_refused_at_its_field(acme: Tenant, model: str) -> None:
     profile = acme.profile()
 
-    made = acme.post("/ai-profiles", {"system_prompt": PROMPT, "model": model})
+    made = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT, "model": model})
     changed = acme.patch(f"/ai-profiles/{profile['id']}", {"model": model})
 
     for answer in (made, changed):

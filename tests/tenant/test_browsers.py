@@ -6,8 +6,8 @@ import pytest
 import structlog
 from flask import Flask
 
-from tests.support.accounts import TOKEN, BrowsersCarrier, keep
-from tests.support.world import Platform, Tenant
+from tests.support.accounts import TOKEN, WebRtcCarrier, create_account
+from tests.support.factories import Platform, Tenant
 from vca.settings import Settings
 from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
@@ -17,9 +17,9 @@ URL = "/webrtc/credentials"
 
 
 @pytest.fixture
-def browsing(app: Flask, settings: Settings) -> BrowsersCarrier:
+def webrtc_carrier(app: Flask, settings: Settings) -> WebRtcCarrier:
     """The deployment's carrier."""
-    fresh = BrowsersCarrier(f"fake-carrier|{settings.secret_key}")
+    fresh = WebRtcCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
     return fresh
 
@@ -29,7 +29,7 @@ def _asked(carrier: FakeTelephonyAdapter) -> list[dict[str, Any]]:
 
 
 def test_a_browser_gets_a_credential_of_an_hour_from_the_numbers_carrier(
-    acme: Tenant, browsing: BrowsersCarrier
+    acme: Tenant, webrtc_carrier: WebRtcCarrier
 ) -> None:
     number = acme.number()
 
@@ -39,21 +39,23 @@ def test_a_browser_gets_a_credential_of_an_hour_from_the_numbers_carrier(
     assert [answer.status_code for answer in answers] == [201, 201]
     assert (first["token"], first["provider_type"]) == (TOKEN, "fake")
     assert first["identity"] != second["identity"]
-    assert [how["ttl_s"] for how in _asked(browsing)] == [3600, 3600]
-    assert _asked(browsing)[0]["did_number"] == number["did_number"]
+    assert [how["ttl_s"] for how in _asked(webrtc_carrier)] == [3600, 3600]
+    assert _asked(webrtc_carrier)[0]["did_number"] == number["did_number"]
 
 
-def test_a_number_on_an_account_gets_it_there(acme: Tenant, browsing: BrowsersCarrier) -> None:
-    own = keep(acme)
-    number = acme.number(**own.named)
+def test_a_number_on_an_account_gets_it_there(acme: Tenant, webrtc_carrier: WebRtcCarrier) -> None:
+    own = create_account(acme)
+    number = acme.number(**own.number_fields)
 
     acme.post(URL, {"phone_number_id": number["id"]})
 
     assert len(_asked(own.carrier)) == 1
-    assert _asked(browsing) == []
+    assert _asked(webrtc_carrier) == []
 
 
-def test_the_token_is_neither_audited_nor_logged(acme: Tenant, browsing: BrowsersCarrier) -> None:
+def test_the_token_is_neither_audited_nor_logged(
+    acme: Tenant, webrtc_carrier: WebRtcCarrier
+) -> None:
     number = acme.number()
 
     with structlog.testing.capture_logs() as logged:
@@ -75,7 +77,7 @@ def test_a_carrier_that_knows_no_browsers_is_409(
 
 
 def test_what_cannot_be_is_refused_before_the_carrier_is_asked(
-    acme: Tenant, globex: Tenant, browsing: BrowsersCarrier
+    acme: Tenant, globex: Tenant, webrtc_carrier: WebRtcCarrier
 ) -> None:
     off, theirs = acme.number(is_active=False), globex.number()
 
@@ -87,14 +89,14 @@ def test_what_cannot_be_is_refused_before_the_carrier_is_asked(
     assert (inactive.status_code, inactive.json["code"]) == (409, "number-inactive")
     assert (foreign.status_code, foreign.json["errors"][0]["pointer"]) == (400, "/phone_number_id")
     assert (none.status_code, none.json["code"]) == (409, "carrier-not-configured")
-    assert _asked(browsing) == []
+    assert _asked(webrtc_carrier) == []
 
 
 def test_an_account_that_lacks_what_browsers_take_is_409(
-    acme: Tenant, browsing: BrowsersCarrier
+    acme: Tenant, webrtc_carrier: WebRtcCarrier
 ) -> None:
     number = acme.number()
-    browsing.fail_next(TelephonyError("no API key", permanent=True, code="not-set-up"))
+    webrtc_carrier.fail_next(TelephonyError("no API key", permanent=True, code="not-set-up"))
 
     refused = acme.post(URL, {"phone_number_id": number["id"]})
 
@@ -102,11 +104,11 @@ def test_an_account_that_lacks_what_browsers_take_is_409(
 
 
 def test_a_carrier_that_fails_is_502_and_no_deed(
-    acme: Tenant, platform: Platform, browsing: BrowsersCarrier
+    acme: Tenant, platform: Platform, webrtc_carrier: WebRtcCarrier
 ) -> None:
     number = acme.number()
     told = acme.get("/audit").json
-    browsing.fail_next(TelephonyError("away", permanent=False))
+    webrtc_carrier.fail_next(TelephonyError("away", permanent=False))
 
     failed = acme.post(URL, {"phone_number_id": number["id"]})
 

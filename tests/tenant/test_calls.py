@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import event
 
-from tests.support.world import Tenant, World, fresh_number
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
 from vca.kit import db
@@ -164,7 +164,7 @@ def test_calls_are_listed_newest_first_and_filtered(acme: Tenant, number: str) -
 
 
 def test_a_real_call_cannot_be_spoken_into_as_a_simulation(
-    acme: Tenant, world: World, number: str
+    acme: Tenant, world: Factory, number: str
 ) -> None:
     call = acme.simulate(number)["call_id"]
     world.sql(acme, "UPDATE calls SET simulated = false")
@@ -217,7 +217,7 @@ def _statuses(tenant: Tenant) -> dict[str, str]:
 
 
 def test_the_status_of_a_recording_is_told_in_lists_and_by_itself(
-    acme: Tenant, world: World, number: str
+    acme: Tenant, world: Factory, number: str
 ) -> None:
     plain, recorded = (acme.simulate(number)["call_id"] for _ in range(2))
     taped = f"UPDATE calls SET recording_status = 'recording' WHERE id = '{recorded}'"
@@ -234,7 +234,7 @@ def test_the_status_of_a_recording_is_told_in_lists_and_by_itself(
 
 
 def test_recordings_of_a_page_are_looked_up_at_once(
-    acme: Tenant, world: World, number: str
+    acme: Tenant, world: Factory, number: str
 ) -> None:
     for _ in range(3):
         acme.simulate(number)

@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from tests.support.accounts import Own, asked, keep
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support.accounts import OwnAccount, create_account, requested_operations
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.kit import clock
 from vca.settings import Settings
 from vca.telephony import providers
@@ -20,7 +20,7 @@ from vca.tenant.phone_numbers.drift import CHECK
 from vca.tenant.phone_numbers.models import PhoneNumber
 
 
-class Knowing(FakeTelephonyAdapter):
+class NumberSettingsCarrier(FakeTelephonyAdapter):
     """Tells what it is told to tell of a number; nothing: it has no such number."""
 
     holds: ClassVar[tuple[NumberSetting, ...]] = ()
@@ -33,14 +33,14 @@ class Knowing(FakeTelephonyAdapter):
 
 
 @pytest.fixture
-def knowing(
+def number_settings_carrier(
     app: Flask, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> type[FakeTelephonyAdapter]:
     """The deployment's carrier, which knows no number."""
-    fresh = Knowing(f"fake-carrier|{settings.secret_key}")
+    fresh = NumberSettingsCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
-    monkeypatch.setattr(Knowing, "holds", ())
-    return Knowing
+    monkeypatch.setattr(NumberSettingsCarrier, "holds", ())
+    return NumberSettingsCarrier
 
 
 def _check(tenant: Tenant, number: dict[str, Any]) -> Any:
@@ -52,20 +52,20 @@ def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _look_tomorrow(world: World, tenant: Tenant) -> list[str]:
-    world.due(tenant, CHECK)
-    return world.work(tenant)
+def _look_tomorrow(world: Factory, tenant: Tenant) -> list[str]:
+    world.make_due(tenant, CHECK)
+    return world.run_jobs(tenant)
 
 
 # --- On request -----------------------------------------------------------------------------------
 
 
 def test_what_the_carrier_holds_is_shown_field_by_field(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
     before = _check(acme, number).json
-    world.work(acme)
+    world.run_jobs(acme)
 
     after = _check(acme, number).json
 
@@ -78,7 +78,7 @@ def test_what_the_carrier_holds_is_shown_field_by_field(
 
 
 def test_a_number_that_the_carrier_has_not_agrees_in_nothing(
-    acme: Tenant, knowing: type[FakeTelephonyAdapter]
+    acme: Tenant, number_settings_carrier: type[FakeTelephonyAdapter]
 ) -> None:
     answer = _check(acme, acme.number())
 
@@ -86,17 +86,17 @@ def test_a_number_that_the_carrier_has_not_agrees_in_nothing(
 
 
 def test_checking_changes_nothing(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     before = acme.get(f"/phone-numbers/{number['id']}").json
     carrier.registered_numbers.clear()
 
     _check(acme, number)
 
     assert acme.get(f"/phone-numbers/{number['id']}").json == before
-    assert world.work(acme) == []
+    assert world.run_jobs(acme) == []
     assert carrier.registered_numbers == {}
 
 
@@ -118,37 +118,37 @@ def test_a_carrier_that_fails_is_502_and_none_is_409(
 def test_a_number_on_an_account_is_checked_there(
     acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
 
-    _check(acme, acme.number(**own.named))
+    _check(acme, acme.number(**own.number_fields))
 
-    assert asked(own.carrier) == ["check_number"]
-    assert asked(carrier) == []
+    assert requested_operations(own.carrier) == ["check_number"]
+    assert requested_operations(carrier) == []
 
 
 # --- Every day ------------------------------------------------------------------------------------
 
 
 def test_a_registered_number_that_agrees_is_looked_at_again_every_day(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     registered_at = _registration(acme, number)["checked_at"]
 
     for _ in range(3):
         assert _look_tomorrow(world, acme) == [CHECK]
 
-    assert asked(carrier) == ["register_number", *["check_number"] * 3]
+    assert requested_operations(carrier) == ["register_number", *["check_number"] * 3]
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["checked_at"] > registered_at
 
 
 def test_what_has_drifted_is_told_and_left_as_it_is(
-    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     carrier.registered_numbers.clear()
 
     assert _look_tomorrow(world, acme) == [CHECK]
@@ -166,10 +166,10 @@ def test_what_has_drifted_is_told_and_left_as_it_is(
 
 
 def test_a_number_that_has_gone_from_the_carrier_has_drifted(
-    acme: Tenant, world: World, knowing: type[FakeTelephonyAdapter]
+    acme: Tenant, world: Factory, number_settings_carrier: type[FakeTelephonyAdapter]
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     _look_tomorrow(world, acme)
 
@@ -178,25 +178,25 @@ def test_a_number_that_has_gone_from_the_carrier_has_drifted(
 
 
 def test_registered_anew_it_is_watched_again(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     carrier.registered_numbers.clear()
     _look_tomorrow(world, acme)
 
     acme.post(f"/phone-numbers/{number['id']}/register")
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _look_tomorrow(world, acme) == [CHECK]
 
 
 def test_a_carrier_that_cannot_be_asked_is_asked_tomorrow(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     before = _registration(acme, number)
 
     for error in (
@@ -211,38 +211,38 @@ def test_a_carrier_that_cannot_be_asked_is_asked_tomorrow(
 
 
 def test_one_check_waits_for_each_number_however_often_it_is_registered(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     for _ in range(3):
         acme.post(f"/phone-numbers/{number['id']}/register")
-        world.work(acme)
+        world.run_jobs(acme)
 
     assert _look_tomorrow(world, acme) == [CHECK]
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, None])
 def test_a_number_that_is_not_registered_any_more_is_not_asked_about(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, change: dict[str, Any] | None
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, change: dict[str, Any] | None
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     one = f"/phone-numbers/{number['id']}"
     _ = acme.patch(one, change) if change else acme.delete(one)
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert _look_tomorrow(world, acme) == [CHECK]
-    assert "check_number" not in asked(carrier)
+    assert "check_number" not in requested_operations(carrier)
     assert _look_tomorrow(world, acme) == []
 
 
 def test_what_was_ordered_while_the_carrier_was_asked_is_not_called_drift(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
     carrier.registered_numbers.clear()
     check = carrier.check_number
 
@@ -275,18 +275,20 @@ def test_a_number_that_the_tenants_own_account_has_needs_nobody_to_assign_it(
     acme: Tenant,
     globex: Tenant,
     assigned: None,
-    knowing: type[Knowing],
+    number_settings_carrier: type[NumberSettingsCarrier],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
     did = {"did_number": fresh_number()}
 
     without = acme.post("/phone-numbers", did)
-    not_there = acme.post("/phone-numbers", {**did, **own.named})
-    monkeypatch.setattr(Knowing, "holds", (NumberSetting("voice_url", "https://x", None),))
+    not_there = acme.post("/phone-numbers", {**did, **own.number_fields})
+    monkeypatch.setattr(
+        NumberSettingsCarrier, "holds", (NumberSetting("voice_url", "https://x", None),)
+    )
     plain = acme.post("/phone-numbers", {**did, "provider_type": "fake"})
-    there = acme.post("/phone-numbers", {**did, **own.named})
-    taken = globex.post("/phone-numbers", {**did, **keep(globex).named})
+    there = acme.post("/phone-numbers", {**did, **own.number_fields})
+    taken = globex.post("/phone-numbers", {**did, **create_account(globex).number_fields})
 
     for refused in (without, not_there, plain):
         assert (refused.status_code, refused.json["code"]) == (403, "number-not-assigned")
@@ -299,14 +301,18 @@ def test_a_number_that_is_promised_to_another_is_no_ones_by_proof(
     globex: Tenant,
     platform: Platform,
     assigned: None,
-    knowing: type[Knowing],
+    number_settings_carrier: type[NumberSettingsCarrier],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Knowing, "holds", (NumberSetting("voice_url", "https://x", None),))
+    monkeypatch.setattr(
+        NumberSettingsCarrier, "holds", (NumberSetting("voice_url", "https://x", None),)
+    )
     number = fresh_number()
     platform.api.post("/api/dids", {"did_number": number, "tenant_id": globex.id})
 
-    refused = acme.post("/phone-numbers", {"did_number": number, **keep(acme).named})
+    refused = acme.post(
+        "/phone-numbers", {"did_number": number, **create_account(acme).number_fields}
+    )
 
     assert (refused.status_code, refused.json["code"]) == (409, "number-already-claimed")
 
@@ -314,11 +320,11 @@ def test_a_number_that_is_promised_to_another_is_no_ones_by_proof(
 def test_the_proof_is_asked_for_while_nothing_is_open_and_a_carrier_that_fails_is_502(
     acme: Tenant, assigned: None, carrier: FakeTelephonyAdapter
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
     own.carrier.fail_next(TelephonyError("away", permanent=False))
     number = fresh_number()
 
-    failed = acme.post("/phone-numbers", {"did_number": number, **own.named})
+    failed = acme.post("/phone-numbers", {"did_number": number, **own.number_fields})
 
     assert (failed.status_code, failed.json["code"]) == (502, "carrier-failed")
     assert acme.get("/phone-numbers").json == []
@@ -327,10 +333,10 @@ def test_the_proof_is_asked_for_while_nothing_is_open_and_a_carrier_that_fails_i
 def test_an_account_that_is_not_the_tenants_proves_nothing(
     acme: Tenant, globex: Tenant, assigned: None, carrier: FakeTelephonyAdapter
 ) -> None:
-    theirs: Own = keep(globex)
+    theirs: OwnAccount = create_account(globex)
 
-    refused = acme.post("/phone-numbers", {"did_number": fresh_number(), **theirs.named})
+    refused = acme.post("/phone-numbers", {"did_number": fresh_number(), **theirs.number_fields})
 
     assert refused.status_code == 400
     assert refused.json["errors"][0]["pointer"] == "/telephony_account_id"
-    assert asked(theirs.carrier) == []
+    assert requested_operations(theirs.carrier) == []

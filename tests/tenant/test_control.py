@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 
 from tests.support.api import Api
-from tests.support.carrier_line import BASE, CarrierLine
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support.carrier_client import BASE_PATH, CarrierClient
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import Capabilities
@@ -16,8 +16,8 @@ SALES = "+442079460999"
 
 
 @pytest.fixture
-def line(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierLine:
-    return CarrierLine(carrier, anonymous)
+def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
+    return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ def number(acme: Tenant) -> dict[str, Any]:
 
 
 @pytest.fixture
-def call(line: CarrierLine, acme: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+def call(carrier_client: CarrierClient, acme: Tenant, number: dict[str, Any]) -> dict[str, Any]:
     """A live call."""
-    line.ring(number["did_number"], f"live-{uuid4().hex}")
+    carrier_client.ring(number["did_number"], f"live-{uuid4().hex}")
     found: dict[str, Any] = acme.get("/calls").json[0]
     return found
 
@@ -114,7 +114,7 @@ def test_a_call_on_its_way_or_over_is_not_transferred_again(
 
 
 def test_keys_are_pressed_on_the_line_and_the_agent_listens_again(
-    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter, line: CarrierLine
+    acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter, carrier_client: CarrierClient
 ) -> None:
     answer = acme.post(f"/calls/{call['id']}/dtmf", {"digits": "12*#"})
 
@@ -122,7 +122,7 @@ def test_keys_are_pressed_on_the_line_and_the_agent_listens_again(
     assert _directed(carrier) == [["send_keys", "listen"]]
     [(_, how)] = [asked for asked in carrier.operations if asked[0] == "direct"]
     assert how["actions"][0]["keys"] == "12*#"
-    said = line.say(call["provider_call_id"], how["state"], "Thank you.")
+    said = carrier_client.say(call["provider_call_id"], how["state"], "Thank you.")
     assert said["state"] is not None
     assert "12*#" not in acme.get(f"/calls/{call['id']}/turns").text
 
@@ -193,19 +193,19 @@ def test_what_the_carrier_did_not_say_is_no_turn(
 
 
 def test_an_ordered_call_is_dialled_once_answered_and_held(
-    world: World,
+    world: Factory,
     acme: Tenant,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
-    line: CarrierLine,
+    carrier_client: CarrierClient,
 ) -> None:
     answer = acme.post("/calls", _order(number, metadata={"order": "A-1"}))
-    world.work(acme)
+    world.run_jobs(acme)
     placed = next(how for what, how in carrier.operations if what == "place_call")
-    greeted = line.send(
-        carrier.signed_request("answered", BASE, call_id="placed-1", state=placed["state"])
+    greeted = carrier_client.send(
+        carrier.signed_request("answered", BASE_PATH, call_id="placed-1", state=placed["state"])
     ).json
-    said = line.say("placed-1", greeted["state"], "Who is it?")
+    said = carrier_client.say("placed-1", greeted["state"], "Who is it?")
 
     assert answer.status_code == 202
     assert answer.headers["Location"].endswith(answer.json["id"])
@@ -219,15 +219,15 @@ def test_an_ordered_call_is_dialled_once_answered_and_held(
 
 
 def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
-    world: World, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
+    world: Factory, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    world.work(acme)
+    world.run_jobs(acme)
     call = acme.post("/calls", _order(number)).json
     carrier.placed_calls[call["id"].replace("-", "")] = "placed-there"
     carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
 
-    world.work(acme)
-    world.work(acme, ahead=True)
+    world.run_jobs(acme)
+    world.run_jobs(acme, include_scheduled=True)
 
     asked = [what for what, _ in carrier.operations]
     assert asked.count("place_call") == 1
@@ -236,76 +236,76 @@ def test_an_answer_that_was_lost_is_looked_up_and_never_dialled_twice(
 
 
 def _lost(
-    world: World, tenant: Tenant, carrier: FakeTelephonyAdapter, number: dict[str, Any]
+    world: Factory, tenant: Tenant, carrier: FakeTelephonyAdapter, number: dict[str, Any]
 ) -> tuple[dict[str, Any], str]:
     """A call whose order was not answered, and the token that its carrier has."""
     call = tenant.post("/calls", _order(number)).json
     carrier.fail_next(TelephonyError("timed out", permanent=False, ambiguous=True))
-    world.work(tenant)
+    world.run_jobs(tenant)
     [state] = [how["state"] for what, how in list(carrier.operations)[-1:] if what == "place_call"]
     return call, state
 
 
 def test_a_call_whose_answer_was_lost_is_known_by_its_first_event(
-    world: World,
+    world: Factory,
     acme: Tenant,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
-    line: CarrierLine,
+    carrier_client: CarrierClient,
 ) -> None:
-    world.work(acme)
+    world.run_jobs(acme)
     call, state = _lost(world, acme, carrier, number)
 
-    line.status("there", "ringing", state=state)
+    carrier_client.send_status("there", "ringing", state=state)
 
     assert _call(acme, call)["provider_call_id"] == "there"
 
 
 def test_a_call_that_was_taken_for_another_is_given_back_by_the_token(
-    world: World,
+    world: Factory,
     acme: Tenant,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
-    line: CarrierLine,
+    carrier_client: CarrierClient,
 ) -> None:
-    world.work(acme)
+    world.run_jobs(acme)
     (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
     carrier.placed_calls[first["id"].replace("-", "")] = "there"
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
     assert _call(acme, first)["provider_call_id"] == "there"
 
-    line.status("there", "ringing", state=state)
+    carrier_client.send_status("there", "ringing", state=state)
 
     assert _call(acme, first)["provider_call_id"] is None
     assert _call(acme, second)["provider_call_id"] == "there"
 
 
 def test_what_is_known_to_be_another_call_is_not_taken_for_this_one(
-    world: World,
+    world: Factory,
     acme: Tenant,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
-    line: CarrierLine,
+    carrier_client: CarrierClient,
 ) -> None:
-    world.work(acme)
+    world.run_jobs(acme)
     (first, _), (second, state) = (_lost(world, acme, carrier, number) for _ in range(2))
-    line.status("there", "ringing", state=state)
+    carrier_client.send_status("there", "ringing", state=state)
     carrier.placed_calls[first["id"].replace("-", "")] = "there"
 
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
     assert _call(acme, first)["provider_call_id"] is None
     assert _call(acme, second)["provider_call_id"] == "there"
 
 
 def test_a_number_that_the_carrier_refuses_ends_the_call_with_the_reason(
-    world: World, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
+    world: Factory, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    world.work(acme)
+    world.run_jobs(acme)
     call = acme.post("/calls", _order(number)).json
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="invalid-number"))
 
-    world.work(acme)
+    world.run_jobs(acme)
 
     ended = _call(acme, call)
     assert (ended["status"], ended["end_reason"]) == ("failed", "invalid_number")
@@ -345,12 +345,16 @@ def test_the_same_order_under_one_key_is_one_call(acme: Tenant, number: dict[str
 
 
 def test_every_live_call_of_a_tenant_is_hung_up_at_the_terminal(
-    world: World, acme: Tenant, globex: Tenant, number: dict[str, Any], line: CarrierLine
+    world: Factory,
+    acme: Tenant,
+    globex: Tenant,
+    number: dict[str, Any],
+    carrier_client: CarrierClient,
 ) -> None:
     globex.profile()
     theirs = globex.number()
     for each, name in ((number, "one"), (theirs, "other")):
-        line.ring(each["did_number"], f"{name}-{uuid4().hex}")
+        carrier_client.ring(each["did_number"], f"{name}-{uuid4().hex}")
 
     result = world.app.test_cli_runner().invoke(
         args=["calls", "hangup", "--tenant", acme.id, "--json"]
@@ -362,7 +366,7 @@ def test_every_live_call_of_a_tenant_is_hung_up_at_the_terminal(
 
 
 def test_reconciling_ends_what_the_carrier_does_not_know(
-    world: World, acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
+    world: Factory, acme: Tenant, call: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
     run = world.app.test_cli_runner().invoke
     carrier.live_calls.add(call["provider_call_id"])
@@ -376,15 +380,15 @@ def test_reconciling_ends_what_the_carrier_does_not_know(
 
 
 def test_what_was_said_is_forgotten_when_its_time_has_come(
-    world: World, acme: Tenant, call: dict[str, Any]
+    world: Factory, acme: Tenant, call: dict[str, Any]
 ) -> None:
     acme.post(f"/calls/{call['id']}/hangup")
     acme.patch("/settings", {"retention_days": {"transcripts": 1}})
-    world.work(acme)
+    world.run_jobs(acme)
     kept = acme.get(f"/calls/{call['id']}/turns").json
     world.sql(acme, "UPDATE calls SET ended_at = now() - interval '2 days'")
 
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
     assert len(kept) == 1
     assert acme.get(f"/calls/{call['id']}/turns").json == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phonenumbers import PhoneNumberType
 
-from tests.support.world import Platform, Tenant, fresh_number
+from tests.support.factories import Platform, Tenant, fresh_number
 from vca.tenant.settings.dialling import (
     DialDecision,
     DialPolicy,

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from tests.support import known_caller, owner
-from tests.support.world import Tenant
+from tests.support import admin_db, erasure_fixture
+from tests.support.factories import Tenant
 from vca.kit import clock
 from vca.registry.webhooks import endpoints
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
@@ -17,7 +17,7 @@ from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-WHO = known_caller.canary()
+WHO = erasure_fixture.create_subject()
 PATTERN = {"pattern": DataSubject(WHO.number).pattern}
 
 
@@ -31,13 +31,13 @@ def _jobs(tenant: Tenant) -> list[tuple[str, str]]:
         "SELECT status::text, args->>'data' FROM jobs.procrastinate_jobs"
         " WHERE task_name = 'webhooks.tell' AND args->>'tenant_id' = :id ORDER BY 1"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return [(status, data) for status, data in session.execute(wanted, {"id": tenant.id})]
 
 
 def test_a_tenant_forgets_and_rewords_its_own_jobs_only(acme: Tenant, globex: Tenant) -> None:
     for tenant in (acme, globex):
-        known_caller.jobs_naming(tenant, WHO)
+        erasure_fixture.enqueue_jobs_naming(tenant, WHO)
     theirs = _jobs(globex)
     [(foreign, *_)] = _asked(globex, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
@@ -52,7 +52,7 @@ def test_a_tenant_forgets_and_rewords_its_own_jobs_only(acme: Tenant, globex: Te
 
 
 def test_what_operators_are_told_of_another_tenant_stays(acme: Tenant, globex: Tenant) -> None:
-    told = Event("call.ended", {"call_id": str(uuid4()), "outcome": WHO.word})
+    told = Event("call.ended", {"call_id": str(uuid4()), "outcome": WHO.phrase})
     with public_session() as session:
         endpoints.create(session, PLATFORM_SCOPE, url="https://example.com/")
     with tenant_session(globex.ref) as session:
@@ -64,12 +64,12 @@ def test_what_operators_are_told_of_another_tenant_stays(acme: Tenant, globex: T
     by_globex = _asked(globex, forget, events=[str(told.id)])
 
     assert (by_acme, by_globex) == ([(0,)], [(1,)])
-    assert before["data"]["outcome"] == WHO.word
+    assert before["data"]["outcome"] == WHO.phrase
     assert set(_payload(told)["data"]) == {"tenant_id", "simulated", "call_id"}
 
 
 def _payload(told: Event) -> Any:
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         wanted = text("SELECT payload FROM public.webhook_deliveries WHERE event_id = :id")
         found = session.scalars(wanted, {"id": told.id}).one()
         session.execute(text("UPDATE public.webhooks SET is_active = false"))
@@ -86,7 +86,7 @@ def _payload(told: Event) -> Any:
 )
 def test_outside_of_a_tenant_nothing_of_it_can_be_done(acme: Tenant, statement: str) -> None:
     """Each names a job that there is: in which tenant it is asked may be looked at last."""
-    known_caller.jobs_naming(acme, WHO)
+    erasure_fixture.enqueue_jobs_naming(acme, WHO)
     [(waiting, *_)] = _asked(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
     with pytest.raises(DBAPIError, match="in no tenant"), public_session() as session:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text, update
 
-from tests.support import owner
-from tests.support.carrier_line import CarrierLine
-from tests.support.world import Tenant, World
+from tests.support import admin_db
+from tests.support.carrier_client import CarrierClient
+from tests.support.factories import Factory, Tenant
 from vca.jobs import queue
 from vca.kit import clock
 from vca.registry.webhooks import endpoints
@@ -23,16 +23,16 @@ from vca.tenant.webhooks.models import Delivery, WebhookEvent
 
 
 @pytest.fixture
-def line(world: World, carrier: FakeTelephonyAdapter) -> CarrierLine:
+def carrier_client(world: Factory, carrier: FakeTelephonyAdapter) -> CarrierClient:
     """The carrier's line into the product."""
-    return CarrierLine(carrier, world.api(None))
+    return CarrierClient(carrier, world.api(None))
 
 
-def _call(tenant: Tenant, line: CarrierLine, name: str) -> dict[str, Any]:
+def _call(tenant: Tenant, line: CarrierClient, name: str) -> dict[str, Any]:
     """A call that has ended, with a detail, metadata and a message."""
     number = tenant.number()["did_number"]
     state = line.ring(number, name)["state"]
-    line.status(name, "completed", state=state, code="carrier says")
+    line.send_status(name, "completed", state=state, code="carrier says")
     call: dict[str, Any] = tenant.get("/calls").json[0]
     with tenant_session(tenant.ref) as session:
         session.execute(update(Call).values(call_metadata={"order": "A-1"}))
@@ -45,7 +45,7 @@ def _waiting(tenant: Tenant, task: str) -> int:
         "SELECT count(*) FROM jobs.procrastinate_jobs WHERE status = 'todo'"
         " AND task_name = :task AND args->>'tenant_id' = :id"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return session.scalar(wanted, {"task": task, "id": tenant.id}) or 0
 
 
@@ -59,12 +59,12 @@ def _keep(tenant: Tenant, **days: int) -> None:
 
 
 def test_details_and_metadata_go_when_their_days_are_over_and_not_before(
-    acme: Tenant, globex: Tenant, line: CarrierLine
+    acme: Tenant, globex: Tenant, carrier_client: CarrierClient
 ) -> None:
     for tenant in (acme, globex):
         tenant.profile()
         _keep(tenant, payloads=10)
-        _call(tenant, line, f"call-{tenant.id}")
+        _call(tenant, carrier_client, f"call-{tenant.id}")
 
     early = retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=9))
     assert _details(acme)[0]["end_reason"]
@@ -79,53 +79,53 @@ def test_details_and_metadata_go_when_their_days_are_over_and_not_before(
 
 
 def test_the_end_of_a_call_orders_one_job_that_forgets_payloads(
-    acme: Tenant, line: CarrierLine
+    acme: Tenant, carrier_client: CarrierClient
 ) -> None:
     acme.profile()
-    _call(acme, line, "before")
+    _call(acme, carrier_client, "before")
     assert _waiting(acme, retention.PURGE_PAYLOADS) == 0
     _keep(acme, payloads=10)
     for name in ("one", "two"):
-        _call(acme, line, f"{name}-{acme.id}")
+        _call(acme, carrier_client, f"{name}-{acme.id}")
 
     assert _waiting(acme, retention.PURGE_PAYLOADS) == 1
 
 
 def test_a_changed_setting_looks_at_what_is_there_already(
-    acme: Tenant, world: World, line: CarrierLine
+    acme: Tenant, world: Factory, carrier_client: CarrierClient
 ) -> None:
     acme.profile()
-    _call(acme, line, "old")
+    _call(acme, carrier_client, "old")
     world.sql(acme, "UPDATE calls SET ended_at = ended_at - interval '5 days'")
 
     _keep(acme, payloads=3)
-    done = world.work(acme)
+    done = world.run_jobs(acme)
 
     assert "calls.forget_payloads" in done
     assert _details(acme) == [{}]
 
 
-def test_without_the_setting_payloads_are_kept(acme: Tenant, line: CarrierLine) -> None:
+def test_without_the_setting_payloads_are_kept(acme: Tenant, carrier_client: CarrierClient) -> None:
     acme.profile()
-    _call(acme, line, "kept")
+    _call(acme, carrier_client, "kept")
 
     assert retention.purge_payloads(acme.ref, now=clock.now() + timedelta(days=4_000)) == 0
     assert _details(acme)[0]["end_reason"]
 
 
 def test_what_was_told_goes_sooner_where_the_tenant_wants_that_and_what_waits_stays(
-    acme: Tenant, world: World, line: CarrierLine
+    acme: Tenant, world: Factory, carrier_client: CarrierClient
 ) -> None:
     acme.profile()
     with tenant_session(acme.ref) as session:
         endpoints.create(session, tenant_scope.for_tenant(acme.ref), url="https://8.8.8.8/in")
-    _call(acme, line, "told")
+    _call(acme, carrier_client, "told")
     world.sql(
         acme,
         "UPDATE webhook_deliveries SET created_at = created_at - interval '5 days',"
         " status = CASE type WHEN 'call.ended' THEN 'pending' ELSE 'delivered' END",
     )
-    with owner.inside(acme.ref) as session:
+    with admin_db.tenant_session(acme.ref) as session:
         session.execute(text("UPDATE events SET created_at = created_at - interval '5 days'"))
 
     _keep(acme, payloads=3)
@@ -137,11 +137,11 @@ def test_what_was_told_goes_sooner_where_the_tenant_wants_that_and_what_waits_st
 
 
 def test_messages_go_with_what_was_said_and_voicemail_with_its_audio(
-    acme: Tenant, line: CarrierLine
+    acme: Tenant, carrier_client: CarrierClient
 ) -> None:
     acme.profile()
     _keep(acme, transcripts=10)
-    call = _call(acme, line, "said")
+    call = _call(acme, carrier_client, "said")
     with tenant_session(acme.ref) as session:
         messages.create(session, call_id=call["id"], kind="voicemail", caller_number=None)
 

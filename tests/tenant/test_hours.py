@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.tenant.settings.hours import ALWAYS_OPEN, DAYS, Closed, Hours, Open, parse_hours, state_at
 
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,9 +10,9 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import select, text
 
-from tests.support import owner
-from tests.support.threads import at_once
-from tests.support.world import Tenant, World, fresh_number
+from tests.support import admin_db
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import json
 from vca.registry import deployment
 from vca.registry.deployment import DiallingNotFrozen
@@ -41,7 +41,7 @@ def _recent(tenant: Tenant) -> RecentDials:
         return outbound_legs.count_recent_legs(session)
 
 
-def _age(world: World, tenant: Tenant, interval: str) -> None:
+def _age(world: Factory, tenant: Tenant, interval: str) -> None:
     world.sql(tenant, f"UPDATE outbound_legs SET created_at = created_at - interval '{interval}'")
 
 
@@ -88,7 +88,7 @@ def test_the_tenants_own_number_is_not_dialled_and_anothers_is(
     assert _dial(globex, number) is None
 
 
-def test_the_caps_count_the_last_minute_and_the_last_day(world: World, acme: Tenant) -> None:
+def test_the_caps_count_the_last_minute_and_the_last_day(world: Factory, acme: Tenant) -> None:
     acme.patch("/settings", {"dial_policy": {"per_minute": 2, "per_day": 3}})
 
     assert [_dial(acme) for _ in range(3)] == [None, None, "per_minute"]
@@ -105,7 +105,7 @@ def test_of_twenty_legs_at_once_no_more_are_dialled_than_the_cap(
 ) -> None:
     acme.patch("/settings", {"dial_policy": {"per_minute": 5}})
 
-    outcomes = at_once([partial(_dial, acme)] * 20)
+    outcomes = run_concurrently([partial(_dial, acme)] * 20)
 
     assert Counter(outcomes) == {None: 5, "per_minute": 15}
     assert _recent(acme) == RecentDials(5, 5)
@@ -169,7 +169,7 @@ def test_everybodys_dialling_is_frozen_and_a_tenants_own_freeze_outlasts_it(
 
 
 def test_a_freeze_that_the_database_has_no_place_for_is_not_believed(app: Flask) -> None:
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.deployment"))
 
         with pytest.raises(DiallingNotFrozen):

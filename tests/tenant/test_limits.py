@@ -5,15 +5,15 @@ from functools import partial
 
 import pytest
 
-from tests.support.threads import at_once
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.registry.tenants import tenant_status
 from vca.tenancy.session import tenant_session
 from vca.tenant.settings.limits import Limits, effective_limits
 
 
 @pytest.mark.parametrize(("plan", "calls"), [("starter", 2), ("growth", 20), ("custom", 20)])
-def test_a_plan_has_its_limits_and_what_is_set_wins(world: World, plan: str, calls: int) -> None:
+def test_a_plan_has_its_limits_and_what_is_set_wins(world: Factory, plan: str, calls: int) -> None:
     with tenant_session(world.tenant(plan=plan).ref) as session:
         by_plan = tenant_status.get_tenant_status(session).plan_limits
 
@@ -75,12 +75,12 @@ def test_a_number_over_the_limit_is_refused_until_one_is_given_back(
 
 
 def test_of_twelve_numbers_asked_for_at_once_the_limits_three_are_had(
-    world: World, acme: Tenant, platform: Platform
+    world: Factory, acme: Tenant, platform: Platform
 ) -> None:
     platform.api.patch(acme.url("/settings"), {"limits": {"numbers": 3}})
     url = acme.url("/phone-numbers")
 
-    answers = at_once(
+    answers = run_concurrently(
         [partial(world.api(acme.key).post, url, {"did_number": fresh_number()}) for _ in range(12)]
     )
 

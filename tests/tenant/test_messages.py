@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from tests.doubles.models import Rehearsed
-from tests.support.mailbox import Mailbox, mailbox
-from tests.support.recorded import Killed, checked_out
-from tests.support.world import Tenant, World
+from tests.fakes.models import SequenceModel
+from tests.support.factories import Factory, Tenant
+from tests.support.recordings import ProcessKilled, checked_out_connections
+from tests.support.smtp_server import SmtpServer, smtp_server
 from vca.conversation.llm import ToolCall
 from vca.conversation.llm.models import Models
 from vca.jobs import queue
@@ -32,16 +32,16 @@ def _take(tenant: Tenant, **given: Any) -> UUID:
 
 
 @pytest.fixture
-def box() -> Iterator[Mailbox]:
+def smtp_inbox() -> Iterator[SmtpServer]:
     """A server of mail that this deployment uses."""
-    with mailbox() as found:
+    with smtp_server() as found:
         mail.set_current_mailer(Mailer(found.url, "vca@example.com"))
         yield found
     mail.set_current_mailer(None)
 
 
 @pytest.fixture
-def desk(acme: Tenant, world: World, box: Mailbox) -> Tenant:
+def notified_tenant(acme: Tenant, world: Factory, smtp_inbox: SmtpServer) -> Tenant:
     """Acme, which wants to be mailed."""
     world.sql(acme, f"UPDATE settings SET notification_email = '{DESK}'")
     return acme
@@ -177,7 +177,7 @@ def test_another_tenants_message_does_not_exist(acme: Tenant, globex: Tenant) ->
 
 @pytest.mark.parametrize("scopes", [["read"], ["read", "write", "admin"], ["content"]])
 def test_a_message_is_content_also_when_it_is_changed(
-    acme: Tenant, world: World, scopes: list[str]
+    acme: Tenant, world: Factory, scopes: list[str]
 ) -> None:
     message_id = _take(acme, reason="A secret.")
     api = world.api(world.key(acme.id, scopes=scopes))
@@ -195,177 +195,189 @@ def test_a_message_is_content_also_when_it_is_changed(
 
 
 def test_a_message_is_mailed_once_and_the_row_says_so(
-    desk: Tenant, world: World, box: Mailbox
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     call_id = uuid4()
     message_id = _take(
-        desk, call_id=call_id, name="Jane\r\nBcc: x@y", reason="Zähne 🦷", callback_number="42"
+        notified_tenant,
+        call_id=call_id,
+        name="Jane\r\nBcc: x@y",
+        reason="Zähne 🦷",
+        callback_number="42",
     )
 
-    assert world.work(desk) == ["messages.mail"]
+    assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
-    [found] = box.mails
+    [found] = smtp_inbox.messages
     assert found["To"] == DESK
     assert found["Subject"] == "Message from Jane Bcc: x@y"
     assert found["Message-ID"] == f"<message-{message_id.hex}@example.com>"
     text = found.get_content()
     for told in ("Zähne 🦷", CALLER, "Call back at: 42", str(message_id), str(call_id)):
         assert told in text
-    assert desk.get(f"/messages/{message_id}").json["mailed_at"] is not None
-    _mail_again(desk, message_id)
-    assert len(box.mails) == 1
+    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
+    _mail_again(notified_tenant, message_id)
+    assert len(smtp_inbox.messages) == 1
 
 
-def test_a_voicemails_mail_says_where_to_hear_it(desk: Tenant, world: World, box: Mailbox) -> None:
-    message_id = _take(desk, kind="voicemail", recording_id=uuid4(), caller_number=None)
+def test_a_voicemails_mail_says_where_to_hear_it(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
+    message_id = _take(notified_tenant, kind="voicemail", recording_id=uuid4(), caller_number=None)
 
-    world.work(desk)
+    world.run_jobs(notified_tenant)
 
-    [found] = box.mails
+    [found] = smtp_inbox.messages
     assert found["Subject"] == "Voicemail from a withheld number"
-    assert desk.get(f"/messages/{message_id}").json["audio"] in found.get_content().replace(
-        "=\r\n", ""
-    )
+    assert notified_tenant.get(f"/messages/{message_id}").json[
+        "audio"
+    ] in found.get_content().replace("=\r\n", "")
 
 
-def test_who_named_no_address_is_not_mailed(acme: Tenant, world: World, box: Mailbox) -> None:
+def test_who_named_no_address_is_not_mailed(
+    acme: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
     _take(acme)
 
-    assert world.work(acme) == []
+    assert world.run_jobs(acme) == []
 
 
-def test_a_deployment_that_cannot_mail_orders_none(acme: Tenant, world: World) -> None:
+def test_a_deployment_that_cannot_mail_orders_none(acme: Tenant, world: Factory) -> None:
     world.sql(acme, f"UPDATE settings SET notification_email = '{DESK}'")
     _take(acme)
 
-    assert world.work(acme) == []
+    assert world.run_jobs(acme) == []
 
 
 def test_a_simulated_call_mails_nobody_and_leaves_the_inbox_empty(
-    desk: Tenant, world: World, box: Mailbox
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     arguments = '{"name": "Jane", "number": null, "reason": "Call back."}'
-    model = Rehearsed(["I will.", ToolCall("take_message", arguments)])
+    model = SequenceModel(["I will.", ToolCall("take_message", arguments)])
     desks.set_current_services(replace(desks.current_services(), models=Models(model)))
-    desk.profile(role="receptionist", tools=["take_message"])
-    call_id = desk.simulate(desk.number()["did_number"])["call_id"]
-    world.work(desk)
-    desk.say(call_id, "Please tell them to call me back.")
+    notified_tenant.profile(role="receptionist", tools=["take_message"])
+    call_id = notified_tenant.simulate(notified_tenant.number()["did_number"])["call_id"]
+    world.run_jobs(notified_tenant)
+    notified_tenant.say(call_id, "Please tell them to call me back.")
 
-    worked = world.work(desk)
+    worked = world.run_jobs(notified_tenant)
 
     assert "messages.mail" not in worked
-    assert box.mails == []
-    assert desk.get("/messages").json == []
-    [left] = desk.get("/messages", simulated="true").json
+    assert smtp_inbox.messages == []
+    assert notified_tenant.get("/messages").json == []
+    [left] = notified_tenant.get("/messages", simulated="true").json
     assert (left["call_id"], left["mailed_at"]) == (call_id, None)
-    [event] = [it for it in desk.get("/events").json if it["type"] == "message.taken"]
+    [event] = [it for it in notified_tenant.get("/events").json if it["type"] == "message.taken"]
     assert event["data"]["simulated"] is True
 
 
 def test_a_mail_that_an_earlier_release_ordered_for_a_simulated_call_is_not_sent(
-    desk: Tenant, world: World, box: Mailbox
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    _mail_again(desk, _take(desk, simulated=True))
+    _mail_again(notified_tenant, _take(notified_tenant, simulated=True))
 
-    assert box.mails == []
+    assert smtp_inbox.messages == []
 
 
 def test_an_address_that_was_taken_back_gets_nothing(
-    desk: Tenant, world: World, box: Mailbox
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    _take(desk)
-    world.sql(desk, "UPDATE settings SET notification_email = NULL")
+    _take(notified_tenant)
+    world.sql(notified_tenant, "UPDATE settings SET notification_email = NULL")
 
-    assert world.work(desk) == ["messages.mail"]
+    assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
-    assert box.mails == []
+    assert smtp_inbox.messages == []
 
 
-def test_what_the_server_puts_off_is_mailed_later(desk: Tenant, world: World, box: Mailbox) -> None:
-    box.answers.extend(["451 later", "452 full"])
-    message_id = _take(desk)
-    world.work(desk)
-    assert box.mails == []
+def test_what_the_server_puts_off_is_mailed_later(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
+    smtp_inbox.answers.extend(["451 later", "452 full"])
+    message_id = _take(notified_tenant)
+    world.run_jobs(notified_tenant)
+    assert smtp_inbox.messages == []
 
     for _ in range(2):
-        assert world.work(desk, ahead=True) == ["messages.mail"]
+        assert world.run_jobs(notified_tenant, include_scheduled=True) == ["messages.mail"]
 
-    assert len(box.mails) == 1
-    assert desk.get(f"/messages/{message_id}").json["mailed_at"] is not None
-    assert world.work(desk, ahead=True) == []
+    assert len(smtp_inbox.messages) == 1
+    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
+    assert world.run_jobs(notified_tenant, include_scheduled=True) == []
 
 
 def test_what_the_server_refuses_for_good_is_not_tried_again(
-    desk: Tenant, world: World, box: Mailbox
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    box.answers.append("550 no such mailbox")
-    message_id = _take(desk)
+    smtp_inbox.answers.append("550 no such mailbox")
+    message_id = _take(notified_tenant)
 
-    world.work(desk)
+    world.run_jobs(notified_tenant)
 
-    assert world.work(desk, ahead=True) == []
-    assert desk.get(f"/messages/{message_id}").json["mailed_at"] is None
+    assert world.run_jobs(notified_tenant, include_scheduled=True) == []
+    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is None
 
 
 def test_what_is_put_off_for_ever_is_given_up(
-    desk: Tenant, world: World, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(email_notifications, "BACK_OFF_S", (1, 1))
-    box.answers.extend(["451 later"] * 9)
-    _take(desk)
-    world.work(desk)
+    smtp_inbox.answers.extend(["451 later"] * 9)
+    _take(notified_tenant)
+    world.run_jobs(notified_tenant)
 
-    tries = [world.work(desk, ahead=True) for _ in range(3)]
+    tries = [world.run_jobs(notified_tenant, include_scheduled=True) for _ in range(3)]
 
     assert tries == [["messages.mail"], ["messages.mail"], []]
 
 
 def test_killed_after_the_server_took_it_the_same_mail_comes_again(
-    desk: Tenant, world: World, box: Mailbox, monkeypatch: pytest.MonkeyPatch
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message_id = _take(desk)
+    message_id = _take(notified_tenant)
     send = Mailer.send
 
     def sent_and_killed(mailer: Mailer, mail: Mail) -> None:
         send(mailer, mail)
-        raise Killed
+        raise ProcessKilled
 
     with monkeypatch.context() as patched:
         patched.setattr(Mailer, "send", sent_and_killed)
-        with pytest.raises(Killed):
-            world.work(desk)
-    assert desk.get(f"/messages/{message_id}").json["mailed_at"] is None
-    _mail_again(desk, message_id)
+        with pytest.raises(ProcessKilled):
+            world.run_jobs(notified_tenant)
+    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is None
+    _mail_again(notified_tenant, message_id)
 
-    first, second = box.mails
+    first, second = smtp_inbox.messages
     assert first["Message-ID"] == second["Message-ID"]
     assert first.as_bytes() == second.as_bytes()
-    assert desk.get(f"/messages/{message_id}").json["mailed_at"] is not None
+    assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
 
 
 def test_no_transaction_is_open_while_the_server_is_asked(
-    desk: Tenant, world: World, monkeypatch: pytest.MonkeyPatch
+    notified_tenant: Tenant, world: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out: list[int] = []
 
     def watched(mailer: Mailer, mail: Mail) -> None:
-        out.append(checked_out())
+        out.append(checked_out_connections())
 
     monkeypatch.setattr(Mailer, "send", watched)
-    _take(desk)
+    _take(notified_tenant)
 
-    world.work(desk)
+    world.run_jobs(notified_tenant)
 
     assert out == [0]
 
 
-def test_nothing_of_a_message_is_logged(desk: Tenant, world: World, box: Mailbox) -> None:
-    box.answers.append("550 Jane's secret is refused")
-    _take(desk, name="Jane", reason="The secret.")
+def test_nothing_of_a_message_is_logged(
+    notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
+) -> None:
+    smtp_inbox.answers.append("550 Jane's secret is refused")
+    _take(notified_tenant, name="Jane", reason="The secret.")
 
     with capture_logs() as lines:
-        world.work(desk)
+        world.run_jobs(notified_tenant)
 
     [told] = [line for line in lines if line["event"] == "message.not_mailed"]
     assert told["code"] == 550
@@ -374,12 +386,12 @@ def test_nothing_of_a_message_is_logged(desk: Tenant, world: World, box: Mailbox
 
 
 def test_a_mail_that_was_ordered_before_mail_was_turned_off_is_let_go(
-    desk: Tenant, world: World
+    notified_tenant: Tenant, world: Factory
 ) -> None:
-    _take(desk)
+    _take(notified_tenant)
     mail.set_current_mailer(None)
 
-    assert world.work(desk) == ["messages.mail"]
+    assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
 
 def _mail_again(tenant: Tenant, message_id: UUID) -> None:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.doubles.receiver import Receiver
-from tests.support.webhooks import url_of
-from tests.support.world import Platform, Tenant, World, fresh_number
+from tests.fakes.http_receiver import HttpReceiver
+from tests.support.factories import Factory, Platform, Tenant, fresh_number
+from tests.support.webhooks import receiver_url
 from vca.kit import clock
 from vca.kit.encryption import DecryptionError
 from vca.telephony import providers
@@ -31,12 +31,12 @@ def _registry_says(platform: Platform, number: dict[str, Any]) -> str:
 
 
 def test_a_new_number_is_registered_by_a_job(
-    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
     assert number["registration"]["status"] == "pending"
 
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert _registration(acme, number)["status"] == "registered"
     assert _registration(acme, number)["checked_at"] is not None
@@ -45,51 +45,51 @@ def test_a_new_number_is_registered_by_a_job(
 
 
 def test_deactivating_unregisters_and_reactivating_registers(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False})
-    world.work(acme)
+    world.run_jobs(acme)
     assert _registration(acme, number)["status"] == "unregistered"
     assert carrier.registered_numbers == {}
 
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": True})
-    world.work(acme)
+    world.run_jobs(acme)
     assert _registration(acme, number)["status"] == "registered"
 
 
-def test_deleting_unregisters(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> None:
+def test_deleting_unregisters(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     acme.delete(f"/phone-numbers/{number['id']}")
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert carrier.registered_numbers == {}
     assert acme.get(f"/phone-numbers/{number['id']}").status_code == 404
 
 
-def test_a_pause_keeps_the_registration(acme: Tenant, world: World) -> None:
+def test_a_pause_keeps_the_registration(acme: Tenant, world: Factory) -> None:
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
 
-    assert world.work(acme) == []
+    assert world.run_jobs(acme) == []
     assert _registration(acme, number)["status"] == "registered"
 
 
 def test_a_passing_failure_is_tried_again_later(
-    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
-    world.work(acme)
+    world.run_jobs(acme)
     waiting = _registration(acme, number)
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
     assert (waiting["status"], waiting["code"]) == ("pending", "timeout")
     assert waiting["next_attempt_at"] > waiting["checked_at"]
@@ -98,11 +98,11 @@ def test_a_passing_failure_is_tried_again_later(
 
 
 def test_a_permanent_failure_is_not_tried_again_until_asked(
-    acme: Tenant, world: World, platform: Platform, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21421"))
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     failed = _registration(acme, number)
     assert (failed["status"], failed["code"], failed["next_attempt_at"]) == (
@@ -111,33 +111,33 @@ def test_a_permanent_failure_is_not_tried_again_until_asked(
         None,
     )
     assert _registry_says(platform, number) == "failed"
-    assert world.work(acme, ahead=True) == []
+    assert world.run_jobs(acme, include_scheduled=True) == []
 
     again = acme.post(f"/phone-numbers/{number['id']}/register")
-    world.work(acme)
+    world.run_jobs(acme)
     assert (again.status_code, again.json["registration"]["status"]) == (202, "pending")
     assert _registration(acme, number)["status"] == "registered"
 
 
 def test_asking_again_overtakes_a_waiting_retry(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("timed out", permanent=False))
     number = acme.number()
-    world.work(acme)
+    world.run_jobs(acme)
 
     acme.post(f"/phone-numbers/{number['id']}/register")
-    world.work(acme)
+    world.run_jobs(acme)
     asked = len(carrier.operations)
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
     assert _registration(acme, number)["status"] == "registered"
     assert len(carrier.operations) == asked
 
 
-def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: World) -> None:
+def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: Factory) -> None:
     number = acme.number(is_active=False)
-    world.work(acme)
+    world.run_jobs(acme)
 
     refused = acme.post(f"/phone-numbers/{number['id']}/register")
 
@@ -145,7 +145,7 @@ def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: Wo
 
 
 def test_a_registration_that_comes_after_the_number_was_deleted_is_undone(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = acme.number()
     register = carrier.register_number
@@ -155,13 +155,13 @@ def test_a_registration_that_comes_after_the_number_was_deleted_is_undone(
         acme.delete(f"/phone-numbers/{number['id']}")
 
     monkeypatch.setattr(carrier, "register_number", delete_meanwhile)
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert carrier.registered_numbers == {}
 
 
 def test_without_a_carrier_registration_fails_with_the_reason(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     providers.current_carriers().default = None
 
@@ -169,7 +169,7 @@ def test_without_a_carrier_registration_fails_with_the_reason(
 
     assert number["registration"]["status"] == "failed"
     assert number["registration"]["detail"] == "no carrier configured"
-    assert world.work(acme) == []
+    assert world.run_jobs(acme) == []
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_number_cannot_change_which_number_it_is(acme: Tenant) -> None:
 
 
 def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     class Other(FakeTelephonyAdapter):
         name = "other"
@@ -233,13 +233,13 @@ def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
     other = Other()
     providers.current_carriers()._adapters["other"] = other
     number = acme.number(provider_type="fake")
-    world.work(acme)
+    world.run_jobs(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "other"})
-    world.work(acme)
+    world.run_jobs(acme)
     assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
-    world.work(acme)
+    world.run_jobs(acme)
 
     assert carrier.registered_numbers == {}
     assert other.registered_numbers == {number["did_number"]: acme.ref.id}
@@ -250,9 +250,9 @@ def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
 
 
 def test_a_decision_webhook_is_set_shown_and_removed_and_its_secret_is_shown_once(
-    acme: Tenant, endpoint: Receiver
+    acme: Tenant, endpoint: HttpReceiver
 ) -> None:
-    number, url = acme.number(), url_of(endpoint)
+    number, url = acme.number(), receiver_url(endpoint)
     path = f"/phone-numbers/{number['id']}"
     assert number["decision_url"] is None
 
@@ -284,22 +284,22 @@ def test_a_decision_webhook_that_leads_nowhere_public_is_refused_when_saved(
 
 
 def test_a_decision_webhook_is_for_keys_that_may_administer(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     number = acme.number()
     writer = world.api(world.key(acme.id, scopes=["read", "write"]))
     path = acme.url(f"/phone-numbers/{number['id']}/decision-webhook")
 
-    assert writer.post(path, {"url": url_of(endpoint)}).status_code == 403
+    assert writer.post(path, {"url": receiver_url(endpoint)}).status_code == 403
     assert writer.delete(path).status_code == 403
 
 
 def test_the_secret_of_a_decision_webhook_is_sealed_for_its_place(
-    acme: Tenant, endpoint: Receiver
+    acme: Tenant, endpoint: HttpReceiver
 ) -> None:
     number, other = acme.number(), acme.number()
     path = f"/phone-numbers/{number['id']}/decision-webhook"
-    secret = acme.post(path, {"url": url_of(endpoint)}).json["secret"]
+    secret = acme.post(path, {"url": receiver_url(endpoint)}).json["secret"]
     with tenant_session(acme.ref) as session:
         sealed = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
     assert sealed is not None
@@ -313,10 +313,10 @@ def test_the_secret_of_a_decision_webhook_is_sealed_for_its_place(
         decision_webhook.signing_secrets(sealed, phone_number_id=UUID(other["id"]), **kept)
 
 
-def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: Receiver) -> None:
+def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: HttpReceiver) -> None:
     number_id = UUID(acme.number()["id"])
     path = f"/phone-numbers/{number_id}/decision-webhook"
-    old, new = (acme.post(path, {"url": url_of(endpoint)}).json["secret"] for _ in range(2))
+    old, new = (acme.post(path, {"url": receiver_url(endpoint)}).json["secret"] for _ in range(2))
     with tenant_session(acme.ref) as session:
         sealed = session.get_one(PhoneNumber, number_id).decision_secret
     assert sealed is not None

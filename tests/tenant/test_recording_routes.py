@@ -10,9 +10,16 @@ from uuid import uuid4
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.support.bucket import BUCKET, CREDENTIALS, bucket_server
-from tests.support.recorded import AUDIO, Failing, expected, files, kept, row
-from tests.support.world import Tenant, World
+from tests.support.factories import Factory, Tenant
+from tests.support.recordings import (
+    AUDIO,
+    FailingStore,
+    expect_recording,
+    get_recording,
+    store_recording,
+    stored_files,
+)
+from tests.support.s3_server import BUCKET, CREDENTIALS, s3_server
 from vca.kit import storage
 from vca.kit.storage import StorageError
 from vca.kit.storage.s3 import S3Store
@@ -23,9 +30,9 @@ ETAG = f'"{hashlib.sha256(AUDIO).hexdigest()}"'
 
 
 @pytest.fixture
-def path(acme: Tenant, world: World, carrier: FakeTelephonyAdapter) -> str:
+def path(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> str:
     """Where a recording of Acme's is."""
-    return f"/calls/{kept(acme, world, carrier)}/recording"
+    return f"/calls/{store_recording(acme, world, carrier)}/recording"
 
 
 def _asked(tenant: Tenant, path: str, method: str = "GET", **headers: str) -> TestResponse:
@@ -134,9 +141,9 @@ def test_head_tells_the_same_without_the_audio(acme: Tenant, path: str) -> None:
 
 
 def test_an_empty_recording_is_one(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    path = f"/calls/{kept(acme, world, carrier, audio=b'')}/recording"
+    path = f"/calls/{store_recording(acme, world, carrier, audio=b'')}/recording"
 
     told = _asked(acme, path, "HEAD")
     assert (told.status_code, told.headers["Content-Length"]) == (200, "0")
@@ -157,18 +164,18 @@ def test_an_empty_recording_is_one(
     ],
 )
 def test_a_carriers_word_for_its_audio_is_not_passed_on_to_a_browser(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, told: str, served: str
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, told: str, served: str
 ) -> None:
-    call_id = kept(acme, world, carrier, content_type=told)
+    call_id = store_recording(acme, world, carrier, content_type=told)
 
     assert acme.get(f"/calls/{call_id}/recording").content_type == served
 
 
 def test_what_is_not_there_is_404_and_the_code_says_why(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    pending, gone = expected(acme), kept(acme, world, carrier)
-    files(acme)[0].unlink()
+    pending, gone = expect_recording(acme), store_recording(acme, world, carrier)
+    stored_files(acme)[0].unlink()
     unknown = acme.get(f"/calls/{uuid4()}/recording")
     other_kind = acme.get(f"/calls/{gone}/recording", kind="voicemail")
     answers = {
@@ -195,7 +202,7 @@ def test_what_is_not_there_is_404_and_the_code_says_why(
     ],
 )
 def test_a_row_that_an_archive_brought_is_not_believed(
-    acme: Tenant, world: World, path: str, column: str, value: str
+    acme: Tenant, world: Factory, path: str, column: str, value: str
 ) -> None:
     world.sql(acme, f"UPDATE recordings SET {column} = {value}")
 
@@ -205,7 +212,7 @@ def test_a_row_that_an_archive_brought_is_not_believed(
 
 
 def test_another_tenants_recording_does_not_exist(
-    acme: Tenant, globex: Tenant, world: World, path: str
+    acme: Tenant, globex: Tenant, world: Factory, path: str
 ) -> None:
     for method in ("GET", "HEAD"):
         assert _asked(globex, path, method).status_code == 404
@@ -216,10 +223,10 @@ def test_another_tenants_recording_does_not_exist(
 
 
 def test_a_store_that_is_away_is_503(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
-    path = f"/calls/{kept(acme, world, carrier)}/recording"
-    store.failure = StorageError("no such bucket in eu-west-1", permanent=False)
+    path = f"/calls/{store_recording(acme, world, carrier)}/recording"
+    failing_store.failure = StorageError("no such bucket in eu-west-1", permanent=False)
 
     refused = acme.get(path)
 
@@ -252,14 +259,14 @@ def test_the_file_is_let_go_when_the_listener_hangs_up(
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A server of S3 with one bucket."""
-    with bucket_server() as url:
+    with s3_server() as url:
         yield url
 
 
 @pytest.fixture(params=[True, False])
 def bucket(
     request: pytest.FixtureRequest,
-    store: Failing,
+    failing_store: FailingStore,
     endpoint: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -274,13 +281,13 @@ def bucket(
 
 
 def test_from_a_bucket_it_comes_through_us_or_over_a_signed_url(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, bucket: S3Store
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, bucket: S3Store
 ) -> None:
-    call_id = kept(acme, world, carrier)
+    call_id = store_recording(acme, world, carrier)
 
     heard = _asked(acme, f"/calls/{call_id}/recording", Range="bytes=5-9")
     told = _asked(acme, f"/calls/{call_id}/recording", "HEAD")
-    bucket.delete(row(acme, call_id).storage_key or "")
+    bucket.delete(get_recording(acme, call_id).storage_key or "")
     gone = acme.get(f"/calls/{call_id}/recording")
 
     if bucket._presign:

@@ -8,19 +8,19 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tests.support.recorded import (
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Tenant
+from tests.support.recordings import (
     AUDIO,
-    Failing,
-    Killed,
-    checked_out,
-    dies,
-    expected,
-    files,
-    retained,
-    row,
+    FailingStore,
+    ProcessKilled,
+    checked_out_connections,
+    expect_recording,
+    get_recording,
+    kill_process,
+    set_retention_days,
+    stored_files,
 )
-from tests.support.threads import at_once
-from tests.support.world import Tenant, World
 from vca.jobs import queue
 from vca.kit import clock
 from vca.kit.storage import StorageError
@@ -34,35 +34,35 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.recordings import carrier_fetch, retention, service
 
 
-def _age(world: World, tenant: Tenant, by: str) -> None:
+def _age(world: Factory, tenant: Tenant, by: str) -> None:
     world.sql(tenant, f"UPDATE recordings SET created_at = created_at - interval '{by}'")
 
 
 def test_a_recording_is_kept_and_its_carrier_forgets_it(
-    acme: Tenant, globex: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, globex: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id = expected(acme)
-    assert row(acme, call_id).status == "pending"
+    call_id = expect_recording(acme)
+    assert get_recording(acme, call_id).status == "pending"
     carrier.add_recording(str(call_id), AUDIO, "audio/x-wav; rate=8000")
 
-    assert world.work(acme) == ["recordings.fetch"]
+    assert world.run_jobs(acme) == ["recordings.fetch"]
 
-    found = row(acme, call_id)
+    found = get_recording(acme, call_id)
     assert (found.status, found.carrier_copy, found.delete_after) == ("stored", "deleted", None)
     assert (found.size_bytes, found.content_type) == (len(AUDIO), "audio/wav")
     assert found.sha256 == hashlib.sha256(AUDIO).hexdigest()
     month = f"{found.created_at:%Y/%m}"
     assert found.storage_key == f"{acme.ref.id.hex}/{month}/{found.id.hex}.wav"
-    assert [one.read_bytes() for one in files(acme)] == [AUDIO]
-    assert files(globex) == []
+    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO]
+    assert stored_files(globex) == []
     assert carrier.fetch_recording(str(call_id)) is None
 
 
 def test_expecting_twice_is_the_same_as_once(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id = expected(acme)
-    first = row(acme, call_id).id
+    call_id = expect_recording(acme)
+    first = get_recording(acme, call_id).id
 
     with tenant_session(acme.ref) as session:
         again = service.create_pending(
@@ -75,33 +75,33 @@ def test_expecting_twice_is_the_same_as_once(
 
     assert again == first
     carrier.add_recording(str(call_id), AUDIO)
-    assert world.work(acme) == ["recordings.fetch"]
-    assert row(acme, call_id).provider_call_id == str(call_id)
+    assert world.run_jobs(acme) == ["recordings.fetch"]
+    assert get_recording(acme, call_id).provider_call_id == str(call_id)
 
 
 def test_a_carriers_name_of_the_recording_that_comes_later_is_taken_and_asked_for(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id = expected(acme)
-    world.work(acme)
+    call_id = expect_recording(acme)
+    world.run_jobs(acme)
     carrier.add_recording(str(call_id), AUDIO, provider_recording_id="RE1")
 
-    expected(acme, call_id=call_id, provider_recording_id="RE1")
-    world.work(acme, ahead=True)
+    expect_recording(acme, call_id=call_id, provider_recording_id="RE1")
+    world.run_jobs(acme, include_scheduled=True)
 
-    assert row(acme, call_id).status == "stored"
+    assert get_recording(acme, call_id).status == "stored"
     assert carrier.fetch_recording(str(call_id), "RE1") is None
 
 
 def test_a_call_may_have_a_recording_and_a_voicemail(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id = expected(acme, provider_recording_id="RE1")
-    expected(acme, call_id=call_id, kind="voicemail", provider_recording_id="RE2")
+    call_id = expect_recording(acme, provider_recording_id="RE1")
+    expect_recording(acme, call_id=call_id, kind="voicemail", provider_recording_id="RE2")
     carrier.add_recording(str(call_id), b"the call", provider_recording_id="RE1")
     carrier.add_recording(str(call_id), b"the voicemail", provider_recording_id="RE2")
 
-    world.work(acme)
+    world.run_jobs(acme)
 
     path = f"/calls/{call_id}/recording"
     assert acme.get(path).data == b"the call"
@@ -111,20 +111,20 @@ def test_a_call_may_have_a_recording_and_a_voicemail(
 
 
 def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id, late = expected(acme), expected(acme)
+    call_id, late = expect_recording(acme), expect_recording(acme)
     for _ in range(3):
-        assert world.work(acme, ahead=True)[:2] == ["recordings.fetch"] * 2
-    assert row(acme, call_id).status == "pending"
+        assert world.run_jobs(acme, include_scheduled=True)[:2] == ["recordings.fetch"] * 2
+    assert get_recording(acme, call_id).status == "pending"
     carrier.add_recording(str(late), AUDIO)
     _age(world, acme, "25 hours")
 
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
-    assert row(acme, late).status == "stored"
-    assert row(acme, call_id).status == "failed"
-    assert world.work(acme, ahead=True) == []
+    assert get_recording(acme, late).status == "stored"
+    assert get_recording(acme, call_id).status == "failed"
+    assert world.run_jobs(acme, include_scheduled=True) == []
     with tenant_session(acme.ref) as session:
         missing = uuid4()
         assert service.statuses_by_call(session, [call_id, late, missing]) == {
@@ -135,67 +135,67 @@ def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
 
 
 def test_what_the_carrier_refuses_for_good_has_failed(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.fail_next(TelephonyError("no such call", permanent=True, code="404"))
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert row(acme, call_id).status == "failed"
-    assert world.work(acme, ahead=True) == []
+    assert get_recording(acme, call_id).status == "failed"
+    assert world.run_jobs(acme, include_scheduled=True) == []
 
 
 def test_a_recording_that_never_ends_fails_and_nothing_of_it_is_kept(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_id, block = expected(acme), b"x" * (1024 * 1024)
+    call_id, block = expect_recording(acme), b"x" * (1024 * 1024)
 
     def endless(*_: object) -> Audio:
         return Audio("audio/wav", (block for _ in range(MAX_RECORDING_BYTES // len(block) + 1)))
 
     monkeypatch.setattr(carrier, "fetch_recording", endless)
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert row(acme, call_id).status == "failed"
-    assert files(acme) == []
+    assert get_recording(acme, call_id).status == "failed"
+    assert stored_files(acme) == []
 
 
 def test_a_store_that_is_away_is_waited_for_and_the_carrier_keeps_its_copy(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
-    store.failure = StorageError("disk full", permanent=False)
-    world.work(acme)
-    assert row(acme, call_id).status == "pending"
+    failing_store.failure = StorageError("disk full", permanent=False)
+    world.run_jobs(acme)
+    assert get_recording(acme, call_id).status == "pending"
     assert carrier.fetch_recording(str(call_id)) is not None
 
-    store.failure = None
-    world.work(acme, ahead=True)
+    failing_store.failure = None
+    world.run_jobs(acme, include_scheduled=True)
 
-    assert row(acme, call_id).status == "stored"
+    assert get_recording(acme, call_id).status == "stored"
     assert carrier.fetch_recording(str(call_id)) is None
 
 
 def test_what_was_not_kept_as_it_came_is_not_stored_and_the_carrier_keeps_its_copy(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
-    store.spoil = True
+    failing_store.corrupt_reads = True
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert row(acme, call_id).status == "pending"
+    assert get_recording(acme, call_id).status == "pending"
     assert carrier.fetch_recording(str(call_id)) is not None
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-not-ready"
 
 
 def test_a_carrier_that_does_not_delete_is_asked_again_and_the_recording_is_there_meanwhile(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
 
     def refuse(*_: object) -> None:
@@ -203,40 +203,40 @@ def test_a_carrier_that_does_not_delete_is_asked_again_and_the_recording_is_ther
 
     with monkeypatch.context() as patched:
         patched.setattr(carrier, "delete_recording", refuse)
-        world.work(acme)
-        world.work(acme, ahead=True)
-    found = row(acme, call_id)
+        world.run_jobs(acme)
+        world.run_jobs(acme, include_scheduled=True)
+    found = get_recording(acme, call_id)
     assert (found.status, found.carrier_copy) == ("stored", "kept")
     asked = [what for what, _ in carrier.operations].count("recording")
 
-    world.work(acme, ahead=True)
+    world.run_jobs(acme, include_scheduled=True)
 
-    assert row(acme, call_id).carrier_copy == "deleted"
+    assert get_recording(acme, call_id).carrier_copy == "deleted"
     assert [what for what, _ in carrier.operations].count("recording") == asked
 
 
 def test_no_transaction_is_open_while_carrier_or_store_are_asked(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, store: Failing
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     open_transactions = []
 
     class Watching(FakeTelephonyAdapter):
         def _record_operation(self, operation: str, **arguments: Any) -> None:
-            open_transactions.append(checked_out())
+            open_transactions.append(checked_out_connections())
 
     watching = Watching()
     providers.current_carriers().register(watching)
-    retained(world, acme, 1)
-    call_id = expected(acme)
+    set_retention_days(world, acme, 1)
+    call_id = expect_recording(acme)
     watching.add_recording(str(call_id), AUDIO)
-    world.work(acme)
+    world.run_jobs(acme)
     listened = acme.get(f"/calls/{call_id}/recording")
     retention.sweep(acme.ref, now=clock.now() + timedelta(days=2))
 
     assert listened.data == AUDIO
     assert open_transactions == [0, 0]
-    assert store.open_transactions == [0] * len(store.open_transactions)
-    assert len(store.open_transactions) == 4  # put, read back, served, deleted
+    assert failing_store.open_transactions == [0] * len(failing_store.open_transactions)
+    assert len(failing_store.open_transactions) == 4  # put, read back, served, deleted
 
 
 # --- Killed, and twice at once -------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_no_transaction_is_open_while_carrier_or_store_are_asked(
 def _dies_after(do: Callable[..., Any]) -> Callable[..., Any]:
     def done(*given: Any, **named: Any) -> Any:
         do(*given, **named)
-        raise Killed
+        raise ProcessKilled
 
     return done
 
@@ -253,7 +253,7 @@ def _dies_after(do: Callable[..., Any]) -> Callable[..., Any]:
 def _dies_midway(carrier: FakeTelephonyAdapter) -> Callable[..., Any]:
     def pieces() -> Iterator[bytes]:
         yield AUDIO[:1000]
-        raise Killed
+        raise ProcessKilled
 
     return lambda *_: Audio("audio/wav", pieces())  # type: ignore[arg-type] # it only yields
 
@@ -264,19 +264,19 @@ def _dies_midway(carrier: FakeTelephonyAdapter) -> Callable[..., Any]:
 )
 def test_killed_at_any_moment_the_next_run_keeps_it_once_and_loses_nothing(
     acme: Tenant,
-    world: World,
+    world: Factory,
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
     moment: str,
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
     deletions = _watch_deletions(acme, call_id, carrier, monkeypatch)
     patches: dict[str, tuple[object, str, Any]] = {
-        "asked": (carrier, "fetch_recording", dies),
+        "asked": (carrier, "fetch_recording", kill_process),
         "half written": (carrier, "fetch_recording", _dies_midway(carrier)),
         "written": (FolderStore, "put", _dies_after(FolderStore.put)),
-        "read back": (carrier_fetch, "_commit_audio", dies),
+        "read back": (carrier_fetch, "_commit_audio", kill_process),
         "committed": (carrier_fetch, "_commit_audio", _dies_after(carrier_fetch._commit_audio)),
         "forgotten": (
             carrier,
@@ -284,19 +284,19 @@ def test_killed_at_any_moment_the_next_run_keeps_it_once_and_loses_nothing(
             _dies_after(carrier.delete_recording),
         ),
     }
-    order = {"tenant_id": acme.id, "recording_id": str(row(acme, call_id).id)}
+    order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
     with monkeypatch.context() as patched:
         patched.setattr(*patches[moment])
-        with pytest.raises(Killed):
+        with pytest.raises(ProcessKilled):
             queue.TASKS["recordings.fetch"](**order)
-    stored = row(acme, call_id).status == "stored"
+    stored = get_recording(acme, call_id).status == "stored"
     assert stored is (moment in ("committed", "forgotten"))
     queue.TASKS["recordings.fetch"](**order)
 
-    found = row(acme, call_id)
+    found = get_recording(acme, call_id)
     assert (found.status, found.carrier_copy) == ("stored", "deleted")
-    assert [one.read_bytes() for one in files(acme)] == [AUDIO]
+    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO]
     assert carrier.fetch_recording(str(call_id)) is None
     assert deletions
     assert set(deletions) == {"stored"}
@@ -310,7 +310,7 @@ def _watch_deletions(
     delete = carrier.delete_recording
 
     def watched(*given: Any) -> None:
-        said.append(row(tenant, call_id).status)
+        said.append(get_recording(tenant, call_id).status)
         delete(*given)
 
     monkeypatch.setattr(carrier, "delete_recording", watched)
@@ -318,44 +318,44 @@ def _watch_deletions(
 
 
 def test_what_was_written_before_a_kill_is_kept_though_the_carrier_lost_it_since(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO, "audio/mpeg")
     with monkeypatch.context() as patched:
-        patched.setattr(carrier_fetch, "_commit_audio", dies)
-        with pytest.raises(Killed):
-            world.work(acme)
+        patched.setattr(carrier_fetch, "_commit_audio", kill_process)
+        with pytest.raises(ProcessKilled):
+            world.run_jobs(acme)
     carrier.delete_recording(str(call_id))
 
-    order = {"tenant_id": acme.id, "recording_id": str(row(acme, call_id).id)}
+    order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
     queue.TASKS["recordings.fetch"](**order)
 
-    found = row(acme, call_id)
+    found = get_recording(acme, call_id)
     assert (found.status, found.content_type) == ("stored", "audio/mpeg")
     assert acme.get(f"/calls/{call_id}/recording").data == AUDIO
 
 
 def test_two_runs_at_once_keep_it_once(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     for _ in range(5):
-        call_id = expected(acme)
+        call_id = expect_recording(acme)
         carrier.add_recording(str(call_id), AUDIO)
-        order = {"tenant_id": acme.id, "recording_id": str(row(acme, call_id).id)}
+        order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
-        at_once([lambda order=order: queue.TASKS["recordings.fetch"](**order)] * 3)
-        world.work(acme, ahead=True)
+        run_concurrently([lambda order=order: queue.TASKS["recordings.fetch"](**order)] * 3)
+        world.run_jobs(acme, include_scheduled=True)
 
-        found = row(acme, call_id)
+        found = get_recording(acme, call_id)
         assert (found.status, found.carrier_copy) == ("stored", "deleted")
-    assert [one.read_bytes() for one in files(acme)] == [AUDIO] * 5
+    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO] * 5
 
 
 def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call_id = expected(acme)
+    call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
     put = FolderStore.put
 
@@ -366,6 +366,6 @@ def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
 
     monkeypatch.setattr(FolderStore, "put", put_and_purged)
     with pytest.raises(RuntimeError, match="missing or another's"):
-        world.work(acme)
+        world.run_jobs(acme)
 
-    assert files(acme) == []
+    assert stored_files(acme) == []

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.world import Tenant, World
+from tests.support.factories import Factory, Tenant
 from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
@@ -167,7 +167,7 @@ def test_a_version_of_a_deleted_profile_can_still_be_named(
 
 
 def test_the_prompt_may_tell_what_it_could_tell_then(
-    acme: Tenant, world: World, call: str, other: dict[str, Any]
+    acme: Tenant, world: Factory, call: str, other: dict[str, Any]
 ) -> None:
     acme.patch(f"/ai-profiles/{other['id']}", {"system_prompt": "For {{order}} {{caller_number}}."})
     world.sql(acme, """UPDATE calls SET call_metadata = '{"order": "seven"}'""")
@@ -212,7 +212,7 @@ def test_an_agent_that_ends_the_call_leaves_the_rest_unanswered(
 
 
 def test_nobody_is_dialled_and_nobody_answers_a_transfer(
-    acme: Tenant, world: World, call: str, other: dict[str, Any], carrier: FakeTelephonyAdapter
+    acme: Tenant, world: Factory, call: str, other: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
     away = ToolCall("transfer", json.dumps({"target": "front desk"}).decode())
     _use(lambda asked: ("One moment.", away) if len(asked.messages) == 2 else ("Yes.",))
@@ -294,7 +294,7 @@ def test_anothers_call_and_profile_are_as_not_there(
 
 
 def test_who_may_not_read_what_was_said_may_not_replay_it(
-    acme: Tenant, world: World, call: str, other: dict[str, Any]
+    acme: Tenant, world: Factory, call: str, other: dict[str, Any]
 ) -> None:
     for scopes in (["write"], ["content"]):
         api = world.api(world.key(acme.id, scopes=scopes))

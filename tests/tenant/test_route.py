@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.world import Platform, Tenant, fresh_number
+from tests.support.factories import Platform, Tenant, fresh_number
 from vca.registry.tenants.models import STATUSES
 from vca.tenant.calls.core.state_machine import END_REASONS
 from vca.tenant.calls.routing.routing_rules import (

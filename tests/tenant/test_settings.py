@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 
 
 def test_a_new_tenant_has_sentences_for_every_case(acme: Tenant) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from tests.support.world import Tenant
+from tests.support.factories import Tenant
 from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record

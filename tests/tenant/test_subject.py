@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.world import Tenant
+from tests.support import admin_db
+from tests.support.factories import Tenant
 from vca.tenant.privacy.data_subject import DataSubject
 
 SUBJECT = DataSubject("+442079460018")
@@ -86,5 +86,5 @@ def test_a_short_national_number_is_meant_with_its_country_only() -> None:
 
 def _in_postgres(said: str) -> bool:
     asked = {"said": said, "pattern": SUBJECT.pattern}
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return bool(session.scalar(text("SELECT CAST(:said AS text) ~ :pattern"), asked))

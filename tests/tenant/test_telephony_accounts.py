@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from flask import Flask
 
-from tests.support import owner
-from tests.support.accounts import Own, keep
-from tests.support.world import Tenant, World
+from tests.support import admin_db
+from tests.support.accounts import OwnAccount, create_account
+from tests.support.factories import Factory, Tenant
 from vca.kit import clock, encryption
 from vca.kit.encryption import DecryptionError, Keyring
 from vca.settings import Settings
@@ -29,13 +29,13 @@ def _sealed(tenant: Tenant, account_id: str) -> bytes:
         return session.get_one(TelephonyAccount, UUID(account_id)).sealed
 
 
-def _one(tenant: Tenant, own: Own) -> dict[str, Any]:
+def _one(tenant: Tenant, own: OwnAccount) -> dict[str, Any]:
     found: dict[str, Any] = tenant.get(f"/telephony-accounts/{own.id}").json
     return found
 
 
 def test_an_account_is_shown_without_its_secrets(acme: Tenant) -> None:
-    own = keep(acme, label="Our trunk")
+    own = create_account(acme, label="Our trunk")
 
     shown = acme.get(f"/telephony-accounts/{own.id}")
 
@@ -48,7 +48,7 @@ def test_an_account_is_shown_without_its_secrets(acme: Tenant) -> None:
     assert shown.json["previous_accepted_until"] is None
     for answer in (shown, acme.get("/telephony-accounts")):
         assert own.fields["secret"] not in answer.text
-    assert own.fields["secret"] not in str(own.shown)
+    assert own.fields["secret"] not in str(own.representation)
     assert own.fields["secret"].encode() not in _sealed(acme, own.id)
 
 
@@ -110,8 +110,8 @@ def test_in_production_nobody_has_an_account_with_the_fake_carrier(
     assert providers.current_carriers().parser_for("fake") is None
 
 
-def test_it_is_for_keys_that_may_administer(acme: Tenant, world: World) -> None:
-    own = keep(acme)
+def test_it_is_for_keys_that_may_administer(acme: Tenant, world: Factory) -> None:
+    own = create_account(acme)
     writer = world.api(world.key(acme.id, scopes=["read", "write", "content"]))
     one = acme.url(f"/telephony-accounts/{own.id}")
 
@@ -122,14 +122,14 @@ def test_it_is_for_keys_that_may_administer(acme: Tenant, world: World) -> None:
 
 
 def test_globexs_account_is_not_there_for_acme(acme: Tenant, globex: Tenant) -> None:
-    own = keep(globex)
+    own = create_account(globex)
     one = f"/telephony-accounts/{own.id}"
 
     assert acme.get(one).status_code == 404
     assert acme.patch(one, {"label": "x"}).status_code == 404
     assert acme.delete(one).status_code == 404
-    named = acme.post("/phone-numbers", {"did_number": "+442079460001", **own.named})
-    made_up = {**own.named, "telephony_account_id": str(uuid4())}
+    named = acme.post("/phone-numbers", {"did_number": "+442079460001", **own.number_fields})
+    made_up = {**own.number_fields, "telephony_account_id": str(uuid4())}
     missing = acme.post("/phone-numbers", {"did_number": "+442079460001", **made_up})
     for refused in (named, missing):
         assert refused.status_code == 400
@@ -137,7 +137,7 @@ def test_globexs_account_is_not_there_for_acme(acme: Tenant, globex: Tenant) -> 
 
 
 def test_a_number_and_its_account_are_with_the_same_carrier(acme: Tenant) -> None:
-    own, number = keep(acme), acme.number()
+    own, number = create_account(acme), acme.number()
 
     moved = acme.patch(f"/phone-numbers/{number['id']}", {"telephony_account_id": own.id})
     missing = {"provider_type": "fake", "telephony_account_id": str(uuid4())}
@@ -151,7 +151,7 @@ def test_a_number_and_its_account_are_with_the_same_carrier(acme: Tenant) -> Non
 
 def test_there_are_twenty_at_most(acme: Tenant) -> None:
     for _ in range(service.MAX_ACCOUNTS):
-        keep(acme)
+        create_account(acme)
 
     refused = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": GOOD})
 
@@ -162,8 +162,8 @@ def test_there_are_twenty_at_most(acme: Tenant) -> None:
 
 
 def test_with_a_new_secret_the_one_before_is_accepted_for_a_day(acme: Tenant) -> None:
-    own, now = keep(acme), clock.now()
-    before = own.shown["secrets"][0]["changed_at"]
+    own, now = create_account(acme), clock.now()
+    before = own.representation["secrets"][0]["changed_at"]
 
     changed = acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}}).json
 
@@ -180,7 +180,7 @@ def test_with_a_new_secret_the_one_before_is_accepted_for_a_day(acme: Tenant) ->
 
 
 def test_changed_twice_within_a_day_the_first_secret_is_forgotten(acme: Tenant) -> None:
-    own = keep(acme)
+    own = create_account(acme)
 
     for secret in ("n" * 20, "m" * 20):
         acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": secret}})
@@ -193,7 +193,7 @@ def test_changed_twice_within_a_day_the_first_secret_is_forgotten(acme: Tenant) 
 
 
 def test_what_is_no_new_secret_keeps_none_before(acme: Tenant) -> None:
-    own = keep(acme)
+    own = create_account(acme)
     one = f"/telephony-accounts/{own.id}"
 
     renamed = acme.patch(one, {"label": "Theirs", "fields": {"account_id": "another"}}).json
@@ -202,7 +202,7 @@ def test_what_is_no_new_secret_keeps_none_before(acme: Tenant) -> None:
     assert (renamed["label"], renamed["fields"]) == ("Theirs", {"account_id": "another"})
     assert renamed["previous_accepted_until"] is None
     assert same["previous_accepted_until"] is None
-    assert same["secrets"] == own.shown["secrets"]
+    assert same["secrets"] == own.representation["secrets"]
 
 
 @pytest.mark.parametrize(
@@ -217,19 +217,19 @@ def test_what_is_no_new_secret_keeps_none_before(acme: Tenant) -> None:
 def test_a_bad_change_is_refused_and_changes_nothing(
     acme: Tenant, body: dict[str, Any], pointer: str
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
 
     refused = acme.patch(f"/telephony-accounts/{own.id}", body)
 
     assert refused.status_code == 400
     assert refused.json["errors"][0]["pointer"] == pointer
-    assert _one(acme, own) == own.shown
+    assert _one(acme, own) == own.representation
 
 
 def test_what_our_keys_do_not_open_is_no_carriers_and_is_set_anew(
     acme: Tenant, app: Flask, settings: Settings
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
     ref = ProviderAccountRef("fake", UUID(own.id))
     encryption.set_current_keyring(Keyring([b"k" * 32]))
     try:
@@ -249,7 +249,7 @@ def test_what_our_keys_do_not_open_is_no_carriers_and_is_set_anew(
 
 
 def test_an_account_is_sealed_for_its_place(acme: Tenant, globex: Tenant) -> None:
-    own, other = keep(acme), keep(acme)
+    own, other = create_account(acme), create_account(acme)
     sealed = _sealed(acme, own.id)
 
     for place in (
@@ -261,8 +261,8 @@ def test_an_account_is_sealed_for_its_place(acme: Tenant, globex: Tenant) -> Non
 
 
 def test_an_imported_account_of_another_form_is_no_carriers(acme: Tenant) -> None:
-    own = keep(acme)
-    with owner.inside(acme.ref) as session:
+    own = create_account(acme)
+    with admin_db.tenant_session(acme.ref) as session:
         row = session.get_one(TelephonyAccount, UUID(own.id))
         strange = credentials.new_credentials({"token": "x"}, now=clock.now())
         row.sealed = credentials.encrypt_credentials(
@@ -277,7 +277,7 @@ def test_an_imported_account_of_another_form_is_no_carriers(acme: Tenant) -> Non
 
 
 def test_the_audit_tells_of_an_account_and_nothing_of_its_secrets(acme: Tenant) -> None:
-    own = keep(acme, label="Our trunk")
+    own = create_account(acme, label="Our trunk")
     acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}})
     acme.delete(f"/telephony-accounts/{own.id}")
 
@@ -295,7 +295,7 @@ def test_the_audit_tells_of_an_account_and_nothing_of_its_secrets(acme: Tenant) 
 
 
 def test_an_account_that_nothing_needs_is_forgotten(acme: Tenant) -> None:
-    own = keep(acme)
+    own = create_account(acme)
 
     assert acme.delete(f"/telephony-accounts/{own.id}").status_code == 204
 
@@ -303,8 +303,8 @@ def test_an_account_that_nothing_needs_is_forgotten(acme: Tenant) -> None:
 
 
 def test_an_account_that_a_number_names_is_not_forgotten(acme: Tenant) -> None:
-    own = keep(acme)
-    number = acme.number(**own.named)
+    own = create_account(acme)
+    number = acme.number(**own.number_fields)
     one = f"/telephony-accounts/{own.id}"
 
     named = acme.delete(one)
@@ -327,9 +327,9 @@ def test_an_account_that_a_number_names_is_not_forgotten(acme: Tenant) -> None:
     ],
 )
 def test_an_account_that_a_live_call_or_a_recording_needs_is_not_forgotten(
-    acme: Tenant, world: World, carrier: FakeTelephonyAdapter, statement: str
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, statement: str
 ) -> None:
-    own = keep(acme)
+    own = create_account(acme)
     acme.profile(greeting="Acme here.")
     call = acme.simulate(acme.number()["did_number"])
     acme.post(f"/calls/{call['call_id']}/hangup")

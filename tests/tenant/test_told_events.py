@@ -9,11 +9,11 @@ import pytest
 from flask import Flask
 from sqlalchemy import event, text
 
-from tests.doubles.receiver import Receiver
-from tests.support import owner
-from tests.support.premises import cursor_of
-from tests.support.webhooks import register, tell, told, types
-from tests.support.world import Tenant, World
+from tests.fakes.http_receiver import HttpReceiver
+from tests.support import admin_db
+from tests.support.factories import Factory, Tenant
+from tests.support.populated_tenant import cursor_of
+from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
 from vca.kit import clock, db
 from vca.registry.webhooks import deliveries, payloads
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
@@ -25,16 +25,16 @@ from vca.tenant.webhooks.events import Event
 
 
 def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    webhook = register(acme, endpoint)
+    webhook = register_webhook(acme, endpoint)
     profile, number = acme.profile(), acme.number()
     call = acme.simulate(number["did_number"], **{"from": "+14155550123"})
     acme.post(f"/calls/{call['call_id']}/hangup")
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    sent = {each.event["type"]: each for each in told(endpoint)}
+    sent = {each.event["type"]: each for each in received_requests(endpoint)}
     assert set(sent) >= {"call.started", "call.answered", "call.ended", "phone_number.registered"}
     ended = sent["call.ended"]
     assert ended.event["data"] | {"started_at": "", "answered_at": "", "ended_at": ""} == {
@@ -57,61 +57,67 @@ def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
 
 
 def test_only_what_an_endpoint_wants_is_sent_to_it(
-    acme: Tenant, world: World, endpoint: Receiver, other_endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint, events=["call.ended"])
-    register(acme, other_endpoint, is_active=False)
-    tell(acme, "call.started")
-    tell(acme, "call.ended")
+    register_webhook(acme, endpoint, events=["call.ended"])
+    register_webhook(acme, other_endpoint, is_active=False)
+    emit_event(acme, "call.started")
+    emit_event(acme, "call.ended")
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert types(endpoint) == ["call.ended"]
-    assert types(other_endpoint) == []
+    assert received_types(endpoint) == ["call.ended"]
+    assert received_types(other_endpoint) == []
     assert [each["type"] for each in acme.get("/events").json] == ["call.started", "call.ended"]
 
 
-def test_what_did_not_happen_is_not_told(acme: Tenant, world: World, endpoint: Receiver) -> None:
-    register(acme, endpoint)
+def test_what_did_not_happen_is_not_told(
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
+) -> None:
+    register_webhook(acme, endpoint)
     with tenant_session(acme.ref) as session:
         events.emit(session, Event("message.taken", {}))
         session.rollback()
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert types(endpoint) == []
+    assert received_types(endpoint) == []
     assert acme.get("/events").json == []
 
 
 def test_an_event_that_is_told_twice_under_one_id_is_sent_once(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
+    register_webhook(acme, endpoint)
     event = Event("tenant.suspended", {})
     for _ in range(2):
         with tenant_session(acme.ref) as session:
             events.emit(session, event)
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert [each.headers["webhook-id"] for each in told(endpoint)] == [f"evt_{event.id.hex}"]
+    assert [each.headers["webhook-id"] for each in received_requests(endpoint)] == [
+        f"evt_{event.id.hex}"
+    ]
 
 
 def test_a_change_of_the_tenants_status_is_told(
-    acme: Tenant, world: World, platform: Any, endpoint: Receiver
+    acme: Tenant, world: Factory, platform: Any, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
+    register_webhook(acme, endpoint)
     for wanted in ("suspended", "suspended", "active", "deleted"):
         assert platform.api.patch(acme.url(), {"status": wanted}).status_code == 200
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert types(endpoint) == ["tenant.suspended", "tenant.activated", "tenant.deleted"]
+    assert received_types(endpoint) == ["tenant.suspended", "tenant.activated", "tenant.deleted"]
 
 
-def test_one_catches_up_page_by_page_from_the_last_that_one_has(acme: Tenant, world: World) -> None:
+def test_one_catches_up_page_by_page_from_the_last_that_one_has(
+    acme: Tenant, world: Factory
+) -> None:
     for place in range(5):
-        tell(acme, "call.started" if place % 2 else "message.taken", place=place)
+        emit_event(acme, "call.started" if place % 2 else "message.taken", place=place)
 
     seen, query = [], {}
     while True:
@@ -123,7 +129,7 @@ def test_one_catches_up_page_by_page_from_the_last_that_one_has(acme: Tenant, wo
 
     assert seen == [0, 1, 2, 3, 4]
     last = acme.get("/events").json[-1]
-    tell(acme, place=5)
+    emit_event(acme, place=5)
     newer = acme.get("/events", created_after=last["created_at"]).json
     assert [each["data"]["place"] for each in newer] == [5]
     assert len(acme.get("/events", type="call.started").json) == 2
@@ -131,14 +137,14 @@ def test_one_catches_up_page_by_page_from_the_last_that_one_has(acme: Tenant, wo
 
 
 def test_a_delivery_is_the_event_in_the_list(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
-    tell(acme, call_id="x")
-    world.work(acme)
+    register_webhook(acme, endpoint)
+    emit_event(acme, call_id="x")
+    world.run_jobs(acme)
 
     [event] = acme.get("/events").json
-    [sent] = told(endpoint)
+    [sent] = received_requests(endpoint)
 
     assert sent.headers["webhook-id"] == f"evt_{UUID(event['id']).hex}"
     assert sent.event["data"] == event["data"]
@@ -146,20 +152,22 @@ def test_a_delivery_is_the_event_in_the_list(
 
 
 def test_events_of_another_tenant_are_neither_listed_nor_sent(
-    acme: Tenant, globex: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, globex: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
-    tell(globex)
+    register_webhook(acme, endpoint)
+    emit_event(globex)
 
-    world.work(globex)
-    world.work(acme)
+    world.run_jobs(globex)
+    world.run_jobs(acme)
 
     assert acme.get("/events").json == []
-    assert endpoint.asked == []
+    assert endpoint.requests == []
 
 
-def test_whatever_a_call_can_tell_is_thin(acme: Tenant, world: World, endpoint: Receiver) -> None:
-    register(acme, endpoint)
+def test_whatever_a_call_can_tell_is_thin(
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
+) -> None:
+    register_webhook(acme, endpoint)
     long = "x" * 4_000
     acme.profile(system_prompt=long, greeting=long[:1_000])
     call = acme.simulate(acme.number(label=long[:60])["did_number"])["call_id"]
@@ -176,16 +184,16 @@ def test_whatever_a_call_can_tell_is_thin(acme: Tenant, world: World, endpoint: 
         )
     acme.post(f"/calls/{call}/hangup")
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    assert {"call.ended", "message.taken"} <= set(types(endpoint))
-    assert max(len(each.body) for each in told(endpoint)) < 2_000
+    assert {"call.ended", "message.taken"} <= set(received_types(endpoint))
+    assert max(len(each.body) for each in received_requests(endpoint)) < 2_000
 
 
 def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
-    app: Flask, acme: Tenant, world: World, endpoint: Receiver
+    app: Flask, acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
+    register_webhook(acme, endpoint)
     acme.profile()
     number = acme.number()["did_number"]
     sent: list[str] = []
@@ -202,11 +210,11 @@ def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
     finally:
         citus.set_enabled(False)
         event.remove(engine, "before_cursor_execute", note)
-    world.work(acme)
+    world.run_jobs(acme)
 
     tables = re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b")
     assert not [each for each in sent if tables.search(each) and "jobs.enqueue" in each]
-    calls = [each for each in types(endpoint) if each.startswith("call.")]
+    calls = [each for each in received_types(endpoint) if each.startswith("call.")]
     assert calls[:3] == ["call.started", "call.answered", "call.ended"]
     assert "webhooks.forget" in _ordered(acme)
 
@@ -237,7 +245,7 @@ def _ordered(tenant: Tenant) -> list[str]:
         "SELECT task_name FROM jobs.procrastinate_jobs"
         " WHERE status = 'todo' AND args->>'tenant_id' = :tenant_id"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return list(session.scalars(waiting, {"tenant_id": tenant.id}))
 
 
@@ -260,17 +268,17 @@ def test_what_is_too_large_to_be_told_is_no_event(
 
 
 def test_the_largest_event_is_sent_in_20_000_bytes(
-    acme: Tenant, world: World, endpoint: Receiver
+    acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
-    register(acme, endpoint)
+    register_webhook(acme, endpoint)
     largest = payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES - len('{"word":""}')
     with tenant_session(acme.ref) as session:
         event = Event("call.transfer_completed", {"word": "x" * largest}, simulated=True)
         events.emit(session, event)
 
-    world.work(acme)
+    world.run_jobs(acme)
 
-    [sent] = told(endpoint)
+    [sent] = received_requests(endpoint)
     assert (
         payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES
         < len(sent.body)

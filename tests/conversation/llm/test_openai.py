@@ -13,9 +13,15 @@ from typing import Any
 
 import pytest
 
-from tests.contracts.llm import ABLE, ModelContract, a_request, drained, text_of
-from tests.doubles import openai_server as server_side
-from tests.doubles.openai_server import OpenAIServer, openai_server
+from tests.contracts.llm import (
+    PROFILE_WITH_TOOLS,
+    ModelContract,
+    make_request,
+    read_stream,
+    read_text,
+)
+from tests.fakes import openai_server as server_side
+from tests.fakes.openai_server import OpenAIServer, openai_server
 from vca.conversation import tools
 from vca.conversation.llm import (
     MAX_ARGUMENTS_CHARS,
@@ -49,7 +55,7 @@ def model(server: OpenAIServer) -> Iterator[OpenAIModel]:
 
 
 @pytest.fixture
-def hurried(server: OpenAIServer) -> Iterator[OpenAIModel]:
+def hurried_model(server: OpenAIServer) -> Iterator[OpenAIModel]:
     """A client whose answers have half a second."""
     yield from made(server, timeout_s=0.5)
 
@@ -63,7 +69,7 @@ def made(server: OpenAIServer, *, timeout_s: float) -> Iterator[OpenAIModel]:
 
 
 def answer(model: ModelClient) -> str:
-    return text_of(model.stream(a_request("Hello?")))
+    return read_text(model.stream(make_request("Hello?")))
 
 
 def failure_of(model: ModelClient) -> ModelError:
@@ -78,7 +84,7 @@ class TestContract(ModelContract):
     @pytest.fixture
     def server(self) -> Iterator[OpenAIServer]:
         with openai_server() as server:
-            server.behave(server_side.ok_then_close)
+            server.set_behaviours(server_side.ok_then_close)
             yield server
 
     @pytest.fixture
@@ -93,11 +99,11 @@ class TestContract(ModelContract):
 def test_the_request_is_a_streaming_chat_completion(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    request = a_request("Hello, who calls?", "It is me.", system="Be kind.")
+    request = make_request("Hello, who calls?", "It is me.", system="Be kind.")
 
-    assert text_of(model.stream(request)) == server_side.TEXT
+    assert read_text(model.stream(request)) == server_side.TEXT
 
-    (asked,) = server.asked
+    (asked,) = server.requests
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert asked.body == {
@@ -118,31 +124,34 @@ def test_a_request_chooses_the_model_and_its_profile_the_temperature(
 ) -> None:
     profile = Profile("Ada", "sales", "Sell.", model="not-asked-for", temperature=0.0)
 
-    list(model.stream(replace(a_request("Hello?", profile=profile), model="gpt-other")))
+    list(model.stream(replace(make_request("Hello?", profile=profile), model="gpt-other")))
 
-    assert server.asked[0].body["model"] == "gpt-other"
-    assert server.asked[0].body["temperature"] == 0.0
+    assert server.requests[0].body["model"] == "gpt-other"
+    assert server.requests[0].body["temperature"] == 0.0
 
 
 def test_half_a_character_is_sent_as_a_question_mark(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    assert text_of(model.stream(a_request("Hello \ud83d", system="\udfff")))
+    assert read_text(model.stream(make_request("Hello \ud83d", system="\udfff")))
 
-    assert [message["content"] for message in server.asked[0].body["messages"]] == ["?", "Hello ?"]
+    assert [message["content"] for message in server.requests[0].body["messages"]] == [
+        "?",
+        "Hello ?",
+    ]
 
 
 def test_pieces_come_as_the_server_sends_them(server: OpenAIServer, model: OpenAIModel) -> None:
-    server.behave(server_side.hang_after_a_piece)
+    server.set_behaviours(server_side.hang_after_chunk)
 
-    with closing(model.stream(a_request("Hello?"))) as pieces:
+    with closing(model.stream(make_request("Hello?"))) as pieces:
         assert next(pieces) == "One moment."
 
 
 def test_a_slow_first_token_within_the_deadline_is_waited_for(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.slow_first_token)
+    server.set_behaviours(server_side.slow_first_token)
 
     assert answer(model) == "At last."
 
@@ -151,14 +160,14 @@ def test_the_turns_of_a_call_share_one_connection(server: OpenAIServer, model: O
     for _ in range(5):
         answer(model)
 
-    assert len(server.asked) == 5
-    assert server.accepted == 1
+    assert len(server.requests) == 5
+    assert server.accepted_count == 1
 
 
 def test_a_server_that_does_not_end_after_done_is_not_waited_for(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.after_done)
+    server.set_behaviours(server_side.hang_after_done)
     began = monotonic()
 
     assert answer(model) == "Done."
@@ -169,17 +178,17 @@ def test_a_server_that_does_not_end_after_done_is_not_waited_for(
 def test_a_kept_connection_that_was_closed_meanwhile_fails_no_turn(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.ok, server_side.reset_at_once, server_side.ok)
+    server.set_behaviours(server_side.ok, server_side.reset_at_once, server_side.ok)
 
     assert [answer(model), answer(model)] == [server_side.TEXT] * 2
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize(
     "behaviour",
     [
         server_side.hang,
-        server_side.hang_after_a_piece,
+        server_side.hang_after_chunk,
         server_side.drip_headers,
         server_side.drip_body,
         server_side.drip_events,
@@ -187,21 +196,21 @@ def test_a_kept_connection_that_was_closed_meanwhile_fails_no_turn(
     ],
 )
 def test_no_server_holds_a_call_beyond_the_deadline(
-    server: OpenAIServer, hurried: OpenAIModel, behaviour: Any
+    server: OpenAIServer, hurried_model: OpenAIModel, behaviour: Any
 ) -> None:
-    server.behave(behaviour)
+    server.set_behaviours(behaviour)
     began = monotonic()
 
-    error = failure_of(hurried)
+    error = failure_of(hurried_model)
 
     assert 0.4 < monotonic() - began < LOOSE_S
     assert error.failure == "timeout"
     assert not error.permanent
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_a_requests_own_budget_is_kept_too(server: OpenAIServer, model: OpenAIModel) -> None:
-    server.behave(server_side.hang)
+    server.set_behaviours(server_side.hang)
     began = monotonic()
 
     with deadline.within(0.3):
@@ -214,7 +223,7 @@ def test_a_requests_own_budget_is_kept_too(server: OpenAIServer, model: OpenAIMo
 def test_a_request_whose_budget_is_spent_does_not_wait_at_all(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.hang)
+    server.set_behaviours(server_side.hang)
 
     with deadline.within(0):
         assert failure_of(model).failure == "timeout"
@@ -251,7 +260,7 @@ def test_a_refusal_names_status_and_code_for_the_log_but_never_the_key(
     server: OpenAIServer, answer: dict[str, str], fields: dict[str, str]
 ) -> None:
     model = OpenAIModel(base_url=server.url, api_key=LOWER_CASE_KEY, model="m")
-    server.behave(server_side.status(401, answer))
+    server.set_behaviours(server_side.error_response(401, answer))
 
     error = failure_of(model)
 
@@ -260,18 +269,18 @@ def test_a_refusal_names_status_and_code_for_the_log_but_never_the_key(
 
 
 REFUSALS: list[tuple[Any, ModelFailure, bool]] = [
-    (server_side.status(401, {"code": "invalid_api_key"}), "refused", True),
-    (server_side.status(401, {"code": f"key {KEY} is unknown"}), "refused", True),
-    (server_side.status(403), "refused", True),
-    (server_side.status(404, {"code": "model_not_found"}), "refused", True),
-    (server_side.status(302, location="http://127.0.0.1:1/"), "refused", True),
-    (server_side.status(408), "timeout", False),
-    (server_side.status(409), "unavailable", False),
-    (server_side.status(429, retry_after="30"), "rate_limited", False),
-    (server_side.status(429, {"code": "insufficient_quota"}), "rate_limited", True),
-    (server_side.status(500), "unavailable", False),
-    (server_side.status(503, retry_after="30"), "unavailable", False),
-    (server_side.status(504), "timeout", False),
+    (server_side.error_response(401, {"code": "invalid_api_key"}), "refused", True),
+    (server_side.error_response(401, {"code": f"key {KEY} is unknown"}), "refused", True),
+    (server_side.error_response(403), "refused", True),
+    (server_side.error_response(404, {"code": "model_not_found"}), "refused", True),
+    (server_side.error_response(302, location="http://127.0.0.1:1/"), "refused", True),
+    (server_side.error_response(408), "timeout", False),
+    (server_side.error_response(409), "unavailable", False),
+    (server_side.error_response(429, retry_after="30"), "rate_limited", False),
+    (server_side.error_response(429, {"code": "insufficient_quota"}), "rate_limited", True),
+    (server_side.error_response(500), "unavailable", False),
+    (server_side.error_response(503, retry_after="30"), "unavailable", False),
+    (server_side.error_response(504), "timeout", False),
 ]
 
 
@@ -279,12 +288,12 @@ REFUSALS: list[tuple[Any, ModelFailure, bool]] = [
 def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
     server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: ModelFailure, permanent: bool
 ) -> None:
-    server.behave(behaviour)
+    server.set_behaviours(behaviour)
 
     error = failure_of(model)
 
     assert (error.failure, error.permanent) == (failure, permanent)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert KEY not in "".join(traceback.format_exception(error))
     assert KEY not in repr(error)
 
@@ -293,60 +302,65 @@ def test_a_refusal_is_named_asked_once_and_does_not_tell_the_key(
 def test_a_request_that_is_refused_as_bad_is_sent_once_more_without_asking_for_the_price(
     server: OpenAIServer, model: OpenAIModel, status: int
 ) -> None:
-    server.behave(server_side.status(status))
+    server.set_behaviours(server_side.error_response(status))
 
     error = failure_of(model)
 
     assert (error.failure, error.permanent) == ("refused", True)
-    assert ["stream_options" in asked.body for asked in server.asked] == [True, False]
+    assert ["stream_options" in asked.body for asked in server.requests] == [True, False]
 
 
 def test_an_endpoint_that_does_not_tell_the_price_is_asked_for_it_once(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.refusing("stream_options"))
+    server.set_behaviours(server_side.reject_parameter("stream_options"))
 
     assert [answer(model), answer(model)] == [server_side.TEXT] * 2
-    assert ["stream_options" in asked.body for asked in server.asked] == [True, False, False]
+    assert ["stream_options" in asked.body for asked in server.requests] == [True, False, False]
 
 
 def test_an_endpoint_that_tells_the_price_is_not_asked_twice_when_it_refuses(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.ok, server_side.status(400))
+    server.set_behaviours(server_side.ok, server_side.error_response(400))
     answer(model)
 
     assert failure_of(model).failure == "refused"
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
     ("told", "tokens"),
     [
-        (server_side.priced(120, 9), Tokens(120, 9)),
-        (server_side.priced(-1, 9), None),
-        (server_side.priced("many", 9), None),
-        (server_side.priced(10**12, 9), None),
-        (server_side.priced(None, None), None),
+        (server_side.usage_event(120, 9), Tokens(120, 9)),
+        (server_side.usage_event(-1, 9), None),
+        (server_side.usage_event("many", 9), None),
+        (server_side.usage_event(10**12, 9), None),
+        (server_side.usage_event(None, None), None),
     ],
 )
 def test_what_the_endpoint_says_it_cost_is_told_if_it_makes_sense(
     server: OpenAIServer, model: OpenAIModel, told: dict[str, Any], tokens: Tokens | None
 ) -> None:
-    server.behave(server_side.stream_of(HELLO, told))
+    server.set_behaviours(server_side.stream_events(HELLO, told))
 
-    assert drained(model.stream(a_request("Hello?"))) == (["Hello."], tokens)
+    assert read_stream(model.stream(make_request("Hello?"))) == (["Hello."], tokens)
 
 
 def test_tools_are_offered_as_functions(server: OpenAIServer, model: OpenAIModel) -> None:
     list(
-        model.stream(replace(a_request("Hello?", profile=ABLE), tools=tools.available_tools(ABLE)))
+        model.stream(
+            replace(
+                make_request("Hello?", profile=PROFILE_WITH_TOOLS),
+                tools=tools.available_tools(PROFILE_WITH_TOOLS),
+            )
+        )
     )
 
-    offered = [tool["function"] for tool in server.asked[0].body["tools"]]
+    offered = [tool["function"] for tool in server.requests[0].body["tools"]]
     assert [tool["name"] for tool in offered] == list(tools.TOOLS)
     assert offered[1]["parameters"]["properties"]["target"]["enum"] == ["sales"]
-    assert "tool_choice" not in server.asked[0].body
+    assert "tool_choice" not in server.requests[0].body
 
 
 END = ToolCall("end_call", "{}")
@@ -403,17 +417,17 @@ STREAMED: list[tuple[list[Any], list[ToolCall]]] = [
 def test_tool_calls_are_put_together_whole(
     server: OpenAIServer, model: OpenAIModel, events: list[Any], calls: list[ToolCall]
 ) -> None:
-    server.behave(server_side.stream_of(HELLO, *events))
+    server.set_behaviours(server_side.stream_events(HELLO, *events))
 
-    pieces, _ = drained(model.stream(a_request("Hello?")))
+    pieces, _ = read_stream(model.stream(make_request("Hello?")))
 
     assert pieces == ["Hello.", *calls]
 
 
 def test_an_answer_may_be_tool_calls_alone(server: OpenAIServer, model: OpenAIModel) -> None:
-    server.behave(server_side.stream_of(*server_side.tool_deltas("end_call", "{}")))
+    server.set_behaviours(server_side.stream_events(*server_side.tool_deltas("end_call", "{}")))
 
-    assert drained(model.stream(a_request("Hello?"))) == ([END], None)
+    assert read_stream(model.stream(make_request("Hello?"))) == ([END], None)
 
 
 def test_a_tool_call_that_was_cut_off_is_none(server: OpenAIServer, model: OpenAIModel) -> None:
@@ -423,11 +437,11 @@ def test_a_tool_call_that_was_cut_off_is_none(server: OpenAIServer, model: OpenA
             handler.event(event)
         handler.close_connection = True
 
-    server.behave(cut_off)
+    server.set_behaviours(cut_off)
     pieces = []
 
     with pytest.raises(ModelError):
-        pieces += model.stream(a_request("Hello?"))
+        pieces += model.stream(make_request("Hello?"))
 
     assert pieces == []
 
@@ -435,9 +449,9 @@ def test_a_tool_call_that_was_cut_off_is_none(server: OpenAIServer, model: OpenA
 def test_another_thread_ends_the_wait_for_a_server_that_hangs(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.hang_after_a_piece)
+    server.set_behaviours(server_side.hang_after_chunk)
     stop = CancelToken()
-    pieces = model.stream(a_request("Hello?"))
+    pieces = model.stream(make_request("Hello?"))
     began = monotonic()
 
     with cancellation.cancel_scope(stop):
@@ -447,7 +461,7 @@ def test_another_thread_ends_the_wait_for_a_server_that_hangs(
             next(pieces)
 
     assert caught.value.failure == "timeout"
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert monotonic() - began < 4
 
 
@@ -458,7 +472,7 @@ def test_who_was_asked_to_stop_asks_no_server(server: OpenAIServer, model: OpenA
     with cancellation.cancel_scope(stop):
         assert failure_of(model).failure == "timeout"
 
-    assert server.asked == []
+    assert server.requests == []
 
 
 HELLO = server_side.delta(content="Hello.")
@@ -471,46 +485,46 @@ BROKEN: list[tuple[Any, ModelFailure]] = [
     (server_side.endless_line, "bad_answer"),
     (server_side.endless_events, "bad_answer"),
     (server_side.endless_error, "bad_answer"),
-    (server_side.page, "bad_answer"),
-    (server_side.stream_of(), "bad_answer"),
-    (server_side.stream_of(server_side.delta(content=" ")), "bad_answer"),
-    (server_side.stream_of("{not json"), "bad_answer"),
-    (server_side.stream_of("[" * 100_000), "bad_answer"),
-    (server_side.stream_of([]), "bad_answer"),
-    (server_side.stream_of("5"), "bad_answer"),
-    (server_side.stream_of('"text"'), "bad_answer"),
-    (server_side.stream_of("null"), "bad_answer"),
-    (server_side.stream_of({"choices": 5}), "bad_answer"),
-    (server_side.stream_of({"choices": [5]}), "bad_answer"),
-    (server_side.stream_of({"choices": {"a": 1}}), "bad_answer"),
-    (server_side.stream_of(HELLO, {"usage": 5}), "bad_answer"),
-    (server_side.stream_of(HELLO, {"choices": [{}]}), "bad_answer"),
-    (server_side.stream_of({"choices": [{"delta": None}]}), "bad_answer"),
-    (server_side.stream_of({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
-    (server_side.stream_of({"choices": [{"delta": {"tool_calls": 5}}]}), "bad_answer"),
-    (server_side.stream_of({"choices": [{"delta": {"tool_calls": [5]}}]}), "bad_answer"),
-    (server_side.stream_of(server_side.delta(tool_calls=[{"index": [1]}])), "bad_answer"),
+    (server_side.html_page, "bad_answer"),
+    (server_side.stream_events(), "bad_answer"),
+    (server_side.stream_events(server_side.delta(content=" ")), "bad_answer"),
+    (server_side.stream_events("{not json"), "bad_answer"),
+    (server_side.stream_events("[" * 100_000), "bad_answer"),
+    (server_side.stream_events([]), "bad_answer"),
+    (server_side.stream_events("5"), "bad_answer"),
+    (server_side.stream_events('"text"'), "bad_answer"),
+    (server_side.stream_events("null"), "bad_answer"),
+    (server_side.stream_events({"choices": 5}), "bad_answer"),
+    (server_side.stream_events({"choices": [5]}), "bad_answer"),
+    (server_side.stream_events({"choices": {"a": 1}}), "bad_answer"),
+    (server_side.stream_events(HELLO, {"usage": 5}), "bad_answer"),
+    (server_side.stream_events(HELLO, {"choices": [{}]}), "bad_answer"),
+    (server_side.stream_events({"choices": [{"delta": None}]}), "bad_answer"),
+    (server_side.stream_events({"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
+    (server_side.stream_events({"choices": [{"delta": {"tool_calls": 5}}]}), "bad_answer"),
+    (server_side.stream_events({"choices": [{"delta": {"tool_calls": [5]}}]}), "bad_answer"),
+    (server_side.stream_events(server_side.delta(tool_calls=[{"index": [1]}])), "bad_answer"),
     (
-        server_side.stream_of(server_side.delta(tool_calls=[{"index": 0, "function": 5}])),
+        server_side.stream_events(server_side.delta(tool_calls=[{"index": 0, "function": 5}])),
         "bad_answer",
     ),
     (
-        server_side.stream_of(HELLO, server_side.delta(tool_calls=[{"function": {"name": 5}}])),
+        server_side.stream_events(HELLO, server_side.delta(tool_calls=[{"function": {"name": 5}}])),
         "bad_answer",
     ),
     (
-        server_side.stream_of(
+        server_side.stream_events(
             server_side.delta(tool_calls=[{"index": 0, "function": {"arguments": {"a": 1}}}])
         ),
         "bad_answer",
     ),
-    (server_side.stream_of({"choices": [{"delta": {"content": ["a"]}}]}), "bad_answer"),
-    (server_side.stream_of(HELLO, {"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
-    (server_side.stream_of({"error": {"message": f"no {KEY}"}}), "unavailable"),
-    (server_side.stream_of({"error": {"code": "rate_limit_exceeded"}}), "rate_limited"),
-    (server_side.stream_of({"error": {"code": ["odd"], "type": 5}}), "unavailable"),
-    (server_side.stream_of({"error": f"no {KEY}"}), "unavailable"),
-    (server_side.stream_of(CONTENT_FILTER), "refused"),
+    (server_side.stream_events({"choices": [{"delta": {"content": ["a"]}}]}), "bad_answer"),
+    (server_side.stream_events(HELLO, {"choices": [{"delta": {"content": 5}}]}), "bad_answer"),
+    (server_side.stream_events({"error": {"message": f"no {KEY}"}}), "unavailable"),
+    (server_side.stream_events({"error": {"code": "rate_limit_exceeded"}}), "rate_limited"),
+    (server_side.stream_events({"error": {"code": ["odd"], "type": 5}}), "unavailable"),
+    (server_side.stream_events({"error": f"no {KEY}"}), "unavailable"),
+    (server_side.stream_events(CONTENT_FILTER), "refused"),
 ]
 
 
@@ -518,20 +532,22 @@ BROKEN: list[tuple[Any, ModelFailure]] = [
 def test_a_broken_answer_is_a_model_error_and_leaves_no_connection(
     server: OpenAIServer, model: OpenAIModel, behaviour: Any, failure: ModelFailure
 ) -> None:
-    server.behave(behaviour)
+    server.set_behaviours(behaviour)
 
     error = failure_of(model)
 
     assert error.failure == failure
     assert KEY not in "".join(traceback.format_exception(error))
     model.close()
-    assert server.all_closed()
+    assert server.wait_all_closed()
 
 
 def test_a_refusal_in_the_models_own_words_is_an_answer(
     server: OpenAIServer, model: OpenAIModel
 ) -> None:
-    server.behave(server_side.stream_of(server_side.delta(refusal="I cannot help with that.")))
+    server.set_behaviours(
+        server_side.stream_events(server_side.delta(refusal="I cannot help with that."))
+    )
 
     assert answer(model) == "I cannot help with that."
 
@@ -546,12 +562,12 @@ def test_a_server_that_is_not_there_is_unavailable(server: OpenAIServer) -> None
 
 
 def test_stopping_early_stops_the_server(server: OpenAIServer, model: OpenAIModel) -> None:
-    server.behave(server_side.endless_events)
+    server.set_behaviours(server_side.endless_events)
 
-    with closing(model.stream(a_request("Tell me everything."))) as pieces:
+    with closing(model.stream(make_request("Tell me everything."))) as pieces:
         next(pieces)
 
-    assert server.all_closed()
+    assert server.wait_all_closed()
 
 
 def test_nothing_is_taken_from_the_environment(
@@ -569,7 +585,7 @@ def test_nothing_is_taken_from_the_environment(
 
     assert answer(model) == server_side.TEXT
 
-    (asked,) = server.asked
+    (asked,) = server.requests
     assert asked.headers["authorization"] == f"Bearer {KEY}"
     assert "other" not in str(asked.headers)
     assert "openai" not in str(asked.headers).lower()
@@ -581,7 +597,7 @@ def test_neither_the_key_nor_the_conversation_is_logged(
 ) -> None:
     caplog.set_level(logging.DEBUG)
 
-    list(model.stream(a_request("My card number is 4711.", system="Secret sauce.")))
+    list(model.stream(make_request("My card number is 4711.", system="Secret sauce.")))
 
     assert caplog.text == ""
 

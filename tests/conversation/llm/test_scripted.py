@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contracts.llm import ModelContract, a_request, drained, text_of
+from tests.contracts.llm import ModelContract, make_request, read_stream, read_text
 from vca.conversation import tools
 from vca.conversation.llm import ModelError, ModelRequest, ToolCall
 from vca.conversation.types import Message, Profile, Role, Tokens
@@ -119,9 +119,11 @@ def test_thanks_and_goodbye_are_answered_with_goodbye_and_what_was_noted(parting
 
 def test_it_remembers_from_the_transcript_alone() -> None:
     profile = Profile("Ada", "sales", "Sell.")
-    request = a_request("What are you looking for?", "chairs", "How many?", "40", profile=profile)
+    request = make_request(
+        "What are you looking for?", "chairs", "How many?", "40", profile=profile
+    )
 
-    assert text_of(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
+    assert read_text(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
 
 
 def test_an_answer_of_any_length_is_told_back_short() -> None:
@@ -158,7 +160,7 @@ def pieces(*lines: str, profile: Profile = ABLE) -> tuple[str, list[ToolCall]]:
     """What is said to the last of a caller's lines, and the tools that are called then."""
     messages = tuple(Message("caller", line) for line in lines)
     request = ModelRequest(profile, "Hi.", messages, tools=tools.available_tools(profile))
-    made, _ = drained(ScriptedModel().stream(request))
+    made, _ = read_stream(ScriptedModel().stream(request))
     text = "".join(piece for piece in made if isinstance(piece, str))
     return text, [piece for piece in made if isinstance(piece, ToolCall)]
 
@@ -225,6 +227,6 @@ def test_every_tool_that_it_calls_is_let_through() -> None:
 
 
 def test_it_counts_words_as_tokens() -> None:
-    request = a_request("Hello there!", system="Be kind and brief.")
+    request = make_request("Hello there!", system="Be kind and brief.")
 
-    assert drained(ScriptedModel().stream(request))[1] == Tokens(4 + 2, 5)
+    assert read_stream(ScriptedModel().stream(request))[1] == Tokens(4 + 2, 5)

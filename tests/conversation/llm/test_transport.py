@@ -11,8 +11,8 @@ import httpcore2
 import httpx2
 import pytest
 
-from tests.doubles import openai_server as server_side
-from tests.doubles.openai_server import openai_server
+from tests.fakes import openai_server as server_side
+from tests.fakes.openai_server import openai_server
 from vca.conversation.llm.transport import Deadline, DeadlineBackend, DeadlineTransport
 
 CERTIFICATE = Path(server_side.__file__).with_name("localhost.pem")
@@ -30,7 +30,7 @@ def served(behaviour: Any, *, timeout_s: float) -> httpx2.Response:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(CERTIFICATE)
     with openai_server(context) as server:
-        server.behave(behaviour)
+        server.set_behaviours(behaviour)
         return get(server.url, timeout_s=timeout_s)
 
 

@@ -25,22 +25,22 @@ from vca.devtools.embedded_postgres import paths
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def _until(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (met := condition()):
-        assert time.monotonic() < end, "waited in vain"
+def _wait_until(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
-    return met
+    return result
 
 
-def _end_servers_below(place: Path) -> None:
+def _kill_servers_below(root: Path) -> None:
     # Not through the code under test, which may be what is broken.
-    for pid_file in place.rglob("postmaster.pid"):
+    for pid_file in root.rglob("postmaster.pid"):
         with suppress(ValueError, IndexError, ProcessLookupError, FileNotFoundError):
             os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
-    for lock in place.rglob("life.lock"):
+    for lock in root.rglob("life.lock"):
         with lock.open() as file:
-            _until(lambda file=file: _is_free(file.fileno()), 20)
+            _wait_until(lambda file=file: _is_free(file.fileno()), 20)
 
 
 def _is_free(fd: int) -> bool:
@@ -51,53 +51,53 @@ def _is_free(fd: int) -> bool:
 
 
 @pytest.fixture(scope="session")
-def until() -> Callable[..., Any]:
+def wait_until() -> Callable[..., Any]:
     """Poll until the condition holds, and return what it returned."""
-    return _until
+    return _wait_until
 
 
 @pytest.fixture(scope="session")
-def new_place() -> Iterator[Callable[[], Path]]:
+def make_root() -> Iterator[Callable[[], Path]]:
     """Make directories that any account may pass through, with short paths, unlike tmp_path."""
-    made = []
+    roots = []
 
     def make() -> Path:
-        place = Path(tempfile.mkdtemp(prefix="pg-", dir=disk.quick())).resolve()
-        place.chmod(0o711)
-        made.append(place)
-        return place
+        root = Path(tempfile.mkdtemp(prefix="pg-", dir=disk.fastest_folder())).resolve()
+        root.chmod(0o711)
+        roots.append(root)
+        return root
 
     yield make
-    for place in made:
-        _end_servers_below(place)
-        shutil.rmtree(place, ignore_errors=True)
+    for root in roots:
+        _kill_servers_below(root)
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
-def place(new_place: Callable[[], Path]) -> Iterator[Path]:
-    place = new_place()
-    yield place
-    _end_servers_below(place)
-    shutil.rmtree(place, ignore_errors=True)
+def root(make_root: Callable[[], Path]) -> Iterator[Path]:
+    root = make_root()
+    yield root
+    _kill_servers_below(root)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
-def folder(place: Path) -> Path:
+def server_folder(root: Path) -> Path:
     """A folder that does not exist yet."""
-    return place / "pg"
+    return root / "pg"
 
 
 @pytest.fixture(scope="session")
-def stopped_server(new_place: Callable[[], Path]) -> Path:
+def stopped_server(make_root: Callable[[], Path]) -> Path:
     """A folder whose server was started once and stopped."""
-    place = new_place()
-    embedded_postgres.start(place / "pg", state_root=place / "state")
-    embedded_postgres.stop(place / "pg", state_root=place / "state")
-    return place / "pg"
+    root = make_root()
+    embedded_postgres.start(root / "pg", state_root=root / "state")
+    embedded_postgres.stop(root / "pg", state_root=root / "state")
+    return root / "pg"
 
 
 @pytest.fixture(scope="session")
-def used(stopped_server: Path) -> Callable[[Path], Path]:
+def copy_used_server(stopped_server: Path) -> Callable[[Path], Path]:
     """Make the folder one that a server has used before, which is quicker than a first start."""
 
     def copy(folder: Path) -> Path:
@@ -109,28 +109,30 @@ def used(stopped_server: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def used_folder(folder: Path, used: Callable[[Path], Path]) -> Path:
-    return used(folder)
+def used_folder(server_folder: Path, copy_used_server: Callable[[Path], Path]) -> Path:
+    return copy_used_server(server_folder)
 
 
 @pytest.fixture
-def start(place: Path) -> Callable[..., embedded_postgres.StartResult]:
+def start_server(root: Path) -> Callable[..., embedded_postgres.StartResult]:
     """`start` with a state folder of the test's own."""
-    return partial(embedded_postgres.start, state_root=place / "state")
+    return partial(embedded_postgres.start, state_root=root / "state")
 
 
 @pytest.fixture(scope="session")
-def shared(new_place: Callable[[], Path], used: Callable[[Path], Path]) -> embedded_postgres.Server:
+def shared_server(
+    make_root: Callable[[], Path], copy_used_server: Callable[[Path], Path]
+) -> embedded_postgres.Server:
     """One running server for all tests that only look."""
-    place = new_place()
-    return embedded_postgres.start(used(place / "pg"), state_root=place / "state").server
+    root = make_root()
+    return embedded_postgres.start(copy_used_server(root / "pg"), state_root=root / "state").server
 
 
 @pytest.fixture
-def sql() -> Callable[..., Any]:
+def run_sql() -> Callable[..., Any]:
     """Run one statement in a transaction of its own and return its first column."""
 
-    def run(url: str, statement: str) -> list[Any]:
+    def execute(url: str, statement: str) -> list[Any]:
         connection = psycopg2.connect(url)
         try:
             connection.autocommit = True
@@ -140,19 +142,19 @@ def sql() -> Callable[..., Any]:
         finally:
             connection.close()
 
-    return run
+    return execute
 
 
 @pytest.fixture
-def in_python(place: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def start_python(root: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Begin a Python process that has `start`, `status`, `folder` and `json` at hand."""
-    begun = []
+    processes = []
 
-    def begin(code: str, **options: Any) -> "subprocess.Popen[str]":
+    def start(code: str, **options: Any) -> "subprocess.Popen[str]":
         preamble = (
             "import json, sys; from functools import partial; from pathlib import Path\n"
             "from vca.devtools import embedded_postgres as embedded\n"
-            f"folder, root = Path({str(place / 'pg')!r}), Path({str(place / 'state')!r})\n"
+            f"folder, root = Path({str(root / 'pg')!r}), Path({str(root / 'state')!r})\n"
             "start = partial(embedded.start, folder, state_root=root)\n"
             "status = partial(embedded.status, folder, state_root=root)\n"
         )
@@ -165,34 +167,35 @@ def in_python(place: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
             text=True,
             **options,
         )
-        begun.append(process)
+        processes.append(process)
         return process
 
-    yield begin
-    for process in begun:
+    yield start
+    for process in processes:
         with process:
             process.kill()
 
 
 @pytest.fixture
-def modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
+def path_modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
     """Owner, group and mode of everything above a path."""
 
-    def look(path: Path) -> dict[Path, tuple[int, int, int]]:
-        found = {above: above.stat() for above in path.parents if above.exists()}
+    def read_modes(path: Path) -> dict[Path, tuple[int, int, int]]:
+        stats = {parent: parent.stat() for parent in path.parents if parent.exists()}
         return {
-            above: (at.st_uid, at.st_gid, stat.S_IMODE(at.st_mode)) for above, at in found.items()
+            parent: (path_stat.st_uid, path_stat.st_gid, stat.S_IMODE(path_stat.st_mode))
+            for parent, path_stat in stats.items()
         }
 
-    return look
+    return read_modes
 
 
 @pytest.fixture
-def long_folder(place: Path) -> Iterator[Path]:
+def long_server_folder(root: Path) -> Iterator[Path]:
     """A folder whose own path leaves no room for a socket's."""
-    folder = place / ("very-" * 12) / ("long-" * 12) / "pg"
+    folder = root / ("very-" * 12) / ("long-" * 12) / "pg"
     yield folder
-    _end_servers_below(place)
+    _kill_servers_below(root)
     shutil.rmtree(
-        paths._socket_root(folder, embedded_postgres.server_for(place).account), ignore_errors=True
+        paths._socket_root(folder, embedded_postgres.server_for(root).account), ignore_errors=True
     )

@@ -8,19 +8,19 @@ import pytest
 from vca.devtools import embedded_postgres
 
 
-def test_the_server_outlives_its_starter(used_folder, in_python, sql):
-    starter = in_python("print(status().pid if start() else None)")
+def test_the_server_outlives_its_starter(used_folder, start_python, run_sql):
+    starter = start_python("print(status().pid if start() else None)")
     said, _ = starter.communicate(timeout=30)
 
     found = embedded_postgres.status(used_folder)
 
     assert starter.returncode == 0
     assert found.pid == int(said)
-    assert sql(found.url, "SELECT 1") == [1]
+    assert run_sql(found.url, "SELECT 1") == [1]
 
 
-def test_the_starters_ctrl_c_does_not_reach_the_server(used_folder, in_python, sql):
-    starter = in_python("start(); print('up', flush=True); input()", start_new_session=True)
+def test_the_starters_ctrl_c_does_not_reach_the_server(used_folder, start_python, run_sql):
+    starter = start_python("start(); print('up', flush=True); input()", start_new_session=True)
     assert starter.stdout.readline() == "up\n"
     before = embedded_postgres.status(used_folder)
 
@@ -29,13 +29,13 @@ def test_the_starters_ctrl_c_does_not_reach_the_server(used_folder, in_python, s
 
     assert embedded_postgres.status(used_folder) == before
     assert os.getsid(before.pid) != starter.pid
-    assert sql(before.url, "SELECT 1") == [1]
+    assert run_sql(before.url, "SELECT 1") == [1]
 
 
 @pytest.mark.usefixtures("used_folder")
-def test_whoever_reads_the_starters_output_sees_its_end(in_python):
+def test_whoever_reads_the_starters_output_sees_its_end(start_python):
     read_end, write_end = os.pipe()
-    starter = in_python("start(); print('up')", pass_fds=[write_end])
+    starter = start_python("start(); print('up')", pass_fds=[write_end])
     os.close(write_end)
 
     # Both reads end when the last holder of the descriptor has closed it.

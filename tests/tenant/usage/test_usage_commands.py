@@ -11,9 +11,9 @@ from click.testing import Result
 from flask import Flask
 from sqlalchemy import text
 
-from tests.support import owner
-from tests.support.usage import facts, sums, use
-from tests.support.world import Tenant
+from tests.support import admin_db
+from tests.support.factories import Tenant
+from tests.support.usage import record_usage, total_quantities, usage_facts
 from vca.kit import clock, json
 from vca.tenant.calls.carrier_webhooks import authentication
 
@@ -21,7 +21,7 @@ from vca.tenant.calls.carrier_webhooks import authentication
 @pytest.fixture(autouse=True)
 def _first_versions_only() -> Iterator[None]:
     yield
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.plans WHERE version > 1"))
 
 
@@ -73,8 +73,8 @@ def test_a_version_is_added_and_counts_from_its_day_on(
             number,
             document["prices"],
         )
-    use(acme, 60)
-    assert [fact["plan_version"] for fact in facts(acme)] == [1]
+    record_usage(acme, 60)
+    assert [fact["plan_version"] for fact in usage_facts(acme)] == [1]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_versions_limits_hold_from_its_day_on(
     _run(app, "plan-version", _written(tmp_path, document))
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 2
 
-    with owner.public() as session:
+    with admin_db.public_session() as session:
         session.execute(text("UPDATE public.plans SET valid_from = now() WHERE version = 2"))
 
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 3
@@ -129,14 +129,14 @@ def test_what_is_no_json_is_refused(app: Flask, tmp_path: Path) -> None:
 
 
 def test_a_fact_is_taken_back_once(app: Flask, acme: Tenant, globex: Tenant) -> None:
-    fact = use(acme, 60)
+    fact = record_usage(acme, 60)
 
     done = json.loads(_run(app, "reverse", acme.id, fact.id, "--json").stdout)
 
-    assert str(facts(acme)[0]["id"]) in (done["fact_id"], done["reversal_id"])
-    assert sums(acme) == {}
+    assert str(usage_facts(acme)[0]["id"]) in (done["fact_id"], done["reversal_id"])
+    assert total_quantities(acme) == {}
     for tenant, fact_id in ((acme, fact.id), (globex, fact.id), (acme, uuid4())):
         refused = _run(app, "reverse", tenant.id, fact_id)
         assert refused.exit_code == 1
         assert "Traceback" not in refused.output
-    assert len(facts(acme)) == 2
+    assert len(usage_facts(acme)) == 2

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import ProgrammingError
 
-from tests.support.usage import use
-from tests.support.world import Platform, Tenant
+from tests.support.factories import Platform, Tenant
+from tests.support.usage import record_usage
 from vca.kit import clock, db
 from vca.kit.web import csv_response
 from vca.registry.usage import periods
@@ -28,10 +28,10 @@ def _rows(answer: Any) -> list[dict[str, str]]:
 
 
 def test_this_months_use_is_shown_by_kind(acme: Tenant, globex: Tenant) -> None:
-    use(acme, 6_600)
-    use(acme, 1_000_000, kind="model_output_tokens")
-    use(acme, 30, at=LAST)
-    use(globex, 7_000)
+    record_usage(acme, 6_600)
+    record_usage(acme, 1_000_000, kind="model_output_tokens")
+    record_usage(acme, 30, used_at=LAST)
+    record_usage(globex, 7_000)
 
     shown = acme.get("/usage").json
 
@@ -64,10 +64,10 @@ def test_this_months_use_is_shown_by_kind(acme: Tenant, globex: Tenant) -> None:
 
 def test_use_is_shown_by_day_in_utc_and_by_number(acme: Tenant) -> None:
     first, second = uuid4(), uuid4()
-    use(acme, 10, at=LAST, phone_number_id=first)
-    use(acme, 20, at=LAST + timedelta(hours=23, minutes=59), phone_number_id=second)
-    use(acme, 30, at=LAST + timedelta(days=1), phone_number_id=first)
-    use(acme, 40, kind="recording_byte_days", at=LAST)
+    record_usage(acme, 10, used_at=LAST, phone_number_id=first)
+    record_usage(acme, 20, used_at=LAST + timedelta(hours=23, minutes=59), phone_number_id=second)
+    record_usage(acme, 30, used_at=LAST + timedelta(days=1), phone_number_id=first)
+    record_usage(acme, 40, kind="recording_byte_days", used_at=LAST)
     span = {"from": _text(LAST), "to": _text(THIS)}
 
     by_day = acme.get("/usage", group_by="day", **span).json["groups"]
@@ -83,7 +83,7 @@ def test_use_is_shown_by_day_in_utc_and_by_number(acme: Tenant) -> None:
 
 
 def test_a_time_is_up_to_but_not_at_its_end(acme: Tenant) -> None:
-    use(acme, 10, at=LAST)
+    record_usage(acme, 10, used_at=LAST)
     end = _text(LAST + timedelta(seconds=1))
 
     assert acme.get("/usage", **{"from": _text(LAST), "to": end}).json["groups"]
@@ -118,7 +118,7 @@ def test_a_query_that_is_not_valid_names_what_is_wrong(
 
 
 def test_the_same_as_csv_by_parameter_or_by_accept(acme: Tenant) -> None:
-    use(acme, 6_600)
+    record_usage(acme, 6_600)
     expected = {
         "kind": "call_seconds",
         "day": "",
@@ -154,9 +154,9 @@ def test_no_text_in_a_sheet_is_a_formula_and_a_negative_number_is_a_number(start
 def test_an_operator_sees_what_each_tenant_used_in_a_month(
     acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
-    use(acme, 6_600)
-    use(acme, 60, at=LAST)
-    use(globex, 5, kind="number_days")
+    record_usage(acme, 6_600)
+    record_usage(acme, 60, used_at=LAST)
+    record_usage(globex, 5, kind="number_days")
     month = periods.format_month(periods.month_of(LAST))
 
     by_id = {
@@ -173,7 +173,7 @@ def test_an_operator_sees_what_each_tenant_used_in_a_month(
 
 
 def test_an_operators_list_asks_no_tenant(acme: Tenant, platform: Platform) -> None:
-    use(acme, 60)
+    record_usage(acme, 60)
     asked: list[str] = []
 
     def listen(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -193,7 +193,7 @@ def test_the_list_is_paged_as_json_and_as_csv(
     acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
     for tenant in (acme, globex):
-        use(tenant, 60, at=datetime(2031, 5, 1, tzinfo=UTC))
+        record_usage(tenant, 60, used_at=datetime(2031, 5, 1, tzinfo=UTC))
     query = {"period": "2031-05", "limit": 1}
 
     first = platform.api.get("/api/usage", **query)
@@ -217,7 +217,7 @@ def test_what_is_no_month_is_refused(platform: Platform, period: str) -> None:
 
 
 def test_a_tenants_key_sees_its_own_use_only(acme: Tenant, globex: Tenant) -> None:
-    use(globex, 60)
+    record_usage(globex, 60)
 
     assert acme.api.get(globex.url("/usage")).status_code == 404
     assert acme.api.get("/api/usage").status_code == 403
@@ -227,7 +227,7 @@ def test_a_tenants_key_sees_its_own_use_only(acme: Tenant, globex: Tenant) -> No
 def test_a_tenants_transaction_writes_no_other_tenants_month(
     acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
-    use(globex, 6_600)
+    record_usage(globex, 6_600)
     before = platform.api.get("/api/usage", tenant_id=globex.id).json
     period = periods.month_of(clock.now())
     forged = text(

@@ -1,0 +1,102 @@
+"""The carrier's end of a call, which sends again what nobody has answered, as carriers do."""
+
+import http.client
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.support.carrier_adapter import RemoteCarrierAdapter
+from tests.support.carrier_server import CarrierCall, CarrierServer
+from vca.kit import json
+
+CALLER = "+442079460000"
+_BASE_PATH = "/telephony/rehearsed/"
+_RETRY_PAUSES_S = (0.1, 0.3, 0.5, 1.0, 2.0, 2.0, 4.0, 4.0, 4.0, 4.0)
+_TIMEOUT_S = 20
+
+
+class NoResponse(Exception):
+    """VCA did not answer, however often it was sent."""
+
+
+def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> Any:
+    """The answer of a request that is sent again until there is one. Raises Unanswered."""
+    last_error = ""
+    for pause_s in _RETRY_PAUSES_S:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
+        try:
+            connection.request("POST", path, body=body, headers=headers)
+            response = connection.getresponse()
+            content = response.read()
+            if response.status < 300:
+                return json.loads(content)
+            last_error = f"{response.status} {content[:200].decode(errors='replace')}"
+            if response.status < 500 and response.status != 409:
+                break
+        except (OSError, http.client.HTTPException) as error:
+            last_error = repr(error)
+        finally:
+            connection.close()
+        time.sleep(pause_s)
+    raise NoResponse(f"{path}: {last_error}")
+
+
+@dataclass
+class RetryingCarrierClient:
+    """One call, on the carrier's side: what VCA said last, and the token that goes with it."""
+
+    server: CarrierServer
+    adapter: RemoteCarrierAdapter
+    port: int
+    call: CarrierCall
+    state: str = ""
+    spoken_texts: list[str] = field(default_factory=list)
+    actions: list[dict[str, Any]] = field(default_factory=list)
+
+    def ring(self, to: str) -> None:
+        """The call comes in from the world."""
+        self._send("voice", to=to, **{"from": CALLER})
+
+    def answer(self) -> None:
+        """Whom VCA had called has picked up."""
+        self._send("answered")
+
+    def say(self, text: str) -> None:
+        """The other side speaks, and hears the answer to its end."""
+        self._send("speech", text=text)
+        while self.actions[-1]["type"] == "come_back":
+            self._send("more")
+
+    def end_leg(self, outcome: str) -> None:
+        """What became of a transfer."""
+        self._send("leg", outcome=outcome)
+
+    def hang_up(self, *, send_event: bool = True) -> None:
+        """The other side puts the receiver down; without `tell` the event gets lost."""
+        self.server.end_call(self.call)
+        if send_event:
+            self._send("status", status="completed")
+
+    @property
+    def last_action(self) -> str:
+        """What the line does now."""
+        return str(self.actions[-1]["type"]) if self.actions else ""
+
+    def _send(self, action: str, **fields: Any) -> None:
+        state = {"state": self.state} if self.state else {}
+        request = self.adapter.signed_request(
+            action, _BASE_PATH, call_id=self.call.provider_call_id, **state, **fields
+        )
+        headers = {"Content-Type": "application/json", **request.headers}
+        try:
+            answer = post(self.port, request.url, request.body, headers)
+        except NoResponse:
+            self.server.end_call(
+                self.call
+            )  # whoever hears nothing for so long puts the receiver down
+            raise
+        self.state = answer["state"] or self.state
+        self.actions = answer["actions"] or self.actions
+        self.spoken_texts += [each["text"] for each in answer["actions"] if each["type"] == "say"]
+        if any(each["type"] == "record" for each in answer["actions"]):
+            self.call.is_recorded = True

@@ -1,0 +1,66 @@
+"""Adapters of accounts with the server on loopback, and what their events look like."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.fakes.carriers.telnyx.calls import CONNECTION_ID, Leg, build_event
+from tests.fakes.carriers.telnyx.server import API_KEY, TelnyxServer
+from tests.fakes.carriers.telnyx.signing import Signer
+from vca.settings import Settings
+from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
+from vca.telephony.providers.telnyx.client_state import LegState
+
+BASE_URL = "https://voice.example.com/vca"
+NUMBER, CALLER = "+14155550100", "+14155550123"
+OTHER_NUMBERS = ("+14155550199", "+14155550188")
+
+
+def telnyx_settings(server: TelnyxServer, signer: Signer, **overrides: Any) -> Settings:
+    """Settings of a deployment with an account at the server."""
+    defaults = {
+        "database_url": "postgresql://localhost/nowhere",
+        "app_env": "development",
+        "app_name": "VCA",
+        "debug": False,
+        "secret_key": "a-secret-of-this-test-alone-and-no-other",
+        "public_base_url": BASE_URL,
+        "telnyx_api_key": API_KEY,
+        "telnyx_public_key": signer.public_key,
+        "telnyx_connection_id": CONNECTION_ID,
+        "telnyx_api_base_url": server.url,
+    }
+    return Settings(**{**defaults, **overrides})
+
+
+def create_adapter(server: TelnyxServer, signer: Signer, **overrides: Any) -> TelnyxAdapter:
+    """The deployment's own adapter."""
+    adapter = TelnyxAdapter.from_settings(telnyx_settings(server, signer, **overrides))
+    assert adapter is not None
+    return adapter
+
+
+@contextmanager
+def new_account(server: TelnyxServer) -> Iterator[TelnyxServer]:
+    """The server with a new account; fails if it was asked or answered what does not fit."""
+    server.reset()
+    for number in (NUMBER, *OTHER_NUMBERS):
+        server.account.add_number(number, "front desk")
+    yield server
+    assert server.schema_errors == []
+
+
+def leg_event(
+    event_type: str,
+    *,
+    call_id: str = "v3:call-of-a-test",
+    mark: LegState | None = None,
+    connection_id: str = CONNECTION_ID,
+    to: str = NUMBER,
+    from_: str = CALLER,
+    **payload: Any,
+) -> dict[str, Any]:
+    """An event of a leg that carries this mark."""
+    leg = Leg(call_id, to, from_, connection_id=connection_id)
+    leg.client_state = mark.encode() if mark else None
+    return build_event(leg, event_type, **payload)

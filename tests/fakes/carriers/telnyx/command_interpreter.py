@@ -1,0 +1,95 @@
+"""Commands as whoever hears the call understands them: the other way from `orders`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from vca.telephony.providers.telnyx import client_state
+from vca.telephony.providers.telnyx.client_state import LegState
+from vca.telephony.types import (
+    Action,
+    Forward,
+    HangUp,
+    Listen,
+    Poll,
+    Record,
+    Reject,
+    Relay,
+    Say,
+    SendKeys,
+    TakeVoicemail,
+    Transfer,
+)
+
+# What the API calls a command, where the SDK calls it otherwise.
+COMMAND_NAMES = {
+    "conversation_relay_start": "start_conversation_relay",
+    "conversation_relay_stop": "stop_conversation_relay",
+    "gather_stop": "stop_gather",
+    "playback_stop": "stop_playback",
+    "record_start": "start_recording",
+    "transcription_start": "start_transcription",
+    "transcription_stop": "stop_transcription",
+}
+_WITHOUT_ACTION = (
+    "answer",
+    "stop_gather",
+    "stop_playback",
+    "start_transcription",
+    "stop_transcription",
+    "stop_conversation_relay",
+)
+
+
+def read_mark(body: Mapping[str, Any]) -> LegState:
+    """What a command leaves with its leg."""
+    mark = client_state.decode(body["client_state"])
+    assert mark is not None
+    return mark
+
+
+def interpret_commands(commands: Iterable[Mapping[str, Any]], phase: str) -> tuple[Action, ...]:
+    """What commands in their order do; `phase` is what the leg is about after them."""
+    interpreted = [action for fields in commands for action in _interpret_command(fields, phase)]
+    return (*interpreted, Poll()) if phase == "more" else tuple(interpreted)
+
+
+def _interpret_command(fields: Mapping[str, Any], phase: str) -> tuple[Action, ...]:
+    match COMMAND_NAMES.get(fields["command"], fields["command"]):
+        case "speak":
+            return (Say(fields["payload"]),)
+        case "start_conversation_relay":
+            return (_relay(fields),)
+        case "gather_using_speak":
+            return Say(fields["payload"]), Listen(fields["timeout_millis"] // 1000)
+        case "gather" if phase == "more":
+            return ()
+        case "gather":
+            return (Listen(fields["initial_timeout_millis"] // 1000),)
+        case "transfer" if phase == "transfer":
+            return (Transfer(fields["to"], fields["timeout_secs"]),)
+        case "transfer":
+            return (Forward(fields["to"]),)
+        case "start_recording" if fields.get("play_beep"):
+            return (TakeVoicemail(fields["max_length"]),)
+        case "start_recording":
+            return (Record(),)
+        case "send_dtmf":
+            return (SendKeys(fields["digits"]),)
+        case "reject":
+            return (Reject(),)
+        case "hangup":
+            return (HangUp(),)
+        case command:
+            assert command in _WITHOUT_ACTION, command
+            return ()
+
+
+def _relay(fields: Mapping[str, Any]) -> Relay:
+    return Relay(
+        fields["url"],
+        fields["custom_parameters"]["token"],
+        fields.get("greeting", ""),
+        fields["language"],
+        fields["voice"],
+        fields["interruptible"] == "any",
+    )

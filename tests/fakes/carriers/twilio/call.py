@@ -1,0 +1,113 @@
+"""A call through Twilio from ring to hang-up: it does what the last document says, and tells us."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from tests.fakes.carriers.twilio import webhooks
+from tests.fakes.carriers.twilio.account import new_sid
+from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
+from tests.fakes.carriers.twilio.twiml import TwimlDocument, parse_twiml
+from tests.support.api import Api
+from vca.telephony.providers.twilio.settings import TwilioCredentials
+from vca.telephony.types import CarrierRequest
+
+BASE_PATH = "/telephony/twilio/"
+CALLER = "+14155550123"
+
+
+@dataclass
+class TwilioCall:
+    """An inbound call; `copies` is how often each request is sent, `sent` what was, in order.
+
+    `login` is whose Twilio it comes through.
+    """
+
+    api: Api
+    to: str
+    caller: str = CALLER
+    copies: int = 1
+    login: TwilioCredentials = ACCOUNT_LOGIN
+    sid: str = field(default_factory=lambda: new_sid("CA"))
+    sent_requests: list[CarrierRequest] = field(default_factory=list)
+    twiml: TwimlDocument | None = None
+
+    def ring(self) -> TwimlDocument:
+        return self._post(f"{BASE_PATH}voice", "ringing")
+
+    def say(self, text: str) -> TwimlDocument:
+        """The caller speaks."""
+        return self._end_verb("Gather", SpeechResult=text, Confidence="0.91")
+
+    def press(self, keys: str) -> TwimlDocument:
+        return self._end_verb("Gather", Digits=keys)
+
+    def stay_silent(self) -> TwimlDocument:
+        return self._end_verb("Gather")
+
+    def poll(self) -> TwimlDocument:
+        """For the rest of an answer."""
+        return self._end_verb("Redirect")
+
+    def end_relay(self, handoff: str | None, status: str = "in-progress") -> TwimlDocument:
+        """The socket has ended; without a word if it broke."""
+        fields = {"SessionId": "VX1", "SessionStatus": "ended", "HandoffData": handoff}
+        assert self.twiml is not None
+        return self._post(self.twiml.next_url("Connect"), status, **fields)
+
+    def end_leg(self, status: str) -> TwimlDocument:
+        """Whom we dialled did so."""
+        return self._end_verb("Dial", DialCallStatus=status, DialCallSid=new_sid("CA"))
+
+    def leave_message(self, recording_sid: str | None) -> TwimlDocument:
+        """The caller speaks after the tone, or says nothing."""
+        if recording_sid is None:
+            return self._end_verb("Redirect")
+        return self._end_verb(
+            "Record", RecordingSid=recording_sid, RecordingDuration="7", Digits="#"
+        )
+
+    def report_recording(
+        self, callback_url: str, recording_sid: str, status: str = "completed"
+    ) -> TwimlDocument:
+        """The call's recording is there, or is not."""
+        fields = {"CallSid": self.sid, "RecordingSid": recording_sid, "RecordingStatus": status}
+        return self.deliver(webhooks.signed_request(self.login, callback_url, fields))
+
+    def hang_up(self, status: str = "completed") -> TwimlDocument:
+        """The call's end, as the number's status callback tells it."""
+        time = "Thu, 26 Nov 2099 12:00:00 +0000"
+        return self._post(f"{BASE_PATH}status", status, Timestamp=time, CallDuration="42")
+
+    def deliver(self, request: CarrierRequest) -> TwimlDocument:
+        """Send a request as often as is to be; the last answer."""
+        self.sent_requests.append(request)
+        for _ in range(self.copies):
+            response = send(self.api, request)
+            assert response.status_code == 200, response.text
+            assert response.mimetype == "text/xml"
+        return parse_twiml(response.data)
+
+    @contextmanager
+    def send_once(self) -> Iterator[None]:
+        """Send each request once here."""
+        copies, self.copies = self.copies, 1
+        yield
+        self.copies = copies
+
+    def _end_verb(self, verb: str, **fields: Any) -> TwimlDocument:
+        assert self.twiml is not None
+        return self._post(self.twiml.next_url(verb), "in-progress", **fields)
+
+    def _post(self, url: str, status: str, **fields: Any) -> TwimlDocument:
+        form = webhooks.inbound_form(self.sid, to=self.to, caller=self.caller, status=status)
+        self.twiml = self.deliver(webhooks.signed_request(self.login, url, {**form, **fields}))
+        return self.twiml
+
+
+def send(api: Api, request: CarrierRequest) -> TestResponse:
+    """A request as it is."""
+    return api.send("POST", request.url, data=request.body, headers=dict(request.headers))

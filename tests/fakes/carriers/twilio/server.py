@@ -1,0 +1,188 @@
+"""A fake Twilio as a real server on loopback: the SDK talks to it, and Twilio's document judges.
+
+A request that the document does not know, or a field of one, is refused and remembered in
+`complaints`, and so is an answer that the fake itself gets wrong.
+"""
+
+import base64
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+from tests.fakes.carriers.twilio.account import Answer, TwilioAccount, TwilioError
+from tests.fakes.carriers.twilio.spec import load_spec
+
+PORTS = range(20_000, 30_000)
+_PROBE_S = 0.02
+_MEDIA = re.compile(r"/2010-04-01/Accounts/AC[0-9a-f]{32}/Recordings/(RE[0-9a-f]{32})\.wav")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What comes instead of an answer; a `status` of 0 is silence, and `cut` breaks the body off.
+
+    `done`: the request is carried out all the same.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    is_executed: bool = False
+    is_truncated: bool = False
+
+
+REJECTS = Fault(400, b'{"code": 21612, "message": "No.", "more_info": "", "status": 400}')
+FAILS = Fault(503, b"<html>upstream connect error</html>", {"content-type": "text/html"})
+SILENT = Fault(0)
+
+
+class TwilioServer(ThreadingHTTPServer):
+    """Accounts, what they were asked, and faults on demand."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, TwilioAccount] = {}
+        self.complaints: list[str] = []
+        self.faults: deque[Fault] = deque()
+        self.end_silence = Event()
+        self._bind()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def account(self, account_sid: str, auth_token: str) -> TwilioAccount:
+        """An account, made on first use."""
+        return self.accounts.setdefault(account_sid, TwilioAccount(account_sid, auth_token))
+
+    def inject_fault(self, fault: Fault, times: int = 1) -> None:
+        """Let this happen instead of the next answers."""
+        self.faults.extend([fault] * times)
+
+    def _bind(self) -> None:
+        for port in random.sample(PORTS, 200):
+            try:
+                return super().__init__(("127.0.0.1", port), _Handler)
+            except OSError:
+                continue
+        raise RuntimeError("no free port")
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the name service for this host's name.
+        self.socket.bind(self.server_address)
+        self.server_name, self.server_port = self.socket.getsockname()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who gives up waiting closes the line."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: TwilioServer
+    protocol_version = "HTTP/1.1"
+    # An answer leaves in one piece: the second of two would wait until the client's system has
+    # acknowledged the first, which takes its time on a line that is kept open.
+    wbufsize = -1
+
+    def do_GET(self) -> None:
+        self._serve()
+
+    def do_POST(self) -> None:
+        self._serve()
+
+    def do_DELETE(self) -> None:
+        self._serve()
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        if self.server.faults:
+            self._apply_fault(self.server.faults.popleft(), body)
+            return
+        target = urlsplit(self.path)
+        if media := _MEDIA.fullmatch(target.path):
+            self._send_media(media[1])
+            return
+        status, answer = self._execute(target.path, target.query, body)
+        self._send(status, b"" if answer is None else json.dumps(answer).encode())
+
+    def _execute(self, path: str, query: str, body: bytes) -> Answer:
+        spec, headers = load_spec(), dict(self.headers.items())
+        try:
+            account = self._account()
+            errors = spec.request_errors(self.command, path, query, headers, body)
+            if errors:
+                self.server.complaints += errors
+                raise TwilioError(400, 20001, "; ".join(errors))
+            status, answer = account.handle(self.command, path, query, body)
+        except TwilioError as error:
+            return error.response
+        self.server.complaints += spec.response_errors(
+            self.command, path, query, headers, status, answer
+        )
+        return status, answer
+
+    def _account(self) -> TwilioAccount:
+        """Whose login it is, and whose path; raises Refused."""
+        credentials = self.headers.get("authorization", "").removeprefix("Basic ")
+        login, _, token = base64.b64decode(credentials).decode().partition(":")
+        account = self.server.accounts.get(login)
+        if account is None or account.token != token or f"/{login}/" not in self.path:
+            raise TwilioError(401, 20003, "Authenticate")
+        return account
+
+    def _apply_fault(self, fault: Fault, body: bytes) -> None:
+        target = urlsplit(self.path)
+        if fault.is_executed:
+            self._execute(target.path, target.query, body)
+        if not fault.status:
+            self.server.end_silence.wait(30)
+            self.close_connection = True
+            return
+        self._send(fault.status, fault.body, is_truncated=fault.is_truncated, **fault.headers)
+
+    def _send_media(self, recording_sid: str) -> None:
+        try:
+            audio = self._account().recording_audio(recording_sid)
+        except TwilioError:
+            audio = None
+        self._send(404 if audio is None else 200, audio or b"", **{"content-type": "audio/x-wav"})
+
+    def _send(
+        self, status: int, body: bytes, *, is_truncated: bool = False, **headers: str
+    ) -> None:
+        self.send_response(status)
+        for name, text in {"content-type": "application/json", **headers}.items():
+            self.send_header(name, text)
+        if status != 204:
+            self.send_header("content-length", str(len(body) + (1_000 if is_truncated else 0)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = self.close_connection or is_truncated
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def twilio_server() -> Iterator[TwilioServer]:
+    """A Twilio that answers until the block ends, and had nothing to complain about by then."""
+    server = TwilioServer()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _PROBE_S})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.end_silence.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert server.complaints == []

@@ -1,0 +1,169 @@
+"""TwiML as Twilio understands it: which verbs and attributes there are, and what they do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urlsplit
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from tests.contracts.telephony import RenderedReply
+from vca.telephony.types import (
+    Action,
+    Forward,
+    HangUp,
+    Listen,
+    Poll,
+    Record,
+    Reject,
+    Relay,
+    Say,
+    SendKeys,
+    TakeVoicemail,
+    Transfer,
+)
+
+MAX_BYTES = 64_000
+# What Twilio's reference has of what is used here: attributes, and what may stand inside.
+_VERBS: dict[str, tuple[set[str], set[str]]] = {
+    "Response": (
+        set(),
+        {
+            *("Say", "Play", "Gather", "Dial", "Record", "Start", "Redirect", "Hangup"),
+            *("Reject", "Connect"),
+        },
+    ),
+    "Say": ({"voice", "language", "loop"}, set()),
+    "Play": ({"digits", "loop"}, set()),
+    "Gather": (
+        {
+            *("input", "action", "method", "timeout", "speechTimeout", "language", "hints"),
+            *("actionOnEmptyResult", "finishOnKey", "numDigits"),
+        },
+        {"Say", "Play"},
+    ),
+    "Connect": ({"action", "method"}, {"ConversationRelay"}),
+    "ConversationRelay": (
+        {
+            *("url", "welcomeGreeting", "language", "ttsProvider", "voice", "interruptible"),
+            *("dtmfDetection", "transcriptionProvider", "welcomeGreetingInterruptible"),
+        },
+        {"Parameter"},
+    ),
+    "Parameter": ({"name", "value"}, set()),
+    "Dial": ({"action", "method", "timeout", "callerId", "answerOnBridge"}, {"Number"}),
+    "Record": ({"action", "method", "maxLength", "timeout", "playBeep", "finishOnKey"}, set()),
+    "Start": (set(), {"Recording"}),
+    "Recording": (
+        {"channels", "recordingStatusCallback", "recordingStatusCallbackEvent"},
+        set(),
+    ),
+    "Redirect": ({"method"}, set()),
+    "Hangup": (set(), set()),
+    "Reject": ({"reason"}, set()),
+}
+
+
+@dataclass(frozen=True)
+class TwimlDocument:
+    """A document that Twilio was given."""
+
+    root: Element
+
+    @property
+    def verbs(self) -> list[str]:
+        """The verbs that it executes, in order."""
+        return [verb.tag for verb in self.root]
+
+    @property
+    def spoken_text(self) -> str:
+        """What the caller hears."""
+        return " ".join(say.text or "" for say in self.root.iter("Say"))
+
+    def find(self, verb: str) -> Element:
+        """The only verb of that name."""
+        [element] = self.root.iter(verb)
+        return element
+
+    def next_url(self, verb: str) -> str:
+        """Where Twilio goes when this verb has come to its end."""
+        element = self.find(verb)
+        return element.get("action") or element.text or ""
+
+    def interpret(self) -> RenderedReply:
+        """What it makes Twilio do."""
+        actions = tuple(_interpret_verbs(list(self.root)))
+        urls = tuple(_callback_urls(self.root))
+        states = {state for url in urls for state in parse_qs(urlsplit(url).query).get("state", ())}
+        assert len(states) <= 1
+        return RenderedReply(actions, next(iter(states), None), urls)
+
+
+def parse_twiml(text: bytes) -> TwimlDocument:
+    """Read a document; fails for what Twilio would not take."""
+    assert len(text) <= MAX_BYTES
+    root = ElementTree.fromstring(text)
+    assert root.tag == "Response"
+    _check_verb(root)
+    return TwimlDocument(root)
+
+
+def _check_verb(verb: Element) -> None:
+    attributes, allowed_children = _VERBS[verb.tag]
+    assert set(verb.keys()) <= attributes, (verb.tag, verb.keys())
+    for child in verb:
+        assert child.tag in allowed_children, (verb.tag, child.tag)
+        _check_verb(child)
+
+
+def _interpret_verbs(verbs: list[Element]) -> Iterator[Action]:
+    for verb, previous in zip(verbs, [None, *verbs], strict=False):
+        match verb.tag:
+            case "Say":
+                yield Say(verb.text or "", verb.get("language"), verb.get("voice"))
+            case "Gather":
+                yield from _interpret_verbs(list(verb))
+                assert verb.get("input") == "speech dtmf"
+                yield Listen(int(verb.get("timeout") or 5), verb.get("language"))
+            case "Connect":
+                yield _interpret_relay(verb[0])
+            case "Dial" if verb.get("action"):
+                yield Transfer(verb.text or "", int(verb.get("timeout") or 30))
+            case "Dial":
+                yield Forward(verb.text or "")
+            case "Record":
+                yield TakeVoicemail(int(verb.get("maxLength") or 3_600))
+            case "Start":
+                yield Record()
+            case "Play":
+                yield SendKeys(verb.get("digits") or "")
+            case "Redirect" if previous is not None and previous.tag == "Record":
+                assert verb.text == previous.get("action")  # of a caller who left nothing
+            case "Redirect":
+                yield Poll()
+            case "Hangup":
+                yield HangUp()
+            case "Reject":
+                yield Reject("busy" if verb.get("reason") == "busy" else "rejected")
+
+
+def _interpret_relay(verb: Element) -> Relay:
+    assert verb.get("url", "").startswith(("wss://", "/telephony/"))
+    [parameter] = verb
+    assert parameter.get("name") == "token"
+    return Relay(
+        verb.get("url") or "",
+        parameter.get("value") or "",
+        verb.get("welcomeGreeting") or "",
+        verb.get("language"),
+        verb.get("voice"),
+        verb.get("interruptible") == "any",
+    )
+
+
+def _callback_urls(root: Element) -> Iterator[str]:
+    for verb in root.iter():
+        for name in ("action", "recordingStatusCallback"):
+            if url := verb.get(name):
+                yield url
+        if verb.tag == "Redirect":
+            yield verb.text or ""

@@ -1,0 +1,85 @@
+"""Models that do as they are told: say this, wait, fail."""
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from threading import Event
+from typing import TypeAlias
+
+from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, cancellation
+from vca.conversation.types import Tokens
+
+Step: TypeAlias = Chunk | Event | ModelError
+
+
+def hanging_step() -> Event:
+    """A step that never ends, unless the answer is given up."""
+    return Event()
+
+
+class StepModel(ModelClient):
+    """Does its steps and remembers what it was asked: says a piece, waits for an event, fails.
+
+    A wait ends too when the model is stopped, as that of a real client does.
+    """
+
+    deterministic = True
+
+    def __init__(self, *steps: Step, name: str = "parrot", tokens: Tokens | None = None) -> None:
+        self.name = name
+        self.steps = steps
+        self.tokens = tokens
+        self.requests: list[ModelRequest] = []
+        self.chunk_count = 0
+        self.closed_count = 0
+
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+        # Kept, so that only closing it closes it.
+        self.open_stream = self._stream(request)
+        return self.open_stream
+
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+        self.requests.append(request)
+        try:
+            for step in self.steps:
+                yield from self._run_step(step)
+        finally:
+            self.closed_count += 1
+        return self.tokens
+
+    def _run_step(self, step: Step) -> Generator[Chunk, None, None]:
+        if isinstance(step, ModelError):
+            raise step
+        if not isinstance(step, Event):
+            self.chunk_count += 1
+            yield step
+            return
+        token = cancellation.current_token()
+        if token is None:
+            step.wait(30)
+            return
+        with token.on_cancel(step.set):
+            step.wait(30)
+        if token.cancelled:
+            raise ModelError("Stopped.", failure="timeout")
+
+
+class SequenceModel(StepModel):
+    """Does one list of steps for each question, and the last one for all that follow."""
+
+    def __init__(self, *answers: Sequence[Step], tokens: Tokens | None = None) -> None:
+        super().__init__(tokens=tokens)
+        self._answers = deque(answers)
+
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+        self.steps = tuple(self._answers[0])
+        if len(self._answers) > 1:
+            self._answers.popleft()
+        return (yield from super()._stream(request))
+
+
+class HangingModel(StepModel):
+    """Never says anything, to whoever asks."""
+
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+        yield from self._run_step(hanging_step())
+        return None

@@ -1,8 +1,0 @@
-"""Rate limits that no test meets by accident."""
-
-PLENTY = {
-    "RATE_LIMIT_KEY": "100000",
-    "RATE_LIMIT_TENANT": "100000",
-    "RATE_LIMIT_PLATFORM_KEY": "100000",
-    "RATE_LIMIT_FAILURES": "1000000",
-}

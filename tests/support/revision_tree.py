@@ -1,0 +1,81 @@
+"""Revisions of tenants' schemas that only a test knows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vca.tenancy import schema
+
+_SQL_TEMPLATE = '''"""{name}."""
+
+from alembic import op
+
+revision = "{number}"
+down_revision = "{before}"
+
+
+def upgrade() -> None:
+    op.execute("""{body}""")
+'''
+_PYTHON_TEMPLATE = '''"""{name}."""
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "{number}"
+down_revision = "{before}"
+python = True
+
+
+def upgrade() -> None:
+    connection = op.get_bind()
+{body}
+'''
+NICKNAMES_SQL = """
+    ALTER TABLE phone_numbers ADD COLUMN nickname text;
+    CREATE INDEX phone_numbers_nickname_idx ON phone_numbers (nickname);
+"""
+
+
+class RevisionTree:
+    """A folder of further revisions; each that is added is the code's head from then on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._original_folders = schema.migration_folders()
+
+    def add_sql(self, name: str, body: str) -> str:
+        """A revision in SQL; its number."""
+        return self._add(_SQL_TEMPLATE, name, body)
+
+    def add_python(self, name: str, *lines: str) -> str:
+        """A revision that moves data in Python, on `connection`; its number."""
+        return self._add(_PYTHON_TEMPLATE, name, "\n".join(f"    {line}" for line in lines))
+
+    def add_empty(self, name: str) -> str:
+        """A revision that changes nothing that today's code would notice; its number."""
+        return self.add_sql(
+            name, f"CREATE TABLE {name} (id uuid CONSTRAINT {name}_pkey PRIMARY KEY)"
+        )
+
+    def restore(self) -> None:
+        """The code is again what it was."""
+        schema.set_migration_folders(*self._original_folders)
+
+    def _add(self, template: str, name: str, body: str) -> str:
+        head = schema.head()
+        number = f"{int(head) + 1:04}"
+        source = template.format(name=name, number=number, before=head, body=body)
+        (self.folder / f"{number}_{name}.py").write_text(source)
+        schema.set_migration_folders(*self._original_folders, self.folder)
+        return number
+
+
+@contextmanager
+def open_revision_tree(folder: Path) -> Iterator[RevisionTree]:
+    """A tree that is forgotten at the end."""
+    new_tree = RevisionTree(folder)
+    try:
+        yield new_tree
+    finally:
+        new_tree.restore()

@@ -1,0 +1,107 @@
+"""Taking tenants out and bringing them in as an operator does, and archives tampered with."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import Result
+from flask import Flask
+
+from tests.support.db_snapshot import SnapshotChecker, schema_of
+from vca.kit import json
+from vca.tenant.encrypted_columns import TENANT_COLUMNS
+
+ENCRYPTED_COLUMNS = ",".join(column for _, column in TENANT_COLUMNS)
+Members = dict[str, bytes]
+
+
+@dataclass
+class TenantsCli:
+    """`flask tenants …`, typed."""
+
+    app: Flask
+
+    def invoke(self, *arguments: object) -> Result:
+        return self.app.test_cli_runner().invoke(args=["tenants", *map(str, arguments)])
+
+    def invoke_json(self, *arguments: object) -> Any:
+        result = self.invoke(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def invoke_failing(self, *arguments: object) -> str:
+        """What is said on the way out with status 1."""
+        result = self.invoke(*arguments)
+        assert result.exit_code == 1, result.output
+        assert "Traceback" not in result.output
+        return result.output
+
+    def doctor_findings(self, *arguments: object) -> tuple[int, dict[tuple[str, str], str]]:
+        """The doctor's exit status, and what it found by kind and subject."""
+        result = self.invoke("doctor", "--json", *arguments)
+        findings = json.loads(result.stdout)["findings"]
+        return result.exit_code, {
+            (finding["kind"], finding["subject"]): finding["detail"] for finding in findings
+        }
+
+
+def tenant_rows(db_snapshot: SnapshotChecker, tenant_id: str) -> dict[str, list[str]]:
+    """Every row of a tenant's schema as text, with its id made anonymous.
+
+    Without secrets, which are sealed anew under another id and look different each time.
+    """
+    schema = schema_of(tenant_id)
+    return {
+        table: sorted(
+            str(row[0]).replace(tenant_id, "<tenant>")
+            for row in db_snapshot.rows(
+                f"SELECT (to_jsonb(t) - '{{{ENCRYPTED_COLUMNS}}}'::text[])::text"
+                f' FROM "{schema}"."{table}" t'
+            )
+        )
+        for table in db_snapshot.tables(tenant_id)
+    }
+
+
+def import_snapshot(db_snapshot: SnapshotChecker) -> dict[str, Any]:
+    """What an import that failed must not have changed."""
+    return {
+        "schemas": db_snapshot.rows(
+            "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
+        ),
+        "jobs": db_snapshot.rows("SELECT count(*) FROM jobs.procrastinate_jobs"),
+        **{
+            table: db_snapshot.rows(
+                f"SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t"
+            )
+            for table in ("public.tenants", "public.dids", "public.api_keys")
+        },
+    }
+
+
+def rewrite_archive(source: Path, target: Path, change_members: Callable[[Members], None]) -> Path:
+    """A copy of an archive whose members were changed; the zip itself is sound."""
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change_members(members)
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def read_manifest(members: Members) -> dict[str, Any]:
+    """The manifest among an archive's members."""
+    manifest: dict[str, Any] = json.loads(members["manifest.json"])
+    return manifest
+
+
+def restamp_manifest(members: Members, manifest: dict[str, Any]) -> None:
+    """Make the manifest vouch for the members as they are: a forger's work, not an accident's."""
+    for member in manifest["members"]:
+        content = members[member["name"]]
+        member.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    members["manifest.json"] = json.dumps(manifest)
