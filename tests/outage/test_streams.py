@@ -42,11 +42,11 @@ def _pausing(go_on: Event) -> Any:
     """Says the first sentence, and the last one when it may go on."""
 
     def behave(handler: Any) -> None:
-        handler.begin()
-        handler.pieces(f"{FIRST} ", "Shall ")
+        handler.begin_response()
+        handler.send_texts(f"{FIRST} ", "Shall ")
         go_on.wait(30)
-        handler.pieces(LAST.removeprefix("Shall "))
-        handler.complete()
+        handler.send_texts(LAST.removeprefix("Shall "))
+        handler.finish_stream()
 
     return behave
 

@@ -47,7 +47,7 @@ def template_payload(
     leaves_database_dirty: bool,
 ) -> Iterator[Any]:
     """From here on the process uses another database; what was made in it."""
-    with _database_templates.use_copy(template_builder, spoilt=leaves_database_dirty) as payload:
+    with _database_templates.use_copy(template_builder, dirty=leaves_database_dirty) as payload:
         yield payload
 
 

@@ -225,7 +225,7 @@ def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
 def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
     app: Flask, acme: Tenant, settings: Config, tmp_path: Path
 ) -> None:
-    with run_pgbouncer(settings.database_dsn, tmp_path, more=CONNECT_QUERY) as pooler:
+    with run_pgbouncer(settings.database_dsn, tmp_path, database_options=CONNECT_QUERY) as pooler:
         database = Database(pooler.url)
         with database.connection() as connection:
             between = connection.execute(_SHOWN).one()
@@ -251,7 +251,9 @@ def test_a_connection_without_a_pooler_sets_nothing_again(app: Flask) -> None:
 def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
     app: Flask, settings: Config, tmp_path: Path
 ) -> None:
-    with run_pgbouncer(settings.database_dsn, tmp_path, ignored="extra_float_digits") as pooler:
+    with run_pgbouncer(
+        settings.database_dsn, tmp_path, ignored_parameters="extra_float_digits"
+    ) as pooler:
         database = Database(pooler.url)
         with pytest.raises(DatabaseUnavailable) as refused, database.connection():
             pytest.fail("connected")

@@ -93,7 +93,7 @@ class TestContract(ModelContract):
         yield from made(server, timeout_s=5.0)
 
     def assert_released(self, model: ModelClient) -> None:
-        assert self.server.all_closed()
+        assert self.server.wait_all_closed()
 
 
 def test_the_request_is_a_streaming_chat_completion(
@@ -432,9 +432,9 @@ def test_an_answer_may_be_tool_calls_alone(server: OpenAIServer, model: OpenAIMo
 
 def test_a_tool_call_that_was_cut_off_is_none(server: OpenAIServer, model: OpenAIModel) -> None:
     def cut_off(handler: Any) -> None:
-        handler.begin()
+        handler.begin_response()
         for event in server_side.tool_deltas("end_call", "{}"):
-            handler.event(event)
+            handler.send_event(event)
         handler.close_connection = True
 
     server.set_behaviours(cut_off)

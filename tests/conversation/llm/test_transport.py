@@ -63,9 +63,9 @@ def test_a_compressed_answer_is_not_unpacked() -> None:
     packed = gzip.compress(b"x" * 1_000_000)
 
     def compressed(handler: Any) -> None:
-        handler.begin(content_encoding="gzip")
-        handler.chunk(packed)
-        handler.chunk(b"")
+        handler.begin_response(content_encoding="gzip")
+        handler.send_chunk(packed)
+        handler.send_chunk(b"")
 
     assert served(compressed, timeout_s=5.0).content == packed
 
