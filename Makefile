@@ -9,10 +9,10 @@ KILLS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test chaos lint bench
+.PHONY: help setup run call test test-fast test-all chaos lint bench
 
 help: ## List what there is to make
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
 		do printf '%-12s  %s\n' "$$name" "$$text"; done
 
 setup: export SETUP_SCRIPT = $(value SETUP)
@@ -27,11 +27,21 @@ call: setup ## Call the demo from this terminal while `make run` runs; DID=+44â€
 
 test: export PYTHONDONTWRITEBYTECODE =
 test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
+	@$(PYTHON) -m pytest -n auto --dist worksteal \
+		--ignore tests/generated --ignore tests/chaos $(ARGS)
+
+test-fast: export PYTHONDONTWRITEBYTECODE =
+test-fast: setup ## Run the unit, architecture and contract tests, which need no Postgres
+	@$(PYTHON) -m pytest -n auto --dist worksteal \
+		tests/unit tests/architecture tests/contract $(ARGS)
+
+test-all: export PYTHONDONTWRITEBYTECODE =
+test-all: setup ## Run every test, with the generated tables and the kills of processes
 	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
 chaos: export PYTHONDONTWRITEBYTECODE =
 chaos: setup ## Shuffle events, and kill web and worker 1,000 times in calls; KILLS=50 SEED=7 choose
-	@SHUFFLES=1000 $(PYTHON) -m pytest tests/tenant/test_states.py
+	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_states.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
 lint: setup ## Check style, types and who imports whom
@@ -42,7 +52,7 @@ lint: setup ## Check style, types and who imports whom
 
 bench: export PYTHONDONTWRITEBYTECODE =
 bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes half an hour
-	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/tenancy/test_pool.py -k mixed_requests
+	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/integration/tenancy/test_pool.py -k mixed_requests
 	@$(PYTHON) -m benchmarks
 
 # An install that was cut short leaves its mark: pip may then believe in what is only half there, so

@@ -31,7 +31,7 @@ def chaos_run(
     tmp_path: Path,
 ) -> Iterator[ChaosRun]:
     """Processes on a database whose queue is nobody else's."""
-    server: databases.DatabaseServer = request.config.stash[databases.SERVER_KEY]
+    server: databases.DatabaseServer = request.getfixturevalue("database_server")
     url = server.clone_template(f"{make_url(database_url).database}_chaos")
     database = db.set_current_database(
         Database(databases.as_login(url, databases.WEB), pool_size=CALLS)

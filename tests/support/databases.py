@@ -8,10 +8,9 @@ from pathlib import Path
 
 import psycopg2
 import psycopg2.errors
-import pytest
 from sqlalchemy import make_url
 
-from tests.support import disk, pii_sentinel
+from tests.support import disk, pii_sentinel, run_record
 from vca.devtools import embedded_postgres
 from vca.kit.db import Database, statement_timeout_scope
 from vca.registry import privileges, schema
@@ -164,9 +163,6 @@ class DatabaseServer:
             connection.close()
 
 
-SERVER_KEY = pytest.StashKey[DatabaseServer]()
-
-
 def server_folder() -> Path:
     """The folder of this checkout's embedded server: in memory, where there is room for it.
 
@@ -198,18 +194,41 @@ def leave(*folders: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def start_server(folder: Path) -> DatabaseServer:
-    """TEST_DATABASE_URL's server, else the embedded one; with the template migrated."""
+def start_server(folder: Path, *, run_id: int) -> DatabaseServer:
+    """Return TEST_DATABASE_URL's server, else the embedded one, with the template migrated.
+
+    Every process of a run may call it; they wait for each other. `run_id` is the process id of the
+    run's controller, which calls `stop_server` at the end.
+    """
     url = os.environ.get("TEST_DATABASE_URL")
-    if url:
-        server = DatabaseServer(url)
-    else:
-        started = embedded_postgres.start(folder, extra_settings=_FAST_UNSAFE_SETTINGS)
-        server = DatabaseServer(started.server.migration_url, folder, started.started_now)
-    server.drop_stale_databases()
-    server.create_logins()
-    server.create_template()
+    with run_record.locked(run_id) as record:
+        if url:
+            server, started_now = DatabaseServer(url), False
+        else:
+            started = embedded_postgres.start(folder, extra_settings=_FAST_UNSAFE_SETTINGS)
+            server = DatabaseServer(started.server.migration_url, folder)
+            started_now = started.started_now
+        if not record.exists():
+            server.drop_stale_databases()
+            server.create_logins()
+            server.create_template()
+            record.write_text("started" if started_now else "used")
     return server
+
+
+def stop_server(run_id: int) -> None:
+    """Drop a run's databases; stop the server if the run started it and no other run uses it."""
+    with run_record.locked(run_id) as record:
+        if not record.exists():
+            return
+        url = os.environ.get("TEST_DATABASE_URL")
+        folder = None if url else server_folder()
+        if folder is not None:
+            url = embedded_postgres.status(folder).migration_url
+        assert url is not None
+        server = DatabaseServer(url, folder, started_here=record.read_text() == "started")
+        server.stop(run_id)
+        record.unlink()
 
 
 def as_login(url: str, login: str) -> str:

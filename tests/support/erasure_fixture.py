@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.fakes.models import SequenceModel
-from tests.flows.conftest import RealCallerCarrier, use_model
+from tests.integration.calls.conftest import RealCallerCarrier, use_model
 from tests.support import admin_db
 from tests.support.carrier_client import CarrierClient
 from tests.support.db_snapshot import SnapshotChecker

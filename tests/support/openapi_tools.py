@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.ast_index import ROOT
 
-REQUIREMENTS = ROOT / "tests" / "clients" / "requirements.txt"
+REQUIREMENTS = ROOT / "tests" / "system" / "clients" / "requirements.txt"
 _FOLDER = Path(sys.prefix) / "openapi-tools"
 _STAMP = _FOLDER / "installed"
 _TIMEOUT_S = 300.0

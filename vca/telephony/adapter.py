@@ -1,4 +1,4 @@
-"""The contract that every carrier keeps. Its tests: `tests/contracts/telephony.py`, same order."""
+"""The contract of every carrier; `tests/contract/suites/telephony.py` tests it in that order."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable

@@ -3,8 +3,8 @@
 Owns the wire to a model, and nothing of what is said. Imports `conversation.types` and
 `conversation.json_schema`, `vca.kit` and the model's SDK.
 To add a client: a module here with a subclass of `ModelClient`, one line in `MODELS`, its case in
-`client_for`, and a subclass of `tests/contracts/llm.py`. SDKs are slow to import: a client imports
-its own on first use.
+`create_client`, and a subclass of `tests/contract/suites/llm.py`. SDKs are slow to import: a client
+imports its own on first use.
 """
 
 from abc import ABC, abstractmethod

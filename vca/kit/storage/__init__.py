@@ -2,7 +2,7 @@
 
 `store` is the contract, `folder` and `s3` keep it; the bucket's library is imported on first use,
 it is slow to load. To add a place: a module here, a scheme in `opened`, a subclass of the contract
-suite (`tests/contracts/storage.py`), its settings in `.env.example`.
+suite (`tests/contract/suites/storage.py`), its settings in `.env.example`.
 """
 
 from pathlib import Path

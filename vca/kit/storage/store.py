@@ -1,4 +1,4 @@
-"""The contract that every store keeps. Its tests: `tests/contracts/storage.py`, same order."""
+"""The contract of every store; `tests/contract/suites/storage.py` tests it in the same order."""
 
 import hashlib
 import re

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from tests.contracts.telephony import CALLBACK, NUMBER
+from tests.contract.suites.telephony import CALLBACK, NUMBER
 from tests.fakes.carriers.twilio.account import TwilioAccount
 from tests.fakes.carriers.twilio.server import TwilioServer, twilio_server
 from vca.settings import Settings

@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from tests.contracts.telephony import RenderedReply
+from tests.contract.suites.telephony import RenderedReply
 from vca.telephony.types import (
     Action,
     Forward,

@@ -1,0 +1,384 @@
+"""The fake carrier keeps the contract; and what it does for terminals and tests besides."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, ClassVar, Literal
+from uuid import UUID, uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.contract.suites.telephony import (
+    ACME,
+    CALLBACK,
+    CALLER,
+    NUMBER,
+    STATE,
+    CallState,
+    Fault,
+    RenderedReply,
+    TelephonyContract,
+    inbound_metadata,
+    new_call_id,
+    outbound_call,
+)
+from vca.kit import json
+from vca.observability import log
+from vca.settings import Settings
+from vca.telephony.adapter import InvalidCarrierRequest, TelephonyAdapter, TelephonyError
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+from vca.telephony.types import (
+    Action,
+    CallReply,
+    CarrierEventKind,
+    CarrierRequest,
+    CarrierResponse,
+    Forward,
+    HangUp,
+    Listen,
+    Poll,
+    Record,
+    Reject,
+    Say,
+    SendKeys,
+    TakeVoicemail,
+    Transfer,
+)
+
+_ACTIONS: dict[str, type[Action]] = {
+    "say": Say,
+    "listen": Listen,
+    "forward": Forward,
+    "hang_up": HangUp,
+    "reject": Reject,
+    "transfer": Transfer,
+    "take_voicemail": TakeVoicemail,
+    "send_keys": SendKeys,
+    "record": Record,
+    "come_back": Poll,
+}
+# What the fake carrier calls what it tells, where that is not the fact's own name.
+_NAMES = {"speech": "text", "leg": "outcome"}
+
+
+def _action(said: dict[str, Any]) -> Action:
+    return _ACTIONS[said["type"]](**{name: it for name, it in said.items() if name != "type"})
+
+
+def _settings(**changed: Any) -> Settings:
+    given = {
+        "database_url": "postgresql://localhost/nowhere",
+        "app_env": "development",
+        "app_name": "VCA",
+        "debug": False,
+        "secret_key": "a-secret-of-this-test-alone-and-no-other",
+    }
+    return Settings(**{**given, **changed})
+
+
+class TestFakeTelephonyAdapter(TelephonyContract):
+    adapter_class = FakeTelephonyAdapter
+    signature_headers = ("x-fake-signature",)
+    statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = {
+        "ringing": ("RINGING", None),
+        "answered": ("ANSWERED", None),
+        "completed": ("ENDED", "caller_hangup"),
+        "busy": ("FAILED", "busy"),
+        "no_answer": ("FAILED", "no_answer"),
+        "cancelled": ("FAILED", "cancelled"),
+        "failed": ("FAILED", "carrier_error"),
+    }
+    max_text_length = 3_000
+
+    @pytest.fixture
+    def adapter(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter()
+
+    @pytest.fixture
+    def other_process_adapter(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter()
+
+    @pytest.fixture
+    def other_account_adapter(self) -> FakeTelephonyAdapter:
+        return FakeTelephonyAdapter("another account's secret")
+
+    def deployment_settings(self) -> Settings:
+        return _settings()
+
+    def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
+        return {
+            "account_id": "acme",
+            "secret": f"the secret of account {version}".replace(" ", "-"),
+        }
+
+    def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+        return adapter.signed_request("voice", CALLBACK, call_id=call_id, to=to, **{"from": caller})
+
+    def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+        return adapter.signed_request("speech", CALLBACK, call_id=call_id, state=state, text=text)
+
+    def event_request(
+        self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
+    ) -> Any:
+        named = {_NAMES.get(name, name): word for name, word in fields.items()}
+        return adapter.signed_request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
+
+    def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
+        return adapter.signed_request("status", CALLBACK, call_id=call_id, status=status)
+
+    def alter_request(self, request: CarrierRequest) -> CarrierRequest:
+        said = {**json.loads(request.body), "call_id": "another"}
+        return replace(request, body=json.dumps(said))
+
+    def read_response(self, response: CarrierResponse) -> RenderedReply:
+        assert response.content_type == "application/json"
+        body = json.strict_loads(response.body)
+        actions = tuple(_action(said) for said in body["actions"])
+        return RenderedReply(actions, body["state"], (body["callback_url"],))
+
+    def registered_owner(self, adapter: Any, number: str) -> UUID | None:
+        owner: UUID | None = adapter.registered_numbers.get(number)
+        return owner
+
+    def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
+        if call_state == "live":
+            adapter.live_calls.add(call_id)
+        else:
+            adapter.end_silently(call_id)
+
+    def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
+        return [
+            RenderedReply(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
+            if what == "direct"
+            else None
+            for what, how in adapter.operations
+            if what in ("direct", "hang_up") and how["call_id"] == call_id
+        ]
+
+    def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
+        return [
+            how["number"]
+            for what, how in adapter.operations
+            if what == "place_call"
+            and how["reference"] == reference
+            and reference in adapter.placed_calls
+        ]
+
+    def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
+        adapter.add_recording(call_id, audio)
+
+    def inject_fault(self, adapter: Any, fault: Fault) -> None:
+        adapter.fail_next(
+            TelephonyError(
+                f"the carrier {fault}",
+                permanent=fault == "refuses",
+                ambiguous=fault == "is silent",
+            )
+        )
+
+
+def test_it_can_be_made_without_arguments() -> None:
+    assert isinstance(FakeTelephonyAdapter(), TelephonyAdapter)
+
+
+def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
+    production = {
+        "app_env": "production",
+        "api_key_peppers": ("a-pepper-of-this-test-alone-and-no-other",),
+        "encryption_keys": (bytes(32),),
+    }
+    ours = FakeTelephonyAdapter.from_settings(_settings())
+    assert ours is not None
+    request = ours.signed_request("voice", CALLBACK, call_id=new_call_id())
+
+    twin = FakeTelephonyAdapter.from_settings(_settings())
+    other = FakeTelephonyAdapter.from_settings(_settings(secret_key="another-deployments-" * 3))
+
+    assert twin is not None
+    assert other is not None
+    twin.verify(request)
+    assert other.sign(request.url, request.body) != ours.sign(request.url, request.body)
+    assert FakeTelephonyAdapter.from_settings(_settings(**production)) is None
+
+
+def test_the_url_is_signed_too() -> None:
+    carrier = FakeTelephonyAdapter()
+    request = carrier.signed_request("voice", CALLBACK, call_id=new_call_id())
+
+    elsewhere = replace(request, url=request.url.replace("voice.example.com", "example.com"))
+
+    assert carrier.sign(elsewhere.url, request.body) != carrier.sign(request.url, request.body)
+
+
+def test_it_remembers_what_it_was_asked_in_order() -> None:
+    carrier, phone_number_id, call = FakeTelephonyAdapter(), uuid4(), new_call_id()
+
+    carrier.register_number(ACME, phone_number_id, NUMBER)
+    carrier.on_inbound_call(inbound_metadata(call))
+    carrier.update_live_call(call, CallReply((Transfer(CALLER, 9),), STATE), callback_url=CALLBACK)
+    carrier.find_call_status(call)
+    carrier.hang_up(call)
+    carrier.fetch_recording(call)
+    carrier.delete_recording(call)
+    carrier.unregister_number(ACME, phone_number_id, NUMBER)
+
+    assert list(carrier.operations) == [
+        ("register_number", {"tenant_id": ACME, "did_number": NUMBER}),
+        ("on_inbound_call", {"call_id": call}),
+        (
+            "direct",
+            {
+                "call_id": call,
+                "actions": [{"type": "transfer", "number": CALLER, "timeout_s": 9}],
+                "state": STATE,
+                "callback_url": CALLBACK,
+            },
+        ),
+        ("look_up", {"call_id": call}),
+        ("hang_up", {"call_id": call}),
+        ("recording", {"call_id": call}),
+        ("delete_recording", {"call_id": call}),
+        ("unregister_number", {"tenant_id": ACME, "did_number": NUMBER}),
+    ]
+
+
+def test_its_memory_is_bounded() -> None:
+    carrier = FakeTelephonyAdapter()
+
+    for _ in range(1_500):
+        carrier.hang_up("call")
+
+    assert len(carrier.operations) == 1_000
+
+
+def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> None:
+    carrier, secret = FakeTelephonyAdapter(), "My PIN is 1234."
+    reply = CallReply((Say(secret), Transfer(CALLER)), STATE)
+    log.configure("info")
+
+    with capture_logs() as logs:
+        carrier.register_number(ACME, uuid4(), NUMBER)
+        carrier.update_live_call("call-1", reply, callback_url=CALLBACK)
+        carrier.place_call(outbound_call())
+
+    assert [(line["event"], line["what"]) for line in logs] == [
+        ("fake_carrier.asked", "register_number"),
+        ("fake_carrier.asked", "direct"),
+        ("fake_carrier.asked", "place_call"),
+    ]
+    assert logs[0]["did_number"] == "+14•••0100"
+    assert logs[1]["actions"] == "say transfer"
+    for kept_back in (CALLER, NUMBER, secret, STATE):
+        assert kept_back not in str(logs)
+
+
+def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
+    carrier = FakeTelephonyAdapter()
+    call = carrier.place_call(outbound_call())
+    before = carrier.find_call_status(call)
+
+    carrier.end_silently(call)
+    after = carrier.find_call_status(call)
+
+    assert before is not None
+    assert before.event is None
+    assert after is not None
+    assert after.event is not None
+    assert (after.event.event_type, after.event.end_reason) == ("ENDED", "caller_hangup")
+
+
+def test_failures_come_in_the_order_they_were_ordered_and_then_no_more() -> None:
+    carrier = FakeTelephonyAdapter()
+    ordered = [TelephonyError(word, permanent=False) for word in ("one", "two")]
+    for error in ordered:
+        carrier.fail_next(error)
+
+    for error in ordered:
+        with pytest.raises(TelephonyError) as raised:
+            carrier.hang_up("call")
+        assert raised.value is error
+
+    carrier.hang_up("call")
+
+
+def test_a_failed_registration_leaves_no_mark() -> None:
+    carrier = FakeTelephonyAdapter()
+    carrier.fail_next(TelephonyError("busy", permanent=False))
+
+    with pytest.raises(TelephonyError):
+        carrier.register_number(ACME, uuid4(), NUMBER)
+
+    assert carrier.registered_numbers == {}
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("voice", {}),
+        ("voice", {"call_id": ""}),
+        ("voice", {"call_id": None}),
+        ("voice", {"call_id": 7}),
+        ("voice", {"call_id": "x" * 129}),
+        ("voice", {"call_id": "a", "to": ["+14155550100"]}),
+        ("voice", {"call_id": "a", "to": "x" * 65}),
+        ("voice", {"call_id": "a", "from": {"number": "+1"}}),
+        ("speech", {"call_id": "a", "text": "x" * 10_001}),
+        ("speech", {"call_id": "a", "state": "x" * 2_001}),
+        ("status", {"call_id": "a"}),
+        ("status", {"call_id": "a", "status": "exploded"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "yesterday"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "2026-11-22T18:00:00"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "0001-01-01T00:00:00+00:00"}),
+        ("status", {"call_id": "a", "status": "completed", "at": "9999-12-31T23:59:59-23:59"}),
+        ("keys", {"call_id": "a", "keys": "12A"}),
+        ("keys", {"call_id": "a", "keys": "1" * 33}),
+        ("keys", {"call_id": "a", "keys": "\u0661"}),
+        ("keys", {"call_id": "a", "keys": 1}),
+        ("leg", {"call_id": "a"}),
+        ("leg", {"call_id": "a", "outcome": "exploded"}),
+        ("leg", {"call_id": "a", "outcome": ["busy"]}),
+        ("voicemail", {"call_id": "a", "recording_id": "x" * 129}),
+        ("recording", {"call_id": "a", "recording_id": {}}),
+        ("interrupted", {"call_id": "a", "text": 5}),
+        ("more", {"call_id": "a", "state": 5}),
+        ("answered", {}),
+        ("call", {"call_id": "a"}),
+        ("explode", {"call_id": "a"}),
+    ],
+)
+def test_what_it_would_not_send_is_refused(action: str, said: dict[str, Any]) -> None:
+    carrier = FakeTelephonyAdapter()
+
+    with pytest.raises(InvalidCarrierRequest):
+        carrier.parse(carrier.signed_request(action, CALLBACK, **said))
+
+
+def test_a_status_bears_the_carriers_own_time_and_code() -> None:
+    carrier = FakeTelephonyAdapter()
+    at = datetime(2026, 11, 22, 19, 30, tzinfo=timezone(timedelta(hours=1)))
+    request = carrier.signed_request(
+        "status", CALLBACK, call_id="a", status="failed", at=at.isoformat(), code="SIP 503"
+    )
+
+    event = carrier.parse(request).event
+
+    assert event is not None
+    assert event.timestamp == datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
+    assert event.end_detail == "SIP 503"
+
+
+def test_its_answers_hold_every_word_of_the_reply() -> None:
+    reply = CallReply((Say("Hi.", "en-GB", "amy"), Listen(7, "en-GB"), Reject("busy")), "token")
+
+    response = FakeTelephonyAdapter().render(reply, callback_url=CALLBACK)
+
+    assert json.loads(response.body) == {
+        "actions": [
+            {"type": "say", "text": "Hi.", "language": "en-GB", "voice": "amy"},
+            {"type": "listen", "silence_s": 7, "language": "en-GB"},
+            {"type": "reject", "reason": "busy"},
+        ],
+        "state": "token",
+        "callback_url": CALLBACK,
+    }

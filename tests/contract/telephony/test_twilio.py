@@ -1,0 +1,186 @@
+"""Twilio keeps the contract: its real SDK against a fake that its own OpenAPI document judges."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import UUID
+
+import pytest
+
+from tests.contract.suites.telephony import (
+    CALLBACK,
+    CALLER,
+    NUMBER,
+    STATE,
+    CallState,
+    Fault,
+    RenderedReply,
+    TelephonyContract,
+)
+from tests.fakes.carriers.twilio import twiml, webhooks
+from tests.fakes.carriers.twilio.account import TwilioAccount
+from tests.fakes.carriers.twilio.connected_twilio import (
+    OTHER_LOGIN,
+    SHORT_TIMEOUTS,
+    ConnectedTwilio,
+    connected_twilio,
+    deployment_settings,
+)
+from tests.fakes.carriers.twilio.server import FAILS, REJECTS, SILENT, TwilioServer
+from vca.settings import Settings
+from vca.telephony.providers.twilio import statuses
+from vca.telephony.providers.twilio.adapter import TwilioAdapter
+from vca.telephony.providers.twilio.callback_urls import build_callback_url
+from vca.telephony.providers.twilio.settings import TwilioCredentials
+from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
+from vca.telephony.types import CarrierEventKind, CarrierRequest, CarrierResponse, LegOutcome
+
+_LEGS: Mapping[LegOutcome, str] = {meant: said for said, meant in statuses.LEG_OUTCOMES.items()}
+_FAULTS = {"refuses": (REJECTS, 1), "fails": (FAILS, 2), "is silent": (SILENT, 2)}
+
+
+@pytest.fixture
+def twilio() -> Iterator[ConnectedTwilio]:
+    with connected_twilio() as made:
+        made.account.add_number("+14155550199")
+        yield made
+
+
+class TestTwilioAdapter(TelephonyContract):
+    adapter_class = TwilioAdapter
+    signature_headers = ("x-twilio-signature",)
+    statuses: ClassVar[Mapping[str, tuple[str, str | None]]] = statuses.STATUSES
+    max_text_length = MAX_TEXT_CHARS
+
+    @pytest.fixture(autouse=True)
+    def _rig(self, twilio: ConnectedTwilio) -> None:
+        self.server: TwilioServer = twilio.server
+        self.twilio: TwilioAccount = twilio.account
+
+    @pytest.fixture
+    def adapter(self, twilio: ConnectedTwilio) -> TwilioAdapter:
+        return twilio.adapter
+
+    @pytest.fixture
+    def other_process_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
+        with closing(twilio.new_adapter()) as made:
+            yield made
+
+    @pytest.fixture
+    def other_account_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
+        with closing(twilio.new_adapter(OTHER_LOGIN)) as made:
+            yield made
+
+    def deployment_settings(self) -> Settings:
+        return deployment_settings()
+
+    def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
+        return {
+            "account_sid": f"AC{3:032x}",
+            "auth_token": f"{3 if version == 'one' else 4:032x}",
+        }
+
+    def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
+        form = webhooks.inbound_form(call_id, to=to, caller=caller, status="ringing")
+        return webhooks.signed_request(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
+
+    def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
+        said = {"SpeechResult": text, "Confidence": "0.93"}
+        return self._turn(adapter, "gather", call_id, said, state=state)
+
+    def event_request(
+        self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
+    ) -> Any:
+        recording = {"RecordingSid": fields.get("recording_id"), "RecordingStatus": "completed"}
+        match kind:
+            case "answered":
+                form = webhooks.outbound_form(call_id, to=CALLER, caller=NUMBER)
+                url = build_callback_url(CALLBACK, "voice", state=STATE)
+                return webhooks.signed_request(_login(adapter), url, form)
+            case "speech":
+                return self.speech_request(
+                    adapter, call_id=call_id, state=STATE, text=fields["speech"]
+                )
+            case "keys":
+                return self._turn(adapter, "gather", call_id, {"Digits": fields["keys"]})
+            case "more":
+                return self._turn(adapter, "redirect", call_id, {})
+            case "relayed":
+                told = {} if fields.get("broken") else {"HandoffData": "done"}
+                ended = {"SessionStatus": "ended", "SessionDuration": "12", **told}
+                return self._turn(adapter, "connect", call_id, ended)
+            case "leg":
+                status = {"DialCallStatus": _LEGS[fields["leg"]]}
+                return self._turn(adapter, "dial", call_id, status)
+            case "voicemail":
+                return self._turn(adapter, "record", call_id, recording)
+            case "recording":
+                url = build_callback_url(CALLBACK, "recording", state=STATE)
+                return webhooks.signed_request(
+                    _login(adapter), url, {"CallSid": call_id, **recording}
+                )
+        return None
+
+    def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
+        form = webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER, status=status)
+        return webhooks.signed_request(
+            _login(adapter), build_callback_url(CALLBACK, "status"), form
+        )
+
+    def alter_request(self, request: CarrierRequest) -> CarrierRequest:
+        said = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        return replace(request, body=urlencode({**said, "CallSid": f"CA{0:032x}"}).encode())
+
+    def read_response(self, response: CarrierResponse) -> RenderedReply:
+        assert response.content_type.startswith("text/xml")
+        return twiml.parse_twiml(response.body).interpret()
+
+    def registered_owner(self, adapter: Any, number: str) -> UUID | None:
+        held = self.twilio.find_number(number)
+        assert held is not None
+        ours, _, tenant = held["friendly_name"].partition("VCA tenant ")
+        return UUID(tenant) if tenant and not ours else None
+
+    def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
+        self.twilio.set_call(call_id, "in-progress" if call_state == "live" else "completed")
+
+    def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
+        return [
+            twiml.parse_twiml(said["Twiml"].encode()).interpret() if "Twiml" in said else None
+            for call, said in self.twilio.call_updates
+            if call == call_id
+        ]
+
+    def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
+        return [
+            asked.fields["To"][0]
+            for asked in self.twilio.requests
+            if asked.path.endswith("/Calls.json") and asked.method == "POST"
+            if reference in _query(asked.fields["StatusCallback"][0])["reference"]
+        ]
+
+    def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
+        self.twilio.add_recording(call_id, audio)
+
+    def inject_fault(self, adapter: Any, fault: Fault) -> None:
+        self.server.inject_fault(*_FAULTS[fault])
+        if fault == "is silent":
+            adapter.close()
+            adapter._timeouts = SHORT_TIMEOUTS
+
+    def _turn(
+        self, adapter: Any, verb: str, call_id: str, said: dict[str, Any], state: str = STATE
+    ) -> CarrierRequest:
+        form = {**webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER), **said}
+        url = build_callback_url(CALLBACK, "turn", state=state, verb=verb)
+        return webhooks.signed_request(_login(adapter), url, form)
+
+
+def _login(adapter: TwilioAdapter) -> TwilioCredentials:
+    return adapter._credentials[0]
+
+
+def _query(url: str) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(url).query)

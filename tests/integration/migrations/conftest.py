@@ -1,0 +1,105 @@
+"""Databases of a test's own, and tenant migrations that only a test knows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import make_url, text
+
+from tests.support import admin_db, database_templates, databases
+from tests.support.database_templates import Builder, DatabaseTemplates
+from tests.support.factories import Factory, Tenant
+from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree, open_revision_tree
+from vca.kit.db import Database
+from vca.tenancy import migration_runner
+from vca.tenancy.session import public_session
+
+# Making and dropping a database waits for a checkpoint each time; emptying one does not.
+_EMPTY_SQL = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
+
+
+@pytest.fixture(scope="session")
+def _database_server(request: pytest.FixtureRequest) -> databases.DatabaseServer:
+    return request.getfixturevalue("database_server")
+
+
+@pytest.fixture(scope="session")
+def _empty_url(_database_server: databases.DatabaseServer, database_url: str) -> str:
+    return _database_server.create_empty(f"{make_url(database_url).database}_empty")
+
+
+@pytest.fixture(scope="session")
+def _database_templates(
+    _database_server: databases.DatabaseServer, _app: Flask, database_url: str
+) -> DatabaseTemplates:
+    return DatabaseTemplates(_database_server, _app, f"{make_url(database_url).database}_migrated")
+
+
+@pytest.fixture
+def empty_database(_empty_url: str) -> Iterator[Database]:
+    """A database with nothing in it."""
+    database = Database(_empty_url)
+    with public_session(database=database) as session:
+        session.execute(text(_EMPTY_SQL))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def template_builder() -> Builder:
+    """Who is in the migrated database when a test begins: nobody."""
+    return database_templates.empty
+
+
+@pytest.fixture
+def template_payload(
+    app: Flask, _database_templates: DatabaseTemplates, template_builder: Builder
+) -> Iterator[Any]:
+    """From here on the process uses a database of the test's own; what was made in it."""
+    with _database_templates.use_copy(template_builder) as payload:
+        yield payload
+
+
+@pytest.fixture
+def migrated_database(template_payload: Any) -> Iterator[Database]:
+    """That database, as its owner sees it."""
+    with admin_db.open_database() as database:
+        yield database
+
+
+@pytest.fixture
+def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.MonkeyPatch) -> Factory:
+    """Makes tenants in that database, which the commands use too."""
+    monkeypatch.setattr(migration_runner, "RETRY_PAUSES_S", (0.05, 0.05))
+    return Factory(app)
+
+
+@pytest.fixture
+def owner_database(database_url: str) -> Iterator[Database]:
+    """The database as the owner of its schemas sees it."""
+    database = Database(database_url, pool_size=1)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def revision_tree(tmp_path: Path) -> Iterator[RevisionTree]:
+    """Where a test adds revisions of its own."""
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    with open_revision_tree(folder) as new_tree:
+        yield new_tree
+
+
+@pytest.fixture
+def next_revision(revision_tree: RevisionTree) -> str:
+    """From here on the code knows one more revision of tenants' schemas; its number."""
+    return revision_tree.add_sql("nicknames", NICKNAMES_SQL)
+
+
+@pytest.fixture
+def four_tenants(template_payload: list[Tenant]) -> list[Tenant]:
+    """Tenants that were made before the next revision, in a database that is built with them."""
+    return template_payload

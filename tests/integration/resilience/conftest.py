@@ -1,0 +1,97 @@
+"""A real gunicorn and a real worker, their database behind a relay that can take it away."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from sqlalchemy import make_url, text
+
+from tests.support import admin_db, databases, rate_limits
+from tests.support.factories import Factory, Tenant
+from tests.support.processes import WebServer, run_gunicorn, wait_until
+from tests.support.tcp_proxy import TcpProxy
+from vca.kit import db
+from vca.kit.db import Database
+from vca.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def outage_url(request: pytest.FixtureRequest, database_url: str) -> str:
+    """A migrated database whose queue is nobody else's."""
+    server: databases.DatabaseServer = request.getfixturevalue("database_server")
+    return server.clone_template(f"{make_url(database_url).database}_outage")
+
+
+@pytest.fixture(scope="session")
+def _db_proxy(outage_url: str) -> Iterator[TcpProxy]:
+    with TcpProxy(outage_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def environment(_db_proxy: TcpProxy, settings: Settings) -> dict[str, str]:
+    """The settings of the processes; keys that the tests make are good for them."""
+    return {
+        "DATABASE_URL": databases.as_login(_db_proxy.url, databases.WEB).replace("sql:", "s:", 1),
+        "WORKER_DATABASE_URL": databases.as_login(_db_proxy.url, databases.WORKER),
+        "APP_ENV": "development",
+        "APP_NAME": "VCA behind a relay",
+        "DEBUG": "false",
+        "SECRET_KEY": settings.secret_key,
+        "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),
+        "TELEPHONY_PROVIDER": "fake",
+        "LOG_LEVEL": "info",
+        **rate_limits.HIGH_RATE_LIMITS,
+    }
+
+
+@pytest.fixture(scope="session")
+def _web(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WebServer]:
+    with run_gunicorn(environment, tmp_path_factory.mktemp("web") / "log") as web:
+        yield web
+
+
+@pytest.fixture
+def db_proxy(_db_proxy: TcpProxy) -> Iterator[TcpProxy]:
+    """The way to the database, open before and after."""
+    yield _db_proxy
+    _db_proxy.restore()
+
+
+@pytest.fixture
+def web(_web: WebServer, db_proxy: TcpProxy) -> Iterator[WebServer]:
+    """A server that is well before, and has the same processes afterwards."""
+    wait_until(_web.is_healthy)
+    worker_pids = _web.worker_pids()
+    yield _web
+    db_proxy.restore()
+    wait_until(_web.is_healthy)
+    assert _web.worker_pids() == worker_pids, "a worker process was replaced"
+
+
+@pytest.fixture
+def direct_database(app: Flask, outage_url: str) -> Iterator[Database]:
+    """The same database without the relay, as the test itself sees it."""
+    database = db.set_current_database(Database(databases.as_login(outage_url, databases.WEB)))
+    with admin_db.public_session() as session:  # what earlier tests left to do is not this one's
+        session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def world(app: Flask, direct_database: Database) -> Factory:
+    """Makes tenants directly."""
+    return Factory(app)
+
+
+@pytest.fixture
+def acme(world: Factory) -> Tenant:
+    return world.tenant("Acme")
+
+
+@pytest.fixture
+def globex(world: Factory) -> Tenant:
+    return world.tenant("Globex")
