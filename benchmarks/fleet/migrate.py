@@ -102,7 +102,7 @@ def _drop_columns(postgres: BenchmarkDatabase) -> None:
 def _measure_slice(
     postgres: BenchmarkDatabase, ids: list[UUID], size: int, number: int, workers: int
 ) -> _Slice:
-    """Migrate one part of the tenants with the product and another by hand, in turns."""
+    """Migrate one part of the tenants with the product and another by hand, alternating."""
     first = (2 * number * size) % max(1, len(ids) - 2 * size)
     parts = {"product": ids[first : first + size], "raw": ids[first + size : first + 2 * size]}
     each_ms = {}

@@ -14,9 +14,9 @@ _HEAD = (
     "|---|---:|---:|---:|---:|---:|---|"
 )
 _INTRODUCTION = """\
-VCA and the baseline of a line were measured in one run on one server, in turns. Both columns show
-medians. The figure is the median of the ratios of adjacent measurements, with the minimum and the
-maximum. Exceptions: opening a tenant session is the minimum of thirty blocks, and the idle
+VCA and the baseline of a line were measured in one run on one server, alternating. Both columns
+show medians. The figure is the median of the ratios of adjacent measurements, with the minimum and
+the maximum. Exceptions: opening a tenant session is the minimum of thirty blocks, and the idle
 migration is the minimum of five runs. CPU is that of the web server and the database together. The
 small database that the requests are compared with is on the same server, with its own logins,
 because role membership belongs to the server. Raw SQL records the revision of a migration too. With

@@ -143,7 +143,7 @@ def to_second_person(line: str) -> str:
     bare_line = strip_line(line)
     if line.rstrip().endswith("?"):
         return f"you ask, {bare_line}"
-    return _PRONOUN.sub(lambda found: _second_person_word(found[0]), bare_line.replace("’", "'"))
+    return _PRONOUN.sub(lambda match: _second_person_word(match[0]), bare_line.replace("’", "'"))
 
 
 def _second_person_word(word: str) -> str:
