@@ -1,22 +1,27 @@
-"""What VCA costs, beside the same work done by hand. `make bench` measures all of it.
+"""Benchmarks of VCA. `make bench` runs all of them.
 
-`python -m benchmarks requests`: three apps are served under gunicorn with the product's own
-settings, all at once on one Postgres, and loaded in turn, round after round, so that a drift of the
-machine hits all alike: VCA, a hand-written Flask and psycopg2 app, and a bare Flask page.
+`python -m benchmarks requests` measures the cost of a request, compared with the same work written
+by hand. Three apps run under gunicorn with the product's own settings, at the same time and on one
+Postgres server: VCA, a hand-written Flask and psycopg2 app, and a bare Flask page. They are loaded
+in turn, round after round, so that a drift of the machine's speed affects all of them alike.
 
-**CPU per request** = (user + system time of all the app's gunicorn processes + of all processes of
-the Postgres cluster, ended backends included) / requests answered. The load generator is not in it.
+**CPU per request** = (user + system time of all gunicorn processes of the app + that of all
+processes of the Postgres cluster, including backends that have ended) / requests answered. The load
+generator is not included.
 
-**The ratio** of a round = VCA's CPU per request / that of the hand-written app in the round beside
-it; what is reported is the median of all rounds, and their least and greatest. The ratio to a bare
-Flask hello is made alike.
+**The ratio** of a round = VCA's CPU per request / that of the hand-written app in the adjacent
+round. The report shows the median of all rounds with the minimum and the maximum. The ratio to the
+bare Flask page is computed the same way.
 
-`python -m benchmarks turns`: what a caller waits; see `benchmarks.turns`.
+`python -m benchmarks turns` measures how long a caller waits; see `benchmarks.turns`.
 
-`python -m benchmarks limits`: what rate limits cost, and what they spare the neighbours of a tenant
-that asks too much; see `benchmarks.limits`.
+`python -m benchmarks relay` measures the same over voice WebSockets; see `benchmarks.relay`.
 
-`python -m benchmarks deliveries`: a dead receiver and the others; see `benchmarks.deliveries`.
+`python -m benchmarks limits` measures what rate limits cost, and how they protect other tenants
+from one that sends too many requests; see `benchmarks.limits`.
 
-`python -m benchmarks fleet`: thousands of tenants; see `benchmarks.fleet`.
+`python -m benchmarks deliveries` measures how a webhook receiver that never answers affects the
+others; see `benchmarks.deliveries`.
+
+`python -m benchmarks fleet` measures thousands of tenants; see `benchmarks.fleet`.
 """

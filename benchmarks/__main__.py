@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all that is measured; a word more measures only that."""
+"""The `python -m benchmarks` command: runs all benchmarks, or the one that is named."""
 
 import sys
 
@@ -16,7 +16,7 @@ from vca.observability import log
 @click.group(invoke_without_command=True)
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Measure VCA; without a word more everything, the fleet last."""
+    """Run the benchmarks; without a subcommand all of them, the fleet last."""
     log.configure("warning", stream=sys.stderr)
     if context.invoked_subcommand is None:
         context.invoke(request_cost.command)

@@ -1,4 +1,4 @@
-"""CPU time of whole process trees, from /proc."""
+"""CPU time of process trees, from /proc."""
 
 import os
 from pathlib import Path
@@ -12,9 +12,10 @@ class ProcessNotLocal(RuntimeError):
 
 
 def process_tree_s(root: int) -> float:
-    """User and system seconds that `root` and its children used so far, reaped children included.
+    """Return the user and system seconds of `root` and its children so far.
 
-    The postmaster and gunicorn's master have no grandchildren.
+    Children that have ended and were waited for are included. Grandchildren are not: the postmaster
+    and gunicorn's master have none.
     """
     root_stat = _read_stat(root)
     child_stats = [stat for stat in map(_read_stat, _child_pids(root)) if stat is not None]
@@ -27,7 +28,7 @@ def process_tree_s(root: int) -> float:
 
 
 def parent_pid(pid: int) -> int:
-    """The parent's process id; raises NotHere."""
+    """Return the parent's process id; raises ProcessNotLocal."""
     stat = _read_stat(pid)
     if stat is None:
         raise ProcessNotLocal(f"process {pid} is not on this machine")
@@ -35,7 +36,7 @@ def parent_pid(pid: int) -> int:
 
 
 def process_name(pid: int) -> str:
-    """What the process is called; raises NotHere."""
+    """Return the name of the process; raises ProcessNotLocal."""
     try:
         return (_PROC / str(pid) / "comm").read_text().strip()
     except FileNotFoundError:
@@ -48,10 +49,13 @@ def _child_pids(root: int) -> list[int]:
 
 
 def _read_stat(pid: int) -> tuple[int, int, int, int, int] | None:
-    """Parent, user, system, and reaped children's user and system ticks; None when it is gone."""
+    """Return the parent id and four tick counts of a process, or None when it is gone.
+
+    The counts are user and system ticks, then those of children that were waited for.
+    """
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = text.rpartition(")")[2].split()
-    return (int(fields[1]), *map(int, fields[11:15]))  # type: ignore[return-value] # four of them
+    return (int(fields[1]), *map(int, fields[11:15]))  # type: ignore[return-value] # four fields

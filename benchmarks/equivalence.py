@@ -1,6 +1,6 @@
-"""The proof that the hand-written app does VCA's work: same answers, same rows, same log line.
+"""Check that the hand-written app does VCA's work: same responses, same rows, same log line.
 
-A difference ends the benchmark: figures of unequal work say nothing.
+A difference ends the benchmark, because figures of unequal work cannot be compared.
 """
 
 import http.client
@@ -38,7 +38,7 @@ class AppsDiffer(AssertionError):
 
 @dataclass(frozen=True)
 class AppResponse:
-    """What an app answered."""
+    """The response of an app."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,7 +56,10 @@ class AppPair:
     _comparisons: int = field(default=0, init=False)
 
     def check(self, tenants: list[BenchmarkTenant]) -> int:
-        """Compare both on several requests; how many comparisons held. Raises NotTheSame."""
+        """Compare both apps on several requests; return how many comparisons passed.
+
+        Raises AppsDiffer.
+        """
         self._compare_lists(tenants[:3], tenants[-1])
         self._compare_refusals(tenants[0], tenants[-1])
         for number, tenant in enumerate(tenants[:3]):
@@ -88,14 +91,14 @@ class AppPair:
     def _compare_refusals(self, tenant: BenchmarkTenant, other: BenchmarkTenant) -> None:
         foreign_key = self._request_both("GET", requests.list_path(other), tenant)
         self._assert_same(
-            "answers to a foreign key", *(response.status for response in foreign_key)
+            "responses to a foreign key", *(response.status for response in foreign_key)
         )
-        self._assert_same("answer to a foreign key and 404", foreign_key[0].status, 404)
+        self._assert_same("response to a foreign key and 404", foreign_key[0].status, 404)
         bad_key = {"Authorization": f"Bearer {tenant.api_keys['vca'][:-1]}?"}
         unauthorized = [
             _request(web, "GET", requests.list_path(tenant), bad_key) for web in self._servers
         ]
-        self._assert_same("answers to a bad key", *(response.status for response in unauthorized))
+        self._assert_same("responses to a bad key", *(response.status for response in unauthorized))
         forged = self.calls_for_app("vca").signed_request("forged", tenant.number)
         bad_signature = {**requests.signed_headers(forged), "X-Fake-Signature": "0" * 64}
         forbidden = [
@@ -103,15 +106,15 @@ class AppPair:
             for web in self._servers
         ]
         self._assert_same(
-            "answers to a bad signature", *(response.status for response in forbidden)
+            "responses to a bad signature", *(response.status for response in forbidden)
         )
-        self._assert_same("answer to a bad signature and 403", forbidden[0].status, 403)
+        self._assert_same("response to a bad signature and 403", forbidden[0].status, 403)
 
     def _compare_rings(self, tenant: BenchmarkTenant, call_id: str) -> None:
         first = [self._send_ring(web, app, tenant, call_id) for app, web in self._apps]
-        self._assert_same("answers to a ring", *(_call_body(item) for item in first))
+        self._assert_same("responses to a ring", *(_call_body(item) for item in first))
         self._assert_same(
-            "headers of a ring's answer", *(_comparable_headers(item) for item in first)
+            "headers of the response to a ring", *(_comparable_headers(item) for item in first)
         )
         schema = f'"t_{tenant.id.replace("-", "")}"'
         for table, statement in _ROWS.items():
@@ -126,7 +129,9 @@ class AppPair:
         repeated = [self._send_ring(web, app, tenant, call_id) for app, web in self._apps]
         for first_response, repeated_response in zip(first, repeated, strict=True):
             self._assert_same(
-                "a ring's answer and its repetition's", first_response.body, repeated_response.body
+                "responses to a ring and its repetition",
+                first_response.body,
+                repeated_response.body,
             )
 
     def _send_ring(
@@ -138,7 +143,7 @@ class AppPair:
         )
 
     def _compare_log_lines(self) -> None:
-        """Both wrote a line for every request of this proof, with the same fields in it."""
+        """Check that both apps logged every request of this check, with the same fields."""
         lines = [_request_log_lines(web) for web in self._servers]
         self._assert_same("log lines", *lines)
         self._assert_same("presence of log lines", len(lines[0]) > 0, True)
@@ -173,7 +178,7 @@ def _request(
 
 
 def _comparable_headers(response: AppResponse) -> dict[str, str]:
-    """What the app said beside the body; its length and the moment are not compared."""
+    """Return the response headers without length and date, which are not compared."""
     return {
         name.lower(): value
         for name, value in sorted(response.headers.items())
@@ -182,9 +187,9 @@ def _comparable_headers(response: AppResponse) -> dict[str, str]:
 
 
 def _call_body(response: AppResponse) -> dict[str, Any]:
-    """The answer to a ring; of its token only that there is one."""
+    """Return the response to a ring; its token is replaced by whether there is one."""
     if response.status != 200:
-        raise AppsDiffer(f"a ring was answered {response.status}: {response.body!r}")
+        raise AppsDiffer(f"a ring got status {response.status}: {response.body!r}")
     body: dict[str, Any] = json.loads(response.body)
     return {**body, "state": body["state"] is not None}
 
@@ -194,7 +199,7 @@ def _app_call_id(app: str, call_id: str) -> str:
 
 
 def _normalise_rows(rows: list[tuple[object, ...]], call_id: str) -> bytes:
-    """Rows without ids and times."""
+    """Return rows without ids and times."""
     text = json.dumps(rows, sort_keys=True)
     for app in ("vca", "by_hand"):
         text = text.replace(_app_call_id(app, call_id), "the call")
@@ -202,7 +207,7 @@ def _normalise_rows(rows: list[tuple[object, ...]], call_id: str) -> bytes:
 
 
 def _request_log_lines(web: WebServer) -> list[tuple[Any, ...]]:
-    """Names and fixed values of the request lines of this proof."""
+    """Return names and fixed values of the request log lines of this check."""
     entries = []
     for text in web.log_file.read_text().splitlines():
         if _REQUEST_ID not in text:

@@ -1,4 +1,4 @@
-"""The load: a few keep-alive connections in a process of its own, each asking all the time."""
+"""The load generator: a few keep-alive connections in a separate process, each always busy."""
 
 import multiprocessing
 import selectors
@@ -18,7 +18,7 @@ _ANSWER_TIMEOUT_S = 10
 
 
 class Requests(Protocol):
-    """What to send: the n-th request of a run as raw bytes. Must be picklable."""
+    """The n-th request of a run as raw bytes. Must be picklable."""
 
     def __call__(self, index: int) -> bytes: ...
 
@@ -35,7 +35,7 @@ class LoadPlan:
 
 @dataclass
 class LoadResult:
-    """What a round of load saw; latencies in seconds."""
+    """The result of a round of load; latencies in seconds."""
 
     elapsed_s: float = 0.0
     errors: int = 0
@@ -46,14 +46,14 @@ class LoadResult:
         return len(self.latencies_s)
 
     def percentile_ms(self, share: float) -> float:
-        """The latency that this share of the requests did not exceed."""
+        """Return the latency that this share of the requests did not exceed."""
         ordered = sorted(self.latencies_s)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
 @contextmanager
 def load_process() -> Iterator[Callable[[LoadPlan], LoadResult]]:
-    """A load process; the function it gives runs one order there and waits for the outcome."""
+    """Start a load process; yield a function that runs one plan in it and returns the result."""
     context = multiprocessing.get_context("spawn")
     parent_pipe, child_pipe = context.Pipe()
     process = context.Process(target=_run_plans, args=(child_pipe,), daemon=True)
@@ -73,13 +73,13 @@ def load_process() -> Iterator[Callable[[LoadPlan], LoadResult]]:
 
 
 def _run_plans(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     while (plan := pipe.recv()) is not None:
         pipe.send(run_load(plan))
 
 
 def run_load(plan: LoadPlan) -> LoadResult:
-    """Load the port for the time, then let every request under way be answered."""
+    """Load the port for the time, then wait for the responses that are outstanding."""
     result = LoadResult()
     indices = count(plan.first_index)
     started_at = time.perf_counter()
@@ -116,7 +116,7 @@ def _send_until_end(
 
 
 class HttpConnection:
-    """One connection with at most one request under way."""
+    """A connection with at most one outstanding request."""
 
     def __init__(self, port: int, requests: Requests, selector: selectors.BaseSelector) -> None:
         self._requests = requests
@@ -133,7 +133,7 @@ class HttpConnection:
         self.socket.sendall(request)
 
     def receive_response(self, result: LoadResult) -> bool:
-        """Take what has come; whether the answer is complete, or the line dead."""
+        """Read available bytes; return whether the response is complete or the connection gone."""
         try:
             chunk = self.socket.recv(65_536)
         except OSError:
@@ -153,7 +153,7 @@ class HttpConnection:
 
 
 def is_complete(received: bytes) -> bool:
-    """Whether a whole answer is there; all our apps send its length."""
+    """Return whether the response is complete; all our apps send its length."""
     head, separator, body = received.partition(b"\r\n\r\n")
     if not separator:
         return False
@@ -163,7 +163,7 @@ def is_complete(received: bytes) -> bool:
 
 @dataclass(frozen=True)
 class RequestRotation:
-    """The same few requests over and over."""
+    """The same prepared requests in rotation."""
 
     prepared: Sequence[bytes]
 

@@ -1,4 +1,4 @@
-"""The server and the fresh databases that a run works on."""
+"""The Postgres server and the new databases of a run."""
 
 import fcntl
 import os
@@ -24,15 +24,15 @@ from vca.tenancy.roles import Roles
 ROOT = Path(__file__).resolve().parents[1]
 WEB_LOGIN, WORKER_LOGIN = "vca_web", "vca_worker"
 BASE_URL = "https://bench.example"
-# Not the product's: on a server that holds more than this, nothing else's roles are dropped.
+# Not the product's prefix, so that no other roles are dropped on a shared server.
 ROLE_PREFIX = "vcabench_"
 _DATABASE_NAME = "vca_bench"
 _REPORTED_SETTINGS = ("server_version", "shared_buffers")
 _LOCK_FILE = ROOT / ".vca" / "bench.lock"
 _STATEMENT_TIMEOUT_S = 600
 _STOP_TIMEOUT_S = 120
-# Of a server of its own: where Postgres's manual begins. The default of 128 MB does not hold the
-# catalogue of a thousand tenants.
+# The embedded server's shared_buffers are a quarter of the memory, where Postgres's manual starts.
+# The default of 128 MB does not hold the catalogue of a thousand tenants.
 _MEMORY_DIVISOR = 4
 _SETTLE_STATEMENTS = (
     "ANALYZE public.tenants, public.dids, public.api_keys",
@@ -43,12 +43,12 @@ _SELECT_TENANT_ROLES = "SELECT rolname FROM pg_roles WHERE rolname ~ '^vcabench_
 
 
 class BenchmarkRunning(RuntimeError):
-    """Another benchmark runs: both would measure each other."""
+    """Another benchmark is running; each would distort the other's results."""
 
 
 @dataclass(frozen=True)
 class BenchmarkDatabase:
-    """A migrated, empty database, how each login reaches it, and the server that it is on."""
+    """A migrated, empty database with its server and logins."""
 
     dsn: str
     deployment: Deployment
@@ -58,11 +58,11 @@ class BenchmarkDatabase:
 
     @property
     def web_dsn(self) -> str:
-        """How the web logs in; `dsn` is the owner's."""
+        """The connection string of the web login; `dsn` is the owner's."""
         return _url_for_login(self.dsn, self.deployment.roles.web)
 
     def environ(self) -> dict[str, str]:
-        """The settings of a production's processes that say where the database is."""
+        """Return the settings that tell production processes where the database is."""
         return {
             "DATABASE_URL": self.web_dsn,
             "MIGRATION_DATABASE_URL": self.dsn,
@@ -72,25 +72,25 @@ class BenchmarkDatabase:
         }
 
     def execute(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
-        """Execute one statement as the owner; its rows if it has any."""
+        """Execute one statement as the owner; return its rows, if any."""
         return _execute(self.dsn, statement, parameters)
 
     def analyze_tables(self) -> None:
-        """Have the planner know the tables, and the catalogue without dead rows."""
+        """Update the planner's statistics and remove dead rows from the catalogue."""
         for statement in _SETTLE_STATEMENTS:
             self.execute(statement)
 
     def cpu_s(self) -> float:
-        """CPU seconds of the whole cluster so far."""
+        """Return the CPU seconds of the whole cluster so far."""
         return cpu.process_tree_s(self.postmaster_pid)
 
 
 @contextmanager
 def serve_database() -> Iterator[BenchmarkDatabase]:
-    """A fresh database on BENCH_DATABASE_URL's server, else on an embedded one of its own.
+    """Create a database on the server of BENCH_DATABASE_URL, or else on a new embedded server.
 
-    The URL is that of a login that may create databases and roles, on this machine. The embedded
-    server is in a temporary folder, and gone at the end. Raises Busy.
+    The URL needs a login that may create databases and roles, and a server on this machine. The
+    embedded server lives in a temporary folder that is removed at the end. Raises BenchmarkRunning.
     """
     with _exclusive_lock(), _serve_postgres() as url:
         try:
@@ -105,7 +105,7 @@ def _serve_postgres() -> Iterator[str]:
     if url:
         yield url
         return
-    # Not made here: the server's account could not enter what is private to root.
+    # The server creates the folder: its account could not enter a folder that belongs to root.
     folder = Path(tempfile.gettempdir()) / f"vca-bench-{os.getpid()}"
     memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
     buffers = {"shared_buffers": f"{memory_mb // _MEMORY_DIVISOR}MB"}
@@ -120,20 +120,22 @@ def _serve_postgres() -> Iterator[str]:
 
 @contextmanager
 def _exclusive_lock() -> Iterator[None]:
-    """Raises Busy when a benchmark of this checkout runs already."""
+    """Hold the lock of this checkout; raises BenchmarkRunning if another benchmark holds it."""
     _LOCK_FILE.parent.mkdir(exist_ok=True)
     with _LOCK_FILE.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BenchmarkRunning("another benchmark of this checkout runs; wait for it") from None
+            raise BenchmarkRunning(
+                "another benchmark of this checkout is running; wait until it has finished"
+            ) from None
         yield
 
 
 def create_database(
     url: str, name: str = _DATABASE_NAME, web: str = WEB_LOGIN, worker: str = WORKER_LOGIN
 ) -> BenchmarkDatabase:
-    """A migrated database on the server of `url`, with logins that are made if need be."""
+    """Create a migrated database on the server of `url`; create the logins if they are missing."""
     for login in (web, worker):
         if not _execute(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)):
             _execute(url, f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD '{login}'")
@@ -153,7 +155,10 @@ def _drop_database(url: str, name: str) -> None:
 
 
 def drop_unless_embedded(url: str, name: str) -> None:
-    """Drop the database, and the roles, which outlive it; an embedded server goes as a whole."""
+    """Drop the database and its tenant roles, which outlive it.
+
+    An embedded server is removed as a whole, so nothing is dropped there.
+    """
     if not os.environ.get("BENCH_DATABASE_URL"):
         return
     server = make_url(url).set(database="postgres").render_as_string(hide_password=False)
@@ -170,7 +175,10 @@ def _url_for_login(url: str, login: str) -> str:
 
 
 def _find_postmaster_pid(dsn: str) -> int:
-    """The parent of a backend, found while that is connected; raises cpu.NotHere."""
+    """Return the process id of the postmaster, the parent of a connected backend.
+
+    Raises cpu.ProcessNotLocal.
+    """
     connection = psycopg2.connect(dsn)
     try:
         pid = connection.get_backend_pid()

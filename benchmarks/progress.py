@@ -1,4 +1,4 @@
-"""Progress, for a person who waits."""
+"""Progress messages for the person who runs the benchmarks."""
 
 from time import monotonic
 
@@ -8,5 +8,5 @@ _started_at = monotonic()
 
 
 def print_progress(text: str) -> None:
-    """A line with the seconds since the start."""
+    """Print a line with the seconds since the start."""
     click.secho(f"[{monotonic() - _started_at:5.0f} s] {text}", err=True, dim=True)

@@ -1,4 +1,4 @@
-"""The results as a table for people and as JSON for programs."""
+"""Format the results as a Markdown table and as JSON."""
 
 import json
 import os
@@ -14,17 +14,17 @@ from typing import Any
 RESULTS_FOLDER = Path(__file__).resolve().parent / "results"
 _LIBRARIES = ("Flask", "flask-smorest", "SQLAlchemy", "psycopg2-binary", "gunicorn")
 _HEAD = (
-    "| target | CPU ms/request | app | Postgres | × beside, median (min–max) | × hello |"
+    "| target | CPU ms/request | app | Postgres | × baseline, median (min–max) | × hello |"
     " requests/s | p50 ms | p99 ms | requests | errors |\n"
     "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
 )
 _INTRODUCTION = """\
 CPU per request: user and system time of all gunicorn processes and of the whole Postgres cluster,
-divided by the requests answered. × beside: VCA's CPU per request divided by the hand-written
-app's, and of a call through Twilio by that through the fake carrier, in the round beside it, the
-median of all rounds, and the least and the greatest; × hello likewise, beside a bare Flask page.
-All else: the median round. Latencies contain the waiting of {connections} connections for the two
-cores that they share with the load and the database.
+divided by the requests answered. × baseline: VCA's CPU per request divided by that of the
+hand-written app in the adjacent round, and that of a call through Twilio by that through the fake
+carrier; the median of all rounds, with the minimum and the maximum. × hello: the same ratio to a
+bare Flask page. All other columns show the median of the rounds. Latencies include the time that
+{connections} connections wait for the two cores that they share with the load and the database.
 """
 
 
@@ -47,7 +47,7 @@ class RoundResult:
 
 @dataclass
 class Target:
-    """All rounds of one target. `floor` names the target of the hand-written version."""
+    """All rounds of one target. `baseline` names the target of the hand-written version."""
 
     name: str
     title: str
@@ -55,18 +55,18 @@ class Target:
     rounds: list[RoundResult] = field(default_factory=list)
 
     def median_of(self, figure: str) -> float:
-        """The median round's figure."""
+        """Return the median of a figure over all rounds."""
         return float(median(getattr(measured, figure) for measured in self.rounds))
 
 
 def cpu_ratios(target: Target, baseline: Target) -> list[float]:
-    """The CPU per request as a multiple of the floor's, round by round."""
+    """Return the CPU per request as a multiple of the baseline's, round by round."""
     pairs = zip(target.rounds, baseline.rounds, strict=True)
     return [measured.cpu_ms / baseline_round.cpu_ms for measured, baseline_round in pairs]
 
 
 def write_results(targets: Sequence[Target], facts: dict[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     RESULTS_FOLDER.mkdir(exist_ok=True)
     summary = {"facts": facts, "targets": [_as_dict(target, targets) for target in targets]}
     (RESULTS_FOLDER / "requests.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -76,19 +76,19 @@ def write_results(targets: Sequence[Target], facts: dict[str, Any]) -> Path:
 
 
 def render_markdown(targets: Sequence[Target], facts: dict[str, Any]) -> str:
-    """The page for people."""
+    """Return the Markdown page."""
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     introduction = _INTRODUCTION.format(connections=facts["connections"])
     return f"# CPU per request\n\n{introduction}\n{format_table(targets)}\n\n{fact_lines}\n"
 
 
 def format_table(targets: Sequence[Target]) -> str:
-    """One line for each target."""
+    """Return a table with one line for each target."""
     return "\n".join([_HEAD, *(_format_row(target, targets) for target in targets)])
 
 
 def run_facts(**extra: Any) -> dict[str, Any]:
-    """What kind of machine and software this is, and how it was asked; never a host's name."""
+    """Return facts about machine, software and run; never the host's name."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d}",

@@ -1,4 +1,4 @@
-"""`python -m benchmarks requests`: what a request costs, beside the same work by hand."""
+"""`python -m benchmarks requests`: the cost of a request, compared with hand-written code."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ ENVIRON = {
     "TELEPHONY_PROVIDER": "fake",
     "LOG_LEVEL": "info",
     "WEB_WORKERS": "2",
-    # The apps beside have none; what they cost is measured by `limits`.
+    # The other apps have no rate limits; `limits` measures their cost.
     "RATE_LIMIT_KEY": "0",
     "RATE_LIMIT_TENANT": "0",
     "RATE_LIMIT_PLATFORM_KEY": "0",
@@ -42,8 +42,8 @@ _APPS = {
     "twilio": "wsgi:app",
 }
 _EXTRA_ENVIRON = {"twilio": requests.TWILIO}
-_LIST, _CALL = "GET T/phone-numbers", "inbound call"
-# Beside each other stand those that are compared; every second round goes the other way round.
+_LIST, _CALL = "GET phone-numbers", "inbound call"
+# Targets that are compared are adjacent; every second round has the reverse order.
 _TARGETS = {
     "hello": ("hello", "bare Flask hello", None),
     "list": ("vca", f"{_LIST}, VCA", "list-by-hand"),
@@ -57,7 +57,7 @@ _WARM_UP_ROUNDS = 2
 
 @dataclass
 class RequestBenchmark:
-    """A run: the served apps, the requests of each target, and what came of them."""
+    """A benchmark run: the running apps, the requests of each target, and the results."""
 
     postgres: BenchmarkDatabase
     servers: dict[str, WebServer]
@@ -92,22 +92,24 @@ class RequestBenchmark:
         return result
 
 
-@click.command("requests")
+@click.command("requests", short_help="Measure CPU per request.")
 @click.option(
-    "--rounds", default=7, show_default=True, type=click.IntRange(1), help="Of each target."
+    "--rounds", default=7, show_default=True, type=click.IntRange(1), help="Rounds of each target."
 )
 @click.option(
-    "--seconds", default=3.0, show_default=True, type=click.FloatRange(0.2), help="A round."
+    "--seconds", default=3.0, show_default=True, type=click.FloatRange(0.2), help="Per round."
 )
 @click.option(
-    "--tenants", default=200, show_default=True, type=click.IntRange(2), help="In rotation."
+    "--tenants", default=200, show_default=True, type=click.IntRange(2), help="Tenants in rotation."
 )
 @click.option(
-    "--only", multiple=True, type=click.Choice(list(_TARGETS)), help="These targets only."
+    "--only", multiple=True, type=click.Choice(list(_TARGETS)), help="Measure only these targets."
 )
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep: bool) -> None:
-    """Measure CPU per request under gunicorn with two workers, beside the same work by hand."""
+    """Measure CPU per request under gunicorn with two workers, compared with hand-written code."""
     targets = [
         Target(name, title, baseline)
         for name, (_, title, baseline) in _TARGETS.items()
@@ -125,16 +127,19 @@ def command(rounds: int, seconds: float, tenants: int, only: Sequence[str], keep
         click.echo(f"Written: {report.write_results(targets, facts)}")
     errors = sum(measured.errors for target in targets for measured in target.rounds)
     if errors:
-        raise click.ClickException(f"{errors} requests failed; the figures are worth nothing")
+        raise click.ClickException(f"{errors} requests failed; the results are invalid")
 
 
 def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[RequestBenchmark, int]:
-    """Database, tenants, the apps, and the proof that two of them do the same."""
+    """Start the database and the apps, create tenants, and check that two apps do the same work.
+
+    Return the benchmark and the number of comparisons.
+    """
     print_progress("starting Postgres")
     database = stack.enter_context(postgres.serve_database())
     environ = {**ENVIRON, **database.environ()}
     settings = read_settings(environ)
-    print_progress(f"making {tenants} tenants")
+    print_progress(f"creating {tenants} tenants")
     tenant_list = tenant_data.create_tenants(settings, database, tenants)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     run_load = stack.enter_context(load.load_process())
@@ -149,7 +154,7 @@ def _prepare(stack: ExitStack, targets: list[Target], tenants: int) -> tuple[Req
     comparisons = AppPair(servers["vca"], servers["by_hand"], database, calls_for_app).check(
         tenant_list
     )
-    print_progress(f"both apps do the same: {comparisons} comparisons held")
+    print_progress(f"both apps do the same work: {comparisons} comparisons passed")
     return RequestBenchmark(
         database,
         servers,
@@ -187,9 +192,9 @@ def _run_facts(
 ) -> dict[str, object]:
     return report.run_facts(
         Postgres=benchmark.postgres.version,
-        extra=f"{rounds} interleaved rounds of {seconds:g} s for each target, after a warm-up",
+        run=f"{rounds} interleaved rounds of {seconds:g} s for each target, after a warm-up",
         tenants=f"{tenants} in rotation, {tenant_data.NUMBERS_PER_TENANT} numbers each",
         connections=load.CONNECTIONS,
-        gunicorn="gunicorn.conf.py, two workers (gthread); workers are not renewed during the run",
-        sameness=f"{comparisons} comparisons of both apps' answers, rows and log lines held before",
+        gunicorn="gunicorn.conf.py, two workers (gthread), not restarted during the run",
+        sameness=f"{comparisons} comparisons of both apps' responses, rows and log lines passed",
     )

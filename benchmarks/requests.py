@@ -12,7 +12,7 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
 
 CALLER = "+14155550100"
-# With these settings every number without a carrier of its own is Twilio's.
+# With these settings Twilio is the default carrier of all numbers.
 TWILIO = {
     "TELEPHONY_PROVIDER": "twilio",
     "TWILIO_ACCOUNT_SID": f"AC{7:032x}",
@@ -21,12 +21,12 @@ TWILIO = {
 
 
 def hello_requests() -> RequestRotation:
-    """The bare Flask app's one page."""
+    """Return the request for the page of the bare Flask app."""
     return RequestRotation([encode_request("GET", "/")])
 
 
 def list_requests(tenants: Sequence[BenchmarkTenant], app: str) -> RequestRotation:
-    """Each tenant's numbers in turn, with that tenant's key for the app."""
+    """Return a list request for each tenant, with that tenant's key for the app."""
     return RequestRotation(
         [encode_request("GET", list_path(tenant), list_headers(tenant, app)) for tenant in tenants]
     )
@@ -42,7 +42,7 @@ def list_headers(tenant: BenchmarkTenant, app: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FakeCarrierCalls:
-    """Each tenant's number rings in turn, a new call every time."""
+    """Inbound calls of the fake carrier to each tenant's number in turn, a new call every time."""
 
     secret_key: str
     base_url: str
@@ -55,7 +55,7 @@ class FakeCarrierCalls:
         return encode_request("POST", "/telephony/fake/voice", signed_headers(signed), signed.body)
 
     def signed_request(self, call_id: str, number: str) -> CarrierRequest:
-        """The fake carrier's signed request."""
+        """Return the fake carrier's signed request."""
         carrier = FakeTelephonyAdapter(f"fake-carrier|{self.secret_key}")
         fields = {"call_id": call_id, "to": number, "from": CALLER}
         return carrier.signed_request("voice", f"{self.base_url}/telephony/fake/", **fields)
@@ -63,7 +63,7 @@ class FakeCarrierCalls:
 
 @dataclass(frozen=True)
 class TwilioCalls:
-    """The same through Twilio: a form, signed as its SDK signs."""
+    """Inbound calls of Twilio: a form, signed as Twilio's SDK signs it."""
 
     base_url: str
     numbers: Sequence[str]
@@ -99,7 +99,7 @@ def signed_headers(signed: CarrierRequest) -> dict[str, str]:
 def encode_request(
     method: str, path: str, headers: Mapping[str, str] = {}, body: bytes = b""
 ) -> bytes:
-    """A request as it goes over the line."""
+    """Return an HTTP request as raw bytes."""
     lines = [f"{method} {path} HTTP/1.1", "Host: bench", "Accept: */*", "User-Agent: bench"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if body:

@@ -1,4 +1,4 @@
-"""One round of load on a served app, and what it took."""
+"""Run one round of load on an app and measure it."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def measure_round(
     run_load: Callable[[LoadPlan], LoadResult],
     plan: LoadPlan,
 ) -> RoundResult:
-    """CPU time is that of the app's processes and of the whole Postgres cluster."""
+    """Run one round; CPU time is that of the app's processes and of the whole Postgres cluster."""
     tenant_data.mark_keys_used(postgres)
     app_s, postgres_s = server.cpu_s(), postgres.cpu_s()
     result = run_load(plan)

@@ -20,8 +20,7 @@ from vca.tenant.settings import service as settings_of_tenant
 
 NUMBERS_PER_TENANT = 10
 _FIRST_NUMBER = 442_070_000_000
-# Which tables the autovacuum would visit in whose round is chance, so it stays away; and plans
-# must not change between rounds.
+# Autovacuum would affect rounds at random and could change query plans between them.
 _DISABLE_AUTOVACUUM = """
 DO $$ DECLARE name regclass; BEGIN
     FOR name IN SELECT oid FROM pg_class WHERE relkind = 'r' AND pg_get_userbyid(relowner) = user
@@ -37,7 +36,10 @@ WHERE last_used_at IS NULL OR last_used_at < now() + interval '1 hour'
 
 @dataclass(frozen=True)
 class BenchmarkTenant:
-    """A tenant as the load knows it. Each app has a key of its own: both note a key's use."""
+    """A tenant of the benchmark.
+
+    Each app has its own key, because both record a key's use.
+    """
 
     id: str
     number: str
@@ -47,7 +49,7 @@ class BenchmarkTenant:
 def create_tenants(
     settings: Settings, postgres: BenchmarkDatabase, count: int
 ) -> list[BenchmarkTenant]:
-    """Make `count` tenants through the product's own services."""
+    """Create `count` tenants through the product's own services."""
     providers.set_current_carriers(Carriers(settings))
     deployment.set_roles_from_settings(settings)
     database = db.set_current_database(Database(postgres.web_dsn, pool_size=1))
@@ -60,9 +62,10 @@ def create_tenants(
 
 
 def mark_keys_used(postgres: BenchmarkDatabase) -> None:
-    """Let no key's use be due for noting in the next round: now and then, it would hit one app.
+    """Mark all keys as recently used, so that no app has to record a use in the next round.
 
-    Not by a new row for each key before each round: the round would then tidy up after that.
+    A key's use is recorded only now and then, which would hit one app by chance. This is one update
+    and not a new row for each key, because the round would then vacuum afterwards.
     """
     postgres.execute(_MARK_KEYS_USED)
 
@@ -73,7 +76,7 @@ def _create_tenant(settings: Settings, index: int) -> BenchmarkTenant:
         keys = {app: _create_key(settings, session, tenant_id) for app in ("vca", "by_hand")}
     first_number = _FIRST_NUMBER + index * NUMBERS_PER_TENANT
     with tenant_session(TenantRef(tenant_id)) as session:
-        # The calls of a run are not hung up.
+        # The benchmark never hangs up its calls.
         settings_of_tenant.change(session, limits={"concurrent_calls": 1_000_000})
         ai_profiles.create(
             session,
@@ -93,7 +96,7 @@ def _create_tenant(settings: Settings, index: int) -> BenchmarkTenant:
 
 def _create_key(settings: Settings, session: object, tenant_id: UUID) -> str:
     _, key = api_keys.create(
-        session,  # type: ignore[arg-type] # a session
+        session,  # type: ignore[arg-type] # is a session
         name="bench",
         pepper=settings.peppers[0],
         tenant_id=tenant_id,

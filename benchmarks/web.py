@@ -1,4 +1,4 @@
-"""gunicorn with the product's own settings around any of the apps."""
+"""Run gunicorn with the product's own settings for any of the apps."""
 
 import os
 import signal
@@ -16,25 +16,25 @@ from benchmarks.postgres import ROOT
 
 _PORTS = range(20_000, 30_000)
 _START_TIMEOUT_S = 30
-# Not of the product: a worker's renewal after some 10,000 requests would fall into single rounds.
+# Unlike in production: a worker's restart after some 10,000 requests would affect single rounds.
 _NO_WORKER_RESTART = ("--max-requests", "0")
 _PRODUCT = "wsgi:app"
 
 
 class ServerNotStarted(RuntimeError):
-    """gunicorn ended, or nobody listens."""
+    """A server process ended, or does not listen."""
 
 
 @dataclass(frozen=True)
 class WebServer:
-    """A served app."""
+    """A running web server."""
 
     pid: int
     port: int
     log_file: Path
 
     def cpu_s(self) -> float:
-        """CPU seconds of master and workers so far."""
+        """Return the CPU seconds of master and workers so far."""
         return cpu.process_tree_s(self.pid)
 
 
@@ -42,7 +42,7 @@ class WebServer:
 def serve_app(
     app: str, environ: dict[str, str], folder: Path, *, group: str = "web"
 ) -> Iterator[WebServer]:
-    """Serve `module:app` on a free port until the block ends; stdout goes to a file in `folder`."""
+    """Serve `module:app` on a free port until the block ends; its output goes to a file."""
     port = _free_port()
     log_file = folder / f"{app.partition(':')[0]}-{group}.log"
     address = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
@@ -66,7 +66,7 @@ def serve_app(
 
 
 def _config_arguments(app: str) -> tuple[str, ...]:
-    """gunicorn finds the product's own settings by itself."""
+    """Return gunicorn's arguments for the configuration; it finds the product's by itself."""
     return () if app == _PRODUCT else ("--config", "benchmarks/apps/gunicorn.conf.py")
 
 
@@ -95,9 +95,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int, log_file: Pat
                     return
         except OSError:
             time.sleep(0.1)
-    raise ServerNotStarted(
-        f"gunicorn does not serve; its log says:\n{log_file.read_text()[-2_000:]}"
-    )
+    raise ServerNotStarted(f"gunicorn does not respond; its log:\n{log_file.read_text()[-2_000:]}")
 
 
 def _stop_process(process: subprocess.Popen[bytes]) -> None:

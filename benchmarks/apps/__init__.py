@@ -1,1 +1,1 @@
-"""The apps that VCA is measured beside."""
+"""The apps that VCA is compared with."""

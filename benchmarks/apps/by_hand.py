@@ -1,8 +1,8 @@
-"""The floor: Flask and psycopg2, doing by hand what VCA does for two of its operations.
+"""The baseline: Flask and psycopg2, doing by hand what VCA does in two of its operations.
 
-Written as a careful engineer would who has only these two to write: the same checks, the same SQL
-on the same schemas, the same answers, headers and log line. What the benchmark never reaches is
-left out: filters and further pages of the list, greetings in other languages than English.
+It is written as a careful engineer would write only these two: the same checks, the same SQL on the
+same schemas, the same responses, headers and log line. What the benchmark never reaches is left
+out: filters and further pages of the list, and greetings in other languages than English.
 """
 
 import hashlib
@@ -56,7 +56,7 @@ _OPTIONS = (
     " -c idle_in_transaction_session_timeout=15000"
 )
 _NO_HASH = bytes(32)
-# Where the columns of `sql.ANSWERING` are that come after the profile's.
+# Positions of the columns of `sql.SELECT_ROUTING` after those of the profile.
 _HOURS, _LIMITS, _EXISTING_CALL = 15, 16, 22
 _CONCURRENT_CALLS = {"starter": 2, "growth": 20, "custom": 20}
 _DELIVERY_LIFETIME, _ONE_DAY = timedelta(days=5), timedelta(days=1)
@@ -75,7 +75,10 @@ app.config["MAX_CONTENT_LENGTH"] = 256 * 1024
 
 @contextmanager
 def _cursor() -> Iterator[Any]:
-    """A pooled connection in autocommit; a transaction that is open when the block raises ends."""
+    """Open a cursor on a pooled connection in autocommit mode.
+
+    If the block raises inside a transaction, the transaction is rolled back.
+    """
     connection = _pool.getconn()
     connection.autocommit = True
     try:
@@ -135,7 +138,7 @@ def _json_response(value: Any) -> Response:
 
 @app.get("/api/tenants/<uuid:tenant_id>/phone-numbers")
 def list_numbers(tenant_id: UUID) -> Response:
-    """A tenant's numbers, oldest first."""
+    """List a tenant's phone numbers, oldest first."""
     limit = _page_limit()
     with _cursor() as cursor:
         _authorize(cursor, str(tenant_id), scope="read")
@@ -156,7 +159,7 @@ def _page_limit() -> int:
 
 
 def _authorize(cursor: Any, tenant_id: str, *, scope: str) -> None:
-    """Let the tenant's own key or a platform key pass."""
+    """Accept the tenant's own key or a platform key; raise an HTTP error for any other."""
     key_tenant_id, scopes, path_status = _authenticate(cursor, tenant_id)
     if key_tenant_id is None:
         if path_status in (None, "deleted"):
@@ -169,7 +172,7 @@ def _authorize(cursor: Any, tenant_id: str, *, scope: str) -> None:
 
 
 def _authenticate(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], str | None]:
-    """The key's tenant (None: the platform's) and scopes, and the status of the path's tenant."""
+    """Return the key's tenant (None: the platform), its scopes and the path tenant's status."""
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not _API_KEY.fullmatch(key):
         raise Unauthorized
@@ -233,7 +236,7 @@ def _phone_number_body(row: tuple[Any, ...]) -> dict[str, Any]:
 
 @app.post("/telephony/fake/voice")
 def voice() -> Response:
-    """A call rings: record it and say what the caller hears first."""
+    """Record an inbound call and return the actions that start it."""
     body = request.get_data()
     ring = _parse_ring(body)
     _verify_signature(body)
@@ -277,7 +280,7 @@ def _verify_signature(body: bytes) -> None:
 def _handle_ring(
     cursor: Any, ring: Mapping[str, str], owner: tuple[Any, ...], now: datetime
 ) -> tuple[str, list[dict[str, Any]], bool]:
-    """Route the call, keep it, and the actions of the answer; whether the call goes on."""
+    """Route and store the call; return its id, the actions, and whether the call continues."""
     cursor.execute(sql.SELECT_ROUTING, (ring["call_id"], owner[2]))
     routing_row = cursor.fetchone()
     cursor.execute(sql.COUNT_LIVE_CALLS)
@@ -301,7 +304,7 @@ def _handle_ring(
 
 
 def _replay_ring(cursor: Any, provider_call_id: str, actions: list[dict[str, Any]]) -> str:
-    """The same ring once more: the call that it was, and the words that were said."""
+    """Return the call id of a repeated ring, and put the stored greeting into the actions."""
     cursor.execute(sql.SELECT_EXISTING_CALL, (provider_call_id,))
     call_id, text = cursor.fetchone()
     if text is not None and actions[0]["type"] == "say":
@@ -312,7 +315,7 @@ def _replay_ring(cursor: Any, provider_call_id: str, actions: list[dict[str, Any
 def _route(
     owner: tuple[Any, ...], routing_row: tuple[Any, ...], now: datetime, in_use: int
 ) -> dict[str, Any]:
-    """The decision with the rules that led to it."""
+    """Return the routing decision with the rules that led to it."""
     rules: list[dict[str, str]] = []
     decision, end_reason = _decide(owner, routing_row, now, in_use, _rule_recorder(rules))
     agent = decision == "agent"
@@ -363,7 +366,7 @@ def _decide(
         record_rule("tenant", f"the tenant is {status}", True)
         return "refused", "tenant_suspended"
     record_rule("tenant", "the tenant is active", False)
-    # What is measured is a tenant without hours; with them this would be no smaller than VCA's.
+    # The benchmark's tenants have no opening hours, which would take as much code as in VCA.
     assert routing_row[_HOURS] is None
     record_rule("hours", "open at all times (the tenant's hours)", False)
     if in_use >= routing_row[_LIMITS].get("concurrent_calls", _CONCURRENT_CALLS[owner[6]]):
@@ -408,7 +411,7 @@ def _say_action(text: str, language: str | None = None, voice: str | None = None
 def _call_row(
     ring: Mapping[str, str], owner: tuple[Any, ...], route: Mapping[str, Any], now: datetime
 ) -> dict[str, Any]:
-    """The call's row, with its first events."""
+    """Return the call's row with its first events."""
     caller = ring["from"] if _E164.fullmatch(ring["from"]) else None
     is_refused, continues = route["decision"] == "refused", route["decision"] == "agent"
     return {
@@ -433,7 +436,7 @@ def _call_row(
 def _call_events(
     provider_call_id: str, route: Mapping[str, Any], now: datetime
 ) -> list[dict[str, Any]]:
-    """That it rang, and what our answer does to the call."""
+    """Return the ringing event and the events that our answer causes."""
     events = [_call_event("RINGING", f"ring-{provider_call_id}", now)]
     if route["decision"] != "refused":
         events.append(_call_event("ANSWERED", "own-ANSWERED", now))
@@ -445,7 +448,7 @@ def _call_events(
 
 
 def _webhook_event_parameters(call: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """What the tenant's own systems are told, in this order."""
+    """Return the SQL parameters of the webhook events of the call, in the order of the events."""
     event_types = ["call.started", *["call.answered"] * bool(call["answered_at"])]
     event_types += ["call.ended"] * bool(call["ended_at"])
     data = {

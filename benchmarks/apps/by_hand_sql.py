@@ -1,4 +1,4 @@
-"""The statements of the hand-written app: those that VCA sends, no fewer columns, no less order."""
+"""The SQL of the hand-written app: the statements of VCA, with the same columns and ordering."""
 
 SENTENCES = {
     "suspended": "This number is not available at the moment. Goodbye.",
@@ -57,7 +57,7 @@ SELECT count(*) FROM calls
 WHERE status IN ('queued', 'ringing', 'in_progress', 'transferring') AND NOT simulated
 """
 ENQUEUE_SILENCE_CHECK = "SELECT jobs.enqueue('calls.check', CAST(%s AS jsonb), %s, %s)"
-# What the tenant's and the operator's systems are told of it, and the jobs that send that.
+# The webhook events for the tenant and the platform, and the jobs that deliver them.
 _EMIT_EVENTS = """
 WITH happened AS (
     SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
@@ -92,7 +92,7 @@ UNION ALL
 SELECT jobs.enqueue('webhooks.forget', '{}', %(told_forget_at)s)
 WHERE NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)
 """
-# All of it, the call, its first events and the greeting in one round trip.
+# The webhook events, the call, its first events and the greeting in one round trip.
 INSERT_CALL = (
     f"{_EMIT_EVENTS};"
     + """
@@ -135,7 +135,7 @@ WHERE calls.provider_type = 'fake' AND calls.provider_call_id = %s
 
 
 def open_tenant_sql(tenant_id: str, tenant_hex: str, role_prefix: str) -> str:
-    """BEGIN, the path, who we are, the role and the fence, in one round trip."""
+    """Return BEGIN, search path, tenant id, role and schema identity check as one string."""
     return (
         f'BEGIN; SET LOCAL search_path TO "t_{tenant_hex}"; '
         f"SET LOCAL vca.tenant_id = '{tenant_id}'; "

@@ -1,4 +1,4 @@
-"""The product's own server settings, but not what it does to a worker of VCA."""
+"""The product's own server settings, without the hooks that prepare a VCA worker."""
 
 import runpy
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Flask and nothing else: what cannot be saved."""
+"""Flask and nothing else: the minimum cost of a request."""
 
 from flask import Flask
 

@@ -1,13 +1,14 @@
-"""What a dead receiver costs the others, with a hundred thousand deliveries waiting for it.
+"""The effect of a webhook receiver that never answers on the other receivers.
 
-Ten tenants have a webhook that listens. One of them has another whose receiver takes connections
-and never answers, with 100,000 deliveries due, and 100,000 more that are due some time in the next
-three days at the one that listens.
+Ten tenants have a webhook that accepts deliveries. One of them has a second webhook, whose receiver
+accepts connections and never answers. 100,000 deliveries are due at the second one; 100,000 more
+are due at the first one of the same tenant within the next three days.
 
-**Claim** = the transaction in which a job finds the next delivery of an endpoint, marks the
-endpoint as busy and commits; **note** = the one in which what came of it is kept, the next one
-claimed or a job ordered for it. Both are measured in a process of its own, without the network.
+**Claim** = the transaction in which a job selects the next delivery of an endpoint, marks the
+endpoint as busy and commits. **Record** = the transaction that stores the result and claims the
+next delivery or schedules a job for it. Both are measured in a separate process without the
+network.
 
 **First attempt** = from the commit of an event to its receipt, with the product's own worker. The
-events of the tenant with the dead receiver are told to that one as well.
+events of the tenant with the unresponsive receiver are sent to that receiver as well.
 """

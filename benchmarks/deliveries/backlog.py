@@ -1,4 +1,4 @@
-"""The webhooks of a run, and all that waits for them."""
+"""Create the webhook endpoints of a run and their waiting deliveries."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +12,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
 
 BACKLOG_SIZE = 100_000
-# What waits at an endpoint beside it, with which its claims are compared.
+# The backlog of another tenant's endpoint, for comparison.
 SMALL_BACKLOG_SIZE = 1_000
 _FILL = """
 INSERT INTO "{schema}".webhook_deliveries
@@ -36,21 +36,21 @@ SET failures = 0, failing_since = NULL, paused_until = NULL, busy_until = NULL
 
 @dataclass(frozen=True)
 class TenantEndpoints:
-    """A tenant's webhooks; `dead` is None but for the first tenant."""
+    """The webhooks of a tenant; `unresponsive` is None except for the first tenant."""
 
     tenant: TenantRef
-    listening: UUID
-    dead: UUID | None
+    responsive: UUID
+    unresponsive: UUID | None
 
 
 def create_endpoints(tenants: list[BenchmarkTenant], receivers: Receivers) -> list[TenantEndpoints]:
-    """A webhook that listens for each tenant, and a dead one for the first."""
+    """Create a responsive webhook for each tenant, and an unresponsive one for the first."""
     endpoint_list = []
     for index, tenant in enumerate(tenants):
         ref = TenantRef(UUID(tenant.id))
-        dead = _create_webhook(ref, receivers.dead_port) if index == 0 else None
+        unresponsive = _create_webhook(ref, receivers.unresponsive_port) if index == 0 else None
         endpoint_list.append(
-            TenantEndpoints(ref, _create_webhook(ref, receivers.listening_port), dead)
+            TenantEndpoints(ref, _create_webhook(ref, receivers.responsive_port), unresponsive)
         )
     return endpoint_list
 
@@ -58,14 +58,15 @@ def create_endpoints(tenants: list[BenchmarkTenant], receivers: Receivers) -> li
 def fill_backlog(
     postgres: BenchmarkDatabase, first: TenantEndpoints, other: TenantEndpoints
 ) -> None:
-    """100,000 due deliveries for the dead endpoint, 100,000 later ones for the one beside it.
+    """Insert the deliveries that wait for the first tenant's endpoints and for another tenant's.
 
-    And a few for another tenant's.
+    The unresponsive endpoint gets 100,000 due deliveries, the responsive endpoint of the same
+    tenant 100,000 later ones, the other tenant's endpoint 1,000 due ones.
     """
     for tenant_endpoints, webhook, due, count in (
-        (first, first.dead, _DUE_NOW, BACKLOG_SIZE),
-        (first, first.listening, _DUE_LATER, BACKLOG_SIZE),
-        (other, other.listening, _DUE_NOW, SMALL_BACKLOG_SIZE),
+        (first, first.unresponsive, _DUE_NOW, BACKLOG_SIZE),
+        (first, first.responsive, _DUE_LATER, BACKLOG_SIZE),
+        (other, other.responsive, _DUE_NOW, SMALL_BACKLOG_SIZE),
     ):
         tenant = tenant_endpoints.tenant
         parameters = {"webhook": webhook, "due": due, "waiting": count}
@@ -77,15 +78,15 @@ def fill_backlog(
 def reset_queue(
     postgres: BenchmarkDatabase, first: TenantEndpoints, other: TenantEndpoints
 ) -> None:
-    """As if nobody had worked yet: the dead endpoint is to be tried, and nothing else is to do."""
+    """Reset the queue so that a delivery job for the unresponsive endpoint is the only work."""
     postgres.execute("DELETE FROM jobs.procrastinate_jobs")
     postgres.execute(f'DELETE FROM "{other.tenant.schema}".webhook_deliveries')
     for tenant_endpoints in (first, other):
         postgres.execute(_RESET_ENDPOINTS.format(schema=tenant_endpoints.tenant.schema))
-    assert first.dead is not None
+    assert first.unresponsive is not None
     with tenant_session(first.tenant) as session:
         endpoints.schedule_delivery(
-            session, tenant_scope.for_tenant(first.tenant), webhook_id=first.dead
+            session, tenant_scope.for_tenant(first.tenant), webhook_id=first.unresponsive
         )
 
 

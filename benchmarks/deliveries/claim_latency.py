@@ -1,4 +1,4 @@
-"""How long the transactions of a job take, around a network that takes no time."""
+"""Measure the transactions of a delivery job, with a network that takes no time."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
 from vca.tenant.webhooks.models import Webhook
 
-WARM_UP = 20  # not counted: plans and caches
+WARM_UP = 20  # jobs that are not counted: query plans and caches
 
 
 class InstantClient(OutgoingClient):
-    """Takes `alive` deliveries at once, then is dead at once."""
+    """Accepts `successes` deliveries at once, then fails each one at once."""
 
     def __init__(self, *, successes: int) -> None:
         super().__init__(UrlPolicy())
@@ -32,14 +32,14 @@ class InstantClient(OutgoingClient):
     ) -> HttpResponse:
         self._successes_left -= 1
         if self._successes_left < 0:
-            raise Unreachable("There is nobody.")
+            raise Unreachable("Nothing listens.")
         return HttpResponse(204, {}, b"")
 
 
 def measure_successful_deliveries(
     tenant: TenantRef, webhook_id: UUID, *, times: int
 ) -> list[float]:
-    """Seconds of each transaction of a job that notes a success and claims the next delivery."""
+    """Return the seconds of each transaction that records a success and claims the next one."""
     durations_s: list[float] = []
     while len(durations_s) < WARM_UP + times:
         _reset_endpoint(tenant, webhook_id)
@@ -54,9 +54,9 @@ def measure_successful_deliveries(
 def measure_failed_deliveries(
     tenant: TenantRef, webhook_id: UUID, *, times: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of jobs that find nobody there: of their claims, and of noting that.
+    """Return the seconds of the claims, and of recording the failures, of jobs that cannot connect.
 
-    The endpoint has been left alone for long enough each time.
+    The endpoint's pause is removed before each job.
     """
     claims_s, records_s = list[float](), list[float]()
     for _ in range(WARM_UP + times):

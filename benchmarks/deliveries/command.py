@@ -1,4 +1,4 @@
-"""`python -m benchmarks deliveries`: what a dead receiver costs the others."""
+"""`python -m benchmarks deliveries`: how an unresponsive receiver affects the others."""
 
 import base64
 import os
@@ -36,12 +36,14 @@ _EXTRA_ENVIRON = {
 }
 
 
-@click.command("deliveries")
+@click.command("deliveries", short_help="Measure webhook claims and first attempts.")
 @click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(5))
-@click.option("--note", default="", help="What the reader should know of this run.")
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option("--note", default="", help="Remark for the results.")
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(seconds: float, note: str, keep: bool) -> None:
-    """Measure claims and first attempts, with 200,000 deliveries waiting and a dead receiver."""
+    """Measure claims and first attempts with 200,000 deliveries and an unresponsive receiver."""
     try:
         with ExitStack() as stack:
             figures, database, job_cpu_ms = _measure(stack, seconds)
@@ -54,7 +56,7 @@ def command(seconds: float, note: str, keep: bool) -> None:
             f"{report.write_results(figures, _run_facts(database, job_cpu_ms, seconds, note))}"
         )
     if not all(figure.is_met for figure in figures):
-        raise click.ClickException("not what was wanted")
+        raise click.ClickException("a target was missed")
 
 
 def _measure(
@@ -68,13 +70,13 @@ def _measure(
     tenants = tenant_data.create_tenants(settings, database, TENANTS)
     stack.enter_context(_process_resources(settings))
     tenant_endpoints = backlog.create_endpoints(tenants, receiver_pair)
-    print_progress(f"{2 * backlog.BACKLOG_SIZE:,} deliveries for one tenant")
+    print_progress(f"inserting {2 * backlog.BACKLOG_SIZE:,} deliveries for one tenant")
     backlog.fill_backlog(database, *tenant_endpoints[:2])
     job_cpu_ms: dict[str, float] = {}
     figures = list(_measure_claims(database, job_cpu_ms, *tenant_endpoints[:2]))
     backlog.reset_queue(database, *tenant_endpoints[:2])
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    print_progress(f"a worker, and {event_latency.EVENTS_PER_S} events a second for {seconds:g} s")
+    print_progress(f"running a worker, {event_latency.EVENTS_PER_S} events/s for {seconds:g} s")
     with _run_worker(database, environ, folder):
         first_attempts_s = event_latency.measure_first_attempts(
             tenant_endpoints, receiver_pair, seconds=seconds
@@ -91,33 +93,38 @@ def _measure_claims(
     first: backlog.TenantEndpoints,
     other: backlog.TenantEndpoints,
 ) -> Iterator[LatencyFigure]:
-    """The figures of claims; `cpu` gets the milliseconds of a job, of ours and of Postgres."""
-    assert first.dead is not None
-    print_progress(f"{CLAIMS} claims, with a receiver that is there and with one that is not")
+    """Yield the figures of claims; store the CPU milliseconds of a job in `job_cpu_ms`.
+
+    The CPU time is that of this process and of Postgres.
+    """
+    assert first.unresponsive is not None
+    print_progress(f"measuring {CLAIMS} claims, with successful and with failed deliveries")
     successes_s = claim_latency.measure_successful_deliveries(
-        first.tenant, first.dead, times=CLAIMS
+        first.tenant, first.unresponsive, times=CLAIMS
     )
-    yield LatencyFigure("note a success and claim the next delivery", successes_s, CLAIM_MS)
+    yield LatencyFigure("record a success and claim the next delivery", successes_s, CLAIM_MS)
     with _count_cpu(database, job_cpu_ms, "100,000"):
         claims_s, records_s = claim_latency.measure_failed_deliveries(
-            first.tenant, first.dead, times=CLAIMS
+            first.tenant, first.unresponsive, times=CLAIMS
         )
     yield LatencyFigure("claim by a new job", claims_s, CLAIM_MS)
-    yield LatencyFigure("note a failure and order the next try", records_s)
+    yield LatencyFigure("record a failure and schedule the next attempt", records_s)
     with _count_cpu(database, job_cpu_ms, "1,000"):
         claims_s, records_s = claim_latency.measure_failed_deliveries(
-            other.tenant, other.listening, times=CLAIMS
+            other.tenant, other.responsive, times=CLAIMS
         )
-    backlog_note = f"where {backlog.SMALL_BACKLOG_SIZE:,} wait"
+    backlog_note = f"{backlog.SMALL_BACKLOG_SIZE:,} waiting"
     yield LatencyFigure(f"claim by a new job, {backlog_note}", claims_s)
-    yield LatencyFigure(f"note a failure and order the next try, {backlog_note}", records_s)
+    yield LatencyFigure(
+        f"record a failure and schedule the next attempt, {backlog_note}", records_s
+    )
 
 
 @contextmanager
 def _count_cpu(
     database: BenchmarkDatabase, job_cpu_ms: dict[str, float], waiting: str
 ) -> Iterator[None]:
-    """Milliseconds of CPU of each job in the block, whoever else uses the machine."""
+    """Store the CPU milliseconds of each job in the block, independent of other load."""
     before_s = time.process_time() + database.cpu_s()
     yield
     took_s = time.process_time() + database.cpu_s() - before_s
@@ -126,7 +133,7 @@ def _count_cpu(
 
 @contextmanager
 def _process_resources(settings: Settings) -> Iterator[None]:
-    """This process's own database and keys, as the web has them."""
+    """Set this process's database and encryption keys, as the web server does."""
     encryption.set_current_keyring(encryption.Keyring(settings.keys_at_rest))
     database = db.set_current_database(Database(settings.database_dsn, pool_size=2))
     try:
@@ -139,7 +146,7 @@ def _process_resources(settings: Settings) -> Iterator[None]:
 def _run_worker(
     database: BenchmarkDatabase, environ: dict[str, str], folder: Path
 ) -> Iterator[None]:
-    """`flask worker` as it is run, once it waits for the dead receiver, until the block ends."""
+    """Run `flask worker` until the block ends; enter the block once its first job runs."""
     inherited_environ = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
     }
@@ -158,7 +165,7 @@ def _run_worker(
             time.sleep(0.1)
         yield
         if process.poll() is not None:
-            raise ServerNotStarted(f"the worker ended; its log says:\n{log.read_text()[-2_000:]}")
+            raise ServerNotStarted(f"the worker ended; its log:\n{log.read_text()[-2_000:]}")
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -173,13 +180,13 @@ def _run_facts(
 ) -> dict[str, object]:
     return run_facts(
         Postgres=database.version,
-        extra=f"{CLAIMS} claims each; "
-        f"{event_latency.EVENTS_PER_S} events a second for {seconds:g} s, half of them "
-        "of the tenant with the dead receiver",
+        run=f"{CLAIMS} claims each; "
+        f"{event_latency.EVENTS_PER_S} events/s for {seconds:g} s, half of them "
+        "of the tenant with the unresponsive receiver",
         CPU=", ".join(
-            f"{each_ms:.1f} ms a job that claims, is woken and notes where {waiting} wait"
+            f"{each_ms:.1f} ms per job (reset, claim, record) with {waiting} waiting"
             for waiting, each_ms in job_cpu_ms.items()
         ),
-        worker="one process, four jobs side by side",
+        worker="one process, four concurrent jobs",
         **({"note": note} if note else {}),
     )

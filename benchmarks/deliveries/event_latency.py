@@ -1,4 +1,4 @@
-"""Events at a steady pace, and how long after its commit each has come."""
+"""Emit events at a steady pace and measure the time from commit to receipt."""
 
 import random
 import time
@@ -18,7 +18,7 @@ _RECEIPT_TIMEOUT_S = 60.0
 def measure_first_attempts(
     tenant_endpoints: Sequence[TenantEndpoints], receivers: Receivers, *, seconds: float
 ) -> list[float]:
-    """Seconds from commit to receipt of each event; one that never came counts as infinite."""
+    """Return the seconds from commit to receipt of each event; infinite if it never arrived."""
     committed = _emit_events(tenant_endpoints, seconds)
     ends_at = time.monotonic() + _RECEIPT_TIMEOUT_S
     while time.monotonic() < ends_at and not committed.keys() <= receivers.received_at().keys():
@@ -31,7 +31,11 @@ def measure_first_attempts(
 
 
 def _emit_events(tenant_endpoints: Sequence[TenantEndpoints], seconds: float) -> dict[str, float]:
-    """Tell tenants by turns, the one with the dead receiver each second time."""
+    """Emit events for the tenants in turn.
+
+    Every second event belongs to the tenant with the unresponsive receiver. Return the commit time
+    of each event, by its id.
+    """
     rng, committed = random.Random(1), {}
     started_at = time.monotonic()
     for index in range(int(seconds * EVENTS_PER_S)):

@@ -1,4 +1,4 @@
-"""Two receivers in a process of their own: one takes what it is sent, one never answers."""
+"""Two webhook receivers in a separate process: one accepts deliveries, one never answers."""
 
 import asyncio
 import multiprocessing
@@ -17,14 +17,17 @@ _ACCEPTED_RESPONSE = b"HTTP/1.1 204 Taken\r\nConnection: close\r\n\r\n"
 
 @dataclass(frozen=True)
 class Receivers:
-    """Where they listen, and what came when."""
+    """The ports of the receivers, and the connection to their process."""
 
-    listening_port: int
-    dead_port: int
+    responsive_port: int
+    unresponsive_port: int
     _pipe: Connection
 
     def received_at(self) -> dict[str, float]:
-        """When each event first came, in seconds of the machine's monotonic clock, by its id."""
+        """Return when each event was first received, by event id.
+
+        Times are seconds of the machine's monotonic clock.
+        """
         self._pipe.send("came")
         received: dict[str, float] = self._pipe.recv()
         return received
@@ -32,7 +35,7 @@ class Receivers:
 
 @contextmanager
 def serve_receivers() -> Iterator[Receivers]:
-    """Both, until the block ends."""
+    """Run both receivers until the block ends."""
     context = multiprocessing.get_context("spawn")
     parent_pipe, child_pipe = context.Pipe()
     process = context.Process(target=_run_process, args=(child_pipe,), daemon=True)
@@ -45,7 +48,7 @@ def serve_receivers() -> Iterator[Receivers]:
 
 
 def _run_process(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     asyncio.run(_serve(pipe))
 
 
@@ -66,10 +69,10 @@ async def _serve(pipe: Connection) -> None:
             await reader.read(-1)  # until the sender gives up
         writer.close()
 
-    listening, dead = [
+    responsive, unresponsive = [
         await asyncio.start_server(handler, "127.0.0.1", 0) for handler in (accept, stay_silent)
     ]
-    pipe.send([server.sockets[0].getsockname()[1] for server in (listening, dead)])
+    pipe.send([server.sockets[0].getsockname()[1] for server in (responsive, unresponsive)])
     while True:
         await asyncio.to_thread(pipe.recv)
         pipe.send(received)

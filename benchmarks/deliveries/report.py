@@ -1,4 +1,4 @@
-"""The deliveries' figures as a table and as JSON."""
+"""Format the results of the deliveries benchmark as a table and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,18 +11,18 @@ from benchmarks.turns.report import percentile_ms
 
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _INTRODUCTION = """\
-One of ten tenants has a webhook whose receiver takes connections and never answers, with 100,000
-deliveries due, and beside it one that listens, with 100,000 deliveries due in the next three days.
-A claim is the transaction in which a job finds an endpoint's next delivery and marks the endpoint
-as busy, a note the one that keeps what came of it. The first attempt is from an event's commit to
-its receipt, at the endpoints that listen, with the product's own worker. Everything shares the
-machine.
+One of ten tenants has a webhook whose receiver accepts connections and never answers, with 100,000
+due deliveries, and a second webhook that accepts deliveries, with 100,000 due in the next three
+days. A claim is the transaction in which a job selects an endpoint's next delivery and marks the
+endpoint as busy; a record is the one that stores the result. The first attempt is the time from an
+event's commit to its receipt at the endpoints that accept deliveries, with the product's own
+worker. All processes share the machine.
 """
 
 
 @dataclass(frozen=True)
 class LatencyFigure:
-    """One line: seconds of each, and what the 95th percentile in milliseconds is wanted to be."""
+    """One line of the table: durations in seconds, and a target for their 95th percentile."""
 
     name: str
     durations_s: Sequence[float]
@@ -41,9 +41,9 @@ class LatencyFigure:
 
 
 def format_table(figures: Sequence[LatencyFigure]) -> str:
-    """A line of percentiles for each, and what was wanted."""
+    """Return a table of percentiles and targets, one line for each figure."""
     lines = [
-        "| ms | times | p50 | p95 | p99 | wanted | met |",
+        "| ms | count | p50 | p95 | p99 | target | met |",
         "|---|---:|---:|---:|---:|---:|---|",
     ]
     for figure in figures:
@@ -63,11 +63,11 @@ def format_table(figures: Sequence[LatencyFigure]) -> str:
 
 
 def write_results(figures: Sequence[LatencyFigure], facts: Mapping[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     RESULTS_FOLDER.mkdir(exist_ok=True)
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     page = (
-        f"# A dead receiver, and the others\n\n{_INTRODUCTION}\n"
+        f"# An unresponsive receiver, and the others\n\n{_INTRODUCTION}\n"
         f"{format_table(figures)}\n\n{fact_lines}\n"
     )
     path = RESULTS_FOLDER / "deliveries.md"

@@ -1,4 +1,4 @@
-"""A tenant of 100,000 calls, out to a file and in again under a new id."""
+"""Export a tenant with 100,000 calls to a file and import it under a new id."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ FROM "{schema}".calls c, (VALUES
 
 @dataclass(frozen=True)
 class _CommandRun:
-    """A command that was run to its end: seconds, its peak of memory, what it printed."""
+    """A finished command: its duration in seconds, its peak memory and its output."""
 
     duration_s: float
     peak_mib: float
@@ -58,7 +58,10 @@ class _CommandRun:
 def measure_archive(
     postgres: BenchmarkDatabase, environ: Mapping[str, str], tenants: int
 ) -> list[FleetFigure]:
-    """Rows per second without the command's start, and the peak of memory over an idle one's."""
+    """Measure rows per second and peak memory of export and import.
+
+    The time excludes the command's start; the memory is the increase over an idle command.
+    """
     tenant_id, rows = _create_tenant(postgres)
     idle_run = min(
         (_run_command(environ, "show", str(tenant_id)) for _ in range(_IDLE_RUNS)), key=_duration_s
@@ -69,7 +72,7 @@ def measure_archive(
         import_run = _run_command(environ, "import", file, "--json")
     imported = UUID(json.loads(import_run.stdout)["tenant_id"])
     if imported == tenant_id or _count_rows(postgres, imported) != rows:
-        raise RuntimeError("what came in is not what went out")
+        raise RuntimeError("the imported tenant differs from the exported one")
     runs = (("export", export_run), ("import", import_run))
     return [
         figure

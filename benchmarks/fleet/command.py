@@ -1,4 +1,4 @@
-"""`python -m benchmarks fleet`: fill a server with tenants, and measure on the way."""
+"""`python -m benchmarks fleet`: fill a server with tenants and measure at several sizes."""
 
 import tempfile
 from collections.abc import Callable
@@ -34,14 +34,14 @@ from vca.tenancy import roles
 from vca.tenancy.session import public_session
 
 _SMALL_SIZE, _MEDIUM_SIZE = 10, 1_000
-# The share of the time that is left which making the tenants may take.
+# The share of the remaining time that creating tenants may take.
 _GROWTH_TIME_SHARE = 0.55
 _SMALL_DATABASE = ("vca_bench_small", "vca_bench_small_web", "vca_bench_small_worker")
 
 
 @dataclass
 class FleetRun:
-    """What was found so far, and until when there is time."""
+    """The results so far, and when the run has to end."""
 
     population: TenantPopulation
     small_population: TenantPopulation
@@ -73,25 +73,29 @@ class FleetRun:
             )
 
 
-@click.command("fleet")
+@click.command("fleet", short_help="Measure the cost of thousands of tenants.")
 @click.option(
     "--tenants",
     default=10_000,
     show_default=True,
     type=click.IntRange(100, 100_000),
-    help="In all.",
+    help="Number of tenants.",
 )
 @click.option(
     "--minutes",
     default=40.0,
     show_default=True,
     type=click.FloatRange(1),
-    help="After this many, what is left is not measured.",
+    help="Skip the remaining measurements after this time.",
 )
-@click.option("--note", default="", help="A remark for the results: what else the machine did.")
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option(
+    "--note", default="", help="Remark for the results, for example other load on the machine."
+)
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(tenants: int, minutes: float, note: str, keep: bool) -> None:
-    """Measure what thousands of tenants cost: to make, to migrate, to serve, and in memory."""
+    """Measure the cost of thousands of tenants: creation, migration, requests and memory."""
     began_at = monotonic()
     try:
         with ExitStack() as stack:
@@ -128,9 +132,9 @@ def _measure(stack: ExitStack, run: FleetRun, tenants: int) -> None:
     key = _create_platform_key(run.postgres)
     for size in sorted({0, min(_MEDIUM_SIZE, tenants), tenants}):
         _measure_at(run, size, server, key)
-    run.measure_figure("a migration of nothing", lambda: _measure_idle_migration(run))
+    run.measure_figure("an idle migration", lambda: _measure_idle_migration(run))
     run.measure_figure(
-        "the guard",
+        "opening a tenant session",
         lambda: tenant_session_overhead.measure_tenant_session(
             run.postgres, run.population.members[0], _tenant_count(run)
         ),
@@ -185,5 +189,9 @@ def _environ(database: BenchmarkDatabase) -> dict[str, str]:
 
 
 def _environ_without_roles(database: BenchmarkDatabase) -> dict[str, str]:
-    """The owner may enter every schema without a role; the logins' grants need none of it."""
+    """Return settings without tenant roles.
+
+    The web logs in as the owner, who may enter every schema without a role; the logins' grants do
+    not need to change.
+    """
     return {**_environ(database), "DATABASE_URL": database.dsn, "TENANT_ROLES": "off"}

@@ -1,4 +1,4 @@
-"""A tenant over the API, against the same DDL as one string by the owner."""
+"""Create a tenant over the API, compared with the same DDL as one string by the owner."""
 
 import http.client
 import json
@@ -33,24 +33,27 @@ COMMIT
 
 @dataclass
 class _Timings:
-    """What each tenant took in one of the ways."""
+    """The times of each tenant with one of the two methods."""
 
     elapsed_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
     def elapsed_ms(self) -> list[float]:
-        """Of each tenant, after the first few."""
+        """Return the milliseconds of each tenant, without the warm-up."""
         return [seconds * 1000 for seconds in self.elapsed_s[_WARM_UP_PAIRS:]]
 
     def cpu_ms(self) -> float:
-        """The mean: the kernel counts in steps of 10 ms."""
+        """Return the mean CPU milliseconds: the kernel counts in steps of 10 ms."""
         return mean(self.cpu_s[_WARM_UP_PAIRS:]) * 1000
 
 
 def measure_creation(
     postgres: BenchmarkDatabase, web: WebServer, key: str, tenants: int
 ) -> FleetFigure:
-    """In turns: the median of the pairs' ratios; at the number of tenants that there are."""
+    """Alternate between both methods; the result is the median of the pairs' ratios.
+
+    `tenants` is the number of tenants on the server.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
     product, by_hand = _Timings(), _Timings()
     with (
@@ -74,7 +77,7 @@ def measure_creation(
         for product_one_ms, by_hand_one_ms in zip(product_ms, by_hand_ms, strict=True)
     ]
     return FleetFigure(
-        "create a tenant: POST /api/tenants beside one string of DDL",
+        "create a tenant: POST /api/tenants, compared with one string of DDL",
         tenants,
         f"{median(product_ms):.1f} ms, {product.cpu_ms():.1f} ms CPU",
         f"{median(by_hand_ms):.1f} ms, {by_hand.cpu_ms():.1f} ms CPU",

@@ -1,4 +1,4 @@
-"""`flask tenants migrate` with nothing to do, without what any command of it takes to start."""
+"""Measure `flask tenants migrate` with nothing to do, minus the command's start."""
 
 import os
 import subprocess
@@ -14,7 +14,10 @@ _COMMAND = (sys.executable, "-m", "flask", "--app", "wsgi", "tenants")
 
 
 def measure_idle_migration(environ: dict[str, str], tenants: int) -> FleetFigure:
-    """In turns; the difference of the least, since a start takes longer than what is looked for."""
+    """Alternate between both commands and return the difference of the shortest times.
+
+    The shortest times are used because a start takes longer than the difference.
+    """
     migrations_s: list[float] = []
     starts_s: list[float] = []
     for _ in range(_RUNS):

@@ -1,4 +1,4 @@
-"""How large a server process grows that visits one tenant after the other."""
+"""The memory of a server process that serves one tenant after the other."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +26,10 @@ _READ_EVERY_TABLE = text("; ".join(f"SELECT * FROM {table} LIMIT 1" for table in
 def measure_memory(
     postgres: BenchmarkDatabase, members: Sequence[TenantMember], ends_at: float
 ) -> FleetFigure | None:
-    """The peak with the product's bound, beside the peak without; None if it may not be read."""
+    """Compare the peak memory with the product's bound with the peak without it.
+
+    Return None if the process's memory may not be read.
+    """
     bounded_peak_mib, visited = _peak_mib(postgres, members, _TENANTS_PER_CONNECTION, ends_at)
     if bounded_peak_mib is None:
         return None
@@ -36,7 +39,7 @@ def measure_memory(
     )
     return FleetFigure(
         f"a server process's own memory, at most {_TENANTS_PER_CONNECTION} tenants on a connection,"
-        " beside no bound; every table of each tenant is read",
+        " compared with no bound; every table of each tenant is read",
         visited,
         f"{bounded_peak_mib:.0f} MiB",
         f"{unbounded_peak_mib:.0f} MiB after {unbounded_visited} tenants",
@@ -49,7 +52,10 @@ def measure_memory(
 def _peak_mib(
     postgres: BenchmarkDatabase, members: Sequence[TenantMember], bound: int, ends_at: float
 ) -> tuple[float | None, int]:
-    """The largest that any backend of the pool was, and how many tenants were visited."""
+    """Return the peak size of the pool's backends and the number of visited tenants.
+
+    The size is None if it may not be read.
+    """
     database = Database(
         postgres.web_dsn,
         pool_size=1,
@@ -80,7 +86,10 @@ def _backend_pid(pooled: object) -> int:
 
 
 def _anonymous_mib(pid: int) -> float | None:
-    """Anonymous memory in proportion: nothing of the shared buffers. None if it may not be read."""
+    """Return the process's proportional anonymous memory, or None if it may not be read.
+
+    The shared buffers are not part of it.
+    """
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

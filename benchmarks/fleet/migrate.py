@@ -1,4 +1,4 @@
-"""A column and an index for every tenant: `flask tenants migrate`'s engine, against raw SQL."""
+"""Add a column and an index to every tenant with `flask tenants migrate`'s engine and raw SQL."""
 
 import tempfile
 import threading
@@ -52,28 +52,28 @@ WHERE c.relname = 'phone_numbers' AND a.attname LIKE 'bench\_%' AND NOT a.attisd
 GROUP BY 1
 """
 _SET_REVISION = "UPDATE public.tenants SET schema_revision = %s"
-# In slices and in turns, so that whatever else the machine does meets both alike: what is compared
-# is each slice with the one beside it. A slice is large enough that a run's own start (to connect,
-# to compile the revision: some 20 ms) is not what is measured; it is told by `idle`.
+# Both methods alternate in slices, so that other load on the machine affects both alike: each slice
+# is compared with the adjacent one. A slice is large enough to make the start of a run (connecting,
+# compiling the revision: some 20 ms) insignificant; `idle_migration` measures the start.
 _SLICE_COUNT = 12
 _SLICE_DIVISOR, _MAX_SLICE_SIZE = 4, 250
 _column_numbers = count()
 
 
 class MigrationIncomplete(RuntimeError):
-    """The product left tenants behind."""
+    """The product did not migrate every tenant."""
 
 
 @dataclass
 class _Slice:
-    """The milliseconds that each tenant of a slice took, in both ways."""
+    """The milliseconds per tenant of a slice, with both methods."""
 
     product_ms: float
     raw_ms: float
 
 
 def measure_migration(postgres: BenchmarkDatabase, tenants: int) -> list[FleetFigure]:
-    """With one worker and with four; every turn has a revision of its own."""
+    """Measure with one worker and with four; every slice has its own revision."""
     ids = [UUID(str(row[0])) for row in postgres.execute(_SELECT_TENANT_IDS)]
     size = min(_MAX_SLICE_SIZE, len(ids) // _SLICE_DIVISOR)
     figures = []
@@ -87,7 +87,7 @@ def measure_migration(postgres: BenchmarkDatabase, tenants: int) -> list[FleetFi
 
 
 def _drop_columns(postgres: BenchmarkDatabase) -> None:
-    """Take the columns away again: what is measured next is the product's own schema."""
+    """Drop the columns again, because the next measurements use the product's own schema."""
     with (
         raw_psycopg2.without_wait_callback(),
         raw_psycopg2.autocommit_cursor(postgres.dsn) as cursor,
@@ -102,7 +102,7 @@ def _drop_columns(postgres: BenchmarkDatabase) -> None:
 def _measure_slice(
     postgres: BenchmarkDatabase, ids: list[UUID], size: int, number: int, workers: int
 ) -> _Slice:
-    """One part of the tenants by the product, another by hand; who is first changes."""
+    """Migrate one part of the tenants with the product and another by hand, alternating."""
     first = (2 * number * size) % max(1, len(ids) - 2 * size)
     parts = {"product": ids[first : first + size], "raw": ids[first + size : first + 2 * size]}
     each_ms = {}
@@ -134,7 +134,7 @@ def _migration_figure(slices: list[_Slice], workers: int, tenants: int) -> Fleet
     ratios = [measured.product_ms / measured.raw_ms for measured in slices]
     plural = "worker" if workers == 1 else "workers"
     return FleetFigure(
-        f"migrate by a column and an index, {workers} {plural}, beside raw SQL",
+        f"migrate by a column and an index, {workers} {plural}, compared with raw SQL",
         tenants,
         f"{median(measured.product_ms for measured in slices):.2f} ms each",
         f"{median(measured.raw_ms for measured in slices):.2f} ms each",
@@ -146,7 +146,7 @@ def _migration_figure(slices: list[_Slice], workers: int, tenants: int) -> Fleet
 
 @contextmanager
 def _temporary_revision() -> Iterator[tuple[str, str, str]]:
-    """A revision more than the product has: the one before, its number, and its DDL."""
+    """Add a revision to the product's; yield the revision before it, its number and its DDL."""
     folders, previous = schema.migration_folders(), schema.head()
     with tempfile.TemporaryDirectory() as folder:
         number = f"{int(previous) + 1:04}"

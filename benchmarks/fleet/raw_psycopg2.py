@@ -1,4 +1,4 @@
-"""psycopg2 alone, without the product's watch over its waits: what the product stands beside."""
+"""psycopg2 without the product's wait callback, for the baselines."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from psycopg2 import extensions
 
 @contextmanager
 def without_wait_callback() -> Iterator[None]:
-    """psycopg2 waits in C again, in this process, until the block ends."""
+    """Let psycopg2 wait in C, in this process, until the block ends."""
     wait_callback = extensions.get_wait_callback()
     extensions.set_wait_callback(None)
     try:
@@ -21,7 +21,7 @@ def without_wait_callback() -> Iterator[None]:
 
 @contextmanager
 def autocommit_cursor(dsn: str) -> Iterator[Any]:
-    """A cursor in autocommit on a connection of its own."""
+    """Open a cursor in autocommit mode on a new connection."""
     connection = psycopg2.connect(dsn)
     connection.autocommit = True
     try:

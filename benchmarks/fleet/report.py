@@ -1,4 +1,4 @@
-"""The fleet's figures as a table, as a picture and as JSON."""
+"""Format the results of the fleet benchmark as a table, a chart and JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,29 +10,28 @@ from typing import Any
 from benchmarks.report import RESULTS_FOLDER
 
 _HEAD = (
-    "| what | tenants | VCA | beside it | figure | wanted | met |\n"
+    "| what | tenants | VCA | baseline | figure | target | met |\n"
     "|---|---:|---:|---:|---:|---:|---|"
 )
 _INTRODUCTION = """\
-Everything of one line was measured in one run on one server, in turns. What is told of both are
-medians; the figure is the median of the ratios of what stood beside each other, with the least and
-the greatest; of the
-guard the least of thirty blocks, of the idle migration the least of five runs. CPU is that of the
-web server and the database together. The small database that the requests are compared with is on
-the same server, with logins of its own, since membership in roles is the server's. Raw SQL to
-migrate records the revision too. With roles off the web logs in as the owner, who needs none.
-Throughputs are of gunicorn with two workers on the two cores that the load and the database share
-with it, after 140 seconds of warming up, when connections still learn tenants; that a key
-was used is noted once in ten minutes for each.
+VCA and the baseline of a line were measured in one run on one server, alternating. Both columns
+show medians. The figure is the median of the ratios of adjacent measurements, with the minimum and
+the maximum. Exceptions: opening a tenant session is the minimum of thirty blocks, and the idle
+migration is the minimum of five runs. CPU is that of the web server and the database together. The
+small database that the requests are compared with is on the same server, with its own logins,
+because role membership belongs to the server. Raw SQL records the revision of a migration too. With
+roles off the web logs in as the owner, who needs none. Throughput is that of gunicorn with two
+workers on the two cores that it shares with the load and the database, after a warm-up of 140
+seconds, when connections still see new tenants. The use of a key is recorded once in ten minutes.
 """
 _ROW_HEIGHT, _LABEL_WIDTH, _TARGET_WIDTH = 26, 560, 150
 
 
 @dataclass(frozen=True)
 class FleetFigure:
-    """One result: `value` against what is wanted of it, the most or `at_least`.
+    """One result: `value` and its target, which is a maximum, or a minimum if `at_least`.
 
-    `spread` is from where to where the rounds lay.
+    `spread` is the range of the rounds.
     """
 
     what: str
@@ -51,7 +50,7 @@ class FleetFigure:
 
     @property
     def share_of_limit(self) -> float:
-        """How much of what is allowed it takes: at most 1 where the target is met."""
+        """The value as a share of its limit: at most 1 if the target is met."""
         return self.limit / self.value if self.at_least else max(self.value, 0) / self.limit
 
     def format_target(self) -> str:
@@ -71,17 +70,18 @@ class FleetFigure:
 
 
 def format_table(figures: Sequence[FleetFigure]) -> str:
-    """One line for each figure."""
+    """Return a table with one line for each figure."""
     return "\n".join([_HEAD, *(figure.format_row() for figure in figures)])
 
 
 def write_results(figures: Sequence[FleetFigure], facts: Mapping[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     path = RESULTS_FOLDER / "fleet.md"
-    picture = "![Each figure as a share of what is allowed](fleet.svg)"
+    picture = "![Each figure as a share of its limit](fleet.svg)"
     path.write_text(
-        f"# The fleet\n\n{_INTRODUCTION}\n{format_table(figures)}\n\n{picture}\n\n{fact_lines}\n"
+        f"# Thousands of tenants\n\n{_INTRODUCTION}\n{format_table(figures)}\n\n{picture}\n\n"
+        f"{fact_lines}\n"
     )
     (RESULTS_FOLDER / "fleet.svg").write_text(render_svg(figures))
     results = {
@@ -95,13 +95,13 @@ def write_results(figures: Sequence[FleetFigure], facts: Mapping[str, Any]) -> P
 
 
 def render_svg(figures: Sequence[FleetFigure]) -> str:
-    """A bar for each figure as a share of what is allowed; the line is the target."""
+    """Return a bar chart as SVG: each figure as a share of its limit, with a line at the target."""
     height = _ROW_HEIGHT * (len(figures) + 1)
     bars = []
     for index, figure in enumerate(figures):
         y = _ROW_HEIGHT * index + 6
         label = escape(
-            f"{figure.what.partition(':')[0].partition(', beside')[0]}, {figure.tenants:,}"
+            f"{figure.what.partition(':')[0].partition(', compared with')[0]}, {figure.tenants:,}"
         )
         width = min(figure.share_of_limit, 2.2) * _TARGET_WIDTH
         colour = "#2a7f4f" if figure.is_met else "#b3402e"
@@ -109,7 +109,7 @@ def render_svg(figures: Sequence[FleetFigure]) -> str:
             f'<text x="{_LABEL_WIDTH - 8}" y="{y + 13}" text-anchor="end">{label}</text>'
             f'<rect x="{_LABEL_WIDTH}" y="{y}" width="{width:.0f}" height="16" fill="{colour}"/>'
             f'<text x="{_LABEL_WIDTH + width + 6:.0f}" y="{y + 13}">'
-            f"{figure.value:.2f} {figure.unit} (wanted {figure.format_target()})</text>"
+            f"{figure.value:.2f} {figure.unit} (target {figure.format_target()})</text>"
         )
     target = _LABEL_WIDTH + _TARGET_WIDTH
     line = (

@@ -1,4 +1,4 @@
-"""The list of phone numbers under load, at all tenants and at a few, with roles and without."""
+"""Load the list of phone numbers, at all tenants and at few, with roles and without."""
 
 import random
 import tempfile
@@ -21,8 +21,8 @@ from benchmarks.web import WebServer
 _ZIPF_EXPONENT = 1.1
 _DRAW_COUNT = 100_000
 _ROUND_COUNT, _ROUND_S = 9, 3.0
-# All of a pool's connections are open by then and know most of what is asked; as long as this goes
-# on, they still learn.
+# After the warm-up all connections of a pool are open and have served most of the requested
+# tenants. As long as this takes, they still see new tenants.
 _WARM_UP_S = {"few": 5.0, "all": 140.0}
 _MIN_SHARES = {"zipf": 0.9, "uniform": 0.6}
 _DISTRIBUTION_NAMES = {"zipf": f"by Zipf({_ZIPF_EXPONENT})", "uniform": "uniformly at random"}
@@ -30,7 +30,7 @@ _DISTRIBUTION_NAMES = {"zipf": f"by Zipf({_ZIPF_EXPONENT})", "uniform": "uniform
 
 @dataclass(frozen=True)
 class RandomTenantRequests:
-    """Each request is another draw of a tenant; the same draws in every run."""
+    """Requests to randomly drawn tenants; the draws are the same in every run."""
 
     prepared: Sequence[bytes]
     draws: Sequence[int]
@@ -41,7 +41,7 @@ class RandomTenantRequests:
 
 @dataclass
 class _Variant:
-    """One way of visiting one database, and its rounds."""
+    """One distribution of requests on one database, and its rounds."""
 
     server: WebServer
     postgres: BenchmarkDatabase
@@ -63,9 +63,9 @@ def measure_requests(
     ends_at: float,
     print_progress: Callable[[str], None],
 ) -> list[FleetFigure]:
-    """Throughput at all tenants as a share of that at a few, round by round; medians.
+    """Return the throughput at all tenants as a share of that at few, the median of the rounds.
 
-    `environs` are the settings with roles, and without.
+    `environs` are functions that return the settings, the first with roles, the second without.
     """
     figures = []
     with load.load_process() as run_load:
@@ -74,7 +74,7 @@ def measure_requests(
                 if monotonic() > ends_at:
                     print_progress(f"out of time: requests with roles {roles}, {distribution}")
                     break
-                # Servers of their own: a pool that has just seen others would be measured cold.
+                # New servers: a pool that has just served other tenants would be cold.
                 with _serve_variants(
                     population, small_population, environ, distribution
                 ) as variants:
@@ -112,7 +112,7 @@ def _serve_variants(
     environ: Callable[[BenchmarkDatabase], dict[str, str]],
     distribution: str,
 ) -> Iterator[dict[str, _Variant]]:
-    """The few and all, each with a server of its own."""
+    """Serve the small and the large database, each with its own web server."""
     with ExitStack() as stack:
         variants = {}
         for name, tenants in (("few", small_population), ("all", population)):
@@ -128,7 +128,7 @@ def _serve_variants(
 
 def _random_requests(members: Sequence[TenantMember], distribution: str) -> RandomTenantRequests:
     rng = random.Random(distribution)
-    # Which tenants are visited often has nothing to do with their age.
+    # How often a tenant is visited must not depend on its age.
     shuffled = rng.sample(list(members), len(members))
     weights = [
         1 / rank**_ZIPF_EXPONENT if distribution == "zipf" else 1
@@ -156,7 +156,7 @@ def _throughput_figure(
     ]
     return FleetFigure(
         f"list of numbers, visited {_DISTRIBUTION_NAMES[distribution]}, roles {roles}, "
-        "beside ten tenants",
+        "compared with ten tenants",
         tenants,
         _format_rounds(all_rounds),
         _format_rounds(small_rounds),

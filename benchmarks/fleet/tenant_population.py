@@ -1,4 +1,4 @@
-"""Thousands of tenants, made quickly: each with ten numbers and a key."""
+"""Create thousands of tenants quickly, each with ten numbers and a key."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ PEPPER = "a-pepper-of-the-benchmark-and-no-other"
 NUMBERS = 10
 _FIRST_NUMBER = 442_070_000_000
 _THREADS = 2
-# So many on one connection: a server process keeps the catalogue of each schema that it touched.
+# Tenants per connection: a server process caches the catalogue of each schema that it used.
 _BATCH_SIZE = 100
 _STATEMENT_TIMEOUT_S = 600
 _CREATE_TENANT = """
@@ -39,7 +39,7 @@ FROM "{schema}".phone_numbers
 
 @dataclass(frozen=True)
 class TenantMember:
-    """A tenant, and its key."""
+    """A tenant and its API key."""
 
     id: UUID
     key: str
@@ -51,19 +51,19 @@ class TenantMember:
 
 @dataclass
 class TenantPopulation:
-    """The tenants of one database, as many as were made so far."""
+    """The tenants of one database that were created so far."""
 
     postgres: BenchmarkDatabase
     members: list[TenantMember] = field(default_factory=list)
 
     def count(self) -> int:
-        """All tenants of the database, those made by a measure too."""
+        """Return the number of tenants in the database, including those created by measurements."""
         return int(str(self.postgres.execute("SELECT count(*) FROM public.tenants")[0][0]))
 
     def grow_to(
         self, target_count: int, ends_at: float, print_progress: Callable[[str], None]
     ) -> None:
-        """Make tenants until there are `upto`, or the moment (monotonic) has come."""
+        """Create tenants until there are `target_count`, or until `ends_at` (monotonic clock)."""
         missing = target_count - self.count()
         if missing <= 0:
             return
@@ -129,9 +129,9 @@ class TenantPopulation:
 
 
 def create_key(session: object, tenant_id: UUID | None) -> str:
-    """A key of a tenant, or of the platform with None."""
+    """Create an API key for a tenant, or for the platform if `tenant_id` is None."""
     _, key = api_keys.create(
-        session,  # type: ignore[arg-type] # a session
+        session,  # type: ignore[arg-type] # is a session
         name="bench",
         pepper=PEPPER,
         tenant_id=tenant_id,

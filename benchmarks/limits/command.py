@@ -1,4 +1,4 @@
-"""`python -m benchmarks limits`: what rate limits cost, and what they spare the neighbours."""
+"""`python -m benchmarks limits`: the cost of rate limits, and how they protect other tenants."""
 
 import tempfile
 from collections.abc import Callable
@@ -23,31 +23,38 @@ from benchmarks.web import ServerNotStarted, WebServer
 from vca.settings import read_settings
 
 OVERLOAD_FACTOR = 10
-# The tenant whose waiting is measured, and the one that asks too much.
+# The tenant whose latency is measured, and the one that exceeds its limit.
 _QUIET_TENANT, _NOISY_TENANT = 0, 1
-# What may be asked at once is asked by then: from there on a tenant is above its limit.
+# After this the burst allowance is used up, so that the noisy tenant exceeds its limit.
 _BURST_S = 2.0
 
 
-@click.command("limits")
+@click.command("limits", short_help="Measure the cost of rate limits.")
 @click.option("--rounds", "count", default=7, show_default=True, type=click.IntRange(1))
 @click.option(
-    "--seconds", default=6.0, show_default=True, type=click.FloatRange(0.5), help="A round."
+    "--seconds", default=6.0, show_default=True, type=click.FloatRange(0.5), help="Per round."
 )
 @click.option(
-    "--tenants", default=200, show_default=True, type=click.IntRange(2), help="In rotation."
+    "--tenants", default=200, show_default=True, type=click.IntRange(2), help="Tenants in rotation."
 )
 @click.option(
-    "--limit", default=20, show_default=True, type=click.IntRange(1), help="Requests a second."
+    "--limit", default=20, show_default=True, type=click.IntRange(1), help="Requests per second."
 )
 @click.option(
-    "--pace", "per_second", default=16.0, show_default=True, type=float, help="The quiet tenant's."
+    "--pace",
+    "per_second",
+    default=16.0,
+    show_default=True,
+    type=float,
+    help="Requests per second of the quiet tenant.",
 )
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(
     count: int, seconds: float, tenants: int, limit: int, per_second: float, keep: bool
 ) -> None:
-    """Measure what rate limits cost, and a tenant's waiting beside one that asks too much."""
+    """Measure the cost of rate limits, and a tenant's latency beside one that exceeds its limit."""
     if per_second >= limit:
         raise click.UsageError("The quiet tenant's --pace must be below the --limit.")
     try:
@@ -59,22 +66,25 @@ def command(
     click.echo(f"\n{report.format_table(results)}\n")
     result_facts = run_facts(
         Postgres=benchmark.postgres.version,
-        extra=f"{count} interleaved rounds of {seconds:g} s for each figure",
+        run=f"{count} interleaved rounds of {seconds:g} s for each figure",
         tenants=f"{tenants} in rotation for the cost, each below its limit",
-        limits=f"{limit} requests a second of each key and tenant",
-        neighbours=f"{per_second:g} and {OVERLOAD_FACTOR * limit} requests a second, each on "
-        f"{load.CONNECTIONS} connections; its window is used up",
+        limits=f"{limit} requests per second of each key and tenant",
+        neighbours=f"{per_second:g} and {OVERLOAD_FACTOR * limit} requests per second, each on "
+        f"{load.CONNECTIONS} connections; its burst is used up",
         gunicorn="gunicorn.conf.py, two workers (gthread)",
     )
     if keep:
         click.echo(f"Written: {report.write_results(results, result_facts)}")
     if results.errors:
-        raise click.ClickException(f"{results.errors} requests failed that should not have")
+        raise click.ClickException(f"{results.errors} requests failed unexpectedly")
 
 
 @dataclass(frozen=True)
 class LimitsBenchmark:
-    """A run: the servers, the tenants, and the load. The hasty one refuses at once."""
+    """A benchmark run: the servers, the tenants and the load.
+
+    The `undelayed` server rejects requests at once.
+    """
 
     postgres: BenchmarkDatabase
     limited: WebServer
@@ -87,20 +97,20 @@ class LimitsBenchmark:
     run_load: Callable[[LoadPlan], LoadResult]
 
     def measure_load(self, server: WebServer, tenants: list[BenchmarkTenant]) -> RoundResult:
-        """As many requests as are answered, these tenants in rotation."""
+        """Send as many requests as are answered, with these tenants in rotation."""
         plan = LoadPlan(server.port, self.seconds, 0, requests.list_requests(tenants, "vca"))
         result = round_runner.measure_round(server, self.postgres, self.run_load, plan)
         print_progress(f"{result.cpu_ms:6.2f} ms CPU, {result.requests_per_s:.0f} requests/s")
         return result
 
     def run_quiet_tenant(self, server: WebServer) -> LoadResult:
-        """The quiet tenant's requests, twice as long: a percentile needs many."""
+        """Send the quiet tenant's requests for twice the time, because a percentile needs many."""
         return pace.run_paced(
             self._paced_plan(server, _QUIET_TENANT, self.per_second, 2 * self.seconds)
         )
 
     def noisy_plan(self, server: WebServer) -> PacedPlan:
-        """Another's, far too many."""
+        """Return the plan of the tenant that exceeds its limit."""
         return self._paced_plan(server, _NOISY_TENANT, OVERLOAD_FACTOR * self.limit, 1.0)
 
     def _paced_plan(
@@ -117,7 +127,7 @@ def _prepare(
     database = stack.enter_context(postgres.serve_database())
     unlimited_environ = {**request_cost.ENVIRON, **database.environ()}
     limit_environ = {"RATE_LIMIT_KEY": str(limit), "RATE_LIMIT_TENANT": str(limit)}
-    print_progress(f"making {tenants} tenants")
+    print_progress(f"creating {tenants} tenants")
     tenant_list = tenant_data.create_tenants(read_settings(unlimited_environ), database, tenants)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     run_load = stack.enter_context(load.load_process())

@@ -1,4 +1,4 @@
-"""Load at a steady pace, in a process of its own: requests are due by the clock, not by answers."""
+"""Load at a steady pace in a separate process: requests are due by the clock, not by responses."""
 
 import multiprocessing
 import selectors
@@ -16,7 +16,7 @@ _ANSWER_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True)
 class PacedPlan:
-    """So many requests a second, as long as a connection is free for each."""
+    """The number of requests per second, as long as a connection is free for each."""
 
     port: int
     seconds: float
@@ -27,7 +27,7 @@ class PacedPlan:
 
 @contextmanager
 def background_load(plan: PacedPlan) -> Iterator[None]:
-    """Keep the load up until the block ends; what is answered does not matter."""
+    """Keep up the load until the block ends; the responses are ignored."""
     context = multiprocessing.get_context("spawn")
     parent_pipe, child_pipe = context.Pipe()
     process = context.Process(target=_run_until_stopped, args=(plan, child_pipe), daemon=True)
@@ -49,7 +49,7 @@ def _run_until_stopped(plan: PacedPlan, pipe: Connection) -> None:
 
 
 def run_paced(plan: PacedPlan) -> LoadResult:
-    """Ask at the pace for the time, then let every request under way be answered."""
+    """Send requests at the pace for the time, then wait for the responses that are outstanding."""
     result = LoadResult()
     started_at = time.perf_counter()
     with selectors.DefaultSelector() as selector:

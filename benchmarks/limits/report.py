@@ -1,4 +1,4 @@
-"""The limits' figures as a table and as JSON."""
+"""Format the results of the limits benchmark as a table and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from benchmarks.report import RESULTS_FOLDER
 
 MAX_RATIO = 1.20
 _INTRODUCTION = """\
-Cost: CPU of web server and Postgres per `GET T/phone-numbers` with limits that nobody meets, by the
-same without limits, in the round beside it; a refused one is of a tenant alone, as fast as it is
-answered. Neighbours: the 95th percentile of a tenant that asks at a steady pace while another asks
-at ten times that one's limit, by the same while it is alone. All ratios are the median of the
-rounds, and the least and the greatest.
+Cost: CPU of web server and Postgres per `GET /api/tenants/{tenant_id}/phone-numbers` with limits
+that no tenant reaches, divided by the same without limits in the adjacent round. Rejected requests
+are those of one tenant, sent as fast as they are answered. Neighbours: the 95th percentile of a
+tenant with a steady pace while another tenant sends ten times its own limit, divided by the same
+while it is alone. All ratios are the median of the rounds, with the minimum and the maximum.
 """
 
 
 @dataclass
 class LimitsResult:
-    """The rounds of a run: CPU per request in milliseconds, 95th percentiles in milliseconds."""
+    """The rounds of a run: CPU per request and 95th percentiles, both in milliseconds."""
 
     cpu_without: list[float] = field(default_factory=list)
     cpu_with: list[float] = field(default_factory=list)
@@ -32,7 +32,7 @@ class LimitsResult:
     errors: int = 0
 
     def ratios(self) -> dict[str, list[float]]:
-        """Round by round."""
+        """Return the ratios of each round, by their description."""
         return {
             "a request with limits, × without": _pairwise_ratios(self.cpu_with, self.cpu_without),
             "one that is refused, × one that is served": _pairwise_ratios(
@@ -46,8 +46,8 @@ class LimitsResult:
 
 
 def format_table(results: LimitsResult) -> str:
-    """A line for each ratio."""
-    lines = ["| | median (min–max) | wanted |", "|---|---:|---:|"]
+    """Return a table with one line for each ratio."""
+    lines = ["| | median (min–max) | target |", "|---|---:|---:|"]
     for name, ratios in results.ratios().items():
         target = f"≤ {MAX_RATIO:.2f}" if "beside" in name else "–"
         spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
@@ -56,7 +56,7 @@ def format_table(results: LimitsResult) -> str:
 
 
 def write_results(results: LimitsResult, facts: Mapping[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     RESULTS_FOLDER.mkdir(exist_ok=True)
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     path = RESULTS_FOLDER / "limits.md"

@@ -1,4 +1,4 @@
-"""Callers through Twilio in a process of their own: ring, open the socket, talk, hang up."""
+"""Callers through Twilio in a separate process: ring, open the WebSocket, talk, hang up."""
 
 import asyncio
 import multiprocessing
@@ -25,7 +25,10 @@ _STATE_TOKEN = re.compile(r'<Parameter name="token" value="([^"]+)"')
 
 @dataclass(frozen=True)
 class RelayLoadPlan:
-    """How many callers ring whom, and for how long; what was said before `warm_s` is not kept."""
+    """How many callers ring which numbers, and for how long.
+
+    Turns before `warm_up_s` are not measured.
+    """
 
     web_port: int
     relay_port: int
@@ -39,7 +42,7 @@ class RelayLoadPlan:
 
 @dataclass
 class RelayLoadResult:
-    """Seconds to the first words by each turn's mark, the turns answered, and what failed."""
+    """Seconds to the first words by turn mark, the number of answered turns, and the errors."""
 
     sockets: int = 0
     answered_turns: int = 0
@@ -48,7 +51,7 @@ class RelayLoadResult:
 
 
 def run_callers(plan: RelayLoadPlan) -> RelayLoadResult:
-    """The outcome of a load that runs in another process."""
+    """Run the load in another process and return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_run_process, (plan,))
 
@@ -77,7 +80,7 @@ class _Call:
         self._call_sid = f"CA{number:032x}"
 
     async def run_call(self) -> None:
-        """From ring to hang-up."""
+        """Run the call from ring to hang-up."""
         await asyncio.sleep(self._rng.uniform(0, _RING_SPREAD_S))
         try:
             socket = await self._open_socket(await self._ring_number())
@@ -88,7 +91,7 @@ class _Call:
             self._result.errors.append(repr(error))
 
     async def _ring_number(self) -> str:
-        """The token of the call's socket."""
+        """Ring and return the token for the call's WebSocket."""
         number = self._plan.numbers[self._number % len(self._plan.numbers)]
         url = f"{self._plan.base_url}/telephony/twilio/voice"
         form = {"AccountSid": ACCOUNT_SID, "CallSid": self._call_sid, "CallStatus": "ringing"}
@@ -137,7 +140,7 @@ class _Call:
             turn += 1
 
     async def _run_turn(self, socket: RelaySocket, turn: int) -> int:
-        """One turn; how many words were said in it."""
+        """Run one turn; return how many words the agent said in it."""
         mark = f"turn-{self._number}-0-{turn}"
         started_at = time.perf_counter()
         socket.send_frame(

@@ -1,4 +1,4 @@
-"""`python -m benchmarks relay`: what a caller waits for the first words beyond the model."""
+"""`python -m benchmarks relay`: the wait for the first words, beyond the model's own time."""
 
 import tempfile
 from contextlib import ExitStack
@@ -20,7 +20,7 @@ from vca.settings import read_settings
 
 TENANTS = 10
 WORKERS, THREADS, POOL = 2, 128, 20
-# The first one is a clause, and is said at once.
+# The first token is a complete chunk and is spoken at once.
 _MODEL_WORDS = (
     "I see. ",
     "And ",
@@ -35,14 +35,18 @@ _MODEL_WORDS = (
 )
 
 
-@click.command("relay")
-@click.option("--calls", default=200, show_default=True, type=click.IntRange(1, 250), help="Live.")
+@click.command("relay", short_help="Measure the wait for the first words.")
+@click.option(
+    "--calls", default=200, show_default=True, type=click.IntRange(1, 250), help="Concurrent calls."
+)
 @click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(20))
-@click.option("--hurried", is_flag=True, help="Callers neither listen nor speak: many more turns.")
-@click.option("--note", default="", help="What the reader should know of this run.")
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option("--hurried", is_flag=True, help="Callers only think, for many more turns.")
+@click.option("--note", default="", help="Remark for the results.")
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) -> None:
-    """Measure the overhead to the first words with two hundred live calls on sockets."""
+    """Measure the overhead to the first words with two hundred live calls on WebSockets."""
     try:
         with ExitStack() as stack:
             result, database = _measure(stack, calls, seconds, hurried)
@@ -67,7 +71,9 @@ def _measure(
     environ = {**request_cost.ENVIRON, **database.environ(), **_relay_environ(model_server.url)}
     tenants = tenant_data.create_tenants(read_settings(environ), database, TENANTS)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    print_progress(f"starting gunicorn twice, the relay's with {WORKERS} times {THREADS} threads")
+    print_progress(
+        f"starting gunicorn twice, the relay with {WORKERS} workers of {THREADS} threads"
+    )
     web_server = stack.enter_context(web.serve_app("wsgi:app", environ, folder))
     relay_server = stack.enter_context(web.serve_app("wsgi:app", environ, folder, group="relay"))
     plan = RelayLoadPlan(
@@ -106,7 +112,7 @@ def _relay_environ(model_url: str) -> dict[str, str]:
 def _match_turns(
     load_result: RelayLoadResult, model_s: dict[str, float], cpu_s: float
 ) -> RelayResult:
-    """Each turn beside what the model took of it; one that the model never saw is an error."""
+    """Match each turn with the model's time for it; a turn that the model never saw is an error."""
     marks = [mark for mark in load_result.durations_s if mark in model_s]
     for error in sorted(set(load_result.errors))[:5]:
         print_progress(f"error: {error}")
@@ -123,11 +129,11 @@ def _match_turns(
 def _run_facts(
     database: BenchmarkDatabase, calls: int, seconds: float, hurried: bool, note: str
 ) -> dict[str, object]:
-    words = "do not wait for words" if hurried else "hear and speak 150 words a minute"
+    words = "do not listen or speak" if hurried else "listen and speak at 150 words a minute"
     return run_facts(
         Postgres=database.version,
-        extra=f"{seconds:g} s, of which the first quarter is not counted",
-        calls=f"{calls} live at once, each on one socket; callers {words}",
+        run=f"{seconds:g} s, of which the first quarter is not counted",
+        calls=f"{calls} live at once, each on one WebSocket; callers {words}",
         gunicorn=f"gunicorn.conf.py, the relay's group with {WORKERS} workers (gthread) of "
         f"{THREADS} threads, {POOL} connections each",
         **({"note": note} if note else {}),

@@ -1,4 +1,4 @@
-"""The socket's figures as a page and as JSON."""
+"""Format the results of the relay benchmark as a page and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,15 +12,16 @@ from benchmarks.turns.report import percentile_ms
 TARGET_MS = 30.0
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _INTRODUCTION = """\
-From a caller's prompt on the wire to the first words on the wire back, turn by turn, beside what
-the fake model took to its first token in the same turn: 300 ms. The overhead is the one less the
-other. The callers, the model, both groups of gunicorn and Postgres share the machine.
+First words: the time from a caller's prompt on the connection to the first words on the connection,
+turn by turn. Model: the time of the fake model to its first token in the same turn, 300 ms. The
+overhead is the difference. The callers, the model, both groups of gunicorn and Postgres share the
+machine.
 """
 
 
 @dataclass(frozen=True)
 class RelayResult:
-    """One run: seconds to the first words and of the model, turn by turn, and all that failed."""
+    """One run: seconds to the first words and of the model, turn by turn, and the errors."""
 
     first_s: Sequence[float]
     model_s: Sequence[float]
@@ -35,11 +36,11 @@ class RelayResult:
 
     @property
     def is_met(self) -> bool:
-        """Whether the overhead is what it should be, and nothing failed."""
+        """Whether the overhead meets its target and nothing failed."""
         return percentile_ms(self.overhead_s, 0.95) <= TARGET_MS and not self.errors
 
     def percentiles_ms(self) -> dict[str, dict[str, float]]:
-        """Percentiles in milliseconds."""
+        """Return percentiles in milliseconds."""
         parts = {"first words": self.first_s, "model": self.model_s, "overhead": self.overhead_s}
         return {
             name: {
@@ -51,8 +52,8 @@ class RelayResult:
 
 
 def format_table(result: RelayResult) -> str:
-    """Three lines of percentiles, and what was wanted."""
-    lines = ["| ms | p50 | p95 | p99 | wanted | met |", "|---|---:|---:|---:|---:|---|"]
+    """Return a table of percentiles with the target."""
+    lines = ["| ms | p50 | p95 | p99 | target | met |", "|---|---:|---:|---:|---:|---|"]
     for name, percentiles in result.percentiles_ms().items():
         is_overhead = name == "overhead"
         target_cells = (
@@ -65,21 +66,21 @@ def format_table(result: RelayResult) -> str:
 
 
 def extra_facts(result: RelayResult) -> dict[str, object]:
-    """What else the run has shown."""
+    """Return further facts of the run."""
     return {
         "sockets": result.sockets,
         "turns": f"{len(result.first_s)} counted, {result.errors} errors",
-        "CPU": f"{result.cpu_s * 1000 / result.answered_turns:.1f} ms a turn of the relay's group; "
-        "handshakes are in it",
+        "CPU": f"{result.cpu_s * 1000 / result.answered_turns:.1f} ms per turn of the relay; "
+        "includes handshakes",
     }
 
 
 def write_results(result: RelayResult, facts: Mapping[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     RESULTS_FOLDER.mkdir(exist_ok=True)
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     page = (
-        f"# The first words through a socket\n\n{_INTRODUCTION}\n"
+        f"# The first words on a voice WebSocket\n\n{_INTRODUCTION}\n"
         f"{format_table(result)}\n\n{fact_lines}\n"
     )
     path = RESULTS_FOLDER / "relay.md"

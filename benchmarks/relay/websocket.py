@@ -1,4 +1,4 @@
-"""A WebSocket without a thread: two hundred of them in one loop."""
+"""An asyncio WebSocket client: two hundred connections in one event loop."""
 
 import asyncio
 import json
@@ -18,11 +18,11 @@ from wsproto.events import (
 
 
 class ConnectionRejected(Exception):
-    """No socket, or none any more."""
+    """The WebSocket was rejected or closed."""
 
 
 class RelaySocket:
-    """One open socket."""
+    """One open WebSocket."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
@@ -33,7 +33,7 @@ class RelaySocket:
 
     @classmethod
     async def connect(cls, port: int, path: str, headers: dict[str, str]) -> "RelaySocket":
-        """Open one; raises Refused."""
+        """Open a WebSocket; raises ConnectionRejected."""
         socket = cls(*await asyncio.open_connection("127.0.0.1", port))
         extra_headers = [(name.encode(), value.encode()) for name, value in headers.items()]
         socket._send(Request(host="127.0.0.1", target=path, extra_headers=extra_headers))
@@ -46,13 +46,13 @@ class RelaySocket:
         self._send(TextMessage(json.dumps(frame)))
 
     async def receive_frame(self) -> dict[str, Any]:
-        """The next frame; raises Refused when the socket was closed."""
+        """Return the next frame; raises ConnectionRejected when the WebSocket was closed."""
         while not self._frames:
             await self._read()
         return self._frames.popleft()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the WebSocket."""
         self._send(CloseConnection(1000))
         self._writer.close()
 

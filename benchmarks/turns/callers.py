@@ -1,4 +1,4 @@
-"""A hundred callers in a process of their own: ring, talk for a while, hang up, ring again."""
+"""A hundred callers in a separate process: ring, talk for a while, hang up, ring again."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from benchmarks import load, requests
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 THINK_RANGE_S = (0.5, 2.5)
-# What the National Center for Voice and Speech gives for English.
+# The average of English, according to the National Center for Voice and Speech.
 WORDS_PER_MINUTE = 150
 TURNS_PER_CALL = 8
 _UTTERANCE = "I would like to know if you are open tomorrow."
@@ -24,9 +24,10 @@ _ANSWER_TIMEOUT_S = 20
 
 @dataclass(frozen=True)
 class TurnLoadPlan:
-    """How many callers ring whom, and for how long; what was said before `warm_s` is not kept.
+    """How many callers ring which numbers, and for how long.
 
-    `hurried` callers say at once what they have thought of: they neither listen nor speak.
+    Turns before `warm_up_s` are not measured. `hurried` callers speak as soon as they have thought:
+    they neither listen nor take time to speak.
     """
 
     port: int
@@ -41,7 +42,7 @@ class TurnLoadPlan:
 
 @dataclass
 class TurnLoadResult:
-    """Seconds that each turn took by its mark, how many were answered, and why others were not."""
+    """Seconds of each turn by its mark, the number of answered turns, and the errors."""
 
     elapsed_s: float = 0.0
     answered_turns: int = 0
@@ -50,7 +51,7 @@ class TurnLoadResult:
 
 
 def run_callers(plan: TurnLoadPlan) -> TurnLoadResult:
-    """The outcome of a load that runs in another process."""
+    """Run the load in another process and return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_run_process, (plan,))
 
@@ -69,11 +70,11 @@ async def _run_all_callers(plan: TurnLoadPlan) -> TurnLoadResult:
 
 
 class UnexpectedAnswer(Exception):
-    """Not the answer that a live call gets."""
+    """The response is not what a live call should get."""
 
 
 class _Caller:
-    """One caller, one call at a time."""
+    """One caller, with one call at a time."""
 
     def __init__(
         self, plan: TurnLoadPlan, number: int, result: TurnLoadResult, started_at: float
@@ -84,7 +85,7 @@ class _Caller:
         self._carrier = FakeTelephonyAdapter(f"fake-carrier|{plan.secret_key}")
 
     async def run_calls(self) -> None:
-        """Call after call until the time is over."""
+        """Make calls one after the other until the time is over."""
         call_index = 0
         spread_s = THINK_RANGE_S[1] if self._plan.hurried else _RING_SPREAD_S
         await asyncio.sleep(self._rng.uniform(0, spread_s))
@@ -119,9 +120,9 @@ class _Caller:
         connection.close()
 
     def _pause_s(self, words: int) -> float:
-        """From an answer to what is said next: the words are heard, and those of the caller said.
+        """Return the seconds from an answer to the next words: listening, speaking and thinking.
 
-        A carrier sends what was said when it has been said.
+        A carrier sends the caller's words once they have been spoken.
         """
         spoken_words = 0 if self._plan.hurried else words + len(_UTTERANCE.split())
         return spoken_words * 60 / WORDS_PER_MINUTE + self._rng.uniform(*THINK_RANGE_S)
@@ -129,7 +130,7 @@ class _Caller:
     async def _send_event(
         self, connection: "_CallConnection", action: str, call_id: str, **fields: str
     ) -> "_AgentAnswer":
-        """Send it, and come back as often as the answer says."""
+        """Send the event, and poll for the rest as often as the response asks for it."""
         answer = await self._post_event(connection, action, call_id, **fields)
         words = _count_words(answer)
         while _last_action_type(answer) == "come_back":
@@ -153,7 +154,7 @@ class _Caller:
 
 @dataclass(frozen=True)
 class _AgentAnswer:
-    """How many words an answer had, and the state that goes on."""
+    """The number of words in an answer, and the state for the next request."""
 
     words: int
     state: str
@@ -164,18 +165,18 @@ def _count_words(answer: dict[str, Any]) -> int:
 
 
 def _last_action_type(answer: dict[str, Any]) -> str:
-    """What the line does after the words."""
+    """Return the type of the last action, or empty if there is none."""
     return answer["actions"][-1]["type"] if answer["actions"] else ""
 
 
 class _CallConnection:
-    """A connection that is kept for one call."""
+    """A connection that is kept open for one call."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
     async def send_request(self, request: bytes) -> dict[str, Any]:
-        """The answer's body. Raises EOFError and Refused."""
+        """Send a request and return the response's body. Raises EOFError and UnexpectedAnswer."""
         self._writer.write(request)
         received = b""
         while not load.is_complete(received):

@@ -1,4 +1,4 @@
-"""`python -m benchmarks turns`: what a caller waits beyond what the model takes."""
+"""`python -m benchmarks turns`: how long a caller waits beyond the model's own time."""
 
 import tempfile
 from contextlib import ExitStack
@@ -21,14 +21,18 @@ TENANTS = 10
 WORKERS, THREADS, POOL = 2, 64, 16
 
 
-@click.command("turns")
-@click.option("--calls", default=100, show_default=True, type=click.IntRange(1), help="Live.")
+@click.command("turns", short_help="Measure VCA's own share of a turn.")
+@click.option(
+    "--calls", default=100, show_default=True, type=click.IntRange(1), help="Concurrent calls."
+)
 @click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(10))
-@click.option("--hurried", is_flag=True, help="Callers neither listen nor speak: many more turns.")
-@click.option("--note", default="", help="What the reader should know of this run.")
-@click.option("--keep/--no-keep", default=True, help="Write benchmarks/results.", show_default=True)
+@click.option("--hurried", is_flag=True, help="Callers only think, for many more turns.")
+@click.option("--note", default="", help="Remark for the results.")
+@click.option(
+    "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
+)
 def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) -> None:
-    """Measure VCA's own share of a turn, with a hundred live calls and a model that streams."""
+    """Measure VCA's own share of a turn with a hundred live calls and a streaming model."""
     try:
         with ExitStack() as stack:
             result, database = _measure(stack, calls, seconds, hurried)
@@ -54,7 +58,7 @@ def _measure(
     settings = read_settings(environ)
     tenants = tenant_data.create_tenants(settings, database, TENANTS)
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    print_progress(f"starting gunicorn with {WORKERS} times {THREADS} threads")
+    print_progress(f"starting gunicorn with {WORKERS} workers of {THREADS} threads")
     web_server = stack.enter_context(web.serve_app("wsgi:app", environ, folder))
     plan = TurnLoadPlan(
         port=web_server.port,
@@ -87,7 +91,7 @@ def _turns_environ(model_url: str) -> dict[str, str]:
 def _match_turns(
     load_result: TurnLoadResult, model_s: dict[str, float], web_s: float, postgres_s: float
 ) -> TurnsResult:
-    """Each turn beside what the model took of it; one that the model never saw is an error."""
+    """Match each turn with the model's time for it; a turn that the model never saw is an error."""
     marks = [mark for mark in load_result.durations_s if mark in model_s]
     for error in sorted(set(load_result.errors))[:5]:
         print_progress(f"error: {error}")
@@ -106,12 +110,12 @@ def _run_facts(
     database: BenchmarkDatabase, calls: int, seconds: float, hurried: bool, note: str
 ) -> dict[str, object]:
     low, high = callers.THINK_RANGE_S
-    words = f"hear and speak {callers.WORDS_PER_MINUTE} words a minute"
+    words = f"listen and speak at {callers.WORDS_PER_MINUTE} words a minute"
     return run_facts(
         Postgres=database.version,
-        extra=f"{seconds:g} s, of which the first fifth is not counted",
+        run=f"{seconds:g} s, of which the first fifth is not counted",
         calls=f"{calls} live at once, {callers.TURNS_PER_CALL} turns each; "
-        f"callers {'do not wait for words' if hurried else words}, and think {low} to {high} s",
+        f"callers {'do not listen or speak' if hurried else words}, and think {low} to {high} s",
         gunicorn=f"gunicorn.conf.py, {WORKERS} workers (gthread) of {THREADS} threads, "
         f"{POOL} connections each",
         **({"note": note} if note else {}),

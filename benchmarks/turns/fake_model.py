@@ -1,4 +1,4 @@
-"""A fake model as a server in a process of its own, which remembers how long each turn took it."""
+"""A fake model as a server in a separate process that records the time of each turn."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ _RESPONSE_HEAD = (
 
 @dataclass(frozen=True)
 class FakeModel:
-    """A running model: where it is, and what its turns took it."""
+    """A running fake model: its address and the times of its turns."""
 
     port: int
     _pipe: Connection
@@ -33,11 +33,11 @@ class FakeModel:
         return f"http://127.0.0.1:{self.port}/v1"
 
     def durations_s(self) -> dict[str, float]:
-        """Seconds from a turn's request to the last byte of its answer, by the turn's mark."""
+        """Return the seconds from each turn's request to the last byte of its answer, by mark."""
         return self._request_times("took")
 
     def first_token_s(self) -> dict[str, float]:
-        """The same to the first token of the answer."""
+        """Return the seconds from each turn's request to the first token of its answer, by mark."""
         return self._request_times("began")
 
     def _request_times(self, kind: str) -> dict[str, float]:
@@ -48,7 +48,7 @@ class FakeModel:
 
 @contextmanager
 def serve_model(words: Sequence[str] = _WORDS) -> Iterator[FakeModel]:
-    """The model's server, which says these words over and over, until the block ends."""
+    """Run the model's server, which repeats these words, until the block ends."""
     context = multiprocessing.get_context("spawn")
     parent_pipe, child_pipe = context.Pipe()
     process = context.Process(target=_run_process, args=(child_pipe, tuple(words)), daemon=True)
@@ -61,7 +61,7 @@ def serve_model(words: Sequence[str] = _WORDS) -> Iterator[FakeModel]:
 
 
 def _run_process(pipe: Connection, words: Sequence[str]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and ends this process
     asyncio.run(_serve(pipe, words))
 
 
@@ -89,7 +89,7 @@ async def _answer_turn(
     first_token_s: dict[str, float],
     durations_s: dict[str, float],
 ) -> None:
-    """One answer: a mark in what was asked says which turn it is of."""
+    """Answer one request; the mark in its body says which turn it belongs to."""
     head = await reader.readuntil(b"\r\n\r\n")
     [length] = re.findall(rb"(?i)content-length: *(\d+)", head)
     body = await reader.readexactly(int(length))

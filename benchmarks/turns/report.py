@@ -1,4 +1,4 @@
-"""The turns' figures as a table and as JSON."""
+"""Format the results of the turns benchmark as a table and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from benchmarks.report import RESULTS_FOLDER
 TARGET_MS = 50.0
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 _INTRODUCTION = """\
-A turn is from the carrier's signed request to the last byte of the answer. The model is what the
-same turn took at the fake model's server: the first token after 300 ms, then one every 20 ms,
-twenty in all. VCA's own share is the one less the other, turn by turn. The load, the model, the web
+Turn: the time from the carrier's signed request to the last byte of the response. Model: the time
+of the same turn in the fake model's server, which sends twenty tokens, the first after 300 ms, then
+one every 20 ms. VCA's own share is the difference, turn by turn. The load, the model, the web
 server and Postgres share the machine.
 """
 
@@ -22,7 +22,7 @@ server and Postgres share the machine.
 class TurnsResult:
     """One run: seconds of each turn and of its model, in the same order.
 
-    `answered` counts the turns before those too, as the CPU seconds do.
+    `answered_turns` and the CPU seconds include the turns of the warm-up.
     """
 
     turns_s: Sequence[float]
@@ -40,11 +40,11 @@ class TurnsResult:
 
     @property
     def is_met(self) -> bool:
-        """Whether VCA's own share is what it should be, and nothing failed."""
+        """Whether VCA's own share meets its target and nothing failed."""
         return percentile_ms(self.own_s, 0.95) <= TARGET_MS and not self.errors
 
     def percentiles_ms(self) -> dict[str, dict[str, float]]:
-        """Percentiles in milliseconds of a turn, of the model, and of what is VCA's own."""
+        """Return percentiles in milliseconds of the turn, of the model and of VCA's own share."""
         parts = {"turn": self.turns_s, "model": self.model_s, "VCA's own share": self.own_s}
         return {
             name: {
@@ -56,14 +56,14 @@ class TurnsResult:
 
 
 def percentile_ms(values: Sequence[float], share: float) -> float:
-    """What this share of the values does not exceed."""
+    """Return the value that this share of the values does not exceed, in milliseconds."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
 
 
 def format_table(result: TurnsResult) -> str:
-    """Three lines of percentiles, and what was wanted."""
-    lines = ["| ms | p50 | p95 | p99 | wanted | met |", "|---|---:|---:|---:|---:|---|"]
+    """Return a table of percentiles with the target."""
+    lines = ["| ms | p50 | p95 | p99 | target | met |", "|---|---:|---:|---:|---:|---|"]
     for name, percentiles in result.percentiles_ms().items():
         is_own_share = name not in ("turn", "model")
         target_cells = (
@@ -76,23 +76,23 @@ def format_table(result: TurnsResult) -> str:
 
 
 def extra_facts(result: TurnsResult) -> dict[str, object]:
-    """What else the run has shown."""
+    """Return further facts of the run."""
     turns = len(result.turns_s)
     return {
         "turns": f"{turns}, {turns / result.elapsed_s:.1f} a second, {result.errors} errors",
-        "CPU": f"{result.web_cpu_s * 1000 / result.answered_turns:.1f} ms a turn "
+        "CPU": f"{result.web_cpu_s * 1000 / result.answered_turns:.1f} ms per turn "
         "of the web server, "
-        f"{result.postgres_cpu_s * 1000 / result.answered_turns:.1f} ms of Postgres; rings and "
-        "hang-ups are in it",
+        f"{result.postgres_cpu_s * 1000 / result.answered_turns:.1f} ms of Postgres; "
+        "includes rings and hang-ups",
     }
 
 
 def write_results(result: TurnsResult, facts: Mapping[str, Any]) -> Path:
-    """Keep the results; the Markdown file's path."""
+    """Write the results; return the path of the Markdown file."""
     RESULTS_FOLDER.mkdir(exist_ok=True)
     fact_lines = "\n".join(f"- {name}: {value}" for name, value in facts.items())
     page = (
-        f"# A turn, beyond the model\n\n{_INTRODUCTION}\n{format_table(result)}\n\n{fact_lines}\n"
+        f"# VCA's own share of a turn\n\n{_INTRODUCTION}\n{format_table(result)}\n\n{fact_lines}\n"
     )
     path = RESULTS_FOLDER / "turns.md"
     path.write_text(page)

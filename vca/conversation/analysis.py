@@ -1,4 +1,4 @@
-"""What a finished call was about: a summary, an outcome, and the data that the profile asks for."""
+"""Post-call analysis: a summary, an outcome and the data that the profile asks for."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -17,7 +17,7 @@ NO_TOKENS = Tokens()
 MAX_SUMMARY_CHARS = 600
 MAX_TRANSCRIPT_CHARS = 40_000
 TOOL_NAME = "note_call"
-_MAX_REJECTED_CHARS = 4_000  # characters of a bad answer that the model is shown again
+_MAX_REJECTED_CHARS = 4_000  # of a rejected answer that is sent back to the model
 
 CallOutcome: TypeAlias = Literal[
     "resolved", "message_taken", "transferred", "unresolved", "no_conversation"
@@ -33,7 +33,10 @@ _SYSTEM_PROMPT = (
 
 @dataclass(frozen=True)
 class Analysis:
-    """A call in short; `data` fits the profile's `extract`, None if it could not be known."""
+    """The analysis of a call.
+
+    `data` fits the profile's `extract` schema; it is None if the data could not be determined.
+    """
 
     summary: str
     outcome: CallOutcome
@@ -48,10 +51,11 @@ def analyse_call(
     models: Models,
     extract: Mapping[str, Any] | None,
 ) -> Analysis:
-    """Have a model note the call; a call in which the caller said nothing needs none.
+    """Ask a model to analyse a finished call.
 
-    `extract` is the JSON Schema of the data that is wanted, None for none. An answer that does not
-    fit is asked for once more, with what was wrong. Raises ModelError.
+    `extract` is the JSON Schema of the requested data, None if no data is requested. No model is
+    called if the caller said nothing. If the answer does not fit the schema, the model is asked
+    once more and told what was wrong. Raises ModelError.
     """
     transcript_text = _format_transcript(turns)
     if transcript_text is None:
@@ -64,12 +68,12 @@ def analyse_call(
         tokens += retry_tokens
         result = _parse_analysis(call, extract)
     if isinstance(result, str):
-        raise ModelError("The model noted the call in a wrong form twice.", failure="bad_answer")
+        raise ModelError("The model returned an invalid call analysis twice.", failure="bad_answer")
     return replace(result, tokens=tokens)
 
 
 def _format_transcript(turns: Sequence[Turn]) -> str | None:
-    """A line for each turn, None if the caller said nothing."""
+    """Return one line for each turn, or None if the caller said nothing."""
     messages = transcript.build_messages(turns, max_chars=MAX_TRANSCRIPT_CHARS)
     if not any(message.speaker == "caller" for message in messages):
         return None
@@ -79,7 +83,7 @@ def _format_transcript(turns: Sequence[Turn]) -> str | None:
 def _build_request(
     profile: Profile, transcript_text: str, extract: Mapping[str, Any] | None
 ) -> ModelRequest:
-    # Not str.format: what else is in the text stays as it is.
+    # str.format would fail on other braces in the text.
     system = _SYSTEM_PROMPT.replace("{language}", profile.language)
     tool = ToolSpec(TOOL_NAME, "Note what the call was about.", _parameters_schema(extract))
     return ModelRequest(
@@ -108,7 +112,7 @@ def _parameters_schema(extract: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _retry_request(request: ModelRequest, call: ToolCall | None, problem: str) -> ModelRequest:
-    """The same once more, with what the model wrote and what was wrong with it."""
+    """Return the request with the rejected answer and the problem appended."""
     rejected_answer = call.arguments[:_MAX_REJECTED_CHARS] if call is not None else ""
     correction = f"That was not accepted: {problem}. Call the tool {TOOL_NAME} again."
     messages = (*request.messages, Message("agent", rejected_answer or "(nothing)"))
@@ -116,7 +120,7 @@ def _retry_request(request: ModelRequest, call: ToolCall | None, problem: str) -
 
 
 def _request_tool_call(models: Models, request: ModelRequest) -> tuple[ToolCall | None, Tokens]:
-    """The tool call that a model answered with, if it did, and what that cost."""
+    """Return the tool call that a model answered with, None if there is none, and its tokens."""
     whole_s = models.latency_policy.whole_s
     patient_models = replace(models, latency_policy=LatencyPolicy(inf, whole_s, whole_s, whole_s))
     tool_call, tokens = None, Tokens()
@@ -134,7 +138,7 @@ def _request_tool_call(models: Models, request: ModelRequest) -> tuple[ToolCall 
 
 
 def _parse_analysis(call: ToolCall | None, extract: Mapping[str, Any] | None) -> Analysis | str:
-    """What the model noted, or what is wrong with it."""
+    """Return the analysis in the model's tool call, or a description of what is wrong with it."""
     if call is None or call.name != TOOL_NAME:
         return f"the tool {TOOL_NAME} was not called"
     try:
@@ -145,7 +149,7 @@ def _parse_analysis(call: ToolCall | None, extract: Mapping[str, Any] | None) ->
     problem = json_schema.find_problem(arguments, _parameters_schema(any_object))
     data = None if problem else arguments.get("data")
     if data is not None and extract is not None:
-        # By itself: inside another schema its references would lead elsewhere.
+        # Validated separately: inside another schema its references would resolve differently.
         problem = json_schema.find_problem(data, extract)
     if problem is not None:
         return problem

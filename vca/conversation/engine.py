@@ -1,4 +1,4 @@
-"""What the agent says next: greets, answers through a model, and ends a call that is over."""
+"""Decide what the agent says next: greeting, answer of a model, or end of the call."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
@@ -25,9 +25,9 @@ NO_LIMITS = Limits()
 
 
 def build_greeting(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
-    """The call's first sentence: the profile's own, else one for its name and role; no model.
+    """Return the first text of a call: the profile's greeting, or one built from its name and role.
 
-    `now` is aware, in the tenant's zone.
+    No model is called. `now` is timezone-aware, in the tenant's time zone.
     """
     template = profile.greeting or ""
     if prompt.has_variables(template):
@@ -43,7 +43,10 @@ def _limit_length(text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _cached_speech_text(text: str) -> str:
-    """A text bounded like all speech; kept, because a number's calls all begin with the same."""
+    """Return the text within the length limit of speech.
+
+    The result is cached because all calls to a number begin with the same greeting.
+    """
     return _limit_length(text)
 
 
@@ -58,13 +61,14 @@ def stream_reply(
     limits: Limits = NO_LIMITS,
     clock: Callable[[], float] = monotonic,
 ) -> Generator[str, None, Reply]:
-    """What the agent says to what it has just heard, by the clause; returns the whole reply.
+    """Yield the agent's answer to `utterance` chunk by chunk and return the whole reply.
 
-    `turns` are the call so far, greeting included, without `heard`; `now` is aware, in the tenant's
-    zone; `clock` counts seconds for the latency. A call that is over ends without asking a model,
-    and a turn in which nothing was said asks none either. A caller that stops early closes the
-    generator: the model is stopped. Raises ModelError when every model failed, which can be after
-    something was said.
+    `turns` are the call so far, greeting included, without `utterance`. `now` is timezone-aware, in
+    the tenant's time zone. `clock` counts seconds and measures the latency.
+
+    A call that is over ends without a model, and an empty utterance is answered without one. A
+    caller that stops early closes the generator, which stops the model. Raises ModelError when
+    every model failed; some text may have been yielded before.
     """
     reason = find_end_reason(profile, turns, utterance, facts=facts, now=now, limits=limits)
     if reason is not None:
@@ -90,7 +94,10 @@ def generate_reply(
     limits: Limits = NO_LIMITS,
     clock: Callable[[], float] = monotonic,
 ) -> Reply:
-    """As `converse`, all at once; without a filler, since nothing of it can be heard meanwhile."""
+    """Return the whole reply at once; see `stream_reply`.
+
+    There is no filler, because the caller hears nothing until the reply is complete.
+    """
     models_without_filler = replace(
         models, latency_policy=replace(models.latency_policy, filler_s=inf)
     )
@@ -121,7 +128,10 @@ def find_end_reason(
     now: datetime,
     limits: Limits = NO_LIMITS,
 ) -> EndReason | None:
-    """Why the call is over once `heard` was said, None while it goes on; a goodbye comes first."""
+    """Return why the call ends with this utterance, or None if it continues.
+
+    An end phrase takes precedence over the limits.
+    """
     if phrase_matching.contains_phrase(profile.end_phrases, utterance):
         return "agent_hangup"
     if now - facts.answered_at >= timedelta(seconds=profile.max_duration_seconds):
@@ -135,10 +145,10 @@ def find_end_reason(
 
 
 def _repeat_requested(profile: Profile, turns: Sequence[Turn]) -> bool:
-    """Whether the caller has said nothing since the agent asked because nothing was heard.
+    """Return whether the caller has said nothing since the agent asked them to repeat.
 
-    That question follows a turn of the agent's own; after a caller's turn it was a model's answer
-    that nobody could have understood.
+    Only a request to repeat that follows another turn of the agent counts. After a turn of the
+    caller the same text means that a model's answer was unusable, not that the caller was silent.
     """
     repeat_request = localised_phrases.phrase("again", profile.language)
     for turn, previous in zip(reversed(turns), reversed(turns[:-1]), strict=False):
@@ -152,7 +162,7 @@ def _repeat_requested(profile: Profile, turns: Sequence[Turn]) -> bool:
 def build_request(
     profile: Profile, turns: Sequence[Turn], utterance: str, *, facts: CallFacts, now: datetime
 ) -> ModelRequest:
-    """The question that a turn puts to a model; the caller's words are in its messages only."""
+    """Return the model request for a turn; the caller's words appear in its messages only."""
     return ModelRequest(
         profile=profile,
         system=prompt.build_system_prompt(profile, facts=facts, now=now),

@@ -1,7 +1,8 @@
-"""Hold a model's JSON against a JSON Schema, at a bounded price and with no network.
+"""Validate a model's JSON against a JSON Schema, with bounded cost and no network access.
 
-A tenant writes such schemas and a model the values: a pattern that never ends or alternatives that
-double at each step would hold a process, and a `$ref` could name an address inside our network.
+Tenants write the schemas and models write the values. Without bounds, a regular expression with
+catastrophic backtracking or alternatives that double at each level could block a process, and a
+`$ref` could name an address inside our network.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,23 +16,23 @@ from jsonschema.validators import extend as _extend
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
-extend_validator: Any = _extend  # has no types
+extend_validator: Any = _extend  # jsonschema is untyped here
 
 MAX_STEPS = 20_000
 MAX_PROBLEM_CHARS = 300
 
 
 class SchemaTooCostly(Exception):
-    """The schema asks for more steps than are taken."""
+    """The schema needs more validation steps than `MAX_STEPS`."""
 
 
 def find_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """What is wrong with the value, in words that a model understands; None if it fits.
+    """Return what is wrong with the value, in words that a model understands, or None if it fits.
 
-    Patterns are not held against it. A schema that cannot be applied (its references lead nowhere,
-    it goes round in circles, it asks for too much) is a problem of every value.
+    Regular expressions are not checked. A schema that cannot be applied (unresolvable references,
+    cycles, too many steps) is reported as a problem of every value.
     """
-    # With a registry of its own it asks no network for what it does not know.
+    # An empty registry: unknown references must not be fetched over the network.
     validator = _step_limited_validator()(_remove_patterns(schema), registry=EMPTY_REGISTRY)
     try:
         error = next(validator.iter_errors(value), None)
@@ -44,7 +45,7 @@ def find_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
 
 
 def _step_limited_validator() -> Any:
-    """A validator that counts its steps, for one value."""
+    """Return a validator class that counts its steps; use it for one value only."""
     steps = count(1)
 
     def count_steps(check: Any) -> Any:
@@ -69,7 +70,7 @@ def _keyword_checks() -> dict[str, Any]:
 
 
 def _remove_patterns(schema: Any) -> Any:
-    """The schema without regular expressions, and without what refers to their matches."""
+    """Return the schema without regular expressions and the keywords that depend on them."""
     if isinstance(schema, list):
         return [_remove_patterns(item) for item in schema]
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""The sentences that VCA itself says, in the languages it knows; English for all others."""
+"""VCA's own phrases in each supported language; English for all others."""
 
 from typing import Literal, TypeAlias
 
@@ -108,12 +108,12 @@ _OFFERS: dict[str, dict[Role, str]] = {
 
 
 def phrase(key: PhraseKey, language: str) -> str:
-    """The sentence in the language of the BCP 47 tag, else in English."""
+    """Return the phrase in the language of the BCP 47 tag, or in English."""
     return _PHRASES[_supported_language(language)][key]
 
 
 def closing_phrase(reason: EndReason, language: str) -> str:
-    """The last words before the agent hangs up, by why it does."""
+    """Return the last phrase before the agent hangs up, for the end reason."""
     match reason:
         case "agent_hangup":
             return phrase("goodbye", language)
@@ -124,10 +124,10 @@ def closing_phrase(reason: EndReason, language: str) -> str:
 
 
 def default_greeting(profile: Profile) -> str:
-    """A greeting for a profile without one: who speaks, if it has a name, and the role's offer."""
+    """Return a greeting for a profile without one: its name, if any, and the role's offer."""
     language = _supported_language(profile.language)
     anonymous, with_name = _HELLO[language]
-    # A profile without a name of its own bears its role's, which is nothing to say on the phone.
+    # A profile without a name is named after its role, which makes no sense to a caller.
     is_nameless = profile.name.strip().casefold() in ("", profile.role)
     hello = anonymous if is_nameless else with_name.format(name=profile.name)
     return f"{hello} {_OFFERS[language][profile.role]}"

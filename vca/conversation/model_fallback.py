@@ -1,4 +1,4 @@
-"""Ask the models until one answers, and never wait for any of them too long."""
+"""Ask the primary model, then the fallback, with a time limit for each."""
 
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -15,25 +15,31 @@ from vca.kit import deadline
 from vca.observability import log
 
 MAX_TEXT_CHARS = 8 * speech_text.MAX_CHARS
-"""Characters of an answer, markup and all, after which no more is read."""
+"""Characters of an answer, including markup, after which no more is read."""
 _CHARS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
 class ModelStarted:
-    """A model was asked; whatever one before it had not finished is void."""
+    """A request was sent to a model.
+
+    Discard any unfinished text of the model before it.
+    """
 
     model: str
 
 
 @dataclass(frozen=True)
 class FillerDue:
-    """Nothing useful has come for a while: say something meanwhile. Comes once."""
+    """No useful chunk has arrived for a while: say a filler. Emitted at most once."""
 
 
 @dataclass(frozen=True)
 class AnswerEnded:
-    """The answer is over; `broken_off`: in the middle, after something that can stand alone."""
+    """The answer is complete.
+
+    `truncated` means that it ended in the middle, after text or a tool call that can stand alone.
+    """
 
     tokens: Tokens
     truncated: bool = False
@@ -45,12 +51,12 @@ AnswerEvent: TypeAlias = ModelStarted | FillerDue | Chunk | AnswerEnded
 def stream_answer(
     models: Models, request: ModelRequest, *, is_allowed: Callable[[ToolCall], bool]
 ) -> Generator[AnswerEvent, None, None]:
-    """What happens until a model has answered, the last being `Ended`.
+    """Yield events until a model has answered; the last event is `AnswerEnded`.
 
-    A piece is useful if it holds a letter or a digit, or a tool call that `allows`. A model that
-    gives none in time, fails, or ends without one is given up for the next; so is one that stalls
-    before its first sentence is complete. Raises ModelError when no model is left. Closing the
-    generator stops the model.
+    A chunk is useful if it contains a letter or a digit, or if it is a tool call that `is_allowed`
+    accepts. The next model is asked when a model sends no useful chunk in time, fails, ends without
+    a useful chunk, or stalls before its first sentence is complete. Raises ModelError when no model
+    is left. Closing the generator stops the model.
     """
     timer = _AnswerTimer(models.latency_policy)
     failure: ModelError | None = None
@@ -78,13 +84,16 @@ def stream_answer(
 
 
 def estimate_tokens(request: ModelRequest, text: str) -> Tokens:
-    """About what an answer cost whose client does not tell: English has four letters a token."""
+    """Estimate the tokens of an answer whose client does not report them.
+
+    The estimate is four characters a token, which holds for English.
+    """
     prompt_chars = len(request.system) + sum(len(message.text) for message in request.messages)
     return Tokens(-(-prompt_chars // _CHARS_PER_TOKEN), -(-len(text) // _CHARS_PER_TOKEN))
 
 
 class _AnswerTimer:
-    """How long there is to wait; the time that the listener takes for himself does not count."""
+    """Tracks how long to wait; time that the consumer spends between events does not count."""
 
     def __init__(self, policy: LatencyPolicy) -> None:
         now = monotonic()
@@ -100,21 +109,21 @@ class _AnswerTimer:
         return monotonic() >= min(self._chunk_due_at, self._ends_at)
 
     def start_model(self) -> None:
-        """A model was asked."""
+        """Start the timeout for a model's first useful chunk."""
         self._chunk_due_at = monotonic() + self._policy.first_s
 
     def extend(self) -> None:
-        """A piece of an answer that has begun came."""
+        """Restart the stall timeout after a useful chunk."""
         self._filler_at = None
         self._chunk_due_at = monotonic() + self._policy.stall_s
 
     def left_s(self) -> float:
-        """Seconds until something has to happen."""
+        """Return the seconds until the next timeout or the filler."""
         due_at = min(self._chunk_due_at, self._ends_at)
         return (due_at if self._filler_at is None else min(due_at, self._filler_at)) - monotonic()
 
     def filler_is_due(self) -> bool:
-        """Whether to say something meanwhile; true once."""
+        """Return whether to say a filler now; true at most once."""
         if self._filler_at is None or monotonic() < self._filler_at or self.expired:
             return False
         self._filler_at = None
@@ -126,7 +135,7 @@ class _AnswerTimer:
 
 
 class _ModelAttempt:
-    """One model's answer as it is read."""
+    """Reads the answer of one model."""
 
     def __init__(
         self, request: ModelRequest, timer: _AnswerTimer, is_allowed: Callable[[ToolCall], bool]
@@ -139,7 +148,10 @@ class _ModelAttempt:
         self.useful = False
 
     def read(self, reader: StreamReader) -> Generator[AnswerEvent, None, AnswerEnded]:
-        """Its pieces; raises ModelError when it is given up with nothing that can stand alone."""
+        """Yield the answer's events and return its end.
+
+        Raises ModelError when the model is given up before it sent anything that can stand alone.
+        """
         self._timer.start_model()
         while True:
             item = reader.next_item(self._timer.left_s())
@@ -153,14 +165,14 @@ class _ModelAttempt:
             if self._timer.filler_is_due():
                 yield from self._emit(FillerDue())
             if len(self._text) > MAX_TEXT_CHARS:
-                too_long = ModelError("The model answered too much.", failure="bad_answer")
+                too_long = ModelError("The model's answer is too long.", failure="bad_answer")
                 return self._end_early(too_long)
             if self._timer.expired:
                 timed_out = ModelError("The model did not answer in time.", failure="timeout")
                 return self._end_early(timed_out)
 
     def estimated_tokens(self) -> Tokens:
-        """About what it has cost so far, nothing if nothing came."""
+        """Return the estimated tokens so far, zero if nothing arrived."""
         return (
             estimate_tokens(self._request, self._text)
             if self._text or self._tool_call_count
@@ -173,7 +185,7 @@ class _ModelAttempt:
             self._tool_call_count += is_useful
         else:
             self._text += chunk
-            # White space that trickles does not prolong an answer that has begun either.
+            # White space alone does not extend the timeout, not even of an answer that has started.
             is_useful = speech_text.is_speakable(chunk) or (self.useful and not chunk.isspace())
         if is_useful:
             self.useful = True

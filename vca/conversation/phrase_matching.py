@@ -1,10 +1,10 @@
-"""Whether what was said holds one of a profile's phrases."""
+"""Detect a profile's phrases in what the caller said."""
 
 import re
 import unicodedata
 from collections.abc import Iterable
 
-# Scripts that put no space between words: each of their characters counts as a word.
+# Scripts without spaces between words: each character counts as a word.
 _UNSPACED = re.compile(
     "([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff])"
 )
@@ -15,7 +15,10 @@ _WORD_CATEGORIES = (
 
 
 def contains_phrase(phrases: Iterable[str], utterance: str) -> bool:
-    """Whether one of `phrases` was said, as whole words, whatever its case, marks and spelling."""
+    """Return whether the utterance contains one of `phrases`.
+
+    Whole words are compared, regardless of case, punctuation and Unicode form.
+    """
     words = _normalise_words(utterance)
     return any(f" {phrase} " in f" {words} " for phrase in map(_normalise_words, phrases) if phrase)
 

@@ -1,4 +1,4 @@
-"""The system prompt: the role, the tenant's own words, how to speak, and the facts of the call."""
+"""The system prompt: the role, the tenant's prompt, how to speak, and the facts of the call."""
 
 import re
 from collections.abc import Mapping
@@ -51,15 +51,15 @@ _E164 = re.compile(r"\+[1-9][0-9]{1,14}")
 
 
 def build_system_prompt(profile: Profile, *, facts: CallFacts, now: datetime) -> str:
-    """The system prompt of a turn; holds nothing that the caller said.
+    """Return the system prompt of a turn; it contains nothing that the caller said.
 
-    `now` is aware and told as it is, so it comes in the tenant's time zone. ValueError if it is
-    naive.
+    `now` is timezone-aware and appears unconverted, so pass it in the tenant's time zone. Raises
+    ValueError if it is naive.
     """
     if now.tzinfo is None:
         raise ValueError("now needs a time zone")
-    # What changes comes last: providers charge and wait less for a prompt that begins as the last
-    # one did.
+    # The parts that change come last: prompts with the same beginning as the previous one are
+    # cheaper and faster, because providers cache it.
     tenant_prompt = profile.system_prompt.strip()
     parts = (
         ROLE_PROMPTS[profile.role],
@@ -74,12 +74,12 @@ def build_system_prompt(profile: Profile, *, facts: CallFacts, now: datetime) ->
 
 
 def has_variables(text: str) -> bool:
-    """Whether the text names variables, known or not."""
+    """Return whether the text contains variables, known or unknown."""
     return _VARIABLE.search(text) is not None
 
 
 def variable_values(facts: CallFacts, now: datetime) -> dict[str, str]:
-    """What variables stand for: the tenant's and the call's own, and ours, which win."""
+    """Return the values of the variables: those of the tenant and the call, overridden by ours."""
     return {
         **facts.variables,
         "caller_number": _format_number(facts.caller_number),
@@ -89,10 +89,10 @@ def variable_values(facts: CallFacts, now: datetime) -> dict[str, str]:
 
 
 def fill_variables(text: str, values: Mapping[str, str]) -> str:
-    """The text with `{{name}}` replaced, by nothing where the name is unknown.
+    """Return the text with each `{{name}}` replaced, by nothing if the name is unknown.
 
-    A value comes as one bounded line without braces, and is not looked through for variables: who
-    chooses it chooses no more than it.
+    A value becomes one bounded line without braces and is not searched for variables, so that a
+    value can never insert another one.
     """
     return _VARIABLE.sub(lambda named: _clean_value(values.get(named[1], "")), text)
 
@@ -120,5 +120,5 @@ def _format_time(now: datetime) -> str:
 
 
 def _format_number(number: str | None) -> str:
-    # A carrier passes on whatever a caller's system sends as its number, which can be a sentence.
+    # Carriers pass on whatever the caller's system sends as its number, which can be any text.
     return number if number and _E164.fullmatch(number) else "withheld"

@@ -1,7 +1,7 @@
-"""What of a conversation is not kept: card numbers, e-mail addresses, and what a profile names.
+"""Redact card numbers, e-mail addresses and custom masks before a conversation is stored.
 
-Every expression here takes time in proportion to the text. A profile's own patterns are masks of a
-fixed length and no regular expressions, because one of those can hang a call.
+Every expression in this module takes time in proportion to the text. A profile's patterns are masks
+of a fixed length, not regular expressions, because a regular expression can block a call.
 """
 
 import re
@@ -16,17 +16,17 @@ CARD_REPLACEMENT, EMAIL_REPLACEMENT, PATTERN_REPLACEMENT = (
     "[e-mail address]",
     "[redacted]",
 )
-# ISO/IEC 7812: how many digits a card number has.
+# Digits of a card number (ISO/IEC 7812), longest first.
 _CARD_LENGTHS = range(19, 12, -1)
 _DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _WORD_VALUES = {**{word: value for value, word in enumerate(_DIGIT_WORDS)}, "oh": 0, "o": 0}
-# What a digit is worth that counts double in Luhn's formula: the last but one, the one two before …
+# The value of a digit that the Luhn formula doubles: every second one, from the last but one.
 _LUHN_DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-# Of the digits of a run: for numbers that end at its even places, and at its odd ones.
+# Prefix sums of a run of digits, for numbers that end at its even and at its odd positions.
 LuhnSums = tuple[list[int], list[int]]
-# In capitals or not, but in ASCII: else a dotless i and a long s were an "i" and an "s" here.
+# Case-insensitive in ASCII only: otherwise a dotless i and a long s would match "i" and "s".
 _DIGIT = re.compile(rf"\d|\b(?ai:{'|'.join(_WORD_VALUES)})(?:\b|(?=\d))")
-# What people, and what hears them, put between the digits of one number.
+# What people and speech recognition put between the digits of one number.
 _SEPARATOR = re.compile(r"[\s,.\-\u00a0\u2010-\u2015]{0,3}")
 _WRITTEN_EMAIL = re.compile(r"[\w.%+\-]{1,64}+@(?:[\w\-]{1,63}+\.){1,8}[^\W\d_]{2,63}")
 _SPOKEN_EMAIL = re.compile(
@@ -34,16 +34,17 @@ _SPOKEN_EMAIL = re.compile(
     r"\sat\s\w{1,63}(?:\s(?:dot|dash|minus)\s\w{1,63}){0,8}\sdot\s[^\W\d_]{2,63}\b",
     re.IGNORECASE,
 )
-# In a mask: any digit, any letter, white space or a dash or nothing; the rest is itself.
+# The special characters of a mask; every other character stands for itself.
 MASK_CHARACTERS = {"#": r"\d", "@": r"[^\W\d_]", " ": r"[\s\-]?"}
 
 
 @dataclass(frozen=True)
 class Redaction:
-    """What a profile does not keep of what is said in its calls.
+    """What a profile redacts from the conversations of its calls.
 
-    A pattern is a mask, as `###-##-####` or `AB######`: `#` is a digit, `@` a letter, a space is
-    white space, a dash or nothing, and everything else is itself, in capitals or not.
+    A pattern is a mask such as `###-##-####` or `AB######`: `#` is a digit, `@` a letter, and a
+    space is white space, a dash or nothing. Every other character stands for itself, regardless of
+    case.
     """
 
     card_numbers: bool = False
@@ -51,7 +52,7 @@ class Redaction:
     patterns: tuple[str, ...] = ()
 
     def redact_text(self, text: str) -> str:
-        """What is kept of a text."""
+        """Return the redacted text."""
         if self.email_addresses:
             text = _WRITTEN_EMAIL.sub(EMAIL_REPLACEMENT, text) if "@" in text else text
             text = _SPOKEN_EMAIL.sub(EMAIL_REPLACEMENT, text)
@@ -60,7 +61,7 @@ class Redaction:
         return _redact_cards(text) if self.card_numbers else text
 
     def redact_value(self, value: Any) -> Any:
-        """A JSON value with all of its texts as they are kept."""
+        """Return a JSON value with all of its texts redacted."""
         match value:
             case str():
                 return self.redact_text(value)
@@ -76,7 +77,7 @@ NO_REDACTION = Redaction()
 
 
 def from_profile(stored: Mapping[str, Any] | None) -> Redaction:
-    """A profile's, as it is stored; versions of old profiles have none."""
+    """Return a profile's redaction from its stored form; old profile versions have none."""
     if not stored:
         return NO_REDACTION
     return Redaction(
@@ -95,7 +96,7 @@ def _compile_mask(mask: str) -> re.Pattern[str]:
 
 
 def _redact_cards(text: str) -> str:
-    """Every number that is as long as a card's and has its check digit, written or spelt out."""
+    """Replace every number with the length and the check digit of a card, written or spelt out."""
     parts: list[str] = []
     end = 0
     for start, stop in _find_cards(text):
@@ -105,7 +106,7 @@ def _redact_cards(text: str) -> str:
 
 
 def _find_cards(text: str) -> Iterator[tuple[int, int]]:
-    """(start, end) of each, in order."""
+    """Yield the (start, end) position of each card number, in order."""
     for run in _digit_runs(text):
         sums = _luhn_sums([digit for digit, _, _ in run])
         start = 0
@@ -117,7 +118,7 @@ def _find_cards(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _card_length(sums: LuhnSums, start: int) -> int:
-    """How many digits from there on are a card's number, the most that can be; 0 for none."""
+    """Return how many digits from `start` are a card number, the longest possible; 0 for none."""
     for length in _CARD_LENGTHS:
         end = start + length
         if end < len(sums[0]) and _has_check_digit(sums, start, end):
@@ -126,21 +127,21 @@ def _card_length(sums: LuhnSums, start: int) -> int:
 
 
 def _has_check_digit(sums: LuhnSums, start: int, end: int) -> bool:
-    """The formula of Luhn; a row of zeros has it too and is nobody's."""
+    """Return whether the Luhn formula holds; a row of zeros satisfies it but is no card number."""
     prefix_sums = sums[end % 2]
     total = prefix_sums[end] - prefix_sums[start]
     return total > 0 and total % 10 == 0
 
 
 def _luhn_sums(digits: list[int]) -> LuhnSums:
-    """Added up from the first on: what any number adds up to is the difference of two."""
+    """Return prefix sums of the digits: the sum of any range is the difference of two of them."""
     plain, doubled = [*digits], [_LUHN_DOUBLED[digit] for digit in digits]
     plain[1::2], doubled[1::2] = doubled[1::2], plain[1::2]
     return list(accumulate(doubled, initial=0)), list(accumulate(plain, initial=0))
 
 
 def _digit_runs(text: str) -> Iterator[list[tuple[int, int, int]]]:
-    """The digits, with where each stands, of every stretch that nothing else interrupts."""
+    """Yield each run of digits that only separators interrupt, with the position of each digit."""
     run: list[tuple[int, int, int]] = []
     for match in _DIGIT.finditer(text):
         if run and not _SEPARATOR.fullmatch(text, run[-1][2], match.start()):
@@ -151,5 +152,5 @@ def _digit_runs(text: str) -> Iterator[list[tuple[int, int, int]]]:
 
 
 def _digit_value(digit: str) -> int:
-    """Of one in any script, or of its word."""
+    """Return the value of a digit in any script, or of a digit's word."""
     return int(digit) if digit.isdecimal() else _WORD_VALUES[digit.lower()]

@@ -1,4 +1,4 @@
-"""What the agent says in one turn, as it comes to be said."""
+"""The text that the agent says in one turn, while it arrives."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,35 +6,35 @@ from vca.conversation import speech_text
 
 
 class ReplyText:
-    """The clauses of one answer, together within `spoken.MAX_CHARS`."""
+    """The spoken chunks of one answer, together within `speech_text.MAX_CHARS`."""
 
     def __init__(self) -> None:
         self._chunker = speech_text.SentenceChunker()
         self._spoken_chunks: list[str] = []
         self._chars_left = speech_text.MAX_CHARS
         self.has_model_text = False
-        """Whether a model's words are in it, and not only ours."""
+        """Whether it contains text of a model, and not only our own phrases."""
         self.is_full = False
 
     @property
     def text(self) -> str:
-        """All that was said."""
+        """The text so far."""
         return speech_text.join_chunks(self._spoken_chunks)
 
     def add_chunk(self, chunk: str) -> Iterator[str]:
-        """The clauses that can be said now that a model's piece is there."""
+        """Yield the chunks that can be spoken once the model's chunk is added."""
         yield from self._fit(self._chunker.add_chunk(chunk))
 
     def finish(self, *, truncated: bool) -> Iterator[str]:
-        """The last clause; of an answer that broke off, only if it is whole."""
+        """Yield the last chunk; of a truncated answer, only a complete sentence."""
         yield from self._fit(self._chunker.finish(truncated=truncated))
 
     def discard_pending(self) -> None:
-        """Another model answers: what the first had not finished is not said."""
+        """Discard unfinished text, because another model answers now."""
         self._chunker = speech_text.SentenceChunker()
 
     def add_phrase(self, phrase: str) -> str:
-        """A sentence of our own, to be said at once."""
+        """Add one of our own phrases, which can be spoken at once."""
         self._spoken_chunks.append(phrase)
         return phrase
 

@@ -1,4 +1,4 @@
-"""A model's answer as it is spoken: clauses for the voice, and in the end what is done."""
+"""Turn a model's answer into spoken chunks and, at its end, actions."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
@@ -15,9 +15,10 @@ from vca.conversation.types import Action, Profile, Reply, TakeMessage, Tokens
 def stream_response(
     request: ModelRequest, *, models: Models, clock: Callable[[], float]
 ) -> Generator[str, None, Reply]:
-    """The answer to a request, a clause as soon as it is there; raises ModelError.
+    """Yield the answer to a request chunk by chunk, as soon as each chunk is complete.
 
-    A caller that stops early closes the generator, which stops the model.
+    The generator returns the whole reply. A caller that stops early closes the generator, which
+    stops the model. Raises ModelError.
     """
     response = _ResponseBuilder(request, clock)
     with closing(
@@ -29,7 +30,7 @@ def stream_response(
 
 
 class _ResponseBuilder:
-    """What has come of one answer so far."""
+    """Collects one answer while it arrives."""
 
     def __init__(self, request: ModelRequest, clock: Callable[[], float]) -> None:
         self._request = request
@@ -43,7 +44,7 @@ class _ResponseBuilder:
         self.tool_calls = ToolCallCollector(request.profile)
 
     def stream_text(self, events: Iterable[model_fallback.AnswerEvent]) -> Iterator[str]:
-        """What can be said, until the model has ended or has said enough."""
+        """Yield text that can be spoken, until the model has finished or has said enough."""
         for event in events:
             match event:
                 case ModelStarted():
@@ -63,14 +64,14 @@ class _ResponseBuilder:
         self._record_latency("model")
 
     def missing_text(self) -> Iterator[str]:
-        """The words for an answer that had none."""
+        """Yield standard phrases if the model's answer contained no text."""
         if not self._reply_text.has_model_text:
             language = self._profile.language
             for phrase in _phrases_for_silent_model(self._profile, self.tool_calls.actions):
                 yield self._reply_text.add_phrase(localised_phrases.phrase(phrase, language))
 
     def build_reply(self) -> Reply:
-        """All of it."""
+        """Return the complete reply."""
         return Reply(
             self._reply_text.text,
             self.tool_calls.actions,
@@ -99,7 +100,7 @@ class _ResponseBuilder:
 def _phrases_for_silent_model(
     profile: Profile, actions: tuple[Action, ...]
 ) -> list[localised_phrases.PhraseKey]:
-    """What is said where the model only acted, or did nothing at all."""
+    """Return the phrases to say when the model called only tools, or returned nothing."""
     if not actions:
         return ["again"]
     acknowledgement: list[localised_phrases.PhraseKey] = (

@@ -1,4 +1,4 @@
-"""Text on its way to a voice: what can be spoken and carried, by the clause, not for ever."""
+"""Prepare text for speech: clean it, split it into chunks and limit its length."""
 
 import re
 import unicodedata
@@ -6,23 +6,24 @@ from collections.abc import Iterable, Iterator
 
 MAX_CHARS = 2_000
 
-# Joiners are Cf like the marks that are dropped, but Persian, Indic scripts and emoji are wrong
-# without them.
+# Joiners belong to category Cf like the characters that are dropped, but Persian, Indic scripts and
+# emoji need them.
 _JOINERS = "\u200c\u200d"
 _DROPPED_CATEGORIES = {"Cc", "Cf", "Co", "Cs"}
-# A sentence ends at its mark and the closing quotes after it, before white space; Chinese and
-# Japanese put none there. Within a long one a voice can begin at a comma or a dash. Possessive, and
-# only from where a run of marks begins: thousands of commas in a row are looked at once.
+# A sentence ends at its final mark and the closing quotes after it, before white space; Chinese and
+# Japanese have no white space there. Within a long sentence a voice can start at a comma or a dash.
+# The quantifiers are possessive and match only from the start of a run of marks, so that thousands
+# of commas in a row take linear time.
 _CHUNK_END = re.compile(
     r"(?P<sentence>(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)|[。！？]+[」』”’）]*|\n)"
     r"|(?<![,;])[,;]++[\"'”’»)\]]*+(?=\s)|(?<=\s)[–—-](?=\s)|[，、；]"
 )
-# Without one of these a piece completes neither a clause nor a tag, whatever was before it.
+# A model chunk without one of these completes neither a spoken chunk nor a tag.
 _COMPLETING_CHARACTER = re.compile(r"[\s>。！？」』”’），、；]")
 _TRAILING_BLANKS = re.compile(r"[ \t]{2,}\Z")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’»)\]」』）]*(\s|\Z)")
 _MIN_CHUNK_WORDS = 6
-_MIN_CHUNK_CHARS_UNSPACED = 12  # characters of a script that puts no space between words
+_MIN_CHUNK_CHARS_UNSPACED = 12  # in scripts without spaces between words
 
 _TAG = re.compile(r"<[/!?]?[A-Za-z][^<>]{0,300}>|<!--[^>]{0,300}-->")
 _OPEN_TAG = re.compile(r"<(?:[/!?]?(?:[A-Za-z-][^<>]{0,300})?)?\Z")
@@ -34,18 +35,17 @@ _SPACE_AFTER_CJK_MARK = re.compile(r"(?<=[。！？」』，、；]) ")
 
 
 def clean_text(text: str) -> str:
-    """The text without what no voice says and no carrier takes, white space made single spaces."""
+    """Return the text without unspeakable characters, with white space made single spaces."""
     spaced = " ".join(text.split())
-    if spaced.isprintable():  # as almost all is: it then holds none of what is dropped
+    if spaced.isprintable():  # the common case: nothing to drop
         return spaced
-    # A pair of surrogates that arrived in two pieces becomes its character again; a lone one is
-    # dropped.
+    # Join surrogate pairs that arrived in two chunks; drop lone surrogates.
     paired = spaced.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
     return " ".join("".join(filter(_is_speakable, paired)).split())
 
 
 def strip_markup(text: str) -> str:
-    """A model's clause, clean, and without the marks and tags that models write."""
+    """Return a chunk of a model's text, cleaned and without markup and tags."""
     unlinked = _LINK.sub(r"\1", _LINE_MARK.sub("", _TAG.sub(" ", text)))
     return clean_text(unlinked.translate(_MARKUP_CHARACTERS))
 
@@ -59,21 +59,21 @@ def _is_speakable(char: str) -> bool:
 
 
 def is_speakable(text: str) -> bool:
-    """Whether a voice makes anything of it: a letter or a digit is in it."""
+    """Return whether a voice can speak the text: it contains a letter or a digit."""
     return any(map(str.isalnum, text))
 
 
 def has_sentence(text: str) -> bool:
-    """Whether at least one sentence has come to its end."""
+    """Return whether the text contains the end of a sentence."""
     return _SENTENCE_END.search(text) is not None
 
 
 class SentenceChunker:
-    """A stream of pieces as clauses, each as soon as it is complete and can be said.
+    """Splits a stream of model chunks into spoken chunks, each as soon as it is complete.
 
-    A clause is a sentence, or the part of a long one up to a comma, a semicolon or a dash. One
-    beyond `longest` characters is handed on unfinished, so that a stream without an end cannot fill
-    memory.
+    A spoken chunk is a sentence, or the part of a long sentence up to a comma, a semicolon or a
+    dash. One beyond `max_chars` characters is emitted unfinished, so that an endless stream cannot
+    fill memory.
     """
 
     def __init__(self, *, max_chars: int = MAX_CHARS) -> None:
@@ -81,14 +81,14 @@ class SentenceChunker:
         self._pending = ""
 
     def add_chunk(self, chunk: str) -> Iterator[str]:
-        """The clauses that a piece completes."""
+        """Return the spoken chunks that the model's chunk completes."""
         if not chunk.strip(" \t") and self._pending[-1:] in " \t":
-            return iter(())  # a model that trickles white space fills nothing
+            return iter(())  # endless white space must not fill the buffer
         self._pending += chunk
         if not _COMPLETING_CHARACTER.search(chunk) and len(self._pending) <= self._max_chars:
-            return iter(())  # nor does all that is pending have to be looked at once more
+            return iter(())  # do not scan the pending text again
         text = _TRAILING_BLANKS.sub(" ", _TAG.sub(" ", self._pending))
-        # The end of a tag that has begun is in a later piece, and may look like a clause's.
+        # The rest of an open tag is in a later chunk and may contain what looks like a chunk's end.
         open_tag = _OPEN_TAG.search(text)
         ready, unfinished_tag = (
             (text[: open_tag.start()], text[open_tag.start() :]) if open_tag else (text, "")
@@ -100,7 +100,10 @@ class SentenceChunker:
         return _clean_chunks(complete)
 
     def finish(self, *, truncated: bool = False) -> Iterator[str]:
-        """What is left at the end of the stream; of one that broke off, its last whole sentence."""
+        """Return the remaining text at the end of the stream.
+
+        Of a truncated stream it is returned only if it contains the end of a sentence.
+        """
         remainder, self._pending = self._pending, ""
         return _clean_chunks([remainder] if not truncated or has_sentence(remainder) else [])
 
@@ -110,14 +113,14 @@ def _clean_chunks(spoken_chunks: Iterable[str]) -> Iterator[str]:
 
 
 def split_text(text: str) -> Iterator[str]:
-    """The clean clauses of a text that is not a model's; joined they are the text."""
+    """Yield the clean chunks of a text that no model wrote; joined they are the text."""
     return filter(None, map(clean_text, _split_chunks(text)))
 
 
 def limit_chunks(spoken_chunks: Iterable[str], *, max_chars: int = MAX_CHARS) -> Iterator[str]:
-    """The clauses that fit into `max_chars` characters, a space between two; asks for no more.
+    """Yield the chunks that fit into `max_chars` characters with a space between two.
 
-    A first clause that is too long by itself is cut at a word.
+    It reads no more chunks than needed. A first chunk that is too long by itself is cut at a word.
     """
     chars_left = max_chars
     for spoken_chunk in spoken_chunks:
@@ -130,12 +133,12 @@ def limit_chunks(spoken_chunks: Iterable[str], *, max_chars: int = MAX_CHARS) ->
 
 
 def join_chunks(spoken_chunks: Iterable[str]) -> str:
-    """The clauses as one text; Chinese and Japanese ones follow each other without a space."""
+    """Return the chunks as one text; Chinese and Japanese ones are joined without a space."""
     return _SPACE_AFTER_CJK_MARK.sub("", " ".join(spoken_chunks))
 
 
 def _split_chunks(text: str) -> list[str]:
-    """Complete clauses, then what is left."""
+    """Return the complete chunks, followed by the remaining text."""
     parts, start = [], 0
     for end in _CHUNK_END.finditer(text):
         part = text[start : end.end()]

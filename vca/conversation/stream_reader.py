@@ -1,4 +1,4 @@
-"""One model's answer, read in a thread of its own, so that waiting for it can end."""
+"""Read one model's answer in a separate thread, so that the wait for it can time out."""
 
 from contextlib import closing
 from contextvars import copy_context
@@ -11,13 +11,13 @@ from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, c
 from vca.conversation.types import Tokens
 
 THREAD_NAME = "model"
-_MAX_BUFFERED_CHUNKS = 64  # pieces that a model may be ahead of the one who speaks them
+_MAX_BUFFERED_CHUNKS = 64  # how far the model may be ahead of the consumer
 _JOIN_TIMEOUT_S = 0.25
 
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """The answer is over: what it cost, if its client knows, or why it failed."""
+    """The end of the answer: its tokens, if the client knows them, or why it failed."""
 
     tokens: Tokens | None = None
     failure: ModelError | None = None
@@ -27,15 +27,15 @@ StreamItem: TypeAlias = Chunk | StreamEnd
 
 
 class StreamReader:
-    """Asks at once; `closing` it stops the model, and the thread ends by itself."""
+    """Starts the request at once; `close` stops the model, and the thread ends by itself."""
 
     def __init__(self, client: ModelClient, request: ModelRequest) -> None:
-        # Together a bounded `Queue`, which waits in Python code and takes twice the time a piece.
+        # These two replace a bounded `Queue`, which takes twice as long for each chunk.
         self._items: SimpleQueue[StreamItem] = SimpleQueue()
         self._free_slots = Semaphore(_MAX_BUFFERED_CHUNKS)
         self._cancel_token = cancellation.CancelToken()
         self._thread = Thread(
-            # With the log's ids and the request's budget, which live in the context.
+            # Copy the context for the log's ids and the request's deadline.
             target=copy_context().run,
             args=(self._run_thread, client, request),
             name=THREAD_NAME,
@@ -44,7 +44,7 @@ class StreamReader:
         self._thread.start()
 
     def next_item(self, within_s: float) -> StreamItem | None:
-        """What comes next, None if nothing came in time."""
+        """Return the next item, or None if nothing arrived in time."""
         try:
             item = self._items.get(timeout=max(0.0, within_s))
         except Empty:
@@ -53,16 +53,17 @@ class StreamReader:
         return item
 
     def close(self) -> None:
-        """Stop the model. Waits a moment for its thread, which has nothing left to wait for."""
+        """Stop the model and wait briefly for its thread, which has nothing left to wait for."""
         self._cancel_token.cancel()
         while self.next_item(0) is not None:
             pass
         self._thread.join(_JOIN_TIMEOUT_S)
 
     def _run_thread(self, client: ModelClient, request: ModelRequest) -> None:
-        # What is told if the client raises what it must not: that rises, and the call goes on.
+        # Sent if the client raises an unexpected error: the error propagates in this thread, and
+        # the call continues.
         stream_end = StreamEnd(
-            failure=ModelError("The model's client failed.", failure="unavailable")
+            failure=ModelError("The model client failed.", failure="unavailable")
         )
         try:
             with cancellation.cancel_scope(self._cancel_token):

@@ -1,7 +1,8 @@
-"""What a model may do with a call: the tools, when they are offered, and what is let through.
+"""The tools that a model may call, when they are offered, and how calls are validated.
 
-A model's tool call is a wish. It becomes an action only if the profile's allow-list has the tool
-and its arguments fit their schema; a transfer names one of the profile's targets, never a number.
+A tool call is only a request. It becomes an action if the profile's allow-list contains the tool
+and the arguments fit the tool's schema. A transfer names one of the profile's targets, never a
+phone number.
 """
 
 import re
@@ -29,7 +30,7 @@ _PHONE_NUMBER = re.compile(r"[0-9+()./ -]{3,40}")
 
 @dataclass(frozen=True)
 class Tool:
-    """One thing that a model may do: how it is told of it, and what its arguments become."""
+    """One tool: how it is described to the model, and how its arguments become an action."""
 
     name: str
     description: str
@@ -39,7 +40,7 @@ class Tool:
 
 
 def _object_schema(**properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema of an object that has these members, all of them, and no other."""
+    """Return the schema of an object with exactly these members, all of them required."""
     return {
         "type": "object",
         "properties": properties,
@@ -123,7 +124,7 @@ TOOLS: Mapping[str, Tool] = {
 
 
 def available_tools(profile: Profile) -> tuple[ToolSpec, ...]:
-    """The tools that the profile allows and that make sense for it."""
+    """Return the tools that the profile allows and that apply to it."""
     return tuple(
         ToolSpec(tool.name, tool.description, tool.parameters(profile))
         for tool in TOOLS.values()
@@ -132,7 +133,7 @@ def available_tools(profile: Profile) -> tuple[ToolSpec, ...]:
 
 
 def validate_call(call: ToolCall, profile: Profile) -> Action | ToolRefusal:
-    """The action that a model's call comes to, or why it comes to none."""
+    """Return the action of a model's tool call, or why it is refused."""
     tool = TOOLS.get(call.name)
     if tool is None:
         return "unknown_tool"
@@ -150,8 +151,11 @@ def validate_call(call: ToolCall, profile: Profile) -> Action | ToolRefusal:
 
 
 def _parse_arguments(text: str) -> dict[str, Any] | None:
-    """The object that the model wrote, None if it is none; no text at all is an empty one."""
-    if len(text) >= MAX_ARGUMENTS_CHARS:  # it was cut, or as good as that
+    """Parse the arguments that the model wrote; None if they are not a JSON object.
+
+    Empty text is an empty object.
+    """
+    if len(text) >= MAX_ARGUMENTS_CHARS:  # it was cut
         return None
     try:
         value = json.strict_loads((text.strip() or "{}").encode("utf-8", "surrogatepass"))
@@ -161,9 +165,9 @@ def _parse_arguments(text: str) -> dict[str, Any] | None:
 
 
 class ToolCallCollector:
-    """The tools that a model calls in one answer: what comes of them, and why of the rest nothing.
+    """Collects the tool calls of one answer: the resulting actions, and why others are refused.
 
-    A message is kept once; of what would end the agent's part only the first counts.
+    A repeated message is refused. Of the actions that end the agent's part only the first counts.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -174,25 +178,25 @@ class ToolCallCollector:
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        """What is done, messages first."""
+        """The actions, messages first."""
         return (*self._messages, *([self._final_action] if self._final_action else []))
 
     @property
     def refusals(self) -> tuple[ToolRefusal, ...]:
-        """Why calls came to nothing, one reason each."""
+        """The reasons why calls were refused, one for each call."""
         return tuple(self._refusals)
 
     @property
     def is_full(self) -> bool:
-        """Whether the model has called so many that no more is listened to."""
+        """Whether the model has made so many calls that no more are read."""
         return len(self._messages) >= MAX_MESSAGES or len(self._refusals) >= MAX_REFUSALS
 
     def is_allowed(self, call: ToolCall) -> bool:
-        """Whether something comes of the call, were it the only one."""
+        """Return whether the call would be accepted if it were the only one."""
         return not isinstance(validate_call(call, self._profile), str)
 
     def add_call(self, call: ToolCall) -> None:
-        """Judge the next call of the answer."""
+        """Validate the next call of the answer and store its result."""
         result = validate_call(call, self._profile)
         if isinstance(result, str):
             self._refusals.append(result)

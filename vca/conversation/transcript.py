@@ -1,4 +1,4 @@
-"""The turns of a call, and how a model gets to see them."""
+"""The turns of a call, and how they are presented to a model."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class Turn:
-    """One speaker's turn; `heard_text` is what was heard of an agent's turn that was cut off."""
+    """One speaker's turn; `heard_text` is the part that was heard of an interrupted agent turn."""
 
     speaker: Speaker
     text: str
@@ -23,16 +23,16 @@ class Turn:
 
     @property
     def effective_text(self) -> str:
-        """What both sides know to have been said."""
+        """The text that both sides know was spoken."""
         if self.speaker == "agent" and self.heard_text is not None:
             return self.heard_text
         return self.text
 
 
 def build_messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tuple[Message, ...]:
-    """The newest turns that fit into `max_chars`, oldest first, without silent ones, alternating.
+    """Return the newest turns within `max_chars`, oldest first, alternating, without empty ones.
 
-    A turn is in whole or not at all; only the newest is cut, at its start, when it alone is too
+    A turn is included whole or not at all. Only the newest is cut, at its start, if it alone is too
     long.
     """
     cleaned = (
@@ -44,17 +44,17 @@ def build_messages(turns: Sequence[Turn], *, max_chars: int = MAX_CHARS) -> tupl
 
 
 def dtmf_text(keys: str) -> str:
-    """What a turn says in which the caller pressed keys; empty if none of them is a key."""
+    """Return the text of a turn of pressed keys (DTMF); empty if none of them is a valid key."""
     valid_keys = " ".join(key for key in keys if key in _DTMF_KEYS)[: 2 * MAX_DTMF_KEYS - 1]
     return f"(pressed {valid_keys})" if valid_keys else ""
 
 
 def match_heard_prefix(text: str, heard_prefix: str) -> str:
-    """What was heard of an agent's turn that was cut off after `heard_prefix`.
+    """Return the part that was heard of an agent turn that was interrupted after `heard_prefix`.
 
-    Carriers tell it with white space, case and punctuation of their own: words count, the last of
-    which may be cut. Up to the first word that the turn does not have there; empty if that is its
-    first.
+    Carriers report the prefix with their own white space, case and punctuation, so words are
+    compared; the last one may be incomplete. The result ends before the first word that differs; it
+    is empty if that is the turn's first word.
     """
     end = 0
     heard_words = [word.casefold() for word in _WORD.findall(heard_prefix)]
@@ -71,7 +71,7 @@ def match_heard_prefix(text: str, heard_prefix: str) -> str:
 
 
 def _with_punctuation(text: str, end: int) -> str:
-    """The text up to `end`, and the punctuation of its last word if that was heard to its end."""
+    """Return the text up to `end`, with the punctuation after its last word if that is complete."""
     if end == 0:
         return ""
     if _WORD.match(text, end):

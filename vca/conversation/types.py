@@ -1,4 +1,4 @@
-"""The plain values that cross the door of this room."""
+"""The plain values that this package takes and returns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Speaker: TypeAlias = Literal["caller", "agent"]
 EndReason: TypeAlias = Literal[
     "agent_hangup", "max_duration", "max_turns", "token_limit", "silence", "model_error"
 ]
-# Why a tool that the model called was not used.
+# Why a tool call was refused.
 ToolRefusal: TypeAlias = Literal[
     "unknown_tool", "not_allowed", "bad_arguments", "unknown_target", "too_many"
 ]
@@ -20,12 +20,12 @@ _EMPTY_MAPPING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Profile:
-    """What the conversation needs of an AI profile.
+    """The part of an AI profile that the conversation needs.
 
-    `language` is a BCP 47 tag. `max_turns` counts the caller's turns that get an answer, `model`
-    None means the deployment's own, `temperature` None leaves it to the model. `tools` is what the
-    model may do, by name; `transfer_targets` are names with a description each: the numbers behind
-    them never enter this room.
+    `language` is a BCP 47 tag. `max_turns` counts the caller's turns that get an answer. `model`
+    None means the deployment's default, `temperature` None the model's default. `tools` are the
+    names of the tools that the model may call. `transfer_targets` maps names to descriptions: the
+    phone numbers behind them never enter this package.
     """
 
     name: str
@@ -44,10 +44,11 @@ class Profile:
 
 @dataclass(frozen=True)
 class CallFacts:
-    """What is known of the call; `caller_number` None means withheld, `answered_at` is aware.
+    """The facts of the call.
 
-    `variables` are what the tenant and the call's metadata tell the prompt, by name;
-    `tokens_spent` is what the call's earlier turns cost.
+    `caller_number` None means withheld; `answered_at` is timezone-aware. `variables` are the prompt
+    variables of the tenant and the call's metadata, by name. `tokens_spent` counts the tokens of
+    the call's earlier turns.
     """
 
     caller_number: str | None
@@ -59,14 +60,14 @@ class CallFacts:
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds a call beside its profile; None is no limit."""
+    """The limits of a call besides those of its profile; None means no limit."""
 
     tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Message:
-    """One line of the conversation as the model sees it."""
+    """One message of the conversation as the model sees it."""
 
     speaker: Speaker
     text: str
@@ -90,7 +91,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class TakeMessage:
-    """Keep a message; `number` is what the caller gave, as said: it is read, never dialled."""
+    """Store a message; `number` is what the caller said: people read it, VCA never dials it."""
 
     name: str | None
     number: str | None
@@ -100,18 +101,18 @@ class TakeMessage:
 
 @dataclass(frozen=True)
 class TransferToFallback:
-    """Send the caller to the number's fallback."""
+    """Transfer the caller to the number's fallback."""
 
     kind: Literal["to_fallback"] = field(default="to_fallback", init=False)
 
 
-# Closed: the flow matches on the class.
+# A closed union: the `calls` package matches on the class.
 Action: TypeAlias = HangUp | Transfer | TakeMessage | TransferToFallback
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """What an answer cost, in the model's tokens."""
+    """The tokens of an answer, as the model counts them."""
 
     input: int = 0
     output: int = 0
@@ -126,12 +127,12 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the agent said, never empty, and what is done after it, in order.
+    """What the agent says, never empty, and the actions that follow, in order.
 
-    Messages come first among the actions, and at most one other follows them. `latency_ms` tells
-    milliseconds since the caller was heard: `model_first_token` and `model` (its last), nothing
-    when no model was asked; nor is there a `model` then. `refused` says why tools that the model
-    called were not used.
+    Messages come first among the actions, and at most one other action follows them. `latency_ms`
+    holds milliseconds since the turn started: `model_first_token` (the first chunk) and `model`
+    (the last). It is empty, and `model` None, if no model was called. `refusals` are the reasons
+    why tool calls were not executed.
     """
 
     text: str

@@ -1,10 +1,11 @@
-"""Language models: the contract of a client, and the table of those we have.
+"""Language models: the client contract and the table of available clients.
 
-Owns the wire to a model, and nothing of what is said. Imports `conversation.types` and
-`conversation.json_schema`, `vca.kit` and the model's SDK.
-To add a client: a module here with a subclass of `ModelClient`, one line in `MODELS`, its case in
-`create_client`, and a subclass of `tests/contract/suites/llm.py`. SDKs are slow to import: a client
-imports its own on first use.
+This package owns the connection to a model, not the content of the conversation. It imports
+`conversation.types` and `conversation.json_schema`, `vca.kit` and the model's SDK.
+
+To add a client: a module in this package with a subclass of `ModelClient`, one line in
+`MODEL_CLIENTS`, its case in `create_client`, and a subclass of `tests/contract/suites/llm.py`. SDKs
+are slow to import, so a client imports its own on first use.
 """
 
 from abc import ABC, abstractmethod
@@ -25,12 +26,13 @@ ModelFailure: TypeAlias = Literal["timeout", "rate_limited", "refused", "unavail
 
 
 class ModelError(DomainError):
-    """A model gave no usable answer; `failure` is a closed vocabulary, for records and metrics.
+    """A model gave no usable answer.
 
-    `permanent` says that the same request would fail again: retrying is pointless until somebody
-    changes a setting. The text holds neither the key nor anything that the model's server wrote.
-    `server_status` is the HTTP status of the model's server, `server_code` its error code or what
-    went wrong with the connection; None where there is none.
+    `failure` is a closed vocabulary, for records and metrics. `permanent` says that the same
+    request would fail again: retrying is pointless until a setting changes. The text contains
+    neither the API key nor anything that the model's server sent. `server_status` is the HTTP
+    status of the model's server. `server_code` is its error code, or what went wrong with the
+    connection. Both are None if there is none.
     """
 
     status = 502
@@ -53,7 +55,7 @@ class ModelError(DomainError):
 
     @property
     def log_fields(self) -> dict[str, str | int]:
-        """What the log says of this failure: words of closed shapes, never a sentence."""
+        """The log fields of this failure: short codes only, never free text."""
         fields = {
             "failure": self.failure,
             "server_status": self.server_status,
@@ -64,7 +66,7 @@ class ModelError(DomainError):
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """A tool as it is offered to a model; `parameters` is the JSON Schema of its arguments."""
+    """A tool that is offered to a model; `parameters` is the JSON Schema of its arguments."""
 
     name: str
     description: str
@@ -73,7 +75,7 @@ class ToolSpec:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A tool that the model wants used: names and JSON as the model wrote them, unchecked."""
+    """A tool call as the model wrote it: name and JSON arguments, not validated."""
 
     name: str
     arguments: str
@@ -84,13 +86,13 @@ Chunk: TypeAlias = str | ToolCall
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One turn's question to a model.
+    """The request to a model for one turn.
 
-    `system` is the whole system prompt and holds none of the caller's words; `messages` are the
-    conversation, oldest first, ending with what the caller just said, speakers alternating.
-    `model` None is the client's own. `must_call` wants the one tool of `tools` called and nothing
-    said. `profile` is for what is not prompt: the temperature, the role that the scripted model
-    plays.
+    `system` is the whole system prompt and contains none of the caller's words. `messages` are the
+    conversation, oldest first, with alternating speakers; the last one is what the caller just
+    said. `model` None means the client's default model. `must_call` requires the model to call the
+    only tool in `tools` and to say nothing. `profile` provides what is not part of the prompt: the
+    temperature, and the role that the scripted model plays.
     """
 
     profile: Profile
@@ -104,67 +106,76 @@ class ModelRequest:
 class ModelClient(ABC):
     """A language model that answers one turn at a time; shared by all threads of a process.
 
-    It keeps nothing between two streams but connections, so any process can answer any call's next
-    turn. Made before a fork it must be used, and warmed, only after it.
+    It keeps nothing but connections between two streams, so any process can answer the next turn of
+    any call. A client that is created before a fork must be used, and warmed up, only after the
+    fork.
     """
 
     name: str = "unnamed"
-    """What the model is called where no request names another."""
+    """The model's name, used when a request names no other."""
 
     deterministic: ClassVar[bool]
-    """Whether the same request always streams the same pieces."""
+    """Whether the same request always yields the same chunks."""
 
     for_real_callers: ClassVar[bool] = True
-    """Whether it may talk to people who did not ask for a rehearsal."""
+    """Whether it may talk to people who did not start a simulation."""
 
     @abstractmethod
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        """The answer in pieces as the model makes them; at the end, what it cost, None if unknown.
+        """Yield the answer in chunks as the model generates them and return its tokens.
 
-        Effect: nothing happens before the first piece is asked for; pieces of text are never empty,
-        and an answer holds at least a tool call or a character that is no white space. A tool call
-        comes whole, its arguments within `MAX_ARGUMENTS` characters; whether it was offered and
-        makes sense is for the caller of this to judge.
-        Repeated call: independent; streams may be read side by side, one thread each.
+        The tokens are None if they are unknown.
+
+        Effect: nothing happens before the first chunk is requested. Text chunks are never empty. An
+        answer contains at least one tool call or one character that is not white space. A tool call
+        is yielded whole, its arguments within `MAX_ARGUMENTS_CHARS` characters; the caller must
+        check whether the tool was offered and the arguments make sense.
+
+        Repeated call: independent. Streams may be read concurrently, one thread each.
+
         Closing: a consumer that stops early closes the generator (`contextlib.closing`), which
-        stops the model and gives its connection back or ends it. Read to the end it closes itself.
-        Another thread that wants it to end asks through `llm.stopping`.
-        Failure: `ModelError`, nothing else, also after some pieces; whatever text the request
-        holds.
-        Timing: never later than the client's deadline, measured from the first `next` to the last
-        piece, or than the request's own budget (`kit.deadline`) if that is shorter. The wait for
-        the first piece counts.
+        stops the model and returns its connection or closes it. A generator that is read to its end
+        closes itself. Another thread cancels a stream through `llm.cancellation`.
+
+        Failure: `ModelError` and nothing else, whatever text the request contains; also after some
+        chunks.
+
+        Timing: never longer than the client's deadline, measured from the first `next` to the last
+        chunk, or than the request's own budget (`kit.deadline`) if that is shorter. The wait for
+        the first chunk counts.
         """
 
     def warm_up(self) -> None:
         """Load what the first answer would otherwise wait for; no network, repeatable.
 
-        Servers call it in each process after the fork: importing an SDK takes about a second.
+        Servers call it in each process after the fork, because importing an SDK takes about a
+        second.
         """
         return
 
     def close(self) -> None:
-        """Give up all connections; repeatable. The client is not used afterwards."""
+        """Close all connections; repeatable. The client must not be used afterwards."""
         return
 
 
 MAX_ARGUMENTS_CHARS = 20_000
-"""Characters of a tool call's arguments; what is longer comes cut, and so is no JSON."""
+"""The maximum length of a tool call's arguments; longer ones are cut and are then invalid JSON."""
 
 
 def create_client(
     *, base_url: str | None, api_key: str | None, model: str | None, timeout_s: float = 10.0
 ) -> ModelClient:
-    """The client that the settings ask for: all three given, OpenAI's protocol; none, the script.
+    """Return the model client for the settings.
 
-    `timeout_s` bounds a whole answer, in seconds. Raises ValueError on a part of the three, or on
-    values that can never work.
+    With all three of `base_url`, `api_key` and `model` it is the OpenAI client, with none of them
+    the scripted model. `timeout_s` limits a whole answer, in seconds. Raises ValueError if only
+    some of the three are given, or on values that can never work.
     """
     if base_url and api_key and model:
         client_class = _load_client_class("openai")
         return client_class(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
     if base_url or api_key or model:
-        raise ValueError("base_url, api_key and model belong together: give all or none")
+        raise ValueError("base_url, api_key and model belong together: set all or none")
     return _load_client_class("scripted")()
 
 

@@ -1,7 +1,7 @@
-"""Let one thread end what another waits for.
+"""Let one thread cancel the blocking wait of another.
 
-A generator can be closed by the thread that runs it only, and a thread that waits on a socket runs
-nothing. Whoever waits says here how to be woken.
+Only the thread that runs a generator can close it, and a thread that blocks on a socket runs no
+code. A waiting thread therefore registers a callback that wakes it.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ from threading import Lock
 
 
 class CancelToken:
-    """Asked once, for good; wakes whoever waits at that moment."""
+    """A one-way cancellation flag that also wakes the thread that is waiting."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -19,7 +19,7 @@ class CancelToken:
         self.cancelled = False
 
     def cancel(self) -> None:
-        """Ask the thread that heeds this to end."""
+        """Cancel the work of the thread that observes this token."""
         with self._lock:
             self.cancelled = True
             if self._callback is not None:
@@ -27,7 +27,7 @@ class CancelToken:
 
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Have `wake` called if the end is asked for meanwhile, never afterwards."""
+        """Call `callback` if the token is cancelled inside the block, never afterwards."""
         with self._lock:
             self._callback = callback
             if self.cancelled:
@@ -44,7 +44,7 @@ _current_token: ContextVar[CancelToken | None] = ContextVar("stop", default=None
 
 @contextmanager
 def cancel_scope(cancel_token: CancelToken) -> Iterator[None]:
-    """Have every wait inside end when `stop` is asked."""
+    """End every wait inside the block when `cancel_token` is cancelled."""
     reset_token = _current_token.set(cancel_token)
     try:
         yield
@@ -53,5 +53,5 @@ def cancel_scope(cancel_token: CancelToken) -> Iterator[None]:
 
 
 def current_token() -> CancelToken | None:
-    """What this thread heeds, if anything."""
+    """Return the token that this thread observes, or None."""
     return _current_token.get()

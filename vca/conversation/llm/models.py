@@ -1,4 +1,4 @@
-"""Which models a deployment asks, in which order, and how long it waits for each."""
+"""The models of a deployment, their order and how long to wait for each."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -8,11 +8,11 @@ from vca.conversation.llm import ModelClient, ModelRequest, create_client
 
 @dataclass(frozen=True)
 class LatencyPolicy:
-    """Seconds that a turn waits.
+    """The timeouts of a turn, in seconds.
 
-    `filler_s`: for the first useful piece, before something is said meanwhile. `first_s`: for it,
-    before the model is given up. `stall_s`: for the next piece of an answer that has begun.
-    `whole_s`: for the whole answer, whoever gives it.
+    `filler_s`: the wait for the first useful chunk before a filler is said. `first_s`: the wait for
+    it before the model is given up. `stall_s`: the wait for the next chunk of an answer that has
+    started. `whole_s`: the time for the whole answer, of all models together.
     """
 
     filler_s: float = 1.5
@@ -23,7 +23,7 @@ class LatencyPolicy:
 
 @dataclass(frozen=True)
 class Models:
-    """The model that answers, the one that steps in for it, and the names that profiles may use."""
+    """The primary model, its fallback, and the model names that profiles may use."""
 
     primary: ModelClient
     fallback: ModelClient | None = None
@@ -31,10 +31,10 @@ class Models:
     latency_policy: LatencyPolicy = LatencyPolicy()
 
     def attempts(self, request: ModelRequest) -> list[tuple[ModelClient, ModelRequest]]:
-        """Who is asked what, in this order, until one answers.
+        """Return the clients to try in order, each with its request.
 
-        A profile's model that is not listed any more is the deployment's own. The fallback has one
-        model only.
+        A profile's model that is no longer allowed is replaced by the deployment's default model.
+        The fallback has one model only.
         """
         model = request.profile.model
         primary_request = replace(request, model=model if model in self.allowed_models else None)
@@ -42,7 +42,7 @@ class Models:
         return [*attempts, (self.fallback, request)] if self.fallback else attempts
 
     def warm_up(self) -> None:
-        """Warm each client; see `ModelClient.warm`."""
+        """Warm up each client; see `ModelClient.warm_up`."""
         for client in filter(None, (self.primary, self.fallback)):
             client.warm_up()
 
@@ -63,20 +63,21 @@ def create_models(
     fallback_api_key: str | None = None,
     fallback_model: str | None = None,
 ) -> Models:
-    """The models that the settings ask for; `timeout_s` bounds a whole answer of both together.
+    """Return the models for the settings.
 
-    A fallback of which only the model is given is another model of the same endpoint. Raises
-    ValueError as `client_for` does, and on a fallback without a first model.
+    `timeout_s` limits a whole answer of both models together. A fallback with only a model name
+    uses another model of the primary endpoint. Raises ValueError as `create_client` does, and on a
+    fallback without a primary model.
     """
     primary = create_client(base_url=base_url, api_key=api_key, model=model, timeout_s=timeout_s)
     fallback = None
     if fallback_model or fallback_base_url or fallback_api_key:
         if not model:
-            raise ValueError("a fallback model needs a first one")
+            raise ValueError("a fallback model requires a primary model")
         has_own_endpoint = fallback_base_url or fallback_api_key
         fallback = create_client(
             base_url=fallback_base_url if has_own_endpoint else base_url,
-            # A key goes to the endpoint that it was given for, and to no other.
+            # A key must only be sent to the endpoint that it belongs to.
             api_key=fallback_api_key if has_own_endpoint else api_key,
             model=fallback_model,
             timeout_s=timeout_s,

@@ -1,4 +1,4 @@
-"""Any endpoint that speaks OpenAI's chat completions, through the official SDK, streaming."""
+"""Streaming client for any endpoint with OpenAI's chat completions API, using the official SDK."""
 
 from collections.abc import Generator
 from threading import Lock
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class OpenAIModel(ModelClient):
-    """Light to make: the first answer, or `warm`, imports the SDK and makes the connection pool.
+    """Talks to an OpenAI-compatible endpoint.
 
-    `timeout_s` bounds a whole answer, in seconds. Raises ValueError on a URL or a key that can
-    never work.
+    Creating it is cheap: the first answer, or `warm_up`, imports the SDK and creates the connection
+    pool. `timeout_s` limits a whole answer, in seconds. Raises ValueError on a URL or a key that
+    can never work.
     """
 
     deterministic = False
@@ -44,7 +45,7 @@ class OpenAIModel(ModelClient):
                 self._endpoint.close()
 
     def _get_endpoint(self) -> "Endpoint":
-        from vca.conversation.llm.openai_http import Endpoint  # slow: it imports the SDK
+        from vca.conversation.llm.openai_http import Endpoint  # slow: imports the SDK
 
         with self._lock:
             if self._endpoint is None:

@@ -1,7 +1,7 @@
-"""One exchange with an OpenAI-compatible endpoint: what is sent, and what a failure means.
+"""HTTP exchange with an OpenAI-compatible endpoint: requests and the meaning of failures.
 
-Importing this imports the SDK, which takes about a second; only `openai.OpenAIModel` does, on first
-use.
+Importing this module imports the SDK, which takes about a second. Only `openai.OpenAIModel` imports
+it, on first use.
 """
 
 import logging
@@ -25,7 +25,7 @@ EventStream: TypeAlias = openai.Stream[object]
 CONNECT_TIMEOUT_S = 3.0
 _MIN_TIMEOUT_S = 0.001
 
-# The first that is in an error's chain of causes says why there is no connection.
+# The first class that occurs in an error's chain of causes determines the code.
 _CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
     (NameNotResolved, "name_not_resolved"),
     (ssl.SSLError, "tls_failed"),
@@ -35,13 +35,13 @@ _CONNECTION_CODES: tuple[tuple[type[BaseException], str], ...] = (
 _ERROR_CODE = re.compile(r"[a-z0-9_]{1,40}")
 _ALLOWED_HEADERS = ("host", "content-type", "content-length", "accept")
 
-# At the level DEBUG these write addresses and headers of every exchange; a call's content is
-# nobody's log line.
+# At level DEBUG these loggers write addresses and headers of every exchange. The content of a call
+# must not reach the log.
 for _name in ("openai", "httpx2", "httpcore2"):
     logging.getLogger(_name).setLevel(logging.WARNING)
 
-# What a server can make the SDK raise: its own families, the transport's where the SDK reads an
-# error's body unguarded, and what comes of parsing answers that are not of the promised shape.
+# What a server can make the SDK raise: the SDK's own errors, those of the transport where the SDK
+# reads an error's body without catching them, and those of parsing responses of unexpected shape.
 _SDK_ERRORS = (
     openai.OpenAIError,
     httpx2.HTTPError,
@@ -55,20 +55,20 @@ _SDK_ERRORS = (
 
 
 class Endpoint:
-    """A pool of connections to one base URL with one key, shared by threads."""
+    """A connection pool for one base URL with one key, shared by threads."""
 
     def __init__(self, base_url: str, api_key: str, model: str, timeout_s: float) -> None:
         self._model = model
         self._api_key = api_key
         self._timeout_s = timeout_s
-        self._reports_usage: bool | None = None  # None: not known yet
+        self._reports_usage: bool | None = None  # None: unknown
         self._http = httpx2.Client(
             transport=DeadlineTransport(),
             trust_env=False,
             follow_redirects=False,
             event_hooks={"request": [_HeaderFilter(api_key)]},
         )
-        # Empty, not None: for None the SDK looks into the environment.
+        # Empty strings, because for None the SDK reads the environment.
         self._sdk = openai.OpenAI(
             base_url=base_url,
             api_key=api_key,
@@ -85,7 +85,7 @@ class Endpoint:
         self._http.close()
 
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        """The answer's pieces, and what it cost; raises ModelError only."""
+        """Yield the answer's chunks and return its tokens; raises only ModelError."""
         answer = StreamedAnswer()
         try:
             with self._open_with_retry(request, monotonic() + self._budget_s()) as events:
@@ -95,10 +95,10 @@ class Endpoint:
                         yield text
             yield from answer.tool_calls()
         except _SDK_ERRORS as error:
-            # None: the server's own text, which may repeat our key, must not reach a traceback.
+            # No cause: the server's text may repeat our key and must not reach a traceback.
             raise _to_model_error(error, self._api_key) from None
         if answer.is_empty:
-            raise ModelError("The model's server answered with no text.", failure="bad_answer")
+            raise ModelError("The model server returned an empty answer.", failure="bad_answer")
         return answer.tokens
 
     def _budget_s(self) -> float:
@@ -111,12 +111,12 @@ class Endpoint:
         except openai.APITimeoutError:
             raise
         except openai.APIConnectionError:
-            # A kept connection may have been closed by the server just now. Nothing was answered,
-            # so once more.
+            # The server may just have closed a pooled connection. There was no response, so a
+            # retry is safe.
             return self._open_stream(request, ends_at)
 
     def _open_stream(self, request: ModelRequest, ends_at: float) -> EventStream:
-        """Ask for the price too, unless this endpoint refuses a request that does."""
+        """Request usage figures too, unless this endpoint rejects requests that ask for them."""
         if self._reports_usage is False:
             return self._post(request, ends_at, with_usage=False)
         try:
@@ -132,8 +132,8 @@ class Endpoint:
 
     def _post(self, request: ModelRequest, ends_at: float, *, with_usage: bool) -> EventStream:
         left_s = max(ends_at - monotonic(), _MIN_TIMEOUT_S)
-        # Not the SDK's `chat.completions`, which walks through every message by its type, and makes
-        # a model of every chunk: its own way for what it has no types for costs a tenth.
+        # Not the SDK's `chat.completions`, which converts every message by its type and creates an
+        # object of every event. Its untyped interface takes a tenth of the time.
         return self._sdk.post(
             "/chat/completions",
             body=_request_body(request, request.model or self._model, with_usage=with_usage),
@@ -145,7 +145,7 @@ class Endpoint:
 
 
 class _HeaderFilter:
-    """Sends our headers only: the SDK adds what OPENAI_CUSTOM_HEADERS and its kin hold."""
+    """Sends our headers only: the SDK adds those of OPENAI_CUSTOM_HEADERS and similar variables."""
 
     def __init__(self, api_key: str) -> None:
         self._api_key = api_key
@@ -156,14 +156,14 @@ class _HeaderFilter:
         }
         headers["authorization"] = f"Bearer {self._api_key}"
         headers["user-agent"] = "vca"
-        # A compressed stream is held back until there is enough to compress.
+        # A server holds back a compressed stream until it has enough to compress.
         headers["accept-encoding"] = "identity"
         request.headers = httpx2.Headers(headers)
 
 
 def _request_body(request: ModelRequest, model: str, *, with_usage: bool) -> dict[str, Any]:
-    # No limit on tokens: endpoints disagree on its name, and the engine closes the stream when
-    # enough was said.
+    # No limit on tokens: endpoints disagree on its name, and the engine closes the stream once
+    # the reply is long enough.
     body: dict[str, Any] = {"model": model, "messages": _request_messages(request), "stream": True}
     if with_usage:
         body["stream_options"] = {"include_usage": True}
@@ -179,7 +179,7 @@ def _request_body(request: ModelRequest, model: str, *, with_usage: bool) -> dic
 def _request_messages(request: ModelRequest) -> list[dict[str, str]]:
     messages = list(request.messages)
     if messages and messages[0].speaker == "agent":
-        # The chat templates of Mistral and Gemma refuse a conversation that the assistant begins.
+        # The chat templates of Mistral and Gemma reject a conversation that the assistant starts.
         messages.insert(0, Message("caller", "(The call is connected.)"))
     system = {"role": "system", "content": _replace_surrogates(request.system)}
     return [system, *map(_request_message, messages)]
@@ -191,7 +191,7 @@ def _request_message(message: Message) -> dict[str, str]:
 
 
 def _replace_surrogates(text: str) -> str:
-    """The text without lone surrogates, which no JSON in UTF-8 can carry."""
+    """Replace lone surrogates, which JSON in UTF-8 cannot represent."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -209,27 +209,29 @@ def _request_tool(spec: ToolSpec) -> dict[str, Any]:
 def _to_model_error(error: Exception, api_key: str) -> ModelError:
     cause = error.__cause__
     if isinstance(error, ResponseTooLong) or isinstance(cause, ResponseTooLong):
-        return ModelError("The model's server answered too much.", failure="bad_answer")
+        return ModelError("The model server's answer is too long.", failure="bad_answer")
     if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
-        return ModelError("The model's server did not answer in time.", failure="timeout")
+        return ModelError("The model server did not respond in time.", failure="timeout")
     if isinstance(error, openai.APIStatusError):
         return _status_error(error, _safe_error_code(error, api_key))
     if isinstance(error, openai.APIConnectionError | httpx2.HTTPError | httpx2.StreamError):
         return ModelError(
-            "The model's server is not reachable, or broke off.",
+            "The model server is unreachable, or the connection was lost.",
             failure="unavailable",
             server_code=_connection_code(error),
         )
     if isinstance(error, openai.APIError):
         return _stream_error(_safe_error_code(error, api_key))
-    return ModelError("The model's server answered in an unknown form.", failure="bad_answer")
+    return ModelError(
+        "The model server sent a response of an unknown format.", failure="bad_answer"
+    )
 
 
 def _status_error(error: openai.APIStatusError, code: str) -> ModelError:
     status = error.status_code
     failure, permanent = _classify_status(status, code)
     return ModelError(
-        f"The model's server answered {status}{code and f' ({code})'}.",
+        f"The model server responded with status {status}{code and f' ({code})'}.",
         failure=failure,
         permanent=permanent,
         server_status=status,
@@ -240,7 +242,7 @@ def _status_error(error: openai.APIStatusError, code: str) -> ModelError:
 def _classify_status(status: int, code: str) -> tuple[ModelFailure, bool]:
     """Return the kind of failure, and whether the same request would fail again."""
     if status == 429:
-        # A used-up quota has the status of a short wait, and is none.
+        # A used-up quota has the same status as a short rate limit, but waiting does not help.
         return "rate_limited", code == "insufficient_quota"
     if status in (408, 504):
         return "timeout", False
@@ -250,16 +252,16 @@ def _classify_status(status: int, code: str) -> tuple[ModelFailure, bool]:
 
 
 def _stream_error(code: str) -> ModelError:
-    """An error that the server put into the stream instead of the rest of the answer."""
+    """Return the error for an error event that the server sent in the middle of an answer."""
     return ModelError(
-        f"The model's server broke off with an error{code and f' ({code})'}.",
+        f"The model server ended the answer with an error{code and f' ({code})'}.",
         failure="rate_limited" if "rate_limit" in code else "unavailable",
         server_code=code or None,
     )
 
 
 def _connection_code(error: BaseException) -> str:
-    """Return what went wrong with the connection, in one word."""
+    """Return a short code for what went wrong with the connection."""
     chain = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
@@ -270,7 +272,7 @@ def _connection_code(error: BaseException) -> str:
 
 
 def _safe_error_code(error: openai.APIError, api_key: str) -> str:
-    """The server's own code, if it looks like one: a sentence might hold a secret."""
+    """Return the server's error code if it looks like one; free text might contain a secret."""
     codes = (str(code) for code in (error.code, error.type) if code)
     well_formed = (code for code in codes if _ERROR_CODE.fullmatch(code))
     return next((code for code in well_formed if code not in api_key and api_key not in code), "")

@@ -1,8 +1,8 @@
-"""What an OpenAI-compatible endpoint streams, put together: text, tool calls, and the price.
+"""Assemble the stream of an OpenAI-compatible endpoint: text, tool calls and token usage.
 
-Chunks are read as the JSON that they are: the SDK's objects of them, which check no more, take
-most of the time that an answer takes us. One that is not of the promised shape raises TypeError,
-ValueError, AttributeError or LookupError; the wire says what that means.
+Events are read as plain JSON. The SDK's objects check no more and take most of the time that we
+spend on an answer. An event of an unexpected shape raises TypeError, ValueError, AttributeError or
+LookupError; `openai_http` translates these.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,20 @@ _MAX_NAME_CHARS = 100
 
 @dataclass
 class _PartialToolCall:
-    """A tool call whose arguments are still coming."""
+    """A tool call whose arguments are still arriving."""
 
     call_id: str | None
     name: str = ""
     arguments: str = ""
 
     def add(self, name: str | None, arguments: str | None) -> None:
-        # Told once by most, again with every part by some.
+        # Most servers send the name once, some repeat it with every part.
         self.name = self.name or (name or "")[:_MAX_NAME_CHARS]
         self.arguments = (self.arguments + (arguments or ""))[:MAX_ARGUMENTS_CHARS]
 
 
 class StreamedAnswer:
-    """One answer as its chunks come."""
+    """Collects one answer while its events arrive."""
 
     def __init__(self) -> None:
         self.tokens: Tokens | None = None
@@ -40,13 +40,13 @@ class StreamedAnswer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is neither a tool call nor a character that is no white space."""
+        """Whether there is neither a tool call nor a character that is not white space."""
         return not (self._has_text or self._drafts)
 
     def add_event(self, event: Any) -> str:
-        """The text of the next chunk, empty if it carries something else.
+        """Return the text of the next event, empty if it carries something else.
 
-        Raises ModelError if the answer was withheld.
+        Raises ModelError if the content filter withheld the answer.
         """
         if (usage := event.get("usage")) is not None:
             self.tokens = _parse_usage(usage)
@@ -61,18 +61,18 @@ class StreamedAnswer:
             self._add_tool_call_part(tool_call_part)
         text = delta.get("content") or delta.get("refusal") or ""
         if not isinstance(text, str):
-            raise TypeError("a piece of text is not a string")
+            raise TypeError("the text of an event is not a string")
         self._has_text = self._has_text or bool(text.strip())
         return text
 
     def tool_calls(self) -> Iterator[ToolCall]:
-        """The tool calls, whole; to be asked for at the end."""
+        """Yield the complete tool calls; call it after the last event."""
         for drafts in self._drafts.values():
             for draft in drafts:
                 yield ToolCall(draft.name, draft.arguments)
 
     def _add_tool_call_part(self, tool_call_part: Any) -> None:
-        # Some number no call, or all of them 0, and tell them apart by their ids only.
+        # Some servers send no index, or 0 for every call; only the ids differ.
         index, call_id = tool_call_part.get("index") or 0, tool_call_part.get("id")
         drafts = self._drafts.get(index)
         is_new_call = bool(call_id) and drafts is not None and call_id != drafts[-1].call_id
@@ -86,7 +86,7 @@ class StreamedAnswer:
 
 
 def _parse_usage(usage: Any) -> Tokens | None:
-    """What the endpoint says it cost, None if that makes no sense."""
+    """Return the token usage that the endpoint reports, or None if it is not plausible."""
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
     if not all(type(count) is int and 0 <= count < 1_000_000_000 for count in counts):
         return None

@@ -1,8 +1,8 @@
-"""HTTP under one deadline: to connect, wait and read to the end, however the other side drips.
+"""HTTP with one deadline for connecting, waiting and reading, however slowly the server sends.
 
-httpx bounds each read, so a server that sends a byte now and then holds its client for ever. Here
-the time-out that httpcore hands to each of its reads is a `Deadline`, and the network backend asks
-it what is left.
+httpx limits each single read, so a server that sends a byte now and then can hold its client for
+ever. In this module the timeout that httpcore passes to each read is a `Deadline`, and the network
+backend asks it how much time is left.
 """
 
 import socket
@@ -29,11 +29,11 @@ AddressLookup: TypeAlias = Callable[[str, int], list[str]]
 
 
 class ResponseTooLong(httpx2.ReadError):
-    """A body went beyond MAX_BYTES."""
+    """A response body exceeded MAX_BYTES."""
 
 
 class Deadline(float):
-    """Seconds until a fixed moment, in the guise of a time-out."""
+    """The seconds until a fixed moment, usable as a timeout."""
 
     ends_at: float
 
@@ -43,20 +43,20 @@ class Deadline(float):
         return deadline
 
     def shorten(self, seconds: float) -> None:
-        """Let it end within `seconds` from now."""
+        """Let the deadline end within `seconds` from now."""
         self.ends_at = min(self.ends_at, monotonic() + seconds)
 
 
 class DeadlineTransport(httpx2.HTTPTransport):
-    """Reads the `read` time-out of a request as the deadline of the whole exchange, body included.
+    """Uses a request's `read` timeout as the deadline of the whole exchange, body included.
 
-    Nothing comes from the environment; bodies are bounded and never decompressed.
+    Nothing is read from the environment. Bodies are bounded and never decompressed.
     """
 
     def __init__(self, *, ssl_context: ssl.SSLContext | None = None) -> None:
         context = ssl_context or _default_ssl_context()
         super().__init__(verify=context, trust_env=False)
-        # httpx has no argument for the backend, so its pool is replaced by one that has ours.
+        # httpx has no argument for the network backend, so replace its pool by one with ours.
         self._pool = httpcore2.ConnectionPool(
             ssl_context=context,
             max_connections=MAX_CONNECTIONS,
@@ -76,19 +76,20 @@ class DeadlineTransport(httpx2.HTTPTransport):
         response = super().handle_request(request)
         assert isinstance(response.stream, httpx2.SyncByteStream)
         response.stream = _BoundedBody(response.stream, total)
-        # We ask for identity; who compresses all the same is not unpacked, as a bomb would be.
+        # We request identity encoding. A body that is compressed anyway is not decompressed: it
+        # could be a decompression bomb.
         response.headers.pop("content-encoding", None)
         return response
 
 
 @cache
 def _default_ssl_context() -> ssl.SSLContext:
-    """The system's certificates, read once."""
+    """Return the TLS context with the system's certificates, which are read once."""
     return httpx2.create_ssl_context(trust_env=False)
 
 
 class _BoundedBody(httpx2.SyncByteStream):
-    """A bounded body that, closed after its last event, gives its connection back for the next."""
+    """A bounded body that returns its connection to the pool if it is closed at its end."""
 
     def __init__(self, stream: httpx2.SyncByteStream, deadline: Deadline) -> None:
         self._stream = stream
@@ -106,9 +107,9 @@ class _BoundedBody(httpx2.SyncByteStream):
             yield chunk
 
     def close(self) -> None:
-        # The SDK stops reading at [DONE], just before the body's end, and httpcore can only keep a
-        # connection whose body was read to the end. A new one costs every turn of a call two or
-        # three round trips.
+        # The SDK stops reading at [DONE], just before the body's end, and httpcore can only reuse a
+        # connection whose body was read to the end. Read the rest: a new connection would cost
+        # every turn of a call two or three round trips.
         if b"[DONE]" in self._tail:
             self._deadline.shorten(_DRAIN_TIMEOUT_S)
             with suppress(httpx2.TransportError):
@@ -118,11 +119,11 @@ class _BoundedBody(httpx2.SyncByteStream):
 
 
 class NameNotResolved(httpcore2.ConnectError):
-    """The name service knows no address of the host."""
+    """The name server knows no address of the host."""
 
 
 class DeadlineBackend(httpcore2.SyncBackend):
-    """Sockets whose every wait ends with the deadline, the wait for a name's addresses too."""
+    """Sockets whose waits all end with the deadline, including the wait for name resolution."""
 
     def __init__(self, lookup: AddressLookup | None = None) -> None:
         self._lookup = lookup or lookup_addresses
@@ -151,8 +152,8 @@ class DeadlineBackend(httpcore2.SyncBackend):
         raise failure
 
     def _resolve(self, host: str, port: int, timeout: float | None) -> list[str]:
-        # getaddrinfo takes no time-out and can't be interrupted: it is left behind in its own
-        # thread.
+        # getaddrinfo has no timeout and cannot be interrupted, so it runs in a thread that is
+        # abandoned on timeout.
         results: SimpleQueue[list[str] | OSError] = SimpleQueue()
         Thread(target=_run_lookup, args=(results, self._lookup, host, port), daemon=True).start()
         try:
@@ -183,8 +184,8 @@ class _DeadlineStream(httpcore2.NetworkStream):
         self._stream.write(buffer, _remaining_s(timeout, httpcore2.WriteTimeout))
 
     def _abort_read(self) -> None:
-        """End a read that another thread waits in; closing the socket would not wake it."""
-        # Not SSLSocket's own shutdown, which would forget the encryption under the reader's hands.
+        """End a read that another thread is blocked in; closing the socket would not wake it."""
+        # Not SSLSocket.shutdown, which would discard the TLS state while the reader uses it.
         with suppress(OSError):
             socket.socket.shutdown(self._stream.get_extra_info("socket"), socket.SHUT_RDWR)
 
@@ -205,7 +206,7 @@ class _DeadlineStream(httpcore2.NetworkStream):
 
 
 def lookup_addresses(host: str, port: int) -> list[str]:
-    """The addresses of a name, best first; raises OSError."""
+    """Return the addresses of a name, best first; raises OSError."""
     address_infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in address_infos]
 
@@ -224,7 +225,7 @@ def _remaining_s(timeout: float | None, timeout_error: type[Exception]) -> float
         return timeout
     left_s = timeout.ends_at - monotonic()
     if left_s <= 0:
-        # Not handed on: a socket with a time-out of 0 does not wait at all, and says so in another
-        # way.
+        # A timeout of 0 must not reach the socket: it would become non-blocking and raise another
+        # error.
         raise timeout_error("the deadline has passed")
     return left_s

@@ -1,4 +1,4 @@
-"""As much English as the scripted model needs."""
+"""The little English that the scripted model needs."""
 
 import re
 from collections.abc import Iterable
@@ -66,13 +66,13 @@ _PRONOUN = re.compile(r"(?<![\w'])(i am|i was|[a-z']+)(?![\w'])", re.IGNORECASE)
 
 
 def is_greeting(line: str) -> bool:
-    """Whether the line only says hello."""
+    """Return whether the line only says hello."""
     words = _words(line)
     return bool(words) and set(words) <= _GREETING
 
 
 def is_goodbye(line: str) -> bool:
-    """Whether the line thanks or says goodbye, and nothing else of substance."""
+    """Return whether the line only thanks or says goodbye."""
     words = _words(line)
     if not words:
         return False
@@ -81,18 +81,18 @@ def is_goodbye(line: str) -> bool:
 
 
 def is_yes(line: str) -> bool:
-    """Whether the line agrees and adds nothing."""
+    """Return whether the line agrees and adds nothing."""
     words = _words(line)
     return len(words) <= 5 and not _YES.isdisjoint(words[:2]) and not is_no(line)
 
 
 def is_no(line: str) -> bool:
-    """Whether the line starts by denying."""
+    """Return whether the line starts with a denial."""
     return not _NO.isdisjoint(_words(line)[:1])
 
 
 def transfer_target(line: str, targets: Iterable[str]) -> str | None:
-    """Which of the targets the speaker asks to be connected with, if any."""
+    """Return the target that the speaker asks to be connected with, or None."""
     words = _words(line)
     if _CONNECT.isdisjoint(words):
         return None
@@ -102,18 +102,18 @@ def transfer_target(line: str, targets: Iterable[str]) -> str | None:
 
 
 def wants_human(line: str) -> bool:
-    """Whether the speaker asks for somebody who is no machine."""
+    """Return whether the speaker asks for a human."""
     words = _words(line)
     return not _CONNECT.isdisjoint(words) and not _HUMAN.isdisjoint(words)
 
 
 def correction(line: str) -> str:
-    """What a denial says instead, empty if it only denies."""
+    """Return what a denial says instead, empty if it only denies."""
     return "" if set(_words(line)) <= _DENIAL | _NO else re.sub(r"^\W*\w+\W*", "", line)
 
 
 def split_introduction(line: str) -> tuple[str | None, str]:
-    """The name that the speaker gives, if any, and the rest of the line."""
+    """Return the name that the speaker gives, None if none, and the rest of the line."""
     match = _INTRODUCTION.search(line)
     if match is None:
         return None, line
@@ -121,7 +121,7 @@ def split_introduction(line: str) -> tuple[str | None, str]:
 
 
 def extract_name(line: str) -> str | None:
-    """The name in an answer to the question for it; None if the answer is about something else."""
+    """Return the name in an answer to "What is your name?", or None if the answer has no name."""
     introduced_name, _ = split_introduction(line)
     if introduced_name is not None:
         return introduced_name
@@ -133,17 +133,17 @@ def extract_name(line: str) -> str | None:
 
 
 def strip_greeting(line: str) -> str:
-    """The line without its greeting, told from the other side; it may be empty."""
+    """Return the line in the second person, without its greeting; it may be empty."""
     remainder = _HELLO.sub("", line)
     return to_second_person(_LEAD_IN.sub("", remainder) or remainder)
 
 
 def to_second_person(line: str) -> str:
-    """What I said as you tell it back: "my boiler leaks", "your boiler leaks"."""
+    """Return the line in the second person: "my boiler leaks" becomes "your boiler leaks"."""
     bare_line = strip_line(line)
     if line.rstrip().endswith("?"):
         return f"you ask, {bare_line}"
-    return _PRONOUN.sub(lambda found: _second_person_word(found[0]), bare_line.replace("’", "'"))
+    return _PRONOUN.sub(lambda match: _second_person_word(match[0]), bare_line.replace("’", "'"))
 
 
 def _second_person_word(word: str) -> str:
@@ -154,7 +154,7 @@ def _second_person_word(word: str) -> str:
 
 
 def strip_line(line: str) -> str:
-    """The line, shortened to what can be told back, without punctuation at its ends."""
+    """Return the line, shortened for repeating it and without punctuation at its ends."""
     return shorten(line, MAX_ECHO_CHARS, placeholder=" and so on").strip(" \t.,;:!?…-")
 
 

@@ -1,8 +1,8 @@
-"""An offline model for demos and tests: plays the profile's role in English, the same every time.
+"""An offline model for demos and tests: plays the profile's role in English, deterministically.
 
-It fills its role's form (`scripts`) from what the caller said, tells it back, and parts politely.
-It keeps nothing: each turn it goes through the transcript again. Tools it uses as a sensible agent
-would, if they are offered; a finished call it sums up from the form.
+It fills in its role's form (`scripts`) from what the caller said, reads it back and says goodbye.
+It keeps no state: each turn processes the whole transcript again. It calls the offered tools as a
+sensible agent would, and summarises a finished call from the form.
 """
 
 import re
@@ -29,7 +29,11 @@ class ScriptedModel(ModelClient):
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         utterances = [message.text for message in request.messages if message.speaker == "caller"]
         if not utterances:
-            raise ModelError("There is nothing to answer.", failure="bad_answer", permanent=True)
+            raise ModelError(
+                "The request contains no message of the caller.",
+                failure="bad_answer",
+                permanent=True,
+            )
         chunks = (
             [_analysis_call(request)]
             if request.must_call
@@ -40,17 +44,17 @@ class ScriptedModel(ModelClient):
 
 
 def build_reply(profile: Profile, utterances: list[str]) -> str:
-    """What the role says to the caller's last line, given all of them."""
+    """Return the role's reply to the last of the caller's utterances."""
     return _reply_text(_fill_form(profile, utterances), profile, utterances)
 
 
 def _reply_chunks(request: ModelRequest, utterances: list[str]) -> Iterator[Chunk]:
-    """Words, then the tools that go with them."""
+    """Yield the reply text, then the tool calls that go with it."""
     form = _fill_form(request.profile, utterances)
     calls = list(_select_tool_calls(request, form, utterances[-1]))
     is_handing_over = any(call.name in ("transfer", "fallback") for call in calls)
     text = en.CONNECTING if is_handing_over else _reply_text(form, request.profile, utterances)
-    # A real model's pieces are about words too, each with the space before it.
+    # Like a real model: chunks of about one word, each with the space before it.
     yield from re.findall(r"\s*\S+", text)
     yield from calls
 
@@ -71,7 +75,7 @@ def _select_tool_calls(request: ModelRequest, form: "_Form", utterance: str) -> 
 
 
 def _analysis_call(request: ModelRequest) -> ToolCall:
-    """The call as the one tool that is offered wants it; nothing that was not said is in it."""
+    """Return the analysis of the call as a call of the offered tool, without invented facts."""
     lines = request.messages[0].text.splitlines()
     utterances = [
         line.removeprefix(_CALLER_PREFIX) for line in lines if line.startswith(_CALLER_PREFIX)
@@ -89,7 +93,7 @@ def _analysis_call(request: ModelRequest) -> ToolCall:
 
 
 def _extract_data(form: "_Form", data_schema: dict[str, object]) -> dict[str, str] | None:
-    """What the form knows of what is wanted; None if that does not do."""
+    """Return the requested data that the form has, or None if it does not satisfy the schema."""
     properties = data_schema.get("properties")
     names = properties if isinstance(properties, dict) else {}
     data = {
@@ -127,7 +131,7 @@ def _reply_text(form: "_Form", profile: Profile, utterances: list[str]) -> str:
 
 
 class _Form:
-    """One conversation: what is known, and what was asked last."""
+    """The state of one conversation: the collected values and the current stage."""
 
     def __init__(self, profile: Profile) -> None:
         self._script = SCRIPTS[profile.role]
@@ -137,12 +141,12 @@ class _Form:
         self._name_retried = False
         self._stage: Literal["asking", "confirming", "correcting", "open"] = "asking"
         self.reply = ""
-        """The reply to the line that was heard last."""
+        """The reply to the last line."""
         self.event: Literal["nothing", "confirmed", "parted"] = "nothing"
-        """What that line brought about."""
+        """What the last line caused."""
 
     def process_line(self, line: str) -> None:
-        """Take in the caller's next line."""
+        """Process the caller's next line."""
         self.event = "nothing"
         if en.is_goodbye(line):
             self.reply = self._goodbye()
@@ -155,17 +159,17 @@ class _Form:
         }[self._stage](line)
 
     def reason(self) -> str:
-        """What the caller wants, in the words that were told back."""
+        """Return the reason for the call, in the words that were read back."""
         values = [text for key, text in self.values.items() if key != "name"]
         return "; ".join([*values, *self._notes]) or "No reason was given."
 
     def call_summary(self) -> str:
-        """The call in a sentence, empty if nothing is known of it."""
+        """Return a one-sentence summary of the call, empty if nothing is known."""
         summary = self._summary()
         return f"The caller was told this back: {summary}."[:500] if summary else ""
 
     def call_outcome(self) -> str:
-        """What became of the call."""
+        """Return the outcome of the call."""
         if not (self.values or self._notes):
             return "no_conversation"
         if self._stage != "open":
@@ -175,7 +179,7 @@ class _Form:
     def _handle_answer(self, line: str) -> str:
         slot = self._next_empty_slot()
         assert slot is not None
-        # Callers introduce themselves at once; later, "this is Elm Street" names no caller.
+        # Callers introduce themselves in their first line; a later "this is Elm Street" is no name.
         name, remainder = (None, line) if self.values else en.split_introduction(line)
         if name:
             self.values["name"] = name
@@ -191,7 +195,11 @@ class _Form:
             self.values[slot.key] = value
 
     def _fill_name(self, line: str) -> None:
-        """An answer that is no name is kept as a note, once; who insists is called what he says."""
+        """Store the caller's name.
+
+        An answer without a name is stored as a note once. If the second answer has no name either,
+        that answer is used as the name.
+        """
         name = en.extract_name(line)
         if name is None and self._name_retried:
             name = en.strip_line(line) or "caller"
@@ -261,7 +269,7 @@ class _Form:
 
 
 def _describe_self(profile: Profile) -> str:
-    """The first sentence of the profile's prompt, said by the one it is about."""
+    """Return the first sentence of the profile's prompt in the first person."""
     first = re.split(r"(?<=[.!?])\s|\n", profile.system_prompt.strip(), maxsplit=1)[0]
     bare = en.strip_line(first)
     first_person, count = re.subn(r"(?i)^you(?: are|'re|’re)\b", "I am", bare)

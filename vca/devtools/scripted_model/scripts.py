@@ -1,4 +1,4 @@
-"""What the scripted model asks and says, role by role."""
+"""The questions and texts of the scripted model, by role."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from vca.conversation.types import Role
 
 @dataclass(frozen=True)
 class Slot:
-    """One thing to find out: the question, and how the answer is told back, alone and in a row."""
+    """One value to ask for: the question, and the texts that repeat it alone and in a summary."""
 
     key: str
     question: str
@@ -17,7 +17,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Script:
-    """What a role asks, in order, its greeting being the first; `done` follows the caller's yes."""
+    """The questions of a role, in order; `closing` follows the caller's confirmation.
+
+    The first slot is asked by the greeting.
+    """
 
     slots: tuple[Slot, ...]
     closing: str
