@@ -1,4 +1,4 @@
-"""Production server settings, each with its reason. `gunicorn wsgi:app` reads this by itself."""
+"""Production server settings, each with its reason. `gunicorn wsgi:app` reads this file."""
 
 import gc
 import signal
@@ -8,69 +8,70 @@ from typing import Any
 
 from vca.settings import SettingsError, report_settings_error, settings_or_exit
 
-# Read here too, in the master: a worker that cannot start would be started again for ever. The
-# hooks import what they need themselves, so that a wrong setting is told at once.
+# Read here too, in the master: a worker that cannot start would be restarted forever. The hooks
+# import what they need themselves, so that an invalid setting is reported at once.
 _settings = settings_or_exit()
 
-# Carriers' sockets are served by a group of their own: each holds a thread for as long as its call
+# Voice WebSockets are served by separate processes: each holds a thread for as long as its call
 # lasts, and requests must not wait for that.
 _SERVES_RELAY = _settings.serves_relay
 
 bind = f"{_settings.host}:{_settings.relay_port if _SERVES_RELAY else _settings.port}"
-# Threads, never sync: a sync worker serves one connection at a time, so a few half-open ones stop
-# it, and a call's turn that waits for a model must not keep others waiting.
+# Threads, never sync: a sync worker serves one connection at a time, so a few half-open ones block
+# it, and a call's turn that waits for a model must not delay other requests.
 worker_class = "gthread"
 workers = _settings.relay_workers if _SERVES_RELAY else _settings.web_workers
-# Requests that are refused for their number have threads of their own, in which they wait.
+# Rate-limited requests wait in threads of their own.
 threads = (
     _settings.relay_threads
     if _SERVES_RELAY
     else _settings.web_threads + _settings.rate_limit_threads
 )
-# A worker whose threads all hold a socket leaves the next one to another worker: taken, it would
-# wait for a caller to hang up. So there is no room for connections that say nothing, either.
+# A worker whose threads all hold a WebSocket leaves the next connection to another worker, because
+# it would have to wait until a caller hangs up. So there is no room for idle connections either.
 worker_connections = threads if _SERVES_RELAY else 1_000
-# A worker whose main thread shows no life for this long is replaced; requests have threads of their
-# own, and a few may last longer.
+# A worker whose main thread shows no activity for this long is replaced. Requests have threads of
+# their own, and a few may last longer.
 timeout = 30
-# A deploy lets the turns that are being answered finish, and the words of sockets be heard to their
-# end; a replay it may cut off.
+# A deployment lets current turns finish, and lets WebSockets finish speaking. It may interrupt a
+# replay.
 graceful_timeout = 45 if _SERVES_RELAY else 30
-# How long the kernel waits for the first byte of a connection before a worker has to.
+# How long the kernel waits for the first byte of a connection before a worker gets it.
 DEFER_ACCEPT_S = 30
-# Longer than usual load balancers' idle time, so that they close first, not in mid-request.
+# Longer than the usual idle timeout of load balancers, so that they close first and no request is
+# lost.
 keepalive = 0 if _SERVES_RELAY else 75
-# Bounded life: whatever leaks is given back; the jitter keeps workers from going all at once. Who
-# holds calls ends with a deploy alone.
+# A limited lifetime frees leaked memory. The jitter keeps workers from restarting all at once.
+# Processes that hold calls end only with a deployment.
 max_requests = 0 if _SERVES_RELAY else 10_000
 max_requests_jitter = 1_000
-# Nothing legitimate comes near these; they bound what one request may cost before it is parsed.
+# No legitimate request comes near these. They limit what a request may cost before it is parsed.
 limit_request_line = 4_094
 limit_request_fields = 64
 limit_request_field_size = 8_190
 # The heartbeat file must not wait for a disk.
 worker_tmp_dir = "/dev/shm"
-# The control interface is off: it would sit in a shared runtime folder under one name for every
-# instance on the machine, and signals do what operators need.
+# The control interface is off: all instances on the machine would share one name in the runtime
+# folder, and signals do what operators need.
 control_socket_disable = True
-# The app writes one JSON line for each request itself.
+# The app itself logs one JSON line per request.
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
-# No forwarded header is believed: every URL we hand out comes from PUBLIC_BASE_URL.
+# No forwarded header is trusted: every URL that we give out is built from PUBLIC_BASE_URL.
 forwarded_allow_ips = ""
 
 
 def on_starting(server: Any) -> None:
-    """Forget, in the master, what the processes of an earlier start have counted.
+    """Reset, in the master, the metrics of an earlier start, and load the code.
 
-    And load the code, once for all workers; each makes an app of its own.
+    The code is loaded once for all workers. Each of them creates its own app.
     """
     from vca.observability import prometheus
 
     if _settings.metrics_folder is not None:
         try:
-            if _SERVES_RELAY:  # the web server's start forgets, for all of a machine's processes
+            if _SERVES_RELAY:  # the web server resets them for all processes of the machine
                 _settings.metrics_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             else:
                 prometheus.remove_dead_process_files(_settings.metrics_folder)
@@ -78,7 +79,7 @@ def on_starting(server: Any) -> None:
             raise report_settings_error(
                 SettingsError([f"METRICS_DIR cannot be written to: {error}"])
             ) from None
-    # None of it is garbage; and what nobody looks through stays the processes' common memory.
+    # None of this is garbage, and memory that the collector does not touch stays shared.
     gc.disable()
     import_module("vca.app")
     gc.freeze()
@@ -86,9 +87,9 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Have the kernel keep who connects and says nothing, where it can.
+    """Make the kernel hold connections that send nothing, where it can.
 
-    A worker would give each of them a thread for five seconds: a few dozen stop it.
+    A worker would give each of them a thread for five seconds, so a few dozen would block it.
     """
     if hasattr(socket, "TCP_DEFER_ACCEPT"):
         for listener in server.LISTENERS:
@@ -99,20 +100,20 @@ def when_ready(server: Any) -> None:
 
 
 def child_exit(server: Any, worker: Any) -> None:
-    """Keep, in the master, what a worker had counted when it ended, however it ended."""
+    """Keep, in the master, the metrics of a worker that ended, however it ended."""
     from vca.observability import prometheus
 
     if _settings.metrics_folder is not None:
         try:
             prometheus.merge_dead_process_files(_settings.metrics_folder)
-        except OSError as error:  # it would end the master, and with it the service
+        except OSError as error:  # an error would end the master, and with it the service
             server.log.error("Metrics of worker %s are lost: %s", worker.pid, error)
 
 
 def post_worker_init(worker: Any) -> None:
-    """Count where all workers do, and be ready.
+    """Prepare a worker for its first request, and count its metrics with those of the others.
 
-    Load the models' SDK and the migrations now, and not while the first caller waits.
+    The models' SDK and the migrations are loaded now, and not while the first caller waits.
     """
     from vca.observability import prometheus
     from vca.tenancy import schema
@@ -126,7 +127,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def _drain_on_sigterm() -> None:
-    """Have the sockets end where nobody speaks, before gunicorn waits for them to."""
+    """End WebSockets where nobody speaks, before gunicorn waits for them."""
     from vca.servers.relay import draining
 
     previous_handler = signal.getsignal(signal.SIGTERM)

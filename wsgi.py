@@ -1,9 +1,9 @@
-"""The WSGI entry point; the flask command finds the app here by itself."""
+"""The WSGI entry point. The `flask` command finds the app here."""
 
 import gc
 
-# Nothing of what is made until the app is there is garbage, and a fifth of the start went into
-# looking for some.
+# Nothing that is created before the app exists is garbage, and looking for garbage took a fifth of
+# the start-up time.
 gc.disable()
 
 from vca.app import create_app  # noqa: E402

@@ -1,4 +1,4 @@
-"""The composition root: knows every room, does nothing itself."""
+"""The composition root: connects all packages and contains no logic of its own."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -70,7 +70,7 @@ from vca.tenant.usage import routes as usage
 from vca.tenant.webhooks import imported_copy
 from vca.tenant.webhooks import routes as webhooks
 
-# Every operation hangs on one of these; each view declares its own access.
+# The blueprints of all operations. Each view declares its own access.
 FEATURES = (
     health.blp,
     docs.blp,
@@ -125,16 +125,19 @@ COMMANDS = {
 
 
 class Vca(Flask):
-    """The app; no view of it is asynchronous, which Flask would ask at every layer of each."""
+    """The Flask app, without support for asynchronous views.
+
+    Flask would check each view for that at every layer around it.
+    """
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
 
 
 def create_app(explicit_settings: Settings | None = None) -> Flask:
-    """The whole product as a WSGI app and a command line.
+    """Create the whole product as a WSGI app and a command line.
 
-    Without settings they are read from the environment; what is wrong with them ends the process.
+    Without settings they are read from the environment. Invalid settings end the process.
     """
     config = explicit_settings or settings_or_exit()
     log.configure(config.log_level, development=config.debug)
@@ -170,7 +173,7 @@ def _set_flask_config(app: Flask, config: Settings) -> None:
 
 
 def _configure_services(app: Flask, config: Settings) -> None:
-    """Give the process its database, carriers, model, store and mail; none is asked yet."""
+    """Give the process its database, carriers, models, storage and mail. Nothing connects yet."""
     db.set_current_database(
         Database(
             config.database_dsn,
@@ -187,8 +190,8 @@ def _configure_services(app: Flask, config: Settings) -> None:
         carrier_names = ", ".join(ADAPTERS)
         raise SettingsError(
             [
-                f"TELEPHONY_PROVIDER is {carriers.default}: "
-                f"no such carrier is configured ({carrier_names})"
+                f"TELEPHONY_PROVIDER is {carriers.default}, "
+                f"but no such carrier is configured (known: {carrier_names})"
             ]
         )
     encryption.set_current_keyring(encryption.Keyring(config.keys_at_rest))
@@ -268,7 +271,7 @@ def _register_routes(app: Flask) -> None:
     for blueprint in FEATURES:
         api.register_blueprint(blueprint)
     if app.extensions["settings"].serves_relay:
-        relay = import_module("vca.servers.relay")  # nobody else needs what it imports
+        relay = import_module("vca.servers.relay")  # other processes do not need what it imports
         relay.install(app, on_invalid_signature=carrier_webhooks.reject_invalid_signature)
     app.extensions["openapi"] = docs.render_openapi(openapi.build_document(app, api))
     guards.install(app)

@@ -24,7 +24,7 @@ from vca.devtools import embedded_postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 FLASK = [sys.executable, "-m", "flask", "--app", "wsgi"]
-LAST_LINE = "Ctrl-C stops it all"
+LAST_LINE = "Ctrl-C stops everything"
 TIMEOUT_S = 60.0
 
 

@@ -110,7 +110,7 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started(machine: Machin
         status = up.process.wait(TIMEOUT_S)
 
     assert status == 1
-    assert up.text.startswith(f"Error: Port {machine.port} is taken")
+    assert up.text.startswith(f"Error: Port {machine.port} is in use")
     assert up.text.count("\n") == 1
     assert not machine.folder.exists()
 
@@ -163,7 +163,7 @@ def test_killed_it_takes_its_children_along_and_the_next_one_joins_postgres(
 
     assert machine.postgres_runs
     joining = machine.start_up()
-    assert "except Postgres, which ran before" in joining.wait_for_summary()
+    assert "except Postgres, which was already running" in joining.wait_for_summary()
     assert _keys(joining.text) == _keys(killed.text)
     assert joining.stop() == 0
     assert not joining.surviving_children()

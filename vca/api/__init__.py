@@ -1,5 +1,5 @@
-"""The HTTP edge: who may do what, the transaction of a request, errors, carriers, health.
+"""The HTTP layer: access, transactions, errors, OpenAPI, carriers' webhooks, health.
 
-Owns no table; imports every room below. Guards are enforced here as the features' routes declare
-them; to add an operation touch nothing here.
+It owns no table and may import every package below. Guards are enforced here as the features'
+routes declare them, so a new operation needs no change here.
 """

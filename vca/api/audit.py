@@ -1,4 +1,7 @@
-"""The deed of a request: who asks, for what, by the operation's name in the document."""
+"""Create the audit context of a request: the caller, the operation and the resource.
+
+The operation's name is the one in the OpenAPI document.
+"""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -17,14 +20,17 @@ _RESOURCE_TYPES = {"key_id": "api_key"}
 
 
 def request_audit_scope(access: Access, path: Mapping[str, Any]) -> AbstractContextManager[None]:
-    """What the request commits is told in the audit, if its operation is one that is told."""
+    """Open an audit scope for this request if the operation is audited."""
     return context.audit_scope(
         _request_audit_context(path) if access.is_audited(request.method) else None
     )
 
 
 def execute_audited(session: Session, view: Callable[..., Any], path: Mapping[str, Any]) -> Any:
-    """Do a plain operation, which is told whatever it changes; a repeated one is not done."""
+    """Run a plain operation, and require an audit entry for its changes.
+
+    A replayed request does not come here.
+    """
     context.require_entry(session)
     return view(**path)
 
@@ -40,7 +46,7 @@ def _request_audit_context(path: Mapping[str, Any]) -> AuditContext:
 
 
 def _path_resource(path: Mapping[str, Any]) -> tuple[str, UUID] | None:
-    """The thing that the path names, and in which others are: the last of its ids."""
+    """Return the innermost resource in the path: the last id that is not the tenant's."""
     resource = None
     for name, value in path.items():
         if name != "tenant_id" and isinstance(value, UUID):

@@ -18,11 +18,11 @@ from vca.tenant.calls.core import call_services
 
 MAX_BODY = 64 * 1024
 
-blp = Blueprint("carriers", __name__, description="What carriers send; signed by them.")
+blp = Blueprint("carriers", __name__, description="Webhooks from carriers, signed by the carrier.")
 
 
 class UnreadableCarrierRequest(DomainError):
-    """Not a request that this carrier sends."""
+    """The request is not one that this carrier sends."""
 
     code = "unreadable-carrier-request"
 
@@ -30,16 +30,16 @@ class UnreadableCarrierRequest(DomainError):
 @blp.route("/telephony/<provider>/<action>", methods=["POST"])
 @blp.doc(
     responses={
-        "200": {"description": "What the carrier shall do, in its own format."},
-        "403": {"description": "The signature is missing or wrong; nothing was written."},
+        "200": {"description": "The carrier's next instructions, in its own format."},
+        "403": {"description": "The signature is missing or invalid. Nothing was written."},
     }
 )
 @access("carrier")
 def carrier_request(provider: str, action: str) -> Response:
-    """Take a carrier's request
+    """Receive a carrier webhook
 
-    Signed by the carrier over the raw body and the configured public URL, with the account that
-    holds the call or the called number: the deployment's or the tenant's own.
+    The carrier signs the raw body and the configured public URL with the account that holds the
+    call or the called number: the deployment's or the tenant's own.
     """
     parser = providers.current_carriers().parser_for(provider)
     if parser is None or action not in parser.actions:
@@ -60,15 +60,18 @@ def carrier_request(provider: str, action: str) -> Response:
     except InvalidCarrierSignature:
         reject_invalid_signature(provider, action)
     except InvalidCarrierRequest as error:
-        raise UnreadableCarrierRequest(f"This is not what the carrier sends: {error}.") from None
+        raise UnreadableCarrierRequest(f"Not a valid request of this carrier: {error}.") from None
     return Response(
         carrier_response.body, carrier_response.status, content_type=carrier_response.content_type
     )
 
 
 def reject_invalid_signature(provider: str, action: str) -> NoReturn:
-    """Count and log a request that is not the carrier's. Raises Forbidden, or RateLimited."""
+    """Count, log and reject a request without a valid signature.
+
+    Raises Forbidden, or RateLimited.
+    """
     metrics.SIGNATURE_FAILURES.inc(carrier=provider)
     log.get_logger().warning("carrier.signature_refused", provider=provider, action=action)
     limits.record_signature_failure()
-    raise Forbidden("The signature is missing or wrong.") from None
+    raise Forbidden("The signature is missing or invalid.") from None

@@ -1,6 +1,6 @@
-"""Where a request comes from: whoever connects, or whom the operator's own proxies name.
+"""Determine where a request comes from: the peer, or the client that the operator's proxies report.
 
-Only failures are counted by it. No URL is made from it, and no access is granted by it.
+The address is only used to count failures. No URL is built from it, and it grants no access.
 """
 
 from collections.abc import Sequence
@@ -8,15 +8,15 @@ from ipaddress import IPv6Address, ip_address
 
 from vca.kit.addresses import Address, Network
 
-# Longer chains are nobody's; the rest of the header is a stranger's text.
+# Real chains are not longer. The rest of the header is untrusted text.
 _MAX_HOPS = 20
 
 
 def client_ip(peer: str | None, forwarded_for: str, trusted: Sequence[Network]) -> str:
-    """The sender's address, of IPv6 its /64: a home has as many addresses as it likes.
+    """Return the client's address; for IPv6 its /64, because one home has that many addresses.
 
-    `forwarded_for` is believed from its end, as far as trusted proxies have written it. Empty where
-    a Unix socket tells nothing.
+    `forwarded_for` is trusted from its end, as far as trusted proxies have written it. The result
+    is empty for a Unix socket, which has no peer address.
     """
     address = _parse_address(peer or "")
     hops = forwarded_for.rsplit(",", _MAX_HOPS)[-_MAX_HOPS:] if trusted else []

@@ -40,7 +40,7 @@ _PAGE_TEMPLATE = """<!doctype html>
 blp = Blueprint(
     "docs",
     __name__,
-    description="This document.",
+    description="API documentation.",
     static_folder=str(Path(flask_swagger_ui.__file__).parent / "dist"),
     static_url_path="/docs/assets",
 )
@@ -50,7 +50,10 @@ blp = Blueprint(
 @blp.response(200, {"type": "string"}, content_type="text/html")
 @access("anyone")
 def docs() -> Response:
-    """Read and try the API in a browser"""
+    """Get the API documentation
+
+    A page on which you can read and try the API in a browser.
+    """
     page = _PAGE_TEMPLATE.format(
         name=current_app.config["APP_NAME"],
         assets=pagination.public_url("/docs/assets"),
@@ -66,10 +69,10 @@ def docs() -> Response:
 @blp.response(200, {"type": "object"})
 @access("anyone")
 def openapi() -> Response:
-    """Show the OpenAPI document"""
+    """Get the OpenAPI document"""
     return Response(current_app.extensions["openapi"], mimetype="application/json")
 
 
 def render_openapi(document: object) -> bytes:
-    """The document as it is served, once a process."""
+    """Return the document as it is served. Called once per process."""
     return json.dumps(document)

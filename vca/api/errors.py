@@ -1,4 +1,4 @@
-"""Every error leaves as an RFC 9457 problem document with a stable code."""
+"""Convert every error to an RFC 9457 problem document with a stable code."""
 
 from typing import Any
 
@@ -22,20 +22,20 @@ _CODES = {
 }
 _DETAILS = {
     404: "There is no such resource.",
-    405: "The resource does not know this method.",
-    413: "The body is too large.",
+    405: "The resource does not support this method.",
+    413: "The request body is too large.",
 }
 
 
 class CarrierFailed(DomainError):
-    """The carrier did not do what it was asked."""
+    """A carrier operation failed."""
 
     status = 502
     code = "carrier-failed"
 
 
 def install(app: Flask) -> None:
-    """Answer every failure of the app, also those raised outside a blueprint."""
+    """Handle every error of the app, including those raised outside a blueprint."""
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(TelephonyError, _telephony_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -47,7 +47,7 @@ def install(app: Flask) -> None:
 def problem(
     status: int, code: str, title: str, detail: str | None = None, **extra: Any
 ) -> Response:
-    """A problem document (RFC 9457); programs go by `code`."""
+    """Return a problem document (RFC 9457). Programs rely on `code`."""
     body = {
         "type": "about:blank",
         "title": title,
@@ -74,7 +74,7 @@ def _domain_error(error: DomainError) -> Response:
 
 
 def _telephony_error(error: TelephonyError) -> Response:
-    return _domain_error(CarrierFailed("The carrier did not do what it was asked."))
+    return _domain_error(CarrierFailed("The carrier did not carry out the operation."))
 
 
 def _http_error(error: HTTPException) -> Response:
@@ -91,7 +91,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _database_error(error: Exception) -> Response:
-    """503 for an outage or a busy server; any other database error is a fault of ours."""
+    """Return 503 for an outage or a busy server. Any other database error is a bug of ours."""
     failure = db.failure_for(error)
     if failure is None:
         return _unexpected(error)
@@ -100,7 +100,7 @@ def _database_error(error: Exception) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Ours: logged with its place, answered without any detail."""
+    """Log an error of ours with its traceback, and respond without any detail."""
     log.get_logger().error("request.crashed", exc_info=error)
-    detail = "Something went wrong on our side; the request id finds it in our log."
+    detail = "An unexpected error occurred. Give the request ID to support."
     return problem(500, "internal-error", "Internal Server Error", detail)

@@ -20,43 +20,44 @@ from vca.tenancy import session as tenancy
 from vca.tenancy.schema import TenantRef
 
 View = Callable[..., Any]
-# What only asks the database is answered within 5 s; what calls out may wait for a model too.
+# An operation that only uses the database responds within 5 s. One that calls out may also wait
+# for a model.
 PLAIN_BUDGET_S = 4.0
 CALLING_OUT_BUDGET_S = 20.0
 _READ_METHODS = ("GET", "HEAD")
 
 
 class Unauthorized(DomainError):
-    """No key, or any kind of bad key: the answer is the same."""
+    """The API key is missing or invalid. The response is the same for every reason."""
 
     status = 401
     code = "unauthorized"
 
     def __init__(self) -> None:
-        super().__init__("A valid API key is needed: Authorization: Bearer vca_…")
+        super().__init__("A valid API key is required: Authorization: Bearer vca_…")
 
 
 class ScopeMissing(DomainError):
-    """The key may not do this."""
+    """The API key lacks a scope."""
 
     status = 403
     code = "scope-missing"
 
 
 class TenantSuspended(DomainError):
-    """A suspended tenant reads; it does not write."""
+    """A suspended tenant can read but not write."""
 
     status = 403
     code = "tenant-suspended"
 
     def __init__(self) -> None:
-        super().__init__("The tenant is suspended: its keys can read, not write.")
+        super().__init__("The tenant is suspended. Its API keys can read but not write.")
 
 
 def install(app: Flask) -> None:
-    """Put the declared guard around every view; LookupError for one that declares none."""
+    """Put the declared guard around every view. Raises LookupError if a view declares none."""
     for endpoint, view in app.view_functions.items():
-        if endpoint.endswith(".static"):  # files of the documentation
+        if endpoint.endswith(".static"):  # files of the documentation page
             continue
         access = declared_access(view)
         if access is None:
@@ -109,7 +110,10 @@ def _with_deadline(view: View) -> View:
 
 
 def _in_transaction(connection: Connection, access: Access, view: View, path: Any) -> Any:
-    """The edge's one commit: after the answer was made, if it is a success."""
+    """Run a plain operation in a transaction, and commit if the response is a success.
+
+    This is the API layer's one commit. It happens after the response was created.
+    """
     session_scope = (
         tenancy.open_tenant(connection, g.tenant)
         if access.transaction == "tenant"
@@ -127,7 +131,7 @@ def _in_transaction(connection: Connection, access: Access, view: View, path: An
 
 
 def _bearer_token() -> str:
-    """The key that the request bears; empty without one."""
+    """Return the request's API key, or an empty string."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
 
@@ -150,7 +154,10 @@ def _authenticate(connection: Connection, token: str, tenant_id: UUID | None) ->
 
 
 def _authorize(access: Access, tenant_id: UUID | None) -> None:
-    """Raises NotFound before anything else, so that no answer tells whether a tenant exists."""
+    """Check the caller's access.
+
+    Raises NotFound before anything else, so that no response reveals whether a tenant exists.
+    """
     caller: AuthenticatedKey = g.caller
     if tenant_id is not None:
         _check_tenant(access, caller, tenant_id)
@@ -158,7 +165,7 @@ def _authorize(access: Access, tenant_id: UUID | None) -> None:
         raise PlatformKeyNeeded
     for scope in (access.scope, access.additional_scope):
         if scope is not None and scope not in caller.scopes:
-            raise ScopeMissing(f"The key has no scope {scope}.")
+            raise ScopeMissing(f"The API key does not have the scope {scope}.")
     if _is_suspended_write(access, caller):
         raise TenantSuspended
     if tenant_id is not None and access.needs_schema:

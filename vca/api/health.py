@@ -12,11 +12,11 @@ from vca.kit.web import Blueprint, Schema, access, pagination
 from vca.registry import schema
 from vca.tenancy.session import public_session
 
-blp = Blueprint("health", __name__, description="Is it there, is it well.")
+blp = Blueprint("health", __name__, description="Service information and health checks.")
 
 
 class LinksSchema(Schema):
-    """Where to go from here."""
+    """Links to the documentation and the health check."""
 
     docs = fields.String()
     openapi = fields.String()
@@ -32,24 +32,26 @@ class HomeSchema(Schema):
 
 
 class LiveSchema(Schema):
-    """The process is up."""
+    """The liveness of the process."""
 
     status = fields.String(metadata={"example": "ok"})
 
 
 class HealthSchema(Schema):
-    """How the service is."""
+    """The health of the service."""
 
     status = fields.String(metadata={"example": "ok"})
     database = fields.String(metadata={"example": "ok"})
-    schema = fields.String(metadata={"example": "0003", "description": "Revision."})
+    schema = fields.String(
+        metadata={"example": "0003", "description": "Revision of the public schema."}
+    )
 
 
 @blp.route("/", methods=["GET"])
 @blp.response(200, HomeSchema)
 @access("anyone")
 def home() -> Any:
-    """Show name, version and links"""
+    """Get service information"""
     links = {
         "docs": pagination.public_url("/docs"),
         "openapi": pagination.public_url("/api/openapi.json"),
@@ -62,18 +64,22 @@ def home() -> Any:
 @blp.response(200, LiveSchema)
 @access("anyone")
 def live() -> Any:
-    """Tell that the process is up; asks nothing of anybody"""
+    """Check liveness
+
+    Succeeds while the process is up. It uses no database and no other service.
+    """
     return {"status": "ok"}
 
 
 @blp.route("/healthz", methods=["GET"])
 @blp.response(200, HealthSchema)
-@blp.alt_response(503, description="The database is away, or its schema behind the code.")
+@blp.alt_response(503, description="The database is unavailable, or its schema is behind the code.")
 @access("anyone")
 def healthy() -> Any:
-    """Tell whether requests can be served
+    """Check readiness
 
-    Settings were read, the database answers, and the public schema is at or ahead of the code.
+    Succeeds if requests can be served: the settings are valid, the database responds, and the
+    public schema is at or ahead of the code.
     """
     try:
         with public_session() as session:
@@ -81,7 +87,7 @@ def healthy() -> Any:
     except Unavailable as error:
         return _unhealthy("database-unavailable", error.detail, database="unavailable")
     if schema.is_behind(revision):
-        detail = "The public schema is behind the code: run flask db upgrade."
+        detail = "The public schema is behind the code. Run `flask db upgrade`."
         return _unhealthy("schema-behind", detail, schema=revision or "missing")
     return {"status": "ok", "database": "ok", "schema": revision}
 

@@ -1,7 +1,8 @@
-"""`Idempotency-Key`: the same key and body answer the same, and are executed once.
+"""`Idempotency-Key`: a repeated key and body returns the first response and is executed once.
 
-A plain operation keeps its answer in the transaction of what it did: both happen or neither. One
-that calls out claims its key in a transaction before, and finishes it when the answer is made.
+A plain operation stores its response in the transaction of its changes: both happen or neither. An
+operation that calls out claims its key in an earlier transaction, and completes the claim when the
+response is made.
 """
 
 import hashlib
@@ -42,12 +43,12 @@ class PendingClaim:
 
 
 def install(app: Flask) -> None:
-    """Finish what operations that call out have claimed, whatever their answer is."""
+    """Complete the claims of operations that call out, whatever their response is."""
     app.after_request(_finish)
 
 
 def run_once(session: Session, access: Access, execute: Callable[[], Response]) -> Response:
-    """Do a plain operation in its transaction, or answer as it was answered before."""
+    """Run a plain operation in its transaction, or return its stored response."""
     idempotent_request = _idempotent_request(access)
     if idempotent_request is None:
         return execute()
@@ -61,7 +62,7 @@ def run_once(session: Session, access: Access, execute: Callable[[], Response]) 
 
 
 def claim_key(connection: Connection, access: Access) -> Response | None:
-    """Claim the key of an operation that calls out; the answer if it was answered before."""
+    """Claim the key of an operation that calls out, or return its stored response."""
     idempotent_request = _idempotent_request(access)
     if idempotent_request is None:
         return None
@@ -73,7 +74,7 @@ def claim_key(connection: Connection, access: Access) -> Response | None:
     )
     with session_scope as session:
         claim = service.claim(session, table=_table(access), request=idempotent_request)
-        service.schedule_cleanup(session, now=clock.now())  # it may never be finished
+        service.schedule_cleanup(session, now=clock.now())  # the claim may never be completed
         session.commit()
     if isinstance(claim, StoredResponse):
         return _replay_or_conflict(access.idempotency, claim)
@@ -82,9 +83,10 @@ def claim_key(connection: Connection, access: Access) -> Response | None:
 
 
 def _finish(response: Response) -> Response:
-    """Keep a success. A refusal did nothing, so it gives the key back.
+    """Store a success, or release the key after an error of the client, which changed nothing.
 
-    After a failure of ours nobody knows what was done: the key stays claimed until it is abandoned.
+    After an error of ours nobody knows what was done: the key stays claimed until the claim counts
+    as abandoned.
     """
     pending_claim: PendingClaim | None = g.pop("unfinished", None)
     if pending_claim is None or response.status_code >= 500:
@@ -109,9 +111,9 @@ def _finish(response: Response) -> Response:
 
 
 def _idempotent_request(access: Access) -> IdempotentRequest | None:
-    """The request as its key names it; None without a key, or where none is taken.
+    """Return the request's identity; None without a key, or if the operation takes none.
 
-    Another tenant of the path, or another API key, is another sender.
+    The same key with another tenant in the path, or of another API key, is a separate request.
     """
     key = request.headers.get(KEY_HEADER)
     if key is None or access.idempotency == "none":
@@ -130,7 +132,7 @@ def _idempotent_request(access: Access) -> IdempotentRequest | None:
 
 
 def _table(access: Access) -> Table:
-    """Where the operation's own transaction can write."""
+    """Return the table that the operation's own transaction can write to."""
     return TENANT_TABLE if "tenant" in g and access.transaction != "public" else PLATFORM_TABLE
 
 
@@ -145,8 +147,8 @@ def _store_response(session: Session, access: Access, claim_id: UUID, response: 
     )
 
 
-def _replay_or_conflict(repeats: Idempotency, stored_response: StoredResponse) -> Response:
-    response = _already_created(stored_response) if repeats == "id" else _replay(stored_response)
+def _replay_or_conflict(mode: Idempotency, stored_response: StoredResponse) -> Response:
+    response = _already_created(stored_response) if mode == "id" else _replay(stored_response)
     response.headers[REPLAYED_HEADER] = "true"
     return response
 
@@ -158,6 +160,6 @@ def _replay(stored_response: StoredResponse) -> Response:
 
 
 def _already_created(stored_response: StoredResponse) -> Response:
-    """A secret that is shown once is not shown again, and so it is not kept either."""
-    detail = "This was created already, and what it answered is shown once: `id` is what was made."
+    """Return an error. A secret that is shown once is not shown again, so it is not stored."""
+    detail = "The resource was already created, see `id`. Its secret is shown only once."
     return problem(409, "already-created", "Conflict", detail, **json.loads(stored_response.answer))

@@ -1,11 +1,12 @@
-"""How much anybody may ask: requests of a key and of a tenant, failures of an address.
+"""Rate limits: requests of an API key and of a tenant, failures of a client address.
 
-Failures are bad keys and bad signatures. Who has spent his is told 429 instead of 401 or 403, and
-nothing else changes: a good key or a carrier's good signature from there is served as ever.
+Failures are bad keys and bad signatures. After too many of them from one address, further failures
+return 429 instead of 401 or 403. Valid keys and valid carrier signatures from the same address
+still work.
 
-Who is refused is answered no faster than tokens come, by threads that nobody else needs: a client
-that asks again at once, on a few connections, is slowed down to its limit instead of keeping the
-machine busy with refusals. When all of those threads wait, the rest is refused at once.
+Rejected requests are delayed to the limit's refill rate, on a separate thread budget. A client that
+retries immediately on a few connections is slowed down to its limit and cannot keep the server busy
+with rejections. When all of those threads are waiting, further rejections are immediate.
 
 The `RateLimit` headers are those of draft-ietf-httpapi-ratelimit-headers-11.
 """
@@ -33,8 +34,8 @@ from vca.settings import Settings
 
 POLICY_HEADER, STATUS_HEADER = "RateLimit-Policy", "RateLimit"
 _MINUTE_S = 60
-# All senders share 65,536 buckets, so that strangers with many addresses fill no table; who
-# has one in common with them is told 429 for a wrong key.
+# All client addresses share 65,536 buckets, so that attackers with many addresses cannot fill a
+# table. A client that shares a bucket with one of them gets 429 for a wrong key.
 _ADDRESS_HASH_BYTES = 2
 _ADDRESS_BUCKET_PREFIX = b"failing sender"
 _MAX_REJECTED_KEYS = 1_000
@@ -42,9 +43,9 @@ _MAX_REJECTED_KEYS = 1_000
 
 @dataclass(frozen=True)
 class RateLimitConfig:
-    """What is allowed: requests a second, failures a minute. 0: as many as anybody likes.
+    """Allowed requests per second and failures per minute; 0 means no limit.
 
-    `threads` of a process may be kept by refusals that wait for their turn.
+    `rejection_threads` is how many threads of a process may be waiting with delayed rejections.
     """
 
     key: float = 0
@@ -71,38 +72,38 @@ class RateLimitConfig:
 
 
 class Limiter:
-    """The limits of one process's requests."""
+    """The rate limits of one process."""
 
     def __init__(
         self,
         config: RateLimitConfig,
-        leases: TokenCache | None = None,
+        token_cache: TokenCache | None = None,
         *,
         wait: Callable[[float], None] = sleep,
     ) -> None:
         self._config = config
         self._wait = wait
         self._rejection_slots = Semaphore(config.rejection_threads)
-        self._leases = leases or TokenCache()
+        self._token_cache = token_cache or TokenCache()
         self._rejected_keys: dict[bytes, Sequence[Limit]] = {}
 
     def check_key(self, token: str) -> None:
-        """Refuse a key that was just refused, without asking whose it is. Raises RateLimited."""
+        """Reject a key that was just rejected, without authenticating it. Raises RateLimited."""
         key_digest = _key_digest(token) if self._rejected_keys else b""
         limits = self._rejected_keys.get(key_digest)
         if limits is not None:
-            self._leases.check(limits)
+            self._token_cache.check(limits)
             self._rejected_keys.pop(key_digest, None)
 
     def consume(
         self, connection: Connection, caller: AuthenticatedKey, token: str
     ) -> tuple[LimitStatus, ...]:
-        """One request of a good key. Raises RateLimited."""
+        """Count one request of a valid key. Raises RateLimited."""
         limits = self._caller_limits(caller)
         if not limits:
             return ()
         try:
-            return self._leases.spend(connection, limits)
+            return self._token_cache.spend(connection, limits)
         except RateLimited:
             if len(self._rejected_keys) >= _MAX_REJECTED_KEYS:
                 self._rejected_keys.clear()
@@ -110,28 +111,28 @@ class Limiter:
             raise
 
     def check_client(self, client_key: str) -> None:
-        """Refuse a failure that is known to be one too many. Raises RateLimited."""
-        self._leases.check(self._client_limits(client_key))
+        """Reject a client that is known to have too many failures. Raises RateLimited."""
+        self._token_cache.check(self._client_limits(client_key))
 
     def record_failure(self, connection: Connection, client_key: str) -> None:
-        """One failure of an address. Raises RateLimited."""
-        self._leases.spend(connection, self._client_limits(client_key))
+        """Count one failure of a client address. Raises RateLimited."""
+        self._token_cache.spend(connection, self._client_limits(client_key))
 
     def delay_rejection(self, limit: Limit) -> None:
-        """Keep a refusal until it is its turn, if there is a thread for that."""
+        """Delay a rejection to the limit's refill rate, if a thread is free for that."""
         if self._rejection_slots.acquire(blocking=False):
             try:
-                self._wait(self._leases.rejection_delay_s(limit))
+                self._wait(self._token_cache.rejection_delay_s(limit))
             finally:
                 self._rejection_slots.release()
 
     def client_key(self) -> str:
-        """Where the present request comes from."""
+        """Return the address that the current request's failures count against."""
         forwarded_for = request.headers.get("X-Forwarded-For", "")
         return client_ip.client_ip(request.remote_addr, forwarded_for, self._config.trusted_proxies)
 
     def _caller_limits(self, caller: AuthenticatedKey) -> list[Limit]:
-        """A key before its tenant, always: see `buckets.draw`."""
+        """Return a caller's limits, always the key before its tenant: see `buckets.acquire`."""
         config = self._config
         rate = config.platform_key if caller.is_platform else config.key
         candidates = [("key", caller.key_id, rate), ("tenant", caller.tenant_id, config.tenant)]
@@ -153,38 +154,38 @@ class Limiter:
 
 
 def install(app: Flask, config: RateLimitConfig) -> None:
-    """Limit the app's requests, and tell keys how they stand."""
+    """Limit the app's requests, and add the state of the limits to responses."""
     app.extensions["limiter"] = Limiter(config)
     app.register_error_handler(RateLimited, _rate_limited)
     app.after_request(_add_limit_headers)
 
 
 def current_limiter() -> Limiter:
-    """The app's limiter."""
+    """Return the app's limiter."""
     limiter: Limiter = current_app.extensions["limiter"]
     return limiter
 
 
 def check_key(token: str) -> None:
-    """Refuse a key that is known to have asked too much. Raises RateLimited."""
+    """Reject a key that is known to be over its limit. Raises RateLimited."""
     current_limiter().check_key(token)
 
 
 def consume(connection: Connection, caller: AuthenticatedKey, token: str) -> None:
-    """Count a request of a good key. Raises RateLimited."""
+    """Count a request of a valid key. Raises RateLimited."""
     g.standings = current_limiter().consume(connection, caller, token)
 
 
 def record_auth_failure(connection: Connection) -> None:
-    """Count a bad key. Raises RateLimited if its sender had too many."""
+    """Count a bad key. Raises RateLimited if its client had too many failures."""
     limiter = current_limiter()
     limiter.record_failure(connection, limiter.client_key())
 
 
 def record_signature_failure() -> None:
-    """Count a carrier's bad signature. Raises RateLimited if its sender had too many.
+    """Count a carrier's bad signature. Raises RateLimited if its client had too many failures.
 
-    With the database away nothing is counted: it is refused in any case.
+    If the database is unavailable, nothing is counted: the request is rejected in any case.
     """
     limiter = current_limiter()
     client_key = limiter.client_key()
@@ -203,9 +204,7 @@ def _key_digest(token: str) -> bytes:
 def _rate_limited(error: RateLimited) -> Response:
     name = error.limit.name
     metrics.RATE_LIMITED.inc(limit=name)
-    current_limiter().delay_rejection(
-        error.limit
-    )  # nothing else is held by now: no connection, no lock
+    current_limiter().delay_rejection(error.limit)  # no connection and no lock is held here
     g.standings = error.limit_statuses
     response = problem(error.status, error.problem_code, error.title, error.detail, limit=name)
     response.headers["Retry-After"] = str(error.retry_after_s)

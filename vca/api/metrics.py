@@ -1,4 +1,4 @@
-"""`GET /metrics`: what all processes have counted, and what the database says now."""
+"""`GET /metrics`: the counters of all processes, and gauges from the database."""
 
 from collections.abc import Iterator
 
@@ -20,23 +20,24 @@ from vca.registry.gauges import DeploymentGauges
 from vca.registry.tenants.models import STATUSES
 from vca.tenancy.session import public_session
 
-# Prometheus gives up after 10 s, and then has nothing at all.
+# Prometheus gives up after 10 s and then has no metrics at all.
 BUDGET_S = 4.0
-# The job that watches a live call, as `vca.tenant.calls` calls it.
+# The name of the job that checks a live call, from `vca.tenant.calls`.
 CALL_CHECK_JOB = "calls.check"
 
-blp = Blueprint("metrics", __name__, description="What to watch.")
+blp = Blueprint("metrics", __name__, description="Prometheus metrics.")
 
 
 @blp.route("/metrics", methods=["GET"])
 @blp.response(200, {"type": "string"}, content_type="text/plain")
-@blp.alt_response(401, description="Another token than METRICS_TOKEN, or none.")
-@blp.alt_response(404, description="This deployment has no METRICS_TOKEN.")
+@blp.alt_response(401, description="The token is missing or is not METRICS_TOKEN.")
+@blp.alt_response(404, description="METRICS_TOKEN is not set for this deployment.")
 @access("anyone")
 def show_metrics() -> Response:
-    """Show the metrics, for Prometheus
+    """Get Prometheus metrics
 
-    For `Authorization: Bearer <METRICS_TOKEN>`, which is no API key. No metric names a tenant.
+    Requires `Authorization: Bearer <METRICS_TOKEN>`, which is not an API key. No metric names a
+    tenant.
     """
     token: str = current_app.config["METRICS_TOKEN"]
     if not token:
@@ -55,7 +56,10 @@ def _tokens_equal(bearer_token: str, token: str) -> bool:
 
 
 def _read_gauges() -> DeploymentGauges | None:
-    """What the database says; None while it says nothing, or nothing that this code knows."""
+    """Return the gauges from the database.
+
+    None if the database is unavailable, or if its schema does not match this code.
+    """
     try:
         with deadline.within(BUDGET_S), public_session() as session:
             return gauges.read_gauges(session, watch_job=CALL_CHECK_JOB)
@@ -65,7 +69,7 @@ def _read_gauges() -> DeploymentGauges | None:
 
 
 class _GaugeCollector(Collector):
-    """The figures as gauges; without figures only that the database is away."""
+    """Export the gauges; without a snapshot, only that the database is unavailable."""
 
     def __init__(self, snapshot: DeploymentGauges | None) -> None:
         self._snapshot = snapshot

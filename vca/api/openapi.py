@@ -1,7 +1,7 @@
 """The OpenAPI document: what flask-smorest derives, and what holds for every operation.
 
-Keys, errors and examples follow from the declared access and the schemas, so that no route has to
-repeat them.
+Security, errors and examples are derived from the declared access and the schemas, so no route has
+to repeat them.
 """
 
 from collections.abc import Iterator
@@ -17,23 +17,23 @@ from vca.observability.metrics import RATE_LIMITS
 VERSION = "3.0.3"
 _METHODS = ("get", "post", "put", "patch", "delete")
 _ERRORS = {
-    "400": "Unreadable or invalid input; `errors` names the fields.",
-    "401": "No key, or a bad one.",
-    "403": "The key may not do this, or the tenant is suspended.",
-    "404": "Not there, not yours, or under a deleted tenant.",
-    "409": "Taken, or not possible in the present state.",
-    "411": "A chunked body.",
-    "413": "The body is too large.",
-    "415": "The body is not JSON.",
-    "429": "Too many requests; `limit` names the limit that was met, see `Retry-After`.",
-    "502": "The carrier failed.",
-    "503": "The database is away (`database-unavailable`) or too busy (`database-busy`); see "
-    "`Retry-After`.",
+    "400": "The request is unreadable or invalid. `errors` lists the fields.",
+    "401": "The API key is missing or invalid.",
+    "403": "The API key lacks a scope, or the tenant is suspended.",
+    "404": "The resource does not exist, belongs to another tenant, or its tenant is deleted.",
+    "409": "The value is already in use, or the resource's state does not allow this.",
+    "411": "The body is chunked. Send a `Content-Length`.",
+    "413": "The request body is too large.",
+    "415": "The request body is not JSON.",
+    "429": "Too many requests. `limit` names the exceeded limit. See `Retry-After`.",
+    "502": "The carrier did not carry out the operation.",
+    "503": "The database is unavailable (`database-unavailable`) or too busy (`database-busy`). "
+    "See `Retry-After`.",
 }
-# Of operations that work in a tenant's schema.
+# The 503 of operations that use a tenant's schema.
 _TENANT_UNAVAILABLE = (
-    "The database is away (`database-unavailable`) or too busy (`database-busy`), or the tenant's "
-    "schema is being migrated (`tenant-upgrading`); see `Retry-After`."
+    "The database is unavailable (`database-unavailable`) or too busy (`database-busy`), or the "
+    "tenant's schema is being migrated (`tenant-upgrading`). See `Retry-After`."
 )
 _PROBLEM = {
     "type": "object",
@@ -42,9 +42,16 @@ _PROBLEM = {
         "type": {"type": "string", "example": "about:blank"},
         "title": {"type": "string", "example": "Bad Request"},
         "status": {"type": "integer", "example": 400},
-        "code": {"type": "string", "description": "For programs.", "example": "invalid-input"},
-        "detail": {"type": "string", "description": "For people."},
-        "request_id": {"type": "string", "description": "Finds the request in our log."},
+        "code": {
+            "type": "string",
+            "description": "Machine-readable reason.",
+            "example": "invalid-input",
+        },
+        "detail": {"type": "string", "description": "Human-readable explanation."},
+        "request_id": {
+            "type": "string",
+            "description": "Identifies the request in the server's log.",
+        },
         "errors": {
             "type": "array",
             "items": {
@@ -59,15 +66,15 @@ _PROBLEM = {
         "id": {
             "type": "string",
             "format": "uuid",
-            "description": "Of `already-created` only: what the first request made.",
+            "description": "For `already-created` only: what the first request created.",
         },
         "limit": {
             "type": "string",
             "enum": list(RATE_LIMITS),
-            "description": "Of `rate-limited` only: whose limit was met.",
+            "description": "For `rate-limited` only: the exceeded limit.",
         },
-        "database": {"type": "string", "description": "Of `/healthz` only."},
-        "schema": {"type": "string", "description": "Of `/healthz` only."},
+        "database": {"type": "string", "description": "For `/healthz` only."},
+        "schema": {"type": "string", "description": "For `/healthz` only."},
     },
 }
 # apispec's choice beside a reference that may be null. It allows any object, not only null.
@@ -80,37 +87,37 @@ _IDEMPOTENCY_KEY_PARAMETER = {
     "in": "header",
     "name": idempotency.KEY_HEADER,
     "required": False,
-    "description": "A name of your own for this request, such as a random UUID. For 24 hours the "
-    "same key with the same body is answered alike and executed once.",
+    "description": "A unique value of your choice, such as a random UUID. For 24 hours, requests "
+    "with the same key and the same body are executed once and return the same response.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255},
 }
 _REPLAYED_HEADER = {
-    "description": "The request had been executed before: this is its first answer.",
+    "description": "The request was executed before. This is its first response.",
     "schema": {"type": "string", "enum": ["true"]},
 }
-# How the limits of the key and of its tenant stand, on every answer to a good key.
+# The limits of the key and of its tenant, on every response to a valid key.
 _RATE_LIMIT_HEADERS = {
     limits.POLICY_HEADER: {
-        "description": 'Each limit: `"key";q=250;w=5` is 250 requests in 5 seconds.',
+        "description": 'The limits. `"key";q=250;w=5` means 250 requests in 5 seconds.',
         "schema": {"type": "string", "example": '"key";q=250;w=5, "tenant";q=500;w=5'},
     },
     limits.STATUS_HEADER: {
-        "description": "How each stands: `r` requests are left, and in `t` seconds it is whole.",
+        "description": "Each limit: `r` requests remain, and it is full again in `t` seconds.",
         "schema": {"type": "string", "example": '"key";r=249;t=1, "tenant";r=420;t=1'},
     },
 }
-# Of operations that take the header.
+# The 409 of operations that take an `Idempotency-Key`.
 _IDEMPOTENCY_CONFLICT = (
     f"{_ERRORS['409']} Or the `Idempotency-Key` was used before with another body "
-    "(`idempotency-key-reused`), or its first request is still being worked on "
+    "(`idempotency-key-reused`), or its first request is still in progress "
     "(`idempotency-in-progress`, see `Retry-After`)."
 )
 _ALREADY_CREATED_CONFLICT = (
-    f"{_IDEMPOTENCY_CONFLICT} Or this was created by an earlier request with this key "
-    "(`already-created`): `id` "
-    "is what was made; its secret was shown once, so revoke it if the answer was lost."
+    f"{_IDEMPOTENCY_CONFLICT} Or an earlier request with this key created the resource "
+    "(`already-created`). Its `id` is returned, but its secret is shown only once. If you lost the "
+    "response, revoke it."
 )
-# flask-smorest describes errors and pages that are not ours.
+# Schemas of flask-smorest for errors and pages that this API does not have.
 _FRAMEWORK_SCHEMAS = ("Error", "PaginationMetadata")
 _SAMPLES = {
     "uuid": "3f0c8f5e-7c1b-4a52-9d1e-2b8f6a4d9c10",
@@ -119,16 +126,16 @@ _SAMPLES = {
 
 
 class Api(flask_smorest.Api):
-    """flask-smorest's, without its own form of errors."""
+    """flask-smorest's API without its own format of errors."""
 
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
-        """Ours answer, `vca.api.errors`."""
+        """Do nothing: `vca.api.errors` handles errors."""
 
 
 def build_document(app: Flask, api: Api) -> dict[str, Any]:
-    """The whole document, ready to be served."""
+    """Return the whole document, ready to be served."""
     spec: dict[str, Any] = _fix_nullable(api.spec.to_dict())
     components = spec.setdefault("components", {})
     own_schemas = {
@@ -170,7 +177,7 @@ def _fix_nullable(part: Any) -> Any:
 
 
 def _views(app: Flask) -> Iterator[tuple[tuple[str, str], tuple[str, Access]]]:
-    """(path, method) of every view, with its name and its declared access."""
+    """Yield (path, method) of every view, with its name and its declared access."""
     for rule in app.url_map.iter_rules():
         access = declared_access(app.view_functions[rule.endpoint])
         path = "".join(part if not dynamic else "{" + part + "}" for dynamic, part in rule._trace)
@@ -203,7 +210,7 @@ def _finalise_operation(
 
 
 def _responses(operation: dict[str, Any], access: Access, path: str) -> dict[str, Any]:
-    """What the view describes, and the errors of its kind of access: each a problem document."""
+    """Return the declared responses, and a problem document for each error of the access."""
     declared_responses = {
         status: declared
         for status, declared in operation["responses"].items()
@@ -272,7 +279,10 @@ def _request_media_type(operation: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def sample(spec: dict[str, Any], schema: dict[str, Any], *, is_response: bool) -> Any:
-    """A value of the schema, of the fields' own examples; a request's has no read-only ones."""
+    """Return an example of the schema from the examples of its fields.
+
+    An example of a request has no read-only fields.
+    """
     if "$ref" in schema:
         return sample(spec, _resolve(spec, schema["$ref"]), is_response=is_response)
     for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:

@@ -1,4 +1,4 @@
-"""What holds for every request: an id in and out, bounded bodies, safe headers, one log line."""
+"""Handle what every request has: its id, body limit, security headers, metrics and log line."""
 
 import re
 from time import perf_counter
@@ -22,16 +22,16 @@ _JSON_TYPES = ("application/json", "application/problem+json")
 
 
 class NoSessions(SessionInterface):
-    """Keys authenticate every request: there are no cookies to read or to set."""
+    """No cookies are read or set, because API keys authenticate every request."""
 
     def open_session(self, app: Flask, request: Request) -> None:
         return None
 
 
 def install(app: Flask) -> None:
-    """Wrap every request of the app; errors and unknown paths included."""
+    """Install the hooks for every request of the app, including errors and unknown paths."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    app.url_map.merge_slashes = False  # it answers with a redirect to the Host header's host
+    app.url_map.merge_slashes = False  # it redirects to the host in the Host header
     app.session_interface = NoSessions()
     app.before_request(_before_request)
     app.after_request(_after_request)
@@ -50,13 +50,13 @@ def _after_request(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     if response.mimetype in _JSON_TYPES:
         response.headers.extend(_SECURITY_HEADERS)
-    else:  # a page or a file, which may have set some itself
+    else:  # a page or a file may have set some itself
         for name, value in _SECURITY_HEADERS.items():
             response.headers.setdefault(name, value)
     duration_s = perf_counter() - g.began
     if (
         finished_request.url_rule is None or not finished_request.url_rule.websocket
-    ):  # one of those lasts as its call
+    ):  # a WebSocket lasts as long as its call
         status_class = f"{response.status_code // 100}xx"
         metrics.HTTP_REQUESTS.inc(method=finished_request.method, status_class=status_class)
         metrics.HTTP_REQUEST_SECONDS.observe(duration_s)

@@ -1,4 +1,4 @@
-"""What fails once an answer of events has begun: told as its last event, a problem document."""
+"""Report an error in a started event stream as its last event, a problem document."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,7 +9,7 @@ from vca.kit.web.sse import EventStream
 
 
 def install(app: Flask) -> None:
-    """Watch over every answer of events."""
+    """Wrap every event stream of the app."""
     app.after_request(_wrap_stream)
 
 
@@ -20,7 +20,10 @@ def _wrap_stream(response: Response) -> Response:
 
 
 def _with_error_event(stream: Iterable[bytes]) -> Iterator[bytes]:
-    """The status was sent long ago; what is ours alone also ends the connection."""
+    """Yield the stream; if it fails, yield the error as its last event.
+
+    The status was sent before. An unexpected error also ends the connection.
+    """
     try:
         yield from stream
     except Exception as error:

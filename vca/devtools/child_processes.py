@@ -1,8 +1,8 @@
-"""Child processes that end with us, however we end: asked to, failing, or killed.
+"""Child processes that end with this process, however it ends: by request, by failure, or killed.
 
-They are a process group of their own, so that a terminal's Ctrl-C reaches only us and they can be
-ended in order. The group's first member is a guardian, a shell that reads from a pipe which only we
-hold open: when we are gone the pipe ends, and the guardian ends the group.
+They form a process group of their own, so that a terminal's Ctrl-C reaches only this process, which
+ends them in order. The group's first member is a guardian: a shell that reads from a pipe that only
+this process holds open. When this process is gone the pipe ends, and the guardian ends the group.
 """
 
 import os
@@ -23,12 +23,12 @@ _GUARDIAN_SCRIPT = "trap '' HUP INT TERM; read -r _; kill -s TERM 0; sleep 3; ki
 
 
 class ChildEnded(Exception):
-    """A process that should run for ever has ended by itself."""
+    """A process that should run forever has ended by itself."""
 
 
 @dataclass(frozen=True)
 class ChildProcess:
-    """A process of ours, and the file that it writes its log to."""
+    """A child process, and the file that it writes its log to."""
 
     name: str
     log: Path
@@ -40,10 +40,13 @@ class ChildProcess:
 
 
 class ProcessGroup:
-    """Starts children, watches them, and leaves none behind."""
+    """Start children, watch them, and leave none behind."""
 
     def __init__(self, *, skip_grace: Callable[[], bool] = lambda: False) -> None:
-        """While it waits for children that were asked to end, `hurried` tells to wait no longer."""
+        """Create an empty group.
+
+        While it waits for its children to end, `skip_grace` says whether to stop waiting.
+        """
         self._skip_grace = skip_grace
         self._children: list[ChildProcess] = []
 
@@ -58,7 +61,7 @@ class ProcessGroup:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the children: ask, wait up to `GRACE_S`, then use force on all that is left."""
+        """End the children: terminate, wait up to `GRACE_S`, then kill what is left."""
         for child in self._children:
             child.process.terminate()
         grace = Deadline.after(GRACE_S)
@@ -68,7 +71,7 @@ class ProcessGroup:
         self._signal_group(signal.SIGKILL)
         for process in (self._guardian, *(child.process for child in self._children)):
             process.wait()
-        # Grandchildren have been killed too; whoever adopts them may take a moment to bury them.
+        # Grandchildren were killed too. Their new parent process may need a moment to reap them.
         Deadline.after(1).wait_until(lambda: not self._signal_group(0))
         assert self._guardian.stdin is not None
         self._guardian.stdin.close()
@@ -76,7 +79,7 @@ class ProcessGroup:
     def start(
         self, name: str, module: str, *arguments: str, log: Path, pass_fds: Sequence[int] = ()
     ) -> None:
-        """Run a Python module in the project's folder, its output in `log`, made anew."""
+        """Run a Python module in the project's folder, with its output in a new file `log`."""
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
@@ -90,7 +93,7 @@ class ProcessGroup:
         self._children.append(ChildProcess(name, log, process))
 
     def check_children(self) -> None:
-        """Raises ChildEnded, with the last lines of its log, if a child runs no more."""
+        """Raise ChildEnded, with the last lines of its log, if a child has ended."""
         for child in self._children:
             if not child.is_running:
                 raise ChildEnded(
@@ -100,7 +103,7 @@ class ProcessGroup:
                 )
 
     def _signal_group(self, signal_number: int) -> bool:
-        """Send it to the whole group; False when nobody is left."""
+        """Send a signal to the whole group. Return False if no process is left."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._guardian.pid, signal_number)
             return True

@@ -1,4 +1,4 @@
-"""`flask demo`: two tenants to play with. Running it again changes nothing."""
+"""`flask demo`: create two demo tenants. Running it again changes nothing."""
 
 import os
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ KEYS_FILE_NAME = "demo.json"
 
 @dataclass(frozen=True)
 class DemoTenant:
-    """A tenant of the demo. Its number is of a range that regulators keep for fiction."""
+    """A demo tenant. Its number is from a range that regulators reserve for fiction."""
 
     external_id: str
     name: str
@@ -41,7 +41,7 @@ class DemoTenant:
 
 @dataclass(frozen=True)
 class SeededTenant:
-    """What a newcomer needs to know of a tenant of the demo."""
+    """A demo tenant as the command prints it. Its fields are the keys of the JSON."""
 
     name: str
     tenant_id: str
@@ -85,10 +85,13 @@ DEMO_TENANTS = (
 @cli.as_json
 @cli.with_db_timeout
 def demo(as_json: bool) -> None:
-    """Make two tenants, each with a number, an AI profile and a key, unless they are there."""
+    """Create two demo tenants.
+
+    Each has a number, an AI profile and an API key. What already exists is kept.
+    """
     settings: Settings = current_app.extensions["settings"]
     if settings.production:
-        cli.fail("The demo is not for production.")
+        cli.fail("The demo is not available in production.")
     rows = [
         asdict(item)
         for item in seed_demo_tenants(settings.peppers, settings.state_folder / KEYS_FILE_NAME)
@@ -98,9 +101,10 @@ def demo(as_json: bool) -> None:
 
 
 def seed_demo_tenants(peppers: Sequence[str], keys_file: Path) -> list[SeededTenant]:
-    """The demo's tenants, made or found; one that was deleted since is left out.
+    """Return the demo tenants, created or found. Tenants that were deleted since are left out.
 
-    Keys are shown once and kept as hashes, so they are noted; a lost or void one is made anew.
+    API keys are shown once and stored as hashes, so this saves them in a file. A lost or revoked
+    key is replaced.
     """
     stored_keys = _load_keys(keys_file)
     results = [_seed_tenant(demo_tenant, peppers, stored_keys) for demo_tenant in DEMO_TENANTS]
@@ -139,7 +143,10 @@ def _ensure_key(session: Session, tenant_id: UUID, peppers: Sequence[str], store
 
 
 def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> str | None:
-    """A profile and a number where there is none; None if the number is not to be had."""
+    """Create a profile and a number if there are none.
+
+    Return the number, or None if it is not available.
+    """
     try:
         with tenant_session(tenant) as session:
             if not ai_profiles.list_page(session, page=PageRequest(1)).items:
@@ -166,7 +173,7 @@ def _load_keys(keys_file: Path) -> dict[str, str]:
 
 
 def _save_keys(keys_file: Path, keys: dict[str, str]) -> None:
-    """Readable by nobody else."""
+    """Write the keys to a file that nobody else can read."""
     make_parents(keys_file)
     descriptor = os.open(keys_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""`flask up`: everything on this machine, for development."""
+"""`flask up`: run everything on this machine, for development."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ from vca.registry.tenants import revision_store
 from vca.settings import ROOT, Settings, export_env
 from vca.tenancy.migration_runner import WORKERS
 
-# The number that `make call` rings.
+# The number that `make call` dials.
 DEFAULT_CALL_NUMBER = demo_data.DEMO_TENANTS[0].number
 READY_TIMEOUT_S = 60.0
 POLL_INTERVAL_S = 0.1
@@ -38,7 +38,7 @@ _LOOPBACK_BY_WILDCARD = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class EmbeddedPostgres:
-    """The embedded server, ended with us if we started it; nothing where there is none."""
+    """The embedded server, stopped at exit if we started it. Without a folder it does nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -52,23 +52,24 @@ class EmbeddedPostgres:
             embedded_postgres.stop(self.folder)
 
     def start(self) -> None:
-        """Make it run; may be interrupted at any moment. Raises EmbeddedError."""
+        """Start the server. May be interrupted at any time. Raises EmbeddedError."""
         if self.folder is None:
             return
-        # Ours until we know better: an interruption may come when it runs and we were not told.
+        # Assume that this starts it: an interruption may come after that, but before we know.
         self.started_here = not embedded_postgres.status(self.folder).running
         result = embedded_postgres.start(self.folder)
         self.started_here = result.started_now
         if result.server.note:
-            _print(f"Of the embedded Postgres: {result.server.note}.")
+            _print(f"Embedded Postgres: {result.server.note}.")
 
 
 @click.command("up")
 @cli.with_db_timeout
 def up() -> None:
-    """Run Postgres, web server and worker on this machine, with two demo tenants; for development.
+    """Run everything for development.
 
-    Ctrl-C or SIGTERM stops what it started.
+    Runs Postgres, the web server and the worker on this machine, with two demo tenants. Ctrl-C or
+    SIGTERM stops what it started.
     """
     settings: Settings = current_app.extensions["settings"]
     if settings.production:
@@ -86,7 +87,7 @@ def up() -> None:
 def _start_and_watch(
     settings: Settings, listener: socket.socket, stop_signals: StopSignals
 ) -> None:
-    """Start everything and watch it, until a child ends or somebody asks us to."""
+    """Start everything and watch it, until a child ends or a stop signal arrives."""
     postgres = EmbeddedPostgres(settings.embedded_folder)
     with postgres, ProcessGroup(skip_grace=lambda: stop_signals.repeated) as group:
         try:
@@ -110,15 +111,15 @@ def _start_and_watch(
 
 
 def _open_listener(host: str, port: int) -> socket.socket:
-    """The listening socket that gunicorn inherits: taken at once, so that nobody else gets it."""
+    """Return the socket that gunicorn inherits. Opened first, so that nobody else gets the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
-            cli.fail(f"Port {port} of {host} cannot be used: {error.strerror or error}.")
+            cli.fail(f"Cannot use port {port} of {host}: {error.strerror or error}.")
         command = f"make run PORT={port % 65535 + 1}"
-        cli.fail(f"Port {port} is taken, perhaps by another `make run`; try `{command}`.")
+        cli.fail(f"Port {port} is in use, perhaps by another `make run`. Try `{command}`.")
 
 
 def _start_gunicorn(group: ProcessGroup, settings: Settings, listener: socket.socket) -> None:
@@ -130,14 +131,14 @@ def _start_gunicorn(group: ProcessGroup, settings: Settings, listener: socket.so
 
 
 def _start_relay(group: ProcessGroup, settings: Settings) -> None:
-    """The group that serves carriers' sockets, on RELAY_PORT."""
+    """Start the processes that serve voice WebSockets, on RELAY_PORT."""
     export_env("GUNICORN_GROUP", "relay")
     group.start("relay", "gunicorn", "wsgi:app", log=settings.state_folder / RELAY_LOG)
     export_env("GUNICORN_GROUP", "web")
 
 
 def _prepare_database(settings: Settings, postgres: EmbeddedPostgres) -> Sequence[SeededTenant]:
-    """A database that runs, is migrated, and has the demo in it."""
+    """Start and migrate the database, and create the demo tenants."""
     postgres.start()
     with owner_connections.owner_database(connections=2 * WORKERS) as database:
         schema.upgrade_public_schema(database, deployment.from_settings(settings))
@@ -170,7 +171,7 @@ def _is_ready(listener: socket.socket) -> bool:
 
 
 def _watch_children(group: ProcessGroup) -> None:
-    """Until a child ends; raises ChildEnded."""
+    """Watch the children until one of them ends. Raises ChildEnded."""
     while True:
         group.check_children()
         time.sleep(POLL_INTERVAL_S)
@@ -189,8 +190,8 @@ def _base_url(listener: socket.socket) -> str:
 def _summary(
     settings: Settings, base_url: str, seeded: Sequence[SeededTenant], postgres_started_here: bool
 ) -> str:
-    """What a newcomer needs, on one screen."""
-    lines = ["", _bold(f"VCA runs at {base_url}"), f"Its API is explained at {base_url}/docs", ""]
+    """Return what a new developer needs, on one screen."""
+    lines = ["", _bold(f"VCA runs at {base_url}"), f"API documentation: {base_url}/docs", ""]
     for item in seeded:
         lines += [f"  {item.name}  {item.number or '(no number)'}"]
         lines += [f"    tenant  {item.tenant_id}", f"    key     {item.key}"]
@@ -199,13 +200,15 @@ def _summary(
     lines += [f"Logs: {' and '.join(logs)}."]
     postgres_stays = settings.embedded_folder is not None and not postgres_started_here
     exception = (
-        ", except Postgres, which ran before (`.venv/bin/flask db stop`)" if postgres_stays else ""
+        ", except Postgres, which was already running (`.venv/bin/flask db stop`)"
+        if postgres_stays
+        else ""
     )
-    return "\n".join([*lines, f"Ctrl-C stops it all{exception}."])
+    return "\n".join([*lines, f"Ctrl-C stops everything{exception}."])
 
 
 def _suggestions(base_url: str, seeded: Sequence[SeededTenant]) -> list[str]:
-    """What to try first, in a second terminal."""
+    """Return what to try first, in a second terminal."""
     callable_tenants = [item for item in seeded if item.number]
     if not callable_tenants:
         return []
@@ -216,7 +219,7 @@ def _suggestions(base_url: str, seeded: Sequence[SeededTenant]) -> list[str]:
         "Try, in a second terminal:",
         "",
         f'  curl -H "Authorization: Bearer {first.key}" {url}',
-        f"  {call}   rings {first.number}; you type, {first.name} answers",
+        f"  {call}   calls {first.number}; you type, {first.name} answers",
         "",
     ]
 
@@ -230,7 +233,10 @@ def _bold(text: str) -> str:
 
 
 def _print(text: str) -> None:
-    """To a terminal that may be closed by now; then to nobody, so that it fails no more."""
+    """Print a text to a terminal that may have been closed.
+
+    If it was closed, discard all output from now on, so that printing does not fail again.
+    """
     try:
         click.echo(text)
     except OSError:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: heeded where that does no harm, never forgotten."""
+"""Handle Ctrl-C, SIGTERM and a closed terminal only where it is safe, and never lose one."""
 
 import signal
 import time
@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# One request may come twice: to the process group, and passed on by make or the shell.
+# One request may arrive twice: through the process group, and forwarded by make or the shell.
 REPEAT_AFTER_S = 0.5
 
 
 class StopSignals:
-    """Notes requests to end, for the rest of the process; raises KeyboardInterrupt for the first.
+    """Record stop signals for the rest of the process.
 
-    Only where that is `allowed`: raised just anywhere it could fall between starting something and
-    noting that it was started. `repeated` tells that somebody asked again, and will not wait.
+    The first one raises KeyboardInterrupt, but only inside `interruptible`. Elsewhere it could come
+    between starting something and recording that it was started. `repeated` is set if the user
+    asked again and does not want to wait.
     """
 
     def __init__(self) -> None:
@@ -23,15 +24,15 @@ class StopSignals:
         self._first_signal_s: float | None = None
         self._is_interruptible = False
         for signal_number in SIGNALS:
-            # nohup had us ignore the terminal's end. A shell that started us in the background had
-            # us ignore Ctrl-C too, but who sends SIGINT to us alone means it.
+            # nohup ignores SIGHUP, so keep that. A shell that starts us in the background ignores
+            # SIGINT too, but a SIGINT that is sent to this process alone is intended.
             is_ignored = signal.getsignal(signal_number) is signal.SIG_IGN
             if signal_number != signal.SIGHUP or not is_ignored:
                 signal.signal(signal_number, self._handle_signal)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Where KeyboardInterrupt may be raised; at once, for a request that came before."""
+        """Allow KeyboardInterrupt in the block; raise it at once for an earlier signal."""
         self._is_interruptible = True
         try:
             if self._first_signal_s is not None:

@@ -1,1 +1,1 @@
-"""Long-running servers beside the API. Wire adapter, flow and speech; own no table."""
+"""Long-running processes beside the API: the worker and the voice WebSockets. No tables."""

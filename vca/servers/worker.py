@@ -1,4 +1,4 @@
-"""`flask worker`: does the jobs that requests and other jobs have enqueued."""
+"""`flask worker`: run the jobs that requests and other jobs have enqueued."""
 
 import time
 
@@ -16,13 +16,16 @@ from vca.tenancy.session import public_session
 
 
 @click.command("worker")
-@click.option("--concurrency", default=4, show_default=True, help="Jobs done side by side.")
-@click.option("--once", is_flag=True, help="Do what is due now, then end.")
+@click.option(
+    "--concurrency", default=4, show_default=True, help="Number of jobs to run at the same time."
+)
+@click.option("--once", is_flag=True, help="Run the jobs that are due, then exit.")
 @cli.with_db_timeout
 def worker(concurrency: int, once: bool) -> None:
-    """Do jobs until SIGTERM or Ctrl-C; those at work are finished first.
+    """Run jobs until SIGTERM or Ctrl-C.
 
-    Needs a direct connection to Postgres, not one through a pooler in transaction mode.
+    Running jobs are finished first. The worker needs a direct connection to Postgres, not one
+    through a pooler in transaction mode.
     """
     settings: Settings = current_app.extensions["settings"]
     size = max(settings.database_pool_size, concurrency)
@@ -34,7 +37,7 @@ def worker(concurrency: int, once: bool) -> None:
 
 
 def _join_web_metrics(settings: Settings) -> None:
-    """What this process counts is added to what the web server of this machine answers."""
+    """Add this process's metrics to those that the web server of this machine exports."""
     if settings.metrics_folder is None:
         return
     try:
@@ -45,9 +48,9 @@ def _join_web_metrics(settings: Settings) -> None:
 
 
 def _exit_on_foreign_database(settings: Settings, *, wait: bool) -> None:
-    """End unless the database is this deployment's own; with `wait`, wait until it can be asked.
+    """Exit unless the database is this deployment's own; with `wait`, wait until it is available.
 
-    A restored copy would otherwise register numbers and do once more what the original does.
+    With a restored copy, the worker would register numbers and repeat the work of the original.
     """
     identity = deployment.from_settings(settings)
     while True:
@@ -62,6 +65,6 @@ def _exit_on_foreign_database(settings: Settings, *, wait: bool) -> None:
             time.sleep(worker_loop.RECONNECT_PAUSE_S)
     if differences:
         cli.fail(
-            f"This database is another deployment's: {'; '.join(differences)}. If it is a copy that"
-            " you mean to use, run `flask db adopt`."
+            f"This database belongs to another deployment: {'; '.join(differences)}. To use a copy,"
+            " run `flask db adopt`."
         )

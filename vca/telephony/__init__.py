@@ -1,6 +1,6 @@
-"""Carriers: one contract, one folder for each, no Flask and no SQLAlchemy.
+"""Carrier adapters: one contract, one package per carrier. No Flask and no SQLAlchemy.
 
-`adapter` is the contract, `types` what crosses it, `mock` the fake carrier that keeps it too. To
-add a carrier: a folder in `providers/`, a line in `providers.ADAPTERS`, a subclass of the contract
-suite (`tests/contract/suites/telephony.py`), its settings in `.env.example`.
+`adapter` is the contract and `types` holds the values that cross it. To add a carrier, create a
+package in `providers/`, add a line to `providers.ADAPTERS`, subclass the contract suite
+(`tests/contract/suites/telephony.py`) and add its settings to `.env.example`.
 """

@@ -1,4 +1,7 @@
-"""The contract of every carrier; `tests/contract/suites/telephony.py` tests it in that order."""
+"""The contract that every carrier adapter implements.
+
+Its test suite, `tests/contract/suites/telephony.py`, follows the same order.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
@@ -27,11 +30,12 @@ from vca.telephony.types import (
 
 
 class TelephonyError(Exception):
-    """A carrier did not do what it was asked.
+    """A carrier operation failed.
 
-    `permanent` decides on retry: a rejected number is, a time-out is not. `code` is the carrier's
-    own where it gave one. `retry_after_s` is how long the carrier asked us to wait. `ambiguous`: it
-    may have been done all the same, the answer alone was lost.
+    `permanent` decides on retry: a rejected number is permanent, a timeout is not. `code` is the
+    carrier's own error code, if it sent one. `retry_after_s` is how long the carrier asked us to
+    wait. `ambiguous` means that the carrier may have carried out the operation although its
+    response was lost.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class TelephonyError(Exception):
 
 
 class InvalidCarrierSignature(Exception):
-    """A request does not bear the signature of the carrier's account."""
+    """A request is not signed by the carrier's account."""
 
 
 class InvalidCarrierRequest(Exception):
@@ -59,181 +63,192 @@ class InvalidCarrierRequest(Exception):
 
 
 class TelephonyAdapter(ABC):
-    """One carrier. An instance is shared by threads and keeps nothing about a call."""
+    """One account with a carrier. Threads share an instance; it stores nothing about a call."""
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
     actions: ClassVar[frozenset[str]]
     account_fields: ClassVar[tuple[AccountField, ...]] = ()
-    """What a tenant's own account consists of; none where tenants cannot have one."""
+    """The fields of a tenant's own account; empty if tenants cannot have one."""
     websocket_format: ClassVar[WebSocketFormat | None] = None
-    """How its socket speaks; none where `capabilities` has no relay."""
+    """The format of its WebSocket frames; None if `capabilities.relay` is false."""
 
     @classmethod
     @abstractmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """The deployment's own account with this carrier, or None when it is not configured.
+        """Return the deployment's own account with this carrier, or None if it is not configured.
 
-        Must not touch the network: it runs when a process starts.
+        Must not use the network, because it runs when a process starts.
         """
 
     @classmethod
     @abstractmethod
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
-        """The same carrier with a tenant's own account, of `account_fields` as they should look.
+        """Return the same carrier with a tenant's own account.
 
-        Without an account it reads and renders only: no signature is genuine, and whatever it is
-        asked is TelephonyError(permanent=True). Must not touch the network.
+        The account's fields match `account_fields`. Without an account the adapter only parses and
+        renders: no signature is valid, and every operation raises TelephonyError(permanent=True).
+        Must not use the network.
         """
 
     @abstractmethod
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        """Point the number at VCA and mark it as this tenant's at the carrier.
+        """Point the number at VCA and tag it at the carrier with this tenant.
 
-        Twice is the same as once. A number that the carrier's own record says is another tenant's
-        is not touched: TelephonyError(permanent=True). Every other failure is a TelephonyError
-        too, permanent if asking again cannot help. Within 10 s.
+        Idempotent. A number that belongs to another tenant by the carrier's own record is not
+        changed: TelephonyError(permanent=True). Every other failure is a TelephonyError too,
+        permanent if a retry cannot help. Takes at most 10 s.
         """
 
     @abstractmethod
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         """Undo exactly what `register_number` did.
 
-        A number that is not registered, or not ours any more, is a success. Failures and time as
-        above.
+        Succeeds if the number is not registered or is no longer ours. Failures and time limit as
+        for `register_number`.
         """
 
     @abstractmethod
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
     ) -> tuple[NumberSetting, ...]:
-        """What the carrier holds of the number beside what registering it would set.
+        """Compare the number's settings at the carrier with those that registering it would set.
 
-        `()`: the account has no such number. Changes nothing. Failures and time as above.
+        Return `()` if the account has no such number. Changes nothing. Failures and time limit as
+        for `register_number`.
         """
 
     @abstractmethod
     def parse(self, request: CarrierRequest) -> CarrierEvent:
-        """Read what the request says, trusting none of it.
+        """Parse a webhook without trusting any of it.
 
-        A withheld, anonymous or odd caller is read, never refused. Raises BadCarrierRequest for
-        what this carrier would not send, whatever the bytes. Touches no network.
+        Accepts a withheld, anonymous or malformed caller. Raises InvalidCarrierRequest for anything
+        that this carrier would not send, whatever the bytes. Does not use the network.
         """
 
     @abstractmethod
     def verify(self, request: CarrierRequest) -> None:
         """Check the signature over the raw body and the configured URL, in constant time.
 
-        Raises SignatureRefused, also when there is no signature or it cannot be read.
+        Raises InvalidCarrierSignature, also if the signature is missing or unreadable.
         """
 
     def verify_websocket(self, request: CarrierRequest) -> None:
-        """Check the signature of the request that opens a socket, as `verify` does; it has no body.
+        """Check the signature of a WebSocket handshake as `verify` does; a handshake has no body.
 
-        `url` is what `Relay` was given. Where a carrier signs none, any is let in: it is then known
-        by the token alone.
+        `url` is the one that `Relay` contained. A carrier that does not sign handshakes accepts all
+        of them; the token alone then authenticates the connection.
         """
-        raise InvalidCarrierSignature("this carrier opens no sockets")
+        raise InvalidCarrierSignature("this carrier does not open WebSockets")
 
     @abstractmethod
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
-        """The event by which a routed inbound call enters the record: INITIATED or RINGING.
+        """Return the first event of a routed inbound call: INITIATED or RINGING.
 
-        The same call always gives an event with the same key.
+        The same call always returns an event with the same key.
         """
 
     @abstractmethod
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
-        """The reply in the carrier's own words: always valid, escaped and bounded.
+        """Render the reply in the carrier's own format: always valid, escaped and bounded.
 
-        `callback_url` is `…/telephony/<carrier>/`, to which the carrier's next request goes with
-        one of our `actions` appended. Text from a model or a tenant may hold anything.
+        `callback_url` is `…/telephony/<carrier>/`. The carrier sends the call's next request to it,
+        with one of our `actions` appended. Text from a model or a tenant may contain anything.
         """
 
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
-        """Have the call of these facts do this, and say what their request is answered with.
+        """Execute the reply on the call of this event, and return the response to the carrier.
 
-        Here the one is in the other. A carrier that is told by commands has done them by then, each
-        once however often the same facts come. Failures as above.
+        By default the response contains the reply. An adapter that controls calls by commands has
+        executed them when this returns, each of them once even if the same event arrives again.
+        Failures as for `register_number`.
         """
         return self.render(reply, callback_url=callback_url)
 
     @abstractmethod
     def hang_up(self, provider_call_id: str) -> None:
-        """End a live call. One that has ended already is a success. Failures as above."""
+        """End a live call. Succeeds if it has already ended.
+
+        Failures as for `register_number`.
+        """
 
     @abstractmethod
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
-        """Have a live call do this now, whatever it is doing: speak, transfer, listen.
+        """Make a live call execute the reply now, whatever it is doing: speak, transfer, listen.
 
-        `reply` and `callback_url` as for `render`. A call that has ended already is
-        TelephonyError(permanent=True). Failures as above.
+        `reply` and `callback_url` as for `render`. Raises TelephonyError(permanent=True) if the
+        call has already ended. Other failures as for `register_number`.
         """
 
     @abstractmethod
     def place_call(self, call: OutboundCall) -> str:
-        """Dial a number; the carrier's id of the call. Its requests then come with `call.state`.
+        """Dial a number and return the carrier's id of the call. Its requests contain `call.state`.
 
-        Not repeatable: asked twice it dials twice. Failures as above; `ambiguous` unless it is
-        certain that nothing was dialled. Within 10 s.
+        Not idempotent: called twice, it dials twice. Failures as for `register_number`; `ambiguous`
+        unless it is certain that nothing was dialled. Takes at most 10 s.
         """
 
     @abstractmethod
     def find_call(self, call: OutboundCall) -> str | None:
-        """The id of the call that `place_call` made under the reference, however it has gone on.
+        """Return the id of the call that `place_call` created under the reference, in any state.
 
-        None: the carrier has none. Failures as above. What was placed is found within 30 s. A
-        carrier that keeps no reference knows it by its numbers and `begun_at`; where several calls
-        may be the one it fails, and never guesses.
+        None if the carrier has no such call. A placed call can be found within 30 s. A carrier that
+        does not store the reference identifies the call by its numbers and `begun_at`; if several
+        calls match, it raises TelephonyError and never guesses. Failures as for `register_number`.
         """
 
     @abstractmethod
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
-        """How a call is at its carrier; None if the carrier does not know it. Failures as above.
+        """Return a call's status at its carrier, or None if the carrier does not know the call.
 
-        The same end of the same call always gives an event with the same key.
+        The same end of the same call always returns an event with the same key. Failures as for
+        `register_number`.
         """
 
     @abstractmethod
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        """The finished call's audio, or None while the carrier has none or it is not ready.
+        """Return the finished call's audio, or None while the carrier has none or it is not ready.
 
-        Without a `provider_recording_id` the call's first. Failures as above, also from the chunks
-        while they are read; the time is to the first chunk. May be asked again at any time.
+        Without a `provider_recording_id` return the call's first recording. Failures as for
+        `register_number`, also while the chunks are read; the time limit ends with the first chunk.
+        May be repeated at any time.
         """
 
     @abstractmethod
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:
-        """Delete the carrier's copy of what `recording` gives; gone already is a success.
+        """Delete the carrier's copy of the recording. Succeeds if it no longer exists.
 
-        Failures and time as above.
+        Failures and time limit as for `register_number`.
         """
 
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:
-        """Let a browser call as this number for so long. Failures and time as above.
+        """Create a credential with which a browser calls as this number for `ttl_s` seconds.
 
-        Asked only of a carrier that is capable of it. An account that lacks what it takes is
-        TelephonyError(code="not-set-up").
+        Called only if `capabilities.webrtc` is set. Raises TelephonyError(code="not-set-up") if the
+        account lacks the necessary configuration. Other failures and time limit as for
+        `register_number`.
         """
-        raise TelephonyError("this carrier knows no browsers", permanent=True, code="no-webrtc")
+        raise TelephonyError(
+            "this carrier does not support WebRTC", permanent=True, code="no-webrtc"
+        )
 
 
 def limit_size(
     chunks: Iterable[bytes], *, max_bytes: int = MAX_RECORDING_BYTES
 ) -> Generator[bytes, None, None]:
-    """The chunks, cut off with a TelephonyError(permanent=True) once there are over `most` bytes.
+    """Yield the chunks; raise TelephonyError(permanent=True) after more than `max_bytes` bytes.
 
-    Closing it closes them.
+    Closing this generator closes the chunks.
     """
     size_bytes = 0
     try:

@@ -1,4 +1,4 @@
-"""What crosses the line between a carrier and VCA: plain frozen values."""
+"""Frozen values that pass between a carrier adapter and the rest of VCA."""
 
 import re
 from collections.abc import Generator, Mapping
@@ -7,16 +7,25 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-# Some twenty hours of compressed speech, or nearly four of 8 kHz PCM; what is longer is an error.
+# About 20 hours of compressed speech, or nearly 4 hours of 8 kHz PCM. More is an error.
 MAX_RECORDING_BYTES = 200 * 1024 * 1024
 
 EventType = Literal["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
 CallerId = Literal["shown", "withheld", "unavailable", "other"]
 Direction = Literal["inbound", "outbound"]
-# What a carrier tells us: a new call rings; one that we had dialled was answered; the caller spoke,
-# pressed keys, or broke in on the agent; the carrier comes back for the rest of an answer; its
-# socket to us has ended; a leg that it dialled for a transfer has ended; a voicemail or a recording
-# is there; the call's state changed; or something that only its adapter has to answer.
+# What a carrier reports:
+#   call         an inbound call rings
+#   answered     a call that we placed was answered
+#   speech       the caller spoke, or was silent
+#   keys         the caller pressed keys
+#   interrupted  the caller barged in
+#   more         the carrier polls for the rest of an answer
+#   relayed      the carrier's WebSocket to us has ended
+#   leg          the leg that was dialled for a transfer has ended
+#   voicemail    a voicemail is available
+#   recording    a recording is available
+#   status       the call's state changed
+#   progress     only the adapter has to react
 CarrierEventKind = Literal[
     "call",
     "answered",
@@ -36,10 +45,10 @@ LegOutcome = Literal["answered", "busy", "no_answer", "cancelled", "failed"]
 
 @dataclass(frozen=True)
 class CarrierRequest:
-    """A carrier's HTTP request as it came: signatures are over exactly these bytes.
+    """A carrier's HTTP request as received; signatures cover exactly these bytes.
 
-    `url` is built from the configured public base, never from the request's Host; the names of
-    `headers` are in lower case.
+    `url` is built from the configured public base URL, never from the request's Host header. The
+    names of `headers` are in lower case.
     """
 
     action: str
@@ -50,17 +59,21 @@ class CarrierRequest:
 
 @dataclass(frozen=True)
 class CarrierEvent:
-    """What a carrier's request says, before anybody has verified it.
+    """The content of a carrier's request, not yet verified.
 
-    `state` is the token that we gave the carrier with an earlier answer; without one the call is
-    found by its number. `speech` is what the caller said or, with `interrupted`, what the carrier
-    had spoken by then; `keys` of 0-9, * and #. `recording_id` is the carrier's own. `simulated`:
-    the call is nobody's telephone, and costs nothing. `request_id` is the carrier's own of this
-    request, where it has one. `unanswered`: the call only rings, and nothing can be said yet; its
-    carrier tells of the same call again once it was answered. `own_number`: the number of ours at
-    this end, whoever called whom, where the carrier says it. `handoff`: with what word we ended the
-    socket; empty where the carrier knows of none, because it broke. `adapter_data` is an adapter's
-    word to itself, from `parse` to `answer`: nobody else reads it.
+    - `state`: the token that we gave the carrier with an earlier reply. Without one the call is
+      routed by its number.
+    - `speech`: what the caller said. For `interrupted`, what the carrier had spoken until then.
+    - `keys`: the keys that the caller pressed, of 0-9, * and #.
+    - `recording_id`: the carrier's own id of the recording.
+    - `simulated`: no real telephone takes part, and the call costs nothing.
+    - `request_id`: the carrier's own id of this request, if it has one.
+    - `unanswered`: the call only rings, so nothing can be spoken yet. The carrier reports the same
+      call again when it has been answered.
+    - `own_number`: our number in the call, whatever its direction, if the carrier reports it.
+    - `handoff`: the value with which we ended the WebSocket. Empty if the carrier has none, because
+      the connection broke.
+    - `adapter_data`: data that an adapter passes from `parse` to `handle`. Nothing else reads it.
     """
 
     kind: CarrierEventKind
@@ -83,7 +96,7 @@ class CarrierEvent:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as far as the network says: a number, or why there is none."""
+    """The caller as the network reports it: a number, or the reason why there is none."""
 
     number: str | None
     caller_id: CallerId
@@ -91,7 +104,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class CallMetadata:
-    """A call that has been routed to its owner."""
+    """A call that has been routed to its tenant."""
 
     tenant_id: UUID
     phone_number_id: UUID | None
@@ -104,11 +117,11 @@ class CallMetadata:
 
 @dataclass(frozen=True)
 class CallEvent:
-    """Something that happened to a call.
+    """An event of a call.
 
-    `call_id` is the carrier's. `key` identifies the event among its call's, so that a delivery
-    that comes twice is one event. `end_reason` is of the product's vocabulary, `end_detail` the
-    carrier's own code; both only with ENDED and FAILED.
+    `call_id` is the carrier's. `key` identifies the event within its call, so that a repeated
+    delivery is one event. `end_reason` is from the product's vocabulary and `end_detail` is the
+    carrier's own code; both are set only for ENDED and FAILED.
     """
 
     event_type: EventType
@@ -122,7 +135,7 @@ class CallEvent:
 
 @dataclass(frozen=True)
 class Say:
-    """Speak `text` to the caller; `language` is a BCP 47 tag, `voice` the carrier's name of one."""
+    """Speak `text` to the caller. `language` is a BCP 47 tag, `voice` is a carrier's name."""
 
     text: str
     language: str | None = None
@@ -131,7 +144,7 @@ class Say:
 
 @dataclass(frozen=True)
 class Listen:
-    """Wait for the caller to speak, at most `silence_s` seconds."""
+    """Wait for the caller to speak, for at most `silence_s` seconds."""
 
     silence_s: int = 10
     language: str | None = None
@@ -139,10 +152,10 @@ class Listen:
 
 @dataclass(frozen=True)
 class Relay:
-    """Connect the caller to our socket at `url`, with `greeting` said first, if there is one.
+    """Connect the caller to our voice WebSocket at `url`, after speaking the `greeting`, if any.
 
-    From then on what is said goes over the socket, whose `setup` bears the `token`; come back with
-    `relayed` when it has ended. `interruptible`: the caller may break in on what is said.
+    From then on the conversation uses the WebSocket, whose `setup` frame contains the `token`. The
+    carrier reports `relayed` when it has ended. `interruptible`: the caller may barge in.
     """
 
     url: str
@@ -162,9 +175,9 @@ class Forward:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Dial `number` and connect the caller; come back with a `leg` fact when it has ended.
+    """Dial `number` and connect the caller. The carrier reports `leg` when that leg has ended.
 
-    `timeout_s` is how long it may ring.
+    `timeout_s` is the maximum ringing time.
     """
 
     number: str
@@ -173,26 +186,26 @@ class Transfer:
 
 @dataclass(frozen=True)
 class TakeVoicemail:
-    """Record what the caller says after a tone, at most `longest_s`; come back with `voicemail`."""
+    """Record the caller after a tone, for at most `longest_s` seconds, then report `voicemail`."""
 
     longest_s: int = 120
 
 
 @dataclass(frozen=True)
 class SendKeys:
-    """Press `keys` of 0-9, * and # on the line, as tones that the other end hears."""
+    """Send `keys` (0-9, * and #) as DTMF tones to the other party."""
 
     keys: str
 
 
 @dataclass(frozen=True)
 class Record:
-    """Begin to record the call, from here to its end."""
+    """Start recording the call, until its end."""
 
 
 @dataclass(frozen=True)
 class Poll:
-    """Ask for the rest at once, with `more`: what was said so far is only the beginning."""
+    """Request the rest at once, with `more`: the text so far is only the beginning."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +215,7 @@ class HangUp:
 
 @dataclass(frozen=True)
 class Reject:
-    """Refuse the call before it is answered, so that nobody pays for it."""
+    """Reject the call before it is answered, so that it costs nothing."""
 
     reason: Literal["busy", "rejected"] = "rejected"
 
@@ -224,7 +237,7 @@ Action = (
 
 @dataclass(frozen=True)
 class CallReply:
-    """What the carrier shall do next, in order. `state` comes back with the call's next request."""
+    """The carrier's next actions, in order. `state` comes back with the call's next request."""
 
     actions: tuple[Action, ...]
     state: str | None = None
@@ -232,10 +245,10 @@ class CallReply:
 
 @dataclass(frozen=True)
 class OutboundCall:
-    """A call that a carrier shall place. `reference` is ours, and can be looked up later.
+    """A call for a carrier to place. `reference` is ours and can be looked up later.
 
-    `state` comes back with its requests; `timeout_s` is how long it may ring. `begun_at`: when it
-    was ordered, once it is asked what came of that.
+    `state` comes back with its requests. `timeout_s` is the maximum ringing time. `begun_at` is
+    when the call was requested; it is set to search for the call.
     """
 
     reference: str
@@ -249,7 +262,7 @@ class OutboundCall:
 
 @dataclass(frozen=True)
 class CallStatus:
-    """A call as its carrier knows it: still live, or ended by `event`."""
+    """A call's status at its carrier: still live, or ended by `event`."""
 
     provider_call_id: str
     event: CallEvent | None = None
@@ -257,7 +270,7 @@ class CallStatus:
 
 @dataclass(frozen=True)
 class CarrierResponse:
-    """A rendered reply: exactly what goes back to the carrier."""
+    """A rendered reply: exactly what is sent to the carrier."""
 
     body: bytes
     content_type: str
@@ -266,11 +279,11 @@ class CarrierResponse:
 
 @dataclass(frozen=True)
 class Recording:
-    """Audio that a carrier holds of a call, read once and as it comes.
+    """The audio of a call at a carrier, streamed once.
 
-    `chunks` raises TelephonyError when the carrier fails midway or sends more than
-    LARGEST_RECORDING bytes (`bounded` counts); no chunk is longer than 1 MiB. Who stops early
-    closes it.
+    `chunks` raises TelephonyError if the carrier fails midway or sends more than
+    MAX_RECORDING_BYTES bytes (`limit_size` counts them). No chunk is longer than 1 MiB. A reader
+    that stops early must close it.
     """
 
     content_type: str
@@ -279,9 +292,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a carrier can do. A profile that needs more is refused when a number is bound to it.
+    """What a carrier supports. A profile that needs more cannot be bound to its numbers.
 
-    `relay`: it speaks what we stream to it by a socket. `webrtc`: a browser can call through it.
+    `relay`: the carrier speaks text that we stream over a WebSocket. `webrtc`: browsers can call
+    through the carrier.
     """
 
     transfer: bool = True
@@ -295,9 +309,10 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class ProviderAccountRef:
-    """A carrier as plain code holds it: its name, and the tenant's account with it.
+    """A carrier by its name, and the tenant's account with it.
 
-    Of a number the name may be `generic`. Without an account it is the deployment's.
+    For a phone number the name may be `generic`. Without an account id it is the deployment's
+    account.
     """
 
     provider_type: str
@@ -306,9 +321,9 @@ class ProviderAccountRef:
 
 @dataclass(frozen=True)
 class WebSocketFormat:
-    """What differs from carrier to carrier in the frames of its socket.
+    """The differences between carriers in the frames of their WebSockets.
 
-    `call_id` is the field of `setup` that holds the carrier's id of the call.
+    `call_id_field` is the field of the `setup` frame that contains the carrier's id of the call.
     """
 
     call_id_field: str
@@ -316,10 +331,10 @@ class WebSocketFormat:
 
 @dataclass(frozen=True)
 class AccountField:
-    """A part of a tenant's account with a carrier: its name, what it may look like, what it is.
+    """A field of a tenant's account with a carrier: its name, its pattern and its description.
 
-    `secret` ones are kept encrypted and never shown. Without one that is not `required` the carrier
-    can do less.
+    `secret` fields are stored encrypted and never returned. Without a field that is not `required`,
+    the carrier supports less.
     """
 
     name: str
@@ -331,9 +346,9 @@ class AccountField:
 
 @dataclass(frozen=True)
 class Account:
-    """A tenant's own account with a carrier, by the names of the adapter's `account_fields`.
+    """A tenant's own account with a carrier, by the names in the adapter's `account_fields`.
 
-    `previous` are those before a change, by which the carrier may still sign for a while.
+    `previous` holds the fields before a change; the carrier may still sign with them for a while.
     """
 
     fields: Mapping[str, str] = field(repr=False)
@@ -342,9 +357,9 @@ class Account:
 
 @dataclass(frozen=True)
 class NumberSetting:
-    """One thing that a carrier holds of a number, in the carrier's words: wanted, and found.
+    """One setting of a number at the carrier, in the carrier's terms: expected and actual value.
 
-    None: nothing is set.
+    None means that nothing is set. The API returns the fields by these names.
     """
 
     name: str
@@ -358,9 +373,9 @@ class NumberSetting:
 
 @dataclass(frozen=True)
 class WebRtcCredential:
-    """What a browser logs in with at the carrier; whoever has it can call until it ends.
+    """A browser's login at the carrier. Whoever has it can place calls until it expires.
 
-    `identity` is what the carrier calls the browser.
+    `identity` is the carrier's name for the browser.
     """
 
     token: str = field(repr=False)

@@ -138,7 +138,7 @@ def test_an_errors_words_hold_no_number(telnyx: TelnyxServer, adapter: TelnyxAda
     with pytest.raises(TelephonyError) as raised:
         adapter.place_call(outbound_call())
 
-    assert str(raised.value) == "Telnyx answers 422: It refuses"
+    assert str(raised.value) == "Telnyx returned 422: It refuses"
 
 
 def test_what_is_asked_is_not_logged(

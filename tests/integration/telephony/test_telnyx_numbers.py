@@ -260,4 +260,4 @@ def test_the_command_says_in_a_sentence_what_is_missing_or_refused(
     refused = _run(app, "setup")
 
     assert missing == (1, "Error: TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.\n")
-    assert refused == (1, "Error: Telnyx answers 401: Authentication failed.\n")
+    assert refused == (1, "Error: Telnyx returned 401: Authentication failed.\n")

@@ -1,4 +1,4 @@
-"""Sockets of carriers that hear and speak: text comes in, and goes out clause by clause."""
+"""Voice WebSockets of carriers: the caller's text comes in, the agent's goes out in chunks."""
 
 from vca.servers.relay.route import install
 

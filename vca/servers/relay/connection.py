@@ -1,4 +1,4 @@
-"""A socket as a conversation sees it: frames that mean something, and words to say."""
+"""A carrier's WebSocket as a conversation sees it: known frames come in, text goes out."""
 
 import socket
 from time import monotonic
@@ -10,23 +10,23 @@ from vca.observability import log, metrics
 from vca.servers.relay import frames
 from vca.servers.relay.frames import Frame, UnknownFrame, UnreadableFrame
 
-# Of the WebSocket protocol: data that cannot be read, and who is not let in.
+# Close codes of the WebSocket protocol: unreadable data, and a rejected client.
 UNREADABLE, POLICY_VIOLATION = 1003, 1008
-# A carrier that is gone without a word: probed after this silence, given up for unread words.
+# To detect a carrier that is gone: probe an idle connection, and limit unacknowledged data.
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBES = 20, 5, 3
 _UNACKNOWLEDGED_MS = 30_000
 _CLOSE_TIMEOUT_S = 5.0
 
 
 class VoiceConnection:
-    """A carrier's socket. All of it raises ConnectionClosed once it is closed."""
+    """A carrier's WebSocket. Every method raises ConnectionClosed once it is closed."""
 
     def __init__(self, ws: Server) -> None:
         self._ws = ws
         _enable_keepalive(ws.sock)
 
     def receive_frame(self, timeout_s: float) -> Frame | None:
-        """The next frame that means something, or None when there was none in time."""
+        """Return the next known frame, or None if there is none in time."""
         deadline = monotonic() + timeout_s
         while True:
             data = self._ws.receive(timeout=max(0.0, deadline - monotonic()))
@@ -38,18 +38,18 @@ class VoiceConnection:
             metrics.RELAY_FRAMES_IGNORED.inc()
 
     def send_text(self, text: str, *, last: bool = False) -> None:
-        """Have a part of an answer spoken."""
+        """Send a part of an answer for the carrier to speak."""
         self._ws.send(frames.text_frame(text, last=last))
 
     def send_end(self, handoff: str) -> None:
-        """Have the carrier ask what follows, and wait a moment for it to close the socket."""
+        """Make the carrier ask what to do next, and wait briefly for it to close the WebSocket."""
         self._ws.send(frames.end_frame(handoff))
         deadline = monotonic() + _CLOSE_TIMEOUT_S
         while self.receive_frame(max(0.0, deadline - monotonic())) is not None:
             pass
 
     def close(self, code: int) -> None:
-        """Close the socket, maybe at once."""
+        """Close the WebSocket with this close code."""
         self._ws.close(code)
 
     def _parse_frame(self, data: str | bytes) -> Frame:
@@ -62,7 +62,10 @@ class VoiceConnection:
 
 
 def _enable_keepalive(sock: Any) -> None:
-    """Have the kernel notice a peer that is gone: a carrier need not answer pings of ours."""
+    """Make the kernel notice a peer that is gone.
+
+    A carrier need not answer our pings.
+    """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

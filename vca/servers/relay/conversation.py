@@ -1,7 +1,7 @@
-"""A call's conversation over its socket: what the caller says, the agent's words as they come.
+"""A call's conversation over its voice WebSocket: the caller's utterances and the agent's answers.
 
-No transaction is open while anybody speaks. The frames that come while the agent thinks are looked
-at between two of its clauses: who breaks in is heard, and the rest of the answer is not asked for.
+No transaction is open while anybody speaks. Frames that arrive while the agent answers are read
+between two chunks of the answer: if the caller barges in, the rest of the answer is not requested.
 """
 
 from collections.abc import Generator
@@ -25,27 +25,28 @@ from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult
 from vca.tenant.calls.turns import call_flow
 
-# No carrier tells when it has spoken to the end; voices say some fourteen characters a second. A
-# silence is counted from then on, and nobody is hung up on while he is being told goodbye.
+# No carrier reports when it has finished speaking, so the end is estimated: voices speak about
+# fourteen characters per second. A silence starts at that time, and the call is not hung up before
+# the goodbye has been spoken.
 CHARACTERS_PER_SECOND = 14.0
-# Keys that follow each other closely are one number.
+# Keys that follow each other within this time are one number.
 KEY_GAP_S = 2.0
 TURN_BUDGET_S = 20.0
-# How soon a process that is to end is noticed where nobody speaks.
+# How often to check for draining while nobody speaks.
 _POLL_INTERVAL_S = 1.0
 _APOLOGY_TEXT = next(action.text for action in fallback.FALLBACK_ACTIONS if isinstance(action, Say))
 
 
 @dataclass(frozen=True)
 class CallerInput:
-    """What the caller said or pressed; nothing of both is a silence."""
+    """What the caller said or pressed. If both are empty, the caller was silent."""
 
     text: str = ""
     keys: str = ""
 
 
 class Conversation:
-    """One socket's. `hold` is all of it."""
+    """The conversation of one WebSocket. Call `converse` once."""
 
     def __init__(
         self,
@@ -63,14 +64,14 @@ class Conversation:
         self._speech_ends_at = monotonic() + admission.greeting_chars / CHARACTERS_PER_SECOND
 
     def converse(self) -> None:
-        """Talk until the call goes on without the socket. Raises ConnectionClosed.
+        """Talk until the call continues without the WebSocket. Raises ConnectionClosed.
 
-        Whatever fails ends in a sentence, and in the carrier's asking what follows.
+        After any failure the caller hears an apology, and the carrier asks what to do next.
         """
         handoff = None
         try:
             handoff = self._run_turns()
-        except DomainError as error:  # the database is away, the tenant upgraded, the call erased
+        except DomainError as error:  # database unavailable, tenant being migrated, or call erased
             log.get_logger().error("relay.turn_failed", exc_info=error)
         finally:
             if handoff is None:
@@ -79,7 +80,7 @@ class Conversation:
             self._connection.send_end(handoff)
 
     def _run_turns(self) -> str:
-        """Turn after turn; with what word the socket shall end."""
+        """Run turn after turn, and return the handoff value that ends the WebSocket."""
         pending_input: CallerInput | None = None
         while True:
             caller_input = pending_input or self._wait_for_input()
@@ -91,15 +92,21 @@ class Conversation:
                 self._wait_until_spoken()
                 return voice_websockets.DONE
 
-    def _agent_listens(self, outcome: TurnResult) -> bool:
-        """Whether the agent listens now; how long for is the outcome's to say."""
-        last = outcome.actions[-1]
+    def _agent_listens(self, result: TurnResult) -> bool:
+        """Return whether the agent listens now.
+
+        The result also says how long a silence may last from now on.
+        """
+        last = result.actions[-1]
         if isinstance(last, Listen):
             self._silence_s = last.silence_s
         return isinstance(last, Listen)
 
     def _wait_for_input(self) -> CallerInput | str:
-        """What the caller says, a silence included; or the word with which the socket ends."""
+        """Return the caller's next input, or the handoff value that ends the WebSocket.
+
+        A silence is an input too.
+        """
         keys = ""
         ends_at = max(self._speech_ends_at, monotonic()) + self._silence_s
         while True:
@@ -114,20 +121,26 @@ class Conversation:
                     ends_at = max(ends_at, monotonic() + self._silence_s)
                 case Key(key):
                     keys, ends_at = keys + key, monotonic() + KEY_GAP_S
-                case Interrupt(heard):
-                    self._record_interruption(heard)
+                case Interrupt(spoken_text):
+                    self._record_interruption(spoken_text)
                     ends_at = monotonic() + self._silence_s
                 case None if monotonic() >= ends_at:
                     return CallerInput(keys=keys)
 
     def _should_stop(self, keys: str) -> bool:
-        """At once where nobody speaks; a process that has to end does not wait for ever."""
+        """Return whether a draining process must end this WebSocket now.
+
+        It ends at once if nobody speaks, and in the middle after the deadline.
+        """
         if not draining.is_draining():
             return False
         return draining.deadline_passed() or (not keys and monotonic() >= self._speech_ends_at)
 
     def _answer_input(self, caller_input: CallerInput) -> TurnResult | CallerInput | None:
-        """Speak the agent's answer. None or what the caller said: he broke in, and it was cut."""
+        """Speak the agent's answer and return its result.
+
+        After a barge-in, return what the caller said, or None if only the speech was interrupted.
+        """
         with deadline.within(TURN_BUDGET_S):
             tenants.require_supported_schema(self._ref.tenant.id)
             with closing(self._start_turn(caller_input)) as turn_stream:
@@ -149,15 +162,15 @@ class Conversation:
     def _stream_answer(
         self, turn_stream: Generator[SpokenChunk, None, TurnResult]
     ) -> "TurnResult | _BargeIn":
-        """Say each clause as it comes, until all is said or the caller breaks in."""
+        """Send each chunk as it arrives, until the end or until the caller barges in."""
         sent_texts: list[str] = []
-        self._speech_ends_at = monotonic()  # who speaks hears no more of what was said before
+        self._speech_ends_at = monotonic()  # earlier speech has stopped
         while True:
             try:
                 chunk = next(turn_stream)
             except StopIteration as end:
-                outcome: TurnResult = end.value
-                return outcome
+                result: TurnResult = end.value
+                return result
             frame = self._barge_in_frame(bool(sent_texts))
             if frame is not None:
                 return _BargeIn(frame, tuple(sent_texts))
@@ -165,7 +178,10 @@ class Conversation:
             sent_texts.append(chunk.text)
 
     def _barge_in_frame(self, is_speaking: bool) -> Frame | None:
-        """A frame by which the caller breaks in: words, or a stop to words that were being said."""
+        """Return the frame with which the caller barges in, or None.
+
+        It is an utterance, or an interruption of a text that was being spoken.
+        """
         while True:
             match self._next_frame(0.0):
                 case None:
@@ -176,7 +192,7 @@ class Conversation:
                     return frame
 
     def _handle_barge_in(self, barge_in: "_BargeIn") -> CallerInput | None:
-        """Note what was heard of an answer that was cut off."""
+        """Record how much the caller heard of an interrupted answer."""
         if barge_in.sent_texts:
             self._connection.send_text("", last=True)
         if isinstance(barge_in.frame, Interrupt):
@@ -192,7 +208,7 @@ class Conversation:
             call_flow.record_interruption(self._ref, heard_text=spoken_text)
 
     def _wait_until_spoken(self) -> None:
-        """Let the caller hear the last words to their end, or until he has had enough."""
+        """Let the caller hear the last text to its end, or until they interrupt it."""
         while (remaining_s := self._speech_ends_at - monotonic()) > 0:
             if isinstance(self._next_frame(remaining_s), Interrupt):
                 return
@@ -207,7 +223,10 @@ class Conversation:
         self._speech_ends_at += len(text) / CHARACTERS_PER_SECOND
 
     def _next_frame(self, timeout_s: float) -> Frame | None:
-        """The next frame. Of what fails at the carrier it is only noted that it does."""
+        """Return the next frame, or None after the timeout.
+
+        A failure of the carrier is logged and remembered.
+        """
         self._lease.renew()
         frame = self._connection.receive_frame(max(0.0, timeout_s))
         if isinstance(frame, Failure):
@@ -218,7 +237,7 @@ class Conversation:
 
 @dataclass(frozen=True)
 class _BargeIn:
-    """An answer that was cut off by a frame, after so many clauses."""
+    """An answer that a frame interrupted, and the texts that were sent before."""
 
     frame: Frame
     sent_texts: tuple[str, ...]

@@ -1,31 +1,34 @@
-"""Whether this process is to end: its sockets then end at the end of a turn, not in the middle."""
+"""Whether this process is to end.
+
+Its voice WebSockets then end between two turns, not in the middle of one.
+"""
 
 from time import monotonic
 
-# Who is being spoken to is let hear the end of it, for so long at most.
+# A caller hears the end of what is being spoken, for at most this long.
 MAX_DRAIN_S = 20.0
 
 _draining_since: float | None = None
 
 
 def start_draining() -> None:
-    """From now on sockets end as soon as nobody speaks. May be called by a signal's handler."""
+    """End WebSockets as soon as nobody speaks. May be called by a signal handler."""
     global _draining_since
     if _draining_since is None:
         _draining_since = monotonic()
 
 
 def stop_draining() -> None:
-    """Go on as before."""
+    """Stop draining: WebSockets continue as before."""
     global _draining_since
     _draining_since = None
 
 
 def is_draining() -> bool:
-    """Whether sockets are to end."""
+    """Return whether WebSockets are to end."""
     return _draining_since is not None
 
 
 def deadline_passed() -> bool:
-    """Whether they are to end even in the middle."""
+    """Return whether WebSockets are to end even in the middle of speech."""
     return _draining_since is not None and monotonic() - _draining_since > MAX_DRAIN_S

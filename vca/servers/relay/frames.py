@@ -1,4 +1,4 @@
-"""The frames of a carrier's socket: what it tells, read strictly, and what it is told."""
+"""The frames of a carrier's WebSocket: parse what it sends, and encode what we send."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from vca.kit import json
 
-# In bytes; the library ends a socket that sends more.
+# The library closes a WebSocket that sends a larger frame.
 MAX_FRAME_BYTES = 64 * 1024
 _MAX_PROMPT_CHARS = 10_000
 _MAX_CHARS = 2_000
@@ -15,12 +15,12 @@ _KEY = re.compile(r"[0-9*#]", re.ASCII)
 
 
 class UnreadableFrame(Exception):
-    """Not a frame at all: bytes, or not an object of JSON."""
+    """Not a frame at all: bytes, or not a JSON object."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """The first frame of a socket: what the carrier says of the call, and the token we gave it."""
+    """The first frame: what the carrier says about the call, and the token that we gave it."""
 
     fields: Mapping[str, str]
     token: str = field(repr=False)
@@ -28,7 +28,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the caller says; all of it, once it is the `last` of them."""
+    """What the caller says. It is complete with the `last` one."""
 
     text: str
     last: bool
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Interrupt:
-    """The caller broke in, and had heard so much of what was said."""
+    """The caller barged in after hearing this much of the text."""
 
     spoken_text: str
 
@@ -50,21 +50,21 @@ class Key:
 
 @dataclass(frozen=True)
 class Failure:
-    """The carrier cannot go on, or could not do what it was told."""
+    """The carrier cannot continue, or could not carry out an instruction."""
 
     description: str
 
 
 @dataclass(frozen=True)
 class UnknownFrame:
-    """A frame that means nothing to us."""
+    """A frame that we ignore."""
 
 
 Frame = Setup | Prompt | Interrupt | Key | Failure | UnknownFrame
 
 
 def parse_frame(data: str | bytes) -> Frame:
-    """What a frame says; one that we do not know, or whose fields are odd, is `Other`.
+    """Return a frame. One that is unknown or has malformed fields is an UnknownFrame.
 
     Raises UnreadableFrame.
     """
@@ -80,12 +80,15 @@ def parse_frame(data: str | bytes) -> Frame:
 
 
 def text_frame(content: str, *, last: bool) -> str:
-    """A part of what is said; with the `last` one the carrier has all of it."""
+    """Return a frame with a part of what to speak. With the `last` one it is complete."""
     return _encode({"type": "text", "token": content, "last": last})
 
 
 def end_frame(handoff: str) -> str:
-    """The end of the socket: the carrier asks what follows, and brings `handoff` back."""
+    """Return the frame that ends the WebSocket.
+
+    The carrier then asks what to do next, and returns `handoff`.
+    """
     return _encode({"type": "end", "handoffData": handoff})
 
 
@@ -115,7 +118,7 @@ def _parse_setup(document: dict[str, Any]) -> Setup:
 
 
 def _text_field(document: Mapping[str, Any], name: str, max_chars: int) -> str | None:
-    """A text of bounded length that the database can keep, or None."""
+    """Return a text of bounded length that the database can store, or None."""
     value = document.get(name)
     fits = isinstance(value, str) and len(value) <= max_chars and json.is_storable(value)
     return value if fits else None

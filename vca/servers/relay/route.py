@@ -1,4 +1,4 @@
-"""The route of carriers' sockets: `/telephony/<provider>/relay`, served by a group of its own."""
+"""The route of voice WebSockets, `/telephony/<provider>/relay`, served by separate processes."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -24,20 +24,23 @@ from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket
 from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
-# By endpoint: sockets of the deployment's own accounts, and of tenants'.
+# By endpoint: WebSockets of the deployment's own accounts, and of tenants' accounts.
 _RULES = {"relay": _PATH, "relay_of_account": f"{_PATH}/<held>"}
 _SETUP_S = 5.0
 
 
 def install(app: Flask, *, on_invalid_signature: Callable[[str, str], NoReturn]) -> None:
-    """Serve carriers' sockets; `refused` answers one whose handshake bears no good signature."""
+    """Serve voice WebSockets.
+
+    `on_invalid_signature` rejects a handshake without a valid signature.
+    """
     app.config["SOCK_SERVER_OPTIONS"] = {"max_message_size": frames.MAX_FRAME_BYTES}
     sockets = Sock(app)
     for endpoint, rule in _RULES.items():
         sockets.route(rule, endpoint=endpoint)(_serve_connection)
 
     def check_handshake() -> None:
-        """Before the handshake is answered: a stranger gets no socket at all."""
+        """Verify the handshake before it is answered, so that only carriers get a WebSocket."""
         if request.endpoint in _RULES and request.view_args is not None:
             provider, held = request.view_args["provider"], request.view_args.get("held")
             try:
@@ -72,10 +75,10 @@ def _admit(
     account_ref: ProviderAccountRef,
     services: call_services.CallServices,
 ) -> AcceptedWebSocket:
-    """The call that the socket is of, by its first frame. Raises RelayRefused."""
+    """Return the call of the WebSocket, from its first frame. Raises WebSocketRejected."""
     setup = connection.receive_frame(_SETUP_S)
     if not isinstance(setup, Setup):
-        raise WebSocketRejected("the first frame is late, or no setup")
+        raise WebSocketRejected("the first frame is late or is not a setup frame")
     assert adapter.websocket_format is not None
     call_id = setup.fields.get(adapter.websocket_format.call_id_field, "")
     with deadline.within(_SETUP_S):
@@ -85,7 +88,7 @@ def _admit(
 
 
 def _get_account(provider: str, held: str | None) -> tuple[TelephonyAdapter, ProviderAccountRef]:
-    """Whose socket this must be, as its URL says; raises NotFound."""
+    """Return the adapter and the account that the WebSocket's URL names. Raises NotFound."""
     with deadline.within(_SETUP_S):
         account = voice_websockets.expected_signer(
             call_services.current_services(), carrier_name=provider, account_token=held
@@ -96,7 +99,7 @@ def _get_account(provider: str, held: str | None) -> tuple[TelephonyAdapter, Pro
 
 
 def _handshake_request(provider: str, held: str | None) -> CarrierRequest:
-    """The request as its carrier signed it: of the URL that it was given, and of nothing else."""
+    """Return the handshake as its carrier signed it: with the URL that we gave it."""
     query = request.query_string.decode("latin-1")
     url = voice_websockets.websocket_url(call_services.current_services(), provider, held)
     return CarrierRequest(

@@ -1,4 +1,4 @@
-"""A socket's slot, renewed for as long as the socket lives and free with it."""
+"""Lease a slot for a voice WebSocket: renew it while the WebSocket lives, then release it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,20 +11,23 @@ from vca.observability import log
 from vca.registry.relay_slots import service as slots
 from vca.tenancy.session import public_connection
 
-# A third of the lease, so that one failure is none.
+# A third of the lease, so that one failed renewal does no harm.
 RENEW_INTERVAL_S = slots.LEASE_DURATION.total_seconds() / 3
 _DATABASE_BUDGET_S = 4.0
 
 
 class SlotLease:
-    """An open slot. A database that is away ends no call: the slot is renewed when it is back."""
+    """An open slot.
+
+    An unavailable database ends no call: the slot is renewed when the database is back.
+    """
 
     def __init__(self, slot: UUID) -> None:
         self._slot = slot
         self._renew_at = monotonic() + RENEW_INTERVAL_S
 
     def renew(self) -> None:
-        """Renew the slot if it is time to."""
+        """Renew the slot if it is due."""
         if monotonic() < self._renew_at:
             return
         self._renew_at = monotonic() + RENEW_INTERVAL_S
@@ -36,7 +39,7 @@ class SlotLease:
             log.get_logger().warning("relay.slot_not_renewed", exc_info=error)
 
     def release(self) -> None:
-        """Give the slot back; where that fails, it runs out by itself."""
+        """Release the slot. If that fails, it expires by itself."""
         try:
             with deadline.within(_DATABASE_BUDGET_S), public_connection() as connection:
                 slots.release_slot(connection, self._slot)

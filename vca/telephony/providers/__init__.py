@@ -1,6 +1,6 @@
-"""The carriers of this deployment: names, and adapters imported on first use.
+"""The carriers of this deployment. Adapters are imported on first use.
 
-Providers are independent of each other; what they need from above they get as callbacks.
+Providers are independent of each other. They get what they need from higher layers as callbacks.
 """
 
 import hashlib
@@ -20,12 +20,12 @@ ADAPTERS = {
     "telnyx": "vca.telephony.providers.telnyx.adapter:TelnyxAdapter",
 }
 GENERIC = "generic"
-# Adapters of tenants' accounts that a process keeps: each holds its SDK's connections.
+# Adapters of tenants' accounts that a process caches. Each holds its SDK's connections.
 _MAX_ACCOUNT_ADAPTERS = 256
 
 
 class Carriers:
-    """The carriers that are configured, and the one that `generic` stands for."""
+    """The configured carriers, and the carrier that `generic` stands for."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -33,23 +33,24 @@ class Carriers:
         self._account_adapters: OrderedDict[bytes, TelephonyAdapter] = OrderedDict()
         self._lock = Lock()
         self.default = settings.telephony_provider or None
-        # Simulations use the fake carrier in production too, where no number may name it.
+        # Simulations use the fake carrier in production too, where numbers cannot name it.
         self.simulator = FakeTelephonyAdapter(f"fake-carrier|{settings.secret_key}")
         self._adapters["fake"] = None if settings.production else self.simulator
 
     def adapter(self, name: str) -> TelephonyAdapter | None:
-        """The carrier of that name, or None when there is none or it is not configured."""
+        """Return the adapter of the deployment's account, or None if unknown or not configured."""
         if name not in self._adapters:
             path = ADAPTERS.get(name)
-            if path is None:  # a stranger's word: nothing is remembered of it
+            if path is None:  # unauthenticated input, so do not cache it
                 return None
             self._adapters[name] = _import_adapter(path).from_settings(self._settings)
         return self._adapters[name]
 
     def adapter_class(self, name: str) -> type[TelephonyAdapter] | None:
-        """The carrier of that name, whoever may have an account with it; None: there is none.
+        """Return the adapter class of a carrier, or None if there is no such carrier.
 
-        In production the fake one is nobody's.
+        The carrier need not be configured for the deployment. The fake carrier does not exist in
+        production.
         """
         if name == FakeTelephonyAdapter.name and self._settings.production:
             return None
@@ -58,9 +59,10 @@ class Carriers:
         return _import_adapter(ADAPTERS[name]) if name in ADAPTERS else None
 
     def for_account(self, name: str, account: Account | None) -> TelephonyAdapter | None:
-        """The carrier with a tenant's own account; with none, it reads and renders only.
+        """Return the adapter of a tenant's own account.
 
-        One for the same credentials, as long as it is used: a process keeps 256.
+        Without an account it only parses and renders. The same credentials share an adapter: a
+        process caches the 256 adapters that were used last.
         """
         adapter_class = self.adapter_class(name)
         if adapter_class is None:
@@ -77,26 +79,29 @@ class Carriers:
         return adapter
 
     def parser_for(self, name: str) -> TelephonyAdapter | None:
-        """Who reads what this carrier sends, whosever account it is of; None: no such carrier."""
+        """Return an adapter that parses this carrier's requests, whatever their account.
+
+        Return None if there is no such carrier.
+        """
         return self.adapter(name) or self.for_account(name, None)
 
     def for_call(self, provider_type: str) -> TelephonyAdapter | None:
-        """The carrier that holds a call, the simulator's calls included."""
+        """Return the deployment's adapter for a call, also for simulated calls, or None."""
         if provider_type == self.simulator.name:
             return self.simulator
         return self.adapter(provider_type)
 
     def carrier_name(self, provider_type: str) -> str | None:
-        """The carrier that a number means: `generic` is the deployment's default, if it has one."""
+        """Return the carrier's name; for `generic` the deployment's default carrier, if any."""
         return self.default if provider_type == GENERIC else provider_type
 
     def for_number(self, provider_type: str) -> TelephonyAdapter | None:
-        """The deployment's own account with the carrier of a number, if it has one."""
+        """Return the adapter of the deployment's account with a number's carrier, or None."""
         name = self.carrier_name(provider_type)
         return self.adapter(name) if name else None
 
     def is_configured(self, provider_type: str) -> bool:
-        """Whether a number may name this provider: `generic`, or a carrier that is configured."""
+        """Return whether a number may name this provider: `generic` or a configured carrier."""
         return provider_type == GENERIC or self.adapter(provider_type) is not None
 
     def register(self, adapter: TelephonyAdapter) -> None:
@@ -107,7 +112,7 @@ class Carriers:
 
 
 def _account_key(name: str, account: Account | None) -> bytes:
-    """What an adapter is kept under: the credentials themselves are in no key."""
+    """Return the cache key of an account. It is a hash, so it contains no credentials."""
     versions = (account.fields, account.previous or {}) if account is not None else ()
     sorted_fields = [sorted(fields.items()) for fields in versions]
     return hashlib.sha256(json.dumps([name, sorted_fields])).digest()
@@ -123,14 +128,14 @@ _current: Carriers | None = None
 
 
 def set_current_carriers(carriers: Carriers) -> Carriers:
-    """Make these the process's carriers; returns them."""
+    """Make these the process's carriers and return them."""
     global _current
     _current = carriers
     return carriers
 
 
 def current_carriers() -> Carriers:
-    """The process's carriers; raises RuntimeError before `use`."""
+    """Return the process's carriers. Raises RuntimeError if none are set."""
     if _current is None:
         raise RuntimeError("no carriers are configured in this process")
     return _current

@@ -1,1 +1,1 @@
-"""Package."""
+"""The fake carrier, for terminals, simulations and tests."""

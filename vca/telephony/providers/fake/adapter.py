@@ -1,8 +1,8 @@
-"""The fake carrier: keeps the contract, carries no call, remembers what it was asked.
+"""The fake carrier: implements the contract, carries no calls, and remembers its operations.
 
 It speaks JSON. A request is `POST …/telephony/fake/<action>`, signed in the header
-`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body. The action `voice` is a call
-that rings, all others are named after the fact that they tell.
+`X-Fake-Signature` with HMAC-SHA-256 over the URL and the raw body. The action `voice` is an inbound
+call; every other action has the name of its kind of event.
 """
 
 import hashlib
@@ -103,12 +103,12 @@ class FakeTelephonyAdapter(TelephonyAdapter):
     capabilities: ClassVar[Capabilities] = Capabilities()
     actions: ClassVar[frozenset[str]] = frozenset(_KINDS_BY_ACTION)
     account_fields: ClassVar[tuple[AccountField, ...]] = (
-        AccountField("account_id", _ACCOUNT_ID, "Any name.", secret=False),
-        AccountField("secret", _SECRET, "What its requests are signed with."),
+        AccountField("account_id", _ACCOUNT_ID, "Name of the account. Any text.", secret=False),
+        AccountField("secret", _SECRET, "Secret that signs the carrier's requests."),
     )
 
     def __init__(self, *secrets: str) -> None:
-        """The first of the secrets signs, all are accepted; without any there is a known one."""
+        """Sign with the first secret and accept all; without any, use a well-known one."""
         self._secrets = [secret.encode() for secret in secrets or ("fake-carrier",)]
         self._has_account = True
         self._lock = threading.Lock()
@@ -136,7 +136,9 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         with self._lock:
             owner = self.registered_numbers.setdefault(did_number, tenant_id)
         if owner != tenant_id:
-            raise TelephonyError("the number is another tenant's", permanent=True, code="foreign")
+            raise TelephonyError(
+                "the number belongs to another tenant", permanent=True, code="foreign"
+            )
 
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         self._record_operation("unregister_number", tenant_id=tenant_id, did_number=did_number)
@@ -158,7 +160,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
             raise InvalidCarrierRequest("call_id is missing")
         kind = _KINDS_BY_ACTION.get(request.action)
         if kind is None:
-            raise InvalidCarrierRequest("no such action")
+            raise InvalidCarrierRequest("unknown action")
         return CarrierEvent(
             kind=kind,
             provider_call_id=provider_call_id,
@@ -182,16 +184,16 @@ class FakeTelephonyAdapter(TelephonyAdapter):
             raise InvalidCarrierSignature("the signature does not match")
 
     def sign(self, url: str, body: bytes) -> bytes:
-        """What a genuine request bears, in hex."""
+        """Return the signature of a genuine request, in hex."""
         return _compute_signature(self._secrets[0], url, body)
 
     def signed_request(self, action: str, base_url: str, **fields: Any) -> CarrierRequest:
-        """The signed request that this carrier would send; the other end of `parse`."""
+        """Return the signed request that this carrier would send; the counterpart of `parse`."""
         url, body = f"{base_url}{action}", json.dumps(fields)
         return CarrierRequest(action, url, {SIGNATURE_HEADER: self.sign(url, body).decode()}, body)
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
-        # Remembered, not logged: the call's own line follows.
+        # Not logged, because the call's own log line follows.
         self.operations.append(("on_inbound_call", {"call_id": call_metadata.call_id}))
         return CallEvent(
             "RINGING",
@@ -253,7 +255,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         return CallStatus(provider_call_id) if provider_call_id in self.live_calls else None
 
     def end_silently(self, provider_call_id: str) -> None:
-        """Let a call end without telling anybody: its event got lost."""
+        """End a call without reporting it, as if its event were lost."""
         self._ended_calls.append(provider_call_id)
 
     def fetch_recording(
@@ -284,12 +286,12 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         content_type: str = "audio/wav",
         provider_recording_id: str | None = None,
     ) -> None:
-        """Hold this audio of a call, as if it had been recorded."""
+        """Store this audio of a call, as if the call had been recorded."""
         with self._lock:
             self._recordings[provider_call_id, provider_recording_id] = (audio, content_type)
 
     def fail_next(self, error: TelephonyError) -> None:
-        """Let the next thing that is asked of this carrier fail."""
+        """Make the next operation fail with this error."""
         self.failures.append(error)
 
     @classmethod
@@ -314,7 +316,7 @@ def _compute_signature(secret: bytes, url: str, body: bytes) -> bytes:
 
 
 def _redact_argument(argument: tuple[str, Any]) -> tuple[str, str]:
-    """What was asked, as it may stand in a log: no whole number, no words, no token."""
+    """Return an operation's argument for the log: no whole number, no text, no token."""
     name, value = argument
     if name == "actions":
         return name, " ".join(action["type"] for action in value)
@@ -336,7 +338,7 @@ def _parse_body(body: bytes) -> dict[str, Any]:
     except json.InvalidJson as error:
         raise InvalidCarrierRequest(str(error)) from None
     if not isinstance(document, dict):
-        raise InvalidCarrierRequest("not an object")
+        raise InvalidCarrierRequest("the body is not a JSON object")
     return document
 
 
@@ -345,28 +347,28 @@ def _text_field(fields: dict[str, Any], name: str, max_chars: int) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > max_chars:
-        raise InvalidCarrierRequest(f"{name} is not a string of at most {max_chars} characters")
+        raise InvalidCarrierRequest(f"{name} must be a string of at most {max_chars} characters")
     return value
 
 
 def _parse_keys(fields: dict[str, Any]) -> str:
     keys = _text_field(fields, "keys", 32)
     if not _KEYS.fullmatch(keys):
-        raise InvalidCarrierRequest("keys are not of 0-9, * and #")
+        raise InvalidCarrierRequest("keys must consist of 0-9, * and #")
     return keys
 
 
 def _parse_leg_outcome(fields: dict[str, Any]) -> LegOutcome:
     outcome = _text_field(fields, "outcome", 32)
     if outcome not in get_args(LegOutcome):
-        raise InvalidCarrierRequest("no such outcome of a leg")
+        raise InvalidCarrierRequest("unknown leg outcome")
     return outcome  # type: ignore[return-value] # one of them
 
 
 def _parse_status(fields: dict[str, Any], call_id: str) -> CallEvent:
     status = _text_field(fields, "status", 32)
     if status not in _STATUSES:
-        raise InvalidCarrierRequest("no such status")
+        raise InvalidCarrierRequest("unknown status")
     event_type, end_reason = _STATUSES[status]
     return CallEvent(
         event_type,  # type: ignore[arg-type] # from the table above
@@ -385,7 +387,7 @@ def _parse_time(fields: dict[str, Any]) -> datetime:
     try:
         timestamp = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidCarrierRequest("at is not a time") from None
+        raise InvalidCarrierRequest("at is not an ISO 8601 timestamp") from None
     if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 9000:
-        raise InvalidCarrierRequest("at is not a time with an offset")
-    return timestamp.astimezone(UTC)  # Postgres knows no offset of 16 hours or more
+        raise InvalidCarrierRequest("at must have a UTC offset and a year from 1970 to 9000")
+    return timestamp.astimezone(UTC)  # Postgres rejects offsets of 16 hours or more

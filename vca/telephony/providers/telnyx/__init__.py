@@ -1,7 +1,8 @@
-"""Telnyx: calls told by events, and led by commands over REST (call control).
+"""Telnyx: calls reported by events, and controlled by REST commands (Call Control). Protocol only.
 
-`events` reads what Telnyx sends and `signature` believes it; `orders` puts a reply into commands,
-`control` sends them; `marks` is what a call carries from one to the other, since nothing here keeps
-anything about a call. `numbers` and `application` are what the account holds, `audio` recordings,
-`outcomes` and `speech` the tables, `api` the way to Telnyx's own SDK. Protocol only.
+`events` parses what Telnyx sends and `signature` verifies it. `command_builder` translates a reply
+into commands and `control` sends them. `client_state` is what a call carries from a command to the
+next event, because nothing here stores anything about a call. `numbers` and `application` manage
+the account's resources, `recordings` its recordings, and `call_log` finds calls. `hangup_causes`
+and `speech` are tables. `api` wraps Telnyx's own SDK.
 """

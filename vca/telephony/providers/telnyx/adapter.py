@@ -1,4 +1,4 @@
-"""The carrier Telnyx: the contract, each method in one sentence."""
+"""The Telnyx adapter: delegates each method of the contract."""
 
 import base64
 import re
@@ -56,7 +56,7 @@ _CONNECTION_ID = re.compile(r"[0-9A-Za-z-]{1,64}", re.ASCII)
 
 
 class TelnyxAdapter(TelephonyAdapter):
-    """One account with Telnyx: a key for its API, its key for signatures, its application."""
+    """A Telnyx account: an API key, the public key for signatures, and the application."""
 
     name: ClassVar[str] = "telnyx"
     capabilities: ClassVar[Capabilities] = Capabilities(relay=True, webrtc=True)
@@ -65,23 +65,23 @@ class TelnyxAdapter(TelephonyAdapter):
     )
     actions: ClassVar[frozenset[str]] = frozenset({_EVENTS_ACTION})
     account_fields: ClassVar[tuple[AccountField, ...]] = (
-        AccountField("api_key", _API_KEY, "An API key, of Mission Control's API Keys."),
+        AccountField("api_key", _API_KEY, "API key, from API Keys in Mission Control."),
         AccountField(
             "public_key",
             _PUBLIC_KEY,
-            "What Telnyx signs with, of Mission Control's Public Key.",
+            "Key that Telnyx signs with, from Public Key in Mission Control.",
             secret=False,
         ),
         AccountField(
             "connection_id",
             _CONNECTION_ID,
-            "The id of the call-control application whose events come to us.",
+            "ID of the call-control application that sends its events to VCA.",
             secret=False,
         ),
         AccountField(
             "credential_connection_id",
             _CONNECTION_ID,
-            "The id of the credential connection that browsers call through.",
+            "ID of the credential connection that browsers call through.",
             secret=False,
             required=False,
         ),
@@ -96,7 +96,7 @@ class TelnyxAdapter(TelephonyAdapter):
         credential_connection_id: str = "",
         application_settings: ApplicationSettings | None = None,
     ) -> None:
-        """Of keys and applications the first is the present one; the others sign still."""
+        """Use the first key and the first connection id. Signatures of the others stay valid."""
         self._api_client = api_client
         self._public_keys = tuple(base64.b64decode(key) for key in public_keys)
         self._connection_ids = frozenset(filter(None, connection_ids))
@@ -132,10 +132,10 @@ class TelnyxAdapter(TelephonyAdapter):
 
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         session, connection_id = self._api_client.open_session(), self._require_connection_id()
-        # Telnyx changes a number without a condition. The registry has one owner for each; within
-        # this process nobody looks at a number while another one is about to tag it.
+        # Telnyx has no conditional update. The registry has one owner for each number, and this
+        # lock keeps other threads from reading a number that is about to be tagged.
         if not self._registration_lock.acquire(timeout=api.OPERATION_TIMEOUT_S):
-            raise TelephonyError("other numbers are being registered", permanent=False)
+            raise TelephonyError("another registration takes too long", permanent=False)
         try:
             numbers.register(session, tenant_id, did_number, connection_id)
         finally:
@@ -159,35 +159,38 @@ class TelnyxAdapter(TelephonyAdapter):
         )
 
     def set_up_application(self) -> ApplicationSetup:
-        """Make or update the application that calls come through. Failures as for the others."""
+        """Create or update the application that calls come through.
+
+        Failures as for `register_number`.
+        """
         return application.ensure_application(
             self._api_client.open_session(), self._application_settings, self.connection_id
         )
 
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
-            raise InvalidCarrierRequest("no such action")
+            raise InvalidCarrierRequest("unknown action")
         return events.parse_carrier_event(request)
 
     def verify(self, request: CarrierRequest) -> None:
-        """An event of another application of the same account is not for us either."""
+        """Check the signature; reject an event of another application of the same account."""
         signature.verify_signature(request, keys=self._public_keys, now=clock.now())
         try:
             connection_id = events.parse_event(request.body).text_field("connection_id")
         except InvalidCarrierRequest:
-            raise InvalidCarrierSignature("what is signed is no event") from None
+            raise InvalidCarrierSignature("the signed body is not an event") from None
         if self._connection_ids and connection_id and connection_id not in self._connection_ids:
-            raise InvalidCarrierSignature("the event is of another application")
+            raise InvalidCarrierSignature("the event belongs to another application")
 
     def verify_websocket(self, request: CarrierRequest) -> None:
-        """Telnyx signs no handshake: a socket is known by the token that it then tells."""
+        """Accept every handshake. Telnyx signs none; the token in the first frame authenticates."""
 
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call_id = call_metadata.call_id
         return CallEvent("RINGING", call_id, call_metadata.timestamp, f"call.initiated-{call_id}")
 
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
-        """The commands that `answer` sends, for whoever wants to see them: Telnyx reads none."""
+        """Return the commands that `handle` sends, for inspection. Telnyx does not read them."""
         plan = command_builder.build_plan(reply)
         body = {
             "commands": plan.commands,
@@ -244,7 +247,10 @@ class TelnyxAdapter(TelephonyAdapter):
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:
-        """A credential of its own for each browser: it ends, and the token of it with it."""
+        """Create a separate credential for each browser.
+
+        The credential expires, and its token with it.
+        """
         session = self._api_client.open_session()
         if not self._credential_connection_id:
             raise TelephonyError(
@@ -278,7 +284,7 @@ class TelnyxAdapter(TelephonyAdapter):
     def _require_connection_id(self) -> str:
         if not self.connection_id:
             raise TelephonyError(
-                "TELNYX_CONNECTION_ID is not set: `flask telnyx setup` makes an application",
+                "TELNYX_CONNECTION_ID is not set: run `flask telnyx setup`",
                 permanent=True,
                 code="not-set-up",
             )

@@ -1,6 +1,6 @@
-"""The way to Telnyx's REST API: its SDK under a deadline, with our own patience, and its errors.
+"""Telnyx's REST API: its SDK with our own deadline, retries and errors.
 
-The SDK is imported when something is asked for the first time: that takes over a second.
+The first operation imports the SDK, because the import takes over a second.
 """
 
 import logging
@@ -18,13 +18,15 @@ from vca.kit.text import sanitize
 from vca.telephony.adapter import TelephonyError
 
 API_URL = "https://api.telnyx.com/v2"
-# For one request, and for all that one call of the contract asks.
+# For one request.
 REQUEST_TIMEOUT_S = 2.5
+# For all requests of one adapter operation.
 OPERATION_TIMEOUT_S = 8.0
 NO_ACCOUNT = "no-account"
 _MIN_TIMEOUT_S = 0.05
-# The call is over, or there is none of that id.
+# The call has ended.
 CALL_ENDED_CODES = frozenset({"90018"})
+# There is no call, or other resource, with that id.
 NOT_FOUND_CODES = frozenset({"10005", "90015"})
 _TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 _MAX_TITLE_CHARS = 200
@@ -32,7 +34,7 @@ _MAX_TITLE_CHARS = 200
 
 @dataclass(frozen=True)
 class ApiSession:
-    """What one call of the contract asks, all of it until `ends_at`."""
+    """The requests of one adapter operation, all of them before `deadline`."""
 
     client: Any
     deadline: float
@@ -41,10 +43,10 @@ class ApiSession:
     def __call__(
         self, request: Callable[..., Any], *args: Any, retry: bool = True, **kwargs: Any
     ) -> Any:
-        """The answer; raises TelephonyError.
+        """Return the response to a request. Raises TelephonyError.
 
-        `retry`: asked once more if Telnyx did not say no. Commands bear an id by which it does
-        none of them twice.
+        `retry`: repeat the request once if Telnyx did not reject it. Commands have an id, by which
+        Telnyx executes none of them twice.
         """
         try:
             return self._send(request, args, kwargs)
@@ -56,7 +58,7 @@ class ApiSession:
     def _send(self, request: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         timeout_s = min(self.request_timeout_s, self.deadline - monotonic())
         if timeout_s < _MIN_TIMEOUT_S:
-            raise TelephonyError("Telnyx took too long", permanent=False, ambiguous=True)
+            raise TelephonyError("Telnyx did not respond in time", permanent=False, ambiguous=True)
         try:
             return request(*args, timeout=timeout_s, **kwargs)
         except _sdk().TelnyxError as error:
@@ -64,7 +66,7 @@ class ApiSession:
 
 
 class ApiClient:
-    """One account's. Shared by threads; without a key whatever is asked is refused."""
+    """The API of one account, shared by threads. Without a key every operation fails."""
 
     def __init__(
         self, api_key: str, *, base_url: str = "", request_timeout_s: float = REQUEST_TIMEOUT_S
@@ -76,7 +78,7 @@ class ApiClient:
         self._client: Any = None
 
     def open_session(self) -> ApiSession:
-        """For one call of the contract; raises TelephonyError without an account."""
+        """Open a session for one adapter operation. Raises TelephonyError without an account."""
         if not self._api_key:
             raise TelephonyError("no account is configured", permanent=True, code=NO_ACCOUNT)
         with self._lock:
@@ -85,8 +87,8 @@ class ApiClient:
 
     def _create_client(self) -> Any:
         http_client = _sdk().DefaultHttpxClient(verify=tls_context())
-        weakref.finalize(self, http_client.close)  # the SDK does so for its own only
-        # Each is given: what is not, the SDK would take from the environment.
+        weakref.finalize(self, http_client.close)  # the SDK only closes a client of its own
+        # All of these are given, because the SDK reads missing ones from the environment.
         client = _sdk().Telnyx(
             api_key=self._api_key,
             public_key="",
@@ -96,33 +98,33 @@ class ApiClient:
             max_retries=0,
             http_client=http_client,
         )
-        _ = client.calls.actions  # imports as much again, before any deadline runs
+        _ = client.calls.actions  # as slow an import again, so before any deadline
         return client
 
 
 def require_data(response: Any) -> Any:
-    """What an answer holds; raises TelephonyError for one that holds nothing."""
+    """Return the content of a response. Raises TelephonyError if it has none."""
     content = getattr(response, "data", None)
     if content is None:
-        raise TelephonyError("Telnyx answered nothing", permanent=False, ambiguous=True)
+        raise TelephonyError("Telnyx returned an empty response", permanent=False, ambiguous=True)
     return content
 
 
 def page_items(page: Any) -> list[Any]:
-    """What a page of a list holds."""
+    """Return the items of a page of a list."""
     return list(getattr(page, "data", None) or ())
 
 
 @cache
 def tls_context() -> ssl.SSLContext:
-    """Whose certificates are believed: one for all clients, since each takes 50 ms to make."""
+    """Return the TLS context, shared by all clients because creating one takes 50 ms."""
     context: ssl.SSLContext = import_module("httpx").create_ssl_context()
     return context
 
 
 @cache
 def _sdk() -> Any:
-    # They tell of every request: numbers stand in URLs, and what is said in bodies.
+    # They log every request: URLs contain numbers, and bodies contain what is said.
     for name in ("telnyx", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return import_module("telnyx")
@@ -131,18 +133,18 @@ def _sdk() -> Any:
 def _telephony_error(error: Any) -> TelephonyError:
     status = getattr(error, "status_code", None)
     if status is None or not hasattr(error, "response"):
-        # A connection that was never made has asked nothing.
+        # If there was never a connection, nothing was requested.
         never_connected = type(error.__cause__).__name__ in (
             "ConnectError",
             "ConnectTimeout",
             "PoolTimeout",
         )
         return TelephonyError(
-            "Telnyx does not answer", permanent=False, ambiguous=not never_connected
+            "Telnyx does not respond", permanent=False, ambiguous=not never_connected
         )
     code, title = _first_error(getattr(error, "body", None))
     return TelephonyError(
-        f"Telnyx answers {status}: {title}" if title else f"Telnyx answers {status}",
+        f"Telnyx returned {status}: {title}" if title else f"Telnyx returned {status}",
         permanent=400 <= status < 500 and status not in _TRANSIENT_STATUSES,
         code=code,
         retry_after_s=_parse_seconds(error.response.headers.get("retry-after", "")),
@@ -151,7 +153,7 @@ def _telephony_error(error: Any) -> TelephonyError:
 
 
 def _first_error(body: Any) -> tuple[str, str]:
-    """The first error's code and title: its detail may hold numbers."""
+    """Return the first error's code and title. Its detail may contain telephone numbers."""
     errors = body.get("errors") if isinstance(body, dict) else None
     first = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(first, dict):

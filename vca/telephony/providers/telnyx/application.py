@@ -1,4 +1,4 @@
-"""The call-control application: where Telnyx sends the events of its numbers' calls, and how."""
+"""The call-control application: where and how Telnyx sends the events of its numbers' calls."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from vca.telephony.providers.telnyx import api
 from vca.telephony.providers.telnyx.api import ApiSession
 from vca.telephony.types import NumberSetting
 
-# A turn takes 12 s at most, and then some commands: an event is sent again after this.
+# Telnyx sends an event again after this. A turn takes 12 s at most, plus some commands.
 _WEBHOOK_TIMEOUT_S = 25
-# A call that nobody answers or refuses is hung up, so that its caller hears something.
+# Telnyx hangs up a call that we neither answer nor reject, so that its caller hears something.
 _FIRST_COMMAND_TIMEOUT_S = 15
 _PAGE = 250
 
 
 @dataclass(frozen=True)
 class ApplicationSetup:
-    """An application as it is now, and what had to be done for it."""
+    """The application as it is now, and what was changed. The CLI prints the fields as JSON."""
 
     connection_id: str
     name: str
@@ -28,7 +28,7 @@ class ApplicationSetup:
 
 @dataclass(frozen=True)
 class ApplicationSettings:
-    """What the application shall be. `fallback_url`: whom Telnyx asks when we do not answer."""
+    """The expected settings. If we do not respond, Telnyx sends events to `fallback_url`."""
 
     events_url: str
     fallback_url: str = ""
@@ -53,7 +53,10 @@ class ApplicationSettings:
 def ensure_application(
     session: ApiSession, expected: ApplicationSettings, connection_id: str
 ) -> ApplicationSetup:
-    """Make the application, or let it be as it should; the one that is configured, else by name."""
+    """Create the application, or update it to the expected settings.
+
+    An existing application is found by the configured id, else by its name.
+    """
     if not expected.events_url.startswith(("https://", "http://")):
         raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
     application = _find_application(session, expected, connection_id)
@@ -71,7 +74,7 @@ def ensure_application(
 def compare(
     session: ApiSession, expected: ApplicationSettings, connection_id: str
 ) -> tuple[NumberSetting, ...]:
-    """The application beside what `set_up` would make of it."""
+    """Compare the application with the settings that `ensure_application` would set."""
     if not connection_id:
         return ()
     return _compare_fields(_get_application(session, connection_id), expected)
@@ -105,7 +108,7 @@ def _compare_fields(application: Any, expected: ApplicationSettings) -> tuple[Nu
 
 
 def _format_value(value: Any) -> str | None:
-    """A field as Telnyx writes it; what is empty is not set."""
+    """Return a field as Telnyx writes it. An empty field is not set: None."""
     if isinstance(value, bool):
         return str(value).lower()
     return None if value in (None, "") else str(value)

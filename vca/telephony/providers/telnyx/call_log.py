@@ -1,6 +1,6 @@
-"""What Telnyx remembers of a call: how it ended, and which one bears our reference.
+"""Find calls at Telnyx: how a call ended, and which call has our reference.
 
-Its log of events holds them for a day, each as it was sent, somewhere in `metadata`.
+Telnyx's event log stores events for a day, each as it was sent, somewhere in `metadata`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,13 +13,13 @@ from vca.telephony.providers.telnyx.api import ApiSession
 from vca.telephony.types import CallEvent, CallStatus, OutboundCall
 
 _PAGE = 250
-# Nobody looks for a call that was placed longer ago.
+# Calls that were placed longer ago are never searched for.
 _SEARCH_WINDOW = timedelta(minutes=20)
 _MAX_DEPTH = 8
 
 
 def find_call_status(session: ApiSession, call_id: str) -> CallStatus | None:
-    """How a call is, or was at its end; None if Telnyx does not know it."""
+    """Return the status of a call, live or ended, or None if Telnyx does not know it."""
     status = control.find_status(session, call_id)
     if status is None:
         return None
@@ -29,7 +29,7 @@ def find_call_status(session: ApiSession, call_id: str) -> CallStatus | None:
 
 
 def find_placed_call(session: ApiSession, call: OutboundCall, connection_id: str) -> str | None:
-    """The id of the call under our reference: a live one, else one in the log."""
+    """Return the id of the call with our reference: a live one, else one in the log."""
     active_calls = session(
         session.client.connections.list_active_calls, connection_id, page_size=_PAGE
     )
@@ -79,7 +79,7 @@ def _list_events(session: ApiSession, criteria: Mapping[str, Any]) -> list[Any]:
 
 
 def _payloads_with(events: list[Any], name: str) -> Iterator[Mapping[str, Any]]:
-    """The payloads that have such a field, wherever in an event's `metadata` they are."""
+    """Yield the payloads that have this field, wherever they are in an event's `metadata`."""
     for event in events:
         yield from _objects_with(event.metadata, name, _MAX_DEPTH)
 
@@ -94,7 +94,7 @@ def _objects_with(value: Any, name: str, depth: int) -> Iterator[Mapping[str, An
 
 
 def _parse_time(text: str) -> datetime:
-    """Telnyx's times bear an offset; one that does not is taken for now."""
+    """Return a timestamp of Telnyx's, which has an offset. One without counts as now."""
     try:
         timestamp = datetime.fromisoformat(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""What a leg of a call carries for us, as its `client_state`: our token, and what it is about.
+"""What a leg of a call carries for us in Telnyx's `client_state`: our token and the leg's phase.
 
-Neither Telnyx nor this adapter keeps anything between two commands. What the next event must be
-understood by goes with the leg and comes back with it, under the carrier's signature.
+Neither Telnyx nor this adapter stores anything between two commands. The context for the next event
+travels with the leg and comes back with the event, under the carrier's signature.
 """
 
 import base64
@@ -12,10 +12,18 @@ from typing import Any, Literal, get_args
 
 from vca.kit import json
 
-# What the leg does now: it rings to us (`ring`) or to whom we call (`dial`), its caller is listened
-# to, here or through a socket (`relay`), it speaks and does the `rest` `then`, it speaks and comes
-# back for `more`, it waits for the `target` of a transfer, leaves a `voicemail`, was forwarded
-# (`left`), or nothing that we wait for.
+# What the leg is doing:
+#   ring       an inbound call rings
+#   dial       a call that we place rings
+#   listening  we listen to the caller
+#   relay      the same, through a voice WebSocket
+#   then       we speak, and send the commands in `rest` afterwards
+#   more       we speak, and poll for more afterwards
+#   transfer   it waits for the target of a transfer
+#   target     it is the target of a transfer
+#   voicemail  the caller leaves a voicemail
+#   left       the call was forwarded
+#   done       nothing that we wait for
 Phase = Literal[
     "ring",
     "dial",
@@ -29,7 +37,7 @@ Phase = Literal[
     "left",
     "done",
 ]
-# The commands that may wait in a mark, by the names that the SDK gives them.
+# The commands that may wait in a leg's state, by their names in the SDK.
 DEFERRABLE_COMMANDS = frozenset(
     {
         "gather",
@@ -51,10 +59,12 @@ _CALL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:=~-]{0,255}", re.ASCII)
 
 @dataclass(frozen=True)
 class LegState:
-    """One leg's. `call` is the call that it belongs to: another leg's, of a transfer's target.
+    """The state of one leg. Its field names are the keys of the encoded JSON.
 
-    `own_number` is the tenant's, of a call that we placed; `reference` ours of it. `rest` are
-    commands that wait until the leg has spoken, and `after` is its phase then.
+    `call` is the call that the leg belongs to; for the target of a transfer, another leg's.
+    `own_number` is the tenant's number of a call that we placed, and `reference` our reference for
+    that call. `rest` are commands that wait until the leg has spoken, and `after` is its phase
+    then.
     """
 
     phase: Phase
@@ -66,13 +76,13 @@ class LegState:
     after: Phase = "done"
 
     def encode(self) -> str:
-        """As Telnyx takes it: base64."""
+        """Return the state as Telnyx takes it: base64."""
         fields = {name: value for name, value in vars(self).items() if value}
         return base64.b64encode(json.dumps(fields)).decode()
 
 
 def decode(text: object) -> LegState | None:
-    """The mark in a `client_state`; None without one, and for one that is not ours."""
+    """Return the state in a `client_state`, or None if there is none or it is not ours."""
     if not isinstance(text, str) or not 0 < len(text) <= _MAX_CHARS:
         return None
     try:
@@ -83,7 +93,7 @@ def decode(text: object) -> LegState | None:
 
 
 def is_call_id(text: str) -> bool:
-    """Whether this can be the id of a call, and stand in a URL."""
+    """Return whether this can be the id of a call and part of a URL."""
     return _CALL_ID.fullmatch(text) is not None
 
 

@@ -1,7 +1,8 @@
-"""A reply in Telnyx's commands: pure, in their order, and what of them has to wait.
+"""Translate a reply into Telnyx's commands, in order. Pure functions.
 
-Telnyx carries out a command as it comes and tells when it has ended: `hangup` behind `speak` would
-cut the words off. So what follows words goes into the leg's mark, and is sent when they were said.
+Telnyx executes a command when it arrives and reports when it has ended: `hangup` directly after
+`speak` would cut off the speech. So the commands after speech go into the leg's state, and are sent
+when the speech has ended.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from vca.telephony.types import (
 MAX_TEXT_CHARS = 3_000
 MAX_KEYS = 32
 _KEY_GAP_MS = 2_000
-# A gather as a pause that tells us its end.
+# A gather serves as a pause whose end is reported.
 _PAUSE_MS = 500
 _RING_TIMEOUT_RANGE_S = (5, 600)
 _PHASES: dict[type[Action], Phase] = {
@@ -41,21 +42,21 @@ _PHASES: dict[type[Action], Phase] = {
     TakeVoicemail: "voicemail",
     Poll: "more",
 }
-# Whom the caller talks to then is not ours to hear.
+# After a transfer, we must not listen to the conversation.
 _STOP_TRANSCRIPTION: Command = {"command": "stop_transcription"}
 _REJECTIONS = {"busy": "USER_BUSY", "rejected": "CALL_REJECTED"}
 
 
 @dataclass(frozen=True)
 class CommandPlan:
-    """Commands in their order; `phase` is what the leg is about once all of them are given."""
+    """Commands in order. `phase` is the leg's phase after all of them."""
 
     commands: tuple[Command, ...]
     phase: Phase
     state: str | None = None
 
     def split_after_speech(self) -> tuple[tuple[Command, ...], tuple[Command, ...]]:
-        """What can be sent at once, and what has to wait until the leg has spoken."""
+        """Return the commands to send now, and those to send when the leg has spoken."""
         for index, command in enumerate(self.commands[:-1], start=1):
             if command["command"] == "speak":
                 return self.commands[:index], self.commands[index:]
@@ -63,7 +64,7 @@ class CommandPlan:
 
 
 def build_plan(reply: CallReply) -> CommandPlan:
-    """The whole reply."""
+    """Return the commands of the whole reply."""
     commands: list[Command] = []
     for action in reply.actions:
         if isinstance(action, Transfer | Forward):
@@ -78,7 +79,7 @@ def build_plan(reply: CallReply) -> CommandPlan:
 
 
 def drop_empty_speech(plan: CommandPlan) -> CommandPlan:
-    """The plan without words that are none: Telnyx refuses to say nothing."""
+    """Return the plan without empty texts, which Telnyx rejects."""
     candidates = [_drop_empty_payload(command) for command in plan.commands]
     commands = tuple(command for command in candidates if command is not None)
     if plan.phase == "more" and not _ends_with_speech(commands):
@@ -162,20 +163,20 @@ def _start_relay(relay: Relay) -> dict[str, Any]:
 
 
 def _gather_with_speech(listen: Listen) -> dict[str, Any]:
-    """Words that can be interrupted by keys, and then the same silence."""
+    """Return the fields for speech that keys can interrupt, with the same silence after it."""
     silence_ms = listen.silence_s * 1000
     speech_options = {"maximum_tries": 1, "timeout_millis": silence_ms}
     return {"command": "gather_using_speak", **speech_options, **_digit_options()}
 
 
 def _gather_timeouts(silence_ms: int) -> dict[str, int]:
-    """How long a gather waits for the first key, and how long for all of them."""
+    """Return a gather's timeouts: for the first key, and for all of them."""
     total_ms = silence_ms + MAX_KEYS * _KEY_GAP_MS
     return {"initial_timeout_millis": silence_ms, "timeout_millis": total_ms}
 
 
 def _digit_options() -> dict[str, Any]:
-    """Every key counts, # too; they are told once no more come."""
+    """Return the options that accept every key, also #, and report them when no more follow."""
     return {
         "minimum_digits": 1,
         "maximum_digits": MAX_KEYS,

@@ -1,4 +1,4 @@
-"""`flask telnyx`: the deployment's own account with Telnyx."""
+"""`flask telnyx`: manage the deployment's own account with Telnyx."""
 
 from dataclasses import asdict
 
@@ -7,13 +7,16 @@ from vca.telephony import providers
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 
-telnyx = cli.Group("telnyx", help="The deployment's account with Telnyx.")
+telnyx = cli.Group("telnyx", help="Manage the deployment's Telnyx account.")
 
 
 @telnyx.command()
 @cli.as_json
 def setup(as_json: bool) -> None:
-    """Make or update the application that calls come through. May be run again at any time."""
+    """Create or update the Telnyx application.
+
+    Calls come through this call-control application. You can run the command again at any time.
+    """
     adapter = providers.current_carriers().adapter(TelnyxAdapter.name)
     if not isinstance(adapter, TelnyxAdapter):
         cli.fail("TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.")

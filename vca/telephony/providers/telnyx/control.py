@@ -1,4 +1,4 @@
-"""Commands to a call: what an answer orders, and what somebody orders meanwhile."""
+"""Send commands to a call: those of a reply, and those of a live update."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ _STOP_COMMANDS = ("stop_gather", "stop_playback", "stop_transcription", "stop_co
 _STOP_GATHER: tuple[Command, ...] = ({"command": "stop_gather"},)
 _STOP_RELAY: tuple[Command, ...] = ({"command": "stop_conversation_relay"},)
 _STOP_SPEAKING: tuple[Command, ...] = ({"command": "stop_playback", "stop": "all"},)
-# What a leg is about that is told to do something else.
+# How to stop what a leg is doing, by its phase, before it does something else.
 _STOP_BY_PHASE = {"listening": _STOP_GATHER, "relay": _STOP_RELAY}
 _RING_TIMEOUT_RANGE_S = (5, 600)
 _CALL_ENDED = "the call has ended"
@@ -34,7 +34,11 @@ _CALL_ENDED = "the call has ended"
 
 @dataclass(frozen=True)
 class CallControl:
-    """A call that commands go to. `seed` names what they answer: the same is done once."""
+    """A call to send commands to.
+
+    `idempotency_seed` identifies the request that the commands respond to. Telnyx executes commands
+    with the same seed once.
+    """
 
     session: ApiSession
     call_id: str
@@ -43,7 +47,7 @@ class CallControl:
     own_number: str = ""
 
     def execute_plan(self, plan: CommandPlan, *, first: tuple[Command, ...] = ()) -> None:
-        """Send what can be sent, and leave the rest with the call until it has spoken."""
+        """Send the immediate commands, and leave the others with the call until it has spoken."""
         immediate, deferred = command_builder.drop_empty_speech(plan).split_after_speech()
         leg_state = LegState(plan.phase, plan.state, self.call_id, self.own_number)
         if deferred:
@@ -54,7 +58,7 @@ class CallControl:
     def send_command(
         self, command: Command, leg_state: LegState | None = None, *, step: int = 0
     ) -> None:
-        """Send one command; raises TelephonyError."""
+        """Send one command. Raises TelephonyError."""
         arguments = dict(command)
         command_name = arguments.pop("command")
         if leg_state is not None:
@@ -75,7 +79,10 @@ class CallControl:
         )
 
     def _target_leg_arguments(self, leg_state: LegState | None) -> dict[str, str]:
-        """What the other leg carries, and the number that it sees: ours, whoever called whom."""
+        """Return the target leg's client state, and the caller id that it sees.
+
+        The caller id is our number, whatever the direction of the call.
+        """
         returns_to_us = leg_state is not None and leg_state.phase == "transfer"
         state = leg_state.state if leg_state is not None and returns_to_us else None
         target = LegState("target", state, self.call_id, self.own_number)
@@ -96,12 +103,12 @@ class CallControl:
 
 
 def events_url(callback_url: str) -> str:
-    """Where a call's events go."""
+    """Return the URL for a call's events."""
     return f"{callback_url}events"
 
 
 def answer_or_reject(call_control: CallControl, reply: CallReply) -> None:
-    """Answer a call that rings, or refuse it. What it hears follows once it was answered."""
+    """Answer a ringing call, or reject it. The rest of the reply follows once it is answered."""
     if not reply.actions:
         return
     if isinstance(reply.actions[0], Reject | HangUp):
@@ -120,7 +127,7 @@ def continue_call(
     leg_state: LegState | None,
     reply: CallReply,
 ) -> None:
-    """Do what the reply says, or what had to wait until now."""
+    """Execute the reply, or the commands that had to wait until now."""
     if _is_silence(carrier_event) and _has_newer_turn(call_control, carrier_event):
         return
     if reply.actions:
@@ -136,14 +143,21 @@ def _is_silence(carrier_event: CarrierEvent) -> bool:
 
 
 def _has_newer_turn(call_control: CallControl, carrier_event: CarrierEvent) -> bool:
-    """Whether the call was answered meanwhile: words are heard late, and a silence ends on time."""
+    """Return whether another turn was answered in the meantime.
+
+    A transcript arrives late, while the end of a silence arrives on time.
+    """
     status = find_status(call_control.session, call_control.call_id)
     leg_state = client_state.decode(status.client_state) if status is not None else None
     return leg_state is not None and leg_state.state != carrier_event.state
 
 
 def _preparatory_commands(carrier_event: CarrierEvent, reply: CallReply) -> tuple[Command, ...]:
-    """Begin to listen where nobody did; stop what a caller is told while his words are answered."""
+    """Return the commands that must precede the reply.
+
+    They start the transcription if it does not run yet, and stop the current speech when the caller
+    barges in.
+    """
     listens = [action for action in reply.actions if isinstance(action, Listen)]
     if carrier_event.kind in ("call", "answered", "leg", "relayed") and listens:
         return (_start_transcription(listens[0]),)
@@ -164,7 +178,7 @@ def _start_transcription(listen: Listen) -> Command:
 def update_live_call(
     session: ApiSession, call_id: str, reply: CallReply, *, callback_url: str
 ) -> None:
-    """Have a live call do this now; what it was about is read from its own mark."""
+    """Make a live call execute the reply now. Its state says what has to stop."""
     status = find_status(session, call_id)
     if status is None or has_ended(status):
         raise TelephonyError(_CALL_ENDED, permanent=True, code="90018")
@@ -177,7 +191,7 @@ def update_live_call(
 
 
 def hang_up(session: ApiSession, call_id: str) -> None:
-    """End a call; one that is over is."""
+    """End a call. Succeeds if it has already ended."""
     try:
         CallControl(session, call_id, "hang-up").send_command({"command": "hangup"})
     except TelephonyError as error:
@@ -186,7 +200,7 @@ def hang_up(session: ApiSession, call_id: str) -> None:
 
 
 def find_status(session: ApiSession, call_id: str) -> Any:
-    """A call's status as Telnyx has it; None if Telnyx does not know the call."""
+    """Return a call's status at Telnyx, or None if Telnyx does not know the call."""
     try:
         return api.require_data(session(session.client.calls.retrieve_status, call_id))
     except TelephonyError as error:
@@ -196,12 +210,12 @@ def find_status(session: ApiSession, call_id: str) -> Any:
 
 
 def has_ended(status: Any) -> bool:
-    """Whether a call has ended: one that is being dialled is not `alive` either."""
+    """Return whether a call has ended. A call that is being dialled is not `alive` either."""
     return not status.is_alive and bool(status.end_time)
 
 
 def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
-    """Dial a number once; the call's id."""
+    """Dial a number once and return the call's id."""
     leg_state = LegState("dial", call.state, own_number=call.from_number, reference=call.reference)
     try:
         response = session(
@@ -224,7 +238,7 @@ def dial(session: ApiSession, call: OutboundCall, connection_id: str) -> str:
 
 
 def _dial_error(error: TelephonyError) -> TelephonyError:
-    """A number that Telnyx calls none is said in the contract's word."""
+    """Return the error, with the contract's code if Telnyx says that the number is invalid."""
     if error.code not in ("10002", "10016"):
         return error
     return TelephonyError(str(error), permanent=True, code="invalid-number")

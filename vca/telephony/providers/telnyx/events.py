@@ -1,7 +1,7 @@
-"""What Telnyx's events say, by their `event_type` and by the mark that their leg carries.
+"""Parse Telnyx's events by their `event_type` and by the state that their leg carries.
 
-Never by the SDK's classes: what it does not know it takes for something else. Whatever says nothing
-that the product waits for is `progress`.
+The SDK's classes are not used, because they misread events that they do not know. An event that the
+product does not wait for becomes `progress`.
 """
 
 import re
@@ -22,15 +22,15 @@ _KEYS = re.compile(rf"[0-9*#]{{1,{command_builder.MAX_KEYS}}}", re.ASCII)
 _SIP = re.compile(r"\Asips?:([^@;]*)", re.IGNORECASE)
 _MAX_CHARS = {"transcript": 10_000, "from": 256, "to": 256}
 _DEFAULT_MAX_CHARS = 256
-# A gather's ends that nobody has to answer: we stopped it, or the call is over.
+# Ends of a gather that need no response: we stopped it, or the call has ended.
 _FINAL_GATHER_STATUSES = ("call_hangup", "cancelled", "cancelled_amd")
-# A socket that broke. Of one that we have ended Telnyx does not bring our word back.
+# A broken WebSocket. If we ended it ourselves, Telnyx does not return our handoff value.
 _DISCONNECTED, _ENDED = "customer_disconnect", "ended"
 
 
 @dataclass(frozen=True)
 class TelnyxEvent:
-    """One event, read but not yet believed."""
+    """One event, parsed but not verified."""
 
     id: str
     type: str
@@ -39,44 +39,44 @@ class TelnyxEvent:
     leg_state: LegState | None
 
     def text_field(self, name: str, source: Mapping[str, Any] | None = None) -> str:
-        """A text of the payload's, empty where it is not there."""
+        """Return a text of the payload; empty if it is missing."""
         value = (self.payload if source is None else source).get(name)
         max_chars = _MAX_CHARS.get(name, _DEFAULT_MAX_CHARS)
         if value is None:
             return ""
         if not isinstance(value, str) or len(value) > max_chars:
-            raise InvalidCarrierRequest(f"{name} is not a text of at most {max_chars} characters")
+            raise InvalidCarrierRequest(f"{name} must be a text of at most {max_chars} characters")
         return value
 
     @property
     def call_id(self) -> str:
-        """The call that this is about, or what comes next to its id in such an event."""
+        """Return the id of the event's call, or the closest to it that the event has."""
         own_call_id = (
             self.text_field("call_control_id") or self.text_field("call_leg_id") or self.id
         )
         call_id = (self.leg_state.call if self.leg_state else "") or own_call_id
         if not client_state.is_call_id(call_id):
-            raise InvalidCarrierRequest("that is no id of a call")
+            raise InvalidCarrierRequest("the call id is malformed")
         return call_id
 
     def has_phase(self, *phases: str) -> bool:
-        """Whether its leg is about one of these."""
+        """Return whether its leg is in one of these phases."""
         return self.leg_state is not None and self.leg_state.phase in phases
 
 
 def parse_event(body: bytes) -> TelnyxEvent:
-    """An event's envelope; raises BadCarrierRequest."""
+    """Return the event in a request's body. Raises InvalidCarrierRequest."""
     try:
         document = json.strict_loads(body)
     except json.InvalidJson as error:
         raise InvalidCarrierRequest(str(error)) from None
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, dict) or not isinstance(data.get("payload"), dict):
-        raise InvalidCarrierRequest("it holds no event")
+        raise InvalidCarrierRequest("the body contains no event")
     telnyx_event = TelnyxEvent("", "", _parse_time(data.get("occurred_at")), data["payload"], None)
     identifiers = {name: telnyx_event.text_field(name, data) for name in ("id", "event_type")}
     if not all(identifiers.values()):
-        raise InvalidCarrierRequest("the event has no id or no type")
+        raise InvalidCarrierRequest("the event has no id or type")
     leg_state = client_state.decode(data["payload"].get("client_state"))
     return replace(
         telnyx_event, id=identifiers["id"], type=identifiers["event_type"], leg_state=leg_state
@@ -84,7 +84,7 @@ def parse_event(body: bytes) -> TelnyxEvent:
 
 
 def parse_carrier_event(request: CarrierRequest) -> CarrierEvent:
-    """The event as the product knows it."""
+    """Return the event as the product knows it."""
     telnyx_event = parse_event(request.body)
     return _PARSERS.get(telnyx_event.type, _ignored_event)(telnyx_event)
 
@@ -102,7 +102,10 @@ def _carrier_event(telnyx_event: TelnyxEvent, **overrides: Any) -> CarrierEvent:
 
 
 def _ignored_event(telnyx_event: TelnyxEvent, *, deferred: LegState | None = None) -> CarrierEvent:
-    """Nothing that the product waits for. `due`: the leg has spoken, and does now what waited."""
+    """Return an event that the product does not wait for.
+
+    `deferred`: the leg has spoken, and its deferred commands are due.
+    """
     return _carrier_event(
         telnyx_event, kind="progress", adapter_data=deferred.encode() if deferred else ""
     )
@@ -119,7 +122,10 @@ def _call_initiated(telnyx_event: TelnyxEvent) -> CarrierEvent:
 
 
 def _call_answered(telnyx_event: TelnyxEvent) -> CarrierEvent:
-    """Who called us hears us from now on: the ring again. Whom we called has taken it."""
+    """Return `call` again for an inbound call, which can hear us from now on.
+
+    For a call that we placed, return `answered`.
+    """
     if telnyx_event.has_phase("ring"):
         return _carrier_event(telnyx_event, kind="call", state=None)
     return (
@@ -132,7 +138,7 @@ def _call_answered(telnyx_event: TelnyxEvent) -> CarrierEvent:
 def _transcription(telnyx_event: TelnyxEvent) -> CarrierEvent:
     transcription = telnyx_event.payload.get("transcription_data")
     if not isinstance(transcription, dict):
-        raise InvalidCarrierRequest("a transcription of nothing")
+        raise InvalidCarrierRequest("the transcription has no data")
     utterance = telnyx_event.text_field("transcript", transcription).strip()
     is_agent_track = telnyx_event.text_field("transcription_track", transcription) == "outbound"
     if (
@@ -189,7 +195,11 @@ def _hangup(telnyx_event: TelnyxEvent) -> CarrierEvent:
 def _transfer_leg_ended(
     telnyx_event: TelnyxEvent, leg_state: LegState, outcome: hangup_causes.HangupOutcome
 ) -> CarrierEvent:
-    """A transfer's target. One that was only forwarded to, and not reached, leaves nobody there."""
+    """Return the end of a transfer's target leg.
+
+    If a call was only forwarded and the target was not reached, nobody is left to talk to, so hang
+    up.
+    """
     if leg_state.state is not None:
         return _carrier_event(telnyx_event, kind="leg", leg=outcome.leg)
     if outcome.leg == "answered":
@@ -214,7 +224,7 @@ def _recording_saved(telnyx_event: TelnyxEvent) -> CarrierEvent:
 
 
 def _recording_failed(telnyx_event: TelnyxEvent) -> CarrierEvent:
-    """Who leaves a voicemail talks to nobody now."""
+    """Hang up if a voicemail failed, because nobody talks to the caller any more."""
     if not telnyx_event.has_phase("voicemail"):
         return _ignored_event(telnyx_event)
     return _ignored_event(
@@ -237,7 +247,7 @@ _PARSERS: Mapping[str, Callable[[TelnyxEvent], CarrierEvent]] = {
 
 
 def _call_event(telnyx_event: TelnyxEvent, event_type: EventType, *, cause: str = "") -> CallEvent:
-    """Named by what it is: Telnyx tells each of these once of a leg, under whatever id."""
+    """Return an event with its type as key: Telnyx sends it once per leg, but its id may vary."""
     sources = ("hangup_source", "sip_hangup_cause")
     details = {name: text for name in sources if (text := telnyx_event.text_field(name))}
     key = "-".join(filter(None, (telnyx_event.type, cause, telnyx_event.call_id)))
@@ -247,7 +257,7 @@ def _call_event(telnyx_event: TelnyxEvent, event_type: EventType, *, cause: str 
 
 
 def _called_number(text: str) -> str:
-    """What was called, out of a SIP address too."""
+    """Return the called number, also from a SIP address."""
     sip = _SIP.match(text)
     user = sip[1] if sip else text
     return user if is_e164(user) else text[:64]
@@ -257,7 +267,9 @@ def _parse_time(text: object) -> datetime:
     try:
         timestamp = datetime.fromisoformat(text if isinstance(text, str) else "")
     except ValueError:
-        raise InvalidCarrierRequest("occurred_at is not a time") from None
+        raise InvalidCarrierRequest("occurred_at is not an ISO 8601 timestamp") from None
     if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 9000:
-        raise InvalidCarrierRequest("occurred_at is not a time with an offset")
+        raise InvalidCarrierRequest(
+            "occurred_at must have a UTC offset and a year from 1970 to 9000"
+        )
     return timestamp.astimezone(UTC)

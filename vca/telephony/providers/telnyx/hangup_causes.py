@@ -1,4 +1,4 @@
-"""How a call ended, in Telnyx's words and in the product's: one table for all of it."""
+"""Map Telnyx's hangup causes to the product's outcomes, all in one table."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ from vca.telephony.types import EventType, LegOutcome
 
 @dataclass(frozen=True)
 class HangupOutcome:
-    """A hang-up: what it is of a call, and what it is of the target of a transfer."""
+    """What a hangup means for a call, and for the target leg of a transfer."""
 
     event_type: EventType
     end_reason: str
     leg: LegOutcome
 
 
-# By `hangup_cause`. Whether the call was ever answered is the record's to know, and it makes ENDED
-# of a FAILED one that was. That we hung up ourselves is on record before Telnyx tells it.
+# By `hangup_cause`. Only the call record knows whether the call was ever answered; it turns FAILED
+# into ENDED if it was. That we hung up ourselves is recorded before Telnyx reports it.
 OUTCOMES_BY_CAUSE = {
     "normal_clearing": HangupOutcome("ENDED", "caller_hangup", "answered"),
     "time_limit": HangupOutcome("ENDED", "max_duration", "answered"),
@@ -28,9 +28,9 @@ OUTCOMES_BY_CAUSE = {
     "not_found": HangupOutcome("FAILED", "invalid_number", "failed"),
     "unspecified": HangupOutcome("FAILED", "carrier_error", "failed"),
 }
-# Nobody has told us why: what `look_up` finds of a call whose hang-up Telnyx shows no more.
+# Result of `find_call_status` when Telnyx no longer lists the call's hangup event.
 LOST = HangupOutcome("FAILED", "lost", "failed")
-# Of a call whose answering has not come to us: nobody spoke, however politely it was cleared.
+# normal_clearing before we saw `call.answered` means that the call was never answered.
 _UNANSWERED = {
     "ring": HangupOutcome("FAILED", "cancelled", "cancelled"),
     "dial": HangupOutcome("FAILED", "no_answer", "no_answer"),
@@ -39,11 +39,11 @@ _MAX_CAUSE_CHARS = 64
 
 
 def hangup_outcome(cause: str, *, phase: str = "") -> HangupOutcome:
-    """What a hang-up by this cause is; a cause that is new to us is over all the same."""
+    """Return the outcome of a hangup cause. An unknown cause ends the call as well."""
     outcome = OUTCOMES_BY_CAUSE.get(cause, OUTCOMES_BY_CAUSE["unspecified"])
     return _UNANSWERED.get(phase, outcome) if cause == "normal_clearing" else outcome
 
 
 def clean_cause(cause: str) -> str | None:
-    """The cause as it is kept on record."""
+    """Return the cause as it is stored with the call, or None."""
     return sanitize(cause, max_length=_MAX_CAUSE_CHARS) or None

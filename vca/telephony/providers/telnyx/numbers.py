@@ -1,4 +1,4 @@
-"""Numbers of the account: pointed at VCA, and tagged as a tenant's."""
+"""Phone numbers at Telnyx: point them at VCA, and tag them with their tenant."""
 
 from typing import Any
 from uuid import UUID
@@ -13,18 +13,18 @@ _GONE_STATUSES = ("deleted", "ported-out", "port-failed", "purchase-failed")
 
 
 def tenant_tag(tenant_id: UUID) -> str:
-    """What says at Telnyx whose a number is."""
+    """Return the tag that marks a number as this tenant's."""
     return f"{_TAG}{tenant_id}"
 
 
 def find_number(session: ApiSession, did_number: str) -> Any:
-    """The account's number; None if it has no such one. Telnyx's filter finds parts as well."""
+    """Return the account's number, or None. Telnyx's filter also matches parts of numbers."""
     page = session(session.client.phone_numbers.list, filter={"phone_number": did_number})
     return next((one for one in api.page_items(page) if _is_active_match(one, did_number)), None)
 
 
 def register(session: ApiSession, tenant_id: UUID, did_number: str, connection_id: str) -> None:
-    """Point the number at the application and tag it; what others have tagged stays."""
+    """Point the number at the application and tag it. Other tags are kept."""
     number = find_number(session, did_number)
     if number is None:
         raise TelephonyError(
@@ -32,7 +32,7 @@ def register(session: ApiSession, tenant_id: UUID, did_number: str, connection_i
         )
     own_tag, tags = tenant_tag(tenant_id), list(number.tags or ())
     if any(tag.startswith(_TAG) and tag != own_tag for tag in tags):
-        raise TelephonyError("the number is another tenant's", permanent=True, code="foreign")
+        raise TelephonyError("the number belongs to another tenant", permanent=True, code="foreign")
     if own_tag in tags and number.connection_id == connection_id:
         return
     tags = tags if own_tag in tags else [*tags, own_tag]
@@ -40,7 +40,7 @@ def register(session: ApiSession, tenant_id: UUID, did_number: str, connection_i
 
 
 def unregister(session: ApiSession, tenant_id: UUID, did_number: str, connection_id: str) -> None:
-    """Take away the tag and, where it is still ours, the application."""
+    """Remove the tag and, if the number still points at it, the application."""
     number = find_number(session, did_number)
     own_tag = tenant_tag(tenant_id)
     if number is None or own_tag not in (number.tags or ()):
@@ -52,7 +52,7 @@ def unregister(session: ApiSession, tenant_id: UUID, did_number: str, connection
 
 
 def compare(number: Any, tenant_id: UUID, connection_id: str) -> tuple[NumberSetting, ...]:
-    """The number beside what registering it sets."""
+    """Compare the number with what registering it sets."""
     tags = [tag for tag in number.tags or () if tag.startswith(_TAG)]
     return (
         NumberSetting("connection_id", connection_id, number.connection_id or None),

@@ -1,4 +1,4 @@
-"""Recordings that Telnyx holds: found by their call, read as they come, deleted."""
+"""Recordings at Telnyx: find them by their call, stream and delete them."""
 
 import logging
 from collections.abc import Generator
@@ -11,17 +11,17 @@ from vca.telephony.providers.telnyx import api
 from vca.telephony.providers.telnyx.api import ApiSession
 from vca.telephony.types import Recording
 
-# It tells of every request, and whoever has this URL has the audio.
+# httpx2 logs every request, and anybody with this URL can fetch the audio.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
 _CHUNK_BYTES = 256 * 1024
 _CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg"}
 
 
 def fetch(session: ApiSession, call_id: str, recording_id: str | None) -> Recording | None:
-    """A call's audio; None while Telnyx has none.
+    """Return a call's audio, or None while Telnyx has none.
 
-    It lies behind a URL that is signed for ten minutes, in somebody else's store: Telnyx's key is
-    not for them, so it is not the SDK that fetches it.
+    The audio is behind a URL that is signed for ten minutes, in a third party's storage. The SDK
+    does not fetch it, because it would send Telnyx's API key there.
     """
     recording = _find_recording(session, call_id, recording_id)
     urls = getattr(recording, "download_urls", None)
@@ -34,7 +34,7 @@ def fetch(session: ApiSession, call_id: str, recording_id: str | None) -> Record
 
 
 def delete(session: ApiSession, call_id: str, recording_id: str | None) -> None:
-    """Delete what `read` gives; gone already is a success."""
+    """Delete the recording that `fetch` returns. Succeeds if it no longer exists."""
     recording = _find_recording(session, call_id, recording_id)
     if recording is None:
         return
@@ -46,7 +46,7 @@ def delete(session: ApiSession, call_id: str, recording_id: str | None) -> None:
 
 
 def _find_recording(session: ApiSession, call_id: str, recording_id: str | None) -> Any:
-    """The one of that id, else the call's first: an event may tell an id of its own."""
+    """Return the recording with this id, else the call's first: an event may have another id."""
     page = session(session.client.recordings.list, filter={"call_control_id": call_id})
     recordings = sorted(api.page_items(page), key=lambda one: one.recording_started_at or "")
     exact_matches = [one for one in recordings if one.id == recording_id]
@@ -65,15 +65,15 @@ def _chain_chunks(
 
 
 def _download(url: str, timeout_s: float) -> Generator[bytes, None, None]:
-    """A file as it comes; raises TelephonyError also midway."""
+    """Yield a file as it arrives. Raises TelephonyError, also midway."""
     try:
         with httpx2.stream(
             "GET", url, timeout=timeout_s, follow_redirects=True, verify=api.tls_context()
         ) as response:
             if response.status_code != 200:
                 raise TelephonyError(
-                    f"Telnyx's store answers {response.status_code}", permanent=False
+                    f"Telnyx's storage returned {response.status_code}", permanent=False
                 )
             yield from response.iter_bytes(_CHUNK_BYTES)
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise TelephonyError("Telnyx's store does not answer", permanent=False) from error
+        raise TelephonyError("Telnyx's storage does not respond", permanent=False) from error

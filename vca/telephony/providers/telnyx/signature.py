@@ -1,7 +1,7 @@
-"""Whether an event is Telnyx's: Ed25519 over the time and the raw body, by the account's key.
+"""Verify Telnyx's events: Ed25519 over the timestamp and the raw body, with the account's key.
 
-By the scheme that Telnyx publishes, with the library that the product has for such things: the
-SDK's own check comes only with all of the SDK, whose import takes longer than a caller should wait.
+This implements the scheme that Telnyx publishes with the library that the product already uses. The
+SDK has a check of its own, but importing the SDK takes longer than a caller should wait.
 """
 
 import base64
@@ -17,9 +17,9 @@ from vca.telephony.types import CarrierRequest
 
 SIGNATURE_HEADER = "telnyx-signature-ed25519"
 TIMESTAMP_HEADER = "telnyx-timestamp"
-# Of the carrier's clock and ours, and of the time that an event is on its way.
+# Allows for differences between the clocks, and for the time that an event is in transit.
 TOLERANCE_S = 300
-# Keys of small order: anybody can sign for them. The first bit of the last byte is free.
+# Keys of small order: anybody can sign for them. The top bit of the last byte does not matter.
 _WEAK_KEYS = frozenset(
     map(
         bytes.fromhex,
@@ -38,10 +38,10 @@ _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def verify_signature(request: CarrierRequest, *, keys: Iterable[bytes], now: datetime) -> None:
-    """Raises SignatureRefused unless one of the keys has signed this body lately."""
+    """Raise InvalidCarrierSignature unless one of the keys has signed this body recently."""
     signed_at = request.headers.get(TIMESTAMP_HEADER, "")
     if not _SECONDS.fullmatch(signed_at) or not _is_recent(int(signed_at), now):
-        raise InvalidCarrierSignature("the signature is of no time, or of another")
+        raise InvalidCarrierSignature("the timestamp is missing or not recent")
     signature = _decode_signature(request.headers.get(SIGNATURE_HEADER, ""))
     message = signed_at.encode() + b"|" + request.body
     if not any(_is_signed_by(key, signature, message) for key in keys):
@@ -56,7 +56,7 @@ def _decode_signature(text: str) -> bytes:
     try:
         return base64.b64decode(text.encode("ascii"), validate=True)
     except ValueError:
-        raise InvalidCarrierSignature("the signature cannot be read") from None
+        raise InvalidCarrierSignature("the signature is unreadable") from None
 
 
 def _is_signed_by(key: bytes, signature: bytes, message: bytes) -> bool:

@@ -1,17 +1,17 @@
-"""Voices and languages: what a profile asks for, in Telnyx's names."""
+"""Map a profile's voice and language to Telnyx's names."""
 
 import re
 
-# Telnyx names voices by who makes them. Twilio's names of Amazon's voices are understood as well.
+# Telnyx prefixes a voice with its provider. Twilio's names of Amazon voices are accepted as well.
 _TELNYX_VOICE = re.compile(
     r"(?:AWS|Azure|ElevenLabs|FishAudio|Humain|Inworld|Minimax|Resemble|Soniox|Telnyx|xAI)"
     r"\.[A-Za-z0-9_.:-]{1,100}",
     re.ASCII,
 )
 _POLLY_VOICE = re.compile(r"Polly\.[A-Za-z]{2,20}(?:-Neural)?", re.ASCII)
-# One that speaks whatever language it reads.
+# A voice that speaks every language.
 _MULTILINGUAL_VOICE = "Azure.en-US-BrianMultilingualNeural"
-# By language, and by language and region where the two differ to the ear.
+# By language, and by language and region where the accent differs.
 _VOICES = {
     "ar": "AWS.Polly.Hala-Neural",
     "ca": "AWS.Polly.Arlet-Neural",
@@ -43,7 +43,7 @@ _VOICES = {
     "tr": "AWS.Polly.Burcu-Neural",
     "zh": "AWS.Polly.Zhiyu-Neural",
 }
-# What Google's recognition is told where it calls a language otherwise.
+# Languages that have another code in Google's speech recognition.
 _RECOGNITION_ALIASES = {"he": "iw", "nb": "no", "nn": "no", "tl": "fil", "cmn": "zh"}
 _RECOGNITION_LANGUAGES = frozenset(
     re.findall(
@@ -56,9 +56,10 @@ _RECOGNITION_LANGUAGES = frozenset(
 
 
 def choose_voice(name: str | None, language: str | None) -> str:
-    """The voice of that name; where Telnyx has none such, one that speaks the language.
+    """Return the voice with that name; if Telnyx does not have it, one that speaks the language.
 
-    A profile's voice may be another carrier's, and a name that Telnyx does not know is silence.
+    A profile's voice may be another carrier's, and Telnyx says nothing with a name that it does not
+    know.
     """
     if name and _TELNYX_VOICE.fullmatch(name):
         return name
@@ -69,7 +70,7 @@ def choose_voice(name: str | None, language: str | None) -> str:
 
 
 def recognition_language(language: str | None) -> str:
-    """The language that the caller is heard in; English where recognition has no such language."""
+    """Return the language for speech recognition; English if it is not supported."""
     base = (language or "en").lower().partition("-")[0]
     base = _RECOGNITION_ALIASES.get(base, base)
     return base if base in _RECOGNITION_LANGUAGES else "en"

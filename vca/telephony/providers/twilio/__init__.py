@@ -1,6 +1,7 @@
-"""Twilio: its TwiML, its webhooks and its REST API by the official SDK; protocol code only.
+"""Twilio: TwiML, webhooks, and the REST API through the official SDK. Protocol code only.
 
-`adapter` keeps the contract and is light to import: the SDK comes with `rest`, when something is
-first asked of Twilio. A webhook is read by `webhooks` and answered by `twiml`; `numbers`, `calls`,
-`recordings` and `browsers` ask, `errors` says what a refusal means and `statuses` what a status.
+`adapter` implements the contract and imports quickly; the first operation imports the SDK through
+`rest`. `webhooks` parses requests and `twiml` renders replies. `numbers`, `calls`, `recordings` and
+`webrtc` call the REST API. `errors` interprets error responses and `statuses` interprets call
+statuses.
 """

@@ -1,4 +1,4 @@
-"""The Twilio adapter: one account, turns over HTTP or through its ConversationRelay."""
+"""The Twilio adapter: one account, with turns over HTTP or through ConversationRelay."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,10 +56,10 @@ _DEFAULT_TIMEOUTS = RestTimeouts()
 
 
 class TwilioAdapter(TelephonyAdapter):
-    """Light to make: what is first asked of Twilio imports its SDK and makes the connections.
+    """A Twilio account. It is cheap to create: the first operation imports the SDK and connects.
 
-    The first login asks; requests that any of them signed are genuine. Without one it reads and
-    renders only.
+    Operations use the first credentials; requests signed with any of them are genuine. Without
+    credentials the adapter only parses and renders.
     """
 
     name: ClassVar[str] = NAME
@@ -146,7 +146,10 @@ class TwilioAdapter(TelephonyAdapter):
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
-        """The reply rendered; whoever it dials sees the number of ours on the call."""
+        """Return the rendered reply.
+
+        A party that it dials sees our number in the call as the caller id.
+        """
         caller_id = carrier_event.own_number if is_e164(carrier_event.own_number) else None
         return _response(twiml.render(reply, callback_url=callback_url, caller_id=caller_id))
 
@@ -190,7 +193,7 @@ class TwilioAdapter(TelephonyAdapter):
         with self._open_session(retry_writes=False) as session:
             if self._api_key is None:
                 raise TelephonyError(
-                    "no API key for browsers is configured", permanent=True, code="not-set-up"
+                    "no API key for WebRTC is configured", permanent=True, code="not-set-up"
                 )
             return webrtc.create_credential(
                 session,
@@ -202,7 +205,7 @@ class TwilioAdapter(TelephonyAdapter):
             )
 
     def close(self) -> None:
-        """Close the connections; it may be asked again."""
+        """Close the connections. The adapter can still be used afterwards."""
         with self._lock:
             rest, self._rest = self._rest, None
         if rest is not None:

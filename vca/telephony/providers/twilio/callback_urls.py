@@ -1,4 +1,4 @@
-"""The URLs that we give Twilio: one of our actions, and a query that comes back as it is."""
+"""The URLs that we give Twilio: one of our actions, and a query that comes back unchanged."""
 
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -13,10 +13,10 @@ def build_callback_url(
     state: str | None = None,
     verb: str | None = None,
 ) -> str:
-    """Where a request of Twilio's shall go; a `reference` is for whoever reads Twilio's logs.
+    """Return the URL for a request from Twilio. A `reference` helps people who read Twilio's logs.
 
-    Names are in alphabetical order: Twilio puts them so before it asks, and signs what it was given
-    (github.com/twilio/twilio-php/issues/790).
+    The parameters are in alphabetical order: Twilio sorts them before it sends the request, but
+    signs the URL that it was given (github.com/twilio/twilio-php/issues/790).
     """
     parameters = [("reference", reference), ("state", state), ("verb", verb)]
     query = urlencode([pair for pair in parameters if pair[1] is not None], quote_via=quote)
@@ -24,15 +24,18 @@ def build_callback_url(
 
 
 def parse_query(url: str) -> dict[str, str]:
-    """What came back in a URL's query; raises BadCarrierRequest for what we did not give."""
+    """Return the parameters of a URL's query.
+
+    Raises InvalidCarrierRequest if they cannot be ours.
+    """
     query = urlsplit(url).query
     if not query:
         return {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict")
     except ValueError:
-        raise InvalidCarrierRequest("the query cannot be read") from None
+        raise InvalidCarrierRequest("the query is malformed") from None
     parameters = dict(pairs)
     if len(parameters) != len(pairs):
-        raise InvalidCarrierRequest("the query says a thing twice")
+        raise InvalidCarrierRequest("a query parameter is repeated")
     return parameters

@@ -1,4 +1,4 @@
-"""Calls at Twilio: placed, found again, looked at, told what to do, ended."""
+"""Calls at Twilio: place, find, update and hang up."""
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 _EVENTS = ["initiated", "ringing", "answered", "completed"]
 _OUTBOUND = "outbound-api"
-# How long before now a call may have been placed of which it is not known when; else how much our
-# clock and Twilio's may differ, and how long placing one may take.
+# How far back to search if it is not known when the call was placed.
 _SEARCH_WINDOW = timedelta(minutes=10)
+# How much our clock and Twilio's may differ, and how long placing a call may take.
 _MAX_CLOCK_SKEW, _MAX_PLACING_TIME = timedelta(seconds=5), timedelta(seconds=15)
 _MAX_LISTED = 50
 
 
 def place_call(session: "RestSession", call: OutboundCall) -> str:
-    """See `TelephonyAdapter.place_call`."""
+    """Place a call; see `TelephonyAdapter.place_call`."""
     call_resource = session.client.calls.create(
         to=call.number,
         from_=call.from_number,
@@ -42,10 +42,10 @@ def place_call(session: "RestSession", call: OutboundCall) -> str:
 
 
 def find_call(session: "RestSession", call: OutboundCall) -> str | None:
-    """See `TelephonyAdapter.find_call`.
+    """Find a placed call; see `TelephonyAdapter.find_call`.
 
-    Twilio keeps nothing of ours with a call, so it is the only one that we placed between these two
-    numbers at that time. Of several, none can be said to be it: TelephonyError.
+    Twilio stores no reference of ours with a call, so the match is the only call that we placed
+    between these two numbers at that time. Raises TelephonyError if several calls match.
     """
     earliest = call.begun_at - _MAX_CLOCK_SKEW if call.begun_at else clock.now() - _SEARCH_WINDOW
     latest = call.begun_at + _MAX_PLACING_TIME if call.begun_at else clock.now() + _MAX_CLOCK_SKEW
@@ -61,13 +61,13 @@ def find_call(session: "RestSession", call: OutboundCall) -> str | None:
     ]
     if len(matching_sids) > 1:
         raise TelephonyError(
-            "several calls may be the one", permanent=False, code="not-certain", ambiguous=True
+            "several calls match", permanent=False, code="not-certain", ambiguous=True
         )
     return matching_sids[0] if matching_sids else None
 
 
 def find_call_status(session: "RestSession", call_sid: str) -> CallStatus | None:
-    """See `TelephonyAdapter.look_up`."""
+    """Return a call's status; see `TelephonyAdapter.find_call_status`."""
     call_resource = _fetch_call(session, call_sid)
     if call_resource is None:
         return None
@@ -83,7 +83,7 @@ def find_call_status(session: "RestSession", call_sid: str) -> CallStatus | None
 def update_live_call(
     session: "RestSession", call_sid: str, reply: CallReply, *, callback_url: str
 ) -> None:
-    """See `TelephonyAdapter.direct`."""
+    """Update a live call; see `TelephonyAdapter.update_live_call`."""
     document = twiml.render(
         reply,
         callback_url=callback_url,
@@ -94,7 +94,7 @@ def update_live_call(
 
 
 def hang_up(session: "RestSession", call_sid: str) -> None:
-    """See `TelephonyAdapter.hang_up`."""
+    """End a call; see `TelephonyAdapter.hang_up`."""
     try:
         session.client.calls(call_sid).update(status="completed")
     except TelephonyError as error:
@@ -107,7 +107,7 @@ def _dials(reply: CallReply) -> bool:
 
 
 def _find_own_number(session: "RestSession", call_sid: str) -> str | None:
-    """The number of ours on the call, as which it dials."""
+    """Return our number in the call, which is the caller id when it dials, or None."""
     call_resource = _fetch_call(session, call_sid)
     if call_resource is None:
         return None

@@ -1,7 +1,8 @@
-"""Numbers at Twilio: pointed at us, tagged with their tenant, let go again.
+"""Phone numbers at Twilio: register, unregister and compare them.
 
-The tag is the number's friendly name, which the Console shows. Twilio has no way to change a number
-only if nobody else has: who registers reads back what came of it, and the tag decides.
+A number is tagged with its tenant in its friendly name, which the Console shows. Twilio has no
+conditional update, so registering reads the number again afterwards, and the tag decides whose it
+is.
 """
 
 import re
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 NumberSettings = Mapping[str, str | None]
 _URLS = ("voice_url", "voice_fallback_url", "status_callback")
 _TAG = re.compile(r"VCA tenant ([0-9a-f-]{36})", re.ASCII)
-# Numbers of one process take their turns: between tenants of one deployment nothing can slip in
-# between the reading and the writing.
+# A process handles one registration of a number at a time, so that two tenants of a deployment do
+# not interleave between reading and writing. Numbers share the locks.
 _LOCKS = tuple(Lock() for _ in range(64))
 _LOCK_TIMEOUT_S = 9.0
 
@@ -31,7 +32,7 @@ _LOCK_TIMEOUT_S = 9.0
 def register(
     session: "RestSession", expected: NumberSettings, *, tenant_id: UUID, did_number: str
 ) -> None:
-    """See `TelephonyAdapter.register_number`."""
+    """Register a number; see `TelephonyAdapter.register_number`."""
     with _number_lock(did_number):
         number = _find_own_number(session, did_number, tenant_id)
         if number is None:
@@ -50,7 +51,10 @@ def register(
 def unregister(
     session: "RestSession", expected: NumberSettings, *, tenant_id: UUID, did_number: str
 ) -> None:
-    """See `TelephonyAdapter.unregister_number`; what somebody else has changed since stays."""
+    """Unregister a number; see `TelephonyAdapter.unregister_number`.
+
+    Settings that somebody else has changed since then are kept.
+    """
     with _number_lock(did_number):
         number = _find_number(session, did_number)
         if number is None or tagged_tenant_id(number) != tenant_id:
@@ -60,16 +64,17 @@ def unregister(
         ]
         changes = {"friendly_name": did_number, **dict.fromkeys(our_fields, "")}
         if "voice_fallback_url" in our_fields:
-            changes["voice_fallback_method"] = "POST"  # as Twilio has it from the start
+            changes["voice_fallback_method"] = "POST"  # Twilio's default
         session.client.incoming_phone_numbers(number.sid).update(**changes)
 
 
 def compare(
     session: "RestSession", expected: NumberSettings, *, did_number: str
 ) -> tuple[NumberSetting, ...]:
-    """See `TelephonyAdapter.check_number`; the names are those of Twilio's API.
+    """Compare a number's settings; see `TelephonyAdapter.check_number`.
 
-    Whose else a number is, is not told.
+    The names are those of Twilio's API. The result does not reveal which other tenant has the
+    number.
     """
     number = _find_number(session, did_number)
     if number is None:
@@ -84,10 +89,11 @@ def compare(
 
 
 def expected_settings(urls: TwilioUrls, *, tenant_id: UUID, did_number: str) -> NumberSettings:
-    """What a number of this tenant's is set to; None: to nothing. Raises TelephonyError.
+    """Return the settings of a registered number; None means not set. Raises TelephonyError.
 
-    While we are away Twilio fetches a static document of the number's own, by GET, as whatever
-    serves files wants it. An application or a trunk would have it ignore all of this.
+    While our servers are unavailable, Twilio fetches a static document of the number's own, with
+    GET because file servers expect it. The application and the trunk are not set, because Twilio
+    ignores the other settings if either is.
     """
     if not urls.callback_url:
         raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
@@ -106,7 +112,7 @@ def expected_settings(urls: TwilioUrls, *, tenant_id: UUID, did_number: str) -> 
 
 
 def tagged_tenant_id(number: Any) -> UUID | None:
-    """Whose the number is by its tag; None: it has none of ours."""
+    """Return the tenant in the number's tag, or None if it has no tag of ours."""
     tag = _TAG.fullmatch(number.friendly_name or "")
     try:
         return UUID(tag[1]) if tag else None
@@ -115,15 +121,15 @@ def tagged_tenant_id(number: Any) -> UUID | None:
 
 
 def _find_own_number(session: "RestSession", did_number: str, tenant_id: UUID) -> Any | None:
-    """The number, which nobody else may have tagged; raises TelephonyError."""
+    """Return the number, or None. Raises TelephonyError if another tenant has tagged it."""
     number = _find_number(session, did_number)
     if number is not None and tagged_tenant_id(number) not in (None, tenant_id):
-        raise TelephonyError("the number is another tenant's", permanent=True, code="foreign")
+        raise TelephonyError("the number belongs to another tenant", permanent=True, code="foreign")
     return number
 
 
 def _find_number(session: "RestSession", did_number: str) -> Any | None:
-    """The account's number; Twilio's filter takes parts of numbers too."""
+    """Return the account's number, or None. Twilio's filter also matches parts of numbers."""
     numbers = session.client.incoming_phone_numbers.list(phone_number=did_number, limit=20)
     return next((number for number in numbers if number.phone_number == did_number), None)
 

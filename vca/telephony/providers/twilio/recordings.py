@@ -1,4 +1,4 @@
-"""Recordings at Twilio: found, fetched as they come, deleted."""
+"""Recordings at Twilio: fetch and delete them."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,11 +16,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def fetch(session: "RestSession", call_sid: str, recording_sid: str | None) -> Recording | None:
-    """See `TelephonyAdapter.recording`."""
+    """Fetch a recording; see `TelephonyAdapter.fetch_recording`."""
     recording = _find_recording(session, call_sid, recording_sid)
     if recording is None or str(recording.status) != _READY:
         return None
-    # Who asks for more channels than there are is refused.
+    # Twilio rejects a request for more channels than the recording has.
     channels = 2 if recording.channels == 2 else 1
     try:
         chunks = session.download_media(
@@ -34,7 +34,7 @@ def fetch(session: "RestSession", call_sid: str, recording_sid: str | None) -> R
 
 
 def delete(session: "RestSession", call_sid: str, recording_sid: str | None) -> None:
-    """See `TelephonyAdapter.delete_recording`."""
+    """Delete a recording; see `TelephonyAdapter.delete_recording`."""
     recording = _find_recording(session, call_sid, recording_sid)
     if recording is None:
         return
@@ -46,11 +46,14 @@ def delete(session: "RestSession", call_sid: str, recording_sid: str | None) -> 
 
 
 def _find_recording(session: "RestSession", call_sid: str, recording_sid: str | None) -> Any | None:
-    """The recording of this id, or the call's first; one of another call is none."""
+    """Return the recording with this SID, or the call's first one.
+
+    None if there is none, or if it belongs to another call.
+    """
     try:
         if recording_sid is None:
             recordings = session.client.calls(call_sid).recordings.list(limit=_MAX_LISTED)
-            return min(recordings, key=lambda it: it.date_created or _EPOCH, default=None)
+            return min(recordings, key=lambda each: each.date_created or _EPOCH, default=None)
         recording = session.client.recordings(recording_sid).fetch()
     except TelephonyError as error:
         if error.code != errors.NOT_FOUND:

@@ -1,6 +1,7 @@
-"""What is asked of Twilio's REST API: its SDK, over a client that keeps to one deadline.
+"""Twilio's REST API: its SDK over an HTTP client with one deadline for each operation.
 
-Importing this imports the SDK, which takes about a second; only the adapter does, on first use.
+Importing this module imports the SDK, which takes about a second. Only the adapter imports it, on
+first use.
 """
 
 import logging
@@ -27,16 +28,16 @@ _POOL_SIZE = 16
 _CHUNK_BYTES = 64 * 1024
 _CONNECT_TIMEOUT_S = 2.0
 _RETRYABLE_METHODS = ("GET", "DELETE")
-# The SDK looks for credentials, region and edge where it is told to; told nothing, it asks the
+# The SDK reads credentials, region and edge from this mapping. If it is empty, the SDK reads the
 # process's environment.
 _NO_ENVIRONMENT = {"TWILIO_REGION": ""}
 
-# At the level DEBUG this writes the address of every request, with the telephone numbers in it.
+# At level DEBUG, urllib3 logs the URL of every request, which contains telephone numbers.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 
 class RestClient:
-    """The API as one account, shared by threads."""
+    """The REST API of one account, shared by threads."""
 
     def __init__(
         self, credentials: TwilioCredentials, base_url: str, timeouts: RestTimeouts
@@ -45,15 +46,16 @@ class RestClient:
         self._base_url = base_url
         self._timeouts = timeouts
         self._http = requests.Session()
-        self._http.trust_env = False  # no proxy and no netrc by the environment
+        self._http.trust_env = False  # no proxy and no netrc from the environment
         for scheme in ("https://", "http://"):
             self._http.mount(scheme, HTTPAdapter(pool_maxsize=_POOL_SIZE, max_retries=0))
 
     @contextmanager
     def open_session(self, *, retry_writes: bool = True) -> Iterator["RestSession"]:
-        """One question to the adapter; all in it has one deadline, and fails as TelephonyError.
+        """Open a session for one adapter operation, with one deadline.
 
-        `again`: what is changed may be changed twice. What is read or deleted always may.
+        Failures raise TelephonyError. `retry_writes`: requests that change something may be
+        repeated. Reads and deletions always may.
         """
         session = RestSession(
             self._http, self._credentials, self._base_url, self._timeouts, retry_writes=retry_writes
@@ -71,7 +73,7 @@ class RestClient:
 
 
 class RestSession:
-    """The requests of one question, in the shape of the SDK's own HTTP client."""
+    """The requests of one operation, with the interface of the SDK's own HTTP client."""
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class RestSession:
         auth: tuple[str, str] | None = None,
         **_: Any,
     ) -> Response:
-        """What the SDK wants sent, and sent again if that is safe and may help."""
+        """Send a request of the SDK, and repeat it if that is safe and may help."""
         options = {"params": params, "data": data, "headers": headers, "auth": auth}
         attempts = (
             self._timeouts.max_attempts if self._retry_writes or method in _RETRYABLE_METHODS else 1
@@ -120,7 +122,7 @@ class RestSession:
                     raise
 
     def download_media(self, path: str, **params: Any) -> Generator[bytes, None, None]:
-        """A file of the account's as it comes, after its first piece has come."""
+        """Return a file of the account as a stream; the first chunk has already arrived."""
         url = self.client.api.absolute_url(f"/2010-04-01/Accounts/{self.client.account_sid}/{path}")
         auth = (self._credentials.account_sid, self._credentials.auth_token)
         response = self._open_response("GET", url, params=params, auth=auth)
@@ -136,17 +138,17 @@ class RestSession:
             if len(body) > MAX_RESPONSE_BYTES:
                 raise errors.unreadable_response()
             if monotonic() > self._deadline:
-                raise errors.no_response("the answer takes too long", maybe_sent=True)
+                raise errors.no_response("the response takes too long", maybe_sent=True)
         text = body.decode(errors="replace")
         if response.status_code != 204 and not _is_object(text):
             raise errors.unreadable_response()
         return Response(response.status_code, text, response.headers)
 
     def _open_response(self, method: str, url: str, **options: Any) -> requests.Response:
-        """An answer of success, its body still to be read; whoever has it reads or closes it."""
+        """Return a success response. The caller must read or close its body."""
         remaining_s = self._deadline - monotonic()
         if remaining_s <= 0:
-            raise errors.no_response("no time is left", maybe_sent=False)
+            raise errors.no_response("the time limit is reached", maybe_sent=False)
         timeout = (
             min(_CONNECT_TIMEOUT_S, remaining_s / 2),
             min(self._timeouts.response_s, remaining_s / 2),
@@ -169,7 +171,7 @@ class RestSession:
         return response
 
     def _wait_before_retry(self, error: TelephonyError) -> bool:
-        """Wait before a repetition; False where the time does not allow one."""
+        """Wait before a retry. Return False if the deadline does not allow one."""
         pause_s = error.retry_after_s or self._timeouts.retry_pause_s
         if monotonic() + pause_s + _CONNECT_TIMEOUT_S / 2 > self._deadline:
             return False
@@ -180,7 +182,7 @@ class RestSession:
 def _read_chunks(
     response: requests.Response, *, max_bytes: int | None = None
 ) -> Generator[bytes, None, None]:
-    """The body as it comes, about `most` bytes of it; the connection bounds each wait."""
+    """Yield the body as it arrives, about `max_bytes` of it. The read timeout limits each wait."""
     size_bytes = 0
     with response, _translate_errors():
         while chunk := response.raw.read1(_CHUNK_BYTES):
@@ -202,7 +204,10 @@ def _chain_chunks(
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Two families fail here: what sends, and what reads a body under it."""
+    """Translate HTTP errors to TelephonyError.
+
+    Sending raises the errors of requests; reading a streamed body raises those of urllib3.
+    """
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
@@ -212,7 +217,7 @@ def _translate_errors() -> Iterator[None]:
 
 
 def _never_connected(error: Exception) -> bool:
-    """Whether there was certainly no connection to send anything on."""
+    """Return whether there was certainly no connection to send anything on."""
     if isinstance(error, requests.ConnectTimeout):
         return True
     reason = error.args[0] if error.args else None

@@ -1,4 +1,4 @@
-"""Who we are at Twilio, where its requests find us, and how long we wait for its answers."""
+"""Twilio credentials, URLs and timeouts."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,18 +12,18 @@ ACCOUNT_FIELDS = (
     AccountField(
         "account_sid",
         re.compile(r"AC[0-9a-f]{32}", re.ASCII),
-        "The Account SID, as the Twilio Console shows it.",
+        "Account SID, as shown in the Twilio Console.",
         secret=False,
     ),
     AccountField(
         "auth_token",
         re.compile(r"[0-9a-f]{32}", re.ASCII),
-        "The Auth Token: Twilio signs its requests with it, and we ours.",
+        "Auth Token. Twilio signs its requests with it; VCA authenticates with it.",
     ),
     AccountField(
         "api_key",
         re.compile(r"SK[0-9a-f]{32}:[!-~]{16,128}", re.ASCII),
-        "An API key that browsers log in by: its SID, a colon, its secret.",
+        "API key for WebRTC access tokens, as its SID, a colon and its secret.",
         required=False,
     ),
 )
@@ -31,7 +31,7 @@ ACCOUNT_FIELDS = (
 
 @dataclass(frozen=True)
 class TwilioCredentials:
-    """An account and a token of it."""
+    """An account and one of its auth tokens."""
 
     account_sid: str
     auth_token: str = field(repr=False)
@@ -39,7 +39,7 @@ class TwilioCredentials:
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What access tokens of browsers are signed with: no Auth Token may do that."""
+    """The key that signs browsers' access tokens. An auth token cannot sign them."""
 
     sid: str
     secret: str = field(repr=False)
@@ -47,9 +47,10 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class TwilioUrls:
-    """Where Twilio finds us, where static documents are while we are away, where Twilio is.
+    """Our callback URL, the URL of static fallback documents, and Twilio's API URL.
 
-    Each may be empty: we have no address, there are no documents, Twilio is where its SDK says.
+    Each may be empty: without a public address, without fallback documents, or to use the SDK's
+    URL.
     """
 
     callback_url: str
@@ -58,7 +59,7 @@ class TwilioUrls:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
-        """The deployment's."""
+        """Return the deployment's URLs."""
         base, fallback = settings.public_base_url, settings.carrier_fallback_url
         return cls(
             callback_url=f"{base}/telephony/{NAME}/" if base else "",
@@ -69,9 +70,9 @@ class TwilioUrls:
 
 @dataclass(frozen=True)
 class RestTimeouts:
-    """Seconds: for all that one question to the adapter takes, for one answer, before a repetition.
+    """Time limits in seconds: for a whole operation, for one response, and before a retry.
 
-    Only what may be done twice is asked twice, `attempts` times at most.
+    Only requests that may be repeated are retried, for at most `max_attempts` attempts.
     """
 
     total_s: float = 9.0
@@ -81,7 +82,7 @@ class RestTimeouts:
 
 
 def deployment_credentials(settings: Settings) -> tuple[TwilioCredentials, ...]:
-    """The deployment's own account, the token that asks first; none when it is not configured."""
+    """Return the deployment's credentials, the token for requests first. Empty if not set."""
     return tuple(
         TwilioCredentials(settings.twilio_account_sid, token)
         for token in settings.twilio_auth_token
@@ -89,14 +90,14 @@ def deployment_credentials(settings: Settings) -> tuple[TwilioCredentials, ...]:
 
 
 def deployment_api_key(settings: Settings) -> ApiKey | None:
-    """The deployment's own API key; None when it is not configured."""
+    """Return the deployment's API key, or None if it is not configured."""
     if not settings.twilio_api_key_sid:
         return None
     return ApiKey(settings.twilio_api_key_sid, settings.twilio_api_key_secret)
 
 
 def account_credentials(account: Account | None) -> tuple[TwilioCredentials, ...]:
-    """A tenant's own account, the present token first."""
+    """Return the credentials of a tenant's own account, the current token first."""
     if account is None:
         return ()
     versions = (account.fields, account.previous)
@@ -108,6 +109,6 @@ def account_credentials(account: Account | None) -> tuple[TwilioCredentials, ...
 
 
 def account_api_key(account: Account | None) -> ApiKey | None:
-    """A tenant's own API key, if its account has one."""
+    """Return the API key of a tenant's own account, or None if it has none."""
     sid_and_secret = account.fields.get("api_key") if account is not None else None
     return ApiKey(*sid_and_secret.split(":", 1)) if sid_and_secret is not None else None

@@ -1,4 +1,4 @@
-"""Every status that Twilio has for a call or a leg, and what it means to a call."""
+"""All call and leg statuses of Twilio, and what each means for a call."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Any
 
 from vca.telephony.types import CallEvent, EventType, LegOutcome
 
-# `initiated` is told by callbacks only, `queued` by the API only. Which side hung up is not told.
+# Only callbacks report `initiated`, only the API reports `queued`. Neither says who hung up.
 STATUSES: Mapping[str, tuple[EventType, str | None]] = {
     "queued": ("INITIATED", None),
     "initiated": ("INITIATED", None),
@@ -31,9 +31,10 @@ LEG_OUTCOMES: Mapping[str, LegOutcome] = {
 def call_event(
     status: str, call_sid: str, *, timestamp: datetime, detail: str | None = None
 ) -> CallEvent:
-    """A call's change to this status, always under the same key.
+    """Return the event of a call's change to this status, always with the same key.
 
-    A status that is new to us is recorded in its own word, as an event that moves no call.
+    A status that we do not know is recorded under its own name, in an event that does not change
+    the call's state.
     """
     if status not in STATUSES:
         return _unknown_status_event(status, call_sid, timestamp)
@@ -49,17 +50,17 @@ def call_event(
 
 
 def event_key(status: str, call_sid: str) -> str:
-    """What identifies a status among its call's."""
+    """Return the key of a status event, unique within its call."""
     return f"{status}-{call_sid}"
 
 
 def has_ended(status: str) -> bool:
-    """Whether a call of this status has ended."""
+    """Return whether a call with this status has ended."""
     return STATUSES.get(status, ("", None))[1] is not None
 
 
 def leg_outcome(status: str) -> LegOutcome:
-    """What became of a leg; one whose status is new to us did not succeed, and we go on."""
+    """Return the outcome of a leg. An unknown status counts as failed, and the call continues."""
     return LEG_OUTCOMES.get(status, "failed")
 
 

@@ -1,7 +1,7 @@
-"""TwiML: a reply in Twilio's own words, written so that it always parses and always fits.
+"""Render replies as TwiML that always parses and always fits.
 
-Written by hand and not by the SDK, which checks no attribute, knows no limit, and takes twice as
-long while a caller waits.
+Written by hand rather than with the SDK, which checks no attributes, knows no limits, and takes
+twice as long while a caller waits.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,19 +27,19 @@ from vca.telephony.types import (
     Transfer,
 )
 
-# What the strictest of the voices takes (error 13521).
+# The limit of the strictest voice (error 13521).
 MAX_TEXT_CHARS = 3_000
-# Of an answer to a webhook (error 11750), in bytes, and of a document that we send along with a
-# request (error 32018), in characters.
+# The limit of a response to a webhook in bytes (error 11750), and of a document that we send with a
+# REST request in characters (error 32018).
 MAX_DOCUMENT_BYTES, MAX_UPDATE_CHARS = 64_000, 4_000
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
-# A parser reads a bare CR as LF.
+# An XML parser reads a bare CR as LF.
 _CR = {"\r": "&#13;"}
 _MAX_NAME_CHARS = 100
 _VOICEMAIL_SILENCE_S = 10
-# What makes a voice for a socket, by the first part of the name that it has elsewhere.
+# ConversationRelay's names of TTS providers, by the prefix of the voice's name elsewhere.
 _TTS_PROVIDERS = {"Polly": "Amazon", "Google": "Google"}
-# What listens and speaks knows a language by its country too.
+# Twilio's speech recognition and voices need a language with a region.
 _LOCALES: Mapping[str, str] = {
     "da": "da-DK",
     "de": "de-DE",
@@ -62,14 +62,14 @@ _LOCALES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class _RenderContext:
-    """How Twilio comes back, and as whom we dial."""
+    """The callback URL and state of the next request, and the caller id for dialling."""
 
     callback_url: str
     state: str | None
     caller_id: str | None
 
     def turn_url(self, verb: str) -> str:
-        """Where to, once this verb has come to its end."""
+        """Return the URL to request when this verb has ended."""
         return build_callback_url(self.callback_url, "turn", state=self.state, verb=verb)
 
 
@@ -80,7 +80,7 @@ def render(
     caller_id: str | None = None,
     max_size: int = MAX_DOCUMENT_BYTES,
 ) -> str:
-    """The document of a reply, of at most `most` bytes: what is too long to be said is cut."""
+    """Return the document of a reply, of at most `max_size` bytes. Cut texts that are too long."""
     context = _RenderContext(callback_url, reply.state, caller_id)
     max_text_chars = MAX_TEXT_CHARS
     document = _document(reply, context, max_text_chars)
@@ -97,7 +97,7 @@ def _document(reply: CallReply, context: _RenderContext, max_text_chars: int) ->
         if isinstance(action, Say):
             say_elements.append(_say(action, max_text_chars))
             continue
-        if isinstance(action, Listen):  # around the words, so that the caller may break in
+        if isinstance(action, Listen):  # around the text, so that the caller can barge in
             verbs.append(_gather(action, context, "".join(say_elements)))
         else:
             verbs += [*say_elements, _VERBS[type(action)](action, context)]
@@ -127,7 +127,11 @@ def _gather(action: Listen, context: _RenderContext, prompt_xml: str) -> str:
 
 
 def _relay(action: Relay, context: _RenderContext) -> str:
-    """Spoken to through a socket, a voice has a maker; one without is left to the language."""
+    """Return the verb that connects the voice WebSocket.
+
+    ConversationRelay needs the provider of a voice. Without a known one, the language selects a
+    voice.
+    """
     vendor, _, voice = (action.voice or "").partition(".")
     tts_provider = _TTS_PROVIDERS.get(vendor)
     token = f'<Parameter name="token" value={quoteattr(sanitize(action.token))}/>'
@@ -160,7 +164,7 @@ def _transfer(action: Transfer, context: _RenderContext) -> str:
 
 
 def _voicemail(action: TakeVoicemail, context: _RenderContext) -> str:
-    """Who says nothing is not brought back by the verb's own action."""
+    """Record a voicemail. The redirect is needed because Twilio skips the action after silence."""
     record = _element(
         "Record",
         action=context.turn_url("record"),
@@ -192,10 +196,10 @@ _VERBS: Mapping[type[Action], Callable[[Any, _RenderContext], str]] = {
     Transfer: _transfer,
     TakeVoicemail: _voicemail,
     Record: _recording,
-    SendKeys: lambda action, way: _element("Play", digits=action.keys),
-    Poll: lambda action, way: _redirect(way.turn_url("redirect")),
-    HangUp: lambda action, way: _element("Hangup"),
-    Reject: lambda action, way: _element("Reject", reason=action.reason),
+    SendKeys: lambda action, context: _element("Play", digits=action.keys),
+    Poll: lambda action, context: _redirect(context.turn_url("redirect")),
+    HangUp: lambda action, context: _element("Hangup"),
+    Reject: lambda action, context: _element("Reject", reason=action.reason),
 }
 
 
@@ -213,7 +217,7 @@ def _element(name: str, inner: str | None = None, **attributes: object) -> str:
 
 
 def _xml_text(text: str) -> str:
-    """A text as XML, in the shorter of its two spellings: an order has little room."""
+    """Return text as XML, in the shorter of its two forms: an update has little room."""
     entities = escape(text, _CR)
     if len(entities) < len(text) * 1.5:
         return entities

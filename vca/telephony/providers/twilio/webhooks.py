@@ -1,4 +1,4 @@
-"""Twilio's webhooks: forms, read strictly, and the signature over them."""
+"""Parse Twilio's webhooks, which are forms, strictly, and verify their signatures."""
 
 import hmac
 import re
@@ -17,7 +17,7 @@ from vca.telephony.types import CallEvent, CarrierEvent, CarrierEventKind, Carri
 
 ACTIONS = frozenset({"voice", "status", "turn", "recording"})
 SIGNATURE_HEADER = "x-twilio-signature"
-# A parameter of browsers' calls, sealed into their access token: the number that they call.
+# The parameter of browsers' calls, fixed by their access token: the number that they call.
 WEBRTC_NUMBER_FIELD = "VcaNumber"
 _FORM = "application/x-www-form-urlencoded"
 _MAX_BODY_BYTES, _MAX_FIELDS = 64 * 1024, 200
@@ -29,22 +29,22 @@ _STATUS = re.compile(r"[a-z][a-z-]{0,31}", re.ASCII)
 _CODE = re.compile(r"[0-9]{1,6}", re.ASCII)
 _OUTBOUND = "outbound-api"
 _IN_PROGRESS = "in-progress"
-# A recording that came to nothing is asked for too, and then known to be missing.
+# A failed recording is fetched too, and is then known to be missing.
 _FINAL_RECORDING_STATUSES = ("completed", "absent", "failed")
 
 
 class _SignedForm(dict[str, str]):
-    """Fields in a shape that the SDK need not find out about by what it raises."""
+    """Form fields with `getall`, so that the SDK does not have to catch an AttributeError first."""
 
     def getall(self, name: str) -> list[str]:
-        """The values of a field: one."""
+        """Return the values of a field. There is one."""
         return [self[name]]
 
 
 class WebhookForm:
-    """What a request says, field by field; whatever is asked of it raises BadCarrierRequest only.
+    """The fields of a request. Its methods raise nothing but InvalidCarrierRequest.
 
-    `said` is what was in the body, `given` what we had put into the URL.
+    `fields` were in the body; `query` is what we put into the URL.
     """
 
     def __init__(self, request: CarrierRequest) -> None:
@@ -53,35 +53,35 @@ class WebhookForm:
         self.call_sid = self.required("CallSid", _CALL_SID)
 
     def text(self, name: str, *, max_chars: int = 256) -> str:
-        """A field of at most so many characters; empty when it is not there."""
+        """Return a field of at most `max_chars` characters; empty if it is missing."""
         return _limit_length(name, self.fields.get(name, ""), max_chars)
 
     def required(self, name: str, pattern: re.Pattern[str]) -> str:
-        """A field that must be there, and look so."""
+        """Return a field that must exist and match the pattern."""
         value = self.fields.get(name, "")
         if not pattern.fullmatch(value):
-            raise InvalidCarrierRequest(f"{name} is missing or not what it should be")
+            raise InvalidCarrierRequest(f"{name} is missing or malformed")
         return value
 
     def optional(self, name: str, pattern: re.Pattern[str]) -> str | None:
-        """A field that may be missing or empty, and otherwise looks so."""
+        """Return a field that may be missing or empty and otherwise must match the pattern."""
         return self.required(name, pattern) if self.fields.get(name) else None
 
     @property
     def state(self) -> str | None:
-        """The token that we gave."""
+        """Return the state token that we gave Twilio, or None."""
         return _limit_length("state", self.query.get("state", ""), 2_000) or None
 
     @property
     def own_number(self) -> str:
-        """The number of ours at this end."""
+        """Return our number in the call."""
         if self.text("Direction") == _OUTBOUND:
             return self.text("From")
         return self.text(WEBRTC_NUMBER_FIELD) or self.text("To")
 
 
 def parse_webhook(request: CarrierRequest) -> CarrierEvent:
-    """What a request tells; raises BadCarrierRequest."""
+    """Return the event of a request. Raises InvalidCarrierRequest."""
     form = WebhookForm(request)
     match request.action:
         case "voice":
@@ -95,15 +95,18 @@ def parse_webhook(request: CarrierRequest) -> CarrierEvent:
             return _carrier_event(
                 form, "status", event=_status_event(form, form.required("CallStatus", _STATUS))
             )
-    raise InvalidCarrierRequest("no such action")
+    raise InvalidCarrierRequest("unknown action")
 
 
 def parse_form(request: CarrierRequest) -> dict[str, str]:
-    """The fields of a form; raises BadCarrierRequest for what is none, or says a thing twice."""
+    """Return the fields of a form.
+
+    Raises InvalidCarrierRequest if the body is not a form or repeats a field.
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise InvalidCarrierRequest("not a form")
+        raise InvalidCarrierRequest("the content type is not a form")
     if not 0 < len(request.body) <= _MAX_BODY_BYTES:
-        raise InvalidCarrierRequest("empty or too large")
+        raise InvalidCarrierRequest("the body is empty or too large")
     try:
         pairs = parse_qsl(
             request.body.decode("ascii"),
@@ -113,29 +116,29 @@ def parse_form(request: CarrierRequest) -> dict[str, str]:
             max_num_fields=_MAX_FIELDS,
         )
     except ValueError:
-        raise InvalidCarrierRequest("not a form of UTF-8") from None
+        raise InvalidCarrierRequest("the body is not a UTF-8 form") from None
     form = dict(pairs)
     if len(form) != len(pairs):
-        raise InvalidCarrierRequest("a field is there twice")
+        raise InvalidCarrierRequest("a field is repeated")
     if not all(json.is_storable(value) for value in form.values()):
-        raise InvalidCarrierRequest("a field holds what no text does")
+        raise InvalidCarrierRequest("a field contains invalid characters")
     return form
 
 
 def verify(request: CarrierRequest, credentials: Iterable[TwilioCredentials]) -> None:
-    """Check that one of the logins' tokens signed the request for its account.
+    """Check that one of the tokens in `credentials` signed the request for its account.
 
-    Raises SignatureRefused. Twilio signs no time: what it signed once stays genuine.
+    Raises InvalidCarrierSignature. Twilio signs no timestamp, so a signature stays valid forever.
     """
     from twilio.request_validator import RequestValidator
 
     signature = request.headers.get(SIGNATURE_HEADER, "")
     if not 0 < len(signature) <= _MAX_SIGNATURE_CHARS:
-        raise InvalidCarrierSignature("there is no signature")
+        raise InvalidCarrierSignature("the signature is missing")
     try:
         form = _SignedForm(parse_form(request))
     except InvalidCarrierRequest:
-        raise InvalidCarrierSignature("what is signed is not a form") from None
+        raise InvalidCarrierSignature("the signed body is not a form") from None
     for candidate in credentials:
         if _is_from_account(form, candidate) and RequestValidator(candidate.auth_token).validate(
             request.url, form, signature
@@ -145,15 +148,16 @@ def verify(request: CarrierRequest, credentials: Iterable[TwilioCredentials]) ->
 
 
 def verify_websocket(request: CarrierRequest, credentials: Iterable[TwilioCredentials]) -> None:
-    """Check that one of the logins' tokens signed the URL of a socket.
+    """Check that one of the tokens in `credentials` signed the URL of a WebSocket.
 
-    Raises SignatureRefused. Twilio is known to end such a URL with a slash before it signs it.
+    Raises InvalidCarrierSignature. Twilio is known to append a slash to such a URL before signing
+    it.
     """
     from twilio.request_validator import RequestValidator
 
     signature = request.headers.get(SIGNATURE_HEADER, "")
     if not 0 < len(signature) <= _MAX_SIGNATURE_CHARS:
-        raise InvalidCarrierSignature("there is no signature")
+        raise InvalidCarrierSignature("the signature is missing")
     for candidate in credentials:
         validator = RequestValidator(candidate.auth_token)
         if any(validator.validate(f"{request.url}{suffix}", {}, signature) for suffix in ("", "/")):
@@ -167,7 +171,7 @@ def _is_from_account(form: Mapping[str, str], credentials: TwilioCredentials) ->
 
 
 def _turn_event(form: WebhookForm) -> CarrierEvent:
-    """The verb that has come to its end is named in the URL: an empty form may be several."""
+    """Return the event of the verb that has ended. The URL names it: an empty form is ambiguous."""
     match form.query.get("verb"):
         case "gather":
             return _gather_event(form)
@@ -182,11 +186,11 @@ def _turn_event(form: WebhookForm) -> CarrierEvent:
         case "record":
             recording_sid = form.optional("RecordingSid", _RECORDING_SID)
             return _carrier_event(form, "voicemail", recording_id=recording_sid)
-    raise InvalidCarrierRequest("no such verb")
+    raise InvalidCarrierRequest("unknown verb")
 
 
 def _gather_event(form: WebhookForm) -> CarrierEvent:
-    """Keys or words; neither is silence."""
+    """Return keys or speech. If both are empty, the caller was silent."""
     keys = form.optional("Digits", _KEYS)
     if keys:
         return _carrier_event(form, "keys", keys=keys)
@@ -194,7 +198,7 @@ def _gather_event(form: WebhookForm) -> CarrierEvent:
 
 
 def _connect_event(form: WebhookForm) -> CarrierEvent:
-    """The socket has ended; the call may have ended with it."""
+    """Return the end of the WebSocket. The call may have ended with it."""
     if form.required("CallStatus", _STATUS) != _IN_PROGRESS:
         return _carrier_event(form, "progress")
     return _carrier_event(form, "relayed", handoff=form.text("HandoffData"))
@@ -216,7 +220,7 @@ def _carrier_event(form: WebhookForm, kind: CarrierEventKind, **details: object)
         caller=parse_caller(form.text("From")),
         state=form.state,
         own_number=form.own_number,
-        **details,  # type: ignore[arg-type] # fields of the facts, written a few lines above
+        **details,  # type: ignore[arg-type] # fields of CarrierEvent, set in this module
     )
 
 
@@ -230,7 +234,10 @@ def _status_event(form: WebhookForm, status: str) -> CallEvent:
 
 
 def _parse_time(text: str) -> datetime:
-    """A time as mail has it. One that cannot be read is now: the end of a call counts for more."""
+    """Return a timestamp in the format of e-mail.
+
+    An unreadable one counts as now, because the end of a call matters more than its exact time.
+    """
     try:
         timestamp = parsedate_to_datetime(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""Browsers that call through Twilio's Voice SDK: what they log in with.
+"""Access tokens for browsers that call through Twilio's Voice SDK.
 
-A browser's call comes to an application of the account, which leads to us as a number does. Which
-number it calls is sealed into its token.
+A browser's call goes to an application of the account, which points at us as a number does. The
+access token fixes the number that the browser calls.
 """
 
 from datetime import timedelta
@@ -27,7 +27,7 @@ def create_credential(
     identity: str,
     ttl_s: int,
 ) -> WebRtcCredential:
-    """See `TelephonyAdapter.webrtc_credential`."""
+    """Create an access token; see `TelephonyAdapter.create_webrtc_credential`."""
     from twilio.jwt.access_token import AccessToken
     from twilio.jwt.access_token.grants import VoiceGrant
 
@@ -48,7 +48,7 @@ def create_credential(
 
 
 def _ensure_application(session: "RestSession", urls: TwilioUrls) -> str:
-    """The account's application that leads here, made on first use."""
+    """Return the SID of the account's application that points at us; create it on first use."""
     if not urls.callback_url:
         raise TelephonyError("PUBLIC_BASE_URL is not set", permanent=True, code="not-set-up")
     settings: dict[str, Any] = {
