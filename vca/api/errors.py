@@ -91,7 +91,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _database_error(error: Exception) -> Response:
-    """Return 503 for an outage or a busy server. Any other database error is a bug of ours."""
+    """Return 503 for an outage or a busy server. Any other database error is our bug."""
     failure = db.failure_for(error)
     if failure is None:
         return _unexpected(error)
@@ -100,7 +100,7 @@ def _database_error(error: Exception) -> Response:
 
 
 def _unexpected(error: Exception) -> Response:
-    """Log an error of ours with its traceback, and respond without any detail."""
+    """Log an unexpected error with its traceback, and respond without any detail."""
     log.get_logger().error("request.crashed", exc_info=error)
     detail = "An unexpected error occurred. Give the request ID to support."
     return problem(500, "internal-error", "Internal Server Error", detail)

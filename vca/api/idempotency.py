@@ -85,8 +85,8 @@ def claim_key(connection: Connection, access: Access) -> Response | None:
 def _finish(response: Response) -> Response:
     """Store a success, or release the key after an error of the client, which changed nothing.
 
-    After an error of ours nobody knows what was done: the key stays claimed until the claim counts
-    as abandoned.
+    After a server error it is unknown what was done, so the key stays claimed until the claim
+    counts as abandoned.
     """
     pending_claim: PendingClaim | None = g.pop("unfinished", None)
     if pending_claim is None or response.status_code >= 500:

@@ -373,7 +373,7 @@ class NumberSetting:
 
 @dataclass(frozen=True)
 class WebRtcCredential:
-    """A browser's login at the carrier. Whoever has it can place calls until it expires.
+    """A browser's login at the carrier. Anybody who has it can place calls until it expires.
 
     `identity` is the carrier's name for the browser.
     """

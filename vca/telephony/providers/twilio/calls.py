@@ -44,7 +44,7 @@ def place_call(session: "RestSession", call: OutboundCall) -> str:
 def find_call(session: "RestSession", call: OutboundCall) -> str | None:
     """Find a placed call; see `TelephonyAdapter.find_call`.
 
-    Twilio stores no reference of ours with a call, so the match is the only call that we placed
+    Twilio does not store our reference with a call, so the match is the only call that we placed
     between these two numbers at that time. Raises TelephonyError if several calls match.
     """
     earliest = call.begun_at - _MAX_CLOCK_SKEW if call.begun_at else clock.now() - _SEARCH_WINDOW

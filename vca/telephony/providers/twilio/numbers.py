@@ -112,7 +112,7 @@ def expected_settings(urls: TwilioUrls, *, tenant_id: UUID, did_number: str) -> 
 
 
 def tagged_tenant_id(number: Any) -> UUID | None:
-    """Return the tenant in the number's tag, or None if it has no tag of ours."""
+    """Return the tenant in the number's tag, or None if it has none of our tags."""
     tag = _TAG.fullmatch(number.friendly_name or "")
     try:
         return UUID(tag[1]) if tag else None
