@@ -1,4 +1,4 @@
-"""What every command shares: `--json` is one document, an expected error one sentence."""
+"""Shared parts of all commands: JSON output, one-sentence errors, formatting."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,16 +24,17 @@ from vca.observability import log
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Undefined table, function, column and object, invalid schema name: a schema of another release.
+# Undefined table, function, column or object, invalid schema name: the schema is of another
+# release.
 _UNDEFINED_STATES = ("42P01", "42883", "42703", "42704", "3F000")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 class Commands(AppGroup):
-    """The app's commands, each imported when it is called: a web server and the others need none.
+    """The app's commands, each imported when called, so that other processes need not load it.
 
-    `paths` are `module:command` by the command's name.
+    `paths` maps a command's name to `module:command`.
     """
 
     def __init__(self, paths: Mapping[str, str]) -> None:
@@ -52,10 +53,10 @@ class Commands(AppGroup):
 
 
 class Group(AppGroup):
-    """A command group whose expected failures are one sentence and exit status 1.
+    """A command group that reports expected failures in one sentence, with exit status 1.
 
-    `lazy` has commands that are imported when they are listed or called, as `module:command` by
-    name: those of development, which production must not import.
+    `lazy` maps names of further commands to `module:command`. They are imported when they are
+    listed or called; use it for development commands, which production must not import.
     """
 
     def __init__(
@@ -98,21 +99,21 @@ def fail(message: str) -> NoReturn:
 
 
 def format_error(error: DomainError) -> str:
-    """An expected error as a person at a terminal wants it."""
+    """Return an expected error as text for a terminal."""
     fields = "; ".join(f"{field.pointer.lstrip('/')}: {field.detail}" for field in error.errors)
     parts = (error.detail, fields, _embedded_hint(error) or _server_reason(error))
     return " ".join(part for part in parts if part)
 
 
 def _embedded_hint(error: DomainError) -> str:
-    """Return how to start the embedded server, if that is what does not answer."""
+    """Return how to start the embedded server, if it is the one that is not responding."""
     is_unavailable = isinstance(error, db.DatabaseUnavailable)
     is_embedded = is_unavailable and current_app.extensions["settings"].embedded_folder is not None
-    return "`make run` or `flask db start` starts it." if is_embedded else ""
+    return "Start it with `make run` or `flask db start`." if is_embedded else ""
 
 
 def _server_reason(error: DomainError) -> str:
-    """Return the server's or the driver's own words about a database failure."""
+    """Return the server's or the driver's message for a database failure."""
     if isinstance(error, db.DatabaseFailure) and error.__cause__ is not None:
         return _describe_database_error(error.__cause__)
     return ""
@@ -120,7 +121,7 @@ def _server_reason(error: DomainError) -> str:
 
 @contextmanager
 def _fail_on_expected_error() -> Iterator[None]:
-    """End the command with one sentence for expected errors and for errors of the database."""
+    """End the command with one sentence for expected errors and database errors."""
     try:
         yield
     except DomainError as error:
@@ -139,7 +140,7 @@ def _describe_database_error(error: BaseException) -> str:
 
 
 def with_db_timeout(command: Command) -> Command:
-    """For a command outside a group: the same manners."""
+    """Give a command outside a group the error handling and statement timeout of `Group`."""
 
     @wraps(command)
     def run_command(*args: Any, **kwargs: Any) -> Any:
@@ -150,7 +151,7 @@ def with_db_timeout(command: Command) -> Command:
 
 
 def load_or_fail(schema: marshmallow.Schema, values: Mapping[str, Any]) -> Any:
-    """Input checked as the API checks it; what is wrong ends the command with the field named."""
+    """Validate input as the API does; end the command with an error that names the field."""
     try:
         return schema.load({name: value for name, value in values.items() if value is not None})
     except marshmallow.ValidationError as error:
@@ -164,7 +165,7 @@ def load_or_fail(schema: marshmallow.Schema, values: Mapping[str, Any]) -> Any:
 
 
 def iterate_items(fetch_page: Callable[[PageRequest], Page]) -> Iterator[Any]:
-    """Every item of a paged list."""
+    """Yield every item of a paginated list."""
     page: PageRequest | None = PageRequest(100)
     while page is not None:
         result = fetch_page(page)
@@ -178,7 +179,7 @@ def print_result(value: Any, *, as_json: bool, text: str = "") -> None:
 
 
 def format_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> str:
-    """Rows under their column names; a word says when there are none."""
+    """Format rows under their column names; `(none)` without rows."""
     names = list(columns)
     cells = [[_format_cell(row[name]) for name in names] for row in rows]
     if not cells:
@@ -192,7 +193,7 @@ def format_table(rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> s
 
 
 def format_record(record: Mapping[str, Any]) -> str:
-    """One thing, a line for each of its fields."""
+    """Format one record, one line per field."""
     width = max(len(name) for name in record)
     return "\n".join(
         f"{name.ljust(width)}  {_format_cell(value)}" for name, value in record.items()

@@ -1,4 +1,4 @@
-"""Settings: read once from the environment and `.env`, checked, frozen."""
+"""Settings: read once from the environment and `.env`, validated, frozen."""
 
 import base64
 import hashlib
@@ -22,7 +22,7 @@ EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfi
 
 
 class SettingsError(SystemExit):
-    """The process cannot start; prints one line for each setting that is missing or invalid."""
+    """The process cannot start; prints one line for each missing or invalid setting."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__(EX_CONFIG)
@@ -33,7 +33,7 @@ class SettingsError(SystemExit):
 
 
 def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
-    """A field read from the environment variable of its name in capitals."""
+    """Declare a field that is read from the environment variable of the same name in upper case."""
     if default is MISSING:
         return field(metadata={"parse": parse})
     return field(default=default, metadata={"parse": parse})
@@ -41,7 +41,7 @@ def setting(parse: Callable[[str], Any], default: Any = MISSING) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting of the product; `.env.example` says what each is for."""
+    """Every setting of the product; `.env.example` describes each of them."""
 
     database_url: str = setting(parsers.database_url)
     migration_database_url: str = setting(parsers.database_url, "")
@@ -124,77 +124,77 @@ class Settings:
 
     @property
     def peppers(self) -> tuple[str, ...]:
-        """What hashes API keys: the first writes, all read. Never the bare SECRET_KEY."""
+        """The keys that hash API keys: the first hashes, all verify. Never the bare SECRET_KEY."""
         return self.api_key_peppers or (f"api-keys|{self.secret_key}",)
 
     @property
     def keys_at_rest(self) -> tuple[bytes, ...]:
-        """What encrypts secrets in the database: the first writes, all read."""
+        """The keys that encrypt secrets in the database: the first encrypts, all decrypt."""
         derived_key = hashlib.sha256(f"at-rest|{self.secret_key}".encode()).digest()
         return self.encryption_keys or (derived_key,)
 
     @property
     def claims_are_open(self) -> bool:
-        """Whether a tenant may claim a number that nobody assigned to it."""
+        """Whether a tenant may claim a number that was not assigned to it."""
         return (self.did_claims or ("assigned" if self.production else "open")) == "open"
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that a profile may name."""
+        """The language models that an AI profile may name."""
         default_model = (self.llm_model,) if self.llm_model else ()
         return tuple(dict.fromkeys((*default_model, *self.llm_models)))
 
     @property
     def serves_relay(self) -> bool:
-        """Whether this process is of the group that carriers open sockets to."""
+        """Whether this process belongs to the server group for voice WebSockets."""
         return self.gunicorn_group == "relay"
 
     @property
     def embedded_folder(self) -> Path | None:
-        """The folder of the embedded Postgres, absolute; None with a server of one's own."""
+        """The absolute folder of the embedded Postgres, or None if another server is used."""
         scheme, _, folder = self.database_url.partition(":")
         return (ROOT / folder).resolve() if scheme == "embedded" else None
 
     @property
     def state_folder(self) -> Path:
-        """Where development keeps logs and the demo's keys: beside the embedded Postgres."""
+        """The development folder for logs and demo keys: the parent of the embedded Postgres."""
         return self.embedded_folder.parent if self.embedded_folder else ROOT / ".vca"
 
     @property
     def metrics_folder(self) -> Path | None:
-        """Where this machine's processes count together; None where nobody may ask them."""
+        """The folder in which this machine's processes count; None if metrics are disabled."""
         if not self.metrics_token:
             return None
         return (ROOT / self.metrics_dir) if self.metrics_dir else self.state_folder / "metrics"
 
     @property
     def crash_folder(self) -> Path | None:
-        """Where a rehearsal says at which points this process dies; None: it is no rehearsal."""
+        """The folder of armed failpoints; None outside of chaos tests."""
         return ROOT / self.crash_dir if self.crash_dir else None
 
     @cached_property
     def database_dsn(self) -> str:
-        """How the web process logs in: a libpq URL for psycopg2 and psycopg 3 alike."""
+        """The libpq URL of the web login, for psycopg2 and psycopg 3."""
         return self._dsn(self.database_url, "web")
 
     @cached_property
     def worker_dsn(self) -> str:
-        """How the worker logs in; as the web where it has no login of its own."""
+        """The libpq URL of the worker login; that of the web if it has no login of its own."""
         return self._dsn(self.worker_database_url or self.database_url, "worker")
 
     @cached_property
     def owner_dsn(self) -> str:
-        """How commands that run DDL log in; as the web where there is no separate owner."""
+        """The libpq URL of the login for DDL; that of the web if there is no separate owner."""
         return self._dsn(self.migration_database_url or self.database_url, "owner")
 
     @property
     def on_citus(self) -> bool:
-        """Whether the database is a Citus cluster, with a node for each tenant's schema."""
+        """Whether the database is a Citus cluster, which places each tenant's schema on a node."""
         return self.tenancy_engine == "citus"
 
     @property
     def role_prefix(self) -> str | None:
-        """What the names of tenants' database roles begin with; None when there are no roles."""
+        """The prefix of the tenants' database roles, or None without roles."""
         roles = self.tenant_roles or ("off" if self.on_citus else "on")
         return self.tenant_role_prefix if roles == "on" else None
 
@@ -209,9 +209,9 @@ class Settings:
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings from `environ`, else from the process's environment over `.env`.
+    """Read the settings from `environ`, or from the process environment on top of `.env`.
 
-    Raises SettingsError naming every setting that is missing or invalid.
+    Raises SettingsError with every missing or invalid setting.
     """
     if environ is None:
         environ = {**_read_env_file(), **os.environ}
@@ -233,7 +233,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def settings_or_exit() -> Settings:
-    """The process's settings; prints what is wrong and ends the process with status 78."""
+    """Return the settings; print what is wrong and exit with status 78 if they are invalid."""
     try:
         return read_settings()
     except SettingsError as error:
@@ -241,18 +241,18 @@ def settings_or_exit() -> Settings:
 
 
 def report_settings_error(error: SettingsError) -> SettingsError:
-    """The error that will end the process, after it was written to stderr."""
+    """Write the error to stderr and return it, so that the caller can raise it to exit."""
     os.write(2, f"{error}\n".encode())
     return error
 
 
 def export_env(name: str, value: str) -> None:
-    """Set a variable of the environment for a library that reads its settings there alone."""
+    """Set an environment variable for a library that reads its settings from nowhere else."""
     os.environ[name] = value
 
 
 def write_env_file(target: Path, example: Path) -> bool:
-    """Make `.env` from `.env.example` with fresh secrets, mode 0600; False if there is one."""
+    """Create `.env` from `.env.example` with new secrets, mode 0600; return False if it exists."""
     try:
         handle = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -277,7 +277,7 @@ def _read_env_file() -> dict[str, str]:
 
 
 def _cross_field_errors(settings: Settings) -> list[str]:
-    """What no single setting shows: combinations that must not run."""
+    """Return the invalid combinations of settings that are valid one by one."""
     llm = (settings.llm_base_url, settings.llm_api_key, settings.llm_model)
     problems = []
     if any(llm) and not all(llm):
@@ -290,11 +290,11 @@ def _cross_field_errors(settings: Settings) -> list[str]:
     if bool(settings.smtp_url) != bool(settings.mail_from):
         problems.append("SMTP_URL and MAIL_FROM belong together: set both or none")
     if settings.on_citus:
-        problems.append("TENANCY_ENGINE is citus, which does not work yet: use postgres")
+        problems.append("TENANCY_ENGINE is citus, which is not supported yet: use postgres")
     if settings.on_citus and settings.tenant_roles == "on":
-        problems.append("TENANT_ROLES must be off on Citus: a node logs in as the tenant's role")
+        problems.append("TENANT_ROLES must be off on Citus: nodes log in as the tenant's role")
     if settings.on_citus and settings.embedded_folder is not None:
-        problems.append("TENANCY_ENGINE is citus: the embedded Postgres has no Citus")
+        problems.append("TENANCY_ENGINE is citus, which the embedded Postgres does not support")
     if settings.production:
         problems += _production_errors(settings)
     return problems
@@ -309,7 +309,7 @@ def _fallback_model_errors(settings: Settings) -> list[str]:
             "LLM_FALLBACK_MODEL"
         )
     if settings.llm_fallback_model and not settings.llm_model:
-        problems.append("LLM_FALLBACK_MODEL needs LLM_MODEL: it answers when that does not")
+        problems.append("LLM_FALLBACK_MODEL requires LLM_MODEL, which it replaces when that fails")
     return problems
 
 
@@ -318,11 +318,13 @@ def _relay_errors(settings: Settings) -> list[str]:
     problems = []
     if settings.relay_slots > threads:
         problems.append(
-            f"RELAY_SLOTS is {settings.relay_slots}, and RELAY_WORKERS x RELAY_THREADS only "
-            f"{threads}: each call that speaks through a socket holds a thread"
+            f"RELAY_SLOTS is {settings.relay_slots}, but RELAY_WORKERS x RELAY_THREADS is only "
+            f"{threads}: each call over a voice WebSocket occupies a thread"
         )
     if settings.serves_relay and not settings.relay_slots:
-        problems.append("GUNICORN_GROUP is relay: RELAY_SLOTS says how many calls it may hold")
+        problems.append(
+            "GUNICORN_GROUP is relay, which requires RELAY_SLOTS, the limit of concurrent calls"
+        )
     return problems
 
 
@@ -344,19 +346,23 @@ def _twilio_errors(settings: Settings) -> list[str]:
 def _production_errors(settings: Settings) -> list[str]:
     problems = []
     if settings.embedded_folder is not None:
-        problems.append("DATABASE_URL is embedded: production needs a Postgres server of its own")
+        problems.append("DATABASE_URL is embedded: production requires a separate Postgres server")
     if settings.debug:
         problems.append("DEBUG must be false in production")
     if PLACEHOLDER in settings.secret_key:
         problems.append("SECRET_KEY is the placeholder of .env.example")
     if not settings.api_key_peppers or PLACEHOLDER in settings.api_key_peppers[0]:
-        problems.append("API_KEY_PEPPERS is missing: a new SECRET_KEY would void every API key")
+        problems.append(
+            "API_KEY_PEPPERS is missing: a new SECRET_KEY would invalidate all API keys"
+        )
     if not settings.encryption_keys:
-        problems.append("ENCRYPTION_KEYS is missing: a new SECRET_KEY would void what it encrypts")
+        problems.append(
+            "ENCRYPTION_KEYS is missing: a new SECRET_KEY would make secrets unreadable"
+        )
     if settings.crash_dir:
-        problems.append("CRASH_DIR is set: processes would kill themselves")
+        problems.append("CRASH_DIR must not be set in production: processes would kill themselves")
     if settings.telephony_provider == "fake":
-        problems.append("TELEPHONY_PROVIDER is fake: it carries no real calls")
+        problems.append("TELEPHONY_PROVIDER is fake, which cannot handle real calls")
     carriers = (settings.telephony_provider, settings.twilio_account_sid, settings.telnyx_api_key)
     if any(carriers) and not settings.public_base_url.startswith("https://"):
         problems.append("PUBLIC_BASE_URL must be an https URL when a carrier is configured")

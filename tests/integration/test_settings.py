@@ -277,7 +277,7 @@ def test_a_fallback_model_has_its_own_endpoint_and_key_or_neither(left_out: str)
 def test_a_fallback_model_needs_one_that_it_steps_in_for() -> None:
     [problem] = _problems({**GOOD, **FALLBACK})
 
-    assert problem.startswith("LLM_FALLBACK_MODEL needs LLM_MODEL")
+    assert problem.startswith("LLM_FALLBACK_MODEL requires LLM_MODEL")
 
 
 def test_the_models_that_profiles_may_name_are_the_list_and_the_deployments_own() -> None:
@@ -330,7 +330,7 @@ def test_citus_refuses_what_it_cannot_have(given: dict[str, str], named: str) ->
 def test_citus_is_refused_in_one_sentence_until_it_works() -> None:
     problems = _problems({**GOOD, "TENANCY_ENGINE": "citus"})
 
-    assert problems == ["TENANCY_ENGINE is citus, which does not work yet: use postgres"]
+    assert problems == ["TENANCY_ENGINE is citus, which is not supported yet: use postgres"]
 
 
 @pytest.mark.parametrize(

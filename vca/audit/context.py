@@ -1,6 +1,6 @@
-"""Who does what at this moment: set where an operation begins, asked where it commits.
+"""The audit context: who performs which operation; set when it starts, read when it commits.
 
-Carriers and jobs do no deeds: what they change is no operation of anybody's.
+Carrier webhooks and jobs have no audit context, because no user performs them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 
 ActorKind = Literal["platform_key", "tenant_key", "command_line"]
 ACTORS: tuple[ActorKind, ...] = ("platform_key", "tenant_key", "command_line")
-_CHANGES_KEY, _REQUIRED_KEY = "noted", "due"
+_CHANGES_KEY, _REQUIRED_KEY = "audit_changes", "audit_required"
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Somebody who does something: a key, or whoever sits at the command line."""
+    """Who performs an operation: an API key, or the user of the command line."""
 
     kind: ActorKind
     key_id: UUID | None = None
@@ -28,9 +28,9 @@ class Actor:
 
 @dataclass(frozen=True)
 class AuditChange:
-    """Something that was changed, and how; `id` None: there is only one of it.
+    """A changed resource and its changes; `id` is None if there is only one such resource.
 
-    `tenant_id`: whose it is, where the transaction is in no tenant.
+    `tenant_id` is the owner, for a transaction that is in no tenant.
     """
 
     type: str
@@ -41,26 +41,27 @@ class AuditChange:
 
 @dataclass
 class AuditContext:
-    """One operation of somebody's. It is told once, however many transactions it commits.
+    """One operation of an actor. It gives one audit entry, however many transactions it commits.
 
-    `of_each`: once for each thing that it changes. `told` is what was told already.
+    `entry_per_resource`: one entry for each changed resource instead. `recorded_ids` are the
+    resources that have an entry already.
     """
 
     actor: Actor
     operation: str
     request_id: str | None = None
     tenant_id: UUID | None = None
-    path_resource: tuple[str, UUID] | None = None  # by the request's path
+    path_resource: tuple[str, UUID] | None = None  # the resource that the request's path names
     entry_per_resource: bool = False
     recorded_ids: set[UUID | None] = field(default_factory=set)
 
 
-_current_context: ContextVar[AuditContext | None] = ContextVar("deed", default=None)
+_current_context: ContextVar[AuditContext | None] = ContextVar("audit_context", default=None)
 
 
 @contextmanager
 def audit_scope(audit_context: AuditContext | None) -> Iterator[None]:
-    """What is committed within is this deed's."""
+    """Attribute all commits inside the block to this operation."""
     token = _current_context.set(audit_context)
     try:
         yield
@@ -69,7 +70,7 @@ def audit_scope(audit_context: AuditContext | None) -> Iterator[None]:
 
 
 def current_context() -> AuditContext | None:
-    """The deed that is being done, if it is anybody's."""
+    """Return the current operation, or None if no actor performs one."""
     return _current_context.get()
 
 
@@ -81,10 +82,10 @@ def record_change(
     tenant_id: UUID | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Say what the session's transaction changes, where no mapped object shows it.
+    """Record a change of the session's transaction that no mapped object shows.
 
-    `changes` are described already, see `disclosure`. The first transaction of a deed in which
-    something was noted tells the deed.
+    `changes` must be redacted already, see `redaction`. The first transaction of an operation in
+    which a change was recorded writes the audit entry.
     """
     if _current_context.get() is not None:
         recorded = session.info.setdefault(_CHANGES_KEY, [])
@@ -92,12 +93,12 @@ def record_change(
 
 
 def require_entry(session: Session) -> None:
-    """Have the session's transaction tell the deed whatever it changes."""
+    """Write an audit entry with the session's transaction, whether or not it changes anything."""
     session.info[_REQUIRED_KEY] = True
 
 
 def pop_changes(session: Session) -> list[AuditChange] | None:
-    """What was noted, once: None where there is nothing to tell."""
+    """Return and remove the recorded changes; None if there is nothing to write."""
     is_required: bool = session.info.pop(_REQUIRED_KEY, False)
     recorded: list[AuditChange] = session.info.pop(_CHANGES_KEY, [])
     return recorded if is_required or recorded else None

@@ -1,8 +1,8 @@
-"""What may be told of a value that was changed: shown by allow-list, withheld by default.
+"""Redaction of changed values: shown by allow-list, withheld by default.
 
-Numbers, booleans, ids and times are harmless. Texts and documents are withheld, unless their column
-says otherwise: `SHOWN` for closed vocabularies and plain settings, `HASHED` for telephone numbers,
-of which a keyed hash lets equal ones be recognised.
+Numbers, booleans, ids and times are shown. Texts and documents are withheld unless their column
+says otherwise: `SHOWN` for closed vocabularies and plain settings, `HASHED` for phone numbers. A
+keyed hash lets equal numbers be recognised.
 """
 
 from collections.abc import Mapping
@@ -17,34 +17,34 @@ from vca.kit import crypto
 SHOWN: dict[Any, Any] = {"redaction": "shown"}
 HASHED: dict[Any, Any] = {"redaction": "hashed"}
 _PLAIN_TYPES = (Boolean, DateTime, Float, Integer, Uuid)
-# What is told of a change whose values are not.
+# Stands for a change whose values are withheld.
 WITHHELD: Mapping[str, bool] = {"redacted": True}
 _HASH_BYTES = 16
-# What every change changes, and what whoever asks is told anyhow.
+# Columns that every change touches, or that each audit entry contains anyway.
 _BOOKKEEPING_COLUMNS = ("id", "tenant_id", "created_at", "updated_at")
 _hash_key: str | None = None
 
 
 def set_hash_key(key: str) -> None:
-    """The key of this process's hashes."""
+    """Set the key of this process's hashes."""
     global _hash_key
     _hash_key = key
 
 
 def hash_text(text: str) -> UUID:
-    """A keyed hash of a number or another text, in the shape of an id; LookupError before `use`."""
+    """Return a keyed hash in the form of a UUID; raises LookupError before `set_hash_key`."""
     if _hash_key is None:
-        raise LookupError("no key is in use")
+        raise LookupError("no hash key is configured in this process")
     return UUID(bytes=crypto.keyed_hash(_hash_key, f"redacted|{text}")[:_HASH_BYTES])
 
 
 def plain_change(before: Any, after: Any) -> dict[str, Any]:
-    """A change of something harmless."""
+    """Return a change with both values in plain text."""
     return {"from": before, "to": after}
 
 
 def pending_changes(row: Any) -> dict[str, Any]:
-    """What the next flush will change of a mapped object, by attribute, as it may be told."""
+    """Return the redacted changes of a mapped object at the next flush, by attribute."""
     state = inspect(row)
     pending = {}
     for name, attribute in state.mapper.column_attrs.items():
@@ -60,7 +60,7 @@ def pending_changes(row: Any) -> dict[str, Any]:
 
 
 def merge_changes(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Two changes of the same thing, one after the other, as one."""
+    """Merge two successive changes of the same resource into one."""
     merged_changes = {**first, **second}
     for name in first.keys() & second.keys():
         merged_changes[name] = {

@@ -1,4 +1,4 @@
-"""`flask db start`, `stop` and `status`: the embedded Postgres server."""
+"""`flask db start`, `stop` and `status`: commands for the embedded Postgres server."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ from vca.devtools import embedded_postgres
 from vca.devtools.embedded_postgres import EmbeddedError
 
 
-@click.command("start")
+@click.command("start", short_help="Start the embedded Postgres.")
 @cli.as_json
 @with_appcontext
 def start(as_json: bool) -> None:
-    """Start the embedded Postgres, if it does not run yet."""
+    """Start the embedded Postgres if it is not running."""
     folder = _embedded_folder()
     try:
         result = embedded_postgres.start(folder)
         status = embedded_postgres.status(folder).as_dict()
     except EmbeddedError as error:
         cli.fail(str(error))
-    word = "started" if result.started_now else "runs already"
+    word = "started" if result.started_now else "is already running"
     text = f"The embedded Postgres {word} (pid {status['pid']}).\n{status['url']}"
     cli.print_result({**status, "started": result.started_now}, as_json=as_json, text=text)
 
@@ -36,15 +36,19 @@ def stop(as_json: bool) -> None:
         stopped = embedded_postgres.stop(_embedded_folder())
     except EmbeddedError as error:
         cli.fail(str(error))
-    text = "The embedded Postgres stopped." if stopped else "The embedded Postgres did not run."
+    text = (
+        "The embedded Postgres was stopped."
+        if stopped
+        else "The embedded Postgres was not running."
+    )
     cli.print_result({"stopped": stopped}, as_json=as_json, text=text)
 
 
-@click.command("status")
+@click.command("status", short_help="Show the embedded Postgres server.")
 @cli.as_json
 @with_appcontext
 def status(as_json: bool) -> None:
-    """Show where the embedded Postgres lives, whether it runs, and how to reach it."""
+    """Show the embedded Postgres: folder, state and URLs."""
     try:
         status_facts = embedded_postgres.status(_embedded_folder()).as_dict()
     except EmbeddedError as error:
@@ -55,5 +59,5 @@ def status(as_json: bool) -> None:
 def _embedded_folder() -> Path:
     folder: Path | None = current_app.extensions["settings"].embedded_folder
     if folder is None:
-        raise click.ClickException("DATABASE_URL names a server of your own; nothing is embedded.")
+        raise click.ClickException("DATABASE_URL does not name an embedded server.")
     return folder

@@ -1,6 +1,6 @@
-"""Durable work: jobs enqueued in the caller's transaction, done by `vca.jobs.worker_loop`.
+"""Durable jobs: enqueued in the caller's transaction, executed by `vca.jobs.worker_loop`.
 
-A task is a plain function under a dotted name; it may run more than once and must bear it.
+A task is a plain function with a dotted name. It may run more than once, so it must be idempotent.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _WITHDRAW = text("SELECT jobs.withdraw(:lock)")
 
 
 def task(name: str) -> Callable[[Task], Task]:
-    """Register the function that does the jobs called `name`."""
+    """Register the function that executes the jobs called `name`."""
 
     def register(function: Task) -> Task:
         if name in TASKS:
@@ -34,13 +34,13 @@ def task(name: str) -> Callable[[Task], Task]:
 
 
 def set_admission_check(check: Callable[[UUID], None]) -> None:
-    """Have `gate` asked before each job of a tenant; what it raises has the job tried again."""
+    """Call `check` before each job of a tenant; if it raises, the job is retried later."""
     global _admission_check
     _admission_check = check
 
 
 def check_admission(tenant_id: UUID) -> None:
-    """Ask the gate, if there is one, before a job of this tenant; what it raises rises."""
+    """Call the admission check, if any, before a job of this tenant; raises what it raises."""
     if _admission_check is not None:
         _admission_check(tenant_id)
 
@@ -53,15 +53,15 @@ def enqueue(
     lock: str | None = None,
     **args: Any,
 ) -> None:
-    """Have `name` done after the session's transaction commits, not before `run_at`.
+    """Enqueue the job `name`, to run after the session's commit and not before `run_at`.
 
-    Inside a tenant the transaction's own tenant id is added to the arguments. While a job of the
-    same `lock` waits (locks are each tenant's own) no second one is made.
+    In a tenant's transaction, the tenant id is added to the arguments. While a job with the same
+    `lock` is waiting, no second one is created; locks are separate for each tenant.
     """
     parameters = {"task": name, "args": json.dumps(args).decode(), "run_at": run_at, "lock": lock}
     session.execute(_ENQUEUE, parameters)
 
 
 def withdraw(session: Session, *, lock: str) -> None:
-    """Take back the tenant's waiting job of that lock, if there is one."""
+    """Remove the tenant's waiting job with this lock, if there is one."""
     session.execute(_WITHDRAW, {"lock": lock})

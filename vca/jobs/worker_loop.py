@@ -1,7 +1,7 @@
-"""Doing the jobs that `vca.jobs.queue` holds: the loop of `flask worker`.
+"""The worker loop of `flask worker`: executes the jobs of `vca.jobs.queue`.
 
-The queue is procrastinate, in the schema `jobs`. Apart from `vca.jobs.queue`, since a web server or
-a command that only enqueues need not load it.
+The queue is procrastinate, in the schema `jobs`. This module is separate from `vca.jobs.queue`, so
+that web servers and commands, which only enqueue, need not load procrastinate.
 """
 
 import asyncio
@@ -24,16 +24,16 @@ from vca.observability import log, metrics
 POLL_S = 0.25
 HEARTBEAT_S = 2
 SHUTDOWN_S = 20
-# A worker that is asked to end tells no more that it lives, while it finishes its jobs.
+# A worker that is shutting down sends no heartbeats while it finishes its jobs.
 STALLED_AFTER_S = SHUTDOWN_S + 2 * HEARTBEAT_S
-RESCUE_CRON = "* * * * * */5"  # the sixth field is of seconds
+RESCUE_CRON = "* * * * * */5"  # the sixth field is seconds
 JOB_BUDGET_S = 300
 CONNECT_TIMEOUT_S = 3
 RECONNECT_PAUSE_S = 1.0
 
 
 def create_worker_app(dsn: str) -> App:
-    """A procrastinate app with every registered task, for a process of its own."""
+    """Create a procrastinate app with every registered task, for a separate process."""
     connector = PsycopgConnector(
         conninfo=dsn,
         timeout=CONNECT_TIMEOUT_S,
@@ -54,18 +54,18 @@ def create_worker_app(dsn: str) -> App:
 
 
 def run_worker(dsn: str, *, concurrency: int = 4, wait: bool = True) -> None:
-    """Do jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
+    """Execute jobs until SIGTERM or Ctrl-C; with `wait=False`, until none is due.
 
-    With `wait` it outlives its database: it tries again until that is back. Raises
-    DatabaseUnavailable without `wait`.
+    With `wait`, the worker survives a database outage: it reconnects until the database is back.
+    Without `wait`, it raises DatabaseUnavailable.
     """
     logging.getLogger("procrastinate").setLevel(logging.WARNING)
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # tells each attempt to connect
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # logs every connection attempt
     asyncio.run(_run_until_stopped(dsn, concurrency=concurrency, wait=wait))
 
 
 async def _run_until_stopped(dsn: str, *, concurrency: int, wait: bool) -> None:
-    """procrastinate's worker ends when it cannot ask for work; another one takes its place."""
+    """Run procrastinate's worker; start another one when a database outage has ended it."""
     stop = asyncio.Event()
     with signals.on_stop(stop.set):
         while not stop.is_set():
@@ -103,7 +103,7 @@ async def _run_worker_app(app: App, stop: asyncio.Event, *, concurrency: int, wa
         stop_task = asyncio.create_task(stop.wait())
         await asyncio.wait((worker_task, stop_task), return_when=asyncio.FIRST_COMPLETED)
         stop_task.cancel()
-        worker_task.cancel()  # ends it when the jobs at work are finished
+        worker_task.cancel()  # lets the running jobs finish first
         with suppress(asyncio.CancelledError):
             await worker_task
     finally:
@@ -129,7 +129,7 @@ def _with_budget(name: str, function: Callable[..., None]) -> Callable[..., None
 
 
 def _make_rescue_job(app: App) -> Callable[..., Any]:
-    """procrastinate leaves the job of a killed worker `doing` for ever unless somebody asks."""
+    """Return the job that retries jobs of killed workers, which procrastinate leaves as `doing`."""
 
     async def rescue(timestamp: int) -> None:
         stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_AFTER_S)
@@ -138,7 +138,7 @@ def _make_rescue_job(app: App) -> Callable[..., Any]:
             log.get_logger().warning("jobs.rescued", job_id=job.id, task=job.task_name)
             try:
                 await app.job_manager.retry_job(job)
-            except UniqueViolation:  # when it was killed it had ordered its successor already
+            except UniqueViolation:  # the killed job had already enqueued its successor
                 await app.job_manager.finish_job(job, status=Status.SUCCEEDED, delete_job=True)
 
     return rescue

@@ -1,4 +1,4 @@
-"""IP addresses: which of them are public, and the networks that a setting names."""
+"""IP addresses: which ones are public, and the networks of a setting."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TypeAlias
@@ -6,7 +6,8 @@ from typing import TypeAlias
 Address: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# IANA's special-purpose registry, also what is reachable in it: nobody's receiver lives there.
+# IANA's special-purpose registry, including its globally reachable entries: none is the address of
+# a webhook receiver.
 _SPECIAL_4 = tuple(
     IPv4Network(network)
     for network in (
@@ -14,7 +15,7 @@ _SPECIAL_4 = tuple(
         "10.0.0.0/8",
         "100.64.0.0/10",  # carrier-grade NAT; Alibaba's metadata
         "127.0.0.0/8",
-        "168.63.129.16/32",  # Azure's wire server, within a public range
+        "168.63.129.16/32",  # Azure's wire server, in a public range
         "169.254.0.0/16",  # link-local; most clouds' metadata
         "172.16.0.0/12",
         "192.0.0.0/24",  # protocol assignments; Oracle's metadata
@@ -31,8 +32,8 @@ _SPECIAL_4 = tuple(
         "240.0.0.0/4",  # reserved, and broadcast
     )
 )
-# All that IPv6 has given out. Mapped, compatible and NAT64 addresses, unique local, link-local,
-# site-local and multicast ones lie outside.
+# The global unicast range of IPv6. Mapped, compatible, NAT64, unique local, link-local, site-local
+# and multicast addresses lie outside of it.
 _GLOBAL_6 = IPv6Network("2000::/3")
 _SPECIAL_6 = tuple(
     IPv6Network(network)
@@ -44,12 +45,12 @@ _SPECIAL_6 = tuple(
         "3fff::/20",  # documentation
     )
 )
-# ISATAP: an IPv4 address behind any prefix, told by the middle of the interface's id.
+# ISATAP: an IPv4 address after any prefix, recognised by the middle of the interface id.
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
 
 def is_public(address: Address) -> bool:
-    """Whether the address is an ordinary one of the internet, and hides no other in itself."""
+    """Return whether the address is an ordinary internet address and embeds no other address."""
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _SPECIAL_4)
     return (
@@ -61,11 +62,11 @@ def is_public(address: Address) -> bool:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """The networks of a comma-separated list; raises ValueError."""
+    """Parse a comma-separated list of networks; raises ValueError."""
     try:
         networks = tuple(ip_network(item.strip()) for item in text.split(","))
     except ValueError:
-        raise ValueError("must be networks, as 10.0.0.0/8, separated by commas") from None
+        raise ValueError("must be networks such as 10.0.0.0/8, separated by commas") from None
     if "%" in text or not all(network.prefixlen for network in networks):
-        raise ValueError("must be networks without a zone, and none of them everything (/0)")
+        raise ValueError("must be networks without a zone and with a prefix longer than /0")
     return networks

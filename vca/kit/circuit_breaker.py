@@ -1,4 +1,4 @@
-"""Spares callers the wait for an endpoint that does not answer: after failures it is left alone."""
+"""A circuit breaker per endpoint: after repeated failures, calls fail at once without waiting."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from time import monotonic
 
 
 class CircuitOpen(Exception):
-    """The endpoint is not asked now; the text says why."""
+    """The endpoint is not called now; the message says why."""
 
 
 @dataclass
@@ -18,11 +18,12 @@ class _EndpointState:
 
 
 class CircuitBreaker:
-    """Knows of each endpoint how many failures in a row there were; shared by threads.
+    """Counts consecutive failures per endpoint; thread-safe.
 
-    After so many `failures` nobody asks it for `pause_s`, then one at a time finds out. No more
-    than `at_once` ask the same one, so that one that hangs does not hold every thread. What is
-    forgotten first beyond `most` endpoints has failed the longest ago.
+    After `max_failures` failures in a row, no call is allowed for `pause_s` seconds; then one call
+    at a time tests the endpoint. At most `max_concurrent` calls to an endpoint run at once, so that
+    a hanging endpoint does not occupy every thread. Beyond `max_endpoints`, the endpoints that
+    failed longest ago are evicted first.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class CircuitBreaker:
         self._lock = Lock()
 
     def begin(self, endpoint: Hashable) -> None:
-        """Ask, and tell by `end` what came of it; raises Spared."""
+        """Start a call, whose result you must report with `end`; raises CircuitOpen."""
         with self._lock:
             state = self._states.get(endpoint) or _EndpointState()
             if self._now() < state.open_until:
@@ -53,7 +54,7 @@ class CircuitBreaker:
             self._states[endpoint] = state
 
     def end(self, endpoint: Hashable, *, succeeded: bool) -> None:
-        """What came of it."""
+        """Report the result of a call."""
         with self._lock:
             state = self._states.pop(endpoint)
             state.in_flight -= 1

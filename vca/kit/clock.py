@@ -1,8 +1,8 @@
-"""The one place that reads the wall clock."""
+"""The only module that reads the wall clock."""
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """The present moment, aware, in UTC."""
+    """Return the current time in UTC, timezone-aware."""
     return datetime.now(UTC)

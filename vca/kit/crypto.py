@@ -1,4 +1,4 @@
-"""Keyed hashes and signed values."""
+"""Keyed hashes, signed tokens and random text."""
 
 import hashlib
 import hmac
@@ -12,16 +12,16 @@ ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class BadSignature(ValueError):
-    """A value that should bear our signature does not."""
+    """The signature is missing or invalid."""
 
 
 def random_text(length: int) -> str:
-    """`length` characters of base 62, 5.95 bits each, from the operating system."""
+    """Return `length` base-62 characters, 5.95 bits each, from the system's random generator."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
 def keyed_hash(key: str, text: str) -> bytes:
-    """HMAC-SHA-256, 32 bytes."""
+    """Return the HMAC-SHA-256 of the text, 32 bytes."""
     return hmac.digest(key.encode(), text.encode(), hashlib.sha256)
 
 
@@ -31,12 +31,12 @@ def equal(left: bytes, right: bytes) -> bool:
 
 
 def sign(secret: str, value: Any, *, purpose: str) -> str:
-    """A URL-safe token that holds `value` in the open and cannot be forged or reused elsewhere."""
+    """Return a URL-safe signed token with `value` in plain text, valid for one `purpose` only."""
     return str(_serializer(secret, purpose).dumps(value))
 
 
 def unsign(secret: str, token: str, *, purpose: str) -> Any:
-    """The value of a token made by `sign`; raises BadSignature."""
+    """Return the value of a token made by `sign`; raises BadSignature."""
     try:
         return _serializer(secret, purpose).loads(token)
     except (BadData, ValueError):

@@ -1,4 +1,4 @@
-"""A request's time budget, known to whatever waits on its behalf."""
+"""The time budget of the current request or job, for every function that waits on its behalf."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _ends_at: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Bound every wait inside to `seconds` from now."""
+    """Bound every wait inside the block to `seconds` from now."""
     token = _ends_at.set(monotonic() + seconds)
     try:
         yield
@@ -19,6 +19,6 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def remaining_s() -> float | None:
-    """Seconds left, 0 when the budget is spent, None without one."""
+    """Return the remaining seconds, 0 if the budget is used up, or None without a budget."""
     ends_at = _ends_at.get()
     return None if ends_at is None else max(0.0, ends_at - monotonic())

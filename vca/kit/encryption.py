@@ -1,8 +1,8 @@
-"""Secrets as they are kept: AES-256-GCM, bound to the one place where they belong.
+"""Encryption of secrets at rest: AES-256-GCM, bound to the row and column of the value.
 
-A value that was moved, to another tenant, table, row or column, cannot be opened: the place goes
-into the authenticated data. The first of the keys writes, all read; each value names its key, so
-that a rotation knows what it has left to do.
+A value that was moved to another tenant, table, row or column cannot be decrypted, because its
+location is part of the authenticated data. New values are encrypted with the first key; all keys
+decrypt. Each value contains the id of its key, so a key rotation can tell which values are left.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ _HEADER_BYTES = len(_FORMAT) + _KEY_ID_BYTES + _NONCE_BYTES
 
 
 class DecryptionError(ValueError):
-    """None of our keys opens a value, or it was kept somewhere else."""
+    """No key of the keyring decrypts the value, or the value belongs to another location."""
 
 
 @dataclass(frozen=True)
 class EncryptionContext:
-    """Where a secret is kept. `tenant` None: in `public`."""
+    """Where a secret is stored. `tenant_id` is None for the `public` schema."""
 
     tenant_id: UUID | None
     table: str
@@ -40,16 +40,16 @@ class EncryptionContext:
 
 
 class Keyring:
-    """The deployment's keys of 32 bytes each; shared by threads."""
+    """The encryption keys of the deployment, 32 bytes each; thread-safe."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         if not keys:
-            raise ValueError("there is no key")
+            raise ValueError("the keyring needs at least one key")
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self._current_key_id = _key_id(keys[0])
 
     def encrypt(self, plaintext: str, context: EncryptionContext) -> bytes:
-        """The text under the first key, for this place alone; another value each time."""
+        """Encrypt the text with the first key for this context; each call returns another value."""
         nonce = os.urandom(_NONCE_BYTES)
         ciphertext = self._ciphers[self._current_key_id].encrypt(
             nonce, plaintext.encode(), context.associated_data
@@ -57,7 +57,7 @@ class Keyring:
         return _FORMAT + self._current_key_id + nonce + ciphertext
 
     def decrypt(self, value: bytes, context: EncryptionContext) -> str:
-        """What was sealed for this place; raises CannotOpen."""
+        """Return the plaintext of a value of this context; raises DecryptionError."""
         cipher = self._ciphers.get(_key_id_of_value(value))
         if cipher is None:
             raise DecryptionError
@@ -72,16 +72,16 @@ class Keyring:
         return plaintext.decode()
 
     def has_key_for(self, value: bytes) -> bool:
-        """Whether the value names one of these keys."""
+        """Return whether the value was encrypted with one of these keys."""
         return _key_id_of_value(value) in self._ciphers
 
     @property
     def current_key_prefix(self) -> bytes:
-        """What every value begins with that was sealed with the key that writes."""
+        """The first bytes of every value that was encrypted with the current key."""
         return _FORMAT + self._current_key_id
 
     def uses_current_key(self, value: bytes) -> bool:
-        """Whether the value was sealed with the key that writes."""
+        """Return whether the value was encrypted with the current key."""
         return _key_id_of_value(value) == self._current_key_id
 
 
@@ -89,20 +89,20 @@ _keyring: Keyring | None = None
 
 
 def set_current_keyring(keyring: Keyring) -> None:
-    """The keys of this process."""
+    """Set the keyring of this process."""
     global _keyring
     _keyring = keyring
 
 
 def current_keyring() -> Keyring:
-    """The process's keys; raises LookupError before `use`."""
+    """Return the keyring of this process; raises LookupError if none was set."""
     if _keyring is None:
-        raise LookupError("no keys are in use")
+        raise LookupError("no keyring is configured in this process")
     return _keyring
 
 
 def _key_id(key: bytes) -> bytes:
-    """What a value calls its key: not the key, nor anything that helps to find it."""
+    """Return the id of a key; it reveals nothing about the key."""
     return hashlib.sha256(b"vca key name|" + key).digest()[:_KEY_ID_BYTES]
 
 

@@ -1,4 +1,4 @@
-"""Expected failures. Each is a subclass, defined in the module that raises it."""
+"""Expected failures. Each is a subclass of DomainError, defined in the module that raises it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 @dataclass(frozen=True)
 class FieldError:
-    """What is wrong with one input value; `pointer` is an RFC 6901 JSON pointer into `source`."""
+    """One invalid input value; `pointer` is an RFC 6901 JSON pointer into `source`."""
 
     pointer: str
     detail: str
@@ -19,9 +19,9 @@ class FieldError:
 
 
 class DomainError(Exception):
-    """A failure the product expects; the edge turns it into a problem document.
+    """An expected failure, which the API layer turns into a problem document.
 
-    `status` and `code` are part of the API; `detail` is for people and never holds a secret.
+    `status` and `code` are part of the API. `detail` is for people and never contains a secret.
     """
 
     status: ClassVar[int] = 400
@@ -47,7 +47,7 @@ class DomainError(Exception):
 
 
 class InvalidInput(DomainError):
-    """Input that is well formed and still not acceptable; names the field."""
+    """Well-formed input that is not acceptable; names the field."""
 
     status = 400
     code = "invalid-input"
@@ -58,7 +58,7 @@ class InvalidInput(DomainError):
 
 
 class NotFound(DomainError):
-    """Not there, not yours, or under a deleted tenant: always the same answer."""
+    """The resource does not exist, or belongs to another or a deleted tenant: same response."""
 
     status = 404
     code = "not-found"
@@ -68,14 +68,14 @@ class NotFound(DomainError):
 
 
 class Conflict(DomainError):
-    """Not possible in the present state."""
+    """The operation is not possible in the current state."""
 
     status = 409
     code = "conflict"
 
 
 class Unavailable(DomainError):
-    """Something that we depend on is away; the client may come back."""
+    """A dependency is unavailable; the client may retry."""
 
     status = 503
     code = "unavailable"

@@ -1,8 +1,9 @@
-"""Crash points: named places at which a rehearsal has a process die, as in a power cut.
+"""Failpoints: named places in the code where a chaos test kills the process, like a power failure.
 
-A process that was started with CRASH_DIR takes the file there that bears the name of the point it
-has come to, and kills itself. One file is one death: whoever comes there next lives, so that what
-was interrupted can be tried again. Without the setting a point does nothing; production refuses it.
+A process that was started with CRASH_DIR kills itself at a failpoint if that folder contains a file
+with the failpoint's name. It deletes the file first, so each file kills one process once and the
+interrupted work can be retried. Without the setting a failpoint does nothing. Production rejects
+the setting.
 """
 
 import os
@@ -13,13 +14,13 @@ _folder: Path | None = None
 
 
 def set_failpoint_folder(folder: Path | None) -> None:
-    """Die at the points that are armed in this folder; None: at none."""
+    """Arm the failpoints that have a file in this folder; None disables all failpoints."""
     global _folder
     _folder = folder
 
 
 def kill_if_armed(name: str) -> None:
-    """Die here, if a file of this name says so."""
+    """Kill this process if the failpoint `name` is armed."""
     if _folder is None:
         return
     try:

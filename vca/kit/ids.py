@@ -1,4 +1,4 @@
-"""Ids in the order of their making."""
+"""Ids that sort by creation time."""
 
 import secrets
 from datetime import datetime
@@ -8,9 +8,9 @@ _SUB_MS = 1 << 12
 
 
 def uuid7(now: datetime) -> UUID:
-    """A UUID of version 7: milliseconds, the fraction of one in 12 bits, and 62 random bits.
+    """Return a UUID of version 7: milliseconds, 12 bits of fraction, 62 random bits.
 
-    Of two that were made a microsecond apart the later one is greater.
+    Of two ids created at least a microsecond apart, the later one is greater.
     """
     millis, micros = divmod(now.microsecond, 1_000)
     millis += int(now.replace(microsecond=0).timestamp()) * 1_000

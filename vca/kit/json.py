@@ -1,4 +1,4 @@
-"""JSON, strict on the way in, fast on the way out."""
+"""JSON: strict parsing and fast serialisation."""
 
 import json
 import math
@@ -14,15 +14,15 @@ MAX_DEPTH = 32
 MAX_MEMBERS = 5_000
 MAX_INTEGER = 2**63 - 1
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
-# An unterminated string is taken to the end of the body, so that no input makes this quadratic.
+# An unterminated string matches up to the end of the body, so that no input takes quadratic time.
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class InvalidJson(ValueError):
-    """The text is not JSON, or JSON that no careful peer would send.
+    """The text is not JSON, or JSON that is rejected by the strict parser.
 
-    `pointer` is the RFC 6901 pointer of the value at fault, None when it is the text as a whole.
+    `pointer` is the RFC 6901 pointer of the invalid value, or None if the whole text is invalid.
     """
 
     def __init__(self, message: str, *, pointer: str | None = None) -> None:
@@ -31,12 +31,12 @@ class InvalidJson(ValueError):
 
 
 def dumps(value: Any) -> bytes:
-    """UTF-8 JSON; knows UUIDs, dataclasses and aware datetimes (RFC 3339, `Z` for UTC)."""
+    """Return UTF-8 JSON; supports UUIDs, dataclasses and aware datetimes (RFC 3339, UTC as `Z`)."""
     return orjson.dumps(value, option=_OPTIONS)
 
 
 def dumps_lenient(value: Mapping[str, Any]) -> str:
-    """A JSON object of anything at all, for logs: what is not JSON is written as its repr."""
+    """Return a JSON object for logs; values that are not JSON are written as their repr."""
     try:
         return orjson.dumps(value, option=_OPTIONS, default=repr).decode()
     except (TypeError, orjson.JSONEncodeError):
@@ -46,7 +46,7 @@ def dumps_lenient(value: Mapping[str, Any]) -> str:
 
 
 def _json_or_repr(value: Any) -> Any:
-    """The value if it can be JSON, else its repr in ASCII: circles, huge integers, surrogates."""
+    """Return the value, or its ASCII repr if it is not JSON: cycles, huge integers, surrogates."""
     try:
         return orjson.Fragment(orjson.dumps(value, option=_OPTIONS, default=repr))
     except (TypeError, orjson.JSONEncodeError):
@@ -54,16 +54,16 @@ def _json_or_repr(value: Any) -> Any:
 
 
 def loads(text: str | bytes) -> Any:
-    """Parse trusted JSON (our own columns, an SDK's answers)."""
+    """Parse trusted JSON, such as database columns and responses of an SDK."""
     return orjson.loads(text)
 
 
 def strict_loads(body: bytes) -> Any:
-    """Parse a stranger's JSON; raises BadJson instead of guessing.
+    """Parse untrusted JSON; raises InvalidJson instead of guessing.
 
-    Refused: depth over 32, more than 5,000 members, duplicate keys, NaN and infinities (also
-    `1e999`), integers outside 64 bits, NUL and lone surrogates (Postgres can store neither),
-    anything but UTF-8.
+    Rejected: depth over 32, more than 5,000 members, duplicate keys, NaN and infinities (also
+    `1e999`), integers outside 64 bits, NUL and lone surrogates (Postgres cannot store them), and
+    any encoding but UTF-8.
     """
     try:
         text = body.decode("utf-8")
@@ -81,12 +81,12 @@ def strict_loads(body: bytes) -> Any:
 
 
 def is_storable(text: str) -> bool:
-    """Whether Postgres can store the text: no NUL, no lone surrogate."""
+    """Return whether Postgres can store the text: no NUL, no lone surrogate."""
     return _UNSTORABLE.search(text) is None
 
 
 def _check_size(body: bytes) -> None:
-    """Counted before parsing: the parser itself would recurse, and each member costs time later."""
+    """Check depth and members before parsing, which recurses; each member costs time later."""
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH and body.count(b",") < MAX_MEMBERS:
         return
     depth, structure = 0, _STRINGS.sub(b"", body)
@@ -109,22 +109,25 @@ def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _parse_integer(digits: str) -> int | float:
-    """Longer ones cost quadratic time to read, and are refused like every one outside 64 bits."""
+    """Parse an integer; return infinity, which is rejected later, for more than 20 digits.
+
+    Parsing long integers takes quadratic time.
+    """
     return int(digits) if len(digits) <= 20 else math.inf
 
 
 def _check_value(value: Any, pointer: str) -> None:
-    """Refuse what JSON can say and we cannot keep; the depth was bounded before."""
+    """Reject values that are valid JSON but cannot be stored; the depth is checked already."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if not is_storable(key):
-                raise InvalidJson("A key has NUL or a lone surrogate.", pointer=pointer)
+                raise InvalidJson("A key contains NUL or a lone surrogate.", pointer=pointer)
             _check_value(inner, f"{pointer}/{escape_pointer_step(key)}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             _check_value(inner, f"{pointer}/{index}")
     elif isinstance(value, str) and not is_storable(value):
-        raise InvalidJson("Has NUL or a lone surrogate.", pointer=pointer)
+        raise InvalidJson("Contains NUL or a lone surrogate.", pointer=pointer)
     elif isinstance(value, int) and abs(value) > MAX_INTEGER:
         raise InvalidJson("Is an integer outside 64 bits.", pointer=pointer)
     elif isinstance(value, float) and not math.isfinite(value):
@@ -132,13 +135,13 @@ def _check_value(value: Any, pointer: str) -> None:
 
 
 def escape_pointer_step(step: str) -> str:
-    """One step of an RFC 6901 pointer, bounded and printable: the name may be a stranger's."""
+    """Return one step of an RFC 6901 pointer, bounded and printable: the name is untrusted."""
     printable = "".join(char for char in step[:100] if char.isprintable())
     return printable.replace("~", "~0").replace("/", "~1")
 
 
 class OrjsonProvider(JSONProvider):
-    """Flask's JSON provider over orjson."""
+    """Flask's JSON provider, based on orjson."""
 
     def dumps(self, obj: Any, **_: Any) -> str:
         return dumps(obj).decode()

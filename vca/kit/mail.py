@@ -1,4 +1,4 @@
-"""Mail over SMTP: plain text, every wait bounded, and nothing in a header that was not meant."""
+"""E-mail over SMTP: plain text, bounded waits, protected against header injection."""
 
 import smtplib
 import ssl
@@ -19,17 +19,18 @@ from vca.kit.parsers import SMTP_PORTS
 from vca.kit.text import sanitize
 
 TIMEOUT_S = 10.0
-# A server may answer a byte at a time, each in time; all of it must not take longer than this.
+# The limit for a whole mail: a server could send each byte just before the timeout of a single
+# read.
 TOTAL_TIMEOUT_S = 60.0
 _MAX_SUBJECT_LENGTH = 200
 
 
 class MailError(Exception):
-    """The server did not take a mail.
+    """The server did not accept a mail.
 
-    `permanent` decides on retry: what the server refuses for good (5xx) is; what it puts off (4xx),
-    a time-out, a failing login or TLS is not, since people set those right. The text names no
-    address and no word of the mail.
+    `permanent` decides on retries. A permanent rejection (5xx) is. A temporary one (4xx), a
+    timeout, a failed login or TLS error is not, because an operator can fix it. The message
+    contains no address and no text of the mail.
     """
 
     def __init__(self, message: str, *, permanent: bool, code: int | None = None) -> None:
@@ -40,7 +41,7 @@ class MailError(Exception):
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail. The same `name` gives the same Message-ID, by which a repeat is recognised."""
+    """One mail. Equal `message_key`s give equal Message-IDs, so receivers detect duplicates."""
 
     to: str
     subject: str
@@ -50,7 +51,7 @@ class Mail:
 
 
 class Mailer:
-    """A server of mail and the sender's address; shared by threads, connects for each mail."""
+    """A mail server and the sender's address; thread-safe; opens a connection for each mail."""
 
     def __init__(
         self,
@@ -68,22 +69,22 @@ class Mailer:
         self._tls_context = tls_context
 
     def send(self, mail: Mail) -> None:
-        """Hand the mail to the server; raises MailError. No transaction may be open."""
+        """Deliver the mail to the server; raises MailError. No transaction may be open."""
         message = self._build_message(mail)
         with _translate_errors(), self._open_connection() as server:
             server.send_message(message, self._sender, [mail.to])
-            with suppress(smtplib.SMTPException, OSError):  # it has been taken already
+            with suppress(smtplib.SMTPException, OSError):  # the mail was accepted already
                 server.quit()
 
     def _build_message(self, mail: Mail) -> EmailMessage:
-        """Headers are made of data: a line end in a name ends no header."""
+        """Build the message with EmailMessage, so that line ends in data cannot add headers."""
         message = EmailMessage(policy=SMTP)
         if "=?" in mail.to:
-            raise MailError("not an address", permanent=True)
+            raise MailError("invalid recipient address", permanent=True)
         try:
             message["To"] = Address(addr_spec=mail.to)
-        except (ValueError, IndexError, MessageError) as error:  # the parser, of what is none
-            raise MailError("not an address", permanent=True) from error
+        except (ValueError, IndexError, MessageError) as error:  # all raised by the parser
+            raise MailError("invalid recipient address", permanent=True) from error
         message["From"] = Address(addr_spec=self._sender)
         message["Subject"] = _header_text(mail.subject)
         message["Date"] = format_datetime(mail.written_at)
@@ -94,7 +95,7 @@ class Mailer:
 
     @contextmanager
     def _open_connection(self) -> Iterator[smtplib.SMTP]:
-        """A connection that is encrypted and logged in as the URL says, cut off in the end."""
+        """Open a connection with the URL's TLS mode and login; abort it when the time is up."""
         remaining_s = deadline.remaining_s()
         total_timeout_s = (
             self._total_timeout_s
@@ -117,7 +118,7 @@ class Mailer:
             server.close()
 
     def _create_server(self, timeout_s: float) -> smtplib.SMTP:
-        local_domain = self._sender.rpartition("@")[2]  # else it asks the resolver for our own name
+        local_domain = self._sender.rpartition("@")[2]  # or smtplib resolves our own name
         if self._url.scheme == "smtps":
             server: smtplib.SMTP = smtplib.SMTP_SSL(
                 timeout=timeout_s, local_hostname=local_domain, context=self._effective_tls_context
@@ -137,16 +138,16 @@ class Mailer:
 
 
 def _header_text(text: str) -> str:
-    """Text for a header, as it is meant to be read.
+    """Return the text for a header, sanitized and on one line.
 
-    An encoded word (`=?…?=`) in it would be decoded and written out again by older releases of
-    Python, line ends and all (CVE-2024-6923), so there must be none.
+    Text that looks like an encoded word (`=?…?=`) would be decoded and written again by older
+    releases of Python, including line ends (CVE-2024-6923). So it is broken up.
     """
     return " ".join(sanitize(text).replace("=?", "= ?").split())[:_MAX_SUBJECT_LENGTH]
 
 
 def _abort(server: smtplib.SMTP) -> None:
-    """End whatever is being waited for; the one who waits gets an error."""
+    """Shut down the socket, so that a thread that waits for the server gets an error."""
     sock = server.sock
     if sock is not None:
         with suppress(OSError):
@@ -176,11 +177,11 @@ _current_mailer: Mailer | None = None
 
 
 def set_current_mailer(mailer: Mailer | None) -> None:
-    """Make this the process's way to send mail."""
+    """Set the mailer of this process; None disables mail."""
     global _current_mailer
     _current_mailer = mailer
 
 
 def current_mailer() -> Mailer | None:
-    """The process's way to send mail; None: nothing is mailed."""
+    """Return the mailer of this process, or None if no mail is sent."""
     return _current_mailer

@@ -1,4 +1,4 @@
-"""Keyset pages: a page is found by the key values of the row before it, never by counting."""
+"""Keyset pagination: a page starts after the key values of the last row; rows are not counted."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ DEFAULT_LIMIT = 25
 
 @dataclass(frozen=True)
 class PageRequest:
-    """Which page is wanted: at most `limit` items after the row with these key values."""
+    """The requested page: at most `limit` items after the row with these key values."""
 
     limit: int = DEFAULT_LIMIT
     after: tuple[Any, ...] | None = None
@@ -29,10 +29,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Listing:
-    """How a table is listed: in the order of `keys`, which must identify a row.
+    """How a table is listed: sorted by `keys`, which must identify a row.
 
-    A list is read as rows, not as objects, and its statements differ only in which filters they
-    have, so each is built once and kept: both cost more than running the statement.
+    A list is read as rows, not as ORM objects, and each statement, which depends only on the
+    filters in use, is built once and cached. Both cost more than executing the statement.
     """
 
     table: type[DeclarativeBase]
@@ -42,10 +42,11 @@ class Listing:
     def page(
         self, session: Session, page: PageRequest, filters: Mapping[str, Any] | None = None
     ) -> Page:
-        """A page of the rows whose columns have the values of `filters`.
+        """Return one page of the rows whose columns match `filters`.
 
-        A filter is a column's name, None meaning null, or with `__gt` or `__lt` behind it, an
-        exclusive bound. One more row than asked for tells whether a page follows.
+        A filter is a column name; None matches NULL. With the suffix `__gt` or `__lt` it is an
+        exclusive bound. The query reads one row more than requested to find out whether another
+        page follows.
         """
         filter_values = filters or {}
         shape = tuple((name, value is None) for name, value in filter_values.items())

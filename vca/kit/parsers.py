@@ -1,4 +1,4 @@
-"""How single settings are written: a function reads a text, or raises ValueError with the rule."""
+"""Parsers of single settings: each takes a text and returns the value, or raises ValueError."""
 
 import base64
 import re
@@ -11,17 +11,17 @@ _BUCKET = re.compile(r"//[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_./-]{0,200
 _EMAIL_ADDRESS = re.compile(
     r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*", re.ASCII
 )
-# How a server of mail is reached, and its usual port.
+# URL schemes of mail servers and their default ports.
 SMTP_PORTS = {"smtp": 25, "smtps": 465, "smtp+starttls": 587}
 
 
 def string(raw: str) -> str:
-    """Anything."""
+    """Accept any text."""
     return raw
 
 
 def enum(*options: str) -> Callable[[str], str]:
-    """One of the options."""
+    """Return a parser that accepts one of the options."""
 
     def parse(raw: str) -> str:
         if raw not in options:
@@ -32,14 +32,14 @@ def enum(*options: str) -> Callable[[str], str]:
 
 
 def boolean(raw: str) -> bool:
-    """true or false."""
+    """Parse `true` or `false`."""
     if raw.lower() not in ("true", "false"):
         raise ValueError("must be true or false")
     return raw.lower() == "true"
 
 
 def regex(pattern: str, description: str) -> Callable[[str], str]:
-    """A text of this regular expression, which `words` describe."""
+    """Return a parser that accepts text matching the expression, which `description` explains."""
 
     def parse(raw: str) -> str:
         if not re.fullmatch(pattern, raw, re.ASCII):
@@ -50,35 +50,35 @@ def regex(pattern: str, description: str) -> Callable[[str], str]:
 
 
 def csv(parse: Callable[[str], str]) -> Callable[[str], tuple[str, ...]]:
-    """Several of the same kind, separated by commas."""
+    """Return a parser of a comma-separated list."""
     return lambda raw: tuple(parse(item.strip()) for item in raw.split(","))
 
 
 def integer(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
+    """Return a parser of an integer from `low` to `high`."""
 
     def parse(raw: str) -> int:
         if not (raw.isascii() and raw.isdigit() and low <= int(raw[:12]) <= high):
-            raise ValueError(f"must be a whole number from {low} to {high}")
+            raise ValueError(f"must be an integer from {low} to {high}")
         return int(raw)
 
     return parse
 
 
 def secret(raw: str) -> str:
-    """At least 32 characters, or the placeholder, which is judged elsewhere."""
+    """Accept at least 32 characters, or the placeholder, which the production check rejects."""
     if len(raw) < 32 and PLACEHOLDER not in raw:
         raise ValueError("must be at least 32 characters of random text")
     return raw
 
 
 def secret_list(raw: str) -> tuple[str, ...]:
-    """Secrets, separated by commas."""
+    """Parse comma-separated secrets."""
     return tuple(secret(item.strip()) for item in raw.split(","))
 
 
 def name_list(raw: str) -> tuple[str, ...]:
-    """Names of up to 100 characters, separated by commas."""
+    """Parse comma-separated names of up to 100 characters."""
     names = tuple(item.strip() for item in raw.split(","))
     if not all(0 < len(name) <= 100 for name in names):
         raise ValueError("must be names of up to 100 characters, separated by commas")
@@ -86,7 +86,7 @@ def name_list(raw: str) -> tuple[str, ...]:
 
 
 def key_list(raw: str) -> tuple[bytes, ...]:
-    """Keys of 32 bytes in base64, separated by commas."""
+    """Parse comma-separated base64 keys of 32 bytes."""
     try:
         keys = tuple(base64.b64decode(item.strip(), validate=True) for item in raw.split(","))
     except ValueError:
@@ -97,7 +97,7 @@ def key_list(raw: str) -> tuple[bytes, ...]:
 
 
 def public_key(raw: str) -> str:
-    """An Ed25519 key that signatures are checked with: 32 bytes in base64."""
+    """Accept an Ed25519 public key: 32 bytes in base64."""
     try:
         key = base64.b64decode(raw, validate=True)
     except ValueError:
@@ -108,7 +108,7 @@ def public_key(raw: str) -> str:
 
 
 def database_url(raw: str) -> str:
-    """A URL of Postgres, or the embedded server's folder."""
+    """Parse a PostgreSQL URL, or the folder of the embedded server."""
     scheme, _, rest = raw.partition(":")
     if scheme == "embedded" and rest:
         return raw
@@ -118,14 +118,14 @@ def database_url(raw: str) -> str:
 
 
 def role_prefix(raw: str) -> str:
-    """What roles' names may begin with."""
+    """Accept a prefix of database role names."""
     if not _ROLE_PREFIX.fullmatch(raw):
-        raise ValueError("must be 1 to 20 of a-z, 0-9 and _, and begin with a letter")
+        raise ValueError("must be 1 to 20 characters of a-z, 0-9 and _, starting with a letter")
     return raw
 
 
 def base_url(raw: str) -> str:
-    """A URL without its last slash."""
+    """Parse an http(s) URL and remove trailing slashes."""
     parts = urlsplit(raw)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("must be an http(s) URL without query or fragment")
@@ -133,30 +133,30 @@ def base_url(raw: str) -> str:
 
 
 def store_url(raw: str) -> str:
-    """A folder, or a bucket."""
+    """Accept a folder or a bucket."""
     scheme, _, location = raw.partition(":")
     if scheme == "folder" and location:
         return raw
     if scheme == "s3" and _BUCKET.fullmatch(location):
         return raw
-    raise ValueError("must be folder:<path> or s3://<bucket>, maybe with /<prefix>")
+    raise ValueError("must be folder:<path> or s3://<bucket>, optionally with /<prefix>")
 
 
 def smtp_url(raw: str) -> str:
-    """A server of mail."""
-    parts = urlsplit(raw)  # a port out of range is a ValueError of its own
+    """Accept the URL of a mail server."""
+    parts = urlsplit(raw)  # an invalid port raises ValueError
     usable = parts.hostname and (parts.port is None or parts.port > 0)
     if parts.scheme not in SMTP_PORTS or not usable or parts.path.strip("/") or parts.query:
-        raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a server")
+        raise ValueError("must be an smtp://, smtps:// or smtp+starttls:// URL of a mail server")
     if (parts.username is None) != (parts.password is None):
-        raise ValueError("needs user and password, or neither")
+        raise ValueError("must contain both a user name and a password, or neither")
     if not unquote(raw).isascii():
-        raise ValueError("must be ASCII: SMTP knows no other logins")
+        raise ValueError("must be ASCII, because SMTP logins are")
     return raw
 
 
 def email_address(raw: str) -> str:
-    """An e-mail address."""
+    """Accept an e-mail address."""
     if not _EMAIL_ADDRESS.fullmatch(raw):
-        raise ValueError("must be one e-mail address, as vca@example.com")
+        raise ValueError("must be a single e-mail address such as vca@example.com")
     return raw

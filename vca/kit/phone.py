@@ -1,4 +1,4 @@
-"""Telephone numbers: one strict spelling, E.164 in ASCII."""
+"""Phone numbers in a single strict format: E.164 in ASCII."""
 
 import re
 
@@ -8,15 +8,15 @@ _E164 = re.compile(r"\+[1-9][0-9]{6,14}", re.ASCII)
 
 
 def is_e164(text: str) -> bool:
-    """Whether `text` is spelt as an E.164 number; says nothing about the numbering plan."""
+    """Return whether `text` has the E.164 format; the numbering plan is not checked."""
     return _E164.fullmatch(text) is not None
 
 
 def is_valid(text: str) -> bool:
-    """Whether `text` is an E.164 number that its country's numbering plan knows.
+    """Return whether `text` is an E.164 number that is valid in its country's numbering plan.
 
-    The pattern goes first: `phonenumbers` alone accepts Arabic digits, trailing NULs and
-    extensions (github.com/daviddrysdale/python-phonenumbers).
+    The pattern is checked first, because `phonenumbers` alone accepts Arabic digits, trailing NULs
+    and extensions (github.com/daviddrysdale/python-phonenumbers).
     """
     if not is_e164(text):
         return False
@@ -27,7 +27,7 @@ def is_valid(text: str) -> bool:
 
 
 def mask(number: str | None) -> str:
-    """A number as it may stand in a log: `+14•••0100`."""
+    """Return the number as logs may contain it: `+14•••0100`."""
     if not number:
         return "withheld"
     return f"{number[:3]}•••{number[-4:]}" if len(number) > 7 else "•••"

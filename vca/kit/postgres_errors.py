@@ -1,20 +1,21 @@
-"""What a PostgreSQL error says: its SQLSTATE and its message, for psycopg2, psycopg and SQLAlchemy.
+"""SQLSTATE and message of PostgreSQL errors, for psycopg2, psycopg and SQLAlchemy.
 
-Reads attributes only and imports no driver, so that the log can use it.
+It reads attributes and imports no driver, so that the log can use it.
 """
 
 import re
 
-# 22 data exception, 42601 syntax error: these messages quote a value or a part of the statement.
+# Class 22 (data exception) and 42601 (syntax error): these messages quote a value or a part of the
+# statement.
 _QUOTING_STATES = ("22", "42601")
-_QUOTATION_MARK = re.compile("[\"'«„‚‘“]")  # also of translated messages
+_QUOTATION_MARK = re.compile("[\"'«„‚‘“]")  # including those of translated messages
 MAX_MESSAGE_LENGTH = 200
 
 
 def sqlstate(error: BaseException) -> str | None:
     """Return the server's five-character code; None if the server sent none.
 
-    psycopg2 reports none for an error that arrives together with the end of the connection.
+    psycopg2 reports none for an error that ends the connection.
     """
     cause = getattr(error, "orig", None) or error
     state = getattr(cause, "pgcode", None) or getattr(cause, "sqlstate", None)
@@ -33,7 +34,7 @@ def message(error: BaseException) -> str:
 
 
 def message_without_values(error: BaseException) -> str:
-    """Return the primary message for the log: cut off where it may quote a caller's words."""
+    """Return the primary message for the log, cut off where it may quote a caller's utterance."""
     text = message(error)
     if (sqlstate(error) or "").startswith(_QUOTING_STATES):
         before, *rest = _QUOTATION_MARK.split(text, maxsplit=1)
@@ -42,6 +43,6 @@ def message_without_values(error: BaseException) -> str:
 
 
 def is_driver_error(error: BaseException) -> bool:
-    """Whether `error` comes from a PostgreSQL driver, directly or through SQLAlchemy."""
+    """Return whether `error` comes from a PostgreSQL driver, directly or through SQLAlchemy."""
     cause = getattr(error, "orig", None) or error
     return any(kind.__module__ in ("psycopg2", "psycopg") for kind in type(cause).__mro__)

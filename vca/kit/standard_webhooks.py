@@ -1,7 +1,7 @@
-"""Standard Webhooks: how a receiver knows that a request is ours, whole and not an old one.
+"""Standard Webhooks signatures: the receiver can verify the sender, the integrity and the age.
 
-The signature is over id, time and body. An endpoint whose secret is being changed gets one for
-each secret, and its receiver takes any that it can verify.
+The signature covers id, timestamp and body. While the secret of an endpoint is being rotated, a
+request carries one signature per secret; the receiver accepts any that it can verify.
 """
 
 import base64
@@ -20,36 +20,37 @@ KEY_BYTES = 32
 KEY_LENGTHS = range(24, 64 + 1)
 TOLERANCE_S = 300
 
-# A full stop ends the id in what is signed.
+# The signed content separates the id by a full stop, so an id must not contain one.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 
 
 def new_secret() -> str:
-    """A secret of 256 random bits, as its receivers' libraries read it."""
+    """Return a secret of 256 random bits in the format that the receivers' libraries expect."""
     return PREFIX + base64.b64encode(randomness.token_bytes(KEY_BYTES)).decode()
 
 
 def decode_secret(secret: str) -> bytes:
-    """The key in a `whsec_` secret; raises ValueError."""
+    """Return the key of a `whsec_` secret; raises ValueError."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except ValueError:
         key = b""
     if not secret.startswith(PREFIX) or len(key) not in KEY_LENGTHS:
-        raise ValueError("must be whsec_ and base64 of 24 to 64 bytes")
+        raise ValueError("must be whsec_ followed by 24 to 64 bytes in base64")
     return key
 
 
 def headers(secrets: Sequence[str], *, id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
-    """The three headers of a request, signed with each of the secrets; raises ValueError.
+    """Return the three headers of a request, signed with each of the secrets; raises ValueError.
 
-    `id` stays the same over all tries, by which receivers know a repeat; `at` is this try's time.
+    `id` is the same for all attempts, so that receivers can detect duplicates; `sent_at` is the
+    time of this attempt.
     """
     if not _ID.fullmatch(id):
-        raise ValueError("an id is 1 to 255 of A-Z, a-z, 0-9, _ and -")
+        raise ValueError("an id must be 1 to 255 characters of A-Z, a-z, 0-9, _ and -")
     if not secrets:
-        raise ValueError("nothing to sign with")
+        raise ValueError("at least one secret is required")
     seconds = str(int(sent_at.timestamp()))
     return {
         "webhook-id": id,
@@ -61,7 +62,7 @@ def headers(secrets: Sequence[str], *, id: str, sent_at: datetime, body: bytes) 
 def verify(
     secrets: Sequence[str], *, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> None:
-    """What a receiver does: raise BadSignature unless one of the secrets signed this, lately."""
+    """Verify a request as receivers do; raise BadSignature unless it is recent and signed."""
     lower_headers = {name.lower(): value for name, value in headers.items()}
     id, seconds = lower_headers.get("webhook-id", ""), lower_headers.get("webhook-timestamp", "")
     if not _ID.fullmatch(id) or not _SECONDS.fullmatch(seconds):

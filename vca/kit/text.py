@@ -1,11 +1,12 @@
-"""Text that leaves the process: no control characters, no lone surrogates, bounded."""
+"""Text that leaves the process: no control characters, no lone surrogates, bounded length."""
 
 import re
 
-# XML 1.0 allows no control character but tab and line ends; nobody can speak them either.
+# XML 1.0 allows no control characters except tab and line ends, and speech synthesis cannot use
+# them.
 _FORBIDDEN_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
 def sanitize(text: str, *, max_length: int | None = None) -> str:
-    """`text` without what no carrier, XML parser or database can hold, at most `longest` long."""
+    """Remove the characters that carriers, XML parsers or databases reject; cut to `max_length`."""
     return _FORBIDDEN_CHARACTERS.sub("", text)[:max_length]

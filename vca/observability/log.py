@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, with the ids of the request, and without what must not leak."""
+"""Structured logs: one JSON object per line, with the ids of the request, without secrets."""
 
 import logging
 import re
@@ -18,9 +18,9 @@ MAX_VALUE_LENGTH = 2_000
 
 
 def configure(level: str, *, development: bool = False, stream: TextIO | None = None) -> None:
-    """Send structlog and the standard library's loggers to `stream`, one JSON object a line.
+    """Send structlog and the standard library's loggers to `stream`, one JSON object per line.
 
-    The default stream is stdout; commands, whose answer goes there, take stderr.
+    The default stream is stdout. Commands use stderr, because they print their result to stdout.
     """
     stream = stream or sys.stdout
     shared: list[Processor] = [
@@ -49,13 +49,13 @@ def configure(level: str, *, development: bool = False, stream: TextIO | None = 
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """The product's logger; the ids of the request are added by the context."""
+    """Return the logger; context variables add the ids of the request."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger
 
 
 def alarm(event: str, **facts: Any) -> None:
-    """Something happened that must never happen; worth waking somebody up."""
+    """Log an event that must never happen and needs immediate attention."""
     get_logger().critical(event, alarm=True, **facts)
 
 
@@ -82,11 +82,11 @@ def _exception_from(info: Any) -> BaseException | None:
 
 
 def describe_exception(error: BaseException) -> dict[str, Any]:
-    """Return an exception's type and place, without its message.
+    """Return an exception's type and traceback locations, without its message.
 
-    An error of the database has its SQLSTATE and primary message too, without quoted values: the
-    full text quotes the row that was refused, and that may be a caller's words. An exception may
-    name more facts in a mapping `log_fields`.
+    For a database error, add its SQLSTATE and primary message without quoted values. The full text
+    quotes the rejected row, which may contain a caller's utterance. An exception may add facts in a
+    mapping `log_fields`.
     """
     frames = traceback.extract_tb(error.__traceback__)
     description: dict[str, Any] = {
@@ -110,7 +110,7 @@ def _render_line(_: Any, __: str, event: EventDict) -> str:
 
 
 def redact(line: str) -> str:
-    """`line` with every telephone number masked and every API key cut to its prefix."""
+    """Mask every phone number and cut every API key to its prefix."""
     if "+" in line:
         line = _NUMBER.sub(lambda match: mask(match.group()), line)
     if "vca_" in line:

@@ -1,7 +1,8 @@
-"""Counters and histograms over several processes, with closed sets of label values.
+"""Counters and histograms over several processes, with a closed set of values per label.
 
-Each process counts in files of its own in one folder, and whoever is asked adds them up; without a
-folder it counts in its own memory. Files bear their process's id: a folder belongs to one machine.
+Each process writes files of its own in one folder, and a scrape adds them up. Without a folder,
+each process counts in its own memory. File names contain process ids, so machines must not share a
+folder.
 """
 
 import fcntl
@@ -30,8 +31,8 @@ Labels = Mapping[str, Sequence[str]]
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 OTHER = "other"
 BOOL_VALUES = ("true", "false")
-# The limit for one metric. Every series costs memory and space in each process, whether or not it
-# is ever counted, and in Prometheus.
+# The limit per metric. Each series costs memory in every process and in Prometheus, even if it is
+# never counted.
 MAX_SERIES = 500
 _DEAD = "ended"
 _KINDS = ("counter", "histogram")
@@ -42,9 +43,9 @@ prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
 class BaseMetric(Generic[ClientMetric]):
     """A metric. Each label has a closed set of values; any other value counts as `other`.
 
-    Every series of these sets exists at 0 from the start of a process. Prometheus computes an
-    increase only between two samples of a series, so it would miss the first event of a series that
-    appears with that event. No label may name a tenant.
+    Every series of these sets exists with value 0 from the start of a process. Prometheus computes
+    an increase only between two samples of a series, so it would miss the first event of a series
+    that appears with that event. No label may name a tenant.
     """
 
     instances: ClassVar[list["BaseMetric[Any]"]] = []
@@ -71,7 +72,7 @@ class BaseMetric(Generic[ClientMetric]):
         raise NotImplementedError
 
     def _child(self, labels: Mapping[str, object]) -> ClientMetric:
-        """Return the series of these labels."""
+        """Return the series with these labels."""
         values = tuple([labels[name] for name in self.labels])
         child = self._children.get(values)
         return child if child is not None else self._create_child(values)
@@ -85,10 +86,10 @@ class BaseMetric(Generic[ClientMetric]):
 
 
 class Counter(BaseMetric[prometheus_client.Counter]):
-    """Counts what happens; its name ends in `_total`."""
+    """A counter of events; its name ends in `_total`."""
 
     def inc(self, **labels: object) -> None:
-        """It happened once more."""
+        """Count one event."""
         self._child(labels).inc()
 
     def _create(self, registry: CollectorRegistry) -> prometheus_client.Counter:
@@ -98,7 +99,7 @@ class Counter(BaseMetric[prometheus_client.Counter]):
 
 
 class Histogram(BaseMetric[prometheus_client.Histogram]):
-    """Counts how long things take; its name ends in `_seconds`."""
+    """A histogram of durations; its name ends in `_seconds`."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class Histogram(BaseMetric[prometheus_client.Histogram]):
         super().__init__(name, help_text, labels)
 
     def observe(self, seconds: float, **labels: object) -> None:
-        """It took so long."""
+        """Record a duration."""
         self._child(labels).observe(seconds)
 
     def _create(self, registry: CollectorRegistry) -> prometheus_client.Histogram:
@@ -126,13 +127,13 @@ _folder: Path | None = None
 
 
 def configure_metrics(folder: Path | None) -> None:
-    """Count in files of `folder`, or in memory, from zero; before anything is served."""
+    """Count in files of `folder`, or in memory, starting at zero; call before serving requests."""
     global _registry, _folder
     values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         settings.export_env("PROMETHEUS_MULTIPROC_DIR", str(folder))
-    # The library chooses when it is imported, which is before settings are read.
+    # prometheus_client chooses the value class on import, before the settings are read.
     values.ValueClass = (
         values.MultiProcessValue()  # type: ignore[no-untyped-call]
         if folder
@@ -144,7 +145,7 @@ def configure_metrics(folder: Path | None) -> None:
 
 
 def exposition() -> bytes:
-    """What all processes of the folder have counted, those that ended included, as text."""
+    """Return the totals of all processes of the folder, also ended ones, as Prometheus text."""
     if _folder is None:
         return generate_latest(_registry)
     registry = CollectorRegistry()
@@ -154,9 +155,9 @@ def exposition() -> bytes:
 
 
 def remove_dead_process_files(folder: Path) -> None:
-    """Forget what ended processes have counted: for the first of a deployment's processes.
+    """Delete the files of ended processes; for the first process of a deployment.
 
-    Those that run, such as a worker beside a web server that starts again, keep their files.
+    Running processes, such as a worker beside a restarting web server, keep their files.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _folder_lock(folder, fcntl.LOCK_EX):
@@ -166,10 +167,10 @@ def remove_dead_process_files(folder: Path) -> None:
 
 
 def merge_dead_process_files(folder: Path) -> None:
-    """Add what ended processes have counted to one file and remove theirs.
+    """Merge the files of ended processes into one per kind and delete them.
 
-    Web workers live for some thousands of requests: their files would become thousands, too, and
-    each question would read all of them.
+    Web workers are replaced after some thousands of requests. Their files would accumulate, and
+    each scrape would read them all.
     """
     with _folder_lock(folder, fcntl.LOCK_EX):
         for kind in _KINDS:
@@ -198,7 +199,7 @@ def _merge_files(files: Sequence[Path], target: Path) -> None:
 
 
 def _read_series(file: Path) -> Iterable[tuple[str, float]]:
-    """Every series of a file and its value; none of one that was cut short as it was made."""
+    """Return every series of a file with its value; none if the file was truncated when created."""
     try:
         entries = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
         return [(key, value) for key, value, *_ in entries]
@@ -208,7 +209,7 @@ def _read_series(file: Path) -> Iterable[tuple[str, float]]:
 
 
 def _is_writer_alive(file: Path) -> bool:
-    """Whether the process still lives that writes to a file."""
+    """Return whether the process that writes the file is still running."""
     pid = file.stem.rpartition("_")[2]
     if not pid.isdigit():
         return False
@@ -223,7 +224,7 @@ def _is_writer_alive(file: Path) -> bool:
 
 @contextmanager
 def _folder_lock(folder: Path, mode: int) -> Iterator[None]:
-    """Whoever asks must not find what was counted twice, or not at all, while files are merged."""
+    """Lock the folder, so that a scrape during a merge counts nothing twice or not at all."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, mode)

@@ -45,7 +45,7 @@ def test_a_filter_that_no_column_can_hold_is_refused_and_not_just_found_nowhere(
     assert answer.status_code == 400
     [error] = answer.json["errors"]
     assert error["pointer"] == "/external_id"
-    assert error["detail"] == "Not a single, readable value."
+    assert error["detail"] == "Must be one readable value."
 
 
 def test_raw_bytes_in_a_query_are_refused(app: Flask, platform: Platform) -> None:

@@ -192,8 +192,8 @@ def _gone(line: Any, stop: Any) -> None:
 
 ANSWER = {"decision": "answer"}
 USELESS: dict[str, tuple[Behaviour, str]] = {
-    "hangs": (_silent, "no answer: It took too long."),
-    "drips": (_drips, "no answer: It took too long."),
+    "hangs": (_silent, "no answer: The request timed out."),
+    "drips": (_drips, "no answer: The request timed out."),
     "hangs up": (_gone, "no answer: "),
     "500": (reply_with_status(500), "it answered 500"),
     "404": (reply_with_status(404), "it answered 404"),

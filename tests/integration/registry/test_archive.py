@@ -333,7 +333,7 @@ def test_replacing_waits_for_who_is_inside_and_gives_up_in_time(
     ):
         said = tenants_cli.invoke_failing("import", file, "--replace", "--yes")
 
-    assert "try again" in said
+    assert "Try again" in said
     assert db_snapshot.checksum(populated_tenant.tenant.id) == before
     assert tenants_cli.doctor_findings() == (0, {})
 

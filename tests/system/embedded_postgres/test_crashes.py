@@ -132,7 +132,7 @@ def test_a_start_waits_for_a_backend_that_outlived_its_postmaster(
     os.kill(backend, signal.SIGSTOP)
     os.kill(embedded_postgres.status(server_folder).pid, signal.SIGKILL)
 
-    with pytest.raises(embedded_postgres.EmbeddedError, match="neither answer nor end"):
+    with pytest.raises(embedded_postgres.EmbeddedError, match="neither respond nor end"):
         start_server(server_folder, timeout_s=0.3)
     assert not _gone(backend)
     waker = Thread(target=lambda: os.kill(backend, signal.SIGCONT))

@@ -192,7 +192,7 @@ def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_fol
     version.write_text("16\n")
 
     with pytest.raises(
-        embedded_postgres.EmbeddedError, match="made by PostgreSQL 16 and the programs are"
+        embedded_postgres.EmbeddedError, match="created by PostgreSQL 16, but the programs are"
     ):
         start_server(used_folder)
 

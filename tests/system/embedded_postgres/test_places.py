@@ -102,7 +102,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(server_folder, start_s
     (server_folder / "thesis.txt").write_text("years of work")
     before = server_folder.stat()
 
-    with pytest.raises(embedded_postgres.EmbeddedError, match="holds something else"):
+    with pytest.raises(embedded_postgres.EmbeddedError, match="contains other files"):
         start_server(server_folder)
 
     assert server_folder.stat().st_ctime_ns == before.st_ctime_ns

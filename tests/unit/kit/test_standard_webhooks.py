@@ -178,7 +178,7 @@ def test_what_is_no_secret_is_refused_and_not_repeated(secret: str) -> None:
     with pytest.raises(ValueError) as raised:
         decode_secret(secret)
 
-    assert str(raised.value) == "must be whsec_ and base64 of 24 to 64 bytes"
+    assert str(raised.value) == "must be whsec_ followed by 24 to 64 bytes in base64"
     with pytest.raises(ValueError):
         _signed(secret)
 

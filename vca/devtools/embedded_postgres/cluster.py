@@ -1,4 +1,4 @@
-"""The data directory: made whole or not at all, and only ever used by the version that made it."""
+"""The data directory: created completely or not at all, and used only by its own version."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import SUPERUSER, Server
 
-# C where the system does not know C.UTF-8: sorts alike, upper-cases ASCII only.
+# C is for systems without C.UTF-8: it sorts the same, but upper-cases ASCII only.
 LOCALES = ("C.UTF-8", "C")
 
 
@@ -17,14 +17,14 @@ class InitdbFailed(EmbeddedError):
 
 
 class WrongVersion(EmbeddedError):
-    """The data were made by another major version of PostgreSQL."""
+    """The data directory was created by another major version of PostgreSQL."""
 
 
 def ensure(server: Server, programs: Path, *, lock: int, deadline: Deadline) -> None:
-    """Make the data directory if there is none; raises ClusterNotMade, WrongVersion.
+    """Create the data directory if there is none; raises InitdbFailed, WrongVersion.
 
-    It is made under another name and renamed when complete. initdb inherits `lock`: if we are
-    killed meanwhile, nobody else begins before it has ended.
+    It is created under a temporary name and renamed when complete. initdb inherits `lock`: if this
+    process is killed meanwhile, no other process starts before initdb has ended.
     """
     if server.has_data():
         _require_same_version(server)
@@ -51,7 +51,7 @@ def _create(server: Server, programs: Path, folder: Path, lock: int, deadline: D
         if result.returncode == 0:
             return
         last_error = result.stderr.strip()
-    raise InitdbFailed(f"initdb could not make {folder}:\n{last_error}")
+    raise InitdbFailed(f"initdb could not create {folder}:\n{last_error}")
 
 
 def _options(locale: str) -> list[str]:
@@ -69,8 +69,8 @@ def _require_same_version(server: Server) -> None:
     data_version = (server.data_dir / "PG_VERSION").read_text().strip()
     if data_version != str(binaries.MAJOR):
         raise WrongVersion(
-            f"{server.data_dir} was made by PostgreSQL {data_version} and the programs are "
-            f"{binaries.MAJOR}: move it away to begin anew, or convert it with pg_upgrade"
+            f"{server.data_dir} was created by PostgreSQL {data_version}, but the programs are "
+            f"{binaries.MAJOR}: move it away to start afresh, or convert it with pg_upgrade"
         )
 
 

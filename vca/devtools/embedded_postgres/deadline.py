@@ -9,7 +9,7 @@ POLL_INTERVAL_S = 0.01
 
 @dataclass(frozen=True)
 class Deadline:
-    """A moment on the monotonic clock, after which nothing is waited for."""
+    """A time on the monotonic clock at which all waiting ends."""
 
     expires_at_s: float
 
@@ -22,7 +22,7 @@ class Deadline:
         return max(0.0, self.expires_at_s - time.monotonic())
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:
-        """Ask until the condition holds (True) or the deadline has passed (False)."""
+        """Poll until the condition holds (True) or the deadline has passed (False)."""
         while not condition():
             if not self.remaining_s:
                 return False

@@ -1,4 +1,4 @@
-"""Making directories, private ones above all; nothing that somebody else made is ever widened."""
+"""Creates directories, mostly private ones; never widens permissions of an existing directory."""
 
 import os
 import stat
@@ -13,15 +13,15 @@ ENTERABLE = 0o711
 
 
 class DirectoryUnsafe(EmbeddedError):
-    """A directory is not what it has to be: somebody else's, or open to others."""
+    """A directory belongs to another account, or is open to others."""
 
 
 def make_public(path: Path) -> None:
-    """A directory of ours that others may step through and not list; raises DirectoryUnsafe."""
+    """Create a directory that others may enter but not list; raises DirectoryUnsafe."""
     make_parents(path)
     with suppress(FileExistsError):
         path.mkdir(mode=PRIVATE)
-        path.chmod(ENTERABLE)  # the umask does not apply to chmod
+        path.chmod(ENTERABLE)  # chmod ignores the umask
     path_stat = path.lstat()
     mode = stat.S_IMODE(path_stat.st_mode)
     if not stat.S_ISDIR(path_stat.st_mode) or path_stat.st_uid != os.geteuid() or mode & 0o022:
@@ -29,7 +29,7 @@ def make_public(path: Path) -> None:
 
 
 def make_parents(path: Path) -> None:
-    """The missing directories above the path, such that others may step through them."""
+    """Create the missing parent directories of the path; others may enter but not list them."""
     if not path.parent.exists():
         make_parents(path.parent)
         with suppress(FileExistsError):
@@ -38,10 +38,11 @@ def make_parents(path: Path) -> None:
 
 
 def make_private(path: Path, account: OsAccount, *, fix_mode: bool = False) -> None:
-    """A directory that only the account can enter, made or verified; raises DirectoryUnsafe.
+    """Create or verify a directory that only the account can enter; raises DirectoryUnsafe.
 
-    One that exists must be the account's, or ours to hand over. If others can enter it, it is
-    refused, as they may have put something there; with `narrow` it is closed to them instead.
+    An existing directory must belong to the account, or to this process, which then changes its
+    owner. If others can enter it, it is rejected, because they may have put something there; with
+    `fix_mode` its mode is corrected instead.
     """
     with suppress(FileExistsError):
         path.mkdir(mode=PRIVATE)
@@ -59,7 +60,7 @@ def make_private(path: Path, account: OsAccount, *, fix_mode: bool = False) -> N
 
 
 def reject_unsafe(path: Path, account: OsAccount) -> None:
-    """Raises DirectoryUnsafe if the path exists and is not a private directory of the account."""
+    """Raise DirectoryUnsafe if the path exists and is not a private directory of the account."""
     with suppress(FileNotFoundError):
         path_stat = path.lstat()
         _reject_foreign_owner(path, path_stat, account)
@@ -77,7 +78,8 @@ def _reject_open_mode(path: Path, path_stat: os.stat_result) -> None:
 
 
 def _open_directory(path: Path) -> int:
-    # By descriptor and without following a link, so that what is checked is what is changed.
+    # Opened once, without following links, so that the checked directory is the one that is
+    # changed.
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:

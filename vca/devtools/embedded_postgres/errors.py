@@ -1,16 +1,16 @@
-"""The root of all that this package refuses; the module that raises a kind defines it."""
+"""The base class of this package's errors; subclasses are defined where they are raised."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class EmbeddedError(Exception):
-    """An expected failure of the embedded server, told in one clear sentence."""
+    """An expected failure of the embedded server, described in one sentence."""
 
 
 @contextmanager
 def translate_os_errors() -> Iterator[None]:
-    """Tell what the system refuses (permission, space, a read-only disk) as an EmbeddedError."""
+    """Turn OSError (permission, space, a read-only disk) into EmbeddedError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Starting, stopping and looking at the server of a folder."""
+"""Start, stop and inspect the server of a folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class StartResult:
-    """A server that answers."""
+    """A server that accepts connections."""
 
     server: Server
     started_now: bool
@@ -23,7 +23,7 @@ class StartResult:
 
 @dataclass(frozen=True)
 class Status:
-    """What there is to know about a folder's server."""
+    """The status of a folder's server."""
 
     running: bool
     pid: int | None
@@ -39,7 +39,7 @@ class Status:
     note: str | None
 
     def as_dict(self) -> dict[str, str | int | bool | None]:
-        """Ready for JSON."""
+        """Return the fields as JSON values."""
         return {
             name: str(value) if isinstance(value, Path) else value
             for name, value in vars(self).items()
@@ -54,10 +54,11 @@ def start(
     state_root: Path = paths.STATE_ROOT,
     extra_settings: Mapping[str, str] = _NO_SETTINGS,
 ) -> StartResult:
-    """Make the folder's server run and answer, with its login and database; raises EmbeddedError.
+    """Start the folder's server with its logins and database; raises EmbeddedError.
 
-    Repeated or concurrent calls, from any process, find the one server. It outlives its starter.
-    `more_settings` are for a server that this call starts; one that runs keeps what it has.
+    Repeated or concurrent calls from any process share one server. The server outlives the process
+    that started it. `extra_settings` apply to a server that this call starts; a running one keeps
+    its own.
     """
     deadline = Deadline.after(timeout_s)
     server = paths.server_for(folder, state_root=state_root)
@@ -74,7 +75,7 @@ def start(
 
 @translate_os_errors()
 def stop(folder: Path, *, timeout_s: float = 30, state_root: Path = paths.STATE_ROOT) -> bool:
-    """End the folder's server, False if none ran; raises EmbeddedError if it will not end."""
+    """Stop the folder's server; return False if none ran; raise EmbeddedError if it fails."""
     server = paths.server_for(folder, state_root=state_root)
     if not server.launch_lock.exists():
         return False
@@ -87,7 +88,7 @@ def stop(folder: Path, *, timeout_s: float = 30, state_root: Path = paths.STATE_
 
 @translate_os_errors()
 def status(folder: Path, *, state_root: Path = paths.STATE_ROOT) -> Status:
-    """What there is to know about the folder's server, running or not; raises EmbeddedError."""
+    """Return the status of the folder's server, running or not; raises EmbeddedError."""
     server = paths.server_for(folder, state_root=state_root)
     pid_file = process.running_postmaster(server)
     return Status(
@@ -107,7 +108,7 @@ def status(folder: Path, *, state_root: Path = paths.STATE_ROOT) -> Status:
 
 
 def _join_running_server(server: Server, programs: Path, deadline: Deadline) -> bool:
-    # A server that was just killed still accepts connections until the kernel has buried it.
+    # A server that was just killed still accepts connections until the kernel has removed it.
     while process.wait_until_settled(server, deadline):
         try:
             roles.ensure(server, programs, deadline)
@@ -126,7 +127,7 @@ def _launch(
         process.launch(server, programs, deadline, extra_settings=extra_settings)
         roles.ensure(server, programs, deadline)
     except process.StartFailed:
-        raise  # it may be busy with a long recovery, which would only begin again
-    except BaseException:  # Ctrl-C above all: nobody would know that it runs
+        raise  # it may be in a long recovery, which a restart would only repeat
+    except BaseException:  # mostly Ctrl-C: the server must not keep running unnoticed
         process.stop(server, timeout_s=5)
         raise

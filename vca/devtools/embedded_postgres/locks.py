@@ -1,4 +1,4 @@
-"""Advisory locks on files: one launcher at a time, and the mark that a server still lives."""
+"""Advisory file locks: one launcher at a time, and the sign that a server is alive."""
 
 import fcntl
 import os
@@ -11,15 +11,15 @@ from vca.devtools.embedded_postgres.errors import EmbeddedError
 
 
 class LockTimeout(EmbeddedError):
-    """Another process held a lock for the whole time that we were given."""
+    """Another process held a lock until the deadline."""
 
 
 @contextmanager
 def hold_lock(path: Path, deadline: Deadline) -> Iterator[int]:
-    """Hold the file's exclusive lock, yielding its descriptor; raises LockTimeout.
+    """Hold the file's exclusive lock and yield its descriptor; raises LockTimeout.
 
-    The lock belongs to the open file, so a child that inherits the descriptor keeps it held
-    until the child ends, whatever becomes of us.
+    The lock belongs to the open file. A child that inherits the descriptor holds the lock until the
+    child ends, even if this process ends first.
     """
     fd = _open_lock_file(path)
     try:
@@ -31,7 +31,7 @@ def hold_lock(path: Path, deadline: Deadline) -> Iterator[int]:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether any process holds the file's lock at this moment; a missing file is not held."""
+    """Return whether any process holds the file's lock now; a missing file is not locked."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -43,7 +43,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _open_lock_file(path: Path) -> int:
-    # No link is followed: as root we open a file in a folder that an unprivileged account owns.
+    # Links are not followed: root opens a file in a folder that an unprivileged account owns.
     return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
 
 

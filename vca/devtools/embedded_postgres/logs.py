@@ -1,4 +1,4 @@
-"""The server's log: what it said before its collector began, then a file per day of the week."""
+"""The server's log files: one from before its log collector started, then one per weekday."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ TAIL_LINES = 10
 
 
 def latest_log_file(server: Server) -> Path:
-    """The file that was written last."""
+    """Return the file that was written last."""
     return max(_files(server), key=_modified_at_ns, default=server.log_dir / "launch.log")
 
 
 def last_lines(server: Server) -> str:
-    """The last lines of the log, oldest first, empty if there are none."""
+    """Return the last lines of the log, oldest first; empty if there are none."""
     files = sorted(_files(server), key=_modified_at_ns)[-2:]
     lines = [line for file in files for line in file.read_text(errors="replace").splitlines()]
     return "\n".join(lines[-TAIL_LINES:])

@@ -1,8 +1,8 @@
-"""Whom the server runs as, and running commands as that account.
+"""Which operating-system account the server runs as, and running commands as that account.
 
-PostgreSQL refuses to run as root, so root hands everything to an unprivileged account; whatever
-touches the inside of a folder which that account owns is done as that account, because there root
-could be led astray by a planted link.
+PostgreSQL refuses to run as root, so root uses an unprivileged account. Everything inside a folder
+of that account is also done as that account, because a planted link there could make root modify
+other files.
 """
 
 import os
@@ -15,24 +15,25 @@ from pathlib import Path
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 
 UNPRIVILEGED = "nobody"
-# How long a command that was told to end may take.
+# How long a command may take to exit after SIGTERM.
 TERMINATE_TIMEOUT_S = 5.0
 
-# Nothing of the caller's environment: it holds secrets, and PG* variables that would mislead.
+# The caller's environment is not inherited: it contains secrets, and PG* variables that would
+# change what the programs do.
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/", "LC_ALL": "C"}
 
 
 class AccountUnusable(EmbeddedError):
-    """The unprivileged account does not exist or may not be assumed here."""
+    """The unprivileged account does not exist, or this process may not switch to it."""
 
 
 class CommandTimeout(EmbeddedError):
-    """A command did not end in the time that it was given."""
+    """A command did not finish within its timeout."""
 
 
 @dataclass(frozen=True)
 class OsAccount:
-    """A user of the system."""
+    """An account of the operating system."""
 
     uid: int
     gid: int
@@ -47,17 +48,17 @@ class OsAccount:
 
 
 def is_root() -> bool:
-    """Whether this process may become any account, and must not run Postgres as its own."""
+    """Return whether this process is root, which may use any account but not run Postgres."""
     return os.geteuid() == 0
 
 
 def current_account() -> OsAccount:
-    """The account that this process acts as."""
+    """Return the account of this process."""
     return OsAccount(os.geteuid(), os.getegid(), _user_name(os.geteuid()))
 
 
 def unprivileged_account() -> OsAccount:
-    """The account that root hands the server to; raises AccountUnusable."""
+    """Return the account that root runs the server as; raises AccountUnusable."""
     try:
         entry = pwd.getpwnam(UNPRIVILEGED)
     except KeyError:
@@ -69,7 +70,7 @@ def unprivileged_account() -> OsAccount:
 
 
 def path_owner(path: Path) -> OsAccount | None:
-    """Who owns the path, None if it does not exist."""
+    """Return the owner of the path, or None if it does not exist."""
     try:
         path_stat = path.lstat()
     except FileNotFoundError:
@@ -85,15 +86,16 @@ def run_command(
     stdin: str = "",
     inherited_fds: Sequence[int] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command as the account; of our descriptors it inherits `keep_open` and no other.
+    """Run a command as the account; it inherits only the file descriptors `inherited_fds`.
 
-    In a session of its own, because the terminal's Ctrl-C goes to the caller's process group.
-    Raises AccountUnusable and CommandTimeout; a failing command is the caller's to judge.
+    The command gets its own session, because Ctrl-C in a terminal is sent to the caller's process
+    group. Raises AccountUnusable and CommandTimeout; the caller checks the exit status.
     """
     switched_account = None if account.is_current else account
     try:
         process = subprocess.Popen(
-            # Through sh, which every account can execute: an OSError then means the account itself.
+            # Through sh, which every account can execute, so an OSError means that the account is
+            # unusable.
             ["/bin/sh", "-c", 'exec "$0" "$@"', *command],
             user=switched_account.uid if switched_account else None,
             group=switched_account.gid if switched_account else None,
@@ -115,7 +117,7 @@ def run_command(
 
 
 def can_enter(account: OsAccount, folder: Path) -> bool:
-    """Whether the account can step into the folder, found out by really trying."""
+    """Return whether the account can enter the folder, found out by trying it."""
     return run_command(account, ["/bin/sh", "-c", 'cd "$0"', folder], timeout_s=10).returncode == 0
 
 
@@ -134,7 +136,8 @@ def _communicate(
 
 
 def _terminate(process: "subprocess.Popen[str]") -> None:
-    # Politely: initdb waits for its children, who would otherwise leave shared memory behind.
+    # SIGTERM first: initdb waits for its children, which would otherwise leave shared memory
+    # behind.
     process.terminate()
     try:
         process.communicate(timeout=TERMINATE_TIMEOUT_S)

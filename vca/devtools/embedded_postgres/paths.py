@@ -1,7 +1,7 @@
-"""Where a folder's server lives: in the folder, or where its account cannot reach that, elsewhere.
+"""Where a folder's server stores its files: in the folder, or elsewhere if it is out of reach.
 
-Deterministic: every process that asks for the same folder computes the same place, running server
-or not. Once data exist they decide, whatever the permissions have become since.
+The result is deterministic: every process gets the same location for the same folder, whether the
+server runs or not. Existing data determine the location, even if permissions have changed since.
 """
 
 import hashlib
@@ -22,26 +22,26 @@ from vca.devtools.embedded_postgres.os_accounts import OsAccount
 from vca.devtools.embedded_postgres.server import LAUNCH_LOCK, PORT, Server, has_data_directory
 
 STATE_ROOT = Path("/var/lib/vca")
-# Not tempfile.gettempdir(): TMPDIR differs from shell to shell, and the URL must not.
+# Not tempfile.gettempdir(): TMPDIR differs between shells, and the URL must not.
 SHORT_ROOT = Path("/tmp")
-# sun_path holds 108 bytes on Linux, 104 on macOS, the final NUL included.
+# sun_path has 108 bytes on Linux and 104 on macOS, including the final NUL.
 MAX_SOCKET_PATH_BYTES = 103
 
 
 class FolderUnusable(EmbeddedError):
-    """The folder is somebody else's, or holds something else."""
+    """The folder belongs to another user, or contains something else."""
 
 
 class FolderUnreachable(EmbeddedError):
-    """Data are there, and the account that they belong to can no longer reach them."""
+    """The data exist, but the account that owns them can no longer reach them."""
 
 
 @translate_os_errors()
 def server_for(folder: Path, *, state_root: Path = STATE_ROOT) -> Server:
-    """Where the folder's server is, without starting or making anything.
+    """Return the server of a folder, without starting or creating anything.
 
-    Raises FolderUnusable, DirectoryUnsafe (somebody planted the directory of its socket) and
-    AccountUnusable.
+    Raises FolderUnusable, AccountUnusable, and DirectoryUnsafe if another user created the
+    directory of its socket.
     """
     folder = folder.expanduser().resolve()
     if not os_accounts.is_root():
@@ -50,12 +50,12 @@ def server_for(folder: Path, *, state_root: Path = STATE_ROOT) -> Server:
     account = _server_account(fallback_home if has_data_directory(fallback_home) else folder)
     if _stays_in_folder(folder, fallback_home, account):
         return _build_server(folder, folder, account, state_root)
-    note = f"the data live in {fallback_home}, where {account} can reach them, not in {folder}"
+    note = f"the data are in {fallback_home}, because {account} cannot reach {folder}"
     return _build_server(folder, fallback_home, account, state_root, note)
 
 
 def create_directories(server: Server) -> None:
-    """Make the server's directories; raises FolderUnusable, FolderUnreachable, DirectoryUnsafe."""
+    """Create the server's directories; raise FolderUnusable, FolderUnreachable, DirectoryUnsafe."""
     if server.home != server.folder:
         make_public(server.home.parent)
     make_parents(server.home)
@@ -66,7 +66,7 @@ def create_directories(server: Server) -> None:
     if server.run_as is not None and not os_accounts.can_enter(server.account, server.home):
         raise FolderUnreachable(
             f"{server.account} can no longer reach {server.home}: let others pass through the "
-            "directories above it (chmod o+x), or move it away to begin anew"
+            "directories above it (chmod o+x), or move it away to start afresh"
         )
 
 
@@ -98,15 +98,16 @@ def _calling_account(folder: Path) -> OsAccount:
 
 
 def _server_account(home: Path) -> OsAccount:
-    # Root serves a user's folder as that user, so that the user finds it usable afterwards.
+    # Root runs the server of a user's folder as that user, so that the user can still use it
+    # afterwards.
     owner = os_accounts.path_owner(home)
     return os_accounts.unprivileged_account() if owner is None or owner.uid == 0 else owner
 
 
 def _socket_root(home: Path, account: OsAccount) -> Path:
     socket_path = os.fsencode(home / "socket.00000000" / f".s.PGSQL.{PORT}")
-    # libpq and PostgreSQL both split a socket directory at commas; nor is anything gained by
-    # trying whether every driver unquotes alike.
+    # libpq and PostgreSQL split socket directories at commas, and drivers may unquote differently.
+    # So a path that needs quoting is not used.
     if len(socket_path) <= MAX_SOCKET_PATH_BYTES and quote(str(home)) == str(home):
         return home
     return SHORT_ROOT / f"vca-{account.uid}-{_hash(home)}"
@@ -126,7 +127,7 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def _reject_foreign_content(home: Path) -> None:
-    # A mistaken path, such as one's own home, must not be closed and filled.
+    # A mistaken path, such as a home directory, must not be made private and filled.
     names = os.listdir(home) if home.exists() else []
     if names and LAUNCH_LOCK not in names:
-        raise FolderUnusable(f"{home} holds something else: choose an empty or a new folder")
+        raise FolderUnusable(f"{home} contains other files: choose an empty or a new folder")

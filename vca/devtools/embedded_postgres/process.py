@@ -1,9 +1,9 @@
-"""The server's processes: whether they live, beginning them, ending them.
+"""The server's processes: check whether they are alive, start and stop them.
 
-Two signs of life. The postmaster answers at the socket that `postmaster.pid` names. And every
-process of the server holds `life.lock` from its first moment, through a descriptor inherited from
-the launcher, so that the lock is free exactly when the last of them has ended: killed or not,
-whatever process bears the recorded pid by now.
+There are two signs of life. The postmaster accepts connections at the socket that `postmaster.pid`
+names. And every process of the server holds `life.lock` from its start, through a descriptor
+inherited from the launcher. The lock is therefore free exactly when the last process has ended,
+even if it was killed or another process has the recorded pid by now.
 """
 
 import os
@@ -18,9 +18,9 @@ from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import Server
 
-# The directory of the socket is new each time, and `socket` links to it. A postmaster whose
-# folder was deleted under it notices within a minute and removes its socket by path; it must
-# not hit that of a successor in the same place.
+# Each start creates a new directory for the socket, and `socket` links to it. A postmaster whose
+# folder was deleted notices within a minute and removes its socket by path. It must not remove the
+# socket of a successor in the same folder.
 LAUNCH_SCRIPT = """
 umask 077
 log_dir=$1 sockets=$2 own=$3; shift 3
@@ -28,21 +28,21 @@ mkdir -p "$log_dir" && rm -rf "$sockets"/socket.* && mkdir "$sockets/$own" || ex
 ln -sfn "$own" "$sockets/socket" || exit
 exec "$@" </dev/null >"$log_dir/launch.log" 2>&1 &
 """
-# After SIGQUIT the postmaster gives its children 5 s before it kills them.
+# After SIGQUIT the postmaster waits 5 s for its children before it kills them.
 IMMEDIATE_SHUTDOWN_S = 15.0
 
 
 class StartFailed(EmbeddedError):
-    """The server ended at once, or does not answer in time."""
+    """The server ended at once, or does not accept connections in time."""
 
 
 class StopFailed(EmbeddedError):
-    """Processes of the server live on."""
+    """Some processes of the server did not end."""
 
 
 @dataclass(frozen=True)
 class PidFile:
-    """What the postmaster writes about itself."""
+    """The content of `postmaster.pid`."""
 
     pid: int
     socket: Path
@@ -50,7 +50,7 @@ class PidFile:
 
 
 def running_postmaster(server: Server) -> PidFile | None:
-    """The postmaster's own words if it is ready and answers, else None."""
+    """Return the content of `postmaster.pid` if the server accepts connections, or None."""
     pid_file = _read_pid_file(server)
     return (
         pid_file if pid_file and pid_file.ready and _accepts_connections(pid_file.socket) else None
@@ -58,16 +58,16 @@ def running_postmaster(server: Server) -> PidFile | None:
 
 
 def wait_until_settled(server: Server, deadline: Deadline) -> bool:
-    """Wait until the server either answers (True) or has ended altogether (False).
+    """Wait until the server accepts connections (True) or has ended completely (False).
 
-    In between it is starting, stopping, or killed with a backend that has not noticed yet.
-    Raises DidNotStart.
+    In between it is starting or stopping, or was killed and a backend has not noticed yet. Raises
+    StartFailed.
     """
     if not deadline.wait_until(
         lambda: bool(running_postmaster(server)) or not _holds_life_lock(server)
     ):
         raise StartFailed(
-            f"processes of an earlier server in {server.home} neither answer nor end; "
+            f"processes of an earlier server in {server.home} neither respond nor end; "
             f"its log ends with:\n{logs.last_lines(server)}"
         )
     return running_postmaster(server) is not None
@@ -76,8 +76,9 @@ def wait_until_settled(server: Server, deadline: Deadline) -> bool:
 def launch(
     server: Server, programs: Path, deadline: Deadline, *, extra_settings: Mapping[str, str]
 ) -> None:
-    """Start the server where none lives and wait until it is ready; raises DidNotStart."""
-    # Nothing lives, so the pid in a file left by a crash is nobody's, or by now a stranger's.
+    """Start the server where none is alive and wait until it is ready; raises StartFailed."""
+    # No process of the server is alive, so a pid file left by a crash names no process, or an
+    # unrelated one.
     _pid_file(server).unlink(missing_ok=True)
     with locks.hold_lock(server.life_lock, deadline) as life_lock_fd:
         _spawn(server, programs, life_lock_fd, deadline, extra_settings)
@@ -85,7 +86,7 @@ def launch(
         lambda: bool(running_postmaster(server)) or not _holds_life_lock(server)
     ):
         raise StartFailed(
-            f"PostgreSQL in {server.home} does not answer yet, and is left to go on; "
+            f"PostgreSQL in {server.home} is not ready yet, and was left running; "
             f"its log ends with:\n{logs.last_lines(server)}"
         )
     if not running_postmaster(server):
@@ -96,15 +97,18 @@ def launch(
 
 
 def stop(server: Server, timeout_s: float) -> None:
-    """End the server: fast, then at once with a recovery at the next start; raises DidNotStop."""
+    """Stop the server: fast shutdown, then immediate shutdown with a recovery at the next start.
+
+    Raises StopFailed.
+    """
     for signal, wait_s in (("INT", timeout_s), ("QUIT", IMMEDIATE_SHUTDOWN_S)):
         if _stop_with_signal(server, signal, Deadline.after(wait_s)):
             return
-    raise StopFailed(f"processes of the server in {server.home} do not end")
+    raise StopFailed(f"processes of the server in {server.home} did not end")
 
 
 def has_processes(server: Server) -> bool:
-    """Whether any process of the server is left, answering or not."""
+    """Return whether any process of the server is left, responding or not."""
     return running_postmaster(server) is not None or _holds_life_lock(server)
 
 
@@ -142,7 +146,7 @@ def _spawn(
 
 
 def _stop_with_signal(server: Server, signal: str, deadline: Deadline) -> bool:
-    # One that has only just begun has not written yet whom to signal.
+    # A server that has just started has not written its pid file yet.
     deadline.wait_until(lambda: _send_signal(server, signal) or not has_processes(server))
     return deadline.wait_until(lambda: not has_processes(server))
 
@@ -162,7 +166,7 @@ def _read_pid_file(server: Server) -> PidFile | None:
         return None
     if not lines or not lines[0].isdecimal():
         return None
-    # Early in its life a server has not written all eight lines yet.
+    # A server that is starting has not written all eight lines yet.
     port, folder, _, _, state = (lines + [""] * 8)[3:8]
     return PidFile(int(lines[0]), Path(folder, f".s.PGSQL.{port}"), state.strip() == "ready")
 
@@ -178,7 +182,7 @@ def _accepts_connections(path: Path) -> bool:
 
 
 def _send_signal(server: Server, name: str) -> bool:
-    # As the account, so that even a forged file cannot make root signal a stranger's process.
+    # As the account, so that a forged file cannot make root signal an unrelated process.
     pid_file = _read_pid_file(server)
     if pid_file:
         os_accounts.run_command(

@@ -1,4 +1,4 @@
-"""The logins and the database that every server has: all that the superuser is used for."""
+"""The logins and the database of every server; the superuser is used for nothing else."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from vca.devtools.embedded_postgres.deadline import Deadline
 from vca.devtools.embedded_postgres.errors import EmbeddedError
 from vca.devtools.embedded_postgres.server import DATABASE, LOGINS, OWNER, PORT, SUPERUSER, Server
 
-# CREATEROLE for a role per tenant; CREATEDB, and seeing and ending others' sessions, because the
-# tests clone and drop databases.
+# CREATEROLE for a role per tenant. CREATEDB, and the right to see and end other sessions, because
+# the tests clone and drop databases.
 _RIGHTS = {"owner": "CREATEROLE CREATEDB", "web": "NOINHERIT", "worker": "NOINHERIT"}
 SCRIPT = (
     "".join(
@@ -26,20 +26,20 @@ SELECT 'CREATE DATABASE {DATABASE} OWNER {OWNER}'
 )
 
 
-# psql's exit status when there is no connection, or it was lost.
+# psql's exit status if it could not connect or lost the connection.
 NO_CONNECTION = 2
 
 
 class BootstrapFailed(EmbeddedError):
-    """The server runs, and does not let its login or database be made."""
+    """The server runs, but its logins or database could not be created."""
 
 
 class ServerUnreachable(BootstrapFailed):
-    """The server did not talk to us, or no longer."""
+    """The server could not be reached, or the connection was lost."""
 
 
 def ensure(server: Server, programs: Path, deadline: Deadline) -> None:
-    """Make the owner's login and the database where missing; raises BootstrapFailed, NotReached."""
+    """Create the logins and the database if missing; raises BootstrapFailed, ServerUnreachable."""
     result = os_accounts.run_command(
         server.account,
         [programs / "psql", *_options(server)],
@@ -49,7 +49,7 @@ def ensure(server: Server, programs: Path, deadline: Deadline) -> None:
     if result.returncode != 0:
         error_class = ServerUnreachable if result.returncode == NO_CONNECTION else BootstrapFailed
         raise error_class(
-            f"the server in {server.home} does not let its login and database be made:\n"
+            f"could not create the logins and the database of the server in {server.home}:\n"
             f"{result.stderr.strip()}"
         )
 

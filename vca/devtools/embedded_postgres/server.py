@@ -1,4 +1,4 @@
-"""One embedded server: where its things are and how to reach it, whether it runs or not."""
+"""One embedded server: its files and URLs, whether it runs or not."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,17 +9,17 @@ from vca.devtools.embedded_postgres.os_accounts import OsAccount
 
 DATABASE = "vca"
 OWNER = "vca_owner"
-# Who logs in for what. Neither the web's login nor the worker's owns anything.
+# Login names by purpose. The logins of web and worker own nothing.
 LOGINS = {"owner": OWNER, "web": "vca_web", "worker": "vca_worker"}
 SUPERUSER = "postgres"
-# Part of the socket's name only: no TCP port is ever opened.
+# Only part of the socket's name: no TCP port is opened.
 PORT = 5432
 LAUNCH_LOCK = "launch.lock"
 
 
 @dataclass(frozen=True)
 class Server:
-    """The server of one folder; `home` is where its things are, nearly always the folder itself."""
+    """The server of a folder; `home` contains its files and is nearly always the folder itself."""
 
     folder: Path
     home: Path
@@ -30,21 +30,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """How the web logs in (libpq's URL form)."""
+        """The libpq URL of the web login."""
         return self.url_of("web")
 
     @property
     def migration_url(self) -> str:
-        """How the migrations log in: the database's owner."""
+        """The libpq URL of the migrations, which log in as the owner of the database."""
         return self.url_of("owner")
 
     @property
     def worker_url(self) -> str:
-        """How the worker logs in."""
+        """The libpq URL of the worker login."""
         return self.url_of("worker")
 
     def url_of(self, login: str) -> str:
-        """The URL of one of LOGINS."""
+        """Return the URL of one of LOGINS."""
         return self._url(LOGINS[login])
 
     @property
@@ -57,12 +57,12 @@ class Server:
 
     @property
     def socket_dir(self) -> Path:
-        """What clients name as host: a link to the directory that the present server made."""
+        """The host that clients use: a link to the directory that the running server created."""
         return self.socket_root / "socket"
 
     @property
     def launch_lock(self) -> Path:
-        """Held while a launcher works, so that there is one at a time."""
+        """Held by a launcher, so that only one works at a time."""
         return self.home / LAUNCH_LOCK
 
     @property
@@ -77,7 +77,7 @@ class Server:
 
     @property
     def run_as(self) -> int | None:
-        """The uid that the server runs as where it is not the caller's own."""
+        """The uid that the server runs as, or None if it is the caller's own."""
         return None if self.account.is_current else self.account.uid
 
     def has_data(self) -> bool:
@@ -88,5 +88,5 @@ class Server:
 
 
 def has_data_directory(home: Path) -> bool:
-    """Whether a cluster was made in this home, running or not."""
+    """Return whether this home contains a data directory, running or not."""
     return (home / "data" / "PG_VERSION").is_file()

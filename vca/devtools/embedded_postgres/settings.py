@@ -1,4 +1,4 @@
-"""The server's settings: a small one for development and tests, holding many schemas."""
+"""The server's settings: a small server for development and tests, with many schemas."""
 
 import sys
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from vca.devtools.embedded_postgres.server import PORT
 SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
-    # `trust` on the socket is guarded by the 0700 directories. Not `peer`: it would have to map
-    # root to the service account, and the account to several logins.
+    # The 0700 directories protect the socket, so its authentication is `trust`. With `peer`, root
+    # would have to be mapped to the service account, and the account to several logins.
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "128MB",
@@ -18,7 +18,7 @@ SETTINGS = {
     "max_locks_per_transaction": "256",
     "timezone": "UTC",
     "log_timezone": "UTC",
-    # A week of files, each overwritten when its day of the week comes again.
+    # One file per weekday, overwritten a week later.
     "logging_collector": "on",
     "log_filename": "server-%a.log",
     "log_rotation_age": "1d",
@@ -32,17 +32,17 @@ SETTINGS = {
 def postgres_arguments(
     *, socket_dir: Path, log_dir: Path, extra_settings: Mapping[str, str]
 ) -> list[str]:
-    """The settings as arguments of `postgres`, so that a new release's apply to old data.
+    """Return the settings as arguments of `postgres`, so that changes apply to old data too.
 
-    `more` are the caller's own, beside ours or in their place.
+    `extra_settings` of the caller are added, or replace the settings of the same name.
     """
     settings = SETTINGS | {
         "unix_socket_directories": str(socket_dir),
         "log_directory": str(log_dir),
     }
     if sys.platform == "linux":
-        # After a crash with thousands of schemas, one call instead of opening every file: 0.7 s
-        # instead of 42.
+        # After a crash with thousands of schemas, one system call instead of opening every file:
+        # 0.7 s instead of 42 s.
         settings["recovery_init_sync_method"] = "syncfs"
     settings |= extra_settings
     return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]

@@ -1,8 +1,8 @@
-"""The database: one engine a process, bounded waits, a breaker, no transaction by accident.
+"""Database access: one engine per process, bounded waits, a circuit breaker, explicit transactions.
 
-psycopg2 runs in autocommit. A transaction begins with one string (its *opening*), sent when
-SQLAlchemy begins, so that choosing a tenant costs no round trip of its own; without an opening a
-statement is its own transaction.
+psycopg2 runs in autocommit mode. A transaction starts with one SQL string (see `set_begin_sql`),
+which is sent when SQLAlchemy begins it. Choosing a tenant therefore costs no round trip of its own.
+Without such a string, each statement is its own transaction.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -61,12 +61,12 @@ NAMING_CONVENTION = {
 
 
 def metadata(schema: str | None = None) -> MetaData:
-    """Metadata in which every constraint has a name (Citus needs names, and so do migrations)."""
+    """Return metadata that names every constraint, as Citus and migrations require."""
     return MetaData(schema=schema, naming_convention=NAMING_CONVENTION)
 
 
 class Database:
-    """One process's way to one database."""
+    """The connection pool and the circuit breaker of one process for one database."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Database:
         )
 
     def with_dsn(self, dsn: str, *, pool_size: int) -> "Database":
-        """Another way, by `dsn`, whose connections may remember as much."""
+        """Return a database for another `dsn`, with the same catalogue limits per connection."""
         max_tenants, tables = self._affinity_limits
         return Database(
             dsn, pool_size=pool_size, tenants_per_connection=max_tenants, tenant_tables=tables
@@ -95,11 +95,14 @@ class Database:
 
     @contextmanager
     def connection(self, *, schema: str | None = None) -> Iterator[Connection]:
-        """A pooled connection, outside any transaction until one is opened.
+        """Check out a pooled connection; it is in no transaction until one is begun.
 
-        One that knows `schema` already, if one is free: a wish, which enters nothing. Raises
-        DatabaseUnavailable when the server is away and DatabaseBusy when it ended a statement or
-        a wait, also in the middle of the block; the server's other errors as they are.
+        The pool prefers a connection that has served `schema` before. This is a hint only: it does
+        not enter the schema.
+
+        Raises DatabaseUnavailable when the server cannot be reached, and DatabaseBusy when the
+        server ended a statement or a lock wait. Both can also be raised in the middle of the block.
+        Other errors of the server are raised unchanged.
         """
         self.breaker.enter()
         report_outcome = self.breaker.undecided
@@ -132,10 +135,10 @@ class Database:
 def fetch_one(
     connection: Connection, statement: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
-    """The first row of one autocommitted statement, on a connection that is in no transaction.
+    """Execute one autocommitted statement outside any transaction and return its first row.
 
-    Past SQLAlchemy, which spends more on such a statement than the server does: for those that
-    every request begins with.
+    It bypasses SQLAlchemy, which costs more for such a statement than the server does. Use it for
+    the statements at the start of every request.
     """
     dbapi_connection: Any = connection.connection
     with dbapi_connection.cursor() as cursor:
@@ -145,9 +148,9 @@ def fetch_one(
 
 
 def execute_script(connection: Connection, statements: str) -> None:
-    """Statements without parameters or results, past SQLAlchemy, in one round trip.
+    """Execute statements without parameters or results in one round trip, bypassing SQLAlchemy.
 
-    Raises psycopg2.Error; a transaction that the string began is then open still.
+    Raises psycopg2.Error. If the script began a transaction, that transaction is still open then.
     """
     dbapi_connection: Any = connection.connection
     with dbapi_connection.cursor() as cursor:
@@ -155,13 +158,13 @@ def execute_script(connection: Connection, statements: str) -> None:
 
 
 def observe_pool_wait(observer: Callable[[float], None]) -> None:
-    """Call `observer` with the seconds that each connection was waited for, in this process."""
+    """Call `observer` with the seconds that each checkout of a connection waits in this process."""
     global _pool_wait_observer
     _pool_wait_observer = observer
 
 
 def _ignore_pool_wait(seconds: float) -> None:
-    """Ignore a wait that nobody observes."""
+    """Ignore the wait; the default until an observer is set."""
 
 
 _pool_wait_observer: Callable[[float], None] = _ignore_pool_wait
@@ -169,14 +172,14 @@ _current_database: Database | None = None
 
 
 def set_current_database(database: Database) -> Database:
-    """Make `database` the process's own; returns it."""
+    """Set the database of this process and return it."""
     global _current_database
     _current_database = database
     return database
 
 
 def current_database() -> Database:
-    """The process's database; raises RuntimeError before `use`."""
+    """Return the database of this process; raises RuntimeError if none was set."""
     if _current_database is None:
         raise RuntimeError("no database is configured in this process")
     return _current_database

@@ -1,4 +1,4 @@
-"""A breaker: while the server is away, one request at a time finds out whether it is back."""
+"""A circuit breaker: while the server is down, one request at a time checks whether it is back."""
 
 import threading
 from time import monotonic
@@ -8,10 +8,10 @@ from vca.kit.db.timeouts import CONNECT_TIMEOUT_S
 
 
 class Breaker:
-    """Lets one request at a time find out whether a failing server is back.
+    """Let one request at a time check whether a failed server is back.
 
-    Without it every thread would wait out its own deadline against a frozen server, and requests
-    queued behind them would wait for several.
+    Without it, each thread would wait until its own deadline on a frozen server, and requests
+    queued behind these threads would wait several times that long.
     """
 
     def __init__(self, *, pause_s: float = 0.5) -> None:
@@ -21,7 +21,7 @@ class Breaker:
         self._lock = threading.Lock()
 
     def enter(self) -> None:
-        """Raise DatabaseUnavailable while tripped, but let one caller through each pause."""
+        """Raise DatabaseUnavailable while tripped, but let one caller through after each pause."""
         if not self._tripped:
             return
         with self._lock:
@@ -30,17 +30,17 @@ class Breaker:
             self._retry_at = monotonic() + CONNECT_TIMEOUT_S + self._pause_s
 
     def failed(self) -> None:
-        """The server was seen to be away."""
+        """Record that the server could not be reached."""
         with self._lock:
             self._tripped = True
             self._retry_at = monotonic() + self._pause_s
 
     def undecided(self) -> None:
-        """A caller ended without having seen the one or the other: let the next one try soon."""
+        """Record that a caller learned nothing about the server; the next caller may try soon."""
         with self._lock:
             if self._tripped:
                 self._retry_at = monotonic() + self._pause_s
 
     def succeeded(self) -> None:
-        """The server was seen to be there."""
+        """Record that the server responded."""
         self._tripped = False

@@ -1,7 +1,7 @@
-"""A way to the database for commands that move or drop much: psycopg 3, COPY, no pool.
+"""Database access for commands that copy or drop many rows: psycopg 3, COPY, no pool.
 
-psycopg2 cannot COPY under our wait callback, and its statements end with the request that they are
-for. Here the server gets the time that the work takes; only a wait for somebody's lock ends.
+psycopg2 cannot COPY under the wait callback of `timeouts`, and its statement timeouts fit HTTP
+requests. Here statements have no time limit; only waits for locks do.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -22,23 +22,23 @@ from vca.kit.errors import Conflict
 
 CONNECT_TIMEOUT_S = 5
 LOCK_TIMEOUT_MS = 10_000
-# A command that was stopped, not ended, must not keep old rows alive for ever.
+# A suspended command (SIGSTOP) must not hold back vacuum for ever.
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 300_000
-# One message of the server holds one row; that is too little to compress or to hash at a time.
+# The server sends one message per row, which is too little to compress or hash at a time.
 BLOCK_BYTES = 128 * 1024
 
 
 class LockWaitTimeout(Conflict):
-    """Somebody else held a lock for longer than a command waits."""
+    """Another session held a lock for longer than a command waits."""
 
     code = "busy"
 
     def __init__(self) -> None:
-        super().__init__("Something else is using these tables; try again.")
+        super().__init__("These tables are locked by another operation. Try again.")
 
 
 class BulkDatabase(Database):
-    """A `Database` whose every connection is new, and is closed after use."""
+    """A `Database` that opens a new connection each time and closes it after use."""
 
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
@@ -64,9 +64,9 @@ class BulkDatabase(Database):
 
     @contextmanager
     def connection(self, *, schema: str | None = None) -> Iterator[Any]:
-        """A new connection, which knows no schema yet.
+        """Open a new connection, which has seen no schema yet.
 
-        Raises DatabaseUnavailable, and Busy for a lock that was not given.
+        Raises DatabaseUnavailable, and LockWaitTimeout if a lock was not granted in time.
         """
         try:
             with self.engine.connect() as connection:
@@ -81,7 +81,7 @@ class BulkDatabase(Database):
 
 
 def copy_out(session: Session, statement: str, write: Callable[[bytes], object]) -> int:
-    """Hand what `COPY … TO STDOUT` says to `write`, in blocks; how many rows it was."""
+    """Pass the output of `COPY … TO STDOUT` to `write` in blocks; return the number of rows."""
     pending: list[bytes] = []
     pending_bytes = 0
     with _driver_connection(session).cursor() as cursor:
@@ -97,9 +97,9 @@ def copy_out(session: Session, statement: str, write: Callable[[bytes], object])
 
 
 def copy_in(session: Session, statement: str, blocks: Iterable[bytes]) -> int:
-    """Feed `COPY … FROM STDIN`; how many rows it made. Raises psycopg.Error for what does not fit.
+    """Feed `COPY … FROM STDIN` and return the number of rows; raise psycopg.Error for invalid data.
 
-    Whatever `blocks` raises ends the COPY, and with it the transaction.
+    An error raised by `blocks` aborts the COPY, and with it the transaction.
     """
     with _driver_connection(session).cursor() as cursor:
         with cursor.copy(statement.encode()) as copy:
@@ -116,5 +116,5 @@ def _driver_connection(session: Session) -> "psycopg.Connection[Any]":
 
 
 def _is_outage(error: psycopg.OperationalError) -> bool:
-    """Whether connecting failed or the connection was lost; both have no SQLSTATE of their own."""
+    """Return whether connecting failed or the connection was lost; neither has an SQLSTATE."""
     return error.sqlstate is None or is_outage_state(error.sqlstate)

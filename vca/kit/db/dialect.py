@@ -1,4 +1,4 @@
-"""psycopg2 in autocommit, under SQLAlchemy, with transactions that begin with a string of ours."""
+"""psycopg2 in autocommit mode under SQLAlchemy; the caller defines how a transaction begins."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,15 +14,15 @@ _TRANSACTION_STATUSES = (
     psycopg2.extensions.TRANSACTION_STATUS_INTRANS,
     psycopg2.extensions.TRANSACTION_STATUS_INERROR,
 )
-_BEGIN_SQL_KEY = "opening"
-_COMMIT_SQL_KEY = "closing"
-# What every transaction on a connection sets first, in the same round trip.
-SESSION_SETTINGS_KEY = "first"
+_BEGIN_SQL_KEY = "begin_sql"
+_COMMIT_SQL_KEY = "commit_sql"
+# Key of the settings that each transaction on a connection sets right after BEGIN.
+SESSION_SETTINGS_KEY = "session_settings"
 NAME = "vca"
 
 
 class Dialect(PGDialect_psycopg2):
-    """psycopg2 in autocommit with transactions that we open and close ourselves."""
+    """The psycopg2 dialect in autocommit mode, with explicit BEGIN, COMMIT and ROLLBACK."""
 
     supports_statement_cache = True
 
@@ -63,14 +63,15 @@ registry.register(f"postgresql.{NAME}", __name__, "Dialect")
 
 
 def set_begin_sql(connection: Connection, statements: str) -> None:
-    """Let the next transaction on `connection` begin with `statements`, in one round trip."""
+    """Set the SQL that begins the next transaction on `connection`, in one round trip."""
     connection.connection.info[_BEGIN_SQL_KEY] = statements
 
 
 def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
-    """Let the transaction on `connection` end with a statement, in the round trip of its commit.
+    """Set a statement to run in the same round trip as the commit of the transaction.
 
-    What the statement raises, the commit raises. On another driver it is executed at once.
+    If the statement fails, the commit raises its error. Other drivers execute the statement
+    immediately.
     """
     if not isinstance(connection.dialect, Dialect):
         connection.exec_driver_sql(statement, dict(parameters))
@@ -90,7 +91,7 @@ def _in_transaction(dbapi_connection: Any) -> bool:
 
 
 def _read_uuid(text: str | None, _: Any) -> UUID | None:
-    """psycopg2's own reader accepts every spelling of a UUID; the server writes only one."""
+    """Parse a UUID; faster than psycopg2's reader, because the server writes only one spelling."""
     return None if text is None else UUID(int=int(text.replace("-", ""), 16))
 
 

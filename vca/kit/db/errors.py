@@ -1,4 +1,4 @@
-"""Database failures: an outage, a server that is too busy, and everything else as it is."""
+"""Database failures: the server is unreachable, or it is too busy; other errors pass unchanged."""
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
@@ -21,14 +21,14 @@ __all__ = [
 
 UNAVAILABLE_RETRY_AFTER_S = 2
 BUSY_RETRY_AFTER_S = 1
-# 57P01 to 57P03: the server is shut down, has crashed or is starting. 53300: too many connections.
+# 57P01 to 57P03: the server was shut down, has crashed or is starting. 53300: too many connections.
 # 08: connection exceptions. https://www.postgresql.org/docs/current/errcodes-appendix.html
 _OUTAGE_STATES = ("57P01", "57P02", "57P03", "53300")
 _CONNECTION_EXCEPTIONS = "08"
 # 57014: statement timeout. 55P03: lock timeout. 25P03: idle-in-transaction timeout.
 _BUSY_STATES = ("57014", "55P03", "25P03")
-# The server's text of 25P03, which ends the connection and so arrives without its SQLSTATE. In
-# another `lc_messages` it differs; the error is an outage then.
+# The server's message for 25P03. That error ends the connection, so it arrives without its
+# SQLSTATE. With another `lc_messages` the text differs, and the error counts as an outage.
 _IDLE_IN_TRANSACTION = "idle-in-transaction timeout"
 
 
@@ -37,42 +37,43 @@ class DatabaseFailure(Unavailable):
 
 
 class DatabaseUnavailable(DatabaseFailure):
-    """The database is down, frozen, or has no connection to spare."""
+    """The database is down, does not respond, or has no free connection."""
 
     code = "database-unavailable"
 
     def __init__(self) -> None:
-        super().__init__("The database does not answer.", retry_after_s=UNAVAILABLE_RETRY_AFTER_S)
+        super().__init__("The database is not responding.", retry_after_s=UNAVAILABLE_RETRY_AFTER_S)
 
 
 class DatabaseBusy(DatabaseFailure):
-    """The server answered, and ended a statement, a lock wait or an idle transaction in time."""
+    """The server ended a statement, a lock wait or an idle transaction because of a timeout."""
 
     code = "database-busy"
 
     def __init__(self) -> None:
         super().__init__(
-            "The database was too busy to finish this; try again.",
+            "The database is too busy to complete this request. Try again.",
             retry_after_s=BUSY_RETRY_AFTER_S,
         )
 
 
 class ServerNotResponding(psycopg2.OperationalError):  # type: ignore[misc] # no stubs
-    """We stopped waiting for the server.
+    """The client stopped waiting for the server.
 
-    `proven` when the wait was longer than the server ever needs, so that the server is to blame
-    and not a budget that was spent elsewhere.
+    `server_at_fault` is true when the client waited longer than the server's own timeouts allow.
+    Otherwise a time budget that was mostly spent elsewhere may have ended the wait.
     """
 
     def __init__(self, *, server_at_fault: bool) -> None:
-        super().__init__("the server did not answer in time")
+        super().__init__("the server did not respond in time")
         self.server_at_fault = server_at_fault
 
 
 def failure_for(error: BaseException) -> DatabaseFailure | None:
-    """Return the failure that a driver's or the pool's error stands for.
+    """Return the DatabaseFailure for a driver or pool error, or None for all other errors.
 
-    None for all other errors: they are faults of ours or of the server's set-up, not of the moment.
+    All other errors are faults in the code or in the server's configuration, so a retry does not
+    help.
     """
     if isinstance(error, PoolTimeout) or _is_outage_or_client_timeout(error):
         return DatabaseUnavailable()
@@ -82,7 +83,7 @@ def failure_for(error: BaseException) -> DatabaseFailure | None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether the server is away, so that the circuit breaker must open."""
+    """Return whether the server is unreachable, so that the circuit breaker must open."""
     cause = _cause(error)
     if isinstance(cause, ServerNotResponding):
         return bool(cause.server_at_fault)
@@ -90,12 +91,12 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_outage_state(state: str) -> bool:
-    """Whether an SQLSTATE says that the server, and not a statement, is the problem."""
+    """Return whether an SQLSTATE reports a problem of the server rather than of a statement."""
     return state in _OUTAGE_STATES or state.startswith(_CONNECTION_EXCEPTIONS)
 
 
 def _is_outage_or_client_timeout(error: BaseException) -> bool:
-    """Whether connecting failed, the connection was lost, or we stopped waiting."""
+    """Return whether connecting failed, the connection was lost, or the client stopped waiting."""
     state = sqlstate(error)
     if state is not None:
         return is_outage_state(state)
@@ -114,5 +115,5 @@ def _cause(error: BaseException) -> BaseException | None:
 
 
 def constraint_name(error: DBAPIError) -> str | None:
-    """The name of the constraint that refused the row, if one did."""
+    """Return the name of the violated constraint, if the error is a constraint violation."""
     return getattr(getattr(error.orig, "diag", None), "constraint_name", None)

@@ -1,4 +1,4 @@
-"""The pool that all tenants share: which connections it hands out, and when it lets one go."""
+"""The connection pool of all tenants: which connection it hands out, and when it closes one."""
 
 import select
 from collections.abc import Collection
@@ -16,11 +16,11 @@ POOL_TIMEOUT_S = 2
 def make_engine(
     dsn: str, *, size: int, tenants_per_connection: int, tenant_tables: Collection[str] = ()
 ) -> Engine:
-    """An engine for `dsn` that holds at most `size` connections.
+    """Create an engine for `dsn` with at most `size` connections.
 
     A connection that would see more than `tenants_per_connection` schemas is replaced: a server
-    process keeps up to 0.4 MiB of catalogue for each schema it ever saw. With `tenant_tables`,
-    which each schema has, a schema counts by those that were touched.
+    process keeps up to 0.4 MiB of catalogue for each schema that it has ever seen. If you pass
+    `tenant_tables`, the tables of each schema, a schema counts in proportion to the touched ones.
     """
     tables = schema_affinity.TenantTables(tenant_tables)
 
@@ -58,7 +58,7 @@ def make_engine(
     @event.listens_for(engine, "checkout")
     def _replace_over_budget(_: Any, record: Any, __: Any) -> None:
         if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
-            raise DisconnectionError("the server process has seen enough schemas")
+            raise DisconnectionError("the server process has cached too many schemas")
 
     @event.listens_for(engine, "checkin")
     def _retire_over_budget(_: Any, record: Any) -> None:
@@ -76,14 +76,15 @@ def make_engine(
 
 
 def record_schema_use(connection: Connection, schema: str) -> None:
-    """Count `name` among the schemas that this connection's server process has cached."""
+    """Count `schema` among the schemas that this connection's server process has cached."""
     schema_affinity.catalogue_cache_of(connection.connection.info).enter_schema(schema)
 
 
 def _reject_dead_connection(dbapi_connection: Any, *_: Any) -> None:
-    """A pre-ping without the round trip.
+    """Discard a connection that the server closed; a pre-ping without the round trip.
 
-    An idle connection has nothing to say: if its socket can be read, the server has closed it.
+    The server sends nothing to an idle connection. A readable socket means that the server closed
+    it.
     """
     if dbapi_connection.closed or _is_readable(dbapi_connection.fileno()):
         raise DisconnectionError("the server closed this connection while it was idle")

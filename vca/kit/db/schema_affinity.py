@@ -1,10 +1,10 @@
-"""Which idle connection serves a schema: one whose server process has read its catalogue already.
+"""Chooses, for a schema, an idle connection whose server process has cached its catalogue already.
 
-The first visit to a schema costs a server process some milliseconds, more than a whole request
-otherwise, and more than a third of a MiB for as long as it lives. With thousands of schemas any
-connection soon holds all that it may; so each keeps its own part of them, and the pool is as large
-a memory as all of its connections together. What counts is the tables that were touched: a schema
-of which one was is a small part of a whole one.
+The first visit to a schema costs a server process several milliseconds, more than the rest of a
+request, and over a third of a MiB for the life of the process. With thousands of schemas, every
+connection soon reaches its limit. So each connection serves its own subset of the schemas, and the
+connections of the pool together cache as many schemas as possible. The unit is the touched table: a
+schema of which one table was touched counts as a small part of a whole one.
 """
 
 import re
@@ -16,30 +16,37 @@ from typing import Any
 
 from sqlalchemy.util.queue import Empty, Queue
 
-_CACHE_KEY = "memory"
-# The part of what a connection may hold after which others are opened, while the pool may: of
-# few connections, the one that knows is often in use.
+_CACHE_KEY = "catalogue_cache"
+# A connection counts as nearly empty below 1/8 of its limit. Once no idle connection is, the pool
+# opens further connections up to its size: with few connections, the one that has seen a schema is
+# often in use.
 SPREAD_DIVISOR = 8
-# Statements whose tables are remembered; a product has some hundreds.
+# The number of statements whose tables are cached; the product has several hundred.
 _STATEMENT_CACHE_SIZE = 4096
-_preferred_schema: ContextVar[str | None] = ContextVar("wanted_schema", default=None)
+_preferred_schema: ContextVar[str | None] = ContextVar("preferred_schema", default=None)
 
 
 class TenantTables:
-    """The tables that each schema has, and which of them a statement is about.
+    """The tables that each schema has; finds those that a statement names.
 
-    Without any it is not known what a statement touches, and each schema counts as a whole one.
+    Without table names, the tables of a statement are unknown, and each schema counts as a whole
+    one.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         names = sorted(names)
         self._pattern = re.compile(rf"\b(?:{'|'.join(names)})\b") if names else None
         self.find_tables = lru_cache(_STATEMENT_CACHE_SIZE)(self._find_tables)
-        # A schema itself counts like a table: its path, its role and its fence are read too.
+        # The schema itself counts as one table: its search path, role and identity check are read
+        # too.
         self.entries_per_schema = 1 + len(names)
 
     def _find_tables(self, statement: str) -> frozenset[str]:
-        """Those named in it: maybe one too many. Foreign keys look into others, unnamed."""
+        """Return the tables named in a statement.
+
+        The result may contain a table too many. Tables that are read only through foreign keys are
+        missing.
+        """
         return frozenset(self._pattern.findall(statement) if self._pattern else ())
 
 
@@ -52,25 +59,25 @@ class CatalogueCache:
         self.entry_count = 0
 
     def enter_schema(self, schema: str) -> None:
-        """It serves `schema` from now on."""
+        """Record that the connection serves `schema` from now on."""
         if schema not in self._schemas:
             self._schemas[schema] = set()
             self.entry_count += 1
         self._current_tables = self._schemas[schema]
 
     def add_tables(self, tables: frozenset[str]) -> None:
-        """It has read these tables of the schema that it serves."""
+        """Record that the connection has read these tables of its current schema."""
         if not tables <= self._current_tables:
             self.entry_count += len(tables - self._current_tables)
             self._current_tables |= tables
 
     def has_seen(self, schema: str | None) -> bool:
-        """Whether it has served it."""
+        """Return whether the connection has served the schema."""
         return schema in self._schemas
 
 
 def catalogue_cache_of(info: dict[Any, Any]) -> CatalogueCache:
-    """That of the connection with this `info`."""
+    """Return the cache record of the connection with this `info`."""
     cache: CatalogueCache | None = info.get(_CACHE_KEY)
     if cache is None:
         cache = info[_CACHE_KEY] = CatalogueCache()
@@ -79,7 +86,7 @@ def catalogue_cache_of(info: dict[Any, Any]) -> CatalogueCache:
 
 @contextmanager
 def prefer_schema(schema: str | None) -> Iterator[None]:
-    """What is taken from a pool inside is meant for `schema`; None: for no schema in particular."""
+    """Prefer pooled connections that have seen `schema` inside the block; None: no preference."""
     token = _preferred_schema.set(schema)
     try:
         yield
@@ -88,10 +95,10 @@ def prefer_schema(schema: str | None) -> Iterator[None]:
 
 
 def is_over_budget(info: dict[Any, Any], max_schemas: int, tables: TenantTables) -> bool:
-    """Whether the connection must end before it serves what is wanted now.
+    """Return whether the connection must be closed before it serves the preferred schema.
 
-    It might then hold more of the catalogue than `most` whole schemas are. Without a wish: whether
-    it does already.
+    That is so if its server process could then hold more than `max_schemas` whole schemas. Without
+    a preferred schema, return whether it already does.
     """
     cache, schema = catalogue_cache_of(info), _preferred_schema.get()
     is_new_schema = schema is not None and not cache.has_seen(schema)
@@ -102,18 +109,24 @@ def is_over_budget(info: dict[Any, Any], max_schemas: int, tables: TenantTables)
 
 
 class SchemaAffinityQueue(Queue[Any]):
-    """A pool's idle connections, those that were used last at the end.
+    """The idle connections of a pool; the most recently used ones are at the end.
 
-    Whoever wants a schema gets the last that knows it, else one that remembers little yet. Is there
-    neither, the pool opens another connection, or, when it may not, one that has room is taken, or
-    the longest idle one makes room. Whoever wants none gets the last.
+    If a schema is preferred, the connection is chosen in this order:
+
+    1. the most recently used one that has seen the schema
+    2. the longest idle one that is nearly empty
+    3. a new connection, if the pool may open one
+    4. the longest idle one with room for a whole schema
+    5. the longest idle one, which is then replaced
+
+    Without a preference, the most recently used one is taken.
     """
 
     max_schemas: int
     tables: TenantTables
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As ever; and Empty, unless told to wait, if another one had better be opened."""
+        """Return a connection; raise Empty if not `block` and a new connection is preferable."""
         with self.mutex:
             if (
                 not block
@@ -132,7 +145,11 @@ class SchemaAffinityQueue(Queue[Any]):
         return record
 
     def _find_suitable(self, max_schemas: float) -> int | None:
-        """Where one is that knows what is wanted, or the longest idle with room in `most`."""
+        """Return the index of the best connection for the preferred schema, or None.
+
+        That is one that has seen the schema, or else the longest idle one with room for a whole
+        schema below the limit `max_schemas`.
+        """
         schema, last = _preferred_schema.get(), len(self.queue) - 1
         if schema is None:
             return last

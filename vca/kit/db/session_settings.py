@@ -1,7 +1,7 @@
-"""The server's time-outs and time zone: sent with a connection, and again if a pooler drops them.
+"""Server-side timeouts and the time zone: set on connect, and again if a pooler drops them.
 
-PgBouncer does not pass on the `options` of a connection: it refuses them or, told to ignore them,
-loses without a word what they set. So a new connection is asked once whether they hold.
+PgBouncer does not pass on the `options` of a connection. It rejects them, or, if configured to
+ignore them, drops them silently. So each new connection is checked once.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ _SETTINGS = {
     "lock_timeout": f"{timeouts.LOCK_TIMEOUT_MS}ms",
     "idle_in_transaction_session_timeout": f"{timeouts.IDLE_IN_TRANSACTION_TIMEOUT_MS}ms",
 }
-# The server shows 3000ms as 3s: lengths are compared as such.
+# The server shows 3000ms as 3s, so durations are compared as intervals.
 _CHECK_SQL = "SELECT " + " AND ".join(
     f"current_setting('{name}')::interval = interval '{value}'"
     if value.endswith("ms")
@@ -23,12 +23,12 @@ _CHECK_SQL = "SELECT " + " AND ".join(
 )
 
 CONNECTION_OPTIONS = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-# No round trip more, but work for the server: only where it is needed.
+# Sent with BEGIN, so it adds no round trip, but it costs server time; used only where needed.
 _SET_LOCAL_SQL = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in _SETTINGS.items())
 
 
 def missing_settings_sql(dbapi_connection: Any) -> str:
-    """What transactions on a new connection must set themselves; empty where the options hold."""
+    """Return the SQL that each transaction must run first; empty if the options took effect."""
     with dbapi_connection.cursor() as cursor:
         cursor.execute(_CHECK_SQL)
         [are_set] = cursor.fetchone()

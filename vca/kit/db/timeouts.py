@@ -1,7 +1,7 @@
-"""How long we wait for the server: never longer than the request that needs it.
+"""How long the client waits for the server: never longer than the request that needs the result.
 
-The server ends a statement, or a wait for a lock, by its own time-outs. They cannot help when the
-server is frozen, and the kernel still acknowledges its TCP; so we watch the clock as well.
+The server's own timeouts end statements and lock waits. They do not help when the server is frozen
+while its kernel still acknowledges TCP packets, so the client measures the time as well.
 """
 
 import select
@@ -20,18 +20,19 @@ CONNECT_TIMEOUT_S = 2
 LOCK_TIMEOUT_MS = 2_000
 STATEMENT_TIMEOUT_MS = 3_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000
-# Longer than any of the server's own, so that a server that lives is the first to speak.
+# Longer than each of the server's timeouts, so that a responsive server reports its timeout first.
 MAX_WAIT_S = 4.0
-# A budget that was spent elsewhere, on a busy machine, still leaves this much for a statement.
+# A statement gets at least this long, even if the request's budget is spent: on a busy machine the
+# time may have gone elsewhere.
 MIN_WAIT_S = 0.25
 _SERVER_TIMEOUT_S = STATEMENT_TIMEOUT_MS / 1000 + MIN_WAIT_S
 
-_max_wait_s: ContextVar[float] = ContextVar("longest_wait", default=MAX_WAIT_S)
+_max_wait_s: ContextVar[float] = ContextVar("max_wait_s", default=MAX_WAIT_S)
 
 
 @contextmanager
 def statement_timeout_scope(seconds: float) -> Iterator[None]:
-    """Let single statements inside take up to `seconds`: migrations, not requests."""
+    """Let each statement in the block take up to `seconds`; for migrations, not for requests."""
     token = _max_wait_s.set(seconds)
     try:
         yield
@@ -40,7 +41,7 @@ def statement_timeout_scope(seconds: float) -> Iterator[None]:
 
 
 def _wait_for_server(connection: Any) -> None:
-    """psycopg2's wait callback; psycopg2 closes a connection for which it raises."""
+    """Wait for the server; psycopg2 calls this, and closes the connection if it raises."""
     started_at_s = monotonic()
     connecting = connection.status == psycopg2.extensions.STATUS_SETUP
     poller = select.poll()
@@ -58,7 +59,7 @@ def _wait_for_server(connection: Any) -> None:
 
 
 def _wait_limit_s(*, connecting: bool) -> float:
-    """How long this wait may last; libpq's connect_timeout does not hold for a polled connect."""
+    """Return the limit of this wait; libpq's connect_timeout has no effect on a polled connect."""
     limit_s = CONNECT_TIMEOUT_S if connecting else _max_wait_s.get()
     remaining_s = deadline.remaining_s()
     return limit_s if remaining_s is None else max(MIN_WAIT_S, min(limit_s, remaining_s))

@@ -1,9 +1,10 @@
-"""Requests to URLs that tenants give us: judged when saved and when sent, connected as judged.
+"""HTTP requests to URLs that tenants supply, protected against server-side request forgery (SSRF).
 
-`target` reads a URL, `allowed` judges it and its addresses, `names` looks them up, `line` is the
-connection, `client` the request; `waiting` holds all of it to one deadline. A name is looked up
-once for each request, every address of it is judged, and the socket goes to those, so an answer of
-the name service that changes in between changes nothing.
+`urls` parses a URL, `policy` checks it and its addresses, `resolver` resolves its name,
+`connection` is the socket, `client` sends the request, and `deadline` bounds the whole. A URL is
+checked when it is saved and again when it is used. Each request resolves the name once, checks
+every address, and connects only to these addresses. A DNS answer that changes in between (DNS
+rebinding) therefore has no effect.
 """
 
 from vca.kit.http.client import TIMEOUT_S, HttpResponse, OutgoingClient
@@ -30,14 +31,14 @@ _current_client: OutgoingClient | None = None
 
 
 def set_current_client(client: OutgoingClient) -> OutgoingClient:
-    """The client of this process."""
+    """Set the client of this process and return it."""
     global _current_client
     _current_client = client
     return client
 
 
 def current_client() -> OutgoingClient:
-    """The process's client; raises LookupError before `use`."""
+    """Return the client of this process; raises LookupError if none was set."""
     if _current_client is None:
-        raise LookupError("no outgoing client is in use")
+        raise LookupError("no outgoing HTTP client is configured in this process")
     return _current_client

@@ -1,7 +1,7 @@
-"""The one client for URLs that tenants give: one request, one connection, one answer.
+"""The HTTP client for URLs that tenants supply: one connection, one request and one response.
 
-It follows no redirect, knows no proxy, no netrc and no cookie, and decompresses nothing, because
-nothing in it does: h11 reads and writes what goes over a socket that is opened here.
+It follows no redirects, uses no proxy, no netrc and no cookies, and decompresses nothing: it has no
+code for any of them. h11 encodes and decodes the bytes of a socket that is opened here.
 """
 
 import ssl
@@ -21,7 +21,7 @@ from vca.kit.http.resolver import Resolver
 from vca.kit.http.urls import ParsedUrl
 
 TIMEOUT_S = 15.0
-# These say where a message ends and how it comes: the client's alone.
+# These headers delimit or describe the message, so only the client sets them.
 _RESERVED_HEADERS = frozenset(
     {
         *("accept-encoding", "connection", "content-length", "expect", "host", "te"),
@@ -32,9 +32,9 @@ _RESERVED_HEADERS = frozenset(
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """What came back, a redirect too; names of headers are in lower case.
+    """A response, also a redirect; header names are in lower case.
 
-    `complete` is False where the body went on beyond what is read: MAX_BYTES with head and all.
+    `complete` is false if the body was cut off: at most MAX_BYTES are read, including the header.
     """
 
     status: int
@@ -44,7 +44,7 @@ class HttpResponse:
 
 
 class OutgoingClient:
-    """Sends to where it is allowed; shared by threads, connects for each request."""
+    """Sends requests that the policy allows; thread-safe; opens a connection for each request."""
 
     def __init__(
         self,
@@ -58,11 +58,11 @@ class OutgoingClient:
         self._tls_context = tls_context
 
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        """Judge a URL as `post` would, and send nothing.
+        """Check a URL as `post` does, without sending anything.
 
-        Raises Refused if it must never be sent to; Unreachable and TooSlow if its name cannot be
-        resolved now. It asks the name service: no transaction may be open. `Allowed.read` alone
-        asks nobody.
+        Raises RequestForbidden if requests to the URL are not allowed, and Unreachable or
+        RequestTimeout if its name cannot be resolved now. It queries DNS, so no transaction may be
+        open. `UrlPolicy.parse_url` does not use the network.
         """
         with request_deadline(timeout_s):
             self._resolve(url)
@@ -70,10 +70,10 @@ class OutgoingClient:
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
     ) -> HttpResponse:
-        """Send the body and read the answer, all within `timeout_s`. No transaction may be open.
+        """Send the body and read the response within `timeout_s`. No transaction may be open.
 
-        Raises Refused, then nobody was connected to; Unreachable and TooSlow, then the other side
-        may have received it.
+        Raises RequestForbidden, before any connection is opened. Raises Unreachable and
+        RequestTimeout; then the receiver may have processed the request.
         """
         with request_deadline(timeout_s):
             target, addresses = self._resolve(url)
@@ -84,7 +84,7 @@ class OutgoingClient:
                 return _exchange(connection, request, body)
 
     def _resolve(self, url: str) -> tuple[ParsedUrl, tuple[Address, ...]]:
-        """Where the URL leads and all of its addresses: the only ones that are connected to."""
+        """Return the parsed URL and all of its addresses, the only ones to connect to."""
         target = self._policy.parse_url(url)
         if target.address is not None:
             return target, (target.address,)
@@ -95,13 +95,13 @@ class OutgoingClient:
 
 @cache
 def _system_tls_context() -> ssl.SSLContext:
-    """The system's certificates, read once."""
+    """Return a TLS context with the system's certificates, which are read once."""
     return ssl.create_default_context()
 
 
 def _build_request(target: ParsedUrl, headers: Mapping[str, str], body_length: int) -> h11.Request:
     if not _RESERVED_HEADERS.isdisjoint(name.lower() for name in headers):
-        raise RequestForbidden("A header is not the sender's to set.")
+        raise RequestForbidden("A header that only the client may set was given.")
     fixed_headers = {
         "Host": target.authority,
         "User-Agent": "VCA",
@@ -114,7 +114,7 @@ def _build_request(target: ParsedUrl, headers: Mapping[str, str], body_length: i
             method="POST", target=target.path, headers=[*fixed_headers.items(), *headers.items()]
         )
     except (h11.LocalProtocolError, UnicodeError) as error:
-        raise RequestForbidden("A header cannot be sent as it is.") from error
+        raise RequestForbidden("A header is not valid.") from error
 
 
 def _exchange(connection: Connection, request: h11.Request, body: bytes) -> HttpResponse:
@@ -131,15 +131,15 @@ def _exchange(connection: Connection, request: h11.Request, body: bytes) -> Http
     except ResponseTooLarge:
         complete = False
     except h11.RemoteProtocolError as error:
-        raise Unreachable("The answer broke off, or is not HTTP.") from error
+        raise Unreachable("The response is incomplete or is not valid HTTP.") from error
     if response is None:
-        raise Unreachable("The answer has no end to its head.")
+        raise Unreachable("The response header is too large.")
     headers = {name.decode(): value.decode("latin-1") for name, value in response.headers}
     return HttpResponse(response.status_code, headers, bytes(response_body), complete)
 
 
 def _read_events(protocol: h11.Connection, connection: Connection) -> Iterator[h11.Event]:
-    """The parts of one answer, to its end."""
+    """Yield the parts of one response until it ends."""
     while True:
         event = protocol.next_event()
         if event is h11.NEED_DATA:

@@ -1,4 +1,4 @@
-"""A connection to one address, each wait within the deadline, and read to a limit only."""
+"""A connection to one address: each wait ends at the deadline, and the response size is limited."""
 
 import socket
 import ssl
@@ -10,23 +10,23 @@ from vca.kit.http.deadline import remaining_or_raise_s
 from vca.kit.http.errors import RequestTimeout, Unreachable
 
 MAX_BYTES = 64 * 1024
-# A name may have thousands of addresses, and a request must not become a scan of them.
+# A name may have thousands of addresses; a request must not become a scan of them.
 MAX_ADDRESSES_TRIED = 4
 
 
 class ResponseTooLarge(Exception):
-    """MAX_BYTES were read, and there are more."""
+    """The response is larger than MAX_BYTES."""
 
 
 class Connection:
-    """An open connection; closed by whoever opened it."""
+    """An open connection; the caller closes it."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._remaining_bytes = MAX_BYTES
 
     def start_tls(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on under TLS with whoever has a certificate for the host; raises Unreachable."""
+        """Start TLS and verify the certificate for the host; raises Unreachable."""
         with _translate_errors():
             self._socket.settimeout(remaining_or_raise_s())
             self._socket = context.wrap_socket(self._socket, server_hostname=host)
@@ -40,7 +40,7 @@ class Connection:
                 unsent = unsent[self._socket.send(unsent) :]
 
     def receive(self) -> bytes:
-        """What comes next, nothing at the end; raises Unreachable and EnoughRead."""
+        """Return the next bytes, none at the end; raises Unreachable and ResponseTooLarge."""
         if not self._remaining_bytes:
             raise ResponseTooLarge
         with _translate_errors():
@@ -50,17 +50,18 @@ class Connection:
         return data
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
 
 def connect(addresses: Sequence[Address], port: int) -> Connection:
-    """A line to the first of the addresses that takes it; raises Unreachable.
+    """Connect to the first address that accepts the connection; raises Unreachable.
 
-    Each gets its share of the time that is left, so that one that is dead leaves some for the next.
+    Each attempt gets an equal share of the remaining time, so that an unreachable address leaves
+    time for the next one.
     """
     candidates = addresses[:MAX_ADDRESSES_TRIED]
-    failure = Unreachable("There is no address.")
+    failure = Unreachable("The host has no address.")
     for index, address in enumerate(candidates):
         try:
             with _translate_errors():
@@ -73,7 +74,7 @@ def connect(addresses: Sequence[Address], port: int) -> Connection:
 
 
 def _open_socket(address: Address, port: int, timeout_s: float) -> socket.socket:
-    """A socket at this very address: nothing is looked up here."""
+    """Return a socket that is connected to this address; resolves no names."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -90,11 +91,11 @@ def _translate_errors() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise RequestTimeout("It took too long.") from error
+        raise RequestTimeout("The request timed out.") from error
     except ssl.SSLCertVerificationError as error:
-        message = f"The certificate is not accepted: {error.verify_message}."
+        message = f"The TLS certificate was rejected: {error.verify_message}."
         raise Unreachable(message) from error
     except ssl.SSLError as error:
-        raise Unreachable("The encrypted connection failed.") from error
+        raise Unreachable("The TLS connection failed.") from error
     except OSError as error:
-        raise Unreachable(f"The connection failed: {error.strerror or 'it broke off'}.") from error
+        raise Unreachable(f"The connection failed: {error.strerror or 'it was closed'}.") from error

@@ -1,4 +1,4 @@
-"""One deadline over a whole request: its look-up, connection, encryption, writing and reading."""
+"""One deadline for a whole request: name resolution, connection, TLS, sending and receiving."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +9,15 @@ from vca.kit.http.errors import RequestTimeout
 
 @contextmanager
 def request_deadline(timeout_s: float) -> Iterator[None]:
-    """Bound every wait inside to `timeout_s` altogether, and to the budget that there is."""
+    """Bound all waits inside to `timeout_s` in total, and to the current time budget, if any."""
     budget_s = deadline.remaining_s()
     with deadline.within(timeout_s if budget_s is None else min(timeout_s, budget_s)):
         yield
 
 
 def remaining_or_raise_s() -> float:
-    """The seconds that are left, more than none; raises TooSlow."""
+    """Return the remaining seconds, more than 0; raises RequestTimeout if there are none."""
     remaining_s = deadline.remaining_s()
     if not remaining_s:
-        raise RequestTimeout("It took too long.")
+        raise RequestTimeout("The request timed out.")
     return remaining_s

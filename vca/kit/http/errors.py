@@ -1,17 +1,17 @@
-"""Why a request got no answer. The texts are for whoever gave the URL and name no address."""
+"""Reasons why a request got no response. Tenants see the messages, so they name no address."""
 
 
 class OutgoingError(Exception):
-    """A request that got no answer."""
+    """A request got no response."""
 
 
 class RequestForbidden(OutgoingError):
-    """It must not be sent: the same request again changes nothing."""
+    """The request is not allowed; a retry gives the same result."""
 
 
 class Unreachable(OutgoingError):
-    """There was no answer this time; another try may get one."""
+    """There was no response this time; a retry may succeed."""
 
 
 class RequestTimeout(Unreachable):
-    """There was no whole answer in time."""
+    """There was no complete response in time."""

@@ -1,4 +1,4 @@
-"""Where requests may go."""
+"""Which addresses and ports requests may go to."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ PORTS = (80, 443, 8080, 8443)
 
 @dataclass(frozen=True)
 class UrlPolicy:
-    """Public addresses at the usual ports, and all of what an operator opened: `networks`, `http`.
+    """Allow public addresses at the usual ports, and everything in the `networks` of the operator.
 
-    A network opens the addresses that are written as its own are: 10.0.0.0/8 does not open
-    ::ffff:10.0.0.1.
+    `allow_http` also allows URLs without TLS. A network contains only addresses in its own
+    notation: 10.0.0.0/8 does not contain ::ffff:10.0.0.1.
     """
 
     networks: tuple[Network, ...] = ()
@@ -24,19 +24,19 @@ class UrlPolicy:
     ports: tuple[int, ...] = PORTS
 
     def parse_url(self, url: str) -> ParsedUrl:
-        """Where the URL leads; raises Refused for what is wrong with it before a look-up."""
+        """Parse the URL; raise RequestForbidden if it is forbidden whatever it resolves to."""
         target = urls.parse(url)
         if not (target.uses_tls or self.allow_http):
-            raise RequestForbidden("Must begin with https://.")
+            raise RequestForbidden("Must start with https://.")
         if target.address is not None:
             self.check_addresses([target.address], target.port)
         return target
 
     def check_addresses(self, addresses: Iterable[Address], port: int) -> None:
-        """Raise Refused unless each of the addresses may be connected to at the port."""
+        """Raise RequestForbidden unless each of the addresses is allowed at the port."""
         outside = [address for address in addresses if not self._is_allowed_network(address)]
         if not all(map(is_public, outside)):
-            raise RequestForbidden("Leads to an address that is not public.")
+            raise RequestForbidden("The URL resolves to an address that is not public.")
         if outside and port not in self.ports:
             raise RequestForbidden(f"The port must be one of {', '.join(map(str, self.ports))}.")
 

@@ -1,4 +1,4 @@
-"""Names and their addresses, waited for no longer than the deadline."""
+"""Resolves names to addresses, and waits no longer than the deadline."""
 
 import socket
 from collections.abc import Callable, Iterable
@@ -12,22 +12,23 @@ from vca.kit.http.deadline import remaining_or_raise_s
 from vca.kit.http.errors import RequestTimeout, Unreachable
 
 Lookup: TypeAlias = Callable[[str], Iterable[str]]
-# A dead name server holds a look-up for up to a minute, a request for 15 s: four threads of these
-# for each that sends.
+# An unresponsive name server can hold a lookup for a minute, while a request ends after 15 s. So
+# there may be four lookups for each thread that sends requests.
 MAX_LOOKUPS = 64
 
 
 def system_lookup(name: str) -> list[str]:
-    """The addresses that this machine knows a name by, best first; raises OSError."""
+    """Return the addresses that the system resolver finds for a name, best first; raise OSError."""
     infos = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in infos]
 
 
 class Resolver:
-    """Looks names up in threads of its own, each name once at a time, at most `most` in all.
+    """Resolves names in its own threads: one lookup per name at a time, at most `max_lookups`.
 
-    getaddrinfo takes no time-out and cannot be interrupted: one that outlasts its request is left
-    behind. So that they do not pile up, who asks for the same name waits for the same look-up.
+    getaddrinfo has no timeout and cannot be interrupted. A lookup that outlasts its request
+    continues in the background. To keep such lookups from piling up, requests for the same name
+    share one lookup.
     """
 
     def __init__(self, lookup: Lookup = system_lookup, *, max_lookups: int = MAX_LOOKUPS) -> None:
@@ -37,16 +38,16 @@ class Resolver:
         self._lock = Lock()
 
     def resolve(self, name: str) -> tuple[Address, ...]:
-        """All addresses of the name, best first, at least one; raises Unreachable and TooSlow."""
+        """Return the addresses of the name, best first; raises Unreachable and RequestTimeout."""
         future = self._start_lookup(name)
         try:
             addresses = future.result(remaining_or_raise_s())
         except TimeoutError:
-            raise RequestTimeout("The name was not resolved in time.") from None
+            raise RequestTimeout("The host name was not resolved in time.") from None
         except (OSError, ValueError) as error:
-            raise Unreachable("The name could not be resolved.") from error
+            raise Unreachable("The host name could not be resolved.") from error
         if not addresses:
-            raise Unreachable("The name has no address.")
+            raise Unreachable("The host name has no address.")
         return addresses
 
     def _start_lookup(self, name: str) -> Future[tuple[Address, ...]]:
@@ -54,7 +55,7 @@ class Resolver:
             future = self._running.get(name)
             if future is None:
                 if len(self._running) >= self._max_lookups:
-                    raise RequestTimeout("Too many names are being resolved.")
+                    raise RequestTimeout("Too many host names are being resolved.")
                 future = Future()
                 Thread(target=self._look_up, args=(name, future), daemon=True).start()
                 self._running[name] = future
@@ -68,7 +69,7 @@ class Resolver:
         except (OSError, ValueError) as error:
             failure = error
         finally:
-            # First of all, so that who asks after this one's answer starts another.
+            # Before the result is set, so that a caller that has seen it starts a new lookup.
             with self._lock:
                 del self._running[name]
         if failure is None:

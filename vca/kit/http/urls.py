@@ -1,4 +1,4 @@
-"""Where a URL leads, read once and strictly: what is judged is what is sent."""
+"""Strict URL parsing: a URL is parsed once, and what was checked is what the request uses."""
 
 import re
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 
 @dataclass(frozen=True)
 class ParsedUrl:
-    """A URL in its one spelling; `address` is None where the host is a name to be looked up."""
+    """A URL in its only accepted spelling; `address` is None if the host is a name to resolve."""
 
     scheme: str
     host: str
@@ -37,25 +37,25 @@ class ParsedUrl:
 
     @property
     def authority(self) -> str:
-        """Host and port as the header `Host` has them."""
+        """Return host and port as in the `Host` header."""
         host = f"[{self.host}]" if isinstance(self.address, IPv6Address) else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 def parse(url: str) -> ParsedUrl:
-    """Where the URL leads; raises Refused for what can be read in more than one way."""
+    """Parse the URL; raises RequestForbidden for anything that is ambiguous."""
     match = _URL.fullmatch(url)
     if match is None:
         raise RequestForbidden(
-            "Must be a URL, as https://example.com/hooks, of up to 2,000 ASCII characters."
+            "Must be a URL such as https://example.com/hooks, at most 2,000 ASCII characters."
         )
     scheme, authority = match["scheme"].lower(), match["authority"].lower()
     if scheme not in _DEFAULT_PORTS:
-        raise RequestForbidden("Must begin with https://.")
+        raise RequestForbidden("Must start with https://.")
     if "@" in authority:
-        raise RequestForbidden("Must not hold a user or a password.")
+        raise RequestForbidden("Must not contain a user name or password.")
     if match["fragment"] is not None:
-        raise RequestForbidden("Must not have a fragment (#…): it would not be sent.")
+        raise RequestForbidden("Must not contain a fragment (#…), because fragments are not sent.")
     host, port, address = _parse_authority(authority, _DEFAULT_PORTS[scheme])
     path = match["path"] or "/"
     return ParsedUrl(scheme, host, port, path if path[0] == "/" else f"/{path}", address)
@@ -65,12 +65,12 @@ def _parse_authority(authority: str, default_port: int) -> tuple[str, int, Addre
     match = _AUTHORITY.fullmatch(authority)
     port = int(match["port"] or default_port) if match else 0
     if match is None or port > 65535:
-        raise RequestForbidden("Must name a host, and maybe a port.")
+        raise RequestForbidden("Must contain a valid host and optionally a port.")
     address = _parse_address(match["host"], match["bracketed"])
     if address is None and not _is_name(match["host"]):
-        # Resolvers take 2130706433, 0x7f.1 and 0177.1 for addresses; a name's last label is no
-        # number.
-        raise RequestForbidden("The host must be a name, or an address in its usual spelling.")
+        # Resolvers accept 2130706433, 0x7f.1 and 0177.1 as addresses. The last label of a name is
+        # never a number.
+        raise RequestForbidden("The host must be a name or an address in standard notation.")
     return str(address or match["host"]), port, address
 
 

@@ -1,8 +1,8 @@
-"""Files too large for a table: one contract, two places to keep them, a folder or a bucket.
+"""Storage for files that are too large for a table: one contract, two stores, a folder or a bucket.
 
-`store` is the contract, `folder` and `s3` keep it; the bucket's library is imported on first use,
-it is slow to load. To add a place: a module here, a scheme in `opened`, a subclass of the contract
-suite (`tests/contract/suites/storage.py`), its settings in `.env.example`.
+`store` is the contract; `folder` and `s3` implement it. boto3 is imported on first use, because it
+is slow to load. To add a store: a module in this package, a scheme in `open_store`, a subclass of
+the contract suite (`tests/contract/suites/storage.py`), and its settings in `.env.example`.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ def open_store(
     region: str | None = None,
     presign: bool = False,
 ) -> Store:
-    """Return the store at `location`, `folder:<path>` or `s3://<bucket>/<prefix>`, unconnected.
+    """Create the store at `location`, `folder:<path>` or `s3://<bucket>/<prefix>`, unconnected.
 
     A relative folder is below `root`. The other options are for S3.
     """
@@ -66,14 +66,14 @@ _current_store: Store | None = None
 
 
 def set_current_store(store: Store) -> Store:
-    """Make this the process's store; returns it."""
+    """Set the store of this process and return it."""
     global _current_store
     _current_store = store
     return store
 
 
 def current_store() -> Store:
-    """The process's store; raises RuntimeError before `use`."""
+    """Return the store of this process; raises RuntimeError if none was set."""
     if _current_store is None:
         raise RuntimeError("no store is configured in this process")
     return _current_store

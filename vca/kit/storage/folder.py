@@ -1,4 +1,4 @@
-"""A folder of this machine: files appear whole or not at all, for nobody but us."""
+"""Storage in a local folder: files appear complete or not at all, readable for this user only."""
 
 import os
 import shutil
@@ -19,12 +19,12 @@ from vca.kit.storage.store import (
     require_key,
 )
 
-# What a killed process left; a living one is long done.
+# A temporary file this old belongs to a process that was killed; writing never takes that long.
 _ABANDONED_AFTER_S = 3_600
 
 
 class FolderStore(Store):
-    """Files below `root`, 0600 in folders of 0700; made when the first one is kept."""
+    """Files below `root`, mode 0600 in folders of mode 0700, created with the first object."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -43,7 +43,7 @@ class FolderStore(Store):
                 _sync(path.parent)
         finally:
             with suppress(OSError):
-                temporary.unlink()  # gone already when it was moved to its place
+                temporary.unlink()  # missing if it was renamed
         return info
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
@@ -79,7 +79,7 @@ class FolderStore(Store):
         path = self._root / require_folder(folder)
         if not _exists(path):
             return
-        with _translate_errors("looking failed"):
+        with _translate_errors("lookup failed"):
             files = [file for file in path.rglob("[!.]*") if file.is_file()]
         for file in files:
             yield file.relative_to(self._root).as_posix()
@@ -90,7 +90,7 @@ class FolderStore(Store):
 
 @contextmanager
 def _translate_errors(message: str) -> Iterator[None]:
-    """Whatever the disk says becomes a StorageError; people mend disks, so never for good."""
+    """Turn OSError into StorageError; never permanent, because operators can repair disks."""
     try:
         yield
     except OSError as error:
@@ -98,8 +98,8 @@ def _translate_errors(message: str) -> Iterator[None]:
 
 
 def _exists(path: Path) -> bool:
-    """As `Path.exists`, which also calls absent what it was not allowed to look at."""
-    with _translate_errors("looking failed"):
+    """Return whether the path exists; unlike `Path.exists`, raise an error if access was denied."""
+    with _translate_errors("lookup failed"):
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -108,7 +108,7 @@ def _exists(path: Path) -> bool:
 
 
 def _write_chunks(fd: int, chunks: Iterable[bytes]) -> ObjectInfo:
-    """Write what comes and see it onto the disk. What the chunks raise is not the disk's."""
+    """Write the chunks and sync them to disk. Errors of the chunks are not translated."""
     digest = Digest(chunks)
     with os.fdopen(fd, "wb", buffering=0) as file:
         for chunk in digest:
@@ -126,7 +126,7 @@ def _write_all(fd: int, chunk: bytes) -> None:
 
 
 def _create_folders(root: Path, folder: Path) -> None:
-    """Each with its own mode: `parents=True` would give only the last one ours."""
+    """Create each folder with mode 0700; `parents=True` would set the mode of the last one only."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     missing = [parent for parent in (folder, *folder.parents) if root in parent.parents]
     for parent in reversed(missing):
@@ -136,7 +136,7 @@ def _create_folders(root: Path, folder: Path) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what died while it was being written for this key."""
+    """Remove temporary files of this key that killed processes left behind."""
     oldest = clock.now().timestamp() - _ABANDONED_AFTER_S
     for file in path.parent.glob(f".{path.name}.*"):
         with suppress(FileNotFoundError):
@@ -145,7 +145,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """A new name in a folder outlives a power cut once the folder is on the disk."""
+    """Sync the folder, so that a new name in it survives a power failure."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)

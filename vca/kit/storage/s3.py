@@ -1,4 +1,4 @@
-"""A bucket of S3, or of a server that speaks its protocol. Credentials: boto3's own chain."""
+"""Storage in an S3 bucket or a compatible server; credentials come from boto3's default chain."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 10
 _ATTEMPTS = 2
 _PART_BYTES = 8 * 1024 * 1024
-# In this thread: a recording is written by a job, which has its own.
+# Without boto3's threads: recordings are written by jobs, which have threads of their own.
 _TRANSFER = TransferConfig(
     multipart_threshold=_PART_BYTES,
     multipart_chunksize=_PART_BYTES,
@@ -36,12 +36,12 @@ _TRANSFER = TransferConfig(
     use_threads=False,
 )
 _NOT_FOUND_CODES = ("404", "NoSuchKey", "NotFound")
-# What no repetition and no operator mends: the request itself is wrong.
+# Neither a retry nor an operator can fix these: the request itself is invalid.
 _PERMANENT_CODES = ("EntityTooLarge", "InvalidRequest", "KeyTooLongError", "InvalidArgument")
 
 
 class S3Store(Store):
-    """Objects in one bucket under `prefix`. The client is made when it is first needed."""
+    """Objects in one bucket under `prefix`. The client is created on first use."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class S3Store(Store):
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         arguments = {**self._object_arguments(key)}
-        if length == 0:  # no Range can say that
+        if length == 0:  # a Range header cannot express it
             if not self.exists(key):
                 raise ObjectNotFound
             return ObjectReader(BytesIO(), 0, ())
@@ -88,7 +88,7 @@ class S3Store(Store):
 
     def exists(self, key: str) -> bool:
         try:
-            with _translate_errors("looking failed"):
+            with _translate_errors("lookup failed"):
                 self._client.head_object(**self._object_arguments(key))
         except ObjectNotFound:
             return False
@@ -105,7 +105,7 @@ class S3Store(Store):
             for page in self._pages("list_objects_v2", prefix):
                 deleted += self._delete_page([item["Key"] for item in page.get("Contents", ())])
             for page in self._pages("list_multipart_uploads", prefix):
-                for item in page.get("Uploads", ()):  # a process died while it wrote
+                for item in page.get("Uploads", ()):  # left by a process that died while writing
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=item["Key"], UploadId=item["UploadId"]
                     )
@@ -113,7 +113,7 @@ class S3Store(Store):
 
     def keys(self, folder: str) -> Iterator[str]:
         prefix = f"{self._prefix}{require_folder(folder)}/"
-        with _translate_errors("looking failed"):
+        with _translate_errors("lookup failed"):
             for page in self._pages("list_objects_v2", prefix):
                 for item in page.get("Contents", ()):
                     yield item["Key"].removeprefix(self._prefix)
@@ -128,7 +128,7 @@ class S3Store(Store):
 
     @property
     def _client(self) -> Any:
-        """Making one is slow and not safe between threads; using one is."""
+        """Return the client. Creating it is slow and not thread-safe; using it is thread-safe."""
         with self._client_lock:
             if self._boto_client is None:
                 config = Config(
@@ -136,11 +136,12 @@ class S3Store(Store):
                     read_timeout=self._read_timeout_s,
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                     signature_version="s3v4",
-                    # Compatible servers do not all know the checksums that are sent by default.
+                    # Not every compatible server supports the checksums that boto3 sends by
+                    # default.
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                 )
-                with _translate_errors("the store cannot be used"):
+                with _translate_errors("the client could not be created"):
                     self._boto_client = boto3.session.Session().client(
                         "s3", config=config, **self._client_options
                     )
@@ -158,7 +159,7 @@ class S3Store(Store):
         request = {"Objects": [{"Key": name} for name in names], "Quiet": True}
         response = self._client.delete_objects(Bucket=self._bucket, Delete=request)
         if response.get("Errors"):
-            raise StorageError("some could not be deleted", permanent=False)
+            raise StorageError("some objects could not be deleted", permanent=False)
         return len(names)
 
     def _object_arguments(self, key: str) -> dict[str, str]:
@@ -169,7 +170,7 @@ class S3Store(Store):
 
 
 class _ChunkFile:
-    """Chunks as the file that boto3 wants to read from."""
+    """Adapts an iterator of chunks to the file object that boto3 reads from."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -189,7 +190,7 @@ class _ChunkFile:
 
 @contextmanager
 def _translate_errors(message: str) -> Iterator[None]:
-    """Whatever boto3 raises becomes a StorageError, without the names and keys in its text."""
+    """Turn boto3's errors into StorageError, without names and keys in the message."""
     try:
         yield
     except ClientError as error:

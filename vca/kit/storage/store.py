@@ -15,10 +15,10 @@ CHUNK_BYTES = 256 * 1024
 
 
 class StorageError(Exception):
-    """A store did not do what it was asked.
+    """An operation of a store failed.
 
-    `permanent` decides on retry: a name that cannot be one is, a full disk, a missing right or a
-    time-out is not, since people set those right.
+    `permanent` decides on retries. An invalid key is permanent. A full disk, a missing permission
+    or a timeout is not, because an operator can fix it.
     """
 
     def __init__(self, message: str, *, permanent: bool) -> None:
@@ -27,15 +27,15 @@ class StorageError(Exception):
 
 
 class ObjectNotFound(StorageError):
-    """There is nothing under that key."""
+    """There is no object with that key."""
 
     def __init__(self) -> None:
-        super().__init__("nothing is kept under that key", permanent=True)
+        super().__init__("object not found", permanent=True)
 
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """What a store took: so many bytes, with this SHA-256 in hex."""
+    """The size and the hexadecimal SHA-256 of a stored object."""
 
     size_bytes: int
     sha256: str
@@ -48,9 +48,9 @@ class _Source(Protocol):
 
 
 class ObjectReader(Iterator[bytes]):
-    """A part of what is kept, in chunks; closes itself at the end, and must be closed before it.
+    """Reads a range of an object in chunks; closes itself at the end. Close it if you stop earlier.
 
-    `failures` are what the source raises; they become a StorageError.
+    `source_errors` are the exceptions that the source raises; they become StorageError.
     """
 
     def __init__(
@@ -69,23 +69,23 @@ class ObjectReader(Iterator[bytes]):
         try:
             chunk = self._source.read(amount) if amount else b""
         except self._source_errors as error:
-            raise StorageError("reading failed midway", permanent=False) from error
+            raise StorageError("reading was interrupted", permanent=False) from error
         if not chunk:
             self.close()
             if self._remaining_bytes:
-                raise StorageError("what is kept ends too early", permanent=False)
+                raise StorageError("the object is shorter than expected", permanent=False)
             raise StopIteration
         if self._remaining_bytes is not None:
             self._remaining_bytes -= len(chunk)
         return chunk
 
     def close(self) -> None:
-        """Let go of the file or the connection behind it."""
+        """Close the underlying file or connection."""
         self._source.close()
 
 
 class Digest(Iterator[bytes]):
-    """Passes chunks on, and knows the size and the SHA-256 of what went through."""
+    """Passes chunks through and computes their total size and SHA-256."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -100,62 +100,63 @@ class Digest(Iterator[bytes]):
 
     @property
     def info(self) -> ObjectInfo:
-        """What has gone through so far."""
+        """Return the size and SHA-256 of the chunks so far."""
         return ObjectInfo(self._size, self._hash.hexdigest())
 
 
 class Store(ABC):
-    """One place for files under keys such as `a/2026/11/b.wav`; shared by threads.
+    """Stores files under keys such as `a/2026/11/b.wav`; thread-safe.
 
-    Keys and folders are words of a-z, 0-9, `_` and `-` between slashes, a key with an extension or
-    without. Anything else is StorageError(permanent=True) before the store is touched, so that no
-    key can lead out of it. Every failure is a StorageError; every wait is bounded.
+    Keys and folders consist of segments of a-z, 0-9, `_` and `-`, separated by slashes; a key may
+    end in a file extension. Any other key raises StorageError(permanent=True) before the store is
+    accessed, so no key can lead out of the store. Every failure is a StorageError, and every wait
+    is bounded.
     """
 
     @abstractmethod
     def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
-        """Keep the chunks under `key`, all of them or nothing; again replaces what was there.
+        """Store the chunks under `key`, all or nothing; replaces an existing object.
 
-        What the chunks themselves raise rises as it is. A process that dies meanwhile leaves
-        nothing that could be read under the key.
+        Errors raised by the chunks are raised unchanged. If the process dies, nothing readable is
+        left under the key.
         """
 
     @abstractmethod
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
-        """The bytes from `start`, `length` of them or all; raises Missing now, not when read.
+        """Return the bytes from `start`, `length` of them or all; raises ObjectNotFound at once.
 
-        The caller asks only for what is there.
+        The caller must only ask for bytes that exist.
         """
 
     @abstractmethod
     def exists(self, key: str) -> bool:
-        """Whether something is kept under `key`."""
+        """Return whether there is an object under `key`."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
-        """Delete what is under `key`; nothing there is a success."""
+        """Delete the object under `key`; succeeds if there is none."""
 
     @abstractmethod
     def delete_all(self, folder: str) -> int:
-        """Delete everything in `folder`, `a` meaning `a/…` and not `ab`; how many there were.
+        """Delete everything in `folder` and return how many objects there were.
 
-        After a failure some may be left: repeat it.
+        `a` means `a/…`, not `ab`. After a failure some objects may be left; repeat the call.
         """
 
     @abstractmethod
     def keys(self, folder: str) -> Iterator[str]:
-        """The key of everything in `folder`, in no order; nothing for one that is not there.
+        """Return the keys of all objects in `folder`, unordered; none if the folder does not exist.
 
-        What is kept or deleted meanwhile may be among them or not.
+        Objects that are stored or deleted meanwhile may be included or not.
         """
 
     def presigned_url(self, key: str, *, content_type: str, valid_s: int) -> str | None:
-        """A URL that anybody may read `key` at for `valid_s` seconds; None: not from this store."""
+        """Return a URL that serves `key` to anyone for `valid_s` seconds; None: unsupported."""
         return None
 
 
 def read_digest(store: Store, key: str) -> ObjectInfo:
-    """Read what is kept under `key` back to the end; raises Missing."""
+    """Read the whole object under `key`; return its size and SHA-256; raises ObjectNotFound."""
     with closing(store.open(key)) as reader:
         digest = Digest(reader)
         for _ in digest:
@@ -164,24 +165,24 @@ def read_digest(store: Store, key: str) -> ObjectInfo:
 
 
 def is_key(key: str) -> bool:
-    """Whether a key is spelt as one, and so leads nowhere but into the store."""
+    """Return whether `key` is a well-formed key, which can only lead into the store."""
     return _KEY.fullmatch(key) is not None
 
 
 def in_folder(key: str, folder: str) -> bool:
-    """Whether `key` is one, and of something in `folder`."""
+    """Return whether `key` is a well-formed key inside `folder`."""
     return is_key(key) and key.startswith(f"{folder}/")
 
 
 def require_key(key: str) -> str:
-    """The key; raises StorageError for what is none."""
+    """Return the key; raises StorageError if it is malformed."""
     if not is_key(key):
-        raise StorageError("not a key of a store", permanent=True)
+        raise StorageError("invalid object key", permanent=True)
     return key
 
 
 def require_folder(folder: str) -> str:
-    """The folder's name; raises StorageError for what is none."""
+    """Return the folder's name; raises StorageError if it is malformed."""
     if _FOLDER.fullmatch(folder) is None:
-        raise StorageError("not a folder of a store", permanent=True)
+        raise StorageError("invalid folder name", permanent=True)
     return folder

@@ -1,4 +1,4 @@
-"""What every feature's routes are built from: blueprint, strict parser, schemas, pages, access."""
+"""Building blocks of all routes: blueprint, strict parser, schemas, pagination, access."""
 
 from vca.kit.web.access import Access, access
 from vca.kit.web.blueprint import Blueprint, created_response

@@ -1,4 +1,4 @@
-"""Each operation declares who may use it; the edge enforces what is declared here."""
+"""Access declarations: each operation declares who may use it, and the API layer enforces it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,28 +15,28 @@ _ACCESS_ATTRIBUTE = "__access__"
 
 
 class PlatformKeyNeeded(DomainError):
-    """Only operators may do this."""
+    """The operation requires a platform key."""
 
     status = 403
     code = "platform-key-needed"
 
-    def __init__(self, detail: str = "This needs a platform key.") -> None:
+    def __init__(self, detail: str = "This operation requires a platform key.") -> None:
         super().__init__(detail)
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may use an operation, and which transaction the edge opens around it.
+    """Who may use an operation, and which transaction the API layer opens for it.
 
-    `opens="nothing"` is for operations that call out (a model, a carrier): they open short
-    transactions themselves, so that none is open while the network is used. `also` is a second
-    scope that is needed, of what changes something and answers with content.
+    `transaction="nothing"` is for operations that call a model or a carrier. They open short
+    transactions themselves, so that none is open while the network is used. `additional_scope` is a
+    second required scope, for operations that change something and also return content.
 
-    `repeats` says what a repetition under the same Idempotency-Key is told: the first `answer`, or
-    the `id` of what was made where the answer holds a secret that is shown once. With "none" the
-    operation takes no such header.
+    `idempotency` says what a repeated request with the same Idempotency-Key returns: the stored
+    response ("answer"), or only the `id` of the created resource if the response contains a secret
+    that is shown once. With "none" the operation does not accept the header.
 
-    `budget_s` is how long an operation may take, where that is more than is usual for its kind.
+    `budget_s` is the time limit of an operation that may take longer than is usual for its kind.
     """
 
     audience: Audience
@@ -53,13 +53,13 @@ class Access:
         return self.scope in ("write", "admin")
 
     def is_audited(self, method: str) -> bool:
-        """Whether a request is told in the audit: it changes something, or is shown content."""
+        """Return whether requests are audited: they change something or read content."""
         is_read = method in ("GET", "HEAD")
         return "content" in (self.scope, self.additional_scope) or (self.writes and not is_read)
 
     @property
     def needs_schema(self) -> bool:
-        """Whether an operation of a tenant works in its schema, and not in `public` alone."""
+        """Return whether the operation uses the tenant's schema, and not only `public`."""
         return self.transaction != "public"
 
 
@@ -74,11 +74,12 @@ def access(
     idempotency: Idempotency = "none",
     budget_s: float | None = None,
 ) -> Callable[[View], View]:
-    """Declare the guard of an operation; exactly one a view, or the app does not start.
+    """Declare the guard of an operation; each view needs exactly one, or the app does not start.
 
-    `when_suspended`: a tenant's own key may still do this while the tenant is suspended.
-    `when_deleted`: a platform key may do this to a deleted tenant. `also`: a second scope.
-    `repeats`: it takes an Idempotency-Key, see `Access`. `budget_s`: seconds, instead of the usual.
+    `when_suspended`: a tenant's own key may use the operation while the tenant is suspended.
+    `when_deleted`: a platform key may use it on a deleted tenant. `additional_scope`: a second
+    required scope. `idempotency`: whether it accepts an Idempotency-Key, see `Access`. `budget_s`:
+    its time limit in seconds, instead of the default.
     """
     declaration = Access(
         audience,
@@ -101,6 +102,6 @@ def access(
 
 
 def declared_access(view: Callable[..., Any]) -> Access | None:
-    """What a view declares, seen through the decorators around it."""
+    """Return the access declaration of a view, also through decorators."""
     declaration: Access | None = getattr(view, _ACCESS_ATTRIBUTE, None)
     return declaration

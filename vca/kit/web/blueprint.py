@@ -1,4 +1,4 @@
-"""flask-smorest's blueprint with our parser and our conventions of documentation."""
+"""flask-smorest's blueprint with the strict parser, and responses with a `Location` header."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from vca.kit.web.parser import StrictParser
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A feature's operations."""
+    """The operations of a feature."""
 
     ARGUMENTS_PARSER = StrictParser()
 
     def arguments(self, schema: Any, **options: Any) -> Any:
-        """As flask-smorest's, but one instance of the schema serves every request."""
+        """Do as flask-smorest does, but use one schema instance for all requests."""
         return super().arguments(schema() if isinstance(schema, type) else schema, **options)
 
 
 def created_response(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
-    """A 201 answer with the `Location` of what was made."""
+    """Return a 201 response with the `Location` of the new resource."""
     return item, 201, {"Location": path}
 
 
 def accepted_response(item: Any, path: str) -> tuple[Any, int, dict[str, str]]:
-    """A 202 answer with the `Location` of what will tell what came of it."""
+    """Return a 202 response with the `Location` where the result can be read."""
     return item, 202, {"Location": path}

@@ -1,10 +1,10 @@
-"""What the edge hands to a view: the open session of its request."""
+"""What the API layer passes to a view: the session of the request."""
 
 from flask import g
 from sqlalchemy.orm import Session
 
 
 def request_session() -> Session:
-    """The session that the edge opened for this operation, and will commit."""
+    """Return the session that the API layer opened for this request, and will commit."""
     open_session: Session = g.session
     return open_session

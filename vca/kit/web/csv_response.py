@@ -1,4 +1,4 @@
-"""Answers as CSV, for who asks for it; safe to be opened where cells may be formulas."""
+"""CSV responses for clients that request them; safe to open in spreadsheet programs."""
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,20 @@ from flask import Response, request
 from vca.kit.web.schema import string
 
 _JSON, _CSV = "application/json", "text/csv"
-# The other form of an answer, for `blp.alt_response`.
+# The alternative response for `blp.alt_response`.
 RESPONSE = {"schema": {"type": "string"}, "content_type": _CSV, "example": "kind,quantity\r\n"}
-# What a spreadsheet takes for the beginning of a formula.
+# Spreadsheet programs treat text with these prefixes as a formula.
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_field() -> Any:
-    """The query parameter that asks for CSV; without it the `Accept` header does."""
-    metadata = {"description": "Default: by `Accept`, which may prefer `text/csv`."}
+    """Return the query parameter that selects the format; by default the `Accept` header does."""
+    metadata = {"description": "Response format. By default, the `Accept` header decides."}
     return string(1, 10, one_of=("json", "csv"), load_default=None, metadata=metadata)
 
 
 def prefers_csv(requested_format: str | None) -> bool:
-    """Whether the answer is to be CSV; `given` is the query parameter."""
+    """Return whether to respond with CSV; `requested_format` is the query parameter."""
     if requested_format is not None:
         return requested_format == "csv"
     return request.accept_mimetypes.best_match([_JSON, _CSV], default=_JSON) == _CSV
@@ -35,7 +35,7 @@ def attachment(
     rows: Iterable[Mapping[str, Any]],
     extra_headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The rows under their columns' names, RFC 4180, as a file of that name."""
+    """Return the rows as a CSV file (RFC 4180) with a header line, to be saved under this name."""
     response_headers = {
         "Content-Disposition": f'attachment; filename="{name}.csv"',
         **(extra_headers or {}),
@@ -44,7 +44,7 @@ def attachment(
 
 
 def encode_rows(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """The rows as CSV. Text that could be a formula begins with an apostrophe; numbers cannot."""
+    """Return the rows as CSV; text that could be a formula is prefixed with an apostrophe."""
     buffer = StringIO(newline="")
     writer = csv.writer(buffer)
     writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""Pages over HTTP: bare arrays, an opaque signed cursor, the next page in a `Link` header."""
+"""Pagination over HTTP: plain arrays, a signed cursor, the next page in the `Link` header."""
 
 from datetime import datetime
 from typing import Any
@@ -15,35 +15,35 @@ from vca.kit.web.schema import QueryInteger, Schema
 
 
 class PageQuery(Schema):
-    """Query parameters of every list; a list's own filters are added by inheritance."""
+    """Query parameters of every list; lists add their filters by inheritance."""
 
     limit = QueryInteger(
         load_default=DEFAULT_LIMIT,
         validate=validate.Range(1, 100),
-        metadata={"description": "Most items in the answer."},
+        metadata={"description": "Maximum number of items to return."},
     )
     cursor = fields.String(
         load_default=None,
         validate=validate.Length(1, 500),
-        metadata={"description": "Where the page starts: from the `Link` of the page before."},
+        metadata={"description": "Start of the page, from the `Link` header of the previous page."},
     )
 
 
 def parse_page_request(query: dict[str, Any]) -> PageRequest:
-    """The page that a loaded query asks for; takes `limit` and `cursor` out of it."""
+    """Return the page that a loaded query requests; removes `limit` and `cursor` from the query."""
     limit, cursor = query.pop("limit"), query.pop("cursor")
     if cursor is None:
         return PageRequest(limit)
     try:
         values = crypto.unsign(_secret(), cursor, purpose=_purpose(query))
     except crypto.BadSignature:
-        error = FieldError("/cursor", "Not a cursor of this list.", "query")
+        error = FieldError("/cursor", "The cursor does not belong to this list.", "query")
         raise InvalidInput("The query is not valid.", errors=[error]) from None
     return PageRequest(limit, tuple(_decode(kind, value) for kind, value in values))
 
 
 def page_response(page: Page, filters: dict[str, Any]) -> Any:
-    """A page as flask-smorest wants it: the items, and headers when another page follows."""
+    """Return the items, with a `Link` header if another page follows, for flask-smorest."""
     if page.next_after is None:
         return page.items
     values = [_encode(value) for value in page.next_after]
@@ -53,7 +53,7 @@ def page_response(page: Page, filters: dict[str, Any]) -> Any:
 
 
 def public_url(path: str) -> str:
-    """A URL of ours as the outside sees it: the configured base, never the Host header."""
+    """Return the public URL of a path, from the configured base URL, never the Host header."""
     return f"{current_app.config['PUBLIC_BASE_URL']}{path}"
 
 
@@ -62,7 +62,7 @@ def _secret() -> str:
 
 
 def _purpose(filters: dict[str, Any]) -> str:
-    """Binds a cursor to its list (which names the tenant) and to the filters it was made with."""
+    """Bind a cursor to its path, which names the tenant, and to the filters of its list."""
     return f"cursor|{request.path}|{sorted((name, str(value)) for name, value in filters.items())}"
 
 

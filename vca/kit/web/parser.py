@@ -1,7 +1,7 @@
-"""The strict request parser under `@blp.arguments`.
+"""The strict request parser behind `@blp.arguments`.
 
-webargs turns only two exceptions of a JSON loader into an answer, and flask-smorest does not ask
-Flask's JSON provider; so strictness has to sit here.
+webargs turns only two exceptions of a JSON loader into responses, and flask-smorest does not use
+Flask's JSON provider. Therefore the strict checks are implemented here.
 """
 
 from typing import Any, NoReturn
@@ -18,13 +18,13 @@ from vca.kit.web.schema import Schema
 
 
 class UnreadableBody(InvalidInput):
-    """The body is not JSON that a careful peer would send."""
+    """The body is not JSON, or JSON that the strict parser rejects."""
 
     code = "unreadable-body"
 
 
 class StrictParser(FlaskParser):
-    """Refuses what it would have to guess about; answers 400 with a pointer for each field."""
+    """Rejects ambiguous input with status 400 and a JSON pointer for each invalid field."""
 
     DEFAULT_VALIDATION_STATUS = 400
     DEFAULT_UNKNOWN_BY_LOCATION = {
@@ -34,7 +34,7 @@ class StrictParser(FlaskParser):
     }
 
     def parse(self, argmap: Any, req: Any = None, *, location: Any = None, **options: Any) -> Any:
-        """As webargs', but an empty query is not asked what it means every time."""
+        """Do as webargs does, but skip parsing when the query is empty."""
         if location == "query" and isinstance(argmap, Schema) and not request.query_string:
             return dict(argmap.defaults)
         return super().parse(argmap, req, location=location, **options)
@@ -62,7 +62,7 @@ class StrictParser(FlaskParser):
             if len(values) > 1 or not is_storable(name + values[0]):
                 raise InvalidInput(
                     "The query is not valid.",
-                    errors=[FieldError(_pointer(name), "Not a single, readable value.", "query")],
+                    errors=[FieldError(_pointer(name), "Must be one readable value.", "query")],
                 )
         return self._makeproxy(req.args, schema)
 
@@ -77,12 +77,12 @@ class StrictParser(FlaskParser):
 
 
 def check_body(req: Request) -> None:
-    """Refuse transfer and content codings that would let a body grow past its declared length.
+    """Reject transfer and content encodings, with which a body could exceed its declared length.
 
-    A chunked body over the limit reaches a Flask view silently cut off at the limit.
+    A chunked body over the limit would reach a Flask view silently truncated.
     """
     if req.headers.get("Transfer-Encoding"):
-        raise LengthRequired("A body needs a Content-Length.")
+        raise LengthRequired("A request with a body must have a Content-Length header.")
     if req.headers.get("Content-Encoding", "identity") != "identity":
         raise UnsupportedMediaType("The body must not be compressed.")
 
@@ -95,9 +95,10 @@ def _body_error(error: InvalidJson) -> InvalidInput:
 
 
 def check_query(req: Request) -> None:
-    """Refuse a query with bytes that are no text.
+    """Reject a query that is not valid UTF-8.
 
-    Werkzeug would raise UnicodeDecodeError for raw ones, and leave encoded ones as they are.
+    Werkzeug would raise UnicodeDecodeError for raw bytes, and leave percent-encoded ones as they
+    are.
     """
     if not req.query_string.isascii():
         raise InvalidInput("The query is not percent-encoded.")
@@ -106,7 +107,7 @@ def check_query(req: Request) -> None:
             unquote_to_bytes(pair).decode("utf-8")
         except UnicodeDecodeError:
             name = unquote(pair.partition(b"=")[0].decode())
-            error = FieldError(_pointer(name), "Not a single, readable value.", "query")
+            error = FieldError(_pointer(name), "Must be one readable value.", "query")
             raise InvalidInput("The query is not valid.", errors=[error]) from None
 
 
@@ -121,7 +122,7 @@ def _field_errors(error: marshmallow.ValidationError) -> list[FieldError]:
 
 
 def _flatten(messages: Any, path: str = "") -> list[tuple[str, str]]:
-    """marshmallow's nested messages as (JSON pointer, sentence) pairs."""
+    """Return marshmallow's nested messages as (JSON pointer, message) pairs."""
     if isinstance(messages, dict):
         flat = []
         for name, inner in messages.items():

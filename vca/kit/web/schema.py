@@ -1,4 +1,4 @@
-"""Schemas: marshmallow reads strictly; writing is reading attributes, orjson does the rest."""
+"""Schemas: marshmallow for strict input; output reads attributes, and orjson serialises them."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -22,20 +22,19 @@ _DATE_TIME = re.compile(
 
 
 class Schema(marshmallow.Schema):
-    """A resource's fields, for input, output and the OpenAPI document.
+    """The fields of a resource, for input, output and the OpenAPI document.
 
-    Input is strict: unknown and read-only fields are refused. Output skips marshmallow's
-    field-by-field conversion, which took two thirds of a list request's time: the declared
-    attributes are read as they are, and the JSON encoder knows UUIDs and times. That the result
-    agrees with the declared types is checked by the tests, which hold every answer against the
-    OpenAPI document.
+    Input is strict: unknown and read-only fields are rejected. Output skips marshmallow's
+    field-by-field conversion, which took two thirds of the time of a list request: the declared
+    attributes are read directly, and the JSON encoder handles UUIDs and times. The tests compare
+    every response with the OpenAPI document, so they detect values of the wrong type.
     """
 
     class Meta:
         unknown = marshmallow.RAISE
 
-    # Output fields that are not one attribute: an object's fields and the attributes they are read
-    # from, or a function of the item.
+    # Output fields that are not read from a single attribute. `grouped`: an object, its fields and
+    # their attributes. `computed`: a function of the item.
     grouped: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     computed: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
@@ -46,7 +45,7 @@ class Schema(marshmallow.Schema):
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
-        """What loading nothing gives."""
+        """Return the result of loading empty input."""
         loaded: dict[str, Any] = self.load({})
         return loaded
 
@@ -74,12 +73,12 @@ class Schema(marshmallow.Schema):
         return tuple((name, tuple(group.items())) for name, group in self.grouped.items())
 
 
-# Pairs of an output field and the attribute that it is read from.
+# Pairs of an output field and its source attribute.
 FieldMap = tuple[tuple[str, str], ...]
 
 
 def _read_fields(item: Any, field_map: FieldMap) -> dict[str, Any]:
-    """The fields of an item; a list's row is read by position, ten times as fast as by name."""
+    """Return the fields of an item; rows are read by position, ten times as fast as by name."""
     keys, get = _field_reader(field_map, item._fields if isinstance(item, Row) else None)
     return dict(zip(keys, get(item), strict=True))
 
@@ -97,7 +96,7 @@ def _field_reader(
 
 
 def string(low: int, high: int, *, one_of: Iterable[str] = (), **options: Any) -> fields.String:
-    """A string of `low` to `high` characters, or one of a closed vocabulary."""
+    """Return a string field of `low` to `high` characters, or of a closed vocabulary."""
     checks: list[Callable[[str], Any]] = [validate.Length(low, high), _check_printable]
     if one_of:
         checks = [validate.OneOf(list(one_of))]
@@ -105,22 +104,22 @@ def string(low: int, high: int, *, one_of: Iterable[str] = (), **options: Any) -
 
 
 def not_blank(value: str) -> None:
-    """A validator: something besides white space."""
+    """Validate that the text contains more than white space."""
     if not value.strip():
         raise marshmallow.ValidationError("Must not be blank.")
 
 
 def integer(low: int, high: int, **options: Any) -> fields.Integer:
-    """A whole number; `7.9` and `"7"` are not."""
+    """Return a strict integer field, which rejects `7.9` and `"7"`."""
     return fields.Integer(strict=True, validate=[validate.Range(low, high)], **options)
 
 
 class Pattern(validate.Validator):
-    """A validator: the whole text matches a regular expression, written as `^…$`.
+    """A validator that matches the whole text with a regular expression, written as `^…$`.
 
-    The OpenAPI document shows the expression, and its readers use ECMA-262: write only what means
-    the same there. Unlike `validate.Regexp`, this rejects a trailing newline, before which Python's
-    `$` matches as well.
+    The OpenAPI document contains the expression, and its readers use ECMA-262: use only syntax that
+    means the same there. Unlike `validate.Regexp`, it rejects a trailing newline, before which
+    Python's `$` also matches.
     """
 
     def __init__(self, expression: str, *, error: str) -> None:
@@ -134,7 +133,7 @@ class Pattern(validate.Validator):
 
 
 def e164(**options: Any) -> fields.String:
-    """A valid telephone number in E.164, ASCII."""
+    """Return a field for a valid phone number in E.164, ASCII."""
     metadata = {"pattern": r"^\+[1-9][0-9]{6,14}$", "example": "+14155550100"}
     return fields.String(
         validate=_check_valid_number,
@@ -145,16 +144,16 @@ def e164(**options: Any) -> fields.String:
 
 def _check_valid_number(value: str) -> None:
     if not phone.is_valid(value):
-        raise marshmallow.ValidationError("Not a valid E.164 number, as +14155550100.")
+        raise marshmallow.ValidationError("Not a valid E.164 number such as +14155550100.")
 
 
 def _check_printable(value: str) -> None:
     if not is_storable(value):
-        raise marshmallow.ValidationError("Has an unprintable character.")
+        raise marshmallow.ValidationError("Contains an unprintable character.")
 
 
 class StrictBoolean(fields.Boolean):
-    """true or false; not "yes", not 1."""
+    """A JSON boolean; rejects "yes" and 1."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -163,7 +162,7 @@ class StrictBoolean(fields.Boolean):
 
 
 class StrictNumber(fields.Float):
-    """A JSON number; `"0.5"` and true are not."""
+    """A JSON number; rejects `"0.5"` and true."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -172,7 +171,7 @@ class StrictNumber(fields.Float):
 
 
 class QueryInteger(fields.Integer):
-    """A whole number in a query string: ASCII digits, nothing else."""
+    """An integer in a query string: ASCII digits only."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> int:
         if not (isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10):
@@ -188,7 +187,7 @@ class QueryBoolean(fields.Boolean):
 
 
 class Uuid(fields.UUID):
-    """A UUID as RFC 9562 writes it; Python also reads braces, URNs, `0x` and Arabic digits."""
+    """A UUID as in RFC 9562; Python also accepts braces, URNs, `0x` and Arabic digits."""
 
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> UUID:
         if not (isinstance(value, str) and _UUID.fullmatch(value)):
@@ -197,7 +196,7 @@ class Uuid(fields.UUID):
 
 
 class DateTime(fields.AwareDateTime):
-    """An RFC 3339 time with its offset, within the years that Postgres and Python share."""
+    """An RFC 3339 time with an offset, in the range of years that Postgres and Python share."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(format="iso", **options)
@@ -208,4 +207,4 @@ class DateTime(fields.AwareDateTime):
         moment = super()._deserialize(value, *args, **kwargs)
         if not 1970 <= moment.year <= 9000:
             raise self.make_error("invalid", input=value, obj_type="time")
-        return moment.astimezone(UTC)  # Postgres knows no offset of 16 hours or more
+        return moment.astimezone(UTC)  # Postgres rejects offsets of 16 hours or more

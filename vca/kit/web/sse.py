@@ -1,4 +1,4 @@
-"""Server-sent events: an answer that goes on while what it tells is still being made."""
+"""Server-sent events: a response that is streamed while its content is produced."""
 
 from collections.abc import Generator, Mapping
 from contextvars import copy_context
@@ -8,52 +8,52 @@ from flask import Request, Response
 
 from vca.kit import json
 
-Event = tuple[str, Any]  # its name, and what JSON can hold
+Event = tuple[str, Any]  # name and JSON-serialisable data
 MIME_TYPE = "text/event-stream"
-# A proxy that collects an answer before it passes it on would make a stream pointless.
+# A proxy that buffers the response would defeat streaming.
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 class EventStream(Response):
-    """An answer of events. What fails after it has begun is for the edge to tell."""
+    """A response of server-sent events. The API layer reports errors that occur midway."""
 
     default_mimetype = MIME_TYPE
 
 
 def stream_response(events: Generator[Event, None, None]) -> EventStream:
-    """Events as they come, in the time that the request has.
+    """Return a response that sends events as they are produced, within the request's time budget.
 
-    The first is waited for: what fails before it is raised here, and is an answer of its own. A
-    client that goes away closes the generator.
+    It waits for the first event. An error before that is raised here, so it becomes an ordinary
+    error response. If the client disconnects, the generator is closed.
     """
     encoded = _EncodedEvents(events)
     response = EventStream(encoded, headers=_HEADERS)
-    response.call_on_close(encoded.close)  # also when nobody has begun to read
+    response.call_on_close(encoded.close)  # also called if the response was never iterated
     return response
 
 
 def prefers_event_stream(request: Request) -> bool:
-    """Whether the client would rather have events than JSON."""
-    media_types = ["application/json", MIME_TYPE]  # the first is for those who do not say
+    """Return whether the client prefers server-sent events to JSON."""
+    media_types = ["application/json", MIME_TYPE]  # JSON is the default
     return request.accept_mimetypes.best_match(media_types) == MIME_TYPE
 
 
 def openapi_content(examples: Mapping[str, Any]) -> dict[str, Any]:
-    """How the OpenAPI document shows a stream of these events."""
+    """Return the OpenAPI media type object of a stream of these events."""
     example = b"".join(map(encode_event, examples.items()))
     return {"schema": {"type": "string"}, "example": example.decode()}
 
 
 def encode_event(event: Event) -> bytes:
-    """An event as it goes over the line; JSON has no line breaks of its own."""
+    """Return the event as bytes of the stream; JSON contains no line breaks."""
     name, data = event
     return b"event: %s\ndata: %s\n\n" % (name.encode(), json.dumps(data))
 
 
 class _EncodedEvents:
-    """Goes on where the request was: with its budget, and its ids for the log.
+    """Runs the generator in the context of the request, with its time budget and log ids.
 
-    Both live in the context, which is no longer the server's while it writes the answer.
+    Both are context variables, which the server no longer has while it writes the response.
     """
 
     def __init__(self, events: Generator[Event, None, None]) -> None:
@@ -69,5 +69,5 @@ class _EncodedEvents:
         return encode_event(first or self._context.run(next, self._events))
 
     def close(self) -> None:
-        """Stop early; nothing once it has ended."""
+        """Stop the generator; does nothing if it has ended."""
         self._context.run(self._events.close)

@@ -97,5 +97,5 @@ def test_a_file_that_was_cut_short_is_an_error_and_no_shorter_answer(tmp_path: P
     opened = store.open("a/b.wav", start=2, length=8)
     os.truncate(tmp_path / "a" / "b.wav", 5)
 
-    with pytest.raises(StorageError, match="too early"):
+    with pytest.raises(StorageError, match="shorter than expected"):
         list(opened)

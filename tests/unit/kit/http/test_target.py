@@ -148,13 +148,13 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("example.com", "Must be a URL, as https://example.com/hooks"),
-        ("ftp://example.com/", "Must begin with https://."),
-        ("https://user:password@example.com/", "Must not hold a user or a password."),
-        ("https://example.com/#part", "Must not have a fragment"),
-        ("https://example.com:0/", "Must name a host, and maybe a port."),
-        ("https://127.1/", "The host must be a name, or an address in its usual spelling."),
-        ("https://127.0.0.1/", "Leads to an address that is not public."),
+        ("example.com", "Must be a URL such as https://example.com/hooks"),
+        ("ftp://example.com/", "Must start with https://."),
+        ("https://user:password@example.com/", "Must not contain a user name or password."),
+        ("https://example.com/#part", "Must not contain a fragment"),
+        ("https://example.com:0/", "Must contain a valid host and optionally a port."),
+        ("https://127.1/", "The host must be a name or an address in standard notation."),
+        ("https://127.0.0.1/", "The URL resolves to an address that is not public."),
         ("https://8.8.8.8:22/", "The port must be one of 80, 443, 8080, 8443."),
     ],
 )
