@@ -1,7 +1,6 @@
 """Fixtures of the product on a real Postgres: a database for each process, cloned from a template.
 
-The product is imported, and the server started, when the first test asks for them: a file of unit
-tests needs neither.
+The first test that needs them imports the product and starts the server: unit tests need neither.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ if TYPE_CHECKING:
     from vca.settings import Settings
     from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
-# How long an example takes says more of the machine than of the product.
+# The time of an example depends on the machine more than on the product, so there is no deadline.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
-# Tests that take seconds each come first, so that at the end no worker is left alone with one.
+# Tests that take seconds each run first. Otherwise one worker would run the last of them alone.
 LONG_RUNNING = (
     "tests/chaos/",
     "tests/system/",
@@ -63,7 +62,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a part of the suite waits for other processes."""
+    """Return one more worker than cores, because some tests wait for other processes."""
     return (os.cpu_count() or 1) + 1
 
 
@@ -82,7 +81,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
-    """The Postgres server of the run, started by the first test that asks for it."""
+    """Return the Postgres server of the run; the first test that requests it starts it."""
     from tests.support import admin_db, databases
 
     worker_input = getattr(request.config, "workerinput", {})
@@ -94,7 +93,7 @@ def database_server(request: pytest.FixtureRequest) -> DatabaseServer:
 
 @pytest.fixture(scope="session")
 def database_url(request: pytest.FixtureRequest, database_server: DatabaseServer) -> str:
-    """A migrated database of this test process's own, as its owner."""
+    """Return the owner's URL of a migrated database that only this test process uses."""
     worker_input = getattr(request.config, "workerinput", {})
     run_id, worker_id = worker_input.get("run", os.getpid()), worker_input.get("workerid", "main")
     return database_server.clone_template(f"vca_test_{run_id}_{worker_id}")
@@ -102,7 +101,7 @@ def database_url(request: pytest.FixtureRequest, database_server: DatabaseServer
 
 @pytest.fixture(scope="session")
 def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The settings of the product under test."""
+    """Return the settings of the product under test."""
     from tests.support import databases, rate_limits
     from vca.settings import read_settings
 
@@ -128,7 +127,7 @@ def settings(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Set
 
 @pytest.fixture(scope="session")
 def leaked_log_lines() -> Iterator[Callable[[], list[str]]]:
-    """Return a function that takes the lines which were logged and must not have been."""
+    """Return a function that returns and clears the log lines with sensitive data."""
     from tests.support import pii_sentinel
 
     with pii_sentinel.watch_logs() as pop_lines:
@@ -155,7 +154,7 @@ def _app(settings: Settings, leaked_log_lines: Callable[[], list[str]]) -> Itera
 def app(
     _app: Flask, settings: Settings, leaked_log_lines: Callable[[], list[str]]
 ) -> Iterator[Flask]:
-    """The whole product; a test may swap the process's database, carriers or model."""
+    """Return the app; restore its database, carriers, services and settings at the end."""
     from vca.kit import db, http
     from vca.observability import log
     from vca.telephony import providers
@@ -186,7 +185,7 @@ def _tenant_pool(settings: Settings) -> TenantPool:
 
 @pytest.fixture
 def world(app: Flask, _tenant_pool: TenantPool) -> Iterator[Factory]:
-    """Creates tenants, keys and numbers; they stay until a tenant is used again."""
+    """Return a factory of tenants, keys and numbers; release its tenants to the pool at the end."""
     from tests.support.factories import Factory
 
     factory = Factory(app, _tenant_pool)
@@ -196,13 +195,13 @@ def world(app: Flask, _tenant_pool: TenantPool) -> Iterator[Factory]:
 
 @pytest.fixture
 def platform(world: Factory) -> Platform:
-    """A platform key and its client."""
+    """Return a platform key and its API client."""
     return world.platform()
 
 
 @pytest.fixture
 def endpoint(app: Flask) -> Iterator[HttpReceiver]:
-    """An HTTP receiver of webhooks."""
+    """Return a running receiver for webhooks on loopback."""
     from tests.fakes.http_receiver import http_receiver
     from tests.support import webhooks
 
@@ -213,7 +212,7 @@ def endpoint(app: Flask) -> Iterator[HttpReceiver]:
 
 @pytest.fixture
 def other_endpoint(app: Flask) -> Iterator[HttpReceiver]:
-    """A second HTTP receiver of webhooks."""
+    """Return a second running receiver."""
     from tests.fakes.http_receiver import http_receiver
     from tests.support import webhooks
 
@@ -224,19 +223,19 @@ def other_endpoint(app: Flask) -> Iterator[HttpReceiver]:
 
 @pytest.fixture
 def acme(world: Factory) -> Tenant:
-    """A tenant."""
+    """Return a tenant."""
     return world.tenant("Acme")
 
 
 @pytest.fixture
 def globex(world: Factory) -> Tenant:
-    """Another tenant."""
+    """Return a second tenant."""
     return world.tenant("Globex")
 
 
 @pytest.fixture
 def anonymous(app: Flask) -> Api:
-    """A client without a key."""
+    """Return an API client without a key."""
     from tests.support.api import Api, validator_of
 
     return Api(app, validator_of(app), key=None)
@@ -244,7 +243,7 @@ def anonymous(app: Flask) -> Api:
 
 @pytest.fixture
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
-    """The fake carrier, with no operation recorded."""
+    """Install and return a fake carrier that has received no request."""
     from vca.telephony import providers
     from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 

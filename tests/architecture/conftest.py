@@ -1,4 +1,4 @@
-"""The app as it is put together, with nothing behind it: no test here asks a database."""
+"""Fixtures for architecture tests: the assembled app, without a database."""
 
 import subprocess
 import sys
@@ -26,14 +26,14 @@ UNREACHABLE_SETTINGS = {
 
 @pytest.fixture(scope="session")
 def bare_app() -> Flask:
-    """The whole product; the process keeps all that it had in use."""
+    """Return the app. The process's current objects (database, carriers, …) stay as they were."""
     with _restore_module_state():
         return create_app(read_settings(UNREACHABLE_SETTINGS))
 
 
 @contextmanager
 def _restore_module_state() -> Iterator[None]:
-    """What modules of ours are told to `use` inside, they forget afterwards."""
+    """Restore the private module variables of `vca` modules that have a `set_…` function."""
     states = {
         name: {key: value for key, value in vars(module).items() if _is_state(key, value)}
         for name, module in list(sys.modules.items())
@@ -50,13 +50,16 @@ def _is_state(name: str, value: Any) -> bool:
 
 @pytest.fixture(scope="session")
 def openapi_document(bare_app: Flask) -> Any:
-    """The OpenAPI document as it is served."""
+    """Return the served OpenAPI document."""
     return json.loads(bare_app.extensions["openapi"])
 
 
 @pytest.fixture(scope="session")
 def loaded_modules() -> frozenset[str]:
-    """The modules of a program that knows every job and every carrier, and has asked none yet."""
+    """Return the modules that a program has loaded once it knows every job and every carrier.
+
+    The program has used neither a job nor a carrier yet.
+    """
     code = (
         "import sys, importlib; from vca import app; from vca.telephony.providers import ADAPTERS\n"
         "for name in (*app.TASKS, *(path.partition(':')[0] for path in ADAPTERS.values())):\n"

@@ -1,6 +1,7 @@
-"""`make chaos`: a thousand deaths of web and worker at crash points, and what came of the calls.
+"""Run `make chaos`: kill web and worker processes at failpoints and report on the calls.
 
-And of what the tenants' own systems were to be told of them.
+By default, it kills a thousand processes. The report covers the deliveries to tenants' webhook
+endpoints too.
 """
 
 import os
@@ -31,7 +32,7 @@ _PROGRESS_EVERY_S = 5.0
 @click.option("--minutes", default=30.0, show_default=True, help="Give up after so long.")
 @click.option("--workers-only", is_flag=True, help="Spare the web processes.")
 def main(kills: int, seed: int, calls: int, minutes: float, workers_only: bool) -> None:
-    """Kill web and worker with SIGKILL while calls go on; every call must have one end."""
+    """Kill web and worker with SIGKILL during calls, and check that every call ends once."""
     plan = ChaosPlan(
         kills, seed, calls, minutes * 60, WORKER_FAILPOINTS if workers_only else FAILPOINTS
     )
@@ -58,7 +59,7 @@ def _start_chaos_run(plan: ChaosPlan) -> Iterator[ChaosRun]:
 
 
 def _process_settings(url: str, plan: ChaosPlan) -> dict[str, str]:
-    """The settings of this process, which makes the tenants and reads what is on record."""
+    """Return the settings of this process, which creates the tenants and reads the stored calls."""
     return {
         "DATABASE_URL": databases.as_login(url, databases.WEB),
         "MIGRATION_DATABASE_URL": url,
@@ -73,7 +74,7 @@ def _process_settings(url: str, plan: ChaosPlan) -> dict[str, str]:
 
 
 def _progress_printer(plan: ChaosPlan) -> Callable[[ChaosReport], None]:
-    """A line now and then, on a terminal over the one before."""
+    """Return a function that prints a line every few seconds; on a terminal, over the last one."""
     printed_at = time.monotonic()
 
     def print_progress(report: ChaosReport) -> None:
@@ -89,7 +90,7 @@ def _progress_printer(plan: ChaosPlan) -> Callable[[ChaosReport], None]:
 
 
 def format_report(report: ChaosReport) -> str:
-    """What was killed, what came of the calls, and all that should not be."""
+    """Return the kills at each failpoint, the durations of the calls, and all problems."""
     lines = ["", f"{'crash point':28} kills"]
     lines += [f"{point:28} {report.kills[point]:5}" for point in FAILPOINTS]
     lines += [f"{'all':28} {report.kills.total():5}   in {report.duration_s:.0f} s", ""]

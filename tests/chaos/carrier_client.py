@@ -1,4 +1,4 @@
-"""The carrier's end of a call, which sends again what nobody has answered, as carriers do."""
+"""A carrier's client for one call. It repeats requests without a response, as carriers do."""
 
 import http.client
 import time
@@ -16,11 +16,11 @@ _TIMEOUT_S = 20
 
 
 class NoResponse(Exception):
-    """VCA did not answer, however often it was sent."""
+    """VCA did not respond, however often the request was sent."""
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> Any:
-    """The answer of a request that is sent again until there is one. Raises Unanswered."""
+    """Send a request until there is a response; return its JSON. Raise NoResponse without one."""
     last_error = ""
     for pause_s in _RETRY_PAUSES_S:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)
@@ -43,7 +43,7 @@ def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> Any:
 
 @dataclass
 class RetryingCarrierClient:
-    """One call, on the carrier's side: what VCA said last, and the token that goes with it."""
+    """The carrier's side of one call, with VCA's latest actions and state token."""
 
     server: CarrierServer
     adapter: RemoteCarrierAdapter
@@ -54,32 +54,32 @@ class RetryingCarrierClient:
     actions: list[dict[str, Any]] = field(default_factory=list)
 
     def ring(self, to: str) -> None:
-        """The call comes in from the world."""
+        """Start the call as an inbound call."""
         self._send("voice", to=to, **{"from": CALLER})
 
     def answer(self) -> None:
-        """Whom VCA had called has picked up."""
+        """Report that the person whom VCA called has answered."""
         self._send("answered")
 
     def say(self, text: str) -> None:
-        """The other side speaks, and hears the answer to its end."""
+        """Send what the caller says, and poll until the response is complete."""
         self._send("speech", text=text)
         while self.actions[-1]["type"] == "come_back":
             self._send("more")
 
     def end_leg(self, outcome: str) -> None:
-        """What became of a transfer."""
+        """Send the outcome of a transfer."""
         self._send("leg", outcome=outcome)
 
     def hang_up(self, *, send_event: bool = True) -> None:
-        """The other side puts the receiver down; without `tell` the event gets lost."""
+        """End the call. Without `send_event`, VCA gets no event of it."""
         self.server.end_call(self.call)
         if send_event:
             self._send("status", status="completed")
 
     @property
     def last_action(self) -> str:
-        """What the line does now."""
+        """Return the type of the latest action, or an empty string."""
         return str(self.actions[-1]["type"]) if self.actions else ""
 
     def _send(self, action: str, **fields: Any) -> None:
@@ -91,9 +91,7 @@ class RetryingCarrierClient:
         try:
             answer = post(self.port, request.url, request.body, headers)
         except NoResponse:
-            self.server.end_call(
-                self.call
-            )  # whoever hears nothing for so long puts the receiver down
+            self.server.end_call(self.call)  # a caller who hears nothing for this long hangs up
             raise
         self.state = answer["state"] or self.state
         self.actions = answer["actions"] or self.actions

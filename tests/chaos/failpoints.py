@@ -1,6 +1,6 @@
-"""Every crash point of the product, and a bound on how long a call may be without an end."""
+"""Every failpoint of the product, and bounds on how long a call may go without an end."""
 
-# Those that a worker comes to, whatever the web does.
+# Failpoints that the worker reaches without a request to the web process.
 WORKER_FAILPOINTS = (
     "calls.check.asking",
     "calls.dial.marked",
@@ -26,7 +26,8 @@ FAILPOINTS = (
 )
 CALL_SILENCE_S = 10
 END_WITHIN_S = 60.0
-# A fetch that dies at both of its points waits twice for somebody to notice.
+# A fetch that is killed at both of its failpoints waits twice until the rescue job finds it.
 FETCHED_WITHIN_S = 120.0
-# An endpoint is somebody's for half a minute after he was killed, and several may be in a row.
+# After a kill, an endpoint stays claimed for half a minute, and several kills may follow each
+# other.
 DELIVERED_WITHIN_S = 240.0

@@ -1,4 +1,4 @@
-"""The tenants of a rehearsal, their numbers, and what is on record of their calls."""
+"""The tenants of a chaos run, their numbers, and queries of their stored calls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ WHERE task_name = 'calls.check' AND status IN ('todo', 'doing') AND args->>'tena
 
 @dataclass(frozen=True)
 class ChaosTenant:
-    """One tenant: a number whose agent transfers, one whose calls are recorded, its own systems."""
+    """A tenant with webhook endpoints, a number whose agent transfers, and one that records."""
 
     tenant: Tenant
     plain_number: dict[str, Any]
@@ -45,18 +45,18 @@ class ChaosTenant:
         return self.tenant.url("/calls")
 
     def find_call(self, call_id: str) -> Any:
-        """The row of a call by its carrier's id or ours; None: there is none."""
+        """Return the row of a call by the carrier's id or by ours; None if there is none."""
         with tenant_session(self.tenant.ref) as session:
             result = session.execute(text(_CALL), {"carrier": PROVIDER_TYPE, "id": call_id})
             return result.one_or_none()
 
     def speakers(self, call_id: UUID) -> list[str]:
-        """Who spoke, in order."""
+        """Return the speakers of a call's turns, in order."""
         with tenant_session(self.tenant.ref) as session:
             return [turn.speaker for turn in record.load_turns(session, call_id)]
 
     def recording_status(self, call_id: UUID) -> tuple[str, str] | None:
-        """Status of a call's recording, and of the carrier's copy."""
+        """Return the status of a call's recording and of the carrier's copy, or None."""
         query = text("SELECT status, carrier_copy FROM recordings WHERE call_id = :id")
         with tenant_session(self.tenant.ref) as session:
             row = session.execute(query, {"id": call_id}).one_or_none()
@@ -67,7 +67,7 @@ class ChaosTenant:
             return record.live_call_count(session)
 
     def check_job_count(self) -> int:
-        """How many jobs watch over a call."""
+        """Return the number of pending or running jobs that check on a call."""
         with admin_db.public_session() as session:
             return int(session.execute(text(_OPEN_JOBS), {"id": self.tenant.id}).scalar_one())
 
@@ -75,11 +75,9 @@ class ChaosTenant:
 def create_chaos_tenant(
     world: Factory, name: str, receivers: Sequence[HttpReceiver]
 ) -> ChaosTenant:
-    """A tenant that may have as many calls as a rehearsal needs; the receivers are told of them."""
+    """Create a tenant with high call limits, whose events go to these receivers."""
     tenant = world.tenant(name)
-    endpoints = webhook_endpoints.attach_endpoints(
-        tenant, receivers
-    )  # before anything happens that they are told of
+    endpoints = webhook_endpoints.attach_endpoints(tenant, receivers)  # before the first event
     world.sql(tenant, _HIGH_LIMITS_SQL)
     targets = {"sales": {"number": fresh_number()}}
     tools = ["transfer", "end_call"]

@@ -1,7 +1,7 @@
-"""Kill web and worker at crash points, over and over, while calls go on; and tell what came of it.
+"""Kill web and worker processes at failpoints during calls, and report the result.
 
-The order of the points and of the calls follows a seed. What is interrupted when follows the
-machine.
+The seed determines the order of the failpoints and of the calls. What a kill interrupts depends on
+the machine.
 """
 
 import random
@@ -30,16 +30,16 @@ from vca.settings import Settings
 
 _GUNICORN = [str(BIN_FOLDER / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
 _WORKER_SUPERVISOR = [str(BIN_FOLDER / "python"), "-m", "tests.chaos.worker_supervisor"]
-# So many points wait for somebody to come by; one that is rarely passed holds no other up.
+# This number of failpoints is armed at a time, so that a rarely reached one does not delay others.
 MAX_ARMED = 4
-# More often, and a request that takes a second would never come to its end.
+# With more frequent kills, a request that takes a second would never complete.
 KILL_EVERY_S = 1.0
 _POLL_EVERY_S = 0.05
 
 
 @dataclass(frozen=True)
 class ChaosPlan:
-    """How much to kill, and with how many calls at once."""
+    """How many processes to kill, with how many concurrent calls."""
 
     kills: int
     seed: int
@@ -50,7 +50,7 @@ class ChaosPlan:
 
 @dataclass
 class ChaosReport:
-    """What a rehearsal has seen."""
+    """The result of a chaos run."""
 
     kills: Counter[str] = field(default_factory=Counter)
     results: list[CallResult] = field(default_factory=list)
@@ -61,7 +61,7 @@ class ChaosReport:
 
     @property
     def problems(self) -> list[str]:
-        """All that should not be."""
+        """Return all problems of calls and of the final state."""
         call_problems = [
             f"{result.scenario}: {problem}"
             for result in self.results
@@ -71,7 +71,7 @@ class ChaosReport:
 
 
 class FailpointScheduler:
-    """Arms points in an order of its own, and counts those that somebody died at."""
+    """Arms failpoints in a random order and counts the processes that they killed."""
 
     def __init__(self, folder: Path, plan: ChaosPlan) -> None:
         self._folder = folder
@@ -90,7 +90,7 @@ class FailpointScheduler:
         return not self._planned and not self._armed
 
     def advance(self) -> None:
-        """Count whom the armed points have killed, and arm the next ones."""
+        """Count the armed failpoints that have killed a process, and arm the next ones."""
         for name in [
             armed_name for armed_name in self._armed if not (self._folder / armed_name).exists()
         ]:
@@ -112,7 +112,7 @@ class FailpointScheduler:
 
 @dataclass
 class ChaosRun:
-    """Web and worker as processes, the carrier beyond them, and two tenants."""
+    """Web and worker processes, the carrier's server, and two tenants."""
 
     web: WebServer
     workers: Program
@@ -124,7 +124,7 @@ class ChaosRun:
     def run(
         self, plan: ChaosPlan, on_progress: Callable[[ChaosReport], None] = lambda _: None
     ) -> ChaosReport:
-        """Play calls until enough was killed, then let all that are under way come to their end."""
+        """Play calls until enough processes were killed, then let the active calls end."""
         report, scheduler = ChaosReport(), FailpointScheduler(self.folder, plan)
         started_at, stop, lock = time.monotonic(), Event(), Lock()
         scenario_names, tenants = self._scenario_names(plan.seed), cycle(self.tenants)
@@ -191,7 +191,7 @@ class ChaosRun:
 def start_chaos_run(
     settings: Settings, url: str, folder: Path, world: Factory
 ) -> Iterator[ChaosRun]:
-    """Everything up: two web processes and four workers on the database of `url`, two tenants."""
+    """Start two web processes and four workers on the database of `url`, with two tenants."""
     armed = folder / "armed"
     armed.mkdir()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The calls of a rehearsal, and what must hold of each when it is over."""
+"""The calls of a chaos run, and what must be true of each call at its end."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ _STORED = ("stored", "deleted")
 
 @dataclass
 class CallResult:
-    """What came of one call; `problems` is what must be empty."""
+    """The result of one call. A correct call has no `problems`."""
 
     scenario: str
     problems: list[str] = field(default_factory=list)
@@ -35,7 +35,7 @@ class CallResult:
 
 @dataclass(frozen=True)
 class ScenarioContext:
-    """One call that is about to be played."""
+    """What a scenario needs to play one call."""
 
     tenant: ChaosTenant
     server: CarrierServer
@@ -51,7 +51,7 @@ class ScenarioContext:
         return RetryingCarrierClient(self.server, self.adapter, self.port, call, state)
 
     def place_call(self) -> str:
-        """Have VCA call somebody; the call's id."""
+        """Make VCA place an outbound call; return its id."""
         body = {"to": fresh_number(), "from_phone_number_id": self.tenant.plain_number["id"]}
         headers = {
             "Authorization": f"Bearer {self.tenant.tenant.key}",
@@ -62,7 +62,7 @@ class ScenarioContext:
         return str(answer["id"])
 
     def await_dialled(self, call_id: str) -> RetryingCarrierClient | None:
-        """The other side of an ordered call, once it rings; None: the order has failed."""
+        """Wait until an outbound call rings; return the carrier's side, or None if it failed."""
         reference = call_id.replace("-", "")
         ends_at = time.monotonic() + 2 * END_WITHIN_S
         while time.monotonic() < ends_at:
@@ -76,26 +76,26 @@ class ScenarioContext:
 
 
 def inbound(context: ScenarioContext, result: CallResult) -> str:
-    """Two turns, and the caller hangs up."""
+    """Play an inbound call with two turns; the caller hangs up."""
     carrier_client = context.ring(context.tenant.plain_number)
     return _hold_conversation(carrier_client, result)
 
 
 def lost_hangup(context: ScenarioContext, result: CallResult) -> str:
-    """The same, but word of the end gets lost."""
+    """Play the same call, but the event of the hang-up gets lost."""
     carrier_client = context.ring(context.tenant.plain_number)
     return _hold_conversation(carrier_client, result, send_event=False)
 
 
 def taped(context: ScenarioContext, result: CallResult) -> str:
-    """The same, recorded."""
+    """Play the same call on a number that records."""
     carrier_client = context.ring(context.tenant.recorded_number)
     result.expect(carrier_client.call.is_recorded, "the tape never began")
     return _hold_conversation(carrier_client, result)
 
 
 def transfer(context: ScenarioContext, result: CallResult) -> str:
-    """Nobody answers where the caller is sent; he is told so and hangs up."""
+    """Play a call with an unanswered transfer; the agent says so and the caller hangs up."""
     carrier_client = context.ring(context.tenant.plain_number)
     carrier_client.say("Please connect me with sales.")
     result.expect(
@@ -115,7 +115,7 @@ def transfer(context: ScenarioContext, result: CallResult) -> str:
 
 
 def outbound(context: ScenarioContext, result: CallResult) -> str:
-    """VCA calls somebody, who answers, speaks, and hangs up."""
+    """Play an outbound call: the callee answers, speaks and hangs up."""
     call_id = context.place_call()
     carrier_client = context.await_dialled(call_id)
     if carrier_client is None:
@@ -150,7 +150,7 @@ SCENARIOS: dict[str, Callable[[ScenarioContext, CallResult], str]] = {
 
 
 def run_scenario(name: str, context: ScenarioContext) -> CallResult:
-    """One call from ring to record."""
+    """Play one call and check what is stored of it."""
     result = CallResult(name)
     try:
         call_id = SCENARIOS[name](context, result)
@@ -162,7 +162,7 @@ def run_scenario(name: str, context: ScenarioContext) -> CallResult:
 
 
 def _await_end(tenant: ChaosTenant, call_id: str, result: CallResult) -> None:
-    """Everything is over at the carrier: from here on the time counts."""
+    """Wait for the call's end. It has ended at the carrier, so the time limit starts now."""
     started_at = time.monotonic()
     while (row := tenant.find_call(call_id)) is None or row.ended_at is None:
         if time.monotonic() - started_at > END_WITHIN_S:

@@ -1,6 +1,6 @@
-"""One death at each crash point, with calls going on: none is dialled twice, each has its end.
+"""Kill one process at each failpoint during calls: no call is dialled twice, and every call ends.
 
-And the tenants' own systems have heard of everything, once for each id.
+The tenants' webhook endpoints receive every event, once for each id.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def chaos_run(
     database_url: str,
     tmp_path: Path,
 ) -> Iterator[ChaosRun]:
-    """Processes on a database whose queue is nobody else's."""
+    """Run processes on a database with a job queue that no other test uses."""
     server: databases.DatabaseServer = request.getfixturevalue("database_server")
     url = server.clone_template(f"{make_url(database_url).database}_chaos")
     database = db.set_current_database(

@@ -1,4 +1,4 @@
-"""The tenants' own systems in a rehearsal, and what must hold of all that they were told."""
+"""Webhook endpoints of a chaos run's tenants, and checks of the deliveries."""
 
 import random
 import socket
@@ -25,13 +25,14 @@ from vca.registry.webhooks.event_types import EVENT_TYPES
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import tenant_scope
 
-# An endpoint that waits for a worker that was killed keeps no other kind of event waiting.
+# These types have an endpoint each. While an endpoint waits for a killed worker, other types
+# arrive.
 _SEPARATE_TYPES = ("call.started", "call.answered", "call.ended")
 ENDPOINT_TYPES = (
     *((type,) for type in _SEPARATE_TYPES),
     tuple(set(EVENT_TYPES) - set(_SEPARATE_TYPES)),
 )
-# One answer in so many gets lost: its receiver has the event and is sent it again.
+# One reply in this many gets lost: the receiver has the event and receives it again.
 _LOST_ONE_IN = 20
 _POLL_EVERY_S = 0.25
 _ACCEPTED = reply_with(b"HTTP/1.1 204 Taken\r\n\r\n")
@@ -40,13 +41,13 @@ _CALL_EVENT_TYPES = ("call.started", "call.ended")
 
 @dataclass(frozen=True)
 class ChaosEndpoint:
-    """One endpoint: who listens there, and what its requests are signed with."""
+    """An endpoint's receiver and its signing secret."""
 
     receiver: HttpReceiver
     secret: str
 
     def complete_requests(self) -> list[WebhookRequest]:
-        """What has come whole; of a request whose sender was killed there is a part only."""
+        """Return the complete requests. A sender that was killed leaves only a part."""
         complete = []
         for data in self.receiver.requests:
             body = data.partition(b"\r\n\r\n")[2]
@@ -60,7 +61,7 @@ class ChaosEndpoint:
 def attach_endpoints(
     tenant: Tenant, receivers: Sequence[HttpReceiver]
 ) -> tuple[ChaosEndpoint, ...]:
-    """Have the receivers told the tenant's events, each some of them."""
+    """Create an endpoint for each receiver; each gets some of the tenant's event types."""
     hooks, scope = [], tenant_scope.for_tenant(tenant.ref)
     for receiver, types in zip(receivers, ENDPOINT_TYPES, strict=True):
         receiver.behaviour = _lossy_behaviour()
@@ -84,7 +85,7 @@ def _lossy_behaviour() -> Behaviour:
 
 @dataclass(frozen=True)
 class DeliveryReport:
-    """All that a tenant's systems were told, and what is on record of it."""
+    """The requests to a tenant's endpoints, compared with the stored events."""
 
     stored_events: dict[str, str]
     requests: list[WebhookRequest]
@@ -93,7 +94,7 @@ class DeliveryReport:
 
     @property
     def events_by_id(self) -> dict[str, dict[str, Any]]:
-        """What is left for a receiver that knows a repeat by its id."""
+        """Return the events by id, which is how a receiver detects repeats."""
         return {request.headers["webhook-id"]: request.event for request in self.requests}
 
     @property
@@ -101,7 +102,7 @@ class DeliveryReport:
         return self.stored_events.keys() - self.events_by_id.keys()
 
     def problems(self) -> Iterator[str]:
-        """An event that was lost, made up, forged, or told under two names."""
+        """Yield problems: lost events, unknown events, unsigned requests, events with two ids."""
         if self.lost:
             types = {self.stored_events[id] for id in self.lost}
             yield f"{len(self.lost)} events were lost, of {sorted(types)}"
@@ -122,7 +123,7 @@ class DeliveryReport:
 
 
 def await_deliveries(tenant: Tenant, chaos_endpoints: Sequence[ChaosEndpoint]) -> DeliveryReport:
-    """All that came, once that is everything, or has had its time."""
+    """Wait until every event has arrived or the time is over, and return the report."""
     ends_at = time.monotonic() + DELIVERED_WITHIN_S
     while (report := _read_deliveries(tenant, chaos_endpoints)).lost and time.monotonic() < ends_at:
         time.sleep(_POLL_EVERY_S)
@@ -144,7 +145,7 @@ def _read_deliveries(tenant: Tenant, chaos_endpoints: Sequence[ChaosEndpoint]) -
 
 
 def _is_signed(request: WebhookRequest, secret: str) -> bool:
-    """As it was when it came: that may be an hour ago."""
+    """Verify the signature at the time of the request, which may have been an hour ago."""
     sent_at = datetime.fromtimestamp(int(request.headers["webhook-timestamp"]), UTC)
     try:
         standard_webhooks.verify([secret], headers=request.headers, body=request.body, now=sent_at)

@@ -1,7 +1,7 @@
-"""Runs `flask worker` four times, and another one whenever one was killed; imports are kept.
+"""Run four `flask worker` processes by forking, and replace each one that is killed.
 
-`python -m tests.chaos.worker_supervisor`: a worker that takes seconds to start would leave no time
-for a thousand.
+Run as `python -m tests.chaos.worker_supervisor`. Imports stay loaded: workers that take seconds to
+start would leave no time for a thousand kills.
 """
 
 import os
@@ -16,14 +16,14 @@ WORKER_COUNT = 4
 
 
 class WorkerSupervisor:
-    """Always as many workers, until it is asked to end."""
+    """Keeps a constant number of workers running until it gets SIGTERM."""
 
     def __init__(self) -> None:
         self._pids: set[int] = set()
         self._stopping = False
 
     def run(self) -> int:
-        """Until SIGTERM, or until a worker ends that nobody has killed; the exit status."""
+        """Run until SIGTERM, or until a worker exits without a kill; return the exit status."""
         signal.signal(signal.SIGTERM, self._stop)
         status = 0
         while self._pids or not self._stopping:
@@ -43,7 +43,7 @@ class WorkerSupervisor:
 
 
 def _fork_worker() -> int:
-    """The pid of a new worker."""
+    """Fork a worker and return its pid."""
     if pid := os.fork():
         return pid
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The product with one more carrier, loaded once for all processes that will be killed."""
+"""The app with the remote fake carrier, loaded once for all processes that are to be killed."""
 
 from tests.support import carrier_adapter
 from vca.app import create_app

@@ -1,4 +1,4 @@
-"""A model that always does what an attacker would want."""
+"""A model that does whatever an attacker would want."""
 
 from collections.abc import Generator, Iterable, Iterator
 from itertools import cycle, repeat
@@ -17,8 +17,8 @@ def transfer(target: str) -> ToolCall:
     return ToolCall("transfer", f'{{"target": "{target}"}}')
 
 
-# Every tool there is and some that there are not, with arguments that would be good, to be called
-# where they are not allowed.
+# All existing tools and some that do not exist, with valid arguments, to be called where they are
+# not allowed.
 TOOL_CALLS: dict[str, ToolCall] = {
     "end_call": ToolCall("end_call", "{}"),
     "transfer": transfer("sales"),
@@ -32,7 +32,7 @@ TOOL_CALLS: dict[str, ToolCall] = {
     "__class__": ToolCall("__class__", "{}"),
 }
 
-# Transfers to anywhere but a target.
+# Transfer targets that do not exist.
 TARGETS = (
     NUMBER,
     f"sales {NUMBER}",
@@ -125,12 +125,12 @@ TEXTS: tuple[str, ...] = (
 
 
 def repeat_forever(*pieces: Chunk) -> Iterator[Chunk]:
-    """The same again and again; the last of all the behaviours, since it has no end."""
+    """Repeat the chunks without end. It must be the last behaviour of a sequence."""
     return cycle(pieces)
 
 
 class HostileModel(ModelClient):
-    """Behaves in one way, or in every way in turn; looks for secrets, and tells them."""
+    """Behaves in one way, or in every way in turn. It repeats the prompt to reveal secrets."""
 
     name = "hostile"
     deterministic = True

@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback: knows whoever connected, and answers as badly as asked."""
+"""A receiver of webhooks on loopback, which records connections and may misbehave."""
 
 import random
 import socket
@@ -13,7 +13,7 @@ Behaviour: TypeAlias = Callable[[socket.socket, Event], None]
 
 
 def reply_with(text: bytes) -> Behaviour:
-    """Send this for an answer, and hang up."""
+    """Return a behaviour that sends this text and closes the connection."""
 
     def behave(connection: socket.socket, stop: Event) -> None:
         connection.sendall(text)
@@ -25,7 +25,7 @@ OK = reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
 class HttpReceiver:
-    """`visitors` are the ports of those who connected, `asked` their requests, in bytes."""
+    """`client_ports` are the ports of the clients; `requests` are the raw requests."""
 
     def __init__(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         self.host, self.port = listener.getsockname()[:2]
@@ -43,7 +43,7 @@ class HttpReceiver:
             tls.sni_callback = lambda _, name, __: self.sni_names.append(name)
 
     def is_unvisited(self) -> bool:
-        """Whether no one connected so far: a visitor of our own is the first."""
+        """Return whether nobody has connected; a connection of the test itself marks the end."""
         with socket.create_connection((self.host, self.port)) as probe:
             marker = probe.getsockname()[1]
             with self._changed:
@@ -75,7 +75,7 @@ class HttpReceiver:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(TIMEOUT_S)
-        with connection, suppress(OSError):  # they hang up: that is what the tests are about
+        with connection, suppress(OSError):  # clients may hang up: tests do it on purpose
             stream = (
                 self._tls.wrap_socket(connection, server_side=True) if self._tls else connection
             )
@@ -106,7 +106,7 @@ def _read_request(connection: socket.socket) -> bytes:
 def http_receiver(
     host: str = "127.0.0.1", *, port: int | None = None, tls: ssl.SSLContext | None = None
 ) -> Iterator[HttpReceiver]:
-    """One that listens at the address, at a free port or the one given."""
+    """Run a receiver at this address, on the given port or on a free one."""
     server = HttpReceiver(_listen(host, port), tls)
     server.start()
     try:

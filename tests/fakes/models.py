@@ -1,4 +1,4 @@
-"""Models that do as they are told: say this, wait, fail."""
+"""Model clients that follow a list of steps: send a chunk, wait for an event, or fail."""
 
 from collections import deque
 from collections.abc import Generator, Sequence
@@ -12,14 +12,14 @@ Step: TypeAlias = Chunk | Event | ModelError
 
 
 def hanging_step() -> Event:
-    """A step that never ends, unless the answer is given up."""
+    """Return a step that waits until the request is cancelled."""
     return Event()
 
 
 class StepModel(ModelClient):
-    """Does its steps and remembers what it was asked: says a piece, waits for an event, fails.
+    """Follows its steps for each request and records the requests.
 
-    A wait ends too when the model is stopped, as that of a real client does.
+    A wait also ends when the request is cancelled, as with a real client.
     """
 
     deterministic = True
@@ -33,7 +33,7 @@ class StepModel(ModelClient):
         self.closed_count = 0
 
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        # Kept, so that only closing it closes it.
+        # The attribute keeps the generator alive, so that only close() closes it.
         self.open_stream = self._stream(request)
         return self.open_stream
 
@@ -64,7 +64,7 @@ class StepModel(ModelClient):
 
 
 class SequenceModel(StepModel):
-    """Does one list of steps for each question, and the last one for all that follow."""
+    """Follows one list of steps for each request, and the last list for all further requests."""
 
     def __init__(self, *answers: Sequence[Step], tokens: Tokens | None = None) -> None:
         super().__init__(tokens=tokens)
@@ -78,7 +78,7 @@ class SequenceModel(StepModel):
 
 
 class HangingModel(StepModel):
-    """Never says anything, to whoever asks."""
+    """Never sends anything."""
 
     def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         yield from self._run_step(hanging_step())

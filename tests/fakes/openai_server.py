@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that speaks OpenAI's streaming format, as badly as asked."""
+"""An HTTP server on loopback that speaks OpenAI's streaming format, and misbehaves on demand."""
 
 import json
 import random
@@ -25,7 +25,7 @@ class ReceivedRequest:
 
 
 class OpenAIServer(ThreadingHTTPServer):
-    """`behave` says how the next requests are answered, the last way for all that follow."""
+    """Each request uses the next behaviour of `set_behaviours`; the last one is repeated."""
 
     daemon_threads = False
     request_queue_size = 64
@@ -51,12 +51,12 @@ class OpenAIServer(ThreadingHTTPServer):
         return self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
 
     def wait_all_closed(self, within_s: float = 5.0) -> bool:
-        """Whether all connections are gone, waiting for the last."""
+        """Wait until all connections are closed; return whether they are."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._open_connections, within_s)
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for this host's name.
+        # HTTPServer.server_bind() would look up the host name, which may be slow.
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()
@@ -79,14 +79,15 @@ class OpenAIServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away are what these tests are about."""
+        """Ignore clients that disappear: tests do it on purpose."""
 
     def stop(self) -> None:
         self.release.set()
         self.shutdown()
         with self._changed:
             for connection in self._open_connections:
-                # Not SSLSocket's own shutdown, which would forget the encryption in another thread.
+                # SSLSocket.shutdown() would drop the encryption while another thread uses the
+                # socket.
                 with suppress(OSError):
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
         self.server_close()
@@ -125,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.next_behaviour()(self)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def begin_response(self, status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -155,7 +156,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_chunk(b"")
 
     def drip_bytes(self, data: bytes) -> None:
-        """Byte by byte, for as long as the test lasts."""
+        """Send one byte at a time until the test ends."""
         for byte in data:
             if self.server.release.wait(0.05):
                 break
@@ -187,7 +188,7 @@ def ok_with_text(handler: _Handler) -> None:
     handler.send_event(delta(role="assistant", content=""))
     words = TEXT.split(" ")
     handler.send_texts(*(word + " " for word in words[:-1]), words[-1])
-    # The last chunk of some endpoints tells the tokens and has no choice.
+    # The last chunk of some endpoints contains the usage and no choice.
     handler.send_event({**delta(), "choices": [], "usage": None})
     handler.finish_stream()
 
@@ -205,7 +206,7 @@ def ok_with_required_tool(handler: _Handler) -> None:
 def tool_deltas(
     name: str, *arguments: str, index: int | None = 0, call_id: str | None = "call_1"
 ) -> list[dict[str, Any]]:
-    """The events of one tool call: its name first, then its arguments in parts."""
+    """Return the events of one tool call: first its name, then its arguments in parts."""
     parts: list[dict[str, Any]] = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     ]
@@ -215,13 +216,13 @@ def tool_deltas(
 
 
 def usage_event(prompt: Any, completion: Any) -> dict[str, Any]:
-    """The last event of an endpoint that tells what the answer cost."""
+    """Return the last event of an endpoint that reports the usage."""
     usage = {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": 0}
     return {**delta(), "choices": [], "usage": usage}
 
 
 def reject_parameter(parameter: str) -> Any:
-    """A behaviour that answers 400 to a request with this parameter, as strict endpoints do."""
+    """Return a behaviour that replies 400 to this parameter, as strict endpoints do."""
 
     def behave(handler: _Handler) -> None:
         if parameter in handler.server.requests[-1].body:
@@ -244,7 +245,7 @@ def slow_first_token(handler: _Handler) -> None:
 
 
 def hang_after_done(handler: _Handler) -> None:
-    """Says that it is done, and does not end."""
+    """Send `[DONE]` and keep the connection open."""
     handler.begin_response()
     handler.send_texts("Done.")
     handler.send_event("[DONE]")
@@ -284,7 +285,7 @@ def drip_an_error(handler: _Handler) -> None:
 
 
 def error_response(code: int, error: dict[str, Any] | None = None, **headers: str) -> Any:
-    """A behaviour that refuses, telling the key back as some servers do."""
+    """Return a behaviour that replies with an error that contains the key, as some servers do."""
 
     def refuse(handler: _Handler) -> None:
         message = KEY_LEAKING_MESSAGE.format(key=handler.headers["authorization"])
@@ -300,7 +301,7 @@ def error_response(code: int, error: dict[str, Any] | None = None, **headers: st
 
 
 def stream_events(*events: object) -> Any:
-    """A behaviour that streams these events and says it is done."""
+    """Return a behaviour that streams these events and `[DONE]`."""
 
     def stream(handler: _Handler) -> None:
         handler.begin_response()
@@ -313,7 +314,7 @@ def stream_events(*events: object) -> Any:
 
 
 def html_page(handler: _Handler) -> None:
-    """An HTML page where a stream was asked for, as a captive portal sends it."""
+    """Send an HTML page instead of a stream, as a captive portal does."""
     handler.begin_response(content_type="text/html")
     handler.send_chunk(b"<html><body>Sign in</body></html>")
     handler.send_chunk(b"")

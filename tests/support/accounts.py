@@ -1,4 +1,4 @@
-"""Tenants' own accounts with carriers, and the carrier's end of each."""
+"""Create telephony accounts of tenants, and act as the carrier of each account."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,7 +20,7 @@ OTHER_CARRIER_PATH = "tests.support.accounts:OtherCarrier"
 
 
 class OtherCarrier(FakeTelephonyAdapter):
-    """Another carrier, with which the deployment has no account."""
+    """A second carrier with which the deployment has no account."""
 
     name: ClassVar[str] = OTHER_CARRIER
 
@@ -30,7 +30,7 @@ class OtherCarrier(FakeTelephonyAdapter):
 
 
 class WebRtcCarrier(FakeTelephonyAdapter):
-    """The fake carrier, of browsers too."""
+    """The fake carrier with WebRTC support."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(webrtc=True)
 
@@ -45,7 +45,7 @@ class WebRtcCarrier(FakeTelephonyAdapter):
 
 @dataclass(frozen=True)
 class OwnAccount:
-    """An account as the API shows it, and what its carrier signs with."""
+    """A telephony account: the API's representation, and the fields that its carrier signs with."""
 
     representation: dict[str, Any]
     fields: dict[str, str]
@@ -56,7 +56,7 @@ class OwnAccount:
 
     @property
     def number_fields(self) -> dict[str, Any]:
-        """What a number says that is on it."""
+        """Return the fields that put a phone number on this account."""
         return {
             "provider_type": self.representation["provider_type"],
             "telephony_account_id": self.id,
@@ -64,13 +64,13 @@ class OwnAccount:
 
     @property
     def carrier(self) -> Any:
-        """The adapter that the process asks about it."""
+        """Return the adapter that the process uses for this account."""
         return providers.current_carriers().for_account(
             self.representation["provider_type"], Account(self.fields)
         )
 
     def carrier_client(self, api: Api) -> CarrierClient:
-        """The carrier calls, by this account."""
+        """Return a client that sends the carrier's requests, signed by this account."""
         adapter_class = providers.current_carriers().adapter_class(
             self.representation["provider_type"]
         )
@@ -79,12 +79,12 @@ class OwnAccount:
 
 
 def create_account(tenant: Tenant, *, provider_type: str = "fake", **options: Any) -> OwnAccount:
-    """A new account of the tenant's."""
+    """Create a telephony account of the tenant."""
     fields = {"account_id": "acme", "secret": f"secret-{uuid4().hex}"}
     body = {"provider_type": provider_type, "fields": fields, **options}
     return OwnAccount(assert_created(tenant.post("/telephony-accounts", body)), fields)
 
 
 def requested_operations(carrier: FakeTelephonyAdapter) -> list[str]:
-    """What a carrier was asked, in order; not what it was told of rings."""
+    """Return the operations that a carrier was asked to do, in order, without `on_inbound_call`."""
     return [operation for operation, _ in carrier.operations if operation != "on_inbound_call"]

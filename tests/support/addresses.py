@@ -1,19 +1,19 @@
-"""Addresses that no tenant's URL may lead to, each by another trick, and some that it may."""
+"""Addresses that URLs of tenants must not reach, in many notations, and some allowed ones."""
 
 FORBIDDEN_ADDRESSES = (
     "0.0.0.0",
     "0.1.2.3",
     "10.0.0.1",
     "100.64.0.1",
-    "100.100.100.200",  # Alibaba's metadata
+    "100.100.100.200",  # metadata service of Alibaba
     "127.0.0.1",
     "127.255.255.254",
-    "168.63.129.16",  # Azure's wire server
-    "169.254.169.254",  # nearly everybody's metadata
-    "169.254.170.2",  # a container's credentials at Amazon
+    "168.63.129.16",  # wire server of Azure
+    "169.254.169.254",  # metadata service of most providers
+    "169.254.170.2",  # container credentials at Amazon
     "172.16.0.1",
     "172.31.255.255",
-    "192.0.0.192",  # Oracle's metadata
+    "192.0.0.192",  # metadata service of Oracle
     "192.0.2.1",
     "192.88.99.1",
     "192.168.1.1",
@@ -26,15 +26,15 @@ FORBIDDEN_ADDRESSES = (
     "255.255.255.255",
     "::",
     "::1",
-    "::127.0.0.1",  # compatible
+    "::127.0.0.1",  # IPv4-compatible
     "::8.8.8.8",
-    "::ffff:127.0.0.1",  # mapped
+    "::ffff:127.0.0.1",  # IPv4-mapped
     "::ffff:169.254.169.254",
     "::ffff:8.8.8.8",
-    "::ffff:0:127.0.0.1",  # translated (SIIT)
-    "64:ff9b::127.0.0.1",  # NAT64, well-known
+    "::ffff:0:127.0.0.1",  # IPv4-translated (SIIT)
+    "64:ff9b::127.0.0.1",  # NAT64, well-known prefix
     "64:ff9b::8.8.8.8",
-    "64:ff9b:1::127.0.0.1",  # NAT64, of a network's own
+    "64:ff9b:1::127.0.0.1",  # NAT64, local prefix
     "100::1",  # discard
     "2001::1",  # Teredo
     "2001:0:4136:e378:8000:63bf:3fff:fdd2",
@@ -49,8 +49,8 @@ FORBIDDEN_ADDRESSES = (
     "3fff::1",
     "5f00::1",
     "fc00::1",
-    "fd00:ec2::254",  # Amazon's metadata
-    "fd20:ce::254",  # Google's
+    "fd00:ec2::254",  # metadata service of Amazon
+    "fd20:ce::254",  # metadata service of Google
     "fe80::1",
     "fe80::1%eth0",
     "2606:4700::1111%1",

@@ -1,4 +1,4 @@
-"""A REST client that holds every answer against the OpenAPI document."""
+"""A REST client that validates every response against the OpenAPI document."""
 
 import re
 from typing import Any
@@ -12,7 +12,7 @@ from vca.kit import json
 
 
 class ResponseValidator:
-    """The served document, as a judge of answers."""
+    """Validates responses against the served OpenAPI document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
@@ -25,13 +25,15 @@ class ResponseValidator:
         self._valid: set[tuple[int, bytes]] = set()
 
     def check_response(self, method: str, path: str, response: TestResponse) -> None:
-        """Fail unless the answer is one that the document describes."""
+        """Fail unless the document describes this response."""
         operation = self._operation(method, path)
         if operation is None:
             assert response.status_code in (404, 405)
             return
         status = str(response.status_code)
-        assert status in operation["responses"], f"{method} {path} answers undocumented {status}"
+        assert status in operation["responses"], (
+            f"{method} {path} returned the undocumented {status}"
+        )
         contents = operation["responses"][status].get("content", {})
         if not response.data:
             assert not contents or method == "HEAD"
@@ -41,7 +43,7 @@ class ResponseValidator:
             self._validate_once(contents[response.mimetype]["schema"], without_request_id(response))
 
     def _validate_once(self, schema: dict[str, Any], data: bytes) -> None:
-        """The same text is not judged twice by one schema."""
+        """Validate a body, unless the same bytes were valid for the same schema before."""
         if (id(schema), data) not in self._valid:
             self._validate(schema, json.loads(data))
             self._valid.add((id(schema), data))
@@ -64,7 +66,7 @@ class ResponseValidator:
         assert not errors, errors
 
     def schema_errors(self, schema: dict[str, Any], value: Any) -> list[str]:
-        """What is wrong with a value, as a schema of this document sees it."""
+        """Return up to five violations of a schema of this document."""
         if id(schema) not in self._validators:
             json_schema = _strict_schema({**schema, "components": self.document["components"]})
             self._validators[id(schema)] = Draft4Validator(
@@ -94,7 +96,7 @@ def _strict_schema(schema: Any) -> Any:
 
 
 def without_request_id(response: TestResponse) -> bytes:
-    """The body, with the same id in it for every request; answers can then be told apart."""
+    """Return the body with a constant in place of the request id, to compare bodies."""
     request_id = response.headers.get("X-Request-Id", "")
     return response.data.replace(request_id.encode(), b"an-id") if request_id else response.data
 
@@ -103,14 +105,14 @@ _VALIDATORS: dict[int, ResponseValidator] = {}
 
 
 def validator_of(app: Flask) -> ResponseValidator:
-    """The judge of this app's answers."""
+    """Return the validator of this app's document."""
     if id(app) not in _VALIDATORS:
         _VALIDATORS[id(app)] = ResponseValidator(json.loads(app.extensions["openapi"]))
     return _VALIDATORS[id(app)]
 
 
 class CookielessClient(FlaskClient):
-    """Flask's, which works an answer's URL out for its cookies, though it may have none."""
+    """Skip Flask's cookie handling, which parses the URL of every response even without cookies."""
 
     def run_wsgi_app(self, environ: dict[str, Any], buffered: bool = False) -> Any:
         if self._cookies is None:
@@ -119,7 +121,7 @@ class CookielessClient(FlaskClient):
 
 
 class Api:
-    """One key's view of the API."""
+    """A client of the API with one key, or without a key."""
 
     def __init__(self, app: Flask, validator: ResponseValidator, *, key: str | None) -> None:
         self._client = app.test_client(use_cookies=False)
@@ -136,7 +138,7 @@ class Api:
         headers: dict[str, str] | None = None,
         query: dict[str, Any] | None = None,
     ) -> TestResponse:
-        """Any request; the answer has been held against the document."""
+        """Send a request and validate the response."""
         sent_headers = dict(headers or {})
         if self.key is not None:
             sent_headers.setdefault("Authorization", f"Bearer {self.key}")

@@ -1,4 +1,4 @@
-"""The product's source as a reader sees it: modules, their syntax trees, and the words in them."""
+"""Index of the repository's source: modules, their syntax trees, names, calls and strings."""
 
 import ast
 from collections.abc import Iterator
@@ -8,14 +8,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _SOURCE_PATHS = ("vca", "migrations", "tenant_migrations", "wsgi.py", "gunicorn.conf.py")
-# What tools and runs leave behind, and what a person keeps to herself.
+# Files of tools and of runs, and a developer's private settings.
 _IGNORED_NAMES = {"__pycache__", ".git", ".venv", ".vca", ".env", ".hypothesis"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """A line of the product."""
+    """A line of a source file."""
 
     file: str
     line: int
@@ -26,7 +26,7 @@ class SourceLocation:
 
 @dataclass(frozen=True)
 class SourceModule:
-    """One Python file."""
+    """A Python file of the product."""
 
     path: str
 
@@ -43,26 +43,26 @@ class SourceModule:
 
     @cached_property
     def _nodes(self) -> tuple[ast.AST, ...]:
-        """Walked once: there are more questions than files."""
+        """Return all nodes. They are cached, because many tests ask for the nodes of each file."""
         return tuple(ast.walk(self.tree))
 
     def location_of(self, node: ast.AST) -> SourceLocation:
         return SourceLocation(self.path, getattr(node, "lineno", 1))
 
     def functions(self) -> Iterator[Function]:
-        """Every function and method, nested ones too."""
+        """Yield every function and method, nested ones included."""
         for node in self.nodes():
             if isinstance(node, Function):
                 yield node
 
     def public_definitions(self) -> Iterator[Function | ast.ClassDef]:
-        """The functions and classes that other modules may use."""
+        """Yield the public functions and classes of the module."""
         for node in self.tree.body:
             if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
                 yield node
 
     def strings(self) -> tuple[ast.Constant, ...]:
-        """Every string but documentation; of f-strings, the fixed parts."""
+        """Return every string except docstrings; of an f-string, its constant parts."""
         return self._strings
 
     @cached_property
@@ -83,7 +83,7 @@ class SourceModule:
         )
 
     def imports(self) -> Iterator[tuple[str, ast.AST]]:
-        """Dotted names of all that is imported, `from` imports with the name they take."""
+        """Yield the dotted name of everything imported; for `from a import b`, it is `a.b`."""
         for node in self.nodes():
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -93,20 +93,20 @@ class SourceModule:
                     yield f"{node.module or ''}.{alias.name}", node
 
     def names(self) -> Iterator[tuple[str, ast.AST]]:
-        """Every dotted name that is used, as `os.environ`."""
+        """Yield every dotted name, such as `os.environ`."""
         for node in self.nodes():
             if isinstance(node, ast.Attribute):
                 yield dotted_name(node), node
 
     def calls(self, within: ast.AST | None = None) -> Iterator[tuple[str, ast.Call]]:
-        """Every call with the dotted name that is called, as `session.commit`."""
+        """Yield every call with the dotted name of what is called, such as `session.commit`."""
         for node in ast.walk(within) if within else self.nodes():
             if isinstance(node, ast.Call):
                 yield dotted_name(node.func), node
 
 
 def dotted_name(node: ast.AST) -> str:
-    """`a.b.c` of a chain of attributes; what is no name is left out, as in `().c`."""
+    """Return `a.b.c` for a chain of attributes; omit parts that are no names: `().c` gives `c`."""
     if isinstance(node, ast.Attribute):
         return f"{dotted_name(node.value)}.{node.attr}".lstrip(".")
     return node.id if isinstance(node, ast.Name) else ""
@@ -114,7 +114,7 @@ def dotted_name(node: ast.AST) -> str:
 
 @cache
 def source_modules(*, roots: tuple[str, ...] = _SOURCE_PATHS) -> tuple[SourceModule, ...]:
-    """The product's Python files, migrations included, tests not."""
+    """Return the product's Python files, migrations included, tests excluded."""
     paths: list[Path] = []
     for name in roots:
         start = ROOT / name
@@ -124,18 +124,18 @@ def source_modules(*, roots: tuple[str, ...] = _SOURCE_PATHS) -> tuple[SourceMod
 
 @cache
 def _cached_module(path: str) -> SourceModule:
-    """The same for every question: parsing it takes longer than most of them."""
+    """Return the module of a path. It is cached, because parsing takes longer than most tests."""
     return SourceModule(path)
 
 
 def source_module(path: str) -> SourceModule:
-    """One module by its path from the root."""
+    """Return a module by its path from the repository's root."""
     [match] = [candidate for candidate in source_modules() if candidate.path == path]
     return match
 
 
 def repository_files() -> Iterator[Path]:
-    """Every file that belongs to the repository."""
+    """Yield every file of the repository."""
     pending = [ROOT]
     while pending:
         for path in sorted(pending.pop().iterdir()):

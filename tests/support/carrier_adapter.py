@@ -1,4 +1,4 @@
-"""The adapter of a carrier that runs outside our processes: the fake one's words, over HTTP."""
+"""Adapter of a carrier in another process: the fake carrier's requests, sent over HTTP."""
 
 import base64
 import http.client
@@ -20,7 +20,7 @@ _TIMEOUT_S = 5
 
 
 class RemoteCarrierAdapter(FakeTelephonyAdapter):
-    """Its calls are real to VCA: they hold lines, and their audio is fetched."""
+    """Adapter without simulated calls: they occupy slots, and their recordings are fetched."""
 
     name: ClassVar[str] = PROVIDER_TYPE
     simulated: ClassVar[bool] = False
@@ -30,10 +30,10 @@ class RemoteCarrierAdapter(FakeTelephonyAdapter):
         return cls(f"fake-carrier|{settings.secret_key}")
 
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        """Nothing to do: every number leads here."""
+        """Do nothing: every number leads to this carrier."""
 
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def place_call(self, call: OutboundCall) -> str:
         return str(_request("place_call", reference=call.reference, state=call.state))
@@ -58,7 +58,7 @@ class RemoteCarrierAdapter(FakeTelephonyAdapter):
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
-        raise TelephonyError("this carrier takes no orders", permanent=True)
+        raise TelephonyError("this carrier cannot update live calls", permanent=True)
 
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
@@ -79,6 +79,8 @@ def _request(method: str, **arguments: str) -> Any:
         connection.request("POST", f"/{method}", body=json.dumps(arguments))
         return json.loads(connection.getresponse().read())
     except OSError as error:
-        raise TelephonyError("the carrier is away", permanent=False, ambiguous=True) from error
+        raise TelephonyError(
+            "the carrier is not reachable", permanent=False, ambiguous=True
+        ) from error
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""The carrier's end of the line: sends what the fake carrier sends, signed, over HTTP."""
+"""Send the fake carrier's webhooks, signed, to the API."""
 
 from typing import Any
 
@@ -14,38 +14,38 @@ CALLER = "+14155550123"
 
 
 class CarrierClient:
-    """One carrier that calls; `api` has no key."""
+    """Client of one carrier; `api` has no key."""
 
     def __init__(self, carrier: FakeTelephonyAdapter, api: Api) -> None:
         self._carrier = carrier
         self._api = api
 
     def send(self, request: CarrierRequest, **headers: str) -> TestResponse:
-        """Send a request as it is, with more headers."""
+        """Send a prepared request with additional headers."""
         return self._api.send(
             "POST", request.url, data=request.body, headers={**request.headers, **headers}
         )
 
     def ring(self, to: str, call_id: str, caller: str | None = CALLER) -> dict[str, Any]:
-        """A call rings; what the carrier is told to do."""
+        """Start an inbound call and return the response: what the carrier shall do."""
         return self._send_action("voice", call_id=call_id, to=to, **{"from": caller})
 
     def say(self, call_id: str, state: str, text: str) -> dict[str, Any]:
-        """The caller speaks."""
+        """Send what the caller said."""
         return self._send_action("speech", call_id=call_id, state=state, text=text)
 
     def send_status(self, call_id: str, status: str, **fields: Any) -> dict[str, Any]:
-        """The call changes."""
+        """Send a change of the call's status."""
         return self._send_action("status", call_id=call_id, status=status, **fields)
 
     def send_event(
         self, kind: str, call_id: str, state: str | None, **fields: Any
     ) -> dict[str, Any]:
-        """The carrier tells any other fact, in its own words."""
+        """Send any other event, with the fake carrier's field names."""
         return self._send_action(kind, call_id=call_id, state=state, **fields)
 
     def build_request(self, action: str, **fields: Any) -> CarrierRequest:
-        """What the carrier would send, not sent yet."""
+        """Return a signed request without sending it."""
         return self._carrier.signed_request(action, BASE_PATH, **fields)
 
     def _send_action(self, action: str, **fields: Any) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class CarrierClient:
 
 
 def action_types(answer: dict[str, Any]) -> list[str]:
-    """What the carrier is told to do, in order."""
+    """Return the types of the response's actions, in order."""
     return [action["type"] for action in answer["actions"]]
 
 
 def spoken_text(answer: dict[str, Any]) -> str:
-    """What the caller hears."""
+    """Return the text that the caller hears."""
     return " ".join(action["text"] for action in answer["actions"] if action["type"] == "say")

@@ -1,7 +1,7 @@
-"""A carrier that outlives our processes: it remembers every call that it was asked to place.
+"""A carrier in a process that survives kills; it remembers every call that it was asked to place.
 
-It is asked over HTTP, by `carrier_adapter`, and dials as often as it is told to: only so can a call
-that is dialled twice be seen.
+`carrier_adapter` sends it requests over HTTP. It dials once for each request, so that a test can
+detect a call that VCA dials twice.
 """
 
 import base64
@@ -23,7 +23,7 @@ _PROBE_S = 0.1
 
 @dataclass
 class CarrierCall:
-    """A call as its carrier knows it. `state` is the token that goes with a call we had placed."""
+    """A call at the carrier. `state` is the token of a call that VCA placed."""
 
     provider_call_id: str
     state: str = ""
@@ -33,7 +33,7 @@ class CarrierCall:
 
 
 class CarrierServer(ThreadingHTTPServer):
-    """What it was asked, and the calls it carries; `told` in place of sleeping."""
+    """HTTP server of the carrier, with its calls. Tests wait on a condition, not by sleeping."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -50,18 +50,18 @@ class CarrierServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def add_inbound_call(self, provider_call_id: str) -> CarrierCall:
-        """A call that comes in from the world."""
+        """Add an inbound call, or return the one with this id."""
         with self._changed:
             return self.calls.setdefault(provider_call_id, CarrierCall(provider_call_id))
 
     def end_call(self, call: CarrierCall) -> None:
-        """A side has put the receiver down; what was taped can be fetched from now on."""
+        """End a call. A recording, if there is one, can be fetched from then on."""
         with self._changed:
             call.is_over = True
             call.audio = AUDIO if call.is_recorded else None
 
     def await_dialled(self, reference: str, within_s: float) -> CarrierCall | None:
-        """The call of our reference, once we have had it placed."""
+        """Wait for the call with our reference; None if it was not placed in time."""
         with self._changed:
             self._changed.wait_for(lambda: reference in self._calls_by_reference, within_s)
             return self._calls_by_reference.get(reference)
@@ -80,7 +80,7 @@ class CarrierServer(ThreadingHTTPServer):
         return call.provider_call_id if call else None
 
     def look_up(self, *, call_id: str) -> bool | None:
-        """Whether the call is over; None: there was never such a call."""
+        """Return whether the call has ended; None for an unknown call."""
         call = self.calls.get(call_id)
         return call.is_over if call else None
 
@@ -105,12 +105,12 @@ class CarrierServer(ThreadingHTTPServer):
         raise RuntimeError("no free port")
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for this host's name.
+        # HTTPServer.server_bind() would look up the host name, which may be slow.
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Its clients are killed; that is what it is for."""
+        """Ignore clients that disappear: tests kill them."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -136,12 +136,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def carrier_server() -> Iterator[CarrierServer]:
-    """A carrier that answers until the block ends."""
+    """Run a carrier server until the block ends."""
     server = CarrierServer()
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _PROBE_S})
     thread.start()

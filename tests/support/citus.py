@@ -1,18 +1,18 @@
-"""What Citus forbids in a schema that it shards by, read from the catalogue and from the script."""
+"""Find what Citus forbids in a sharded schema, in the catalogue and in scripts."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from sqlalchemy import Connection, text
 
-# The schema's tables, for each rule.
+# Selects the tables of the schema, for each rule.
 _SCHEMA_TABLES = """
 WITH own AS (
     SELECT oid, relname, relkind, relpersistence FROM pg_class
     WHERE relnamespace = to_regnamespace(:schema) AND relkind IN ('r', 'p', 'f')
 )
 """
-# Each finds the names of what breaks it.
+# Each query selects the names of the objects that violate the rule.
 RULES: Mapping[str, str] = {
     "every table has a primary key": """
         SELECT relname FROM own
@@ -80,7 +80,7 @@ _INDEX = re.compile(r"CREATE\s+(UNIQUE\s+)?INDEX\b", re.IGNORECASE)
 
 
 def broken_rules(connection: Connection, schema: str) -> dict[str, list[str]]:
-    """The rules that a schema breaks, and what breaks each."""
+    """Return the violated rules of a schema, with the names of the objects that violate them."""
     violations = {}
     for rule, query in RULES.items():
         names = connection.scalars(text(_SCHEMA_TABLES + query), {"schema": schema}).all()
@@ -90,9 +90,10 @@ def broken_rules(connection: Connection, schema: str) -> dict[str, list[str]]:
 
 
 def unnamed_constraints(statements: Iterable[str]) -> Iterator[str]:
-    """Statements with a constraint that Postgres would have to name, or with a column's, added.
+    """Yield statements with an unnamed constraint, and those that add a constrained column.
 
-    A catalogue cannot tell: the names that Postgres makes up look like ours.
+    Postgres generates names for unnamed constraints. They look like ours, so the catalogue cannot
+    tell.
     """
     for statement in statements:
         if _INDEX.match(statement):

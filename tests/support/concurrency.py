@@ -1,4 +1,4 @@
-"""Many at once, for real: threads that start at the same moment."""
+"""Run functions concurrently in threads that start at the same moment."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 def run_concurrently(functions: Sequence[Callable[[], Result]]) -> list[Result]:
-    """Do all of them at the same moment, a thread each; their results in the same order."""
+    """Call all functions at the same moment, each in a thread; return the results in order."""
     barrier = Barrier(len(functions))
 
     def run_after_barrier(function: Callable[[], Result]) -> Result:

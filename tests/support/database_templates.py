@@ -1,7 +1,7 @@
-"""Databases with tenants in them: built once by a test process, and copied for each test.
+"""Databases with tenants, built once for each test process and copied for each test.
 
-Copying the files is a tenth of the work of furnishing a tenant; and a copy's catalogue is without
-the dead rows of all the tenants of earlier tests, through which every query of it would wade.
+Copying the files takes a tenth of the time of populating a tenant. Besides, the catalogue of a copy
+has no dead rows of the tenants of earlier tests, which slow down every catalogue query.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -31,7 +31,7 @@ Builder = Callable[[Factory], Any]
 
 @dataclass(frozen=True)
 class DatabaseTemplate:
-    """A database to copy; `dwellers` is what its builder returned, `recordings` are by key."""
+    """A database to copy, what its builder returned, and the recordings by key."""
 
     name: str
     payload: Any
@@ -39,7 +39,7 @@ class DatabaseTemplate:
 
 
 class DatabaseTemplates:
-    """Those of this process; `name` is the database that tests find one copied to."""
+    """The templates of this process. Each test sees its copy under the database name `name`."""
 
     def __init__(self, server: databases.DatabaseServer, app: Flask, name: str) -> None:
         self._server = server
@@ -50,9 +50,9 @@ class DatabaseTemplates:
 
     @contextmanager
     def use_copy(self, build: Builder, *, dirty: bool = True) -> Iterator[Any]:
-        """Inside, the process uses a copy of what `build` makes; what that returned.
+        """Switch the process to a copy of the database that `build` creates; yield its result.
 
-        Who leaves it not `spoilt` leaves it to the next one who wants the same.
+        With `dirty=False`, the next test with the same builder reuses the copy.
         """
         if build not in self._templates:
             self._templates[build] = self._build_template(build)
@@ -82,7 +82,7 @@ class DatabaseTemplates:
 
     @contextmanager
     def _use_database(self, url: str) -> Iterator[None]:
-        """The process uses another database; roles as it enters tenants."""
+        """Switch the process to another database until the block ends, with the same roles."""
         previous_settings, previous_database = (
             self._app.extensions["settings"],
             db.current_database(),
@@ -99,16 +99,16 @@ class DatabaseTemplates:
 
 
 def empty(_: Factory) -> None:
-    """No tenant."""
+    """Create no tenant."""
 
 
 def one_populated(world: Factory) -> PopulatedTenant:
-    """A tenant with rows in every table."""
+    """Create a tenant with rows in every table."""
     return populate_tenant(world, world.platform(), _carrier_client(world), "acme")
 
 
 def two_populated(world: Factory) -> tuple[PopulatedTenant, PopulatedTenant]:
-    """Two of them."""
+    """Create two tenants with rows in every table."""
     platform, carrier_client = world.platform(), _carrier_client(world)
     return populate_tenant(world, platform, carrier_client, "acme"), populate_tenant(
         world, platform, carrier_client, "globex"
@@ -116,7 +116,7 @@ def two_populated(world: Factory) -> tuple[PopulatedTenant, PopulatedTenant]:
 
 
 def four_tenants(world: Factory) -> list[Tenant]:
-    """Four tenants."""
+    """Create four tenants."""
     return [world.tenant(name) for name in ("Acme", "Globex", "Initech", "Hooli")]
 
 
@@ -148,14 +148,17 @@ def _read_recordings() -> dict[str, bytes]:
 
 
 def _create_roles() -> None:
-    """They belong to the server: no copy brings them."""
+    """Create the tenants' roles: they belong to the server, so a copy does not contain them."""
     for tenant in _list_tenants():
         with admin_db.tenant_session(tenant) as session:
             roles.ensure_role(session, tenant_id=tenant.id)
 
 
 def _drop_roles() -> None:
-    """One that had rights in the house too would outlive the tenant that a copy is purged of."""
+    """Drop the tenants' roles.
+
+    A role with privileges in the template would outlive the tenant that a test purges from a copy.
+    """
     for tenant in _list_tenants():
         role = DEPLOYMENT.roles.role_name(tenant)
         with admin_db.public_session() as session:

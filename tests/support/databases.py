@@ -1,4 +1,4 @@
-"""The test server, the migrated template, and a clone of it for each test process."""
+"""The test server, the migrated template database, and a clone for each test process."""
 
 import hashlib
 import os
@@ -22,8 +22,8 @@ DEPLOYMENT = Deployment("development", "", Roles("vca_", WEB, WORKER))
 _ROOT = Path(__file__).resolve().parents[2]
 _MEMORY_NEEDED_BYTES = 3 << 30
 
-# For the embedded server of the suite alone, whose data may be lost: it writes as little as it can,
-# nobody replicates it, and a backend that lives for one test has no use for the machine's code.
+# Only for the suite's own embedded server, whose data may be lost. It writes as little as possible
+# and has no replicas. JIT compilation does not pay off for a backend that lives for one test.
 _FAST_UNSAFE_SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -38,7 +38,7 @@ _FAST_UNSAFE_SETTINGS = {
     "update_process_title": "off",
 }
 
-# Roles belong to the server: they outlive the databases that they were made for.
+# Roles belong to the server, so they outlive the databases they were created for.
 _DROP_ROLES = """
 DO $$
 DECLARE
@@ -56,7 +56,7 @@ END $$
 
 @dataclass
 class DatabaseServer:
-    """A Postgres server on which the suite may make and drop databases named vca_test_…
+    """A Postgres server on which the suite creates and drops databases named vca_test_….
 
     `url` is the owner's.
     """
@@ -66,7 +66,7 @@ class DatabaseServer:
     started_here: bool = False
 
     def stop(self, run_id: int) -> None:
-        """Drop this run's databases; end a server that the suite began and nobody else uses."""
+        """Drop this run's databases. Stop the suite's own server if no other run uses it."""
         for name in self._run_databases():
             if _run_id(name) == run_id:
                 self.drop_database(name)
@@ -77,7 +77,7 @@ class DatabaseServer:
             leave(self.embedded_folder)
 
     def drop_stale_databases(self) -> None:
-        """Drop what runs that were killed have left behind."""
+        """Drop the databases that killed runs left behind."""
         for name in self._run_databases():
             if not _is_running(_run_id(name)):
                 self.drop_database(name)
@@ -86,26 +86,26 @@ class DatabaseServer:
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 
     def clone_template(self, name: str) -> str:
-        """A fresh copy of the template under `name`; its URL."""
+        """Create a fresh copy of the template and return its URL."""
         url = self.copy_database(template_name(), name)
         self._run(pii_sentinel.FORBID_IN_JOBS_SQL, database=name)
         return url
 
     def copy_database(self, source: str, name: str) -> str:
-        """A fresh copy under `name` of a database that nobody uses; its URL."""
+        """Create a fresh copy of a database without connections and return its URL."""
         self._run(
             f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)',
-            # By its files: through the log is slower for all but the smallest.
+            # Copying the files is faster than copying through the log, except for tiny databases.
             f'CREATE DATABASE "{name}" TEMPLATE "{source}" STRATEGY file_copy',
-            # A database's own rights are not copied with what is in it.
+            # CREATE DATABASE copies the contents, but not the privileges on the database itself.
             *privileges.database_grants(name, DEPLOYMENT.roles),
-            # What a power cut would lose is of no interest here; nobody waits for the disk.
+            # Commits need not survive a power failure, so they do not wait for the disk.
             f'ALTER DATABASE "{name}" SET synchronous_commit TO off',
         )
         return self.url_of(name)
 
     def create_empty(self, name: str) -> str:
-        """A fresh, unmigrated database under `name`; its URL."""
+        """Create an empty, unmigrated database and return its URL."""
         self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         self._run(f'CREATE DATABASE "{name}"')
         return self.url_of(name)
@@ -114,17 +114,18 @@ class DatabaseServer:
         try:
             self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         except psycopg2.errors.InsufficientPrivilege:
-            # Autovacuum is at work in it, as the superuser; without FORCE Postgres ends it itself.
+            # Autovacuum, which runs as the superuser, is connected. Postgres ends it if FORCE is
+            # omitted.
             self._run(f'DROP DATABASE IF EXISTS "{name}"')
 
     def create_logins(self) -> None:
-        """The web's and the worker's, which an embedded server has already."""
+        """Create the logins of web and worker. An embedded server has them already."""
         for name in (WEB, WORKER):
             if not self._run(f"SELECT 1 FROM pg_roles WHERE rolname = '{name}'"):
                 self._run(f"CREATE ROLE {name} LOGIN NOINHERIT PASSWORD '{name}'")
 
     def create_template(self) -> None:
-        """Migrate a database to clone from, unless it is there; two runs at once take turns."""
+        """Migrate a template database, unless it exists. Two concurrent runs take turns."""
         connection = psycopg2.connect(self.url)
         try:
             with statement_timeout_scope(120):
@@ -151,7 +152,7 @@ class DatabaseServer:
         return bool(self._run(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"))
 
     def _run(self, *statements: str, database: str | None = None) -> list[tuple[object, ...]]:
-        """Statements one by one, each in no transaction but its own; the rows of the last."""
+        """Run each statement in autocommit mode and return the rows of the last one."""
         connection = psycopg2.connect(self.url_of(database) if database else self.url)
         try:
             connection.autocommit = True
@@ -164,10 +165,10 @@ class DatabaseServer:
 
 
 def server_folder() -> Path:
-    """The folder of this checkout's embedded server: in memory, where there is room for it.
+    """Return the data folder of this checkout's embedded server: in memory if it fits there.
 
-    A tenant is a hundred files, on which a disk's file system spends more than Postgres on all
-    else.
+    A tenant has a hundred files. On a disk, the file system takes more time for them than Postgres
+    does for everything else.
     """
     in_memory, on_disk = _server_folders()
     return (
@@ -183,9 +184,9 @@ def _server_folders() -> tuple[Path, Path]:
 
 
 def leave(*folders: Path) -> None:
-    """End the servers in these folders, else wherever one of this checkout's may be.
+    """Stop the servers in these folders; by default, wherever this checkout may have one.
 
-    What lies in memory is given back; on a disk the template waits for the next run.
+    Folders in memory are deleted. On a disk, the template stays for the next run.
     """
     for folder in folders or _server_folders():
         if folder.exists():
@@ -195,7 +196,7 @@ def leave(*folders: Path) -> None:
 
 
 def start_server(folder: Path, *, run_id: int) -> DatabaseServer:
-    """Return TEST_DATABASE_URL's server, else the embedded one, with the template migrated.
+    """Return the server of TEST_DATABASE_URL, or start the embedded one; migrate the template.
 
     Every process of a run may call it; they wait for each other. `run_id` is the process id of the
     run's controller, which calls `stop_server` at the end.
@@ -232,7 +233,7 @@ def stop_server(run_id: int) -> None:
 
 
 def as_login(url: str, login: str) -> str:
-    """The URL of the same database for another login of the suite."""
+    """Return the URL of the same database for another login of the suite."""
     password = login if make_url(url).password else None
     other = make_url(url).set(username=login, password=password)
     return other.render_as_string(hide_password=False)
@@ -247,7 +248,7 @@ def _is_running(pid: int) -> bool:
 
 
 def template_name() -> str:
-    """Named after what is in it, so that a change of any migration makes a new one."""
+    """Return a name with a digest of the migrations, so that a change makes a new template."""
     digest = hashlib.sha256()
     for tree in ("migrations", "tenant_migrations"):
         for path in sorted((_ROOT / tree).rglob("*.py")):

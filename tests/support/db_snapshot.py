@@ -1,4 +1,4 @@
-"""What is in the database, seen by nobody's session: checksums, and marks of every write."""
+"""Read the database outside the application's sessions: checksums, and markers of every write."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,26 +20,27 @@ SELECT table_name, column_name FROM information_schema.columns
 WHERE table_schema = %s AND data_type IN ('text', 'jsonb') ORDER BY table_name, column_name
 """
 _NEXT_TRANSACTION = b"SELECT pg_snapshot_xmax(pg_current_snapshot())"
-# Using a key is not a change of its tenant.
+# Using a key does not change its tenant.
 _UNTRACKED = "last_used_at"
 
 
-# By what they are for and the tenant's id.
+# SQL by (kind, tenant id).
 Statements = dict[tuple[str, str], str]
 
 
 class SnapshotChecker:
-    """A connection of its own, beside the application's pool.
+    """Reads over connections of its own, beside the application's pool.
 
-    `statements` are shared by who looks at copies of one database, in which no table is made.
+    Checkers of copies of one database may share `statements`, unless a test creates tables.
     """
 
     def __init__(self, url: str, *, statements: Statements | None = None) -> None:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
         self._statements: Statements = {} if statements is None else statements
-        # Asked after every request of a table of thousands, and so without the wait of ours and
-        # without a cursor.
+        # API tests ask for it after each of thousands of requests, so it avoids psycopg2's wait
+        # callback
+        # and a cursor.
         self._transaction_connection = psycopg.connect(url, autocommit=True)
         self._transaction_connection.pgconn.prepare(b"next", _NEXT_TRANSACTION)
 
@@ -48,15 +49,15 @@ class SnapshotChecker:
         self._transaction_connection.close()
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run one statement."""
+        """Run a statement and return its rows."""
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def checksum(self, tenant_id: str, *, except_table: str = "") -> dict[str, str | None]:
-        """MD5 by table over every row of the tenant's schema, and of its own in `public`.
+        """Return the MD5 of all rows by table: the tenant's schema, and its rows in `public`.
 
-        `but` is a table that may change.
+        `except_table` is a table that may change.
         """
         checksums = dict(
             self.rows(self._cached_statement("checksum", tenant_id, self._checksum_sql))
@@ -64,20 +65,23 @@ class SnapshotChecker:
         return {table: digest for table, digest in checksums.items() if table != except_table}
 
     def next_transaction(self) -> int:
-        """The number that the server's next writing transaction gets, whoever's it is."""
+        """Return the id that the server's next writing transaction gets."""
         result = self._transaction_connection.pgconn.exec_prepared(b"next", None)
         return int(result.get_value(0, 0))
 
     def write_markers(self, tenant_id: str) -> list[tuple[Any, ...]]:
-        """The rows and the newest writing transaction of every table; any committed write shows."""
+        """Return the number of rows and the newest transaction id of every table.
+
+        Every committed write changes the result.
+        """
         return self.rows(self._cached_statement("marks", tenant_id, self._write_markers_sql))
 
     def tables(self, tenant_id: str) -> list[str]:
-        """The tables of the tenant's schema."""
+        """Return the tables of the tenant's schema."""
         return [row[0] for row in self.rows(_TABLES, schema_of(tenant_id))]
 
     def texts(self, tenant_id: str) -> dict[tuple[str, str], list[str]]:
-        """Every text of the tenant's schema, by table and column."""
+        """Return all texts of the tenant's schema by (table, column)."""
         schema = schema_of(tenant_id)
         return {
             (table, column): [
@@ -89,7 +93,7 @@ class SnapshotChecker:
         }
 
     def _cached_statement(self, kind: str, tenant_id: str, build: Any) -> str:
-        """Statements follow from the catalogue, which is not asked again."""
+        """Return the SQL from the cache. It depends on the catalogue, which is read once."""
         if (kind, tenant_id) not in self._statements:
             self._statements[kind, tenant_id] = build(tenant_id)
         return self._statements[kind, tenant_id]
@@ -108,13 +112,13 @@ class SnapshotChecker:
         )
 
     def _write_marker_expression(self, table: str) -> str:
-        """A key's row is written when it is used, so for keys only the revoked are counted."""
+        """Return the SQL expression. Using a key updates its row, so only revoked keys count."""
         if table == "public.api_keys":
             return "count(t.revoked_at)"
         return "max(t.xmin::text::bigint)"
 
     def _sources(self, tenant_id: str) -> Sequence[tuple[str, str, str]]:
-        """(label, table, condition) of all that is the tenant's."""
+        """Return (label, table, condition) of everything that belongs to the tenant."""
         tenant_id = str(UUID(tenant_id))
         schema = schema_of(tenant_id)
         tenant_tables = [(name, f'"{schema}"."{name}"', "") for name in self.tables(tenant_id)]

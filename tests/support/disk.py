@@ -1,4 +1,4 @@
-"""Where tests that make thousands of files make them."""
+"""Choose a folder for tests that create thousands of files."""
 
 import os
 from contextlib import suppress
@@ -9,7 +9,7 @@ _NEEDED_BYTES = 1 << 30
 
 
 def memory_folder(*, needed_bytes: int = _NEEDED_BYTES) -> Path | None:
-    """A folder in memory that programs may be run from, if it has `room` bytes left."""
+    """Return a folder in memory if it has `needed_bytes` left and allows executing programs."""
     with suppress(OSError):
         file_system = os.statvfs(MEMORY_FOLDER)
         if (
@@ -21,5 +21,5 @@ def memory_folder(*, needed_bytes: int = _NEEDED_BYTES) -> Path | None:
 
 
 def fastest_folder() -> Path:
-    """The quickest folder for what is removed again."""
+    """Return the fastest folder for temporary files."""
     return memory_folder() or Path("/tmp")

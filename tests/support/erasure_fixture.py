@@ -1,4 +1,4 @@
-"""One caller whose number, name and words lie in every place where the product keeps something."""
+"""A caller whose number, name and words are stored in every place where the product stores any."""
 
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +22,7 @@ EXTRACT_SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
 
 @dataclass(frozen=True)
 class ErasureSubject:
-    """What nobody else in the database has: a number, a name, and something that was said."""
+    """A number, a name and a phrase that occur nowhere else in the database."""
 
     number: str
     name: str
@@ -30,7 +30,7 @@ class ErasureSubject:
 
     @property
     def spellings(self) -> tuple[str, ...]:
-        """What a dump must not hold."""
+        """Return what a dump must not contain after an erasure."""
         national = self.number[3:]
         return (
             self.number[1:],
@@ -64,7 +64,7 @@ NOTE_CALL_STEPS = [tool_call("note_call", summary="A call.", outcome="resolved",
 
 
 def create_numbers(tenant: Tenant) -> tuple[str, str]:
-    """(a number that an agent answers, one that takes voicemail)."""
+    """Return (a number that an agent answers, a number that takes voicemail)."""
     tenant.patch("/settings", {"home_country": "GB"})
     tenant.profile(
         greeting="Hello.",
@@ -85,7 +85,7 @@ def create_subject_data(
     subject: ErasureSubject,
     numbers: tuple[str, str],
 ) -> None:
-    """Everything that a caller can leave behind, left by the product itself."""
+    """Create everything that a caller can leave behind, by making calls."""
     agent_number, voicemail_number = numbers
     name = f"{tenant.id[:8]}-{uuid4().hex[:6]}"
     _hold_conversation(
@@ -195,7 +195,7 @@ def _mention_subject(
 
 
 def enqueue_jobs_naming(tenant: Tenant, subject: ErasureSubject) -> None:
-    """A job that is over, and one that waits."""
+    """Add a finished job and a waiting job that name the subject."""
     statement = (
         "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name, status, args, scheduled_at)"
         " SELECT 'default', 'webhooks.tell', s::jobs.procrastinate_job_status,"
@@ -211,7 +211,7 @@ def enqueue_jobs_naming(tenant: Tenant, subject: ErasureSubject) -> None:
 
 
 def dump_rows(db_snapshot: SnapshotChecker, tenant: Tenant) -> list[str]:
-    """Every row of the tenant's schema, of public and of the queue, as text."""
+    """Return every row of the tenant's schema, of `public` and of the queue, as text."""
     schemas = (tenant.ref.schema, "public", "jobs")
     tables = db_snapshot.rows(
         "SELECT format('%%I.%%I', nspname, relname) FROM pg_class c"
@@ -224,7 +224,7 @@ def dump_rows(db_snapshot: SnapshotChecker, tenant: Tenant) -> list[str]:
 
 
 def all_stored_files() -> list[Path]:
-    """Every file of the store."""
+    """Return every file of the store."""
     store = storage.current_store()
     assert isinstance(store, FolderStore)
     return [path for path in store._root.rglob("*") if path.is_file()]

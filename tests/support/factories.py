@@ -1,4 +1,4 @@
-"""Builders: tenants with keys, numbers and profiles, and what the outside sees of them."""
+"""Factories of tenants with keys, numbers and profiles, and clients for them."""
 
 from dataclasses import dataclass
 from itertools import count
@@ -24,13 +24,13 @@ SYSTEM_PROMPT = f"You answer the telephone. {pii_sentinel.SENTINEL}"
 
 
 def fresh_number() -> str:
-    """A valid E.164 number that no test of this process has used."""
+    """Return a valid E.164 number that no test of this process has used."""
     return f"+{next(_numbers)}"
 
 
 @dataclass
 class Platform:
-    """An operator with a platform key."""
+    """A platform key and its client."""
 
     api: Api
     key: str
@@ -38,7 +38,7 @@ class Platform:
 
 @dataclass
 class Tenant:
-    """A tenant with a key of all scopes."""
+    """A tenant with a client whose key has all scopes."""
 
     id: str
     api: Api
@@ -64,19 +64,19 @@ class Tenant:
         return self.api.delete(self.url(path))
 
     def profile(self, **fields: Any) -> dict[str, Any]:
-        """A new AI profile, as the API shows it."""
+        """Create an AI profile and return its representation."""
         return assert_created(self.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT, **fields}))
 
     def number(self, **fields: Any) -> dict[str, Any]:
-        """A new phone number, as the API shows it."""
+        """Create a phone number and return its representation."""
         return assert_created(self.post("/phone-numbers", {"did_number": fresh_number(), **fields}))
 
     def simulate(self, to: str, **fields: Any) -> dict[str, Any]:
-        """A simulated call that rings."""
+        """Start a simulated call and return its representation."""
         return assert_created(self.post("/simulations", {"to": to, **fields}))
 
     def say(self, call_id: str, text: str) -> dict[str, Any]:
-        """One turn of a simulated call."""
+        """Send one turn of a simulated call and return the response."""
         response = self.post(f"/simulations/{call_id}/turns", {"text": text})
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json
@@ -84,14 +84,14 @@ class Tenant:
 
 
 def assert_created(response: TestResponse) -> dict[str, Any]:
-    """The body of a 201."""
+    """Return the body of a response; fail unless its status is 201."""
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.json
     return body
 
 
 class Factory:
-    """Makes things in the real database, committing for real."""
+    """Creates tenants and keys in the real database, in committed transactions."""
 
     def __init__(self, app: Flask, tenant_pool: TenantPool | None = None) -> None:
         self.app = app
@@ -99,7 +99,7 @@ class Factory:
         self._tenant_ids: list[UUID] = []
 
     def key(self, tenant_id: str | None, **options: Any) -> str:
-        """A new key of a tenant, or of the platform."""
+        """Create a key of a tenant, or a platform key, and return it."""
         with public_session() as session:
             _, key = api_keys.create(
                 session,
@@ -120,13 +120,13 @@ class Factory:
     def tenant(
         self, name: str = "Acme", *, plan: str = "starter", external_id: str | None = None
     ) -> Tenant:
-        """A tenant without number or profile: a new one, or one that has been made like new."""
+        """Return a tenant without numbers or profiles, from the pool if it has one."""
         fields = {"name": name, "plan": plan, "external_id": external_id}
         pooled_id = self._tenant_pool.acquire(**fields) if self._tenant_pool else None
         return self._tenant(pooled_id) if pooled_id else self.new_tenant(**fields)
 
     def new_tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
-        """A tenant that has just been made."""
+        """Create a tenant."""
         with public_session() as session:
             tenant_id = tenants.create(session, name=name, **fields).id
         if self._tenant_pool:
@@ -139,21 +139,21 @@ class Factory:
         return Tenant(str(tenant_id), self.api(key), key)
 
     def release_tenants(self) -> None:
-        """Let others use the tenants that were made here."""
+        """Return the tenants of this factory to the pool."""
         if self._tenant_pool:
             self._tenant_pool.release(self._tenant_ids)
 
     def create_in(self, session: Session, **fields: Any) -> UUID:
-        """A tenant in a transaction of the test's own."""
+        """Create a tenant in the caller's transaction and return its id."""
         return tenants.create(session, **fields).id
 
     def sql(self, tenant: Tenant, statement: str) -> None:
-        """Change a tenant's rows behind the product's back."""
+        """Run a statement in the tenant's schema, bypassing the product."""
         with admin_db.tenant_session(tenant.ref) as session:
             session.execute(text(statement))
 
     def make_due(self, tenant: Tenant, task: str) -> None:
-        """Have the tenant's waiting jobs of that name due now."""
+        """Make the tenant's waiting jobs of this task due now."""
         update = text(
             "UPDATE jobs.procrastinate_jobs SET scheduled_at = now() WHERE status = 'todo'"
             " AND task_name = :task AND args->>'tenant_id' = :tenant_id"
@@ -162,15 +162,15 @@ class Factory:
             session.execute(update, {"task": task, "tenant_id": tenant.id})
 
     def run_jobs(self, tenant: Tenant, *, include_scheduled: bool = False) -> list[str]:
-        """Do the tenant's due jobs in this process, and those they enqueue; the names done.
+        """Run the tenant's due jobs and the jobs they enqueue in this process; return task names.
 
-        `ahead` also does those that are scheduled for later, once each, but for the housekeeping
-        that every tenant has.
+        With `include_scheduled`, also run the jobs that are scheduled for later, once each, except
+        the housekeeping jobs that every tenant has.
         """
         return _run_jobs(tenant.id, include_scheduled=include_scheduled)
 
     def run_platform_jobs(self, *, include_scheduled: bool = False) -> list[str]:
-        """The same with the jobs that send to the operator's webhooks."""
+        """Run the jobs that deliver to the platform's webhooks; return the task names."""
         return _run_jobs(None, include_scheduled=include_scheduled)
 
 
@@ -188,7 +188,7 @@ def _run_jobs(tenant_id: str | None, *, include_scheduled: bool) -> list[str]:
 def _pop_due_jobs(
     tenant_id: str | None, *, include_scheduled: bool
 ) -> list[tuple[int, str, dict[str, Any]]]:
-    """Take the tenant's due jobs out of the queue; None: those for the operator's webhooks."""
+    """Remove due jobs from the queue and return them; None: those of the platform's webhooks."""
     delete = text(
         "DELETE FROM jobs.procrastinate_jobs WHERE status = 'todo'"
         " AND args->>'tenant_id' IS NOT DISTINCT FROM :tenant_id"

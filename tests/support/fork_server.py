@@ -1,7 +1,7 @@
-"""Programs without their imports: forked off a process that has loaded the product already.
+"""Start programs by forking a process that has loaded the product already.
 
-Half of what a short program of ours costs is loading. Where that is not what a test is about, its
-program begins here, with its own arguments, environment and output, as if it had been executed.
+Loading takes half of the time of a short program. Where a test is not about loading, its program is
+forked, with its own arguments, environment and output, as if it had been executed.
 """
 
 import atexit
@@ -24,13 +24,14 @@ MAX_MESSAGE_BYTES = 1 << 16
 
 
 class ForkedProcess:
-    """A running program, spoken to as a `subprocess.Popen`."""
+    """A running program with the interface of `subprocess.Popen`."""
 
     def __init__(self, pid: int, fork_server: "ForkServer") -> None:
         self.pid = pid
         self.returncode: int | None = None
         self._fork_server = fork_server
-        # Of that program for sure: a dead one keeps its pid until the loader buries it.
+        # The pidfd always refers to this program: a dead process keeps its pid until the server
+        # reaps it.
         self._pidfd = os.pidfd_open(pid)
 
     def poll(self) -> int | None:
@@ -86,14 +87,14 @@ class ForkServer:
         errors: int | None = None,
         new_session: bool = False,
     ) -> ForkedProcess:
-        """Fork a program off; it runs in the project's folder, and errors go to its output too."""
+        """Fork a program in the repository's folder. By default, errors go to `output` too."""
         request = {"command": command, "environ": environ, "new_session": new_session}
         return ForkedProcess(
             self._request(request, output, output if errors is None else errors), self
         )
 
     def reap(self, pid: int) -> int:
-        """The exit status of a program that has ended, as `subprocess` tells it."""
+        """Return the exit status of a program that has ended, as `subprocess` reports it."""
         return self._request({"bury": pid})
 
     def close(self) -> None:
@@ -108,7 +109,7 @@ class ForkServer:
 
 @cache
 def current_fork_server() -> ForkServer:
-    """This process's; begun with the first program that needs it."""
+    """Return this process's fork server; start it on first use."""
     fork_server = ForkServer()
     atexit.register(fork_server.close)
     return fork_server

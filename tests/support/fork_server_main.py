@@ -1,6 +1,6 @@
-"""Loads what our programs load, then forks one off whenever it is asked to.
+"""Load what the product's programs load, then fork a process for each request.
 
-`python -m tests.support.fork_server_main FD`: the socket of `tests.support.fork_server.Loader`.
+Run as `python -m tests.support.fork_server_main FD`, where FD is the socket of `ForkServer`.
 """
 
 import gc
@@ -16,7 +16,7 @@ from tests.support.fork_server import MAX_MESSAGE_BYTES
 from vca.app import COMMANDS, TASKS
 from vca.kit import json
 
-# What the product itself loads only when it is needed.
+# Modules that the product loads only when it needs them.
 _PRELOADED_MODULES = (
     "alembic.command",
     "gunicorn.app.wsgiapp",
@@ -28,7 +28,7 @@ _PRELOADED_MODULES = (
 
 
 def serve_forks(fd: int) -> list[str]:
-    """Until nobody asks any more: ends the process; but in each program, its command."""
+    """Answer requests until the socket closes, then exit. A forked process returns its command."""
     with socket.socket(fileno=fd) as connection:
         while True:
             message, fds, _, _ = socket.recv_fds(connection, MAX_MESSAGE_BYTES, 2)
@@ -49,7 +49,7 @@ def serve_forks(fd: int) -> list[str]:
 
 
 def _set_up_process(request: dict[str, Any], output: int, errors: int) -> None:
-    """What the system does for a program before it begins."""
+    """Set up session, environment and output, as the operating system does for a new program."""
     if request["new_session"]:
         os.setsid()
     os.environ.clear()
@@ -60,7 +60,7 @@ def _set_up_process(request: dict[str, Any], output: int, errors: int) -> None:
 
 
 def run_command(command: list[str]) -> None:
-    """What the interpreter does with a script, with `-m` and a module, with `-c` and a program."""
+    """Run a script, `-m` with a module, or `-c` with code, as the interpreter does."""
     match command:
         case [_, "-c", program, *words]:
             sys.argv, sys.path[0] = ["-c", *words], ""

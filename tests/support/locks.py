@@ -1,4 +1,4 @@
-"""Somebody else's transaction that holds something, and who waits for it."""
+"""Hold locks in another transaction, and find the server processes that wait for it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg2
 
-# Not pg_stat_activity, which stands still for a whole transaction.
+# pg_stat_activity is not used, because its contents stay the same within a transaction.
 _WAITING_PIDS = (
     "SELECT pid FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 )
@@ -14,7 +14,7 @@ _WAITING_PIDS = (
 
 @contextmanager
 def open_transaction(dsn: str, statement: str) -> Iterator[Any]:
-    """A transaction that has done `statement` and does not end before the block does."""
+    """Run a statement in a transaction and keep the transaction open until the block ends."""
     connection = psycopg2.connect(dsn)
     try:
         with connection.cursor() as cursor:
@@ -27,13 +27,13 @@ def open_transaction(dsn: str, statement: str) -> Iterator[Any]:
 
 
 def waiting_pids(connection: Any) -> list[int]:
-    """The server processes that wait for this connection's transaction."""
+    """Return the pids of the server processes that wait for this connection's transaction."""
     with connection.cursor() as cursor:
         cursor.execute(_WAITING_PIDS)
         return [row[0] for row in cursor.fetchall()]
 
 
 def terminate_backend(connection: Any, pid: int) -> None:
-    """End a server process, as an operator or a fail-over does."""
+    """Terminate a server process, as a database administrator or a fail-over does."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

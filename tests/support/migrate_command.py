@@ -1,4 +1,4 @@
-"""`flask tenants migrate`, as typed, and what it does to tenants as seen in the database."""
+"""Run `flask tenants migrate` and read its effect on tenants from the database."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from vca.kit import json
 from vca.registry.tenants.models import Tenant as TenantRow
 from vca.tenancy.session import public_session, tenant_session
 
-# By the table's id: the catalogue's views go through the indexes of all schemas.
+# Use the table's oid: the views of the catalogue would read the indexes of all schemas.
 _COLUMN = (
     "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass(:table)"
     " AND attname = 'nickname' AND NOT attisdropped"
@@ -26,7 +26,7 @@ _INDEX = (
 
 @dataclass(frozen=True)
 class MigrateResult:
-    """What one run of the command said at its end."""
+    """Exit status and JSON summary of one run of the command."""
 
     status: int
     summary: dict[str, Any]
@@ -38,31 +38,31 @@ class MigrateResult:
 
     @property
     def failed(self) -> dict[str, str | None]:
-        """The SQLSTATE of each tenant that failed."""
+        """Return the SQLSTATE of each tenant that failed, by tenant id."""
         return {
             tenant_id: failure["sqlstate"] for tenant_id, failure in self.summary["failed"].items()
         }
 
 
 def run_flask(world: Factory, *arguments: str) -> Result:
-    """Any command of `flask`."""
+    """Run any `flask` command."""
     return world.app.test_cli_runner().invoke(args=list(arguments))
 
 
 def run_migrate(world: Factory, *arguments: str) -> MigrateResult:
-    """`flask tenants migrate --json`."""
+    """Run `flask tenants migrate --json`."""
     result = run_flask(world, "tenants", "migrate", "--json", *arguments)
     assert result.stdout, result.output
     return MigrateResult(result.exit_code, json.loads(result.stdout))
 
 
 def json_lines(result: Result) -> list[dict[str, Any]]:
-    """The JSON lines of a run that no terminal saw."""
+    """Return the JSON lines of a run without a terminal."""
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def recorded_revision(tenant: Tenant) -> str:
-    """The revision that is written down for a tenant."""
+    """Return the recorded revision of a tenant."""
     with public_session() as session:
         return session.get_one(TenantRow, tenant.ref.id).schema_revision
 
@@ -72,7 +72,7 @@ def recorded_revisions(tenants: Sequence[Tenant]) -> list[str]:
 
 
 def has_nicknames(tenant: Tenant) -> tuple[bool, bool]:
-    """Whether the column and the index of the revision `nicknames` are there."""
+    """Return whether the column and the index of the revision `nicknames` exist."""
     with tenant_session(tenant.ref) as session:
         results = [
             session.scalar(text(query), {"table": f"{tenant.ref.schema}.phone_numbers"})
@@ -87,7 +87,7 @@ def execute_in(tenant: Tenant, statement: str) -> None:
 
 
 def block_next_revision(tenant: Tenant) -> None:
-    """Something in the schema has the name that `nicknames` wants for its index."""
+    """Create an index with the name that the revision `nicknames` uses."""
     execute_in(tenant, "CREATE INDEX phone_numbers_nickname_idx ON phone_numbers (label)")
 
 
@@ -96,6 +96,6 @@ def unblock_next_revision(tenant: Tenant) -> None:
 
 
 def set_recorded_revision(tenant: Tenant, revision: str) -> None:
-    """Say that a tenant is at a revision, whatever its schema is."""
+    """Record a revision for a tenant without changing its schema."""
     with admin_db.public_session() as session:
         session.get_one(TenantRow, tenant.ref.id).schema_revision = revision

@@ -1,4 +1,4 @@
-"""A virtual environment for tools that read the OpenAPI document, apart from the suite's own.
+"""A virtual environment for tools that read the OpenAPI document, separate from the suite's own.
 
 Their dependencies conflict with requirements-dev.txt. The first test that needs the environment
 creates it; later runs reuse it until the requirements or Python change.
@@ -25,8 +25,8 @@ def run_python(
 ) -> "subprocess.CompletedProcess[str]":
     """Run Python of the environment with these arguments; do not raise if it fails.
 
-    The process gets no variables of ours except PATH, on which the environment's programs come
-    first, and `environ`.
+    The process's environment is `environ` and PATH, on which the virtual environment's programs
+    come first.
     """
     python = _python()
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"

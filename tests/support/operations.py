@@ -1,4 +1,4 @@
-"""The operations of the OpenAPI document, and every place in them where a value can travel."""
+"""The operations of the OpenAPI document, and every place in their requests that takes a value."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ _PLACEHOLDER = "@@here@@"
 
 @dataclass(frozen=True)
 class BodyField:
-    """A place in a request's body: its RFC 6901 pointer and the schema of what stands there."""
+    """A field of a request body: its RFC 6901 pointer and its schema."""
 
     pointer: str
     schema: Mapping[str, Any] = field(compare=False, hash=False)
@@ -33,7 +33,7 @@ class BodyField:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation as the document describes it."""
+    """An operation of the document."""
 
     method: str
     path: str
@@ -46,12 +46,12 @@ class Operation:
 
     @cached_property
     def needs_key(self) -> bool:
-        """Whether it asks for one of our keys."""
+        """Return whether the operation requires an API key."""
         return bool(self.specification["security"])
 
     @cached_property
     def is_audited(self) -> bool:
-        """Whether the audit tells of it: it changes something, or is shown content."""
+        """Return whether the operation is audited: it changes something or returns content."""
         needed_scope = self.specification.get("description", "").rpartition("Needs a ")[2]
         changes = self.method != "GET" and ("`write`" in needed_scope or "`admin`" in needed_scope)
         return changes or "`content`" in needed_scope
@@ -62,7 +62,7 @@ class Operation:
 
     @cached_property
     def query(self) -> dict[str, Mapping[str, Any]]:
-        """Query parameters and their schemas."""
+        """Return the query parameters and their schemas."""
         parameters = self.specification.get("parameters", [])
         return {
             parameter["name"]: parameter["schema"]
@@ -72,7 +72,7 @@ class Operation:
 
     @cached_property
     def headers(self) -> list[str]:
-        """Headers of its own."""
+        """Return the names of the operation's own headers."""
         parameters = self.specification.get("parameters", [])
         return [parameter["name"] for parameter in parameters if parameter["in"] == "header"]
 
@@ -83,28 +83,28 @@ class Operation:
 
     @cached_property
     def platform_only(self) -> list[str]:
-        """The fields of the body that only platform keys may send."""
+        """Return the fields of the body that only platform keys may send."""
         schema = self.body_schema or {}
         described = schema.get("properties", {}).items()
         return [name for name, part in described if part.get("x-platform-only")]
 
     @cached_property
     def fields(self) -> list[BodyField]:
-        """Every writable place of the body, nested ones too."""
+        """Return every writable field of the body, nested ones included."""
         schema = self.body_schema
         return list(self._fields("", schema)) if schema is not None else []
 
     @cached_property
     def distinct_fields(self) -> list[BodyField]:
-        """The same without the insides of lists that have the schema of one beside them.
+        """Return the fields without the items of an array whose schema equals that of a sibling.
 
-        The days of a week have one schema: one is as good as seven.
+        The days of a week share one schema, so one day is enough.
         """
         schema = self.body_schema
         return list(self._fields("", schema, once=True)) if schema is not None else []
 
     def url(self, ids: Mapping[str, str]) -> str:
-        """The path with its parameters filled in; KeyError for one that nobody knows."""
+        """Return the path with its parameters filled in. Raise KeyError if an id is missing."""
         return re.sub(r"{(\w+)}", lambda match: ids[match[1]], self.path)
 
     def _fields(
@@ -145,7 +145,7 @@ class Operation:
 
 
 def operations(openapi: ResponseValidator) -> list[Operation]:
-    """Every operation of the document, in its order."""
+    """Return every operation of the document, in its order."""
     return [
         Operation(method.upper(), path, described, openapi.document)
         for path, described_path in openapi.document["paths"].items()
@@ -155,10 +155,11 @@ def operations(openapi: ResponseValidator) -> list[Operation]:
 
 
 def distinct_operation_fields(catalogue: list[Operation]) -> set[tuple[Operation, str]]:
-    """Every field of a body; the inside of one that many operations share at the first that has it.
+    """Return every field of a body; a nested field shared by many operations only once.
 
-    Under the same name it is the same nested schema, which reads it in the same way: the hours of a
-    new number, of a number, of a tenant.
+    Nested fields with the same pointer and schema are parsed by the same code, for example the
+    hours of a new number, of a number and of a tenant. Only the first operation with such a field
+    is returned.
     """
     fields: dict[tuple[str, str], tuple[Operation, str]] = {}
     for operation in catalogue:
@@ -173,7 +174,7 @@ def distinct_operation_fields(catalogue: list[Operation]) -> set[tuple[Operation
 
 
 def non_overlapping(fields: list[BodyField]) -> Iterator[list[BodyField]]:
-    """The same places in lots, in none of which one is inside of another."""
+    """Yield the fields in groups. Within a group, no field contains another."""
     while fields:
         group: list[BodyField] = []
         for candidate in fields:
@@ -184,7 +185,7 @@ def non_overlapping(fields: list[BodyField]) -> Iterator[list[BodyField]]:
 
 
 def error_names_field(response: TestResponse, pointer: str) -> bool:
-    """Whether a refusal says which field is at fault: that one, or one inside of it."""
+    """Return whether an error response names this field, or a field inside it."""
     pointers = [error["pointer"] for error in response.json.get("errors", ())]
     return any(error == pointer or error.startswith(f"{pointer}/") for error in pointers)
 
@@ -192,16 +193,14 @@ def error_names_field(response: TestResponse, pointer: str) -> bool:
 def build_body(
     operation: Operation, values: Mapping[str, Any], *, as_platform: bool = True
 ) -> dict[str, Any]:
-    """A body with every writable field: from `values` by name, else of the field's own schema.
+    """Return a body with every writable field, from `values` by name or else from the schema.
 
-    Unless `as_platform`, without what only platform keys may send.
+    Without `as_platform`, omit the fields that only platform keys may send.
     """
     schema = operation.body_schema
     assert schema is not None
     complete_body = _object(operation, schema, values)
-    if (
-        "from_phone_number_id" in complete_body
-    ):  # somebody else is called, not one of the tenant's own
+    if "from_phone_number_id" in complete_body:  # the API does not call the tenant's own numbers
         complete_body["to"] = values["callee"]
     excluded = () if as_platform else operation.platform_only
     return {name: value for name, value in complete_body.items() if name not in excluded}
@@ -240,9 +239,9 @@ def _value(operation: Operation, schema: Mapping[str, Any], values: Any) -> Any:
 
 
 def replace_values(original: Mapping[str, Any], raw: str, *fields: BodyField) -> bytes:
-    """The body as JSON text, with `raw` written where the values of these fields stood.
+    """Return the body as JSON text, with `raw` in place of the values of these fields.
 
-    None of the fields is inside of another.
+    No field may contain another.
     """
     copied_body = json.loads(json.dumps(original))
     for body_field in fields:

@@ -1,4 +1,4 @@
-"""What a stranger may put where a value belongs: raw JSON texts, raw query values, raw headers."""
+"""Hostile values for requests: raw JSON texts, raw query values, raw headers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -88,10 +88,10 @@ NUMBERS = {
     "number: letters": "+1800FLOWERS",
 }
 
-# What a field that holds no free text is told in texts.
+# Texts for fields that take no free text.
 BASIC_TEXTS = ("empty", "300 characters", "200 kB", "SQL: drop", "a number", "a boolean", "a null")
 
-# For every field that is read in a way of its own.
+# For every field that is parsed in its own way.
 JSON = {
     "null": "null",
     "true": "true",
@@ -113,8 +113,8 @@ JSON = {
     **{name: json.dumps(TEXTS[name]).decode() for name in BASIC_TEXTS},
 }
 
-# Texts that our reader refuses wherever they stand: no field is ever shown one. For one field of
-# each operation, and for one of each schema.
+# The JSON parser refuses these texts before any field sees them. Tests send them in one field of
+# each operation and in one field of each schema.
 UNREADABLE = {
     "2**63": "9223372036854775808",
     "-2**63": "-9223372036854775808",
@@ -136,7 +136,7 @@ UNREADABLE = {
     "undefined": "undefined",
 }
 
-# For every other field, which is read as another of the same schema is: what is worst of the above.
+# For every field that shares its schema with another field: the worst of the above.
 WORST = (
     "null",
     "true",
@@ -152,7 +152,7 @@ WORST = (
     "a number",
 )
 
-# For the first field of each name and schema only: other operations read the same field alike.
+# For the first field of each name and schema only: other operations parse the same field alike.
 JSON_ONCE = {
     "minus zero": "-0.0",
     "seven e nought": "7e0",
@@ -188,7 +188,7 @@ JSON_ONCE = {
     "plus": "+7",
 }
 
-# For every query parameter that is read in a way of its own.
+# For every query parameter that is parsed in its own way.
 QUERY = {
     **{name: TEXTS[name] for name in BASIC_TEXTS},
     "zero": "0",
@@ -219,7 +219,7 @@ QUERY = {
 
 
 def texts(schema: Mapping[str, Any]) -> dict[str, str]:
-    """The texts that a place with this schema could take for something."""
+    """Return the texts that a field with this schema might accept by mistake."""
     if schema.get("type") != "string" or "enum" in schema:
         return {}
     if schema.get("format") == "uuid":
@@ -234,7 +234,7 @@ def texts(schema: Mapping[str, Any]) -> dict[str, str]:
     return {**extra_texts, **TEXTS}
 
 
-# Percent-encoded, or not at all, where the text of a query's value stands.
+# Query values as they stand in the URL, with or without percent-encoding.
 RAW_QUERY = {
     "not UTF-8": "%ff%fe",
     "overlong": "%c0%ae",
@@ -248,7 +248,7 @@ RAW_QUERY = {
     "nothing": "",
 }
 
-# For every other one, and for what no operation asks for: what is worst of the above.
+# For every other parameter, and for parameters that no operation has: the worst of the above.
 WORST_QUERY = (
     "empty",
     "SQL: drop",
@@ -301,7 +301,7 @@ IDS = {
     "unknown": _VALID_UUID,
 }
 
-# The whole body: (bytes, headers beside Content-Type: application/json, what is documented).
+# Whole bodies: (bytes, headers besides Content-Type: application/json, documented status).
 _CHUNKED = {"Transfer-Encoding": "chunked"}
 BODIES: dict[str, tuple[bytes, dict[str, str], int]] = {
     "empty": (b"", {}, 400),
@@ -415,7 +415,7 @@ HEADERS: dict[str, dict[str, str]] = {
     "origin": {"HTTP_ORIGIN": "null", "HTTP_REFERER": "\xff"},
 }
 
-# In place of `Bearer <a good key>`; {key} is the good key.
+# Values of the Authorization header instead of `Bearer <valid key>`; {key} is a valid key.
 AUTHORIZATIONS = {
     "none": None,
     "empty": "",

@@ -1,8 +1,8 @@
-"""A word in sensitive texts throughout the suite, and the places where it must never turn up.
+"""A word in all sensitive test data, and checks that it never leaks to logs, jobs or metrics.
 
-Premises, prompts and callers bear it through the whole suite: what people say and are called, what
-agents are told, secrets and numbers. Every line that is logged is looked at, in this process and in
-the programs that tests run; no job is enqueued that names any of it; and no metric does at the end.
+The suite puts the word into what callers say and are called, into prompts, secrets and numbers.
+Every logged line is checked, in this process and in the programs that tests run. The job queue has
+a constraint that rejects arguments with the word. Metrics are checked at the end of the run.
 """
 
 import re
@@ -16,11 +16,12 @@ from vca.observability import log, prometheus
 
 SENTINEL = "canarybird"
 _PERSONAL_DATA = re.compile(f"{SENTINEL}|{CALLER[1:]}", re.IGNORECASE)
-# Besides: secrets of webhooks, more of a key than its prefix (and no test's database), any number.
+# Forbidden as well: webhook secrets, more of a key than its prefix (except the names of test
+# databases), and any phone number.
 _FORBIDDEN_IN_LOGS = re.compile(
     rf"{_PERSONAL_DATA.pattern}|whsec_|vca_(?!test_)\w{{8}}_\w|\+[1-9]\d{{7,}}", re.IGNORECASE
 )
-# Jobs of a phone number name the number, which is the tenant's own and no person's.
+# Jobs of a phone number contain the number, because it belongs to the tenant and not to a person.
 FORBID_IN_JOBS_SQL = f"""
 ALTER TABLE jobs.procrastinate_jobs
     ADD CONSTRAINT no_canary_check CHECK (args::text !~* '{_PERSONAL_DATA.pattern}|whsec_')
@@ -28,7 +29,7 @@ ALTER TABLE jobs.procrastinate_jobs
 
 
 def first_leaking_line(output: str) -> str | None:
-    """The first line that says what it must not, if there is one."""
+    """Return the first line with forbidden data, or None."""
     match = _FORBIDDEN_IN_LOGS.search(output)
     if match is None:
         return None
@@ -38,7 +39,7 @@ def first_leaking_line(output: str) -> str | None:
 
 @contextmanager
 def watch_logs() -> Iterator[Callable[[], list[str]]]:
-    """Look at each line that is logged inside; what comes back hands over those that were bad."""
+    """Check each logged line; yield a function that returns and clears the leaking lines."""
     leaking_lines: list[str] = []
     render = log._render_line
 
@@ -59,11 +60,11 @@ def watch_logs() -> Iterator[Callable[[], list[str]]]:
 
 
 def check_output(output: Path) -> None:
-    """Fail if a program has printed what it must not."""
+    """Fail if a program has printed forbidden data."""
     leaking_line = first_leaking_line(output.read_text(errors="replace"))
     assert leaking_line is None, leaking_line
 
 
 def check_metrics() -> None:
-    """Fail if this process has counted under a name that it must not know."""
+    """Fail if a label or name of this process's metrics contains personal data."""
     assert _PERSONAL_DATA.search(prometheus.exposition().decode()) is None

@@ -1,4 +1,4 @@
-"""A PgBouncer of the test's own, in transaction mode, before a database."""
+"""Run a PgBouncer in transaction mode before a database."""
 
 import os
 import shutil
@@ -15,11 +15,11 @@ from sqlalchemy import URL, make_url
 from tests.support.processes import free_port, wait_until
 from tests.support.tcp_proxy import TcpProxy
 
-# Debian installs it where only root's PATH leads.
+# Debian installs it in a folder that is only on root's PATH.
 PGBOUNCER = shutil.which(
     "pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
 )
-# It refuses to run as root; this is `nobody`, or nobody at all.
+# PgBouncer refuses to run as root. This is the uid of `nobody`, or an unused one.
 _UNPRIVILEGED = 65_534
 SERVER_CONNECTIONS = 2
 
@@ -54,14 +54,15 @@ class Pooler:
 def run_pgbouncer(
     url: str, folder: Path, *, database_options: str = "", ignored_parameters: str = "options"
 ) -> Iterator[Pooler]:
-    """PgBouncer before the database of `url`, ended with the block.
+    """Run PgBouncer before the database of `url` until the block ends.
 
-    `more` is added to the line that names the database.
+    `database_options` are appended to the configuration line of the database.
     """
     target = make_url(url)
     listen_port = free_port()
     with ExitStack() as stack:
-        # Another account may not see the server's socket: it gets there by way of ourselves.
+        # The unprivileged account may not access the server's socket, so a proxy of ours connects
+        # to it.
         server_url = make_url(stack.enter_context(TcpProxy(url)).url)
         config = stack.enter_context(
             _config_file(
@@ -101,7 +102,7 @@ def _build_config(
 
 @contextmanager
 def _config_file(config: str) -> Iterator[Path]:
-    """The configuration where the unprivileged account may read it, and nobody else."""
+    """Write the configuration to a file that only the unprivileged account can read."""
     with tempfile.TemporaryDirectory(prefix="vca-pgbouncer-") as folder:
         path = Path(folder) / "pgbouncer.ini"
         path.write_text(config)

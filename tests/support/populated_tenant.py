@@ -1,4 +1,4 @@
-"""Two furnished tenants: rows in every table, each text of theirs bearing a word of its own."""
+"""Create tenants with rows in every table, whose texts contain a marker of that tenant."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from vca.tenant.settings.hours import DAYS
 from vca.tenant.webhooks import events, tenant_scope
 from vca.tenant.webhooks.models import Delivery, Webhook
 
-# What is written while a call is controlled, recorded and left a message in.
+# Rows that are otherwise written while a call is controlled, recorded and has a message left.
 _CALL_ROWS_SQL = """
 INSERT INTO outbound_legs (id, tenant_id, call_id, kind, number)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'call', '{word}');
@@ -32,7 +32,7 @@ INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
 
-# Every field of opening hours, and the line is open whenever a test runs.
+# Every field of opening hours; the number is open whenever a test runs.
 HOURS = {
     "weekly": {day: [{"from": "00:00", "to": "24:00"}] for day in DAYS},
     "holidays": [
@@ -44,24 +44,24 @@ HOURS = {
 
 @dataclass(frozen=True)
 class PopulatedTenant:
-    """A tenant with something of everything. `word` is in every text that it keeps."""
+    """A tenant with at least one of every resource. `marker` is in every text that it stores."""
 
     tenant: Tenant
     marker: str
     ids: Mapping[str, str]  # by the name of the path parameter
-    platform_ids: Mapping[str, str]  # the same of what is not the tenant's but the operator's
+    platform_ids: Mapping[str, str]  # the same for resources of the platform
     did_number: str
     quarantined_did: str
     assigned_did: str
     other_secrets: frozenset[
         str
-    ]  # what else is the tenant's alone: further ids, numbers, key prefixes
+    ]  # further ids, numbers and key prefixes that belong to this tenant only
     live_call_state: str
     provider_call_id: str
     ended_call_id: str
 
     def path_ids(self, path: str) -> Mapping[str, str]:
-        """The ids for a path as the document writes it: only a finished call can be replayed."""
+        """Return the ids for a path of the document. Only an ended call can be replayed."""
         if path.startswith("/api/webhooks"):
             return {**self.ids, **self.platform_ids}
         replayable = {"call_id": self.ended_call_id} if path.endswith("/replay") else {}
@@ -69,7 +69,7 @@ class PopulatedTenant:
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What nobody else may ever see."""
+        """Return all values that no other tenant may ever see."""
         own_values = {
             self.marker,
             self.tenant.key,
@@ -80,7 +80,7 @@ class PopulatedTenant:
         return frozenset(own_values | set(self.ids.values()) | self.other_secrets)
 
     def leaked_secrets(self, response_text: str, *, request_text: str = "") -> list[str]:
-        """What of the secrets stands in an answer; what the asker said himself does not count."""
+        """Return the secrets in a response, except those that the request contained."""
         response_text = response_text.lower()
         return [
             secret
@@ -93,7 +93,7 @@ class PopulatedTenant:
 
 
 class SignedCarrierClient:
-    """What the fake carrier sends, signed, over HTTP."""
+    """Sends signed requests of the fake carrier and returns the raw responses."""
 
     def __init__(self, world: Factory, carrier: FakeTelephonyAdapter) -> None:
         self._api = world.api(None)
@@ -101,12 +101,12 @@ class SignedCarrierClient:
         self._base_url: str = call_services.current_services().callback_url(carrier.name)
 
     def send(self, action: str, **fields: Any) -> Any:
-        """The carrier's request; the answer."""
+        """Send a request of the carrier and return the response."""
         request = self.carrier.signed_request(action, self._base_url, **fields)
         return self._post(action, request.body, dict(request.headers))
 
     def send_bytes(self, action: str, body: bytes) -> Any:
-        """A body of any kind under a good signature."""
+        """Send any body with a valid signature."""
         signature = self.carrier.sign(f"{self._base_url}{action}", body).decode()
         return self._post(action, body, {"X-Fake-Signature": signature})
 
@@ -119,14 +119,14 @@ class SignedCarrierClient:
 def populate_tenant(
     world: Factory, platform: Platform, carrier_client: SignedCarrierClient, name: str
 ) -> PopulatedTenant:
-    """Make a tenant with settings, profiles, numbers, keys, calls, events and turns."""
+    """Create a tenant with settings, profiles, numbers, keys, calls, events and turns."""
     marker = f"{name}{uuid4().hex[:12]}"
     personal_marker = (
-        f"{pii_sentinel.SENTINEL}{marker}"  # in what is of people, and no log may hold
+        f"{pii_sentinel.SENTINEL}{marker}"  # for personal data, which no log may contain
     )
     tenant = world.tenant(f"{personal_marker} Inc.", external_id=marker)
     tenant.patch("/settings", _settings(personal_marker))
-    # Whatever is refused in a table of requests is not for want of lines.
+    # Raise the limit, so that tests with a table of requests never exceed it.
     platform.api.patch(tenant.url("/settings"), {"limits": {"concurrent_calls": 10_000}})
     default_profile = tenant.profile(**_profile(personal_marker))
     second_profile = tenant.profile(**_profile(personal_marker), is_default=False)
@@ -204,7 +204,7 @@ def populate_tenant(
 
 
 def body_values(tenant: PopulatedTenant) -> dict[str, Any]:
-    """What a body must hold to be accepted where the schema's own example would not do."""
+    """Return the values for fields whose example in the schema would be refused."""
     return {
         "did_number": fresh_number(),
         "forward_to": fresh_number(),
@@ -233,7 +233,7 @@ def body_values(tenant: PopulatedTenant) -> dict[str, Any]:
 
 
 def list_cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
-    """(list, cursor) of every list of the tenant that has a second page of one row."""
+    """Yield (path, cursor) of every list of the tenant that has a second page of one row."""
     lists = (
         "ai-profiles",
         "phone-numbers",
@@ -251,7 +251,7 @@ def list_cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
 
 
 def cursor_of(answer: Any) -> str:
-    """The cursor in a `Link` header."""
+    """Return the cursor in the `Link` header."""
     link: str = answer.headers["Link"]
     return link.partition("cursor=")[2].partition(">")[0].partition("&")[0]
 
@@ -259,7 +259,7 @@ def cursor_of(answer: Any) -> str:
 def _create_messages(
     world: Factory, carrier_client: SignedCarrierClient, tenant: Tenant, call_id: UUID, marker: str
 ) -> str:
-    """A recording in the store, and two messages; one's id."""
+    """Create a stored recording and two messages; return the id of the second message."""
     provider_fields = {
         "provider_type": "fake",
         "provider_call_id": marker,
@@ -285,7 +285,7 @@ def _create_messages(
 
 
 def _create_platform_delivery() -> dict[str, str]:
-    """An operator's webhook that is told of nobody any more, and the id of a delivery to it."""
+    """Create an inactive platform webhook and a delivery; return their ids by path parameter."""
     with public_session() as session:
         row, _ = endpoints.create(
             session, PLATFORM_SCOPE, url="https://example.com/", is_active=False
@@ -303,7 +303,7 @@ def _create_platform_delivery() -> dict[str, str]:
 
 
 def _create_webhooks(tenant: Tenant, marker: str) -> tuple[str, ...]:
-    """Two webhooks that nothing is sent to any more: (id, a delivery's id, the secrets)."""
+    """Create two inactive webhooks; return (id, id of a delivery, secrets)."""
     scope = tenant_scope.for_tenant(tenant.ref)
     secrets: list[str] = []
     personal_marker = f"{pii_sentinel.SENTINEL}{marker}"
@@ -328,14 +328,14 @@ def _create_webhooks(tenant: Tenant, marker: str) -> tuple[str, ...]:
 
 
 def _enable_decision_webhook(tenant: Tenant, number_id: UUID, marker: str) -> str:
-    """A decision webhook of a number that nobody can ring; its secret."""
+    """Enable a decision webhook for a number that nobody calls; return its secret."""
     url = f"https://{marker}.example.com/{marker}"
     with tenant_session(tenant.ref) as session:
         return decision_webhook.enable(session, phone_number_id=number_id, url=url, now=clock.now())
 
 
 def _create_privacy_requests(tenant: Tenant, marker: str) -> dict[str, str]:
-    """An export and an erasure that are done, by the names of their ids."""
+    """Create a finished export and a finished erasure; return their ids by path parameter."""
     ids = {}
     with tenant_session(tenant.ref) as session:
         for kind in ("export", "erasure"):

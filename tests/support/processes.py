@@ -1,4 +1,4 @@
-"""Our programs as processes of their own, ended by their own pids, their output in a file."""
+"""Run the product's programs as processes, with their output in files."""
 
 import http.client
 import os
@@ -28,16 +28,16 @@ Result = TypeVar("Met")
 
 
 def wait_until(condition: Callable[[], Result], *, within_s: float = 20.0) -> Result:
-    """Poll until the condition holds, and return what it returned."""
+    """Poll until the condition is true and return its value."""
     deadline = time.monotonic() + within_s
     while not (result := condition()):
-        assert time.monotonic() < deadline, f"waited {within_s} s in vain"
+        assert time.monotonic() < deadline, f"timed out after {within_s} s"
         time.sleep(0.02)
     return result
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Return a port on which nothing listens at this moment."""
     for port in random.sample(range(20_000, 30_000), 100):
         with socket.socket() as candidate, suppress(OSError):
             candidate.bind(("127.0.0.1", port))
@@ -57,12 +57,12 @@ class Program:
         return self.process.poll() is None
 
     def kill(self) -> None:
-        """End it as a power cut does; nothing of it is asked."""
+        """Send SIGKILL, which gives the program no chance to clean up."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)
 
     def lines(self) -> list[dict[str, Any]]:
-        """What it has logged; fails for a line that is not one JSON object."""
+        """Return the logged lines; fail for a line that is not one JSON object."""
         return [json.loads(line) for line in self.output.read_bytes().splitlines()]
 
     def events(self) -> list[str]:
@@ -73,8 +73,8 @@ class Program:
 def run_program(command: list[str], settings: Mapping[str, str], output: Path) -> Iterator[Program]:
     """Start a program with these settings alone, and end it with the block.
 
-    What Python runs is forked off a process that has loaded it: how a program is started and loads
-    is for the tests of `flask up` and of the settings, which execute theirs.
+    Python programs are forked from a process that has loaded the product. The tests of `flask up`
+    and of the settings cover how programs start and load: they execute theirs.
     """
     blank_settings = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
     environ = {"PATH": os.environ["PATH"], **blank_settings, **settings}
@@ -94,7 +94,7 @@ def run_program(command: list[str], settings: Mapping[str, str], output: Path) -
 
 @dataclass(frozen=True)
 class HttpResponse:
-    """An answer over a real socket, and how long it took."""
+    """A response over a real socket, and how long it took."""
 
     status: int
     headers: Mapping[str, str]
@@ -107,12 +107,12 @@ class HttpResponse:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether it is the one answer to a database that is away."""
+        """Return whether this is the documented response for an unreachable database."""
         return self._is_retry_later("database-unavailable")
 
     @property
     def is_busy(self) -> bool:
-        """Whether it is the one answer to a statement or a lock that took too long."""
+        """Return whether this is the documented response for a slow statement or lock."""
         return self._is_retry_later("database-busy")
 
     def _is_retry_later(self, code: str) -> bool:
@@ -141,7 +141,7 @@ class WebServer:
         extra_headers: Mapping[str, str] | None = None,
         timeout_s: float = 30.0,
     ) -> HttpResponse:
-        """One request on a connection of its own, with `more` headers."""
+        """Send a request on a connection of its own, with additional headers."""
         headers = {"Content-Type": "application/json", **(extra_headers or {})}
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
@@ -163,16 +163,16 @@ class WebServer:
         return self.request("GET", path, **options)
 
     def is_healthy(self) -> bool:
-        """Whether so many are answered at once that every worker process must have had a share."""
+        """Return whether 16 concurrent requests succeed, which reach every worker process."""
         responses = run_concurrently([partial(self.get, "/healthz")] * 16)
         return all(answer.status == 200 for answer in responses)
 
     def with_key(self, key: str) -> "WebServer":
-        """The same server, asked with this key."""
+        """Return a client of the same server with this key."""
         return WebServer(self.program, self.port, key)
 
     def worker_pids(self) -> set[int]:
-        """The pids of the worker processes."""
+        """Return the pids of the worker processes."""
         parent = self.program.process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
         return {int(pid) for pid in children.split()}
@@ -182,7 +182,7 @@ class WebServer:
 def run_gunicorn(
     settings: Mapping[str, str], output: Path, command: list[str] = GUNICORN_COMMAND
 ) -> Iterator[WebServer]:
-    """gunicorn with two workers, up when the block begins."""
+    """Run gunicorn with two workers; yield when both are up."""
     port = free_port()
     with run_program(command, {**settings, "PORT": str(port)}, output) as program:
         web = WebServer(program, port)

@@ -1,4 +1,4 @@
-"""Rate limits that no test meets by accident."""
+"""Rate limits that no test exceeds by accident."""
 
 HIGH_RATE_LIMITS = {
     "RATE_LIMIT_KEY": "100000",

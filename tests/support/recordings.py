@@ -1,4 +1,4 @@
-"""Recordings of a tenant, made as calls make them, and seen from outside."""
+"""Create recordings of a tenant as calls do, and read them from table and store."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,7 +22,7 @@ AUDIO = bytes(range(256)) * 400
 def expect_recording(
     tenant: Tenant, *, call_id: UUID | None = None, **recording_fields: Any
 ) -> UUID:
-    """Have a recording expected; the call's id, by which the carrier knows it too."""
+    """Expect a recording and return the call's id, which is the carrier's id of the call too."""
     call_id = call_id or uuid4()
     fields = {
         "kind": "call",
@@ -44,7 +44,7 @@ def store_recording(
     content_type: str = "audio/wav",
     **recording_fields: Any,
 ) -> UUID:
-    """A recording that the job has fetched; its call's id."""
+    """Create a recording that the job has fetched; return the call's id."""
     call_id = expect_recording(tenant, **recording_fields)
     carrier.add_recording(str(call_id), audio, content_type)
     world.run_jobs(tenant)
@@ -53,13 +53,13 @@ def store_recording(
 
 
 def get_recording(tenant: Tenant, call_id: UUID) -> Recording:
-    """The call's one recording as it stands in the table."""
+    """Return the row of the call's only recording."""
     with tenant_session(tenant.ref) as session:
         return session.scalars(select(Recording).filter_by(call_id=call_id)).one()
 
 
 def stored_files(tenant: Tenant) -> list[Path]:
-    """What the store holds of a tenant, unfinished files too."""
+    """Return the tenant's files in the store, unfinished ones included."""
     store = storage.current_store()
     store = store.inner if isinstance(store, FailingStore) else store
     assert isinstance(store, FolderStore)
@@ -67,11 +67,11 @@ def stored_files(tenant: Tenant) -> list[Path]:
 
 
 class ProcessKilled(BaseException):
-    """The process is gone: nothing after this line happens."""
+    """Raised where a test simulates the death of the process."""
 
 
 class FailingStore(Store):
-    """A store that does as it is told, and fails when it is told."""
+    """A store that fails or corrupts on demand and counts open transactions of each operation."""
 
     def __init__(self, inner: Store) -> None:
         self.inner = inner
@@ -110,16 +110,16 @@ class FailingStore(Store):
 
 
 def checked_out_connections() -> int:
-    """Connections of the pool that somebody holds at this moment."""
+    """Return the number of pool connections in use."""
     out: int = db.current_database().engine.pool.checkedout()  # type: ignore[attr-defined]
     return out
 
 
 def kill_process(*_: object, **__: object) -> Any:
-    """In the place of a step: the process is killed there."""
+    """Raise ProcessKilled. Tests install it in place of a step."""
     raise ProcessKilled
 
 
 def set_retention_days(world: Factory, tenant: Tenant, days: object) -> None:
-    """Set the tenant's days of retention, whatever the API thinks of them."""
+    """Set the tenant's retention in days, without the API's validation."""
     world.sql(tenant, f"UPDATE settings SET retention_days = '{{\"recordings\": {days}}}'")

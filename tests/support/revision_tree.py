@@ -1,4 +1,4 @@
-"""Revisions of tenants' schemas that only a test knows."""
+"""Add revisions of tenants' schemas that only a test knows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,28 +38,28 @@ NICKNAMES_SQL = """
 
 
 class RevisionTree:
-    """A folder of further revisions; each that is added is the code's head from then on."""
+    """A folder of additional revisions. Each revision that is added becomes the head."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._original_folders = schema.migration_folders()
 
     def add_sql(self, name: str, body: str) -> str:
-        """A revision in SQL; its number."""
+        """Add a revision in SQL and return its number."""
         return self._add(_SQL_TEMPLATE, name, body)
 
     def add_python(self, name: str, *lines: str) -> str:
-        """A revision that moves data in Python, on `connection`; its number."""
+        """Add a revision in Python, which uses the variable `connection`; return its number."""
         return self._add(_PYTHON_TEMPLATE, name, "\n".join(f"    {line}" for line in lines))
 
     def add_empty(self, name: str) -> str:
-        """A revision that changes nothing that today's code would notice; its number."""
+        """Add a revision that changes nothing that the product uses; return its number."""
         return self.add_sql(
             name, f"CREATE TABLE {name} (id uuid CONSTRAINT {name}_pkey PRIMARY KEY)"
         )
 
     def restore(self) -> None:
-        """The code is again what it was."""
+        """Forget the added revisions."""
         schema.set_migration_folders(*self._original_folders)
 
     def _add(self, template: str, name: str, body: str) -> str:
@@ -73,7 +73,7 @@ class RevisionTree:
 
 @contextmanager
 def open_revision_tree(folder: Path) -> Iterator[RevisionTree]:
-    """A tree that is forgotten at the end."""
+    """Yield a tree and forget its revisions at the end."""
     new_tree = RevisionTree(folder)
     try:
         yield new_tree

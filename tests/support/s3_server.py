@@ -1,4 +1,4 @@
-"""A server of S3 on loopback, with one bucket."""
+"""An S3 server on loopback, with one bucket."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing"
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The server's URL; what it holds is the process's."""
+    """Run a server and yield its URL. All servers of a process share their contents."""
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -25,7 +25,7 @@ def s3_server() -> Iterator[str]:
         url = f"http://{host}:{port}"
         with mock.patch.dict("os.environ", CREDENTIALS):
             client = boto3.session.Session().client("s3", endpoint_url=url, region_name="eu-west-1")
-            with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # by an earlier server here
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou):  # by an earlier server
                 client.create_bucket(
                     Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
                 )
@@ -35,7 +35,7 @@ def s3_server() -> Iterator[str]:
 
 
 def add_empty_objects(keys: Iterable[str]) -> None:
-    """Put empty objects straight into what the server holds, as a thousand uploads would."""
+    """Add empty objects to the server's memory, which is faster than thousands of uploads."""
     backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
     for key in keys:
         backend.put_object(BUCKET, key, b"")

@@ -1,4 +1,4 @@
-"""A schema as Postgres's catalogue describes it, in lines that two schemas can be compared by."""
+"""Describe a schema in lines that can be compared with another schema's."""
 
 from sqlalchemy import Connection, text
 
@@ -35,9 +35,9 @@ FROM pg_type y WHERE typnamespace = to_regnamespace(:schema) AND typrelid = 0 AN
 
 
 def dump_schema(connection: Connection, schema: str) -> set[str]:
-    """Tables, columns, types, nullability, defaults, constraints, indexes and the rest.
+    """Return tables, columns, types, nullability, defaults, constraints, indexes and other objects.
 
-    The schema's own name is left out, so that two schemas can be equal.
+    The lines omit the schema's name, so that two schemas can be equal.
     """
     dump_lines: set[str] = set()
     for query in (_COLUMNS, _CONSTRAINTS, _INDEXES, _OTHER_OBJECTS):

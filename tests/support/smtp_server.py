@@ -1,4 +1,4 @@
-"""A server of mail on loopback: keeps what it takes, and answers what it is told to."""
+"""An SMTP server on loopback: stores messages and replies as configured."""
 
 import ssl
 from collections import deque
@@ -20,7 +20,7 @@ USER, PASSWORD = "vca@acme", "p@ss:word/#?"
 
 
 class SmtpServer:
-    """What arrived, and what is answered to the next mails in place of 250."""
+    """Received messages and envelopes, and the replies to the next messages instead of 250."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -49,14 +49,14 @@ class SmtpServer:
 
 
 def server_context() -> ssl.SSLContext:
-    """With the certificate of localhost."""
+    """Return a context with the certificate of localhost."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATE)
     return context
 
 
 def client_context() -> ssl.SSLContext:
-    """Trusts that certificate."""
+    """Return a context that trusts that certificate."""
     return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
@@ -64,7 +64,7 @@ def client_context() -> ssl.SSLContext:
 def smtp_server(
     *, starttls: bool = False, tls: bool = False, login: bool = False
 ) -> Iterator[SmtpServer]:
-    """A mailbox that listens, with its URL."""
+    """Run a server; its `url` is set."""
     server = SmtpServer()
     options: dict[str, Any] = {}
     if starttls:

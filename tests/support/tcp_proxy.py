@@ -1,4 +1,4 @@
-"""A relay before a database server, so that one test's server can be away while others use it."""
+"""A TCP proxy before the database, so that one test can cut it off while others use it."""
 
 import selectors
 import socket
@@ -12,16 +12,16 @@ from sqlalchemy import URL, make_url
 
 Mode = Literal["open", "cut", "frozen"]
 _CHUNK_BYTES = 65_536
-# Closing resets, as a server does that was killed.
+# Closing a socket sends a reset, as when the server was killed.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class TcpProxy:
-    """Listens on a port of 127.0.0.1 and passes bytes on, until it is told to do otherwise.
+    """Listens on a port of 127.0.0.1 and forwards bytes.
 
-    `cut`: connections are reset and new ones refused, as by a server that is down. `freeze`:
-    connections stand still and new ones are accepted but never answered, as by a server that is
-    stopped or behind a dead network. `restore` ends both.
+    `cut` resets connections and refuses new ones, like a server that is down. `freeze` stops
+    forwarding and accepts new connections without answering, like a server that is stopped or
+    behind a dead network. `restore` ends both.
     """
 
     def __init__(self, url: str) -> None:
@@ -51,7 +51,7 @@ class TcpProxy:
 
     @property
     def url(self) -> str:
-        """The database's URL by way of this relay."""
+        """Return the URL of the database through the proxy."""
         proxy_url: URL = self._target.set(host="127.0.0.1", port=self.port, query={})
         return proxy_url.render_as_string(hide_password=False)
 
@@ -65,7 +65,7 @@ class TcpProxy:
         self._change_mode("open")
 
     def _change_mode(self, mode: Mode | None) -> None:
-        """Tell the thread, and wait until it has done so."""
+        """Make the thread change its mode, and wait until it has."""
         self._mode_changes.append(mode)
         self._wake_sender.send(b"!")
         self._wake_sender.settimeout(10)

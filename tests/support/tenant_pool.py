@@ -1,8 +1,8 @@
-"""Tenants that earlier tests have used, made like new: a tenth of the work of making one.
+"""Reuse tenants of earlier tests after a reset, which takes a tenth of the time of creating one.
 
-Who takes one cannot tell it from a new one: it has the rows that its creation writes and no others,
-in its schema and outside of it. What a test changed in the catalogue is not repaired: such a
-tenant, and one that is no longer active, is not used again.
+A tenant from the pool is indistinguishable from a new one: it has exactly the rows that creation
+writes, in its schema and elsewhere. The pool does not repair changes in the catalogue: it drops a
+tenant whose catalogue has changed, and one that is not active any more.
 """
 
 from collections import defaultdict
@@ -22,12 +22,12 @@ from vca.tenancy.session import set_search_path
 from vca.tenancy.tables import list_tables, quote_name
 from vca.tenant.recordings.media import tenant_folder
 
-# Dead rows stay until somebody vacuums; a tenant that has more of them than this is left alone.
+# Dead rows stay until a vacuum. A tenant with more pages of them than this is not reused.
 MAX_PAGES = 32
 
-# Every row of the catalogue that is about the schema, by the transaction that wrote it; what the
-# tenant may do; and what a tenant that is made now would be made from. NULL: not as when it was
-# made, or planned for otherwise.
+# Every row of the catalogue about the schema, with the transaction that wrote it; the privileges
+# of the tenant's role; and the DDL from which a tenant would be created now. NULL if the tenant is
+# not in the state of a new one, or has statistics that would change query plans.
 _PREPARE_FINGERPRINT = f"""
 PREPARE look (text, text, uuid) AS
 WITH inside AS (
@@ -90,7 +90,7 @@ FROM public.tenant_ddl ORDER BY installed_at DESC LIMIT 1
 
 @dataclass(frozen=True)
 class PooledTenant:
-    """A tenant on the shelf: how to look at it, as what it was seen when new, how to empty it."""
+    """A pooled tenant: SQL of its fingerprint, the fingerprint when new, and SQL to reset it."""
 
     tenant: TenantRef
     fingerprint_sql: str
@@ -99,7 +99,7 @@ class PooledTenant:
 
 
 class TenantPool:
-    """The used tenants of each database of this process; `store` has their recordings."""
+    """The idle tenants of each database of this process; `store` has their recordings."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -107,7 +107,7 @@ class TenantPool:
         self._acquired: dict[UUID, tuple[str, PooledTenant]] = {}
 
     def acquire(self, *, name: str, plan: str, external_id: str | None) -> UUID | None:
-        """A tenant like a new one, if there is any: its id."""
+        """Reset an idle tenant and return its id; None if there is none."""
         fields = {"name": name, "plan": plan, "external_id": external_id}
         idle = self._idle[admin_db.database_url()]
         while idle:
@@ -121,7 +121,7 @@ class TenantPool:
         return None
 
     def register(self, tenant_id: UUID) -> None:
-        """A tenant that was made just now may be put here later."""
+        """Record the fingerprint of a new tenant, which allows releasing it to the pool later."""
         if citus.is_enabled():
             return
         tenant = TenantRef(tenant_id)
@@ -137,7 +137,7 @@ class TenantPool:
                 )
 
     def release(self, tenant_ids: Iterable[UUID]) -> None:
-        """These tenants' tests are over."""
+        """Return these tenants to the pool."""
         for tenant_id in tenant_ids:
             if tenant_id in self._acquired:
                 url, pooled = self._acquired.pop(tenant_id)
@@ -145,7 +145,7 @@ class TenantPool:
 
 
 def _reset(connection: Connection, pooled: PooledTenant, fields: dict[str, str | None]) -> bool:
-    """Empty a tenant that looks as it did when it was new; False for one that does not."""
+    """Reset a tenant. Return False if its fingerprint has changed."""
     if _fingerprint(connection, pooled.fingerprint_sql) != pooled.new_fingerprint:
         return False
     db.execute_script(connection, pooled.reset_sql)
@@ -154,7 +154,7 @@ def _reset(connection: Connection, pooled: PooledTenant, fields: dict[str, str |
 
 
 def _fingerprint(connection: Connection, fingerprint_sql: str) -> str | None:
-    """Planned once for a connection: planning takes longer than looking."""
+    """Return the fingerprint. Planning is slow, so each connection prepares the query once."""
     if "look" not in connection.info:
         db.execute_script(connection, _PREPARE_FINGERPRINT)
         connection.info["look"] = True
@@ -169,7 +169,7 @@ def _fingerprint_sql(session: Session, tenant: TenantRef) -> str:
 
 
 def _reset_sql(session: Session, tenant: TenantRef) -> str:
-    """What empties the tenant's tables, and writes what its creation writes."""
+    """Return SQL that empties the tenant's tables and inserts the rows that creation inserts."""
     set_search_path(session, tenant.schema)
     script = render_for_tenant(session.execute(_TENANT_DDL).scalar_one(), tenant, grantees="")
     inserts = [
@@ -182,7 +182,7 @@ def _reset_sql(session: Session, tenant: TenantRef) -> str:
 
 
 def _deletions(session: Session, tenant: TenantRef) -> Iterator[str]:
-    """One for each table that has rows of the tenant's; those that refer to others come first."""
+    """Yield a statement for each table with rows of the tenant; referencing tables come first."""
     for table in reversed(list_tables(session, tenant.schema)):
         yield f"DELETE FROM {quote_name(tenant.schema, table.name)}"
     yield f"DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = '{tenant.id}'"

@@ -1,4 +1,4 @@
-"""Taking tenants out and bringing them in as an operator does, and archives tampered with."""
+"""Run `flask tenants` commands to export and import tenants, and manipulate archives."""
 
 import hashlib
 import zipfile
@@ -20,7 +20,7 @@ Members = dict[str, bytes]
 
 @dataclass
 class TenantsCli:
-    """`flask tenants …`, typed."""
+    """Runs `flask tenants …`."""
 
     app: Flask
 
@@ -33,14 +33,14 @@ class TenantsCli:
         return json.loads(result.stdout)
 
     def invoke_failing(self, *arguments: object) -> str:
-        """What is said on the way out with status 1."""
+        """Run a command that must exit with status 1, and return its output."""
         result = self.invoke(*arguments)
         assert result.exit_code == 1, result.output
         assert "Traceback" not in result.output
         return result.output
 
     def doctor_findings(self, *arguments: object) -> tuple[int, dict[tuple[str, str], str]]:
-        """The doctor's exit status, and what it found by kind and subject."""
+        """Return the exit status of `doctor`, and its findings by (kind, subject)."""
         result = self.invoke("doctor", "--json", *arguments)
         findings = json.loads(result.stdout)["findings"]
         return result.exit_code, {
@@ -49,9 +49,10 @@ class TenantsCli:
 
 
 def tenant_rows(db_snapshot: SnapshotChecker, tenant_id: str) -> dict[str, list[str]]:
-    """Every row of a tenant's schema as text, with its id made anonymous.
+    """Return every row of a tenant's schema as text, with a placeholder for the tenant's id.
 
-    Without secrets, which are sealed anew under another id and look different each time.
+    Encrypted columns are omitted: their encryption depends on the tenant's id, and it differs each
+    time.
     """
     schema = schema_of(tenant_id)
     return {
@@ -67,7 +68,7 @@ def tenant_rows(db_snapshot: SnapshotChecker, tenant_id: str) -> dict[str, list[
 
 
 def import_snapshot(db_snapshot: SnapshotChecker) -> dict[str, Any]:
-    """What an import that failed must not have changed."""
+    """Return what a failed import must not change."""
     return {
         "schemas": db_snapshot.rows(
             "SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
@@ -83,7 +84,7 @@ def import_snapshot(db_snapshot: SnapshotChecker) -> dict[str, Any]:
 
 
 def rewrite_archive(source: Path, target: Path, change_members: Callable[[Members], None]) -> Path:
-    """A copy of an archive whose members were changed; the zip itself is sound."""
+    """Write a copy of an archive with changed members. The zip file itself is valid."""
     with zipfile.ZipFile(source) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     change_members(members)
@@ -94,13 +95,13 @@ def rewrite_archive(source: Path, target: Path, change_members: Callable[[Member
 
 
 def read_manifest(members: Members) -> dict[str, Any]:
-    """The manifest among an archive's members."""
+    """Return the manifest of an archive's members."""
     manifest: dict[str, Any] = json.loads(members["manifest.json"])
     return manifest
 
 
 def restamp_manifest(members: Members, manifest: dict[str, Any]) -> None:
-    """Make the manifest vouch for the members as they are: a forger's work, not an accident's."""
+    """Update sizes and checksums in the manifest, as a forger would after changing members."""
     for member in manifest["members"]:
         content = members[member["name"]]
         member.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())

@@ -1,4 +1,4 @@
-"""A tenant's ledger, seen from outside."""
+"""Record usage of a tenant, and read its ledger."""
 
 from collections import defaultdict
 from datetime import datetime
@@ -16,14 +16,14 @@ from vca.tenant.usage.ledger import Fact
 
 
 def usage_facts(tenant: Tenant) -> list[dict[str, Any]]:
-    """Every fact of the tenant's, by key."""
+    """Return every fact of the tenant, ordered by key."""
     with admin_db.tenant_session(tenant.ref) as session:
         rows = session.execute(text("SELECT * FROM usage_facts ORDER BY key"))
         return [dict(row._mapping) for row in rows]
 
 
 def total_quantities(tenant: Tenant) -> dict[str, int]:
-    """How much was used of each kind, of call seconds by leg; what was taken back is gone."""
+    """Return the quantity of each kind, for call seconds by leg. Reverted usage is omitted."""
     totals: dict[str, int] = defaultdict(int)
     for fact in usage_facts(tenant):
         totals[fact["leg"] or fact["kind"]] += fact["quantity"]
@@ -39,7 +39,7 @@ def record_usage(
     used_at: datetime | None = None,
     phone_number_id: UUID | None = None,
 ) -> Fact:
-    """Note that a tenant has used something."""
+    """Record usage of a tenant."""
     fact = Fact(
         key or f"test:{uuid4()}",
         kind,
@@ -53,7 +53,7 @@ def record_usage(
 
 
 def reported_usage(tenant: Tenant, kind: str) -> tuple[int, int, int]:
-    """(quantity, included, millionths) of a kind this month, as the API has it."""
+    """Return (quantity, included, millionths) of a kind this month, from the API."""
     for group in tenant.get("/usage").json["groups"]:
         if group["kind"] == kind:
             return group["quantity"], group["included"], group["amount_millionths"]

@@ -1,4 +1,4 @@
-"""An endpoint of a tenant's or the operator's: a receiver on loopback, and what it was sent."""
+"""Webhook endpoints of a tenant or of the platform: receivers on loopback, and their requests."""
 
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -18,21 +18,21 @@ SIGNED_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 def allow_loopback() -> None:
-    """Let this process send to receivers on this machine."""
+    """Allow this process to send requests to this machine."""
     http.set_current_client(
         OutgoingClient(UrlPolicy((ip_network("127.0.0.0/8"),), allow_http=True))
     )
 
 
 def reply_with_status(code: int, *headers: str) -> Behaviour:
-    """Answer with this status and these headers."""
+    """Return a behaviour that replies with this status and these headers."""
     lines = [f"HTTP/1.1 {code} Said", "Content-Length: 4", *headers]
     return reply_with("\r\n".join([*lines, "", "told"]).encode())
 
 
 @dataclass(frozen=True)
 class WebhookRequest:
-    """One request that a receiver got."""
+    """A request that a receiver got."""
 
     headers: dict[str, str]
     body: bytes
@@ -43,7 +43,7 @@ class WebhookRequest:
         return event
 
     def is_signed_with(self, secret: str) -> bool:
-        """By the receivers' own library."""
+        """Verify the signature with the library that receivers use."""
         try:
             Verifier(secret).verify(
                 self.body, {name: self.headers[name] for name in SIGNED_HEADERS}
@@ -54,12 +54,12 @@ class WebhookRequest:
 
 
 def received_requests(receiver: HttpReceiver) -> list[WebhookRequest]:
-    """What a receiver was sent, in order."""
+    """Return the requests of a receiver, in order."""
     return [_parse_request(data) for data in receiver.requests]
 
 
 def received_types(receiver: HttpReceiver) -> list[str]:
-    """The types of events that a receiver was sent."""
+    """Return the event types that a receiver got, in order."""
     return [request.event["type"] for request in received_requests(receiver)]
 
 
@@ -70,16 +70,16 @@ def _parse_request(data: bytes) -> WebhookRequest:
 
 
 def register_webhook(tenant: Tenant, receiver: HttpReceiver, **fields: Any) -> dict[str, Any]:
-    """Register a receiver as a webhook of the tenant's; it with its secret."""
+    """Register a receiver as a webhook of the tenant; return it with its secret."""
     return assert_created(tenant.post("/webhooks", {"url": receiver_url(receiver), **fields}))
 
 
 def receiver_url(receiver: HttpReceiver) -> str:
-    """Where a receiver listens."""
+    """Return the URL of a receiver."""
     return f"http://127.0.0.1:{receiver.port}/in"
 
 
 def emit_event(tenant: Tenant, type: str = "message.taken", **data: Any) -> None:
-    """Have something happen to the tenant."""
+    """Emit an event of the tenant."""
     with tenant_session(tenant.ref) as session:
         events.emit(session, Event(type, data))

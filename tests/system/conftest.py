@@ -1,4 +1,4 @@
-"""`flask up` as a process of its own, and what it and its children leave behind."""
+"""Fixtures that run `flask up` as a process and find the processes that it leaves behind."""
 
 import os
 import random
@@ -29,16 +29,16 @@ TIMEOUT_S = 60.0
 
 
 def wait_until(condition: Callable[[], Any]) -> Any:
-    """Poll until the condition holds, and return what it returned."""
+    """Poll until the condition is true and return its value."""
     deadline = time.monotonic() + TIMEOUT_S
     while not (result := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
     return result
 
 
 def _read_process(pid: int) -> tuple[int, str] | None:
-    """Its parent, and how it was called; None for one that is dead, buried or not."""
+    """Return the parent's pid and the command line; None for a dead process, even a zombie."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
         state, parent = (folder / "stat").read_text().rpartition(") ")[2].split()[:2]
@@ -48,14 +48,14 @@ def _read_process(pid: int) -> tuple[int, str] | None:
 
 
 def _process_table() -> dict[int, tuple[int, str]]:
-    """Every process that is not dead already: its parent, and how it was called."""
+    """Return the parent's pid and the command line of every live process, by pid."""
     pids = [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
     return {pid: entry for pid in pids if (entry := _read_process(pid))}
 
 
 @dataclass
 class UpProcess:
-    """A running `flask up`; its output is a file, so that nothing waits for a reader."""
+    """A running `flask up`. Its output goes to a file, so that it never blocks on a full pipe."""
 
     process: "subprocess.Popen[bytes] | ForkedProcess"
     output: Path
@@ -66,13 +66,13 @@ class UpProcess:
         return self.output.read_text()
 
     def wait_for_output(self, expected: str) -> str:
-        """What it has printed as soon as `words` are in it."""
+        """Wait until the output contains the expected text, and return the output."""
         wait_until(lambda: expected in self.text or self.process.poll() is not None)
         assert expected in self.text, self.text
         return self.text
 
     def wait_for_summary(self) -> str:
-        """The summary, when it stands there; the children are known from now on."""
+        """Wait for the summary, record the child processes, and return the output."""
         text = self.wait_for_output(LAST_LINE)
         self.known_children = self.descendants()
         return text
@@ -84,7 +84,7 @@ class UpProcess:
         return {pid: table[pid][1] for pid in pids[1:]}
 
     def find_child(self, command_part: str) -> int:
-        """The pid of the first of its own children that was called so."""
+        """Return the pid of the first direct child whose command line contains this text."""
         table = _process_table()
         return next(
             pid
@@ -93,7 +93,7 @@ class UpProcess:
         )
 
     def surviving_children(self) -> dict[int, str]:
-        """Those of its children that still live."""
+        """Return the recorded children that are still alive."""
         return {
             pid: command_line
             for pid, command_line in self.known_children.items()
@@ -101,18 +101,18 @@ class UpProcess:
         }
 
     def send_signal(self, number: int) -> None:
-        """A signal as a terminal sends it: to the whole process group."""
+        """Send a signal to the whole process group, as a terminal does."""
         os.killpg(self.process.pid, number)
 
     def stop(self, number: int = signal.SIGINT) -> int:
-        """Ask it to end, and its exit status."""
+        """Send a signal and return the exit status."""
         self.send_signal(number)
         return self.process.wait(TIMEOUT_S)
 
 
 @dataclass
 class Machine:
-    """A machine to run VCA on: a folder for the embedded Postgres, and a free port."""
+    """A folder for the embedded Postgres and a free port: what `flask up` needs."""
 
     root: Path
     port: int
@@ -144,11 +144,11 @@ class Machine:
         return embedded_postgres.status(self.folder).running
 
     def start_up(self, **environment: str) -> UpProcess:
-        """Begin `flask up`, a process group as a shell would make it; its own imports are done."""
+        """Start `flask up` in a process group of its own. It is forked with its imports done."""
         return self._start(partial(current_fork_server().start, new_session=True), environment)
 
     def execute_up(self) -> UpProcess:
-        """The same, from nothing."""
+        """Start `flask up` as a new Python process."""
         return self._start(_execute, {})
 
     def _start(self, start: Callable[..., Any], settings: Mapping[str, str]) -> UpProcess:
@@ -189,7 +189,10 @@ def _kill(run: UpProcess) -> None:
 
 
 def _free_port() -> int:
-    """Below those that the system gives to clients; at random, since others look for one too."""
+    """Return a free port below the range that the system assigns to clients.
+
+    The port is random, because other processes look for one at the same time.
+    """
     while True:
         port = random.randrange(20_000, 30_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -198,7 +201,7 @@ def _free_port() -> int:
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
-    # Not tmp_path: nobody else may pass through that, and as root Postgres runs as somebody else.
+    # Other accounts cannot enter tmp_path, and Postgres runs as another account if we are root.
     root = Path(tempfile.mkdtemp(prefix="up-", dir=disk.fastest_folder())).resolve()
     root.chmod(0o711)
     machine = Machine(root, _free_port())

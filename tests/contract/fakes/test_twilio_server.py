@@ -1,4 +1,4 @@
-"""The fake Twilio complains: what its document does not know is refused and told."""
+"""The fake Twilio refuses and reports whatever is not in Twilio's OpenAPI document."""
 
 from typing import Any
 

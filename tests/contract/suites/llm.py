@@ -1,4 +1,4 @@
-"""What every model client does, in the order of `ModelClient`'s words. Subclasses give `model`."""
+"""The contract suite of model clients, in the order of `ModelClient`."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +33,7 @@ ODD_TEXTS = (
 def make_request(
     *texts: str, profile: Profile | None = None, system: str = "Be kind."
 ) -> ModelRequest:
-    """A request whose lines are the caller's and the agent's in turn; the last is the caller's."""
+    """Return a request whose texts alternate between caller and agent and end with the caller's."""
     speakers = ("caller", "agent") if len(texts) % 2 else ("agent", "caller")
     messages = tuple(Message(speakers[i % 2], text) for i, text in enumerate(texts))
     return ModelRequest(profile or Profile("Ada", "receptionist", "Be kind."), system, messages)
@@ -42,7 +42,7 @@ def make_request(
 def read_stream(
     stream: Generator[Chunk, None, Tokens | None],
 ) -> tuple[list[Chunk], Tokens | None]:
-    """All the pieces of an answer, and what it cost."""
+    """Return all chunks of a response, and its tokens."""
     pieces = []
     while True:
         try:
@@ -52,7 +52,7 @@ def read_stream(
 
 
 def read_text(stream: Generator[Chunk, None, Tokens | None]) -> str:
-    """The words of an answer."""
+    """Return the text of a response."""
     return "".join(piece for piece in read_stream(stream)[0] if isinstance(piece, str))
 
 
@@ -75,7 +75,7 @@ PROFILE_WITH_TOOLS = Profile(
 
 
 class ModelContract:
-    """Inherit, give the fixture `model`, and `assert_released` where a client holds connections."""
+    """Subclass it and provide `model`, and `assert_released` for clients with connections."""
 
     secret = "no-secret-at-all"
 

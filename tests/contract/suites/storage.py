@@ -1,6 +1,6 @@
-"""What every store does, in the order of the words of `vca.kit.storage.store`.
+"""The contract suite of stores, in the order of `vca.kit.storage.store`.
 
-A subclass gives the store and what its place holds, seen without the store.
+A subclass provides the store, and lists its contents without using the store.
 """
 
 import hashlib
@@ -38,35 +38,35 @@ _folders = count(1)
 
 
 def new_folder() -> str:
-    """A folder that no test of this process has used."""
+    """Return a folder that no test of this process has used."""
     return f"{next(_folders):032x}"
 
 
 def iterate(*chunks: bytes) -> Iterator[bytes]:
-    """Chunks that can be read once."""
+    """Yield chunks that can be read once."""
     yield from chunks
 
 
 class StoreContract:
-    """Inherit and give the fixture and the hooks up to the first test."""
+    """Subclass it and provide the fixtures and methods above the first test."""
 
     store_class: ClassVar[type[Store]]
 
     @pytest.fixture
     def store(self) -> Store:
-        """A store that can be used."""
+        """Return a store that works."""
         raise NotImplementedError
 
     @pytest.fixture
     def unavailable_store(self) -> Store:
-        """A store that does not answer, or whose place is not there."""
+        """Return a store that does not respond or whose location does not exist."""
         raise NotImplementedError
 
     def stored_names(self, store: Store, folder: str) -> list[str]:
-        """Everything that the place holds in a folder, unfinished things too."""
+        """Return everything that the location contains in a folder, unfinished objects included."""
         raise NotImplementedError
 
-    # --- put ---------------------------------------------------------------------------------
+    # put
 
     def test_what_is_put_is_kept_with_its_size_and_digest(self, store: Store) -> None:
         key = f"{new_folder()}/2026/11/a.wav"
@@ -143,7 +143,7 @@ class StoreContract:
             assert raised.value.permanent
             assert not isinstance(raised.value, ObjectNotFound)
 
-    # --- open, exists ------------------------------------------------------------------------
+    # open, exists
 
     @pytest.mark.parametrize(
         ("start", "length", "expected"),
@@ -181,7 +181,7 @@ class StoreContract:
         assert not store.exists(f"{folder}/a")
         assert not store.exists(f"{folder}/a/b")
 
-    # --- delete, delete_all ------------------------------------------------------------------
+    # delete, delete_all
 
     def test_one_is_deleted_and_no_other(self, store: Store) -> None:
         folder = new_folder()
@@ -213,7 +213,7 @@ class StoreContract:
         assert self.stored_names(store, folder) == []
         assert store.delete_all(folder) == 0
 
-    # --- keys --------------------------------------------------------------------------------
+    # keys
 
     def test_all_that_is_in_a_folder_is_listed_and_not_what_is_in_its_namesakes(
         self, store: Store
@@ -226,7 +226,7 @@ class StoreContract:
         assert set(store.keys(folder)) == folder_keys
         assert list(store.keys(new_folder())) == []
 
-    # --- Failures ----------------------------------------------------------------------------
+    # Failures
 
     def test_a_store_that_is_away_is_a_storage_error_worth_another_try(
         self, unavailable_store: Store

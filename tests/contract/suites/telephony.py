@@ -1,6 +1,6 @@
-"""What every carrier's adapter does, in the order of the words of `vca.telephony.adapter`.
+"""The contract suite of carriers' adapters, in the order of `vca.telephony.adapter`.
 
-A subclass gives the three adapters and the hooks below them: the other end of the line.
+A subclass provides three adapters and acts as the carrier, through the methods below the fixtures.
 """
 
 import socket
@@ -88,7 +88,7 @@ ODD_TEXTS = (
     "x" * 100_000,
     "&" * 100_000,
 )
-# Everything that a carrier can be asked and fail at, as `_ask` does it.
+# Every operation at which a carrier can fail; `_run_operation` runs them.
 OPERATIONS = (
     "register",
     "unregister",
@@ -101,7 +101,7 @@ OPERATIONS = (
     "recording",
     "delete_recording",
 )
-# The facts that a carrier tells of a call under way, but for a change of its state.
+# Events that a carrier sends during a call, except status changes.
 EVENT_KINDS: tuple[CarrierEventKind, ...] = (
     "answered",
     "speech",
@@ -122,7 +122,7 @@ _few_examples = settings(
 
 @dataclass(frozen=True)
 class RenderedReply:
-    """What the carrier understands of a response: what to do, what to bring back, and where to."""
+    """A response as the carrier understands it: actions, returned state, and the next URLs."""
 
     actions: tuple[Action, ...]
     state: str | None
@@ -130,12 +130,12 @@ class RenderedReply:
 
 
 def new_call_id() -> str:
-    """A carrier's call id that no test of this process has used, as the strictest one spells it."""
+    """Return an unused call id of the carrier, in the format of the strictest carrier."""
     return f"CA{next(_call_numbers):032x}"
 
 
 def outbound_call(**overrides: Any) -> OutboundCall:
-    """A call of acme's that a carrier shall place, under a reference that no test has used."""
+    """Return acme's request to place an outbound call, with an unused reference."""
     fields = {
         "reference": uuid4().hex,
         "number": CALLER,
@@ -147,7 +147,7 @@ def outbound_call(**overrides: Any) -> OutboundCall:
 
 
 def inbound_metadata(call_id: str) -> CallMetadata:
-    """A call that was routed to acme."""
+    """Return the metadata of a call that was routed to acme."""
     return CallMetadata(
         tenant_id=ACME,
         phone_number_id=uuid4(),
@@ -160,97 +160,97 @@ def inbound_metadata(call_id: str) -> CallMetadata:
 
 
 class TelephonyContract:
-    """Inherit and give the fixtures and hooks up to the first test."""
+    """Subclass it and provide the fixtures and methods above the first test."""
 
     adapter_class: ClassVar[type[TelephonyAdapter]]
     signature_headers: ClassVar[tuple[str, ...]]
-    """In lower case; without any of them no request is genuine."""
+    """In lower case. A request without any one of them is not authentic."""
     statuses: ClassVar[Mapping[str, tuple[str, str | None]]]
-    """What the carrier calls a change of a call: the event's type and end reason."""
+    """Event type and end reason for each of the carrier's status values."""
     max_text_length: ClassVar[int]
 
     @pytest.fixture
     def adapter(self) -> TelephonyAdapter:
-        """An adapter with an account, as the first process has it."""
+        """Return an adapter with an account, as the first process has it."""
         raise NotImplementedError
 
     @pytest.fixture
     def other_process_adapter(self) -> TelephonyAdapter:
-        """The same account's adapter in another process."""
+        """Return an adapter of the same account, as another process has it."""
         raise NotImplementedError
 
     @pytest.fixture
     def other_account_adapter(self) -> TelephonyAdapter:
-        """An adapter of another account with the same carrier."""
+        """Return an adapter of another account with the same carrier."""
         raise NotImplementedError
 
     def deployment_settings(self) -> Settings:
-        """Settings of a deployment that uses the carrier."""
+        """Return the settings of a deployment that uses the carrier."""
         raise NotImplementedError
 
     def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
-        """The fields of a tenant's own account, and of the same after its secrets were changed."""
+        """Return the fields of a tenant's own account, or of the same account with new secrets."""
         raise NotImplementedError
 
     def ring_request(self, adapter: TelephonyAdapter, *, call_id: str, to: str, caller: str) -> Any:
-        """The genuine CarrierRequest by which a call rings; `caller` as the network has it."""
+        """Return the authentic request of an inbound call; `caller` is the network's caller ID."""
         raise NotImplementedError
 
     def speech_request(
         self, adapter: TelephonyAdapter, *, call_id: str, state: str, text: str
     ) -> Any:
-        """The genuine CarrierRequest with what a caller said."""
+        """Return the authentic request with what a caller said."""
         raise NotImplementedError
 
     def event_request(
         self, adapter: TelephonyAdapter, kind: CarrierEventKind, *, call_id: str, **fields: Any
     ) -> Any:
-        """The genuine CarrierRequest that tells one of `TOLD`, with the token `STATE`.
+        """Return an authentic request with an event of `EVENT_KINDS` and the token `STATE`.
 
-        `said`: `speech` (also what had been spoken by an interruption), `keys`, `leg` and
-        `recording_id`, as in CarrierFacts. None if the carrier never tells this.
+        `fields` are `speech` (for an interruption: the text spoken before it), `keys`, `leg` and
+        `recording_id`, as in CarrierEvent. Return None if the carrier never sends this event.
         """
         raise NotImplementedError
 
     def status_request(self, adapter: TelephonyAdapter, *, call_id: str, status: str) -> Any:
-        """The genuine CarrierRequest that tells of a change, in one of the words of `statuses`."""
+        """Return the authentic request of a status change; `status` is a key of `statuses`."""
         raise NotImplementedError
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
-        """The request with another body that could be genuine, and the signature it had."""
+        """Return the request with another valid body and the original signature."""
         raise NotImplementedError
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
-        """Read a response as the carrier does; fails for what the carrier would not accept."""
+        """Read a response as the carrier does; fail if the carrier would not accept it."""
         raise NotImplementedError
 
     def registered_owner(self, adapter: TelephonyAdapter, number: str) -> UUID | None:
-        """Whose the carrier's own record says the number is."""
+        """Return the tenant that the carrier's own record names as the number's owner."""
         raise NotImplementedError
 
     def set_call_state(
         self, adapter: TelephonyAdapter, call_id: str, call_state: Literal["live", "over"]
     ) -> None:
-        """Let the carrier have this call, live or ended by who called."""
+        """Create this call at the carrier, live or ended by the caller."""
         raise NotImplementedError
 
     def live_updates(self, adapter: TelephonyAdapter, call_id: str) -> list[RenderedReply | None]:
-        """What a live call was told to do, in order; None is to end it."""
+        """Return the updates that a live call got, in order; None stands for a hang-up."""
         raise NotImplementedError
 
     def dialled_numbers(self, adapter: TelephonyAdapter, reference: str) -> list[str]:
-        """The numbers that the carrier has dialled under a reference of ours."""
+        """Return the numbers that the carrier has dialled under our reference."""
         raise NotImplementedError
 
     def add_recording(self, adapter: TelephonyAdapter, call_id: str, audio: bytes) -> None:
-        """Let the carrier hold this audio, WAV, of a call."""
+        """Store this WAV audio as the carrier's recording of a call."""
         raise NotImplementedError
 
     def inject_fault(self, adapter: TelephonyAdapter, fault: Fault) -> None:
-        """Let the carrier refuse the next thing, fail at it, or never answer."""
+        """Make the carrier refuse the next request, fail at it, or never respond."""
         raise NotImplementedError
 
-    # --- The class ---------------------------------------------------------------------------
+    # The class
 
     def test_it_is_in_the_table_of_adapters_under_its_name(self) -> None:
         module, _, name = ADAPTERS[self.adapter_class.name].partition(":")
@@ -297,12 +297,12 @@ class TelephonyContract:
         ]
         assert answers[0] == answers[1]
 
-    # --- of_account --------------------------------------------------------------------------
+    # from_account
 
     def test_a_tenants_account_looks_as_it_should(self) -> None:
         declared_fields = {field.name: field for field in self.adapter_class.account_fields}
         for version in ("one", "changed"):
-            fields = self.account_values(version)  # type: ignore[arg-type] # one of them
+            fields = self.account_values(version)  # type: ignore[arg-type] # one of the two
 
             assert {
                 name for name, field in declared_fields.items() if field.required
@@ -363,7 +363,7 @@ class TelephonyContract:
 
         assert raised.value.permanent
 
-    # --- register_number ---------------------------------------------------------------------
+    # register_number
 
     def test_registering_marks_the_number_as_the_tenants(self, adapter: TelephonyAdapter) -> None:
         adapter.register_number(ACME, uuid4(), NUMBER)
@@ -430,7 +430,7 @@ class TelephonyContract:
 
         assert self.registered_owner(adapter, NUMBER) == ACME
 
-    # --- unregister_number -------------------------------------------------------------------
+    # unregister_number
 
     def test_unregistering_undoes_registering(self, adapter: TelephonyAdapter) -> None:
         other = "+14155550199"
@@ -468,7 +468,7 @@ class TelephonyContract:
 
         assert self.registered_owner(adapter, NUMBER) == GLOBEX
 
-    # --- check_number ------------------------------------------------------------------------
+    # check_number
 
     def test_a_registered_number_is_held_as_it_should_be(self, adapter: TelephonyAdapter) -> None:
         phone_number_id = uuid4()
@@ -492,7 +492,7 @@ class TelephonyContract:
             assert any(not field.agrees for field in number_settings)
         assert self.registered_owner(adapter, NUMBER) == GLOBEX
 
-    # --- parse -------------------------------------------------------------------------------
+    # parse
 
     def test_a_ring_is_read(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
@@ -554,7 +554,7 @@ class TelephonyContract:
             adapter, "interrupted", call_id=new_call_id(), speech="We open at"
         )
         if request is None:
-            return  # such a carrier tells it with what the caller said, or never
+            return  # this carrier sends it with what the caller said, or never
 
         carrier_event = adapter.parse(request)
 
@@ -673,7 +673,7 @@ class TelephonyContract:
         adapter.on_inbound_call(inbound_metadata(call))
         adapter.render(CallReply((Say("Hello."), Listen()), STATE), callback_url=CALLBACK)
 
-    # --- verify ------------------------------------------------------------------------------
+    # verify
 
     def test_a_genuine_request_is_accepted(self, adapter: TelephonyAdapter) -> None:
         for request in self._one_of_each(adapter):
@@ -716,7 +716,7 @@ class TelephonyContract:
             other_account_adapter.verify(request)
             self._assert_refused(adapter, request)
 
-    # --- on_inbound_call ---------------------------------------------------------------------
+    # on_inbound_call
 
     def test_a_call_enters_the_record_as_ringing_or_initiated(
         self, adapter: TelephonyAdapter
@@ -742,7 +742,7 @@ class TelephonyContract:
         assert len(keys) == 1
         assert adapter.on_inbound_call(inbound_metadata(other)).key not in keys
 
-    # --- render ------------------------------------------------------------------------------
+    # render
 
     @pytest.mark.parametrize(
         "actions",
@@ -803,7 +803,7 @@ class TelephonyContract:
     def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
         self._assert_says(adapter, text)
 
-    # --- Sockets: render, parse and verify_socket ---------------------------------------------
+    # WebSockets: render, parse and verify_websocket
 
     def test_it_says_how_its_sockets_speak_if_it_has_some(self) -> None:
         assert self.adapter_class.capabilities.relay is (
@@ -865,7 +865,7 @@ class TelephonyContract:
                     CarrierRequest("relay", "wss://voice.example.com", {}, b"")
                 )
 
-    # --- hang_up -----------------------------------------------------------------------------
+    # hang_up
 
     def test_hanging_up_ends_the_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
         call, other = new_call_id(), new_call_id()
@@ -887,7 +887,7 @@ class TelephonyContract:
         adapter.hang_up(call)
         adapter.hang_up(ended_call)
 
-    # --- direct ------------------------------------------------------------------------------
+    # update_live_call
 
     @pytest.mark.parametrize(
         "actions",
@@ -956,7 +956,7 @@ class TelephonyContract:
 
             assert raised.value.permanent
 
-    # --- place_call --------------------------------------------------------------------------
+    # place_call
 
     def test_a_call_that_is_placed_rings_once_and_has_an_id(
         self, adapter: TelephonyAdapter
@@ -990,7 +990,7 @@ class TelephonyContract:
 
         assert raised.value.ambiguous
 
-    # --- find_call ---------------------------------------------------------------------------
+    # find_call
 
     def test_a_placed_call_is_found_by_our_reference(self, adapter: TelephonyAdapter) -> None:
         outbound_request = outbound_call()
@@ -1014,7 +1014,7 @@ class TelephonyContract:
 
         assert adapter.find_call(unplaced_request) is None
 
-    # --- look_up -----------------------------------------------------------------------------
+    # find_call_status
 
     def test_a_live_call_is_seen_as_one(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
@@ -1049,7 +1049,7 @@ class TelephonyContract:
     def test_a_call_that_the_carrier_does_not_know_is_none(self, adapter: TelephonyAdapter) -> None:
         assert adapter.find_call_status(new_call_id()) is None
 
-    # --- recording, delete_recording ---------------------------------------------------------
+    # fetch_recording, delete_recording
 
     def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
         assert adapter.fetch_recording(new_call_id()) is None
@@ -1116,7 +1116,7 @@ class TelephonyContract:
         assert (raised.value.code, closed) == ("too-large", [True])
         assert list(limit_size([b"12345", b"6789"], max_bytes=9)) == [b"12345", b"6789"]
 
-    # --- What the tests above share ----------------------------------------------------------
+    # Helpers
 
     def _one_of_each(self, adapter: TelephonyAdapter) -> list[CarrierRequest]:
         call = new_call_id()
@@ -1167,7 +1167,7 @@ class TelephonyContract:
             adapter.verify(request)
 
     def _parse_or_reject(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
-        """What is read can be stored; anything but a BadCarrierRequest fails the test."""
+        """Parse a request. The result must be storable; only InvalidCarrierRequest may rise."""
         try:
             carrier_event = adapter.parse(request)
         except InvalidCarrierRequest:
@@ -1203,7 +1203,7 @@ class TelephonyContract:
 
 
 def _comparable(action: Action) -> tuple[object, ...]:
-    """What a caller notices of an action; voices and reasons are the carrier's affair."""
+    """Return what a caller notices of an action. Voices and reasons are up to the carrier."""
     match action:
         case Say():
             return Say, action.text

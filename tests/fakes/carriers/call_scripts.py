@@ -1,4 +1,4 @@
-"""One caller on five lines: what he does is the same, how his carrier tells it is not."""
+"""Play the same caller on five connections: fake, Twilio and Telnyx, with HTTP and WebSocket."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -14,7 +14,7 @@ from tests.support.carrier_client import CarrierClient, spoken_text
 
 
 class ScriptedCaller(ABC):
-    """Each method returns what the caller hears then."""
+    """A caller. Each method returns the text that the caller hears next."""
 
     @abstractmethod
     def ring(self) -> str: ...
@@ -35,7 +35,7 @@ class ScriptedCaller(ABC):
     def hang_up(self) -> None: ...
 
     def finish_turn(self) -> str:
-        """Let the carrier do what is not said: nothing is left to, where it was told with words."""
+        """Complete the turn on a WebSocket carrier; over HTTP, text and actions come together."""
         return ""
 
 
@@ -98,7 +98,7 @@ class OnTwilio(ScriptedCaller):
 
 
 class OnSocket(ScriptedCaller):
-    """What is the same for carriers with sockets, once theirs is open."""
+    """Base class for carriers with a WebSocket, once it is open."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
@@ -106,7 +106,7 @@ class OnSocket(ScriptedCaller):
 
     @abstractmethod
     def resume(self, handoff: str) -> str:
-        """The socket has ended with this word."""
+        """Report to the product that the WebSocket has ended with this handoff data."""
 
     def say(self, text: str) -> str:
         assert self.socket is not None
@@ -122,7 +122,7 @@ class OnSocket(ScriptedCaller):
         return self._receive_answer()
 
     def finish_turn(self) -> str:
-        """Let the socket be ended, and come back."""
+        """Wait for the end of the WebSocket, and continue the call with its handoff data."""
         assert self.socket is not None
         handoff, self.socket = self.socket.receive_end(), None
         return self.resume(handoff)
@@ -158,7 +158,7 @@ class OnTwilioRelay(OnSocket):
 
 
 def open_twilio_socket(base_url: str, relay: Element, call_sid: str) -> CarrierWebSocket:
-    """Twilio opens the socket that it was told of."""
+    """Open the WebSocket that a TwiML document names, as Twilio does."""
     parameters = {parameter.get("name"): parameter.get("value") for parameter in relay}
     setup = {"callSid": call_sid, "sessionId": "VX1", "customParameters": parameters}
     signature = socket_signature(ACCOUNT_LOGIN, relay.get("url") or "")
@@ -235,7 +235,7 @@ class OnTelnyxRelay(OnSocket):
 
 
 def open_telnyx_socket(base_url: str, leg: Any) -> CarrierWebSocket:
-    """Telnyx opens the socket that it was told of."""
+    """Open the WebSocket that a Telnyx command names, as Telnyx does."""
     setup = {
         "callSid": leg.leg_id,
         "callControlId": leg.id,

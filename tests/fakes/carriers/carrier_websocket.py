@@ -1,4 +1,4 @@
-"""A carrier's end of a socket: what it tells, and what it is told, each with a deadline."""
+"""A carrier's end of the voice WebSocket; every read has a deadline."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,7 +19,7 @@ TIMEOUT_S = 10.0
 
 
 class CarrierWebSocket:
-    """An open socket, whose `setup` has been told if there was one to tell."""
+    """An open WebSocket. If there is a `setup` message, it has been sent."""
 
     def __init__(
         self, url: str, *, setup: Mapping[str, Any] | None = None, headers: Any = None
@@ -32,7 +32,7 @@ class CarrierWebSocket:
         self.client.send(json.dumps({"type": kind, **fields}).decode())
 
     def say(self, text: str) -> str:
-        """The caller speaks; the answer."""
+        """Send what the caller says and return the response."""
         self.send("prompt", voicePrompt=text, lang="en-US", last=True)
         return self.receive_answer()
 
@@ -41,14 +41,14 @@ class CarrierWebSocket:
             self.send("dtmf", digit=key)
 
     def receive_frame(self, within_s: float = TIMEOUT_S) -> dict[str, Any]:
-        """The next frame; fails if none comes in time. Raises ConnectionClosed."""
+        """Return the next frame; fail if none arrives in time. Raise ConnectionClosed."""
         data = self.client.receive(timeout=within_s)
-        assert data is not None, f"nothing was said in {within_s} s"
+        assert data is not None, f"no frame within {within_s} s"
         frame: dict[str, Any] = json.loads(data)
         return frame
 
     def receive_answer(self) -> str:
-        """All that is said, up to the last of it."""
+        """Return the text of all frames up to the last one of a response."""
         text = ""
         while True:
             frame = self.receive_frame()
@@ -58,7 +58,7 @@ class CarrierWebSocket:
                 return text.strip()
 
     def receive_end(self) -> str:
-        """With what word it was ended, whatever was said before; closes it as carriers do."""
+        """Skip frames until the end message, close the WebSocket, and return the handoff data."""
         frame = self.receive_frame()
         while frame["type"] != "end":
             frame = self.receive_frame()
@@ -66,22 +66,22 @@ class CarrierWebSocket:
         return str(frame["handoffData"])
 
     def receive_close_code(self) -> int:
-        """With what code we closed it, having said nothing."""
+        """Return the code with which the product closes the WebSocket; fail if it sends a frame."""
         try:
             data = self.client.receive(timeout=TIMEOUT_S)
         except ConnectionClosed:
             return int(self.client.close_reason)
         self.close()
-        raise AssertionError(f"it was told {data!r}")
+        raise AssertionError(f"received {data!r} instead of a close")
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the WebSocket."""
         with suppress(ConnectionClosed, OSError):
             self.client.close()
 
 
 def handshake_is_refused(url: str, headers: Mapping[str, str]) -> bool:
-    """Whether a handshake is answered with no socket."""
+    """Return whether a handshake is refused with 403 or 404."""
     target = urlsplit(url)
     connection = HTTPConnection(target.netloc, timeout=TIMEOUT_S)
     upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
@@ -95,12 +95,12 @@ def handshake_is_refused(url: str, headers: Mapping[str, str]) -> bool:
 
 class _QuietRequestHandler(WSGIRequestHandler):
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def run_relay() -> Iterator[str]:
-    """The product's sockets on loopback, in this process; where they are, up to the carrier."""
+    """Serve the product's voice WebSockets on loopback; yield their base URL."""
 
     def reject(provider: str, action: str) -> NoReturn:
         abort(403)

@@ -1,4 +1,4 @@
-"""Furnished tenants in a database of theirs, the operations of the document, and a witness."""
+"""Fixtures for API tests: two populated tenants in a database of their own, and its snapshots."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -47,8 +47,12 @@ def _two_populated_tenants(
 
 @pytest.fixture(autouse=True)
 def _use_populated_database(request: pytest.FixtureRequest) -> None:
-    """Who asks for Acme or Globex is in their house before a key is made or a row looked at."""
-    if {"here", "there"} & set(request.fixturenames):
+    """Switch to the populated database before any other fixture creates a key or reads a row.
+
+    Autouse fixtures run first. Without this one, a test that requests `platform` before
+    `populated_acme` would create the platform key in the wrong database.
+    """
+    if {"populated_acme", "populated_globex"} & set(request.fixturenames):
         request.getfixturevalue("_two_populated_tenants")
 
 
@@ -61,7 +65,7 @@ def _snapshot_statements() -> Statements:
 def db_snapshot(
     app: Flask, _use_populated_database: None, _snapshot_statements: Statements
 ) -> Iterator[SnapshotChecker]:
-    """The database as nobody's session sees it."""
+    """Return a checker that reads the database outside the application's sessions."""
     settings: Settings = app.extensions["settings"]
     checker = SnapshotChecker(settings.migration_database_url, statements=_snapshot_statements)
     yield checker
@@ -70,19 +74,19 @@ def db_snapshot(
 
 @pytest.fixture
 def openapi(app: Flask) -> ResponseValidator:
-    """The served document."""
+    """Return the validator of the served OpenAPI document."""
     return validator_of(app)
 
 
 @pytest.fixture
 def all_operations(openapi: ResponseValidator) -> list[Operation]:
-    """Every operation of the document."""
+    """Return every operation of the OpenAPI document."""
     return operations(openapi)
 
 
 @pytest.fixture
 def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
-    """The fake carrier, able of all that an operation may ask for."""
+    """Install a fake carrier that supports every operation, WebRTC included."""
     adapter = WebRtcCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
@@ -90,7 +94,7 @@ def carrier(app: Flask, settings: Settings) -> FakeTelephonyAdapter:
 
 @pytest.fixture
 def carrier_client(world: Factory, carrier: FakeTelephonyAdapter) -> SignedCarrierClient:
-    """The fake carrier's side of the wire."""
+    """Return a client that sends signed requests of the fake carrier."""
     return SignedCarrierClient(world, carrier)
 
 
@@ -100,9 +104,11 @@ def populated_acme(
     carrier_client: SignedCarrierClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> PopulatedTenant:
-    """Acme, furnished. Whatever is refused in a table of requests is not for want of room.
+    """Return the populated tenant Acme.
 
-    Nor does a call in it wait for a system that is none.
+    Raise the limits on webhooks and telephony accounts, so that tests with a table of requests
+    never exceed them. Skip decision webhooks, so that no call waits for an endpoint that does not
+    exist. Store the file of Acme's export.
     """
     monkeypatch.setattr(endpoints, "MAX_WEBHOOKS", 10_000)
     monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 10_000)
@@ -118,5 +124,5 @@ def populated_acme(
 def populated_globex(
     _two_populated_tenants: tuple[PopulatedTenant, PopulatedTenant],
 ) -> PopulatedTenant:
-    """Globex, furnished."""
+    """Return the populated tenant Globex."""
     return _two_populated_tenants[1]

@@ -1,4 +1,4 @@
-"""Calls of carriers whose callers are real, models that are told what to say, and the record."""
+"""Fixtures for call tests: a carrier of real callers, scripted models, and stored calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,14 +23,14 @@ UseModel = Callable[..., Models]
 
 
 class RealCallerCarrier(FakeTelephonyAdapter):
-    """The fake carrier, for tests of what only counts where callers are real."""
+    """Fake carrier that does not count as simulated, for rules that apply to real callers only."""
 
     simulated: ClassVar[bool] = False
 
 
 @pytest.fixture
 def real_carrier(app: Flask, settings: Settings) -> RealCallerCarrier:
-    """A carrier of real callers, with nothing asked of it yet."""
+    """Install and return a carrier of real callers that has received no request."""
     adapter = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
     return adapter
@@ -38,12 +38,12 @@ def real_carrier(app: Flask, settings: Settings) -> RealCallerCarrier:
 
 @pytest.fixture
 def carrier_client(real_carrier: RealCallerCarrier, anonymous: Api) -> CarrierClient:
-    """That carrier's line into the product."""
+    """Return a client that sends that carrier's webhooks."""
     return CarrierClient(real_carrier, anonymous)
 
 
 def use_model(model: ModelClient, **latency: float) -> Models:
-    """Let this model answer from here on."""
+    """Make calls use this model. `latency` are fields of LatencyPolicy."""
     models = Models(model, latency_policy=LatencyPolicy(**latency))
     call_services.set_current_services(replace(call_services.current_services(), models=models))
     return models
@@ -51,7 +51,7 @@ def use_model(model: ModelClient, **latency: float) -> Models:
 
 @pytest.fixture
 def script_model(app: Flask) -> Callable[..., SequenceModel]:
-    """Let a model answer that says and does this, a list of steps for each question."""
+    """Return a function that installs a model with one list of steps for each request."""
 
     def use_answers(
         *answers: list[Step], tokens: Tokens | None = None, **latency: float
@@ -65,7 +65,7 @@ def script_model(app: Flask) -> Callable[..., SequenceModel]:
 
 @dataclass(frozen=True)
 class CallRecord:
-    """What is on record of a tenant's only call."""
+    """The stored data of a tenant's only call."""
 
     tenant: Tenant
 

@@ -1,4 +1,4 @@
-"""Databases of a test's own, and tenant migrations that only a test knows."""
+"""Fixtures for migration tests: databases of their own, and revisions that only a test knows."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from vca.kit.db import Database
 from vca.tenancy import migration_runner
 from vca.tenancy.session import public_session
 
-# Making and dropping a database waits for a checkpoint each time; emptying one does not.
+# Creating and dropping a database waits for a checkpoint each time; emptying one does not.
 _EMPTY_SQL = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
 
 
@@ -39,7 +39,7 @@ def _database_templates(
 
 @pytest.fixture
 def empty_database(_empty_url: str) -> Iterator[Database]:
-    """A database with nothing in it."""
+    """Return an empty database."""
     database = Database(_empty_url)
     with public_session(database=database) as session:
         session.execute(text(_EMPTY_SQL))
@@ -49,7 +49,7 @@ def empty_database(_empty_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """Who is in the migrated database when a test begins: nobody."""
+    """Return the builder of the database template. Test modules override it; here: no tenant."""
     return database_templates.empty
 
 
@@ -57,28 +57,31 @@ def template_builder() -> Builder:
 def template_payload(
     app: Flask, _database_templates: DatabaseTemplates, template_builder: Builder
 ) -> Iterator[Any]:
-    """From here on the process uses a database of the test's own; what was made in it."""
+    """Switch the process to a copy of the template and return the builder's result."""
     with _database_templates.use_copy(template_builder) as payload:
         yield payload
 
 
 @pytest.fixture
 def migrated_database(template_payload: Any) -> Iterator[Database]:
-    """That database, as its owner sees it."""
+    """Return that database, opened as its owner."""
     with admin_db.open_database() as database:
         yield database
 
 
 @pytest.fixture
 def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.MonkeyPatch) -> Factory:
-    """Makes tenants in that database, which the commands use too."""
+    """Return a factory of tenants in that database, which CLI commands use too.
+
+    Shorten the pauses between the retries of a tenant migration.
+    """
     monkeypatch.setattr(migration_runner, "RETRY_PAUSES_S", (0.05, 0.05))
     return Factory(app)
 
 
 @pytest.fixture
 def owner_database(database_url: str) -> Iterator[Database]:
-    """The database as the owner of its schemas sees it."""
+    """Return the suite's database, opened as the owner of its schemas."""
     database = Database(database_url, pool_size=1)
     yield database
     database.close()
@@ -86,7 +89,7 @@ def owner_database(database_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def revision_tree(tmp_path: Path) -> Iterator[RevisionTree]:
-    """Where a test adds revisions of its own."""
+    """Return a folder to which a test adds revisions."""
     folder = tmp_path / "versions"
     folder.mkdir()
     with open_revision_tree(folder) as new_tree:
@@ -95,11 +98,11 @@ def revision_tree(tmp_path: Path) -> Iterator[RevisionTree]:
 
 @pytest.fixture
 def next_revision(revision_tree: RevisionTree) -> str:
-    """From here on the code knows one more revision of tenants' schemas; its number."""
+    """Add one more tenant revision and return its number."""
     return revision_tree.add_sql("nicknames", NICKNAMES_SQL)
 
 
 @pytest.fixture
 def four_tenants(template_payload: list[Tenant]) -> list[Tenant]:
-    """Tenants that were made before the next revision, in a database that is built with them."""
+    """Return the four tenants of the template, which are at the revision before the next one."""
     return template_payload

@@ -1,4 +1,4 @@
-"""An operator's terminal on a database of these tests' own."""
+"""Fixtures for platform commands: `flask tenants` on a database of its own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,13 +28,13 @@ def _database_templates(
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """Who is in the database when a test begins: nobody."""
+    """Return the builder of the database template. Test modules override it; here: no tenant."""
     return database_templates.empty
 
 
 @pytest.fixture
 def leaves_database_dirty() -> bool:
-    """Whether the next test must have a database of its own."""
+    """Return whether the test changes the database, so that the next test needs a fresh copy."""
     return True
 
 
@@ -45,28 +45,28 @@ def template_payload(
     template_builder: Builder,
     leaves_database_dirty: bool,
 ) -> Iterator[Any]:
-    """From here on the process uses another database; what was made in it."""
+    """Switch the process to a copy of the template and return the builder's result."""
     with _database_templates.use_copy(template_builder, dirty=leaves_database_dirty) as payload:
         yield payload
 
 
 @pytest.fixture
 def template_settings(app: Flask, template_payload: Any) -> Settings:
-    """Those of the suite, for that database."""
+    """Return the suite's settings with the URLs of that database."""
     settings: Settings = app.extensions["settings"]
     return settings
 
 
 @pytest.fixture
 def owner_database(template_payload: Any) -> Iterator[Database]:
-    """That database, as its owner sees it."""
+    """Return that database, opened as its owner."""
     with admin_db.open_database() as database:
         yield database
 
 
 @pytest.fixture
 def db_snapshot(owner_database: Database) -> Iterator[SnapshotChecker]:
-    """That database as nobody's session sees it."""
+    """Return a checker that reads that database outside the application's sessions."""
     checker = SnapshotChecker(owner_database.dsn)
     yield checker
     checker.close()
@@ -74,13 +74,13 @@ def db_snapshot(owner_database: Database) -> Iterator[SnapshotChecker]:
 
 @pytest.fixture
 def tenants_cli(app: Flask, owner_database: Database) -> TenantsCli:
-    """Runs `flask tenants …`."""
+    """Return a runner of `flask tenants …` commands."""
     return TenantsCli(app)
 
 
 @pytest.fixture
 def template_world(tenants_cli: TenantsCli) -> Factory:
-    """Makes tenants where the terminal is."""
+    """Return a factory of tenants in that database."""
     return Factory(tenants_cli.app)
 
 
@@ -88,5 +88,5 @@ def template_world(tenants_cli: TenantsCli) -> Factory:
 def populated_tenant(
     template_payload: PopulatedTenant, carrier: FakeTelephonyAdapter
 ) -> PopulatedTenant:
-    """A tenant with rows in every table, in a database that is built with it."""
+    """Return the tenant of the template, with rows in every table."""
     return template_payload

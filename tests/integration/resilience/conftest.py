@@ -1,4 +1,4 @@
-"""A real gunicorn and a real worker, their database behind a relay that can take it away."""
+"""Fixtures for outage tests: gunicorn and worker behind a proxy that can cut off the database."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from vca.settings import Settings
 
 @pytest.fixture(scope="session")
 def outage_url(request: pytest.FixtureRequest, database_url: str) -> str:
-    """A migrated database whose queue is nobody else's."""
+    """Return the URL of a migrated database with a job queue that no other test uses."""
     server: databases.DatabaseServer = request.getfixturevalue("database_server")
     return server.clone_template(f"{make_url(database_url).database}_outage")
 
@@ -30,7 +30,7 @@ def _db_proxy(outage_url: str) -> Iterator[TcpProxy]:
 
 @pytest.fixture(scope="session")
 def environment(_db_proxy: TcpProxy, settings: Settings) -> dict[str, str]:
-    """The settings of the processes; keys that the tests make are good for them."""
+    """Return the settings of the processes. Keys that tests create are valid for them."""
     return {
         "DATABASE_URL": databases.as_login(_db_proxy.url, databases.WEB).replace("sql:", "s:", 1),
         "WORKER_DATABASE_URL": databases.as_login(_db_proxy.url, databases.WORKER),
@@ -55,14 +55,14 @@ def _web(
 
 @pytest.fixture
 def db_proxy(_db_proxy: TcpProxy) -> Iterator[TcpProxy]:
-    """The way to the database, open before and after."""
+    """Return the proxy before the database. It forwards before and after each test."""
     yield _db_proxy
     _db_proxy.restore()
 
 
 @pytest.fixture
 def web(_web: WebServer, db_proxy: TcpProxy) -> Iterator[WebServer]:
-    """A server that is well before, and has the same processes afterwards."""
+    """Return a healthy gunicorn; fail if a worker process was replaced during the test."""
     wait_until(_web.is_healthy)
     worker_pids = _web.worker_pids()
     yield _web
@@ -73,9 +73,9 @@ def web(_web: WebServer, db_proxy: TcpProxy) -> Iterator[WebServer]:
 
 @pytest.fixture
 def direct_database(app: Flask, outage_url: str) -> Iterator[Database]:
-    """The same database without the relay, as the test itself sees it."""
+    """Switch the test process to the same database without the proxy, and empty the job queue."""
     database = db.set_current_database(Database(databases.as_login(outage_url, databases.WEB)))
-    with admin_db.public_session() as session:  # what earlier tests left to do is not this one's
+    with admin_db.public_session() as session:  # jobs that earlier tests left behind
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database
     database.close()
@@ -83,7 +83,7 @@ def direct_database(app: Flask, outage_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def world(app: Flask, direct_database: Database) -> Factory:
-    """Makes tenants directly."""
+    """Return a factory that creates tenants without the proxy."""
     return Factory(app)
 
 

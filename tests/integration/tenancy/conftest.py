@@ -1,4 +1,4 @@
-"""A witness beside the pool, and pools of the test's own."""
+"""Fixtures for tenancy tests: a snapshot checker, connection pools, and the owner's connection."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from vca.settings import Settings
 
 @pytest.fixture(scope="session")
 def db_snapshot(database_url: str) -> Iterator[SnapshotChecker]:
-    """The database as nobody's session sees it."""
+    """Return a checker that reads the database outside the application's sessions."""
     checker = SnapshotChecker(database_url)
     yield checker
     checker.close()
@@ -20,7 +20,7 @@ def db_snapshot(database_url: str) -> Iterator[SnapshotChecker]:
 
 @pytest.fixture
 def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database]]:
-    """Makes pools of a given size; closed at the end."""
+    """Return a function that creates pools of a given size; close them at the end."""
     pools: list[Database] = []
 
     def make(size: int, **options: int) -> Database:
@@ -34,7 +34,7 @@ def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database
 
 @pytest.fixture
 def owner_database(database_url: str) -> Iterator[Database]:
-    """The database as the owner of its schemas sees it."""
+    """Return the database, opened as the owner of its schemas."""
     database = Database(database_url, pool_size=1)
     yield database
     database.close()

@@ -1,4 +1,4 @@
-"""The store of recordings with a will of its own."""
+"""Fixture that makes the store of recordings fail on demand."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from vca.kit import storage
 
 @pytest.fixture
 def failing_store(app: Flask) -> Iterator[FailingStore]:
-    """The process's store, which fails from here on when it is told to."""
+    """Replace the process's store with one that fails on demand."""
     previous_store = storage.current_store()
     wrapped_store = FailingStore(previous_store)
     storage.set_current_store(wrapped_store)

@@ -1,4 +1,4 @@
-"""The served OpenAPI document as a file, for tools that read it from one."""
+"""Fixture that writes the served OpenAPI document to a file, for tools that read a file."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from flask import Flask
 
 @pytest.fixture
 def document_path(app: Flask, tmp_path: Path) -> Path:
-    """The document exactly as `/api/openapi.json` serves it."""
+    """Return the path of a file with the exact bytes that `/api/openapi.json` serves."""
     path = tmp_path / "openapi.json"
     path.write_bytes(app.test_client().get("/api/openapi.json").data)
     return path

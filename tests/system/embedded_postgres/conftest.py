@@ -1,4 +1,4 @@
-"""Folders that every account can reach, and an end for every server that was started in them."""
+"""Fixtures for the embedded Postgres: folders that every account can read, stopped at the end."""
 
 import fcntl
 import os
@@ -28,13 +28,13 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 def _wait_until(condition: Callable[[], Any], timeout_s: float = 10) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (result := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.005)
     return result
 
 
 def _kill_servers_below(root: Path) -> None:
-    # Not through the code under test, which may be what is broken.
+    # Do not use the code under test: it may be broken.
     for pid_file in root.rglob("postmaster.pid"):
         with suppress(ValueError, IndexError, ProcessLookupError, FileNotFoundError):
             os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
@@ -52,13 +52,16 @@ def _is_free(fd: int) -> bool:
 
 @pytest.fixture(scope="session")
 def wait_until() -> Callable[..., Any]:
-    """Poll until the condition holds, and return what it returned."""
+    """Return a function that polls until a condition is true and returns the condition's value."""
     return _wait_until
 
 
 @pytest.fixture(scope="session")
 def make_root() -> Iterator[Callable[[], Path]]:
-    """Make directories that any account may pass through, with short paths, unlike tmp_path."""
+    """Return a function that makes directories which any account may enter.
+
+    Their paths are short, unlike those of `tmp_path`: a socket's path has a length limit.
+    """
     roots = []
 
     def make() -> Path:
@@ -83,13 +86,13 @@ def root(make_root: Callable[[], Path]) -> Iterator[Path]:
 
 @pytest.fixture
 def server_folder(root: Path) -> Path:
-    """A folder that does not exist yet."""
+    """Return the path of a data folder that does not exist yet."""
     return root / "pg"
 
 
 @pytest.fixture(scope="session")
 def stopped_server(make_root: Callable[[], Path]) -> Path:
-    """A folder whose server was started once and stopped."""
+    """Return a data folder whose server was started once and stopped."""
     root = make_root()
     embedded_postgres.start(root / "pg", state_root=root / "state")
     embedded_postgres.stop(root / "pg", state_root=root / "state")
@@ -98,7 +101,7 @@ def stopped_server(make_root: Callable[[], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def copy_used_server(stopped_server: Path) -> Callable[[Path], Path]:
-    """Make the folder one that a server has used before, which is quicker than a first start."""
+    """Return a function that copies the folder of a stopped server: faster than a first start."""
 
     def copy(folder: Path) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +118,7 @@ def used_folder(server_folder: Path, copy_used_server: Callable[[Path], Path]) -
 
 @pytest.fixture
 def start_server(root: Path) -> Callable[..., embedded_postgres.StartResult]:
-    """`start` with a state folder of the test's own."""
+    """Return `embedded.start` bound to this test's state folder."""
     return partial(embedded_postgres.start, state_root=root / "state")
 
 
@@ -123,14 +126,14 @@ def start_server(root: Path) -> Callable[..., embedded_postgres.StartResult]:
 def shared_server(
     make_root: Callable[[], Path], copy_used_server: Callable[[Path], Path]
 ) -> embedded_postgres.Server:
-    """One running server for all tests that only look."""
+    """Return one running server for all tests that only read."""
     root = make_root()
     return embedded_postgres.start(copy_used_server(root / "pg"), state_root=root / "state").server
 
 
 @pytest.fixture
 def run_sql() -> Callable[..., Any]:
-    """Run one statement in a transaction of its own and return its first column."""
+    """Return a function that runs one statement in autocommit mode and returns its first column."""
 
     def execute(url: str, statement: str) -> list[Any]:
         connection = psycopg2.connect(url)
@@ -147,7 +150,7 @@ def run_sql() -> Callable[..., Any]:
 
 @pytest.fixture
 def start_python(root: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Begin a Python process that has `start`, `status`, `folder` and `json` at hand."""
+    """Return a function that starts Python with `start`, `status`, `folder` and `json` defined."""
     processes = []
 
     def start(code: str, **options: Any) -> "subprocess.Popen[str]":
@@ -178,7 +181,7 @@ def start_python(root: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]
 
 @pytest.fixture
 def path_modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
-    """Owner, group and mode of everything above a path."""
+    """Return a function that maps each parent of a path to (owner, group, mode)."""
 
     def read_modes(path: Path) -> dict[Path, tuple[int, int, int]]:
         stats = {parent: parent.stat() for parent in path.parents if parent.exists()}
@@ -192,7 +195,7 @@ def path_modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
 
 @pytest.fixture
 def long_server_folder(root: Path) -> Iterator[Path]:
-    """A folder whose own path leaves no room for a socket's."""
+    """Return a data folder whose path is too long to append a socket's name."""
     folder = root / ("very-" * 12) / ("long-" * 12) / "pg"
     yield folder
     _kill_servers_below(root)

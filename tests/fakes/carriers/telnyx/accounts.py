@@ -1,4 +1,4 @@
-"""Adapters of accounts with the server on loopback, and what their events look like."""
+"""Adapters for accounts at the fake Telnyx server, and events of legs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ OTHER_NUMBERS = ("+14155550199", "+14155550188")
 
 
 def telnyx_settings(server: TelnyxServer, signer: Signer, **overrides: Any) -> Settings:
-    """Settings of a deployment with an account at the server."""
+    """Return the settings of a deployment with an account at the server."""
     defaults = {
         "database_url": "postgresql://localhost/nowhere",
         "app_env": "development",
@@ -34,7 +34,7 @@ def telnyx_settings(server: TelnyxServer, signer: Signer, **overrides: Any) -> S
 
 
 def create_adapter(server: TelnyxServer, signer: Signer, **overrides: Any) -> TelnyxAdapter:
-    """The deployment's own adapter."""
+    """Return the deployment's adapter."""
     adapter = TelnyxAdapter.from_settings(telnyx_settings(server, signer, **overrides))
     assert adapter is not None
     return adapter
@@ -42,7 +42,7 @@ def create_adapter(server: TelnyxServer, signer: Signer, **overrides: Any) -> Te
 
 @contextmanager
 def new_account(server: TelnyxServer) -> Iterator[TelnyxServer]:
-    """The server with a new account; fails if it was asked or answered what does not fit."""
+    """Reset the server to a new account; fail if a request or response violated a schema."""
     server.reset()
     for number in (NUMBER, *OTHER_NUMBERS):
         server.account.add_number(number, "front desk")
@@ -60,7 +60,7 @@ def leg_event(
     from_: str = CALLER,
     **payload: Any,
 ) -> dict[str, Any]:
-    """An event of a leg that carries this mark."""
+    """Return an event of a leg with this client state."""
     leg = Leg(call_id, to, from_, connection_id=connection_id)
     leg.client_state = mark.encode() if mark else None
     return build_event(leg, event_type, **payload)

@@ -1,4 +1,4 @@
-"""Calls as Telnyx has them: what commands do to them, and which events that makes."""
+"""Telnyx's calls: what commands do to them, and which events result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ CONNECTION_ID = "1293384261075731499"
 
 
 class TelnyxError(Exception):
-    """What Telnyx does not do, with its code."""
+    """An error response of Telnyx, with its code."""
 
     def __init__(self, status: int, code: str, title: str) -> None:
         super().__init__(title)
@@ -49,7 +49,7 @@ class Leg:
 
 @dataclass
 class Switch:
-    """All calls of an account, the events that wait to be sent, and all that ever were."""
+    """All calls of an account, the events to be sent, and all events so far."""
 
     legs: dict[str, Leg] = field(default_factory=dict)
     dialled: dict[str, Leg] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Switch:
     recordings: dict[str, tuple[str, bytes]] = field(default_factory=dict)
 
     def ring(self, call: str, *, to: str, from_: str, **leg_fields: Any) -> Leg:
-        """Somebody calls."""
+        """Start an inbound call."""
         leg = self.legs[call] = Leg(call, to, from_, **leg_fields)
         self._emit(leg, "call.initiated", direction=leg.direction, state="parked")
         return leg
@@ -80,7 +80,7 @@ class Switch:
         return leg
 
     def command(self, call: str, command: str, body: dict[str, Any]) -> None:
-        """Do as a command says; one that was done already is ignored."""
+        """Execute a command; ignore one with a known `command_id`."""
         leg = self.find(call)
         if not leg.alive:
             raise TelnyxError(422, "90018", "Call has already ended")
@@ -91,10 +91,10 @@ class Switch:
         leg.command_ids.add(body["command_id"])
         leg.commands.append((command, body))
 
-    # --- What people do -------------------------------------------------------------------------
+    # Actions of people
 
     def say(self, leg: Leg, text: str, *, final: bool = True) -> None:
-        """The caller speaks, and is heard where somebody asked for it."""
+        """Send what the caller says, if transcription is on."""
         if leg.transcribing and leg.alive:
             transcription = {"transcript": text, "is_final": final, "confidence": 0.97}
             self._emit(leg, "call.transcription", transcription_data=transcription)
@@ -105,16 +105,16 @@ class Switch:
         self._end_gather(leg, "valid", keys)
 
     def keep_silent(self, leg: Leg) -> None:
-        """For longer than anybody waits."""
+        """Let the time limit for keys expire."""
         self._end_gather(leg, "timeout")
 
     def answer_leg(self, leg: Leg) -> None:
-        """Who is called takes the call."""
+        """Answer the leg."""
         leg.answered = True
         self._emit(leg, "call.answered", state="answered")
 
     def end_leg(self, leg: Leg, cause: str = "normal_clearing", source: str = "caller") -> None:
-        """A leg ends, with all that goes on in it."""
+        """End a leg, with its gathering, recording and transfer."""
         if not leg.alive:
             return
         leg.alive, leg.ended_at = False, _next_timestamp()
@@ -129,26 +129,26 @@ class Switch:
             )
 
     def end_relay(self, leg: Leg, reason: str) -> None:
-        """The socket of a leg has ended, or never was there."""
+        """End the WebSocket of a leg, or report that it could not be opened."""
         leg.relay = None
         self._emit(leg, "call.conversation.ended", reason=reason, duration_sec=3)
 
     def bridge(self, leg: Leg) -> None:
-        """The target of a transfer takes the call."""
+        """Answer the target of a transfer."""
         assert leg.target is not None
         self.answer_leg(leg.target)
         for bridged_leg in (leg.target, leg):
             self._emit(bridged_leg, "call.bridged")
 
     def end_target(self, leg: Leg, cause: str = "normal_clearing") -> None:
-        """The target of a transfer ends; who talked to it is hung up as well."""
+        """End the target of a transfer. If it was answered, the caller's leg ends too."""
         assert leg.target is not None
         target, leg.target = leg.target, None
         self.end_leg(target, cause, "callee")
         if target.answered:
             self.end_leg(leg, source="callee")
 
-    # --- What commands do -----------------------------------------------------------------------
+    # Commands
 
     def _answer(self, leg: Leg, body: Mapping[str, Any]) -> None:
         self._set_client_state(leg, body)
@@ -233,10 +233,10 @@ class Switch:
         self._require_idle(leg)
         self._set_client_state(leg, body)
 
-    # --- What both share ------------------------------------------------------------------------
+    # Shared by both
 
     def _require_idle(self, leg: Leg) -> None:
-        """Telnyx does one thing at a time, and nothing before a call is answered."""
+        """Refuse a command before the leg is answered or while another runs, as Telnyx does."""
         if not leg.answered:
             raise TelnyxError(422, "90034", "Call not answered yet")
         if leg.gather is not None:
@@ -253,13 +253,13 @@ class Switch:
             self._emit(leg, "call.gather.ended", status=status, digits=digits)
 
     def _save_recording(self, leg: Leg) -> None:
-        """A recording is there once its call is over, or it is full; its event knows no call."""
+        """Save a recording that is full or whose call has ended. Its event names no call."""
         leg.recording_order, recording = None, str(uuid4())
         self.recordings[recording] = (leg.id, b"RIFF of " + leg.id.encode())
         self._emit(leg, "call.recording.saved", recording_id=recording, channels="dual")
 
     def fill_recording(self, leg: Leg) -> None:
-        """A voicemail is as long as it may be."""
+        """Let a voicemail reach its maximum length."""
         self._save_recording(leg)
 
     def _emit(self, leg: Leg, event_type: str, **payload_fields: Any) -> None:
@@ -269,7 +269,7 @@ class Switch:
 
 
 def build_event(leg: Leg, event_type: str, **payload_fields: Any) -> dict[str, Any]:
-    """An event of Telnyx's, as it is sent."""
+    """Return an event as Telnyx sends it."""
     payload = {
         "call_control_id": leg.id,
         "call_leg_id": leg.leg_id,
@@ -293,5 +293,5 @@ def build_event(leg: Leg, event_type: str, **payload_fields: Any) -> dict[str, A
 
 
 def _next_timestamp() -> datetime:
-    """No two events are of the same time."""
+    """Return a time that no other event has."""
     return _EPOCH + timedelta(milliseconds=next(_ticks))

@@ -1,4 +1,4 @@
-"""Telnyx's end of the line: a switch on loopback, whose events go to the product, signed."""
+"""Telnyx's client: sends the events of a fake switch to the API, signed."""
 
 from collections.abc import Callable, Sequence
 from itertools import count
@@ -20,14 +20,15 @@ _calls = count(1)
 
 
 def in_order(events: Sequence[Event]) -> Sequence[Event]:
-    """As they happened, each once."""
+    """Send events in their order, each once."""
     return events
 
 
 class TelnyxCarrierClient:
-    """A carrier that calls; `api` has no key. `sent` says in which order events go, and how often.
+    """Sends the events of `switch`; `api` has no key. `order_events` may reorder or repeat them.
 
-    What people do is `switch`'s; `pump` tells it, and all that follows from what we then order.
+    Methods of `switch` are the actions of people. `deliver_events` sends their events, and those
+    that result from the product's commands.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class TelnyxCarrierClient:
         return self._server.account.switch
 
     def ring(self, to: str, *, from_: str = CALLER) -> Leg:
-        """Somebody calls, and is answered, or not."""
+        """Start an inbound call and send its events."""
         leg = self.switch.ring(f"v3:rung-{next(_calls)}", to=to, from_=from_)
         self.deliver_events()
         return leg
 
     def say(self, leg: Leg, *texts: str) -> None:
-        """The caller speaks, in one breath."""
+        """Send texts that the caller says without a pause."""
         for text in texts:
             self.switch.say(leg, text)
         self.deliver_events()
@@ -68,32 +69,32 @@ class TelnyxCarrierClient:
         self.deliver_events()
 
     def hang_up(self, leg: Leg) -> None:
-        """The caller hangs up."""
+        """End the caller's leg."""
         self.switch.end_leg(leg)
         self.deliver_events()
 
     def deliver_events(self) -> None:
-        """Send what has happened, until nothing more does."""
+        """Send all pending events, and those that result from them."""
         while self.switch.pending:
             pending, self.switch.pending = self.switch.pending, []
             for event in self.order_events(pending):
                 self.deliver_event(event)
 
     def deliver_event(self, event: Event) -> None:
-        """Send one event, which must be taken."""
+        """Send one event; fail unless the API accepts it."""
         response = self.send_request(self._signer.request(event, url=EVENTS_PATH))
         assert (response.status_code, response.data) == (200, b""), response.text
 
     def send_request(self, request: CarrierRequest) -> TestResponse:
-        """Send a request as it is."""
+        """Send a prepared request."""
         return self._api.send("POST", EVENTS_PATH, data=request.body, headers=dict(request.headers))
 
 
 def command_names(leg: Leg) -> list[str]:
-    """What a leg was told to do, in order."""
+    """Return the commands that a leg got, in order."""
     return [COMMAND_NAMES.get(command, command) for command, _ in leg.commands]
 
 
 def spoken_texts(leg: Leg) -> list[str]:
-    """What was said to a leg."""
+    """Return the texts that were spoken on a leg."""
     return [body["payload"] for _, body in leg.commands if "payload" in body]

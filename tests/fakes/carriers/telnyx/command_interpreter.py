@@ -1,4 +1,4 @@
-"""Commands as whoever hears the call understands them: the other way from `orders`."""
+"""Translate Telnyx's commands back to actions, the inverse of `command_builder`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ from vca.telephony.types import (
     Transfer,
 )
 
-# What the API calls a command, where the SDK calls it otherwise.
+# The API's names of commands whose names differ in the SDK.
 COMMAND_NAMES = {
     "conversation_relay_start": "start_conversation_relay",
     "conversation_relay_stop": "stop_conversation_relay",
@@ -41,14 +41,14 @@ _WITHOUT_ACTION = (
 
 
 def read_mark(body: Mapping[str, Any]) -> LegState:
-    """What a command leaves with its leg."""
+    """Return the client state that a command sets on its leg."""
     mark = client_state.decode(body["client_state"])
     assert mark is not None
     return mark
 
 
 def interpret_commands(commands: Iterable[Mapping[str, Any]], phase: str) -> tuple[Action, ...]:
-    """What commands in their order do; `phase` is what the leg is about after them."""
+    """Return the actions of commands in order; `phase` is the leg's phase after them."""
     interpreted = [action for fields in commands for action in _interpret_command(fields, phase)]
     return (*interpreted, Poll()) if phase == "more" else tuple(interpreted)
 

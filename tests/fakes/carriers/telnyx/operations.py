@@ -1,4 +1,4 @@
-"""What Telnyx's API does: an operation is a method that gives its answer, and that one's schema."""
+"""Telnyx's API: each operation is a method that returns its response and the response's schema."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from tests.fakes.carriers.telnyx.calls import CONNECTION_ID, Leg, Switch, Telnyx
 
 @dataclass(frozen=True)
 class TelnyxRequest:
-    """One request, as it came."""
+    """A request."""
 
     method: str
     path: str
@@ -22,7 +22,7 @@ class TelnyxRequest:
 
 @dataclass
 class TelnyxAccount:
-    """What an account holds."""
+    """The resources of an account."""
 
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict)
     applications: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class TelnyxAccount:
     switch: Switch = field(default_factory=Switch)
 
     def add_number(self, number: str, *tags: str, connection_id: str = "") -> None:
-        """Let the account have bought this number."""
+        """Add a number to the account, as if it had been bought."""
         self.numbers[number] = {
             "id": str(uuid4().int)[:19],
             "phone_number": number,
@@ -44,7 +44,7 @@ Response = tuple[dict[str, Any], Any]
 
 
 class TelnyxApi:
-    """The operations on an account, whose recordings lie at `store`."""
+    """The operations on an account; `recordings_url` is where its recordings are."""
 
     def __init__(self, account: TelnyxAccount, recordings_url: str) -> None:
         self.account = account
@@ -199,7 +199,7 @@ OPERATIONS: tuple[tuple[str, str, Operation, dict[str, Any] | None], ...] = (
 
 
 def call_status(leg: Leg) -> dict[str, Any]:
-    """A call's status."""
+    """Return the representation of a call."""
     end_fields = {"end_time": leg.ended_at.isoformat()} if leg.ended_at else {}
     return {
         "record_type": "call",

@@ -1,7 +1,7 @@
-"""What requests to Telnyx and its answers look like, as far as VCA uses them; ours, and strict.
+"""Strict schemas of the Telnyx requests and responses that VCA uses.
 
-Where `TELNYX_OPENAPI` names a folder of the vendor's own documents, requests are held against those
-as well: they bear no licence, and are not part of the project.
+If `TELNYX_OPENAPI` names a folder with the vendor's own documents, requests are validated against
+those as well. They have no licence, so they are not part of this repository.
 """
 
 import os
@@ -29,7 +29,7 @@ def integer(minimum: int, maximum: int) -> dict[str, Any]:
 
 
 def closed_object(required: str = "", **fields: Any) -> dict[str, Any]:
-    """An object of these fields and no others."""
+    """Return the schema of an object with these fields and no others."""
     return {
         "type": "object",
         "properties": fields,
@@ -65,7 +65,7 @@ RECOGNITION = closed_object(
     "transcription_engine language", transcription_engine={"const": "Google"}, language=TEXT
 )
 
-# By the last word of the path; all are POST …/calls/{id}/actions/….
+# By the last part of the path; all are POST …/calls/{id}/actions/….
 COMMANDS = {
     "answer": closed_object("command_id client_state", **COMMAND, **WEBHOOK),
     "reject": closed_object(
@@ -195,20 +195,20 @@ def single(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def page(item: dict[str, Any]) -> dict[str, Any]:
-    """A list, with how far it goes."""
+    """Return the schema of a page of a list."""
     return closed_object(
         "data meta", data={"type": "array", "items": item}, meta={"type": "object"}
     )
 
 
 def schema_errors(schema: dict[str, Any], value: Any) -> list[str]:
-    """What is wrong with a value."""
+    """Return the violations of a schema."""
     errors = Draft202012Validator(schema).iter_errors(value)
     return [f"{error.json_path}: {error.message}" for error in errors]
 
 
 def vendor_errors(method: str, path: str, value: Any) -> list[str]:
-    """What the vendor's own document has against a request, where one is at hand."""
+    """Return the violations of the vendor's own document, if it is available."""
     for template, document in _vendor_paths():
         if template == path and method.lower() in document["paths"][path]:
             operation = document["paths"][path][method.lower()]

@@ -1,7 +1,7 @@
-"""Telnyx's REST API on loopback, a real server that the real SDK talks to: it keeps what it did.
+"""Telnyx's REST API as a real server on loopback, which the real SDK talks to.
 
-Every request and every answer is held against `schemas`; what does not fit is in `faults`, and a
-test ends red with any.
+Every request and every response is validated against `schemas`. Violations are collected in
+`schema_errors`, and a test with any of them fails.
 """
 
 import random
@@ -33,7 +33,7 @@ _ERRORS = {"refuses": (422, "10015"), "fails": (503, "10007"), "is busy": (429, 
 
 
 class TelnyxServer(ThreadingHTTPServer):
-    """One account, with what was asked of it."""
+    """A server with one account; it records the requests."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -45,7 +45,7 @@ class TelnyxServer(ThreadingHTTPServer):
         self.reset()
 
     def reset(self) -> None:
-        """A new account, of which nothing was asked."""
+        """Start with a new account and no requests."""
         self.end_silence.set()
         self.end_silence = Event()
         self.account = TelnyxAccount()
@@ -59,11 +59,11 @@ class TelnyxServer(ThreadingHTTPServer):
 
     @property
     def recordings_url(self) -> str:
-        """Where recordings lie: somebody else's."""
+        """Return the URL of the recordings' store, which does not belong to Telnyx."""
         return f"http://127.0.0.1:{self.server_port}/store"
 
     def inject_fault(self, fault: Fault, times: int = 1) -> None:
-        """Let the next requests fail so."""
+        """Make the next requests fail with this fault."""
         self.pending_faults += [fault] * times
 
     def _bind(self) -> None:
@@ -75,19 +75,20 @@ class TelnyxServer(ThreadingHTTPServer):
         raise RuntimeError("no free port")
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for this host's name.
+        # HTTPServer.server_bind() would look up the host name, which may be slow.
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that gave up."""
+        """Ignore clients that have given up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: TelnyxServer
     protocol_version = "HTTP/1.1"
-    # An answer leaves in one piece: the second of two would wait until the client's system has
-    # acknowledged the first, which takes its time on a line that is kept open.
+    # Send a response in one piece. On a persistent connection, the second of two pieces would wait
+    # for
+    # the client's delayed acknowledgement of the first.
     wbufsize = -1
 
     def do_GET(self) -> None:
@@ -106,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._handle()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def _handle(self) -> None:
         asked = self._read_request()
@@ -172,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _send_recording(self) -> None:
-        """It knows nothing of Telnyx's keys, and should never see one."""
+        """Send a recording. The store does not know Telnyx's keys and must never get one."""
         if "authorization" in self.headers:
             self.server.schema_errors.append("Telnyx's key was sent to the store of its recordings")
         recording = self.server.account.switch.recordings.get(self.path.rpartition("/")[2])
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def telnyx_server() -> Iterator[TelnyxServer]:
-    """A server that answers until the block ends."""
+    """Run a server until the block ends."""
     server = TelnyxServer()
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _PROBE_S})
     thread.start()

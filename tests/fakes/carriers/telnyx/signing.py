@@ -1,4 +1,4 @@
-"""Telnyx's signature, made by a real key."""
+"""Sign requests as Telnyx does, with a real key."""
 
 import base64
 from dataclasses import dataclass, field
@@ -16,18 +16,18 @@ EVENTS_URL = "https://voice.example.com/vca/telephony/telnyx/events"
 
 @dataclass(frozen=True)
 class Signer:
-    """An account's pair of keys."""
+    """The key pair of an account."""
 
     private_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
 
     @property
     def public_key(self) -> str:
-        """As Mission Control shows it."""
+        """Return the public key in the format that Telnyx's Mission Control shows."""
         raw = self.private_key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return base64.b64encode(raw).decode()
 
     def headers(self, body: bytes, *, signed_at: datetime | None = None) -> dict[str, str]:
-        """What a genuine request bears, at that time."""
+        """Return the headers of an authentic request, signed at that time."""
         seconds = str(int((signed_at or clock.now()).timestamp()))
         signature = self.private_key.sign(f"{seconds}|".encode() + body)
         return {
@@ -38,6 +38,6 @@ class Signer:
     def request(
         self, event: Any, *, url: str = EVENTS_URL, signed_at: datetime | None = None
     ) -> CarrierRequest:
-        """The request that tells an event."""
+        """Return the signed request of an event."""
         body = event if isinstance(event, bytes) else json.dumps(event)
         return CarrierRequest("events", url, self.headers(body, signed_at=signed_at), body)

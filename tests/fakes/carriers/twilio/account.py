@@ -1,4 +1,4 @@
-"""What the fake Twilio holds of one account, and what its REST API does with it."""
+"""The resources of one fake Twilio account, and the operations of its REST API."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Answer = tuple[int, Any]
 
 
 class TwilioError(Exception):
-    """Twilio refuses, with a code of its own."""
+    """An error response of Twilio, with its code."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -32,13 +32,13 @@ class TwilioError(Exception):
 
 
 def new_sid(kind: str) -> str:
-    """A new id, as Twilio has them."""
+    """Return a new id in Twilio's format."""
     return f"{kind}f{next(_sids):031x}"
 
 
 @dataclass
 class TwilioRequest:
-    """One request: to what, and the fields of its form or of its query."""
+    """A request: method, path, and the fields of its form or query."""
 
     method: str
     path: str
@@ -49,7 +49,7 @@ class TwilioRequest:
 
 
 class TwilioAccount:
-    """Numbers, calls, recordings and applications, in the shape in which the API shows them."""
+    """Numbers, calls, recordings and applications, as the API represents them."""
 
     def __init__(self, account_sid: str, auth_token: str) -> None:
         self.sid, self.token = account_sid, auth_token
@@ -63,10 +63,10 @@ class TwilioAccount:
         self.after_number_update: list[Callable[[], None]] = []
         self._lock = Lock()
 
-    # --- What the world does -----------------------------------------------------------------
+    # Setup by tests
 
     def add_number(self, phone_number: str, **fields: Any) -> dict[str, Any]:
-        """A number that somebody has bought."""
+        """Add a number to the account, as if it had been bought."""
         number = {
             "sid": new_sid("PN"),
             "account_sid": self.sid,
@@ -92,7 +92,7 @@ class TwilioAccount:
         )
 
     def set_call(self, call_sid: str, status: str = "in-progress", **fields: Any) -> dict[str, Any]:
-        """A call in this status; one that is known changes."""
+        """Set the status and fields of a call; create it if it is unknown."""
         existing = self.calls.get(call_sid)
         call = existing or self._add_call(call_sid, "inbound", "+14155550123", "+14155550100")
         end_time = None if status in LIVE_STATUSES else _now()
@@ -102,7 +102,7 @@ class TwilioAccount:
     def add_recording(
         self, call_sid: str, audio: bytes, *, status: str = "completed", age_s: int = 0
     ) -> str:
-        """A recording of a call, in two channels."""
+        """Add a recording of a call with two channels."""
         recording = {
             "sid": new_sid("RE"),
             "account_sid": self.sid,
@@ -117,10 +117,10 @@ class TwilioAccount:
         self.audio[str(recording["sid"])] = audio
         return str(recording["sid"])
 
-    # --- What is asked -----------------------------------------------------------------------
+    # Requests
 
     def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
-        """What the API answers; raises Refused."""
+        """Execute a request and return its response. Raise TwilioError."""
         text = body.decode() if method == "POST" else query
         request = TwilioRequest(method, path, parse_qs(text, keep_blank_values=True))
         with self._lock:
@@ -131,11 +131,11 @@ class TwilioAccount:
         raise TwilioError(404, 20404, f"The requested resource {path} was not found")
 
     def recording_audio(self, recording_sid: str) -> bytes | None:
-        """The audio of a recording."""
+        """Return the audio of a recording."""
         return self.audio.get(recording_sid)
 
     def _list_numbers(self, request: TwilioRequest) -> Answer:
-        # As Twilio does: a part of a number finds all that hold it.
+        # Twilio returns all numbers that contain the given part.
         number_part = request.get("PhoneNumber") or ""
         numbers = [
             dict(number)

@@ -1,4 +1,4 @@
-"""A call through Twilio from ring to hang-up: it does what the last document says, and tells us."""
+"""An inbound call through Twilio: follows the latest TwiML document and sends webhooks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ CALLER = "+14155550123"
 
 @dataclass
 class TwilioCall:
-    """An inbound call; `copies` is how often each request is sent, `sent` what was, in order.
+    """An inbound call. Each request is sent `copies` times; `sent_requests` are in order.
 
-    `login` is whose Twilio it comes through.
+    `login` is the Twilio account of the call.
     """
 
     api: Api
@@ -39,7 +39,7 @@ class TwilioCall:
         return self._post(f"{BASE_PATH}voice", "ringing")
 
     def say(self, text: str) -> TwimlDocument:
-        """The caller speaks."""
+        """Send what the caller says."""
         return self._end_verb("Gather", SpeechResult=text, Confidence="0.91")
 
     def press(self, keys: str) -> TwimlDocument:
@@ -49,21 +49,21 @@ class TwilioCall:
         return self._end_verb("Gather")
 
     def poll(self) -> TwimlDocument:
-        """For the rest of an answer."""
+        """Follow the redirect for the rest of a response."""
         return self._end_verb("Redirect")
 
     def end_relay(self, handoff: str | None, status: str = "in-progress") -> TwimlDocument:
-        """The socket has ended; without a word if it broke."""
+        """Report that the WebSocket has ended; without handoff data if it broke."""
         fields = {"SessionId": "VX1", "SessionStatus": "ended", "HandoffData": handoff}
         assert self.twiml is not None
         return self._post(self.twiml.next_url("Connect"), status, **fields)
 
     def end_leg(self, status: str) -> TwimlDocument:
-        """Whom we dialled did so."""
+        """Report the outcome of the dialled leg."""
         return self._end_verb("Dial", DialCallStatus=status, DialCallSid=new_sid("CA"))
 
     def leave_message(self, recording_sid: str | None) -> TwimlDocument:
-        """The caller speaks after the tone, or says nothing."""
+        """Report a voicemail, or none if the caller said nothing after the tone."""
         if recording_sid is None:
             return self._end_verb("Redirect")
         return self._end_verb(
@@ -73,17 +73,17 @@ class TwilioCall:
     def report_recording(
         self, callback_url: str, recording_sid: str, status: str = "completed"
     ) -> TwimlDocument:
-        """The call's recording is there, or is not."""
+        """Report the status of the call's recording."""
         fields = {"CallSid": self.sid, "RecordingSid": recording_sid, "RecordingStatus": status}
         return self.deliver(webhooks.signed_request(self.login, callback_url, fields))
 
     def hang_up(self, status: str = "completed") -> TwimlDocument:
-        """The call's end, as the number's status callback tells it."""
+        """Send the call's end to the number's status callback."""
         time = "Thu, 26 Nov 2099 12:00:00 +0000"
         return self._post(f"{BASE_PATH}status", status, Timestamp=time, CallDuration="42")
 
     def deliver(self, request: CarrierRequest) -> TwimlDocument:
-        """Send a request as often as is to be; the last answer."""
+        """Send a request `copies` times and return the last document."""
         self.sent_requests.append(request)
         for _ in range(self.copies):
             response = send(self.api, request)
@@ -93,7 +93,7 @@ class TwilioCall:
 
     @contextmanager
     def send_once(self) -> Iterator[None]:
-        """Send each request once here."""
+        """Send each request once inside the block."""
         copies, self.copies = self.copies, 1
         yield
         self.copies = copies
@@ -109,5 +109,5 @@ class TwilioCall:
 
 
 def send(api: Api, request: CarrierRequest) -> TestResponse:
-    """A request as it is."""
+    """Send a prepared request."""
     return api.send("POST", request.url, data=request.body, headers=dict(request.headers))

@@ -1,4 +1,4 @@
-"""The adapter and a fake Twilio with an account, connected."""
+"""An adapter that is connected to a fake Twilio with an account."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,14 +21,14 @@ ACCOUNT_LOGIN = TwilioCredentials(f"AC{1:032x}", f"{1:032x}")
 OTHER_LOGIN = TwilioCredentials(f"AC{2:032x}", f"{2:032x}")
 API_KEY = ApiKey(f"SK{1:032x}", "the-secret-of-an-api-key-of-acme")
 FALLBACK = "https://fallback.example.com/twilio/"
-# For what is answered: only the pause before a repetition is short. For what never is: all of it.
+# If a response comes, only the pause between retries matters. If none comes, all timeouts matter.
 SHORT_RETRY_PAUSE = RestTimeouts(retry_pause_s=0.01)
 SHORT_TIMEOUTS = RestTimeouts(total_s=3, response_s=0.2, retry_pause_s=0.01)
 
 
 @dataclass
 class ConnectedTwilio:
-    """Both ends of the API."""
+    """Both ends of the API: the fake server with its account, and the adapter."""
 
     server: TwilioServer
     account: TwilioAccount
@@ -37,12 +37,12 @@ class ConnectedTwilio:
     def new_adapter(
         self, login: TwilioCredentials = ACCOUNT_LOGIN, **options: Any
     ) -> TwilioAdapter:
-        """Another adapter of this Twilio, which whoever asks for it closes."""
+        """Return another adapter of this Twilio. The caller must close it."""
         callback_urls = TwilioUrls(CALLBACK, FALLBACK, self.server.url)
         return TwilioAdapter((login,), callback_urls, **{"timeouts": SHORT_RETRY_PAUSE, **options})
 
     def requests_to(self, method: str, path: str) -> list[dict[str, list[str]]]:
-        """The forms or queries of the requests to paths that end so."""
+        """Return the forms or queries of requests whose path has this ending."""
         return [
             request.fields
             for request in self.account.requests
@@ -51,7 +51,7 @@ class ConnectedTwilio:
 
 
 def deployment_settings(api_base_url: str = "") -> Settings:
-    """Settings of a deployment with this account, at Twilio or at a server of ours."""
+    """Return the settings of a deployment with this account, at Twilio or at a fake server."""
     return Settings(
         database_url="postgresql://localhost/nowhere",
         app_env="development",
@@ -67,11 +67,11 @@ def deployment_settings(api_base_url: str = "") -> Settings:
 
 @contextmanager
 def connected_twilio() -> Iterator[ConnectedTwilio]:
-    """A Twilio whose account owns `NUMBER`, and the deployment's adapter."""
+    """Run a Twilio whose account owns `NUMBER`, with the deployment's adapter."""
     with twilio_server() as server:
         account = server.account(ACCOUNT_LOGIN.account_sid, ACCOUNT_LOGIN.auth_token)
         account.add_number(NUMBER)
-        connected = ConnectedTwilio(server, account, adapter=None)  # type: ignore[arg-type] # in the next line
+        connected = ConnectedTwilio(server, account, adapter=None)  # type: ignore[arg-type] # set below
         connected.adapter = connected.new_adapter(api_key=API_KEY)
         try:
             yield connected

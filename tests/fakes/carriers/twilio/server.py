@@ -1,7 +1,7 @@
-"""A fake Twilio as a real server on loopback: the SDK talks to it, and Twilio's document judges.
+"""A fake Twilio as a real server on loopback, validated by Twilio's own OpenAPI document.
 
-A request that the document does not know, or a field of one, is refused and remembered in
-`complaints`, and so is an answer that the fake itself gets wrong.
+The server refuses a request or a field that is not in the document, and adds it to `complaints`.
+Invalid responses of the fake itself are added too.
 """
 
 import base64
@@ -27,9 +27,9 @@ _MEDIA = re.compile(r"/2010-04-01/Accounts/AC[0-9a-f]{32}/Recordings/(RE[0-9a-f]
 
 @dataclass(frozen=True)
 class Fault:
-    """What comes instead of an answer; a `status` of 0 is silence, and `cut` breaks the body off.
+    """Replaces a response. Status 0 sends nothing; `is_truncated` cuts off the body.
 
-    `done`: the request is carried out all the same.
+    With `is_executed`, the request is executed anyway.
     """
 
     status: int
@@ -45,7 +45,7 @@ SILENT = Fault(0)
 
 
 class TwilioServer(ThreadingHTTPServer):
-    """Accounts, what they were asked, and faults on demand."""
+    """The accounts and the faults to inject."""
 
     daemon_threads = True
     request_queue_size = 64
@@ -62,11 +62,11 @@ class TwilioServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def account(self, account_sid: str, auth_token: str) -> TwilioAccount:
-        """An account, made on first use."""
+        """Return an account; create it on first use."""
         return self.accounts.setdefault(account_sid, TwilioAccount(account_sid, auth_token))
 
     def inject_fault(self, fault: Fault, times: int = 1) -> None:
-        """Let this happen instead of the next answers."""
+        """Make the next requests fail with this fault."""
         self.faults.extend([fault] * times)
 
     def _bind(self) -> None:
@@ -78,19 +78,20 @@ class TwilioServer(ThreadingHTTPServer):
         raise RuntimeError("no free port")
 
     def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for this host's name.
+        # HTTPServer.server_bind() would look up the host name, which may be slow.
         self.socket.bind(self.server_address)
         self.server_name, self.server_port = self.socket.getsockname()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Who gives up waiting closes the line."""
+        """Ignore clients that have given up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: TwilioServer
     protocol_version = "HTTP/1.1"
-    # An answer leaves in one piece: the second of two would wait until the client's system has
-    # acknowledged the first, which takes its time on a line that is kept open.
+    # Send a response in one piece. On a persistent connection, the second of two pieces would wait
+    # for
+    # the client's delayed acknowledgement of the first.
     wbufsize = -1
 
     def do_GET(self) -> None:
@@ -131,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         return status, answer
 
     def _account(self) -> TwilioAccount:
-        """Whose login it is, and whose path; raises Refused."""
+        """Return the account of the login. Raise TwilioError if the path names another account."""
         credentials = self.headers.get("authorization", "").removeprefix("Basic ")
         login, _, token = base64.b64decode(credentials).decode().partition(":")
         account = self.server.accounts.get(login)
@@ -169,12 +170,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or is_truncated
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet."""
+        """Log nothing."""
 
 
 @contextmanager
 def twilio_server() -> Iterator[TwilioServer]:
-    """A Twilio that answers until the block ends, and had nothing to complain about by then."""
+    """Run a Twilio until the block ends; fail if it has complaints."""
     server = TwilioServer()
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": _PROBE_S})
     thread.start()

@@ -1,4 +1,4 @@
-"""Twilio's own OpenAPI document, as a judge of what is asked of the fake and what it answers."""
+"""Validate requests and responses of the fake Twilio against Twilio's own OpenAPI document."""
 
 import json
 import re
@@ -18,11 +18,11 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class TwilioSpec:
-    """The document; what it finds is told in words, nothing found is good."""
+    """Twilio's OpenAPI document. Its methods return lists of errors."""
 
     def __init__(self) -> None:
         self._document = _load_document()
-        # Its Accounts.json has no list of parameters that the strict validation would take.
+        # The document's Accounts.json has no list of parameters, which strict validation requires.
         self._openapi = OpenAPI.from_dict(
             self._document,  # type: ignore[arg-type] # a dict is a schema
             config=Config(spec_validator_cls=None),
@@ -33,13 +33,13 @@ class TwilioSpec:
         }
 
     def has_operation(self, method: str, path: str) -> bool:
-        """Whether Twilio has this operation."""
+        """Return whether Twilio has this operation."""
         return self._find_operation(method, path) is not None
 
     def request_errors(
         self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> list[str]:
-        """What is wrong with a request."""
+        """Return the errors of a request."""
         return [
             *self._unknown_names(method, path, query, body),
             *_format_errors(
@@ -50,13 +50,13 @@ class TwilioSpec:
     def response_errors(
         self, method: str, path: str, query: str, headers: Mapping[str, str], status: int, body: Any
     ) -> list[str]:
-        """What is wrong with an answer of success."""
+        """Return the errors of a successful response."""
         request = _mock_request(method, path, query, headers, b"")
         response = MockResponse(json.dumps(body).encode() if body is not None else b"", status)
         return _format_errors(self._openapi.iter_response_errors(request, response))
 
     def _unknown_names(self, method: str, path: str, query: str, body: bytes) -> list[str]:
-        """Names that the document does not have: Twilio would ignore them, and so nobody would."""
+        """Return names that are not in the document, which Twilio would silently ignore."""
         operation = self._find_operation(method, path) or {}
         query_names = {
             parameter["name"]
@@ -83,12 +83,12 @@ class TwilioSpec:
 
 @cache
 def load_spec() -> TwilioSpec:
-    """Read once: it takes half a second."""
+    """Return the document; reading it takes half a second, so it is cached."""
     return TwilioSpec()
 
 
 def _load_document() -> dict[str, Any]:
-    """The document, with what Twilio does beyond it: an empty text clears a field of a number."""
+    """Return the document, extended as Twilio behaves: an empty text clears a number's field."""
     document: dict[str, Any] = json.loads(_FILE.read_text())
     content = document["paths"][_NUMBER]["post"]["requestBody"]["content"]
     fields = content[_FORM]["schema"]["properties"]

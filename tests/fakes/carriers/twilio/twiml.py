@@ -1,4 +1,4 @@
-"""TwiML as Twilio understands it: which verbs and attributes there are, and what they do."""
+"""Parse TwiML as Twilio does: its verbs and attributes, and the actions they stand for."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from vca.telephony.types import (
 )
 
 MAX_BYTES = 64_000
-# What Twilio's reference has of what is used here: attributes, and what may stand inside.
+# The attributes and the children of each verb, from Twilio's reference, as far as VCA uses them.
 _VERBS: dict[str, tuple[set[str], set[str]]] = {
     "Response": (
         set(),
@@ -65,32 +65,32 @@ _VERBS: dict[str, tuple[set[str], set[str]]] = {
 
 @dataclass(frozen=True)
 class TwimlDocument:
-    """A document that Twilio was given."""
+    """A parsed TwiML document."""
 
     root: Element
 
     @property
     def verbs(self) -> list[str]:
-        """The verbs that it executes, in order."""
+        """Return the verbs that Twilio executes, in order."""
         return [verb.tag for verb in self.root]
 
     @property
     def spoken_text(self) -> str:
-        """What the caller hears."""
+        """Return the text that the caller hears."""
         return " ".join(say.text or "" for say in self.root.iter("Say"))
 
     def find(self, verb: str) -> Element:
-        """The only verb of that name."""
+        """Return the only verb with this name."""
         [element] = self.root.iter(verb)
         return element
 
     def next_url(self, verb: str) -> str:
-        """Where Twilio goes when this verb has come to its end."""
+        """Return the URL that Twilio requests after this verb."""
         element = self.find(verb)
         return element.get("action") or element.text or ""
 
     def interpret(self) -> RenderedReply:
-        """What it makes Twilio do."""
+        """Return the actions that the document stands for."""
         actions = tuple(_interpret_verbs(list(self.root)))
         urls = tuple(_callback_urls(self.root))
         states = {state for url in urls for state in parse_qs(urlsplit(url).query).get("state", ())}
@@ -99,7 +99,7 @@ class TwimlDocument:
 
 
 def parse_twiml(text: bytes) -> TwimlDocument:
-    """Read a document; fails for what Twilio would not take."""
+    """Parse a document; fail if Twilio would refuse it."""
     assert len(text) <= MAX_BYTES
     root = ElementTree.fromstring(text)
     assert root.tag == "Response"
@@ -137,7 +137,7 @@ def _interpret_verbs(verbs: list[Element]) -> Iterator[Action]:
             case "Play":
                 yield SendKeys(verb.get("digits") or "")
             case "Redirect" if previous is not None and previous.tag == "Record":
-                assert verb.text == previous.get("action")  # of a caller who left nothing
+                assert verb.text == previous.get("action")  # for a caller who left no message
             case "Redirect":
                 yield Poll()
             case "Hangup":

@@ -1,4 +1,4 @@
-"""Twilio's webhooks as it sends them, signed by its own validator."""
+"""Twilio's webhooks, signed by the validator of its SDK."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ FORM = "application/x-www-form-urlencoded"
 def signed_request(
     login: TwilioCredentials, url: str, form: dict[str, Any], **headers: str
 ) -> CarrierRequest:
-    """The request that the account's Twilio makes of this form."""
+    """Return the request that Twilio sends for this account with this form."""
     fields = {"AccountSid": login.account_sid, "ApiVersion": "2010-04-01", **form}
     fields = {name: text for name, text in fields.items() if text is not None}
     signature = RequestValidator(login.auth_token).compute_signature(url, fields)
@@ -27,14 +27,14 @@ def signed_request(
 
 
 def socket_signature(login: TwilioCredentials, url: str) -> str:
-    """What the account's Twilio signs when it opens a socket."""
+    """Return the signature with which Twilio opens a WebSocket for this account."""
     return str(RequestValidator(login.auth_token).compute_signature(url, {}))
 
 
 def inbound_form(
     call_sid: str, *, to: str, caller: str, status: str = "in-progress"
 ) -> dict[str, Any]:
-    """What a form says of an inbound call beside what has happened."""
+    """Return the form fields of an inbound call that do not depend on the event."""
     return {
         "CallSid": call_sid,
         "CallStatus": status,
@@ -53,7 +53,7 @@ def inbound_form(
 def outbound_form(
     call_sid: str, *, to: str, caller: str, status: str = "in-progress"
 ) -> dict[str, Any]:
-    """The same of a call that we had placed."""
+    """Return the form fields of a call that VCA placed."""
     return {
         **inbound_form(call_sid, to=to, caller=caller, status=status),
         "Direction": "outbound-api",
