@@ -1,6 +1,7 @@
-"""The PUBLIC schema: which tenants exist, which number is whose, which keys open what.
+"""The PUBLIC schema: tenants, the number registry, API keys, plans and platform webhooks.
 
-Owns the tables of `migrations/`; imports `tenancy`, `kit` and the carriers' names. Nothing in here
-looks inside a tenant's schema: that is `vca.tenant`. To add a resource: a folder like its
-neighbours, a line in `models.py` and in `vca.app.FEATURES`, a revision in `migrations/`.
+This package owns the tables of `migrations/`. It imports `tenancy`, `kit`, `observability`,
+`audit`, `jobs` and the types of `telephony`. It never looks inside a tenant's schema: that is
+`vca.tenant`. To add a resource, create a folder like the existing ones, and add a line in
+`models.py`, a line in `vca.app.FEATURES` and a revision in `migrations/`.
 """

@@ -1,4 +1,4 @@
-"""The declarative base of the public schema; every name is qualified, always."""
+"""The declarative base of the public schema; every table name is qualified."""
 
 from sqlalchemy.orm import DeclarativeBase
 
@@ -6,6 +6,6 @@ from vca.kit import db
 
 
 class PublicBase(DeclarativeBase):
-    """A table of `public`, the same one whichever tenant a transaction is in."""
+    """A table of `public`, the same one in the transactions of all tenants."""
 
     metadata = db.metadata("public")

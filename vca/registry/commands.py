@@ -1,4 +1,4 @@
-"""`flask db`: the embedded server, and the public schema."""
+"""`flask db`: the embedded server and the public schema."""
 
 import click
 from flask import current_app
@@ -19,7 +19,10 @@ db_commands = cli.Group(
 @db_commands.command("upgrade")
 @cli.as_json
 def upgrade(as_json: bool) -> None:
-    """Migrate the public schema, and install the compiled schema of new tenants."""
+    """Migrate the public schema.
+
+    Also installs the compiled schema for new tenants, and the grants of the logins.
+    """
     with owner_connections.owner_database() as database:
         before, after = schema.upgrade_public_schema(database, _configured_deployment())
     text = f"public: {before or 'empty'} → {after}" if before != after else f"public: {after}"
@@ -30,7 +33,12 @@ def upgrade(as_json: bool) -> None:
 @click.option("--apply", "do", is_flag=True, help="Grant them, as the owner.")
 @cli.as_json
 def roles(do: bool, as_json: bool) -> None:
-    """Print the grants of the web's and the worker's logins, and make tenants' missing roles."""
+    """Print or apply the grants of the logins.
+
+    Without --apply the command prints the grants of the web's and the worker's logins, and the
+    number of tenants without a database role. With --apply it executes them as the owner's login,
+    and creates the missing roles.
+    """
     login_roles = _configured_deployment().roles
     with owner_connections.owner_database() as database:
         with public_session(database=database) as session:
@@ -61,7 +69,10 @@ def roles(do: bool, as_json: bool) -> None:
 @db_commands.command("check")
 @cli.as_json
 def check(as_json: bool) -> None:
-    """Prove that the server gives what VCA needs; exit status 1 if something is missing."""
+    """Check that the server meets the requirements.
+
+    Each check runs with the login that needs it. The exit status is 1 if a check failed.
+    """
     results = [
         finding.as_dict() for finding in preflight.run_checks(current_app.extensions["settings"])
     ]
@@ -74,9 +85,10 @@ def check(as_json: bool) -> None:
 @db_commands.command("adopt")
 @cli.as_json
 def adopt(as_json: bool) -> None:
-    """Make a restored copy of another deployment's database this deployment's own.
+    """Adopt a restored copy of a database.
 
-    Its worker refuses to start before: it would call, register and answer as the original.
+    The copy of another deployment's database becomes this deployment's own. Before that, its worker
+    refuses to start: it would place calls, register numbers and answer as the original.
     """
     this_deployment = _configured_deployment()
     with (

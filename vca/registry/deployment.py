@@ -1,4 +1,4 @@
-"""Whose database this is: the note that keeps a restored copy from acting as the original."""
+"""The deployment that a database belongs to; a restored copy must not act as the original."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -36,7 +36,7 @@ _ADOPT_DATABASE = text(
 
 
 class DiallingNotFrozen(Conflict):
-    """A database that was never noted as a deployment's has no place for the freeze."""
+    """The database records no deployment, so the freeze cannot be stored."""
 
     code = "not-frozen"
 
@@ -45,7 +45,7 @@ class DiallingNotFrozen(Conflict):
 
 
 class DeploymentRow(PublicBase):
-    """The one row."""
+    """The one row of the deployment."""
 
     __tablename__ = "deployment"
     __table_args__ = (CheckConstraint("only_one", name="only_one"),)
@@ -62,17 +62,17 @@ class DeploymentRow(PublicBase):
 
 @dataclass(frozen=True)
 class Deployment:
-    """An installation of VCA: where it stands in the world, and who logs in to its database."""
+    """An installation of VCA: its environment, its public URL, and the logins of its database."""
 
     environment: str
     public_base_url: str
     roles: Roles
 
     def differences(self, other: "Deployment") -> list[str]:
-        """Return in sentences why `other` is another deployment; the logins may differ.
+        """Return messages that say why `other` is another deployment; the logins may differ.
 
-        A URL that either of them does not have yet is no difference: a deployment gets its first
-        one when its first carrier is configured.
+        A missing URL is not a difference: a deployment gets its first URL when its first carrier is
+        configured.
         """
         urls = (self.public_base_url, other.public_base_url)
         pairs = [("APP_ENV", self.environment, other.environment)]
@@ -86,7 +86,7 @@ class Deployment:
 
 
 def from_settings(settings: Settings) -> Deployment:
-    """The deployment that the settings describe."""
+    """Return the deployment that the settings describe."""
     configured_roles = Roles(
         settings.role_prefix, login_name(settings.database_dsn), login_name(settings.worker_dsn)
     )
@@ -94,17 +94,17 @@ def from_settings(settings: Settings) -> Deployment:
 
 
 def login_name(dsn: str) -> str:
-    """The login of a URL; empty when it names none."""
+    """Return the login of a database URL, or an empty string if it names none."""
     return str(parse_dsn(dsn).get("user", ""))
 
 
 def set_roles_from_settings(settings: Settings) -> None:
-    """Enter tenants as the settings say, from now on in this process."""
+    """Enter tenants with the roles of the settings, from now on in this process."""
     roles.set_current_roles(from_settings(settings).roles)
 
 
 def find_recorded(session: Session) -> Deployment | None:
-    """What the database says; None when it was never noted."""
+    """Return the deployment that the database records, or None if it records none."""
     row = session.execute(_FIND_DEPLOYMENT).one_or_none()
     if row is None:
         return None
@@ -113,15 +113,16 @@ def find_recorded(session: Session) -> Deployment | None:
 
 
 def record_deployment(session: Session, deployment: Deployment) -> None:
-    """Write it down the first time; later only the logins and roles and the first URL."""
+    """Record the deployment in a new database, or update its logins, roles and first URL."""
     session.execute(_RECORD_DEPLOYMENT, _identity_values(deployment) | _login_values(deployment))
     check_identity(session, deployment)
 
 
 def check_identity(session: Session, deployment: Deployment) -> list[str]:
-    """Return in sentences why the database is another deployment's; empty if it is this one's.
+    """Return messages that say why the database belongs to another deployment.
 
-    Records this deployment's PUBLIC_BASE_URL if the database has none yet.
+    The list is empty if the database belongs to this one. Records this deployment's PUBLIC_BASE_URL
+    if the database has none yet.
     """
     recorded = find_recorded(session)
     if recorded is None:
@@ -129,19 +130,22 @@ def check_identity(session: Session, deployment: Deployment) -> list[str]:
     first_url = deployment.public_base_url and not recorded.public_base_url
     if first_url and not recorded.differences(deployment):
         session.execute(_RECORD_FIRST_URL, {"public_base_url": deployment.public_base_url})
-        recorded = find_recorded(session) or recorded  # another process may have been first
+        recorded = find_recorded(session) or recorded  # another process may have recorded one first
     return recorded.differences(deployment)
 
 
 def adopt_database(session: Session, deployment: Deployment) -> None:
-    """Make a restored copy this deployment's own."""
+    """Make a restored copy of a database this deployment's own."""
     session.execute(_ADOPT_DATABASE, _identity_values(deployment))
     changes = dict.fromkeys(("environment", "public_base_url"), redaction.WITHHELD)
     context.record_change(session, "deployment", None, changes=changes)
 
 
 def freeze_dialling(session: Session, *, frozen: bool) -> None:
-    """Stop all dialling of all tenants from their next leg on, or end that; raises NotFrozen."""
+    """Stop or resume dialling for all tenants, beginning with the next leg.
+
+    Raises DiallingNotFrozen if the database records no deployment.
+    """
     session.execute(select(func.public.freeze_dialling(frozen)))
     if frozen and session.scalar(select(DeploymentRow.dialling_frozen_at)) is None:
         raise DiallingNotFrozen

@@ -1,4 +1,4 @@
-"""Figures of the whole deployment for `/metrics`, read at once and without visiting a tenant."""
+"""Gauges of the whole deployment for `/metrics`, read in one query without visiting tenants."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _READ_GAUGES = text(
 
 @dataclass(frozen=True)
 class DeploymentGauges:
-    """How the deployment is. `tenants`: how many by status."""
+    """The state of the deployment; `tenants` is the number of tenants by status."""
 
     live_calls: int
     oldest_due_job_s: float
@@ -33,7 +33,7 @@ class DeploymentGauges:
 
 
 def read_gauges(session: Session, *, watch_job: str) -> DeploymentGauges:
-    """The figures of now; each live call has one waiting job called `watching`."""
+    """Read the gauges; each live call has one waiting job with the name `watch_job`."""
     row = session.execute(_READ_GAUGES, {"watching": watch_job}).one()
     by_status: Counter[str] = Counter()
     behind_count = 0

@@ -1,4 +1,4 @@
-"""All tables of the public schema in one metadata, for Alembic."""
+"""All tables of the public schema in one metadata object, for Alembic."""
 
 from vca.registry import deployment
 from vca.registry.api_keys import models as api_keys

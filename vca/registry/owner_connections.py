@@ -1,4 +1,4 @@
-"""The owner's way to the database, for commands that change schemas."""
+"""Connections with the owner's login, for commands that change schemas."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from vca.settings import Settings
 
 @contextmanager
 def owner_database(*, connections: int = 2) -> Iterator[Database]:
-    """A pool of up to `connections` under the owner's login, closed on leaving."""
+    """Open a pool of up to `connections` with the owner's login; close it on exit."""
     settings: Settings = current_app.extensions["settings"]
     owner_pool = Database(settings.owner_dsn, pool_size=connections)
     try:
@@ -23,6 +23,6 @@ def owner_database(*, connections: int = 2) -> Iterator[Database]:
 
 @contextmanager
 def owner_bulk() -> Iterator[BulkDatabase]:
-    """The owner's login for COPY and for DDL of any length, a connection for each transaction."""
+    """Return the owner's login for COPY and for long DDL, with a connection per transaction."""
     settings: Settings = current_app.extensions["settings"]
     yield BulkDatabase(settings.owner_dsn)

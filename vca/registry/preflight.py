@@ -1,7 +1,7 @@
-"""Whether a Postgres server gives what VCA needs, asked by the logins themselves; no superuser.
+"""Check whether a Postgres server meets VCA's requirements; needs no superuser.
 
-What fails must be mended before tenants are served; a warning says what will hurt, and from how
-many tenants on.
+The checks run with the logins that the processes use. A failed check must be fixed before tenants
+are served. A warning says what becomes a problem, and from how many tenants on.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,10 +20,10 @@ from vca.tenancy.session import public_session
 
 CheckVerdict = Literal["ok", "warning", "failed"]
 NEWEST_TESTED_SERVER = 18
-# A dump of the whole database locks every table of every tenant, in one transaction; migrations and
-# purges lock a few of one tenant.
+# A dump of the whole database locks every table of every tenant in one transaction. Migrations and
+# purges lock only a few tables of one tenant.
 TABLES_PER_TENANT = 19
-# Seconds that a crashed server needs to start, for each tenant: it opens and syncs every file.
+# Seconds per tenant that a server needs to start after a crash: it opens and syncs every file.
 _FSYNC_S_PER_TENANT = 41.9 / 10_000
 _MAX_START_DELAY_S = 10
 _TENANT_SAMPLE_SIZE = 20
@@ -56,7 +56,7 @@ _COUNT_TENANTS = text("SELECT count(*) FROM public.tenants")
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One thing that was looked at; `tenants` is how many it allows, where it sets a bound."""
+    """The result of one check; `tenants` is the number of tenants that it allows, if any limit."""
 
     what: str
     verdict: CheckVerdict
@@ -64,12 +64,12 @@ class CheckResult:
     tenants: int | None = None
 
     def as_dict(self) -> dict[str, str | int | None]:
-        """Ready for JSON."""
+        """Return the result for JSON."""
         return vars(self).copy()
 
 
 def run_checks(settings: Settings) -> list[CheckResult]:
-    """Look at everything, with each login in turn."""
+    """Run all checks, with each login in turn."""
     logins = {
         "owner": settings.owner_dsn,
         "web": settings.database_dsn,
@@ -110,7 +110,9 @@ def _check_version(session: Session, _: str, settings: Settings) -> Iterator[Che
 def _check_owner_privileges(session: Session, _: str, settings: Settings) -> Iterator[CheckResult]:
     superuser, creates_roles, *_rest = session.execute(_ROLE_ATTRIBUTES).one()
     yield _check_result(
-        "owner is no superuser", not superuser, "a superuser is held back by nothing"
+        "owner is no superuser",
+        not superuser,
+        "a superuser is held back by nothing",
     )
     if settings.role_prefix is not None:
         may_create_roles = creates_roles or superuser
@@ -146,7 +148,7 @@ def _check_public_schema(session: Session, _: str, settings: Settings) -> Iterat
 
 
 def _check_capacity(session: Session, _: str, settings: Settings) -> Iterator[CheckResult]:
-    """What hurts with many tenants."""
+    """Check the limits that depend on the number of tenants."""
     tenants = (
         0
         if schema.is_behind(schema.current_revision(session))
@@ -190,7 +192,9 @@ def _check_least_privilege(
     yield _check_result(f"{name} owns nothing", owned_count == 0, f"it owns {owned_count} objects")
     may_create = any(session.execute(_CREATE_PRIVILEGES).one())
     yield _check_result(
-        f"{name} runs no DDL", not may_create, "it may CREATE: run flask db roles --apply"
+        f"{name} runs no DDL",
+        not may_create,
+        "it may CREATE: run flask db roles --apply",
     )
     if schema.is_behind(schema.current_revision(session)):
         return

@@ -1,7 +1,7 @@
-"""Who may do what in the database: the grants of the logins, and the roles of tenants.
+"""Database privileges: the grants of the logins, and the roles of tenants.
 
-The owner's login makes and grants everything. The web's and the worker's own nothing, and reach a
-tenant's tables only by entering that tenant.
+The owner's login creates and grants everything. The web's and the worker's logins own nothing, and
+reach a tenant's tables only by entering that tenant.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _READABLE_TABLES = (
     "plans",
     "usage_periods",
 )
-# What a transaction inside a tenant may call; each asks in which tenant it really is.
+# Functions that a transaction inside a tenant may call; each one checks the transaction's tenant.
 _TENANT_FUNCTIONS = (
     "public.acting_tenant()",
     "public.own_did(text)",
@@ -76,7 +76,7 @@ _TENANTS_WITHOUT_ROLE = text(
 
 
 def grant_statements(database: str, login_roles: Roles) -> list[str]:
-    """Every grant that the logins need, and what is taken from everybody else; as the owner's."""
+    """Return the REVOKE and GRANT statements for the logins, to be run as the owner."""
     web, worker, both = (
         quote_identifier(login_roles.web),
         quote_identifier(login_roles.worker),
@@ -107,10 +107,10 @@ def grant_statements(database: str, login_roles: Roles) -> list[str]:
 
 
 def database_grants(name: str, login_roles: Roles) -> list[str]:
-    """The rights on the database as a whole.
+    """Return the statements for the privileges on the database as a whole.
 
-    Nobody makes temporary tables: they would be found before a tenant's own, by whichever tenant is
-    next on their connection.
+    No login may create temporary tables. They would be found before a tenant's own tables, by the
+    next tenant on the same connection.
     """
     return [
         f"REVOKE ALL ON DATABASE {quote_identifier(name)} FROM PUBLIC",
@@ -125,7 +125,7 @@ def _both_logins(login_roles: Roles) -> str:
 
 
 def apply_grants(session: Session, login_roles: Roles) -> None:
-    """Grant the logins all that they need, as the owner."""
+    """Execute the grants of the logins, as the owner."""
     connection = session.connection()
     for statement in grant_statements(
         str(session.scalar(text("SELECT current_database()"))), login_roles
@@ -134,10 +134,11 @@ def apply_grants(session: Session, login_roles: Roles) -> None:
 
 
 def restore_roles(database: Database, login_roles: Roles) -> list[UUID]:
-    """Make every tenant's role that is missing, as the owner, a transaction each; whose it was.
+    """Create the missing roles of tenants as the owner; return the ids of these tenants.
 
-    They are missing after a restore on another server, and when roles have just been turned on. A
-    tenant whose schema is missing too is left to `flask tenants doctor`.
+    Each role is one transaction. Roles are missing after a restore on another server, and after
+    TENANT_ROLES was turned on. A tenant whose schema is missing too is skipped: `flask tenants
+    doctor` reports it.
     """
     restored = []
     for tenant_id in tenants_without_role(database, login_roles):
@@ -149,7 +150,7 @@ def restore_roles(database: Database, login_roles: Roles) -> list[UUID]:
 
 
 def tenants_without_role(database: Database, login_roles: Roles) -> Sequence[UUID]:
-    """The tenants whose role is missing, the oldest first."""
+    """Return the tenants whose role is missing, the oldest first."""
     if login_roles.prefix is None:
         return []
     with public_session(database=database) as session:

@@ -1,4 +1,4 @@
-"""Bring the public schema, and the compiled tenant schema in it, to this code's revision.
+"""Upgrade the public schema, and the compiled tenant schema in it, to this code's revision.
 
 Alembic is imported on first use, as in `tenancy.schema`.
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-# Since PostgreSQL 16 a login with CREATEROLE administers only the roles that it created.
+# Since PostgreSQL 16, a login with CREATEROLE administers only the roles that it created.
 OLDEST_SERVER = 16
 _STATEMENT_TIMEOUT_S = 600.0
-# What tenants' transactions read and write here; a table that another refers to comes first.
+# Tables that tenants' transactions read and write; a table comes before those that refer to it.
 _REFERENCE_TABLES = ("public.tenants", "public.dids", "public.plans")
-# Held by whoever upgrades, so that two deploys at once take turns.
+# Serialises upgrades, so that two concurrent deploys take turns.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))"
 
 
@@ -57,20 +57,20 @@ def require_supported_server(session: Session) -> None:
 
 
 def head() -> str:
-    """The revision of the public schema that this code was written for."""
+    """Return the revision of the public schema that this code was written for."""
     revision = _script_directory().get_current_head()
     assert revision is not None
     return revision
 
 
 def is_behind(revision: str | None) -> bool:
-    """Whether a public schema at `revision` is behind this code; an unknown one is ahead of it."""
+    """Return whether a public schema at `revision` is behind this code; unknown ones are ahead."""
     known = {script.revision for script in _script_directory().walk_revisions()}
     return revision is None or (revision in known and revision != head())
 
 
 def current_revision(session: Session) -> str | None:
-    """The public schema's revision; None when it was never made."""
+    """Return the public schema's revision, or None if it was never created."""
     if session.scalar(text("SELECT to_regclass('public.alembic_version')")) is None:
         return None
     revision: str | None = session.scalar(text("SELECT version_num FROM public.alembic_version"))
@@ -80,10 +80,10 @@ def current_revision(session: Session) -> str | None:
 def upgrade_public_schema(
     database: Database, this_deployment: Deployment
 ) -> tuple[str | None, str]:
-    """Migrate `public`, store the compiled tenant script, grant; (before, after) as revisions.
+    """Migrate `public`, store the compiled tenant script, and apply the grants.
 
-    `database` is the owner's. One transaction: it happens or it does not. A schema that is ahead of
-    this code is left alone. Raises ServerTooOld.
+    Returns (revision before, revision after). `database` has the owner's login. Everything is one
+    transaction. A schema that is ahead of this code stays as it is. Raises ServerTooOld.
     """
     with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
         before, after = _upgrade_in_transaction(database, this_deployment)
@@ -122,7 +122,7 @@ def _run_alembic(connection: Connection) -> None:
 
 
 def _store_tenant_script(db_session: Session) -> None:
-    """New tenants are made from the newest script; an older release does not put its own on top."""
+    """Store the script for new tenants; an older release does not overwrite a newer script."""
     newest = db_session.scalar(
         text("SELECT revision FROM public.tenant_ddl ORDER BY installed_at DESC LIMIT 1")
     )

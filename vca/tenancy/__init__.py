@@ -1,5 +1,5 @@
-"""The engine of schema-per-tenant: names, doors, creation and migration of schemas,
-archives, and their end.
+"""The schema-per-tenant engine: schema names, sessions, migrations, archives and deletion.
 
-Knows no product table; imports only `kit`. `session` is the only place that chooses a tenant.
+This package knows no product table and imports `kit` and `observability` only. `session` is the
+only module that chooses a tenant.
 """

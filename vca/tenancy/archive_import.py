@@ -1,4 +1,4 @@
-"""Make a schema of an archive: at the revision that it was written at, and on to the head."""
+"""Create a schema from an archive: at the archive's revision first, then migrated to the head."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,10 +38,11 @@ def create_schema(
     grantees: str = "CURRENT_USER",
     fill: Callable[[], None] = lambda: None,
 ) -> None:
-    """A schema `name` for the tenant, with all tables at `revision` and no rows but its own.
+    """Create the schema `name` for the tenant, with all tables at `revision` and only its own rows.
 
-    `fill` brings further rows, before there are indexes to keep up to date. The tables are granted
-    to `grantees`, a list of names as SQL.
+    `fill` inserts further rows before the indexes are created, so that no index has to be kept up
+    to date. The tables are granted to `grantees`, an SQL list of role names. Raises ArchiveRefused
+    if the schema exists.
     """
     if session.scalar(_SCHEMA_EXISTS, {"name": name}) is not None:
         raise ArchiveRefused(f"The schema {name} is there already.")
@@ -65,13 +66,16 @@ def import_archive(
     shared: Mapping[str, Collection[str]],
     on_progress: ProgressCallback = lambda _: None,
 ) -> None:
-    """Make the schema `name` of the archive, for `tenant`, in the caller's transaction.
+    """Create the schema `name` from the archive, for `tenant`, in the caller's transaction.
 
-    Every occurrence of the archived tenant's id becomes the new one's, which a UUID in a column or
-    in a document can only mean; all other ids are kept. What the archive has of the `shared` public
-    tables, by name with the columns that an older archive may lack, is left in temporary tables
-    `archived_…`, for the caller to judge. Raises ArchiveRefused for a revision that this code does
-    not know or rows that do not fit, and ArchiveDamaged.
+    Every occurrence of the archived tenant's id is replaced by the id of `tenant`: a UUID in a
+    column or in a document cannot mean anything else. All other ids stay the same.
+
+    `shared` maps public tables to the columns that an older archive may lack. Their archived rows
+    are left in temporary tables `archived_…`, and the caller decides what to do with them.
+
+    Raises ArchiveRefused for a revision that this code does not know and for rows that do not fit,
+    and ArchiveDamaged.
     """
     revision = archive.manifest.schema_revision
     if not schema.is_known_revision(revision):
@@ -86,9 +90,10 @@ def import_archive(
 
 @contextmanager
 def _deferred_foreign_keys(session: Session, name: str) -> Iterator[None]:
-    """Foreign keys of a new schema, checked by one join each at the end and not row by row.
+    """Drop the foreign keys of a new schema and add them again at the end.
 
-    Raises ArchiveRefused for a row that refers to none.
+    Each key is then checked by one join instead of row by row. Raises ArchiveRefused for a row that
+    refers to a missing row.
     """
     foreign_keys = [
         (quote_name(name, row.owner), quote_name(row.key), row.says)
@@ -111,9 +116,10 @@ def _list_foreign_keys(session: Session, name: str) -> Sequence[Any]:
 
 
 def swap_schemas(session: Session, tenant: TenantRef, staged: str, *, now: datetime) -> str:
-    """Put the schema `staged` in the tenant's place; the old one is kept under the name returned.
+    """Replace the tenant's schema by `staged`; return the new name of the replaced schema.
 
-    Waits for the transactions that are inside the tenant; those that come meanwhile wait for us.
+    Waits for transactions that are inside the tenant. Transactions that begin meanwhile wait for
+    this one.
     """
     table_list = ", ".join(
         quote_name(tenant.schema, t.name) for t in list_tables(session, tenant.schema)
@@ -138,7 +144,7 @@ def _load_members(
     shared: Mapping[str, Collection[str]],
     on_progress: ProgressCallback,
 ) -> None:
-    """Load every member of the archive into the table that it is of."""
+    """Load every member of the archive into its table."""
     schema_tables = without_partitions(list_tables(session, name))
     targets = {
         f"{TENANT_FOLDER}/{table.name}.csv": (quote_name(name, table.name), table)
@@ -155,7 +161,7 @@ def _load_members(
         raise ArchiveRefused(f"The archive has not the tables of its revision: {mismatched}.")
     for table in reversed(
         schema_tables
-    ):  # what a new schema holds of its own is in the archive too
+    ):  # the archive also contains the rows that a new schema starts with
         session.execute(text(f"DELETE FROM {quote_name(name, table.name)}"))
     for member_name, (target, table) in targets.items():
         on_progress(f"loading {member_name}")

@@ -1,4 +1,4 @@
-"""Read an archive that somebody hands in: every name from a closed list, every byte checked."""
+"""Read an untrusted archive: only known member names, and a checksum for every byte."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ _BLOCK_BYTES = 128 * 1024
 _MAX_MANIFEST_BYTES = 1024 * 1024
 _MAX_MEMBERS = 500
 _MEMBER_NAME = re.compile(r"(tenant|public)/[a-z][a-z0-9_]{0,62}\.csv", re.ASCII)
-# What the standard library raises for files that are no zip, or were cut, or had bits flipped.
+# Errors of the standard library for files that are not a zip, are truncated, or have flipped bits.
 _READ_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
@@ -36,13 +36,13 @@ _READ_ERRORS = (
 
 
 class ArchiveRefused(Conflict):
-    """An archive that cannot be imported; nothing was written."""
+    """The archive cannot be imported; nothing was written."""
 
     code = "archive-refused"
 
 
 class ArchiveDamaged(ArchiveRefused):
-    """An archive that is not as it was written."""
+    """The archive differs from what was exported."""
 
     code = "archive-damaged"
 
@@ -68,16 +68,16 @@ class Archive:
             raise ArchiveDamaged("its members are not those of its manifest")
 
     def verify(self, on_progress: ProgressCallback = lambda _: None) -> None:
-        """Read it all once; raises ArchiveDamaged for what its manifest does not vouch for."""
+        """Read the whole archive once; raise ArchiveDamaged where it differs from its manifest."""
         for member in self.manifest.members:
             on_progress(f"checking {member.name}")
             for _ in self.iter_blocks(member):
                 pass
 
     def iter_blocks(self, member: Member) -> Iterator[bytes]:
-        """A member's bytes; raises ArchiveDamaged no later than at their end.
+        """Yield a member's bytes; raise ArchiveDamaged at their end at the latest.
 
-        Never more than the manifest announced is unpacked.
+        Never decompresses more bytes than the manifest announces, so a zip bomb is harmless.
         """
         digest, size = hashlib.sha256(), 0
         with _translate_read_errors(member.name), self._file.open(member.name) as stream:
@@ -100,7 +100,7 @@ class Archive:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """The archive in a file. Raises ArchiveRefused for one of another format version."""
+    """Open the archive in a file; raise ArchiveRefused for another format version."""
     try:
         file = zipfile.ZipFile(path)
     except FileNotFoundError:
@@ -112,7 +112,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def replace_uuid(blocks: Iterator[bytes], old: UUID, new: UUID) -> Iterator[bytes]:
-    """The bytes with every occurrence of one id, also across blocks, made the other."""
+    """Yield the bytes with every occurrence of `old` replaced by `new`, across blocks too."""
     old_bytes, new_bytes = str(old).encode(), str(new).encode()
     tail = b""
     for block in blocks:

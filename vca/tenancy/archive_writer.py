@@ -1,8 +1,8 @@
-"""One tenant as one file: a zip of a CSV for each table, and a manifest with their checksums.
+"""Write one tenant to one file: a zip with a CSV for each table, and a manifest with checksums.
 
-CSV as Postgres's COPY writes it, with a header, so that other programs and other releases of
-Postgres read it too. The manifest is written last, since only then the checksums are known, and a
-zip lets it be read first. Nothing is held in memory but one block.
+The CSV is written by Postgres's COPY, with a header, so that other programs and other releases of
+Postgres can read it. The manifest is written last, because only then are the checksums known; a zip
+can still be read from the manifest first. Only one block is held in memory at a time.
 """
 
 import hashlib
@@ -34,21 +34,21 @@ MANIFEST = "manifest.json"
 TENANT_FOLDER = "tenant"
 PUBLIC_SCHEMA = "public"
 COPY_FORMAT = "FORMAT csv, HEADER"
-# Everything the snapshot shows is from one moment, and nothing can be written.
+# All reads see one moment, and the transaction cannot write.
 _READ_ONLY_SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
 ProgressCallback = Callable[[str], object]
 
 
 class NotExported(Conflict):
-    """The archive could not be written; nothing was left behind under its name."""
+    """The archive could not be written; no file was left under its name."""
 
     code = "not-exported"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A table in an archive; `bytes` and `sha256` are of its CSV, uncompressed."""
+    """A table in an archive; `bytes` and `sha256` refer to its uncompressed CSV."""
 
     name: str
     columns: tuple[str, ...]
@@ -59,7 +59,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an archive says about itself; `tenant` is the tenant's row as its registry had it."""
+    """The description of an archive; `tenant` is the tenant's row in `public.tenants`."""
 
     tenant_id: UUID
     schema_revision: str
@@ -69,13 +69,13 @@ class Manifest:
     members: tuple[Member, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """As it stands in the archive."""
+        """Return the manifest as it is written to the archive."""
         return {"format": FORMAT, "version": VERSION, **vars(self)}
 
 
 @dataclass(frozen=True)
 class ArchiveContents:
-    """What the caller's tables say of the tenant: its revision, and its row to be kept."""
+    """What the caller adds to the manifest: the tenant's revision and its row."""
 
     schema_revision: str
     exported_at: datetime
@@ -94,9 +94,9 @@ def write_archive(
 ) -> Manifest:
     """Write the tenant's schema, and its rows of the `shared` public tables, to `target`.
 
-    One snapshot; rows are read as they are written, so writers go on meanwhile. The file has mode
-    0600 and appears under its name when it is complete. Raises NotExported, also for a file that is
-    there already unless `force`.
+    Everything is read from one snapshot, and rows are streamed, so writers are not blocked. The
+    file has mode 0600 and appears under its name when it is complete. Raises NotExported, also for
+    a file that exists unless `force` is set.
     """
     with public_session(database=database) as session:
         names = [table.name for table in list_tables(session, tenant.schema)]
@@ -119,7 +119,7 @@ def write_archive(
 
 
 def _begin_snapshot(session: Session, tenant: TenantRef, names: Sequence[str]) -> list[Table]:
-    """Begin the snapshot, with every table locked against migrations before it is taken."""
+    """Begin the snapshot after locking every table against migrations."""
     session.execute(text(_READ_ONLY_SNAPSHOT))
     if "tenant_self" not in names:
         raise NotExported("The tenant's schema is missing or incomplete.")
@@ -135,7 +135,7 @@ def _begin_snapshot(session: Session, tenant: TenantRef, names: Sequence[str]) -
 def _sources(
     session: Session, tenant: TenantRef, archived_tables: Sequence[Table], shared: Sequence[str]
 ) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """(member, columns, query) of all that is the tenant's."""
+    """Yield (member name, columns, query) for each table with rows of the tenant."""
     for table in archived_tables:
         yield (
             f"{TENANT_FOLDER}/{table.name}.csv",
@@ -178,7 +178,7 @@ def _add_member(
 
 @contextmanager
 def _atomic_file(target: Path, force: bool) -> Iterator[BinaryIO]:
-    """A file that bears its name only once it is complete, and on the disk."""
+    """Open a file that gets its name only when it is complete and flushed to disk."""
     _require_absent(target, force)
     temporary_path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:

@@ -1,4 +1,4 @@
-"""Drop a schema a few tables at a time: no transaction needs more locks than the server has."""
+"""Drop a schema a few tables at a time, so that no transaction exceeds the server's lock table."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -12,8 +12,8 @@ from vca.tenancy.replaced_schemas import list_replaced_schemas
 from vca.tenancy.session import public_session
 from vca.tenancy.tables import Table, list_tables, quote_name
 
-# Tables, indexes and overflow tables that one transaction locks; the server's whole table of locks
-# has room for some 6,400 by default.
+# Tables, indexes and TOAST tables that one transaction locks. The server's whole lock table has
+# room for about 6,400 by default.
 MAX_LOCKED_RELATIONS = 16
 _SELF, _IDENTITY = "tenant_self", "tenant_identity"
 _DEPENDENT_OBJECTS = "2BP01"
@@ -25,11 +25,11 @@ BatchGuard = Callable[[Session], object]
 def drop_schema(
     database: BulkDatabase, name: str, *, guard: BatchGuard = lambda _: None
 ) -> dict[str, int]:
-    """Drop a schema with all that is in it; how many rows each table had.
+    """Drop a schema with its contents; return the number of rows of each table.
 
-    Each batch is a transaction, begun by `guard`, which may raise to stop. Dropping one that is
-    half gone, or gone, finishes it. The record of whose the schema is goes first: from then on
-    nothing enters it.
+    Each batch is a transaction that begins with `guard`, which may raise to stop. The call finishes
+    the work for a schema that is partly or completely gone. The table that identifies the schema's
+    tenant is dropped first: from then on no session can enter the schema.
     """
     rows: dict[str, int] = {}
     while True:
@@ -54,7 +54,10 @@ def drop_replaced_schemas(
     tenant_schemas: Sequence[str] = (),
     guard: BatchGuard = lambda _: None,
 ) -> list[str]:
-    """Drop the replaced schemas that have been kept for their week, and any of the schemas `of`."""
+    """Drop replaced schemas older than the retention, and all those of `tenant_schemas`.
+
+    `tenant_schemas` are names of the tenants' current schemas.
+    """
     with public_session(database=database) as session:
         expired_names = [
             replaced.name
@@ -67,7 +70,7 @@ def drop_replaced_schemas(
 
 
 def drop_empty(database: BulkDatabase, name: str) -> bool:
-    """Drop a schema that holds nothing at all; whether it did."""
+    """Drop a schema that contains nothing; return whether it was empty."""
     try:
         with public_session(database=database) as session:
             session.execute(text(f"DROP SCHEMA IF EXISTS {quote_name(name)}"))
@@ -79,7 +82,7 @@ def drop_empty(database: BulkDatabase, name: str) -> bool:
 
 
 def drop_role(database: BulkDatabase, role: str) -> str:
-    """Drop a tenant's role unless something else depends on it: dropped, absent or kept."""
+    """Drop a tenant's role unless objects depend on it; return dropped, absent or kept."""
     try:
         with public_session(database=database) as session:
             find_role = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
@@ -94,13 +97,16 @@ def drop_role(database: BulkDatabase, role: str) -> str:
 
 
 def _next_batch(remaining: Sequence[Table]) -> list[Table]:
-    """The next tables to go: that record alone, else as many as the locks allow."""
+    """Return the identity table alone, or as many of the next tables as the locks allow."""
     first = [table for table in remaining if table.name == _SELF]
     return first or list(_limit_relations(MAX_LOCKED_RELATIONS, remaining[::-1]))
 
 
 def _limit_relations(max_relations: int, candidates: Sequence[Table]) -> Iterator[Table]:
-    """At least one, and no more than `most` relations; those that refer to others come first."""
+    """Yield at least one table, and no more than `max_relations` relations.
+
+    Tables that refer to others come first.
+    """
     relation_count = 0
     for table in candidates:
         relation_count += table.relation_count

@@ -1,8 +1,9 @@
-"""Migrate thousands of schemas: one short transaction each, by any number of workers and runs.
+"""Migrate thousands of schemas: one short transaction each, with any number of workers and runs.
 
-Who is at which revision is written in a table that this module does not know: a ledger says who is
-behind, and gives the SQL that takes a tenant and records its new revision. The same transaction
-does the DDL, so that at every moment each tenant is at one revision or at the next.
+The revision of each tenant is stored in a table that this module does not know. A RevisionStore
+lists the tenants that are behind, and gives the SQL that claims a tenant and records its new
+revision. The same transaction does the DDL, so that at every moment each tenant is either at one
+revision or at the next.
 """
 
 from collections import deque
@@ -23,20 +24,21 @@ from vca.tenancy import roles, schema, session
 from vca.tenancy.schema import MigrationStep, TenantRef
 from vca.tenancy.session import IsolationError
 
-# What the ledger's `take` raises: 2201E is the logarithm of zero.
+# SQLSTATE that `RevisionStore.claim_sql` raises: 2201E is the logarithm of zero.
 CLAIM_REFUSED = "2201E"
 LOCK_TIMEOUT_MS = 500
 WORKERS = 4
 RETRY_PAUSES_S = (0.5, 1.0, 2.0)
 _STATEMENT_TIMEOUT_S = 600.0
 _POLL_INTERVAL_S = 0.1
-# A server process keeps the catalogue of each schema that it touched.
+# A server process caches the catalogue of each schema that it touched, and its memory grows with
+# it.
 _TENANTS_PER_CONNECTION = 200
 
 
 @dataclass(frozen=True)
 class PendingTenant:
-    """A tenant, and the revision that its schema is at."""
+    """A tenant that is behind, and the revision of its schema."""
 
     tenant: TenantRef
     revision: str
@@ -60,41 +62,47 @@ _FAILURES = (psycopg2.Error, DBAPIError, IsolationError)
 
 
 class RevisionStore(Protocol):
-    """Where it is written which tenant is at which revision."""
+    """The place where each tenant's revision is stored."""
 
     def list_pending(self) -> Sequence[PendingTenant]:
-        """Every tenant whose revision is not the head and known to this code, in one query."""
+        """Return every tenant whose revision is known to this code and is not the head.
+
+        It is one query.
+        """
 
     def claim_sql(self, tenant: TenantRef, *, from_revision: str, to_revision: str) -> str:
-        """SQL that locks the tenant's record and moves it from `at` to `to`.
+        """Return SQL that locks the tenant's record and sets its revision to `to_revision`.
 
-        It must not wait: for a record that somebody else has, or that is not at `at`, it raises
-        SQLSTATE `TAKEN`.
+        The SQL must not wait. It raises SQLSTATE `CLAIM_REFUSED` for a record that another
+        transaction has locked or that is not at `from_revision`.
         """
 
 
 class Observer:
-    """Is told how a run goes, in the thread that began it; this one says nothing."""
+    """Callbacks for the progress of a run, called in the thread that started it. All do nothing."""
 
     def on_start(self, total: int) -> None:
-        """So many tenants are behind."""
+        """`total` tenants are behind."""
 
     def on_progress(self, migrated: int) -> None:
-        """So many are migrated by now."""
+        """`migrated` tenants have been migrated so far."""
 
     def on_failure(self, tenant: TenantRef, failure: MigrationFailure) -> None:
         """A tenant was skipped."""
 
     def on_retry(self, count: int, pause_s: float) -> None:
-        """The skipped ones are tried again after a pause."""
+        """`count` skipped tenants will be tried again after `pause_s` seconds."""
 
     def on_interrupt(self) -> None:
-        """Somebody pressed Ctrl-C: the tenants at work are finished first."""
+        """Ctrl-C was pressed; the tenants in progress are finished first."""
 
 
 @dataclass(frozen=True)
 class MigrationOptions:
-    """How to migrate. `canary`: so many tenants first, and no others if one of them fails."""
+    """How to migrate.
+
+    `canary` tenants are migrated first; if one of them fails, the others are not started.
+    """
 
     workers: int = WORKERS
     lock_timeout_ms: int = LOCK_TIMEOUT_MS
@@ -104,7 +112,7 @@ class MigrationOptions:
 
 @dataclass
 class MigrationOutcome:
-    """What a run did: how many it migrated, how many are left, and why each that failed did."""
+    """The result of a run: tenants migrated and remaining, and the reason of each failure."""
 
     migrated: int = 0
     remaining: int = 0
@@ -115,7 +123,7 @@ class MigrationOutcome:
 
 
 class RevisionFailed(RuntimeError):
-    """The Python of a revision raised something that is not the database's."""
+    """The Python code of a revision raised an error that is not the database's."""
 
 
 class MigrationRun:
@@ -138,10 +146,10 @@ class MigrationRun:
         self._pool = WorkerPool(store, database, self._options.lock_timeout_ms)
 
     def migrate(self) -> MigrationOutcome:
-        """Migrate whom the ledger names; Ctrl-C ends it after the tenants at work.
+        """Migrate the tenants that the store lists; Ctrl-C stops after the tenants in progress.
 
         A tenant that fails is skipped and tried again in later rounds, with pauses between them.
-        Raises DatabaseUnavailable if nobody could be asked who is behind.
+        Raises DatabaseUnavailable if the list of tenants could not be read.
         """
         pending_tenants = self._store.list_pending()
         self._total = self._outcome.remaining = len(pending_tenants)
@@ -163,12 +171,12 @@ class MigrationRun:
         if self._outcome.failed:
             self._outcome.stopped_at_canary = True
             return
-        # Two runs that begin together meet late, when each begins somewhere else.
+        # Runs that begin at the same time start at random places, so that they rarely meet.
         start = randrange(len(others) or 1)
         self._migrate_with_retries([*others[start:], *others[:start]])
 
     def _migrate_with_retries(self, pending_tenants: Sequence[PendingTenant]) -> None:
-        """Migrate these, in as many rounds as it takes and there are."""
+        """Migrate these tenants in one round, and those that failed in further rounds."""
         self._run_round(pending_tenants)
         for pause_s in self._options.retry_pauses_s:
             failed_tenants = self._refresh_failures()
@@ -180,7 +188,7 @@ class MigrationRun:
         self._refresh_failures()
 
     def _refresh_failures(self) -> Sequence[PendingTenant]:
-        """Those that failed, without whom another run has migrated meanwhile."""
+        """Return the failed tenants except those that another run has migrated meanwhile."""
         failed = self._outcome.failed
         if not failed:
             return []
@@ -203,9 +211,9 @@ class MigrationRun:
             raise self._pool.database_error
 
     def _await_workers(self) -> None:
-        """Count what the workers do until they end.
+        """Process the workers' results until they end.
 
-        Not by `join`: a thread whose join is interrupted is taken for one that has ended.
+        `Thread.join` does not work here: a thread whose join is interrupted counts as ended.
         """
         for finished in self._pool.finished_events:
             while not finished.wait(_POLL_INTERVAL_S):
@@ -213,7 +221,10 @@ class MigrationRun:
         self._process_results()
 
     def _process_results(self) -> None:
-        """Ctrl-C may come between any two of these lines: a result is counted twice, or not yet."""
+        """Process new results.
+
+        Ctrl-C may come between any two lines: a result is then processed twice, or later.
+        """
         while self._processed_results < len(self._pool.results):
             tenant, failure = self._pool.results[self._processed_results]
             if failure is None:
@@ -233,7 +244,7 @@ class MigrationRun:
 
 
 class WorkerPool:
-    """The workers: threads, since nearly all of the time is the server's."""
+    """Worker threads; threads suffice, because nearly all of the time is spent in the server."""
 
     def __init__(self, store: RevisionStore, database: Database, lock_timeout_ms: int) -> None:
         self.stop_requested = Event()
@@ -247,22 +258,23 @@ class WorkerPool:
         )
         self._queue: deque[PendingTenant] = deque()
         self._head = schema.head()
-        # Alembic's `op` is one for the process: two at once would write into each other's schema.
+        # Alembic's `op` is global to the process: two threads would write into each other's schema.
         self._python_lock = Lock()
 
     def start(self, pending_tenants: Sequence[PendingTenant], workers: int) -> None:
-        """Begin to migrate these, by at most so many workers."""
+        """Start to migrate these tenants with at most `workers` threads."""
         for revision in {one.revision for one in pending_tenants}:
-            schema.compile_steps(revision)  # compiled before there are threads
+            schema.compile_steps(revision)  # compile before threads start
         self._queue.extend(pending_tenants)
         for _ in range(min(workers, len(pending_tenants))):
             finished = Event()
-            # Daemons: a second Ctrl-C does not wait for them; what they do is safe to cut off.
+            # Daemon threads: a second Ctrl-C does not wait for them, and their transactions are
+            # safe to abort.
             Thread(target=self._run_worker, args=(finished,), daemon=True).start()
             self.finished_events.append(finished)
 
     def _run_worker(self, finished: Event) -> None:
-        """One tenant after the other, until there is none or somebody says stop."""
+        """Migrate one tenant after the other until none is left or a stop is requested."""
         try:
             with db.statement_timeout_scope(_STATEMENT_TIMEOUT_S):
                 while self._queue and not self.stop_requested.is_set():
@@ -313,13 +325,13 @@ class WorkerPool:
         )
 
     def _migrate_with_python(self, pending: PendingTenant, steps: Sequence[MigrationStep]) -> None:
-        """The same transaction step by step, on a connection of its own."""
+        """Run the same transaction step by step, on its own connection."""
         with (
             self._python_lock,
             session.owner_session(pending.tenant, database=self._database) as db_session,
         ):
             connection = db_session.connection()
-            # Python may take its time between two statements.
+            # Python code may take long between two statements.
             timeouts_sql = (
                 f"{self._timeouts_sql}; SET LOCAL idle_in_transaction_session_timeout = 0"
             )
@@ -343,7 +355,10 @@ def _tenant_script(step: MigrationStep, tenant: TenantRef) -> str:
 
 
 def _run_python_step(step: MigrationStep, connection: Connection) -> None:
-    """Raises RevisionFailed for what is not the database's, so that the rest can go on."""
+    """Run a Python step; raise RevisionFailed for errors that are not the database's.
+
+    The run can then go on with other tenants.
+    """
     try:
         step.run_python(connection)
     except (*_FAILURES, DatabaseFailure):
@@ -353,7 +368,7 @@ def _run_python_step(step: MigrationStep, connection: Connection) -> None:
 
 
 def _describe_failure(error: BaseException) -> MigrationFailure:
-    """The database's own name of what went wrong, and its SQLSTATE."""
+    """Return the database's own name of the error, and its SQLSTATE."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(error, RevisionFailed):
         cause = error.__cause__

@@ -1,4 +1,7 @@
-"""Schemas that an import has replaced, kept for a week; their names say whose and since when."""
+"""Schemas that an import has replaced; they are kept for a week.
+
+The name of a replaced schema contains the tenant's id and the time of the replacement.
+"""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +22,7 @@ _LIST_REPLACED = text(r"SELECT nspname::text FROM pg_namespace WHERE nspname LIK
 
 @dataclass(frozen=True)
 class ReplacedSchema:
-    """A replaced schema: whose it was, and since when nobody uses it."""
+    """A replaced schema, its tenant, and when it was replaced."""
 
     name: str
     tenant: TenantRef
@@ -27,26 +30,26 @@ class ReplacedSchema:
 
     @property
     def expires_at(self) -> datetime:
-        """When it has been kept for its week."""
+        """When the schema's retention ends."""
         return self.replaced_at + RETENTION
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether that is over."""
+        """Return whether the retention has ended."""
         return now > self.expires_at
 
 
 def replaced_schema_name(tenant: TenantRef, now: datetime) -> str:
-    """What a schema is called from `now` on: 51 bytes."""
+    """Return the name of a schema that is replaced at `now`: 51 bytes."""
     return f"old_{tenant.id.hex}_{now.astimezone(UTC).strftime(_TIMESTAMP_FORMAT)}"
 
 
 def list_replaced_schemas(session: Session) -> list[ReplacedSchema]:
-    """Every replaced schema that is still there, by name."""
+    """Return every replaced schema that still exists, by name."""
     return sorted(_parse_names(session.scalars(_LIST_REPLACED)), key=lambda schema: schema.name)
 
 
 def list_replaced_schemas_of_tenant(session: Session, tenant: TenantRef) -> list[ReplacedSchema]:
-    """Those that the tenant's present schema has replaced."""
+    """Return the schemas that the tenant's current schema has replaced."""
     return [schema for schema in list_replaced_schemas(session) if schema.tenant == tenant]
 
 

@@ -1,7 +1,7 @@
-"""Schemas of tenants: their names, and the tenant migrations compiled to one SQL script.
+"""Schema names of tenants, and the tenant migrations compiled to one SQL script.
 
-Alembic is imported when a migration is first looked at: most commands do without it, and it takes a
-fifth of their start.
+Alembic is imported when a migration is first read. Most commands do not need it, and it takes a
+fifth of their start-up time.
 """
 
 import io
@@ -24,8 +24,8 @@ from vca.tenancy import citus, sql_splitter
 if TYPE_CHECKING:
     from alembic.script import Script, ScriptDirectory
 
-# A compiled script names the schema, the tenant and those to whom its tables are granted by these;
-# replay fills in the real ones. `public.create_tenant` knows them too.
+# Placeholders of a compiled script for the schema, the tenant and the roles that get its tables.
+# `render_for_tenant` and `public.create_tenant` replace them.
 SCHEMA_SENTINEL = "t_5ca1ab1e0000400080000000000000ff"
 TENANT_SENTINEL = "5ca1ab1e-0000-4000-8000-0000000000ff"
 GRANTEES_SENTINEL = '"5ca1ab1e_grantees"'
@@ -37,7 +37,7 @@ _migration_folders = [ROOT / "tenant_migrations" / "versions"]
 
 
 class TenantUpgrading(Unavailable):
-    """The tenant's schema is further behind than this code can serve; it is being migrated."""
+    """The tenant's schema is older than this code supports; it is being migrated."""
 
     code = "tenant-upgrading"
 
@@ -47,22 +47,22 @@ class TenantUpgrading(Unavailable):
 
 @dataclass(frozen=True)
 class TenantRef:
-    """A tenant as plain code holds it: an id, and the schema that follows from it."""
+    """A tenant's id, and what follows from it."""
 
     id: UUID
 
     @property
     def schema(self) -> str:
-        """`t_` and the id in hex: 34 bytes, never anything that a person typed."""
+        """The schema's name: `t_` and the id in hex, 34 bytes. It contains no user input."""
         return schema_name(self.id)
 
     def role(self, prefix: str) -> str:
-        """The tenant's database role; roles belong to the server, hence the deployment's prefix."""
+        """Return the tenant's role name; roles are global to the server, hence the prefix."""
         return f"{prefix}{self.schema}"
 
 
 def schema_name(tenant_id: UUID) -> str:
-    """The schema's name; raises ValueError should it ever not have the one allowed form."""
+    """Return the schema's name; raise ValueError unless it has the one allowed form."""
     schema = f"t_{tenant_id.hex}"
     if not _NAME.fullmatch(schema):
         raise ValueError(f"not a schema name: {schema!r}")
@@ -70,21 +70,23 @@ def schema_name(tenant_id: UUID) -> str:
 
 
 def head() -> str:
-    """The revision that this code was written for."""
+    """Return the revision that this code was written for."""
     revision = _script_directory().get_current_head()
     assert revision is not None
     return revision
 
 
 def is_known_revision(revision: str) -> bool:
-    """Whether this code has the migration; False means that the schema is ahead of the code."""
+    """Return whether this code has the migration; if not, the schema is ahead of the code."""
     return revision in _known_revisions()
 
 
 def is_supported_revision(revision: str) -> bool:
-    """Whether this code runs on a schema at `revision`: its head, the one before, or one ahead.
+    """Return whether this code runs on a schema at `revision`.
 
-    Migrations expand first and contract later, so one that is ahead still has what we need.
+    Supported are the head, the revision before it, and unknown revisions, which are ahead.
+    Migrations expand first and contract later, so a schema that is ahead still has what this code
+    needs.
     """
     return revision not in _unsupported_revisions()
 
@@ -97,14 +99,14 @@ def require_supported_revision(revision: str) -> None:
 
 @dataclass(frozen=True)
 class MigrationStep:
-    """Revisions in a row as SQL with sentinels, or one revision that needs Python."""
+    """Consecutive revisions as SQL with placeholders, or one revision that needs Python."""
 
     revision: str
     script: str = ""
     upgrade: Callable[[], None] | None = None
 
     def run_python(self, connection: Connection) -> None:
-        """Do what needs Python, on a connection that is inside a tenant."""
+        """Run the Python of the revision on a connection that is inside a tenant."""
         from alembic.operations import Operations
         from alembic.runtime.migration import MigrationContext
 
@@ -115,7 +117,7 @@ class MigrationStep:
 
 @cache
 def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
-    """What brings a schema from `above` to the head, in order; compiled once in a process."""
+    """Return the steps from `after_revision` to the head, in order; cached in the process."""
     compiled_steps = []
     between = _scripts_between(after_revision, head())
     for needs_python, group in groupby(between, key=_needs_python):
@@ -132,18 +134,18 @@ def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
 
 
 def compile_script(*, after_revision: str | None = None, to_revision: str | None = None) -> str:
-    """The migrations after `above` up to `upto` (default: all) as one SQL string.
+    """Return the migrations after `after_revision` up to `to_revision` as one SQL string.
 
-    Alembic runs offline, and a migration that needs Python is left out: it has no data to move in
-    a schema that is being made. For Citus it is one block.
+    The default is all migrations. Alembic runs offline, and migrations that need Python are left
+    out: a new schema has no data to move. For Citus the script is one DO block.
     """
     return _wrap_for_citus(_compile_range(after_revision, to_revision or head()))
 
 
 def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
-    """The same up to `upto`, in two: all but its indexes, and those.
+    """Return the migrations up to `to_revision` in two scripts: (without indexes, indexes).
 
-    Rows go faster into tables that have no indexes yet.
+    Rows are inserted faster into tables that have no indexes yet.
     """
     sql_statements = list(sql_splitter.split_statements(_compile_range(None, to_revision)))
     tables = [each for each in sql_statements if not _INDEX.match(each)]
@@ -152,12 +154,12 @@ def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
 
 
 def migration_folders() -> tuple[Path, ...]:
-    """Where the tenant migrations are read from."""
+    """Return the folders with the tenant migrations."""
     return tuple(_migration_folders)
 
 
 def set_migration_folders(*paths: Path) -> None:
-    """Read the tenant migrations from these folders: a test adds one, and puts it back."""
+    """Read the tenant migrations from these folders; tests use it to add a migration."""
     _migration_folders[:] = paths
     for cached in (
         _script_directory,
@@ -199,9 +201,9 @@ def _needs_python(script: "Script") -> bool:
 
 
 def render_for_tenant(script: str, tenant: TenantRef, *, grantees: str) -> str:
-    """A compiled script for one tenant, to be run with that tenant's search_path.
+    """Return a compiled script for one tenant, to be run with that tenant's search_path.
 
-    `grantees` is SQL: a list of quoted names (`roles.Roles.grantees`).
+    `grantees` is an SQL list of quoted names (`roles.Roles.grantees`).
     """
     return (
         script.replace(SCHEMA_SENTINEL, tenant.schema)
@@ -211,7 +213,7 @@ def render_for_tenant(script: str, tenant: TenantRef, *, grantees: str) -> str:
 
 
 def compile_grants(*, to_revision: str) -> str:
-    """The grants alone of the migrations up to `upto`, for a tenant whose role was lost."""
+    """Return only the grants of the migrations up to `to_revision`, to restore a lost role."""
     script = _compile_range(None, to_revision)
     return ";\n".join(
         each for each in sql_splitter.split_statements(script) if each.startswith("GRANT ")
@@ -219,10 +221,10 @@ def compile_grants(*, to_revision: str) -> str:
 
 
 def wrap_in_do_block(script: str) -> str:
-    """A compiled script as one `DO` block that runs it statement by statement.
+    """Return a compiled script as one `DO` block that executes it statement by statement.
 
-    What Citus wants, which refuses CREATE INDEX in a string of several statements; on a single
-    Postgres it makes the same and takes longer.
+    Citus needs it: it rejects CREATE INDEX in a string of several statements. On a plain Postgres
+    the result is the same, but slower.
     """
     lines = "\n".join(
         f"EXECUTE {_dollar_quote(each)};" for each in sql_splitter.split_statements(script)
@@ -235,7 +237,7 @@ def _dollar_quote(text: str) -> str:
 
 
 def _dollar_tag(text: str) -> str:
-    """The mark of dollar quotes that does not occur in a text, nor where the text ends."""
+    """Return a dollar-quote tag that neither occurs in the text nor at its end."""
     return next(tag for n in count() if (tag := f"$q{n}$") not in f"{text}$")
 
 
@@ -251,7 +253,7 @@ def _known_revisions() -> frozenset[str]:
 
 @cache
 def _unsupported_revisions() -> frozenset[str]:
-    """All that came before the head and the one before it."""
+    """Return the revisions before the head and its predecessor."""
     newest = islice(_script_directory().walk_revisions(), 2)
     return _known_revisions() - {script.revision for script in newest}
 

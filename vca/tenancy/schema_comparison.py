@@ -1,4 +1,4 @@
-"""Compare thousands of schemas with what the migrations make, a few hundred in each query."""
+"""Compare thousands of schemas with what the migrations create, a few hundred per query."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,11 @@ from vca.tenancy import archive_import, schema
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# A server process keeps the catalogue of each schema that it has seen: a connection for each batch.
+# Each batch gets its own connection, because a server process caches the catalogue of each schema
+# that it reads, and its memory grows with it.
 SCHEMAS_PER_QUERY = 500
 _SCHEMAS = text("SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^t_[0-9a-f]{32}$'")
-# A line for all that can differ, without the schema's own name and id.
+# One line for each thing that can differ, without the schema's own name and the tenant's id.
 _LINES = r"""
 WITH schemas AS (
     SELECT oid, nspname::text AS name, substr(nspname, 3)::uuid::text AS tenant
@@ -68,29 +69,35 @@ _DIGEST_AND_LINES = text(
 
 @dataclass(frozen=True)
 class SchemaFingerprint:
-    """All that is in a schema, as comparable lines, and their digest."""
+    """The contents of a schema as comparable lines, and their digest."""
 
     digest: str
     lines: frozenset[str]
 
     def differences(self, other: "SchemaFingerprint") -> list[str]:
-        """What the other lacks, with a minus, and has too much, with a plus; whole tables first."""
+        """Return the lines that `other` lacks with a minus, and its extra lines with a plus.
+
+        Whole tables come first.
+        """
         changed_lines = [f"- {line}" for line in sorted(self.lines - other.lines)]
         changed_lines += [f"+ {line}" for line in sorted(other.lines - self.lines)]
         return sorted(changed_lines, key=lambda line: not line[2:].startswith("relation"))
 
 
-# By the database and what makes it.
+# The key is (DSN, script).
 _reference_fingerprints: dict[tuple[str, str], SchemaFingerprint] = {}
 
 
 def list_tenant_schemas(session: Session) -> set[str]:
-    """The names of all tenants' schemas."""
+    """Return the names of all tenants' schemas."""
     return set(session.scalars(_SCHEMAS))
 
 
 def reference_fingerprint(database: BulkDatabase, revision: str) -> SchemaFingerprint:
-    """What the migrations make at `revision`: once in a process it is made, and taken back."""
+    """Return the fingerprint of the schema that the migrations create at `revision`.
+
+    The schema is created and rolled back once per process.
+    """
     cache_key = database.dsn, schema.compile_script(to_revision=revision)
     if cache_key not in _reference_fingerprints:
         _reference_fingerprints[cache_key] = _build_reference(database, revision)
@@ -98,20 +105,20 @@ def reference_fingerprint(database: BulkDatabase, revision: str) -> SchemaFinger
 
 
 def schema_fingerprint(database: BulkDatabase, name: str) -> SchemaFingerprint:
-    """What is in one schema."""
+    """Return the fingerprint of one schema."""
     with public_session(database=database) as session:
         return _fingerprint(session, name)
 
 
 def schema_digests(database: BulkDatabase, names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(schema, digest) of each schema that has anything in it."""
+    """Yield (schema, digest) for each schema that is not empty."""
     for batch in batch_names(names):
         with public_session(database=database) as session:
             yield from ((row[0], row[1]) for row in session.execute(_DIGESTS, {"names": batch}))
 
 
 def batch_names(names: Iterable[str]) -> Iterator[Sequence[str]]:
-    """The names in lists that one query, and one server process, can bear."""
+    """Yield the names in lists that are small enough for one query and one server process."""
     remaining = iter(sorted(names))
     while batch := list(islice(remaining, SCHEMAS_PER_QUERY)):
         yield batch

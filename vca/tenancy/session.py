@@ -1,8 +1,11 @@
-"""Open a transaction: inside one tenant's schema, or outside all of them.
+"""Open a transaction: inside one tenant's schema, or outside of all of them.
 
-The only place that sets `search_path` and the role. Everything is `SET LOCAL`, so nothing outlives
-the transaction, behind a pooler in transaction mode too. `public` is not in a tenant's path: a
-missing schema would otherwise silently resolve to it.
+This is the only module that sets `search_path` and the role. Every setting is `SET LOCAL`, so
+nothing outlives the transaction, also behind a connection pooler in transaction mode. `public` is
+not in a tenant's path: a missing schema would otherwise silently resolve to it.
+
+Every transaction in a tenant begins with an identity check: the schema itself says to which tenant
+it belongs.
 """
 
 from collections.abc import Iterator
@@ -20,25 +23,26 @@ from vca.observability import log, metrics
 from vca.tenancy import roles
 from vca.tenancy.schema import TenantRef
 
-# 22P02 invalid text representation, 22012 division by zero: the schema is another tenant's. 42704
-# undefined object, 42P01 undefined table: there is no such schema, or nobody entered one. 42501
-# insufficient privilege. 22023 invalid parameter value: there is no such role.
+# SQLSTATEs of a failed identity check. 22P02 (invalid text representation) and 22012 (division by
+# zero): the schema belongs to another tenant. 42704 (undefined object) and 42P01 (undefined table):
+# there is no such schema, or no tenant was entered. 42501: insufficient privilege. 22023 (invalid
+# parameter value): there is no such role.
 _IDENTITY_CHECK_STATES = ("22P02", "22012", "42704", "42P01", "42501", "3F000", "22023")
 
-# In the `info` of a session: the tenant that its transaction is in.
+# Key in `Session.info`: the tenant of the session's transaction.
 SESSION_TENANT = "tenant"
 
 
 class IsolationError(RuntimeError):
-    """A transaction is not, or no longer, where its tenant is. Nothing was read or written."""
+    """The transaction is not in its tenant's schema. Nothing was read or written."""
 
 
 @contextmanager
 def tenant_session(tenant: TenantRef, *, database: Database | None = None) -> Iterator[Session]:
-    """A short transaction inside `tenant`; commits on leaving, rolls back when the block raises.
+    """Open a short transaction inside `tenant`; commit on exit, roll back if the block raises.
 
-    Raises IsolationError when the schema is missing or is not this tenant's, and
-    DatabaseFailure. Must not be open while a carrier, a model or a webhook is called.
+    Raises IsolationError if the schema is missing or belongs to another tenant, and
+    DatabaseFailure. Must not be open during a request to a carrier, a model or a webhook.
     """
     target_database = database or db.current_database()
     with (
@@ -51,9 +55,9 @@ def tenant_session(tenant: TenantRef, *, database: Database | None = None) -> It
 
 @contextmanager
 def owner_session(tenant: TenantRef, *, database: Database) -> Iterator[Session]:
-    """A transaction inside `tenant` as the schema's owner, for DDL; otherwise like `enter`.
+    """Open a transaction inside `tenant` as the schema's owner, for DDL.
 
-    The schema may be at any revision.
+    It behaves like `tenant_session` otherwise. The schema may be at any revision.
     """
     begin_sql = _checked_begin_sql_any_revision(tenant)
     with (
@@ -65,11 +69,12 @@ def owner_session(tenant: TenantRef, *, database: Database) -> Iterator[Session]
 
 
 def run_script(connection: Connection, tenant: TenantRef, script: str) -> None:
-    """Run SQL inside `tenant` as the schema's owner: a transaction of one string, one round trip.
+    """Run SQL inside `tenant` as the schema's owner, as one string and one round trip.
 
-    Past SQLAlchemy, for what is done to thousands of tenants in a row. The fence comes last, when
-    the schema is at a revision that has it. Raises psycopg2.Error and IsolationError; then nothing
-    of it has happened, but for a connection lost with the answer.
+    It bypasses SQLAlchemy, for scripts that run in thousands of tenants. The identity check comes
+    last, when the schema is at a revision that supports it. Raises psycopg2.Error and
+    IsolationError. Then nothing was committed, unless the connection was lost while waiting for the
+    result.
     """
     _require_no_transaction(connection)
     db.record_schema_use(connection, tenant.schema)
@@ -88,7 +93,7 @@ def run_script(connection: Connection, tenant: TenantRef, script: str) -> None:
 
 
 def _raise_if_identity_check_fails(connection: Connection, tenant: TenantRef) -> None:
-    """Raise IsolationError if it was the fence that failed, and not what came after it."""
+    """Raise IsolationError if the identity check was what failed, and not the script."""
     try:
         db.execute_script(connection, _checked_begin_sql_any_revision(tenant))
     except psycopg2.Error as error:
@@ -108,7 +113,7 @@ def _identity_check_error(tenant: TenantRef, state: str | None) -> IsolationErro
 
 @contextmanager
 def public_session(*, database: Database | None = None) -> Iterator[Session]:
-    """A short transaction in no tenant: tenants' tables cannot be found here."""
+    """Open a short transaction outside of all tenants; tenants' tables are not found in it."""
     with (
         (database or db.current_database()).connection() as connection,
         open_public(connection) as session,
@@ -119,13 +124,13 @@ def public_session(*, database: Database | None = None) -> Iterator[Session]:
 
 @contextmanager
 def public_connection() -> Iterator[Connection]:
-    """A connection in no transaction: each statement on it is one, for single reads of `public`."""
+    """Open a connection in autocommit mode, for single reads of `public`."""
     with db.current_database().connection() as connection:
         yield connection
 
 
 def open_tenant(connection: Connection, tenant: TenantRef) -> AbstractContextManager[Session]:
-    """A session in `tenant` on a connection that is in no transaction; its owner commits."""
+    """Open a session in `tenant` on a connection without transaction; the caller commits."""
     return _open_session(
         connection, tenant, _checked_begin_sql(tenant, roles.current_roles().role_name(tenant))
     )
@@ -149,7 +154,7 @@ def _open_session(connection: Connection, tenant: TenantRef, begin_sql: str) -> 
 
 @contextmanager
 def open_public(connection: Connection) -> Iterator[Session]:
-    """A session in no tenant, on a connection that is in no transaction; its owner commits."""
+    """Open a session in no tenant on a connection without transaction; the caller commits."""
     _require_no_transaction(connection)
     db.set_begin_sql(connection, "BEGIN")
     with Session(connection, expire_on_commit=False) as session:
@@ -157,23 +162,30 @@ def open_public(connection: Connection) -> Iterator[Session]:
 
 
 def _require_no_transaction(connection: Connection) -> None:
-    """It would go on where it is, and the opening would wait for whoever begins the next one."""
+    """Raise IsolationError if a transaction is open on the connection.
+
+    The session would continue in that transaction, and the new BEGIN would only be sent with the
+    next one.
+    """
     if connection.in_transaction():
         raise IsolationError("a transaction is open on this connection already")
 
 
 @lru_cache(maxsize=4096)
 def _checked_begin_sql(tenant: TenantRef, role: str | None) -> str:
-    """BEGIN, the path, who we are, and the fence, in one string and so in one round trip.
+    """Return BEGIN, search_path, tenant id, role and identity check as one string.
 
-    The role makes the database refuse every other tenant's tables. The fence asks the schema itself
-    whose it is; a wrong or missing schema is an error before the first statement of ours.
+    It takes one round trip. With the role the database refuses access to every other tenant's
+    tables. The identity check makes a wrong or missing schema an error before the first statement.
     """
     return f"{_begin_sql(tenant, role)}; {_identity_check_sql(tenant)}"
 
 
 def _checked_begin_sql_any_revision(tenant: TenantRef) -> str:
-    """The owner's, by the table that has said so from the first revision on."""
+    """Return the same for the owner, with a check that works at every revision.
+
+    It reads the table `tenant_self`, which exists since the first revision.
+    """
     return (
         f"{_begin_sql(tenant, None)};"
         f" SELECT 1 / count(*) FILTER (WHERE id = '{tenant.id}') FROM tenant_self"
@@ -189,10 +201,17 @@ def _begin_sql(tenant: TenantRef, role: str | None) -> str:
 
 
 def _identity_check_sql(tenant: TenantRef) -> str:
-    """The tenant's id, as the one value of a type of the schema's: any other is an error."""
+    """Return the identity check.
+
+    The type `tenant_identity` of the schema has one value, the tenant's id; casting any other id to
+    it is an error.
+    """
     return f"SELECT '{tenant.id}'::tenant_identity"
 
 
 def set_search_path(session: Session, schema: str) -> None:
-    """Let an owner's transaction make tables in `schema`, which is no tenant's yet: no fence."""
+    """Let an owner's transaction create tables in `schema`, which belongs to no tenant yet.
+
+    There is no identity check.
+    """
     session.execute(text(f'SET LOCAL search_path TO "{schema}"'))

@@ -1,9 +1,9 @@
-"""One SQL script as its single statements: where a semicolon ends one, and where it does not."""
+"""Split an SQL script into its statements."""
 
 import re
 from collections.abc import Iterator
 
-# A word is taken whole, so that a `$` or an `E` in it begins nothing.
+# A word is one token, so that a `$` or an `E` within it does not begin a string.
 _TOKEN = re.compile(
     r"""
     (?P<space>   \s+ | --[^\n]* )
@@ -22,11 +22,12 @@ _COMMENT_MARK = re.compile(r"/\*|\*/")
 
 
 def split_statements(script: str) -> Iterator[str]:
-    """The statements of a script in order, without their semicolons; comments alone are none.
+    """Yield the statements of a script in order, without their semicolons.
 
-    Knows strings of every spelling, quoted names, dollar quotes, nested comments and parentheses;
-    not the bodies of SQL-standard functions, which no schema of a tenant may have. Raises
-    ValueError for what is opened and never closed.
+    Comments alone are not a statement. The splitter understands all kinds of strings, quoted names,
+    dollar quotes, nested comments and parentheses. It does not understand the bodies of
+    SQL-standard functions, which tenants' schemas must not contain. Raises ValueError for anything
+    that is not closed.
     """
     position = start = depth = 0
     has_content = False
@@ -48,7 +49,7 @@ def split_statements(script: str) -> Iterator[str]:
 
 
 def _token_end(script: str, token: re.Match[str]) -> int:
-    """Where a token ends that may be longer than a pattern can say."""
+    """Return the end of a token, also of tokens that a pattern cannot match to the end."""
     if token["comment"]:
         return _comment_end(script, token.end())
     if token["dollar"]:

@@ -1,4 +1,4 @@
-"""The tables of a schema as the catalogue has them, each after those that it refers to."""
+"""List the tables of a schema from the catalogue, each after the tables that it refers to."""
 
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
@@ -6,7 +6,8 @@ from graphlib import TopologicalSorter
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# `relations` is what dropping locks: the table, its indexes, its overflow table and that one's.
+# `relations` is what dropping the table locks: the table, its indexes, its TOAST table and that
+# table's index.
 _TABLES = text("""
 SELECT t.relname::text AS name,
     ARRAY(SELECT a.attname::text FROM pg_attribute a
@@ -29,7 +30,7 @@ ORDER BY t.relname
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a schema; `columns` are those that can be written."""
+    """A table of a schema; `columns` are the columns that can be written."""
 
     name: str
     columns: tuple[str, ...]
@@ -38,7 +39,7 @@ class Table:
 
 
 def list_tables(session: Session, schema: str) -> list[Table]:
-    """The tables of a schema, partitions too; none refers to one that comes after it."""
+    """Return the tables of a schema, including partitions; none refers to a later one."""
     rows = {row.name: row for row in session.execute(_TABLES, {"schema": schema})}
     order = TopologicalSorter({name: row.needs for name, row in rows.items()}).static_order()
     ordered_rows = (rows[name] for name in order if name in rows)
@@ -46,10 +47,13 @@ def list_tables(session: Session, schema: str) -> list[Table]:
 
 
 def without_partitions(all_tables: list[Table]) -> list[Table]:
-    """The tables that rows are read from and written to: a partition is its table's matter."""
+    """Return the tables that rows are read from and written to.
+
+    Rows of a partition are accessed through its parent table.
+    """
     return [table for table in all_tables if not table.is_partition]
 
 
 def quote_name(*names: str) -> str:
-    """Names as one qualified identifier."""
+    """Return the names as one qualified SQL identifier."""
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)

@@ -1,1 +1,1 @@
-"""Keys of the platform and of tenants: made once, shown once, kept as keyed hashes."""
+"""API keys of the platform and of tenants; a key is shown once and stored as a keyed hash."""

@@ -1,4 +1,4 @@
-"""`flask api-keys`: make, list and revoke keys."""
+"""`flask api-keys`: create, list and revoke API keys."""
 
 from uuid import UUID
 
@@ -34,7 +34,10 @@ def create(
     expires_at: str | None,
     as_json: bool,
 ) -> None:
-    """Make a key. It is printed now and never again."""
+    """Create an API key.
+
+    The key is printed once and cannot be shown again.
+    """
     _require_one_owner(platform, tenant_id)
     arguments = {"name": name, "expires_at": expires_at, "scopes": list(scopes or SCOPES)}
     fields = cli.load_or_fail(ApiKeySchema(), arguments)
@@ -53,7 +56,7 @@ def create(
 @_TENANT
 @cli.as_json
 def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
-    """List keys, revoked ones too."""
+    """List API keys, including revoked ones."""
     _require_one_owner(platform, tenant_id)
     with public_session() as session:
         keys = cli.iterate_items(
@@ -68,7 +71,7 @@ def list_(platform: bool, tenant_id: UUID | None, as_json: bool) -> None:
 @click.argument("key_id", type=click.UUID, metavar="KEY_ID")
 @cli.as_json
 def revoke(key_id: UUID, as_json: bool) -> None:
-    """Make a key useless, at once."""
+    """Revoke an API key immediately."""
     with public_session() as session:
         row = service.get(session, key_id=key_id)
         service.revoke(session, tenant_id=row.tenant_id, key_id=key_id, now=clock.now())

@@ -1,4 +1,4 @@
-"""API keys as they are kept: prefix and keyed hash, never the key."""
+"""Stored API keys: the prefix and a keyed hash, never the key itself."""
 
 from datetime import datetime
 from uuid import UUID
@@ -14,7 +14,7 @@ SCOPES = ("read", "content", "write", "admin")
 
 
 class ApiKey(PublicBase):
-    """A key of the platform (no tenant) or of one tenant."""
+    """An API key of a tenant, or of the platform if it has no tenant."""
 
     __tablename__ = "api_keys"
     __audited_as__ = "api_key"

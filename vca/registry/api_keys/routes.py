@@ -1,4 +1,4 @@
-"""`/api/me`, `/api/api-keys` (the platform's) and `T/api-keys` (a tenant's)."""
+"""`/api/me`, `/api/api-keys` (platform) and `/api/tenants/{tenant_id}/api-keys`."""
 
 from typing import Any
 from uuid import UUID
@@ -25,7 +25,7 @@ T = "/api/tenants/<uuid:tenant_id>"
 @blp.response(200, CallerSchema)
 @access("any_key")
 def me() -> Any:
-    """Show the key that asks"""
+    """Get the current API key"""
     return g.caller
 
 
@@ -34,9 +34,9 @@ def me() -> Any:
 @blp.response(201, NewApiKeySchema)
 @access("platform", "admin", transaction="public", idempotency="id")
 def create_platform_key(body: dict[str, Any]) -> Any:
-    """Create a platform key
+    """Create a platform API key
 
-    The key itself is in this answer and never again.
+    The response contains the key itself. It cannot be retrieved later.
     """
     return _create_key(None, body)
 
@@ -46,7 +46,7 @@ def create_platform_key(body: dict[str, Any]) -> Any:
 @blp.response(200, ApiKeySchema(many=True))
 @access("platform", "admin", transaction="public")
 def list_platform_keys(query: dict[str, Any]) -> Any:
-    """List the platform's keys"""
+    """List platform API keys"""
     return _list_keys(None, query)
 
 
@@ -54,7 +54,10 @@ def list_platform_keys(query: dict[str, Any]) -> Any:
 @blp.response(204)
 @access("platform", "admin", transaction="public")
 def revoke_platform_key(key_id: UUID) -> None:
-    """Revoke a platform key, at once"""
+    """Revoke a platform API key
+
+    Requests with the key are rejected immediately.
+    """
     service.revoke(request_session(), tenant_id=None, key_id=key_id, now=clock.now())
 
 
@@ -63,10 +66,10 @@ def revoke_platform_key(key_id: UUID) -> None:
 @blp.response(201, NewApiKeySchema)
 @access("tenant", "admin", transaction="public", idempotency="id")
 def create_tenant_key(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Create a key of a tenant
+    """Create a tenant API key
 
-    The key itself is in this answer and never again. A key grants no more scope or life than it
-    has.
+    The response contains the key itself. It cannot be retrieved later. A key cannot grant scopes
+    that it does not have, and cannot create a key that expires after it.
     """
     return _create_key(tenant_id, body)
 
@@ -76,7 +79,7 @@ def create_tenant_key(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, ApiKeySchema(many=True))
 @access("tenant", "admin", transaction="public", when_suspended=True)
 def list_tenant_keys(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's keys"""
+    """List tenant API keys"""
     return _list_keys(tenant_id, query)
 
 
@@ -84,9 +87,9 @@ def list_tenant_keys(query: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(204)
 @access("tenant", "admin", transaction="public", when_suspended=True)
 def revoke_tenant_key(tenant_id: UUID, key_id: UUID) -> None:
-    """Revoke a tenant's key, at once
+    """Revoke a tenant API key
 
-    A suspended tenant may still do this.
+    Requests with the key are rejected immediately. Suspended tenants can revoke keys too.
     """
     service.revoke(request_session(), tenant_id=tenant_id, key_id=key_id, now=clock.now())
 

@@ -1,4 +1,4 @@
-"""API keys as the API shows and takes them."""
+"""Request and response schemas of API keys."""
 
 from marshmallow import fields, validate
 
@@ -8,11 +8,13 @@ from vca.registry.api_keys.models import SCOPES
 
 
 class ApiKeySchema(Schema):
-    """A key without its text."""
+    """An API key, without the key itself."""
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(
-        dump_only=True, allow_none=True, metadata={"description": "null: a platform key."}
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "null: a platform key."},
     )
     name = fields.String(
         required=True,
@@ -41,15 +43,16 @@ class ApiKeySchema(Schema):
 
 
 class NewApiKeySchema(ApiKeySchema):
-    """A key that was just made; `key` is never shown again."""
+    """A new API key; `key` is returned only once."""
 
     key = fields.String(
-        dump_only=True, metadata={"description": "Keep it now: it is shown this once."}
+        dump_only=True,
+        metadata={"description": "Keep it now: it is shown this once."},
     )
 
 
 class CallerSchema(Schema):
-    """The key that asks."""
+    """The API key of the request."""
 
     id = fields.UUID(dump_only=True, attribute="key_id")
     tenant_id = fields.UUID(dump_only=True, allow_none=True)
@@ -61,4 +64,4 @@ class CallerSchema(Schema):
 
 
 class ApiKeyQuery(PageQuery):
-    """Query of the list of keys."""
+    """Query parameters for a list of API keys."""

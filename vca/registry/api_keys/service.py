@@ -1,4 +1,4 @@
-"""Make, list, revoke and recognise API keys."""
+"""Create, list, revoke and authenticate API keys."""
 
 import re
 import zlib
@@ -16,8 +16,8 @@ from vca.kit.errors import DomainError, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.api_keys.models import SCOPES, ApiKey
 
-# vca_ + 8 to look it up by + 32 of base 62 (190 bits) + 6 of checksum, so that a scanner or a
-# careless paste is told apart without asking the database.
+# vca_, 8 characters to look the key up by, 32 of base 62 (190 bits) and 6 of checksum. The checksum
+# rejects guesses of scanners and incomplete pastes without a query.
 _KEY_FORMAT = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
 _PREFIX_LENGTH = 12
 _USED_EVERY = timedelta(minutes=1)
@@ -25,7 +25,7 @@ _NO_HASH = bytes(32)
 
 
 class ScopeExceeded(DomainError):
-    """A key grants no more scope or life than it has."""
+    """A key cannot grant more scopes or a later expiry than it has."""
 
     status = 403
     code = "scope-exceeded"
@@ -33,7 +33,7 @@ class ScopeExceeded(DomainError):
 
 @dataclass(frozen=True)
 class AuthenticatedKey:
-    """Who is asking: a key, what it may do, and the tenant of the path if there is one."""
+    """The API key of a request: its scopes, and the state of the tenant in the path, if any."""
 
     key_id: UUID
     prefix: str
@@ -58,7 +58,7 @@ _LISTING = Listing(ApiKey, (ApiKey.created_at, ApiKey.id))
 
 
 class _KeyRow(NamedTuple):
-    """What the look-up reads, in its order."""
+    """The columns of the look-up query, in order."""
 
     id: UUID
     prefix: str
@@ -75,7 +75,8 @@ class _KeyRow(NamedTuple):
     path_tenant_revision: str | None
 
 
-# One read answers who asks, and what state the tenant is in that is asked about, and its schema.
+# One query reads the key, its tenant's status, and the status and revision of the tenant in the
+# path.
 _LOOK_UP = """
 SELECT k.id, k.prefix, k.name, k.tenant_id, k.key_hash, k.scopes, k.expires_at, k.created_at,
        k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AS valid,
@@ -98,11 +99,12 @@ RETURNING id
 def authenticate(
     connection: Connection, *, presented: str, peppers: Sequence[str], path_tenant_id: UUID | None
 ) -> AuthenticatedKey | None:
-    """The caller behind a presented key, or None for every kind of bad key alike.
+    """Return the key that was presented, or None for every kind of invalid key.
 
-    One autocommitted read; revocation is effective at once because nothing is cached. Once in ten
-    minutes it also notes the use, and moves the hash to the newest pepper: each minute would be a
-    write for every third request when thousands of tenants ask now and then.
+    It is one autocommitted read. Nothing is cached, so revocation is effective immediately. Once in
+    ten minutes it also records the use, and rehashes the key with the newest pepper. Recording it
+    each minute would be a write for every third request when thousands of tenants send few
+    requests.
     """
     if not _is_well_formed(presented):
         return None
@@ -147,10 +149,10 @@ def create(
     expires_at: datetime | None = None,
     granted_by: AuthenticatedKey | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key of a tenant, or of the platform with `tenant_id=None`; its text is known only now.
+    """Create a key of a tenant, or a platform key if `tenant_id` is None; return (row, key).
 
-    Without `scopes` it may do all that the granting key may (from the command line: everything).
-    Raises ScopeExceeded.
+    The key's text is available only here. Without `scopes` the key gets all scopes of `granted_by`,
+    or all scopes that exist if it is created from the command line. Raises ScopeExceeded.
     """
     granted_scopes = (
         set(scopes) if scopes is not None else set(granted_by.scopes if granted_by else SCOPES)
@@ -173,12 +175,12 @@ def create(
 
 
 def list_page(session: Session, *, tenant_id: UUID | None, page: PageRequest) -> Page:
-    """The keys of a tenant, or of the platform, revoked ones too."""
+    """Return a page of keys of a tenant, or of the platform, including revoked ones."""
     return _LISTING.page(session, page, {"tenant_id": tenant_id})
 
 
 def get(session: Session, *, key_id: UUID) -> ApiKey:
-    """The key's row, whoever's it is; raises NotFound."""
+    """Return the key's row, of any owner; raise NotFound."""
     row = session.get(ApiKey, key_id)
     if row is None:
         raise NotFound
@@ -186,7 +188,7 @@ def get(session: Session, *, key_id: UUID) -> ApiKey:
 
 
 def revoke(session: Session, *, tenant_id: UUID | None, key_id: UUID, now: datetime) -> ApiKey:
-    """Make a key useless at once; revoking it again changes nothing. Raises NotFound."""
+    """Revoke a key immediately; revoking it again changes nothing. Raises NotFound."""
     row = session.get(ApiKey, key_id, with_for_update=True)
     if row is None or row.tenant_id != tenant_id:
         raise NotFound
@@ -219,7 +221,7 @@ def _is_well_formed(presented: str) -> bool:
 
 
 def _checksum(body: str) -> str:
-    """CRC-32 in six characters of base 62."""
+    """Return the CRC-32 of the key in six characters of base 62."""
     number, digits = zlib.crc32(body.encode()), ""
     for _ in range(6):
         number, remainder = divmod(number, 62)

@@ -1,5 +1,5 @@
-"""Who changed what: one row for each operation, written by the transaction that does it.
+"""The audit log: one row for each operation, written by the operation's transaction.
 
-The machinery of both tables: the platform's here, a tenant's in its own schema. May import the kit
-and tenancy; what a row says of a change is in `vca.audit.redaction`.
+Shared code for both tables: the platform's in `public`, and each tenant's in its own schema. May
+import `kit`, `audit` and `tenancy`. `vca.audit.redaction` decides which values are stored.
 """

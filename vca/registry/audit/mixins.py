@@ -1,4 +1,4 @@
-"""What a row of either audit holds: ids, and what may be told of a change. Nothing of callers'."""
+"""Columns that both audit tables share: ids and redacted changes, no data of callers."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,13 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 
 class AuditEntryMixin:
-    """An operation, who did it, and to what. Never changed: no login has the right to."""
+    """An operation, its actor and its object. No login has the privilege to change rows."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **values: Any) -> None: ...
 
-    # In the order of their making, so that the key's is the one index that a list needs.
+    # Ids ascend in order of creation, so the primary key is the only index that a list needs.
     id: Mapped[UUID] = mapped_column(primary_key=True)
     actor: Mapped[str] = mapped_column(Text)
     key_id: Mapped[UUID | None]

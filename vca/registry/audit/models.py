@@ -1,4 +1,4 @@
-"""The platform's audit: what operators do, and what is done to a tenant from outside its schema."""
+"""The platform's audit log: platform operations, and operations on tenants from outside."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from vca.registry.base import PublicBase
 
 
 class PlatformAuditEntry(AuditEntryMixin, PublicBase):
-    """An operation in `public`; `tenant_id` is whom it was about, and may be gone."""
+    """An operation in `public`; `tenant_id` is the tenant it affected, which may be gone."""
 
     __tablename__ = "audit_entries"
     __table_args__ = (Index(None, "tenant_id", "id"),)

@@ -1,7 +1,7 @@
-"""Write what a deed did, in the transaction that does it: the last statement before its commit.
+"""Write audit entries in the transaction of the operation, as the last statement before commit.
 
-What is changed is seen where mapped objects are flushed; what changes without them is said by
-`deeds.note`.
+Changes of mapped objects are collected when they are flushed. Other changes are recorded with
+`vca.audit.context.record_change`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ _INSERT_PLATFORM_ENTRY = (
 
 
 def install_listeners() -> None:
-    """Have every session of this process tell the deeds that it commits; again, it is the same."""
+    """Write audit entries for every session of this process. Idempotent."""
     for event_name, listener in (
         ("before_flush", _collect_changes),
         ("before_commit", _write_entries),
@@ -38,7 +38,7 @@ def install_listeners() -> None:
 
 
 def _collect_changes(session: Session, _context: Any, _instances: Any) -> None:
-    """Note the mapped objects that are about to be written, if their class says what they are."""
+    """Record the mapped objects that are about to be flushed, if their class is audited."""
     if context.current_context() is None:
         return
     for row in (*session.new, *session.dirty, *session.deleted):
@@ -74,7 +74,10 @@ def _write_entries(session: Session) -> None:
 
 
 def _insert_rows(session: Session, statement: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """All but the last at once, which is the command line's only: the last with the commit."""
+    """Insert the rows; the last one is sent together with the commit.
+
+    Only the command line writes more than one row.
+    """
     connection = session.connection()
     for row in rows[:-1]:
         connection.exec_driver_sql(statement, dict(row))
@@ -114,7 +117,7 @@ def _entry_rows(
 def _entry_row(
     audit_context: AuditContext, recorded_changes: Sequence[AuditChange]
 ) -> dict[str, Any]:
-    """What is told of one thing; `noted` is of that thing alone, in order."""
+    """Return the entry for one object; `recorded_changes` are of that object, in order."""
     changes: dict[str, Any] = {}
     for each in recorded_changes:
         changes = redaction.merge_changes(changes, each.changes)

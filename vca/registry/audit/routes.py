@@ -1,4 +1,4 @@
-"""`/api/audit`: what was done on the platform, and to tenants from outside of their schemas."""
+"""`/api/audit`: operations on the platform, and on tenants from outside of their schemas."""
 
 from typing import Any
 
@@ -15,10 +15,11 @@ blp = Blueprint("platform audit", __name__, description="Who changed what on the
 @blp.response(200, EntrySchema(many=True))
 @access("platform", "admin", transaction="public")
 def list_platform_audit(query: dict[str, Any]) -> Any:
-    """List what was done on the platform, newest first
+    """List platform audit entries
 
-    Tenants and their keys, platform keys, assigned numbers, operators' webhooks, and commands. What
-    is done inside a tenant is in that tenant's own list. Kept for good.
+    The newest entries come first. They cover tenants and their API keys, platform API keys,
+    assigned numbers, platform webhooks and commands. Operations inside a tenant are in the tenant's
+    own audit log. Entries are never deleted.
     """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)

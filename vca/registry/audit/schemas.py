@@ -1,4 +1,4 @@
-"""Entries of the audit as the API shows them, and what they can be asked for by."""
+"""Request and response schemas of audit entries."""
 
 from marshmallow import fields, validate
 
@@ -14,7 +14,7 @@ _CHANGES_DESCRIPTION = (
 
 
 class EntrySchema(Schema):
-    """An operation that was done."""
+    """An operation in the audit log."""
 
     id = fields.UUID(dump_only=True)
     created_at = fields.AwareDateTime(dump_only=True)
@@ -54,7 +54,7 @@ class EntrySchema(Schema):
 
 
 class EntryQuery(PageQuery):
-    """Query of a list of entries."""
+    """Query parameters for a list of audit entries."""
 
     operation = string(1, 100)
     object_type = string(1, 100)
@@ -66,6 +66,6 @@ class EntryQuery(PageQuery):
 
 
 class PlatformEntryQuery(EntryQuery):
-    """Query of the platform's list."""
+    """Query parameters for the platform's audit entries."""
 
     tenant_id = Uuid()

@@ -1,4 +1,4 @@
-"""Read the audit: the newest first, one table's or two as one."""
+"""Read audit entries, newest first, from one table or from two as one list."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -11,20 +11,23 @@ from vca.kit import ids
 from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.audit.models import PlatformAuditEntry
 
-# An entry's id is of the moment of its commit, by our clock; its time is the database's, of when
-# the transaction began.
+# An entry's id contains the time of its commit, by this server's clock. Its `created_at` is the
+# database's time at the beginning of the transaction. The two differ by less than this.
 _MAX_CLOCK_SKEW = timedelta(hours=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTING = Listing(PlatformAuditEntry, (PlatformAuditEntry.id,), newest_first=True)
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """What was done in `public`, to whichever tenant."""
+    """Return a page of the platform's audit entries, of all tenants."""
     return _LISTING.page(session, page, bound_ids(filters))
 
 
 def bound_ids(filters: Mapping[str, Any]) -> dict[str, Any]:
-    """The same filters; a time also bounds the ids, by which a list is found and walked."""
+    """Return the filters with bounds for the ids added to bounds for the time.
+
+    Lists are ordered by id, so the bounds let the index find the rows.
+    """
     bounded_filters = dict(filters)
     if "created_at__gt" in filters:
         bounded_filters["id__gt"] = ids.uuid7(
@@ -36,7 +39,7 @@ def bound_ids(filters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge_pages(pages: Iterable[Page], *, limit: int) -> Page:
-    """Pages of the same place in several lists, as the page of the list of all of them."""
+    """Merge pages of several lists, which begin at the same key, into one page."""
     page_list = list(pages)
     items = sorted((row for each in page_list for row in each.items), key=_row_id, reverse=True)
     has_more = len(items) > limit or any(each.next_after for each in page_list)

@@ -1,1 +1,1 @@
-"""`Idempotency-Key` of the platform's own operations, which are in no tenant."""
+"""`Idempotency-Key` for operations of the platform, which are in no tenant."""

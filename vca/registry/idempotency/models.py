@@ -1,4 +1,4 @@
-"""One row for each key that a platform's POST bore."""
+"""One row for each Idempotency-Key of a platform operation."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from vca.registry.base import PublicBase
 
 
 class IdempotencyKey(PublicBase):
-    """What was asked under a key, and what was answered; no status while it is being done."""
+    """A request with a key and its response; `status` is null while the request is in progress."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (UniqueConstraint("api_key", "key"), Index(None, "created_at"))

@@ -1,6 +1,6 @@
-"""What a POST answered under its Idempotency-Key: claim the key, keep the answer, forget, sweep.
+"""Claim an Idempotency-Key, store the response, release the key, and delete expired rows.
 
-The same for both tables: the platform's, and a tenant's inside that tenant's transaction.
+The code serves both tables: the platform's, and a tenant's in that tenant's transaction.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from vca.kit.errors import Conflict
 
 CLEANUP_JOB = "idempotency.sweep"
 RETENTION = timedelta(hours=24)
-# No request is worked on for so long: whoever claimed the key is dead.
+# No request takes longer than this: a process that still holds the key has died.
 ABANDONED_AFTER = timedelta(seconds=120)
 RETRY_AFTER_S = 2
 _LOCK_NOT_AVAILABLE = "55P03"
 
 
 class KeyReused(Conflict):
-    """The key was used before for something else."""
+    """The key was already used for a different request."""
 
     code = "idempotency-key-reused"
 
@@ -35,7 +35,7 @@ class KeyReused(Conflict):
 
 
 class InProgress(Conflict):
-    """The first request under this key is being worked on."""
+    """The first request with this key is still in progress."""
 
     code = "idempotency-in-progress"
 
@@ -48,7 +48,7 @@ class InProgress(Conflict):
 
 @dataclass(frozen=True)
 class IdempotentRequest:
-    """A request that bears a key: who sent it, and a hash of what it asks."""
+    """A request with a key: its sender, and a hash of its contents."""
 
     sender: str
     key: str
@@ -57,7 +57,7 @@ class IdempotentRequest:
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """What the first request under a key was answered."""
+    """The response to the first request with a key."""
 
     status: int
     headers: Mapping[str, str]
@@ -65,10 +65,10 @@ class StoredResponse:
 
 
 def claim(session: Session, *, table: Table, request: IdempotentRequest) -> UUID | StoredResponse:
-    """Make the key ours and return the claim's id, or return what was answered under it.
+    """Claim the key and return the claim's id, or return the stored response.
 
-    Waits while another transaction has the key. Raises InProgress when the wait runs out, or when
-    somebody else claimed the key and has not finished, and KeyReused.
+    Waits while another transaction holds the key. Raises InProgress if the wait times out or
+    another claim is unfinished, and KeyReused.
     """
     claim_id = uuid4()
     insertion = insert(table).values(
@@ -91,11 +91,11 @@ def claim(session: Session, *, table: Table, request: IdempotentRequest) -> UUID
 def _resolve_existing_claim(
     session: Session, table: Table, request: IdempotentRequest, claim_id: UUID
 ) -> UUID | StoredResponse:
-    """What the row of a used key says; one that a dead process left behind becomes `claim_id`."""
+    """Return the stored response, or take over the key of a dead process as `claim_id`."""
     row = session.execute(
         select(table).where(table.c.api_key == request.sender, table.c.key == request.key)
     ).one_or_none()
-    if row is None:  # forgotten or swept at this very moment
+    if row is None:  # released or deleted just now
         raise InProgress
     if row.request_hash != request.request_hash:
         raise KeyReused
@@ -106,7 +106,7 @@ def _resolve_existing_claim(
         table.c.status.is_(None),
         table.c.created_at < func.now() - ABANDONED_AFTER,
     )
-    # Another id, so that the first one, should it live after all, completes nothing.
+    # The new id makes sure that the first process, if it is still alive, completes nothing.
     takeover = abandoned.values(id=claim_id, created_at=func.now()).returning(table.c.id)
     if session.scalar(takeover) is None:
         raise InProgress
@@ -116,7 +116,7 @@ def _resolve_existing_claim(
 def complete(
     session: Session, *, table: Table, claim_id: UUID, response: StoredResponse, now: datetime
 ) -> None:
-    """Keep the answer for a day; the last that its transaction does, see `order_sweep`."""
+    """Store the response for a day; call it last in its transaction, see `schedule_cleanup`."""
     values = {
         "status": response.status,
         "headers": dict(response.headers),
@@ -127,20 +127,21 @@ def complete(
 
 
 def schedule_cleanup(session: Session, *, now: datetime) -> None:
-    """Have the table swept in a day, unless a sweep is ordered already.
+    """Schedule a cleanup of the table in a day, unless one is scheduled already.
 
-    Two who order the first one wait for each other's transaction: so it is done last.
+    Call it last in a transaction: two transactions that schedule the first cleanup wait for each
+    other.
     """
     queue.enqueue(session, CLEANUP_JOB, run_at=now + RETENTION, lock=CLEANUP_JOB)
 
 
 def release(session: Session, *, table: Table, claim_id: UUID) -> None:
-    """Give the key back: what was asked was not done."""
+    """Release the key, because the request was not executed."""
     session.execute(delete(table).where(table.c.id == claim_id))
 
 
 def delete_expired(session: Session, *, table: Table, now: datetime) -> None:
-    """Delete what was kept for its time, and come back when the next one's is over."""
+    """Delete expired rows, and schedule the next cleanup for the oldest remaining row."""
     session.execute(delete(table).where(table.c.created_at <= now - RETENTION))
     oldest = session.scalar(select(func.min(table.c.created_at)))
     if oldest is not None:

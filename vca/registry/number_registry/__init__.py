@@ -1,1 +1,1 @@
-"""Which number is whose: one row for each E.164 number of the whole deployment."""
+"""The number registry: one row for each E.164 number of the whole deployment."""

@@ -1,4 +1,4 @@
-"""The claimed numbers of all tenants, for operators' commands; no tenant is visited."""
+"""The claimed numbers of all tenants, for platform commands; reads `public` only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,13 +12,13 @@ from vca.registry.number_registry.models import Did
 from vca.registry.number_registry.service import enqueue_registration
 from vca.tenancy.session import public_session
 
-# Ordered in one transaction: the queue is shared.
+# Number of jobs enqueued per transaction; small, because the queue is shared.
 _BATCH_SIZE = 500
 
 
 @dataclass(frozen=True)
 class ClaimedNumber:
-    """A number in use, and whose it is."""
+    """A number in use, and its tenant."""
 
     did_number: str
     tenant_id: UUID
@@ -27,19 +27,19 @@ class ClaimedNumber:
 
 
 def list_claimed(session: Session, *, tenant_id: UUID | None = None) -> Sequence[ClaimedNumber]:
-    """Every number in use, or a tenant's, by number."""
+    """Return every claimed number, or a tenant's, by number."""
     return _select_claimed(session, tenant_id)
 
 
 def list_registered(session: Session, *, tenant_id: UUID | None = None) -> Sequence[ClaimedNumber]:
-    """Those whose carrier has said that they are registered."""
+    """Return the claimed numbers that their carrier has confirmed as registered."""
     return _select_claimed(session, tenant_id, Did.registration_status == "registered")
 
 
 def enqueue_reregistration(*, tenant_id: UUID | None = None) -> int:
-    """Order that every number in use, or a tenant's, is registered anew; how many orders.
+    """Enqueue a registration for every claimed number, or a tenant's; return the number of jobs.
 
-    An inactive number's order is found not to be wanted by the job that would carry it out.
+    For an inactive number, the job finds that no registration is wanted and does nothing.
     """
     job_count, last_number = 0, ""
     while True:

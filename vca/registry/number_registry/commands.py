@@ -1,4 +1,4 @@
-"""`flask dids`: the registry of numbers over all tenants."""
+"""`flask dids`: the number registry of all tenants."""
 
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ _NUMBER = click.argument("number", metavar="+E164")
 @click.option("--state", type=click.Choice(STATES))
 @cli.as_json
 def list_(as_json: bool, **filters: Any) -> None:
-    """List the registry, by number."""
+    """List the numbers in the registry."""
     active_filters = {name: value for name, value in filters.items() if value}
     with public_session() as session:
         entries = cli.iterate_items(
@@ -36,7 +36,7 @@ def list_(as_json: bool, **filters: Any) -> None:
 @_NUMBER
 @cli.as_json
 def find(number: str, as_json: bool) -> None:
-    """Show whose a number is."""
+    """Show a number and its tenant."""
     with public_session() as session:
         entry = DidSchema().dump(service.get(session, number=number))
     cli.print_result(entry, as_json=as_json, text=cli.format_record(entry))
@@ -47,7 +47,10 @@ def find(number: str, as_json: bool) -> None:
 @click.argument("tenant_id", type=click.UUID, metavar="TENANT_ID")
 @cli.as_json
 def assign(number: str, tenant_id: UUID, as_json: bool) -> None:
-    """Promise a number to a tenant, which alone may then claim it."""
+    """Assign a number to a tenant.
+
+    Only this tenant can then claim it.
+    """
     fields = cli.load_or_fail(DidSchema(), {"did_number": number, "tenant_id": str(tenant_id)})
     with public_session() as session:
         did = service.assign(session, number=fields["did_number"], tenant_id=tenant_id)
@@ -60,7 +63,10 @@ def assign(number: str, tenant_id: UUID, as_json: bool) -> None:
 @_NUMBER
 @cli.as_json
 def release(number: str, as_json: bool) -> None:
-    """Take back a promise, or end a number's rest; a number in use is left alone."""
+    """Release an assigned or quarantined number.
+
+    A claimed number stays as it is: delete the tenant's phone number first.
+    """
     with public_session() as session:
         service.unassign(session, number=number)
     cli.print_result({"released": number}, as_json=as_json, text=f"{number} is free.")
@@ -69,7 +75,10 @@ def release(number: str, as_json: bool) -> None:
 @dids.command("misses")
 @cli.as_json
 def misses(as_json: bool) -> None:
-    """List the numbers that rang and that no tenant has, the latest first."""
+    """List called numbers that no tenant has.
+
+    The latest calls come first.
+    """
     columns = ("did_number", "misses", "first_missed_at", "last_missed_at")
     with public_session() as session:
         rows = [

@@ -1,4 +1,4 @@
-"""The registry of numbers, and the count of calls to numbers that nobody has."""
+"""The number registry, and the count of calls to numbers that no tenant has."""
 
 from datetime import datetime
 from uuid import UUID
@@ -12,10 +12,11 @@ STATES = ("assigned", "claimed", "resting")
 
 
 class Did(PublicBase):
-    """A number and the tenant that it is assigned to, claimed by, or resting with.
+    """A number, and the tenant that it is assigned to, claimed by, or quarantined for.
 
-    Without an account of the tenant's it rings by the deployment's. `previous_…`: the carrier that
-    it has moved from, by which it may ring until then.
+    A quarantined number has the state `resting`. With `telephony_account_id` null, calls come
+    through the platform's account. After a number has moved to another carrier, `previous_…` is the
+    carrier that may still deliver its calls until `previous_until`.
     """
 
     __tablename__ = "dids"
@@ -42,7 +43,7 @@ class Did(PublicBase):
 
 
 class UnroutedNumber(PublicBase):
-    """How often a number rang that no tenant has."""
+    """The count of calls to a number that no tenant has."""
 
     __tablename__ = "did_misses"
 

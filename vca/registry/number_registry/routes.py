@@ -1,4 +1,4 @@
-"""`/api/dids`: the registry of numbers over all tenants."""
+"""`/api/dids`: the number registry of all tenants."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ blp = Blueprint("dids", __name__, description="Which number is whose, over all t
 @blp.response(201, DidSchema)
 @access("platform", "write", transaction="public", idempotency="answer")
 def assign_did(body: dict[str, Any]) -> Any:
-    """Assign a number to a tenant in advance
+    """Assign a number to a tenant
 
-    Only that tenant, or a platform key on its behalf, can then claim it.
+    Only that tenant, or a platform key on its behalf, can then claim the number.
     """
     return service.assign(request_session(), number=body["did_number"], tenant_id=body["tenant_id"])
 
@@ -27,6 +27,6 @@ def assign_did(body: dict[str, Any]) -> Any:
 @blp.response(200, DidSchema(many=True))
 @access("platform", "read", transaction="public")
 def list_dids(query: dict[str, Any]) -> Any:
-    """List the registry of numbers, by number"""
+    """List numbers in the registry"""
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)

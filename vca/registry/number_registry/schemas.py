@@ -1,4 +1,4 @@
-"""The registry of numbers as operators see it."""
+"""Request and response schemas of the number registry."""
 
 from marshmallow import fields
 
@@ -8,7 +8,7 @@ from vca.registry.number_registry.models import STATES
 
 
 class DidSchema(Schema):
-    """A number and the tenant that it is assigned to, claimed by, or resting with."""
+    """A number, and the tenant that it is assigned to, claimed by, or quarantined for."""
 
     did_number = e164(required=True)
     tenant_id = Uuid(required=True)
@@ -23,7 +23,7 @@ class DidSchema(Schema):
 
 
 class DidQuery(PageQuery):
-    """Filters of the registry."""
+    """Query parameters for a list of numbers."""
 
     tenant_id = Uuid()
     did_number = string(1, 20)

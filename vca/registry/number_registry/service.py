@@ -1,4 +1,4 @@
-"""Claim and release numbers; find whose a number is."""
+"""Claim and release numbers, and find the tenant of a number."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,13 +19,13 @@ from vca.telephony.types import ProviderAccountRef
 from vca.tenancy.schema import TenantRef
 
 QUARANTINE = timedelta(days=30)
-FOREIGN_NUMBER = UUID(int=0)  # what a tenant is told of a phone number that is another's
-# "proven": as open, since the tenant's own account with the carrier has the number.
+FOREIGN_NUMBER = UUID(int=0)  # stands for a phone number of another tenant
+# "proven" is like "open": the tenant's own account with the carrier proves that it has the number.
 ClaimPolicy = Literal["open", "assigned", "proven", "platform"]
 
 
 class NumberAlreadyClaimed(Conflict):
-    """Somebody has the number; the answer never says who."""
+    """Another tenant has the number; the error does not say which."""
 
     code = "number-already-claimed"
 
@@ -34,7 +34,7 @@ class NumberAlreadyClaimed(Conflict):
 
 
 class NumberNotAssigned(DomainError):
-    """This deployment lets tenants claim only numbers that were assigned to them."""
+    """In this deployment, tenants can claim only numbers that are assigned to them."""
 
     status = 403
     code = "number-not-assigned"
@@ -45,9 +45,9 @@ class NumberNotAssigned(DomainError):
 
 @dataclass(frozen=True)
 class Registration:
-    """What the registry keeps of a number's carrier, as the number's row has it.
+    """The registry's copy of a number's carrier and registration.
 
-    `previous`: where it was before it moved, and whence it may ring until `previous_until`.
+    After a move, `previous` is the carrier that may still deliver calls until `previous_until`.
     """
 
     carrier: ProviderAccountRef
@@ -58,10 +58,10 @@ class Registration:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a called number is, whether it may route, what revision the schema is at; the plan.
+    """The tenant of a called number, with its status, schema revision and plan.
 
-    `plan_limits`: what the plan allows at once. `carriers`: whence it may ring at this moment, its
-    own first; none for a transaction inside a tenant.
+    `plan_limits` are the concurrency limits of the plan. `carriers` are the carriers that may
+    deliver calls now, the current one first; inside a tenant's transaction it is empty.
     """
 
     tenant: TenantRef
@@ -74,7 +74,7 @@ class Owner:
     carriers: tuple[ProviderAccountRef, ...] = ()
 
 
-# What an order to a carrier names.
+# Arguments of the jobs that register and unregister a number.
 _CARRIER_JOB_FIELDS = (
     "tenant_id",
     "phone_number_id",
@@ -104,9 +104,9 @@ def claim(
     carrier: ProviderAccountRef,
     policy: ClaimPolicy,
 ) -> None:
-    """Make `number` the session's tenant's own; the database decides races.
+    """Claim `number` for the session's tenant; the database resolves races.
 
-    Raises NumberAlreadyClaimed, and NumberNotAssigned under `terms="assigned"`.
+    Raises NumberAlreadyClaimed, and NumberNotAssigned with `policy="assigned"`.
     """
     provider_type, account_id = carrier.provider_type, carrier.account_id
     function = func.public.claim_did(number, phone_number_id, provider_type, account_id, policy)
@@ -118,14 +118,14 @@ def claim(
 
 
 def release(session: Session, *, number: str, quarantine: timedelta = QUARANTINE) -> None:
-    """Let the session's tenant's number go: it stops routing, and rests for a while."""
+    """Release the session tenant's number: it stops routing, and is quarantined."""
     session.execute(select(func.public.release_did(number, quarantine)))
 
 
 def sync_registration(
     session: Session, *, number: str, phone_number_id: UUID, registration: Registration
 ) -> None:
-    """Keep the registry's copy of how the session's tenant's number rings and is registered."""
+    """Update the registry's copy of the carrier and registration of the tenant's number."""
     carrier, previous = registration.carrier, registration.previous
     function = func.public.note_did(
         number,
@@ -141,7 +141,10 @@ def sync_registration(
 
 
 def find_owner(connection: Connection, *, number: str) -> Owner | None:
-    """Whose the number is, in one indexed read; one that is only assigned is nobody's yet."""
+    """Return the tenant of a called number, or None; one indexed read.
+
+    An assigned number that is not claimed yet has no owner.
+    """
     row = db.fetch_one(connection, _FIND_OWNER, {"number": number})
     if row is None:
         return None
@@ -171,7 +174,7 @@ def _make_owner(
 
 
 def find_tenant_number(session: Session, *, number: str) -> Owner | None:
-    """The same for a transaction inside a tenant, which sees only its own numbers."""
+    """Return the same inside a tenant's transaction, which sees only its own numbers."""
     function = func.public.own_did(number).table_valued(
         "tenant_status", "phone_number_id", "state", "rests_until", "schema_revision"
     )
@@ -185,25 +188,25 @@ def find_tenant_number(session: Session, *, number: str) -> Owner | None:
 
 
 def current_holder(session: Session, *, number: str) -> UUID | None:
-    """The id of the phone number that has claimed this number; None when nobody has.
+    """Return the id of the phone number that claimed this number, or None.
 
-    For a transaction inside a tenant; all that it learns of another tenant's is the nil uuid.
+    It works inside a tenant's transaction. For a number of another tenant it returns the nil UUID.
     """
     return session.scalar(select(func.public.did_holder(number)))
 
 
 def owned_by_tenant(session: Session, *, number: str) -> bool:
-    """Whether the session's tenant has claimed this number."""
+    """Return whether the session's tenant has claimed this number."""
     return current_holder(session, number=number) not in (None, FOREIGN_NUMBER)
 
 
 def record_unrouted_call(session: Session, *, number: str) -> None:
-    """Remember that a number rang which no tenant has."""
+    """Count a call to a number that no tenant has."""
     session.execute(select(func.public.count_did_miss(number)))
 
 
 def list_unrouted_numbers(session: Session, *, limit: int = 100) -> list[UnroutedNumber]:
-    """The numbers that rang in vain, the latest first."""
+    """Return called numbers that no tenant has, the latest call first."""
     return list(
         session.scalars(
             select(UnroutedNumber).order_by(UnroutedNumber.last_missed_at.desc()).limit(limit)
@@ -212,10 +215,10 @@ def list_unrouted_numbers(session: Session, *, limit: int = 100) -> list[Unroute
 
 
 def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
-    """Promise a number to a tenant, which alone may then claim it.
+    """Assign a number to a tenant, which alone can then claim it.
 
-    Assigning it again to the same tenant changes nothing. Raises NumberAlreadyClaimed when it is
-    claimed or promised elsewhere, InvalidInput when there is no such tenant.
+    Assigning it to the same tenant again changes nothing. Raises NumberAlreadyClaimed if the number
+    is claimed by or assigned to another tenant, and InvalidInput if the tenant does not exist.
     """
     outcome = session.scalar(select(func.public.assign_did(number, tenant_id)))
     if outcome == "taken":
@@ -229,7 +232,10 @@ def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
 
 
 def unassign(session: Session, *, number: str) -> None:
-    """Take back a promise, or end a rest; raises NotFound, and Conflict for a claimed number."""
+    """Withdraw an assignment or end a quarantine.
+
+    Raises NotFound, and Conflict for a claimed number.
+    """
     outcome = session.scalar(select(func.public.unassign_did(number)))
     if outcome == "unknown":
         raise NotFound
@@ -239,7 +245,7 @@ def unassign(session: Session, *, number: str) -> None:
 
 
 def get(session: Session, *, number: str) -> Did:
-    """The registry's row; raises NotFound."""
+    """Return the registry's row; raise NotFound."""
     did = session.get(Did, number)
     if did is None:
         raise NotFound
@@ -247,12 +253,12 @@ def get(session: Session, *, number: str) -> Did:
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: object) -> Page:
-    """The registry over all tenants, by number."""
+    """Return a page of the registry of all tenants, by number."""
     return _LISTING.page(session, page, filters)
 
 
 def release_all(session: Session, *, tenant_id: UUID, quarantine: timedelta = QUARANTINE) -> None:
-    """Stop and rest all numbers of a tenant, and have their carriers told."""
+    """Stop and quarantine all numbers of a tenant, and unregister them at their carriers."""
     function = func.public.release_tenant_dids(tenant_id, quarantine).table_valued(
         *_CARRIER_JOB_FIELDS
     )
@@ -261,21 +267,21 @@ def release_all(session: Session, *, tenant_id: UUID, quarantine: timedelta = QU
 
 
 def restore_all(session: Session, *, tenant_id: UUID) -> None:
-    """Give a restored tenant back the numbers that still rest with it."""
+    """Restore the numbers of a restored tenant that are still quarantined for it."""
     function = func.public.restore_tenant_dids(tenant_id).table_valued(*_CARRIER_JOB_FIELDS)
     for row in session.execute(select(function)):
         enqueue_registration(session, row)
 
 
 def enqueue_registration(session: Session, did: Any) -> None:
-    """Have a claimed number registered at its carrier, if its tenant still wants that."""
+    """Enqueue the registration of a claimed number; the job checks if it is still wanted."""
     _enqueue_carrier_job(session, "phone_numbers.register", did=did)
 
 
 def _record_number_change(
     session: Session, number: str, tenant_id: UUID | None, **changes: Any
 ) -> None:
-    """A number has no id: what is told instead is a keyed hash of it."""
+    """Record a change of a number; a keyed hash serves as its id, because numbers have none."""
     number_hash = redaction.hash_text(number)
     context.record_change(session, "did", number_hash, tenant_id=tenant_id, changes=changes)
 

@@ -1,1 +1,1 @@
-"""Token buckets in `public`, shared by all processes, and the tokens that each has in hand."""
+"""Token buckets in `public`, shared by all processes, and each process's prefetched tokens."""

@@ -1,4 +1,4 @@
-"""The buckets as the database keeps them: drawn from by its clock, under a lock of the row."""
+"""Token buckets in the database; its clock counts, and tokens are acquired under a row lock."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SELECT granted, remaining FROM public.draw_tokens(
     %(ids)s::uuid[], %(rates)s::double precision[], %(bursts)s::integer[], %(wanted)s::integer[]
 )
 """
-# Rows that somebody draws from at this moment are passed over: neither waits for the other.
+# Rows that another transaction has locked are skipped, so that neither waits for the other.
 _DELETE_FULL = """
 WITH full_ones AS (
     DELETE FROM public.rate_buckets WHERE id IN (
@@ -28,9 +28,9 @@ SELECT count(*) FROM full_ones
 
 @dataclass(frozen=True)
 class Limit:
-    """A bucket: it holds `burst` tokens, one for each of `counts`, and gains `rate` a second.
+    """A token bucket: it holds `burst` tokens, one per `unit`, and gains `rate_per_s` tokens.
 
-    `name` is what clients are told.
+    `name` is shown to clients.
     """
 
     name: str
@@ -41,21 +41,22 @@ class Limit:
 
     @property
     def window_s(self) -> int:
-        """How long it takes to fill."""
+        """The time in seconds that an empty bucket needs to fill."""
         return round(self.burst / self.rate_per_s)
 
 
 class TokenGrant(NamedTuple):
-    """What a draw was given, and what is left in the bucket."""
+    """The number of tokens granted, and the tokens that remain in the bucket."""
 
     granted: int
     remaining: float
 
 
 def acquire(connection: Connection, requests: Sequence[tuple[Limit, int]]) -> list[TokenGrant]:
-    """Draw up to so many tokens from each bucket, in one autocommitted statement.
+    """Acquire up to the requested number of tokens from each bucket.
 
-    Buckets are always to be named in the same order, or two who draw wait for each other.
+    It is one autocommitted statement. Always name the buckets in the same order: otherwise two
+    processes may wait for each other.
     """
     limits = [limit for limit, _ in requests]
     parameters = {
@@ -70,12 +71,12 @@ def acquire(connection: Connection, requests: Sequence[tuple[Limit, int]]) -> li
 
 
 def delete_full(connection: Connection) -> int:
-    """Delete the buckets that are full, which say nothing; how many."""
+    """Delete full buckets, which need no row; return their number."""
     row = db.fetch_one(connection, _DELETE_FULL, {})
     assert row is not None
     return int(row[0])
 
 
 def _array_literal(values: Iterable[object]) -> str:
-    """As Postgres writes it: the driver takes three times as long for a list."""
+    """Return an array in Postgres's notation: the driver needs three times as long for a list."""
     return f"{{{','.join(map(str, values))}}}"

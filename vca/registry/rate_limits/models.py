@@ -10,7 +10,7 @@ from vca.registry.base import PublicBase
 
 
 class RateBucket(PublicBase):
-    """When a bucket will be full again, if nobody draws from it meanwhile."""
+    """The time at which a bucket is full again if no tokens are acquired meanwhile."""
 
     __tablename__ = "rate_buckets"
 

@@ -1,8 +1,8 @@
-"""The tokens that this process has in hand: drawn ahead, so that few requests ask the database.
+"""Prefetched tokens of this process, so that few requests query the database.
 
 Tokens are taken from the bucket before they are spent, so all processes together never spend more
-than it gave. What is not spent soon is lost; a bucket found empty is not asked again before it can
-have a token.
+than the bucket provides. Tokens that are not spent in time are lost. An empty bucket is not queried
+again before it can have a token.
 """
 
 import threading
@@ -18,21 +18,23 @@ from vca.kit.errors import DomainError
 from vca.registry.rate_limits import buckets
 from vca.registry.rate_limits.buckets import Limit, TokenGrant
 
-# A slow key is not to draw for each of its requests. What is in hand for so long is little:
+# Prefetched tokens expire after this time. It is long enough that a slow key does not query the
+# database per request, and short enough that few tokens are lost.
 BATCH_LIFETIME_S = 5.0
-# no process holds more than this part of what a bucket holds when it is full.
+# A process prefetches at most 1/20 of a full bucket.
 MAX_SHARE_DIVISOR = 20
-# At its limit a bucket has a token every few milliseconds: it is not asked for each of them.
+# An empty bucket is queried at most this often: at its limit it gains a token every few
+# milliseconds.
 MIN_RETRY_S = 0.1
 CLEANUP_INTERVAL_S = 300.0
-# A refusal is kept no longer: its client is told to wait for a whole second anyway.
+# The longest delay of a rejection. The client is told to wait for a whole second anyway.
 MAX_REJECTION_DELAY_S = 1.0
 _PRUNE_ABOVE = 10_000
 
 
 @dataclass(frozen=True)
 class LimitStatus:
-    """How a limit stands: requests that are left, and seconds until it is whole again."""
+    """The remaining requests of a limit, and the seconds until it is full again."""
 
     limit: Limit
     remaining: int
@@ -40,7 +42,7 @@ class LimitStatus:
 
 
 class RateLimited(DomainError):
-    """Too many requests; `standings` has the limit that was met first, and those beside it."""
+    """Too many requests; `limit_statuses` has the exceeded limit first, then the others."""
 
     status = 429
     code = "rate-limited"
@@ -57,7 +59,7 @@ class RateLimited(DomainError):
 
 
 class _TokenBatch:
-    """What is in hand of one bucket."""
+    """The prefetched tokens of one bucket."""
 
     __slots__ = (
         "answered_at",
@@ -81,7 +83,7 @@ class _TokenBatch:
         self.answered_at = 0.0
 
     def spend_token(self, now_s: float) -> bool:
-        """Spend a token that is in hand, if there is one."""
+        """Spend a prefetched token; return False if there is none."""
         if not self.has_token(now_s):
             return False
         self.held -= 1
@@ -89,11 +91,15 @@ class _TokenBatch:
         return True
 
     def has_token(self, now_s: float) -> bool:
-        """Whether a token is in hand."""
+        """Return whether a prefetched token is left."""
         return self.held > 0 and now_s < self.ends_at
 
     def request_size(self, now_s: float, max_tokens: int) -> int:
-        """How many to draw: twice as many if the last ones did not last, else what was spent."""
+        """Return how many tokens to acquire.
+
+        The number is doubled if the last tokens were spent before they expired. Otherwise it is the
+        number that was spent.
+        """
         if now_s < self.ends_at:
             self.wanted *= 2
         else:
@@ -103,7 +109,7 @@ class _TokenBatch:
         return self.wanted
 
     def add(self, grant: TokenGrant, limit: Limit, now_s: float) -> bool:
-        """Have in hand what was drawn, and spend a token; False if there is none."""
+        """Add acquired tokens and spend one; return False if there is none."""
         self.left, self.drawn_at = grant.remaining, now_s
         if grant.granted:
             self.held += grant.granted
@@ -111,21 +117,24 @@ class _TokenBatch:
         else:
             missing_s = (1 - grant.remaining) / limit.rate_per_s
             self.refused_until = now_s + max(MIN_RETRY_S, missing_s)
-        return self.spend_token(now_s)  # maybe one that another thread has drawn meanwhile
+        return self.spend_token(now_s)  # another thread may have acquired tokens meanwhile
 
     def remaining(self, limit: Limit, now_s: float) -> int:
-        """About what may still be spent: in hand, and in the bucket if nobody else drew from it."""
+        """Estimate the tokens that can still be spent: prefetched, and those in the bucket.
+
+        The estimate assumes that no other process acquires tokens meanwhile.
+        """
         in_bucket = self.left + (now_s - self.drawn_at) * limit.rate_per_s
         return max(0, min(limit.burst, floor(in_bucket) + self.held))
 
     def refund(self) -> None:
-        """The request was not done: its token is in hand again."""
+        """Return the token of a request that was not executed."""
         self.held += 1
         self.spent -= 1
 
 
 class TokenCache:
-    """The tokens of one process, for all of its threads."""
+    """The prefetched tokens of one process, shared by its threads."""
 
     def __init__(self, *, now: Callable[[], float] = monotonic) -> None:
         self._now = now
@@ -135,7 +144,7 @@ class TokenCache:
         self._cleanup_at = now() + CLEANUP_INTERVAL_S
 
     def spend(self, connection: Connection, limits: Sequence[Limit]) -> tuple[LimitStatus, ...]:
-        """One token of each limit, or none at all; how they stand then. Raises RateLimited."""
+        """Spend one token of each limit, or none; return the limits' status. Raises RateLimited."""
         now_s = self._now()
         with self._lock:
             self._raise_if_empty(limits, now_s)
@@ -153,14 +162,15 @@ class TokenCache:
             return self._limit_statuses(limits, now_s)
 
     def check(self, limits: Sequence[Limit]) -> None:
-        """Raise RateLimited if one of these is known to be empty; nothing is spent."""
+        """Raise RateLimited if one of the limits is known to be empty; nothing is spent."""
         with self._lock:
             self._raise_if_empty(limits, self._now())
 
     def rejection_delay_s(self, limit: Limit) -> float:
-        """Seconds until a refusal by this limit may be answered.
+        """Return the seconds to wait before a rejection by this limit is sent.
 
-        A bucket's are as far apart as its tokens, but none waits for longer than HOLD_S.
+        Rejections are spaced at the bucket's refill rate; none waits longer than
+        MAX_REJECTION_DELAY_S.
         """
         with self._lock:
             now_s, batch = self._now(), self._batch_for(limit)
@@ -197,7 +207,7 @@ class TokenCache:
             raise self._rate_limited_error(limits, now_s)
 
     def _rate_limited_error(self, limits: Sequence[Limit], now_s: float) -> RateLimited:
-        """By the empty limit that has to be waited for the longest."""
+        """Return the error for the empty limit with the longest wait."""
         empty = [limit for limit in limits if not self._batch_for(limit).has_token(now_s)]
         slowest_limit = max(empty or limits, key=lambda limit: self._batch_for(limit).refused_until)
         wait_s = max(MIN_RETRY_S, self._batch_for(slowest_limit).refused_until - now_s)
@@ -224,7 +234,7 @@ class TokenCache:
         return batch
 
     def _prune(self) -> None:
-        """Let go of what neither holds tokens nor refuses any more."""
+        """Remove batches that neither hold tokens nor reject requests any more."""
         now_s = self._now()
         self._batches = {
             bucket: batch

@@ -1,1 +1,1 @@
-"""Who may speak through a socket: slots in `public`, counted over all processes."""
+"""Concurrency slots of voice WebSockets, counted over all processes."""

@@ -1,4 +1,4 @@
-"""One row for each call that speaks through a socket, or is about to."""
+"""One row for each call with a voice WebSocket, or that is about to open one."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,7 +10,7 @@ from vca.registry.base import PublicBase
 
 
 class RelaySlot(PublicBase):
-    """A slot: taken, opened once its socket is there, free again when it has run out."""
+    """A slot: acquired, then `opened` when its WebSocket connects, free when its lease expires."""
 
     __tablename__ = "relay_slots"
 

@@ -1,4 +1,4 @@
-"""Take, open, renew and free slots, each in one autocommitted statement."""
+"""Acquire, open, renew and release slots, each in one autocommitted statement."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from vca.kit import db
 
-# How long a carrier may take to open its socket, and how long a slot outlives its process.
+# How long a carrier may take to open its WebSocket, and how long a slot outlives its process.
 CONNECT_TIMEOUT = timedelta(seconds=10)
 LEASE_DURATION = timedelta(seconds=60)
 _ACQUIRE = "SELECT public.take_relay_slot(%(id)s::uuid, %(most)s, %(wait)s)"
@@ -16,7 +16,10 @@ _RELEASE = "SELECT public.free_relay_slot(%(id)s::uuid)"
 
 
 def acquire_slot(connection: Connection, *, max_slots: int) -> UUID | None:
-    """A slot, if fewer than `most` are taken; it is free again unless it is opened in `WAIT`."""
+    """Acquire a slot if fewer than `max_slots` are taken; return None otherwise.
+
+    The slot is free again unless it is opened within CONNECT_TIMEOUT.
+    """
     slot = uuid4()
     is_acquired = _call_function(
         connection, _ACQUIRE, id=slot.hex, most=max_slots, wait=CONNECT_TIMEOUT
@@ -25,17 +28,17 @@ def acquire_slot(connection: Connection, *, max_slots: int) -> UUID | None:
 
 
 def open_once(connection: Connection, slot: UUID) -> bool:
-    """Open a taken slot for `LEASE`; False for one that was opened before or has run out."""
+    """Open an acquired slot for LEASE_DURATION; return False if it was opened before or expired."""
     return _call_function(connection, _EXTEND, id=slot.hex, opens=True, lease=LEASE_DURATION)
 
 
 def renew(connection: Connection, slot: UUID) -> bool:
-    """Hold an open slot for another `LEASE`; False for one that has run out."""
+    """Renew an open slot for LEASE_DURATION; return False if it has expired."""
     return _call_function(connection, _EXTEND, id=slot.hex, opens=False, lease=LEASE_DURATION)
 
 
 def release_slot(connection: Connection, slot: UUID) -> bool:
-    """Give a slot back; False for one that is free already."""
+    """Release a slot; return False if it is already free."""
     return _call_function(connection, _RELEASE, id=slot.hex)
 
 

@@ -1,1 +1,1 @@
-"""Who exists: the tenants, their status and plan, and the creation of their schemas."""
+"""Tenants: their status and plan, the creation of their schemas, and their lifecycle."""

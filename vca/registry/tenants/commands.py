@@ -1,4 +1,4 @@
-"""`flask tenants`: the operator's list of tenants."""
+"""`flask tenants`: the platform's commands for tenants."""
 
 from collections import Counter
 from uuid import UUID
@@ -25,7 +25,7 @@ _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 @click.option("--external-id", help="Your own id for it; unique.")
 @cli.as_json
 def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None:
-    """Create a tenant with its schema."""
+    """Create a tenant and its schema."""
     arguments = {"name": name, "plan": plan, "external_id": external_id}
     fields = cli.load_or_fail(TenantSchema(), arguments)
     with public_session() as session:
@@ -61,7 +61,10 @@ def show(tenant_id: UUID, as_json: bool) -> None:
 @_ID
 @cli.as_json
 def suspend(tenant_id: UUID, as_json: bool) -> None:
-    """Suspend a tenant: its keys read only, its callers hear a polite sentence."""
+    """Suspend a tenant.
+
+    Its API keys can only read, and its callers hear a polite message.
+    """
     _set_status(tenant_id, "suspended", as_json)
 
 
@@ -69,7 +72,11 @@ def suspend(tenant_id: UUID, as_json: bool) -> None:
 @_ID
 @cli.as_json
 def activate(tenant_id: UUID, as_json: bool) -> None:
-    """Activate a suspended tenant, or restore a deleted one."""
+    """Activate a suspended or deleted tenant.
+
+    A deleted tenant can be restored until it is purged. It gets back the numbers that are still
+    quarantined for it.
+    """
     _set_status(tenant_id, "active", as_json)
 
 
@@ -77,14 +84,17 @@ def activate(tenant_id: UUID, as_json: bool) -> None:
 @_ID
 @cli.as_json
 def delete(tenant_id: UUID, as_json: bool) -> None:
-    """Delete a tenant: its numbers rest, nothing of it can be reached; `activate` restores it."""
+    """Delete a tenant.
+
+    Its numbers are quarantined, and its data cannot be reached. Use `activate` to restore it.
+    """
     _set_status(tenant_id, "deleted", as_json)
 
 
 @tenants.command("status")
 @cli.as_json
 def status(as_json: bool) -> None:
-    """Show how many tenants are at which revision of the tenant schema."""
+    """Show how many tenants are at each revision."""
     with public_session() as session:
         by_revision: Counter[str] = Counter(revision_store.list_revisions(session))
     head = schema.head()

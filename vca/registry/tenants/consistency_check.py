@@ -1,4 +1,4 @@
-"""Find rows, schemas, roles and numbers that do not belong together; set right what is safe."""
+"""Find inconsistent rows, schemas, roles and numbers, and repair what can be repaired safely."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from vca.tenancy import drop, replaced_schemas, schema, schema_comparison, table
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# Two statements for each of them in one query.
+# Tenants per query, which has two statements for each of them.
 _TENANTS_PER_QUERY = 100
 _MAX_LISTED_DIFFERENCES = 5
 _ROWS_WITHOUT_TENANT = text("""
@@ -38,7 +38,7 @@ _DELETE_ROWS_WITHOUT_TENANT = (
 
 @dataclass(frozen=True)
 class Inconsistency:
-    """Something that is not as it should be; `subject` is a tenant's id, a schema or a number."""
+    """A problem that was found; `subject` is a tenant's id, a schema or a number."""
 
     kind: str
     subject: str
@@ -47,7 +47,7 @@ class Inconsistency:
 
 @dataclass(frozen=True)
 class TenantState:
-    """A tenant as its row has it."""
+    """A tenant's status and revision, as stored in its row."""
 
     ref: TenantRef
     status: str
@@ -56,9 +56,9 @@ class TenantState:
 
 @dataclass(frozen=True)
 class CheckContext:
-    """What an examination needs: where, when, and the prefix of roles, None without them.
+    """The database, the time, and the prefix of role names, None without roles.
 
-    With `drop_empty`, repairing also drops schemas without tenant that hold no table.
+    With `drop_empty`, a repair also drops schemas without tenant that contain no table.
     """
 
     database: BulkDatabase
@@ -68,7 +68,7 @@ class CheckContext:
 
 
 def find_inconsistencies(context: CheckContext) -> list[Inconsistency]:
-    """All that is wrong; reads the catalogue in a query for some hundred schemas."""
+    """Return all inconsistencies; reads the catalogue with one query for a few hundred schemas."""
     with public_session(database=context.database) as session:
         rows = session.execute(select(Tenant.id, Tenant.status, Tenant.schema_revision)).all()
         schemas = schema_comparison.list_tenant_schemas(session)
@@ -96,7 +96,10 @@ def find_inconsistencies(context: CheckContext) -> list[Inconsistency]:
 
 
 def repair(context: CheckContext, findings: Iterable[Inconsistency]) -> None:
-    """Set right what is safe, each finding in transactions of its own; the rest is left alone."""
+    """Repair what can be repaired safely; each repair has its own transactions.
+
+    Findings without a fix are skipped.
+    """
     for finding in findings:
         fix = FIXES.get(finding.kind)
         if fix is not None:
@@ -112,7 +115,7 @@ def _check_tenant(
     if not has_schema:
         return Inconsistency("tenant_without_schema", subject, f"{tenant.ref.schema} is missing")
     if not schema.is_known_revision(tenant.revision):
-        return None  # a revision that is ahead of this code cannot be judged by it
+        return None  # this code cannot check a revision that is ahead of it
     expected = schema_comparison.reference_fingerprint(database, tenant.revision)
     if digest == expected.digest:
         return None
@@ -150,7 +153,10 @@ def _schemas_without_tenant(session: Session, names: Iterable[str]) -> Iterator[
 def _missing_roles(
     session: Session, context: CheckContext, tenant_states: Iterable[TenantState]
 ) -> Iterator[Inconsistency]:
-    """Roles belong to the server: a dump of the database does not bring them along."""
+    """Yield tenants without role.
+
+    Roles are global to the server, so a dump of the database does not contain them.
+    """
     if (prefix := context.role_prefix) is None:
         return
     existing = roles.existing_roles(session, prefix=prefix)
@@ -198,7 +204,7 @@ def _delete_rows_without_tenant(context: CheckContext, _: Inconsistency) -> None
 
 
 def _quarantine_number(context: CheckContext, finding: Inconsistency) -> None:
-    """As if the phone number had been deleted: nothing routes to it, and its carrier is told."""
+    """Quarantine the number as if its phone number had been deleted, and unregister it."""
     with public_session(database=context.database) as session:
         did = session.get(Did, finding.subject, with_for_update=True)
         if did is None or did.state != "claimed":

@@ -1,4 +1,4 @@
-"""What an operator types for the lifecycle of tenants; `commands` has it in its group."""
+"""`flask tenants` commands for the lifecycle of tenants; `commands` adds them to its group."""
 
 import sys
 from collections.abc import Callable
@@ -26,9 +26,10 @@ _YES_OPTION = click.option("--yes", is_flag=True, help="Do not ask; required awa
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
 @cli.as_json
 def export(tenant_id: UUID, target: Path, force: bool, as_json: bool) -> None:
-    """Write a tenant, of any status, to one archive with checksums; it goes on meanwhile.
+    """Export a tenant to an archive.
 
-    FILE holds all of its contents: keep it as you keep the database.
+    The tenant may have any status, and is not interrupted. FILE has checksums and contains all of
+    the tenant's data: protect it as you protect the database.
     """
     with owner_connections.owner_bulk() as database, _ProgressLine() as on_progress:
         manifest = transfer.export_tenant(
@@ -50,13 +51,15 @@ def export(tenant_id: UUID, target: Path, force: bool, as_json: bool) -> None:
 @_YES_OPTION
 @cli.as_json
 def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
-    """Bring in an archive under a new id, or over the tenant itself; all of it or nothing.
+    """Import a tenant from an archive.
 
-    Numbers that nobody has are claimed, the others are named and their phone numbers deactivated.
-    Keys are imported only where they do not exist yet. With --replace the tenant keeps its status
-    and its keys, and its old schema is kept for seven days. Callers who were erased since the
-    archive was made are erased again by a job; after a restore of the database run `flask privacy
-    reapply`.
+    The import is complete or does not happen. The tenant gets a new id unless you use --replace.
+
+    Numbers that no tenant has are claimed. The others are listed, and their phone numbers
+    deactivated. API keys are imported only if they do not exist yet. With --replace, the tenant
+    keeps its status and API keys, and its old schema is kept for seven days. A job erases callers
+    again who were erased after the archive was made. After a restore of the database, run `flask
+    privacy reapply` as well.
     """
     if replacing:
         _require_confirmation(yes, "This replaces all that the tenant holds.")
@@ -79,7 +82,10 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
 @_YES_OPTION
 @cli.as_json
 def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
-    """Remove a deleted tenant for good; run it again if it was interrupted."""
+    """Purge a deleted tenant permanently.
+
+    Run the command again if it was interrupted.
+    """
     _require_confirmation(yes, f"This removes all that tenant {tenant_id} ever was.")
     with owner_connections.owner_bulk() as database:
         result = purge.purge_tenant(
@@ -95,7 +101,11 @@ def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
 @_YES_OPTION
 @cli.as_json
 def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> None:
-    """Delete and purge a tenant, and certify what was removed and what may remain elsewhere."""
+    """Erase a tenant and certify the erasure.
+
+    The tenant is deleted and purged. The certificate lists what was removed and what may remain
+    elsewhere.
+    """
     _require_confirmation(yes, f"This removes all that tenant {tenant_id} ever was.")
     if target is not None:
         _reserve_file(target)
@@ -118,7 +128,11 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
 @click.option("--yes", is_flag=True, help="With --repair: also drop empty schemas of nobody.")
 @cli.as_json
 def doctor_(repair: bool, yes: bool, as_json: bool) -> None:
-    """Compare rows, schemas, roles and numbers; ends with status 1 while something is wrong."""
+    """Check tenants for inconsistencies.
+
+    Compares tenants with their schemas, database roles and numbers. The exit status is 1 if
+    inconsistencies remain.
+    """
     with owner_connections.owner_bulk() as database:
         context = CheckContext(database, clock.now(), _role_prefix(), drop_empty=yes)
         findings = remaining = consistency_check.find_inconsistencies(context)
@@ -145,7 +159,7 @@ def _role_prefix() -> str | None:
 
 
 def _require_confirmation(yes: bool, warning: str) -> None:
-    """A person is asked; a script must say --yes."""
+    """Ask for confirmation on a terminal; scripts must pass --yes."""
     if yes:
         return
     if not _is_interactive():
@@ -158,7 +172,7 @@ def _is_interactive() -> bool:
 
 
 def _reserve_file(target: Path) -> None:
-    """Find out before anything is removed that the certificate can be written."""
+    """Create the file for the certificate, to fail before anything is removed."""
     try:
         target.touch(mode=0o600, exist_ok=False)
     except OSError as error:
@@ -166,7 +180,7 @@ def _reserve_file(target: Path) -> None:
 
 
 class _ProgressLine:
-    """What is being done, on a terminal; nothing elsewhere."""
+    """Show the current step on a terminal, and nothing elsewhere."""
 
     def __enter__(self) -> Callable[[str], Any]:
         return self._show if sys.stderr.isatty() else lambda _: None

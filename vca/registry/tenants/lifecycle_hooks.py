@@ -1,6 +1,7 @@
-"""What the registry must ask the rooms above it when a tenant is brought in, examined or purged.
+"""Hooks that packages above the registry register for imports, checks and purges of tenants.
 
-Nothing in the registry looks inside a tenant's schema; who owns its tables says these here.
+The registry never looks inside a tenant's schema. The packages that own its tables implement these
+hooks.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from vca.tenancy.schema import TenantRef
 
 @dataclass(frozen=True)
 class OrphanedNumber:
-    """A number that the registry has claimed for a phone number which its tenant does not have."""
+    """A number claimed in the registry for a phone number that its tenant does not have."""
 
     tenant_id: UUID
     did_number: str
@@ -23,15 +24,19 @@ class OrphanedNumber:
 
 @dataclass(frozen=True)
 class TenantLifecycleHooks:
-    """The questions. Sessions are the owner's, in no tenant.
+    """The hooks. Their sessions have the owner's login and are in no tenant.
 
-    `disown` deactivates the tenant's phone numbers that the registry does not give it; how many.
-    `adrift` compares the registry with the phone numbers of many tenants. `discard` deletes what a
-    tenant keeps outside the database, of which there may be some left after a StorageError; how
-    many files. `reseal` binds the encrypted columns of an import to their tenant, given the id that
-    they were exported under, and names those that our keys do not open. `hush` has nothing told to
-    the receivers of a tenant that is a copy beside the original; how many webhooks. `recount`
-    writes what it has used of each month, as its schema says, and has what it holds counted on.
+    - `deactivate_unowned_numbers` deactivates phone numbers that the registry does not give the
+      tenant, and returns their count.
+    - `find_orphaned_numbers` compares the registry with the phone numbers of many tenants.
+    - `delete_files` deletes the tenant's files outside the database, and returns their count. After
+      a StorageError some files may be left.
+    - `re_encrypt` encrypts the columns of an import for its tenant, given the id that it was
+      exported with. It returns the columns that the current keys cannot decrypt.
+    - `mute_webhooks` deactivates the webhooks of a tenant that is a copy beside its original, and
+      returns their count.
+    - `rebuild_usage` recalculates the usage of each month from the tenant's ledger, and schedules
+      the metering of its numbers and recordings.
     """
 
     deactivate_unowned_numbers: Callable[[Session, TenantRef], int]
@@ -46,13 +51,13 @@ _current: TenantLifecycleHooks | None = None
 
 
 def set_current_hooks(hooks: TenantLifecycleHooks) -> None:
-    """Let `product` answer in this process."""
+    """Set the hooks of this process."""
     global _current
     _current = hooks
 
 
 def current_hooks() -> TenantLifecycleHooks:
-    """Who answers; raises RuntimeError before `use`."""
+    """Return the hooks of this process; raise RuntimeError if none are set."""
     if _current is None:
         raise RuntimeError("nobody has said what a tenant's schema holds")
     return _current

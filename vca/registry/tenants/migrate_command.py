@@ -1,4 +1,4 @@
-"""`flask tenants migrate`: what an operator asks for, and how the run is shown."""
+"""`flask tenants migrate`: its options, and how the progress of a run is printed."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ from vca.tenancy.migration_runner import (
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-INTERRUPTED = 130  # as a shell names a process that Ctrl-C ended
+INTERRUPTED = 130  # the shell's exit status for a process that Ctrl-C ended
 _REPORT_INTERVAL_S = 5.0
 _MAX_LISTED_TENANTS = 20
 
 
 class JsonProgress(Observer):
-    """One JSON object a line, for logs: failures, retries, and every few seconds how far it is."""
+    """Print a JSON object per line, for logs: failures, retries, and progress every few seconds."""
 
     def __init__(self) -> None:
         self._total = 0
@@ -66,7 +66,7 @@ class JsonProgress(Observer):
 
 
 class ProgressBar(Observer):
-    """A progress bar, for a terminal."""
+    """Show a progress bar on a terminal."""
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -96,7 +96,7 @@ class ProgressBar(Observer):
             self._bar.render_finish()
 
     def _print_line(self, text: str) -> None:
-        """A line of its own above the bar."""
+        """Print a line above the bar."""
         click.echo(f"\r\033[K{text}")
         if self._bar is not None:
             self._bar.render_progress()
@@ -130,10 +130,11 @@ def migrate(
     lock_timeout_ms: int,
     as_json: bool,
 ) -> None:
-    """Bring every tenant's schema to this code's revision; one transaction each.
+    """Migrate the schemas of tenants to the head.
 
-    May be ended at any time and run again, also several times at once. A tenant that fails is
-    skipped, tried again, and named. Exit status 1 if a tenant is left behind, 130 after Ctrl-C.
+    Each tenant is migrated in one transaction. You can stop the command at any time, run it again,
+    and run it several times at once. A tenant that fails is skipped, tried again, and listed. The
+    exit status is 1 if a tenant is left behind, and 130 after Ctrl-C.
     """
     options = MigrationOptions(workers=workers, lock_timeout_ms=lock_timeout_ms, canary=canary or 0)
     with owner_connections.owner_database(connections=2 * workers) as database:
@@ -157,7 +158,7 @@ def _require_tenant(database: Database, tenant_id: UUID) -> None:
 def _run_migration(
     database: Database, tenant_id: UUID | None, options: MigrationOptions, as_json: bool
 ) -> int:
-    """Migrate and show it in the way that fits who is looking; the exit status."""
+    """Migrate, and report in the format for the reader; return the exit status."""
     observer = Observer() if as_json else ProgressBar() if _is_terminal() else JsonProgress()
     outcome, ahead = revision_store.migrate_tenants(
         database, tenant_id=tenant_id, options=options, observer=observer
@@ -200,7 +201,7 @@ def _failure_facts(failure: MigrationFailure) -> dict[str, str | None]:
 
 
 def _summary_lines(outcome: MigrationOutcome, ahead: Mapping[TenantRef, str]) -> Sequence[str]:
-    """The summary for people."""
+    """Return the summary as text."""
     lines = [f"{outcome.migrated} migrated to {schema.head()}, {outcome.remaining} left."]
     if outcome.interrupted:
         lines.append("Interrupted: the next run goes on.")
@@ -218,7 +219,7 @@ def _summary_lines(outcome: MigrationOutcome, ahead: Mapping[TenantRef, str]) ->
 
 
 def _truncate_list(lines: list[str]) -> list[str]:
-    """All failures of a bad migration would scroll away what matters; `--json` names them all."""
+    """Shorten the list, so that many failures do not hide the summary; `--json` lists them all."""
     omitted = len(lines) - _MAX_LISTED_TENANTS
     return [*lines[:_MAX_LISTED_TENANTS], f"… and {omitted} more"] if omitted > 0 else lines
 

@@ -1,4 +1,4 @@
-"""The tenants, and the compiled script that makes a schema for a new one."""
+"""Tenants, and the compiled script that creates the schema of a new tenant."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,12 +11,12 @@ from vca.registry.base import PublicBase
 
 PLANS = ("starter", "growth", "custom")
 STATUSES = ("active", "suspended", "deleted")
-# In the place of a revision: the schema is being dropped, and there is no way back.
+# Stands in place of a revision while the schema is being dropped, which cannot be undone.
 PURGING = "purging"
 
 
 class Tenant(PublicBase):
-    """A business. Its schema is named after its id; its name is only for people."""
+    """A business. Its schema is named after its id; its name is for display only."""
 
     __tablename__ = "tenants"
     __audited_as__ = "tenant"
@@ -38,7 +38,7 @@ class Tenant(PublicBase):
 
 
 class TenantDdl(PublicBase):
-    """The tenant migrations up to a revision, as one SQL script with two sentinels."""
+    """The tenant migrations up to a revision, as one SQL script with placeholders."""
 
     __tablename__ = "tenant_ddl"
 

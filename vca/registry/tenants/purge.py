@@ -1,7 +1,7 @@
-"""Make a deleted tenant gone for good: its schemas, its role, its jobs, its rows of `public`.
+"""Purge a deleted tenant: its schemas, role, jobs, files and rows of `public`.
 
-Many short transactions, in an order in which each can be the last: the tenants row goes at the end,
-so a purge that was killed is found, and finished by running it again.
+The purge consists of many short transactions, and each of them may be the last. The tenant's row is
+deleted at the end, so that a purge that was killed can be found, and finished by running it again.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -22,7 +22,7 @@ from vca.tenancy import drop
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# The events of a job go with it. One that is at work ends in an error and is swept at the end.
+# A job's events are deleted with it. A running job ends with an error and is deleted at the end.
 _DELETE_JOBS = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
 _NOT_RUNNING = " AND status <> 'doing'"
 _COUNT_REGISTERED_NUMBERS = text("""
@@ -49,7 +49,7 @@ _MAY_REMAIN = (
 
 
 class FilesLeft(Unavailable):
-    """The store that holds the tenant's recordings is away."""
+    """The store that holds the tenant's recordings is unavailable."""
 
     code = "files-left"
 
@@ -62,11 +62,11 @@ class FilesLeft(Unavailable):
 
 @dataclass
 class PurgeResult:
-    """What a purge has removed; counts only, nothing of the contents.
+    """What a purge has removed; counts only, no contents.
 
-    `resumed` when an earlier purge had begun: what that one removed is not counted here.
-    `numbers_at_carriers` are those whose carrier had not yet been told, or had not confirmed.
-    `files` are recordings in the store.
+    `resumed` is true if an earlier purge had begun; what that one removed is not counted.
+    `numbers_at_carriers` counts numbers that may still be registered at their carrier. `files`
+    counts recordings in the store.
     """
 
     tenant_id: UUID
@@ -84,11 +84,11 @@ class PurgeResult:
 def purge_tenant(
     database: BulkDatabase, *, tenant_id: UUID, role_prefix: str | None, now: datetime
 ) -> PurgeResult:
-    """Remove a deleted tenant; its numbers, resting ones too, are free from now on.
+    """Purge a deleted tenant; its numbers, including quarantined ones, are free afterwards.
 
-    Raises NotFound, TransitionRefused for a tenant that is not deleted, Busy and FilesLeft.
-    Whatever stops it, running it again goes on where it stopped. Also drops what replaced schemas
-    have been kept for their week, whoever's they were.
+    Raises NotFound, TransitionRefused for a tenant that is not deleted, Busy and FilesLeft. If it
+    is interrupted, running it again continues. It also drops replaced schemas of all tenants whose
+    retention has ended.
     """
     tenant = TenantRef(tenant_id)
     result = _begin_purge(database, tenant)
@@ -103,7 +103,9 @@ def purge_tenant(
     result.schema = tenant.schema
     if role_prefix is not None:
         result.role = drop.drop_role(database, tenant.role(role_prefix))
-    result.files = _delete_files(tenant)  # last: no job of the tenant's can write there any more
+    result.files = _delete_files(
+        tenant
+    )  # last, because no job of the tenant can write files any more
     _finish_purge(database, tenant, result)
     return result
 
@@ -119,7 +121,7 @@ def erase_tenant(
 
 
 def erasure_certificate(result: PurgeResult, *, now: datetime) -> dict[str, Any]:
-    """What was erased and what may remain elsewhere; holds no personal data."""
+    """Return what was erased and what may remain elsewhere; it contains no personal data."""
     return {
         "certificate": "erasure of a tenant",
         "erased_at": now,
@@ -129,7 +131,7 @@ def erasure_certificate(result: PurgeResult, *, now: datetime) -> dict[str, Any]
 
 
 def _begin_purge(database: BulkDatabase, tenant: TenantRef) -> PurgeResult:
-    """From this commit on the tenant cannot be restored, only purged to the end."""
+    """Mark the tenant as being purged: from this commit on it cannot be restored."""
     result = PurgeResult(tenant.id)
     with public_session(database=database) as session:
         row = _lock_deleted_tenant(session, tenant.id)
@@ -163,7 +165,7 @@ def _delete_jobs(session: Session, statement: str, tenant: TenantRef) -> int:
 
 
 def _lock_deleted_tenant(session: Session, tenant_id: UUID) -> Tenant:
-    """The tenant's row, which stays as it is while a batch is dropped."""
+    """Lock and return the row of a deleted tenant while a batch is dropped."""
     row = session.get(Tenant, tenant_id, with_for_update=True)
     if row is None:
         raise NotFound

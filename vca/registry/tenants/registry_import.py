@@ -1,6 +1,6 @@
-"""What an imported tenant has of `public`: its row, its numbers, its keys.
+"""Import a tenant's rows of `public`: the tenant, its numbers, API keys and audit entries.
 
-The archive's own rows lie in temporary tables of the transaction; the database decides races.
+The archived rows are in temporary tables of the transaction. The database resolves races.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ from vca.registry.tenants.models import Tenant
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
-# The job that erases again whoever an archive has brought back: here, since what brings them in
-# loads another driver, and every program this.
+# The job that erases again the callers whom an archive has brought back. Its name is here because
+# `transfer` loads another database driver, and every process imports this module.
 REAPPLY_JOB = "privacy.reapply"
 _DATE_COLUMNS = ("created_at", "updated_at", "deleted_at")
-# A number bears a phone number's id while it is claimed, and while it rests with a deleted tenant:
-# those two are the same number, in the state that suits the status of the tenant.
+# A number has a phone number's id while it is claimed, and while it is quarantined for a deleted
+# tenant. Both are the same number; the tenant's status decides which state it gets.
 _QUARANTINE_MISSING_NUMBERS = text("""
 WITH gone AS (
     SELECT d.did_number, d.phone_number_id, d.provider_type, d.telephony_account_id
@@ -80,7 +80,7 @@ FROM pg_temp.archived_api_keys
 ON CONFLICT DO NOTHING
 RETURNING id
 """)
-# Into the tenant's own table: those of `public` are this deployment's, and are never added to.
+# Entries go to the tenant's own table. The platform's entries are of this deployment only.
 _INSERT_AUDIT_ENTRIES = """
 INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.archived_audit_entries a
 WHERE NOT EXISTS (SELECT FROM public.audit_entries p WHERE (p.tenant_id, p.id) = (:tenant, a.id))
@@ -91,7 +91,7 @@ _COUNT_ARCHIVED_KEYS = text("SELECT count(*) FROM pg_temp.archived_api_keys")
 
 
 def parse_tenant_row(archived_row: Mapping[str, Any]) -> dict[str, Any]:
-    """A tenant's row as an archive says it; raises KeyError, TypeError or ValueError for others."""
+    """Return the archived tenant's row; raise KeyError, TypeError or ValueError if invalid."""
     row = {name: archived_row[name] for name in ("name", "plan", "status", "external_id")}
     if not all(isinstance(value, str) for name, value in row.items() if name != "external_id"):
         raise TypeError("not a tenant's row")
@@ -107,7 +107,7 @@ def parse_tenant_row(archived_row: Mapping[str, Any]) -> dict[str, Any]:
 def add_tenant_row(
     session: Session, *, tenant_id: UUID, archived_row: Mapping[str, Any], revision: str
 ) -> Tenant:
-    """A row for a tenant that is not there, with the status that it was exported with."""
+    """Insert the row of a new tenant, with the status that it was exported with."""
     columns = {name: archived_row[name] for name in ("name", "plan", "status", *_DATE_COLUMNS)}
     tenant = Tenant(id=tenant_id, schema_revision=revision, **columns)
     session.add(tenant)
@@ -116,7 +116,7 @@ def add_tenant_row(
 
 
 def assign_external_id(session: Session, tenant: Tenant, *, external_id: str | None) -> bool:
-    """Give the tenant its external id unless another has it; whether it was free."""
+    """Assign the external id unless another tenant has it; return whether it was free."""
     other = select(Tenant.id).where(Tenant.external_id == external_id, Tenant.id != tenant.id)
     is_free = external_id is None or session.scalar(other) is None
     if is_free:
@@ -126,10 +126,10 @@ def assign_external_id(session: Session, tenant: Tenant, *, external_id: str | N
 
 
 def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[str]]:
-    """Take the archived numbers that are free, (claimed, taken by others).
+    """Claim the archived numbers that are free; return (claimed, unavailable).
 
-    A claimed number's registration is ordered anew. A number that the tenant has and the archive
-    has not rests from now on, and its carrier is told.
+    Claimed numbers are registered again. A number that the tenant has but the archive does not is
+    quarantined and unregistered.
     """
     parameters = {"tenant": tenant.id, "rest": QUARANTINE, "deleted": tenant.status == "deleted"}
     quarantine_parameters = {name: parameters[name] for name in ("tenant", "rest")}
@@ -145,17 +145,17 @@ def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[st
 
 
 def import_keys(session: Session, tenant: Tenant) -> tuple[int, int]:
-    """Add the archived keys whose id and prefix nobody has, (added, left out).
+    """Add the archived API keys whose id and prefix are free; return (added, left out).
 
-    A key that is there stays as it is, revoked if it was. A key opens only where the pepper is the
-    one it was made under.
+    An existing key stays as it is, also if it is revoked. An imported key only works with the
+    pepper that it was created with.
     """
     added = len(session.execute(_INSERT_KEYS, {"tenant": tenant.id}).all())
     return added, (session.scalar(_COUNT_ARCHIVED_KEYS) or 0) - added
 
 
 def import_audit_entries(session: Session, tenant: TenantRef) -> None:
-    """Add what the archive's own deployment has told of the tenant to what the tenant tells."""
+    """Add the archived platform entries of the tenant to the tenant's own audit log."""
     statement = _INSERT_AUDIT_ENTRIES.format(
         table=quote_name(tenant.schema, "audit_entries"), columns=_AUDIT_COLUMNS
     )

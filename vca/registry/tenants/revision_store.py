@@ -1,4 +1,4 @@
-"""The list of tenants as the ledger of their schemas' revisions, and as the list of work."""
+"""`public.tenants` as the store of the revisions of tenants' schemas."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from vca.tenancy.migration_runner import MigrationOptions, MigrationOutcome, Obs
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# One statement takes the tenant and records the revision, so that there is nothing to forget later:
-# a second run that comes meanwhile does not get the lock and does not wait for the row. Claiming a
-# number locks only the row's key, which this leaves alone. ln(0) is how an expression raises.
+# One statement claims the tenant and records the revision, so no later step can be forgotten. A
+# concurrent run fails to get the advisory lock and does not wait for the row. Claiming a number
+# locks only the row's key, which this statement does not change. ln(0) raises an error within an
+# expression.
 _CLAIM = """
 UPDATE public.tenants SET schema_revision = CASE
     WHEN schema_revision = '{at}' AND pg_try_advisory_xact_lock(hashtextextended('{id}', 0))
@@ -28,7 +29,7 @@ END WHERE id = '{id}'
 
 @dataclass(frozen=True)
 class RevisionGroup:
-    """Tenants at one revision, and what would be done to each, as SQL with sentinels."""
+    """Tenants at one revision, and the SQL with placeholders that would migrate each of them."""
 
     revision: str
     tenants: int
@@ -36,7 +37,7 @@ class RevisionGroup:
 
 
 class TenantRevisionStore:
-    """`public.tenants`, or one row of it, as the fleet's ledger."""
+    """`public.tenants`, or one of its rows, as the revision store of a migration run."""
 
     def __init__(self, database: Database, tenant_id: UUID | None = None) -> None:
         self._database = database
@@ -44,7 +45,10 @@ class TenantRevisionStore:
         self.ahead: dict[TenantRef, str] = {}
 
     def list_pending(self) -> Sequence[PendingTenant]:
-        """Who is behind, deleted tenants too, the oldest first; `ahead` is found on the way."""
+        """Return the tenants that are behind, oldest first, including deleted ones.
+
+        Tenants with an unknown revision are put into `ahead`.
+        """
         statement = select(Tenant.id, Tenant.schema_revision).order_by(Tenant.created_at, Tenant.id)
         statement = statement.where(Tenant.schema_revision != schema.head())
         if self._tenant_id is not None:
@@ -61,12 +65,12 @@ class TenantRevisionStore:
         return [one for one in behind_tenants if one.tenant not in self.ahead]
 
     def claim_sql(self, tenant: TenantRef, *, from_revision: str, to_revision: str) -> str:
-        """Both revisions are of this code's own files."""
+        """Return the SQL; both revisions come from this code's own files, never from input."""
         return _CLAIM.format(id=tenant.id, at=from_revision, to=to_revision)
 
 
 def list_revisions(session: Session) -> Sequence[str]:
-    """The revision of every tenant's schema, in one read of `public`."""
+    """Return the revision of every tenant's schema, with one query."""
     return session.scalars(select(Tenant.schema_revision)).all()
 
 
@@ -77,9 +81,9 @@ def migrate_tenants(
     options: MigrationOptions | None = None,
     observer: Observer | None = None,
 ) -> tuple[MigrationOutcome, dict[TenantRef, str]]:
-    """Migrate every tenant that is behind, or only one; what came of it, and who is ahead of us.
+    """Migrate every tenant that is behind, or one; return the outcome and the tenants ahead.
 
-    `database` is the owner's, with two connections for each worker.
+    `database` has the owner's login and two connections for each worker.
     """
     store = TenantRevisionStore(database, tenant_id)
     outcome = migration_runner.MigrationRun(store, database, options, observer).migrate()
@@ -89,7 +93,10 @@ def migrate_tenants(
 def plan_migration(
     database: Database, *, tenant_id: UUID | None = None
 ) -> tuple[list[RevisionGroup], dict[str, int]]:
-    """What `migrate` would do, by revision, and how many tenants are ahead at which; reads only."""
+    """Return what a migration would do by revision, and the count of tenants ahead by revision.
+
+    It changes nothing.
+    """
     store = TenantRevisionStore(database, tenant_id)
     counts = Counter(one.revision for one in store.list_pending())
     groups = [

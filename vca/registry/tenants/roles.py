@@ -1,4 +1,4 @@
-"""A tenant's database role: made where it is missing, and granted the tenant's tables."""
+"""Create a tenant's database role, and grant it the tenant's tables."""
 
 from uuid import UUID
 
@@ -18,15 +18,15 @@ _LIST_TENANT_ROLES = text(
 
 
 def grantees(session: Session, *, tenant_id: UUID) -> str:
-    """To whom the tenant's tables are granted, as SQL; makes the role if it is missing."""
+    """Return the roles that get the tenant's tables, as SQL; create the role if it is missing."""
     return str(session.scalar(select(func.public.tenant_grantees(tenant_id))))
 
 
 def ensure_role(session: Session, *, tenant_id: UUID) -> None:
-    """Make the tenant's role where it is missing, and grant it the tenant's tables, as the owner.
+    """Create the tenant's role if it is missing, and grant it the tenant's tables, as the owner.
 
-    Without roles the logins get them. A schema at a revision that this code does not know keeps
-    what it has. The transaction's path is the tenant's afterwards.
+    In a deployment without roles the logins get the grants. A schema at an unknown revision keeps
+    its grants. Afterwards the transaction's search_path is the tenant's schema.
     """
     tenant = TenantRef(tenant_id)
     revision = session.scalar(select(Tenant.schema_revision).where(Tenant.id == tenant_id))
@@ -42,12 +42,12 @@ def ensure_role(session: Session, *, tenant_id: UUID) -> None:
 
 
 def grant_usage(session: Session, name: str, grantees_sql: str) -> None:
-    """Let those enter a schema; which tables they may read is granted table by table."""
+    """Grant USAGE on a schema; the tables are granted one by one."""
     session.execute(text(f"GRANT USAGE ON SCHEMA {quote_name(name)} TO {grantees_sql}"))
 
 
 def revoke_schema(session: Session, *, tenant_id: UUID, prefix: str, schema: str) -> None:
-    """Take a schema that was replaced from the tenant's role, if there is such a role."""
+    """Revoke a replaced schema from the tenant's role, if there is such a role."""
     role = TenantRef(tenant_id).role(prefix)
     if session.scalar(_ROLE_EXISTS, {"role": role}) is not None:
         session.execute(text(f"REVOKE ALL ON SCHEMA {quote_name(schema)} FROM {quote_name(role)}"))
@@ -59,5 +59,5 @@ def revoke_schema(session: Session, *, tenant_id: UUID, prefix: str, schema: str
 
 
 def existing_roles(session: Session, *, prefix: str) -> set[str]:
-    """The roles of tenants that the server has under this deployment's prefix."""
+    """Return the tenants' roles on the server with this deployment's prefix."""
     return set(session.scalars(_LIST_TENANT_ROLES, {"prefix": prefix}))

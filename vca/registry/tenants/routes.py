@@ -1,4 +1,4 @@
-"""`/api/tenants`: the platform's list of tenants."""
+"""`/api/tenants`: create, list and update tenants."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ blp = Blueprint("tenants", __name__, description="The businesses on this platfor
 def create_tenant(body: dict[str, Any]) -> Any:
     """Create a tenant
 
-    Its schema with all tables exists and is usable when this answers.
+    The tenant's schema exists and can be used when the response is sent.
     """
     tenant = service.create(request_session(), **body)
     return created_response(tenant, pagination.public_url(f"/api/tenants/{tenant.id}"))
@@ -29,7 +29,10 @@ def create_tenant(body: dict[str, Any]) -> Any:
 @blp.response(200, TenantSchema(many=True))
 @access("platform", "read", transaction="public")
 def list_tenants(query: dict[str, Any]) -> Any:
-    """List tenants, oldest first"""
+    """List tenants
+
+    The oldest tenant comes first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
@@ -38,9 +41,9 @@ def list_tenants(query: dict[str, Any]) -> Any:
 @blp.response(200, TenantSchema)
 @access("tenant", "read", transaction="public", when_deleted=True)
 def get_tenant(tenant_id: UUID) -> Any:
-    """Show a tenant
+    """Get a tenant
 
-    A platform key sees a deleted tenant too.
+    Platform keys can get deleted tenants too.
     """
     return service.get(request_session(), tenant_id=tenant_id)
 
@@ -50,9 +53,10 @@ def get_tenant(tenant_id: UUID) -> Any:
 @blp.response(200, TenantSchema)
 @access("platform", "write", transaction="public", when_deleted=True)
 def change_tenant(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Suspend, activate, delete or restore a tenant, or change its plan
+    """Update a tenant
 
-    active ⇄ suspended; either → deleted; deleted → active until it is purged. Deleting stops the
-    tenant's numbers, which then rest for 30 days.
+    Change the status or the plan. Allowed changes of the status are active ⇄ suspended, either →
+    deleted, and deleted → active until the tenant is purged. Deleting a tenant stops its numbers,
+    which are then quarantined for 30 days.
     """
     return service.update(request_session(), tenant_id=tenant_id, **body)

@@ -1,4 +1,4 @@
-"""A tenant as the API shows and takes it."""
+"""Request and response schemas of tenants."""
 
 from marshmallow import ValidationError, fields, validates_schema
 
@@ -30,7 +30,7 @@ class TenantSchema(Schema):
 
 
 class TenantChangeSchema(Schema):
-    """What may change on a tenant."""
+    """The fields of a tenant that can be updated."""
 
     status = string(1, 20, one_of=STATUSES)
     plan = string(1, 20, one_of=PLANS)
@@ -42,7 +42,7 @@ class TenantChangeSchema(Schema):
 
 
 class TenantQuery(PageQuery):
-    """Filters of the list of tenants."""
+    """Query parameters for a list of tenants."""
 
     status = string(1, 20, one_of=STATUSES)
     plan = string(1, 20, one_of=PLANS)

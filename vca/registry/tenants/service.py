@@ -1,4 +1,4 @@
-"""Create tenants, find them, and move them through their states."""
+"""Create and find tenants, and change their status and plan."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -29,13 +29,13 @@ _REVISION = "SELECT schema_revision FROM public.tenants WHERE id = %(id)s"
 
 
 class ExternalIdTaken(Conflict):
-    """Another tenant bears this external id."""
+    """Another tenant has this external id."""
 
     code = "external-id-taken"
 
 
 class TransitionRefused(Conflict):
-    """A tenant cannot go from its status to that one."""
+    """The tenant's status cannot be changed in this way."""
 
     code = "transition-refused"
 
@@ -43,7 +43,7 @@ class TransitionRefused(Conflict):
 def create(
     session: Session, *, name: str, plan: str = "starter", external_id: str | None = None
 ) -> Tenant:
-    """Make a tenant with its schema and all tables, in the caller's transaction.
+    """Create a tenant with its schema and all tables, in the caller's transaction.
 
     Raises ExternalIdTaken.
     """
@@ -62,7 +62,7 @@ def create(
 
 
 def get(session: Session, *, tenant_id: UUID) -> Tenant:
-    """The tenant, whatever its status; raises NotFound."""
+    """Return the tenant, whatever its status; raise NotFound."""
     tenant = session.get(Tenant, tenant_id)
     if tenant is None:
         raise NotFound
@@ -70,12 +70,12 @@ def get(session: Session, *, tenant_id: UUID) -> Tenant:
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page:
-    """Tenants in the order of their creation; filters are columns and their wanted values."""
+    """Return a page of tenants, oldest first; filters are columns and their values."""
     return _LISTING.page(session, page, filters)
 
 
 def list_not_deleted(session: Session) -> Sequence[Tenant]:
-    """Every tenant that is not deleted, for the operator's commands."""
+    """Return every tenant that is not deleted, for platform commands."""
     return session.scalars(
         select(Tenant).where(Tenant.status != "deleted").order_by(Tenant.created_at, Tenant.id)
     ).all()
@@ -89,11 +89,11 @@ def update(
     plan: str | None = None,
     quarantine: timedelta = dids.QUARANTINE,
 ) -> Tenant:
-    """Change status, plan or both; the status a tenant already has is no change.
+    """Update status, plan or both; setting the current status changes nothing.
 
-    Deleting stops its numbers in the same transaction, and lets them rest for `rest`; restoring
-    gives back those that nobody took meanwhile. Raises NotFound and TransitionRefused, also for a
-    tenant whose purge has begun.
+    Deleting a tenant stops its numbers in the same transaction, and quarantines them for
+    `quarantine`. Restoring it gives back those that are still free. Raises NotFound and
+    TransitionRefused, also for a tenant whose purge has begun.
     """
     plan_before = None if plan is None else get(session, tenant_id=tenant_id).plan
     function = func.public.update_tenant(tenant_id, status, plan).table_valued(
@@ -121,7 +121,7 @@ def update(
 
 
 def _record_changes(session: Session, tenant: Tenant, **previous_values: str) -> None:
-    """Tell what of a tenant's row has changed."""
+    """Record the changed columns of a tenant's row for the audit log."""
     now = {name: getattr(tenant, name) for name in previous_values}
     changes = {
         name: redaction.plain_change(previous_values[name], now[name])
@@ -132,9 +132,9 @@ def _record_changes(session: Session, tenant: Tenant, **previous_values: str) ->
 
 
 def require_supported_schema(tenant_id: UUID) -> None:
-    """Raise TenantUpgrading if the tenant's schema is further behind than this code can serve.
+    """Raise TenantUpgrading if the tenant's schema is older than this code supports.
 
-    One autocommitted read; for what comes without a key and without a called number.
+    It is one autocommitted read, for requests that have neither an API key nor a called number.
     """
     with public_connection() as connection:
         row = db.fetch_one(connection, _REVISION, {"id": tenant_id.hex})
@@ -143,5 +143,5 @@ def require_supported_schema(tenant_id: UUID) -> None:
 
 
 def tenant_ref(tenant: Tenant) -> TenantRef:
-    """The tenant as other rooms hold it."""
+    """Return the tenant's reference, which other packages use."""
     return TenantRef(tenant.id)

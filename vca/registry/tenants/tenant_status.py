@@ -1,4 +1,4 @@
-"""What a transaction inside a tenant may know of its tenant's row."""
+"""The part of a tenant's row that a transaction inside the tenant can read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 @dataclass(frozen=True)
 class TenantStatus:
-    """A tenant's plan and status, whether dialling is frozen for all tenants, the plan's limits."""
+    """A tenant's plan and status, the plan's limits, and whether dialling is frozen for all."""
 
     plan: str
     tenant_status: str
@@ -18,7 +18,7 @@ class TenantStatus:
 
 
 def get_tenant_status(session: Session) -> TenantStatus:
-    """The standing of the session's tenant."""
+    """Return the status of the session's tenant."""
     function = func.public.own_standing().table_valued(
         *(each.name for each in fields(TenantStatus))
     )

@@ -1,4 +1,4 @@
-"""Take a tenant out as one archive, and bring one in: elsewhere, or over the tenant itself."""
+"""Export a tenant to an archive, and import one as a new tenant or over the same tenant."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,11 +23,11 @@ from vca.tenancy.archive_writer import ArchiveContents, Manifest
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 
-# The public tables that hold rows of a tenant, by `tenant_id`.
+# Public tables with rows of a tenant, by `tenant_id`.
 PUBLIC_TABLES = ("dids", "api_keys", "audit_entries")
-# The revision of a tenant's schema whose archives have them.
+# The first tenant revision whose archives contain the table.
 _ARCHIVED_SINCE_REVISION = {"audit_entries": "0007"}
-# The columns of them that older archives lack.
+# Columns that older archives lack.
 COLUMNS_ADDED_LATER = {
     "dids": (
         "telephony_account_id",
@@ -50,7 +50,7 @@ ProgressCallback = Callable[[str], object]
 
 
 class TenantBeingPurged(Conflict):
-    """The tenant's purge has begun: what is left of it is not the tenant."""
+    """The tenant's purge has begun; its data is incomplete."""
 
     code = "being-purged"
 
@@ -60,7 +60,7 @@ class TenantBeingPurged(Conflict):
 
 @dataclass
 class ImportResult:
-    """What an import made of an archive."""
+    """The result of an import."""
 
     tenant_id: UUID
     archived_tenant_id: UUID
@@ -86,9 +86,9 @@ def export_tenant(
     force: bool = False,
     on_progress: ProgressCallback = lambda _: None,
 ) -> Manifest:
-    """Write the tenant, whatever its status, to one file; what the file says about itself.
+    """Write the tenant, whatever its status, to one file; return the file's manifest.
 
-    Raises NotFound, BeingPurged and archive.NotExported.
+    Raises NotFound, TenantBeingPurged and archive_writer.NotExported.
     """
 
     def describe(session: Session) -> ArchiveContents:
@@ -120,19 +120,20 @@ def import_tenant(
     now: datetime,
     on_progress: ProgressCallback = lambda _: None,
 ) -> ImportResult:
-    """Import an archive in one transaction: all of it, or nothing.
+    """Import an archive in one transaction: completely, or not at all.
 
-    Under a new id; or with `replace` under its own, the schema that is there kept for a week under
-    another name. A tenant that is replaced keeps the status and the keys that it has. Keys come in
-    only where no key has their id or prefix, numbers where nobody has them; an external id that
-    another tenant bears is left out. A copy beside its original tells no webhook. Raises
-    ArchiveRefused, ArchiveDamaged, BeingPurged and Busy.
+    The tenant gets a new id. With `replace` it keeps its id, and the current schema is kept for a
+    week under another name; the tenant keeps its current status and API keys.
+
+    API keys are imported if their id and prefix are free, and numbers if they are free. An external
+    id that another tenant has is left out. A copy beside its original sends no webhooks. Raises
+    ArchiveRefused, ArchiveDamaged, TenantBeingPurged and Busy.
     """
     with archive_reader.open_archive(source) as source_archive:
         source_archive.verify(on_progress)
         drop.drop_replaced_schemas(
             database, now=now
-        )  # before: afterwards a failure would belie the import
+        )  # before the import, because a failure afterwards would look like a failed import
         tenant = TenantRef(source_archive.manifest.tenant_id if replace else uuid4())
         try:
             with public_session(database=database) as session:
@@ -209,7 +210,7 @@ def _import_registry_rows(
     role_prefix: str | None,
     now: datetime,
 ) -> None:
-    """Give what was loaded its place in `public`, and the tenant's role nothing else."""
+    """Import the tenant's rows of `public`, and revoke the replaced schema from its role."""
     tenant, hooks = TenantRef(row.id), lifecycle_hooks.current_hooks()
     if role_prefix is not None and imported.kept_schema is not None:
         roles.revoke_schema(

@@ -1,5 +1,5 @@
-"""What everything costs, by plan and version, and what each tenant has used of each month.
+"""Plans and their prices by version, and each tenant's usage by month.
 
-A month's row is written by the tenant's own transaction, through functions that know whose it is;
-so operators read what all tenants used without visiting them.
+The tenant's own transactions write a month's row, through functions that check the tenant. The
+platform can so read the usage of all tenants without visiting them.
 """

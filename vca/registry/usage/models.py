@@ -1,4 +1,4 @@
-"""Versions of plans, and a row for each tenant and month."""
+"""Versions of plans, and one row for each tenant and month."""
 
 from datetime import date, datetime
 from typing import Any
@@ -12,9 +12,9 @@ from vca.registry.base import PublicBase
 
 
 class PlanVersion(PublicBase):
-    """What a plan holds from a day on; never changed, so that a fact can name what it was rated by.
+    """A plan's contents from a date on; never changed, because usage facts refer to it.
 
-    `document`: currency, limits, included and prices.
+    `document` has the currency, limits, included units and prices.
     """
 
     __tablename__ = "plans"
@@ -28,10 +28,10 @@ class PlanVersion(PublicBase):
 
 
 class UsagePeriod(PublicBase):
-    """What a tenant has used in a month (UTC), named by its first day.
+    """A tenant's usage in a month (UTC), which is named by its first day.
 
-    `kinds` holds quantity, included and amount of each kind; amounts are millionths of the
-    currency's minor unit. `told`: the thresholds that were told.
+    `kinds` has the quantity, included units and amount of each kind. Amounts are millionths of the
+    currency's minor unit. `told` lists the thresholds that the tenant was notified of.
     """
 
     __tablename__ = "usage_periods"

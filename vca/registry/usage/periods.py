@@ -1,4 +1,4 @@
-"""A tenant's month: its plan, what was used, which thresholds were told."""
+"""A tenant's month: its plan, its usage, and the thresholds it was notified of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from vca.kit.paging import Listing, Page, PageRequest
 from vca.registry.usage.models import PlanVersion, UsagePeriod
 from vca.registry.usage.rating import NO_USAGE, Plan, UsageAmount, parse_plan, total_amount
 
-# Plain statements: a call's end waits for them.
+# Plain SQL is faster than the ORM, and the end of a call waits for these statements.
 _MONTH_QUERY = (
     "SELECT plan, version, document, amount, kinds, told FROM public.{function}(%(period)s)"
 )
@@ -28,7 +28,7 @@ _LISTING = Listing(UsagePeriod, (UsagePeriod.tenant_id,))
 
 @dataclass(frozen=True)
 class UsageMonth:
-    """What the session's tenant has used of a month, by the plan that it has now."""
+    """The usage of the session's tenant in a month, with the tenant's current plan."""
 
     period: date
     plan: Plan
@@ -41,42 +41,42 @@ class UsageMonth:
 
 
 def month_of(moment: datetime) -> date:
-    """The month of a moment, in UTC: its first day."""
+    """Return the first day of a moment's month, in UTC."""
     return moment.astimezone(UTC).date().replace(day=1)
 
 
 def next_month(period: date) -> date:
-    """The month after it."""
+    """Return the first day of the following month."""
     return date(period.year + period.month // 12, period.month % 12 + 1, 1)
 
 
 def previous_month(period: date) -> date:
-    """The month before it."""
+    """Return the first day of the previous month."""
     return date(period.year - (period.month == 1), (period.month + 10) % 12 + 1, 1)
 
 
 def month_start(period: date) -> datetime:
-    """The moment at which a month begins."""
+    """Return the moment at which a month begins."""
     return datetime(period.year, period.month, 1, tzinfo=UTC)
 
 
 def format_month(period: date) -> str:
-    """A month as the API writes it."""
+    """Return a month as the API writes it, such as 2026-11."""
     return f"{period:%Y-%m}"
 
 
 def parse_month(name: str) -> date:
-    """The month of a name that we have written."""
+    """Parse a month that `format_month` has written."""
     return date.fromisoformat(f"{name}-01")
 
 
 def get_month(session: Session, *, period: date) -> UsageMonth:
-    """The month of the session's tenant as it stands; nothing is held."""
+    """Return the month of the session's tenant, without a lock."""
     return _fetch_month(session, _READ_MONTH, period)
 
 
 def lock_month(session: Session, *, period: date) -> UsageMonth:
-    """The same; nobody else writes to it before the caller's transaction ends."""
+    """Return the month of the session's tenant, locked until the transaction ends."""
     return _fetch_month(session, _LOCK_MONTH, period)
 
 
@@ -87,23 +87,23 @@ def store_month(
     kinds: Mapping[str, UsageAmount],
     notified_thresholds: Sequence[str],
 ) -> None:
-    """Write the sums of a month that is held."""
+    """Store the sums of a locked month."""
     sums = {"amount": total_amount(kinds.values()), "kinds": _json_text(_sums_document(kinds))}
     parameters = {"period": period, "told": _json_text(list(notified_thresholds)), **sums}
     session.connection().exec_driver_sql(_STORE_MONTH, parameters)
 
 
 def list_page(session: Session, *, page: PageRequest, period: date, **filters: UUID) -> Page:
-    """What tenants have used in a month, by the tenant's id."""
+    """Return a page of tenants' usage in a month, by the tenant's id."""
     return _LISTING.page(session, page, {"period": period, **filters})
 
 
 def replace_months(
     session: Session, *, tenant_id: UUID, months: Mapping[date, Mapping[str, UsageAmount]]
 ) -> None:
-    """Write a tenant's months as its ledger has them; as the owner, in no tenant.
+    """Replace a tenant's months by sums of its ledger, as the owner and in no tenant.
 
-    What was told stays told.
+    Thresholds stay notified.
     """
     is_tenant = UsagePeriod.tenant_id == tenant_id
     session.execute(delete(UsagePeriod).where(is_tenant, UsagePeriod.period.not_in(months)))
@@ -119,7 +119,7 @@ def replace_months(
 
 
 def parse_sums(kinds: Mapping[str, Sequence[int]]) -> dict[str, UsageAmount]:
-    """The sums of a month as they are kept."""
+    """Parse the stored sums of a month."""
     return {kind: UsageAmount(*sums) for kind, sums in kinds.items()}
 
 

@@ -1,4 +1,4 @@
-"""Versions of plans: listed, and added to; never changed, since facts name what rated them."""
+"""List and add versions of plans; they are never changed, because usage facts refer to them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ _LOCK = text("SELECT pg_advisory_xact_lock(hashtext('vca.plans'))")
 
 
 def list_versions(session: Session) -> Sequence[PlanVersion]:
-    """All versions of all plans, by plan, the newest first."""
+    """Return all versions of all plans, by plan, newest first."""
     query = select(PlanVersion).order_by(PlanVersion.plan, PlanVersion.version.desc())
     return session.scalars(query).all()
 
@@ -22,10 +22,10 @@ def list_versions(session: Session) -> Sequence[PlanVersion]:
 def add_version(
     session: Session, *, plan: str, valid_from: datetime, now: datetime, **document: Any
 ) -> PlanVersion:
-    """The plan's next version: what is noted from `valid_from` on is rated by it.
+    """Add the plan's next version; it rates facts recorded from `valid_from` on.
 
-    Raises InvalidInput for one that would begin before now or before the version that it follows,
-    and for another currency than the plans have: a month's amounts are added up.
+    Raises InvalidInput if it would begin in the past or before the previous version, or if its
+    currency differs from that of the other plans: the amounts of a month are added up.
     """
     session.execute(_LOCK)
     known = list_versions(session)

@@ -1,7 +1,7 @@
-"""What things cost: pure, and in integers only.
+"""Pure functions that calculate prices, in integers only.
 
-Money is counted in millionths of the currency's minor unit, called millionths here: 12 cents are
-12,000,000. A fact's amount is rounded up to a whole one, each fact by itself; sums are exact.
+Amounts are millionths of the currency's minor unit: 12 cents are 12,000,000 millionths. The amount
+of each fact is rounded up to a whole millionth. Sums are exact.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,13 +22,13 @@ MILLIONTHS = 1_000_000
 
 @dataclass(frozen=True)
 class Price:
-    """`price` millionths for `per` units."""
+    """A price of `price` millionths for `per` units."""
 
     price: int
     per: int
 
     def amount_for(self, quantity: int) -> int:
-        """Millionths for so many units, rounded up."""
+        """Return the amount for a quantity in millionths, rounded up."""
         return -(-quantity * self.price // self.per)
 
 
@@ -37,7 +37,7 @@ FREE = Price(0, 1)
 
 @dataclass(frozen=True)
 class Plan:
-    """A version of a plan; `included` is what a month holds of each kind before it costs."""
+    """A version of a plan; `included` is the free quantity of each kind per month."""
 
     name: str
     version: int
@@ -48,7 +48,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class UsageAmount:
-    """What was used of one kind: units, those of them that were included, and millionths."""
+    """Usage of one kind: units, included units of those, and the amount in millionths."""
 
     quantity: int = 0
     included: int = 0
@@ -73,13 +73,13 @@ NO_USAGE = UsageAmount()
 
 
 def parse_plan(name: str, version: int, document: Mapping[str, Any]) -> Plan:
-    """A plan as it is kept."""
+    """Parse a stored plan version."""
     prices = {kind: Price(**price) for kind, price in document["prices"].items()}
     return Plan(name, version, document["currency"], document["included"], prices)
 
 
 def rate(plan: Plan, kind: str, quantity: int, *, previous_usage: UsageAmount) -> UsageAmount:
-    """What so many units cost after what was `used`: first of what the plan includes is left."""
+    """Return the price of a quantity after `previous_usage`; included units are used first."""
     included_left = max(0, plan.included.get(kind, 0) - previous_usage.included)
     included = min(quantity, included_left)
     price = plan.prices.get(kind, FREE)
@@ -87,10 +87,10 @@ def rate(plan: Plan, kind: str, quantity: int, *, previous_usage: UsageAmount) -
 
 
 def to_minor_units(millionths: int) -> int:
-    """Whole minor units, rounded up: what is shown and charged of a sum."""
+    """Return an amount in whole minor units, rounded up, to show and to charge."""
     return -(-millionths // MILLIONTHS)
 
 
 def total_amount(amounts: Iterable[UsageAmount]) -> int:
-    """Millionths altogether."""
+    """Return the sum of the amounts in millionths."""
     return sum(each.amount for each in amounts)

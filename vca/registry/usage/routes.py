@@ -1,4 +1,4 @@
-"""`/api/usage`: what all tenants have used of a month."""
+"""`/api/usage`: the monthly usage of all tenants."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -31,10 +31,10 @@ _CSV_COLUMNS = (
 @blp.alt_response(200, **csv_response.RESPONSE)
 @access("platform", "read", transaction="public")
 def list_usage(query: dict[str, Any]) -> Any:
-    """List what tenants have used in a month, by tenant
+    """List usage by tenant
 
-    Tenants that have used nothing in it are not in the list. As CSV it is a line for each tenant
-    and kind.
+    Returns the usage of a month, ordered by tenant. Tenants without usage are left out. The CSV
+    format has a line for each tenant and kind.
     """
     response_format = query.pop("format")
     query.setdefault("period", periods.month_of(clock.now()))

@@ -1,4 +1,4 @@
-"""Use and its price as the API shows them, and plans as operators write them."""
+"""Request and response schemas of usage and plans."""
 
 import re
 from datetime import date
@@ -21,7 +21,7 @@ _MILLIONTHS_METADATA = {
 
 
 class MonthField(fields.String):
-    """A month as 2026-11; loaded as its first day."""
+    """A month such as 2026-11; loaded as its first day."""
 
     def __init__(self, **options: Any) -> None:
         default_metadata = {"example": "2026-11", "pattern": "^20[0-9]{2}-(0[1-9]|1[0-2])$"}
@@ -35,7 +35,7 @@ class MonthField(fields.String):
 
 
 class SumsSchema(Schema):
-    """What was used of one kind."""
+    """The usage of one kind."""
 
     kind = string(1, 40, one_of=KINDS, dump_only=True)
     quantity = fields.Integer(dump_only=True, metadata={"example": 7_260})
@@ -46,7 +46,10 @@ class SumsSchema(Schema):
     billable = fields.Integer(dump_only=True, metadata={"example": 1_260})
     amount = fields.Integer(
         dump_only=True,
-        metadata={"description": "In the minor unit of the currency, rounded up.", "example": 252},
+        metadata={
+            "description": "In the minor unit of the currency, rounded up.",
+            "example": 252,
+        },
     )
     amount_millionths = fields.Integer(
         dump_only=True, metadata={**_MILLIONTHS_METADATA, "example": 252_000_000}
@@ -54,7 +57,7 @@ class SumsSchema(Schema):
 
 
 def usage_document(kind: str, usage: UsageAmount) -> dict[str, Any]:
-    """What was used of a kind, as `SumsSchema` shows it."""
+    """Return the usage of a kind in the form of `SumsSchema`."""
     return {
         "kind": kind,
         "quantity": usage.quantity,
@@ -71,14 +74,17 @@ def _kind_documents(row: UsagePeriod) -> list[dict[str, Any]]:
 
 
 class TenantUsageSchema(Schema):
-    """What a tenant has used in a month."""
+    """The usage of a tenant in a month."""
 
     tenant_id = fields.UUID(dump_only=True)
     period = MonthField(dump_only=True)
     currency = fields.String(dump_only=True, metadata={"example": "USD"})
     amount = fields.Integer(
         dump_only=True,
-        metadata={"description": "In the minor unit of the currency, rounded up.", "example": 252},
+        metadata={
+            "description": "In the minor unit of the currency, rounded up.",
+            "example": 252,
+        },
     )
     amount_millionths = fields.Integer(
         dump_only=True, metadata={**_MILLIONTHS_METADATA, "example": 252_000_000}
@@ -95,7 +101,7 @@ class TenantUsageSchema(Schema):
 
 
 class TenantUsageQuery(PageQuery):
-    """Which month's use, and in which form."""
+    """Query parameters for usage: the month and the format."""
 
     period = MonthField(metadata={"description": "A month in UTC. Default: the present one."})
     tenant_id = Uuid()
@@ -103,22 +109,25 @@ class TenantUsageQuery(PageQuery):
 
 
 class PriceSchema(Schema):
-    """So much for so many units."""
+    """A price for a number of units."""
 
     price = integer(
-        0, _MAX_VALUE, required=True, metadata={"description": "Millionths of the minor unit."}
+        0,
+        _MAX_VALUE,
+        required=True,
+        metadata={"description": "Millionths of the minor unit."},
     )
     per = integer(1, _MAX_VALUE, required=True)
 
 
 class PlanLimitsSchema(Schema):
-    """How much a tenant of the plan may use at once."""
+    """Concurrency limits of a plan's tenants."""
 
     concurrent_calls = integer(1, 10_000, required=True)
 
 
 class PlanVersionSchema(Schema):
-    """A version of a plan, from a moment on."""
+    """A version of a plan, valid from a given time."""
 
     plan = string(1, 20, one_of=PLANS, required=True)
     version = fields.Integer(dump_only=True)

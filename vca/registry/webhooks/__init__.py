@@ -1,7 +1,8 @@
-"""Webhooks: what happened, told to whoever registered a URL for it.
+"""Webhooks: send events to the URLs that are registered for them.
 
-The one machinery of tenants' endpoints (`vca.tenant.webhooks`) and of the operator's, whose tables
-are in `public`: a `Box` says which tables are meant and how a transaction is opened on them.
-`endpoints` keeps URLs and secrets, `delivering` sends, `deliveries` lists and sends again. Sent is
-by Standard Webhooks, over `vca.kit.http`. A new type of event is a line in `event_types`.
+The code serves tenants' webhooks (`vca.tenant.webhooks`) and the platform's, whose tables are in
+`public`. A `WebhookScope` says which tables are used, and how to open a transaction on them.
+`endpoints` stores URLs and secrets, `delivery_worker` sends, `deliveries` lists and redelivers.
+Requests follow Standard Webhooks and use `vca.kit.http`. To add an event type, add a line in
+`event_types`.
 """

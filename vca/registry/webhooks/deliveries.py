@@ -1,4 +1,4 @@
-"""What was sent to an endpoint and what came of it; send it again, or a test."""
+"""List deliveries, redeliver events, and send test events."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,7 +18,7 @@ from vca.registry.webhooks.scope import WebhookScope
 
 
 class WebhookDisabled(Conflict):
-    """Nothing is sent to an endpoint that is not active."""
+    """The webhook is not active, so nothing is sent to it."""
 
     code = "webhook-disabled"
 
@@ -29,7 +29,7 @@ class WebhookDisabled(Conflict):
 def list_page(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, page: PageRequest, **filters: Any
 ) -> Page:
-    """An endpoint's deliveries, newest first; raises NotFound."""
+    """Return a page of an endpoint's deliveries, newest first; raise NotFound."""
     endpoints.get(session, scope, webhook_id=webhook_id)
     table: Any = scope.deliveries
     listing = Listing(table, (table.created_at, table.id), newest_first=True)
@@ -39,7 +39,7 @@ def list_page(
 def redeliver(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, delivery_id: UUID, now: datetime
 ) -> DeliveryMixin:
-    """Send one again, with all of its tries; one that still waits is sent now.
+    """Send a delivery again with all of its attempts; send a pending one now.
 
     Raises NotFound and WebhookDisabled.
     """
@@ -64,9 +64,9 @@ def redeliver_range(
     now: datetime,
     status: str | None = None,
 ) -> int:
-    """Send again what was told in that time, of one status or of any; how many those are.
+    """Redeliver events created from `since` until before `until`; return their number.
 
-    Raises NotFound and WebhookDisabled.
+    `status` restricts them to deliveries of one status. Raises NotFound and WebhookDisabled.
     """
     _require_active(endpoints.get(session, scope, webhook_id=webhook_id, for_update=True))
     table = scope.deliveries
@@ -85,7 +85,7 @@ def redeliver_range(
 def send_test_event(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime
 ) -> DeliveryMixin:
-    """Send an event that nothing has happened for. Raises NotFound and WebhookDisabled."""
+    """Send a `webhook.test` event. Raises NotFound and WebhookDisabled."""
     _require_active(endpoints.get(session, scope, webhook_id=webhook_id, for_update=True))
     data = {"webhook_id": str(webhook_id)}
     if scope.tenant_id is not None:
@@ -105,7 +105,7 @@ def add_delivery(
     data: Mapping[str, Any],
     now: datetime,
 ) -> DeliveryMixin:
-    """Have an event sent to one endpoint, which is active. Raises ValueError for one too large."""
+    """Add an event for an active endpoint. Raises ValueError if the event is too large."""
     payloads.check_size(type, data)
     row = scope.deliveries(
         id=uuid4(),

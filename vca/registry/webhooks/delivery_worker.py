@@ -1,9 +1,9 @@
-"""Send what is due to one endpoint, one delivery after the other.
+"""Send due deliveries to one endpoint, one after the other.
 
-A job of an endpoint has it to itself: one that hangs holds one worker, and that for as long as a
-request may take. After a failure the endpoint is left alone for a while, the longer the more there
-were, so that a dead one costs the others next to nothing. Killed in between, a delivery is sent
-once more under the same id.
+Only one job sends to an endpoint at a time. An endpoint that hangs occupies one worker, for at most
+the duration of one request. After failures the endpoint is paused, longer with each failure, so
+that a dead endpoint costs the others almost nothing. If a job is killed, its delivery may be sent
+again with the same id.
 """
 
 from collections.abc import Mapping
@@ -26,25 +26,26 @@ from vca.registry.webhooks import endpoints, retention
 from vca.registry.webhooks.mixins import DeliveryMixin, EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
 
-# Ten tries over three days: what Standard Webhooks proposes.
+# Ten attempts over three days, as Standard Webhooks proposes.
 RETRY_DELAYS_S = (5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400)
 MAX_ATTEMPTS = len(RETRY_DELAYS_S) + 1
 JITTER = 0.2
-# The last try is due after 75.6 hours, or a fifth later; an endpoint that is down leaves some late.
+# The last attempt is due after 75.6 hours, or up to a fifth later. Deliveries of an endpoint that
+# is down may be late, so the lifetime is longer.
 DELIVERY_LIFETIME = timedelta(days=5)
 DISABLE_AFTER = timedelta(days=5)
 ENDPOINT_PAUSES_S = (5, 10, 20, 40, 80, 160, 300)
 MAX_RETRY_AFTER_S = 86_400
-# Longer than any request: whoever is busy longer was killed.
+# Longer than any request: a job that is busy for longer was killed.
 BUSY_TIMEOUT = timedelta(seconds=30)
-# Then another job goes on, so that many busy endpoints take turns.
+# After this time another job continues, so that many busy endpoints take turns.
 MAX_JOB_S = 20.0
 MAX_RESPONSE_CHARACTERS = 1_000
 
 
 @dataclass(frozen=True)
 class PendingDelivery:
-    """A delivery to be sent, as plain values: no transaction is open while it is."""
+    """A delivery to be sent, as plain values: no transaction is open during the request."""
 
     delivery_id: UUID
     event_id: UUID
@@ -55,7 +56,7 @@ class PendingDelivery:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came of sending: a status, or why there is none."""
+    """The result of a request: a status, or the reason why there is none."""
 
     at: datetime
     duration_ms: int
@@ -75,7 +76,7 @@ class Attempt:
         return "delivered" if self.succeeded else "refused"
 
     def as_dict(self) -> dict[str, Any]:
-        """As it is kept and shown."""
+        """Return the attempt as it is stored and shown."""
         return {
             "at": self.at,
             "duration_ms": self.duration_ms,
@@ -86,7 +87,7 @@ class Attempt:
 
 
 def deliver_due(scope: WebhookScope, *, webhook_id: UUID, client: OutgoingClient) -> None:
-    """Send what is due to an endpoint, and have what is due later sent then."""
+    """Send all due deliveries to an endpoint, and schedule the later ones."""
     deadline = monotonic() + MAX_JOB_S
     with scope.open_session() as session:
         pending = _claim_endpoint(session, scope, webhook_id, now=clock.now())
@@ -105,7 +106,7 @@ def deliver_due(scope: WebhookScope, *, webhook_id: UUID, client: OutgoingClient
 def _claim_endpoint(
     session: Session, scope: WebhookScope, webhook_id: UUID, *, now: datetime
 ) -> PendingDelivery | None:
-    """Have the endpoint to oneself, and its first delivery; None where there is nothing to do."""
+    """Claim the endpoint and return its first due delivery, or None if there is nothing to do."""
     row = _lock_endpoint(session, scope, webhook_id)
     if row is None or not row.is_active:
         return None
@@ -126,7 +127,10 @@ def _lock_endpoint(session: Session, scope: WebhookScope, webhook_id: UUID) -> E
 def _next_delivery(
     session: Session, scope: WebhookScope, row: EndpointMixin, *, now: datetime
 ) -> PendingDelivery | None:
-    """The delivery that is due the longest, with the endpoint busy for it; else let it go."""
+    """Mark the endpoint as busy and return the delivery that has been due longest.
+
+    Release the endpoint and return None if no delivery is due.
+    """
     delivery = session.scalars(_pending_query(scope, row.id).limit(1)).one_or_none()
     if delivery is None or delivery.next_attempt_at is None or delivery.next_attempt_at > now:
         row.busy_until = None
@@ -179,7 +183,11 @@ def _attempt_from_response(response: HttpResponse, at: datetime, duration_ms: in
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> int | None:
-    """Seconds, of which one who sends needs to know no other form: dates depend on two clocks."""
+    """Return Retry-After in seconds.
+
+    The date form is ignored, because it depends on two clocks. Receivers that follow Standard
+    Webhooks do not need it.
+    """
     header = headers.get("retry-after", "")
     is_valid = header.isascii() and header.isdigit() and len(header) < 10
     return min(int(header), MAX_RETRY_AFTER_S) if is_valid else None
@@ -194,7 +202,7 @@ def _record_attempt(
     *,
     continues: bool,
 ) -> PendingDelivery | None:
-    """Note what came of an attempt; the next delivery, if this job goes on."""
+    """Store the result of an attempt; return the next delivery if this job continues."""
     now = clock.now()
     row = _lock_endpoint(session, scope, webhook_id)
     if row is None:
@@ -227,7 +235,7 @@ def _update_delivery(delivery: DeliveryMixin, attempt: Attempt, *, now: datetime
 def _update_endpoint(
     session: Session, scope: WebhookScope, row: EndpointMixin, attempt: Attempt, *, now: datetime
 ) -> None:
-    """What an attempt says of the endpoint: that it lives, is to be left alone, or is given up."""
+    """Reset the endpoint after a success; pause or disable it after a failure."""
     if attempt.succeeded:
         row.failures, row.failing_since, row.paused_until = 0, None, None
         return
@@ -253,7 +261,7 @@ def _disable_endpoint(
 def _release_endpoint(
     session: Session, scope: WebhookScope, row: EndpointMixin, *, now: datetime
 ) -> None:
-    """Let others send to the endpoint; what is left is sent after its pause, or when it is due."""
+    """Release the endpoint, and schedule its pending deliveries after its pause or when due."""
     row.busy_until = None
     if not row.is_active:
         return
@@ -269,10 +277,10 @@ def _release_endpoint(
 def _expire_overdue(
     session: Session, scope: WebhookScope, webhook_id: UUID, *, now: datetime
 ) -> None:
-    """Give up what has waited too long: an endpoint that was down has more than it can be sent.
+    """Fail deliveries that have expired: an endpoint that was down may have too many to send.
 
-    What was never tried is due since it was told, so the index finds it without looking at all that
-    waits; what was tried is given up by its next try.
+    A delivery that was never tried is due since it was created, so the index finds it without
+    reading all pending ones. A delivery that was tried fails at its next attempt.
     """
     table = scope.deliveries
     is_pending = table.webhook_id == webhook_id, table.status == "pending"

@@ -1,4 +1,4 @@
-"""Register, list, change and remove endpoints, and change their secrets."""
+"""Create, list, update and delete webhooks, and rotate their secrets."""
 
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -17,15 +17,16 @@ from vca.registry.webhooks.mixins import EndpointMixin
 from vca.registry.webhooks.scope import WebhookScope
 
 MAX_WEBHOOKS = 20
-# Both secrets sign for so long, for receivers that are not changed at the same moment.
+# Both secrets sign during this time, because receivers are not updated at the same moment.
 SECRET_OVERLAP = timedelta(hours=24)
 CHECK_TIMEOUT_S = 5.0
-# Whoever tells an event refers to the endpoints, and does not wait for who changes one or sends.
+# Emitting an event references the endpoint's row. With this lock mode it does not wait for a
+# transaction that updates the endpoint or sends to it.
 ROW_LOCK = {"key_share": True}
 
 
 class TooManyWebhooks(Conflict):
-    """There are as many endpoints as there may be."""
+    """The maximum number of webhooks exists."""
 
     code = "too-many-webhooks"
 
@@ -34,7 +35,7 @@ class TooManyWebhooks(Conflict):
 
 
 def check_url(url: str, *, client: OutgoingClient) -> None:
-    """Refuse a URL that is never sent to; asks the name service. Raises InvalidInput."""
+    """Raise InvalidInput for a URL that events are never sent to; resolves the host name."""
     try:
         client.check(url, timeout_s=CHECK_TIMEOUT_S)
     except (RequestForbidden, Unreachable) as error:
@@ -42,7 +43,10 @@ def check_url(url: str, *, client: OutgoingClient) -> None:
 
 
 def create(session: Session, scope: WebhookScope, **fields: Any) -> tuple[EndpointMixin, str]:
-    """Register an endpoint; its secret is known only now. Raises TooManyWebhooks."""
+    """Create a webhook; return (row, secret). Raises TooManyWebhooks.
+
+    The secret is available in plain text only here.
+    """
     if (session.scalar(select(func.count()).select_from(scope.endpoints)) or 0) >= MAX_WEBHOOKS:
         raise TooManyWebhooks
     webhook_id, secret = uuid4(), standard_webhooks.new_secret()
@@ -58,14 +62,14 @@ def create(session: Session, scope: WebhookScope, **fields: Any) -> tuple[Endpoi
 
 
 def list_page(session: Session, scope: WebhookScope, *, page: PageRequest) -> Page:
-    """The endpoints in the order of their making."""
+    """Return a page of webhooks, oldest first."""
     return _listing(scope).page(session, page)
 
 
 def get(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, for_update: bool = False
 ) -> Any:
-    """One endpoint, held `for_update`; raises NotFound."""
+    """Return one webhook, locked with `for_update`; raise NotFound."""
     row_lock = ROW_LOCK if for_update else None
     row = session.get(
         scope.endpoints, webhook_id, with_for_update=row_lock, populate_existing=for_update
@@ -78,7 +82,7 @@ def get(
 def change(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime, **fields: Any
 ) -> EndpointMixin:
-    """Change what is given. One that is made active again has its failures forgiven.
+    """Update the given fields; reactivation or a new URL resets the failures.
 
     Raises NotFound.
     """
@@ -96,7 +100,7 @@ def change(
 
 
 def remove(session: Session, scope: WebhookScope, *, webhook_id: UUID) -> None:
-    """Forget an endpoint and its deliveries. Raises NotFound."""
+    """Delete a webhook and its deliveries. Raises NotFound."""
     get(session, scope, webhook_id=webhook_id, for_update=True)
     session.execute(delete(scope.endpoints).where(scope.endpoints.id == webhook_id))
 
@@ -104,10 +108,10 @@ def remove(session: Session, scope: WebhookScope, *, webhook_id: UUID) -> None:
 def rotate_secret(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, now: datetime
 ) -> tuple[EndpointMixin, str]:
-    """Give an endpoint a new secret; the one before signs too for a day. Raises NotFound.
+    """Replace the secret; the previous one also signs for a day. Raises NotFound.
 
-    Changed twice within the day, the first of the three is forgotten, and so is one that our keys
-    do not open.
+    After a second rotation within the day only the last two secrets are kept. A previous secret
+    that the current keys cannot decrypt is dropped.
     """
     row: EndpointMixin = get(session, scope, webhook_id=webhook_id, for_update=True)
     keys, secret = encryption.current_keyring(), standard_webhooks.new_secret()
@@ -121,12 +125,14 @@ def rotate_secret(
     row.secret = keys.encrypt(secret, scope.encryption_context(webhook_id, "secret"))
     row.updated_at = now
     session.flush()
-    schedule_delivery(session, scope, webhook_id=webhook_id)  # what could not be signed waits
+    schedule_delivery(
+        session, scope, webhook_id=webhook_id
+    )  # deliveries that could not be signed are pending
     return row, secret
 
 
 def signing_secrets(scope: WebhookScope, row: EndpointMixin, *, now: datetime) -> list[str]:
-    """What signs at this moment, the newest first."""
+    """Return the secrets that sign at this moment, newest first."""
     keys = encryption.current_keyring()
     active_secrets = [keys.decrypt(row.secret, scope.encryption_context(row.id, "secret"))]
     until = row.previous_secret_until
@@ -140,10 +146,11 @@ def signing_secrets(scope: WebhookScope, row: EndpointMixin, *, now: datetime) -
 def schedule_delivery(
     session: Session, scope: WebhookScope, *, webhook_id: UUID, at: datetime | None = None
 ) -> None:
-    """Have what is due to an endpoint sent, now or then.
+    """Schedule the delivery of due events, now or at a given time.
 
-    Not under a lock of the queue's: whoever tells an event would wait for whoever told the one
-    before. A job that finds nothing to do is cheap; of later ones there is one in five seconds.
+    Immediate jobs have no queue lock: with one, a transaction that emits an event would wait for
+    the transaction of the event before. A job without work is cheap. Later jobs have a lock per
+    endpoint and five seconds.
     """
     lock = f"webhooks:{webhook_id}:{int(at.timestamp()) // 5}" if at is not None else None
     scope.schedule_job(session, webhook_id=webhook_id, at=at, lock=lock)

@@ -1,4 +1,4 @@
-"""What can be told, in the past tense."""
+"""The types of webhook events, in the past tense."""
 
 CALL_EVENTS = (
     "call.started",
@@ -19,5 +19,5 @@ EVENT_TYPES = (
     "usage.threshold_reached",
     "webhook.disabled",
 )
-# Sent to one endpoint alone, by its owner's wish.
+# Sent to a single webhook, when its owner requests it.
 TEST_EVENT = "webhook.test"

@@ -1,4 +1,4 @@
-"""What the operations of webhooks do, of tenants' and of the operator's: `routes` name them."""
+"""Request handlers for webhooks of tenants and of the platform; `routes` calls them."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,7 @@ from vca.registry.webhooks.scope import WebhookScope
 
 
 def create(scope: WebhookScope, body: dict[str, Any], *, base: str) -> Any:
-    """Register a webhook under the path `base`; opens its own transaction, after the look-up."""
+    """Create a webhook under the path `base`, in a transaction begun after the DNS look-up."""
     endpoints.check_url(body["url"], client=http.current_client())
     with scope.open_session() as db_session:
         document = _with_secret(*endpoints.create(db_session, scope, **body))
@@ -22,7 +22,7 @@ def create(scope: WebhookScope, body: dict[str, Any], *, base: str) -> Any:
 
 
 def change(scope: WebhookScope, body: dict[str, Any], webhook_id: UUID) -> Any:
-    """Change a webhook; opens its own transaction, after the look-up."""
+    """Update a webhook, in a transaction begun after the DNS look-up."""
     if "url" in body:
         endpoints.check_url(body["url"], client=http.current_client())
     with scope.open_session() as db_session:
@@ -36,7 +36,7 @@ def list_page(scope: WebhookScope, query: dict[str, Any]) -> Any:
 
 
 def rotate_secret(scope: WebhookScope, webhook_id: UUID) -> Any:
-    """Give a webhook a new secret, and show it."""
+    """Rotate the secret of a webhook and return the new one."""
     result = endpoints.rotate_secret(
         request_session(), scope, webhook_id=webhook_id, now=clock.now()
     )
@@ -44,7 +44,7 @@ def rotate_secret(scope: WebhookScope, webhook_id: UUID) -> Any:
 
 
 def send_test_event(scope: WebhookScope, webhook_id: UUID, *, base: str) -> Any:
-    """Order a test; `base` is the path of the webhooks."""
+    """Send a test event; `base` is the path of the webhooks."""
     row = deliveries.send_test_event(
         request_session(), scope, webhook_id=webhook_id, now=clock.now()
     )
@@ -53,7 +53,7 @@ def send_test_event(scope: WebhookScope, webhook_id: UUID, *, base: str) -> Any:
 
 
 def list_deliveries(scope: WebhookScope, query: dict[str, Any], webhook_id: UUID) -> Any:
-    """List what was sent."""
+    """List deliveries of a webhook."""
     page = pagination.parse_page_request(query)
     deliveries_page = deliveries.list_page(
         request_session(), scope, webhook_id=webhook_id, page=page, **query
@@ -62,14 +62,14 @@ def list_deliveries(scope: WebhookScope, query: dict[str, Any], webhook_id: UUID
 
 
 def redeliver(scope: WebhookScope, webhook_id: UUID, delivery_id: UUID) -> Any:
-    """Send one again."""
+    """Redeliver one event."""
     return deliveries.redeliver(
         request_session(), scope, webhook_id=webhook_id, delivery_id=delivery_id, now=clock.now()
     )
 
 
 def redeliver_range(scope: WebhookScope, body: dict[str, Any], webhook_id: UUID) -> Any:
-    """Send many again."""
+    """Redeliver the events of a time range."""
     rescheduled_count = deliveries.redeliver_range(
         request_session(), scope, webhook_id=webhook_id, now=clock.now(), **body
     )

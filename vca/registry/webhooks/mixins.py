@@ -1,4 +1,4 @@
-"""The columns of endpoints and deliveries: the same in `public` and in every tenant's schema."""
+"""Columns of webhooks and deliveries: the same in `public` and in every tenant's schema."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,11 @@ STATUSES = ("pending", "delivered", "failed")
 
 
 class EndpointMixin:
-    """A URL that wants events: all of them, or those whose types are in `events`.
+    """A URL that receives events: all of them, or those with the types in `events`.
 
-    `failures`: how many attempts in a row had no success, since `failing_since`. `paused_until`:
-    nothing is sent before. `busy_until`: a job is sending to it, and is dead if it takes longer.
+    `failures` counts the consecutive failed attempts since `failing_since`. Nothing is sent before
+    `paused_until`. `busy_until` is set while a job sends to the endpoint; a job that takes longer
+    is dead.
     """
 
     __audited_as__ = "webhook"
@@ -54,10 +55,10 @@ class EndpointMixin:
 
 
 class DeliveryMixin:
-    """An event on its way to one endpoint.
+    """The delivery of an event to one endpoint.
 
-    `payload` is what is sent. `attempts` is every try there was, `tries` how many since it was last
-    ordered: sent again, it has all of them anew.
+    `payload` is the body that is sent. `attempts` has every attempt. `tries` counts the attempts
+    since the delivery was last scheduled: a redelivery starts with all attempts again.
     """
 
     if TYPE_CHECKING:
@@ -79,12 +80,12 @@ class DeliveryMixin:
 
 
 def endpoint_constraints() -> tuple[CheckConstraint]:
-    """The constraints of a table of endpoints, new for each."""
+    """Return new constraints for a table of endpoints."""
     return (CheckConstraint("disabled_reason IN ('gone', 'failing')", name="disabled_reason"),)
 
 
 def delivery_constraints() -> tuple[UniqueConstraint | CheckConstraint | Index, ...]:
-    """The constraints and indexes of a table of deliveries, new for each."""
+    """Return new constraints and indexes for a table of deliveries."""
     is_pending, due_order = (
         text("status = 'pending'"),
         ("webhook_id", "next_attempt_at", "created_at"),

@@ -1,4 +1,4 @@
-"""The operator's endpoints, and the deliveries to them."""
+"""The platform's webhooks and their deliveries."""
 
 from uuid import UUID
 
@@ -15,14 +15,14 @@ from vca.registry.webhooks.mixins import (
 
 
 class PlatformWebhook(EndpointMixin, PublicBase):
-    """An endpoint of whoever runs this deployment: it wants the events of all tenants."""
+    """A webhook of the platform, which can receive the events of all tenants."""
 
     __tablename__ = "webhooks"
     __table_args__ = endpoint_constraints()
 
 
 class PlatformDelivery(DeliveryMixin, PublicBase):
-    """An event of some tenant on its way to the operator."""
+    """The delivery of a tenant's event to the platform."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = delivery_constraints()

@@ -1,4 +1,4 @@
-"""How large an event may be: receivers read so much, and more says that it is no event."""
+"""The maximum size of an event; receivers accept bodies of limited size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from vca.kit import json
 
 MAX_EVENT_BYTES = 20_000
-# For type, time, whose it is and whether it was simulated.
+# For the type, the time, the tenant's id and the simulated flag.
 _ENVELOPE_BYTES = 500
 
 
 def check_size(type: str, data: Mapping[str, Any]) -> None:
-    """Raise ValueError for an event that would be sent as more than LARGEST bytes.
+    """Raise ValueError for an event that would exceed MAX_EVENT_BYTES.
 
-    No event of ours is: what is large or a stranger's text is asked of the API by its id.
+    No event of the product does: receivers get large or external texts from the API by id.
     """
     size = len(json.dumps(data))
     if size > MAX_EVENT_BYTES - _ENVELOPE_BYTES:

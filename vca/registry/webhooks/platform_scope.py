@@ -1,7 +1,6 @@
-"""The operator's endpoints as the machinery of webhooks knows them, and what they are told.
+"""The webhook scope of the platform, and the events that are decided outside of tenants.
 
-A tenant's transaction tells them through `public.tell_operators`, and this is for what is decided
-outside of tenants.
+A tenant's transaction emits events to the platform through `public.tell_operators` instead.
 """
 
 from datetime import datetime
@@ -24,9 +23,10 @@ EMIT_JOB = "webhooks.tell"
 
 
 def emit_tenant_event(session: Session, *, tenant_id: UUID, type: str, **data: Any) -> None:
-    """Tell an event of a tenant's that is decided where its schema cannot be written to.
+    """Emit a tenant's event from a transaction that cannot write to the tenant's schema.
 
-    The operator's endpoints are told by this transaction; the tenant's own by a job that it orders.
+    The platform's deliveries are added in this transaction. A job that it enqueues adds the
+    tenant's own.
     """
     event_id, now = uuid4(), clock.now()
     payload = {"tenant_id": str(tenant_id), "simulated": False, **data}
@@ -60,7 +60,7 @@ def _schedule_job(
 
 
 def _emit_event(session: Session, type: str, data: dict[str, Any]) -> None:
-    """To the operator's other endpoints, and in the log: perhaps there is no other."""
+    """Send an event to the platform's other webhooks, and log it, in case there is none."""
     log.get_logger().warning(type, **data)
     _emit(session, uuid4(), type, data, now=clock.now())
 

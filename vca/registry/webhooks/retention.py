@@ -1,4 +1,4 @@
-"""What was told is kept for thirty days, so that whoever missed it can catch up."""
+"""The retention of events: they are kept for thirty days, so that receivers can catch up."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -16,26 +16,26 @@ PURGE_INTERVAL = timedelta(days=1)
 
 
 def schedule_purge(session: Session, *, now: datetime) -> None:
-    """Have what is old forgotten in a day, unless that is ordered already.
+    """Schedule a purge in a day, unless one is scheduled already.
 
-    Two who order the first one wait for each other's transaction: so it is done last.
+    Call it last in a transaction: two transactions that schedule the first purge wait for each
+    other.
     """
     queue.enqueue(session, PURGE_JOB, run_at=now + PURGE_INTERVAL, lock=PURGE_JOB)
 
 
 def schedule_purge_for_tenant(session: Session, *, tenant_id: UUID, now: datetime) -> None:
-    """The same for a tenant that has just been brought in, from outside of it."""
+    """Schedule a purge for an imported tenant, from outside of it."""
     queue.enqueue(session, PURGE_JOB, run_at=now + PURGE_INTERVAL, tenant_id=tenant_id)
 
 
 def purge_expired(
     session: Session, *, tables: Sequence[Any], now: datetime, retention: timedelta = RETENTION
 ) -> None:
-    """Delete the rows of these tables that are old, and come back in a day if there are others.
+    """Delete expired rows of these tables, and schedule the next purge if rows are left.
 
-    With less than thirty days `kept`, what is still to be sent is kept for its thirty.
-
-    Whoever tells the first event in a day orders the next time: none is missed that is told now.
+    With a `retention` of less than thirty days, pending deliveries are still kept for thirty. The
+    first event of a day schedules the next purge, so none is missed.
     """
     for table in tables:
         session.execute(delete(table).where(_expired_condition(table, now, retention)))

@@ -1,4 +1,4 @@
-"""`/api/webhooks`: the operator's, which want the events of all tenants."""
+"""`/api/webhooks`: the platform's webhooks, which receive the events of all tenants."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,11 @@ from vca.registry.webhooks.schemas import (
     WebhookSchema,
 )
 
-blp = Blueprint("operator webhooks", __name__, description="Where all tenants' events are told.")
+blp = Blueprint(
+    "operator webhooks",
+    __name__,
+    description="Where all tenants' events are told.",
+)
 
 URL = "/api/webhooks"
 WEBHOOK_URL = f"{URL}/<uuid:webhook_id>"
@@ -29,12 +33,13 @@ WEBHOOK_URL = f"{URL}/<uuid:webhook_id>"
 @blp.response(201, SecretWebhookSchema)
 @access("platform", "admin", idempotency="id")
 def create_operator_webhook(body: dict[str, Any]) -> Any:
-    """Register an operator's webhook
+    """Create a platform webhook
 
-    Its `secret` is in this answer and never again. A URL that does not lead to a public address is
-    refused, here and whenever it is sent to. A request bears `webhook-id`, `webhook-timestamp` and
-    `webhook-signature`, by Standard Webhooks; answer 2xx within 15 seconds. Anything else is tried
-    again, ten times over three days.
+    The response contains the `secret`. It cannot be retrieved later. URLs that do not resolve to a
+    public address are rejected, now and for each delivery. Requests have the headers `webhook-id`,
+    `webhook-timestamp` and `webhook-signature` of Standard Webhooks. Respond with 2xx within 15
+    seconds. Any other response counts as a failure, and the event is sent again, up to ten times
+    over three days.
     """
     return handlers.create(PLATFORM_SCOPE, body, base="/api/webhooks")
 
@@ -44,7 +49,10 @@ def create_operator_webhook(body: dict[str, Any]) -> Any:
 @blp.response(200, WebhookSchema(many=True))
 @access("platform", "read", transaction="public")
 def list_operator_webhooks(query: dict[str, Any]) -> Any:
-    """List the operator's webhooks, oldest first"""
+    """List platform webhooks
+
+    The oldest webhook comes first.
+    """
     return handlers.list_page(PLATFORM_SCOPE, query)
 
 
@@ -52,7 +60,7 @@ def list_operator_webhooks(query: dict[str, Any]) -> Any:
 @blp.response(200, WebhookSchema)
 @access("platform", "read", transaction="public")
 def get_operator_webhook(webhook_id: UUID) -> Any:
-    """Show an operator's webhook"""
+    """Get a platform webhook"""
     return endpoints.get(request_session(), PLATFORM_SCOPE, webhook_id=webhook_id)
 
 
@@ -61,9 +69,9 @@ def get_operator_webhook(webhook_id: UUID) -> Any:
 @blp.response(200, WebhookSchema)
 @access("platform", "admin")
 def change_operator_webhook(body: dict[str, Any], webhook_id: UUID) -> Any:
-    """Change an operator's webhook
+    """Update a platform webhook
 
-    One that was disabled is used again with `is_active: true`.
+    To enable a disabled webhook, set `is_active` to true.
     """
     return handlers.change(PLATFORM_SCOPE, body, webhook_id)
 
@@ -72,7 +80,10 @@ def change_operator_webhook(body: dict[str, Any], webhook_id: UUID) -> Any:
 @blp.response(204)
 @access("platform", "admin", transaction="public")
 def remove_operator_webhook(webhook_id: UUID) -> None:
-    """Remove an operator's webhook, and the record of its deliveries"""
+    """Delete a platform webhook
+
+    Its deliveries are deleted too.
+    """
     endpoints.remove(request_session(), PLATFORM_SCOPE, webhook_id=webhook_id)
 
 
@@ -80,10 +91,10 @@ def remove_operator_webhook(webhook_id: UUID) -> None:
 @blp.response(200, SecretWebhookSchema)
 @access("platform", "admin", transaction="public")
 def rotate_operator_webhook_secret(webhook_id: UUID) -> Any:
-    """Give an operator's webhook a new secret
+    """Rotate the secret of a platform webhook
 
-    It is in this answer and never again. For 24 hours each request bears two signatures, one of
-    them by the secret before.
+    The response contains the new `secret`. It cannot be retrieved later. For 24 hours each request
+    has two signatures, one of them with the previous secret.
     """
     return handlers.rotate_secret(PLATFORM_SCOPE, webhook_id)
 
@@ -92,9 +103,9 @@ def rotate_operator_webhook_secret(webhook_id: UUID) -> Any:
 @blp.response(202, DeliverySchema)
 @access("platform", "write", transaction="public", idempotency="answer")
 def test_operator_webhook(webhook_id: UUID) -> Any:
-    """Send an operator's webhook an event of type `webhook.test`
+    """Send a test event to a platform webhook
 
-    What came of it is in its deliveries.
+    The event has the type `webhook.test`. List the webhook's deliveries to see the result.
     """
     return handlers.send_test_event(PLATFORM_SCOPE, webhook_id, base="/api/webhooks")
 
@@ -104,9 +115,9 @@ def test_operator_webhook(webhook_id: UUID) -> Any:
 @blp.response(200, DeliverySchema(many=True))
 @access("platform", "read", transaction="public")
 def list_operator_deliveries(query: dict[str, Any], webhook_id: UUID) -> Any:
-    """List what was sent to an operator's webhook, newest first
+    """List deliveries of a platform webhook
 
-    With every attempt. Kept for 30 days.
+    The newest delivery comes first. Each has all of its attempts. Deliveries are kept for 30 days.
     """
     return handlers.list_deliveries(PLATFORM_SCOPE, query, webhook_id)
 
@@ -115,7 +126,10 @@ def list_operator_deliveries(query: dict[str, Any], webhook_id: UUID) -> Any:
 @blp.response(202, DeliverySchema)
 @access("platform", "write", transaction="public", idempotency="answer")
 def replay_operator_delivery(webhook_id: UUID, delivery_id: UUID) -> Any:
-    """Send a delivery to the operator again, under the same `webhook-id`"""
+    """Redeliver an event to a platform webhook
+
+    The request has the same `webhook-id` as before.
+    """
     return handlers.redeliver(PLATFORM_SCOPE, webhook_id, delivery_id)
 
 
@@ -124,8 +138,8 @@ def replay_operator_delivery(webhook_id: UUID, delivery_id: UUID) -> Any:
 @blp.response(202, ArmedSchema)
 @access("platform", "write", transaction="public", idempotency="answer")
 def replay_operator_deliveries(body: dict[str, Any], webhook_id: UUID) -> Any:
-    """Send an operator's webhook again what it was told in a time
+    """Redeliver events to a platform webhook in a time range
 
-    From `since`, up to but not at `until`, within the last 30 days.
+    Redelivers the events created from `since` until before `until`, within the last 30 days.
     """
     return handlers.redeliver_range(PLATFORM_SCOPE, body, webhook_id)

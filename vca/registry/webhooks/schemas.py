@@ -1,4 +1,4 @@
-"""Webhooks and deliveries as the API shows and takes them."""
+"""Request and response schemas of webhooks and deliveries."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ MAX_URL_LENGTH = 2_000
 
 
 class WebhookChangeSchema(Schema):
-    """What may change on a webhook."""
+    """The fields of a webhook that can be updated."""
 
     url = string(
         1,
@@ -39,7 +39,7 @@ class WebhookChangeSchema(Schema):
 
 
 class NewWebhookSchema(WebhookChangeSchema):
-    """A webhook to be registered."""
+    """A new webhook."""
 
     url = string(
         1,
@@ -80,7 +80,7 @@ class WebhookSchema(WebhookChangeSchema):
 
 
 class SecretWebhookSchema(WebhookSchema):
-    """A webhook with a secret that was just made; `secret` is never shown again."""
+    """A webhook with a new secret; `secret` is returned only once."""
 
     secret = fields.String(
         dump_only=True,
@@ -91,12 +91,14 @@ class SecretWebhookSchema(WebhookSchema):
 
 
 class AttemptSchema(Schema):
-    """One try to deliver."""
+    """An attempt to deliver an event."""
 
     at = fields.AwareDateTime(dump_only=True)
     duration_ms = fields.Integer(dump_only=True)
     status = fields.Integer(
-        dump_only=True, allow_none=True, metadata={"description": "The answer's HTTP status."}
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "The answer's HTTP status."},
     )
     error = fields.String(
         dump_only=True, allow_none=True, metadata={"description": "Why there was no answer."}
@@ -109,7 +111,7 @@ class AttemptSchema(Schema):
 
 
 class DeliverySchema(Schema):
-    """An event on its way to a webhook."""
+    """The delivery of an event to a webhook."""
 
     id = fields.UUID(dump_only=True)
     webhook_id = fields.UUID(dump_only=True)
@@ -124,7 +126,7 @@ class DeliverySchema(Schema):
 
 
 class DeliveryQuery(PageQuery):
-    """Filters of the list of deliveries."""
+    """Query parameters for a list of deliveries."""
 
     status = string(1, 20, one_of=STATUSES)
     type = string(1, 60)
@@ -132,12 +134,15 @@ class DeliveryQuery(PageQuery):
 
 
 class RangeSchema(Schema):
-    """What to send again."""
+    """The time range of events to redeliver."""
 
     since = DateTime(required=True, metadata={"example": "2030-01-01T00:00:00Z"})
     until = DateTime(required=True, metadata={"example": "2030-01-02T00:00:00Z"})
     status = string(
-        1, 20, one_of=STATUSES, metadata={"description": "Only what is of this status."}
+        1,
+        20,
+        one_of=STATUSES,
+        metadata={"description": "Only what is of this status."},
     )
 
     @validates_schema
@@ -147,6 +152,6 @@ class RangeSchema(Schema):
 
 
 class ArmedSchema(Schema):
-    """How much is sent again."""
+    """The result of a redelivery."""
 
     deliveries = fields.Integer(dump_only=True)

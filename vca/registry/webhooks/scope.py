@@ -1,4 +1,4 @@
-"""Whose endpoints are meant: which tables, how they are entered, and what sends for them."""
+"""The owner of webhooks: its tables, its sessions, and how its deliveries are scheduled."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -16,20 +16,20 @@ EventEmitter = Callable[[Session, str, dict[str, Any]], None]
 
 
 class JobScheduler(Protocol):
-    """Has what is due to an endpoint sent, now or then."""
+    """Schedules the job that sends due deliveries of an endpoint."""
 
     def __call__(
         self, session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
     ) -> None:
-        """Order the job."""
+        """Enqueue the job for now or for the time `at`."""
 
 
 @dataclass(frozen=True)
 class WebhookScope:
-    """One owner's endpoints and deliveries.
+    """The webhooks and deliveries of one owner.
 
-    `order` enqueues the job that sends to one of them; `announce` tells the owner an event of this
-    machinery itself.
+    `schedule_job` enqueues the job that sends to an endpoint. `emit_event` notifies the owner of
+    events of the webhooks themselves.
     """
 
     endpoints: type[EndpointMixin]
@@ -40,5 +40,5 @@ class WebhookScope:
     emit_event: EventEmitter
 
     def encryption_context(self, webhook_id: UUID, column: str) -> EncryptionContext:
-        """Where an endpoint's secret is kept, which it is bound to."""
+        """Return the encryption context of an endpoint's secret."""
         return EncryptionContext(self.tenant_id, "webhooks", webhook_id, column)

@@ -1,4 +1,4 @@
-"""The job that sends tenants' events to the operator."""
+"""The job that sends tenants' events to the platform's webhooks."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from vca.registry.webhooks.platform_scope import DELIVER_JOB, PLATFORM_SCOPE
 
 @queue.task(DELIVER_JOB)
 def deliver(webhook_id: str) -> None:
-    """Send what is due to one of the operator's endpoints."""
+    """Send due deliveries to one of the platform's webhooks."""
     delivery_worker.deliver_due(
         PLATFORM_SCOPE, webhook_id=UUID(webhook_id), client=http.current_client()
     )
