@@ -45,7 +45,7 @@ def create_schema(
     if the schema exists.
     """
     if session.scalar(_SCHEMA_EXISTS, {"name": name}) is not None:
-        raise ArchiveRefused(f"The schema {name} is there already.")
+        raise ArchiveRefused(f"The schema {name} already exists.")
     tables_script, indexes_script = schema.compile_tables_and_indexes(to_revision=revision)
     citus.enable_schema_sharding(session)
     session.execute(text(f"CREATE SCHEMA {quote_name(name)}"))
@@ -80,8 +80,8 @@ def import_archive(
     revision = archive.manifest.schema_revision
     if not schema.is_known_revision(revision):
         raise ArchiveRefused(
-            f"The archive's schema is at revision {revision:.40}, which this code does not know:"
-            " it is from a newer release. Nothing was imported."
+            f"The archive's schema is at revision {revision:.40}, which this release does not know."
+            " It comes from a newer release. Nothing was imported."
         )
     fill = partial(_load_members, session, archive, tenant, name, shared, on_progress)
     create_schema(session, tenant, name, revision=revision, grantees=grantees, fill=fill)
@@ -107,7 +107,7 @@ def _deferred_foreign_keys(session: Session, name: str) -> Iterator[None]:
             session.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {key} {definition}"))
         except IntegrityError as error:
             raise ArchiveRefused(
-                f"A row of {table} refers to one that is not there ({key}). Nothing was imported."
+                f"A row of {table} refers to a missing row ({key}). Nothing was imported."
             ) from error
 
 
@@ -158,7 +158,9 @@ def _load_members(
     members = {member.name: member for member in archive.manifest.members}
     if members.keys() != targets.keys():
         mismatched = ", ".join(sorted(members.keys() ^ targets.keys()))
-        raise ArchiveRefused(f"The archive has not the tables of its revision: {mismatched}.")
+        raise ArchiveRefused(
+            f"The archive does not contain the tables of its revision: {mismatched}."
+        )
     for table in reversed(
         schema_tables
     ):  # the archive also contains the rows that a new schema starts with
@@ -186,7 +188,7 @@ def _load_member(
     columns: Sequence[str],
 ) -> None:
     if sorted(member.columns) != sorted(columns):
-        raise ArchiveRefused(f"{member.name} has not the columns of its revision.")
+        raise ArchiveRefused(f"{member.name} does not have the columns of its revision.")
     blocks = archive.iter_blocks(member)
     if archive.manifest.tenant_id != tenant.id:
         blocks = replace_uuid(blocks, archive.manifest.tenant_id, tenant.id)
@@ -196,10 +198,10 @@ def _load_member(
         rows = copy_driver.copy_in(session, statement, blocks)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         raise ArchiveRefused(
-            f"{member.name} does not fit: {error.diag.message_primary}. Nothing was imported."
+            f"{member.name} was rejected: {error.diag.message_primary}. Nothing was imported."
         ) from error
     if rows != member.rows:
-        raise ArchiveRefused(f"{member.name} has {rows} rows and not {member.rows}.")
+        raise ArchiveRefused(f"{member.name} has {rows} rows instead of {member.rows}.")
 
 
 def _create_temp_table(session: Session, temp_table: str, like: str) -> None:

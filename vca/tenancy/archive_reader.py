@@ -58,14 +58,14 @@ class Archive:
         infos = file.infolist()
         names = [info.filename for info in infos]
         if len(names) > _MAX_MEMBERS or MANIFEST not in names or len(set(names)) != len(names):
-            raise ArchiveDamaged("it is not a tenant's archive")
+            raise ArchiveDamaged("it is not an archive of a tenant")
         if any(
             info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in infos
         ):
-            raise ArchiveDamaged("it is packed in a way that no export uses")
+            raise ArchiveDamaged("it uses a compression that exports do not use")
         self.manifest = _parse_manifest(self._read_manifest())
         if sorted(names) != sorted([MANIFEST, *(member.name for member in self.manifest.members)]):
-            raise ArchiveDamaged("its members are not those of its manifest")
+            raise ArchiveDamaged("its members differ from its manifest")
 
     def verify(self, on_progress: ProgressCallback = lambda _: None) -> None:
         """Read the whole archive once; raise ArchiveDamaged where it differs from its manifest."""
@@ -88,7 +88,7 @@ class Archive:
                 digest.update(block)
                 yield block
         if size != member.bytes or not hmac.compare_digest(digest.hexdigest(), member.sha256):
-            raise ArchiveDamaged(f"{member.name} has not the checksum of the manifest")
+            raise ArchiveDamaged(f"{member.name} does not match its checksum in the manifest")
 
     def _read_manifest(self) -> bytes:
         with _translate_read_errors(MANIFEST), self._file.open(MANIFEST) as stream:
@@ -104,9 +104,9 @@ def open_archive(path: Path) -> Iterator[Archive]:
     try:
         file = zipfile.ZipFile(path)
     except FileNotFoundError:
-        raise ArchiveRefused(f"{path} is not there.") from None
+        raise ArchiveRefused(f"{path} does not exist.") from None
     except _READ_ERRORS:
-        raise ArchiveDamaged("it is no zip file, or was cut short") from None
+        raise ArchiveDamaged("it is not a zip file, or is truncated") from None
     with file:
         yield Archive(file)
 
@@ -136,7 +136,7 @@ def _parse_manifest(content: bytes) -> Manifest:
         if (document["format"], document["version"]) != (FORMAT, VERSION):
             raise ArchiveRefused(
                 f"The archive has format {document['format']!s:.40} {document['version']!s:.40};"
-                f" this code reads {FORMAT} {VERSION}. Nothing was imported."
+                f" this release reads {FORMAT} {VERSION}. Nothing was imported."
             )
         return Manifest(
             tenant_id=UUID(document["tenant_id"]),
@@ -147,13 +147,13 @@ def _parse_manifest(content: bytes) -> Manifest:
             members=tuple(_parse_member(member) for member in document["members"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ArchiveDamaged("its manifest is not one") from error
+        raise ArchiveDamaged("its manifest is invalid") from error
 
 
 def _parse_member(document: Any) -> Member:
     name = _require_type(document["name"], str)
     if not _MEMBER_NAME.fullmatch(name):
-        raise ValueError("a name that no export gives")
+        raise ValueError("not a member name")
     columns = tuple(_require_type(column, str) for column in document["columns"])
     rows, size = (_require_type(document[field], int) for field in ("rows", "bytes"))
     return Member(name, columns, rows, size, _require_type(document["sha256"], str))

@@ -128,7 +128,7 @@ def _begin_snapshot(session: Session, tenant: TenantRef, names: Sequence[str]) -
     locked_tables = list_tables(session, tenant.schema)
     owner = session.scalar(text(f"SELECT id FROM {quote_name(tenant.schema, 'tenant_self')}"))
     if sorted(table.name for table in locked_tables) != sorted(names) or owner != tenant.id:
-        raise NotExported("The tenant's schema is being changed; try again.")
+        raise NotExported("The tenant's schema is being migrated. Try again.")
     return without_partitions(locked_tables)
 
 
@@ -200,7 +200,7 @@ def _atomic_file(target: Path, force: bool) -> Iterator[BinaryIO]:
 
 def _require_absent(target: Path, force: bool) -> None:
     if target.exists() and not force:
-        raise NotExported(f"{target} is there already; --force overwrites it.")
+        raise NotExported(f"{target} already exists; use --force to overwrite it.")
 
 
 def _column_list(columns: Sequence[str]) -> str:

@@ -108,7 +108,7 @@ def _raise_if_identity_check_fails(connection: Connection, tenant: TenantRef) ->
 def _identity_check_error(tenant: TenantRef, state: str | None) -> IsolationError:
     metrics.ISOLATION_ALARMS.inc()
     log.alarm("isolation.fence", tenant_id=str(tenant.id), state=state)
-    return IsolationError("the tenant's schema is missing or another's")
+    return IsolationError("the tenant's schema is missing or belongs to another tenant")
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def _require_no_transaction(connection: Connection) -> None:
     next one.
     """
     if connection.in_transaction():
-        raise IsolationError("a transaction is open on this connection already")
+        raise IsolationError("a transaction is already open on this connection")
 
 
 @lru_cache(maxsize=4096)

@@ -43,7 +43,7 @@ def split_statements(script: str) -> Iterator[str]:
             has_content = True
             depth += {"(": 1, ")": -1}.get(token["other"], 0)
     if depth:
-        raise ValueError("a parenthesis is never closed")
+        raise ValueError("a parenthesis is not closed")
     if has_content:
         yield script[start:].strip()
 
@@ -55,10 +55,10 @@ def _token_end(script: str, token: re.Match[str]) -> int:
     if token["dollar"]:
         closing = script.find(token["dollar"], token.end())
         if closing < 0:
-            raise ValueError(f"{token['dollar']} is never closed")
+            raise ValueError(f"{token['dollar']} is not closed")
         return closing + len(token["dollar"])
     if token["open"]:
-        raise ValueError(f"{token['open']} is never closed")
+        raise ValueError(f"{token['open']} is not closed")
     return token.end()
 
 
@@ -68,4 +68,4 @@ def _comment_end(script: str, position: int) -> int:
         depth += 1 if mark[0] == "/*" else -1
         if depth == 0:
             return mark.end()
-    raise ValueError("/* is never closed")
+    raise ValueError("/* is not closed")

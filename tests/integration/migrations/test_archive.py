@@ -85,7 +85,7 @@ def test_an_archive_of_a_newer_release_is_refused(
 
     said = tenants_cli.invoke_failing("import", tmp_path / "newer.zip", "--replace", "--yes")
 
-    assert f"revision {next_revision}, which this code does not know" in said
+    assert f"revision {next_revision}, which this release does not know" in said
     assert import_snapshot(db_snapshot) == before
 
 

@@ -191,14 +191,14 @@ def _said(change: Callable[[dict[str, object]], object]) -> Callable[[Members], 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_said(lambda it: it.update(version=2)), "this code reads vca-tenant 1"),
-        (_said(lambda it: it.update(format="other")), "this code reads vca-tenant 1"),
+        (_said(lambda it: it.update(version=2)), "this release reads vca-tenant 1"),
+        (_said(lambda it: it.update(format="other")), "this release reads vca-tenant 1"),
         (_said(lambda it: it.update(schema_revision="9999")), "newer release"),
-        (_said(lambda it: it.update(tenant_id="acme")), "manifest is not one"),
-        (_said(lambda it: it.update(tenant={})), "does not fit"),
-        (_said(lambda it: it["tenant"].update(name=5)), "does not fit"),  # type: ignore[attr-defined]
-        (_said(lambda it: it["tenant"].update(plan="free")), "does not fit"),  # type: ignore[attr-defined]
-        (_said(lambda it: it["members"][0].update(rows=99)), "rows and not 99"),  # type: ignore[index]
+        (_said(lambda it: it.update(tenant_id="acme")), "manifest is invalid"),
+        (_said(lambda it: it.update(tenant={})), "archived tenant is invalid"),
+        (_said(lambda it: it["tenant"].update(name=5)), "archived tenant is invalid"),  # type: ignore[attr-defined]
+        (_said(lambda it: it["tenant"].update(plan="free")), "archived tenant is invalid"),  # type: ignore[attr-defined]
+        (_said(lambda it: it["members"][0].update(rows=99)), "rows instead of 99"),  # type: ignore[index]
         (_said(lambda it: it["members"][0].update(columns=["id"])), "columns"),  # type: ignore[index]
     ],
 )
@@ -283,8 +283,8 @@ def test_rows_of_another_tenant_are_refused(
     change = _replaced(TURNS, populated_tenant.tenant.id.encode(), OTHER.encode())
     bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
 
-    assert "tenant/turns.csv does not fit" in tenants_cli.invoke_failing("import", bad)
-    assert "tenant/turns.csv does not fit" in tenants_cli.invoke_failing(
+    assert "tenant/turns.csv was rejected" in tenants_cli.invoke_failing("import", bad)
+    assert "tenant/turns.csv was rejected" in tenants_cli.invoke_failing(
         "import", bad, "--replace", "--yes"
     )
 
@@ -316,5 +316,5 @@ def test_a_file_that_is_not_there_or_no_zip_is_one_sentence(
 ) -> None:
     (tmp_path / "text").write_text("hello")
 
-    assert "is not there" in tenants_cli.invoke_failing("import", tmp_path / "missing.zip")
-    assert "no zip file" in tenants_cli.invoke_failing("import", tmp_path / "text")
+    assert "does not exist" in tenants_cli.invoke_failing("import", tmp_path / "missing.zip")
+    assert "not a zip file" in tenants_cli.invoke_failing("import", tmp_path / "text")

@@ -365,7 +365,7 @@ def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
         return stored
 
     monkeypatch.setattr(FolderStore, "put", put_and_purged)
-    with pytest.raises(RuntimeError, match="missing or another's"):
+    with pytest.raises(RuntimeError, match="missing or belongs to another tenant"):
         world.run_jobs(acme)
 
     assert stored_files(acme) == []

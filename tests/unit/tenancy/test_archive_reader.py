@@ -54,7 +54,7 @@ def test_packings_that_no_export_uses_are_refused(tmp_path: Path, method: int) -
     """Their unpackers take memory as the archive wishes."""
     file = _archive(tmp_path / "odd.zip", b"id\n", announced=3, method=method)
 
-    with pytest.raises(ArchiveDamaged, match="packed"), open_archive(file):
+    with pytest.raises(ArchiveDamaged, match="compression"), open_archive(file):
         pass
 
 
@@ -64,5 +64,5 @@ def test_an_archive_of_very_many_members_is_refused(tmp_path: Path) -> None:
             file.writestr(f"tenant/t{number}.csv", b"")
         file.writestr(MANIFEST, b"{}")
 
-    with pytest.raises(ArchiveDamaged, match="not a tenant"), open_archive(tmp_path / "many.zip"):
+    with pytest.raises(ArchiveDamaged, match="not an archive"), open_archive(tmp_path / "many.zip"):
         pass

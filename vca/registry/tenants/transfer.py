@@ -55,7 +55,7 @@ class TenantBeingPurged(Conflict):
     code = "being-purged"
 
     def __init__(self) -> None:
-        super().__init__("The tenant is being purged; run `flask tenants purge` to the end.")
+        super().__init__("The tenant is being purged. Run `flask tenants purge` to finish it.")
 
 
 @dataclass
@@ -141,7 +141,9 @@ def import_tenant(
                     session, source_archive, tenant, role_prefix, now, on_progress
                 )
         except (IntegrityError, KeyError, TypeError, ValueError) as error:
-            raise ArchiveRefused("The archived tenant does not fit here.") from error
+            raise ArchiveRefused(
+                "The archived tenant is invalid or conflicts with existing data."
+            ) from error
     return imported
 
 
