@@ -62,37 +62,37 @@ class _TokenBatch:
     """The prefetched tokens of one bucket."""
 
     __slots__ = (
-        "answered_at",
-        "drawn_at",
-        "ends_at",
-        "held",
-        "left",
-        "refused_until",
+        "acquired_at",
+        "batch_size",
+        "bucket_remaining",
+        "empty_until",
+        "expires_at",
+        "last_rejection_at",
         "spent",
-        "wanted",
+        "tokens",
     )
 
     def __init__(self) -> None:
-        self.held = 0
-        self.ends_at = 0.0
+        self.tokens = 0
+        self.expires_at = 0.0
         self.spent = 0
-        self.wanted = 1
-        self.left = 0.0
-        self.drawn_at = 0.0
-        self.refused_until = 0.0
-        self.answered_at = 0.0
+        self.batch_size = 1
+        self.bucket_remaining = 0.0
+        self.acquired_at = 0.0
+        self.empty_until = 0.0
+        self.last_rejection_at = 0.0
 
     def spend_token(self, now_s: float) -> bool:
         """Spend a prefetched token; return False if there is none."""
         if not self.has_token(now_s):
             return False
-        self.held -= 1
+        self.tokens -= 1
         self.spent += 1
         return True
 
     def has_token(self, now_s: float) -> bool:
         """Return whether a prefetched token is left."""
-        return self.held > 0 and now_s < self.ends_at
+        return self.tokens > 0 and now_s < self.expires_at
 
     def request_size(self, now_s: float, max_tokens: int) -> int:
         """Return how many tokens to acquire.
@@ -100,23 +100,23 @@ class _TokenBatch:
         The number is doubled if the last tokens were spent before they expired. Otherwise it is the
         number that was spent.
         """
-        if now_s < self.ends_at:
-            self.wanted *= 2
+        if now_s < self.expires_at:
+            self.batch_size *= 2
         else:
-            self.wanted, self.held = self.spent, 0
-        self.wanted = max(1, min(self.wanted, max_tokens))
+            self.batch_size, self.tokens = self.spent, 0
+        self.batch_size = max(1, min(self.batch_size, max_tokens))
         self.spent = 0
-        return self.wanted
+        return self.batch_size
 
     def add(self, grant: TokenGrant, limit: Limit, now_s: float) -> bool:
         """Add acquired tokens and spend one; return False if there is none."""
-        self.left, self.drawn_at = grant.remaining, now_s
+        self.bucket_remaining, self.acquired_at = grant.remaining, now_s
         if grant.granted:
-            self.held += grant.granted
-            self.ends_at = now_s + BATCH_LIFETIME_S
+            self.tokens += grant.granted
+            self.expires_at = now_s + BATCH_LIFETIME_S
         else:
             missing_s = (1 - grant.remaining) / limit.rate_per_s
-            self.refused_until = now_s + max(MIN_RETRY_S, missing_s)
+            self.empty_until = now_s + max(MIN_RETRY_S, missing_s)
         return self.spend_token(now_s)  # another thread may have acquired tokens meanwhile
 
     def remaining(self, limit: Limit, now_s: float) -> int:
@@ -124,12 +124,12 @@ class _TokenBatch:
 
         The estimate assumes that no other process acquires tokens meanwhile.
         """
-        in_bucket = self.left + (now_s - self.drawn_at) * limit.rate_per_s
-        return max(0, min(limit.burst, floor(in_bucket) + self.held))
+        in_bucket = self.bucket_remaining + (now_s - self.acquired_at) * limit.rate_per_s
+        return max(0, min(limit.burst, floor(in_bucket) + self.tokens))
 
     def refund(self) -> None:
         """Return the token of a request that was not executed."""
-        self.held += 1
+        self.tokens += 1
         self.spent -= 1
 
 
@@ -174,9 +174,9 @@ class TokenCache:
         """
         with self._lock:
             now_s, batch = self._now(), self._batch_for(limit)
-            due_s = max(now_s, batch.answered_at) + 1 / limit.rate_per_s
-            batch.answered_at = min(due_s, now_s + MAX_REJECTION_DELAY_S)
-            return batch.answered_at - now_s
+            due_s = max(now_s, batch.last_rejection_at) + 1 / limit.rate_per_s
+            batch.last_rejection_at = min(due_s, now_s + MAX_REJECTION_DELAY_S)
+            return batch.last_rejection_at - now_s
 
     def _acquire(
         self,
@@ -203,14 +203,14 @@ class TokenCache:
 
     def _raise_if_empty(self, limits: Sequence[Limit], now_s: float) -> None:
         batches = [self._batch_for(limit) for limit in limits]
-        if any(not batch.has_token(now_s) and batch.refused_until > now_s for batch in batches):
+        if any(not batch.has_token(now_s) and batch.empty_until > now_s for batch in batches):
             raise self._rate_limited_error(limits, now_s)
 
     def _rate_limited_error(self, limits: Sequence[Limit], now_s: float) -> RateLimited:
         """Return the error for the empty limit with the longest wait."""
         empty = [limit for limit in limits if not self._batch_for(limit).has_token(now_s)]
-        slowest_limit = max(empty or limits, key=lambda limit: self._batch_for(limit).refused_until)
-        wait_s = max(MIN_RETRY_S, self._batch_for(slowest_limit).refused_until - now_s)
+        slowest_limit = max(empty or limits, key=lambda limit: self._batch_for(limit).empty_until)
+        wait_s = max(MIN_RETRY_S, self._batch_for(slowest_limit).empty_until - now_s)
         others = self._limit_statuses(
             [limit for limit in limits if limit is not slowest_limit], now_s
         )
@@ -239,6 +239,6 @@ class TokenCache:
         self._batches = {
             bucket: batch
             for bucket, batch in self._batches.items()
-            if max(batch.ends_at, batch.refused_until) > now_s
+            if max(batch.expires_at, batch.empty_until) > now_s
         }
         self._prune_above = max(_PRUNE_ABOVE, 2 * len(self._batches))
