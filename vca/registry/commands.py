@@ -11,7 +11,7 @@ from vca.tenancy.session import public_session
 
 db_commands = cli.Group(
     "db",
-    help="The database: the embedded server, and the public schema.",
+    help="Manage the database server and the public schema.",
     lazy={name: f"vca.devtools.database_commands:{name}" for name in ("start", "stop", "status")},
 )
 
@@ -30,7 +30,7 @@ def upgrade(as_json: bool) -> None:
 
 
 @db_commands.command("roles")
-@click.option("--apply", "do", is_flag=True, help="Grant them, as the owner.")
+@click.option("--apply", "do", is_flag=True, help="Apply the grants and create missing roles.")
 @cli.as_json
 def roles(do: bool, as_json: bool) -> None:
     """Print or apply the grants of the logins.
@@ -62,7 +62,7 @@ def roles(do: bool, as_json: bool) -> None:
     if do:
         lines = [f"{len(grants)} grants applied, {len(restored)} roles restored."]
     elif missing:
-        lines.append(f"-- {len(missing)} tenants have no role: --apply makes them")
+        lines.append(f"-- {len(missing)} tenants have no role: --apply creates them")
     cli.print_result(facts, as_json=as_json, text="\n".join(lines))
 
 
@@ -99,7 +99,11 @@ def adopt(as_json: bool) -> None:
         differences = recorded.differences(this_deployment) if recorded is not None else []
         deployment.record_deployment(session, this_deployment)
         deployment.adopt_database(session, this_deployment)
-    message = "\n".join([*differences, "Adopted."]) if differences else "It is ours already."
+    message = (
+        "\n".join([*differences, "Adopted."])
+        if differences
+        else "The database already belongs to this deployment."
+    )
     cli.print_result(
         {"adopted": bool(differences), "differences": differences}, as_json=as_json, text=message
     )

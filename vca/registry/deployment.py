@@ -41,7 +41,7 @@ class DiallingNotFrozen(Conflict):
     code = "not-frozen"
 
     def __init__(self) -> None:
-        super().__init__("Nothing was frozen: run `flask db upgrade` first.")
+        super().__init__("Dialling was not frozen: run `flask db upgrade` first.")
 
 
 class DeploymentRow(PublicBase):

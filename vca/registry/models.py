@@ -5,7 +5,7 @@ from vca.registry.api_keys import models as api_keys
 from vca.registry.audit import models as audit
 from vca.registry.base import PublicBase
 from vca.registry.idempotency import models as idempotency
-from vca.registry.number_registry import models as dids
+from vca.registry.number_registry import models as number_registry
 from vca.registry.rate_limits import models as rate_limits
 from vca.registry.relay_slots import models as relay_slots
 from vca.registry.tenants import models as tenants
@@ -16,9 +16,9 @@ __all__ = [
     "api_keys",
     "audit",
     "deployment",
-    "dids",
     "idempotency",
     "metadata",
+    "number_registry",
     "rate_limits",
     "relay_slots",
     "tenants",

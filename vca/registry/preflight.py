@@ -101,7 +101,7 @@ def _check_version(session: Session, _: str, settings: Settings) -> Iterator[Che
     if major < schema.OLDEST_SERVER:
         yield CheckResult("version", "failed", schema.ServerTooOld(major).detail)
     elif major > NEWEST_TESTED_SERVER:
-        detail = f"PostgreSQL {major} is untried: VCA is tested up to {NEWEST_TESTED_SERVER}."
+        detail = f"PostgreSQL {major} is not tested: VCA is tested up to {NEWEST_TESTED_SERVER}."
         yield CheckResult("version", "failed", detail)
     else:
         yield CheckResult("version", "ok", f"PostgreSQL {major}")
@@ -112,7 +112,7 @@ def _check_owner_privileges(session: Session, _: str, settings: Settings) -> Ite
     yield _check_result(
         "owner is no superuser",
         not superuser,
-        "a superuser is held back by nothing",
+        "the login is a superuser, which bypasses all privileges",
     )
     if settings.role_prefix is not None:
         may_create_roles = creates_roles or superuser
@@ -136,14 +136,14 @@ def _check_public_schema(session: Session, _: str, settings: Settings) -> Iterat
         return
     recorded, configured = deployment.find_recorded(session), deployment.from_settings(settings)
     if recorded is None:
-        yield CheckResult("deployment", "failed", "nothing is noted: run flask db upgrade")
+        yield CheckResult("deployment", "failed", "no deployment is recorded: run flask db upgrade")
         return
     differences = recorded.differences(configured)
-    detail = f"{'; '.join(differences)}: run flask db adopt if this is a copy that you mean to use"
+    detail = f"{'; '.join(differences)}: run flask db adopt if you want to use this copy"
     yield _check_result("deployment", not differences, detail)
     roles_match = recorded.roles == configured.roles
     yield _check_result(
-        "logins and roles", roles_match, "not those of the settings: run flask db roles --apply"
+        "logins and roles", roles_match, "they differ from the settings: run flask db roles --apply"
     )
 
 
@@ -176,7 +176,7 @@ def _check_capacity(session: Session, _: str, settings: Settings) -> Iterator[Ch
         yield CheckResult("recovery_init_sync_method", "ok", method)
 
     needed_connections = settings.web_workers * settings.database_pool_size + 10
-    detail = f"{clients}; this web server's pools and a worker take up to {needed_connections}"
+    detail = f"{clients}; the web server's pools and a worker use up to {needed_connections}"
     verdict: CheckVerdict = "ok" if needed_connections <= clients else "warning"
     yield CheckResult("max_connections", verdict, detail)
 
@@ -194,12 +194,12 @@ def _check_least_privilege(
     yield _check_result(
         f"{name} runs no DDL",
         not may_create,
-        "it may CREATE: run flask db roles --apply",
+        "it has CREATE privileges: run flask db roles --apply",
     )
     if schema.is_behind(schema.current_revision(session)):
         return
     writable_tables = session.scalars(_WRITABLE_TABLES).all()
-    detail = f"it writes {', '.join(writable_tables)}"
+    detail = f"it can write {', '.join(writable_tables)}"
     yield _check_result(f"{name} changes public by functions only", not writable_tables, detail)
     if settings.role_prefix is not None:
         yield _check_tenant_isolation(session, name)
@@ -211,8 +211,8 @@ def _check_tenant_isolation(session: Session, name: str) -> CheckResult:
         for row in session.scalars(_NEWEST_TENANTS, {"most": _TENANT_SAMPLE_SIZE})
     ]
     readable_schemas = session.scalars(_READABLE_SCHEMAS, {"names": newest}).all()
-    detail = f"it reads {', '.join(readable_schemas[:3])} without entering the tenant"
-    success_detail = f"tried with {len(newest)}"
+    detail = f"it can read {', '.join(readable_schemas[:3])} without entering the tenant"
+    success_detail = f"checked tenants: {len(newest)}"
     return _check_result(
         f"{name} reads no tenant's tables unentered", not readable_schemas, detail, success_detail
     )

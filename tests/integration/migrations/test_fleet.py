@@ -156,7 +156,7 @@ def test_a_tenant_that_does_not_exist_is_an_error_that_says_so(
     result = migrate_command.run_flask(migration_world, "tenants", "migrate", "--tenant", nobody)
 
     assert result.exit_code == 1
-    assert f"There is no tenant {nobody}." in result.output
+    assert f"Tenant not found: {nobody}." in result.output
     assert migrate_command.recorded_revisions(four_tenants) == [FIRST] * 4
 
 

@@ -116,7 +116,7 @@ def test_a_fresh_installation_works_with_three_logins_none_a_superuser(
     assert tenant["status"] == "active"
     assert (migrated["left"], migrated["failed"]) == (0, {})
     assert set(findings.values()) <= {"ok", "warning"}, findings
-    assert (doctor.returncode, doctor.stdout) == (0, "All is well.\n")
+    assert (doctor.returncode, doctor.stdout) == (0, "No inconsistencies found.\n")
     assert installation.flask("worker", "--once").returncode == 0
 
 

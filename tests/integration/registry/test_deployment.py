@@ -71,7 +71,7 @@ def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
         assert program.process.wait(timeout=60) == 0
 
     assert adopted["adopted"] is True
-    assert "It is ours already." in _run(app, "adopt").output
+    assert "The database already belongs to this deployment." in _run(app, "adopt").output
 
 
 def _worker(settings: Settings, output: Path) -> int:

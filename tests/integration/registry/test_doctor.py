@@ -67,7 +67,7 @@ def test_a_house_in_order_is_said_to_be(
 
     result = tenants_cli.invoke("doctor")
 
-    assert (result.exit_code, result.output) == (0, "All is well.\n")
+    assert (result.exit_code, result.output) == (0, "No inconsistencies found.\n")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_a_purge_whose_store_is_away_says_so_and_is_finished_by_running_it_again
         said = tenants_cli.invoke_failing(
             "erase", populated_tenant.tenant.id, "--yes", "--certificate", tmp_path / "early.json"
         )
-        assert "store of recordings is away" in said
+        assert "recording store is unavailable" in said
         assert not (tmp_path / "early.json").exists()
         assert _left(db_snapshot, populated_tenant.tenant.id)
 

@@ -263,7 +263,7 @@ def test_what_is_too_large_to_be_told_is_no_event(
     acme: Tenant, say: Callable[[dict[str, Any]], object]
 ) -> None:
     for word in ("x" * payloads.MAX_EVENT_BYTES, "☎" * (payloads.MAX_EVENT_BYTES // 3)):
-        with pytest.raises(ValueError, match="would be told in"):
+        with pytest.raises(ValueError, match="would be sent in"):
             say({"summary": word})
 
 

@@ -13,10 +13,10 @@ from vca.registry.api_keys.schemas import ApiKeySchema
 from vca.registry.tenants import service as tenants
 from vca.tenancy.session import public_session
 
-api_keys = cli.Group("api-keys", help="Keys of the platform and of tenants.")
+api_keys = cli.Group("api-keys", help="Manage API keys of the platform and of tenants.")
 
-_PLATFORM = click.option("--platform", is_flag=True, help="The platform's keys.")
-_TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="This tenant's keys.")
+_PLATFORM = click.option("--platform", is_flag=True, help="Platform keys.")
+_TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="Keys of this tenant.")
 
 
 @api_keys.command("create")
@@ -24,7 +24,7 @@ _TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="This tena
 @_TENANT
 @click.option("--name", required=True, help="What the key is for.")
 @click.option("--scope", "scopes", multiple=True, type=click.Choice(SCOPES), help="Default: all.")
-@click.option("--expires-at", help="RFC 3339 time after which the key is useless.")
+@click.option("--expires-at", help="Expiry time of the key, in RFC 3339.")
 @cli.as_json
 def create(
     platform: bool,
@@ -76,7 +76,7 @@ def revoke(key_id: UUID, as_json: bool) -> None:
         row = service.get(session, key_id=key_id)
         service.revoke(session, tenant_id=row.tenant_id, key_id=key_id, now=clock.now())
         document = ApiKeySchema().dump(row)
-    cli.print_result(document, as_json=as_json, text=f"{row.prefix}… ({row.name}) is revoked.")
+    cli.print_result(document, as_json=as_json, text=f"{row.prefix}… ({row.name}) was revoked.")
 
 
 def _require_one_owner(platform: bool, tenant_id: UUID | None) -> None:

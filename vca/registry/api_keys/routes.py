@@ -16,7 +16,7 @@ from vca.registry.api_keys.schemas import (
     NewApiKeySchema,
 )
 
-blp = Blueprint("api keys", __name__, description="Keys of the platform and of tenants.")
+blp = Blueprint("api keys", __name__, description="API keys of the platform and of tenants.")
 
 T = "/api/tenants/<uuid:tenant_id>"
 

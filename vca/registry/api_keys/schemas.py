@@ -14,7 +14,7 @@ class ApiKeySchema(Schema):
     tenant_id = fields.UUID(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "null: a platform key."},
+        metadata={"description": "The tenant of the key; null for a platform key."},
     )
     name = fields.String(
         required=True,
@@ -25,19 +25,19 @@ class ApiKeySchema(Schema):
         fields.String(validate=validate.OneOf(SCOPES)),
         validate=validate.Length(1, len(SCOPES)),
         metadata={
-            "description": "Default: all scopes of the key that grants it.",
+            "description": "Default: all scopes of the key that creates it.",
             "example": ["read", "write"],
         },
     )
     expires_at = DateTime(allow_none=True, metadata={"example": "2030-01-01T00:00:00Z"})
     prefix = fields.String(
-        dump_only=True, metadata={"description": "The beginning of the key, to recognise it by."}
+        dump_only=True, metadata={"description": "The first characters of the key, to identify it."}
     )
     created_at = fields.AwareDateTime(dump_only=True)
     last_used_at = fields.AwareDateTime(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Noted at the first use, then once in ten minutes."},
+        metadata={"description": "Time of the last use; updated at most once in ten minutes."},
     )
     revoked_at = fields.AwareDateTime(dump_only=True, allow_none=True)
 
@@ -47,7 +47,7 @@ class NewApiKeySchema(ApiKeySchema):
 
     key = fields.String(
         dump_only=True,
-        metadata={"description": "Keep it now: it is shown this once."},
+        metadata={"description": "The API key. Store it securely: it is returned only once."},
     )
 
 

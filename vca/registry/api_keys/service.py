@@ -202,11 +202,11 @@ def _check_grant(
 ) -> datetime | None:
     if not scopes <= granted_by.scopes:
         missing = ", ".join(sorted(scopes - granted_by.scopes))
-        raise ScopeExceeded(f"The key that grants has no scope {missing} itself.")
+        raise ScopeExceeded(f"This API key cannot grant scopes that it does not have: {missing}.")
     if granted_by.expires_at is None:
         return expires_at
     if expires_at is not None and expires_at > granted_by.expires_at:
-        raise ScopeExceeded("The key that grants expires before the time asked for.")
+        raise ScopeExceeded("The new key cannot expire after the key that creates it.")
     return expires_at or granted_by.expires_at
 
 

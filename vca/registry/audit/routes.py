@@ -7,7 +7,7 @@ from vca.kit.web.context import request_session
 from vca.registry.audit import service
 from vca.registry.audit.schemas import EntrySchema, PlatformEntryQuery
 
-blp = Blueprint("platform audit", __name__, description="Who changed what on the platform.")
+blp = Blueprint("platform audit", __name__, description="The audit log of the platform.")
 
 
 @blp.route("/api/audit", methods=["GET"])

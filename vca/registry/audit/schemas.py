@@ -7,9 +7,9 @@ from vca.kit.web import PageQuery, Schema
 from vca.kit.web.schema import DateTime, Uuid, string
 
 _CHANGES_DESCRIPTION = (
-    "By field. `from` and `to` where the values are plain: numbers, booleans, ids, times, closed "
-    "vocabularies. `from_hash` and `to_hash` of a telephone number, equal where the numbers are. "
-    "`redacted` where it is only told that the field has changed."
+    "Changes by field. Numbers, booleans, ids, times and enumerations have `from` and `to`. "
+    "Telephone numbers have `from_hash` and `to_hash`: equal numbers have equal hashes. For other "
+    "fields `redacted` is true, and the values are not stored."
 )
 
 
@@ -27,12 +27,12 @@ class EntrySchema(Schema):
     request_id = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "As in the answer's `X-Request-Id`."},
+        metadata={"description": "The response's `X-Request-Id`."},
     )
     operation = fields.String(
         dump_only=True,
         metadata={
-            "description": "An `operationId` of this document, or a command.",
+            "description": "An `operationId` of this document, or the name of a command.",
             "example": "change_number",
         },
     )
@@ -42,7 +42,9 @@ class EntrySchema(Schema):
     object_id = fields.UUID(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "null where there is one only. Of a `did`, a keyed hash."},
+        metadata={
+            "description": "The object's id; null for singletons. For a `did`, a keyed hash."
+        },
     )
     changes = fields.Dict(
         dump_only=True,

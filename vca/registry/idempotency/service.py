@@ -31,7 +31,7 @@ class KeyReused(Conflict):
     code = "idempotency-key-reused"
 
     def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used before with another request.")
+        super().__init__("This Idempotency-Key was already used for a different request.")
 
 
 class InProgress(Conflict):
@@ -41,7 +41,7 @@ class InProgress(Conflict):
 
     def __init__(self) -> None:
         super().__init__(
-            "A request with this Idempotency-Key is still being worked on.",
+            "A request with this Idempotency-Key is still in progress.",
             retry_after_s=RETRY_AFTER_S,
         )
 

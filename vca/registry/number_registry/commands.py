@@ -11,14 +11,14 @@ from vca.registry.number_registry.models import STATES
 from vca.registry.number_registry.schemas import DidSchema
 from vca.tenancy.session import public_session
 
-dids = cli.Group("dids", help="Which number is whose, over all tenants.")
+dids = cli.Group("dids", help="Manage the number registry of all tenants.")
 
 _LIST_COLUMNS = ("did_number", "state", "tenant_id", "registration_status", "rests_until")
 _NUMBER = click.argument("number", metavar="+E164")
 
 
 @dids.command("list")
-@click.option("--tenant", "tenant_id", type=click.UUID, help="Only this tenant's.")
+@click.option("--tenant", "tenant_id", type=click.UUID, help="Only numbers of this tenant.")
 @click.option("--state", type=click.Choice(STATES))
 @cli.as_json
 def list_(as_json: bool, **filters: Any) -> None:
@@ -69,7 +69,7 @@ def release(number: str, as_json: bool) -> None:
     """
     with public_session() as session:
         service.unassign(session, number=number)
-    cli.print_result({"released": number}, as_json=as_json, text=f"{number} is free.")
+    cli.print_result({"released": number}, as_json=as_json, text=f"{number} was released.")
 
 
 @dids.command("misses")

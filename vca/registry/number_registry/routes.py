@@ -7,7 +7,7 @@ from vca.kit.web.context import request_session
 from vca.registry.number_registry import service
 from vca.registry.number_registry.schemas import DidQuery, DidSchema
 
-blp = Blueprint("dids", __name__, description="Which number is whose, over all tenants.")
+blp = Blueprint("dids", __name__, description="The number registry of all tenants.")
 
 
 @blp.route("/api/dids", methods=["POST"])

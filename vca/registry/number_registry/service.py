@@ -30,7 +30,7 @@ class NumberAlreadyClaimed(Conflict):
     code = "number-already-claimed"
 
     def __init__(self) -> None:
-        super().__init__("This number is taken.")
+        super().__init__("This number is not available.")
 
 
 class NumberNotAssigned(DomainError):
@@ -40,7 +40,7 @@ class NumberNotAssigned(DomainError):
     code = "number-not-assigned"
 
     def __init__(self) -> None:
-        super().__init__("This number is not assigned to the tenant.")
+        super().__init__("This number is not assigned to this tenant.")
 
 
 @dataclass(frozen=True)
@@ -224,7 +224,7 @@ def assign(session: Session, *, number: str, tenant_id: UUID) -> Did:
     if outcome == "taken":
         raise NumberAlreadyClaimed
     if outcome == "unknown":
-        raise InvalidInput.field("tenant_id", "There is no such tenant.")
+        raise InvalidInput.field("tenant_id", "This tenant does not exist.")
     _record_number_change(
         session, number, tenant_id, state=redaction.plain_change(None, "assigned")
     )
@@ -240,7 +240,7 @@ def unassign(session: Session, *, number: str) -> None:
     if outcome == "unknown":
         raise NotFound
     if outcome == "claimed":
-        raise Conflict("The number is in use: delete it at its tenant first.")
+        raise Conflict("The number is in use. Delete the tenant's phone number first.")
     _record_number_change(session, number, None, state=redaction.plain_change(None, "free"))
 
 

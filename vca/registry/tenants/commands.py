@@ -13,16 +13,16 @@ from vca.registry.tenants.schemas import TenantSchema
 from vca.tenancy import schema
 from vca.tenancy.session import public_session
 
-tenants = cli.Group("tenants", help="Create, list and change tenants; migrate their schemas.")
+tenants = cli.Group("tenants", help="Manage tenants and migrate their schemas.")
 lifecycle_commands.attach_commands(tenants)
 
 _ID = click.argument("tenant_id", type=click.UUID, metavar="ID")
 
 
 @tenants.command("create")
-@click.option("--name", required=True, help="For people; need not be unique.")
+@click.option("--name", required=True, help="Display name; need not be unique.")
 @click.option("--plan", type=click.Choice(PLANS), default="starter", show_default=True)
-@click.option("--external-id", help="Your own id for it; unique.")
+@click.option("--external-id", help="Your own id for the tenant; unique.")
 @cli.as_json
 def create(name: str, plan: str, external_id: str | None, as_json: bool) -> None:
     """Create a tenant and its schema."""

@@ -111,7 +111,7 @@ def _check_tenant(
 ) -> Inconsistency | None:
     subject = str(tenant.ref.id)
     if tenant.revision == PURGING:
-        return Inconsistency("half_dropped", subject, "its purge was not finished")
+        return Inconsistency("half_dropped", subject, "its purge is unfinished")
     if not has_schema:
         return Inconsistency("tenant_without_schema", subject, f"{tenant.ref.schema} is missing")
     if not schema.is_known_revision(tenant.revision):
@@ -123,7 +123,7 @@ def _check_tenant(
         schema_comparison.schema_fingerprint(database, tenant.ref.schema)
     )
     if tenant.status == "deleted" and any(line.startswith("- relation") for line in differences):
-        return Inconsistency("half_dropped", subject, "deleted, and tables are missing")
+        return Inconsistency("half_dropped", subject, "deleted, but tables are missing")
     omitted = len(differences) - _MAX_LISTED_DIFFERENCES
     summary = "; ".join(differences[:_MAX_LISTED_DIFFERENCES]) + (
         f"; and {omitted} more" if omitted > 0 else ""

@@ -18,7 +18,9 @@ from vca.registry.tenants.consistency_check import CheckContext, Inconsistency
 
 _ID_ARGUMENT = click.argument("tenant_id", type=click.UUID, metavar="ID")
 _FILE_PATH = click.Path(dir_okay=False, path_type=Path)
-_YES_OPTION = click.option("--yes", is_flag=True, help="Do not ask; required away from a terminal.")
+_YES_OPTION = click.option(
+    "--yes", is_flag=True, help="Skip the confirmation; required in scripts."
+)
 
 
 @_ID_ARGUMENT
@@ -47,7 +49,9 @@ def export(tenant_id: UUID, target: Path, force: bool, as_json: bool) -> None:
 
 
 @click.argument("source", type=_FILE_PATH, metavar="FILE")
-@click.option("--replace", "replacing", is_flag=True, help="Under its own id, over what is there.")
+@click.option(
+    "--replace", "replacing", is_flag=True, help="Replace the tenant with the archived id."
+)
 @_YES_OPTION
 @cli.as_json
 def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
@@ -62,7 +66,7 @@ def import_(source: Path, replacing: bool, yes: bool, as_json: bool) -> None:
     privacy reapply` as well.
     """
     if replacing:
-        _require_confirmation(yes, "This replaces all that the tenant holds.")
+        _require_confirmation(yes, "This replaces all data of the tenant.")
     with owner_connections.owner_bulk() as database, _ProgressLine() as on_progress:
         result = transfer.import_tenant(
             database,
@@ -86,7 +90,7 @@ def purge_(tenant_id: UUID, yes: bool, as_json: bool) -> None:
 
     Run the command again if it was interrupted.
     """
-    _require_confirmation(yes, f"This removes all that tenant {tenant_id} ever was.")
+    _require_confirmation(yes, f"This permanently deletes all data of tenant {tenant_id}.")
     with owner_connections.owner_bulk() as database:
         result = purge.purge_tenant(
             database, tenant_id=tenant_id, role_prefix=_role_prefix(), now=clock.now()
@@ -106,7 +110,7 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
     The tenant is deleted and purged. The certificate lists what was removed and what may remain
     elsewhere.
     """
-    _require_confirmation(yes, f"This removes all that tenant {tenant_id} ever was.")
+    _require_confirmation(yes, f"This permanently deletes all data of tenant {tenant_id}.")
     if target is not None:
         _reserve_file(target)
     try:
@@ -124,8 +128,8 @@ def erase(tenant_id: UUID, target: Path | None, yes: bool, as_json: bool) -> Non
     cli.print_result(certificate, as_json=as_json, text=cli.format_record(certificate["removed"]))
 
 
-@click.option("--repair", is_flag=True, help="Set right what is safe.")
-@click.option("--yes", is_flag=True, help="With --repair: also drop empty schemas of nobody.")
+@click.option("--repair", is_flag=True, help="Repair what can be repaired safely.")
+@click.option("--yes", is_flag=True, help="With --repair: also drop empty schemas without tenant.")
 @cli.as_json
 def doctor_(repair: bool, yes: bool, as_json: bool) -> None:
     """Check tenants for inconsistencies.
@@ -142,7 +146,7 @@ def doctor_(repair: bool, yes: bool, as_json: bool) -> None:
     repaired = [finding for finding in findings if finding not in remaining]
     text = (
         "\n".join([*_finding_lines("repaired", repaired), *_finding_lines("found", remaining)])
-        or "All is well."
+        or "No inconsistencies found."
     )
     cli.print_result({"findings": remaining, "repaired": repaired}, as_json=as_json, text=text)
     if remaining:
@@ -163,8 +167,8 @@ def _require_confirmation(yes: bool, warning: str) -> None:
     if yes:
         return
     if not _is_interactive():
-        cli.fail(f"{warning} Give --yes to confirm.")
-    click.confirm(f"{warning} Go on?", abort=True, err=True)
+        cli.fail(f"{warning} Use --yes to confirm.")
+    click.confirm(f"{warning} Continue?", abort=True, err=True)
 
 
 def _is_interactive() -> bool:

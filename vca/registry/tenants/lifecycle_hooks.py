@@ -59,5 +59,5 @@ def set_current_hooks(hooks: TenantLifecycleHooks) -> None:
 def current_hooks() -> TenantLifecycleHooks:
     """Return the hooks of this process; raise RuntimeError if none are set."""
     if _current is None:
-        raise RuntimeError("nobody has said what a tenant's schema holds")
+        raise RuntimeError("no tenant lifecycle hooks are set")
     return _current

@@ -86,10 +86,10 @@ class ProgressBar(Observer):
         self._print_line(f"skipped: {tenant.id} ({failure})")
 
     def on_retry(self, count: int, pause_s: float) -> None:
-        self._print_line(f"{count} are tried again in {pause_s:g} s.")
+        self._print_line(f"Retrying {count} tenants in {pause_s:g} s.")
 
     def on_interrupt(self) -> None:
-        self._print_line("Finishing the tenants at work …")
+        self._print_line("Finishing the tenants in progress …")
 
     def close(self) -> None:
         if self._bar is not None:
@@ -103,15 +103,19 @@ class ProgressBar(Observer):
 
 
 @click.option("--workers", type=click.IntRange(1, 64), default=WORKERS, show_default=True)
-@click.option("--tenant", "tenant_id", type=click.UUID, metavar="ID", help="Only this one.")
+@click.option(
+    "--tenant", "tenant_id", type=click.UUID, metavar="ID", help="Migrate only this tenant."
+)
 @click.option(
     "--canary",
     type=click.IntRange(1),
     default=None,
     metavar="N",
-    help="N tenants first; if one of them fails, leave the rest alone.",
+    help="Migrate N tenants first; stop if one of them fails.",
 )
-@click.option("--dry-run", is_flag=True, help="Show how many would be migrated, and the SQL.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the number of tenants and the SQL, and change nothing."
+)
 @click.option(
     "--lock-timeout",
     "lock_timeout_ms",
@@ -119,7 +123,7 @@ class ProgressBar(Observer):
     default=LOCK_TIMEOUT_MS,
     show_default=True,
     metavar="MS",
-    help="How long one tenant's traffic may be held up behind a lock that we wait for.",
+    help="How long a migration may wait for a lock, and block the tenant's requests.",
 )
 @cli.as_json
 def migrate(
@@ -152,7 +156,7 @@ def _require_tenant(database: Database, tenant_id: UUID) -> None:
         with public_session(database=database) as session:
             service.get(session, tenant_id=tenant_id)
     except NotFound:
-        cli.fail(f"There is no tenant {tenant_id}.")
+        cli.fail(f"Tenant not found: {tenant_id}.")
 
 
 def _run_migration(
@@ -204,11 +208,11 @@ def _summary_lines(outcome: MigrationOutcome, ahead: Mapping[TenantRef, str]) ->
     """Return the summary as text."""
     lines = [f"{outcome.migrated} migrated to {schema.head()}, {outcome.remaining} left."]
     if outcome.interrupted:
-        lines.append("Interrupted: the next run goes on.")
+        lines.append("Interrupted. Run the command again to continue.")
     if outcome.database_unavailable:
-        lines.append("The database does not answer: the next run goes on.")
+        lines.append("The database does not respond. Run the command again to continue.")
     if outcome.stopped_at_canary:
-        lines.append("Stopped: a tenant of the canary failed, the rest was left alone.")
+        lines.append("Stopped: a canary tenant failed; the other tenants were not migrated.")
     lines += _truncate_list(
         [f"failed: {one.id} ({failure})" for one, failure in outcome.failed.items()]
     )

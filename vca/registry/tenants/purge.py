@@ -36,15 +36,15 @@ _DELETE_ROWS = (
     ("tenants", text("DELETE FROM public.tenants WHERE id = :tenant")),
 )
 _MAY_REMAIN = (
-    "earlier versions of recordings, where their bucket keeps versions",
-    "archives made with `flask tenants export`, until whoever keeps them deletes them",
+    "earlier versions of recordings, if the bucket is versioned",
+    "archives made with `flask tenants export`, until their owners delete them",
     "backups of the database and its write-ahead log, until they expire",
-    "entries of the platform's audit: ids, and when what was done to the tenant by whom",
-    "what webhooks were sent, ids and how calls ended; of the operator's, here too for 30 days",
-    "log lines with the tenant's id, without contents of calls, until they are rotated away",
-    "keyed hashes of numbers that were erased here, so that a backup's copy is erased again",
+    "the platform's audit log: ids, operations on the tenant, their actors and times",
+    "webhook events that were sent: ids and outcomes of calls; platform webhooks' for 30 days",
+    "log lines with the tenant's id, without contents of calls, until they are rotated",
+    "keyed hashes of erased callers' numbers, to erase them again after a restore of a backup",
     "call records and numbers at the carriers, under the carriers' own terms",
-    "what was sent to the model's provider, under the provider's own terms",
+    "requests to the model's provider, under the provider's own terms",
 )
 
 
@@ -55,8 +55,8 @@ class FilesLeft(Unavailable):
 
     def __init__(self) -> None:
         super().__init__(
-            "The store of recordings is away: the tenant's schema is gone, its recordings are not."
-            " Run the purge again."
+            "The recording store is unavailable. The tenant's schema was deleted, its recordings"
+            " were not. Run the purge again."
         )
 
 

@@ -108,7 +108,8 @@ def plan_migration(
 
 def _preview_sql(revision: str) -> str:
     parts = [
-        step.script.strip() or f"-- revision {step.revision} is Python, run inside the tenant"
+        step.script.strip()
+        or f"-- revision {step.revision} is Python code that runs inside the tenant"
         for step in schema.compile_steps(revision)
     ]
     return "\n\n".join(parts)

@@ -14,7 +14,7 @@ class TenantSchema(Schema):
     name = fields.String(
         required=True,
         validate=[*string(1, 200).validators, not_blank],
-        metadata={"description": "For people; need not be unique.", "example": "Acme Dental"},
+        metadata={"description": "The display name; need not be unique.", "example": "Acme Dental"},
     )
     plan = string(1, 20, one_of=PLANS, load_default="starter")
     external_id = string(
@@ -38,7 +38,7 @@ class TenantChangeSchema(Schema):
     @validates_schema
     def _require_change(self, data: dict[str, str], **_: object) -> None:
         if not data:
-            raise ValidationError("Give a status, a plan, or both.")
+            raise ValidationError("Provide a status, a plan, or both.")
 
 
 class TenantQuery(PageQuery):

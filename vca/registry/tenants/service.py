@@ -12,7 +12,7 @@ from vca.audit import context, redaction
 from vca.kit import db
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants.models import PURGING, Tenant
 from vca.registry.webhooks import platform_scope
 from vca.tenancy import citus, schema
@@ -54,7 +54,7 @@ def create(
         session.execute(select(function))
     except IntegrityError as error:
         if db.constraint_name(error) == "tenants_external_id_key":
-            raise ExternalIdTaken("Another tenant bears this external id.") from None
+            raise ExternalIdTaken("Another tenant already has this external id.") from None
         raise
     changes = {"plan": redaction.plain_change(None, plan), "name": redaction.WITHHELD}
     context.record_change(session, "tenant", tenant_id, tenant_id=tenant_id, changes=changes)
@@ -87,7 +87,7 @@ def update(
     tenant_id: UUID,
     status: str | None = None,
     plan: str | None = None,
-    quarantine: timedelta = dids.QUARANTINE,
+    quarantine: timedelta = number_registry.QUARANTINE,
 ) -> Tenant:
     """Update status, plan or both; setting the current status changes nothing.
 
@@ -105,14 +105,14 @@ def update(
     before, changed = outcome
     if not changed:
         if get(session, tenant_id=tenant_id).schema_revision == PURGING:
-            raise TransitionRefused("The tenant is being purged; nothing can restore it.")
-        raise TransitionRefused(f"A {before} tenant cannot become {status}.")
+            raise TransitionRefused("The tenant is being purged and cannot be restored.")
+        raise TransitionRefused(f"The status cannot change from {before} to {status}.")
     tenant = session.get_one(Tenant, tenant_id, populate_existing=True)
     _record_changes(session, tenant, status=before, plan=plan_before or tenant.plan)
     if before != "deleted" and tenant.status == "deleted":
-        dids.release_all(session, tenant_id=tenant_id, quarantine=quarantine)
+        number_registry.release_all(session, tenant_id=tenant_id, quarantine=quarantine)
     elif before == "deleted" and tenant.status == "active":
-        dids.restore_all(session, tenant_id=tenant_id)
+        number_registry.restore_all(session, tenant_id=tenant_id)
     if tenant.status != before:
         platform_scope.emit_tenant_event(
             session, tenant_id=tenant_id, type=_STATUS_EVENTS[tenant.status], before=before

@@ -10,7 +10,7 @@ from vca.kit.web.context import request_session
 from vca.registry.usage import periods
 from vca.registry.usage.schemas import TenantUsageQuery, TenantUsageSchema
 
-blp = Blueprint("all usage", __name__, description="What tenants have used, and what it costs.")
+blp = Blueprint("all usage", __name__, description="Usage of all tenants, and its price.")
 
 _CSV_COLUMNS = (
     "tenant_id",

@@ -16,7 +16,7 @@ from vca.registry.usage.rating import KINDS, UsageAmount, to_minor_units
 _MONTH = re.compile(r"(20\d\d)-(0[1-9]|1[0-2])", re.ASCII)
 _MAX_VALUE = 10**15
 _MILLIONTHS_METADATA = {
-    "description": "The same, exactly: in millionths of the minor unit. These add up."
+    "description": "The exact amount in millionths of the minor unit. Add these up, not `amount`."
 }
 
 
@@ -30,7 +30,7 @@ class MonthField(fields.String):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         match = _MONTH.fullmatch(value) if isinstance(value, str) else None
         if match is None:
-            raise ValidationError("Not a month, as 2026-11.")
+            raise ValidationError("Not a valid month, such as 2026-11.")
         return date(int(match[1]), int(match[2]), 1)
 
 
@@ -41,13 +41,13 @@ class SumsSchema(Schema):
     quantity = fields.Integer(dump_only=True, metadata={"example": 7_260})
     included = fields.Integer(
         dump_only=True,
-        metadata={"description": "Units that the plan includes.", "example": 6_000},
+        metadata={"description": "Units included in the plan.", "example": 6_000},
     )
     billable = fields.Integer(dump_only=True, metadata={"example": 1_260})
     amount = fields.Integer(
         dump_only=True,
         metadata={
-            "description": "In the minor unit of the currency, rounded up.",
+            "description": "The amount in the minor unit of the currency, rounded up.",
             "example": 252,
         },
     )
@@ -82,7 +82,7 @@ class TenantUsageSchema(Schema):
     amount = fields.Integer(
         dump_only=True,
         metadata={
-            "description": "In the minor unit of the currency, rounded up.",
+            "description": "The amount in the minor unit of the currency, rounded up.",
             "example": 252,
         },
     )
@@ -103,7 +103,7 @@ class TenantUsageSchema(Schema):
 class TenantUsageQuery(PageQuery):
     """Query parameters for usage: the month and the format."""
 
-    period = MonthField(metadata={"description": "A month in UTC. Default: the present one."})
+    period = MonthField(metadata={"description": "A month in UTC. Default: the current month."})
     tenant_id = Uuid()
     format = csv_response.format_field()
 
@@ -115,7 +115,7 @@ class PriceSchema(Schema):
         0,
         _MAX_VALUE,
         required=True,
-        metadata={"description": "Millionths of the minor unit."},
+        metadata={"description": "The price in millionths of the minor unit."},
     )
     per = integer(1, _MAX_VALUE, required=True)
 
@@ -133,7 +133,7 @@ class PlanVersionSchema(Schema):
     version = fields.Integer(dump_only=True)
     valid_from = DateTime(required=True)
     currency = fields.String(
-        required=True, validate=Pattern("^[A-Z]{3}$", error="Not ISO 4217, as USD.")
+        required=True, validate=Pattern("^[A-Z]{3}$", error="Not an ISO 4217 code, such as USD.")
     )
     limits = fields.Nested(PlanLimitsSchema, required=True)
     included = fields.Dict(

@@ -23,7 +23,7 @@ class WebhookDisabled(Conflict):
     code = "webhook-disabled"
 
     def __init__(self) -> None:
-        super().__init__("The webhook is not active: set is_active first.")
+        super().__init__("The webhook is not active. Set `is_active` to true first.")
 
 
 def list_page(

@@ -31,7 +31,7 @@ class TooManyWebhooks(Conflict):
     code = "too-many-webhooks"
 
     def __init__(self) -> None:
-        super().__init__(f"There are {MAX_WEBHOOKS} webhooks already: remove one first.")
+        super().__init__(f"The maximum of {MAX_WEBHOOKS} webhooks is reached. Delete one first.")
 
 
 def check_url(url: str, *, client: OutgoingClient) -> None:

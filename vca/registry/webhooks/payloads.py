@@ -17,4 +17,4 @@ def check_size(type: str, data: Mapping[str, Any]) -> None:
     """
     size = len(json.dumps(data))
     if size > MAX_EVENT_BYTES - _ENVELOPE_BYTES:
-        raise ValueError(f"{type} would be told in {size} bytes: tell ids, not what they name")
+        raise ValueError(f"{type} would be sent in {size} bytes: send ids instead of contents")

@@ -21,7 +21,7 @@ from vca.registry.webhooks.schemas import (
 blp = Blueprint(
     "operator webhooks",
     __name__,
-    description="Where all tenants' events are told.",
+    description="Webhooks of the platform, for the events of all tenants.",
 )
 
 URL = "/api/webhooks"

@@ -20,7 +20,7 @@ class WebhookChangeSchema(Schema):
         1,
         MAX_URL_LENGTH,
         metadata={
-            "description": "Where events are sent to: https, a public address.",
+            "description": "The URL that receives events: https, with a public address.",
             "example": "https://example.com/vca",
         },
     )
@@ -29,13 +29,11 @@ class WebhookChangeSchema(Schema):
         fields.String(validate=validate.OneOf(EVENT_TYPES)),
         validate=validate.Length(0, len(EVENT_TYPES)),
         metadata={
-            "description": "The types that are sent; an empty list: all.",
+            "description": "The event types to send. An empty list means all types.",
             "example": ["call.ended", "message.taken"],
         },
     )
-    is_active = StrictBoolean(
-        metadata={"description": "false: nothing is sent, and nothing kept to be sent."}
-    )
+    is_active = StrictBoolean(metadata={"description": "If false, no events are sent or queued."})
 
 
 class NewWebhookSchema(WebhookChangeSchema):
@@ -60,20 +58,20 @@ class WebhookSchema(WebhookChangeSchema):
         dump_only=True,
         allow_none=True,
         metadata={
-            "description": "Why it was disabled without your doing: `gone`, it answered 410; "
-            "`failing`, nothing but failures for five days."
+            "description": "Why the webhook was disabled automatically: `gone` after a response "
+            "with status 410, `failing` after five days with failures only."
         },
     )
     disabled_at = fields.AwareDateTime(dump_only=True, allow_none=True)
     failing_since = fields.AwareDateTime(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Since when there were failures only; null: there are none."},
+        metadata={"description": "Time of the first failure in a row; null if there are none."},
     )
     previous_secret_until = fields.AwareDateTime(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Until when the secret before signs too."},
+        metadata={"description": "Until this time, the previous secret also signs."},
     )
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
@@ -85,7 +83,7 @@ class SecretWebhookSchema(WebhookSchema):
     secret = fields.String(
         dump_only=True,
         metadata={
-            "description": "Keep it now: it is shown this once. Verifies by Standard Webhooks."
+            "description": "The Standard Webhooks secret. Store it securely: it is returned once."
         },
     )
 
@@ -98,15 +96,15 @@ class AttemptSchema(Schema):
     status = fields.Integer(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "The answer's HTTP status."},
+        metadata={"description": "The HTTP status of the response."},
     )
     error = fields.String(
-        dump_only=True, allow_none=True, metadata={"description": "Why there was no answer."}
+        dump_only=True, allow_none=True, metadata={"description": "Why there was no response."}
     )
     response = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "How the answer's body begins, at most 1,000 characters."},
+        metadata={"description": "The first 1,000 characters of the response body."},
     )
 
 
@@ -117,7 +115,7 @@ class DeliverySchema(Schema):
     webhook_id = fields.UUID(dump_only=True)
     event_id = fields.UUID(dump_only=True)
     type = fields.String(dump_only=True, metadata={"example": "call.ended"})
-    payload = fields.Dict(dump_only=True, metadata={"description": "What is sent."})
+    payload = fields.Dict(dump_only=True, metadata={"description": "The body that is sent."})
     status = string(1, 20, one_of=STATUSES, dump_only=True)
     attempts = fields.List(fields.Nested(AttemptSchema), dump_only=True)
     next_attempt_at = fields.AwareDateTime(dump_only=True, allow_none=True)
@@ -142,7 +140,7 @@ class RangeSchema(Schema):
         1,
         20,
         one_of=STATUSES,
-        metadata={"description": "Only what is of this status."},
+        metadata={"description": "Redeliver only deliveries with this status."},
     )
 
     @validates_schema

@@ -83,7 +83,7 @@ def test_a_version_is_added_and_counts_from_its_day_on(
         ({"plan": "gold"}, "plan"),
         ({"currency": "EUR"}, "one currency"),
         ({"currency": "usd"}, "currency"),
-        ({"valid_from": "2026-01-01T00:00:00Z"}, "Before now"),
+        ({"valid_from": "2026-01-01T00:00:00Z"}, "in the past"),
         ({"valid_from": "soon"}, "valid_from"),
         ({"prices": {"gold": {"price": 1, "per": 1}}}, "prices"),
         ({"prices": {"call_seconds": {"price": 1.5, "per": 1}}}, "prices"),
