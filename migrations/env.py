@@ -1,4 +1,4 @@
-"""Alembic's environment of the PUBLIC schema; `flask db upgrade` hands it the connection."""
+"""Alembic environment of the PUBLIC schema; `flask db upgrade` passes the connection."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""Tenants, the registry of numbers, API keys, and the compiled tenant schema."""
+"""Create tenants, the number registry, API keys, and the compiled tenant schema."""
 
 from alembic import op
 

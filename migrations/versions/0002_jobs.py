@@ -1,9 +1,9 @@
-"""The job queue: procrastinate's tables in a schema of their own, and one function that enqueues.
+"""Create the job queue: procrastinate's tables in their own schema, and a function that enqueues.
 
-The tables come from the package's own `schema.sql`. Its migrations cannot be replayed instead: one
-of them adds a value to an enum type and a later one uses it, which servers before PostgreSQL 17
-refuse within one transaction. A release of procrastinate with newer migrations needs a revision
-here that runs them on existing databases; until there is one, this revision refuses to run.
+The tables come from the package's own `schema.sql`. Its migrations cannot be replayed: one of them
+adds a value to an enum type and a later one uses it, which servers before PostgreSQL 17 reject
+within one transaction. A release of procrastinate with newer migrations needs a revision here that
+runs them on existing databases. Until there is one, this revision refuses to run.
 """
 
 from importlib.resources import files

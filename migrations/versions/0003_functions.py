@@ -1,7 +1,7 @@
-"""The narrow functions through which tenants and the platform change `public`.
+"""Create the functions with which tenants and the platform change `public`.
 
-They take the tenant from the transaction where one is open, qualify every name and pin their
-search_path, so that they can become SECURITY DEFINER as they stand.
+They take the tenant from the transaction if one is entered, qualify every name and pin their
+search_path, so that they can become SECURITY DEFINER without changes.
 """
 
 from alembic import op
@@ -36,7 +36,7 @@ BEGIN
 END $$;
 """
 
-# Whether the row was changed: false when there is no such tenant or no such transition.
+# Returns whether the row was changed; false if the tenant or the transition does not exist.
 UPDATE_TENANT = """
 CREATE FUNCTION public.update_tenant(p_id uuid, p_status text, p_plan text)
 RETURNS boolean
@@ -58,8 +58,9 @@ BEGIN
 END $$;
 """
 
-# 'claimed', 'taken' (whoever has it) or 'unassigned'. Terms: 'open' first come, first served;
-# 'assigned' only numbers assigned to the tenant; 'platform' also those that still rest.
+# Returns 'claimed', 'taken' (by any tenant) or 'unassigned'. Terms: 'open' is first come, first
+# served; 'assigned' allows only numbers assigned to the tenant; 'platform' also allows quarantined
+# numbers.
 CLAIM_DID = """
 CREATE FUNCTION public.claim_did(
     p_number text, p_phone_number_id uuid, p_provider_type text, p_terms text
@@ -130,8 +131,8 @@ BEGIN
 END $$;
 """
 
-# A deleted tenant's numbers keep their phone_number_id while they rest: those are the ones that a
-# restored tenant gets back. What was only assigned goes back to nobody.
+# A deleted tenant's claimed numbers keep their phone_number_id while they are quarantined: a
+# restored tenant gets these back. Numbers that were only assigned are released.
 RELEASE_TENANT_DIDS = """
 CREATE FUNCTION public.release_tenant_dids(p_tenant uuid, p_rest interval)
 RETURNS SETOF public.dids

@@ -1,7 +1,7 @@
-"""The database keeps tenants apart: whose deployment it is, and functions with the owner's rights.
+"""Separate tenants in the database: the recorded deployment, and functions with the owner's rights.
 
-The web's and the worker's logins own nothing. What they may do to `public`, and what a tenant's
-transaction may, are these functions; who may call which is granted by `vca.registry.privileges`.
+The web's and the worker's logins own nothing. What they and a tenant's transaction may do to
+`public` are these functions. `vca.registry.privileges` grants who may call which.
 """
 
 from alembic import op
@@ -9,7 +9,7 @@ from alembic import op
 revision = "0004"
 down_revision = "0003"
 
-# One row. role_prefix is null where tenants have no roles of their own.
+# One row. role_prefix is null if tenants have no roles.
 DEPLOYMENT = """
 CREATE TABLE public.deployment (
     only_one boolean NOT NULL DEFAULT true,
@@ -24,8 +24,8 @@ CREATE TABLE public.deployment (
 );
 """
 
-# The tenant that the transaction is in. A definer's function still sees the role that its caller
-# set, so a forged vca.tenant_id is refused.
+# Returns the transaction's tenant. A SECURITY DEFINER function still sees the role that its caller
+# set, so a forged vca.tenant_id is rejected.
 ACTING_TENANT = """
 CREATE FUNCTION public.acting_tenant()
 RETURNS uuid
@@ -44,7 +44,7 @@ BEGIN
 END $$;
 """
 
-# To whom a tenant's tables are granted, as a list of quoted names; makes the role if need be.
+# Returns the roles that get a tenant's tables, as quoted names; creates the role if necessary.
 TENANT_GRANTEES = """
 CREATE FUNCTION public.tenant_grantees(p_id uuid)
 RETURNS text
@@ -98,7 +98,8 @@ BEGIN
 END $$;
 """
 
-# The status that the tenant had, and whether it could be changed; no row for no tenant.
+# Returns the tenant's previous status, and whether it could be changed; no row if there is no
+# tenant.
 UPDATE_TENANT = """
 DROP FUNCTION public.update_tenant(uuid, text, text);
 CREATE FUNCTION public.update_tenant(
@@ -128,7 +129,7 @@ BEGIN
 END $$;
 """
 
-# 'assigned', 'taken' or 'unknown' (there is no such tenant).
+# Returns 'assigned', 'taken' or 'unknown' (no such tenant).
 ASSIGN_DID = """
 CREATE FUNCTION public.assign_did(p_number text, p_tenant uuid)
 RETURNS text
@@ -150,7 +151,7 @@ BEGIN
 END $$;
 """
 
-# 'free', 'claimed' (nothing was changed) or 'unknown'.
+# Returns 'free', 'claimed' (nothing was changed) or 'unknown'.
 UNASSIGN_DID = """
 CREATE FUNCTION public.unassign_did(p_number text)
 RETURNS text
@@ -187,7 +188,7 @@ AS $$
 $$;
 """
 
-# The phone number that has claimed this number; somebody else's is the nil uuid.
+# Returns the phone number that claimed this number; the nil UUID stands for another tenant's.
 DID_HOLDER = """
 CREATE FUNCTION public.did_holder(p_number text)
 RETURNS uuid
@@ -200,7 +201,7 @@ AS $$
 $$;
 """
 
-# A role of a tenant enqueues for that tenant only.
+# A tenant's role enqueues jobs for that tenant only.
 ENQUEUE = """
 CREATE OR REPLACE FUNCTION jobs.enqueue(
     p_task text, p_args jsonb, p_run_at timestamptz DEFAULT NULL
@@ -220,7 +221,7 @@ BEGIN
 END $$;
 """
 
-# They took the tenant from the transaction's setting alone, which anybody can set.
+# The earlier versions trusted the transaction's setting, which any login can set.
 TENANTS_OWN = (
     "public.claim_did(text, uuid, text, text)",
     "public.release_did(text, interval)",

@@ -1,7 +1,7 @@
-"""What a call depends on outside its tenant: its plan, a freeze of dialling, and jobs that are one.
+"""Add what a call depends on outside its tenant: its plan, the dialling freeze, and job locks.
 
-A job may bear a lock: while it waits, a second one of the same lock is not enqueued, and it can be
-withdrawn. Locks are each tenant's own.
+A job may have a lock: while it waits, a second job with the same lock is not enqueued, and it can
+be withdrawn. Each tenant has its own locks.
 """
 
 from alembic import op
@@ -52,7 +52,7 @@ AS $$
 $$;
 """
 
-# A lock that is taken makes no second job: null.
+# Returns null if the lock is taken: no second job is enqueued.
 ENQUEUE = """
 DROP FUNCTION jobs.enqueue(text, jsonb, timestamptz);
 CREATE FUNCTION jobs.enqueue(
@@ -101,7 +101,8 @@ BEGIN
 END $$;
 """
 
-# Each live call has one waiting job that watches it: so nobody visits every tenant to find them.
+# Each live call has one waiting job that watches it, so live calls are found without visiting
+# tenants.
 TENANTS_AWAITING = """
 CREATE FUNCTION jobs.tenants_awaiting(p_task text)
 RETURNS TABLE (tenant_id uuid, jobs bigint)

@@ -1,6 +1,6 @@
-"""The operator's endpoints, which want the events of all tenants, and their deliveries.
+"""Create the platform's webhooks, which receive the events of all tenants, and their deliveries.
 
-A tenant's transaction tells them through one function, and sees nothing of them.
+A tenant's transaction adds deliveries with one function, and cannot read them.
 """
 
 from alembic import op
@@ -57,8 +57,8 @@ CREATE INDEX webhook_deliveries_webhook_id_created_at_id_idx
 CREATE INDEX webhook_deliveries_created_at_idx ON public.webhook_deliveries (created_at);
 """
 
-# The event is the acting tenant's: the payload's `tenant_id` is set here, whoever wrote another.
-# How many endpoints it goes to.
+# The event belongs to the acting tenant: the payload's `tenant_id` is set here, whatever was
+# passed. Returns the number of webhooks that receive it.
 TELL_OPERATORS = """
 CREATE FUNCTION public.tell_operators(
     p_event uuid, p_type text, p_payload jsonb, p_at timestamptz, p_expires_at timestamptz
@@ -92,7 +92,7 @@ BEGIN
 END $$;
 """
 
-# A job that is no tenant's, from inside a tenant's transaction: for our own functions alone.
+# Enqueues a platform job from a tenant's transaction; only other functions here may call it.
 ENQUEUE_FOR_PLATFORM = """
 CREATE FUNCTION jobs.enqueue_for_platform(p_task text, p_args jsonb)
 RETURNS bigint

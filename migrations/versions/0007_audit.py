@@ -1,6 +1,6 @@
-"""Who changed what on the platform: rows that are added and read, and never changed.
+"""Create the platform's audit log; rows are inserted and read, and never changed.
 
-What is done to a tenant from outside its schema is here too; such rows outlive the tenant.
+It also has the operations on tenants from outside their schemas. Such rows outlive the tenant.
 """
 
 from alembic import op

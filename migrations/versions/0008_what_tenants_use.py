@@ -1,7 +1,7 @@
-"""Plans by version, and what each tenant has used of each month, in one row.
+"""Create versioned plans, and each tenant's usage by month in one row.
 
-The ledger is in the tenants' schemas. A transaction that writes to it holds the month's row, so
-that what is included, the thresholds and the sum are decided one fact after the other.
+The ledger is in the tenants' schemas. A transaction that writes to it locks the month's row, so
+that included units, thresholds and sums are decided for one fact after the other.
 """
 
 import json
@@ -34,7 +34,7 @@ CREATE TABLE public.usage_periods (
 );
 """
 
-# Prices are millionths of a cent for so many units: 12 cents a minute of a call, and so on.
+# Prices are millionths of a cent for a number of units: 12 cents per minute of a call, and so on.
 FIRST = {
     "starter": {
         "currency": "USD",
@@ -69,7 +69,7 @@ INSERT INTO public.plans (plan, version, valid_from, document)
 VALUES ('{plan}', 1, '2026-01-01 00:00:00+00', '{document}');
 """
 
-# A later version counts from its day on.
+# A later version applies from its date on.
 PLAN_NOW = """
 CREATE FUNCTION public.plan_now(INOUT plan text, OUT version integer, OUT document jsonb)
 RETURNS record
@@ -94,7 +94,7 @@ AS $$
 $$;
 """
 
-# With what the plan allows at once.
+# Includes the plan's concurrency limits.
 OWN_STANDING = """
 DROP FUNCTION public.own_standing();
 CREATE FUNCTION public.own_standing(
@@ -130,7 +130,7 @@ AS $$
 $$;
 """
 
-# The same, and nobody else changes it before the transaction ends.
+# The same, locked until the transaction ends.
 HOLD_USAGE = """
 CREATE FUNCTION public.hold_usage(
     p_period date,

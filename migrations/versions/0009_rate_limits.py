@@ -1,12 +1,12 @@
-"""How much of its limit each key, each tenant and each sender of failures has spent."""
+"""Create the token buckets of API keys, tenants, and addresses with failures."""
 
 from alembic import op
 
 revision = "0009"
 down_revision = "0008"
 
-# A bucket is known by the time at which it will be full again: one that is full needs no row. Half
-# of each page is left free, so that an update stays in its page and touches no index.
+# A bucket is stored as the time at which it will be full again, so a full bucket needs no row. Half
+# of each page is left free: an update stays in its page and changes no index.
 TABLE = """
 CREATE TABLE public.rate_buckets (
     id uuid NOT NULL,
@@ -15,10 +15,10 @@ CREATE TABLE public.rate_buckets (
 ) WITH (fillfactor = 50);
 """
 
-# Take up to p_wanted tokens out of each bucket, which holds p_bursts and gains p_rates a second.
-# The clock is read when the row is held. A time that no draw can have written is of a clock that
-# was set back, or of a limit that was lower: the bucket begins anew. What is lost with the server
-# are tokens, so nobody waits for its disk.
+# Takes up to p_wanted tokens out of each bucket, which holds p_bursts and gains p_rates per second.
+# The clock is read after the row is locked. A time that no call can have written comes from a clock
+# that was set back or from a lower limit: the bucket starts anew. A crash of the server only loses
+# tokens, so no commit waits for the disk.
 DRAW_TOKENS = """
 CREATE FUNCTION public.draw_tokens(
     p_ids uuid[], p_rates double precision[], p_bursts integer[], p_wanted integer[],

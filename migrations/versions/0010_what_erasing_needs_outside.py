@@ -1,6 +1,6 @@
-"""What erasing somebody at a tenant needs outside its schema: its jobs, and what operators heard.
+"""Add what erasing a caller needs outside the tenant's schema: its jobs, and platform deliveries.
 
-Each function asks in which tenant it really is, and touches nothing of another's.
+Each function checks the transaction's tenant, and changes only that tenant's rows.
 """
 
 from alembic import op
@@ -8,7 +8,7 @@ from alembic import op
 revision = "0010"
 down_revision = "0009"
 
-# How many of the tenant's jobs that are over, and name what matches, there were.
+# Deletes the tenant's finished jobs that contain a match; returns their number.
 FORGET_FINISHED = """
 CREATE FUNCTION jobs.forget_finished(p_pattern text)
 RETURNS bigint
@@ -39,7 +39,7 @@ AS $$
 $$;
 """
 
-# Whether it still waited; the tenant among its arguments stays.
+# Returns whether the job was still waiting; the tenant in its arguments stays the same.
 REWORD = """
 CREATE FUNCTION jobs.reword(p_id bigint, p_args jsonb)
 RETURNS boolean
@@ -55,7 +55,7 @@ BEGIN
 END $$;
 """
 
-# What is on its way to an operator goes on with ids alone; what is over goes. How many of both.
+# Reduces pending platform deliveries to ids, and deletes finished ones; returns the number of both.
 FORGET_TOLD = """
 CREATE FUNCTION public.forget_told(p_events uuid[])
 RETURNS bigint

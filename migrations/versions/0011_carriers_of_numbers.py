@@ -1,7 +1,7 @@
-"""The registry knows by which account a number rings, and by which it rang before it moved.
+"""Record the carrier account of each number, and of the carrier it moved from.
 
-Beside the functions that the code before this revision calls, which know of no accounts. Each asks
-in which tenant it really is.
+The functions for the code before this revision stay; they know no accounts. Each function checks
+the transaction's tenant.
 """
 
 from alembic import op
@@ -17,7 +17,8 @@ ALTER TABLE public.dids
     ADD COLUMN previous_until timestamptz;
 """
 
-# As the one without an account, which says what the terms are; 'proven': first come, first served.
+# Like the function without an account, which defines the terms; 'proven' is first come, first
+# served.
 CLAIM_DID = """
 CREATE FUNCTION public.claim_did(
     p_number text, p_phone_number_id uuid, p_provider_type text, p_account_id uuid, p_terms text

@@ -1,11 +1,11 @@
-"""How many calls speak through a socket at this moment, over all processes."""
+"""Create the concurrency slots of voice WebSockets, for all processes."""
 
 from alembic import op
 
 revision = "0012"
 down_revision = "0011"
 
-# Half of each page is left free, so that a renewal stays in its page and touches no index.
+# Half of each page is left free: a renewal stays in its page and changes no index.
 TABLE = """
 CREATE TABLE public.relay_slots (
     id uuid NOT NULL,
@@ -15,9 +15,9 @@ CREATE TABLE public.relay_slots (
 ) WITH (fillfactor = 50);
 """
 
-# Whoever takes a slot clears away those that have run out, and then counts: one after the other, so
-# that of two at the last slot one gets it. A slot that is lost with the server is refused, and its
-# caller served over HTTP, so nobody waits for the server's disk.
+# Acquiring a slot deletes the expired ones and then counts. The transactions take turns, so that
+# only one of two gets the last slot. A slot that was lost with the server is rejected and its
+# caller is served over HTTP, so no commit waits for the disk.
 TAKE = """
 CREATE FUNCTION public.take_relay_slot(p_id uuid, p_most integer, p_wait interval)
 RETURNS boolean
@@ -36,7 +36,7 @@ BEGIN
 END $$;
 """
 
-# A slot is opened once, and renewed only after that; one that has run out is neither.
+# A slot is opened once, and renewed only after that; an expired slot can do neither.
 HOLD = """
 CREATE FUNCTION public.hold_relay_slot(p_id uuid, p_opens boolean, p_lease interval)
 RETURNS boolean

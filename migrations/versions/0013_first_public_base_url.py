@@ -1,4 +1,4 @@
-"""The worker may record the deployment's first PUBLIC_BASE_URL, and never change it.
+"""Let the worker record the deployment's first PUBLIC_BASE_URL, but never change it.
 
 A deployment that was set up without a URL gets one when its first carrier is configured. The worker
 records it, so that a copy of the database with another URL is recognised from then on.

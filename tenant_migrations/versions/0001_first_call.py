@@ -1,4 +1,4 @@
-"""Whose the schema is; settings, AI profiles, phone numbers, calls with events and turns."""
+"""Create the schema identity, settings, AI profiles, phone numbers, calls, events and turns."""
 
 from alembic import op
 
@@ -167,7 +167,7 @@ CREATE TABLE turns (
 );
 """
 
-# One line for each grant, each naming its table: ON ALL TABLES would read the whole catalogue.
+# One grant per table: ON ALL TABLES would read the whole catalogue.
 GRANTS = """
 GRANT SELECT ON tenant_self TO {grantees};
 GRANT SELECT, INSERT, UPDATE, DELETE ON settings TO {grantees};

@@ -1,4 +1,4 @@
-"""Hours, limits and dialling; outbound calls and transfers; messages, recordings, sent-twice keys.
+"""Add hours, limits, dialling, outbound calls, transfers, messages, recordings, idempotency keys.
 
 Only adds: the code before this revision runs on it too.
 """

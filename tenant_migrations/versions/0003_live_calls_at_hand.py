@@ -1,4 +1,4 @@
-"""Indexes for what is asked while somebody waits: who is on the line, and a number's calls."""
+"""Add indexes for queries that delay a response: live calls, and the calls of a number."""
 
 from alembic import op
 

@@ -1,7 +1,7 @@
-"""Whose the schema is, as a type whose one value is the tenant's id.
+"""Store the schema's tenant as a type with one value, the tenant's id.
 
-A table has to be opened to be read, with its index: for a server process that has not been here
-before that is half a millisecond. To say a value of a type is a look at the catalogue.
+A table must be opened to be read, with its index. In a server process that has not read the schema
+before, that takes half a millisecond. A value of a type only needs a catalogue look-up.
 """
 
 from alembic import op

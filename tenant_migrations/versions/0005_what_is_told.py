@@ -1,4 +1,4 @@
-"""What the tenant's own systems are told: events, the endpoints that want them, deliveries.
+"""Create webhook events, webhooks and deliveries.
 
 Only adds: the code before this revision runs on it too.
 """

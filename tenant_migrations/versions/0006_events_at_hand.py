@@ -1,6 +1,6 @@
-"""Indexes for listing what was told, and for forgetting it.
+"""Add indexes for listing and purging webhook events.
 
-Apart from the tables, which the code needs: it runs on the revision before its newest.
+They are in their own revision: the code needs the tables, and runs on the revision before its head.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who changed what of the tenant: rows that are added and read, and never changed.
+"""Create the tenant's audit log; rows are inserted and read, and never changed.
 
 Only adds: the code before this revision runs on it too.
 """

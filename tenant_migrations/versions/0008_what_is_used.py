@@ -1,4 +1,4 @@
-"""The ledger of what a tenant uses, its spend cap, and what a live call has reserved of that.
+"""Create the usage ledger, the spend cap, and what a live call has reserved of it.
 
 Facts are never changed and never deleted: there is no grant for it. Only adds: the code before this
 revision runs on it too.

@@ -1,4 +1,4 @@
-"""A number may ask a system of its tenant's how to answer: where that is, and what signs for it.
+"""Add decision webhooks of phone numbers: their URL and their signing secret.
 
 Only adds: the code before this revision runs on it too.
 """

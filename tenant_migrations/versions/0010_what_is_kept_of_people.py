@@ -1,4 +1,4 @@
-"""Requests of privacy: somebody's data given out, or erased; what a profile redacts.
+"""Create privacy requests, exports and erasures of a caller's data, and redaction of profiles.
 
 Only adds: the code before this revision runs on it too.
 """

@@ -1,6 +1,6 @@
-"""The index that use is listed by.
+"""Add the index for listing usage.
 
-Apart from the table, which the code needs: it runs on the revision before its newest.
+It is in its own revision: the code needs the table, and runs on the revision before its head.
 """
 
 from alembic import op

@@ -1,4 +1,4 @@
-"""A tenant's own accounts with carriers, and what names one: numbers, calls, recordings.
+"""Create a tenant's telephony accounts, and references of numbers, calls and recordings to them.
 
 Only adds: the code before this revision runs on it too.
 """
@@ -24,7 +24,7 @@ CREATE TABLE telephony_accounts (
 );
 """
 
-# What a call or a recording names may be forgotten: they outlive it.
+# Calls and recordings have no foreign key: they outlive a deleted account.
 COLUMNS = """
 ALTER TABLE phone_numbers
     ADD COLUMN telephony_account_id uuid,

@@ -1,6 +1,6 @@
-"""The index by which an account's numbers are found.
+"""Add the index that finds an account's numbers.
 
-Apart from the column, which the code needs: it runs on the revision before its newest.
+It is in its own revision: the code needs the column, and runs on the revision before its head.
 """
 
 from alembic import op

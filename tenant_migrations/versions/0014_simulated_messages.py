@@ -1,4 +1,4 @@
-"""Messages say whether they were left in a simulated call, which is no business of the inbox."""
+"""Add whether a message was left in a simulated call; the inbox leaves such messages out."""
 
 from alembic import op
 

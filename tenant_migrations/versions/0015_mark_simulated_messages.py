@@ -1,6 +1,6 @@
-"""Mark the messages that simulated calls have left so far.
+"""Mark existing messages from simulated calls.
 
-Apart from the column, which the code needs: it runs on the revision before its newest.
+It is in its own revision: the code needs the column, and runs on the revision before its head.
 """
 
 from alembic import op
