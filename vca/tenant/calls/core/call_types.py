@@ -1,4 +1,4 @@
-"""What of a call crosses between the flow and whatever carries it."""
+"""Types that pass between the call flow and the carriers' transports."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ from vca.tenancy.schema import TenantRef
 
 @dataclass(frozen=True)
 class CallRef:
-    """A call as plain code holds it."""
+    """A reference to a call: its tenant and its id."""
 
     tenant: TenantRef
     call_id: UUID
@@ -20,7 +20,7 @@ class CallRef:
 
 @dataclass(frozen=True)
 class NewCall:
-    """A call that is about to be recorded."""
+    """A call to be inserted."""
 
     phone_number_id: UUID | None
     ai_profile_id: UUID | None
@@ -41,7 +41,7 @@ class NewCall:
 
 @dataclass(frozen=True)
 class SpokenChunk:
-    """A part of what the agent says, to be spoken at once."""
+    """A part of the agent's answer that can be spoken at once."""
 
     text: str
     language: str | None = None
@@ -50,9 +50,9 @@ class SpokenChunk:
 
 @dataclass(frozen=True)
 class TurnResult:
-    """What the carrier shall do now. `ref` None: no record was made.
+    """The carrier's next actions. `ref` is None if no call was recorded.
 
-    `turns` is how many turns are on record by now, None once nothing is listened for any more.
+    `turns` is the number of stored turns, or None if the agent no longer listens.
     """
 
     ref: CallRef | None
@@ -61,12 +61,12 @@ class TurnResult:
 
 
 def account_of(call: Any) -> ProviderAccountRef:
-    """Who holds a call, of its row or a part of it."""
+    """Return the provider account of a call, given its row or a part of it."""
     return ProviderAccountRef(call.provider_type, call.telephony_account_id)
 
 
 def collect_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> TurnResult:
-    """A turn collected: the words as one sentence to say, and then what follows them."""
+    """Run a turn to its end and put its text, as one Say, before the resulting actions."""
     chunks: list[SpokenChunk] = []
     while True:
         try:
@@ -77,7 +77,7 @@ def collect_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> TurnResult:
 
 
 def join_chunks(chunks: list[SpokenChunk]) -> tuple[Say, ...]:
-    """Clauses as one thing to say; nothing for none."""
+    """Join chunks into one Say action. No chunks give no action."""
     if not chunks:
         return ()
     text = speech_text.join_chunks(chunk.text for chunk in chunks)
