@@ -1,4 +1,4 @@
-"""How a call begins: routed, recorded, and what is heard first."""
+"""Start calls: route and record inbound calls, and greet the caller."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -44,12 +44,12 @@ from vca.tenant.usage.cap import BudgetDecision, LiveCalls
 
 
 class CallAlreadyRecorded(Exception):
-    """The carrier has rung the same call twice at once, and the other one was first."""
+    """The carrier announced the same call twice at once, and the other request was first."""
 
 
 @dataclass(frozen=True)
 class _RoutedCall:
-    """A decided beginning, not yet recorded."""
+    """A call whose route is decided, not yet inserted."""
 
     call: InboundCall
     call_id: UUID
@@ -61,9 +61,9 @@ class _RoutedCall:
 
     @property
     def events(self) -> list[CallEvent]:
-        """The carrier's event, and what our own answer does to the call.
+        """Return the carrier's event, and the events of our answer.
 
-        An agent's answer lasts, and so does voicemail; everything else ends the call at once.
+        A call that an agent or voicemail answers goes on. Every other answer ends the call at once.
         """
         inbound_event, now = self.call.event, clock.now()
 
@@ -80,9 +80,10 @@ class _RoutedCall:
 
 
 def start_inbound(call: InboundCall, *, model_available: bool) -> TurnResult:
-    """Record a call that rings, once for each id of its carrier; see `flow.begin`.
+    """Route and record an inbound call, once per carrier id; see `call_flow.start_inbound_call`.
 
-    A number's decision webhook is asked between two transactions: what holds by then decides.
+    The number's decision webhook is asked between two transactions. The route is then decided with
+    the configuration and limits of the second one.
     """
     request, webhook_decision = None, None
     while isinstance(
@@ -102,7 +103,7 @@ def _route_and_record(
     *,
     model_available: bool,
 ) -> TurnResult | DecisionRequest:
-    """Record the call; what is to be asked before, if something is."""
+    """Record the call, or return the decision request that must be sent first."""
     tenant = call.owner.tenant
     with tenant_session(tenant) as session:
         config = number_config.load_for_call(
@@ -141,9 +142,10 @@ def _route_and_record(
 def explain_route(
     session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
 ) -> Route:
-    """The route that a call to the number would take at that time; no call is made.
+    """Return the route that a call to the number would take at `at`. No call is made.
 
-    `owner` None: the number is not this tenant's. `simulated`: it would cost nothing.
+    `owner` is None if the number is not the tenant's. A `simulated` call is not checked against the
+    spend cap, because it costs nothing.
     """
     if owner is None:
         return decide_route(RoutingInput(at, owned=False))
@@ -156,7 +158,7 @@ def explain_route(
 
 
 def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """The first words to whom we have called; see `flow.begin_outbound`."""
+    """Greet the person who answered our call; see `call_flow.start_outbound_call`."""
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -177,7 +179,7 @@ def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
 def _collect_call_input(
     session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
 ) -> tuple[RoutingInput, int]:
-    """What the route depends on, and what the call reserves of the spend cap."""
+    """Return the routing input of a call, and the budget that the call reserves."""
     routing_input = _collect_number_input(call.owner, config, at=call.metadata.timestamp)
     routing_input = replace(routing_input, model_available=model_available)
     if call.simulated:
@@ -247,7 +249,10 @@ def _check_budget(
 def _check_limits(
     session: Session, routing_input: RoutingInput, tenant_limits: Limits, live: LiveCalls
 ) -> RoutingInput:
-    """The settings' row is held: of calls that ring at once each sees those before it."""
+    """Check the limits.
+
+    The settings row is locked, so simultaneous calls are counted one by one.
+    """
     within_concurrency_limit = live.calls < tenant_limits.concurrent_calls
     daily_tokens = tenant_limits.tokens_per_day
     within_token_limit = (
@@ -314,15 +319,15 @@ def _insert_call(
 
 
 def _recording_status(routed_call: _RoutedCall) -> str | None:
-    """A simulated call has no audio that anybody could fetch."""
+    """Return `recording` or None. A simulated call has no audio to fetch."""
     is_recorded = Record() in routed_call.actions and not routed_call.call.simulated
     return "recording" if is_recorded else None
 
 
 def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> TurnResult:
-    """The carrier rings a call that it has rung before: the first answer got lost on the way.
+    """Return the same answer again: the carrier repeated its request because it lost the first one.
 
-    Raises SignatureRefused when the call is with another account than this ring.
+    Raises InvalidCarrierSignature if the call belongs to another account than this request.
     """
     ref = CallRef(call.owner.tenant, config.known_call_id)
     if record.provider_of(session, ref.call_id) != call.account:
@@ -335,7 +340,7 @@ def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> Turn
 
 
 def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
-    """The words that the caller was greeted with; nothing if the call or its words are gone."""
+    """Return the greeting again, or hang up if the call or its turns are gone."""
     call_context = record.lock_call_context(session, ref.call_id)
     turns = record.list_turns(session, ref.call_id)
     if call_context.status in state_machine.TERMINAL or not turns:
@@ -346,7 +351,7 @@ def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
 
 
 def _initial_turn_count(route: Route) -> int | None:
-    """How many turns are on record once the call has begun; None: nothing more is expected."""
+    """Return how many turns a call has at its start, or None if no more input is expected."""
     return {"agent": 1, "voicemail": 0}.get(route.decision)
 
 

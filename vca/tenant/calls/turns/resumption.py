@@ -1,7 +1,7 @@
-"""What follows in a call whose socket has ended: found from the record, the same however often.
+"""Decide the next action after a voice WebSocket has closed. Read-only and repeatable.
 
-A socket ends with its process, with a deploy, or because the call does something that is not said
-through it. Whatever process is asked then goes on from what was written.
+A WebSocket closes with its process, with a deployment, or because the call does something that
+needs none. Any process can then continue from the stored turns.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from vca.tenant.calls.turns import greeting, transfers, turn_handler
 
 @dataclass(frozen=True)
 class UnansweredUtterance:
-    """What the caller has said last, which nobody has answered; `after` so many turns."""
+    """The caller's last utterance, which has no reply. `after` is the number of turns before it."""
 
     utterance: str
     after: int
 
 
 def find_next_action(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUtterance:
-    """See `flow.resumed`."""
+    """Return the next action; see `call_flow.resume_call`."""
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.status in state_machine.TERMINAL:
@@ -36,7 +36,7 @@ def find_next_action(ref: CallRef, *, repeat_last: bool) -> TurnResult | Unanswe
     last_turn = turns[-1]
     if last_turn.speaker == "caller":
         return UnansweredUtterance(last_turn.text, len(turns) - 1)
-    # Where there is nothing to say, another socket still has to know in which voice it speaks.
+    # An empty Say tells another WebSocket which language and voice to use.
     say = Say(
         last_turn.text if repeat_last else "",
         call_context.profile["language"],
