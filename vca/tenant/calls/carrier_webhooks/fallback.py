@@ -1,4 +1,4 @@
-"""What a caller hears whose number's tenant has a schema that is too old for this code."""
+"""What callers hear if the schema of the number's tenant is too old for this code."""
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -11,7 +11,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
 from vca.tenant.settings.service import DEFAULT_SENTENCES
 
-# Of the columns that the first revision has, and no model: those are of another time.
+# Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
 _SELECT_FALLBACK_CONFIG = text(
     "SELECT s.sentences, p.fallback_number"
     " FROM settings s LEFT JOIN phone_numbers p ON p.id = :phone_number_id"
@@ -20,9 +20,9 @@ FALLBACK_ACTIONS = (Say(DEFAULT_SENTENCES["fallback"]), HangUp())
 
 
 def fallback_actions(owner: Owner) -> tuple[Action, ...]:
-    """The number's fallback number, else the tenant's sentence, else ours; reads, writes nothing.
+    """Return a forward to the fallback number, or the tenant's sentence, or the default sentence.
 
-    Raises DatabaseFailure.
+    Read-only. Raises DatabaseFailure.
     """
     if owner.rests_until is not None:
         return (Reject(),)

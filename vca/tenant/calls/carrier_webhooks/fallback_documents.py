@@ -1,4 +1,4 @@
-"""What callers get when VCA itself is away: static documents that somebody else serves."""
+"""Static documents that another server returns to carriers while VCA is unreachable."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,14 +8,14 @@ from vca.telephony import providers
 from vca.telephony.types import CallReply
 from vca.tenant.calls.carrier_webhooks import authentication, fallback
 
-# What a file is called that has a carrier's answer in it.
+# File suffix per content type of the carrier's reply.
 _SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
 
 
 def write_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> int:
-    """One document for each number whose carrier there is; how many.
+    """Write one document per number of a configured carrier; return how many.
 
-    Each appears under its name when it is complete.
+    Each file appears under its name only when it is complete.
     """
     document_count = 0
     for number in numbers:
