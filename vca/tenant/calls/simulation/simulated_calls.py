@@ -1,4 +1,4 @@
-"""Simulated calls that are spoken into: the agent's answer at once, or as its words come."""
+"""Utterances in simulated calls: the agent's reply at once, or streamed."""
 
 from collections.abc import Generator
 from contextlib import closing
@@ -20,9 +20,9 @@ from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPho
 def stream_turn(
     tenant: TenantRef, *, carriers: Carriers, desk: CallServices, call_id: UUID, text: str
 ) -> Generator[Event, None, None]:
-    """A `clause` for all that the agent says, when it says it; at last the whole `reply`.
+    """Yield a `clause` event per chunk of the agent's reply, then one `reply` event with all of it.
 
-    Raises NotFound, CallEnded and TooManyStreams before the first of them.
+    Raises NotFound, CallEnded and TooManyStreams before the first event.
     """
     with stream_limit.stream_slot():
         service.require_live_simulation(tenant, call_id=call_id)
@@ -35,7 +35,7 @@ def stream_turn(
 
 
 def build_reply(call: Call, call_output: CallOutput) -> dict[str, Any]:
-    """What the agent answered, as the API shows it."""
+    """Return the agent's reply as the API returns it."""
     return {
         "status": call.status,
         "reply": call_output.text,
