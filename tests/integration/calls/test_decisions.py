@@ -201,7 +201,10 @@ USELESS: dict[str, tuple[Behaviour, str]] = {
     "text": (sends(b"answer"), "the response cannot be parsed: "),
     "NUL": (sends(b'{"decision": "ans\\u0000"}'), "the response cannot be parsed: "),
     "not UTF-8": (sends(b'{"decision": "\xff"}'), "the response cannot be parsed: "),
-    "twice": (sends(b'{"decision": "reject", "decision": "answer"}'), "the response cannot be parsed"),
+    "twice": (
+        sends(b'{"decision": "reject", "decision": "answer"}'),
+        "the response cannot be parsed",
+    ),
     "deep": (sends(b"[" * 50_000), "the response cannot be parsed: "),
     "huge": (sends(b" " * 200_000), "the response is too large"),
     "a list": (says(["reject"]), "the response is not valid: /: Invalid input type."),

@@ -1,4 +1,4 @@
-"""Read the record of calls, simulate one, and end a live one."""
+"""Read calls, explain routes, and run simulated calls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -32,7 +32,10 @@ _TURN_LISTING = Listing(Turn, (Turn.sequence,))
 
 
 class NotAnsweredByAgent(Conflict):
-    """The number would not be answered by an agent; the code is the route's reason."""
+    """No agent would answer the number.
+
+    The message contains the reason and the route's end reason.
+    """
 
     code = "not-answered-by-agent"
 
@@ -42,7 +45,7 @@ class NotAnsweredByAgent(Conflict):
 
 
 def get_call(session: Session, *, call_id: UUID) -> Call:
-    """The call; raises NotFound."""
+    """Return the call; raise NotFound."""
     call = session.get(Call, call_id)
     if call is None:
         raise NotFound
@@ -50,37 +53,37 @@ def get_call(session: Session, *, call_id: UUID) -> Call:
 
 
 def list_calls(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """The tenant's calls, newest first."""
+    """Return a page of the tenant's calls, the newest first."""
     listing = _CALL_LISTING.page(session, page, filters)
     return replace(listing, items=serializers.add_recording_status(session, listing.items))
 
 
 def get_call_for_api(session: Session, *, call_id: UUID) -> Any:
-    """The call with what became of its recording; raises NotFound."""
+    """Return the call with the status of its recording; raise NotFound."""
     return serializers.add_recording_status(session, [get_call(session, call_id=call_id)])[0]
 
 
 def list_events(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
-    """What happened to a call, in order; raises NotFound."""
+    """Return a page of a call's events in order; raise NotFound."""
     get_call(session, call_id=call_id)
     return _EVENT_LISTING.page(session, page, {"call_id": call_id})
 
 
 def list_turns(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
-    """What was said in a call, in order; raises NotFound."""
+    """Return a page of a call's turns in order; raise NotFound."""
     get_call(session, call_id=call_id)
     return _TURN_LISTING.page(session, page, {"call_id": call_id})
 
 
 def explain_route(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
-    """The route of a call to one of the tenant's numbers; no call is made."""
+    """Return the route of a call to one of the tenant's numbers. No call is made."""
     return call_start.explain_route(
         session, owner=dids.find_tenant_number(session, number=to), at=at
     )
 
 
 def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
-    """The route of a simulated call that would ring now, in a transaction of its own."""
+    """Return the route of a simulated call now, in a transaction of its own."""
     with tenant_session(tenant) as session:
         owner = dids.find_tenant_number(session, number=to)
         return call_start.explain_route(session, owner=owner, at=clock.now(), simulated=True)
@@ -89,9 +92,9 @@ def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
 def start_simulation(
     tenant: TenantRef, *, carriers: Carriers, services: CallServices, to: str, caller: str | None
 ) -> tuple[CallRef, CallOutput]:
-    """Ring one of the tenant's numbers through the fake carrier.
+    """Call one of the tenant's numbers through the fake carrier.
 
-    Raises NotFound for a number that is not the tenant's, NotAnsweredByAgent with the reason.
+    Raises NotFound for a number that is not the tenant's, and NotAnsweredByAgent with the reason.
     """
     with public_connection() as connection:
         owner = dids.find_owner(connection, number=to)
@@ -108,7 +111,7 @@ def start_simulation(
 
 
 def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id: str) -> Conflict:
-    """Why a call that has just rung is over: no agent was to answer, or it had no words."""
+    """Return why a simulation ended at once: no agent answered, or there was no greeting."""
     query = {"provider_type": provider_type, "provider_call_id": provider_call_id}
     with tenant_session(tenant) as session:
         call = record.find_call(session, **query)
@@ -121,7 +124,7 @@ def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id:
 def say_in_simulation(
     tenant: TenantRef, *, carriers: Carriers, desk: CallServices, call_id: UUID, text: str
 ) -> tuple[Call, CallOutput]:
-    """Speak into a simulated call. Raises NotFound and CallEnded."""
+    """Say a text in a simulated call. Raises NotFound and CallEnded."""
     require_live_simulation(tenant, call_id=call_id)
     call_output = SimulatedPhone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
     with tenant_session(tenant) as session:
@@ -129,7 +132,7 @@ def say_in_simulation(
 
 
 def require_live_simulation(tenant: TenantRef, *, call_id: UUID) -> None:
-    """Raise NotFound unless the call is a simulated one, and CallEnded once it is over."""
+    """Raise NotFound unless the call is a simulated one, and CallEnded if it has ended."""
     with tenant_session(tenant) as session:
         call = get_call(session, call_id=call_id)
     if not call.simulated:
@@ -139,7 +142,7 @@ def require_live_simulation(tenant: TenantRef, *, call_id: UUID) -> None:
 
 
 def list_recent_actions(tenant: TenantRef, *, call_id: UUID) -> list[Mapping[str, Any]]:
-    """What the agent has done, besides speaking, since the caller last spoke."""
+    """Return the agent's actions since the caller's last turn."""
     with tenant_session(tenant) as session:
         last_caller_turn = select(func.max(Turn.sequence)).filter_by(
             call_id=call_id, speaker="caller"
@@ -153,7 +156,7 @@ def list_recent_actions(tenant: TenantRef, *, call_id: UUID) -> list[Mapping[str
 def load_transcript(
     tenant: TenantRef, *, call_id: UUID
 ) -> tuple[Call, Sequence[Event], Sequence[Turn]]:
-    """A call with all its events and turns, for the terminal. Raises NotFound."""
+    """Return a call with all its events and turns. Raises NotFound."""
     with tenant_session(tenant) as session:
         events = select(Event).where(Event.call_id == call_id).order_by(*EVENT_ORDER)
         turns = select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
