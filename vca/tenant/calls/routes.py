@@ -246,7 +246,7 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     """
     arguments: dict[str, Any] = {
         "carriers": providers.current_carriers(),
-        "desk": call_services.current_services(),
+        "services": call_services.current_services(),
         "call_id": call_id,
     }
     if sse.prefers_event_stream(request):

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from vca.kit import clock
 from vca.kit.errors import Conflict, NotFound
 from vca.kit.paging import Listing, Page, PageRequest
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers import Carriers
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_connection, tenant_session
@@ -78,14 +78,14 @@ def list_turns(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
 def explain_route(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
     """Return the route of a call to one of the tenant's numbers. No call is made."""
     return call_start.explain_route(
-        session, owner=dids.find_tenant_number(session, number=to), at=at
+        session, owner=number_registry.find_tenant_number(session, number=to), at=at
     )
 
 
 def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
     """Return the route of a simulated call now, in a transaction of its own."""
     with tenant_session(tenant) as session:
-        owner = dids.find_tenant_number(session, number=to)
+        owner = number_registry.find_tenant_number(session, number=to)
         return call_start.explain_route(session, owner=owner, at=clock.now(), simulated=True)
 
 
@@ -97,7 +97,7 @@ def start_simulation(
     Raises NotFound for a number that is not the tenant's, and NotAnsweredByAgent with the reason.
     """
     with public_connection() as connection:
-        owner = dids.find_owner(connection, number=to)
+        owner = number_registry.find_owner(connection, number=to)
     if owner is None or owner.tenant != tenant:
         raise NotFound
     route = explain_simulated_route(tenant, to=to)
@@ -122,11 +122,11 @@ def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id:
 
 
 def say_in_simulation(
-    tenant: TenantRef, *, carriers: Carriers, desk: CallServices, call_id: UUID, text: str
+    tenant: TenantRef, *, carriers: Carriers, services: CallServices, call_id: UUID, text: str
 ) -> tuple[Call, CallOutput]:
     """Say a text in a simulated call. Raises NotFound and CallEnded."""
     require_live_simulation(tenant, call_id=call_id)
-    call_output = SimulatedPhone(carriers.simulator, desk).say(CallRef(tenant, call_id), text)
+    call_output = SimulatedPhone(carriers.simulator, services).say(CallRef(tenant, call_id), text)
     with tenant_session(tenant) as session:
         return get_call(session, call_id=call_id), call_output
 

@@ -8,7 +8,7 @@ deployment's own account must have signed.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import Owner
 from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
@@ -40,7 +40,7 @@ class AuthenticatedRequest:
 def find_number_owner(number: str) -> Owner | None:
     """Return the owner of a number, or None. A number of a deleted tenant has no owner."""
     with public_connection() as connection:
-        owner = dids.find_owner(connection, number=number)
+        owner = number_registry.find_owner(connection, number=number)
     return None if owner is None or owner.tenant_status == "deleted" else owner
 
 
@@ -66,7 +66,7 @@ def authenticate(
         raise
     tenant = call_state.ref.tenant
     call_account = (
-        call_state.carrier or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
+        call_state.account or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
     )
     adapter, account = _find_signer(parser, request, [call_account], tenant)
     return AuthenticatedRequest(adapter, account, call_state=call_state)

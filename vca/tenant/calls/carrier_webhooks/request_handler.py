@@ -13,7 +13,7 @@ from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.kit.phone import mask
 from vca.observability import log
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import Owner
 from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
@@ -194,7 +194,7 @@ def _reject_unrouted(number: str) -> CallReply:
     """Reject, log and count a call to a number that nobody owns."""
     log.get_logger().warning("call.missed_number", called=mask(number))
     with public_session() as session:
-        dids.record_unrouted_call(session, number=number)
+        number_registry.record_unrouted_call(session, number=number)
     return CallReply((Reject(),))
 
 
@@ -207,7 +207,7 @@ def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
         "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
     )
     with public_session() as session:
-        dids.record_unrouted_call(session, number=number)
+        number_registry.record_unrouted_call(session, number=number)
     return CallReply(fallback.fallback_actions(owner))
 
 
@@ -217,7 +217,7 @@ def _handle_answered(
     result = call_flow.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
-    return _build_reply(result, call_state.carrier, services)
+    return _build_reply(result, call_state.account, services)
 
 
 def _handle_utterance(
@@ -229,7 +229,7 @@ def _handle_utterance(
     )
     if partial_turn.result is not None:
         return _build_reply(
-            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.carrier, services
+            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.account, services
         )
     say_actions = join_chunks(partial_turn.chunks)
     spoken_chars = sum(len(say.text) for say in say_actions)
@@ -277,7 +277,7 @@ def _handle_poll(
         replace(chunk, text=chunk.text[call_state.spoken_chars :].strip()) for chunk in chunks
     ]
     remaining_chunks = [chunk for chunk in remaining if chunk.text]
-    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.carrier, services)
+    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.account, services)
 
 
 def _handle_leg_ended(
@@ -288,7 +288,7 @@ def _handle_leg_ended(
     result = call_flow.finish_transfer(
         call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
     )
-    return _build_reply(result, call_state.carrier, services)
+    return _build_reply(result, call_state.account, services)
 
 
 def _handle_websocket_ended(
@@ -302,7 +302,7 @@ def _handle_websocket_ended(
         return CallReply((HangUp(),))
     resumption = call_flow.resume_call(call_state.ref, repeat_last=not carrier_event.handoff)
     if isinstance(resumption, TurnResult):
-        return _build_reply(resumption, call_state.carrier, services)
+        return _build_reply(resumption, call_state.account, services)
     utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
     return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
 
@@ -345,7 +345,7 @@ def _require_call_state(
 ) -> CallState:
     if authenticated.call_state is None:
         raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
-    return replace(authenticated.call_state, carrier=authenticated.account)
+    return replace(authenticated.call_state, account=authenticated.account)
 
 
 def _prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:

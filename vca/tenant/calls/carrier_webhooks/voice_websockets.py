@@ -125,7 +125,7 @@ def expected_signer(
         call_state = services.verify_state(account_token)
     except InvalidCarrierRequest:
         return None
-    account = call_state.carrier
+    account = call_state.account
     if account is None or account.provider_type != carrier_name:
         return None
     with tenant_session(call_state.ref.tenant) as session:

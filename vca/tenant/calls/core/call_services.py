@@ -23,14 +23,14 @@ class CallState:
 
     - `turns`: the number of stored turns when the carrier was last answered.
     - `spoken_chars`: how many characters of the reply to the last turn had been sent by then.
-    - `carrier`: the call's provider account. None: the call's row has it.
+    - `account`: the call's provider account. None: the call's row has it.
     - `polling_since`: when the carrier was first told to poll for the rest of that reply.
     """
 
     ref: CallRef
     turns: int | None = None
     spoken_chars: int = 0
-    carrier: ProviderAccountRef | None = None
+    account: ProviderAccountRef | None = None
     polling_since: datetime | None = None
 
 
@@ -64,24 +64,24 @@ class CallServices:
     def sign_state(
         self,
         ref: CallRef,
-        carrier: ProviderAccountRef | None = None,
+        account: ProviderAccountRef | None = None,
         *,
         turns: int | None = None,
         spoken_chars: int = 0,
     ) -> str:
         """Return a token that identifies the call to us. Carriers can read it but not forge it.
 
-        With `carrier`, the token itself says which account must sign the requests that return it.
+        With `account`, the token itself says which account must sign the requests that return it.
         """
-        return self.sign_full_state(CallState(ref, turns, spoken_chars, carrier))
+        return self.sign_full_state(CallState(ref, turns, spoken_chars, account))
 
     def sign_full_state(self, state: CallState) -> str:
         """Return a token with all fields of a call state."""
-        ref, carrier, polling_since = state.ref, state.carrier, state.polling_since
+        ref, account, polling_since = state.ref, state.account, state.polling_since
         values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, state.turns, state.spoken_chars]
-        if carrier is not None or polling_since is not None:
+        if account is not None or polling_since is not None:
             account_values = (
-                (carrier.provider_type, _hex(carrier.account_id)) if carrier else (None, None)
+                (account.provider_type, _hex(account.account_id)) if account else (None, None)
             )
             values += account_values
         if polling_since is not None:

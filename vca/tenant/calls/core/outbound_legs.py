@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import Conflict
 from vca.kit.phone import mask
 from vca.observability import log, metrics
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import tenant_status
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.settings import dialling
@@ -48,7 +48,7 @@ def authorise_leg(
         number,
         policy=dialling.effective_policy(tenant_settings, from_number=from_number),
         recent=count_recent_legs(session),
-        own_number=dids.owned_by_tenant(session, number=number),
+        own_number=number_registry.owned_by_tenant(session, number=number),
         frozen=frozen,
     )
     if not verdict.allowed:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
@@ -91,10 +91,12 @@ SET status = %(status)s, started_at = %(started_at)s, answered_at = %(answered_a
     latency = coalesce(%(latency)s, latency)
 WHERE id = %(id)s
 """
-_INSERT_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
+_INSERT_EVENT = postgres_insert(_events).on_conflict_do_nothing(
+    index_elements=["call_id", "event_key"]
+)
 _INSERT_TURN = insert(_turns)
 _SELECT_TURNS = (
-    select(*(_turns.c[each.name] for each in fields(TurnRecord)))
+    select(*(_turns.c[column.name] for column in fields(TurnRecord)))
     .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
     .order_by(_turns.c.sequence)
 )

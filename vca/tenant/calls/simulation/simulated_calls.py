@@ -18,7 +18,7 @@ from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPho
 
 
 def stream_turn(
-    tenant: TenantRef, *, carriers: Carriers, desk: CallServices, call_id: UUID, text: str
+    tenant: TenantRef, *, carriers: Carriers, services: CallServices, call_id: UUID, text: str
 ) -> Generator[Event, None, None]:
     """Yield a `clause` event per chunk of the agent's reply, then one `reply` event with all of it.
 
@@ -26,7 +26,7 @@ def stream_turn(
     """
     with stream_limit.stream_slot():
         service.require_live_simulation(tenant, call_id=call_id)
-        phone = SimulatedPhone(carriers.simulator, desk)
+        phone = SimulatedPhone(carriers.simulator, services)
         with closing(phone.stream_say(CallRef(tenant, call_id), text)) as output_stream:
             call_output = yield from _chunk_events(output_stream)
         with tenant_session(tenant) as session:

@@ -1,7 +1,7 @@
 """Analyse a finished call with a model. The job may be repeated at any time."""
 
+from vca.conversation import analysis as conversation_analysis
 from vca.conversation import redaction
-from vca.conversation.analysis import analyse_call as analysed
 from vca.conversation.llm import ModelError
 from vca.kit import clock
 from vca.observability import log, metrics
@@ -31,7 +31,7 @@ def analyse_call(ref: CallRef) -> None:
         return  # no turns: retention deleted them before the analysis
     profile = conversation_inputs.to_conversation_profile(call_context.profile)
     try:
-        analysis = analysed(
+        analysis = conversation_analysis.analyse_call(
             profile, transcript, models=models, extract=call_context.profile.get("extract")
         )
     except ModelError as error:

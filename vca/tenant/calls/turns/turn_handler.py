@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import engine, redaction, speech_text
-from vca.conversation import types as said
+from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.conversation.redaction import Redaction
@@ -222,7 +222,9 @@ def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[s
     )
     sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
     yield pending.to_chunk(sentence)
-    reply = Reply(speech_text.join_chunks([*texts, sentence]), (said.HangUp("model_error"),))
+    reply = Reply(
+        speech_text.join_chunks([*texts, sentence]), (agent_actions.HangUp("model_error"),)
+    )
     return _store_reply(pending, reply, to_fallback=True)
 
 
@@ -295,7 +297,7 @@ def _apply_actions(
     ref = pending.ref
     for action in reply.actions:
         match action:
-            case said.TakeMessage() if not _is_replayed_call(call_context):
+            case agent_actions.TakeMessage() if not _is_replayed_call(call_context):
                 message = pending.redaction.redact_value(asdict(action))
                 messages.create(
                     session,
@@ -307,13 +309,13 @@ def _apply_actions(
                     reason=message["reason"],
                     simulated=call_context.simulated,
                 )
-            case said.Transfer():
+            case agent_actions.Transfer():
                 return _start_transfer(session, ref, call_context, action.target, now=now)
-            case said.TransferToFallback():
+            case agent_actions.TransferToFallback():
                 return _forward_to_fallback(
                     session, ref, call_context, now=now, end_reason="agent_hangup"
                 )
-            case said.HangUp():
+            case agent_actions.HangUp():
                 if to_fallback:
                     return _forward_to_fallback(
                         session, ref, call_context, now=now, end_reason=action.end_reason
