@@ -21,6 +21,7 @@ from vca.tenant.calls.core import record, serializers
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Call, Event, Turn
+from vca.tenant.calls.routing import number_config
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPhone
 from vca.tenant.calls.turns import call_start
@@ -115,7 +116,7 @@ def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id:
     query = {"provider_type": provider_type, "provider_call_id": provider_call_id}
     with tenant_session(tenant) as session:
         call = record.find_call(session, **query)
-        route = record.load_route(session, call[0]) if call else None
+        route = number_config.load_route(session, call[0]) if call else None
     if route is None or route.decision == "agent":
         return CallEnded()
     return NotAnsweredByAgent(route)

@@ -35,8 +35,6 @@ from vca.tenant.calls.core import call_end, call_events, latency, metering, stat
 from vca.tenant.calls.core.call_types import NewCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.calls.routing import routing_rules
-from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 from vca.tenant.settings.service import DEFAULT_SENTENCES
@@ -165,14 +163,6 @@ def count_tokens(session: Session, *, hours: int) -> int:
         in_period, Call.simulated.is_(False)
     )
     return int(session.scalar(token_sum) or 0)
-
-
-def load_route(session: Session, call_id: UUID) -> Route:
-    """Return how the call was routed; raise NotFound."""
-    stored_route = session.scalar(select(Call.route).where(Call.id == call_id))
-    if stored_route is None:
-        raise NotFound
-    return routing_rules.route_from_dict(stored_route)
 
 
 def sentence_or_default(sentences: Mapping[str, str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Load all that answering a call needs in one query, because a caller waits."""
+"""Load what answering a call needs, in one query because a caller waits, and stored routes."""
 
 from typing import Any
 from uuid import UUID
@@ -6,8 +6,10 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Executable, Row, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
+from vca.kit.errors import NotFound
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.routing.routing_rules import Route, route_from_dict
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 
@@ -109,3 +111,11 @@ def load_with_profile(
     parameters = {"phone_number_id": phone_number_id, "ai_profile_id": ai_profile_id}
     config: Row[Any] = session.connection().execute(statement, parameters).one()
     return None if config.ai_profile_id is None else config
+
+
+def load_route(session: Session, call_id: UUID) -> Route:
+    """Return how the call was routed; raise NotFound."""
+    stored_route = session.scalar(select(Call.route).where(Call.id == call_id))
+    if stored_route is None:
+        raise NotFound
+    return route_from_dict(stored_route)

@@ -332,7 +332,7 @@ def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> Turn
     ref = CallRef(call.owner.tenant, config.known_call_id)
     if record.provider_of(session, ref.call_id) != call.account:
         raise InvalidCarrierSignature("the call is with another account")
-    stored_route = record.load_route(session, ref.call_id)
+    stored_route = number_config.load_route(session, ref.call_id)
     if stored_route.decision == "agent":
         return _repeat_greeting(session, ref)
     actions = first_actions(session, call, config, stored_route, ref.call_id, {}, repeated=True)
