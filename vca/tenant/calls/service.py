@@ -21,10 +21,9 @@ from vca.tenant.calls.core import record, serializers
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.calls.core.models import Call, Event, Turn
-from vca.tenant.calls.routing import number_config
+from vca.tenant.calls.routing import input_collection, number_config
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.simulation.simulated_phone import CallOutput, SimulatedPhone
-from vca.tenant.calls.turns import call_start
 
 EVENT_ORDER = (Event.timestamp, Event.position, Event.id)
 _CALL_LISTING = Listing(Call, (Call.started_at, Call.id), newest_first=True)
@@ -78,7 +77,7 @@ def list_turns(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
 
 def explain_route(session: Session, *, tenant: TenantRef, to: str, at: datetime) -> Route:
     """Return the route of a call to one of the tenant's numbers. No call is made."""
-    return call_start.explain_route(
+    return input_collection.explain_route(
         session, owner=number_registry.find_tenant_number(session, number=to), at=at
     )
 
@@ -87,7 +86,7 @@ def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
     """Return the route of a simulated call now, in a transaction of its own."""
     with tenant_session(tenant) as session:
         owner = number_registry.find_tenant_number(session, number=to)
-        return call_start.explain_route(session, owner=owner, at=clock.now(), simulated=True)
+        return input_collection.explain_route(session, owner=owner, at=clock.now(), simulated=True)
 
 
 def start_simulation(

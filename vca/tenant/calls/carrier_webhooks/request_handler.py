@@ -41,9 +41,8 @@ from vca.tenant.calls.carrier_webhooks import (
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core.call_services import CallServices, CallState
-from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.turns import call_flow
-from vca.tenant.calls.turns.first_actions import InboundCall
 
 # Events whose caller waits for a reply. All others are stored; if that fails, the carrier repeats
 # them.

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from vca.conversation import speech_text
-from vca.telephony.types import Action, ProviderAccountRef, Say
+from vca.registry.number_registry.service import Owner
+from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
 from vca.tenancy.schema import TenantRef
 
 
@@ -16,6 +17,22 @@ class CallRef:
 
     tenant: TenantRef
     call_id: UUID
+
+
+@dataclass(frozen=True)
+class InboundCall:
+    """An inbound call: the number's owner, the caller, the carrier's account and its event."""
+
+    owner: Owner
+    metadata: CallMetadata
+    caller: Caller
+    event: CallEvent
+    account: ProviderAccountRef
+    simulated: bool
+
+    @property
+    def provider_type(self) -> str:
+        return self.account.provider_type
 
 
 @dataclass(frozen=True)

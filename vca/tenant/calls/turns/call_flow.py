@@ -20,9 +20,8 @@ from vca.observability import log
 from vca.telephony.types import CallEvent, LegOutcome
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.call_types import CallRef, InboundCall, SpokenChunk, TurnResult
 from vca.tenant.calls.turns import call_start, resumption, transfers, turn_handler
-from vca.tenant.calls.turns.first_actions import InboundCall
 from vca.tenant.calls.turns.resumption import UnansweredUtterance
 
 TurnStream = Generator[SpokenChunk, None, TurnResult]

@@ -1,27 +1,22 @@
 """The first actions of an inbound call: a greeting, a sentence of the tenant, or a forward."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from vca.registry.number_registry.service import Owner
 from vca.telephony.types import (
     Action,
-    Caller,
-    CallEvent,
-    CallMetadata,
     Forward,
     HangUp,
-    ProviderAccountRef,
     Reject,
     Say,
     TakeVoicemail,
 )
 from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.turns import greeting
@@ -38,22 +33,6 @@ _SENTENCE_NAMES = {
 }
 # End reasons after which the caller is forwarded to the fallback number, if there is one.
 _FALLBACK_END_REASONS = ("concurrency_limit", "token_limit", "spend_cap", "model_error")
-
-
-@dataclass(frozen=True)
-class InboundCall:
-    """An inbound call: the number's owner, the caller, the carrier's account and its event."""
-
-    owner: Owner
-    metadata: CallMetadata
-    caller: Caller
-    event: CallEvent
-    account: ProviderAccountRef
-    simulated: bool
-
-    @property
-    def provider_type(self) -> str:
-        return self.account.provider_type
 
 
 def first_actions(
