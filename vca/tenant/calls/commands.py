@@ -17,7 +17,7 @@ from vca.tenant.calls.control import call_control, reconciliation
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
 from vca.tenant.calls.simulation import replay as replaying
-from vca.tenant.calls.simulation import terminal
+from vca.tenant.calls.simulation import simulated_calls, terminal
 from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
 
 calls = cli.Group("calls", help="Simulate, end, reconcile and replay calls.")
@@ -152,5 +152,5 @@ def _require_number_owner(number: str) -> TenantRef:
 
 
 def _route_reason(tenant: TenantRef, number: str) -> str:
-    route = service.explain_simulated_route(tenant, to=number)
+    route = simulated_calls.explain_simulated_route(tenant, to=number)
     return f"{route.steps[-1].why} ({route.end_reason})"

@@ -214,7 +214,7 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
     and call record. The call is marked `simulated`. Returns 409 with the reason if no agent would
     answer.
     """
-    ref, call_output = service.start_simulation(
+    ref, call_output = simulated_calls.start_simulation(
         g.tenant,
         carriers=providers.current_carriers(),
         services=call_services.current_services(),
@@ -251,7 +251,9 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
     }
     if sse.prefers_event_stream(request):
         return sse.stream_response(simulated_calls.stream_turn(g.tenant, **arguments, **body))
-    return simulated_calls.build_reply(*service.say_in_simulation(g.tenant, **arguments, **body))
+    return simulated_calls.build_reply(
+        *simulated_calls.say_in_simulation(g.tenant, **arguments, **body)
+    )
 
 
 @blp.route(f"{TENANT_PATH}/routing/explain", methods=["POST"])

@@ -18,7 +18,7 @@ from vca.audit.context import AuditContext
 from vca.conversation import redaction
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
-from vca.kit.errors import Conflict, NotFound
+from vca.kit.errors import Conflict
 from vca.observability import log
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
@@ -82,7 +82,7 @@ def hang_up(tenant: TenantRef, *, call_id: UUID) -> Any:
     Raises NotFound, CallEnded, and TelephonyError if the carrier fails. Then the call goes on.
     """
     with tenant_session(tenant) as session:
-        call = _require_call(session, call_id)
+        call = record.get_call(session, call_id)
         adapter = adapter_lookup.adapter_for_call(session, account_of(call))
     if not call.live:
         raise CallEnded
@@ -248,14 +248,7 @@ def _require_adapter(session: Session, call_context: Row[Any]) -> TelephonyAdapt
     return adapter
 
 
-def _require_call(session: Session, call_id: UUID) -> Call:
-    call = session.get(Call, call_id)
-    if call is None:
-        raise NotFound
-    return call
-
-
 def _load_call_for_api(tenant: TenantRef, call_id: UUID) -> Any:
     """Return the call with the status of its recording."""
     with tenant_session(tenant) as session:
-        return serializers.add_recording_status(session, [_require_call(session, call_id)])[0]
+        return serializers.add_recording_status(session, [record.get_call(session, call_id)])[0]

@@ -254,6 +254,14 @@ def load_turns(session: Session, call_id: UUID) -> Sequence[Turn]:
     ).all()
 
 
+def get_call(session: Session, call_id: UUID) -> Call:
+    """Return the call; raise NotFound."""
+    call = session.get(Call, call_id)
+    if call is None:
+        raise NotFound
+    return call
+
+
 def find_call(
     session: Session, *, provider_type: str, provider_call_id: str
 ) -> tuple[UUID, ProviderAccountRef] | None:

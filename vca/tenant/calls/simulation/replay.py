@@ -23,7 +23,6 @@ from vca.telephony.types import CallEvent, CallMetadata, Listen, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.calls import service
 from vca.tenant.calls.core import call_types, record, state_machine, watchdog
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
@@ -102,7 +101,7 @@ def replay_call(
 
 
 def _load_transcript(session: Session, call_id: UUID) -> CallTranscript:
-    call = service.get_call(session, call_id=call_id)
+    call = record.get_call(session, call_id)
     return CallTranscript(call, record.load_turns(session, call_id))
 
 

@@ -9,9 +9,8 @@ import click
 
 from vca import cli
 from vca.kit import json
-from vca.tenant.calls import service
 from vca.tenant.calls.core.call_types import CallRef
-from vca.tenant.calls.simulation import action_descriptions
+from vca.tenant.calls.simulation import action_descriptions, simulated_calls
 from vca.tenant.calls.simulation.simulated_phone import CallOutput, OutputStream, SimulatedPhone
 
 _PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
@@ -173,7 +172,9 @@ def _print_answer(
         output_stream.close()
         phone.hang_up(ref)
         return CallOutput("", (), None)
-    for action in () if quiet else service.list_recent_actions(ref.tenant, call_id=ref.call_id):
+    for action in (
+        () if quiet else simulated_calls.list_recent_actions(ref.tenant, call_id=ref.call_id)
+    ):
         click.secho(f"       · {action_descriptions.describe_action(action)}", dim=True)
     if not call_output.is_transferring:
         return call_output
