@@ -10,7 +10,7 @@ from flask import current_app
 from vca import cli
 from vca.registry.number_registry import claimed_numbers
 from vca.tenancy.session import public_session
-from vca.tenant.calls.carrier_webhooks import fallback_documents
+from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.phone_numbers import bulk_check
 
 telephony = cli.Group("telephony", help="Check and register numbers at carriers.")
@@ -72,7 +72,7 @@ def render_fallbacks(folder: Path, as_json: bool) -> None:
     """
     with public_session() as session:
         numbers = claimed_numbers.list_claimed(session)
-    document_count = fallback_documents.write_documents(numbers, folder)
+    document_count = fallback.write_fallback_documents(numbers, folder)
     output: dict[str, Any] = {"written": document_count, "folder": str(folder)}
     fallback_url = current_app.extensions["settings"].carrier_fallback_url
     hint = (

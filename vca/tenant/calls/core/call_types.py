@@ -77,12 +77,16 @@ class TurnResult:
     turns: int | None = None
 
 
+# Yields the agent's text while it is generated; returns the actions that follow it.
+TurnStream = Generator[SpokenChunk, None, TurnResult]
+
+
 def account_of(call: Any) -> ProviderAccountRef:
     """Return the provider account of a call, given its row or a part of it."""
     return ProviderAccountRef(call.provider_type, call.telephony_account_id)
 
 
-def collect_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> TurnResult:
+def collect_turn(turn: TurnStream) -> TurnResult:
     """Run a turn to its end and put its text, as one Say, before the resulting actions."""
     chunks: list[SpokenChunk] = []
     while True:

@@ -10,7 +10,7 @@ import click
 from vca import cli
 from vca.kit import json
 from vca.tenant.calls.core.call_types import CallRef
-from vca.tenant.calls.simulation import action_descriptions, simulated_calls
+from vca.tenant.calls.simulation import simulated_calls
 from vca.tenant.calls.simulation.simulated_phone import CallOutput, OutputStream, SimulatedPhone
 
 _PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
@@ -118,9 +118,7 @@ def _format_turns(turns: Iterable[_Turn]) -> Iterable[str]:
     for turn in turns:
         line = f"  {turn['sequence']:3} {turn['speaker']:7} {turn['text']} {format_cost(turn)}"
         yield line.rstrip()
-        yield from (
-            f"      · {action_descriptions.describe_action(action)}" for action in turn["actions"]
-        )
+        yield from (f"      · {_describe_action(action)}" for action in turn["actions"])
 
 
 def _format_compared_turns(turns: Iterable[_Turn]) -> Iterable[str]:
@@ -131,9 +129,25 @@ def _format_compared_turns(turns: Iterable[_Turn]) -> Iterable[str]:
             text = f"{answer['text']} {format_cost(answer)}" if answer else "-"
             yield f"      {side:9} {text}".rstrip()
             yield from (
-                f"      · {action_descriptions.describe_action(action)}"
+                f"      · {_describe_action(action)}"
                 for action in (answer or {}).get("actions", ())
             )
+
+
+def _describe_action(action: Mapping[str, Any]) -> str:
+    """Return an action of a turn as text."""
+    match action["kind"]:
+        case "take_message":
+            contact = " ".join(filter(None, (action["name"], action["number"]))) or "the caller"
+            return f"took a message from {contact}: {action['reason']}"
+        case "transfer":
+            return f"transfers the caller to {action['target']}"
+        case "to_fallback":
+            return "forwards the caller to the fallback number"
+        case "hang_up":
+            return f"hangs up ({action['end_reason']})"
+        case other:
+            return str(other)
 
 
 def _read_line(interactive: bool) -> str | None:
@@ -175,7 +189,7 @@ def _print_answer(
     for action in (
         () if quiet else simulated_calls.list_recent_actions(ref.tenant, call_id=ref.call_id)
     ):
-        click.secho(f"       · {action_descriptions.describe_action(action)}", dim=True)
+        click.secho(f"       · {_describe_action(action)}", dim=True)
     if not call_output.is_transferring:
         return call_output
     if not quiet:

@@ -11,20 +11,30 @@ Each function opens short transactions of its own. None is open during a request
 carrier. No process keeps a call's state: any other process can continue from the stored turns.
 """
 
-from collections.abc import Generator
+from dataclasses import dataclass
 
 from vca.conversation import transcript
 from vca.conversation.llm.models import Models
 from vca.kit import clock, failpoints
 from vca.observability import log
-from vca.telephony.types import CallEvent, LegOutcome
+from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, InboundCall, SpokenChunk, TurnResult
-from vca.tenant.calls.turns import call_start, resumption, transfers, turn_handler
-from vca.tenant.calls.turns.resumption import UnansweredUtterance
+from vca.tenant.calls.core.call_types import (
+    CallRef,
+    InboundCall,
+    TurnResult,
+    TurnStream,
+)
+from vca.tenant.calls.turns import call_start, greeting, transfers, turn_handler
 
-TurnStream = Generator[SpokenChunk, None, TurnResult]
+
+@dataclass(frozen=True)
+class UnansweredUtterance:
+    """The caller's last utterance, which has no reply. `after` is the number of turns before it."""
+
+    utterance: str
+    after: int
 
 
 def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> TurnResult:
@@ -81,10 +91,32 @@ def record_interruption(ref: CallRef, *, heard_text: str) -> None:
 def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUtterance:
     """Return what follows when a voice WebSocket has closed, or the utterance without a reply.
 
+    A WebSocket closes with its process, with a deployment, or because the call does something that
+    needs none. Any process can then continue from the stored turns.
+
     `repeat_last`: say the agent's last turn again, because it may not have been heard. Read-only
     and repeatable. Raises NotFound.
     """
-    return resumption.find_next_action(ref, repeat_last=repeat_last)
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        if call_context.status in state_machine.TERMINAL:
+            return turn_handler.ended_call_result(session, ref)
+        turns = record.list_turns(session, ref.call_id)
+        transfer = transfers.pending_transfer(call_context)
+    if transfer is not None:
+        return TurnResult(ref, (transfer,), len(turns))
+    if call_context.profile is None or not turns:
+        return TurnResult(ref, (HangUp(),))
+    last_turn = turns[-1]
+    if last_turn.speaker == "caller":
+        return UnansweredUtterance(last_turn.text, len(turns) - 1)
+    # An empty Say tells another WebSocket which language and voice to use.
+    say = Say(
+        last_turn.text if repeat_last else "",
+        call_context.profile["language"],
+        call_context.profile["voice"],
+    )
+    return TurnResult(ref, (say, greeting.listen_action(call_context.profile)), len(turns))
 
 
 def finish_transfer(

@@ -22,13 +22,11 @@ from vca.observability import log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services, outbound_legs, record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult, TurnStream
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.turns import conversation_inputs, greeting, transfers
 from vca.tenant.messages import service as messages
-
-TurnStream = Generator[SpokenChunk, None, TurnResult]
 
 
 @dataclass(frozen=True)
