@@ -346,11 +346,13 @@ def _decide(
 ) -> tuple[str, str | None]:
     status, quarantined_until = owner[1], owner[4]
     _, number_id, is_active, mode, _, number_profile_id, profile_id = routing_row[:7]
-    record_rule("number", "a number of this tenant", False)
+    record_rule("number", "the number belongs to this tenant", False)
     if quarantined_until is not None and now < quarantined_until:
-        record_rule("resting", f"given back; rests until {quarantined_until.isoformat()}", True)
+        record_rule(
+            "resting", f"released; in quarantine until {quarantined_until.isoformat()}", True
+        )
         return "refused", "number_inactive"
-    record_rule("resting", "not resting", False)
+    record_rule("resting", "not in quarantine", False)
     if number_id is None or not is_active:
         record_rule("active", "the number is not active", True)
         return "refused", "number_inactive"
@@ -359,7 +361,7 @@ def _decide(
         record_rule("mode", "the number is closed", True)
         return "closed", "closed"
     if mode == "forward" and status == "active":
-        record_rule("mode", "the number forwards", True)
+        record_rule("mode", "the number forwards its calls", True)
         return "forward", "transferred"
     record_rule("mode", f"mode {mode}", False)
     if status != "active":
@@ -370,12 +372,12 @@ def _decide(
     assert routing_row[_HOURS] is None
     record_rule("hours", "open at all times (the tenant's hours)", False)
     if in_use >= routing_row[_LIMITS].get("concurrent_calls", _CONCURRENT_CALLS[owner[6]]):
-        record_rule("limits", "all of the tenant's lines are in use", True)
+        record_rule("limits", "the concurrency limit is reached", True)
         return "refused", "concurrency_limit"
     record_rule("limits", "within the tenant's limits", False)
     if record_rule(
         "profile",
-        f"the number names {'this' if number_profile_id else 'no'} profile",
+        f"the number has {'this profile' if number_profile_id else 'no profile of its own'}",
         bool(number_profile_id),
     ):
         return "agent", None

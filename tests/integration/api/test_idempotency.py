@@ -25,7 +25,7 @@ from tests.support.processes import wait_until
 from vca.jobs import queue
 from vca.registry.idempotency.service import CLEANUP_JOB, RETENTION
 from vca.tenant.ai_profiles import service as ai_profiles
-from vca.tenant.calls import service as calls
+from vca.tenant.calls.simulation import simulated_calls as calls
 
 MANY = 20
 T = "/api/tenants/{tenant_id}"

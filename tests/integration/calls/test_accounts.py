@@ -519,8 +519,8 @@ def test_it_places_its_tenants_calls(
     assert requested_operations(carrier) == []
     [(_, how)] = own_account.carrier.operations
     sealed = current_services().verify_state(how["state"])
-    assert sealed.carrier is not None
-    assert str(sealed.carrier.account_id) == own_account.id
+    assert sealed.account is not None
+    assert str(sealed.account.account_id) == own_account.id
     assert acme.get(f"/calls/{call_id}").json["telephony_account_id"] == own_account.id
 
 

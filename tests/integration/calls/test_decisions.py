@@ -87,7 +87,7 @@ def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
     assert call["route"]["rules"][-1] == {
         "rule": WEBHOOK_RULE,
         "verdict": "decided",
-        "why": "it wants the agent to answer",
+        "why": "the webhook chose the agent",
     }
     carrier_client.say("call-1", rung["state"], "Hello?")
     assert call_record.transcript[:2] == ["agent: Hello Jane.", "caller: Hello?"]
@@ -192,54 +192,63 @@ def _gone(line: Any, stop: Any) -> None:
 
 ANSWER = {"decision": "answer"}
 USELESS: dict[str, tuple[Behaviour, str]] = {
-    "hangs": (_silent, "no answer: The request timed out."),
-    "drips": (_drips, "no answer: The request timed out."),
-    "hangs up": (_gone, "no answer: "),
-    "500": (reply_with_status(500), "it answered 500"),
-    "404": (reply_with_status(404), "it answered 404"),
-    "nothing": (reply_with_status(204), "its answer cannot be read: "),
-    "text": (sends(b"answer"), "its answer cannot be read: "),
-    "NUL": (sends(b'{"decision": "ans\\u0000"}'), "its answer cannot be read: "),
-    "not UTF-8": (sends(b'{"decision": "\xff"}'), "its answer cannot be read: "),
-    "twice": (sends(b'{"decision": "reject", "decision": "answer"}'), "its answer cannot be read"),
-    "deep": (sends(b"[" * 50_000), "its answer cannot be read: "),
-    "huge": (sends(b" " * 200_000), "its answer is too large"),
-    "a list": (says(["reject"]), "its answer is not valid: /: Invalid input type."),
-    "null": (says(None), "its answer is not valid: /"),
-    "empty": (says({}), "its answer is not valid: /decision: "),
-    "unknown": (says({"decision": "Answer"}), "its answer is not valid: /decision: "),
-    "more": (says({**ANSWER, "profile": "x"}), "its answer is not valid: /profile: Unknown field."),
-    "bad id": (says({**ANSWER, "ai_profile_id": "x"}), "its answer is not valid: /ai_profile_id"),
-    "nowhere": (says({"decision": "forward"}), "its answer is not valid: /forward_to"),
+    "hangs": (_silent, "no response: The request timed out."),
+    "drips": (_drips, "no response: The request timed out."),
+    "hangs up": (_gone, "no response: "),
+    "500": (reply_with_status(500), "the webhook returned status 500"),
+    "404": (reply_with_status(404), "the webhook returned status 404"),
+    "nothing": (reply_with_status(204), "the response cannot be parsed: "),
+    "text": (sends(b"answer"), "the response cannot be parsed: "),
+    "NUL": (sends(b'{"decision": "ans\\u0000"}'), "the response cannot be parsed: "),
+    "not UTF-8": (sends(b'{"decision": "\xff"}'), "the response cannot be parsed: "),
+    "twice": (
+        sends(b'{"decision": "reject", "decision": "answer"}'),
+        "the response cannot be parsed",
+    ),
+    "deep": (sends(b"[" * 50_000), "the response cannot be parsed: "),
+    "huge": (sends(b" " * 200_000), "the response is too large"),
+    "a list": (says(["reject"]), "the response is not valid: /: Invalid input type."),
+    "null": (says(None), "the response is not valid: /"),
+    "empty": (says({}), "the response is not valid: /decision: "),
+    "unknown": (says({"decision": "Answer"}), "the response is not valid: /decision: "),
+    "more": (
+        says({**ANSWER, "profile": "x"}),
+        "the response is not valid: /profile: Unknown field.",
+    ),
+    "bad id": (says({**ANSWER, "ai_profile_id": "x"}), "the response is not valid: /ai_profile_id"),
+    "nowhere": (says({"decision": "forward"}), "the response is not valid: /forward_to"),
     "no number": (
         says({"decision": "forward", "forward_to": "911"}),
-        "its answer is not valid: /forward_to",
+        "the response is not valid: /forward_to",
     ),
     "both": (
         says({"decision": "reject", "forward_to": "+14155550199"}),
-        "its answer is not valid: /forward_to",
+        "the response is not valid: /forward_to",
     ),
     "premium": (
         says({"decision": "forward", "forward_to": "+19005550199"}),
-        "it wants the call forwarded, but that number may not be dialled",
+        "the webhook forwarded the call, but that number may not be dialled",
     ),
     "long variable": (
         says({**ANSWER, "variables": {"name": "x" * 10_000}}),
-        "its answer is not valid: /variables/name/value: ",
+        "the response is not valid: /variables/name/value: ",
     ),
     "1,000 variables": (
         says({**ANSWER, "variables": {f"name{n}": "x" for n in range(1_000)}}),
-        "its answer is not valid: /variables: ",
+        "the response is not valid: /variables: ",
     ),
     "NUL in a variable": (
         sends(b'{"decision": "answer", "variables": {"name": "a\\u0000b"}}'),
-        "its answer cannot be read: ",
+        "the response cannot be parsed: ",
     ),
     "a variable's name": (
         says({**ANSWER, "variables": {"{{name}}": "x"}}),
-        "its answer is not valid: /variables/{{name}}/key: ",
+        "the response is not valid: /variables/{{name}}/key: ",
     ),
-    "a number": (says({**ANSWER, "variables": {"n": 7}}), "its answer is not valid: /variables/n"),
+    "a number": (
+        says({**ANSWER, "variables": {"n": 7}}),
+        "the response is not valid: /variables/n",
+    ),
 }
 
 
@@ -296,7 +305,7 @@ def test_a_redirect_leads_nowhere(
 
     assert spoken_text(rung) == STORED
     assert other_endpoint.is_unvisited()
-    assert _rule(call_record.call["route"])["why"] == "it answered 307"
+    assert _rule(call_record.call["route"])["why"] == "the webhook returned status 307"
 
 
 def test_a_secret_that_our_keys_do_not_open_signs_nothing_and_nobody_is_asked(
@@ -314,7 +323,7 @@ def test_a_secret_that_our_keys_do_not_open_signs_nothing_and_nobody_is_asked(
 
     assert spoken_text(rung) == STORED
     assert endpoint.requests == []
-    assert _rule(call_record.call["route"])["why"] == "not asked: its secret cannot be read"
+    assert _rule(call_record.call["route"])["why"] == "not asked: the secret cannot be decrypted"
 
 
 def test_one_that_has_failed_five_times_in_a_row_keeps_nobody_waiting(
@@ -425,7 +434,7 @@ def test_where_calls_are_forwarded_an_agent_needs_a_free_line(
     rung = carrier_client.ring(number["did_number"], "call-1")
 
     assert action_types(rung) == ["forward"]
-    assert "all of the tenant's lines are in use" in _rule(call_record.call["route"])["why"]
+    assert "the concurrency limit is reached" in _rule(call_record.call["route"])["why"]
 
 
 def test_a_decision_is_nothing_to_a_call_that_another_ring_has_begun(
@@ -467,7 +476,7 @@ def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
     assert _rule(route) == {
         "rule": WEBHOOK_RULE,
         "verdict": "passed",
-        "why": "it is asked before this",
+        "why": "the webhook is asked first",
     }
     assert endpoint.requests == []
 
@@ -494,7 +503,7 @@ def test_a_simulated_call_that_it_wants_refused_is_409_with_the_reason(
     answer = acme.post("/simulations", {"to": number["did_number"]})
 
     assert (answer.status_code, answer.json["code"]) == (409, "not-answered-by-agent")
-    assert "it wants the caller refused" in answer.json["detail"]
+    assert "the webhook rejected the call" in answer.json["detail"]
 
 
 def test_a_simulation_asks_where_only_the_webhook_may_have_an_agent_answer(

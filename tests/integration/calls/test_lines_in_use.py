@@ -15,8 +15,8 @@ from vca.telephony.types import Caller, CallEvent, CallMetadata, ProviderAccount
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.turns import call_flow
-from vca.tenant.calls.turns.first_actions import InboundCall
 
 LIMIT, ATTEMPTS = 10, 1_000
 

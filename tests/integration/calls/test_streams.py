@@ -86,7 +86,7 @@ def _stream(tenant: Tenant, call: str) -> Generator[sse.Event, None, None]:
     return simulated_calls.stream_turn(
         tenant.ref,
         carriers=providers.current_carriers(),
-        desk=call_services.current_services(),
+        services=call_services.current_services(),
         call_id=UUID(call),
         text="When do you close?",
     )

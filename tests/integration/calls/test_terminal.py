@@ -100,15 +100,15 @@ def test_keys_are_pressed(app: Flask, number: str) -> None:
     result = _typed(app, number, "/press 1 #", "/press x", "/press")
 
     assert "I have heard (pressed 1 #) just now." in result.stdout
-    assert result.stderr.count("keys are 0-9, * and #") == 2
+    assert result.stderr.count("Keys are 0-9, * and #") == 2
 
 
 def test_what_the_agent_does_is_told(app: Flask, number: str) -> None:
     shown = _typed(app, number, "Please note this.", "The desk, please.", "Still there?").stdout
 
     assert "· took a message from Jane 555: Call back." in shown
-    assert "· transfers to front desk" in shown
-    assert "· nobody is dialled from here: no answer" in shown
+    assert "· transfers the caller to front desk" in shown
+    assert "· simulations dial nobody: no answer" in shown
     assert "I have heard Still there? just now." in shown
     assert "+442079460123" not in shown
 

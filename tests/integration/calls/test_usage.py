@@ -317,7 +317,7 @@ def test_a_call_that_would_begin_over_the_cap_hears_the_tenants_sentence_and_the
     assert action_types(first) == ["say", "forward"]
     assert spoken_text(first) == sentence
     assert call_record.end_state == ("failed", "spend_cap")
-    assert call_record.call["route"]["rules"][-1]["why"] == "the spend cap of the month is reached"
+    assert call_record.call["route"]["rules"][-1]["why"] == "the monthly spend cap is reached"
 
 
 def test_below_the_cap_a_call_has_its_first_minute_reserved_until_it_ends(

@@ -41,7 +41,7 @@ def test_what_is_wrong_is_one_sentence(app: Flask, acme: Tenant) -> None:
         (("dids", "assign", "12", acme.id), "did_number: Not a valid E.164"),
         (("dids", "find", fresh_number()), "There is no such resource."),
         (("api-keys", "create", "--name", "x"), "Give either --platform or --tenant ID."),
-        (("calls", "simulate", fresh_number()), "is no tenant's number"),
+        (("calls", "simulate", fresh_number()), "belongs to no tenant"),
     ):
         result = _run(app, *words)
 

@@ -138,7 +138,11 @@ def test_the_replay_is_a_simulated_call_on_record_that_says_what_it_is(
     assert (kept["provider_type"], kept["direction"]) == ("fake", "inbound")
     assert kept["ai_profile_id"] == other["id"]
     [rule] = kept["route"]["rules"]
-    assert rule == {"rule": "profile", "verdict": "decided", "why": "the replay names this profile"}
+    assert rule == {
+        "rule": "profile",
+        "verdict": "decided",
+        "why": "the replay was requested with this profile",
+    }
     assert kept["tokens"] == 36
     assert [what for what, _ in carrier.operations] == ["on_inbound_call"]
 
@@ -398,4 +402,4 @@ def test_the_command_tells_what_the_api_tells(
     words[2] = str(uuid4())
     assert "There is no such resource." in app.test_cli_runner().invoke(args=words).output
     assert unknown.exit_code == 1
-    assert "version: The profile has no such version." in unknown.output
+    assert "version: The AI profile has no such version." in unknown.output

@@ -1,4 +1,4 @@
-"""`flask telephony`: what carriers hold of the numbers, and what they do when VCA is away."""
+"""`flask telephony`: check and register numbers at carriers, and write fallback documents."""
 
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,21 @@ from flask import current_app
 from vca import cli
 from vca.registry.number_registry import claimed_numbers
 from vca.tenancy.session import public_session
-from vca.tenant.calls.carrier_webhooks import fallback_documents
+from vca.tenant.calls.carrier_webhooks import fallback
 from vca.tenant.phone_numbers import bulk_check
 
-telephony = cli.Group("telephony", help="Numbers at their carriers, over all tenants.")
+telephony = cli.Group("telephony", help="Check and register numbers at carriers.")
 
 _COLUMNS = ("did_number", "tenant_id", "provider_type", "found")
 
 
-@telephony.command("check")
+@telephony.command("check", short_help="Compare numbers with their carriers.")
 @click.option("--tenant", "tenant_id", type=click.UUID, help="Only this tenant's numbers.")
 @cli.as_json
 def check(tenant_id: UUID | None, as_json: bool) -> None:
-    """Ask the carriers what they hold of every registered number; nothing is changed.
+    """Compare the settings of all registered numbers with their carriers. Changes nothing.
 
-    Exit status 1 if any does not hold what was registered, or could not be asked.
+    Exit status 1 if any number differs from its registration, or could not be checked.
     """
     with public_session() as session:
         numbers = claimed_numbers.list_registered(session, tenant_id=tenant_id)
@@ -34,7 +34,7 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
         row for row, inspection in zip(rows, inspections, strict=True) if not inspection.agrees
     ]
     output = {"checked": len(rows), "wrong": mismatches}
-    text = f"{len(rows)} numbers checked, {len(mismatches)} are not as registered."
+    text = f"{len(rows)} numbers checked, {len(mismatches)} differ from their registration."
     cli.print_result(
         output,
         as_json=as_json,
@@ -44,42 +44,42 @@ def check(tenant_id: UUID | None, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@telephony.command("reregister")
+@telephony.command("reregister", short_help="Register active numbers again.")
 @click.option("--tenant", "tenant_id", type=click.UUID, help="Only this tenant's numbers.")
 @click.option("--all", "everybody", is_flag=True, help="The numbers of all tenants.")
 @cli.as_json
 def reregister(tenant_id: UUID | None, everybody: bool, as_json: bool) -> None:
-    """Order the registration of every active number anew: after a change of PUBLIC_BASE_URL."""
+    """Register all active numbers again, for example after PUBLIC_BASE_URL has changed."""
     if everybody is (tenant_id is not None):
-        raise click.UsageError("Name --tenant ID, or --all.")
+        raise click.UsageError("Specify --tenant ID or --all.")
     registration_count = claimed_numbers.enqueue_reregistration(tenant_id=tenant_id)
     cli.print_result(
         {"ordered": registration_count},
         as_json=as_json,
-        text=f"{registration_count} registrations are ordered.",
+        text=f"{registration_count} registrations enqueued.",
     )
 
 
-@telephony.command("render-fallbacks")
+@telephony.command("render-fallbacks", short_help="Write documents for carriers' fallbacks.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @cli.as_json
 def render_fallbacks(folder: Path, as_json: bool) -> None:
-    """Write what CARRIER_FALLBACK_URL serves: a document for each number, in its carrier's words.
+    """Write the documents that CARRIER_FALLBACK_URL serves, one per number in its carrier's format.
 
-    `FOLDER/<carrier>/<number without +>.xml`, or what its carrier reads: a forward to the number's
-    `fallback_number`, else the tenant's sentence. Copy them to a server outside of VCA, and again
-    when numbers have changed.
+    Each `FOLDER/<carrier>/<number without +>.xml` (or `.json`) forwards to the number's
+    `fallback_number`, or says the tenant's sentence. Copy the files to a server outside VCA, and
+    again whenever numbers change.
     """
     with public_session() as session:
         numbers = claimed_numbers.list_claimed(session)
-    document_count = fallback_documents.write_documents(numbers, folder)
+    document_count = fallback.write_fallback_documents(numbers, folder)
     output: dict[str, Any] = {"written": document_count, "folder": str(folder)}
     fallback_url = current_app.extensions["settings"].carrier_fallback_url
     hint = (
         f"Serve them at {fallback_url}."
         if fallback_url
-        else "CARRIER_FALLBACK_URL is empty: no carrier asks."
+        else "CARRIER_FALLBACK_URL is empty, so no carrier requests them."
     )
     cli.print_result(
-        output, as_json=as_json, text=f"{document_count} documents are in {folder}. {hint}"
+        output, as_json=as_json, text=f"{document_count} documents written to {folder}. {hint}"
     )

@@ -1,4 +1,4 @@
-"""`flask calls`: a telephone in the terminal, hanging up, and asking carriers."""
+"""`flask calls`: simulate, hang up, reconcile and replay calls."""
 
 from collections import Counter
 from uuid import UUID
@@ -17,22 +17,22 @@ from vca.tenant.calls.control import call_control, reconciliation
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.schemas import CallEventSchema, CallSchema, ReplayedSchema, TurnSchema
 from vca.tenant.calls.simulation import replay as replaying
-from vca.tenant.calls.simulation import terminal
+from vca.tenant.calls.simulation import simulated_calls, terminal
 from vca.tenant.calls.simulation.simulated_phone import SimulatedPhone
 
-calls = cli.Group("calls", help="Calls: simulate one, end some, ask their carriers.")
+calls = cli.Group("calls", help="Simulate, end, reconcile and replay calls.")
 
 
-@calls.command("simulate")
+@calls.command("simulate", short_help="Call a number from this terminal.")
 @click.argument("did", metavar="+E164")
-@click.option("--from", "caller", help="The caller's number; left out, it is withheld.")
+@click.option("--from", "caller", help="The caller's number. Default: withheld.")
 @cli.as_json
 def simulate(did: str, caller: str | None, as_json: bool) -> None:
-    """Call a number from this terminal. Type what you say; /hangup or Ctrl-D ends the call.
+    """Call a number from this terminal, through the fake carrier.
 
-    /press 1 presses a key.
+    Type what the caller says. /press 1 sends a key. /hangup or Ctrl-D ends the call.
 
-    Goes through the fake carrier and the same code as a real call, and shows the record at the end.
+    The call runs the same code as a real one. Its record is printed at the end.
     """
     phone = SimulatedPhone(providers.current_carriers().simulator, call_services.current_services())
     tenant = _require_number_owner(did)
@@ -51,11 +51,11 @@ def simulate(did: str, caller: str | None, as_json: bool) -> None:
     cli.print_result(call_record, as_json=as_json, text=terminal.format_call_record(call_record))
 
 
-@calls.command("hangup")
+@calls.command("hangup", short_help="Hang up live calls.")
 @click.argument("tenant_id", type=click.UUID, metavar="[TENANT_ID", required=False)
 @click.argument("call_id", type=click.UUID, metavar="CALL_ID]", required=False)
-@click.option("--tenant", type=click.UUID, help="Every live call of this tenant.")
-@click.option("--all", "everybody", is_flag=True, help="Every live call of the deployment.")
+@click.option("--tenant", type=click.UUID, help="All live calls of this tenant.")
+@click.option("--all", "everybody", is_flag=True, help="All live calls of the deployment.")
 @cli.as_json
 def hang_up(
     tenant_id: UUID | None,
@@ -64,10 +64,10 @@ def hang_up(
     everybody: bool,
     as_json: bool,
 ) -> None:
-    """Hang up one live call, a tenant's, or all there are."""
+    """Hang up one live call, all live calls of a tenant, or all of the deployment."""
     selections = (tenant_id is not None and call_id is not None, tenant is not None, everybody)
     if sum(selections) != 1 or (tenant_id is not None and call_id is None):
-        raise click.UsageError("Name a tenant and a call, or --tenant ID, or --all.")
+        raise click.UsageError("Specify TENANT_ID and CALL_ID, or --tenant ID, or --all.")
     if tenant_id is not None and call_id is not None:
         call = call_control.hang_up(_require_tenant(tenant_id), call_id=call_id)
         text = f"{call.status}: {call.end_reason}"
@@ -76,17 +76,17 @@ def hang_up(
     refs = [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
     summary = call_control.hang_up_all(refs)
     cli.print_result(
-        vars(summary), as_json=as_json, text=f"{summary.ended} hung up, {summary.failed} not"
+        vars(summary), as_json=as_json, text=f"{summary.ended} hung up, {summary.failed} failed"
     )
     if summary.failed:
-        cli.fail("Some calls go on: their carrier did not answer. Try again.")
+        cli.fail("Some calls could not be hung up, because their carrier failed. Try again.")
 
 
-@calls.command("reconcile")
+@calls.command("reconcile", short_help="Ask carriers about live calls.")
 @click.option("--tenant", type=click.UUID, help="Only this tenant's calls.")
 @cli.as_json
 def reconcile(tenant: UUID | None, as_json: bool) -> None:
-    """Ask the carriers about every live call now; one that they do not know has ended."""
+    """Ask the carriers about all live calls now. Calls that they do not know end as lost."""
     tenants = (
         [_require_tenant(tenant)] if tenant is not None else call_control.list_tenants_on_call()
     )
@@ -101,18 +101,24 @@ def reconcile(tenant: UUID | None, as_json: bool) -> None:
     )
 
 
-@calls.command("replay")
+@calls.command("replay", short_help="Replay a call with another AI profile.")
 @click.argument("tenant_id", type=click.UUID, metavar="TENANT_ID")
 @click.argument("call_id", type=click.UUID, metavar="CALL_ID")
-@click.option("--profile", "ai_profile_id", type=click.UUID, required=True, help="Who answers now.")
-@click.option("--version", type=int, help="One of its versions; left out, the present one.")
+@click.option(
+    "--profile",
+    "ai_profile_id",
+    type=click.UUID,
+    required=True,
+    help="The AI profile that answers.",
+)
+@click.option("--version", type=int, help="A version of the profile. Default: the current one.")
 @cli.as_json
 def replay(
     tenant_id: UUID, call_id: UUID, ai_profile_id: UUID, version: int | None, as_json: bool
 ) -> None:
-    """Say what the caller of a finished call said to another profile, and compare.
+    """Repeat a finished call's utterances to another AI profile, and compare the replies.
 
-    A simulated call, which is kept; it dials nobody and leaves no message.
+    The replay is a simulated call, which is stored. It dials nobody and leaves no message.
     """
     comparison = replaying.replay_call(
         _require_tenant(tenant_id),
@@ -130,7 +136,7 @@ def replay(
 
 
 def _require_tenant(tenant_id: UUID) -> TenantRef:
-    """A tenant that is there and that this code can serve."""
+    """Return the tenant if it exists and this code supports its schema; fail otherwise."""
     with public_session() as session:
         owner = tenants.get(session, tenant_id=tenant_id)
     schema.require_supported_revision(owner.schema_revision)
@@ -140,11 +146,11 @@ def _require_tenant(tenant_id: UUID) -> TenantRef:
 def _require_number_owner(number: str) -> TenantRef:
     owner = authentication.find_number_owner(number)
     if owner is None:
-        cli.fail(f"{number} is no tenant's number. `flask dids list` shows those there are.")
+        cli.fail(f"{number} belongs to no tenant. `flask dids list` lists all numbers.")
     schema.require_supported_revision(owner.schema_revision)
     return owner.tenant
 
 
 def _route_reason(tenant: TenantRef, number: str) -> str:
-    route = service.explain_simulated_route(tenant, to=number)
+    route = simulated_calls.explain_simulated_route(tenant, to=number)
     return f"{route.steps[-1].why} ({route.end_reason})"

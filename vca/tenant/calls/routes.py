@@ -1,4 +1,4 @@
-"""`T/calls`, `T/simulations` and `T/routing/explain`."""
+"""Routes for calls, simulations and routing under `/tenants/{tenant_id}`."""
 
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,7 @@ from vca.tenant.calls.schemas import (
 )
 from vca.tenant.calls.simulation import replay, simulated_calls
 
-blp = Blueprint("calls", __name__, description="A tenant's calls, simulated ones included.")
+blp = Blueprint("calls", __name__, description="Calls of a tenant, including simulations.")
 
 TENANT_PATH = "/api/tenants/<uuid:tenant_id>"
 CALL_PATH = f"{TENANT_PATH}/calls/<uuid:call_id>"
@@ -46,11 +46,11 @@ SIMULATED_TURN_CONTENT = {
         }
     ),
 }
-# A conversation of some twenty turns, all of which wait for a model.
+# Enough for a conversation of about twenty turns that each wait for a model.
 REPLAY_BUDGET_S = 110.0
 TOO_MANY_STREAMS = (
-    "This process streams and replays as many as it may, or a rate limit was met (`rate-limited`, "
-    "`limit` names it); see `Retry-After`."
+    "Too many concurrent streams and replays in this process (`too-many-streams`), or a rate limit "
+    "is exceeded (`rate-limited`; `limit` names it). Retry after `Retry-After` seconds."
 )
 
 
@@ -59,7 +59,10 @@ TOO_MANY_STREAMS = (
 @blp.response(200, CallSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's calls, newest first"""
+    """List calls
+
+    The newest calls come first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
         service.list_calls(request_session(), page=page, **query), query
@@ -71,10 +74,11 @@ def list_calls(query: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(202, CallSchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Have a number called, and an AI profile talk to whoever answers
+    """Place an outbound call
 
-    Accepted: it is dialled at once, by a job, and exactly once. What came of it is the call's
-    `status`. Send an `Idempotency-Key` so that a request of yours that got lost can be repeated.
+    The number is dialled by a background job, exactly once, and an AI profile talks to the person
+    who answers. The call's `status` shows the result. Send an `Idempotency-Key` to repeat a request
+    safely.
     """
     call = outbound_calls.place_call(request_session(), **body)
     return accepted_response(
@@ -86,7 +90,7 @@ def place_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, CallSchema)
 @access("tenant", "read", transaction="tenant")
 def get_call(tenant_id: UUID, call_id: UUID) -> Any:
-    """Show a call"""
+    """Get a call"""
     return service.get_call_for_api(request_session(), call_id=call_id)
 
 
@@ -95,7 +99,10 @@ def get_call(tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(200, CallEventSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_events(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """List what happened to a call, in order"""
+    """List call events
+
+    Events are in chronological order.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
         service.list_events(request_session(), call_id=call_id, page=page), query
@@ -107,7 +114,10 @@ def list_events(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(200, TurnSchema(many=True))
 @access("tenant", "content", transaction="tenant")
 def list_turns(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """List what was said in a call, in order"""
+    """List call turns
+
+    The transcript of the call, in order.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
         service.list_turns(request_session(), call_id=call_id, page=page), query
@@ -118,9 +128,9 @@ def list_turns(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(200, CallSchema)
 @access("tenant", "write")
 def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
-    """Hang up a live call
+    """Hang up a call
 
-    One that has ended is 409.
+    Returns 409 if the call has ended.
     """
     return call_control.hang_up(g.tenant, call_id=call_id)
 
@@ -130,10 +140,11 @@ def hang_up_call(tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(202, CallSchema)
 @access("tenant", "write", idempotency="answer")
 def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Transfer a live call to a named target
+    """Transfer a call
 
-    The target is one of the call's AI profile. If nobody answers there the caller is back with the
-    agent, who says so (`return`), takes a `message`, or sends him to the number's `fallback`.
+    The target is a named transfer target of the call's AI profile. If nobody answers there, the
+    caller returns to the agent, who says so (`return`), takes a `message`, or forwards the caller
+    to the number's `fallback`.
     """
     return call_control.transfer(
         g.tenant, services=call_services.current_services(), call_id=call_id, **body
@@ -145,7 +156,10 @@ def transfer_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(200, CallSchema)
 @access("tenant", "write", idempotency="answer")
 def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Have the agent of a live call say something now"""
+    """Say a text in a call
+
+    The agent of the live call says the text at once.
+    """
     return call_control.say(
         g.tenant, services=call_services.current_services(), call_id=call_id, text=body["text"]
     )
@@ -156,10 +170,10 @@ def say_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(200, CallSchema)
 @access("tenant", "write", idempotency="answer")
 def press_keys_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Press keys on the line of a live call
+    """Send DTMF tones in a call
 
-    The other end hears tones; then the agent listens again. The keys are kept nowhere. A carrier
-    that cannot is 409 `carrier-cannot`.
+    The other party hears the tones; then the agent listens again. The keys are not stored. Returns
+    409 `carrier-cannot` if the carrier cannot send tones.
     """
     return call_control.send_keys(
         g.tenant, services=call_services.current_services(), call_id=call_id, keys=body["digits"]
@@ -174,11 +188,11 @@ def press_keys_in_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> 
     "tenant", "write", additional_scope="content", idempotency="answer", budget_s=REPLAY_BUDGET_S
 )
 def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Replay a finished call with another AI profile, or another version of one
+    """Replay a call
 
-    What its caller said is said again, in a simulated call that dials nobody, leaves no message and
-    is kept; both calls are answered side by side. A transfer counts as not answered. One that still
-    goes on is 409.
+    Repeats the caller's utterances of a finished call to another AI profile or version, in a
+    simulated call that is stored, dials nobody and leaves no message. Returns both calls side by
+    side. Transfers count as not answered. Returns 409 if the call has not ended.
     """
     return replay.replay_call(
         g.tenant,
@@ -194,12 +208,13 @@ def replay_call(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
 @blp.response(201, SimulatedSchema)
 @access("tenant", "write", idempotency="answer")
 def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Ring one of the tenant's numbers without a telephone
+    """Create a simulation
 
-    Real routing, profile, model and record, through the fake carrier; marked `simulated`. A number
-    that no agent would answer is 409 with the reason.
+    Calls one of the tenant's numbers through the fake carrier, with real routing, AI profile, model
+    and call record. The call is marked `simulated`. Returns 409 with the reason if no agent would
+    answer.
     """
-    ref, call_output = service.start_simulation(
+    ref, call_output = simulated_calls.start_simulation(
         g.tenant,
         carriers=providers.current_carriers(),
         services=call_services.current_services(),
@@ -214,7 +229,7 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.doc(
     responses={
         "200": {
-            "description": "The answer, or its words as they come.",
+            "description": "The agent's reply, whole or streamed.",
             "content": SIMULATED_TURN_CONTENT,
         }
     }
@@ -222,20 +237,23 @@ def simulate_call(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.alt_response(429, description=TOO_MANY_STREAMS)
 @access("tenant", "write")
 def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Any:
-    """Speak into a simulated call, and hear the agent's answer
+    """Create a simulation turn
 
-    With `Accept: text/event-stream` the words come as the agent says them: a `clause` event for
-    each part of its answer, then `reply` with what the plain answer holds. What fails before the
-    first of them is a problem document; later it is an `error` event that holds one.
+    Says a text in a simulated call and returns the agent's reply. With `Accept: text/event-stream`
+    the reply is streamed: one `clause` event per part of the reply, then a `reply` event with the
+    whole reply. Errors before the first event are problem documents; later ones are `error` events
+    that contain one.
     """
     arguments: dict[str, Any] = {
         "carriers": providers.current_carriers(),
-        "desk": call_services.current_services(),
+        "services": call_services.current_services(),
         "call_id": call_id,
     }
     if sse.prefers_event_stream(request):
         return sse.stream_response(simulated_calls.stream_turn(g.tenant, **arguments, **body))
-    return simulated_calls.build_reply(*service.say_in_simulation(g.tenant, **arguments, **body))
+    return simulated_calls.build_reply(
+        *simulated_calls.say_in_simulation(g.tenant, **arguments, **body)
+    )
 
 
 @blp.route(f"{TENANT_PATH}/routing/explain", methods=["POST"])
@@ -243,9 +261,10 @@ def say_in_simulation(body: dict[str, Any], tenant_id: UUID, call_id: UUID) -> A
 @blp.response(200, RouteSchema)
 @access("tenant", "read", transaction="tenant")
 def explain_route(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Explain how a call would be answered
+    """Explain a route
 
-    Every rule that is tried and why; no call is made.
+    Returns every rule that is evaluated for a call to the number, with its result and reason. No
+    call is made.
     """
     at = body["at"] or clock.now()
     return service.explain_route(request_session(), tenant=g.tenant, to=body["to"], at=at).as_dict()

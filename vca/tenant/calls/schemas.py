@@ -1,4 +1,4 @@
-"""Calls as the API shows them, and what simulations take."""
+"""Schemas of calls, simulations and replays in the API."""
 
 from typing import Any, get_args
 
@@ -15,12 +15,14 @@ from vca.tenant.recordings.models import STATUSES
 
 RECORDING_STATUSES = ("none", "recording", *STATUSES)
 TRANSFER_STATUSES = ("dialling", "completed", "carrier_error", *get_args(LegOutcome))
-_VARIABLE_NAME = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
+_VARIABLE_NAME = Pattern(
+    "^[a-z][a-z0-9_]{0,39}$", error="Not a variable name: a-z, then up to 39 of a-z, 0-9 and _."
+)
 DECISIONS = ("agent", "forward", "voicemail", "closed", "refused")
 
 
 class RuleSchema(Schema):
-    """One rule of the route."""
+    """The result of one routing rule."""
 
     rule = fields.String()
     verdict = string(1, 20, one_of=("passed", "decided"))
@@ -28,7 +30,7 @@ class RuleSchema(Schema):
 
 
 class RouteSchema(Schema):
-    """How a call is answered, with every rule that was tried and why."""
+    """How a call is answered, with the result of every rule that was evaluated."""
 
     decision = string(1, 20, one_of=DECISIONS)
     end_reason = string(1, 40, one_of=END_REASONS, allow_none=True)
@@ -39,18 +41,18 @@ class RouteSchema(Schema):
 
 
 class RecordingSchema(Schema):
-    """Whether the call's audio is kept."""
+    """The status of a call's recording."""
 
     status = string(
         1,
         20,
         one_of=RECORDING_STATUSES,
-        metadata={"description": "`none`: the call was not recorded; `recording`: it goes on."},
+        metadata={"description": "`none`: not recorded. `recording`: the call is live."},
     )
 
 
 class TransferStateSchema(Schema):
-    """The last transfer of a call: to which of the profile's targets, and what came of it."""
+    """The last transfer of a call: its target and its status."""
 
     target = fields.String()
     status = string(1, 20, one_of=TRANSFER_STATUSES)
@@ -59,7 +61,7 @@ class TransferStateSchema(Schema):
 
 
 def _duration_seconds(call: Any) -> int | None:
-    """From answered to ended; None while either is unknown."""
+    """Return the seconds from answer to end, or None while either is unknown."""
     if call.answered_at is None or call.ended_at is None:
         return None
     lasted_s: float = (call.ended_at - call.answered_at).total_seconds()
@@ -67,7 +69,7 @@ def _duration_seconds(call: Any) -> int | None:
 
 
 def _recording(call: Any) -> dict[str, str]:
-    """Of a call that was looked up its recording is known; one that has just ended has none yet."""
+    """Return the recording status. A call that has just ended has none until it is loaded again."""
     status = getattr(call, "recording", None)
     if status is None:
         status = "recording" if call.recording_status and call.status not in TERMINAL else "none"
@@ -75,7 +77,7 @@ def _recording(call: Any) -> dict[str, str]:
 
 
 def _transfer(call: Any) -> dict[str, Any] | None:
-    """Without the number: who may read calls need not know whom they reach."""
+    """Return the transfer without its number, which readers of calls need not know."""
     if call.transfer is None:
         return None
     return {name: call.transfer.get(name) for name in TransferStateSchema().fields}
@@ -99,7 +101,9 @@ class CallSchema(Schema):
     status = string(1, 20, one_of=STATUS_RANKS, dump_only=True)
     end_reason = string(1, 40, one_of=END_REASONS, dump_only=True, allow_none=True)
     end_detail = fields.String(
-        dump_only=True, allow_none=True, metadata={"description": "The carrier's own code."}
+        dump_only=True,
+        allow_none=True,
+        metadata={"description": "The carrier's own code for the end of the call."},
     )
     caller_number = fields.String(
         dump_only=True, allow_none=True, metadata={"example": "+14155550123"}
@@ -110,31 +114,31 @@ class CallSchema(Schema):
     provider_call_id = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "null: its carrier has not been asked yet."},
+        metadata={"description": "The carrier's call id. null: not dialled yet."},
     )
     telephony_account_id = fields.UUID(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "The tenant's account that holds it. null: the deployment's."},
+        metadata={"description": "The tenant's telephony account. null: the deployment's account."},
     )
     simulated = fields.Boolean(dump_only=True)
     started_at = fields.AwareDateTime(dump_only=True)
     answered_at = fields.AwareDateTime(dump_only=True, allow_none=True)
     ended_at = fields.AwareDateTime(dump_only=True, allow_none=True)
     duration_seconds = fields.Integer(
-        dump_only=True, allow_none=True, metadata={"description": "From answered to ended."}
+        dump_only=True, allow_none=True, metadata={"description": "Seconds from answer to end."}
     )
     route = fields.Nested(RouteSchema, dump_only=True)
     metadata = fields.Dict(dump_only=True, attribute="call_metadata")
     latency = fields.Dict(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Milliseconds by stage of a turn, once the call is over."},
+        metadata={"description": "Milliseconds per stage of a turn, after the end of the call."},
     )
     recording = fields.Nested(RecordingSchema, dump_only=True)
     transfer = fields.Nested(TransferStateSchema, dump_only=True, allow_none=True)
     tokens = fields.Integer(
-        dump_only=True, metadata={"description": "What the call has cost, its summary included."}
+        dump_only=True, metadata={"description": "Model tokens, including post-call analysis."}
     )
     summary = fields.String(dump_only=True, allow_none=True)
     outcome = fields.String(dump_only=True, allow_none=True)
@@ -142,7 +146,7 @@ class CallSchema(Schema):
 
 
 class CallEventSchema(Schema):
-    """Something that happened to a call."""
+    """An event of a call."""
 
     id = fields.UUID(dump_only=True)
     event_type = string(1, 20, one_of=EVENT_TYPES, dump_only=True)
@@ -151,7 +155,7 @@ class CallEventSchema(Schema):
 
 
 class TurnSchema(Schema):
-    """One thing that was said."""
+    """One utterance of the caller or the agent."""
 
     sequence = fields.Integer(dump_only=True)
     speaker = string(1, 20, one_of=("caller", "agent"), dump_only=True)
@@ -159,7 +163,9 @@ class TurnSchema(Schema):
     heard_text = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "What was heard of it, when it was interrupted."},
+        metadata={
+            "description": "What the caller heard of it before interrupting. null: not interrupted."
+        },
     )
     started_at = fields.AwareDateTime(dump_only=True)
     latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer(), dump_only=True)
@@ -167,13 +173,13 @@ class TurnSchema(Schema):
         keys=fields.String(),
         values=fields.Integer(),
         dump_only=True,
-        metadata={"description": "`input` and `output`, where the model told."},
+        metadata={"description": "`input` and `output`, if the model reported them."},
     )
     actions = fields.List(
         fields.Dict(),
         dump_only=True,
         metadata={
-            "description": "What the agent did after it, each with its `kind`: `hang_up`, "
+            "description": "Actions of the agent after this turn. `kind` is `hang_up`, "
             "`transfer`, `take_message` or `to_fallback`.",
             "example": [{"kind": "transfer", "target": "front desk"}],
         },
@@ -181,7 +187,7 @@ class TurnSchema(Schema):
 
 
 class CallQuery(PageQuery):
-    """Filters of the list of calls."""
+    """Filters for listing calls."""
 
     status = string(1, 20, one_of=STATUS_RANKS)
     direction = string(1, 20, one_of=DIRECTIONS)
@@ -195,16 +201,18 @@ class CallQuery(PageQuery):
 
 
 class NewCallSchema(Schema):
-    """A call to be made."""
+    """An outbound call."""
 
     to = e164(required=True)
     from_phone_number_id = Uuid(
-        required=True, metadata={"description": "The tenant's number that calls."}
+        required=True, metadata={"description": "The tenant's phone number to call from."}
     )
     ai_profile_id = Uuid(
         load_default=None,
         allow_none=True,
-        metadata={"description": "Who talks. null: the number's profile, else the default."},
+        metadata={
+            "description": "The AI profile that talks. null: the number's, else the default one."
+        },
     )
     metadata = fields.Dict(
         keys=fields.String(validate=_VARIABLE_NAME),
@@ -212,14 +220,14 @@ class NewCallSchema(Schema):
         load_default=dict,
         validate=validate.Length(max=50),
         metadata={
-            "description": "Kept on the call; the prompt may name each as `{{name}}`.",
+            "description": "Stored with the call. Prompts can use each value as `{{name}}`.",
             "example": {"order": "A-1042"},
         },
     )
 
 
 class TransferSchema(Schema):
-    """Where a live call shall go."""
+    """The target of a transfer."""
 
     target = string(1, 40, required=True, metadata={"example": "sales"})
     timeout_seconds = integer(5, 120, load_default=25)
@@ -227,7 +235,7 @@ class TransferSchema(Schema):
 
 
 class WordsSchema(Schema):
-    """What the agent shall say."""
+    """A text for the agent to say."""
 
     text = fields.String(
         required=True,
@@ -237,35 +245,38 @@ class WordsSchema(Schema):
 
 
 class KeysSchema(Schema):
-    """What shall be pressed."""
+    """Keys to send as DTMF tones."""
 
     digits = fields.String(
         required=True,
-        validate=Pattern("^[0-9*#]{1,32}$", error="Not keys: 1 to 32 of 0-9, * and #."),
+        validate=Pattern("^[0-9*#]{1,32}$", error="Not 1 to 32 of 0-9, * and #."),
         metadata={"example": "1#"},
     )
 
 
 class SimulationSchema(Schema):
-    """A simulated call to be made."""
+    """A simulated call."""
 
     to = e164(required=True)
     caller = e164(
         data_key="from",
         load_default=None,
         allow_none=True,
-        metadata={"description": "null: the number is withheld.", "example": "+14155550123"},
+        metadata={
+            "description": "null: the caller's number is withheld.",
+            "example": "+14155550123",
+        },
     )
 
 
 class LineActionSchema(Schema):
-    """What the line does after the words."""
+    """An action of the carrier after the text."""
 
     type = fields.String()
 
 
 class SimulatedSchema(Schema):
-    """A simulated call that rings: what the agent says first."""
+    """A simulated call that was answered, with the agent's greeting."""
 
     call_id = fields.UUID()
     status = string(1, 20, one_of=STATUS_RANKS)
@@ -273,13 +284,13 @@ class SimulatedSchema(Schema):
 
 
 class SpeechSchema(Schema):
-    """What the caller says."""
+    """An utterance of the caller."""
 
     text = string(1, 2_000, required=True, metadata={"example": "I need an appointment."})
 
 
 class SimulatedTurnSchema(Schema):
-    """What the agent answers."""
+    """The agent's reply."""
 
     status = string(1, 20, one_of=STATUS_RANKS)
     reply = fields.String()
@@ -287,7 +298,7 @@ class SimulatedTurnSchema(Schema):
 
 
 class ReplaySchema(Schema):
-    """Who shall answer the caller of a finished call now."""
+    """The AI profile that answers the caller in the replay."""
 
     ai_profile_id = Uuid(required=True)
     version = integer(
@@ -295,19 +306,19 @@ class ReplaySchema(Schema):
         2_147_483_647,
         load_default=None,
         allow_none=True,
-        metadata={"description": "Default: the profile's present one.", "example": None},
+        metadata={"description": "Default: the profile's current version.", "example": None},
     )
 
 
 class TokensSchema(Schema):
-    """What answers have cost, in the model's tokens."""
+    """Model tokens that replies used."""
 
     input = fields.Integer()
     output = fields.Integer()
 
 
 class ReplaySideSchema(Schema):
-    """One of the two calls."""
+    """The original call or the replay."""
 
     ai_profile_id = fields.UUID(allow_none=True)
     ai_profile_version = fields.Integer(allow_none=True)
@@ -315,12 +326,12 @@ class ReplaySideSchema(Schema):
     end_reason = string(1, 40, one_of=END_REASONS, allow_none=True)
     tokens = fields.Nested(TokensSchema)
     latency = fields.Dict(
-        allow_none=True, metadata={"description": "Milliseconds by stage of a turn."}
+        allow_none=True, metadata={"description": "Milliseconds per stage of a turn."}
     )
 
 
 class ReplayAnswerSchema(Schema):
-    """What an agent answered to a turn of the caller's."""
+    """The agent's reply to an utterance."""
 
     text = fields.String()
     latency_ms = fields.Dict(keys=fields.String(), values=fields.Integer())
@@ -329,9 +340,11 @@ class ReplayAnswerSchema(Schema):
 
 
 class ReplayTurnSchema(Schema):
-    """What the caller said, and both answers; null where none was given any more."""
+    """An utterance with both replies. null: the agent did not reply."""
 
-    sequence = fields.Integer(metadata={"description": "Of the caller's turn in the original."})
+    sequence = fields.Integer(
+        metadata={"description": "Sequence of the caller's turn in the original call."}
+    )
     caller = fields.String()
     original = fields.Nested(ReplayAnswerSchema, allow_none=True)
     replay = fields.Nested(ReplayAnswerSchema, allow_none=True)
@@ -342,15 +355,15 @@ class ReplayedSchema(Schema):
 
     call_id = fields.UUID()
     replay_call_id = fields.UUID()
-    complete = fields.Boolean(metadata={"description": "false: the time was over."})
+    complete = fields.Boolean(metadata={"description": "false: the time limit was reached."})
     stopped_early = string(
         1,
         20,
         one_of=("call_ended", "out_of_time"),
         allow_none=True,
         metadata={
-            "description": "Why the caller could not say everything: the replay's agent has ended "
-            "the call (its `end_reason` tells why), or the time was over."
+            "description": "Why not all utterances were repeated: the replay ended early (see its "
+            "`end_reason`), or the time limit was reached. null: all were repeated."
         },
     )
     original = fields.Nested(ReplaySideSchema)
@@ -359,7 +372,7 @@ class ReplayedSchema(Schema):
 
 
 class ExplainSchema(Schema):
-    """The call whose route is to be explained."""
+    """A call whose route is to be explained."""
 
     to = e164(required=True)
     caller = e164(data_key="from", load_default=None, allow_none=True)

@@ -1,4 +1,4 @@
-"""The jobs of calls: dial one, look whether one lives, note what it was about, forget it."""
+"""The jobs of calls: dialling, liveness checks, retention and post-call analysis."""
 
 from uuid import UUID
 
@@ -21,29 +21,29 @@ def _ref(tenant_id: str, call_id: str) -> CallRef:
 
 @queue.task(DIAL_JOB)
 def dial(*, tenant_id: str, call_id: str) -> None:
-    """Have the carrier place an outbound call, once."""
+    """Place an outbound call at the carrier, exactly once."""
     outbound_calls.dial(_ref(tenant_id, call_id))
 
 
 @queue.task(CHECK_JOB)
 def check(*, tenant_id: str, call_id: str) -> None:
-    """Ask the carrier about a call that has been silent for long."""
+    """Ask the carrier about a call without activity."""
     reconciliation.check_call(_ref(tenant_id, call_id))
 
 
 @queue.task(PURGE_TRANSCRIPTS)
 def forget(*, tenant_id: str) -> None:
-    """Delete what was said in calls whose time has come."""
+    """Delete the transcripts of calls whose retention period has ended."""
     retention.purge_transcripts(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
 @queue.task(PURGE_PAYLOADS)
 def forget_payloads(*, tenant_id: str) -> None:
-    """Empty what carriers told of calls whose time has come."""
+    """Delete carriers' event details of calls whose retention period has ended."""
     retention.purge_payloads(TenantRef(UUID(tenant_id)), now=clock.now())
 
 
 @queue.task(ANALYSE_JOB)
 def analyse(*, tenant_id: str, call_id: str) -> None:
-    """Note what a call was about."""
+    """Analyse a finished call with a model."""
     post_call_analysis.analyse_call(_ref(tenant_id, call_id))

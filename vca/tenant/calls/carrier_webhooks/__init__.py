@@ -1,1 +1,1 @@
-"""Package."""
+"""Carriers' requests: authentication, handling, voice WebSockets, voicemail and fallbacks."""

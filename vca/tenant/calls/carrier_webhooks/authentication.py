@@ -1,14 +1,14 @@
-"""Whose account must have signed a carrier's request, and whether it has. Writes nothing.
+"""Find the account that must have signed a carrier's request, and verify the signature. Read-only.
 
-What a request is about it says itself, unbelieved: by our token, by a call that is known, by the
-called number. Who holds that call, or has that number, must have signed; for what is nobody's, the
-deployment's own account.
+The unverified request says what it is about: by our state token, by a call that we know, or by the
+called number. The account of that call or number must have signed it. For anything else, the
+deployment's own account must have signed.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import Owner
 from vca.telephony import providers
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
@@ -24,9 +24,10 @@ from vca.tenant.telephony_accounts import adapter_lookup
 
 @dataclass(frozen=True)
 class AuthenticatedRequest:
-    """A genuine request: whose account signed it, and what it is about as far as that is known.
+    """A request with a valid signature.
 
-    `carrier` has that account, and answers with it.
+    `adapter` uses the account that signed and renders the reply. The other fields say what the
+    request is about, as far as that is known.
     """
 
     adapter: TelephonyAdapter
@@ -37,9 +38,9 @@ class AuthenticatedRequest:
 
 
 def find_number_owner(number: str) -> Owner | None:
-    """Whose a called number is; a number of a deleted tenant is nobody's."""
+    """Return the owner of a number, or None. A number of a deleted tenant has no owner."""
     with public_connection() as connection:
-        owner = dids.find_owner(connection, number=number)
+        owner = number_registry.find_owner(connection, number=number)
     return None if owner is None or owner.tenant_status == "deleted" else owner
 
 
@@ -49,23 +50,23 @@ def authenticate(
     carrier_event: CarrierEvent,
     services: CallServices,
 ) -> AuthenticatedRequest:
-    """The request with the account that had to sign it, and has.
+    """Verify a request's signature and return the request with its account.
 
-    Of the deployment's own account nothing is looked up but whose the number is. Raises
-    BadCarrierRequest, SignatureRefused and DatabaseFailure.
+    For the deployment's own account, only the owner of the number is looked up. Raises
+    InvalidCarrierRequest, InvalidCarrierSignature and DatabaseFailure.
     """
     if carrier_event.kind == "call" or carrier_event.state is None:
         return _authenticate_by_number(parser, request, carrier_event)
     try:
         call_state = services.verify_state(carrier_event.state)
     except InvalidCarrierRequest:
-        parser.verify(request)  # a stranger learns nothing of tokens
-        if carrier_event.kind == "progress":  # nothing is done about it
+        parser.verify(request)  # an unsigned request learns nothing about tokens
+        if carrier_event.kind == "progress":  # needs no call
             return AuthenticatedRequest(parser, ProviderAccountRef(parser.name))
         raise
     tenant = call_state.ref.tenant
     call_account = (
-        call_state.carrier or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
+        call_state.account or _load_call_account(call_state.ref) or ProviderAccountRef(parser.name)
     )
     adapter, account = _find_signer(parser, request, [call_account], tenant)
     return AuthenticatedRequest(adapter, account, call_state=call_state)
@@ -77,7 +78,7 @@ def authenticate_simulated(
     carrier_event: CarrierEvent,
     services: CallServices,
 ) -> AuthenticatedRequest:
-    """The same for our own telephone, which may ring every number whoever carries it."""
+    """Verify a request of the simulated phone, which may call any number on any carrier."""
     simulator.verify(request)
     owner = find_number_owner(carrier_event.called_number) if carrier_event.kind == "call" else None
     call_state = (
@@ -104,9 +105,9 @@ def _authenticate_by_number(
 def _find_call(
     parser: TelephonyAdapter, carrier_event: CarrierEvent, owner: Owner
 ) -> tuple[CallRef, ProviderAccountRef] | tuple[None, None]:
-    """The call of an event that bears no state, and who holds it.
+    """Return the call and account of an event without a state token, or (None, None).
 
-    There is none at a tenant whose schema is too old: its calls are not recorded.
+    A tenant whose schema is too old has none, because its calls are not recorded.
     """
     if not schema.is_supported_revision(owner.schema_revision):
         return None, None
@@ -127,12 +128,12 @@ def _find_signer(
     candidates: Iterable[ProviderAccountRef],
     tenant: TenantRef,
 ) -> tuple[TelephonyAdapter, ProviderAccountRef]:
-    """The first of these whose signature the request bears; raises SignatureRefused."""
+    """Return the first candidate that signed the request; raise InvalidCarrierSignature."""
     for candidate in candidates:
         adapter = _account_adapter(parser, candidate, tenant)
         if adapter is not None and _is_signature_valid(adapter, request):
             return adapter, ProviderAccountRef(parser.name, candidate.account_id)
-    raise InvalidCarrierSignature("no account that could have signed this has")
+    raise InvalidCarrierSignature("no account of the call or number signed the request")
 
 
 def _account_adapter(

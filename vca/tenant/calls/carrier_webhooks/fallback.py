@@ -1,28 +1,36 @@
-"""What a caller hears whose number's tenant has a schema that is too old for this code."""
+"""What callers hear if the tenant's schema is too old for this code, or VCA is unreachable."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vca.kit import db
 from vca.observability import log
+from vca.registry.number_registry.claimed_numbers import ClaimedNumber
 from vca.registry.number_registry.service import Owner
-from vca.telephony.types import Action, Forward, HangUp, Reject, Say
+from vca.telephony import providers
+from vca.telephony.types import Action, CallReply, Forward, HangUp, Reject, Say
 from vca.tenancy.session import tenant_session
+from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import record
 from vca.tenant.settings.service import DEFAULT_SENTENCES
 
-# Of the columns that the first revision has, and no model: those are of another time.
+# Uses columns that exist since the first revision, and no ORM model, which needs the latest one.
 _SELECT_FALLBACK_CONFIG = text(
     "SELECT s.sentences, p.fallback_number"
     " FROM settings s LEFT JOIN phone_numbers p ON p.id = :phone_number_id"
 )
+# File suffix per content type of the carrier's reply.
+_SUFFIXES = {"application/json": ".json", "application/xml": ".xml", "text/xml": ".xml"}
 FALLBACK_ACTIONS = (Say(DEFAULT_SENTENCES["fallback"]), HangUp())
 
 
 def fallback_actions(owner: Owner) -> tuple[Action, ...]:
-    """The number's fallback number, else the tenant's sentence, else ours; reads, writes nothing.
+    """Return a forward to the fallback number, or the tenant's sentence, or the default sentence.
 
-    Raises DatabaseFailure.
+    Read-only. Raises DatabaseFailure.
     """
     if owner.rests_until is not None:
         return (Reject(),)
@@ -39,3 +47,26 @@ def fallback_actions(owner: Owner) -> tuple[Action, ...]:
     if config.fallback_number is not None:
         return (Forward(config.fallback_number),)
     return Say(record.sentence_or_default(config.sentences, "fallback")), HangUp()
+
+
+def write_fallback_documents(numbers: Sequence[ClaimedNumber], folder: Path) -> int:
+    """Write one document per number of a configured carrier; return how many.
+
+    Each file appears under its name only when it is complete.
+    """
+    document_count = 0
+    for number in numbers:
+        name = providers.current_carriers().carrier_name(number.provider_type)
+        parser = providers.current_carriers().parser_for(name) if name is not None else None
+        owner = authentication.find_number_owner(number.did_number)
+        if parser is None or owner is None:
+            continue
+        response = parser.render(CallReply(fallback_actions(owner)), callback_url="")
+        suffix = _SUFFIXES.get(response.content_type.partition(";")[0].strip(), ".txt")
+        path = folder / parser.name / f"{number.did_number.lstrip('+')}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial_path = path.with_name(f".{path.name}.part")
+        partial_path.write_bytes(response.body)
+        partial_path.replace(path)
+        document_count += 1
+    return document_count

@@ -1,8 +1,7 @@
-"""A turn over HTTP: a carrier waits for one answer, and a caller should not hear silence.
+"""Run a turn over HTTP without silence: reply with the first text, and let the carrier poll.
 
-The turn runs in a thread of its own. What it has said after a moment, if anything, is the answer,
-with the word to come back for the rest; once the rest is on record it is told, whichever process
-has spoken it.
+The turn runs in a thread of its own. The reply is the text that is ready after 0.9 s plus a poll
+action. Later polls return the rest from the database once it is stored, from any process.
 """
 
 from collections.abc import Generator
@@ -20,27 +19,31 @@ from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
 from vca.tenant.calls.turns import turn_handler
 
 POLL = Poll()
-# Carriers are answered within a second, so that each of them sees that we live.
+# Carriers get a reply within one second, so that none of them times out.
 RESPOND_AFTER_S = 0.9
-# By then there should be something to say.
+# The filler must be ready before RESPOND_AFTER_S.
 _FILLER_AFTER_S = 0.7
-# The longest that a turn takes: two models, each given up after four seconds, and the database.
+# Maximum duration of a turn: two models that time out after four seconds each, and the database.
 _MAX_TURN_S = 12.0
-# Each look is a transaction. What a caller has just been told takes longer to hear than any pause.
+# Each query is a transaction, so the pause doubles up to the maximum. The caller does not notice:
+# the text that is being spoken takes longer than any pause.
 _MIN_POLL_PAUSE_S, _MAX_POLL_PAUSE_S = 0.05, 0.4
 _ChunkQueue = SimpleQueue[SpokenChunk | None]
 
 
 @dataclass
 class PartialTurn:
-    """What was said so far; `outcome` None: there is more to come."""
+    """The text so far. `result` is None while there is more to come."""
 
     chunks: list[SpokenChunk] = field(default_factory=list)
     result: TurnResult | None = None
 
 
 def start_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> PartialTurn:
-    """Run a turn for a moment; it goes on by itself after that. Raises what the turn raises."""
+    """Run a turn for at most RESPOND_AFTER_S; it continues in its thread.
+
+    Raises what the turn raises.
+    """
     queue: _ChunkQueue = SimpleQueue()
     future = _run_in_thread(turn, queue)
     partial_turn = PartialTurn()
@@ -58,21 +61,21 @@ def start_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> PartialTurn:
 
 
 def with_early_filler(models: Models) -> Models:
-    """Models that something is said for before the moment is over."""
+    """Return models whose filler is spoken before RESPOND_AFTER_S."""
     latency_policy = models.latency_policy
     filler_s = min(latency_policy.filler_s, _FILLER_AFTER_S)
     return replace(models, latency_policy=replace(latency_policy, filler_s=filler_s))
 
 
 def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
-    """Whether a turn that has been waited for since then was lost: its process has died."""
+    """Return whether the carrier has polled for longer than a turn takes: its process has died."""
     return polling_since is not None and now - polling_since > timedelta(seconds=_MAX_TURN_S)
 
 
 def wait_for_reply(
     ref: CallRef, *, after: int
 ) -> tuple[tuple[SpokenChunk, ...], TurnResult] | None:
-    """The answer of a turn that goes on somewhere, if it comes on record within a moment.
+    """Return the reply of a turn in any process if it is stored within RESPOND_AFTER_S, else None.
 
     Raises NotFound.
     """
@@ -90,7 +93,7 @@ def wait_for_reply(
 def _run_in_thread(
     turn: Generator[SpokenChunk, None, TurnResult], queue: _ChunkQueue
 ) -> "Future[TurnResult]":
-    """The turn in a thread of its own, which a process that ends waits for."""
+    """Run the turn in a thread of its own. A process that shuts down waits for it."""
 
     def consume_turn() -> TurnResult:
         try:
@@ -109,6 +112,6 @@ def _run_in_thread(
 
 
 def _log_failure(future: "Future[TurnResult]") -> None:
-    """Its asker has gone: nobody else would ever know."""
+    """Log the turn's error, because nobody waits for its result any more."""
     if (error := future.exception()) is not None:
         log.get_logger().warning("call.turn_failed", exc_info=error)

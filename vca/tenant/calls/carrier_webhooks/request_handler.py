@@ -1,6 +1,6 @@
-"""A carrier's request on its way through the flow, and the carrier's answer back.
+"""Handle a carrier's request: authenticate it, run the call flow and render the reply.
 
-The one code path of real carriers, simulations and the telephone in the terminal.
+Real carriers, simulations and the phone in the terminal all use this code path.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -13,7 +13,7 @@ from vca.kit import clock
 from vca.kit.db import DatabaseFailure
 from vca.kit.phone import mask
 from vca.observability import log
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.number_registry.service import Owner
 from vca.registry.tenants import service as tenants
 from vca.telephony.adapter import InvalidCarrierRequest, InvalidCarrierSignature, TelephonyAdapter
@@ -41,11 +41,11 @@ from vca.tenant.calls.carrier_webhooks import (
 )
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core.call_services import CallServices, CallState
-from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult, join_chunks
+from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
 from vca.tenant.calls.turns import call_flow
-from vca.tenant.calls.turns.first_actions import InboundCall
 
-# Facts of a call whose caller waits for our words; all others are kept, or come again.
+# Events whose caller waits for a reply. All others are stored; if that fails, the carrier repeats
+# them.
 _KINDS_WITH_REPLY: tuple[CarrierEventKind, ...] = (
     "call",
     "answered",
@@ -64,10 +64,11 @@ def handle_request(
     *,
     simulated: bool = False,
 ) -> CarrierResponse:
-    """Do what a carrier's request says and answer in the carrier's words.
+    """Do what a carrier's request says and return the reply in the carrier's format.
 
-    `reader` reads it, whosever account it is of; `ours`: it is of our own telephone. Raises
-    BadCarrierRequest and SignatureRefused, both before anything is written.
+    `parser` is the adapter of the deployment's account; it parses requests of every account.
+    `simulated`: the request comes from our simulated phone. Raises InvalidCarrierRequest and
+    InvalidCarrierSignature, both before anything is written.
     """
     carrier_event = parser.parse(request)
     callback_url = services.callback_url(parser.name)
@@ -93,10 +94,10 @@ def handle_request(
 def stream_simulated_turn(
     simulator: TelephonyAdapter, request: CarrierRequest, services: CallServices
 ) -> Generator[SpokenChunk, None, CarrierResponse]:
-    """The same for our own telephone, which can be spoken on while the agent thinks: the words
-    come first.
+    """Handle an utterance from the simulated phone; yield the agent's text chunk by chunk.
 
-    The response then holds what follows them. Only what the caller said is answered so.
+    The returned response contains the actions that follow the text. Accepts utterances and keys
+    only.
     """
     carrier_event = simulator.parse(request)
     authenticated = authentication.authenticate_simulated(
@@ -119,9 +120,10 @@ def _fallback_without_database(
     carrier_event: CarrierEvent,
     error: DatabaseFailure,
 ) -> CallReply:
-    """The database is away that knows who must have signed: a sentence for whose account we have.
+    """Reply with a sentence although the database that knows the account is away.
 
-    All others are answered as away, and their carrier goes to its own fallback or comes again.
+    Only requests that the deployment's account signed get one. All others get an error, so that the
+    carrier uses its own fallback or repeats the request.
     """
     try:
         parser.verify(request)
@@ -136,10 +138,11 @@ def _fallback_without_database(
 def _reply_to_caller(
     authenticated: AuthenticatedRequest, carrier_event: CarrierEvent, services: CallServices
 ) -> CallReply:
-    """What the caller hears; a sentence, never silence, where the database cannot serve the call:
-    it is away, too busy, or the server has run out of disk or memory.
+    """Return the reply for the caller. If the database cannot serve the call, it is a sentence.
 
-    An event that cannot be kept is another matter: it fails, and its carrier sends it again.
+    That is the case if the database is away or too busy, or if the server has run out of disk or
+    memory. The caller never hears silence. An event that cannot be stored fails instead, and the
+    carrier repeats it.
     """
     try:
         if carrier_event.kind == "call":
@@ -187,20 +190,23 @@ def _handle_inbound_call(
 
 
 def _reject_unrouted(number: str) -> CallReply:
-    """A number that nobody has: refused politely, logged, counted."""
+    """Reject, log and count a call to a number that nobody owns."""
     log.get_logger().warning("call.missed_number", called=mask(number))
     with public_session() as session:
-        dids.record_unrouted_call(session, number=number)
+        number_registry.record_unrouted_call(session, number=number)
     return CallReply((Reject(),))
 
 
 def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
-    """A schema too old for this code: the configured fallback, logged, counted, not recorded."""
+    """Reply with the configured fallback, because the tenant's schema is too old for this code.
+
+    The call is logged and counted, but not recorded.
+    """
     log.get_logger().warning(
         "call.tenant_upgrading", tenant_id=str(owner.tenant.id), called=mask(number)
     )
     with public_session() as session:
-        dids.record_unrouted_call(session, number=number)
+        number_registry.record_unrouted_call(session, number=number)
     return CallReply(fallback.fallback_actions(owner))
 
 
@@ -210,19 +216,19 @@ def _handle_answered(
     result = call_flow.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
-    return _build_reply(result, call_state.carrier, services)
+    return _build_reply(result, call_state.account, services)
 
 
 def _handle_utterance(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    """The agent's words within the caller's patience; for the rest the carrier comes back."""
+    """Reply with the text that is ready in time; the carrier polls for the rest."""
     partial_turn = polled_turn.start_turn(
         _start_turn(carrier_event, call_state, polled_turn.with_early_filler(services.models))
     )
     if partial_turn.result is not None:
         return _build_reply(
-            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.carrier, services
+            _prepend_speech(partial_turn.chunks, partial_turn.result), call_state.account, services
         )
     say_actions = join_chunks(partial_turn.chunks)
     spoken_chars = sum(len(say.text) for say in say_actions)
@@ -254,9 +260,12 @@ def _start_turn(
 def _handle_poll(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    """What has not been said yet of an answer; one that its process lost is given anew."""
+    """Reply with the rest of a turn's text.
+
+    If the turn's process died, answer the utterance again.
+    """
     if call_state.turns is None:
-        raise InvalidCarrierRequest("more of what")
+        raise InvalidCarrierRequest("a poll request without a turn")
     reply = polled_turn.wait_for_reply(call_state.ref, after=call_state.turns)
     if reply is None and polled_turn.is_turn_lost(call_state.polling_since, now=clock.now()):
         return _handle_utterance(carrier_event, replace(call_state, spoken_chars=0), services)
@@ -267,29 +276,32 @@ def _handle_poll(
         replace(chunk, text=chunk.text[call_state.spoken_chars :].strip()) for chunk in chunks
     ]
     remaining_chunks = [chunk for chunk in remaining if chunk.text]
-    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.carrier, services)
+    return _build_reply(_prepend_speech(remaining_chunks, result), call_state.account, services)
 
 
 def _handle_leg_ended(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
     if carrier_event.leg is None:
-        raise InvalidCarrierRequest("a leg without its outcome")
+        raise InvalidCarrierRequest("a leg event without an outcome")
     result = call_flow.finish_transfer(
         call_state.ref, leg_outcome=carrier_event.leg, after=call_state.turns
     )
-    return _build_reply(result, call_state.carrier, services)
+    return _build_reply(result, call_state.account, services)
 
 
 def _handle_websocket_ended(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    """Go on without the socket that has ended. What was lost with it is said, or said again."""
+    """Continue without the WebSocket.
+
+    Say what was lost with it, or what may not have been heard.
+    """
     if carrier_event.handoff == voice_websockets.FAILED:
         return CallReply((HangUp(),))
     resumption = call_flow.resume_call(call_state.ref, repeat_last=not carrier_event.handoff)
     if isinstance(resumption, TurnResult):
-        return _build_reply(resumption, call_state.carrier, services)
+        return _build_reply(resumption, call_state.account, services)
     utterance_event = replace(carrier_event, kind="speech", speech=resumption.utterance)
     return _handle_utterance(utterance_event, replace(call_state, turns=resumption.after), services)
 
@@ -307,7 +319,7 @@ _HANDLERS: Mapping[
 
 
 def _record_event(authenticated: AuthenticatedRequest, carrier_event: CarrierEvent) -> CallReply:
-    """Keep what happened; where a schema is too old for it, it fails, and comes again."""
+    """Store an event. If the tenant's schema is too old, fail, so that the carrier repeats it."""
     if carrier_event.kind == "progress":
         return CallReply(())
     ref = authenticated.call_state.ref if authenticated.call_state else authenticated.call
@@ -331,8 +343,8 @@ def _require_call_state(
     authenticated: AuthenticatedRequest, carrier_event: CarrierEvent
 ) -> CallState:
     if authenticated.call_state is None:
-        raise InvalidCarrierRequest(f"{carrier_event.kind} without a call")
-    return replace(authenticated.call_state, carrier=authenticated.account)
+        raise InvalidCarrierRequest(f"a {carrier_event.kind} event without a state token")
+    return replace(authenticated.call_state, account=authenticated.account)
 
 
 def _prepend_speech(chunks: list[SpokenChunk], result: TurnResult) -> TurnResult:

@@ -1,7 +1,7 @@
-"""Calls that speak through a socket: who gets one, and what the token says that opens it.
+"""Offer voice WebSockets to calls, and verify the tokens that open them.
 
-A socket holds a thread for as long as its call lasts. So one is offered only where a slot is free;
-for everybody else each turn stays a request. Whoever was refused hears no difference but the pause.
+A WebSocket occupies a thread for the whole call, so one is offered only if a slot is free. Without
+one each turn is an HTTP request; the caller notices nothing but longer pauses.
 """
 
 from dataclasses import dataclass
@@ -32,21 +32,23 @@ from vca.tenant.calls.core.call_types import CallRef, account_of
 from vca.tenant.telephony_accounts import adapter_lookup
 
 ACTION = "relay"
-# What we end a socket with: to go on elsewhere, because the call does something else now, or
-# because we failed. It comes back as `handoff`, where the carrier brings it back.
+# Why we close a WebSocket: the call continues in another process, it does something that needs no
+# WebSocket, or we failed. Carriers that can return it do so as `handoff`.
 RESUME, DONE, FAILED = "resume", "done", "failed"
 _PURPOSE = "relay"
 _OFFER_KINDS: tuple[CarrierEventKind, ...] = ("call", "answered", "leg", "relayed")
 
 
 class WebSocketRejected(Exception):
-    """A socket is not that of a call of ours, or not any more; the reason is for our log."""
+    """The WebSocket does not belong to a live call. The reason is for our log only."""
 
 
 @dataclass(frozen=True)
 class AcceptedWebSocket:
-    """A socket's call, the slot that it has opened, how long a silence may last, and how many
-    characters its caller is greeted with.
+    """An open WebSocket's call and slot.
+
+    `silence_s` is the silence timeout. `greeting_chars` is the length of the text that the carrier
+    speaks when it opens the WebSocket.
     """
 
     ref: CallRef
@@ -61,7 +63,10 @@ def offer_websocket(
     authenticated: AuthenticatedRequest,
     services: CallServices,
 ) -> CallReply:
-    """The same reply through a socket, where an agent listens, the carrier can, and one is free."""
+    """Return the reply through a WebSocket if the carrier supports it and a slot is free.
+
+    Any other reply, and one after which the agent does not listen, is returned as it is.
+    """
     slot = (
         _acquire_slot(services)
         if _can_offer(reply, carrier_event, authenticated.adapter, services)
@@ -87,10 +92,10 @@ def offer_websocket(
 
 
 def call_websocket_url(services: CallServices, account: ProviderAccountRef, ref: CallRef) -> str:
-    """Where a carrier opens a call's socket: our public address, as one.
+    """Return the WebSocket URL of a call under our public address.
 
-    On a tenant's own account it ends in a token that says so: who opens it says nothing else before
-    he must be known.
+    For a tenant's own account it ends in a token with that account, because the carrier must be
+    authenticated before it sends anything else that identifies the call.
     """
     account_token = services.sign_state(ref, account) if account.account_id is not None else None
     return websocket_url(services, account.provider_type, account_token)
@@ -99,7 +104,7 @@ def call_websocket_url(services: CallServices, account: ProviderAccountRef, ref:
 def websocket_url(
     services: CallServices, carrier_name: str, account_token: str | None = None
 ) -> str:
-    """The URL of a carrier's sockets, with what the one that is asked for ends in."""
+    """Return a carrier's WebSocket URL, with the account token at its end if there is one."""
     url = f"{services.callback_url(carrier_name)}{ACTION}".replace("http", "ws", 1)
     return f"{url}/{account_token}" if account_token is not None else url
 
@@ -107,9 +112,9 @@ def websocket_url(
 def expected_signer(
     services: CallServices, *, carrier_name: str, account_token: str | None
 ) -> tuple[TelephonyAdapter, ProviderAccountRef] | None:
-    """Who must have signed that a socket is opened whose URL ends in `held`; None: nobody could.
+    """Return the adapter and account that must have signed a request to open a WebSocket.
 
-    Raises DatabaseFailure.
+    Returns None if no account can have signed it. Raises DatabaseFailure.
     """
     parser = providers.current_carriers().parser_for(carrier_name)
     if parser is None or parser.websocket_format is None:
@@ -120,7 +125,7 @@ def expected_signer(
         call_state = services.verify_state(account_token)
     except InvalidCarrierRequest:
         return None
-    account = call_state.carrier
+    account = call_state.account
     if account is None or account.provider_type != carrier_name:
         return None
     with tenant_session(call_state.ref.tenant) as session:
@@ -131,21 +136,22 @@ def expected_signer(
 def accept_websocket(
     services: CallServices, *, token: str, account: ProviderAccountRef, provider_call_id: str
 ) -> AcceptedWebSocket:
-    """Open the slot that a token names, once, for the live call that it was given to.
+    """Use the token's slot, once, for the live call that it was issued for.
 
-    Raises RelayRefused, and has then written nothing; TenantUpgrading and DatabaseFailure.
+    Raises WebSocketRejected, and then has written nothing, as well as TenantUpgrading and
+    DatabaseFailure.
     """
     accepted = _verify_token(services, token)
     tenants.require_supported_schema(accepted.ref.tenant.id)
     with tenant_session(accepted.ref.tenant) as session:
         call_context = record.lock_call_context(session, accepted.ref.call_id)
     if (account_of(call_context), call_context.provider_call_id) != (account, provider_call_id):
-        raise WebSocketRejected("the token is another call's")
+        raise WebSocketRejected("the token belongs to another call")
     if call_context.status in state_machine.TERMINAL:
-        raise WebSocketRejected("the call is over")
+        raise WebSocketRejected("the call has ended")
     with public_connection() as connection:
         if not slots.open_once(connection, accepted.slot):
-            raise WebSocketRejected("the token was used, or has run out")
+            raise WebSocketRejected("the token was used or has expired")
     return accepted
 
 
@@ -162,9 +168,9 @@ def _can_offer(
 
 
 def _made_progress(state_token: str, carrier_event: CarrierEvent, services: CallServices) -> bool:
-    """Whether another socket may follow one: where nothing was said on it, it would do no better.
+    """Return whether another WebSocket may follow: only if there was a turn on the last one.
 
-    A carrier that cannot reach us comes back at once, for ever.
+    A carrier that cannot reach us would otherwise try again at once, without end.
     """
     if carrier_event.handoff == RESUME:
         return True
@@ -177,7 +183,7 @@ def _made_progress(state_token: str, carrier_event: CarrierEvent, services: Call
 
 
 def _without_silent_says(reply: CallReply) -> CallReply:
-    """Without the voice in which a socket would have said nothing at first."""
+    """Remove empty Say actions, which only tell a WebSocket its language and voice."""
     actions = [
         action for action in reply.actions if not (isinstance(action, Say) and not action.text)
     ]
@@ -185,7 +191,10 @@ def _without_silent_says(reply: CallReply) -> CallReply:
 
 
 def _acquire_slot(services: CallServices) -> UUID | None:
-    """A slot if one is free. With the database away the caller is served all the same."""
+    """Return a slot, or None if none is free or the database is away.
+
+    The call goes on without one.
+    """
     try:
         with public_connection() as connection:
             return slots.acquire_slot(connection, max_slots=services.relay_slots)
@@ -207,7 +216,7 @@ def _verify_token(services: CallServices, token: str) -> AcceptedWebSocket:
     try:
         tenant_id, call_id, slot, *lengths = crypto.unsign(services.secret, token, purpose=_PURPOSE)
     except (crypto.BadSignature, ValueError):
-        raise WebSocketRejected("the token is not ours") from None
+        raise WebSocketRejected("the token is not valid") from None
     return AcceptedWebSocket(
         CallRef(TenantRef(UUID(tenant_id)), UUID(call_id)), UUID(slot), *lengths
     )

@@ -1,4 +1,4 @@
-"""Voicemail: what a caller leaves when nobody answers, and word that a recording is there."""
+"""Store voicemails, and fetch call recordings when carriers report them."""
 
 from vca.kit import clock
 from vca.telephony.types import CallEvent
@@ -10,9 +10,9 @@ from vca.tenant.recordings import service as recordings
 
 
 def store_voicemail(ref: CallRef, *, recording_id: str | None) -> None:
-    """Keep a voicemail as a message, have its audio fetched, and end the call. Raises NotFound.
+    """Store a voicemail as a message, schedule the download of its audio and end the call.
 
-    Told twice it is one message. A carrier may have told the end of the call before.
+    Idempotent. The carrier may have reported the end of the call before. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -41,7 +41,10 @@ def store_voicemail(ref: CallRef, *, recording_id: str | None) -> None:
 
 
 def schedule_recording_fetch(ref: CallRef, *, recording_id: str | None) -> None:
-    """Note that the carrier has the call's recording, and have it fetched. Raises NotFound."""
+    """Schedule the download of a call's recording, because the carrier reports it.
+
+    Raises NotFound.
+    """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         if call_context.recording_status == "recording":

@@ -1,1 +1,1 @@
-"""Package."""
+"""Place outbound calls, act on live calls, and reconcile live calls with their carriers."""

@@ -1,6 +1,7 @@
-"""Take a live call in hand: hang it up, transfer it, speak into it, press keys on its line.
+"""Act on a live call: hang up, transfer, say a text or send DTMF tones.
 
-The carrier is asked while no transaction is open. What it refused is taken back in the record.
+No transaction is open during a request to the carrier. If the carrier refuses, the record is
+reverted.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from vca.audit.context import AuditContext
 from vca.conversation import redaction
 from vca.kit import clock
 from vca.kit.db import DatabaseFailure
-from vca.kit.errors import Conflict, NotFound
+from vca.kit.errors import Conflict
 from vca.observability import log
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.telephony.types import Action, CallEvent, CallReply, Say, SendKeys
@@ -38,7 +39,7 @@ _TENANTS_ON_CALL_SQL = text("SELECT tenant_id FROM jobs.tenants_awaiting(:task)"
 
 
 class CallEnded(Conflict):
-    """The call is over."""
+    """The call has ended."""
 
     code = "call-ended"
 
@@ -47,16 +48,16 @@ class CallEnded(Conflict):
 
 
 class CallNotInProgress(Conflict):
-    """Nobody talks to the agent at this moment: the call rings still, or is being transferred."""
+    """Nobody talks to the agent: the call still rings, or is being transferred."""
 
     code = "call-not-in-progress"
 
     def __init__(self, status: str) -> None:
-        super().__init__(f"The call is {status}: it must be in_progress for this.")
+        super().__init__(f"The call is {status}; it must be in_progress.")
 
 
 class CarrierNotConfigured(Conflict):
-    """The carrier that holds the call is not configured any more."""
+    """The call's carrier is no longer configured."""
 
     code = "carrier-not-configured"
 
@@ -66,7 +67,7 @@ class CarrierNotConfigured(Conflict):
 
 @dataclass(frozen=True)
 class HangUpSummary:
-    """What came of hanging up many calls."""
+    """How many calls were ended, and how many could not be."""
 
     ended: int = 0
     failed: int = 0
@@ -78,10 +79,10 @@ class HangUpSummary:
 def hang_up(tenant: TenantRef, *, call_id: UUID) -> Any:
     """End a live call at its carrier, then in the record.
 
-    Raises NotFound, CallEnded, and TelephonyError when the carrier fails: then it goes on.
+    Raises NotFound, CallEnded, and TelephonyError if the carrier fails. Then the call goes on.
     """
     with tenant_session(tenant) as session:
-        call = _require_call(session, call_id)
+        call = record.get_call(session, call_id)
         adapter = adapter_lookup.adapter_for_call(session, account_of(call))
     if not call.live:
         raise CallEnded
@@ -101,10 +102,11 @@ def transfer(
     timeout_seconds: int,
     on_failure: OnFailure,
 ) -> Any:
-    """Send a live call to a named target of its profile; it comes back if nobody answers there.
+    """Transfer a live call to a named target of its profile. It returns if nobody answers there.
 
-    Raises NotFound, CallEnded, NotTalking, UnknownTarget, DiallingRefused, CarrierNotThere, and
-    TelephonyError when the carrier does not do it: then the caller stays with the agent.
+    Raises NotFound, CallEnded, CallNotInProgress, UnknownTarget, DiallingRefused,
+    CarrierNotConfigured, and TelephonyError if the carrier fails. Then the caller stays with the
+    agent.
     """
     ref = CallRef(tenant, call_id)
     with tenant_session(tenant) as session:
@@ -130,10 +132,10 @@ def transfer(
 
 
 def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) -> Any:
-    """Have a live call's agent say this now; it is a turn of the agent's from then on.
+    """Have the agent say a text now. The text is stored as a turn of the agent.
 
-    Raises NotFound, CallEnded, NotTalking, CarrierNotThere, and TelephonyError: then nothing was
-    said.
+    Raises NotFound, CallEnded, CallNotInProgress, CarrierNotConfigured and TelephonyError. Then
+    nothing was said.
     """
     ref = CallRef(tenant, call_id)
     with tenant_session(tenant) as session:
@@ -158,10 +160,10 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
 
 
 def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys: str) -> Any:
-    """Press keys on the line of a live call, as tones; then its agent listens again.
+    """Send DTMF tones to the other party; then the agent listens again.
 
-    They may be somebody's secret: they are kept nowhere. Raises NotFound, CallEnded, NotTalking,
-    CarrierNotThere, CarrierCannot and TelephonyError.
+    The keys may be a secret, so they are not stored. Raises NotFound, CallEnded, CallNotInProgress,
+    CarrierNotConfigured, CarrierCannot and TelephonyError.
     """
     ref = CallRef(tenant, call_id)
     with tenant_session(tenant) as session:
@@ -169,7 +171,7 @@ def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys:
         adapter = _require_adapter(session, call_context)
         turns = len(record.list_turns(session, call_id))
     if not adapter.capabilities.send_keys:
-        raise CarrierLacksCapability("The call's carrier presses no keys.")
+        raise CarrierLacksCapability("The call's carrier cannot send DTMF tones.")
     actions = (SendKeys(keys), greeting.listen_action(call_context.profile))
     _send_actions(adapter, services, ref, call_context, actions, turns)
     with tenant_session(tenant) as session:
@@ -178,7 +180,7 @@ def send_keys(tenant: TenantRef, *, services: CallServices, call_id: UUID, keys:
 
 
 def list_tenants_on_call() -> Sequence[TenantRef]:
-    """The tenants that have live calls, and few others, without visiting any."""
+    """Return the tenants that have live calls, and few others, without opening their schemas."""
     with public_session() as session:
         return [
             TenantRef(row[0]) for row in session.execute(_TENANTS_ON_CALL_SQL, {"task": CHECK_JOB})
@@ -186,19 +188,19 @@ def list_tenants_on_call() -> Sequence[TenantRef]:
 
 
 def list_live_calls(tenant: TenantRef) -> Sequence[CallRef]:
-    """The tenant's calls that have no end yet, the oldest first."""
+    """Return the tenant's live calls, the oldest first."""
     with tenant_session(tenant) as session:
         live_call_ids = select(Call.id).where(text(LIVE_CONDITION)).order_by(Call.started_at)
         return [CallRef(tenant, call_id) for call_id in session.scalars(live_call_ids)]
 
 
 def hang_up_all(tenants: Sequence[TenantRef]) -> HangUpSummary:
-    """End every live call of these tenants, many at a time; what a carrier refuses is counted."""
+    """End all live calls of these tenants, many at a time, and count the carriers' failures."""
     with ThreadPoolExecutor(_MAX_CONCURRENT_HANGUPS) as threads:
         calls = [
             ref for tenant_calls in threads.map(list_live_calls, tenants) for ref in tenant_calls
         ]
-        audit_context = context.current_context()  # a thread begins without it
+        audit_context = context.current_context()  # new threads have none
         summaries = threads.map(lambda ref: _try_hang_up(ref, audit_context), calls)
         return sum(summaries, HangUpSummary())
 
@@ -230,7 +232,7 @@ def _send_actions(
 
 
 def _lock_call_in_progress(session: Session, ref: CallRef) -> Row[Any]:
-    """The call, held; it must be one in which the agent and somebody talk."""
+    """Lock and return a call in progress; raise CallEnded or CallNotInProgress otherwise."""
     call_context = record.lock_call_context(session, ref.call_id)
     if call_context.status in state_machine.TERMINAL:
         raise CallEnded
@@ -246,14 +248,7 @@ def _require_adapter(session: Session, call_context: Row[Any]) -> TelephonyAdapt
     return adapter
 
 
-def _require_call(session: Session, call_id: UUID) -> Call:
-    call = session.get(Call, call_id)
-    if call is None:
-        raise NotFound
-    return call
-
-
 def _load_call_for_api(tenant: TenantRef, call_id: UUID) -> Any:
-    """The call with what became of its recording."""
+    """Return the call with the status of its recording."""
     with tenant_session(tenant) as session:
-        return serializers.add_recording_status(session, [_require_call(session, call_id)])[0]
+        return serializers.add_recording_status(session, [record.get_call(session, call_id)])[0]

@@ -1,8 +1,8 @@
-"""Outbound calls: intended first, dialled once, whatever dies on the way.
+"""Place outbound calls: recorded first, and dialled exactly once even if processes die.
 
-The row and the order to dial are one transaction. Before the carrier is asked the row says that it
-is being asked; whoever finds it so without the carrier's id does not dial but looks the call up
-under our reference. So a process may die at any moment, and nobody's telephone rings twice.
+One transaction inserts the call and enqueues its job. Before the request to the carrier,
+`dialled_at` is set. A job that finds it set without a carrier id does not dial, but searches for
+the call by our reference. A process may therefore die at any moment and nobody's phone rings twice.
 """
 
 from collections.abc import Mapping
@@ -47,14 +47,14 @@ from vca.tenant.webhooks import events
 
 DIAL_JOB = "calls.dial"
 RING_TIMEOUT_S = 30
-# A carrier shows a call that it placed within this; a reference that it does not know by then was
-# never dialled.
+# Carriers list a call that they placed within this time. A reference that the carrier does not know
+# after it was never dialled.
 _CARRIER_LISTING_DELAY = timedelta(seconds=45)
 _RETRY_DELAY = timedelta(seconds=5)
 
 
 class NumberNotUsable(Conflict):
-    """The tenant's number cannot place calls; the code says why."""
+    """The tenant's number cannot place calls. The message says why."""
 
     code = "number-not-usable"
 
@@ -67,10 +67,11 @@ def place_call(
     ai_profile_id: UUID | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Call:
-    """Intend a call and order that it is dialled, in the caller's transaction.
+    """Insert a call and enqueue the job that dials it, in the caller's transaction.
 
-    Raises InvalidInput for a number or profile that is not the tenant's, NotDiallable, LimitReached
-    when all lines are in use, SpendCapReached, and DiallingRefused by the tenant's policy.
+    Raises InvalidInput for a number or profile that is not the tenant's, NumberNotUsable,
+    LimitReached if the concurrency limit is reached, SpendCapReached, and DiallingRefused by the
+    tenant's policy.
     """
     tenant_settings = settings.get(session, for_update=True)
     number = _require_number(session, from_phone_number_id)
@@ -103,7 +104,7 @@ def place_call(
 
 
 def dial(ref: CallRef) -> None:
-    """Have the carrier place the call, unless that was begun before: then find what came of it."""
+    """Have the carrier place the call, or find it if an earlier job has begun to dial."""
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -127,7 +128,7 @@ def dial(ref: CallRef) -> None:
 
 
 def schedule_dial(ref: CallRef, *, at: datetime) -> None:
-    """Have an order taken up then, unless it waits for that already."""
+    """Schedule the job that dials the call, unless one is pending."""
     with tenant_session(ref.tenant) as session:
         lock = f"{DIAL_JOB}:{ref.call_id.hex}"
         queue.enqueue(session, DIAL_JOB, run_at=at, lock=lock, call_id=ref.call_id)
@@ -158,13 +159,13 @@ def _find_dialled_call(
     dialled_at: datetime,
     now: datetime,
 ) -> None:
-    """Somebody has begun to dial and did not come to write down what came of it."""
+    """Search for the call at the carrier: a process began to dial and did not store the result."""
     try:
         provider_call_id = adapter.find_call(order)
     except TelephonyError as error:
         log.get_logger().warning("call.not_found", call_id=str(ref.call_id), code=error.code)
         provider_call_id = None
-        dialled_at = now  # nothing was learnt
+        dialled_at = now  # the search failed, so the time limit starts again
     if provider_call_id is not None and not _belongs_to_other_call(ref, adapter, provider_call_id):
         _record_dialled(ref, provider_call_id, now)
     elif now - dialled_at < _CARRIER_LISTING_DELAY:
@@ -174,7 +175,7 @@ def _find_dialled_call(
 
 
 def _belongs_to_other_call(ref: CallRef, adapter: TelephonyAdapter, provider_call_id: str) -> bool:
-    """Whether what was found is known to be another call of the tenant's."""
+    """Return whether this carrier id belongs to another call of the tenant."""
     with tenant_session(ref.tenant) as session:
         known_call = record.find_call(
             session, provider_type=adapter.name, provider_call_id=provider_call_id
@@ -190,7 +191,7 @@ def _record_dialled(ref: CallRef, provider_call_id: str, now: datetime) -> None:
 
 
 def _clear_dialled_at(ref: CallRef) -> None:
-    """The carrier has certainly not dialled: the job may try again."""
+    """Let the job dial again, because the carrier certainly has not dialled."""
     with tenant_session(ref.tenant) as session:
         record.lock_call_context(session, ref.call_id)
         record.update_call(session, ref.call_id, dialled_at=None)
@@ -218,7 +219,9 @@ def _build_order(ref: CallRef, call_context: Row[Any]) -> OutboundCall:
 def _require_number(session: Session, phone_number_id: UUID) -> PhoneNumber:
     number = session.get(PhoneNumber, phone_number_id)
     if number is None:
-        raise InvalidInput.field("from_phone_number_id", "The tenant has no such number.")
+        raise InvalidInput.field(
+            "from_phone_number_id", "The tenant has no phone number with this id."
+        )
     if not number.is_active:
         raise NumberNotUsable("The number is not active.")
     return number
@@ -230,9 +233,9 @@ def _require_profile(
     condition = AiProfile.is_default if profile_id is None else AiProfile.id == profile_id
     profile = session.scalars(select(AiProfile).where(condition)).one_or_none()
     if profile is None and requested_id is not None:
-        raise InvalidInput.field("ai_profile_id", "The tenant has no such profile.")
+        raise InvalidInput.field("ai_profile_id", "The tenant has no AI profile with this id.")
     if profile is None:
-        raise NumberNotUsable("The tenant has no AI profile that could speak.")
+        raise NumberNotUsable("The tenant has no AI profile for the call.")
     return profile
 
 
@@ -254,7 +257,7 @@ def _build_call(
     to: str,
     metadata: Mapping[str, Any],
 ) -> Call:
-    rule_result = RuleResult("profile", "decided", "the call was ordered with this profile")
+    rule_result = RuleResult("profile", "decided", "the call was requested with this profile")
     route = Route(
         "agent", (rule_result,), ai_profile_id=profile.id, ai_profile_version=profile.version
     )

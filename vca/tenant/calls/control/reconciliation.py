@@ -1,7 +1,7 @@
-"""Every call ends: one that gives no sign of life is asked about at its carrier.
+"""Ask carriers about live calls without activity, so that every call ends in the record.
 
-Events get lost: carriers give up, a machine was away. Whoever asks gets the event that was missed,
-or a call that its carrier does not know any more ends as `lost`.
+Events get lost: carriers give up, or our server was away. A check applies the event that was
+missed. A call that its carrier does not know ends as `lost`.
 """
 
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ from vca.tenant.calls.core.models import Event, Turn
 from vca.tenant.calls.turns import call_flow
 from vca.tenant.telephony_accounts import adapter_lookup
 
-# What a call may last beyond its profile's limit: its last words, and somebody to transfer it to.
+# How much longer than its profile's limit a call may last: the final sentence or a transfer.
 _GRACE = timedelta(minutes=10)
 _DEFAULT_MAX_DURATION = timedelta(hours=4)
-# A carrier that cannot be asked for so long is not coming back for this call.
+# If the carrier has not answered for this long, the call ends as lost.
 _CARRIER_TIMEOUT = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class _LiveCall:
-    """A call without an end, when it was last heard of, and who can be asked about it."""
+    """A live call, the time of its last activity, and the adapter of its account."""
 
     call_context: Row[Any]
     last_activity_at: datetime
@@ -41,7 +41,7 @@ class _LiveCall:
 
     @property
     def overdue_at(self) -> datetime:
-        """When it has lasted longer than any call of its profile may."""
+        """Return when the call will have lasted longer than its profile allows."""
         max_duration_s = (self.call_context.profile or {}).get("max_duration_seconds")
         max_duration = (
             timedelta(seconds=max_duration_s) if max_duration_s else _DEFAULT_MAX_DURATION
@@ -51,10 +51,10 @@ class _LiveCall:
 
 
 def check_call(ref: CallRef, *, now: datetime | None = None, immediately: bool = False) -> str:
-    """Look whether a call still lives; ask its carrier if it has been silent; what was found.
+    """Check whether a call is live; return `live`, `ended` or `unknown`.
 
-    `at_once` asks without waiting for silence. A call that lives is looked at again later. Raises
-    nothing that a carrier does: it is asked again later.
+    Asks the carrier after a silence, or at once with `immediately`. Schedules the next check of a
+    live call. Raises no error of the carrier, because the next check asks again.
     """
     now = now or clock.now()
     with tenant_session(ref.tenant) as session:
@@ -78,7 +78,7 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
     if call_context.status in state_machine.TERMINAL:
         return None
     last_turn_at = select(func.max(Turn.started_at)).where(Turn.call_id == ref.call_id)
-    # A carrier's clock may be years ahead: what is still to come is no sign of life.
+    # A carrier's clock may be years ahead, so events in the future are no sign of activity.
     past_events = Event.call_id == ref.call_id, Event.timestamp <= now
     last_event_at = select(func.max(Event.timestamp)).where(*past_events)
     activity_times = [
@@ -95,7 +95,7 @@ def _load_live_call(session: Session, ref: CallRef, now: datetime) -> _LiveCall 
 
 
 def _query_carrier(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
-    """Ask the carrier; no transaction is open."""
+    """Ask the carrier. No transaction is open."""
     call_context, adapter = live_call.call_context, live_call.adapter
     if adapter is None:
         return _end_as_lost(ref, now, "the carrier is not configured")
@@ -119,7 +119,10 @@ def _query_carrier(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
 
 
 def _ensure_dialled(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
-    """See to it that a call which we place is dialled, or was; who waits for it has patience."""
+    """Dial an outbound call that has no carrier id yet, or find it.
+
+    It is lost after the grace period.
+    """
     if now - live_call.last_activity_at > _GRACE:
         return _end_as_lost(ref, now, "it was not dialled")
     try:

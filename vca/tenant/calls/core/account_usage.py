@@ -1,4 +1,4 @@
-"""What still needs a tenant's account with a carrier: then it is not to be forgotten."""
+"""Why a telephony account cannot be deleted yet."""
 
 from uuid import UUID
 
@@ -11,13 +11,13 @@ from vca.tenant.recordings.models import Recording
 
 
 def describe_account_usage(session: Session, account_id: UUID) -> str | None:
-    """What needs it, for people; None: nothing."""
+    """Return what still uses the account, as text for people, or None."""
     previous_account = PhoneNumber.previous_carrier["telephony_account_id"].astext
     conditions: dict[str, ColumnElement[bool]] = {
-        "a phone number names it": PhoneNumber.telephony_account_id == account_id,
-        "a phone number may still ring from there": previous_account == str(account_id),
-        "it holds a live call": (Call.telephony_account_id == account_id) & text(LIVE_CONDITION),
-        "a recording is still to be fetched": (Recording.telephony_account_id == account_id)
+        "a phone number uses it": PhoneNumber.telephony_account_id == account_id,
+        "a phone number may still receive calls through it": previous_account == str(account_id),
+        "a live call uses it": (Call.telephony_account_id == account_id) & text(LIVE_CONDITION),
+        "a recording has not been fetched yet": (Recording.telephony_account_id == account_id)
         & (Recording.status == "pending"),
     }
     for description, condition in conditions.items():

@@ -1,4 +1,4 @@
-"""What follows from the end of a call, in the transaction that writes it."""
+"""Actions that follow the end of a call, in the transaction that stores it."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ ANALYSE_JOB = "calls.analyse"
 def run_end_actions(
     session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
 ) -> None:
-    """Let nobody watch the call any more, have its audio fetched, have it noted, and count it."""
+    """Stop the watchdog, schedule recording, retention and analysis, and meter the call."""
     watchdog.stop_watch(session, call_id=call.id)
     if call.recording_status == "recording" and call.provider_call_id is not None:
         recordings.create_pending(

@@ -1,4 +1,4 @@
-"""What a call's events tell: its ids, how far it is and how it ended; never who called."""
+"""Webhook events of a call. They contain ids, state and end reason, but no caller's number."""
 
 from typing import Any, Protocol
 from uuid import UUID
@@ -14,7 +14,7 @@ from vca.tenant.webhooks.events import Event
 
 
 class CallFields(Protocol):
-    """A call, about to be recorded or on record."""
+    """The fields of a call that events contain, for a stored call or one about to be inserted."""
 
     @property
     def direction(self) -> str: ...
@@ -29,7 +29,7 @@ class CallFields(Protocol):
 def state_change_events(
     call_id: UUID, call: CallFields, before: LifecycleState | None, state: LifecycleState
 ) -> list[Event]:
-    """What a call has come to since it was `before`; None: it has just begun."""
+    """Return the events for a change of state. `before` is None for a new call."""
     types = []
     if before is None:
         types.append("call.started")
@@ -46,7 +46,7 @@ def state_change_events(
 def emit_transfer_result(
     session: Session, ref: CallRef, call_context: Row[Any], *, target: str, result: str
 ) -> None:
-    """Tell that a transfer succeeded, or why it did not."""
+    """Emit that a transfer succeeded, or why it failed."""
     event_type = "call.transfer_completed" if result == "completed" else "call.transfer_failed"
     data = {"call_id": ref.call_id, "target": target, "reason": result}
     events.emit(session, Event(event_type, data, simulated=call_context.simulated))
@@ -55,7 +55,7 @@ def emit_transfer_result(
 def emit_call_analysed(
     session: Session, ref: CallRef, *, outcome: str | None, simulated: bool
 ) -> None:
-    """Tell that a model has noted what a call was about."""
+    """Emit that a model has analysed the call."""
     data = {"call_id": ref.call_id, "outcome": outcome}
     events.emit(session, Event("call.analysed", data, simulated=simulated))
 

@@ -1,4 +1,4 @@
-"""What answering calls needs beside the database: our seal, the models, our public address."""
+"""What calls need besides the database: the signing secret, models and the public URL."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,25 +19,27 @@ _PURPOSE = "call"
 
 @dataclass(frozen=True)
 class CallState:
-    """A call, and how far it was when its carrier was answered: the turns on record, and how many
-    characters of the answer to the last one had been said by then.
+    """The state of a call that a carrier returns with its next request.
 
-    `carrier` is who holds the call; None: its row knows. `since`: when its carrier was first told
-    to come back for that answer.
+    - `turns`: the number of stored turns when the carrier was last answered.
+    - `spoken_chars`: how many characters of the reply to the last turn had been sent by then.
+    - `account`: the call's provider account. None: the call's row has it.
+    - `polling_since`: when the carrier was first told to poll for the rest of that reply.
     """
 
     ref: CallRef
     turns: int | None = None
     spoken_chars: int = 0
-    carrier: ProviderAccountRef | None = None
+    account: ProviderAccountRef | None = None
     polling_since: datetime | None = None
 
 
 @dataclass(frozen=True)
 class CallServices:
-    """One for each process. `limits` bound every call; `production` keeps callers from scripts.
+    """Objects and settings that all calls of a process share.
 
-    `relay_slots` calls may speak through sockets at once, over all processes.
+    `limits` apply to every call. With `production`, scripted models do not answer real callers.
+    `relay_slots` is how many calls may use voice WebSockets at once, over all processes.
     """
 
     secret: str
@@ -48,35 +50,38 @@ class CallServices:
     relay_slots: int = 0
 
     def callback_url(self, carrier_name: str) -> str:
-        """Where a carrier's requests go, up to the action."""
+        """Return the base URL of a carrier's requests; the action follows it."""
         return f"{self.public_base_url}/telephony/{carrier_name}/"
 
     def can_answer(self, *, simulated: bool) -> bool:
-        """Whether there is a model for a caller: in production the script is none for real ones."""
+        """Return whether a model may answer.
+
+        In production, scripted models only answer simulations.
+        """
         production_call = self.production and not simulated
         return self.models.primary.for_real_callers or not production_call
 
     def sign_state(
         self,
         ref: CallRef,
-        carrier: ProviderAccountRef | None = None,
+        account: ProviderAccountRef | None = None,
         *,
         turns: int | None = None,
         spoken_chars: int = 0,
     ) -> str:
-        """The call as a token that a carrier may carry: readable, not forgeable.
+        """Return a token that identifies the call to us. Carriers can read it but not forge it.
 
-        With who holds the call, it says by itself who must sign what comes back with it.
+        With `account`, the token itself says which account must sign the requests that return it.
         """
-        return self.sign_full_state(CallState(ref, turns, spoken_chars, carrier))
+        return self.sign_full_state(CallState(ref, turns, spoken_chars, account))
 
     def sign_full_state(self, state: CallState) -> str:
-        """The same of all that is known."""
-        ref, carrier, polling_since = state.ref, state.carrier, state.polling_since
+        """Return a token with all fields of a call state."""
+        ref, account, polling_since = state.ref, state.account, state.polling_since
         values: list[Any] = [ref.tenant.id.hex, ref.call_id.hex, state.turns, state.spoken_chars]
-        if carrier is not None or polling_since is not None:
+        if account is not None or polling_since is not None:
             account_values = (
-                (carrier.provider_type, _hex(carrier.account_id)) if carrier else (None, None)
+                (account.provider_type, _hex(account.account_id)) if account else (None, None)
             )
             values += account_values
         if polling_since is not None:
@@ -84,12 +89,12 @@ class CallServices:
         return crypto.sign(self.secret, values, purpose=_PURPOSE)
 
     def verify_state(self, token: str) -> CallState:
-        """What `seal` sealed; raises BadCarrierRequest for anything else."""
+        """Return the state in a token; raise InvalidCarrierRequest if the token is not valid."""
         try:
             values = crypto.unsign(self.secret, token, purpose=_PURPOSE)
             tenant_id, call_id, turns, spoken_chars, *optional_values = values
         except (crypto.BadSignature, ValueError):
-            raise InvalidCarrierRequest("the state is not ours") from None
+            raise InvalidCarrierRequest("the state token is not valid") from None
         ref = CallRef(TenantRef(UUID(tenant_id)), UUID(call_id))
         provider_type, account_id, polling_since = [*optional_values, None, None, None][:3]
         return CallState(
@@ -119,14 +124,14 @@ _current: CallServices | None = None
 
 
 def set_current_services(services: CallServices) -> CallServices:
-    """Make this the process's own; returns it."""
+    """Set the services of this process and return them."""
     global _current
     _current = services
     return services
 
 
 def current_services() -> CallServices:
-    """The process's desk; raises RuntimeError before `use`."""
+    """Return the services of this process; raise RuntimeError if none are set."""
     if _current is None:
-        raise RuntimeError("no desk is configured in this process")
+        raise RuntimeError("no call services are configured in this process")
     return _current

@@ -1,4 +1,4 @@
-"""What of a call crosses between the flow and whatever carries it."""
+"""Types that pass between the call flow and the carriers' transports."""
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
@@ -6,21 +6,38 @@ from typing import Any
 from uuid import UUID
 
 from vca.conversation import speech_text
-from vca.telephony.types import Action, ProviderAccountRef, Say
+from vca.registry.number_registry.service import Owner
+from vca.telephony.types import Action, Caller, CallEvent, CallMetadata, ProviderAccountRef, Say
 from vca.tenancy.schema import TenantRef
 
 
 @dataclass(frozen=True)
 class CallRef:
-    """A call as plain code holds it."""
+    """A reference to a call: its tenant and its id."""
 
     tenant: TenantRef
     call_id: UUID
 
 
 @dataclass(frozen=True)
+class InboundCall:
+    """An inbound call: the number's owner, the caller, the carrier's account and its event."""
+
+    owner: Owner
+    metadata: CallMetadata
+    caller: Caller
+    event: CallEvent
+    account: ProviderAccountRef
+    simulated: bool
+
+    @property
+    def provider_type(self) -> str:
+        return self.account.provider_type
+
+
+@dataclass(frozen=True)
 class NewCall:
-    """A call that is about to be recorded."""
+    """A call to be inserted."""
 
     phone_number_id: UUID | None
     ai_profile_id: UUID | None
@@ -41,7 +58,7 @@ class NewCall:
 
 @dataclass(frozen=True)
 class SpokenChunk:
-    """A part of what the agent says, to be spoken at once."""
+    """A part of the agent's answer that can be spoken at once."""
 
     text: str
     language: str | None = None
@@ -50,9 +67,9 @@ class SpokenChunk:
 
 @dataclass(frozen=True)
 class TurnResult:
-    """What the carrier shall do now. `ref` None: no record was made.
+    """The carrier's next actions. `ref` is None if no call was recorded.
 
-    `turns` is how many turns are on record by now, None once nothing is listened for any more.
+    `turns` is the number of stored turns, or None if the agent no longer listens.
     """
 
     ref: CallRef | None
@@ -60,13 +77,17 @@ class TurnResult:
     turns: int | None = None
 
 
+# Yields the agent's text while it is generated; returns the actions that follow it.
+TurnStream = Generator[SpokenChunk, None, TurnResult]
+
+
 def account_of(call: Any) -> ProviderAccountRef:
-    """Who holds a call, of its row or a part of it."""
+    """Return the provider account of a call, given its row or a part of it."""
     return ProviderAccountRef(call.provider_type, call.telephony_account_id)
 
 
-def collect_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> TurnResult:
-    """A turn collected: the words as one sentence to say, and then what follows them."""
+def collect_turn(turn: TurnStream) -> TurnResult:
+    """Run a turn to its end and put its text, as one Say, before the resulting actions."""
     chunks: list[SpokenChunk] = []
     while True:
         try:
@@ -77,7 +98,7 @@ def collect_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> TurnResult:
 
 
 def join_chunks(chunks: list[SpokenChunk]) -> tuple[Say, ...]:
-    """Clauses as one thing to say; nothing for none."""
+    """Join chunks into one Say action. No chunks give no action."""
     if not chunks:
         return ()
     text = speech_text.join_chunks(chunk.text for chunk in chunks)

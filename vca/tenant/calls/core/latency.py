@@ -1,4 +1,4 @@
-"""How long each stage of a call's turns took, in figures a person can read."""
+"""Summarise how long each stage of a call's turns took."""
 
 from collections.abc import Iterable, Mapping
 from statistics import quantiles
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def summarise_latency(turns: Iterable[Mapping[str, int]]) -> dict[str, Any] | None:
-    """Milliseconds by stage: p50, p95 and max over the turns; None when nothing was measured."""
+    """Return p50, p95 and maximum per stage in milliseconds, or None if nothing was measured."""
     stages: dict[str, list[int]] = {}
     for turn in turns:
         for stage, took_ms in turn.items():

@@ -1,12 +1,11 @@
-"""What a call uses, for the ledger: the seconds of its legs, its models' tokens, what was spoken.
+"""Usage facts of a call: seconds of its legs, tokens, seconds heard and characters spoken.
 
-Carriers bill for recognising speech as long as they listen, whether or not anybody speaks: from an
-agent's answer until the call ends or somebody else has it.
+Carriers bill speech recognition for as long as they listen, whether or not anybody speaks: from the
+agent's answer until the call ends or is transferred.
 
-A leg's fact is named by the time that it lasted. Events come late and in any order, and may move a
-time that was noted: then the fact is taken back, and the one that holds is noted instead. So
-however often and in whatever order a call's events come, its facts add up to the same. Simulated
-calls use nothing.
+The key of a leg's fact contains its time interval. Events arrive late and in any order and may
+change an interval. Then the old fact is reversed and the new one recorded, so the facts of a call
+add up to the same for every order and repetition of its events. Simulated calls use nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.usage import ledger
 from vca.tenant.usage.ledger import Fact, Leg
 
-# Ends after which the caller may be on the way to somebody else, who is heard by no event of ours.
+# End reasons after which the caller may have been forwarded. No event of ours reports that leg.
 _FORWARDING = (
     "transferred",
     "concurrency_limit",
@@ -39,7 +38,7 @@ _SECOND = timedelta(seconds=1)
 def meter_ended_call(
     session: Session, call: Call, state: LifecycleState, turns: Sequence[Turn]
 ) -> None:
-    """Note what a call has used, in the transaction that ends it; the caller holds its row."""
+    """Record what a call used, in the transaction that ends it. The caller locks the call's row."""
     if call.simulated:
         return
     now = clock.now()
@@ -53,7 +52,10 @@ def meter_ended_call(
 
 
 def meter_late_tokens(session: Session, call: Row[Any], tokens: Tokens) -> None:
-    """Note tokens of a call that had ended: the last of those that its row counts."""
+    """Record tokens that were used after the call had ended.
+
+    They are the last ones in its total.
+    """
     if not call.simulated:
         ledger.record_facts(session, *_token_facts(call, tokens, clock.now()))
 
@@ -61,9 +63,9 @@ def meter_late_tokens(session: Session, call: Row[Any], tokens: Tokens) -> None:
 def correct_after_event(
     session: Session, call: Call, before: LifecycleState, state: LifecycleState
 ) -> None:
-    """Something was told of a call that had ended: set right what that changes, if it does.
+    """Correct the facts of an ended call after a late event, if it changes them.
 
-    The caller holds its row.
+    The caller locks the call's row.
     """
     if call.simulated:
         return
@@ -81,7 +83,7 @@ def correct_after_event(
 
 
 def meter_late_transfer(session: Session, call_id: UUID) -> None:
-    """Note the leg of a transfer of which was told once the call had ended."""
+    """Record the leg of a transfer that was reported after the call had ended."""
     call, now = session.get_one(Call, call_id, populate_existing=True), clock.now()
     if call.simulated:
         return
@@ -99,7 +101,10 @@ def _apply_correction(session: Session, removed: Sequence[Fact], added: Sequence
 
 
 def _leg_facts(call: Call, state: LifecycleState, now: datetime) -> Iterator[Fact]:
-    """The call's own leg, and that of a transfer which was answered: both last until its end."""
+    """Return the facts of the call's own leg and of an answered transfer.
+
+    Both last until its end.
+    """
     if state.ended_at is None or call.simulated:
         return
     if state.answered_at is not None:
@@ -112,7 +117,7 @@ def _leg_facts(call: Call, state: LifecycleState, now: datetime) -> Iterator[Fac
 
 
 def _transferred_at(call: Call) -> datetime | None:
-    """When the caller left the agent for somebody who answered."""
+    """Return when the caller left the agent for a transfer target that answered."""
     transfer = call.transfer
     if transfer is None or transfer["status"] != "completed":
         return None
@@ -122,7 +127,7 @@ def _transferred_at(call: Call) -> datetime | None:
 def _speech_facts(
     call: Call, state: LifecycleState, transferred_at: datetime | None, now: datetime
 ) -> Iterator[Fact]:
-    """How long an agent's call was listened to."""
+    """Return how long the carrier listened for an agent."""
     started_at, ended_at = state.answered_at, transferred_at or state.ended_at
     if started_at is not None and ended_at is not None and call.route["decision"] == "agent":
         yield _build_fact(
@@ -134,9 +139,9 @@ def _speech_facts(
 
 
 def _forward_facts(session: Session, call: Call, now: datetime) -> list[Fact]:
-    """The forward as each end that was told has it, the longest last; nothing if there was none.
+    """Return one fact of the forward per reported end, the longest last; empty without a forward.
 
-    The first end is our own: we have gone, and the caller stays with the other side.
+    The first end is our own: we leave the call and the caller stays with the other party.
     """
     conditions = OutboundLeg.call_id == call.id, OutboundLeg.created_at >= call.created_at
     started_at = session.scalar(
@@ -163,16 +168,20 @@ def _leg_fact(
 
 
 def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -> tuple[int, str]:
-    """Whole seconds, rounded up, and the time that lasted so long.
+    """Return whole seconds, rounded up, and the interval they were measured over.
 
-    A carrier's clock may be years ahead; nobody pays for that.
+    An end in the future counts as now: a carrier's clock may be years ahead, and nobody pays for
+    that.
     """
     seconds = max(0, -((started_at - min(ended_at, now)) // _SECOND))
     return seconds, f"{_utc_isoformat(started_at)}/{_utc_isoformat(ended_at)}"
 
 
 def _token_facts(call: Call | Row[Any], tokens: Tokens, now: datetime) -> Iterator[Fact]:
-    """Named by which of the call's tokens they are, in the order in which they were spent."""
+    """Return the token facts.
+
+    Their keys contain which of the call's tokens they count, in order.
+    """
     for kind, count, total in (
         ("model_input_tokens", tokens.input, call.tokens - call.output_tokens),
         ("model_output_tokens", tokens.output, call.output_tokens),
@@ -194,5 +203,5 @@ def _build_fact(
 
 
 def _utc_isoformat(moment: datetime) -> str:
-    """The same text for the same moment, whatever zone it was told in."""
+    """Return the same text for the same moment in any time zone."""
     return moment.astimezone(UTC).isoformat()

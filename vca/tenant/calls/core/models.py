@@ -1,4 +1,4 @@
-"""Calls, what happened to them, and what was said."""
+"""The tables of calls, their events, turns and outbound legs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,16 +25,17 @@ from vca.tenant.calls.core import state_machine
 
 DIRECTIONS = ("inbound", "outbound")
 CALLER_IDS = ("shown", "withheld", "unavailable", "other")
-# A call that holds a line: what limits count, and what has no end yet.
+# A call that has not ended. These calls count towards the concurrency limit.
 LIVE_CONDITION = "status IN ('queued', 'ringing', 'in_progress', 'transferring')"
 EVENT_TYPES = ("INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED")
 
 
 class Call(TenantBase):
-    """One call. Refers to number, profile and account by id: it outlives them.
+    """A call. It refers to its number, profile and account by id, because it outlives them.
 
-    `tokens` are all that its models took, `output_tokens` those of them that they wrote. `reserved`
-    counts against the spend cap while the call lives, in millionths of the minor unit.
+    `tokens` counts all tokens that its models used, `output_tokens` the part that they generated.
+    `reserved` counts against the spend cap while the call is live, in millionths of the currency's
+    minor unit.
     """
 
     __tablename__ = "calls"
@@ -91,7 +92,7 @@ class Call(TenantBase):
 
     @property
     def state(self) -> state_machine.LifecycleState:
-        """The part of the row that events change."""
+        """Return the columns that events change."""
         return state_machine.LifecycleState(
             self.status,
             self.started_at,
@@ -103,9 +104,9 @@ class Call(TenantBase):
 
 
 class Event(TenantBase):
-    """Something that happened to a call; `event_key` makes a second delivery the same event.
+    """An event of a call. `event_key` makes a repeated delivery the same event.
 
-    `position` orders events of the same moment: some carriers tell whole seconds.
+    `position` orders events with the same timestamp, because some carriers report whole seconds.
     """
 
     __tablename__ = "call_events"
@@ -127,9 +128,10 @@ class Event(TenantBase):
 
 
 class Turn(TenantBase):
-    """One thing that was said. `heard_text`: what was heard of it when it was interrupted.
+    """One utterance of the caller or the agent.
 
-    `answers` is the sequence of the caller's turn that an agent's turn is the answer to.
+    `heard_text` is what the caller heard of it before they interrupted it. For an agent's turn,
+    `answers` is the sequence of the caller's turn that it answers.
     """
 
     __tablename__ = "turns"
@@ -149,7 +151,7 @@ class Turn(TenantBase):
 
 @dataclass(frozen=True)
 class TurnRecord:
-    """What a call goes on from of a turn."""
+    """The columns of a turn that later turns of the call need."""
 
     sequence: int
     speaker: Speaker
@@ -159,7 +161,7 @@ class TurnRecord:
 
 
 class OutboundLeg(TenantBase):
-    """A leg that the tenant had dialled: what the caps count."""
+    """A leg that was dialled for the tenant. The dialling limits count these rows."""
 
     __tablename__ = "outbound_legs"
     __table_args__ = (

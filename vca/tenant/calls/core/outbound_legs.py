@@ -1,4 +1,4 @@
-"""Outbound legs: allowed by the tenant's policy, counted, and noted before a carrier is asked."""
+"""Authorise and count outbound legs before a carrier dials them."""
 
 from datetime import timedelta
 from typing import Literal
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from vca.kit.errors import Conflict
 from vca.kit.phone import mask
 from vca.observability import log, metrics
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.registry.tenants import tenant_status
 from vca.tenant.calls.core.models import OutboundLeg
 from vca.tenant.settings import dialling
@@ -21,23 +21,23 @@ LegKind = Literal["call", "transfer", "forward"]
 
 
 class DiallingRefused(Conflict):
-    """The policy against toll fraud refuses a number; `reason` says by which rule."""
+    """The toll fraud policy denies the number. `reason` is the code of the rule."""
 
     code = "dialling-refused"
 
     def __init__(self, verdict: DialDecision) -> None:
-        super().__init__(f"This number is not dialled: {verdict.reason} ({verdict.code}).")
+        super().__init__(f"This number may not be dialled: {verdict.reason} ({verdict.code}).")
         self.reason: DenialCode | None = verdict.code
 
 
 def authorise_leg(
     session: Session, number: str, *, kind: LegKind, call_id: UUID | None, from_number: str
 ) -> None:
-    """Note a leg that is about to be dialled from or through one of the tenant's numbers.
+    """Check and record a leg that is about to be dialled from or through a tenant's number.
 
-    Its settings' row is held until the caller's transaction ends, so that legs which are dialled at
-    the same moment are counted one after the other: commit before asking the carrier. A leg counts
-    whether or not the carrier then reaches anybody. Raises DiallingRefused, and notes nothing.
+    Locks the settings row until the caller's transaction ends, so that legs which are dialled at
+    the same time are counted one after the other. Commit before the request to the carrier. A leg
+    counts whether or not anybody answers. Raises DiallingRefused and then records nothing.
     """
     tenant_settings = settings.get(session, for_update=True)
     frozen = (
@@ -48,7 +48,7 @@ def authorise_leg(
         number,
         policy=dialling.effective_policy(tenant_settings, from_number=from_number),
         recent=count_recent_legs(session),
-        own_number=dids.owned_by_tenant(session, number=number),
+        own_number=number_registry.owned_by_tenant(session, number=number),
         frozen=frozen,
     )
     if not verdict.allowed:
@@ -61,26 +61,26 @@ def authorise_leg(
             call_id=str(call_id) if call_id else None,
         )
         raise DiallingRefused(verdict)
-    # The clock's time and not the transaction's, which may have begun long before it got the row.
+    # clock_timestamp(), because the transaction may have begun long before it got the lock.
     now = func.clock_timestamp()
     session.add(OutboundLeg(id=uuid4(), call_id=call_id, kind=kind, number=number, created_at=now))
     session.flush()
 
 
 def was_dialled(session: Session, number: str, *, call_id: UUID) -> bool:
-    """Whether the call had this number dialled: what is asked again is not counted again."""
+    """Return whether the call dialled this number; a repeated request is not counted again."""
     conditions = OutboundLeg.call_id == call_id, OutboundLeg.number == number
     return session.scalar(select(OutboundLeg.id).where(*conditions).limit(1)) is not None
 
 
 def last_forward_number(session: Session, *, call_id: UUID) -> str | None:
-    """The number that the call was forwarded to at last, if it was."""
+    """Return the number that the call was last forwarded to, or None."""
     forward_numbers = select(OutboundLeg.number).filter_by(call_id=call_id, kind="forward")
     return session.scalar(forward_numbers.order_by(OutboundLeg.created_at.desc()).limit(1))
 
 
 def count_recent_legs(session: Session) -> RecentDials:
-    """How many legs the session's tenant had dialled of late."""
+    """Return how many legs were dialled for the tenant in the last minute and the last day."""
     now = func.clock_timestamp()
     last_minute = OutboundLeg.created_at > now - timedelta(minutes=1)
     counts = select(func.count().filter(last_minute), func.count())

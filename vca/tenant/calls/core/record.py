@@ -1,6 +1,6 @@
-"""The call's rows: make them, write down what happened, and tell of it.
+"""Insert and update the rows of calls, and emit their webhook events.
 
-Plain table statements, not the unit of work: a call rings while somebody waits.
+Uses table statements instead of ORM objects to save round trips, because a caller waits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from sqlalchemy import (
     true,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
@@ -35,8 +35,6 @@ from vca.tenant.calls.core import call_end, call_events, latency, metering, stat
 from vca.tenant.calls.core.call_types import NewCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.calls.routing import routing_rules
-from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 from vca.tenant.settings.service import DEFAULT_SENTENCES
@@ -50,7 +48,7 @@ _turns: Table = Turn.__table__  # type: ignore[assignment]
 _SELECT_LIVE_USAGE = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
     text(LIVE_CONDITION), Call.simulated.is_(False)
 )
-# A call, its first events and the agent's first words in one statement, and so in one round trip.
+# Inserts a call, its first events and the greeting in one statement and so in one round trip.
 _INSERT_CALL = """
 WITH ringing AS (
     INSERT INTO calls (
@@ -91,10 +89,12 @@ SET status = %(status)s, started_at = %(started_at)s, answered_at = %(answered_a
     latency = coalesce(%(latency)s, latency)
 WHERE id = %(id)s
 """
-_INSERT_EVENT = insert_or(_events).on_conflict_do_nothing(index_elements=["call_id", "event_key"])
+_INSERT_EVENT = postgres_insert(_events).on_conflict_do_nothing(
+    index_elements=["call_id", "event_key"]
+)
 _INSERT_TURN = insert(_turns)
 _SELECT_TURNS = (
-    select(*(_turns.c[each.name] for each in fields(TurnRecord)))
+    select(*(_turns.c[column.name] for column in fields(TurnRecord)))
     .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
     .order_by(_turns.c.sequence)
 )
@@ -146,18 +146,18 @@ _LOCK_CALL_CONTEXT = (
 
 
 def live_usage(session: Session) -> LiveCalls:
-    """The real calls that have no end yet: each holds one of the tenant's lines."""
+    """Return the number of real live calls and the budget that they reserve."""
     call_count, reserved = session.connection().execute(_SELECT_LIVE_USAGE).one()
     return LiveCalls(call_count, int(reserved))
 
 
 def live_call_count(session: Session) -> int:
-    """How many of the tenant's lines are in use."""
+    """Return how many real calls are live."""
     return live_usage(session).calls
 
 
 def count_tokens(session: Session, *, hours: int) -> int:
-    """What the tenant's real calls of the last hours have cost, in the model's tokens."""
+    """Return how many model tokens the real calls that began in the last `hours` have used."""
     in_period = Call.started_at > func.now() - timedelta(hours=hours)
     token_sum = select(func.coalesce(func.sum(Call.tokens), 0)).where(
         in_period, Call.simulated.is_(False)
@@ -165,16 +165,8 @@ def count_tokens(session: Session, *, hours: int) -> int:
     return int(session.scalar(token_sum) or 0)
 
 
-def load_route(session: Session, call_id: UUID) -> Route:
-    """How the call was answered; raises NotFound."""
-    stored_route = session.scalar(select(Call.route).where(Call.id == call_id))
-    if stored_route is None:
-        raise NotFound
-    return routing_rules.route_from_dict(stored_route)
-
-
 def sentence_or_default(sentences: Mapping[str, str], name: str) -> str:
-    """A tenant's sentence, or the default one."""
+    """Return the tenant's sentence, or the default one."""
     return sentences.get(name) or DEFAULT_SENTENCES[name]
 
 
@@ -187,9 +179,9 @@ def insert_call(
     *,
     greeting: str,
 ) -> bool:
-    """Record a call with its first events and words, and tell of it, in one round trip.
+    """Insert a call with its first events and greeting, and emit its events, in one round trip.
 
-    False when this carrier's call is known: then the caller must roll back what was told.
+    Returns False if a call with this carrier id exists. The caller must then roll back the events.
     """
     row = {
         **vars(call),
@@ -224,7 +216,7 @@ def insert_turn(
     actions: Sequence[Mapping[str, Any]] = (),
     tokens: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record what was said, and what it cost; the caller holds the call's row."""
+    """Insert a turn. The caller locks the call's row."""
     row = {
         "call_id": call_id,
         "sequence": sequence,
@@ -241,7 +233,7 @@ def insert_turn(
 
 
 def lock_call_context(session: Session, call_id: UUID) -> Row[Any]:
-    """What the next turn needs, with the call's row held; raises NotFound."""
+    """Lock the call's row and return it with its profile and settings; raise NotFound."""
     statement: Executable = _LOCK_CALL_CONTEXT
     row = session.connection().execute(statement, {"call_id": call_id}).one_or_none()
     if row is None:
@@ -250,22 +242,30 @@ def lock_call_context(session: Session, call_id: UUID) -> Row[Any]:
 
 
 def list_turns(session: Session, call_id: UUID, *, after: int = 0) -> Sequence[TurnRecord]:
-    """What was said so far, in order and numbered from 1; that which came `after` so many turns."""
+    """Return the turns in order, numbered from 1. Skip the first `after` turns."""
     rows = session.connection().execute(_SELECT_TURNS, {"call_id": call_id, "after": after})
     return [TurnRecord(*row) for row in rows]
 
 
 def load_turns(session: Session, call_id: UUID) -> Sequence[Turn]:
-    """All that is on record of what was said, in order."""
+    """Return all columns of all turns in order."""
     return session.scalars(
         select(Turn).where(Turn.call_id == call_id).order_by(Turn.sequence)
     ).all()
 
 
+def get_call(session: Session, call_id: UUID) -> Call:
+    """Return the call; raise NotFound."""
+    call = session.get(Call, call_id)
+    if call is None:
+        raise NotFound
+    return call
+
+
 def find_call(
     session: Session, *, provider_type: str, provider_call_id: str
 ) -> tuple[UUID, ProviderAccountRef] | None:
-    """The call that a carrier knows by its own id, and who holds it."""
+    """Return the id and provider account of the call with this carrier id, or None."""
     query = select(Call.id, Call.provider_type, Call.telephony_account_id).where(
         Call.provider_type == provider_type, Call.provider_call_id == provider_call_id
     )
@@ -274,22 +274,23 @@ def find_call(
 
 
 def provider_of(session: Session, call_id: UUID) -> ProviderAccountRef | None:
-    """Who holds a call; None: there is no such call."""
+    """Return the provider account of a call, or None if there is no such call."""
     query = select(Call.provider_type, Call.telephony_account_id).where(Call.id == call_id)
     row = session.execute(query).one_or_none()
     return account_of(row) if row else None
 
 
 def update_call(session: Session, call_id: UUID, **changes: Any) -> None:
-    """Set columns of a call that no event changes; the caller holds its row."""
+    """Set columns of a call that no event changes. The caller locks its row."""
     context.record_change(session, "call", call_id)
     session.execute(update(_calls).where(_calls.c.id == call_id).values(changes))
 
 
 def set_provider_call_id(session: Session, call_id: UUID, *, provider_call_id: str) -> None:
-    """Note the carrier's id of a call of ours, from the carrier's answer or under our token.
+    """Store the carrier's id of a call that we placed, from its reply or a request with our token.
 
-    Another call that was taken for it, by its numbers, was not it. The caller holds the call's row.
+    If another call was matched to that id by its numbers, the match was wrong and is removed. The
+    caller locks the call's row.
     """
     same_provider = select(Call.provider_type).where(Call.id == call_id).scalar_subquery()
     other_call = update(_calls).where(
@@ -302,9 +303,10 @@ def set_provider_call_id(session: Session, call_id: UUID, *, provider_call_id: s
 
 
 def add_tokens(session: Session, call_id: UUID, tokens: Tokens) -> None:
-    """Add what a turn has cost; the caller holds the call's row.
+    """Add the tokens that a turn used. The caller locks the call's row.
 
-    What is spent once the call has ended goes to the ledger at once: its end has been noted.
+    Tokens used after the end are metered at once, because the metering at the end has already
+    happened.
     """
     parameters = {"call_id": call_id, "spent": tokens.total, "spent_on_output": tokens.output}
     call = session.connection().execute(_ADD_TOKENS, parameters).one()
@@ -313,7 +315,7 @@ def add_tokens(session: Session, call_id: UUID, tokens: Tokens) -> None:
 
 
 def set_heard_text(session: Session, call_id: UUID, *, heard_text: str) -> None:
-    """Note what was heard of the agent's last turn; the caller holds the call's row."""
+    """Store what was heard of the agent's last turn. The caller locks the call's row."""
     agent_turns = select(Turn).where(Turn.call_id == call_id, Turn.speaker == "agent")
     turn = session.scalars(agent_turns.order_by(Turn.sequence.desc()).limit(1)).one_or_none()
     if turn is not None:
@@ -322,7 +324,7 @@ def set_heard_text(session: Session, call_id: UUID, *, heard_text: str) -> None:
 
 
 def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleState:
-    """Record an event and what follows from it for the call; raises NotFound."""
+    """Store an event, update the state and run what follows from it; raise NotFound."""
     call = session.get(Call, call_id, with_for_update=True, populate_existing=True)
     if call is None:
         raise NotFound
@@ -341,7 +343,7 @@ def apply_event(session: Session, call_id: UUID, event: CallEvent) -> LifecycleS
 def _update_state(
     session: Session, call: Call, before: LifecycleState, state: LifecycleState
 ) -> None:
-    """Write what a call has come to, and tell of it, in one round trip."""
+    """Store the new state and emit its webhook events in one round trip."""
     latency_json = None
     if call.live and state.status in state_machine.TERMINAL:
         turns = load_turns(session, call.id)

@@ -1,7 +1,8 @@
-"""Forget what was said and told once its time has come; that there was a call stays on record.
+"""Purge transcripts and carriers' payloads after the tenant's retention period.
 
-Ordered by the tenant's own writes: the end of a call, and a change of the setting. One order of a
-kind waits at most, for the earliest moment at which something is due.
+The call itself stays. Two writes of the tenant schedule the jobs: the end of a call, and a change
+of the setting. At most one job of each kind waits, for the earliest moment at which something
+expires.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from vca.tenant.settings import service as settings
 PURGE_TRANSCRIPTS = "calls.forget"
 PURGE_PAYLOADS = "calls.forget_payloads"
 _BATCH_SIZE = 500
-# A voicemail has no words on record: its audio is a recording.
+# Voicemails are not transcripts: a voicemail's audio is a recording with its own retention.
 _IS_CALL_MESSAGE = (Message.call_id == Call.id) & (Message.kind == "message")
 _HAS_TRANSCRIPT = or_(exists().where(Turn.call_id == Call.id), exists().where(_IS_CALL_MESSAGE))
 _HAS_PAYLOADS = or_(
@@ -31,7 +32,7 @@ _HAS_PAYLOADS = or_(
 
 
 def schedule_purge(session: Session, *, ended_at: datetime) -> None:
-    """A call has ended: have it forgotten in time, if the tenant has set one."""
+    """Schedule the purge for a call that has ended, if the tenant has set a retention period."""
     retention_days = settings.get(session).retention_days
     if (days := retention_days.get("transcripts")) is not None:
         queue.enqueue(
@@ -46,9 +47,9 @@ def schedule_purge(session: Session, *, ended_at: datetime) -> None:
 
 
 def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
-    """Delete the turns of calls whose time has come, and what was noted of them; how many calls.
+    """Delete expired calls' turns, messages, summaries and data; return the number of calls.
 
-    The next ones are ordered.
+    Schedules the next purge.
     """
     with tenant_session(tenant) as session:
         days = settings.retention_days(session, "transcripts")
@@ -71,9 +72,9 @@ def purge_transcripts(tenant: TenantRef, *, now: datetime) -> int:
 
 
 def purge_payloads(tenant: TenantRef, *, now: datetime) -> int:
-    """Empty what carriers told of calls whose time has come, and their metadata; how many calls.
+    """Empty the event details and metadata of expired calls; return the number of calls.
 
-    The next ones are ordered.
+    Schedules the next purge.
     """
     with tenant_session(tenant) as session:
         days = settings.retention_days(session, "payloads")

@@ -1,4 +1,4 @@
-"""Calls as they are shown: with what became of their recordings."""
+"""Add the recording status to calls that the API returns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from vca.tenant.recordings import service as recordings
 
 @dataclass(frozen=True)
 class CallWithRecording:
-    """A call, or a row of one, and the status of its recording."""
+    """A call, or a row of one, with the status of its recording."""
 
     call: Any
     recording: str
@@ -22,7 +22,7 @@ class CallWithRecording:
 
 
 def add_recording_status(session: Session, calls: Sequence[Any]) -> list[Any]:
-    """The same calls; those that are or were recorded tell how that is, by one query for all."""
+    """Return the calls, with the status of their recordings where there are any, in one query."""
     recorded_ids = [call.id for call in calls if call.recording_status is not None]
     statuses = recordings.statuses_by_call(session, recorded_ids) if recorded_ids else {}
     return [

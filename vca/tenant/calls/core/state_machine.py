@@ -1,8 +1,8 @@
-"""The state machine of a call: pure, monotonic, and the same whatever order events come in.
+"""The state machine of a call: a pure function of its events, in any order.
 
-Carriers deliver late, twice and out of order. So a state is a join of all that was seen: each time
-is the earliest that was told, each rank the highest that was reached, and any shuffle of any
-duplicated list of events ends in the same state.
+Carriers deliver events late, twice and out of order. The state therefore joins all events: each
+time is the earliest that was reported, the status is the one with the highest rank. Every order of
+the same events, with any duplicates, ends in the same state.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ STATUS_AFTER_EVENT = {
     "ENDED": "completed",
     "FAILED": "failed",
 }
-# How carriers say that it is over. Who ended a call on purpose knows better than its carrier, which
-# only sees one side go.
+# End reasons that only a carrier reports. Any other reason takes precedence: whoever ended the call
+# on purpose knows why, while the carrier only sees one side hang up.
 CARRIER_END_REASONS = (
     "caller_hangup",
     "busy",
@@ -60,7 +60,10 @@ END_REASONS = (
 
 @dataclass(frozen=True)
 class LifecycleState:
-    """Where a call is. Times are aware; reasons are set once it is over."""
+    """The state of a call. Times are timezone-aware.
+
+    The end reason is set once the call has ended.
+    """
 
     status: str
     started_at: datetime
@@ -71,14 +74,14 @@ class LifecycleState:
 
     @property
     def duration_seconds(self) -> int | None:
-        """From answered to ended; None while either is unknown."""
+        """Return the seconds from answer to end, or None while either is unknown."""
         if self.answered_at is None or self.ended_at is None:
             return None
         return max(0, round((self.ended_at - self.answered_at).total_seconds()))
 
 
 def state_from_events(events: Sequence[CallEvent]) -> LifecycleState:
-    """The state of a call of which these events are known; at least one."""
+    """Return the state of a call with these events. There must be at least one."""
     state = LifecycleState("queued", started_at=events[0].timestamp)
     for event in events:
         state = next_state(state, event)
@@ -86,7 +89,7 @@ def state_from_events(events: Sequence[CallEvent]) -> LifecycleState:
 
 
 def next_state(state: LifecycleState, event: CallEvent) -> LifecycleState:
-    """The state with one more event known; a terminal state never becomes a live one."""
+    """Return the state after one more event. A terminal state never becomes a live one."""
     new_status = STATUS_AFTER_EVENT[event.event_type]
     state = replace(state, status=max(state.status, new_status, key=STATUS_RANKS.__getitem__))
     if event.event_type in ("INITIATED", "RINGING"):

@@ -1,8 +1,8 @@
-"""A waiting job for each live call, which asks its carrier when it has been silent for long.
+"""A pending job for each live call, which asks the carrier after a long silence.
 
-The job is the proof that the call lives: it is made with the call, makes its own successor, and is
-withdrawn in the transaction that ends the call. So nobody visits tenants to find what was left
-open.
+The job's existence proves that the call is live: it is created with the call, schedules its own
+successor, and is withdrawn in the transaction that ends the call. No process has to search all
+tenants for open calls.
 """
 
 from datetime import datetime, timedelta
@@ -17,28 +17,28 @@ _silence_limit = timedelta(seconds=120)
 
 
 def set_silence_limit(limit: timedelta) -> None:
-    """Ask a call's carrier once it has given no sign of life for so long."""
+    """Set how long a call may show no activity before its carrier is asked."""
     global _silence_limit
     _silence_limit = limit
 
 
 def silence_limit() -> timedelta:
-    """How long a call may give no sign of life before its carrier is asked."""
+    """Return how long a call may show no activity before its carrier is asked."""
     return _silence_limit
 
 
 def start_watch(session: Session, *, call_id: UUID, now: datetime) -> None:
-    """Have the call looked at once it has been silent for long."""
+    """Schedule the first check of a call, after the silence limit."""
     schedule_check(session, call_id=call_id, at=now + silence_limit())
 
 
 def schedule_check(session: Session, *, call_id: UUID, at: datetime) -> None:
-    """Have the call looked at then."""
+    """Schedule a check of a call at the given time."""
     queue.enqueue(session, CHECK_JOB, run_at=at, lock=_job_lock(call_id), call_id=call_id)
 
 
 def stop_watch(session: Session, *, call_id: UUID) -> None:
-    """Have the call looked at no more."""
+    """Withdraw the pending check of a call."""
     queue.withdraw(session, lock=_job_lock(call_id))
 
 

@@ -1,6 +1,6 @@
-"""A number's decision webhook: asked before a call is answered, heard if it answers in time.
+"""Ask a number's decision webhook how to answer a call, within a time limit.
 
-Whatever goes wrong, the call takes the route that it would have taken without it.
+If anything goes wrong, the call takes the route that it would take without the webhook.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from vca.tenant.calls.routing.decision_response import InvalidDecision
 from vca.tenant.calls.routing.routing_rules import WebhookDecision
 from vca.tenant.phone_numbers import decision_webhook
 
-# A caller hears it ring in the meantime, and the carrier wants an answer within five seconds.
+# The caller hears ringing in the meantime, and carriers require an answer within five seconds.
 TIMEOUT_S = 3.0
 EVENT_TYPE = "call.incoming"
 _circuit_breaker = CircuitBreaker()
@@ -31,9 +31,9 @@ _circuit_breaker = CircuitBreaker()
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """What is asked about a call that rings, and of whom, as plain values.
+    """The content of a request, and where it is sent.
 
-    `secrets` are empty where our keys do not open them: then nobody is asked.
+    `secrets` is empty if our keys cannot decrypt them. Then no request is sent.
     """
 
     tenant_id: UUID
@@ -49,6 +49,7 @@ class DecisionRequest:
 
     @property
     def body(self) -> bytes:
+        """Return the request's JSON body."""
         names = ("tenant_id", "call_id", "phone_number_id", "called_number", "caller_number")
         data = {name: getattr(self, name) for name in (*names, "caller_id", "simulated")}
         return json.dumps({"type": EVENT_TYPE, "timestamp": self.at, "data": data})
@@ -63,7 +64,7 @@ def build_request(
     simulated: bool,
     at: datetime,
 ) -> DecisionRequest:
-    """What is asked about a call to a number as `answering` found it; the call has its id now."""
+    """Return the request about a call to the configured number; assigns the call's id."""
     try:
         secrets = decision_webhook.signing_secrets(
             config.decision_secret,
@@ -90,7 +91,10 @@ def build_request(
 def resolve_profile(
     session: Session, config: Row[Any], webhook_decision: WebhookDecision
 ) -> tuple[Row[Any], WebhookDecision]:
-    """The number with the profile that was chosen; without advice if the tenant has none such."""
+    """Return the configuration with the chosen profile, and the decision.
+
+    Without such a profile of the tenant, the configuration stays and the decision is rejected.
+    """
     if webhook_decision.ai_profile_id is None:
         return config, webhook_decision
     profile_config = number_config.load_with_profile(
@@ -104,9 +108,9 @@ def resolve_profile(
 
 
 def request_decision(request: DecisionRequest) -> WebhookDecision:
-    """What the number's system wants done with the call, within three seconds.
+    """Send the request and return the decision, within three seconds.
 
-    No transaction may be open.
+    Any failure gives a decision without an action. No transaction may be open.
     """
     try:
         webhook_decision = decision_response.parse_decision(_send_request(request))
@@ -125,7 +129,7 @@ def request_decision(request: DecisionRequest) -> WebhookDecision:
 
 def _send_request(request: DecisionRequest) -> HttpResponse:
     if not request.secrets:
-        raise InvalidDecision("skipped", "not asked: its secret cannot be read")
+        raise InvalidDecision("skipped", "not asked: the secret cannot be decrypted")
     signature_headers = standard_webhooks.headers(
         request.secrets,
         id=f"call_{request.call_id.hex}",
@@ -145,7 +149,7 @@ def _send_request(request: DecisionRequest) -> HttpResponse:
         )
         succeeded = decision_response.is_success(response)
     except OutgoingError as error:
-        raise InvalidDecision("unreachable", f"no answer: {error}") from error
+        raise InvalidDecision("unreachable", f"no response: {error}") from error
     finally:
         _circuit_breaker.end(endpoint, succeeded=succeeded)
         metrics.DECISION_SECONDS.observe(monotonic() - started_s)

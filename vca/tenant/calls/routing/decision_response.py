@@ -1,4 +1,4 @@
-"""What a number's decision webhook answers, read as strictly as any stranger's words."""
+"""Parse the response of a number's decision webhook. It is validated as untrusted input."""
 
 from typing import Any
 
@@ -14,16 +14,21 @@ from vca.tenant.calls.routing.routing_rules import WebhookDecision
 
 MAX_VARIABLES = 50
 _MAX_REASON_CHARS = 300
-_VARIABLE_NAME = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
+_VARIABLE_NAME = Pattern(
+    "^[a-z][a-z0-9_]{0,39}$", error="Not a variable name: a-z, then up to 39 of a-z, 0-9 and _."
+)
 _DECISION_REASONS = {
-    "answer": "it wants the agent to answer",
-    "reject": "it wants the caller refused",
-    "forward": "it wants the call forwarded",
+    "answer": "the webhook chose the agent",
+    "reject": "the webhook rejected the call",
+    "forward": "the webhook forwarded the call",
 }
 
 
 class InvalidDecision(Exception):
-    """Nothing that counts; the text says why, `outcome` how it is counted."""
+    """The webhook gave no usable decision.
+
+    The message says why; `outcome` is the metric's label.
+    """
 
     def __init__(self, outcome: str, why: str) -> None:
         super().__init__(sanitize(why, max_length=_MAX_REASON_CHARS))
@@ -31,7 +36,7 @@ class InvalidDecision(Exception):
 
 
 class DecisionSchema(Schema):
-    """What a decision webhook answers."""
+    """The response of a decision webhook."""
 
     decision = string(1, 20, one_of=_DECISION_REASONS, required=True)
     ai_profile_id = Uuid(allow_none=True, load_default=None)
@@ -47,32 +52,34 @@ class DecisionSchema(Schema):
     @validates_schema
     def _check_combinations(self, data: dict[str, Any], **_: Any) -> None:
         if data["ai_profile_id"] is not None and data["decision"] != "answer":
-            raise ValidationError("Only an agent that answers has one.", "ai_profile_id")
+            raise ValidationError("Only allowed if `decision` is `answer`.", "ai_profile_id")
         if (data["forward_to"] is not None) != (data["decision"] == "forward"):
-            raise ValidationError("Goes with the decision to forward.", "forward_to")
+            raise ValidationError(
+                "Required if `decision` is `forward`, and not allowed otherwise.", "forward_to"
+            )
 
 
 _SCHEMA = DecisionSchema()
 
 
 def is_success(response: HttpResponse) -> bool:
-    """Whether it was answered at all, whatever it says."""
+    """Return whether the webhook answered with a 2xx status."""
     return 200 <= response.status < 300
 
 
 def parse_decision(response: HttpResponse) -> WebhookDecision:
-    """What is wanted; raises NoDecision."""
+    """Return the decision; raise InvalidDecision."""
     if not is_success(response):
-        raise InvalidDecision("refused", f"it answered {response.status}")
+        raise InvalidDecision("refused", f"the webhook returned status {response.status}")
     if not response.complete:
-        raise InvalidDecision("invalid", "its answer is too large")
+        raise InvalidDecision("invalid", "the response is too large")
     try:
         decision = _SCHEMA.load(json.strict_loads(response.body))
     except InvalidJson as error:
-        raise InvalidDecision("invalid", f"its answer cannot be read: {error}") from error
+        raise InvalidDecision("invalid", f"the response cannot be parsed: {error}") from error
     except ValidationError as error:
         raise InvalidDecision(
-            "invalid", f"its answer is not valid: {_describe_first_error(error)}"
+            "invalid", f"the response is not valid: {_describe_first_error(error)}"
         ) from error
     return WebhookDecision(
         _DECISION_REASONS[decision["decision"]],
@@ -84,7 +91,7 @@ def parse_decision(response: HttpResponse) -> WebhookDecision:
 
 
 def _describe_first_error(error: ValidationError) -> str:
-    """Where a stranger's answer is wrong, and how."""
+    """Return the JSON pointer and the message of the first validation error."""
     messages: Any = error.normalized_messages()  # type: ignore[no-untyped-call] # marshmallow
     path = []
     while isinstance(messages, dict):

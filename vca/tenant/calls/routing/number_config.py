@@ -1,4 +1,4 @@
-"""What answering a call needs to know, in one read: a call rings while somebody waits."""
+"""Load what answering a call needs, in one query because a caller waits, and stored routes."""
 
 from typing import Any
 from uuid import UUID
@@ -6,14 +6,16 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Executable, Row, Select, bindparam, or_, select
 from sqlalchemy.orm import Session
 
+from vca.kit.errors import NotFound
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.calls.core.models import Call
+from vca.tenant.calls.routing.routing_rules import Route, route_from_dict
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.settings.models import Settings
 
 
 def _select_config(profile_condition: ColumnElement[bool]) -> Select[Any]:
-    """A number and the profile that is meant; each is null where it is not there."""
+    """Return a query of settings, number and profile; columns of a missing row are null."""
     return (
         select(
             Settings.sentences,
@@ -65,7 +67,8 @@ _SELECT_FOR_CALL = _SELECT_CONFIG.add_columns(
     .scalar_subquery()
     .label("known_call_id")
 )
-# Held until the call is written: of calls that ring at once each counts those before it.
+# The settings row stays locked until the call is inserted: each of several simultaneous calls then
+# counts the ones before it against the limits.
 _SELECT_FOR_CALL_LOCKED = _SELECT_FOR_CALL.with_for_update(of=Settings, key_share=True)
 
 
@@ -77,9 +80,10 @@ def load_for_call(
     provider_call_id: str,
     simulated: bool,
 ) -> Row[Any]:
-    """All that answering a call needs, in one read: the number, its profile, the sentences.
+    """Return the number, its profile and the tenant's settings for an inbound call, in one query.
 
-    Of a real call the tenant's settings are held. `known_call_id`: it has rung before.
+    Locks the settings of a real call's tenant. `known_call_id` is set if the carrier repeats a
+    request.
     """
     parameters = {
         "phone_number_id": phone_number_id,
@@ -92,7 +96,7 @@ def load_for_call(
 
 
 def load_for_number(session: Session, *, phone_number_id: UUID | None) -> Row[Any]:
-    """The same of a number alone; nothing is held."""
+    """Return the same for a number without a call. Locks nothing."""
     statement: Executable = _SELECT_CONFIG
     parameters = {"phone_number_id": phone_number_id}
     config: Row[Any] = session.connection().execute(statement, parameters).one()
@@ -102,8 +106,16 @@ def load_for_number(session: Session, *, phone_number_id: UUID | None) -> Row[An
 def load_with_profile(
     session: Session, *, phone_number_id: UUID | None, ai_profile_id: UUID
 ) -> Row[Any] | None:
-    """The same with another of the tenant's profiles; None where the tenant has none of this id."""
+    """Return the same with another profile, or None if the tenant has no profile with this id."""
     statement: Executable = _SELECT_WITH_PROFILE
     parameters = {"phone_number_id": phone_number_id, "ai_profile_id": ai_profile_id}
     config: Row[Any] = session.connection().execute(statement, parameters).one()
     return None if config.ai_profile_id is None else config
+
+
+def load_route(session: Session, call_id: UUID) -> Route:
+    """Return how the call was routed; raise NotFound."""
+    stored_route = session.scalar(select(Call.route).where(Call.id == call_id))
+    if stored_route is None:
+        raise NotFound
+    return route_from_dict(stored_route)

@@ -1,4 +1,4 @@
-"""How a ringing number is answered, and why: one pure function of plain facts."""
+"""Decide how a number is answered, and explain why: a pure function of plain values."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ _WEBHOOK_ROUTES: Mapping[WebhookAction, tuple[Decision, str | None]] = {
 
 @dataclass(frozen=True)
 class WebhookDecision:
-    """What a number's decision webhook wants, and why; `decision` None: nothing that counts."""
+    """The decision of a number's webhook, and why. `action` is None if there is no usable one."""
 
     why: str
     action: WebhookAction | None = None
@@ -30,17 +30,19 @@ class WebhookDecision:
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def rejected(self, why: str) -> "WebhookDecision":
-        """The same where it cannot be followed."""
+        """Return a decision without an action, because this one cannot be followed."""
         return WebhookDecision(f"{self.why}, but {why}")
 
 
 @dataclass(frozen=True)
 class RoutingInput:
-    """What the route depends on. `owned` False: the number is not this tenant's.
+    """The values that the route depends on.
 
-    `hours` are as they stand at that moment, `hours_of` says whose they are. `answerable`: there is
-    a language model for this caller. `asks`: the number has a decision webhook; `advice` is what it
-    said, None: it was not asked yet.
+    - `owned`: the number belongs to this tenant.
+    - `hours`: the opening hours at the moment `at`; `hours_source` says who set them.
+    - `model_available`: there is a language model for this caller.
+    - `has_webhook`: the number has a decision webhook.
+    - `webhook_decision`: its decision. None: it has not been asked yet.
     """
 
     at: datetime
@@ -67,7 +69,7 @@ class RoutingInput:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """One rule, whether it decided, and why or why not."""
+    """The result of one rule: whether it decided, and why or why not."""
 
     rule: str
     verdict: RuleVerdict
@@ -76,9 +78,9 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Route:
-    """What happens to the call. `end_reason` is set when no agent answers.
+    """What happens to the call. `end_reason` is set if no agent answers.
 
-    `asks`: the number's decision webhook has a say in it, and was not asked yet.
+    `webhook_pending`: the number's decision webhook must be asked before this route is final.
     """
 
     decision: Decision
@@ -91,11 +93,11 @@ class Route:
 
     @property
     def rejected_by_webhook(self) -> bool:
-        """Whether the number's decision webhook wants the caller refused."""
+        """Return whether the number's decision webhook rejected the call."""
         return self.decision == "refused" and self.steps[-1].rule == WEBHOOK_RULE
 
     def as_dict(self) -> dict[str, Any]:
-        """The route as it is kept on the call and shown by the API."""
+        """Return the route as it is stored with the call and returned by the API."""
         return {
             "decision": self.decision,
             "end_reason": self.end_reason,
@@ -109,7 +111,7 @@ class Route:
 
 
 def route_from_dict(stored_route: Mapping[str, Any]) -> Route:
-    """A route as it is kept on a call."""
+    """Return the route that is stored with a call."""
     return Route(
         stored_route["decision"],
         tuple(RuleResult(**rule) for rule in stored_route["rules"]),
@@ -121,9 +123,10 @@ def route_from_dict(stored_route: Mapping[str, Any]) -> Route:
 
 
 def decide_route(routing_input: RoutingInput) -> Route:
-    """Try the rules in their order; the first that decides is the route.
+    """Evaluate the rules in order; the first one that decides determines the route.
 
-    Where an agent or a forward would answer, the number's decision webhook goes before that rule.
+    If an agent or a forward would answer, the number's decision webhook is evaluated before that
+    rule.
     """
     route = _apply_rules(routing_input)
     if not routing_input.has_webhook or route.decision not in ("agent", "forward"):
@@ -131,7 +134,7 @@ def decide_route(routing_input: RoutingInput) -> Route:
     if routing_input.webhook_decision is None:
         return replace(
             _apply_webhook_decision(
-                routing_input, route, WebhookDecision("it is asked before this")
+                routing_input, route, WebhookDecision("the webhook is asked first")
             ),
             webhook_pending=True,
         )
@@ -172,7 +175,7 @@ def _apply_webhook_decision(
 
 
 def _agent_objection(routing_input: RoutingInput) -> str | None:
-    """Why no agent can answer, whoever wants it."""
+    """Return why no agent can answer, or None."""
     for _, why, decision, _ in _limits_rule(routing_input):
         if decision is not None:
             return why
@@ -203,17 +206,17 @@ _RuleOutcome = tuple[str, str, Decision | None, str | None]
 
 
 def _evaluate_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
-    """(rule, why, decision or None to pass, end reason), in order."""
+    """Yield (rule, why, decision or None, end reason) in order. None passes to the next rule."""
     if not routing_input.owned:
-        yield "number", "no number of this tenant", "refused", "invalid_number"
-    yield "number", "a number of this tenant", None, None
+        yield "number", "the number does not belong to this tenant", "refused", "invalid_number"
+    yield "number", "the number belongs to this tenant", None, None
     if (
         routing_input.quarantined_until is not None
         and routing_input.at < routing_input.quarantined_until
     ):
-        why = f"given back; rests until {routing_input.quarantined_until.isoformat()}"
+        why = f"released; in quarantine until {routing_input.quarantined_until.isoformat()}"
         yield "resting", why, "refused", "number_inactive"
-    yield "resting", "not resting", None, None
+    yield "resting", "not in quarantine", None, None
     if not (routing_input.exists and routing_input.is_active):
         yield "active", "the number is not active", "refused", "number_inactive"
     yield "active", "the number is active", None, None
@@ -235,7 +238,7 @@ def _mode_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
     if routing_input.mode == "closed":
         yield "mode", "the number is closed", "closed", "closed"
     if routing_input.mode == "forward" and routing_input.tenant_status == "active":
-        yield "mode", *_forward_or_close(routing_input, "the number forwards")
+        yield "mode", *_forward_or_close(routing_input, "the number forwards its calls")
     yield "mode", f"mode {routing_input.mode}", None, None
 
 
@@ -253,7 +256,7 @@ def _hours_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
 
 
 def _forward_or_close(routing_input: RoutingInput, why: str) -> tuple[str, Decision, str]:
-    """Forward to the number's own target, else to its fallback number; without either: closed."""
+    """Forward to the number's target, otherwise to its fallback number, otherwise close."""
     if _forward_target(routing_input) is None:
         return f"{why}, and there is no number to forward to", "closed", "closed"
     return why, "forward", "transferred"
@@ -261,20 +264,20 @@ def _forward_or_close(routing_input: RoutingInput, why: str) -> tuple[str, Decis
 
 def _limits_rule(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
     if not routing_input.within_concurrency_limit:
-        yield "limits", "all of the tenant's lines are in use", "refused", "concurrency_limit"
+        yield "limits", "the concurrency limit is reached", "refused", "concurrency_limit"
     if not routing_input.within_token_limit:
-        yield "limits", "the tokens of the day are used up", "refused", "token_limit"
+        yield "limits", "the daily token limit is reached", "refused", "token_limit"
     if not routing_input.within_spend_cap:
-        yield "limits", "the spend cap of the month is reached", "refused", "spend_cap"
+        yield "limits", "the monthly spend cap is reached", "refused", "spend_cap"
     if not routing_input.model_available:
-        yield "limits", "no language model for real callers", "refused", "model_error"
+        yield "limits", "no language model is configured for real callers", "refused", "model_error"
     yield "limits", "within the tenant's limits", None, None
 
 
 def _profile_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
     if routing_input.number_has_profile:
-        yield "profile", "the number names this profile", "agent", None
-    yield "profile", "the number names no profile", None, None
+        yield "profile", "the number has this profile", "agent", None
+    yield "profile", "the number has no profile of its own", None, None
     if routing_input.ai_profile_id is not None:
         yield "default", "the tenant's default profile", "agent", None
     yield "default", "the tenant has no profile", "refused", "declined"

@@ -1,4 +1,4 @@
-"""Two calls with the same caller's words, side by side."""
+"""Compare two calls with the same utterances of the caller, turn by turn."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ StoppedEarly = Literal["call_ended", "out_of_time"]
 
 @dataclass(frozen=True)
 class CallTranscript:
-    """A call and all that was said in it."""
+    """A call with all its turns."""
 
     call: Call
     turns: Sequence[Turn]
@@ -22,7 +22,10 @@ class CallTranscript:
 
 @dataclass(frozen=True)
 class _Exchange:
-    """What the caller said, None for nothing yet, and what the agent said to it."""
+    """A turn of the caller with the agent's turns that answer it.
+
+    None: before the first utterance.
+    """
 
     caller_turn: Turn | None
     agent_turns: list[Turn]
@@ -31,9 +34,9 @@ class _Exchange:
 def compare_calls(
     original: CallTranscript, replay: CallTranscript, stopped_early: StoppedEarly | None
 ) -> dict[str, Any]:
-    """Both calls as wholes, then each of the original caller's turns with the answers of both.
+    """Return both calls' totals, then each original utterance with the replies of both.
 
-    `stopped`: why the replay's caller could not say everything.
+    `stopped_early` is why the replay did not repeat all utterances.
     """
     original_exchanges, replay_exchanges = (
         _group_exchanges(original.turns),
@@ -54,7 +57,10 @@ def compare_calls(
 
 
 def _group_exchanges(turns: Iterable[Turn]) -> list[_Exchange]:
-    """The agent's turns after the caller's that they answer; what came before any is first."""
+    """Group the agent's turns by the turn that they answer.
+
+    Turns before any utterance come first.
+    """
     exchanges = [_Exchange(None, [])]
     for turn in turns:
         if turn.speaker == "caller":
@@ -65,7 +71,7 @@ def _group_exchanges(turns: Iterable[Turn]) -> list[_Exchange]:
 
 
 def _exchange_of(exchanges: Sequence[_Exchange], answer: Turn) -> _Exchange:
-    """What a turn is the answer to: who speaks on meanwhile is answered later."""
+    """Return the exchange that a turn answers. A caller who goes on speaking is answered later."""
     matching = (
         exchange
         for exchange in exchanges
@@ -108,7 +114,7 @@ def _summarise_call(transcript: CallTranscript, opening: _Exchange) -> dict[str,
 
 
 def _sum_tokens(turns: Iterable[Turn]) -> Mapping[str, int]:
-    """What the answers cost; without what the call's summary cost, which comes later."""
+    """Return the tokens of the replies, without those of the post-call analysis."""
     token_counts = [turn.tokens for turn in turns]
     return {
         name: sum(counts.get(name, 0) for counts in token_counts) for name in ("input", "output")

@@ -1,7 +1,8 @@
-"""A finished call once more, with another AI profile: what would it have said?
+"""Replay a finished call with another AI profile: what would the agent have said?
 
-The caller's stored words are said to it in their order, in a simulated call of the fake carrier,
-which is kept as any other. It dials nobody and leaves no message: staff would call back twice.
+The stored utterances of the caller are repeated in order in a simulated call of the fake carrier,
+which is stored as any other. A replay dials nobody and leaves no message, because staff would call
+back twice.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,6 @@ from vca.telephony.types import CallEvent, CallMetadata, Listen, Transfer
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
-from vca.tenant.calls import service
 from vca.tenant.calls.core import call_types, record, state_machine, watchdog
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import CallRef, NewCall
@@ -32,12 +32,13 @@ from vca.tenant.calls.simulation import comparison, stream_limit
 from vca.tenant.calls.simulation.comparison import CallTranscript, StoppedEarly
 from vca.tenant.calls.turns import call_flow
 
-# Beyond the model's own patience, for the database: a turn that could not end is not begun.
+# Time for the database, in addition to the model's own limits. A turn that may not end before the
+# deadline is not begun.
 _DATABASE_MARGIN_S = 3.0
 
 
 class CallNotFinished(Conflict):
-    """The call still goes on."""
+    """The call has not ended yet."""
 
     code = "call-not-finished"
 
@@ -46,17 +47,17 @@ class CallNotFinished(Conflict):
 
 
 class NothingToReplay(Conflict):
-    """No words of a caller are on record."""
+    """No utterances of the caller are stored."""
 
     code = "nothing-to-replay"
 
     def __init__(self) -> None:
-        super().__init__("The caller of this call has said nothing that is on record.")
+        super().__init__("No utterances of this call's caller are stored.")
 
 
 @dataclass(frozen=True)
 class _ReplayRequest:
-    """A finished call, and who shall answer its caller now."""
+    """A finished call, and the profile version that answers its caller now."""
 
     original: CallTranscript
     ai_profile_id: UUID
@@ -76,9 +77,9 @@ def replay_call(
     ai_profile_id: UUID,
     version: int | None = None,
 ) -> dict[str, Any]:
-    """Say what the caller of a finished call said to a profile; both calls, turn by turn.
+    """Repeat a finished call's utterances to a profile; return both calls, turn by turn.
 
-    The version is the profile's present one if none is named. With a deadline it stops before the
+    The version defaults to the profile's current one. With a deadline, the replay stops before a
     turn that might not end in time. Raises NotFound, InvalidInput for a profile or version that is
     not the tenant's, CallNotFinished, NothingToReplay and TooManyStreams.
     """
@@ -100,12 +101,12 @@ def replay_call(
 
 
 def _load_transcript(session: Session, call_id: UUID) -> CallTranscript:
-    call = service.get_call(session, call_id=call_id)
+    call = record.get_call(session, call_id)
     return CallTranscript(call, record.load_turns(session, call_id))
 
 
 def _resolve_version(session: Session, ai_profile_id: UUID, version: int | None) -> int:
-    """The version that is meant; those of a deleted profile can still be named."""
+    """Return the version to use. Versions of a deleted profile can still be named."""
     versions = select(AiProfileVersion.version).where(
         AiProfileVersion.ai_profile_id == ai_profile_id
     )
@@ -113,9 +114,9 @@ def _resolve_version(session: Session, ai_profile_id: UUID, version: int | None)
         versions = select(AiProfile.version).where(AiProfile.id == ai_profile_id)
     known_versions = session.scalars(versions).all()
     if not known_versions:
-        raise InvalidInput.field("ai_profile_id", "The tenant has no such profile.")
+        raise InvalidInput.field("ai_profile_id", "The tenant has no AI profile with this id.")
     if version is not None and version not in known_versions:
-        raise InvalidInput.field("version", "The profile has no such version.")
+        raise InvalidInput.field("version", "The AI profile has no such version.")
     return known_versions[0] if version is None else version
 
 
@@ -129,7 +130,7 @@ def _require_replayable(request: _ReplayRequest) -> None:
 def _start_replay(
     tenant: TenantRef, simulator: TelephonyAdapter, request: _ReplayRequest
 ) -> CallRef:
-    """Record a simulated call of the same two numbers, and have its caller greeted."""
+    """Record a simulated call with the same two numbers, and have its caller greeted."""
     call, ref = request.original.call, CallRef(tenant, uuid4())
     metadata = CallMetadata(
         tenant_id=tenant.id,
@@ -160,7 +161,7 @@ def _start_replay(
 def _new_call(
     call: Call, request: _ReplayRequest, provider_type: str, provider_call_id: str
 ) -> NewCall:
-    rule_result = RuleResult("profile", "decided", "the replay names this profile")
+    rule_result = RuleResult("profile", "decided", "the replay was requested with this profile")
     route = Route(
         "agent",
         (rule_result,),
@@ -179,7 +180,7 @@ def _new_call(
         simulated=True,
         route=route.as_dict(),
         direction=call.direction,
-        # What its prompt may tell, the prompt of the replay may tell too.
+        # The replay's prompt uses the same variables.
         call_metadata={**call.call_metadata, "replay_of": str(call.id)},
     )
 
@@ -187,7 +188,7 @@ def _new_call(
 def _replay_utterances(
     ref: CallRef, utterances: Sequence[str], models: Models
 ) -> StoppedEarly | None:
-    """Say it all, one after the other; why not all of it could be said."""
+    """Repeat all utterances in order; return why it stopped early, or None."""
     for count, utterance in enumerate(utterances, start=1):
         remaining_s = deadline.remaining_s()
         if (
@@ -201,7 +202,7 @@ def _replay_utterances(
 
 
 def _replay_utterance(ref: CallRef, utterance: str, models: Models) -> bool:
-    """Say one thing and hear the answer; whoever the agent transfers to does not answer."""
+    """Repeat one utterance; return whether the call goes on. Nobody answers a transfer."""
     result = call_types.collect_turn(
         call_flow.handle_utterance(ref, utterance=utterance, models=models)
     )
@@ -211,7 +212,7 @@ def _replay_utterance(ref: CallRef, utterance: str, models: Models) -> bool:
 
 
 def _end_replay(ref: CallRef) -> None:
-    """The caller has no more to say, or something failed: no call is left open."""
+    """End the replay unless the agent has. Runs after errors too, so that no call stays open."""
     with tenant_session(ref.tenant) as session:
         if record.lock_call_context(session, ref.call_id).status in state_machine.TERMINAL:
             return

@@ -1,6 +1,6 @@
-"""A telephone for terminals and simulations: rings a number through the fake carrier.
+"""A phone for the terminal and simulations, which calls numbers through the fake carrier.
 
-What it sends is what the fake carrier would send, signed, through the same door as a real call.
+Its requests are the fake carrier's, signed, and take the same path as those of a real call.
 """
 
 from collections.abc import Generator
@@ -20,7 +20,7 @@ from vca.tenant.calls.core.call_types import CallRef
 
 @dataclass(frozen=True)
 class CallOutput:
-    """What comes out of the earpiece: words, what the line did, and whether it is still open."""
+    """What the caller hears: text and actions, with the state token while the call is open."""
 
     text: str
     actions: tuple[dict[str, Any], ...]
@@ -32,7 +32,7 @@ class CallOutput:
 
     @property
     def is_transferring(self) -> bool:
-        """Whether the caller is on the way to somebody else, and may come back."""
+        """Return whether the caller is being transferred and may return."""
         return any(action["type"] == "transfer" for action in self.actions)
 
 
@@ -40,7 +40,7 @@ OutputStream = Generator[str, None, CallOutput]
 
 
 class SimulatedPhone:
-    """One telephone; it keeps nothing between two calls of its methods."""
+    """A phone without state between its method calls."""
 
     def __init__(self, adapter: FakeTelephonyAdapter, services: CallServices) -> None:
         self._adapter = adapter
@@ -49,38 +49,38 @@ class SimulatedPhone:
     def place_call(
         self, *, to: str, caller: str | None, provider_call_id: str | None = None
     ) -> CallOutput:
-        """Ring a number; a `caller` of None withholds the number."""
+        """Call a number. A `caller` of None withholds the caller's number."""
         call_id = provider_call_id or uuid4().hex
         fields = {"from": caller or "anonymous", "simulated": True}
         return self._send_action("voice", call_id=call_id, to=to, **fields)
 
     def say(self, ref: CallRef, text: str) -> CallOutput:
-        """Speak into a live call, and listen until the agent has finished."""
+        """Say a text in a live call and wait for the whole reply."""
         return collect_output(self.stream_say(ref, text))
 
     def stream_say(self, ref: CallRef, text: str) -> OutputStream:
-        """Speak into a live call: the agent's words as they come, then all that was heard.
+        """Say a text in a live call; yield the agent's text in chunks and return the whole output.
 
-        Who closes the generator has hung up on the agent's words; those said by then are kept.
+        To interrupt the agent by hanging up, close the generator. The text so far is stored.
         """
         return self._stream_output(
             self._build_request("speech", **self._call_fields(ref), text=text)
         )
 
     def stream_keys(self, ref: CallRef, keys: str) -> OutputStream:
-        """Press keys in a live call, and listen as with `speak`."""
+        """Press keys in a live call; yields and returns as `stream_say`."""
         return self._stream_output(self._build_request("keys", **self._call_fields(ref), keys=keys))
 
     def end_transfer(self, ref: CallRef, outcome: LegOutcome) -> CallOutput:
-        """Let the transfer that the call is on end so."""
+        """End the transfer that is in progress with this outcome."""
         return self._send_action("leg", **self._call_fields(ref), outcome=outcome)
 
     def hang_up(self, ref: CallRef) -> None:
-        """Put the receiver down."""
+        """Hang up as the caller."""
         self._send_action("status", **self._call_fields(ref), status="completed")
 
     def call_ref(self, call_output: CallOutput) -> CallRef:
-        """The call that an open line belongs to."""
+        """Return the call that an open output belongs to."""
         assert call_output.state is not None
         return self._services.verify_state(call_output.state).ref
 
@@ -110,14 +110,14 @@ class SimulatedPhone:
                     break
                 texts.append(chunk.text)
                 yield chunk.text
-        if call_output.text:  # what came of it: nobody there to be connected with
+        if call_output.text:  # for example that the transfer was not answered
             texts.append(call_output.text)
             yield call_output.text
         return replace(call_output, text=speech_text.join_chunks(texts))
 
 
 def collect_output(output_stream: OutputStream) -> CallOutput:
-    """All that was heard, once it is over."""
+    """Consume a stream and return the whole output."""
     while True:
         try:
             next(output_stream)
@@ -127,7 +127,7 @@ def collect_output(output_stream: OutputStream) -> CallOutput:
 
 
 def public_actions(call_output: CallOutput) -> list[dict[str, str]]:
-    """What the line did besides speaking and listening, for the API: nothing of to whom."""
+    """Return the types of the actions other than Say and Listen; the API shows no numbers."""
     kinds = [action["type"] for action in call_output.actions]
     return [{"type": kind} for kind in kinds if kind not in ("say", "listen")]
 

@@ -1,4 +1,4 @@
-"""Answers that take long, each of which holds a thread of its process: only so many at once.
+"""Limit streamed simulations and replays per process, because each occupies a thread.
 
 Live calls need threads too.
 """
@@ -13,14 +13,14 @@ RETRY_AFTER_S = 5
 
 
 class TooManyStreams(DomainError):
-    """This process gives as many long answers as it may."""
+    """This process already streams as many simulations and replays as it may."""
 
     status = 429
     code = "too-many-streams"
 
     def __init__(self) -> None:
         super().__init__(
-            "As many simulations are streamed and calls replayed as may be at once.",
+            "Too many concurrent simulations and replays; retry later.",
             retry_after_s=RETRY_AFTER_S,
         )
 
@@ -29,14 +29,14 @@ _slots = BoundedSemaphore(4)
 
 
 def set_max_streams(max_streams: int) -> None:
-    """Allow this process so many at once."""
+    """Set how many simulations and replays this process may stream at once."""
     global _slots
     _slots = BoundedSemaphore(max_streams)
 
 
 @contextmanager
 def stream_slot() -> Iterator[None]:
-    """Give one long answer. Raises TooManyStreams at once."""
+    """Occupy a slot for one simulation or replay. Raises TooManyStreams without waiting."""
     slots = _slots
     if not slots.acquire(blocking=False):
         raise TooManyStreams

@@ -1,7 +1,4 @@
-"""A call at a terminal: typed lines are what the caller says, the agent's words come as it speaks.
-
-What comes of it is shown at the end, for people.
-"""
+"""A simulated call in the terminal: each typed line is an utterance, the agent's text streams."""
 
 import re
 import sys
@@ -12,9 +9,8 @@ import click
 
 from vca import cli
 from vca.kit import json
-from vca.tenant.calls import service
 from vca.tenant.calls.core.call_types import CallRef
-from vca.tenant.calls.simulation import action_descriptions
+from vca.tenant.calls.simulation import simulated_calls
 from vca.tenant.calls.simulation.simulated_phone import CallOutput, OutputStream, SimulatedPhone
 
 _PRESS_COMMAND = re.compile(r"/press\b\s*(.*)")
@@ -26,10 +22,10 @@ _Turn = Mapping[str, Any]
 def run_conversation(
     phone: SimulatedPhone, ref: CallRef, call_output: CallOutput, *, quiet: bool
 ) -> None:
-    """The conversation, line by line, until one side hangs up; `quiet` shows nothing of it."""
+    """Send typed lines to the agent until one side hangs up. `quiet` prints nothing."""
     interactive = sys.stdin.isatty() and not quiet
     if interactive:
-        help_text = "(type what you say; /press 1 presses a key, /hangup or Ctrl-D ends the call)"
+        help_text = "(Type what you say. /press 1 sends a key. /hangup or Ctrl-D ends the call.)"
         click.secho(help_text, dim=True)
     print_reply(call_output, quiet=quiet)
     while call_output.is_open:
@@ -43,14 +39,14 @@ def run_conversation(
 
 
 def print_reply(call_output: CallOutput, *, quiet: bool) -> None:
-    """What was heard, as a line of its own."""
+    """Print the agent's text as one line."""
     if call_output.text and not quiet:
         click.echo(_AGENT_LABEL + call_output.text)
 
 
 def format_call_record(call_record: Mapping[str, Any]) -> str:
-    """A call's record for people: how it was routed, what happened, what it took and cost."""
-    lines = ["", click.style("The record of this call", bold=True)]
+    """Return a call's record as text: its fields, route, events and turns."""
+    lines = ["", click.style("Call record", bold=True)]
     first_fields = ("id", "status", "end_reason", "caller_id", "caller_number", "called_number")
     more_fields = (
         "ai_profile_id",
@@ -76,8 +72,8 @@ def format_call_record(call_record: Mapping[str, Any]) -> str:
 
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:
-    """A call and its replay for people, one under the other."""
-    lines = [click.style("The call again", bold=True), *_format_compared_turns(comparison["turns"])]
+    """Return the comparison of a call with its replay as text."""
+    lines = [click.style("Replay", bold=True), *_format_compared_turns(comparison["turns"])]
     if comparison["stopped_early"]:
         lines += ["", f"stopped early: {comparison['stopped_early'].replace('_', ' ')}"]
     lines.append("")
@@ -88,12 +84,17 @@ def format_comparison(comparison: Mapping[str, Any]) -> str:
         side["latency"] = format_latency(side["latency"])
     columns = ("", "end_reason", "tokens", "latency", "ai_profile_id", "ai_profile_version")
     return "\n".join(
-        [*lines, cli.format_table(sides, columns), "", f"kept as {comparison['replay_call_id']}"]
+        [
+            *lines,
+            cli.format_table(sides, columns),
+            "",
+            f"stored as call {comparison['replay_call_id']}",
+        ]
     )
 
 
 def format_latency(latency_by_stage: Mapping[str, Mapping[str, int]] | None) -> str:
-    """Latency by stage in one line."""
+    """Return the latency per stage in one line."""
     stages = (
         f"{stage} {figures['p50_ms']} ms (p95 {figures['p95_ms']} ms)"
         for stage, figures in sorted((latency_by_stage or {}).items())
@@ -102,7 +103,7 @@ def format_latency(latency_by_stage: Mapping[str, Mapping[str, int]] | None) -> 
 
 
 def format_cost(turn: _Turn) -> str:
-    """What an answer took and cost, in brackets; nothing for one that no model gave."""
+    """Return an answer's latency and tokens in brackets, or nothing if no model answered."""
     took_ms, tokens = turn["latency_ms"].get("model"), turn["tokens"]
     figures = [f"{took_ms} ms"] if took_ms is not None else []
     if any(tokens.values()):
@@ -117,9 +118,7 @@ def _format_turns(turns: Iterable[_Turn]) -> Iterable[str]:
     for turn in turns:
         line = f"  {turn['sequence']:3} {turn['speaker']:7} {turn['text']} {format_cost(turn)}"
         yield line.rstrip()
-        yield from (
-            f"      · {action_descriptions.describe_action(action)}" for action in turn["actions"]
-        )
+        yield from (f"      · {_describe_action(action)}" for action in turn["actions"])
 
 
 def _format_compared_turns(turns: Iterable[_Turn]) -> Iterable[str]:
@@ -130,13 +129,29 @@ def _format_compared_turns(turns: Iterable[_Turn]) -> Iterable[str]:
             text = f"{answer['text']} {format_cost(answer)}" if answer else "-"
             yield f"      {side:9} {text}".rstrip()
             yield from (
-                f"      · {action_descriptions.describe_action(action)}"
+                f"      · {_describe_action(action)}"
                 for action in (answer or {}).get("actions", ())
             )
 
 
+def _describe_action(action: Mapping[str, Any]) -> str:
+    """Return an action of a turn as text."""
+    match action["kind"]:
+        case "take_message":
+            contact = " ".join(filter(None, (action["name"], action["number"]))) or "the caller"
+            return f"took a message from {contact}: {action['reason']}"
+        case "transfer":
+            return f"transfers the caller to {action['target']}"
+        case "to_fallback":
+            return "forwards the caller to the fallback number"
+        case "hang_up":
+            return f"hangs up ({action['end_reason']})"
+        case other:
+            return str(other)
+
+
 def _read_line(interactive: bool) -> str | None:
-    """One typed line; None at the end of input or on Ctrl-C."""
+    """Return one typed line, or None at the end of input or on Ctrl-C."""
     if interactive:
         click.secho("you    ", fg="cyan", nl=False)
     try:
@@ -150,13 +165,13 @@ def _read_line(interactive: bool) -> str | None:
 
 
 def _send_line(phone: SimulatedPhone, ref: CallRef, line: str) -> OutputStream | None:
-    """What a typed line does to the call; None for keys that no telephone has."""
+    """Send a typed line to the call; return None if it names keys that do not exist."""
     press_command = _PRESS_COMMAND.fullmatch(line.strip())
     if press_command is None:
         return phone.stream_say(ref, line[:_MAX_LINE_CHARS])
     keys = press_command[1].replace(" ", "")
     if not _DTMF_KEYS.fullmatch(keys):
-        click.secho("(keys are 0-9, * and #: /press 1)", dim=True, err=True)
+        click.secho("(Keys are 0-9, * and #, for example /press 1.)", dim=True, err=True)
         return None
     return phone.stream_keys(ref, keys)
 
@@ -164,19 +179,21 @@ def _send_line(phone: SimulatedPhone, ref: CallRef, line: str) -> OutputStream |
 def _print_answer(
     phone: SimulatedPhone, ref: CallRef, output_stream: OutputStream, *, quiet: bool
 ) -> CallOutput:
-    """Show an answer as it comes, and what the agent does; a transfer is not answered here."""
+    """Print an answer while it streams, then the agent's actions. A transfer is not answered."""
     try:
         call_output = _print_stream(output_stream, quiet=quiet)
     except KeyboardInterrupt:
         output_stream.close()
         phone.hang_up(ref)
         return CallOutput("", (), None)
-    for action in () if quiet else service.list_recent_actions(ref.tenant, call_id=ref.call_id):
-        click.secho(f"       · {action_descriptions.describe_action(action)}", dim=True)
+    for action in (
+        () if quiet else simulated_calls.list_recent_actions(ref.tenant, call_id=ref.call_id)
+    ):
+        click.secho(f"       · {_describe_action(action)}", dim=True)
     if not call_output.is_transferring:
         return call_output
     if not quiet:
-        click.secho("       · nobody is dialled from here: no answer", dim=True)
+        click.secho("       · simulations dial nobody: no answer", dim=True)
     call_output = phone.end_transfer(ref, "no_answer")
     print_reply(call_output, quiet=quiet)
     return call_output

@@ -1,1 +1,1 @@
-"""Package."""
+"""A call's conversation: its start, its turns, transfers and the analysis afterwards."""

@@ -1,35 +1,48 @@
-"""A call from ring to end, whatever carries it: all that a carrier's transport calls.
+"""A call from start to end, for every transport. Carriers' transports call this module only.
 
-`begin` when it rings or is answered, `turn` for what the caller says, `dtmf` for keys,
-`interrupted` when the agent was cut off, `resumed` when a socket has ended, `returned` when a
-transfer has, `finish` for what its carrier tells. Each opens short transactions of its own, and
-none is open while a model or a carrier is asked. Nothing of a call is kept in a process: any other
-one can go on from the stored turns.
+- `start_inbound_call`, `start_outbound_call`: when a call arrives or is answered.
+- `handle_utterance`, `handle_keys`: for what the caller says or presses.
+- `record_interruption`: when the caller interrupted the agent.
+- `resume_call`: when a voice WebSocket has closed.
+- `finish_transfer`: when a transfer's leg has ended.
+- `apply_call_event`: for the carrier's events.
+
+Each function opens short transactions of its own. None is open during a request to a model or a
+carrier. No process keeps a call's state: any other process can continue from the stored turns.
 """
 
-from collections.abc import Generator
+from dataclasses import dataclass
 
 from vca.conversation import transcript
 from vca.conversation.llm.models import Models
 from vca.kit import clock, failpoints
 from vca.observability import log
-from vca.telephony.types import CallEvent, LegOutcome
+from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
-from vca.tenant.calls.turns import call_start, resumption, transfers, turn_handler
-from vca.tenant.calls.turns.first_actions import InboundCall
-from vca.tenant.calls.turns.resumption import UnansweredUtterance
+from vca.tenant.calls.core.call_types import (
+    CallRef,
+    InboundCall,
+    TurnResult,
+    TurnStream,
+)
+from vca.tenant.calls.turns import call_start, greeting, transfers, turn_handler
 
-TurnStream = Generator[SpokenChunk, None, TurnResult]
+
+@dataclass(frozen=True)
+class UnansweredUtterance:
+    """The caller's last utterance, which has no reply. `after` is the number of turns before it."""
+
+    utterance: str
+    after: int
 
 
 def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> TurnResult:
-    """Route and record a call that rings, and say what the caller hears first.
+    """Route and record an inbound call, and return its first actions.
 
-    Idempotent on the carrier's call id: the same ring again is the same call and the same words. A
-    call that no agent answers is recorded too, with the reason. `answerable`: there is a model that
-    may speak to this caller.
+    Idempotent on the carrier's call id: a repeated request returns the same call and text. A call
+    that no agent answers is recorded too, with the reason. `model_available`: a model may answer
+    this caller.
     """
     try:
         result = call_start.start_inbound(call, model_available=model_available)
@@ -40,35 +53,35 @@ def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> Tu
 
 
 def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """Greet whom we have called and who has answered. Repeatable. Raises NotFound."""
+    """Greet the person who answered our call. Idempotent. Raises NotFound."""
     return call_start.start_outbound(ref, provider_call_id=provider_call_id)
 
 
 def handle_utterance(
     ref: CallRef, *, utterance: str, models: Models, after: int | None = None
 ) -> TurnStream:
-    """Answer what the caller said, a clause as soon as it is there; returns what follows the words.
+    """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
 
-    `after` is how many turns were on record when the caller was listened to: the same words again,
-    which a carrier sends when our answer was lost, get the same answer, and a turn that another
-    process has begun and not finished is gone on with. A caller that stops early closes the
-    generator; what was said by then is kept. A model that fails ends the call politely. Raises
+    `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
+    an utterance because our reply got lost, it gets the same reply. A turn that another process
+    stored but did not answer is answered now. To stop early, close the generator: the text that it
+    has yielded is stored. If the models fail, the call ends with the tenant's sentence. Raises
     NotFound.
     """
     return turn_handler.handle_turn(ref, utterance=utterance, models=models, after=after)
 
 
 def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
-    """Answer keys that the caller pressed, as a turn in which they are named."""
+    """Answer keys that the caller pressed, as an utterance that names them."""
     return turn_handler.handle_turn(
         ref, utterance=transcript.dtmf_text(keys), models=models, after=after
     )
 
 
 def record_interruption(ref: CallRef, *, heard_text: str) -> None:
-    """Note what was heard of the agent's last turn, which was cut off after it. Raises NotFound.
+    """Store what was heard of the agent's last turn before the caller interrupted it.
 
-    The turn keeps both; from now on the model knows only what was heard.
+    The turn keeps both texts. From then on the model sees only what was heard. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         record.lock_call_context(session, ref.call_id)
@@ -76,20 +89,42 @@ def record_interruption(ref: CallRef, *, heard_text: str) -> None:
 
 
 def resume_call(ref: CallRef, *, repeat_last: bool) -> TurnResult | UnansweredUtterance:
-    """What follows once a call's socket has ended, or what its caller said that is unanswered yet.
+    """Return what follows when a voice WebSocket has closed, or the utterance without a reply.
 
-    `again`: the agent's last words may not have been heard, and are said once more. Repeatable;
-    writes nothing. Raises NotFound.
+    A WebSocket closes with its process, with a deployment, or because the call does something that
+    needs none. Any process can then continue from the stored turns.
+
+    `repeat_last`: say the agent's last turn again, because it may not have been heard. Read-only
+    and repeatable. Raises NotFound.
     """
-    return resumption.find_next_action(ref, repeat_last=repeat_last)
+    with tenant_session(ref.tenant) as session:
+        call_context = record.lock_call_context(session, ref.call_id)
+        if call_context.status in state_machine.TERMINAL:
+            return turn_handler.ended_call_result(session, ref)
+        turns = record.list_turns(session, ref.call_id)
+        transfer = transfers.pending_transfer(call_context)
+    if transfer is not None:
+        return TurnResult(ref, (transfer,), len(turns))
+    if call_context.profile is None or not turns:
+        return TurnResult(ref, (HangUp(),))
+    last_turn = turns[-1]
+    if last_turn.speaker == "caller":
+        return UnansweredUtterance(last_turn.text, len(turns) - 1)
+    # An empty Say tells another WebSocket which language and voice to use.
+    say = Say(
+        last_turn.text if repeat_last else "",
+        call_context.profile["language"],
+        call_context.profile["voice"],
+    )
+    return TurnResult(ref, (say, greeting.listen_action(call_context.profile)), len(turns))
 
 
 def finish_transfer(
     ref: CallRef, *, leg_outcome: LegOutcome, after: int | None = None
 ) -> TurnResult:
-    """Go on after a transfer: over if it succeeded, else back with the agent. Raises NotFound.
+    """Continue after a transfer: end the call if it was answered, else return to the agent.
 
-    `after` as for `turn`: told twice, the same is said twice.
+    `after` is as for `handle_utterance`: a repeated request gets the same reply. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -104,7 +139,7 @@ def finish_transfer(
 
 
 def apply_call_event(ref: CallRef, *, event: CallEvent) -> state_machine.LifecycleState:
-    """Record an event of a call that has begun, and what follows from it. Raises NotFound."""
+    """Store an event of a call and apply what follows from it. Raises NotFound."""
     with tenant_session(ref.tenant) as session:
         state = record.apply_event(session, ref.call_id, event)
         failpoints.kill_if_armed("calls.finish.noted")

@@ -1,18 +1,15 @@
-"""How a call begins: routed, recorded, and what is heard first."""
+"""Start calls: route and record inbound calls, and greet the caller."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
 from vca.observability import metrics
-from vca.registry.number_registry.service import Owner
 from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.types import (
     Action,
@@ -25,8 +22,8 @@ from vca.telephony.types import (
 )
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine, watchdog
-from vca.tenant.calls.core.call_types import CallRef, NewCall, TurnResult
-from vca.tenant.calls.routing import decision_request, number_config
+from vca.tenant.calls.core.call_types import CallRef, InboundCall, NewCall, TurnResult
+from vca.tenant.calls.routing import decision_request, input_collection, number_config
 from vca.tenant.calls.routing.decision_request import DecisionRequest
 from vca.tenant.calls.routing.routing_rules import (
     Route,
@@ -36,20 +33,16 @@ from vca.tenant.calls.routing.routing_rules import (
     decide_route,
 )
 from vca.tenant.calls.turns import greeting
-from vca.tenant.calls.turns.first_actions import InboundCall, first_actions
-from vca.tenant.settings import hours, limits
-from vca.tenant.settings.limits import Limits
-from vca.tenant.usage import cap
-from vca.tenant.usage.cap import BudgetDecision, LiveCalls
+from vca.tenant.calls.turns.first_actions import first_actions
 
 
 class CallAlreadyRecorded(Exception):
-    """The carrier has rung the same call twice at once, and the other one was first."""
+    """The carrier announced the same call twice at once, and the other request was first."""
 
 
 @dataclass(frozen=True)
 class _RoutedCall:
-    """A decided beginning, not yet recorded."""
+    """A call whose route is decided, not yet inserted."""
 
     call: InboundCall
     call_id: UUID
@@ -61,9 +54,9 @@ class _RoutedCall:
 
     @property
     def events(self) -> list[CallEvent]:
-        """The carrier's event, and what our own answer does to the call.
+        """Return the carrier's event, and the events of our answer.
 
-        An agent's answer lasts, and so does voicemail; everything else ends the call at once.
+        A call that an agent or voicemail answers goes on. Every other answer ends the call at once.
         """
         inbound_event, now = self.call.event, clock.now()
 
@@ -80,9 +73,10 @@ class _RoutedCall:
 
 
 def start_inbound(call: InboundCall, *, model_available: bool) -> TurnResult:
-    """Record a call that rings, once for each id of its carrier; see `flow.begin`.
+    """Route and record an inbound call, once per carrier id; see `call_flow.start_inbound_call`.
 
-    A number's decision webhook is asked between two transactions: what holds by then decides.
+    The number's decision webhook is asked between two transactions. The route is then decided with
+    the configuration and limits of the second one.
     """
     request, webhook_decision = None, None
     while isinstance(
@@ -102,7 +96,7 @@ def _route_and_record(
     *,
     model_available: bool,
 ) -> TurnResult | DecisionRequest:
-    """Record the call; what is to be asked before, if something is."""
+    """Record the call, or return the decision request that must be sent first."""
     tenant = call.owner.tenant
     with tenant_session(tenant) as session:
         config = number_config.load_for_call(
@@ -114,7 +108,7 @@ def _route_and_record(
         )
         if config.known_call_id is not None:
             return _repeat_start(session, call, config)
-        routing_input, reserved_budget = _collect_call_input(
+        routing_input, reserved_budget = input_collection.collect_call_input(
             session, call, config, model_available=model_available
         )
         if webhook_decision is None and decide_route(routing_input).webhook_pending:
@@ -138,25 +132,8 @@ def _route_and_record(
     )
 
 
-def explain_route(
-    session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
-) -> Route:
-    """The route that a call to the number would take at that time; no call is made.
-
-    `owner` None: the number is not this tenant's. `simulated`: it would cost nothing.
-    """
-    if owner is None:
-        return decide_route(RoutingInput(at, owned=False))
-    config = number_config.load_for_number(session, phone_number_id=owner.phone_number_id)
-    routing_input = _collect_number_input(owner, config, at=at)
-    if not simulated:
-        budget_decision = _check_budget(session, config, record.live_usage(session), at)
-        routing_input = replace(routing_input, within_spend_cap=budget_decision.allowed)
-    return decide_route(routing_input)
-
-
 def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """The first words to whom we have called; see `flow.begin_outbound`."""
+    """Greet the person who answered our call; see `call_flow.start_outbound_call`."""
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -172,24 +149,6 @@ def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
             record.update_call(session, ref.call_id, recording_status="recording")
     failpoints.kill_if_armed("calls.answered.committed")
     return TurnResult(ref, actions, 1)
-
-
-def _collect_call_input(
-    session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
-) -> tuple[RoutingInput, int]:
-    """What the route depends on, and what the call reserves of the spend cap."""
-    routing_input = _collect_number_input(call.owner, config, at=call.metadata.timestamp)
-    routing_input = replace(routing_input, model_available=model_available)
-    if call.simulated:
-        return routing_input, 0
-    live = record.live_usage(session)
-    budget_decision = _check_budget(session, config, live, routing_input.at)
-    tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
-    routing_input = replace(
-        _check_limits(session, routing_input, tenant_limits, live),
-        within_spend_cap=budget_decision.allowed,
-    )
-    return routing_input, budget_decision.reserve
 
 
 def _build_decision_request(call: InboundCall, config: Row[Any]) -> DecisionRequest:
@@ -238,52 +197,6 @@ def _decide_call(
     return _RoutedCall(call, call_id, config, route, actions, variables, reserved_budget)
 
 
-def _check_budget(
-    session: Session, config: Row[Any], live: LiveCalls, at: datetime
-) -> BudgetDecision:
-    return cap.check_budget(session, spend_cap=config.spend_cap, live=live, now=at)
-
-
-def _check_limits(
-    session: Session, routing_input: RoutingInput, tenant_limits: Limits, live: LiveCalls
-) -> RoutingInput:
-    """The settings' row is held: of calls that ring at once each sees those before it."""
-    within_concurrency_limit = live.calls < tenant_limits.concurrent_calls
-    daily_tokens = tenant_limits.tokens_per_day
-    within_token_limit = (
-        daily_tokens is None or record.count_tokens(session, hours=24) < daily_tokens
-    )
-    return replace(
-        routing_input,
-        within_concurrency_limit=within_concurrency_limit,
-        within_token_limit=within_token_limit,
-    )
-
-
-def _collect_number_input(owner: Owner, config: Row[Any], *, at: datetime) -> RoutingInput:
-    number_has_hours = config.number_hours is not None
-    weekly_hours = hours.parse_hours(
-        config.number_hours if number_has_hours else config.tenant_hours
-    )
-    return RoutingInput(
-        at=at,
-        owned=True,
-        tenant_status=owner.tenant_status,
-        quarantined_until=owner.rests_until,
-        exists=config.phone_number_id is not None,
-        is_active=bool(config.is_active),
-        mode=config.mode or "agent",
-        forward_to=config.forward_to,
-        fallback_number=config.fallback_number,
-        hours=hours.state_at(weekly_hours, ZoneInfo(config.time_zone), at),
-        hours_source="number" if number_has_hours else "tenant",
-        number_has_profile=config.named_profile_id is not None,
-        ai_profile_id=config.ai_profile_id,
-        ai_profile_version=config.version,
-        has_webhook=config.decision_url is not None,
-    )
-
-
 def _insert_call(
     session: Session,
     routed_call: _RoutedCall,
@@ -314,20 +227,20 @@ def _insert_call(
 
 
 def _recording_status(routed_call: _RoutedCall) -> str | None:
-    """A simulated call has no audio that anybody could fetch."""
+    """Return `recording` or None. A simulated call has no audio to fetch."""
     is_recorded = Record() in routed_call.actions and not routed_call.call.simulated
     return "recording" if is_recorded else None
 
 
 def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> TurnResult:
-    """The carrier rings a call that it has rung before: the first answer got lost on the way.
+    """Return the same answer again: the carrier repeated its request because it lost the first one.
 
-    Raises SignatureRefused when the call is with another account than this ring.
+    Raises InvalidCarrierSignature if the call belongs to another account than this request.
     """
     ref = CallRef(call.owner.tenant, config.known_call_id)
     if record.provider_of(session, ref.call_id) != call.account:
         raise InvalidCarrierSignature("the call is with another account")
-    stored_route = record.load_route(session, ref.call_id)
+    stored_route = number_config.load_route(session, ref.call_id)
     if stored_route.decision == "agent":
         return _repeat_greeting(session, ref)
     actions = first_actions(session, call, config, stored_route, ref.call_id, {}, repeated=True)
@@ -335,7 +248,7 @@ def _repeat_start(session: Session, call: InboundCall, config: Row[Any]) -> Turn
 
 
 def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
-    """The words that the caller was greeted with; nothing if the call or its words are gone."""
+    """Return the greeting again, or hang up if the call or its turns are gone."""
     call_context = record.lock_call_context(session, ref.call_id)
     turns = record.list_turns(session, ref.call_id)
     if call_context.status in state_machine.TERMINAL or not turns:
@@ -346,7 +259,7 @@ def _repeat_greeting(session: Session, ref: CallRef) -> TurnResult:
 
 
 def _initial_turn_count(route: Route) -> int | None:
-    """How many turns are on record once the call has begun; None: nothing more is expected."""
+    """Return how many turns a call has at its start, or None if no more input is expected."""
     return {"agent": 1, "voicemail": 0}.get(route.decision)
 
 

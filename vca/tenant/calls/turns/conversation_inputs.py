@@ -1,4 +1,4 @@
-"""A stored AI profile, and what is known of a call, as the conversation wants them."""
+"""Convert stored profiles, turns and calls to the input of the conversation package."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -14,7 +14,7 @@ DEFAULT_SILENCE_S = 10
 
 
 def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
-    """A stored profile; what was left open keeps its default, and no number crosses over."""
+    """Convert a stored profile. Unset fields keep their defaults; transfer numbers are left out."""
     names = Profile.__dataclass_fields__
     values = {
         name: stored_profile[name]
@@ -31,12 +31,12 @@ def to_conversation_profile(stored_profile: Mapping[str, Any]) -> Profile:
 
 
 def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
-    """What was said, as the conversation wants it."""
+    """Convert stored turns."""
     return [transcript.Turn(turn.speaker, turn.text, turn.heard_text) for turn in turns]
 
 
 def to_call_facts(call_context: Row[Any], *, at: datetime) -> CallFacts:
-    """What the prompt may tell of a call under way, as `record.talk` reads it."""
+    """Return what the prompt may use of a call, from `record.lock_call_context`."""
     variables = {**call_context.variables, **call_context.call_metadata}
     return CallFacts(
         caller_number=call_context.caller_number,

@@ -1,33 +1,28 @@
-"""What a caller hears first: the greeting, a sentence of the tenant, or a forward."""
+"""The first actions of an inbound call: a greeting, a sentence of the tenant, or a forward."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from vca.registry.number_registry.service import Owner
 from vca.telephony.types import (
     Action,
-    Caller,
-    CallEvent,
-    CallMetadata,
     Forward,
     HangUp,
-    ProviderAccountRef,
     Reject,
     Say,
     TakeVoicemail,
 )
 from vca.tenant.calls.core import outbound_legs, record
+from vca.tenant.calls.core.call_types import InboundCall
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.routing.routing_rules import Route
 from vca.tenant.calls.turns import greeting
 from vca.tenant.calls.turns.greeting import InboundCallContext
 
-# What a tenant's sentence is said for; the fallback number comes after it, where there is one.
+# The tenant's sentence for each end reason. Any other end reason uses the sentence `closed`.
 _SENTENCE_NAMES = {
     "concurrency_limit": "over_limit",
     "token_limit": "over_limit",
@@ -36,23 +31,8 @@ _SENTENCE_NAMES = {
     "declined": "fallback",
     "model_error": "fallback",
 }
+# End reasons after which the caller is forwarded to the fallback number, if there is one.
 _FALLBACK_END_REASONS = ("concurrency_limit", "token_limit", "spend_cap", "model_error")
-
-
-@dataclass(frozen=True)
-class InboundCall:
-    """A call at the moment that it rings: whose number, who calls, the carrier and its event."""
-
-    owner: Owner
-    metadata: CallMetadata
-    caller: Caller
-    event: CallEvent
-    account: ProviderAccountRef
-    simulated: bool
-
-    @property
-    def provider_type(self) -> str:
-        return self.account.provider_type
 
 
 def first_actions(
@@ -65,7 +45,7 @@ def first_actions(
     *,
     repeated: bool = False,
 ) -> tuple[Action, ...]:
-    """Return what a call that was routed so does first.
+    """Return the first actions of a call with this route.
 
     `repeated`: the carrier repeats the request, so a forward is not counted again.
     """
@@ -106,9 +86,9 @@ def first_actions(
 def _forward_actions(
     session: Session, call: InboundCall, number: str | None, call_id: UUID, *, repeated: bool
 ) -> tuple[Action, ...]:
-    """Forward to the number, if there is one and it may be dialled; a simulation dials nobody.
+    """Forward to the number if there is one and it may be dialled. A simulation dials nobody.
 
-    `repeated`: what was decided when the call first rang stands, and is not counted twice.
+    `repeated`: the first decision stands and is not counted twice.
     """
     if number is None:
         return ()

@@ -1,4 +1,4 @@
-"""An agent's first words, and what they may tell of a call that is not recorded yet."""
+"""Build an agent's greeting, also for a call that is not recorded yet."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,10 @@ DEFAULT_CONSENT = "This call is recorded."
 
 @dataclass(frozen=True)
 class InboundCallContext:
-    """What a greeting may tell of a call that is not recorded yet, as `record.talk` has it."""
+    """What a greeting may use of a call that is not recorded yet.
+
+    Has the attributes of `record.lock_call_context` that a greeting reads.
+    """
 
     metadata: CallMetadata
     config: Row[Any]
@@ -40,7 +43,7 @@ class InboundCallContext:
 def build_greeting(
     profile: Mapping[str, Any], call_context: Any, *, now: datetime
 ) -> tuple[str, tuple[Action, ...]]:
-    """What an agent says first, all of it, and how."""
+    """Return the text of the greeting and the actions that speak it."""
     zone = ZoneInfo(call_context.time_zone)
     facts = (
         call_context.facts
@@ -55,7 +58,7 @@ def build_greeting(
 
 
 def greeting_actions(profile: Mapping[str, Any], text: str) -> tuple[Action, ...]:
-    """An agent's first words, and how they are said: consent comes before the tape begins."""
+    """Return the actions that speak the greeting. The consent sentence precedes the recording."""
     language, voice = profile["language"], profile["voice"]
     if not profile["recording"]:
         return Say(text, language, voice), listen_action(profile)
@@ -70,7 +73,7 @@ def _consent_sentence(profile: Mapping[str, Any]) -> str:
 
 
 def listen_action(profile: Mapping[str, Any]) -> Listen:
-    """Wait for the caller for as long as the profile says."""
+    """Return a Listen action with the profile's silence timeout."""
     return Listen(
         profile["silence_seconds"] or conversation_inputs.DEFAULT_SILENCE_S, profile["language"]
     )

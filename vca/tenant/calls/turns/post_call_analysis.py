@@ -1,7 +1,7 @@
-"""After the call: a model notes what it was about, in a job that may run again at any time."""
+"""Analyse a finished call with a model. The job may be repeated at any time."""
 
+from vca.conversation import analysis as conversation_analysis
 from vca.conversation import redaction
-from vca.conversation.analysis import analyse_call as analysed
 from vca.conversation.llm import ModelError
 from vca.kit import clock
 from vca.observability import log, metrics
@@ -12,10 +12,10 @@ from vca.tenant.calls.turns import conversation_inputs
 
 
 def analyse_call(ref: CallRef) -> None:
-    """Write summary, outcome and data of a call that has ended.
+    """Store the summary, outcome and data of a call that has ended.
 
-    Nothing is written where only the script answers, nor for a call without a profile. Raises
-    ModelError for what another try may mend; what it cannot is logged, and the call stays as it is.
+    Does nothing with a scripted model, and for a call without a profile. Raises ModelError if
+    another attempt may succeed. A permanent error is logged, and the call stays as it is.
     """
     models = call_services.current_services().models
     if not models.primary.for_real_callers:
@@ -28,10 +28,10 @@ def analyse_call(ref: CallRef) -> None:
         or call_context.profile is None
         or not transcript
     ):
-        return  # without a word on record: they were forgotten before they were noted
+        return  # no turns: retention deleted them before the analysis
     profile = conversation_inputs.to_conversation_profile(call_context.profile)
     try:
-        analysis = analysed(
+        analysis = conversation_analysis.analyse_call(
             profile, transcript, models=models, extract=call_context.profile.get("extract")
         )
     except ModelError as error:
@@ -44,7 +44,7 @@ def analyse_call(ref: CallRef) -> None:
     with tenant_session(ref.tenant) as session:
         record.lock_call_context(session, ref.call_id)
         record.add_tokens(session, ref.call_id, analysis.tokens)
-        if not record.list_turns(session, ref.call_id):  # forgotten while the model read them
+        if not record.list_turns(session, ref.call_id):  # deleted during the analysis
             return
         record.update_call(
             session,

@@ -1,4 +1,4 @@
-"""A caller on the way to somebody else, and back when nobody answers there."""
+"""Transfer callers to a named target, and back to the agent if nobody answers there."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,12 +21,12 @@ TIMEOUT_S = 25
 
 
 class UnknownTarget(Conflict):
-    """The call's profile has no transfer target of that name."""
+    """The call's profile has no transfer target with that name."""
 
     code = "unknown-target"
 
     def __init__(self) -> None:
-        super().__init__("The call's AI profile has no transfer target of that name.")
+        super().__init__("The call's AI profile has no transfer target with that name.")
 
 
 def start_transfer(
@@ -39,10 +39,10 @@ def start_transfer(
     timeout_s: int = TIMEOUT_S,
     on_failure: OnFailure = "return",
 ) -> Transfer:
-    """Put the call on its way to a named target; the caller holds the call's row.
+    """Start the transfer to a named target. The caller locks the call's row.
 
-    Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call is on its way
-    too, and no leg is counted.
+    Raises UnknownTarget, and DiallingRefused by the tenant's policy. A simulated call changes its
+    status too, but counts no leg.
     """
     targets: Mapping[str, Any] = call_context.profile["transfer_targets"]
     if target not in targets:
@@ -70,7 +70,7 @@ def start_transfer(
 
 
 def pending_transfer(call_context: Row[Any]) -> Transfer | None:
-    """The transfer that the call is on, if it is on one."""
+    """Return the transfer that is in progress, or None."""
     transfer = call_context.transfer
     if call_context.status != "transferring" or transfer is None:
         return None
@@ -86,10 +86,9 @@ def apply_leg_outcome(
     after: int | None,
     now: datetime,
 ) -> TurnResult:
-    """What happens once the leg has ended; the caller holds the call's row.
+    """Apply the outcome of a transfer's leg. The caller locks the call's row.
 
-    Told twice it is the same: a call that is no longer on its way goes on with what the agent said
-    after so many turns.
+    Idempotent: if the transfer is already settled, repeat what the agent said after turn `after`.
     """
     if pending_transfer(call_context) is None:
         return _resume_agent(session, ref, call_context, after)
@@ -115,7 +114,7 @@ def _resume_agent(
 def _return_caller(
     session: Session, ref: CallRef, call_context: Row[Any], *, status: str, now: datetime
 ) -> TurnResult:
-    """Bring the caller back: to the agent, to a message, or to the number's fallback."""
+    """Return the caller to the agent, to leaving a message, or to the number's fallback."""
     _set_transfer_status(session, ref, call_context, status)
     on_failure: OnFailure = call_context.transfer["on_failure"]
     if on_failure == "fallback":
@@ -131,9 +130,9 @@ def _return_caller(
 def apply_late_leg_outcome(
     session: Session, ref: CallRef, call_context: Row[Any], *, leg_outcome: LegOutcome
 ) -> None:
-    """The call has ended before its carrier told how the leg did; the caller holds the call's row.
+    """Apply the outcome of a leg that is reported after the call ended. The caller locks the row.
 
-    A leg that was answered has lasted until then.
+    A leg that was answered lasted until the end of the call.
     """
     transfer = call_context.transfer
     if leg_outcome == "answered" and transfer is not None and transfer["status"] == "dialling":
@@ -145,9 +144,9 @@ def apply_late_leg_outcome(
 
 
 def revert_transfer(session: Session, ref: CallRef, call_context: Row[Any]) -> None:
-    """The carrier did not do it: the caller has stayed with the agent. The leg counts all the same.
+    """Revert a transfer that the carrier did not make: the caller is still with the agent.
 
-    The caller holds the call's row.
+    The leg still counts towards the dialling limits. The caller locks the call's row.
     """
     if pending_transfer(call_context) is not None:
         _set_transfer_status(session, ref, call_context, "carrier_error")
@@ -156,12 +155,12 @@ def revert_transfer(session: Session, ref: CallRef, call_context: Row[Any]) -> N
 def say_not_connected(
     session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime
 ) -> tuple[Action, ...]:
-    """The agent says that it cannot connect, and listens."""
+    """Have the agent say that it cannot connect the caller, and listen."""
     return _say_sentence(session, ref, call_context, "not_connected", now=now).actions
 
 
 def tenant_number(call_context: Row[Any]) -> str:
-    """The tenant's number of the call: the one that was called, or that we call from."""
+    """Return the tenant's number in the call: the called number, or the one that we call from."""
     number = (
         call_context.called_number
         if call_context.direction == "inbound"

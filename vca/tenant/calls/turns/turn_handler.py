@@ -1,4 +1,4 @@
-"""One turn of a call: what the caller said, what the agent says to it, and what it does then."""
+"""Handle one turn: store the caller's utterance, answer it, and apply the agent's actions."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
@@ -12,7 +12,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import engine, redaction, speech_text
-from vca.conversation import types as said
+from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
 from vca.conversation.redaction import Redaction
@@ -22,25 +22,23 @@ from vca.observability import log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services, outbound_legs, record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult
+from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult, TurnStream
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.turns import conversation_inputs, greeting, transfers
 from vca.tenant.messages import service as messages
 
-TurnStream = Generator[SpokenChunk, None, TurnResult]
-
 
 @dataclass(frozen=True)
 class _PendingTurn:
-    """A caller's turn that waits for an answer: the call, what was said before, and when."""
+    """A caller's turn that waits for an answer, with the call and its previous turns."""
 
     ref: CallRef
     call_context: Row[Any]
     previous_turns: Sequence[TurnRecord]
     utterance: str
     started_at: datetime
-    answers: int | None  # the sequence of the caller's turn; None: nothing was heard
+    answers: int | None  # the sequence of the caller's turn; None: the caller said nothing
 
     @property
     def redaction(self) -> Redaction:
@@ -53,7 +51,7 @@ class _PendingTurn:
 
 
 def handle_turn(ref: CallRef, *, utterance: str, models: Models, after: int | None) -> TurnStream:
-    """See `flow.turn`."""
+    """Answer an utterance; see `call_flow.handle_utterance`."""
     started_s = monotonic()
     with tenant_session(ref.tenant) as session:
         pending = _store_caller_turn(session, ref, utterance, after)
@@ -80,7 +78,7 @@ def handle_turn(ref: CallRef, *, utterance: str, models: Models, after: int | No
 
 @dataclass(frozen=True)
 class _AnsweredTurn:
-    """An answer that was given before: the carrier did not get it, or comes back for the rest."""
+    """A reply that was stored earlier. The carrier lost it, or polls for the rest of it."""
 
     chunks: tuple[SpokenChunk, ...]
     result: TurnResult
@@ -89,7 +87,7 @@ class _AnsweredTurn:
 def _store_caller_turn(
     session: Session, ref: CallRef, utterance: str, after: int | None
 ) -> "_PendingTurn | _AnsweredTurn | TurnResult":
-    """Write the caller's turn, unless it is known; what is to be answered, or what was."""
+    """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
     call_context = record.lock_call_context(session, ref.call_id)
     turns = record.list_turns(session, ref.call_id)
@@ -101,7 +99,7 @@ def _store_caller_turn(
         return _replay_reply(session, ref, call_context, answer, len(turns))
     if call_context.status in state_machine.TERMINAL or call_context.profile is None:
         return TurnResult(ref, (HangUp(),))
-    if known_turns:  # another process has written it down, and did not come to answer it
+    if known_turns:  # another process stored the turn and ended before it could answer
         previous_turns = turns[: known_turns[0].sequence - 1]
         return _PendingTurn(
             ref,
@@ -128,9 +126,9 @@ def _store_caller_turn(
 def _turns_since(
     turns: Sequence[TurnRecord], redacted_utterance: str, after: int | None
 ) -> Sequence[TurnRecord]:
-    """What has been written since the carrier was answered, from these words on if they are there.
+    """Return the turns since `after`, beginning with this utterance, or none if it is not there.
 
-    The words as they are kept. Where nothing was heard, all of it.
+    The utterance is compared in its redacted form. Without an utterance, return all later turns.
     """
     later_turns = turns[after:] if after is not None else ()
     if not redacted_utterance.strip():
@@ -140,16 +138,20 @@ def _turns_since(
 
 
 def _find_reply(later_turns: Sequence[TurnRecord]) -> TurnRecord | None:
-    """The agent's answer to the first of these turns; the first itself where nothing was heard."""
+    """Return the reply to the first turn.
+
+    Without an utterance, the first turn is itself the reply.
+    """
     if not later_turns or later_turns[0].speaker == "agent":
         return later_turns[0] if later_turns else None
     return next((turn for turn in later_turns if turn.answers == later_turns[0].sequence), None)
 
 
 def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], TurnResult] | None":
-    """The answer to the turn that began after so many, once it is written. Raises NotFound.
+    """Return the stored reply to the turn that began after `after` turns, or None until then.
 
-    To one that began before the call ended, and was not answered by then, there is none to come.
+    If the call ended before the turn was answered, there will be no reply: return the actions of an
+    ended call. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -177,7 +179,7 @@ def _replay_reply(
 
 
 def ended_call_result(session: Session, ref: CallRef) -> TurnResult:
-    """What follows in a call that has ended; its caller may still be on the way to a fallback."""
+    """Return what a carrier does after the end of a call; the caller may have been forwarded."""
     number = outbound_legs.last_forward_number(session, call_id=ref.call_id)
     return TurnResult(ref, (HangUp() if number is None else Forward(number),))
 
@@ -199,7 +201,7 @@ def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str,
 def _stream_reply(
     pending: _PendingTurn, reply_stream: Generator[str, None, Reply], texts: list[str]
 ) -> Generator[SpokenChunk, None, Reply]:
-    """Hand each clause on, and remember it."""
+    """Yield each chunk and append its text to `texts`."""
     while True:
         try:
             text = next(reply_stream)
@@ -211,19 +213,21 @@ def _stream_reply(
 
 
 def _reply_with_fallback(pending: _PendingTurn, error: ModelError, texts: list[str]) -> TurnStream:
-    """No model answered: the tenant's sentence, and the number that is there for this."""
+    """Say the tenant's sentence and forward to the fallback number, because no model answered."""
     metrics.MODEL_FAILURES_TOTAL.inc(failure=error.failure)
     log.get_logger().error(
         "call.model_failed", call_id=str(pending.ref.call_id), **error.log_fields
     )
     sentence = record.sentence_or_default(pending.call_context.sentences, "fallback")
     yield pending.to_chunk(sentence)
-    reply = Reply(speech_text.join_chunks([*texts, sentence]), (said.HangUp("model_error"),))
+    reply = Reply(
+        speech_text.join_chunks([*texts, sentence]), (agent_actions.HangUp("model_error"),)
+    )
     return _store_reply(pending, reply, to_fallback=True)
 
 
 def _measure_latency(pending: _PendingTurn, reply: Reply, database_s: float) -> dict[str, int]:
-    """Milliseconds by stage: what the model took, reading and writing before it, and all of it."""
+    """Return the milliseconds per stage: model, database and total."""
     total_s = (clock.now() - pending.started_at).total_seconds()
     stages = {"database": round(database_s * 1000), "total": round(total_s * 1000)}
     latency_ms = {**reply.latency_ms, **stages}
@@ -233,14 +237,14 @@ def _measure_latency(pending: _PendingTurn, reply: Reply, database_s: float) -> 
 
 
 def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = False) -> TurnResult:
-    """Write the agent's turn and do what it does, unless another process has answered meanwhile."""
+    """Store the agent's turn and apply its actions, unless another process answered meanwhile."""
     ref, now = pending.ref, clock.now()
     failpoints.kill_if_armed("calls.turn.answered")
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
         later_turns = record.list_turns(session, ref.call_id, after=len(pending.previous_turns))
         turns = len(pending.previous_turns) + len(later_turns)
-        if reply.tokens.total:  # they were spent, whatever becomes of the words
+        if reply.tokens.total:  # the tokens were used even if the reply is not stored
             record.add_tokens(session, ref.call_id, reply.tokens)
         existing_replies = [
             turn for turn in later_turns if pending.answers and turn.answers == pending.answers
@@ -254,7 +258,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
             session, pending, call_context, reply, now=now, to_fallback=to_fallback
         )
     failpoints.kill_if_armed("calls.turn.committed")
-    # A transfer that was refused at once is one more turn: the agent says so.
+    # If a transfer was refused at once, the agent says so in one more turn.
     return TurnResult(ref, actions, turns + 1 + isinstance(actions[0], Say))
 
 
@@ -287,11 +291,11 @@ def _apply_actions(
     now: datetime,
     to_fallback: bool,
 ) -> tuple[Action, ...]:
-    """Do what the agent decided: messages first, then the one thing that the line does."""
+    """Apply the agent's actions: messages first, then the one action that affects the call."""
     ref = pending.ref
     for action in reply.actions:
         match action:
-            case said.TakeMessage() if not _is_replayed_call(call_context):
+            case agent_actions.TakeMessage() if not _is_replayed_call(call_context):
                 message = pending.redaction.redact_value(asdict(action))
                 messages.create(
                     session,
@@ -303,13 +307,13 @@ def _apply_actions(
                     reason=message["reason"],
                     simulated=call_context.simulated,
                 )
-            case said.Transfer():
+            case agent_actions.Transfer():
                 return _start_transfer(session, ref, call_context, action.target, now=now)
-            case said.TransferToFallback():
+            case agent_actions.TransferToFallback():
                 return _forward_to_fallback(
                     session, ref, call_context, now=now, end_reason="agent_hangup"
                 )
-            case said.HangUp():
+            case agent_actions.HangUp():
                 if to_fallback:
                     return _forward_to_fallback(
                         session, ref, call_context, now=now, end_reason=action.end_reason
@@ -319,7 +323,10 @@ def _apply_actions(
 
 
 def _is_replayed_call(call_context: Row[Any]) -> bool:
-    """Its caller has left the message already. An outbound call's metadata may say anything."""
+    """Return whether the call is a replay, whose caller left the message in the original call.
+
+    The metadata of an outbound call may contain any key, so the call must also be simulated.
+    """
     return call_context.simulated and "replay_of" in call_context.call_metadata
 
 
@@ -335,7 +342,7 @@ def _start_transfer(
 def _forward_to_fallback(
     session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime, end_reason: str
 ) -> tuple[Action, ...]:
-    """Send the caller to the number's fallback; without one that may be dialled, goodbye."""
+    """Forward the caller to the number's fallback, or end the call if it may not be dialled."""
     number = call_context.fallback_number
     if number is None:
         return _end_call(session, ref, end_reason, now=now)

@@ -1,0 +1,104 @@
+"""Collect the values that the route of a call depends on, and explain routes."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from vca.registry.number_registry.service import Owner
+from vca.tenant.calls.core import record
+from vca.tenant.calls.core.call_types import InboundCall
+from vca.tenant.calls.routing import number_config
+from vca.tenant.calls.routing.routing_rules import Route, RoutingInput, decide_route
+from vca.tenant.settings import hours, limits
+from vca.tenant.settings.limits import Limits
+from vca.tenant.usage import cap
+from vca.tenant.usage.cap import BudgetDecision, LiveCalls
+
+
+def explain_route(
+    session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
+) -> Route:
+    """Return the route that a call to the number would take at `at`. No call is made.
+
+    `owner` is None if the number is not the tenant's. A `simulated` call is not checked against the
+    spend cap, because it costs nothing.
+    """
+    if owner is None:
+        return decide_route(RoutingInput(at, owned=False))
+    config = number_config.load_for_number(session, phone_number_id=owner.phone_number_id)
+    routing_input = _collect_number_input(owner, config, at=at)
+    if not simulated:
+        budget_decision = _check_budget(session, config, record.live_usage(session), at)
+        routing_input = replace(routing_input, within_spend_cap=budget_decision.allowed)
+    return decide_route(routing_input)
+
+
+def collect_call_input(
+    session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
+) -> tuple[RoutingInput, int]:
+    """Return the routing input of a call, and the budget that the call reserves."""
+    routing_input = _collect_number_input(call.owner, config, at=call.metadata.timestamp)
+    routing_input = replace(routing_input, model_available=model_available)
+    if call.simulated:
+        return routing_input, 0
+    live = record.live_usage(session)
+    budget_decision = _check_budget(session, config, live, routing_input.at)
+    tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
+    routing_input = replace(
+        _check_limits(session, routing_input, tenant_limits, live),
+        within_spend_cap=budget_decision.allowed,
+    )
+    return routing_input, budget_decision.reserve
+
+
+def _collect_number_input(owner: Owner, config: Row[Any], *, at: datetime) -> RoutingInput:
+    number_has_hours = config.number_hours is not None
+    weekly_hours = hours.parse_hours(
+        config.number_hours if number_has_hours else config.tenant_hours
+    )
+    return RoutingInput(
+        at=at,
+        owned=True,
+        tenant_status=owner.tenant_status,
+        quarantined_until=owner.rests_until,
+        exists=config.phone_number_id is not None,
+        is_active=bool(config.is_active),
+        mode=config.mode or "agent",
+        forward_to=config.forward_to,
+        fallback_number=config.fallback_number,
+        hours=hours.state_at(weekly_hours, ZoneInfo(config.time_zone), at),
+        hours_source="number" if number_has_hours else "tenant",
+        number_has_profile=config.named_profile_id is not None,
+        ai_profile_id=config.ai_profile_id,
+        ai_profile_version=config.version,
+        has_webhook=config.decision_url is not None,
+    )
+
+
+def _check_budget(
+    session: Session, config: Row[Any], live: LiveCalls, at: datetime
+) -> BudgetDecision:
+    return cap.check_budget(session, spend_cap=config.spend_cap, live=live, now=at)
+
+
+def _check_limits(
+    session: Session, routing_input: RoutingInput, tenant_limits: Limits, live: LiveCalls
+) -> RoutingInput:
+    """Check the limits.
+
+    The settings row is locked, so simultaneous calls are counted one by one.
+    """
+    within_concurrency_limit = live.calls < tenant_limits.concurrent_calls
+    daily_tokens = tenant_limits.tokens_per_day
+    within_token_limit = (
+        daily_tokens is None or record.count_tokens(session, hours=24) < daily_tokens
+    )
+    return replace(
+        routing_input,
+        within_concurrency_limit=within_concurrency_limit,
+        within_token_limit=within_token_limit,
+    )
