@@ -37,7 +37,8 @@ def _restore_module_state() -> Iterator[None]:
     states = {
         name: {key: value for key, value in vars(module).items() if _is_state(key, value)}
         for name, module in list(sys.modules.items())
-        if name.startswith("vca.") and any(it.startswith("set_") for it in vars(module))
+        if name.startswith("vca.")
+        and any(attribute.startswith("set_") for attribute in vars(module))
     }
     yield
     for name, state in states.items():

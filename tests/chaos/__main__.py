@@ -27,17 +27,21 @@ _PROGRESS_EVERY_S = 5.0
 
 @click.command("chaos")
 @click.option("--kills", default=1_000, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=1, show_default=True, help="Orders the points and the calls.")
-@click.option("--calls", default=16, show_default=True, type=click.IntRange(1), help="At once.")
-@click.option("--minutes", default=30.0, show_default=True, help="Give up after so long.")
-@click.option("--workers-only", is_flag=True, help="Spare the web processes.")
+@click.option(
+    "--seed", default=1, show_default=True, help="Order of the failpoints and of the calls."
+)
+@click.option(
+    "--calls", default=16, show_default=True, type=click.IntRange(1), help="Concurrent calls."
+)
+@click.option("--minutes", default=30.0, show_default=True, help="Time limit.")
+@click.option("--workers-only", is_flag=True, help="Kill no web process.")
 def main(kills: int, seed: int, calls: int, minutes: float, workers_only: bool) -> None:
     """Kill web and worker with SIGKILL during calls, and check that every call ends once."""
     plan = ChaosPlan(
         kills, seed, calls, minutes * 60, WORKER_FAILPOINTS if workers_only else FAILPOINTS
     )
     with _start_chaos_run(plan) as chaos_run:
-        click.echo(f"{kills} kills, seed {seed}, {calls} calls at once")
+        click.echo(f"{kills} kills, seed {seed}, {calls} concurrent calls")
         report = chaos_run.run(plan, _progress_printer(plan))
     click.echo(format_report(report))
     sys.exit(1 if report.problems else 0)
@@ -64,10 +68,10 @@ def _process_settings(url: str, plan: ChaosPlan) -> dict[str, str]:
         "DATABASE_URL": databases.as_login(url, databases.WEB),
         "MIGRATION_DATABASE_URL": url,
         "APP_ENV": "development",
-        "APP_NAME": "VCA in a rehearsal",
+        "APP_NAME": "VCA in a chaos run",
         "DEBUG": "false",
-        "SECRET_KEY": "a-secret-of-the-rehearsal-and-no-other",
-        "API_KEY_PEPPERS": "a-pepper-of-the-rehearsal-and-no-other",
+        "SECRET_KEY": "a-secret-of-the-chaos-run-and-no-other",
+        "API_KEY_PEPPERS": "a-pepper-of-the-chaos-run-and-no-other",
         "DATABASE_POOL_SIZE": str(plan.calls + 2),
         "LOG_LEVEL": "warning",
     }
@@ -83,7 +87,7 @@ def _progress_printer(plan: ChaosPlan) -> Callable[[ChaosReport], None]:
             return
         printed_at = time.monotonic()
         line = f"[{report.duration_s:5.0f} s] {report.kills.total()}/{plan.kills} kills, "
-        line += f"{len(report.results)} calls over, {len(report.problems)} problems"
+        line += f"{len(report.results)} calls ended, {len(report.problems)} problems"
         click.echo(f"\r{line}" if sys.stdout.isatty() else line, nl=not sys.stdout.isatty())
 
     return print_progress
@@ -91,10 +95,10 @@ def _progress_printer(plan: ChaosPlan) -> Callable[[ChaosReport], None]:
 
 def format_report(report: ChaosReport) -> str:
     """Return the kills at each failpoint, the durations of the calls, and all problems."""
-    lines = ["", f"{'crash point':28} kills"]
+    lines = ["", f"{'failpoint':28} kills"]
     lines += [f"{point:28} {report.kills[point]:5}" for point in FAILPOINTS]
     lines += [f"{'all':28} {report.kills.total():5}   in {report.duration_s:.0f} s", ""]
-    lines += [f"{'calls':12} {'over':>5} {'not dialled':>12} {'median s':>9} {'longest s':>10}"]
+    lines += [f"{'calls':12} {'ended':>5} {'not dialled':>12} {'median s':>9} {'longest s':>10}"]
     for scenario in sorted({result.scenario for result in report.results}):
         scenario_results = [result for result in report.results if result.scenario == scenario]
         durations_s = [result.ended_after_s for result in scenario_results]
@@ -104,7 +108,10 @@ def format_report(report: ChaosReport) -> str:
             f" {median(durations_s):9.1f} {max(durations_s):10.1f}"
         )
     repeats = report.requests - report.events
-    lines += ["", f"{report.events} events told in {report.requests} requests, {repeats} repeats"]
+    lines += [
+        "",
+        f"{report.events} events delivered in {report.requests} requests, {repeats} repeats",
+    ]
     lines += ["", f"problems: {len(report.problems)}"]
     return "\n".join([*lines, *(f"  {problem}" for problem in report.problems)])
 

@@ -89,12 +89,16 @@ class RetryingCarrierClient:
         )
         headers = {"Content-Type": "application/json", **request.headers}
         try:
-            answer = post(self.port, request.url, request.body, headers)
+            response_body = post(self.port, request.url, request.body, headers)
         except NoResponse:
             self.server.end_call(self.call)  # a caller who hears nothing for this long hangs up
             raise
-        self.state = answer["state"] or self.state
-        self.actions = answer["actions"] or self.actions
-        self.spoken_texts += [each["text"] for each in answer["actions"] if each["type"] == "say"]
-        if any(each["type"] == "record" for each in answer["actions"]):
+        self.state = response_body["state"] or self.state
+        self.actions = response_body["actions"] or self.actions
+        self.spoken_texts += [
+            reply_action["text"]
+            for reply_action in response_body["actions"]
+            if reply_action["type"] == "say"
+        ]
+        if any(reply_action["type"] == "record" for reply_action in response_body["actions"]):
             self.call.is_recorded = True

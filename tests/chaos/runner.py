@@ -178,13 +178,15 @@ class ChaosRun:
         if dialled_twice:
             yield f"{len(dialled_twice)} calls dialled twice"
         ends_at = time.monotonic() + END_WITHIN_S
-        while time.monotonic() < ends_at and any(one.live_call_count() for one in self.tenants):
+        while time.monotonic() < ends_at and any(
+            tenant.live_call_count() for tenant in self.tenants
+        ):
             time.sleep(_POLL_EVERY_S)
         for tenant in self.tenants:
             if live_calls := tenant.live_call_count():
-                yield f"{live_calls} lines are still in use"
+                yield f"{live_calls} calls are still live"
             if watches := tenant.check_job_count():
-                yield f"{watches} jobs watch over calls that have ended"
+                yield f"{watches} jobs still check on ended calls"
 
 
 @contextmanager
@@ -218,7 +220,7 @@ def _environ(
         "DATABASE_URL": databases.as_login(url, databases.WEB),
         "WORKER_DATABASE_URL": databases.as_login(url, databases.WORKER),
         "APP_ENV": "development",
-        "APP_NAME": "VCA in a rehearsal",
+        "APP_NAME": "VCA in a chaos run",
         "DEBUG": "false",
         "SECRET_KEY": settings.secret_key,
         "API_KEY_PEPPERS": ",".join(settings.api_key_peppers),

@@ -58,8 +58,8 @@ class ScenarioContext:
             "Content-Type": "application/json",
             "Idempotency-Key": uuid4().hex,
         }
-        answer = post(self.port, self.tenant.calls_url, json.dumps(body), headers)
-        return str(answer["id"])
+        response_body = post(self.port, self.tenant.calls_url, json.dumps(body), headers)
+        return str(response_body["id"])
 
     def await_dialled(self, call_id: str) -> RetryingCarrierClient | None:
         """Wait until an outbound call rings; return the carrier's side, or None if it failed."""
@@ -87,10 +87,10 @@ def lost_hangup(context: ScenarioContext, result: CallResult) -> str:
     return _hold_conversation(carrier_client, result, send_event=False)
 
 
-def taped(context: ScenarioContext, result: CallResult) -> str:
+def recorded(context: ScenarioContext, result: CallResult) -> str:
     """Play the same call on a number that records."""
     carrier_client = context.ring(context.tenant.recorded_number)
-    result.expect(carrier_client.call.is_recorded, "the tape never began")
+    result.expect(carrier_client.call.is_recorded, "no recording was started")
     return _hold_conversation(carrier_client, result)
 
 
@@ -99,12 +99,13 @@ def transfer(context: ScenarioContext, result: CallResult) -> str:
     carrier_client = context.ring(context.tenant.plain_number)
     carrier_client.say("Please connect me with sales.")
     result.expect(
-        carrier_client.last_action == "transfer", f"no transfer but {carrier_client.actions}"
+        carrier_client.last_action == "transfer",
+        f"expected a transfer, got {carrier_client.actions}",
     )
     carrier_client.end_leg("no_answer")
     result.expect(
         carrier_client.last_action == "listen",
-        f"not back with the agent but {carrier_client.actions}",
+        f"the agent did not continue: {carrier_client.actions}",
     )
     result.expect(
         "nobody" in carrier_client.spoken_texts[-1],
@@ -132,7 +133,7 @@ def _hold_conversation(
 ) -> str:
     result.expect(
         carrier_client.last_action == "listen",
-        f"the agent does not listen but {carrier_client.actions}",
+        f"expected the agent to listen, got {carrier_client.actions}",
     )
     carrier_client.say("My boiler is broken.")
     carrier_client.say("Jane Miller.")
@@ -145,7 +146,7 @@ def _hold_conversation(
 
 
 SCENARIOS: dict[str, Callable[[ScenarioContext, CallResult], str]] = {
-    scenario.__name__: scenario for scenario in (inbound, outbound, transfer, taped, lost_hangup)
+    scenario.__name__: scenario for scenario in (inbound, outbound, transfer, recorded, lost_hangup)
 }
 
 
@@ -155,7 +156,7 @@ def run_scenario(name: str, context: ScenarioContext) -> CallResult:
     try:
         call_id = SCENARIOS[name](context, result)
     except NoResponse as error:
-        result.problems.append(f"given up: {error}")
+        result.problems.append(f"no response: {error}")
         return result
     _await_end(context.tenant, call_id, result)
     return result
@@ -166,7 +167,7 @@ def _await_end(tenant: ChaosTenant, call_id: str, result: CallResult) -> None:
     started_at = time.monotonic()
     while (row := tenant.find_call(call_id)) is None or row.ended_at is None:
         if time.monotonic() - started_at > END_WITHIN_S:
-            result.problems.append(f"no end after {END_WITHIN_S:.0f} s: {row}")
+            result.problems.append(f"not ended after {END_WITHIN_S:.0f} s: {row}")
             return
         time.sleep(_POLL_EVERY_S)
     result.ended_after_s = time.monotonic() - started_at
@@ -176,15 +177,18 @@ def _await_end(tenant: ChaosTenant, call_id: str, result: CallResult) -> None:
         result.expect(
             result.ended_after_s <= END_WITHIN_S, f"ended {result.ended_after_s:.0f} s late"
         )
-        result.expect(row.end_reason == "carrier_error", f"not dialled, but {row.end_reason}")
+        result.expect(
+            row.end_reason == "carrier_error", f"not dialled, but ended as {row.end_reason}"
+        )
         return
     result.expect(row.end_reason == "caller_hangup", f"ended as {row.end_reason}: {row.end_detail}")
     if result.scenario == "transfer":
         return
     result.expect(
-        tenant.speakers(row.id) == _EXPECTED_SPEAKERS, f"turns of {tenant.speakers(row.id)}"
+        tenant.speakers(row.id) == _EXPECTED_SPEAKERS,
+        f"unexpected speakers: {tenant.speakers(row.id)}",
     )
-    if result.scenario == "taped":
+    if result.scenario == "recorded":
         _await_recording(tenant, row.id, result)
 
 

@@ -35,7 +35,7 @@ ENDPOINT_TYPES = (
 # One reply in this many gets lost: the receiver has the event and receives it again.
 _LOST_ONE_IN = 20
 _POLL_EVERY_S = 0.25
-_ACCEPTED = reply_with(b"HTTP/1.1 204 Taken\r\n\r\n")
+_ACCEPTED = reply_with(b"HTTP/1.1 204 Accepted\r\n\r\n")
 _CALL_EVENT_TYPES = ("call.started", "call.ended")
 
 
@@ -107,7 +107,7 @@ class DeliveryReport:
             types = {self.stored_events[id] for id in self.lost}
             yield f"{len(self.lost)} events were lost, of {sorted(types)}"
         if unknown_ids := self.events_by_id.keys() - self.stored_events.keys():
-            yield f"{len(unknown_ids)} events never happened"
+            yield f"{len(unknown_ids)} events are unknown"
         if self.unsigned_count:
             yield f"{self.unsigned_count} requests are not signed"
         counts = Counter(
@@ -116,10 +116,10 @@ class DeliveryReport:
             if "call_id" in event["data"]
         )
         if duplicates := [effect for effect, times in counts.items() if times > 1]:
-            yield f"{len(duplicates)} effects were told under two ids: {duplicates[:3]}"
+            yield f"{len(duplicates)} events were sent under two ids: {duplicates[:3]}"
         expected = {(type, call_id) for type in _CALL_EVENT_TYPES for call_id in self.ended_calls}
         if missing := expected - counts.keys():
-            yield f"{len(missing)} beginnings and ends of calls were never told"
+            yield f"{len(missing)} starts and ends of calls were never sent"
 
 
 def await_deliveries(tenant: Tenant, chaos_endpoints: Sequence[ChaosEndpoint]) -> DeliveryReport:

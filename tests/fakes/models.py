@@ -66,14 +66,14 @@ class StepModel(ModelClient):
 class SequenceModel(StepModel):
     """Follows one list of steps for each request, and the last list for all further requests."""
 
-    def __init__(self, *answers: Sequence[Step], tokens: Tokens | None = None) -> None:
+    def __init__(self, *step_lists: Sequence[Step], tokens: Tokens | None = None) -> None:
         super().__init__(tokens=tokens)
-        self._answers = deque(answers)
+        self._step_lists = deque(step_lists)
 
     def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        self.steps = tuple(self._answers[0])
-        if len(self._answers) > 1:
-            self._answers.popleft()
+        self.steps = tuple(self._step_lists[0])
+        if len(self._step_lists) > 1:
+            self._step_lists.popleft()
         return (yield from super()._stream(request))
 
 

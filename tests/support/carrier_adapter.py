@@ -43,10 +43,10 @@ class RemoteCarrierAdapter(FakeTelephonyAdapter):
         return call_id
 
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
-        over = _request("look_up", call_id=provider_call_id)
-        if over is None:
+        has_ended = _request("look_up", call_id=provider_call_id)
+        if has_ended is None:
             return None
-        if not over:
+        if not has_ended:
             return CallStatus(provider_call_id)
         key = f"completed-{provider_call_id}"
         event = CallEvent("ENDED", provider_call_id, clock.now(), key, end_reason="caller_hangup")

@@ -51,15 +51,17 @@ class CarrierClient:
     def _send_action(self, action: str, **fields: Any) -> dict[str, Any]:
         response = self.send(self.build_request(action, **fields))
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = json.loads(response.data)
-        return answer
+        response_body: dict[str, Any] = json.loads(response.data)
+        return response_body
 
 
-def action_types(answer: dict[str, Any]) -> list[str]:
+def action_types(response_body: dict[str, Any]) -> list[str]:
     """Return the types of the response's actions, in order."""
-    return [action["type"] for action in answer["actions"]]
+    return [action["type"] for action in response_body["actions"]]
 
 
-def spoken_text(answer: dict[str, Any]) -> str:
+def spoken_text(response_body: dict[str, Any]) -> str:
     """Return the text that the caller hears."""
-    return " ".join(action["text"] for action in answer["actions"] if action["type"] == "say")
+    return " ".join(
+        action["text"] for action in response_body["actions"] if action["type"] == "say"
+    )

@@ -79,8 +79,8 @@ class Tenant:
         """Send one turn of a simulated call and return the response."""
         response = self.post(f"/simulations/{call_id}/turns", {"text": text})
         assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json
-        return answer
+        body: dict[str, Any] = response.json
+        return body
 
 
 def assert_created(response: TestResponse) -> dict[str, Any]:

@@ -246,13 +246,13 @@ def list_cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
         "audit",
     )
     for path in (f"/{name}" for name in lists):
-        answer = tenant.get(path, limit=1)
-        yield path, cursor_of(answer)
+        response = tenant.get(path, limit=1)
+        yield path, cursor_of(response)
 
 
-def cursor_of(answer: Any) -> str:
+def cursor_of(response: Any) -> str:
     """Return the cursor in the `Link` header."""
-    link: str = answer.headers["Link"]
+    link: str = response.headers["Link"]
     return link.partition("cursor=")[2].partition(">")[0].partition("&")[0]
 
 

@@ -165,7 +165,7 @@ class WebServer:
     def is_healthy(self) -> bool:
         """Return whether 16 concurrent requests succeed, which reach every worker process."""
         responses = run_concurrently([partial(self.get, "/healthz")] * 16)
-        return all(answer.status == 200 for answer in responses)
+        return all(response.status == 200 for response in responses)
 
     def with_key(self, key: str) -> "WebServer":
         """Return a client of the same server with this key."""

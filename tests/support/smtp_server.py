@@ -38,14 +38,14 @@ class SmtpServer:
         return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
-        answer = self.answers.popleft() if self.answers else "250 taken"
-        if answer.startswith("250"):
+        reply = self.answers.popleft() if self.answers else "250 taken"
+        if reply.startswith("250"):
             message = message_from_bytes(envelope.content, policy=policy.SMTP)
             assert isinstance(message, EmailMessage)
             self.messages.append(message)
             encrypted = server.transport.get_extra_info("ssl_object") is not None
             self.envelopes.append((envelope.mail_from, envelope.rcpt_tos, encrypted))
-        return answer
+        return reply
 
 
 def server_context() -> ssl.SSLContext:

@@ -78,14 +78,14 @@ class TcpProxy:
                 if self._mode == "open":
                     for connection in (self._listener, *self._pairs):
                         selector.register(connection, selectors.EVENT_READ)
-                ready = {key.fileobj for key, _ in selector.select()}
-            if self._wake_receiver in ready:
+                readable = {key.fileobj for key, _ in selector.select()}
+            if self._wake_receiver in readable:
                 is_over = not self._apply_mode_change()
                 self._wake_receiver.send(b"!")
                 if is_over:
                     return
                 continue
-            for connection in ready:
+            for connection in readable:
                 self._forward(connection)  # type: ignore[arg-type] # only sockets were registered
 
     def _apply_mode_change(self) -> bool:

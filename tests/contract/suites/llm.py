@@ -117,19 +117,19 @@ class ModelContract:
     ) -> None:
         request = make_request("How may I help you?", "I want to buy 40 chairs.")
 
-        answers = {read_text(model.stream(request)) for _ in range(3)}
+        texts = {read_text(model.stream(request)) for _ in range(3)}
 
-        assert not model.deterministic or len(answers) == 1
+        assert not model.deterministic or len(texts) == 1
 
     def test_streams_are_read_side_by_side(self, model: ModelClient) -> None:
         requests = [make_request(f"I am caller number {number}.") for number in range(8)]
 
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda request: read_text(model.stream(request)), requests))
+            texts = list(threads.map(lambda request: read_text(model.stream(request)), requests))
 
-        assert all(answer.strip() for answer in answers)
+        assert all(text.strip() for text in texts)
         if model.deterministic:
-            assert answers == [read_text(model.stream(request)) for request in requests]
+            assert texts == [read_text(model.stream(request)) for request in requests]
 
     def test_a_stream_closed_early_gives_its_connection_back(self, model: ModelClient) -> None:
         with closing(model.stream(make_request("Tell me everything."))) as pieces:
@@ -190,11 +190,11 @@ class ModelContract:
         request = make_request(text, text, text, profile=profile, system=text)
 
         try:
-            answer = read_text(model.stream(request))
+            response_text = read_text(model.stream(request))
         except ModelError:
             return
 
-        assert answer.strip()
+        assert response_text.strip()
 
     def test_warming_is_repeatable_and_changes_nothing(self, model: ModelClient) -> None:
         model.warm_up()

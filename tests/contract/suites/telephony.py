@@ -291,11 +291,11 @@ class TelephonyContract:
 
         assert other_process_adapter.parse(speech) == adapter.parse(speech)
         reply = CallReply((Say("Yes."), Listen()), STATE)
-        answers = [
+        responses = [
             instance.render(reply, callback_url=CALLBACK)
             for instance in (adapter, other_process_adapter)
         ]
-        assert answers[0] == answers[1]
+        assert responses[0] == responses[1]
 
     # from_account
 
@@ -611,13 +611,13 @@ class TelephonyContract:
         self, adapter: TelephonyAdapter
     ) -> None:
         call = new_call_id()
-        twice = [*self.statuses, *self.statuses]
+        repeated_statuses = [*self.statuses, *self.statuses]
 
         keys = [
             self._require_event(
                 adapter.parse(self.status_request(adapter, call_id=call, status=status))
             ).key
-            for status in twice
+            for status in repeated_statuses
         ]
 
         assert keys[: len(self.statuses)] == keys[len(self.statuses) :]
@@ -648,12 +648,12 @@ class TelephonyContract:
             self._parse_or_reject(adapter, replace(genuine, action=action, body=body))
 
     @_few_examples
-    @given(place=st.integers(0, 10_000), change=st.binary(min_size=1, max_size=4))
+    @given(offset=st.integers(0, 10_000), change=st.binary(min_size=1, max_size=4))
     def test_a_request_with_a_bit_of_nonsense_in_it_is_read_or_refused(
-        self, adapter: TelephonyAdapter, place: int, change: bytes
+        self, adapter: TelephonyAdapter, offset: int, change: bytes
     ) -> None:
         for genuine in self._one_of_each(adapter):
-            position = place % (len(genuine.body) + 1)
+            position = offset % (len(genuine.body) + 1)
             body = genuine.body[:position] + change + genuine.body[position + len(change) :]
             self._parse_or_reject(adapter, replace(genuine, body=body))
 
@@ -735,8 +735,8 @@ class TelephonyContract:
         call, other = new_call_id(), new_call_id()
 
         keys = {
-            one.on_inbound_call(inbound_metadata(call)).key
-            for one in (adapter, adapter, other_process_adapter)
+            instance.on_inbound_call(inbound_metadata(call)).key
+            for instance in (adapter, adapter, other_process_adapter)
         }
 
         assert len(keys) == 1

@@ -66,9 +66,9 @@ class OnFakeCarrier(ScriptedCaller):
     def hang_up(self) -> None:
         self._carrier_client.send_status(self._call, "completed")
 
-    def _spoken_text(self, answer: dict[str, Any]) -> str:
-        self._state = answer["state"] or ""
-        return spoken_text(answer)
+    def _spoken_text(self, response: dict[str, Any]) -> str:
+        self._state = response["state"] or ""
+        return spoken_text(response)
 
 
 class OnTwilio(ScriptedCaller):

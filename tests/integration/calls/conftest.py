@@ -54,9 +54,9 @@ def script_model(app: Flask) -> Callable[..., SequenceModel]:
     """Return a function that installs a model with one list of steps for each request."""
 
     def use_answers(
-        *answers: list[Step], tokens: Tokens | None = None, **latency: float
+        *step_lists: list[Step], tokens: Tokens | None = None, **latency: float
     ) -> SequenceModel:
-        model = SequenceModel(*answers, tokens=tokens)
+        model = SequenceModel(*step_lists, tokens=tokens)
         use_model(model, **latency)
         return model
 

@@ -170,8 +170,8 @@ OPERATIONS: tuple[tuple[str, str, Operation, dict[str, Any] | None], ...] = (
     ("POST", "/calls", TelnyxApi.dial, schemas.DIAL),
     ("GET", _CALL, TelnyxApi.get_call, None),
     *(
-        ("POST", f"{_CALL}/actions/{word}", TelnyxApi.run_command, of)
-        for word, of in schemas.COMMANDS.items()
+        ("POST", f"{_CALL}/actions/{command}", TelnyxApi.run_command, schema)
+        for command, schema in schemas.COMMANDS.items()
     ),
     ("GET", "/connections/{connection_id}/active_calls", TelnyxApi.list_active_calls, None),
     ("GET", "/call_events", TelnyxApi.list_events, None),

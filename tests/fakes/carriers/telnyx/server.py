@@ -110,18 +110,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def _handle(self) -> None:
-        asked = self._read_request()
+        api_request = self._read_request()
         if self.server.pending_faults and self._apply_fault(self.server.pending_faults.pop(0)):
             return
         try:
             with self.server.lock:
-                self.server.requests.append(asked)
-                schema, answer = self._execute(asked)
+                self.server.requests.append(api_request)
+                schema, body = self._execute(api_request)
         except TelnyxError as error:
             self._send_problem(error.status, error.code, error.title)
             return
-        self._record_errors(f"{asked.path} answers", schemas.schema_errors(schema, answer))
-        self._send(200, answer)
+        self._record_errors(f"{api_request.path} answers", schemas.schema_errors(schema, body))
+        self._send(200, body)
 
     def _read_request(self) -> TelnyxRequest:
         parts = urlsplit(self.path)
@@ -180,14 +180,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_bytes(200 if recording else 404, recording[1] if recording else b"", "audio/wav")
 
     def _send_problem(self, status: int, code: str, title: str, **headers: str) -> None:
-        answer = {"errors": [{"code": code, "title": title, "detail": title}]}
-        self._send(status, answer, **headers)
+        problem = {"errors": [{"code": code, "title": title, "detail": title}]}
+        self._send(status, problem, **headers)
 
-    def _send(self, status: int, answer: Any, **headers: str) -> None:
-        if isinstance(answer, str):
-            self._send_bytes(status, answer.encode(), "text/plain")
+    def _send(self, status: int, content: Any, **headers: str) -> None:
+        if isinstance(content, str):
+            self._send_bytes(status, content.encode(), "text/plain")
         else:
-            self._send_bytes(status, json.dumps(answer), "application/json", **headers)
+            self._send_bytes(status, json.dumps(content), "application/json", **headers)
 
     def _send_bytes(self, status: int, body: bytes, content_type: str, **headers: str) -> None:
         self.send_response(status)

@@ -150,10 +150,10 @@ class TwilioAccount:
             number[_snake(name)] = values[0] or None
         if request.get("VoiceApplicationSid"):
             number["trunk_sid"] = None
-        answer = dict(number)
+        representation = dict(number)
         for callback in self.after_number_update:
             callback()
-        return 200, answer
+        return 200, representation
 
     def _create_call(self, request: TwilioRequest) -> Answer:
         to, caller = request.get("To") or "", request.get("From") or ""

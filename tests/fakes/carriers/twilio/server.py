@@ -112,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         if media := _MEDIA.fullmatch(target.path):
             self._send_media(media[1])
             return
-        status, answer = self._execute(target.path, target.query, body)
-        self._send(status, b"" if answer is None else json.dumps(answer).encode())
+        status, content = self._execute(target.path, target.query, body)
+        self._send(status, b"" if content is None else json.dumps(content).encode())
 
     def _execute(self, path: str, query: str, body: bytes) -> Answer:
         spec, headers = load_spec(), dict(self.headers.items())
@@ -123,13 +123,13 @@ class _Handler(BaseHTTPRequestHandler):
             if errors:
                 self.server.complaints += errors
                 raise TwilioError(400, 20001, "; ".join(errors))
-            status, answer = account.handle(self.command, path, query, body)
+            status, content = account.handle(self.command, path, query, body)
         except TwilioError as error:
             return error.response
         self.server.complaints += spec.response_errors(
-            self.command, path, query, headers, status, answer
+            self.command, path, query, headers, status, content
         )
-        return status, answer
+        return status, content
 
     def _account(self) -> TwilioAccount:
         """Return the account of the login. Raise TwilioError if the path names another account."""
