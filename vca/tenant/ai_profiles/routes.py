@@ -17,7 +17,7 @@ from vca.tenant.ai_profiles.schemas import (
 blp = Blueprint("ai profiles", __name__, description="How a tenant's agent behaves.")
 
 URL = "/api/tenants/<uuid:tenant_id>/ai-profiles"
-ONE = f"{URL}/<uuid:ai_profile_id>"
+PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -44,7 +44,7 @@ def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(PROFILE_URL, methods=["GET"])
 @blp.response(200, AiProfileSchema)
 @access("tenant", "read", transaction="tenant")
 def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
@@ -52,7 +52,7 @@ def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
     return service.get(request_session(), ai_profile_id=ai_profile_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(PROFILE_URL, methods=["PATCH"])
 @blp.arguments(AiProfileSchema)
 @blp.response(200, AiProfileSchema)
 @access("tenant", "write", transaction="tenant")
@@ -65,7 +65,7 @@ def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -
     return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(PROFILE_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
@@ -73,7 +73,7 @@ def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
     service.delete(request_session(), ai_profile_id=ai_profile_id)
 
 
-@blp.route(f"{ONE}/versions", methods=["GET"])
+@blp.route(f"{PROFILE_URL}/versions", methods=["GET"])
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, AiProfileVersionSchema(many=True))
 @access("tenant", "read", transaction="tenant")

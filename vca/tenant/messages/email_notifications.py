@@ -15,7 +15,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.messages.models import Message
 from vca.tenant.settings import service as settings
 
-MAIL = "messages.mail"
+MAIL_JOB = "messages.mail"
 # About five days, the time that RFC 5321 asks of one who sends.
 BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400)
 _SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
@@ -104,5 +104,7 @@ def _schedule(
     session: Session, message_id: UUID, *, attempt: int = 0, run_at: datetime | None = None
 ) -> None:
     """One job waits for each attempt: a second run of the same one orders no second next."""
-    lock = f"{MAIL}:{message_id}:{attempt}"
-    queue.enqueue(session, MAIL, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt)
+    lock = f"{MAIL_JOB}:{message_id}:{attempt}"
+    queue.enqueue(
+        session, MAIL_JOB, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt
+    )

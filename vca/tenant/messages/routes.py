@@ -11,7 +11,7 @@ from vca.tenant.messages.schemas import MessageChangeSchema, MessageQuery, Messa
 blp = Blueprint("messages", __name__, description="What callers left for a tenant.")
 
 URL = "/api/tenants/<uuid:tenant_id>/messages"
-ONE = f"{URL}/<uuid:message_id>"
+MESSAGE_URL = f"{URL}/<uuid:message_id>"
 
 
 @blp.route(URL, methods=["GET"])
@@ -24,7 +24,7 @@ def list_messages(query: dict[str, Any], tenant_id: UUID) -> Any:
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(MESSAGE_URL, methods=["GET"])
 @blp.response(200, MessageSchema)
 @access("tenant", "content", transaction="tenant")
 def get_message(tenant_id: UUID, message_id: UUID) -> Any:
@@ -32,7 +32,7 @@ def get_message(tenant_id: UUID, message_id: UUID) -> Any:
     return service.get(request_session(), message_id=message_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(MESSAGE_URL, methods=["PATCH"])
 @blp.arguments(MessageChangeSchema)
 @blp.response(200, MessageSchema)
 @access("tenant", "write", additional_scope="content", transaction="tenant")

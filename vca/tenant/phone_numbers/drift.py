@@ -20,7 +20,7 @@ from vca.tenant.phone_numbers import provider_assignment, registration_check
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.phone_numbers.registration_check import CheckResult, CheckTarget
 
-CHECK = "phone_numbers.check"
+CHECK_JOB = "phone_numbers.check"
 CHECK_INTERVAL_H = 24
 DRIFTED = "drifted"
 
@@ -30,8 +30,8 @@ def schedule_check(session: Session, number: PhoneNumber, *, now: datetime) -> N
     run_at = now + timedelta(
         hours=CHECK_INTERVAL_H * uniform(0.9, 1.1)
     )  # a fleet is not asked about at once
-    lock = f"{CHECK}:{number.id.hex}"
-    queue.enqueue(session, CHECK, run_at=run_at, lock=lock, phone_number_id=number.id)
+    lock = f"{CHECK_JOB}:{number.id.hex}"
+    queue.enqueue(session, CHECK_JOB, run_at=run_at, lock=lock, phone_number_id=number.id)
 
 
 def check_drift(tenant: TenantRef, *, phone_number_id: UUID) -> None:

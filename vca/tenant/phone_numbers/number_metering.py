@@ -20,7 +20,7 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.usage import calendar_days, ledger
 from vca.tenant.usage.ledger import Fact
 
-COUNT = "phone_numbers.count"
+COUNT_JOB = "phone_numbers.count"
 
 
 def start_metering(session: Session, *, now: datetime) -> None:
@@ -49,9 +49,9 @@ def record_month(tenant: TenantRef, *, period: date) -> None:
 def _schedule_month(session: Session, period: date) -> None:
     queue.enqueue(
         session,
-        COUNT,
+        COUNT_JOB,
         run_at=calendar_days.period_end(period),
-        lock=COUNT,
+        lock=COUNT_JOB,
         period=periods.format_month(period),
     )
 

@@ -16,7 +16,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import provider_assignment, registration
 from vca.tenant.phone_numbers.models import PhoneNumber
 
-LEAVE = "phone_numbers.leave"
+LEAVE_JOB = "phone_numbers.leave"
 PREVIOUS_CARRIER_TTL = timedelta(days=30)
 
 
@@ -28,7 +28,7 @@ def start_port(
     until = now + PREVIOUS_CARRIER_TTL
     provider_assignment.set_previous(number, previous_ref, until=until)
     lock = _lock_name(number.id)
-    queue.enqueue(session, LEAVE, run_at=until, lock=lock, phone_number_id=number.id)
+    queue.enqueue(session, LEAVE_JOB, run_at=until, lock=lock, phone_number_id=number.id)
 
 
 def release_previous(session: Session, number: PhoneNumber) -> None:
@@ -53,4 +53,4 @@ def release_if_due(tenant: TenantRef, *, phone_number_id: UUID, now: datetime) -
 
 
 def _lock_name(phone_number_id: UUID) -> str:
-    return f"{LEAVE}:{phone_number_id.hex}"
+    return f"{LEAVE_JOB}:{phone_number_id.hex}"

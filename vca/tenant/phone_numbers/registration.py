@@ -21,8 +21,8 @@ from vca.tenant.phone_numbers import drift, provider_assignment
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.telephony_accounts import adapter_lookup
 
-REGISTER = "phone_numbers.register"
-UNREGISTER = "phone_numbers.unregister"
+REGISTER_JOB = "phone_numbers.register"
+UNREGISTER_JOB = "phone_numbers.unregister"
 # Ten tries over about two days: a carrier's bad afternoon must not need a person.
 BACK_OFF_S = (10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
 
@@ -158,7 +158,9 @@ def _job_for(
 def _enqueue(
     session: Session, job: RegistrationJob, *, register: bool, run_at: datetime | None = None
 ) -> None:
-    queue.enqueue(session, REGISTER if register else UNREGISTER, run_at=run_at, **asdict(job))
+    queue.enqueue(
+        session, REGISTER_JOB if register else UNREGISTER_JOB, run_at=run_at, **asdict(job)
+    )
 
 
 def _is_current_carrier(number: PhoneNumber, job: RegistrationJob) -> bool:

@@ -41,7 +41,7 @@ class CheckResult:
         return bool(self.fields) and all(field.agrees for field in self.fields)
 
     @property
-    def shown(self) -> list[dict[str, Any]]:
+    def fields_as_dicts(self) -> list[dict[str, Any]]:
         """The fields with their verdicts, for the API."""
         return [{**vars(field), "agrees": field.agrees} for field in self.fields]
 

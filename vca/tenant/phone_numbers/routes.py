@@ -34,7 +34,7 @@ from vca.tenant.phone_numbers.schemas import (
 blp = Blueprint("phone numbers", __name__, description="A tenant's numbers.")
 
 URL = "/api/tenants/<uuid:tenant_id>/phone-numbers"
-ONE = f"{URL}/<uuid:phone_number_id>"
+NUMBER_URL = f"{URL}/<uuid:phone_number_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -65,7 +65,7 @@ def list_numbers(query: dict[str, Any], tenant_id: UUID) -> Any:
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(NUMBER_URL, methods=["GET"])
 @blp.response(200, PhoneNumberSchema)
 @access("tenant", "read", transaction="tenant")
 def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
@@ -73,7 +73,7 @@ def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     return service.get(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(NUMBER_URL, methods=["PATCH"])
 @blp.arguments(PhoneNumberChangeSchema)
 @blp.response(200, PhoneNumberSchema)
 @access("tenant", "write", transaction="tenant")
@@ -87,7 +87,7 @@ def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) 
     return service.change(request_session(), phone_number_id=phone_number_id, **body)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(NUMBER_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
@@ -99,7 +99,7 @@ def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
     service.remove(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/register", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/register", methods=["POST"])
 @blp.response(202, PhoneNumberSchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
@@ -107,7 +107,7 @@ def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     return service.register(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/check", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/check", methods=["POST"])
 @blp.response(200, CheckedSchema)
 @access("tenant", "write")
 def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
@@ -119,7 +119,7 @@ def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
     return registration_check.check_number(g.tenant, phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/release-previous-carrier", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/release-previous-carrier", methods=["POST"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
@@ -130,7 +130,7 @@ def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
     service.release_previous_carrier(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/decision-webhook", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/decision-webhook", methods=["POST"])
 @blp.arguments(DecisionWebhookSchema)
 @blp.response(200, ArmedDecisionWebhookSchema)
 @access("tenant", "admin")
@@ -153,7 +153,7 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     return {**body, "secret": secret}
 
 
-@blp.route(f"{ONE}/decision-webhook", methods=["DELETE"])
+@blp.route(f"{NUMBER_URL}/decision-webhook", methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:

@@ -131,7 +131,7 @@ class CheckedSchema(Schema):
     provider_type = fields.String(metadata={"description": "The carrier that was asked."})
     checked_at = fields.AwareDateTime()
     agrees = fields.Boolean()
-    fields_ = fields.List(fields.Nested(HeldSchema), data_key="fields", attribute="shown")
+    fields_ = fields.List(fields.Nested(HeldSchema), data_key="fields", attribute="fields_as_dicts")
 
 
 class DecisionWebhookSchema(Schema):

@@ -34,7 +34,7 @@ from vca.tenant.recordings import media
 from vca.tenant.recordings.models import Recording
 from vca.tenant.webhooks.models import Delivery
 
-EXPIRE = "privacy.expire"
+EXPIRE_JOB = "privacy.expire"
 RETENTION = timedelta(days=1)
 RETRY_DELAY = timedelta(seconds=300)
 CONTENT_TYPE = "application/zip"
@@ -108,7 +108,7 @@ def _finish(session: Session, request_id: UUID, counts: dict[str, int], *, size_
 
 def _schedule_expiry(session: Session, request_id: UUID, *, run_at: datetime) -> None:
     queue.enqueue(
-        session, EXPIRE, run_at=run_at, lock=f"{EXPIRE}:{request_id}", request_id=request_id
+        session, EXPIRE_JOB, run_at=run_at, lock=f"{EXPIRE_JOB}:{request_id}", request_id=request_id
     )
 
 

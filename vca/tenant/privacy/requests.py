@@ -17,8 +17,8 @@ from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
 
-EXPORT = "privacy.export"
-ERASE = "privacy.erase"
+EXPORT_JOB = "privacy.export"
+ERASE_JOB = "privacy.erase"
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ def create_request(
 def schedule(session: Session, row: PrivacyRequest, *, run_at: datetime | None = None) -> None:
     """Have a request's job done; one waits at most."""
     if row.kind == "export":
-        queue.enqueue(session, EXPORT, run_at=run_at, lock=f"{EXPORT}:{row.id}", request_id=row.id)
+        queue.enqueue(
+            session, EXPORT_JOB, run_at=run_at, lock=f"{EXPORT_JOB}:{row.id}", request_id=row.id
+        )
     else:
-        queue.enqueue(session, ERASE, run_at=run_at, lock=f"{ERASE}:{row.id}", request_id=row.id)
+        queue.enqueue(
+            session, ERASE_JOB, run_at=run_at, lock=f"{ERASE_JOB}:{row.id}", request_id=row.id
+        )
 
 
 def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:

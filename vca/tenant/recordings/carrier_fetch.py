@@ -28,7 +28,7 @@ from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-FETCH = "recordings.fetch"
+FETCH_JOB = "recordings.fetch"
 GIVE_UP_AFTER = timedelta(hours=24)
 # Carriers have most recordings ready within seconds of the call's end.
 BACK_OFF_S = (5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600)
@@ -65,9 +65,9 @@ def schedule_fetch(
     run_at: datetime | None = None,
 ) -> None:
     """Have a recording fetched, or what is left of that done; one job waits for each attempt."""
-    lock = f"{FETCH}:{recording_id}:{stage}:{attempt}"
+    lock = f"{FETCH_JOB}:{recording_id}:{stage}:{attempt}"
     queue.enqueue(
-        session, FETCH, run_at=run_at, lock=lock, recording_id=recording_id, attempt=attempt
+        session, FETCH_JOB, run_at=run_at, lock=lock, recording_id=recording_id, attempt=attempt
     )
 
 

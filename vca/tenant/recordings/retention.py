@@ -17,7 +17,7 @@ from vca.tenant.recordings import media, storage_metering
 from vca.tenant.recordings.models import Recording
 from vca.tenant.settings import service as settings
 
-SWEEP = "recordings.sweep"
+SWEEP_JOB = "recordings.sweep"
 _BATCH_SIZE = 100
 _RETRY_DELAYS_S = (60, 300, 1_800, 7_200)
 
@@ -48,8 +48,8 @@ def schedule_sweep(session: Session) -> None:
     is_stored = Recording.status == "stored"
     earliest = session.scalar(select(func.min(Recording.delete_after)).where(is_stored))
     if earliest is not None:
-        queue.withdraw(session, lock=SWEEP)
-        queue.enqueue(session, SWEEP, run_at=earliest, lock=SWEEP)
+        queue.withdraw(session, lock=SWEEP_JOB)
+        queue.enqueue(session, SWEEP_JOB, run_at=earliest, lock=SWEEP_JOB)
 
 
 def sweep(tenant: TenantRef, *, now: datetime, attempt: int = 0) -> None:
@@ -113,4 +113,4 @@ def _mark_deleted(session: Session, recording_id: UUID) -> None:
 def _schedule_retry(session: Session, *, attempt: int, now: datetime) -> None:
     wait_s = _RETRY_DELAYS_S[min(attempt, len(_RETRY_DELAYS_S) - 1)]
     retry_at = now + timedelta(seconds=wait_s)
-    queue.enqueue(session, SWEEP, run_at=retry_at, lock=SWEEP, attempt=attempt + 1)
+    queue.enqueue(session, SWEEP_JOB, run_at=retry_at, lock=SWEEP_JOB, attempt=attempt + 1)

@@ -17,7 +17,7 @@ from vca.tenant.recordings.models import Recording
 from vca.tenant.usage import calendar_days, ledger
 from vca.tenant.usage.ledger import Fact
 
-COUNT = "recordings.count"
+COUNT_JOB = "recordings.count"
 
 
 def start_metering(session: Session, *, now: datetime) -> None:
@@ -58,9 +58,9 @@ def record_month(tenant: TenantRef, *, period: date) -> None:
 def _schedule_month(session: Session, period: date) -> None:
     queue.enqueue(
         session,
-        COUNT,
+        COUNT_JOB,
         run_at=calendar_days.period_end(period),
-        lock=COUNT,
+        lock=COUNT_JOB,
         period=periods.format_month(period),
     )
 

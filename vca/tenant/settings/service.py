@@ -29,9 +29,9 @@ DEFAULT_DIAL_POLICY = {
 }
 DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
 # The jobs by which a new retention has to look at what is there already.
-FORGET_TRANSCRIPTS = "calls.forget"
-FORGET_PAYLOADS = "calls.forget_payloads"
-FORGET_EVENTS = "webhooks.forget"
+PURGE_TRANSCRIPTS_JOB = "calls.forget"
+PURGE_PAYLOADS_JOB = "calls.forget_payloads"
+PURGE_EVENTS_JOB = "webhooks.forget"
 MAX_VARIABLES = 50
 # Documents of which each entry has a default of its own; they keep what differs from it.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
@@ -64,13 +64,13 @@ def change(session: Session, **changes: Any) -> Settings:
 def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
     """Have what is there already looked at by the retention that was changed."""
     if "transcripts" in retention_changes:
-        queue.withdraw(session, lock=FORGET_TRANSCRIPTS)
-        queue.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
+        queue.withdraw(session, lock=PURGE_TRANSCRIPTS_JOB)
+        queue.enqueue(session, PURGE_TRANSCRIPTS_JOB, lock=PURGE_TRANSCRIPTS_JOB)
     if "payloads" in retention_changes:
-        queue.withdraw(session, lock=FORGET_PAYLOADS)
-        queue.enqueue(session, FORGET_PAYLOADS, lock=FORGET_PAYLOADS)
-        queue.withdraw(session, lock=FORGET_EVENTS)
-        queue.enqueue(session, FORGET_EVENTS, lock=FORGET_EVENTS)
+        queue.withdraw(session, lock=PURGE_PAYLOADS_JOB)
+        queue.enqueue(session, PURGE_PAYLOADS_JOB, lock=PURGE_PAYLOADS_JOB)
+        queue.withdraw(session, lock=PURGE_EVENTS_JOB)
+        queue.enqueue(session, PURGE_EVENTS_JOB, lock=PURGE_EVENTS_JOB)
 
 
 def retention_days(session: Session, kind: str) -> int | None:

@@ -18,7 +18,7 @@ blp = Blueprint(
 )
 
 URL = "/api/tenants/<uuid:tenant_id>/telephony-accounts"
-ONE = f"{URL}/<uuid:telephony_account_id>"
+ACCOUNT_URL = f"{URL}/<uuid:telephony_account_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -49,7 +49,7 @@ def list_telephony_accounts(query: dict[str, Any], tenant_id: UUID) -> Any:
     )
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(ACCOUNT_URL, methods=["GET"])
 @blp.response(200, TelephonyAccountSchema)
 @access("tenant", "admin", transaction="tenant")
 def get_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Any:
@@ -58,7 +58,7 @@ def get_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Any:
     return service.account_to_dict(row, now=clock.now())
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(ACCOUNT_URL, methods=["PATCH"])
 @blp.arguments(TelephonyAccountChangeSchema)
 @blp.response(200, TelephonyAccountSchema)
 @access("tenant", "admin", transaction="tenant")
@@ -76,7 +76,7 @@ def change_telephony_account(
     return service.account_to_dict(row, now=now)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(ACCOUNT_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> None:

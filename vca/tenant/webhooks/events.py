@@ -21,7 +21,7 @@ from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.tenancy import citus
 from vca.tenant.webhooks.models import WebhookEvent
 
-DELIVER = "webhooks.deliver"
+DELIVER_JOB = "webhooks.deliver"
 # Told twice under the same id it is the same event.
 _INSERT_EVENTS_SQL = """
 WITH happened AS (
@@ -139,7 +139,7 @@ def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
     return {
         "told": json.dumps(event_rows).decode(),
         "told_expires_at": now + DELIVERY_LIFETIME,
-        "told_deliver": DELIVER,
+        "told_deliver": DELIVER_JOB,
         "told_forget": retention.PURGE_JOB,
         "told_forget_at": now + retention.PURGE_INTERVAL,
         "told_a_day_ago": now - retention.PURGE_INTERVAL,

@@ -25,7 +25,7 @@ blp = Blueprint("webhooks", __name__, description="What a tenant's own systems a
 
 T = "/api/tenants/<uuid:tenant_id>"
 URL = f"{T}/webhooks"
-ONE = f"{URL}/<uuid:webhook_id>"
+WEBHOOK_URL = f"{URL}/<uuid:webhook_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -54,7 +54,7 @@ def list_webhooks(query: dict[str, Any], tenant_id: UUID) -> Any:
     return handlers.list_page(tenant_scope.for_tenant(g.tenant), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(WEBHOOK_URL, methods=["GET"])
 @blp.response(200, WebhookSchema)
 @access("tenant", "read", transaction="tenant")
 def get_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
@@ -64,7 +64,7 @@ def get_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
     )
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(WEBHOOK_URL, methods=["PATCH"])
 @blp.arguments(WebhookChangeSchema)
 @blp.response(200, WebhookSchema)
 @access("tenant", "admin")
@@ -76,7 +76,7 @@ def change_webhook(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -> A
     return handlers.change(tenant_scope.for_tenant(g.tenant), body, webhook_id)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(WEBHOOK_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_webhook(webhook_id: UUID, tenant_id: UUID) -> None:
@@ -84,7 +84,7 @@ def remove_webhook(webhook_id: UUID, tenant_id: UUID) -> None:
     endpoints.remove(request_session(), tenant_scope.for_tenant(g.tenant), webhook_id=webhook_id)
 
 
-@blp.route(f"{ONE}/rotate-secret", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/rotate-secret", methods=["POST"])
 @blp.response(200, SecretWebhookSchema)
 @access("tenant", "admin", transaction="tenant")
 def rotate_webhook_secret(webhook_id: UUID, tenant_id: UUID) -> Any:
@@ -96,7 +96,7 @@ def rotate_webhook_secret(webhook_id: UUID, tenant_id: UUID) -> Any:
     return handlers.rotate_secret(tenant_scope.for_tenant(g.tenant), webhook_id)
 
 
-@blp.route(f"{ONE}/test", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/test", methods=["POST"])
 @blp.response(202, DeliverySchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def test_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
@@ -109,7 +109,7 @@ def test_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
     )
 
 
-@blp.route(f"{ONE}/deliveries", methods=["GET"])
+@blp.route(f"{WEBHOOK_URL}/deliveries", methods=["GET"])
 @blp.arguments(DeliveryQuery, location="query")
 @blp.response(200, DeliverySchema(many=True))
 @access("tenant", "read", transaction="tenant")
@@ -121,7 +121,7 @@ def list_deliveries(query: dict[str, Any], webhook_id: UUID, tenant_id: UUID) ->
     return handlers.list_deliveries(tenant_scope.for_tenant(g.tenant), query, webhook_id)
 
 
-@blp.route(f"{ONE}/deliveries/<uuid:delivery_id>/replay", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/deliveries/<uuid:delivery_id>/replay", methods=["POST"])
 @blp.response(202, DeliverySchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def replay_delivery(webhook_id: UUID, delivery_id: UUID, tenant_id: UUID) -> Any:
@@ -129,7 +129,7 @@ def replay_delivery(webhook_id: UUID, delivery_id: UUID, tenant_id: UUID) -> Any
     return handlers.redeliver(tenant_scope.for_tenant(g.tenant), webhook_id, delivery_id)
 
 
-@blp.route(f"{ONE}/replay", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/replay", methods=["POST"])
 @blp.arguments(RangeSchema)
 @blp.response(202, ArmedSchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")

@@ -14,11 +14,11 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings import service as settings
 from vca.tenant.webhooks import events, tenant_scope
-from vca.tenant.webhooks.events import DELIVER
+from vca.tenant.webhooks.events import DELIVER_JOB
 from vca.tenant.webhooks.models import Delivery, WebhookEvent
 
 
-@queue.task(DELIVER)
+@queue.task(DELIVER_JOB)
 def deliver(tenant_id: str, webhook_id: str) -> None:
     """Send what is due to an endpoint of a tenant."""
     scope = tenant_scope.for_tenant(TenantRef(UUID(tenant_id)))

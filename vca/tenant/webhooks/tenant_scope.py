@@ -11,7 +11,7 @@ from vca.registry.webhooks.scope import WebhookScope
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
-from vca.tenant.webhooks.events import DELIVER
+from vca.tenant.webhooks.events import DELIVER_JOB
 from vca.tenant.webhooks.models import Delivery, Webhook
 
 
@@ -25,7 +25,7 @@ def for_tenant(tenant: TenantRef) -> WebhookScope:
 def _schedule_delivery(
     session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
 ) -> None:
-    queue.enqueue(session, DELIVER, run_at=at, lock=lock, webhook_id=webhook_id)
+    queue.enqueue(session, DELIVER_JOB, run_at=at, lock=lock, webhook_id=webhook_id)
 
 
 def _emit(session: Session, type: str, data: dict[str, Any]) -> None:
