@@ -1,4 +1,4 @@
-"""`T/ai-profiles`."""
+"""HTTP routes of `/tenants/{tenant_id}/ai-profiles`."""
 
 from typing import Any
 from uuid import UUID
@@ -14,7 +14,9 @@ from vca.tenant.ai_profiles.schemas import (
     NewAiProfileSchema,
 )
 
-blp = Blueprint("ai profiles", __name__, description="How a tenant's agent behaves.")
+blp = Blueprint(
+    "ai profiles", __name__, description="Instructions, limits and tools of a tenant's AI agents."
+)
 
 URL = "/api/tenants/<uuid:tenant_id>/ai-profiles"
 PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
@@ -27,7 +29,7 @@ PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
-    A tenant's first profile is its default.
+    The tenant's first profile becomes its default profile.
     """
     profile = service.create(request_session(), **body)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
@@ -39,7 +41,10 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, AiProfileSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's AI profiles, oldest first"""
+    """List AI profiles
+
+    Profiles are sorted by creation time, oldest first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
@@ -48,7 +53,7 @@ def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, AiProfileSchema)
 @access("tenant", "read", transaction="tenant")
 def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """Show an AI profile"""
+    """Get an AI profile"""
     return service.get(request_session(), ai_profile_id=ai_profile_id)
 
 
@@ -57,10 +62,11 @@ def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
 @blp.response(200, AiProfileSchema)
 @access("tenant", "write", transaction="tenant")
 def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """Change an AI profile
+    """Update an AI profile
 
-    Every change of its content is a new version; a call keeps the version that answered it. Making
-    it the default unsets the other.
+    Every change of the profile's content creates a new version. A call in progress keeps the
+    version that answered it. Making a profile the default removes the flag from the previous
+    default.
     """
     return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
 
@@ -78,7 +84,10 @@ def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
 @blp.response(200, AiProfileVersionSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_versions(query: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """List an AI profile's versions, newest first"""
+    """List AI profile versions
+
+    Versions are sorted from newest to oldest.
+    """
     page = pagination.parse_page_request(query)
     version_page = service.list_versions(request_session(), ai_profile_id=ai_profile_id, page=page)
     response_page = Page(

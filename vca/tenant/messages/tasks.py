@@ -1,4 +1,4 @@
-"""Jobs that mail messages. No transaction is open while the server of mail is asked."""
+"""Jobs that mail messages. No transaction is open while the mail server is contacted."""
 
 from uuid import UUID
 
