@@ -1,4 +1,4 @@
-"""Jobs that tell carriers about numbers. No transaction is open while a carrier is asked."""
+"""Jobs of phone numbers. No transaction is open while a carrier is called."""
 
 from typing import Any
 from uuid import UUID
@@ -31,27 +31,27 @@ def unregister(tenant_id: str, **arguments: Any) -> None:
 
 @queue.task(CHECK_JOB)
 def check(tenant_id: str, phone_number_id: str) -> None:
-    """See whether a number's carrier holds what was registered."""
+    """Compare a number's settings at its carrier with its registration."""
     drift.check_drift(TenantRef(UUID(tenant_id)), phone_number_id=UUID(phone_number_id))
 
 
 @queue.task(LEAVE_JOB)
 def leave(tenant_id: str, phone_number_id: str) -> None:
-    """Have a number let go by the carrier that it has moved from."""
+    """Release a number at the carrier that it has moved from."""
     number_id = UUID(phone_number_id)
     porting.release_if_due(TenantRef(UUID(tenant_id)), phone_number_id=number_id, now=clock.now())
 
 
 @queue.task(COUNT_JOB)
 def count(tenant_id: str, period: str) -> None:
-    """Note for how many days of a month numbers were held."""
+    """Record the days for which numbers were held in a month."""
     number_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))
 
 
 def _job_from_arguments(
     *, phone_number_id: str, telephony_account_id: str | None = None, **arguments: Any
 ) -> RegistrationJob:
-    """The order of a job's arguments; those of before there were accounts name none."""
+    """Return the job of its arguments; jobs of earlier releases have no account."""
     account_id = UUID(telephony_account_id) if telephony_account_id else None
     return RegistrationJob(UUID(phone_number_id), telephony_account_id=account_id, **arguments)
 
