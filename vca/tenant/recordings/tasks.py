@@ -1,4 +1,4 @@
-"""Jobs that move and delete audio. No transaction is open while a carrier or the store is asked."""
+"""Jobs that fetch, meter and delete audio. No transaction is open during network calls."""
 
 from uuid import UUID
 
@@ -22,11 +22,11 @@ def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
 
 @queue.task(SWEEP_JOB)
 def sweep(tenant_id: str, attempt: int = 0) -> None:
-    """Delete the recordings of a tenant that are due."""
+    """Delete the tenant's recordings that are due."""
     retention.sweep(TenantRef(UUID(tenant_id)), now=clock.now(), attempt=attempt)
 
 
 @queue.task(COUNT_JOB)
 def count(tenant_id: str, period: str) -> None:
-    """Note how much audio was kept in a month, and for how long."""
+    """Record how much audio was stored in a month, and for how long."""
     storage_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))
