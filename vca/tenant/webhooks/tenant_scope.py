@@ -1,4 +1,4 @@
-"""A tenant's endpoints as the machinery of webhooks knows them."""
+"""The tenant as an owner of webhooks, for the delivery mechanism of `vca.registry.webhooks`."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from vca.tenant.webhooks.models import Delivery, Webhook
 
 
 def for_tenant(tenant: TenantRef) -> WebhookScope:
-    """The tenant's box."""
+    """Return the tenant's webhook scope."""
     return WebhookScope(
         Webhook, Delivery, tenant.id, lambda: tenant_session(tenant), _schedule_delivery, _emit
     )
