@@ -1,7 +1,9 @@
-"""Everything inside ONE tenant's schema, a folder for each feature.
+"""Everything inside one tenant's schema: one package per feature.
 
-Owns the tables of `tenant_migrations/`; imports `registry`, `telephony`, `conversation`, `tenancy`
-and `kit`. Inside a tenant's session `select(Call)` cannot see another tenant, so no query here
-filters by one. To add a resource: a folder like its neighbours, a line in `models.py` and in
-`vca.app.FEATURES`, a revision in `tenant_migrations/`, its tests.
+This package owns the tables of `tenant_migrations/`. It imports `registry`, `telephony`,
+`conversation`, `tenancy` and the packages below them. Inside a tenant session `select(Call)` cannot
+see another tenant's rows, so no query here filters by tenant.
+
+To add a resource, create a package like its neighbours, add a line to `models.py` and to
+`vca.app.FEATURES`, a revision in `tenant_migrations/`, and tests.
 """

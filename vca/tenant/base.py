@@ -1,4 +1,4 @@
-"""The declarative base of a tenant's schema: unqualified names, and whose each row is."""
+"""Declarative base for the tables of a tenant's schema."""
 
 from datetime import datetime
 from uuid import UUID
@@ -10,17 +10,20 @@ from vca.kit import db
 
 
 class TenantBase(DeclarativeBase):
-    """A table that exists in every tenant's schema, found through the transaction's path."""
+    """A table that exists in every tenant's schema.
+
+    Table names are unqualified. Postgres resolves them through the transaction's search path.
+    """
 
     metadata = db.metadata()
 
-    # Sent with every insert, from the transaction's own tenant, and checked by the schema's
-    # constraint: a row cannot land in another tenant's schema, and a dump says whose it is.
+    # Every insert sends the id of the transaction's tenant and a constraint of the schema checks
+    # it. A row therefore cannot land in another tenant's schema, and a dump identifies its tenant.
     tenant_id: Mapped[UUID] = mapped_column(
         Uuid, default=cast(func.current_setting("vca.tenant_id"), Uuid)
     )
 
 
 def timestamp_column() -> Mapped[datetime]:
-    """A column for the moment of the row's last change or of its making, set by the database."""
+    """Return a column for the row's creation or last change; its default is set by the database."""
     return mapped_column(DateTime(timezone=True), server_default=func.now())

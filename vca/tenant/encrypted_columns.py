@@ -1,7 +1,7 @@
-"""The encrypted columns, and what becomes of a tenant's under another id.
+"""List the encrypted columns, and re-encrypt a tenant's values under another tenant id.
 
-A value is bound to the tenant that it is of, so that of an archive's rows these alone cannot be
-loaded under a new id as they are.
+Each encrypted value is bound to its tenant. After an import under a new id, these columns are the
+only ones whose archived values cannot be used unchanged.
 """
 
 from uuid import UUID
@@ -14,7 +14,7 @@ from vca.kit.encryption import DecryptionError, EncryptionContext
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.tables import quote_name
 
-# By table and name; the table's rows have an `id`.
+# (table, column) in a tenant's schema. Each of these tables has an `id` column.
 TENANT_COLUMNS = (
     ("webhooks", "secret"),
     ("webhooks", "previous_secret"),
@@ -22,15 +22,16 @@ TENANT_COLUMNS = (
     ("privacy_requests", "sealed_number"),
     ("telephony_accounts", "sealed"),
 )
-# The same of `public`.
+# (table, column) in the `public` schema.
 PLATFORM_COLUMNS = (("webhooks", "secret"), ("webhooks", "previous_secret"))
 
 
 def re_encrypt_tenant(session: Session, tenant: TenantRef, archived_tenant_id: UUID) -> list[str]:
-    """Bind what was `archived` under that id to the tenant; what our keys do not open stays.
+    """Bind the encrypted values of an imported tenant to its present id.
 
-    The columns of which something stayed, as table.column. The session is the owner's, in no
-    tenant.
+    `archived_tenant_id` is the id under which the values were encrypted. Values that none of our
+    keys can decrypt stay unchanged. Return the columns that contain such values, as `table.column`.
+    The session must be an owner session that is not inside a tenant.
     """
     return [
         f"{table}.{column}"
@@ -42,7 +43,7 @@ def re_encrypt_tenant(session: Session, tenant: TenantRef, archived_tenant_id: U
 def _re_encrypt_column(
     session: Session, tenant: TenantRef, archived_tenant_id: UUID, table: str, column: str
 ) -> bool:
-    """Whether every value could be opened; those that could are bound to the tenant."""
+    """Re-encrypt every readable value of a column; return whether all values were readable."""
     keys, complete = encryption.current_keyring(), True
     table_name, column_name = quote_name(tenant.schema, table), quote_name(column)
     update = text(f"UPDATE {table_name} SET {column_name} = :value WHERE id = :id")

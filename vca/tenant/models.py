@@ -1,4 +1,4 @@
-"""All tables of a tenant's schema in one metadata, for Alembic."""
+"""All tables of a tenant's schema in one metadata object, for Alembic."""
 
 from vca.tenant.ai_profiles import models as ai_profiles
 from vca.tenant.audit import models as audit

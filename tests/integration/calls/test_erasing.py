@@ -186,7 +186,7 @@ def test_a_copy_from_before_an_import_is_told_with_its_last_day(
             db_snapshot.rows(f"DROP SCHEMA {schema}")
 
     [copy] = [each for each in erasure["remains"] if each["where"] == "replaced"]
-    assert copy["detail"].endswith("before an import; kept until 2026-11-27.")
+    assert copy["detail"].endswith("before an import, kept until 2026-11-27.")
 
 
 def test_a_request_that_is_repeated_after_the_erasure_dials_nobody_again(

@@ -64,7 +64,7 @@ def test_what_could_not_be_asked_is_wrong_too(
 
     assert result.exit_code == 1
     assert number["did_number"] in result.output
-    assert "not asked: the carrier is away" in result.output
+    assert "not checked: the carrier is away" in result.output
 
 
 def test_a_number_that_is_not_registered_is_not_asked_about(

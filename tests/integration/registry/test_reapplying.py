@@ -216,5 +216,5 @@ def test_a_store_that_is_away_is_said_in_a_sentence(
     result = _privacy(tenants_cli.app, "reapply")
 
     assert result.exit_code == 1
-    assert "ledger of erasures is away" in result.output
+    assert "erasure ledger cannot be reached" in result.output
     assert "Traceback" not in result.output

@@ -16,7 +16,7 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import NumberSetting
 from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import drift
-from vca.tenant.phone_numbers.drift import CHECK
+from vca.tenant.phone_numbers.drift import CHECK_JOB
 from vca.tenant.phone_numbers.models import PhoneNumber
 
 
@@ -53,7 +53,7 @@ def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
 
 
 def _look_tomorrow(world: Factory, tenant: Tenant) -> list[str]:
-    world.make_due(tenant, CHECK)
+    world.make_due(tenant, CHECK_JOB)
     return world.run_jobs(tenant)
 
 
@@ -137,7 +137,7 @@ def test_a_registered_number_that_agrees_is_looked_at_again_every_day(
     registered_at = _registration(acme, number)["checked_at"]
 
     for _ in range(3):
-        assert _look_tomorrow(world, acme) == [CHECK]
+        assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
     assert requested_operations(carrier) == ["register_number", *["check_number"] * 3]
     assert _registration(acme, number)["status"] == "registered"
@@ -151,7 +151,7 @@ def test_what_has_drifted_is_told_and_left_as_it_is(
     world.run_jobs(acme)
     carrier.registered_numbers.clear()
 
-    assert _look_tomorrow(world, acme) == [CHECK]
+    assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
     found = _registration(acme, number)
     assert (found["status"], found["code"]) == ("failed", "drifted")
@@ -189,7 +189,7 @@ def test_registered_anew_it_is_watched_again(
     world.run_jobs(acme)
 
     assert _registration(acme, number)["status"] == "registered"
-    assert _look_tomorrow(world, acme) == [CHECK]
+    assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
 
 def test_a_carrier_that_cannot_be_asked_is_asked_tomorrow(
@@ -204,10 +204,10 @@ def test_a_carrier_that_cannot_be_asked_is_asked_tomorrow(
         TelephonyError("no", permanent=True, code="20003"),
     ):
         carrier.fail_next(error)
-        assert _look_tomorrow(world, acme) == [CHECK]
+        assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
     assert _registration(acme, number) == before
-    assert _look_tomorrow(world, acme) == [CHECK]
+    assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
 
 def test_one_check_waits_for_each_number_however_often_it_is_registered(
@@ -220,7 +220,7 @@ def test_one_check_waits_for_each_number_however_often_it_is_registered(
         acme.post(f"/phone-numbers/{number['id']}/register")
         world.run_jobs(acme)
 
-    assert _look_tomorrow(world, acme) == [CHECK]
+    assert _look_tomorrow(world, acme) == [CHECK_JOB]
 
 
 @pytest.mark.parametrize("change", [{"is_active": False}, None])
@@ -233,7 +233,7 @@ def test_a_number_that_is_not_registered_any_more_is_not_asked_about(
     _ = acme.patch(one, change) if change else acme.delete(one)
     world.run_jobs(acme)
 
-    assert _look_tomorrow(world, acme) == [CHECK]
+    assert _look_tomorrow(world, acme) == [CHECK_JOB]
     assert "check_number" not in requested_operations(carrier)
     assert _look_tomorrow(world, acme) == []
 

@@ -66,7 +66,7 @@ def test_a_number_over_the_limit_is_refused_until_one_is_given_back(
 
     for answer in (refused, by_platform, inactive):
         assert (answer.status_code, answer.json["code"]) == (409, "limit-reached")
-    assert "numbers 1" in refused.json["detail"]
+    assert "numbers: 1" in refused.json["detail"]
     assert globex.number()["id"]
     acme.delete(f"/phone-numbers/{number['id']}")
     assert acme.number(did_number=number["did_number"])["id"]

@@ -14,8 +14,8 @@ from vca.kit import clock
 from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.phone_numbers import porting
-from vca.tenant.phone_numbers.porting import LEAVE
-from vca.tenant.phone_numbers.registration import UNREGISTER
+from vca.tenant.phone_numbers.porting import LEAVE_JOB
+from vca.tenant.phone_numbers.registration import UNREGISTER_JOB
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ def test_after_thirty_days_the_old_one_lets_it_go(
     own_account: OwnAccount,
 ) -> None:
     world.run_jobs(acme)
-    world.make_due(acme, LEAVE)
-    assert world.run_jobs(acme) == [LEAVE]  # before its time it does nothing
+    world.make_due(acme, LEAVE_JOB)
+    assert world.run_jobs(acme) == [LEAVE_JOB]  # before its time it does nothing
     assert carrier.registered_numbers != {}
 
     porting.release_if_due(
@@ -158,7 +158,7 @@ def test_one_job_waits_for_it_however_often_it_moves(
     acme.patch(f"/phone-numbers/{number['id']}", second.number_fields)
     done = world.run_jobs(acme, include_scheduled=True)
 
-    assert done.count(LEAVE) == 1
+    assert done.count(LEAVE_JOB) == 1
     assert carrier.registered_numbers == {}  # the first of the three
     assert own_account.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own_account.id
@@ -204,7 +204,7 @@ def test_an_order_to_let_go_that_comes_late_does_not_tear_down_what_may_ring_aga
         acme.patch(one, place)
         world.run_jobs(acme)
 
-    world.make_due(acme, UNREGISTER)
+    world.make_due(acme, UNREGISTER_JOB)
     world.run_jobs(acme)
 
     assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] is None
@@ -265,7 +265,7 @@ def test_a_number_that_is_given_back_leaves_both(
     world.run_jobs(acme)
 
     assert carrier.registered_numbers == own_account.carrier.registered_numbers == {}
-    assert LEAVE not in world.run_jobs(acme, include_scheduled=True)
+    assert LEAVE_JOB not in world.run_jobs(acme, include_scheduled=True)
 
 
 def test_another_tenants_number_is_not_released(

@@ -1,1 +1,1 @@
-"""How a tenant's agent behaves; each change of what it says or does is a new version."""
+"""AI profiles: how a tenant's agent behaves. Every change of content creates a new version."""

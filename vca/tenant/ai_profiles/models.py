@@ -1,4 +1,4 @@
-"""AI profiles, and every version that a profile ever had."""
+"""AI profiles and all their versions."""
 
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ TOOLS = ("end_call", "transfer", "take_message", "fallback")
 
 
 class AiProfile(TenantBase):
-    """An agent's instructions and limits, as they are now."""
+    """An agent's current instructions and limits."""
 
     __tablename__ = "ai_profiles"
     __audited_as__ = "ai_profile"
@@ -58,7 +58,7 @@ class AiProfile(TenantBase):
 
 
 class AiProfileVersion(TenantBase):
-    """What a profile was at one version; outlives the profile, because calls refer to it."""
+    """The content of a profile at one version; outlives the profile because calls refer to it."""
 
     __tablename__ = "ai_profile_versions"
 
@@ -68,7 +68,8 @@ class AiProfileVersion(TenantBase):
     created_at: Mapped[datetime] = timestamp_column()
 
 
-# What a version keeps: everything that shapes a call. Being the default shapes routing instead.
+# The fields that a version stores: everything that affects a call. `is_default` is not among them
+# because it affects routing only.
 VERSIONED_FIELDS = (
     "name",
     "role",

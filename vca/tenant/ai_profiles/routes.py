@@ -1,4 +1,4 @@
-"""`T/ai-profiles`."""
+"""HTTP routes of `/tenants/{tenant_id}/ai-profiles`."""
 
 from typing import Any
 from uuid import UUID
@@ -14,10 +14,12 @@ from vca.tenant.ai_profiles.schemas import (
     NewAiProfileSchema,
 )
 
-blp = Blueprint("ai profiles", __name__, description="How a tenant's agent behaves.")
+blp = Blueprint(
+    "ai profiles", __name__, description="Instructions, limits and tools of a tenant's AI agents."
+)
 
 URL = "/api/tenants/<uuid:tenant_id>/ai-profiles"
-ONE = f"{URL}/<uuid:ai_profile_id>"
+PROFILE_URL = f"{URL}/<uuid:ai_profile_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -27,7 +29,7 @@ ONE = f"{URL}/<uuid:ai_profile_id>"
 def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Create an AI profile
 
-    A tenant's first profile is its default.
+    The tenant's first profile becomes its default profile.
     """
     profile = service.create(request_session(), **body)
     path = f"/api/tenants/{tenant_id}/ai-profiles/{profile.id}"
@@ -39,33 +41,37 @@ def create_profile(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, AiProfileSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_profiles(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's AI profiles, oldest first"""
+    """List AI profiles
+
+    Profiles are sorted by creation time, oldest first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(PROFILE_URL, methods=["GET"])
 @blp.response(200, AiProfileSchema)
 @access("tenant", "read", transaction="tenant")
 def get_profile(tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """Show an AI profile"""
+    """Get an AI profile"""
     return service.get(request_session(), ai_profile_id=ai_profile_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(PROFILE_URL, methods=["PATCH"])
 @blp.arguments(AiProfileSchema)
 @blp.response(200, AiProfileSchema)
 @access("tenant", "write", transaction="tenant")
 def change_profile(body: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """Change an AI profile
+    """Update an AI profile
 
-    Every change of its content is a new version; a call keeps the version that answered it. Making
-    it the default unsets the other.
+    Every change of the profile's content creates a new version. A call in progress keeps the
+    version that answered it. Making a profile the default removes the flag from the previous
+    default.
     """
     return service.change(request_session(), ai_profile_id=ai_profile_id, **body)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(PROFILE_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
@@ -73,12 +79,15 @@ def delete_profile(tenant_id: UUID, ai_profile_id: UUID) -> None:
     service.delete(request_session(), ai_profile_id=ai_profile_id)
 
 
-@blp.route(f"{ONE}/versions", methods=["GET"])
+@blp.route(f"{PROFILE_URL}/versions", methods=["GET"])
 @blp.arguments(PageQuery, location="query")
 @blp.response(200, AiProfileVersionSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_versions(query: dict[str, Any], tenant_id: UUID, ai_profile_id: UUID) -> Any:
-    """List an AI profile's versions, newest first"""
+    """List AI profile versions
+
+    Versions are sorted from newest to oldest.
+    """
     page = pagination.parse_page_request(query)
     version_page = service.list_versions(request_session(), ai_profile_id=ai_profile_id, page=page)
     response_page = Page(

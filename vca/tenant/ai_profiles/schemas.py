@@ -1,4 +1,4 @@
-"""AI profiles as the API shows and takes them."""
+"""Request and response schemas of AI profiles."""
 
 from typing import Any
 
@@ -21,32 +21,34 @@ from vca.kit.web.schema import (
 )
 from vca.tenant.ai_profiles.models import ROLES, TOOLS
 
-_LANGUAGE = Pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", error="Not a BCP 47 tag.")
-_TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a name of a target.")
+_LANGUAGE = Pattern("^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", error="Not a valid BCP 47 language tag.")
+_TARGET_NAME = Pattern("^[a-z0-9][a-z0-9_ -]{0,39}$", error="Not a valid target name.")
 _MAX_EXTRACT_BYTES = 20_000
 _MIN_MASK_LENGTH = 3
 
 
 def _validate_json_schema(value: dict[str, Any]) -> None:
     if len(json.dumps(value)) > _MAX_EXTRACT_BYTES:
-        raise ValidationError(f"Longer than {_MAX_EXTRACT_BYTES} bytes.")
+        raise ValidationError(f"Must not exceed {_MAX_EXTRACT_BYTES} bytes.")
     try:
         Draft202012Validator.check_schema(value)
     except SchemaError as error:
-        raise ValidationError(f"Not a JSON Schema: {error.message[:200]}") from None
-    except (RecursionError, OverflowError):  # what Python's re raises beside its own error
-        raise ValidationError("Not a JSON Schema: a pattern in it is too large.") from None
+        raise ValidationError(f"Not a valid JSON Schema: {error.message[:200]}") from None
+    except (RecursionError, OverflowError):  # Python's re raises these besides re.error
+        raise ValidationError("Not a valid JSON Schema: a pattern is too large.") from None
 
 
 def _validate_model(value: str) -> None:
     model_names = current_app.config["MODELS"]
     if value not in model_names:
-        listed_names = ", ".join(model_names) or "none, so leave it null"
-        raise ValidationError(f"Not a model of this deployment. It lists: {listed_names}.")
+        listed_names = ", ".join(model_names) or "none; leave the field null"
+        raise ValidationError(
+            f"This deployment does not offer this model. Available models: {listed_names}."
+        )
 
 
 class TransferTargetSchema(Schema):
-    """Where a call may be transferred to, under a name that the model may use."""
+    """A number to which the model may transfer a call, stored under a name that the model uses."""
 
     number = e164(required=True)
     description = string(0, 200, load_default="")
@@ -54,37 +56,44 @@ class TransferTargetSchema(Schema):
 
 def _validate_mask(value: str) -> None:
     if len(value.replace(" ", "")) < _MIN_MASK_LENGTH:
-        raise ValidationError(f"Fewer than {_MIN_MASK_LENGTH} characters.")
+        raise ValidationError(
+            f"Must have at least {_MIN_MASK_LENGTH} characters, not counting spaces."
+        )
 
 
 class RedactionSchema(Schema):
-    """What of that which is said is not kept."""
+    """The parts of a conversation that are redacted before storage."""
 
     card_numbers = StrictBoolean(
         load_default=False,
-        metadata={"description": "Of 13 to 19 digits, written or spelt out, by their check digit."},
+        metadata={
+            "description": "Redact numbers of 13 to 19 digits with a valid check digit, also when "
+            "spelled out."
+        },
     )
     email_addresses = StrictBoolean(
-        load_default=False, metadata={"description": "Written, or said as `a dot b at c dot com`."}
+        load_default=False,
+        metadata={"description": "Redact addresses, also when spoken as `a dot b at c dot com`."},
     )
     patterns = fields.List(
         fields.String(validate=[*string(1, 64).validators, _validate_mask]),
         load_default=list,
         validate=validate.Length(max=20),
         metadata={
-            "description": "Masks: `#` is a digit, `@` a letter, a space is white space, a dash or "
-            "nothing, everything else is itself, in capitals or not.",
+            "description": "Masks of additional text to redact. `#` matches a digit, `@` a letter, "
+            "and a space matches white space, a dash or nothing. Every other character matches "
+            "itself, ignoring case.",
             "example": ["### ## ####"],
         },
     )
 
 
 class AiProfileFields(Schema):
-    """What shapes a call."""
+    """The fields that affect a call."""
 
     name = fields.String(
         validate=[*string(1, 100).validators, not_blank],
-        metadata={"description": "Default: the role.", "example": "Front desk"},
+        metadata={"description": "Defaults to the role.", "example": "Front desk"},
     )
     role = string(1, 20, one_of=ROLES)
     system_prompt = fields.String(
@@ -102,8 +111,8 @@ class AiProfileFields(Schema):
         allow_none=True,
         validate=[*string(1, 100).validators, _validate_model],
         metadata={
-            "description": "One of those that the deployment lists; null: its own. A call made "
-            "after a model was taken off the list uses the deployment's own."
+            "description": "A model that this deployment offers. null selects the deployment's "
+            "default model, which is also used when the model is no longer offered."
         },
     )
     temperature = StrictNumber(allow_none=True, validate=validate.Range(0, 2))
@@ -118,7 +127,7 @@ class AiProfileFields(Schema):
     tools = fields.List(
         fields.String(validate=validate.OneOf(TOOLS)),
         validate=validate.Length(max=len(TOOLS)),
-        metadata={"description": "What the model may do."},
+        metadata={"description": "Tools that the model may call."},
     )
     transfer_targets = fields.Dict(
         keys=fields.String(validate=_TARGET_NAME),
@@ -129,35 +138,37 @@ class AiProfileFields(Schema):
         keys=fields.String(),
         allow_none=True,
         validate=_validate_json_schema,
-        metadata={"description": "A JSON Schema of what to note of each call."},
+        metadata={"description": "JSON Schema of the data to extract from each call."},
     )
     recording = StrictBoolean()
     consent_sentence = string(1, 1_000, allow_none=True)
     redaction = fields.Nested(
         RedactionSchema,
         metadata={
-            "description": "Replaced before turns, messages and summaries are written, of the "
-            "caller and of the agent. In the turn itself the model reads what was said, in later "
-            "ones what was kept. A number that is spread over several turns is not recognised."
+            "description": "Text to redact before turns, messages and summaries are stored, both "
+            "of the caller and of the agent. The current turn is sent to the model unredacted; "
+            "its history is redacted. A number that spans several turns is not recognized."
         },
     )
 
 
 class AiProfileSchema(AiProfileFields):
-    """A profile."""
+    """An AI profile."""
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
     version = fields.Integer(dump_only=True)
     is_default = StrictBoolean(
-        metadata={"description": "The profile that answers numbers which name none."}
+        metadata={
+            "description": "Whether this profile answers phone numbers that have none of their own."
+        }
     )
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
 
 
 class NewAiProfileSchema(AiProfileSchema):
-    """A profile to be made."""
+    """The request to create an AI profile."""
 
     system_prompt = fields.String(
         required=True,
@@ -167,7 +178,7 @@ class NewAiProfileSchema(AiProfileSchema):
 
 
 class AiProfileVersionSchema(AiProfileFields):
-    """A profile as it was at one version."""
+    """The content of an AI profile at one version."""
 
     ai_profile_id = fields.UUID(dump_only=True)
     version = fields.Integer(dump_only=True)
@@ -175,7 +186,7 @@ class AiProfileVersionSchema(AiProfileFields):
 
 
 class AiProfileQuery(PageQuery):
-    """Filters of the list of profiles."""
+    """Query parameters of the list of AI profiles."""
 
     is_default = QueryBoolean()
     role = string(1, 20, one_of=ROLES)

@@ -1,4 +1,7 @@
-"""Keep a tenant's AI profiles: one default, a version for each change."""
+"""Create, read, update and delete a tenant's AI profiles.
+
+A tenant with profiles has exactly one default, and every change of content creates a version.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +20,7 @@ from vca.tenant.settings import service as settings
 
 _LISTING = Listing(AiProfile, (AiProfile.created_at, AiProfile.id))
 _VERSIONS = Listing(AiProfileVersion, (AiProfileVersion.version,), newest_first=True)
-# A profile of which nothing but the system prompt was said.
+# The values of a profile that was created with a system prompt only.
 DEFAULT_FIELDS: dict[str, Any] = {
     **dict.fromkeys(VERSIONED_FIELDS),
     "role": "custom",
@@ -30,21 +33,22 @@ DEFAULT_FIELDS: dict[str, Any] = {
 
 
 class DefaultProfileNeeded(Conflict):
-    """A tenant with profiles always has exactly one default."""
+    """The change would leave a tenant that has profiles without a default profile."""
 
     code = "default-profile-needed"
 
 
 class ProfileInUse(Conflict):
-    """A phone number names this profile."""
+    """A phone number uses this profile."""
 
     code = "profile-in-use"
 
 
 def create(session: Session, *, is_default: bool = False, **content: Any) -> AiProfile:
-    """Make a profile at version 1; the tenant's first becomes the default whatever was asked.
+    """Create a profile at version 1.
 
-    Raises InvalidInput for a target that could never be dialled.
+    The tenant's first profile becomes the default even if `is_default` is false. Raise InvalidInput
+    for a transfer target that the tenant could never dial.
     """
     _lock_settings(session)
     _check_transfer_targets(session, content.get("transfer_targets", {}))
@@ -61,7 +65,7 @@ def create(session: Session, *, is_default: bool = False, **content: Any) -> AiP
 
 
 def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> AiProfile:
-    """The profile as it is now; raises NotFound."""
+    """Return the profile. Raise NotFound."""
     profile = session.get(AiProfile, ai_profile_id, with_for_update=for_update or None)
     if profile is None:
         raise NotFound
@@ -69,23 +73,24 @@ def get(session: Session, *, ai_profile_id: UUID, for_update: bool = False) -> A
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """The tenant's profiles, oldest first."""
+    """Return a page of the tenant's profiles, oldest first."""
     return _LISTING.page(session, page, filters)
 
 
 def change(
     session: Session, *, ai_profile_id: UUID, is_default: bool | None = None, **content: Any
 ) -> AiProfile:
-    """Change what is given; a change of content is a new version.
+    """Update the given fields; a change of content creates a new version.
 
-    Raises NotFound, InvalidInput for a target that could never be dialled, and DefaultProfileNeeded
-    when the default should stop being it: make another one the default instead.
+    Raise NotFound, InvalidInput for a transfer target that the tenant could never dial, and
+    DefaultProfileNeeded if `is_default` is set to false on the default profile: make another
+    profile the default instead.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
     if is_default is False and profile.is_default:
         raise DefaultProfileNeeded(
-            "Make another profile the default; this one then stops being it."
+            "Make another profile the default; this profile then stops being the default."
         )
     changes = {name: value for name, value in content.items() if getattr(profile, name) != value}
     if changes:
@@ -103,9 +108,10 @@ def change(
 
 
 def delete(session: Session, *, ai_profile_id: UUID) -> None:
-    """Remove a profile; its versions stay, since calls refer to them.
+    """Delete a profile; its versions stay because calls refer to them.
 
-    Raises NotFound, DefaultProfileNeeded while others exist, ProfileInUse while a number names it.
+    Raise NotFound, DefaultProfileNeeded while other profiles exist and this one is the default, and
+    ProfileInUse while a phone number uses it.
     """
     _lock_settings(session)
     profile = get(session, ai_profile_id=ai_profile_id, for_update=True)
@@ -117,18 +123,18 @@ def delete(session: Session, *, ai_profile_id: UUID) -> None:
         session.flush()
     except IntegrityError as error:
         if db.constraint_name(error) == "phone_numbers_ai_profile_id_fkey":
-            raise ProfileInUse("A phone number names this profile.") from None
+            raise ProfileInUse("A phone number uses this profile.") from None
         raise
 
 
 def list_versions(session: Session, *, ai_profile_id: UUID, page: PageRequest) -> Page:
-    """Every version of a profile, newest first; raises NotFound."""
+    """Return a page of a profile's versions, newest first. Raise NotFound."""
     get(session, ai_profile_id=ai_profile_id)
     return _VERSIONS.page(session, page, {"ai_profile_id": ai_profile_id})
 
 
 def version_to_dict(version: AiProfileVersion) -> dict[str, Any]:
-    """A version as one flat object."""
+    """Return a version as one flat object."""
     return {
         **version.profile,
         "ai_profile_id": version.ai_profile_id,
@@ -138,25 +144,29 @@ def version_to_dict(version: AiProfileVersion) -> dict[str, Any]:
 
 
 def _lock_settings(session: Session) -> None:
-    """Which profile is the default concerns all of them: changes take turns within a tenant."""
+    """Lock the tenant's settings row to serialize changes: the default concerns all profiles."""
     settings.get(session, for_update=True)
 
 
 def _check_transfer_targets(session: Session, targets: Mapping[str, Any]) -> None:
-    """Raise InvalidInput for what the tenant could dial from none of its numbers."""
+    """Raise InvalidInput for numbers that the tenant could not dial from any of its numbers."""
     errors = []
     for name, target in targets.items():
         decision = settings.check_target_number(session, target["number"], from_number=None)
         if not decision.allowed:
             pointer = f"/transfer_targets/{escape_pointer_step(name)}/number"
-            detail = f"Cannot be dialled: {decision.reason} ({decision.code})."
+            detail = f"This number cannot be dialled: {decision.reason} ({decision.code})."
             errors.append(FieldError(pointer, detail))
     if errors:
         raise InvalidInput("The request is not valid.", errors=errors)
 
 
 def _make_default(session: Session, profile: AiProfile) -> None:
-    """The unique index would refuse two defaults even for a moment, so the old one goes first."""
+    """Make the profile the default.
+
+    The previous default is unset and flushed first because the unique index does not allow two
+    defaults even within one transaction.
+    """
     session.flush()
     previous_default = session.scalars(select(AiProfile).where(AiProfile.is_default)).one_or_none()
     if previous_default is not None:

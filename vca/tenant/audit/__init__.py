@@ -1,1 +1,1 @@
-"""Who changed what of a tenant, and who read what was said: the table, and its list."""
+"""A tenant's audit log: who changed what, and who read the content of calls."""

@@ -1,10 +1,10 @@
-"""A tenant's audit, which is exported, imported and purged with the tenant."""
+"""The audit log of one tenant; it is exported, imported and purged with the tenant."""
 
 from vca.registry.audit.mixins import AuditEntryMixin
 from vca.tenant.base import TenantBase
 
 
 class AuditEntry(AuditEntryMixin, TenantBase):
-    """An operation inside the tenant's schema."""
+    """An audited operation inside the tenant's schema."""
 
     __tablename__ = "audit_entries"

@@ -1,4 +1,4 @@
-"""`T/audit`."""
+"""HTTP routes of `/tenants/{tenant_id}/audit`."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,11 @@ from vca.kit.web import Blueprint, access, pagination
 from vca.registry.audit.schemas import EntryQuery, EntrySchema
 from vca.tenant.audit import service
 
-blp = Blueprint("audit", __name__, description="Who changed what of a tenant.")
+blp = Blueprint(
+    "audit",
+    __name__,
+    description="Who changed a tenant's data, and who read the content of its calls.",
+)
 
 
 @blp.route("/api/tenants/<uuid:tenant_id>/audit", methods=["GET"])
@@ -17,11 +21,12 @@ blp = Blueprint("audit", __name__, description="Who changed what of a tenant.")
 @blp.response(200, EntrySchema(many=True))
 @access("tenant", "admin")
 def list_audit(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List who changed what of a tenant, newest first
+    """List audit log entries
 
-    One entry for each operation that changed something, and for each that was shown content: turns,
-    recordings, messages. Operators' changes are in it too. What was refused is not. Kept as long as
-    the tenant.
+    Entries are sorted from newest to oldest. There is one entry for each operation that changed
+    something and one for each operation that returned content: turns, recordings or messages.
+    Changes by platform keys are included. Rejected requests are not. Entries are kept as long as
+    the tenant exists.
     """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(g.tenant, page=page, **query), query)

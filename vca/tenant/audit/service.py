@@ -1,4 +1,4 @@
-"""A tenant's audit: what was done inside its schema, and what was done to it from outside."""
+"""Read a tenant's audit log: entries of its own schema and of the platform."""
 
 from typing import Any
 
@@ -12,7 +12,10 @@ _LISTING = Listing(AuditEntry, (AuditEntry.id,), newest_first=True)
 
 
 def list_page(tenant: TenantRef, *, page: PageRequest, **filters: Any) -> Page:
-    """Both as one list, newest first; two short transactions, since neither can read the other."""
+    """Return a page of both logs merged, newest first.
+
+    Two short transactions are used because neither session can read the other schema.
+    """
     with tenant_session(tenant) as session:
         tenant_page = _LISTING.page(session, page, service.bound_ids(filters))
     with public_session() as session:

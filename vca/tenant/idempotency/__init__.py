@@ -1,1 +1,1 @@
-"""`Idempotency-Key`: what a tenant's POST answered, kept with what it did."""
+"""`Idempotency-Key`: the stored response of a tenant's POST request, in the tenant's schema."""

@@ -1,4 +1,4 @@
-"""One row for each key that a POST bore, written in the transaction of what it did."""
+"""Idempotency keys, written in the same transaction as the effect of the request."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from vca.tenant.base import TenantBase, timestamp_column
 
 
 class IdempotencyKey(TenantBase):
-    """What was asked under a key, and what was answered; no status while it is being done."""
+    """The request made under a key and its response; `status` is null while the request runs."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (UniqueConstraint("api_key", "key"), Index(None, "created_at"))

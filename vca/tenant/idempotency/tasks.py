@@ -1,4 +1,4 @@
-"""The job that deletes what was kept under Idempotency-Keys; each write of one orders it."""
+"""The job that deletes expired idempotency keys; every write of a key schedules it."""
 
 from uuid import UUID
 
@@ -7,19 +7,19 @@ from sqlalchemy import Table
 from vca.jobs import queue
 from vca.kit import clock
 from vca.registry.idempotency import service
-from vca.registry.idempotency.models import IdempotencyKey as PlatformsKey
+from vca.registry.idempotency.models import IdempotencyKey as PlatformIdempotencyKey
 from vca.registry.idempotency.service import CLEANUP_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.idempotency.models import IdempotencyKey
 
-PLATFORM_TABLE: Table = PlatformsKey.__table__  # type: ignore[assignment] # typed as FromClause
+PLATFORM_TABLE: Table = PlatformIdempotencyKey.__table__  # type: ignore[assignment] # typed as FromClause
 TENANT_TABLE: Table = IdempotencyKey.__table__  # type: ignore[assignment]
 
 
 @queue.task(CLEANUP_JOB)
 def sweep(tenant_id: str | None = None) -> None:
-    """Sweep a tenant's table, or the platform's."""
+    """Delete the expired keys of a tenant, or of the platform if `tenant_id` is None."""
     if tenant_id is None:
         with public_session() as session:
             service.delete_expired(session, table=PLATFORM_TABLE, now=clock.now())

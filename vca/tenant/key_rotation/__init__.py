@@ -1,1 +1,1 @@
-"""Secrets at rest under a new key: every encrypted column of every tenant, and of the platform."""
+"""Re-encrypt every encrypted column of all tenants and of the platform with a new key."""

@@ -1,4 +1,4 @@
-"""`flask secrets`: what is encrypted at rest."""
+"""`flask secrets`: manage the encryption of stored secrets."""
 
 import sys
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from vca.registry import owner_connections
 from vca.tenant.key_rotation import rotation
 from vca.tenant.key_rotation.rotation import Observer, RotationResult
 
-secrets = cli.Group("secrets", help="What is encrypted at rest.")
+secrets = cli.Group("secrets", help="Manage the encryption of stored secrets.")
 
 _PROGRESS_INTERVAL_S = 5.0
 
 
 class JsonProgress(Observer):
-    """One JSON object a line, for logs: every few seconds how far it is, and the end."""
+    """Prints one JSON object per line, for logs: start, progress every few seconds, result."""
 
     def __init__(self) -> None:
         self._started_at = self._printed_at = monotonic()
@@ -33,7 +33,7 @@ class JsonProgress(Observer):
             self._print_event("secrets.progress", tenants=tenants, resealed=resealed)
 
     def summary(self, facts: Mapping[str, Any]) -> None:
-        """What came of it."""
+        """Print the result."""
         self._print_event("secrets.rotated", **facts)
 
     def _print_event(self, event: str, **facts: Any) -> None:
@@ -62,15 +62,16 @@ class ProgressBar(Observer):
             self._bar.render_finish()
 
 
-@secrets.command("rotate")
-@click.option("--dry-run", is_flag=True, help="Count what would be sealed anew; change nothing.")
+@secrets.command("rotate", short_help="Re-encrypt all secrets with the newest key.")
+@click.option("--dry-run", is_flag=True, help="Count the values to re-encrypt; change nothing.")
 @cli.as_json
 def rotate(dry_run: bool, as_json: bool) -> None:
-    """Seal everything that is encrypted with the newest of ENCRYPTION_KEYS.
+    """Re-encrypt everything with the newest of ENCRYPTION_KEYS.
 
-    Put a new key in front, restart every process, and run this; then the old key can go. May be
-    ended at any time and run again, also several times at once, beside all traffic. Exit status 1
-    if something could not be opened, which is named, or needs another run.
+    Put a new key in front, restart every process, and run this. The old key can then be removed.
+    The command can be stopped at any time and run again, also several times in parallel and under
+    full traffic. Exit status 1 means that some values could not be decrypted, which are listed, or
+    that another run is needed.
     """
     observer = Observer() if as_json else ProgressBar() if sys.stdout.isatty() else JsonProgress()
     with owner_connections.owner_database() as database:
@@ -87,13 +88,14 @@ def rotate(dry_run: bool, as_json: bool) -> None:
 
 
 def _summary_lines(outcome: RotationResult, dry_run: bool) -> list[str]:
-    """The summary for people."""
+    """Return the human-readable summary."""
     verb = "would be" if dry_run else "were"
-    lines = [f"{outcome.resealed} values of {outcome.tenants} tenants {verb} sealed anew."]
+    lines = [f"{outcome.resealed} values of {outcome.tenants} tenants {verb} re-encrypted."]
     if outcome.left:
-        lines.append(f"{outcome.left} were in use whenever we looked: run it again.")
+        lines.append(f"{outcome.left} values were locked or changing. Run the command again.")
     lines += [
-        f"cannot be opened: {count} in {place}" for place, count in _unreadable_places(outcome)
+        f"Cannot be decrypted: {count} values in {place}."
+        for place, count in _unreadable_places(outcome)
     ]
     return lines
 

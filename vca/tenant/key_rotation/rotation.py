@@ -1,8 +1,8 @@
-"""Seal anew what is not under the newest key, a hundred tenants at a look.
+"""Re-encrypt all values that are not encrypted with the newest key, in batches of 100 tenants.
 
-What is left to do stands in the values themselves, each of which names its key: so a run that was
-killed is gone on with by the next, and several at once only share the work. A value is changed if
-it still is what was read, and otherwise looked at again; nobody waits for us longer than for the
+Each encrypted value names its key, so the values themselves show what is left to do. A killed run
+is continued by the next one, and several runs at once share the work. A value is changed only if it
+is still the one that was read, and is otherwise read again. Other transactions wait at most for the
 update of one tenant's rows.
 """
 
@@ -28,17 +28,17 @@ from vca.tenancy.tables import quote_name
 from vca.tenant.encrypted_columns import PLATFORM_COLUMNS, TENANT_COLUMNS
 
 BATCH = 100
-# A server process remembers every table that it has opened.
+# A Postgres server process caches every table that it has opened, so connections are replaced.
 _TENANTS_PER_CONNECTION = 2_000
-# So often is looked again at what somebody else has changed meanwhile.
+# Passes over a batch: rows that were locked or changed concurrently are read again.
 _MAX_PASSES = 5
-# A row that somebody holds, a tenant that has just been purged: looked at again.
+# A locked row, or a tenant that was just purged. The next pass reads it again.
 _RETRYABLE_ERRORS = (
     psycopg2.errors.LockNotAvailable,
     psycopg2.errors.UndefinedTable,
     psycopg2.errors.InvalidSchemaName,
 )
-# A schema at an older revision has not all of them.
+# The encrypted columns that exist: schemas of older revisions do not have all of them.
 _EXISTING_COLUMNS_SQL = text("""
 SELECT n.nspname, c.relname, a.attname
 FROM pg_namespace n
@@ -57,7 +57,7 @@ UPDATE {source} SET {value} = '\\x{new}' WHERE id = '{id}' AND {value} = '\\x{ol
 
 @dataclass(frozen=True)
 class OutdatedValue:
-    """A value that is not under the newest key, in a tenant's schema or in `public` (None)."""
+    """A value that is not encrypted with the newest key; `tenant` None means `public`."""
 
     tenant: UUID | None
     table: str
@@ -67,30 +67,31 @@ class OutdatedValue:
 
     @property
     def context(self) -> EncryptionContext:
-        """What it is bound to."""
+        """The encryption context to which the value is bound."""
         return EncryptionContext(self.tenant, self.table, self.id, self.column)
 
     @property
     def location(self) -> str:
-        """Where it is, for people."""
+        """The value's location, human-readable."""
         return f"{self.tenant or 'public'} {self.table}.{self.column}"
 
 
 class Observer:
-    """Is told how a run goes; this one says nothing."""
+    """Receives the progress of a run; this one ignores it."""
 
     def on_start(self, tenants: int) -> None:
-        """So many tenants are looked at."""
+        """Receive the number of tenants to process."""
 
     def on_progress(self, tenants: int, resealed: int) -> None:
-        """So many are done with, and so many values were found and sealed anew by now."""
+        """Receive the number of tenants done, and of values re-encrypted so far."""
 
 
 @dataclass
 class RotationResult:
-    """What a run did. `unreadable` counts what no key of ours opens, by `tenant table.column`.
+    """The result of a run.
 
-    `left` are values that somebody held or changed whenever they were looked at.
+    `unreadable` counts the values that none of our keys can decrypt, by `tenant table.column`.
+    `left` counts values that were locked or changed in every pass.
     """
 
     tenants: int = 0
@@ -100,17 +101,18 @@ class RotationResult:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing needs an older key any more."""
+        """Whether no value needs an older key any more."""
         return not self.left and not self.unreadable
 
 
 def rotate(
     database: Database, *, dry_run: bool = False, observer: Observer | None = None
 ) -> RotationResult:
-    """Seal every value anew that is not under the newest key; `database` is the owner's.
+    """Re-encrypt every value that is not encrypted with the newest key.
 
-    Of deleted tenants too, which may be restored. A `dry_run` opens what it would seal, and changes
-    nothing. Raises DatabaseFailure; what was done by then is done.
+    `database` must use the owner's login. Deleted tenants are included, because they may be
+    restored. A `dry_run` decrypts the values and changes nothing. Raise DatabaseFailure; what was
+    done before stays done.
     """
     progress, outcome = observer or Observer(), RotationResult()
     tenants = _start_run(database, dry_run)
@@ -138,7 +140,7 @@ def _start_run(database: Database, dry_run: bool) -> Sequence[UUID]:
 def _rotate_batch(
     database: Database, batch: Sequence[UUID | None], outcome: RotationResult, dry_run: bool
 ) -> None:
-    """Do these tenants, or `public`: look, change, and look again until nothing is left to do."""
+    """Process these tenants, or `public` (None), in passes until nothing is left to do."""
     outdated_contexts: set[EncryptionContext] = set()
     for pass_number in range(_MAX_PASSES):
         re_encrypted, unreadable = _re_encrypt_outdated(database, batch)
@@ -155,7 +157,7 @@ def _rotate_batch(
 def _re_encrypt_outdated(
     database: Database, batch: Sequence[UUID | None]
 ) -> tuple[dict[OutdatedValue, bytes], Counter[str]]:
-    """What is not under the newest key with what it becomes, and where nothing could be opened."""
+    """Return the re-encrypted outdated values, and the count of unreadable ones by location."""
     keys, re_encrypted, unreadable = encryption.current_keyring(), {}, Counter[str]()
     for outdated in _read_outdated(database, batch):
         try:
@@ -168,7 +170,7 @@ def _re_encrypt_outdated(
 
 
 def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[OutdatedValue]:
-    """What is not under the newest key in these schemas, in two reads."""
+    """Return the outdated values of these schemas, in two queries."""
     schemas = {_schema_name(tenant_id): tenant_id for tenant_id in batch}
     with public_session(database=database) as session:
         queries = [
@@ -189,7 +191,7 @@ def _read_outdated(database: Database, batch: Sequence[UUID | None]) -> list[Out
 
 
 def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str, str]]:
-    """The encrypted columns that these schemas have."""
+    """Return the encrypted columns that these schemas have."""
     all_columns = {*TENANT_COLUMNS, *PLATFORM_COLUMNS}
     tables, columns = (
         sorted({pair[0] for pair in all_columns}),
@@ -211,7 +213,7 @@ def _existing_columns(session: Session, schemas: Sequence[str]) -> list[dict[str
 
 
 def _write_values(database: Database, re_encrypted: Mapping[OutdatedValue, bytes]) -> None:
-    """Write the new values, a transaction for each tenant; what is missed is looked at again."""
+    """Write the new values, one transaction per tenant; the next pass reads what was missed."""
     with database.connection() as connection:
         for _, group in groupby(
             re_encrypted.items(), key=lambda item: _schema_name(item[0].tenant)
@@ -222,7 +224,7 @@ def _write_values(database: Database, re_encrypted: Mapping[OutdatedValue, bytes
 
 
 def _update_sql(outdated: OutdatedValue, new_value: bytes) -> str:
-    """Nothing happens to a value that has become another meanwhile."""
+    """Return an update that has no effect if the value has changed in the meantime."""
     return _UPDATE_VALUE_SQL.format(
         source=quote_name(_schema_name(outdated.tenant), outdated.table),
         value=quote_name(outdated.column),

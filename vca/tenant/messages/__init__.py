@@ -1,4 +1,4 @@
-"""What callers left for the tenant: messages that the agent took, and voicemail.
+"""Messages that callers left for the tenant, taken by the agent or recorded as voicemail.
 
-`service.take` is what calls use, `mailing` tells the tenant.
+`service.create` is for the call features. `email_notifications` notifies the tenant.
 """

@@ -1,4 +1,4 @@
-"""Tell the tenant of a message by mail: at least once, always under the same Message-ID."""
+"""Notify the tenant of a message by e-mail, at least once and always with the same Message-ID."""
 
 from datetime import datetime, timedelta
 from random import uniform
@@ -15,22 +15,23 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.messages.models import Message
 from vca.tenant.settings import service as settings
 
-MAIL = "messages.mail"
-# About five days, the time that RFC 5321 asks of one who sends.
+MAIL_JOB = "messages.mail"
+# About five days in total, the retry period that RFC 5321 asks of a sender.
 BACK_OFF_S = (30, 120, 600, 1_800, 7_200, 21_600, 43_200, 86_400, 86_400, 86_400, 86_400)
 _SUBJECT_NOUNS = {"message": "Message", "voicemail": "Voicemail"}
 
 
 def schedule_if_enabled(session: Session, *, message_id: UUID) -> None:
-    """Have a message mailed, if the tenant named an address and this deployment can mail."""
+    """Schedule the mail of a message if the tenant has an address and mail is configured."""
     if mail.current_mailer() is not None and settings.get(session).notification_email:
         _schedule(session, message_id)
 
 
 def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
-    """Mail a message that has not been; what fails is tried again or given up.
+    """Send the mail of a message that was not mailed yet; retry or give up after a failure.
 
-    Killed between the server's yes and our commit, it mails again: the Message-ID is the same.
+    If the process is killed between the mail server's acceptance and our commit, the mail is sent
+    again with the same Message-ID.
     """
     with tenant_session(tenant) as session:
         outgoing = _compose_mail(session, tenant, message_id)
@@ -48,9 +49,9 @@ def send(tenant: TenantRef, *, message_id: UUID, attempt: int) -> None:
 
 
 def _compose_mail(session: Session, tenant: TenantRef, message_id: UUID) -> Mail | None:
-    """The mail; None when there is nothing to be mailed or nobody to mail it to.
+    """Return the mail, or None if it was sent already or there is no recipient.
 
-    A simulated message has no job, unless a release before this one has ordered it.
+    Simulated messages have no job, except for jobs that were queued by an earlier release.
     """
     message, recipient = session.get(Message, message_id), settings.get(session).notification_email
     if message is None or message.simulated or message.mailed_at is not None or not recipient:
@@ -82,7 +83,7 @@ def _mail_text(tenant: TenantRef, message: Message) -> str:
 
 
 def audio_path(tenant_id: UUID, message: Message) -> str | None:
-    """Where the API has the audio that belongs to a message; None: there is none."""
+    """Return the API path of the message's audio, or None if there is none."""
     if message.recording_id is None or message.call_id is None:
         return None
     return f"/api/tenants/{tenant_id}/calls/{message.call_id}/recording?kind=voicemail"
@@ -103,6 +104,12 @@ def _handle_failure(
 def _schedule(
     session: Session, message_id: UUID, *, attempt: int = 0, run_at: datetime | None = None
 ) -> None:
-    """One job waits for each attempt: a second run of the same one orders no second next."""
-    lock = f"{MAIL}:{message_id}:{attempt}"
-    queue.enqueue(session, MAIL, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt)
+    """Enqueue one attempt.
+
+    The lock allows one queued job per attempt, so that an attempt that runs twice does not schedule
+    the next one twice.
+    """
+    lock = f"{MAIL_JOB}:{message_id}:{attempt}"
+    queue.enqueue(
+        session, MAIL_JOB, run_at=run_at, lock=lock, message_id=message_id, attempt=attempt
+    )

@@ -1,4 +1,4 @@
-"""Messages: one row each, whoever took it."""
+"""Messages that callers left."""
 
 from datetime import datetime
 from uuid import UUID
@@ -14,10 +14,11 @@ STATUSES = ("new", "done")
 
 
 class Message(TenantBase):
-    """Something left for the tenant; refers to call and recording by id, it outlives both.
+    """A message for the tenant.
 
-    `caller_number` is what the network said, `callback_number` what the caller said. `simulated`:
-    left in a simulated call, so it is not mailed and not in the tenant's inbox.
+    It refers to its call and recording by id and outlives both. `caller_number` comes from the
+    network, `callback_number` from the caller's own words. A `simulated` message was left in a
+    simulated call: it is neither mailed nor listed in the tenant's inbox.
     """
 
     __tablename__ = "messages"

@@ -1,4 +1,4 @@
-"""`T/messages`."""
+"""HTTP routes of `/tenants/{tenant_id}/messages`."""
 
 from typing import Any
 from uuid import UUID
@@ -8,10 +8,12 @@ from vca.kit.web.context import request_session
 from vca.tenant.messages import service
 from vca.tenant.messages.schemas import MessageChangeSchema, MessageQuery, MessageSchema
 
-blp = Blueprint("messages", __name__, description="What callers left for a tenant.")
+blp = Blueprint(
+    "messages", __name__, description="Messages and voicemail that callers left for a tenant."
+)
 
 URL = "/api/tenants/<uuid:tenant_id>/messages"
-ONE = f"{URL}/<uuid:message_id>"
+MESSAGE_URL = f"{URL}/<uuid:message_id>"
 
 
 @blp.route(URL, methods=["GET"])
@@ -19,23 +21,26 @@ ONE = f"{URL}/<uuid:message_id>"
 @blp.response(200, MessageSchema(many=True))
 @access("tenant", "content", transaction="tenant")
 def list_messages(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's messages, newest first"""
+    """List messages
+
+    Messages are sorted from newest to oldest.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(MESSAGE_URL, methods=["GET"])
 @blp.response(200, MessageSchema)
 @access("tenant", "content", transaction="tenant")
 def get_message(tenant_id: UUID, message_id: UUID) -> Any:
-    """Show a message"""
+    """Get a message"""
     return service.get(request_session(), message_id=message_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(MESSAGE_URL, methods=["PATCH"])
 @blp.arguments(MessageChangeSchema)
 @blp.response(200, MessageSchema)
 @access("tenant", "write", additional_scope="content", transaction="tenant")
 def change_message(body: dict[str, Any], tenant_id: UUID, message_id: UUID) -> Any:
-    """Note that a message was dealt with, or was not"""
+    """Update message status"""
     return service.change(request_session(), message_id=message_id, **body)

@@ -1,4 +1,4 @@
-"""Messages as the API shows and takes them."""
+"""Request and response schemas of messages."""
 
 from typing import Any
 
@@ -16,13 +16,13 @@ def _audio_url(message: Any) -> str | None:
 
 
 class MessageChangeSchema(Schema):
-    """What may change on a message."""
+    """The fields of a message that can be updated."""
 
     status = string(1, 20, one_of=STATUSES)
 
 
 class MessageSchema(MessageChangeSchema):
-    """What a caller left."""
+    """A message."""
 
     computed = {"audio": _audio_url}
 
@@ -35,32 +35,35 @@ class MessageSchema(MessageChangeSchema):
     callback_number = fields.String(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "As the caller said it.", "example": "+14155550123"},
+        metadata={"description": "The number that the caller gave.", "example": "+14155550123"},
     )
     name = fields.String(dump_only=True, allow_none=True, metadata={"example": "Jane Doe"})
     reason = fields.String(dump_only=True, allow_none=True)
     simulated = fields.Boolean(
-        dump_only=True, metadata={"description": "Left in a simulated call, so never mailed."}
+        dump_only=True,
+        metadata={"description": "Whether the call was simulated. Such messages are never mailed."},
     )
     audio = fields.String(
-        dump_only=True, allow_none=True, metadata={"description": "Where the recording is."}
+        dump_only=True, allow_none=True, metadata={"description": "URL of the recording."}
     )
     mailed_at = fields.AwareDateTime(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "When it was mailed to the tenant's `notification_email`."},
+        metadata={
+            "description": "When the message was mailed to the tenant's `notification_email`."
+        },
     )
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)
 
 
 class MessageQuery(PageQuery):
-    """Filters of the list of messages."""
+    """Query parameters of the list of messages."""
 
     status = string(1, 20, one_of=STATUSES)
     kind = string(1, 20, one_of=KINDS)
     call_id = Uuid()
     simulated = QueryBoolean(
         load_default=False,
-        metadata={"description": "`true` lists the messages of simulated calls instead."},
+        metadata={"description": "`true` lists messages of simulated calls instead of real ones."},
     )

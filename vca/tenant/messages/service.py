@@ -1,4 +1,4 @@
-"""Take messages, list them, and note that they were dealt with."""
+"""Create, list and update messages."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -32,10 +32,10 @@ def create(
     recording_id: UUID | None = None,
     simulated: bool = False,
 ) -> Message:
-    """Store what a caller left, `message` or `voicemail`, and have it mailed if the tenant asks so.
+    """Store what a caller left, and have it mailed if the tenant wants that.
 
-    A message of a simulated call is never mailed.
-    Texts are a model's or a caller's: what cannot be kept is left out, what is too long is cut.
+    `kind` is `message` or `voicemail`. Messages of simulated calls are never mailed. The texts come
+    from a model or a caller, so they are sanitized and cut to their maximum length.
     """
     message = Message(
         id=uuid4(),
@@ -59,13 +59,13 @@ def create(
 
 
 def exists_for_call(session: Session, *, call_id: UUID, kind: str) -> bool:
-    """Whether a message of this kind was left in the call."""
+    """Return whether a message of this kind was left in the call."""
     query = select(Message.id).filter_by(call_id=call_id, kind=kind).limit(1)
     return session.scalar(query) is not None
 
 
 def get(session: Session, *, message_id: UUID, for_update: bool = False) -> Message:
-    """The message; raises NotFound."""
+    """Return the message. Raise NotFound."""
     message = session.get(Message, message_id, with_for_update=for_update or None)
     if message is None:
         raise NotFound
@@ -73,12 +73,12 @@ def get(session: Session, *, message_id: UUID, for_update: bool = False) -> Mess
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """The tenant's messages, newest first."""
+    """Return a page of the tenant's messages, newest first."""
     return _LISTING.page(session, page, filters)
 
 
 def change(session: Session, *, message_id: UUID, status: str | None = None) -> Message:
-    """Change what is given. Raises NotFound."""
+    """Update the status if it is given. Raise NotFound."""
     message = get(session, message_id=message_id, for_update=True)
     if status is not None and status != message.status:
         message.status = status

@@ -1,14 +1,14 @@
-"""Jobs that mail messages. No transaction is open while the server of mail is asked."""
+"""Jobs that mail messages. No transaction is open while the mail server is contacted."""
 
 from uuid import UUID
 
 from vca.jobs import queue
 from vca.tenancy.schema import TenantRef
 from vca.tenant.messages import email_notifications
-from vca.tenant.messages.email_notifications import MAIL
+from vca.tenant.messages.email_notifications import MAIL_JOB
 
 
-@queue.task(MAIL)
+@queue.task(MAIL_JOB)
 def send(tenant_id: str, message_id: str, attempt: int = 0) -> None:
     """Mail a message to its tenant."""
     email_notifications.send(

@@ -1,1 +1,1 @@
-"""A tenant's numbers: what they do when they ring, and their registration at the carrier."""
+"""A tenant's phone numbers: how their calls are handled, and their registration at the carrier."""

@@ -1,4 +1,4 @@
-"""What the carriers hold of many numbers, over all tenants: for operators."""
+"""Check the carrier settings of many numbers across all tenants, for the platform."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ _MAX_CONCURRENT = 8
 
 @dataclass(frozen=True)
 class CheckedNumber:
-    """A number, and what was found of it; `found` is for people."""
+    """A number and its check result; `detail` is human-readable."""
 
     number: ClaimedNumber
     agrees: bool
@@ -24,7 +24,7 @@ class CheckedNumber:
 
 
 def check_numbers(numbers: Sequence[ClaimedNumber]) -> list[CheckedNumber]:
-    """Ask the carriers of these numbers, several at a time; nothing is changed."""
+    """Check the numbers at their carriers, several at a time. Read-only."""
     with ThreadPoolExecutor(_MAX_CONCURRENT) as executor:
         return list(executor.map(_check_number, numbers))
 
@@ -38,7 +38,7 @@ def _check_number(number: ClaimedNumber) -> CheckedNumber:
             raise NotFound
         result = registration_check.query_carrier(tenant, target)
     except (DomainError, TelephonyError) as error:
-        return CheckedNumber(number, False, f"not asked: {error}")
+        return CheckedNumber(number, False, f"not checked: {error}")
     return CheckedNumber(
         number, result.agrees, "as registered" if result.agrees else result.mismatch_reason
     )

@@ -1,6 +1,7 @@
-"""The system of a tenant's that is asked how a number is answered: where it is, what signs for us.
+"""The decision webhook of a number: the tenant's URL that decides how calls are answered.
 
-Its secrets are one sealed document: the present one, and for a day the one before.
+Its signing secrets are stored as one encrypted document: the current secret and, for 24 hours after
+a change, the previous one.
 """
 
 from contextlib import suppress
@@ -14,14 +15,15 @@ from vca.kit import encryption, json, standard_webhooks
 from vca.kit.encryption import DecryptionError, EncryptionContext
 from vca.tenant.phone_numbers import service
 
-# Both secrets sign for so long, for receivers that are not changed at the same moment.
+# For this long after a change requests bear both signatures, so that receivers can switch later.
 OVERLAP = timedelta(hours=24)
 
 
 def enable(session: Session, *, phone_number_id: UUID, url: str, now: datetime) -> str:
-    """Have the URL, which was checked, asked from now on; its new secret is known only now.
+    """Set the number's decision webhook and return its new signing secret.
 
-    The secret before signs too for a day, unless our keys do not open it. Raises NotFound.
+    The secret is not shown again. The URL must have been checked. The previous secret also signs
+    for 24 hours, unless none of our keys can decrypt it. Raise NotFound.
     """
     number = service.get(session, phone_number_id=phone_number_id, for_update=True)
     keys, context = encryption.current_keyring(), _encryption_context(number.tenant_id, number.id)
@@ -39,7 +41,7 @@ def enable(session: Session, *, phone_number_id: UUID, url: str, now: datetime) 
 
 
 def disable(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
-    """Ask nobody any more. Raises NotFound."""
+    """Remove the number's decision webhook. Raise NotFound."""
     number = service.get(session, phone_number_id=phone_number_id, for_update=True)
     number.decision_url = number.decision_secret = None
     number.updated_at = now
@@ -49,7 +51,7 @@ def disable(session: Session, *, phone_number_id: UUID, now: datetime) -> None:
 def signing_secrets(
     encrypted: bytes, *, tenant_id: UUID, phone_number_id: UUID, now: datetime
 ) -> tuple[str, ...]:
-    """What signs at this moment, the newest first; raises CannotOpen."""
+    """Return the secrets that sign at this moment, newest first. Raise DecryptionError."""
     plaintext = encryption.current_keyring().decrypt(
         encrypted, _encryption_context(tenant_id, phone_number_id)
     )

@@ -1,7 +1,7 @@
-"""Whether a registered number is still at its carrier what it was registered as; asked once a day.
+"""Daily check that a registered number still has its registered settings at the carrier.
 
-Somebody may change it in the carrier's console. What is found is said, never set right in silence:
-whoever changed it may have meant it.
+Somebody may change a number in the carrier's console. A difference is reported and never corrected,
+because the change may be intended.
 """
 
 from datetime import datetime, timedelta
@@ -20,24 +20,23 @@ from vca.tenant.phone_numbers import provider_assignment, registration_check
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.phone_numbers.registration_check import CheckResult, CheckTarget
 
-CHECK = "phone_numbers.check"
+CHECK_JOB = "phone_numbers.check"
 CHECK_INTERVAL_H = 24
 DRIFTED = "drifted"
 
 
 def schedule_check(session: Session, number: PhoneNumber, *, now: datetime) -> None:
-    """Have a number that is registered looked at tomorrow, unless that is ordered already."""
-    run_at = now + timedelta(
-        hours=CHECK_INTERVAL_H * uniform(0.9, 1.1)
-    )  # a fleet is not asked about at once
-    lock = f"{CHECK}:{number.id.hex}"
-    queue.enqueue(session, CHECK, run_at=run_at, lock=lock, phone_number_id=number.id)
+    """Schedule the next check of a registered number unless one is scheduled already."""
+    # The jitter spreads the checks of many numbers.
+    run_at = now + timedelta(hours=CHECK_INTERVAL_H * uniform(0.9, 1.1))
+    lock = f"{CHECK_JOB}:{number.id.hex}"
+    queue.enqueue(session, CHECK_JOB, run_at=run_at, lock=lock, phone_number_id=number.id)
 
 
 def check_drift(tenant: TenantRef, *, phone_number_id: UUID) -> None:
-    """Ask the carrier; note what is otherwise, or look again tomorrow.
+    """Compare the number's settings at the carrier; report a difference or check again tomorrow.
 
-    A number that is not registered any more is not looked at again until it is.
+    A number that is no longer registered is not checked again until it is registered.
     """
     with tenant_session(tenant) as session:
         if _lock_registered(session, phone_number_id) is None:
@@ -60,7 +59,7 @@ def check_drift(tenant: TenantRef, *, phone_number_id: UUID) -> None:
 def _record_result(
     session: Session, number: PhoneNumber, target: CheckTarget | None, result: CheckResult | None
 ) -> None:
-    """Of a number that was ordered anew meanwhile nothing was learnt."""
+    """Store the result, unless the number was registered anew during the check."""
     now = clock.now()
     if (
         target is not None

@@ -1,4 +1,4 @@
-"""Phone numbers of one tenant; whose a number is stands in `public.dids`."""
+"""Phone numbers of one tenant; `public.dids` records which tenant owns a number."""
 
 from datetime import datetime
 from typing import Any
@@ -18,14 +18,14 @@ REGISTRATION_STATUSES = ("pending", "registered", "failed", "unregistered")
 
 
 class PhoneNumber(TenantBase):
-    """A number, how it is answered, and what its carrier last said of it.
+    """A number, how its calls are answered, and its registration status at the carrier.
 
-    `decision_url`: a system of the tenant's that is asked before it is answered. Without a
-    `telephony_account_id` it is on the deployment's account. `previous_carrier`: where it was
-    before it moved, and until when it may ring from there.
-
-    `registration_round` counts the times that its registration was asked for; an answer to an
-    earlier round no longer counts.
+    - `decision_url`: URL of the tenant that is asked before a call is answered.
+    - `telephony_account_id`: the tenant's own carrier account; null means the deployment's account.
+    - `previous_carrier`: where the number was before it moved, and until when calls from there are
+      accepted.
+    - `registration_round`: version of the registration request. The result of an earlier request is
+      ignored.
     """
 
     __tablename__ = "phone_numbers"

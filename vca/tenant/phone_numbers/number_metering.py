@@ -1,7 +1,7 @@
-"""Days for which numbers are held: noted when a month is over, and when a number is given back.
+"""Meter phone numbers: record the days of each number at the end of a month and on release.
 
-Ordered by the tenant's own writes: a number that is added has the month counted when it is over,
-and that has the next one counted, for as long as there are numbers.
+The first number of a tenant schedules the job for the end of the month. The job schedules the next
+one while there are numbers.
 """
 
 from collections.abc import Iterator
@@ -20,21 +20,21 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.usage import calendar_days, ledger
 from vca.tenant.usage.ledger import Fact
 
-COUNT = "phone_numbers.count"
+COUNT_JOB = "phone_numbers.count"
 
 
 def start_metering(session: Session, *, now: datetime) -> None:
-    """A number is held: have this month counted when it is over, unless that is ordered already."""
+    """Schedule the metering of the present month unless it is scheduled already."""
     _schedule_month(session, periods.month_of(now))
 
 
 def stop_metering(session: Session, number: PhoneNumber, *, now: datetime) -> None:
-    """A number is given back: note its days of this month, and of the last if nobody has yet."""
+    """Record a released number's days of this month, and of the last one if they are missing."""
     ledger.record_facts(session, *_facts_of_number(number.id, number.created_at, now))
 
 
 def record_month(tenant: TenantRef, *, period: date) -> None:
-    """Note the days of a month that is over, of every number that is held; order the next."""
+    """Record the days of all numbers in a month that is over, and schedule the next month."""
     with tenant_session(tenant) as session:
         if tenant_status.get_tenant_status(session).tenant_status == "deleted":
             return
@@ -49,9 +49,9 @@ def record_month(tenant: TenantRef, *, period: date) -> None:
 def _schedule_month(session: Session, period: date) -> None:
     queue.enqueue(
         session,
-        COUNT,
+        COUNT_JOB,
         run_at=calendar_days.period_end(period),
-        lock=COUNT,
+        lock=COUNT_JOB,
         period=periods.format_month(period),
     )
 

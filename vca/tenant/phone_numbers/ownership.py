@@ -1,6 +1,6 @@
-"""Which of a tenant's phone numbers the registry backs; for the lifecycle of whole tenants.
+"""Compare a tenant's phone numbers with the number registry, for tenant lifecycle operations.
 
-These see many tenants at once, as the owner, and so qualify every name.
+These functions work on several tenants in an owner session, so every table name is qualified.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from vca.registry.tenants.lifecycle_hooks import OrphanedNumber
 from vca.tenancy.schema import TenantRef
 
-# A deleted tenant's numbers rest with it, and it gets them back.
+# The numbers of a deleted tenant are in quarantine for it; it gets them back when it is restored.
 _DEACTIVATE_UNOWNED_SQL = """
 UPDATE "{schema}".phone_numbers p
 SET is_active = false, registration_status = 'unregistered', registration_code = 'number-taken',
@@ -31,12 +31,12 @@ WHERE d.tenant_id = '{tenant}' AND d.state = 'claimed' AND NOT EXISTS (
 
 
 def deactivate_unowned_numbers(session: Session, tenant: TenantRef) -> int:
-    """Deactivate the phone numbers whose DID the registry does not give this tenant; how many."""
+    """Deactivate phone numbers that the registry does not give this tenant; return their count."""
     return len(session.execute(text(_DEACTIVATE_UNOWNED_SQL.format(schema=tenant.schema))).all())
 
 
 def find_orphaned_numbers(session: Session, tenants: Sequence[TenantRef]) -> list[OrphanedNumber]:
-    """The numbers that the registry says are claimed for a phone number that is not there."""
+    """Return claimed numbers of the registry whose phone number does not exist in its tenant."""
     if not tenants:
         return []
     queries = [_ORPHANED_SQL.format(schema=tenant.schema, tenant=tenant.id) for tenant in tenants]

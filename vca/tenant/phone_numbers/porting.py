@@ -1,7 +1,7 @@
-"""A number on its way to another carrier: the one before may ring for thirty days, then lets it go.
+"""Move a number to another carrier: the previous one may deliver calls for 30 days.
 
-Carriers and callers' networks do not switch at one moment. Until the number rings where it has
-moved to, it must ring where it was.
+Carriers and callers' networks do not switch at the same moment. Until calls arrive through the new
+carrier, they must still be accepted from the previous one.
 """
 
 from datetime import datetime, timedelta
@@ -16,23 +16,26 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import provider_assignment, registration
 from vca.tenant.phone_numbers.models import PhoneNumber
 
-LEAVE = "phone_numbers.leave"
+LEAVE_JOB = "phone_numbers.leave"
 PREVIOUS_CARRIER_TTL = timedelta(days=30)
 
 
 def start_port(
     session: Session, number: PhoneNumber, *, previous_ref: ProviderAccountRef, now: datetime
 ) -> None:
-    """The number has moved from there; where it was before that lets it go at once."""
+    """Keep the carrier that the number has left as its previous carrier.
+
+    An even older carrier is released at once.
+    """
     release_previous(session, number)
     until = now + PREVIOUS_CARRIER_TTL
     provider_assignment.set_previous(number, previous_ref, until=until)
     lock = _lock_name(number.id)
-    queue.enqueue(session, LEAVE, run_at=until, lock=lock, phone_number_id=number.id)
+    queue.enqueue(session, LEAVE_JOB, run_at=until, lock=lock, phone_number_id=number.id)
 
 
 def release_previous(session: Session, number: PhoneNumber) -> None:
-    """The carrier before may not ring any more, and is told to let the number go."""
+    """Stop accepting calls from the previous carrier, and schedule the number's release there."""
     previous_ref = provider_assignment.previous_ref(number)
     if previous_ref is None:
         return
@@ -44,7 +47,7 @@ def release_previous(session: Session, number: PhoneNumber) -> None:
 
 
 def release_if_due(tenant: TenantRef, *, phone_number_id: UUID, now: datetime) -> None:
-    """The time of the carrier before is over, if nothing has changed meanwhile."""
+    """Release the previous carrier if its time is over and it was not replaced in the meantime."""
     with tenant_session(tenant) as session:
         number = session.get(PhoneNumber, phone_number_id, with_for_update=True)
         until = provider_assignment.previous_until(number) if number is not None else None
@@ -53,4 +56,4 @@ def release_if_due(tenant: TenantRef, *, phone_number_id: UUID, now: datetime) -
 
 
 def _lock_name(phone_number_id: UUID) -> str:
-    return f"{LEAVE}:{phone_number_id.hex}"
+    return f"{LEAVE_JOB}:{phone_number_id.hex}"

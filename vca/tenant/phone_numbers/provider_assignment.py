@@ -1,6 +1,6 @@
-"""How a number stands at its carrier: where it is, where it was, and what was last said of it.
+"""The carrier that a number is assigned to, the previous carrier, and the registration status.
 
-The registry of numbers has a copy, so that a ring knows it in one read.
+The number registry has a copy, so that an inbound call needs one read.
 """
 
 from datetime import datetime
@@ -15,17 +15,17 @@ from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-# A carrier's own code is told in events, which are small.
+# A carrier's error code is part of webhook events, whose size is limited.
 _MAX_CODE_LENGTH = 100
 
 
 def current_ref(number: PhoneNumber) -> ProviderAccountRef:
-    """The carrier that a number is with."""
+    """Return the carrier account that the number is assigned to."""
     return ProviderAccountRef(number.provider_type, number.telephony_account_id)
 
 
 def previous_ref(number: PhoneNumber) -> ProviderAccountRef | None:
-    """The carrier that it has moved from, and may still ring from."""
+    """Return the carrier account that the number has moved from, if it may still deliver calls."""
     previous = number.previous_carrier
     if previous is None:
         return None
@@ -34,13 +34,13 @@ def previous_ref(number: PhoneNumber) -> ProviderAccountRef | None:
 
 
 def previous_until(number: PhoneNumber) -> datetime | None:
-    """Until when it may ring from there."""
+    """Return the time until which the previous carrier may deliver calls."""
     previous = number.previous_carrier
     return datetime.fromisoformat(previous["until"]) if previous is not None else None
 
 
 def set_previous(number: PhoneNumber, ref: ProviderAccountRef, *, until: datetime) -> None:
-    """The number has moved from there."""
+    """Record the carrier account that the number has moved from."""
     number.previous_carrier = {
         "provider_type": ref.provider_type,
         "telephony_account_id": str(ref.account_id) if ref.account_id else None,
@@ -56,7 +56,11 @@ def set_registration_status(
     code: str | None = None,
     detail: str | None = None,
 ) -> None:
-    """Note what has come of the number's registration, and tell of it."""
+    """Store the number's registration status and emit an event for a final one.
+
+    `code` and `detail` are the carrier's reason. The events are `phone_number.registered` and
+    `phone_number.failed`.
+    """
     number.registration_status = status
     number.registration_code = code = code[:_MAX_CODE_LENGTH] if code else None
     number.registration_detail = detail[:500] if detail else None
@@ -68,7 +72,7 @@ def set_registration_status(
 
 
 def sync_number_registry(session: Session, number: PhoneNumber) -> None:
-    """Have the registry know what the number's row says."""
+    """Copy the number's carrier and registration status to the number registry."""
     registration = Registration(
         current_ref(number),
         number.registration_status,

@@ -1,8 +1,8 @@
-"""A number's registration at its carrier: what is ordered, and what came of it.
+"""Register and unregister numbers at their carriers by jobs.
 
-An order may be carried out late, twice, or beside its opposite. So each is checked against the
-number's row before the carrier is asked and again afterwards; when something else is wanted by
-then, that is ordered anew, and the last word at the carrier is the one that the row wants.
+A job may run late, twice, or at the same time as its opposite. Each job is therefore compared with
+the number's row before and after it calls the carrier. If the row has changed in the meantime, a
+new job is enqueued, so that the last call to the carrier is the one that the row asks for.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -21,15 +21,19 @@ from vca.tenant.phone_numbers import drift, provider_assignment
 from vca.tenant.phone_numbers.models import PhoneNumber
 from vca.tenant.telephony_accounts import adapter_lookup
 
-REGISTER = "phone_numbers.register"
-UNREGISTER = "phone_numbers.unregister"
-# Ten tries over about two days: a carrier's bad afternoon must not need a person.
+REGISTER_JOB = "phone_numbers.register"
+UNREGISTER_JOB = "phone_numbers.unregister"
+# Ten attempts over about two days, so that an outage of a carrier needs no manual repair.
 BACK_OFF_S = (10, 60, 300, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400)
 
 
 @dataclass(frozen=True)
 class RegistrationJob:
-    """What a job asks of a carrier. Without a `round` it is the registry's: for whoever has it."""
+    """The arguments of a registration job.
+
+    `round` is the version of the number's registration request. It is None for a release at a
+    carrier, which does not depend on the number's state.
+    """
 
     phone_number_id: UUID
     did_number: str
@@ -40,12 +44,12 @@ class RegistrationJob:
 
     @property
     def carrier(self) -> ProviderAccountRef:
-        """Who is asked."""
+        """The carrier account that the job calls."""
         return ProviderAccountRef(self.provider_type, self.telephony_account_id)
 
 
 def request_registration(session: Session, number: PhoneNumber) -> None:
-    """Order what the number's state wants: registered while active, else unregistered."""
+    """Schedule what the number's state requires: registration if it is active, else a release."""
     number.registration_round += 1
     number.registration_next_attempt_at = None
     current_ref = provider_assignment.current_ref(number)
@@ -63,15 +67,18 @@ def request_registration(session: Session, number: PhoneNumber) -> None:
 def request_release(
     session: Session, number: PhoneNumber, ref: ProviderAccountRef | None = None
 ) -> None:
-    """Order that its present carrier, or that one, lets the number go, whatever becomes of it."""
+    """Schedule the number's release at its current carrier or at `ref`.
+
+    The job does not depend on the number's later state.
+    """
     job = _job_for(number, ref or provider_assignment.current_ref(number))
     _enqueue(session, job, register=False)
 
 
 def is_current(session: Session, job: RegistrationJob, *, register: bool) -> bool:
-    """Whether an order is still wanted.
+    """Return whether the job is still needed.
 
-    Where a number may ring from the carrier before, that one does not let it go yet.
+    A release at the previous carrier is not needed while the number may receive calls from there.
     """
     holder = dids.current_holder(session, number=job.did_number)
     number = session.get(PhoneNumber, job.phone_number_id)
@@ -85,7 +92,7 @@ def is_current(session: Session, job: RegistrationJob, *, register: bool) -> boo
 
 
 def mark_done(session: Session, job: RegistrationJob, *, register: bool, now: datetime) -> None:
-    """Note that the carrier did as ordered; if that is not wanted any more, order what is."""
+    """Record the carrier's success, or schedule what is needed if the job is no longer current."""
     number = session.get(PhoneNumber, job.phone_number_id, with_for_update=True)
     if not is_current(session, job, register=register):
         _correct_carrier(session, job, number, register=register)
@@ -102,7 +109,7 @@ def mark_done(session: Session, job: RegistrationJob, *, register: bool, now: da
 def mark_failed(
     session: Session, job: RegistrationJob, *, register: bool, error: TelephonyError, now: datetime
 ) -> None:
-    """Note that the carrier did not, and order it again later unless that cannot help."""
+    """Record the carrier's failure and schedule a retry, unless the error is permanent."""
     number = session.get(PhoneNumber, job.phone_number_id, with_for_update=True)
     if not is_current(session, job, register=register):
         return
@@ -121,7 +128,7 @@ def mark_failed(
 
 
 def same_account(first: ProviderAccountRef | None, second: ProviderAccountRef) -> bool:
-    """Whether both are the same account with the same carrier, by whatever name."""
+    """Return whether both refer to the same account at the same carrier, under any of its names."""
     if first is None or first.account_id != second.account_id:
         return False
     name_of = providers.current_carriers().carrier_name
@@ -129,7 +136,7 @@ def same_account(first: ProviderAccountRef | None, second: ProviderAccountRef) -
 
 
 def back_off_delay(attempt: int, *, at_least_s: int | None = None) -> timedelta:
-    """How long to wait after a failed attempt (0 is the first), with a fifth of jitter."""
+    """Return the delay after a failed attempt (0 is the first), with 20 % of jitter."""
     wait_s = BACK_OFF_S[min(attempt, len(BACK_OFF_S) - 1)] * uniform(0.8, 1.2)
     return timedelta(seconds=max(wait_s, at_least_s or 0))
 
@@ -137,7 +144,7 @@ def back_off_delay(attempt: int, *, at_least_s: int | None = None) -> timedelta:
 def _correct_carrier(
     session: Session, job: RegistrationJob, number: PhoneNumber | None, *, register: bool
 ) -> None:
-    """The carrier has just done what nobody wants now."""
+    """Schedule the correction of a job that was no longer current when the carrier executed it."""
     holder = dids.current_holder(session, number=job.did_number)
     if number is not None and holder == number.id:
         request_registration(session, number)
@@ -158,7 +165,9 @@ def _job_for(
 def _enqueue(
     session: Session, job: RegistrationJob, *, register: bool, run_at: datetime | None = None
 ) -> None:
-    queue.enqueue(session, REGISTER if register else UNREGISTER, run_at=run_at, **asdict(job))
+    queue.enqueue(
+        session, REGISTER_JOB if register else UNREGISTER_JOB, run_at=run_at, **asdict(job)
+    )
 
 
 def _is_current_carrier(number: PhoneNumber, job: RegistrationJob) -> bool:

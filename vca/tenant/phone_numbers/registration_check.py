@@ -1,4 +1,4 @@
-"""What a number's carrier holds of it, beside what registering it would set. Changes nothing."""
+"""Compare a number's settings at its carrier with what registration would set. Read-only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from vca.tenant.telephony_accounts import adapter_lookup
 
 
 class CarrierNotConfigured(Conflict):
-    """The number's carrier is not configured, or its account cannot be read."""
+    """The number's carrier is not configured, or its account cannot be decrypted."""
 
     code = "carrier-not-configured"
 
@@ -29,7 +29,7 @@ class CarrierNotConfigured(Conflict):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found, and by whom. No fields: the account has no such number."""
+    """The settings at the carrier; without fields, the account does not have the number."""
 
     provider_type: str
     checked_at: datetime
@@ -37,26 +37,28 @@ class CheckResult:
 
     @property
     def agrees(self) -> bool:
-        """Whether the carrier has all that it should have."""
+        """Whether the carrier has the number and every setting has its expected value."""
         return bool(self.fields) and all(field.agrees for field in self.fields)
 
     @property
-    def shown(self) -> list[dict[str, Any]]:
-        """The fields with their verdicts, for the API."""
+    def fields_as_dicts(self) -> list[dict[str, Any]]:
+        """The settings and whether each is as expected, as the API returns them."""
         return [{**vars(field), "agrees": field.agrees} for field in self.fields]
 
     @property
     def mismatch_reason(self) -> str:
-        """In what it does not agree, for people."""
+        """A human-readable description of the difference."""
         names = ", ".join(field.name for field in self.fields if not field.agrees)
         return (
-            f"the carrier holds otherwise: {names}" if names else "the carrier has no such number"
+            f"the carrier has other settings: {names}"
+            if names
+            else "the carrier has no such number"
         )
 
 
 @dataclass(frozen=True)
 class CheckTarget:
-    """A number as a job holds it, and the carrier that can be asked about it."""
+    """A number and the carrier that is asked about it."""
 
     phone_number_id: UUID
     did_number: str
@@ -65,9 +67,10 @@ class CheckTarget:
 
 
 def check_number(tenant: TenantRef, *, phone_number_id: UUID) -> CheckResult:
-    """Ask the number's carrier now, and tell who wanted that; no transaction is open meanwhile.
+    """Ask the number's carrier for its settings now, and record the check in the audit log.
 
-    Raises NotFound, NoCarrier and TelephonyError.
+    No transaction is open while the carrier is asked. Raise NotFound, CarrierNotConfigured and
+    TelephonyError.
     """
     target = find_target(tenant, phone_number_id=phone_number_id)
     if target is None:
@@ -79,7 +82,7 @@ def check_number(tenant: TenantRef, *, phone_number_id: UUID) -> CheckResult:
 
 
 def find_target(tenant: TenantRef, *, phone_number_id: UUID) -> CheckTarget | None:
-    """The number and who is asked about it. Raises NoCarrier."""
+    """Return the number with its carrier, or None. Raise CarrierNotConfigured."""
     with tenant_session(tenant) as session:
         number = session.get(PhoneNumber, phone_number_id)
         if number is None:
@@ -93,7 +96,7 @@ def find_target(tenant: TenantRef, *, phone_number_id: UUID) -> CheckTarget | No
 
 
 def query_carrier(tenant: TenantRef, target: CheckTarget) -> CheckResult:
-    """Ask the carrier. Raises TelephonyError."""
+    """Ask the carrier for the number's settings. Raise TelephonyError."""
     carrier_settings = target.carrier.check_number(
         tenant.id, target.phone_number_id, target.did_number
     )

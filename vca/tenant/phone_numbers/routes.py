@@ -1,4 +1,4 @@
-"""`T/phone-numbers`."""
+"""HTTP routes of `/tenants/{tenant_id}/phone-numbers` and of WebRTC credentials."""
 
 from typing import Any
 from uuid import UUID
@@ -31,10 +31,14 @@ from vca.tenant.phone_numbers.schemas import (
     PhoneNumberSchema,
 )
 
-blp = Blueprint("phone numbers", __name__, description="A tenant's numbers.")
+blp = Blueprint(
+    "phone numbers",
+    __name__,
+    description="A tenant's phone numbers, and their registration at carriers.",
+)
 
 URL = "/api/tenants/<uuid:tenant_id>/phone-numbers"
-ONE = f"{URL}/<uuid:phone_number_id>"
+NUMBER_URL = f"{URL}/<uuid:phone_number_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -44,9 +48,10 @@ ONE = f"{URL}/<uuid:phone_number_id>"
 def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Claim a phone number
 
-    A number belongs to one tenant of the whole deployment: a taken one is 409, whoever has it. Its
-    registration at the carrier follows; `registration` tells how it went. Where numbers must be
-    assigned, an account of the tenant's own at the carrier that has the number is as good.
+    A number belongs to one tenant of the whole deployment. Claiming a number that is taken returns
+    409 without naming its owner. Registration at the carrier follows in the background;
+    `registration` has its status. If the platform must assign numbers, a number on the tenant's own
+    carrier account can be claimed without an assignment.
     """
     policy = _claim_policy(body)
     with tenant_session(g.tenant) as tenant_tx:
@@ -60,91 +65,104 @@ def add_number(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, PhoneNumberSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_numbers(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's phone numbers, oldest first"""
+    """List phone numbers
+
+    Numbers are sorted by creation time, oldest first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(service.list_page(request_session(), page=page, **query), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(NUMBER_URL, methods=["GET"])
 @blp.response(200, PhoneNumberSchema)
 @access("tenant", "read", transaction="tenant")
 def get_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
-    """Show a phone number"""
+    """Get a phone number"""
     return service.get(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(NUMBER_URL, methods=["PATCH"])
 @blp.arguments(PhoneNumberChangeSchema)
 @blp.response(200, PhoneNumberSchema)
 @access("tenant", "write", transaction="tenant")
 def change_number(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
-    """Change a phone number
+    """Update a phone number
 
-    A pause is `mode: closed` and keeps the registration; `is_active: false` unregisters. Another
-    `provider_type`, `telephony_account_id` or both moves it: it is registered there, and may ring
-    from where it was for 30 days more (`previous_carrier`). Live calls stay where they are.
+    To pause a number, set `mode` to `closed`, which keeps the registration. Setting `is_active` to
+    `false` unregisters it. A change of `provider_type` or `telephony_account_id` moves the number:
+    it is registered at the new carrier, and calls from the previous one are accepted for 30 more
+    days (`previous_carrier`). Live calls are not affected.
     """
     return service.change(request_session(), phone_number_id=phone_number_id, **body)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(NUMBER_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def remove_number(tenant_id: UUID, phone_number_id: UUID) -> None:
-    """Give a phone number back
+    """Release a phone number
 
-    It stops routing at once, is unregistered at the carrier, and rests 30 days, during which only
-    the same tenant or a platform key can claim it.
+    The number stops receiving calls at once and is unregistered at the carrier. For 30 days only
+    the same tenant or a platform key can claim it again.
     """
     service.remove(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/register", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/register", methods=["POST"])
 @blp.response(202, PhoneNumberSchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def register_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
-    """Register a phone number at its carrier again, now"""
+    """Register a phone number again
+
+    Registration at the carrier is scheduled immediately.
+    """
     return service.register(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/check", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/check", methods=["POST"])
 @blp.response(200, CheckedSchema)
 @access("tenant", "write")
 def check_number(tenant_id: UUID, phone_number_id: UUID) -> Any:
-    """Show what the carrier holds of a phone number
+    """Check a phone number at its carrier
 
-    Field by field, beside what registering it would set; nothing is changed. A number that the
-    carrier does not have is `agrees: false` without fields.
+    Returns each setting at the carrier and the value that registration would set. Nothing is
+    changed. If the carrier does not have the number, `agrees` is `false` and `fields` is empty.
     """
     return registration_check.check_number(g.tenant, phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/release-previous-carrier", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/release-previous-carrier", methods=["POST"])
 @blp.response(204)
 @access("tenant", "write", transaction="tenant")
 def release_previous_carrier(tenant_id: UUID, phone_number_id: UUID) -> None:
-    """Take no more rings from where a phone number was before it moved
+    """Release the previous carrier
 
-    That carrier is told to let the number go. Without a `previous_carrier` nothing happens.
+    Calls from the carrier that the number has moved from are no longer accepted, and the number is
+    unregistered there. Without a `previous_carrier` nothing happens.
     """
     service.release_previous_carrier(request_session(), phone_number_id=phone_number_id)
 
 
-@blp.route(f"{ONE}/decision-webhook", methods=["POST"])
+@blp.route(f"{NUMBER_URL}/decision-webhook", methods=["POST"])
 @blp.arguments(DecisionWebhookSchema)
 @blp.response(200, ArmedDecisionWebhookSchema)
 @access("tenant", "admin")
 def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id: UUID) -> Any:
-    """Have a system of yours decide how a number is answered
+    """Set the decision webhook
 
-    Before an agent or a forward answers, simulated calls too, it is sent `call.incoming`, signed by
-    Standard Webhooks: `data` holds `tenant_id`, `call_id`, `phone_number_id`, `called_number`,
-    `caller_number` (null: unknown), `caller_id` and `simulated`. Within 3 seconds it answers
-    `{"decision": "answer", "ai_profile_id": …, "variables": {"name": "Jane"}}`, where both may be
-    left out, `{"decision": "reject"}`, or `{"decision": "forward", "forward_to": "+14155550199"}`.
-    On anything else the number is answered as without it, and the call's `route` says why.
-    `secret` is in this answer and never again. Done again: another URL, another secret; for 24
-    hours each request bears two signatures, one of them by the secret before.
+    Before a call, also a simulated one, is answered by an agent or forwarded, your URL receives the
+    event `call.incoming`, signed by Standard Webhooks. Its `data` has `tenant_id`, `call_id`,
+    `phone_number_id`, `called_number`, `caller_number` (null if unknown), `caller_id` and
+    `simulated`.
+
+    Within 3 seconds respond with `{"decision": "answer", "ai_profile_id": …, "variables": {"name":
+    "Jane"}}`, where both other fields are optional, with `{"decision": "reject"}`, or with
+    `{"decision": "forward", "forward_to": "+14155550199"}`. After any other response the call is
+    handled as without a decision webhook, and the call's `route` has the reason.
+
+    The response has the `secret`, which is not shown again. Repeating this request sets a new URL
+    and a new secret. For 24 hours each request then bears two signatures, one of them made with the
+    previous secret.
     """
     endpoints.check_url(body["url"], client=http.current_client())
     with tenant_session(g.tenant) as tenant_tx:
@@ -153,11 +171,11 @@ def set_decision_webhook(body: dict[str, Any], tenant_id: UUID, phone_number_id:
     return {**body, "secret": secret}
 
 
-@blp.route(f"{ONE}/decision-webhook", methods=["DELETE"])
+@blp.route(f"{NUMBER_URL}/decision-webhook", methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:
-    """Ask nobody before a number is answered"""
+    """Delete the decision webhook"""
     decision_webhook.disable(request_session(), phone_number_id=phone_number_id, now=clock.now())
 
 
@@ -166,16 +184,16 @@ def remove_decision_webhook(tenant_id: UUID, phone_number_id: UUID) -> None:
 @blp.response(201, BrowserCredentialSchema)
 @access("tenant", "write")
 def create_webrtc_credential(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Let a browser call through a phone number's carrier
+    """Create a WebRTC credential
 
-    `token` is for the carrier's own browser library, and good for an hour. A number whose carrier
-    knows no browsers is 409 `carrier-cannot`.
+    `token` is for the carrier's browser library and is valid for an hour. If the number's carrier
+    does not support WebRTC, the response is 409 `carrier-cannot`.
     """
     return webrtc.create_credential(g.tenant, phone_number_id=body["phone_number_id"])
 
 
 def _claim_policy(body: dict[str, Any]) -> ClaimPolicy:
-    """On what terms the caller may claim the number; may ask a carrier."""
+    """Return the policy under which the caller may claim the number; this may ask a carrier."""
     if g.caller.is_platform:
         return "platform"
     if current_app.config["CLAIMS_ARE_OPEN"]:

@@ -1,4 +1,4 @@
-"""Phone numbers as the API shows and takes them."""
+"""Request and response schemas of phone numbers."""
 
 from marshmallow import fields
 
@@ -10,19 +10,19 @@ from vca.tenant.settings.hours_schema import HoursSchema
 
 
 class RegistrationSchema(Schema):
-    """The number at its carrier."""
+    """The status of the number's registration at the carrier."""
 
     status = string(1, 20, one_of=REGISTRATION_STATUSES)
-    code = fields.String(allow_none=True, metadata={"description": "Why, for programs."})
-    detail = fields.String(allow_none=True, metadata={"description": "Why, for people."})
+    code = fields.String(allow_none=True, metadata={"description": "Machine-readable reason."})
+    detail = fields.String(allow_none=True, metadata={"description": "Human-readable reason."})
     checked_at = fields.AwareDateTime(allow_none=True)
     next_attempt_at = fields.AwareDateTime(
-        allow_none=True, metadata={"description": "When the carrier is asked again, if it is."}
+        allow_none=True, metadata={"description": "Time of the next attempt, if one is scheduled."}
     )
 
 
 class PreviousCarrierSchema(Schema):
-    """Where a number was before it moved, and until when it may ring from there."""
+    """The carrier that a number has moved from, and until when its calls are accepted."""
 
     provider_type = fields.String()
     telephony_account_id = fields.UUID(allow_none=True)
@@ -30,58 +30,67 @@ class PreviousCarrierSchema(Schema):
 
 
 class PhoneNumberChangeSchema(Schema):
-    """What may change on a number."""
+    """The fields of a phone number that can be updated."""
 
     provider_type = string(
-        1, 40, metadata={"description": "`generic`: the deployment's default carrier."}
+        1,
+        40,
+        metadata={"description": "The carrier. `generic` is the deployment's default carrier."},
     )
     telephony_account_id = Uuid(
         allow_none=True,
         metadata={
-            "description": "The tenant's own account with the carrier of `provider_type`. null: "
-            "the deployment's.",
+            "description": "The tenant's own account with the carrier of `provider_type`. null "
+            "selects the deployment's account.",
             "example": None,
         },
     )
     label = string(1, 200, allow_none=True, metadata={"example": "Front desk"})
     is_active = StrictBoolean(
-        metadata={"description": "false: unregistered at the carrier, calls are refused."}
+        metadata={
+            "description": "false unregisters the number at the carrier and rejects its calls."
+        }
     )
     mode = string(1, 20, one_of=MODES)
     forward_to = e164(
         allow_none=True,
         metadata={
-            "description": "For `mode: forward`, and for hours that forward. Within the tenant's "
-            "`dial_policy`.",
+            "description": "Destination for `mode: forward` and for opening hours that forward. "
+            "Must be allowed by the tenant's `dial_policy`.",
             "example": "+14155550199",
         },
     )
     hours = fields.Nested(
         HoursSchema,
         allow_none=True,
-        metadata={"description": "When calls are answered. null: in the tenant's hours."},
+        metadata={
+            "description": "When calls are answered. null selects the tenant's opening hours."
+        },
     )
     ai_profile_id = Uuid(
-        allow_none=True, metadata={"description": "null: the tenant's default profile answers."}
+        allow_none=True,
+        metadata={
+            "description": "The profile that answers. null selects the tenant's default profile."
+        },
     )
     fallback_number = e164(
         allow_none=True,
         metadata={
-            "description": "Where callers go when no agent can help them. Within the tenant's "
-            "`dial_policy`.",
+            "description": "Destination of calls that no agent can handle. Must be allowed by the "
+            "tenant's `dial_policy`.",
             "example": "+14155550199",
         },
     )
 
 
 class NewPhoneNumberSchema(PhoneNumberChangeSchema):
-    """A number to be claimed."""
+    """The request to claim a phone number."""
 
     did_number = e164(required=True)
 
 
 class PhoneNumberSchema(PhoneNumberChangeSchema):
-    """A number."""
+    """A phone number."""
 
     grouped = {
         "registration": {
@@ -97,8 +106,8 @@ class PhoneNumberSchema(PhoneNumberChangeSchema):
         dump_only=True,
         allow_none=True,
         metadata={
-            "description": "Who is asked before the number is answered; null: nobody. Set by "
-            "`decision-webhook`.",
+            "description": "URL of the decision webhook, which decides how calls are answered. "
+            "null if there is none. Set through `decision-webhook`.",
             "example": "https://example.com/vca/decide",
         },
     )
@@ -106,7 +115,9 @@ class PhoneNumberSchema(PhoneNumberChangeSchema):
         PreviousCarrierSchema,
         dump_only=True,
         allow_none=True,
-        metadata={"description": "null: it rings from its carrier alone."},
+        metadata={
+            "description": "The carrier that the number has moved from. null if there is none."
+        },
     )
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
@@ -117,7 +128,7 @@ class PhoneNumberSchema(PhoneNumberChangeSchema):
 
 
 class HeldSchema(Schema):
-    """One thing that a carrier holds of a number, in the carrier's words; null: nothing is set."""
+    """A setting at the carrier, in the carrier's terms; null means that nothing is set."""
 
     name = fields.String(metadata={"example": "voice_url"})
     wanted = fields.String(allow_none=True)
@@ -126,61 +137,65 @@ class HeldSchema(Schema):
 
 
 class CheckedSchema(Schema):
-    """What a carrier holds of a number."""
+    """The settings of a number at its carrier."""
 
-    provider_type = fields.String(metadata={"description": "The carrier that was asked."})
+    provider_type = fields.String(metadata={"description": "The carrier that was queried."})
     checked_at = fields.AwareDateTime()
     agrees = fields.Boolean()
-    fields_ = fields.List(fields.Nested(HeldSchema), data_key="fields", attribute="shown")
+    fields_ = fields.List(fields.Nested(HeldSchema), data_key="fields", attribute="fields_as_dicts")
 
 
 class DecisionWebhookSchema(Schema):
-    """Who is asked before a number is answered."""
+    """The request to set a decision webhook."""
 
     url = string(
         1,
         MAX_URL_LENGTH,
         required=True,
         metadata={
-            "description": "https, a public address.",
+            "description": "An https URL with a public address.",
             "example": "https://example.com/vca/decide",
         },
     )
 
 
 class ArmedDecisionWebhookSchema(DecisionWebhookSchema):
-    """A decision webhook with a secret that was just made; `secret` is never shown again."""
+    """A decision webhook with its new secret, which is not shown again."""
 
     secret = fields.String(
         dump_only=True,
         metadata={
-            "description": "Keep it now: it is shown this once. Verifies by Standard Webhooks."
+            "description": "Secret to verify signatures by Standard Webhooks. Store it now: it is "
+            "shown only once."
         },
     )
 
 
 class BrowserSchema(Schema):
-    """Through which number a browser shall call."""
+    """The request to create a WebRTC credential."""
 
     phone_number_id = Uuid(required=True)
 
 
 class BrowserCredentialSchema(Schema):
-    """What a browser logs in with at a carrier."""
+    """A credential with which a browser logs in at a carrier."""
 
     token = fields.String(
         dump_only=True,
-        metadata={"description": "Whoever has it can call until it ends. It is kept nowhere."},
+        metadata={
+            "description": "Anyone who has the token can place calls until it expires. It is not "
+            "stored."
+        },
     )
     identity = fields.String(
-        dump_only=True, metadata={"description": "What the carrier calls the browser."}
+        dump_only=True, metadata={"description": "The browser's identity at the carrier."}
     )
     expires_at = fields.AwareDateTime(dump_only=True)
     provider_type = fields.String(dump_only=True)
 
 
 class PhoneNumberQuery(PageQuery):
-    """Filters of the list of numbers."""
+    """Query parameters of the list of phone numbers."""
 
     did_number = string(1, 20)
     is_active = QueryBoolean()

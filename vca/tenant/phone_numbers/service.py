@@ -1,4 +1,4 @@
-"""Add, change and remove a tenant's numbers."""
+"""Claim, update and release a tenant's phone numbers."""
 
 from collections.abc import Collection
 from typing import Any
@@ -43,16 +43,16 @@ DEFAULT_FIELDS: dict[str, Any] = {
 
 
 class NumberInactive(Conflict):
-    """An inactive number is not registered anywhere."""
+    """The operation needs an active number."""
 
     code = "number-inactive"
 
 
 def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any) -> PhoneNumber:
-    """Claim a number, keep it, and order its registration: one transaction over two schemas.
+    """Claim a number, store it and schedule its registration, in one transaction over two schemas.
 
-    Raises LimitReached, dids.NumberAlreadyClaimed, dids.NumberNotAssigned, InvalidInput and
-    CarrierCannot.
+    Raise LimitReached, number_registry.NumberAlreadyClaimed, number_registry.NumberNotAssigned,
+    InvalidInput and CarrierLacksCapability.
     """
     _check_limit(session)
     number = PhoneNumber(
@@ -75,7 +75,7 @@ def add(session: Session, *, policy: ClaimPolicy, did_number: str, **fields: Any
 
 
 def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) -> PhoneNumber:
-    """The number; raises NotFound."""
+    """Return the number. Raise NotFound."""
     number = session.get(PhoneNumber, phone_number_id, with_for_update=for_update or None)
     if number is None:
         raise NotFound
@@ -83,15 +83,15 @@ def get(session: Session, *, phone_number_id: UUID, for_update: bool = False) ->
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """The tenant's numbers, oldest first."""
+    """Return a page of the tenant's numbers, oldest first."""
     return _LISTING.page(session, page, filters)
 
 
 def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNumber:
-    """Change what is given; a change of carrier or of `is_active` reaches the carrier by a job.
+    """Update the given fields; a job tells the carrier about a change of carrier or of `is_active`.
 
-    Where it was before it moved it may still ring for a while (`moving`), live calls stay there.
-    Raises NotFound, InvalidInput and CarrierCannot.
+    After a move the previous carrier may deliver calls for a while (`porting`), and live calls stay
+    there. Raise NotFound, InvalidInput and CarrierLacksCapability.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     was_active, previous_ref = number.is_active, provider_assignment.current_ref(number)
@@ -108,28 +108,25 @@ def change(session: Session, *, phone_number_id: UUID, **fields: Any) -> PhoneNu
 
 
 def release_previous_carrier(session: Session, *, phone_number_id: UUID) -> None:
-    """Take no rings from where the number was before it moved; if there is no such, nothing.
-
-    Raises NotFound.
-    """
+    """Stop accepting calls from the previous carrier, if there is one. Raise NotFound."""
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     porting.release_previous(session, number)
 
 
 def register(session: Session, *, phone_number_id: UUID) -> PhoneNumber:
-    """Order the number's registration again, now. Raises NotFound and NumberInactive."""
+    """Schedule the number's registration again, immediately. Raise NotFound and NumberInactive."""
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     if not number.is_active:
-        raise NumberInactive("An inactive number is not registered; activate it first.")
+        raise NumberInactive("The phone number is inactive. Activate it first.")
     registration.request_registration(session, number)
     session.flush()
     return number
 
 
 def remove(session: Session, *, phone_number_id: UUID) -> None:
-    """Delete a number: it stops routing now, its carrier is told, its DID rests 30 days.
+    """Delete a number, schedule its release at the carrier, and quarantine its DID for 30 days.
 
-    Raises NotFound.
+    The number stops receiving calls at once. Raise NotFound.
     """
     number = get(session, phone_number_id=phone_number_id, for_update=True)
     porting.release_previous(session, number)
@@ -143,7 +140,10 @@ def remove(session: Session, *, phone_number_id: UUID) -> None:
 def _update_carriers(
     session: Session, number: PhoneNumber, *, was_active: bool, previous_ref: ProviderAccountRef
 ) -> None:
-    """The number has moved, or is switched on or off: an inactive one is registered nowhere."""
+    """Schedule the carriers' updates after a move or a change of `is_active`.
+
+    An inactive number is registered nowhere.
+    """
     moved = not registration.same_account(previous_ref, provider_assignment.current_ref(number))
     if not number.is_active:
         porting.release_previous(session, number)
@@ -155,7 +155,10 @@ def _update_carriers(
 
 
 def _check_limit(session: Session) -> None:
-    """Raise LimitReached if the tenant may have no further number; additions take turns."""
+    """Raise LimitReached if the tenant has its maximum of numbers.
+
+    The lock on the settings row serializes additions.
+    """
     tenant_settings = settings.get(session, for_update=True)
     limit = settings.effective_limits(session, tenant_settings).numbers
     if limit is None:
@@ -165,15 +168,15 @@ def _check_limit(session: Session) -> None:
 
 
 def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collection[str]) -> None:
-    """What no single field shows; raises InvalidInput or CarrierCannot."""
+    """Check rules that involve several fields. Raise InvalidInput or CarrierLacksCapability."""
     provider_compatibility.check_carrier(session, number)
     if number.mode == "forward" and not number.forward_to:
-        raise InvalidInput.field("forward_to", "A forwarding number needs one.")
+        raise InvalidInput.field("forward_to", "Required when `mode` is `forward`.")
     try:
         session.flush()
     except IntegrityError as error:
         if db.constraint_name(error) == "phone_numbers_ai_profile_id_fkey":
-            raise InvalidInput.field("ai_profile_id", "There is no such profile.") from None
+            raise InvalidInput.field("ai_profile_id", "There is no such AI profile.") from None
         if db.constraint_name(error) == "phone_numbers_telephony_account_id_fkey":
             raise provider_compatibility.unknown_account_error() from None
         raise
@@ -185,12 +188,15 @@ def _validate(session: Session, number: PhoneNumber, *, changed_fields: Collecti
 
 
 def _check_target_number(session: Session, number: PhoneNumber, field_name: str) -> None:
-    """Where a number leads must be dialled one day: refused now, not while a caller waits."""
+    """Raise InvalidInput if the number that calls are sent to could not be dialled.
+
+    It is rejected now rather than while a caller waits.
+    """
     target_number = getattr(number, field_name)
     if target_number is None:
         return
     decision = settings.check_target_number(session, target_number, from_number=number.did_number)
     if not decision.allowed:
         raise InvalidInput.field(
-            field_name, f"Cannot be dialled: {decision.reason} ({decision.code})."
+            field_name, f"This number cannot be dialled: {decision.reason} ({decision.code})."
         )

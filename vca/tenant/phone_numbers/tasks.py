@@ -1,4 +1,4 @@
-"""Jobs that tell carriers about numbers. No transaction is open while a carrier is asked."""
+"""Jobs of phone numbers. No transaction is open while a carrier is called."""
 
 from typing import Any
 from uuid import UUID
@@ -10,48 +10,48 @@ from vca.telephony.adapter import TelephonyAdapter, TelephonyError
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.phone_numbers import drift, number_metering, porting, registration
-from vca.tenant.phone_numbers.drift import CHECK
-from vca.tenant.phone_numbers.number_metering import COUNT
-from vca.tenant.phone_numbers.porting import LEAVE
-from vca.tenant.phone_numbers.registration import REGISTER, UNREGISTER, RegistrationJob
+from vca.tenant.phone_numbers.drift import CHECK_JOB
+from vca.tenant.phone_numbers.number_metering import COUNT_JOB
+from vca.tenant.phone_numbers.porting import LEAVE_JOB
+from vca.tenant.phone_numbers.registration import REGISTER_JOB, UNREGISTER_JOB, RegistrationJob
 from vca.tenant.telephony_accounts import adapter_lookup
 
 
-@queue.task(REGISTER)
+@queue.task(REGISTER_JOB)
 def register(tenant_id: str, **arguments: Any) -> None:
     """Register a number at its carrier."""
     _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=True)
 
 
-@queue.task(UNREGISTER)
+@queue.task(UNREGISTER_JOB)
 def unregister(tenant_id: str, **arguments: Any) -> None:
     """Unregister a number at its carrier."""
     _run_registration_job(tenant_id, _job_from_arguments(**arguments), register=False)
 
 
-@queue.task(CHECK)
+@queue.task(CHECK_JOB)
 def check(tenant_id: str, phone_number_id: str) -> None:
-    """See whether a number's carrier holds what was registered."""
+    """Compare a number's settings at its carrier with its registration."""
     drift.check_drift(TenantRef(UUID(tenant_id)), phone_number_id=UUID(phone_number_id))
 
 
-@queue.task(LEAVE)
+@queue.task(LEAVE_JOB)
 def leave(tenant_id: str, phone_number_id: str) -> None:
-    """Have a number let go by the carrier that it has moved from."""
+    """Release a number at the carrier that it has moved from."""
     number_id = UUID(phone_number_id)
     porting.release_if_due(TenantRef(UUID(tenant_id)), phone_number_id=number_id, now=clock.now())
 
 
-@queue.task(COUNT)
+@queue.task(COUNT_JOB)
 def count(tenant_id: str, period: str) -> None:
-    """Note for how many days of a month numbers were held."""
+    """Record the days for which numbers were held in a month."""
     number_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))
 
 
 def _job_from_arguments(
     *, phone_number_id: str, telephony_account_id: str | None = None, **arguments: Any
 ) -> RegistrationJob:
-    """The order of a job's arguments; those of before there were accounts name none."""
+    """Return the job of its arguments; jobs of earlier releases have no account."""
     account_id = UUID(telephony_account_id) if telephony_account_id else None
     return RegistrationJob(UUID(phone_number_id), telephony_account_id=account_id, **arguments)
 

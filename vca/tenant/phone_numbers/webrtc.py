@@ -1,4 +1,4 @@
-"""Let a browser call through a number's carrier."""
+"""Create WebRTC credentials, with which browsers call through a number's carrier."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,10 +22,11 @@ CREDENTIAL_TTL = timedelta(hours=1)
 
 
 def create_credential(tenant: TenantRef, *, phone_number_id: UUID) -> dict[str, Any]:
-    """A credential of an hour from the number's carrier; whoever has it can call until then.
+    """Create a credential at the number's carrier that is valid for an hour.
 
-    It is kept nowhere. Raises InvalidInput for a number that is not the tenant's, NumberInactive,
-    NoCarrier, CarrierCannot and TelephonyError.
+    Anyone who has it can place calls until it expires. It is not stored. Raise InvalidInput for a
+    number that is not the tenant's, NumberInactive, CarrierNotConfigured, CarrierLacksCapability
+    and TelephonyError.
     """
     with tenant_session(tenant) as session:
         number, carrier = _require_webrtc_carrier(session, phone_number_id)
@@ -37,7 +38,7 @@ def create_credential(tenant: TenantRef, *, phone_number_id: UUID) -> dict[str, 
     except TelephonyError as error:
         if error.code == "not-set-up":
             raise CarrierLacksCapability(
-                "The number's account lets no browsers call yet."
+                "The number's carrier account is not set up for WebRTC calls."
             ) from None
         raise
     with tenant_session(tenant) as session:
@@ -55,12 +56,12 @@ def _require_webrtc_carrier(
 ) -> tuple[PhoneNumber, TelephonyAdapter]:
     number = session.get(PhoneNumber, phone_number_id)
     if number is None:
-        raise InvalidInput.field("phone_number_id", "The tenant has no such number.")
+        raise InvalidInput.field("phone_number_id", "There is no such phone number.")
     if not number.is_active:
-        raise NumberInactive("An inactive number places no calls; activate it first.")
+        raise NumberInactive("The phone number is inactive. Activate it first.")
     carrier = adapter_lookup.adapter_for_number(session, provider_assignment.current_ref(number))
     if carrier is None:
         raise CarrierNotConfigured
     if not carrier.capabilities.webrtc:
-        raise CarrierLacksCapability("The number's carrier lets no browsers call.")
+        raise CarrierLacksCapability("The number's carrier does not support WebRTC calls.")
     return number, carrier

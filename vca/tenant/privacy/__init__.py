@@ -1,6 +1,11 @@
-"""What a tenant keeps of one person: given out as one file, or erased, and erased again.
+"""Privacy requests: export or erase the data of one person, identified by a telephone number.
 
-A person is a number (`subject`). `finding` says what is theirs, `exporting` gives it out, `erasing`
-removes it with the help of `recorded` and `mentions`; `ledger` outlives the database, and
-`reapplying` goes by it after a restore. Imports every feature below, since people are everywhere.
+- `data_subject`: the number and all spellings of it in texts.
+- `subject_records`: the calls and messages of the person.
+- `data_export`: writes them to a file.
+- `erasure`: removes them, with the help of `call_erasure` and `text_search`.
+- `erasure_ledger`: a record of erasures outside the database.
+- `re_erasure`: repeats the recorded erasures after a restore.
+
+This package imports every feature below it, because any of them can hold personal data.
 """

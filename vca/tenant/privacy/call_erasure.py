@@ -1,4 +1,4 @@
-"""Take what is personal out of the record of calls; that there was a call stays on record."""
+"""Remove personal data from calls; the fact that there was a call stays on record."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,9 +20,9 @@ from vca.tenant.recordings.models import Recording
 from vca.tenant.webhooks.models import Delivery, Webhook, WebhookEvent
 
 RemovedCounts = dict[str, int]
-# What a delivery that is on its way still tells: whoever may know more asks the API.
+# The fields that pending webhook deliveries keep. Receivers can read the rest through the API.
 _PAYLOAD_IDS = ("tenant_id", "simulated", "call_id", "message_id", "recording_id")
-# What the API shows of a call that was erased, in the place of what it showed.
+# The values that replace the personal fields of an erased call in stored responses.
 _ERASED_FIELDS: dict[str, Any] = {
     "caller_number": None,
     "called_number": ERASED,
@@ -35,10 +35,10 @@ _DELETE_PLATFORM_EVENTS = text("SELECT public.forget_told(CAST(:events AS uuid[]
 
 
 def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID]) -> int:
-    """Delete the audio of calls, and have their carriers delete theirs; how many recordings.
+    """Delete the audio of calls here and at their carriers; return the number of recordings.
 
-    A recording that is being fetched at this moment is deleted by its own job. Raises StorageError;
-    done again, it goes on where it stopped.
+    A recording that is being fetched at this moment is deleted by its own job. Raise StorageError;
+    a repeated call continues where this one stopped.
     """
     of_calls = any_id(Recording.call_id, call_ids)
     with tenant_session(tenant) as session:
@@ -53,7 +53,10 @@ def erase_audio(tenant: TenantRef, call_ids: Sequence[UUID]) -> int:
 
 
 def _mark_audio_deleted(session: Session, row: Recording) -> bool:
-    """Say that there is no audio any more, and ask the carrier for the same; once."""
+    """Mark the recording as deleted and schedule its deletion at the carrier.
+
+    Return whether it was not deleted before.
+    """
     if row.status == "deleted" and row.storage_key is None:
         return False
     was_present, was_stored, now = row.status != "deleted", row.status == "stored", clock.now()
@@ -67,7 +70,7 @@ def _mark_audio_deleted(session: Session, row: Recording) -> bool:
 
 
 def _possible_keys(tenant: TenantRef, row: Recording) -> set[str]:
-    """Everywhere that the audio may be: also where a job that was killed has left it."""
+    """Return every storage key that may have the audio, also keys left by a killed job."""
     candidates = media.possible_keys(tenant, recording_id=row.id, created_at=row.created_at)
     keys = {key for _, key in candidates}
     if row.storage_key is not None and media.belongs_to_tenant(tenant, row.storage_key):
@@ -76,7 +79,7 @@ def _possible_keys(tenant: TenantRef, row: Recording) -> set[str]:
 
 
 def erase_calls(session: Session, call_ids: Sequence[UUID]) -> RemovedCounts:
-    """Empty these calls: what was said, left, noted and passed on. Last, their numbers."""
+    """Erase turns, messages, event details and other content of the calls; their numbers last."""
     counts = {
         "turns": _execute_count(session, delete(Turn).where(any_id(Turn.call_id, call_ids))),
         "messages": _execute_count(
@@ -104,7 +107,7 @@ def erase_calls(session: Session, call_ids: Sequence[UUID]) -> RemovedCounts:
 
 
 def erase_messages(session: Session, message_ids: Sequence[UUID]) -> RemovedCounts:
-    """Delete messages that bear the number, left in calls of others too."""
+    """Delete messages that contain the number, also in calls of other people."""
     deletion = delete(Message).where(any_id(Message.id, message_ids))
     return {"messages": _execute_count(session, deletion)}
 
@@ -112,7 +115,7 @@ def erase_messages(session: Session, message_ids: Sequence[UUID]) -> RemovedCoun
 def erase_events(
     session: Session, call_ids: Sequence[UUID], message_ids: Sequence[UUID] = ()
 ) -> RemovedCounts:
-    """Forget what was told of calls and messages; what is on its way goes on with ids alone."""
+    """Delete the webhook events of calls and messages; pending deliveries keep ids only."""
     of_calls = WebhookEvent.data["call_id"].astext.in_([str(value) for value in call_ids])
     of_messages = WebhookEvent.data["message_id"].astext.in_([str(value) for value in message_ids])
     event_ids = session.scalars(select(WebhookEvent.id).where(of_calls | of_messages)).all()
@@ -135,9 +138,9 @@ def erase_events(
 
 
 def erase_stored_responses(session: Session, call_ids: Sequence[UUID]) -> RemovedCounts:
-    """Empty what requests that made calls were answered, as the API now shows those calls.
+    """Erase personal fields of these calls in the responses stored under Idempotency-Keys.
 
-    The keys stay: a request that is repeated dials nobody again.
+    The keys stay, so that a repeated request does not dial again.
     """
     call_id_texts = {str(value) for value in call_ids}
     query = select(IdempotencyKey).where(IdempotencyKey.answer.is_not(None)).with_for_update()

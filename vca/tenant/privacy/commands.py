@@ -1,4 +1,4 @@
-"""`flask privacy`: what an operator does after a restore."""
+"""`flask privacy`: repeat erasures after a restore of the database."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -16,22 +16,23 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session
 from vca.tenant.privacy import re_erasure
 
-privacy = cli.Group("privacy", help="Erase again what a restored copy has brought back.")
+privacy = cli.Group("privacy", help="Repeat erasures after a restore.")
 
 
 class LedgerUnavailable(Unavailable):
-    """The store that holds the ledger of erasures did not do what it was asked."""
+    """The storage of the erasure ledger cannot be reached."""
 
     code = "ledger-away"
 
 
-@privacy.command("reapply")
+@privacy.command("reapply", short_help="Repeat erasures after a restore.")
 @click.option("--tenant", "tenant_id", type=click.UUID, help="Only this tenant.")
 @cli.as_json
 def reapply(tenant_id: UUID | None, as_json: bool) -> None:
-    """Go through the ledger of erasures, and erase again what the database holds of them.
+    """Repeat the erasures that a restored database has undone.
 
-    Run it after every restore of the database, before the numbers route to it again.
+    Compares the erasure ledger with the database and erases what has come back. Run this after
+    every restore of the database, before calls are routed to it again.
     """
     erased_by_tenant: dict[str, list[UUID]] = {}
     skipped: list[UUID] = []
@@ -42,8 +43,8 @@ def reapply(tenant_id: UUID | None, as_json: bool) -> None:
             skipped.append(row.id)
     affected = {id: request_ids for id, request_ids in erased_by_tenant.items() if request_ids}
     count = sum(len(request_ids) for request_ids in affected.values())
-    lines = [f"{count} erasures done again, at {len(affected)} of {len(erased_by_tenant)} tenants."]
-    lines += [f"{id} was left out: migrate it first, or finish its purge." for id in skipped]
+    lines = [f"{count} erasures repeated, in {len(affected)} of {len(erased_by_tenant)} tenants."]
+    lines += [f"{id} was skipped: migrate it first, or finish its purge." for id in skipped]
     summary = {"tenants": len(erased_by_tenant), "erased_again": affected, "left_out": skipped}
     cli.print_result(summary, as_json=as_json, text="\n".join(lines))
     if skipped:
@@ -54,11 +55,11 @@ def _reapply_to_tenant(tenant: TenantRef) -> list[UUID]:
     try:
         return re_erasure.reapply_erasures(tenant)
     except StorageError as error:
-        raise LedgerUnavailable("The store that holds the ledger of erasures is away.") from error
+        raise LedgerUnavailable("The storage of the erasure ledger cannot be reached.") from error
 
 
 def _tenants(tenant_id: UUID | None) -> Sequence[Tenant]:
-    """All of them, deleted ones too, or the one that is named."""
+    """Return all tenants, deleted ones too, or only the given one."""
     with public_session() as session:
         if tenant_id is not None:
             return [tenants.get(session, tenant_id=tenant_id)]

@@ -1,7 +1,7 @@
-"""Everything that a tenant keeps of one person as one file: a zip of JSON documents and audio.
+"""Export everything that a tenant holds of a person as one zip of JSON documents and audio.
 
-It is written to a file of this machine first, a call at a time, and lies in the store, in the
-tenant's own folder, for a day.
+The zip is written to a local temporary file first, call by call. It is then stored in the tenant's
+own folder for a day.
 """
 
 import zipfile
@@ -34,16 +34,16 @@ from vca.tenant.recordings import media
 from vca.tenant.recordings.models import Recording
 from vca.tenant.webhooks.models import Delivery
 
-EXPIRE = "privacy.expire"
+EXPIRE_JOB = "privacy.expire"
 RETENTION = timedelta(days=1)
 RETRY_DELAY = timedelta(seconds=300)
 CONTENT_TYPE = "application/zip"
-# What of a row says nothing about the person.
+# Columns that are internal to VCA and say nothing about the person.
 _INTERNAL_COLUMNS = ("tenant_id", "storage_key")
 
 
 def run_export(tenant: TenantRef, *, request_id: UUID) -> None:
-    """Write an export's file and keep it for a day; what fails is tried again."""
+    """Write an export's file, store it for a day, and retry after a storage failure."""
     with tenant_session(tenant) as session:
         job = requests.load_job(session, tenant, request_id=request_id)
     if job is None:
@@ -57,14 +57,14 @@ def run_export(tenant: TenantRef, *, request_id: UUID) -> None:
             stored = storage.current_store().put(key, chunks, content_type=CONTENT_TYPE)
         with tenant_session(tenant) as session:
             still_requested = _finish(session, request_id, counts, size_bytes=stored.size_bytes)
-        if not still_requested:  # erased meanwhile
+        if not still_requested:  # erased in the meantime
             storage.current_store().delete(key)
     except StorageError as error:
         _schedule_retry(tenant, request_id, error)
 
 
 def delete_expired(tenant: TenantRef, *, request_id: UUID) -> None:
-    """Delete an export's file; what fails is tried again."""
+    """Delete an export's file, and retry after a storage failure."""
     try:
         storage.current_store().delete(storage_key(tenant, request_id))
     except StorageError as error:
@@ -79,7 +79,7 @@ def delete_expired(tenant: TenantRef, *, request_id: UUID) -> None:
 
 
 def delete_subject_exports(tenant: TenantRef, *, hashes: Collection[str]) -> None:
-    """Delete the files that were written of a person who is erased. Raises StorageError."""
+    """Delete the export files of a person who is erased. Raise StorageError."""
     conditions = PrivacyRequest.kind == "export", PrivacyRequest.number_hash.in_(hashes)
     with tenant_session(tenant) as session:
         rows = session.scalars(select(PrivacyRequest).where(*conditions).with_for_update()).all()
@@ -90,15 +90,15 @@ def delete_subject_exports(tenant: TenantRef, *, hashes: Collection[str]) -> Non
 
 
 def storage_key(tenant: TenantRef, request_id: UUID) -> str:
-    """Where an export's file is."""
+    """Return the storage key of an export's file."""
     return f"{media.tenant_folder(tenant)}/exports/{request_id.hex}.zip"
 
 
 def _finish(session: Session, request_id: UUID, counts: dict[str, int], *, size_bytes: int) -> bool:
-    """Whether the file is wanted still."""
+    """Mark the export as done; return whether its file is still wanted."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True)
     if row.sealed_number is None:
-        return row.status == "done"  # by the same job, running twice
+        return row.status == "done"  # a second run of the same job
     now = clock.now()
     requests.finish(session, request_id, now=now)
     requests.update_result(session, request_id, holds=counts, size_bytes=size_bytes)
@@ -108,7 +108,7 @@ def _finish(session: Session, request_id: UUID, counts: dict[str, int], *, size_
 
 def _schedule_expiry(session: Session, request_id: UUID, *, run_at: datetime) -> None:
     queue.enqueue(
-        session, EXPIRE, run_at=run_at, lock=f"{EXPIRE}:{request_id}", request_id=request_id
+        session, EXPIRE_JOB, run_at=run_at, lock=f"{EXPIRE_JOB}:{request_id}", request_id=request_id
     )
 
 
@@ -120,7 +120,7 @@ def _schedule_retry(tenant: TenantRef, request_id: UUID, error: StorageError) ->
 
 
 def _write_archive(tenant: TenantRef, job: PrivacyJob, file: BinaryIO) -> dict[str, int]:
-    """Write everything; how many there are of each kind."""
+    """Write the zip; return the number of items of each kind."""
     counts = dict.fromkeys(("calls", "recordings", "messages", "mentions"), 0)
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with tenant_session(tenant) as session:
@@ -149,7 +149,7 @@ def _add_call(
     call: SubjectCall,
     payloads_by_call: Mapping[str, list[Any]],
 ) -> int:
-    """One document of a call with all that is on record of it, and its audio; how much of that."""
+    """Add a call's document and its audio; return the number of audio files."""
     with tenant_session(tenant) as session:
         recordings = session.scalars(select(Recording).filter_by(call_id=call.call_id)).all()
         document = {
@@ -179,7 +179,7 @@ def _add_audio(tenant: TenantRef, archive: zipfile.ZipFile, row: Recording) -> b
         ):
             for chunk in chunks:
                 member.write(chunk)
-    except ObjectNotFound:  # an import brings no audio
+    except ObjectNotFound:  # imports do not include audio
         return False
     return True
 
@@ -194,7 +194,7 @@ def _add_messages(tenant: TenantRef, archive: zipfile.ZipFile, job: PrivacyJob) 
 
 
 def _load_payloads(session: Session, calls: Sequence[SubjectCall]) -> Mapping[str, list[Any]]:
-    """What the tenant's endpoints were sent of calls, by the calls' ids."""
+    """Return the payloads of the calls' webhook deliveries by call id."""
     call_id = Delivery.payload["data"]["call_id"].astext
     is_of_calls = call_id.in_([str(call.call_id) for call in calls])
     payloads_by_call: dict[str, list[Any]] = defaultdict(list)
@@ -212,11 +212,11 @@ def _rows_of_call(
 
 
 def _row_to_dict(row: Any) -> dict[str, Any]:
-    """A row as it stands in its table, but for what is about us."""
+    """Return a row's columns, except the internal ones."""
     columns: Iterator[str] = (column.name for column in row.__table__.columns)
     return {name: getattr(row, name) for name in columns if name not in _INTERNAL_COLUMNS}
 
 
 def _mention_to_dict(mention: text_search.Mention) -> dict[str, Any]:
-    """Where the number stands: the words around it may be somebody else's."""
+    """Return where the number is mentioned, without the text: it may concern somebody else."""
     return {"table": mention.table, "key": mention.key, "columns": mention.columns}

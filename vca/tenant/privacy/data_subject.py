@@ -1,4 +1,4 @@
-"""One person, known by a telephone number, in all the spellings in which texts may name it."""
+"""A person, identified by a telephone number, and all spellings of the number in texts."""
 
 import re
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from vca.kit import json
 
 ERASED = "erased"
 ERASED_IN_TEXT = f"[{ERASED}]"
-# Between two digits, as people and models write them.
+# Separators that people and models write between two digits.
 _SEPARATORS = r"[\s().\-/\u00a0\u2010-\u2015]{0,3}"
-# Shorter ones are other numbers too often, where they stand without their country.
+# Without their country code, shorter numbers would match too many unrelated numbers.
 _MIN_NATIONAL_DIGITS = 8
 
 
 @dataclass(frozen=True)
 class DataSubject:
-    """A person by their number, in E.164."""
+    """A person, identified by a number in E.164."""
 
     number: str
 
@@ -30,29 +30,29 @@ class DataSubject:
 
     @cached_property
     def national(self) -> str:
-        """The number within its country, without the zero before it."""
+        """The national number, without the leading zero."""
         return phonenumbers.national_significant_number(phonenumbers.parse(self.number))
 
     @cached_property
     def pattern(self) -> str:
-        """A regular expression that finds the number in texts, for Python and for Postgres."""
+        """A regular expression that finds the number in texts, valid in Python and in Postgres."""
         forms = [rf"(?:\+{_SEPARATORS}|00{_SEPARATORS})?{_SEPARATORS.join(self.digits)}"]
         if len(self.national) >= _MIN_NATIONAL_DIGITS:
             forms.append(rf"(?:0{_SEPARATORS})?{_SEPARATORS.join(self.national)}")
         return rf"(?<![0-9])\(?(?:{'|'.join(forms)})(?![0-9])"
 
     def equals_number(self, text: str) -> bool:
-        """Whether a text is the number and nothing else, with its country or without."""
+        """Return whether a text consists of the number alone, with or without the country code."""
         digits = re.sub("[^0-9]", "", text).lstrip("0")
         return digits in self.spellings and re.search("[A-Za-z]", text) is None
 
     @property
     def spellings(self) -> tuple[str, str]:
-        """The number's digits with its country and without."""
+        """The number's digits with and without the country code."""
         return self.digits, self.national
 
     def scrub(self, value: Any) -> Any:
-        """A text or JSON value with the number replaced wherever it stands in it."""
+        """Return a text or JSON value with every occurrence of the number replaced."""
         match value:
             case str():
                 return self._scrub_text(value)
@@ -72,7 +72,7 @@ class DataSubject:
             try:
                 return json.dumps(self.scrub(json.loads(text))).decode()
             except ValueError:
-                pass  # a text that only looks like a document
+                pass  # the text only looks like JSON
         return re.sub(self.pattern, ERASED_IN_TEXT, text)
 
     def _occurs_in(self, text: str) -> bool:

@@ -1,8 +1,8 @@
-"""Erase a person at a tenant, everywhere; the job may be killed at any step and run again.
+"""Erase a person's data in a tenant; the job may be killed at any step and run again.
 
-What tells whose a call was goes last, so that what a killed run has left is found by the next. A
-call that goes on is left alone, and the job comes back until it has ended: nothing of what is said
-in it by then is kept. The ledger is written first of all.
+The numbers that link calls to the person are erased last, so that a later run finds what a killed
+run has left. The ledger is written first. Live calls are skipped, and the job is scheduled again
+until they have ended; only then is the erasure done.
 """
 
 from collections.abc import Collection, Sequence
@@ -32,7 +32,7 @@ from vca.tenant.privacy.models import PrivacyRequest
 from vca.tenant.privacy.requests import PrivacyJob
 from vca.tenant.privacy.subject_records import SubjectCall
 
-# A live call ends in minutes; a store that is away comes back.
+# A live call ends within minutes, and an outage of the storage ends too.
 LIVE_CALL_RETRY_DELAY = timedelta(seconds=60)
 STORAGE_RETRY_DELAY = timedelta(seconds=300)
 _DELETE_FINISHED_JOBS = text("SELECT jobs.forget_finished(:pattern)")
@@ -41,7 +41,7 @@ _REWRITE_JOB_ARGS = text("SELECT jobs.reword(:id, CAST(:args AS jsonb))")
 
 
 def run_erasure(tenant: TenantRef, *, request_id: UUID) -> None:
-    """Do what an erasure asks for, as far as it can be done now; the rest is ordered again."""
+    """Execute an erasure request as far as possible now, and schedule the rest."""
     with tenant_session(tenant) as session:
         job = requests.load_job(session, tenant, request_id=request_id)
     if job is None:
@@ -60,7 +60,7 @@ def run_erasure(tenant: TenantRef, *, request_id: UUID) -> None:
 
 
 def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
-    """Whether nothing is left."""
+    """Erase what can be erased now; return whether nothing is left."""
     with tenant_session(tenant) as session:
         calls = subject_records.find_calls(session, job.subject, until=job.until)
     ended = [call for call in calls if not call.live]
@@ -80,7 +80,7 @@ def _erase_once(tenant: TenantRef, job: PrivacyJob) -> bool:
 
 
 def _erase_calls(tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
-    """What tells of the calls, their audio, and then what was said in them with their numbers."""
+    """Erase events, stored responses and audio of the calls, then their content and numbers."""
     call_ids = [call.call_id for call in calls]
     with tenant_session(tenant) as session:
         requests.add_removed(session, job.request_id, call_erasure.erase_events(session, call_ids))
@@ -95,7 +95,7 @@ def _erase_calls(tenant: TenantRef, job: PrivacyJob, calls: Sequence[SubjectCall
 
 
 def _record_carrier_calls(session: Session, job: PrivacyJob, calls: Sequence[SubjectCall]) -> None:
-    """Keep where the carriers have records of their own, to be asked for with these ids."""
+    """Store the carriers' ids of the calls, so that the tenant can ask carriers to erase them."""
     earlier_calls = session.get_one(PrivacyRequest, job.request_id).result.get("at_carriers", [])
     carrier_calls = [
         {"provider_type": call.provider_type, "provider_call_id": call.provider_call_id}
@@ -128,7 +128,10 @@ def _erase_mentions(tenant: TenantRef, job: PrivacyJob, live: Collection[UUID]) 
 
 
 def _erase_jobs(session: Session, job: PrivacyJob) -> bool:
-    """Forget jobs that are over and name the number, reword those that wait; whether none works."""
+    """Delete finished jobs that contain the number, and remove it from queued jobs' arguments.
+
+    Return whether none of the jobs is running.
+    """
     pattern = {"pattern": job.subject.pattern}
     deleted_count = session.scalar(_DELETE_FINISHED_JOBS, pattern) or 0
     job_rows = session.execute(_FIND_JOBS, pattern).all()
@@ -149,7 +152,7 @@ def _scrubbed_args(subject: DataSubject, args: object) -> str:
 
 
 def _write_ledger_entry(tenant: TenantRef, job: PrivacyJob) -> None:
-    """What is to be erased is on the ledger before anything is gone."""
+    """Record the erasure in the ledger before anything is erased."""
     entry = ErasureEntry(job.request_id, tenant.id, job.number_hash, job.until, None, {})
     erasure_ledger.write_entry(entry)
 

@@ -1,9 +1,9 @@
-"""What was erased, kept where a restore of the database does not reach: in the store.
+"""Record erasures in the object storage, which a restore of the database does not affect.
 
-An entry holds a keyed hash of the number, and so tells nobody whom it is about; whoever holds a
-number again, and our keys, knows whether it was erased. The peppers of API keys are the keys: the
-first writes, all read, and an old one stays listed for as long as a backup of its time may be
-brought back.
+An entry has a keyed hash of the number, so that it does not reveal the person. Anyone who has the
+number and our keys can tell whether it was erased. The keys are the peppers of API keys: the first
+one hashes new entries, all of them are used for comparison. An old pepper must stay configured as
+long as a backup of its time may be restored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ _peppers: Sequence[str] = ()
 
 @dataclass(frozen=True)
 class ErasureEntry:
-    """One erasure: of what the tenant held of a number at `asked_at`."""
+    """One erasure of what the tenant held of a number at `asked_at`."""
 
     id: UUID
     tenant_id: UUID
@@ -32,25 +32,25 @@ class ErasureEntry:
 
 
 def set_peppers(peppers: Sequence[str]) -> None:
-    """Hash with the first of these from now on, and know what was hashed with any."""
+    """Set the hash keys: the first hashes new entries, all are used to recognize entries."""
     global _peppers
     _peppers = peppers
 
 
 def number_hashes(tenant_id: UUID, number: str) -> list[str]:
-    """What the number may be called in the tenant's ledger; as new entries call it first."""
+    """Return the number's possible hashes in the tenant's ledger; new entries use the first."""
     text = f"erased number|{tenant_id}|{number}"
     return [crypto.keyed_hash(pepper, text).hex() for pepper in _peppers]
 
 
 def write_entry(entry: ErasureEntry) -> None:
-    """Keep the entry; again replaces it. Raises StorageError."""
+    """Store the entry; an existing entry of the same id is replaced. Raise StorageError."""
     key = f"{tenant_folder(entry.tenant_id)}/{entry.id.hex}.json"
     storage.current_store().put(key, [json.dumps(entry)], content_type="application/json")
 
 
 def read_entries(tenant_id: UUID) -> Iterator[ErasureEntry]:
-    """All that was ever erased of a tenant. Raises StorageError."""
+    """Yield all entries of the tenant's ledger. Raise StorageError."""
     store = storage.current_store()
     for key in store.keys(tenant_folder(tenant_id)):
         with closing(store.open(key)) as chunks:
@@ -66,5 +66,8 @@ def read_entries(tenant_id: UUID) -> Iterator[ErasureEntry]:
 
 
 def tenant_folder(tenant_id: UUID) -> str:
-    """Where the ledger of a tenant is: not with its audio, which goes when the tenant goes."""
+    """Return the folder of the tenant's ledger.
+
+    It is not part of the tenant's audio folder, which is deleted with the tenant.
+    """
     return f"{FOLDER}/{tenant_id.hex}"

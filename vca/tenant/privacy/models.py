@@ -1,4 +1,4 @@
-"""Requests of privacy: exports and erasures."""
+"""Privacy requests: exports and erasures."""
 
 from datetime import datetime
 from typing import Any
@@ -15,9 +15,10 @@ STATUSES = ("pending", "waiting", "done", "expired")
 
 
 class PrivacyRequest(TenantBase):
-    """One number that was asked for: sealed until it is done, and a keyed hash after that.
+    """A request about one number, which is stored encrypted until it is done, then as a keyed hash.
 
-    It is about what was there at `created_at`. `waiting`: a call of theirs still goes on.
+    The request covers the data that existed at `created_at`. Status `waiting` means that a call of
+    the person is still live.
     """
 
     __tablename__ = "privacy_requests"

@@ -1,7 +1,7 @@
-"""Erase again what a copy of the database has brought back: a restored backup, an old archive.
+"""Repeat erasures after a restored backup or an imported archive has brought data back.
 
-Every number that the copy knows is hashed as the ledger hashes, and compared. Only what was there
-when the erasure was asked for goes: who calls again after it is a caller as any other.
+Every number in the database is hashed as in the ledger and compared. Only data from before the
+original request is erased: somebody who has called since then is an ordinary caller.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,10 +19,11 @@ from vca.tenant.privacy.models import PrivacyRequest
 
 
 def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = None) -> list[UUID]:
-    """Erase what the tenant's ledger says was erased; the erasures that there was something for.
+    """Repeat the erasures of the tenant's ledger; return the ids of those that found a number.
 
-    `archived`: the id that the tenant was exported under, where it is a copy under another. What
-    was asked for and not done when the copy was made is ordered too. Raises StorageError.
+    `archived_tenant_id` is the id under which the tenant was exported, if it was imported under
+    another one. Requests that were unfinished when the copy was made are scheduled too. Raise
+    StorageError.
     """
     entries = list(erasure_ledger.read_entries(archived_tenant_id or tenant.id))
     mentioned_numbers = text_search.list_numbers(tenant) if entries else set()
@@ -48,7 +49,7 @@ def reapply_erasures(tenant: TenantRef, *, archived_tenant_id: UUID | None = Non
 def _matches(
     ledger_tenant_id: UUID, numbers: Iterable[str], entries: Iterable[ErasureEntry]
 ) -> Iterator[tuple[str, ErasureEntry]]:
-    """Each number that was erased, with each of its erasures."""
+    """Yield each erased number with each of its ledger entries."""
     by_hash: dict[str, list[ErasureEntry]] = {}
     for entry in entries:
         by_hash.setdefault(entry.number_hash, []).append(entry)
@@ -58,12 +59,12 @@ def _matches(
 
 
 def _schedule_unfinished(session: Session) -> None:
-    """Order what waited in the copy, whose jobs were not in it."""
+    """Schedule the requests that were unfinished in the copy, which does not include their jobs."""
     is_unfinished = PrivacyRequest.sealed_number.is_not(None)
     for row in session.scalars(select(PrivacyRequest).where(is_unfinished)):
         requests.schedule(session, row)
 
 
 def _request_id_for(tenant: TenantRef, entry: ErasureEntry) -> UUID:
-    """The erasure's own id; under another tenant's id one that is always the same."""
+    """Return the request id of the entry, or a derived, stable id if the tenant has another id."""
     return entry.id if entry.tenant_id == tenant.id else uuid5(tenant.id, entry.id.hex)

@@ -1,4 +1,4 @@
-"""The rows of exports and erasures, from the order to its end."""
+"""Create, read and update the rows of privacy requests, and schedule their jobs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from vca.tenant.privacy import erasure_ledger
 from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
 
-EXPORT = "privacy.export"
-ERASE = "privacy.erase"
+EXPORT_JOB = "privacy.export"
+ERASE_JOB = "privacy.erase"
 
 
 @dataclass(frozen=True)
 class PrivacyJob:
-    """What a job is to do: about whom, and what was there by when."""
+    """The work of a job: the person, and the time up to which data is included."""
 
     request_id: UUID
     subject: DataSubject
@@ -40,9 +40,9 @@ def create_request(
     now: datetime,
     request_id: UUID | None = None,
 ) -> PrivacyRequest:
-    """Keep a request and order its job; again, it is to be done again.
+    """Store a request and schedule its job; an existing request is started again.
 
-    The number is sealed, so that neither a dump nor the job's arguments name it.
+    The number is encrypted, so that neither a dump nor the job's arguments contain it.
     """
     id = request_id or uuid4()
     row = session.get(PrivacyRequest, id, with_for_update=True)
@@ -60,15 +60,19 @@ def create_request(
 
 
 def schedule(session: Session, row: PrivacyRequest, *, run_at: datetime | None = None) -> None:
-    """Have a request's job done; one waits at most."""
+    """Enqueue the request's job; at most one is queued."""
     if row.kind == "export":
-        queue.enqueue(session, EXPORT, run_at=run_at, lock=f"{EXPORT}:{row.id}", request_id=row.id)
+        queue.enqueue(
+            session, EXPORT_JOB, run_at=run_at, lock=f"{EXPORT_JOB}:{row.id}", request_id=row.id
+        )
     else:
-        queue.enqueue(session, ERASE, run_at=run_at, lock=f"{ERASE}:{row.id}", request_id=row.id)
+        queue.enqueue(
+            session, ERASE_JOB, run_at=run_at, lock=f"{ERASE_JOB}:{row.id}", request_id=row.id
+        )
 
 
 def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:
-    """The request; raises NotFound, also for one of the other kind."""
+    """Return the request. Raise NotFound, also for a request of the other kind."""
     row = session.get(PrivacyRequest, request_id)
     if row is None or row.kind != kind:
         raise NotFound
@@ -76,7 +80,7 @@ def get(session: Session, *, request_id: UUID, kind: str) -> PrivacyRequest:
 
 
 def load_job(session: Session, tenant: TenantRef, *, request_id: UUID) -> PrivacyJob | None:
-    """What is to be done for a request; None: it was done, or is not wanted any more."""
+    """Return the work of a request, or None if it is done or no longer wanted."""
     row = session.get(PrivacyRequest, request_id)
     if row is None or row.sealed_number is None:
         return None
@@ -87,7 +91,7 @@ def load_job(session: Session, tenant: TenantRef, *, request_id: UUID) -> Privac
 
 
 def add_removed(session: Session, request_id: UUID, counts: Mapping[str, int]) -> None:
-    """Add to what a request has removed, in the transaction that removes it."""
+    """Add to the request's counts of removed items, in the transaction that removes them."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True, populate_existing=True)
     removed = dict(row.result.get("removed", {}))
     for name, number in counts.items():
@@ -97,14 +101,14 @@ def add_removed(session: Session, request_id: UUID, counts: Mapping[str, int]) -
 
 
 def update_result(session: Session, request_id: UUID, **entries: Any) -> None:
-    """Keep more of what came of a request."""
+    """Add entries to the request's result."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True, populate_existing=True)
     row.result = {**row.result, **entries}
     session.flush()
 
 
 def finish(session: Session, request_id: UUID, *, now: datetime) -> PrivacyRequest:
-    """A request is done, and its number is known no more."""
+    """Mark the request as done and delete its number."""
     row = session.get_one(PrivacyRequest, request_id, with_for_update=True, populate_existing=True)
     row.status, row.sealed_number, row.finished_at = "done", None, now
     session.flush()

@@ -1,4 +1,4 @@
-"""`T/privacy`."""
+"""HTTP routes of `/tenants/{tenant_id}/privacy`."""
 
 from typing import Any
 from uuid import UUID
@@ -17,20 +17,20 @@ from vca.tenant.privacy.schemas import ErasureSchema, ExportSchema, SubjectSchem
 from vca.tenant.privacy.service import ExportUnavailable
 from vca.tenant.recordings.service import StoreUnavailable
 
-blp = Blueprint("privacy", __name__, description="What a tenant keeps of one person.")
+blp = Blueprint("privacy", __name__, description="Export or erase the personal data of a caller.")
 
 URL = "/api/tenants/<uuid:tenant_id>/privacy"
 LINK_VALID_S = 300
 _FILE = {
     "200": {
-        "description": "A zip: `export.json`, `messages.json`, `mentions.json`, a document for each"
-        " call in `calls/`, and `audio/`.",
+        "description": "A zip with `export.json`, `messages.json`, `mentions.json`, one document "
+        "per call in `calls/`, and the recordings in `audio/`.",
         "content": {data_export.CONTENT_TYPE: {"schema": {"type": "string", "format": "binary"}}},
     },
-    "302": {"description": "`Location` is a signed URL of the file, good for five minutes."},
+    "302": {"description": "`Location` is a signed URL of the file, valid for five minutes."},
     "404": {
-        "description": "No export (`not-found`), not yet (`export-not-ready`), or no more "
-        "(`export-deleted`)."
+        "description": "The export does not exist (`not-found`), is not ready "
+        "(`export-not-ready`), or was deleted (`export-deleted`)."
     },
 }
 
@@ -40,11 +40,12 @@ _FILE = {
 @blp.response(202, ExportSchema)
 @access("tenant", "admin", transaction="tenant", when_suspended=True, idempotency="answer")
 def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Export what is kept of a caller
+    """Create an export
 
-    Everything about the number as one file: calls with their turns, events, notes and audio,
-    messages, what was told of them, and the places where others' calls mention it. It is written by
-    a job; `Location` tells when it can be fetched. It is deleted after a day.
+    Exports all data of a telephone number as one file: calls with their turns, events, extracted
+    data and audio, messages, webhook payloads, and the places where calls of other people mention
+    the number. The file is written in the background; `Location` is the URL of the export's status.
+    The file is deleted after a day.
     """
     export = service.request_export(request_session(), tenant=g.tenant, now=clock.now(), **body)
     path = f"/api/tenants/{tenant_id}/privacy/exports/{export['id']}"
@@ -55,7 +56,7 @@ def export_person(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, ExportSchema)
 @access("tenant", "admin", transaction="tenant")
 def get_export(tenant_id: UUID, export_id: UUID) -> Any:
-    """Show how an export is"""
+    """Get export status"""
     return service.get_export(request_session(), export_id=export_id)
 
 
@@ -63,7 +64,7 @@ def get_export(tenant_id: UUID, export_id: UUID) -> Any:
 @blp.doc(responses=_FILE)
 @access("tenant", "admin", additional_scope="content")
 def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
-    """Fetch an export's file"""
+    """Download an export"""
     with tenant_session(g.tenant) as tenant_tx:
         file = service.find_file(tenant_tx, tenant=g.tenant, export_id=export_id)
         context.require_entry(tenant_tx)
@@ -78,7 +79,9 @@ def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
     except ObjectNotFound as error:
         raise ExportUnavailable("The export was deleted.", code="export-deleted") from error
     except StorageError as error:
-        raise StoreUnavailable("The store of exports is away.", retry_after_s=10) from error
+        raise StoreUnavailable(
+            "The storage of exports cannot be reached.", retry_after_s=10
+        ) from error
     headers = {
         "Content-Disposition": f'attachment; filename="{file.request_id}.zip"',
         "Content-Length": str(file.size_bytes),
@@ -91,13 +94,15 @@ def get_export_file(tenant_id: UUID, export_id: UUID) -> Response:
 @blp.response(202, ErasureSchema)
 @access("tenant", "admin", transaction="tenant", when_suspended=True, idempotency="answer")
 def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Erase what is kept of a caller
+    """Create an erasure
 
-    The number is taken out of every text and column; what was said in their calls, left, recorded,
-    noted and told goes. That there were calls stays, with times, length, end and cost. A call that
-    goes on is erased once it has ended. It is done by a job; `Location` tells what was removed and
-    what remains elsewhere, also where the tenant's own configuration names the number. One of the
-    tenant's own numbers is refused: `own-number`.
+    Removes a telephone number from every text and column, and deletes the transcripts, messages,
+    recordings, extracted data and webhook payloads of the person's calls. The calls themselves stay
+    with their times, duration, end reason and cost. A live call is erased once it has ended.
+
+    The erasure runs in the background; `Location` is the URL of its status, which lists what was
+    removed and what remains elsewhere, including mentions of the number in the tenant's own
+    configuration. The tenant's own numbers are rejected with `own-number`.
     """
     erasure = service.request_erasure(request_session(), tenant=g.tenant, now=clock.now(), **body)
     path = f"/api/tenants/{tenant_id}/privacy/erasures/{erasure['id']}"
@@ -108,5 +113,5 @@ def erase_person(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, ErasureSchema)
 @access("tenant", "admin", transaction="tenant")
 def get_erasure(tenant_id: UUID, erasure_id: UUID) -> Any:
-    """Show what an erasure has removed, and what remains elsewhere"""
+    """Get erasure status"""
     return service.get_erasure(request_session(), erasure_id=erasure_id)

@@ -1,4 +1,4 @@
-"""Order exports and erasures, tell how they are, and find an export's file."""
+"""Request exports and erasures, read their status, and find an export's file."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,28 +15,30 @@ from vca.tenant.privacy import data_export, requests, text_search
 from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.privacy.models import PrivacyRequest
 
-# What an erasure cannot reach, and who can.
+# What an erasure cannot reach: (place, detail).
 REMAINING_ELSEWHERE = (
-    ("carriers", "The carriers' own records of these calls, under the carriers' own terms."),
-    ("backups", "Backups and archives, until they expire; one that is restored is erased again."),
-    ("model", "What was sent to the model's provider, under the provider's own terms."),
-    ("mails", "Mails of messages that were sent already, with whoever got them."),
-    ("webhooks", "What webhooks had delivered already: ids and how calls ended, not who called."),
-    ("exports", "Exports that were fetched already, with whoever fetched them."),
+    ("carriers", "The carriers' own records of these calls, subject to the carriers' terms."),
+    ("backups", "Backups and archives until they expire. The erasure is repeated on a restore."),
+    ("model", "Data that was sent to the model's provider, subject to the provider's terms."),
+    ("mails", "E-mails about messages that were already sent, at their recipients."),
+    ("webhooks", "Delivered webhook events: ids and how calls ended, not who called."),
+    ("exports", "Exports that were already downloaded, at their recipients."),
 )
 
 
 class TenantOwnsNumber(Conflict):
-    """The number is the tenant's own: to erase it would be to erase every call of everybody."""
+    """The number is the tenant's own; erasing it would erase every call of every caller."""
 
     code = "own-number"
 
     def __init__(self) -> None:
-        super().__init__("This is one of the tenant's own numbers, which is no caller's.")
+        super().__init__(
+            "This number belongs to the tenant. Exports and erasures apply to callers only."
+        )
 
 
 class ExportUnavailable(DomainError):
-    """The export has no file; the code says whether not yet or no more."""
+    """The export has no file; the code says whether it is not ready or was deleted."""
 
     status = 404
     code = "export-not-ready"
@@ -44,7 +46,7 @@ class ExportUnavailable(DomainError):
 
 @dataclass(frozen=True)
 class ExportFile:
-    """An export's file in the store."""
+    """An export's file in the object storage."""
 
     request_id: UUID
     key: str
@@ -54,7 +56,7 @@ class ExportFile:
 def request_export(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
-    """Have everything about a number written to one file."""
+    """Create an export of all data of a number; return it as the API shows it."""
     export_request = requests.create_request(session, tenant, kind="export", number=number, now=now)
     return export_to_dict(export_request)
 
@@ -62,7 +64,10 @@ def request_export(
 def request_erasure(
     session: Session, *, tenant: TenantRef, number: str, now: datetime
 ) -> dict[str, Any]:
-    """Have everything about a number erased. Raises OwnNumber."""
+    """Create an erasure of all data of a number; return it as the API shows it.
+
+    Raise TenantOwnsNumber.
+    """
     if session.scalar(select(PhoneNumber.id).where(PhoneNumber.did_number == number)) is not None:
         raise TenantOwnsNumber
     erasure_request = requests.create_request(
@@ -74,27 +79,27 @@ def request_erasure(
 
 
 def get_export(session: Session, *, export_id: UUID) -> dict[str, Any]:
-    """An export as it is shown; raises NotFound."""
+    """Return an export as the API shows it. Raise NotFound."""
     return export_to_dict(requests.get(session, request_id=export_id, kind="export"))
 
 
 def get_erasure(session: Session, *, erasure_id: UUID) -> dict[str, Any]:
-    """An erasure as it is shown; raises NotFound."""
+    """Return an erasure as the API shows it. Raise NotFound."""
     return erasure_to_dict(requests.get(session, request_id=erasure_id, kind="erasure"))
 
 
 def find_file(session: Session, *, tenant: TenantRef, export_id: UUID) -> ExportFile:
-    """Where an export's file is. Raises NotFound and ExportNotThere."""
+    """Return the export's file. Raise NotFound and ExportUnavailable."""
     row = requests.get(session, request_id=export_id, kind="export")
     if row.status == "expired":
         raise ExportUnavailable("The export was deleted.", code="export-deleted")
     if row.status != "done":
-        raise ExportUnavailable("The export is not written yet.")
+        raise ExportUnavailable("The export is not ready yet.")
     return ExportFile(row.id, data_export.storage_key(tenant, row.id), row.result["size_bytes"])
 
 
 def export_to_dict(row: PrivacyRequest) -> dict[str, Any]:
-    """An export with what its file holds, once there is one."""
+    """Return an export with the counts of its file, once there is one."""
     expires_at = row.finished_at + data_export.RETENTION if row.finished_at is not None else None
     return {
         **_common_fields(row),
@@ -105,7 +110,7 @@ def export_to_dict(row: PrivacyRequest) -> dict[str, Any]:
 
 
 def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
-    """An erasure with what was removed, and what remains where."""
+    """Return an erasure with what was removed and what remains elsewhere."""
     remains: list[dict[str, Any]] = [
         {"where": where, "detail": detail, "calls": [], "places": []}
         for where, detail in REMAINING_ELSEWHERE
@@ -113,7 +118,7 @@ def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
     remains[0]["calls"] = row.result.get("at_carriers", [])
     config_fields = row.result.get("configured", [])
     if config_fields:
-        detail = "The tenant's own configuration, which is its own to change; then erase again."
+        detail = "The tenant's configuration. Change it, then request the erasure again."
         configuration = {
             "where": "configuration",
             "detail": detail,
@@ -122,7 +127,7 @@ def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
         }
         remains.append(configuration)
     for kept_until in row.result.get("copies", []):
-        detail = f"A copy of the tenant's data from before an import; kept until {kept_until}."
+        detail = f"A backup of the tenant's data from before an import, kept until {kept_until}."
         remains.append({"where": "replaced", "detail": detail, "calls": [], "places": []})
     return {**_common_fields(row), "removed": row.result.get("removed", {}), "remains": remains}
 

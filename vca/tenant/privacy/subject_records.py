@@ -1,8 +1,8 @@
-"""What is one person's: the calls from and to their number, and the messages that name it.
+"""Find the calls and messages of a person.
 
-Of an inbound call that is the caller, of an outbound one who was called. Who withheld their number
-and left it in a message is known by that. A call in which somebody else was only connected to the
-number is the other's: there the number goes, and nothing else.
+An inbound call belongs to its caller, an outbound call to the person who was called. A caller with
+a withheld number is identified by the call-back number of a message. A call that was only connected
+to the number belongs to the other person: there the number is erased and nothing else.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ BATCH_SIZE = 200
 
 @dataclass(frozen=True)
 class SubjectCall:
-    """A call of the person's."""
+    """A call of the person."""
 
     call_id: UUID
     live: bool
@@ -35,7 +35,10 @@ class SubjectCall:
 
 
 def find_calls(session: Session, subject: DataSubject, *, until: datetime) -> list[SubjectCall]:
-    """Every call of theirs that began by then, a page at a time within the same transaction."""
+    """Return every call of the person that began by `until`.
+
+    The calls are read page by page in one transaction.
+    """
     calls: list[SubjectCall] = []
     while page := _calls_page(
         session, subject, until=until, after=calls[-1].call_id if calls else None
@@ -62,7 +65,10 @@ def _calls_page(
 
 
 def find_messages(session: Session, subject: DataSubject, *, until: datetime) -> Sequence[UUID]:
-    """The messages that bear the number, in whosever call they were left; one that is over."""
+    """Return the messages with the number that were left by `until`, except those of live calls.
+
+    They include messages with the number in calls of other people.
+    """
     names_subject = or_(Message.caller_number == subject.number, _callback_matches(subject))
     is_of_live_call = Message.call_id.in_(select(Call.id).where(text(LIVE_CONDITION)))
     is_over = or_(Message.call_id.is_(None), ~is_of_live_call)
@@ -71,7 +77,7 @@ def find_messages(session: Session, subject: DataSubject, *, until: datetime) ->
 
 
 def live_call_ids(session: Session) -> set[UUID]:
-    """The tenant's calls that go on."""
+    """Return the ids of the tenant's live calls."""
     return set(session.scalars(select(Call.id).where(text(LIVE_CONDITION))))
 
 
@@ -91,17 +97,17 @@ def _belongs_to_subject(subject: DataSubject) -> ColumnElement[bool]:
 
 
 def _callback_matches(subject: DataSubject) -> ColumnElement[bool]:
-    """Whether a message says to call back at the number, however it was said."""
+    """Return the condition that a message's call-back number is the number in any spelling."""
     digits = func.ltrim(func.regexp_replace(Message.callback_number, "[^0-9]", "", "g"), "0")
     return digits.in_(subject.spellings)
 
 
 def any_id(column: Any, ids: Sequence[UUID]) -> ColumnElement[bool]:
-    """`column = ANY (ids)`: one statement for any number of them."""
+    """Return `column = ANY (ids)`, one statement text for any number of ids."""
     condition: ColumnElement[bool] = column == any_(literal(list(ids), ARRAY(Uuid)))
     return condition
 
 
 def batches(calls: Sequence[SubjectCall]) -> Iterator[Sequence[SubjectCall]]:
-    """The calls, some at a time: a transaction for each."""
+    """Split the calls into batches; each is erased or exported in a transaction of its own."""
     return (calls[start : start + BATCH_SIZE] for start in range(0, len(calls), BATCH_SIZE))

@@ -1,6 +1,6 @@
-"""Every table of the tenant's that may hold anything, read stretch by stretch.
+"""Read every table that may contain text of any kind, one window of rows at a time.
 
-The tables are those that the process has loaded, so that a new feature's are searched too.
+The tables are those of the loaded models, so that tables of a new feature are searched too.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.ai_profiles.models import AiProfile, AiProfileVersion
 from vca.tenant.base import TenantBase
 
-# What the tenant has set up itself, as it is now.
+# Tables with the tenant's present configuration.
 CONFIGURATION_TABLES = (
     "settings",
     "phone_numbers",
@@ -37,12 +37,12 @@ CONFIGURATION_TABLES = (
     "webhooks",
     "telephony_accounts",
 )
-# Read in one statement: what is searched by a regular expression must not take seconds.
+# Rows that one statement reads: a search by a regular expression must not take seconds.
 WINDOW_ROWS = 2_000
-# What says when a row came about, the best first.
+# Columns with the time of a row's creation, in order of preference.
 _TIMESTAMP_COLUMNS = ("created_at", "started_at", "timestamp")
 _VERSIONS_TABLE = AiProfileVersion.__table__
-# A profile as it is now, which is what the next call reads.
+# The version of a profile that the next call uses.
 _IS_CURRENT_VERSION = exists().where(
     AiProfile.id == AiProfileVersion.ai_profile_id, AiProfile.version == AiProfileVersion.version
 )
@@ -50,28 +50,28 @@ _IS_CURRENT_VERSION = exists().where(
 
 @dataclass(frozen=True)
 class SearchableTable:
-    """A table with columns that may hold anything."""
+    """A table with columns that may contain text of any kind."""
 
     table: Table
 
     @property
     def key_columns(self) -> list[Any]:
-        """The primary key's columns."""
+        """The columns of the primary key."""
         return list(self.table.primary_key.columns)
 
     @property
     def text_columns(self) -> list[Any]:
-        """The columns that may hold anything."""
+        """The columns that may contain text of any kind."""
         return [column for column in self.table.columns if isinstance(column.type, Text | JSONB)]
 
     @property
     def call_id_column(self) -> Any | None:
-        """The column that says of which call a row is."""
+        """The column with the id of the row's call, or None."""
         return self.table.c.id if self.table.name == "calls" else self.table.c.get("call_id")
 
     @property
     def unique_columns(self) -> set[str]:
-        """The columns in which no two rows may say the same."""
+        """The names of the columns with unique values."""
         constraints = (
             constraint
             for constraint in self.table.constraints
@@ -80,12 +80,12 @@ class SearchableTable:
         return {column.name for constraint in constraints for column in constraint.columns}
 
     def matches(self, pattern: str) -> ColumnElement[bool]:
-        """Whether any of the texts matches."""
+        """Return the condition that any of the text columns matches the pattern."""
         return or_(*(cast(column, Text).regexp_match(pattern) for column in self.text_columns))
 
     @property
     def timestamp_column(self) -> Any | None:
-        """When a row came about, where the table says so."""
+        """The column with the time of the row's creation, or None."""
         return next(
             (self.table.c[name] for name in _TIMESTAMP_COLUMNS if name in self.table.c), None
         )
@@ -93,14 +93,14 @@ class SearchableTable:
 
 @dataclass(frozen=True)
 class KeyRange:
-    """A stretch of a table: after a key, up to another; None: from the beginning, to the end."""
+    """The rows after key `after` up to and including key `last`; None means unbounded."""
 
     after: tuple[Any, ...] | None
     last: tuple[Any, ...] | None
 
 
 def searchable_tables(names: Sequence[str] = ()) -> Iterator[SearchableTable]:
-    """The tables of these names; without any, all but the configuration."""
+    """Yield the tables of these names, or all tables except the configuration."""
     for table in TenantBase.metadata.sorted_tables:
         is_selected = table.name in names if names else table.name not in CONFIGURATION_TABLES
         searchable = SearchableTable(table)
@@ -116,9 +116,9 @@ def scan_windows(
     until: datetime | None = None,
     lock: bool = False,
 ) -> Iterator[tuple[Session, Sequence[Row[Any]]]]:
-    """The rows that match and came about by then, each stretch of them in a transaction of its own.
+    """Yield the matching rows that existed at `until`, each window in its own transaction.
 
-    That lasts until the next stretch is asked for. `lock` holds the rows.
+    The transaction ends when the next window is requested. With `lock` the rows are locked.
     """
     after: tuple[Any, ...] | None = None
     while True:

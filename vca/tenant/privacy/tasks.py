@@ -1,4 +1,4 @@
-"""The jobs of privacy. No transaction is open while the store is asked."""
+"""Jobs of privacy requests. No transaction is open while the object storage is used."""
 
 from uuid import UUID
 
@@ -6,29 +6,29 @@ from vca.jobs import queue
 from vca.registry.tenants.registry_import import REAPPLY_JOB
 from vca.tenancy.schema import TenantRef
 from vca.tenant.privacy import data_export, erasure, re_erasure
-from vca.tenant.privacy.data_export import EXPIRE
-from vca.tenant.privacy.requests import ERASE, EXPORT
+from vca.tenant.privacy.data_export import EXPIRE_JOB
+from vca.tenant.privacy.requests import ERASE_JOB, EXPORT_JOB
 
 
-@queue.task(EXPORT)
+@queue.task(EXPORT_JOB)
 def export(tenant_id: str, request_id: str) -> None:
-    """Write all that is kept of somebody to one file."""
+    """Write all data of a person to one file."""
     data_export.run_export(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@queue.task(EXPIRE)
+@queue.task(EXPIRE_JOB)
 def expire(tenant_id: str, request_id: str) -> None:
-    """Delete such a file when its day is over."""
+    """Delete an export's file after its day."""
     data_export.delete_expired(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
-@queue.task(ERASE)
+@queue.task(ERASE_JOB)
 def erase(tenant_id: str, request_id: str) -> None:
-    """Erase all that is kept of somebody."""
+    """Erase all data of a person."""
     erasure.run_erasure(TenantRef(UUID(tenant_id)), request_id=UUID(request_id))
 
 
 @queue.task(REAPPLY_JOB)
 def reapply(tenant_id: str, archived: str) -> None:
-    """Erase again what an archive has brought back."""
+    """Repeat the erasures that an imported archive has undone."""
     re_erasure.reapply_erasures(TenantRef(UUID(tenant_id)), archived_tenant_id=UUID(archived))

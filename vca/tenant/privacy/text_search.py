@@ -1,7 +1,7 @@
-"""Where else a number stands: every text and document of the tenant's tables, whoever's rows.
+"""Find and erase a number in all text and JSON columns of a tenant's tables.
 
-What the tenant has set up itself is looked at and never changed, since calls go by it: whoever
-erases a number that stands there is told so.
+The tenant's own configuration is searched and never changed, because calls depend on it. The result
+of an erasure lists the places in the configuration that contain the number.
 """
 
 import re
@@ -26,7 +26,7 @@ _E164 = r"\+[1-9][0-9]{6,14}(?![0-9])"
 
 @dataclass(frozen=True)
 class Mention:
-    """A row that names the number, and in which columns; `call_id` if it is of one."""
+    """A row that contains the number, and in which columns; `call_id` is the row's call, if any."""
 
     table: str
     key: tuple[Any, ...]
@@ -35,7 +35,7 @@ class Mention:
 
 
 def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
-    """Where the tenant's own configuration names the number, as `phone_numbers.forward_to`."""
+    """Return the configuration fields that contain the number, as `phone_numbers.forward_to`."""
     field_names = set()
     for searchable in table_scan.searchable_tables(table_scan.CONFIGURATION_TABLES):
         query = select(*searchable.text_columns).where(searchable.matches(subject.pattern))
@@ -47,7 +47,7 @@ def find_in_configuration(session: Session, subject: DataSubject) -> list[str]:
 
 
 def list_numbers(tenant: TenantRef) -> set[str]:
-    """Every number in E.164 that stands anywhere but in the configuration."""
+    """Return every E.164 number in any table except the configuration."""
     e164_pattern = re.compile(_E164)
     numbers: set[str] = set()
     for searchable in table_scan.searchable_tables():
@@ -61,7 +61,7 @@ def list_numbers(tenant: TenantRef) -> set[str]:
 
 
 def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -> Iterator[Mention]:
-    """Every row outside of the configuration that names the number."""
+    """Yield every row outside the configuration that contains the number."""
     for searchable in table_scan.searchable_tables():
         for _, rows in table_scan.scan_windows(tenant, searchable, subject.pattern, until=until):
             for row in rows:
@@ -71,10 +71,10 @@ def find_mentions(tenant: TenantRef, subject: DataSubject, *, until: datetime) -
 def erase_mentions(
     tenant: TenantRef, subject: DataSubject, *, until: datetime, live: Collection[UUID]
 ) -> tuple[int, bool]:
-    """Take the number out of all that `find` finds: (how many rows, whether that was all).
+    """Erase the number in all rows that `find_mentions` finds; return (row count, complete).
 
-    What is of a call that goes on is left alone. A row that may not be changed is deleted; one
-    that may not even be deleted stays.
+    Rows of live calls are skipped; `complete` is then false. A row that the tenant's role may not
+    update is deleted, and a row that it may not delete either is left unchanged.
     """
     row_count, complete = 0, True
     with tenant_session(tenant) as session:
@@ -106,7 +106,7 @@ def _row_call_id(searchable: SearchableTable, row: Row[Any]) -> UUID | None:
 
 
 def _scrubbed_columns(subject: DataSubject, row: Row[Any]) -> dict[str, Any]:
-    """The columns that name the number, without it."""
+    """Return the new values of the columns that contain the number."""
     values = {name: (value, subject.scrub(value)) for name, value in row._asdict().items()}
     return {name: new for name, (old, new) in values.items() if new != old}
 
@@ -118,7 +118,7 @@ def _scrub_row(
     row: Row[Any],
     privileges: Collection[str],
 ) -> bool:
-    """Whether the row names the number no more."""
+    """Erase the number in the row; return whether that was permitted."""
     table, row_key = searchable.table, [key == row._mapping[key] for key in searchable.key_columns]
     changes = {
         name: _replacement_value(searchable, subject, name, row._mapping[table.c[name]], new)
@@ -134,7 +134,7 @@ def _scrub_row(
 def _replacement_value(
     searchable: SearchableTable, subject: DataSubject, name: str, old: Any, new: Any
 ) -> Any:
-    """What a column says from now on: a number of its own is none any more."""
+    """Return the column's new value; the number alone becomes null, or `erased` if not nullable."""
     column = searchable.table.c[name]
     if name in searchable.unique_columns:
         return f"{ERASED}-{uuid4().hex}"
@@ -144,7 +144,7 @@ def _replacement_value(
 
 
 def _table_privileges(session: Session) -> dict[str, set[str]]:
-    """What the tenant may do to each table: some can only be added to."""
+    """Return the tenant role's privileges on each table; some tables are append-only."""
     names = [searchable.table.name for searchable in table_scan.searchable_tables()]
     pairs = [(name, privilege) for name in names for privilege in ("UPDATE", "DELETE")]
     granted_flags = session.execute(

@@ -1,5 +1,7 @@
-"""The audio of calls and voicemail: fetched from the carrier, kept in a store, deleted in time.
+"""The audio of calls and voicemail: fetched from the carrier, stored, and deleted in time.
 
-`service` is what calls use, `fetching` and `retention` are what the jobs do, `audio` says what is
-kept and where, `delivery` answers with it.
+- `service`: what the call features use.
+- `carrier_fetch`, `retention` and `storage_metering`: what the jobs do.
+- `media`: audio types and storage keys.
+- `http_delivery`: the HTTP response with the audio.
 """

@@ -1,8 +1,8 @@
-"""Bring a recording from its carrier into the store, and have the carrier forget it.
+"""Copy a recording from its carrier to the storage, then delete it at the carrier.
 
-The job may be killed between any two steps, and may run twice at once: the key in the store is
-always the same, a row is stored only after what was kept was read back, and the carrier's copy is
-deleted only after that row was committed.
+The job may be killed between any two steps and may run twice at once. The storage key is always the
+same, a row becomes `stored` only after the audio was read back, and the carrier's copy is deleted
+only after that row was committed.
 """
 
 from contextlib import closing
@@ -28,15 +28,15 @@ from vca.tenant.telephony_accounts import adapter_lookup
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-FETCH = "recordings.fetch"
+FETCH_JOB = "recordings.fetch"
 GIVE_UP_AFTER = timedelta(hours=24)
-# Carriers have most recordings ready within seconds of the call's end.
+# Carriers provide most recordings within seconds of the call's end.
 BACK_OFF_S = (5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600)
 
 
 @dataclass(frozen=True)
 class FetchRequest:
-    """What is still to be done for a recording, as plain values, and the carrier that has it."""
+    """The remaining work for a recording as plain values, and the carrier that has it."""
 
     recording_id: UUID
     status: str
@@ -49,7 +49,7 @@ class FetchRequest:
 
 @dataclass(frozen=True)
 class StoredAudio:
-    """Audio that lies in the store, read back."""
+    """Audio that was stored and read back."""
 
     key: str
     content_type: str
@@ -64,15 +64,15 @@ def schedule_fetch(
     attempt: int = 0,
     run_at: datetime | None = None,
 ) -> None:
-    """Have a recording fetched, or what is left of that done; one job waits for each attempt."""
-    lock = f"{FETCH}:{recording_id}:{stage}:{attempt}"
+    """Enqueue the job that fetches a recording or finishes that work; one job per attempt."""
+    lock = f"{FETCH_JOB}:{recording_id}:{stage}:{attempt}"
     queue.enqueue(
-        session, FETCH, run_at=run_at, lock=lock, recording_id=recording_id, attempt=attempt
+        session, FETCH_JOB, run_at=run_at, lock=lock, recording_id=recording_id, attempt=attempt
     )
 
 
 def fetch_recording(tenant: TenantRef, *, recording_id: UUID, attempt: int) -> None:
-    """Do what is left to be done for a recording; what fails is tried again or given up."""
+    """Do the remaining work for a recording; retry or give up after a failure."""
     with tenant_session(tenant) as session:
         request = _load_request(session, recording_id)
     if request is None:
@@ -112,7 +112,7 @@ def _load_request(session: Session, recording_id: UUID) -> FetchRequest | None:
 
 
 def _ensure_stored(tenant: TenantRef, request: FetchRequest) -> StoredAudio:
-    """Have the audio in the store and read back; what an earlier run left there is as good."""
+    """Store the carrier's audio and read it back, or reuse what an earlier run has stored."""
     carrier = _require_carrier(request)
     carrier_audio = carrier.fetch_recording(request.provider_call_id, request.provider_recording_id)
     if carrier_audio is not None:
@@ -141,17 +141,17 @@ def _store_audio(tenant: TenantRef, request: FetchRequest, carrier_audio: Audio)
     with closing(limit_size(carrier_audio.chunks)) as chunks:
         object_info = store.put(key, chunks, content_type=content_type)
     if storage.read_digest(store, key) != object_info:
-        raise StorageError("what was kept is not what came", permanent=False)
+        raise StorageError("the stored audio differs from the carrier's", permanent=False)
     return StoredAudio(key, content_type, object_info)
 
 
 def _commit_audio(tenant: TenantRef, request: FetchRequest, stored_audio: StoredAudio) -> None:
-    """Commit that the audio is ours; audio that no row is waiting for is deleted again."""
+    """Commit the stored audio; delete it again if no row is waiting for it."""
     failpoints.kill_if_armed("recordings.fetch.stored")
     try:
         with tenant_session(tenant) as session:
             is_current = _mark_stored(session, request, stored_audio, now=clock.now())
-    except IsolationError:  # purged meanwhile, and its audio with it
+    except IsolationError:  # the tenant was purged in the meantime, with its audio
         storage.current_store().delete(stored_audio.key)
         raise
     if not is_current:
@@ -161,11 +161,11 @@ def _commit_audio(tenant: TenantRef, request: FetchRequest, stored_audio: Stored
 def _mark_stored(
     session: Session, request: FetchRequest, stored_audio: StoredAudio, *, now: datetime
 ) -> bool:
-    """Whether the audio that was taken is the recording's."""
+    """Mark the recording as stored; return whether the stored audio belongs to it."""
     row = session.get(Recording, request.recording_id, with_for_update=True)
     if row is None or row.status == "deleted":
         return False
-    if row.status == "stored":  # by the same job, running twice
+    if row.status == "stored":  # a second run of the same job
         return row.storage_key == stored_audio.key
     row.status, row.updated_at = "stored", now
     row.storage_key, row.content_type = stored_audio.key, stored_audio.content_type
@@ -188,7 +188,7 @@ def _handle_failure(
     error: TelephonyError | StorageError,
     now: datetime,
 ) -> None:
-    """Order it again later; if that cannot help or has been done long enough, say so."""
+    """Schedule another attempt; give up after a permanent error or too many attempts."""
     row = session.get(Recording, request.recording_id, with_for_update=True)
     if row is None or row.status == "failed":
         return
@@ -212,7 +212,7 @@ def _handle_failure(
 
 
 def _back_off_delay(attempt: int, at_least_s: int | None) -> timedelta:
-    """How long to wait before an attempt (1 is the second), with a fifth of jitter."""
+    """Return the delay before an attempt (1 is the second), with 20 % of jitter."""
     wait_s = BACK_OFF_S[min(max(attempt, 1), len(BACK_OFF_S)) - 1] * uniform(0.8, 1.2)
     return timedelta(seconds=max(wait_s, at_least_s or 0))
 

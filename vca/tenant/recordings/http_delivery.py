@@ -1,4 +1,4 @@
-"""A recording over HTTP: validators and ranges (RFC 9110), a part of it or all."""
+"""Send a recording over HTTP with validators and byte ranges (RFC 9110)."""
 
 from collections.abc import Iterable
 
@@ -13,16 +13,19 @@ LINK_VALID_S = 300
 
 
 def respond(request: Request, recording: StoredRecording, store: Store) -> Response:
-    """The audio, the part of it that is asked for, or where it can be had.
+    """Return the audio, the requested part of it, or a redirect to a signed URL.
 
-    No transaction may be open. Raises RecordingNotThere, StoreAway, and 416 for what is not in it.
+    No transaction may be open. Raise RecordingUnavailable, StoreUnavailable, and 416 for a range
+    outside the audio.
     """
     try:
         return _build_response(request, recording, store)
     except ObjectNotFound as error:
         raise RecordingUnavailable from error
     except StorageError as error:
-        raise StoreUnavailable("The store of recordings is away.", retry_after_s=10) from error
+        raise StoreUnavailable(
+            "The storage of recordings cannot be reached.", retry_after_s=10
+        ) from error
 
 
 def _build_response(request: Request, recording: StoredRecording, store: Store) -> Response:
@@ -60,7 +63,10 @@ def _audio_response(
 
 
 def _signed_url(recording: StoredRecording, store: Store) -> str | None:
-    """A signed URL, of something that is there: the bucket's own 404 would tell nobody anything."""
+    """Return a signed URL of existing audio, or None if the store makes none.
+
+    Missing audio raises here, because the bucket's own 404 page would not help the client.
+    """
     url = store.presigned_url(
         recording.key, content_type=recording.content_type, valid_s=LINK_VALID_S
     )
@@ -70,10 +76,10 @@ def _signed_url(recording: StoredRecording, store: Store) -> str | None:
 
 
 def _byte_range(request: Request, recording: StoredRecording) -> tuple[int, int] | None:
-    """(start, end) of the one range that is asked for; None: all of it.
+    """Return (start, end) of the requested range, or None for the whole audio.
 
-    Several ranges, other units and what cannot be read are ignored, as RFC 9110 §14.2 has it; so
-    is a range of another audio than this (If-Range).
+    Several ranges, other units and malformed headers are ignored, as RFC 9110 §14.2 demands. A
+    range is also ignored if If-Range names other audio.
     """
     requested_range, size = request.range, recording.size_bytes
     if (

@@ -1,4 +1,4 @@
-"""The kinds of audio that are kept, and the places of recordings in the store."""
+"""Audio content types, and the storage keys of recordings."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -24,9 +24,9 @@ _TYPE_ALIASES = {
 
 
 def normalize_content_type(raw_type: str) -> str:
-    """The content type under which audio is kept and served.
+    """Return the content type under which audio is stored and served.
 
-    A carrier's word for anything else, a page of HTML for instance, is not passed on.
+    Any other type that a carrier sends, for example HTML, becomes `application/octet-stream`.
     """
     media_type = raw_type.partition(";")[0].strip().lower()
     media_type = _TYPE_ALIASES.get(media_type, media_type)
@@ -34,14 +34,17 @@ def normalize_content_type(raw_type: str) -> str:
 
 
 def tenant_folder(tenant: TenantRef) -> str:
-    """Where all audio of a tenant is."""
+    """Return the storage folder of a tenant's audio."""
     return tenant.id.hex
 
 
 def storage_key(
     tenant: TenantRef, *, recording_id: UUID, created_at: datetime, content_type: str
 ) -> str:
-    """Where a recording is; always the same, so that what is fetched twice is kept once."""
+    """Return a recording's storage key.
+
+    It is the same every time, so that audio that is fetched twice is stored once.
+    """
     file_name = f"{recording_id.hex}.{EXTENSIONS[content_type]}"
     return f"{tenant_folder(tenant)}/{created_at:%Y/%m}/{file_name}"
 
@@ -49,7 +52,7 @@ def storage_key(
 def possible_keys(
     tenant: TenantRef, *, recording_id: UUID, created_at: datetime
 ) -> Iterator[tuple[str, str]]:
-    """(content type, key) of everywhere that a recording can be."""
+    """Yield (content type, key) for every place where a recording may be stored."""
     for content_type in EXTENSIONS:
         yield (
             content_type,
@@ -60,8 +63,8 @@ def possible_keys(
 
 
 def belongs_to_tenant(tenant: TenantRef, key: str) -> bool:
-    """Whether a row's key is of this tenant's audio.
+    """Return whether a storage key is in the tenant's own folder.
 
-    Rows that were imported may say anything; another tenant's audio they must not reach.
+    Imported rows may contain any key and must not reach another tenant's audio.
     """
     return storage.in_folder(key, tenant_folder(tenant))

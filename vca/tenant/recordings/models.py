@@ -1,4 +1,4 @@
-"""Recordings: what is kept where, and whether the carrier still has a copy."""
+"""Recordings: what is stored where, and whether the carrier still has a copy."""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,7 +21,7 @@ STATUSES = ("pending", "stored", "failed", "deleted")
 
 
 class Recording(TenantBase):
-    """The audio of one call, or of the voicemail left in it; refers to the call by id."""
+    """The audio of one call or of its voicemail; refers to the call by id."""
 
     __tablename__ = "recordings"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Delete audio when its time has come, and all of a tenant's when the tenant goes."""
+"""Delete audio at the end of its retention, and all of a tenant's audio with the tenant."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,23 +17,23 @@ from vca.tenant.recordings import media, storage_metering
 from vca.tenant.recordings.models import Recording
 from vca.tenant.settings import service as settings
 
-SWEEP = "recordings.sweep"
+SWEEP_JOB = "recordings.sweep"
 _BATCH_SIZE = 100
 _RETRY_DELAYS_S = (60, 300, 1_800, 7_200)
 
 
 @dataclass(frozen=True)
 class DueRecording:
-    """A recording whose time has come."""
+    """A recording whose retention has ended."""
 
     recording_id: UUID
     key: str | None
 
 
 def start_retention(session: Session, row: Recording, *, now: datetime) -> None:
-    """A recording was stored: from now on its time runs, if the tenant has set one.
+    """Set the time at which a stored recording is deleted, if the tenant has set a retention.
 
-    A later change of the setting holds for what is stored after it.
+    A later change of the setting applies only to recordings stored after it.
     """
     days = _retention_days(session)
     if days is None:
@@ -44,16 +44,16 @@ def start_retention(session: Session, row: Recording, *, now: datetime) -> None:
 
 
 def schedule_sweep(session: Session) -> None:
-    """Have the tenant's sweep done when its next recording is due; one waits at most."""
+    """Schedule the sweep for the time at which the next recording is due; one is queued at most."""
     is_stored = Recording.status == "stored"
     earliest = session.scalar(select(func.min(Recording.delete_after)).where(is_stored))
     if earliest is not None:
-        queue.withdraw(session, lock=SWEEP)
-        queue.enqueue(session, SWEEP, run_at=earliest, lock=SWEEP)
+        queue.withdraw(session, lock=SWEEP_JOB)
+        queue.enqueue(session, SWEEP_JOB, run_at=earliest, lock=SWEEP_JOB)
 
 
 def sweep(tenant: TenantRef, *, now: datetime, attempt: int = 0) -> None:
-    """Delete audio that is due, then its row's word that it is there; order the next sweep."""
+    """Delete the audio that is due, then mark its row as deleted, and schedule the next sweep."""
     with tenant_session(tenant) as session:
         due = _due_recordings(session, now=now)
     try:
@@ -73,18 +73,18 @@ def sweep(tenant: TenantRef, *, now: datetime, attempt: int = 0) -> None:
 
 
 def delete_files(tenant: TenantRef) -> int:
-    """Delete everything that the store holds of a tenant; how many there were.
+    """Delete all files of a tenant; return how many there were.
 
-    Raises StorageError; then some may be left.
+    Raise StorageError; some files may then be left.
     """
     return storage.current_store().delete_all(media.tenant_folder(tenant))
 
 
 def _retention_days(session: Session) -> int | None:
-    """The tenant's retention in days; None: for ever.
+    """Return the tenant's retention in days; None means for ever.
 
-    Locks the row of settings, so that of two recordings stored at once the second sees the sweep
-    that the first has ordered.
+    Locks the settings row. When two recordings are stored at once, the second transaction then sees
+    the sweep that the first has scheduled.
     """
     days = settings.get(session, for_update=True).retention_days.get("recordings")
     is_valid = isinstance(days, int) and not isinstance(days, bool) and days > 0
@@ -113,4 +113,4 @@ def _mark_deleted(session: Session, recording_id: UUID) -> None:
 def _schedule_retry(session: Session, *, attempt: int, now: datetime) -> None:
     wait_s = _RETRY_DELAYS_S[min(attempt, len(_RETRY_DELAYS_S) - 1)]
     retry_at = now + timedelta(seconds=wait_s)
-    queue.enqueue(session, SWEEP, run_at=retry_at, lock=SWEEP, attempt=attempt + 1)
+    queue.enqueue(session, SWEEP_JOB, run_at=retry_at, lock=SWEEP_JOB, attempt=attempt + 1)

@@ -1,4 +1,4 @@
-"""`T/calls/{call_id}/recording`."""
+"""HTTP route of `/tenants/{tenant_id}/calls/{call_id}/recording`."""
 
 from typing import Any
 from uuid import UUID
@@ -13,21 +13,22 @@ from vca.tenant.recordings import http_delivery, service
 from vca.tenant.recordings.media import EXTENSIONS
 from vca.tenant.recordings.schemas import RecordingQuery
 
-blp = Blueprint("recordings", __name__, description="The audio of a tenant's calls.")
+blp = Blueprint("recordings", __name__, description="The audio of a tenant's calls and voicemail.")
 
 URL = "/api/tenants/<uuid:tenant_id>/calls/<uuid:call_id>/recording"
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
 _AUDIO = dict.fromkeys(EXTENSIONS, _BYTES)
 _RESPONSES = {
     "200": {"description": "The audio, with `ETag` and `Accept-Ranges`.", "content": _AUDIO},
-    "206": {"description": "The range that was asked for.", "content": _AUDIO},
-    "302": {"description": "`Location` is a signed URL of the audio, good for five minutes."},
-    "304": {"description": "The audio is still the one of `If-None-Match`."},
+    "206": {"description": "The requested byte range.", "content": _AUDIO},
+    "302": {"description": "`Location` is a signed URL of the audio, valid for five minutes."},
+    "304": {"description": "The audio still has the `ETag` of `If-None-Match`."},
     "404": {
-        "description": "No recording (`not-found`), not yet (`recording-not-ready`), or no more "
-        "(`recording-failed`, `recording-deleted`, `recording-missing`)."
+        "description": "The recording does not exist (`not-found`), is not ready "
+        "(`recording-not-ready`), or is not available (`recording-failed`, `recording-deleted`, "
+        "`recording-missing`)."
     },
-    "416": {"description": "The range is not in the audio; `Content-Range` tells its size."},
+    "416": {"description": "The range is outside the audio. `Content-Range` has its size."},
 }
 
 
@@ -36,9 +37,9 @@ _RESPONSES = {
 @blp.doc(responses=_RESPONSES)
 @access("tenant", "content")
 def get_recording(query: dict[str, Any], tenant_id: UUID, call_id: UUID) -> Response:
-    """Listen to a call's recording
+    """Download a call recording
 
-    One byte range may be asked for; several are answered with the whole.
+    A request may contain one byte range. A request for several ranges returns the whole recording.
     """
     with tenant_session(g.tenant) as session:
         context.require_entry(session)

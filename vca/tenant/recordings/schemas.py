@@ -1,4 +1,4 @@
-"""Which recording of a call is asked for."""
+"""Query parameters of recordings."""
 
 from vca.kit.web import Schema
 from vca.kit.web.schema import string
@@ -6,8 +6,12 @@ from vca.tenant.recordings.models import KINDS
 
 
 class RecordingQuery(Schema):
-    """The call's own audio, or the voicemail's that was left in it."""
+    """Selects the recording of the call or of the voicemail that was left in it."""
 
     kind = string(
-        1, 20, one_of=KINDS, load_default="call", metadata={"description": "Default: `call`."}
+        1,
+        20,
+        one_of=KINDS,
+        load_default="call",
+        metadata={"description": "The recording of the call or of its voicemail."},
     )

@@ -1,4 +1,4 @@
-"""Expect recordings, tell their status, find their audio."""
+"""Create recordings, read their status, and find their audio."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -17,33 +17,33 @@ from vca.tenant.recordings.models import Recording
 
 _SHA256 = re.compile("[0-9a-f]{64}", re.ASCII)
 _UNAVAILABLE_REASONS = {
-    "pending": ("recording-not-ready", "The recording is not there yet."),
-    "failed": ("recording-failed", "The carrier did not give the recording."),
+    "pending": ("recording-not-ready", "The recording is not ready yet."),
+    "failed": ("recording-failed", "The carrier did not provide the recording."),
     "deleted": ("recording-deleted", "The recording was deleted."),
 }
 
 
 class RecordingUnavailable(DomainError):
-    """The call was recorded, and there is no audio; the code says why."""
+    """The call was recorded and there is no audio; the code has the reason."""
 
     status = 404
     code = "recording-missing"
 
     def __init__(self, status: str = "stored") -> None:
-        default = (self.code, "The audio of the recording is not in this deployment's store.")
+        default = (self.code, "The audio of the recording is not in this deployment's storage.")
         code, detail = _UNAVAILABLE_REASONS.get(status, default)
         super().__init__(detail, code=code)
 
 
 class StoreUnavailable(Unavailable):
-    """The store of recordings did not do what it was asked."""
+    """The storage of recordings or exports cannot be reached."""
 
     code = "store-away"
 
 
 @dataclass(frozen=True)
 class StoredRecording:
-    """Audio in the store."""
+    """Audio in the storage."""
 
     recording_id: UUID
     key: str
@@ -62,10 +62,10 @@ def create_pending(
     provider_recording_id: str | None = None,
     telephony_account_id: UUID | None = None,
 ) -> UUID:
-    """Keep that the carrier will have a recording of the call, and have it fetched; its id.
+    """Record that the carrier will have a recording, and schedule its download; return its id.
 
-    Once for each call and kind, `call` or `voicemail`: later ones change nothing, but that a
-    carrier's id of the recording is taken when there was none.
+    There is one recording per call and kind (`call` or `voicemail`). A repeated call changes
+    nothing, except that it stores the carrier's recording id if there was none.
     """
     identity = {"call_id": call_id, "kind": kind}
     new_id = _insert_pending(
@@ -85,7 +85,7 @@ def create_pending(
 
 
 def statuses_by_call(session: Session, call_ids: Iterable[UUID]) -> Mapping[UUID, str]:
-    """The recording's status of each call: none, pending, stored, failed or deleted."""
+    """Return each call's recording status: none, pending, stored, failed or deleted."""
     ids = list(call_ids)
     statement = select(Recording.call_id, Recording.status).where(
         Recording.call_id.in_(ids), Recording.kind == "call"
@@ -95,7 +95,7 @@ def statuses_by_call(session: Session, call_ids: Iterable[UUID]) -> Mapping[UUID
 
 
 def get_stored(session: Session, *, tenant: TenantRef, call_id: UUID, kind: str) -> StoredRecording:
-    """Where the audio of a call is. Raises NotFound and RecordingNotThere."""
+    """Return a call's stored audio. Raise NotFound and RecordingUnavailable."""
     row = session.scalars(select(Recording).filter_by(call_id=call_id, kind=kind)).one_or_none()
     if row is None:
         raise NotFound
@@ -105,7 +105,7 @@ def get_stored(session: Session, *, tenant: TenantRef, call_id: UUID, kind: str)
 
 
 def _to_stored(tenant: TenantRef, row: Recording) -> StoredRecording:
-    """Nothing of a row is believed that was imported: an archive may say anything."""
+    """Validate the row, because an imported row may contain anything."""
     key, size, sha256 = row.storage_key, row.size_bytes, row.sha256
     if key is None or size is None or sha256 is None or not _SHA256.fullmatch(sha256):
         raise RecordingUnavailable
@@ -117,7 +117,7 @@ def _to_stored(tenant: TenantRef, row: Recording) -> StoredRecording:
 
 
 def _insert_pending(session: Session, **fields: Any) -> UUID | None:
-    """The new row's id, or None when there is one for this call and kind."""
+    """Return the new row's id, or None if there is one for this call and kind."""
     statement = (
         insert(Recording)
         .values(id=uuid4(), status="pending", carrier_copy="kept", **fields)
@@ -130,7 +130,7 @@ def _insert_pending(session: Session, **fields: Any) -> UUID | None:
 def _set_provider_recording_id(
     session: Session, provider_recording_id: str, **identity: Any
 ) -> None:
-    """Take the carrier's id of a recording that is still to be fetched; it is ready then."""
+    """Store the carrier's id of a pending recording and schedule its download: it is ready now."""
     statement = (
         update(Recording)
         .filter_by(status="pending", provider_recording_id=None, **identity)

@@ -1,7 +1,8 @@
-"""Days for which audio is kept, in bytes: noted when a month is over, and when it is deleted.
+"""Meter stored audio in byte-days: at the end of a month and when audio is deleted.
 
-A month is one fact for all that is there at its end, as many as there may be. Whoever deletes audio
-after that, and before it is noted, notes the month's part of it: the month is held by both.
+A month is one fact for all audio that exists at its end. If audio is deleted after the month's end
+and before the month was recorded, the deletion records the audio's part of the month. Both lock the
+usage month.
 """
 
 from datetime import date, datetime
@@ -17,16 +18,19 @@ from vca.tenant.recordings.models import Recording
 from vca.tenant.usage import calendar_days, ledger
 from vca.tenant.usage.ledger import Fact
 
-COUNT = "recordings.count"
+COUNT_JOB = "recordings.count"
 
 
 def start_metering(session: Session, *, now: datetime) -> None:
-    """Audio is kept: have this month counted when it is over, unless that is ordered already."""
+    """Schedule the metering of the present month unless it is scheduled already."""
     _schedule_month(session, periods.month_of(now))
 
 
 def stop_metering(session: Session, row: Recording, *, now: datetime) -> None:
-    """Audio was deleted, and its row says so: note its days of this month, perhaps of the last."""
+    """Record a deleted recording's days of this month, and of the last one if that is not recorded.
+
+    The row must already have the status `deleted`.
+    """
     current_period = periods.month_of(now)
     previous_period = periods.previous_month(current_period)
     if row.created_at < periods.month_start(current_period):
@@ -37,7 +41,7 @@ def stop_metering(session: Session, row: Recording, *, now: datetime) -> None:
 
 
 def record_month(tenant: TenantRef, *, period: date) -> None:
-    """Note the byte-days of a month that is over of all audio that is there; order the next."""
+    """Record the byte-days of all audio in a month that is over, and schedule the next month."""
     with tenant_session(tenant) as session:
         periods.lock_month(session, period=period)
         query = select(Recording.size_bytes, Recording.created_at).where(
@@ -58,9 +62,9 @@ def record_month(tenant: TenantRef, *, period: date) -> None:
 def _schedule_month(session: Session, period: date) -> None:
     queue.enqueue(
         session,
-        COUNT,
+        COUNT_JOB,
         run_at=calendar_days.period_end(period),
-        lock=COUNT,
+        lock=COUNT_JOB,
         period=periods.format_month(period),
     )
 

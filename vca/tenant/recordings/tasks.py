@@ -1,4 +1,4 @@
-"""Jobs that move and delete audio. No transaction is open while a carrier or the store is asked."""
+"""Jobs that fetch, meter and delete audio. No transaction is open during network calls."""
 
 from uuid import UUID
 
@@ -7,12 +7,12 @@ from vca.kit import clock
 from vca.registry.usage import periods
 from vca.tenancy.schema import TenantRef
 from vca.tenant.recordings import carrier_fetch, retention, storage_metering
-from vca.tenant.recordings.carrier_fetch import FETCH
-from vca.tenant.recordings.retention import SWEEP
-from vca.tenant.recordings.storage_metering import COUNT
+from vca.tenant.recordings.carrier_fetch import FETCH_JOB
+from vca.tenant.recordings.retention import SWEEP_JOB
+from vca.tenant.recordings.storage_metering import COUNT_JOB
 
 
-@queue.task(FETCH)
+@queue.task(FETCH_JOB)
 def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
     """Fetch a recording from its carrier."""
     carrier_fetch.fetch_recording(
@@ -20,13 +20,13 @@ def fetch(tenant_id: str, recording_id: str, attempt: int = 0) -> None:
     )
 
 
-@queue.task(SWEEP)
+@queue.task(SWEEP_JOB)
 def sweep(tenant_id: str, attempt: int = 0) -> None:
-    """Delete the recordings of a tenant that are due."""
+    """Delete the tenant's recordings that are due."""
     retention.sweep(TenantRef(UUID(tenant_id)), now=clock.now(), attempt=attempt)
 
 
-@queue.task(COUNT)
+@queue.task(COUNT_JOB)
 def count(tenant_id: str, period: str) -> None:
-    """Note how much audio was kept in a month, and for how long."""
+    """Record how much audio was stored in a month, and for how long."""
     storage_metering.record_month(TenantRef(UUID(tenant_id)), period=periods.parse_month(period))

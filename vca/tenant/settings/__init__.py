@@ -1,5 +1,5 @@
-"""What a tenant decides for all its numbers, and what is decided for it.
+"""A tenant's settings for all its numbers, and the limits that the platform sets.
 
-Its zone, hours and sentences; whom it may have dialled (`dialling`) and how much it may use
-(`limits`), both of which higher features ask before they act.
+The package has the time zone, opening hours and sentences, which numbers the tenant may dial
+(`dialling`), and how much it may use (`limits`). Higher features check both before they act.
 """

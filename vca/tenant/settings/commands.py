@@ -1,4 +1,4 @@
-"""`flask dialling`: stop what is dialled, for one tenant or for all."""
+"""`flask dialling`: stop outbound dialling for one tenant or for all."""
 
 from uuid import UUID
 
@@ -12,24 +12,30 @@ from vca.tenancy import schema
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings import service
 
-dialling = cli.Group("dialling", help="Freeze and resume what tenants have dialled.")
+dialling = cli.Group("dialling", help="Freeze and resume outbound dialling.")
 
 _TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="Only this tenant.")
 
 
-@dialling.command("freeze")
+@dialling.command("freeze", short_help="Reject all outbound legs.")
 @_TENANT
 @cli.as_json
 def freeze(tenant_id: UUID | None, as_json: bool) -> None:
-    """Refuse every outbound call, transfer and forward from now on. Calls that are up go on."""
+    """Reject every outbound call, transfer and forward from now on.
+
+    Live calls are not affected.
+    """
     _set_frozen(tenant_id, frozen=True, as_json=as_json)
 
 
-@dialling.command("resume")
+@dialling.command("resume", short_help="Allow outbound dialling again.")
 @_TENANT
 @cli.as_json
 def resume(tenant_id: UUID | None, as_json: bool) -> None:
-    """Allow dialling again. A tenant's own freeze is ended by naming the tenant."""
+    """Allow outbound dialling again.
+
+    A freeze of a single tenant is ended with `--tenant` only.
+    """
     _set_frozen(tenant_id, frozen=False, as_json=as_json)
 
 

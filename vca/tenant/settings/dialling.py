@@ -1,7 +1,7 @@
-"""Which numbers a tenant may have dialled: the policy against toll fraud, in one pure function.
+"""Decide which numbers a tenant may dial, as a protection against toll fraud. Pure functions.
 
-Whatever is not plainly an ordinary telephone in an allowed country is refused: what earns its owner
-money with each minute is what fraud dials.
+Only ordinary telephone numbers in allowed countries pass. Fraud dials numbers that earn their owner
+money with each minute.
 """
 
 from collections.abc import Iterator
@@ -31,15 +31,17 @@ _ALLOWED_TYPES = {
     PhoneNumberType.FIXED_LINE_OR_MOBILE,
     PhoneNumberType.VOIP,
 }
-# +800, +870 and +881 to +883, +979: freephone, satellite and other networks of no country.
+# Region code of +800, +870, +881 to +883 and +979: freephone, satellite and other networks that
+# belong to no country.
 _NO_COUNTRY = "001"
 
 
 @dataclass(frozen=True)
 class DialPolicy:
-    """A tenant's policy. `countries` None: left to the moment of dialling, which knows from where.
+    """A tenant's dial policy.
 
-    `home_country` is the one whose freephone numbers may be dialled.
+    `countries` is None if the tenant has set none and the dialling number, whose country would
+    apply, is not known yet. `home_country` is the country whose freephone numbers may be dialled.
     """
 
     countries: tuple[str, ...] | None
@@ -50,7 +52,7 @@ class DialPolicy:
 
 @dataclass(frozen=True)
 class RecentDials:
-    """How many legs the tenant had dialled in the last minute and the last 24 hours."""
+    """The number of legs that the tenant has dialled in the last minute and the last 24 hours."""
 
     last_minute: int = 0
     last_day: int = 0
@@ -58,7 +60,7 @@ class RecentDials:
 
 @dataclass(frozen=True)
 class DialDecision:
-    """Whether a number may be dialled; `code` for programs and `why` for people if it may not."""
+    """Whether a number may be dialled; if not, with a machine-readable code and a reason."""
 
     allowed: bool
     code: DenialCode | None
@@ -66,10 +68,10 @@ class DialDecision:
 
 
 def effective_policy(settings: Settings, *, from_number: str | None) -> DialPolicy:
-    """The policy that holds for legs from or through one of the tenant's numbers.
+    """Return the policy for legs from or through one of the tenant's numbers.
 
-    Without countries of its own a tenant may dial its home country, and without that one the
-    country of `from_number`; None: the number is not known yet.
+    A tenant without countries may dial its home country. Without a home country it may dial the
+    country of `from_number`, which is None if the number is not known yet.
     """
     stored_policy = settings.dial_policy
     home_country = settings.home_country or (country_of(from_number) if from_number else None)
@@ -85,7 +87,7 @@ def effective_policy(settings: Settings, *, from_number: str | None) -> DialPoli
 
 
 def country_of(number: str) -> str | None:
-    """The ISO 3166 code of a number's country, which may take its area code to tell, as in +1."""
+    """Return the ISO 3166 code of a number's country; within +1 the area code decides."""
     parsed = _parse_e164(number)
     country = phonenumbers.region_code_for_number(parsed) if parsed else None
     return None if country == _NO_COUNTRY else country
@@ -94,41 +96,48 @@ def country_of(number: str) -> str | None:
 def check_dial(
     number: str, *, policy: DialPolicy, recent: RecentDials, own_number: bool, frozen: bool
 ) -> DialDecision:
-    """Whether a tenant may have `number` dialled now.
+    """Return whether a tenant may dial `number` now.
 
-    `own_number`: it is one of the tenant's, and the call would come back in. `frozen`: an operator
-    has stopped all dialling.
+    `own_number`: the number is one of the tenant's, so that the call would come back in. `frozen`:
+    outbound dialling is stopped.
     """
     if frozen:
         return DialDecision(False, "frozen", "dialling is frozen")
     for code, reason in _denials(number, policy, own_number):
         return DialDecision(False, code, reason)
     if recent.last_minute >= policy.per_minute:
-        return DialDecision(False, "per_minute", f"no more than {policy.per_minute} legs a minute")
+        return DialDecision(
+            False, "per_minute", f"the limit of {policy.per_minute} legs per minute is reached"
+        )
     if recent.last_day >= policy.per_day:
-        return DialDecision(False, "per_day", f"no more than {policy.per_day} legs in 24 hours")
-    return DialDecision(True, None, "an ordinary number in an allowed country")
+        return DialDecision(
+            False, "per_day", f"the limit of {policy.per_day} legs in 24 hours is reached"
+        )
+    return DialDecision(True, None, "the number is in an allowed country")
 
 
 def _denials(number: str, policy: DialPolicy, own_number: bool) -> Iterator[tuple[DenialCode, str]]:
-    """What speaks against a number, whenever it is dialled; the gravest first."""
+    """Yield the reasons against a number that do not depend on time, the most serious first."""
     parsed = _parse_e164(number)
     if _reaches_emergency(number, parsed, policy):
-        yield "emergency_number", "an emergency number"
+        yield "emergency_number", "the number is an emergency number"
     if parsed is None or not phonenumbers.is_valid_number(parsed):
-        yield "invalid_number", "no number of any country's plan"
+        yield "invalid_number", "the number is not valid in any country"
         return
     if own_number:
-        yield "own_number", "the tenant's own number: the call would come back"
+        yield "own_number", "the number belongs to the tenant, so the call would come back in"
     if not _is_ordinary(parsed, policy):
-        yield "number_type", "neither a fixed, mobile or internet line nor freephone at home"
+        yield (
+            "number_type",
+            "only fixed, mobile and internet lines and freephone at home are allowed",
+        )
     countries = policy.countries
     if countries is not None and not _is_in_countries(parsed, countries):
-        yield "country", f"in none of the allowed countries ({', '.join(countries) or 'none'})"
+        yield "country", f"the country is not allowed (allowed: {', '.join(countries) or 'none'})"
 
 
 def _parse_e164(number: str) -> PhoneNumber | None:
-    """The number; None unless it is spelt with a country code, in ASCII digits only."""
+    """Return the parsed number, or None unless it has a country code and ASCII digits only."""
     if not (number.startswith("+") and number[1:].isascii() and number[1:].isdigit()):
         return None
     try:
@@ -138,9 +147,10 @@ def _parse_e164(number: str) -> PhoneNumber | None:
 
 
 def _reaches_emergency(number: str, parsed: PhoneNumber | None, policy: DialPolicy) -> bool:
-    """Whether somebody's emergency service would answer, in whatever way it is spelt.
+    """Return whether an emergency service would answer, in any spelling of the number.
 
-    `phonenumbers` thinks that +1911 does not; a carrier that strips the country code does.
+    `phonenumbers` does not recognize +1911, which a carrier that strips the country code connects
+    to 911.
     """
     if parsed is None:
         dialling_countries = (*(policy.countries or ()), policy.home_country or "")
@@ -170,5 +180,5 @@ def _is_ordinary(number: PhoneNumber, policy: DialPolicy) -> bool:
 
 
 def _is_in_countries(number: PhoneNumber, countries: tuple[str, ...]) -> bool:
-    """Whether one of the countries' plans has the number; +1 and +44 are several countries'."""
+    """Return whether the number is valid in one of the countries; several share +1 and +44."""
     return any(phonenumbers.is_valid_number_for_region(number, country) for country in countries)

@@ -1,9 +1,11 @@
-"""Opening hours: whether a moment is within them, and if not, when they begin again. Pure.
+"""Opening hours: whether they include a moment, and when they begin again. Pure functions.
 
-A span belongs to the day on which it begins, in the tenant's zone. One that runs past midnight runs
-on into a holiday, and a holiday's own into the day after: nobody is sent home at midnight. In the
-hour that the clock shows twice a span lasts from the first showing of its start to the second of
-its end; a time that the clock skips is the moment at which it jumps.
+A span belongs to the day on which it begins, in the tenant's time zone. A span that runs past
+midnight continues into a holiday, and a holiday's own span into the day after it, so that no caller
+is cut off at midnight.
+
+When the clock shows an hour twice, a span lasts from the first occurrence of its start to the
+second occurrence of its end. A time that the clock skips stands for the moment of the jump.
 """
 
 from bisect import bisect_left
@@ -18,13 +20,13 @@ ClosedAction = Literal["closed", "voicemail", "forward"]
 CLOSED_ACTIONS: tuple[ClosedAction, ...] = get_args(ClosedAction)
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAY_MINUTES = 24 * 60
-# Past this nobody asks when it opens: longer than any run of holidays that is one.
+# How far the next opening is searched: longer than any plausible series of holidays.
 _MAX_LOOKAHEAD_DAYS = 400
 
 
 @dataclass(frozen=True)
 class Span:
-    """From one minute of a day to another, that one excluded; the end may be on the next day."""
+    """A range of minutes of a day, without the end; the end may be on the next day."""
 
     start: int
     end: int
@@ -32,7 +34,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Holiday:
-    """A day with hours of its own; without any it is closed."""
+    """A day with its own hours; it is closed without spans."""
 
     name: str | None
     spans: tuple[Span, ...]
@@ -40,7 +42,7 @@ class Holiday:
 
 @dataclass(frozen=True)
 class Hours:
-    """When calls are answered. `weekly` None: at all times but for the holidays."""
+    """When calls are answered; `weekly` None means at all times except on holidays."""
 
     weekly: Mapping[str, tuple[Span, ...]] | None
     holidays: Mapping[date, Holiday]
@@ -59,7 +61,7 @@ ALWAYS_OPEN = Open("open at all times")
 
 @dataclass(frozen=True)
 class Closed:
-    """Calls are not answered; `opens_at` None: not within the next 400 days."""
+    """Calls are not answered; `opens_at` is None if that is not within the next 400 days."""
 
     action: ClosedAction
     reason: str
@@ -67,7 +69,7 @@ class Closed:
 
 
 def parse_hours(document: Mapping[str, Any] | None) -> Hours | None:
-    """Hours as they are kept and sent, which have been checked; None when there are none."""
+    """Return the hours of a validated document, or None without one."""
     if document is None:
         return None
     weekly = document.get("weekly")
@@ -84,7 +86,11 @@ def parse_hours(document: Mapping[str, Any] | None) -> Hours | None:
 
 
 def merge(stored: Mapping[str, Any] | None, changes: Mapping[str, Any] | None) -> Any:
-    """What is left out stays, an entry set to None is gone; without a document there are none."""
+    """Apply a partial update to stored hours.
+
+    Omitted entries keep their value, entries set to None are removed, and without a document there
+    are no hours.
+    """
     if changes is None:
         return None
     return {
@@ -93,7 +99,10 @@ def merge(stored: Mapping[str, Any] | None, changes: Mapping[str, Any] | None) -
 
 
 def parse_span(opens: str, closes: str) -> Span:
-    """The span of two times as `09:00` and `24:00`; one that does not end later ends tomorrow."""
+    """Return the span of two times such as `09:00` and `24:00`.
+
+    An end that is not later than the start is on the next day.
+    """
     start, end = _minute(opens), _minute(closes)
     return Span(start, end if end > start else end + _DAY_MINUTES)
 
@@ -101,9 +110,9 @@ def parse_span(opens: str, closes: str) -> Span:
 def find_overlaps(
     days: Sequence[Sequence[Span]], *, is_week: bool = False
 ) -> Iterator[tuple[int, int]]:
-    """(day, position) of each span that overlaps an earlier one, on whatever day that begins.
+    """Yield (day, position) of each span that overlaps an earlier one, also across midnight.
 
-    `around`: the days are a week, and its last one runs into its first.
+    With `is_week` the last day runs into the first one.
     """
     shifted = [
         (each.start + number * _DAY_MINUTES, each.end + number * _DAY_MINUTES, number, position)
@@ -121,7 +130,7 @@ def find_overlaps(
 
 
 def state_at(hours: Hours | None, zone: ZoneInfo, at: datetime) -> Open | Closed:
-    """Whether calls are answered at a moment; no hours: always."""
+    """Return whether calls are answered at a moment; without hours they always are."""
     if hours is None or (hours.weekly is None and not hours.holidays):
         return ALWAYS_OPEN
     at = at.astimezone(UTC)
@@ -144,7 +153,7 @@ def _closed_reason(hours: Hours, day: date) -> str:
 
 
 def _opens_at(hours: Hours, zone: ZoneInfo, at: datetime, today: date) -> datetime | None:
-    """The next moment at which a span begins, in the zone."""
+    """Return the next moment at which a span begins, in the time zone."""
     days = (today + timedelta(ahead) for ahead in range(_MAX_LOOKAHEAD_DAYS))
     for start, end in _span_instants(hours, zone, days):
         if at < start < end:
@@ -155,7 +164,7 @@ def _opens_at(hours: Hours, zone: ZoneInfo, at: datetime, today: date) -> dateti
 def _span_instants(
     hours: Hours, zone: ZoneInfo, days: Sequence[date] | Iterator[date]
 ) -> Iterator[tuple[datetime, datetime]]:
-    """The spans of some days as moments, in order."""
+    """Yield the start and end of each span of the days, in order."""
     for day in days:
         for each in sorted(_spans_of_day(hours, day), key=lambda one: one.start):
             start = _to_instant(day, each.start, zone, last=False)
@@ -169,7 +178,7 @@ def _spans_of_day(hours: Hours, day: date) -> tuple[Span, ...]:
 
 
 def _to_instant(day: date, minute: int, zone: ZoneInfo, *, last: bool) -> datetime:
-    """When the clock shows that minute: the first time, or the `last` where it shows it twice."""
+    """Return when the clock shows that minute: the first time, or with `last` the second time."""
     wall_time = datetime.combine(day, time()) + timedelta(minutes=minute)
     instant = wall_time.replace(tzinfo=zone, fold=int(last)).astimezone(UTC)
     if instant.astimezone(zone).replace(tzinfo=None) == wall_time:
@@ -178,7 +187,7 @@ def _to_instant(day: date, minute: int, zone: ZoneInfo, *, last: bool) -> dateti
 
 
 def _gap_instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
-    """The moment at which the clock jumps over a time that it never shows (PEP 495: the gap)."""
+    """Return the moment at which the clock jumps over a skipped time (PEP 495: the gap)."""
     before, after = sorted(
         wall_time.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1)
     )

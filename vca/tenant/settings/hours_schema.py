@@ -1,4 +1,4 @@
-"""Opening hours as the API shows and takes them, for a tenant and for one number."""
+"""Schemas of opening hours, for a tenant and for a single number."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -11,9 +11,16 @@ from vca.kit.web.schema import Pattern, string
 from vca.tenant.settings import hours
 from vca.tenant.settings.hours import CLOSED_ACTIONS, DAYS
 
-_START = Pattern("^([01][0-9]|2[0-3]):[0-5][0-9]$", error="Not a time, as 09:00.")
-_END = Pattern("^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", error="Not a time, as 17:00 or 24:00.")
-_DATE = Pattern("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error="Not a date, as 2026-12-25.")
+_START = Pattern(
+    "^([01][0-9]|2[0-3]):[0-5][0-9]$", error="Not a valid time. Use a time such as 09:00."
+)
+_END = Pattern(
+    "^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$",
+    error="Not a valid time. Use a time such as 17:00 or 24:00.",
+)
+_DATE = Pattern(
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}$", error="Not a valid date. Use a date such as 2026-12-25."
+)
 _MAX_SPANS = 20
 _MAX_HOLIDAYS = 400
 
@@ -22,11 +29,11 @@ def _validate_date(value: str) -> None:
     try:
         date.fromisoformat(value)
     except ValueError:
-        raise ValidationError("There is no such day.") from None
+        raise ValidationError("This date does not exist.") from None
 
 
 class SpanSchema(Schema):
-    """From one time to another; an end that is not later is on the next day."""
+    """A range of time; it ends on the next day if the end is not later than the start."""
 
     start = fields.String(
         data_key="from", required=True, validate=_START, metadata={"example": "09:00"}
@@ -36,7 +43,9 @@ class SpanSchema(Schema):
     @validates_schema
     def _validate_not_empty(self, data: dict[str, Any], **_: Any) -> None:
         if data["start"] == data["end"]:
-            raise ValidationError({"to": ["Ends when it begins; all day is 00:00 to 24:00."]})
+            raise ValidationError(
+                {"to": ["The end equals the start. For the whole day use 00:00 to 24:00."]}
+            )
 
     @post_load
     def _to_stored(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
@@ -48,7 +57,7 @@ def _spans_field() -> Any:
 
 
 class WeekSchema(Schema):
-    """The spans of each day; what lies between two is a break, a day without any is closed."""
+    """The spans of each weekday; a day without spans is closed."""
 
     monday = _spans_field()
     tuesday = _spans_field()
@@ -65,7 +74,7 @@ class WeekSchema(Schema):
 
 
 class HolidaySchema(Schema):
-    """A day, in the tenant's zone, with hours of its own; without any it is closed."""
+    """A date with its own hours, in the tenant's time zone; it is closed without spans."""
 
     date = fields.String(
         required=True, validate=[_DATE, _validate_date], metadata={"example": "2026-12-25"}
@@ -79,12 +88,14 @@ class HolidaySchema(Schema):
 
 
 class HoursSchema(Schema):
-    """When calls are answered, in the tenant's zone. An entry that is left out stays."""
+    """When calls are answered, in the tenant's time zone. Omitted entries keep their value."""
 
     weekly = fields.Nested(
         WeekSchema,
         allow_none=True,
-        metadata={"description": "null: at all times but for the holidays."},
+        metadata={
+            "description": "Spans of each weekday. null means at all times except on holidays."
+        },
     )
     holidays = fields.List(
         fields.Nested(HolidaySchema),
@@ -97,8 +108,9 @@ class HoursSchema(Schema):
         one_of=CLOSED_ACTIONS,
         allow_none=True,
         metadata={
-            "description": "`closed`: the sentence; `voicemail`; `forward`: to the number's "
-            "`forward_to`, else its `fallback_number`. null: `closed`."
+            "description": "What happens outside the hours. `closed` plays the sentence, "
+            "`voicemail` records a message, `forward` dials the number's `forward_to` or else its "
+            "`fallback_number`. null means `closed`."
         },
     )
 
@@ -107,7 +119,7 @@ class HoursSchema(Schema):
         dates = set()
         for position, holiday in enumerate(data.get("holidays") or ()):
             if holiday["date"] in dates:
-                message = {"date": ["Another holiday is on this day."]}
+                message = {"date": ["Another holiday has this date."]}
                 raise ValidationError({"holidays": {position: message}})
             dates.add(holiday["date"])
 

@@ -1,4 +1,4 @@
-"""How much a tenant may use: by its plan, or as the platform has set it."""
+"""How much a tenant may use, as set by its plan or by the platform."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from vca.kit.errors import Conflict
 
 @dataclass(frozen=True)
 class Limits:
-    """A tenant's limits as they act; None: no limit."""
+    """The limits in force; None means no limit."""
 
     concurrent_calls: int
     numbers: int | None
@@ -16,16 +16,16 @@ class Limits:
 
 
 class LimitReached(Conflict):
-    """The tenant has as much of something as it may have."""
+    """The tenant has reached the maximum of a resource."""
 
     code = "limit-reached"
 
     def __init__(self, name: str, limit: int) -> None:
-        super().__init__(f"The tenant's limit is reached: {name} {limit}.")
+        super().__init__(f"The tenant has reached its limit of {name}: {limit}.")
 
 
 def effective_limits(plan_limits: Mapping[str, int], overrides: Mapping[str, int]) -> Limits:
-    """The limits of a tenant; what the platform has set wins over its plan's."""
+    """Return a tenant's limits; a value that the platform has set overrides the plan's."""
     return Limits(
         overrides.get("concurrent_calls", plan_limits["concurrent_calls"]),
         overrides.get("numbers"),

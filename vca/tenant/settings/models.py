@@ -1,4 +1,4 @@
-"""One row of settings for each tenant, made with its schema."""
+"""The settings of a tenant: one row, created with its schema."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from vca.tenant.base import TenantBase, timestamp_column
 
 
 class Settings(TenantBase):
-    """A tenant's settings; the documents hold only what differs from the defaults."""
+    """A tenant's settings; the JSON documents hold only what differs from the defaults."""
 
     __tablename__ = "settings"
     __audited_as__ = "settings"

@@ -1,4 +1,4 @@
-"""`T/settings`."""
+"""HTTP routes of `/tenants/{tenant_id}/settings`."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,9 @@ from vca.kit.web.context import request_session
 from vca.tenant.settings import service
 from vca.tenant.settings.schemas import SettingsSchema
 
-blp = Blueprint("settings", __name__, description="What holds for all numbers of a tenant.")
+blp = Blueprint(
+    "settings", __name__, description="Settings that apply to all phone numbers of a tenant."
+)
 
 URL = "/api/tenants/<uuid:tenant_id>/settings"
 
@@ -20,7 +22,7 @@ URL = "/api/tenants/<uuid:tenant_id>/settings"
 @blp.response(200, SettingsSchema)
 @access("tenant", "read", transaction="tenant")
 def get_settings(tenant_id: UUID) -> Any:
-    """Show a tenant's settings"""
+    """Get settings"""
     return service.settings_to_dict(request_session(), service.get(request_session()))
 
 
@@ -29,11 +31,11 @@ def get_settings(tenant_id: UUID) -> Any:
 @blp.response(200, SettingsSchema)
 @access("tenant", "write", transaction="tenant")
 def change_settings(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Change a tenant's settings
+    """Update settings
 
-    What is left out stays as it is, inside of a document too; an entry set to null becomes the
-    default again. `limits` can be changed with a platform key only.
+    Omitted fields keep their value, also inside of a document. An entry that is set to null is
+    reset to its default. Changing `limits` requires a platform key.
     """
     if "limits" in body and not g.caller.is_platform:
-        raise PlatformKeyNeeded("Limits are changed with a platform key.")
+        raise PlatformKeyNeeded("Changing limits requires a platform key.")
     return service.settings_to_dict(request_session(), service.change(request_session(), **body))

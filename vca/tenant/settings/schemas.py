@@ -1,4 +1,4 @@
-"""A tenant's settings as the API shows and takes them."""
+"""Request and response schemas of a tenant's settings."""
 
 from typing import Any
 from zoneinfo import available_timezones
@@ -12,18 +12,18 @@ from vca.tenant.settings import dialling
 from vca.tenant.settings.hours_schema import HoursSchema
 from vca.tenant.settings.service import MAX_VARIABLES
 
-_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a name of a variable.")
-_ZONES = available_timezones() - {"localtime"}  # the machine's own, where a system has it
+_VARIABLE = Pattern("^[a-z][a-z0-9_]{0,39}$", error="Not a valid variable name.")
+_ZONES = available_timezones() - {"localtime"}  # some systems list the machine's own zone
 
 
 def _validate_time_zone(name: str) -> None:
     if name not in _ZONES:
-        raise ValidationError("Not an IANA time zone, as Europe/Berlin.")
+        raise ValidationError("Not an IANA time zone. Use a name such as Europe/Berlin.")
 
 
 def _validate_country(code: str) -> None:
     if code not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValidationError("Not the ISO 3166 code of a country, as DE.")
+        raise ValidationError("Not an ISO 3166 country code. Use a code such as DE.")
 
 
 def _country_field(**options: Any) -> fields.String:
@@ -31,7 +31,7 @@ def _country_field(**options: Any) -> fields.String:
 
 
 def _days_field(description: str) -> fields.Integer:
-    field_metadata = {"description": f"{description} null: they are kept.", "example": 90}
+    field_metadata = {"description": f"{description} null means no deletion.", "example": 90}
     return integer(1, 3650, allow_none=True, metadata=field_metadata)
 
 
@@ -39,40 +39,42 @@ def _sentence_field(description: str) -> fields.String:
     return fields.String(
         allow_none=True,
         validate=[*string(1, 1000).validators, not_blank],
-        metadata={"description": f"{description} null: the default."},
+        metadata={"description": f"{description} null selects the default sentence."},
     )
 
 
 class SentencesSchema(Schema):
-    """What callers hear when no agent speaks."""
+    """Sentences that callers hear when no agent answers."""
 
-    over_limit = _sentence_field("All lines are busy.")
-    suspended = _sentence_field("The tenant is suspended.")
-    closed = _sentence_field("The number is closed.")
-    fallback = _sentence_field("Something failed on our side.")
+    over_limit = _sentence_field("Played when all lines are busy.")
+    suspended = _sentence_field("Played when the tenant is suspended.")
+    closed = _sentence_field("Played when the number is closed.")
+    fallback = _sentence_field("Played after a failure on our side.")
 
 
 class RetentionSchema(Schema):
-    """After how many days something of a call is deleted."""
+    """The number of days after which data of a call is deleted."""
 
-    transcripts = _days_field("What was said, with the messages that were taken of it.")
-    recordings = _days_field("Audio.")
+    transcripts = _days_field(
+        "Days to keep transcripts, and the messages that were taken in calls."
+    )
+    recordings = _days_field("Days to keep recordings.")
     payloads = _days_field(
-        "What systems told each other: what webhooks were sent (30 days at most), the details of "
-        "calls' events, calls' `metadata`. Answers under an Idempotency-Key: a day in any case."
+        "Days to keep webhook payloads (30 at most), details of call events, and the `metadata` "
+        "of calls. Responses stored under an Idempotency-Key are always deleted after a day."
     )
 
 
 class DialPolicySchema(Schema):
-    """Whom the tenant's calls, transfers and forwards may reach."""
+    """The numbers that the tenant's calls, transfers and forwards may dial."""
 
     countries = fields.List(
         _country_field(),
         allow_none=True,
         validate=validate.Length(max=len(phonenumbers.SUPPORTED_REGIONS)),
         metadata={
-            "description": "null: the home country; without one, the country of the tenant's "
-            "number that dials. An empty list: nobody.",
+            "description": "Countries that may be dialled. null selects the home country or, "
+            "without one, the country of the dialling number. An empty list allows none.",
             "example": ["US", "GB"],
         },
     )
@@ -81,7 +83,8 @@ class DialPolicySchema(Schema):
         1_000,
         allow_none=True,
         metadata={
-            "description": f"null: {dialling.DEFAULT_PER_MINUTE}.",
+            "description": "Maximum of outbound legs per minute. null selects the default of "
+            f"{dialling.DEFAULT_PER_MINUTE}.",
             "example": dialling.DEFAULT_PER_MINUTE,
         },
     )
@@ -90,26 +93,39 @@ class DialPolicySchema(Schema):
         100_000,
         allow_none=True,
         metadata={
-            "description": f"null: {dialling.DEFAULT_PER_DAY}.",
+            "description": "Maximum of outbound legs in 24 hours. null selects the default of "
+            f"{dialling.DEFAULT_PER_DAY}.",
             "example": dialling.DEFAULT_PER_DAY,
         },
     )
 
 
 class LimitsSchema(Schema):
-    """How much the tenant may use; for platform keys to change."""
+    """How much the tenant may use. Only platform keys can change limits."""
 
     concurrent_calls = integer(
-        1, 10_000, allow_none=True, metadata={"description": "null: the plan's.", "example": 20}
+        1,
+        10_000,
+        allow_none=True,
+        metadata={
+            "description": "Maximum of concurrent calls. null selects the plan's limit.",
+            "example": 20,
+        },
     )
     numbers = integer(
-        0, 100_000, allow_none=True, metadata={"description": "null: no limit.", "example": 50}
+        0,
+        100_000,
+        allow_none=True,
+        metadata={"description": "Maximum of phone numbers. null means no limit.", "example": 50},
     )
     tokens_per_day = integer(
         1,
         1_000_000_000,
         allow_none=True,
-        metadata={"description": "null: no limit.", "example": 2_000_000},
+        metadata={
+            "description": "Maximum of tokens per day. null means no limit.",
+            "example": 2_000_000,
+        },
     )
 
 
@@ -121,13 +137,13 @@ class SettingsSchema(Schema):
         metadata={"example": "Europe/Berlin"},
     )
     home_country = _country_field(
-        allow_none=True, metadata={"description": "ISO 3166 alpha-2.", "example": "US"}
+        allow_none=True, metadata={"description": "ISO 3166 alpha-2 code.", "example": "US"}
     )
     sentences = fields.Nested(SentencesSchema)
     hours = fields.Nested(
         HoursSchema,
         allow_none=True,
-        metadata={"description": "When calls are answered. null: at all times."},
+        metadata={"description": "When calls are answered. null means at all times."},
     )
     retention_days = fields.Nested(RetentionSchema)
     dial_policy = fields.Nested(DialPolicySchema)
@@ -138,30 +154,33 @@ class SettingsSchema(Schema):
         ),
         validate=validate.Length(max=MAX_VARIABLES),
         metadata={
-            "description": "What prompts may say as `{{name}}`. null: removed.",
+            "description": "Values that prompts can use as `{{name}}`. null removes a variable.",
             "example": {"company": "Acme Dental"},
         },
     )
     notification_email = fields.Email(
         allow_none=True,
         validate=validate.Length(max=254),
-        metadata={"description": "Where messages are sent to.", "example": "office@example.com"},
+        metadata={
+            "description": "Address to which messages are mailed.",
+            "example": "office@example.com",
+        },
     )
     spend_cap = integer(
         1,
         1_000_000_000_000,
         allow_none=True,
         metadata={
-            "description": "What the tenant may spend in a month (UTC), in the minor unit of its "
-            "plan's currency. A call that would begin at or over it is not answered, as over any "
-            "other limit; calls that are up go on. null: no cap.",
+            "description": "The most that the tenant may spend in a month (UTC), in the minor "
+            "unit of its plan's currency. Calls that would begin at or above the cap are not "
+            "answered, as with any other limit; live calls continue. null means no cap.",
             "example": 20_000,
         },
     )
     limits = fields.Nested(
         LimitsSchema,
         metadata={
-            "description": "Shown to all, changed by platform keys only.",
+            "description": "Visible to all keys. Only platform keys can change it.",
             "x-platform-only": True,
         },
     )

@@ -1,4 +1,4 @@
-"""Read and change a tenant's settings."""
+"""Read and update a tenant's settings."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -28,17 +28,17 @@ DEFAULT_DIAL_POLICY = {
     "per_day": dialling.DEFAULT_PER_DAY,
 }
 DEFAULT_RETENTION = dict.fromkeys(("transcripts", "recordings", "payloads"))
-# The jobs by which a new retention has to look at what is there already.
-FORGET_TRANSCRIPTS = "calls.forget"
-FORGET_PAYLOADS = "calls.forget_payloads"
-FORGET_EVENTS = "webhooks.forget"
+# Jobs that apply a changed retention to existing data.
+PURGE_TRANSCRIPTS_JOB = "calls.forget"
+PURGE_PAYLOADS_JOB = "calls.forget_payloads"
+PURGE_EVENTS_JOB = "webhooks.forget"
 MAX_VARIABLES = 50
-# Documents of which each entry has a default of its own; they keep what differs from it.
+# JSON documents in which each entry has its own default. They store only other values.
 _MERGED_FIELDS = ("sentences", "retention_days", "dial_policy", "variables", "limits")
 
 
 def get(session: Session, *, for_update: bool = False) -> Settings:
-    """The tenant's one row of settings; held and read anew `for_update`."""
+    """Return the tenant's settings row; with `for_update` it is locked and read again."""
     statement = select(Settings)
     if for_update:
         statement = statement.with_for_update().execution_options(populate_existing=True)
@@ -46,15 +46,17 @@ def get(session: Session, *, for_update: bool = False) -> Settings:
 
 
 def change(session: Session, **changes: Any) -> Settings:
-    """Change what is given; an entry of a document set to None becomes the default again.
+    """Update the given settings; an entry of a document that is None is reset to its default.
 
-    Raises InvalidInput for more variables than a tenant may have.
+    Raise InvalidInput for more variables than a tenant may have.
     """
     settings = get(session, for_update=True)
     for name, value in changes.items():
         setattr(settings, name, _merged_value(name, getattr(settings, name), value))
     if len(settings.variables) > MAX_VARIABLES:
-        raise InvalidInput.field("variables", f"More than {MAX_VARIABLES} altogether.")
+        raise InvalidInput.field(
+            "variables", f"A tenant can have at most {MAX_VARIABLES} variables."
+        )
     settings.updated_at = session.scalar(select(func.now())) or settings.updated_at
     session.flush()
     _reschedule_retention(session, changes.get("retention_days", {}))
@@ -62,19 +64,19 @@ def change(session: Session, **changes: Any) -> Settings:
 
 
 def _reschedule_retention(session: Session, retention_changes: Mapping[str, Any]) -> None:
-    """Have what is there already looked at by the retention that was changed."""
+    """Schedule the jobs that apply a changed retention to existing data."""
     if "transcripts" in retention_changes:
-        queue.withdraw(session, lock=FORGET_TRANSCRIPTS)
-        queue.enqueue(session, FORGET_TRANSCRIPTS, lock=FORGET_TRANSCRIPTS)
+        queue.withdraw(session, lock=PURGE_TRANSCRIPTS_JOB)
+        queue.enqueue(session, PURGE_TRANSCRIPTS_JOB, lock=PURGE_TRANSCRIPTS_JOB)
     if "payloads" in retention_changes:
-        queue.withdraw(session, lock=FORGET_PAYLOADS)
-        queue.enqueue(session, FORGET_PAYLOADS, lock=FORGET_PAYLOADS)
-        queue.withdraw(session, lock=FORGET_EVENTS)
-        queue.enqueue(session, FORGET_EVENTS, lock=FORGET_EVENTS)
+        queue.withdraw(session, lock=PURGE_PAYLOADS_JOB)
+        queue.enqueue(session, PURGE_PAYLOADS_JOB, lock=PURGE_PAYLOADS_JOB)
+        queue.withdraw(session, lock=PURGE_EVENTS_JOB)
+        queue.enqueue(session, PURGE_EVENTS_JOB, lock=PURGE_EVENTS_JOB)
 
 
 def retention_days(session: Session, kind: str) -> int | None:
-    """For how many days something is kept; None: for ever."""
+    """Return for how many days a kind of data is kept; None means for ever."""
     days: int | None = get(session).retention_days.get(kind)
     return days
 
@@ -88,7 +90,7 @@ def _merged_value(name: str, stored: Any, new: Any) -> Any:
 
 
 def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
-    """The settings as they act: the default where nothing was set, the plan's limits."""
+    """Return the settings in force, with defaults where nothing is set and the plan's limits."""
     return {
         "time_zone": settings.time_zone,
         "home_country": settings.home_country,
@@ -105,17 +107,18 @@ def settings_to_dict(session: Session, settings: Settings) -> dict[str, Any]:
 
 
 def effective_limits(session: Session, settings: Settings) -> Limits:
-    """The limits of the session's tenant, by its plan and as the platform has set them."""
+    """Return the limits of the session's tenant, set by its plan or by the platform."""
     return limits.effective_limits(
         tenant_status.get_tenant_status(session).plan_limits, settings.limits
     )
 
 
 def check_target_number(session: Session, number: str, *, from_number: str | None) -> DialDecision:
-    """Whether a number may be kept as one to forward or transfer to.
+    """Return whether a number may be stored as the target of forwards or transfers.
 
-    The policy without caps and freezes, which are of a moment. `from_number`: the tenant's number
-    that would dial; None where that is not known, and then neither is the country.
+    The dial policy applies without frequency limits and freezes, which depend on the moment.
+    `from_number` is the tenant's number that would dial. None means that it is not known.
+    Without configured countries the target's country is then not checked.
     """
     return dialling.check_dial(
         number,
@@ -127,7 +130,7 @@ def check_target_number(session: Session, number: str, *, from_number: str | Non
 
 
 def freeze_dialling(session: Session, *, at: datetime | None) -> Settings:
-    """Stop the session's tenant's dialling from its next leg on; `at` None ends that."""
+    """Stop the tenant's outbound dialling from the next leg on; `at` None ends the freeze."""
     settings = get(session, for_update=True)
     settings.dialling_frozen_at = at and (settings.dialling_frozen_at or at)
     session.flush()

@@ -1,1 +1,1 @@
-"""A tenant's own accounts with carriers: what they consist of, kept sealed, and what uses them."""
+"""A tenant's own carrier accounts: their encrypted credentials, and the adapters that use them."""

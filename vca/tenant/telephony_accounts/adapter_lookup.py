@@ -1,7 +1,7 @@
-"""The carrier of a call or a number, with the account that it is held by.
+"""Look up the carrier adapter of a call or a number, with the right carrier account.
 
-Whoever asks a carrier gets it here, in the transaction that says whose it is, and asks it once that
-is over. The deployment's own accounts cost no statement.
+Get the adapter within the transaction that identifies the account, and call the carrier after it
+has ended. The deployment's own accounts need no database query.
 """
 
 from uuid import UUID
@@ -20,14 +20,18 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 
 def adapter_for_call(session: Session, ref: ProviderAccountRef) -> TelephonyAdapter | None:
-    """The carrier that holds a call, the simulator included; None: not configured any more."""
+    """Return the adapter of a call's carrier, also for simulated calls; None if not configured."""
     if ref.account_id is None:
         return providers.current_carriers().for_call(ref.provider_type)
     return _adapter_for_account(session, ref.provider_type, ref.account_id)
 
 
 def adapter_for_number(session: Session, ref: ProviderAccountRef) -> TelephonyAdapter | None:
-    """The carrier of a number; None: not configured, or the account is not there or another's."""
+    """Return the adapter of a number's carrier.
+
+    None means that the carrier is not configured, or that the account is missing or belongs to
+    another carrier.
+    """
     if ref.account_id is None:
         return providers.current_carriers().for_number(ref.provider_type)
     return _adapter_for_account(session, ref.provider_type, ref.account_id)
@@ -36,7 +40,10 @@ def adapter_for_number(session: Session, ref: ProviderAccountRef) -> TelephonyAd
 def _adapter_for_account(
     session: Session, provider_type: str, account_id: UUID
 ) -> TelephonyAdapter | None:
-    """Nothing is believed of a row that was imported: it may be of another form."""
+    """Return the account's adapter, or None for a row that is missing or invalid.
+
+    An imported row may be invalid in any way.
+    """
     query = select(TelephonyAccount).where(TelephonyAccount.id == account_id)
     row = session.scalars(query.where(TelephonyAccount.provider_type == provider_type)).first()
     adapter_class = providers.current_carriers().adapter_class(provider_type)

@@ -1,6 +1,8 @@
-"""What an account consists of, as one sealed document: now, since when, and for a day before that.
+"""Credentials of a carrier account, stored as one encrypted document.
 
-All of it is sealed, also what is no secret: one column, one place, one key.
+The document has the current fields, the time of each field's change, and for 24 hours the previous
+fields. Non-secret fields are encrypted too, so that there is one column, one encryption context and
+one key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,13 +14,14 @@ from vca.kit import encryption, json
 from vca.kit.encryption import EncryptionContext
 from vca.telephony.types import Account, AccountField
 
-# A carrier's console and we are not changed at the same moment: for so long both are accepted.
+# For this long after a change both secrets are accepted, because the carrier's console and VCA
+# are not updated at the same moment.
 OVERLAP = timedelta(hours=24)
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """The fields by their names, when each was last changed, and those before the last change."""
+    """The fields by name, when each was last changed, and the fields before the last change."""
 
     fields: Mapping[str, str] = field(repr=False)
     changed: Mapping[str, datetime]
@@ -26,19 +29,20 @@ class Credentials:
     previous_until: datetime | None = None
 
     def account(self, now: datetime) -> Account:
-        """The account as its carrier's adapter takes it at this moment."""
+        """Return the account in the form that the carrier's adapter takes."""
         return Account(self.fields, self.previous if self._overlaps(now) else None)
 
     def accepted_until(self, now: datetime) -> datetime | None:
-        """Until when the fields before are accepted too; None: they are not."""
+        """Return until when the previous fields are accepted too; None if they are not."""
         return self.previous_until if self._overlaps(now) else None
 
     def with_changes(
         self, changes: Mapping[str, str], *, secrets: Iterable[str], now: datetime
     ) -> "Credentials":
-        """The same with these fields; with a new secret those before are accepted for a day.
+        """Return these credentials with changed fields.
 
-        Changed twice within the day, the first of the three is forgotten.
+        After a change of a secret the previous fields are accepted for 24 hours. A second change
+        within that time drops the oldest fields.
         """
         new = {name: value for name, value in changes.items() if self.fields.get(name) != value}
         updated = replace(
@@ -55,12 +59,12 @@ class Credentials:
 
 
 def new_credentials(fields: Mapping[str, str], *, now: datetime) -> Credentials:
-    """Credentials that were never others."""
+    """Return credentials without a history."""
     return Credentials(dict(fields), dict.fromkeys(fields, now))
 
 
 def are_valid(fields: Mapping[str, str], account_fields: Iterable[AccountField]) -> bool:
-    """Whether the fields are those that a carrier wants, and look as they should."""
+    """Return whether the fields are those of the carrier and have valid values."""
     fields_by_name = {account_field.name: account_field for account_field in account_fields}
     has_required = all(
         name in fields for name, account_field in fields_by_name.items() if account_field.required
@@ -72,13 +76,13 @@ def are_valid(fields: Mapping[str, str], account_fields: Iterable[AccountField])
 
 
 def encrypt_credentials(credentials: Credentials, *, tenant_id: UUID, account_id: UUID) -> bytes:
-    """The document for this account alone."""
+    """Return the encrypted document, which is bound to this account."""
     text = json.dumps(asdict(credentials)).decode()
     return encryption.current_keyring().encrypt(text, _encryption_context(tenant_id, account_id))
 
 
 def decrypt_credentials(encrypted: bytes, *, tenant_id: UUID, account_id: UUID) -> Credentials:
-    """What `sealed` sealed; raises CannotOpen."""
+    """Return the credentials of an encrypted document. Raise DecryptionError."""
     document = json.loads(
         encryption.current_keyring().decrypt(encrypted, _encryption_context(tenant_id, account_id))
     )

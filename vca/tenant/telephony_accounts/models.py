@@ -1,4 +1,4 @@
-"""Accounts with carriers that are a tenant's own."""
+"""A tenant's own carrier accounts."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from vca.tenant.base import TenantBase, timestamp_column
 
 
 class TelephonyAccount(TenantBase):
-    """An account with one carrier; `sealed` is all that it consists of (`credentials`)."""
+    """An account at one carrier; `sealed` has its encrypted credentials (see `credentials`)."""
 
     __tablename__ = "telephony_accounts"
     __audited_as__ = "telephony_account"

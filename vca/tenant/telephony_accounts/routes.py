@@ -1,4 +1,4 @@
-"""`T/telephony-accounts`."""
+"""HTTP routes of `/tenants/{tenant_id}/telephony-accounts`."""
 
 from typing import Any
 from uuid import UUID
@@ -13,12 +13,10 @@ from vca.tenant.telephony_accounts.schemas import (
     TelephonyAccountSchema,
 )
 
-blp = Blueprint(
-    "telephony accounts", __name__, description="A tenant's own accounts with carriers."
-)
+blp = Blueprint("telephony accounts", __name__, description="A tenant's own carrier accounts.")
 
 URL = "/api/tenants/<uuid:tenant_id>/telephony-accounts"
-ONE = f"{URL}/<uuid:telephony_account_id>"
+ACCOUNT_URL = f"{URL}/<uuid:telephony_account_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -26,10 +24,10 @@ ONE = f"{URL}/<uuid:telephony_account_id>"
 @blp.response(201, TelephonyAccountSchema)
 @access("tenant", "admin", transaction="tenant", idempotency="answer")
 def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Keep an account of the tenant's own with a carrier
+    """Create a telephony account
 
-    Numbers that name it are registered, called and billed there. Its secrets are kept encrypted and
-    never shown.
+    An account of your own at a carrier. Phone numbers that refer to it are registered, called and
+    billed there. Its secrets are stored encrypted and never shown.
     """
     now = clock.now()
     account = service.account_to_dict(service.create(request_session(), now=now, **body), now=now)
@@ -42,32 +40,36 @@ def add_telephony_account(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, TelephonyAccountSchema(many=True))
 @access("tenant", "admin", transaction="tenant")
 def list_telephony_accounts(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's accounts with carriers, oldest first"""
+    """List telephony accounts
+
+    The oldest account comes first.
+    """
     page = pagination.parse_page_request(query)
     return pagination.page_response(
         service.list_page(request_session(), page=page, now=clock.now()), query
     )
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(ACCOUNT_URL, methods=["GET"])
 @blp.response(200, TelephonyAccountSchema)
 @access("tenant", "admin", transaction="tenant")
 def get_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> Any:
-    """Show an account with a carrier"""
+    """Get a telephony account"""
     row = service.get(request_session(), telephony_account_id=telephony_account_id)
     return service.account_to_dict(row, now=clock.now())
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(ACCOUNT_URL, methods=["PATCH"])
 @blp.arguments(TelephonyAccountChangeSchema)
 @blp.response(200, TelephonyAccountSchema)
 @access("tenant", "admin", transaction="tenant")
 def change_telephony_account(
     body: dict[str, Any], tenant_id: UUID, telephony_account_id: UUID
 ) -> Any:
-    """Change an account with a carrier
+    """Update a telephony account
 
-    With a new secret, requests that are signed with the one before are taken for 24 hours more.
+    After a change of a secret, requests signed with the previous one are accepted for 24 more
+    hours.
     """
     now = clock.now()
     row = service.change(
@@ -76,13 +78,13 @@ def change_telephony_account(
     return service.account_to_dict(row, now=now)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(ACCOUNT_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_telephony_account(tenant_id: UUID, telephony_account_id: UUID) -> None:
-    """Forget an account with a carrier
+    """Delete a telephony account
 
-    One that a number names or has left lately, that holds a live call, or that has a recording
-    still to be fetched is 409.
+    Returns 409 while a phone number uses the account or may still receive calls through it, and
+    while the account has a live call or a recording that was not fetched yet.
     """
     service.remove(request_session(), telephony_account_id=telephony_account_id)

@@ -1,4 +1,4 @@
-"""Accounts with carriers as the API shows and takes them."""
+"""Request and response schemas of telephony accounts."""
 
 from typing import Any
 
@@ -17,28 +17,28 @@ _FIELDS: dict[str, Any] = {
 
 
 class TelephonyAccountChangeSchema(Schema):
-    """What may change on an account."""
+    """The fields of a telephony account that can be updated."""
 
     label = string(1, 200, allow_none=True, metadata={"example": "Our own trunk"})
     account_fields = fields.Dict(
         **_FIELDS,
         metadata={
-            "description": "Those that change. With a new secret the ones before are accepted for "
-            "24 hours more.",
+            "description": "The fields to change. After a change of a secret the previous fields "
+            "are accepted for 24 more hours.",
             "example": {"secret": "sixteen-characters-or-more"},
         },
     )
 
 
 class NewTelephonyAccountSchema(TelephonyAccountChangeSchema):
-    """An account to be kept."""
+    """The request to create a telephony account."""
 
     provider_type = string(1, 40, required=True, metadata={"example": "fake"})
     account_fields = fields.Dict(
         **_FIELDS,
         required=True,
         metadata={
-            "description": "What the carrier's accounts consist of; secrets are never shown again.",
+            "description": "The fields of the carrier's accounts. Secrets are never shown again.",
             "example": {"account_id": "acme", "secret": "sixteen-characters-or-more"},
         },
     )
@@ -52,7 +52,7 @@ class SecretSchema(Schema):
 
 
 class TelephonyAccountSchema(Schema):
-    """An account with a carrier, without its secrets."""
+    """A telephony account without its secrets."""
 
     id = fields.UUID(dump_only=True)
     tenant_id = fields.UUID(dump_only=True)
@@ -64,17 +64,21 @@ class TelephonyAccountSchema(Schema):
         keys=fields.String(),
         values=fields.String(),
         dump_only=True,
-        metadata={"description": "What is no secret.", "example": {"account_id": "acme"}},
+        metadata={"description": "Non-secret fields.", "example": {"account_id": "acme"}},
     )
     secrets = fields.List(
         fields.Nested(SecretSchema),
         dump_only=True,
-        metadata={"description": "Which are set, and since when; none: they cannot be read."},
+        metadata={
+            "description": "The secrets that are set. Empty if the account cannot be decrypted."
+        },
     )
     previous_accepted_until = fields.AwareDateTime(
         dump_only=True,
         allow_none=True,
-        metadata={"description": "Until when requests signed with the secrets before are taken."},
+        metadata={
+            "description": "Until when requests signed with the previous secrets are accepted."
+        },
     )
     created_at = fields.AwareDateTime(dump_only=True)
     updated_at = fields.AwareDateTime(dump_only=True)

@@ -1,4 +1,4 @@
-"""Keep a tenant's accounts: add, show without their secrets, change, remove."""
+"""Create, list, update and delete a tenant's carrier accounts; secrets are never returned."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -25,22 +25,25 @@ from vca.tenant.telephony_accounts.models import TelephonyAccount
 MAX_ACCOUNTS = 20
 _LISTING = Listing(TelephonyAccount, (TelephonyAccount.created_at, TelephonyAccount.id))
 _NO_CREDENTIALS = Credentials({}, {})
-# Says what needs an account: whatever names one is above them.
+# Returns what uses an account. It is registered from above, because the features that use accounts
+# are higher packages.
 FindAccountUse = Callable[[Session, UUID], str | None]
 _find_account_use: FindAccountUse | None = None
 
 
 class TooManyAccounts(Conflict):
-    """There are as many accounts as there may be."""
+    """The tenant has its maximum of accounts."""
 
     code = "too-many-accounts"
 
     def __init__(self) -> None:
-        super().__init__(f"There are {MAX_ACCOUNTS} accounts already: remove one first.")
+        super().__init__(
+            f"The tenant has {MAX_ACCOUNTS} accounts, which is the maximum. Delete one first."
+        )
 
 
 class AccountInUse(Conflict):
-    """Something needs this account."""
+    """Something uses this account."""
 
     code = "account-in-use"
 
@@ -49,7 +52,7 @@ class AccountInUse(Conflict):
 
 
 def set_account_use_finder(finder: FindAccountUse) -> None:
-    """Have this asked what needs an account, before it is removed."""
+    """Set the function that returns what uses an account; `remove` calls it."""
     global _find_account_use
     _find_account_use = finder
 
@@ -62,7 +65,7 @@ def create(
     label: str | None = None,
     now: datetime,
 ) -> TelephonyAccount:
-    """Keep an account. Raises InvalidInput and TooManyAccounts."""
+    """Create an account. Raise InvalidInput and TooManyAccounts."""
     _validate_fields(fields, _account_fields(provider_type))
     if (session.scalar(select(func.count()).select_from(TelephonyAccount)) or 0) >= MAX_ACCOUNTS:
         raise TooManyAccounts
@@ -77,7 +80,7 @@ def create(
 def get(
     session: Session, *, telephony_account_id: UUID, for_update: bool = False
 ) -> TelephonyAccount:
-    """The account; raises NotFound."""
+    """Return the account. Raise NotFound."""
     lock = for_update or None
     row = session.get(TelephonyAccount, telephony_account_id, with_for_update=lock)
     if row is None:
@@ -86,7 +89,7 @@ def get(
 
 
 def list_page(session: Session, *, page: PageRequest, now: datetime) -> Page:
-    """The tenant's accounts as they may be shown, oldest first."""
+    """Return a page of the tenant's accounts as the API shows them, oldest first."""
     row_page = _LISTING.page(session, page)
     return replace(row_page, items=[account_to_dict(row, now=now) for row in row_page.items])
 
@@ -99,9 +102,9 @@ def change(
     fields: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> TelephonyAccount:
-    """Change what is given; with a new secret those before are accepted for a day.
+    """Update the given fields; after a change of a secret the previous ones are accepted for a day.
 
-    Where our keys do not open what was kept, all fields must be given. Raises NotFound and
+    If none of our keys can decrypt the stored fields, all fields must be given. Raise NotFound and
     InvalidInput.
     """
     row = get(session, telephony_account_id=telephony_account_id, for_update=True)
@@ -122,7 +125,7 @@ def change(
 
 
 def remove(session: Session, *, telephony_account_id: UUID) -> None:
-    """Forget an account. Raises NotFound, and AccountInUse with what needs it."""
+    """Delete an account. Raise NotFound, and AccountInUse with what uses it."""
     row = get(session, telephony_account_id=telephony_account_id, for_update=True)
     use_reason = (
         _find_account_use(session, telephony_account_id) if _find_account_use is not None else None
@@ -134,12 +137,15 @@ def remove(session: Session, *, telephony_account_id: UUID) -> None:
         session.flush()
     except IntegrityError as error:
         if db.constraint_name(error) == "phone_numbers_telephony_account_id_fkey":
-            raise AccountInUse("a phone number names it") from None
+            raise AccountInUse("a phone number uses it") from None
         raise
 
 
 def account_to_dict(row: Any, *, now: datetime) -> dict[str, Any]:
-    """An account, or a row of one, as it may be shown: of secrets only that they are set."""
+    """Return an account as the API shows it, without the values of its secrets.
+
+    `row` is a model or a row of a query.
+    """
     stored, adapter_class = (
         _load_credentials(row),
         providers.current_carriers().adapter_class(row.provider_type),
@@ -163,10 +169,10 @@ def account_to_dict(row: Any, *, now: datetime) -> dict[str, Any]:
 
 
 def _account_fields(provider_type: str) -> tuple[AccountField, ...]:
-    """What an account with this carrier consists of; raises InvalidInput where there is none."""
+    """Return the fields of the carrier's accounts. Raise InvalidInput if it has none."""
     adapter_class = providers.current_carriers().adapter_class(provider_type)
     if adapter_class is None or not adapter_class.account_fields:
-        detail = "There is no such carrier, or it takes no accounts of tenants."
+        detail = "There is no such carrier, or it does not support accounts of tenants."
         raise InvalidInput.field("provider_type", detail)
     return adapter_class.account_fields
 
@@ -187,11 +193,11 @@ def _field_errors(
     for name, account_field in fields_by_name.items():
         if name not in fields:
             if account_field.required:
-                yield FieldError(f"/fields/{name}", f"Missing. {account_field.description}")
+                yield FieldError(
+                    f"/fields/{name}", f"This field is required. {account_field.description}"
+                )
         elif not account_field.pattern.fullmatch(fields[name]):
-            yield FieldError(
-                f"/fields/{name}", f"Does not look like one. {account_field.description}"
-            )
+            yield FieldError(f"/fields/{name}", f"Invalid value. {account_field.description}")
 
 
 def _store_credentials(row: TelephonyAccount, value: Credentials) -> None:
@@ -199,7 +205,7 @@ def _store_credentials(row: TelephonyAccount, value: Credentials) -> None:
 
 
 def _load_credentials(row: Any) -> Credentials:
-    """What is kept; nothing where our keys do not open it."""
+    """Return the stored credentials, or empty ones if none of our keys can decrypt them."""
     try:
         return credentials.decrypt_credentials(
             row.sealed, tenant_id=row.tenant_id, account_id=row.id

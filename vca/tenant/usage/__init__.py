@@ -1,6 +1,6 @@
-"""What a tenant uses, and what it costs: a ledger of facts that are only ever added to.
+"""What a tenant uses and what it costs: an append-only ledger of facts.
 
-Features above note facts in the transaction in which they come about (`ledger`), and ask `cap`
-before a call begins. To add a kind: a line in `registry.usage.rating.KINDS`, its price in a new
-version of the plans, and somebody who notes it.
+Higher features record facts in the transaction in which they arise (`ledger`) and check `cap`
+before a call begins. To add a kind of usage, add a line to `registry.usage.rating.KINDS`, its price
+to a new version of the plans, and the code that records it.
 """

@@ -1,6 +1,7 @@
-"""What is counted by the day: noted when a month is over, and when the thing is gone. Pure.
+"""Count the calendar days that usage of a month covers. Pure functions.
 
-A day (UTC) counts whole, the first and the last too.
+Usage by the day is recorded at the end of the month and when the resource is deleted. Every started
+day (UTC) counts as a whole, including the first and the last.
 """
 
 from datetime import UTC, date, datetime, timedelta
@@ -9,7 +10,7 @@ from vca.registry.usage import periods
 
 
 def count_days(period: date, *, since: datetime, until: datetime | None = None) -> int:
-    """How many days of a month something was there for; `until` None: it is still there."""
+    """Return on how many days of a month something existed; without `until` it still exists."""
     last = periods.next_month(period) - timedelta(1)
     first = max(period, since.astimezone(UTC).date())
     if until is not None:
@@ -18,10 +19,10 @@ def count_days(period: date, *, since: datetime, until: datetime | None = None) 
 
 
 def period_end(period: date) -> datetime:
-    """The moment at which a month is over."""
+    """Return the moment at which a month ends."""
     return periods.month_start(periods.next_month(period))
 
 
 def last_moment(period: date) -> datetime:
-    """A moment of the last day of a month: what was there all of it is noted as of then."""
+    """Return a moment of the month's last day; a whole month's usage is recorded as of then."""
     return period_end(period) - timedelta(seconds=1)

@@ -1,8 +1,9 @@
-"""The spend cap: whether another call may begin, and what is reserved for it until it ends.
+"""The spend cap: whether another call may begin, and the amount that it reserves until it ends.
 
-What calls have reserved is counted with the tenant's settings held, so that of calls that begin at
-once each counts those before it. A call ends by one transaction, which frees what it has reserved
-and writes what it cost: whoever reads the first before the second counts it twice rather than not.
+Reserved amounts are read while the tenant's settings are locked, so that each of several calls that
+begin at once counts the ones before it. The end of a call frees its reservation and records its
+cost in one transaction. Read the reservations before the month: a call that ends in between is then
+counted twice rather than not at all.
 """
 
 from collections.abc import Callable
@@ -16,24 +17,24 @@ from vca.registry.usage import periods
 from vca.registry.usage.periods import UsageMonth
 from vca.registry.usage.rating import FREE, MILLIONTHS
 
-# A call has its first minute reserved for it.
+# A call reserves the price of its first minute.
 RESERVED_S = 60
 
 
 class SpendCapReached(Conflict):
-    """The tenant's spend cap is reached, by what was used and what live calls have reserved."""
+    """The month's usage and the reservations of live calls have reached the tenant's spend cap."""
 
     code = "spend-cap-reached"
 
     def __init__(self, cap: int) -> None:
-        super().__init__(f"The tenant's spend cap of the month is reached: {cap}.")
+        super().__init__(f"The tenant has reached its spend cap of the month: {cap}.")
 
 
 @dataclass(frozen=True)
 class LiveCalls:
-    """The tenant's live calls: how many, and the millionths that are reserved for them.
+    """The number of the tenant's live calls, and the millionths of a minor unit that they reserve.
 
-    Read before the month is.
+    Read this before the usage month.
     """
 
     calls: int
@@ -42,7 +43,7 @@ class LiveCalls:
 
 @dataclass(frozen=True)
 class BudgetDecision:
-    """Whether a call may begin, and the millionths to be reserved for it."""
+    """Whether a call may begin, and the millionths of a minor unit to reserve for it."""
 
     allowed: bool
     reserve: int = 0
@@ -52,22 +53,25 @@ _count_live_calls: Callable[[Session], LiveCalls] | None = None
 
 
 def set_live_call_counter(counter: Callable[[Session], LiveCalls]) -> None:
-    """Let `live` say which calls of a session's tenant are up."""
+    """Set the function that counts the live calls of a session's tenant."""
     global _count_live_calls
     _count_live_calls = counter
 
 
 def live_calls(session: Session) -> LiveCalls:
-    """The live calls of the session's tenant; raises RuntimeError before `use`."""
+    """Return the live calls of the session's tenant; raise RuntimeError without a counter."""
     if _count_live_calls is None:
-        raise RuntimeError("nobody has said which calls are live")
+        raise RuntimeError("no live call counter is set")
     return _count_live_calls(session)
 
 
 def check_budget(
     session: Session, *, spend_cap: int | None, live: LiveCalls, now: datetime
 ) -> BudgetDecision:
-    """Leave for one more call; `spend_cap` in minor units, None: none, and nothing is reserved."""
+    """Return whether one more call may begin.
+
+    `spend_cap` is in minor units. None means that there is no cap; nothing is reserved then.
+    """
     if spend_cap is None:
         return BudgetDecision(True)
     month = periods.get_month(session, period=periods.month_of(now))
@@ -76,7 +80,10 @@ def check_budget(
 
 
 def _first_minute_cost(month: UsageMonth, calls: int) -> int:
-    """What of it is not included costs; the first minutes of live calls come before it."""
+    """Return the price of the call's first minute, as far as it is not included in the plan.
+
+    The first minutes of live calls use up the included seconds first.
+    """
     included_s = month.plan.included.get("call_seconds", 0)
     remaining_s = included_s - month.usage_of("call_seconds").included - calls * RESERVED_S
     billable_s = RESERVED_S - min(RESERVED_S, max(0, remaining_s))

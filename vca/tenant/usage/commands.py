@@ -1,4 +1,4 @@
-"""`flask usage`: versions of plans, and corrections of the ledger."""
+"""`flask usage`: plan versions, and corrections of the ledger."""
 
 from typing import Any, TextIO
 from uuid import UUID
@@ -14,13 +14,13 @@ from vca.tenancy import schema
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.usage import ledger
 
-usage = cli.Group("usage", help="What plans hold and cost; corrections of what was counted.")
+usage = cli.Group("usage", help="Manage plan versions and correct usage.")
 
 
 @usage.command("plans")
 @cli.as_json
 def plans_(as_json: bool) -> None:
-    """List the versions of all plans, the newest first."""
+    """List all plan versions, newest first."""
     with public_session() as session:
         rows = [_plan_to_dict(row) for row in plans.list_versions(session)]
     cli.print_result(
@@ -28,13 +28,14 @@ def plans_(as_json: bool) -> None:
     )
 
 
-@usage.command("plan-version")
+@usage.command("plan-version", short_help="Add a plan version from a JSON file.")
 @click.argument("file", type=click.File(encoding="utf-8"))
 @cli.as_json
 def plan_version(file: TextIO, as_json: bool) -> None:
-    """Add a version of a plan from a JSON file, as `flask usage plans --json` lists them.
+    """Add a plan version from a JSON file.
 
-    What was rated before stays as it is. Without `version`, which is the next one.
+    The file has the format of `flask usage plans --json`. Facts that were rated before keep their
+    price. Omit `version`: it is the next number.
     """
     try:
         document = json.strict_loads(file.read().encode())
@@ -43,7 +44,9 @@ def plan_version(file: TextIO, as_json: bool) -> None:
     fields = cli.load_or_fail(PlanVersionSchema(), document if isinstance(document, dict) else {})
     with public_session() as session:
         plan = _plan_to_dict(plans.add_version(session, now=clock.now(), **fields))
-    cli.print_result(plan, as_json=as_json, text=f"{plan['plan']} {plan['version']} is there.")
+    cli.print_result(
+        plan, as_json=as_json, text=f"Plan {plan['plan']} version {plan['version']} was added."
+    )
 
 
 @usage.command("reverse")
@@ -51,7 +54,10 @@ def plan_version(file: TextIO, as_json: bool) -> None:
 @click.argument("fact_id", type=click.UUID, metavar="FACT_ID")
 @cli.as_json
 def reverse(tenant_id: UUID, fact_id: UUID, as_json: bool) -> None:
-    """Take back a fact of a tenant's ledger, by its negative, once."""
+    """Reverse a usage fact of a tenant.
+
+    Adds a fact with the negative values. A fact can be reversed once.
+    """
     with public_session() as session:
         tenant = tenants.get(session, tenant_id=tenant_id)
     schema.require_supported_revision(tenant.schema_revision)

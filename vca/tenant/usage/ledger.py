@@ -1,6 +1,6 @@
-"""Note what was used, once; take back what was wrong by its negative, once.
+"""Record each usage fact once, and reverse wrong facts once by negative ones.
 
-The month's row is held first, so that facts of one tenant are rated one after the other.
+Each operation locks the usage month first, so that a tenant's facts are rated one after the other.
 """
 
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ _FACT_NAMESPACE = UUID("6f1f9a86-3a0f-4f0a-9d53-7b0f5c1e2d44")
 
 @dataclass(frozen=True)
 class Fact:
-    """Something that was used; `key` says which once and for all, `quantity` is whole units."""
+    """A quantity of usage in whole units; a fact with the same `key` is recorded only once."""
 
     key: str
     kind: str
@@ -53,18 +53,18 @@ class Fact:
 
 
 class NotReversible(Conflict):
-    """The fact was taken back before, or takes another one back itself."""
+    """The fact was reversed before, or is itself a reversal."""
 
     code = "not-reversible"
 
     def __init__(self) -> None:
-        super().__init__("The fact was reversed before, or is a reversal.")
+        super().__init__("The fact was already reversed, or is a reversal.")
 
 
 def record_facts(session: Session, *facts: Fact) -> None:
-    """Write the facts that are not in the ledger yet, rated by the plan that the tenant has now.
+    """Record the facts that are not in the ledger yet, rated by the tenant's current plan.
 
-    Tells the thresholds that they reach. Without a quantity there is no fact.
+    Emits events for the thresholds that are reached. Facts with a quantity of 0 are skipped.
     """
     sorted_facts = sorted((fact for fact in facts if fact.quantity), key=lambda fact: fact.period)
     for period, of_period in groupby(sorted_facts, key=lambda fact: fact.period):
@@ -72,7 +72,7 @@ def record_facts(session: Session, *facts: Fact) -> None:
 
 
 def is_recorded(session: Session, *, key: str) -> bool:
-    """Whether there is a fact of that key."""
+    """Return whether the ledger has a fact with that key."""
     fact_id = Fact(key, "", 0, clock.now()).id
     return session.scalar(select(UsageFact.id).where(UsageFact.id == fact_id)) is not None
 
@@ -80,10 +80,7 @@ def is_recorded(session: Session, *, key: str) -> bool:
 def correct_facts(
     session: Session, *, superseded: Iterable[Fact], replacements: Iterable[Fact]
 ) -> None:
-    """Take back what has turned out otherwise, as far as it is in the ledger, and note what holds.
-
-    Again it changes nothing.
-    """
+    """Reverse the superseded facts that the ledger has, and record the replacements. Idempotent."""
     superseded_ids = sorted(fact.id for fact in superseded)
     if superseded_ids:
         _reverse_facts(
@@ -94,9 +91,9 @@ def correct_facts(
 
 
 def reverse(session: Session, *, fact_id: UUID) -> UUID:
-    """Take one fact back, in the month that it counts in; the reversal's id.
+    """Reverse one fact in the month that it counts in; return the id of the reversal.
 
-    Raises NotFound and NotReversible.
+    Raise NotFound and NotReversible.
     """
     fact = session.get(UsageFact, fact_id)
     if fact is None:
@@ -120,7 +117,7 @@ def _record_month(session: Session, period: date, facts: Sequence[Fact]) -> None
 
 
 def _reverse_facts(session: Session, facts: Sequence[UsageFact]) -> bool:
-    """Whether any of them had not been taken back."""
+    """Reverse the facts that were not reversed yet; return whether there were any."""
     known_ids, spend_cap = _known_facts(session, [_reversal_id(fact) for fact in facts])
     to_reverse = sorted(
         (fact for fact in facts if _reversal_id(fact) not in known_ids), key=_period
@@ -139,7 +136,7 @@ def _reverse_facts(session: Session, facts: Sequence[UsageFact]) -> bool:
 def _write_month(
     session: Session, month: UsageMonth, rows: list[dict[str, Any]], *, spend_cap: int | None
 ) -> None:
-    """The facts, the month's sums with them, and the thresholds that these have come to."""
+    """Write the facts, the new sums of the month, and events for the thresholds that they reach."""
     if not rows:
         return
     session.connection().execute(_ADD, rows)
@@ -153,7 +150,7 @@ def _write_month(
 
 
 def _known_facts(session: Session, ids: Sequence[UUID]) -> tuple[set[UUID], int | None]:
-    """Which of the facts are in the ledger, and the tenant's spend cap, in one read."""
+    """Return which of the facts are in the ledger, and the tenant's spend cap, in one query."""
     parameters = {"ids": [str(fact_id) for fact_id in ids]}
     known_ids, spend_cap = session.connection().exec_driver_sql(_KNOWN_FACTS_SQL, parameters).one()
     return set(map(UUID, known_ids)), spend_cap

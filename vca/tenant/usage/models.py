@@ -1,4 +1,4 @@
-"""The ledger."""
+"""The usage ledger."""
 
 from datetime import date, datetime
 from uuid import UUID
@@ -10,12 +10,14 @@ from vca.tenant.base import TenantBase
 
 
 class UsageFact(TenantBase):
-    """Something that was used, as it was rated when it was noted; never changed.
+    """A quantity of usage, rated when it was recorded, and never changed.
 
-    `id` follows from `key`, so that the same fact is noted once. Of `quantity` units `included`
-    were the plan's, the others cost `amount` millionths of the minor unit: `unit_price` for every
-    `price_per`. `reverses` names the fact that this one takes back; all its figures are that one's,
-    negative. `period` is the month (UTC) that it counts in, by its first day.
+    - `id` is derived from `key`, so that the same fact is recorded once.
+    - Of `quantity` units `included` were part of the plan. The others cost `amount` millionths of
+      the minor unit: `unit_price` for every `price_per` units.
+    - `reverses` is the id of the fact that this one reverses. Its figures are the negated figures
+      of that fact.
+    - `period` is the first day of the month (UTC) that the fact counts in.
     """
 
     __tablename__ = "usage_facts"

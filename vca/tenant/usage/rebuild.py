@@ -1,6 +1,6 @@
-"""What a tenant has used, when the tenant is brought in; for the lifecycle of whole tenants.
+"""Rebuild a tenant's monthly usage from its ledger after an import.
 
-The session is the owner's, in no tenant.
+The session must be an owner session that is not inside a tenant.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ FROM "{schema}".usage_facts GROUP BY period, kind
 
 
 def rebuild_usage(session: Session, tenant: TenantRef, now: datetime) -> None:
-    """Write the tenant's months from its ledger, and have what it holds counted by the day."""
+    """Write the tenant's months from its ledger, and schedule the metering by the day."""
     months: dict[date, dict[str, UsageAmount]] = defaultdict(dict)
     for period, kind, *figures in session.execute(
         text(_MONTH_SUMS_SQL.format(schema=tenant.schema))

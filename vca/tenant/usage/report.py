@@ -1,4 +1,4 @@
-"""The ledger added up."""
+"""Summarize the usage ledger."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 _SUM_COLUMNS = [
     func.sum(column) for column in (UsageFact.quantity, UsageFact.included, UsageFact.amount)
 ]
-# By the name of what is grouped by beside the kind: the field that says which it is.
+# Grouping besides the kind: (response field, SQL expression).
 _GROUP_COLUMNS: Mapping[GroupBy, tuple[str, ColumnElement[Any]]] = {
     "day": ("day", cast(func.timezone("UTC", UsageFact.occurred_at), Date)),
     "phone_number": ("phone_number_id", UsageFact.phone_number_id.expression),
@@ -30,7 +30,7 @@ _NO_GROUP = {"day": None, "phone_number_id": None}
 
 @dataclass(frozen=True)
 class ReportRange:
-    """From a moment, up to but not at another."""
+    """A range of time from `since` up to, but not including, `until`."""
 
     since: datetime
     until: datetime
@@ -39,7 +39,7 @@ class ReportRange:
 def build_report(
     session: Session, *, time_range: ReportRange, group_by: GroupBy, now: datetime
 ) -> dict[str, Any]:
-    """What the session's tenant used in a time, by kind and group, and how it stands this month."""
+    """Return the tenant's usage of a time range by kind and group, and this month's spending."""
     live = cap.live_calls(session)
     month = periods.get_month(session, period=periods.month_of(now))
     groups = _groups(session, time_range, group_by)
@@ -79,5 +79,5 @@ def _groups(session: Session, time_range: ReportRange, group_by: GroupBy) -> lis
 
 
 def _to_used(*figures: Any) -> UsageAmount:
-    """Postgres adds whole numbers of this size up to decimals."""
+    """Return the sums as integers; Postgres returns decimals for sums of bigint."""
     return UsageAmount(*map(int, figures))

@@ -1,4 +1,4 @@
-"""`T/usage`."""
+"""HTTP route of `/tenants/{tenant_id}/usage`."""
 
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,7 @@ from vca.kit.web.context import request_session
 from vca.tenant.usage import report
 from vca.tenant.usage.schemas import UsageQuery, UsageSchema, requested_range
 
-blp = Blueprint("usage", __name__, description="What a tenant uses, and what it costs.")
+blp = Blueprint("usage", __name__, description="A tenant's usage and its cost.")
 
 _COLUMNS = (
     "kind",
@@ -30,12 +30,12 @@ _COLUMNS = (
 @blp.alt_response(200, **csv_response.RESPONSE)
 @access("tenant", "read", transaction="tenant")
 def get_usage(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """Show what a tenant used, and what it costs
+    """Get usage
 
-    Seconds of each leg of its calls, the model's tokens, characters that agents spoke, bytes of
-    recordings by the day, numbers by the day. What is counted by the day is added when the month
-    is over, or when the recording or number is gone. Simulated calls use nothing. As CSV it is a
-    line for each of `groups`.
+    Usage has seconds of each leg of a call, tokens of the model, characters that agents spoke, and
+    recordings (byte-days) and phone numbers (days). Usage by the day is added when the month has
+    ended, or when the recording or number is deleted. Simulated calls use nothing. The CSV format
+    has one line for each item of `groups`.
     """
     now = clock.now()
     time_range = requested_range(query, now=now)

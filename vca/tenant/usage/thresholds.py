@@ -1,4 +1,4 @@
-"""When a month's use comes to 50, 80 and 100 percent of what it may be: told once each. Pure."""
+"""Usage thresholds of a month: 50, 80 and 100 percent, each reported once. Pure functions."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -14,9 +14,9 @@ ThresholdMeasure = Literal["spend_cap", "included_seconds"]
 
 
 def newly_reached(month: UsageMonth, *, spend_cap: int | None) -> Iterator[tuple[str, Event]]:
-    """(name, event) of each threshold that the month has reached and nobody was told of.
+    """Yield (name, event) for each threshold that is reached and was not reported yet.
 
-    `spend_cap` is in minor units; None: there is none.
+    `spend_cap` is in minor units; None means that there is no cap.
     """
     if spend_cap is not None:
         spent, cap = month.amount, spend_cap * MILLIONTHS
@@ -37,7 +37,10 @@ def _reached_thresholds(
     display_used: int,
     display_limit: int,
 ) -> Iterator[tuple[str, Event]]:
-    """Compared exactly, shown in the measure's own units."""
+    """Yield the reached thresholds of one measure.
+
+    `used` and `limit` are exact and compared, `display_used` and `display_limit` are reported.
+    """
     for percent in PERCENTS:
         threshold_name = f"{measure}:{percent}"
         if used * 100 >= limit * percent and threshold_name not in month.notified_thresholds:

@@ -1,5 +1,6 @@
-"""What the tenant's own systems are told, and where.
+"""Webhooks and events of one tenant.
 
-`events.tell` is what the features above call, in the transaction of what happened. The machinery is
-`vca.registry.webhooks`; here are the tenant's tables, its job, and the list of events.
+Higher features call `events.emit` in the transaction of the change that they report. The delivery
+mechanism is `vca.registry.webhooks`; this package has the tenant's tables, its job, and the list of
+events.
 """

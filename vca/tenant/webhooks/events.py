@@ -1,8 +1,8 @@
-"""Tell what happened: in the transaction in which it happens, so that neither is without the other.
+"""Emit events in the transaction of the change that they report, so that both commit or neither.
 
-One statement keeps the event, what each endpoint that wants it is to be sent, and the jobs that
-send. Events name things by their ids and never say who called or what was said: whoever may know
-that asks the API.
+One statement stores the event, a delivery for each webhook that subscribes to it, and the jobs that
+deliver. Events refer to things by id and never contain who called or what was said. Receivers that
+may know more read it through the API.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,8 @@ from vca.registry.webhooks.delivery_worker import DELIVERY_LIFETIME
 from vca.tenancy import citus
 from vca.tenant.webhooks.models import WebhookEvent
 
-DELIVER = "webhooks.deliver"
-# Told twice under the same id it is the same event.
+DELIVER_JOB = "webhooks.deliver"
+# Emitting an event again under the same id has no effect.
 _INSERT_EVENTS_SQL = """
 WITH happened AS (
     SELECT e.id, s.tenant_id, e.type, e.simulated, e.at,
@@ -49,7 +49,7 @@ WITH happened AS (
     RETURNING webhook_id
 )
 """
-# The first event in a day orders that old ones are forgotten.
+# The first event in 24 hours schedules the purge of old events.
 _IS_FIRST_OF_DAY_SQL = "NOT EXISTS (SELECT FROM events WHERE created_at > %(told_a_day_ago)s)"
 _EMIT_SQL = f"""
 {_INSERT_EVENTS_SQL}
@@ -61,8 +61,8 @@ FROM payloads p
 UNION ALL
 SELECT jobs.enqueue(%(told_forget)s, '{{}}', %(told_forget_at)s) WHERE {_IS_FIRST_OF_DAY_SQL}
 """
-# The same in two statements: a cluster does the first where the tenant's tables are, which knows
-# none of the functions that the second calls.
+# The same in two statements for a Citus cluster: the first runs on the node with the tenant's
+# tables, which does not have the functions that the second one calls.
 _EMIT_ON_SHARD_SQL = f"""
 {_INSERT_EVENTS_SQL}
 SELECT jsonb_build_object(
@@ -86,9 +86,10 @@ _LISTING = Listing(WebhookEvent, (WebhookEvent.created_at, WebhookEvent.id))
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, of one of `event_types`; `data` is ids and other small plain values.
+    """Something that happened; `type` is one of `event_types`, `data` has ids and small values.
 
-    `id`: of one that may be told twice. Raises ValueError for one that is too large to be told.
+    Set `id` for an event that may be emitted more than once. Raise ValueError for an event that is
+    too large.
     """
 
     type: str
@@ -101,7 +102,7 @@ class Event:
 
 
 def emit(session: Session, *events: Event, now: datetime | None = None) -> None:
-    """Keep the events, and have them sent to whoever wants them, when the transaction commits."""
+    """Store the events and schedule their deliveries when the transaction commits."""
     if not events:
         return
     connection, parameters = session.connection(), _parameters(events, now or clock.now())
@@ -116,9 +117,9 @@ def emit(session: Session, *events: Event, now: datetime | None = None) -> None:
 def execute_and_emit(
     session: Session, statement: str, parameters: Mapping[str, Any], *, events: Sequence[Event]
 ) -> CursorResult[Any]:
-    """Execute a statement, after telling what happened in the same round trip; its result.
+    """Emit the events and execute a statement in one round trip; return the statement's result.
 
-    Its parameters have names that do not begin with `told`.
+    Its parameters must not have names that begin with `told`.
     """
     if events and not citus.is_enabled():
         statement = f"{_EMIT_SQL}; {statement}"
@@ -129,17 +130,15 @@ def execute_and_emit(
 
 
 def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
+    # The microseconds keep the order of the events in lists and deliveries.
     event_rows = [
-        {
-            **vars(event),
-            "at": now + timedelta(microseconds=position),
-        }  # listed and sent in this order
+        {**vars(event), "at": now + timedelta(microseconds=position)}
         for position, event in enumerate(events)
     ]
     return {
         "told": json.dumps(event_rows).decode(),
         "told_expires_at": now + DELIVERY_LIFETIME,
-        "told_deliver": DELIVER,
+        "told_deliver": DELIVER_JOB,
         "told_forget": retention.PURGE_JOB,
         "told_forget_at": now + retention.PURGE_INTERVAL,
         "told_a_day_ago": now - retention.PURGE_INTERVAL,
@@ -147,5 +146,5 @@ def _parameters(events: Sequence[Event], now: datetime) -> dict[str, Any]:
 
 
 def list_page(session: Session, *, page: PageRequest, **filters: Any) -> Page:
-    """The tenant's events of the last thirty days, oldest first: one catches up from the last."""
+    """Return a page of the tenant's events of the last 30 days, oldest first."""
     return _LISTING.page(session, page, filters)

@@ -1,4 +1,4 @@
-"""A copy of a tenant beside the tenant itself, for the lifecycle of whole tenants."""
+"""Mute the webhooks of a tenant that was imported as a copy of an existing one."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -9,9 +9,10 @@ _MUTE_SQL = 'UPDATE "{schema}".webhooks SET is_active = false, updated_at = now(
 
 
 def mute_webhooks(session: Session, tenant: TenantRef) -> int:
-    """Make the tenant's webhooks inactive, whose receivers are the other's; how many.
+    """Deactivate the tenant's webhooks and return how many there were.
 
-    The session is the owner's, in no tenant.
+    Their receivers belong to the original tenant. The session must be an owner session that is not
+    inside a tenant.
     """
     rows = session.execute(text(f"{_MUTE_SQL.format(schema=tenant.schema)} RETURNING id"))
     return len(rows.all())

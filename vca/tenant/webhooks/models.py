@@ -1,4 +1,4 @@
-"""Events, endpoints and deliveries of a tenant."""
+"""A tenant's events, webhooks and deliveries."""
 
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from vca.tenant.base import TenantBase, timestamp_column
 
 
 class WebhookEvent(TenantBase):
-    """Something that happened, as it was told; never changed."""
+    """An emitted event; never changed."""
 
     __tablename__ = "events"
     __table_args__ = (Index(None, "created_at", "id"),)
@@ -31,14 +31,14 @@ class WebhookEvent(TenantBase):
 
 
 class Webhook(EndpointMixin, TenantBase):
-    """An endpoint of the tenant's."""
+    """A webhook of the tenant."""
 
     __tablename__ = "webhooks"
     __table_args__ = endpoint_constraints()
 
 
 class Delivery(DeliveryMixin, TenantBase):
-    """An event on its way to one of the tenant's endpoints."""
+    """The delivery of an event to one of the tenant's webhooks."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = delivery_constraints()

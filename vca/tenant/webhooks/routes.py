@@ -1,4 +1,4 @@
-"""`T/webhooks` and `T/events`."""
+"""HTTP routes of `/tenants/{tenant_id}/webhooks` and `/tenants/{tenant_id}/events`."""
 
 from typing import Any
 from uuid import UUID
@@ -21,11 +21,11 @@ from vca.registry.webhooks.schemas import (
 from vca.tenant.webhooks import events, tenant_scope
 from vca.tenant.webhooks.schemas import ToldEventQuery, ToldEventSchema
 
-blp = Blueprint("webhooks", __name__, description="What a tenant's own systems are told.")
+blp = Blueprint("webhooks", __name__, description="Webhooks and events of a tenant.")
 
 T = "/api/tenants/<uuid:tenant_id>"
 URL = f"{T}/webhooks"
-ONE = f"{URL}/<uuid:webhook_id>"
+WEBHOOK_URL = f"{URL}/<uuid:webhook_id>"
 
 
 @blp.route(URL, methods=["POST"])
@@ -33,12 +33,13 @@ ONE = f"{URL}/<uuid:webhook_id>"
 @blp.response(201, SecretWebhookSchema)
 @access("tenant", "admin", idempotency="id")
 def create_webhook(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Register a webhook
+    """Create a webhook
 
-    Its `secret` is in this answer and never again. A URL that does not lead to a public address is
-    refused, here and whenever it is sent to. A request bears `webhook-id`, `webhook-timestamp` and
-    `webhook-signature`, by Standard Webhooks; answer 2xx within 15 seconds. Anything else is tried
-    again, ten times over three days.
+    The response contains the `secret`. It cannot be retrieved later. URLs that do not resolve to a
+    public address are rejected, now and for each delivery. Requests have the headers `webhook-id`,
+    `webhook-timestamp` and `webhook-signature` of Standard Webhooks. Respond with 2xx within 15
+    seconds. Any other response counts as a failure, and the event is sent again, up to ten times
+    over three days.
     """
     return handlers.create(
         tenant_scope.for_tenant(g.tenant), body, base=f"/api/tenants/{tenant_id}/webhooks"
@@ -50,93 +51,102 @@ def create_webhook(body: dict[str, Any], tenant_id: UUID) -> Any:
 @blp.response(200, WebhookSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_webhooks(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List a tenant's webhooks, oldest first"""
+    """List webhooks
+
+    The oldest webhook comes first.
+    """
     return handlers.list_page(tenant_scope.for_tenant(g.tenant), query)
 
 
-@blp.route(ONE, methods=["GET"])
+@blp.route(WEBHOOK_URL, methods=["GET"])
 @blp.response(200, WebhookSchema)
 @access("tenant", "read", transaction="tenant")
 def get_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
-    """Show a webhook"""
+    """Get a webhook"""
     return endpoints.get(
         request_session(), tenant_scope.for_tenant(g.tenant), webhook_id=webhook_id
     )
 
 
-@blp.route(ONE, methods=["PATCH"])
+@blp.route(WEBHOOK_URL, methods=["PATCH"])
 @blp.arguments(WebhookChangeSchema)
 @blp.response(200, WebhookSchema)
 @access("tenant", "admin")
 def change_webhook(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -> Any:
-    """Change a webhook
+    """Update a webhook
 
-    One that was disabled is used again with `is_active: true`.
+    To enable a disabled webhook, set `is_active` to true.
     """
     return handlers.change(tenant_scope.for_tenant(g.tenant), body, webhook_id)
 
 
-@blp.route(ONE, methods=["DELETE"])
+@blp.route(WEBHOOK_URL, methods=["DELETE"])
 @blp.response(204)
 @access("tenant", "admin", transaction="tenant")
 def remove_webhook(webhook_id: UUID, tenant_id: UUID) -> None:
-    """Remove a webhook, and the record of its deliveries"""
+    """Delete a webhook
+
+    Its deliveries are deleted too.
+    """
     endpoints.remove(request_session(), tenant_scope.for_tenant(g.tenant), webhook_id=webhook_id)
 
 
-@blp.route(f"{ONE}/rotate-secret", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/rotate-secret", methods=["POST"])
 @blp.response(200, SecretWebhookSchema)
 @access("tenant", "admin", transaction="tenant")
 def rotate_webhook_secret(webhook_id: UUID, tenant_id: UUID) -> Any:
-    """Give a webhook a new secret
+    """Rotate the secret of a webhook
 
-    It is in this answer and never again. For 24 hours each request bears two signatures, one of
-    them by the secret before.
+    The response contains the new `secret`. It cannot be retrieved later. For 24 hours each request
+    has two signatures, one of them with the previous secret.
     """
     return handlers.rotate_secret(tenant_scope.for_tenant(g.tenant), webhook_id)
 
 
-@blp.route(f"{ONE}/test", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/test", methods=["POST"])
 @blp.response(202, DeliverySchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def test_webhook(webhook_id: UUID, tenant_id: UUID) -> Any:
-    """Send a webhook an event of type `webhook.test`
+    """Send a test event
 
-    What came of it is in its deliveries.
+    The event has the type `webhook.test`. List the webhook's deliveries to see the result.
     """
     return handlers.send_test_event(
         tenant_scope.for_tenant(g.tenant), webhook_id, base=f"/api/tenants/{tenant_id}/webhooks"
     )
 
 
-@blp.route(f"{ONE}/deliveries", methods=["GET"])
+@blp.route(f"{WEBHOOK_URL}/deliveries", methods=["GET"])
 @blp.arguments(DeliveryQuery, location="query")
 @blp.response(200, DeliverySchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_deliveries(query: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -> Any:
-    """List what was sent to a webhook, newest first
+    """List deliveries of a webhook
 
-    With every attempt. Kept for 30 days.
+    The newest delivery comes first. Each has all of its attempts. Deliveries are kept for 30 days.
     """
     return handlers.list_deliveries(tenant_scope.for_tenant(g.tenant), query, webhook_id)
 
 
-@blp.route(f"{ONE}/deliveries/<uuid:delivery_id>/replay", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/deliveries/<uuid:delivery_id>/replay", methods=["POST"])
 @blp.response(202, DeliverySchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def replay_delivery(webhook_id: UUID, delivery_id: UUID, tenant_id: UUID) -> Any:
-    """Send a delivery again, under the same `webhook-id`"""
+    """Redeliver an event
+
+    The event is sent again with the same `webhook-id`.
+    """
     return handlers.redeliver(tenant_scope.for_tenant(g.tenant), webhook_id, delivery_id)
 
 
-@blp.route(f"{ONE}/replay", methods=["POST"])
+@blp.route(f"{WEBHOOK_URL}/replay", methods=["POST"])
 @blp.arguments(RangeSchema)
 @blp.response(202, ArmedSchema)
 @access("tenant", "write", transaction="tenant", idempotency="answer")
 def replay_deliveries(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -> Any:
-    """Send a webhook again what it was told in a time
+    """Redeliver events in a time range
 
-    From `since`, up to but not at `until`, within the last 30 days.
+    The range begins at `since`, ends before `until`, and lies within the last 30 days.
     """
     return handlers.redeliver_range(tenant_scope.for_tenant(g.tenant), body, webhook_id)
 
@@ -146,11 +156,12 @@ def replay_deliveries(body: dict[str, Any], webhook_id: UUID, tenant_id: UUID) -
 @blp.response(200, ToldEventSchema(many=True))
 @access("tenant", "read", transaction="tenant")
 def list_told_events(query: dict[str, Any], tenant_id: UUID) -> Any:
-    """List what happened, oldest first
+    """List events
 
-    What webhooks were told, and would have been. To catch up, ask for what was `created_after` a
-    minute before the last that was received, and drop the ids that are known: an event shows when
-    its transaction ends. Kept for 30 days.
+    The oldest event comes first. The list has all events, also those that no webhook has received.
+    To catch up, request the events `created_after` a minute before the last event that you have
+    received, and skip the ids that you know: an event becomes visible when its transaction commits.
+    Events are kept for 30 days.
     """
     page = pagination.parse_page_request(query)
     return pagination.page_response(events.list_page(request_session(), page=page, **query), query)

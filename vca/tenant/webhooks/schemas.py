@@ -1,4 +1,4 @@
-"""Events as the API shows them."""
+"""Request and response schemas of events."""
 
 from marshmallow import fields
 
@@ -7,19 +7,24 @@ from vca.kit.web.schema import DateTime, QueryBoolean, string
 
 
 class ToldEventSchema(Schema):
-    """Something that happened."""
+    """An event."""
 
     id = fields.UUID(
-        dump_only=True, metadata={"description": "The `webhook-id` is `evt_` and its digits."}
+        dump_only=True,
+        metadata={
+            "description": "The `webhook-id` header is `evt_` followed by the id's hex digits."
+        },
     )
     type = fields.String(dump_only=True, metadata={"example": "call.ended"})
     simulated = fields.Boolean(dump_only=True)
-    data = fields.Dict(dump_only=True, metadata={"description": "As webhooks are sent it."})
+    data = fields.Dict(
+        dump_only=True, metadata={"description": "The `data` of the webhook payload."}
+    )
     created_at = fields.AwareDateTime(dump_only=True)
 
 
 class ToldEventQuery(PageQuery):
-    """Filters of the list of events."""
+    """Query parameters of the list of events."""
 
     type = string(1, 60)
     simulated = QueryBoolean()

@@ -1,4 +1,4 @@
-"""Jobs that send events and forget them; no transaction is open while an endpoint is asked."""
+"""Jobs that deliver and purge events. No transaction is open while a webhook is called."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,20 +14,20 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings import service as settings
 from vca.tenant.webhooks import events, tenant_scope
-from vca.tenant.webhooks.events import DELIVER
+from vca.tenant.webhooks.events import DELIVER_JOB
 from vca.tenant.webhooks.models import Delivery, WebhookEvent
 
 
-@queue.task(DELIVER)
+@queue.task(DELIVER_JOB)
 def deliver(tenant_id: str, webhook_id: str) -> None:
-    """Send what is due to an endpoint of a tenant."""
+    """Send the due deliveries of a tenant's webhook."""
     scope = tenant_scope.for_tenant(TenantRef(UUID(tenant_id)))
     delivery_worker.deliver_due(scope, webhook_id=UUID(webhook_id), client=http.current_client())
 
 
 @queue.task(EMIT_JOB)
 def emit(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]) -> None:
-    """Tell an event of a tenant that was decided outside its schema."""
+    """Emit an event of a tenant that originates outside its schema."""
     event = events.Event(type, data, id=UUID(event_id))
     with tenant_session(TenantRef(UUID(tenant_id))) as session:
         events.emit(session, event, now=datetime.fromisoformat(at))
@@ -35,9 +35,9 @@ def emit(tenant_id: str, type: str, event_id: str, at: str, data: dict[str, Any]
 
 @queue.task(PURGE_JOB)
 def purge(tenant_id: str | None = None) -> None:
-    """Forget what was told a tenant's endpoints, or the operator's, thirty days ago or earlier.
+    """Delete events and deliveries of a tenant, or of the platform, after 30 days.
 
-    A tenant may want that sooner.
+    A tenant may have set a shorter retention.
     """
     if tenant_id is None:
         with public_session() as session:

@@ -1,4 +1,4 @@
-"""A tenant's endpoints as the machinery of webhooks knows them."""
+"""The tenant as an owner of webhooks, for the delivery mechanism of `vca.registry.webhooks`."""
 
 from datetime import datetime
 from typing import Any
@@ -11,12 +11,12 @@ from vca.registry.webhooks.scope import WebhookScope
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.webhooks import events
-from vca.tenant.webhooks.events import DELIVER
+from vca.tenant.webhooks.events import DELIVER_JOB
 from vca.tenant.webhooks.models import Delivery, Webhook
 
 
 def for_tenant(tenant: TenantRef) -> WebhookScope:
-    """The tenant's box."""
+    """Return the tenant's webhook scope."""
     return WebhookScope(
         Webhook, Delivery, tenant.id, lambda: tenant_session(tenant), _schedule_delivery, _emit
     )
@@ -25,7 +25,7 @@ def for_tenant(tenant: TenantRef) -> WebhookScope:
 def _schedule_delivery(
     session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
 ) -> None:
-    queue.enqueue(session, DELIVER, run_at=at, lock=lock, webhook_id=webhook_id)
+    queue.enqueue(session, DELIVER_JOB, run_at=at, lock=lock, webhook_id=webhook_id)
 
 
 def _emit(session: Session, type: str, data: dict[str, Any]) -> None:
