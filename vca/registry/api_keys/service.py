@@ -4,7 +4,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -20,7 +20,6 @@ from vca.registry.api_keys.models import SCOPES, ApiKey
 # rejects guesses of scanners and incomplete pastes without a query.
 _KEY_FORMAT = re.compile(r"vca_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}", re.ASCII)
 _PREFIX_LENGTH = 12
-_USED_EVERY = timedelta(minutes=1)
 _NO_HASH = bytes(32)
 
 
