@@ -20,10 +20,9 @@ from urllib.parse import quote
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from tests.support import payloads
-from tests.support.api import ResponseValidator, without_request_id
+from tests.support.api import ApiResponse, ResponseValidator, without_request_id
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Platform
 from tests.support.operations import (
@@ -98,7 +97,7 @@ class Table:
         environ: dict[str, str] | None = None,
         method: str | None = None,
         described: bool = True,
-    ) -> TestResponse:
+    ) -> ApiResponse:
         """One request; its answer has been judged, and so has what it left behind."""
         sent = {"Authorization": f"Bearer {self.key(operation)}"} if operation.needs_key else {}
         if data is not None:
@@ -441,7 +440,7 @@ def test_no_unknown_filter_is_taken_whatever_it_says(
 
 
 def _judge_rows(
-    table: Table, operation: Operation, name: str, plain: set[str], answer: TestResponse
+    table: Table, operation: Operation, name: str, plain: set[str], answer: ApiResponse
 ) -> None:
     """A query is refused with its name, or shows those rows of the plain list that match."""
     where = f"{operation.name} · {answer.request.query_string.decode()[:200]}"
@@ -462,7 +461,7 @@ def _judge_rows(
             table.blame(f"{where}: shows a row whose {name} is {row[name]}")
 
 
-def _unread(answer: TestResponse) -> bool:
+def _unread(answer: ApiResponse) -> bool:
     """Whether a query was refused before any of its parameters was shown its value."""
     return answer.status_code == 400 and answer.json["detail"].startswith("The query is not ")
 
@@ -709,7 +708,7 @@ def _queries(texts: Mapping[str, str], *, long_list: bool) -> Iterator[tuple[str
             yield kind, value
 
 
-def _faults(answer: TestResponse) -> Iterator[str]:
+def _faults(answer: ApiResponse) -> Iterator[str]:
     """What is wrong with an answer, whatever was asked."""
     if answer.status_code >= 500:
         yield f"{answer.status_code} {answer.text[:200]}"
@@ -726,7 +725,7 @@ def _faults(answer: TestResponse) -> Iterator[str]:
             _FAULTLESS.add(told)
 
 
-def _problem_faults(answer: TestResponse, request_id: str) -> Iterator[str]:
+def _problem_faults(answer: ApiResponse, request_id: str) -> Iterator[str]:
     if answer.mimetype != "application/problem+json":
         yield f"no problem document but {answer.mimetype}"
         return

@@ -15,9 +15,8 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
-from tests.support.api import Api, ResponseValidator
+from tests.support.api import Api, ApiResponse, ResponseValidator
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform, fresh_number
 from tests.support.operations import (
@@ -79,7 +78,7 @@ class Sent:
     query: dict[str, str] | None = None
 
     @cached_property
-    def answer(self) -> TestResponse:
+    def answer(self) -> ApiResponse:
         headers = dict(self.headers)
         if self.data is not None:
             headers["Content-Type"] = "application/json"
@@ -138,7 +137,7 @@ class Cell:
             yield f"{where}: shows {leaked}"
 
 
-def _told(answer: TestResponse) -> Any:
+def _told(answer: ApiResponse) -> Any:
     """A problem document but for its request's id."""
     return {name: value for name, value in answer.json.items() if name != "request_id"}
 
@@ -486,7 +485,7 @@ def test_every_text_that_globex_keeps_bears_its_word(
 def test_the_checksum_sees_every_change_of_globex(
     populated_globex: PopulatedTenant, platform: Platform, db_snapshot: SnapshotChecker
 ) -> None:
-    changes: list[Callable[[], TestResponse]] = [
+    changes: list[Callable[[], ApiResponse]] = [
         lambda: populated_globex.tenant.patch("/settings", {"time_zone": "Europe/Paris"}),
         lambda: populated_globex.tenant.patch(
             f"/phone-numbers/{populated_globex.ids['phone_number_id']}", {"label": "x"}

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from werkzeug.test import TestResponse
-
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from vca.kit import json
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.telephony.types import CarrierRequest
@@ -20,7 +18,7 @@ class CarrierClient:
         self._carrier = carrier
         self._api = api
 
-    def send(self, request: CarrierRequest, **headers: str) -> TestResponse:
+    def send(self, request: CarrierRequest, **headers: str) -> ApiResponse:
         """Send a prepared request with additional headers."""
         return self._api.send(
             "POST", request.url, data=request.body, headers={**request.headers, **headers}

@@ -8,10 +8,9 @@ from uuid import UUID
 from flask import Flask
 from sqlalchemy import text
 from sqlalchemy.orm import Session
-from werkzeug.test import TestResponse
 
 from tests.support import admin_db, pii_sentinel
-from tests.support.api import Api, validator_of
+from tests.support.api import Api, ApiResponse, validator_of
 from tests.support.tenant_pool import TenantPool
 from vca.jobs import queue
 from vca.registry.api_keys import service as api_keys
@@ -51,16 +50,16 @@ class Tenant:
     def url(self, path: str = "") -> str:
         return f"/api/tenants/{self.id}{path}"
 
-    def get(self, path: str = "", **query: Any) -> TestResponse:
+    def get(self, path: str = "", **query: Any) -> ApiResponse:
         return self.api.get(self.url(path), **query)
 
-    def post(self, path: str, body: Any = None, **options: Any) -> TestResponse:
+    def post(self, path: str, body: Any = None, **options: Any) -> ApiResponse:
         return self.api.post(self.url(path), body, **options)
 
-    def patch(self, path: str, body: Any) -> TestResponse:
+    def patch(self, path: str, body: Any) -> ApiResponse:
         return self.api.patch(self.url(path), body)
 
-    def delete(self, path: str) -> TestResponse:
+    def delete(self, path: str) -> ApiResponse:
         return self.api.delete(self.url(path))
 
     def profile(self, **fields: Any) -> dict[str, Any]:
@@ -83,7 +82,7 @@ class Tenant:
         return body
 
 
-def assert_created(response: TestResponse) -> dict[str, Any]:
+def assert_created(response: ApiResponse) -> dict[str, Any]:
     """Return the body of a response; fail unless its status is 201."""
     assert response.status_code == 201, response.text
     body: dict[str, Any] = response.json

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from werkzeug.test import TestResponse
-
-from tests.support.api import ResponseValidator
+from tests.support.api import ApiResponse, ResponseValidator
 from vca.kit import json
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -184,7 +182,7 @@ def non_overlapping(fields: list[BodyField]) -> Iterator[list[BodyField]]:
         fields = [candidate for candidate in fields if candidate not in group]
 
 
-def error_names_field(response: TestResponse, pointer: str) -> bool:
+def error_names_field(response: ApiResponse, pointer: str) -> bool:
     """Return whether an error response names this field, or a field inside it."""
     pointers = [error["pointer"] for error in response.json.get("errors", ())]
     return any(error == pointer or error.startswith(f"{pointer}/") for error in pointers)

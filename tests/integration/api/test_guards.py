@@ -11,9 +11,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Platform, Tenant, assert_created
 from tests.support.operations import Operation, build_body
@@ -55,7 +54,7 @@ def _ask(
     ids: dict[str, str] | None = None,
     *,
     key: str | None = None,
-) -> TestResponse:
+) -> ApiResponse:
     """The operation with a good body."""
     good = (
         build_body(operation, body_values(premises), as_platform=False)
@@ -75,7 +74,7 @@ def _gone(premises: PopulatedTenant) -> dict[str, str]:
     return {name: str(uuid4()) for name in premises.ids if name != "tenant_id"}
 
 
-def _outcome(answer: TestResponse) -> tuple[int, str | None]:
+def _outcome(answer: ApiResponse) -> tuple[int, str | None]:
     return answer.status_code, answer.json["code"] if answer.status_code >= 400 else None
 
 
@@ -394,7 +393,7 @@ def test_what_only_operators_may_do_is_refused_to_tenants(
     ) == before
 
 
-def _is_done(operation: Operation, answer: TestResponse) -> bool:
+def _is_done(operation: Operation, answer: ApiResponse) -> bool:
     """Done, or there is nothing to do it to: nobody's profile names the example's target."""
     nowhere = operation.path.endswith("/transfer") and answer.status_code == 409
     return nowhere or answer.status_code in (200, 201, 202, 404)

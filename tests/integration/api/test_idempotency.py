@@ -6,10 +6,9 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from tests.support import admin_db, locks
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from tests.support.concurrency import run_concurrently
 from tests.support.db_snapshot import SnapshotChecker, schema_of
 from tests.support.factories import (
@@ -64,7 +63,7 @@ def _key() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
-def _same(first: TestResponse, again: TestResponse) -> None:
+def _same(first: ApiResponse, again: ApiResponse) -> None:
     """The repetition is the first answer, byte for byte, and says that it is one."""
     assert again.status_code == first.status_code, again.text
     assert again.data == first.data
@@ -74,7 +73,7 @@ def _same(first: TestResponse, again: TestResponse) -> None:
     assert again.headers["Idempotency-Replayed"] == "true"
 
 
-def _refused(answer: TestResponse, code: str, status: int = 409) -> None:
+def _refused(answer: ApiResponse, code: str, status: int = 409) -> None:
     assert (answer.status_code, answer.json["code"]) == (status, code), answer.text
 
 
@@ -299,11 +298,11 @@ def test_of_twenty_equal_calls_at_once_one_rings_and_the_others_are_told_to_wait
     _same(rang[0] if len(rang) == 1 else _first(rang), _asked_again(acme, answered_number, headers))
 
 
-def _first(answers: list[TestResponse]) -> TestResponse:
+def _first(answers: list[ApiResponse]) -> ApiResponse:
     return next(each for each in answers if "Idempotency-Replayed" not in each.headers)
 
 
-def _asked_again(acme: Tenant, to: str, headers: dict[str, str]) -> TestResponse:
+def _asked_again(acme: Tenant, to: str, headers: dict[str, str]) -> ApiResponse:
     return acme.post("/simulations", {"to": to}, headers=dict(headers))
 
 

@@ -7,9 +7,8 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from tests.support.carrier_client import BASE_PATH, CarrierClient
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import SYSTEM_PROMPT, Factory, Platform, Tenant, assert_created
@@ -48,7 +47,7 @@ def _asked(api: Api, times: int) -> list[int]:
     return [api.get("/api/me").status_code for _ in range(times)]
 
 
-def _outcome(answer: TestResponse) -> tuple[int, str, str]:
+def _outcome(answer: ApiResponse) -> tuple[int, str, str]:
     return answer.status_code, answer.json["code"], answer.json.get("limit", "")
 
 
@@ -199,7 +198,7 @@ def test_with_the_database_away_it_is_503_as_ever(acme: Tenant, limited: Limited
 # --- Failures -----------------------------------------------------------------------------------
 
 
-def _from(app: Flask, address: str, key: str | None, **headers: str) -> TestResponse:
+def _from(app: Flask, address: str, key: str | None, **headers: str) -> ApiResponse:
     sent = {"Authorization": f"Bearer {key}"} if key else {}
     return app.test_client().get(
         "/api/me", headers={**sent, **headers}, environ_overrides={"REMOTE_ADDR": address}
@@ -304,7 +303,7 @@ def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClie
     return CarrierClient(carrier, anonymous)
 
 
-def _forged(anonymous: Api) -> TestResponse:
+def _forged(anonymous: Api) -> ApiResponse:
     return anonymous.send("POST", f"{BASE_PATH}voice", data=b'{"call_id": "forged-1"}')
 
 

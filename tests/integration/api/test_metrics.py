@@ -6,10 +6,9 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
-from werkzeug.test import TestResponse
 
 from tests.support import admin_db
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from tests.support.carrier_client import BASE_PATH
 from tests.support.factories import Factory, Tenant
 from vca.jobs import queue, worker_loop
@@ -26,7 +25,7 @@ Read = Callable[..., float]
 
 
 @pytest.fixture
-def scraped(app: Flask, anonymous: Api) -> Callable[[], TestResponse]:
+def scraped(app: Flask, anonymous: Api) -> Callable[[], ApiResponse]:
     """What Prometheus is answered."""
     app.config["METRICS_TOKEN"] = TOKEN
     headers = {"Authorization": f"Bearer {TOKEN}"}
@@ -34,7 +33,7 @@ def scraped(app: Flask, anonymous: Api) -> Callable[[], TestResponse]:
 
 
 @pytest.fixture
-def value(scraped: Callable[[], TestResponse]) -> Read:
+def value(scraped: Callable[[], ApiResponse]) -> Read:
     """One series' value; 0 for one that is not there."""
 
     def read(name: str, **labels: str) -> float:
@@ -79,7 +78,7 @@ def database_away(app: Flask) -> Iterator[None]:
     ],
 )
 def test_a_wrong_token_is_401(
-    scraped: Callable[[], TestResponse], anonymous: Api, given: str | None
+    scraped: Callable[[], ApiResponse], anonymous: Api, given: str | None
 ) -> None:
     headers = {} if given is None else {"Authorization": given}
 
@@ -91,7 +90,7 @@ def test_a_wrong_token_is_401(
 
 
 def test_no_api_key_opens_it(
-    scraped: Callable[[], TestResponse], acme: Tenant, world: Factory
+    scraped: Callable[[], ApiResponse], acme: Tenant, world: Factory
 ) -> None:
     assert acme.api.get("/metrics").status_code == 401
     assert world.platform().api.get("/metrics").status_code == 401
@@ -108,7 +107,7 @@ def test_without_a_token_of_the_deployment_it_is_not_there(app: Flask, anonymous
 
 
 def test_no_tenant_is_named(
-    scraped: Callable[[], TestResponse], acme: Tenant, globex: Tenant
+    scraped: Callable[[], ApiResponse], acme: Tenant, globex: Tenant
 ) -> None:
     for tenant in (acme, globex):
         tenant.profile()

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
+from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
 from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
@@ -68,11 +68,11 @@ def _targets() -> dict[str, Any]:
     return {"front desk": {"number": "+442079460123", "description": "People."}}
 
 
-def _say(tenant: Tenant, call: str, words: str = "When do you close?") -> TestResponse:
+def _say(tenant: Tenant, call: str, words: str = "When do you close?") -> ApiResponse:
     return tenant.post(f"/simulations/{call}/turns", {"text": words}, headers=EVENTS)
 
 
-def _events(response: TestResponse) -> list[tuple[str, Any]]:
+def _events(response: ApiResponse) -> list[tuple[str, Any]]:
     """(name, data) of each event; fails for anything that is not one."""
     assert response.mimetype == "text/event-stream", response.text
     found = []

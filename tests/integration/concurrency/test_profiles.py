@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from werkzeug.test import TestResponse
-
+from tests.support.api import ApiResponse
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import SYSTEM_PROMPT, Factory, Tenant
 
@@ -15,7 +14,7 @@ def _defaults(tenant: Tenant) -> list[str]:
     return [profile["id"] for profile in tenant.get("/ai-profiles", is_default="true").json]
 
 
-def _setter(world: Factory, tenant: Tenant, profile_id: str) -> Callable[[], TestResponse]:
+def _setter(world: Factory, tenant: Tenant, profile_id: str) -> Callable[[], ApiResponse]:
     path = tenant.url(f"/ai-profiles/{profile_id}")
     return partial(world.api(tenant.key).patch, path, {"is_default": True})
 

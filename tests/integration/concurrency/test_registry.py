@@ -6,8 +6,8 @@ from functools import partial
 from uuid import uuid4
 
 from sqlalchemy import text
-from werkzeug.test import TestResponse
 
+from tests.support.api import ApiResponse
 from tests.support.concurrency import run_concurrently
 from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from vca.tenancy.session import public_session
@@ -17,7 +17,7 @@ MANY = 20
 
 def _claims(
     world: Factory, tenant: Tenant, number: str, times: int
-) -> list[Callable[[], TestResponse]]:
+) -> list[Callable[[], ApiResponse]]:
     return [
         partial(world.api(tenant.key).post, tenant.url("/phone-numbers"), {"did_number": number})
         for _ in range(times)
@@ -85,7 +85,7 @@ def test_of_twenty_who_create_a_tenant_under_one_external_id_at_once_one_does(
 
 
 def test_tenants_that_are_made_at_once_are_all_whole(world: Factory, platform: Platform) -> None:
-    def create() -> TestResponse:
+    def create() -> ApiResponse:
         api = world.api(platform.key)
         made = api.post("/api/tenants", {"name": "Acme"})
         return api.get(f"/api/tenants/{made.json['id']}/calls")

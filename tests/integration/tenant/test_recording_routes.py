@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
 import pytest
-from werkzeug.test import TestResponse
 
+from tests.support.api import ApiResponse
 from tests.support.factories import Factory, Tenant
 from tests.support.recordings import (
     AUDIO,
@@ -35,7 +35,7 @@ def path(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> str:
     return f"/calls/{store_recording(acme, world, carrier)}/recording"
 
 
-def _asked(tenant: Tenant, path: str, method: str = "GET", **headers: str) -> TestResponse:
+def _asked(tenant: Tenant, path: str, method: str = "GET", **headers: str) -> ApiResponse:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return tenant.api.send(method, tenant.url(path), headers=named)
 

@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
+from tests.support.api import ApiResponse
 from tests.support.factories import Factory, Tenant
 from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
@@ -78,7 +78,7 @@ def call(app: Flask, acme: Tenant, other: dict[str, Any]) -> str:
     return call
 
 
-def _replay(tenant: Tenant, call: str, **body: Any) -> TestResponse:
+def _replay(tenant: Tenant, call: str, **body: Any) -> ApiResponse:
     return tenant.post(f"/calls/{call}/replay", body)
 
 

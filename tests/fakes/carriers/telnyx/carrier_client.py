@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
-from werkzeug.test import TestResponse
-
 from tests.fakes.carriers.telnyx.accounts import CALLER
 from tests.fakes.carriers.telnyx.calls import Leg, Switch
 from tests.fakes.carriers.telnyx.command_interpreter import COMMAND_NAMES
 from tests.fakes.carriers.telnyx.server import TelnyxServer
 from tests.fakes.carriers.telnyx.signing import Signer
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from vca.telephony.types import CarrierRequest
 
 EVENTS_PATH = "/telephony/telnyx/events"
@@ -85,7 +83,7 @@ class TelnyxCarrierClient:
         response = self.send_request(self._signer.request(event, url=EVENTS_PATH))
         assert (response.status_code, response.data) == (200, b""), response.text
 
-    def send_request(self, request: CarrierRequest) -> TestResponse:
+    def send_request(self, request: CarrierRequest) -> ApiResponse:
         """Send a prepared request."""
         return self._api.send("POST", EVENTS_PATH, data=request.body, headers=dict(request.headers))
 

@@ -5,13 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from werkzeug.test import TestResponse
-
 from tests.fakes.carriers.twilio import webhooks
 from tests.fakes.carriers.twilio.account import new_sid
 from tests.fakes.carriers.twilio.connected_twilio import ACCOUNT_LOGIN
 from tests.fakes.carriers.twilio.twiml import TwimlDocument, parse_twiml
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.types import CarrierRequest
 
@@ -108,6 +106,6 @@ class TwilioCall:
         return self.twiml
 
 
-def send(api: Api, request: CarrierRequest) -> TestResponse:
+def send(api: Api, request: CarrierRequest) -> ApiResponse:
     """Send a prepared request."""
     return api.send("POST", request.url, data=request.body, headers=dict(request.headers))
