@@ -28,9 +28,9 @@ from vca.jobs import queue
 from vca.kit import db, encryption, failpoints, http, mail, storage
 from vca.kit.db import Database
 from vca.kit.http import OutgoingClient, UrlPolicy
-from vca.kit.json import OrjsonProvider
 from vca.kit.mail import Mailer
 from vca.kit.storage import Store
+from vca.kit.web.json_provider import OrjsonProvider
 from vca.observability import log
 from vca.observability.metrics import POOL_WAIT_SECONDS
 from vca.registry import deployment

@@ -180,7 +180,7 @@ def _authenticate(cursor: Any, tenant_id: str) -> tuple[str | None, list[str], s
     row = cursor.fetchone()
     hashes = [hmac.digest(pepper, key.encode(), "sha256") for pepper in _PEPPERS]
     stored = _NO_HASH if row is None else bytes(row[4])
-    hash_matches = [hmac.compare_digest(one, stored) for one in hashes]
+    hash_matches = [hmac.compare_digest(candidate, stored) for candidate in hashes]
     if row is None or not any(hash_matches):
         raise Unauthorized
     (

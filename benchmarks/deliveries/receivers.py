@@ -41,7 +41,8 @@ def serve_receivers() -> Iterator[Receivers]:
     process = context.Process(target=_run_process, args=(child_pipe,), daemon=True)
     process.start()
     try:
-        yield Receivers(*parent_pipe.recv(), parent_pipe)
+        responsive_port, unresponsive_port = parent_pipe.recv()
+        yield Receivers(responsive_port, unresponsive_port, parent_pipe)
     finally:
         process.kill()
         process.join()

@@ -69,7 +69,7 @@ class FleetRun:
         for figure in measured if isinstance(measured, list) else [measured]:
             self.figures.append(figure)
             print_progress(
-                f"  {figure.what}: {figure.value:.2f} {figure.unit} ({figure.format_target()})"
+                f"  {figure.name}: {figure.value:.2f} {figure.unit} ({figure.format_target()})"
             )
 
 

@@ -34,10 +34,10 @@ class FleetFigure:
     `spread` is the range of the rounds.
     """
 
-    what: str
+    name: str
     tenants: int
-    ours: str
-    beside: str
+    measured: str
+    compared_with: str
     value: float
     limit: float
     unit: str = "×"
@@ -58,10 +58,10 @@ class FleetFigure:
 
     def format_row(self) -> str:
         cells = [
-            self.what,
+            self.name,
             f"{self.tenants:,}",
-            self.ours,
-            self.beside,
+            self.measured,
+            self.compared_with,
             f"**{self.value:.2f} {self.unit}** {self.spread}".rstrip(),
             self.format_target(),
             "yes" if self.is_met else "no",
@@ -101,7 +101,7 @@ def render_svg(figures: Sequence[FleetFigure]) -> str:
     for index, figure in enumerate(figures):
         y = _ROW_HEIGHT * index + 6
         label = escape(
-            f"{figure.what.partition(':')[0].partition(', compared with')[0]}, {figure.tenants:,}"
+            f"{figure.name.partition(':')[0].partition(', compared with')[0]}, {figure.tenants:,}"
         )
         width = min(figure.share_of_limit, 2.2) * _TARGET_WIDTH
         colour = "#2a7f4f" if figure.is_met else "#b3402e"

@@ -171,8 +171,8 @@ def _measure_neighbours(
     benchmark: LimitsBenchmark, results: LimitsResult, *, backwards: bool
 ) -> None:
     scenarios = [
-        (benchmark.limited, False, results.alone),
-        (benchmark.limited, True, results.beside),
+        (benchmark.limited, False, results.single_tenant),
+        (benchmark.limited, True, results.with_busy_tenant),
         (benchmark.unlimited, True, results.unlimited),
     ]
     for server, with_noise, series in scenarios[::-1] if backwards else scenarios:

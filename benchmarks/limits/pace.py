@@ -70,16 +70,16 @@ def _send_at_pace(
     result: LoadResult,
     started_at: float,
 ) -> None:
-    sent, connection_count, ends_at = 0, len(idle), started_at + plan.seconds
+    sent_count, connection_count, ends_at = 0, len(idle), started_at + plan.seconds
     while True:
         now = time.perf_counter()
         if now >= ends_at and len(idle) == connection_count:
             return
-        due_at = started_at + sent / plan.per_second
+        due_at = started_at + sent_count / plan.per_second
         while idle and due_at <= now < ends_at:
-            idle.pop().send_request(sent)
-            sent += 1
-            due_at = started_at + sent / plan.per_second
+            idle.pop().send_request(sent_count)
+            sent_count += 1
+            due_at = started_at + sent_count / plan.per_second
         wait_s = (
             max(0.0, min(due_at, ends_at) - now) if idle and now < ends_at else _ANSWER_TIMEOUT_S
         )

@@ -26,8 +26,8 @@ class LimitsResult:
     cpu_without: list[float] = field(default_factory=list)
     cpu_with: list[float] = field(default_factory=list)
     cpu_refused: list[float] = field(default_factory=list)
-    alone: list[float] = field(default_factory=list)
-    beside: list[float] = field(default_factory=list)
+    single_tenant: list[float] = field(default_factory=list)
+    with_busy_tenant: list[float] = field(default_factory=list)
     unlimited: list[float] = field(default_factory=list)
     errors: int = 0
 
@@ -39,9 +39,9 @@ class LimitsResult:
                 self.cpu_refused, self.cpu_with
             ),
             "p95 beside a tenant at ten times its limit, × alone": _pairwise_ratios(
-                self.beside, self.alone
+                self.with_busy_tenant, self.single_tenant
             ),
-            "the same without limits": _pairwise_ratios(self.unlimited, self.alone),
+            "the same without limits": _pairwise_ratios(self.unlimited, self.single_tenant),
         }
 
 

@@ -37,7 +37,7 @@ class RelayLoadPlan:
     calls: int
     seconds: float
     warm_up_s: float
-    hurried: bool
+    think_only: bool
 
 
 @dataclass
@@ -162,5 +162,5 @@ class _Call:
         return words
 
     def _pause_s(self, words: int) -> float:
-        spoken_words = 0 if self._plan.hurried else words + len(_UTTERANCE.split())
+        spoken_words = 0 if self._plan.think_only else words + len(_UTTERANCE.split())
         return spoken_words * 60 / WORDS_PER_MINUTE + self._rng.uniform(*THINK_RANGE_S)

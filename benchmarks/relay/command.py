@@ -40,19 +40,23 @@ _MODEL_WORDS = (
     "--calls", default=200, show_default=True, type=click.IntRange(1, 250), help="Concurrent calls."
 )
 @click.option("--seconds", default=90.0, show_default=True, type=click.FloatRange(20))
-@click.option("--hurried", is_flag=True, help="Callers only think, for many more turns.")
+@click.option(
+    "--hurried", "think_only", is_flag=True, help="Callers only think, for many more turns."
+)
 @click.option("--note", default="", help="Remark for the results.")
 @click.option(
     "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
 )
-def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) -> None:
+def command(calls: int, seconds: float, think_only: bool, note: str, keep: bool) -> None:
     """Measure the overhead to the first words with two hundred live calls on WebSockets."""
     try:
         with ExitStack() as stack:
-            result, database = _measure(stack, calls, seconds, hurried)
+            result, database = _measure(stack, calls, seconds, think_only)
     except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    result_facts = _run_facts(database, calls, seconds, hurried, note) | report.extra_facts(result)
+    result_facts = _run_facts(database, calls, seconds, think_only, note) | report.extra_facts(
+        result
+    )
     click.echo(f"\n{report.format_table(result)}\n")
     for name, value in report.extra_facts(result).items():
         click.echo(f"{name}: {value}")
@@ -63,7 +67,7 @@ def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) ->
 
 
 def _measure(
-    stack: ExitStack, calls: int, seconds: float, hurried: bool
+    stack: ExitStack, calls: int, seconds: float, think_only: bool
 ) -> tuple[RelayResult, BenchmarkDatabase]:
     print_progress("starting Postgres and the model")
     database = stack.enter_context(postgres.serve_database())
@@ -84,7 +88,7 @@ def _measure(
         calls=calls,
         seconds=seconds,
         warm_up_s=seconds / 4,
-        hurried=hurried,
+        think_only=think_only,
     )
     print_progress(f"{calls} calls for {seconds:g} s")
     cpu_s = relay_server.cpu_s()
@@ -127,9 +131,9 @@ def _match_turns(
 
 
 def _run_facts(
-    database: BenchmarkDatabase, calls: int, seconds: float, hurried: bool, note: str
+    database: BenchmarkDatabase, calls: int, seconds: float, think_only: bool, note: str
 ) -> dict[str, object]:
-    words = "do not listen or speak" if hurried else "listen and speak at 150 words a minute"
+    words = "do not listen or speak" if think_only else "listen and speak at 150 words a minute"
     return run_facts(
         Postgres=database.version,
         run=f"{seconds:g} s, of which the first quarter is not counted",

@@ -26,7 +26,7 @@ _ANSWER_TIMEOUT_S = 20
 class TurnLoadPlan:
     """How many callers ring which numbers, and for how long.
 
-    Turns before `warm_up_s` are not measured. `hurried` callers speak as soon as they have thought:
+    Turns before `warm_up_s` are not measured. `think_only` callers speak when they have thought:
     they neither listen nor take time to speak.
     """
 
@@ -37,7 +37,7 @@ class TurnLoadPlan:
     calls: int
     seconds: float
     warm_up_s: float
-    hurried: bool
+    think_only: bool
 
 
 @dataclass
@@ -87,7 +87,7 @@ class _Caller:
     async def run_calls(self) -> None:
         """Make calls one after the other until the time is over."""
         call_index = 0
-        spread_s = THINK_RANGE_S[1] if self._plan.hurried else _RING_SPREAD_S
+        spread_s = THINK_RANGE_S[1] if self._plan.think_only else _RING_SPREAD_S
         await asyncio.sleep(self._rng.uniform(0, spread_s))
         while time.perf_counter() < self._ends_at:
             call_index += 1
@@ -124,7 +124,7 @@ class _Caller:
 
         A carrier sends the caller's words once they have been spoken.
         """
-        spoken_words = 0 if self._plan.hurried else words + len(_UTTERANCE.split())
+        spoken_words = 0 if self._plan.think_only else words + len(_UTTERANCE.split())
         return spoken_words * 60 / WORDS_PER_MINUTE + self._rng.uniform(*THINK_RANGE_S)
 
     async def _send_event(

@@ -26,19 +26,23 @@ WORKERS, THREADS, POOL = 2, 64, 16
     "--calls", default=100, show_default=True, type=click.IntRange(1), help="Concurrent calls."
 )
 @click.option("--seconds", default=120.0, show_default=True, type=click.FloatRange(10))
-@click.option("--hurried", is_flag=True, help="Callers only think, for many more turns.")
+@click.option(
+    "--hurried", "think_only", is_flag=True, help="Callers only think, for many more turns."
+)
 @click.option("--note", default="", help="Remark for the results.")
 @click.option(
     "--keep/--no-keep", default=True, help="Write to benchmarks/results.", show_default=True
 )
-def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) -> None:
+def command(calls: int, seconds: float, think_only: bool, note: str, keep: bool) -> None:
     """Measure VCA's own share of a turn with a hundred live calls and a streaming model."""
     try:
         with ExitStack() as stack:
-            result, database = _measure(stack, calls, seconds, hurried)
+            result, database = _measure(stack, calls, seconds, think_only)
     except (BenchmarkRunning, ProcessNotLocal, ServerNotStarted) as error:
         raise click.ClickException(str(error)) from error
-    result_facts = _run_facts(database, calls, seconds, hurried, note) | report.extra_facts(result)
+    result_facts = _run_facts(database, calls, seconds, think_only, note) | report.extra_facts(
+        result
+    )
     click.echo(f"\n{report.format_table(result)}\n")
     for name, value in report.extra_facts(result).items():
         click.echo(f"{name}: {value}")
@@ -49,7 +53,7 @@ def command(calls: int, seconds: float, hurried: bool, note: str, keep: bool) ->
 
 
 def _measure(
-    stack: ExitStack, calls: int, seconds: float, hurried: bool
+    stack: ExitStack, calls: int, seconds: float, think_only: bool
 ) -> tuple[TurnsResult, BenchmarkDatabase]:
     print_progress("starting Postgres and the model")
     database = stack.enter_context(postgres.serve_database())
@@ -68,7 +72,7 @@ def _measure(
         calls=calls,
         seconds=seconds,
         warm_up_s=seconds / 5,
-        hurried=hurried,
+        think_only=think_only,
     )
     print_progress(f"{calls} calls for {seconds:g} s")
     web_s, postgres_s = web_server.cpu_s(), database.cpu_s()
@@ -107,7 +111,7 @@ def _match_turns(
 
 
 def _run_facts(
-    database: BenchmarkDatabase, calls: int, seconds: float, hurried: bool, note: str
+    database: BenchmarkDatabase, calls: int, seconds: float, think_only: bool, note: str
 ) -> dict[str, object]:
     low, high = callers.THINK_RANGE_S
     words = f"listen and speak at {callers.WORDS_PER_MINUTE} words a minute"
@@ -115,7 +119,7 @@ def _run_facts(
         Postgres=database.version,
         run=f"{seconds:g} s, of which the first fifth is not counted",
         calls=f"{calls} live at once, {callers.TURNS_PER_CALL} turns each; "
-        f"callers {'do not listen or speak' if hurried else words}, and think {low} to {high} s",
+        f"callers {'do not listen or speak' if think_only else words}, and think {low} to {high} s",
         gunicorn=f"gunicorn.conf.py, {WORKERS} workers (gthread) of {THREADS} threads, "
         f"{POOL} connections each",
         **({"note": note} if note else {}),

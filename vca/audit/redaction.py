@@ -1,7 +1,7 @@
 """Redaction of changed values: shown by allow-list, withheld by default.
 
 Numbers, booleans, ids and times are shown. Texts and documents are withheld unless their column
-says otherwise: `SHOWN` for closed vocabularies and plain settings, `HASHED` for phone numbers. A
+says otherwise: `PLAIN` for closed vocabularies and plain settings, `HASHED` for phone numbers. A
 keyed hash lets equal numbers be recognised.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy.sql.elements import ClauseElement
 
 from vca.kit import crypto
 
-SHOWN: dict[Any, Any] = {"redaction": "shown"}
+PLAIN: dict[Any, Any] = {"redaction": "shown"}
 HASHED: dict[Any, Any] = {"redaction": "hashed"}
 _PLAIN_TYPES = (Boolean, DateTime, Float, Integer, Uuid)
 # Stands for a change whose values are withheld.

@@ -25,9 +25,9 @@ def keyed_hash(key: str, text: str) -> bytes:
     return hmac.digest(key.encode(), text.encode(), hashlib.sha256)
 
 
-def equal(left: bytes, right: bytes) -> bool:
+def equal(first: bytes, second: bytes) -> bool:
     """Compare in constant time."""
-    return hmac.compare_digest(left, right)
+    return hmac.compare_digest(first, second)
 
 
 def sign(secret: str, value: Any, *, purpose: str) -> str:

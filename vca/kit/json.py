@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from flask import Response
-from flask.json.provider import JSONProvider
 
 MAX_DEPTH = 32
 MAX_MEMBERS = 5_000
@@ -138,17 +136,3 @@ def escape_pointer_step(step: str) -> str:
     """Return one step of an RFC 6901 pointer, bounded and printable: the name is untrusted."""
     printable = "".join(char for char in step[:100] if char.isprintable())
     return printable.replace("~", "~0").replace("/", "~1")
-
-
-class OrjsonProvider(JSONProvider):
-    """Flask's JSON provider, based on orjson."""
-
-    def dumps(self, obj: Any, **_: Any) -> str:
-        return dumps(obj).decode()
-
-    def loads(self, s: str | bytes, **_: Any) -> Any:
-        return strict_loads(s.encode() if isinstance(s, str) else s)
-
-    def response(self, *args: Any, **kwargs: Any) -> Response:
-        value = self._prepare_response_obj(args, kwargs)
-        return Response(dumps(value), mimetype="application/json")

@@ -69,9 +69,9 @@ def verify(
         raise BadSignature
     if abs(now.timestamp() - int(seconds)) > TOLERANCE_S:
         raise BadSignature
-    claimed = lower_headers.get("webhook-signature", "").encode(errors="replace").split(b" ")
+    received = lower_headers.get("webhook-signature", "").encode(errors="replace").split(b" ")
     expected = [signature.encode() for signature in _signatures(secrets, id, seconds, body)]
-    if not any(crypto.equal(left, right) for left in expected for right in claimed):
+    if not any(crypto.equal(signature, other) for signature in expected for other in received):
         raise BadSignature
 
 

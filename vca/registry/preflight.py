@@ -58,14 +58,19 @@ _COUNT_TENANTS = text("SELECT count(*) FROM public.tenants")
 class CheckResult:
     """The result of one check; `tenants` is the number of tenants that it allows, if any limit."""
 
-    what: str
+    name: str
     verdict: CheckVerdict
     detail: str
     tenants: int | None = None
 
     def as_dict(self) -> dict[str, str | int | None]:
         """Return the result for JSON."""
-        return vars(self).copy()
+        return {
+            "what": self.name,
+            "verdict": self.verdict,
+            "detail": self.detail,
+            "tenants": self.tenants,
+        }
 
 
 def run_checks(settings: Settings) -> list[CheckResult]:
@@ -128,11 +133,11 @@ def _check_owner_privileges(session: Session, _: str, settings: Settings) -> Ite
 
 def _check_public_schema(session: Session, _: str, settings: Settings) -> Iterator[CheckResult]:
     revision = schema.current_revision(session)
-    behind = schema.is_behind(revision)
+    is_behind = schema.is_behind(revision)
     yield _check_result(
-        "public schema", not behind, f"at {revision}: run flask db upgrade", str(revision)
+        "public schema", not is_behind, f"at {revision}: run flask db upgrade", str(revision)
     )
-    if behind:
+    if is_behind:
         return
     recorded, configured = deployment.find_recorded(session), deployment.from_settings(settings)
     if recorded is None:
@@ -218,8 +223,8 @@ def _check_tenant_isolation(session: Session, name: str) -> CheckResult:
     )
 
 
-def _check_result(what: str, passed: bool, failure_detail: str, detail: str = "") -> CheckResult:
-    return CheckResult(what, "ok" if passed else "failed", detail if passed else failure_detail)
+def _check_result(name: str, passed: bool, failure_detail: str, detail: str = "") -> CheckResult:
+    return CheckResult(name, "ok" if passed else "failed", detail if passed else failure_detail)
 
 
 def _capacity_verdict(tenants: int, allowed: int) -> CheckVerdict:

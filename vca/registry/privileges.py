@@ -77,7 +77,7 @@ _TENANTS_WITHOUT_ROLE = text(
 
 def grant_statements(database: str, login_roles: Roles) -> list[str]:
     """Return the REVOKE and GRANT statements for the logins, to be run as the owner."""
-    web, worker, both = (
+    web, worker, both_logins = (
         quote_identifier(login_roles.web),
         quote_identifier(login_roles.worker),
         _both_logins(login_roles),
@@ -86,13 +86,13 @@ def grant_statements(database: str, login_roles: Roles) -> list[str]:
         *database_grants(database, login_roles),
         "REVOKE ALL ON SCHEMA public FROM PUBLIC",
         "GRANT USAGE ON SCHEMA public TO PUBLIC",
-        *(f"GRANT SELECT ON public.{table} TO {both}" for table in _READABLE_TABLES),
-        f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both}",
+        *(f"GRANT SELECT ON public.{table} TO {both_logins}" for table in _READABLE_TABLES),
+        f"GRANT SELECT (revision, installed_at) ON public.tenant_ddl TO {both_logins}",
         f"GRANT SELECT, INSERT, UPDATE ON public.api_keys TO {web}",
-        f"GRANT SELECT, INSERT ON public.audit_entries TO {both}",
-        f"GRANT INSERT ON public.plans TO {both}",
+        f"GRANT SELECT, INSERT ON public.audit_entries TO {both_logins}",
+        f"GRANT INSERT ON public.plans TO {both_logins}",
         *(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both}"
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.{table} TO {both_logins}"
             for table in ("idempotency_keys", "webhooks", "webhook_deliveries")
         ),
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON public.rate_buckets TO {web}",
@@ -102,7 +102,10 @@ def grant_statements(database: str, login_roles: Roles) -> list[str]:
         f"GRANT ALL ON ALL SEQUENCES IN SCHEMA jobs TO {worker}",
         f"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA jobs TO {worker}",
         *(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC" for function in _TENANT_FUNCTIONS),
-        *(f"GRANT EXECUTE ON FUNCTION {function} TO {both}" for function in _PLATFORM_FUNCTIONS),
+        *(
+            f"GRANT EXECUTE ON FUNCTION {function} TO {both_logins}"
+            for function in _PLATFORM_FUNCTIONS
+        ),
     ]
 
 

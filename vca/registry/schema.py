@@ -65,8 +65,8 @@ def head() -> str:
 
 def is_behind(revision: str | None) -> bool:
     """Return whether a public schema at `revision` is behind this code; unknown ones are ahead."""
-    known = {script.revision for script in _script_directory().walk_revisions()}
-    return revision is None or (revision in known and revision != head())
+    revisions = {script.revision for script in _script_directory().walk_revisions()}
+    return revision is None or (revision in revisions and revision != head())
 
 
 def current_revision(session: Session) -> str | None:

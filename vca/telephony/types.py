@@ -357,18 +357,18 @@ class Account:
 
 @dataclass(frozen=True)
 class NumberSetting:
-    """One setting of a number at the carrier, in the carrier's terms: expected and actual value.
+    """One setting of a number at the carrier, in the carrier's terms.
 
-    None means that nothing is set. The API returns the fields by these names.
+    None means that nothing is set.
     """
 
     name: str
-    wanted: str | None
-    found: str | None
+    expected: str | None
+    actual: str | None
 
     @property
     def agrees(self) -> bool:
-        return self.wanted == self.found
+        return self.expected == self.actual
 
 
 @dataclass(frozen=True)

@@ -163,14 +163,12 @@ class MigrationRun:
         return self._outcome
 
     def _migrate_pending(self, pending_tenants: Sequence[PendingTenant]) -> None:
-        canary, others = (
-            pending_tenants[: self._options.canary],
-            pending_tenants[self._options.canary :],
-        )
-        self._migrate_with_retries(canary)
+        canary_count = self._options.canary
+        self._migrate_with_retries(pending_tenants[:canary_count])
         if self._outcome.failed:
             self._outcome.stopped_at_canary = True
             return
+        others = pending_tenants[canary_count:]
         # Runs that begin at the same time start at random places, so that they rarely meet.
         start = randrange(len(others) or 1)
         self._migrate_with_retries([*others[start:], *others[:start]])
@@ -192,9 +190,11 @@ class MigrationRun:
         failed = self._outcome.failed
         if not failed:
             return []
-        still_pending = [one for one in self._store.list_pending() if one.tenant in failed]
-        self._migrated_elsewhere |= failed.keys() - {one.tenant for one in still_pending}
-        self._outcome.failed = {one.tenant: failed[one.tenant] for one in still_pending}
+        still_pending = [
+            pending for pending in self._store.list_pending() if pending.tenant in failed
+        ]
+        self._migrated_elsewhere |= failed.keys() - {pending.tenant for pending in still_pending}
+        self._outcome.failed = {pending.tenant: failed[pending.tenant] for pending in still_pending}
         self._update_totals()
         return still_pending
 
@@ -263,7 +263,7 @@ class WorkerPool:
 
     def start(self, pending_tenants: Sequence[PendingTenant], workers: int) -> None:
         """Start to migrate these tenants with at most `workers` threads."""
-        for revision in {one.revision for one in pending_tenants}:
+        for revision in {pending.revision for pending in pending_tenants}:
             schema.compile_steps(revision)  # compile before threads start
         self._queue.extend(pending_tenants)
         for _ in range(min(workers, len(pending_tenants))):

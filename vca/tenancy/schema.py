@@ -119,12 +119,12 @@ class MigrationStep:
 def compile_steps(after_revision: str) -> tuple[MigrationStep, ...]:
     """Return the steps from `after_revision` to the head, in order; cached in the process."""
     compiled_steps = []
-    between = _scripts_between(after_revision, head())
-    for needs_python, group in groupby(between, key=_needs_python):
+    scripts_between = _scripts_between(after_revision, head())
+    for needs_python, group in groupby(scripts_between, key=_needs_python):
         scripts = list(group)
         if needs_python:
             compiled_steps += [
-                MigrationStep(one.revision, upgrade=one.module.upgrade) for one in scripts
+                MigrationStep(script.revision, upgrade=script.module.upgrade) for script in scripts
             ]
         else:
             compiled_steps.append(

@@ -16,7 +16,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import authentication
 from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_types import InboundCall
-from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns import call_flow, call_start
 
 LIMIT, ATTEMPTS = 10, 1_000
 
@@ -50,7 +50,7 @@ def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
     def call(attempt: int) -> str:
         at = ringing.metadata.timestamp
         event = CallEvent("RINGING", f"call-{attempt}", at, f"ring-{attempt}")
-        begun = call_flow.start_inbound_call(replace(ringing, event=event))
+        begun = call_start.start_inbound_call(replace(ringing, event=event))
         if begun.turns is None:
             return "refused"
         assert begun.ref is not None

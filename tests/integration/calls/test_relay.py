@@ -405,7 +405,7 @@ def test_what_was_said_to_a_process_that_died_is_answered(
             sequence=2,
             speaker="caller",
             text="When?",
-            at=clock.now(),
+            started_at=clock.now(),
         )
 
     again = call.end_relay(None)

@@ -20,7 +20,7 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.carrier_webhooks import polled_turn
 from vca.tenant.calls.core import record as rows
 from vca.tenant.calls.core.call_services import CallState, current_services
-from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns import turn_handler
 
 Says = Callable[..., SequenceModel]
 FILLER = "One moment, please."
@@ -49,7 +49,7 @@ def _heard(state: str, text: str) -> None:
     with tenant_session(ref.tenant) as session:
         rows.lock_call_context(session, ref.call_id)
         rows.insert_turn(
-            session, ref.call_id, sequence=2, speaker="caller", text=text, at=clock.now()
+            session, ref.call_id, sequence=2, speaker="caller", text=text, started_at=clock.now()
         )
 
 
@@ -226,7 +226,7 @@ def test_an_answer_whose_caller_has_hung_up_is_not_recorded_as_said(
 ) -> None:
     ref = current_services().verify_state(state).ref
     models = use_model(StepModel("We open at nine. ", "We close at five."))
-    turn = call_flow.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
     next(turn)
 
     carrier_client.send_status("call-1", "completed", state=state)
@@ -244,7 +244,7 @@ def test_of_an_answer_that_is_stopped_what_was_said_is_kept_and_nothing_else(
     ref = current_services().verify_state(state).ref
     hangs: Any = Event()
     models = use_model(StepModel("We open at nine. ", hangs))
-    turn = call_flow.handle_utterance(ref, utterance="When?", models=models, after=1)
+    turn = turn_handler.handle_utterance(ref, utterance="When?", models=models, after=1)
     said = [next(turn).text for _ in range(clauses)]
 
     turn.close()

@@ -136,7 +136,7 @@ def test_checking_shows_number_and_application_field_by_field(
 
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert {field.name: field.found for field in held} == {
+    assert {field.name: field.actual for field in held} == {
         "connection_id": CONNECTION_ID,
         "tag": f"vca-tenant:{ACME}",
         "active": "true",
@@ -170,7 +170,7 @@ def test_checking_shows_an_application_that_somebody_has_changed(
 
     held = adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert [(each.name, each.found) for each in held if not each.agrees] == [(field, shown)]
+    assert [(each.name, each.actual) for each in held if not each.agrees] == [(field, shown)]
 
 
 def test_checking_shows_another_tenants_tag_and_another_application(

@@ -78,8 +78,8 @@ def test_what_somebody_has_changed_is_found_and_mended(
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
     [wrong] = [field for field in held if not field.agrees]
-    assert (wrong.name, wrong.wanted) == ("voice_url", f"{CALLBACK}voice")
-    assert wrong.found == "https://example.com/"
+    assert (wrong.name, wrong.expected) == ("voice_url", f"{CALLBACK}voice")
+    assert wrong.actual == "https://example.com/"
     assert number["voice_url"] == f"{CALLBACK}voice"
 
 

@@ -102,7 +102,7 @@ _NUMBERS = st.none() | st.just("+14155550100")
 @given(
     facts=st.builds(
         RoutingInput,
-        at=_MOMENTS,
+        moment=_MOMENTS,
         owned=st.booleans(),
         tenant_status=st.sampled_from(STATUSES),
         quarantined_until=st.none() | _MOMENTS,

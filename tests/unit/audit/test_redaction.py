@@ -11,7 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import JSON
 
 from vca.audit import redaction
-from vca.audit.redaction import HASHED, SHOWN, WITHHELD
+from vca.audit.redaction import HASHED, PLAIN, WITHHELD
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ class Card(Base):
     __tablename__ = "cards"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    colour: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    colour: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     number: Mapped[str | None] = mapped_column(Text, info=HASHED)
     name: Mapped[str | None] = mapped_column(Text)
     notes: Mapped[dict[str, Any] | None] = mapped_column(JSON)

@@ -7,7 +7,7 @@ from sqlalchemy import DateTime, ForeignKey, Index, LargeBinary, Text, func
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 from vca.registry.base import PublicBase
 
 SCOPES = ("read", "content", "write", "admin")
@@ -22,10 +22,10 @@ class ApiKey(PublicBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey("public.tenants.id"))
-    prefix: Mapped[str] = mapped_column(Text, unique=True, info=SHOWN)
+    prefix: Mapped[str] = mapped_column(Text, unique=True, info=PLAIN)
     key_hash: Mapped[bytes] = mapped_column(LargeBinary)
     name: Mapped[str] = mapped_column(Text)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), info=SHOWN)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text), info=PLAIN)
     expires_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     revoked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     last_used_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

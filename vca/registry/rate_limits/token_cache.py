@@ -68,14 +68,14 @@ class _TokenBatch:
         "empty_until",
         "expires_at",
         "last_rejection_at",
-        "spent",
+        "spent_tokens",
         "tokens",
     )
 
     def __init__(self) -> None:
         self.tokens = 0
         self.expires_at = 0.0
-        self.spent = 0
+        self.spent_tokens = 0
         self.batch_size = 1
         self.bucket_remaining = 0.0
         self.acquired_at = 0.0
@@ -87,7 +87,7 @@ class _TokenBatch:
         if not self.has_token(now_s):
             return False
         self.tokens -= 1
-        self.spent += 1
+        self.spent_tokens += 1
         return True
 
     def has_token(self, now_s: float) -> bool:
@@ -103,9 +103,9 @@ class _TokenBatch:
         if now_s < self.expires_at:
             self.batch_size *= 2
         else:
-            self.batch_size, self.tokens = self.spent, 0
+            self.batch_size, self.tokens = self.spent_tokens, 0
         self.batch_size = max(1, min(self.batch_size, max_tokens))
-        self.spent = 0
+        self.spent_tokens = 0
         return self.batch_size
 
     def add(self, grant: TokenGrant, limit: Limit, now_s: float) -> bool:
@@ -130,7 +130,7 @@ class _TokenBatch:
     def refund(self) -> None:
         """Return the token of a request that was not executed."""
         self.tokens += 1
-        self.spent -= 1
+        self.spent_tokens -= 1
 
 
 class TokenCache:

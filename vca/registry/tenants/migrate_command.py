@@ -188,7 +188,9 @@ def _outcome_facts(outcome: MigrationOutcome, ahead: Mapping[TenantRef, str]) ->
         "head": schema.head(),
         "migrated": outcome.migrated,
         "left": outcome.remaining,
-        "failed": {str(one.id): _failure_facts(failure) for one, failure in outcome.failed.items()},
+        "failed": {
+            str(tenant.id): _failure_facts(failure) for tenant, failure in outcome.failed.items()
+        },
         "ahead": {str(tenant.id): revision for tenant, revision in ahead.items()},
         "interrupted": outcome.interrupted,
         "stopped_at_canary": outcome.stopped_at_canary,
@@ -214,10 +216,10 @@ def _summary_lines(outcome: MigrationOutcome, ahead: Mapping[TenantRef, str]) ->
     if outcome.stopped_at_canary:
         lines.append("Stopped: a canary tenant failed; the other tenants were not migrated.")
     lines += _truncate_list(
-        [f"failed: {one.id} ({failure})" for one, failure in outcome.failed.items()]
+        [f"failed: {tenant.id} ({failure})" for tenant, failure in outcome.failed.items()]
     )
     lines += _truncate_list(
-        [f"ahead of this code: {one.id} at {revision}" for one, revision in ahead.items()]
+        [f"ahead of this code: {tenant.id} at {revision}" for tenant, revision in ahead.items()]
     )
     return lines
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 from vca.registry.base import PublicBase
 
 PLANS = ("starter", "growth", "custom")
@@ -28,10 +28,10 @@ class Tenant(PublicBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    plan: Mapped[str] = mapped_column(Text, info=SHOWN)
-    status: Mapped[str] = mapped_column(Text, info=SHOWN)
+    plan: Mapped[str] = mapped_column(Text, info=PLAIN)
+    status: Mapped[str] = mapped_column(Text, info=PLAIN)
     external_id: Mapped[str | None] = mapped_column(Text, unique=True)
-    schema_revision: Mapped[str] = mapped_column(Text, info=SHOWN)
+    schema_revision: Mapped[str] = mapped_column(Text, info=PLAIN)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     deleted_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

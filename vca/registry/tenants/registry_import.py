@@ -135,13 +135,13 @@ def import_numbers(session: Session, tenant: Tenant) -> tuple[list[str], list[st
     quarantine_parameters = {name: parameters[name] for name in ("tenant", "rest")}
     for did in session.execute(_QUARANTINE_MISSING_NUMBERS, quarantine_parameters).all():
         _enqueue_carrier_job(session, "phone_numbers.unregister", tenant, did)
-    claimed = []
+    claimed_numbers = []
     for did in session.execute(_CLAIM_ARCHIVED_NUMBERS, parameters).all():
         if did.state == "claimed":
-            claimed.append(did.did_number)
+            claimed_numbers.append(did.did_number)
             _enqueue_carrier_job(session, "phone_numbers.register", tenant, did)
     unavailable = session.scalars(_UNAVAILABLE_NUMBERS, {"tenant": tenant.id}).all()
-    return sorted(claimed), list(unavailable)
+    return sorted(claimed_numbers), list(unavailable)
 
 
 def import_keys(session: Session, tenant: Tenant) -> tuple[int, int]:

@@ -58,11 +58,11 @@ class TenantRevisionStore:
                 PendingTenant(TenantRef(row[0]), row[1]) for row in session.execute(statement)
             ]
         self.ahead = {
-            one.tenant: one.revision
-            for one in behind_tenants
-            if not schema.is_known_revision(one.revision)
+            pending.tenant: pending.revision
+            for pending in behind_tenants
+            if not schema.is_known_revision(pending.revision)
         }
-        return [one for one in behind_tenants if one.tenant not in self.ahead]
+        return [pending for pending in behind_tenants if pending.tenant not in self.ahead]
 
     def claim_sql(self, tenant: TenantRef, *, from_revision: str, to_revision: str) -> str:
         """Return the SQL; both revisions come from this code's own files, never from input."""
@@ -98,7 +98,7 @@ def plan_migration(
     It changes nothing.
     """
     store = TenantRevisionStore(database, tenant_id)
-    counts = Counter(one.revision for one in store.list_pending())
+    counts = Counter(pending.revision for pending in store.list_pending())
     groups = [
         RevisionGroup(revision, counts[revision], _preview_sql(revision))
         for revision in sorted(counts)

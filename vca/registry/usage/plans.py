@@ -28,13 +28,13 @@ def add_version(
     currency differs from that of the other plans: the amounts of a month are added up.
     """
     session.execute(_LOCK)
-    known = list_versions(session)
-    latest = next((each for each in known if each.plan == plan), None)
+    versions = list_versions(session)
+    latest = next((each for each in versions if each.plan == plan), None)
     if valid_from < max([now, *(latest.valid_from for latest in [latest] if latest)]):
         raise InvalidInput.field(
             "valid_from", "Must not be in the past or before the previous version."
         )
-    if any(each.document["currency"] != document["currency"] for each in known):
+    if any(each.document["currency"] != document["currency"] for each in versions):
         raise InvalidInput.field("currency", "All plans must have one currency.")
     number = latest.version + 1 if latest else 1
     row = PlanVersion(plan=plan, version=number, valid_from=valid_from, document=document)

@@ -58,7 +58,7 @@ class PendingDelivery:
 class Attempt:
     """The result of a request: a status, or the reason why there is none."""
 
-    at: datetime
+    attempted_at: datetime
     duration_ms: int
     status: int | None = None
     error: str | None = None
@@ -78,7 +78,7 @@ class Attempt:
     def as_dict(self) -> dict[str, Any]:
         """Return the attempt as it is stored and shown."""
         return {
-            "at": self.at,
+            "at": self.attempted_at,
             "duration_ms": self.duration_ms,
             "status": self.status,
             "error": self.error,
@@ -112,7 +112,7 @@ def _claim_endpoint(
         return None
     for until in (row.busy_until, row.paused_until):
         if until is not None and until > now:
-            endpoints.schedule_delivery(session, scope, webhook_id=webhook_id, at=until)
+            endpoints.schedule_delivery(session, scope, webhook_id=webhook_id, due_at=until)
             return None
     return _next_delivery(session, scope, row, now=now)
 
@@ -136,7 +136,7 @@ def _next_delivery(
         row.busy_until = None
         if delivery is not None:
             endpoints.schedule_delivery(
-                session, scope, webhook_id=row.id, at=delivery.next_attempt_at
+                session, scope, webhook_id=row.id, due_at=delivery.next_attempt_at
             )
         return None
     try:
@@ -169,12 +169,14 @@ def _send(pending: PendingDelivery, client: OutgoingClient) -> Attempt:
     return _attempt_from_response(response, now, _ms_since(started))
 
 
-def _attempt_from_response(response: HttpResponse, at: datetime, duration_ms: int) -> Attempt:
+def _attempt_from_response(
+    response: HttpResponse, attempted_at: datetime, duration_ms: int
+) -> Attempt:
     excerpt = sanitize(response.body[: 4 * MAX_RESPONSE_CHARACTERS].decode(errors="replace"))[
         :MAX_RESPONSE_CHARACTERS
     ]
     return Attempt(
-        at,
+        attempted_at,
         duration_ms,
         status=response.status,
         response=excerpt or None,
@@ -240,7 +242,7 @@ def _update_endpoint(
         row.failures, row.failing_since, row.paused_until = 0, None, None
         return
     row.failures += 1
-    row.failing_since = row.failing_since or attempt.at
+    row.failing_since = row.failing_since or attempt.attempted_at
     pause_s = ENDPOINT_PAUSES_S[min(row.failures, len(ENDPOINT_PAUSES_S)) - 1]
     row.paused_until = now + timedelta(seconds=max(pause_s, attempt.retry_after_s or 0))
     if attempt.status == 410:
@@ -269,8 +271,10 @@ def _release_endpoint(
     is_pending = scope.deliveries.webhook_id == row.id, scope.deliveries.status == "pending"
     due = session.scalar(select(func.min(scope.deliveries.next_attempt_at)).where(*is_pending))
     if due is not None:
-        at = max(due, row.paused_until or due)
-        endpoints.schedule_delivery(session, scope, webhook_id=row.id, at=at if at > now else None)
+        due_at = max(due, row.paused_until or due)
+        endpoints.schedule_delivery(
+            session, scope, webhook_id=row.id, due_at=due_at if due_at > now else None
+        )
     retention.schedule_purge(session, now=now)
 
 

@@ -144,7 +144,7 @@ def signing_secrets(scope: WebhookScope, row: EndpointMixin, *, now: datetime) -
 
 
 def schedule_delivery(
-    session: Session, scope: WebhookScope, *, webhook_id: UUID, at: datetime | None = None
+    session: Session, scope: WebhookScope, *, webhook_id: UUID, due_at: datetime | None = None
 ) -> None:
     """Schedule the delivery of due events, now or at a given time.
 
@@ -152,8 +152,8 @@ def schedule_delivery(
     the transaction of the event before. A job without work is cheap. Later jobs have a lock per
     endpoint and five seconds.
     """
-    lock = f"webhooks:{webhook_id}:{int(at.timestamp()) // 5}" if at is not None else None
-    scope.schedule_job(session, webhook_id=webhook_id, at=at, lock=lock)
+    lock = f"webhooks:{webhook_id}:{int(due_at.timestamp()) // 5}" if due_at is not None else None
+    scope.schedule_job(session, webhook_id=webhook_id, due_at=due_at, lock=lock)
 
 
 def _listing(scope: WebhookScope) -> Listing:

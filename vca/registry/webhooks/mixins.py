@@ -17,7 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 
 STATUSES = ("pending", "delivered", "failed")
 
@@ -39,9 +39,9 @@ class EndpointMixin:
     id: Mapped[UUID] = mapped_column(primary_key=True)
     url: Mapped[str] = mapped_column(Text)
     description: Mapped[str | None] = mapped_column(Text)
-    events: Mapped[list[str]] = mapped_column(JSONB, info=SHOWN)
+    events: Mapped[list[str]] = mapped_column(JSONB, info=PLAIN)
     is_active: Mapped[bool]
-    disabled_reason: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    disabled_reason: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     disabled_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     previous_secret: Mapped[bytes | None] = mapped_column(LargeBinary)

@@ -54,9 +54,9 @@ def _emit(
 
 
 def _schedule_job(
-    session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
+    session: Session, *, webhook_id: UUID, due_at: datetime | None, lock: str | None
 ) -> None:
-    queue.enqueue(session, DELIVER_JOB, run_at=at, lock=lock, webhook_id=webhook_id)
+    queue.enqueue(session, DELIVER_JOB, run_at=due_at, lock=lock, webhook_id=webhook_id)
 
 
 def _emit_event(session: Session, type: str, data: dict[str, Any]) -> None:

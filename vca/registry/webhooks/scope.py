@@ -19,9 +19,9 @@ class JobScheduler(Protocol):
     """Schedules the job that sends due deliveries of an endpoint."""
 
     def __call__(
-        self, session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
+        self, session: Session, *, webhook_id: UUID, due_at: datetime | None, lock: str | None
     ) -> None:
-        """Enqueue the job for now or for the time `at`."""
+        """Enqueue the job for now or for the time `due_at`."""
 
 
 @dataclass(frozen=True)

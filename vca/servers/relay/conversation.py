@@ -23,7 +23,7 @@ from vca.tenant.calls.carrier_webhooks import fallback, voice_websockets
 from vca.tenant.calls.carrier_webhooks.voice_websockets import AcceptedWebSocket
 from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.core.call_types import SpokenChunk, TurnResult
-from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns import call_flow, turn_handler
 
 # No carrier reports when it has finished speaking, so the end is estimated: voices speak about
 # fourteen characters per second. A silence starts at that time, and the call is not hung up before
@@ -156,8 +156,8 @@ class Conversation:
     def _start_turn(self, caller_input: CallerInput) -> Generator[SpokenChunk, None, TurnResult]:
         models = self._services.models
         if caller_input.keys:
-            return call_flow.handle_keys(self._ref, keys=caller_input.keys, models=models)
-        return call_flow.handle_utterance(self._ref, utterance=caller_input.text, models=models)
+            return turn_handler.handle_keys(self._ref, keys=caller_input.keys, models=models)
+        return turn_handler.handle_utterance(self._ref, utterance=caller_input.text, models=models)
 
     def _stream_answer(
         self, turn_stream: Generator[SpokenChunk, None, TurnResult]

@@ -25,7 +25,7 @@ from vca.tenant.calls.core import call_services
 
 _PATH = f"/telephony/<provider>/{voice_websockets.ACTION}"
 # By endpoint: WebSockets of the deployment's own accounts, and of tenants' accounts.
-_RULES = {"relay": _PATH, "relay_of_account": f"{_PATH}/<held>"}
+_RULES = {"relay": _PATH, "relay_of_account": f"{_PATH}/<account_token>"}
 _SETUP_S = 5.0
 
 
@@ -42,9 +42,14 @@ def install(app: Flask, *, on_invalid_signature: Callable[[str, str], NoReturn])
     def check_handshake() -> None:
         """Verify the handshake before it is answered, so that only carriers get a WebSocket."""
         if request.endpoint in _RULES and request.view_args is not None:
-            provider, held = request.view_args["provider"], request.view_args.get("held")
+            provider, account_token = (
+                request.view_args["provider"],
+                request.view_args.get("account_token"),
+            )
             try:
-                _get_account(provider, held)[0].verify_websocket(_handshake_request(provider, held))
+                _get_account(provider, account_token)[0].verify_websocket(
+                    _handshake_request(provider, account_token)
+                )
             except InvalidCarrierSignature:
                 on_invalid_signature(provider, voice_websockets.ACTION)
 
@@ -52,10 +57,10 @@ def install(app: Flask, *, on_invalid_signature: Callable[[str, str], NoReturn])
 
 
 @access("carrier")
-def _serve_connection(ws: Server, provider: str, held: str | None = None) -> None:
+def _serve_connection(ws: Server, provider: str, account_token: str | None = None) -> None:
     """Hold one call's conversation."""
     connection, services = VoiceConnection(ws), call_services.current_services()
-    adapter, account_ref = _get_account(provider, held)
+    adapter, account_ref = _get_account(provider, account_token)
     try:
         admission = _admit(connection, adapter, account_ref, services)
     except (WebSocketRejected, DomainError) as error:
@@ -87,21 +92,23 @@ def _admit(
         )
 
 
-def _get_account(provider: str, held: str | None) -> tuple[TelephonyAdapter, ProviderAccountRef]:
+def _get_account(
+    provider: str, account_token: str | None
+) -> tuple[TelephonyAdapter, ProviderAccountRef]:
     """Return the adapter and the account that the WebSocket's URL names. Raises NotFound."""
     with deadline.within(_SETUP_S):
         account = voice_websockets.expected_signer(
-            call_services.current_services(), carrier_name=provider, account_token=held
+            call_services.current_services(), carrier_name=provider, account_token=account_token
         )
     if account is None:
         raise NotFound
     return account
 
 
-def _handshake_request(provider: str, held: str | None) -> CarrierRequest:
+def _handshake_request(provider: str, account_token: str | None) -> CarrierRequest:
     """Return the handshake as its carrier signed it: with the URL that we gave it."""
     query = request.query_string.decode("latin-1")
-    url = voice_websockets.websocket_url(call_services.current_services(), provider, held)
+    url = voice_websockets.websocket_url(call_services.current_services(), provider, account_token)
     return CarrierRequest(
         action=voice_websockets.ACTION,
         url=f"{url}?{query}" if query else url,

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 from vca.tenant.base import TenantBase, timestamp_column
 
 ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
@@ -34,20 +34,20 @@ class AiProfile(TenantBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(Text)
-    role: Mapped[str] = mapped_column(Text, info=SHOWN)
+    role: Mapped[str] = mapped_column(Text, info=PLAIN)
     is_default: Mapped[bool]
     version: Mapped[int]
     system_prompt: Mapped[str] = mapped_column(Text)
     greeting: Mapped[str | None] = mapped_column(Text)
-    language: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    language: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     voice: Mapped[str | None] = mapped_column(Text)
-    model: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    model: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     temperature: Mapped[float | None]
     max_duration_seconds: Mapped[int | None]
     max_turns: Mapped[int | None]
     silence_seconds: Mapped[int | None]
     end_phrases: Mapped[list[str]] = mapped_column(JSONB)
-    tools: Mapped[list[str]] = mapped_column(JSONB, info=SHOWN)
+    tools: Mapped[list[str]] = mapped_column(JSONB, info=PLAIN)
     transfer_targets: Mapped[dict[str, Any]] = mapped_column(JSONB)
     extract: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     recording: Mapped[bool]

@@ -10,5 +10,6 @@ The packages import downwards only:
 - `simulation`: simulated calls, replays and the phone in the terminal.
 
 Routes, schemas, jobs and commands are above all six. `core.state_machine` and
-`routing.routing_rules` are pure functions. Carriers' transports call `turns.call_flow` only.
+`routing.routing_rules` are pure functions. Carriers' transports call three modules of `turns`:
+`call_start`, `turn_handler` and `call_flow`.
 """

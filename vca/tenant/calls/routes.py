@@ -266,5 +266,7 @@ def explain_route(body: dict[str, Any], tenant_id: UUID) -> Any:
     Returns every rule that is evaluated for a call to the number, with its result and reason. No
     call is made.
     """
-    at = body["at"] or clock.now()
-    return service.explain_route(request_session(), tenant=g.tenant, to=body["to"], at=at).as_dict()
+    moment = body["at"] or clock.now()
+    return service.explain_route(
+        request_session(), tenant=g.tenant, to=body["to"], moment=moment
+    ).as_dict()

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 from vca.tenant.base import TenantBase, timestamp_column
 
 KINDS = ("message", "voicemail")
@@ -32,14 +32,14 @@ class Message(TenantBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     call_id: Mapped[UUID | None]
-    kind: Mapped[str] = mapped_column(Text, info=SHOWN)
-    status: Mapped[str] = mapped_column(Text, server_default="new", info=SHOWN)
+    kind: Mapped[str] = mapped_column(Text, info=PLAIN)
+    status: Mapped[str] = mapped_column(Text, server_default="new", info=PLAIN)
     caller_number: Mapped[str | None] = mapped_column(Text)
     callback_number: Mapped[str | None] = mapped_column(Text)
     name: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     recording_id: Mapped[UUID | None]
-    simulated: Mapped[bool] = mapped_column(server_default=text("false"), info=SHOWN)
+    simulated: Mapped[bool] = mapped_column(server_default=text("false"), info=PLAIN)
     mailed_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     created_at: Mapped[datetime] = timestamp_column()
     updated_at: Mapped[datetime] = timestamp_column()

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, DateTime, ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import HASHED, SHOWN
+from vca.audit.redaction import HASHED, PLAIN
 from vca.tenant.ai_profiles.models import AiProfile
 from vca.tenant.base import TenantBase, timestamp_column
 from vca.tenant.telephony_accounts.models import TelephonyAccount
@@ -40,23 +40,23 @@ class PhoneNumber(TenantBase):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     did_number: Mapped[str] = mapped_column(Text, unique=True, info=HASHED)
-    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    provider_type: Mapped[str] = mapped_column(Text, info=PLAIN)
     telephony_account_id: Mapped[UUID | None] = mapped_column(
         ForeignKey(TelephonyAccount.id), index=True
     )
     previous_carrier: Mapped[dict[str, Any] | None] = mapped_column(
-        JSONB(none_as_null=True), info=SHOWN
+        JSONB(none_as_null=True), info=PLAIN
     )
     label: Mapped[str | None] = mapped_column(Text)
     is_active: Mapped[bool]
-    mode: Mapped[str] = mapped_column(Text, info=SHOWN)
+    mode: Mapped[str] = mapped_column(Text, info=PLAIN)
     forward_to: Mapped[str | None] = mapped_column(Text, info=HASHED)
     ai_profile_id: Mapped[UUID | None] = mapped_column(ForeignKey(AiProfile.id), index=True)
     hours: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     fallback_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
     decision_url: Mapped[str | None] = mapped_column(Text)
     decision_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
-    registration_status: Mapped[str] = mapped_column(Text, info=SHOWN)
+    registration_status: Mapped[str] = mapped_column(Text, info=PLAIN)
     registration_code: Mapped[str | None] = mapped_column(Text)
     registration_detail: Mapped[str | None] = mapped_column(Text)
     registration_checked_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))

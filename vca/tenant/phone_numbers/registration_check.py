@@ -43,7 +43,15 @@ class CheckResult:
     @property
     def fields_as_dicts(self) -> list[dict[str, Any]]:
         """The settings and whether each is as expected, as the API returns them."""
-        return [{**vars(field), "agrees": field.agrees} for field in self.fields]
+        return [
+            {
+                "name": field.name,
+                "wanted": field.expected,
+                "found": field.actual,
+                "agrees": field.agrees,
+            }
+            for field in self.fields
+        ]
 
     @property
     def mismatch_reason(self) -> str:

@@ -144,12 +144,12 @@ def _update_carriers(
 
     An inactive number is registered nowhere.
     """
-    moved = not registration.same_account(previous_ref, provider_assignment.current_ref(number))
+    is_moved = not registration.same_account(previous_ref, provider_assignment.current_ref(number))
     if not number.is_active:
         porting.release_previous(session, number)
-    if was_active and moved and number.is_active:
+    if was_active and is_moved and number.is_active:
         porting.start_port(session, number, previous_ref=previous_ref, now=clock.now())
-    elif was_active and moved:
+    elif was_active and is_moved:
         registration.request_release(session, number, previous_ref)
     registration.request_registration(session, number)
 

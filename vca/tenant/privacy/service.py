@@ -126,8 +126,8 @@ def erasure_to_dict(row: PrivacyRequest) -> dict[str, Any]:
             "places": config_fields,
         }
         remains.append(configuration)
-    for kept_until in row.result.get("copies", []):
-        detail = f"A backup of the tenant's data from before an import, kept until {kept_until}."
+    for expires_at in row.result.get("copies", []):
+        detail = f"A backup of the tenant's data from before an import, kept until {expires_at}."
         remains.append({"where": "replaced", "detail": detail, "calls": [], "places": []})
     return {**_common_fields(row), "removed": row.result.get("removed", {}), "remains": remains}
 

@@ -55,4 +55,4 @@ def _set_tenant_frozen(tenant_id: UUID, *, frozen: bool) -> None:
         tenant = tenants.get(session, tenant_id=tenant_id)
     schema.require_supported_revision(tenant.schema_revision)
     with tenant_session(tenants.tenant_ref(tenant)) as session:
-        service.freeze_dialling(session, at=clock.now() if frozen else None)
+        service.freeze_dialling(session, frozen_at=clock.now() if frozen else None)

@@ -129,17 +129,17 @@ def find_overlaps(
             yield later[2], later[3]
 
 
-def state_at(hours: Hours | None, zone: ZoneInfo, at: datetime) -> Open | Closed:
-    """Return whether calls are answered at a moment; without hours they always are."""
+def state_at(hours: Hours | None, zone: ZoneInfo, moment: datetime) -> Open | Closed:
+    """Return whether calls are answered at `moment`; without hours they always are."""
     if hours is None or (hours.weekly is None and not hours.holidays):
         return ALWAYS_OPEN
-    at = at.astimezone(UTC)
-    today = at.astimezone(zone).date()
+    moment = moment.astimezone(UTC)
+    today = moment.astimezone(zone).date()
     yesterday = today - timedelta(1)
-    if any(start <= at < end for start, end in _span_instants(hours, zone, (yesterday, today))):
+    if any(start <= moment < end for start, end in _span_instants(hours, zone, (yesterday, today))):
         return Open("within the opening hours")
     return Closed(
-        hours.closed_action, _closed_reason(hours, today), _opens_at(hours, zone, at, today)
+        hours.closed_action, _closed_reason(hours, today), _opens_at(hours, zone, moment, today)
     )
 
 
@@ -152,11 +152,11 @@ def _closed_reason(hours: Hours, day: date) -> str:
     return f"{phrase} the holiday {day.isoformat()}{holiday_name}"
 
 
-def _opens_at(hours: Hours, zone: ZoneInfo, at: datetime, today: date) -> datetime | None:
+def _opens_at(hours: Hours, zone: ZoneInfo, moment: datetime, today: date) -> datetime | None:
     """Return the next moment at which a span begins, in the time zone."""
     days = (today + timedelta(ahead) for ahead in range(_MAX_LOOKAHEAD_DAYS))
     for start, end in _span_instants(hours, zone, days):
-        if at < start < end:
+        if moment < start < end:
             return start.astimezone(zone)
     return None
 
@@ -166,7 +166,7 @@ def _span_instants(
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield the start and end of each span of the days, in order."""
     for day in days:
-        for each in sorted(_spans_of_day(hours, day), key=lambda one: one.start):
+        for each in sorted(_spans_of_day(hours, day), key=lambda span: span.start):
             start = _to_instant(day, each.start, zone, last=False)
             yield start, _to_instant(day, each.end, zone, last=True)
 

@@ -129,9 +129,9 @@ def check_target_number(session: Session, number: str, *, from_number: str | Non
     )
 
 
-def freeze_dialling(session: Session, *, at: datetime | None) -> Settings:
-    """Stop the tenant's outbound dialling from the next leg on; `at` None ends the freeze."""
+def freeze_dialling(session: Session, *, frozen_at: datetime | None) -> Settings:
+    """Stop the tenant's outbound dialling from the next leg on; None ends the freeze."""
     settings = get(session, for_update=True)
-    settings.dialling_frozen_at = at and (settings.dialling_frozen_at or at)
+    settings.dialling_frozen_at = frozen_at and (settings.dialling_frozen_at or frozen_at)
     session.flush()
     return settings

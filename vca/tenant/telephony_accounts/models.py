@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import LargeBinary, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import SHOWN
+from vca.audit.redaction import PLAIN
 from vca.tenant.base import TenantBase, timestamp_column
 
 
@@ -17,7 +17,7 @@ class TelephonyAccount(TenantBase):
     __audited_as__ = "telephony_account"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    provider_type: Mapped[str] = mapped_column(Text, info=PLAIN)
     label: Mapped[str | None] = mapped_column(Text)
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = timestamp_column()

@@ -19,9 +19,9 @@ def newly_reached(month: UsageMonth, *, spend_cap: int | None) -> Iterator[tuple
     `spend_cap` is in minor units; None means that there is no cap.
     """
     if spend_cap is not None:
-        spent, cap = month.amount, spend_cap * MILLIONTHS
+        amount, cap = month.amount, spend_cap * MILLIONTHS
         yield from _reached_thresholds(
-            month, "spend_cap", spent, cap, to_minor_units(spent), spend_cap
+            month, "spend_cap", amount, cap, to_minor_units(amount), spend_cap
         )
     included = month.plan.included.get("call_seconds", 0)
     if included:

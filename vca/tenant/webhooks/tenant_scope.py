@@ -23,9 +23,9 @@ def for_tenant(tenant: TenantRef) -> WebhookScope:
 
 
 def _schedule_delivery(
-    session: Session, *, webhook_id: UUID, at: datetime | None, lock: str | None
+    session: Session, *, webhook_id: UUID, due_at: datetime | None, lock: str | None
 ) -> None:
-    queue.enqueue(session, DELIVER_JOB, run_at=at, lock=lock, webhook_id=webhook_id)
+    queue.enqueue(session, DELIVER_JOB, run_at=due_at, lock=lock, webhook_id=webhook_id)
 
 
 def _emit(session: Session, type: str, data: dict[str, Any]) -> None:

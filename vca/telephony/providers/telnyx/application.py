@@ -96,7 +96,12 @@ def _find_application(
         session.client.call_control_applications.list, filter=name_filter, page_size=_PAGE
     )
     return next(
-        (one for one in api.page_items(page) if one.application_name == expected.name), None
+        (
+            application
+            for application in api.page_items(page)
+            if application.application_name == expected.name
+        ),
+        None,
     )
 
 

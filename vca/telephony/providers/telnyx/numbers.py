@@ -20,7 +20,9 @@ def tenant_tag(tenant_id: UUID) -> str:
 def find_number(session: ApiSession, did_number: str) -> Any:
     """Return the account's number, or None. Telnyx's filter also matches parts of numbers."""
     page = session(session.client.phone_numbers.list, filter={"phone_number": did_number})
-    return next((one for one in api.page_items(page) if _is_active_match(one, did_number)), None)
+    return next(
+        (number for number in api.page_items(page) if _is_active_match(number, did_number)), None
+    )
 
 
 def register(session: ApiSession, tenant_id: UUID, did_number: str, connection_id: str) -> None:

@@ -48,8 +48,10 @@ def delete(session: ApiSession, call_id: str, recording_id: str | None) -> None:
 def _find_recording(session: ApiSession, call_id: str, recording_id: str | None) -> Any:
     """Return the recording with this id, else the call's first: an event may have another id."""
     page = session(session.client.recordings.list, filter={"call_control_id": call_id})
-    recordings = sorted(api.page_items(page), key=lambda one: one.recording_started_at or "")
-    exact_matches = [one for one in recordings if one.id == recording_id]
+    recordings = sorted(
+        api.page_items(page), key=lambda recording: recording.recording_started_at or ""
+    )
+    exact_matches = [recording for recording in recordings if recording.id == recording_id]
     return next(iter((*exact_matches, *recordings)), None)
 
 

@@ -42,7 +42,7 @@ from vca.tenant.calls.carrier_webhooks import (
 from vca.tenant.calls.carrier_webhooks.authentication import AuthenticatedRequest
 from vca.tenant.calls.core.call_services import CallServices, CallState
 from vca.tenant.calls.core.call_types import InboundCall, SpokenChunk, TurnResult, join_chunks
-from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns import call_flow, call_start, turn_handler
 
 # Events whose caller waits for a reply. All others are stored; if that fails, the carrier repeats
 # them.
@@ -183,7 +183,7 @@ def _handle_inbound_call(
     )
     model_available = services.can_answer(simulated=carrier_event.simulated)
     return _build_reply(
-        call_flow.start_inbound_call(call, model_available=model_available),
+        call_start.start_inbound_call(call, model_available=model_available),
         authenticated.account,
         services,
     )
@@ -213,7 +213,7 @@ def _reply_during_upgrade(owner: Owner, number: str) -> CallReply:
 def _handle_answered(
     carrier_event: CarrierEvent, call_state: CallState, services: CallServices
 ) -> CallReply:
-    result = call_flow.start_outbound_call(
+    result = call_start.start_outbound_call(
         call_state.ref, provider_call_id=carrier_event.provider_call_id
     )
     return _build_reply(result, call_state.account, services)
@@ -249,10 +249,10 @@ def _start_turn(
     carrier_event: CarrierEvent, call_state: CallState, models: Models
 ) -> Generator[SpokenChunk, None, TurnResult]:
     if carrier_event.kind == "keys":
-        return call_flow.handle_keys(
+        return turn_handler.handle_keys(
             call_state.ref, keys=carrier_event.keys, models=models, after=call_state.turns
         )
-    return call_flow.handle_utterance(
+    return turn_handler.handle_utterance(
         call_state.ref, utterance=carrier_event.speech, models=models, after=call_state.turns
     )
 

@@ -154,7 +154,7 @@ def say(tenant: TenantRef, *, services: CallServices, call_id: UUID, text: str) 
             sequence=len(record.list_turns(session, call_id)) + 1,
             speaker="agent",
             text=redaction.from_profile(profile.get("redaction")).redact_text(text),
-            at=clock.now(),
+            started_at=clock.now(),
         )
     return _load_call_for_api(tenant, call_id)
 

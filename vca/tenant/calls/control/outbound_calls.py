@@ -127,11 +127,11 @@ def dial(ref: CallRef) -> None:
         _find_dialled_call(ref, adapter, order, dialled_at, now)
 
 
-def schedule_dial(ref: CallRef, *, at: datetime) -> None:
+def schedule_dial(ref: CallRef, *, due_at: datetime) -> None:
     """Schedule the job that dials the call, unless one is pending."""
     with tenant_session(ref.tenant) as session:
         lock = f"{DIAL_JOB}:{ref.call_id.hex}"
-        queue.enqueue(session, DIAL_JOB, run_at=at, lock=lock, call_id=ref.call_id)
+        queue.enqueue(session, DIAL_JOB, run_at=due_at, lock=lock, call_id=ref.call_id)
 
 
 def _dial_now(ref: CallRef, adapter: TelephonyAdapter, order: OutboundCall, now: datetime) -> None:
@@ -140,7 +140,7 @@ def _dial_now(ref: CallRef, adapter: TelephonyAdapter, order: OutboundCall, now:
     except TelephonyError as error:
         log.get_logger().warning("call.not_placed", call_id=str(ref.call_id), code=error.code)
         if error.ambiguous:
-            schedule_dial(ref, at=now + _RETRY_DELAY)
+            schedule_dial(ref, due_at=now + _RETRY_DELAY)
         elif error.permanent:
             reason = "invalid_number" if error.code == "invalid-number" else "carrier_error"
             _fail_call(ref, now, reason, error.code or str(error))
@@ -169,7 +169,7 @@ def _find_dialled_call(
     if provider_call_id is not None and not _belongs_to_other_call(ref, adapter, provider_call_id):
         _record_dialled(ref, provider_call_id, now)
     elif now - dialled_at < _CARRIER_LISTING_DELAY:
-        schedule_dial(ref, at=now + _RETRY_DELAY)
+        schedule_dial(ref, due_at=now + _RETRY_DELAY)
     else:
         _fail_call(ref, now, "carrier_error", "the carrier has no such call")
 

@@ -63,9 +63,9 @@ def check_call(ref: CallRef, *, now: datetime | None = None, immediately: bool =
             return "ended"
         due_at = live_call.last_activity_at + watchdog.silence_limit()
         if now < due_at and not immediately:
-            watchdog.schedule_check(session, call_id=ref.call_id, at=due_at)
+            watchdog.schedule_check(session, call_id=ref.call_id, due_at=due_at)
             return "live"
-        watchdog.schedule_check(session, call_id=ref.call_id, at=now + watchdog.silence_limit())
+        watchdog.schedule_check(session, call_id=ref.call_id, due_at=now + watchdog.silence_limit())
     failpoints.kill_if_armed("calls.check.asking")
     return _query_carrier(ref, live_call, now)
 

@@ -47,7 +47,7 @@ def meter_ended_call(
         session,
         *_leg_facts(call, state, now),
         *_token_facts(call, Tokens(call.tokens - call.output_tokens, call.output_tokens), now),
-        _build_fact(call, "speech_characters", spoken_chars, at=now),
+        _build_fact(call, "speech_characters", spoken_chars, occurred_at=now),
     )
 
 
@@ -134,7 +134,7 @@ def _speech_facts(
             call,
             "speech_seconds",
             *_billable_seconds(started_at, ended_at, now),
-            at=min(ended_at, now),
+            occurred_at=min(ended_at, now),
         )
 
 
@@ -164,7 +164,9 @@ def _leg_fact(
     call: Call, leg: Leg, started_at: datetime, ended_at: datetime, now: datetime
 ) -> Fact:
     seconds, interval = _billable_seconds(started_at, ended_at, now)
-    return _build_fact(call, "call_seconds", seconds, interval, at=min(ended_at, now), leg=leg)
+    return _build_fact(
+        call, "call_seconds", seconds, interval, occurred_at=min(ended_at, now), leg=leg
+    )
 
 
 def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -> tuple[int, str]:
@@ -186,7 +188,7 @@ def _token_facts(call: Call | Row[Any], tokens: Tokens, now: datetime) -> Iterat
         ("model_input_tokens", tokens.input, call.tokens - call.output_tokens),
         ("model_output_tokens", tokens.output, call.output_tokens),
     ):
-        yield _build_fact(call, kind, count, f"{total - count}-{total}", at=now)
+        yield _build_fact(call, kind, count, f"{total - count}-{total}", occurred_at=now)
 
 
 def _build_fact(
@@ -195,11 +197,11 @@ def _build_fact(
     quantity: int,
     part: str = "all",
     *,
-    at: datetime,
+    occurred_at: datetime,
     leg: Leg | None = None,
 ) -> Fact:
     key = f"call:{call.id}:{leg or kind}:{part}"
-    return Fact(key, kind, quantity, at, leg, call.id, call.phone_number_id)
+    return Fact(key, kind, quantity, occurred_at, leg, call.id, call.phone_number_id)
 
 
 def _utc_isoformat(moment: datetime) -> str:

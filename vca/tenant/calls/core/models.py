@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from vca.audit.redaction import HASHED, SHOWN
+from vca.audit.redaction import HASHED, PLAIN
 from vca.conversation.types import Speaker
 from vca.tenant.base import TenantBase, timestamp_column
 from vca.tenant.calls.core import state_machine
@@ -57,14 +57,14 @@ class Call(TenantBase):
     phone_number_id: Mapped[UUID | None]
     ai_profile_id: Mapped[UUID | None]
     ai_profile_version: Mapped[int | None]
-    direction: Mapped[str] = mapped_column(Text, info=SHOWN)
-    status: Mapped[str] = mapped_column(Text, info=SHOWN)
-    end_reason: Mapped[str | None] = mapped_column(Text, info=SHOWN)
+    direction: Mapped[str] = mapped_column(Text, info=PLAIN)
+    status: Mapped[str] = mapped_column(Text, info=PLAIN)
+    end_reason: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     end_detail: Mapped[str | None] = mapped_column(Text)
     caller_number: Mapped[str | None] = mapped_column(Text, info=HASHED)
-    caller_id: Mapped[str] = mapped_column(Text, info=SHOWN)
+    caller_id: Mapped[str] = mapped_column(Text, info=PLAIN)
     called_number: Mapped[str] = mapped_column(Text, info=HASHED)
-    provider_type: Mapped[str] = mapped_column(Text, info=SHOWN)
+    provider_type: Mapped[str] = mapped_column(Text, info=PLAIN)
     provider_call_id: Mapped[str | None] = mapped_column(Text)
     telephony_account_id: Mapped[UUID | None]
     simulated: Mapped[bool]

@@ -29,12 +29,12 @@ def silence_limit() -> timedelta:
 
 def start_watch(session: Session, *, call_id: UUID, now: datetime) -> None:
     """Schedule the first check of a call, after the silence limit."""
-    schedule_check(session, call_id=call_id, at=now + silence_limit())
+    schedule_check(session, call_id=call_id, due_at=now + silence_limit())
 
 
-def schedule_check(session: Session, *, call_id: UUID, at: datetime) -> None:
+def schedule_check(session: Session, *, call_id: UUID, due_at: datetime) -> None:
     """Schedule a check of a call at the given time."""
-    queue.enqueue(session, CHECK_JOB, run_at=at, lock=_job_lock(call_id), call_id=call_id)
+    queue.enqueue(session, CHECK_JOB, run_at=due_at, lock=_job_lock(call_id), call_id=call_id)
 
 
 def stop_watch(session: Session, *, call_id: UUID) -> None:

@@ -43,7 +43,7 @@ class DecisionRequest:
     caller_number: str | None
     caller_id: str
     simulated: bool
-    at: datetime
+    sent_at: datetime
     url: str
     secrets: tuple[str, ...]
 
@@ -52,7 +52,7 @@ class DecisionRequest:
         """Return the request's JSON body."""
         names = ("tenant_id", "call_id", "phone_number_id", "called_number", "caller_number")
         data = {name: getattr(self, name) for name in (*names, "caller_id", "simulated")}
-        return json.dumps({"type": EVENT_TYPE, "timestamp": self.at, "data": data})
+        return json.dumps({"type": EVENT_TYPE, "timestamp": self.sent_at, "data": data})
 
 
 def build_request(
@@ -62,7 +62,7 @@ def build_request(
     called_number: str,
     caller: Caller,
     simulated: bool,
-    at: datetime,
+    sent_at: datetime,
 ) -> DecisionRequest:
     """Return the request about a call to the configured number; assigns the call's id."""
     try:
@@ -70,7 +70,7 @@ def build_request(
             config.decision_secret,
             tenant_id=tenant_id,
             phone_number_id=config.phone_number_id,
-            now=at,
+            now=sent_at,
         )
     except DecryptionError:
         secrets = ()
@@ -82,7 +82,7 @@ def build_request(
         caller.number,
         caller.caller_id,
         simulated,
-        at,
+        sent_at,
         config.decision_url,
         secrets,
     )
@@ -133,7 +133,7 @@ def _send_request(request: DecisionRequest) -> HttpResponse:
     signature_headers = standard_webhooks.headers(
         request.secrets,
         id=f"call_{request.call_id.hex}",
-        sent_at=request.at,
+        sent_at=request.sent_at,
         body=request.body,
     )
     headers = {"Content-Type": "application/json", **signature_headers}

@@ -20,19 +20,19 @@ from vca.tenant.usage.cap import BudgetDecision, LiveCalls
 
 
 def explain_route(
-    session: Session, *, owner: Owner | None, at: datetime, simulated: bool = False
+    session: Session, *, owner: Owner | None, moment: datetime, simulated: bool = False
 ) -> Route:
-    """Return the route that a call to the number would take at `at`. No call is made.
+    """Return the route that a call to the number would take at `moment`. No call is made.
 
     `owner` is None if the number is not the tenant's. A `simulated` call is not checked against the
     spend cap, because it costs nothing.
     """
     if owner is None:
-        return decide_route(RoutingInput(at, owned=False))
+        return decide_route(RoutingInput(moment, owned=False))
     config = number_config.load_for_number(session, phone_number_id=owner.phone_number_id)
-    routing_input = _collect_number_input(owner, config, at=at)
+    routing_input = _collect_number_input(owner, config, moment=moment)
     if not simulated:
-        budget_decision = _check_budget(session, config, record.live_usage(session), at)
+        budget_decision = _check_budget(session, config, record.live_usage(session), moment)
         routing_input = replace(routing_input, within_spend_cap=budget_decision.allowed)
     return decide_route(routing_input)
 
@@ -41,12 +41,12 @@ def collect_call_input(
     session: Session, call: InboundCall, config: Row[Any], *, model_available: bool
 ) -> tuple[RoutingInput, int]:
     """Return the routing input of a call, and the budget that the call reserves."""
-    routing_input = _collect_number_input(call.owner, config, at=call.metadata.timestamp)
+    routing_input = _collect_number_input(call.owner, config, moment=call.metadata.timestamp)
     routing_input = replace(routing_input, model_available=model_available)
     if call.simulated:
         return routing_input, 0
     live = record.live_usage(session)
-    budget_decision = _check_budget(session, config, live, routing_input.at)
+    budget_decision = _check_budget(session, config, live, routing_input.moment)
     tenant_limits = limits.effective_limits(call.owner.plan_limits, config.limits)
     routing_input = replace(
         _check_limits(session, routing_input, tenant_limits, live),
@@ -55,13 +55,13 @@ def collect_call_input(
     return routing_input, budget_decision.reserve
 
 
-def _collect_number_input(owner: Owner, config: Row[Any], *, at: datetime) -> RoutingInput:
+def _collect_number_input(owner: Owner, config: Row[Any], *, moment: datetime) -> RoutingInput:
     number_has_hours = config.number_hours is not None
     weekly_hours = hours.parse_hours(
         config.number_hours if number_has_hours else config.tenant_hours
     )
     return RoutingInput(
-        at=at,
+        moment=moment,
         owned=True,
         tenant_status=owner.tenant_status,
         quarantined_until=owner.rests_until,
@@ -70,7 +70,7 @@ def _collect_number_input(owner: Owner, config: Row[Any], *, at: datetime) -> Ro
         mode=config.mode or "agent",
         forward_to=config.forward_to,
         fallback_number=config.fallback_number,
-        hours=hours.state_at(weekly_hours, ZoneInfo(config.time_zone), at),
+        hours=hours.state_at(weekly_hours, ZoneInfo(config.time_zone), moment),
         hours_source="number" if number_has_hours else "tenant",
         number_has_profile=config.named_profile_id is not None,
         ai_profile_id=config.ai_profile_id,
@@ -80,9 +80,9 @@ def _collect_number_input(owner: Owner, config: Row[Any], *, at: datetime) -> Ro
 
 
 def _check_budget(
-    session: Session, config: Row[Any], live: LiveCalls, at: datetime
+    session: Session, config: Row[Any], live: LiveCalls, moment: datetime
 ) -> BudgetDecision:
-    return cap.check_budget(session, spend_cap=config.spend_cap, live=live, now=at)
+    return cap.check_budget(session, spend_cap=config.spend_cap, live=live, now=moment)
 
 
 def _check_limits(

@@ -39,13 +39,13 @@ class RoutingInput:
     """The values that the route depends on.
 
     - `owned`: the number belongs to this tenant.
-    - `hours`: the opening hours at the moment `at`; `hours_source` says who set them.
+    - `hours`: the opening hours at `moment`; `hours_source` says who set them.
     - `model_available`: there is a language model for this caller.
     - `has_webhook`: the number has a decision webhook.
     - `webhook_decision`: its decision. None: it has not been asked yet.
     """
 
-    at: datetime
+    moment: datetime
     owned: bool
     tenant_status: str = "active"
     quarantined_until: datetime | None = None
@@ -212,7 +212,7 @@ def _evaluate_rules(routing_input: RoutingInput) -> Iterator[_RuleOutcome]:
     yield "number", "the number belongs to this tenant", None, None
     if (
         routing_input.quarantined_until is not None
-        and routing_input.at < routing_input.quarantined_until
+        and routing_input.moment < routing_input.quarantined_until
     ):
         why = f"released; in quarantine until {routing_input.quarantined_until.isoformat()}"
         yield "resting", why, "refused", "number_inactive"

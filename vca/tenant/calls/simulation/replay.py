@@ -30,7 +30,7 @@ from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
 from vca.tenant.calls.simulation import comparison, stream_limit
 from vca.tenant.calls.simulation.comparison import CallTranscript, StoppedEarly
-from vca.tenant.calls.turns import call_flow
+from vca.tenant.calls.turns import call_flow, call_start, turn_handler
 
 # Time for the database, in addition to the model's own limits. A turn that may not end before the
 # deadline is not begun.
@@ -154,7 +154,7 @@ def _start_replay(
         )
         watchdog.start_watch(session, call_id=ref.call_id, now=metadata.timestamp)
     metrics.CALLS_BEGUN.inc(direction=call.direction, carrier=simulator.name, simulated=True)
-    call_flow.start_outbound_call(ref, provider_call_id=metadata.call_id)
+    call_start.start_outbound_call(ref, provider_call_id=metadata.call_id)
     return ref
 
 
@@ -204,7 +204,7 @@ def _replay_utterances(
 def _replay_utterance(ref: CallRef, utterance: str, models: Models) -> bool:
     """Repeat one utterance; return whether the call goes on. Nobody answers a transfer."""
     result = call_types.collect_turn(
-        call_flow.handle_utterance(ref, utterance=utterance, models=models)
+        turn_handler.handle_utterance(ref, utterance=utterance, models=models)
     )
     if isinstance(result.actions[-1], Transfer):
         result = call_flow.finish_transfer(ref, leg_outcome="no_answer")

@@ -63,7 +63,9 @@ def explain_simulated_route(tenant: TenantRef, *, to: str) -> Route:
     """Return the route of a simulated call now, in a transaction of its own."""
     with tenant_session(tenant) as session:
         owner = number_registry.find_tenant_number(session, number=to)
-        return input_collection.explain_route(session, owner=owner, at=clock.now(), simulated=True)
+        return input_collection.explain_route(
+            session, owner=owner, moment=clock.now(), simulated=True
+        )
 
 
 def _explain_ended_call(tenant: TenantRef, provider_type: str, provider_call_id: str) -> Conflict:

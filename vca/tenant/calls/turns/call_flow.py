@@ -1,20 +1,13 @@
-"""A call from start to end, for every transport. Carriers' transports call this module only.
+"""What happens in a call besides turns: interruptions, transfers, reconnections and events.
 
-- `start_inbound_call`, `start_outbound_call`: when a call arrives or is answered.
-- `handle_utterance`, `handle_keys`: for what the caller says or presses.
-- `record_interruption`: when the caller interrupted the agent.
-- `resume_call`: when a voice WebSocket has closed.
-- `finish_transfer`: when a transfer's leg has ended.
-- `apply_call_event`: for the carrier's events.
-
-Each function opens short transactions of its own. None is open during a request to a model or a
-carrier. No process keeps a call's state: any other process can continue from the stored turns.
+A call begins in `call_start`, and `turn_handler` answers what the caller says or presses. Each
+function of the three modules opens short transactions of its own. None is open during a request to
+a model or a carrier. No process keeps a call's state: any other process can continue from the
+stored turns.
 """
 
 from dataclasses import dataclass
 
-from vca.conversation import transcript
-from vca.conversation.llm.models import Models
 from vca.kit import clock, failpoints
 from vca.observability import log
 from vca.telephony.types import CallEvent, HangUp, LegOutcome, Say
@@ -22,11 +15,9 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record, state_machine
 from vca.tenant.calls.core.call_types import (
     CallRef,
-    InboundCall,
     TurnResult,
-    TurnStream,
 )
-from vca.tenant.calls.turns import call_start, greeting, transfers, turn_handler
+from vca.tenant.calls.turns import greeting, transfers, turn_handler
 
 
 @dataclass(frozen=True)
@@ -35,47 +26,6 @@ class UnansweredUtterance:
 
     utterance: str
     after: int
-
-
-def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> TurnResult:
-    """Route and record an inbound call, and return its first actions.
-
-    Idempotent on the carrier's call id: a repeated request returns the same call and text. A call
-    that no agent answers is recorded too, with the reason. `model_available`: a model may answer
-    this caller.
-    """
-    try:
-        result = call_start.start_inbound(call, model_available=model_available)
-    except call_start.CallAlreadyRecorded:
-        result = call_start.start_inbound(call, model_available=model_available)
-    log.get_logger().info("call.begun", call_id=str(result.ref.call_id) if result.ref else None)
-    return result
-
-
-def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """Greet the person who answered our call. Idempotent. Raises NotFound."""
-    return call_start.start_outbound(ref, provider_call_id=provider_call_id)
-
-
-def handle_utterance(
-    ref: CallRef, *, utterance: str, models: Models, after: int | None = None
-) -> TurnStream:
-    """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
-
-    `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
-    an utterance because our reply got lost, it gets the same reply. A turn that another process
-    stored but did not answer is answered now. To stop early, close the generator: the text that it
-    has yielded is stored. If the models fail, the call ends with the tenant's sentence. Raises
-    NotFound.
-    """
-    return turn_handler.handle_turn(ref, utterance=utterance, models=models, after=after)
-
-
-def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
-    """Answer keys that the caller pressed, as an utterance that names them."""
-    return turn_handler.handle_turn(
-        ref, utterance=transcript.dtmf_text(keys), models=models, after=after
-    )
 
 
 def record_interruption(ref: CallRef, *, heard_text: str) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
-from vca.observability import metrics
+from vca.observability import log, metrics
 from vca.telephony.adapter import InvalidCarrierSignature
 from vca.telephony.types import (
     Action,
@@ -72,8 +72,23 @@ class _RoutedCall:
         return [inbound_event, own_event("ANSWERED"), own_event("ENDED", self.route.end_reason)]
 
 
-def start_inbound(call: InboundCall, *, model_available: bool) -> TurnResult:
-    """Route and record an inbound call, once per carrier id; see `call_flow.start_inbound_call`.
+def start_inbound_call(call: InboundCall, *, model_available: bool = True) -> TurnResult:
+    """Route and record an inbound call, and return its first actions.
+
+    Idempotent on the carrier's call id: a repeated request returns the same call and text. A call
+    that no agent answers is recorded too, with the reason. `model_available`: a model may answer
+    this caller.
+    """
+    try:
+        result = _decide_and_record(call, model_available=model_available)
+    except CallAlreadyRecorded:
+        result = _decide_and_record(call, model_available=model_available)
+    log.get_logger().info("call.begun", call_id=str(result.ref.call_id) if result.ref else None)
+    return result
+
+
+def _decide_and_record(call: InboundCall, *, model_available: bool) -> TurnResult:
+    """Return the call's first actions; raise CallAlreadyRecorded.
 
     The number's decision webhook is asked between two transactions. The route is then decided with
     the configuration and limits of the second one.
@@ -132,8 +147,8 @@ def _route_and_record(
     )
 
 
-def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
-    """Greet the person who answered our call; see `call_flow.start_outbound_call`."""
+def start_outbound_call(ref: CallRef, *, provider_call_id: str) -> TurnResult:
+    """Greet the person who answered our call. Idempotent. Raises NotFound."""
     now = clock.now()
     with tenant_session(ref.tenant) as session:
         call_context = record.lock_call_context(session, ref.call_id)
@@ -144,7 +159,9 @@ def start_outbound(ref: CallRef, *, provider_call_id: str) -> TurnResult:
         event = CallEvent("ANSWERED", provider_call_id, now, "own-ANSWERED")
         record.apply_event(session, ref.call_id, event)
         text, actions = greeting.build_greeting(call_context.profile, call_context, now=now)
-        record.insert_turn(session, ref.call_id, sequence=1, speaker="agent", text=text, at=now)
+        record.insert_turn(
+            session, ref.call_id, sequence=1, speaker="agent", text=text, started_at=now
+        )
         if Record() in actions and not call_context.simulated:
             record.update_call(session, ref.call_id, recording_status="recording")
     failpoints.kill_if_armed("calls.answered.committed")
@@ -159,7 +176,7 @@ def _build_decision_request(call: InboundCall, config: Row[Any]) -> DecisionRequ
         called_number=metadata.called_number,
         caller=call.caller,
         simulated=call.simulated,
-        at=clock.now(),
+        sent_at=clock.now(),
     )
 
 

@@ -35,13 +35,13 @@ def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
     return [transcript.Turn(turn.speaker, turn.text, turn.heard_text) for turn in turns]
 
 
-def to_call_facts(call_context: Row[Any], *, at: datetime) -> CallFacts:
+def to_call_facts(call_context: Row[Any], *, now: datetime) -> CallFacts:
     """Return what the prompt may use of a call, from `record.lock_call_context`."""
     variables = {**call_context.variables, **call_context.call_metadata}
     return CallFacts(
         caller_number=call_context.caller_number,
         called_number=call_context.called_number,
-        answered_at=call_context.answered_at or at,
+        answered_at=call_context.answered_at or now,
         variables={name: str(value) for name, value in variables.items()},
         tokens_spent=call_context.tokens,
     )

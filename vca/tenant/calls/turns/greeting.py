@@ -48,7 +48,7 @@ def build_greeting(
     facts = (
         call_context.facts
         if isinstance(call_context, InboundCallContext)
-        else conversation_inputs.to_call_facts(call_context, at=now)
+        else conversation_inputs.to_call_facts(call_context, now=now)
     )
     greeting = engine.build_greeting(
         conversation_inputs.to_conversation_profile(profile), facts=facts, now=now.astimezone(zone)

@@ -212,6 +212,8 @@ def _say_sentence(
     profile = call_context.profile
     text = localised_phrases.phrase(sentence, profile["language"] or "en")
     sequence = len(record.list_turns(session, ref.call_id)) + 1
-    record.insert_turn(session, ref.call_id, sequence=sequence, speaker="agent", text=text, at=now)
+    record.insert_turn(
+        session, ref.call_id, sequence=sequence, speaker="agent", text=text, started_at=now
+    )
     say = Say(text, profile["language"], profile["voice"])
     return TurnResult(ref, (say, greeting.listen_action(profile)), sequence)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from vca.conversation import engine, redaction, speech_text
+from vca.conversation import engine, redaction, speech_text, transcript
 from vca.conversation import types as agent_actions
 from vca.conversation.llm import ModelError
 from vca.conversation.llm.models import Models
@@ -50,8 +50,22 @@ class _PendingTurn:
         )
 
 
-def handle_turn(ref: CallRef, *, utterance: str, models: Models, after: int | None) -> TurnStream:
-    """Answer an utterance; see `call_flow.handle_utterance`."""
+def handle_keys(ref: CallRef, *, keys: str, models: Models, after: int | None = None) -> TurnStream:
+    """Answer keys that the caller pressed, as an utterance that names them."""
+    return handle_utterance(ref, utterance=transcript.dtmf_text(keys), models=models, after=after)
+
+
+def handle_utterance(
+    ref: CallRef, *, utterance: str, models: Models, after: int | None = None
+) -> TurnStream:
+    """Yield the agent's reply to an utterance chunk by chunk; return the actions that follow.
+
+    `after` is the number of stored turns when the carrier began to listen. If the carrier repeats
+    an utterance because our reply got lost, it gets the same reply. A turn that another process
+    stored but did not answer is answered now. To stop early, close the generator: the text that it
+    has yielded is stored. If the models fail, the call ends with the tenant's sentence. Raises
+    NotFound.
+    """
     started_s = monotonic()
     with tenant_session(ref.tenant) as session:
         pending = _store_caller_turn(session, ref, utterance, after)
@@ -118,7 +132,7 @@ def _store_caller_turn(
         sequence=sequence,
         speaker="caller",
         text=redacted_utterance,
-        at=started_at,
+        started_at=started_at,
     )
     return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
 
@@ -192,7 +206,7 @@ def _start_conversation(pending: _PendingTurn, models: Models) -> Generator[str,
         history,
         pending.utterance,
         models=models,
-        facts=conversation_inputs.to_call_facts(call_context, at=pending.started_at),
+        facts=conversation_inputs.to_call_facts(call_context, now=pending.started_at),
         now=pending.started_at.astimezone(ZoneInfo(call_context.time_zone)),
         limits=call_services.current_services().limits,
     )
@@ -253,7 +267,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
             return _replay_reply(session, ref, call_context, existing_replies[0], turns).result
         if call_context.status in state_machine.TERMINAL:
             return TurnResult(ref, (HangUp(),))
-        _insert_agent_turn(session, pending, reply, sequence=turns + 1, at=now)
+        _insert_agent_turn(session, pending, reply, sequence=turns + 1, started_at=now)
         actions = _apply_actions(
             session, pending, call_context, reply, now=now, to_fallback=to_fallback
         )
@@ -263,7 +277,7 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
 
 
 def _insert_agent_turn(
-    session: Session, pending: _PendingTurn, reply: Reply, *, sequence: int, at: datetime
+    session: Session, pending: _PendingTurn, reply: Reply, *, sequence: int, started_at: datetime
 ) -> None:
     tokens: Mapping[str, Any] = {}
     if reply.tokens.total:
@@ -274,7 +288,7 @@ def _insert_agent_turn(
         sequence=sequence,
         speaker="agent",
         text=pending.redaction.redact_text(reply.text),
-        at=at,
+        started_at=started_at,
         latency_ms=reply.latency_ms,
         answers=pending.answers,
         actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],

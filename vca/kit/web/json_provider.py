@@ -1,0 +1,22 @@
+"""JSON in requests and responses: parsed and written by `vca.kit.json`."""
+
+from typing import Any
+
+from flask import Response
+from flask.json.provider import JSONProvider
+
+from vca.kit import json
+
+
+class OrjsonProvider(JSONProvider):
+    """Flask's JSON provider, based on orjson."""
+
+    def dumps(self, obj: Any, **_: Any) -> str:
+        return json.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **_: Any) -> Any:
+        return json.strict_loads(s.encode() if isinstance(s, str) else s)
+
+    def response(self, *args: Any, **kwargs: Any) -> Response:
+        value = self._prepare_response_obj(args, kwargs)
+        return Response(json.dumps(value), mimetype="application/json")
