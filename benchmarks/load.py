@@ -20,7 +20,8 @@ _ANSWER_TIMEOUT_S = 10
 class Requests(Protocol):
     """The n-th request of a run as raw bytes. Must be picklable."""
 
-    def __call__(self, index: int) -> bytes: ...
+    def __call__(self, index: int) -> bytes:
+        """Return the n-th request."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class LoadResult:
 
     @property
     def answered(self) -> int:
+        """How many requests were answered."""
         return len(self.latencies_s)
 
     def percentile_ms(self, share: float) -> float:
@@ -128,6 +130,7 @@ class HttpConnection:
         selector.register(self.socket, selectors.EVENT_READ, self)
 
     def send_request(self, index: int) -> None:
+        """Send the n-th request."""
         request = self._requests(index)
         self._sent_at = time.perf_counter()
         self.socket.sendall(request)
@@ -168,4 +171,5 @@ class RequestRotation:
     prepared: Sequence[bytes]
 
     def __call__(self, index: int) -> bytes:
+        """Return the prepared requests in turn."""
         return self.prepared[index % len(self.prepared)]

@@ -42,6 +42,7 @@ class RoundResult:
 
     @property
     def cpu_ms(self) -> float:
+        """CPU time of application and database in milliseconds."""
         return self.app_ms + self.postgres_ms
 
 

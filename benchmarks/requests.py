@@ -33,10 +33,12 @@ def list_requests(tenants: Sequence[BenchmarkTenant], app: str) -> RequestRotati
 
 
 def list_path(tenant: BenchmarkTenant) -> str:
+    """Return the path of the tenant's list of numbers."""
     return f"/api/tenants/{tenant.id}/phone-numbers"
 
 
 def list_headers(tenant: BenchmarkTenant, app: str) -> dict[str, str]:
+    """Return the headers with the tenant's API key for an application."""
     return {"Authorization": f"Bearer {tenant.api_keys[app]}"}
 
 
@@ -50,6 +52,7 @@ class FakeCarrierCalls:
     numbers: Sequence[str]
 
     def __call__(self, index: int) -> bytes:
+        """Return a new inbound call to the next number."""
         number = self.numbers[index % len(self.numbers)]
         signed = self.signed_request(f"{self.app}-{index}", number)
         return encode_request("POST", "/telephony/fake/voice", signed_headers(signed), signed.body)
@@ -69,6 +72,7 @@ class TwilioCalls:
     numbers: Sequence[str]
 
     def __call__(self, index: int) -> bytes:
+        """Return a new inbound call to the next number."""
         account_sid, token = TWILIO["TWILIO_ACCOUNT_SID"], TWILIO["TWILIO_AUTH_TOKEN"]
         number = self.numbers[index % len(self.numbers)]
         form = {
@@ -93,6 +97,7 @@ class TwilioCalls:
 
 
 def signed_headers(signed: CarrierRequest) -> dict[str, str]:
+    """Return the headers of a signed request with a JSON body."""
     return {**signed.headers, "Content-Type": "application/json"}
 
 

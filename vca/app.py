@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from flask import Flask
+from typing_extensions import override
 
 from vca import cli
 from vca.api import (
@@ -130,6 +131,7 @@ class Vca(Flask):
     Flask would check each view for that at every layer around it.
     """
 
+    @override
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
 

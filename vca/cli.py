@@ -14,6 +14,7 @@ import psycopg2
 from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy.exc import DBAPIError
+from typing_extensions import override
 
 from vca.audit import context
 from vca.audit.context import Actor, AuditContext
@@ -41,9 +42,11 @@ class Commands(AppGroup):
         super().__init__()
         self._paths = paths
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self._paths)
 
+    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._paths:
             return None
@@ -65,15 +68,18 @@ class Group(AppGroup):
         super().__init__(name, **attributes)
         self.lazy = dict(lazy or {})
 
+    @override
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.lazy])
 
+    @override
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.lazy:
             return super().get_command(ctx, cmd_name)
         command: click.Command = resolve_name(self.lazy[cmd_name])
         return command
 
+    @override
     def invoke(self, ctx: click.Context) -> Any:
         log.configure("warning", stream=sys.stderr)
         audit_context = AuditContext(Actor("command_line"), str(self.name), entry_per_resource=True)
@@ -84,6 +90,7 @@ class Group(AppGroup):
         ):
             return super().invoke(ctx)
 
+    @override
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:

@@ -120,6 +120,7 @@ class Settings:
 
     @property
     def production(self) -> bool:
+        """Whether APP_ENV is production."""
         return self.app_env == "production"
 
     @property

@@ -30,6 +30,7 @@ class InstantClient(OutgoingClient):
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = 0
     ) -> HttpResponse:
+        """Respond with 204 to the first requests, then fail to connect."""
         self._successes_left -= 1
         if self._successes_left < 0:
             raise Unreachable("Nothing listens.")

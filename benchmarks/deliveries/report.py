@@ -30,6 +30,7 @@ class LatencyFigure:
 
     @property
     def percentiles_ms(self) -> dict[str, float]:
+        """The percentiles in milliseconds, by name."""
         return {
             percentile: round(percentile_ms(self.durations_s, share), 1)
             for percentile, share in _PERCENTILES.items()
@@ -37,6 +38,7 @@ class LatencyFigure:
 
     @property
     def is_met(self) -> bool:
+        """Whether the 95th percentile meets its target, if it has one."""
         return self.target_ms is None or self.percentiles_ms["p95"] <= self.target_ms
 
 

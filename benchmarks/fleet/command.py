@@ -51,6 +51,7 @@ class FleetRun:
 
     @property
     def postgres(self) -> BenchmarkDatabase:
+        """The database with the tenants."""
         return self.population.postgres
 
     def measure_figure(

@@ -46,6 +46,7 @@ class FleetFigure:
 
     @property
     def is_met(self) -> bool:
+        """Whether the value meets its target."""
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     @property
@@ -54,9 +55,11 @@ class FleetFigure:
         return self.limit / self.value if self.at_least else max(self.value, 0) / self.limit
 
     def format_target(self) -> str:
+        """Return the target as text, such as "≤ 2 MiB"."""
         return f"{'≥' if self.at_least else '≤'} {self.limit:g} {self.unit}"
 
     def format_row(self) -> str:
+        """Return the figure as a row of a Markdown table."""
         cells = [
             self.name,
             f"{self.tenants:,}",

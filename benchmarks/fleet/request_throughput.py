@@ -36,6 +36,7 @@ class RandomTenantRequests:
     draws: Sequence[int]
 
     def __call__(self, index: int) -> bytes:
+        """Return the request that was drawn for this index."""
         return self.prepared[self.draws[index % len(self.draws)]]
 
 

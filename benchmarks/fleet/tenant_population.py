@@ -46,6 +46,7 @@ class TenantMember:
 
     @property
     def ref(self) -> TenantRef:
+        """The tenant as the session entry points expect it."""
         return TenantRef(self.id)
 
 

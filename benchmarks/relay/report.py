@@ -32,6 +32,7 @@ class RelayResult:
 
     @property
     def overhead_s(self) -> list[float]:
+        """The seconds from the model's first token to the first frame, for each turn."""
         return [first - model for first, model in zip(self.first_s, self.model_s, strict=True)]
 
     @property

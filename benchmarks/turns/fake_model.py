@@ -30,6 +30,7 @@ class FakeModel:
 
     @property
     def url(self) -> str:
+        """The base URL of the model's API."""
         return f"http://127.0.0.1:{self.port}/v1"
 
     def durations_s(self) -> dict[str, float]:

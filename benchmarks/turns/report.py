@@ -35,6 +35,7 @@ class TurnsResult:
 
     @property
     def own_s(self) -> list[float]:
+        """The seconds of each turn without those of the model."""
         pairs = zip(self.turns_s, self.model_s, strict=True)
         return [turn - model for turn, model in pairs]
 

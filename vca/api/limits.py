@@ -59,6 +59,7 @@ class RateLimitConfig:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "RateLimitConfig":
+        """Return the configuration of the deployment."""
         return cls(
             settings.rate_limit_key,
             settings.rate_limit_tenant,

@@ -7,6 +7,7 @@ from uuid import uuid4
 from flask import Flask, Request, Response, g, request
 from flask.sessions import SessionInterface
 from structlog.contextvars import bind_contextvars, clear_contextvars
+from typing_extensions import override
 
 from vca.observability import log, metrics
 
@@ -24,6 +25,7 @@ _JSON_TYPES = ("application/json", "application/problem+json")
 class NoSessions(SessionInterface):
     """No cookies are read or set, because API keys authenticate every request."""
 
+    @override
     def open_session(self, app: Flask, request: Request) -> None:
         return None
 

@@ -119,6 +119,7 @@ class Tokens:
 
     @property
     def total(self) -> int:
+        """The sum of input and output tokens."""
         return self.input + self.output
 
     def __add__(self, other: "Tokens") -> "Tokens":

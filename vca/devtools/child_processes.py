@@ -36,6 +36,7 @@ class ChildProcess:
 
     @property
     def is_running(self) -> bool:
+        """Whether the process has not ended."""
         return self.process.poll() is None
 
 

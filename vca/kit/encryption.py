@@ -35,6 +35,7 @@ class EncryptionContext:
 
     @property
     def associated_data(self) -> bytes:
+        """The context as bytes, which AES-GCM authenticates with the value."""
         owner = self.tenant_id.hex if self.tenant_id is not None else "public"
         return "|".join((owner, self.table, self.row_id.hex, self.column)).encode()
 

@@ -15,6 +15,7 @@ class FieldError:
     source: Literal["body", "query", "path", "header"] = "body"
 
     def as_dict(self) -> dict[str, str]:
+        """Return the error as an entry of a problem document."""
         return {"in": self.source, "pointer": self.pointer, "detail": self.detail}
 
 
@@ -43,6 +44,7 @@ class DomainError(Exception):
 
     @property
     def title(self) -> str:
+        """The phrase of the HTTP status."""
         return HTTPStatus(self.status).phrase
 
 
@@ -54,6 +56,7 @@ class InvalidInput(DomainError):
 
     @classmethod
     def field(cls, name: str, detail: str) -> "InvalidInput":
+        """Return an error about one top-level field of the body."""
         return cls("The request is not valid.", errors=[FieldError(f"/{name}", detail)])
 
 

@@ -368,6 +368,7 @@ class NumberSetting:
 
     @property
     def agrees(self) -> bool:
+        """Whether the actual value is the expected one."""
         return self.expected == self.actual
 
 

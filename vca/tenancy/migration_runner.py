@@ -88,7 +88,7 @@ class Observer:
         """`migrated` tenants have been migrated so far."""
 
     def on_failure(self, tenant: TenantRef, failure: MigrationFailure) -> None:
-        """A tenant was skipped."""
+        """`tenant` was skipped because of `failure`."""
 
     def on_retry(self, count: int, pause_s: float) -> None:
         """`count` skipped tenants will be tried again after `pause_s` seconds."""

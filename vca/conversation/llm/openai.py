@@ -5,6 +5,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from typing_extensions import override
+
 from vca.conversation.llm import Chunk, ModelClient, ModelRequest
 from vca.conversation.types import Tokens
 
@@ -33,12 +35,15 @@ class OpenAIModel(ModelClient):
         self._lock = Lock()
         self._endpoint: Endpoint | None = None
 
+    @override
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         return (yield from self._get_endpoint().stream(request))
 
+    @override
     def warm_up(self) -> None:
         self._get_endpoint()
 
+    @override
     def close(self) -> None:
         with self._lock:
             if self._endpoint is not None:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import httpcore2
 import httpx2
+from typing_extensions import override
 
 from vca.conversation.llm import cancellation
 
@@ -37,6 +38,7 @@ class Deadline(float):
 
     ends_at: float
 
+    @override
     def __new__(cls, seconds: float) -> "Deadline":
         deadline = super().__new__(cls, seconds)
         deadline.ends_at = monotonic() + seconds
@@ -64,6 +66,7 @@ class DeadlineTransport(httpx2.HTTPTransport):
             network_backend=DeadlineBackend(),
         )
 
+    @override
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         cancel_token = cancellation.current_token()
         if cancel_token is not None and cancel_token.cancelled:
@@ -128,6 +131,7 @@ class DeadlineBackend(httpcore2.SyncBackend):
     def __init__(self, lookup: AddressLookup | None = None) -> None:
         self._lookup = lookup or lookup_addresses
 
+    @override
     def connect_tcp(
         self,
         host: str,

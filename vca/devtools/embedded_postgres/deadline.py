@@ -15,10 +15,12 @@ class Deadline:
 
     @classmethod
     def after(cls, timeout_s: float) -> "Deadline":
+        """Return a deadline that expires after `timeout_s` seconds."""
         return cls(time.monotonic() + timeout_s)
 
     @property
     def remaining_s(self) -> float:
+        """The seconds until the deadline; 0 after it."""
         return max(0.0, self.expires_at_s - time.monotonic())
 
     def wait_until(self, condition: Callable[[], bool]) -> bool:

@@ -41,6 +41,7 @@ class OsAccount:
 
     @property
     def is_current(self) -> bool:
+        """Whether this process runs under the account."""
         return self.uid == os.geteuid()
 
     def __str__(self) -> str:

@@ -49,10 +49,12 @@ class Server:
 
     @property
     def data_dir(self) -> Path:
+        """The data directory of the cluster."""
         return self.home / "data"
 
     @property
     def log_dir(self) -> Path:
+        """The directory of the server's log files."""
         return self.home / "log"
 
     @property
@@ -81,6 +83,7 @@ class Server:
         return None if self.account.is_current else self.account.uid
 
     def has_data(self) -> bool:
+        """Return whether the cluster was created."""
         return has_data_directory(self.home)
 
     def _url(self, login: str) -> str:

@@ -9,6 +9,8 @@ import re
 from collections.abc import Generator, Iterator
 from typing import Literal
 
+from typing_extensions import override
+
 from vca.conversation import json_schema
 from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.types import Profile, Tokens
@@ -26,6 +28,7 @@ class ScriptedModel(ModelClient):
     deterministic = True
     for_real_callers = False
 
+    @override
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         utterances = [message.text for message in request.messages if message.speaker == "caller"]
         if not utterances:

@@ -8,6 +8,7 @@ import psycopg2.extensions
 from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+from typing_extensions import override
 
 _TRANSACTION_STATUSES = (
     psycopg2.extensions.TRANSACTION_STATUS_ACTIVE,
@@ -26,11 +27,13 @@ class Dialect(PGDialect_psycopg2):
 
     supports_statement_cache = True
 
+    @override
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
         connection = super().connect(*cargs, **cparams)
         connection.autocommit = True
         return connection
 
+    @override
     def on_connect(self) -> Callable[[Any], None]:
         inherited = super().on_connect()  # type: ignore[no-untyped-call] # untyped there
 
@@ -41,6 +44,7 @@ class Dialect(PGDialect_psycopg2):
 
         return prepare
 
+    @override
     def do_begin(self, dbapi_connection: Any) -> None:
         statements = dbapi_connection.info.pop(_BEGIN_SQL_KEY, None)
         if statements is not None:
@@ -48,11 +52,13 @@ class Dialect(PGDialect_psycopg2):
                 statements = statements.replace("BEGIN", f"BEGIN; {session_settings}", 1)
             _execute(dbapi_connection, statements)
 
+    @override
     def do_commit(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
             commit_sql = dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
             _execute(dbapi_connection, "COMMIT" if commit_sql is None else f"{commit_sql}; COMMIT")
 
+    @override
     def do_rollback(self, dbapi_connection: Any) -> None:
         if _in_transaction(dbapi_connection):
             dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)

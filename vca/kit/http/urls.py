@@ -33,6 +33,7 @@ class ParsedUrl:
 
     @property
     def uses_tls(self) -> bool:
+        """Whether requests to the URL are encrypted."""
         return self.scheme == "https"
 
     @property

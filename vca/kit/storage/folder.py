@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from typing_extensions import override
+
 from vca.kit import clock
 from vca.kit.storage.store import (
     Digest,
@@ -29,6 +31,7 @@ class FolderStore(Store):
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @override
     def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
         path = self._path(key)
         with _translate_errors("writing failed"):
@@ -46,6 +49,7 @@ class FolderStore(Store):
                 temporary.unlink()  # missing if it was renamed
         return info
 
+    @override
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         path = self._path(key)
         try:
@@ -58,14 +62,17 @@ class FolderStore(Store):
             raise
         return ObjectReader(file, length, (OSError,))
 
+    @override
     def exists(self, key: str) -> bool:
         path = self._path(key)
         return _exists(path) and path.is_file()
 
+    @override
     def delete(self, key: str) -> None:
         with _translate_errors("deleting failed"):
             self._path(key).unlink(missing_ok=True)
 
+    @override
     def delete_all(self, folder: str) -> int:
         path = self._root / require_folder(folder)
         if not _exists(path):
@@ -75,6 +82,7 @@ class FolderStore(Store):
             shutil.rmtree(path)
         return file_count
 
+    @override
     def keys(self, folder: str) -> Iterator[str]:
         path = self._root / require_folder(folder)
         if not _exists(path):

@@ -11,6 +11,7 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from typing_extensions import override
 
 from vca.kit.storage.store import (
     CHUNK_BYTES,
@@ -61,6 +62,7 @@ class S3Store(Store):
         self._boto_client: Any = None
         self._client_lock = threading.Lock()
 
+    @override
     def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
         digest = Digest(chunks)
         with _translate_errors("writing failed"):
@@ -73,6 +75,7 @@ class S3Store(Store):
             )
         return digest.info
 
+    @override
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         arguments = {**self._object_arguments(key)}
         if length == 0:  # a Range header cannot express it
@@ -86,6 +89,7 @@ class S3Store(Store):
             response = self._client.get_object(**arguments)
         return ObjectReader(response["Body"], length, (BotoCoreError, HTTPClientError, OSError))
 
+    @override
     def exists(self, key: str) -> bool:
         try:
             with _translate_errors("lookup failed"):
@@ -94,10 +98,12 @@ class S3Store(Store):
             return False
         return True
 
+    @override
     def delete(self, key: str) -> None:
         with _translate_errors("deleting failed"):
             self._client.delete_object(**self._object_arguments(key))
 
+    @override
     def delete_all(self, folder: str) -> int:
         prefix = f"{self._prefix}{require_folder(folder)}/"
         deleted = 0
@@ -111,6 +117,7 @@ class S3Store(Store):
                     )
         return deleted
 
+    @override
     def keys(self, folder: str) -> Iterator[str]:
         prefix = f"{self._prefix}{require_folder(folder)}/"
         with _translate_errors("lookup failed"):
@@ -118,6 +125,7 @@ class S3Store(Store):
                 for item in page.get("Contents", ()):
                     yield item["Key"].removeprefix(self._prefix)
 
+    @override
     def presigned_url(self, key: str, *, content_type: str, valid_s: int) -> str | None:
         if not self._presign:
             return None

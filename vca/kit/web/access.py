@@ -50,6 +50,7 @@ class Access:
 
     @property
     def writes(self) -> bool:
+        """Whether the operation needs a scope that may change resources."""
         return self.scope in ("write", "admin")
 
     def is_audited(self, method: str) -> bool:

@@ -9,6 +9,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import marshmallow
 from flask import Request, request
+from typing_extensions import override
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import LengthRequired, UnsupportedMediaType
 
@@ -39,6 +40,7 @@ class StrictParser(FlaskParser):
             return dict(argmap.defaults)
         return super().parse(argmap, req, location=location, **options)
 
+    @override
     def load_json(self, req: Request, schema: marshmallow.Schema) -> Any:
         check_body(req)
         if req.mimetype != "application/json":
@@ -54,6 +56,7 @@ class StrictParser(FlaskParser):
             raise UnreadableBody("The body must be a JSON object.")
         return value
 
+    @override
     def load_querystring(self, req: Request, schema: marshmallow.Schema) -> Any:
         check_query(req)
         if not req.args:
@@ -66,6 +69,7 @@ class StrictParser(FlaskParser):
                 )
         return self._makeproxy(req.args, schema)
 
+    @override
     def handle_error(
         self,
         error: marshmallow.ValidationError,

@@ -11,6 +11,7 @@ from uuid import UUID
 import marshmallow
 from marshmallow import fields, validate
 from sqlalchemy import Row
+from typing_extensions import override
 
 from vca.kit import phone
 from vca.kit.json import is_storable
@@ -31,6 +32,8 @@ class Schema(marshmallow.Schema):
     """
 
     class Meta:
+        """Reject unknown fields."""
+
         unknown = marshmallow.RAISE
 
     # Output fields that are not read from a single attribute. `grouped`: an object, its fields and
@@ -38,6 +41,7 @@ class Schema(marshmallow.Schema):
     grouped: ClassVar[Mapping[str, Mapping[str, str]]] = {}
     computed: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
 
+    @override
     def dump(self, obj: Any, *, many: bool | None = None) -> Any:
         items = obj if (self.many if many is None else many) else [obj]
         dumped = [self._dump_item(item) for item in items]
@@ -126,6 +130,7 @@ class Pattern(validate.Validator):
         self.regex = re.compile(expression, re.ASCII)  # apispec reads the pattern from `regex`
         self._message = error
 
+    @override
     def __call__(self, value: str) -> str:
         if self.regex.fullmatch(value) is None:
             raise marshmallow.ValidationError(self._message)

@@ -46,10 +46,12 @@ class AuthenticatedKey:
 
     @property
     def is_platform(self) -> bool:
+        """Whether it is a platform key, which belongs to no tenant."""
         return self.tenant_id is None
 
     @property
     def scope_list(self) -> list[str]:
+        """The scopes in their documented order."""
         return [scope for scope in SCOPES if scope in self.scopes]
 
 

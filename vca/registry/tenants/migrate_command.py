@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import click
+from typing_extensions import override
 
 from vca import cli
 from vca.kit import json
@@ -39,25 +40,31 @@ class JsonProgress(Observer):
         self._total = 0
         self._started_at = self._reported_at = monotonic()
 
+    @override
     def on_start(self, total: int) -> None:
         self._total = total
         self._print_event("tenants.migrating", behind=total)
 
+    @override
     def on_progress(self, migrated: int) -> None:
         if monotonic() - self._reported_at >= _REPORT_INTERVAL_S:
             self._reported_at = monotonic()
             self._print_event("tenants.progress", done=migrated, behind=self._total - migrated)
 
+    @override
     def on_failure(self, tenant: TenantRef, failure: MigrationFailure) -> None:
         self._print_event("tenant.failed", tenant_id=str(tenant.id), **_failure_facts(failure))
 
+    @override
     def on_retry(self, count: int, pause_s: float) -> None:
         self._print_event("tenants.retrying", tenants=count, pause_s=pause_s)
 
+    @override
     def on_interrupt(self) -> None:
         self._print_event("tenants.stopping")
 
     def summary(self, facts: Mapping[str, Any]) -> None:
+        """Print the outcome of the run."""
         self._print_event("tenants.migrated", **facts)
 
     def _print_event(self, event: str, **facts: Any) -> None:
@@ -72,26 +79,32 @@ class ProgressBar(Observer):
         self._bar: Any = None
         self._migrated = 0
 
+    @override
     def on_start(self, total: int) -> None:
         if total:
             self._bar = click.progressbar(length=total, label=f"To {schema.head()}", show_pos=True)
             self._bar.render_progress()
 
+    @override
     def on_progress(self, migrated: int) -> None:
         if self._bar is not None and migrated > self._migrated:
             self._bar.update(migrated - self._migrated)
             self._migrated = migrated
 
+    @override
     def on_failure(self, tenant: TenantRef, failure: MigrationFailure) -> None:
         self._print_line(f"skipped: {tenant.id} ({failure})")
 
+    @override
     def on_retry(self, count: int, pause_s: float) -> None:
         self._print_line(f"Retrying {count} tenants in {pause_s:g} s.")
 
+    @override
     def on_interrupt(self) -> None:
         self._print_line("Finishing the tenants in progress …")
 
     def close(self) -> None:
+        """End the line of the progress bar."""
         if self._bar is not None:
             self._bar.render_finish()
 

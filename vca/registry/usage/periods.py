@@ -37,6 +37,7 @@ class UsageMonth:
     notified_thresholds: Sequence[str]
 
     def usage_of(self, kind: str) -> UsageAmount:
+        """Return the usage of one kind; zero if there is none."""
         return self.kinds.get(kind, NO_USAGE)
 
 

@@ -66,6 +66,7 @@ class UsageAmount:
 
     @property
     def billable(self) -> int:
+        """The quantity beyond the included one."""
         return self.quantity - self.included
 
 

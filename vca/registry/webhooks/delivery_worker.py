@@ -67,10 +67,12 @@ class Attempt:
 
     @property
     def succeeded(self) -> bool:
+        """Whether the endpoint returned a 2xx status."""
         return self.status is not None and 200 <= self.status < 300
 
     @property
     def outcome(self) -> str:
+        """The metric's label: delivered, refused or unreachable."""
         if self.status is None:
             return "unreachable"
         return "delivered" if self.succeeded else "refused"

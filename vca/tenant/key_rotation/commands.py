@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Any
 
 import click
+from typing_extensions import override
 
 from vca import cli
 from vca.kit import json
@@ -24,9 +25,11 @@ class JsonProgress(Observer):
     def __init__(self) -> None:
         self._started_at = self._printed_at = monotonic()
 
+    @override
     def on_start(self, tenants: int) -> None:
         self._print_event("secrets.rotating", tenants=tenants)
 
+    @override
     def on_progress(self, tenants: int, resealed: int) -> None:
         if monotonic() - self._printed_at >= _PROGRESS_INTERVAL_S:
             self._printed_at = monotonic()
@@ -48,10 +51,12 @@ class ProgressBar(Observer):
         self._bar: Any = None
         self._done = 0
 
+    @override
     def on_start(self, tenants: int) -> None:
         self._bar = click.progressbar(length=tenants, label="Tenants", show_pos=True)
         self._bar.render_progress()
 
+    @override
     def on_progress(self, tenants: int, resealed: int) -> None:
         self._bar.update(tenants - self._done)
         self._done = tenants

@@ -45,10 +45,12 @@ class Fact:
 
     @property
     def id(self) -> UUID:
+        """The fact's id, which follows from its key."""
         return uuid5(_FACT_NAMESPACE, self.key)
 
     @property
     def period(self) -> date:
+        """The first day of the month in which the usage occurred."""
         return periods.month_of(self.occurred_at)
 
 

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Self, get_args
 from uuid import UUID
 
+from typing_extensions import override
+
 from vca.kit import clock, json
 from vca.kit.phone import mask
 from vca.kit.text import sanitize
@@ -121,16 +123,19 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self._ended_calls: deque[str] = deque(maxlen=_MAX_REMEMBERED)
 
     @classmethod
+    @override
     def from_settings(cls, settings: Settings) -> Self | None:
         return None if settings.production else cls(f"fake-carrier|{settings.secret_key}")
 
     @classmethod
+    @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
         if account is None:
             return cls._without_account()
         versions = (account.fields, account.previous)
         return cls(*(fields["secret"] for fields in versions if fields is not None))
 
+    @override
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         self._record_operation("register_number", tenant_id=tenant_id, did_number=did_number)
         with self._lock:
@@ -140,12 +145,14 @@ class FakeTelephonyAdapter(TelephonyAdapter):
                 "the number belongs to another tenant", permanent=True, code="foreign"
             )
 
+    @override
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         self._record_operation("unregister_number", tenant_id=tenant_id, did_number=did_number)
         with self._lock:
             if self.registered_numbers.get(did_number) == tenant_id:
                 del self.registered_numbers[did_number]
 
+    @override
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
     ) -> tuple[NumberSetting, ...]:
@@ -153,6 +160,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         owner = self.registered_numbers.get(did_number)
         return (NumberSetting("owner", str(tenant_id), str(owner) if owner else None),)
 
+    @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         fields = _parse_body(request.body)
         provider_call_id = _text_field(fields, "call_id", 128)
@@ -175,6 +183,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
             event=_parse_status(fields, provider_call_id) if kind == "status" else None,
         )
 
+    @override
     def verify(self, request: CarrierRequest) -> None:
         signature = request.headers.get(SIGNATURE_HEADER, "").encode()
         expected_signatures = [
@@ -192,6 +201,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         url, body = f"{base_url}{action}", json.dumps(fields)
         return CarrierRequest(action, url, {SIGNATURE_HEADER: self.sign(url, body).decode()}, body)
 
+    @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         # Not logged, because the call's own log line follows.
         self.operations.append(("on_inbound_call", {"call_id": call_metadata.call_id}))
@@ -202,6 +212,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
             f"ring-{call_metadata.call_id}",
         )
 
+    @override
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
         body = {
             "actions": [_render_action(action) for action in reply.actions],
@@ -210,10 +221,12 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         }
         return CarrierResponse(json.dumps(body), "application/json")
 
+    @override
     def hang_up(self, provider_call_id: str) -> None:
         self._record_operation("hang_up", call_id=provider_call_id)
         self._ended_calls.append(provider_call_id)
 
+    @override
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
@@ -228,6 +241,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         if provider_call_id in self._ended_calls:
             raise TelephonyError("the call has ended", permanent=True, code="call-ended")
 
+    @override
     def place_call(self, call: OutboundCall) -> str:
         self._record_operation(
             "place_call", reference=call.reference, number=call.number, state=call.state
@@ -237,10 +251,12 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         self.live_calls.add(provider_call_id)
         return provider_call_id
 
+    @override
     def find_call(self, call: OutboundCall) -> str | None:
         self._record_operation("find_call", reference=call.reference)
         return self.placed_calls.get(call.reference)
 
+    @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         self._record_operation("look_up", call_id=provider_call_id)
         if provider_call_id in self._ended_calls:
@@ -258,6 +274,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         """End a call without reporting it, as if its event were lost."""
         self._ended_calls.append(provider_call_id)
 
+    @override
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
@@ -272,6 +289,7 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         )
         return Recording(content_type, limit_size(chunks))
 
+    @override
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:

@@ -8,6 +8,8 @@ from threading import Lock
 from typing import ClassVar, Self
 from uuid import UUID
 
+from typing_extensions import override
+
 from vca.kit import clock, json
 from vca.settings import Settings
 from vca.telephony.adapter import (
@@ -106,6 +108,7 @@ class TelnyxAdapter(TelephonyAdapter):
         self._registration_lock = Lock()
 
     @classmethod
+    @override
     def from_settings(cls, settings: Settings) -> Self | None:
         if not settings.telnyx_api_key:
             return None
@@ -118,6 +121,7 @@ class TelnyxAdapter(TelephonyAdapter):
         )
 
     @classmethod
+    @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
         if account is None:
             return cls(api_client=ApiClient(""))
@@ -130,6 +134,7 @@ class TelnyxAdapter(TelephonyAdapter):
             application_settings=_application_settings(settings),
         )
 
+    @override
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         session, connection_id = self._api_client.open_session(), self._require_connection_id()
         # Telnyx has no conditional update. The registry has one owner for each number, and this
@@ -141,11 +146,13 @@ class TelnyxAdapter(TelephonyAdapter):
         finally:
             self._registration_lock.release()
 
+    @override
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         numbers.unregister(
             self._api_client.open_session(), tenant_id, did_number, self.connection_id
         )
 
+    @override
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
     ) -> tuple[NumberSetting, ...]:
@@ -167,6 +174,7 @@ class TelnyxAdapter(TelephonyAdapter):
             self._api_client.open_session(), self._application_settings, self.connection_id
         )
 
+    @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         if request.action != _EVENTS_ACTION:
             raise InvalidCarrierRequest("unknown action")
@@ -185,6 +193,7 @@ class TelnyxAdapter(TelephonyAdapter):
     def verify_websocket(self, request: CarrierRequest) -> None:
         """Accept every handshake. Telnyx signs none; the token in the first frame authenticates."""
 
+    @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call_id = call_metadata.call_id
         return CallEvent("RINGING", call_id, call_metadata.timestamp, f"call.initiated-{call_id}")
@@ -200,6 +209,7 @@ class TelnyxAdapter(TelephonyAdapter):
         }
         return CarrierResponse(json.dumps(body), "application/json")
 
+    @override
     def handle(
         self, carrier_event: CarrierEvent, reply: CallReply, *, callback_url: str
     ) -> CarrierResponse:
@@ -211,9 +221,11 @@ class TelnyxAdapter(TelephonyAdapter):
                     raise
         return CarrierResponse(b"", "text/plain")
 
+    @override
     def hang_up(self, provider_call_id: str) -> None:
         control.hang_up(self._api_client.open_session(), provider_call_id)
 
+    @override
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
@@ -221,17 +233,21 @@ class TelnyxAdapter(TelephonyAdapter):
             self._api_client.open_session(), provider_call_id, reply, callback_url=callback_url
         )
 
+    @override
     def place_call(self, call: OutboundCall) -> str:
         return control.dial(self._api_client.open_session(), call, self._require_connection_id())
 
+    @override
     def find_call(self, call: OutboundCall) -> str | None:
         return call_log.find_placed_call(
             self._api_client.open_session(), call, self._require_connection_id()
         )
 
+    @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         return call_log.find_call_status(self._api_client.open_session(), provider_call_id)
 
+    @override
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
@@ -239,6 +255,7 @@ class TelnyxAdapter(TelephonyAdapter):
             self._api_client.open_session(), provider_call_id, provider_recording_id
         )
 
+    @override
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:

@@ -35,10 +35,12 @@ class ApplicationSettings:
 
     @property
     def name(self) -> str:
+        """The application's name at Telnyx, which names our host."""
         return f"VCA {urlsplit(self.events_url).netloc}"
 
     @property
     def fields(self) -> Mapping[str, Any]:
+        """The settings of the application in Telnyx's API."""
         return {
             "active": True,
             "webhook_event_url": self.events_url,

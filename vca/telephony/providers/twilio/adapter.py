@@ -6,6 +6,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Self
 from uuid import UUID
 
+from typing_extensions import override
+
 from vca.kit.phone import is_e164
 from vca.settings import Settings
 from vca.telephony.adapter import TelephonyAdapter, TelephonyError
@@ -84,6 +86,7 @@ class TwilioAdapter(TelephonyAdapter):
         self._rest: RestClient | None = None
 
     @classmethod
+    @override
     def from_settings(cls, settings: Settings) -> Self | None:
         credentials = deployment_credentials(settings)
         return (
@@ -97,6 +100,7 @@ class TwilioAdapter(TelephonyAdapter):
         )
 
     @classmethod
+    @override
     def from_account(cls, settings: Settings, account: Account | None) -> Self:
         return cls(
             account_credentials(account),
@@ -104,6 +108,7 @@ class TwilioAdapter(TelephonyAdapter):
             api_key=account_api_key(account),
         )
 
+    @override
     def register_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         with self._open_session() as session:
             expected = numbers.expected_settings(
@@ -111,6 +116,7 @@ class TwilioAdapter(TelephonyAdapter):
             )
             numbers.register(session, expected, tenant_id=tenant_id, did_number=did_number)
 
+    @override
     def unregister_number(self, tenant_id: UUID, phone_number_id: UUID, did_number: str) -> None:
         with self._open_session() as session:
             expected = numbers.expected_settings(
@@ -118,6 +124,7 @@ class TwilioAdapter(TelephonyAdapter):
             )
             numbers.unregister(session, expected, tenant_id=tenant_id, did_number=did_number)
 
+    @override
     def check_number(
         self, tenant_id: UUID, phone_number_id: UUID, did_number: str
     ) -> tuple[NumberSetting, ...]:
@@ -127,19 +134,24 @@ class TwilioAdapter(TelephonyAdapter):
             )
             return numbers.compare(session, expected, did_number=did_number)
 
+    @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
         return webhooks.parse_webhook(request)
 
+    @override
     def verify(self, request: CarrierRequest) -> None:
         webhooks.verify(request, self._credentials)
 
+    @override
     def verify_websocket(self, request: CarrierRequest) -> None:
         webhooks.verify_websocket(request, self._credentials)
 
+    @override
     def on_inbound_call(self, call_metadata: CallMetadata) -> CallEvent:
         call_sid, now = call_metadata.call_id, call_metadata.timestamp
         return CallEvent("RINGING", call_sid, now, statuses.event_key("ringing", call_sid))
 
+    @override
     def render(self, reply: CallReply, *, callback_url: str) -> CarrierResponse:
         return _response(twiml.render(reply, callback_url=callback_url))
 
@@ -153,40 +165,48 @@ class TwilioAdapter(TelephonyAdapter):
         caller_id = carrier_event.own_number if is_e164(carrier_event.own_number) else None
         return _response(twiml.render(reply, callback_url=callback_url, caller_id=caller_id))
 
+    @override
     def hang_up(self, provider_call_id: str) -> None:
         with self._open_session() as session:
             calls.hang_up(session, provider_call_id)
 
+    @override
     def update_live_call(
         self, provider_call_id: str, reply: CallReply, *, callback_url: str
     ) -> None:
         with self._open_session(retry_writes=False) as session:
             calls.update_live_call(session, provider_call_id, reply, callback_url=callback_url)
 
+    @override
     def place_call(self, call: OutboundCall) -> str:
         with self._open_session(retry_writes=False) as session:
             return calls.place_call(session, call)
 
+    @override
     def find_call(self, call: OutboundCall) -> str | None:
         with self._open_session() as session:
             return calls.find_call(session, call)
 
+    @override
     def find_call_status(self, provider_call_id: str) -> CallStatus | None:
         with self._open_session() as session:
             return calls.find_call_status(session, provider_call_id)
 
+    @override
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
         with self._open_session() as session:
             return recordings.fetch(session, provider_call_id, provider_recording_id)
 
+    @override
     def delete_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> None:
         with self._open_session() as session:
             recordings.delete(session, provider_call_id, provider_recording_id)
 
+    @override
     def create_webrtc_credential(
         self, did_number: str, *, identity: str, ttl_s: int
     ) -> WebRtcCredential:

@@ -17,13 +17,20 @@ class CallFields(Protocol):
     """The fields of a call that events contain, for a stored call or one about to be inserted."""
 
     @property
-    def direction(self) -> str: ...
+    def direction(self) -> str:
+        """`inbound` or `outbound`."""
+
     @property
-    def phone_number_id(self) -> UUID | None: ...
+    def phone_number_id(self) -> UUID | None:
+        """The tenant's number, unless it was deleted."""
+
     @property
-    def ai_profile_id(self) -> UUID | None: ...
+    def ai_profile_id(self) -> UUID | None:
+        """The profile that answers, if any."""
+
     @property
-    def simulated(self) -> bool: ...
+    def simulated(self) -> bool:
+        """Whether the call is a simulation."""
 
 
 def state_change_events(

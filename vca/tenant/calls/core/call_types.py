@@ -32,6 +32,7 @@ class InboundCall:
 
     @property
     def provider_type(self) -> str:
+        """The carrier's name."""
         return self.account.provider_type
 
 

@@ -88,6 +88,7 @@ class Call(TenantBase):
 
     @property
     def live(self) -> bool:
+        """Whether the call has not ended."""
         return self.status not in state_machine.TERMINAL
 
     @property

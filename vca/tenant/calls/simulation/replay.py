@@ -1,4 +1,4 @@
-"""Replay a finished call with another AI profile: what would the agent have said?
+"""Replay a finished call with another AI profile, to compare what the agent says.
 
 The stored utterances of the caller are repeated in order in a simulated call of the fake carrier,
 which is stored as any other. A replay dials nobody and leaves no message, because staff would call

@@ -28,6 +28,7 @@ class CallOutput:
 
     @property
     def is_open(self) -> bool:
+        """Whether the call is in progress."""
         return self.state is not None
 
     @property

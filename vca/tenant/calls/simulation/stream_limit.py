@@ -13,7 +13,7 @@ RETRY_AFTER_S = 5
 
 
 class TooManyStreams(DomainError):
-    """This process already streams as many simulations and replays as it may."""
+    """The process already streams the maximum of simulations and replays."""
 
     status = 429
     code = "too-many-streams"

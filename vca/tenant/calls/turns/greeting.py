@@ -29,6 +29,7 @@ class InboundCallContext:
 
     @property
     def facts(self) -> CallFacts:
+        """The facts of the call that the prompt may mention."""
         metadata = self.metadata
         variables = {**self.config.variables, **self.webhook_variables}
         return CallFacts(
@@ -37,6 +38,7 @@ class InboundCallContext:
 
     @property
     def time_zone(self) -> str:
+        """The tenant's time zone."""
         return str(self.config.time_zone)
 
 
