@@ -1,32 +1,32 @@
-# What a developer does. `make` alone lists it; whatever needs .venv and .env makes them first.
+# Commands for developers. `make` lists them. Targets that need .venv and .env create them first.
 
 PYTHON := .venv/bin/python
 FLASK := $(PYTHON) -m flask --app wsgi
-# What `make call` rings: Acme Dental of the demo.
+# The number that `make call` calls: Acme Dental, a demo tenant.
 DID ?= +14155550100
-# How often `make chaos` kills, and in which order.
+# How many processes `make chaos` kills, and the seed of their order.
 KILLS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run call test test-fast test-all chaos lint bench
 
-help: ## List what there is to make
+help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
 		do printf '%-12s  %s\n' "$$name" "$$text"; done
 
 setup: export SETUP_SCRIPT = $(value SETUP)
-setup: ## Make .venv and .env, or bring .venv up to date (the others do this first)
+setup: ## Create .venv and .env, or update .venv; the other targets do this first
 	@/bin/sh -euc "$$SETUP_SCRIPT"
 
-run: setup ## Run it all, with two demo tenants; PORT=9000 chooses the port, Ctrl-C stops it
+run: setup ## Run everything with two demo tenants; PORT=9000 sets the port, Ctrl-C stops it
 	@$(FLASK) up
 
-call: setup ## Call the demo from this terminal while `make run` runs; DID=+44… rings another
+call: setup ## Call a demo tenant while `make run` runs; DID=+44… calls another number
 	@$(FLASK) calls simulate '$(DID)'
 
 test: export PYTHONDONTWRITEBYTECODE =
-test: setup ## Run the tests on a Postgres of their own; ARGS='-k word' for some of them
+test: setup ## Run the tests on a separate Postgres; ARGS='-k word' selects tests
 	@$(PYTHON) -m pytest -n auto --dist worksteal \
 		--ignore tests/generated --ignore tests/chaos $(ARGS)
 
@@ -36,27 +36,27 @@ test-fast: setup ## Run the unit, architecture and contract tests, which need no
 		tests/unit tests/architecture tests/contract $(ARGS)
 
 test-all: export PYTHONDONTWRITEBYTECODE =
-test-all: setup ## Run every test, with the generated tables and the kills of processes
+test-all: setup ## Run every test, including the generated tables and the chaos tests
 	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
 
 chaos: export PYTHONDONTWRITEBYTECODE =
-chaos: setup ## Shuffle events, and kill web and worker 1,000 times in calls; KILLS=50 SEED=7 choose
+chaos: setup ## Shuffle events, and kill 1,000 processes during calls; KILLS=50 SEED=7 change it
 	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_states.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
-lint: setup ## Check style, types and who imports whom
+lint: setup ## Check style, types and imports
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
 
 bench: export PYTHONDONTWRITEBYTECODE =
-bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes half an hour
+bench: setup ## Measure requests, turns and 10,000 tenants; takes half an hour
 	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/integration/tenancy/test_pool.py -k mixed_requests
 	@$(PYTHON) -m benchmarks
 
-# An install that was cut short leaves its mark: pip may then believe in what is only half there, so
-# .venv is made anew. What was installed to the end is stamped.
+# An interrupted install leaves the file `unfinished`. pip may then accept packages that are only
+# partly installed, so the next run creates .venv again. A complete install writes `installed`.
 define SETUP
 wanted=$(cat requirements.txt requirements-dev.txt | cksum)
 stamp=.venv/installed
@@ -85,14 +85,14 @@ find_python() {
 		echo "$($lacking --version) lacks its venv module: install it (Debian and Ubuntu:" \
 			"apt install python3-venv) and try again." >&2
 	else
-		echo 'VCA needs Python 3.11 or newer, and there is none on the PATH.' >&2
+		echo 'VCA needs Python 3.11 or newer, but the PATH has none.' >&2
 	fi
 	exit 1
 }
 
 make_venv() {
 	find_python
-	echo "Making .venv with $($python --version) …"
+	echo "Creating .venv with $($python --version) …"
 	rm -rf .venv
 	mkdir .venv
 	: >$unfinished
@@ -111,17 +111,17 @@ install() {
 }
 
 if ! up_to_date; then
-	# One at a time, where the system can see to it: the folder itself is the lock.
+	# One install at a time, if the system has flock: the folder itself is the lock.
 	exec 9<.
 	flock 9 2>/dev/null || :
 	up_to_date || install
 fi
 [ -e .env ] || .venv/bin/python -c 'from vca.settings import ROOT, write_env_file
 if write_env_file(ROOT / ".env", ROOT / ".env.example"):
-    print("Wrote .env with fresh secrets.")'
+    print("Wrote .env with new secrets.")'
 if [ ! -r .env ]; then
-	echo '.env cannot be read: another user made it, perhaps with sudo.' \
-		'Take the folder over with: sudo chown -R "$USER" .' >&2
+	echo '.env cannot be read: another user created it, perhaps with sudo.' \
+		'To own the folder, run: sudo chown -R "$USER" .' >&2
 	exit 1
 fi
 endef

@@ -12,8 +12,8 @@ from vca.settings import SettingsError, report_settings_error, settings_or_exit
 # import what they need themselves, so that an invalid setting is reported at once.
 _settings = settings_or_exit()
 
-# Voice WebSockets are served by separate processes: each holds a thread for as long as its call
-# lasts, and requests must not wait for that.
+# Voice WebSockets have processes of their own: each occupies a thread for its whole call, and
+# requests must not wait for that.
 _SERVES_RELAY = _settings.serves_relay
 
 bind = f"{_settings.host}:{_settings.relay_port if _SERVES_RELAY else _settings.port}"
@@ -27,11 +27,11 @@ threads = (
     if _SERVES_RELAY
     else _settings.web_threads + _settings.rate_limit_threads
 )
-# A worker whose threads all hold a WebSocket leaves the next connection to another worker, because
-# it would have to wait until a caller hangs up. So there is no room for idle connections either.
+# A worker whose threads all hold a WebSocket accepts no further connection: it would wait until a
+# caller hangs up. Another worker accepts it. So voice WebSockets allow no idle connections either.
 worker_connections = threads if _SERVES_RELAY else 1_000
-# A worker whose main thread shows no activity for this long is replaced. Requests have threads of
-# their own, and a few may last longer.
+# gunicorn replaces a worker whose main thread shows no activity for this long. Requests have
+# threads of their own, and a few may take longer.
 timeout = 30
 # A deployment lets current turns finish, and lets WebSockets finish speaking. It may interrupt a
 # replay.
@@ -45,20 +45,20 @@ keepalive = 0 if _SERVES_RELAY else 75
 # Processes that hold calls end only with a deployment.
 max_requests = 0 if _SERVES_RELAY else 10_000
 max_requests_jitter = 1_000
-# No legitimate request comes near these. They limit what a request may cost before it is parsed.
+# No legitimate request reaches these limits. They bound the cost of a request before it is parsed.
 limit_request_line = 4_094
 limit_request_fields = 64
 limit_request_field_size = 8_190
 # The heartbeat file must not wait for a disk.
 worker_tmp_dir = "/dev/shm"
 # The control interface is off: all instances on the machine would share one name in the runtime
-# folder, and signals do what operators need.
+# folder, and signals are enough for operation.
 control_socket_disable = True
 # The app itself logs one JSON line per request.
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
-# No forwarded header is trusted: every URL that we give out is built from PUBLIC_BASE_URL.
+# Trust no forwarded header: VCA builds every URL that it gives out from PUBLIC_BASE_URL.
 forwarded_allow_ips = ""
 
 
@@ -71,7 +71,7 @@ def on_starting(server: Any) -> None:
 
     if _settings.metrics_folder is not None:
         try:
-            if _SERVES_RELAY:  # the web server resets them for all processes of the machine
+            if _SERVES_RELAY:  # the web server resets the metrics of all processes of the machine
                 _settings.metrics_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             else:
                 prometheus.remove_dead_process_files(_settings.metrics_folder)
