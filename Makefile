@@ -9,7 +9,7 @@ KILLS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test test-fast test-all chaos lint bench
+.PHONY: help setup run call test test-fast test-all chaos lint lock bench
 
 help: ## List what there is to make
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
@@ -50,6 +50,16 @@ lint: setup ## Check style, types and who imports whom
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
 
+# uv resolves for every platform and Python version at once. It is not a dependency of the project:
+# it is installed for this command only.
+lock: setup ## Update the lock files after a change of requirements
+	@$(PYTHON) -m venv .venv/lock
+	@.venv/lock/bin/python -m pip install -qq --disable-pip-version-check uv==0.13.9
+	@for name in requirements requirements-dev tests/system/clients/requirements; do \
+		.venv/lock/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+			--custom-compile-command 'make lock' $$name.txt --output-file $$name.lock; \
+	done
+
 bench: export PYTHONDONTWRITEBYTECODE =
 bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes half an hour
 	@POOL_REQUESTS=10000 $(PYTHON) -m pytest tests/integration/tenancy/test_pool.py -k mixed_requests
@@ -58,7 +68,7 @@ bench: setup ## Measure requests, turns and a fleet of 10,000 tenants; takes hal
 # An install that was cut short leaves its mark: pip may then believe in what is only half there, so
 # .venv is made anew. What was installed to the end is stamped.
 define SETUP
-wanted=$(cat requirements.txt requirements-dev.txt | cksum)
+lock_checksum=$(cksum <requirements-dev.lock)
 stamp=.venv/installed
 unfinished=.venv/unfinished
 
@@ -71,7 +81,7 @@ usable() {
 }
 
 up_to_date() {
-	[ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && usable
+	[ "$(cat $stamp 2>/dev/null)" = "$lock_checksum" ] && usable
 }
 
 find_python() {
@@ -105,8 +115,9 @@ install() {
 	rm -f $stamp
 	echo 'Installing into .venv; this takes a minute …'
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
-		--root-user-action=ignore --requirement requirements-dev.txt
-	echo "$wanted" >$stamp
+		--root-user-action=ignore --require-hashes --no-deps \
+		--requirement requirements-dev.lock
+	echo "$lock_checksum" >$stamp
 	rm $unfinished
 }
 
