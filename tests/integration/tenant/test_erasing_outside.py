@@ -1,4 +1,7 @@
-"""What erasing may do outside of a tenant's schema: to the acting tenant's jobs and told events."""
+"""The database functions with which an erasure changes rows outside the tenant's schema.
+
+They change only jobs and platform webhook events of the tenant whose session calls them.
+"""
 
 from typing import Any
 from uuid import uuid4
@@ -17,63 +20,66 @@ from vca.tenant.privacy.data_subject import DataSubject
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
-WHO = erasure_fixture.create_subject()
-PATTERN = {"pattern": DataSubject(WHO.number).pattern}
+SUBJECT = erasure_fixture.create_subject()
+PATTERN = {"pattern": DataSubject(SUBJECT.number).pattern}
 
 
-def _asked(tenant: Tenant, statement: str, **values: Any) -> list[Any]:
+def _execute(tenant: Tenant, statement: str, **values: Any) -> list[Any]:
     with tenant_session(tenant.ref) as session:
         return list(session.execute(text(statement), values).all())
 
 
 def _jobs(tenant: Tenant) -> list[tuple[str, str]]:
-    wanted = text(
+    query = text(
         "SELECT status::text, args->>'data' FROM jobs.procrastinate_jobs"
         " WHERE task_name = 'webhooks.tell' AND args->>'tenant_id' = :id ORDER BY 1"
     )
     with admin_db.public_session() as session:
-        return [(status, data) for status, data in session.execute(wanted, {"id": tenant.id})]
+        return [(status, data) for status, data in session.execute(query, {"id": tenant.id})]
 
 
-def test_a_tenant_forgets_and_rewords_its_own_jobs_only(acme: Tenant, globex: Tenant) -> None:
+def test_a_tenant_deletes_and_rewords_only_its_own_jobs(acme: Tenant, globex: Tenant) -> None:
     for tenant in (acme, globex):
-        erasure_fixture.enqueue_jobs_naming(tenant, WHO)
-    theirs = _jobs(globex)
-    [(foreign, *_)] = _asked(globex, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
+        erasure_fixture.enqueue_jobs_naming(tenant, SUBJECT)
+    foreign_jobs = _jobs(globex)
+    [(foreign_id, *_)] = _execute(globex, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
-    forgotten = _asked(acme, "SELECT jobs.forget_finished(:pattern)", **PATTERN)
-    [(own, _, doing)] = _asked(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
+    deleted = _execute(acme, "SELECT jobs.forget_finished(:pattern)", **PATTERN)
+    [(own_id, _, is_running)] = _execute(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
     reword = 'SELECT jobs.reword(:id, \'{"data": "gone"}\')'
-    reworded = [_asked(acme, reword, id=id) for id in (own, foreign)]
+    reworded = [_execute(acme, reword, id=job_id) for job_id in (own_id, foreign_id)]
 
-    assert (forgotten, doing, reworded) == ([(1,)], False, [[(True,)], [(False,)]])
+    assert (deleted, is_running, reworded) == ([(1,)], False, [[(True,)], [(False,)]])
     assert _jobs(acme) == [("todo", "gone")]
-    assert _jobs(globex) == theirs
+    assert _jobs(globex) == foreign_jobs
 
 
-def test_what_operators_are_told_of_another_tenant_stays(acme: Tenant, globex: Tenant) -> None:
-    told = Event("call.ended", {"call_id": str(uuid4()), "outcome": WHO.phrase})
+def test_a_tenant_cannot_change_platform_events_of_another_tenant(
+    acme: Tenant, globex: Tenant
+) -> None:
+    event = Event("call.ended", {"call_id": str(uuid4()), "outcome": SUBJECT.phrase})
     with public_session() as session:
         endpoints.create(session, PLATFORM_SCOPE, url="https://example.com/")
     with tenant_session(globex.ref) as session:
-        events.emit(session, told, now=clock.now())
-    forget = "SELECT public.forget_told(CAST(:events AS uuid[]))"
+        events.emit(session, event, now=clock.now())
+    statement = "SELECT public.forget_told(CAST(:events AS uuid[]))"
 
-    by_acme = _asked(acme, forget, events=[str(told.id)])
-    before = _payload(told)
-    by_globex = _asked(globex, forget, events=[str(told.id)])
+    by_acme = _execute(acme, statement, events=[str(event.id)])
+    before = _stored_payload(event)
+    by_globex = _execute(globex, statement, events=[str(event.id)])
 
     assert (by_acme, by_globex) == ([(0,)], [(1,)])
-    assert before["data"]["outcome"] == WHO.phrase
-    assert set(_payload(told)["data"]) == {"tenant_id", "simulated", "call_id"}
+    assert before["data"]["outcome"] == SUBJECT.phrase
+    assert set(_stored_payload(event)["data"]) == {"tenant_id", "simulated", "call_id"}
 
 
-def _payload(told: Event) -> Any:
+def _stored_payload(event: Event) -> Any:
+    """Return the stored payload of a platform event, and deactivate the platform's webhooks."""
     with admin_db.public_session() as session:
-        wanted = text("SELECT payload FROM public.webhook_deliveries WHERE event_id = :id")
-        found = session.scalars(wanted, {"id": told.id}).one()
+        query = text("SELECT payload FROM public.webhook_deliveries WHERE event_id = :id")
+        payload = session.scalars(query, {"id": event.id}).one()
         session.execute(text("UPDATE public.webhooks SET is_active = false"))
-    return found
+    return payload
 
 
 @pytest.mark.parametrize(
@@ -84,10 +90,10 @@ def _payload(told: Event) -> Any:
         "SELECT jobs.reword(:waiting, '{}')",
     ],
 )
-def test_outside_of_a_tenant_nothing_of_it_can_be_done(acme: Tenant, statement: str) -> None:
-    """Each names a job that there is: in which tenant it is asked may be looked at last."""
-    erasure_fixture.enqueue_jobs_naming(acme, WHO)
-    [(waiting, *_)] = _asked(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
+def test_the_job_functions_fail_outside_a_tenant_session(acme: Tenant, statement: str) -> None:
+    """Each statement matches an existing job, because a function may check the tenant last."""
+    erasure_fixture.enqueue_jobs_naming(acme, SUBJECT)
+    [(waiting_id, *_)] = _execute(acme, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
     with pytest.raises(DBAPIError, match="in no tenant"), public_session() as session:
-        session.execute(text(statement), {"waiting": waiting})
+        session.execute(text(statement), {"waiting": waiting_id})
