@@ -195,7 +195,7 @@ def test_a_turn_sends_at_most_a_dozen_statements(app: Flask, acme: Tenant, numbe
     statements: list[str] = []
     engine = db.current_database().engine
 
-    def record_statement(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement.split()[0])
 
     event.listen(engine, "before_cursor_execute", record_statement)
@@ -252,7 +252,7 @@ def _count_list_statements(tenant: Tenant) -> int:
     statements: list[str] = []
     engine = db.current_database().engine
 
-    def record_statement(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
     event.listen(engine, "before_cursor_execute", record_statement)

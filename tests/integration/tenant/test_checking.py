@@ -253,7 +253,7 @@ def test_a_registration_during_a_check_is_not_reported_as_drift(
     carrier.registered_numbers.clear()
     check_number = carrier.check_number
 
-    def check_and_register(*arguments: Any) -> Any:
+    def check_and_register(*arguments: Any) -> tuple[NumberSetting, ...]:
         number_settings = check_number(*arguments)
         acme.post(f"/phone-numbers/{number['id']}/register")
         # The registration is complete before the check ends.

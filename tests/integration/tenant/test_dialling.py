@@ -44,7 +44,7 @@ def _decide(
         "+18005551234",  # freephone in the home country
     ],
 )
-def test_an_ordinary_number_in_an_allowed_country_is_allowed(number: str) -> None:
+def test_an_ordinary_number_in_a_listed_country_is_allowed(number: str) -> None:
     assert _decide(number).allowed
 
 
@@ -274,7 +274,7 @@ def test_a_number_that_may_not_be_dialled_is_not_stored(
     assert acme.get(path).json[field] == (number if reason is None else None)
 
 
-def test_a_dial_policy_determines_which_foreign_numbers_are_stored(acme: Tenant) -> None:
+def test_a_dial_policy_determines_the_countries_of_stored_numbers(acme: Tenant) -> None:
     acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
 
     assert acme.number(forward_to=NEW_YORK)["forward_to"] == NEW_YORK

@@ -29,7 +29,7 @@ def _execute(tenant: Tenant, statement: str, **values: Any) -> list[Any]:
         return list(session.execute(text(statement), values).all())
 
 
-def _jobs(tenant: Tenant) -> list[tuple[str, str]]:
+def _list_jobs(tenant: Tenant) -> list[tuple[str, str]]:
     query = text(
         "SELECT status::text, args->>'data' FROM jobs.procrastinate_jobs"
         " WHERE task_name = 'webhooks.tell' AND args->>'tenant_id' = :id ORDER BY 1"
@@ -41,7 +41,7 @@ def _jobs(tenant: Tenant) -> list[tuple[str, str]]:
 def test_a_tenant_deletes_and_rewords_only_its_own_jobs(acme: Tenant, globex: Tenant) -> None:
     for tenant in (acme, globex):
         erasure_fixture.enqueue_jobs_naming(tenant, SUBJECT)
-    foreign_jobs = _jobs(globex)
+    foreign_jobs = _list_jobs(globex)
     [(foreign_id, *_)] = _execute(globex, "SELECT * FROM jobs.naming(:pattern)", **PATTERN)
 
     deleted = _execute(acme, "SELECT jobs.forget_finished(:pattern)", **PATTERN)
@@ -50,8 +50,8 @@ def test_a_tenant_deletes_and_rewords_only_its_own_jobs(acme: Tenant, globex: Te
     reworded = [_execute(acme, reword, id=job_id) for job_id in (own_id, foreign_id)]
 
     assert (deleted, is_running, reworded) == ([(1,)], False, [[(True,)], [(False,)]])
-    assert _jobs(acme) == [("todo", "gone")]
-    assert _jobs(globex) == foreign_jobs
+    assert _list_jobs(acme) == [("todo", "gone")]
+    assert _list_jobs(globex) == foreign_jobs
 
 
 def test_a_tenant_cannot_change_platform_events_of_another_tenant(
