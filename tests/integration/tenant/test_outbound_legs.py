@@ -1,4 +1,4 @@
-"""Outbound legs: counted, capped also for many at once, and stopped by a freeze."""
+"""Outbound legs: the record of each leg, the caps, and the freeze of dialling."""
 
 from collections import Counter
 from functools import partial
@@ -25,27 +25,27 @@ from vca.tenant.settings.dialling import RecentDials
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
 
 
-def _dial(tenant: Tenant, number: str = LONDON, **given: Any) -> str | None:
-    """Note a leg in a transaction of its own; the reason when it is refused."""
+def _dial(tenant: Tenant, number: str = LONDON, **fields: Any) -> str | None:
+    """Authorise a leg in its own transaction. Return the reason if it is denied."""
     leg: dict[str, Any] = {"kind": "call", "call_id": None, "from_number": "+442079999999"}
     with tenant_session(tenant.ref) as session:
         try:
-            outbound_legs.authorise_leg(session, number, **{**leg, **given})
-        except DiallingRefused as refused:
-            return refused.reason
+            outbound_legs.authorise_leg(session, number, **{**leg, **fields})
+        except DiallingRefused as error:
+            return error.reason
     return None
 
 
-def _recent(tenant: Tenant) -> RecentDials:
+def _count_recent_legs(tenant: Tenant) -> RecentDials:
     with tenant_session(tenant.ref) as session:
         return outbound_legs.count_recent_legs(session)
 
 
-def _age(world: Factory, tenant: Tenant, interval: str) -> None:
+def _age_legs(world: Factory, tenant: Tenant, interval: str) -> None:
     world.sql(tenant, f"UPDATE outbound_legs SET created_at = created_at - interval '{interval}'")
 
 
-def test_a_leg_that_may_be_dialled_is_noted(acme: Tenant, globex: Tenant) -> None:
+def test_an_authorised_leg_is_recorded(acme: Tenant, globex: Tenant) -> None:
     call_id = uuid4()
 
     assert _dial(acme, kind="transfer", call_id=call_id) is None
@@ -54,22 +54,25 @@ def test_a_leg_that_may_be_dialled_is_noted(acme: Tenant, globex: Tenant) -> Non
         [leg] = session.scalars(select(OutboundLeg))
     assert (leg.kind, leg.call_id, leg.number) == ("transfer", call_id, LONDON)
     assert str(leg.tenant_id) == acme.id
-    assert (_recent(acme), _recent(globex)) == (RecentDials(1, 1), RecentDials(0, 0))
+    assert (_count_recent_legs(acme), _count_recent_legs(globex)) == (
+        RecentDials(1, 1),
+        RecentDials(0, 0),
+    )
 
 
-def test_a_refused_leg_is_told_with_its_reason_and_not_counted(acme: Tenant) -> None:
-    with tenant_session(acme.ref) as session, pytest.raises(DiallingRefused) as refused:
+def test_a_denied_leg_has_a_reason_and_is_not_counted(acme: Tenant) -> None:
+    with tenant_session(acme.ref) as session, pytest.raises(DiallingRefused) as error_info:
         outbound_legs.authorise_leg(
             session, "+449098790123", kind="call", call_id=None, from_number=LONDON
         )
 
-    assert (refused.value.status, refused.value.problem_code) == (409, "dialling-refused")
-    assert refused.value.reason == "number_type"
-    assert "(number_type)" in refused.value.detail
-    assert _recent(acme) == RecentDials(0, 0)
+    assert (error_info.value.status, error_info.value.problem_code) == (409, "dialling-refused")
+    assert error_info.value.reason == "number_type"
+    assert "(number_type)" in error_info.value.detail
+    assert _count_recent_legs(acme) == RecentDials(0, 0)
 
 
-def test_the_country_is_that_of_the_number_it_is_dialled_from(acme: Tenant) -> None:
+def test_the_allowed_country_is_that_of_the_calling_number_or_home(acme: Tenant) -> None:
     assert _dial(acme, NEW_YORK) == "country"
     assert _dial(acme, NEW_YORK, from_number="+14155550100") is None
 
@@ -79,7 +82,7 @@ def test_the_country_is_that_of_the_number_it_is_dialled_from(acme: Tenant) -> N
     assert _dial(acme, LONDON) == "country"
 
 
-def test_the_tenants_own_number_is_not_dialled_and_anothers_is(
+def test_a_tenant_may_dial_numbers_of_other_tenants_but_not_its_own(
     acme: Tenant, globex: Tenant
 ) -> None:
     number = acme.number()["did_number"]
@@ -92,23 +95,21 @@ def test_the_caps_count_the_last_minute_and_the_last_day(world: Factory, acme: T
     acme.patch("/settings", {"dial_policy": {"per_minute": 2, "per_day": 3}})
 
     assert [_dial(acme) for _ in range(3)] == [None, None, "per_minute"]
-    _age(world, acme, "61 seconds")
-    assert _recent(acme) == RecentDials(0, 2)
+    _age_legs(world, acme, "61 seconds")
+    assert _count_recent_legs(acme) == RecentDials(0, 2)
     assert [_dial(acme) for _ in range(2)] == [None, "per_day"]
-    _age(world, acme, "24 hours")
-    assert _recent(acme) == RecentDials(0, 0)
+    _age_legs(world, acme, "24 hours")
+    assert _count_recent_legs(acme) == RecentDials(0, 0)
     assert _dial(acme) is None
 
 
-def test_of_twenty_legs_at_once_no_more_are_dialled_than_the_cap(
-    acme: Tenant, globex: Tenant
-) -> None:
+def test_concurrent_legs_do_not_exceed_the_cap(acme: Tenant, globex: Tenant) -> None:
     acme.patch("/settings", {"dial_policy": {"per_minute": 5}})
 
     outcomes = run_concurrently([partial(_dial, acme)] * 20)
 
     assert Counter(outcomes) == {None: 5, "per_minute": 15}
-    assert _recent(acme) == RecentDials(5, 5)
+    assert _count_recent_legs(acme) == RecentDials(5, 5)
     assert _dial(globex) is None
 
 
@@ -123,52 +124,52 @@ def test_a_leg_whose_transaction_fails_is_not_counted(acme: Tenant) -> None:
     with pytest.raises(LookupError):
         fail()
 
-    assert _recent(acme) == RecentDials(0, 0)
+    assert _count_recent_legs(acme) == RecentDials(0, 0)
 
 
-# --- flask dialling ---------------------------------------------------------------------------
+# The command `flask dialling`
 
 
-def _run(app: Flask, *words: str) -> Result:
-    return app.test_cli_runner().invoke(args=["dialling", *words])
+def _run_command(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["dialling", *arguments])
 
 
-def _json(app: Flask, *words: str) -> Any:
-    result = _run(app, *words, "--json")
+def _run_json_command(app: Flask, *arguments: str) -> Any:
+    result = _run_command(app, *arguments, "--json")
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def test_one_tenants_dialling_is_frozen_and_resumed(
+def test_the_dialling_of_one_tenant_is_frozen_and_resumed(
     app: Flask, acme: Tenant, globex: Tenant
 ) -> None:
-    frozen = _json(app, "freeze", "--tenant", acme.id)
+    frozen = _run_json_command(app, "freeze", "--tenant", acme.id)
 
     assert frozen == {"tenant_id": acme.id, "frozen": True}
     assert _dial(acme) == "frozen"
     assert _dial(globex) is None
-    assert _json(app, "freeze", "--tenant", acme.id)["frozen"] is True
-    assert _json(app, "resume", "--tenant", acme.id)["frozen"] is False
+    assert _run_json_command(app, "freeze", "--tenant", acme.id)["frozen"] is True
+    assert _run_json_command(app, "resume", "--tenant", acme.id)["frozen"] is False
     assert _dial(acme) is None
 
 
-def test_everybodys_dialling_is_frozen_and_a_tenants_own_freeze_outlasts_it(
+def test_the_freeze_of_a_tenant_outlasts_a_freeze_of_the_deployment(
     app: Flask, acme: Tenant, globex: Tenant
 ) -> None:
-    _json(app, "freeze", "--tenant", acme.id)
+    _run_json_command(app, "freeze", "--tenant", acme.id)
 
-    everybody = _json(app, "freeze")
+    deployment_freeze = _run_json_command(app, "freeze")
     try:
-        during = [_dial(acme), _dial(globex)]
+        during_freeze = [_dial(acme), _dial(globex)]
     finally:
-        _json(app, "resume")
+        _run_json_command(app, "resume")
 
-    assert everybody == {"tenant_id": None, "frozen": True}
-    assert during == ["frozen", "frozen"]
+    assert deployment_freeze == {"tenant_id": None, "frozen": True}
+    assert during_freeze == ["frozen", "frozen"]
     assert [_dial(acme), _dial(globex)] == ["frozen", None]
 
 
-def test_a_freeze_that_the_database_has_no_place_for_is_not_believed(app: Flask) -> None:
+def test_a_freeze_without_a_deployment_row_raises_an_error(app: Flask) -> None:
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.deployment"))
 
@@ -178,20 +179,20 @@ def test_a_freeze_that_the_database_has_no_place_for_is_not_believed(app: Flask)
         session.rollback()
 
 
-def test_a_freeze_does_not_stand_in_the_way_of_keeping_a_number(app: Flask, acme: Tenant) -> None:
-    _json(app, "freeze", "--tenant", acme.id)
+def test_a_freeze_does_not_block_storing_a_number(app: Flask, acme: Tenant) -> None:
+    _run_json_command(app, "freeze", "--tenant", acme.id)
 
     assert acme.number(forward_to=fresh_number())["id"]
 
 
-def test_nobodys_dialling_cannot_be_frozen(app: Flask) -> None:
-    result = _run(app, "freeze", "--tenant", str(uuid4()))
+def test_freezing_an_unknown_tenant_fails(app: Flask) -> None:
+    result = _run_command(app, "freeze", "--tenant", str(uuid4()))
 
     assert result.exit_code == 1
     assert "There is no such resource." in result.output
 
 
-def test_people_are_told_in_a_sentence(app: Flask, acme: Tenant) -> None:
-    result = _run(app, "freeze", "--tenant", acme.id)
+def test_the_freeze_command_prints_a_sentence(app: Flask, acme: Tenant) -> None:
+    result = _run_command(app, "freeze", "--tenant", acme.id)
 
     assert result.output == f"Dialling is frozen for tenant {acme.id}.\n"

@@ -1,4 +1,7 @@
-"""A number moves: one change, and where it was may ring for thirty days or until released."""
+"""Porting: moving a number to another carrier or account.
+
+The previous carrier may bring calls for thirty days, or until it is released.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -20,7 +23,7 @@ from vca.tenant.phone_numbers.registration import UNREGISTER_JOB
 
 @pytest.fixture
 def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
-    """By the deployment's account."""
+    """Return a client that sends the requests of the deployment's carrier."""
     return CarrierClient(carrier, anonymous)
 
 
@@ -32,26 +35,27 @@ def own_account(carrier: FakeTelephonyAdapter, acme: Tenant) -> OwnAccount:
 
 @pytest.fixture
 def number(acme: Tenant, world: Factory, own_account: OwnAccount) -> dict[str, Any]:
-    """A number that was on the deployment's account, and is on acme's own by now."""
+    """Return a number that has moved from the deployment's account to Acme's own account."""
     number = acme.number(provider_type="fake")
     world.run_jobs(acme)
-    moved = acme.patch(f"/phone-numbers/{number['id']}", own_account.number_fields)
-    assert moved.status_code == 200
-    found: dict[str, Any] = moved.json
-    return found
+    response = acme.patch(f"/phone-numbers/{number['id']}", own_account.number_fields)
+    assert response.status_code == 200
+    ported_number: dict[str, Any] = response.json
+    return ported_number
 
 
-def _shown(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json
-    return found
+def _get_number(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    representation: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json
+    return representation
 
 
-def _status(line: CarrierClient, number: dict[str, Any], call_id: str) -> int:
-    request = line.build_request("voice", call_id=call_id, to=number["did_number"])
-    return line.send(request).status_code
+def _ring_number(carrier_client: CarrierClient, number: dict[str, Any], call_id: str) -> int:
+    """Send an inbound call to the number and return the status of the response."""
+    request = carrier_client.build_request("voice", call_id=call_id, to=number["did_number"])
+    return carrier_client.send(request).status_code
 
 
-def test_where_it_was_is_shown_and_may_ring(
+def test_the_previous_carrier_is_shown_and_may_bring_calls(
     acme: Tenant,
     own_account: OwnAccount,
     number: dict[str, Any],
@@ -63,8 +67,8 @@ def test_where_it_was_is_shown_and_may_ring(
     assert (previous["provider_type"], previous["telephony_account_id"]) == ("fake", None)
     assert previous["until"] > clock.now().isoformat()
     assert (
-        _status(carrier_client, number, "old-1")
-        == _status(own_account.carrier_client(anonymous), number, "new-1")
+        _ring_number(carrier_client, number, "old-1")
+        == _ring_number(own_account.carrier_client(anonymous), number, "new-1")
         == 200
     )
     calls = {call["provider_call_id"]: call for call in acme.get("/calls").json}
@@ -72,7 +76,7 @@ def test_where_it_was_is_shown_and_may_ring(
     assert calls["new-1"]["telephony_account_id"] == own_account.id
 
 
-def test_it_is_registered_where_it_is_and_not_torn_down_where_it_was(
+def test_a_ported_number_is_registered_at_both_carriers(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -83,10 +87,10 @@ def test_it_is_registered_where_it_is_and_not_torn_down_where_it_was(
 
     assert own_account.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
-    assert _shown(acme, number)["registration"]["status"] == "registered"
+    assert _get_number(acme, number)["registration"]["status"] == "registered"
 
 
-def test_released_the_old_one_is_refused_and_lets_it_go(
+def test_a_released_carrier_is_rejected_and_loses_its_registration(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -101,16 +105,16 @@ def test_released_the_old_one_is_refused_and_lets_it_go(
     assert acme.post(path).status_code == 204
     world.run_jobs(acme)
 
-    assert _shown(acme, number)["previous_carrier"] is None
-    assert _status(carrier_client, number, "old-1") == 403
+    assert _get_number(acme, number)["previous_carrier"] is None
+    assert _ring_number(carrier_client, number, "old-1") == 403
     assert acme.get("/calls").json == []
     assert carrier.registered_numbers == {}
     assert requested_operations(carrier).count("unregister_number") == 1
     assert own_account.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
-    assert _shown(acme, number)["registration"]["status"] == "registered"
+    assert _get_number(acme, number)["registration"]["status"] == "registered"
 
 
-def test_after_thirty_days_the_old_one_is_refused_before_any_job_has_run(
+def test_an_expired_carrier_is_rejected_before_any_job_runs(
     acme: Tenant, number: dict[str, Any], carrier_client: CarrierClient, platform: Platform
 ) -> None:
     with admin_db.public_session() as session:
@@ -119,11 +123,11 @@ def test_after_thirty_days_the_old_one_is_refused_before_any_job_has_run(
             (number["did_number"],),
         )
 
-    assert _status(carrier_client, number, "old-1") == 403
+    assert _ring_number(carrier_client, number, "old-1") == 403
     assert acme.get("/calls").json == []
 
 
-def test_after_thirty_days_the_old_one_lets_it_go(
+def test_an_expired_carrier_loses_its_registration(
     acme: Tenant,
     world: Factory,
     number: dict[str, Any],
@@ -132,7 +136,7 @@ def test_after_thirty_days_the_old_one_lets_it_go(
 ) -> None:
     world.run_jobs(acme)
     world.make_due(acme, LEAVE_JOB)
-    assert world.run_jobs(acme) == [LEAVE_JOB]  # before its time it does nothing
+    assert world.run_jobs(acme) == [LEAVE_JOB]  # it does nothing before the period ends
     assert carrier.registered_numbers != {}
 
     porting.release_if_due(
@@ -142,29 +146,29 @@ def test_after_thirty_days_the_old_one_lets_it_go(
 
     assert carrier.registered_numbers == {}
     assert own_account.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
-    assert _shown(acme, number)["previous_carrier"] is None
+    assert _get_number(acme, number)["previous_carrier"] is None
 
 
-def test_one_job_waits_for_it_however_often_it_moves(
+def test_a_second_move_leaves_one_waiting_release_job(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    second = create_account(acme)
+    second_account = create_account(acme)
     world.run_jobs(acme)
 
-    acme.patch(f"/phone-numbers/{number['id']}", second.number_fields)
-    done = world.run_jobs(acme, include_scheduled=True)
+    acme.patch(f"/phone-numbers/{number['id']}", second_account.number_fields)
+    job_names = world.run_jobs(acme, include_scheduled=True)
 
-    assert done.count(LEAVE_JOB) == 1
-    assert carrier.registered_numbers == {}  # the first of the three
+    assert job_names.count(LEAVE_JOB) == 1
+    assert carrier.registered_numbers == {}  # the first of the three carriers
     assert own_account.carrier.registered_numbers == {number["did_number"]: acme.ref.id}
-    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own_account.id
+    assert _get_number(acme, number)["previous_carrier"]["telephony_account_id"] == own_account.id
 
 
-def test_moving_back_keeps_the_registration_where_it_goes_back_to(
+def test_moving_back_does_not_unregister_the_number(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -174,57 +178,57 @@ def test_moving_back_keeps_the_registration_where_it_goes_back_to(
 ) -> None:
     world.run_jobs(acme)
 
-    back = {"provider_type": "generic", "telephony_account_id": None}
-    acme.patch(f"/phone-numbers/{number['id']}", back)
+    deployment_fields = {"provider_type": "generic", "telephony_account_id": None}
+    acme.patch(f"/phone-numbers/{number['id']}", deployment_fields)
     world.run_jobs(acme)
 
     assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
     assert "unregister_number" not in requested_operations(carrier)
-    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] == own_account.id
-    assert _status(carrier_client, number, "back-1") == 200
+    assert _get_number(acme, number)["previous_carrier"]["telephony_account_id"] == own_account.id
+    assert _ring_number(carrier_client, number, "back-1") == 200
 
 
-def test_an_order_to_let_go_that_comes_late_does_not_tear_down_what_may_ring_again(
+def test_a_late_release_does_not_unregister_a_number_that_moved_back(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    """Released, and while the carrier is away moved back there and away once more."""
-    one = f"/phone-numbers/{number['id']}"
+    """The number is moved back and away again while the carrier is unreachable."""
+    path = f"/phone-numbers/{number['id']}"
     world.run_jobs(acme)
     carrier.fail_next(TelephonyError("away", permanent=False))
-    acme.post(f"{one}/release-previous-carrier")
+    acme.post(f"{path}/release-previous-carrier")
     world.run_jobs(acme)
-    for place in (
+    for number_fields in (
         {"provider_type": "fake", "telephony_account_id": None},
         own_account.number_fields,
     ):
-        acme.patch(one, place)
+        acme.patch(path, number_fields)
         world.run_jobs(acme)
 
     world.make_due(acme, UNREGISTER_JOB)
     world.run_jobs(acme)
 
-    assert _shown(acme, number)["previous_carrier"]["telephony_account_id"] is None
+    assert _get_number(acme, number)["previous_carrier"]["telephony_account_id"] is None
     assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
 
 
-def test_another_name_of_the_same_carrier_is_no_move(
+def test_another_name_of_the_same_carrier_does_not_move_the_number(
     acme: Tenant, world: Factory, own_account: OwnAccount, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number(provider_type="generic")
     world.run_jobs(acme)
 
-    renamed = acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "fake"}).json
+    updated_number = acme.patch(f"/phone-numbers/{number['id']}", {"provider_type": "fake"}).json
     world.run_jobs(acme)
 
-    assert renamed["previous_carrier"] is None
+    assert updated_number["previous_carrier"] is None
     assert "unregister_number" not in requested_operations(carrier)
 
 
-def test_an_inactive_number_rings_from_nowhere_and_is_registered_nowhere(
+def test_a_deactivated_number_is_unregistered_at_both_carriers(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -233,14 +237,14 @@ def test_an_inactive_number_rings_from_nowhere_and_is_registered_nowhere(
 ) -> None:
     world.run_jobs(acme)
 
-    off = acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False}).json
+    inactive_number = acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False}).json
     world.run_jobs(acme)
 
-    assert off["previous_carrier"] is None
+    assert inactive_number["previous_carrier"] is None
     assert carrier.registered_numbers == own_account.carrier.registered_numbers == {}
 
 
-def test_a_number_that_is_moved_and_switched_off_at_once_is_registered_nowhere(
+def test_a_number_moved_and_deactivated_at_once_is_not_registered(
     acme: Tenant, world: Factory, own_account: OwnAccount, carrier: FakeTelephonyAdapter
 ) -> None:
     number = acme.number()
@@ -252,7 +256,7 @@ def test_a_number_that_is_moved_and_switched_off_at_once_is_registered_nowhere(
     assert carrier.registered_numbers == own_account.carrier.registered_numbers == {}
 
 
-def test_a_number_that_is_given_back_leaves_both(
+def test_a_deleted_number_is_unregistered_at_both_carriers(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -268,10 +272,10 @@ def test_a_number_that_is_given_back_leaves_both(
     assert LEAVE_JOB not in world.run_jobs(acme, include_scheduled=True)
 
 
-def test_another_tenants_number_is_not_released(
+def test_the_number_of_another_tenant_is_not_released(
     acme: Tenant, globex: Tenant, number: dict[str, Any]
 ) -> None:
     path = f"/phone-numbers/{number['id']}/release-previous-carrier"
 
     assert globex.post(path).status_code == 404
-    assert _shown(acme, number)["previous_carrier"] is not None
+    assert _get_number(acme, number)["previous_carrier"] is not None
