@@ -1,4 +1,4 @@
-"""The state machine: any shuffle of any duplicated list of events is one final state."""
+"""Tests of the call state machine: events in any order, with duplicates, yield one final state."""
 
 import os
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from tests.support.factories import Tenant
-from vca.telephony.types import CallEvent
+from vca.telephony.types import CallEvent, EventType
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import record
 from vca.tenant.calls.core.call_types import NewCall
@@ -29,26 +29,29 @@ from vca.tenant.calls.core.state_machine import (
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-MOMENTS = st.integers(0, 600).map(lambda seconds: START + timedelta(seconds=seconds))
+EVENT_TYPES: list[EventType] = ["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]
+TIMES = st.integers(0, 600).map(lambda seconds: START + timedelta(seconds=seconds))
 
 
-def _event(event_type: str, at: datetime, reason: str | None, detail: str | None) -> CallEvent:
-    over = event_type in ("ENDED", "FAILED")
+def _call_event(
+    event_type: EventType, occurred_at: datetime, reason: str | None, detail: str | None
+) -> CallEvent:
+    is_final = event_type in ("ENDED", "FAILED")
     return CallEvent(
-        event_type,  # type: ignore[arg-type]
+        event_type,
         "call",
-        at,
+        occurred_at,
         "key",
-        reason if over else None,
-        detail if over else None,
+        reason if is_final else None,
+        detail if is_final else None,
     )
 
 
 EVENTS = st.lists(
     st.builds(
-        _event,
-        st.sampled_from(["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]),
-        MOMENTS,
+        _call_event,
+        st.sampled_from(EVENT_TYPES),
+        TIMES,
         st.sampled_from(END_REASONS),
         st.none() | st.sampled_from(["486", "603"]),
     ),
@@ -57,7 +60,7 @@ EVENTS = st.lists(
 )
 
 
-def _fold(events: list[CallEvent]) -> LifecycleState:
+def _apply_events(events: list[CallEvent]) -> LifecycleState:
     state = LifecycleState("queued", started_at=START)
     for event in events:
         state = next_state(state, event)
@@ -67,14 +70,14 @@ def _fold(events: list[CallEvent]) -> LifecycleState:
 @given(st.data())
 def test_any_shuffle_with_duplicates_ends_in_the_same_state(data: st.DataObject) -> None:
     events = data.draw(EVENTS)
-    again = data.draw(st.lists(st.sampled_from(events), max_size=6))
-    shuffled = data.draw(st.permutations([*events, *again]))
+    duplicates = data.draw(st.lists(st.sampled_from(events), max_size=6))
+    shuffled = data.draw(st.permutations([*events, *duplicates]))
 
-    assert _fold(shuffled) == _fold(events)
+    assert _apply_events(shuffled) == _apply_events(events)
 
 
 @given(EVENTS)
-def test_a_call_never_goes_back(events: list[CallEvent]) -> None:
+def test_a_call_never_returns_to_an_earlier_status(events: list[CallEvent]) -> None:
     state = LifecycleState("queued", started_at=START)
     for event in events:
         before, state = state, next_state(state, event)
@@ -85,75 +88,87 @@ def test_a_call_never_goes_back(events: list[CallEvent]) -> None:
             assert state.end_reason is not None
 
 
-def test_a_call_that_was_answered_completes_and_one_that_never_was_fails() -> None:
+def test_an_answered_call_completes_and_an_unanswered_call_fails() -> None:
     ring, answer, end, fail = (
-        _event(kind, START, "caller_hangup", None)
+        _call_event(kind, START, "caller_hangup", None)
         for kind in ("RINGING", "ANSWERED", "ENDED", "FAILED")
     )
 
-    assert _fold([ring, answer, end]).status == "completed"
-    assert _fold([ring, answer, fail]).status == "completed"
-    assert _fold([ring, fail]).status == "failed"
+    assert _apply_events([ring, answer, end]).status == "completed"
+    assert _apply_events([ring, answer, fail]).status == "completed"
+    assert _apply_events([ring, fail]).status == "failed"
 
 
-def test_who_ended_a_call_on_purpose_knows_better_than_its_carrier() -> None:
-    carrier = _event("ENDED", START, "caller_hangup", "16")
-    ours = _event("ENDED", START + timedelta(seconds=1), "max_turns", None)
+def test_an_end_reason_of_the_product_overrides_the_carriers() -> None:
+    carrier_event = _call_event("ENDED", START, "caller_hangup", "16")
+    product_event = _call_event("ENDED", START + timedelta(seconds=1), "max_turns", None)
 
-    assert _fold([carrier, ours]).end_reason == "max_turns"
-    assert _fold([ours, carrier]).ended_at == START
+    assert _apply_events([carrier_event, product_event]).end_reason == "max_turns"
+    assert _apply_events([product_event, carrier_event]).ended_at == START
 
 
-# --- In the database -----------------------------------------------------------------------------
+# --- Stored calls --------------------------------------------------------------------------------
 
-_OWN = ("agent_hangup", "api_hangup", "transferred", "voicemail", "max_duration", "model_error")
-_TOLD = st.tuples(
-    st.sampled_from(["INITIATED", "RINGING", "ANSWERED", "ENDED", "FAILED"]),
-    MOMENTS,
-    st.sampled_from([*CARRIER_END_REASONS, *_OWN]),
+_PRODUCT_END_REASONS = (
+    "agent_hangup",
+    "api_hangup",
+    "transferred",
+    "voicemail",
+    "max_duration",
+    "model_error",
+)
+_EVENT_FIELDS = st.tuples(
+    st.sampled_from(EVENT_TYPES),
+    TIMES,
+    st.sampled_from([*CARRIER_END_REASONS, *_PRODUCT_END_REASONS]),
     st.none() | st.sampled_from(["486", "603"]),
 )
 _COLUMNS = ("status", "started_at", "answered_at", "ended_at", "end_reason", "end_detail")
 
 
 @pytest.fixture
-def record_of(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
-    """The row of a call of which these events were told, each with its events on record."""
+def store_call(acme: Tenant) -> Callable[[list[CallEvent]], tuple[Any, ...]]:
+    """Return a function that stores a call with events and returns its columns and event keys."""
 
-    def recorded(events: list[CallEvent]) -> tuple[Any, ...]:
+    def store_with_events(events: list[CallEvent]) -> tuple[Any, ...]:
         call_id = uuid4()
         call = NewCall(None, None, None, None, "withheld", "", "fake", call_id.hex, True, {})
         with tenant_session(acme.ref) as session:
-            record.insert_call(session, call_id, call, [], state_from_events([_FIRST]), greeting="")
+            record.insert_call(
+                session, call_id, call, [], state_from_events([_FIRST_EVENT]), greeting=""
+            )
         for event in events:
             with tenant_session(acme.ref) as session:
                 record.apply_event(session, call_id, event)
         with tenant_session(acme.ref) as session:
             row = session.get_one(Call, call_id)
-            kept = select(Event.event_key).where(Event.call_id == call_id)
-            keys = sorted(session.scalars(kept))
+            query = select(Event.event_key).where(Event.call_id == call_id)
+            keys = sorted(session.scalars(query))
             return (*(getattr(row, column) for column in _COLUMNS), *keys)
 
-    return recorded
+    return store_with_events
 
 
-_FIRST = _event("RINGING", START, None, None)
-# `make chaos` looks at a thousand; each event is a transaction of its own.
-_SHUFFLES = int(os.environ.get("SHUFFLES", "20"))
+_FIRST_EVENT = _call_event("RINGING", START, None, None)
+# Each event is a transaction, so the default is low; `make chaos` sets a thousand.
+_MAX_EXAMPLES = int(os.environ.get("SHUFFLES", "20"))
 
 
 @settings(
-    max_examples=_SHUFFLES,
+    max_examples=_MAX_EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
-def test_any_shuffle_of_any_duplicated_events_is_the_same_row(
-    record_of: Callable[[list[CallEvent]], tuple[Any, ...]], data: st.DataObject
+def test_any_shuffle_with_duplicates_stores_the_same_row(
+    store_call: Callable[[list[CallEvent]], tuple[Any, ...]], data: st.DataObject
 ) -> None:
-    told = data.draw(st.lists(_TOLD, min_size=1, max_size=5))
-    events = [replace(_event(*each), key=f"event-{place}") for place, each in enumerate(told)]
-    again = data.draw(st.lists(st.sampled_from(events), max_size=4))
-    shuffled = data.draw(st.permutations([*events, *again]))
+    event_fields = data.draw(st.lists(_EVENT_FIELDS, min_size=1, max_size=5))
+    events = [
+        replace(_call_event(*fields), key=f"event-{index}")
+        for index, fields in enumerate(event_fields)
+    ]
+    duplicates = data.draw(st.lists(st.sampled_from(events), max_size=4))
+    shuffled = data.draw(st.permutations([*events, *duplicates]))
 
-    assert record_of(shuffled) == record_of(events)
+    assert store_call(shuffled) == store_call(events)

@@ -1,4 +1,4 @@
-"""A number in the spellings of people and machines: found in Python and in Postgres alike."""
+"""Tests of DataSubject: Python and Postgres find a number in all of its spellings."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from tests.support.factories import Tenant
 from vca.tenant.privacy.data_subject import DataSubject
 
 SUBJECT = DataSubject("+442079460018")
-NAMED = (
+MATCHING_TEXTS = (
     "+442079460018",
     "442079460018",
     "00442079460018",
@@ -21,7 +21,7 @@ NAMED = (
     "x442079460018y",
     "2079460018",
 )
-OTHERS = (
+OTHER_TEXTS = (
     "",
     "442079460019",
     "1442079460018",
@@ -33,25 +33,25 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("said", NAMED)
-def test_a_number_is_taken_out_of_a_text(acme: Tenant, said: str) -> None:
-    left = SUBJECT.scrub(said)
+@pytest.mark.parametrize("value", MATCHING_TEXTS)
+def test_a_number_is_removed_from_a_text(acme: Tenant, value: str) -> None:
+    scrubbed = SUBJECT.scrub(value)
 
-    assert "0018" not in left
-    assert "[erased]" in left
-    assert SUBJECT.scrub(left) == left
-    assert _in_postgres(said)
-    assert not _in_postgres(left)
+    assert "0018" not in scrubbed
+    assert "[erased]" in scrubbed
+    assert SUBJECT.scrub(scrubbed) == scrubbed
+    assert _matches_in_postgres(value)
+    assert not _matches_in_postgres(scrubbed)
 
 
-@pytest.mark.parametrize("said", OTHERS)
-def test_another_number_stays(acme: Tenant, said: str) -> None:
-    assert SUBJECT.scrub(said) == said
-    assert not _in_postgres(said)
+@pytest.mark.parametrize("value", OTHER_TEXTS)
+def test_another_number_is_not_removed(acme: Tenant, value: str) -> None:
+    assert SUBJECT.scrub(value) == value
+    assert not _matches_in_postgres(value)
 
 
 @pytest.mark.parametrize(
-    ("document", "left"),
+    ("document", "expected"),
     [
         ({"to": "+442079460018", "n": 7}, {"to": "[erased]", "n": 7}),
         ({"+442079460018": [442079460018, True, None]}, {"[erased]": ["erased", True, None]}),
@@ -59,12 +59,12 @@ def test_another_number_stays(acme: Tenant, said: str) -> None:
         ("{not a document} 02079460018", "{not a document} [erased]"),
     ],
 )
-def test_a_number_is_taken_out_of_documents(document: Any, left: Any) -> None:
-    assert SUBJECT.scrub(document) == left
+def test_a_number_is_removed_from_documents(document: Any, expected: Any) -> None:
+    assert SUBJECT.scrub(document) == expected
 
 
 @pytest.mark.parametrize(
-    ("spelt", "meant"),
+    ("spelling", "expected"),
     [
         ("+442079460018", True),
         ("020 7946 0018", True),
@@ -74,17 +74,17 @@ def test_a_number_is_taken_out_of_documents(document: Any, left: Any) -> None:
         ("", False),
     ],
 )
-def test_a_text_may_be_the_number_and_nothing_else(spelt: str, meant: bool) -> None:
-    assert SUBJECT.equals_number(spelt) is meant
+def test_a_text_equals_the_number_only_without_other_words(spelling: str, expected: bool) -> None:
+    assert SUBJECT.equals_number(spelling) is expected
 
 
-def test_a_short_national_number_is_meant_with_its_country_only() -> None:
-    short = DataSubject("+3545401234")
+def test_a_short_national_number_matches_only_with_its_country_code() -> None:
+    subject = DataSubject("+3545401234")
 
-    assert short.scrub("5401234 and +3545401234") == "5401234 and [erased]"
+    assert subject.scrub("5401234 and +3545401234") == "5401234 and [erased]"
 
 
-def _in_postgres(said: str) -> bool:
-    asked = {"said": said, "pattern": SUBJECT.pattern}
+def _matches_in_postgres(value: str) -> bool:
+    parameters = {"value": value, "pattern": SUBJECT.pattern}
     with admin_db.public_session() as session:
-        return bool(session.scalar(text("SELECT CAST(:said AS text) ~ :pattern"), asked))
+        return bool(session.scalar(text("SELECT CAST(:value AS text) ~ :pattern"), parameters))
