@@ -206,8 +206,8 @@ def test_a_failed_deletion_at_the_carrier_is_retried_without_a_new_fetch(
     def fail_deletion(*_: object) -> None:
         raise TelephonyError("busy", permanent=False)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(carrier, "delete_recording", fail_deletion)
+    with monkeypatch.context() as patch:
+        patch.setattr(carrier, "delete_recording", fail_deletion)
         world.run_jobs(acme)
         world.run_jobs(acme, include_scheduled=True)
     recording = get_recording(acme, call_id)
@@ -241,7 +241,7 @@ def test_no_transaction_is_open_during_requests_to_carrier_or_store(
     assert response.data == AUDIO
     assert open_transactions == [0, 0]
     assert failing_store.open_transactions == [0] * len(failing_store.open_transactions)
-    assert len(failing_store.open_transactions) == 4  # put, read back, served, deleted
+    assert len(failing_store.open_transactions) == 4  # put, verify, serve, delete
 
 
 # --- Crashes and concurrent runs -----------------------------------------------------------------
@@ -295,8 +295,8 @@ def test_after_a_crash_at_any_step_the_next_run_stores_the_recording_once(
     }
     job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
-    with monkeypatch.context() as patched:
-        patched.setattr(*patches[step])
+    with monkeypatch.context() as patch:
+        patch.setattr(*patches[step])
         with pytest.raises(ProcessKilled):
             queue.TASKS["recordings.fetch"](**job_arguments)
     is_stored = get_recording(acme, call_id).status == "stored"
@@ -331,8 +331,8 @@ def test_audio_written_before_a_crash_is_stored_without_the_carrier_copy(
 ) -> None:
     call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO, "audio/mpeg")
-    with monkeypatch.context() as patched:
-        patched.setattr(carrier_fetch, "_commit_audio", kill_process)
+    with monkeypatch.context() as patch:
+        patch.setattr(carrier_fetch, "_commit_audio", kill_process)
         with pytest.raises(ProcessKilled):
             world.run_jobs(acme)
     carrier.delete_recording(str(call_id))

@@ -111,8 +111,8 @@ def test_a_sweep_killed_after_deleting_is_completed_by_the_next(
 ) -> None:
     set_retention_days(world, acme, 1)
     call_id = store_recording(acme, world, carrier)
-    with monkeypatch.context() as patched:
-        patched.setattr(retention, "_mark_deleted", kill_process)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "_mark_deleted", kill_process)
         with pytest.raises(ProcessKilled):
             _run_sweep(acme, time_from_now=timedelta(days=2))
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-missing"

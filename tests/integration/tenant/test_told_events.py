@@ -1,4 +1,4 @@
-"""What happens is told in the transaction in which it happens, and is there to catch up from."""
+"""Tests of webhook events: which events are emitted, their size limit, and the event list."""
 
 import re
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from sqlalchemy import event, text
 
 from tests.fakes.http_receiver import HttpReceiver
 from tests.support import admin_db
-from tests.support.factories import Factory, Tenant
+from tests.support.factories import Factory, Platform, Tenant
 from tests.support.populated_tenant import cursor_of
 from tests.support.webhooks import emit_event, received_requests, received_types, register_webhook
 from vca.kit import clock, db
@@ -24,7 +24,7 @@ from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
 
 
-def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
+def test_a_call_emits_events_with_its_ids_and_without_numbers(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -34,9 +34,14 @@ def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
 
     world.run_jobs(acme)
 
-    sent = {each.event["type"]: each for each in received_requests(endpoint)}
-    assert set(sent) >= {"call.started", "call.answered", "call.ended", "phone_number.registered"}
-    ended = sent["call.ended"]
+    requests = {request.event["type"]: request for request in received_requests(endpoint)}
+    assert set(requests) >= {
+        "call.started",
+        "call.answered",
+        "call.ended",
+        "phone_number.registered",
+    }
+    ended = requests["call.ended"]
     assert ended.event["data"] | {"started_at": "", "answered_at": "", "ended_at": ""} == {
         "tenant_id": acme.id,
         "simulated": True,
@@ -51,12 +56,12 @@ def test_a_call_is_told_from_ring_to_end_with_its_ids_and_no_number(
         "end_reason": "api_hangup",
         "duration_seconds": 0,
     }
-    assert all(each.is_signed_with(webhook["secret"]) for each in sent.values())
+    assert all(request.is_signed_with(webhook["secret"]) for request in requests.values())
     assert ended.headers["content-type"] == "application/json"
-    assert not any(b"4155550123" in each.body for each in sent.values())
+    assert not any(b"4155550123" in request.body for request in requests.values())
 
 
-def test_only_what_an_endpoint_wants_is_sent_to_it(
+def test_an_endpoint_receives_only_its_subscribed_events(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint, events=["call.ended"])
@@ -68,10 +73,10 @@ def test_only_what_an_endpoint_wants_is_sent_to_it(
 
     assert received_types(endpoint) == ["call.ended"]
     assert received_types(other_endpoint) == []
-    assert [each["type"] for each in acme.get("/events").json] == ["call.started", "call.ended"]
+    assert [event["type"] for event in acme.get("/events").json] == ["call.started", "call.ended"]
 
 
-def test_what_did_not_happen_is_not_told(
+def test_a_rolled_back_event_is_not_sent(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
@@ -85,7 +90,7 @@ def test_what_did_not_happen_is_not_told(
     assert acme.get("/events").json == []
 
 
-def test_an_event_that_is_told_twice_under_one_id_is_sent_once(
+def test_an_event_emitted_twice_with_one_id_is_sent_once(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
@@ -96,47 +101,46 @@ def test_an_event_that_is_told_twice_under_one_id_is_sent_once(
 
     world.run_jobs(acme)
 
-    assert [each.headers["webhook-id"] for each in received_requests(endpoint)] == [
+    assert [request.headers["webhook-id"] for request in received_requests(endpoint)] == [
         f"evt_{event.id.hex}"
     ]
 
 
-def test_a_change_of_the_tenants_status_is_told(
-    acme: Tenant, world: Factory, platform: Any, endpoint: HttpReceiver
+def test_a_change_of_the_tenants_status_emits_an_event(
+    acme: Tenant, world: Factory, platform: Platform, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
-    for wanted in ("suspended", "suspended", "active", "deleted"):
-        assert platform.api.patch(acme.url(), {"status": wanted}).status_code == 200
+    for status in ("suspended", "suspended", "active", "deleted"):
+        assert platform.api.patch(acme.url(), {"status": status}).status_code == 200
 
     world.run_jobs(acme)
 
     assert received_types(endpoint) == ["tenant.suspended", "tenant.activated", "tenant.deleted"]
 
 
-def test_one_catches_up_page_by_page_from_the_last_that_one_has(
-    acme: Tenant, world: Factory
-) -> None:
+def test_the_event_list_is_paged_and_filtered(acme: Tenant, world: Factory) -> None:
     for place in range(5):
         emit_event(acme, "call.started" if place % 2 else "message.taken", place=place)
 
-    seen, query = [], {}
+    listed_places: list[int] = []
+    query: dict[str, str] = {}
     while True:
-        answer = acme.get("/events", limit=2, **query)
-        seen += [each["data"]["place"] for each in answer.json]
-        if "Link" not in answer.headers:
+        response = acme.get("/events", limit=2, **query)
+        listed_places += [event["data"]["place"] for event in response.json]
+        if "Link" not in response.headers:
             break
-        query = {"cursor": cursor_of(answer)}
+        query = {"cursor": cursor_of(response)}
 
-    assert seen == [0, 1, 2, 3, 4]
-    last = acme.get("/events").json[-1]
+    assert listed_places == [0, 1, 2, 3, 4]
+    last_event = acme.get("/events").json[-1]
     emit_event(acme, place=5)
-    newer = acme.get("/events", created_after=last["created_at"]).json
-    assert [each["data"]["place"] for each in newer] == [5]
+    newer_events = acme.get("/events", created_after=last_event["created_at"]).json
+    assert [event["data"]["place"] for event in newer_events] == [5]
     assert len(acme.get("/events", type="call.started").json) == 2
     assert acme.get("/events", simulated="true").json == []
 
 
-def test_a_delivery_is_the_event_in_the_list(
+def test_a_delivery_has_the_id_data_and_time_of_the_listed_event(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
@@ -144,11 +148,11 @@ def test_a_delivery_is_the_event_in_the_list(
     world.run_jobs(acme)
 
     [event] = acme.get("/events").json
-    [sent] = received_requests(endpoint)
+    [request] = received_requests(endpoint)
 
-    assert sent.headers["webhook-id"] == f"evt_{UUID(event['id']).hex}"
-    assert sent.event["data"] == event["data"]
-    assert sent.event["timestamp"] == event["created_at"]
+    assert request.headers["webhook-id"] == f"evt_{UUID(event['id']).hex}"
+    assert request.event["data"] == event["data"]
+    assert request.event["timestamp"] == event["created_at"]
 
 
 def test_events_of_another_tenant_are_neither_listed_nor_sent(
@@ -164,123 +168,136 @@ def test_events_of_another_tenant_are_neither_listed_nor_sent(
     assert endpoint.requests == []
 
 
-def test_whatever_a_call_can_tell_is_thin(
+def test_events_of_a_call_with_long_texts_are_small(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
-    long = "x" * 4_000
-    acme.profile(system_prompt=long, greeting=long[:1_000])
-    call = acme.simulate(acme.number(label=long[:60])["did_number"])["call_id"]
-    acme.say(call, long[:2_000])
+    long_text = "x" * 4_000
+    acme.profile(system_prompt=long_text, greeting=long_text[:1_000])
+    call_id = acme.simulate(acme.number(label=long_text[:60])["did_number"])["call_id"]
+    acme.say(call_id, long_text[:2_000])
     with tenant_session(acme.ref) as session:
         messages.create(
             session,
-            call_id=UUID(call),
+            call_id=UUID(call_id),
             kind="message",
             caller_number=None,
             callback_number="+14155550123",
-            name=long[:200],
-            reason=long[:1_000],
+            name=long_text[:200],
+            reason=long_text[:1_000],
         )
-    acme.post(f"/calls/{call}/hangup")
+    acme.post(f"/calls/{call_id}/hangup")
 
     world.run_jobs(acme)
 
     assert {"call.ended", "message.taken"} <= set(received_types(endpoint))
-    assert max(len(each.body) for each in received_requests(endpoint)) < 2_000
+    assert max(len(request.body) for request in received_requests(endpoint)) < 2_000
 
 
-def test_on_a_cluster_no_statement_on_a_tables_node_calls_a_function_of_ours(
+def test_on_citus_no_statement_on_a_tenant_table_enqueues_a_job(
     app: Flask, acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
     acme.profile()
     number = acme.number()["did_number"]
-    sent: list[str] = []
+    statements: list[str] = []
     engine = db.current_database().engine
 
-    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record_statement)
     citus.set_enabled(True)
     try:
-        call = acme.simulate(number)["call_id"]
-        acme.post(f"/calls/{call}/hangup")
+        call_id = acme.simulate(number)["call_id"]
+        acme.post(f"/calls/{call_id}/hangup")
     finally:
         citus.set_enabled(False)
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "before_cursor_execute", record_statement)
     world.run_jobs(acme)
 
     tables = re.compile(r"\b(INTO|UPDATE|FROM) (events|calls|webhook\w+)\b")
-    assert not [each for each in sent if tables.search(each) and "jobs.enqueue" in each]
-    calls = [each for each in received_types(endpoint) if each.startswith("call.")]
-    assert calls[:3] == ["call.started", "call.answered", "call.ended"]
-    assert "webhooks.forget" in _ordered(acme)
+    assert not [
+        statement
+        for statement in statements
+        if tables.search(statement) and "jobs.enqueue" in statement
+    ]
+    call_types = [name for name in received_types(endpoint) if name.startswith("call.")]
+    assert call_types[:3] == ["call.started", "call.answered", "call.ended"]
+    assert "webhooks.forget" in _waiting_jobs(acme)
 
 
-def test_a_call_is_told_in_the_statement_that_records_it(app: Flask, acme: Tenant) -> None:
-    """A ring waits for each round trip."""
+def test_call_events_are_inserted_by_the_statement_that_stores_the_call(
+    app: Flask, acme: Tenant
+) -> None:
+    """Each round trip to the database would delay the answer to an inbound call."""
     acme.profile()
     number = acme.number()["did_number"]
-    sent: list[str] = []
+    statements: list[str] = []
     engine = db.current_database().engine
 
-    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
-    call = acme.simulate(number)["call_id"]
-    acme.post(f"/calls/{call}/hangup")
-    event.remove(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record_statement)
+    call_id = acme.simulate(number)["call_id"]
+    acme.post(f"/calls/{call_id}/hangup")
+    event.remove(engine, "before_cursor_execute", record_statement)
 
-    telling = [each for each in sent if "INSERT INTO events" in each]
-    assert ["INSERT INTO calls" in each for each in telling] == [True, False]
-    assert ["UPDATE calls" in each for each in telling] == [False, True]
+    event_statements = [sql for sql in statements if "INSERT INTO events" in sql]
+    assert ["INSERT INTO calls" in sql for sql in event_statements] == [True, False]
+    assert ["UPDATE calls" in sql for sql in event_statements] == [False, True]
 
 
-def _ordered(tenant: Tenant) -> list[str]:
-    """The tenant's waiting jobs."""
-    waiting = text(
+def _waiting_jobs(tenant: Tenant) -> list[str]:
+    """Return the names of the tenant's waiting jobs."""
+    query = text(
         "SELECT task_name FROM jobs.procrastinate_jobs"
         " WHERE status = 'todo' AND args->>'tenant_id' = :tenant_id"
     )
     with admin_db.public_session() as session:
-        return list(session.scalars(waiting, {"tenant_id": tenant.id}))
+        return list(session.scalars(query, {"tenant_id": tenant.id}))
 
 
-# --- How large ----------------------------------------------------------------------------------
+# --- Size limit ---------------------------------------------------------------------------------
 
 
-def _tell_operators(data: dict[str, Any]) -> None:
+def _notify_platform(data: dict[str, Any]) -> None:
     with public_session() as session:
-        told = {"webhook_id": uuid4(), "event_id": uuid4(), "type": "call.ended"}
-        deliveries.add_delivery(session, PLATFORM_SCOPE, **told, data=data, now=clock.now())
+        deliveries.add_delivery(
+            session,
+            PLATFORM_SCOPE,
+            webhook_id=uuid4(),
+            event_id=uuid4(),
+            type="call.ended",
+            data=data,
+            now=clock.now(),
+        )
 
 
-@pytest.mark.parametrize("say", [lambda data: Event("call.ended", data), _tell_operators])
-def test_what_is_too_large_to_be_told_is_no_event(
-    acme: Tenant, say: Callable[[dict[str, Any]], object]
+@pytest.mark.parametrize("create_event", [lambda data: Event("call.ended", data), _notify_platform])
+def test_an_event_over_the_size_limit_raises_an_error(
+    acme: Tenant, create_event: Callable[[dict[str, Any]], object]
 ) -> None:
-    for word in ("x" * payloads.MAX_EVENT_BYTES, "☎" * (payloads.MAX_EVENT_BYTES // 3)):
+    for summary in ("x" * payloads.MAX_EVENT_BYTES, "☎" * (payloads.MAX_EVENT_BYTES // 3)):
         with pytest.raises(ValueError, match="would be sent in"):
-            say({"summary": word})
+            create_event({"summary": summary})
 
 
-def test_the_largest_event_is_sent_in_20_000_bytes(
+def test_the_largest_event_is_sent_in_at_most_20_000_bytes(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
-    largest = payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES - len('{"word":""}')
+    text_length = payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES - len('{"word":""}')
     with tenant_session(acme.ref) as session:
-        event = Event("call.transfer_completed", {"word": "x" * largest}, simulated=True)
+        event = Event("call.transfer_completed", {"word": "x" * text_length}, simulated=True)
         events.emit(session, event)
 
     world.run_jobs(acme)
 
-    [sent] = received_requests(endpoint)
+    [request] = received_requests(endpoint)
     assert (
         payloads.MAX_EVENT_BYTES - payloads._ENVELOPE_BYTES
-        < len(sent.body)
+        < len(request.body)
         <= payloads.MAX_EVENT_BYTES
     )

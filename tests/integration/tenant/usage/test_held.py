@@ -1,6 +1,6 @@
-"""What is counted by the day: numbers that are held, audio that is kept."""
+"""Tests of monthly metering: days of phone numbers, and bytes of stored recordings."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -16,115 +16,110 @@ from vca.tenant.phone_numbers import number_metering
 from vca.tenant.recordings import retention, storage_metering
 from vca.tenant.recordings.models import Recording
 
-THIS = periods.month_of(clock.now())
-LAST = periods.previous_month(THIS)
-DAYS_OF_LAST = (THIS - LAST).days
+THIS_MONTH = periods.month_of(clock.now())
+LAST_MONTH = periods.previous_month(THIS_MONTH)
+DAYS_OF_LAST_MONTH = (THIS_MONTH - LAST_MONTH).days
 TODAY = clock.now().date()
 
 
-def _waiting(tenant: Tenant, task: str) -> list[tuple[str, datetime]]:
-    """(month, when) of the tenant's waiting jobs of that name."""
-    waiting = text(
+def _waiting_jobs(tenant: Tenant, task: str) -> list[tuple[str, datetime]]:
+    """Return (month, scheduled time) of each waiting job with this name."""
+    query = text(
         "SELECT args->>'period', scheduled_at FROM jobs.procrastinate_jobs"
         " WHERE status = 'todo' AND task_name = :task AND args->>'tenant_id' = :id"
     )
     with admin_db.public_session() as session:
-        return [(row[0], row[1]) for row in session.execute(waiting, _named(tenant, task))]
+        rows = session.execute(query, {"task": task, "id": tenant.id})
+        return [(row[0], row[1]) for row in rows]
 
 
-def _named(tenant: Tenant, task: str) -> dict[str, str]:
-    return {"task": task, "id": tenant.id}
-
-
-def _held_since(world: Factory, tenant: Tenant, since: datetime) -> None:
-    world.sql(tenant, f"UPDATE phone_numbers SET created_at = '{since.isoformat()}'")
-
-
-def _begins(period: date) -> datetime:
-    return periods.month_start(period)
+def _set_created_at(world: Factory, tenant: Tenant, created_at: datetime) -> None:
+    world.sql(tenant, f"UPDATE phone_numbers SET created_at = '{created_at.isoformat()}'")
 
 
 # --- Numbers ---------------------------------------------------------------------------------
 
 
-def test_numbers_have_their_month_counted_when_it_is_over_by_one_job(
+def test_one_job_at_the_end_of_the_month_counts_the_days_of_numbers(
     acme: Tenant, globex: Tenant
 ) -> None:
     acme.number()
     acme.number()
 
-    over = _begins(periods.next_month(THIS))
-    assert _waiting(acme, "phone_numbers.count") == [(periods.format_month(THIS), over)]
-    assert _waiting(globex, "phone_numbers.count") == []
+    month_end = periods.month_start(periods.next_month(THIS_MONTH))
+    assert _waiting_jobs(acme, "phone_numbers.count") == [
+        (periods.format_month(THIS_MONTH), month_end)
+    ]
+    assert _waiting_jobs(globex, "phone_numbers.count") == []
 
 
-def test_a_month_that_is_over_is_counted_once_and_the_next_is_ordered(
+def test_a_past_month_is_counted_once_and_the_next_is_scheduled(
     acme: Tenant, world: Factory
 ) -> None:
     number = acme.number()
-    _held_since(world, acme, _begins(LAST) + timedelta(days=2, hours=5))
+    _set_created_at(world, acme, periods.month_start(LAST_MONTH) + timedelta(days=2, hours=5))
 
     for _ in range(2):
-        number_metering.record_month(acme.ref, period=LAST)
+        number_metering.record_month(acme.ref, period=LAST_MONTH)
 
     [fact] = usage_facts(acme)
-    assert (fact["kind"], fact["quantity"]) == ("number_days", DAYS_OF_LAST - 2)
-    assert (str(fact["phone_number_id"]), fact["period"]) == (number["id"], LAST)
+    assert (fact["kind"], fact["quantity"]) == ("number_days", DAYS_OF_LAST_MONTH - 2)
+    assert (str(fact["phone_number_id"]), fact["period"]) == (number["id"], LAST_MONTH)
     assert fact["amount"] == fact["quantity"] * 5_000_000
-    assert [month for month, _ in _waiting(acme, "phone_numbers.count")] == [
-        periods.format_month(THIS)
+    assert [month for month, _ in _waiting_jobs(acme, "phone_numbers.count")] == [
+        periods.format_month(THIS_MONTH)
     ]
 
 
-def test_a_number_that_is_given_back_is_counted_up_to_that_day(
+def test_a_deleted_number_is_counted_up_to_the_day_of_its_deletion(
     acme: Tenant, world: Factory
 ) -> None:
     number = acme.number()
-    _held_since(world, acme, _begins(THIS))
+    _set_created_at(world, acme, periods.month_start(THIS_MONTH))
 
     acme.delete(f"/phone-numbers/{number['id']}")
 
     assert total_quantities(acme) == {"number_days": TODAY.day}
-    number_metering.record_month(acme.ref, period=THIS)
+    number_metering.record_month(acme.ref, period=THIS_MONTH)
     assert total_quantities(acme) == {"number_days": TODAY.day}
 
 
-@pytest.mark.parametrize("counted", [True, False])
-def test_last_month_is_counted_once_whether_a_number_goes_before_or_after(
-    acme: Tenant, world: Factory, counted: bool
+@pytest.mark.parametrize("is_counted_first", [True, False])
+def test_last_month_is_counted_once_before_or_after_a_number_is_deleted(
+    acme: Tenant, world: Factory, is_counted_first: bool
 ) -> None:
     number = acme.number()
-    _held_since(world, acme, _begins(LAST))
-    if counted:
-        number_metering.record_month(acme.ref, period=LAST)
+    _set_created_at(world, acme, periods.month_start(LAST_MONTH))
+    if is_counted_first:
+        number_metering.record_month(acme.ref, period=LAST_MONTH)
 
     acme.delete(f"/phone-numbers/{number['id']}")
-    number_metering.record_month(acme.ref, period=LAST)
+    number_metering.record_month(acme.ref, period=LAST_MONTH)
 
-    assert total_quantities(acme) == {"number_days": DAYS_OF_LAST + TODAY.day}
+    assert total_quantities(acme) == {"number_days": DAYS_OF_LAST_MONTH + TODAY.day}
 
 
-def test_without_numbers_and_for_a_deleted_tenant_nothing_is_counted_or_ordered(
+def test_tenants_without_numbers_and_deleted_tenants_have_no_number_days(
     acme: Tenant, globex: Tenant, world: Factory, platform: Platform
 ) -> None:
     globex.number()
-    _held_since(world, globex, _begins(LAST))
+    _set_created_at(world, globex, periods.month_start(LAST_MONTH))
     platform.api.patch(globex.url(), {"status": "deleted"})
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
 
     for tenant in (acme, globex):
-        number_metering.record_month(tenant.ref, period=LAST)
+        number_metering.record_month(tenant.ref, period=LAST_MONTH)
 
         assert usage_facts(tenant) == []
-        assert _waiting(tenant, "phone_numbers.count") == []
+        assert _waiting_jobs(tenant, "phone_numbers.count") == []
 
 
 # --- Recordings ------------------------------------------------------------------------------
 
 
-def _stored(tenant: Tenant, size: int, since: datetime) -> Recording:
-    """Audio that is kept since then."""
+def _store_recording(tenant: Tenant, size: int, created_at: datetime) -> Recording:
+    """Insert the row of a recording that was stored at this time."""
     row = Recording(
         id=uuid4(),
         call_id=uuid4(),
@@ -135,48 +130,51 @@ def _stored(tenant: Tenant, size: int, since: datetime) -> Recording:
         size_bytes=size,
         carrier_copy="deleted",
         delete_after=clock.now(),
-        created_at=since,
+        created_at=created_at,
     )
     with tenant_session(tenant.ref) as session:
         session.add(row)
     return row
 
 
-def test_audio_that_is_there_when_a_month_is_over_is_one_fact(acme: Tenant) -> None:
-    _stored(acme, 1_000, _begins(LAST) - timedelta(days=40))
-    _stored(acme, 10, _begins(THIS) - timedelta(hours=1))
-    _stored(acme, 7, _begins(THIS))  # of the month after
+def test_all_stored_audio_of_a_month_is_one_fact(acme: Tenant) -> None:
+    _store_recording(acme, 1_000, periods.month_start(LAST_MONTH) - timedelta(days=40))
+    _store_recording(acme, 10, periods.month_start(THIS_MONTH) - timedelta(hours=1))
+    _store_recording(acme, 7, periods.month_start(THIS_MONTH))  # belongs to the next month
 
     for _ in range(2):
-        storage_metering.record_month(acme.ref, period=LAST)
+        storage_metering.record_month(acme.ref, period=LAST_MONTH)
 
     [fact] = usage_facts(acme)
-    assert (fact["kind"], fact["quantity"]) == ("recording_byte_days", 1_000 * DAYS_OF_LAST + 10)
-    assert [month for month, _ in _waiting(acme, "recordings.count")] == [
-        periods.format_month(THIS)
+    assert (fact["kind"], fact["quantity"]) == (
+        "recording_byte_days",
+        1_000 * DAYS_OF_LAST_MONTH + 10,
+    )
+    assert [month for month, _ in _waiting_jobs(acme, "recordings.count")] == [
+        periods.format_month(THIS_MONTH)
     ]
 
 
-@pytest.mark.parametrize("counted", [True, False])
-def test_last_month_is_counted_once_whether_audio_goes_before_or_after(
-    acme: Tenant, counted: bool
+@pytest.mark.parametrize("is_counted_first", [True, False])
+def test_last_month_is_counted_once_before_or_after_audio_is_deleted(
+    acme: Tenant, is_counted_first: bool
 ) -> None:
-    _stored(acme, 100, _begins(LAST))
-    if counted:
-        storage_metering.record_month(acme.ref, period=LAST)
+    _store_recording(acme, 100, periods.month_start(LAST_MONTH))
+    if is_counted_first:
+        storage_metering.record_month(acme.ref, period=LAST_MONTH)
 
     retention.sweep(acme.ref, now=clock.now())
-    storage_metering.record_month(acme.ref, period=LAST)
+    storage_metering.record_month(acme.ref, period=LAST_MONTH)
 
-    assert total_quantities(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST + TODAY.day)}
+    assert total_quantities(acme) == {"recording_byte_days": 100 * (DAYS_OF_LAST_MONTH + TODAY.day)}
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Recording.status)).all() == ["deleted"]
 
 
-def test_audio_that_is_stored_has_its_month_counted(acme: Tenant) -> None:
+def test_storing_audio_schedules_one_count_of_its_month(acme: Tenant) -> None:
     with tenant_session(acme.ref) as session:
         for _ in range(2):
             storage_metering.start_metering(session, now=datetime(2026, 12, 31, 23, 59, tzinfo=UTC))
 
-    over = datetime(2027, 1, 1, tzinfo=UTC)
-    assert _waiting(acme, "recordings.count") == [("2026-12", over)]
+    month_end = datetime(2027, 1, 1, tzinfo=UTC)
+    assert _waiting_jobs(acme, "recordings.count") == [("2026-12", month_end)]
