@@ -41,7 +41,7 @@ test-all: setup ## Run every test, with the generated tables and the kills of pr
 
 chaos: export PYTHONDONTWRITEBYTECODE =
 chaos: setup ## Shuffle events, and kill web and worker 1,000 times in calls; KILLS=50 SEED=7 choose
-	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_states.py
+	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_state_machine.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
 lint: setup ## Check style, types and who imports whom

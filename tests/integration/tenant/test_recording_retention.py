@@ -1,7 +1,6 @@
-"""Retention: audio goes when its days are over, by one waiting sweep for each tenant."""
+"""Tests of the retention of recordings: one scheduled sweep per tenant deletes expired audio."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -23,30 +22,33 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.recordings import retention
 
 
-def _sweep(tenant: Tenant, *, ahead: timedelta) -> None:
-    retention.sweep(tenant.ref, now=clock.now() + ahead)
+def _run_sweep(tenant: Tenant, *, time_from_now: timedelta) -> None:
+    retention.sweep(tenant.ref, now=clock.now() + time_from_now)
 
 
-def test_audio_is_deleted_when_its_days_are_over_and_not_before(
+def test_audio_is_deleted_after_its_retention_and_not_before(
     acme: Tenant, globex: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     set_retention_days(world, acme, 30)
-    call_id, other = store_recording(acme, world, carrier), store_recording(globex, world, carrier)
+    call_id, other_call_id = (
+        store_recording(acme, world, carrier),
+        store_recording(globex, world, carrier),
+    )
 
-    _sweep(acme, ahead=timedelta(days=29))
+    _run_sweep(acme, time_from_now=timedelta(days=29))
     assert get_recording(acme, call_id).status == "stored"
-    _sweep(acme, ahead=timedelta(days=31))
+    _run_sweep(acme, time_from_now=timedelta(days=31))
 
-    found = get_recording(acme, call_id)
-    assert (found.status, found.storage_key) == ("deleted", None)
+    recording = get_recording(acme, call_id)
+    assert (recording.status, recording.storage_key) == ("deleted", None)
     assert stored_files(acme) == []
-    assert get_recording(globex, other).status == "stored"
+    assert get_recording(globex, other_call_id).status == "stored"
     assert len(stored_files(globex)) == 1
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-deleted"
 
 
 @pytest.mark.parametrize("days", ["0", "-1", '"30"', "null", "true", "1.5"])
-def test_what_is_no_number_of_days_keeps_audio_for_ever(
+def test_an_invalid_number_of_days_disables_the_deletion_of_audio(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, days: str
 ) -> None:
     set_retention_days(world, acme, days)
@@ -57,23 +59,23 @@ def test_what_is_no_number_of_days_keeps_audio_for_ever(
     assert world.run_jobs(acme, include_scheduled=True) == []
 
 
-def test_one_sweep_waits_at_the_earliest_time_and_orders_the_next(
+def test_one_sweep_is_scheduled_at_the_earliest_expiry_and_schedules_the_next(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     set_retention_days(world, acme, 90)
-    late = store_recording(acme, world, carrier)
+    late_call_id = store_recording(acme, world, carrier)
     set_retention_days(world, acme, 7)
-    early = store_recording(acme, world, carrier)
-    assert _waiting(world, acme) == [get_recording(acme, early).delete_after]
+    early_call_id = store_recording(acme, world, carrier)
+    assert _scheduled_sweeps(acme) == [get_recording(acme, early_call_id).delete_after]
 
-    _sweep(acme, ahead=timedelta(days=8))
+    _run_sweep(acme, time_from_now=timedelta(days=8))
 
-    assert get_recording(acme, early).status == "deleted"
-    assert get_recording(acme, late).status == "stored"
-    assert _waiting(world, acme) == [get_recording(acme, late).delete_after]
+    assert get_recording(acme, early_call_id).status == "deleted"
+    assert get_recording(acme, late_call_id).status == "stored"
+    assert _scheduled_sweeps(acme) == [get_recording(acme, late_call_id).delete_after]
 
 
-def test_more_than_one_round_of_due_recordings_is_swept_round_by_round(
+def test_sweeps_delete_expired_recordings_in_batches(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_BATCH_SIZE", 2)
@@ -87,7 +89,7 @@ def test_more_than_one_round_of_due_recordings_is_swept_round_by_round(
     assert stored_files(acme) == []
 
 
-def test_a_store_that_is_away_when_it_is_time_is_asked_again(
+def test_a_sweep_is_repeated_after_the_store_was_unavailable(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     set_retention_days(world, acme, 1)
@@ -104,45 +106,50 @@ def test_a_store_that_is_away_when_it_is_time_is_asked_again(
     assert stored_files(acme) == []
 
 
-def test_a_sweep_killed_after_deleting_is_finished_by_the_next(
+def test_a_sweep_killed_after_deleting_is_completed_by_the_next(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_retention_days(world, acme, 1)
     call_id = store_recording(acme, world, carrier)
-    with monkeypatch.context() as patched:
-        patched.setattr(retention, "_mark_deleted", kill_process)
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "_mark_deleted", kill_process)
         with pytest.raises(ProcessKilled):
-            _sweep(acme, ahead=timedelta(days=2))
+            _run_sweep(acme, time_from_now=timedelta(days=2))
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-missing"
 
-    _sweep(acme, ahead=timedelta(days=2))
+    _run_sweep(acme, time_from_now=timedelta(days=2))
 
     assert get_recording(acme, call_id).status == "deleted"
 
 
-def test_a_sweep_deletes_no_other_tenants_audio_whatever_a_row_says(
+def test_a_sweep_never_deletes_audio_of_another_tenant(
     acme: Tenant, globex: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     set_retention_days(world, acme, 1)
-    call_id, other = store_recording(acme, world, carrier), store_recording(globex, world, carrier)
+    call_id, other_call_id = (
+        store_recording(acme, world, carrier),
+        store_recording(globex, world, carrier),
+    )
     world.sql(
-        acme, f"UPDATE recordings SET storage_key = '{get_recording(globex, other).storage_key}'"
+        acme,
+        f"UPDATE recordings SET storage_key = '{get_recording(globex, other_call_id).storage_key}'",
     )
 
-    listened = acme.get(f"/calls/{call_id}/recording")
-    _sweep(acme, ahead=timedelta(days=2))
+    response = acme.get(f"/calls/{call_id}/recording")
+    _run_sweep(acme, time_from_now=timedelta(days=2))
 
-    assert (listened.status_code, listened.json["code"]) == (404, "recording-missing")
+    assert (response.status_code, response.json["code"]) == (404, "recording-missing")
     assert len(stored_files(globex)) == 1
 
 
-def _waiting(world: Factory, tenant: Tenant) -> list[Any]:
+def _scheduled_sweeps(tenant: Tenant) -> list[datetime]:
+    """Return the times at which sweeps of the tenant are scheduled."""
     with admin_db.public_session() as session:
-        found = session.execute(
+        rows = session.execute(
             text(
                 "SELECT scheduled_at FROM jobs.procrastinate_jobs WHERE status = 'todo'"
                 " AND task_name = 'recordings.sweep' AND args->>'tenant_id' = :id"
             ),
             {"id": tenant.id},
         )
-        return list(found.scalars())
+        return list(rows.scalars())
