@@ -1,7 +1,8 @@
-"""A number's decision webhook: what it may decide, when it is asked, and what cannot matter."""
+"""Decision webhooks of phone numbers: valid decisions, failed ones, and when they are requested."""
 
 from collections.abc import Callable
-from threading import Thread
+from socket import socket
+from threading import Event, Thread
 from typing import Any
 
 import pytest
@@ -17,56 +18,57 @@ from vca.observability import prometheus
 from vca.tenant.calls.routing import decision_request
 from vca.tenant.calls.routing.routing_rules import WEBHOOK_RULE
 
-STORED = "Acme here."
+GREETING = "Acme here."
 
 
-def says(decision: Any) -> Behaviour:
-    """Answer 200 with this as JSON."""
-    return sends(json.dumps(decision))
+def reply_with_json(decision: Any) -> Behaviour:
+    """Return a behaviour that replies 200 with this value as JSON."""
+    return reply_with_body(json.dumps(decision))
 
 
-def sends(body: bytes) -> Behaviour:
-    """Answer 200 with these bytes."""
+def reply_with_body(body: bytes) -> Behaviour:
+    """Return a behaviour that replies 200 with these bytes."""
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n"
     return reply_with(head.encode() + body)
 
 
-def arm(tenant: Tenant, number: dict[str, Any], at: HttpReceiver) -> str:
-    """Have the receiver decide about the number's calls; the secret."""
-    answer = tenant.post(
-        f"/phone-numbers/{number['id']}/decision-webhook", {"url": receiver_url(at)}
+def enable_decision_webhook(tenant: Tenant, number: dict[str, Any], receiver: HttpReceiver) -> str:
+    """Let the receiver decide about the number's calls; return the webhook's secret."""
+    response = tenant.post(
+        f"/phone-numbers/{number['id']}/decision-webhook", {"url": receiver_url(receiver)}
     )
-    assert answer.status_code == 200, answer.text
-    secret: str = answer.json["secret"]
+    assert response.status_code == 200, response.text
+    secret: str = response.json["secret"]
     return secret
 
 
 @pytest.fixture(autouse=True)
-def circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No endpoint has failed before, and nobody waits for long."""
+def _new_circuit_breaker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the failures of earlier tests, and set a short timeout."""
     monkeypatch.setattr(decision_request, "_circuit_breaker", CircuitBreaker())
     monkeypatch.setattr(decision_request, "TIMEOUT_S", 1.0)
 
 
 @pytest.fixture
 def number(acme: Tenant, endpoint: HttpReceiver) -> dict[str, Any]:
-    """A number with an agent, whose calls the endpoint decides about."""
-    acme.profile(greeting=STORED)
-    made = acme.number()
-    arm(acme, made, endpoint)
-    return made
+    """Create a number with an agent and a decision webhook at the endpoint."""
+    acme.profile(greeting=GREETING)
+    number = acme.number()
+    enable_decision_webhook(acme, number, endpoint)
+    return number
 
 
-def _rule(route: dict[str, Any]) -> dict[str, str]:
-    """What the route says of the decision webhook."""
-    [rule] = [rule for rule in route["rules"] if rule["rule"] == WEBHOOK_RULE]
-    return rule
+def _get_webhook_rule(route: dict[str, Any]) -> dict[str, str]:
+    """Return the route's only rule about the decision webhook."""
+    rules: list[dict[str, str]] = route["rules"]
+    [webhook_rule] = [rule for rule in rules if rule["rule"] == WEBHOOK_RULE]
+    return webhook_rule
 
 
-# --- What it may decide --------------------------------------------------------------------------
+# --- Valid decisions ------------------------------------------------------------------------------
 
 
-def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
+def test_a_decision_chooses_the_profile_and_its_variables(
     acme: Tenant,
     carrier_client: CarrierClient,
     call_record: CallRecord,
@@ -75,13 +77,13 @@ def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
 ) -> None:
     jane = acme.profile(greeting="Hello {{name}}.", is_default=False)
     variables = {"name": "Jane", "tier": "gold"}
-    endpoint.behaviour = says(
+    endpoint.behaviour = reply_with_json(
         {"decision": "answer", "ai_profile_id": jane["id"], "variables": variables}
     )
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == "Hello Jane."
+    assert spoken_text(response) == "Hello Jane."
     call = call_record.call
     assert (call["ai_profile_id"], call["metadata"]) == (jane["id"], variables)
     assert call["route"]["rules"][-1] == {
@@ -89,29 +91,29 @@ def test_it_chooses_the_profile_and_what_the_agent_knows_by_name(
         "verdict": "decided",
         "why": "the webhook chose the agent",
     }
-    carrier_client.say("call-1", rung["state"], "Hello?")
+    carrier_client.say("call-1", response["state"], "Hello?")
     assert call_record.transcript[:2] == ["agent: Hello Jane.", "caller: Hello?"]
 
 
-def test_it_is_told_who_calls_whom_signed_and_under_the_id_that_the_call_gets(
+def test_the_webhook_receives_a_signed_event_with_numbers_and_call_id(
     acme: Tenant,
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    first = arm(acme, number, endpoint)
-    secret = arm(acme, number, endpoint)
-    endpoint.behaviour = says({"decision": "answer"})
+    previous_secret = enable_decision_webhook(acme, number, endpoint)
+    secret = enable_decision_webhook(acme, number, endpoint)
+    endpoint.behaviour = reply_with_json({"decision": "answer"})
 
     carrier_client.ring(number["did_number"], "call-1")
 
-    [asked] = received_requests(endpoint)
+    [request] = received_requests(endpoint)
     call = call_record.call
-    assert asked.is_signed_with(secret)
-    assert asked.is_signed_with(first)
-    assert asked.event["type"] == "call.incoming"
-    assert asked.event["data"] == {
+    assert request.is_signed_with(secret)
+    assert request.is_signed_with(previous_secret)
+    assert request.event["type"] == "call.incoming"
+    assert request.event["data"] == {
         "tenant_id": acme.id,
         "call_id": call["id"],
         "phone_number_id": number["id"],
@@ -120,160 +122,173 @@ def test_it_is_told_who_calls_whom_signed_and_under_the_id_that_the_call_gets(
         "caller_id": "shown",
         "simulated": False,
     }
-    assert asked.headers["webhook-id"] == f"call_{call['id'].replace('-', '')}"
+    assert request.headers["webhook-id"] == f"call_{call['id'].replace('-', '')}"
 
 
-def test_it_has_the_caller_refused_once_for_all_rings(
+def test_a_rejected_call_is_rejected_again_without_a_second_request(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    endpoint.behaviour = says({"decision": "reject"})
+    endpoint.behaviour = reply_with_json({"decision": "reject"})
 
-    first, again = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
+    first, repeated = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
 
-    assert first == again
+    assert first == repeated
     assert action_types(first) == ["reject"]
     assert call_record.end_state == ("failed", "declined")
     assert len(endpoint.requests) == 1
 
 
-def test_it_forwards_and_the_leg_is_counted(
+def test_a_decision_forwards_the_call_to_its_number(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
     to = fresh_number()
-    endpoint.behaviour = says({"decision": "forward", "forward_to": to})
+    endpoint.behaviour = reply_with_json({"decision": "forward", "forward_to": to})
 
-    first, again = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
+    first, repeated = (carrier_client.ring(number["did_number"], "call-1") for _ in range(2))
 
-    assert first == again
+    assert first == repeated
     assert first["actions"] == [{"type": "forward", "number": to}]
     assert call_record.end_state == ("completed", "transferred")
     assert call_record.call["route"]["forward_to"] == to
 
 
-def test_where_calls_are_forwarded_it_may_have_the_agent_answer(
+def test_a_decision_lets_the_agent_answer_on_a_forwarding_number(
     acme: Tenant,
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    forwards = {"mode": "forward", "forward_to": fresh_number()}
-    acme.patch(f"/phone-numbers/{number['id']}", forwards)
-    endpoint.behaviour = says({"decision": "answer"})
+    forward_fields = {"mode": "forward", "forward_to": fresh_number()}
+    acme.patch(f"/phone-numbers/{number['id']}", forward_fields)
+    endpoint.behaviour = reply_with_json({"decision": "answer"})
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     assert call_record.call["route"]["decision"] == "agent"
 
 
-# --- What has the stored route -------------------------------------------------------------------
+# --- Failed decisions -----------------------------------------------------------------------------
 
 
-def _silent(line: Any, stop: Any) -> None:
+def _send_no_response(connection: socket, stop: Event) -> None:
     stop.wait(30)
 
 
-def _drips(line: Any, stop: Any) -> None:
-    line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
+def _send_slow_body(connection: socket, stop: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n")
     while not stop.wait(0.05):
-        line.sendall(b" ")
+        connection.sendall(b" ")
 
 
-def _gone(line: Any, stop: Any) -> None:
-    """Hang up without a word."""
+def _close_connection(connection: socket, stop: Event) -> None:
+    """Return, after which the receiver closes the connection."""
 
 
-ANSWER = {"decision": "answer"}
-USELESS: dict[str, tuple[Behaviour, str]] = {
-    "hangs": (_silent, "no response: The request timed out."),
-    "drips": (_drips, "no response: The request timed out."),
-    "hangs up": (_gone, "no response: "),
+ANSWER_DECISION = {"decision": "answer"}
+# The behaviour of the webhook, and the start of the reason that the route states.
+FAILED_DECISIONS: dict[str, tuple[Behaviour, str]] = {
+    "no response": (_send_no_response, "no response: The request timed out."),
+    "slow body": (_send_slow_body, "no response: The request timed out."),
+    "closed connection": (_close_connection, "no response: "),
     "500": (reply_with_status(500), "the webhook returned status 500"),
     "404": (reply_with_status(404), "the webhook returned status 404"),
-    "nothing": (reply_with_status(204), "the response cannot be parsed: "),
-    "text": (sends(b"answer"), "the response cannot be parsed: "),
-    "NUL": (sends(b'{"decision": "ans\\u0000"}'), "the response cannot be parsed: "),
-    "not UTF-8": (sends(b'{"decision": "\xff"}'), "the response cannot be parsed: "),
-    "twice": (
-        sends(b'{"decision": "reject", "decision": "answer"}'),
+    "204": (reply_with_status(204), "the response cannot be parsed: "),
+    "plain text": (reply_with_body(b"answer"), "the response cannot be parsed: "),
+    "NUL in the decision": (
+        reply_with_body(b'{"decision": "ans\\u0000"}'),
+        "the response cannot be parsed: ",
+    ),
+    "not UTF-8": (reply_with_body(b'{"decision": "\xff"}'), "the response cannot be parsed: "),
+    "duplicate field": (
+        reply_with_body(b'{"decision": "reject", "decision": "answer"}'),
         "the response cannot be parsed",
     ),
-    "deep": (sends(b"[" * 50_000), "the response cannot be parsed: "),
-    "huge": (sends(b" " * 200_000), "the response is too large"),
-    "a list": (says(["reject"]), "the response is not valid: /: Invalid input type."),
-    "null": (says(None), "the response is not valid: /"),
-    "empty": (says({}), "the response is not valid: /decision: "),
-    "unknown": (says({"decision": "Answer"}), "the response is not valid: /decision: "),
-    "more": (
-        says({**ANSWER, "profile": "x"}),
+    "deep nesting": (reply_with_body(b"[" * 50_000), "the response cannot be parsed: "),
+    "large body": (reply_with_body(b" " * 200_000), "the response is too large"),
+    "a list": (reply_with_json(["reject"]), "the response is not valid: /: Invalid input type."),
+    "null": (reply_with_json(None), "the response is not valid: /"),
+    "empty object": (reply_with_json({}), "the response is not valid: /decision: "),
+    "unknown decision": (
+        reply_with_json({"decision": "Answer"}),
+        "the response is not valid: /decision: ",
+    ),
+    "unknown field": (
+        reply_with_json({**ANSWER_DECISION, "profile": "x"}),
         "the response is not valid: /profile: Unknown field.",
     ),
-    "bad id": (says({**ANSWER, "ai_profile_id": "x"}), "the response is not valid: /ai_profile_id"),
-    "nowhere": (says({"decision": "forward"}), "the response is not valid: /forward_to"),
-    "no number": (
-        says({"decision": "forward", "forward_to": "911"}),
+    "invalid profile id": (
+        reply_with_json({**ANSWER_DECISION, "ai_profile_id": "x"}),
+        "the response is not valid: /ai_profile_id",
+    ),
+    "forward without a number": (
+        reply_with_json({"decision": "forward"}),
         "the response is not valid: /forward_to",
     ),
-    "both": (
-        says({"decision": "reject", "forward_to": "+14155550199"}),
+    "forward to an invalid number": (
+        reply_with_json({"decision": "forward", "forward_to": "911"}),
         "the response is not valid: /forward_to",
     ),
-    "premium": (
-        says({"decision": "forward", "forward_to": "+19005550199"}),
+    "rejection with a number": (
+        reply_with_json({"decision": "reject", "forward_to": "+14155550199"}),
+        "the response is not valid: /forward_to",
+    ),
+    "forward to a premium number": (
+        reply_with_json({"decision": "forward", "forward_to": "+19005550199"}),
         "the webhook forwarded the call, but that number may not be dialled",
     ),
     "long variable": (
-        says({**ANSWER, "variables": {"name": "x" * 10_000}}),
+        reply_with_json({**ANSWER_DECISION, "variables": {"name": "x" * 10_000}}),
         "the response is not valid: /variables/name/value: ",
     ),
     "1,000 variables": (
-        says({**ANSWER, "variables": {f"name{n}": "x" for n in range(1_000)}}),
+        reply_with_json({**ANSWER_DECISION, "variables": {f"name{n}": "x" for n in range(1_000)}}),
         "the response is not valid: /variables: ",
     ),
     "NUL in a variable": (
-        sends(b'{"decision": "answer", "variables": {"name": "a\\u0000b"}}'),
+        reply_with_body(b'{"decision": "answer", "variables": {"name": "a\\u0000b"}}'),
         "the response cannot be parsed: ",
     ),
-    "a variable's name": (
-        says({**ANSWER, "variables": {"{{name}}": "x"}}),
+    "invalid variable name": (
+        reply_with_json({**ANSWER_DECISION, "variables": {"{{name}}": "x"}}),
         "the response is not valid: /variables/{{name}}/key: ",
     ),
-    "a number": (
-        says({**ANSWER, "variables": {"n": 7}}),
+    "number as a variable": (
+        reply_with_json({**ANSWER_DECISION, "variables": {"n": 7}}),
         "the response is not valid: /variables/n",
     ),
 }
 
 
-@pytest.mark.parametrize("how", USELESS)
-def test_whatever_else_it_answers_the_call_is_answered_as_without_it_and_says_why(
+@pytest.mark.parametrize("failure", FAILED_DECISIONS)
+def test_a_failed_decision_leaves_the_stored_route_and_states_the_reason(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
-    how: str,
+    failure: str,
 ) -> None:
-    endpoint.behaviour, why = USELESS[how]
+    endpoint.behaviour, reason = FAILED_DECISIONS[failure]
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     call = call_record.call
     assert (call["status"], call["metadata"]) == ("in_progress", {})
-    rule = _rule(call["route"])
+    rule = _get_webhook_rule(call["route"])
     assert rule["verdict"] == "passed"
-    assert rule["why"].startswith(why)
+    assert rule["why"].startswith(reason)
     assert call["route"]["rules"][-1]["rule"] == "default"
 
 
-def test_a_profile_of_globex_is_as_unknown_to_acme_as_one_that_never_was(
+def test_a_decision_with_another_tenants_profile_is_ignored(
     acme: Tenant,
     globex: Tenant,
     carrier_client: CarrierClient,
@@ -281,17 +296,21 @@ def test_a_profile_of_globex_is_as_unknown_to_acme_as_one_that_never_was(
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    theirs = globex.profile(greeting="Globex here.")
-    endpoint.behaviour = says({**ANSWER, "ai_profile_id": theirs["id"], "variables": {"a": "b"}})
+    globex_profile = globex.profile(greeting="Globex here.")
+    endpoint.behaviour = reply_with_json(
+        {**ANSWER_DECISION, "ai_profile_id": globex_profile["id"], "variables": {"a": "b"}}
+    )
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     assert call_record.call["metadata"] == {}
-    assert _rule(call_record.call["route"])["why"].endswith("but the tenant has no such profile")
+    assert _get_webhook_rule(call_record.call["route"])["why"].endswith(
+        "but the tenant has no such profile"
+    )
 
 
-def test_a_redirect_leads_nowhere(
+def test_a_redirect_is_not_followed(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
@@ -299,50 +318,53 @@ def test_a_redirect_leads_nowhere(
     other_endpoint: HttpReceiver,
 ) -> None:
     endpoint.behaviour = reply_with_status(307, f"Location: {receiver_url(other_endpoint)}")
-    other_endpoint.behaviour = says({"decision": "reject"})
+    other_endpoint.behaviour = reply_with_json({"decision": "reject"})
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     assert other_endpoint.is_unvisited()
-    assert _rule(call_record.call["route"])["why"] == "the webhook returned status 307"
+    assert _get_webhook_rule(call_record.call["route"])["why"] == "the webhook returned status 307"
 
 
-def test_a_secret_that_our_keys_do_not_open_signs_nothing_and_nobody_is_asked(
+def test_the_webhook_is_skipped_if_its_secret_cannot_be_decrypted(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    keys = encryption.current_keyring()
+    keyring = encryption.current_keyring()
     encryption.set_current_keyring(encryption.Keyring([b"another key of thirty-two bytes."]))
     try:
-        rung = carrier_client.ring(number["did_number"], "call-1")
+        response = carrier_client.ring(number["did_number"], "call-1")
     finally:
-        encryption.set_current_keyring(keys)
+        encryption.set_current_keyring(keyring)
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     assert endpoint.requests == []
-    assert _rule(call_record.call["route"])["why"] == "not asked: the secret cannot be decrypted"
+    assert (
+        _get_webhook_rule(call_record.call["route"])["why"]
+        == "not asked: the secret cannot be decrypted"
+    )
 
 
-def test_one_that_has_failed_five_times_in_a_row_keeps_nobody_waiting(
+def test_the_webhook_is_skipped_after_five_failures_in_a_row(
     acme: Tenant, carrier_client: CarrierClient, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
     for _ in range(5):
         acme.simulate(number["did_number"])
 
-    endpoint.behaviour = says({"decision": "reject"})
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    endpoint.behaviour = reply_with_json({"decision": "reject"})
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert spoken_text(rung) == STORED
+    assert spoken_text(response) == GREETING
     assert len(endpoint.requests) == 5
     [call] = acme.get("/calls", simulated="false").json
-    assert _rule(call["route"])["why"] == "not asked: it failed 5 times in a row"
+    assert _get_webhook_rule(call["route"])["why"] == "not asked: it failed 5 times in a row"
 
 
-# --- When it is asked ----------------------------------------------------------------------------
+# --- Calls without a request, and concurrent calls ------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -354,7 +376,7 @@ def test_one_that_has_failed_five_times_in_a_row_keeps_nobody_waiting(
         ("UPDATE ai_profiles SET is_default = false", "declined"),
     ],
 )
-def test_where_no_agent_and_no_forward_would_answer_nobody_is_asked(
+def test_the_webhook_is_skipped_if_neither_agent_nor_forward_would_answer(
     carrier_client: CarrierClient,
     call_record: CallRecord,
     world: Factory,
@@ -371,7 +393,7 @@ def test_where_no_agent_and_no_forward_would_answer_nobody_is_asked(
     assert call_record.call["end_reason"] == end_reason
 
 
-def test_a_suspended_tenants_system_is_not_asked(
+def test_the_webhook_of_a_suspended_tenant_is_skipped(
     acme: Tenant,
     platform: Platform,
     carrier_client: CarrierClient,
@@ -387,19 +409,19 @@ def test_a_suspended_tenants_system_is_not_asked(
     assert call_record.call["end_reason"] == "tenant_suspended"
 
 
-def _meanwhile(do: Callable[[], object], then: Behaviour) -> Behaviour:
-    """Let something happen while the caller waits, the first time, and then answer."""
-    undone = [do]
+def _run_before_first_reply(function: Callable[[], object], reply: Behaviour) -> Behaviour:
+    """Return a behaviour that calls the function once, before its first reply."""
+    pending_functions = [function]
 
-    def behave(line: Any, stop: Any) -> None:
-        while undone:
-            undone.pop()()
-        then(line, stop)
+    def behave(connection: socket, stop: Event) -> None:
+        while pending_functions:
+            pending_functions.pop()()
+        reply(connection, stop)
 
     return behave
 
 
-def test_lines_are_counted_when_the_answer_is_there_and_not_when_it_was_asked_for(
+def test_the_concurrency_limit_is_checked_after_the_decision(
     acme: Tenant,
     platform: Platform,
     carrier_client: CarrierClient,
@@ -408,72 +430,75 @@ def test_lines_are_counted_when_the_answer_is_there_and_not_when_it_was_asked_fo
 ) -> None:
     platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": 1}})
     other = acme.number()
-    endpoint.behaviour = _meanwhile(
-        lambda: carrier_client.ring(other["did_number"], "call-2"), says({"decision": "answer"})
+    endpoint.behaviour = _run_before_first_reply(
+        lambda: carrier_client.ring(other["did_number"], "call-2"),
+        reply_with_json({"decision": "answer"}),
     )
 
     carrier_client.ring(number["did_number"], "call-1")
 
-    [refused] = acme.get("/calls", phone_number_id=number["id"]).json
-    assert refused["end_reason"] == "concurrency_limit"
+    [call] = acme.get("/calls", phone_number_id=number["id"]).json
+    assert call["end_reason"] == "concurrency_limit"
 
 
-def test_where_calls_are_forwarded_an_agent_needs_a_free_line(
+def test_at_the_concurrency_limit_a_forwarding_number_ignores_an_answer_decision(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
     call_record: CallRecord,
     endpoint: HttpReceiver,
 ) -> None:
-    acme.profile(greeting=STORED)
+    acme.profile(greeting=GREETING)
     number = acme.number(mode="forward", forward_to=fresh_number())
-    arm(acme, number, endpoint)
+    enable_decision_webhook(acme, number, endpoint)
     world.sql(acme, "UPDATE settings SET limits = '{\"concurrent_calls\": 0}'")
-    endpoint.behaviour = says({"decision": "answer"})
+    endpoint.behaviour = reply_with_json({"decision": "answer"})
 
-    rung = carrier_client.ring(number["did_number"], "call-1")
+    response = carrier_client.ring(number["did_number"], "call-1")
 
-    assert action_types(rung) == ["forward"]
-    assert "the concurrency limit is reached" in _rule(call_record.call["route"])["why"]
+    assert action_types(response) == ["forward"]
+    assert "the concurrency limit is reached" in _get_webhook_rule(call_record.call["route"])["why"]
 
 
-def test_a_decision_is_nothing_to_a_call_that_another_ring_has_begun(
+def test_a_decision_is_ignored_after_a_concurrent_request_started_the_call(
     acme: Tenant,
     carrier_client: CarrierClient,
     call_record: CallRecord,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    heard: list[Any] = []
+    responses: list[dict[str, Any]] = []
 
-    def ring() -> None:
-        heard.append(carrier_client.ring(number["did_number"], "call-1"))
+    def send_inbound_call() -> None:
+        responses.append(carrier_client.ring(number["did_number"], "call-1"))
 
-    def ring_too() -> None:
-        endpoint.behaviour = says({"decision": "answer"})
-        other = Thread(target=ring)
-        other.start()
-        other.join(20)
+    def repeat_inbound_call() -> None:
+        endpoint.behaviour = reply_with_json({"decision": "answer"})
+        thread = Thread(target=send_inbound_call)
+        thread.start()
+        thread.join(20)
 
-    endpoint.behaviour = _meanwhile(ring_too, says({"decision": "reject"}))
-    ring()
+    endpoint.behaviour = _run_before_first_reply(
+        repeat_inbound_call, reply_with_json({"decision": "reject"})
+    )
+    send_inbound_call()
 
-    assert heard[0] == heard[1]
-    assert spoken_text(heard[0]) == STORED
+    assert responses[0] == responses[1]
+    assert spoken_text(responses[0]) == GREETING
     assert call_record.call["status"] == "in_progress"
     assert len(endpoint.requests) == 2
 
 
-# --- Without a telephone -------------------------------------------------------------------------
+# --- Explained routes, simulations and metrics ----------------------------------------------------
 
 
-def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
+def test_an_explained_route_names_the_webhook_without_requesting_it(
     acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
     route = acme.post("/routing/explain", {"to": number["did_number"]}).json
 
     assert route["decision"] == "agent"
-    assert _rule(route) == {
+    assert _get_webhook_rule(route) == {
         "rule": WEBHOOK_RULE,
         "verdict": "passed",
         "why": "the webhook is asked first",
@@ -481,61 +506,61 @@ def test_the_explained_route_says_that_it_would_be_asked_and_asks_nobody(
     assert endpoint.requests == []
 
 
-def test_a_simulated_call_asks_too_and_says_that_it_is_one(
+def test_a_simulated_call_requests_a_decision_marked_as_simulated(
     acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
-    endpoint.behaviour = says({**ANSWER, "variables": {"name": "Jane"}})
+    endpoint.behaviour = reply_with_json({**ANSWER_DECISION, "variables": {"name": "Jane"}})
 
-    simulated = acme.simulate(number["did_number"])
+    simulation = acme.simulate(number["did_number"])
 
-    assert simulated["reply"] == STORED
-    [asked] = received_requests(endpoint)
-    assert asked.event["data"]["simulated"] is True
-    assert asked.event["data"]["caller_number"] is None
-    assert acme.get(f"/calls/{simulated['call_id']}").json["metadata"] == {"name": "Jane"}
+    assert simulation["reply"] == GREETING
+    [request] = received_requests(endpoint)
+    assert request.event["data"]["simulated"] is True
+    assert request.event["data"]["caller_number"] is None
+    assert acme.get(f"/calls/{simulation['call_id']}").json["metadata"] == {"name": "Jane"}
 
 
-def test_a_simulated_call_that_it_wants_refused_is_409_with_the_reason(
+def test_a_rejected_simulation_returns_409_with_the_reason(
     acme: Tenant, number: dict[str, Any], endpoint: HttpReceiver
 ) -> None:
-    endpoint.behaviour = says({"decision": "reject"})
+    endpoint.behaviour = reply_with_json({"decision": "reject"})
 
-    answer = acme.post("/simulations", {"to": number["did_number"]})
+    response = acme.post("/simulations", {"to": number["did_number"]})
 
-    assert (answer.status_code, answer.json["code"]) == (409, "not-answered-by-agent")
-    assert "the webhook rejected the call" in answer.json["detail"]
+    assert (response.status_code, response.json["code"]) == (409, "not-answered-by-agent")
+    assert "the webhook rejected the call" in response.json["detail"]
 
 
-def test_a_simulation_asks_where_only_the_webhook_may_have_an_agent_answer(
+def test_a_decision_lets_the_agent_answer_a_simulation_of_a_forwarding_number(
     acme: Tenant, endpoint: HttpReceiver
 ) -> None:
-    acme.profile(greeting=STORED)
+    acme.profile(greeting=GREETING)
     number = acme.number(mode="forward", forward_to=fresh_number())
-    arm(acme, number, endpoint)
-    endpoint.behaviour = says({"decision": "answer"})
+    enable_decision_webhook(acme, number, endpoint)
+    endpoint.behaviour = reply_with_json({"decision": "answer"})
 
-    assert acme.simulate(number["did_number"])["reply"] == STORED
+    assert acme.simulate(number["did_number"])["reply"] == GREETING
 
 
-def test_decisions_are_counted_by_what_they_are(
+def test_the_metric_counts_decisions_by_outcome(
     acme: Tenant,
     carrier_client: CarrierClient,
     real_carrier: RealCallerCarrier,
     number: dict[str, Any],
     endpoint: HttpReceiver,
 ) -> None:
-    def counted(outcome: str) -> float:
-        labels = f'vca_decision_webhooks_total{{outcome="{outcome}"}} '
+    def count_decisions(outcome: str) -> float:
+        sample = f'vca_decision_webhooks_total{{outcome="{outcome}"}} '
         lines = prometheus.exposition().decode().splitlines()
-        return sum(float(line.removeprefix(labels)) for line in lines if line.startswith(labels))
+        return sum(float(line.removeprefix(sample)) for line in lines if line.startswith(sample))
 
-    before = {outcome: counted(outcome) for outcome in ("reject", "refused")}
-    endpoint.behaviour = says({"decision": "reject"})
+    before = {outcome: count_decisions(outcome) for outcome in ("reject", "refused")}
+    endpoint.behaviour = reply_with_json({"decision": "reject"})
     carrier_client.ring(number["did_number"], "call-1")
     endpoint.behaviour = reply_with_status(500)
     carrier_client.ring(number["did_number"], "call-2")
 
-    assert {outcome: counted(outcome) - was for outcome, was in before.items()} == {
+    assert {outcome: count_decisions(outcome) - count for outcome, count in before.items()} == {
         "reject": 1,
         "refused": 1,
     }

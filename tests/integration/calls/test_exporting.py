@@ -1,4 +1,4 @@
-"""A caller's data as one file: all of theirs, nothing of others', for a day."""
+"""Export of a data subject: a file with all of their data, which is deleted after a day."""
 
 import io
 import zipfile
@@ -18,7 +18,7 @@ from vca.kit.storage import StorageError
 
 @pytest.fixture
 def erasure_subject() -> ErasureSubject:
-    """Somebody who calls."""
+    """Return a caller whose number, name and phrase occur nowhere else."""
     return erasure_fixture.create_subject()
 
 
@@ -30,7 +30,7 @@ def tenant_with_subject_data(
     real_carrier: RealCallerCarrier,
     erasure_subject: ErasureSubject,
 ) -> Tenant:
-    """Acme, which knows the canary, and somebody else who mentions it."""
+    """Return acme, with data of the subject and a call of another caller who mentions them."""
     erasure_fixture.create_subject_data(
         world,
         acme,
@@ -42,15 +42,16 @@ def tenant_with_subject_data(
     return acme
 
 
-def _ordered(tenant: Tenant, who: ErasureSubject) -> str:
-    """Where an export will be."""
-    asked = tenant.post("/privacy/export", {"number": who.number})
-    assert (asked.status_code, asked.json["status"]) == (202, "pending")
-    where: str = asked.headers["Location"]
-    return where
+def _request_export(tenant: Tenant, subject: ErasureSubject) -> str:
+    """Request an export and return its URL."""
+    response = tenant.post("/privacy/export", {"number": subject.number})
+    assert (response.status_code, response.json["status"]) == (202, "pending")
+    export_url: str = response.headers["Location"]
+    return export_url
 
 
-def _read(content: bytes) -> dict[str, Any]:
+def _read_archive(content: bytes) -> dict[str, Any]:
+    """Return the files of the archive by name; JSON files are parsed."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.testzip() is None
         return {
@@ -59,158 +60,162 @@ def _read(content: bytes) -> dict[str, Any]:
         }
 
 
-def test_everything_about_a_caller_is_in_one_file(
+def test_an_export_contains_all_data_of_the_subject(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
-    early = tenant_with_subject_data.api.get(f"{where}/file")
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
+    early_response = tenant_with_subject_data.api.get(f"{export_url}/file")
     world.run_jobs(tenant_with_subject_data)
 
-    export = tenant_with_subject_data.api.get(where).json
-    file = tenant_with_subject_data.api.get(f"{where}/file")
+    export = tenant_with_subject_data.api.get(export_url).json
+    file_response = tenant_with_subject_data.api.get(f"{export_url}/file")
 
-    assert (early.status_code, early.json["code"]) == (404, "export-not-ready")
+    assert (early_response.status_code, early_response.json["code"]) == (404, "export-not-ready")
     assert export["status"] == "done"
-    assert export["size_bytes"] == len(file.data)
-    found = _read(file.data)
-    calls = {name: it for name, it in found.items() if name.startswith("calls/")}
-    assert export["holds"] == found["export.json"]["holds"]
+    assert export["size_bytes"] == len(file_response.data)
+    files = _read_archive(file_response.data)
+    calls = {name: content for name, content in files.items() if name.startswith("calls/")}
+    assert export["holds"] == files["export.json"]["holds"]
     assert (export["holds"]["calls"], len(calls)) == (3, 3)
-    said = [turn["text"] for call in calls.values() for turn in call["turns"]]
-    assert f"I am {erasure_subject.name}, {erasure_subject.phrase} please" in said
+    turn_texts = [turn["text"] for call in calls.values() for turn in call["turns"]]
+    assert f"I am {erasure_subject.name}, {erasure_subject.phrase} please" in turn_texts
     assert {call["caller_number"] for call in calls.values()} & {erasure_subject.number}
-    assert sorted(found[name] for name in found if name.startswith("audio/")) == sorted(
+    assert sorted(files[name] for name in files if name.startswith("audio/")) == sorted(
         erasure_subject.phrase.encode() * times for times in (50, 60)
     )
-    assert {message["kind"] for message in found["messages.json"]} == {"message", "voicemail"}
+    assert {message["kind"] for message in files["messages.json"]} == {"message", "voicemail"}
     assert any(call["summary"] for call in calls.values())
 
 
-def test_what_others_said_is_named_by_its_place_only(
+def test_a_mention_by_another_caller_is_exported_without_its_text(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
 
-    found = _read(tenant_with_subject_data.api.get(f"{where}/file").data)
+    files = _read_archive(tenant_with_subject_data.api.get(f"{export_url}/file").data)
 
-    assert "my wife" not in str(found)
-    own = {name.removeprefix("calls/").removesuffix(".json") for name in found}
-    [others] = [
-        call["id"] for call in tenant_with_subject_data.get("/calls").json if call["id"] not in own
+    assert "my wife" not in str(files)
+    exported_ids = {name.removeprefix("calls/").removesuffix(".json") for name in files}
+    [mentioning_call_id] = [
+        call["id"]
+        for call in tenant_with_subject_data.get("/calls").json
+        if call["id"] not in exported_ids
     ]
-    places = [place for place in found["mentions.json"] if place["table"] == "turns"]
-    assert others in {place["key"][0] for place in places}
+    mentions = [mention for mention in files["mentions.json"] if mention["table"] == "turns"]
+    assert mentioning_call_id in {mention["key"][0] for mention in mentions}
 
 
-def test_nobody_knows_the_number_from_a_request_that_is_done(
+def test_a_finished_export_request_does_not_contain_the_number(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
+    export = tenant_with_subject_data.api.get(export_url).json
 
-    assert erasure_subject.texts_naming([str(tenant_with_subject_data.api.get(where).json)]) == []
+    assert erasure_subject.texts_naming([str(export)]) == []
 
 
 def test_the_file_is_deleted_after_a_day(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    before = stored_files(tenant_with_subject_data)
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    files_before = stored_files(tenant_with_subject_data)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
-    assert len(stored_files(tenant_with_subject_data)) == len(before) + 1
+    assert len(stored_files(tenant_with_subject_data)) == len(files_before) + 1
 
     world.make_due(tenant_with_subject_data, "privacy.expire")
     world.run_jobs(tenant_with_subject_data)
 
-    assert stored_files(tenant_with_subject_data) == before
-    assert tenant_with_subject_data.api.get(where).json["status"] == "expired"
-    gone = tenant_with_subject_data.api.get(f"{where}/file")
-    assert (gone.status_code, gone.json["code"]) == (404, "export-deleted")
+    assert stored_files(tenant_with_subject_data) == files_before
+    assert tenant_with_subject_data.api.get(export_url).json["status"] == "expired"
+    response = tenant_with_subject_data.api.get(f"{export_url}/file")
+    assert (response.status_code, response.json["code"]) == (404, "export-deleted")
 
 
-def test_the_export_of_a_caller_who_is_erased_is_deleted(
+def test_an_erasure_deletes_the_exports_of_the_subject(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
 
     tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
     world.run_jobs(tenant_with_subject_data)
 
     assert stored_files(tenant_with_subject_data) == []
-    assert tenant_with_subject_data.api.get(where).json["status"] == "expired"
+    assert tenant_with_subject_data.api.get(export_url).json["status"] == "expired"
 
 
-def test_an_export_of_nobody_is_an_empty_one(
+def test_the_export_of_a_number_without_data_is_empty(
     acme: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(acme, erasure_subject)
+    export_url = _request_export(acme, erasure_subject)
     world.run_jobs(acme)
 
-    assert set(acme.api.get(where).json["holds"].values()) == {0}
+    assert set(acme.api.get(export_url).json["holds"].values()) == {0}
 
 
-def test_another_tenants_calls_with_the_caller_are_not_in_it(
+def test_an_export_does_not_contain_calls_of_another_tenant(
     tenant_with_subject_data: Tenant,
     globex: Tenant,
     world: Factory,
     erasure_subject: ErasureSubject,
 ) -> None:
-    where = _ordered(globex, erasure_subject)
+    export_url = _request_export(globex, erasure_subject)
     world.run_jobs(globex)
 
-    assert set(globex.api.get(where).json["holds"].values()) == {0}
+    assert set(globex.api.get(export_url).json["holds"].values()) == {0}
 
 
-def test_the_file_takes_the_scope_content_too(
+def test_the_export_file_requires_the_scope_content(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
-    admin = world.api(world.key(tenant_with_subject_data.id, scopes=["admin"]))
+    admin_api = world.api(world.key(tenant_with_subject_data.id, scopes=["admin"]))
 
-    assert admin.get(where).status_code == 200
-    assert admin.get(f"{where}/file").status_code == 403
+    assert admin_api.get(export_url).status_code == 200
+    assert admin_api.get(f"{export_url}/file").status_code == 403
 
 
-def test_an_export_is_no_erasure(
+def test_the_erasures_path_does_not_return_an_export(
     tenant_with_subject_data: Tenant, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
+    erasure_url = export_url.replace("exports", "erasures")
 
-    assert tenant_with_subject_data.api.get(where.replace("exports", "erasures")).status_code == 404
+    assert tenant_with_subject_data.api.get(erasure_url).status_code == 404
 
 
-def test_a_file_that_is_missing_in_the_store_is_not_there(
+def test_an_export_file_that_is_missing_in_the_store_returns_404(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
     world.run_jobs(tenant_with_subject_data)
     storage.current_store().delete_all(f"{tenant_with_subject_data.ref.id.hex}/exports")
 
-    gone = tenant_with_subject_data.api.get(f"{where}/file")
+    response = tenant_with_subject_data.api.get(f"{export_url}/file")
 
-    assert (gone.status_code, gone.json["code"]) == (404, "export-deleted")
+    assert (response.status_code, response.json["code"]) == (404, "export-deleted")
 
 
-def test_a_store_that_is_away_delays_an_export(
+def test_an_unreachable_store_delays_an_export(
     tenant_with_subject_data: Tenant,
     world: Factory,
     erasure_subject: ErasureSubject,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    where = _ordered(tenant_with_subject_data, erasure_subject)
+    export_url = _request_export(tenant_with_subject_data, erasure_subject)
 
-    def away(*_: object, **__: object) -> None:
+    def fail_to_put(*_: object, **__: object) -> None:
         raise StorageError("away", permanent=False)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(type(storage.current_store()), "put", away)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(storage.current_store()), "put", fail_to_put)
         world.run_jobs(tenant_with_subject_data)
-    assert tenant_with_subject_data.api.get(where).json["status"] == "pending"
+    assert tenant_with_subject_data.api.get(export_url).json["status"] == "pending"
 
     world.make_due(tenant_with_subject_data, "privacy.export")
     world.run_jobs(tenant_with_subject_data)
 
-    assert tenant_with_subject_data.api.get(where).json["status"] == "done"
+    assert tenant_with_subject_data.api.get(export_url).json["status"] == "done"
