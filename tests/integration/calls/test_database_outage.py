@@ -1,4 +1,4 @@
-"""With the database away a caller hears a sentence, and a carrier's event comes again."""
+"""While the database is unreachable, a caller hears a sentence and a carrier repeats its events."""
 
 from flask import Flask
 
@@ -9,40 +9,40 @@ from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
-def test_a_caller_hears_the_fallback_sentence_and_an_event_is_refused(
+def test_a_caller_hears_the_fallback_sentence_and_a_status_returns_503(
     app: Flask, acme: Tenant
 ) -> None:
     carrier = providers.current_carriers().simulator
     client = app.test_client()
     db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
-    def send(action: str, **said: str) -> tuple[int, bytes, str | None]:
-        request = carrier.signed_request(action, "/telephony/fake/", call_id="away", **said)
+    def send(action: str, **fields: str) -> tuple[int, bytes, str | None]:
+        request = carrier.signed_request(action, "/telephony/fake/", call_id="away", **fields)
         response = client.post(
             request.url, data=request.body, headers=dict(request.headers), follow_redirects=False
         )
         return response.status_code, response.data, response.headers.get("Retry-After")
 
-    rung = send("voice", to=fresh_number())
-    told = send("status", to=fresh_number(), status="completed")
+    call_status, call_body, _ = send("voice", to=fresh_number())
+    event_status, _, event_retry_after = send("status", to=fresh_number(), status="completed")
 
-    actions = json.loads(rung[1])["actions"]
-    assert (rung[0], [action["type"] for action in actions]) == (200, ["say", "hang_up"])
+    actions = json.loads(call_body)["actions"]
+    assert (call_status, [action["type"] for action in actions]) == (200, ["say", "hang_up"])
     assert "call again" in actions[0]["text"]
-    assert told[0] == 503
-    assert told[2] is not None
+    assert event_status == 503
+    assert event_retry_after is not None
 
 
-def test_who_must_have_signed_is_not_known_then_and_no_other_account_is_answered(
-    app: Flask, acme: Tenant
-) -> None:
-    tenants = FakeTelephonyAdapter("a-tenants-own-secret")
+def test_requests_signed_by_a_tenants_account_return_503(app: Flask, acme: Tenant) -> None:
+    account_carrier = FakeTelephonyAdapter("a-tenants-own-secret")
     client = app.test_client()
     db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
     for action in ("voice", "status"):
-        said = {"to": fresh_number(), "status": "completed"}
-        request = tenants.signed_request(action, "/telephony/fake/", call_id="away", **said)
+        fields = {"to": fresh_number(), "status": "completed"}
+        request = account_carrier.signed_request(
+            action, "/telephony/fake/", call_id="away", **fields
+        )
         response = client.post(request.url, data=request.body, headers=dict(request.headers))
 
         assert response.status_code == 503

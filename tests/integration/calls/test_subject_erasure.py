@@ -1,4 +1,4 @@
-"""A caller is erased: a dump afterwards holds neither number nor name nor words."""
+"""Erasure of a data subject: afterwards no row and no file has their number, name or words."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,25 +25,25 @@ from vca.tenant.privacy import call_erasure, erasure
 
 @pytest.fixture
 def failing_store(app: Flask) -> Iterator[FailingStore]:
-    """The process's store, which fails from here on when it is told to."""
-    before = storage.current_store()
-    failing = FailingStore(before)
-    storage.set_current_store(failing)
-    yield failing
-    storage.set_current_store(before)
+    """Install and return a store that fails on demand."""
+    original_store = storage.current_store()
+    failing_store = FailingStore(original_store)
+    storage.set_current_store(failing_store)
+    yield failing_store
+    storage.set_current_store(original_store)
 
 
 @pytest.fixture
 def db_snapshot(database_url: str) -> Iterator[SnapshotChecker]:
-    """The database as nobody's session sees it."""
-    found = SnapshotChecker(database_url)
-    yield found
-    found.close()
+    """Return a reader of the database outside the product's sessions."""
+    checker = SnapshotChecker(database_url)
+    yield checker
+    checker.close()
 
 
 @pytest.fixture
 def erasure_subject() -> ErasureSubject:
-    """Somebody who calls."""
+    """Return a caller whose number, name and phrase occur nowhere else."""
     return erasure_fixture.create_subject()
 
 
@@ -56,10 +56,10 @@ def tenant_with_subject_data(
     endpoint: HttpReceiver,
     erasure_subject: ErasureSubject,
 ) -> Tenant:
-    """Acme, with something of the canary in every place."""
-    echo = f"unknown: {erasure_subject.number}".encode()
+    """Return acme, with data of the subject in every place that stores any."""
+    error_text = f"unknown: {erasure_subject.number}".encode()
     endpoint.behaviour = reply_with(
-        b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n%b" % (len(echo), echo)
+        b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n%b" % (len(error_text), error_text)
     )
     webhooks.register_webhook(acme, endpoint)
     erasure_fixture.create_subject_data(
@@ -71,11 +71,11 @@ def tenant_with_subject_data(
         erasure_fixture.create_numbers(acme),
     )
     erasure_fixture.enqueue_jobs_naming(acme, erasure_subject)
-    endpoint.behaviour = OK  # what it says after the erasure is after the erasure
+    endpoint.behaviour = OK  # deliveries after the erasure store no error text
     return acme
 
 
-def test_a_dump_afterwards_holds_nothing_of_an_erased_caller(
+def test_after_an_erasure_no_row_and_no_file_names_the_subject(
     tenant_with_subject_data: Tenant,
     world: Factory,
     db_snapshot: SnapshotChecker,
@@ -94,11 +94,11 @@ def test_a_dump_afterwards_holds_nothing_of_an_erased_caller(
     }
     assert len(stored_files(tenant_with_subject_data)) == 2
 
-    asked = tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
+    response = tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
     world.run_jobs(tenant_with_subject_data)
 
-    assert asked.status_code == 202
-    erasure = tenant_with_subject_data.api.get(asked.headers["Location"]).json
+    assert response.status_code == 202
+    erasure = tenant_with_subject_data.api.get(response.headers["Location"]).json
     assert erasure["status"] == "done"
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
     assert stored_files(tenant_with_subject_data) == []
@@ -116,80 +116,96 @@ def test_a_dump_afterwards_holds_nothing_of_an_erased_caller(
     assert removed["mentions"] >= 2
 
 
-def test_what_is_no_persons_stays_on_record(
+def test_an_erasure_leaves_the_fields_of_a_call_that_are_not_personal(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
     calls = {call["id"]: call for call in tenant_with_subject_data.get("/calls").json}
-    talk = next(call for call in calls.values() if call["end_reason"] == "transferred")
+    conversation = next(call for call in calls.values() if call["end_reason"] == "transferred")
 
-    _erase(tenant_with_subject_data, world, erasure_subject)
+    _erase_subject(tenant_with_subject_data, world, erasure_subject)
 
-    same = ("direction", "status", "end_reason", "started_at", "answered_at", "ended_at", "tokens")
+    unchanged_fields = (
+        "direction",
+        "status",
+        "end_reason",
+        "started_at",
+        "answered_at",
+        "ended_at",
+        "tokens",
+    )
     after = {call["id"]: call for call in tenant_with_subject_data.get("/calls").json}
     assert after.keys() == calls.keys()
     for id, call in after.items():
-        assert [call[name] for name in same] == [calls[id][name] for name in same]
-    erased = after[talk["id"]]
-    assert (erased["caller_number"], erased["summary"], erased["data"]) == (None, None, None)
-    assert erased["duration_seconds"] == talk["duration_seconds"]
-    assert tenant_with_subject_data.get(f"/calls/{talk['id']}/turns").json == []
-    happened = tenant_with_subject_data.get(f"/calls/{talk['id']}/events").json
-    assert [event["details"] for event in happened] == [{}] * len(happened) != []
+        assert [call[name] for name in unchanged_fields] == [
+            calls[id][name] for name in unchanged_fields
+        ]
+    erased_call = after[conversation["id"]]
+    assert (erased_call["caller_number"], erased_call["summary"], erased_call["data"]) == (
+        None,
+        None,
+        None,
+    )
+    assert erased_call["duration_seconds"] == conversation["duration_seconds"]
+    assert tenant_with_subject_data.get(f"/calls/{conversation['id']}/turns").json == []
+    events = tenant_with_subject_data.get(f"/calls/{conversation['id']}/events").json
+    assert [event["details"] for event in events] == [{}] * len(events) != []
     outbound = next(call for call in after.values() if call["direction"] == "outbound")
     assert (outbound["called_number"], outbound["metadata"]) == ("erased", {})
 
 
-def test_audio_that_is_erased_was_kept_until_then_and_is_counted_once(
+def test_erased_audio_is_metered_once_up_to_its_erasure(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
     with admin_db.tenant_session(tenant_with_subject_data.ref) as session:
-        kept = session.scalars(text("SELECT size_bytes FROM recordings WHERE status = 'stored'"))
-        byte_days = sum(kept)
+        sizes = session.scalars(text("SELECT size_bytes FROM recordings WHERE status = 'stored'"))
+        byte_days = sum(sizes)
 
-    _erase(tenant_with_subject_data, world, erasure_subject)
-    _erase(tenant_with_subject_data, world, erasure_subject)
+    _erase_subject(tenant_with_subject_data, world, erasure_subject)
+    _erase_subject(tenant_with_subject_data, world, erasure_subject)
 
     assert byte_days > 0
     assert total_quantities(tenant_with_subject_data)["recording_byte_days"] == byte_days
 
 
-def test_the_answer_says_what_remains_where(
+def test_an_erasure_lists_the_places_where_data_remains(
     tenant_with_subject_data: Tenant, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
-    carriers = {call["provider_call_id"] for call in tenant_with_subject_data.get("/calls").json}
+    provider_call_ids = {
+        call["provider_call_id"] for call in tenant_with_subject_data.get("/calls").json
+    }
 
-    erasure = _erase(tenant_with_subject_data, world, erasure_subject)
+    erasure = _erase_subject(tenant_with_subject_data, world, erasure_subject)
 
-    remains = {each["where"]: each for each in erasure["remains"]}
+    remains = {entry["where"]: entry for entry in erasure["remains"]}
     assert {"carriers", "backups", "model", "mails", "webhooks", "exports"} == set(remains)
-    named = remains["carriers"]["calls"]
-    assert {call["provider_type"] for call in named} == {"fake"}
-    assert len(named) == 3
-    assert {call["provider_call_id"] for call in named} <= carriers
+    carrier_calls = remains["carriers"]["calls"]
+    assert {call["provider_type"] for call in carrier_calls} == {"fake"}
+    assert len(carrier_calls) == 3
+    assert {call["provider_call_id"] for call in carrier_calls} <= provider_call_ids
 
 
-def test_a_copy_from_before_an_import_is_told_with_its_last_day(
+def test_an_erasure_lists_a_replaced_schema_with_its_last_day(
     acme: Tenant,
     globex: Tenant,
     world: Factory,
     db_snapshot: SnapshotChecker,
     erasure_subject: ErasureSubject,
 ) -> None:
-    own, another = (f"old_{tenant.ref.id.hex}_20261120093000" for tenant in (acme, globex))
-    for schema in (own, another):
+    schemas = [f"old_{tenant.ref.id.hex}_20261120093000" for tenant in (acme, globex)]
+    for schema in schemas:
         db_snapshot.rows(f"CREATE SCHEMA {schema}")
 
     try:
-        erasure = _erase(acme, world, erasure_subject)
+        erasure = _erase_subject(acme, world, erasure_subject)
     finally:
-        for schema in (own, another):
+        for schema in schemas:
             db_snapshot.rows(f"DROP SCHEMA {schema}")
 
-    [copy] = [each for each in erasure["remains"] if each["where"] == "replaced"]
-    assert copy["detail"].endswith("before an import, kept until 2026-11-27.")
+    [entry] = [entry for entry in erasure["remains"] if entry["where"] == "replaced"]
+    assert entry["detail"].endswith("before an import, kept until 2026-11-27.")
 
 
-def test_a_request_that_is_repeated_after_the_erasure_dials_nobody_again(
+def test_a_request_repeated_after_the_erasure_places_no_second_call(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
@@ -198,27 +214,27 @@ def test_a_request_that_is_repeated_after_the_erasure_dials_nobody_again(
 ) -> None:
     erasure_fixture.create_numbers(acme)
     number = acme.get("/phone-numbers").json[0]
-    order = {
+    call_request = {
         "to": erasure_subject.number,
         "from_phone_number_id": number["id"],
         "metadata": {"n": erasure_subject.name},
     }
     key = {"Idempotency-Key": "once"}
-    made = acme.post("/calls", order, headers=key).json
+    call = acme.post("/calls", call_request, headers=key).json
     world.run_jobs(acme)
-    acme.post(f"/calls/{made['id']}/hangup")
+    acme.post(f"/calls/{call['id']}/hangup")
     carrier_client.send_status("placed-1", "completed", to=number["did_number"])
-    _erase(acme, world, erasure_subject)
+    _erase_subject(acme, world, erasure_subject)
 
-    again = acme.post("/calls", order, headers=key)
+    repeated = acme.post("/calls", call_request, headers=key)
 
-    assert (again.status_code, again.json["id"]) == (202, made["id"])
-    assert (again.json["called_number"], again.json["metadata"]) == ("erased", {})
+    assert (repeated.status_code, repeated.json["id"]) == (202, call["id"])
+    assert (repeated.json["called_number"], repeated.json["metadata"]) == ("erased", {})
     world.run_jobs(acme)
-    assert [what for what, _ in real_carrier.operations].count("place_call") == 1
+    assert [operation for operation, _ in real_carrier.operations].count("place_call") == 1
 
 
-def test_another_tenant_that_knows_the_caller_keeps_all(
+def test_an_erasure_leaves_other_tenants_data_about_the_subject(
     tenant_with_subject_data: Tenant,
     globex: Tenant,
     world: Factory,
@@ -236,23 +252,23 @@ def test_another_tenant_that_knows_the_caller_keeps_all(
         erasure_fixture.create_numbers(globex),
     )
     erasure_fixture.enqueue_jobs_naming(globex, erasure_subject)
-    before, audio = db_snapshot.checksum(globex.id), stored_files(globex)
+    checksum_before, files_before = db_snapshot.checksum(globex.id), stored_files(globex)
 
-    _erase(tenant_with_subject_data, world, erasure_subject)
+    _erase_subject(tenant_with_subject_data, world, erasure_subject)
 
-    assert db_snapshot.checksum(globex.id) == before
-    assert stored_files(globex) == audio
+    assert db_snapshot.checksum(globex.id) == checksum_before
+    assert stored_files(globex) == files_before
     assert len(erasure_subject.texts_naming(dump_rows(db_snapshot, globex))) > 10
 
 
-def test_a_call_that_goes_on_is_erased_once_it_has_ended(
+def test_a_live_call_is_erased_after_it_ends(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
     db_snapshot: SnapshotChecker,
     erasure_subject: ErasureSubject,
 ) -> None:
-    by_day, _ = erasure_fixture.create_numbers(acme)
+    agent_number, _ = erasure_fixture.create_numbers(acme)
     use_model(
         SequenceModel(
             [f"You are {erasure_subject.name}."],
@@ -260,44 +276,45 @@ def test_a_call_that_goes_on_is_erased_once_it_has_ended(
             erasure_fixture.NOTE_CALL_STEPS,
         )
     )
-    state = carrier_client.ring(by_day, "over", erasure_subject.number)["state"]
+    state = carrier_client.ring(agent_number, "over", erasure_subject.number)["state"]
     carrier_client.send_status("over", "completed", state=state)
-    state = carrier_client.ring(by_day, "live", erasure_subject.number)["state"]
+    state = carrier_client.ring(agent_number, "live", erasure_subject.number)["state"]
     state = carrier_client.say("live", state, f"I am {erasure_subject.name}")["state"]
 
-    waiting = _erase(acme, world, erasure_subject)
-    during = carrier_client.say("live", state, f"a {erasure_subject.phrase}")
-    carrier_client.send_status("live", "completed", state=during["state"])
+    waiting_erasure = _erase_subject(acme, world, erasure_subject)
+    reply = carrier_client.say("live", state, f"a {erasure_subject.phrase}")
+    carrier_client.send_status("live", "completed", state=reply["state"])
     world.make_due(acme, "privacy.erase")
     world.run_jobs(acme)
 
-    assert waiting["status"] == "waiting"
-    assert waiting["removed"]["calls"] == 1
-    assert spoken_text(during) == f"Yes, {erasure_subject.phrase}."
-    done = acme.get(f"/privacy/erasures/{waiting['id']}").json
-    assert (done["status"], done["removed"]["calls"]) == ("done", 2)
+    assert waiting_erasure["status"] == "waiting"
+    assert waiting_erasure["removed"]["calls"] == 1
+    assert spoken_text(reply) == f"Yes, {erasure_subject.phrase}."
+    finished_erasure = acme.get(f"/privacy/erasures/{waiting_erasure['id']}").json
+    assert (finished_erasure["status"], finished_erasure["removed"]["calls"]) == ("done", 2)
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, acme)) == []
 
 
-def test_who_withheld_their_number_is_known_by_the_one_that_they_left(
+def test_a_call_with_a_withheld_number_is_matched_by_the_number_in_its_message(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
     db_snapshot: SnapshotChecker,
     erasure_subject: ErasureSubject,
 ) -> None:
-    by_day, _ = erasure_fixture.create_numbers(acme)
-    left = {
+    agent_number, _ = erasure_fixture.create_numbers(acme)
+    message_arguments = {
         "name": erasure_subject.name,
         "number": erasure_subject.spoken_number,
         "reason": erasure_subject.phrase,
     }
     use_model(
         SequenceModel(
-            [erasure_fixture.tool_call("take_message", **left)], erasure_fixture.NOTE_CALL_STEPS
+            [erasure_fixture.tool_call("take_message", **message_arguments)],
+            erasure_fixture.NOTE_CALL_STEPS,
         )
     )
-    state = carrier_client.ring(by_day, "withheld", None)["state"]
+    state = carrier_client.ring(agent_number, "withheld", None)["state"]
     carrier_client.say(
         "withheld",
         state,
@@ -305,31 +322,31 @@ def test_who_withheld_their_number_is_known_by_the_one_that_they_left(
     )
     carrier_client.send_status("withheld", "completed", state=state)
 
-    _erase(acme, world, erasure_subject)
+    _erase_subject(acme, world, erasure_subject)
 
     assert acme.get("/messages").json == []
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, acme)) == []
 
 
-def test_whoever_calls_after_the_erasure_is_a_caller_as_any_other(
+def test_a_call_after_the_erasure_request_is_not_erased(
     acme: Tenant, world: Factory, carrier_client: CarrierClient, erasure_subject: ErasureSubject
 ) -> None:
-    by_day, _ = erasure_fixture.create_numbers(acme)
-    asked = acme.post("/privacy/erase", {"number": erasure_subject.number}).json
+    agent_number, _ = erasure_fixture.create_numbers(acme)
+    erasure_request = acme.post("/privacy/erase", {"number": erasure_subject.number}).json
     carrier_client.send_status(
         "new",
         "completed",
-        state=carrier_client.ring(by_day, "new", erasure_subject.number)["state"],
+        state=carrier_client.ring(agent_number, "new", erasure_subject.number)["state"],
     )
 
     world.run_jobs(acme)
 
-    assert acme.get(f"/privacy/erasures/{asked['id']}").json["status"] == "done"
+    assert acme.get(f"/privacy/erasures/{erasure_request['id']}").json["status"] == "done"
     [call] = acme.get("/calls").json
     assert call["caller_number"] == erasure_subject.number
 
 
-def test_what_the_tenant_has_set_up_is_named_and_left_as_it_is(
+def test_an_erasure_lists_configuration_with_the_number_and_leaves_it_unchanged(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
@@ -343,10 +360,10 @@ def test_what_the_tenant_has_set_up_is_named_and_left_as_it_is(
     )
     number = acme.number(fallback_number=erasure_subject.number)
 
-    erasure = _erase(acme, world, erasure_subject)
+    erasure = _erase_subject(acme, world, erasure_subject)
 
-    [own] = [each for each in erasure["remains"] if each["where"] == "configuration"]
-    assert own["places"] == ["ai_profiles.transfer_targets", "phone_numbers.fallback_number"]
+    [entry] = [entry for entry in erasure["remains"] if entry["where"] == "configuration"]
+    assert entry["places"] == ["ai_profiles.transfer_targets", "phone_numbers.fallback_number"]
     use_model(
         SequenceModel(
             [erasure_fixture.tool_call("transfer", target="jane")], erasure_fixture.NOTE_CALL_STEPS
@@ -361,52 +378,54 @@ def test_what_the_tenant_has_set_up_is_named_and_left_as_it_is(
     carrier_client.send_status("c", "completed", state=state)
     acme.patch(f"/ai-profiles/{profile['id']}", {"transfer_targets": {}})
     acme.patch(f"/phone-numbers/{number['id']}", {"fallback_number": None})
-    _erase(acme, world, erasure_subject)
+    _erase_subject(acme, world, erasure_subject)
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, acme)) == []
 
 
-def test_the_tenants_own_number_is_nobodys_and_another_tenants_is_not_known(
+def test_erasing_an_own_number_returns_409_and_another_tenants_number_202(
     acme: Tenant, globex: Tenant
 ) -> None:
-    own, theirs = acme.number()["did_number"], globex.number()["did_number"]
+    acme_number, globex_number = acme.number()["did_number"], globex.number()["did_number"]
 
-    refused = acme.post("/privacy/erase", {"number": own})
-    foreign = acme.post("/privacy/erase", {"number": theirs})
+    own_number_response = acme.post("/privacy/erase", {"number": acme_number})
+    foreign_number_response = acme.post("/privacy/erase", {"number": globex_number})
 
-    assert (refused.status_code, refused.json["code"]) == (409, "own-number")
-    assert foreign.status_code == 202
+    assert own_number_response.status_code == 409
+    assert own_number_response.json["code"] == "own-number"
+    assert foreign_number_response.status_code == 202
 
 
-def test_a_suspended_tenant_exports_and_erases(
+def test_a_suspended_tenant_can_export_and_erase(
     acme: Tenant, platform: Platform, world: Factory, erasure_subject: ErasureSubject
 ) -> None:
     platform.api.patch(acme.url(), {"status": "suspended"})
 
-    for what in ("export", "erase"):
-        assert acme.post(f"/privacy/{what}", {"number": erasure_subject.number}).status_code == 202
+    for operation in ("export", "erase"):
+        response = acme.post(f"/privacy/{operation}", {"number": erasure_subject.number})
+        assert response.status_code == 202
     assert acme.patch("/settings", {}).status_code == 403
 
 
 @pytest.mark.parametrize("scope", ["read", "content", "write"])
-def test_it_takes_the_scope_admin(
+def test_an_export_and_an_erasure_require_the_scope_admin(
     acme: Tenant, world: Factory, erasure_subject: ErasureSubject, scope: str
 ) -> None:
     api = world.api(world.key(acme.id, scopes=[scope]))
 
-    for what in ("export", "erase"):
-        answer = api.post(acme.url(f"/privacy/{what}"), {"number": erasure_subject.number})
-        assert (answer.status_code, answer.json["code"]) == (403, "scope-missing")
+    for operation in ("export", "erase"):
+        response = api.post(acme.url(f"/privacy/{operation}"), {"number": erasure_subject.number})
+        assert (response.status_code, response.json["code"]) == (403, "scope-missing")
 
 
 @pytest.mark.parametrize("body", [{}, {"number": "0044"}, {"number": "+1"}, {"number": None}])
-def test_what_is_no_number_is_refused(acme: Tenant, body: dict[str, object]) -> None:
-    for what in ("export", "erase"):
-        answer = acme.post(f"/privacy/{what}", body)
-        assert answer.status_code == 400
-        assert answer.json["errors"][0]["pointer"] == "/number"
+def test_an_invalid_number_returns_400(acme: Tenant, body: dict[str, object]) -> None:
+    for operation in ("export", "erase"):
+        response = acme.post(f"/privacy/{operation}", body)
+        assert response.status_code == 400
+        assert response.json["errors"][0]["pointer"] == "/number"
 
 
-def test_a_store_that_is_away_delays_the_erasure(
+def test_an_unreachable_store_delays_the_erasure(
     tenant_with_subject_data: Tenant,
     world: Factory,
     db_snapshot: SnapshotChecker,
@@ -414,17 +433,22 @@ def test_a_store_that_is_away_delays_the_erasure(
     erasure_subject: ErasureSubject,
 ) -> None:
     failing_store.failure = StorageError("away", permanent=False)
-    delayed = _erase(tenant_with_subject_data, world, erasure_subject)
-    assert delayed["status"] == "pending"
-    jobs = "SELECT args::text FROM jobs.procrastinate_jobs WHERE task_name = 'privacy.erase'"
-    assert erasure_subject.texts_naming(args for (args,) in db_snapshot.rows(jobs)) == []
+    delayed_erasure = _erase_subject(tenant_with_subject_data, world, erasure_subject)
+    assert delayed_erasure["status"] == "pending"
+    select_arguments = (
+        "SELECT args::text FROM jobs.procrastinate_jobs WHERE task_name = 'privacy.erase'"
+    )
+    assert (
+        erasure_subject.texts_naming(args for (args,) in db_snapshot.rows(select_arguments)) == []
+    )
 
     failing_store.failure = None
     world.make_due(tenant_with_subject_data, "privacy.erase")
     world.run_jobs(tenant_with_subject_data)
 
     assert (
-        tenant_with_subject_data.get(f"/privacy/erasures/{delayed['id']}").json["status"] == "done"
+        tenant_with_subject_data.get(f"/privacy/erasures/{delayed_erasure['id']}").json["status"]
+        == "done"
     )
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
     assert stored_files(tenant_with_subject_data) == []
@@ -434,7 +458,7 @@ def test_a_store_that_is_away_delays_the_erasure(
     "step",
     ["erase_events", "erase_stored_responses", "erase_audio", "erase_calls", "erase_messages"],
 )
-def test_an_erasure_that_is_killed_is_finished_by_the_next_run(
+def test_the_next_run_finishes_a_killed_erasure(
     tenant_with_subject_data: Tenant,
     world: Factory,
     db_snapshot: SnapshotChecker,
@@ -442,28 +466,31 @@ def test_an_erasure_that_is_killed_is_finished_by_the_next_run(
     monkeypatch: pytest.MonkeyPatch,
     step: str,
 ) -> None:
-    asked = tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number}).json
-    with monkeypatch.context() as patched:
-        patched.setattr(call_erasure, step, kill_process)
+    response = tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
+    request_id = UUID(response.json["id"])
+    with monkeypatch.context() as patch:
+        patch.setattr(call_erasure, step, kill_process)
         with pytest.raises(ProcessKilled):
-            erasure.run_erasure(tenant_with_subject_data.ref, request_id=UUID(asked["id"]))
+            erasure.run_erasure(tenant_with_subject_data.ref, request_id=request_id)
 
-    erasure.run_erasure(tenant_with_subject_data.ref, request_id=UUID(asked["id"]))
+    erasure.run_erasure(tenant_with_subject_data.ref, request_id=request_id)
 
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
     assert stored_files(tenant_with_subject_data) == []
 
 
-def test_a_recording_that_is_fetched_while_it_is_erased_is_not_kept(
+def test_a_recording_that_is_fetched_after_the_erasure_is_deleted(
     acme: Tenant,
     world: Factory,
     carrier_client: CarrierClient,
     real_carrier: RealCallerCarrier,
     erasure_subject: ErasureSubject,
 ) -> None:
-    by_day, _ = erasure_fixture.create_numbers(acme)
+    agent_number, _ = erasure_fixture.create_numbers(acme)
     carrier_client.send_status(
-        "c", "completed", state=carrier_client.ring(by_day, "c", erasure_subject.number)["state"]
+        "c",
+        "completed",
+        state=carrier_client.ring(agent_number, "c", erasure_subject.number)["state"],
     )
     erasure_request = acme.post("/privacy/erase", {"number": erasure_subject.number}).json
     erasure.run_erasure(acme.ref, request_id=UUID(erasure_request["id"]))
@@ -477,10 +504,10 @@ def test_a_recording_that_is_fetched_while_it_is_erased_is_not_kept(
     assert call["recording"]["status"] == "deleted"
 
 
-def _erase(tenant: Tenant, world: Factory, who: ErasureSubject) -> dict[str, Any]:
-    """The erasure after its job was done."""
-    asked = tenant.post("/privacy/erase", {"number": who.number})
-    assert asked.status_code == 202, asked.text
+def _erase_subject(tenant: Tenant, world: Factory, subject: ErasureSubject) -> dict[str, Any]:
+    """Request an erasure, run its job, and return the erasure."""
+    response = tenant.post("/privacy/erase", {"number": subject.number})
+    assert response.status_code == 202, response.text
     world.run_jobs(tenant)
-    found: dict[str, Any] = tenant.api.get(asked.headers["Location"]).json
-    return found
+    erasure: dict[str, Any] = tenant.api.get(response.headers["Location"]).json
+    return erasure
