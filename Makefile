@@ -36,8 +36,9 @@ test-fast: setup ## Run the unit, architecture and contract tests, which need no
 		tests/unit tests/architecture tests/contract $(ARGS)
 
 test-all: export PYTHONDONTWRITEBYTECODE =
-test-all: setup ## Run every test, with the generated tables and the kills of processes
-	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
+test-all: setup ## Run every test, with the generated tables and the kills of processes; list uncovered lines
+	@$(PYTHON) -m pytest -n auto --dist worksteal \
+		--cov --cov-report=term-missing:skip-covered $(ARGS)
 
 chaos: export PYTHONDONTWRITEBYTECODE =
 chaos: setup ## Shuffle events, and kill web and worker 1,000 times in calls; KILLS=50 SEED=7 choose
