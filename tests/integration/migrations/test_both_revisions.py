@@ -1,4 +1,7 @@
-"""The suite's main flows on a tenant at the head and at the one before: expand, then contract."""
+"""Main flows of the suite with a tenant at the head revision and at the one before it.
+
+A release must serve both, because tenants are migrated while it runs.
+"""
 
 import pytest
 
@@ -16,21 +19,21 @@ from vca.tenancy import schema
 def acme(
     request: pytest.FixtureRequest, migration_world: Factory, revision_tree: RevisionTree
 ) -> Tenant:
-    """The tenant of every flow here; the code has one revision more than it was made with."""
+    """Return the tenant of every flow; the code has one more revision than the tenant's first."""
     tenant = migration_world.tenant("Acme")
-    made_at = schema.head()
+    first_revision = schema.head()
     head = revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     if request.param == "migrated already":
         migrate_command.run_migrate(migration_world)
     assert migrate_command.recorded_revision(tenant) == (
-        head if request.param == "migrated already" else made_at
+        head if request.param == "migrated already" else first_revision
     )
     return tenant
 
 
 @pytest.fixture
 def globex(acme: Tenant, migration_world: Factory) -> Tenant:
-    """A tenant that is not migrated yet, beside it."""
+    """Return a second tenant, which is not migrated."""
     return migration_world.tenant("Globex")
 
 
@@ -38,21 +41,21 @@ carrier_client = inbound.carrier_client
 answered_number = inbound.answered_number
 
 test_a_simulated_call = first_call.test_a_simulated_call_is_answered_held_and_recorded
-test_a_ring = inbound.test_a_genuine_ring_is_answered_by_the_agent_and_recorded
-test_a_call = inbound.test_a_call_is_held_and_ended_over_http
-test_a_replayed_ring = inbound.test_a_replayed_ring_is_the_same_call_with_the_same_words
+test_an_inbound_call = inbound.test_a_genuine_ring_is_answered_by_the_agent_and_recorded
+test_a_call_over_http = inbound.test_a_call_is_held_and_ended_over_http
+test_a_replayed_inbound_call = inbound.test_a_replayed_ring_is_the_same_call_with_the_same_words
 test_two_tenants = inbound.test_two_carriers_calls_of_one_name_at_two_tenants_are_two_calls
-test_statuses = inbound.test_status_events_in_any_order_and_twice_end_in_the_same_row
-test_a_plain_status = inbound.test_a_status_without_a_token_finds_its_call_by_the_number
-test_a_resting_number = inbound.test_a_resting_number_is_refused_and_the_missed_call_is_recorded
+test_repeated_statuses = inbound.test_status_events_in_any_order_and_twice_end_in_the_same_row
+test_a_status_without_a_token = inbound.test_a_status_without_a_token_finds_its_call_by_the_number
+test_quarantine = inbound.test_a_resting_number_is_refused_and_the_missed_call_is_recorded
 test_a_closed_number = inbound.test_a_closed_number_says_so
 
-test_registering = phone_numbers.test_a_new_number_is_registered_by_a_job
-test_unregistering = phone_numbers.test_deactivating_unregisters_and_reactivating_registers
-test_deleting = phone_numbers.test_deleting_unregisters
+test_registration = phone_numbers.test_a_new_number_is_registered_by_a_job
+test_deactivation = phone_numbers.test_deactivating_unregisters_and_reactivating_registers
+test_deletion = phone_numbers.test_deleting_unregisters
 test_moving = phone_numbers.test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released
 
-test_a_default = ai_profiles.test_setting_a_default_unsets_the_other
-test_versions = ai_profiles.test_each_change_of_content_is_a_new_version
-test_a_kept_version = ai_profiles.test_a_call_keeps_the_version_that_answered_it
-test_a_named_profile = ai_profiles.test_a_profile_that_a_number_names_is_not_deleted
+test_the_default_profile = ai_profiles.test_setting_a_default_unsets_the_other
+test_profile_versions = ai_profiles.test_each_change_of_content_is_a_new_version
+test_the_version_of_a_call = ai_profiles.test_a_call_keeps_the_version_that_answered_it
+test_a_profile_in_use = ai_profiles.test_a_profile_that_a_number_names_is_not_deleted
