@@ -1,4 +1,4 @@
-"""Names: a name service that hangs takes neither its request's time nor threads without end."""
+"""Tests of the resolver: results, errors, and limits on the time and number of lookups."""
 
 from collections import Counter
 from ipaddress import ip_address
@@ -10,90 +10,93 @@ from tests.support.processes import wait_until
 from vca.kit.http import RequestTimeout, Resolver, Unreachable
 from vca.kit.http.deadline import request_deadline
 
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 
 
-class Service:
-    """A name service that answers once it is released, and counts what it is asked."""
+class FakeNameService:
+    """A name service that responds once it is released, and counts the lookups of each name."""
 
     def __init__(self) -> None:
-        self.asked: Counter[str] = Counter()
+        self.lookups: Counter[str] = Counter()
         self.release = Event()
 
     def __call__(self, name: str) -> list[str]:
-        self.asked[name] += 1
-        assert self.release.wait(PATIENCE_S)
+        self.lookups[name] += 1
+        assert self.release.wait(TIMEOUT_S)
         return ["8.8.8.8"]
 
 
-def _too_slow(names: Resolver, name: str, timeout_s: float = 0.05) -> str:
+def _resolve_too_late(resolver: Resolver, name: str, timeout_s: float = 0.05) -> str:
     with request_deadline(timeout_s), pytest.raises(RequestTimeout) as raised:
-        names.resolve(name)
+        resolver.resolve(name)
     return str(raised.value)
 
 
-def test_all_addresses_of_a_name_are_told_in_their_order() -> None:
-    names = Resolver(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
+def test_all_addresses_of_a_name_are_returned_in_order() -> None:
+    resolver = Resolver(lambda name: ["2606:4700::1111", "fe80::1%eth0", "8.8.8.8"])
 
-    with request_deadline(PATIENCE_S):
-        found = names.resolve("example.com")
+    with request_deadline(TIMEOUT_S):
+        addresses = resolver.resolve("example.com")
 
-    assert found == tuple(map(ip_address, ("2606:4700::1111", "fe80::1%eth0", "8.8.8.8")))
+    assert addresses == tuple(map(ip_address, ("2606:4700::1111", "fe80::1%eth0", "8.8.8.8")))
 
 
-def test_the_systems_own_names_are_known() -> None:
-    with request_deadline(PATIENCE_S):
+def test_names_of_the_system_are_resolved() -> None:
+    with request_deadline(TIMEOUT_S):
         assert any(address.is_loopback for address in Resolver().resolve("localhost"))
 
 
 @pytest.mark.parametrize("failure", [OSError("unknown"), UnicodeError("odd"), ValueError("odd")])
-def test_a_name_that_is_unknown_is_worth_another_try(failure: Exception) -> None:
-    def unknown(name: str) -> list[str]:
+def test_an_unknown_name_is_a_retryable_error(failure: Exception) -> None:
+    def fail(name: str) -> list[str]:
         raise failure
 
-    for lookup in (unknown, lambda name: []):
-        with request_deadline(PATIENCE_S), pytest.raises(Unreachable) as raised:
+    def return_nothing(name: str) -> list[str]:
+        return []
+
+    for lookup in (fail, return_nothing):
+        with request_deadline(TIMEOUT_S), pytest.raises(Unreachable) as raised:
             Resolver(lookup).resolve("example.com")
         assert not isinstance(raised.value, RequestTimeout)
 
 
-def test_a_name_service_that_hangs_is_left_behind_and_asked_once_for_a_name() -> None:
-    service = Service()
-    names = Resolver(service)
+def test_a_hanging_name_service_is_queried_once_for_a_name() -> None:
+    name_service = FakeNameService()
+    resolver = Resolver(name_service)
 
     for _ in range(5):
-        assert "in time" in _too_slow(names, "dead.example")
+        assert "in time" in _resolve_too_late(resolver, "dead.example")
 
-    assert service.asked == {"dead.example": 1}
-    service.release.set()
+    assert name_service.lookups == {"dead.example": 1}
+    name_service.release.set()
 
 
-def test_look_ups_that_hang_are_bounded_and_come_free_again() -> None:
-    service = Service()
-    names = Resolver(service, max_lookups=3)
+def test_hanging_lookups_are_limited_until_they_end() -> None:
+    name_service = FakeNameService()
+    resolver = Resolver(name_service, max_lookups=3)
 
     for number in range(3):
-        assert "in time" in _too_slow(names, f"{number}.dead.example")
-    assert "Too many" in _too_slow(names, "other.example", PATIENCE_S)
-    service.release.set()
+        assert "in time" in _resolve_too_late(resolver, f"{number}.dead.example")
+    assert "Too many" in _resolve_too_late(resolver, "other.example", TIMEOUT_S)
+    name_service.release.set()
 
-    def free() -> bool:
+    def is_available() -> bool:
         try:
-            with request_deadline(PATIENCE_S):
-                return bool(names.resolve("other.example"))
+            with request_deadline(TIMEOUT_S):
+                return bool(resolver.resolve("other.example"))
         except RequestTimeout:
             return False
 
-    assert wait_until(free)
-    assert sum(service.asked.values()) == 4
+    assert wait_until(is_available)
+    assert sum(name_service.lookups.values()) == 4
 
 
-def test_an_answer_is_not_kept_for_the_next_request() -> None:
-    service = Service()
-    service.release.set()
-    names = Resolver(service)
+def test_lookup_results_are_not_cached() -> None:
+    name_service = FakeNameService()
+    name_service.release.set()
+    resolver = Resolver(name_service)
 
-    for times in (1, 2, 3):
-        with request_deadline(PATIENCE_S):
-            names.resolve("example.com")
-        assert service.asked["example.com"] == times
+    for count in (1, 2, 3):
+        with request_deadline(TIMEOUT_S):
+            resolver.resolve("example.com")
+        assert name_service.lookups["example.com"] == count
