@@ -1,4 +1,4 @@
-"""Keyset pages over HTTP: no row twice, none left out, whatever happens between two pages."""
+"""Tests of keyset pagination over HTTP: page contents, links, cursors and concurrent changes."""
 
 import re
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask
-from werkzeug.test import TestResponse
 
 from tests.support import admin_db
+from tests.support.api import ApiResponse
 from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
 from vca.kit import crypto
 from vca.tenant.phone_numbers.models import PhoneNumber
@@ -19,41 +19,41 @@ ROWS = 60
 LIMIT = 7
 
 
-def _next(answer: TestResponse) -> str | None:
-    """The path of the next page, if one is announced."""
-    link = answer.headers.get("Link")
+def _next_url(response: ApiResponse) -> str | None:
+    """Return the URL of the next page, or None without a `Link` header."""
+    link = response.headers.get("Link")
     if link is None:
         return None
-    found = re.fullmatch(r'<([^>]+)>; rel="next"', link)
-    assert found, link
-    return found[1]
+    match = re.fullmatch(r'<([^>]+)>; rel="next"', link)
+    assert match, link
+    return match[1]
 
 
-def _cursor(answer: TestResponse) -> str:
-    return parse_qs(urlsplit(str(_next(answer))).query)["cursor"][0]
+def _cursor(response: ApiResponse) -> str:
+    return parse_qs(urlsplit(str(_next_url(response))).query)["cursor"][0]
 
 
-def _walk(
-    tenant: Tenant, path: str, between: Callable[[int, list[dict[str, Any]]], None]
+def _read_pages(
+    tenant: Tenant, path: str, after_page: Callable[[int, list[dict[str, Any]]], None]
 ) -> list[dict[str, Any]]:
-    """All pages of a list, with something happening after each."""
+    """Read all pages of a list, call a function after each page, and return the rows."""
     url: str | None = tenant.url(f"{path}?limit={LIMIT}")
-    seen: list[dict[str, Any]] = []
-    pages = 0
+    rows: list[dict[str, Any]] = []
+    page_count = 0
     while url is not None:
-        answer = tenant.api.get(url)
-        assert answer.status_code == 200
-        assert len(answer.json) <= LIMIT
-        seen += answer.json
-        pages += 1
-        assert pages < 100
-        between(pages, answer.json)
-        url = _next(answer)
-    return seen
+        response = tenant.api.get(url)
+        assert response.status_code == 200
+        assert len(response.json) <= LIMIT
+        rows += response.json
+        page_count += 1
+        assert page_count < 100
+        after_page(page_count, response.json)
+        url = _next_url(response)
+    return rows
 
 
-def _numbers(tenant: Tenant, count: int) -> list[str]:
-    """Numbers made in one transaction, so that they all have the same time."""
+def _create_numbers(tenant: Tenant, count: int) -> list[str]:
+    """Create numbers in one transaction, so that all have the same time, and return their ids."""
     with admin_db.tenant_session(tenant.ref) as session:
         rows = [
             PhoneNumber(
@@ -71,138 +71,136 @@ def _numbers(tenant: Tenant, count: int) -> list[str]:
     return [str(row.id) for row in rows]
 
 
-def test_a_walk_over_a_list_that_changes_shows_each_row_that_stays_exactly_once(
+def test_concurrent_changes_do_not_repeat_or_omit_rows(
     acme: Tenant,
 ) -> None:
-    """Oldest first; new rows go to the end, deleted ones are the one that the cursor stands on,
-    one that was seen, and one that was not."""
-    first = _numbers(acme, ROWS // 2)
-    second = _numbers(acme, ROWS // 2)
-    stays = {*first, *second}
-    waiting = sorted(second)
+    """The order is oldest first, so new rows are at the end.
+
+    After each page the test deletes the row of the cursor, an earlier row and a later one.
+    """
+    first_ids = _create_numbers(acme, ROWS // 2)
+    second_ids = _create_numbers(acme, ROWS // 2)
+    remaining_ids = {*first_ids, *second_ids}
+    later_ids = sorted(second_ids)
 
     def change(page: int, rows: list[dict[str, Any]]) -> None:
         if page <= 8:
-            _numbers(acme, 2)
-            gone = {rows[-1]["id"], rows[0]["id"], waiting.pop()}
-            stays.difference_update(gone)
-            for number_id in gone:
+            _create_numbers(acme, 2)
+            deleted_ids = {rows[-1]["id"], rows[0]["id"], later_ids.pop()}
+            remaining_ids.difference_update(deleted_ids)
+            for number_id in deleted_ids:
                 assert acme.delete(f"/phone-numbers/{number_id}").status_code in (204, 404)
 
-    seen = [row["id"] for row in _walk(acme, "/phone-numbers", change)]
+    read_ids = [row["id"] for row in _read_pages(acme, "/phone-numbers", change)]
 
-    assert len(seen) == len(set(seen))
-    assert stays <= set(seen)
-    assert len(stays) > ROWS // 2
-    assert len(seen) > len(first)
+    assert len(read_ids) == len(set(read_ids))
+    assert remaining_ids <= set(read_ids)
+    assert len(remaining_ids) > ROWS // 2
+    assert len(read_ids) > len(first_ids)
 
 
-def test_a_walk_newest_first_shows_no_row_twice_while_new_ones_come(
-    acme: Tenant, world: Factory
-) -> None:
+def test_new_rows_do_not_appear_in_or_change_later_pages(acme: Tenant, world: Factory) -> None:
     acme.profile()
     to = acme.number()["did_number"]
-    old = {acme.simulate(to)["call_id"] for _ in range(20)}
+    old_ids = {acme.simulate(to)["call_id"] for _ in range(20)}
     world.sql(acme, "UPDATE calls SET started_at = date_trunc('hour', started_at)")
-    new: set[str] = set()
+    new_ids: set[str] = set()
 
-    def ring(page: int, rows: list[dict[str, Any]]) -> None:
-        new.add(acme.simulate(to)["call_id"])
+    def add_call(page: int, rows: list[dict[str, Any]]) -> None:
+        new_ids.add(acme.simulate(to)["call_id"])
 
-    seen = [row["id"] for row in _walk(acme, "/calls", ring)]
+    read_ids = [row["id"] for row in _read_pages(acme, "/calls", add_call)]
 
-    assert len(seen) == len(set(seen))
-    assert set(seen) == old
-    assert not new & set(seen)
+    assert len(read_ids) == len(set(read_ids))
+    assert set(read_ids) == old_ids
+    assert not new_ids & set(read_ids)
 
 
-def test_a_list_is_in_one_order_whatever_the_pages_size(acme: Tenant) -> None:
-    _numbers(acme, 20)
-    whole = [row["id"] for row in acme.get("/phone-numbers", limit=100).json]
+def test_the_order_of_a_list_does_not_depend_on_the_page_size(acme: Tenant) -> None:
+    _create_numbers(acme, 20)
+    all_ids = [row["id"] for row in acme.get("/phone-numbers", limit=100).json]
 
     for limit in (1, 3, 19, 20):
         url: str | None = acme.url(f"/phone-numbers?limit={limit}")
-        walked: list[str] = []
+        ids: list[str] = []
         while url:
-            answer = acme.api.get(url)
-            walked += [row["id"] for row in answer.json]
-            url = _next(answer)
-        assert walked == whole
+            response = acme.api.get(url)
+            ids += [row["id"] for row in response.json]
+            url = _next_url(response)
+        assert ids == all_ids
 
 
-def test_the_next_page_is_announced_only_when_there_is_one(acme: Tenant) -> None:
+def test_only_a_page_with_a_successor_has_a_link(acme: Tenant) -> None:
     assert "Link" not in acme.get("/phone-numbers").headers
-    _numbers(acme, 14)
+    _create_numbers(acme, 14)
 
-    one = acme.get("/phone-numbers", limit=7)
-    two = acme.api.get(str(_next(one)))
+    first_page = acme.get("/phone-numbers", limit=7)
+    second_page = acme.api.get(str(_next_url(first_page)))
 
-    assert (len(one.json), len(two.json)) == (7, 7)
-    assert _next(two) is None
-    assert _next(acme.get("/phone-numbers", limit=14)) is None
+    assert (len(first_page.json), len(second_page.json)) == (7, 7)
+    assert _next_url(second_page) is None
+    assert _next_url(acme.get("/phone-numbers", limit=14)) is None
 
 
-def test_a_page_has_25_rows_unless_another_number_is_asked_for(acme: Tenant) -> None:
-    _numbers(acme, 101)
+def test_a_page_has_25_rows_or_the_requested_number(acme: Tenant) -> None:
+    _create_numbers(acme, 101)
 
     assert len(acme.get("/phone-numbers").json) == 25
     assert len(acme.get("/phone-numbers", limit=1).json) == 1
     assert len(acme.get("/phone-numbers", limit=100).json) == 100
     for limit in ("0", "101", "-1", "", "x", "1.0"):
-        refused = acme.get("/phone-numbers", limit=limit)
-        assert refused.status_code == 400
-        assert [error["pointer"] for error in refused.json["errors"]] == ["/limit"]
+        response = acme.get("/phone-numbers", limit=limit)
+        assert response.status_code == 400
+        assert [error["pointer"] for error in response.json["errors"]] == ["/limit"]
 
 
-def test_a_link_keeps_the_filters_and_leads_to_the_configured_address(
-    app: Flask, acme: Tenant
-) -> None:
-    _numbers(acme, 3)
+def test_a_link_has_the_filters_and_the_public_base_url(app: Flask, acme: Tenant) -> None:
+    _create_numbers(acme, 3)
     app.config["PUBLIC_BASE_URL"] = "https://vca.example/base"
 
-    answer = acme.api.send(
+    response = acme.api.send(
         "GET",
         acme.url("/phone-numbers"),
         query={"limit": 2, "mode": "agent", "is_active": "true"},
         headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"},
     )
 
-    link = str(_next(answer))
+    link = str(_next_url(response))
     assert link.startswith(f"https://vca.example/base{acme.url('/phone-numbers')}?")
     query = parse_qs(urlsplit(link).query)
     assert query.keys() == {"limit", "mode", "is_active", "cursor"}
     assert (query["limit"], query["mode"], query["is_active"]) == (["2"], ["agent"], ["true"])
-    rest = acme.get("/phone-numbers", **{name: value[0] for name, value in query.items()})
-    assert len(rest.json) == 1
+    second_page = acme.get("/phone-numbers", **{name: value[0] for name, value in query.items()})
+    assert len(second_page.json) == 1
 
 
-def test_a_cursor_is_good_for_another_limit(acme: Tenant) -> None:
-    _numbers(acme, 10)
+def test_a_cursor_is_valid_for_another_limit(acme: Tenant) -> None:
+    _create_numbers(acme, 10)
     cursor = _cursor(acme.get("/phone-numbers", limit=2))
 
     assert len(acme.get("/phone-numbers", limit=5, cursor=cursor).json) == 5
     assert len(acme.get("/phone-numbers", cursor=cursor).json) == 8
 
 
-def test_a_cursor_of_elsewhere_or_of_nobody_is_refused(
+def test_a_cursor_of_another_list_or_a_forged_one_is_rejected(
     app: Flask, acme: Tenant, globex: Tenant, platform: Platform
 ) -> None:
     for tenant in (acme, globex):
-        _numbers(tenant, 3)
+        _create_numbers(tenant, 3)
         for index in range(2):
             assert_created(tenant.post("/api-keys", {"name": str(index)}))
-    own = _cursor(acme.get("/phone-numbers", limit=1))
-    body, _, signature = own.rpartition(".")
+    valid_cursor = _cursor(acme.get("/phone-numbers", limit=1))
+    body, _, signature = valid_cursor.rpartition(".")
     path = acme.url("/phone-numbers")
     cursors = {
         "another tenant's": _cursor(globex.get("/phone-numbers", limit=1)),
         "another list's": _cursor(acme.get("/api-keys", limit=1)),
         "another filter's": _cursor(acme.get("/phone-numbers", limit=1, mode="agent")),
         "the platform's": _cursor(platform.api.get("/api/tenants", limit=1)),
-        "cut": own[:-1],
-        "cut in front": own[1:],
-        "longer": f"{own}A",
-        "upside down": own[::-1],
+        "cut": valid_cursor[:-1],
+        "cut in front": valid_cursor[1:],
+        "longer": f"{valid_cursor}A",
+        "upside down": valid_cursor[::-1],
         "no signature": body,
         "only a signature": f".{signature}",
         "another body": f"{body[:-2]}AA.{signature}",
@@ -215,17 +213,17 @@ def test_a_cursor_of_elsewhere_or_of_nobody_is_refused(
     }
 
     for kind, cursor in cursors.items():
-        answer = acme.get("/phone-numbers", limit=1, cursor=cursor)
+        response = acme.get("/phone-numbers", limit=1, cursor=cursor)
 
-        assert answer.status_code == 400, kind
-        assert [error["pointer"] for error in answer.json["errors"]] == ["/cursor"], kind
-    with_a_filter = acme.get("/phone-numbers", limit=1, cursor=own, mode="agent")
-    assert with_a_filter.status_code == 400
-    assert acme.get("/phone-numbers", limit=1, cursor=own).status_code == 200
+        assert response.status_code == 400, kind
+        assert [error["pointer"] for error in response.json["errors"]] == ["/cursor"], kind
+    filtered_response = acme.get("/phone-numbers", limit=1, cursor=valid_cursor, mode="agent")
+    assert filtered_response.status_code == 400
+    assert acme.get("/phone-numbers", limit=1, cursor=valid_cursor).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/ai-profiles", "/phone-numbers", "/api-keys", "/calls"])
-def test_every_list_of_a_tenant_can_be_walked_one_by_one(path: str, acme: Tenant) -> None:
+def test_every_list_of_a_tenant_can_be_read_row_by_row(path: str, acme: Tenant) -> None:
     acme.profile()
     acme.profile()
     to = acme.number()["did_number"]
@@ -233,14 +231,14 @@ def test_every_list_of_a_tenant_can_be_walked_one_by_one(path: str, acme: Tenant
     acme.simulate(to)
     acme.simulate(to)
     assert_created(acme.post("/api-keys", {"name": "second"}))
-    whole = [row["id"] for row in acme.get(path).json]
+    all_ids = [row["id"] for row in acme.get(path).json]
 
     url: str | None = acme.url(f"{path}?limit=1")
-    walked = []
+    ids: list[str] = []
     while url:
-        answer = acme.api.get(url)
-        walked += [row["id"] for row in answer.json]
-        url = _next(answer)
+        response = acme.api.get(url)
+        ids += [row["id"] for row in response.json]
+        url = _next_url(response)
 
-    assert walked == whole
-    assert len(whole) >= 2
+    assert ids == all_ids
+    assert len(all_ids) >= 2
