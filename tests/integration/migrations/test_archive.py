@@ -93,11 +93,16 @@ def test_doctor_compares_an_outdated_tenant_with_its_own_revision(
     db_snapshot: SnapshotChecker,
     next_revision: str,
 ) -> None:
-    migrated, damaged = migration_world.tenant("Ahead"), migration_world.tenant("Torn")
-    tenants_cli.invoke_json("migrate", "--tenant", migrated.id)
-    db_snapshot.rows(f'ALTER TABLE "{damaged.ref.schema}".phone_numbers ADD COLUMN nickname text')
+    migrated_tenant, damaged_tenant = (
+        migration_world.tenant("Ahead"),
+        migration_world.tenant("Torn"),
+    )
+    tenants_cli.invoke_json("migrate", "--tenant", migrated_tenant.id)
+    db_snapshot.rows(
+        f'ALTER TABLE "{damaged_tenant.ref.schema}".phone_numbers ADD COLUMN nickname text'
+    )
 
-    drifted = {subject for kind, subject in tenants_cli.doctor_findings()[1] if kind == "drift"}
+    drifted_ids = {subject for kind, subject in tenants_cli.doctor_findings()[1] if kind == "drift"}
 
-    assert damaged.id in drifted
-    assert not {acme.id, migrated.id} & drifted
+    assert damaged_tenant.id in drifted_ids
+    assert not {acme.id, migrated_tenant.id} & drifted_ids

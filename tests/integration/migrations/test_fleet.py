@@ -288,9 +288,9 @@ def test_without_a_terminal_each_line_is_json_and_the_last_is_the_summary(
     )
 
     assert (lines[0]["event"], lines[0]["behind"]) == ("tenants.migrating", 4)
-    failed = [line for line in lines if line["event"] == "tenant.failed"]
-    assert {line["tenant_id"] for line in failed} == {four_tenants[1].id}
-    assert [line["event"] for line in lines].count("tenants.retrying") == len(failed) - 1
+    failures = [line for line in lines if line["event"] == "tenant.failed"]
+    assert {line["tenant_id"] for line in failures} == {four_tenants[1].id}
+    assert [line["event"] for line in lines].count("tenants.retrying") == len(failures) - 1
     assert lines[-1]["event"] == "tenants.migrated"
     assert (lines[-1]["migrated"], lines[-1]["left"]) == (3, 1)
 

@@ -129,8 +129,8 @@ def test_a_failing_tenant_is_retried_once_after_each_of_the_growing_pauses(
         migrate_command.run_flask(migration_world, "tenants", "migrate")
     )
 
-    failed = [line for line in lines if line["event"] == "tenant.failed"]
-    assert [line["sqlstate"] for line in failed] == ["42P07"] * (
+    failures = [line for line in lines if line["event"] == "tenant.failed"]
+    assert [line["sqlstate"] for line in failures] == ["42P07"] * (
         len(migration_runner.RETRY_PAUSES_S) + 1
     )
     assert list(MigrationOptions().retry_pauses_s) == sorted(MigrationOptions().retry_pauses_s)

@@ -110,8 +110,11 @@ def test_the_installed_queue_schema_equals_the_migrated_one(empty_database: Data
             session.execute(text(f"CREATE SCHEMA {schema}; SET LOCAL search_path TO {schema}"))
             for source in sources:
                 connection.exec_driver_sql(source.read_text().replace("%", "%%"))
-        installed, migrated = dump_schema(connection, "new"), dump_schema(connection, "old")
+        installed_schema, migrated_schema = (
+            dump_schema(connection, "new"),
+            dump_schema(connection, "old"),
+        )
         session.execute(text("DROP SCHEMA new, old CASCADE"))
 
-    assert installed == migrated
-    assert len(installed) > 50
+    assert installed_schema == migrated_schema
+    assert len(installed_schema) > 50

@@ -313,9 +313,9 @@ def test_only_development_mode_logs_the_traceback() -> None:
                 raise
     log.configure("info")
 
-    plain, with_traceback = _read_entries(stream)
-    assert "traceback" not in plain
-    assert "ZeroDivisionError: division by zero" in with_traceback["traceback"]
+    plain_entry, traceback_entry = _read_entries(stream)
+    assert "traceback" not in plain_entry
+    assert "ZeroDivisionError: division by zero" in traceback_entry["traceback"]
 
 
 def test_events_below_the_level_are_not_logged() -> None:

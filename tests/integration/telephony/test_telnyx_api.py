@@ -70,8 +70,8 @@ def handle_event(
     event = event or leg_event(
         "call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id)
     )
-    facts = adapter.parse(SIGNER.request(event))
-    response = adapter.handle(facts, reply, callback_url=CALLBACK)
+    carrier_event = adapter.parse(SIGNER.request(event))
+    response = adapter.handle(carrier_event, reply, callback_url=CALLBACK)
     assert (response.status, response.body) == (200, b"")
 
 
@@ -240,9 +240,9 @@ def test_an_inbound_call_is_answered_rejected_or_hung_up_first(
 ) -> None:
     switch = telnyx.account.switch
     leg = switch.ring("v3:rings", to=NUMBER, from_=CALLER)
-    facts = adapter.parse(SIGNER.request(switch.pending[0]))
+    carrier_event = adapter.parse(SIGNER.request(switch.pending[0]))
 
-    adapter.handle(facts, CallReply(actions, "token"), callback_url=CALLBACK)
+    adapter.handle(carrier_event, CallReply(actions, "token"), callback_url=CALLBACK)
 
     assert command_names(leg) == [command]
 
@@ -349,7 +349,7 @@ def test_a_call_that_is_being_dialled_has_no_end_event(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     call = adapter.place_call(outbound_call())
-    telnyx.account.switch.legs[call].alive = False  # Telnyx shows a call so until it rings
+    telnyx.account.switch.legs[call].alive = False  # Telnyx reports this until the call rings
 
     status = adapter.find_call_status(call)
 

@@ -33,17 +33,17 @@ def test_the_first_or_the_requested_recording_of_a_call_is_fetched(
     twilio: ConnectedTwilio,
 ) -> None:
     call = new_call_id()
-    second = twilio.account.add_recording(call, b"RIFF second")
+    second_id = twilio.account.add_recording(call, b"RIFF second")
     twilio.account.add_recording(call, b"RIFF first", age_s=60)
 
-    first, requested = (
-        twilio.adapter.fetch_recording(call, recording_id) for recording_id in (None, second)
+    first_recording, requested_recording = (
+        twilio.adapter.fetch_recording(call, recording_id) for recording_id in (None, second_id)
     )
 
-    assert first is not None
-    assert requested is not None
-    assert b"".join(first.chunks) == b"RIFF first"
-    assert b"".join(requested.chunks) == b"RIFF second"
+    assert first_recording is not None
+    assert requested_recording is not None
+    assert b"".join(first_recording.chunks) == b"RIFF first"
+    assert b"".join(requested_recording.chunks) == b"RIFF second"
 
 
 @pytest.mark.parametrize("status", ["in-progress", "processing", "absent"])

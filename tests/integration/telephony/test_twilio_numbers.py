@@ -75,9 +75,9 @@ def test_a_changed_setting_is_reported_and_restored(
     number_settings = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
-    [changed] = [setting for setting in number_settings if not setting.agrees]
-    assert (changed.name, changed.wanted) == ("voice_url", f"{CALLBACK}voice")
-    assert changed.found == "https://example.com/"
+    [changed_setting] = [setting for setting in number_settings if not setting.agrees]
+    assert (changed_setting.name, changed_setting.wanted) == ("voice_url", f"{CALLBACK}voice")
+    assert changed_setting.found == "https://example.com/"
     assert number["voice_url"] == f"{CALLBACK}voice"
 
 

@@ -75,9 +75,9 @@ def _check_result(body: bytes) -> None:
 @SETTINGS
 @given(values)
 def test_every_storable_value_is_loaded_unchanged(value: Any) -> None:
-    loaded = json.strict_loads(standard.dumps(value).encode())
+    loaded_value = json.strict_loads(standard.dumps(value).encode())
 
-    assert loaded == value
+    assert loaded_value == value
     assert json.strict_loads(standard.dumps(value, ensure_ascii=False).encode()) == value
     assert json.loads(json.dumps(value)) == value
 

@@ -52,18 +52,18 @@ def test_the_official_library_accepts_the_signatures(text: str) -> None:
 
 
 def test_during_a_rotation_both_secrets_are_accepted() -> None:
-    previous, current, other = new_secret(), new_secret(), new_secret()
+    previous_secret, current_secret, other_secret = new_secret(), new_secret(), new_secret()
 
-    signed_headers = _sign(current, previous)
+    signed_headers = _sign(current_secret, previous_secret)
 
     assert len(signed_headers["webhook-signature"].split(" ")) == 2
-    for secret in (previous, current):
+    for secret in (previous_secret, current_secret):
         Webhook(secret).verify(BODY, signed_headers)
         verify([secret], headers=signed_headers, body=BODY, now=clock.now())
     with pytest.raises(WebhookVerificationError):
-        Webhook(other).verify(BODY, signed_headers)
+        Webhook(other_secret).verify(BODY, signed_headers)
     with pytest.raises(BadSignature):
-        verify([other], headers=signed_headers, body=BODY, now=clock.now())
+        verify([other_secret], headers=signed_headers, body=BODY, now=clock.now())
 
 
 def test_signatures_of_the_official_library_are_accepted() -> None:

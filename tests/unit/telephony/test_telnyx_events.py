@@ -214,18 +214,22 @@ def test_every_cause_has_an_outcome_of_a_transfer_leg(cause: str, leg: LegOutcom
 
 def test_a_failed_forward_hangs_up_the_waiting_caller() -> None:
     leg_state = LegState("target", None, CALL)
-    missed, reached = (
+    missed_forward, reached_forward = (
         parse_event(
             leg_event("call.hangup", call_id="v3:target", mark=leg_state, hangup_cause=cause)
         )
         for cause in ("user_busy", "normal_clearing")
     )
 
-    deferred = client_state.decode(missed.adapter_data)
+    deferred = client_state.decode(missed_forward.adapter_data)
     assert deferred is not None
-    assert (missed.kind, missed.provider_call_id, deferred.call) == ("progress", CALL, CALL)
+    assert (missed_forward.kind, missed_forward.provider_call_id, deferred.call) == (
+        "progress",
+        CALL,
+        CALL,
+    )
     assert deferred.rest == ({"command": "hangup"},)
-    assert (reached.kind, reached.adapter_data) == ("progress", "")
+    assert (reached_forward.kind, reached_forward.adapter_data) == ("progress", "")
 
 
 # --- Recordings ---------------------------------------------------------------------------------

@@ -38,12 +38,12 @@ def create_adapter(*keys: str, connection_id: str = CONNECTION_ID) -> TelnyxAdap
     )
 
 
-def _set_header(genuine: CarrierRequest, name: str, text: str) -> CarrierRequest:
-    return replace(genuine, headers={**genuine.headers, name: text})
+def _set_header(request: CarrierRequest, name: str, text: str) -> CarrierRequest:
+    return replace(request, headers={**request.headers, name: text})
 
 
-def _set_signature(genuine: CarrierRequest, signature: bytes) -> CarrierRequest:
-    return _set_header(genuine, SIGNATURE_HEADER, base64.b64encode(signature).decode())
+def _set_signature(request: CarrierRequest, signature: bytes) -> CarrierRequest:
+    return _set_header(request, SIGNATURE_HEADER, base64.b64encode(signature).decode())
 
 
 def _sign_with_age(**age: float) -> CarrierRequest:
@@ -51,76 +51,76 @@ def _sign_with_age(**age: float) -> CarrierRequest:
 
 
 def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
-    genuine = SIGNER.request(INITIATED)
-    signature = base64.b64decode(genuine.headers[SIGNATURE_HEADER])
-    timestamp = genuine.headers[TIMESTAMP_HEADER]
+    request = SIGNER.request(INITIATED)
+    signature = base64.b64decode(request.headers[SIGNATURE_HEADER])
+    timestamp = request.headers[TIMESTAMP_HEADER]
     other_event = leg_event("call.initiated", direction="incoming", call_id="v3:another")
-    yield "no headers", replace(genuine, headers={})
-    yield "no signature", replace(genuine, headers={TIMESTAMP_HEADER: timestamp})
+    yield "no headers", replace(request, headers={})
+    yield "no signature", replace(request, headers={TIMESTAMP_HEADER: timestamp})
     yield (
         "no timestamp",
-        replace(genuine, headers={SIGNATURE_HEADER: genuine.headers[SIGNATURE_HEADER]}),
+        replace(request, headers={SIGNATURE_HEADER: request.headers[SIGNATURE_HEADER]}),
     )
-    yield "an empty signature", _set_header(genuine, SIGNATURE_HEADER, "")
-    yield "a signature of no bytes", _set_signature(genuine, b"")
-    yield "zeros", _set_signature(genuine, bytes(64))
-    yield "half a signature", _set_signature(genuine, signature[:32])
-    yield "one byte less", _set_signature(genuine, signature[:-1])
-    yield "one byte more", _set_signature(genuine, signature + b"\0")
-    yield "two signatures", _set_signature(genuine, signature + signature)
+    yield "an empty signature", _set_header(request, SIGNATURE_HEADER, "")
+    yield "a signature of no bytes", _set_signature(request, b"")
+    yield "zeros", _set_signature(request, bytes(64))
+    yield "half a signature", _set_signature(request, signature[:32])
+    yield "one byte less", _set_signature(request, signature[:-1])
+    yield "one byte more", _set_signature(request, signature + b"\0")
+    yield "two signatures", _set_signature(request, signature + signature)
     yield (
         "swapped halves of the signature",
-        _set_signature(genuine, signature[32:] + signature[:32]),
+        _set_signature(request, signature[32:] + signature[:32]),
     )
-    yield "a flipped bit of R", _set_signature(genuine, bytes([signature[0] ^ 1]) + signature[1:])
+    yield "a flipped bit of R", _set_signature(request, bytes([signature[0] ^ 1]) + signature[1:])
     yield (
         "a flipped bit of S",
-        _set_signature(genuine, signature[:32] + bytes([signature[32] ^ 1]) + signature[33:]),
+        _set_signature(request, signature[:32] + bytes([signature[32] ^ 1]) + signature[33:]),
     )
     yield (
         "the order added to S",
-        _set_signature(genuine, signature[:32] + _add_order(signature[32:])),
+        _set_signature(request, signature[:32] + _add_order(signature[32:])),
     )
-    yield "a signature in hex", _set_header(genuine, SIGNATURE_HEADER, signature.hex())
+    yield "a signature in hex", _set_header(request, SIGNATURE_HEADER, signature.hex())
     yield (
         "base64 for URLs",
-        _set_header(genuine, SIGNATURE_HEADER, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
+        _set_header(request, SIGNATURE_HEADER, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
     )
     yield (
         "base64 with a trailing character",
-        _set_header(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}!"),
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]}!"),
     )
     yield (
         "base64 with a trailing newline",
-        _set_header(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}\n"),
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]}\n"),
     )
-    yield "no base64", _set_header(genuine, SIGNATURE_HEADER, "é")
+    yield "no base64", _set_header(request, SIGNATURE_HEADER, "é")
     yield (
         "a list of two signatures",
-        _set_header(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]},AAAA"),
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]},AAAA"),
     )
     yield "a signature by another key", OTHER_SIGNER.request(INITIATED)
-    yield "another body", replace(genuine, body=json.dumps(other_event))
-    yield "no body", replace(genuine, body=b"")
-    yield "a body with a trailing space", replace(genuine, body=genuine.body + b" ")
+    yield "another body", replace(request, body=json.dumps(other_event))
+    yield "no body", replace(request, body=b"")
+    yield "a body with a trailing space", replace(request, body=request.body + b" ")
     yield (
         "the same JSON with other spaces",
-        replace(genuine, body=genuine.body.replace(b":", b": ", 1)),
+        replace(request, body=request.body.replace(b":", b": ", 1)),
     )
-    yield "another timestamp", _set_header(genuine, TIMESTAMP_HEADER, str(int(timestamp) + 1))
-    yield "a timestamp with a leading zero", _set_header(genuine, TIMESTAMP_HEADER, f"0{timestamp}")
-    yield "a timestamp with a sign", _set_header(genuine, TIMESTAMP_HEADER, f"+{timestamp}")
-    yield "a timestamp with a fraction", _set_header(genuine, TIMESTAMP_HEADER, f"{timestamp}.0")
+    yield "another timestamp", _set_header(request, TIMESTAMP_HEADER, str(int(timestamp) + 1))
+    yield "a timestamp with a leading zero", _set_header(request, TIMESTAMP_HEADER, f"0{timestamp}")
+    yield "a timestamp with a sign", _set_header(request, TIMESTAMP_HEADER, f"+{timestamp}")
+    yield "a timestamp with a fraction", _set_header(request, TIMESTAMP_HEADER, f"{timestamp}.0")
     yield (
         "a timestamp in Arabic digits",
         _set_header(
-            genuine,
+            request,
             TIMESTAMP_HEADER,
             timestamp.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")),
         ),
     )
-    yield "a timestamp that is no number", _set_header(genuine, TIMESTAMP_HEADER, "now")
-    yield "a timestamp out of range", _set_header(genuine, TIMESTAMP_HEADER, "9" * 400)
+    yield "a timestamp that is no number", _set_header(request, TIMESTAMP_HEADER, "now")
+    yield "a timestamp out of range", _set_header(request, TIMESTAMP_HEADER, "9" * 400)
     yield "a request that is too old", _sign_with_age(seconds=302)
     yield "a request from yesterday", _sign_with_age(days=1)
     yield "a request from the future", _sign_with_age(seconds=-302)
@@ -130,7 +130,7 @@ def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
     )
     yield "a body that is no event", SIGNER.request(b"{}")
     yield "a body that is no JSON", SIGNER.request(b"data=1")
-    yield "a digit of the timestamp moved into the body", _move_digit_into_body(genuine)
+    yield "a digit of the timestamp moved into the body", _move_digit_into_body(request)
 
 
 def _add_order(scalar: bytes) -> bytes:
@@ -139,10 +139,10 @@ def _add_order(scalar: bytes) -> bytes:
     return ((int.from_bytes(scalar, "little") + order) % 2**256).to_bytes(32, "little")
 
 
-def _move_digit_into_body(genuine: CarrierRequest) -> CarrierRequest:
-    timestamp = genuine.headers[TIMESTAMP_HEADER]
-    body = timestamp[-1:].encode() + b"|" + genuine.body
-    return replace(_set_header(genuine, TIMESTAMP_HEADER, timestamp[:-1]), body=body)
+def _move_digit_into_body(request: CarrierRequest) -> CarrierRequest:
+    timestamp = request.headers[TIMESTAMP_HEADER]
+    body = timestamp[-1:].encode() + b"|" + request.body
+    return replace(_set_header(request, TIMESTAMP_HEADER, timestamp[:-1]), body=body)
 
 
 FORGERY_NAMES = tuple(name for name, _ in _forgeries())
@@ -154,21 +154,21 @@ def test_there_are_at_least_30_forgeries() -> None:
 
 @pytest.mark.parametrize("name", FORGERY_NAMES)
 def test_a_forgery_is_rejected(name: str) -> None:
-    forged = dict(_forgeries())[name]
+    forged_request = dict(_forgeries())[name]
 
     with pytest.raises(InvalidCarrierSignature):
-        create_adapter().verify(forged)
+        create_adapter().verify(forged_request)
 
 
 def test_telnyxs_own_check_accepts_a_genuine_request() -> None:
     # This module takes seconds to load, so only this test imports it.
     from telnyx.lib.webhook_verification import verify_webhook_signature
 
-    genuine = SIGNER.request(INITIATED)
+    request = SIGNER.request(INITIATED)
 
-    create_adapter().verify(genuine)
+    create_adapter().verify(request)
 
-    verify_webhook_signature(genuine.body, genuine.headers, SIGNER.public_key)
+    verify_webhook_signature(request.body, request.headers, SIGNER.public_key)
 
 
 @pytest.mark.parametrize("seconds", [-298, 0, 298])
@@ -187,11 +187,11 @@ def test_during_a_rotation_both_keys_are_accepted() -> None:
 
 @pytest.mark.parametrize("key", WEAK_KEYS, ids=range(len(WEAK_KEYS)))
 def test_no_forged_signature_is_valid_for_a_weak_key(key: bytes) -> None:
-    adapter, genuine = create_adapter(base64.b64encode(key).decode()), SIGNER.request(INITIATED)
+    adapter, request = create_adapter(base64.b64encode(key).decode()), SIGNER.request(INITIATED)
 
     for signature in (bytes(64), bytes([1, *bytes(63)]), key + bytes(32)):
         with pytest.raises(InvalidCarrierSignature):
-            adapter.verify(_set_signature(genuine, signature))
+            adapter.verify(_set_signature(request, signature))
 
 
 def test_without_a_configured_application_any_application_is_accepted() -> None:

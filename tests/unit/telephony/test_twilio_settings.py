@@ -52,15 +52,18 @@ def test_an_invalid_value_is_named_without_quoting_it(name: str, value: str) -> 
 
 @pytest.mark.parametrize("missing", [*ACCOUNT, *API_KEY])
 def test_an_incomplete_account_or_api_key_is_a_settings_error(missing: str) -> None:
-    complete = {**ACCOUNT, **API_KEY}
-    incomplete = {name: value for name, value in complete.items() if name != missing}
+    complete_settings = {**ACCOUNT, **API_KEY}
+    incomplete_settings = {
+        name: value for name, value in complete_settings.items() if name != missing
+    }
 
-    problems = _read_invalid_settings(**incomplete)
+    problems = _read_invalid_settings(**incomplete_settings)
 
     assert problems
     assert all("belong together" in problem for problem in problems)
     assert (
-        read_settings({**REQUIRED, **complete}).twilio_api_key_sid == API_KEY["TWILIO_API_KEY_SID"]
+        read_settings({**REQUIRED, **complete_settings}).twilio_api_key_sid
+        == API_KEY["TWILIO_API_KEY_SID"]
     )
     assert read_settings({**REQUIRED, **ACCOUNT}).twilio_api_key_sid == ""
 

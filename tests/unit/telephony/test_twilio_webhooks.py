@@ -194,10 +194,10 @@ def test_a_forgery_is_rejected(forge: Forgery) -> None:
     request = genuine_request()
     ADAPTER.parse(request)
     ADAPTER.verify(request)
-    forged = forge(request)
+    forged_request = forge(request)
 
     with pytest.raises((InvalidCarrierSignature, InvalidCarrierRequest)):
-        _parse_and_verify(forged)
+        _parse_and_verify(forged_request)
 
 
 def _parse_and_verify(request: CarrierRequest) -> None:

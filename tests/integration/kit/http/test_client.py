@@ -257,9 +257,11 @@ def test_the_settings_allow_private_networks_and_http(server: HttpReceiver) -> N
     permissions = {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32", "WEBHOOK_ALLOW_HTTP": "true"}
     url = _url("127.0.0.1", server.port)
 
-    for insufficient in ({}, *({name: permissions[name]} for name in permissions)):
+    for insufficient_permissions in ({}, *({name: permissions[name]} for name in permissions)):
         with pytest.raises(RequestForbidden):
-            outgoing_client(read_settings({**environment, **insufficient})).post(url, BODY, JSON)
+            outgoing_client(read_settings({**environment, **insufficient_permissions})).post(
+                url, BODY, JSON
+            )
     assert server.is_unvisited()
     assert (
         outgoing_client(read_settings({**environment, **permissions})).post(url, BODY, JSON).status
@@ -326,16 +328,16 @@ def test_requests_are_not_logged(server: HttpReceiver, caplog: pytest.LogCapture
 
 def test_the_certificate_is_verified_for_the_name_and_not_the_address() -> None:
     client = create_loopback_client(context=client_context())
-    with http_receiver(tls=server_context()) as secure:
-        assert client.post(_url("localhost", secure.port, "https"), BODY, JSON).status == 200
-        assert secure.sni_names == ["localhost"]
-        assert secure.requests[0].endswith(BODY)
+    with http_receiver(tls=server_context()) as receiver:
+        assert client.post(_url("localhost", receiver.port, "https"), BODY, JSON).status == 200
+        assert receiver.sni_names == ["localhost"]
+        assert receiver.requests[0].endswith(BODY)
 
 
 def test_the_certificate_of_an_ip_url_is_verified_for_the_address() -> None:
     client = create_loopback_client(context=client_context())
-    with http_receiver(tls=server_context()) as secure:
-        assert client.post(_url("127.0.0.1", secure.port, "https"), BODY, JSON).status == 200
+    with http_receiver(tls=server_context()) as receiver:
+        assert client.post(_url("127.0.0.1", receiver.port, "https"), BODY, JSON).status == 200
 
 
 @pytest.mark.parametrize(
@@ -350,12 +352,12 @@ def test_nothing_is_sent_to_a_server_with_a_wrong_or_unknown_certificate(
     host: str, context: Callable[[], ssl.SSLContext | None]
 ) -> None:
     client = create_client(["127.0.0.2"], networks="127.0.0.0/8", context=context())
-    with http_receiver("127.0.0.2", tls=server_context()) as secure:
+    with http_receiver("127.0.0.2", tls=server_context()) as receiver:
         with pytest.raises(Unreachable, match="certificate"):
-            client.post(_url(host, secure.port, "https"), BODY, JSON)
+            client.post(_url(host, receiver.port, "https"), BODY, JSON)
 
-        assert len(secure.client_ports) == 1
-        assert secure.requests in ([], [b""])
+        assert len(receiver.client_ports) == 1
+        assert receiver.requests in ([], [b""])
 
 
 # --- Responses -------------------------------------------------------------------------------
@@ -405,12 +407,14 @@ def test_a_response_of_exactly_the_limit_is_complete(server: HttpReceiver) -> No
 
 
 def test_a_compressed_body_is_not_decompressed(server: HttpReceiver) -> None:
-    compressed = b"\x1f\x8b\x08bomb"
+    compressed_body = b"\x1f\x8b\x08bomb"
     server.behaviour = reply_with(
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n" + compressed
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n" + compressed_body
     )
 
-    assert create_loopback_client().post(_url(NAME, server.port), BODY, JSON).body == compressed
+    assert (
+        create_loopback_client().post(_url(NAME, server.port), BODY, JSON).body == compressed_body
+    )
 
 
 def _send_endless_head(connection: socket.socket, stop: Event) -> None:
@@ -480,11 +484,11 @@ SLOW_PARTS = {
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_hanging_or_slow_response_times_out(part: str, scheme: str) -> None:
     client = create_loopback_client(context=client_context())
-    with http_receiver(tls=server_context() if scheme == "https" else None) as slow:
-        slow.behaviour = SLOW_PARTS[part]
+    with http_receiver(tls=server_context() if scheme == "https" else None) as receiver:
+        receiver.behaviour = SLOW_PARTS[part]
 
         with pytest.raises(RequestTimeout):
-            client.post(_url("localhost", slow.port, scheme), BODY, JSON, timeout_s=0.5)
+            client.post(_url("localhost", receiver.port, scheme), BODY, JSON, timeout_s=0.5)
 
 
 def test_the_deadline_of_the_job_applies(server: HttpReceiver) -> None:
@@ -520,27 +524,27 @@ def test_a_server_that_reads_the_body_slowly_or_never_times_out(
             received_sizes.extend(len(connection.recv(16384)) for _ in range(reads_per_turn))
 
     client = create_loopback_client(context=client_context())
-    with http_receiver(tls=server_context() if scheme == "https" else None) as slow:
-        slow.reads_requests = False
-        slow.behaviour = read_slowly
+    with http_receiver(tls=server_context() if scheme == "https" else None) as receiver:
+        receiver.reads_requests = False
+        receiver.behaviour = read_slowly
 
         with pytest.raises(RequestTimeout):
-            client.post(_url("localhost", slow.port, scheme), body, JSON, timeout_s=0.5)
+            client.post(_url("localhost", receiver.port, scheme), body, JSON, timeout_s=0.5)
 
     assert sum(received_sizes) < len(body) / 2
 
 
 def test_an_unresponsive_address_leaves_time_for_the_next() -> None:
-    with http_receiver() as alive, socket.socket() as full:
-        full.bind(("127.0.0.3", alive.port))
-        full.listen(0)
+    with http_receiver() as receiver, socket.socket() as full_listener:
+        full_listener.bind(("127.0.0.3", receiver.port))
+        full_listener.listen(0)
         waiting_sockets = [socket.socket() for _ in range(4)]
         for waiting_socket in waiting_sockets:
             waiting_socket.setblocking(False)
-            waiting_socket.connect_ex(("127.0.0.3", alive.port))
+            waiting_socket.connect_ex(("127.0.0.3", receiver.port))
 
         client = create_client(["127.0.0.3", "127.0.0.1"], networks="127.0.0.0/8")
-        response = client.post(_url(NAME, alive.port), BODY, JSON, timeout_s=2)
+        response = client.post(_url(NAME, receiver.port), BODY, JSON, timeout_s=2)
 
         assert response.status == 200
         for waiting_socket in waiting_sockets:
