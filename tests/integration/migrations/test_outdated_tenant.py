@@ -1,4 +1,4 @@
-"""A tenant two revisions behind: 503 and a fallback for it, nothing at all for the others."""
+"""Tests of a tenant that is two revisions behind: API, calls and jobs are deferred or rejected."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from tests.support.factories import Factory, Platform, Tenant, fresh_number
 from tests.support.revision_tree import NICKNAMES_SQL, RevisionTree
 from vca.jobs import queue, worker_loop
 from vca.kit import json
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema
 from vca.tenancy.schema import TenantUpgrading
@@ -27,7 +27,7 @@ def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClie
 
 @pytest.fixture
 def old_tenant(migration_world: Factory) -> Tenant:
-    """A tenant that an agent answers for; it is not migrated."""
+    """Create a tenant with an agent, before the next revisions."""
     tenant = migration_world.tenant("Old")
     tenant.profile(greeting="Old here.")
     return tenant
@@ -35,76 +35,79 @@ def old_tenant(migration_world: Factory) -> Tenant:
 
 @pytest.fixture
 def number(old_tenant: Tenant) -> str:
-    found: str = old_tenant.number()["did_number"]
-    return found
+    did_number: str = old_tenant.number()["did_number"]
+    return did_number
 
 
 @pytest.fixture
-def later(revision_tree: RevisionTree, old_tenant: Tenant, number: str) -> RevisionTree:
-    """The code is two revisions further by now."""
+def two_new_revisions(revision_tree: RevisionTree, old_tenant: Tenant, number: str) -> RevisionTree:
+    """Add two revisions, after which the tenant is outdated."""
     revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     revision_tree.add_empty("second")
     return revision_tree
 
 
-def _calls(tenant: Tenant) -> int:
+def _call_count(tenant: Tenant) -> int:
     with tenant_session(tenant.ref) as session:
         return session.scalar(text("SELECT count(*) FROM calls")) or 0
 
 
-def _misses(number: str) -> int:
+def _unrouted_call_count(number: str) -> int:
     with public_session() as session:
         return sum(
-            miss.misses for miss in dids.list_unrouted_numbers(session) if miss.did_number == number
+            row.misses
+            for row in number_registry.list_unrouted_numbers(session)
+            if row.did_number == number
         )
 
 
-def test_head_and_the_one_before_and_what_is_ahead_are_supported(later: RevisionTree) -> None:
+def test_the_head_the_revision_before_and_newer_ones_are_supported(
+    two_new_revisions: RevisionTree,
+) -> None:
     head = schema.head()
 
-    assert [schema.is_supported_revision(it) for it in (head, f"{int(head) - 1:04}", "9999")] == [
-        True
-    ] * 3
+    supported = (head, f"{int(head) - 1:04}", "9999")
+    assert [schema.is_supported_revision(revision) for revision in supported] == [True] * 3
     assert not schema.is_supported_revision(f"{int(head) - 2:04}")
 
 
 @pytest.mark.parametrize("path", ["/phone-numbers", "/calls", "/ai-profiles", "/settings"])
-def test_reading_from_its_schema_is_503_and_says_when_to_come_back(
-    old_tenant: Tenant, later: RevisionTree, path: str
+def test_reads_from_the_schema_return_503_with_retry_after(
+    old_tenant: Tenant, two_new_revisions: RevisionTree, path: str
 ) -> None:
-    answer = old_tenant.get(path)
+    response = old_tenant.get(path)
 
-    assert (answer.status_code, answer.json["code"]) == (503, "tenant-upgrading")
-    assert answer.mimetype == "application/problem+json"
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (response.status_code, response.json["code"]) == (503, "tenant-upgrading")
+    assert response.mimetype == "application/problem+json"
+    assert int(response.headers["Retry-After"]) > 0
 
 
-def test_what_writes_and_what_calls_out_is_503_as_well(
-    old_tenant: Tenant, number: str, later: RevisionTree
+def test_writes_and_calls_return_503(
+    old_tenant: Tenant, number: str, two_new_revisions: RevisionTree
 ) -> None:
     for path, body in (
         ("/phone-numbers", {"did_number": fresh_number()}),
         ("/simulations", {"to": number}),
         ("/routing/explain", {"to": number}),
     ):
-        answer = old_tenant.post(path, body)
-        assert (answer.status_code, answer.json["code"]) == (503, "tenant-upgrading")
-    assert _calls(old_tenant) == 0
+        response = old_tenant.post(path, body)
+        assert (response.status_code, response.json["code"]) == (503, "tenant-upgrading")
+    assert _call_count(old_tenant) == 0
 
 
-def test_it_is_503_after_the_guard_and_not_before(
-    migration_world: Factory, old_tenant: Tenant, later: RevisionTree
+def test_authentication_and_authorization_precede_the_503(
+    migration_world: Factory, old_tenant: Tenant, two_new_revisions: RevisionTree
 ) -> None:
-    stranger = migration_world.tenant("Stranger")
+    other_tenant = migration_world.tenant("Stranger")
     reader = migration_world.api(migration_world.key(old_tenant.id, scopes=["read"]))
 
-    assert stranger.api.get(old_tenant.url("/calls")).status_code == 404
+    assert other_tenant.api.get(old_tenant.url("/calls")).status_code == 404
     assert migration_world.api(None).get(old_tenant.url("/calls")).status_code == 401
     assert reader.post(old_tenant.url("/ai-profiles"), {"system_prompt": "x"}).status_code == 403
 
 
-def test_what_is_in_public_alone_is_served(
-    migration_world: Factory, old_tenant: Tenant, later: RevisionTree, app: Flask
+def test_data_of_the_public_schema_is_served(
+    migration_world: Factory, old_tenant: Tenant, two_new_revisions: RevisionTree, app: Flask
 ) -> None:
     platform: Platform = migration_world.platform()
 
@@ -113,8 +116,11 @@ def test_what_is_in_public_alone_is_served(
     assert old_tenant.get("/api-keys").status_code == 200
 
 
-def test_others_are_served_meanwhile(
-    migration_world: Factory, old_tenant: Tenant, later: RevisionTree, carrier_client: CarrierClient
+def test_other_tenants_are_served(
+    migration_world: Factory,
+    old_tenant: Tenant,
+    two_new_revisions: RevisionTree,
+    carrier_client: CarrierClient,
 ) -> None:
     other = migration_world.tenant("Other")
     migrate_command.run_migrate(migration_world, "--tenant", other.id)
@@ -126,11 +132,11 @@ def test_others_are_served_meanwhile(
     assert old_tenant.get("/calls").status_code == 503
 
 
-def test_once_it_is_migrated_it_is_served_again(
+def test_a_migrated_tenant_is_served_again(
     migration_world: Factory,
     old_tenant: Tenant,
     number: str,
-    later: RevisionTree,
+    two_new_revisions: RevisionTree,
     carrier_client: CarrierClient,
 ) -> None:
     assert old_tenant.get("/calls").status_code == 503
@@ -141,56 +147,56 @@ def test_once_it_is_migrated_it_is_served_again(
     assert carrier_client.ring(number, "again-1")["actions"][0]["text"] == "Old here."
 
 
-def test_its_callers_hear_its_fallback_sentence_and_no_row_is_written(
+def test_callers_hear_the_tenants_fallback_sentence_and_no_call_is_stored(
     old_tenant: Tenant, number: str, carrier_client: CarrierClient, revision_tree: RevisionTree
 ) -> None:
     old_tenant.patch("/settings", {"sentences": {"fallback": "We are moving house."}})
     revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     revision_tree.add_empty("second")
 
-    answer = carrier_client.ring(number, "old-1")
+    ring_response = carrier_client.ring(number, "old-1")
 
-    assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
-    assert answer["actions"][0]["text"] == "We are moving house."
-    assert answer["state"] is None
-    assert _calls(old_tenant) == 0
-    assert _misses(number) == 1
+    assert [action["type"] for action in ring_response["actions"]] == ["say", "hang_up"]
+    assert ring_response["actions"][0]["text"] == "We are moving house."
+    assert ring_response["state"] is None
+    assert _call_count(old_tenant) == 0
+    assert _unrouted_call_count(number) == 1
 
 
-def test_its_callers_reach_the_numbers_fallback_number(
+def test_callers_are_forwarded_to_the_fallback_number(
     old_tenant: Tenant, carrier_client: CarrierClient, revision_tree: RevisionTree
 ) -> None:
-    reserve = fresh_number()
-    number = old_tenant.number(fallback_number=reserve)["did_number"]
+    fallback_number = fresh_number()
+    number = old_tenant.number(fallback_number=fallback_number)["did_number"]
     revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     revision_tree.add_empty("second")
 
     assert carrier_client.ring(number, "old-1")["actions"] == [
-        {"type": "forward", "number": reserve}
+        {"type": "forward", "number": fallback_number}
     ]
 
 
-def test_where_even_the_fallback_cannot_be_read_the_caller_hears_ours(
-    old_tenant: Tenant, number: str, later: RevisionTree, carrier_client: CarrierClient
+def test_callers_hear_the_default_sentence_if_the_fallback_is_unreadable(
+    old_tenant: Tenant, number: str, two_new_revisions: RevisionTree, carrier_client: CarrierClient
 ) -> None:
     migrate_command.execute_in(old_tenant, "ALTER TABLE settings RENAME sentences TO phrases")
 
-    answer = carrier_client.ring(number, "old-1")
+    ring_response = carrier_client.ring(number, "old-1")
 
-    assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
-    assert "call again" in answer["actions"][0]["text"]
+    assert [action["type"] for action in ring_response["actions"]] == ["say", "hang_up"]
+    assert "call again" in ring_response["actions"][0]["text"]
 
 
-def test_later_events_of_such_calls_are_taken_politely(
-    old_tenant: Tenant, number: str, later: RevisionTree, carrier_client: CarrierClient
+def test_later_events_of_unanswered_calls_are_accepted(
+    old_tenant: Tenant, number: str, two_new_revisions: RevisionTree, carrier_client: CarrierClient
 ) -> None:
     carrier_client.ring(number, "old-1")
 
     assert carrier_client.send_status("old-1", "completed", to=number)["actions"] == []
-    assert _calls(old_tenant) == 0
+    assert _call_count(old_tenant) == 0
 
 
-def test_a_call_that_went_on_meanwhile_ends_politely_and_its_event_comes_again(
+def test_a_live_call_ends_with_a_sentence_and_its_event_is_retried(
     migration_world: Factory,
     carrier: FakeTelephonyAdapter,
     old_tenant: Tenant,
@@ -201,30 +207,30 @@ def test_a_call_that_went_on_meanwhile_ends_politely_and_its_event_comes_again(
     state = carrier_client.ring(number, "live-1")["state"]
     revision_tree.add_sql("nicknames", NICKNAMES_SQL)
     revision_tree.add_empty("second")
-    ended = carrier.signed_request(
+    status_request = carrier.signed_request(
         "status", "/telephony/fake/", call_id="live-1", status="completed", state=state
     )
 
-    said = carrier_client.say("live-1", state, "Are you there?")
-    refused = carrier_client.send(ended)
+    say_response = carrier_client.say("live-1", state, "Are you there?")
+    first_response = carrier_client.send(status_request)
     migrate_command.run_migrate(migration_world)
-    taken = carrier_client.send(ended)
+    second_response = carrier_client.send(status_request)
 
-    assert [action["type"] for action in said["actions"]] == ["say", "hang_up"]
-    assert (refused.status_code, refused.json["code"]) == (503, "tenant-upgrading")
-    assert "Retry-After" in refused.headers
-    assert taken.status_code == 200
+    assert [action["type"] for action in say_response["actions"]] == ["say", "hang_up"]
+    assert (first_response.status_code, first_response.json["code"]) == (503, "tenant-upgrading")
+    assert "Retry-After" in first_response.headers
+    assert second_response.status_code == 200
     assert old_tenant.get("/calls").json[0]["status"] == "completed"
 
 
-def test_its_jobs_are_tried_again_later(
+def test_jobs_are_rescheduled_until_the_tenant_is_migrated(
     migration_world: Factory,
     old_tenant: Tenant,
     number: str,
-    later: RevisionTree,
+    two_new_revisions: RevisionTree,
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    waiting = text(
+    jobs_sql = text(
         "SELECT status::text, scheduled_at > now() FROM jobs.procrastinate_jobs"
         " WHERE args->>'tenant_id' = :id AND task_name = 'phone_numbers.register'"
     )
@@ -232,24 +238,24 @@ def test_its_jobs_are_tried_again_later(
     worker_loop.run_worker(admin_db.database_url(), wait=False)
 
     with admin_db.public_session() as session:
-        found = [tuple(row) for row in session.execute(waiting, {"id": old_tenant.id})]
-    assert found == [("todo", True)]
+        jobs = [tuple(row) for row in session.execute(jobs_sql, {"id": old_tenant.id})]
+    assert jobs == [("todo", True)]
     assert list(carrier.operations) == []
     migrate_command.run_migrate(migration_world)
     assert "phone_numbers.register" in migration_world.run_jobs(old_tenant, include_scheduled=True)
-    assert [what for what, _ in carrier.operations] == ["register_number"]
+    assert [operation for operation, _ in carrier.operations] == ["register_number"]
 
 
-def test_the_gate_of_jobs_asks_for_the_tenants_revision(
-    old_tenant: Tenant, later: RevisionTree
+def test_the_admission_check_of_jobs_rejects_an_outdated_tenant(
+    old_tenant: Tenant, two_new_revisions: RevisionTree
 ) -> None:
     assert queue._admission_check is not None
     with pytest.raises(TenantUpgrading):
         queue._admission_check(UUID(old_tenant.id))
 
 
-def test_the_terminals_telephone_says_why_it_does_not_ring(
-    migration_world: Factory, number: str, later: RevisionTree
+def test_the_simulate_command_prints_that_the_tenant_is_upgraded(
+    migration_world: Factory, number: str, two_new_revisions: RevisionTree
 ) -> None:
     result = migrate_command.run_flask(migration_world, "calls", "simulate", number)
 
@@ -257,13 +263,13 @@ def test_the_terminals_telephone_says_why_it_does_not_ring(
     assert "being upgraded" in result.output
 
 
-def test_the_document_tells_of_it_where_it_can_happen(app: Flask) -> None:
+def test_the_openapi_document_describes_the_503_of_tenant_routes(app: Flask) -> None:
     paths = json.loads(app.extensions["openapi"])["paths"]
 
-    def told(path: str) -> str:
-        text: str = paths[path]["get"]["responses"]["503"]["description"]
-        return text
+    def description_of_503(path: str) -> str:
+        description: str = paths[path]["get"]["responses"]["503"]["description"]
+        return description
 
-    assert "tenant-upgrading" in told("/api/tenants/{tenant_id}/phone-numbers")
-    assert "tenant-upgrading" not in told("/api/tenants")
-    assert "tenant-upgrading" not in told("/api/tenants/{tenant_id}")
+    assert "tenant-upgrading" in description_of_503("/api/tenants/{tenant_id}/phone-numbers")
+    assert "tenant-upgrading" not in description_of_503("/api/tenants")
+    assert "tenant-upgrading" not in description_of_503("/api/tenants/{tenant_id}")

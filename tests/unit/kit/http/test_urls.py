@@ -1,4 +1,4 @@
-"""URLs: one reading of each, or none."""
+"""Tests of URL parsing and of the URL policy."""
 
 from ipaddress import ip_address
 
@@ -26,16 +26,16 @@ from vca.kit.http.urls import parse
         ("http://crm/", "http", "crm", 80, "/"),
     ],
 )
-def test_a_url_is_read(url: str, scheme: str, authority: str, port: int, path: str) -> None:
-    found = parse(url)
+def test_a_valid_url_is_parsed(url: str, scheme: str, authority: str, port: int, path: str) -> None:
+    target = parse(url)
 
-    assert (found.scheme, found.authority, found.port, found.path) == (
+    assert (target.scheme, target.authority, target.port, target.path) == (
         scheme,
         authority,
         port,
         path,
     )
-    assert (found.address is None) == (not any(host in url for host in ("8.8.8.8", "[")))
+    assert (target.address is None) == (not any(host in url for host in ("8.8.8.8", "[")))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_url_is_read(url: str, scheme: str, authority: str, port: int, path: s
         "127.0.0.١",
     ],
 )
-def test_a_host_in_any_odd_spelling_is_refused(host: str) -> None:
+def test_a_host_in_an_unusual_notation_is_rejected(host: str) -> None:
     for url in (f"https://{host}/", f"https://{host}:443/", f"https://{host}"):
         with pytest.raises(RequestForbidden):
             parse(url)
@@ -138,7 +138,7 @@ def test_a_host_in_any_odd_spelling_is_refused(host: str) -> None:
         "",
     ],
 )
-def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
+def test_an_ambiguous_url_is_rejected(url: str) -> None:
     with pytest.raises(RequestForbidden) as raised:
         parse(url)
 
@@ -158,38 +158,38 @@ def test_a_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
         ("https://8.8.8.8:22/", "The port must be one of 80, 443, 8080, 8443."),
     ],
 )
-def test_who_gave_the_url_is_told_what_is_wrong_with_it(url: str, reason: str) -> None:
+def test_the_error_message_explains_what_is_wrong_with_the_url(url: str, reason: str) -> None:
     with pytest.raises(RequestForbidden) as raised:
         UrlPolicy().parse_url(url)
 
     assert str(raised.value).startswith(reason)
 
 
-def test_plain_http_is_the_operators_to_allow() -> None:
+def test_http_requires_permission() -> None:
     with pytest.raises(RequestForbidden, match="https"):
         UrlPolicy().parse_url("http://example.com/")
 
     assert UrlPolicy(allow_http=True).parse_url("http://example.com/").scheme == "http"
 
 
-def test_the_ports_are_the_usual_ones_but_any_within_an_opened_network() -> None:
-    allowed = UrlPolicy(parse_networks("10.1.0.0/16"))
+def test_allowed_networks_allow_any_port_and_others_the_usual_ones() -> None:
+    policy = UrlPolicy(parse_networks("10.1.0.0/16"))
 
-    assert allowed.parse_url("https://8.8.8.8:8443/").port == 8443
-    assert allowed.parse_url("https://10.1.2.3:25/").port == 25
+    assert policy.parse_url("https://8.8.8.8:8443/").port == 8443
+    assert policy.parse_url("https://10.1.2.3:25/").port == 25
     for url in ("https://8.8.8.8:22/", "https://8.8.8.8:25/", "https://[2606:4700::1]:6379/"):
         with pytest.raises(RequestForbidden, match="port"):
-            allowed.parse_url(url)
+            policy.parse_url(url)
 
 
-def test_an_opened_network_opens_only_its_own_addresses_as_they_are_written() -> None:
-    allowed = UrlPolicy(parse_networks("10.1.0.0/16, fd00:1::/32, fe80::/10"))
+def test_an_allowed_network_allows_only_its_own_addresses() -> None:
+    policy = UrlPolicy(parse_networks("10.1.0.0/16, fd00:1::/32, fe80::/10"))
 
-    allowed.parse_url("https://10.1.0.0/")
-    allowed.parse_url("https://[fd00:1::9]/")
+    policy.parse_url("https://10.1.0.0/")
+    policy.parse_url("https://[fd00:1::9]/")
     for host in ("10.2.0.1", "[::ffff:10.1.0.1]", "[::10.1.0.1]", "[64:ff9b::10.1.0.1]", "[::1]"):
         with pytest.raises(RequestForbidden, match="not public"):
-            allowed.parse_url(f"https://{host}/")
+            policy.parse_url(f"https://{host}/")
     with pytest.raises(RequestForbidden, match="not public"):
-        allowed.check_addresses([ip_address("fe80::1%eth0")], 443)
-    allowed.check_addresses([ip_address("fe80::1")], 443)
+        policy.check_addresses([ip_address("fe80::1%eth0")], 443)
+    policy.check_addresses([ip_address("fe80::1")], 443)

@@ -1,4 +1,4 @@
-"""The tenant tree: the models, the compiled script and `create_tenant` make the same schema."""
+"""Tests that models, compiled script and tenant creation create the same tenant schema."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,46 +21,51 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import tenant_session
 from vca.tenant.models import metadata
 
-# The engine's own records of whose the schema is; no product tables.
-SELF, IDENTITY = "tenant_self", "tenant_identity"
-# What pins a row to its schema's tenant can only stand in the migration: the models serve all.
-PINS = ("_tenant_id_check", "settings_one_check")
+# Tables that record the tenant of the schema; the models do not define them.
+SELF_TABLE, IDENTITY_TABLE = "tenant_self", "tenant_identity"
+# Constraints that contain the tenant's id. Only migrations create them, because all tenants share
+# the models.
+TENANT_CONSTRAINTS = ("_tenant_id_check", "settings_one_check")
 
 
-def _catalogue(tenant: TenantRef) -> set[str]:
+def _dump_tenant(tenant: TenantRef) -> set[str]:
     with admin_db.tenant_session(tenant) as session:
-        return _anonymous(dump_schema(session.connection(), tenant.schema), tenant.id)
+        return _without_tenant_id(dump_schema(session.connection(), tenant.schema), tenant.id)
 
 
-def _anonymous(lines: set[str], tenant_id: UUID | str) -> set[str]:
+def _without_tenant_id(lines: set[str], tenant_id: UUID | str) -> set[str]:
     return {line.replace(str(tenant_id), "<tenant>") for line in lines}
 
 
-def _make(connection: Connection, tenant: TenantRef) -> None:
-    """A schema of the name, chosen for this transaction."""
+def _create_schema(connection: Connection, tenant: TenantRef) -> None:
+    """Create the tenant's schema and set it as the search path of this transaction."""
     connection.exec_driver_sql(f'CREATE SCHEMA "{tenant.schema}"')
     connection.exec_driver_sql(f'SET LOCAL search_path TO "{tenant.schema}"')
 
 
 def _grantees(session: Session, tenant: TenantRef) -> str:
-    """Makes the role of a tenant that has no row."""
+    """Create the role of a tenant that has no row, and return the grantees."""
     return str(session.scalar(text("SELECT public.tenant_grantees(:id)"), {"id": tenant.id}))
 
 
-def _without_pins(lines: set[str]) -> set[str]:
-    return {line for line in lines if not any(pin in line for pin in (SELF, IDENTITY, *PINS))}
+def _without_tenant_constraints(lines: set[str]) -> set[str]:
+    return {
+        line
+        for line in lines
+        if not any(name in line for name in (SELF_TABLE, IDENTITY_TABLE, *TENANT_CONSTRAINTS))
+    }
 
 
-def _owned(name: str | None, kind: str, _: Any) -> bool:
-    return not (kind == "table" and name == SELF)
+def _is_product_object(name: str | None, kind: str, _: Any) -> bool:
+    return not (kind == "table" and name == SELF_TABLE)
 
 
-def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) -> None:
+def test_a_new_tenant_schema_equals_the_models(acme: Tenant) -> None:
     with admin_db.tenant_session(acme.ref) as session:
         context = MigrationContext.configure(
             session.connection(),
             opts={
-                "include_name": _owned,
+                "include_name": _is_product_object,
                 "compare_type": True,
                 "compare_server_default": True,
                 "target_metadata": metadata,
@@ -69,52 +74,58 @@ def test_a_new_tenants_schema_is_what_alembic_finds_in_the_models(acme: Tenant) 
         assert compare_metadata(context, metadata) == []
 
 
-def test_the_models_alone_make_the_same_tables_checks_and_indexes(acme: Tenant) -> None:
-    other = TenantRef(uuid4())
+def test_models_and_migrations_create_the_same_tables_and_indexes(acme: Tenant) -> None:
+    other_tenant = TenantRef(uuid4())
     with admin_db.public_session() as session:
-        _make(session.connection(), other)
+        _create_schema(session.connection(), other_tenant)
         metadata.create_all(session.connection())
-        by_models = _anonymous(dump_schema(session.connection(), other.schema), other.id)
+        model_schema = _without_tenant_id(
+            dump_schema(session.connection(), other_tenant.schema), other_tenant.id
+        )
 
-    assert _without_pins(_catalogue(acme.ref)) ^ by_models == set()
-    assert len(by_models) > 80
+    assert _without_tenant_constraints(_dump_tenant(acme.ref)) ^ model_schema == set()
+    assert len(model_schema) > 80
 
 
-def test_the_compiled_script_replayed_by_hand_makes_what_create_tenant_makes(acme: Tenant) -> None:
-    other = TenantRef(uuid4())
+def test_the_compiled_script_creates_the_schema_that_create_tenant_creates(acme: Tenant) -> None:
+    other_tenant = TenantRef(uuid4())
     with admin_db.public_session() as session:
         connection = session.connection()
-        _make(connection, other)
-        grantees = _grantees(session, other)
-        script = schema.render_for_tenant(schema.compile_script(), other, grantees=grantees)
+        _create_schema(connection, other_tenant)
+        grantees = _grantees(session, other_tenant)
+        script = schema.render_for_tenant(schema.compile_script(), other_tenant, grantees=grantees)
         connection.exec_driver_sql(script, execution_options={"no_parameters": True})
-        by_hand = _anonymous(dump_schema(connection, other.schema), other.id)
+        script_schema = _without_tenant_id(
+            dump_schema(connection, other_tenant.schema), other_tenant.id
+        )
 
-    assert _catalogue(acme.ref) ^ by_hand == set()
-    with admin_db.tenant_session(other) as session:
-        assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
+    assert _dump_tenant(acme.ref) ^ script_schema == set()
+    with admin_db.tenant_session(other_tenant) as session:
+        assert session.scalar(text("SELECT id FROM tenant_self")) == other_tenant.id
 
 
-def test_alembic_online_makes_what_the_compiled_script_makes(acme: Tenant) -> None:
-    other = TenantRef(uuid4())
+def test_alembic_online_creates_the_schema_of_the_compiled_script(acme: Tenant) -> None:
+    other_tenant = TenantRef(uuid4())
     config = Config()
     config.set_main_option("script_location", str(ROOT / "tenant_migrations"))
     config.set_main_option("path_separator", "os")
     with admin_db.public_session() as session:
-        _make(session.connection(), other)
-        # Online a migration grants to whoever the compiled script names.
+        _create_schema(session.connection(), other_tenant)
+        # An online migration grants to the role that the compiled script names.
         session.execute(text(f"CREATE ROLE {schema.GRANTEES_SENTINEL}"))
-        config.attributes.update(connection=session.connection(), schema=other.schema)
+        config.attributes.update(connection=session.connection(), schema=other_tenant.schema)
         command.upgrade(config, "head")
-        online = _anonymous(dump_schema(session.connection(), other.schema), schema.TENANT_SENTINEL)
+        online_schema = _without_tenant_id(
+            dump_schema(session.connection(), other_tenant.schema), schema.TENANT_SENTINEL
+        )
         session.rollback()
 
-    own = {line for line in online if "alembic_version" in line}
-    assert _catalogue(acme.ref) ^ (online - own) == set()
-    assert own
+    alembic_lines = {line for line in online_schema if "alembic_version" in line}
+    assert _dump_tenant(acme.ref) ^ (online_schema - alembic_lines) == set()
+    assert alembic_lines
 
 
-def test_a_filled_in_script_names_one_tenant_and_no_sentinel(acme: Tenant) -> None:
+def test_a_rendered_script_names_one_tenant_and_has_no_sentinel(acme: Tenant) -> None:
     script = schema.render_for_tenant(schema.compile_script(), acme.ref, grantees='"somebody"')
 
     assert acme.id in script
@@ -124,13 +135,13 @@ def test_a_filled_in_script_names_one_tenant_and_no_sentinel(acme: Tenant) -> No
     assert schema.compile_script(after_revision=schema.head()) == ""
 
 
-def test_two_tenants_have_equal_schemas_apart_from_their_ids(acme: Tenant, globex: Tenant) -> None:
-    assert _catalogue(acme.ref) == _catalogue(globex.ref)
+def test_schemas_of_two_tenants_differ_only_in_the_tenant_id(acme: Tenant, globex: Tenant) -> None:
+    assert _dump_tenant(acme.ref) == _dump_tenant(globex.ref)
 
 
-# --- What every table of a tenant has --------------------------------------------------------
+# --- Required columns and constraints of tenant tables ---------------------------------------
 
-_TABLES = """
+_TABLES_SQL = """
 SELECT t.relname, a.attname IS NOT NULL, a.attnotnull, d.oid IS NOT NULL,
        format_type(a.atttypid, NULL),
        (SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c
@@ -146,33 +157,33 @@ WHERE t.relnamespace = to_regnamespace(:schema) AND t.relkind IN ('r', 'p')
 """
 
 
-def _tables(tenant: Tenant) -> list[Any]:
+def _table_rows(tenant: Tenant) -> list[Any]:
     with admin_db.tenant_session(tenant.ref) as session:
-        found = session.execute(text(_TABLES), {"schema": tenant.ref.schema}).all()
-    return [row for row in found if row[0] != SELF]
+        rows = session.execute(text(_TABLES_SQL), {"schema": tenant.ref.schema}).all()
+    return [row for row in rows if row[0] != SELF_TABLE]
 
 
-def test_every_table_says_whose_each_row_is_and_has_no_default_for_it(acme: Tenant) -> None:
-    for table, has_it, not_null, has_default, kind, _, _ in _tables(acme):
-        assert has_it, table
-        assert (not_null, has_default, kind) == (True, False, "uuid"), table
-    assert len(_tables(acme)) == len(metadata.tables)
+def test_every_table_has_a_tenant_id_column_without_a_default(acme: Tenant) -> None:
+    for table, has_column, not_null, has_default, column_type, _, _ in _table_rows(acme):
+        assert has_column, table
+        assert (not_null, has_default, column_type) == (True, False, "uuid"), table
+    assert len(_table_rows(acme)) == len(metadata.tables)
 
 
-def test_every_table_pins_its_rows_to_the_schemas_tenant(acme: Tenant) -> None:
-    for table, *_, pin, _ in _tables(acme):
-        assert pin == f"CHECK ((tenant_id = '{acme.id}'::uuid))", table
+def test_every_table_accepts_only_rows_of_the_schemas_tenant(acme: Tenant) -> None:
+    for table, *_, constraint, _ in _table_rows(acme):
+        assert constraint == f"CHECK ((tenant_id = '{acme.id}'::uuid))", table
 
 
-def test_every_table_has_a_primary_key_that_begins_with_a_uuid(acme: Tenant) -> None:
-    for table, *_, key in _tables(acme):
+def test_every_table_has_a_primary_key_with_a_uuid(acme: Tenant) -> None:
+    for table, *_, key in _table_rows(acme):
         assert key, f"{table} has no primary key"
         assert "uuid" in key, table
         assert set(key) <= {"uuid", "integer"}, table
         assert key.count("integer") <= 1, table
 
 
-def test_a_row_cannot_land_in_another_tenants_schema(acme: Tenant, globex: Tenant) -> None:
+def test_a_row_cannot_have_the_id_of_another_tenant(acme: Tenant, globex: Tenant) -> None:
     acme.profile()
     with (
         pytest.raises(IntegrityError, match="ai_profiles_tenant_id_check"),
@@ -182,7 +193,7 @@ def test_a_row_cannot_land_in_another_tenants_schema(acme: Tenant, globex: Tenan
 
 
 def test_every_constraint_and_index_is_named_after_its_table(acme: Tenant) -> None:
-    for line in _catalogue(acme.ref):
+    for line in _dump_tenant(acme.ref):
         kind, name, *rest = line.split()
         if kind == "constraint":
             assert rest[0].startswith(f"{name}_"), line
@@ -193,12 +204,12 @@ def test_every_constraint_and_index_is_named_after_its_table(acme: Tenant) -> No
 
 
 def test_public_tables_have_primary_keys_and_no_triggers(acme: Tenant) -> None:
-    without = text(
+    without_primary_key_sql = text(
         "SELECT relname FROM pg_class t WHERE relnamespace = 'public'::regnamespace"
         " AND relkind = 'r' AND NOT EXISTS"
         " (SELECT 1 FROM pg_constraint WHERE conrelid = t.oid AND contype = 'p')"
     )
     with admin_db.public_session() as session:
-        assert session.scalars(without).all() == []
+        assert session.scalars(without_primary_key_sql).all() == []
         lines = dump_schema(session.connection(), "public")
         assert [line for line in lines if line.startswith("trigger")] == []

@@ -1,4 +1,4 @@
-"""How Twilio is asked: time, repetitions, and what its refusals and failures mean."""
+"""Tests of requests to Twilio: timeouts, retries, error codes, and outbound and live calls."""
 
 from collections.abc import Iterator
 from time import monotonic
@@ -32,44 +32,44 @@ from vca.telephony.types import CallReply, HangUp, Say, Transfer
 
 @pytest.fixture
 def twilio() -> Iterator[ConnectedTwilio]:
-    with connected_twilio() as made:
-        yield made
+    with connected_twilio() as connection:
+        yield connection
 
 
-def _refusal(code: int, status: int = 400) -> Fault:
-    said = f'{{"code": {code}, "message": "to {CALLER}", "more_info": "", "status": {status}}}'
-    return Fault(status, said.encode())
+def _error_response(code: int, status: int = 400) -> Fault:
+    body = f'{{"code": {code}, "message": "to {CALLER}", "more_info": "", "status": {status}}}'
+    return Fault(status, body.encode())
 
 
-def _place(twilio: ConnectedTwilio) -> TelephonyError:
+def _place_failing_call(twilio: ConnectedTwilio) -> TelephonyError:
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.place_call(outbound_call())
     return raised.value
 
 
-def test_nothing_is_waited_for_longer_than_the_contract_allows() -> None:
+def test_the_timeouts_are_within_the_contracts_limit() -> None:
     assert RestTimeouts().total_s < 10
 
 
-# --- Refusals and failures -------------------------------------------------------------------
+# --- Error responses -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", errors.CODE_NAMES)
-def test_a_code_that_the_product_decides_by_has_a_name_of_ours(
+def test_a_code_that_the_product_distinguishes_has_a_name(
     twilio: ConnectedTwilio, code: int
 ) -> None:
-    twilio.server.inject_fault(_refusal(code))
+    twilio.server.inject_fault(_error_response(code))
 
-    error = _place(twilio)
+    error = _place_failing_call(twilio)
 
     assert (error.code, error.permanent, error.ambiguous) == (errors.CODE_NAMES[code], True, False)
 
 
 @pytest.mark.parametrize("code", errors.TRANSIENT_CODES)
-def test_a_code_that_passes_may_be_asked_again(twilio: ConnectedTwilio, code: int) -> None:
-    twilio.server.inject_fault(_refusal(code))
+def test_a_transient_code_is_not_a_permanent_error(twilio: ConnectedTwilio, code: int) -> None:
+    twilio.server.inject_fault(_error_response(code))
 
-    error = _place(twilio)
+    error = _place_failing_call(twilio)
 
     assert (error.code, error.permanent, error.ambiguous) == (str(code), False, False)
 
@@ -86,12 +86,12 @@ def test_a_code_that_passes_may_be_asked_again(twilio: ConnectedTwilio, code: in
         (503, 20503, False, True),
     ],
 )
-def test_any_other_code_is_told_as_it_is(
+def test_any_other_code_is_passed_on_unchanged(
     twilio: ConnectedTwilio, status: int, code: int, permanent: bool, ambiguous: bool
 ) -> None:
-    twilio.server.inject_fault(_refusal(code, status))
+    twilio.server.inject_fault(_error_response(code, status))
 
-    error = _place(twilio)
+    error = _place_failing_call(twilio)
 
     assert error.code == str(code)
     assert (error.permanent, error.ambiguous) == (permanent, ambiguous)
@@ -111,36 +111,38 @@ def test_any_other_code_is_told_as_it_is(
         (Fault(201, b'{"sid": "CA', is_truncated=True), "no-answer", False, True),
     ],
 )
-def test_an_answer_that_is_not_twilios_is_a_failure(
+def test_a_malformed_response_is_an_error(
     twilio: ConnectedTwilio, fault: Fault, code: str, permanent: bool, ambiguous: bool
 ) -> None:
     twilio.server.inject_fault(fault)
 
-    error = _place(twilio)
+    error = _place_failing_call(twilio)
 
     assert error.code == code
     assert (error.permanent, error.ambiguous) == (permanent, ambiguous)
 
 
-def test_no_number_of_twilios_sentences_is_passed_on(twilio: ConnectedTwilio) -> None:
-    twilio.server.inject_fault(_refusal(21211))
+def test_an_error_message_contains_no_number(twilio: ConnectedTwilio) -> None:
+    twilio.server.inject_fault(_error_response(21211))
 
-    assert CALLER not in str(_place(twilio))
+    assert CALLER not in str(_place_failing_call(twilio))
 
 
 @pytest.mark.parametrize(
     ("header", "wait_s"),
     [("7", 7), ("0", 0), ("99999", 3600), ("soon", None), ("-1", None), ("Sun, 22 Nov", None)],
 )
-def test_how_long_twilio_asks_us_to_wait_is_passed_on(
+def test_the_retry_after_header_is_passed_on(
     twilio: ConnectedTwilio, header: str, wait_s: int | None
 ) -> None:
-    twilio.server.inject_fault(Fault(429, _refusal(20429, 429).body, {"retry-after": header}))
+    twilio.server.inject_fault(
+        Fault(429, _error_response(20429, 429).body, {"retry-after": header})
+    )
 
-    assert _place(twilio).retry_after_s == wait_s
+    assert _place_failing_call(twilio).retry_after_s == wait_s
 
 
-def test_a_list_that_is_none_is_a_failure(twilio: ConnectedTwilio) -> None:
+def test_a_response_without_the_list_is_an_error(twilio: ConnectedTwilio) -> None:
     twilio.server.inject_fault(Fault(200, b'{"page": 0}'), times=2)
 
     with pytest.raises(TelephonyError) as raised:
@@ -149,46 +151,46 @@ def test_a_list_that_is_none_is_a_failure(twilio: ConnectedTwilio) -> None:
     assert (raised.value.code, raised.value.permanent) == ("unreadable", False)
 
 
-def test_a_wrong_token_is_no_reason_to_ask_again(twilio: ConnectedTwilio) -> None:
-    stranger = twilio.new_adapter(type(ACCOUNT_LOGIN)(ACCOUNT_LOGIN.account_sid, f"{7:032x}"))
+def test_a_wrong_auth_token_is_a_permanent_error(twilio: ConnectedTwilio) -> None:
+    adapter = twilio.new_adapter(type(ACCOUNT_LOGIN)(ACCOUNT_LOGIN.account_sid, f"{7:032x}"))
 
     with pytest.raises(TelephonyError) as raised:
-        stranger.find_call_status(new_call_id())
+        adapter.find_call_status(new_call_id())
 
-    stranger.close()
+    adapter.close()
     assert (raised.value.code, raised.value.permanent) == ("20003", True)
 
 
-def test_twilio_that_cannot_be_reached_has_certainly_not_dialled() -> None:
-    nobody = TwilioAdapter(
+def test_an_unreachable_server_is_an_unambiguous_error() -> None:
+    adapter = TwilioAdapter(
         (ACCOUNT_LOGIN,), TwilioUrls(CALLBACK, api_base_url="http://127.0.0.1:9")
     )
 
     with pytest.raises(TelephonyError) as raised:
-        nobody.place_call(outbound_call())
+        adapter.place_call(outbound_call())
 
-    nobody.close()
+    adapter.close()
     assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
 
-# --- Repetitions -----------------------------------------------------------------------------
+# --- Retries ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "fault", [FAILS, Fault(429), Fault(200, b"<html>"), Fault(200, is_truncated=True)]
 )
-def test_what_is_read_is_asked_for_again(twilio: ConnectedTwilio, fault: Fault) -> None:
+def test_a_failed_read_is_retried(twilio: ConnectedTwilio, fault: Fault) -> None:
     call = new_call_id()
     twilio.account.set_call(call)
     twilio.server.inject_fault(fault)
 
-    seen = twilio.adapter.find_call_status(call)
+    status = twilio.adapter.find_call_status(call)
 
-    assert seen is not None
-    assert seen.provider_call_id == call
+    assert status is not None
+    assert status.provider_call_id == call
 
 
-def test_what_may_be_done_twice_is_done_again(twilio: ConnectedTwilio) -> None:
+def test_a_failed_idempotent_request_is_retried(twilio: ConnectedTwilio) -> None:
     call = new_call_id()
     twilio.account.set_call(call)
     recording = twilio.account.add_recording(call, b"RIFF")
@@ -207,24 +209,24 @@ def test_what_may_be_done_twice_is_done_again(twilio: ConnectedTwilio) -> None:
 def test_a_call_is_never_dialled_twice(twilio: ConnectedTwilio) -> None:
     for fault in (FAILS, Fault(502, is_executed=True), Fault(429)):
         twilio.server.inject_fault(fault)
-        _place(twilio)
+        _place_failing_call(twilio)
 
     assert len(twilio.requests_to("POST", "Calls.json")) == 1
 
 
-def test_what_was_done_though_the_answer_was_lost_is_found(twilio: ConnectedTwilio) -> None:
-    wanted = outbound_call()
+def test_a_placed_call_is_found_after_its_response_was_lost(twilio: ConnectedTwilio) -> None:
+    request = outbound_call()
     twilio.server.inject_fault(Fault(502, is_executed=True))
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.place_call(wanted)
+        twilio.adapter.place_call(request)
 
-    found = twilio.adapter.find_call(wanted)
+    call_id = twilio.adapter.find_call(request)
 
     assert raised.value.ambiguous
-    assert found in twilio.account.calls
+    assert call_id in twilio.account.calls
 
 
-def test_a_live_call_is_told_a_thing_once(twilio: ConnectedTwilio) -> None:
+def test_an_update_of_a_live_call_is_not_retried(twilio: ConnectedTwilio) -> None:
     call = new_call_id()
     twilio.account.set_call(call)
     twilio.server.inject_fault(Fault(502, is_executed=True))
@@ -237,7 +239,7 @@ def test_a_live_call_is_told_a_thing_once(twilio: ConnectedTwilio) -> None:
     assert len(twilio.account.call_updates) == 1
 
 
-def test_what_is_refused_is_not_asked_again(twilio: ConnectedTwilio) -> None:
+def test_a_rejected_request_is_not_retried(twilio: ConnectedTwilio) -> None:
     twilio.server.inject_fault(REJECTS)
 
     with pytest.raises(TelephonyError):
@@ -246,7 +248,7 @@ def test_what_is_refused_is_not_asked_again(twilio: ConnectedTwilio) -> None:
     assert twilio.account.requests == []
 
 
-def test_who_is_asked_to_wait_too_long_fails_at_once(twilio: ConnectedTwilio) -> None:
+def test_a_long_retry_after_fails_at_once(twilio: ConnectedTwilio) -> None:
     twilio.server.inject_fault(Fault(429, headers={"retry-after": "60"}), times=2)
 
     with pytest.raises(TelephonyError) as raised:
@@ -256,30 +258,30 @@ def test_who_is_asked_to_wait_too_long_fails_at_once(twilio: ConnectedTwilio) ->
     assert len(twilio.server.faults) == 1
 
 
-def test_silence_ends_when_the_time_is_over_and_leaves_nothing_hanging(
+def test_a_silent_server_is_an_error_after_the_timeout(
     twilio: ConnectedTwilio,
 ) -> None:
-    impatient = twilio.new_adapter(timeouts=SHORT_TIMEOUTS)
+    adapter = twilio.new_adapter(timeouts=SHORT_TIMEOUTS)
     twilio.server.inject_fault(SILENT, times=5)
-    began = monotonic()
+    started_at = monotonic()
 
     with pytest.raises(TelephonyError) as raised:
-        impatient.find_call_status(new_call_id())
+        adapter.find_call_status(new_call_id())
 
-    impatient.close()
+    adapter.close()
     assert (raised.value.code, raised.value.ambiguous) == ("no-answer", True)
-    assert monotonic() - began < SHORT_TIMEOUTS.total_s + 1
+    assert monotonic() - started_at < SHORT_TIMEOUTS.total_s + 1
 
 
-# --- What is asked ---------------------------------------------------------------------------
+# --- Outbound and live calls -----------------------------------------------------------------
 
 
-def test_a_placed_call_comes_to_us_with_its_token_and_tells_all_that_becomes_of_it(
+def test_an_outbound_call_has_callback_urls_with_its_token_and_reference(
     twilio: ConnectedTwilio,
 ) -> None:
-    wanted = outbound_call(timeout_s=25)
+    request = outbound_call(timeout_s=25)
 
-    twilio.adapter.place_call(wanted)
+    twilio.adapter.place_call(request)
 
     [form] = twilio.requests_to("POST", "Calls.json")
     token = STATE.replace("=", "%3D")
@@ -289,16 +291,16 @@ def test_a_placed_call_comes_to_us_with_its_token_and_tells_all_that_becomes_of_
         "Timeout": ["25"],
         "Url": [f"{CALLBACK}voice?state={token}"],
         "Method": ["POST"],
-        "StatusCallback": [f"{CALLBACK}status?reference={wanted.reference}&state={token}"],
+        "StatusCallback": [f"{CALLBACK}status?reference={request.reference}&state={token}"],
         "StatusCallbackMethod": ["POST"],
         "StatusCallbackEvent": ["initiated", "ringing", "answered", "completed"],
     }
 
 
-def test_of_several_calls_that_may_be_the_one_none_is_taken_for_it(twilio: ConnectedTwilio) -> None:
+def test_a_look_up_with_several_candidates_is_an_error(twilio: ConnectedTwilio) -> None:
     first, second = outbound_call(), outbound_call()
-    for wanted in (first, second):
-        twilio.adapter.place_call(wanted)
+    for request in (first, second):
+        twilio.adapter.place_call(request)
 
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.find_call(first)
@@ -307,21 +309,21 @@ def test_of_several_calls_that_may_be_the_one_none_is_taken_for_it(twilio: Conne
 
 
 @pytest.mark.parametrize(
-    "other",
+    "fields",
     [
         {"number": "+14155550188"},
         {"from_number": "+14155550199"},
     ],
 )
-def test_a_call_between_other_numbers_is_another(
-    twilio: ConnectedTwilio, other: dict[str, Any]
+def test_a_call_between_other_numbers_does_not_match(
+    twilio: ConnectedTwilio, fields: dict[str, Any]
 ) -> None:
-    twilio.adapter.place_call(outbound_call(**other))
+    twilio.adapter.place_call(outbound_call(**fields))
 
     assert twilio.adapter.find_call(outbound_call()) is None
 
 
-def test_a_call_that_came_in_is_not_taken_for_one_of_ours(twilio: ConnectedTwilio) -> None:
+def test_an_inbound_call_does_not_match_an_outbound_one(twilio: ConnectedTwilio) -> None:
     twilio.account.set_call(new_call_id(), **{"from": NUMBER, "to": CALLER})
 
     assert twilio.adapter.find_call(outbound_call()) is None
@@ -334,7 +336,7 @@ def test_a_call_that_came_in_is_not_taken_for_one_of_ours(twilio: ConnectedTwili
         ("outbound-api", {"from": NUMBER, "to": CALLER}),
     ],
 )
-def test_whom_a_live_call_is_transferred_to_sees_our_number(
+def test_the_target_of_a_transfer_sees_the_tenants_number(
     twilio: ConnectedTwilio, direction: str, numbers: dict[str, str]
 ) -> None:
     call = new_call_id()
@@ -344,5 +346,5 @@ def test_whom_a_live_call_is_transferred_to_sees_our_number(
         call, CallReply((Transfer("+14155550177"),), STATE), callback_url=CALLBACK
     )
 
-    [(_, said)] = twilio.account.call_updates
-    assert f'callerId="{NUMBER}"' in said["Twiml"]
+    [(_, form)] = twilio.account.call_updates
+    assert f'callerId="{NUMBER}"' in form["Twiml"]

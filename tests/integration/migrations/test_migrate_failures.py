@@ -1,4 +1,4 @@
-"""A tenant that cannot be migrated is named, skipped and tried again, and the rest go on."""
+"""Tests of migration runs with failing tenants: they are reported, skipped and retried."""
 
 from threading import Timer
 
@@ -13,10 +13,9 @@ from tests.support.factories import Factory, Tenant
 from tests.support.locks import open_transaction
 from tests.support.revision_tree import RevisionTree
 from vca.kit import json
-from vca.registry import owner_connections as owners
-from vca.registry.tenants import revision_store as ours
-from vca.tenancy import migration_runner as engine
-from vca.tenancy import schema
+from vca.registry import owner_connections
+from vca.registry.tenants import revision_store
+from vca.tenancy import migration_runner, schema
 from vca.tenancy.migration_runner import (
     MigrationFailure,
     MigrationOptions,
@@ -25,17 +24,17 @@ from vca.tenancy.migration_runner import (
 )
 from vca.tenancy.schema import TenantRef
 
-FIRST = schema.head()
+PRODUCT_HEAD = schema.head()
 
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """There are four tenants."""
+    """Use the template with four tenants."""
     return database_templates.four_tenants
 
 
 class UnblockingObserver(Observer):
-    """Mends a tenant as soon as it is told that it failed."""
+    """Repairs a tenant as soon as its migration fails."""
 
     def __init__(self, tenant: Tenant) -> None:
         self._tenant = tenant
@@ -52,29 +51,29 @@ class UnblockingObserver(Observer):
         self.pauses_s.append(pause_s)
 
 
-def _run(
+def _run_migration(
     world: Factory, options: MigrationOptions, observer: Observer | None = None
 ) -> MigrationOutcome:
-    with world.app.app_context(), owners.owner_database(connections=4) as database:
-        outcome, _ = ours.migrate_tenants(database, options=options, observer=observer)
+    with world.app.app_context(), owner_connections.owner_database(connections=4) as database:
+        outcome, _ = revision_store.migrate_tenants(database, options=options, observer=observer)
     return outcome
 
 
-def _reading(tenant: Tenant) -> str:
+def _select_from_phone_numbers(tenant: Tenant) -> str:
     return f'SELECT * FROM "{tenant.ref.schema}".phone_numbers'
 
 
-def test_a_bad_tenant_is_named_and_skipped_and_the_rest_go_on(
+def test_a_failing_tenant_is_reported_and_the_others_are_migrated(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    bad = four_tenants[1]
-    migrate_command.block_next_revision(bad)
+    failing_tenant = four_tenants[1]
+    migrate_command.block_next_revision(failing_tenant)
 
     run = migrate_command.run_migrate(migration_world)
 
     assert (run.status, run.migrated, run.summary["left"]) == (1, 3, 1)
     assert run.summary["failed"] == {
-        bad.id: {
+        failing_tenant.id: {
             "sqlstate": "42P07",
             "reason": "DuplicateTable",
             "message": 'relation "phone_numbers_nickname_idx" already exists',
@@ -82,16 +81,18 @@ def test_a_bad_tenant_is_named_and_skipped_and_the_rest_go_on(
     }
     assert (
         migrate_command.recorded_revisions(four_tenants)
-        == [next_revision, FIRST] + [next_revision] * 2
+        == [next_revision, PRODUCT_HEAD] + [next_revision] * 2
     )
-    assert migrate_command.has_nicknames(bad)[0] is False, "half of a revision was left behind"
+    assert migrate_command.has_nicknames(failing_tenant)[0] is False, (
+        "a part of the revision was committed"
+    )
     status = json.loads(
         migrate_command.run_flask(migration_world, "tenants", "status", "--json").stdout
     )
-    assert status == {"head": next_revision, "at_head": 3, "behind": {FIRST: 1}}
+    assert status == {"head": next_revision, "at_head": 3, "behind": {PRODUCT_HEAD: 1}}
 
 
-def test_a_bad_tenant_that_was_mended_is_migrated_by_the_next_run(
+def test_a_repaired_tenant_is_migrated_by_the_next_run(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     migrate_command.block_next_revision(four_tenants[0])
@@ -104,20 +105,22 @@ def test_a_bad_tenant_that_was_mended_is_migrated_by_the_next_run(
     assert migrate_command.has_nicknames(four_tenants[0]) == (True, True)
 
 
-def test_a_tenant_that_is_mended_in_time_is_migrated_by_the_same_run(
+def test_a_tenant_repaired_during_the_run_is_migrated_by_a_retry(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     migrate_command.block_next_revision(four_tenants[0])
-    mending = UnblockingObserver(four_tenants[0])
+    observer = UnblockingObserver(four_tenants[0])
 
-    outcome = _run(migration_world, MigrationOptions(retry_pauses_s=(0.01, 0.02)), mending)
+    outcome = _run_migration(
+        migration_world, MigrationOptions(retry_pauses_s=(0.01, 0.02)), observer
+    )
 
     assert (outcome.migrated, outcome.remaining, outcome.failed) == (4, 0, {})
-    assert [failure.sqlstate for failure in mending.failures] == ["42P07"]
-    assert mending.pauses_s == [0.01]
+    assert [failure.sqlstate for failure in observer.failures] == ["42P07"]
+    assert observer.pauses_s == [0.01]
 
 
-def test_a_tenant_is_tried_in_as_many_rounds_as_there_are_pauses_and_each_is_longer(
+def test_a_failing_tenant_is_retried_once_after_each_of_the_growing_pauses(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     migrate_command.block_next_revision(four_tenants[0])
@@ -126,12 +129,14 @@ def test_a_tenant_is_tried_in_as_many_rounds_as_there_are_pauses_and_each_is_lon
         migrate_command.run_flask(migration_world, "tenants", "migrate")
     )
 
-    failed = [line for line in lines if line["event"] == "tenant.failed"]
-    assert [line["sqlstate"] for line in failed] == ["42P07"] * (len(engine.RETRY_PAUSES_S) + 1)
+    failures = [line for line in lines if line["event"] == "tenant.failed"]
+    assert [line["sqlstate"] for line in failures] == ["42P07"] * (
+        len(migration_runner.RETRY_PAUSES_S) + 1
+    )
     assert list(MigrationOptions().retry_pauses_s) == sorted(MigrationOptions().retry_pauses_s)
 
 
-def test_no_reason_quotes_sql_or_data(
+def test_no_failure_message_contains_sql_or_data(
     migration_world: Factory, four_tenants: list[Tenant], revision_tree: RevisionTree
 ) -> None:
     four_tenants[0].number(label="A secret label")
@@ -148,7 +153,7 @@ def test_no_reason_quotes_sql_or_data(
     assert "ALTER" not in result.output
 
 
-def test_a_tenant_whose_schema_is_gone_is_named_and_skipped(
+def test_a_tenant_without_a_schema_is_reported_and_skipped(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     with admin_db.public_session() as session:
@@ -160,7 +165,7 @@ def test_a_tenant_whose_schema_is_gone_is_named_and_skipped(
     assert run.summary["failed"][four_tenants[0].id]["reason"] == "IsolationError"
 
 
-def test_a_revision_that_divides_by_zero_is_not_taken_for_a_breach_of_isolation(
+def test_a_division_by_zero_in_a_revision_is_no_isolation_error(
     migration_world: Factory, four_tenants: list[Tenant], revision_tree: RevisionTree
 ) -> None:
     revision_tree.add_sql("zero", "SELECT 1 / count(*) FROM phone_numbers")
@@ -172,34 +177,36 @@ def test_a_revision_that_divides_by_zero_is_not_taken_for_a_breach_of_isolation(
     assert run.failed == {tenant.id: "22012" for tenant in four_tenants[1:]}
 
 
-def test_a_tenant_whose_table_is_read_is_named_and_skipped_in_time(
+def test_a_tenant_with_a_locked_table_is_skipped_after_the_lock_timeout(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    with open_transaction(admin_db.database_url(), _reading(four_tenants[3])):
+    with open_transaction(admin_db.database_url(), _select_from_phone_numbers(four_tenants[3])):
         run = migrate_command.run_migrate(migration_world, "--lock-timeout", "50")
 
     assert (run.status, run.migrated, run.failed) == (1, 3, {four_tenants[3].id: "55P03"})
     assert migrate_command.run_migrate(migration_world).migrated == 1
 
 
-def test_a_reader_that_goes_away_only_costs_a_retry(
+def test_a_lock_that_is_released_in_time_costs_only_a_retry(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    with open_transaction(admin_db.database_url(), _reading(four_tenants[3])) as reader:
-        going = Timer(0.3, reader.rollback)
-        going.start()
-        outcome = _run(
+    with open_transaction(
+        admin_db.database_url(), _select_from_phone_numbers(four_tenants[3])
+    ) as reader:
+        timer = Timer(0.3, reader.rollback)
+        timer.start()
+        outcome = _run_migration(
             migration_world, MigrationOptions(lock_timeout_ms=20, retry_pauses_s=(0.1,) * 50)
         )
-        going.join()
+        timer.join()
 
     assert (outcome.migrated, outcome.remaining) == (4, 0)
 
 
-def test_what_waits_for_a_lock_gives_up_after_the_time_that_was_asked_for(
+def test_the_lock_timeout_is_the_requested_one_or_half_a_second(
     migration_world: Factory, four_tenants: list[Tenant], revision_tree: RevisionTree
 ) -> None:
-    """Traffic queues behind a lock that is waited for, so the default is well below a second."""
+    """Traffic queues behind a waiting lock request, so the default is well below a second."""
     revision_tree.add_sql(
         "shows", "CREATE TABLE shown AS SELECT current_setting('lock_timeout') AS it"
     )
@@ -216,11 +223,11 @@ def test_what_waits_for_a_lock_gives_up_after_the_time_that_was_asked_for(
         connection.close()
 
 
-def test_a_tenant_that_somebody_else_has_taken_is_left_to_them(
+def test_a_tenant_that_another_process_migrates_is_skipped(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    lock = f"SELECT pg_advisory_xact_lock(hashtextextended('{four_tenants[2].id}', 0))"
-    with open_transaction(admin_db.database_url(), lock):
+    lock_sql = f"SELECT pg_advisory_xact_lock(hashtextextended('{four_tenants[2].id}', 0))"
+    with open_transaction(admin_db.database_url(), lock_sql):
         run = migrate_command.run_migrate(migration_world)
 
     assert (run.status, run.migrated, run.summary["left"]) == (1, 3, 1)
@@ -229,44 +236,48 @@ def test_a_tenant_that_somebody_else_has_taken_is_left_to_them(
     }
 
 
-def test_a_tenant_whose_row_is_being_changed_is_waited_for_and_then_named(
+def test_a_tenant_whose_row_stays_locked_is_reported_after_a_wait(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
-    row = f"SELECT 1 FROM public.tenants WHERE id = '{four_tenants[2].id}' FOR UPDATE"
-    with open_transaction(admin_db.database_url(), row):
+    lock_sql = f"SELECT 1 FROM public.tenants WHERE id = '{four_tenants[2].id}' FOR UPDATE"
+    with open_transaction(admin_db.database_url(), lock_sql):
         run = migrate_command.run_migrate(migration_world)
 
     assert (run.status, run.migrated, run.summary["left"]) == (1, 3, 1)
-    failed = {
+    failure = {
         "sqlstate": "55P03",
         "reason": "LockNotAvailable",
         "message": "canceling statement due to lock timeout",
     }
-    assert run.summary["failed"] == {four_tenants[2].id: failed}
+    assert run.summary["failed"] == {four_tenants[2].id: failure}
 
 
-def test_runs_at_once_share_the_work_and_each_tenant_is_migrated_once(
+def test_concurrent_runs_share_the_work_and_migrate_each_tenant_once(
     migration_world: Factory, four_tenants: list[Tenant], revision_tree: RevisionTree
 ) -> None:
-    """A second time would fail: the column is there."""
-    more = [migration_world.tenant(f"Tenant {number}") for number in range(12)]
+    """A second migration of a tenant would fail, because the column exists."""
+    more_tenants = [migration_world.tenant(f"Tenant {number}") for number in range(12)]
     revision_tree.add_sql(
         "slowly", "ALTER TABLE phone_numbers ADD slow text; SELECT pg_sleep(0.02)"
     )
 
     options = MigrationOptions(workers=2, retry_pauses_s=(0.1,) * 20)
-    outcomes = run_concurrently([lambda: _run(migration_world, options) for _ in range(3)])
+    outcomes = run_concurrently(
+        [lambda: _run_migration(migration_world, options) for _ in range(3)]
+    )
 
     assert sum(outcome.migrated for outcome in outcomes) == 16
     assert [(outcome.failed, outcome.remaining) for outcome in outcomes] == [({}, 0)] * 3
     assert sum(outcome.migrated > 0 for outcome in outcomes) > 1
-    assert set(migrate_command.recorded_revisions([*four_tenants, *more])) == {schema.head()}
+    assert set(migrate_command.recorded_revisions([*four_tenants, *more_tenants])) == {
+        schema.head()
+    }
 
 
-# --- The canary ---------------------------------------------------------------------------------
+# --- The option --canary ------------------------------------------------------------------------
 
 
-def test_a_canary_that_fails_stops_the_run_and_the_rest_is_left_alone(
+def test_a_failing_canary_tenant_stops_the_run(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     migrate_command.block_next_revision(four_tenants[1])
@@ -275,10 +286,15 @@ def test_a_canary_that_fails_stops_the_run_and_the_rest_is_left_alone(
 
     assert (run.status, run.migrated, run.summary["left"]) == (1, 1, 3)
     assert run.summary["stopped_at_canary"] is True
-    assert migrate_command.recorded_revisions(four_tenants) == [next_revision, FIRST, FIRST, FIRST]
+    assert migrate_command.recorded_revisions(four_tenants) == [
+        next_revision,
+        PRODUCT_HEAD,
+        PRODUCT_HEAD,
+        PRODUCT_HEAD,
+    ]
 
 
-def test_after_a_canary_that_lives_the_rest_is_migrated(
+def test_the_other_tenants_are_migrated_after_the_canary_tenants(
     migration_world: Factory, four_tenants: list[Tenant], next_revision: str
 ) -> None:
     migrate_command.block_next_revision(four_tenants[3])
@@ -289,8 +305,8 @@ def test_after_a_canary_that_lives_the_rest_is_migrated(
     assert run.summary["stopped_at_canary"] is False
 
 
-@pytest.mark.parametrize("canary", ["4", "99"])
-def test_a_canary_may_be_the_whole_fleet(
-    migration_world: Factory, four_tenants: list[Tenant], next_revision: str, canary: str
+@pytest.mark.parametrize("canary_size", ["4", "99"])
+def test_the_canary_may_include_all_tenants(
+    migration_world: Factory, four_tenants: list[Tenant], next_revision: str, canary_size: str
 ) -> None:
-    assert migrate_command.run_migrate(migration_world, "--canary", canary).migrated == 4
+    assert migrate_command.run_migrate(migration_world, "--canary", canary_size).migrated == 4

@@ -1,4 +1,4 @@
-"""The public tree: from nothing to the models, once, however often and by how many it is run."""
+"""Tests of the public schema's migrations: result, repetition, concurrency and health check."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,75 +26,78 @@ from vca.settings import Settings
 from vca.tenancy import schema as tenant_schema
 from vca.tenancy.session import public_session
 
-VERSIONS = "alembic_version"
+VERSION_TABLE = "alembic_version"
 
 
-def _run(database: Database, statement: str) -> list[Any]:
+def _execute(database: Database, statement: str) -> list[Any]:
     with public_session(database=database) as session:
-        result = session.execute(text(statement))
+        result = session.connection().execute(text(statement))
         return list(result.all()) if result.returns_rows else []
 
 
 def _revision(database: Database) -> str:
-    [(revision,)] = _run(database, f"SELECT version_num FROM public.{VERSIONS}")
+    [(revision,)] = _execute(database, f"SELECT version_num FROM public.{VERSION_TABLE}")
     return str(revision)
 
 
 @contextmanager
-def _connection(database: Database) -> Iterator[Connection]:
+def _open_connection(database: Database) -> Iterator[Connection]:
     with public_session(database=database) as session:
         yield session.connection()
 
 
-def _tables(lines: set[str]) -> set[str]:
-    """What the models can describe: not functions, not Alembic's own table."""
+def _model_lines(lines: set[str]) -> set[str]:
+    """Return the lines that models can describe: no functions, and not Alembic's table."""
     return {
-        line for line in lines if not line.startswith("function") and f" {VERSIONS}" not in line
+        line
+        for line in lines
+        if not line.startswith("function") and f" {VERSION_TABLE}" not in line
     }
 
 
-def _unqualified() -> MetaData:
-    """The models as Alembic reflects them: it leaves out the name of the default schema."""
-    plain = MetaData(naming_convention=NAMING_CONVENTION)
+def _models_without_schema() -> MetaData:
+    """Return the models without a schema name, because Alembic reflects public tables so."""
+    models = MetaData(naming_convention=NAMING_CONVENTION)
     for table in metadata.sorted_tables:
-        table.to_metadata(plain, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)
-    return plain
+        # The parameters accept these values, which their types do not include.
+        table.to_metadata(models, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)  # type: ignore[arg-type]
+    return models
 
 
-def test_from_nothing_to_the_head_is_what_alembic_finds_in_the_models(
+def test_migrations_from_empty_to_head_create_what_the_models_define(
     empty_database: Database,
 ) -> None:
     assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
 
-    with _connection(empty_database) as connection:
+    with _open_connection(empty_database) as connection:
         context = MigrationContext.configure(
             connection,
             opts={
                 "compare_type": True,
                 "compare_server_default": True,
-                "target_metadata": _unqualified(),
+                "target_metadata": _models_without_schema(),
             },
         )
-        assert compare_metadata(context, _unqualified()) == []
+        assert compare_metadata(context, _models_without_schema()) == []
 
 
-def test_the_models_alone_make_the_same_tables_checks_and_indexes(
+def test_models_and_migrations_create_the_same_tables_and_indexes(
     migrated_database: Database, empty_database: Database
 ) -> None:
-    with _connection(empty_database) as connection:
+    with _open_connection(empty_database) as connection:
         connection.execute(CreateSchema("public", if_not_exists=True))
         metadata.create_all(connection)
-        by_models = _tables(dump_schema(connection, "public"))
+        model_schema = _model_lines(dump_schema(connection, "public"))
 
-    with _connection(migrated_database) as connection:
-        by_migrations = _tables(dump_schema(connection, "public"))
+    with _open_connection(migrated_database) as connection:
+        migrated_schema = _model_lines(dump_schema(connection, "public"))
 
-    assert by_migrations ^ by_models == set()
-    assert len(by_models) > 30
+    assert migrated_schema ^ model_schema == set()
+    assert len(model_schema) > 30
 
 
-def test_upgrading_again_changes_nothing(migrated_database: Database) -> None:
-    with _connection(migrated_database) as connection:
+def test_a_second_upgrade_changes_nothing(migrated_database: Database) -> None:
+    with _open_connection(migrated_database) as connection:
         before = [dump_schema(connection, name) for name in ("public", "jobs")]
 
     for _ in range(2):
@@ -103,65 +106,67 @@ def test_upgrading_again_changes_nothing(migrated_database: Database) -> None:
             schema.head(),
         )
 
-    with _connection(migrated_database) as connection:
+    with _open_connection(migrated_database) as connection:
         assert [dump_schema(connection, name) for name in ("public", "jobs")] == before
-    assert _run(migrated_database, "SELECT revision, script FROM public.tenant_ddl") == [
+    assert _execute(migrated_database, "SELECT revision, script FROM public.tenant_ddl") == [
         (tenant_schema.head(), tenant_schema.compile_script())
     ]
 
 
-def test_two_who_upgrade_at_once_take_turns(empty_database: Database) -> None:
-    others = [Database(empty_database.dsn) for _ in range(2)]
+def test_two_concurrent_upgrades_run_one_after_the_other(empty_database: Database) -> None:
+    databases = [Database(empty_database.dsn) for _ in range(2)]
 
     with ThreadPoolExecutor(2) as threads:
         outcomes = list(
-            threads.map(partial(schema.upgrade_public_schema, this_deployment=DEPLOYMENT), others)
+            threads.map(
+                partial(schema.upgrade_public_schema, this_deployment=DEPLOYMENT), databases
+            )
         )
 
-    for other in others:
-        other.close()
+    for database in databases:
+        database.close()
     head = schema.head()
     assert sorted(outcomes, key=str) == sorted([(None, head), (head, head)], key=str)
     assert _revision(empty_database) == head
 
 
-def test_the_second_waits_for_its_turn_however_long_the_first_takes(
+def test_a_second_upgrade_waits_beyond_the_lock_timeout(
     migrated_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "LOCK_TIMEOUT_MS", 50)
-    second = Database(migrated_database.dsn)
-    first = psycopg2.connect(migrated_database.dsn)
-    first.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
-    blocked = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-    waited = (
+    second_database = Database(migrated_database.dsn)
+    lock_holder = psycopg2.connect(migrated_database.dsn)
+    lock_holder.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
+    blocked_sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    long_wait_sql = (
         "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
         " AND clock_timestamp() - query_start > interval '200 ms'"
     )
 
     with ThreadPoolExecutor(1) as thread:
-        outcome = thread.submit(schema.upgrade_public_schema, second, DEPLOYMENT)
+        outcome = thread.submit(schema.upgrade_public_schema, second_database, DEPLOYMENT)
         while not outcome.done() and not (
-            _run(migrated_database, blocked) and _run(migrated_database, waited)
+            _execute(migrated_database, blocked_sql) and _execute(migrated_database, long_wait_sql)
         ):
             pass
-        first.rollback()
-        first.close()
+        lock_holder.rollback()
+        lock_holder.close()
 
         assert outcome.result(timeout=10) == (schema.head(), schema.head())
-    second.close()
+    second_database.close()
 
 
-def test_a_failed_upgrade_leaves_nothing_behind(
+def test_a_failed_upgrade_is_rolled_back(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse() -> str:
+    def raise_error() -> str:
         raise RuntimeError("no script")
 
-    monkeypatch.setattr(tenant_schema, "compile_script", refuse)
+    monkeypatch.setattr(tenant_schema, "compile_script", raise_error)
     with pytest.raises(RuntimeError, match="no script"):
         schema.upgrade_public_schema(empty_database, DEPLOYMENT)
 
-    with _connection(empty_database) as connection:
+    with _open_connection(empty_database) as connection:
         assert dump_schema(connection, "public") == set()
         assert dump_schema(connection, "jobs") == set()
 
@@ -169,53 +174,55 @@ def test_a_failed_upgrade_leaves_nothing_behind(
     assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
 
 
-def test_a_schema_that_is_ahead_of_the_code_is_left_alone_and_is_well(
+def test_a_newer_schema_is_left_unchanged_and_is_healthy(
     app: Flask, anonymous: Api, migrated_database: Database
 ) -> None:
-    _run(migrated_database, f"UPDATE public.{VERSIONS} SET version_num = '9999'")
-    _run(
+    _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '9999'")
+    _execute(
         migrated_database,
         "INSERT INTO public.tenant_ddl (revision, script, installed_at)"
         " VALUES ('9999', 'SELECT 1', now() + interval '1 second')",
     )
-    before = _run(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision")
+    before = _execute(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision")
     db.set_current_database(migrated_database)
 
     assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == ("9999", "9999")
-    assert _run(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
-    answer = anonymous.get("/healthz")
+    assert (
+        _execute(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
+    )
+    response = anonymous.get("/healthz")
 
-    assert answer.status_code == 200
-    assert answer.json == {"status": "ok", "database": "ok", "schema": "9999"}
+    assert response.status_code == 200
+    assert response.json == {"status": "ok", "database": "ok", "schema": "9999"}
 
 
 @pytest.mark.parametrize("revision", ["0001", "0002"])
-def test_a_schema_that_is_behind_the_code_is_not_well(
+def test_a_schema_older_than_the_code_is_unhealthy(
     app: Flask, anonymous: Api, migrated_database: Database, revision: str
 ) -> None:
-    _run(migrated_database, f"UPDATE public.{VERSIONS} SET version_num = '{revision}'")
+    _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '{revision}'")
     db.set_current_database(migrated_database)
 
-    answer = anonymous.get("/healthz")
+    response = anonymous.get("/healthz")
 
-    assert answer.status_code == 503
-    assert (answer.json["code"], answer.json["schema"]) == ("schema-behind", revision)
-    assert "flask db upgrade" in answer.json["detail"]
-    assert answer.headers["Retry-After"]
+    assert response.status_code == 503
+    assert (response.json["code"], response.json["schema"]) == ("schema-behind", revision)
+    assert "flask db upgrade" in response.json["detail"]
+    assert response.headers["Retry-After"]
 
 
-def test_a_database_with_nothing_in_it_is_not_well(
+def test_an_empty_database_is_unhealthy(
     app: Flask, anonymous: Api, empty_database: Database
 ) -> None:
     db.set_current_database(empty_database)
 
-    answer = anonymous.get("/healthz")
+    response = anonymous.get("/healthz")
 
-    assert answer.status_code == 503
-    assert (answer.json["code"], answer.json["schema"]) == ("schema-behind", "missing")
+    assert response.status_code == 503
+    assert (response.json["code"], response.json["schema"]) == ("schema-behind", "missing")
 
 
-def test_the_command_tells_what_it_did(
+def test_the_command_prints_the_revisions_before_and_after(
     app: Flask, settings: Settings, empty_database: Database
 ) -> None:
     app.extensions["settings"] = replace(settings, migration_database_url=empty_database.dsn)
