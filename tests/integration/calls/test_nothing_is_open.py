@@ -1,6 +1,7 @@
-"""No transaction is open while the network is used: not in the thread that uses it, nor elsewhere.
+"""No thread has an open transaction while the process uses the network.
 
-Every way out of the process asks a watchman, who looks at all the connections of the pool.
+Each client of an external system is replaced by one that reports its operations to a monitor. The
+monitor checks all connections that are checked out of the pool.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.conversation.llm import Chunk, ModelClient, ModelRequest, ToolCall
 from vca.conversation.types import Profile, Tokens
-from vca.kit import db, http, mail, storage
+from vca.kit import clock, db, http, mail, storage
 from vca.kit.http import TIMEOUT_S, HttpResponse, OutgoingClient, UrlPolicy
 from vca.kit.mail import Mail, Mailer
 from vca.kit.storage import ObjectInfo, ObjectReader, Store
@@ -35,165 +36,166 @@ from vca.tenant.calls.core.call_types import CallRef
 
 
 class TransactionMonitor:
-    """Notes each use of the network, and those during which a transaction was open."""
+    """Records the network operations, and those during which a transaction was open."""
 
     def __init__(self) -> None:
-        self._out: set[Any] = set()
-        self.used: list[str] = []
-        self.caught: list[str] = []
+        self._connections: set[Any] = set()
+        self.operations: list[str] = []
+        self.violations: list[str] = []
 
-    def checked_out(self, connection: Any, *_: object) -> None:
-        self._out.add(connection)
+    def on_checkout(self, connection: Any, *_: object) -> None:
+        self._connections.add(connection)
 
-    def checked_in(self, connection: Any, *_: object) -> None:
-        self._out.discard(connection)
+    def on_checkin(self, connection: Any, *_: object) -> None:
+        self._connections.discard(connection)
 
-    def look(self, what: str) -> None:
-        self.used.append(what)
-        states = [connection.info.transaction_status for connection in list(self._out)]
+    def record_operation(self, operation: str) -> None:
+        self.operations.append(operation)
+        states = [connection.info.transaction_status for connection in list(self._connections)]
         if any(state != TRANSACTION_STATUS_IDLE for state in states):
-            self.caught.append(what)
+            self.violations.append(operation)
 
 
-class WatchedCarrier(RealCallerCarrier):
-    """Asks the watchman before each thing that would go to a carrier."""
+class MonitoredCarrier(RealCallerCarrier):
+    """Reports each request to the carrier and each chunk of a recording."""
 
-    watchman: ClassVar[TransactionMonitor]
+    monitor: ClassVar[TransactionMonitor]
 
     def _record_operation(self, operation: str, **arguments: Any) -> None:
-        self.watchman.look(operation)
+        self.monitor.record_operation(operation)
         super()._record_operation(operation, **arguments)
 
     def fetch_recording(
         self, provider_call_id: str, provider_recording_id: str | None = None
     ) -> Recording | None:
-        found = super().fetch_recording(provider_call_id, provider_recording_id)
-        return found and Recording(found.content_type, self._watched(found.chunks))
+        recording = super().fetch_recording(provider_call_id, provider_recording_id)
+        return recording and Recording(recording.content_type, self._monitored(recording.chunks))
 
-    def _watched(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
+    def _monitored(self, chunks: Iterable[bytes]) -> Generator[bytes, None, None]:
         for chunk in chunks:
-            self.watchman.look("chunk")
+            self.monitor.record_operation("chunk")
             yield chunk
 
 
-class WatchedModel(ModelClient):
-    """The same for each piece of a model's answer."""
+class MonitoredModel(ModelClient):
+    """Reports each request to the model and each chunk of its answer."""
 
     deterministic: ClassVar[bool] = True
 
-    def __init__(self, watchman: TransactionMonitor, model: ModelClient) -> None:
-        self._watchman, self._model = watchman, model
+    def __init__(self, monitor: TransactionMonitor, model: ModelClient) -> None:
+        self._monitor, self._model = monitor, model
 
     def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        self._watchman.look("analysis" if request.must_call else "model")
-        for piece in self._model.stream(request):
-            self._watchman.look("piece")
-            yield piece
+        self._monitor.record_operation("analysis" if request.must_call else "model")
+        for chunk in self._model.stream(request):
+            self._monitor.record_operation("model_chunk")
+            yield chunk
         return None
 
 
-class WatchedStore(Store):
-    """The same for the store of recordings."""
+class MonitoredStore(Store):
+    """Reports each operation of the store of recordings."""
 
-    def __init__(self, watchman: TransactionMonitor, store: Store) -> None:
-        self._watchman, self._store = watchman, store
+    def __init__(self, monitor: TransactionMonitor, store: Store) -> None:
+        self._monitor, self._store = monitor, store
 
     def put(self, key: str, chunks: Iterable[bytes], *, content_type: str) -> ObjectInfo:
-        self._watchman.look("put")
+        self._monitor.record_operation("put")
         return self._store.put(key, chunks, content_type=content_type)
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
-        self._watchman.look("open")
+        self._monitor.record_operation("open")
         return self._store.open(key, start=start, length=length)
 
     def exists(self, key: str) -> bool:
-        self._watchman.look("exists")
+        self._monitor.record_operation("exists")
         return self._store.exists(key)
 
     def delete(self, key: str) -> None:
-        self._watchman.look("delete")
+        self._monitor.record_operation("delete")
         self._store.delete(key)
 
     def delete_all(self, folder: str) -> int:
-        self._watchman.look("delete_all")
+        self._monitor.record_operation("delete_all")
         return self._store.delete_all(folder)
 
     def keys(self, folder: str) -> Iterator[str]:
-        self._watchman.look("keys")
+        self._monitor.record_operation("keys")
         return self._store.keys(folder)
 
 
-class WatchedMailer(Mailer):
-    """The same for mail, of which nothing is sent."""
+class MonitoredMailer(Mailer):
+    """Reports each mail and sends none."""
 
-    def __init__(self, watchman: TransactionMonitor) -> None:
+    def __init__(self, monitor: TransactionMonitor) -> None:
         super().__init__("smtp://localhost", "vca@example.com")
-        self._watchman = watchman
+        self._monitor = monitor
 
     def send(self, mail: Mail) -> None:
-        self._watchman.look("mail")
+        self._monitor.record_operation("mail")
 
 
-class WatchedClient(OutgoingClient):
-    """The same for tenants' own systems, of which nobody is connected to."""
+class MonitoredClient(OutgoingClient):
+    """Reports each request to a tenant's server and returns one response, without a connection."""
 
-    def __init__(self, watchman: TransactionMonitor, answer: HttpResponse) -> None:
+    def __init__(self, monitor: TransactionMonitor, response: HttpResponse) -> None:
         super().__init__(UrlPolicy())
-        self._watchman, self._answer = watchman, answer
+        self._monitor, self._response = monitor, response
 
     def check(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
-        self._watchman.look("check")
+        self._monitor.record_operation("check")
 
     def post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float = TIMEOUT_S
     ) -> HttpResponse:
-        self._watchman.look("post")
-        return self._answer
+        self._monitor.record_operation("post")
+        return self._response
 
 
 @pytest.fixture
 def transaction_monitor(app: Flask) -> Iterator[TransactionMonitor]:
-    """He knows every connection that is taken out of the pool from here on."""
-    found, engine = TransactionMonitor(), db.current_database().engine
-    event.listen(engine, "checkout", found.checked_out)
-    event.listen(engine, "checkin", found.checked_in)
+    """Return a monitor of the database's connections that the store and the mailer report to."""
+    monitor, engine = TransactionMonitor(), db.current_database().engine
+    event.listen(engine, "checkout", monitor.on_checkout)
+    event.listen(engine, "checkin", monitor.on_checkin)
     store = storage.current_store()
-    storage.set_current_store(WatchedStore(found, store))
-    mail.set_current_mailer(WatchedMailer(found))
-    yield found
+    storage.set_current_store(MonitoredStore(monitor, store))
+    mail.set_current_mailer(MonitoredMailer(monitor))
+    yield monitor
     mail.set_current_mailer(None)
     storage.set_current_store(store)
-    event.remove(engine, "checkout", found.checked_out)
-    event.remove(engine, "checkin", found.checked_in)
+    event.remove(engine, "checkout", monitor.on_checkout)
+    event.remove(engine, "checkin", monitor.on_checkin)
 
 
 @pytest.fixture
-def carrier(transaction_monitor: TransactionMonitor, settings: Settings) -> WatchedCarrier:
-    """A carrier at whose door he stands."""
-    WatchedCarrier.watchman = transaction_monitor
-    fresh = WatchedCarrier(f"fake-carrier|{settings.secret_key}")
-    providers.set_current_carriers(providers.Carriers(settings)).register(fresh)
-    return fresh
+def carrier(transaction_monitor: TransactionMonitor, settings: Settings) -> MonitoredCarrier:
+    """Install and return a carrier that reports to the monitor."""
+    MonitoredCarrier.monitor = transaction_monitor
+    adapter = MonitoredCarrier(f"fake-carrier|{settings.secret_key}")
+    providers.set_current_carriers(providers.Carriers(settings)).register(adapter)
+    return adapter
 
 
 @pytest.fixture
-def carrier_client(carrier: WatchedCarrier, anonymous: Api) -> CarrierClient:
+def carrier_client(carrier: MonitoredCarrier, anonymous: Api) -> CarrierClient:
+    """Return a client that sends this carrier's webhooks."""
     return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
 def script_model(transaction_monitor: TransactionMonitor) -> Callable[..., None]:
-    """Let a model say and do this, one list for each question."""
+    """Return a function that installs a monitored model with one list of steps for each request."""
 
-    def rehearsed(*answers: list[str | ToolCall]) -> None:
-        use_model(WatchedModel(transaction_monitor, SequenceModel(*answers)))
+    def use_answers(*step_lists: list[str | ToolCall]) -> None:
+        use_model(MonitoredModel(transaction_monitor, SequenceModel(*step_lists)))
 
-    return rehearsed
+    return use_answers
 
 
 @pytest.fixture
 def number(acme: Tenant, world: Factory) -> dict[str, Any]:
-    """A number that is recorded, whose agent connects and takes messages, which are mailed."""
+    """Return a number with recorded calls, transfers, and messages that are sent by mail."""
     world.sql(acme, "UPDATE settings SET notification_email = 'desk@acme.example'")
     acme.profile(
         greeting="Acme here.",
@@ -204,9 +206,9 @@ def number(acme: Tenant, world: Factory) -> dict[str, Any]:
     return acme.number()
 
 
-def test_nothing_is_open_while_a_whole_call_uses_the_network(
+def test_an_inbound_call_uses_the_network_without_an_open_transaction(
     carrier_client: CarrierClient,
-    carrier: WatchedCarrier,
+    carrier: MonitoredCarrier,
     transaction_monitor: TransactionMonitor,
     script_model: Callable[..., None],
     call_record: CallRecord,
@@ -214,41 +216,45 @@ def test_nothing_is_open_while_a_whole_call_uses_the_network(
     number: dict[str, Any],
 ) -> None:
     acme = call_record.tenant
-    noted = '{"summary": "A transfer.", "outcome": "message_taken"}'
+    analysis = '{"summary": "A transfer.", "outcome": "message_taken"}'
     script_model(
         ["I connect you.", transfer("sales")],
         ["Noted.", TOOL_CALLS["take_message"]],
-        [ToolCall("note_call", noted)],
+        [ToolCall("note_call", analysis)],
     )
     world.run_jobs(acme)
     state = carrier_client.ring(number["did_number"], "call-1")["state"]
     carrier.live_calls.add("call-1")
     ref = current_services().verify_state(state).ref
-    away = carrier_client.say("call-1", state, "Sales, please.")
-    assert action_types(away)[-1] == "transfer"
-    back = carrier_client.send_event("leg", "call-1", away["state"], outcome="busy")
-    carrier_client.say("call-1", back["state"], "Tell them that I called.")
+    transfer_response = carrier_client.say("call-1", state, "Sales, please.")
+    assert action_types(transfer_response)[-1] == "transfer"
+    leg_response = carrier_client.send_event(
+        "leg", "call-1", transfer_response["state"], outcome="busy"
+    )
+    carrier_client.say("call-1", leg_response["state"], "Tell them that I called.")
     assert reconciliation.check_call(ref, immediately=True) == "live"
     carrier.add_recording("call-1", b"RIFF")
     carrier_client.send_status("call-1", "completed", state=state)
     world.run_jobs(acme)
 
     assert call_record.call["summary"] == "A transfer."
-    assert transaction_monitor.caught == []
-    asked = {"register_number", "model", "piece", "look_up", "analysis", "mail", "recording"}
-    assert set(transaction_monitor.used) >= asked | {"chunk", "put", "open", "delete_recording"}
+    assert transaction_monitor.violations == []
+    assert set(transaction_monitor.operations) >= {
+        *("register_number", "model", "model_chunk", "look_up", "analysis", "mail", "recording"),
+        *("chunk", "put", "open", "delete_recording"),
+    }
 
 
-def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
-    carrier: WatchedCarrier,
+def test_an_outbound_call_uses_the_network_without_an_open_transaction(
+    carrier: MonitoredCarrier,
     transaction_monitor: TransactionMonitor,
     world: Factory,
     acme: Tenant,
     number: dict[str, Any],
 ) -> None:
     with tenant_session(acme.ref) as session:
-        to, own = fresh_number(), UUID(number["id"])
-        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=own).id
+        to, phone_number_id = fresh_number(), UUID(number["id"])
+        call_id = outbound_calls.place_call(session, to=to, from_phone_number_id=phone_number_id).id
     ref = CallRef(acme.ref, call_id)
 
     outbound_calls.dial(ref)
@@ -258,8 +264,8 @@ def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
     acme.delete(f"/phone-numbers/{number['id']}")
     world.run_jobs(acme)
 
-    assert transaction_monitor.caught == []
-    assert set(transaction_monitor.used) >= {
+    assert transaction_monitor.violations == []
+    assert set(transaction_monitor.operations) >= {
         "place_call",
         "find_call",
         "hang_up",
@@ -267,7 +273,7 @@ def test_nothing_is_open_while_a_call_is_placed_found_and_hung_up(
     }
 
 
-def test_nothing_is_open_while_a_tenants_own_system_decides_about_a_call(
+def test_a_decision_webhook_is_requested_without_an_open_transaction(
     carrier_client: CarrierClient,
     transaction_monitor: TransactionMonitor,
     call_record: CallRecord,
@@ -275,60 +281,61 @@ def test_nothing_is_open_while_a_tenants_own_system_decides_about_a_call(
     number: dict[str, Any],
 ) -> None:
     http.set_current_client(
-        WatchedClient(transaction_monitor, HttpResponse(200, {}, b'{"decision": "reject"}'))
+        MonitoredClient(transaction_monitor, HttpResponse(200, {}, b'{"decision": "reject"}'))
     )
-    url = {"url": "https://acme.example/decide"}
-    acme.post(f"/phone-numbers/{number['id']}/decision-webhook", url)
+    body = {"url": "https://acme.example/decide"}
+    acme.post(f"/phone-numbers/{number['id']}/decision-webhook", body)
 
     carrier_client.ring(number["did_number"], "call-1")
 
     assert call_record.end_state == ("failed", "declined")
-    assert transaction_monitor.caught == []
-    assert transaction_monitor.used == ["check", "post"]
+    assert transaction_monitor.violations == []
+    assert transaction_monitor.operations == ["check", "post"]
 
 
-# --- The watchman himself ------------------------------------------------------------------------
+# --- The monitor ---
 
 
-_QUESTION = ModelRequest(Profile("Ada", "custom", "Be brief."), "", ())
+_MODEL_REQUEST = ModelRequest(Profile("Ada", "custom", "Be brief."), "", ())
 
 
-@pytest.mark.parametrize("what", ["model", "hang_up", "direct", "put", "mail"])
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_the_watchman_sees_a_transaction_wherever_it_is_open(
-    carrier: WatchedCarrier,
+@pytest.mark.parametrize("operation", ["model", "hang_up", "direct", "put", "mail"])
+@pytest.mark.parametrize("in_other_thread", [False, True])
+def test_the_monitor_detects_open_transactions_of_all_threads(
+    carrier: MonitoredCarrier,
     transaction_monitor: TransactionMonitor,
     acme: Tenant,
-    what: str,
-    elsewhere: bool,
+    operation: str,
+    in_other_thread: bool,
 ) -> None:
-    ways: dict[str, Callable[[], object]] = {
+    unsent_mail = Mail("a@acme.example", "Subject", "Text", "key", clock.now())
+    operations: dict[str, Callable[[], object]] = {
         "model": lambda: list(
-            WatchedModel(transaction_monitor, SequenceModel([])).stream(_QUESTION)
+            MonitoredModel(transaction_monitor, SequenceModel([])).stream(_MODEL_REQUEST)
         ),
         "hang_up": lambda: carrier.hang_up("call-1"),
         "direct": lambda: carrier.update_live_call(
             "call-1", CallReply((Say("Hi."),)), callback_url=""
         ),
         "put": lambda: storage.current_store().delete("a/b.wav"),
-        "mail": lambda: WatchedMailer(transaction_monitor).send(None),  # type: ignore[arg-type]
+        "mail": lambda: MonitoredMailer(transaction_monitor).send(unsent_mail),
     }
-    entered, done = Event(), Event()
+    transaction_is_open, operation_is_done = Event(), Event()
 
-    def inside() -> None:
+    def run_in_transaction() -> None:
         with tenant_session(acme.ref):
-            entered.set()
-            if elsewhere:
-                done.wait(10)
+            transaction_is_open.set()
+            if in_other_thread:
+                operation_is_done.wait(10)
             else:
-                ways[what]()
+                operations[operation]()
 
-    other = Thread(target=inside)
-    other.start()
-    entered.wait(10)
-    if elsewhere:
-        ways[what]()
-    done.set()
-    other.join()
+    thread = Thread(target=run_in_transaction)
+    thread.start()
+    transaction_is_open.wait(10)
+    if in_other_thread:
+        operations[operation]()
+    operation_is_done.set()
+    thread.join()
 
-    assert transaction_monitor.caught == transaction_monitor.used != []
+    assert transaction_monitor.violations == transaction_monitor.operations != []
