@@ -1,4 +1,4 @@
-"""A simulation whose words come as server-sent events, as the agent says them."""
+"""Turns of a simulation as server-sent events."""
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from flask import Flask
+from sqlalchemy import QueuePool
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
@@ -17,90 +18,99 @@ from vca.kit.db import DatabaseUnavailable
 from vca.kit.web import sse
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
-from vca.tenant.calls.core.call_services import CallServices
 from vca.tenant.calls.simulation import simulated_calls, stream_limit
 
-EVENTS = {"Accept": "text/event-stream"}
+EVENT_STREAM_HEADERS = {"Accept": "text/event-stream"}
 SENTENCES = ("We are open until six today. ", "Shall I write you down for half past four? ")
 
 
-class Model(ModelClient):
-    """Says its pieces, and notes what is open meanwhile."""
+class ConnectionCountingModel(ModelClient):
+    """Sends its chunks, and records the number of connections in use before each."""
 
     deterministic: ClassVar[bool] = True
 
-    def __init__(self, *pieces: str | ToolCall) -> None:
-        self.pieces = pieces
-        self.open_transactions: list[int] = []
+    def __init__(self, *chunks: str | ToolCall) -> None:
+        self.chunks = chunks
+        self.connection_counts: list[int] = []
 
     def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, None]:
-        for piece in self.pieces:
-            self.open_transactions.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
-            yield piece
+        for chunk in self.chunks:
+            self.connection_counts.append(_count_connections_in_use())
+            yield chunk
 
 
 @pytest.fixture
-def model(app: Flask) -> Model:
-    model = Model(*SENTENCES)
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(model))
-    )
+def model(app: Flask) -> ConnectionCountingModel:
+    """Install and return a model that says two sentences."""
+    model = ConnectionCountingModel(*SENTENCES)
+    _install_model(model)
     return model
 
 
 @pytest.fixture
-def call(acme: Tenant) -> str:
-    """A live simulated call of acme's."""
-    acme.profile(greeting="Acme.", tools=["transfer"], transfer_targets=_targets())
-    found: str = acme.simulate(acme.number()["did_number"])["call_id"]
-    return found
+def call_id(acme: Tenant) -> str:
+    """Return the id of a live simulated call of acme."""
+    targets = {"front desk": {"number": "+442079460123", "description": "People."}}
+    acme.profile(greeting="Acme.", tools=["transfer"], transfer_targets=targets)
+    call_id: str = acme.simulate(acme.number()["did_number"])["call_id"]
+    return call_id
 
 
 @pytest.fixture
-def single_answer_limit(app: Flask) -> Iterator[None]:
-    """One long answer at a time in this process."""
+def single_stream_limit(app: Flask) -> Iterator[None]:
+    """Allow one stream in this process."""
     stream_limit.set_max_streams(1)
     yield
     stream_limit.set_max_streams(4)
 
 
-def _targets() -> dict[str, Any]:
-    return {"front desk": {"number": "+442079460123", "description": "People."}}
+def _install_model(model: ModelClient) -> None:
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(model))
+    )
 
 
-def _say(tenant: Tenant, call: str, words: str = "When do you close?") -> ApiResponse:
-    return tenant.post(f"/simulations/{call}/turns", {"text": words}, headers=EVENTS)
+def _count_connections_in_use() -> int:
+    pool = db.current_database().engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool.checkedout()
 
 
-def _events(response: ApiResponse) -> list[tuple[str, Any]]:
-    """(name, data) of each event; fails for anything that is not one."""
+def _say(tenant: Tenant, call_id: str, utterance: str = "When do you close?") -> ApiResponse:
+    """Send a turn and request its answer as events."""
+    path = f"/simulations/{call_id}/turns"
+    return tenant.post(path, {"text": utterance}, headers=EVENT_STREAM_HEADERS)
+
+
+def _parse_events(response: ApiResponse) -> list[tuple[str, Any]]:
+    """Return (name, data) of each event; fail for a block that is no event."""
     assert response.mimetype == "text/event-stream", response.text
-    found = []
+    events = []
     for block in response.text.removesuffix("\n\n").split("\n\n"):
         name, data = block.split("\n")
-        found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
-    return found
+        events.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return events
 
 
-def _stream(tenant: Tenant, call: str) -> Generator[sse.Event, None, None]:
+def _stream_turn(tenant: Tenant, call_id: str) -> Generator[sse.Event, None, None]:
     return simulated_calls.stream_turn(
         tenant.ref,
         carriers=providers.current_carriers(),
         services=call_services.current_services(),
-        call_id=UUID(call),
+        call_id=UUID(call_id),
         text="When do you close?",
     )
 
 
-def test_each_clause_is_an_event_and_the_whole_reply_the_last(
-    acme: Tenant, call: str, model: Model
+def test_each_spoken_chunk_is_an_event_and_the_reply_is_the_last_event(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel
 ) -> None:
-    response = _say(acme, call)
+    response = _say(acme, call_id)
 
-    found = _events(response)
-    assert [name for name, _ in found] == ["clause", "clause", "reply"]
-    assert [told["text"] for _, told in found[:-1]] == [each.strip() for each in SENTENCES]
-    assert found[-1][1] == {
+    events = _parse_events(response)
+    assert [name for name, _ in events] == ["clause", "clause", "reply"]
+    assert [data["text"] for _, data in events[:-1]] == [each.strip() for each in SENTENCES]
+    assert events[-1][1] == {
         "status": "in_progress",
         "reply": "".join(SENTENCES).strip(),
         "actions": [],
@@ -110,107 +120,119 @@ def test_each_clause_is_an_event_and_the_whole_reply_the_last(
     assert "Content-Length" not in response.headers
 
 
-def test_the_reply_is_what_the_plain_answer_is(acme: Tenant, call: str, model: Model) -> None:
-    plain = acme.say(call, "When do you close?")
+def test_the_reply_event_equals_the_json_response(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel
+) -> None:
+    json_body = acme.say(call_id, "When do you close?")
 
-    streamed = _events(_say(acme, call, "And tomorrow?"))[-1][1]
+    reply_event = _parse_events(_say(acme, call_id, "And tomorrow?"))[-1][1]
 
-    assert streamed == plain
+    assert reply_event == json_body
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html", ""])
-def test_who_does_not_ask_for_events_gets_json(
-    acme: Tenant, call: str, model: Model, accept: str
+def test_other_accept_headers_get_json(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel, accept: str
 ) -> None:
-    path = f"/simulations/{call}/turns"
+    path = f"/simulations/{call_id}/turns"
 
     response = acme.post(path, {"text": "Hello?"}, headers={"Accept": accept})
 
     assert response.mimetype == "application/json"
 
 
-def test_no_transaction_is_open_while_the_words_come(acme: Tenant, call: str, model: Model) -> None:
-    stream = _stream(acme, call)
-    open_between = [db.current_database().engine.pool.checkedout() for _ in stream]  # type: ignore[attr-defined]
-
-    assert model.open_transactions == [0, 0]
-    assert open_between == [0, 0, 0]
-
-
-def test_what_cannot_be_said_is_a_problem_document(
-    acme: Tenant, globex: Tenant, call: str, model: Model
+def test_no_connection_is_in_use_while_the_answer_streams(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel
 ) -> None:
-    foreign = _say(globex, call)
-    empty = acme.post(f"/simulations/{call}/turns", {"text": ""}, headers=EVENTS)
-    acme.post(f"/calls/{call}/hangup")
-    over = _say(acme, call)
+    stream = _stream_turn(acme, call_id)
+    connection_counts = [_count_connections_in_use() for _ in stream]
 
-    assert (foreign.status_code, foreign.json["code"]) == (404, "not-found")
-    assert (empty.status_code, empty.json["errors"][0]["pointer"]) == (400, "/text")
-    assert (over.status_code, over.json["code"]) == (409, "call-ended")
+    assert model.connection_counts == [0, 0]
+    assert connection_counts == [0, 0, 0]
 
 
-def test_what_fails_later_is_the_last_event(
-    acme: Tenant, call: str, model: Model, monkeypatch: pytest.MonkeyPatch
+def test_an_invalid_turn_returns_a_problem_document(
+    acme: Tenant, globex: Tenant, call_id: str, model: ConnectionCountingModel
 ) -> None:
-    def away(*_: Any) -> None:
+    foreign_response = _say(globex, call_id)
+    empty_response = acme.post(
+        f"/simulations/{call_id}/turns", {"text": ""}, headers=EVENT_STREAM_HEADERS
+    )
+    acme.post(f"/calls/{call_id}/hangup")
+    ended_response = _say(acme, call_id)
+
+    assert (foreign_response.status_code, foreign_response.json["code"]) == (404, "not-found")
+    assert empty_response.status_code == 400
+    assert empty_response.json["errors"][0]["pointer"] == "/text"
+    assert (ended_response.status_code, ended_response.json["code"]) == (409, "call-ended")
+
+
+def test_a_failure_after_the_first_event_is_the_last_event(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_unavailable(*_: Any) -> None:
         raise DatabaseUnavailable
 
-    monkeypatch.setattr(simulated_calls, "build_reply", away)
+    monkeypatch.setattr(simulated_calls, "build_reply", raise_unavailable)
 
-    response = _say(acme, call)
+    response = _say(acme, call_id)
 
-    name, told = _events(response)[-1]
-    assert (name, told["status"], told["code"]) == ("error", 503, "database-unavailable")
-    assert told["request_id"] == response.headers["X-Request-Id"]
+    name, problem = _parse_events(response)[-1]
+    assert (name, problem["status"], problem["code"]) == ("error", 503, "database-unavailable")
+    assert problem["request_id"] == response.headers["X-Request-Id"]
     assert response.status_code == 200
 
 
-def test_a_client_that_goes_away_leaves_what_was_said(
-    acme: Tenant, call: str, model: Model
+def test_a_disconnect_stores_the_sent_chunks(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel
 ) -> None:
-    stream = _stream(acme, call)
+    stream = _stream_turn(acme, call_id)
     assert next(stream) == ("clause", {"text": SENTENCES[0].strip()})
 
     stream.close()
 
-    texts = [turn["text"] for turn in acme.get(f"/calls/{call}/turns").json]
+    texts = [turn["text"] for turn in acme.get(f"/calls/{call_id}/turns").json]
     assert texts == ["Acme.", "When do you close?", SENTENCES[0].strip()]
-    assert acme.say(call, "Hello?")["status"] == "in_progress"
+    assert acme.say(call_id, "Hello?")["status"] == "in_progress"
 
 
-def test_one_stream_too_many_is_refused_and_a_place_is_given_back(
-    acme: Tenant, call: str, model: Model, single_answer_limit: None
+def test_a_stream_above_the_limit_returns_429_until_another_ends(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel, single_stream_limit: None
 ) -> None:
-    stream = _stream(acme, call)
+    stream = _stream_turn(acme, call_id)
     next(stream)
 
-    refused = _say(acme, call)
-    plain = acme.post(f"/simulations/{call}/turns", {"text": "Hello?"})
+    limited_response = _say(acme, call_id)
+    json_response = acme.post(f"/simulations/{call_id}/turns", {"text": "Hello?"})
     stream.close()
-    again = _say(acme, call)
+    retry_response = _say(acme, call_id)
 
-    assert (refused.status_code, refused.json["code"]) == (429, "too-many-streams")
-    assert int(refused.headers["Retry-After"]) > 0
-    assert plain.status_code == 200
-    assert _events(again)[-1][0] == "reply"
+    assert limited_response.status_code == 429
+    assert limited_response.json["code"] == "too-many-streams"
+    assert int(limited_response.headers["Retry-After"]) > 0
+    assert json_response.status_code == 200
+    assert _parse_events(retry_response)[-1][0] == "reply"
 
 
-def test_a_refusal_holds_no_place(
-    acme: Tenant, call: str, model: Model, single_answer_limit: None
+def test_an_error_response_occupies_no_stream(
+    acme: Tenant, call_id: str, model: ConnectionCountingModel, single_stream_limit: None
 ) -> None:
-    acme.post(f"/calls/{call}/hangup")
+    acme.post(f"/calls/{call_id}/hangup")
 
-    codes = [_say(acme, call).json["code"] for _ in range(3)]
+    codes = [_say(acme, call_id).json["code"] for _ in range(3)]
 
     assert codes == ["call-ended"] * 3
 
 
-def test_an_answer_that_nobody_begins_to_read_gives_its_place_back(
-    acme: Tenant, call: str, model: Model, single_answer_limit: None, app: Flask
+def test_closing_an_unread_response_frees_its_stream(
+    acme: Tenant,
+    call_id: str,
+    model: ConnectionCountingModel,
+    single_stream_limit: None,
+    app: Flask,
 ) -> None:
     with app.test_request_context():
-        response = sse.stream_response(_stream(acme, call))
+        response = sse.stream_response(_stream_turn(acme, call_id))
 
         response.close()
 
@@ -218,15 +240,11 @@ def test_an_answer_that_nobody_begins_to_read_gives_its_place_back(
         pass
 
 
-def test_a_transfer_is_an_action_that_tells_no_number(app: Flask, acme: Tenant, call: str) -> None:
-    away = ToolCall("transfer", '{"target": "front desk"}')
-    call_services.set_current_services(_with(Model("One moment, please. ", away)))
+def test_a_transfer_action_contains_no_number(app: Flask, acme: Tenant, call_id: str) -> None:
+    transfer = ToolCall("transfer", '{"target": "front desk"}')
+    _install_model(ConnectionCountingModel("One moment, please. ", transfer))
 
-    reply = _events(_say(acme, call, "The front desk, please."))[-1][1]
+    reply = _parse_events(_say(acme, call_id, "The front desk, please."))[-1][1]
 
     assert (reply["actions"], reply["status"]) == ([{"type": "transfer"}], "transferring")
-    assert acme.say(call, "Again, please.")["actions"] == [{"type": "transfer"}]
-
-
-def _with(model: Model) -> CallServices:
-    return replace(call_services.current_services(), models=Models(model))
+    assert acme.say(call_id, "Again, please.")["actions"] == [{"type": "transfer"}]
