@@ -1,8 +1,7 @@
-"""One conversation on every line that there is: what is on record does not tell which it was."""
+"""The same conversation leaves the same record on every carrier and transport."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -32,16 +31,16 @@ from vca.settings import Settings
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
 
-LINES = ("fake", "twilio", "twilio relay", "telnyx", "telnyx relay")
-SORRY = "Sorry, I did not catch that. Could you say it again?"
-NOBODY = "nobody could be reached"
-HELD = [
+CARRIERS = ("fake", "twilio", "twilio relay", "telnyx", "telnyx relay")
+SILENCE_SENTENCE = "Sorry, I did not catch that. Could you say it again?"
+UNREACHED_TEXT = "nobody could be reached"
+TRANSCRIPT_UNTIL_TRANSFER = [
     "agent: Acme here.",
     "caller: Are you open?",
     "agent: At nine.",
     "caller: (pressed 1 2)",
     "agent: That is twelve.",
-    f"agent: {SORRY}",
+    f"agent: {SILENCE_SENTENCE}",
     "caller: Sales, please.",
     "agent: I connect you.",
 ]
@@ -49,12 +48,12 @@ HELD = [
 
 @pytest.fixture(autouse=True)
 def fast_speech(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for words that no telephone speaks."""
+    """Make the server assume fast speech, so that tests do not wait for it."""
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
     monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
 
 
-@pytest.fixture(params=LINES)
+@pytest.fixture(params=CARRIERS)
 def caller(
     request: pytest.FixtureRequest,
     acme: Tenant,
@@ -62,7 +61,7 @@ def caller(
     anonymous: Api,
     script_model: Callable[..., SequenceModel],
 ) -> Iterator[ScriptedCaller]:
-    """Who calls acme, on this line."""
+    """Return a caller of acme on this carrier and transport."""
     script_model(
         ["At nine."],
         ["That is twelve."],
@@ -76,28 +75,32 @@ def caller(
         transfer_targets={"sales": {"number": fresh_number(), "description": "buys"}},
         end_phrases=["goodbye"],
     )
-    carrier, _, relay = request.param.partition(" ")
+    carrier, _, transport = request.param.partition(" ")
     if carrier == "fake":
-        line = CarrierClient(request.getfixturevalue("real_carrier"), anonymous)
-        yield OnFakeCarrier(line, acme.number()["did_number"])
+        carrier_client = CarrierClient(request.getfixturevalue("real_carrier"), anonymous)
+        yield OnFakeCarrier(carrier_client, acme.number()["did_number"])
         return
-    slots = 5 if relay else 0
+    slots = 5 if transport else 0
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=slots))
-    with run_relay() as at:
-        begun = _telnyx if carrier == "telnyx" else _twilio
-        yield from begun(settings, anonymous, acme, at if slots else None)
+    with run_relay() as relay_url:
+        new_caller = _telnyx_caller if carrier == "telnyx" else _twilio_caller
+        yield from new_caller(settings, anonymous, acme, relay_url if slots else None)
 
 
-def _twilio(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[ScriptedCaller]:
-    with connected_twilio() as made:
-        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
+def _twilio_caller(
+    settings: Settings, api: Api, acme: Tenant, relay_url: str | None
+) -> Iterator[ScriptedCaller]:
+    with connected_twilio() as twilio:
+        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
         number = acme.number(provider_type="twilio")["did_number"]
-        made.account.add_number(number)
+        twilio.account.add_number(number)
         call = TwilioCall(api, number)
-        yield OnTwilioRelay(call, at) if at else OnTwilio(call)
+        yield OnTwilioRelay(call, relay_url) if relay_url else OnTwilio(call)
 
 
-def _telnyx(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Iterator[ScriptedCaller]:
+def _telnyx_caller(
+    settings: Settings, api: Api, acme: Tenant, relay_url: str | None
+) -> Iterator[ScriptedCaller]:
     signer = Signer()
     call_services.set_current_services(
         replace(call_services.current_services(), public_base_url=BASE_URL)
@@ -107,14 +110,17 @@ def _telnyx(settings: Settings, api: Api, acme: Tenant, at: str | None) -> Itera
             create_adapter(server, signer)
         )
         number = acme.number(provider_type="telnyx")["did_number"]
-        line = TelnyxCarrierClient(server, signer, api)
-        yield OnTelnyxRelay(line, number, at) if at else OnTelnyx(line, number)
+        carrier_client = TelnyxCarrierClient(server, signer, api)
+        if relay_url:
+            yield OnTelnyxRelay(carrier_client, number, relay_url)
+        else:
+            yield OnTelnyx(carrier_client, number)
 
 
-def test_a_conversation_is_the_same_on_every_line(
+def test_a_conversation_leaves_the_same_record_on_every_carrier(
     caller: ScriptedCaller, call_record: CallRecord
 ) -> None:
-    heard = [
+    spoken_texts = [
         caller.ring(),
         caller.say("Are you open?"),
         caller.press("12"),
@@ -122,25 +128,31 @@ def test_a_conversation_is_the_same_on_every_line(
         caller.say("Sales, please."),
     ]
     assert caller.finish_turn() == ""
-    back = caller.transfer_is_busy()
-    bye = caller.say("Goodbye!")
+    return_text = caller.transfer_is_busy()
+    goodbye_text = caller.say("Goodbye!")
     caller.finish_turn()
     caller.hang_up()
 
-    assert heard == ["Acme here.", "At nine.", "That is twelve.", SORRY, "I connect you."]
-    assert NOBODY in back
-    assert call_record.transcript[: len(HELD)] == HELD
-    assert call_record.transcript[len(HELD) :] == [
-        f"agent: {back}",
+    assert spoken_texts == [
+        "Acme here.",
+        "At nine.",
+        "That is twelve.",
+        SILENCE_SENTENCE,
+        "I connect you.",
+    ]
+    assert UNREACHED_TEXT in return_text
+    assert call_record.transcript[: len(TRANSCRIPT_UNTIL_TRANSFER)] == TRANSCRIPT_UNTIL_TRANSFER
+    assert call_record.transcript[len(TRANSCRIPT_UNTIL_TRANSFER) :] == [
+        f"agent: {return_text}",
         "caller: Goodbye!",
-        f"agent: {bye}",
+        f"agent: {goodbye_text}",
     ]
     assert call_record.end_state == ("completed", "agent_hangup")
-    assert _events(call_record) == {"RINGING", "ANSWERED", "ENDED"}
-    transfer: Any = call_record.tenant.get(f"/calls/{call_record.call['id']}").json["transfer"]
-    assert transfer["status"] == "busy"
+    assert _list_event_types(call_record) == {"RINGING", "ANSWERED", "ENDED"}
+    response = call_record.tenant.get(f"/calls/{call_record.call['id']}")
+    assert response.json["transfer"]["status"] == "busy"
 
 
-def _events(record: CallRecord) -> set[str]:
+def _list_event_types(record: CallRecord) -> set[str]:
     events = record.tenant.get(f"/calls/{record.call['id']}/events").json
     return {event["event_type"] for event in events}

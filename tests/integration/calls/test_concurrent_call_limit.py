@@ -1,4 +1,4 @@
-"""The tenant's lines: as many calls at once as its limit, however many ring."""
+"""A tenant's limit of concurrent calls."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -23,58 +23,58 @@ LIMIT, ATTEMPTS = 10, 1_000
 
 @pytest.fixture
 def number(acme: Tenant, platform: Platform) -> str:
-    """A number of a tenant that may have ten calls at once."""
+    """Return a number of a tenant that may have LIMIT concurrent calls."""
     platform.api.patch(acme.url("/settings"), {"limits": {"concurrent_calls": LIMIT}})
     acme.profile(greeting="Acme here.")
-    found: str = acme.number()["did_number"]
-    return found
+    number: str = acme.number()["did_number"]
+    return number
 
 
-def _ringing(number: str, carrier: RealCallerCarrier) -> InboundCall:
+def _build_inbound_call(number: str, carrier: RealCallerCarrier) -> InboundCall:
     owner = authentication.find_number_owner(number)
     assert owner is not None
     metadata = CallMetadata(
         owner.tenant.id, owner.phone_number_id, None, number, "inbound", clock.now(), uuid4().hex
     )
     event = carrier.on_inbound_call(metadata)
-    fake = ProviderAccountRef("fake")
-    return InboundCall(owner, metadata, Caller(None, "withheld"), event, fake, simulated=False)
+    account = ProviderAccountRef("fake")
+    return InboundCall(owner, metadata, Caller(None, "withheld"), event, account, simulated=False)
 
 
-def test_of_a_thousand_calls_at_once_never_more_than_ten_live(
+def test_at_most_ten_of_a_thousand_concurrent_calls_are_live(
     acme: Tenant, real_carrier: RealCallerCarrier, number: str
 ) -> None:
-    ringing = _ringing(number, real_carrier)
-    live: list[int] = []
+    inbound_call = _build_inbound_call(number, real_carrier)
+    live_counts: list[int] = []
 
-    def call(attempt: int) -> str:
-        at = ringing.metadata.timestamp
-        event = CallEvent("RINGING", f"call-{attempt}", at, f"ring-{attempt}")
-        begun = call_start.start_inbound_call(replace(ringing, event=event))
-        if begun.turns is None:
+    def make_call(attempt: int) -> str:
+        rang_at = inbound_call.metadata.timestamp
+        event = CallEvent("RINGING", f"call-{attempt}", rang_at, f"ring-{attempt}")
+        response = call_start.start_inbound_call(replace(inbound_call, event=event))
+        if response.turns is None:
             return "refused"
-        assert begun.ref is not None
-        with tenant_session(acme.ref) as session:  # there are never more than after an answer
-            live.append(record.live_call_count(session))
-        if attempt % 3 == 0:  # a part hangs up again and makes room
+        assert response.ref is not None
+        with tenant_session(acme.ref) as session:  # the count is highest after a call is answered
+            live_counts.append(record.live_call_count(session))
+        if attempt % 3 == 0:  # some calls end and make room for others
             end = CallEvent("ENDED", event.call_id, clock.now(), "end", "caller_hangup")
-            call_flow.apply_call_event(begun.ref, event=end)
+            call_flow.apply_call_event(response.ref, event=end)
         return "answered"
 
     with ThreadPoolExecutor(20) as threads:
-        found = Counter(threads.map(call, range(ATTEMPTS)))
+        results = Counter(threads.map(make_call, range(ATTEMPTS)))
 
     with tenant_session(acme.ref) as session:
         assert record.live_call_count(session) == LIMIT
-    assert max(live) == LIMIT
-    assert found["answered"] > LIMIT
-    assert found.total() == ATTEMPTS
+    assert max(live_counts) == LIMIT
+    assert results["answered"] > LIMIT
+    assert results.total() == ATTEMPTS
 
 
-def test_a_call_that_ends_frees_its_line_at_once(
+def test_a_call_that_ends_makes_room_for_one_other_call(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
-    states = [carrier_client.ring(number, f"call-{place}")["state"] for place in range(LIMIT)]
+    states = [carrier_client.ring(number, f"call-{index}")["state"] for index in range(LIMIT)]
     assert action_types(carrier_client.ring(number, "one-more")) == ["say", "hang_up"]
 
     carrier_client.send_status("call-3", "completed", state=states[3])
@@ -83,18 +83,16 @@ def test_a_call_that_ends_frees_its_line_at_once(
     assert action_types(carrier_client.ring(number, "and-another")) == ["say", "hang_up"]
 
 
-def test_anothers_calls_and_rehearsals_take_no_line(
+def test_calls_of_other_tenants_do_not_count_for_the_limit(
     carrier_client: CarrierClient, acme: Tenant, globex: Tenant, number: str
 ) -> None:
     globex.profile()
-    other = globex.number()["did_number"]
-    for place in range(2):
-        carrier_client.ring(other, f"call-{place}")
+    globex_number = globex.number()["did_number"]
+    for index in range(2):
+        carrier_client.ring(globex_number, f"call-{index}")
 
-    for place in range(LIMIT):
-        assert action_types(carrier_client.ring(number, f"mine-{place}")) == ["say", "listen"]
+    for index in range(LIMIT):
+        assert action_types(carrier_client.ring(number, f"mine-{index}")) == ["say", "listen"]
 
-    assert action_types(carrier_client.ring(other, "third")) == [
-        "say",
-        "hang_up",
-    ]  # a starter has two
+    # The starter plan of globex allows two concurrent calls.
+    assert action_types(carrier_client.ring(globex_number, "third")) == ["say", "hang_up"]
