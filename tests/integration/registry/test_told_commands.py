@@ -1,4 +1,4 @@
-"""What an operator types and what changes something is told, with the command line as the actor."""
+"""Tests of the audit entries of commands."""
 
 from typing import Any
 
@@ -13,102 +13,108 @@ from vca.kit import json
 
 @pytest.fixture
 def acme(template_world: Factory) -> Tenant:
-    """A tenant where the terminal is."""
+    """Return a tenant in the template's copy."""
     return template_world.tenant("Acme")
 
 
-def _typed(terminal: TenantsCli, *words: object) -> Any:
-    runner = terminal.app.test_cli_runner()
-    result = runner.invoke(args=[*map(str, words), "--json"])
+def _run_json(tenants_cli: TenantsCli, *arguments: object) -> Any:
+    runner = tenants_cli.app.test_cli_runner()
+    result = runner.invoke(args=[*map(str, arguments), "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def _told(witness: SnapshotChecker, tenant: Tenant | None = None) -> list[tuple[Any, ...]]:
-    """(actor, operation, type, id, changes, tenant) of every entry, the oldest first."""
+def _audit_entries(
+    db_snapshot: SnapshotChecker, tenant: Tenant | None = None
+) -> list[tuple[Any, ...]]:
+    """Return (actor, operation, type, id, changes, tenant) of every entry, oldest first."""
     table = "public" if tenant is None else f'"{tenant.ref.schema}"'
-    return witness.rows(
+    return db_snapshot.rows(
         "SELECT actor, operation, object_type, object_id::text, changes, tenant_id::text"
         f" FROM {table}.audit_entries ORDER BY id"
     )
 
 
-def test_each_command_that_changes_something_is_told_once(
+def test_each_command_that_changes_something_writes_one_audit_entry(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker
 ) -> None:
-    before, number = len(_told(db_snapshot)), fresh_number()
-    tenant = _typed(tenants_cli, "tenants", "create", "--name", "Acme")["id"]
+    before, number = len(_audit_entries(db_snapshot)), fresh_number()
+    tenant_id = _run_json(tenants_cli, "tenants", "create", "--name", "Acme")["id"]
     for command in ("suspend", "activate", "delete", "activate"):
-        _typed(tenants_cli, "tenants", command, tenant)
-    key = _typed(tenants_cli, "api-keys", "create", "--tenant", tenant, "--name", "x")["id"]
-    _typed(tenants_cli, "api-keys", "revoke", key)
-    _typed(tenants_cli, "dids", "assign", number, tenant)
-    _typed(tenants_cli, "dids", "release", number)
+        _run_json(tenants_cli, "tenants", command, tenant_id)
+    key_id = _run_json(tenants_cli, "api-keys", "create", "--tenant", tenant_id, "--name", "x")[
+        "id"
+    ]
+    _run_json(tenants_cli, "api-keys", "revoke", key_id)
+    _run_json(tenants_cli, "dids", "assign", number, tenant_id)
+    _run_json(tenants_cli, "dids", "release", number)
     for command in ("freeze", "resume"):
-        _typed(tenants_cli, "dialling", command)
+        _run_json(tenants_cli, "dialling", command)
 
-    told = _told(db_snapshot)[before:]
+    entries = _audit_entries(db_snapshot)[before:]
 
-    assert {each[0] for each in told} == {"command_line"}
-    assert [each[1:4] for each in told] == [
-        ("tenants create", "tenant", tenant),
-        ("tenants suspend", "tenant", tenant),
-        ("tenants activate", "tenant", tenant),
-        ("tenants delete", "tenant", tenant),
-        ("tenants activate", "tenant", tenant),
-        ("api-keys create", "api_key", key),
-        ("api-keys revoke", "api_key", key),
+    assert {entry[0] for entry in entries} == {"command_line"}
+    assert [entry[1:4] for entry in entries] == [
+        ("tenants create", "tenant", tenant_id),
+        ("tenants suspend", "tenant", tenant_id),
+        ("tenants activate", "tenant", tenant_id),
+        ("tenants delete", "tenant", tenant_id),
+        ("tenants activate", "tenant", tenant_id),
+        ("api-keys create", "api_key", key_id),
+        ("api-keys revoke", "api_key", key_id),
         ("dids assign", "did", str(redaction.hash_text(number))),
         ("dids release", "did", str(redaction.hash_text(number))),
         ("dialling freeze", "deployment", None),
         ("dialling resume", "deployment", None),
     ]
-    assert told[1][4] == {"status": {"from": "active", "to": "suspended"}}
-    assert {each[5] for each in told[:8]} == {tenant}
-    assert number not in str(told)
+    assert entries[1][4] == {"status": {"from": "active", "to": "suspended"}}
+    assert {entry[5] for entry in entries[:8]} == {tenant_id}
+    assert number not in str(entries)
 
 
-def test_commands_that_only_show_something_are_not_told(
+def test_read_only_commands_write_no_audit_entries(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
-    before = _told(db_snapshot), _told(db_snapshot, acme)
+    before = _audit_entries(db_snapshot), _audit_entries(db_snapshot, acme)
 
-    for words in (
+    for arguments in (
         ("tenants", "list"),
         ("tenants", "show", acme.id),
         ("api-keys", "list", "--platform"),
         ("dids", "list"),
         ("calls", "reconcile"),
     ):
-        _typed(tenants_cli, *words)
+        _run_json(tenants_cli, *arguments)
 
-    assert (_told(db_snapshot), _told(db_snapshot, acme)) == before
+    assert (_audit_entries(db_snapshot), _audit_entries(db_snapshot, acme)) == before
 
 
-def test_a_tenants_freeze_and_every_call_that_is_hung_up_are_told_inside_the_tenant(
+def test_freeze_and_hangup_of_a_tenant_write_entries_in_its_audit_log(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
-    calls = {acme.simulate(number)["call_id"] for _ in range(3)}
-    before = len(_told(db_snapshot, acme))
+    call_ids = {acme.simulate(number)["call_id"] for _ in range(3)}
+    before = len(_audit_entries(db_snapshot, acme))
 
-    _typed(tenants_cli, "dialling", "freeze", "--tenant", acme.id)
-    _typed(tenants_cli, "calls", "hangup", "--tenant", acme.id)
+    _run_json(tenants_cli, "dialling", "freeze", "--tenant", acme.id)
+    _run_json(tenants_cli, "calls", "hangup", "--tenant", acme.id)
 
-    frozen, *ended = _told(db_snapshot, acme)[before:]
-    assert frozen[:3] == ("command_line", "dialling freeze", "settings")
-    assert {each[1:4] for each in ended} == {("calls hangup", "call", call) for call in calls}
-    assert len(ended) == 3
-    assert ended[0][4]["status"] == {"from": "in_progress", "to": "completed"}
+    freeze_entry, *hangup_entries = _audit_entries(db_snapshot, acme)[before:]
+    assert freeze_entry[:3] == ("command_line", "dialling freeze", "settings")
+    assert {entry[1:4] for entry in hangup_entries} == {
+        ("calls hangup", "call", call_id) for call_id in call_ids
+    }
+    assert len(hangup_entries) == 3
+    assert hangup_entries[0][4]["status"] == {"from": "in_progress", "to": "completed"}
 
 
-def test_what_carriers_and_jobs_do_is_nobodys_operation(
+def test_jobs_write_no_audit_entries(
     tenants_cli: TenantsCli, template_world: Factory, db_snapshot: SnapshotChecker, acme: Tenant
 ) -> None:
     acme.number()
-    before = len(_told(db_snapshot, acme))
+    before = len(_audit_entries(db_snapshot, acme))
 
     assert template_world.run_jobs(acme)
 
-    assert len(_told(db_snapshot, acme)) == before
+    assert len(_audit_entries(db_snapshot, acme)) == before

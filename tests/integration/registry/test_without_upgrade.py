@@ -1,4 +1,4 @@
-"""Every command on a database that was never upgraded says so in one sentence."""
+"""Test of every command on an empty database: it fails with a message and no traceback."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,14 +14,14 @@ from vca.kit import db
 from vca.kit.db import Database
 from vca.settings import Settings
 
-# They start servers, or are about the embedded server, which this deployment has not.
+# These commands start servers, or need the embedded server.
 EXCLUDED = {"up", "db start", "db stop", "db status", "db upgrade"}
-VALUES = {
+VALUES_BY_TYPE = {
     "uuid": "00000000-0000-4000-8000-000000000000",
     "integer": "1",
     "text": "+14155550100",
 }
-MORE_WORDS = {
+EXTRA_ARGUMENTS = {
     "api-keys create": ["--platform", "--name", "ops"],
     "api-keys list": ["--platform"],
     "calls hangup": ["--all"],
@@ -34,70 +34,78 @@ MORE_WORDS = {
 
 
 @pytest.fixture
-def never_upgraded(
+def app_without_upgrade(
     request: pytest.FixtureRequest, app: Flask, settings: Settings, database_url: str
 ) -> Iterator[Flask]:
-    """The app on an empty database, with the owner's, the web's and the worker's logins."""
+    """Return the app with the logins of owner, web and worker on an empty database."""
     server = request.getfixturevalue("database_server")
-    url = server.create_empty(f"{make_url(database_url).database}_never_upgraded")
-    web = databases.as_login(url, databases.WEB)
+    owner_url = server.create_empty(f"{make_url(database_url).database}_never_upgraded")
+    web_url = databases.as_login(owner_url, databases.WEB)
     app.extensions["settings"] = replace(
         settings,
-        database_url=web,
-        worker_database_url=databases.as_login(url, databases.WORKER),
-        migration_database_url=url,
+        database_url=web_url,
+        worker_database_url=databases.as_login(owner_url, databases.WORKER),
+        migration_database_url=owner_url,
     )
-    database = db.set_current_database(Database(web))
+    database = db.set_current_database(Database(web_url))
     yield app
     database.close()
-    server.drop_database(make_url(url).database or "")
+    server.drop_database(make_url(owner_url).database or "")
 
 
-def _commands(app: Flask) -> list[tuple[str, click.Command]]:
-    """Every command below `flask`, with its name."""
-    found: list[tuple[str, click.Command]] = []
+def _list_commands(app: Flask) -> list[tuple[str, click.Command]]:
+    """Return (name, command) of every command of `flask`."""
+    commands: list[tuple[str, click.Command]] = []
     context = click.Context(app.cli)
     for name in app.cli.list_commands(context):
         command = app.cli.get_command(context, name)
         if isinstance(command, click.Group):
-            subcommands = command.list_commands(context)
-            found += [(f"{name} {sub}", command.get_command(context, sub)) for sub in subcommands]
+            for subcommand_name in command.list_commands(context):
+                subcommand = command.get_command(context, subcommand_name)
+                assert subcommand is not None
+                commands.append((f"{name} {subcommand_name}", subcommand))
         elif command is not None:
-            found.append((name, command))
-    return found
+            commands.append((name, command))
+    return commands
 
 
-def _words(name: str, command: click.Command, folder: Path) -> list[str]:
-    words = [*name.split(), *MORE_WORDS.get(name, [])]
+def _command_arguments(name: str, command: click.Command, folder: Path) -> list[str]:
+    arguments = [*name.split(), *EXTRA_ARGUMENTS.get(name, [])]
     for parameter in command.params:
-        if not parameter.required or f"--{parameter.name}" in words:
+        if not parameter.required or f"--{parameter.name}" in arguments:
             continue
         if isinstance(parameter.type, click.Choice):
             value = str(parameter.type.choices[0])
         else:
-            folder_only = isinstance(parameter.type, click.Path) and not parameter.type.file_okay
-            path = folder if folder_only else folder / "file"
-            value = VALUES.get(parameter.type.name, str(path))
-        words += [value] if isinstance(parameter, click.Argument) else [parameter.opts[0], value]
-    return words
+            requires_folder = (
+                isinstance(parameter.type, click.Path) and not parameter.type.file_okay
+            )
+            path = folder if requires_folder else folder / "file"
+            value = VALUES_BY_TYPE.get(parameter.type.name, str(path))
+        arguments += (
+            [value] if isinstance(parameter, click.Argument) else [parameter.opts[0], value]
+        )
+    return arguments
 
 
-def test_no_command_prints_a_traceback(never_upgraded: Flask, tmp_path: Path) -> None:
+def test_no_command_prints_a_traceback(app_without_upgrade: Flask, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("{}")
-    runner = never_upgraded.test_cli_runner()
+    runner = app_without_upgrade.test_cli_runner()
     results = {}
-    for name, command in _commands(never_upgraded):
+    for name, command in _list_commands(app_without_upgrade):
         if name in EXCLUDED:
             continue
-        with never_upgraded.app_context():  # as the `flask` command does for each of them
-            result = runner.invoke(args=_words(name, command, tmp_path))
+        with app_without_upgrade.app_context():  # the `flask` command does the same
+            result = runner.invoke(args=_command_arguments(name, command, tmp_path))
 
         assert isinstance(result.exception, SystemExit | None), (name, result.output)
         assert "Traceback" not in result.output, name
         results[name] = (result.exit_code, result.output)
 
-    assert {name for name, (status, _) in results.items() if status == 2} == set(), results
-    hinted = {name for name, (_, output) in results.items() if "flask db upgrade" in output}
+    assert {name for name, (exit_code, _) in results.items() if exit_code == 2} == set(), results
+    commands_with_hint = {
+        name for name, (_, output) in results.items() if "flask db upgrade" in output
+    }
     assert len(results) > 35
     assert {
         "tenants create",
@@ -109,4 +117,4 @@ def test_no_command_prints_a_traceback(never_upgraded: Flask, tmp_path: Path) ->
         "worker",
         "dids list",
         "usage plans",
-    } <= hinted
+    } <= commands_with_hint
