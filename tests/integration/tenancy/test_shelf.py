@@ -1,4 +1,4 @@
-"""A tenant that is used again is like a new one, or it is not used again."""
+"""Tests of the tenant pool: a reused tenant is indistinguishable from a new one."""
 
 from datetime import datetime
 from pathlib import Path
@@ -16,27 +16,27 @@ from tests.support.populated_tenant import SignedCarrierClient, populate_tenant
 from tests.support.tenant_pool import MAX_PAGES, TenantPool
 from vca.app import recording_store
 from vca.kit import clock
+from vca.kit.db.copy_driver import BulkDatabase
 from vca.registry.tenants import service as tenants
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import schema, schema_comparison
 from vca.tenancy.session import public_session
 
-# Every table there is, but for those of other tenants.
-_TABLES = """
+# All tables except those of other tenants.
+_TABLES_SQL = """
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
     AND (n.nspname !~ '^t_[0-9a-f]{32}$' OR n.nspname = %s)
 ORDER BY 1
 """
-_ROWS = """
+_ROWS_SQL = """
 SELECT to_jsonb(t) FROM {table} t
 WHERE '{table}' LIKE '{schema}.%%' OR replace(to_jsonb(t)::text, '-', '') LIKE '%%{hex}%%'
 """
-PLAIN = {"plan": "starter", "external_id": None}
 
-# What a test may have done to a tenant that another test must not find.
+# Changes of a tenant that prevent its reuse.
 CHANGES = {
     "a column more": "ALTER TABLE turns ADD COLUMN more text",
     "a column less": "ALTER TABLE turns DROP COLUMN heard_text",
@@ -79,24 +79,24 @@ CHANGES = {
     "deleted": "UPDATE public.tenants SET status = 'deleted' WHERE id = '{id}'",
 }
 
-_IN_ORDER = """
+_REPAIR_SQL = """
 UPDATE public.tenants SET schema_revision = :revision, status = 'active' WHERE id = :id
 """
 
 
 @pytest.fixture
 def tenant_pool(settings: Settings) -> TenantPool:
-    """A shelf with nothing on it."""
+    """Return an empty pool."""
     return TenantPool(recording_store(settings))
 
 
 @pytest.fixture
 def pool_factory(app: Flask, tenant_pool: TenantPool) -> Factory:
-    """Makes tenants for that shelf."""
+    """Return a factory of tenants that uses the pool."""
     return Factory(app, tenant_pool)
 
 
-def test_a_used_tenant_is_given_out_like_a_new_one(
+def test_an_acquired_tenant_has_the_same_rows_and_schema_as_a_new_one(
     tenant_pool: TenantPool,
     pool_factory: Factory,
     platform: Platform,
@@ -104,50 +104,52 @@ def test_a_used_tenant_is_given_out_like_a_new_one(
     db_snapshot: SnapshotChecker,
     settings: Settings,
 ) -> None:
-    used = populate_tenant(
+    first = populate_tenant(
         pool_factory, platform, SignedCarrierClient(pool_factory, carrier), "acme"
     ).tenant
-    platform.api.patch(used.url(), {"plan": "growth"})
-    used.post("/simulations", {"to": used.number()["did_number"]}, headers={"Idempotency-Key": "k"})
-    dirty = _rows(db_snapshot, UUID(used.id), clock.now())
-    folder = Path(settings.recording_store.partition(":")[2]) / used.ref.id.hex
-    assert all(rows for table, rows in dirty.items() if table.startswith("<tenant>"))
+    platform.api.patch(first.url(), {"plan": "growth"})
+    first.post(
+        "/simulations", {"to": first.number()["did_number"]}, headers={"Idempotency-Key": "k"}
+    )
+    used_rows = _rows(db_snapshot, UUID(first.id), clock.now())
+    folder = Path(settings.recording_store.partition(":")[2]) / first.ref.id.hex
+    assert all(rows for table, rows in used_rows.items() if table.startswith("<tenant>"))
     assert {"public.tenants", "public.dids", "public.api_keys"} <= {
-        table for table, rows in dirty.items() if rows
+        table for table, rows in used_rows.items() if rows
     }
     assert any(folder.rglob("*"))
     pool_factory.release_tenants()
-    asked_at = clock.now()
+    released_at = clock.now()
 
-    found = tenant_pool.acquire(name="Globex", **PLAIN)
+    acquired_id = tenant_pool.acquire(name="Globex", plan="starter", external_id=None)
 
-    assert found == UUID(used.id)
+    assert acquired_id == UUID(first.id)
     with public_session() as session:
-        new = tenants.create(session, name="Globex").id
-    assert _rows(db_snapshot, found, asked_at) == _rows(db_snapshot, new, asked_at)
-    assert _shape(found) == _shape(new)
+        new_id = tenants.create(session, name="Globex").id
+    assert _rows(db_snapshot, acquired_id, released_at) == _rows(db_snapshot, new_id, released_at)
+    assert _schema_lines(acquired_id) == _schema_lines(new_id)
     assert not any(folder.rglob("*"))
 
 
-def test_it_bears_what_is_asked_for_and_is_as_new_to_the_api(
+def test_a_reused_tenant_has_the_requested_fields_and_no_old_data(
     tenant_pool: TenantPool, pool_factory: Factory, platform: Platform
 ) -> None:
-    used = pool_factory.tenant()
-    used.profile()
+    first = pool_factory.tenant()
+    first.profile()
     pool_factory.release_tenants()
 
-    again = pool_factory.tenant("Globex", plan="growth", external_id=used.key)
+    reused = pool_factory.tenant("Globex", plan="growth", external_id=first.key)
 
-    assert again.id == used.id
-    assert used.get().status_code == 401
-    shown = platform.api.get(again.url()).json
-    wanted = {"name": "Globex", "plan": "growth", "external_id": used.key, "status": "active"}
-    assert wanted.items() <= shown.items()
-    assert again.get("/ai-profiles").json == []
-    assert len(again.get("/api-keys").json) == 1
+    assert reused.id == first.id
+    assert first.get().status_code == 401
+    response_body = platform.api.get(reused.url()).json
+    expected = {"name": "Globex", "plan": "growth", "external_id": first.key, "status": "active"}
+    assert expected.items() <= response_body.items()
+    assert reused.get("/ai-profiles").json == []
+    assert len(reused.get("/api-keys").json) == 1
 
 
-def test_nobody_gets_a_tenant_that_is_in_use(
+def test_a_tenant_in_use_is_not_acquired_again(
     tenant_pool: TenantPool, pool_factory: Factory
 ) -> None:
     acme = pool_factory.tenant()
@@ -158,35 +160,36 @@ def test_nobody_gets_a_tenant_that_is_in_use(
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_tenant_that_is_not_as_it_was_is_not_used_again(
+def test_a_changed_tenant_is_not_reused(
     change: str, tenant_pool: TenantPool, pool_factory: Factory
 ) -> None:
-    used = pool_factory.tenant()
+    tenant = pool_factory.tenant()
     pool_factory.release_tenants()
-    role = used.ref.role("vca_")
-    statement = CHANGES[change].format(id=used.id, schema=used.ref.schema, role=role)
-    with admin_db.tenant_session(used.ref) as session:
+    role = tenant.ref.role("vca_")
+    statement = CHANGES[change].format(id=tenant.id, schema=tenant.ref.schema, role=role)
+    with admin_db.tenant_session(tenant.ref) as session:
         session.execute(text(statement))
 
-    assert tenant_pool.acquire(name="Acme", **PLAIN) is None
-    with admin_db.public_session() as session:  # whoever counts tenants finds it in order
-        session.execute(text(_IN_ORDER), {"id": used.id, "revision": schema.head()})
+    assert tenant_pool.acquire(name="Acme", plan="starter", external_id=None) is None
+    # Other tests count tenants by revision and status.
+    with admin_db.public_session() as session:
+        session.execute(text(_REPAIR_SQL), {"id": tenant.id, "revision": schema.head()})
 
 
-def _rows(evidence: SnapshotChecker, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
-    """Every row in the database that names a tenant or is in its schema, but for who it is."""
+def _rows(db_snapshot: SnapshotChecker, tenant_id: UUID, since: datetime) -> dict[str, list[Any]]:
+    """Return every row that names a tenant or is in its schema, with a placeholder for its id."""
     schema = f"t_{tenant_id.hex}"
     names = {"schema": schema, "hex": tenant_id.hex}
     return {
         table.replace(schema, "<tenant>"): sorted(
-            (_plain(row, tenant_id, since) for (row,) in found), key=str
+            (_with_placeholders(row, tenant_id, since) for (row,) in rows), key=str
         )
-        for (table,) in evidence.rows(_TABLES, schema)
-        for found in [evidence.rows(_ROWS.format(table=table, **names))]
+        for (table,) in db_snapshot.rows(_TABLES_SQL, schema)
+        for rows in [db_snapshot.rows(_ROWS_SQL.format(table=table, **names))]
     }
 
 
-def _plain(row: dict[str, Any], tenant_id: UUID, since: datetime) -> dict[str, Any]:
+def _with_placeholders(row: dict[str, Any], tenant_id: UUID, since: datetime) -> dict[str, Any]:
     return {
         name: "<now>" if _is_after(value, since) else str(value).replace(str(tenant_id), "<id>")
         for name, value in row.items()
@@ -200,6 +203,6 @@ def _is_after(value: Any, since: datetime) -> bool:
         return False
 
 
-def _shape(tenant_id: UUID) -> frozenset[str]:
-    with admin_db.open_database() as database:
-        return schema_comparison.schema_fingerprint(database, f"t_{tenant_id.hex}").lines
+def _schema_lines(tenant_id: UUID) -> frozenset[str]:
+    database = BulkDatabase(admin_db.database_url())
+    return schema_comparison.schema_fingerprint(database, f"t_{tenant_id.hex}").lines
