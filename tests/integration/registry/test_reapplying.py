@@ -31,7 +31,7 @@ def erasure_subject() -> ErasureSubject:
 
 @pytest.fixture
 def carrier_client(template_world: Factory, settings: Settings) -> CarrierClient:
-    """Return a client of a carrier whose calls are not simulated, in the template's copy."""
+    """Return a client of a carrier whose calls are real, in the template's copy."""
     carrier = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
     return CarrierClient(carrier, template_world.api(None))
