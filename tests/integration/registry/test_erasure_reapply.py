@@ -1,4 +1,4 @@
-"""What was erased is erased again when an older copy of the database comes back."""
+"""Tests of repeating erasures after an older copy of the database is restored."""
 
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,13 @@ from vca.telephony import providers
 
 @pytest.fixture
 def erasure_subject() -> ErasureSubject:
-    """Somebody who calls."""
+    """Return a caller with data of their own."""
     return erasure_fixture.create_subject()
 
 
 @pytest.fixture
 def carrier_client(template_world: Factory, settings: Settings) -> CarrierClient:
-    """The line of a carrier of real callers, where the terminal is."""
+    """Return a client of a carrier whose calls are real, in the template's copy."""
     carrier = RealCallerCarrier(f"fake-carrier|{settings.secret_key}")
     providers.set_current_carriers(providers.Carriers(settings)).register(carrier)
     return CarrierClient(carrier, template_world.api(None))
@@ -41,7 +41,7 @@ def carrier_client(template_world: Factory, settings: Settings) -> CarrierClient
 def tenant_with_subject_data(
     template_world: Factory, carrier_client: CarrierClient, erasure_subject: ErasureSubject
 ) -> Tenant:
-    """Acme, which knows the known_caller."""
+    """Return a tenant with data about the subject."""
     acme = template_world.tenant("Acme")
     carrier = carrier_client._carrier
     assert isinstance(carrier, RealCallerCarrier)
@@ -58,37 +58,37 @@ def tenant_with_subject_data(
 
 @pytest.fixture
 def backup(tenant_with_subject_data: Tenant, tenants_cli: TenantsCli, tmp_path: Path) -> Path:
-    """All of acme's rows as they were before anybody was erased."""
-    file = tmp_path / "acme.zip"
-    tenants_cli.invoke_json("export", tenant_with_subject_data.id, file)
-    return file
+    """Return an archive of the tenant before any erasure."""
+    archive_path = tmp_path / "acme.zip"
+    tenants_cli.invoke_json("export", tenant_with_subject_data.id, archive_path)
+    return archive_path
 
 
-def _privacy(app: Flask, *words: str) -> Result:
-    return app.test_cli_runner().invoke(args=["privacy", *words])
+def _run_privacy(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["privacy", *arguments])
 
 
-def _reapply(app: Flask, *words: str) -> Any:
-    result = _privacy(app, "reapply", "--json", *words)
+def _reapply(app: Flask, *arguments: str) -> Any:
+    result = _run_privacy(app, "reapply", "--json", *arguments)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
 
-def _erase(tenant: Tenant, operator: Factory, who: ErasureSubject) -> str:
-    erasure: str = tenant.post("/privacy/erase", {"number": who.number}).json["id"]
-    operator.run_jobs(tenant)
-    assert tenant.get(f"/privacy/erasures/{erasure}").json["status"] == "done"
-    return erasure
+def _erase(tenant: Tenant, factory: Factory, subject: ErasureSubject) -> str:
+    erasure_id: str = tenant.post("/privacy/erase", {"number": subject.number}).json["id"]
+    factory.run_jobs(tenant)
+    assert tenant.get(f"/privacy/erasures/{erasure_id}").json["status"] == "done"
+    return erasure_id
 
 
-def _restore(terminal: TenantsCli, backup: Path) -> None:
-    """Bring the rows back, as a restore of the database does: without any job."""
-    terminal.invoke_json("import", backup, "--replace", "--yes")
+def _restore(tenants_cli: TenantsCli, backup: Path) -> None:
+    """Restore the rows without jobs, as a restore of the database does."""
+    tenants_cli.invoke_json("import", backup, "--replace", "--yes")
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
 
 
-def test_a_restored_database_is_erased_again_by_a_command(
+def test_reapply_repeats_erasures_after_a_database_restore(
     tenants_cli: TenantsCli,
     template_world: Factory,
     db_snapshot: SnapshotChecker,
@@ -96,24 +96,24 @@ def test_a_restored_database_is_erased_again_by_a_command(
     tenant_with_subject_data: Tenant,
     erasure_subject: ErasureSubject,
 ) -> None:
-    erasure = _erase(tenant_with_subject_data, template_world, erasure_subject)
+    erasure_id = _erase(tenant_with_subject_data, template_world, erasure_subject)
     _restore(tenants_cli, backup)
     assert len(erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data))) > 10
 
-    told = _reapply(tenants_cli.app)
+    result = _reapply(tenants_cli.app)
 
-    assert told == {
+    assert result == {
         "tenants": 1,
-        "erased_again": {tenant_with_subject_data.id: [erasure]},
+        "erased_again": {tenant_with_subject_data.id: [erasure_id]},
         "left_out": [],
     }
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
     assert stored_files(tenant_with_subject_data) == []
     template_world.run_jobs(tenant_with_subject_data)
-    assert tenant_with_subject_data.get(f"/privacy/erasures/{erasure}").json["status"] == "done"
+    assert tenant_with_subject_data.get(f"/privacy/erasures/{erasure_id}").json["status"] == "done"
 
 
-def test_an_imported_archive_is_erased_again_by_itself(
+def test_an_import_repeats_erasures_without_a_command(
     tenants_cli: TenantsCli,
     template_world: Factory,
     db_snapshot: SnapshotChecker,
@@ -129,7 +129,7 @@ def test_an_imported_archive_is_erased_again_by_itself(
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
 
 
-def test_a_copy_under_another_id_is_erased_too(
+def test_an_import_under_a_new_id_repeats_erasures(
     tenants_cli: TenantsCli,
     template_world: Factory,
     db_snapshot: SnapshotChecker,
@@ -138,8 +138,8 @@ def test_a_copy_under_another_id_is_erased_too(
     erasure_subject: ErasureSubject,
 ) -> None:
     _erase(tenant_with_subject_data, template_world, erasure_subject)
-    id = tenants_cli.invoke_json("import", backup)["tenant_id"]
-    copy = Tenant(id, template_world.api(None), "")
+    copy_id = tenants_cli.invoke_json("import", backup)["tenant_id"]
+    copy = Tenant(copy_id, template_world.api(None), "")
     assert len(erasure_subject.texts_naming(dump_rows(db_snapshot, copy))) > 10
 
     template_world.run_jobs(copy)
@@ -148,7 +148,7 @@ def test_a_copy_under_another_id_is_erased_too(
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, copy)) == []
 
 
-def test_who_was_not_erased_and_who_calls_again_stay(
+def test_reapply_leaves_other_callers_and_later_calls(
     tenants_cli: TenantsCli,
     template_world: Factory,
     carrier_client: CarrierClient,
@@ -161,17 +161,17 @@ def test_who_was_not_erased_and_who_calls_again_stay(
     ]
     state = carrier_client.ring(numbers[-1], "again", erasure_subject.number)["state"]
     carrier_client.send_status("again", "completed", state=state)
-    other = erasure_fixture.create_subject()
-    state = carrier_client.ring(numbers[-1], "other", other.number)["state"]
+    other_subject = erasure_fixture.create_subject()
+    state = carrier_client.ring(numbers[-1], "other", other_subject.number)["state"]
     carrier_client.send_status("other", "completed", state=state)
 
     _reapply(tenants_cli.app, "--tenant", tenant_with_subject_data.id)
 
     callers = {call["caller_number"] for call in tenant_with_subject_data.get("/calls").json}
-    assert {erasure_subject.number, other.number} <= callers
+    assert {erasure_subject.number, other_subject.number} <= callers
 
 
-def test_an_erasure_that_was_not_done_when_the_copy_was_made_is_done(
+def test_an_erasure_that_was_pending_in_the_backup_is_executed(
     tenants_cli: TenantsCli,
     template_world: Factory,
     db_snapshot: SnapshotChecker,
@@ -180,9 +180,9 @@ def test_an_erasure_that_was_not_done_when_the_copy_was_made_is_done(
     tmp_path: Path,
 ) -> None:
     tenant_with_subject_data.post("/privacy/erase", {"number": erasure_subject.number})
-    file = tmp_path / "asked.zip"
-    tenants_cli.invoke_json("export", tenant_with_subject_data.id, file)
-    _restore(tenants_cli, file)
+    archive_path = tmp_path / "asked.zip"
+    tenants_cli.invoke_json("export", tenant_with_subject_data.id, archive_path)
+    _restore(tenants_cli, archive_path)
 
     _reapply(tenants_cli.app)
     template_world.run_jobs(tenant_with_subject_data)
@@ -190,30 +190,30 @@ def test_an_erasure_that_was_not_done_when_the_copy_was_made_is_done(
     assert erasure_subject.texts_naming(dump_rows(db_snapshot, tenant_with_subject_data)) == []
 
 
-def test_the_ledger_tells_nobody_whom_it_is_about(
+def test_the_erasure_ledger_contains_no_personal_data(
     template_world: Factory, tenant_with_subject_data: Tenant, erasure_subject: ErasureSubject
 ) -> None:
     _erase(tenant_with_subject_data, template_world, erasure_subject)
 
-    [entry] = [
+    [entry_path] = [
         path for path in all_stored_files() if tenant_with_subject_data.ref.id.hex in str(path)
     ]
-    kept = json.loads(entry.read_bytes())
-    assert set(kept) == {"id", "tenant_id", "number_hash", "asked_at", "erased_at", "removed"}
-    assert erasure_subject.texts_naming([entry.read_text()]) == []
-    assert UUID(kept["tenant_id"]) == tenant_with_subject_data.ref.id
-    assert kept["removed"]["calls"] == 3
+    entry = json.loads(entry_path.read_bytes())
+    assert set(entry) == {"id", "tenant_id", "number_hash", "asked_at", "erased_at", "removed"}
+    assert erasure_subject.texts_naming([entry_path.read_text()]) == []
+    assert UUID(entry["tenant_id"]) == tenant_with_subject_data.ref.id
+    assert entry["removed"]["calls"] == 3
 
 
-def test_a_store_that_is_away_is_said_in_a_sentence(
+def test_reapply_reports_an_unavailable_ledger_without_a_traceback(
     tenants_cli: TenantsCli, tenant_with_subject_data: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object) -> None:
+    def raise_storage_error(*_: object) -> None:
         raise StorageError("away", permanent=False)
 
-    monkeypatch.setattr(type(storage.current_store()), "keys", away)
+    monkeypatch.setattr(type(storage.current_store()), "keys", raise_storage_error)
 
-    result = _privacy(tenants_cli.app, "reapply")
+    result = _run_privacy(tenants_cli.app, "reapply")
 
     assert result.exit_code == 1
     assert "erasure ledger cannot be reached" in result.output

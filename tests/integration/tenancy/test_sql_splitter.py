@@ -1,4 +1,4 @@
-"""A script's single statements, and the block that runs them one by one."""
+"""Tests of splitting a script into statements, and of the DO block that executes them."""
 
 from uuid import uuid4
 
@@ -10,8 +10,8 @@ from vca.kit.db import Database
 from vca.tenancy import schema, sql_splitter
 from vca.tenancy.session import owner_session, tenant_session
 
-# Each is one statement, though a semicolon or a mark in it may look like an end.
-WHOLE = [
+# Each is one statement, although it contains a semicolon or quote that looks like its end.
+SINGLE_STATEMENTS = [
     "SELECT 'a;b'",
     "SELECT 'it''s; fine'",
     r"SELECT E'\';' || e'\\' || 'x;'",
@@ -31,8 +31,8 @@ WHOLE = [
 ]
 
 
-@pytest.mark.parametrize("statement", WHOLE)
-def test_what_only_looks_like_an_end_is_none(statement: str) -> None:
+@pytest.mark.parametrize("statement", SINGLE_STATEMENTS)
+def test_a_semicolon_inside_a_statement_does_not_split_it(statement: str) -> None:
     other = "SELECT 2"
 
     assert list(sql_splitter.split_statements(statement)) == [statement]
@@ -44,27 +44,29 @@ def test_what_only_looks_like_an_end_is_none(statement: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["", ";", " ;\n; ", "-- a;b", "/* a; */ ;; -- b"])
-def test_nothing_is_no_statement(script: str) -> None:
+def test_an_empty_script_contains_no_statement(script: str) -> None:
     assert list(sql_splitter.split_statements(script)) == []
     assert schema.wrap_in_do_block(script) == ""
 
 
 @pytest.mark.parametrize("script", ["'a;", '"a;', "$$a;", "$x$a;$$", "/* a; /* */", "(a;", r"E'\'"])
-def test_what_is_never_closed_is_refused(script: str) -> None:
+def test_an_unclosed_quote_comment_or_bracket_is_rejected(script: str) -> None:
     with pytest.raises(ValueError, match="not closed"):
         list(sql_splitter.split_statements(f"SELECT 1; {script}"))
 
 
-def test_the_compiled_script_is_many_statements_of_one_kind_each() -> None:
-    found = list(sql_splitter.split_statements(schema.compile_script()))
+def test_the_compiled_script_splits_into_single_statements() -> None:
+    statements = list(sql_splitter.split_statements(schema.compile_script()))
 
-    kinds = {statement.split()[0] for statement in found}
+    kinds = {statement.split()[0] for statement in statements}
     assert kinds <= {"CREATE", "INSERT", "ALTER", "UPDATE", "GRANT", "REVOKE"}
-    assert sum(statement.startswith("CREATE TABLE") for statement in found) >= 8
-    assert "; ".join(found).count("CREATE ") == sum(s.startswith("CREATE ") for s in found)
+    assert sum(statement.startswith("CREATE TABLE") for statement in statements) >= 8
+    assert "; ".join(statements).count("CREATE ") == sum(
+        statement.startswith("CREATE ") for statement in statements
+    )
 
 
-def test_a_block_does_what_its_script_does_in_the_same_order(
+def test_a_do_block_executes_its_statements_in_order(
     acme: Tenant, owner_database: Database
 ) -> None:
     table = f"t{uuid4().hex}"
@@ -78,13 +80,13 @@ def test_a_block_does_what_its_script_does_in_the_same_order(
         connection = session.connection()
         options = {"no_parameters": True}
         connection.exec_driver_sql(schema.wrap_in_do_block(script), execution_options=options)
-        found = connection.exec_driver_sql(f"SELECT x FROM {table} ORDER BY id").scalars().all()
+        values = connection.exec_driver_sql(f"SELECT x FROM {table} ORDER BY id").scalars().all()
         connection.exec_driver_sql(f"DROP TABLE {table}")
 
-    assert found == ["a;'b", " $$ % ", "'$q1$q2"]
+    assert values == ["a;'b", " $$ % ", "'$q1$q2"]
 
 
-def test_a_block_fails_where_its_script_fails(acme: Tenant) -> None:
+def test_a_do_block_fails_when_a_statement_fails(acme: Tenant) -> None:
     block = schema.wrap_in_do_block("SELECT 1; SELECT * FROM no_such_table")
 
     with pytest.raises(DBAPIError, match="no_such_table"), tenant_session(acme.ref) as session:

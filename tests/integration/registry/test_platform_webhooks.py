@@ -1,4 +1,4 @@
-"""The operator's webhooks: told of all tenants, and nothing that a tenant does reaches them."""
+"""Tests of the platform's webhooks, which receive the events of all tenants."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,12 +28,12 @@ from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
 from vca.tenancy.session import public_session, tenant_session
 
 URL = "/api/webhooks"
-TELL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now(), now())"
+EMIT_SQL = "SELECT public.tell_operators(:id, 'call.ended', CAST(:payload AS jsonb), now(), now())"
 
 
 @pytest.fixture(autouse=True)
-def _clean(platform: Platform) -> Iterator[None]:
-    """What the operator has is there for all tests that come later."""
+def _delete_webhooks(platform: Platform) -> Iterator[None]:
+    """Delete the platform's webhooks, which later tests would share."""
     yield
     _sql("DELETE FROM public.webhooks")
 
@@ -43,18 +43,18 @@ def _sql(statement: str) -> None:
         session.execute(text(statement))
 
 
-def _register(platform: Platform, at: HttpReceiver, **fields: Any) -> dict[str, Any]:
-    return assert_created(platform.api.post(URL, {"url": receiver_url(at), **fields}))
+def _register(platform: Platform, receiver: HttpReceiver, **fields: Any) -> dict[str, Any]:
+    return assert_created(platform.api.post(URL, {"url": receiver_url(receiver), **fields}))
 
 
 def _deliveries(platform: Platform, webhook: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = platform.api.get(
+    deliveries: list[dict[str, Any]] = platform.api.get(
         f"{URL}/{webhook['id']}/deliveries", **query
     ).json
-    return found
+    return deliveries
 
 
-def test_the_operator_is_told_of_all_tenants_and_each_event_says_whose_it_is(
+def test_a_platform_webhook_receives_events_of_all_tenants_with_tenant_ids(
     acme: Tenant, globex: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = _register(platform, endpoint, events=["message.taken"])
@@ -64,16 +64,16 @@ def test_the_operator_is_told_of_all_tenants_and_each_event_says_whose_it_is(
 
     world.run_platform_jobs()
 
-    assert [each.event["data"]["tenant_id"] for each in received_requests(endpoint)] == [
+    assert [request.event["data"]["tenant_id"] for request in received_requests(endpoint)] == [
         acme.id,
         globex.id,
     ]
     assert received_types(endpoint) == ["message.taken"] * 2
-    assert all(each.is_signed_with(webhook["secret"]) for each in received_requests(endpoint))
+    assert all(request.is_signed_with(webhook["secret"]) for request in received_requests(endpoint))
     assert len(_deliveries(platform, webhook, status="delivered")) == 2
 
 
-def test_both_are_told_the_same_under_the_same_id(
+def test_platform_and_tenant_receive_the_same_event_with_the_same_id(
     acme: Tenant,
     platform: Platform,
     world: Factory,
@@ -87,13 +87,18 @@ def test_both_are_told_the_same_under_the_same_id(
     world.run_platform_jobs()
     world.run_jobs(acme)
 
-    [operators], [tenants] = received_requests(endpoint), received_requests(other_endpoint)
-    assert operators.event == tenants.event
-    assert operators.headers["webhook-id"] == tenants.headers["webhook-id"]
-    assert operators.headers["webhook-signature"] != tenants.headers["webhook-signature"]
+    [platform_request], [tenant_request] = (
+        received_requests(endpoint),
+        received_requests(other_endpoint),
+    )
+    assert platform_request.event == tenant_request.event
+    assert platform_request.headers["webhook-id"] == tenant_request.headers["webhook-id"]
+    assert (
+        platform_request.headers["webhook-signature"] != tenant_request.headers["webhook-signature"]
+    )
 
 
-def test_what_is_rolled_back_is_not_told(
+def test_a_rolled_back_change_sends_no_event(
     acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver
 ) -> None:
     _register(platform, endpoint)
@@ -105,7 +110,7 @@ def test_what_is_rolled_back_is_not_told(
     assert endpoint.requests == []
 
 
-def test_a_change_of_a_tenants_status_is_told_once_to_the_operator_and_to_the_tenant(
+def test_a_status_change_sends_one_event_to_the_platform_and_one_to_the_tenant(
     acme: Tenant,
     platform: Platform,
     world: Factory,
@@ -114,36 +119,36 @@ def test_a_change_of_a_tenants_status_is_told_once_to_the_operator_and_to_the_te
 ) -> None:
     _register(platform, endpoint)
     register_webhook(acme, other_endpoint)
-    for wanted in ("suspended", "suspended", "active", "deleted"):
-        platform.api.patch(acme.url(), {"status": wanted})
+    for status in ("suspended", "suspended", "active", "deleted"):
+        platform.api.patch(acme.url(), {"status": status})
 
     world.run_platform_jobs()
     world.run_jobs(acme)
     world.run_platform_jobs()
 
-    wanted = ["tenant.suspended", "tenant.activated", "tenant.deleted"]
-    assert received_types(endpoint) == received_types(other_endpoint) == wanted
-    assert [each.event for each in received_requests(endpoint)] == [
-        each.event for each in received_requests(other_endpoint)
+    expected = ["tenant.suspended", "tenant.activated", "tenant.deleted"]
+    assert received_types(endpoint) == received_types(other_endpoint) == expected
+    assert [request.event for request in received_requests(endpoint)] == [
+        request.event for request in received_requests(other_endpoint)
     ]
-    ids = [each.headers["webhook-id"] for each in received_requests(endpoint)]
-    assert ids == [each.headers["webhook-id"] for each in received_requests(other_endpoint)]
+    ids = [request.headers["webhook-id"] for request in received_requests(endpoint)]
+    assert ids == [request.headers["webhook-id"] for request in received_requests(other_endpoint)]
 
 
-def test_a_tenant_cannot_tell_in_anothers_name(
+def test_a_tenant_cannot_emit_an_event_with_another_tenants_id(
     acme: Tenant, globex: Tenant, platform: Platform, endpoint: HttpReceiver
 ) -> None:
     webhook = _register(platform, endpoint)
-    said = f'{{"type": "call.ended", "data": {{"tenant_id": "{globex.id}"}}}}'
+    payload = f'{{"type": "call.ended", "data": {{"tenant_id": "{globex.id}"}}}}'
 
     with tenant_session(acme.ref) as session:
-        session.execute(text(TELL), {"id": uuid4(), "payload": said})
+        session.execute(text(EMIT_SQL), {"id": uuid4(), "payload": payload})
 
     [delivery] = _deliveries(platform, webhook)
     assert delivery["payload"]["data"]["tenant_id"] == acme.id
 
 
-def test_an_endpoint_that_is_given_up_is_told_to_the_others(
+def test_a_disabled_webhook_is_reported_to_the_other_platform_webhooks(
     acme: Tenant,
     platform: Platform,
     world: Factory,
@@ -151,47 +156,47 @@ def test_an_endpoint_that_is_given_up_is_told_to_the_others(
     other_endpoint: HttpReceiver,
 ) -> None:
     endpoint.behaviour = reply_with_status(410)
-    gone = _register(platform, endpoint)
+    disabled = _register(platform, endpoint)
     _register(platform, other_endpoint, events=["webhook.disabled"])
     emit_event(acme)
 
     world.run_platform_jobs()
 
-    shown = platform.api.get(f"{URL}/{gone['id']}").json
-    assert (shown["is_active"], shown["disabled_reason"]) == (False, "gone")
+    response_body = platform.api.get(f"{URL}/{disabled['id']}").json
+    assert (response_body["is_active"], response_body["disabled_reason"]) == (False, "gone")
     [notice] = received_requests(other_endpoint)
-    assert notice.event["data"] == {"webhook_id": gone["id"], "reason": "gone"}
+    assert notice.event["data"] == {"webhook_id": disabled["id"], "reason": "gone"}
     emit_event(acme)
-    assert len(_deliveries(platform, gone)) == 1
+    assert len(_deliveries(platform, disabled)) == 1
 
 
-def test_one_of_the_operators_is_changed_tested_rotated_sent_again_and_removed(
+def test_a_platform_webhook_is_updated_tested_rotated_redelivered_and_deleted(
     acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver
 ) -> None:
     first = _register(platform, endpoint, is_active=False)
     url = f"{URL}/{first['id']}"
     assert platform.api.post(f"{url}/test").json["code"] == "webhook-disabled"
     assert platform.api.patch(url, {"is_active": True, "events": ["call.ended"]}).json["is_active"]
-    assert [each["id"] for each in platform.api.get(URL).json] == [first["id"]]
+    assert [webhook["id"] for webhook in platform.api.get(URL).json] == [first["id"]]
 
-    tested = platform.api.post(f"{url}/test").json
+    test_delivery = platform.api.post(f"{url}/test").json
     second = platform.api.post(f"{url}/rotate-secret").json
     world.run_platform_jobs()
-    replayed = platform.api.post(f"{url}/deliveries/{tested['id']}/replay")
+    redelivered = platform.api.post(f"{url}/deliveries/{test_delivery['id']}/replay")
     period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
-    again = platform.api.post(f"{url}/replay", period)
+    range_response = platform.api.post(f"{url}/replay", period)
     world.run_platform_jobs()
 
-    assert (replayed.status_code, again.json) == (202, {"deliveries": 1})
+    assert (redelivered.status_code, range_response.json) == (202, {"deliveries": 1})
     assert received_types(endpoint) == ["webhook.test"] * 2
-    for each in received_requests(endpoint):
-        assert each.is_signed_with(first["secret"])
-        assert each.is_signed_with(second["secret"])
+    for request in received_requests(endpoint):
+        assert request.is_signed_with(first["secret"])
+        assert request.is_signed_with(second["secret"])
     assert platform.api.delete(url).status_code == 204
     assert platform.api.get(f"{url}/deliveries").status_code == 404
 
 
-def test_a_secret_of_the_operators_is_no_tenants(
+def test_a_platform_secret_cannot_be_decrypted_as_a_secret_of_a_tenant(
     acme: Tenant, platform: Platform, endpoint: HttpReceiver
 ) -> None:
     webhook = _register(platform, endpoint)
@@ -201,12 +206,12 @@ def test_a_secret_of_the_operators_is_no_tenants(
             webhook["secret"]
         ]
 
-        elsewhere = encryption.EncryptionContext(UUID(acme.id), "webhooks", row.id, "secret")
+        tenant_context = encryption.EncryptionContext(UUID(acme.id), "webhooks", row.id, "secret")
         with pytest.raises(DecryptionError):
-            encryption.current_keyring().decrypt(bytes(row.secret), elsewhere)
+            encryption.current_keyring().decrypt(bytes(row.secret), tenant_context)
 
 
-def test_what_the_operator_was_told_is_forgotten_after_thirty_days(
+def test_platform_deliveries_are_purged_after_thirty_days(
     acme: Tenant, platform: Platform, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = _register(platform, endpoint)
@@ -225,7 +230,7 @@ def test_what_the_operator_was_told_is_forgotten_after_thirty_days(
     assert len(_deliveries(platform, webhook)) == 1
 
 
-def test_an_erasure_is_told(
+def test_an_erasure_sends_a_tenant_deleted_event(
     tenants_cli: TenantsCli, template_world: Factory, endpoint: HttpReceiver
 ) -> None:
     platform, tenant = template_world.platform(), template_world.tenant("Acme")
@@ -234,5 +239,8 @@ def test_an_erasure_is_told(
     tenants_cli.invoke_json("erase", tenant.id, "--yes")
     template_world.run_platform_jobs()
 
-    [sent] = received_requests(endpoint)
-    assert (sent.event["type"], sent.event["data"]["tenant_id"]) == ("tenant.deleted", tenant.id)
+    [request] = received_requests(endpoint)
+    assert (request.event["type"], request.event["data"]["tenant_id"]) == (
+        "tenant.deleted",
+        tenant.id,
+    )
