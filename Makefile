@@ -9,7 +9,7 @@ KILLS ?= 1000
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run call test test-fast test-all chaos lint bench
+.PHONY: help setup run call test test-fast test-all chaos lint lock bench
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' Makefile | while IFS='|' read -r name text; \
@@ -36,12 +36,13 @@ test-fast: setup ## Run the unit, architecture and contract tests, which need no
 		tests/unit tests/architecture tests/contract $(ARGS)
 
 test-all: export PYTHONDONTWRITEBYTECODE =
-test-all: setup ## Run every test, including the generated tables and the chaos tests
-	@$(PYTHON) -m pytest -n auto --dist worksteal $(ARGS)
+test-all: setup ## Run every test, including generated tables and chaos tests; list uncovered lines
+	@$(PYTHON) -m pytest -n auto --dist worksteal \
+		--cov --cov-report=term-missing:skip-covered $(ARGS)
 
 chaos: export PYTHONDONTWRITEBYTECODE =
 chaos: setup ## Shuffle events, and kill 1,000 processes during calls; KILLS=50 SEED=7 change it
-	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_states.py
+	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_state_machine.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
 lint: setup ## Check style, types and imports
@@ -49,6 +50,16 @@ lint: setup ## Check style, types and imports
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@$(PYTHON) .venv/bin/lint-imports
+
+# uv resolves for every platform and Python version at once. It is not a dependency of the project, so
+# this target installs it in a virtual environment of its own.
+lock: setup ## Update the lock files after a change of requirements
+	@$(PYTHON) -m venv .venv/lock
+	@.venv/lock/bin/python -m pip install -qq --disable-pip-version-check uv==0.13.9
+	@for name in requirements requirements-dev tests/system/clients/requirements; do \
+		.venv/lock/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 \
+			--custom-compile-command 'make lock' $$name.txt --output-file $$name.lock; \
+	done
 
 bench: export PYTHONDONTWRITEBYTECODE =
 bench: setup ## Measure requests, turns and 10,000 tenants; takes half an hour
@@ -58,7 +69,7 @@ bench: setup ## Measure requests, turns and 10,000 tenants; takes half an hour
 # An interrupted install leaves the file `unfinished`. pip may then accept packages that are only
 # partly installed, so the next run creates .venv again. A complete install writes `installed`.
 define SETUP
-wanted=$(cat requirements.txt requirements-dev.txt | cksum)
+lock_checksum=$(cksum <requirements-dev.lock)
 stamp=.venv/installed
 unfinished=.venv/unfinished
 
@@ -71,7 +82,7 @@ usable() {
 }
 
 up_to_date() {
-	[ "$(cat $stamp 2>/dev/null)" = "$wanted" ] && usable
+	[ "$(cat $stamp 2>/dev/null)" = "$lock_checksum" ] && usable
 }
 
 find_python() {
@@ -105,8 +116,9 @@ install() {
 	rm -f $stamp
 	echo 'Installing into .venv; this takes a minute …'
 	.venv/bin/python -m pip install -qq --disable-pip-version-check --no-input \
-		--root-user-action=ignore --requirement requirements-dev.txt
-	echo "$wanted" >$stamp
+		--root-user-action=ignore --require-hashes --no-deps \
+		--requirement requirements-dev.lock
+	echo "$lock_checksum" >$stamp
 	rm $unfinished
 }
 

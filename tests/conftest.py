@@ -37,7 +37,7 @@ LONG_RUNNING = (
     "tests/system/",
     "tests/generated/",
     "tests/integration/resilience/",
-    "tests/integration/migrations/test_fleet_processes.py",
+    "tests/integration/migrations/test_migrate_processes.py",
     "tests/integration/tenancy/test_pool",
     "tests/integration/registry/",
 )

@@ -15,6 +15,7 @@ _CONTRACT_MODULES = ("schemas.py", "models.py")
 # Other names that are stored, printed or given by a library.
 _CONTRACT_NAMES = {
     ("vca/kit/web/schema.py", "many"),  # marshmallow's parameter
+    ("vca/registry/api_keys/routes.py", "me"),  # an operation id of the OpenAPI document
     ("vca/registry/tenants/purge.py", "kept_schemas"),  # printed by `tenants purge`
     ("vca/registry/tenants/transfer.py", "kept_schema"),  # printed by `tenants import`
     ("vca/tenant/key_rotation/rotation.py", "left"),  # printed by `secrets rotate`

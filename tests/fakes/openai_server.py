@@ -226,8 +226,9 @@ def reject_parameter(parameter: str) -> Any:
 
     def behave(handler: _Handler) -> None:
         if parameter in handler.server.requests[-1].body:
-            return error_response(400, {"code": "unknown_parameter", "param": parameter})(handler)
-        return ok(handler)
+            error_response(400, {"code": "unknown_parameter", "param": parameter})(handler)
+        else:
+            ok(handler)
 
     return behave
 

@@ -75,7 +75,8 @@ class OwnAccount:
             self.representation["provider_type"]
         )
         assert adapter_class is not None
-        return CarrierClient(adapter_class(self.fields["secret"]), api)  # type: ignore[call-arg] # a fake one
+        assert issubclass(adapter_class, FakeTelephonyAdapter)
+        return CarrierClient(adapter_class(self.fields["secret"]), api)
 
 
 def create_account(tenant: Tenant, *, provider_type: str = "fake", **options: Any) -> OwnAccount:

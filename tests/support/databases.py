@@ -253,6 +253,6 @@ def template_name() -> str:
     for tree in ("migrations", "tenant_migrations"):
         for path in sorted((_ROOT / tree).rglob("*.py")):
             digest.update(path.read_bytes())
-    for path in ("vca/tenancy/schema.py", "vca/registry/privileges.py"):
-        digest.update((_ROOT / path).read_bytes())
+    for module in ("vca/tenancy/schema.py", "vca/registry/privileges.py"):
+        digest.update((_ROOT / module).read_bytes())
     return f"vca_test_template_{digest.hexdigest()[:12]}"

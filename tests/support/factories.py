@@ -120,9 +120,12 @@ class Factory:
         self, name: str = "Acme", *, plan: str = "starter", external_id: str | None = None
     ) -> Tenant:
         """Return a tenant without numbers or profiles, from the pool if it has one."""
-        fields = {"name": name, "plan": plan, "external_id": external_id}
-        pooled_id = self._tenant_pool.acquire(**fields) if self._tenant_pool else None
-        return self._tenant(pooled_id) if pooled_id else self.new_tenant(**fields)
+        pooled_id = None
+        if self._tenant_pool:
+            pooled_id = self._tenant_pool.acquire(name=name, plan=plan, external_id=external_id)
+        if pooled_id:
+            return self._tenant(pooled_id)
+        return self.new_tenant(name, plan=plan, external_id=external_id)
 
     def new_tenant(self, name: str = "Acme", **fields: Any) -> Tenant:
         """Create a tenant."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support.ast_index import ROOT
 
-REQUIREMENTS = ROOT / "tests" / "system" / "clients" / "requirements.txt"
+REQUIREMENTS = ROOT / "tests" / "system" / "clients" / "requirements.lock"
 _FOLDER = Path(sys.prefix) / "openapi-tools"
 _STAMP = _FOLDER / "installed"
 _TIMEOUT_S = 300.0
@@ -59,7 +59,8 @@ def _install() -> None:
     venv.create(_FOLDER, clear=True, symlinks=True, with_pip=False)  # pip takes 3 s to copy
     command = [sys.executable, "-m", "pip", "--python", str(_FOLDER / "bin" / "python")]
     command += ["install", "--quiet", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-compile", "--root-user-action=ignore", "--requirement", str(REQUIREMENTS)]
+    command += ["--no-compile", "--root-user-action=ignore", "--require-hashes", "--no-deps"]
+    command += ["--requirement", str(REQUIREMENTS)]
     result = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )

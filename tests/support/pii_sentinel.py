@@ -54,7 +54,7 @@ def watch_logs() -> Iterator[Callable[[], list[str]]]:
         leaking_lines.clear()
         return lines
 
-    log._render_line = render_and_check
+    log._render_line = render_and_check  # type: ignore[assignment] # the same positional arguments
     yield pop_lines
     log._render_line = render
 

@@ -85,8 +85,9 @@ class TcpProxy:
                 if is_over:
                     return
                 continue
-            for connection in readable:
-                self._forward(connection)  # type: ignore[arg-type] # only sockets were registered
+            for sender in readable:
+                assert isinstance(sender, socket.socket)
+                self._forward(sender)
 
     def _apply_mode_change(self) -> bool:
         self._wake_receiver.recv(1)

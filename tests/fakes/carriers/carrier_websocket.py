@@ -53,7 +53,7 @@ class CarrierWebSocket:
         while True:
             frame = self.receive_frame()
             assert frame["type"] == "text", frame
-            text += frame["token"]
+            text += str(frame["token"])
             if frame["last"]:
                 return text.strip()
 
@@ -111,7 +111,7 @@ def run_relay() -> Iterator[str]:
     server = make_server(
         "127.0.0.1", port, app, threaded=True, request_handler=_QuietRequestHandler
     )
-    server.daemon_threads = False
+    server.daemon_threads = False  # type: ignore[attr-defined] # a threading server
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

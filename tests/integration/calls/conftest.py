@@ -23,7 +23,7 @@ UseModel = Callable[..., Models]
 
 
 class RealCallerCarrier(FakeTelephonyAdapter):
-    """Fake carrier that does not count as simulated, for rules that apply to real callers only."""
+    """A fake carrier that is not simulated, for rules that apply to real callers only."""
 
     simulated: ClassVar[bool] = False
 
@@ -43,7 +43,7 @@ def carrier_client(real_carrier: RealCallerCarrier, anonymous: Api) -> CarrierCl
 
 
 def use_model(model: ModelClient, **latency: float) -> Models:
-    """Make calls use this model. `latency` are fields of LatencyPolicy."""
+    """Make calls use this model. The keyword arguments are fields of LatencyPolicy."""
     models = Models(model, latency_policy=LatencyPolicy(**latency))
     call_services.set_current_services(replace(call_services.current_services(), models=models))
     return models
@@ -53,14 +53,14 @@ def use_model(model: ModelClient, **latency: float) -> Models:
 def script_model(app: Flask) -> Callable[..., SequenceModel]:
     """Return a function that installs a model with one list of steps for each request."""
 
-    def use_answers(
+    def install_model(
         *step_lists: list[Step], tokens: Tokens | None = None, **latency: float
     ) -> SequenceModel:
         model = SequenceModel(*step_lists, tokens=tokens)
         use_model(model, **latency)
         return model
 
-    return use_answers
+    return install_model
 
 
 @dataclass(frozen=True)
@@ -95,4 +95,5 @@ class CallRecord:
 
 @pytest.fixture
 def call_record(acme: Tenant) -> CallRecord:
+    """Return the stored data of acme's only call."""
     return CallRecord(acme)

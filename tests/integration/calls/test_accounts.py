@@ -1,9 +1,10 @@
-"""Calls by tenants' own accounts: whose signature counts, and who is asked afterwards."""
+"""Calls on telephony accounts of tenants: accepted signatures, and operations at the carrier."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from tests.support.carrier_client import BASE_PATH, CALLER, CarrierClient, spoke
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import db
-from vca.registry.number_registry import service as dids
+from vca.registry.number_registry import service as number_registry
 from vca.telephony import providers
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -36,97 +37,101 @@ from vca.tenant.calls.core.call_services import current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import credentials
 
-OTHERS = f"/telephony/{OTHER_CARRIER}/"
-# A ring, words, an end, and an end that bears no token: the statements of each.
-BEFORE_THERE_WERE_ACCOUNTS = [4, 7, 11, 12]
+OTHER_CARRIER_BASE_PATH = f"/telephony/{OTHER_CARRIER}/"
+# The number of statements of an inbound call, an utterance, a final status with a state token, and
+# a final status without one.
+DEPLOYMENT_ACCOUNT_STATEMENTS = [4, 7, 11, 12]
 
 
 @pytest.fixture
 def db_snapshot(app: Flask) -> Iterator[SnapshotChecker]:
-    found = SnapshotChecker(admin_db.database_url())
-    yield found
-    found.close()
+    """Return a reader of the database outside the product's sessions."""
+    checker = SnapshotChecker(admin_db.database_url())
+    yield checker
+    checker.close()
 
 
 @pytest.fixture
 def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
-    """By the deployment's account."""
+    """Return a client that signs with the deployment's account."""
     return CarrierClient(carrier, anonymous)
 
 
 @pytest.fixture
 def own_account(carrier: FakeTelephonyAdapter, acme: Tenant) -> OwnAccount:
-    """An account of acme's."""
+    """Create a telephony account of acme."""
     acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": "+442079460999"}})
     return create_account(acme)
 
 
 @pytest.fixture
 def number(acme: Tenant, own_account: OwnAccount) -> dict[str, Any]:
-    """A number of acme's on its own account."""
+    """Create a number of acme on that account."""
     return acme.number(**own_account.number_fields)
 
 
-def _calls(tenant: Tenant) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tenant.get("/calls").json
-    return found
+def _list_calls(tenant: Tenant) -> list[dict[str, Any]]:
+    calls: list[dict[str, Any]] = tenant.get("/calls").json
+    return calls
 
 
-# --- Genuine --------------------------------------------------------------------------------------
+# --- Genuine requests -----------------------------------------------------------------------------
 
 
-def test_a_number_on_its_tenants_account_rings_by_that_account(
+def test_a_call_to_a_number_on_a_tenants_account_is_stored_with_that_account(
     acme: Tenant, own_account: OwnAccount, number: dict[str, Any], anonymous: Api
 ) -> None:
-    line = own_account.carrier_client(anonymous)
+    account_client = own_account.carrier_client(anonymous)
 
-    rung = line.ring(number["did_number"], "own-1")
-    said = line.say("own-1", rung["state"], "Hello?")
-    line.send_status("own-1", "completed", state=said["state"])
+    first_response = account_client.ring(number["did_number"], "own-1")
+    second_response = account_client.say("own-1", first_response["state"], "Hello?")
+    account_client.send_status("own-1", "completed", state=second_response["state"])
 
-    assert spoken_text(rung) == "Acme here."
-    [call] = _calls(acme)
+    assert spoken_text(first_response) == "Acme here."
+    [call] = _list_calls(acme)
     assert (call["status"], call["end_reason"]) == ("completed", "caller_hangup")
     assert (call["provider_type"], call["telephony_account_id"]) == ("fake", own_account.id)
 
 
-def test_a_status_without_a_token_is_believed_of_the_account_that_holds_the_call(
+def test_a_calls_account_may_send_its_status_without_a_state_token(
     acme: Tenant, own_account: OwnAccount, number: dict[str, Any], anonymous: Api
 ) -> None:
-    line = own_account.carrier_client(anonymous)
-    line.ring(number["did_number"], "own-1")
+    account_client = own_account.carrier_client(anonymous)
+    account_client.ring(number["did_number"], "own-1")
 
-    line.send_status("own-1", "completed", to=number["did_number"])
+    account_client.send_status("own-1", "completed", to=number["did_number"])
 
-    assert _calls(acme)[0]["status"] == "completed"
+    assert _list_calls(acme)[0]["status"] == "completed"
 
 
-def test_for_a_day_the_secret_before_signs_too(
+def test_the_previous_secret_of_an_account_is_valid_after_a_rotation(
     acme: Tenant, world: Factory, own_account: OwnAccount, number: dict[str, Any], anonymous: Api
 ) -> None:
     acme.patch(f"/telephony-accounts/{own_account.id}", {"fields": {"secret": "n" * 20}})
 
     own_account.carrier_client(anonymous).ring(number["did_number"], "before-1")
 
-    new = OwnAccount(own_account.representation, {**own_account.fields, "secret": "n" * 20})
-    new.carrier_client(anonymous).ring(number["did_number"], "new-1")
-    assert len(_calls(acme)) == 2
+    rotated_account = OwnAccount(
+        own_account.representation, {**own_account.fields, "secret": "n" * 20}
+    )
+    rotated_account.carrier_client(anonymous).ring(number["did_number"], "new-1")
+    assert len(_list_calls(acme)) == 2
 
 
-def test_a_carrier_that_only_tenants_have_an_account_with_is_taken(
+def test_a_carrier_without_a_deployment_account_serves_a_tenants_account(
     acme: Tenant, own_account: OwnAccount, anonymous: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(ADAPTERS, OTHER_CARRIER, OTHER_CARRIER_PATH)
-    theirs = create_account(acme, provider_type=OTHER_CARRIER)
-    number = acme.number(**theirs.number_fields)
+    account = create_account(acme, provider_type=OTHER_CARRIER)
+    number = acme.number(**account.number_fields)
 
-    request = OtherCarrier(theirs.fields["secret"]).signed_request(
-        "voice", OTHERS, call_id="other-1", to=number["did_number"]
+    request = OtherCarrier(account.fields["secret"]).signed_request(
+        "voice", OTHER_CARRIER_BASE_PATH, call_id="other-1", to=number["did_number"]
     )
-    answer = theirs.carrier_client(anonymous).send(request)
+    response = account.carrier_client(anonymous).send(request)
 
-    assert answer.status_code == 200
-    assert _calls(acme)[0]["telephony_account_id"] == theirs.id
+    assert response.status_code == 200
+    assert _list_calls(acme)[0]["telephony_account_id"] == account.id
     assert (
         acme.post(
             "/phone-numbers", {"did_number": fresh_number(), "provider_type": OTHER_CARRIER}
@@ -142,39 +147,40 @@ def test_a_call_stays_with_its_account_when_its_number_moves(
     anonymous: Api,
     carrier_client: CarrierClient,
 ) -> None:
-    theirs = own_account.carrier_client(anonymous)
-    state = theirs.ring(number["did_number"], "own-1")["state"]
+    account_client = own_account.carrier_client(anonymous)
+    state = account_client.ring(number["did_number"], "own-1")["state"]
 
     acme.patch(f"/phone-numbers/{number['id']}", {"telephony_account_id": None})
     acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
 
-    theirs.say("own-1", state, "Are you there?")
-    theirs.send_status("own-1", "completed", to=number["did_number"])
-    assert _calls(acme)[0]["status"] == "completed"
+    account_client.say("own-1", state, "Are you there?")
+    account_client.send_status("own-1", "completed", to=number["did_number"])
+    assert _list_calls(acme)[0]["status"] == "completed"
     assert carrier_client.ring(number["did_number"], "new-1")["state"] is not None
 
 
-# --- Forged ---------------------------------------------------------------------------------------
+# --- Forged requests ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class LiveCalls:
-    """Numbers and live calls of two tenants on accounts of their own and the deployment's."""
+    """Numbers and live calls of two tenants, on their accounts and on the deployment's account."""
 
-    deployment: FakeTelephonyAdapter
-    acmes: OwnAccount
-    acmes_second: OwnAccount
-    globexs: OwnAccount
-    on_own: str
-    on_second: str
-    on_deployment: str
-    at_globex: str
+    deployment_carrier: FakeTelephonyAdapter
+    own_account: OwnAccount
+    second_account: OwnAccount
+    globex_account: OwnAccount
+    own_number: str
+    second_number: str
+    deployment_number: str
+    globex_number: str
     own_state: str
     deployment_state: str
     globex_state: str
 
-    def by(self, own: OwnAccount) -> FakeTelephonyAdapter:
-        return FakeTelephonyAdapter(own.fields["secret"])
+    def build_carrier(self, account: OwnAccount) -> FakeTelephonyAdapter:
+        """Return a carrier that signs with this account."""
+        return FakeTelephonyAdapter(account.fields["secret"])
 
 
 @pytest.fixture
@@ -188,132 +194,193 @@ def live_calls(
     anonymous: Api,
 ) -> LiveCalls:
     globex.profile(greeting="Globex here.")
-    second, theirs = create_account(acme), create_account(globex)
-    on_second = acme.number(**second.number_fields)["did_number"]
-    on_deployment = acme.number()["did_number"]
-    at_globex = globex.number(**theirs.number_fields)["did_number"]
+    second_account, globex_account = create_account(acme), create_account(globex)
+    second_number = acme.number(**second_account.number_fields)["did_number"]
+    deployment_number = acme.number()["did_number"]
+    globex_number = globex.number(**globex_account.number_fields)["did_number"]
     return LiveCalls(
         carrier,
         own_account,
-        second,
-        theirs,
+        second_account,
+        globex_account,
         number["did_number"],
-        on_second,
-        on_deployment,
-        at_globex,
+        second_number,
+        deployment_number,
+        globex_number,
         own_account.carrier_client(anonymous).ring(number["did_number"], "own-1")["state"],
-        carrier_client.ring(on_deployment, "deployment-1")["state"],
-        theirs.carrier_client(anonymous).ring(at_globex, "globex-1")["state"],
+        carrier_client.ring(deployment_number, "deployment-1")["state"],
+        globex_account.carrier_client(anonymous).ring(globex_number, "globex-1")["state"],
     )
 
 
-Forged = Callable[[LiveCalls], CarrierRequest]
+ForgeRequest = Callable[[LiveCalls], CarrierRequest]
 
 
-def _ring(
-    by: Callable[[LiveCalls], FakeTelephonyAdapter], to: Callable[[LiveCalls], str]
-) -> Forged:
-    said = {"call_id": "forged-1", "from": CALLER}
-    return lambda scene: by(scene).signed_request("voice", BASE_PATH, to=to(scene), **said)
+def _forge_inbound_call(
+    get_carrier: Callable[[LiveCalls], FakeTelephonyAdapter],
+    get_number: Callable[[LiveCalls], str],
+) -> ForgeRequest:
+    """Return a function that builds the first request of an inbound call to this number."""
+    fields = {"call_id": "forged-1", "from": CALLER}
+    return lambda live_calls: get_carrier(live_calls).signed_request(
+        "voice", BASE_PATH, to=get_number(live_calls), **fields
+    )
 
 
-def _later(
-    by: Callable[[LiveCalls], FakeTelephonyAdapter],
-    state: Callable[[LiveCalls], str],
+def _forge_event(
+    get_carrier: Callable[[LiveCalls], FakeTelephonyAdapter],
+    get_state: Callable[[LiveCalls], str],
     action: str = "speech",
-    **said: Any,
-) -> Forged:
-    told = {"call_id": "own-1", "text": "Hello?", **said}
-    return lambda scene: by(scene).signed_request(action, BASE_PATH, state=state(scene), **told)
+    **extra_fields: Any,
+) -> ForgeRequest:
+    """Return a function that builds a later request of the call with this state token."""
+    fields = {"call_id": "own-1", "text": "Hello?", **extra_fields}
+    return lambda live_calls: get_carrier(live_calls).signed_request(
+        action, BASE_PATH, state=get_state(live_calls), **fields
+    )
 
 
-def _deployment(scene: LiveCalls) -> FakeTelephonyAdapter:
-    return scene.deployment
+def _forge_event_without_state(
+    get_carrier: Callable[[LiveCalls], FakeTelephonyAdapter],
+    get_number: Callable[[LiveCalls], str],
+    action: str,
+    **fields: Any,
+) -> ForgeRequest:
+    """Return a function that builds a request that names acme's call by its id and this number."""
+    return lambda live_calls: get_carrier(live_calls).signed_request(
+        action, BASE_PATH, call_id="own-1", to=get_number(live_calls), **fields
+    )
 
 
-def _acmes(scene: LiveCalls) -> FakeTelephonyAdapter:
-    return scene.by(scene.acmes)
+def _deployment_carrier(live_calls: LiveCalls) -> FakeTelephonyAdapter:
+    return live_calls.deployment_carrier
 
 
-def _second(scene: LiveCalls) -> FakeTelephonyAdapter:
-    return scene.by(scene.acmes_second)
+def _own_carrier(live_calls: LiveCalls) -> FakeTelephonyAdapter:
+    return live_calls.build_carrier(live_calls.own_account)
 
 
-def _globexs(scene: LiveCalls) -> FakeTelephonyAdapter:
-    return scene.by(scene.globexs)
+def _second_carrier(live_calls: LiveCalls) -> FakeTelephonyAdapter:
+    return live_calls.build_carrier(live_calls.second_account)
 
 
-def _stranger(scene: LiveCalls) -> FakeTelephonyAdapter:
+def _globex_carrier(live_calls: LiveCalls) -> FakeTelephonyAdapter:
+    return live_calls.build_carrier(live_calls.globex_account)
+
+
+def _unknown_carrier(live_calls: LiveCalls) -> FakeTelephonyAdapter:
     return FakeTelephonyAdapter("a guess of sixteen")
 
 
-def _altered(scene: LiveCalls) -> CarrierRequest:
-    genuine = _acmes(scene).signed_request("voice", BASE_PATH, call_id="forged-1", to=scene.on_own)
-    return CarrierRequest("voice", genuine.url, genuine.headers, genuine.body + b" ")
-
-
-def _elsewhere(scene: LiveCalls) -> CarrierRequest:
-    genuine = _acmes(scene).signed_request(
-        "voice", BASE_PATH, call_id="own-1", state=scene.own_state
+def _altered_request(live_calls: LiveCalls) -> CarrierRequest:
+    genuine_request = _own_carrier(live_calls).signed_request(
+        "voice", BASE_PATH, call_id="forged-1", to=live_calls.own_number
     )
-    return CarrierRequest("speech", f"{BASE_PATH}speech", genuine.headers, genuine.body)
+    return CarrierRequest(
+        "voice", genuine_request.url, genuine_request.headers, genuine_request.body + b" "
+    )
 
 
-def _unsigned(scene: LiveCalls) -> CarrierRequest:
-    genuine = _acmes(scene).signed_request("voice", BASE_PATH, call_id="forged-1", to=scene.on_own)
-    return CarrierRequest("voice", genuine.url, {}, genuine.body)
+def _request_for_another_action(live_calls: LiveCalls) -> CarrierRequest:
+    genuine_request = _own_carrier(live_calls).signed_request(
+        "voice", BASE_PATH, call_id="own-1", state=live_calls.own_state
+    )
+    return CarrierRequest(
+        "speech", f"{BASE_PATH}speech", genuine_request.headers, genuine_request.body
+    )
 
 
-_OWN: Callable[[LiveCalls], str] = lambda scene: scene.own_state  # noqa: E731 # a place in the table
-_STATUS = {"action": "status", "status": "completed"}
+def _unsigned_request(live_calls: LiveCalls) -> CarrierRequest:
+    genuine_request = _own_carrier(live_calls).signed_request(
+        "voice", BASE_PATH, call_id="forged-1", to=live_calls.own_number
+    )
+    return CarrierRequest("voice", genuine_request.url, {}, genuine_request.body)
 
-FORGERIES: dict[str, Forged] = {
-    "acme's number, by the deployment": _ring(_deployment, lambda it: it.on_own),
-    "acme's number, by acme's other account": _ring(_second, lambda it: it.on_own),
-    "acme's number, by globex": _ring(_globexs, lambda it: it.on_own),
-    "acme's number, by a stranger": _ring(_stranger, lambda it: it.on_own),
-    "acme's number on the deployment, by acme": _ring(_acmes, lambda it: it.on_deployment),
-    "acme's number on the deployment, by globex": _ring(_globexs, lambda it: it.on_deployment),
-    "globex's number, by acme": _ring(_acmes, lambda it: it.at_globex),
-    "globex's number, by the deployment": _ring(_deployment, lambda it: it.at_globex),
-    "nobody's number, by acme": _ring(_acmes, lambda it: fresh_number()),
-    "acme's call, by the deployment": _later(_deployment, _OWN),
-    "acme's call, by acme's other account": _later(_second, _OWN),
-    "acme's call, by globex": _later(_globexs, _OWN),
-    "the end of acme's call, by globex": _later(_globexs, _OWN, **_STATUS),
-    "keys in acme's call, by globex": _later(_globexs, _OWN, "keys", keys="1"),
-    "more of acme's call, by globex": _later(_globexs, _OWN, "more"),
-    "a leg of acme's call, by globex": _later(_globexs, _OWN, "leg", outcome="busy"),
-    "acme's call answered, by globex": _later(_globexs, _OWN, "answered"),
-    "acme's call interrupted, by globex": _later(_globexs, _OWN, "interrupted"),
-    "a voicemail of acme's, by globex": _later(_globexs, _OWN, "voicemail", recording_id="x"),
-    "a recording of acme's, by globex": _later(_globexs, _OWN, "recording", recording_id="x"),
-    "a call on the deployment, by acme": _later(_acmes, lambda it: it.deployment_state),
-    "globex's call, by acme": _later(_acmes, lambda it: it.globex_state),
-    "a false token, by acme": _later(_acmes, lambda it: f"{it.own_state[:-3]}AAA"),
-    "the end of acme's call without a token, by the deployment": lambda it: _deployment(
-        it
-    ).signed_request("status", BASE_PATH, call_id="own-1", to=it.on_own, status="completed"),
-    "the end of acme's call at another number, by that one's account": lambda it: _second(
-        it
-    ).signed_request("status", BASE_PATH, call_id="own-1", to=it.on_second, status="completed"),
-    "acme's call rung again at another number, by that one's account": lambda it: _second(
-        it
-    ).signed_request("voice", BASE_PATH, call_id="own-1", to=it.on_second),
-    "altered": _altered,
-    "signed for another action": _elsewhere,
-    "unsigned": _unsigned,
+
+_FINAL_STATUS = {"action": "status", "status": "completed"}
+
+FORGERIES: dict[str, ForgeRequest] = {
+    "acme's number, by the deployment": _forge_inbound_call(
+        _deployment_carrier, attrgetter("own_number")
+    ),
+    "acme's number, by acme's other account": _forge_inbound_call(
+        _second_carrier, attrgetter("own_number")
+    ),
+    "acme's number, by globex": _forge_inbound_call(_globex_carrier, attrgetter("own_number")),
+    "acme's number, by an unknown secret": _forge_inbound_call(
+        _unknown_carrier, attrgetter("own_number")
+    ),
+    "acme's number on the deployment, by acme": _forge_inbound_call(
+        _own_carrier, attrgetter("deployment_number")
+    ),
+    "acme's number on the deployment, by globex": _forge_inbound_call(
+        _globex_carrier, attrgetter("deployment_number")
+    ),
+    "globex's number, by acme": _forge_inbound_call(_own_carrier, attrgetter("globex_number")),
+    "globex's number, by the deployment": _forge_inbound_call(
+        _deployment_carrier, attrgetter("globex_number")
+    ),
+    "an unassigned number, by acme": _forge_inbound_call(
+        _own_carrier, lambda live_calls: fresh_number()
+    ),
+    "acme's call, by the deployment": _forge_event(_deployment_carrier, attrgetter("own_state")),
+    "acme's call, by acme's other account": _forge_event(_second_carrier, attrgetter("own_state")),
+    "acme's call, by globex": _forge_event(_globex_carrier, attrgetter("own_state")),
+    "the end of acme's call, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), **_FINAL_STATUS
+    ),
+    "keys in acme's call, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "keys", keys="1"
+    ),
+    "a poll of acme's call, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "more"
+    ),
+    "a leg of acme's call, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "leg", outcome="busy"
+    ),
+    "acme's call answered, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "answered"
+    ),
+    "acme's call interrupted, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "interrupted"
+    ),
+    "a voicemail of acme, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "voicemail", recording_id="x"
+    ),
+    "a recording of acme, by globex": _forge_event(
+        _globex_carrier, attrgetter("own_state"), "recording", recording_id="x"
+    ),
+    "a call on the deployment, by acme": _forge_event(_own_carrier, attrgetter("deployment_state")),
+    "globex's call, by acme": _forge_event(_own_carrier, attrgetter("globex_state")),
+    "a false token, by acme": _forge_event(
+        _own_carrier, lambda live_calls: f"{live_calls.own_state[:-3]}AAA"
+    ),
+    "the end of acme's call without a token, by the deployment": _forge_event_without_state(
+        _deployment_carrier, attrgetter("own_number"), "status", status="completed"
+    ),
+    "the end of acme's call at another number, by that number's account": (
+        _forge_event_without_state(
+            _second_carrier, attrgetter("second_number"), "status", status="completed"
+        )
+    ),
+    "acme's call repeated at another number, by that number's account": (
+        _forge_event_without_state(_second_carrier, attrgetter("second_number"), "voice")
+    ),
+    "altered body": _altered_request,
+    "signed for another action": _request_for_another_action,
+    "unsigned": _unsigned_request,
 }
 
 
-def _told(evidence: SnapshotChecker, *tenants: Tenant) -> list[Any]:
-    misses = evidence.rows("SELECT count(*), sum(misses) FROM public.did_misses")
-    waiting = evidence.rows("SELECT count(*) FROM jobs.procrastinate_jobs")
-    return [*(evidence.checksum(tenant.id) for tenant in tenants), misses, waiting]
+def _take_snapshot(db_snapshot: SnapshotChecker, *tenants: Tenant) -> list[Any]:
+    """Return the checksums of the tenants and the counts of unrouted calls and jobs."""
+    unrouted_calls = db_snapshot.rows("SELECT count(*), sum(misses) FROM public.did_misses")
+    jobs = db_snapshot.rows("SELECT count(*) FROM jobs.procrastinate_jobs")
+    return [*(db_snapshot.checksum(tenant.id) for tenant in tenants), unrouted_calls, jobs]
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_what_another_account_signs_is_403_and_nothing_is_written(
+def test_a_request_signed_by_another_account_returns_403_and_writes_nothing(
     name: str,
     live_calls: LiveCalls,
     acme: Tenant,
@@ -321,17 +388,17 @@ def test_what_another_account_signs_is_403_and_nothing_is_written(
     carrier_client: CarrierClient,
     db_snapshot: SnapshotChecker,
 ) -> None:
-    before = _told(db_snapshot, acme, globex)
+    before = _take_snapshot(db_snapshot, acme, globex)
 
-    refused = carrier_client.send(FORGERIES[name](live_calls))
+    response = carrier_client.send(FORGERIES[name](live_calls))
 
-    assert (refused.status_code, refused.json["code"]) == (403, "forbidden")
-    assert _told(db_snapshot, acme, globex) == before
+    assert (response.status_code, response.json["code"]) == (403, "forbidden")
+    assert _take_snapshot(db_snapshot, acme, globex) == before
 
 
-@pytest.mark.parametrize("of_call", [False, True])
-def test_what_another_carrier_signs_is_403_and_nothing_is_written(
-    of_call: bool,
+@pytest.mark.parametrize("in_live_call", [False, True])
+def test_a_request_of_another_carrier_returns_403_and_writes_nothing(
+    in_live_call: bool,
     live_calls: LiveCalls,
     acme: Tenant,
     globex: Tenant,
@@ -339,26 +406,29 @@ def test_what_another_carrier_signs_is_403_and_nothing_is_written(
     db_snapshot: SnapshotChecker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the deployment's account there, and by one that acme has there."""
-    other = OtherCarrier("the deployment's own one")
-    monkeypatch.setitem(providers.current_carriers()._adapters, OTHER_CARRIER, other)
-    theirs = OtherCarrier(create_account(acme, provider_type=OTHER_CARRIER).fields["secret"])
-    before = _told(db_snapshot, acme, globex)
+    """The other carrier signs with the deployment's account and with an account of acme."""
+    deployment_carrier = OtherCarrier("the deployment's own one")
+    monkeypatch.setitem(providers.current_carriers()._adapters, OTHER_CARRIER, deployment_carrier)
+    account = create_account(acme, provider_type=OTHER_CARRIER)
+    account_carrier = OtherCarrier(account.fields["secret"])
+    before = _take_snapshot(db_snapshot, acme, globex)
 
-    places = (("own-1", live_calls.on_own, live_calls.own_state),)
-    places += (("deployment-1", live_calls.on_deployment, live_calls.deployment_state),)
-    for carrier, (call_id, to, state) in product((other, theirs), places):
-        said = {"text": "Hello?", "state": state} if of_call else {"to": to}
-        action = "speech" if of_call else "voice"
-        refused = carrier_client.send(
-            carrier.signed_request(action, OTHERS, call_id=call_id, **said)
+    calls = (
+        ("own-1", live_calls.own_number, live_calls.own_state),
+        ("deployment-1", live_calls.deployment_number, live_calls.deployment_state),
+    )
+    for carrier, (call_id, to, state) in product((deployment_carrier, account_carrier), calls):
+        fields = {"text": "Hello?", "state": state} if in_live_call else {"to": to}
+        action = "speech" if in_live_call else "voice"
+        response = carrier_client.send(
+            carrier.signed_request(action, OTHER_CARRIER_BASE_PATH, call_id=call_id, **fields)
         )
-        assert refused.status_code == 403
+        assert response.status_code == 403
 
-    assert _told(db_snapshot, acme, globex) == before
+    assert _take_snapshot(db_snapshot, acme, globex) == before
 
 
-def test_the_secret_before_is_refused_once_its_day_is_over(
+def test_the_previous_secret_of_an_account_is_rejected_after_the_overlap(
     acme: Tenant,
     own_account: OwnAccount,
     number: dict[str, Any],
@@ -367,107 +437,122 @@ def test_the_secret_before_is_refused_once_its_day_is_over(
 ) -> None:
     monkeypatch.setattr(credentials, "OVERLAP", timedelta(0))
     acme.patch(f"/telephony-accounts/{own_account.id}", {"fields": {"secret": "n" * 20}})
-    line = own_account.carrier_client(anonymous)
+    account_client = own_account.carrier_client(anonymous)
 
-    refused = line.send(line.build_request("voice", call_id="late-1", to=number["did_number"]))
+    response = account_client.send(
+        account_client.build_request("voice", call_id="late-1", to=number["did_number"])
+    )
 
-    assert refused.status_code == 403
-    assert _calls(acme) == []
+    assert response.status_code == 403
+    assert _list_calls(acme) == []
 
 
-def test_an_account_that_is_gone_signs_nothing(
+def test_a_request_signed_by_a_deleted_account_returns_403(
     acme: Tenant, world: Factory, own_account: OwnAccount, number: dict[str, Any], anonymous: Api
 ) -> None:
-    line = own_account.carrier_client(anonymous)
-    state = line.ring(number["did_number"], "own-1")["state"]
+    account_client = own_account.carrier_client(anonymous)
+    state = account_client.ring(number["did_number"], "own-1")["state"]
     world.sql(acme, "UPDATE phone_numbers SET telephony_account_id = NULL")
     world.sql(acme, "DELETE FROM telephony_accounts")
 
-    for action, said in (("voice", {"to": number["did_number"]}), ("speech", {"state": state})):
-        request = line.build_request(action, call_id="own-1", **said)
-        assert line.send(request).status_code == 403
+    for action, fields in (("voice", {"to": number["did_number"]}), ("speech", {"state": state})):
+        request = account_client.build_request(action, call_id="own-1", **fields)
+        assert account_client.send(request).status_code == 403
 
 
-def test_a_token_of_before_there_were_accounts_is_believed_of_its_calls_row(
+def test_a_state_token_without_an_account_is_checked_against_the_calls_row(
     acme: Tenant,
     own_account: OwnAccount,
     number: dict[str, Any],
     anonymous: Api,
     carrier_client: CarrierClient,
 ) -> None:
-    theirs = own_account.carrier_client(anonymous)
-    theirs.ring(number["did_number"], "own-1")
-    ref = CallRef(acme.ref, UUID(_calls(acme)[0]["id"]))
+    account_client = own_account.carrier_client(anonymous)
+    account_client.ring(number["did_number"], "own-1")
+    ref = CallRef(acme.ref, UUID(_list_calls(acme)[0]["id"]))
     state = current_services().sign_state(ref, turns=1)
 
-    refused = carrier_client.send(
-        carrier_client.build_request("speech", call_id="own-1", state=state, text="Hello?")
-    )
-    taken = theirs.send(theirs.build_request("speech", call_id="own-1", state=state, text="Hello?"))
+    fields = {"call_id": "own-1", "state": state, "text": "Hello?"}
+    deployment_response = carrier_client.send(carrier_client.build_request("speech", **fields))
+    account_response = account_client.send(account_client.build_request("speech", **fields))
 
-    assert (refused.status_code, taken.status_code) == (403, 200)
-
-
-# --- What it costs --------------------------------------------------------------------------------
+    assert (deployment_response.status_code, account_response.status_code) == (403, 200)
 
 
-class Count:
-    """How many statements each request takes."""
+# --- Database statements --------------------------------------------------------------------------
+
+
+class StatementCounter:
+    """Counts the statements of each request; `counts` has one number for each request."""
 
     def __init__(self) -> None:
-        self._seen = 0
-        self.taken: list[int] = []
+        self._count = 0
+        self.counts: list[int] = []
 
-    def note(self, *_: object) -> None:
-        self._seen += 1
+    def on_statement(self, *_: object) -> None:
+        self._count += 1
 
-    def of(self, send: Callable[..., dict[str, Any]], *given: Any, **said: Any) -> dict[str, Any]:
-        self._seen = 0
-        answer = send(*given, **said)
-        self.taken.append(self._seen)
-        return answer
+    def measure(
+        self, send: Callable[..., dict[str, Any]], *arguments: Any, **fields: Any
+    ) -> dict[str, Any]:
+        """Send a request, append its number of statements, and return the response."""
+        self._count = 0
+        response_body = send(*arguments, **fields)
+        self.counts.append(self._count)
+        return response_body
 
 
 @pytest.fixture
-def count(app: Flask) -> Iterator[Count]:
-    found, engine = Count(), db.current_database().engine
-    event.listen(engine, "before_cursor_execute", found.note)
-    yield found
-    event.remove(engine, "before_cursor_execute", found.note)
+def statement_counter(app: Flask) -> Iterator[StatementCounter]:
+    counter, engine = StatementCounter(), db.current_database().engine
+    event.listen(engine, "before_cursor_execute", counter.on_statement)
+    yield counter
+    event.remove(engine, "before_cursor_execute", counter.on_statement)
 
 
-def _counted(count: Count, line: CarrierClient, to: str, name: str) -> list[int]:
-    """The statements of a ring, of words, of an end, and of an end that bears no token."""
-    line.ring(to, f"{name}-1")  # the first of a process loads what is kept
-    line.send_status(f"{name}-1", "completed", to=to)
-    count.taken.clear()
-    state = count.of(line.ring, to, f"{name}-2")["state"]
-    count.of(line.say, f"{name}-2", state, "Hello?")
-    count.of(line.send_status, f"{name}-2", "completed", state=state)
-    line.ring(to, f"{name}-3")
-    count.of(line.send_status, f"{name}-3", "completed", to=to)
-    return list(count.taken)
+def _count_statements(
+    counter: StatementCounter, client: CarrierClient, to: str, call_prefix: str
+) -> list[int]:
+    """Return the counts in the order of DEPLOYMENT_ACCOUNT_STATEMENTS."""
+    client.ring(to, f"{call_prefix}-1")  # the first request of a process fills its caches
+    client.send_status(f"{call_prefix}-1", "completed", to=to)
+    counter.counts.clear()
+    state = counter.measure(client.ring, to, f"{call_prefix}-2")["state"]
+    counter.measure(client.say, f"{call_prefix}-2", state, "Hello?")
+    counter.measure(client.send_status, f"{call_prefix}-2", "completed", state=state)
+    client.ring(to, f"{call_prefix}-3")
+    counter.measure(client.send_status, f"{call_prefix}-3", "completed", to=to)
+    return list(counter.counts)
 
 
-def test_the_deployments_account_costs_no_statement_and_a_tenants_one(
+def test_a_tenants_account_adds_one_statement_to_each_request(
     acme: Tenant,
     own_account: OwnAccount,
     number: dict[str, Any],
     carrier_client: CarrierClient,
     anonymous: Api,
-    count: Count,
+    statement_counter: StatementCounter,
 ) -> None:
-    deployments = _counted(count, carrier_client, acme.number()["did_number"], "plain")
-    tenants = _counted(count, own_account.carrier_client(anonymous), number["did_number"], "own")
+    deployment_number = acme.number()["did_number"]
+    deployment_counts = _count_statements(
+        statement_counter, carrier_client, deployment_number, "plain"
+    )
+    account_client = own_account.carrier_client(anonymous)
+    account_counts = _count_statements(
+        statement_counter, account_client, number["did_number"], "own"
+    )
 
-    assert deployments == BEFORE_THERE_WERE_ACCOUNTS
-    assert [more - plain for more, plain in zip(tenants, deployments, strict=True)] == [1] * 4
+    assert deployment_counts == DEPLOYMENT_ACCOUNT_STATEMENTS
+    assert [
+        account_count - deployment_count
+        for account_count, deployment_count in zip(account_counts, deployment_counts, strict=True)
+    ] == [1] * 4
 
 
-# --- Who is asked ---------------------------------------------------------------------------------
+# --- Operations at the carrier --------------------------------------------------------------------
 
 
-def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_nothing(
+def test_operations_for_a_number_use_its_account_and_not_the_deployments(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -476,18 +561,18 @@ def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_no
     carrier: FakeTelephonyAdapter,
 ) -> None:
     world.run_jobs(acme)
-    line = own_account.carrier_client(anonymous)
-    state = line.ring(number["did_number"], "own-1")["state"]
+    account_client = own_account.carrier_client(anonymous)
+    state = account_client.ring(number["did_number"], "own-1")["state"]
     own_account.carrier.live_calls.add("own-1")
-    call = _calls(acme)[0]["id"]
+    call_id = _list_calls(acme)[0]["id"]
 
-    acme.post(f"/calls/{call}/say", {"text": "One moment."})
+    acme.post(f"/calls/{call_id}/say", {"text": "One moment."})
     assert (
         reconciliation.check_call(current_services().verify_state(state).ref, immediately=True)
         == "live"
     )
-    acme.post(f"/calls/{call}/transfer", {"target": "sales"})
-    acme.post(f"/calls/{call}/hangup")
+    acme.post(f"/calls/{call_id}/transfer", {"target": "sales"})
+    acme.post(f"/calls/{call_id}/hangup")
     acme.delete(f"/phone-numbers/{number['id']}")
     world.run_jobs(acme)
 
@@ -502,7 +587,7 @@ def test_its_account_registers_controls_and_looks_up_and_the_deployments_does_no
     assert requested_operations(carrier) == []
 
 
-def test_it_places_its_tenants_calls(
+def test_an_outbound_call_is_placed_by_the_account_of_its_number(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -517,14 +602,14 @@ def test_it_places_its_tenants_calls(
 
     assert requested_operations(own_account.carrier) == ["place_call"]
     assert requested_operations(carrier) == []
-    [(_, how)] = own_account.carrier.operations
-    sealed = current_services().verify_state(how["state"])
-    assert sealed.account is not None
-    assert str(sealed.account.account_id) == own_account.id
+    [(_, arguments)] = own_account.carrier.operations
+    token = current_services().verify_state(arguments["state"])
+    assert token.account is not None
+    assert str(token.account.account_id) == own_account.id
     assert acme.get(f"/calls/{call_id}").json["telephony_account_id"] == own_account.id
 
 
-def test_it_gives_its_recordings_and_deletes_its_copies(
+def test_a_recording_is_fetched_and_deleted_by_the_account_of_its_call(
     acme: Tenant,
     world: Factory,
     own_account: OwnAccount,
@@ -533,32 +618,34 @@ def test_it_gives_its_recordings_and_deletes_its_copies(
 ) -> None:
     profile = acme.profile(greeting="Taped.", recording=True)
     number = acme.number(**own_account.number_fields, ai_profile_id=profile["id"])
-    line = own_account.carrier_client(anonymous)
-    state = line.ring(number["did_number"], "own-1")["state"]
+    account_client = own_account.carrier_client(anonymous)
+    state = account_client.ring(number["did_number"], "own-1")["state"]
     own_account.carrier.add_recording("own-1", b"RIFF")
 
-    line.send_status("own-1", "completed", state=state)
+    account_client.send_status("own-1", "completed", state=state)
     world.run_jobs(acme)
 
-    assert _calls(acme)[0]["recording"]["status"] == "stored"
+    assert _list_calls(acme)[0]["recording"]["status"] == "stored"
     assert requested_operations(own_account.carrier)[-2:] == ["recording", "delete_recording"]
     assert requested_operations(carrier) == []
 
 
-def test_a_simulation_rings_a_number_on_any_account(
+def test_a_number_on_a_tenants_account_accepts_a_simulation(
     acme: Tenant, own_account: OwnAccount, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
     call = acme.simulate(number["did_number"])
 
     assert acme.say(call["call_id"], "Hello?")["status"] == "in_progress"
-    assert _calls(acme)[0]["telephony_account_id"] is None
+    assert _list_calls(acme)[0]["telephony_account_id"] is None
 
 
-def test_the_registry_names_the_account_of_a_number(
+def test_the_number_registry_stores_the_account_of_a_number(
     acme: Tenant, own_account: OwnAccount, number: dict[str, Any]
 ) -> None:
     with public_session() as session:
-        did = dids.get(session, number=number["did_number"])
-        assert str(did.telephony_account_id) == own_account.id
-        kept = session.scalar(text("SELECT count(*) FROM public.dids WHERE previous_until > now()"))
-    assert kept == 0 or did.previous_until is None
+        entry = number_registry.get(session, number=number["did_number"])
+        assert str(entry.telephony_account_id) == own_account.id
+        moving_count = session.scalar(
+            text("SELECT count(*) FROM public.dids WHERE previous_until > now()")
+        )
+    assert moving_count == 0 or entry.previous_until is None

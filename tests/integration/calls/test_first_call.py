@@ -1,21 +1,21 @@
-"""The first call: a tenant's number rings and its AI profile answers."""
+"""A first simulated call to a tenant's number, which the AI profile answers."""
 
 from tests.support.factories import Tenant
 
 
-def test_a_simulated_call_is_answered_held_and_recorded(acme: Tenant) -> None:
+def test_a_simulated_call_is_answered_and_recorded(acme: Tenant) -> None:
     profile = acme.profile(role="receptionist", greeting="Acme here.", end_phrases=["goodbye"])
     number = acme.number()
 
     call = acme.simulate(number["did_number"])
     turn = acme.say(call["call_id"], "I am Jane, my tooth hurts.")
-    last = acme.say(call["call_id"], "Goodbye!")
+    last_turn = acme.say(call["call_id"], "Goodbye!")
 
     assert call["reply"] == "Acme here."
     assert turn["status"] == "in_progress"
     assert turn["reply"]
-    assert last["status"] == "completed"
-    assert last["actions"] == [{"type": "hang_up"}]
+    assert last_turn["status"] == "completed"
+    assert last_turn["actions"] == [{"type": "hang_up"}]
     record = acme.get(f"/calls/{call['call_id']}").json
     assert record["ai_profile_id"] == profile["id"]
     assert record["end_reason"] == "agent_hangup"

@@ -1,4 +1,6 @@
-"""Calls outside opening hours, from the ring to the record."""
+"""Calls outside opening hours: the response to the carrier and the stored call."""
+
+from typing import Any
 
 import pytest
 
@@ -7,52 +9,57 @@ from tests.support.carrier_client import CarrierClient
 from tests.support.factories import Tenant, fresh_number
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
-NEVER = {"weekly": {}}
+ALWAYS_CLOSED_HOURS: dict[str, Any] = {"weekly": {}}
 
 
 @pytest.fixture
 def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
-    """The fake carrier's line into the product."""
+    """Return a client that sends the fake carrier's webhooks."""
     return CarrierClient(carrier, anonymous)
 
 
-def _only_call(tenant: Tenant) -> tuple[str, str, str]:
+def _get_only_call(tenant: Tenant) -> tuple[str, str, str]:
+    """Return status, end reason and routing decision of the tenant's only call."""
     [call] = tenant.get("/calls").json
     return call["status"], call["end_reason"], call["route"]["decision"]
 
 
-def test_who_calls_at_night_hears_the_closing_sentence(
+def test_a_caller_outside_opening_hours_hears_the_closing_sentence(
     carrier_client: CarrierClient, acme: Tenant
 ) -> None:
-    acme.patch("/settings", {"hours": NEVER, "sentences": {"closed": "Back at nine."}})
+    acme.patch(
+        "/settings", {"hours": ALWAYS_CLOSED_HOURS, "sentences": {"closed": "Back at nine."}}
+    )
     acme.profile()
 
-    answer = carrier_client.ring(acme.number()["did_number"], "night-1")
+    response = carrier_client.ring(acme.number()["did_number"], "night-1")
 
-    assert [action["type"] for action in answer["actions"]] == ["say", "hang_up"]
-    assert answer["actions"][0]["text"] == "Back at nine."
-    assert _only_call(acme) == ("completed", "closed", "closed")
+    assert [action["type"] for action in response["actions"]] == ["say", "hang_up"]
+    assert response["actions"][0]["text"] == "Back at nine."
+    assert _get_only_call(acme) == ("completed", "closed", "closed")
 
 
-def test_who_calls_at_night_is_forwarded_where_the_hours_say_so(
+def test_a_call_outside_opening_hours_is_forwarded_if_the_hours_say_so(
     carrier_client: CarrierClient, acme: Tenant
 ) -> None:
     acme.profile()
-    guard = fresh_number()
-    number = acme.number(hours={**NEVER, "closed_action": "forward"}, forward_to=guard)
+    target_number = fresh_number()
+    number = acme.number(
+        hours={**ALWAYS_CLOSED_HOURS, "closed_action": "forward"}, forward_to=target_number
+    )
 
-    answer = carrier_client.ring(number["did_number"], "night-1")
+    response = carrier_client.ring(number["did_number"], "night-1")
 
-    assert answer["actions"] == [{"type": "forward", "number": guard}]
-    assert _only_call(acme) == ("completed", "transferred", "forward")
+    assert response["actions"] == [{"type": "forward", "number": target_number}]
+    assert _get_only_call(acme) == ("completed", "transferred", "forward")
 
 
-def test_who_calls_a_number_with_hours_of_its_own_is_answered_by_them(
+def test_the_hours_of_a_number_override_those_of_the_tenant(
     carrier_client: CarrierClient, acme: Tenant
 ) -> None:
-    acme.patch("/settings", {"hours": NEVER})
+    acme.patch("/settings", {"hours": ALWAYS_CLOSED_HOURS})
     acme.profile()
 
-    answer = carrier_client.ring(acme.number(hours={})["did_number"], "day-1")
+    response = carrier_client.ring(acme.number(hours={})["did_number"], "day-1")
 
-    assert [action["type"] for action in answer["actions"]] == ["say", "listen"]
+    assert [action["type"] for action in response["actions"]] == ["say", "listen"]

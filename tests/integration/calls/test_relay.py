@@ -1,4 +1,4 @@
-"""Calls that speak through a socket: who gets one, what is said through it, and how it ends."""
+"""Calls over a voice WebSocket: how they get one, the turns over it, and how it ends."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -37,13 +37,13 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core import record as records
 
-Says = Callable[..., SequenceModel]
-MOST = 2
+ScriptModel = Callable[..., SequenceModel]
+SLOT_COUNT = 2
 
 
 @pytest.fixture(autouse=True)
 def fast_speech(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody waits for words that no telephone speaks."""
+    """Make the server assume fast speech, so that tests do not wait for it; end a draining."""
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 10_000)
     monkeypatch.setattr(conversation, "KEY_GAP_S", 0.1)
     yield
@@ -52,7 +52,7 @@ def fast_speech(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def relay_url(app: Flask) -> Iterator[str]:
-    """Where the product's sockets are."""
+    """Run the voice WebSocket server and return its URL."""
     with run_relay() as url:
         yield url
     with admin_db.public_session() as session:
@@ -61,15 +61,18 @@ def relay_url(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
-    """Twilio is the deployment's carrier, and there are a few slots."""
-    call_services.set_current_services(replace(call_services.current_services(), relay_slots=MOST))
-    with connected_twilio() as made:
-        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
-        yield made
+    """Install Twilio as the deployment's carrier, with SLOT_COUNT slots, and return it."""
+    call_services.set_current_services(
+        replace(call_services.current_services(), relay_slots=SLOT_COUNT)
+    )
+    with connected_twilio() as twilio:
+        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        yield twilio
 
 
 @pytest.fixture
 def number(acme: Tenant, twilio: ConnectedTwilio) -> str:
+    """Return a Twilio number of acme that an agent answers."""
     acme.profile(
         greeting="Acme here.",
         tools=["end_call", "transfer"],
@@ -81,88 +84,92 @@ def number(acme: Tenant, twilio: ConnectedTwilio) -> str:
 
 @pytest.fixture
 def call(anonymous: Api, number: str) -> TwilioCall:
+    """Return a call to the number that has not rung yet."""
     return TwilioCall(anonymous, number)
 
 
-def opened(at: str, call: TwilioCall, document: TwimlDocument | None = None) -> CarrierWebSocket:
-    """The socket of a call that rings, or that goes on as this document says."""
-    told = document or call.ring()
-    socket = open_twilio_socket(at, told.find("ConversationRelay"), call.sid)
-    wait_until(lambda: slots_taken(opened=True))
+def open_socket(
+    url: str, call: TwilioCall, document: TwimlDocument | None = None
+) -> CarrierWebSocket:
+    """Open the WebSocket that the document requests; without one, ring first."""
+    twiml = document or call.ring()
+    socket = open_twilio_socket(url, twiml.find("ConversationRelay"), call.sid)
+    wait_until(lambda: count_slots(only_open=True))
     return socket
 
 
-def slots_taken(*, opened: bool = False) -> int:
-    counted = "SELECT count(*) FROM public.relay_slots WHERE opened OR NOT :opened"
+def count_slots(*, only_open: bool = False) -> int:
+    """Return the number of leased slots, or of those whose WebSocket is open."""
+    query = text("SELECT count(*) FROM public.relay_slots WHERE opened OR NOT :only_open")
     with admin_db.public_session() as session:
-        return int(session.scalar(text(counted), {"opened": opened}) or 0)
+        return int(session.scalar(query, {"only_open": only_open}) or 0)
 
 
-# --- Who gets one ------------------------------------------------------------------------------
+# --- Slots and greetings ---
 
 
-def test_a_caller_is_greeted_as_his_socket_opens_and_consent_comes_before_the_tape(
+def test_the_websocket_greets_the_caller_after_consent_and_recording_start(
     acme: Tenant, anonymous: Api, twilio: ConnectedTwilio, number: str
 ) -> None:
     profile = acme.profile(
         greeting="Hello.", recording=True, consent_sentence="We record.", voice="Polly.Amy"
     )
-    taped = acme.number(provider_type="twilio", ai_profile_id=profile["id"])["did_number"]
+    recorded_number = acme.number(provider_type="twilio", ai_profile_id=profile["id"])["did_number"]
 
-    plain = TwilioCall(anonymous, number).ring()
-    recorded = TwilioCall(anonymous, taped).ring()
+    twiml = TwilioCall(anonymous, number).ring()
+    recorded_twiml = TwilioCall(anonymous, recorded_number).ring()
 
-    assert plain.verbs == ["Connect"]
-    assert plain.find("ConversationRelay").get("welcomeGreeting") == "Acme here."
-    assert recorded.verbs == ["Say", "Start", "Connect"]
-    relay = recorded.find("ConversationRelay")
-    assert (recorded.spoken_text, relay.get("welcomeGreeting")) == ("We record.", "Hello.")
+    assert twiml.verbs == ["Connect"]
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") == "Acme here."
+    assert recorded_twiml.verbs == ["Say", "Start", "Connect"]
+    relay = recorded_twiml.find("ConversationRelay")
+    assert (recorded_twiml.spoken_text, relay.get("welcomeGreeting")) == ("We record.", "Hello.")
     assert (relay.get("ttsProvider"), relay.get("voice")) == ("Amazon", "Amy")
 
 
-def test_without_slots_every_turn_is_a_request(call: TwilioCall) -> None:
+def test_without_slots_a_call_uses_http_requests(call: TwilioCall) -> None:
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
     assert call.ring().verbs == ["Gather"]
-    assert slots_taken() == 0
+    assert count_slots() == 0
 
 
-def test_who_finds_no_slot_is_served_by_requests_until_one_is_free(
+def test_a_call_uses_http_requests_while_no_slot_is_free(
     anonymous: Api, relay_url: str, number: str
 ) -> None:
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=1))
     first, second, third = [TwilioCall(anonymous, number) for _ in range(3)]
-    socket = opened(relay_url, first)
+    socket = open_socket(relay_url, first)
     assert second.ring().verbs == ["Gather"]
 
     socket.close()
     first.hang_up()
 
-    wait_until(lambda: slots_taken() == 0)
+    wait_until(lambda: count_slots() == 0)
     assert third.ring().verbs == ["Connect"]
 
 
-def test_a_database_that_gives_no_slot_still_serves_the_caller(
+def test_a_call_uses_http_requests_when_no_slot_can_be_leased(
     call: TwilioCall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any, **__: Any) -> None:
+    def raise_unavailable(*_: Any, **__: Any) -> None:
         raise db.DatabaseUnavailable
 
     monkeypatch.setattr(
-        "vca.tenant.calls.carrier_webhooks.voice_websockets.public_connection", away
+        "vca.tenant.calls.carrier_webhooks.voice_websockets.public_connection", raise_unavailable
     )
 
     assert call.ring().verbs == ["Gather"]
 
 
-def test_whom_we_call_speaks_through_a_socket_too(
+def test_an_outbound_call_uses_a_websocket(
     anonymous: Api,
     relay_url: str,
     acme: Tenant,
     twilio: ConnectedTwilio,
     world: Factory,
     number: str,
-    script_model: Says,
+    script_model: ScriptModel,
 ) -> None:
     script_model(["At nine."])
     [phone] = acme.get("/phone-numbers").json
@@ -171,31 +178,31 @@ def test_whom_we_call_speaks_through_a_socket_too(
     acme.post("/calls", {"to": callee, "from_phone_number_id": phone["id"]})
     world.run_jobs(acme)
     [form] = twilio.requests_to("POST", "Calls.json")
-    [placed] = twilio.account.calls
-    call = TwilioCall(anonymous, number, sid=placed)
+    [call_sid] = twilio.account.calls
+    call = TwilioCall(anonymous, number, sid=call_sid)
 
-    said = outbound_form(placed, to=callee, caller=number)
-    greeted = call.deliver(signed_request(ACCOUNT_LOGIN, form["Url"][0], said))
+    answer_form = outbound_form(call_sid, to=callee, caller=number)
+    twiml = call.deliver(signed_request(ACCOUNT_LOGIN, form["Url"][0], answer_form))
 
-    assert greeted.verbs == ["Connect"]
-    socket = opened(relay_url, call, greeted)
+    assert twiml.verbs == ["Connect"]
+    socket = open_socket(relay_url, call, twiml)
     assert socket.say("When do you open?") == "At nine."
     socket.close()
 
 
-# --- What is said ------------------------------------------------------------------------------
+# --- Turns ---
 
 
-def test_each_clause_is_said_as_it_comes(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_each_spoken_chunk_is_sent_as_soon_as_it_is_complete(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
-    thought = Event()
-    script_model(["Let me see. ", thought, "At nine."])
-    socket = opened(relay_url, call)
+    model_may_continue = Event()
+    script_model(["Let me see. ", model_may_continue, "At nine."])
+    socket = open_socket(relay_url, call)
 
     socket.send("prompt", voicePrompt="When do you open?", last=True)
     first = socket.receive_frame()
-    thought.set()
+    model_may_continue.set()
 
     assert (first["token"], first["last"]) == ("Let me see. ", False)
     assert socket.receive_answer() == "At nine."
@@ -204,47 +211,49 @@ def test_each_clause_is_said_as_it_comes(
     socket.close()
 
 
-def test_only_the_whole_of_what_is_said_is_answered(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_only_a_complete_utterance_is_answered(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     model = script_model(["At nine."])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
 
-    for words in ("When", "When do", "When do you"):
-        socket.send("prompt", voicePrompt=words, last=False)
+    for partial_utterance in ("When", "When do", "When do you"):
+        socket.send("prompt", voicePrompt=partial_utterance, last=False)
 
     assert socket.say("When do you open?") == "At nine."
     assert len(model.requests) == 1
     socket.close()
 
 
-def test_who_breaks_in_is_answered_and_the_model_knows_what_he_had_heard(
+def test_a_barge_in_is_answered_and_the_heard_text_is_stored(
     relay_url: str,
     call: TwilioCall,
     call_record: CallRecord,
-    script_model: Says,
+    script_model: ScriptModel,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    thought, looks = Event(), Conversation._barge_in_frame
+    model_may_continue, barge_in_frame = Event(), Conversation._barge_in_frame
 
-    def looks_late(self: Conversation, speaks: bool) -> Any:
-        """After both of his frames have come, however busy the machine is."""
+    def wait_for_both_frames(self: Conversation, speaks: bool) -> Any:
+        """Check for a barge-in only after both frames arrived, even on a busy machine."""
         if speaks:
             wait_until(lambda: len(self._connection._ws.input_buffer) == 2)
-            monkeypatch.setattr(Conversation, "_barge_in_frame", looks)
-        return looks(self, speaks)
+            monkeypatch.setattr(Conversation, "_barge_in_frame", barge_in_frame)
+        return barge_in_frame(self, speaks)
 
-    monkeypatch.setattr(Conversation, "_barge_in_frame", looks_late)
-    model = script_model(["We open at nine. ", thought, "And close at six."], ["Since 1999."])
-    socket = opened(relay_url, call)
+    monkeypatch.setattr(Conversation, "_barge_in_frame", wait_for_both_frames)
+    model = script_model(
+        ["We open at nine. ", model_may_continue, "And close at six."], ["Since 1999."]
+    )
+    socket = open_socket(relay_url, call)
     socket.send("prompt", voicePrompt="When do you open?", last=True)
     assert socket.receive_frame()["token"] == "We open at nine. "
 
     socket.send("interrupt", utteranceUntilInterrupt="We open at", durationUntilInterruptMs=400)
     socket.send("prompt", voicePrompt="Since when?", last=True)
-    thought.set()
+    model_may_continue.set()
 
-    assert socket.receive_answer() == ""  # the end of what was cut off
+    assert socket.receive_answer() == ""  # the end of the interrupted answer
     assert socket.receive_answer() == "Since 1999."
     wait_until(lambda: len(call_record.transcript) == 5)
     assert call_record.turns[2]["heard_text"] == "We open at"
@@ -252,17 +261,17 @@ def test_who_breaks_in_is_answered_and_the_model_knows_what_he_had_heard(
     socket.close()
 
 
-def test_who_goes_on_while_the_agent_thinks_hears_one_answer(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_a_caller_who_continues_before_the_answer_hears_one_answer(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
-    thought = Event()
-    script_model([thought, "At nine."], ["On Sundays at ten."])
-    socket = opened(relay_url, call)
+    model_may_continue = Event()
+    script_model([model_may_continue, "At nine."], ["On Sundays at ten."])
+    socket = open_socket(relay_url, call)
 
     socket.send("prompt", voicePrompt="When do you open?", last=True)
     socket.send("prompt", voicePrompt="On Sundays, I mean.", last=True)
     wait_until(lambda: "caller: When do you open?" in call_record.transcript)
-    thought.set()
+    model_may_continue.set()
 
     assert socket.receive_answer() == "On Sundays at ten."
     wait_until(lambda: len(call_record.transcript) == 5)
@@ -270,11 +279,11 @@ def test_who_goes_on_while_the_agent_thinks_hears_one_answer(
     socket.close()
 
 
-def test_who_breaks_in_on_the_last_words_cuts_them_on_record(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_a_barge_in_after_the_last_chunk_stores_the_heard_text(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     script_model(["We open at nine every day."])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     socket.say("When?")
 
     socket.send("interrupt", utteranceUntilInterrupt="We open at nine")
@@ -283,11 +292,11 @@ def test_who_breaks_in_on_the_last_words_cuts_them_on_record(
     socket.close()
 
 
-def test_frames_that_mean_nothing_are_passed_over(
-    relay_url: str, call: TwilioCall, script_model: Says
+def test_irrelevant_and_incomplete_frames_are_ignored(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
 
     socket.send("info", name="tokensPlayed", value="Acme here.")
     socket.send("prompt", voicePrompt=7)
@@ -300,27 +309,27 @@ def test_frames_that_mean_nothing_are_passed_over(
     socket.close()
 
 
-# --- How it ends -------------------------------------------------------------------------------
+# --- The end of the WebSocket ---
 
 
-def test_who_hangs_up_frees_the_slot(
+def test_a_hang_up_frees_the_slot(
     relay_url: str, call: TwilioCall, call_record: CallRecord
 ) -> None:
-    socket = opened(relay_url, call)
-    assert slots_taken() == 1
+    socket = open_socket(relay_url, call)
+    assert count_slots() == 1
 
     socket.close()
     call.hang_up()
 
-    wait_until(lambda: slots_taken() == 0)
+    wait_until(lambda: count_slots() == 0)
     assert call_record.end_state == ("completed", "caller_hangup")
 
 
-def test_what_follows_the_socket_is_told_as_often_as_it_is_asked(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_repeated_requests_after_the_websocket_get_the_same_response(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     script_model(["I connect you.", transfer("sales")])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     assert socket.say("Sales, please.") == "I connect you."
     handoff = socket.receive_end()
     call.copies = 3
@@ -332,69 +341,71 @@ def test_what_follows_the_socket_is_told_as_often_as_it_is_asked(
     assert call_record.call["status"] == "transferring"
 
 
-def test_a_model_that_fails_ends_in_a_sentence(
+def test_after_a_model_failure_the_caller_hears_a_sentence(
     relay_url: str, call: TwilioCall, call_record: CallRecord
 ) -> None:
     use_model(StepModel(ModelError("no", failure="unavailable")))
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
 
-    said = socket.say("When?")
+    spoken_text = socket.say("When?")
 
-    assert said
+    assert spoken_text
     assert call.end_relay(socket.receive_end()).verbs == ["Hangup"]
     assert call_record.end_state == ("completed", "model_error")
 
 
-def test_with_the_database_away_the_caller_hears_a_sentence(
+def test_without_the_database_the_caller_hears_a_sentence(
     app: Flask, relay_url: str, call: TwilioCall
 ) -> None:
-    there = db.current_database()
-    socket = opened(relay_url, call)
+    database = db.current_database()
+    socket = open_socket(relay_url, call)
     db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
 
-    said = socket.say("When?")
+    spoken_text = socket.say("When?")
 
-    assert "call again" in said
+    assert "call again" in spoken_text
     assert socket.receive_end() == "failed"
-    db.set_current_database(there)
+    db.set_current_database(database)
     assert call.end_relay("failed").verbs == ["Hangup"]
 
 
-def test_a_carrier_that_fails_goes_on_by_requests(relay_url: str, call: TwilioCall) -> None:
-    socket = opened(relay_url, call)
+def test_after_an_error_of_the_carrier_the_call_continues_over_http(
+    relay_url: str, call: TwilioCall
+) -> None:
+    socket = open_socket(relay_url, call)
 
     socket.send("error", description="Invalid message received")
 
     assert call.end_relay(socket.receive_end()).verbs == ["Gather"]
 
 
-def test_a_socket_that_never_came_is_not_tried_again_and_the_caller_is_greeted(
+def test_a_call_whose_websocket_never_opens_is_greeted_over_http(
     call: TwilioCall, call_record: CallRecord
 ) -> None:
     call.ring()
 
-    instead = call.end_relay(None)
+    twiml = call.end_relay(None)
 
-    assert instead.verbs == ["Gather"]
-    assert instead.spoken_text == "Acme here."
+    assert twiml.verbs == ["Gather"]
+    assert twiml.spoken_text == "Acme here."
     assert call_record.transcript == ["agent: Acme here."]
 
 
-def test_a_socket_that_broke_is_followed_by_another_that_says_the_last_words_again(
-    relay_url: str, call: TwilioCall, script_model: Says
+def test_a_lost_websocket_is_replaced_and_repeats_the_last_answer(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     socket.say("When?")
     socket.close()
 
-    again = call.end_relay(None)
+    twiml = call.end_relay(None)
 
-    assert again.find("ConversationRelay").get("welcomeGreeting") == "At nine."
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") == "At nine."
 
 
-def test_what_was_said_to_a_process_that_died_is_answered(
-    call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_an_utterance_stored_by_a_killed_process_is_answered(
+    call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."])
     call.ring()
@@ -408,64 +419,64 @@ def test_what_was_said_to_a_process_that_died_is_answered(
             started_at=clock.now(),
         )
 
-    again = call.end_relay(None)
+    twiml = call.end_relay(None)
 
-    assert again.find("ConversationRelay").get("welcomeGreeting") == "At nine."
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") == "At nine."
     assert call_record.transcript == ["agent: Acme here.", "caller: When?", "agent: At nine."]
 
 
-def test_who_hangs_up_is_asked_nothing_when_the_socket_has_ended(call: TwilioCall) -> None:
+def test_after_a_hang_up_the_end_of_the_websocket_has_an_empty_response(call: TwilioCall) -> None:
     call.ring()
 
     assert call.end_relay(None, status="completed").verbs == []
 
 
-# --- A process that is to end ------------------------------------------------------------------
+# --- Draining ---
 
 
-def test_a_process_that_is_to_end_hands_its_calls_on_where_nobody_speaks(
-    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: Says
+def test_a_draining_process_hands_over_a_call_in_silence(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."])
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     socket.say("When?")
 
     draining.start_draining()
 
     handoff = socket.receive_end()
     draining.stop_draining()
-    wait_until(lambda: slots_taken() == 0)
-    again = call.end_relay(handoff)
-    assert again.verbs == ["Connect"]
-    assert again.find("ConversationRelay").get("welcomeGreeting") is None
-    next_socket = opened(relay_url, call, again)
+    wait_until(lambda: count_slots() == 0)
+    twiml = call.end_relay(handoff)
+    assert twiml.verbs == ["Connect"]
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") is None
+    next_socket = open_socket(relay_url, call, twiml)
     assert next_socket.say("And on Sundays?") == "At nine."
     wait_until(lambda: len(call_record.transcript) == 5)
     next_socket.close()
 
 
-def test_nobody_is_cut_off_by_a_process_that_is_to_end(
-    relay_url: str, call: TwilioCall, script_model: Says
+def test_a_draining_process_finishes_the_current_answer(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel
 ) -> None:
-    thought = Event()
-    script_model(["Let me see. ", thought, "At nine."])
-    socket = opened(relay_url, call)
+    model_may_continue = Event()
+    script_model(["Let me see. ", model_may_continue, "At nine."])
+    socket = open_socket(relay_url, call)
     socket.send("prompt", voicePrompt="When?", last=True)
     assert socket.receive_frame()["token"] == "Let me see. "
 
     draining.start_draining()
-    thought.set()
+    model_may_continue.set()
 
     assert socket.receive_answer() == "At nine."
     assert socket.receive_end() == "resume"
 
 
-def test_a_process_that_has_to_end_does_not_wait_for_ever(
-    relay_url: str, call: TwilioCall, script_model: Says, monkeypatch: pytest.MonkeyPatch
+def test_a_draining_process_stops_waiting_at_its_deadline(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script_model(["A very long story."])
     monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 0.01)
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     socket.say("When?")
     monkeypatch.setattr(draining, "MAX_DRAIN_S", 0.0)
 
@@ -474,20 +485,20 @@ def test_a_process_that_has_to_end_does_not_wait_for_ever(
     assert socket.receive_end() == "resume"
 
 
-def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_again(
+def test_a_call_handed_over_without_a_free_slot_continues_over_http(
     relay_url: str, call: TwilioCall
 ) -> None:
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
     draining.start_draining()
     handoff = socket.receive_end()
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
 
-    again = call.end_relay(handoff)
+    twiml = call.end_relay(handoff)
 
-    assert (again.verbs, again.spoken_text) == (["Gather"], "")
+    assert (twiml.verbs, twiml.spoken_text) == (["Gather"], "")
 
 
-# --- Frames that are none ----------------------------------------------------------------------
+# --- Invalid frames ---
 
 
 @pytest.mark.parametrize(
@@ -500,24 +511,24 @@ def test_with_no_other_slot_the_call_goes_on_by_requests_and_nothing_is_said_aga
         ('{"type": "prompt", "type": "dtmf"}', 1003),
         ("x" * (64 * 1024 + 1), 1009),
     ],
-    ids=["text", "list", "string", "bytes", "twice", "large"],
+    ids=["not JSON", "list", "string", "bytes", "duplicate key", "too large"],
 )
-def test_what_is_no_frame_ends_the_socket(
+def test_an_invalid_frame_closes_the_websocket(
     relay_url: str, call: TwilioCall, data: str | bytes, code: int
 ) -> None:
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
 
     socket.client.send(data)
 
     assert socket.receive_close_code() == code
-    wait_until(lambda: slots_taken() == 0)
+    wait_until(lambda: count_slots() == 0)
 
 
-def test_a_model_that_never_answers_does_not_keep_the_caller_waiting(
+def test_a_model_that_never_answers_ends_the_call_in_time(
     relay_url: str, call: TwilioCall, call_record: CallRecord
 ) -> None:
     use_model(StepModel(hanging_step()), first_s=0.2, whole_s=0.4)
-    socket = opened(relay_url, call)
+    socket = open_socket(relay_url, call)
 
     assert socket.say("When?")
     socket.receive_end()

@@ -1,4 +1,4 @@
-"""Sockets that are of no call of ours: closed, and nothing is written."""
+"""Voice WebSockets without a valid signature or token are rejected, and nothing is written."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,35 +32,38 @@ from vca.settings import Settings
 from vca.telephony import providers
 from vca.tenant.calls.core import call_services
 
-URL = "/telephony/twilio/relay"
-REFUSED = 1008
-HEADER = "X-Twilio-Signature"
+RELAY_PATH = "/telephony/twilio/relay"
+POLICY_VIOLATION = 1008
+SIGNATURE_HEADER = "X-Twilio-Signature"
 
 
 @dataclass
 class TwoCalls:
-    """A call of acme's that may open a socket, one of globex's, and what is on record."""
+    """A ringing call of acme and one of globex, each with the token of its WebSocket."""
 
-    at: str
+    relay_url: str
     call: TwilioCall
     token: str
-    theirs: TwilioCall
-    their_token: str
+    globex_call: TwilioCall
+    globex_token: str
 
     def headers(self) -> dict[str, str]:
-        return {HEADER: socket_signature(ACCOUNT_LOGIN, URL)}
+        return {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, RELAY_PATH)}
 
-    def setup(self, **changed: Any) -> Mapping[str, Any]:
-        said = {"callSid": self.call.sid, "customParameters": {"token": self.token}}
-        return {**said, **changed}
+    def setup_frame(self, **changes: Any) -> Mapping[str, Any]:
+        """Return the first frame of acme's WebSocket with these changes."""
+        frame = {"callSid": self.call.sid, "customParameters": {"token": self.token}}
+        return {**frame, **changes}
 
-    def open(self, path: str = "twilio/relay", **changed: Any) -> CarrierWebSocket:
-        url, setup = f"{self.at}{path}", self.setup(**changed)
+    def open(self, path: str = "twilio/relay", **changes: Any) -> CarrierWebSocket:
+        """Open acme's WebSocket with a setup frame that has these changes."""
+        url, setup = f"{self.relay_url}{path}", self.setup_frame(**changes)
         return CarrierWebSocket(url, setup=setup, headers=self.headers())
 
 
 @pytest.fixture
 def relay_url(app: Flask) -> Iterator[str]:
+    """Run the voice WebSocket server and return its URL."""
     with run_relay() as url:
         yield url
     with admin_db.public_session() as session:
@@ -69,190 +72,210 @@ def relay_url(app: Flask) -> Iterator[str]:
 
 @pytest.fixture
 def twilio(app: Flask, settings: Settings) -> Iterator[ConnectedTwilio]:
+    """Install Twilio as the deployment's carrier and return it."""
     call_services.set_current_services(replace(call_services.current_services(), relay_slots=9))
-    with connected_twilio() as made:
-        providers.set_current_carriers(providers.Carriers(settings)).register(made.adapter)
-        yield made
+    with connected_twilio() as twilio:
+        providers.set_current_carriers(providers.Carriers(settings)).register(twilio.adapter)
+        yield twilio
 
 
 @pytest.fixture
 def two_calls(
     relay_url: str, twilio: ConnectedTwilio, anonymous: Api, acme: Tenant, globex: Tenant
 ) -> TwoCalls:
-    calls = [_call(anonymous, tenant) for tenant in (acme, globex)]
-    (call, token), (theirs, their_token) = calls
-    return TwoCalls(relay_url, call, token, theirs, their_token)
+    """Start a call to each of the two tenants."""
+    call, token = _ring(anonymous, acme)
+    globex_call, globex_token = _ring(anonymous, globex)
+    return TwoCalls(relay_url, call, token, globex_call, globex_token)
 
 
-def _call(api: Api, tenant: Tenant) -> tuple[TwilioCall, str]:
+def _ring(api: Api, tenant: Tenant) -> tuple[TwilioCall, str]:
+    """Start a call to a new number; return it with the token of its WebSocket."""
     tenant.profile(greeting="Hello.")
     call = TwilioCall(api, tenant.number(provider_type="twilio")["did_number"])
     return call, call.ring().find("Parameter").get("value") or ""
 
 
 @pytest.fixture
-def untouched(
+def unchanged_database(
     two_calls: TwoCalls, acme: Tenant, globex: Tenant, database_url: str
 ) -> Iterator[None]:
-    """Nothing is written, and no slot opened, in the course of the test."""
-    witness = SnapshotChecker(database_url)
+    """Fail if the test writes to a tenant or opens a slot."""
+    snapshot_checker = SnapshotChecker(database_url)
     slots = "SELECT * FROM public.relay_slots ORDER BY id"
-    before = [witness.checksum(tenant.id) for tenant in (acme, globex)], witness.rows(slots)
+
+    def read_state() -> tuple[Any, ...]:
+        checksums = [snapshot_checker.checksum(tenant.id) for tenant in (acme, globex)]
+        return checksums, snapshot_checker.rows(slots)
+
+    before = read_state()
     yield
-    after = [witness.checksum(tenant.id) for tenant in (acme, globex)], witness.rows(slots)
-    witness.close()
+    after = read_state()
+    snapshot_checker.close()
     assert after == before
 
 
-# --- The handshake -----------------------------------------------------------------------------
+# --- The handshake ---
 
 
 @pytest.mark.parametrize(
     "headers",
     [
         {},
-        {HEADER: ""},
-        {HEADER: "x" * 200},
-        {HEADER: "AAAAAAAAAAAAAAAAAAAAAAAAAAA="},
-        {HEADER: socket_signature(OTHER_LOGIN, URL)},
-        {HEADER: socket_signature(ACCOUNT_LOGIN, "/telephony/twilio/turn")},
+        {SIGNATURE_HEADER: ""},
+        {SIGNATURE_HEADER: "x" * 200},
+        {SIGNATURE_HEADER: "AAAAAAAAAAAAAAAAAAAAAAAAAAA="},
+        {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, RELAY_PATH)},
+        {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, "/telephony/twilio/turn")},
         {
-            HEADER: socket_signature(
+            SIGNATURE_HEADER: socket_signature(
                 ACCOUNT_LOGIN, "wss://elsewhere.example.com/telephony/twilio/relay"
             )
         },
     ],
     ids=["none", "empty", "long", "garbage", "another account", "another URL", "another host"],
 )
-@pytest.mark.usefixtures("untouched")
-def test_a_handshake_that_the_carrier_has_not_signed_gets_no_socket(
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_handshake_without_a_valid_signature_is_rejected(
     two_calls: TwoCalls, headers: dict[str, str]
 ) -> None:
-    assert handshake_is_refused(f"{two_calls.at}twilio/relay", headers)
+    assert handshake_is_refused(f"{two_calls.relay_url}twilio/relay", headers)
 
 
 @pytest.mark.parametrize("path", ["fake/relay", "nobody/relay", "twilio/relay/more"])
-@pytest.mark.usefixtures("untouched")
-def test_a_carrier_that_has_no_sockets_gets_none(two_calls: TwoCalls, path: str) -> None:
-    assert handshake_is_refused(f"{two_calls.at}{path}", two_calls.headers())
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_handshake_at_a_path_without_websockets_is_rejected(
+    two_calls: TwoCalls, path: str
+) -> None:
+    assert handshake_is_refused(f"{two_calls.relay_url}{path}", two_calls.headers())
 
 
-def test_a_signature_of_the_url_with_a_slash_is_twilios_too(two_calls: TwoCalls) -> None:
-    signature = socket_signature(ACCOUNT_LOGIN, f"{URL}/")
+def test_a_signature_of_the_url_with_a_trailing_slash_is_accepted(two_calls: TwoCalls) -> None:
+    signature = socket_signature(ACCOUNT_LOGIN, f"{RELAY_PATH}/")
 
-    assert not handshake_is_refused(f"{two_calls.at}twilio/relay", {HEADER: signature})
+    assert not handshake_is_refused(
+        f"{two_calls.relay_url}twilio/relay", {SIGNATURE_HEADER: signature}
+    )
 
 
-# --- The setup ---------------------------------------------------------------------------------
+# --- The setup frame ---
 
 
-def _of_http(scene: TwoCalls) -> str:
-    """The token of the call's requests."""
-    state = scene.call.twiml.interpret().state if scene.call.twiml else None
+def _http_state(calls: TwoCalls) -> str:
+    """Return the state token of the call's HTTP requests."""
+    state = calls.call.twiml.interpret().state if calls.call.twiml else None
     assert state
     return state
 
 
-def _of_another_key(scene: TwoCalls) -> str:
+def _sign_with_other_secret() -> str:
     return crypto.sign("another-secret-than-ours", ["a", "b", "c", 1, 2], purpose="relay")
 
 
 FORGERIES: Mapping[str, Callable[[TwoCalls], Mapping[str, Any]]] = {
-    "no parameters": lambda scene: {"customParameters": None},
-    "no token": lambda scene: {"customParameters": {}},
-    "an empty token": lambda scene: {"customParameters": {"token": ""}},
-    "a token of no text": lambda scene: {"customParameters": {"token": 7}},
-    "garbage": lambda scene: {"customParameters": {"token": "garbage"}},
-    "a long token": lambda scene: {"customParameters": {"token": "x" * 5_000}},
-    "a cut token": lambda scene: {"customParameters": {"token": scene.token[:-1]}},
-    "the token of its requests": lambda scene: {"customParameters": {"token": _of_http(scene)}},
-    "another key's": lambda scene: {"customParameters": {"token": _of_another_key(scene)}},
-    "another tenant's": lambda scene: {"customParameters": {"token": scene.their_token}},
-    "another tenant's call": lambda scene: {"callSid": scene.theirs.sid},
-    "no call": lambda scene: {"callSid": None},
-    "an unknown call": lambda scene: {"callSid": f"CA{0:032x}"},
-    "another carrier's field": lambda scene: {"callSid": "", "callControlId": scene.call.sid},
+    "no parameters": lambda calls: {"customParameters": None},
+    "no token": lambda calls: {"customParameters": {}},
+    "an empty token": lambda calls: {"customParameters": {"token": ""}},
+    "a token that is a number": lambda calls: {"customParameters": {"token": 7}},
+    "garbage": lambda calls: {"customParameters": {"token": "garbage"}},
+    "a long token": lambda calls: {"customParameters": {"token": "x" * 5_000}},
+    "a truncated token": lambda calls: {"customParameters": {"token": calls.token[:-1]}},
+    "the token of its HTTP requests": lambda calls: {
+        "customParameters": {"token": _http_state(calls)}
+    },
+    "a token signed with another secret": lambda calls: {
+        "customParameters": {"token": _sign_with_other_secret()}
+    },
+    "another tenant's token": lambda calls: {"customParameters": {"token": calls.globex_token}},
+    "another tenant's call id": lambda calls: {"callSid": calls.globex_call.sid},
+    "a null call id": lambda calls: {"callSid": None},
+    "an unknown call id": lambda calls: {"callSid": f"CA{0:032x}"},
+    "another carrier's field": lambda calls: {"callSid": "", "callControlId": calls.call.sid},
 }
 
 
-@pytest.mark.parametrize("forged", FORGERIES.values(), ids=FORGERIES)
-@pytest.mark.usefixtures("untouched")
-def test_a_socket_of_no_call_of_ours_is_closed(
-    two_calls: TwoCalls, forged: Callable[[TwoCalls], Mapping[str, Any]]
+@pytest.mark.parametrize("forge_setup", FORGERIES.values(), ids=FORGERIES)
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_websocket_with_a_forged_setup_frame_is_closed(
+    two_calls: TwoCalls, forge_setup: Callable[[TwoCalls], Mapping[str, Any]]
 ) -> None:
-    assert two_calls.open(**forged(two_calls)).receive_close_code() == REFUSED
+    assert two_calls.open(**forge_setup(two_calls)).receive_close_code() == POLICY_VIOLATION
 
 
-@pytest.mark.usefixtures("untouched")
-def test_a_socket_that_begins_with_anything_else_is_closed(two_calls: TwoCalls) -> None:
-    socket = CarrierWebSocket(f"{two_calls.at}twilio/relay", headers=two_calls.headers())
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_websocket_whose_first_frame_is_no_setup_is_closed(two_calls: TwoCalls) -> None:
+    socket = CarrierWebSocket(f"{two_calls.relay_url}twilio/relay", headers=two_calls.headers())
 
     socket.send("prompt", voicePrompt="Hello?", last=True)
 
-    assert socket.receive_close_code() == REFUSED
+    assert socket.receive_close_code() == POLICY_VIOLATION
 
 
-@pytest.mark.usefixtures("untouched")
-def test_a_socket_that_tells_nothing_is_closed(
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_websocket_without_a_setup_frame_is_closed(
     two_calls: TwoCalls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(route, "_SETUP_S", 0.2)
 
-    socket = CarrierWebSocket(f"{two_calls.at}twilio/relay", headers=two_calls.headers())
+    socket = CarrierWebSocket(f"{two_calls.relay_url}twilio/relay", headers=two_calls.headers())
 
-    assert socket.receive_close_code() == REFUSED
+    assert socket.receive_close_code() == POLICY_VIOLATION
 
 
-def test_a_token_opens_one_socket(two_calls: TwoCalls, acme: Tenant, database_url: str) -> None:
+def test_a_token_opens_only_one_websocket(
+    two_calls: TwoCalls, acme: Tenant, database_url: str
+) -> None:
     first = two_calls.open()
-    witness = SnapshotChecker(database_url)
-    opened = "SELECT 1 FROM public.relay_slots WHERE opened"
-    wait_until(lambda: witness.rows(opened))
-    before = witness.checksum(acme.id)
+    snapshot_checker = SnapshotChecker(database_url)
+    open_slots = "SELECT 1 FROM public.relay_slots WHERE opened"
+    wait_until(lambda: snapshot_checker.rows(open_slots))
+    before = snapshot_checker.checksum(acme.id)
 
-    assert two_calls.open().receive_close_code() == REFUSED
+    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
     first.close()
-    wait_until(lambda: not witness.rows(opened))
-    assert two_calls.open().receive_close_code() == REFUSED
-    assert witness.checksum(acme.id) == before
-    witness.close()
+    wait_until(lambda: not snapshot_checker.rows(open_slots))
+    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
+    assert snapshot_checker.checksum(acme.id) == before
+    snapshot_checker.close()
 
 
-def test_a_token_is_good_for_ten_seconds(two_calls: TwoCalls) -> None:
+def test_an_expired_token_opens_no_websocket(two_calls: TwoCalls) -> None:
     with admin_db.public_session() as session:
         session.execute(text("UPDATE public.relay_slots SET ends_at = now() - interval '1 ms'"))
 
-    assert two_calls.open().receive_close_code() == REFUSED
+    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
 
 
-def test_a_call_that_has_ended_opens_no_socket(two_calls: TwoCalls) -> None:
+def test_an_ended_call_opens_no_websocket(two_calls: TwoCalls) -> None:
     two_calls.call.hang_up()
 
-    assert two_calls.open().receive_close_code() == REFUSED
+    assert two_calls.open().receive_close_code() == POLICY_VIOLATION
 
 
-@pytest.mark.usefixtures("untouched")
-def test_a_token_is_of_its_carrier(two_calls: TwoCalls) -> None:
+@pytest.mark.usefixtures("unchanged_database")
+def test_a_token_is_rejected_at_another_carriers_path(two_calls: TwoCalls) -> None:
     with telnyx_server() as server, new_account(server):
         providers.current_carriers().register(create_adapter(server, Signer()))
 
-        stranger = two_calls.open("telnyx/relay", callControlId=two_calls.call.sid)
+        socket = two_calls.open("telnyx/relay", callControlId=two_calls.call.sid)
 
-        assert stranger.receive_close_code() == REFUSED
+        assert socket.receive_close_code() == POLICY_VIOLATION
 
 
-def test_what_is_genuine_is_let_in(two_calls: TwoCalls) -> None:
-    for call in (two_calls.call, two_calls.theirs):
+def test_each_tenants_call_opens_its_websocket(two_calls: TwoCalls) -> None:
+    for call in (two_calls.call, two_calls.globex_call):
         assert call.twiml is not None
-        socket = open_twilio_socket(two_calls.at, call.twiml.find("ConversationRelay"), call.sid)
+        socket = open_twilio_socket(
+            two_calls.relay_url, call.twiml.find("ConversationRelay"), call.sid
+        )
         assert socket.say("Hello?")
         socket.close()
 
 
-# --- On a tenant's own account -----------------------------------------------------------------
+# --- A tenant's telephony account ---
 
 
-def test_on_a_tenants_own_account_that_account_must_have_signed(
+def test_a_websocket_of_a_tenants_account_needs_that_accounts_signature(
     relay_url: str, twilio: ConnectedTwilio, anonymous: Api, acme: Tenant
 ) -> None:
     fields = {"account_sid": OTHER_LOGIN.account_sid, "auth_token": OTHER_LOGIN.auth_token}
@@ -262,27 +285,31 @@ def test_on_a_tenants_own_account_that_account_must_have_signed(
     call = TwilioCall(anonymous, number["did_number"], login=OTHER_LOGIN)
     relay = call.ring()
     url = relay.find("ConversationRelay").get("url") or ""
-    held = url.removeprefix(URL)
+    account_suffix = url.removeprefix(RELAY_PATH)
     token = relay.find("Parameter").get("value")
     setup = {"callSid": call.sid, "customParameters": {"token": token}}
 
-    by_ours = {HEADER: socket_signature(ACCOUNT_LOGIN, URL)}
+    platform_signature = {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, RELAY_PATH)}
     assert handshake_is_refused(
-        f"{relay_url}twilio/relay{held}", {HEADER: socket_signature(ACCOUNT_LOGIN, url)}
+        f"{relay_url}twilio/relay{account_suffix}",
+        {SIGNATURE_HEADER: socket_signature(ACCOUNT_LOGIN, url)},
     )
     assert handshake_is_refused(
-        f"{relay_url}twilio/relay", {HEADER: socket_signature(OTHER_LOGIN, URL)}
+        f"{relay_url}twilio/relay", {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, RELAY_PATH)}
     )
     assert handshake_is_refused(
-        f"{relay_url}twilio/relay{held}x", {HEADER: socket_signature(OTHER_LOGIN, f"{url}x")}
+        f"{relay_url}twilio/relay{account_suffix}x",
+        {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, f"{url}x")},
     )
     assert (
         CarrierWebSocket(
-            f"{relay_url}twilio/relay", setup=setup, headers=by_ours
+            f"{relay_url}twilio/relay", setup=setup, headers=platform_signature
         ).receive_close_code()
-        == REFUSED
+        == POLICY_VIOLATION
     )
-    genuine = {HEADER: socket_signature(OTHER_LOGIN, url)}
-    socket = CarrierWebSocket(f"{relay_url}twilio/relay{held}", setup=setup, headers=genuine)
+    account_signature = {SIGNATURE_HEADER: socket_signature(OTHER_LOGIN, url)}
+    socket = CarrierWebSocket(
+        f"{relay_url}twilio/relay{account_suffix}", setup=setup, headers=account_signature
+    )
     assert socket.say("Hello?")
     socket.close()

@@ -1,4 +1,4 @@
-"""Calls through Telnyx's sockets: what is ordered around them."""
+"""Calls over Telnyx's voice WebSockets: the commands before and after them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,6 +26,7 @@ SIGNER = Signer()
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TelnyxServer]:
+    """Return a running fake of Telnyx's API."""
     with telnyx_server() as server:
         yield server
 
@@ -34,6 +35,7 @@ def server() -> Iterator[TelnyxServer]:
 def carrier_client(
     settings: Settings, server: TelnyxServer, anonymous: Api
 ) -> Iterator[TelnyxCarrierClient]:
+    """Install a Telnyx account as the deployment's carrier; return a client for its events."""
     call_services.set_current_services(
         replace(call_services.current_services(), public_base_url=BASE_URL, relay_slots=3)
     )
@@ -46,7 +48,7 @@ def carrier_client(
         session.execute(text("DELETE FROM public.relay_slots"))
 
 
-def test_a_socket_is_begun_once_the_call_was_answered_and_consent_was_said(
+def test_the_websocket_starts_after_the_answer_and_the_consent_sentence(
     carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     acme.profile(greeting="Grüß Gott.", language="de-AT", recording=True)
@@ -60,7 +62,7 @@ def test_a_socket_is_begun_once_the_call_was_answered_and_consent_was_said(
     assert leg.relay["voice"] == "AWS.Polly.Hannah-Neural"
 
 
-def test_an_order_from_outside_ends_the_socket_first_and_nothing_follows_it(
+def test_an_update_of_a_live_call_stops_the_websocket_first(
     carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     acme.profile(greeting="Acme here.")
@@ -75,7 +77,7 @@ def test_an_order_from_outside_ends_the_socket_first_and_nothing_follows_it(
     assert command_names(leg)[-2:] == ["stop_conversation_relay", "gather_using_speak"]
 
 
-def test_a_socket_that_broke_is_followed_by_listening_over_events(
+def test_after_a_lost_websocket_the_call_continues_with_events(
     carrier_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.")
@@ -89,13 +91,13 @@ def test_a_socket_that_broke_is_followed_by_listening_over_events(
     assert call_record.transcript[1] == "caller: Are you open?"
 
 
-def test_a_call_that_hangs_up_while_its_socket_is_open_is_over(
+def test_a_hang_up_during_an_open_websocket_ends_the_call(
     carrier_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord
 ) -> None:
     acme.profile(greeting="Acme here.")
-    with run_relay() as at:
+    with run_relay() as relay_url:
         leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
-        socket = open_telnyx_socket(at, leg)
+        socket = open_telnyx_socket(relay_url, leg)
         assert socket.say("Are you open?")
         socket.close()
         carrier_client.switch.end_relay(leg, "call_hangup")

@@ -1,4 +1,4 @@
-"""Calls through Telnyx from ring to hang-up: signed events, its API on loopback, its own SDK."""
+"""Calls through Telnyx: signed events, commands to its API on loopback, and its SDK."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from tests.fakes.carriers.telnyx.carrier_client import (
     command_names,
     spoken_texts,
 )
-from tests.fakes.carriers.telnyx.server import TelnyxServer, telnyx_server
+from tests.fakes.carriers.telnyx.server import Fault, TelnyxServer, telnyx_server
 from tests.fakes.carriers.telnyx.signing import Signer
 from tests.fakes.hostile_model import transfer
 from tests.fakes.models import SequenceModel, StepModel
@@ -34,13 +34,14 @@ from vca.tenant.calls.control import outbound_calls
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef
 
-Says = Callable[..., SequenceModel]
-NOBODY = "nobody could be reached"
+ScriptModel = Callable[..., SequenceModel]
+UNREACHED_TEXT = "nobody could be reached"
 SIGNER = Signer()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[TelnyxServer]:
+    """Return a running fake of Telnyx's API."""
     with telnyx_server() as server:
         yield server
 
@@ -49,7 +50,7 @@ def server() -> Iterator[TelnyxServer]:
 def carrier_client(
     settings: Settings, server: TelnyxServer, anonymous: Api
 ) -> Iterator[TelnyxCarrierClient]:
-    """The deployment's account with Telnyx, and Telnyx's line into the product."""
+    """Install a Telnyx account as the deployment's carrier; return a client for its events."""
     call_services.set_current_services(
         replace(call_services.current_services(), public_base_url=BASE_URL)
     )
@@ -62,22 +63,25 @@ def carrier_client(
 
 @pytest.fixture
 def number(carrier_client: TelnyxCarrierClient, acme: Tenant) -> str:
-    """A number of acme's that an agent answers."""
+    """Return a number of acme that an agent answers."""
     acme.profile(greeting="Acme here.", end_phrases=["goodbye"], silence_seconds=7)
-    found: str = acme.number(provider_type="telnyx")["did_number"]
-    return found
+    number: str = acme.number(provider_type="telnyx")["did_number"]
+    return number
 
 
-def _events(record: CallRecord) -> list[str]:
+def _list_event_types(record: CallRecord) -> list[str]:
     events = record.tenant.get(f"/calls/{record.call['id']}/events").json
     return sorted(event["event_type"] for event in events)
 
 
-# --- From ring to hang-up -----------------------------------------------------------------------
+# --- From the inbound call to the hang-up ---
 
 
-def test_a_call_is_answered_greeted_held_and_hung_up_once_the_last_word_was_said(
-    carrier_client: TelnyxCarrierClient, call_record: CallRecord, script_model: Says, number: str
+def test_the_agent_hangs_up_after_the_last_answer_was_spoken(
+    carrier_client: TelnyxCarrierClient,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    number: str,
 ) -> None:
     script_model(["At nine."])
 
@@ -85,8 +89,8 @@ def test_a_call_is_answered_greeted_held_and_hung_up_once_the_last_word_was_said
     carrier_client.say(leg, "When do you open?")
     carrier_client.say(leg, "Goodbye!")
 
-    turns = ["agent: Acme here.", "caller: When do you open?", "agent: At nine."]
-    assert call_record.transcript[:3] == turns
+    first_turns = ["agent: Acme here.", "caller: When do you open?", "agent: At nine."]
+    assert call_record.transcript[:3] == first_turns
     assert spoken_texts(leg) == [
         line.partition(": ")[2] for line in call_record.transcript if "agent" in line
     ]
@@ -103,7 +107,7 @@ def test_a_call_is_answered_greeted_held_and_hung_up_once_the_last_word_was_said
     assert not leg.alive
 
 
-def test_a_ring_is_only_answered_and_what_is_said_waits_until_it_was(
+def test_the_agent_speaks_only_after_telnyx_reports_the_answer(
     carrier_client: TelnyxCarrierClient, call_record: CallRecord, number: str
 ) -> None:
     leg = carrier_client.switch.ring("v3:rings", to=number, from_=CALLER)
@@ -119,7 +123,7 @@ def test_a_ring_is_only_answered_and_what_is_said_waits_until_it_was(
     assert call_record.transcript == ["agent: Acme here."]
 
 
-def test_who_hangs_up_ends_the_call(
+def test_a_hang_up_of_the_caller_ends_the_call(
     carrier_client: TelnyxCarrierClient, call_record: CallRecord, number: str
 ) -> None:
     leg = carrier_client.ring(number)
@@ -127,10 +131,10 @@ def test_who_hangs_up_ends_the_call(
     carrier_client.hang_up(leg)
 
     assert call_record.end_state == ("completed", "caller_hangup")
-    assert _events(call_record) == ["ANSWERED", "ENDED", "RINGING"]
+    assert _list_event_types(call_record) == ["ANSWERED", "ENDED", "RINGING"]
 
 
-def test_a_number_that_nobody_has_is_refused_and_never_answered(
+def test_a_call_to_an_unknown_number_is_rejected(
     carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     leg = carrier_client.ring(fresh_number())
@@ -139,23 +143,26 @@ def test_a_number_that_nobody_has_is_refused_and_never_answered(
     assert not leg.answered
 
 
-def test_the_caller_is_heard_in_the_profiles_language(
+def test_transcription_and_voice_use_the_profiles_language(
     carrier_client: TelnyxCarrierClient, acme: Tenant
 ) -> None:
     acme.profile(greeting="Grüß Gott.", language="de-AT")
 
     leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
 
-    listening = dict(leg.commands)["transcription_start"]
-    assert listening["transcription_engine_config"]["language"] == "de"
+    transcription = dict(leg.commands)["transcription_start"]
+    assert transcription["transcription_engine_config"]["language"] == "de"
     assert dict(leg.commands)["gather_using_speak"]["voice"] == "AWS.Polly.Hannah-Neural"
 
 
-# --- Turns --------------------------------------------------------------------------------------
+# --- Turns ---
 
 
-def test_who_says_nothing_is_asked_and_may_go_on(
-    carrier_client: TelnyxCarrierClient, call_record: CallRecord, script_model: Says, number: str
+def test_a_silent_caller_is_prompted_and_may_continue(
+    carrier_client: TelnyxCarrierClient,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    number: str,
 ) -> None:
     script_model(["At nine."])
     leg = carrier_client.ring(number)
@@ -168,8 +175,11 @@ def test_who_says_nothing_is_asked_and_may_go_on(
     assert spoken_texts(leg)[-1] == "At nine."
 
 
-def test_keys_are_a_turn(
-    carrier_client: TelnyxCarrierClient, call_record: CallRecord, script_model: Says, number: str
+def test_pressed_keys_are_a_turn(
+    carrier_client: TelnyxCarrierClient,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    number: str,
 ) -> None:
     model = script_model(["Two it is."])
     leg = carrier_client.ring(number)
@@ -180,8 +190,11 @@ def test_keys_are_a_turn(
     assert spoken_texts(leg)[-1] == "Two it is."
 
 
-def test_two_sentences_in_one_breath_are_both_answered_and_nothing_is_lost(
-    carrier_client: TelnyxCarrierClient, call_record: CallRecord, script_model: Says, number: str
+def test_two_utterances_without_a_pause_are_both_answered(
+    carrier_client: TelnyxCarrierClient,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    number: str,
 ) -> None:
     script_model(["Hello Jane."], ["That hurts."])
     leg = carrier_client.ring(number)
@@ -193,38 +206,41 @@ def test_two_sentences_in_one_breath_are_both_answered_and_nothing_is_lost(
     assert command_names(leg)[-4:] == ["stop_gather", "gather_using_speak"] * 2
 
 
-def test_a_silence_that_ends_after_the_caller_was_answered_is_none(
-    carrier_client: TelnyxCarrierClient, call_record: CallRecord, script_model: Says, number: str
+def test_a_timeout_event_of_an_earlier_turn_is_ignored(
+    carrier_client: TelnyxCarrierClient,
+    call_record: CallRecord,
+    script_model: ScriptModel,
+    number: str,
 ) -> None:
     script_model(["At nine."])
     leg = carrier_client.ring(number)
-    before = leg.client_state
+    old_client_state = leg.client_state
     carrier_client.say(leg, "When?")
-    said = spoken_texts(leg)
+    texts_before = spoken_texts(leg)
 
-    late = accounts.leg_event("call.gather.ended", call_id=leg.id, status="timeout")
-    late["data"]["payload"]["client_state"] = before
-    carrier_client.deliver_event(late)
+    late_event = accounts.leg_event("call.gather.ended", call_id=leg.id, status="timeout")
+    late_event["data"]["payload"]["client_state"] = old_client_state
+    carrier_client.deliver_event(late_event)
 
-    assert spoken_texts(leg) == said
+    assert spoken_texts(leg) == texts_before
     assert len(call_record.turns) == 3
 
 
-def test_while_the_model_thinks_something_is_said_and_the_rest_when_it_is_there(
+def test_a_slow_answer_starts_with_a_filler(
     carrier_client: TelnyxCarrierClient,
     call_record: CallRecord,
     number: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(polled_turn, "RESPOND_AFTER_S", 0.15)
-    thought = Event()
-    use_model(StepModel(thought, "We open at nine."), filler_s=0.05)
+    model_may_answer = Event()
+    use_model(StepModel(model_may_answer, "We open at nine."), filler_s=0.05)
     leg = carrier_client.ring(number)
 
     carrier_client.switch.say(leg, "When?")
     carrier_client.deliver_event(carrier_client.switch.pending.pop())
     assert spoken_texts(leg)[1:] == ["One moment, please."]
-    thought.set()
+    model_may_answer.set()
     carrier_client.deliver_events()
 
     assert spoken_texts(leg)[1:] == ["One moment, please.", "We open at nine."]
@@ -233,41 +249,41 @@ def test_while_the_model_thinks_something_is_said_and_the_rest_when_it_is_there(
 
 
 @pytest.mark.parametrize(("fault", "times"), [("refuses", 1), ("fails", 2), ("is busy", 1)])
-def test_a_command_that_telnyx_did_not_take_is_given_when_it_tells_the_same_again(
+def test_a_rejected_command_is_sent_again_when_telnyx_repeats_the_event(
     carrier_client: TelnyxCarrierClient,
     server: TelnyxServer,
     call_record: CallRecord,
     number: str,
-    fault: Any,
+    fault: Fault,
     times: int,
 ) -> None:
     leg = carrier_client.switch.ring("v3:refused", to=number, from_=CALLER)
     ring = SIGNER.request(carrier_client.switch.pending.pop())
     server.inject_fault(fault, times)
 
-    answers = [carrier_client.send_request(ring) for _ in range(2)]
+    responses = [carrier_client.send_request(ring) for _ in range(2)]
     carrier_client.deliver_events()
 
-    assert [answer.status_code for answer in answers] == [502, 200]
-    assert answers[0].json["code"] == "carrier-failed"
+    assert [response.status_code for response in responses] == [502, 200]
+    assert responses[0].json["code"] == "carrier-failed"
     assert spoken_texts(leg) == ["Acme here."]
     assert call_record.transcript == ["agent: Acme here."]
 
 
-# --- Transfers, voicemail, recordings -----------------------------------------------------------
+# --- Transfers, voicemail, recordings ---
 
 
 @pytest.fixture
 def sales_number() -> str:
-    """The number behind the name."""
+    """Return the number of the transfer target."""
     return fresh_number()
 
 
 @pytest.fixture
 def transferring_leg(
-    carrier_client: TelnyxCarrierClient, acme: Tenant, script_model: Says, sales_number: str
+    carrier_client: TelnyxCarrierClient, acme: Tenant, script_model: ScriptModel, sales_number: str
 ) -> Leg:
-    """A call on its way to sales."""
+    """Return the leg of a call that is being transferred to sales."""
     targets = {"sales": {"number": sales_number, "description": "buys"}}
     acme.profile(greeting="Acme here.", tools=["transfer"], transfer_targets=targets)
     script_model(["I connect you.", transfer("sales")], ["At nine."])
@@ -276,17 +292,18 @@ def transferring_leg(
     return leg
 
 
-def test_a_caller_is_told_and_then_connected_and_the_call_ends_with_the_leg(
+def test_a_transferred_call_ends_with_the_leg_to_the_target(
     carrier_client: TelnyxCarrierClient,
     call_record: CallRecord,
     transferring_leg: Leg,
     sales_number: str,
 ) -> None:
     assert command_names(transferring_leg)[-3:] == ["speak", "stop_transcription", "transfer"]
-    assert not transferring_leg.transcribing  # what they say to each other is not for us
+    assert not transferring_leg.transcribing  # the conversation with the target is private
     assert transferring_leg.target is not None
     assert transferring_leg.target.to == sales_number
-    assert call_record.end_state == ("transferring", None)
+    state_during_transfer = call_record.end_state
+    assert state_during_transfer == ("transferring", None)
 
     carrier_client.switch.bridge(transferring_leg)
     carrier_client.deliver_events()
@@ -299,19 +316,19 @@ def test_a_caller_is_told_and_then_connected_and_the_call_ends_with_the_leg(
 @pytest.mark.parametrize(
     "cause", ["user_busy", "call_rejected", "timeout", "no_answer", "not_found", "unspecified"]
 )
-def test_a_transfer_that_reaches_nobody_brings_the_agent_back(
+def test_after_a_failed_transfer_the_agent_continues_the_call(
     carrier_client: TelnyxCarrierClient, call_record: CallRecord, transferring_leg: Leg, cause: str
 ) -> None:
     carrier_client.switch.end_target(transferring_leg, cause)
     carrier_client.deliver_events()
     carrier_client.say(transferring_leg, "When are they in?")
 
-    assert NOBODY in spoken_texts(transferring_leg)[-2]
+    assert UNREACHED_TEXT in spoken_texts(transferring_leg)[-2]
     assert spoken_texts(transferring_leg)[-1] == "At nine."
     assert call_record.end_state == ("in_progress", None)
 
 
-def test_a_caller_who_gives_up_while_it_rings_there_has_hung_up(
+def test_a_hang_up_during_a_transfer_ends_the_call(
     carrier_client: TelnyxCarrierClient, call_record: CallRecord, transferring_leg: Leg
 ) -> None:
     carrier_client.hang_up(transferring_leg)
@@ -319,7 +336,7 @@ def test_a_caller_who_gives_up_while_it_rings_there_has_hung_up(
     assert call_record.end_state == ("completed", "caller_hangup")
 
 
-def test_a_forward_that_reaches_nobody_does_not_leave_the_caller_in_silence(
+def test_a_failed_forward_ends_the_call(
     carrier_client: TelnyxCarrierClient, acme: Tenant, sales_number: str
 ) -> None:
     number = acme.number(provider_type="telnyx", mode="forward", forward_to=sales_number)
@@ -335,26 +352,26 @@ def test_a_forward_that_reaches_nobody_does_not_leave_the_caller_in_silence(
 
 @pytest.fixture
 def voicemail_number(carrier_client: TelnyxCarrierClient, acme: Tenant) -> str:
-    """A number whose callers may leave a message now."""
+    """Return a closed number whose callers may leave a message."""
     acme.patch("/settings", {"sentences": {"closed": "Leave us a message."}})
     acme.profile()
     hours = {"weekly": {}, "closed_action": "voicemail"}
-    found: str = acme.number(provider_type="telnyx", hours=hours)["did_number"]
-    return found
+    number: str = acme.number(provider_type="telnyx", hours=hours)["did_number"]
+    return number
 
 
-@pytest.mark.parametrize("who", ["the caller", "the tape"])
-def test_what_a_caller_leaves_is_a_message_with_its_audio(
+@pytest.mark.parametrize("ended_by", ["the caller", "the recording limit"])
+def test_a_voicemail_creates_a_message_with_its_audio(
     carrier_client: TelnyxCarrierClient,
     call_record: CallRecord,
     world: Factory,
     voicemail_number: str,
-    who: str,
+    ended_by: str,
 ) -> None:
     leg = carrier_client.ring(voicemail_number)
     assert command_names(leg) == ["answer", "speak", "start_recording"]
 
-    if who == "the tape":
+    if ended_by == "the recording limit":
         carrier_client.switch.fill_recording(leg)
         carrier_client.deliver_events()
     else:
@@ -368,7 +385,7 @@ def test_what_a_caller_leaves_is_a_message_with_its_audio(
     assert carrier_client.switch.recordings == {}
 
 
-def test_the_tape_runs_once_the_caller_knows_and_its_audio_is_fetched(
+def test_a_recording_starts_after_the_consent_and_its_audio_is_fetched(
     carrier_client: TelnyxCarrierClient, acme: Tenant, call_record: CallRecord, world: Factory
 ) -> None:
     acme.profile(greeting="Acme here.", recording=True)
@@ -382,23 +399,25 @@ def test_the_tape_runs_once_the_caller_knows_and_its_audio_is_fetched(
         *("start_recording", "gather_using_speak"),
     ]
     assert spoken_texts(leg) == ["This call is recorded.", "Acme here."]
-    audio = acme.get(f"/calls/{call_record.call['id']}/recording")
-    assert audio.data == b"RIFF of " + leg.id.encode()
+    response = acme.get(f"/calls/{call_record.call['id']}/recording")
+    assert response.data == b"RIFF of " + leg.id.encode()
     assert carrier_client.switch.recordings == {}
 
 
-# --- Calls that we place ------------------------------------------------------------------------
+# --- Outbound calls ---
 
 
 @pytest.fixture
 def outbound_leg(
     carrier_client: TelnyxCarrierClient, acme: Tenant, number: str, world: Factory
 ) -> Leg:
-    """A call of acme's that rings somewhere."""
-    [own] = acme.get("/phone-numbers").json
+    """Return the leg of an outbound call of acme that rings."""
+    [phone_number] = acme.get("/phone-numbers").json
     with tenant_session(acme.ref) as session:
         to = fresh_number()
-        call = outbound_calls.place_call(session, to=to, from_phone_number_id=UUID(own["id"]))
+        call = outbound_calls.place_call(
+            session, to=to, from_phone_number_id=UUID(phone_number["id"])
+        )
         ref = CallRef(acme.ref, call.id)
     outbound_calls.dial(ref)
     carrier_client.deliver_events()
@@ -406,10 +425,10 @@ def outbound_leg(
     return leg
 
 
-def test_whom_we_call_is_greeted_and_heard(
+def test_a_called_person_is_greeted_and_answered(
     carrier_client: TelnyxCarrierClient,
     call_record: CallRecord,
-    script_model: Says,
+    script_model: ScriptModel,
     outbound_leg: Leg,
     number: str,
 ) -> None:
@@ -429,7 +448,7 @@ def test_whom_we_call_is_greeted_and_heard(
     ("cause", "reason"),
     [("user_busy", "busy"), ("timeout", "no_answer"), ("not_found", "invalid_number")],
 )
-def test_whom_we_do_not_reach_fails_the_call(
+def test_an_unanswered_outbound_call_fails_with_its_reason(
     carrier_client: TelnyxCarrierClient,
     call_record: CallRecord,
     outbound_leg: Leg,
@@ -442,10 +461,10 @@ def test_whom_we_do_not_reach_fails_the_call(
     assert call_record.end_state == ("failed", reason)
 
 
-def test_a_call_that_we_placed_is_transferred_with_our_number(
+def test_an_outbound_call_is_transferred_with_the_tenants_number(
     carrier_client: TelnyxCarrierClient,
     acme: Tenant,
-    script_model: Says,
+    script_model: ScriptModel,
     outbound_leg: Leg,
     number: str,
     sales_number: str,
@@ -454,38 +473,41 @@ def test_a_call_that_we_placed_is_transferred_with_our_number(
     carrier_client.switch.answer_leg(outbound_leg)
     carrier_client.deliver_events()
     carrier_client.say(outbound_leg, "Sales, please.")
-    assert outbound_leg.target is None  # the profile of this call knows no such target
+    target_before_update = outbound_leg.target
+    assert target_before_update is None  # the profile of this call has no such target
 
     carrier = providers.current_carriers().adapter("telnyx")
     assert carrier is not None
-    order = CallReply((Transfer(sales_number),), "token")
-    carrier.update_live_call(outbound_leg.id, order, callback_url=f"{BASE_URL}/telephony/telnyx/")
+    reply = CallReply((Transfer(sales_number),), "token")
+    carrier.update_live_call(outbound_leg.id, reply, callback_url=f"{BASE_URL}/telephony/telnyx/")
 
     assert outbound_leg.target is not None
     assert outbound_leg.target.from_ == number
 
 
-# --- Whatever Telnyx repeats, in whatever order -------------------------------------------------
+# --- Repeated and reordered events ---
 
 
-def _shuffled(seed: int) -> Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]:
-    """Every event twice, in any order of those that are on their way."""
-    dice = random.Random(seed)
+def _double_and_shuffle(
+    seed: int,
+) -> Callable[[Sequence[dict[str, Any]]], Sequence[dict[str, Any]]]:
+    """Return a function that returns each of the pending events twice, in random order."""
+    generator = random.Random(seed)
 
-    def sent(events: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    def double_and_shuffle(events: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         doubled = [*events, *events]
-        dice.shuffle(doubled)
+        generator.shuffle(doubled)
         return doubled
 
-    return sent
+    return double_and_shuffle
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_events_in_any_order_and_twice_are_the_same_call(
+def test_doubled_and_shuffled_events_leave_the_same_record(
     carrier_client: TelnyxCarrierClient,
     acme: Tenant,
     call_record: CallRecord,
-    script_model: Says,
+    script_model: ScriptModel,
     sales_number: str,
     seed: int,
 ) -> None:
@@ -494,7 +516,7 @@ def test_events_in_any_order_and_twice_are_the_same_call(
         greeting="Acme here.", tools=["transfer"], transfer_targets=targets, recording=True
     )
     script_model(["At nine."], ["Two it is."], ["I connect you.", transfer("sales")], ["Goodbye."])
-    carrier_client.order_events = _shuffled(seed)
+    carrier_client.order_events = _double_and_shuffle(seed)
 
     leg = carrier_client.ring(acme.number(provider_type="telnyx")["did_number"])
     carrier_client.say(leg, "When?")
@@ -510,15 +532,15 @@ def test_events_in_any_order_and_twice_are_the_same_call(
         *("caller", "agent", "caller", "agent", "agent"),
     ]
     assert call_record.end_state == ("completed", "caller_hangup")
-    assert _events(call_record) == ["ANSWERED", "ENDED", "RINGING"]
+    assert _list_event_types(call_record) == ["ANSWERED", "ENDED", "RINGING"]
     assert spoken_texts(leg)[:3] == ["This call is recorded.", "Acme here.", "At nine."]
     assert len(spoken_texts(leg)) == 7
 
 
-# --- Not Telnyx ---------------------------------------------------------------------------------
+# --- Forged and foreign events ---
 
 
-def test_what_is_not_signed_is_403_and_nothing_is_written(
+def test_a_forged_event_returns_403_and_writes_nothing(
     carrier_client: TelnyxCarrierClient, acme: Tenant, number: str
 ) -> None:
     ring = accounts.leg_event("call.initiated", to=number, direction="incoming")
@@ -536,25 +558,25 @@ def test_what_is_not_signed_is_403_and_nothing_is_written(
     assert carrier_client.switch.legs == {}
 
 
-def test_another_deployments_token_is_not_ours(
+def test_another_deployments_state_token_returns_400(
     carrier_client: TelnyxCarrierClient, acme: Tenant, number: str
 ) -> None:
     leg = carrier_client.ring(number)
-    mark = LegState("listening", "another.token", leg.id)
-    heard_of = {"transcript": "Hello?", "is_final": True}
+    leg_state = LegState("listening", "another.token", leg.id)
+    transcription = {"transcript": "Hello?", "is_final": True}
 
     forged = accounts.leg_event(
-        "call.transcription", call_id=leg.id, mark=mark, transcription_data=heard_of
+        "call.transcription", call_id=leg.id, mark=leg_state, transcription_data=transcription
     )
 
     assert carrier_client.send_request(SIGNER.request(forged)).status_code == 400
 
 
-def test_what_says_nothing_to_the_product_is_taken_and_not_looked_into(
+def test_an_event_without_meaning_is_accepted_without_a_token_check(
     carrier_client: TelnyxCarrierClient,
 ) -> None:
-    mark = LegState("listening", "another.token", "v3:elsewhere")
+    leg_state = LegState("listening", "another.token", "v3:elsewhere")
 
-    carrier_client.deliver_event(accounts.leg_event("call.bridged", mark=mark))
+    carrier_client.deliver_event(accounts.leg_event("call.bridged", mark=leg_state))
 
     assert carrier_client.switch.legs == {}

@@ -1,4 +1,4 @@
-"""What calls use: counted once, however often and in whatever order their events come."""
+"""Usage of calls and the spend cap. Repeated and reordered events are counted once."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -22,32 +22,37 @@ from vca.kit import clock
 from vca.tenant.calls.core import call_services
 from vca.tenant.calls.core.call_types import CallRef
 
-Says = Callable[..., SequenceModel]
+ScriptModel = Callable[..., SequenceModel]
 GREETING = "Acme here."
 
 
 @pytest.fixture
 def number(acme: Tenant) -> str:
-    """A number of acme's that an agent answers who knows whom to transfer to."""
+    """Return a number of acme that an agent with a transfer target answers."""
     targets = {"sales": {"number": fresh_number(), "description": "buys"}}
     acme.profile(greeting=GREETING, tools=["transfer", "end_call"], transfer_targets=targets)
-    found: str = acme.number(fallback_number=fresh_number())["did_number"]
-    return found
+    number: str = acme.number(fallback_number=fresh_number())["did_number"]
+    return number
 
 
-def _in(seconds: float) -> str:
+def _time_from_now(seconds: float) -> str:
+    """Return the time `seconds` after now; a negative value is before now."""
     return (clock.now() + timedelta(seconds=seconds)).isoformat()
 
 
-def test_a_call_uses_its_seconds_what_was_spoken_and_the_models_tokens(
-    carrier_client: CarrierClient, acme: Tenant, globex: Tenant, number: str, script_model: Says
+def test_a_call_uses_seconds_spoken_characters_and_model_tokens(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    globex: Tenant,
+    number: str,
+    script_model: ScriptModel,
 ) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
     state = carrier_client.ring(number, "call-1")["state"]
-    carrier_client.send_status("call-1", "answered", state=state, at=_in(-60))
+    carrier_client.send_status("call-1", "answered", state=state, at=_time_from_now(-60))
     carrier_client.say("call-1", state, "When do you open?")
 
-    carrier_client.send_status("call-1", "completed", state=state, at=_in(-0.5))
+    carrier_client.send_status("call-1", "completed", state=state, at=_time_from_now(-0.5))
 
     assert total_quantities(acme) == {
         "agent": 60,
@@ -62,7 +67,7 @@ def test_a_call_uses_its_seconds_what_was_spoken_and_the_models_tokens(
     assert usage_facts(globex) == []
 
 
-def test_a_second_that_has_begun_counts_whole_and_a_clock_that_is_ahead_not_at_all(
+def test_a_started_second_counts_in_full_and_a_future_end_is_ignored(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
     state = carrier_client.ring(number, "call-1")["state"]
@@ -72,7 +77,7 @@ def test_a_second_that_has_begun_counts_whole_and_a_clock_that_is_ahead_not_at_a
     assert total_quantities(acme)["agent"] == 1
 
 
-def test_a_rehearsal_uses_nothing(acme: Tenant, number: str, script_model: Says) -> None:
+def test_a_simulation_uses_nothing(acme: Tenant, number: str, script_model: ScriptModel) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
     call = acme.simulate(number)
     acme.say(call["call_id"], "When do you open?")
@@ -82,64 +87,74 @@ def test_a_rehearsal_uses_nothing(acme: Tenant, number: str, script_model: Says)
     assert usage_facts(acme) == []
 
 
-def test_nobody_pays_for_a_call_that_no_agent_answered(
+def test_a_call_that_no_agent_answers_uses_nothing(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
     acme.patch(f"/phone-numbers/{acme.get('/phone-numbers').json[0]['id']}", {"mode": "closed"})
     carrier_client.ring(number, "call-1")
-    carrier_client.send_status("call-1", "completed", state=None, to=number, at=_in(8))
+    carrier_client.send_status("call-1", "completed", state=None, to=number, at=_time_from_now(8))
 
     assert usage_facts(acme) == []
 
 
-def test_tokens_of_an_analysis_after_the_end_are_counted_too(
-    carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str, script_model: Says
+def test_tokens_of_the_post_call_analysis_are_counted(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    world: Factory,
+    number: str,
+    script_model: ScriptModel,
 ) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
     state = carrier_client.ring(number, "call-1")["state"]
     carrier_client.say("call-1", state, "When do you open?")
     carrier_client.send_status("call-1", "completed", state=state)
-    noted = ToolCall("note_call", '{"summary": "Asked when.", "outcome": "resolved"}')
-    script_model([noted], tokens=Tokens(300, 20))
+    analysis = ToolCall("note_call", '{"summary": "Asked when.", "outcome": "resolved"}')
+    script_model([analysis], tokens=Tokens(300, 20))
 
     assert "calls.analyse" in world.run_jobs(acme)
 
-    found = total_quantities(acme)
-    assert (found["model_input_tokens"], found["model_output_tokens"]) == (340, 27)
+    totals = total_quantities(acme)
+    assert (totals["model_input_tokens"], totals["model_output_tokens"]) == (340, 27)
 
 
-# --- Legs --------------------------------------------------------------------------------------
+# --- Legs ---
 
 
-def test_a_transfer_that_is_answered_lasts_until_the_call_ends(
-    carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str, script_model: Says
+def test_an_answered_transfer_lasts_until_the_call_ends(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    world: Factory,
+    number: str,
+    script_model: ScriptModel,
 ) -> None:
     script_model([transfer("sales")])
     state = carrier_client.ring(number, "call-1")["state"]
     state = carrier_client.say("call-1", state, "Sales, please.")["state"]
-    began = datetime.fromisoformat(_in(-120))
-    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{began.isoformat()}\"'")
+    transferred_at = datetime.fromisoformat(_time_from_now(-120))
+    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{transferred_at.isoformat()}\"'")
 
     for _ in range(2):
         carrier_client.send_event("leg", "call-1", state, outcome="answered")
 
     assert total_quantities(acme)["transfer"] in (120, 121)
-    assert "speech_seconds" not in total_quantities(
-        acme
-    )  # he had left before the call was answered
+    # The transfer started before the call was answered, so the agent did not listen.
+    assert "speech_seconds" not in total_quantities(acme)
 
 
-def test_a_transfer_of_which_is_told_after_the_hang_up_is_counted_all_the_same(
-    carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str, script_model: Says
+def test_a_transfer_event_after_the_hang_up_is_counted(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    world: Factory,
+    number: str,
+    script_model: ScriptModel,
 ) -> None:
     script_model([transfer("sales")])
     state = carrier_client.ring(number, "call-1")["state"]
     state = carrier_client.say("call-1", state, "Sales, please.")["state"]
-    began = datetime.fromisoformat(_in(-120))
-    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{began.isoformat()}\"'")
-    carrier_client.send_status(
-        "call-1", "completed", state=state, at=(began + timedelta(seconds=90)).isoformat()
-    )
+    transferred_at = datetime.fromisoformat(_time_from_now(-120))
+    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{transferred_at.isoformat()}\"'")
+    ended_at = (transferred_at + timedelta(seconds=90)).isoformat()
+    carrier_client.send_status("call-1", "completed", state=state, at=ended_at)
     assert "transfer" not in total_quantities(acme)
 
     for _ in range(2):
@@ -148,17 +163,23 @@ def test_a_transfer_of_which_is_told_after_the_hang_up_is_counted_all_the_same(
     assert total_quantities(acme)["transfer"] == 90
 
 
-def test_an_agent_listens_until_somebody_else_has_the_caller(
-    carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str, script_model: Says
+def test_speech_seconds_end_with_the_transfer(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    world: Factory,
+    number: str,
+    script_model: ScriptModel,
 ) -> None:
     script_model([transfer("sales")])
     state = carrier_client.ring(number, "call-1")["state"]
     now = clock.now()
-    ago = {seconds: (now - timedelta(seconds=seconds)).isoformat() for seconds in (150, 120, 30)}
-    carrier_client.send_status("call-1", "answered", state=state, at=ago[150])
+    answered_at, transferred_at, ended_at = (
+        (now - timedelta(seconds=age_s)).isoformat() for age_s in (150, 120, 30)
+    )
+    carrier_client.send_status("call-1", "answered", state=state, at=answered_at)
     state = carrier_client.say("call-1", state, "Sales, please.")["state"]
-    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{ago[120]}\"'")
-    carrier_client.send_status("call-1", "completed", state=state, at=ago[30])
+    world.sql(acme, f"UPDATE calls SET transfer['started_at'] = '\"{transferred_at}\"'")
+    carrier_client.send_status("call-1", "completed", state=state, at=ended_at)
     assert total_quantities(acme)["speech_seconds"] == 120
 
     for _ in range(2):
@@ -169,8 +190,12 @@ def test_an_agent_listens_until_somebody_else_has_the_caller(
 
 
 @pytest.mark.parametrize("outcome", ["busy", "no_answer", "failed"])
-def test_a_transfer_that_reaches_nobody_uses_nothing(
-    carrier_client: CarrierClient, acme: Tenant, number: str, script_model: Says, outcome: str
+def test_a_failed_transfer_uses_nothing(
+    carrier_client: CarrierClient,
+    acme: Tenant,
+    number: str,
+    script_model: ScriptModel,
+    outcome: str,
 ) -> None:
     script_model([transfer("sales")])
     state = carrier_client.ring(number, "call-1")["state"]
@@ -182,7 +207,7 @@ def test_a_transfer_that_reaches_nobody_uses_nothing(
     assert "transfer" not in total_quantities(acme)
 
 
-def test_a_forward_lasts_until_its_carrier_says_that_it_is_over(
+def test_a_forward_lasts_until_the_carrier_reports_its_end(
     carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str
 ) -> None:
     world.sql(acme, "UPDATE phone_numbers SET mode = 'forward'")
@@ -192,21 +217,23 @@ def test_a_forward_lasts_until_its_carrier_says_that_it_is_over(
     assert usage_facts(acme) == []
 
     for _ in range(2):
-        carrier_client.send_status("call-1", "completed", state=None, to=number, at=_in(0))
+        carrier_client.send_status(
+            "call-1", "completed", state=None, to=number, at=_time_from_now(0)
+        )
 
     assert total_quantities(acme)["forward"] in (100, 101)
     assert len(usage_facts(acme)) == 1
 
 
-def test_an_ordered_call_is_a_leg_of_its_own(
+def test_an_outbound_call_is_counted_as_its_own_leg(
     carrier_client: CarrierClient, acme: Tenant, world: Factory, number: str
 ) -> None:
     phone_number = acme.get("/phone-numbers").json[0]
-    order = {"to": fresh_number(), "from_phone_number_id": phone_number["id"]}
-    call = acme.post("/calls", order).json
+    body = {"to": fresh_number(), "from_phone_number_id": phone_number["id"]}
+    call = acme.post("/calls", body).json
     world.run_jobs(acme)
     provider_call_id = acme.get(f"/calls/{call['id']}").json["provider_call_id"]
-    state = _state_of(acme, call)
+    state = _sign_state(acme, call)
     carrier_client.send_event("answered", provider_call_id, state)
 
     carrier_client.send_status(provider_call_id, "completed", state=state)
@@ -215,49 +242,53 @@ def test_an_ordered_call_is_a_leg_of_its_own(
     assert "agent" not in total_quantities(acme)
 
 
-def _state_of(tenant: Tenant, call: dict[str, Any]) -> str:
+def _sign_state(tenant: Tenant, call: dict[str, Any]) -> str:
+    """Return the state token of a call."""
     return call_services.current_services().sign_state(
         CallRef(tenant.ref, UUID(call["id"])), turns=0
     )
 
 
-# --- Every event twice, in any order ------------------------------------------------------------
+# --- Repeated and reordered events ---
 
 
-def test_every_event_of_a_carrier_again_leaves_the_ledger_as_it_was(
-    carrier_client: CarrierClient, acme: Tenant, number: str, script_model: Says
+def test_repeated_events_do_not_change_the_usage(
+    carrier_client: CarrierClient, acme: Tenant, number: str, script_model: ScriptModel
 ) -> None:
     script_model(["At nine."], tokens=Tokens(40, 7))
-    ring = carrier_client.build_request("voice", call_id="call-1", to=number, **{"from": None})
-    state = carrier_client.send(ring).json["state"]
-    sent = [
+    ring_request = carrier_client.build_request(
+        "voice", call_id="call-1", to=number, **{"from": None}
+    )
+    state = carrier_client.send(ring_request).json["state"]
+    requests = [
         carrier_client.build_request(
-            "status", call_id="call-1", state=state, status="ringing", at=_in(-70)
+            "status", call_id="call-1", state=state, status="ringing", at=_time_from_now(-70)
         ),
         carrier_client.build_request(
-            "status", call_id="call-1", state=state, status="answered", at=_in(-60)
+            "status", call_id="call-1", state=state, status="answered", at=_time_from_now(-60)
         ),
         carrier_client.build_request(
             "speech", call_id="call-1", state=state, text="When do you open?"
         ),
         carrier_client.build_request(
-            "status", call_id="call-1", state=state, status="completed", at=_in(-1)
+            "status", call_id="call-1", state=state, status="completed", at=_time_from_now(-1)
         ),
     ]
-    for request in sent:
+    for request in requests:
         carrier_client.send(request)
-    before, shown = usage_facts(acme), acme.get("/usage").json
+    facts_before, report_before = usage_facts(acme), acme.get("/usage").json
 
-    again = [ring, *sent] * 2
-    Random(4).shuffle(again)
-    for request in again:
+    repetitions = [ring_request, *requests] * 2
+    Random(4).shuffle(repetitions)
+    for request in repetitions:
         carrier_client.send(request)
 
-    assert usage_facts(acme) == before
-    assert acme.get("/usage").json == shown
+    assert usage_facts(acme) == facts_before
+    assert acme.get("/usage").json == report_before
 
 
-_TOLD = (
+# Statuses of one call, each with its time in seconds from now.
+_STATUSES = (
     ("ringing", -90),
     ("answered", -80),
     ("answered", -75),
@@ -268,18 +299,19 @@ _TOLD = (
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(order=st.permutations([*_TOLD, *_TOLD]))
-def test_in_whatever_order_events_come_a_call_has_used_the_same(
+@given(order=st.permutations([*_STATUSES, *_STATUSES]))
+def test_the_usage_of_a_call_does_not_depend_on_the_order_of_events(
     carrier_client: CarrierClient, world: Factory, order: list[tuple[str, int]]
 ) -> None:
     tenant = world.tenant()
     tenant.profile(greeting=GREETING)
-    state = carrier_client.ring(tenant.number()["did_number"], (name := fresh_number()))["state"]
+    call_id = fresh_number()
+    state = carrier_client.ring(tenant.number()["did_number"], call_id)["state"]
     now = clock.now()
 
-    for status, ago in order:
-        at = (now + timedelta(seconds=ago)).isoformat()
-        carrier_client.send_status(name, status, state=state, at=at)
+    for status, offset_s in order:
+        event_at = (now + timedelta(seconds=offset_s)).isoformat()
+        carrier_client.send_status(call_id, status, state=state, at=event_at)
 
     [call] = tenant.get("/calls").json
     assert total_quantities(tenant) == {
@@ -288,19 +320,19 @@ def test_in_whatever_order_events_come_a_call_has_used_the_same(
         "speech_characters": len(GREETING),
     }
     assert call["duration_seconds"] == 50
-    reversed_ = {fact["reverses"] for fact in usage_facts(tenant)} - {None}
-    assert len(usage_facts(tenant)) == 3 + 2 * len(reversed_)
+    reversed_keys = {fact["reverses"] for fact in usage_facts(tenant)} - {None}
+    assert len(usage_facts(tenant)) == 3 + 2 * len(reversed_keys)
 
 
-# --- The spend cap -----------------------------------------------------------------------------
+# --- The spend cap ---
 
 
 def _spend(tenant: Tenant, cents: int) -> None:
-    """A starter's minute is 12 cents, after 100 minutes."""
+    """Use up the 100 included minutes of the starter plan, and minutes at 12 cents of this cost."""
     record_usage(tenant, 6_000 + cents * 5)
 
 
-def test_a_call_that_would_begin_over_the_cap_hears_the_tenants_sentence_and_the_fallback(
+def test_above_the_cap_callers_hear_a_sentence_and_are_forwarded(
     carrier_client: CarrierClient,
     acme: Tenant,
     globex: Tenant,
@@ -311,16 +343,16 @@ def test_a_call_that_would_begin_over_the_cap_hears_the_tenants_sentence_and_the
     acme.patch("/settings", {"spend_cap": 100, "sentences": {"over_limit": sentence}})
     _spend(acme, 100)
 
-    first, again = (carrier_client.ring(number, "call-1") for _ in range(2))
+    first, repeated = (carrier_client.ring(number, "call-1") for _ in range(2))
 
-    assert first == again
+    assert first == repeated
     assert action_types(first) == ["say", "forward"]
     assert spoken_text(first) == sentence
     assert call_record.end_state == ("failed", "spend_cap")
     assert call_record.call["route"]["rules"][-1]["why"] == "the monthly spend cap is reached"
 
 
-def test_below_the_cap_a_call_has_its_first_minute_reserved_until_it_ends(
+def test_below_the_cap_a_call_reserves_a_minute_until_it_ends(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
     acme.patch("/settings", {"spend_cap": 100})
@@ -328,15 +360,15 @@ def test_below_the_cap_a_call_has_its_first_minute_reserved_until_it_ends(
 
     state = carrier_client.ring(number, "call-1")["state"]
 
-    standing = acme.get("/usage").json
-    assert (standing["spent"], standing["reserved"], standing["spend_cap"]) == (90, 12, 100)
+    usage = acme.get("/usage").json
+    assert (usage["spent"], usage["reserved"], usage["spend_cap"]) == (90, 12, 100)
     assert action_types(carrier_client.ring(number, "call-2")) == ["say", "forward"]
     carrier_client.send_status("call-1", "completed", state=state)
     assert acme.get("/usage").json["reserved"] == 0
     assert action_types(carrier_client.ring(number, "call-3")) == ["say", "listen"]
 
 
-def test_what_is_included_is_reserved_for_nobody(
+def test_included_minutes_are_not_reserved(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
     acme.patch("/settings", {"spend_cap": 1})
@@ -349,7 +381,7 @@ def test_what_is_included_is_reserved_for_nobody(
     assert acme.get("/usage").json["reserved"] == 6  # half a minute
 
 
-def test_without_a_cap_and_after_it_is_lifted_calls_are_answered(
+def test_calls_are_answered_without_a_cap_and_after_its_removal(
     carrier_client: CarrierClient, acme: Tenant, number: str
 ) -> None:
     _spend(acme, 1_000)
@@ -362,44 +394,44 @@ def test_without_a_cap_and_after_it_is_lifted_calls_are_answered(
     assert action_types(carrier_client.ring(number, "call-3")) == ["say", "listen"]
 
 
-def test_a_rehearsal_is_outside_of_the_cap(acme: Tenant, number: str) -> None:
+def test_a_simulation_ignores_the_cap(acme: Tenant, number: str) -> None:
     acme.patch("/settings", {"spend_cap": 1})
     _spend(acme, 10)
 
     assert acme.simulate(number)["status"] == "in_progress"
 
 
-def test_an_ordered_call_over_the_cap_is_refused(
+def test_an_outbound_call_above_the_cap_returns_409(
     acme: Tenant, globex: Tenant, number: str, carrier_client: CarrierClient
 ) -> None:
     acme.patch("/settings", {"spend_cap": 100})
     phone_number = acme.get("/phone-numbers").json[0]
-    order = {"to": fresh_number(), "from_phone_number_id": phone_number["id"]}
+    body = {"to": fresh_number(), "from_phone_number_id": phone_number["id"]}
     _spend(acme, 95)
-    assert acme.post("/calls", order).status_code == 202
+    assert acme.post("/calls", body).status_code == 202
 
-    refused = acme.post("/calls", order)
+    response = acme.post("/calls", body)
 
-    assert (refused.status_code, refused.json["code"]) == (409, "spend-cap-reached")
+    assert (response.status_code, response.json["code"]) == (409, "spend-cap-reached")
     assert acme.get("/usage").json["reserved"] == 12
 
 
-def test_the_route_is_explained_with_the_cap(acme: Tenant, number: str) -> None:
+def test_the_route_explanation_applies_the_cap(acme: Tenant, number: str) -> None:
     acme.patch("/settings", {"spend_cap": 100})
-    ask = {"to": number}
-    assert acme.post("/routing/explain", ask).json["decision"] == "agent"
+    body = {"to": number}
+    assert acme.post("/routing/explain", body).json["decision"] == "agent"
     _spend(acme, 100)
 
-    explained = acme.post("/routing/explain", ask).json
+    explanation = acme.post("/routing/explain", body).json
 
-    assert (explained["decision"], explained["end_reason"]) == ("refused", "spend_cap")
-    assert explained["rules"][-1]["rule"] == "limits"
+    assert (explanation["decision"], explanation["end_reason"]) == ("refused", "spend_cap")
+    assert explanation["rules"][-1]["rule"] == "limits"
 
 
 @pytest.mark.parametrize("cap", [0, -1, 1.5, "100", True, 10**12 + 1])
-def test_a_cap_is_a_whole_number_of_the_minor_unit(acme: Tenant, cap: Any) -> None:
-    refused = acme.patch("/settings", {"spend_cap": cap})
+def test_an_invalid_cap_returns_400(acme: Tenant, cap: Any) -> None:
+    response = acme.patch("/settings", {"spend_cap": cap})
 
-    assert refused.status_code == 400
-    assert [error["pointer"] for error in refused.json["errors"]] == ["/spend_cap"]
+    assert response.status_code == 400
+    assert [error["pointer"] for error in response.json["errors"]] == ["/spend_cap"]
     assert acme.get("/settings").json["spend_cap"] is None

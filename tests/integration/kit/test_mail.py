@@ -1,4 +1,4 @@
-"""Mail against a server on loopback: taken, refused, put off, hung, never in clear by chance."""
+"""Tests of the mailer with a server on loopback: delivery, errors, timeouts and encryption."""
 
 import socket
 import ssl
@@ -17,33 +17,33 @@ from vca.kit.mail import Mail, Mailer, MailError
 from vca.settings import Settings, SettingsError, read_settings
 
 SENDER = "vca@example.com"
-PATIENCE_S = 20.0
+TIMEOUT_S = 20.0
 WRITTEN_AT = datetime(2026, 11, 22, 18, tzinfo=UTC)
 
 
-def _mail(**changed: Any) -> Mail:
-    given = {
+def _mail(**changes: Any) -> Mail:
+    fields = {
         "to": "desk@acme.example",
         "subject": "Message from Jane",
         "text": "Grüße, 請回電 🚑\n",
         "message_key": "message-1",
         "written_at": WRITTEN_AT,
     }
-    return Mail(**{**given, **changed})
+    return Mail(**{**fields, **changes})
 
 
-def _refusal(mailer: Mailer, mail: Mail | None = None) -> MailError:
+def _send_failing(mailer: Mailer, mail: Mail | None = None) -> MailError:
     with pytest.raises(MailError) as raised:
         mailer.send(mail or _mail())
     return raised.value
 
 
-def test_a_mail_arrives_as_it_was_written() -> None:
-    with smtp_server() as box:
-        Mailer(box.url, SENDER).send(_mail())
+def test_a_mail_arrives_unchanged() -> None:
+    with smtp_server() as mail_server:
+        Mailer(mail_server.url, SENDER).send(_mail())
 
-        [mail] = box.messages
-        assert box.envelopes == [(SENDER, ["desk@acme.example"], False)]
+        [mail] = mail_server.messages
+        assert mail_server.envelopes == [(SENDER, ["desk@acme.example"], False)]
     assert (mail["From"], mail["To"]) == (SENDER, "desk@acme.example")
     assert mail["Subject"] == "Message from Jane"
     assert mail["Message-ID"] == "<message-1@example.com>"
@@ -67,11 +67,11 @@ def test_a_mail_arrives_as_it_was_written() -> None:
         "",
     ],
 )
-def test_a_callers_name_cannot_become_a_header(subject: str) -> None:
-    with smtp_server() as box:
-        Mailer(box.url, SENDER).send(_mail(subject=subject, text=f"{subject}\r\n.\r\nQUIT"))
+def test_a_subject_cannot_inject_headers(subject: str) -> None:
+    with smtp_server() as mail_server:
+        Mailer(mail_server.url, SENDER).send(_mail(subject=subject, text=f"{subject}\r\n.\r\nQUIT"))
 
-        [mail] = box.messages
+        [mail] = mail_server.messages
     assert {name.lower() for name in mail} == {
         "to",
         "from",
@@ -83,7 +83,7 @@ def test_a_callers_name_cannot_become_a_header(subject: str) -> None:
         "content-transfer-encoding",
         "mime-version",
     }
-    assert box.envelopes[0][1] == ["desk@acme.example"]
+    assert mail_server.envelopes[0][1] == ["desk@acme.example"]
     assert mail.get_content().replace("\r\n", "\n").rstrip().endswith(".\nQUIT")
 
 
@@ -102,129 +102,136 @@ def test_a_callers_name_cannot_become_a_header(subject: str) -> None:
         "=?utf-8?q?a=0D=0ABcc:?=@b",
     ],
 )
-def test_what_is_no_address_is_refused_for_good_and_nobody_is_asked(to: str) -> None:
-    with smtp_server() as box:
-        assert _refusal(Mailer(box.url, SENDER), _mail(to=to)).permanent
+def test_an_invalid_address_is_a_permanent_error_and_nothing_is_sent(to: str) -> None:
+    with smtp_server() as mail_server:
+        assert _send_failing(Mailer(mail_server.url, SENDER), _mail(to=to)).permanent
 
-        assert box.messages == []
-
-
-@pytest.mark.parametrize(("how", "encrypted"), [("starttls", True), ("tls", True), ("", False)])
-def test_it_is_encrypted_and_logs_in_as_the_url_says(how: str, encrypted: bool) -> None:
-    options = {how: True} if how else {}
-    login = f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@" if how == "starttls" else ""
-    with smtp_server(login=bool(login), **options) as box:
-        url = box.url.replace("//", f"//{login}")
-
-        Mailer(url, SENDER, tls_context=client_context()).send(_mail())
-
-        assert box.envelopes[0][2] is encrypted
-
-
-def test_a_wrong_password_is_worth_another_try_once_it_is_right() -> None:
-    with smtp_server(starttls=True, login=True) as box:
-        url = box.url.replace("//", "//vca:wrong@")
-
-        refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
-
-        assert (refused.permanent, refused.code) == (False, 535), refused.__cause__
-
-
-def test_without_starttls_nothing_is_sent_in_clear() -> None:
-    with smtp_server() as box:
-        url = box.url.replace("smtp:", "smtp+starttls:")
-
-        refused = _refusal(Mailer(url, SENDER, tls_context=client_context()))
-
-        assert not refused.permanent
-        assert box.messages == []
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused() -> None:
-    with smtp_server(starttls=True) as box:
-        refused = _refusal(Mailer(box.url, SENDER))
-
-        assert not refused.permanent
-        assert isinstance(refused.__cause__, ssl.SSLCertVerificationError)
-        assert box.messages == []
+        assert mail_server.messages == []
 
 
 @pytest.mark.parametrize(
-    ("answer", "permanent"),
+    ("encryption", "is_encrypted"), [("starttls", True), ("tls", True), ("", False)]
+)
+def test_the_url_selects_encryption_and_login(encryption: str, is_encrypted: bool) -> None:
+    options = {encryption: True} if encryption else {}
+    login = (
+        f"{quote(USER, safe='')}:{quote(PASSWORD, safe='')}@" if encryption == "starttls" else ""
+    )
+    with smtp_server(login=bool(login), **options) as mail_server:
+        url = mail_server.url.replace("//", f"//{login}")
+
+        Mailer(url, SENDER, tls_context=client_context()).send(_mail())
+
+        assert mail_server.envelopes[0][2] is is_encrypted
+
+
+def test_a_wrong_password_is_a_temporary_error() -> None:
+    with smtp_server(starttls=True, login=True) as mail_server:
+        url = mail_server.url.replace("//", "//vca:wrong@")
+
+        error = _send_failing(Mailer(url, SENDER, tls_context=client_context()))
+
+        assert (error.permanent, error.code) == (False, 535), error.__cause__
+
+
+def test_a_server_without_starttls_gets_no_unencrypted_mail() -> None:
+    with smtp_server() as mail_server:
+        url = mail_server.url.replace("smtp:", "smtp+starttls:")
+
+        error = _send_failing(Mailer(url, SENDER, tls_context=client_context()))
+
+        assert not error.permanent
+        assert mail_server.messages == []
+
+
+def test_a_mail_is_not_sent_to_a_server_with_an_untrusted_certificate() -> None:
+    with smtp_server(starttls=True) as mail_server:
+        error = _send_failing(Mailer(mail_server.url, SENDER))
+
+        assert not error.permanent
+        assert isinstance(error.__cause__, ssl.SSLCertVerificationError)
+        assert mail_server.messages == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "permanent"),
     [("550 no such mailbox", True), ("554 spam", True), ("451 later", False), ("421 bye", False)],
 )
-@pytest.mark.parametrize("when", ["recipient", "data"])
-def test_the_servers_answer_decides_on_another_try(when: str, answer: str, permanent: bool) -> None:
-    with smtp_server() as box:
-        if when == "recipient":
-            box.recipient_answer = answer
+@pytest.mark.parametrize("command", ["recipient", "data"])
+def test_the_reply_code_of_the_server_decides_whether_to_retry(
+    command: str, reply: str, permanent: bool
+) -> None:
+    with smtp_server() as mail_server:
+        if command == "recipient":
+            mail_server.recipient_answer = reply
         else:
-            box.answers.append(answer)
+            mail_server.answers.append(reply)
 
-        refused = _refusal(Mailer(box.url, SENDER))
+        error = _send_failing(Mailer(mail_server.url, SENDER))
 
-        assert (refused.permanent, refused.code) == (permanent, int(answer[:3]))
-        assert "acme" not in str(refused)
-
-
-def test_nobody_there_is_worth_another_try() -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        url = f"smtp://127.0.0.1:{closed.getsockname()[1]}"
-
-        assert not _refusal(Mailer(url, SENDER)).permanent
+        assert (error.permanent, error.code) == (permanent, int(reply[:3]))
+        assert "acme" not in str(error)
 
 
-def _silent(line: socket.socket, stop: threading.Event) -> None:
-    stop.wait(PATIENCE_S)
+def test_an_unreachable_server_is_a_temporary_error() -> None:
+    with socket.socket() as unused_socket:
+        unused_socket.bind(("127.0.0.1", 0))
+        url = f"smtp://127.0.0.1:{unused_socket.getsockname()[1]}"
+
+        assert not _send_failing(Mailer(url, SENDER)).permanent
 
 
-def _dripping(line: socket.socket, stop: threading.Event) -> None:
+def _stay_silent(connection: socket.socket, stop: threading.Event) -> None:
+    stop.wait(TIMEOUT_S)
+
+
+def _drip(connection: socket.socket, stop: threading.Event) -> None:
     while not stop.wait(0.05):
-        line.sendall(b"220-x\r\n")
+        connection.sendall(b"220-x\r\n")
 
 
-def _hung_after_greeting(line: socket.socket, stop: threading.Event) -> None:
-    line.sendall(b"220 hello\r\n")
-    stop.wait(PATIENCE_S)
+def _hang_after_greeting(connection: socket.socket, stop: threading.Event) -> None:
+    connection.sendall(b"220 hello\r\n")
+    stop.wait(TIMEOUT_S)
 
 
-@pytest.mark.parametrize("behave", [_silent, _dripping, _hung_after_greeting])
-@pytest.mark.parametrize("bound", ["of its own", "of the job"])
-def test_a_server_that_hangs_or_drips_is_given_up(
-    behave: Callable[[socket.socket, threading.Event], None], bound: str
+@pytest.mark.parametrize("behaviour", [_stay_silent, _drip, _hang_after_greeting])
+@pytest.mark.parametrize("limit", ["mailer timeout", "job deadline"])
+def test_a_hanging_or_slow_server_times_out(
+    behaviour: Callable[[socket.socket, threading.Event], None], limit: str
 ) -> None:
     stop, done = threading.Event(), threading.Event()
-    found: list[MailError] = []
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"smtp://127.0.0.1:{listening.getsockname()[1]}"
+    errors: list[MailError] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
 
         def serve() -> None:
-            line, _ = listening.accept()
-            with line:
+            connection, _ = listener.accept()
+            with connection:
                 try:
-                    behave(line, stop)
+                    behaviour(connection, stop)
                 except OSError:
-                    return  # we hung up
+                    return  # the mailer closed the connection
 
-        def ask() -> None:
-            whole_s = 0.5 if bound == "of its own" else 600
-            with deadline.within(600 if bound == "of its own" else 0.5):
-                found.append(_refusal(Mailer(url, SENDER, timeout_s=30, total_timeout_s=whole_s)))
+        def send() -> None:
+            total_s, job_s = (0.5, 600) if limit == "mailer timeout" else (600, 0.5)
+            mailer = Mailer(url, SENDER, timeout_s=30, total_timeout_s=total_s)
+            with deadline.within(job_s):
+                errors.append(_send_failing(mailer))
             done.set()
 
-        threads = [threading.Thread(target=target, daemon=True) for target in (serve, ask)]
+        threads = [threading.Thread(target=target, daemon=True) for target in (serve, send)]
         for thread in threads:
             thread.start()
 
-        assert done.wait(PATIENCE_S)
+        assert done.wait(TIMEOUT_S)
         stop.set()
         for thread in threads:
-            thread.join(PATIENCE_S)
-    assert not found[0].permanent
+            thread.join(TIMEOUT_S)
+    assert not errors[0].permanent
 
 
-_BARE = {
+_REQUIRED_SETTINGS = {
     "DATABASE_URL": "postgresql://localhost/nowhere",
     "APP_ENV": "development",
     "APP_NAME": "VCA",
@@ -233,17 +240,17 @@ _BARE = {
 }
 
 
-def _settings(**given: str) -> Settings:
-    return read_settings({**_BARE, **given})
+def _settings(**environment: str) -> Settings:
+    return read_settings({**_REQUIRED_SETTINGS, **environment})
 
 
-def test_without_a_server_nothing_can_be_mailed() -> None:
+def test_without_a_server_url_there_is_no_mailer() -> None:
     assert configured_mailer(_settings()) is None
     assert configured_mailer(_settings(SMTP_URL="smtp://localhost", MAIL_FROM=SENDER)) is not None
 
 
 @pytest.mark.parametrize(
-    "given",
+    "environment",
     [
         {"SMTP_URL": "smtp://localhost"},
         {"MAIL_FROM": SENDER},
@@ -263,8 +270,10 @@ def test_without_a_server_nothing_can_be_mailed() -> None:
         {"RECORDING_STORE": "s3://Bucket"},
     ],
 )
-def test_settings_of_mail_and_store_that_cannot_work_are_named(given: dict[str, str]) -> None:
+def test_invalid_settings_of_mail_and_store_are_named_in_the_error(
+    environment: dict[str, str],
+) -> None:
     with pytest.raises(SettingsError) as raised:
-        _settings(**given)
+        _settings(**environment)
 
-    assert any(name in str(raised.value) for name in given)
+    assert any(name in str(raised.value) for name in environment)

@@ -1,4 +1,4 @@
-"""Fixtures for migration tests: databases of their own, and revisions that only a test knows."""
+"""Fixtures for migration tests: databases for these tests only, and additional revisions."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +22,8 @@ _EMPTY_SQL = "DROP SCHEMA IF EXISTS public, jobs CASCADE; CREATE SCHEMA public"
 
 @pytest.fixture(scope="session")
 def _database_server(request: pytest.FixtureRequest) -> databases.DatabaseServer:
-    return request.getfixturevalue("database_server")
+    server: databases.DatabaseServer = request.getfixturevalue("database_server")
+    return server
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +50,7 @@ def empty_database(_empty_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """Return the builder of the database template. Test modules override it; here: no tenant."""
+    """Return the builder of the database template, which has no tenant unless overridden."""
     return database_templates.empty
 
 
@@ -64,14 +65,14 @@ def template_payload(
 
 @pytest.fixture
 def migrated_database(template_payload: Any) -> Iterator[Database]:
-    """Return that database, opened as its owner."""
+    """Open the copy of the template as its owner."""
     with admin_db.open_database() as database:
         yield database
 
 
 @pytest.fixture
 def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.MonkeyPatch) -> Factory:
-    """Return a factory of tenants in that database, which CLI commands use too.
+    """Return a factory of tenants in the copy of the template, which CLI commands use too.
 
     Shorten the pauses between the retries of a tenant migration.
     """
@@ -81,7 +82,7 @@ def migration_world(app: Flask, template_payload: Any, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def owner_database(database_url: str) -> Iterator[Database]:
-    """Return the suite's database, opened as the owner of its schemas."""
+    """Open the suite's database as the owner of its schemas."""
     database = Database(database_url, pool_size=1)
     yield database
     database.close()

@@ -1,7 +1,7 @@
-"""Citus: a tenant's schema is one that it can shard by, made in a form that it accepts.
+"""Tests that Citus could shard tenant schemas, and that the setup script has an accepted form.
 
-There is none here. What it forbids is held against the catalogue and the script, and what it is
-told against a stand-in that takes notes.
+No Citus runs in these tests. They compare its rules with the catalogue and the script. A fake
+of Citus records the functions that the product calls.
 """
 
 from collections.abc import Iterator
@@ -25,17 +25,17 @@ from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import owner_session, public_session, tenant_session
 
-# --- What it forbids ---------------------------------------------------------------------------
+# --- Rules of Citus ----------------------------------------------------------------------------
 
 
-def test_a_tenants_schema_breaks_no_rule(acme: Tenant, owner_database: Database) -> None:
+def test_a_tenant_schema_breaks_no_rule(acme: Tenant, owner_database: Database) -> None:
     with owner_session(acme.ref, database=owner_database) as session:
         assert broken_rules(session.connection(), acme.ref.schema) == {}
         assert dump_schema(session.connection(), acme.ref.schema)
 
 
-# What breaks each rule, and nothing else.
-BREACHES = {
+# A statement for each rule that breaks only this rule.
+VIOLATIONS = {
     "every table has a primary key": "CREATE TABLE bad (id uuid)",
     "primary keys begin with a uuid": (
         "CREATE TABLE bad (id text, CONSTRAINT bad_pkey PRIMARY KEY (id))"
@@ -59,39 +59,39 @@ BREACHES = {
     "nothing inherits": ("CREATE TABLE bad (CONSTRAINT bad_pkey PRIMARY KEY (id)) INHERITS (good)"),
     "there are tables only": "CREATE VIEW bad AS SELECT id FROM good",
 }
-MORE_BREACHES = [
+MORE_VIOLATIONS = [
     ("nothing counts", "ALTER TABLE good ADD COLUMN x serial"),
     ("nothing counts", "CREATE SEQUENCE bad"),
     ("constraints are named by the convention", "ALTER TABLE good ADD CONSTRAINT x UNIQUE (id)"),
     ("there are tables only", "CREATE FUNCTION bad() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
     ("there are tables only", "CREATE MATERIALIZED VIEW bad AS SELECT id FROM good"),
 ]
-_GOOD = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey PRIMARY KEY (id))"
+_TABLE_SQL = "CREATE TABLE good (id uuid, tenant_id uuid, CONSTRAINT good_pkey PRIMARY KEY (id))"
 
 
-@pytest.mark.parametrize(("rule", "breach"), [*BREACHES.items(), *MORE_BREACHES])
-def test_a_schema_that_breaks_a_rule_is_found_out(
-    owner_database: Database, rule: str, breach: str
+@pytest.mark.parametrize(("rule", "violation"), [*VIOLATIONS.items(), *MORE_VIOLATIONS])
+def test_a_schema_that_breaks_a_rule_is_detected(
+    owner_database: Database, rule: str, violation: str
 ) -> None:
-    bad = TenantRef(uuid4())
+    tenant = TenantRef(uuid4())
     with public_session(database=owner_database) as session:
         connection = session.connection()
-        _make(connection, bad)
-        connection.exec_driver_sql(_GOOD)
-        assert broken_rules(connection, bad.schema) == {}
+        _create_schema(connection, tenant)
+        connection.exec_driver_sql(_TABLE_SQL)
+        assert broken_rules(connection, tenant.schema) == {}
 
-        connection.exec_driver_sql(breach)
-        found = broken_rules(connection, bad.schema)
+        connection.exec_driver_sql(violation)
+        broken = broken_rules(connection, tenant.schema)
         session.rollback()
 
-    assert list(found) == [rule]
+    assert list(broken) == [rule]
 
 
-def test_every_rule_was_seen_to_be_broken() -> None:
-    assert set(BREACHES) == set(RULES)
+def test_every_rule_has_a_statement_that_breaks_it() -> None:
+    assert set(VIOLATIONS) == set(RULES)
 
 
-def test_every_constraint_of_the_script_is_named_and_none_comes_with_an_added_column() -> None:
+def test_the_script_names_each_constraint_and_adds_none_with_a_column() -> None:
     script = list(sql_splitter.split_statements(schema.compile_script()))
 
     assert list(unnamed_constraints(script)) == []
@@ -111,52 +111,54 @@ def test_every_constraint_of_the_script_is_named_and_none_comes_with_an_added_co
         "ALTER TABLE bad ADD COLUMN x uuid REFERENCES good (id)",
     ],
 )
-def test_a_constraint_without_a_name_of_ours_is_found_out(statement: str) -> None:
+def test_a_constraint_without_a_name_is_detected(statement: str) -> None:
     assert list(unnamed_constraints([statement])) == [statement]
 
 
-# --- In a form that it accepts -----------------------------------------------------------------
+# --- Form of the setup script ------------------------------------------------------------------
 
 
-def _make(connection: Connection, tenant: TenantRef) -> None:
-    """A schema of the name, chosen for this transaction."""
+def _create_schema(connection: Connection, tenant: TenantRef) -> None:
+    """Create the tenant's schema and set it as the search path of this transaction."""
     connection.exec_driver_sql(f'CREATE SCHEMA "{tenant.schema}"')
     connection.exec_driver_sql(f'SET LOCAL search_path TO "{tenant.schema}"')
 
 
-def _anonymous(connection: Connection, tenant: TenantRef) -> set[str]:
+def _schema_without_tenant_id(connection: Connection, tenant: TenantRef) -> set[str]:
     lines = dump_schema(connection, tenant.schema)
     return {line.replace(str(tenant.id), "<tenant>") for line in lines}
 
 
-def test_the_block_makes_what_the_plain_script_makes(
+def test_the_do_block_creates_the_same_schema_as_the_plain_script(
     acme: Tenant, owner_database: Database
 ) -> None:
-    other = TenantRef(uuid4())
+    other_tenant = TenantRef(uuid4())
     script = schema.compile_script()
     with public_session(database=owner_database) as session:
         connection = session.connection()
-        grantees = session.scalar(text("SELECT public.tenant_grantees(:id)"), {"id": other.id})
-        block = schema.render_for_tenant(
-            schema.wrap_in_do_block(script), other, grantees=str(grantees)
+        grantees = session.scalar(
+            text("SELECT public.tenant_grantees(:id)"), {"id": other_tenant.id}
         )
-        _make(connection, other)
+        block = schema.render_for_tenant(
+            schema.wrap_in_do_block(script), other_tenant, grantees=str(grantees)
+        )
+        _create_schema(connection, other_tenant)
         connection.exec_driver_sql(block, execution_options={"no_parameters": True})
-        by_block = _anonymous(connection, other)
+        block_schema = _schema_without_tenant_id(connection, other_tenant)
     with owner_session(acme.ref, database=owner_database) as session:
-        by_script = _anonymous(session.connection(), acme.ref)
+        script_schema = _schema_without_tenant_id(session.connection(), acme.ref)
 
-    assert by_block ^ by_script == set()
-    assert len(by_script) > 80
-    with owner_session(other, database=owner_database) as session:
-        assert session.scalar(text("SELECT id FROM tenant_self")) == other.id
+    assert block_schema ^ script_schema == set()
+    assert len(script_schema) > 80
+    with owner_session(other_tenant, database=owner_database) as session:
+        assert session.scalar(text("SELECT id FROM tenant_self")) == other_tenant.id
     assert [line.partition(" ")[0] for line in sql_splitter.split_statements(block)] == ["DO"]
 
 
-# --- What it is told ---------------------------------------------------------------------------
+# --- Statements for Citus ----------------------------------------------------------------------
 
-# The least of it: a list of tables, and a function that puts them there.
-STAND_IN = """
+# The part of Citus that the product uses: a list of tables, and a function that adds to the list.
+FAKE_CITUS_SQL = """
 CREATE TABLE citus_tables (
     n serial, table_name regclass, citus_table_type text, had_tenants bigint
 );
@@ -166,68 +168,72 @@ BEGIN
     SELECT given::regclass, 'reference', count(*) FROM public.tenants;
 END $$;
 """
-_SHARED = text("SELECT table_name::text, had_tenants FROM public.citus_tables ORDER BY n")
+_REFERENCES_SQL = text("SELECT table_name::text, had_tenants FROM public.citus_tables ORDER BY n")
 
 
 @pytest.fixture
-def cluster(app: Flask, empty_database: Database) -> Iterator[Database]:
-    """A database that takes notes as Citus, for a process that believes it."""
+def citus_database(app: Flask, empty_database: Database) -> Iterator[Database]:
+    """Install the fake of Citus in a database and enable Citus in this process."""
     with public_session(database=empty_database) as session:
-        session.execute(text(STAND_IN))
+        session.execute(text(FAKE_CITUS_SQL))
     db.set_current_database(empty_database)
     citus.set_enabled(True)
-    before, login = roles.current_roles(), make_url(empty_database.dsn).username or ""
+    previous_roles, login = roles.current_roles(), make_url(empty_database.dsn).username or ""
     roles.set_current_roles(Roles(None, login, login))
     yield empty_database
-    roles.set_current_roles(before)
+    roles.set_current_roles(previous_roles)
     citus.set_enabled(False)
 
 
-def _upgrade(cluster: Database) -> None:
-    registry.upgrade_public_schema(cluster, Deployment("development", "", roles.current_roles()))
+def _upgrade_public_schema(citus_database: Database) -> None:
+    registry.upgrade_public_schema(
+        citus_database, Deployment("development", "", roles.current_roles())
+    )
 
 
-def _shared() -> list[Any]:
+def _reference_tables() -> list[Any]:
     with public_session() as session:
-        return [tuple(row) for row in session.execute(_SHARED)]
+        return [tuple(row) for row in session.execute(_REFERENCES_SQL)]
 
 
-def test_tenants_and_numbers_are_shared_before_there_are_tenants_and_once(
-    cluster: Database,
+def test_reference_tables_are_created_once_and_before_the_first_tenant(
+    citus_database: Database,
 ) -> None:
-    _upgrade(cluster)
+    _upgrade_public_schema(citus_database)
     with public_session() as session:
         tenants.create(session, name="Acme")
 
-    _upgrade(cluster)
+    _upgrade_public_schema(citus_database)
 
-    assert _shared() == [("tenants", 0), ("dids", 0), ("plans", 0)]
+    assert _reference_tables() == [("tenants", 0), ("dids", 0), ("plans", 0)]
 
 
-def test_a_tenant_is_made_from_a_block_in_a_schema_that_is_placed(
-    app: Flask, cluster: Database
+def test_a_tenant_is_created_by_a_do_block_in_a_sharded_schema(
+    app: Flask, citus_database: Database
 ) -> None:
-    _upgrade(cluster)
+    _upgrade_public_schema(citus_database)
     with public_session() as session:
-        made = tenants.create(session, name="Acme").id
-        placed = session.scalar(text("SHOW citus.enable_schema_based_sharding"))
+        tenant_id = tenants.create(session, name="Acme").id
+        setting = session.scalar(text("SHOW citus.enable_schema_based_sharding"))
     with public_session() as session:
-        after = session.scalar(
+        later_setting = session.scalar(
             text("SELECT current_setting('citus.enable_schema_based_sharding', true)")
         )
         script = session.scalar(text("SELECT script FROM public.tenant_ddl")) or ""
-    with tenant_session(TenantRef(made)) as session:
-        found = _anonymous(session.connection(), TenantRef(made))
+    with tenant_session(TenantRef(tenant_id)) as session:
+        schema_lines = _schema_without_tenant_id(session.connection(), TenantRef(tenant_id))
 
-    assert placed == "on"
-    assert after != "on"
+    assert setting == "on"
+    assert later_setting != "on"
     assert script.startswith("DO $")
     assert "CREATE INDEX" in script
-    assert len(found) > 80
+    assert len(schema_lines) > 80
 
 
-def test_the_same_process_works_in_a_schema_made_so(app: Flask, cluster: Database) -> None:
-    _upgrade(cluster)
+def test_the_same_process_works_in_a_schema_from_a_do_block(
+    app: Flask, citus_database: Database
+) -> None:
+    _upgrade_public_schema(citus_database)
     acme = Factory(app).tenant("Acme")
     acme.profile()
     number = acme.number(label=acme.id)
@@ -237,23 +243,25 @@ def test_the_same_process_works_in_a_schema_made_so(app: Flask, cluster: Databas
     assert [call["tenant_id"] for call in acme.get("/calls").json] == [acme.id]
 
 
-def test_a_migration_is_a_block_too(next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = f"{int(next_revision) - 1:04}"
-    plain = schema.compile_script(after_revision=before)
+def test_a_migration_is_a_do_block(next_revision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    previous_revision = f"{int(next_revision) - 1:04}"
+    plain_script = schema.compile_script(after_revision=previous_revision)
     monkeypatch.setattr(citus, "_enabled", True)
 
-    assert schema.compile_script(after_revision=before) == schema.wrap_in_do_block(plain)
-    assert len(list(sql_splitter.split_statements(plain))) == 2
+    assert schema.compile_script(after_revision=previous_revision) == schema.wrap_in_do_block(
+        plain_script
+    )
+    assert len(list(sql_splitter.split_statements(plain_script))) == 2
     assert schema.compile_script(after_revision=next_revision) == ""
 
 
-def test_a_single_postgres_is_told_none_of_it(acme: Tenant) -> None:
+def test_a_single_postgres_gets_no_citus_statement(acme: Tenant) -> None:
     with public_session() as session:
         citus.create_reference_tables(session, "public.tenants")
         citus.enable_schema_sharding(session)
-        told = session.scalar(
+        setting = session.scalar(
             text("SELECT current_setting('citus.enable_schema_based_sharding', true)")
         )
 
-    assert not told
+    assert not setting
     assert not schema.compile_script().startswith("DO ")

@@ -1,4 +1,4 @@
-"""The queue's schema: every function is pinned, and nothing of a tenant's captures a job."""
+"""Tests of the job queue's schema: functions pin their search path, and jobs reach the queue."""
 
 from importlib.resources import files
 
@@ -11,34 +11,39 @@ from vca.jobs import queue
 from vca.kit.db import Database
 from vca.tenancy.session import public_session, tenant_session
 
-_UNPINNED = text(
+_UNPINNED_FUNCTIONS_SQL = text(
     "SELECT p.oid::regprocedure::text FROM pg_proc p"
     " WHERE pronamespace = to_regnamespace(:schema) AND prokind IN ('f', 'p')"
     " AND NOT coalesce(proconfig @> ARRAY[:pin], false)"
 )
-PINS = {"jobs": "search_path=jobs, pg_temp", "public": "search_path=pg_catalog, pg_temp"}
+SEARCH_PATHS = {"jobs": "search_path=jobs, pg_temp", "public": "search_path=pg_catalog, pg_temp"}
 
 
-def _in_queue(tenant: Tenant) -> int:
-    count = text(
+def _job_count(tenant: Tenant) -> int:
+    count_sql = text(
         "SELECT count(*) FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
         " AND task_name = 'planted.test'"
     )
     with admin_db.public_session() as session:
-        return session.scalar(count, {"id": tenant.id}) or 0
+        return session.scalar(count_sql, {"id": tenant.id}) or 0
 
 
-def test_every_function_of_the_queue_and_of_public_pins_its_search_path(acme: Tenant) -> None:
+def test_all_functions_of_the_queue_and_of_public_pin_their_search_path(acme: Tenant) -> None:
     with public_session() as session:
-        for schema, pin in PINS.items():
-            assert session.scalars(_UNPINNED, {"schema": schema, "pin": pin}).all() == []
-            functions = text(
+        for schema, search_path in SEARCH_PATHS.items():
+            assert (
+                session.scalars(
+                    _UNPINNED_FUNCTIONS_SQL, {"schema": schema, "pin": search_path}
+                ).all()
+                == []
+            )
+            count_sql = text(
                 "SELECT count(*) FROM pg_proc WHERE pronamespace = to_regnamespace(:schema)"
             )
-            assert (session.scalar(functions, {"schema": schema}) or 0) > 7
+            assert (session.scalar(count_sql, {"schema": schema}) or 0) > 7
 
 
-def test_tables_planted_in_a_tenants_schema_capture_nothing(acme: Tenant) -> None:
+def test_tables_in_a_tenant_schema_capture_no_jobs(acme: Tenant) -> None:
     with admin_db.tenant_session(acme.ref) as session:
         for table in ("procrastinate_jobs", "procrastinate_events", "procrastinate_workers"):
             session.execute(text(f"CREATE TABLE {table} (LIKE jobs.{table} INCLUDING ALL)"))
@@ -49,53 +54,51 @@ def test_tables_planted_in_a_tenants_schema_capture_nothing(acme: Tenant) -> Non
     with admin_db.tenant_session(acme.ref) as session:
         assert session.scalar(text("SELECT count(*) FROM procrastinate_jobs")) == 0
         assert session.scalar(text("SELECT count(*) FROM procrastinate_events")) == 0
-    assert _in_queue(acme) == 1
+    assert _job_count(acme) == 1
 
 
-def test_functions_planted_in_a_tenants_schema_are_not_called(acme: Tenant) -> None:
-    plant = """
+def test_functions_in_a_tenant_schema_are_not_called(acme: Tenant) -> None:
+    function_sql = """
         CREATE FUNCTION procrastinate_defer_jobs_v1(jobs.procrastinate_job_to_defer_v1[])
         RETURNS bigint[] LANGUAGE sql AS $$ SELECT ARRAY[-1::bigint] $$
     """
     with admin_db.tenant_session(acme.ref) as session:
-        session.execute(text(plant))
+        session.execute(text(function_sql))
 
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "planted.test", number="+1")
 
-    assert _in_queue(acme) == 1
+    assert _job_count(acme) == 1
 
 
-def test_the_tenant_of_a_job_is_the_transactions_whatever_its_arguments_say(
-    acme: Tenant, globex: Tenant
-) -> None:
+def test_a_job_belongs_to_the_tenant_of_the_transaction(acme: Tenant, globex: Tenant) -> None:
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "planted.test", tenant_id=globex.id)
 
-    assert (_in_queue(acme), _in_queue(globex)) == (1, 0)
+    assert (_job_count(acme), _job_count(globex)) == (1, 0)
 
 
-def test_a_job_is_there_when_its_transaction_has_committed_and_not_else(acme: Tenant) -> None:
+def test_a_job_of_a_rolled_back_transaction_is_not_enqueued(acme: Tenant) -> None:
     with tenant_session(acme.ref) as session:
         queue.enqueue(session, "planted.test")
-        assert _in_queue(acme) == 0
+        assert _job_count(acme) == 0
         session.rollback()
 
-    assert _in_queue(acme) == 0
+    assert _job_count(acme) == 0
 
 
-def test_an_insert_wakes_nobody(world: Factory) -> None:
-    """The worker polls: a NOTIFY on every insert would serialise commits."""
-    enabled = text(
+def test_an_insert_sends_no_notification(world: Factory) -> None:
+    """The worker polls, because a NOTIFY on every insert would serialise commits."""
+    notify_triggers_sql = text(
         "SELECT tgname FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid"
         " WHERE tgrelid = 'jobs.procrastinate_jobs'::regclass AND tgenabled <> 'D'"
         " AND p.prosrc ILIKE '%pg_notify%' AND t.tgtype::int & 4 > 0"
     )
     with public_session() as session:
-        assert session.scalars(enabled).all() == []
+        assert session.scalars(notify_triggers_sql).all() == []
 
 
-def test_the_queues_schema_equals_what_its_migrations_build(empty_database: Database) -> None:
+def test_the_installed_queue_schema_equals_the_migrated_one(empty_database: Database) -> None:
     scripts = files("procrastinate") / "sql"
     migrations = sorted(
         (entry for entry in (scripts / "migrations").iterdir() if entry.name.endswith(".sql")),
@@ -107,8 +110,11 @@ def test_the_queues_schema_equals_what_its_migrations_build(empty_database: Data
             session.execute(text(f"CREATE SCHEMA {schema}; SET LOCAL search_path TO {schema}"))
             for source in sources:
                 connection.exec_driver_sql(source.read_text().replace("%", "%%"))
-        installed, migrated = dump_schema(connection, "new"), dump_schema(connection, "old")
+        installed_schema, migrated_schema = (
+            dump_schema(connection, "new"),
+            dump_schema(connection, "old"),
+        )
         session.execute(text("DROP SCHEMA new, old CASCADE"))
 
-    assert installed == migrated
-    assert len(installed) > 50
+    assert installed_schema == migrated_schema
+    assert len(installed_schema) > 50

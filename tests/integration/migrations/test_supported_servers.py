@@ -1,4 +1,4 @@
-"""A fresh installation on the oldest and the newest supported Postgres, with README's logins."""
+"""Tests of a fresh installation on the oldest and the newest supported Postgres."""
 
 import subprocess
 import sys
@@ -21,7 +21,8 @@ from vca.kit.db import Database
 from vca.registry import schema
 from vca.settings import ROOT, Settings
 
-LOGINS = """
+# The logins that README describes.
+LOGINS_SQL = """
 CREATE ROLE prod_owner LOGIN CREATEROLE;
 CREATE ROLE prod_web LOGIN NOINHERIT;
 CREATE ROLE prod_worker LOGIN NOINHERIT;
@@ -35,10 +36,10 @@ class Installation:
     major: int
     environment: dict[str, str]
 
-    def flask(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command as an operator types it."""
+    def flask(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a new process."""
         return subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "wsgi", *words],
+            [sys.executable, "-m", "flask", "--app", "wsgi", *arguments],
             env=self.environment,
             cwd=ROOT,
             capture_output=True,
@@ -46,29 +47,29 @@ class Installation:
             timeout=120,
         )
 
-    def json(self, *words: str) -> Any:
+    def json(self, *arguments: str) -> Any:
         """Run a command that must succeed; return the document that it prints."""
-        done = self.flask(*words, "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        return json.loads(done.stdout)
+        process = self.flask(*arguments, "--json")
+        assert process.returncode == 0, process.stdout + process.stderr
+        return json.loads(process.stdout)
 
 
 def _installation(major: int, server: embedded_postgres.Server, folder: Path) -> Installation:
-    superuser = str(make_url(server.url).set(username="postgres").render_as_string(False))
-    connection = psycopg2.connect(superuser)
+    superuser_url = str(make_url(server.url).set(username="postgres").render_as_string(False))
+    connection = psycopg2.connect(superuser_url)
     connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute(LOGINS)
+        cursor.execute(LOGINS_SQL)
         cursor.execute("CREATE DATABASE prod OWNER prod_owner")
     connection.close()
 
     def url(login: str) -> str:
         return make_url(server.url).set(username=login, database="prod").render_as_string(False)
 
-    hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
+    empty_settings = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
     return Installation(
         major,
-        hidden
+        empty_settings
         | {
             "PATH": "/usr/bin:/bin",
             "DATABASE_URL": url("prod_web"),
@@ -87,12 +88,12 @@ def _installation(major: int, server: embedded_postgres.Server, folder: Path) ->
 def installation(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
-    """A server without anything of VCA's but the database and the logins."""
+    """Start a server that has the empty database and the logins for VCA."""
     monkeypatch.setattr(binaries, "MAJOR", request.param)
     binaries.wheel_programs.cache_clear()
     with tempfile.TemporaryDirectory(prefix="pg-", dir=disk.fastest_folder()) as name:
         folder = Path(name).resolve()
-        folder.chmod(0o711)  # the server's account must be able to enter it
+        folder.chmod(0o711)  # the server's account must be able to enter the folder
         started = embedded_postgres.start(folder / "server", state_root=folder / "state")
         try:
             yield _installation(request.param, started.server, folder)
@@ -101,41 +102,41 @@ def installation(
             binaries.wheel_programs.cache_clear()
 
 
-def test_a_fresh_installation_works_with_three_logins_none_a_superuser(
+def test_a_fresh_installation_works_with_three_logins_without_superuser(
     installation: Installation,
 ) -> None:
-    before = installation.flask("db", "check")
-    upgraded = installation.json("db", "upgrade")
+    check_before = installation.flask("db", "check")
+    upgrade = installation.json("db", "upgrade")
     tenant = installation.json("tenants", "create", "--name", "Acme")
-    migrated = installation.json("tenants", "migrate")
-    findings = {it["what"]: it["verdict"] for it in installation.json("db", "check")}
+    migration = installation.json("tenants", "migrate")
+    verdicts = {check["what"]: check["verdict"] for check in installation.json("db", "check")}
     doctor = installation.flask("tenants", "doctor")
 
-    assert (before.returncode, "flask db upgrade" in before.stdout) == (1, True)
-    assert (upgraded["before"], upgraded["after"]) == (None, schema.head())
+    assert (check_before.returncode, "flask db upgrade" in check_before.stdout) == (1, True)
+    assert (upgrade["before"], upgrade["after"]) == (None, schema.head())
     assert tenant["status"] == "active"
-    assert (migrated["left"], migrated["failed"]) == (0, {})
-    assert set(findings.values()) <= {"ok", "warning"}, findings
+    assert (migration["left"], migration["failed"]) == (0, {})
+    assert set(verdicts.values()) <= {"ok", "warning"}, verdicts
     assert (doctor.returncode, doctor.stdout) == (0, "No inconsistencies found.\n")
     assert installation.flask("worker", "--once").returncode == 0
 
 
-def test_an_older_server_is_refused_in_one_sentence_and_left_empty(
+def test_an_older_server_is_rejected_and_its_database_stays_empty(
     empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "OLDEST_SERVER", 19)
 
-    with pytest.raises(schema.ServerTooOld) as refused:
+    with pytest.raises(schema.ServerTooOld) as error:
         schema.upgrade_public_schema(empty_database, DEPLOYMENT)
 
-    assert str(refused.value) == "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
-    assert _tables(empty_database) == []
+    assert str(error.value) == "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
+    assert _table_names(empty_database) == []
 
 
-def _tables(database: Database) -> list[Any]:
+def _table_names(database: Database) -> list[tuple[str]]:
     connection = psycopg2.connect(database.dsn)
     with connection.cursor() as cursor:
         cursor.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
-        rows = cursor.fetchall()
+        rows: list[tuple[str]] = cursor.fetchall()
     connection.close()
     return rows

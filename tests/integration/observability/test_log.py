@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, whatever happens, and nothing in it that must not leak."""
+"""Tests of the log: one JSON object on each line, and no personal data or secrets."""
 
 import io
 import logging
@@ -33,134 +33,144 @@ from vca.tenant.calls.core import call_services
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """Everything that is logged, as a person sees it who asked for the most."""
+def log_stream() -> Iterator[io.StringIO]:
+    """Return a stream of everything that is logged, at the level `debug`."""
     stream = io.StringIO()
     log.configure("debug", stream=stream)
     yield stream
     log.configure("info")
 
 
-def _read(stream: io.StringIO) -> list[dict[str, Any]]:
-    """Every line as the JSON object that it must be."""
-    read = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert all(isinstance(line, dict) and line["event"] and line["level"] for line in read)
-    return read
+def _read_entries(stream: io.StringIO) -> list[dict[str, Any]]:
+    """Return the lines as JSON objects and check that each has an event and a level."""
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert all(isinstance(line, dict) and line["event"] and line["level"] for line in entries)
+    return entries
 
 
-class _Failing(ScriptedModel):
-    """A model that gives no answer, and says why in words that no log may hold."""
+class _FailingModel(ScriptedModel):
+    """A model that fails with a message that no log may contain."""
 
-    def __init__(self, words: str) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__()
-        self._words = words
+        self._message = message
 
     def stream(self, request: Any) -> Any:
-        raise ModelError(self._words, failure="unavailable")
+        raise ModelError(self._message, failure="unavailable")
 
 
-# --- The canary ------------------------------------------------------------------------------
+# --- Personal data and secrets ---------------------------------------------------------------
 
 
-class _Canaries:
-    """Words that stand in no log, whatever is done with them."""
+class _Sentinels:
+    """Phone numbers and texts that no log may contain."""
 
     def __init__(self) -> None:
         self.numbers = [fresh_number() for _ in range(6)]
-        self.words = {
+        self.texts = {
             name: f"canary{name}{uuid4().hex}"
-            for name in ("prompt", "greeting", "said", "sentence", "label", "failure", "code")
+            for name in ("prompt", "greeting", "utterance", "sentence", "label", "failure", "code")
         }
 
-    def found_in(self, output: str, more: list[str]) -> list[str]:
+    def find_in(self, output: str, secrets: list[str]) -> list[str]:
+        """Return the numbers, texts and secrets that the output contains."""
         digits = [number[1:] for number in self.numbers]
-        return [canary for canary in [*digits, *self.words.values(), *more] if canary in output]
+        sentinels = [*digits, *self.texts.values(), *secrets]
+        return [sentinel for sentinel in sentinels if sentinel in output]
 
 
-def _live_through_everything(
+def _use_all_features(
     app: Flask,
     world: Factory,
     acme: Tenant,
     carrier: FakeTelephonyAdapter,
-    line: CarrierClient,
-    canaries: _Canaries,
+    carrier_client: CarrierClient,
+    sentinels: _Sentinels,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    words, numbers = canaries.words, canaries.numbers
-    profile = {"system_prompt": words["prompt"], "greeting": words["greeting"]}
+    texts, numbers = sentinels.texts, sentinels.numbers
+    profile = {"system_prompt": texts["prompt"], "greeting": texts["greeting"]}
     acme.profile(**profile, transfer_targets={"desk": {"number": numbers[0]}})
-    acme.patch("/settings", {"sentences": {"closed": words["sentence"]}})
-    acme.number(did_number=numbers[1], label=words["label"])
+    acme.patch("/settings", {"sentences": {"closed": texts["sentence"]}})
+    acme.number(did_number=numbers[1], label=texts["label"])
     acme.number(did_number=numbers[2], mode="forward", forward_to=numbers[3])
-    carrier.fail_next(TelephonyError(f"{numbers[1]} {words['failure']}", permanent=False))
+    carrier.fail_next(TelephonyError(f"{numbers[1]} {texts['failure']}", permanent=False))
     world.run_jobs(acme)
-    state = line.ring(numbers[1], "call", numbers[4])["state"]
-    line.say("call", state, f"My name is {words['said']}, call {numbers[4]}.")
-    _fail_at_the_model(app, line, state, words)
-    line.send_status("call", "failed", state=state, code=words["code"])
-    line.ring(numbers[2], "call-2", numbers[4])
-    line.ring(numbers[5], "call-3", numbers[4])
-    # Refused in every way there is.
+    state = carrier_client.ring(numbers[1], "call", numbers[4])["state"]
+    carrier_client.say("call", state, f"My name is {texts['utterance']}, call {numbers[4]}.")
+    _fail_in_the_model(app, carrier_client, state, texts)
+    carrier_client.send_status("call", "failed", state=state, code=texts["code"])
+    carrier_client.ring(numbers[2], "call-2", numbers[4])
+    carrier_client.ring(numbers[5], "call-3", numbers[4])
+    # Rejected requests.
     acme.post("/phone-numbers", {"did_number": numbers[1]})
-    acme.post("/phone-numbers", {"did_number": numbers[1], "label": [words["label"]]})
-    acme.post("/ai-profiles", {"system_prompt": words["prompt"], words["said"]: 1})
+    acme.post("/phone-numbers", {"did_number": numbers[1], "label": [texts["label"]]})
+    acme.post("/ai-profiles", {"system_prompt": texts["prompt"], texts["utterance"]: 1})
     acme.get(f"/phone-numbers/{numbers[1]}")
     acme.api.get(f"/{numbers[1]}/{acme.key}")
-    acme.get("/calls", caller_number=numbers[4], cursor=words["code"])
+    acme.get("/calls", caller_number=numbers[4], cursor=texts["code"])
     world.api(acme.key[:-1] + "x").get("/api/me")
-    forged = carrier.signed_request("voice", BASE_PATH, call_id=words["code"], to=numbers[1])
-    line.send(CarrierRequest("voice", forged.url, {SIGNATURE_HEADER: words["code"]}, forged.body))
-    _crash(app, acme, words, numbers, monkeypatch)
-    _refuse_in_the_database(acme, words, numbers)
-
-
-def _fail_at_the_model(app: Flask, line: CarrierClient, state: str, words: dict[str, str]) -> None:
-    call_services.set_current_services(
-        replace(call_services.current_services(), models=Models(_Failing(words["failure"])))
+    genuine_request = carrier.signed_request(
+        "voice", BASE_PATH, call_id=texts["code"], to=numbers[1]
     )
-    line.say("call", state, f"Are you there, {words['said']}?")
+    carrier_client.send(
+        CarrierRequest(
+            "voice", genuine_request.url, {SIGNATURE_HEADER: texts["code"]}, genuine_request.body
+        )
+    )
+    _crash(app, acme, texts, numbers, monkeypatch)
+    _fail_in_the_database(acme, texts, numbers)
+
+
+def _fail_in_the_model(
+    app: Flask, carrier_client: CarrierClient, state: str, texts: dict[str, str]
+) -> None:
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(_FailingModel(texts["failure"])))
+    )
+    carrier_client.say("call", state, f"Are you there, {texts['utterance']}?")
 
 
 def _crash(
     app: Flask,
     acme: Tenant,
-    words: dict[str, str],
+    texts: dict[str, str],
     numbers: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def crash(*_: Any, **__: Any) -> None:
-        raise RuntimeError(f"{words['said']} {numbers[1]} {acme.key}")
+        raise RuntimeError(f"{texts['utterance']} {numbers[1]} {acme.key}")
 
     monkeypatch.setattr(service, "list_calls", crash)
     headers = {"Authorization": f"Bearer {acme.key}"}
     assert app.test_client().get(acme.url("/calls"), headers=headers).status_code == 500
 
 
-def _refuse_in_the_database(acme: Tenant, words: dict[str, str], numbers: list[str]) -> None:
-    """The server's message quotes the row."""
-    change = text("UPDATE phone_numbers SET mode = 'odd' WHERE label = :label")
-    with pytest.raises(DBAPIError) as refused, tenant_session(acme.ref) as session:
-        session.execute(change, {"label": words["label"]})
-    assert numbers[1] in str(refused.value)
-    log.get_logger().error("refused", exc_info=refused.value)
-    logging.getLogger("elsewhere").error("refused", exc_info=refused.value)
+def _fail_in_the_database(acme: Tenant, texts: dict[str, str], numbers: list[str]) -> None:
+    """Log an error of the database server, whose message quotes the row."""
+    update_sql = text("UPDATE phone_numbers SET mode = 'odd' WHERE label = :label")
+    with pytest.raises(DBAPIError) as error, tenant_session(acme.ref) as session:
+        session.execute(update_sql, {"label": texts["label"]})
+    assert numbers[1] in str(error.value)
+    log.get_logger().error("refused", exc_info=error.value)
+    logging.getLogger("elsewhere").error("refused", exc_info=error.value)
 
 
-def test_no_number_word_key_or_secret_reaches_the_log_at_its_most_talkative(
+def test_the_debug_log_contains_no_number_text_key_or_secret(
     app: Flask,
     settings: Settings,
     world: Factory,
     acme: Tenant,
     anonymous: Api,
     carrier: FakeTelephonyAdapter,
-    lines: io.StringIO,
+    log_stream: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    canaries, line = _Canaries(), CarrierClient(carrier, anonymous)
+    sentinels, carrier_client = _Sentinels(), CarrierClient(carrier, anonymous)
 
-    _live_through_everything(app, world, acme, carrier, line, canaries, monkeypatch)
+    _use_all_features(app, world, acme, carrier, carrier_client, sentinels, monkeypatch)
 
-    events = {entry["event"] for entry in _read(lines)}
+    events = {entry["event"] for entry in _read_entries(log_stream)}
     assert {
         "request",
         "request.crashed",
@@ -173,17 +183,17 @@ def test_no_number_word_key_or_secret_reaches_the_log_at_its_most_talkative(
         "refused",
     } <= events
     secrets = [settings.secret_key, settings.api_key_peppers[0], acme.key, acme.key[13:40]]
-    assert canaries.found_in(lines.getvalue(), secrets) == []
+    assert sentinels.find_in(log_stream.getvalue(), secrets) == []
 
 
-def test_every_request_is_one_line_with_its_ids(
-    acme: Tenant, anonymous: Api, lines: io.StringIO
+def test_each_request_is_logged_as_one_line_with_its_ids(
+    acme: Tenant, anonymous: Api, log_stream: io.StringIO
 ) -> None:
     acme.api.send("GET", acme.url("/calls"), headers={"X-Request-Id": "request-of-acme"})
     anonymous.get("/livez")
     anonymous.get("/nowhere")
 
-    requests = [entry for entry in _read(lines) if entry["event"] == "request"]
+    requests = [entry for entry in _read_entries(log_stream) if entry["event"] == "request"]
     assert [(entry["method"], entry["status"]) for entry in requests] == [
         ("GET", 200),
         ("GET", 200),
@@ -197,29 +207,29 @@ def test_every_request_is_one_line_with_its_ids(
     assert all(entry["timestamp"].endswith("Z") for entry in requests)
 
 
-def test_the_lines_of_a_call_bear_its_id(
-    world: Factory, acme: Tenant, carrier: FakeTelephonyAdapter, lines: io.StringIO
+def test_lines_about_a_call_have_its_id(
+    world: Factory, acme: Tenant, carrier: FakeTelephonyAdapter, log_stream: io.StringIO
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
-    line = CarrierClient(carrier, world.api(None))
+    carrier_client = CarrierClient(carrier, world.api(None))
 
-    state = line.ring(number, "logged-1")["state"]
-    line.send_status("logged-1", "completed", state=state)
+    state = carrier_client.ring(number, "logged-1")["state"]
+    carrier_client.send_status("logged-1", "completed", state=state)
 
     [call] = acme.get("/calls").json
-    told = {entry["event"]: entry for entry in _read(lines) if "call_id" in entry}
-    assert told["call.begun"]["call_id"] == told["call.ended"]["call_id"] == call["id"]
-    assert told["call.ended"]["end_reason"] == "caller_hangup"
+    entries = {entry["event"]: entry for entry in _read_entries(log_stream) if "call_id" in entry}
+    assert entries["call.begun"]["call_id"] == entries["call.ended"]["call_id"] == call["id"]
+    assert entries["call.ended"]["end_reason"] == "caller_hangup"
 
 
-# --- Lines -----------------------------------------------------------------------------------
+# --- Format of lines -------------------------------------------------------------------------
 
 
-def test_whatever_is_logged_is_one_line_of_json(lines: io.StringIO) -> None:
-    circle: list[Any] = []
-    circle.append(circle)
-    odd: list[Any] = [
+def test_any_value_is_logged_as_one_line_of_json(log_stream: io.StringIO) -> None:
+    circular_list: list[Any] = []
+    circular_list.append(circular_list)
+    values: list[Any] = [
         "line\nbreak",
         "\ud800",
         "\x00",
@@ -231,24 +241,24 @@ def test_whatever_is_logged_is_one_line_of_json(lines: io.StringIO) -> None:
         2**80,
         {"a": float("nan"), "b": 2**80},
         [None, True],
-        circle,
+        circular_list,
     ]
-    for value in odd:
+    for value in values:
         log.get_logger().info("odd", value=value)
         logging.getLogger("library").warning("odd %r", value)
 
-    assert len(_read(lines)) == 2 * len(odd)
+    assert len(_read_entries(log_stream)) == 2 * len(values)
 
 
-def test_values_are_bounded(lines: io.StringIO) -> None:
+def test_long_values_are_truncated(log_stream: io.StringIO) -> None:
     log.get_logger().info("long", value="x" * 100_000)
 
-    [entry] = _read(lines)
+    [entry] = _read_entries(log_stream)
     assert len(entry["value"]) == log.MAX_VALUE_LENGTH + 1
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("+14155550100", "+14•••0100"),
         ("from +442079460123 to +14155550100.", "from +44•••0123 to +14•••0100."),
@@ -257,21 +267,23 @@ def test_values_are_bounded(lines: io.StringIO) -> None:
         ("no vca_ here", "no vca_ here"),
     ],
 )
-def test_numbers_are_masked_and_keys_cut_wherever_they_stand(text: str, shown: str) -> None:
-    assert log.redact(text) == shown
+def test_numbers_and_keys_in_a_text_are_masked(text: str, expected: str) -> None:
+    assert log.redact(text) == expected
 
 
-def test_libraries_write_the_same_kind_of_line(lines: io.StringIO) -> None:
+def test_lines_of_libraries_have_the_same_format(log_stream: io.StringIO) -> None:
     structlog.contextvars.bind_contextvars(request_id="a-request")
     logging.getLogger("library.part").warning("called %s", "+14155550100")
     structlog.contextvars.clear_contextvars()
 
-    [entry] = _read(lines)
+    [entry] = _read_entries(log_stream)
     assert (entry["event"], entry["logger"]) == ("called +14•••0100", "library.part")
     assert (entry["level"], entry["request_id"]) == ("warning", "a-request")
 
 
-def test_an_exception_is_told_by_type_and_place_never_by_its_words(lines: io.StringIO) -> None:
+def test_an_exception_is_logged_with_type_and_position_but_no_message(
+    log_stream: io.StringIO,
+) -> None:
     try:
         try:
             raise KeyError("what a caller said")
@@ -281,15 +293,15 @@ def test_an_exception_is_told_by_type_and_place_never_by_its_words(lines: io.Str
         log.get_logger().error("failed", exc_info=error)
         logging.getLogger("library").exception("failed")
 
-    assert "secret" not in lines.getvalue()
-    assert "caller said" not in lines.getvalue()
-    for entry in _read(lines):
+    assert "secret" not in log_stream.getvalue()
+    assert "caller said" not in log_stream.getvalue()
+    for entry in _read_entries(log_stream):
         assert entry["error"]["type"] == "ValueError"
         assert entry["error"]["cause"]["type"] == "KeyError"
         assert re.search(r"test_log\.py:\d+ test_an_exception", entry["error"]["at"][-1])
 
 
-def test_debug_adds_the_traceback_and_nothing_else_does() -> None:
+def test_only_development_mode_logs_the_traceback() -> None:
     stream = io.StringIO()
     for development in (False, True):
         log.configure("info", development=development, stream=stream)
@@ -301,12 +313,12 @@ def test_debug_adds_the_traceback_and_nothing_else_does() -> None:
                 raise
     log.configure("info")
 
-    without, with_it = _read(stream)
-    assert "traceback" not in without
-    assert "ZeroDivisionError: division by zero" in with_it["traceback"]
+    plain_entry, traceback_entry = _read_entries(stream)
+    assert "traceback" not in plain_entry
+    assert "ZeroDivisionError: division by zero" in traceback_entry["traceback"]
 
 
-def test_the_level_is_kept() -> None:
+def test_events_below_the_level_are_not_logged() -> None:
     stream = io.StringIO()
     log.configure("warning", stream=stream)
     log.get_logger().info("unheard")
@@ -314,11 +326,11 @@ def test_the_level_is_kept() -> None:
     log.get_logger().warning("heard")
     log.configure("info")
 
-    assert [entry["event"] for entry in _read(stream)] == ["heard"]
+    assert [entry["event"] for entry in _read_entries(stream)] == ["heard"]
 
 
-def test_an_alarm_is_critical_and_says_so(lines: io.StringIO) -> None:
+def test_an_alarm_is_critical_and_marked(log_stream: io.StringIO) -> None:
     log.alarm("isolation.fence", tenant_id="a")
 
-    [entry] = _read(lines)
+    [entry] = _read_entries(log_stream)
     assert (entry["level"], entry["alarm"]) == ("critical", True)

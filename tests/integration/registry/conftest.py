@@ -1,4 +1,4 @@
-"""Fixtures for platform commands: `flask tenants` on a database of its own."""
+"""Fixtures for platform commands, which run on a database of their own."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +28,7 @@ def _database_templates(
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """Return the builder of the database template. Test modules override it; here: no tenant."""
+    """Return the builder of the database template: no tenant. Test modules override it."""
     return database_templates.empty
 
 
@@ -52,21 +52,21 @@ def template_payload(
 
 @pytest.fixture
 def template_settings(app: Flask, template_payload: Any) -> Settings:
-    """Return the suite's settings with the URLs of that database."""
+    """Return the settings with the URLs of the template's copy."""
     settings: Settings = app.extensions["settings"]
     return settings
 
 
 @pytest.fixture
 def owner_database(template_payload: Any) -> Iterator[Database]:
-    """Return that database, opened as its owner."""
+    """Open the template's copy as its owner."""
     with admin_db.open_database() as database:
         yield database
 
 
 @pytest.fixture
 def db_snapshot(owner_database: Database) -> Iterator[SnapshotChecker]:
-    """Return a checker that reads that database outside the application's sessions."""
+    """Return a checker that reads the copy outside the sessions of the application."""
     checker = SnapshotChecker(owner_database.dsn)
     yield checker
     checker.close()
@@ -80,7 +80,7 @@ def tenants_cli(app: Flask, owner_database: Database) -> TenantsCli:
 
 @pytest.fixture
 def template_world(tenants_cli: TenantsCli) -> Factory:
-    """Return a factory of tenants in that database."""
+    """Return a factory of tenants in the template's copy."""
     return Factory(tenants_cli.app)
 
 

@@ -1,8 +1,9 @@
-"""Archives that are not as they were written: refused, and nothing of them is there afterwards."""
+"""Tests of damaged and forged archives: the import rejects them and changes nothing."""
 
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,36 +23,38 @@ from tests.support.tenants_cli import (
 )
 from vca.kit import json
 
-TURNS, EVENTS, CALLS = (f"tenant/{name}.csv" for name in ("turns", "call_events", "calls"))
-OTHER = "5ca1ab1e-0000-4000-8000-000000000001"
+TURNS_FILE, EVENTS_FILE, CALLS_FILE = (
+    f"tenant/{name}.csv" for name in ("turns", "call_events", "calls")
+)
+OTHER_ID = "5ca1ab1e-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """There is a tenant with rows in every table."""
+    """Return the builder of a tenant with rows in every table."""
     return database_templates.one_populated
 
 
 @pytest.fixture
 def leaves_database_dirty() -> bool:
-    """What is refused leaves everything as it was."""
+    """Return False, because a rejected import changes nothing."""
     return False
 
 
 @pytest.fixture(scope="module")
 def archives() -> dict[str, bytes]:
-    """Those that were made, by their tenant."""
+    """Return a cache of valid archives by tenant id."""
     return {}
 
 
 @pytest.fixture
-def file(
+def archive_path(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     archives: dict[str, bytes],
     tmp_path: Path,
 ) -> Path:
-    """A sound archive."""
+    """Return the path of a valid archive."""
     target = tmp_path / "acme.zip"
     if populated_tenant.tenant.id not in archives:
         tenants_cli.invoke_json("export", populated_tenant.tenant.id, target)
@@ -60,126 +63,126 @@ def file(
     return target
 
 
-def _swap(members: Members) -> None:
-    members[TURNS], members[EVENTS] = members[EVENTS], members[TURNS]
+def _swap_members(members: Members) -> None:
+    members[TURNS_FILE], members[EVENTS_FILE] = members[EVENTS_FILE], members[TURNS_FILE]
 
 
-def _flip(members: Members) -> None:
-    content = bytearray(members[TURNS])
+def _flip_bit(members: Members) -> None:
+    content = bytearray(members[TURNS_FILE])
     content[len(content) // 2] ^= 1
-    members[TURNS] = bytes(content)
+    members[TURNS_FILE] = bytes(content)
 
 
-def _shorten(members: Members) -> None:
-    members[TURNS] = members[TURNS][:-20]
+def _truncate_member(members: Members) -> None:
+    members[TURNS_FILE] = members[TURNS_FILE][:-20]
 
 
-def _lengthen(members: Members) -> None:
-    members[TURNS] += b"\n" * 1_000_000
+def _extend_member(members: Members) -> None:
+    members[TURNS_FILE] += b"\n" * 1_000_000
 
 
-def _leave_out(members: Members) -> None:
-    del members[TURNS]
+def _remove_member(members: Members) -> None:
+    del members[TURNS_FILE]
 
 
-def _add(members: Members) -> None:
+def _add_member(members: Members) -> None:
     members["tenant/extra.csv"] = b""
 
 
-def _escape(members: Members) -> None:
+def _add_member_outside(members: Members) -> None:
     members["../../etc/passwd"] = b""
 
 
-def _no_manifest(members: Members) -> None:
+def _remove_manifest(members: Members) -> None:
     del members["manifest.json"]
 
 
-def _no_json(members: Members) -> None:
+def _break_manifest_json(members: Members) -> None:
     members["manifest.json"] = b"{"
 
 
-def _huge_manifest(members: Members) -> None:
+def _enlarge_manifest(members: Members) -> None:
     members["manifest.json"] += b" " * 2_000_000
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        _swap,
-        _flip,
-        _shorten,
-        _lengthen,
-        _leave_out,
-        _add,
-        _escape,
-        _no_manifest,
-        _no_json,
-        _huge_manifest,
+        _swap_members,
+        _flip_bit,
+        _truncate_member,
+        _extend_member,
+        _remove_member,
+        _add_member,
+        _add_member_outside,
+        _remove_manifest,
+        _break_manifest_json,
+        _enlarge_manifest,
     ],
 )
-def test_what_the_manifest_does_not_vouch_for_is_refused(
+def test_an_import_rejects_an_archive_that_contradicts_its_manifest(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
     damage: Callable[[Members], None],
 ) -> None:
     before = import_snapshot(db_snapshot)
-    bad = rewrite_archive(file, file.with_name("bad.zip"), damage)
+    bad_archive = rewrite_archive(archive_path, archive_path.with_name("bad.zip"), damage)
 
-    assert "damaged" in tenants_cli.invoke_failing("import", bad)
-    assert "damaged" in tenants_cli.invoke_failing("import", bad, "--replace", "--yes")
+    assert "damaged" in tenants_cli.invoke_failing("import", bad_archive)
+    assert "damaged" in tenants_cli.invoke_failing("import", bad_archive, "--replace", "--yes")
 
     assert import_snapshot(db_snapshot) == before
 
 
-@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_an_archive_that_was_cut_short_is_refused(
-    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, file: Path, part: float
+@pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.9, 0.999])
+def test_an_import_rejects_a_truncated_archive(
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, archive_path: Path, fraction: float
 ) -> None:
     before = import_snapshot(db_snapshot)
-    content = file.read_bytes()
-    file.write_bytes(content[: int(len(content) * part)])
+    content = archive_path.read_bytes()
+    archive_path.write_bytes(content[: int(len(content) * fraction)])
 
-    assert "damaged" in tenants_cli.invoke_failing("import", file)
+    assert "damaged" in tenants_cli.invoke_failing("import", archive_path)
 
     assert import_snapshot(db_snapshot) == before
 
 
-def test_no_flipped_bit_comes_through(
+def test_an_import_never_stores_data_with_a_flipped_bit(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
 ) -> None:
-    """Refused, or without effect: a zip has bytes that mean nothing, such as times."""
-    sound, before = file.read_bytes(), import_snapshot(db_snapshot)
+    """An import may accept a flipped bit without meaning, such as one of a timestamp."""
+    valid_archive, before = archive_path.read_bytes(), import_snapshot(db_snapshot)
     rows = tenant_rows(db_snapshot, populated_tenant.tenant.id)
-    chance = random.Random(4711)
-    flips = [(chance.randrange(len(sound)), 1 << chance.randrange(8)) for _ in range(150)]
-    refused = 0
-    for place, bit in flips:
-        content = bytearray(sound)
-        content[place] ^= bit
-        file.write_bytes(content)
+    rng = random.Random(4711)
+    bit_flips = [(rng.randrange(len(valid_archive)), 1 << rng.randrange(8)) for _ in range(150)]
+    rejections = 0
+    for position, bit in bit_flips:
+        content = bytearray(valid_archive)
+        content[position] ^= bit
+        archive_path.write_bytes(content)
 
-        result = tenants_cli.invoke("import", file, "--json")
+        result = tenants_cli.invoke("import", archive_path, "--json")
 
         assert result.exit_code in (0, 1), result.output
         assert "Traceback" not in result.output
         if result.exit_code == 1:
-            refused += 1
+            rejections += 1
         else:
-            arrived = json.loads(result.stdout)["tenant_id"]
-            there = tenant_rows(db_snapshot, arrived)
-            assert there.pop("phone_numbers")
-            assert set(rows["audit_entries"]) < set(there.pop("audit_entries"))
-            assert there == {name: rows[name] for name in there}
-            tenants_cli.invoke_json("erase", arrived, "--yes")
+            imported_id = json.loads(result.stdout)["tenant_id"]
+            imported_rows = tenant_rows(db_snapshot, imported_id)
+            assert imported_rows.pop("phone_numbers")
+            assert set(rows["audit_entries"]) < set(imported_rows.pop("audit_entries"))
+            assert imported_rows == {name: rows[name] for name in imported_rows}
+            tenants_cli.invoke_json("erase", imported_id, "--yes")
     assert import_snapshot(db_snapshot) == before
-    assert refused > 100
+    assert rejections > 100
 
 
-def _said(change: Callable[[dict[str, object]], object]) -> Callable[[Members], None]:
+def _change_manifest(change: Callable[[dict[str, Any]], object]) -> Callable[[Members], None]:
     def rewrite(members: Members) -> None:
         manifest = read_manifest(members)
         change(manifest)
@@ -189,36 +192,63 @@ def _said(change: Callable[[dict[str, object]], object]) -> Callable[[Members], 
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        (_said(lambda it: it.update(version=2)), "this release reads vca-tenant 1"),
-        (_said(lambda it: it.update(format="other")), "this release reads vca-tenant 1"),
-        (_said(lambda it: it.update(schema_revision="9999")), "newer release"),
-        (_said(lambda it: it.update(tenant_id="acme")), "manifest is invalid"),
-        (_said(lambda it: it.update(tenant={})), "archived tenant is invalid"),
-        (_said(lambda it: it["tenant"].update(name=5)), "archived tenant is invalid"),  # type: ignore[attr-defined]
-        (_said(lambda it: it["tenant"].update(plan="free")), "archived tenant is invalid"),  # type: ignore[attr-defined]
-        (_said(lambda it: it["members"][0].update(rows=99)), "rows instead of 99"),  # type: ignore[index]
-        (_said(lambda it: it["members"][0].update(columns=["id"])), "columns"),  # type: ignore[index]
+        (
+            _change_manifest(lambda manifest: manifest.update(version=2)),
+            "this release reads vca-tenant 1",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest.update(format="other")),
+            "this release reads vca-tenant 1",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest.update(schema_revision="9999")),
+            "newer release",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest.update(tenant_id="acme")),
+            "manifest is invalid",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest.update(tenant={})),
+            "archived tenant is invalid",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest["tenant"].update(name=5)),
+            "archived tenant is invalid",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest["tenant"].update(plan="free")),
+            "archived tenant is invalid",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest["members"][0].update(rows=99)),
+            "rows instead of 99",
+        ),
+        (
+            _change_manifest(lambda manifest: manifest["members"][0].update(columns=["id"])),
+            "columns",
+        ),
     ],
 )
-def test_what_this_code_cannot_read_is_refused_with_the_reason(
+def test_an_import_rejects_an_unreadable_manifest_with_the_reason(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
     change: Callable[[Members], None],
-    said: str,
+    message: str,
 ) -> None:
     before = import_snapshot(db_snapshot)
-    bad = rewrite_archive(file, file.with_name("bad.zip"), change)
+    bad_archive = rewrite_archive(archive_path, archive_path.with_name("bad.zip"), change)
 
-    assert said in tenants_cli.invoke_failing("import", bad)
+    assert message in tenants_cli.invoke_failing("import", bad_archive)
 
     assert import_snapshot(db_snapshot) == before
 
 
-def _forged(change: Callable[[Members], None]) -> Callable[[Members], None]:
-    """Changed, with a manifest that vouches for the change."""
+def _with_valid_checksums(change: Callable[[Members], None]) -> Callable[[Members], None]:
+    """Return a function that changes the members and updates the checksums in the manifest."""
 
     def rewrite(members: Members) -> None:
         change(members)
@@ -227,7 +257,7 @@ def _forged(change: Callable[[Members], None]) -> Callable[[Members], None]:
     return rewrite
 
 
-def _replaced(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
+def _replace_bytes(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
     def replace(members: Members) -> None:
         assert old in members[name]
         members[name] = members[name].replace(old, new)
@@ -238,54 +268,60 @@ def _replaced(name: str, old: bytes, new: bytes) -> Callable[[Members], None]:
 @pytest.mark.parametrize(
     "change",
     [
-        _replaced(TURNS, b"agent", b"robot"),
-        _replaced(CALLS, b"inbound", b"outside"),
-        _replaced(TURNS, b"speaker", b"speaking"),
-        _replaced(EVENTS, b"-", b"!"),
+        _replace_bytes(TURNS_FILE, b"agent", b"robot"),
+        _replace_bytes(CALLS_FILE, b"inbound", b"outside"),
+        _replace_bytes(TURNS_FILE, b"speaker", b"speaking"),
+        _replace_bytes(EVENTS_FILE, b"-", b"!"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_even_if_the_manifest_vouches(
+def test_an_import_rejects_invalid_rows_with_valid_checksums(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
     change: Callable[[Members], None],
 ) -> None:
     before = import_snapshot(db_snapshot)
-    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
+    bad_archive = rewrite_archive(
+        archive_path, archive_path.with_name("bad.zip"), _with_valid_checksums(change)
+    )
 
-    assert "tenant/" in tenants_cli.invoke_failing("import", bad)
+    assert "tenant/" in tenants_cli.invoke_failing("import", bad_archive)
 
     assert import_snapshot(db_snapshot) == before
 
 
-def test_a_row_that_refers_to_none_is_refused(
-    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, file: Path
+def test_an_import_rejects_a_row_with_a_dangling_reference(
+    tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, archive_path: Path
 ) -> None:
     def rename_a_call(members: Members) -> None:
-        header, _, rows = members[CALLS].partition(b"\n")
-        members[CALLS] = header + b"\n" + OTHER.encode() + rows[36:]
+        header, _, rows = members[CALLS_FILE].partition(b"\n")
+        members[CALLS_FILE] = header + b"\n" + OTHER_ID.encode() + rows[36:]
 
     before = import_snapshot(db_snapshot)
-    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(rename_a_call))
+    bad_archive = rewrite_archive(
+        archive_path, archive_path.with_name("bad.zip"), _with_valid_checksums(rename_a_call)
+    )
 
-    assert "call_events_call_id_fkey" in tenants_cli.invoke_failing("import", bad)
+    assert "call_events_call_id_fkey" in tenants_cli.invoke_failing("import", bad_archive)
 
     assert import_snapshot(db_snapshot) == before
 
 
-def test_rows_of_another_tenant_are_refused(
+def test_an_import_rejects_rows_of_another_tenant(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
 ) -> None:
     before = import_snapshot(db_snapshot)
-    change = _replaced(TURNS, populated_tenant.tenant.id.encode(), OTHER.encode())
-    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
+    change = _replace_bytes(TURNS_FILE, populated_tenant.tenant.id.encode(), OTHER_ID.encode())
+    bad_archive = rewrite_archive(
+        archive_path, archive_path.with_name("bad.zip"), _with_valid_checksums(change)
+    )
 
-    assert "tenant/turns.csv was rejected" in tenants_cli.invoke_failing("import", bad)
+    assert "tenant/turns.csv was rejected" in tenants_cli.invoke_failing("import", bad_archive)
     assert "tenant/turns.csv was rejected" in tenants_cli.invoke_failing(
-        "import", bad, "--replace", "--yes"
+        "import", bad_archive, "--replace", "--yes"
     )
 
     assert import_snapshot(db_snapshot) == before
@@ -297,21 +333,25 @@ def test_an_archive_cannot_take_another_tenants_numbers_or_keys(
     template_world: Factory,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
-    file: Path,
+    archive_path: Path,
 ) -> None:
     globex = template_world.tenant("Globex")
     number = globex.number()["did_number"]
     before = db_snapshot.checksum(globex.id)
-    change = _replaced("public/dids.csv", populated_tenant.did_number.encode(), number.encode())
-    bad = rewrite_archive(file, file.with_name("bad.zip"), _forged(change))
+    change = _replace_bytes(
+        "public/dids.csv", populated_tenant.did_number.encode(), number.encode()
+    )
+    bad_archive = rewrite_archive(
+        archive_path, archive_path.with_name("bad.zip"), _with_valid_checksums(change)
+    )
 
-    imported = tenants_cli.invoke_json("import", bad, "--replace", "--yes")
+    imported = tenants_cli.invoke_json("import", bad_archive, "--replace", "--yes")
 
     assert imported["numbers_taken"] == [number]
     assert db_snapshot.checksum(globex.id) == before
 
 
-def test_a_file_that_is_not_there_or_no_zip_is_one_sentence(
+def test_an_import_of_a_missing_file_or_no_zip_file_fails_with_a_message(
     tenants_cli: TenantsCli, tmp_path: Path
 ) -> None:
     (tmp_path / "text").write_text("hello")

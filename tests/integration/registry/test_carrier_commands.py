@@ -1,9 +1,10 @@
-"""`flask telephony`: what carriers hold, registering anew, and what callers get without VCA."""
+"""Tests of the `flask telephony` commands, which check, re-register and render phone numbers."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
 from flask import Flask
 
 from tests.support.accounts import create_account, requested_operations
@@ -14,48 +15,45 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
 
-def _run(app: Flask, *arguments: object) -> Any:
+def _run(app: Flask, *arguments: object) -> Result:
     return app.test_cli_runner().invoke(args=["telephony", *map(str, arguments)])
 
 
-def _told(app: Flask, *arguments: object, status: int = 0) -> Any:
+def _run_json(app: Flask, *arguments: object, exit_code: int = 0) -> Any:
     result = _run(app, *arguments, "--json")
-    assert result.exit_code == status, result.output
+    assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout.encode())
 
 
 @pytest.fixture
 def number(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
-    """A number of acme's that is registered."""
+    """Return a registered number of acme."""
     number = acme.number()
     world.run_jobs(acme)
     return number
 
 
-# --- check ----------------------------------------------------------------------------------------
-
-
-def test_what_agrees_is_counted_and_what_does_not_is_named(
+def test_check_counts_numbers_and_lists_those_with_drift(
     app: Flask, acme: Tenant, world: Factory, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    own = create_account(acme)
-    second = acme.number(**own.number_fields)
+    account = create_account(acme)
+    second = acme.number(**account.number_fields)
     world.run_jobs(acme)
-    good = _told(app, "check", "--tenant", acme.id)
-    own.carrier.registered_numbers.clear()
+    before = _run_json(app, "check", "--tenant", acme.id)
+    account.carrier.registered_numbers.clear()
 
-    bad = _told(app, "check", "--tenant", acme.id, status=1)
+    after = _run_json(app, "check", "--tenant", acme.id, exit_code=1)
 
-    assert good == {"checked": 2, "wrong": []}
-    assert bad["checked"] == 2
-    [wrong] = bad["wrong"]
+    assert before == {"checked": 2, "wrong": []}
+    assert after["checked"] == 2
+    [wrong] = after["wrong"]
     assert (wrong["did_number"], wrong["tenant_id"]) == (second["did_number"], acme.id)
     assert "owner" in wrong["found"]
-    assert own.carrier.registered_numbers == {}
+    assert account.carrier.registered_numbers == {}
     assert acme.get(f"/phone-numbers/{second['id']}").json["registration"]["status"] == "registered"
 
 
-def test_what_could_not_be_asked_is_wrong_too(
+def test_check_fails_when_the_carrier_is_unreachable(
     app: Flask, acme: Tenant, number: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("the carrier is away", permanent=False))
@@ -67,19 +65,16 @@ def test_what_could_not_be_asked_is_wrong_too(
     assert "not checked: the carrier is away" in result.output
 
 
-def test_a_number_that_is_not_registered_is_not_asked_about(
+def test_check_ignores_unregistered_numbers(
     app: Flask, acme: Tenant, carrier: FakeTelephonyAdapter
 ) -> None:
     acme.number()
 
-    assert _told(app, "check", "--tenant", acme.id) == {"checked": 0, "wrong": []}
+    assert _run_json(app, "check", "--tenant", acme.id) == {"checked": 0, "wrong": []}
     assert requested_operations(carrier) == []
 
 
-# --- reregister -----------------------------------------------------------------------------------
-
-
-def test_every_active_number_of_a_tenant_is_registered_anew_and_no_other(
+def test_reregister_with_a_tenant_registers_only_its_active_numbers(
     app: Flask,
     acme: Tenant,
     globex: Tenant,
@@ -87,24 +82,28 @@ def test_every_active_number_of_a_tenant_is_registered_anew_and_no_other(
     number: dict[str, Any],
     carrier: FakeTelephonyAdapter,
 ) -> None:
-    own = create_account(acme)
-    acme.number(**own.number_fields)
+    account = create_account(acme)
+    acme.number(**account.number_fields)
     acme.number(is_active=False)
     globex.number()
     for tenant in (acme, globex):
         world.run_jobs(tenant)
     carrier.operations.clear()
-    own.carrier.operations.clear()
+    account.carrier.operations.clear()
 
-    told = _told(app, "reregister", "--tenant", acme.id)
+    output = _run_json(app, "reregister", "--tenant", acme.id)
     world.run_jobs(acme)
 
-    assert told == {"ordered": 3}
-    assert requested_operations(carrier) == requested_operations(own.carrier) == ["register_number"]
+    assert output == {"ordered": 3}
+    assert (
+        requested_operations(carrier)
+        == requested_operations(account.carrier)
+        == ["register_number"]
+    )
     assert world.run_jobs(globex) == []
 
 
-def test_all_tenants_numbers_are_ordered_in_batches(
+def test_reregister_with_all_registers_the_numbers_of_all_tenants_in_batches(
     app: Flask,
     acme: Tenant,
     globex: Tenant,
@@ -119,67 +118,66 @@ def test_all_tenants_numbers_are_ordered_in_batches(
         world.run_jobs(tenant)
     carrier.operations.clear()
 
-    ordered = _told(app, "reregister", "--all")["ordered"]
+    ordered_count = _run_json(app, "reregister", "--all")["ordered"]
     for tenant in (acme, globex):
         world.run_jobs(tenant)
 
-    assert ordered >= 5
+    assert ordered_count >= 5
     assert requested_operations(carrier) == ["register_number"] * 5
 
 
 @pytest.mark.parametrize("arguments", [(), ("--all", "--tenant")])
-def test_somebody_must_be_named(app: Flask, acme: Tenant, arguments: tuple[str, ...]) -> None:
-    named = (*arguments, acme.id) if arguments else arguments
+def test_reregister_requires_exactly_one_of_tenant_and_all(
+    app: Flask, acme: Tenant, arguments: tuple[str, ...]
+) -> None:
+    all_arguments = (*arguments, acme.id) if arguments else arguments
 
-    assert _run(app, "reregister", *named).exit_code == 2
+    assert _run(app, "reregister", *all_arguments).exit_code == 2
 
 
-# --- render-fallbacks -----------------------------------------------------------------------------
-
-
-def test_each_number_has_a_document_in_its_carriers_words(
+def test_render_fallbacks_writes_a_file_for_each_claimed_number(
     app: Flask, acme: Tenant, globex: Tenant, carrier: FakeTelephonyAdapter, tmp_path: Path
 ) -> None:
-    reserve = fresh_number()
+    fallback_number = fresh_number()
     acme.patch("/settings", {"sentences": {"fallback": "Call again."}})
     plain = acme.number()
-    forwarded = acme.number(fallback_number=reserve, **create_account(acme).number_fields)
-    theirs = globex.number()
-    given_back = acme.number()
-    acme.delete(f"/phone-numbers/{given_back['id']}")
+    forwarded = acme.number(fallback_number=fallback_number, **create_account(acme).number_fields)
+    foreign_number = globex.number()
+    released = acme.number()
+    acme.delete(f"/phone-numbers/{released['id']}")
 
-    told = _told(app, "render-fallbacks", tmp_path / "out")
+    output = _run_json(app, "render-fallbacks", tmp_path / "out")
 
-    written = {path.name: path for path in (tmp_path / "out" / "fake").iterdir()}
-    assert told["written"] >= 3
+    files = {path.name: path for path in (tmp_path / "out" / "fake").iterdir()}
+    assert output["written"] >= 3
 
-    def said(number: dict[str, Any]) -> list[dict[str, Any]]:
+    def rendered_actions(number: dict[str, Any]) -> list[dict[str, Any]]:
         name = f"{number['did_number'].lstrip('+')}.json"
-        found: list[dict[str, Any]] = json.loads(written[name].read_bytes())["actions"]
-        return found
+        actions: list[dict[str, Any]] = json.loads(files[name].read_bytes())["actions"]
+        return actions
 
-    assert said(plain)[0]["text"] == "Call again."
-    assert [each["type"] for each in said(plain)] == ["say", "hang_up"]
-    assert said(forwarded) == [{"type": "forward", "number": reserve}]
-    assert said(theirs)[0]["type"] == "say"
-    assert f"{given_back['did_number'].lstrip('+')}.json" not in written
-    assert not [name for name in written if name.endswith(".part")]
+    assert rendered_actions(plain)[0]["text"] == "Call again."
+    assert [action["type"] for action in rendered_actions(plain)] == ["say", "hang_up"]
+    assert rendered_actions(forwarded) == [{"type": "forward", "number": fallback_number}]
+    assert rendered_actions(foreign_number)[0]["type"] == "say"
+    assert f"{released['did_number'].lstrip('+')}.json" not in files
+    assert not [name for name in files if name.endswith(".part")]
 
 
-def test_a_second_run_writes_over_the_first(
+def test_render_fallbacks_overwrites_files_of_an_earlier_run(
     app: Flask, acme: Tenant, number: dict[str, Any], tmp_path: Path
 ) -> None:
-    place = tmp_path / "fake" / f"{number['did_number'].lstrip('+')}.json"
-    _told(app, "render-fallbacks", tmp_path)
-    before = place.read_bytes()
+    path = tmp_path / "fake" / f"{number['did_number'].lstrip('+')}.json"
+    _run_json(app, "render-fallbacks", tmp_path)
+    before = path.read_bytes()
     acme.patch(f"/phone-numbers/{number['id']}", {"fallback_number": fresh_number()})
 
-    _told(app, "render-fallbacks", tmp_path)
+    _run_json(app, "render-fallbacks", tmp_path)
 
-    assert place.read_bytes() != before
+    assert path.read_bytes() != before
 
 
-def test_the_operator_is_told_where_nobody_serves_them(
+def test_render_fallbacks_warns_when_the_fallback_url_is_empty(
     app: Flask, acme: Tenant, number: dict[str, Any], tmp_path: Path
 ) -> None:
     assert "CARRIER_FALLBACK_URL is empty" in _run(app, "render-fallbacks", tmp_path).output

@@ -1,4 +1,4 @@
-"""Whose database it is, and whether the server is fit: what an operator runs and reads."""
+"""Tests of `flask db`: adopting a database, preflight checks, upgrades and grants."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,29 +22,34 @@ ORIGINAL = "https://original.example"
 COPY = "https://copy.example"
 
 
-def _run(app: Flask, *words: str) -> Result:
-    return app.test_cli_runner().invoke(args=["db", *words])
+def _run(app: Flask, *arguments: str) -> Result:
+    return app.test_cli_runner().invoke(args=["db", *arguments])
 
 
-def _json(app: Flask, *words: str) -> Any:
-    return json.loads(_run(app, *words, "--json").stdout)
+def _run_json(app: Flask, *arguments: str) -> Any:
+    return json.loads(_run(app, *arguments, "--json").stdout)
+
+
+def _verdicts(app: Flask) -> dict[str, str]:
+    """Return the verdict of each preflight check by its name."""
+    return {check["what"]: check["verdict"] for check in _run_json(app, "check")}
 
 
 @pytest.fixture
-def restored(
+def restored_settings(
     app: Flask, owner_database: Database, template_settings: Settings
 ) -> Iterator[Settings]:
-    """The database of another deployment, as a restore leaves it."""
+    """Return the settings of a deployment on a restored copy of another deployment's database."""
     app.extensions["settings"] = replace(template_settings, public_base_url=ORIGINAL)
     assert _run(app, "adopt").exit_code == 0
-    elsewhere = replace(template_settings, public_base_url=COPY)
-    app.extensions["settings"] = elsewhere
-    yield elsewhere
+    copy_settings = replace(template_settings, public_base_url=COPY)
+    app.extensions["settings"] = copy_settings
+    yield copy_settings
     app.extensions["settings"] = template_settings
     _run(app, "adopt")
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def _worker_environment(settings: Settings) -> dict[str, str]:
     return {
         "DATABASE_URL": settings.database_url,
         "WORKER_DATABASE_URL": settings.worker_database_url,
@@ -56,125 +61,137 @@ def _environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def test_a_worker_refuses_a_restored_copy_until_it_is_adopted(
-    app: Flask, restored: Settings, tmp_path: Path
+def test_a_worker_exits_on_a_restored_copy_until_the_copy_is_adopted(
+    app: Flask, restored_settings: Settings, tmp_path: Path
 ) -> None:
     command = [*WORKER_COMMAND, "--once"]
-    with run_program(command, _environment(restored), tmp_path / "refused") as program:
+    with run_program(
+        command, _worker_environment(restored_settings), tmp_path / "refused"
+    ) as program:
         assert program.process.wait(timeout=60) == 1
-    said = (tmp_path / "refused").read_text()
-    assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in said
-    assert "flask db adopt" in said
+    output = (tmp_path / "refused").read_text()
+    assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in output
+    assert "flask db adopt" in output
 
-    adopted = _json(app, "adopt")
-    with run_program(command, _environment(restored), tmp_path / "adopted") as program:
+    adopt_output = _run_json(app, "adopt")
+    with run_program(
+        command, _worker_environment(restored_settings), tmp_path / "adopted"
+    ) as program:
         assert program.process.wait(timeout=60) == 0
 
-    assert adopted["adopted"] is True
+    assert adopt_output["adopted"] is True
     assert "The database already belongs to this deployment." in _run(app, "adopt").output
 
 
-def _worker(settings: Settings, output: Path) -> int:
-    """Let a worker do what is due; return its exit status."""
-    with run_program([*WORKER_COMMAND, "--once"], _environment(settings), output) as program:
+def _run_worker(settings: Settings, output: Path) -> int:
+    """Run a worker that executes due jobs and exits; return its exit status."""
+    with run_program([*WORKER_COMMAND, "--once"], _worker_environment(settings), output) as program:
         return program.process.wait(timeout=60)
 
 
 @pytest.fixture
-def without_url(app: Flask, template_settings: Settings) -> Settings:
-    """A deployment that was set up without a PUBLIC_BASE_URL, as `make run` does."""
-    plain = replace(template_settings, public_base_url="")
-    app.extensions["settings"] = plain
+def settings_without_url(app: Flask, template_settings: Settings) -> Settings:
+    """Return the settings of a deployment without a PUBLIC_BASE_URL, such as that of `make run`."""
+    settings = replace(template_settings, public_base_url="")
+    app.extensions["settings"] = settings
     assert _run(app, "adopt").exit_code == 0
-    return plain
+    return settings
 
 
 def test_the_first_public_base_url_adopts_the_deployment_and_a_change_does_not(
-    app: Flask, without_url: Settings, owner_database: Database, tmp_path: Path
+    app: Flask, settings_without_url: Settings, owner_database: Database, tmp_path: Path
 ) -> None:
-    first = replace(without_url, public_base_url=ORIGINAL)
-    second = replace(without_url, public_base_url=COPY)
-    witness = SnapshotChecker(owner_database.dsn)
+    first = replace(settings_without_url, public_base_url=ORIGINAL)
+    second = replace(settings_without_url, public_base_url=COPY)
+    snapshot_checker = SnapshotChecker(owner_database.dsn)
 
-    statuses = [_worker(it, tmp_path / "log") for it in (without_url, first, first, second)]
+    statuses = [
+        _run_worker(settings, tmp_path / "log")
+        for settings in (settings_without_url, first, first, second)
+    ]
 
-    recorded = witness.rows("SELECT public_base_url FROM public.deployment")
-    witness.close()
+    recorded = snapshot_checker.rows("SELECT public_base_url FROM public.deployment")
+    snapshot_checker.close()
     assert statuses == [0, 0, 0, 1]
     assert recorded == [(ORIGINAL,)]
     assert f"PUBLIC_BASE_URL is {COPY}, and the database says {ORIGINAL}" in (
         (tmp_path / "log").read_text()
     )
-    assert _worker(without_url, tmp_path / "unset") == 0  # taking it away is no other deployment
+    # A worker without a PUBLIC_BASE_URL accepts the database.
+    assert _run_worker(settings_without_url, tmp_path / "unset") == 0
 
 
 def test_a_copy_of_another_environment_does_not_record_its_url(
-    app: Flask, without_url: Settings, owner_database: Database, tmp_path: Path
+    app: Flask, settings_without_url: Settings, owner_database: Database, tmp_path: Path
 ) -> None:
-    copy = replace(without_url, app_env="staging", public_base_url=COPY)
-    witness = SnapshotChecker(owner_database.dsn)
+    copy = replace(settings_without_url, app_env="staging", public_base_url=COPY)
+    snapshot_checker = SnapshotChecker(owner_database.dsn)
 
-    status = _worker(copy, tmp_path / "log")
+    status = _run_worker(copy, tmp_path / "log")
 
-    recorded = witness.rows("SELECT public_base_url FROM public.deployment")
-    witness.close()
+    recorded = snapshot_checker.rows("SELECT public_base_url FROM public.deployment")
+    snapshot_checker.close()
     assert (status, recorded) == (1, [("",)])
 
 
-def test_an_upgrade_records_the_first_url_and_a_check_passes_with_it(
-    app: Flask, without_url: Settings
+def test_an_upgrade_records_the_first_url_and_a_check_compares_it(
+    app: Flask, settings_without_url: Settings
 ) -> None:
-    app.extensions["settings"] = replace(without_url, public_base_url=ORIGINAL)
-    before = {it["what"]: it["verdict"] for it in _json(app, "check")}
+    app.extensions["settings"] = replace(settings_without_url, public_base_url=ORIGINAL)
+    before = _verdicts(app)
     assert _run(app, "upgrade").exit_code == 0
 
-    app.extensions["settings"] = replace(without_url, public_base_url=COPY)
-    after = {it["what"]: it["verdict"] for it in _json(app, "check")}
+    app.extensions["settings"] = replace(settings_without_url, public_base_url=COPY)
+    after = _verdicts(app)
 
     assert (before["deployment"], after["deployment"]) == ("ok", "failed")
 
 
-def test_an_upgrade_does_not_adopt(app: Flask, restored: Settings) -> None:
+def test_an_upgrade_does_not_adopt_a_restored_copy(app: Flask, restored_settings: Settings) -> None:
     assert _run(app, "upgrade").exit_code == 0
 
-    failed = [it["what"] for it in _json(app, "check") if it["verdict"] == "failed"]
+    failed = [check["what"] for check in _run_json(app, "check") if check["verdict"] == "failed"]
 
     assert failed == ["deployment"]
 
 
-def test_a_server_that_gives_what_is_needed_passes(app: Flask, acme: Tenant) -> None:
+def test_all_checks_pass_on_a_suitable_server(app: Flask, acme: Tenant) -> None:
     result = _run(app, "check")
 
     assert result.exit_code == 0, result.output
-    found = {it["what"]: it for it in _json(app, "check")}
-    assert {it["verdict"] for it in found.values()} <= {"ok", "warning"}
-    assert found["max_locks_per_transaction"]["tenants"] > 1_000
-    assert {"web owns nothing", "worker runs no DDL", "owner makes roles"} <= found.keys()
+    checks = {check["what"]: check for check in _run_json(app, "check")}
+    assert {check["verdict"] for check in checks.values()} <= {"ok", "warning"}
+    assert checks["max_locks_per_transaction"]["tenants"] > 1_000
+    assert {"web owns nothing", "worker runs no DDL", "owner makes roles"} <= checks.keys()
 
 
-def test_one_login_for_everything_is_found_out(app: Flask, settings: Settings) -> None:
-    every = settings.migration_database_url
-    app.extensions["settings"] = replace(settings, database_url=every, worker_database_url=every)
+def test_checks_fail_when_web_and_worker_log_in_as_the_owner(
+    app: Flask, settings: Settings
+) -> None:
+    owner_url = settings.migration_database_url
+    app.extensions["settings"] = replace(
+        settings, database_url=owner_url, worker_database_url=owner_url
+    )
 
     result = _run(app, "check")
 
     assert result.exit_code == 1
-    for what in ("web has no rights of its own", "web owns nothing", "web runs no DDL"):
-        [line] = [line for line in result.output.splitlines() if what in line]
+    for check_name in ("web has no rights of its own", "web owns nothing", "web runs no DDL"):
+        [line] = [line for line in result.output.splitlines() if check_name in line]
         assert line.startswith("failed")
 
 
-def test_a_login_that_cannot_log_in_is_found_out(app: Flask, settings: Settings) -> None:
-    wrong = databases.as_login(settings.database_url, "nobody_of_this_name")
-    app.extensions["settings"] = replace(settings, worker_database_url=wrong)
+def test_a_check_fails_when_the_worker_cannot_log_in(app: Flask, settings: Settings) -> None:
+    invalid_url = databases.as_login(settings.database_url, "nobody_of_this_name")
+    app.extensions["settings"] = replace(settings, worker_database_url=invalid_url)
 
-    [found] = [it for it in _json(app, "check") if it["what"] == "worker logs in"]
+    [check] = [check for check in _run_json(app, "check") if check["what"] == "worker logs in"]
 
-    assert found["verdict"] == "failed"
+    assert check["verdict"] == "failed"
 
 
 @pytest.mark.parametrize(
-    ("spoil", "mend", "what"),
+    ("change", "repair", "check_name"),
     [
         (
             "GRANT UPDATE ON public.tenants TO vca_web",
@@ -193,58 +210,65 @@ def test_a_login_that_cannot_log_in_is_found_out(app: Flask, settings: Settings)
         ),
     ],
 )
-def test_a_right_too_much_is_found_out(
-    spoil: str, mend: str, what: str, app: Flask, owner_database: Database, template_world: Factory
+def test_a_check_fails_when_a_login_has_too_many_privileges(
+    change: str,
+    repair: str,
+    check_name: str,
+    app: Flask,
+    owner_database: Database,
+    template_world: Factory,
 ) -> None:
     schema = template_world.tenant("Acme").ref.schema
-    witness = SnapshotChecker(owner_database.dsn)
-    witness.rows(spoil.format(schema=schema))
+    snapshot_checker = SnapshotChecker(owner_database.dsn)
+    snapshot_checker.rows(change.format(schema=schema))
 
-    found = {it["what"]: it["verdict"] for it in _json(app, "check")}
+    verdicts = _verdicts(app)
 
-    witness.rows(mend.format(schema=schema))
-    witness.close()
-    assert found[what] == "failed"
-    assert set(found.values()) <= {"ok", "warning", "failed"}
+    snapshot_checker.rows(repair.format(schema=schema))
+    snapshot_checker.close()
+    assert verdicts[check_name] == "failed"
+    assert set(verdicts.values()) <= {"ok", "warning", "failed"}
 
 
-def test_the_grants_are_printed_and_can_be_applied(
+def test_roles_prints_the_grants_and_applies_them_with_apply(
     app: Flask, owner_database: Database, template_world: Factory
 ) -> None:
     acme = template_world.tenant("Acme")
     printed = _run(app, "roles").output
     assert 'GRANT SELECT ON public.tenants TO "vca_web", "vca_worker";' in printed
-    witness = SnapshotChecker(owner_database.dsn)
-    witness.rows("REVOKE SELECT ON public.tenants FROM vca_web")
+    snapshot_checker = SnapshotChecker(owner_database.dsn)
+    snapshot_checker.rows("REVOKE SELECT ON public.tenants FROM vca_web")
 
-    applied = _json(app, "roles", "--apply")
+    applied = _run_json(app, "roles", "--apply")
 
     assert (applied["applied"], applied["roles_missing"]) == (True, [])
-    may = "SELECT has_table_privilege('vca_web', 'public.tenants', 'SELECT')"
-    assert witness.rows(may) == [(True,)]
-    witness.close()
+    has_privilege = "SELECT has_table_privilege('vca_web', 'public.tenants', 'SELECT')"
+    assert snapshot_checker.rows(has_privilege) == [(True,)]
+    snapshot_checker.close()
     assert acme.get("/calls").status_code == 200
 
 
-def test_the_tables_that_a_dump_locks_are_counted_as_they_are(
+def test_the_assumed_number_of_tables_per_tenant_is_correct(
     owner_database: Database, template_world: Factory
 ) -> None:
     schema = template_world.tenant("Acme").ref.schema
-    witness = SnapshotChecker(owner_database.dsn)
+    snapshot_checker = SnapshotChecker(owner_database.dsn)
     count = "SELECT count(*) FROM pg_tables WHERE schemaname = %s"
 
-    assert witness.rows(count, schema) == [(preflight.TABLES_PER_TENANT,)]
-    witness.close()
+    assert snapshot_checker.rows(count, schema) == [(preflight.TABLES_PER_TENANT,)]
+    snapshot_checker.close()
 
 
-def test_an_older_server_fails_the_check_and_the_upgrade_with_one_sentence(
+def test_check_and_upgrade_fail_with_the_same_message_on_an_old_server(
     app: Flask, acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "OLDEST_SERVER", 19)
     sentence = "PostgreSQL 18 is not supported: VCA needs PostgreSQL 19 or newer."
 
     [finding] = [
-        it for it in json.loads(_run(app, "check", "--json").stdout) if it["what"] == "version"
+        check
+        for check in json.loads(_run(app, "check", "--json").stdout)
+        if check["what"] == "version"
     ]
     upgrade = _run(app, "upgrade")
 

@@ -1,4 +1,4 @@
-"""`flask tenants doctor`: finds what does not belong together, and sets right what is safe."""
+"""Tests of `flask tenants doctor`, which finds inconsistencies and repairs those it safely can."""
 
 import os
 from collections.abc import Iterator
@@ -13,30 +13,30 @@ from tests.support.factories import Factory, Tenant
 from tests.support.tenants_cli import TenantsCli
 from vca.settings import Settings
 
-# Roles belong to the server, which other processes of the suite use too.
-PREFIX = f"vca_dr{os.getpid()}_"
+# Roles belong to the server, which other test processes share.
+ROLE_PREFIX = f"vca_dr{os.getpid()}_"
 
 
 def two_tenants(world: Factory) -> tuple[Tenant, Tenant]:
-    """Acme and Globex."""
+    """Create Acme and Globex."""
     return world.tenant("Acme"), world.tenant("Globex")
 
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """There are two tenants."""
+    """Return the builder of two tenants."""
     return two_tenants
 
 
 @pytest.fixture
 def acme(template_payload: tuple[Tenant, Tenant]) -> Tenant:
-    """A tenant where the terminal is."""
+    """Return a tenant in the template's copy."""
     return template_payload[0]
 
 
 @pytest.fixture
 def globex(template_payload: tuple[Tenant, Tenant]) -> Tenant:
-    """Another one, with which nothing is wrong."""
+    """Return a second tenant in the template's copy, without inconsistencies."""
     return template_payload[1]
 
 
@@ -48,18 +48,21 @@ def with_roles(
     acme: Tenant,
     globex: Tenant,
 ) -> Iterator[None]:
-    """The deployment's roles begin with another word than when its tenants were made."""
-    on = replace(template_settings, tenant_roles="on", tenant_role_prefix=PREFIX)
-    tenants_cli.app.extensions["settings"] = on
-    db_snapshot.rows("UPDATE public.deployment SET role_prefix = %s", PREFIX)
+    """Change the role prefix of the deployment, so that its tenants have no roles."""
+    tenants_cli.app.extensions["settings"] = replace(
+        template_settings, tenant_roles="on", tenant_role_prefix=ROLE_PREFIX
+    )
+    db_snapshot.rows("UPDATE public.deployment SET role_prefix = %s", ROLE_PREFIX)
     yield
-    for (role,) in db_snapshot.rows(f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{PREFIX}'"):
+    for (role,) in db_snapshot.rows(
+        f"SELECT rolname FROM pg_roles WHERE rolname ~ '^{ROLE_PREFIX}'"
+    ):
         db_snapshot.rows(
             f'GRANT "{role}" TO CURRENT_USER; DROP OWNED BY "{role}"; DROP ROLE "{role}"'
         )
 
 
-def test_a_house_in_order_is_said_to_be(
+def test_doctor_reports_a_consistent_database(
     tenants_cli: TenantsCli, acme: Tenant, globex: Tenant
 ) -> None:
     acme.number()
@@ -71,7 +74,7 @@ def test_a_house_in_order_is_said_to_be(
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "difference"),
     [
         ("DROP TABLE turns", "- relation turns"),
         ("CREATE TABLE notes (id uuid)", "+ relation notes"),
@@ -92,26 +95,26 @@ def test_a_house_in_order_is_said_to_be(
         ("ALTER TYPE tenant_identity ADD VALUE 'anybody'", "+ type tenant_identity <tenant> any"),
     ],
 )
-def test_a_schema_that_is_not_as_the_migrations_make_it_is_named(
+def test_doctor_reports_a_schema_that_differs_from_the_migrations(
     tenants_cli: TenantsCli,
     acme: Tenant,
     globex: Tenant,
     db_snapshot: SnapshotChecker,
     change: str,
-    said: str,
+    difference: str,
 ) -> None:
     unlogged = "ALTER TABLE turns SET UNLOGGED; ALTER TABLE call_events SET UNLOGGED; "
     statement = (unlogged if "UNLOGGED" in change else "") + change
     db_snapshot.rows(f'SET search_path TO "{acme.ref.schema}"; {statement}; RESET search_path')
 
-    status, found = tenants_cli.doctor_findings()
+    exit_code, findings = tenants_cli.doctor_findings()
 
-    assert (status, list(found)) == (1, [("drift", acme.id)])
-    assert said in found["drift", acme.id]
+    assert (exit_code, list(findings)) == (1, [("drift", acme.id)])
+    assert difference in findings["drift", acme.id]
     assert tenants_cli.doctor_findings("--repair")[0] == 1
 
 
-def test_a_pin_to_another_tenant_is_drift(
+def test_doctor_reports_a_tenant_check_with_another_tenants_id_as_drift(
     tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     db_snapshot.rows(
@@ -122,7 +125,7 @@ def test_a_pin_to_another_tenant_is_drift(
     assert list(tenants_cli.doctor_findings()[1]) == [("drift", acme.id)]
 
 
-def test_a_schema_that_is_ahead_of_the_code_is_not_judged(
+def test_doctor_skips_a_schema_with_a_newer_revision_than_the_code(
     tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     db_snapshot.rows(f'ALTER TABLE "{acme.ref.schema}".turns ADD COLUMN mood text')
@@ -131,46 +134,48 @@ def test_a_schema_that_is_ahead_of_the_code_is_not_judged(
     assert tenants_cli.doctor_findings() == (0, {})
 
 
-def test_a_tenant_without_schema_is_named_and_left_to_a_person(
+def test_doctor_reports_a_tenant_without_a_schema_and_does_not_repair_it(
     tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     db_snapshot.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
 
-    for words in ([], ["--repair", "--yes"]):
-        status, found = tenants_cli.doctor_findings(*words)
-        assert (status, list(found)) == (1, [("tenant_without_schema", acme.id)])
+    for arguments in ([], ["--repair", "--yes"]):
+        exit_code, findings = tenants_cli.doctor_findings(*arguments)
+        assert (exit_code, list(findings)) == (1, [("tenant_without_schema", acme.id)])
 
 
-def test_schemas_of_nobody_are_dropped_when_they_are_empty_and_one_says_so(
+def test_doctor_drops_only_empty_orphaned_schemas_and_only_with_yes(
     tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    empty, full = (f"t_{digit * 32}" for digit in "ab")
-    db_snapshot.rows(f"CREATE SCHEMA {empty}; CREATE SCHEMA {full}; CREATE TABLE {full}.x (y int)")
-    both = {
+    empty, non_empty = (f"t_{digit * 32}" for digit in "ab")
+    db_snapshot.rows(
+        f"CREATE SCHEMA {empty}; CREATE SCHEMA {non_empty}; CREATE TABLE {non_empty}.x (y int)"
+    )
+    findings = {
         ("schema_without_tenant", empty): "0 tables",
-        ("schema_without_tenant", full): "1 tables",
+        ("schema_without_tenant", non_empty): "1 tables",
     }
 
-    assert tenants_cli.doctor_findings() == (1, both)
-    assert tenants_cli.doctor_findings("--repair") == (1, both)
+    assert tenants_cli.doctor_findings() == (1, findings)
+    assert tenants_cli.doctor_findings("--repair") == (1, findings)
     assert tenants_cli.doctor_findings("--repair", "--yes") == (
         1,
-        {("schema_without_tenant", full): "1 tables"},
+        {("schema_without_tenant", non_empty): "1 tables"},
     )
 
 
-def test_a_schema_with_anything_but_tables_is_not_taken_for_empty(
+def test_doctor_does_not_drop_an_orphaned_schema_with_a_sequence(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker
 ) -> None:
     schema = f"t_{'c' * 32}"
     db_snapshot.rows(f"CREATE SCHEMA {schema}; CREATE SEQUENCE {schema}.numbers")
 
-    status, found = tenants_cli.doctor_findings("--repair", "--yes")
+    exit_code, findings = tenants_cli.doctor_findings("--repair", "--yes")
 
-    assert (status, list(found)) == (1, [("schema_without_tenant", schema)])
+    assert (exit_code, list(findings)) == (1, [("schema_without_tenant", schema)])
 
 
-def test_a_deleted_tenant_whose_tables_are_missing_is_purged_to_the_end(
+def test_doctor_purges_a_deleted_tenant_with_missing_tables(
     tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     tenants_cli.invoke_json("delete", acme.id)
@@ -183,110 +188,116 @@ def test_a_deleted_tenant_whose_tables_are_missing_is_purged_to_the_end(
     assert db_snapshot.tables(acme.id) == []
 
 
-def test_replaced_schemas_are_kept_for_a_week_and_no_longer(
+def test_doctor_drops_replaced_schemas_after_seven_days(
     tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker, tmp_path: Path
 ) -> None:
     tenants_cli.invoke_json("export", acme.id, tmp_path / "acme.zip")
-    kept = tenants_cli.invoke_json("import", tmp_path / "acme.zip", "--replace", "--yes")[
-        "kept_schema"
-    ]
+    replaced_schema = tenants_cli.invoke_json(
+        "import", tmp_path / "acme.zip", "--replace", "--yes"
+    )["kept_schema"]
     assert tenants_cli.doctor_findings("--repair") == (0, {})
-    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [(kept,)]
-    aged = f"{kept[: -len('20260101000000')]}20200101000000"
-    db_snapshot.rows(f'ALTER SCHEMA "{kept}" RENAME TO "{aged}"')
+    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [
+        (replaced_schema,)
+    ]
+    expired_schema = f"{replaced_schema[: -len('20260101000000')]}20200101000000"
+    db_snapshot.rows(f'ALTER SCHEMA "{replaced_schema}" RENAME TO "{expired_schema}"')
 
-    assert list(tenants_cli.doctor_findings()[1]) == [("kept_schema", aged)]
+    assert list(tenants_cli.doctor_findings()[1]) == [("kept_schema", expired_schema)]
     assert tenants_cli.doctor_findings("--repair") == (0, {})
 
     assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == []
 
 
 @pytest.mark.usefixtures("with_roles")
-def test_roles_that_a_restore_did_not_bring_are_made_again(
+def test_doctor_creates_missing_tenant_roles(
     tenants_cli: TenantsCli, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    roles = {it.id: it.ref.role(PREFIX) for it in (acme, globex)}
-    status, found = tenants_cli.doctor_findings()
-    assert status == 1
-    assert found == {("missing_role", tenant): role for tenant, role in roles.items()}
+    roles = {tenant.id: tenant.ref.role(ROLE_PREFIX) for tenant in (acme, globex)}
+    exit_code, findings = tenants_cli.doctor_findings()
+    assert exit_code == 1
+    assert findings == {("missing_role", tenant_id): role for tenant_id, role in roles.items()}
 
     assert tenants_cli.doctor_findings("--repair") == (0, {})
 
-    may = "SELECT has_table_privilege(%s, %s, 'SELECT, INSERT, UPDATE, DELETE')"
-    reach = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
-    for one, other in ((acme, globex), (globex, acme)):
-        role = roles[one.id]
-        assert db_snapshot.rows(may, role, f"{one.ref.schema}.calls") == [(True,)]
-        assert db_snapshot.rows(reach, role, one.ref.schema) == [(True,)]
-        assert db_snapshot.rows(reach, role, other.ref.schema) == [(False,)]
+    table_privileges = "SELECT has_table_privilege(%s, %s, 'SELECT, INSERT, UPDATE, DELETE')"
+    schema_privilege = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
+    for tenant, other_tenant in ((acme, globex), (globex, acme)):
+        role = roles[tenant.id]
+        assert db_snapshot.rows(table_privileges, role, f"{tenant.ref.schema}.calls") == [(True,)]
+        assert db_snapshot.rows(schema_privilege, role, tenant.ref.schema) == [(True,)]
+        assert db_snapshot.rows(schema_privilege, role, other_tenant.ref.schema) == [(False,)]
 
 
 @pytest.mark.usefixtures("with_roles")
-def test_an_imported_tenant_has_its_role_and_the_replaced_schema_none(
+def test_the_tenant_role_has_access_to_the_imported_schema_only(
     tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker, tmp_path: Path
 ) -> None:
     tenants_cli.doctor_findings("--repair")
     tenants_cli.invoke_json("export", acme.id, tmp_path / "acme.zip")
 
-    new = tenants_cli.invoke_json("import", tmp_path / "acme.zip")["tenant_id"]
-    kept = tenants_cli.invoke_json("import", tmp_path / "acme.zip", "--replace", "--yes")[
-        "kept_schema"
-    ]
+    imported_id = tenants_cli.invoke_json("import", tmp_path / "acme.zip")["tenant_id"]
+    replaced_schema = tenants_cli.invoke_json(
+        "import", tmp_path / "acme.zip", "--replace", "--yes"
+    )["kept_schema"]
 
     assert tenants_cli.doctor_findings() == (0, {})
-    reach = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
-    assert db_snapshot.rows(reach, acme.ref.role(PREFIX), acme.ref.schema) == [(True,)]
-    assert db_snapshot.rows(reach, acme.ref.role(PREFIX), kept) == [(False,)]
-    schema = f"t_{new.replace('-', '')}"
-    assert db_snapshot.rows(reach, f"{PREFIX}{schema}", schema) == [(True,)]
+    schema_privilege = "SELECT has_schema_privilege(%s, %s, 'USAGE')"
+    assert db_snapshot.rows(schema_privilege, acme.ref.role(ROLE_PREFIX), acme.ref.schema) == [
+        (True,)
+    ]
+    assert db_snapshot.rows(schema_privilege, acme.ref.role(ROLE_PREFIX), replaced_schema) == [
+        (False,)
+    ]
+    schema = f"t_{imported_id.replace('-', '')}"
+    assert db_snapshot.rows(schema_privilege, f"{ROLE_PREFIX}{schema}", schema) == [(True,)]
 
 
-def test_a_claim_without_its_phone_number_ends_in_rest(
+def test_doctor_quarantines_a_claimed_number_without_a_phone_number(
     tenants_cli: TenantsCli,
     template_world: Factory,
     acme: Tenant,
     globex: Tenant,
     db_snapshot: SnapshotChecker,
 ) -> None:
-    kept, lost = acme.number()["did_number"], acme.number()["did_number"]
+    remaining_number, orphaned_number = acme.number()["did_number"], acme.number()["did_number"]
     globex.number()
     template_world.run_jobs(acme)
-    template_world.sql(acme, f"DELETE FROM phone_numbers WHERE did_number = '{lost}'")
+    template_world.sql(acme, f"DELETE FROM phone_numbers WHERE did_number = '{orphaned_number}'")
 
-    status, found = tenants_cli.doctor_findings()
-    assert (status, list(found)) == (1, [("did_without_phone_number", lost)])
+    exit_code, findings = tenants_cli.doctor_findings()
+    assert (exit_code, list(findings)) == (1, [("did_without_phone_number", orphaned_number)])
 
     assert tenants_cli.doctor_findings("--repair") == (0, {})
     states = db_snapshot.rows(
         "SELECT did_number, state FROM public.dids WHERE tenant_id = %s ORDER BY 1", acme.id
     )
-    assert states == [(kept, "claimed"), (lost, "resting")]
+    assert states == [(remaining_number, "claimed"), (orphaned_number, "resting")]
     assert template_world.run_jobs(acme) == ["phone_numbers.unregister"]
 
 
-def test_rows_whose_tenant_is_missing_are_removed(
+def test_doctor_removes_rows_of_missing_tenants(
     tenants_cli: TenantsCli, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
-    """A restore of part of a dump can leave them; the foreign key would not."""
+    """Drop the foreign keys first, as a partial restore of a dump does."""
     number = acme.number()["did_number"]
-    keys = {"dids": "dids_tenant_id_fkey", "api_keys": "api_keys_tenant_id_fkey"}
-    for table, key in keys.items():
-        db_snapshot.rows(f"ALTER TABLE public.{table} DROP CONSTRAINT {key}")
+    foreign_keys = {"dids": "dids_tenant_id_fkey", "api_keys": "api_keys_tenant_id_fkey"}
+    for table, foreign_key in foreign_keys.items():
+        db_snapshot.rows(f"ALTER TABLE public.{table} DROP CONSTRAINT {foreign_key}")
     try:
         db_snapshot.rows(f'DROP SCHEMA "{acme.ref.schema}" CASCADE')
         db_snapshot.rows("DELETE FROM public.tenants WHERE id = %s", acme.id)
         prefix = acme.key[:12]
 
-        found = tenants_cli.doctor_findings()[1]
+        findings = tenants_cli.doctor_findings()[1]
         repaired = tenants_cli.doctor_findings("--repair")
     finally:
         db_snapshot.rows("DELETE FROM public.dids; DELETE FROM public.api_keys")
-        for table, key in keys.items():
+        for table, foreign_key in foreign_keys.items():
             db_snapshot.rows(
-                f"ALTER TABLE public.{table} ADD CONSTRAINT {key}"
+                f"ALTER TABLE public.{table} ADD CONSTRAINT {foreign_key}"
                 " FOREIGN KEY (tenant_id) REFERENCES public.tenants (id)"
             )
-    assert found == {
+    assert findings == {
         ("row_without_tenant", number): "in public.dids",
         ("row_without_tenant", prefix): "in public.api_keys",
     }

@@ -1,4 +1,4 @@
-"""Purge and erase: all of a deleted tenant goes, in small transactions, and to the end."""
+"""Tests of `flask tenants purge` and `erase`, which delete a tenant in small transactions."""
 
 import os
 from dataclasses import replace
@@ -22,7 +22,7 @@ from vca.kit.db import Database
 from vca.kit.db.copy_driver import BulkDatabase
 from vca.kit.storage import StorageError
 from vca.registry import preflight
-from vca.registry.tenants import lifecycle_commands as typed
+from vca.registry.tenants import lifecycle_commands
 from vca.settings import Settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenancy import drop
@@ -30,48 +30,48 @@ from vca.tenancy.drop import MAX_LOCKED_RELATIONS, drop_schema
 from vca.tenancy.session import public_session
 from vca.tenancy.tables import list_tables
 
-_OWNED = ("public.dids", "public.api_keys")
+_OWNED_TABLES = ("public.dids", "public.api_keys")
 
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """There is a tenant with rows in every table."""
+    """Return the builder of a tenant with rows in every table."""
     return database_templates.one_populated
 
 
-def _left(witness: SnapshotChecker, tenant_id: str) -> list[str]:
-    """Where anything of the tenant is still found."""
+def _remaining_places(db_snapshot: SnapshotChecker, tenant_id: str) -> list[str]:
+    """Return the names of the places that still contain data of the tenant."""
     hex_id = tenant_id.replace("-", "")
     queries = {
         "schemas": f"SELECT 1 FROM pg_namespace WHERE nspname ~ '{hex_id}'",
         "roles": f"SELECT 1 FROM pg_roles WHERE rolname ~ '{hex_id}'",
         "tenants": f"SELECT 1 FROM public.tenants WHERE id = '{tenant_id}'",
         "jobs": f"SELECT 1 FROM jobs.procrastinate_jobs WHERE args::text ~ '{tenant_id}'",
-        **{name: f"SELECT 1 FROM {name} WHERE tenant_id = '{tenant_id}'" for name in _OWNED},
+        **{name: f"SELECT 1 FROM {name} WHERE tenant_id = '{tenant_id}'" for name in _OWNED_TABLES},
     }
-    return [where for where, query in queries.items() if witness.rows(query)]
+    return [name for name, query in queries.items() if db_snapshot.rows(query)]
 
 
-def test_a_deleted_tenant_is_gone_for_good(
+def test_a_purge_removes_all_data_of_a_deleted_tenant(
     tenants_cli: TenantsCli,
     template_world: Factory,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
 ) -> None:
     globex = template_world.tenant("Globex")
-    others = db_snapshot.checksum(globex.id)
+    globex_checksum = db_snapshot.checksum(globex.id)
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
     db_snapshot.rows("UPDATE jobs.procrastinate_jobs SET status = 'doing' WHERE id % 2 = 0")
-    assert set(_left(db_snapshot, populated_tenant.tenant.id)) >= {
+    assert set(_remaining_places(db_snapshot, populated_tenant.tenant.id)) >= {
         "schemas",
         "tenants",
         "jobs",
-        *_OWNED,
+        *_OWNED_TABLES,
     }
 
     removed = tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
 
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
     assert removed["tables"]["calls"] == 3
     assert removed["public_rows"] == {
         "api_keys": 2,
@@ -80,7 +80,7 @@ def test_a_deleted_tenant_is_gone_for_good(
         "tenants": 1,
     }
     assert removed["jobs"] > 0
-    assert db_snapshot.checksum(globex.id) == others
+    assert db_snapshot.checksum(globex.id) == globex_checksum
     assert (
         globex.number(did_number=populated_tenant.did_number)["did_number"]
         == populated_tenant.did_number
@@ -90,7 +90,7 @@ def test_a_deleted_tenant_is_gone_for_good(
     )
 
 
-def test_the_recordings_go_with_the_tenant_and_the_certificate_counts_them(
+def test_an_erasure_deletes_recordings_and_counts_them_in_the_certificate(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     template_world: Factory,
@@ -111,37 +111,37 @@ def test_the_recordings_go_with_the_tenant_and_the_certificate_counts_them(
     assert len(stored_files(globex)) == 1
 
 
-def test_a_purge_whose_store_is_away_says_so_and_is_finished_by_running_it_again(
+def test_a_purge_resumes_after_the_recording_store_was_unavailable(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
     tmp_path: Path,
 ) -> None:
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
-    before = storage.current_store()
-    failing = FailingStore(before)
-    storage.set_current_store(failing)
+    original_store = storage.current_store()
+    failing_store = FailingStore(original_store)
+    storage.set_current_store(failing_store)
     try:
-        failing.failure = StorageError("away", permanent=False)
-        said = tenants_cli.invoke_failing(
+        failing_store.failure = StorageError("away", permanent=False)
+        output = tenants_cli.invoke_failing(
             "erase", populated_tenant.tenant.id, "--yes", "--certificate", tmp_path / "early.json"
         )
-        assert "recording store is unavailable" in said
+        assert "recording store is unavailable" in output
         assert not (tmp_path / "early.json").exists()
-        assert _left(db_snapshot, populated_tenant.tenant.id)
+        assert _remaining_places(db_snapshot, populated_tenant.tenant.id)
 
-        failing.failure = None
+        failing_store.failure = None
         removed = tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
     finally:
-        storage.set_current_store(before)
+        storage.set_current_store(original_store)
 
     assert (removed["resumed"], removed["files"]) == (True, 1)
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
     assert stored_files(populated_tenant.tenant) == []
 
 
 @pytest.mark.parametrize("status", ["active", "suspended"])
-def test_a_tenant_that_is_not_deleted_is_not_purged(
+def test_a_purge_of_a_tenant_that_is_not_deleted_fails(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -151,14 +151,14 @@ def test_a_tenant_that_is_not_deleted_is_not_purged(
         tenants_cli.invoke_json("suspend", populated_tenant.tenant.id)
     before = db_snapshot.checksum(populated_tenant.tenant.id)
 
-    said = tenants_cli.invoke_failing("purge", populated_tenant.tenant.id, "--yes")
+    output = tenants_cli.invoke_failing("purge", populated_tenant.tenant.id, "--yes")
 
-    assert f"this one is {status}" in said
+    assert f"this one is {status}" in output
     assert db_snapshot.checksum(populated_tenant.tenant.id) == before
 
 
 @pytest.mark.parametrize("command", ["purge", "erase"])
-def test_away_from_a_terminal_it_takes_a_yes(
+def test_purge_and_erase_require_yes_without_a_terminal(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -173,7 +173,7 @@ def test_away_from_a_terminal_it_takes_a_yes(
 
 
 @pytest.mark.parametrize("command", ["purge", "erase"])
-def test_at_a_terminal_a_person_is_asked(
+def test_purge_and_erase_request_confirmation_at_a_terminal(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -182,20 +182,18 @@ def test_at_a_terminal_a_person_is_asked(
 ) -> None:
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
     before = db_snapshot.checksum(populated_tenant.tenant.id)
-    monkeypatch.setattr(typed, "_is_interactive", lambda: True)
-    runner, words = (
-        tenants_cli.app.test_cli_runner(),
-        ["tenants", command, populated_tenant.tenant.id],
-    )
+    monkeypatch.setattr(lifecycle_commands, "_is_interactive", lambda: True)
+    runner = tenants_cli.app.test_cli_runner()
+    arguments = ["tenants", command, populated_tenant.tenant.id]
 
-    assert runner.invoke(args=words, input="n\n").exit_code == 1
+    assert runner.invoke(args=arguments, input="n\n").exit_code == 1
     assert db_snapshot.checksum(populated_tenant.tenant.id) == before
 
-    assert runner.invoke(args=words, input="y\n").exit_code == 0
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert runner.invoke(args=arguments, input="y\n").exit_code == 0
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
 
 
-def test_a_killed_purge_is_finished_by_running_it_again(
+def test_a_second_purge_finishes_a_killed_one(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -216,10 +214,10 @@ def test_a_killed_purge_is_finished_by_running_it_again(
     removed = tenants_cli.invoke_json("purge", tenant.id, "--yes")
 
     assert removed["resumed"] is True
-    assert _left(db_snapshot, tenant.id) == []
+    assert _remaining_places(db_snapshot, tenant.id) == []
 
 
-def test_the_doctor_finishes_a_killed_purge(
+def test_doctor_finishes_a_killed_purge(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -229,14 +227,14 @@ def test_the_doctor_finishes_a_killed_purge(
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
     _kill_midway(populated_tenant, template_settings, tmp_path)
 
-    status, found = tenants_cli.doctor_findings()
-    assert (status, list(found)) == (1, [("half_dropped", populated_tenant.tenant.id)])
+    exit_code, findings = tenants_cli.doctor_findings()
+    assert (exit_code, list(findings)) == (1, [("half_dropped", populated_tenant.tenant.id)])
 
     assert tenants_cli.doctor_findings("--repair") == (0, {})
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
 
 
-def test_a_purge_that_was_killed_cannot_be_imported_over(
+def test_an_import_with_replace_fails_after_a_killed_purge(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     template_settings: Settings,
@@ -246,32 +244,37 @@ def test_a_purge_that_was_killed_cannot_be_imported_over(
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
     _kill_midway(populated_tenant, template_settings, tmp_path)
 
-    said = tenants_cli.invoke_failing("import", tmp_path / "acme.zip", "--replace", "--yes")
+    output = tenants_cli.invoke_failing("import", tmp_path / "acme.zip", "--replace", "--yes")
 
-    assert "being purged" in said
+    assert "being purged" in output
 
 
 def test_a_killed_export_leaves_no_file(
     populated_tenant: PopulatedTenant, template_settings: Settings, tmp_path: Path
 ) -> None:
     target = tmp_path / "acme.zip"
-    blocked = f'LOCK TABLE "{populated_tenant.tenant.ref.schema}".turns'
+    blocking_statement = f'LOCK TABLE "{populated_tenant.tenant.ref.schema}".turns'
 
     _kill_while(
-        blocked, ["export", populated_tenant.tenant.id, str(target)], template_settings, tmp_path
+        blocking_statement,
+        ["export", populated_tenant.tenant.id, str(target)],
+        template_settings,
+        tmp_path,
     )
 
     assert not target.exists()
 
 
-def _kill_midway(furnished: PopulatedTenant, settings: Settings, folder: Path) -> None:
-    """Purge in a process of its own, and end it when some tables are gone and some are not."""
-    last = f'SELECT 1 FROM "{furnished.tenant.ref.schema}".ai_profiles'
-    _kill_while(last, ["purge", furnished.tenant.id, "--yes"], settings, folder)
+def _kill_midway(populated_tenant: PopulatedTenant, settings: Settings, folder: Path) -> None:
+    """Purge in another process, and kill it when it has dropped only some of the tables."""
+    blocking_query = f'SELECT 1 FROM "{populated_tenant.tenant.ref.schema}".ai_profiles'
+    _kill_while(blocking_query, ["purge", populated_tenant.tenant.id, "--yes"], settings, folder)
 
 
-def _kill_while(blocked: str, words: list[str], settings: Settings, folder: Path) -> None:
-    given = {
+def _kill_while(
+    blocking_statement: str, arguments: list[str], settings: Settings, folder: Path
+) -> None:
+    environment = {
         "DATABASE_URL": settings.database_url,
         "MIGRATION_DATABASE_URL": settings.migration_database_url,
         "TENANT_ROLES": settings.tenant_roles,
@@ -280,24 +283,25 @@ def _kill_while(blocked: str, words: list[str], settings: Settings, folder: Path
         "DEBUG": "false",
         "SECRET_KEY": settings.secret_key,
     }
-    command = [str(BIN_FOLDER / "flask"), "tenants", *words]
-    with open_transaction(settings.owner_dsn, blocked) as other:
-        with run_program(command, given, folder / "output") as program:
-            [pid] = wait_until(lambda: waiting_pids(other), within_s=60)
+    command = [str(BIN_FOLDER / "flask"), "tenants", *arguments]
+    with open_transaction(settings.owner_dsn, blocking_statement) as blocker:
+        with run_program(command, environment, folder / "output") as program:
+            [pid] = wait_until(lambda: waiting_pids(blocker), within_s=60)
             program.kill()
-        with other.cursor() as cursor:  # the server notices the end of a client only when it speaks
+        # A server process notices that its client is dead only when it sends something.
+        with blocker.cursor() as cursor:
             cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
 
 
-def test_no_transaction_takes_more_locks_than_it_may(
+def test_no_drop_transaction_locks_more_relations_than_the_limit(
     owner_database: Database, populated_tenant: PopulatedTenant
 ) -> None:
     sizes: list[int] = []
     schema = populated_tenant.tenant.ref.schema
 
-    def guard(session: object) -> None:
-        with public_session(database=owner_database) as other:
-            sizes.append(sum(table.relation_count for table in list_tables(other, schema)))
+    def guard(_: object) -> None:
+        with public_session(database=owner_database) as session:
+            sizes.append(sum(table.relation_count for table in list_tables(session, schema)))
 
     drop_schema(BulkDatabase(owner_database.dsn), schema, guard=guard)
 
@@ -307,37 +311,37 @@ def test_no_transaction_takes_more_locks_than_it_may(
     assert sizes[-1] == 0
 
 
-def test_a_tenant_that_is_brought_back_midway_is_not_dropped_any_further(
+def test_a_purge_stops_when_the_tenant_is_activated(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By hand, in the database: the product itself refuses."""
+    """Update the row directly, because the commands reject the activation."""
     tenant = populated_tenant.tenant
     tenants_cli.invoke_json("delete", tenant.id)
     before = db_snapshot.tables(tenant.id)
 
-    def meanwhile(*_: object, **__: object) -> list[str]:
+    def activate_tenant(*_: object, **__: object) -> list[str]:
         db_snapshot.rows("UPDATE public.tenants SET status = 'active' WHERE id = %s", tenant.id)
         return []
 
-    monkeypatch.setattr(drop, "drop_replaced_schemas", meanwhile)
+    monkeypatch.setattr(drop, "drop_replaced_schemas", activate_tenant)
 
     assert "this one is active" in tenants_cli.invoke_failing("purge", tenant.id, "--yes")
 
     assert db_snapshot.tables(tenant.id) == before
 
 
-def test_each_batch_may_be_stopped(
+def test_a_guard_stops_a_drop_between_batches(
     owner_database: Database, populated_tenant: PopulatedTenant
 ) -> None:
-    asked = 0
+    guard_calls = 0
 
     def guard(_: object) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 3:
+        nonlocal guard_calls
+        guard_calls += 1
+        if guard_calls == 3:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -346,15 +350,15 @@ def test_each_batch_may_be_stopped(
         )
 
     schema = populated_tenant.tenant.ref.schema
-    entered_by = text("SELECT to_regtype(:name)::text")
+    type_query = text("SELECT to_regtype(:name)::text")
     with public_session(database=owner_database) as session:
-        left = [table.name for table in list_tables(session, schema)]
-        assert session.scalar(entered_by, {"name": f"{schema}.tenant_identity"}) is None
-    assert "tenant_self" not in left
-    assert "ai_profiles" in left
+        remaining_tables = [table.name for table in list_tables(session, schema)]
+        assert session.scalar(type_query, {"name": f"{schema}.tenant_identity"}) is None
+    assert "tenant_self" not in remaining_tables
+    assert "ai_profiles" in remaining_tables
 
 
-def test_a_schema_of_one_large_table_is_dropped_too(
+def test_a_table_with_more_relations_than_the_lock_limit_is_dropped(
     owner_database: Database, populated_tenant: PopulatedTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(drop, "MAX_LOCKED_RELATIONS", 1)
@@ -365,66 +369,70 @@ def test_a_schema_of_one_large_table_is_dropped_too(
     assert rows["turns"] > 0
 
 
-def test_replaced_schemas_go_with_their_tenant(
+def test_a_purge_drops_the_replaced_schemas_of_the_tenant(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
     tmp_path: Path,
 ) -> None:
     tenants_cli.invoke_json("export", populated_tenant.tenant.id, tmp_path / "acme.zip")
-    kept = tenants_cli.invoke_json("import", tmp_path / "acme.zip", "--replace", "--yes")[
-        "kept_schema"
-    ]
+    replaced_schema = tenants_cli.invoke_json(
+        "import", tmp_path / "acme.zip", "--replace", "--yes"
+    )["kept_schema"]
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
 
     removed = tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
 
-    assert removed["kept_schemas"] == [kept]
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert removed["kept_schemas"] == [replaced_schema]
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
 
 
-def test_any_purge_sweeps_what_was_kept_for_its_week(
+def test_a_purge_drops_expired_replaced_schemas_of_other_tenants(
     tenants_cli: TenantsCli, template_world: Factory, db_snapshot: SnapshotChecker
 ) -> None:
-    gone, kept = (f"old_{'ab' * 16}_{since}" for since in ("20200101000000", "29990101000000"))
-    for name in (gone, kept):
+    expired, recent = (
+        f"old_{'ab' * 16}_{timestamp}" for timestamp in ("20200101000000", "29990101000000")
+    )
+    for name in (expired, recent):
         db_snapshot.rows(f"CREATE SCHEMA {name}")
     tenant = template_world.tenant()
     tenants_cli.invoke_json("delete", tenant.id)
 
     removed = tenants_cli.invoke_json("purge", tenant.id, "--yes")
 
-    assert removed["kept_schemas"] == [gone]
-    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [(kept,)]
+    assert removed["kept_schemas"] == [expired]
+    assert db_snapshot.rows("SELECT nspname FROM pg_namespace WHERE nspname ~ '^old_'") == [
+        (recent,)
+    ]
 
 
-@pytest.mark.parametrize("used", [False, True])
-def test_the_role_goes_unless_something_depends_on_it(
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_purge_drops_the_tenant_role_unless_an_object_depends_on_it(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
     template_settings: Settings,
-    used: bool,
+    is_used: bool,
 ) -> None:
     prefix = f"vca_pu{os.getpid()}_"
-    with_roles = replace(template_settings, tenant_roles="on", tenant_role_prefix=prefix)
-    tenants_cli.app.extensions["settings"] = with_roles
+    settings_with_roles = replace(template_settings, tenant_roles="on", tenant_role_prefix=prefix)
+    tenants_cli.app.extensions["settings"] = settings_with_roles
     role = populated_tenant.tenant.ref.role(prefix)
     db_snapshot.rows(f'CREATE ROLE "{role}"')
     db_snapshot.rows(f'GRANT USAGE ON SCHEMA "{populated_tenant.tenant.ref.schema}" TO "{role}"')
-    if used:
+    if is_used:
         db_snapshot.rows(f'GRANT SELECT ON public.did_misses TO "{role}"')
     tenants_cli.invoke_json("delete", populated_tenant.tenant.id)
 
     removed = tenants_cli.invoke_json("purge", populated_tenant.tenant.id, "--yes")
 
-    there = db_snapshot.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", role)
-    assert (removed["role"], bool(there)) == (("kept", True) if used else ("dropped", False))
-    if used:
+    role_rows = db_snapshot.rows("SELECT 1 FROM pg_roles WHERE rolname = %s", role)
+    assert (removed["role"], bool(role_rows)) == (("kept", True) if is_used else ("dropped", False))
+    if is_used:
         db_snapshot.rows(f'REVOKE ALL ON public.did_misses FROM "{role}"; DROP ROLE "{role}"')
 
 
-def test_erasing_deletes_purges_and_certifies_without_personal_data(
+def test_an_erasure_writes_a_certificate_without_personal_data(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -432,28 +440,28 @@ def test_erasing_deletes_purges_and_certifies_without_personal_data(
 ) -> None:
     target = tmp_path / "certificate.json"
 
-    told = tenants_cli.invoke_json(
+    certificate = tenants_cli.invoke_json(
         "erase", populated_tenant.tenant.id, "--yes", "--certificate", target
     )
 
-    assert _left(db_snapshot, populated_tenant.tenant.id) == []
+    assert _remaining_places(db_snapshot, populated_tenant.tenant.id) == []
     assert target.stat().st_mode & 0o777 == 0o600
-    assert json.loads(target.read_bytes()) == told
-    removed = told["removed"]
+    assert json.loads(target.read_bytes()) == certificate
+    removed = certificate["removed"]
     assert removed["tenant_id"] == populated_tenant.tenant.id
     assert (removed["tables"]["calls"], removed["schema"]) == (
         3,
         populated_tenant.tenant.ref.schema,
     )
     assert removed["numbers_at_carriers"] == 2
-    assert told["erased_at"]
-    assert any("backups" in where for where in told["may_remain"])
+    assert certificate["erased_at"]
+    assert any("backups" in place for place in certificate["may_remain"])
     content = target.read_text()
     secrets = populated_tenant.secrets - {populated_tenant.tenant.id}
     assert [secret for secret in secrets if secret in content] == []
 
 
-def test_nothing_is_erased_when_it_could_not_be_certified(
+def test_an_erasure_fails_when_the_certificate_cannot_be_written(
     tenants_cli: TenantsCli,
     populated_tenant: PopulatedTenant,
     db_snapshot: SnapshotChecker,
@@ -463,21 +471,19 @@ def test_nothing_is_erased_when_it_could_not_be_certified(
     target.write_text("of another tenant")
     before = import_snapshot(db_snapshot)
 
-    said = tenants_cli.invoke_failing(
+    output = tenants_cli.invoke_failing(
         "erase", populated_tenant.tenant.id, "--yes", "--certificate", target
     )
 
-    assert "cannot be written" in said
+    assert "cannot be written" in output
     assert target.read_text() == "of another tenant"
     assert import_snapshot(db_snapshot) == before
 
 
-def test_a_certificate_is_not_left_for_what_did_not_happen(
-    tenants_cli: TenantsCli, tmp_path: Path
-) -> None:
+def test_a_failed_erasure_leaves_no_certificate(tenants_cli: TenantsCli, tmp_path: Path) -> None:
     target = tmp_path / "certificate.json"
-    nobody = "00000000-0000-4000-8000-000000000000"
+    unknown_id = "00000000-0000-4000-8000-000000000000"
 
-    tenants_cli.invoke_failing("erase", nobody, "--yes", "--certificate", target)
+    tenants_cli.invoke_failing("erase", unknown_id, "--yes", "--certificate", target)
 
     assert not target.exists()

@@ -1,4 +1,4 @@
-"""Slots: never more than there are, free with their socket, their time or their process."""
+"""Tests of voice WebSocket slots: their limit, their lease and their release."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -18,23 +18,24 @@ from vca.kit import db
 from vca.registry.relay_slots import service as slots
 from vca.tenancy.session import public_connection, public_session, tenant_session
 
-MOST = 3
+MAX_SLOTS = 3
 
 
 @pytest.fixture(autouse=True)
-def none_taken(app: Flask) -> Iterator[None]:
+def delete_slots(app: Flask) -> Iterator[None]:
+    """Delete all slots after the test."""
     yield
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.relay_slots"))
 
 
-def _take() -> UUID | None:
+def _try_acquire() -> UUID | None:
     with public_connection() as connection:
-        return slots.acquire_slot(connection, max_slots=MOST)
+        return slots.acquire_slot(connection, max_slots=MAX_SLOTS)
 
 
-def _taken() -> UUID:
-    slot = _take()
+def _acquire() -> UUID:
+    slot = _try_acquire()
     assert slot is not None
     return slot
 
@@ -49,89 +50,91 @@ def _renew(slot: UUID) -> bool:
         return slots.renew(connection, slot)
 
 
-def _free(slot: UUID) -> bool:
+def _release(slot: UUID) -> bool:
     with public_connection() as connection:
         return slots.release_slot(connection, slot)
 
 
-def _pass(seconds: int) -> None:
-    """Let so much time go by for every slot."""
+def _advance_time(seconds: int) -> None:
+    """Change every slot as if this time had passed."""
     with admin_db.public_session() as session:
-        earlier = "UPDATE public.relay_slots SET ends_at = ends_at - make_interval(secs => :s)"
-        session.execute(text(earlier), {"s": seconds})
+        statement = "UPDATE public.relay_slots SET ends_at = ends_at - make_interval(secs => :s)"
+        session.execute(text(statement), {"s": seconds})
 
 
-def test_there_are_never_more_slots_than_there_may_be() -> None:
-    assert [_take() is not None for _ in range(MOST + 2)] == [True] * MOST + [False] * 2
+def test_no_more_slots_than_the_limit_are_acquired() -> None:
+    assert [_try_acquire() is not None for _ in range(MAX_SLOTS + 2)] == [True] * MAX_SLOTS + [
+        False
+    ] * 2
 
 
-def test_of_many_at_the_last_slot_one_gets_it() -> None:
-    for _ in range(MOST - 1):
-        _taken()
+def test_only_one_of_many_concurrent_requests_acquires_the_last_slot() -> None:
+    for _ in range(MAX_SLOTS - 1):
+        _acquire()
 
-    got = run_concurrently([_take] * 12)
+    slot_ids = run_concurrently([_try_acquire] * 12)
 
-    assert Counter(slot is not None for slot in got) == {True: 1, False: 11}
+    assert Counter(slot is not None for slot in slot_ids) == {True: 1, False: 11}
 
 
-def test_who_takes_a_slot_waits_for_whoever_is_taking_the_last_one() -> None:
-    for _ in range(MOST - 1):
-        _taken()
-    taking = f"SELECT public.take_relay_slot('{UUID(int=7)}', {MOST}, '10 s')"
+def test_an_acquisition_waits_for_an_uncommitted_one_of_the_last_slot() -> None:
+    for _ in range(MAX_SLOTS - 1):
+        _acquire()
+    acquire_sql = f"SELECT public.take_relay_slot('{UUID(int=7)}', {MAX_SLOTS}, '10 s')"
 
     with (
-        locks.open_transaction(admin_db.database_url(), taking) as other,
+        locks.open_transaction(admin_db.database_url(), acquire_sql) as first_transaction,
         ThreadPoolExecutor(1) as thread,
     ):
-        late = thread.submit(_take)
-        wait_until(lambda: late.done() or locks.waiting_pids(other))
-        other.commit()
-        assert late.result(timeout=10) is None
+        second_slot = thread.submit(_try_acquire)
+        wait_until(lambda: second_slot.done() or locks.waiting_pids(first_transaction))
+        first_transaction.commit()
+        assert second_slot.result(timeout=10) is None
 
 
-def test_a_slot_that_is_given_back_is_anothers() -> None:
-    held = [_taken() for _ in range(MOST)]
+def test_a_released_slot_can_be_acquired_once() -> None:
+    slot_ids = [_acquire() for _ in range(MAX_SLOTS)]
 
-    assert _free(held[0])
+    assert _release(slot_ids[0])
 
-    assert _take() is not None
-    assert _take() is None
-    assert not _free(held[0])
-
-
-def test_a_slot_whose_socket_never_came_is_free_after_ten_seconds() -> None:
-    held = [_taken() for _ in range(MOST)]
-    _pass(9)
-    assert _take() is None
-
-    _pass(1)
-
-    assert _take() is not None
-    assert not _open(held[0])
+    assert _try_acquire() is not None
+    assert _try_acquire() is None
+    assert not _release(slot_ids[0])
 
 
-def test_a_slot_is_opened_once_whoever_tries_at_once() -> None:
-    slot = _taken()
+def test_a_slot_that_is_not_opened_is_free_after_ten_seconds() -> None:
+    slot_ids = [_acquire() for _ in range(MAX_SLOTS)]
+    _advance_time(9)
+    assert _try_acquire() is None
 
-    opened = run_concurrently([lambda: _open(slot)] * 8)
+    _advance_time(1)
 
-    assert Counter(opened) == {True: 1, False: 7}
+    assert _try_acquire() is not None
+    assert not _open(slot_ids[0])
+
+
+def test_only_one_of_many_concurrent_attempts_opens_a_slot() -> None:
+    slot = _acquire()
+
+    results = run_concurrently([lambda: _open(slot)] * 8)
+
+    assert Counter(results) == {True: 1, False: 7}
     assert not _open(slot)
     assert not _open(uuid4())
 
 
-def test_an_open_slot_lasts_as_long_as_it_is_renewed_and_no_longer() -> None:
-    slot = _taken()
-    assert not _renew(slot)  # nobody has opened it
+def test_an_open_slot_expires_unless_it_is_renewed() -> None:
+    slot = _acquire()
+    assert not _renew(slot)  # it is not open yet
     _open(slot)
     for _ in range(3):
-        _pass(50)
+        _advance_time(50)
         assert _renew(slot)
 
-    _pass(60)
+    _advance_time(60)
 
     assert not _renew(slot)
-    assert all(_take() for _ in range(MOST))
+    assert all(_try_acquire() for _ in range(MAX_SLOTS))
 
 
 @pytest.mark.parametrize(
@@ -144,17 +147,15 @@ def test_an_open_slot_lasts_as_long_as_it_is_renewed_and_no_longer() -> None:
         f"SELECT public.free_relay_slot('{UUID(int=7)}')",
     ],
 )
-def test_a_tenants_transaction_can_neither_see_slots_nor_take_one(
-    acme: Tenant, statement: str
-) -> None:
-    with pytest.raises(DBAPIError) as refused, tenant_session(acme.ref) as session:
+def test_a_tenant_transaction_cannot_access_slots(acme: Tenant, statement: str) -> None:
+    with pytest.raises(DBAPIError) as error, tenant_session(acme.ref) as session:
         session.execute(text(statement))
 
-    assert db.sqlstate(refused.value) == "42501"
+    assert db.sqlstate(error.value) == "42501"
 
 
-def test_the_logins_reach_the_table_through_its_functions_alone() -> None:
-    with pytest.raises(DBAPIError) as refused, public_session() as session:
+def test_the_web_login_cannot_read_the_slots_table() -> None:
+    with pytest.raises(DBAPIError) as error, public_session() as session:
         session.execute(text("SELECT * FROM public.relay_slots"))
 
-    assert db.sqlstate(refused.value) == "42501"
+    assert db.sqlstate(error.value) == "42501"

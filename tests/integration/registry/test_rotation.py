@@ -1,8 +1,8 @@
-"""`flask secrets rotate`: everything that is encrypted under the newest key, whatever happens."""
+"""Tests of `flask secrets rotate`, which re-encrypts all secrets with the current key."""
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -23,19 +23,18 @@ from vca.registry.webhooks.scope import WebhookScope
 from vca.tenant.key_rotation import rotation
 from vca.tenant.webhooks import tenant_scope
 
-OLD, NEW, LOST = (os.urandom(32) for _ in range(3))
-Secrets = dict[tuple[UUID, str], str]
+OLD_KEY, NEW_KEY, LOST_KEY = (os.urandom(32) for _ in range(3))
 
 
 @pytest.fixture(autouse=True)
-def _keys(tenants_cli: TenantsCli) -> Iterator[None]:
-    """The process's keys are put back."""
-    with _under(OLD):
+def _old_key(tenants_cli: TenantsCli) -> Iterator[None]:
+    """Use the old key, and restore the process's keyring at the end."""
+    with _use_key(OLD_KEY):
         yield
 
 
 @contextmanager
-def _under(key: bytes) -> Iterator[None]:
+def _use_key(key: bytes) -> Iterator[None]:
     before = encryption.current_keyring()
     encryption.set_current_keyring(Keyring([key]))
     yield
@@ -43,281 +42,301 @@ def _under(key: bytes) -> Iterator[None]:
 
 
 def three_tenants(world: Factory) -> list[Tenant]:
-    """The last is deleted. Each has two endpoints that once had another secret."""
-    made = [world.tenant(name) for name in ("Acme", "Globex", "Initech")]
-    with _under(OLD):
-        for tenant in made:
-            _equip(tenant_scope.for_tenant(tenant.ref))
-        _equip(PLATFORM_SCOPE)
-    world.platform().api.patch(made[2].url(), {"status": "deleted"})
-    return made
+    """Create three tenants with two webhooks each, whose secrets were rotated; delete the last."""
+    tenants = [world.tenant(name) for name in ("Acme", "Globex", "Initech")]
+    with _use_key(OLD_KEY):
+        for tenant in tenants:
+            _create_webhooks(tenant_scope.for_tenant(tenant.ref))
+        _create_webhooks(PLATFORM_SCOPE)
+    world.platform().api.patch(tenants[2].url(), {"status": "deleted"})
+    return tenants
 
 
 @pytest.fixture
 def template_builder() -> Builder:
-    """There are three tenants."""
+    """Return the builder of three tenants."""
     return three_tenants
 
 
 @pytest.fixture
 def tenants(template_payload: list[Tenant]) -> list[Tenant]:
-    """Those three."""
+    """Return the three tenants."""
     return template_payload
 
 
-def _equip(box: WebhookScope) -> None:
-    with box.open_session() as session:
+def _create_webhooks(scope: WebhookScope) -> None:
+    with scope.open_session() as session:
         for _ in range(2):
-            row, _ = endpoints.create(session, box, url="https://example.com/", is_active=False)
-            endpoints.rotate_secret(session, box, webhook_id=row.id, now=clock.now())
+            row, _ = endpoints.create(session, scope, url="https://example.com/", is_active=False)
+            endpoints.rotate_secret(session, scope, webhook_id=row.id, now=clock.now())
 
 
-def _sealed(witness: SnapshotChecker, tenants: list[Tenant]) -> dict[EncryptionContext, bytes]:
-    """Every value as it is kept."""
-    found = {}
-    for owner in (None, *(UUID(each.id) for each in tenants)):
-        where = f"t_{owner.hex}" if owner else "public"
+def _stored_values(
+    db_snapshot: SnapshotChecker, tenants: list[Tenant]
+) -> dict[EncryptionContext, bytes]:
+    """Return every stored secret by its context, still encrypted."""
+    values: dict[EncryptionContext, bytes] = {}
+    for owner_id in (None, *(UUID(tenant.id) for tenant in tenants)):
+        schema = f"t_{owner_id.hex}" if owner_id else "public"
         for column in ("secret", "previous_secret"):
-            rows = witness.rows(f'SELECT id, {column} FROM "{where}".webhooks')
-            found |= {
-                EncryptionContext(owner, "webhooks", UUID(str(id)), column): bytes(it)
-                for id, it in rows
+            rows = db_snapshot.rows(f'SELECT id, {column} FROM "{schema}".webhooks')
+            values |= {
+                EncryptionContext(owner_id, "webhooks", UUID(str(row_id)), column): bytes(value)
+                for row_id, value in rows
             }
-    return found
+    return values
 
 
-def _opened(keys: Keyring, kept: dict[EncryptionContext, bytes]) -> dict[EncryptionContext, str]:
-    return {place: keys.decrypt(value, place) for place, value in kept.items()}
+def _decrypt_all(
+    keyring: Keyring, encrypted: dict[EncryptionContext, bytes]
+) -> dict[EncryptionContext, str]:
+    return {context: keyring.decrypt(value, context) for context, value in encrypted.items()}
 
 
-def _rotate(terminal: TenantsCli, *words: str) -> tuple[int, Any]:
-    result = terminal.app.test_cli_runner().invoke(args=["secrets", "rotate", *words, "--json"])
+def _rotate(tenants_cli: TenantsCli, *arguments: str) -> tuple[int, Any]:
+    runner = tenants_cli.app.test_cli_runner()
+    result = runner.invoke(args=["secrets", "rotate", *arguments, "--json"])
     assert result.exit_code in (0, 1), result.output
     return result.exit_code, json.loads(result.stdout)
 
 
-def test_after_a_rotation_the_old_key_is_not_needed(
+def test_a_rotation_re_encrypts_all_secrets_with_the_new_key(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
-    status, facts = _rotate(tenants_cli)
+    exit_code, result = _rotate(tenants_cli)
 
-    assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 16)
-    assert (facts["left"], facts["unreadable"]) == (0, {})
-    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
+    assert (exit_code, result["tenants"], result["resealed"]) == (0, 3, 16)
+    assert (result["left"], result["unreadable"]) == (0, {})
+    assert _decrypt_all(Keyring([NEW_KEY]), _stored_values(db_snapshot, tenants)) == before
     assert len(before) == 16
 
 
-def test_a_second_run_finds_nothing_to_do(
+def test_a_second_rotation_changes_nothing(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
     _rotate(tenants_cli)
-    kept = _sealed(db_snapshot, tenants)
+    before = _stored_values(db_snapshot, tenants)
 
-    status, facts = _rotate(tenants_cli)
+    exit_code, result = _rotate(tenants_cli)
 
-    assert (status, facts["resealed"]) == (0, 0)
-    assert _sealed(db_snapshot, tenants) == kept
+    assert (exit_code, result["resealed"]) == (0, 0)
+    assert _stored_values(db_snapshot, tenants) == before
 
 
 def test_a_dry_run_counts_and_changes_nothing(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    kept = _sealed(db_snapshot, tenants)
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    before = _stored_values(db_snapshot, tenants)
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
-    status, facts = _rotate(tenants_cli, "--dry-run")
+    exit_code, result = _rotate(tenants_cli, "--dry-run")
 
-    assert (status, facts["resealed"], facts["dry_run"]) == (0, 16, True)
-    assert _sealed(db_snapshot, tenants) == kept
+    assert (exit_code, result["resealed"], result["dry_run"]) == (0, 16, True)
+    assert _stored_values(db_snapshot, tenants) == before
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """The simulated end of the process."""
 
 
-def test_a_run_that_is_killed_is_gone_on_with_and_all_is_readable_at_every_moment(
+def test_a_second_run_finishes_a_killed_one_and_all_secrets_stay_readable(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
-    both = Keyring([NEW, OLD])
-    encryption.set_current_keyring(both)
-    written = 0
-    write = db.execute_script
+    before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
+    keyring = Keyring([NEW_KEY, OLD_KEY])
+    encryption.set_current_keyring(keyring)
+    write_count = 0
+    execute_script = db.execute_script
 
-    def dying(connection: Any, statements: str) -> None:
-        nonlocal written
-        assert _opened(both, _sealed(db_snapshot, tenants)) == before
+    def execute_or_die(connection: Any, statements: str) -> None:
+        nonlocal write_count
+        assert _decrypt_all(keyring, _stored_values(db_snapshot, tenants)) == before
         if "webhooks" in statements:
-            written += 1
-            if written == 3:
+            write_count += 1
+            if write_count == 3:
                 raise Killed
-        write(connection, statements)
+        execute_script(connection, statements)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(db, "execute_script", dying)
+    with monkeypatch.context() as patch:
+        patch.setattr(db, "execute_script", execute_or_die)
         with pytest.raises(Killed):
             _rotate(tenants_cli)
-    half = _sealed(db_snapshot, tenants)
+    halfway = _stored_values(db_snapshot, tenants)
 
-    status, facts = _rotate(tenants_cli)
+    exit_code, result = _rotate(tenants_cli)
 
-    assert {both.uses_current_key(value) for value in half.values()} == {True, False}
-    assert _opened(both, half) == before
-    assert (status, facts["resealed"]) == (0, 8)
-    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
+    assert {keyring.uses_current_key(value) for value in halfway.values()} == {True, False}
+    assert _decrypt_all(keyring, halfway) == before
+    assert (exit_code, result["resealed"]) == (0, 8)
+    assert _decrypt_all(Keyring([NEW_KEY]), _stored_values(db_snapshot, tenants)) == before
 
 
-def test_several_runs_at_once_share_the_work(
+def test_concurrent_rotations_all_complete(
     owner_database: Database, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    before = _opened(Keyring([OLD]), _sealed(db_snapshot, tenants))
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
-    outcomes: list[rotation.RotationResult] = []
+    before = _decrypt_all(Keyring([OLD_KEY]), _stored_values(db_snapshot, tenants))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    results: list[rotation.RotationResult] = []
 
-    def run_once() -> None:
+    def rotate_in_own_pool() -> None:
         database = Database(owner_database.dsn, pool_size=1)
-        outcomes.append(rotation.rotate(database))
+        results.append(rotation.rotate(database))
         database.close()
 
-    runs = [threading.Thread(target=run_once) for _ in range(4)]
-    for run in runs:
-        run.start()
-    for run in runs:
-        run.join()
+    threads = [threading.Thread(target=rotate_in_own_pool) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
-    assert all(outcome.complete for outcome in outcomes)
-    assert len(outcomes) == 4
-    assert _opened(Keyring([NEW]), _sealed(db_snapshot, tenants)) == before
+    assert all(result.complete for result in results)
+    assert len(results) == 4
+    assert _decrypt_all(Keyring([NEW_KEY]), _stored_values(db_snapshot, tenants)) == before
 
 
-def test_a_secret_that_is_changed_meanwhile_is_left_to_who_changed_it(
+def test_a_rotation_does_not_overwrite_a_concurrent_change(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By a process that does not know the new key yet: it is found, and sealed anew after all."""
-    box = tenant_scope.for_tenant(tenants[0].ref)
-    [id] = [place.row_id for place in _sealed(db_snapshot, tenants[:1]) if place.tenant_id][:1]
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
-    told: list[str] = []
-    change = rotation._write_values
+    """Rotate a webhook's secret with the old key before the run writes its re-encrypted value."""
+    scope = tenant_scope.for_tenant(tenants[0].ref)
+    [webhook_id] = [
+        context.row_id for context in _stored_values(db_snapshot, tenants[:1]) if context.tenant_id
+    ][:1]
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+    new_secrets: list[str] = []
+    write_values = rotation._write_values
 
-    def changed_meanwhile(database: Database, sealed: Any) -> None:
-        if any(kept.id == id for kept in sealed) and not told:
-            encryption.set_current_keyring(Keyring([OLD]))
-            with box.open_session() as session:
-                told.append(
-                    endpoints.rotate_secret(session, box, webhook_id=id, now=clock.now())[1]
+    def change_secret_and_write(
+        database: Database, re_encrypted: Mapping[rotation.OutdatedValue, bytes]
+    ) -> None:
+        if any(outdated.id == webhook_id for outdated in re_encrypted) and not new_secrets:
+            encryption.set_current_keyring(Keyring([OLD_KEY]))
+            with scope.open_session() as session:
+                _, new_secret = endpoints.rotate_secret(
+                    session, scope, webhook_id=webhook_id, now=clock.now()
                 )
-            encryption.set_current_keyring(Keyring([NEW, OLD]))
-        change(database, sealed)
+                new_secrets.append(new_secret)
+            encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
+        write_values(database, re_encrypted)
 
-    monkeypatch.setattr(rotation, "_write_values", changed_meanwhile)
-    status, _ = _rotate(tenants_cli)
+    monkeypatch.setattr(rotation, "_write_values", change_secret_and_write)
+    exit_code, _ = _rotate(tenants_cli)
 
-    now = _opened(Keyring([NEW]), _sealed(db_snapshot, tenants))
-    assert status == 0
-    assert now[box.encryption_context(id, "secret")] == told[0]
+    secrets = _decrypt_all(Keyring([NEW_KEY]), _stored_values(db_snapshot, tenants))
+    assert exit_code == 0
+    assert secrets[scope.encryption_context(webhook_id, "secret")] == new_secrets[0]
 
 
-def test_a_row_that_is_held_all_the_time_is_left_and_said_to_be(
+def test_a_rotation_reports_rows_that_stay_locked(
     tenants_cli: TenantsCli,
     owner_database: Database,
     tenants: list[Tenant],
     db_snapshot: SnapshotChecker,
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
     with open_transaction(
         owner_database.dsn, f'SELECT 1 FROM "{tenants[1].ref.schema}".webhooks FOR UPDATE'
     ):
-        status, facts = _rotate(tenants_cli)
+        exit_code, result = _rotate(tenants_cli)
 
-    assert (status, facts["left"], facts["resealed"]) == (1, 4, 12)
+    assert (exit_code, result["left"], result["resealed"]) == (1, 4, 12)
     assert _rotate(tenants_cli)[0] == 0
-    Keyring([NEW]).decrypt(
-        *next((v, p) for p, v in _sealed(db_snapshot, tenants[1:2]).items() if p.tenant_id)
+    Keyring([NEW_KEY]).decrypt(
+        *next(
+            (value, context)
+            for context, value in _stored_values(db_snapshot, tenants[1:2]).items()
+            if context.tenant_id
+        )
     )
 
 
-def test_what_cannot_be_opened_is_named_and_stays_and_the_rest_goes_on(
+def test_a_rotation_reports_unreadable_values_and_leaves_them_unchanged(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    acme, globex = (UUID(each.id) for each in tenants[:2])
-    kept = _sealed(db_snapshot, tenants)
-    moved, _ = (place for place in kept if place.tenant_id == acme and place.column == "secret")
-    foreign = next(value for place, value in kept.items() if place.tenant_id == globex)
-    where = f't_{acme.hex}".webhooks'
-    db_snapshot.rows(f'UPDATE "{where} SET secret = %s WHERE id = %s', foreign, moved.row_id.hex)
-    strange = Keyring([LOST]).encrypt("whsec_", moved)
+    acme_id, globex_id = (UUID(tenant.id) for tenant in tenants[:2])
+    before = _stored_values(db_snapshot, tenants)
+    context, _ = (
+        context for context in before if context.tenant_id == acme_id and context.column == "secret"
+    )
+    foreign_value = next(
+        value for context, value in before.items() if context.tenant_id == globex_id
+    )
+    table = f'"t_{acme_id.hex}".webhooks'
     db_snapshot.rows(
-        f'UPDATE "{where} SET previous_secret = %s WHERE id = %s', strange, moved.row_id.hex
+        f"UPDATE {table} SET secret = %s WHERE id = %s", foreign_value, context.row_id.hex
     )
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    lost_key_value = Keyring([LOST_KEY]).encrypt("whsec_", context)
+    db_snapshot.rows(
+        f"UPDATE {table} SET previous_secret = %s WHERE id = %s", lost_key_value, context.row_id.hex
+    )
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
-    status, facts = _rotate(tenants_cli)
+    exit_code, result = _rotate(tenants_cli)
 
-    after = _sealed(db_snapshot, tenants)
-    assert (status, facts["resealed"], facts["left"]) == (1, 14, 0)
-    assert facts["unreadable"] == {
-        f"{acme} webhooks.secret": 1,
-        f"{acme} webhooks.previous_secret": 1,
+    after = _stored_values(db_snapshot, tenants)
+    assert (exit_code, result["resealed"], result["left"]) == (1, 14, 0)
+    assert result["unreadable"] == {
+        f"{acme_id} webhooks.secret": 1,
+        f"{acme_id} webhooks.previous_secret": 1,
     }
-    assert after[moved] == foreign
+    assert after[context] == foreign_value
     with pytest.raises(DecryptionError):
-        Keyring([NEW, OLD]).decrypt(after[moved], moved)
+        Keyring([NEW_KEY, OLD_KEY]).decrypt(after[context], context)
 
 
-def test_a_rotated_value_that_is_moved_is_refused(
+def test_a_rotated_value_cannot_be_decrypted_in_another_context(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
     _rotate(tenants_cli)
 
-    kept = _sealed(db_snapshot, tenants)
+    encrypted = _stored_values(db_snapshot, tenants)
 
-    for place, value in kept.items():
-        for other in kept:
-            if other != place:
+    for context, value in encrypted.items():
+        for other_context in encrypted:
+            if other_context != context:
                 with pytest.raises(DecryptionError):
-                    Keyring([NEW, OLD]).decrypt(value, other)
+                    Keyring([NEW_KEY, OLD_KEY]).decrypt(value, other_context)
 
 
-def test_a_tenant_without_the_table_yet_is_no_obstacle(
+def test_a_rotation_skips_a_tenant_without_the_table(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
     schema = tenants[0].ref.schema
     db_snapshot.rows(f'DROP TABLE "{schema}".webhooks CASCADE')
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
-    status, facts = _rotate(tenants_cli)
+    exit_code, result = _rotate(tenants_cli)
 
-    assert (status, facts["tenants"], facts["resealed"]) == (0, 3, 12)
+    assert (exit_code, result["tenants"], result["resealed"]) == (0, 3, 12)
 
 
-def test_away_from_a_terminal_it_is_lines_of_json_and_it_is_told(
+def test_a_rotation_without_a_terminal_prints_json_lines_and_is_audited(
     tenants_cli: TenantsCli, db_snapshot: SnapshotChecker, tenants: list[Tenant]
 ) -> None:
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
     result = tenants_cli.app.test_cli_runner().invoke(args=["secrets", "rotate"])
 
-    began, ended = (json.loads(line) for line in result.stdout.splitlines())
-    assert (began["event"], began["tenants"]) == ("secrets.rotating", 3)
-    assert (ended["event"], ended["resealed"]) == ("secrets.rotated", 16)
-    told = "SELECT actor, operation FROM public.audit_entries ORDER BY id DESC LIMIT 1"
-    assert db_snapshot.rows(told) == [("command_line", "secrets rotate")]
+    start, end = (json.loads(line) for line in result.stdout.splitlines())
+    assert (start["event"], start["tenants"]) == ("secrets.rotating", 3)
+    assert (end["event"], end["resealed"]) == ("secrets.rotated", 16)
+    query = "SELECT actor, operation FROM public.audit_entries ORDER BY id DESC LIMIT 1"
+    assert db_snapshot.rows(query) == [("command_line", "secrets rotate")]
 
 
-def test_every_batch_is_done(
+def test_a_rotation_processes_every_batch(
     tenants_cli: TenantsCli,
     db_snapshot: SnapshotChecker,
     tenants: list[Tenant],
@@ -325,8 +344,8 @@ def test_every_batch_is_done(
 ) -> None:
     monkeypatch.setattr(rotation, "BATCH", 2)
     monkeypatch.setattr(rotation, "_TENANTS_PER_CONNECTION", 2)
-    encryption.set_current_keyring(Keyring([NEW, OLD]))
+    encryption.set_current_keyring(Keyring([NEW_KEY, OLD_KEY]))
 
-    _, facts = _rotate(tenants_cli)
+    _, result = _rotate(tenants_cli)
 
-    assert (facts["tenants"], facts["resealed"]) == (3, 16)
+    assert (result["tenants"], result["resealed"]) == (3, 16)

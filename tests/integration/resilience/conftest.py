@@ -75,7 +75,7 @@ def web(_web: WebServer, db_proxy: TcpProxy) -> Iterator[WebServer]:
 def direct_database(app: Flask, outage_url: str) -> Iterator[Database]:
     """Switch the test process to the same database without the proxy, and empty the job queue."""
     database = db.set_current_database(Database(databases.as_login(outage_url, databases.WEB)))
-    with admin_db.public_session() as session:  # jobs that earlier tests left behind
+    with admin_db.public_session() as session:  # jobs of earlier tests
         session.execute(text("DELETE FROM jobs.procrastinate_jobs"))
     yield database
     database.close()
@@ -89,9 +89,11 @@ def world(app: Flask, direct_database: Database) -> Factory:
 
 @pytest.fixture
 def acme(world: Factory) -> Tenant:
+    """Return a tenant."""
     return world.tenant("Acme")
 
 
 @pytest.fixture
 def globex(world: Factory) -> Tenant:
+    """Return a second tenant."""
     return world.tenant("Globex")

@@ -1,4 +1,4 @@
-"""A simulation's words over a real gunicorn, from a model that takes its time."""
+"""Streamed answers of simulated calls over a real gunicorn, from a slow model."""
 
 import http.client
 from collections.abc import Iterator
@@ -14,7 +14,10 @@ from tests.support.processes import WebServer, run_gunicorn, wait_until
 from tests.support.tcp_proxy import TcpProxy
 from vca.kit import json
 
-FIRST, LAST = "We are open until six today.", "Shall I write you down for half past four?"
+FIRST_CHUNK, LAST_CHUNK = (
+    "We are open until six today.",
+    "Shall I write you down for half past four?",
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,35 +27,39 @@ def model() -> Iterator[OpenAIServer]:
 
 
 @pytest.fixture(scope="module")
-def _asking(
+def _web_with_model(
     environment: dict[str, str], model: OpenAIServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[WebServer]:
-    asking = {"LLM_BASE_URL": model.url, "LLM_API_KEY": "a-key", "LLM_MODEL": "slow"}
-    with run_gunicorn(environment | asking, tmp_path_factory.mktemp("asking") / "log") as web:
+    model_settings = {"LLM_BASE_URL": model.url, "LLM_API_KEY": "a-key", "LLM_MODEL": "slow"}
+    output = tmp_path_factory.mktemp("web_with_model") / "log"
+    with run_gunicorn(environment | model_settings, output) as web:
         yield web
 
 
 @pytest.fixture
-def web(_asking: WebServer, db_proxy: TcpProxy) -> WebServer:
-    """A server whose model is ours."""
-    return _asking
+def web(_web_with_model: WebServer, db_proxy: TcpProxy) -> WebServer:
+    """Return a web server that sends requests to `model`."""
+    return _web_with_model
 
 
-def _pausing(go_on: Event) -> Any:
-    """Says the first sentence, and the last one when it may go on."""
+def _pause_until(resume: Event) -> Any:
+    """Return a behaviour that sends the first chunk, and the last one after the event is set."""
 
     def behave(handler: Any) -> None:
         handler.begin_response()
-        handler.send_texts(f"{FIRST} ", "Shall ")
-        go_on.wait(30)
-        handler.send_texts(LAST.removeprefix("Shall "))
+        handler.send_texts(f"{FIRST_CHUNK} ", "Shall ")
+        resume.wait(30)
+        handler.send_texts(LAST_CHUNK.removeprefix("Shall "))
         handler.finish_stream()
 
     return behave
 
 
 @contextmanager
-def _speaking(web: WebServer, tenant: Tenant, call: str) -> Iterator[http.client.HTTPResponse]:
+def _send_utterance(
+    web: WebServer, tenant: Tenant, call_id: str
+) -> Iterator[http.client.HTTPResponse]:
+    """Send one utterance of a simulated call; yield the open response."""
     connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)
     headers = {
         "Accept": "text/event-stream",
@@ -60,60 +67,64 @@ def _speaking(web: WebServer, tenant: Tenant, call: str) -> Iterator[http.client
         "Content-Type": "application/json",
     }
     body = json.dumps({"text": "When do you close?"})
-    connection.request("POST", tenant.url(f"/simulations/{call}/turns"), body, headers)
+    connection.request("POST", tenant.url(f"/simulations/{call_id}/turns"), body, headers)
     response = connection.getresponse()
     yield response
     response.close()
     connection.close()
 
 
-def _event(response: http.client.HTTPResponse) -> tuple[str, Any]:
+def _read_event(response: http.client.HTTPResponse) -> tuple[str, Any]:
     name, data, _ = (response.readline().decode().rstrip("\n") for _ in range(3))
     return name.removeprefix("event: "), json.loads(data.removeprefix("data: "))
 
 
-def _call(tenant: Tenant) -> str:
+def _start_call(tenant: Tenant) -> str:
+    """Start a simulated call and return its id."""
     tenant.profile(greeting="Acme.")
-    call: str = tenant.simulate(tenant.number()["did_number"])["call_id"]
-    return call
+    call_id: str = tenant.simulate(tenant.number()["did_number"])["call_id"]
+    return call_id
 
 
-def _texts(tenant: Tenant, call: str) -> list[str]:
-    return [turn["text"] for turn in tenant.get(f"/calls/{call}/turns").json]
+def _list_texts(tenant: Tenant, call_id: str) -> list[str]:
+    return [turn["text"] for turn in tenant.get(f"/calls/{call_id}/turns").json]
 
 
-def test_the_first_words_are_there_before_the_model_has_the_last(
+def test_the_first_chunk_is_sent_before_the_model_sends_the_last(
     web: WebServer, acme: Tenant, model: OpenAIServer
 ) -> None:
-    call, go_on = _call(acme), Event()
-    model.set_behaviours(_pausing(go_on))
+    call_id, resume = _start_call(acme), Event()
+    model.set_behaviours(_pause_until(resume))
 
-    with _speaking(web, acme, call) as response:
-        first = _event(response)
-        go_on.set()
-        last, reply = _event(response), _event(response)
-        rest = response.read()
+    with _send_utterance(web, acme, call_id) as response:
+        first = _read_event(response)
+        resume.set()
+        last, reply = _read_event(response), _read_event(response)
+        remaining = response.read()
 
     assert response.status == 200
     assert response.headers["Content-Type"].startswith("text/event-stream")
     assert response.headers["X-Accel-Buffering"] == "no"
-    assert (first, last) == (("clause", {"text": FIRST}), ("clause", {"text": LAST}))
+    assert (first, last) == (
+        ("clause", {"text": FIRST_CHUNK}),
+        ("clause", {"text": LAST_CHUNK}),
+    )
     assert reply[0] == "reply"
-    assert (reply[1]["reply"], reply[1]["status"]) == (f"{FIRST} {LAST}", "in_progress")
-    assert rest == b""
+    assert (reply[1]["reply"], reply[1]["status"]) == (f"{FIRST_CHUNK} {LAST_CHUNK}", "in_progress")
+    assert remaining == b""
 
 
-def test_a_client_that_goes_away_leaves_what_was_said_and_its_place(
+def test_a_disconnect_stores_the_sent_chunk_and_frees_the_stream(
     web: WebServer, acme: Tenant, model: OpenAIServer
 ) -> None:
-    call, go_on = _call(acme), Event()
-    model.set_behaviours(_pausing(go_on))
+    call_id, resume = _start_call(acme), Event()
+    model.set_behaviours(_pause_until(resume))
 
-    for _ in range(10):  # more than both processes stream at once
-        with _speaking(web, acme, call) as response:
-            assert _event(response)[0] == "clause"
-        go_on.set()
+    for _ in range(10):  # more than both processes may stream concurrently
+        with _send_utterance(web, acme, call_id) as response:
+            assert _read_event(response)[0] == "clause"
+        resume.set()
 
-    wait_until(lambda: len(_texts(acme, call)) == 21)
-    # A caller may speak again before the server has noticed that nobody listened.
-    assert sum(text.startswith(FIRST) for text in _texts(acme, call)) == 10
+    wait_until(lambda: len(_list_texts(acme, call_id)) == 21)
+    # The next utterance may arrive before the server notices that the client disconnected.
+    assert sum(text.startswith(FIRST_CHUNK) for text in _list_texts(acme, call_id)) == 10

@@ -1,4 +1,4 @@
-"""Which carriers there are, whose accounts, and how many adapters of accounts a process keeps."""
+"""Tests of the registry of carriers and of its cache of account adapters."""
 
 from dataclasses import replace
 
@@ -18,30 +18,30 @@ FIELDS = {"account_id": "acme", "secret": SECRET}
 
 @pytest.fixture
 def carriers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Carriers:
-    """A process that knows a carrier with which it has no account itself."""
+    """Return the carriers of a deployment; one of them has no account of the deployment."""
     monkeypatch.setitem(ADAPTERS, OTHER_CARRIER, OTHER_CARRIER_PATH)
     return Carriers(settings)
 
 
-def test_the_same_credentials_are_one_adapter_and_others_another(carriers: Carriers) -> None:
+def test_equal_credentials_share_an_adapter_and_others_do_not(carriers: Carriers) -> None:
     first = carriers.for_account("fake", Account(FIELDS))
 
     assert carriers.for_account("fake", Account(dict(reversed(FIELDS.items())))) is first
-    for other in (
+    for account in (
         Account({**FIELDS, "secret": f"{SECRET}!"}),
         Account(FIELDS, previous={**FIELDS, "secret": f"{SECRET}!"}),
         None,
     ):
-        assert carriers.for_account("fake", other) is not first
+        assert carriers.for_account("fake", account) is not first
     assert carriers.for_account(OTHER_CARRIER, Account(FIELDS)) is not first
 
 
-def test_a_process_keeps_the_adapters_that_were_used_last(
+def test_the_most_recently_used_adapters_stay_cached(
     carriers: Carriers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(providers, "_MAX_ACCOUNT_ADAPTERS", 3)
     accounts = [Account({**FIELDS, "account_id": name}) for name in "abcd"]
-    first, second = (carriers.for_account("fake", each) for each in accounts[:2])
+    first, second = (carriers.for_account("fake", account) for account in accounts[:2])
     carriers.for_account("fake", accounts[2])
 
     assert carriers.for_account("fake", accounts[0]) is first
@@ -51,61 +51,67 @@ def test_a_process_keeps_the_adapters_that_were_used_last(
     assert carriers.for_account("fake", accounts[1]) is not second
 
 
-def test_no_key_of_what_is_kept_holds_a_secret(carriers: Carriers) -> None:
+def test_no_cache_key_contains_a_secret(carriers: Carriers) -> None:
     carriers.for_account("fake", Account(FIELDS))
 
     assert SECRET.encode() not in b"".join(carriers._account_adapters)
 
 
-def test_a_carrier_without_an_account_of_ours_reads_and_does_nothing_else(
+def test_a_carrier_without_a_deployment_account_only_parses(
     carriers: Carriers,
 ) -> None:
-    reader = carriers.parser_for(OTHER_CARRIER)
-    assert isinstance(reader, OtherCarrier)
+    parser = carriers.parser_for(OTHER_CARRIER)
+    assert isinstance(parser, OtherCarrier)
     request = OtherCarrier(SECRET).signed_request("voice", "/telephony/other/", call_id="1")
 
-    assert reader.parse(request).provider_call_id == "1"
+    assert parser.parse(request).provider_call_id == "1"
     with pytest.raises(InvalidCarrierSignature):
-        reader.verify(request)
+        parser.verify(request)
     with pytest.raises(TelephonyError):
-        reader.hang_up("1")
+        parser.hang_up("1")
     assert carriers.adapter(OTHER_CARRIER) is None
     assert not carriers.is_configured(OTHER_CARRIER)
 
 
-def test_the_deployments_own_account_reads_where_there_is_one(carriers: Carriers) -> None:
+def test_the_adapter_of_the_deployments_account_parses(carriers: Carriers) -> None:
     assert carriers.parser_for("fake") is carriers.adapter("fake")
 
 
 @pytest.mark.parametrize("name", ["nobody", "generic", ""])
-def test_what_is_no_carrier_reads_nothing(carriers: Carriers, name: str) -> None:
+def test_an_unknown_carrier_has_no_parser_and_no_adapter(carriers: Carriers, name: str) -> None:
     assert carriers.parser_for(name) is None
     assert carriers.adapter_class(name) is None
     assert carriers.for_account(name, Account(FIELDS)) is None
 
 
-def test_in_production_the_fake_carrier_is_nobodys_and_still_simulates(
+def test_in_production_the_fake_carrier_only_simulates(
     settings: Settings,
 ) -> None:
-    hard = {"api_key_peppers": ("p" * 32,), "encryption_keys": settings.keys_at_rest}
-    carriers = Carriers(replace(settings, app_env="production", telephony_provider="", **hard))
+    production = replace(
+        settings,
+        app_env="production",
+        telephony_provider="",
+        api_key_peppers=("p" * 32,),
+        encryption_keys=settings.keys_at_rest,
+    )
+    carriers = Carriers(production)
 
     assert carriers.parser_for("fake") is None
     assert carriers.for_account("fake", Account(FIELDS)) is None
     assert carriers.for_call("fake") is carriers.simulator
 
 
-def test_generic_is_the_deployments_default(carriers: Carriers) -> None:
+def test_generic_names_the_deployments_default_carrier(carriers: Carriers) -> None:
     assert carriers.carrier_name("generic") == "fake"
     assert carriers.carrier_name(OTHER_CARRIER) == OTHER_CARRIER
     carriers.default = None
     assert carriers.carrier_name("generic") is None
 
 
-def test_a_subclass_that_is_put_in_its_place_is_what_accounts_are_of(carriers: Carriers) -> None:
-    class Mine(FakeTelephonyAdapter):
-        """The test's own."""
+def test_account_adapters_have_the_class_of_the_registered_adapter(carriers: Carriers) -> None:
+    class Subclass(FakeTelephonyAdapter):
+        """A subclass of the fake carrier."""
 
-    carriers.register(Mine(SECRET))
+    carriers.register(Subclass(SECRET))
 
-    assert isinstance(carriers.for_account("fake", Account(FIELDS)), Mine)
+    assert isinstance(carriers.for_account("fake", Account(FIELDS)), Subclass)

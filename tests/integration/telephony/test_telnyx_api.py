@@ -1,4 +1,4 @@
-"""How Telnyx is asked: by its own SDK, in time, twice at most; and what its errors mean."""
+"""Tests of requests to Telnyx: errors, retries, ended calls, status look-up and WebRTC."""
 
 import logging
 import socket
@@ -54,19 +54,24 @@ def adapter(telnyx: TelnyxServer) -> TelnyxAdapter:
 
 @pytest.fixture
 def leg(telnyx: TelnyxServer) -> Leg:
-    """A call that was answered."""
+    """Start an inbound call and mark it as answered."""
     leg = telnyx.account.switch.ring("v3:live", to=NUMBER, from_=CALLER)
     leg.answered = True
     return leg
 
 
-def answer(adapter: TelnyxAdapter, leg: Leg, reply: CallReply, told: Any = None) -> None:
-    """Let the call's ring, once answered, be answered so."""
-    told = told or leg_event(
+def handle_event(
+    adapter: TelnyxAdapter,
+    leg: Leg,
+    reply: CallReply,
+    event: dict[str, Any] | None = None,
+) -> None:
+    """Let the adapter handle an event of the call, `call.answered` by default, with this reply."""
+    event = event or leg_event(
         "call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id)
     )
-    facts = adapter.parse(SIGNER.request(told))
-    response = adapter.handle(facts, reply, callback_url=CALLBACK)
+    carrier_event = adapter.parse(SIGNER.request(event))
+    response = adapter.handle(carrier_event, reply, callback_url=CALLBACK)
     assert (response.status, response.body) == (200, b"")
 
 
@@ -81,7 +86,7 @@ def answer(adapter: TelnyxAdapter, leg: Leg, reply: CallReply, told: Any = None)
         ("is busy", 1, False, "10011", False),
     ],
 )
-def test_an_error_says_whether_to_ask_again_and_bears_telnyxs_code(
+def test_an_error_has_telnyxs_code_and_says_whether_a_retry_is_useful(
     telnyx: TelnyxServer,
     adapter: TelnyxAdapter,
     fault: Fault,
@@ -100,7 +105,7 @@ def test_an_error_says_whether_to_ask_again_and_bears_telnyxs_code(
     assert error.retry_after_s == (7 if fault == "is busy" else None)
 
 
-def test_a_wrong_key_is_for_good(telnyx: TelnyxServer) -> None:
+def test_a_wrong_api_key_is_a_permanent_error(telnyx: TelnyxServer) -> None:
     adapter = create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else")
 
     with pytest.raises(TelephonyError) as raised:
@@ -109,10 +114,10 @@ def test_a_wrong_key_is_for_good(telnyx: TelnyxServer) -> None:
     assert (raised.value.permanent, raised.value.code) == (True, "10009")
 
 
-def test_who_is_not_there_was_certainly_not_asked(telnyx: TelnyxServer) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+def test_an_unreachable_server_is_an_unambiguous_error(telnyx: TelnyxServer) -> None:
+    with socket.socket() as unused_socket:
+        unused_socket.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused_socket.getsockname()[1]}"
         adapter = create_adapter(telnyx, SIGNER, telnyx_api_base_url=url)
 
         with pytest.raises(TelephonyError) as raised:
@@ -121,7 +126,7 @@ def test_who_is_not_there_was_certainly_not_asked(telnyx: TelnyxServer) -> None:
     assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
 
-def test_the_keys_are_not_taken_from_the_environment(
+def test_keys_in_environment_variables_are_ignored(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("API_KEY", "PUBLIC_KEY", "CLIENT_ID", "CLIENT_SECRET", "BASE_URL"):
@@ -132,7 +137,7 @@ def test_the_keys_are_not_taken_from_the_environment(
     assert not leg.alive
 
 
-def test_an_errors_words_hold_no_number(telnyx: TelnyxServer, adapter: TelnyxAdapter) -> None:
+def test_an_error_message_contains_no_number(telnyx: TelnyxServer, adapter: TelnyxAdapter) -> None:
     telnyx.inject_fault("refuses")
 
     with pytest.raises(TelephonyError) as raised:
@@ -141,46 +146,46 @@ def test_an_errors_words_hold_no_number(telnyx: TelnyxServer, adapter: TelnyxAda
     assert str(raised.value) == "Telnyx returned 422: It refuses"
 
 
-def test_what_is_asked_is_not_logged(
+def test_requests_are_not_logged(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, caplog: pytest.LogCaptureFixture
 ) -> None:
     telnyx.account.switch.recordings["RE1"] = (leg.id, b"RIFF")
 
     with caplog.at_level(logging.DEBUG):
         adapter.unregister_number(ACME, ACME, NUMBER)
-        answer(adapter, leg, CallReply((Say("My PIN is 1234."), Listen()), "token"))
+        handle_event(adapter, leg, CallReply((Say("My PIN is 1234."), Listen()), "token"))
         adapter.fetch_recording(leg.id)
 
-    for kept_back in (NUMBER[1:], "1234", "store/RE1"):
-        assert kept_back not in caplog.text
+    for sensitive_text in (NUMBER[1:], "1234", "store/RE1"):
+        assert sensitive_text not in caplog.text
 
 
-# --- Patience -----------------------------------------------------------------------------------
+# --- Retries ------------------------------------------------------------------------------------
 
 
-def test_a_command_that_failed_is_given_once_more_and_done_once(
+def test_a_failed_command_is_retried_and_executed_once(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     telnyx.inject_fault("fails")
 
-    answer(adapter, leg, REPLY)
+    handle_event(adapter, leg, REPLY)
 
     assert command_names(leg) == ["start_transcription", "gather_using_speak"]
 
 
-def test_a_command_whose_answer_was_lost_is_not_done_twice(
+def test_a_repeated_command_is_executed_once(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = leg_event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
+    event = leg_event("call.answered", call_id=leg.id, mark=LegState("ring", "token", leg.id))
 
     for _ in range(2):
-        answer(adapter, leg, REPLY, told)
+        handle_event(adapter, leg, REPLY, event)
 
     assert spoken_texts(leg) == ["Hello."]
     assert leg.ignored_count == 2
 
 
-def test_a_call_is_dialled_once_though_telnyx_fails(
+def test_a_failed_outbound_call_is_not_retried(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     telnyx.inject_fault("fails")
@@ -193,23 +198,23 @@ def test_a_call_is_dialled_once_though_telnyx_fails(
     assert telnyx.account.switch.dialled == {}
 
 
-# --- Calls that are over ------------------------------------------------------------------------
+# --- Commands to live and ended calls -----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "actions", [(Say("Hello."), Listen()), (Transfer(CALLER),), (HangUp(),), (SendKeys("1"),)]
 )
-def test_an_answer_to_a_call_that_is_over_is_a_success(
+def test_a_reply_to_an_ended_call_succeeds(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg, actions: tuple[Action, ...]
 ) -> None:
     telnyx.account.switch.end_leg(leg)
 
-    answer(adapter, leg, CallReply(actions, "token"))
+    handle_event(adapter, leg, CallReply(actions, "token"))
 
     assert command_names(leg) == []
 
 
-def test_a_call_that_ends_between_two_commands_is_over_for_who_directs_it(
+def test_updating_an_ended_call_is_a_permanent_error(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     telnyx.account.switch.end_leg(leg)
@@ -221,7 +226,7 @@ def test_a_call_that_ends_between_two_commands_is_over_for_who_directs_it(
 
 
 @pytest.mark.parametrize(
-    ("actions", "given"),
+    ("actions", "command"),
     [
         ((Reject(),), "reject"),
         ((Reject("busy"),), "reject"),
@@ -230,32 +235,32 @@ def test_a_call_that_ends_between_two_commands_is_over_for_who_directs_it(
         ((Transfer(CALLER),), "answer"),
     ],
 )
-def test_a_ring_is_answered_or_refused_and_nothing_else(
-    telnyx: TelnyxServer, adapter: TelnyxAdapter, actions: tuple[Action, ...], given: str
+def test_an_inbound_call_is_answered_rejected_or_hung_up_first(
+    telnyx: TelnyxServer, adapter: TelnyxAdapter, actions: tuple[Action, ...], command: str
 ) -> None:
     switch = telnyx.account.switch
     leg = switch.ring("v3:rings", to=NUMBER, from_=CALLER)
-    facts = adapter.parse(SIGNER.request(switch.pending[0]))
+    carrier_event = adapter.parse(SIGNER.request(switch.pending[0]))
 
-    adapter.handle(facts, CallReply(actions, "token"), callback_url=CALLBACK)
+    adapter.handle(carrier_event, CallReply(actions, "token"), callback_url=CALLBACK)
 
-    assert command_names(leg) == [given]
+    assert command_names(leg) == [command]
 
 
-def test_facts_that_nothing_follows_from_ask_telnyx_nothing(
+def test_an_event_without_consequences_sends_no_request(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    told = leg_event("call.bridged", call_id=leg.id, mark=LegState("listening", "token", leg.id))
+    event = leg_event("call.bridged", call_id=leg.id, mark=LegState("listening", "token", leg.id))
 
-    answer(adapter, leg, CallReply(()), told)
+    handle_event(adapter, leg, CallReply(()), event)
 
     assert telnyx.requests == []
 
 
-def test_directing_stops_what_the_caller_hears(
+def test_updating_a_live_call_stops_the_current_playback(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    answer(adapter, leg, REPLY)
+    handle_event(adapter, leg, REPLY)
 
     adapter.update_live_call(
         leg.id, CallReply((Say("A word."), Listen()), "t"), callback_url=CALLBACK
@@ -272,98 +277,100 @@ def test_directing_stops_what_the_caller_hears(
     ]
 
 
-def test_nothing_to_stop_is_no_fault(
+def test_a_stop_command_without_playback_is_no_error(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
-    said = {"transcription_data": {"transcript": "Hello?", "is_final": True}}
-    told = leg_event(
-        "call.transcription", call_id=leg.id, mark=LegState("listening", "t", leg.id), **said
+    event = leg_event(
+        "call.transcription",
+        call_id=leg.id,
+        mark=LegState("listening", "t", leg.id),
+        transcription_data={"transcript": "Hello?", "is_final": True},
     )
 
-    answer(adapter, leg, REPLY, told)
+    handle_event(adapter, leg, REPLY, event)
 
     assert command_names(leg) == ["gather_using_speak"]
 
 
-def test_listening_that_has_begun_is_no_fault(
+def test_a_running_transcription_is_not_started_again(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     leg.transcribing = True
 
-    answer(adapter, leg, REPLY)
+    handle_event(adapter, leg, REPLY)
 
     assert command_names(leg) == ["gather_using_speak"]
 
 
-# --- Looking up ---------------------------------------------------------------------------------
+# --- Status look-up -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("cause", "found"),
+    ("cause", "expected"),
     [
         ("normal_clearing", ("ENDED", "caller_hangup", "normal_clearing")),
         ("user_busy", ("FAILED", "busy", "user_busy")),
     ],
 )
-def test_an_end_that_was_missed_is_found_with_its_cause_and_the_key_it_would_have_had(
+def test_a_missed_end_is_found_with_its_cause_and_event_key(
     telnyx: TelnyxServer,
     adapter: TelnyxAdapter,
     leg: Leg,
     cause: str,
-    found: tuple[str, str, str],
+    expected: tuple[str, str, str],
 ) -> None:
     telnyx.account.switch.end_leg(leg, cause)
 
-    seen = adapter.find_call_status(leg.id)
+    status = adapter.find_call_status(leg.id)
 
-    assert seen is not None
-    assert seen.event is not None
-    event = seen.event
-    assert (event.event_type, event.end_reason, event.end_detail) == found
-    missed = adapter.parse(SIGNER.request(telnyx.account.switch.pending[-1]))
-    assert missed.event is not None
-    assert missed.event.key == event.key
+    assert status is not None
+    assert status.event is not None
+    event = status.event
+    assert (event.event_type, event.end_reason, event.end_detail) == expected
+    missed_event = adapter.parse(SIGNER.request(telnyx.account.switch.pending[-1]))
+    assert missed_event.event is not None
+    assert missed_event.event.key == event.key
 
 
-def test_an_end_of_which_telnyx_tells_no_more_is_lost(
+def test_an_end_without_an_event_at_telnyx_is_reported_as_lost(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, leg: Leg
 ) -> None:
     telnyx.account.switch.end_leg(leg)
     telnyx.account.switch.events.clear()
 
-    seen = adapter.find_call_status(leg.id)
+    status = adapter.find_call_status(leg.id)
 
-    assert seen is not None
-    assert seen.event is not None
-    assert (seen.event.event_type, seen.event.end_reason) == ("FAILED", "lost")
+    assert status is not None
+    assert status.event is not None
+    assert (status.event.event_type, status.event.end_reason) == ("FAILED", "lost")
 
 
-def test_a_call_that_is_being_dialled_is_not_over(
+def test_a_call_that_is_being_dialled_has_no_end_event(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     call = adapter.place_call(outbound_call())
-    telnyx.account.switch.legs[call].alive = False  # as Telnyx shows it until it rings
+    telnyx.account.switch.legs[call].alive = False  # Telnyx reports this until the call rings
 
-    seen = adapter.find_call_status(call)
+    status = adapter.find_call_status(call)
 
-    assert seen is not None
-    assert seen.event is None
+    assert status is not None
+    assert status.event is None
 
 
-def test_a_placed_call_that_has_gone_on_and_ended_is_found_in_the_log(
+def test_an_ended_outbound_call_is_found_in_the_event_log(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
-    wanted = outbound_call()
-    call = adapter.place_call(wanted)
+    request = outbound_call()
+    call = adapter.place_call(request)
     leg = telnyx.account.switch.legs[call]
     leg.client_state = LegState("listening", "token", call).encode()
     telnyx.account.switch.end_leg(leg)
 
-    assert adapter.find_call(wanted) == call
+    assert adapter.find_call(request) == call
 
 
 @pytest.mark.parametrize("code", ["10002", "10016"])
-def test_a_number_that_is_none_is_said_in_the_contracts_word(
+def test_an_invalid_number_has_the_error_code_of_the_contract(
     telnyx: TelnyxServer,
     adapter: TelnyxAdapter,
     code: str,
@@ -378,46 +385,48 @@ def test_a_number_that_is_none_is_said_in_the_contracts_word(
     assert (raised.value.permanent, raised.value.code) == (True, "invalid-number")
 
 
-# --- Browsers -----------------------------------------------------------------------------------
+# --- WebRTC -------------------------------------------------------------------------------------
 
 
-def test_a_browser_gets_a_credential_of_its_own_that_ends(telnyx: TelnyxServer) -> None:
+def test_a_webrtc_credential_is_new_and_expires(telnyx: TelnyxServer) -> None:
     adapter = create_adapter(telnyx, SIGNER, telnyx_credential_connection_id="777")
 
     credential = adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
-    [made] = telnyx.account.credentials.values()
-    assert credential.token == f"ey.token-of.{made['id']}"
-    assert credential.identity == made["sip_username"]
-    assert (made["connection_id"], made["name"]) == ("777", "jane")
-    assert made["expires_at"] == credential.expires_at.isoformat()
+    [created] = telnyx.account.credentials.values()
+    assert credential.token == f"ey.token-of.{created['id']}"
+    assert credential.identity == created["sip_username"]
+    assert (created["connection_id"], created["name"]) == ("777", "jane")
+    assert created["expires_at"] == credential.expires_at.isoformat()
     assert timedelta() < credential.expires_at - clock.now() <= timedelta(seconds=600)
 
 
-def test_without_a_credential_connection_no_browser_calls(adapter: TelnyxAdapter) -> None:
+def test_without_a_credential_connection_webrtc_is_a_permanent_error(
+    adapter: TelnyxAdapter,
+) -> None:
     with pytest.raises(TelephonyError) as raised:
         adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
 
 
-def test_browsers_call_through_a_tenants_own_connection(telnyx: TelnyxServer) -> None:
+def test_a_tenant_account_uses_its_own_credential_connection(telnyx: TelnyxServer) -> None:
     fields = {"api_key": API_KEY, "public_key": SIGNER.public_key, "connection_id": "1"}
     settings = accounts.telnyx_settings(telnyx, SIGNER)
-    own = TelnyxAdapter.from_account(
+    adapter = TelnyxAdapter.from_account(
         settings, Account({**fields, "credential_connection_id": "888"})
     )
-    without = TelnyxAdapter.from_account(settings, Account(fields))
+    adapter_without_connection = TelnyxAdapter.from_account(settings, Account(fields))
 
-    own.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+    adapter.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
-    [made] = telnyx.account.credentials.values()
-    assert made["connection_id"] == "888"
+    [created] = telnyx.account.credentials.values()
+    assert created["connection_id"] == "888"
     with pytest.raises(TelephonyError, match="no credential connection"):
-        without.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
+        adapter_without_connection.create_webrtc_credential(NUMBER, identity="jane", ttl_s=600)
 
 
-def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None:
+def test_without_an_application_outbound_calls_are_a_permanent_error(telnyx: TelnyxServer) -> None:
     adapter = create_adapter(telnyx, SIGNER, telnyx_connection_id="")
 
     with pytest.raises(TelephonyError) as raised:
@@ -427,7 +436,7 @@ def test_without_an_application_nothing_is_dialled(telnyx: TelnyxServer) -> None
     assert "flask telnyx setup" in str(raised.value)
 
 
-def test_the_application_that_dials_is_the_configured_one(
+def test_an_outbound_call_uses_the_configured_application(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.place_call(outbound_call())

@@ -1,4 +1,4 @@
-"""Numbers at Telnyx, the application that their calls come through, and `flask telnyx setup`."""
+"""Tests of number registration at Telnyx, its call application and `flask telnyx setup`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ from vca.telephony.providers.telnyx.adapter import TelnyxAdapter
 from vca.telephony.types import NumberSetting
 
 SIGNER = Signer()
-ELSEWHERE = "https://fallback.example.com/calls"
+FAILOVER_URL = "https://fallback.example.com/calls"
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +37,19 @@ def telnyx(server: TelnyxServer) -> Iterator[TelnyxServer]:
 
 @pytest.fixture
 def adapter(telnyx: TelnyxServer) -> TelnyxAdapter:
-    """With an application that is as it should be."""
+    """Set up an application with correct settings and return an adapter that uses it."""
     create_adapter(telnyx, SIGNER, telnyx_connection_id="").set_up_application()
     return create_adapter(telnyx, SIGNER)
 
 
-def changes(telnyx: TelnyxServer) -> list[Any]:
-    return [asked.body for asked in telnyx.requests if asked.method == "PATCH"]
+def patch_bodies(telnyx: TelnyxServer) -> list[Any]:
+    return [request.body for request in telnyx.requests if request.method == "PATCH"]
 
 
 # --- Numbers ------------------------------------------------------------------------------------
 
 
-def test_registering_points_and_tags_a_number_and_leaves_what_others_tagged(
+def test_registration_sets_application_and_tag_and_preserves_other_tags(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
@@ -59,16 +59,16 @@ def test_registering_points_and_tags_a_number_and_leaves_what_others_tagged(
     assert number["tags"] == ["front desk", f"vca-tenant:{ACME}"]
 
 
-def test_registering_again_changes_nothing_at_telnyx(
+def test_a_second_registration_changes_nothing_at_telnyx(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     for _ in range(2):
         adapter.register_number(ACME, uuid4(), NUMBER)
 
-    assert len(changes(telnyx)) == 1
+    assert len(patch_bodies(telnyx)) == 1
 
 
-def test_registering_sets_right_what_was_changed_since(
+def test_registration_restores_changed_settings(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
@@ -81,7 +81,7 @@ def test_registering_sets_right_what_was_changed_since(
     assert number["tags"] == ["front desk", f"vca-tenant:{ACME}"]
 
 
-def test_unregistering_takes_away_what_registering_gave_and_no_more(
+def test_unregistration_removes_only_what_registration_added(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     before = dict(telnyx.account.numbers[NUMBER])
@@ -92,7 +92,7 @@ def test_unregistering_takes_away_what_registering_gave_and_no_more(
     assert telnyx.account.numbers[NUMBER] == before
 
 
-def test_unregistering_leaves_an_application_that_is_not_ours(
+def test_unregistration_preserves_an_application_of_others(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
@@ -105,19 +105,19 @@ def test_unregistering_leaves_an_application_that_is_not_ours(
 
 
 @pytest.mark.parametrize("to", ["+1415555010", "+14155550177"])
-def test_a_number_that_the_account_does_not_have_is_not_registered(
+def test_a_number_outside_the_account_is_not_registered(
     telnyx: TelnyxServer, adapter: TelnyxAdapter, to: str
 ) -> None:
     with pytest.raises(TelephonyError) as raised:
         adapter.register_number(ACME, uuid4(), to)
 
     assert (raised.value.permanent, raised.value.code) == (True, "no-such-number")
-    assert changes(telnyx) == []
+    assert patch_bodies(telnyx) == []
     adapter.unregister_number(ACME, uuid4(), to)
     assert adapter.check_number(ACME, uuid4(), to) == ()
 
 
-def test_a_number_that_has_left_the_account_is_none(
+def test_a_ported_out_number_is_not_registered(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     telnyx.account.numbers[NUMBER]["status"] = "ported-out"
@@ -129,14 +129,14 @@ def test_a_number_that_has_left_the_account_is_none(
 # --- Checking -----------------------------------------------------------------------------------
 
 
-def test_checking_shows_number_and_application_field_by_field(
+def test_a_check_lists_the_settings_of_number_and_application(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
 
-    held = adapter.check_number(ACME, uuid4(), NUMBER)
+    number_settings = adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert {field.name: field.actual for field in held} == {
+    assert {setting.name: setting.actual for setting in number_settings} == {
         "connection_id": CONNECTION_ID,
         "tag": f"vca-tenant:{ACME}",
         "active": "true",
@@ -147,55 +147,57 @@ def test_checking_shows_number_and_application_field_by_field(
         "first_command_timeout": "true",
         "first_command_timeout_secs": "15",
     }
-    assert all(field.agrees for field in held)
+    assert all(setting.agrees for setting in number_settings)
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "shown"),
+    ("field", "value", "expected"),
     [
         ("webhook_event_url", "https://elsewhere.example.com/", "https://elsewhere.example.com/"),
         ("webhook_api_version", "1", "1"),
         ("webhook_timeout_secs", None, None),
         ("first_command_timeout", False, "false"),
         ("first_command_timeout_secs", 30, "30"),
-        ("webhook_event_failover_url", ELSEWHERE, ELSEWHERE),
+        ("webhook_event_failover_url", FAILOVER_URL, FAILOVER_URL),
         ("active", False, "false"),
     ],
 )
-def test_checking_shows_an_application_that_somebody_has_changed(
-    telnyx: TelnyxServer, adapter: TelnyxAdapter, field: str, value: Any, shown: str | None
+def test_a_check_shows_changed_settings_of_the_application(
+    telnyx: TelnyxServer, adapter: TelnyxAdapter, field: str, value: Any, expected: str | None
 ) -> None:
     adapter.register_number(ACME, uuid4(), NUMBER)
     telnyx.account.applications[CONNECTION_ID][field] = value
 
-    held = adapter.check_number(ACME, uuid4(), NUMBER)
+    number_settings = adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert [(each.name, each.actual) for each in held if not each.agrees] == [(field, shown)]
+    assert [
+        (setting.name, setting.actual) for setting in number_settings if not setting.agrees
+    ] == [(field, expected)]
 
 
-def test_checking_shows_another_tenants_tag_and_another_application(
+def test_a_check_shows_another_tag_and_a_missing_application(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     adapter.register_number(GLOBEX, uuid4(), NUMBER)
     telnyx.account.numbers[NUMBER]["connection_id"] = ""
 
-    held = adapter.check_number(ACME, uuid4(), NUMBER)
+    number_settings = adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert held[:2] == (
+    assert number_settings[:2] == (
         NumberSetting("connection_id", CONNECTION_ID, None),
         NumberSetting("tag", f"vca-tenant:{ACME}", f"vca-tenant:{GLOBEX}"),
     )
 
 
-# --- The application ----------------------------------------------------------------------------
+# --- Application and command --------------------------------------------------------------------
 
 
-def test_setting_up_makes_an_application_and_finds_it_again(telnyx: TelnyxServer) -> None:
+def test_setup_creates_an_application_once(telnyx: TelnyxServer) -> None:
     adapter = create_adapter(telnyx, SIGNER, telnyx_connection_id="")
 
-    made = [adapter.set_up_application() for _ in range(2)]
+    setups = [adapter.set_up_application() for _ in range(2)]
 
-    assert [(each.connection_id, each.done) for each in made] == [
+    assert [(setup.connection_id, setup.done) for setup in setups] == [
         (CONNECTION_ID, "created"),
         (CONNECTION_ID, "unchanged"),
     ]
@@ -204,7 +206,7 @@ def test_setting_up_makes_an_application_and_finds_it_again(telnyx: TelnyxServer
     assert application["webhook_api_version"] == "2"
 
 
-def test_setting_up_mends_the_configured_application_and_keeps_its_name(
+def test_setup_repairs_the_configured_application_but_not_its_name(
     telnyx: TelnyxServer, adapter: TelnyxAdapter
 ) -> None:
     application = telnyx.account.applications[CONNECTION_ID]
@@ -217,7 +219,7 @@ def test_setting_up_mends_the_configured_application_and_keeps_its_name(
     assert adapter.set_up_application().done == "unchanged"
 
 
-def test_setting_up_needs_an_address_of_ours(telnyx: TelnyxServer) -> None:
+def test_setup_requires_a_public_base_url(telnyx: TelnyxServer) -> None:
     adapter = create_adapter(telnyx, SIGNER, public_base_url="", telnyx_connection_id="")
 
     with pytest.raises(TelephonyError, match="PUBLIC_BASE_URL"):
@@ -226,38 +228,38 @@ def test_setting_up_needs_an_address_of_ours(telnyx: TelnyxServer) -> None:
     assert telnyx.account.applications == {}
 
 
-def _use(app: Flask, adapter: TelnyxAdapter) -> None:
+def _register_adapter(app: Flask, adapter: TelnyxAdapter) -> None:
     providers.set_current_carriers(Carriers(app.extensions["settings"])).register(adapter)
 
 
-def _run(app: Flask, *words: str) -> tuple[int, str]:
-    result = app.test_cli_runner().invoke(args=["telnyx", *words])
+def _run_telnyx(app: Flask, *arguments: str) -> tuple[int, str]:
+    result = app.test_cli_runner().invoke(args=["telnyx", *arguments])
     return result.exit_code, result.output
 
 
-def test_the_command_prints_what_goes_into_the_settings(app: Flask, telnyx: TelnyxServer) -> None:
-    _use(app, create_adapter(telnyx, SIGNER, telnyx_connection_id=""))
+def test_the_command_prints_the_connection_id_as_a_setting(
+    app: Flask, telnyx: TelnyxServer
+) -> None:
+    _register_adapter(app, create_adapter(telnyx, SIGNER, telnyx_connection_id=""))
 
-    first, again = _run(app, "setup"), _run(app, "setup", "--json")
+    first, second = _run_telnyx(app, "setup"), _run_telnyx(app, "setup", "--json")
 
     assert first == (
         0,
         f"VCA voice.example.com is created.\nTELNYX_CONNECTION_ID={CONNECTION_ID}\n",
     )
-    assert json.loads(again[1]) == {
+    assert json.loads(second[1]) == {
         "connection_id": CONNECTION_ID,
         "name": "VCA voice.example.com",
         "done": "unchanged",
     }
 
 
-def test_the_command_says_in_a_sentence_what_is_missing_or_refused(
-    app: Flask, telnyx: TelnyxServer
-) -> None:
+def test_the_command_prints_an_error_in_one_sentence(app: Flask, telnyx: TelnyxServer) -> None:
     providers.set_current_carriers(Carriers(app.extensions["settings"]))
-    missing = _run(app, "setup")
-    _use(app, create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
-    refused = _run(app, "setup")
+    without_keys = _run_telnyx(app, "setup")
+    _register_adapter(app, create_adapter(telnyx, SIGNER, telnyx_api_key="KEY-of-somebody-else"))
+    with_wrong_key = _run_telnyx(app, "setup")
 
-    assert missing == (1, "Error: TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.\n")
-    assert refused == (1, "Error: Telnyx returned 401: Authentication failed.\n")
+    assert without_keys == (1, "Error: TELNYX_API_KEY and TELNYX_PUBLIC_KEY are not set.\n")
+    assert with_wrong_key == (1, "Error: Telnyx returned 401: Authentication failed.\n")

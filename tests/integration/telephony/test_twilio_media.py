@@ -1,4 +1,4 @@
-"""Twilio's recordings and browsers: audio as it comes, and tokens that open one number."""
+"""Tests of recordings and WebRTC credentials at Twilio."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,27 +25,29 @@ AUDIO = b"RIFF....WAVE" + bytes(range(256)) * 3_000
 
 @pytest.fixture
 def twilio() -> Iterator[ConnectedTwilio]:
-    with connected_twilio() as made:
-        yield made
+    with connected_twilio() as connection:
+        yield connection
 
 
-def test_a_call_of_several_recordings_gives_its_first_or_the_one_that_is_meant(
+def test_the_first_or_the_requested_recording_of_a_call_is_fetched(
     twilio: ConnectedTwilio,
 ) -> None:
     call = new_call_id()
-    second = twilio.account.add_recording(call, b"RIFF second")
+    second_id = twilio.account.add_recording(call, b"RIFF second")
     twilio.account.add_recording(call, b"RIFF first", age_s=60)
 
-    first, meant = (twilio.adapter.fetch_recording(call, which) for which in (None, second))
+    first_recording, requested_recording = (
+        twilio.adapter.fetch_recording(call, recording_id) for recording_id in (None, second_id)
+    )
 
-    assert first is not None
-    assert meant is not None
-    assert b"".join(first.chunks) == b"RIFF first"
-    assert b"".join(meant.chunks) == b"RIFF second"
+    assert first_recording is not None
+    assert requested_recording is not None
+    assert b"".join(first_recording.chunks) == b"RIFF first"
+    assert b"".join(requested_recording.chunks) == b"RIFF second"
 
 
 @pytest.mark.parametrize("status", ["in-progress", "processing", "absent"])
-def test_a_recording_that_is_not_ready_is_none(twilio: ConnectedTwilio, status: str) -> None:
+def test_an_unfinished_recording_is_not_fetched(twilio: ConnectedTwilio, status: str) -> None:
     call = new_call_id()
     recording = twilio.account.add_recording(call, b"", status=status)
 
@@ -53,9 +55,9 @@ def test_a_recording_that_is_not_ready_is_none(twilio: ConnectedTwilio, status: 
     assert twilio.adapter.fetch_recording(call, recording) is None
 
 
-def test_a_recording_of_another_call_is_none_and_is_not_deleted(twilio: ConnectedTwilio) -> None:
-    call, other = new_call_id(), new_call_id()
-    recording = twilio.account.add_recording(other, AUDIO)
+def test_a_recording_of_another_call_is_not_fetched_or_deleted(twilio: ConnectedTwilio) -> None:
+    call, other_call = new_call_id(), new_call_id()
+    recording = twilio.account.add_recording(other_call, AUDIO)
 
     twilio.adapter.delete_recording(call, recording)
 
@@ -63,7 +65,7 @@ def test_a_recording_of_another_call_is_none_and_is_not_deleted(twilio: Connecte
     assert recording in twilio.account.recordings
 
 
-def test_audio_that_is_gone_though_its_record_is_there_is_none(twilio: ConnectedTwilio) -> None:
+def test_a_recording_without_audio_is_not_fetched(twilio: ConnectedTwilio) -> None:
     call = new_call_id()
     recording = twilio.account.add_recording(call, AUDIO)
     del twilio.account.audio[recording]
@@ -71,43 +73,45 @@ def test_audio_that_is_gone_though_its_record_is_there_is_none(twilio: Connected
     assert twilio.adapter.fetch_recording(call) is None
 
 
-def test_audio_that_comes_in_part_raises_where_it_ends(twilio: ConnectedTwilio) -> None:
+def test_truncated_audio_is_an_error_at_its_end(twilio: ConnectedTwilio) -> None:
     call = new_call_id()
     recording = twilio.account.add_recording(call, AUDIO)
-    listed = dict(twilio.account.recordings[recording])
-    page = {"recordings": [listed], "page": 0, "page_size": 50}
+    item = dict(twilio.account.recordings[recording])
+    page = {"recordings": [item], "page": 0, "page_size": 50}
     twilio.server.inject_fault(Fault(200, json.dumps(page)))
     twilio.server.inject_fault(
         Fault(200, b"RIFF", {"content-type": "audio/x-wav"}, is_truncated=True)
     )
-    got = twilio.adapter.fetch_recording(call)
-    assert got is not None
+    audio = twilio.adapter.fetch_recording(call)
+    assert audio is not None
 
     with pytest.raises(TelephonyError) as raised:
-        list(got.chunks)
+        list(audio.chunks)
 
     assert not raised.value.permanent
 
 
-# --- Browsers --------------------------------------------------------------------------------
+# --- WebRTC ----------------------------------------------------------------------------------
 
 
-def test_a_browsers_token_opens_one_number_for_so_long(twilio: ConnectedTwilio) -> None:
+def test_a_webrtc_token_is_valid_for_one_number_and_the_requested_time(
+    twilio: ConnectedTwilio,
+) -> None:
     credential = twilio.adapter.create_webrtc_credential(NUMBER, identity="bob", ttl_s=600)
 
-    said = jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])
-    assert (said["iss"], said["sub"]) == (API_KEY.sid, ACCOUNT_LOGIN.account_sid)
-    assert said["grants"]["identity"] == credential.identity == "bob"
+    claims = jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])
+    assert (claims["iss"], claims["sub"]) == (API_KEY.sid, ACCOUNT_LOGIN.account_sid)
+    assert claims["grants"]["identity"] == credential.identity == "bob"
     [application] = twilio.account.applications.values()
-    assert said["grants"]["voice"] == {
+    assert claims["grants"]["voice"] == {
         "outgoing": {"application_sid": application["sid"], "params": {"VcaNumber": NUMBER}}
     }
-    assert said["exp"] - said["nbf"] == 600
+    assert claims["exp"] - claims["nbf"] == 600
     assert abs(credential.expires_at - clock.now() - timedelta(minutes=10)) < timedelta(minutes=1)
     assert credential.token not in repr(credential)
 
 
-def test_browsers_share_one_application_that_leads_to_us(twilio: ConnectedTwilio) -> None:
+def test_webrtc_credentials_share_one_application(twilio: ConnectedTwilio) -> None:
     for identity in ("ann", "bob"):
         twilio.adapter.create_webrtc_credential(NUMBER, identity=identity, ttl_s=60)
 
@@ -116,36 +120,36 @@ def test_browsers_share_one_application_that_leads_to_us(twilio: ConnectedTwilio
     assert application["status_callback"] == f"{CALLBACK}status"
 
 
-def test_without_an_api_key_no_browser_can_call(twilio: ConnectedTwilio) -> None:
-    keyless = twilio.new_adapter()
+def test_without_an_api_key_webrtc_is_a_permanent_error(twilio: ConnectedTwilio) -> None:
+    adapter = twilio.new_adapter()
 
     with pytest.raises(TelephonyError) as raised:
-        keyless.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+        adapter.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
-    keyless.close()
+    adapter.close()
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
     assert twilio.account.requests == []
 
 
-def test_browsers_call_through_a_tenants_own_account_with_its_own_api_key(
+def test_a_tenant_account_uses_its_own_api_key(
     twilio: ConnectedTwilio,
 ) -> None:
     fields = {"account_sid": ACCOUNT_LOGIN.account_sid, "auth_token": ACCOUNT_LOGIN.auth_token}
-    key = {"api_key": f"{API_KEY.sid}:{API_KEY.secret}"}
+    key_fields = {"api_key": f"{API_KEY.sid}:{API_KEY.secret}"}
     settings = deployment_settings(twilio.server.url)
-    own = TwilioAdapter.from_account(settings, Account({**fields, **key}))
-    keyless = TwilioAdapter.from_account(settings, Account(fields))
+    adapter = TwilioAdapter.from_account(settings, Account({**fields, **key_fields}))
+    adapter_without_key = TwilioAdapter.from_account(settings, Account(fields))
 
-    credential = own.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+    credential = adapter.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
 
-    own.close()
+    adapter.close()
     assert jwt.decode(credential.token, API_KEY.secret, algorithms=["HS256"])["iss"] == API_KEY.sid
     with pytest.raises(TelephonyError, match="no API key"):
-        keyless.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
-    keyless.close()
+        adapter_without_key.create_webrtc_credential(NUMBER, identity="bob", ttl_s=60)
+    adapter_without_key.close()
 
 
-def test_an_application_that_cannot_be_looked_for_is_a_failure(twilio: ConnectedTwilio) -> None:
+def test_a_failed_look_up_of_the_application_is_an_error(twilio: ConnectedTwilio) -> None:
     twilio.server.inject_fault(FAILS, times=2)
 
     with pytest.raises(TelephonyError) as raised:

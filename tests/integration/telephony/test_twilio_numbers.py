@@ -1,4 +1,4 @@
-"""Twilio's numbers: what registering sets, what it leaves alone, and who comes first."""
+"""Tests of number registration at Twilio: settings, checks, releases and concurrency."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,24 +17,22 @@ from vca.telephony.adapter import TelephonyError
 from vca.telephony.providers.twilio.adapter import TwilioAdapter
 from vca.telephony.providers.twilio.settings import TwilioUrls
 
-URLS = ("voice_url", "voice_fallback_url", "status_callback")
-
 
 @pytest.fixture
 def twilio() -> Iterator[ConnectedTwilio]:
-    with connected_twilio() as made:
-        yield made
+    with connected_twilio() as connection:
+        yield connection
 
 
 @pytest.fixture
 def number(twilio: ConnectedTwilio) -> dict[str, Any]:
-    """What Twilio holds of the number."""
-    held = twilio.account.find_number(NUMBER)
-    assert held is not None
-    return held
+    """Return the number as Twilio stores it."""
+    number = twilio.account.find_number(NUMBER)
+    assert number is not None
+    return number
 
 
-def test_a_registered_number_leads_to_us_and_to_its_document_while_we_are_away(
+def test_registration_sets_voice_fallback_and_status_urls(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
@@ -48,51 +46,51 @@ def test_a_registered_number_leads_to_us_and_to_its_document_while_we_are_away(
 
 
 @pytest.mark.parametrize(
-    "other", [{"voice_application_sid": f"AP{1:032x}"}, {"trunk_sid": f"TK{1:032x}"}]
+    "routing", [{"voice_application_sid": f"AP{1:032x}"}, {"trunk_sid": f"TK{1:032x}"}]
 )
-def test_an_application_or_a_trunk_that_would_have_the_calls_is_taken_off(
-    twilio: ConnectedTwilio, number: dict[str, Any], other: dict[str, str]
+def test_registration_removes_an_application_or_a_trunk(
+    twilio: ConnectedTwilio, number: dict[str, Any], routing: dict[str, str]
 ) -> None:
-    number.update(other)
+    number.update(routing)
 
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
     assert (number["voice_application_sid"], number["trunk_sid"]) == (None, None)
 
 
-def test_a_number_that_is_registered_is_only_looked_at(twilio: ConnectedTwilio) -> None:
+def test_a_second_registration_changes_nothing_at_twilio(twilio: ConnectedTwilio) -> None:
     for _ in range(2):
         twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
-    changes = [asked for asked in twilio.account.requests if asked.method == "POST"]
+    changes = [request for request in twilio.account.requests if request.method == "POST"]
     assert len(changes) == 1
 
 
-def test_what_somebody_has_changed_is_found_and_mended(
+def test_a_changed_setting_is_reported_and_restored(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
     number["voice_url"] = "https://example.com/"
 
-    held = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
+    number_settings = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
     twilio.adapter.register_number(ACME, uuid4(), NUMBER)
 
-    [wrong] = [field for field in held if not field.agrees]
-    assert (wrong.name, wrong.expected) == ("voice_url", f"{CALLBACK}voice")
-    assert wrong.actual == "https://example.com/"
+    [changed_setting] = [setting for setting in number_settings if not setting.agrees]
+    assert (changed_setting.name, changed_setting.expected) == ("voice_url", f"{CALLBACK}voice")
+    assert changed_setting.actual == "https://example.com/"
     assert number["voice_url"] == f"{CALLBACK}voice"
 
 
-def test_checking_does_not_tell_whose_else_a_number_is(twilio: ConnectedTwilio) -> None:
+def test_a_check_does_not_disclose_another_tenant(twilio: ConnectedTwilio) -> None:
     twilio.adapter.register_number(GLOBEX, uuid4(), NUMBER)
 
-    held = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
+    number_settings = twilio.adapter.check_number(ACME, uuid4(), NUMBER)
 
-    assert [field.name for field in held if not field.agrees] == ["friendly_name"]
-    assert str(GLOBEX) not in repr(held)
+    assert [setting.name for setting in number_settings if not setting.agrees] == ["friendly_name"]
+    assert str(GLOBEX) not in repr(number_settings)
 
 
-def test_unregistering_takes_what_is_ours_and_leaves_the_rest(
+def test_unregistration_removes_only_unchanged_settings_of_the_product(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     number["sms_url"] = "https://sms.example.com/"
@@ -108,7 +106,7 @@ def test_unregistering_takes_what_is_ours_and_leaves_the_rest(
     assert number["sms_url"] == "https://sms.example.com/"
 
 
-def test_a_number_that_was_never_ours_is_left_as_it_is(
+def test_unregistration_does_not_change_an_unregistered_number(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     before = dict(number)
@@ -119,7 +117,7 @@ def test_a_number_that_was_never_ours_is_left_as_it_is(
 
 
 @pytest.mark.parametrize("name", ["VCA tenant of mine", f"VCA tenant {'-' * 36}", "Front desk", ""])
-def test_a_name_that_is_no_tag_of_ours_is_nobodys(
+def test_a_name_that_is_no_tenant_tag_is_replaced(
     twilio: ConnectedTwilio, number: dict[str, Any], name: str
 ) -> None:
     number["friendly_name"] = name
@@ -129,21 +127,21 @@ def test_a_name_that_is_no_tag_of_ours_is_nobodys(
     assert number["friendly_name"] == f"VCA tenant {ACME}"
 
 
-def test_a_number_that_the_account_does_not_have_cannot_be_registered(
+def test_a_number_outside_the_account_is_not_registered(
     twilio: ConnectedTwilio,
 ) -> None:
-    twilio.account.add_number("+141555501001")  # of which it is a part
-    missing = "+14155550177"
+    twilio.account.add_number("+141555501001")  # contains the known number
+    unknown_number = "+14155550177"
 
     with pytest.raises(TelephonyError) as raised:
-        twilio.adapter.register_number(ACME, uuid4(), missing)
+        twilio.adapter.register_number(ACME, uuid4(), unknown_number)
 
     assert (raised.value.permanent, raised.value.code) == (True, "no-such-number")
-    assert twilio.adapter.check_number(ACME, uuid4(), missing) == ()
-    twilio.adapter.unregister_number(ACME, uuid4(), missing)
+    assert twilio.adapter.check_number(ACME, uuid4(), unknown_number) == ()
+    twilio.adapter.unregister_number(ACME, uuid4(), unknown_number)
 
 
-def test_a_longer_number_is_not_taken_for_the_one_in_it(
+def test_a_longer_number_with_the_same_start_does_not_match(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
     longer = twilio.account.add_number(f"{NUMBER}1")
@@ -155,15 +153,15 @@ def test_a_longer_number_is_not_taken_for_the_one_in_it(
     assert longer["voice_url"].startswith("https://demo.twilio.com/")
 
 
-def test_who_is_overtaken_between_reading_and_writing_is_told_so(
+def test_a_concurrent_registration_of_another_tenant_is_an_error(
     twilio: ConnectedTwilio, number: dict[str, Any]
 ) -> None:
-    """Another deployment's process, which takes no turns with ours."""
+    """A process of another deployment does not use the same lock."""
 
-    def overtaken() -> None:
+    def register_for_other_tenant() -> None:
         number["friendly_name"] = f"VCA tenant {GLOBEX}"
 
-    twilio.account.after_number_update.append(overtaken)
+    twilio.account.after_number_update.append(register_for_other_tenant)
 
     with pytest.raises(TelephonyError) as raised:
         twilio.adapter.register_number(ACME, uuid4(), NUMBER)
@@ -172,29 +170,29 @@ def test_who_is_overtaken_between_reading_and_writing_is_told_so(
     assert number["friendly_name"] == f"VCA tenant {GLOBEX}"
 
 
-def test_two_accounts_adapters_of_one_process_take_turns(twilio: ConnectedTwilio) -> None:
+def test_adapters_of_one_process_register_one_after_the_other(twilio: ConnectedTwilio) -> None:
     adapters = [twilio.new_adapter() for _ in range(4)]
 
-    def register(number: int) -> bool:
+    def register(index: int) -> bool:
         try:
-            adapters[number].register_number((ACME, GLOBEX)[number % 2], uuid4(), NUMBER)
+            adapters[index].register_number((ACME, GLOBEX)[index % 2], uuid4(), NUMBER)
         except TelephonyError:
             return False
         return True
 
     with ThreadPoolExecutor(4) as threads:
-        won = list(threads.map(register, range(4)))
+        results = list(threads.map(register, range(4)))
 
     for adapter in adapters:
         adapter.close()
-    assert won in ([True, False] * 2, [False, True] * 2)
+    assert results in ([True, False] * 2, [False, True] * 2)
 
 
-def test_without_an_address_of_ours_no_number_is_registered(twilio: ConnectedTwilio) -> None:
-    nowhere = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls("", api_base_url=twilio.server.url))
+def test_without_a_public_base_url_no_number_is_registered(twilio: ConnectedTwilio) -> None:
+    adapter = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls("", api_base_url=twilio.server.url))
 
     with pytest.raises(TelephonyError) as raised:
-        nowhere.register_number(ACME, uuid4(), NUMBER)
+        adapter.register_number(ACME, uuid4(), NUMBER)
 
     assert (raised.value.permanent, raised.value.code) == (True, "not-set-up")
     assert twilio.account.requests == []

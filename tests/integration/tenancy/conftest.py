@@ -1,6 +1,7 @@
-"""Fixtures for tenancy tests: a snapshot checker, connection pools, and the owner's connection."""
+"""Fixtures for tenancy tests: a snapshot checker and connection pools."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,7 +13,7 @@ from vca.settings import Settings
 
 @pytest.fixture(scope="session")
 def db_snapshot(database_url: str) -> Iterator[SnapshotChecker]:
-    """Return a checker that reads the database outside the application's sessions."""
+    """Return a checker that reads the database outside the sessions of the application."""
     checker = SnapshotChecker(database_url)
     yield checker
     checker.close()
@@ -23,7 +24,7 @@ def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database
     """Return a function that creates pools of a given size; close them at the end."""
     pools: list[Database] = []
 
-    def make(size: int, **options: int) -> Database:
+    def make(size: int, **options: Any) -> Database:
         pools.append(Database(settings.database_dsn, pool_size=size, **options))
         return pools[-1]
 
@@ -34,7 +35,7 @@ def make_pool(app: Flask, settings: Settings) -> Iterator[Callable[..., Database
 
 @pytest.fixture
 def owner_database(database_url: str) -> Iterator[Database]:
-    """Return the database, opened as the owner of its schemas."""
+    """Open the database as the owner of its schemas."""
     database = Database(database_url, pool_size=1)
     yield database
     database.close()

@@ -1,4 +1,4 @@
-"""What was told stays as it was told: no login of the product can change or delete it."""
+"""Tests that no login of the product can change or delete audit entries."""
 
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
@@ -23,78 +23,85 @@ CHANGES = (
     "DROP TABLE {table}",
     "ALTER TABLE {table} ADD COLUMN more text",
 )
-# A tenant that is made where tenants have no roles of their own.
-WITHOUT_ROLES = """
+# Create a tenant in a deployment without tenant roles.
+CREATE_TENANT_WITHOUT_ROLE_SQL = """
 BEGIN;
 UPDATE public.deployment SET role_prefix = NULL;
 SELECT public.create_tenant('{id}', 'Acme', 'starter', NULL);
 UPDATE public.deployment SET role_prefix = '{prefix}';
 COMMIT
 """
-State = Callable[[str, str], str | None]
+RunStatement = Callable[[str, str], str | None]
 
 
 @pytest.fixture(params=[databases.WEB, databases.WORKER])
-def state(request: pytest.FixtureRequest, world: Factory) -> Iterator[State]:
-    """The SQLSTATE of what a login is refused; None for what it is not. All is rolled back."""
+def run_statement(request: pytest.FixtureRequest, world: Factory) -> Iterator[RunStatement]:
+    """Return a function that runs a statement and returns the SQLSTATE of its error, or None.
+
+    It rolls back the transaction.
+    """
     connection = psycopg2.connect(databases.as_login(db.current_database().dsn, request.param))
     connection.autocommit = True
 
-    def ask(opening: str, statement: str) -> str | None:
+    def run_and_roll_back(begin_sql: str, statement: str) -> str | None:
         with connection.cursor() as cursor:
             try:
-                cursor.execute(f"{opening}; {statement}")
+                cursor.execute(f"{begin_sql}; {statement}")
             except psycopg2.Error as error:
                 return str(error.pgcode)
             finally:
                 cursor.execute("ROLLBACK")
         return None
 
-    yield ask
+    yield run_and_roll_back
     connection.close()
 
 
-def _inside(tenant_id: str, role: str | None) -> str:
-    opening = (
+def _begin_sql(tenant_id: str, role: str | None) -> str:
+    begin_sql = (
         f'BEGIN; SET LOCAL search_path TO "{schema_of(tenant_id)}";'
         f" SET LOCAL vca.tenant_id = '{tenant_id}'"
     )
-    return f'{opening}; SET LOCAL ROLE "{role}"' if role else opening
+    return f'{begin_sql}; SET LOCAL ROLE "{role}"' if role else begin_sql
 
 
-def test_a_tenants_entries_are_added_and_read_only(acme: Tenant, state: State) -> None:
+def test_a_tenant_transaction_can_only_read_and_add_audit_entries(
+    acme: Tenant, run_statement: RunStatement
+) -> None:
     acme.patch("/settings", {"time_zone": "Europe/Paris"})
-    opening = _inside(acme.id, roles.current_roles().role_name(acme.ref))
+    begin_sql = _begin_sql(acme.id, roles.current_roles().role_name(acme.ref))
 
     for change in CHANGES:
-        assert state(opening, change.format(table="audit_entries")) == DENIED, change
-    assert state(opening, "SELECT * FROM audit_entries") is None
+        assert run_statement(begin_sql, change.format(table="audit_entries")) == DENIED, change
+    assert run_statement(begin_sql, "SELECT * FROM audit_entries") is None
 
 
-def test_they_are_where_tenants_have_no_roles_too(
-    db_snapshot: SnapshotChecker, state: State
+def test_audit_entries_are_protected_without_tenant_roles(
+    db_snapshot: SnapshotChecker, run_statement: RunStatement
 ) -> None:
     tenant_id = str(uuid4())
     prefix = databases.DEPLOYMENT.roles.prefix
-    db_snapshot.rows(WITHOUT_ROLES.format(id=tenant_id, prefix=prefix))
-    opening = _inside(tenant_id, None)
+    db_snapshot.rows(CREATE_TENANT_WITHOUT_ROLE_SQL.format(id=tenant_id, prefix=prefix))
+    begin_sql = _begin_sql(tenant_id, None)
 
     for change in CHANGES:
-        assert state(opening, change.format(table="audit_entries")) == DENIED, change
-    assert state(opening, "SELECT * FROM audit_entries") is None
+        assert run_statement(begin_sql, change.format(table="audit_entries")) == DENIED, change
+    assert run_statement(begin_sql, "SELECT * FROM audit_entries") is None
     db_snapshot.rows(f'DROP SCHEMA "{schema_of(tenant_id)}" CASCADE')
     db_snapshot.rows("DELETE FROM public.tenants WHERE id = %s", UUID(tenant_id).hex)
 
 
-def test_the_platforms_entries_are_added_and_read_only(world: Factory, state: State) -> None:
-    for change in CHANGES:
-        assert state("BEGIN", change.format(table="public.audit_entries")) == DENIED, change
-    assert state("BEGIN", "SELECT * FROM public.audit_entries") is None
-
-
-def test_inside_a_tenant_the_platforms_entries_cannot_even_be_read(
-    acme: Tenant, state: State
+def test_the_logins_can_only_read_and_add_platform_audit_entries(
+    world: Factory, run_statement: RunStatement
 ) -> None:
-    opening = _inside(acme.id, roles.current_roles().role_name(acme.ref))
+    for change in CHANGES:
+        assert run_statement("BEGIN", change.format(table="public.audit_entries")) == DENIED, change
+    assert run_statement("BEGIN", "SELECT * FROM public.audit_entries") is None
 
-    assert state(opening, "SELECT * FROM public.audit_entries") == DENIED
+
+def test_a_tenant_transaction_cannot_read_platform_audit_entries(
+    acme: Tenant, run_statement: RunStatement
+) -> None:
+    begin_sql = _begin_sql(acme.id, roles.current_roles().role_name(acme.ref))
+
+    assert run_statement(begin_sql, "SELECT * FROM public.audit_entries") == DENIED

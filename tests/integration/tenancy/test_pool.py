@@ -1,18 +1,18 @@
-"""A pool that all tenants share: what one leaves behind, no other finds."""
+"""Tests of the connection pool: isolation of tenants, affinity to schemas, and outages."""
 
 import os
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import event, select, text
+from sqlalchemy import QueuePool, event, select, text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.db_snapshot import SnapshotChecker
@@ -25,131 +25,128 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, open_tenant, public_session, tenant_session
 from vca.tenant.settings.models import Settings
 
-Pool = Callable[..., Database]
-# `make bench` makes 10,000.
-REQUESTS = int(os.environ.get("POOL_REQUESTS", "2000"))
-OVER_HTTP = REQUESTS // 5
-KILLS = 3
-THREADS = 6
-SIZE = 5
-SENTENCE = select(Settings.sentences["closed"].astext)
-BREAKS = ("ours", "statement", "time-out", "missing", "none")
+MakePool = Callable[..., Database]
+# `make bench` sends 10,000 requests.
+REQUEST_COUNT = int(os.environ.get("POOL_REQUESTS", "2000"))
+HTTP_REQUEST_COUNT = REQUEST_COUNT // 5
+KILL_COUNT = 3
+THREAD_COUNT = 6
+POOL_SIZE = 5
+SENTENCE_QUERY = select(Settings.sentences["closed"].astext)
+FAILURE_KINDS = ("exception", "statement", "timeout", "missing table", "no tenant")
 
 
 class Traffic:
-    """Mixed requests of two tenants, every twelfth of them broken on purpose."""
+    """Mixed requests of two tenants; every twelfth request fails on purpose."""
 
-    def __init__(
-        self, tenants: list[Tenant], database: Database, evidence: SnapshotChecker
-    ) -> None:
+    def __init__(self, tenants: list[Tenant], db_snapshot: SnapshotChecker) -> None:
         self.tenants = tenants
-        self.database = database
-        self.evidence = evidence
+        self.db_snapshot = db_snapshot
         self.counts: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.errors: list[str] = []
         self._lock = threading.Lock()
 
-    def note(self, what: str) -> None:
+    def count(self, kind: str) -> None:
         with self._lock:
-            self.counts[what] += 1
+            self.counts[kind] += 1
 
-    def run(self, number: int) -> None:
-        """Request `number`; one that the breaker turns away is made again."""
-        ends_at, pause = monotonic() + 20, threading.Event()
-        while monotonic() < ends_at:
+    def send_request(self, number: int) -> None:
+        """Send the request with this number, and repeat it while the breaker rejects it."""
+        deadline_s, pause = monotonic() + 20, threading.Event()
+        while monotonic() < deadline_s:
             try:
-                self._once(number)
+                self._send_once(number)
                 return
             except DatabaseUnavailable:
-                self.note("turned away")
+                self.count("rejected")
                 pause.wait(0.05)
-        self.wrong.append(f"request {number} was turned away for 20 s")
+        self.errors.append(f"request {number} was rejected for 20 s")
 
-    def _once(self, number: int) -> None:
-        chance = random.Random(number)
-        tenant = self.tenants[chance.randrange(2)]
-        if number % (REQUESTS // KILLS) == 77:
-            self._killed(tenant)
-        elif number % (REQUESTS // OVER_HTTP) == 0:
-            self._over_http(tenant, broken=chance.randrange(12) == 0)
-        elif chance.randrange(12) == 0:
-            self._broken(tenant, chance.choice(BREAKS))
+    def _send_once(self, number: int) -> None:
+        rng = random.Random(number)
+        tenant = self.tenants[rng.randrange(2)]
+        if number % (REQUEST_COUNT // KILL_COUNT) == 77:
+            self._kill_backend(tenant)
+        elif number % (REQUEST_COUNT // HTTP_REQUEST_COUNT) == 0:
+            self._request_over_http(tenant, is_invalid=rng.randrange(12) == 0)
+        elif rng.randrange(12) == 0:
+            self._fail(tenant, rng.choice(FAILURE_KINDS))
         else:
             self._read(tenant)
-        self.note("done")
+        self.count("done")
 
     def _read(self, tenant: Tenant) -> None:
         with tenant_session(tenant.ref) as session:
-            found = session.scalars(SENTENCE).all()
-        self._judge(tenant, found)
-        self.note("door")
+            sentences = session.scalars(SENTENCE_QUERY).all()
+        self._check_sentences(tenant, sentences)
+        self.count("session")
 
-    def _over_http(self, tenant: Tenant, *, broken: bool) -> None:
-        if broken:
-            answer = tenant.patch("/settings", {"time_zone": "Nowhere/Land"})
-            if answer.status_code == 503:
+    def _request_over_http(self, tenant: Tenant, *, is_invalid: bool) -> None:
+        if is_invalid:
+            response = tenant.patch("/settings", {"time_zone": "Nowhere/Land"})
+            if response.status_code == 503:
                 raise DatabaseUnavailable
-            assert answer.status_code == 400
-            self.note("forced")
+            assert response.status_code == 400
+            self.count("failed")
             return
-        answer = tenant.get("/settings")
-        if answer.status_code == 503:
+        response = tenant.get("/settings")
+        if response.status_code == 503:
             raise DatabaseUnavailable
-        self._judge(tenant, [answer.json["sentences"]["closed"]])
-        self.note("http")
+        self._check_sentences(tenant, [response.json["sentences"]["closed"]])
+        self.count("http")
 
-    def _broken(self, tenant: Tenant, how: str) -> None:
+    def _fail(self, tenant: Tenant, kind: str) -> None:
         statement = {
             "statement": "SELECT 1 / 0",
-            "time-out": "SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)",
-            "missing": "SELECT * FROM no_such_table",
-        }.get(how)
+            "timeout": "SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)",
+            "missing table": "SELECT * FROM no_such_table",
+        }.get(kind)
         try:
-            with public_session() if how == "none" else tenant_session(tenant.ref) as session:
+            with public_session() if kind == "no tenant" else tenant_session(tenant.ref) as session:
                 if statement is None:
-                    raise KeyError("of ours")
+                    raise KeyError("test")
                 session.connection().exec_driver_sql(statement)
         except DatabaseUnavailable as error:
             if error.__cause__ is None:
-                raise  # the breaker's, not the statement's
+                raise  # the breaker rejected the request
         except (KeyError, DBAPIError, DatabaseBusy):
             pass
         else:
-            self.wrong.append(f"{how} was no error")
-        self.note("forced")
+            self.errors.append(f"{kind} raised no error")
+        self.count("failed")
 
-    def _killed(self, tenant: Tenant) -> None:
+    def _kill_backend(self, tenant: Tenant) -> None:
         try:
             with tenant_session(tenant.ref) as session:
                 pid = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
-                self.evidence.rows("SELECT pg_terminate_backend(%s)", pid)
+                self.db_snapshot.rows("SELECT pg_terminate_backend(%s)", pid)
                 session.execute(text("SELECT pg_sleep(5)"))
         except DatabaseUnavailable as error:
             if error.__cause__ is None:
                 raise
-        self.note("killed")
+        self.count("killed")
 
-    def _judge(self, tenant: Tenant, found: Any) -> None:
-        if list(found) != [f"closed at {tenant.id}"]:
-            self.wrong.append(f"{tenant.id} was shown {found}")
+    def _check_sentences(self, tenant: Tenant, sentences: Sequence[str | None]) -> None:
+        if list(sentences) != [f"closed at {tenant.id}"]:
+            self.errors.append(f"{tenant.id} read {sentences}")
 
 
 def test_mixed_requests_leave_no_connection_with_a_tenants_path(
-    acme: Tenant, globex: Tenant, make_pool: Pool, db_snapshot: SnapshotChecker
+    acme: Tenant, globex: Tenant, make_pool: MakePool, db_snapshot: SnapshotChecker
 ) -> None:
-    """A fifth go through the whole application, the rest through the door that it uses.
+    """Send a fifth of the requests through the application, and open sessions for the rest.
 
-    Through WSGI alone ten thousand would take half a minute of a core. Each checkout of the pool is
-    asked for its path, by the pool's own event and in the server's own words.
+    Sending all of them through WSGI would take half a minute. A listener queries the search path
+    of the connection at each checkout from the pool.
     """
     for tenant in (acme, globex):
         tenant.patch("/settings", {"sentences": {"closed": f"closed at {tenant.id}"}})
-    database = db.set_current_database(make_pool(SIZE))
-    clean = db_snapshot.rows("SHOW search_path")[0][0]
+    database = db.set_current_database(make_pool(POOL_SIZE))
+    default_path = db_snapshot.rows("SHOW search_path")[0][0]
     checkouts: Counter[tuple[str, str]] = Counter()
 
     @event.listens_for(database.engine, "checkout")
-    def look(connection: Any, *_: Any) -> None:
+    def record_search_path(connection: Any, *_: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT current_setting('search_path'), current_setting('vca.tenant_id', true)"
@@ -157,160 +154,181 @@ def test_mixed_requests_leave_no_connection_with_a_tenants_path(
             path, tenant = cursor.fetchone()
             checkouts[path, tenant or ""] += 1
 
-    traffic = Traffic([acme, globex], database, db_snapshot)
-    with ThreadPoolExecutor(THREADS) as threads:
-        list(threads.map(traffic.run, range(REQUESTS)))
+    traffic = Traffic([acme, globex], db_snapshot)
+    with ThreadPoolExecutor(THREAD_COUNT) as threads:
+        list(threads.map(traffic.send_request, range(REQUEST_COUNT)))
 
-    assert traffic.wrong == []
-    assert set(checkouts) == {(clean, "")}
-    assert checkouts.total() >= REQUESTS
+    assert traffic.errors == []
+    assert set(checkouts) == {(default_path, "")}
+    assert checkouts.total() >= REQUEST_COUNT
     counts = traffic.counts
-    assert counts["done"] == REQUESTS
-    assert counts["killed"] >= KILLS
-    assert counts["forced"] >= REQUESTS // 20
-    assert counts["http"] >= OVER_HTTP // 2
-    assert database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-    assert database.engine.pool.checkedin() <= SIZE  # type: ignore[attr-defined]
+    assert counts["done"] == REQUEST_COUNT
+    assert counts["killed"] >= KILL_COUNT
+    assert counts["failed"] >= REQUEST_COUNT // 20
+    assert counts["http"] >= HTTP_REQUEST_COUNT // 2
+    assert _queue_pool(database).checkedout() == 0
+    assert _queue_pool(database).checkedin() <= POOL_SIZE
 
 
-def visit(tenant: Tenant, database: Database) -> int:
-    """The process id of the server's end."""
+def _queue_pool(database: Database) -> QueuePool:
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    return pool
+
+
+def visit_tenant(tenant: Tenant, database: Database) -> int:
+    """Open a session of the tenant and return the pid of the server process."""
     with tenant_session(tenant.ref, database=database) as session:
         pid: int = session.execute(text("SELECT pg_backend_pid()")).scalar_one()
         return pid
 
 
-def test_a_connection_is_retired_before_it_sees_more_tenants_than_the_limit(
-    world: Factory, make_pool: Pool
+def test_a_connection_is_replaced_before_it_serves_more_tenants_than_the_limit(
+    world: Factory, make_pool: MakePool
 ) -> None:
-    one = make_pool(1, tenants_per_connection=3)
+    database = make_pool(1, tenants_per_connection=3)
     tenants = [world.tenant(f"Number {index}") for index in range(5)]
 
-    first = [visit(tenant, one) for tenant in (*tenants[:3], *tenants[:3], tenants[0])]
-    after = [visit(tenant, one) for tenant in (*tenants[3:], tenants[2], *tenants[2:])]
+    first_pids = [
+        visit_tenant(tenant, database) for tenant in (*tenants[:3], *tenants[:3], tenants[0])
+    ]
+    later_pids = [
+        visit_tenant(tenant, database) for tenant in (*tenants[3:], tenants[2], *tenants[2:])
+    ]
 
-    assert len(set(first)) == 1
-    assert len(set(after)) == 1
-    assert set(first) != set(after)
+    assert len(set(first_pids)) == 1
+    assert len(set(later_pids)) == 1
+    assert set(first_pids) != set(later_pids)
 
 
-@pytest.mark.parametrize(("read", "served"), [(("settings",), 4), (("settings", "calls"), 3)])
-def test_a_tenant_counts_by_the_tables_that_were_touched(
-    world: Factory, make_pool: Pool, read: tuple[str, ...], served: int
+@pytest.mark.parametrize(
+    ("tables", "tenant_count"), [(("settings",), 4), (("settings", "calls"), 3)]
+)
+def test_a_tenant_counts_towards_the_limit_by_the_tables_it_reads(
+    world: Factory, make_pool: MakePool, tables: tuple[str, ...], tenant_count: int
 ) -> None:
-    """At most three whole ones of two tables and the schema itself; a new one may be whole."""
-    one = make_pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
+    """The limit of three schemas counts two tables and the schema itself for each of them."""
+    database = make_pool(1, tenants_per_connection=3, tenant_tables=("settings", "calls"))
     pids = []
-    for index in range(served + 1):
-        with tenant_session(world.tenant(f"Number {index}").ref, database=one) as session:
-            for table in read:
+    for index in range(tenant_count + 1):
+        with tenant_session(world.tenant(f"Number {index}").ref, database=database) as session:
+            for table in tables:
                 session.execute(text(f"SELECT FROM {table}"))
             pids.append(session.execute(text("SELECT pg_backend_pid()")).scalar_one())
 
-    assert len(set(pids[:served])) == 1
-    assert pids[served] != pids[0]
+    assert len(set(pids[:tenant_count])) == 1
+    assert pids[tenant_count] != pids[0]
 
 
-def test_a_connection_remembers_nothing_of_the_one_that_it_replaced(
-    acme: Tenant, globex: Tenant, make_pool: Pool
+def test_a_new_connection_starts_with_an_empty_catalogue_cache(
+    acme: Tenant, globex: Tenant, make_pool: MakePool
 ) -> None:
-    one = make_pool(1, tenants_per_connection=1, tenant_tables=("settings", "calls"))
+    database = make_pool(1, tenants_per_connection=1, tenant_tables=("settings", "calls"))
 
-    pids = [visit(tenant, one) for tenant in (acme, globex, globex, acme)]
+    pids = [visit_tenant(tenant, database) for tenant in (acme, globex, globex, acme)]
 
     assert pids[0] != pids[1] == pids[2] != pids[3]
 
 
-def test_another_way_to_the_database_has_the_same_bound(
-    acme: Tenant, globex: Tenant, make_pool: Pool
+def test_a_pool_with_another_dsn_has_the_same_tenant_limit(
+    acme: Tenant, globex: Tenant, make_pool: MakePool
 ) -> None:
-    this = make_pool(1, tenants_per_connection=1)
-    other = this.with_dsn(this.dsn, pool_size=1)
+    database = make_pool(1, tenants_per_connection=1)
+    other_database = database.with_dsn(database.dsn, pool_size=1)
 
-    pids = [visit(tenant, other) for tenant in (acme, globex)]
-    other.close()
+    pids = [visit_tenant(tenant, other_database) for tenant in (acme, globex)]
+    other_database.close()
 
     assert pids[0] != pids[1]
 
 
-def test_a_connection_that_was_given_out_for_nobody_is_retired_on_its_return(
-    world: Factory, make_pool: Pool
+def test_a_connection_over_its_limit_is_closed_when_it_returns_to_the_pool(
+    world: Factory, make_pool: MakePool
 ) -> None:
-    one = make_pool(1, tenants_per_connection=1)
+    database = make_pool(1, tenants_per_connection=1)
     pids = []
     for index in range(3):
-        with one.connection() as connection, open_tenant(connection, world.tenant(f"{index}").ref):
+        with (
+            database.connection() as connection,
+            open_tenant(connection, world.tenant(f"{index}").ref),
+        ):
             pids.append(connection.connection.dbapi_connection.get_backend_pid())  # type: ignore[union-attr]
 
     assert pids[0] == pids[1] != pids[2]
 
 
-def test_a_tenant_is_served_by_the_connection_that_knows_it(
-    world: Factory, make_pool: Pool
+def test_a_tenant_is_served_by_the_connection_that_served_it_before(
+    world: Factory, make_pool: MakePool
 ) -> None:
-    many = make_pool(3, tenants_per_connection=2)
+    database = make_pool(3, tenants_per_connection=2)
     tenants = [world.tenant(f"Number {index}") for index in range(6)]
 
-    first = [visit(tenant, many) for tenant in tenants]
-    again = [visit(tenant, many) for tenant in tenants[::-1]]
+    first_pids = [visit_tenant(tenant, database) for tenant in tenants]
+    second_pids = [visit_tenant(tenant, database) for tenant in tenants[::-1]]
 
-    assert [first.count(pid) for pid in first] == [2] * 6, "each knows two, and there are three"
-    assert again == first[::-1]
-
-
-def test_connections_are_opened_long_before_one_is_full(world: Factory, make_pool: Pool) -> None:
-    two = make_pool(2, tenants_per_connection=2 * SPREAD_DIVISOR)
-
-    first, again, third, fourth, fifth = (visit(world.tenant(f"{n}"), two) for n in range(5))
-
-    assert first == again, "an eighth is two"
-    assert third == fourth != first
-    assert fifth == first, "no other may be opened: the longest idle one has room"
+    assert [first_pids.count(pid) for pid in first_pids] == [2] * 6, (
+        "each of three connections serves two tenants"
+    )
+    assert second_pids == first_pids[::-1]
 
 
-def test_a_request_asks_for_the_connection_that_knows_its_tenant(
-    acme: Tenant, globex: Tenant, make_pool: Pool
+def test_the_pool_opens_connections_before_an_open_one_reaches_its_limit(
+    world: Factory, make_pool: MakePool
 ) -> None:
-    many = db.set_current_database(make_pool(2, tenants_per_connection=1))
-    opened: list[Any] = []
-    event.listen(many.engine, "connect", lambda connection, _: opened.append(connection))
+    database = make_pool(2, tenants_per_connection=2 * SPREAD_DIVISOR)
+
+    first, second, third, fourth, fifth = (
+        visit_tenant(world.tenant(f"{n}"), database) for n in range(5)
+    )
+
+    assert first == second, "a connection serves up to two tenants before another one is opened"
+    assert third == fourth != first
+    assert fifth == first, "the pool is full, so the longest idle connection serves the tenant"
+
+
+def test_requests_use_the_connection_that_served_their_tenant_before(
+    acme: Tenant, globex: Tenant, make_pool: MakePool
+) -> None:
+    database = db.set_current_database(make_pool(2, tenants_per_connection=1))
+    connections: list[Any] = []
+    event.listen(database.engine, "connect", lambda connection, _: connections.append(connection))
 
     for tenant in (acme, globex) * 3:
         assert tenant.get("/settings").status_code == 200
 
-    assert len(opened) == 2
+    assert len(connections) == 2
 
 
-def test_the_connection_that_was_idle_longest_makes_room(world: Factory, make_pool: Pool) -> None:
-    many = make_pool(2, tenants_per_connection=1)
+def test_a_full_pool_replaces_the_longest_idle_connection(
+    world: Factory, make_pool: MakePool
+) -> None:
+    database = make_pool(2, tenants_per_connection=1)
     first, second, third = (world.tenant(f"Number {index}") for index in range(3))
 
-    known, other = visit(first, many), visit(second, many)
-    assert visit(first, many) == known
-    new = visit(third, many)
+    first_pid, second_pid = visit_tenant(first, database), visit_tenant(second, database)
+    assert visit_tenant(first, database) == first_pid
+    third_pid = visit_tenant(third, database)
 
-    assert new not in (known, other)
-    assert visit(first, many) == known
-    assert visit(third, many) == new
-    assert many.engine.pool.checkedin() == 2  # type: ignore[attr-defined]
+    assert third_pid not in (first_pid, second_pid)
+    assert visit_tenant(first, database) == first_pid
+    assert visit_tenant(third, database) == third_pid
+    assert _queue_pool(database).checkedin() == 2
 
 
-def test_one_who_knows_nobody_yet_waits_for_the_connection_in_use(
-    world: Factory, make_pool: Pool
+def test_a_new_tenant_waits_for_the_only_connection_in_use(
+    world: Factory, make_pool: MakePool
 ) -> None:
-    one = make_pool(1, tenants_per_connection=1)
+    database = make_pool(1, tenants_per_connection=1)
     first, second = world.tenant("First"), world.tenant("Second")
-    with ThreadPoolExecutor(1) as threads, tenant_session(first.ref, database=one):
-        waiting_for = threads.submit(visit, second, one)
+    with ThreadPoolExecutor(1) as threads, tenant_session(first.ref, database=database):
+        pending_visit = threads.submit(visit_tenant, second, database)
         with pytest.raises(TimeoutError):
-            waiting_for.result(0.1)
-    assert waiting_for.result(10) != visit(first, one)
+            pending_visit.result(0.1)
+    assert pending_visit.result(10) != visit_tenant(first, database)
 
 
-def test_failed_entrances_count_too_and_never_wear_the_pool_out(
-    acme: Tenant, make_pool: Pool
-) -> None:
-    one = db.set_current_database(make_pool(1))
+def test_failed_session_entries_do_not_exhaust_the_pool(acme: Tenant, make_pool: MakePool) -> None:
+    database = db.set_current_database(make_pool(1))
 
     for _ in range(20):
         with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
@@ -318,50 +336,52 @@ def test_failed_entrances_count_too_and_never_wear_the_pool_out(
 
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
-    assert one.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert _queue_pool(database).checkedout() == 0
 
 
-def test_a_budget_that_was_spent_elsewhere_is_not_held_against_the_database(
-    acme: Tenant, make_pool: Pool
+def test_an_expired_request_deadline_does_not_open_the_breaker(
+    acme: Tenant, make_pool: MakePool
 ) -> None:
-    """A machine too busy for one request must not open the breaker for all of them."""
-    one = make_pool(1)
+    """A request that is late for other reasons does not open the breaker."""
+    database = make_pool(1)
 
-    with deadline.within(0), tenant_session(acme.ref, database=one) as session:
+    with deadline.within(0), tenant_session(acme.ref, database=database) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
-        with tenant_session(acme.ref, database=one) as session:
+        with tenant_session(acme.ref, database=database) as session:
             session.execute(text("SELECT pg_sleep(5)"))
 
-    with tenant_session(acme.ref, database=one) as session:
+    with tenant_session(acme.ref, database=database) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
 
 
-def test_a_server_that_is_silent_for_longer_than_it_ever_needs_opens_the_breaker(
-    acme: Tenant, make_pool: Pool, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_does_not_respond_in_time_opens_the_breaker(
+    acme: Tenant, make_pool: MakePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timeouts, "_SERVER_TIMEOUT_S", timeouts.MIN_WAIT_S)
-    one = make_pool(1)
+    database = make_pool(1)
 
     with deadline.within(0), pytest.raises(DatabaseUnavailable):  # noqa: SIM117
-        with tenant_session(acme.ref, database=one) as session:
+        with tenant_session(acme.ref, database=database) as session:
             session.execute(text("SELECT pg_sleep(5)"))
 
-    with pytest.raises(DatabaseUnavailable) as refused, tenant_session(acme.ref, database=one):
+    with pytest.raises(DatabaseUnavailable) as error, tenant_session(acme.ref, database=database):
         pytest.fail("entered")
-    assert refused.value.__cause__ is None  # the breaker's own
+    assert error.value.__cause__ is None  # the breaker rejected it
 
 
-def test_one_who_sees_neither_lets_the_next_find_out_soon(acme: Tenant, make_pool: Pool) -> None:
-    """A refusal of ours, of whoever was let through to see, says nothing about the server."""
-    one = make_pool(1)
-    one.breaker = Breaker(pause_s=0.05)
-    one.breaker.failed()
+def test_a_trial_request_without_a_result_is_repeated_after_a_pause(
+    acme: Tenant, make_pool: MakePool
+) -> None:
+    """An exception of the request that tests the server says nothing about the server."""
+    database = make_pool(1)
+    database.breaker = Breaker(pause_s=0.05)
+    database.breaker.failed()
     time.sleep(0.06)
 
-    with pytest.raises(KeyError), one.connection():
-        raise KeyError("of ours")
+    with pytest.raises(KeyError), database.connection():
+        raise KeyError("test")
     time.sleep(0.06)
 
-    with tenant_session(acme.ref, database=one) as session:
+    with tenant_session(acme.ref, database=database) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]

@@ -1,4 +1,4 @@
-"""Behind PgBouncer in transaction mode: a server's connection is everybody's, rows are not."""
+"""Tests of the product behind PgBouncer in transaction mode, where tenants share connections."""
 
 import random
 import threading
@@ -21,7 +21,7 @@ from tests.support.pooler import PGBOUNCER, SERVER_CONNECTIONS, Pooler, run_pgbo
 from vca.kit import db
 from vca.kit.db import Database, DatabaseBusy, DatabaseUnavailable
 from vca.kit.db.dialect import SESSION_SETTINGS_KEY
-from vca.settings import Settings as Config
+from vca.settings import Settings as ProductSettings
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.settings.models import Settings
@@ -31,105 +31,107 @@ pytestmark = pytest.mark.skipif(
     reason="pgbouncer is not installed (Debian and Ubuntu: apt install pgbouncer)",
 )
 
-CLIENTS = 16
-# A door that lets one read in after a break of one kind would be seen at that read with a chance of
-# one half, and there are BREAKS of each kind: it stays unseen once in a billion runs.
-READS = 1_280
-BREAKS = 30
-# What README tells the operator to let each new connection to the server begin with.
+CLIENT_COUNT = 16
+# If a failure of one kind leaked a search path, a later read would detect it with a probability of
+# one half. With this many failures of each kind, a leak stays undetected once in a billion runs.
+READ_COUNT = 1_280
+MIN_FAILURES = 30
+# The README recommends this line for new connections to the server.
 CONNECT_QUERY = (
     'connect_query=\'SET timezone = "UTC"; SET statement_timeout = 3000; SET lock_timeout = 2000;'
     " SET idle_in_transaction_session_timeout = 15000'"
 )
-BOUNDS = ("3s", "2s", "15s", "UTC")
-_SHOWN = text(
+EXPECTED_SETTINGS = ("3s", "2s", "15s", "UTC")
+_SETTINGS_QUERY = text(
     "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),"
     " current_setting('idle_in_transaction_session_timeout'), current_setting('timezone')"
 )
 _PID = func.pg_backend_pid()
-Door = Callable[[TenantRef], AbstractContextManager[Any]]
+OpenSession = Callable[[TenantRef], AbstractContextManager[Any]]
 
 
 @pytest.fixture
-def pooler(settings: Config, tmp_path: Path) -> Iterator[Pooler]:
-    """PgBouncer with two connections to the server."""
-    with run_pgbouncer(settings.database_dsn, tmp_path) as running:
-        yield running
+def pooler(settings: ProductSettings, tmp_path: Path) -> Iterator[Pooler]:
+    """Return a PgBouncer with two connections to the server."""
+    with run_pgbouncer(settings.database_dsn, tmp_path) as pooler:
+        yield pooler
 
 
 @pytest.fixture
 def pooled_database(app: Flask, pooler: Pooler) -> Iterator[Database]:
-    """The database as the product sees it through PgBouncer."""
-    database = Database(pooler.url, pool_size=CLIENTS)
+    """Return the database through PgBouncer."""
+    database = Database(pooler.url, pool_size=CLIENT_COUNT)
     yield database
     database.close()
 
 
-# --- Rows --------------------------------------------------------------------------------------
-
-
 class Load:
-    """Reads of two tenants by many clients, every eighth broken in one of four ways."""
+    """Reads of two tenants by many clients; every eighth read follows a failure."""
 
-    def __init__(self, door: Door, *tenants: Tenant) -> None:
-        self.door = door
+    def __init__(self, open_session: OpenSession, *tenants: Tenant) -> None:
+        self.open_session = open_session
         self.tenants = tenants
         self.counts: Counter[str] = Counter()
-        self.servers: set[int] = set()
+        self.backend_pids: set[int] = set()
         self._lock = threading.Lock()
 
     def run(self) -> Counter[str]:
-        """Each client stays with its tenant, as a worker thread with one customer's requests."""
-        with ThreadPoolExecutor(CLIENTS) as threads:
-            list(threads.map(self._client, range(CLIENTS)))
+        """Run the clients, each with one tenant, and return the counts by kind of result."""
+        with ThreadPoolExecutor(CLIENT_COUNT) as threads:
+            list(threads.map(self._run_client, range(CLIENT_COUNT)))
         return self.counts
 
-    def _client(self, client: int) -> None:
-        chance = random.Random(client)
+    def _run_client(self, client: int) -> None:
+        rng = random.Random(client)
         tenant = self.tenants[client % len(self.tenants)]
-        breaks = (self._bad_statement, self._time_out, self._rollback, self._exception)
-        for _ in range(READS // CLIENTS):
-            if chance.randrange(8) == 0:
-                self._note(chance.choice(breaks)(tenant))
-            self._note(self._read(tenant))
+        failures = (
+            self._run_bad_statement,
+            self._exceed_timeout,
+            self._roll_back,
+            self._raise_exception,
+        )
+        for _ in range(READ_COUNT // CLIENT_COUNT):
+            if rng.randrange(8) == 0:
+                self._count(rng.choice(failures)(tenant))
+            self._count(self._read(tenant))
 
-    def _note(self, what: str) -> None:
+    def _count(self, kind: str) -> None:
         with self._lock:
-            self.counts[what] += 1
+            self.counts[kind] += 1
 
     def _read(self, tenant: Tenant) -> str:
-        with self.door(tenant.ref) as session:
-            found, server = session.execute(select(Settings.tenant_id, _PID)).one()
-        self.servers.add(server)
-        return "right" if found == tenant.ref.id else "wrong"
+        with self.open_session(tenant.ref) as session:
+            tenant_id, backend_pid = session.execute(select(Settings.tenant_id, _PID)).one()
+        self.backend_pids.add(backend_pid)
+        return "right" if tenant_id == tenant.ref.id else "wrong"
 
-    def _bad_statement(self, tenant: Tenant) -> str:
-        with pytest.raises(DBAPIError), self.door(tenant.ref) as session:
+    def _run_bad_statement(self, tenant: Tenant) -> str:
+        with pytest.raises(DBAPIError), self.open_session(tenant.ref) as session:
             session.execute(text("SELECT 1 / 0"))
         return "bad statement"
 
-    def _time_out(self, tenant: Tenant) -> str:
-        with pytest.raises(DatabaseBusy), self.door(tenant.ref) as session:
+    def _exceed_timeout(self, tenant: Tenant) -> str:
+        with pytest.raises(DatabaseBusy), self.open_session(tenant.ref) as session:
             session.execute(text("SET LOCAL statement_timeout = '1ms'; SELECT pg_sleep(1)"))
         return "time-out"
 
-    def _rollback(self, tenant: Tenant) -> str:
-        with self.door(tenant.ref) as session:
+    def _roll_back(self, tenant: Tenant) -> str:
+        with self.open_session(tenant.ref) as session:
             session.execute(select(Settings.tenant_id))
             session.rollback()
         return "rollback"
 
-    def _exception(self, tenant: Tenant) -> str:
-        with pytest.raises(KeyError), self.door(tenant.ref) as session:
+    def _raise_exception(self, tenant: Tenant) -> str:
+        with pytest.raises(KeyError), self.open_session(tenant.ref) as session:
             {}[session.scalar(select(Settings.tenant_id))]
         return "exception"
 
 
-def _forced(counts: Counter[str]) -> list[int]:
+def _failure_counts(counts: Counter[str]) -> list[int]:
     return [counts[kind] for kind in ("bad statement", "time-out", "rollback", "exception")]
 
 
-def test_no_client_is_shown_another_tenants_row(
+def test_no_client_reads_a_row_of_another_tenant(
     acme: Tenant, globex: Tenant, pooled_database: Database
 ) -> None:
     load = Load(lambda tenant: tenant_session(tenant, database=pooled_database), acme, globex)
@@ -137,34 +139,36 @@ def test_no_client_is_shown_another_tenants_row(
     counts = load.run()
 
     assert counts["wrong"] == 0
-    assert counts["right"] == READS
-    assert min(_forced(counts)) >= BREAKS
-    assert len(load.servers) == SERVER_CONNECTIONS
+    assert counts["right"] == READ_COUNT
+    assert min(_failure_counts(counts)) >= MIN_FAILURES
+    assert len(load.backend_pids) == SERVER_CONNECTIONS
 
 
 @pytest.fixture
-def sessionwide(app: Flask, database_url: str, tmp_path: Path, acme: Tenant) -> Iterator[Door]:
-    """A door as it is often built: each connection's path is set once, and again on a change.
+def open_session_with_set(
+    app: Flask, database_url: str, tmp_path: Path, acme: Tenant
+) -> Iterator[OpenSession]:
+    """Return a common but unsafe way to open a session: SET search_path once per connection.
 
-    And as one login for all tenants, which owns what it reads: no role would stand in its way.
-    Both of the server's connections have been used before: a path is set on each.
+    The login owns all tables, so no tenant role prevents a wrong read. Both connections to the
+    server already have a search path.
     """
     with ExitStack() as stack:
-        running = stack.enter_context(run_pgbouncer(database_url, tmp_path))
-        behind = Database(running.url, pool_size=CLIENTS)
-        stack.callback(behind.close)
-        yield from _sessionwide(behind, acme)
+        pooler = stack.enter_context(run_pgbouncer(database_url, tmp_path))
+        database = Database(pooler.url, pool_size=CLIENT_COUNT)
+        stack.callback(database.close)
+        yield from _open_sessions_with_set(database, acme)
 
 
-def _sessionwide(behind: Database, acme: Tenant) -> Iterator[Door]:
+def _open_sessions_with_set(database: Database, acme: Tenant) -> Iterator[OpenSession]:
     with ExitStack() as stack:
         for _ in range(SERVER_CONNECTIONS):
-            session = stack.enter_context(public_session(database=behind))
+            session = stack.enter_context(public_session(database=database))
             session.execute(text(f'SET search_path TO "{acme.ref.schema}"'))
 
     @contextmanager
-    def go_in(tenant: TenantRef) -> Iterator[Session]:
-        with behind.connection() as connection:
+    def open_session(tenant: TenantRef) -> Iterator[Session]:
+        with database.connection() as connection:
             info = connection.connection.info
             if info.get("path") != tenant.schema:
                 connection.exec_driver_sql(f'SET search_path TO "{tenant.schema}"')
@@ -174,101 +178,95 @@ def _sessionwide(behind: Database, acme: Tenant) -> Iterator[Door]:
                 yield session
                 session.commit()
 
-    yield go_in
+    yield open_session
 
 
-def test_a_path_that_is_set_for_a_connection_shows_other_tenants_rows(
-    acme: Tenant, globex: Tenant, sessionwide: Door
+def test_a_search_path_set_for_a_connection_leaks_rows_of_other_tenants(
+    acme: Tenant, globex: Tenant, open_session_with_set: OpenSession
 ) -> None:
-    """That the test above can fail: the same load, with SET where the door has SET LOCAL."""
-    counts = Load(sessionwide, acme, globex).run()
+    """Check that the previous test can fail, with SET instead of SET LOCAL."""
+    counts = Load(open_session_with_set, acme, globex).run()
 
     assert counts["wrong"] > 0
-    assert counts["wrong"] + counts["right"] == READS
-    assert min(_forced(counts)) >= BREAKS
+    assert counts["wrong"] + counts["right"] == READ_COUNT
+    assert min(_failure_counts(counts)) >= MIN_FAILURES
 
 
-# --- Time-outs ---------------------------------------------------------------------------------
-
-
-def test_time_outs_and_time_zone_hold_in_every_transaction_and_do_not_outlive_it(
+def test_timeouts_and_time_zone_apply_to_every_transaction_and_end_with_it(
     acme: Tenant, pooled_database: Database
 ) -> None:
     with tenant_session(acme.ref, database=pooled_database) as session:
-        inside = session.execute(_SHOWN).one()
+        inside = session.execute(_SETTINGS_QUERY).one()
     with public_session(database=pooled_database) as session:
-        outside = session.execute(_SHOWN).one()
+        outside = session.execute(_SETTINGS_QUERY).one()
     with pooled_database.connection() as connection:
-        between = connection.execute(_SHOWN).one()
+        after = connection.execute(_SETTINGS_QUERY).one()
 
-    assert inside == BOUNDS
-    assert outside == BOUNDS
-    assert between != BOUNDS, "the pooler kept what it was told to ignore"
+    assert inside == EXPECTED_SETTINGS
+    assert outside == EXPECTED_SETTINGS
+    assert after != EXPECTED_SETTINGS, "the pooler did not ignore the options"
 
 
-def test_a_lock_is_not_waited_for_longer_than_without_the_pooler(
+def test_the_lock_timeout_applies_behind_the_pooler(
     acme: Tenant, pooled_database: Database
 ) -> None:
-    """The server's two seconds; ours would be four, and would cost the connection."""
-    row = text("SELECT id FROM settings FOR UPDATE")
+    """The lock timeout of the server ends the wait; the client's would close the connection."""
+    lock_row = text("SELECT id FROM settings FOR UPDATE")
     with tenant_session(acme.ref) as holder:
-        holder.execute(row)
+        holder.execute(lock_row)
         with (
-            pytest.raises(DatabaseBusy) as refused,
+            pytest.raises(DatabaseBusy) as error,
             tenant_session(acme.ref, database=pooled_database) as session,
         ):
-            session.execute(row)
+            session.execute(lock_row)
 
-    assert "lock timeout" in str(refused.value.__cause__ or refused.value)
+    assert "lock timeout" in str(error.value.__cause__ or error.value)
 
 
-def test_a_server_that_sets_them_for_each_connection_is_not_told_again(
-    app: Flask, acme: Tenant, settings: Config, tmp_path: Path
+def test_transactions_do_not_repeat_settings_that_the_connection_has(
+    app: Flask, acme: Tenant, settings: ProductSettings, tmp_path: Path
 ) -> None:
     with run_pgbouncer(settings.database_dsn, tmp_path, database_options=CONNECT_QUERY) as pooler:
         database = Database(pooler.url)
         with database.connection() as connection:
-            between = connection.execute(_SHOWN).one()
-            again = connection.connection.info[SESSION_SETTINGS_KEY]
+            outside = connection.execute(_SETTINGS_QUERY).one()
+            begin_settings = connection.connection.info[SESSION_SETTINGS_KEY]
         with tenant_session(acme.ref, database=database) as session:
-            inside = session.execute(_SHOWN).one()
+            inside = session.execute(_SETTINGS_QUERY).one()
         database.close()
 
-    assert again == ""
-    assert between == BOUNDS
-    assert inside == BOUNDS
+    assert begin_settings == ""
+    assert outside == EXPECTED_SETTINGS
+    assert inside == EXPECTED_SETTINGS
 
 
-def test_the_readme_shows_the_same_line() -> None:
+def test_the_readme_shows_the_recommended_connect_query() -> None:
     assert f"vca = host=… dbname=vca {CONNECT_QUERY}\n" in (ROOT / "README.md").read_text()
 
 
-def test_a_connection_without_a_pooler_sets_nothing_again(app: Flask) -> None:
+def test_a_connection_without_a_pooler_does_not_repeat_its_settings(app: Flask) -> None:
     with db.current_database().connection() as connection:
         assert connection.connection.info[SESSION_SETTINGS_KEY] == ""
 
 
-def test_a_pooler_that_is_not_told_to_ignore_the_options_refuses_the_connection(
-    app: Flask, settings: Config, tmp_path: Path
+def test_a_pooler_that_does_not_ignore_options_rejects_the_connection(
+    app: Flask, settings: ProductSettings, tmp_path: Path
 ) -> None:
     with run_pgbouncer(
         settings.database_dsn, tmp_path, ignored_parameters="extra_float_digits"
     ) as pooler:
         database = Database(pooler.url)
-        with pytest.raises(DatabaseUnavailable) as refused, database.connection():
+        with pytest.raises(DatabaseUnavailable) as error, database.connection():
             pytest.fail("connected")
         database.close()
 
-    assert "unsupported startup parameter: options" in str(refused.value.__cause__)
+    assert "unsupported startup parameter: options" in str(error.value.__cause__)
 
 
-# --- The product -------------------------------------------------------------------------------
-
-
-def test_the_whole_product_works_through_the_pooler(
+def test_tenants_can_use_the_api_through_the_pooler(
     world: Factory, pooled_database: Database
 ) -> None:
-    """Tenants are made, numbers claimed, calls held and jobs enqueued; each sees its own."""
+    """Each tenant reads only its own numbers and calls."""
     db.set_current_database(pooled_database)
     tenants = [world.tenant(name) for name in ("Acme", "Globex")]
     numbers = {}
@@ -280,11 +278,11 @@ def test_the_whole_product_works_through_the_pooler(
     for tenant in tenants * 3:
         call = tenant.simulate(numbers[tenant.id])
         tenant.say(call["call_id"], "Hello?")
-        refused = tenant.post("/phone-numbers", {"did_number": numbers[tenants[0].id]})
-        listed = tenant.get("/phone-numbers").json
+        response = tenant.post("/phone-numbers", {"did_number": numbers[tenants[0].id]})
+        tenant_numbers = tenant.get("/phone-numbers").json
 
-        assert refused.status_code == 409
-        assert [number["label"] for number in listed] == [tenant.id]
+        assert response.status_code == 409
+        assert [number["label"] for number in tenant_numbers] == [tenant.id]
     for tenant in tenants:
         calls = tenant.get("/calls").json
         assert len(calls) == 3

@@ -1,6 +1,6 @@
-"""What the database itself refuses, whatever our code would send: every cell an error, no rows.
+"""Tests of the privileges of the web's login and of tenant roles.
 
-Without the door: strings as a mistaken program would send them, on the web's own login.
+The tests send SQL over connections of the login, without the code that opens sessions.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from vca.tenancy.roles import Roles
 from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, tenant_session
 
-DENIED, UNDEFINED, NO_SUCH_VALUE = "42501", "42P01", "22P02"
+DENIED, UNDEFINED, INVALID_VALUE = "42501", "42P01", "22P02"
 TABLES = ("settings", "ai_profiles", "phone_numbers", "calls", "call_events", "turns")
 
 
-class Raw:
-    """The web's login without our code; each string is a transaction that is rolled back."""
+class WebConnection:
+    """A connection of the web's login. It rolls back after each call."""
 
     def __init__(self, url: str) -> None:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
 
-    def state(self, statements: str) -> str | None:
-        """The SQLSTATE of what is refused, None for what is not."""
+    def error_state(self, statements: str) -> str | None:
+        """Run statements and return the SQLSTATE of their error, or None."""
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(statements)
@@ -47,7 +47,8 @@ class Raw:
         with self._connection.cursor() as cursor:
             try:
                 cursor.execute(statements)
-                return cursor.fetchall()
+                rows: list[Any] = cursor.fetchall()
+                return rows
             finally:
                 cursor.execute("ROLLBACK")
 
@@ -56,9 +57,9 @@ class Raw:
 
 
 @pytest.fixture
-def raw(world: Factory) -> Iterator[Raw]:
-    """A connection as the web's login."""
-    connection = Raw(db.current_database().dsn)
+def web_connection(world: Factory) -> Iterator[WebConnection]:
+    """Open a connection as the web's login."""
+    connection = WebConnection(db.current_database().dsn)
     yield connection
     connection.close()
 
@@ -67,10 +68,10 @@ def _role(tenant: Tenant) -> str:
     return str(roles.current_roles().role_name(tenant.ref))
 
 
-def _into(
+def _begin_sql(
     *, path: Tenant | None = None, context: Tenant | None = None, role: Tenant | None = None
 ) -> str:
-    """An opening as the door sends it, with each part some tenant's or left out."""
+    """Return the SQL that opens a tenant session, with parts of any tenant or without them."""
     parts = ["BEGIN"]
     if path is not None:
         parts.append(f'SET LOCAL search_path TO "{path.ref.schema}"')
@@ -81,34 +82,46 @@ def _into(
     return "; ".join([*parts, ""])
 
 
-def _fence(tenant: Tenant) -> str:
+def _identity_check_sql(tenant: Tenant) -> str:
     return f"SELECT '{tenant.id}'::tenant_identity; "
 
 
-def test_the_tests_enter_tenants_as_production_does(acme: Tenant, raw: Raw) -> None:
+def test_the_test_suite_opens_tenant_sessions_with_tenant_roles(
+    acme: Tenant, web_connection: WebConnection
+) -> None:
     with tenant_session(acme.ref) as session:
-        who = session.execute(text("SELECT session_user::text, current_user::text")).one()
+        users = session.execute(text("SELECT session_user::text, current_user::text")).one()
 
-    assert tuple(who) == (databases.WEB, _role(acme))
-    assert raw.rows(_into(path=acme, context=acme, role=acme) + "SELECT id FROM settings")
+    assert tuple(users) == (databases.WEB, _role(acme))
+    assert web_connection.rows(
+        _begin_sql(path=acme, context=acme, role=acme) + "SELECT id FROM settings"
+    )
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_no_part_of_an_opening_can_be_another_tenants(
-    table: str, acme: Tenant, globex: Tenant, raw: Raw
+def test_every_wrong_or_missing_part_of_a_session_denies_access(
+    table: str, acme: Tenant, globex: Tenant, web_connection: WebConnection
 ) -> None:
-    """Acme is meant; what is wrong is the rest."""
-    explicit = f'"{globex.ref.schema}".{table}'
-    reads = {
-        "path of B, role of A": (_into(path=globex, context=acme, role=acme), table, UNDEFINED),
-        "B's table by name": (_into(path=acme, context=acme, role=acme), explicit, DENIED),
-        "no role, path of B": (_into(path=globex, context=acme), table, UNDEFINED),
-        "no role, B's table by name": (_into(path=acme, context=acme), explicit, DENIED),
-        "no role, own table": (_into(path=acme, context=acme), table, UNDEFINED),
-        "nothing at all": ("BEGIN; ", table, UNDEFINED),
-        "nothing at all, by name": ("BEGIN; ", explicit, DENIED),
+    """Replace or omit parts of the statements that open a session of Acme."""
+    foreign_table = f'"{globex.ref.schema}".{table}'
+    cases = {
+        "path of B, role of A": (
+            _begin_sql(path=globex, context=acme, role=acme),
+            table,
+            UNDEFINED,
+        ),
+        "B's table by name": (
+            _begin_sql(path=acme, context=acme, role=acme),
+            foreign_table,
+            DENIED,
+        ),
+        "no role, path of B": (_begin_sql(path=globex, context=acme), table, UNDEFINED),
+        "no role, B's table by name": (_begin_sql(path=acme, context=acme), foreign_table, DENIED),
+        "no role, own table": (_begin_sql(path=acme, context=acme), table, UNDEFINED),
+        "no setting": ("BEGIN; ", table, UNDEFINED),
+        "no setting, B's table by name": ("BEGIN; ", foreign_table, DENIED),
     }
-    for how, (opening, name, state) in reads.items():
+    for description, (begin_sql, name, sqlstate) in cases.items():
         for statement in (
             f"SELECT * FROM {name}",
             f"UPDATE {name} SET tenant_id = tenant_id",
@@ -116,28 +129,32 @@ def test_no_part_of_an_opening_can_be_another_tenants(
             f"INSERT INTO {name} (tenant_id) VALUES ('{acme.id}')",
             f"LOCK TABLE {name} IN ACCESS SHARE MODE",
         ):
-            assert raw.state(opening + statement) == state, f"{how}: {statement}"
+            assert web_connection.error_state(begin_sql + statement) == sqlstate, (
+                f"{description}: {statement}"
+            )
 
 
-def test_path_and_role_of_another_tenant_fail_at_the_fence(
-    acme: Tenant, globex: Tenant, raw: Raw
+def test_the_identity_check_fails_with_path_and_role_of_another_tenant(
+    acme: Tenant, globex: Tenant, web_connection: WebConnection
 ) -> None:
-    opening = _into(path=globex, context=acme, role=globex)
+    begin_sql = _begin_sql(path=globex, context=acme, role=globex)
 
-    assert raw.state(opening + _fence(acme)) == NO_SUCH_VALUE
+    assert web_connection.error_state(begin_sql + _identity_check_sql(acme)) == INVALID_VALUE
 
 
-def test_a_path_set_midway_finds_nothing(acme: Tenant, globex: Tenant) -> None:
+def test_a_changed_search_path_gives_no_access_to_another_tenant(
+    acme: Tenant, globex: Tenant
+) -> None:
     path = func.set_config("search_path", globex.ref.schema, True)
     with tenant_session(acme.ref) as session:
         session.execute(select(path))
-        with pytest.raises(DBAPIError) as refused:
+        with pytest.raises(DBAPIError) as error:
             session.execute(text("SELECT * FROM settings"))
 
-    assert db.sqlstate(refused.value) == UNDEFINED
+    assert db.sqlstate(error.value) == UNDEFINED
 
 
-def test_a_savepoint_that_is_rolled_back_leaves_the_role(acme: Tenant, globex: Tenant) -> None:
+def test_rolling_back_a_savepoint_does_not_reset_the_role(acme: Tenant, globex: Tenant) -> None:
     with tenant_session(acme.ref) as session:
         with pytest.raises(DBAPIError), session.begin_nested():
             session.execute(text(f'SELECT * FROM "{globex.ref.schema}".settings'))
@@ -145,18 +162,18 @@ def test_a_savepoint_that_is_rolled_back_leaves_the_role(acme: Tenant, globex: T
         assert session.scalars(text("SELECT tenant_id FROM settings")).all() == [acme.ref.id]
 
 
-def test_no_role_outlives_its_transaction(acme: Tenant, world: Factory) -> None:
-    one = Database(db.current_database().dsn, pool_size=1)
+def test_the_role_is_reset_at_the_end_of_each_transaction(acme: Tenant, world: Factory) -> None:
+    database = Database(db.current_database().dsn, pool_size=1)
     endings = ("SELECT 1", "SELECT 1 / 0", "SET LOCAL statement_timeout = 1; SELECT pg_sleep(1)")
     for ending in endings:
         try:
-            with tenant_session(acme.ref, database=one) as session:
+            with tenant_session(acme.ref, database=database) as session:
                 session.connection().exec_driver_sql(ending)
         except (DBAPIError, db.DatabaseFailure):
             pass
-        with one.connection() as connection:
+        with database.connection() as connection:
             assert connection.scalar(text("SELECT current_user::text")) == databases.WEB
-    one.close()
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -178,8 +195,10 @@ def test_no_role_outlives_its_transaction(acme: Tenant, world: Factory) -> None:
         "DELETE FROM public.api_keys",
     ],
 )
-def test_the_webs_login_may_not(statement: str, acme: Tenant, raw: Raw) -> None:
-    assert raw.state(f"BEGIN; {statement}") == DENIED
+def test_the_web_login_is_denied(
+    statement: str, acme: Tenant, web_connection: WebConnection
+) -> None:
+    assert web_connection.error_state(f"BEGIN; {statement}") == DENIED
 
 
 @pytest.mark.parametrize(
@@ -200,16 +219,16 @@ def test_the_webs_login_may_not(statement: str, acme: Tenant, raw: Raw) -> None:
         "TRUNCATE settings",
     ],
 )
-def test_a_transaction_inside_a_tenant_may_not(
-    statement: str, acme: Tenant, globex: Tenant, raw: Raw
+def test_a_tenant_transaction_is_denied(
+    statement: str, acme: Tenant, globex: Tenant, web_connection: WebConnection
 ) -> None:
-    opening = _into(path=acme, context=acme, role=acme) + _fence(acme)
+    begin_sql = _begin_sql(path=acme, context=acme, role=acme) + _identity_check_sql(acme)
 
-    assert raw.state(opening + statement.format(other=globex.id)) == DENIED
+    assert web_connection.error_state(begin_sql + statement.format(other=globex.id)) == DENIED
 
 
-def test_a_forged_context_is_refused_by_what_acts_in_its_name(
-    acme: Tenant, globex: Tenant, raw: Raw
+def test_functions_reject_a_tenant_id_that_does_not_match_the_role(
+    acme: Tenant, globex: Tenant, web_connection: WebConnection
 ) -> None:
     number = globex.number()["did_number"]
     calls = (
@@ -222,24 +241,29 @@ def test_a_forged_context_is_refused_by_what_acts_in_its_name(
         "SELECT jobs.enqueue('x', '{}')",
     )
     for call in calls:
-        assert raw.state(_into(path=acme, context=globex, role=acme) + call) == DENIED, call
-        assert raw.state(_into(path=globex, context=globex) + call) == DENIED, call
-    assert raw.state(_into(path=acme, role=acme) + calls[-1]) == DENIED
+        assert (
+            web_connection.error_state(_begin_sql(path=acme, context=globex, role=acme) + call)
+            == DENIED
+        ), call
+        assert (
+            web_connection.error_state(_begin_sql(path=globex, context=globex) + call) == DENIED
+        ), call
+    assert web_connection.error_state(_begin_sql(path=acme, role=acme) + calls[-1]) == DENIED
     assert globex.get("/phone-numbers").json[0]["did_number"] == number
 
 
-def test_a_tenant_sees_of_anothers_number_only_that_it_is_taken(
-    acme: Tenant, globex: Tenant, raw: Raw
+def test_a_tenant_learns_only_that_a_foreign_number_is_claimed(
+    acme: Tenant, globex: Tenant, web_connection: WebConnection
 ) -> None:
     number = globex.number()["did_number"]
-    opening = _into(path=acme, context=acme, role=acme)
+    begin_sql = _begin_sql(path=acme, context=acme, role=acme)
 
-    assert raw.rows(f"{opening}SELECT * FROM public.own_did('{number}')") == []
-    held = raw.rows(f"{opening}SELECT public.did_holder('{number}')")
-    assert held == [(str(UUID(int=0)),)]
+    assert web_connection.rows(f"{begin_sql}SELECT * FROM public.own_did('{number}')") == []
+    holders = web_connection.rows(f"{begin_sql}SELECT public.did_holder('{number}')")
+    assert holders == [(str(UUID(int=0)),)]
 
 
-def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> None:
+def test_a_missing_role_fails_before_the_first_statement(acme: Tenant) -> None:
     with admin_db.tenant_session(acme.ref) as session:
         role = _role(acme)
         session.execute(text(f'ALTER ROLE "{role}" RENAME TO "{role}_aside"'))
@@ -254,8 +278,11 @@ def test_a_missing_role_is_an_error_before_the_first_statement(acme: Tenant) -> 
     assert acme.get("/settings").status_code == 200
 
 
-def test_without_roles_it_is_the_logins_that_are_granted_the_tables(acme: Tenant) -> None:
-    before, off = roles.current_roles(), Roles(None, databases.WEB, databases.WORKER)
-    assert off.role_name(acme.ref) is None
-    assert off.grantees(acme.ref) == f'"{databases.WEB}", "{databases.WORKER}"'
-    assert before.grantees(acme.ref) == f'"{_role(acme)}"'
+def test_without_tenant_roles_the_logins_are_the_grantees(acme: Tenant) -> None:
+    current_roles, disabled_roles = (
+        roles.current_roles(),
+        Roles(None, databases.WEB, databases.WORKER),
+    )
+    assert disabled_roles.role_name(acme.ref) is None
+    assert disabled_roles.grantees(acme.ref) == f'"{databases.WEB}", "{databases.WORKER}"'
+    assert current_roles.grantees(acme.ref) == f'"{_role(acme)}"'

@@ -1,4 +1,4 @@
-"""Fixture that makes the store of recordings fail on demand."""
+"""Fixture of a recording store that fails on demand."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from vca.kit import storage
 
 @pytest.fixture
 def failing_store(app: Flask) -> Iterator[FailingStore]:
-    """Replace the process's store with one that fails on demand."""
+    """Replace the process's recording store with one that fails on demand, and return it."""
     previous_store = storage.current_store()
     wrapped_store = FailingStore(previous_store)
     storage.set_current_store(wrapped_store)

@@ -1,4 +1,4 @@
-"""Calls: listed, filtered, ended; their turns and what a model's failure does to them."""
+"""Calls: listing, hanging up, limits, turns, recordings, and failures of the model."""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -9,6 +9,7 @@ from flask import Flask
 from sqlalchemy import event
 
 from tests.support.factories import Factory, Tenant, fresh_number
+from tests.support.recordings import checked_out_connections
 from vca.conversation.llm import ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
 from vca.kit import db
@@ -16,54 +17,54 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.calls.core import call_services
 
 
-class Model(ModelClient):
-    """A model that says what it is told, or fails."""
+class OneReplyModel(ModelClient):
+    """A model that always gives the same reply, or always fails."""
 
     deterministic: ClassVar[bool] = True
 
-    def __init__(self, says: str = "Yes.", fails: ModelError | None = None) -> None:
-        self.says, self.fails = says, fails
+    def __init__(self, reply: str = "Yes.", error: ModelError | None = None) -> None:
+        self.reply, self.error = reply, error
         self.requests: list[ModelRequest] = []
         self.open_transactions: list[int] = []
 
     def stream(self, request: ModelRequest) -> Generator[str, None, None]:
         self.requests.append(request)
-        self.open_transactions.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
-        if self.fails is not None:
-            raise self.fails
-        yield self.says
+        self.open_transactions.append(checked_out_connections())
+        if self.error is not None:
+            raise self.error
+        yield self.reply
 
 
-def _use(app: Flask, model: Model) -> Model:
+def _use_model(app: Flask, model: OneReplyModel) -> OneReplyModel:
     call_services.set_current_services(
         replace(call_services.current_services(), models=Models(model))
     )
     return model
 
 
-def _events(tenant: Tenant, call_id: str) -> list[str]:
+def _event_types(tenant: Tenant, call_id: str) -> list[str]:
     return [item["event_type"] for item in tenant.get(f"/calls/{call_id}/events").json]
 
 
 @pytest.fixture
 def number(acme: Tenant) -> str:
-    """Acme's number, answered by its only profile."""
+    """Return Acme's number, which its only profile answers."""
     acme.profile(greeting="Acme.", system_prompt="Be brief.")
-    found: str = acme.number()["did_number"]
-    return found
+    did_number: str = acme.number()["did_number"]
+    return did_number
 
 
-def test_the_model_hears_the_whole_call_and_nothing_is_open_meanwhile(
+def test_the_model_receives_the_transcript_outside_a_transaction(
     app: Flask, acme: Tenant, number: str
 ) -> None:
-    model = _use(app, Model("It is nine."))
-    call = acme.simulate(number, **{"from": "+14155550123"})["call_id"]
+    model = _use_model(app, OneReplyModel("It is nine."))
+    call_id = acme.simulate(number, **{"from": "+14155550123"})["call_id"]
 
-    acme.say(call, "What time is it?")
-    acme.say(call, "Thank you.")
+    acme.say(call_id, "What time is it?")
+    acme.say(call_id, "Thank you.")
 
-    said = [(line.speaker, line.text) for line in model.requests[-1].messages]
-    assert said == [
+    transcript = [(message.speaker, message.text) for message in model.requests[-1].messages]
+    assert transcript == [
         ("agent", "Acme."),
         ("caller", "What time is it?"),
         ("agent", "It is nine."),
@@ -73,218 +74,220 @@ def test_the_model_hears_the_whole_call_and_nothing_is_open_meanwhile(
     assert model.open_transactions == [0, 0]
 
 
-def test_a_model_that_fails_ends_the_call_politely(app: Flask, acme: Tenant, number: str) -> None:
+def test_a_failing_model_ends_the_call_with_the_fallback_sentence(
+    app: Flask, acme: Tenant, number: str
+) -> None:
     acme.patch("/settings", {"sentences": {"fallback": "Please call again."}})
-    _use(app, Model(fails=ModelError("away", failure="unavailable")))
-    call = acme.simulate(number)["call_id"]
+    _use_model(app, OneReplyModel(error=ModelError("away", failure="unavailable")))
+    call_id = acme.simulate(number)["call_id"]
 
-    heard = acme.say(call, "Hello?")
+    turn_response = acme.say(call_id, "Hello?")
 
-    assert (heard["reply"], heard["status"]) == ("Please call again.", "completed")
-    assert heard["actions"] == [{"type": "hang_up"}]
-    record = acme.get(f"/calls/{call}").json
+    assert (turn_response["reply"], turn_response["status"]) == ("Please call again.", "completed")
+    assert turn_response["actions"] == [{"type": "hang_up"}]
+    record = acme.get(f"/calls/{call_id}").json
     assert record["end_reason"] == "model_error"
-    texts = [turn["text"] for turn in acme.get(f"/calls/{call}/turns").json]
+    texts = [turn["text"] for turn in acme.get(f"/calls/{call_id}/turns").json]
     assert texts == ["Acme.", "Hello?", "Please call again."]
 
 
-def test_a_live_call_is_hung_up_and_an_ended_one_is_409(
+def test_a_hang_up_ends_a_live_call_and_returns_409_for_an_ended_one(
     acme: Tenant, number: str, carrier: FakeTelephonyAdapter
 ) -> None:
-    call = acme.simulate(number)["call_id"]
+    call_id = acme.simulate(number)["call_id"]
 
-    ended = acme.post(f"/calls/{call}/hangup")
-    again = acme.post(f"/calls/{call}/hangup")
-    spoken = acme.post(f"/simulations/{call}/turns", {"text": "Hello?"})
+    response = acme.post(f"/calls/{call_id}/hangup")
+    repeated = acme.post(f"/calls/{call_id}/hangup")
+    turn_response = acme.post(f"/simulations/{call_id}/turns", {"text": "Hello?"})
 
-    assert (ended.json["status"], ended.json["end_reason"]) == ("completed", "api_hangup")
-    assert ended.json["duration_seconds"] is not None
-    assert [what for what, _ in carrier.operations if what == "hang_up"] == ["hang_up"]
-    assert (again.status_code, again.json["code"]) == (409, "call-ended")
-    assert (spoken.status_code, spoken.json["code"]) == (409, "call-ended")
+    assert (response.json["status"], response.json["end_reason"]) == ("completed", "api_hangup")
+    assert response.json["duration_seconds"] is not None
+    assert [operation for operation, _ in carrier.operations if operation == "hang_up"] == [
+        "hang_up"
+    ]
+    assert (repeated.status_code, repeated.json["code"]) == (409, "call-ended")
+    assert (turn_response.status_code, turn_response.json["code"]) == (409, "call-ended")
 
 
-def test_turn_and_duration_limits_end_a_call(app: Flask, acme: Tenant) -> None:
+def test_the_turn_limit_ends_a_call(app: Flask, acme: Tenant) -> None:
     acme.profile(max_turns=1)
     to = acme.number()["did_number"]
-    _use(app, Model("Fine."))
-    call = acme.simulate(to)["call_id"]
+    _use_model(app, OneReplyModel("Fine."))
+    call_id = acme.simulate(to)["call_id"]
 
-    first = acme.say(call, "One.")
-    second = acme.say(call, "Two.")
+    first = acme.say(call_id, "One.")
+    second = acme.say(call_id, "Two.")
 
     assert first["status"] == "in_progress"
     assert second["status"] == "completed"
-    assert acme.get(f"/calls/{call}").json["end_reason"] == "max_turns"
+    assert acme.get(f"/calls/{call_id}").json["end_reason"] == "max_turns"
 
 
-def test_what_the_profile_leaves_open_has_a_limit_all_the_same(
-    app: Flask, acme: Tenant, number: str
-) -> None:
-    model = _use(app, Model("Fine."))
-    call = acme.simulate(number)["call_id"]
-    acme.say(call, "One.")
+def test_a_profile_without_limits_has_default_limits(app: Flask, acme: Tenant, number: str) -> None:
+    model = _use_model(app, OneReplyModel("Fine."))
+    call_id = acme.simulate(number)["call_id"]
+    acme.say(call_id, "One.")
 
     assert model.requests[0].profile.max_turns > 0
     assert model.requests[0].profile.max_duration_seconds > 0
 
 
-def test_latency_is_summed_up_when_the_call_is_over(app: Flask, acme: Tenant, number: str) -> None:
-    _use(app, Model("Fine."))
-    call = acme.simulate(number)["call_id"]
-    acme.say(call, "One.")
-    acme.post(f"/calls/{call}/hangup")
+def test_an_ended_call_has_latency_percentiles(app: Flask, acme: Tenant, number: str) -> None:
+    _use_model(app, OneReplyModel("Fine."))
+    call_id = acme.simulate(number)["call_id"]
+    acme.say(call_id, "One.")
+    acme.post(f"/calls/{call_id}/hangup")
 
-    latency = acme.get(f"/calls/{call}").json["latency"]
+    latency = acme.get(f"/calls/{call_id}").json["latency"]
 
     assert set(latency) == {"model", "model_first_token", "database", "total"}
     assert set(latency["model"]) == {"p50_ms", "p95_ms", "max_ms"}
 
 
 def test_calls_are_listed_newest_first_and_filtered(acme: Tenant, number: str) -> None:
-    calls = [
+    call_ids = [
         acme.simulate(number, **{"from": caller})["call_id"]
         for caller in ("+14155550123", "+14155550124", "+14155550125")
     ]
-    acme.post(f"/calls/{calls[0]}/hangup")
+    acme.post(f"/calls/{call_ids[0]}/hangup")
 
-    def ids(**query: Any) -> list[str]:
+    def list_ids(**query: Any) -> list[str]:
         return [call["id"] for call in acme.get("/calls", **query).json]
 
-    assert ids() == calls[::-1]
-    assert ids(limit=2) == [calls[2], calls[1]]
-    assert ids(status="completed") == [calls[0]]
-    assert ids(end_reason="api_hangup") == [calls[0]]
-    assert ids(caller_number="+14155550124") == [calls[1]]
-    assert ids(simulated="false") == []
-    started = acme.get(f"/calls/{calls[1]}").json["started_at"]
-    assert ids(started_after=started) == [calls[2]]
-    assert ids(started_before=started) == [calls[0]]
+    assert list_ids() == call_ids[::-1]
+    assert list_ids(limit=2) == [call_ids[2], call_ids[1]]
+    assert list_ids(status="completed") == [call_ids[0]]
+    assert list_ids(end_reason="api_hangup") == [call_ids[0]]
+    assert list_ids(caller_number="+14155550124") == [call_ids[1]]
+    assert list_ids(simulated="false") == []
+    started_at = acme.get(f"/calls/{call_ids[1]}").json["started_at"]
+    assert list_ids(started_after=started_at) == [call_ids[2]]
+    assert list_ids(started_before=started_at) == [call_ids[0]]
     assert acme.get("/calls", colour="red").status_code == 400
 
 
-def test_a_real_call_cannot_be_spoken_into_as_a_simulation(
+def test_a_simulated_turn_of_a_real_call_returns_404(
     acme: Tenant, world: Factory, number: str
 ) -> None:
-    call = acme.simulate(number)["call_id"]
+    call_id = acme.simulate(number)["call_id"]
     world.sql(acme, "UPDATE calls SET simulated = false")
 
-    assert acme.post(f"/simulations/{call}/turns", {"text": "Hello"}).status_code == 404
+    assert acme.post(f"/simulations/{call_id}/turns", {"text": "Hello"}).status_code == 404
 
 
-def test_a_call_outlives_its_number_and_its_profile(acme: Tenant, number: str) -> None:
-    call = acme.simulate(number)["call_id"]
-    acme.post(f"/calls/{call}/hangup")
-    before = acme.get(f"/calls/{call}").json
+def test_a_call_survives_the_deletion_of_its_number_and_profile(acme: Tenant, number: str) -> None:
+    call_id = acme.simulate(number)["call_id"]
+    acme.post(f"/calls/{call_id}/hangup")
+    before = acme.get(f"/calls/{call_id}").json
 
     for resource in ("phone-numbers", "ai-profiles"):
         for item in acme.get(f"/{resource}").json:
             assert acme.delete(f"/{resource}/{item['id']}").status_code == 204
 
-    assert acme.get(f"/calls/{call}").json == before
-    assert _events(acme, call) == ["RINGING", "ANSWERED", "ENDED"]
+    assert acme.get(f"/calls/{call_id}").json == before
+    assert _event_types(acme, call_id) == ["RINGING", "ANSWERED", "ENDED"]
 
 
 def test_a_turn_sends_at_most_a_dozen_statements(app: Flask, acme: Tenant, number: str) -> None:
-    """The caller waits for these statements; more of them should be a decision."""
-    _use(app, Model("Fine."))
-    call = acme.simulate(number)["call_id"]
-    sent: list[str] = []
+    """The caller waits for these statements, so a higher number needs a reason."""
+    _use_model(app, OneReplyModel("Fine."))
+    call_id = acme.simulate(number)["call_id"]
+    statements: list[str] = []
     engine = db.current_database().engine
 
-    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
-        sent.append(statement.split()[0])
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement.split()[0])
 
-    event.listen(engine, "before_cursor_execute", note)
-    acme.say(call, "Hello.")
-    event.remove(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record_statement)
+    acme.say(call_id, "Hello.")
+    event.remove(engine, "before_cursor_execute", record_statement)
 
-    assert len(sent) <= 12, sent
+    assert len(statements) <= 12, statements
 
 
-def test_an_unknown_number_is_not_simulated(acme: Tenant, globex: Tenant) -> None:
-    foreign = globex.number()["did_number"]
+def test_simulating_an_unknown_or_foreign_number_returns_404(acme: Tenant, globex: Tenant) -> None:
+    foreign_number = globex.number()["did_number"]
 
     unknown = acme.post("/simulations", {"to": fresh_number()})
-    others = acme.post("/simulations", {"to": foreign})
+    foreign = acme.post("/simulations", {"to": foreign_number})
 
-    assert unknown.status_code == others.status_code == 404
-    assert unknown.json["detail"] == others.json["detail"]
+    assert unknown.status_code == foreign.status_code == 404
+    assert unknown.json["detail"] == foreign.json["detail"]
 
 
-def _statuses(tenant: Tenant) -> dict[str, str]:
+def _recording_statuses(tenant: Tenant) -> dict[str, str]:
     return {call["id"]: call["recording"]["status"] for call in tenant.get("/calls").json}
 
 
-def test_the_status_of_a_recording_is_told_in_lists_and_by_itself(
+def test_the_list_and_the_call_show_the_status_of_the_recording(
     acme: Tenant, world: Factory, number: str
 ) -> None:
-    plain, recorded = (acme.simulate(number)["call_id"] for _ in range(2))
-    taped = f"UPDATE calls SET recording_status = 'recording' WHERE id = '{recorded}'"
-    world.sql(acme, taped)
-    assert _statuses(acme) == {plain: "none", recorded: "recording"}
+    plain_id, recorded_id = (acme.simulate(number)["call_id"] for _ in range(2))
+    set_status = f"UPDATE calls SET recording_status = 'recording' WHERE id = '{recorded_id}'"
+    world.sql(acme, set_status)
+    assert _recording_statuses(acme) == {plain_id: "none", recorded_id: "recording"}
 
-    acme.post(f"/calls/{recorded}/hangup")
+    acme.post(f"/calls/{recorded_id}/hangup")
 
     for status in ("pending", "stored", "failed", "deleted"):
         world.sql(acme, f"UPDATE recordings SET status = '{status}'")
-        assert _statuses(acme) == {plain: "none", recorded: status}
-        assert acme.get(f"/calls/{recorded}").json["recording"] == {"status": status}
-    assert acme.get(f"/calls/{plain}").json["recording"] == {"status": "none"}
+        assert _recording_statuses(acme) == {plain_id: "none", recorded_id: status}
+        assert acme.get(f"/calls/{recorded_id}").json["recording"] == {"status": status}
+    assert acme.get(f"/calls/{plain_id}").json["recording"] == {"status": "none"}
 
 
-def test_recordings_of_a_page_are_looked_up_at_once(
+def test_the_recordings_of_a_page_are_read_with_one_statement(
     acme: Tenant, world: Factory, number: str
 ) -> None:
     for _ in range(3):
         acme.simulate(number)
-    plain = _statements(acme)
+    statement_count = _count_list_statements(acme)
     world.sql(acme, "UPDATE calls SET recording_status = 'recording'")
 
-    assert _statements(acme) == plain + 1
+    assert _count_list_statements(acme) == statement_count + 1
 
 
-def _statements(tenant: Tenant) -> int:
-    """How many the list of calls takes."""
-    sent: list[str] = []
+def _count_list_statements(tenant: Tenant) -> int:
+    """List the calls and return the number of SQL statements that it takes."""
+    statements: list[str] = []
     engine = db.current_database().engine
 
-    def note(_c: Any, _cur: Any, statement: str, *_: Any) -> None:
-        sent.append(statement)
+    def record_statement(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record_statement)
     tenant.get("/calls")
-    event.remove(engine, "before_cursor_execute", note)
-    return len(sent)
+    event.remove(engine, "before_cursor_execute", record_statement)
+    return len(statements)
 
 
-def test_turns_tell_what_they_cost_and_what_the_agent_did(acme: Tenant) -> None:
+def test_turns_contain_their_tokens_and_the_actions_of_the_agent(acme: Tenant) -> None:
     acme.profile(tools=["end_call"], end_phrases=["goodbye"])
-    call = acme.simulate(acme.number()["did_number"])["call_id"]
-    acme.say(call, "I need an appointment.")
-    acme.say(call, "Goodbye.")
+    call_id = acme.simulate(acme.number()["did_number"])["call_id"]
+    acme.say(call_id, "I need an appointment.")
+    acme.say(call_id, "Goodbye.")
 
-    turns = acme.get(f"/calls/{call}/turns").json
+    turns = acme.get(f"/calls/{call_id}/turns").json
 
-    spent = [turn["tokens"] for turn in turns]
-    assert spent[0] == spent[1] == spent[3] == spent[4] == {}
-    assert set(spent[2]) == {"input", "output"}
-    assert acme.get(f"/calls/{call}").json["tokens"] == sum(spent[2].values()) > 0
+    tokens = [turn["tokens"] for turn in turns]
+    assert tokens[0] == tokens[1] == tokens[3] == tokens[4] == {}
+    assert set(tokens[2]) == {"input", "output"}
+    assert acme.get(f"/calls/{call_id}").json["tokens"] == sum(tokens[2].values()) > 0
     assert [turn["actions"] for turn in turns[:4]] == [[]] * 4
     assert turns[4]["actions"] == [{"kind": "hang_up", "end_reason": "agent_hangup"}]
 
 
-def test_a_transfer_is_told_without_its_number(acme: Tenant, app: Flask) -> None:
+def test_a_transfer_is_shown_without_its_number(acme: Tenant, app: Flask) -> None:
     target = {"number": "+442079460123", "description": "People."}
     acme.profile(tools=["transfer"], transfer_targets={"front desk": target})
-    call = acme.simulate(acme.number()["did_number"])["call_id"]
-    assert acme.get(f"/calls/{call}").json["transfer"] is None
+    call_id = acme.simulate(acme.number()["did_number"])["call_id"]
+    assert acme.get(f"/calls/{call_id}").json["transfer"] is None
 
-    acme.say(call, "Please connect me with the front desk.")
+    acme.say(call_id, "Please connect me with the front desk.")
 
-    told = acme.get(f"/calls/{call}")
-    listed = acme.get("/calls")
-    assert told.json["transfer"]["target"] == "front desk"
-    assert told.json["transfer"]["status"] == "dialling"
-    assert listed.json[0]["transfer"] == told.json["transfer"]
-    assert "+442079460123" not in told.text + listed.text
+    call_response = acme.get(f"/calls/{call_id}")
+    list_response = acme.get("/calls")
+    assert call_response.json["transfer"]["target"] == "front desk"
+    assert call_response.json["transfer"]["status"] == "dialling"
+    assert list_response.json[0]["transfer"] == call_response.json["transfer"]
+    assert "+442079460123" not in call_response.text + list_response.text

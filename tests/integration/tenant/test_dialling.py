@@ -1,4 +1,4 @@
-"""Whom a tenant may have dialled: the pure policy, and what is refused when it is kept."""
+"""The dial policy: which numbers a tenant may dial, and which it may store."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ EVERYWHERE = replace(POLICY, countries=tuple(sorted(phonenumbers.SUPPORTED_REGIO
 LONDON, NEW_YORK = "+442071234567", "+12125550123"
 
 
-def _verdict(
+def _decide(
     number: str = NEW_YORK,
     policy: DialPolicy = POLICY,
     *,
@@ -41,11 +41,11 @@ def _verdict(
         NEW_YORK,
         "+447400123456",  # mobile
         "+445612345678",  # VoIP
-        "+18005551234",  # freephone at home
+        "+18005551234",  # freephone in the home country
     ],
 )
-def test_an_ordinary_number_in_an_allowed_country_is_dialled(number: str) -> None:
-    assert _verdict(number).allowed
+def test_an_ordinary_number_in_a_listed_country_is_allowed(number: str) -> None:
+    assert _decide(number).allowed
 
 
 @pytest.mark.parametrize(
@@ -77,14 +77,14 @@ def test_an_ordinary_number_in_an_allowed_country_is_dialled(number: str) -> Non
         ("+19002345678", "number_type"),  # premium rate
         ("+449098790123", "number_type"),
         ("+448431234567", "number_type"),
-        ("+498001234567", "number_type"),  # freephone, abroad
+        ("+498001234567", "number_type"),  # freephone in another country
         ("+448001111111", "number_type"),
         ("+491801234567", "number_type"),  # shared cost
-        ("+443301234567", "number_type"),  # one number for a whole company, UAN
+        ("+443301234567", "number_type"),  # universal access number (UAN)
         ("+447640123456", "number_type"),  # pager
         ("+447012345678", "number_type"),  # personal
         ("+15002345678", "number_type"),
-        ("+80012345678", "number_type"),  # freephone of no country
+        ("+80012345678", "number_type"),  # international freephone
         ("+80812345678", "number_type"),
         ("+979123456789", "number_type"),
         ("+870773111632", "number_type"),  # satellite
@@ -92,22 +92,22 @@ def test_an_ordinary_number_in_an_allowed_country_is_dialled(number: str) -> Non
         ("+882161234567", "number_type"),
         ("+883510012345", "number_type"),
         ("+33140000000", "country"),
-        ("+18765230123", "country"),  # Jamaica: +1 is many countries
+        ("+18765230123", "country"),  # Jamaica: several countries share +1
         ("+14165550123", "country"),  # Canada
         ("+16641234567", "invalid_number"),
-        ("+441481256789", "country"),  # Guernsey: +44 is four
+        ("+441481256789", "country"),  # Guernsey: four territories share +44
     ],
 )
-def test_everything_else_is_refused_by_its_rule(number: str, code: str) -> None:
+def test_any_other_number_is_denied_with_the_code_of_its_rule(number: str, code: str) -> None:
     policy = EVERYWHERE if code == "number_type" else POLICY
 
-    verdict = _verdict(number, policy)
+    decision = _decide(number, policy)
 
-    assert (verdict.allowed, verdict.code) == (False, code)
+    assert (decision.allowed, decision.code) == (False, code)
 
 
-def test_no_kind_of_number_but_ordinary_ones_is_dialled_anywhere() -> None:
-    kinds = {
+def test_special_number_types_are_denied_in_every_country() -> None:
+    denied_types = {
         PhoneNumberType.PREMIUM_RATE,
         PhoneNumberType.SHARED_COST,
         PhoneNumberType.PERSONAL_NUMBER,
@@ -118,59 +118,63 @@ def test_no_kind_of_number_but_ordinary_ones_is_dialled_anywhere() -> None:
     examples = [
         phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
         for region in phonenumbers.SUPPORTED_REGIONS
-        for kind in kinds
-        if (example := phonenumbers.example_number_for_type(region, kind)) is not None
+        for number_type in denied_types
+        if (example := phonenumbers.example_number_for_type(region, number_type)) is not None
     ]
 
-    dialled = [number for number in examples if _verdict(number, EVERYWHERE).allowed]
+    allowed_numbers = [number for number in examples if _decide(number, EVERYWHERE).allowed]
 
     assert len(examples) > 200
-    assert dialled == []
+    assert allowed_numbers == []
 
 
-def test_no_countrys_emergency_number_is_dialled_however_it_is_spelt() -> None:
-    dialled = [
-        spelt
+def test_emergency_numbers_are_denied_in_every_country_and_spelling() -> None:
+    allowed_spellings = [
+        spelling
         for region in phonenumbers.SUPPORTED_REGIONS
-        for short in ("110", "112", "113", "115", "117", "118", "119", "911", "999", "000")
-        for spelt in (short, f"+{phonenumbers.country_code_for_region(region)}{short}")
-        if _verdict(spelt, EVERYWHERE).allowed
+        for short_number in ("110", "112", "113", "115", "117", "118", "119", "911", "999", "000")
+        for spelling in (
+            short_number,
+            f"+{phonenumbers.country_code_for_region(region)}{short_number}",
+        )
+        if _decide(spelling, EVERYWHERE).allowed
     ]
 
-    assert dialled == []
+    assert allowed_spellings == []
 
 
-def test_an_ordinary_number_of_every_country_is_dialled_where_it_is_allowed() -> None:
-    refused = {}
+def test_an_ordinary_number_of_every_country_can_be_allowed() -> None:
+    denied_regions = {}
     for region in phonenumbers.SUPPORTED_REGIONS:
         example = phonenumbers.example_number(region)
+        assert example is not None
         number = phonenumbers.format_number(example, phonenumbers.PhoneNumberFormat.E164)
-        verdict = _verdict(number, DialPolicy((region,), region))
-        if not verdict.allowed:
-            refused[region] = verdict
+        decision = _decide(number, DialPolicy((region,), region))
+        if not decision.allowed:
+            denied_regions[region] = decision
 
-    assert refused == {}
-
-
-def test_freephone_is_dialled_at_home_only_wherever_else_is_allowed() -> None:
-    british = "+448001111111"
-
-    assert _verdict(british, replace(POLICY, home_country="GB")).allowed
-    assert _verdict(british, replace(POLICY, home_country="US")).code == "number_type"
-    assert _verdict("+18005551234", DialPolicy(("CA",), "CA")).allowed
+    assert denied_regions == {}
 
 
-def test_nobody_is_dialled_where_no_country_is_allowed() -> None:
-    assert _verdict(policy=replace(POLICY, countries=())).code == "country"
+def test_a_freephone_number_is_allowed_in_the_home_country_only() -> None:
+    british_number = "+448001111111"
+
+    assert _decide(british_number, replace(POLICY, home_country="GB")).allowed
+    assert _decide(british_number, replace(POLICY, home_country="US")).code == "number_type"
+    assert _decide("+18005551234", DialPolicy(("CA",), "CA")).allowed
 
 
-def test_a_freeze_goes_before_everything() -> None:
-    assert _verdict(frozen=True).code == "frozen"
-    assert _verdict("+1911", frozen=True).code == "frozen"
+def test_a_policy_without_countries_denies_every_number() -> None:
+    assert _decide(policy=replace(POLICY, countries=())).code == "country"
 
 
-def test_the_tenants_own_number_would_come_back() -> None:
-    assert _verdict(own_number=True).code == "own_number"
+def test_a_freeze_takes_precedence_over_every_other_rule() -> None:
+    assert _decide(frozen=True).code == "frozen"
+    assert _decide("+1911", frozen=True).code == "frozen"
+
+
+def test_a_number_of_the_same_tenant_is_denied() -> None:
+    assert _decide(own_number=True).code == "own_number"
 
 
 @pytest.mark.parametrize(
@@ -182,10 +186,8 @@ def test_the_tenants_own_number_would_come_back() -> None:
         (RecentDials(11, 999), "per_minute"),
     ],
 )
-def test_a_cap_is_reached_by_the_leg_that_would_exceed_it(
-    recent: RecentDials, code: str | None
-) -> None:
-    assert _verdict(recent=recent).code == code
+def test_the_leg_that_would_exceed_a_cap_is_denied(recent: RecentDials, code: str | None) -> None:
+    assert _decide(recent=recent).code == code
 
 
 @given(
@@ -196,7 +198,7 @@ def test_a_cap_is_reached_by_the_leg_that_would_exceed_it(
     own_number=st.booleans(),
     frozen=st.booleans(),
 )
-def test_every_number_gets_a_verdict_and_only_a_refusal_a_code(
+def test_every_number_gets_a_decision_and_only_a_denial_has_a_code(
     number: str,
     countries: tuple[str, ...] | None,
     home: str | None,
@@ -204,13 +206,13 @@ def test_every_number_gets_a_verdict_and_only_a_refusal_a_code(
     own_number: bool,
     frozen: bool,
 ) -> None:
-    verdict = _verdict(
+    decision = _decide(
         number, DialPolicy(countries, home), recent=recent, own_number=own_number, frozen=frozen
     )
 
-    assert verdict.allowed is (verdict.code is None)
-    assert verdict.reason
-    assert not (verdict.allowed and (own_number or frozen))
+    assert decision.allowed is (decision.code is None)
+    assert decision.reason
+    assert not (decision.allowed and (own_number or frozen))
 
 
 def _settings(home: str | None = None, **policy: object) -> Settings:
@@ -231,7 +233,7 @@ def _settings(home: str | None = None, **policy: object) -> Settings:
         (_settings(countries=[]), None, (), None),
     ],
 )
-def test_the_allowed_countries_are_the_policys_else_home_else_the_numbers_own(
+def test_countries_default_to_the_home_country_or_that_of_the_number(
     settings: Settings,
     from_number: str | None,
     countries: tuple[str, ...] | None,
@@ -243,7 +245,7 @@ def test_the_allowed_countries_are_the_policys_else_home_else_the_numbers_own(
     assert (policy.per_minute, policy.per_day) == (10, 200)
 
 
-def test_a_tenants_caps_are_its_own() -> None:
+def test_the_caps_of_a_tenant_replace_the_defaults() -> None:
     policy = effective_policy(_settings(per_minute=1, per_day=2), from_number=LONDON)
 
     assert (policy.per_minute, policy.per_day) == (1, 2)
@@ -254,90 +256,88 @@ def test_a_tenants_caps_are_its_own() -> None:
     ("number", "reason"),
     [("+449098790123", "number_type"), (NEW_YORK, "country"), ("+448001111111", None)],
 )
-def test_a_number_that_could_not_be_dialled_is_not_kept(
+def test_a_number_that_may_not_be_dialled_is_not_stored(
     acme: Tenant, field: str, number: str, reason: str | None
 ) -> None:
-    one = f"/phone-numbers/{acme.number()['id']}"
+    path = f"/phone-numbers/{acme.number()['id']}"
 
-    changed = acme.patch(one, {field: number})
+    changed = acme.patch(path, {field: number})
     added = acme.post("/phone-numbers", {"did_number": fresh_number(), field: number})
 
-    for answer, good in ((changed, 200), (added, 201)):
+    for response, success_status in ((changed, 200), (added, 201)):
         if reason is None:
-            assert answer.status_code == good
+            assert response.status_code == success_status
         else:
-            assert answer.status_code == 400
-            assert answer.json["errors"][0]["pointer"] == f"/{field}"
-            assert reason in answer.json["errors"][0]["detail"]
-    assert acme.get(one).json[field] == (number if reason is None else None)
+            assert response.status_code == 400
+            assert response.json["errors"][0]["pointer"] == f"/{field}"
+            assert reason in response.json["errors"][0]["detail"]
+    assert acme.get(path).json[field] == (number if reason is None else None)
 
 
-def test_a_policy_of_its_own_lets_a_tenant_keep_numbers_abroad(acme: Tenant) -> None:
+def test_a_dial_policy_determines_the_countries_of_stored_numbers(acme: Tenant) -> None:
     acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
 
     assert acme.number(forward_to=NEW_YORK)["forward_to"] == NEW_YORK
-    refused = acme.post("/phone-numbers", {"did_number": fresh_number(), "forward_to": LONDON})
-    assert "country" in refused.json["errors"][0]["detail"]
+    response = acme.post("/phone-numbers", {"did_number": fresh_number(), "forward_to": LONDON})
+    assert "country" in response.json["errors"][0]["detail"]
 
 
-def test_a_narrower_policy_does_not_stand_in_the_way_of_other_changes(acme: Tenant) -> None:
+def test_a_narrower_policy_does_not_block_other_changes(acme: Tenant) -> None:
     number = acme.number(fallback_number=fresh_number())
     acme.patch("/settings", {"dial_policy": {"countries": ["US"]}})
 
-    renamed = acme.patch(f"/phone-numbers/{number['id']}", {"label": "Front desk"})
+    response = acme.patch(f"/phone-numbers/{number['id']}", {"label": "Front desk"})
 
-    assert renamed.status_code == 200
+    assert response.status_code == 200
 
 
-def test_a_tenants_own_number_is_a_loop_and_anothers_is_a_number(
+def test_a_number_forwards_to_other_tenants_but_not_to_its_own_tenant(
     acme: Tenant, globex: Tenant
 ) -> None:
-    own, theirs = acme.number()["did_number"], globex.number()["did_number"]
-    one = f"/phone-numbers/{acme.number()['id']}"
+    own_number, foreign_number = acme.number()["did_number"], globex.number()["did_number"]
+    path = f"/phone-numbers/{acme.number()['id']}"
 
-    loop = acme.patch(one, {"forward_to": own})
+    rejected_response = acme.patch(path, {"forward_to": own_number})
 
-    assert loop.json["errors"][0]["pointer"] == "/forward_to"
-    assert "own_number" in loop.json["errors"][0]["detail"]
-    assert acme.patch(one, {"forward_to": theirs}).status_code == 200
+    assert rejected_response.json["errors"][0]["pointer"] == "/forward_to"
+    assert "own_number" in rejected_response.json["errors"][0]["detail"]
+    assert acme.patch(path, {"forward_to": foreign_number}).status_code == 200
 
 
-def test_a_profiles_targets_are_checked_but_for_the_country(acme: Tenant) -> None:
-    own = acme.number()["did_number"]
+def test_transfer_targets_are_checked_except_for_their_country(acme: Tenant) -> None:
+    own_number = acme.number()["did_number"]
     targets = {
         "abroad": {"number": NEW_YORK},
         "hot/line": {"number": "+19002345678"},
     }
-    profile = {"system_prompt": "You answer."}
+    profile_fields = {"system_prompt": "You answer."}
 
-    badly_named = acme.post("/ai-profiles", {**profile, "transfer_targets": targets})
+    name_response = acme.post("/ai-profiles", {**profile_fields, "transfer_targets": targets})
     targets["hot line"] = targets.pop("hot/line")
-    targets["loop"] = {"number": own}
-    refused = acme.post("/ai-profiles", {**profile, "transfer_targets": targets})
-    kept = acme.profile(transfer_targets={"abroad": {"number": NEW_YORK}})
-    changed = acme.patch(f"/ai-profiles/{kept['id']}", {"transfer_targets": targets})
+    targets["loop"] = {"number": own_number}
+    create_response = acme.post("/ai-profiles", {**profile_fields, "transfer_targets": targets})
+    profile = acme.profile(transfer_targets={"abroad": {"number": NEW_YORK}})
+    update_response = acme.patch(f"/ai-profiles/{profile['id']}", {"transfer_targets": targets})
 
-    assert badly_named.status_code == 400
-    for answer in (refused, changed):
-        assert answer.status_code == 400
-        found = {error["pointer"]: error["detail"] for error in answer.json["errors"]}
-        assert set(found) == {
+    assert name_response.status_code == 400
+    for response in (create_response, update_response):
+        assert response.status_code == 400
+        details = {error["pointer"]: error["detail"] for error in response.json["errors"]}
+        assert set(details) == {
             "/transfer_targets/hot line/number",
             "/transfer_targets/loop/number",
         }
-        assert "number_type" in found["/transfer_targets/hot line/number"]
-        assert "own_number" in found["/transfer_targets/loop/number"]
-    assert acme.get(f"/ai-profiles/{kept['id']}").json["version"] == 1
+        assert "number_type" in details["/transfer_targets/hot line/number"]
+        assert "own_number" in details["/transfer_targets/loop/number"]
+    assert acme.get(f"/ai-profiles/{profile['id']}").json["version"] == 1
 
 
-def test_a_profiles_targets_are_in_the_countries_that_the_tenant_named(
-    acme: Tenant, platform: Platform
-) -> None:
+def test_a_home_country_restricts_transfer_targets(acme: Tenant, platform: Platform) -> None:
     acme.patch("/settings", {"home_country": "GB"})
 
-    refused = acme.post(
+    response = acme.post(
         "/ai-profiles",
         {"system_prompt": "You answer.", "transfer_targets": {"desk": {"number": NEW_YORK}}},
     )
 
-    assert "country" in refused.json["errors"][0]["detail"]
+    assert "country" in response.json["errors"][0]["detail"]

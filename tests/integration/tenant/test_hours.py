@@ -1,4 +1,4 @@
-"""Opening hours: breaks, holidays, midnight, and the two nights on which the clock is changed."""
+"""Opening hours: spans, holidays, midnight, changes of the clock, and validation."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,29 +19,29 @@ def _hours(holidays: list[dict[str, Any]] | None = None, **weekly: Any) -> Hours
     return parse_hours({"weekly": weekly, "holidays": holidays or []})
 
 
-def _state(hours: Hours | None, at: str, zone: ZoneInfo = BERLIN) -> Open | Closed:
-    """The state when the zone's clock shows that time; an offset tells which of two."""
-    moment = datetime.fromisoformat(at)
+def _state(hours: Hours | None, local_time: str, zone: ZoneInfo = BERLIN) -> Open | Closed:
+    """Return the state at a local time. An offset selects one of two moments with that time."""
+    moment = datetime.fromisoformat(local_time)
     return state_at(hours, zone, moment if moment.tzinfo else moment.replace(tzinfo=zone))
 
 
-def _is_open(hours: Hours | None, at: str) -> bool:
-    return isinstance(_state(hours, at), Open)
+def _is_open(hours: Hours | None, local_time: str) -> bool:
+    return isinstance(_state(hours, local_time), Open)
 
 
-def _opens_at(hours: Hours | None, at: str) -> str | None:
-    state = _state(hours, at)
+def _opens_at(hours: Hours | None, local_time: str) -> str | None:
+    state = _state(hours, local_time)
     assert isinstance(state, Closed)
     return state.opens_at.isoformat() if state.opens_at else None
 
 
 @pytest.mark.parametrize("document", [None, {}, {"closed_action": "voicemail"}, {"holidays": []}])
-def test_without_hours_it_is_open_at_all_times(document: dict[str, Any] | None) -> None:
+def test_a_number_without_hours_is_always_open(document: dict[str, Any] | None) -> None:
     assert state_at(parse_hours(document), BERLIN, datetime(2026, 1, 1, tzinfo=UTC)) == ALWAYS_OPEN
 
 
 @pytest.mark.parametrize(
-    ("at", "is_open"),
+    ("local_time", "is_open"),
     [
         ("2026-11-23T08:59:59", False),
         ("2026-11-23T09:00:00", True),
@@ -52,19 +52,19 @@ def test_without_hours_it_is_open_at_all_times(document: dict[str, Any] | None) 
         ("2026-11-24T10:00:00", False),
     ],
 )
-def test_what_lies_between_two_spans_is_a_break(at: str, is_open: bool) -> None:
-    assert _is_open(_hours(monday=OFFICE), at) is is_open
+def test_the_time_between_two_spans_is_closed(local_time: str, is_open: bool) -> None:
+    assert _is_open(_hours(monday=OFFICE), local_time) is is_open
 
 
-def test_the_clock_is_the_zones() -> None:
+def test_hours_apply_in_the_time_zone() -> None:
     hours = _hours(monday=OFFICE)
-    at = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
+    moment = datetime(2026, 11, 23, 8, 30, tzinfo=UTC)
 
-    assert isinstance(state_at(hours, BERLIN, at), Open)
-    assert isinstance(state_at(hours, ZoneInfo("America/New_York"), at), Closed)
+    assert isinstance(state_at(hours, BERLIN, moment), Open)
+    assert isinstance(state_at(hours, ZoneInfo("America/New_York"), moment), Closed)
 
 
-def test_it_says_when_it_opens_and_why_it_is_closed() -> None:
+def test_a_closed_state_has_a_reason_and_the_next_opening() -> None:
     hours = _hours(monday=OFFICE, thursday=OFFICE)
 
     state = _state(hours, "2026-11-23T12:30:00")
@@ -76,17 +76,17 @@ def test_it_says_when_it_opens_and_why_it_is_closed() -> None:
     assert _opens_at(hours, "2026-11-23T17:00:00") == "2026-11-26T09:00:00+01:00"
 
 
-def test_spans_need_not_come_in_order() -> None:
+def test_spans_may_be_in_any_order() -> None:
     hours = _hours(monday=OFFICE[::-1])
 
     assert _opens_at(hours, "2026-11-23T08:00:00") == "2026-11-23T09:00:00+01:00"
 
 
-def test_hours_that_never_open_say_so() -> None:
+def test_hours_without_spans_have_no_next_opening() -> None:
     assert _opens_at(_hours(), "2026-11-23T12:30:00") is None
 
 
-def test_all_day_is_until_the_next_midnight() -> None:
+def test_a_span_of_a_whole_day_ends_at_the_next_midnight() -> None:
     hours = _hours(monday=[{"from": "00:00", "to": "24:00"}])
 
     assert _is_open(hours, "2026-11-23T00:00:00")
@@ -95,7 +95,7 @@ def test_all_day_is_until_the_next_midnight() -> None:
     assert not _is_open(hours, "2026-11-22T23:59:59")
 
 
-def test_a_span_that_does_not_end_later_ends_on_the_next_day() -> None:
+def test_a_span_that_ends_before_it_starts_ends_on_the_next_day() -> None:
     hours = _hours(sunday=[{"from": "22:00", "to": "02:00"}])
 
     assert not _is_open(hours, "2026-11-22T21:59:59")
@@ -104,7 +104,7 @@ def test_a_span_that_does_not_end_later_ends_on_the_next_day() -> None:
     assert not _is_open(hours, "2026-11-23T02:00:00")
 
 
-def test_a_holiday_is_closed_or_has_hours_of_its_own() -> None:
+def test_a_holiday_is_closed_or_has_its_own_hours() -> None:
     hours = _hours(
         [
             {"date": "2026-12-25", "name": "Christmas"},
@@ -124,7 +124,7 @@ def test_a_holiday_is_closed_or_has_hours_of_its_own() -> None:
     assert eve.reason == "outside the opening hours of the holiday 2026-12-31"
 
 
-def test_holidays_alone_close_those_days_only() -> None:
+def test_holidays_without_weekly_hours_close_only_those_days() -> None:
     hours = parse_hours({"holidays": [{"date": "2026-12-25"}]})
 
     assert _is_open(hours, "2026-12-24T23:59:59")
@@ -132,17 +132,17 @@ def test_holidays_alone_close_those_days_only() -> None:
     assert _opens_at(hours, "2026-12-25T12:00:00") == "2026-12-26T00:00:00+01:00"
 
 
-def test_a_holiday_is_the_day_in_the_zone() -> None:
+def test_a_holiday_is_a_day_in_the_time_zone() -> None:
     hours = parse_hours({"holidays": [{"date": "2026-12-25"}]})
-    last_minute = datetime(2026, 12, 25, 23, 30, tzinfo=UTC)  # the 26th in Berlin
+    moment = datetime(2026, 12, 25, 23, 30, tzinfo=UTC)  # the 26th in Berlin
 
-    assert isinstance(state_at(hours, BERLIN, last_minute), Open)
-    assert isinstance(state_at(hours, ZoneInfo("UTC"), last_minute), Closed)
+    assert isinstance(state_at(hours, BERLIN, moment), Open)
+    assert isinstance(state_at(hours, ZoneInfo("UTC"), moment), Closed)
 
 
-def test_a_span_runs_past_midnight_into_a_holiday_and_out_of_one() -> None:
-    late = [{"from": "18:00", "to": "02:00"}]
-    hours = _hours([{"date": "2026-12-25", "open": late}], thursday=late)
+def test_a_span_continues_past_midnight_into_and_out_of_a_holiday() -> None:
+    late_spans = [{"from": "18:00", "to": "02:00"}]
+    hours = _hours([{"date": "2026-12-25", "open": late_spans}], thursday=late_spans)
 
     assert _is_open(hours, "2026-12-25T01:59:59")
     assert not _is_open(hours, "2026-12-25T02:00:00")
@@ -150,8 +150,8 @@ def test_a_span_runs_past_midnight_into_a_holiday_and_out_of_one() -> None:
     assert not _is_open(hours, "2026-12-26T02:00:00")
 
 
-# In Berlin on 29 March 2026 the clock jumps from 02:00 to 03:00, and on 25 October it shows the
-# hour from 02:00 to 03:00 twice. Both are Sundays.
+# In Berlin the clock jumps from 02:00 to 03:00 on 29 March 2026, and it repeats the hour from 02:00
+# to 03:00 on 25 October. Both days are Sundays.
 
 
 def test_a_start_in_the_skipped_hour_is_the_moment_of_the_jump() -> None:
@@ -178,7 +178,7 @@ def test_a_span_within_the_skipped_hour_is_never_open_on_that_day() -> None:
     assert _opens_at(hours, "2026-03-29T01:00:00") == "2026-04-05T02:15:00+02:00"
 
 
-def test_a_span_from_the_doubled_hour_begins_when_the_clock_first_shows_it() -> None:
+def test_a_start_in_the_repeated_hour_is_its_first_occurrence() -> None:
     hours = _hours(sunday=[{"from": "02:30", "to": "05:00"}])
 
     assert not _is_open(hours, "2026-10-25T02:29:59+02:00")
@@ -188,7 +188,7 @@ def test_a_span_from_the_doubled_hour_begins_when_the_clock_first_shows_it() -> 
     assert _opens_at(hours, "2026-10-25T01:00:00+02:00") == "2026-10-25T02:30:00+02:00"
 
 
-def test_a_span_until_the_doubled_hour_ends_when_the_clock_last_shows_it() -> None:
+def test_an_end_in_the_repeated_hour_is_its_second_occurrence() -> None:
     hours = _hours(sunday=[{"from": "00:00", "to": "02:30"}])
 
     assert _is_open(hours, "2026-10-25T02:45:00+02:00")
@@ -196,12 +196,12 @@ def test_a_span_until_the_doubled_hour_ends_when_the_clock_last_shows_it() -> No
     assert not _is_open(hours, "2026-10-25T02:30:00+01:00")
 
 
-def test_a_day_that_a_zone_left_out_has_no_hours() -> None:
-    apia = ZoneInfo("Pacific/Apia")  # went from 29 to 31 December 2011
+def test_a_day_that_the_time_zone_skipped_has_no_hours() -> None:
+    apia = ZoneInfo("Pacific/Apia")  # skipped 30 December 2011
     hours = _hours(friday=OFFICE, saturday=OFFICE)
-    before = datetime(2011, 12, 29, 18, tzinfo=apia)
+    moment = datetime(2011, 12, 29, 18, tzinfo=apia)
 
-    state = state_at(hours, apia, before)
+    state = state_at(hours, apia, moment)
 
     assert isinstance(state, Closed)
     assert state.opens_at == datetime(2011, 12, 31, 9, tzinfo=apia)
@@ -219,17 +219,17 @@ _DAY = st.lists(
 @given(
     weekly=st.fixed_dictionaries({}, optional=dict.fromkeys(DAYS, _DAY)),
     holiday=st.dates(date(2026, 3, 25), date(2026, 4, 2)),
-    at=st.datetimes(datetime(2026, 3, 25), datetime(2026, 4, 2), timezones=st.just(UTC)),
+    moment=st.datetimes(datetime(2026, 3, 25), datetime(2026, 4, 2), timezones=st.just(UTC)),
 )
-def test_it_opens_when_it_says_and_not_before(
-    weekly: dict[str, Any], holiday: date, at: datetime
+def test_the_next_opening_is_the_first_open_moment(
+    weekly: dict[str, Any], holiday: date, moment: datetime
 ) -> None:
     hours = _hours([{"date": holiday.isoformat()}], **weekly)
 
-    state = state_at(hours, BERLIN, at)
+    state = state_at(hours, BERLIN, moment)
 
     if isinstance(state, Closed) and state.opens_at is not None:
-        assert state.opens_at > at
+        assert state.opens_at > moment
         assert isinstance(state_at(hours, BERLIN, state.opens_at), Open)
         just_before = state.opens_at.astimezone(UTC) - timedelta(seconds=1)
         assert isinstance(state_at(hours, BERLIN, just_before), Closed)
@@ -281,24 +281,24 @@ def test_it_opens_when_it_says_and_not_before(
         ({"always": True}, "/always"),
     ],
 )
-def test_hours_that_cannot_be_kept_are_named(
+def test_invalid_hours_are_rejected_with_their_pointer(
     acme: Tenant, hours: dict[str, Any], pointer: str
 ) -> None:
     number = acme.number()
 
     for path in ("/settings", f"/phone-numbers/{number['id']}"):
-        refused = acme.patch(path, {"hours": hours})
+        response = acme.patch(path, {"hours": hours})
 
-        assert refused.status_code == 400
-        assert f"/hours{pointer}" in [error["pointer"] for error in refused.json["errors"]]
+        assert response.status_code == 400
+        assert f"/hours{pointer}" in [error["pointer"] for error in response.json["errors"]]
         assert acme.get(path).json["hours"] is None
 
 
-def test_spans_that_touch_do_not_overlap(acme: Tenant) -> None:
+def test_adjacent_spans_do_not_overlap(acme: Tenant) -> None:
     weekly = {day: [{"from": "00:00", "to": "24:00"}] for day in DAYS}
     weekly["monday"] = [{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "24:00"}]
 
-    kept = acme.patch("/settings", {"hours": {"weekly": weekly}})
+    response = acme.patch("/settings", {"hours": {"weekly": weekly}})
 
-    assert kept.status_code == 200
-    assert kept.json["hours"] == {"weekly": weekly}
+    assert response.status_code == 200
+    assert response.json["hours"] == {"weekly": weekly}

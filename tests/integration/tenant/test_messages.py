@@ -1,4 +1,4 @@
-"""Messages: taken in a call, listed, dealt with, and mailed at least once."""
+"""Messages: the API, and e-mail notifications, which are sent at least once."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,49 +18,49 @@ from vca.jobs import queue
 from vca.kit import mail
 from vca.kit.mail import Mail, Mailer
 from vca.tenancy.session import tenant_session
-from vca.tenant.calls.core import call_services as desks
+from vca.tenant.calls.core import call_services
 from vca.tenant.messages import email_notifications, service
 
-DESK = "desk@acme.example"
+NOTIFICATION_ADDRESS = "desk@acme.example"
 CALLER = "+14155550123"
 
 
-def _take(tenant: Tenant, **given: Any) -> UUID:
-    fields = {"call_id": uuid4(), "kind": "message", "caller_number": CALLER, **given}
+def _create_message(tenant: Tenant, **fields: Any) -> UUID:
+    message_fields = {"call_id": uuid4(), "kind": "message", "caller_number": CALLER, **fields}
     with tenant_session(tenant.ref) as session:
-        return service.create(session, **fields).id
+        return service.create(session, **message_fields).id
 
 
 @pytest.fixture
 def smtp_inbox() -> Iterator[SmtpServer]:
-    """A server of mail that this deployment uses."""
-    with smtp_server() as found:
-        mail.set_current_mailer(Mailer(found.url, "vca@example.com"))
-        yield found
+    """Run an SMTP server as the mail server of the deployment, and return it."""
+    with smtp_server() as server:
+        mail.set_current_mailer(Mailer(server.url, "vca@example.com"))
+        yield server
     mail.set_current_mailer(None)
 
 
 @pytest.fixture
 def notified_tenant(acme: Tenant, world: Factory, smtp_inbox: SmtpServer) -> Tenant:
-    """Acme, which wants to be mailed."""
-    world.sql(acme, f"UPDATE settings SET notification_email = '{DESK}'")
+    """Return Acme with a notification address."""
+    world.sql(acme, f"UPDATE settings SET notification_email = '{NOTIFICATION_ADDRESS}'")
     return acme
 
 
-# --- The API -------------------------------------------------------------------------------------
+# The API
 
 
-def test_a_message_is_shown_as_it_was_left(acme: Tenant) -> None:
+def test_a_message_is_returned_with_all_its_fields(acme: Tenant) -> None:
     call_id = uuid4()
-    message_id = _take(
+    message_id = _create_message(
         acme, call_id=call_id, callback_number="020 7946", name="Jane", reason="A new tooth."
     )
 
-    shown = acme.get(f"/messages/{message_id}").json
+    message = acme.get(f"/messages/{message_id}").json
 
-    times = {name: shown.pop(name) for name in ("created_at", "updated_at")}
+    times = {name: message.pop(name) for name in ("created_at", "updated_at")}
     assert all(times.values())
-    assert shown == {
+    assert message == {
         "id": str(message_id),
         "kind": "message",
         "status": "new",
@@ -75,9 +75,9 @@ def test_a_message_is_shown_as_it_was_left(acme: Tenant) -> None:
     }
 
 
-def test_a_voicemail_says_where_its_audio_is(acme: Tenant) -> None:
+def test_a_voicemail_contains_the_path_of_its_audio(acme: Tenant) -> None:
     call_id = uuid4()
-    message_id = _take(acme, call_id=call_id, kind="voicemail", recording_id=uuid4())
+    message_id = _create_message(acme, call_id=call_id, kind="voicemail", recording_id=uuid4())
 
     audio = acme.get(f"/messages/{message_id}").json["audio"]
 
@@ -85,69 +85,72 @@ def test_a_voicemail_says_where_its_audio_is(acme: Tenant) -> None:
     assert acme.api.get(audio).json["code"] == "not-found"
 
 
-def test_texts_of_a_caller_are_cut_and_cleaned(acme: Tenant) -> None:
-    message_id = _take(
+def test_texts_of_a_caller_are_truncated_and_sanitised(acme: Tenant) -> None:
+    message_id = _create_message(
         acme,
         name="J\x00ane\ud800" + "x" * 500,
         reason="y" * 50_000,
         callback_number="\x07" + "1" * 99,
         caller_number=None,
     )
-    blank = _take(acme, name=" \x00 ", reason="")
+    blank_id = _create_message(acme, name=" \x00 ", reason="")
 
-    shown = acme.get(f"/messages/{message_id}").json
-    assert shown["name"] == ("Jane" + "x" * 500)[:200]
-    assert (len(shown["reason"]), shown["callback_number"]) == (4_000, "1" * 40)
-    assert shown["caller_number"] is None
-    empty = acme.get(f"/messages/{blank}").json
-    assert (empty["name"], empty["reason"]) == (None, None)
+    message = acme.get(f"/messages/{message_id}").json
+    assert message["name"] == ("Jane" + "x" * 500)[:200]
+    assert (len(message["reason"]), message["callback_number"]) == (4_000, "1" * 40)
+    assert message["caller_number"] is None
+    blank_message = acme.get(f"/messages/{blank_id}").json
+    assert (blank_message["name"], blank_message["reason"]) == (None, None)
 
 
-def test_messages_are_listed_newest_first_in_pages_and_by_filter(
+def test_messages_are_listed_newest_first_with_pages_and_filters(
     acme: Tenant, globex: Tenant
 ) -> None:
     call_id = uuid4()
-    ids = [str(_take(acme, call_id=call_id)) for _ in range(3)]
-    voicemail = str(_take(acme, kind="voicemail"))
-    _take(globex, call_id=call_id)
-    acme.patch(f"/messages/{ids[0]}", {"status": "done"})
+    message_ids = [str(_create_message(acme, call_id=call_id)) for _ in range(3)]
+    voicemail_id = str(_create_message(acme, kind="voicemail"))
+    _create_message(globex, call_id=call_id)
+    acme.patch(f"/messages/{message_ids[0]}", {"status": "done"})
 
-    def listed(**query: Any) -> list[str]:
-        return [one["id"] for one in acme.get("/messages", **query).json]
+    def list_ids(**query: Any) -> list[str]:
+        return [message["id"] for message in acme.get("/messages", **query).json]
 
-    assert listed() == [voicemail, *reversed(ids)]
-    assert listed(status="done") == [ids[0]]
-    assert listed(kind="voicemail") == [voicemail]
-    assert listed(call_id=str(call_id), status="new") == [ids[2], ids[1]]
+    assert list_ids() == [voicemail_id, *reversed(message_ids)]
+    assert list_ids(status="done") == [message_ids[0]]
+    assert list_ids(kind="voicemail") == [voicemail_id]
+    assert list_ids(call_id=str(call_id), status="new") == [message_ids[2], message_ids[1]]
     first = acme.get("/messages", limit=3)
-    rest = acme.api.get(first.headers["Link"].partition("<")[2].partition(">")[0])
-    assert [one["id"] for one in [*first.json, *rest.json]] == listed()
+    second = acme.api.get(first.headers["Link"].partition("<")[2].partition(">")[0])
+    assert [message["id"] for message in [*first.json, *second.json]] == list_ids()
 
 
-def test_messages_of_simulated_calls_are_listed_apart(acme: Tenant) -> None:
-    real, simulated = str(_take(acme)), str(_take(acme, simulated=True, kind="voicemail"))
+def test_messages_of_simulated_calls_are_listed_separately(acme: Tenant) -> None:
+    real_id = str(_create_message(acme))
+    simulated_id = str(_create_message(acme, simulated=True, kind="voicemail"))
 
-    def listed(**query: Any) -> list[tuple[str, bool]]:
-        return [(one["id"], one["simulated"]) for one in acme.get("/messages", **query).json]
+    def list_messages(**query: Any) -> list[tuple[str, bool]]:
+        return [
+            (message["id"], message["simulated"]) for message in acme.get("/messages", **query).json
+        ]
 
-    assert listed() == listed(simulated="false") == [(real, False)]
-    assert listed(simulated="true") == [(simulated, True)]
-    assert acme.get(f"/messages/{simulated}").json["simulated"] is True
+    assert list_messages() == list_messages(simulated="false") == [(real_id, False)]
+    assert list_messages(simulated="true") == [(simulated_id, True)]
+    assert acme.get(f"/messages/{simulated_id}").json["simulated"] is True
     assert acme.get("/messages", simulated="perhaps").status_code == 400
 
 
-def test_a_message_is_dealt_with_and_taken_up_again(acme: Tenant) -> None:
-    one = f"/messages/{_take(acme)}"
-    before = acme.get(one).json
+def test_a_message_is_marked_as_done_and_as_new(acme: Tenant) -> None:
+    path = f"/messages/{_create_message(acme)}"
+    before = acme.get(path).json
 
-    done = acme.patch(one, {"status": "done"}).json
-    again = acme.patch(one, {"status": "done"}).json
-    new = acme.patch(one, {"status": "new"}).json
+    done = acme.patch(path, {"status": "done"}).json
+    repeated = acme.patch(path, {"status": "done"}).json
+    reopened = acme.patch(path, {"status": "new"}).json
 
-    assert (done["status"], again["status"], new["status"]) == ("done", "done", "new")
+    assert (done["status"], repeated["status"], reopened["status"]) == ("done", "done", "new")
     assert done["updated_at"] > before["updated_at"]
-    assert again["updated_at"] == done["updated_at"]
-    assert acme.patch(one, {}).json == new
+    assert repeated["updated_at"] == done["updated_at"]
+    assert acme.patch(path, {}).json == reopened
 
 
 @pytest.mark.parametrize(
@@ -159,46 +162,48 @@ def test_a_message_is_dealt_with_and_taken_up_again(acme: Tenant) -> None:
         ({"mailed_at": None}, "/mailed_at"),
     ],
 )
-def test_a_bad_change_is_named(acme: Tenant, body: object, pointer: str) -> None:
-    refused = acme.patch(f"/messages/{_take(acme)}", body)
+def test_an_invalid_update_is_rejected_with_its_pointer(
+    acme: Tenant, body: object, pointer: str
+) -> None:
+    response = acme.patch(f"/messages/{_create_message(acme)}", body)
 
-    assert refused.status_code == 400
-    assert refused.json["errors"][0]["pointer"] == pointer
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == pointer
 
 
-def test_another_tenants_message_does_not_exist(acme: Tenant, globex: Tenant) -> None:
-    one = f"/messages/{_take(acme)}"
+def test_a_message_of_another_tenant_returns_404(acme: Tenant, globex: Tenant) -> None:
+    path = f"/messages/{_create_message(acme)}"
 
-    answers = [globex.get(one), globex.patch(one, {"status": "done"})]
+    responses = [globex.get(path), globex.patch(path, {"status": "done"})]
 
-    assert {answer.json["code"] for answer in answers} == {"not-found"}
-    assert acme.get(one).json["status"] == "new"
+    assert {response.json["code"] for response in responses} == {"not-found"}
+    assert acme.get(path).json["status"] == "new"
 
 
 @pytest.mark.parametrize("scopes", [["read"], ["read", "write", "admin"], ["content"]])
-def test_a_message_is_content_also_when_it_is_changed(
+def test_access_to_messages_requires_the_content_scope(
     acme: Tenant, world: Factory, scopes: list[str]
 ) -> None:
-    message_id = _take(acme, reason="A secret.")
+    message_id = _create_message(acme, reason="A secret.")
     api = world.api(world.key(acme.id, scopes=scopes))
-    one = acme.url(f"/messages/{message_id}")
+    path = acme.url(f"/messages/{message_id}")
 
-    read = [api.get(one).status_code, api.get(acme.url("/messages")).status_code]
-    changed = api.patch(one, {"status": "done"})
+    read_statuses = [api.get(path).status_code, api.get(acme.url("/messages")).status_code]
+    update_response = api.patch(path, {"status": "done"})
 
-    assert read == ([200, 200] if "content" in scopes else [403, 403])
-    assert changed.status_code == 403
-    assert "A secret" not in changed.text
-
-
-# --- Mailed --------------------------------------------------------------------------------------
+    assert read_statuses == ([200, 200] if "content" in scopes else [403, 403])
+    assert update_response.status_code == 403
+    assert "A secret" not in update_response.text
 
 
-def test_a_message_is_mailed_once_and_the_row_says_so(
+# E-mail notifications
+
+
+def test_a_message_is_mailed_once_and_marked_as_mailed(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     call_id = uuid4()
-    message_id = _take(
+    message_id = _create_message(
         notified_tenant,
         call_id=call_id,
         name="Jane\r\nBcc: x@y",
@@ -208,81 +213,87 @@ def test_a_message_is_mailed_once_and_the_row_says_so(
 
     assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
-    [found] = smtp_inbox.messages
-    assert found["To"] == DESK
-    assert found["Subject"] == "Message from Jane Bcc: x@y"
-    assert found["Message-ID"] == f"<message-{message_id.hex}@example.com>"
-    text = found.get_content()
-    for told in ("Zähne 🦷", CALLER, "Call back at: 42", str(message_id), str(call_id)):
-        assert told in text
+    [email] = smtp_inbox.messages
+    assert email["To"] == NOTIFICATION_ADDRESS
+    assert email["Subject"] == "Message from Jane Bcc: x@y"
+    assert email["Message-ID"] == f"<message-{message_id.hex}@example.com>"
+    content = email.get_content()
+    for expected_text in ("Zähne 🦷", CALLER, "Call back at: 42", str(message_id), str(call_id)):
+        assert expected_text in content
     assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
-    _mail_again(notified_tenant, message_id)
+    _run_mail_job(notified_tenant, message_id)
     assert len(smtp_inbox.messages) == 1
 
 
-def test_a_voicemails_mail_says_where_to_hear_it(
+def test_the_mail_of_a_voicemail_contains_the_path_of_its_audio(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    message_id = _take(notified_tenant, kind="voicemail", recording_id=uuid4(), caller_number=None)
+    message_id = _create_message(
+        notified_tenant, kind="voicemail", recording_id=uuid4(), caller_number=None
+    )
 
     world.run_jobs(notified_tenant)
 
-    [found] = smtp_inbox.messages
-    assert found["Subject"] == "Voicemail from a withheld number"
-    assert notified_tenant.get(f"/messages/{message_id}").json[
-        "audio"
-    ] in found.get_content().replace("=\r\n", "")
+    [email] = smtp_inbox.messages
+    assert email["Subject"] == "Voicemail from a withheld number"
+    audio = notified_tenant.get(f"/messages/{message_id}").json["audio"]
+    assert audio in email.get_content().replace("=\r\n", "")
 
 
-def test_who_named_no_address_is_not_mailed(
+def test_a_tenant_without_a_notification_address_gets_no_mail(
     acme: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    _take(acme)
+    _create_message(acme)
 
     assert world.run_jobs(acme) == []
 
 
-def test_a_deployment_that_cannot_mail_orders_none(acme: Tenant, world: Factory) -> None:
-    world.sql(acme, f"UPDATE settings SET notification_email = '{DESK}'")
-    _take(acme)
+def test_a_deployment_without_a_mail_server_enqueues_no_mail(acme: Tenant, world: Factory) -> None:
+    world.sql(acme, f"UPDATE settings SET notification_email = '{NOTIFICATION_ADDRESS}'")
+    _create_message(acme)
 
     assert world.run_jobs(acme) == []
 
 
-def test_a_simulated_call_mails_nobody_and_leaves_the_inbox_empty(
+def test_a_message_of_a_simulated_call_is_neither_mailed_nor_listed(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     arguments = '{"name": "Jane", "number": null, "reason": "Call back."}'
     model = SequenceModel(["I will.", ToolCall("take_message", arguments)])
-    desks.set_current_services(replace(desks.current_services(), models=Models(model)))
+    call_services.set_current_services(
+        replace(call_services.current_services(), models=Models(model))
+    )
     notified_tenant.profile(role="receptionist", tools=["take_message"])
     call_id = notified_tenant.simulate(notified_tenant.number()["did_number"])["call_id"]
     world.run_jobs(notified_tenant)
     notified_tenant.say(call_id, "Please tell them to call me back.")
 
-    worked = world.run_jobs(notified_tenant)
+    job_names = world.run_jobs(notified_tenant)
 
-    assert "messages.mail" not in worked
+    assert "messages.mail" not in job_names
     assert smtp_inbox.messages == []
     assert notified_tenant.get("/messages").json == []
-    [left] = notified_tenant.get("/messages", simulated="true").json
-    assert (left["call_id"], left["mailed_at"]) == (call_id, None)
-    [event] = [it for it in notified_tenant.get("/events").json if it["type"] == "message.taken"]
+    [message] = notified_tenant.get("/messages", simulated="true").json
+    assert (message["call_id"], message["mailed_at"]) == (call_id, None)
+    [event] = [
+        event for event in notified_tenant.get("/events").json if event["type"] == "message.taken"
+    ]
     assert event["data"]["simulated"] is True
 
 
-def test_a_mail_that_an_earlier_release_ordered_for_a_simulated_call_is_not_sent(
+def test_a_mail_job_for_a_simulated_call_sends_nothing(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    _mail_again(notified_tenant, _take(notified_tenant, simulated=True))
+    """Earlier releases enqueued such jobs."""
+    _run_mail_job(notified_tenant, _create_message(notified_tenant, simulated=True))
 
     assert smtp_inbox.messages == []
 
 
-def test_an_address_that_was_taken_back_gets_nothing(
+def test_a_removed_notification_address_gets_no_mail(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
-    _take(notified_tenant)
+    _create_message(notified_tenant)
     world.sql(notified_tenant, "UPDATE settings SET notification_email = NULL")
 
     assert world.run_jobs(notified_tenant) == ["messages.mail"]
@@ -290,11 +301,11 @@ def test_an_address_that_was_taken_back_gets_nothing(
     assert smtp_inbox.messages == []
 
 
-def test_what_the_server_puts_off_is_mailed_later(
+def test_a_mail_that_the_server_defers_is_sent_later(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     smtp_inbox.answers.extend(["451 later", "452 full"])
-    message_id = _take(notified_tenant)
+    message_id = _create_message(notified_tenant)
     world.run_jobs(notified_tenant)
     assert smtp_inbox.messages == []
 
@@ -306,11 +317,11 @@ def test_what_the_server_puts_off_is_mailed_later(
     assert world.run_jobs(notified_tenant, include_scheduled=True) == []
 
 
-def test_what_the_server_refuses_for_good_is_not_tried_again(
+def test_a_permanently_rejected_mail_is_not_retried(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     smtp_inbox.answers.append("550 no such mailbox")
-    message_id = _take(notified_tenant)
+    message_id = _create_message(notified_tenant)
 
     world.run_jobs(notified_tenant)
 
@@ -318,35 +329,35 @@ def test_what_the_server_refuses_for_good_is_not_tried_again(
     assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is None
 
 
-def test_what_is_put_off_for_ever_is_given_up(
+def test_a_mail_is_dropped_after_the_last_retry(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(email_notifications, "BACK_OFF_S", (1, 1))
     smtp_inbox.answers.extend(["451 later"] * 9)
-    _take(notified_tenant)
+    _create_message(notified_tenant)
     world.run_jobs(notified_tenant)
 
-    tries = [world.run_jobs(notified_tenant, include_scheduled=True) for _ in range(3)]
+    job_names = [world.run_jobs(notified_tenant, include_scheduled=True) for _ in range(3)]
 
-    assert tries == [["messages.mail"], ["messages.mail"], []]
+    assert job_names == [["messages.mail"], ["messages.mail"], []]
 
 
-def test_killed_after_the_server_took_it_the_same_mail_comes_again(
+def test_a_retry_after_a_crash_sends_the_identical_mail(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    message_id = _take(notified_tenant)
-    send = Mailer.send
+    message_id = _create_message(notified_tenant)
+    send_mail = Mailer.send
 
-    def sent_and_killed(mailer: Mailer, mail: Mail) -> None:
-        send(mailer, mail)
+    def send_and_kill_process(mailer: Mailer, mail: Mail) -> None:
+        send_mail(mailer, mail)
         raise ProcessKilled
 
-    with monkeypatch.context() as patched:
-        patched.setattr(Mailer, "send", sent_and_killed)
+    with monkeypatch.context() as patch:
+        patch.setattr(Mailer, "send", send_and_kill_process)
         with pytest.raises(ProcessKilled):
             world.run_jobs(notified_tenant)
     assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is None
-    _mail_again(notified_tenant, message_id)
+    _run_mail_job(notified_tenant, message_id)
 
     first, second = smtp_inbox.messages
     assert first["Message-ID"] == second["Message-ID"]
@@ -354,45 +365,45 @@ def test_killed_after_the_server_took_it_the_same_mail_comes_again(
     assert notified_tenant.get(f"/messages/{message_id}").json["mailed_at"] is not None
 
 
-def test_no_transaction_is_open_while_the_server_is_asked(
+def test_no_transaction_is_open_while_a_mail_is_sent(
     notified_tenant: Tenant, world: Factory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out: list[int] = []
+    open_transactions: list[int] = []
 
-    def watched(mailer: Mailer, mail: Mail) -> None:
-        out.append(checked_out_connections())
+    def count_transactions(mailer: Mailer, mail: Mail) -> None:
+        open_transactions.append(checked_out_connections())
 
-    monkeypatch.setattr(Mailer, "send", watched)
-    _take(notified_tenant)
+    monkeypatch.setattr(Mailer, "send", count_transactions)
+    _create_message(notified_tenant)
 
     world.run_jobs(notified_tenant)
 
-    assert out == [0]
+    assert open_transactions == [0]
 
 
-def test_nothing_of_a_message_is_logged(
+def test_the_content_of_a_message_is_not_logged(
     notified_tenant: Tenant, world: Factory, smtp_inbox: SmtpServer
 ) -> None:
     smtp_inbox.answers.append("550 Jane's secret is refused")
-    _take(notified_tenant, name="Jane", reason="The secret.")
+    _create_message(notified_tenant, name="Jane", reason="The secret.")
 
-    with capture_logs() as lines:
+    with capture_logs() as log_lines:
         world.run_jobs(notified_tenant)
 
-    [told] = [line for line in lines if line["event"] == "message.not_mailed"]
-    assert told["code"] == 550
-    for secret in ("Jane", "secret", DESK, CALLER):
-        assert secret not in str(lines)
+    [log_line] = [entry for entry in log_lines if entry["event"] == "message.not_mailed"]
+    assert log_line["code"] == 550
+    for secret in ("Jane", "secret", NOTIFICATION_ADDRESS, CALLER):
+        assert secret not in str(log_lines)
 
 
-def test_a_mail_that_was_ordered_before_mail_was_turned_off_is_let_go(
+def test_a_mail_job_does_nothing_when_mail_is_disabled(
     notified_tenant: Tenant, world: Factory
 ) -> None:
-    _take(notified_tenant)
+    _create_message(notified_tenant)
     mail.set_current_mailer(None)
 
     assert world.run_jobs(notified_tenant) == ["messages.mail"]
 
 
-def _mail_again(tenant: Tenant, message_id: UUID) -> None:
+def _run_mail_job(tenant: Tenant, message_id: UUID) -> None:
     queue.TASKS["messages.mail"](tenant_id=tenant.id, message_id=str(message_id))

@@ -1,5 +1,6 @@
-"""Phone numbers: claimed, changed, and registered at their carrier by jobs."""
+"""Tests of phone numbers: creation, changes, registration by jobs, and decision webhooks."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -18,16 +19,16 @@ from vca.tenant.phone_numbers import decision_webhook
 from vca.tenant.phone_numbers.models import PhoneNumber
 
 
-def _registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json["registration"]
-    return found
+def _get_registration(tenant: Tenant, number: dict[str, Any]) -> dict[str, Any]:
+    registration: dict[str, Any] = tenant.get(f"/phone-numbers/{number['id']}").json["registration"]
+    return registration
 
 
-def _registry_says(platform: Platform, number: dict[str, Any]) -> str:
-    found: str = platform.api.get("/api/dids", did_number=number["did_number"]).json[0][
+def _get_registry_status(platform: Platform, number: dict[str, Any]) -> str:
+    status: str = platform.api.get("/api/dids", did_number=number["did_number"]).json[0][
         "registration_status"
     ]
-    return found
+    return status
 
 
 def test_a_new_number_is_registered_by_a_job(
@@ -38,9 +39,9 @@ def test_a_new_number_is_registered_by_a_job(
 
     world.run_jobs(acme)
 
-    assert _registration(acme, number)["status"] == "registered"
-    assert _registration(acme, number)["checked_at"] is not None
-    assert _registry_says(platform, number) == "registered"
+    assert _get_registration(acme, number)["status"] == "registered"
+    assert _get_registration(acme, number)["checked_at"] is not None
+    assert _get_registry_status(platform, number) == "registered"
     assert carrier.registered_numbers == {number["did_number"]: acme.ref.id}
 
 
@@ -52,12 +53,12 @@ def test_deactivating_unregisters_and_reactivating_registers(
 
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": False})
     world.run_jobs(acme)
-    assert _registration(acme, number)["status"] == "unregistered"
+    assert _get_registration(acme, number)["status"] == "unregistered"
     assert carrier.registered_numbers == {}
 
     acme.patch(f"/phone-numbers/{number['id']}", {"is_active": True})
     world.run_jobs(acme)
-    assert _registration(acme, number)["status"] == "registered"
+    assert _get_registration(acme, number)["status"] == "registered"
 
 
 def test_deleting_unregisters(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> None:
@@ -71,55 +72,55 @@ def test_deleting_unregisters(acme: Tenant, world: Factory, carrier: FakeTelepho
     assert acme.get(f"/phone-numbers/{number['id']}").status_code == 404
 
 
-def test_a_pause_keeps_the_registration(acme: Tenant, world: Factory) -> None:
+def test_closing_a_number_does_not_change_its_registration(acme: Tenant, world: Factory) -> None:
     number = acme.number()
     world.run_jobs(acme)
 
     acme.patch(f"/phone-numbers/{number['id']}", {"mode": "closed"})
 
     assert world.run_jobs(acme) == []
-    assert _registration(acme, number)["status"] == "registered"
+    assert _get_registration(acme, number)["status"] == "registered"
 
 
-def test_a_passing_failure_is_tried_again_later(
+def test_a_temporary_failure_is_retried_later(
     acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("timed out", permanent=False, code="timeout"))
     number = acme.number()
 
     world.run_jobs(acme)
-    waiting = _registration(acme, number)
+    pending = _get_registration(acme, number)
     world.run_jobs(acme, include_scheduled=True)
 
-    assert (waiting["status"], waiting["code"]) == ("pending", "timeout")
-    assert waiting["next_attempt_at"] > waiting["checked_at"]
-    assert _registration(acme, number)["status"] == "registered"
-    assert _registry_says(platform, number) == "registered"
+    assert (pending["status"], pending["code"]) == ("pending", "timeout")
+    assert pending["next_attempt_at"] > pending["checked_at"]
+    assert _get_registration(acme, number)["status"] == "registered"
+    assert _get_registry_status(platform, number) == "registered"
 
 
-def test_a_permanent_failure_is_not_tried_again_until_asked(
+def test_a_permanent_failure_is_retried_only_on_request(
     acme: Tenant, world: Factory, platform: Platform, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("no such number", permanent=True, code="21421"))
     number = acme.number()
     world.run_jobs(acme)
 
-    failed = _registration(acme, number)
+    failed = _get_registration(acme, number)
     assert (failed["status"], failed["code"], failed["next_attempt_at"]) == (
         "failed",
         "21421",
         None,
     )
-    assert _registry_says(platform, number) == "failed"
+    assert _get_registry_status(platform, number) == "failed"
     assert world.run_jobs(acme, include_scheduled=True) == []
 
-    again = acme.post(f"/phone-numbers/{number['id']}/register")
+    response = acme.post(f"/phone-numbers/{number['id']}/register")
     world.run_jobs(acme)
-    assert (again.status_code, again.json["registration"]["status"]) == (202, "pending")
-    assert _registration(acme, number)["status"] == "registered"
+    assert (response.status_code, response.json["registration"]["status"]) == (202, "pending")
+    assert _get_registration(acme, number)["status"] == "registered"
 
 
-def test_asking_again_overtakes_a_waiting_retry(
+def test_a_registration_request_replaces_the_scheduled_retry(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     carrier.fail_next(TelephonyError("timed out", permanent=False))
@@ -128,33 +129,33 @@ def test_asking_again_overtakes_a_waiting_retry(
 
     acme.post(f"/phone-numbers/{number['id']}/register")
     world.run_jobs(acme)
-    asked = len(carrier.operations)
+    operation_count = len(carrier.operations)
     world.run_jobs(acme, include_scheduled=True)
 
-    assert _registration(acme, number)["status"] == "registered"
-    assert len(carrier.operations) == asked
+    assert _get_registration(acme, number)["status"] == "registered"
+    assert len(carrier.operations) == operation_count
 
 
 def test_an_inactive_number_is_not_registered_on_request(acme: Tenant, world: Factory) -> None:
     number = acme.number(is_active=False)
     world.run_jobs(acme)
 
-    refused = acme.post(f"/phone-numbers/{number['id']}/register")
+    response = acme.post(f"/phone-numbers/{number['id']}/register")
 
-    assert (refused.status_code, refused.json["code"]) == (409, "number-inactive")
+    assert (response.status_code, response.json["code"]) == (409, "number-inactive")
 
 
-def test_a_registration_that_comes_after_the_number_was_deleted_is_undone(
+def test_a_registration_that_ends_after_the_deletion_is_reverted(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = acme.number()
-    register = carrier.register_number
+    register_number = carrier.register_number
 
-    def delete_meanwhile(*args: Any) -> None:
-        register(*args)
+    def register_and_delete(*arguments: Any) -> None:
+        register_number(*arguments)
         acme.delete(f"/phone-numbers/{number['id']}")
 
-    monkeypatch.setattr(carrier, "register_number", delete_meanwhile)
+    monkeypatch.setattr(carrier, "register_number", register_and_delete)
     world.run_jobs(acme)
 
     assert carrier.registered_numbers == {}
@@ -190,48 +191,48 @@ def test_without_a_carrier_registration_fails_with_the_reason(
         ("id", "00000000-0000-4000-8000-000000000000"),
     ],
 )
-def test_a_bad_field_is_named_and_nothing_is_kept(
+def test_an_invalid_field_is_named_and_no_number_is_created(
     acme: Tenant, platform: Platform, field: str, value: object
 ) -> None:
     number = fresh_number()
 
-    refused = acme.post("/phone-numbers", {"did_number": number, field: value})
+    response = acme.post("/phone-numbers", {"did_number": number, field: value})
 
-    assert refused.status_code == 400
-    assert refused.json["errors"][0]["pointer"] == f"/{field}"
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == f"/{field}"
     assert acme.get("/phone-numbers").json == []
     assert platform.api.get("/api/dids", did_number=number).json == []
 
 
-def test_a_forwarding_number_needs_a_target_other_than_itself(acme: Tenant) -> None:
+def test_forward_mode_requires_a_target_other_than_the_number_itself(acme: Tenant) -> None:
     number = acme.number()
-    one = f"/phone-numbers/{number['id']}"
+    path = f"/phone-numbers/{number['id']}"
 
-    without = acme.patch(one, {"mode": "forward"})
-    itself = acme.patch(one, {"mode": "forward", "forward_to": number["did_number"]})
-    good = acme.patch(one, {"mode": "forward", "forward_to": fresh_number()})
+    without_target = acme.patch(path, {"mode": "forward"})
+    to_itself = acme.patch(path, {"mode": "forward", "forward_to": number["did_number"]})
+    valid = acme.patch(path, {"mode": "forward", "forward_to": fresh_number()})
 
-    assert without.json["errors"][0]["pointer"] == "/forward_to"
-    assert itself.json["errors"][0]["pointer"] == "/forward_to"
-    assert good.json["mode"] == "forward"
+    assert without_target.json["errors"][0]["pointer"] == "/forward_to"
+    assert to_itself.json["errors"][0]["pointer"] == "/forward_to"
+    assert valid.json["mode"] == "forward"
 
 
-def test_a_number_cannot_change_which_number_it_is(acme: Tenant) -> None:
+def test_the_did_number_cannot_be_changed(acme: Tenant) -> None:
     number = acme.number()
 
-    refused = acme.patch(f"/phone-numbers/{number['id']}", {"did_number": fresh_number()})
+    response = acme.patch(f"/phone-numbers/{number['id']}", {"did_number": fresh_number()})
 
-    assert refused.json["errors"][0]["pointer"] == "/did_number"
+    assert response.json["errors"][0]["pointer"] == "/did_number"
 
 
-def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
+def test_moving_to_another_carrier_unregisters_the_old_one_at_its_release(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    class Other(FakeTelephonyAdapter):
+    class OtherCarrier(FakeTelephonyAdapter):
         name = "other"
 
-    other = Other()
-    providers.current_carriers()._adapters["other"] = other
+    other_carrier = OtherCarrier()
+    providers.current_carriers()._adapters["other"] = other_carrier
     number = acme.number(provider_type="fake")
     world.run_jobs(acme)
 
@@ -242,14 +243,14 @@ def test_moving_to_another_carrier_leaves_the_old_one_when_it_is_released(
     world.run_jobs(acme)
 
     assert carrier.registered_numbers == {}
-    assert other.registered_numbers == {number["did_number"]: acme.ref.id}
-    assert _registration(acme, number)["status"] == "registered"
+    assert other_carrier.registered_numbers == {number["did_number"]: acme.ref.id}
+    assert _get_registration(acme, number)["status"] == "registered"
 
 
-# --- Who decides about its calls -----------------------------------------------------------------
+# --- Decision webhooks ---------------------------------------------------------------------------
 
 
-def test_a_decision_webhook_is_set_shown_and_removed_and_its_secret_is_shown_once(
+def test_only_the_creation_of_a_decision_webhook_returns_its_secret(
     acme: Tenant, endpoint: HttpReceiver
 ) -> None:
     number, url = acme.number(), receiver_url(endpoint)
@@ -261,9 +262,9 @@ def test_a_decision_webhook_is_set_shown_and_removed_and_its_secret_is_shown_onc
 
     assert first.keys() == {"url", "secret"}
     assert first["secret"] != second["secret"]
-    shown = acme.get(path)
-    assert shown.json["decision_url"] == url
-    assert "whsec_" not in shown.text
+    response = acme.get(path)
+    assert response.json["decision_url"] == url
+    assert "whsec_" not in response.text
     assert acme.delete(f"{path}/decision-webhook").status_code == 204
     assert acme.get(path).json["decision_url"] is None
 
@@ -271,59 +272,68 @@ def test_a_decision_webhook_is_set_shown_and_removed_and_its_secret_is_shown_onc
 @pytest.mark.parametrize(
     "url", ["http://10.0.0.1/", "ftp://example.com/", "https://127.0.0.1/", "https://[::1]/", "x"]
 )
-def test_a_decision_webhook_that_leads_nowhere_public_is_refused_when_saved(
-    acme: Tenant, url: str
-) -> None:
+def test_a_decision_webhook_with_a_non_public_url_is_rejected(acme: Tenant, url: str) -> None:
     number = acme.number()
 
-    answer = acme.post(f"/phone-numbers/{number['id']}/decision-webhook", {"url": url})
+    response = acme.post(f"/phone-numbers/{number['id']}/decision-webhook", {"url": url})
 
-    assert answer.status_code == 400
-    assert answer.json["errors"][0]["pointer"] == "/url"
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == "/url"
     assert acme.get(f"/phone-numbers/{number['id']}").json["decision_url"] is None
 
 
-def test_a_decision_webhook_is_for_keys_that_may_administer(
+def test_a_decision_webhook_requires_the_admin_scope(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     number = acme.number()
-    writer = world.api(world.key(acme.id, scopes=["read", "write"]))
+    write_client = world.api(world.key(acme.id, scopes=["read", "write"]))
     path = acme.url(f"/phone-numbers/{number['id']}/decision-webhook")
 
-    assert writer.post(path, {"url": receiver_url(endpoint)}).status_code == 403
-    assert writer.delete(path).status_code == 403
+    assert write_client.post(path, {"url": receiver_url(endpoint)}).status_code == 403
+    assert write_client.delete(path).status_code == 403
 
 
-def test_the_secret_of_a_decision_webhook_is_sealed_for_its_place(
+def test_a_decision_webhook_secret_is_encrypted_for_its_number(
     acme: Tenant, endpoint: HttpReceiver
 ) -> None:
-    number, other = acme.number(), acme.number()
+    number, other_number = acme.number(), acme.number()
     path = f"/phone-numbers/{number['id']}/decision-webhook"
     secret = acme.post(path, {"url": receiver_url(endpoint)}).json["secret"]
     with tenant_session(acme.ref) as session:
-        sealed = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
-    assert sealed is not None
-    kept = {"tenant_id": acme.ref.id, "now": clock.now()}
+        encrypted = session.get_one(PhoneNumber, UUID(number["id"])).decision_secret
+    assert encrypted is not None
+    decrypt = partial(
+        decision_webhook.signing_secrets, encrypted, tenant_id=acme.ref.id, now=clock.now()
+    )
 
-    signing = decision_webhook.signing_secrets(sealed, phone_number_id=UUID(number["id"]), **kept)
+    secrets = decrypt(phone_number_id=UUID(number["id"]))
 
-    assert signing == (secret,)
-    assert secret.encode() not in sealed
+    assert secrets == (secret,)
+    assert secret.encode() not in encrypted
     with pytest.raises(DecryptionError):
-        decision_webhook.signing_secrets(sealed, phone_number_id=UUID(other["id"]), **kept)
+        decrypt(phone_number_id=UUID(other_number["id"]))
 
 
-def test_for_a_day_the_secret_before_signs_too(acme: Tenant, endpoint: HttpReceiver) -> None:
+def test_the_previous_secret_signs_for_one_day_after_a_rotation(
+    acme: Tenant, endpoint: HttpReceiver
+) -> None:
     number_id = UUID(acme.number()["id"])
     path = f"/phone-numbers/{number_id}/decision-webhook"
-    old, new = (acme.post(path, {"url": receiver_url(endpoint)}).json["secret"] for _ in range(2))
+    old_secret, new_secret = (
+        acme.post(path, {"url": receiver_url(endpoint)}).json["secret"] for _ in range(2)
+    )
     with tenant_session(acme.ref) as session:
-        sealed = session.get_one(PhoneNumber, number_id).decision_secret
-    assert sealed is not None
-    known = {"tenant_id": acme.ref.id, "phone_number_id": number_id}
+        encrypted = session.get_one(PhoneNumber, number_id).decision_secret
+    assert encrypted is not None
+    decrypt = partial(
+        decision_webhook.signing_secrets,
+        encrypted,
+        tenant_id=acme.ref.id,
+        phone_number_id=number_id,
+    )
 
     now = clock.now()
-    later = now + decision_webhook.OVERLAP
+    after_overlap = now + decision_webhook.OVERLAP
 
-    assert decision_webhook.signing_secrets(sealed, **known, now=now) == (new, old)
-    assert decision_webhook.signing_secrets(sealed, **known, now=later) == (new,)
+    assert decrypt(now=now) == (new_secret, old_secret)
+    assert decrypt(now=after_overlap) == (new_secret,)

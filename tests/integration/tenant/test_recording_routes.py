@@ -1,9 +1,8 @@
-"""`T/calls/{id}/recording`: whole and in part, unchanged, elsewhere, or not there and why."""
+"""Tests of `/tenants/{tenant_id}/calls/{call_id}/recording`: ranges, caching, errors and S3."""
 
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from uuid import uuid4
 
@@ -31,29 +30,31 @@ ETAG = f'"{hashlib.sha256(AUDIO).hexdigest()}"'
 
 @pytest.fixture
 def path(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> str:
-    """Where a recording of Acme's is."""
+    """Store a recording of Acme and return its path."""
     return f"/calls/{store_recording(acme, world, carrier)}/recording"
 
 
-def _asked(tenant: Tenant, path: str, method: str = "GET", **headers: str) -> ApiResponse:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return tenant.api.send(method, tenant.url(path), headers=named)
+def _request_recording(
+    tenant: Tenant, path: str, method: str = "GET", **headers: str
+) -> ApiResponse:
+    header_fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return tenant.api.send(method, tenant.url(path), headers=header_fields)
 
 
-def test_the_whole_recording(acme: Tenant, path: str) -> None:
-    heard = acme.get(path)
+def test_get_returns_the_complete_recording(acme: Tenant, path: str) -> None:
+    response = acme.get(path)
 
-    assert (heard.status_code, heard.data) == (200, AUDIO)
-    assert heard.content_type == "audio/wav"
-    assert heard.headers["ETag"] == ETAG
-    assert heard.headers["Accept-Ranges"] == "bytes"
-    assert heard.headers["Content-Length"] == str(SIZE)
-    assert heard.headers["X-Content-Type-Options"] == "nosniff"
-    assert heard.headers["Cache-Control"] == "no-store"
+    assert (response.status_code, response.data) == (200, AUDIO)
+    assert response.content_type == "audio/wav"
+    assert response.headers["ETag"] == ETAG
+    assert response.headers["Accept-Ranges"] == "bytes"
+    assert response.headers["Content-Length"] == str(SIZE)
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Cache-Control"] == "no-store"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "start", "end"),
+    ("range_header", "start", "end"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=0-99", 0, 100),
@@ -66,17 +67,19 @@ def test_the_whole_recording(acme: Tenant, path: str) -> None:
         ("BYTES=0-0", 0, 1),
     ],
 )
-def test_one_range(acme: Tenant, path: str, wanted: str, start: int, end: int) -> None:
-    heard = _asked(acme, path, Range=wanted)
+def test_a_single_range_returns_that_part(
+    acme: Tenant, path: str, range_header: str, start: int, end: int
+) -> None:
+    response = _request_recording(acme, path, Range=range_header)
 
-    assert (heard.status_code, heard.data) == (206, AUDIO[start:end])
-    assert heard.headers["Content-Range"] == f"bytes {start}-{end - 1}/{SIZE}"
-    assert heard.headers["Content-Length"] == str(end - start)
-    assert heard.headers["ETag"] == ETAG
+    assert (response.status_code, response.data) == (206, AUDIO[start:end])
+    assert response.headers["Content-Range"] == f"bytes {start}-{end - 1}/{SIZE}"
+    assert response.headers["Content-Length"] == str(end - start)
+    assert response.headers["ETag"] == ETAG
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "range_header",
     [
         "bytes=0-0,5-9",
         "bytes=",
@@ -94,67 +97,71 @@ def test_one_range(acme: Tenant, path: str, wanted: str, start: int, end: int) -
         "",
     ],
 )
-def test_what_is_no_single_range_of_bytes_is_answered_with_the_whole(
-    acme: Tenant, path: str, wanted: str
+def test_a_header_that_is_not_one_byte_range_returns_the_complete_recording(
+    acme: Tenant, path: str, range_header: str
 ) -> None:
-    heard = _asked(acme, path, Range=wanted)
+    response = _request_recording(acme, path, Range=range_header)
 
-    assert (heard.status_code, heard.data) == (200, AUDIO)
+    assert (response.status_code, response.data) == (200, AUDIO)
 
 
-@pytest.mark.parametrize("wanted", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=9999999-"])
-def test_a_range_that_is_not_in_it_is_416_with_the_size(
-    acme: Tenant, path: str, wanted: str
+@pytest.mark.parametrize(
+    "range_header", [f"bytes={SIZE}-", f"bytes={SIZE}-{SIZE + 9}", "bytes=9999999-"]
+)
+def test_a_range_outside_the_recording_returns_416_with_the_size(
+    acme: Tenant, path: str, range_header: str
 ) -> None:
-    refused = _asked(acme, path, Range=wanted)
+    response = _request_recording(acme, path, Range=range_header)
 
-    assert refused.status_code == 416
-    assert refused.headers["Content-Range"] == f"bytes */{SIZE}"
-    assert refused.json["code"] == "requested-range-not-satisfiable"
-
-
-def test_a_range_is_only_given_of_the_audio_that_is_meant(acme: Tenant, path: str) -> None:
-    same = _asked(acme, path, Range="bytes=0-0", If_Range=ETAG)
-    other = _asked(acme, path, Range="bytes=0-0", If_Range='"another"')
-    weak = _asked(acme, path, Range="bytes=0-0", If_Range=f"W/{ETAG}")
-    dated = _asked(acme, path, Range="bytes=0-0", If_Range="Sun, 22 Nov 2026 18:00:00 GMT")
-
-    assert [it.status_code for it in (same, other, weak, dated)] == [206, 200, 200, 200]
+    assert response.status_code == 416
+    assert response.headers["Content-Range"] == f"bytes */{SIZE}"
+    assert response.json["code"] == "requested-range-not-satisfiable"
 
 
-@pytest.mark.parametrize("given", [ETAG, f"W/{ETAG}", f'"another", {ETAG}', "*"])
-def test_audio_that_is_known_is_not_sent_again(acme: Tenant, path: str, given: str) -> None:
-    known = _asked(acme, path, If_None_Match=given)
+def test_if_range_returns_a_part_only_for_the_same_strong_etag(acme: Tenant, path: str) -> None:
+    same = _request_recording(acme, path, Range="bytes=0-0", If_Range=ETAG)
+    other = _request_recording(acme, path, Range="bytes=0-0", If_Range='"another"')
+    weak = _request_recording(acme, path, Range="bytes=0-0", If_Range=f"W/{ETAG}")
+    dated = _request_recording(
+        acme, path, Range="bytes=0-0", If_Range="Sun, 22 Nov 2026 18:00:00 GMT"
+    )
 
-    assert (known.status_code, known.data) == (304, b"")
-    assert known.headers["ETag"] == ETAG
-    assert _asked(acme, path, If_None_Match='"another"').status_code == 200
-
-
-def test_head_tells_the_same_without_the_audio(acme: Tenant, path: str) -> None:
-    told = _asked(acme, path, "HEAD", Range="bytes=0-0")
-
-    assert (told.status_code, told.data) == (200, b"")
-    assert told.headers["Content-Length"] == str(SIZE)
-    assert told.headers["ETag"] == ETAG
-    assert told.headers["Accept-Ranges"] == "bytes"
+    assert [response.status_code for response in (same, other, weak, dated)] == [206, 200, 200, 200]
 
 
-def test_an_empty_recording_is_one(
+@pytest.mark.parametrize("if_none_match", [ETAG, f"W/{ETAG}", f'"another", {ETAG}', "*"])
+def test_a_matching_if_none_match_returns_304(acme: Tenant, path: str, if_none_match: str) -> None:
+    response = _request_recording(acme, path, If_None_Match=if_none_match)
+
+    assert (response.status_code, response.data) == (304, b"")
+    assert response.headers["ETag"] == ETAG
+    assert _request_recording(acme, path, If_None_Match='"another"').status_code == 200
+
+
+def test_head_returns_the_headers_without_the_audio(acme: Tenant, path: str) -> None:
+    response = _request_recording(acme, path, "HEAD", Range="bytes=0-0")
+
+    assert (response.status_code, response.data) == (200, b"")
+    assert response.headers["Content-Length"] == str(SIZE)
+    assert response.headers["ETag"] == ETAG
+    assert response.headers["Accept-Ranges"] == "bytes"
+
+
+def test_an_empty_recording_returns_200_with_an_empty_body(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     path = f"/calls/{store_recording(acme, world, carrier, audio=b'')}/recording"
 
-    told = _asked(acme, path, "HEAD")
-    assert (told.status_code, told.headers["Content-Length"]) == (200, "0")
-    client: Any = acme.api._client
-    heard = client.get(acme.url(path), headers={"Authorization": f"Bearer {acme.key}"})
-    assert (heard.status_code, heard.data) == (200, b"")
-    assert _asked(acme, path, Range="bytes=0-").status_code == 416
+    head_response = _request_recording(acme, path, "HEAD")
+    assert (head_response.status_code, head_response.headers["Content-Length"]) == (200, "0")
+    client = acme.api._client
+    response = client.get(acme.url(path), headers={"Authorization": f"Bearer {acme.key}"})
+    assert (response.status_code, response.data) == (200, b"")
+    assert _request_recording(acme, path, Range="bytes=0-").status_code == 416
 
 
 @pytest.mark.parametrize(
-    ("told", "served"),
+    ("carrier_type", "served_type"),
     [
         ("audio/mpeg", "audio/mpeg"),
         ("Audio/X-WAV; rate=8000", "audio/wav"),
@@ -163,31 +170,32 @@ def test_an_empty_recording_is_one(
         ("", "application/octet-stream"),
     ],
 )
-def test_a_carriers_word_for_its_audio_is_not_passed_on_to_a_browser(
-    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, told: str, served: str
+def test_only_known_content_types_of_carriers_are_served(
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, carrier_type: str, served_type: str
 ) -> None:
-    call_id = store_recording(acme, world, carrier, content_type=told)
+    call_id = store_recording(acme, world, carrier, content_type=carrier_type)
 
-    assert acme.get(f"/calls/{call_id}/recording").content_type == served
+    assert acme.get(f"/calls/{call_id}/recording").content_type == served_type
 
 
-def test_what_is_not_there_is_404_and_the_code_says_why(
+def test_a_missing_recording_returns_404_with_a_code_for_the_reason(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    pending, gone = expect_recording(acme), store_recording(acme, world, carrier)
+    pending_id, missing_id = expect_recording(acme), store_recording(acme, world, carrier)
     stored_files(acme)[0].unlink()
     unknown = acme.get(f"/calls/{uuid4()}/recording")
-    other_kind = acme.get(f"/calls/{gone}/recording", kind="voicemail")
-    answers = {
+    other_kind = acme.get(f"/calls/{missing_id}/recording", kind="voicemail")
+    responses = {
         "not-found": unknown,
-        "recording-not-ready": acme.get(f"/calls/{pending}/recording"),
-        "recording-missing": acme.get(f"/calls/{gone}/recording"),
+        "recording-not-ready": acme.get(f"/calls/{pending_id}/recording"),
+        "recording-missing": acme.get(f"/calls/{missing_id}/recording"),
     }
 
-    assert {code: it.json["code"] for code, it in answers.items()} == {it: it for it in answers}
-    assert {it.status_code for it in answers.values()} == {404}
+    codes = {code: response.json["code"] for code, response in responses.items()}
+    assert codes == {code: code for code in responses}
+    assert {response.status_code for response in responses.values()} == {404}
     assert other_kind.json["code"] == "not-found"
-    assert _asked(acme, f"/calls/{gone}/recording", "HEAD").status_code == 404
+    assert _request_recording(acme, f"/calls/{missing_id}/recording", "HEAD").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -201,99 +209,107 @@ def test_what_is_not_there_is_404_and_the_code_says_why(
         ("sha256", "E'x\\r\\nSet-Cookie: a=b'"),
     ],
 )
-def test_a_row_that_an_archive_brought_is_not_believed(
+def test_an_invalid_imported_row_returns_recording_missing(
     acme: Tenant, world: Factory, path: str, column: str, value: str
 ) -> None:
     world.sql(acme, f"UPDATE recordings SET {column} = {value}")
 
-    refused = acme.get(path)
+    response = acme.get(path)
 
-    assert (refused.status_code, refused.json["code"]) == (404, "recording-missing")
+    assert (response.status_code, response.json["code"]) == (404, "recording-missing")
 
 
-def test_another_tenants_recording_does_not_exist(
+def test_a_recording_of_another_tenant_returns_404(
     acme: Tenant, globex: Tenant, world: Factory, path: str
 ) -> None:
     for method in ("GET", "HEAD"):
-        assert _asked(globex, path, method).status_code == 404
+        assert _request_recording(globex, path, method).status_code == 404
     assert globex.get(path).json["code"] == "not-found"
     key = world.key(acme.id, scopes=["read", "write", "admin"])
-    refused = world.api(key).get(acme.url(path))
-    assert (refused.status_code, refused.json["code"]) == (403, "scope-missing")
+    response = world.api(key).get(acme.url(path))
+    assert (response.status_code, response.json["code"]) == (403, "scope-missing")
 
 
-def test_a_store_that_is_away_is_503(
+def test_an_unavailable_store_returns_503(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     path = f"/calls/{store_recording(acme, world, carrier)}/recording"
     failing_store.failure = StorageError("no such bucket in eu-west-1", permanent=False)
 
-    refused = acme.get(path)
+    response = acme.get(path)
 
-    assert (refused.status_code, refused.json["code"]) == (503, "store-away")
-    assert refused.headers["Retry-After"]
-    assert "bucket" not in refused.text
+    assert (response.status_code, response.json["code"]) == (503, "store-away")
+    assert response.headers["Retry-After"]
+    assert "bucket" not in response.text
 
 
-def test_the_file_is_let_go_when_the_listener_hangs_up(
+def test_the_file_is_closed_when_the_client_disconnects(
     acme: Tenant, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    closed: list[bool] = []
+    closed_readers: list[storage.ObjectReader] = []
     close = storage.ObjectReader.close
-    monkeypatch.setattr(
-        storage.ObjectReader, "close", lambda opened: (closed.append(True), close(opened))[1]
-    )
+
+    def close_and_record(reader: storage.ObjectReader) -> None:
+        closed_readers.append(reader)
+        close(reader)
+
+    monkeypatch.setattr(storage.ObjectReader, "close", close_and_record)
     headers = {"Authorization": f"Bearer {acme.key}"}
 
-    client: Any = acme.api._client
-    answer = client.get(acme.url(path), headers=headers, buffered=False)
-    assert closed == []
-    answer.close()
+    client = acme.api._client
+    response = client.get(acme.url(path), headers=headers, buffered=False)
+    assert closed_readers == []
+    response.close()
 
-    assert closed == [True]
+    assert len(closed_readers) == 1
 
 
-# --- From a bucket -------------------------------------------------------------------------------
+# --- Recordings in S3 ----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """A server of S3 with one bucket."""
+def s3_url() -> Iterator[str]:
+    """Return the URL of an S3 server with one bucket."""
     with s3_server() as url:
         yield url
 
 
 @pytest.fixture(params=[True, False])
-def bucket(
+def s3_store(
     request: pytest.FixtureRequest,
     failing_store: FailingStore,
-    endpoint: str,
+    s3_url: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> S3Store:
-    """The process's store is a bucket, with signed URLs or without."""
+    """Install an S3 store, with and without signed URLs."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    made = S3Store(BUCKET, endpoint_url=endpoint, region="eu-west-1", presign=request.param)
-    storage.set_current_store(made)
-    return made
+    store = S3Store(BUCKET, endpoint_url=s3_url, region="eu-west-1", presign=request.param)
+    storage.set_current_store(store)
+    return store
 
 
-def test_from_a_bucket_it_comes_through_us_or_over_a_signed_url(
-    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, bucket: S3Store
+def test_a_recording_in_s3_is_streamed_or_redirected_to_a_signed_url(
+    acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, s3_store: S3Store
 ) -> None:
     call_id = store_recording(acme, world, carrier)
 
-    heard = _asked(acme, f"/calls/{call_id}/recording", Range="bytes=5-9")
-    told = _asked(acme, f"/calls/{call_id}/recording", "HEAD")
-    bucket.delete(get_recording(acme, call_id).storage_key or "")
-    gone = acme.get(f"/calls/{call_id}/recording")
+    range_response = _request_recording(acme, f"/calls/{call_id}/recording", Range="bytes=5-9")
+    head_response = _request_recording(acme, f"/calls/{call_id}/recording", "HEAD")
+    s3_store.delete(get_recording(acme, call_id).storage_key or "")
+    missing_response = acme.get(f"/calls/{call_id}/recording")
 
-    if bucket._presign:
-        assert (heard.status_code, heard.data) == (302, b"")
-        assert parse_qs(urlsplit(heard.headers["Location"]).query)["X-Amz-Expires"] == ["300"]
+    if s3_store._presign:
+        assert (range_response.status_code, range_response.data) == (302, b"")
+        assert parse_qs(urlsplit(range_response.headers["Location"]).query)["X-Amz-Expires"] == [
+            "300"
+        ]
     else:
-        assert (heard.status_code, heard.data) == (206, AUDIO[5:10])
-    assert (told.status_code, told.headers["Content-Length"]) == (200, str(SIZE))
-    assert (gone.status_code, gone.json["code"]) == (404, "recording-missing")
+        assert (range_response.status_code, range_response.data) == (206, AUDIO[5:10])
+    assert (head_response.status_code, head_response.headers["Content-Length"]) == (200, str(SIZE))
+    assert (missing_response.status_code, missing_response.json["code"]) == (
+        404,
+        "recording-missing",
+    )

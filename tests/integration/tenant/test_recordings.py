@@ -1,8 +1,9 @@
-"""Recordings: fetched by a job that may die anywhere, kept once, let go in time."""
+"""Tests of the job that fetches recordings: storage, retries, crashes and concurrent runs."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,11 +35,11 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.recordings import carrier_fetch, retention, service
 
 
-def _age(world: Factory, tenant: Tenant, by: str) -> None:
-    world.sql(tenant, f"UPDATE recordings SET created_at = created_at - interval '{by}'")
+def _make_older(world: Factory, tenant: Tenant, interval: str) -> None:
+    world.sql(tenant, f"UPDATE recordings SET created_at = created_at - interval '{interval}'")
 
 
-def test_a_recording_is_kept_and_its_carrier_forgets_it(
+def test_a_recording_is_stored_and_deleted_at_the_carrier(
     acme: Tenant, globex: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     call_id = expect_recording(acme)
@@ -47,25 +48,29 @@ def test_a_recording_is_kept_and_its_carrier_forgets_it(
 
     assert world.run_jobs(acme) == ["recordings.fetch"]
 
-    found = get_recording(acme, call_id)
-    assert (found.status, found.carrier_copy, found.delete_after) == ("stored", "deleted", None)
-    assert (found.size_bytes, found.content_type) == (len(AUDIO), "audio/wav")
-    assert found.sha256 == hashlib.sha256(AUDIO).hexdigest()
-    month = f"{found.created_at:%Y/%m}"
-    assert found.storage_key == f"{acme.ref.id.hex}/{month}/{found.id.hex}.wav"
-    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO]
+    recording = get_recording(acme, call_id)
+    assert (recording.status, recording.carrier_copy, recording.delete_after) == (
+        "stored",
+        "deleted",
+        None,
+    )
+    assert (recording.size_bytes, recording.content_type) == (len(AUDIO), "audio/wav")
+    assert recording.sha256 == hashlib.sha256(AUDIO).hexdigest()
+    month = f"{recording.created_at:%Y/%m}"
+    assert recording.storage_key == f"{acme.ref.id.hex}/{month}/{recording.id.hex}.wav"
+    assert [file.read_bytes() for file in stored_files(acme)] == [AUDIO]
     assert stored_files(globex) == []
     assert carrier.fetch_recording(str(call_id)) is None
 
 
-def test_expecting_twice_is_the_same_as_once(
+def test_expecting_a_recording_twice_creates_one_row(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     call_id = expect_recording(acme)
-    first = get_recording(acme, call_id).id
+    first_id = get_recording(acme, call_id).id
 
     with tenant_session(acme.ref) as session:
-        again = service.create_pending(
+        second_id = service.create_pending(
             session,
             call_id=call_id,
             kind="call",
@@ -73,13 +78,13 @@ def test_expecting_twice_is_the_same_as_once(
             provider_call_id="something else",
         )
 
-    assert again == first
+    assert second_id == first_id
     carrier.add_recording(str(call_id), AUDIO)
     assert world.run_jobs(acme) == ["recordings.fetch"]
     assert get_recording(acme, call_id).provider_call_id == str(call_id)
 
 
-def test_a_carriers_name_of_the_recording_that_comes_later_is_taken_and_asked_for(
+def test_a_recording_id_that_arrives_later_is_stored_and_fetched(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     call_id = expect_recording(acme)
@@ -110,31 +115,31 @@ def test_a_call_may_have_a_recording_and_a_voicemail(
         assert service.statuses_by_call(session, [call_id]) == {call_id: "stored"}
 
 
-def test_what_is_not_ready_is_asked_for_again_and_given_up_after_a_day(
+def test_a_recording_that_is_not_ready_is_retried_for_a_day(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
-    call_id, late = expect_recording(acme), expect_recording(acme)
+    call_id, late_id = expect_recording(acme), expect_recording(acme)
     for _ in range(3):
         assert world.run_jobs(acme, include_scheduled=True)[:2] == ["recordings.fetch"] * 2
     assert get_recording(acme, call_id).status == "pending"
-    carrier.add_recording(str(late), AUDIO)
-    _age(world, acme, "25 hours")
+    carrier.add_recording(str(late_id), AUDIO)
+    _make_older(world, acme, "25 hours")
 
     world.run_jobs(acme, include_scheduled=True)
 
-    assert get_recording(acme, late).status == "stored"
+    assert get_recording(acme, late_id).status == "stored"
     assert get_recording(acme, call_id).status == "failed"
     assert world.run_jobs(acme, include_scheduled=True) == []
     with tenant_session(acme.ref) as session:
-        missing = uuid4()
-        assert service.statuses_by_call(session, [call_id, late, missing]) == {
+        unknown_id = uuid4()
+        assert service.statuses_by_call(session, [call_id, late_id, unknown_id]) == {
             call_id: "failed",
-            late: "stored",
-            missing: "none",
+            late_id: "stored",
+            unknown_id: "none",
         }
 
 
-def test_what_the_carrier_refuses_for_good_has_failed(
+def test_a_permanent_carrier_error_fails_the_recording(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     call_id = expect_recording(acme)
@@ -146,22 +151,22 @@ def test_what_the_carrier_refuses_for_good_has_failed(
     assert world.run_jobs(acme, include_scheduled=True) == []
 
 
-def test_a_recording_that_never_ends_fails_and_nothing_of_it_is_kept(
+def test_a_recording_over_the_size_limit_fails_and_leaves_no_file(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id, block = expect_recording(acme), b"x" * (1024 * 1024)
 
-    def endless(*_: object) -> Audio:
+    def fetch_oversized(*_: object) -> Audio:
         return Audio("audio/wav", (block for _ in range(MAX_RECORDING_BYTES // len(block) + 1)))
 
-    monkeypatch.setattr(carrier, "fetch_recording", endless)
+    monkeypatch.setattr(carrier, "fetch_recording", fetch_oversized)
     world.run_jobs(acme)
 
     assert get_recording(acme, call_id).status == "failed"
     assert stored_files(acme) == []
 
 
-def test_a_store_that_is_away_is_waited_for_and_the_carrier_keeps_its_copy(
+def test_the_carrier_copy_remains_while_the_store_is_unavailable(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     call_id = expect_recording(acme)
@@ -178,7 +183,7 @@ def test_a_store_that_is_away_is_waited_for_and_the_carrier_keeps_its_copy(
     assert carrier.fetch_recording(str(call_id)) is None
 
 
-def test_what_was_not_kept_as_it_came_is_not_stored_and_the_carrier_keeps_its_copy(
+def test_corrupt_stored_audio_is_rejected_and_the_carrier_copy_remains(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     call_id = expect_recording(acme)
@@ -192,179 +197,183 @@ def test_what_was_not_kept_as_it_came_is_not_stored_and_the_carrier_keeps_its_co
     assert acme.get(f"/calls/{call_id}/recording").json["code"] == "recording-not-ready"
 
 
-def test_a_carrier_that_does_not_delete_is_asked_again_and_the_recording_is_there_meanwhile(
+def test_a_failed_deletion_at_the_carrier_is_retried_without_a_new_fetch(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
 
-    def refuse(*_: object) -> None:
+    def fail_deletion(*_: object) -> None:
         raise TelephonyError("busy", permanent=False)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(carrier, "delete_recording", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(carrier, "delete_recording", fail_deletion)
         world.run_jobs(acme)
         world.run_jobs(acme, include_scheduled=True)
-    found = get_recording(acme, call_id)
-    assert (found.status, found.carrier_copy) == ("stored", "kept")
-    asked = [what for what, _ in carrier.operations].count("recording")
+    recording = get_recording(acme, call_id)
+    assert (recording.status, recording.carrier_copy) == ("stored", "kept")
+    fetch_count = [operation for operation, _ in carrier.operations].count("recording")
 
     world.run_jobs(acme, include_scheduled=True)
 
     assert get_recording(acme, call_id).carrier_copy == "deleted"
-    assert [what for what, _ in carrier.operations].count("recording") == asked
+    assert [operation for operation, _ in carrier.operations].count("recording") == fetch_count
 
 
-def test_no_transaction_is_open_while_carrier_or_store_are_asked(
+def test_no_transaction_is_open_during_requests_to_carrier_or_store(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, failing_store: FailingStore
 ) -> None:
     open_transactions = []
 
-    class Watching(FakeTelephonyAdapter):
+    class MonitoredCarrier(FakeTelephonyAdapter):
         def _record_operation(self, operation: str, **arguments: Any) -> None:
             open_transactions.append(checked_out_connections())
 
-    watching = Watching()
-    providers.current_carriers().register(watching)
+    monitored_carrier = MonitoredCarrier()
+    providers.current_carriers().register(monitored_carrier)
     set_retention_days(world, acme, 1)
     call_id = expect_recording(acme)
-    watching.add_recording(str(call_id), AUDIO)
+    monitored_carrier.add_recording(str(call_id), AUDIO)
     world.run_jobs(acme)
-    listened = acme.get(f"/calls/{call_id}/recording")
+    response = acme.get(f"/calls/{call_id}/recording")
     retention.sweep(acme.ref, now=clock.now() + timedelta(days=2))
 
-    assert listened.data == AUDIO
+    assert response.data == AUDIO
     assert open_transactions == [0, 0]
     assert failing_store.open_transactions == [0] * len(failing_store.open_transactions)
-    assert len(failing_store.open_transactions) == 4  # put, read back, served, deleted
+    assert len(failing_store.open_transactions) == 4  # put, verify, serve, delete
 
 
-# --- Killed, and twice at once -------------------------------------------------------------------
+# --- Crashes and concurrent runs -----------------------------------------------------------------
 
 
-def _dies_after(do: Callable[..., Any]) -> Callable[..., Any]:
-    def done(*given: Any, **named: Any) -> Any:
-        do(*given, **named)
+def _kill_after(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that executes the step and then raises ProcessKilled."""
+
+    def execute_and_kill(*args: Any, **kwargs: Any) -> Any:
+        step(*args, **kwargs)
         raise ProcessKilled
 
-    return done
+    return execute_and_kill
 
 
-def _dies_midway(carrier: FakeTelephonyAdapter) -> Callable[..., Any]:
-    def pieces() -> Iterator[bytes]:
+def _fetch_and_kill_midway(*_: object) -> Audio:
+    """Return audio that raises ProcessKilled after its first chunk."""
+
+    def yield_one_chunk() -> Generator[bytes, None, None]:
         yield AUDIO[:1000]
         raise ProcessKilled
 
-    return lambda *_: Audio("audio/wav", pieces())  # type: ignore[arg-type] # it only yields
+    return Audio("audio/wav", yield_one_chunk())
 
 
 @pytest.mark.parametrize(
-    "moment",
-    ["asked", "half written", "written", "read back", "committed", "forgotten"],
+    "step",
+    ["fetch", "half written", "written", "read back", "committed", "deleted at carrier"],
 )
-def test_killed_at_any_moment_the_next_run_keeps_it_once_and_loses_nothing(
+def test_after_a_crash_at_any_step_the_next_run_stores_the_recording_once(
     acme: Tenant,
     world: Factory,
     carrier: FakeTelephonyAdapter,
     monkeypatch: pytest.MonkeyPatch,
-    moment: str,
+    step: str,
 ) -> None:
     call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
-    deletions = _watch_deletions(acme, call_id, carrier, monkeypatch)
+    deletions = _record_status_at_deletions(acme, call_id, carrier, monkeypatch)
     patches: dict[str, tuple[object, str, Any]] = {
-        "asked": (carrier, "fetch_recording", kill_process),
-        "half written": (carrier, "fetch_recording", _dies_midway(carrier)),
-        "written": (FolderStore, "put", _dies_after(FolderStore.put)),
+        "fetch": (carrier, "fetch_recording", kill_process),
+        "half written": (carrier, "fetch_recording", _fetch_and_kill_midway),
+        "written": (FolderStore, "put", _kill_after(FolderStore.put)),
         "read back": (carrier_fetch, "_commit_audio", kill_process),
-        "committed": (carrier_fetch, "_commit_audio", _dies_after(carrier_fetch._commit_audio)),
-        "forgotten": (
+        "committed": (carrier_fetch, "_commit_audio", _kill_after(carrier_fetch._commit_audio)),
+        "deleted at carrier": (
             carrier,
             "delete_recording",
-            _dies_after(carrier.delete_recording),
+            _kill_after(carrier.delete_recording),
         ),
     }
-    order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
+    job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
-    with monkeypatch.context() as patched:
-        patched.setattr(*patches[moment])
+    with monkeypatch.context() as patch:
+        patch.setattr(*patches[step])
         with pytest.raises(ProcessKilled):
-            queue.TASKS["recordings.fetch"](**order)
-    stored = get_recording(acme, call_id).status == "stored"
-    assert stored is (moment in ("committed", "forgotten"))
-    queue.TASKS["recordings.fetch"](**order)
+            queue.TASKS["recordings.fetch"](**job_arguments)
+    is_stored = get_recording(acme, call_id).status == "stored"
+    assert is_stored is (step in ("committed", "deleted at carrier"))
+    queue.TASKS["recordings.fetch"](**job_arguments)
 
-    found = get_recording(acme, call_id)
-    assert (found.status, found.carrier_copy) == ("stored", "deleted")
-    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO]
+    recording = get_recording(acme, call_id)
+    assert (recording.status, recording.carrier_copy) == ("stored", "deleted")
+    assert [file.read_bytes() for file in stored_files(acme)] == [AUDIO]
     assert carrier.fetch_recording(str(call_id)) is None
     assert deletions
     assert set(deletions) == {"stored"}
 
 
-def _watch_deletions(
+def _record_status_at_deletions(
     tenant: Tenant, call_id: UUID, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> list[str]:
-    """What the row says at each moment at which the carrier is told to forget."""
-    said: list[str] = []
+    """Return a list to which each deletion at the carrier adds the status of the row."""
+    statuses: list[str] = []
     delete = carrier.delete_recording
 
-    def watched(*given: Any) -> None:
-        said.append(get_recording(tenant, call_id).status)
-        delete(*given)
+    def record_and_delete(*args: Any) -> None:
+        statuses.append(get_recording(tenant, call_id).status)
+        delete(*args)
 
-    monkeypatch.setattr(carrier, "delete_recording", watched)
-    return said
+    monkeypatch.setattr(carrier, "delete_recording", record_and_delete)
+    return statuses
 
 
-def test_what_was_written_before_a_kill_is_kept_though_the_carrier_lost_it_since(
+def test_audio_written_before_a_crash_is_stored_without_the_carrier_copy(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO, "audio/mpeg")
-    with monkeypatch.context() as patched:
-        patched.setattr(carrier_fetch, "_commit_audio", kill_process)
+    with monkeypatch.context() as patch:
+        patch.setattr(carrier_fetch, "_commit_audio", kill_process)
         with pytest.raises(ProcessKilled):
             world.run_jobs(acme)
     carrier.delete_recording(str(call_id))
 
-    order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
-    queue.TASKS["recordings.fetch"](**order)
+    job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
+    queue.TASKS["recordings.fetch"](**job_arguments)
 
-    found = get_recording(acme, call_id)
-    assert (found.status, found.content_type) == ("stored", "audio/mpeg")
+    recording = get_recording(acme, call_id)
+    assert (recording.status, recording.content_type) == ("stored", "audio/mpeg")
     assert acme.get(f"/calls/{call_id}/recording").data == AUDIO
 
 
-def test_two_runs_at_once_keep_it_once(
+def test_concurrent_runs_store_a_recording_once(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter
 ) -> None:
     for _ in range(5):
         call_id = expect_recording(acme)
         carrier.add_recording(str(call_id), AUDIO)
-        order = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
+        job_arguments = {"tenant_id": acme.id, "recording_id": str(get_recording(acme, call_id).id)}
 
-        run_concurrently([lambda order=order: queue.TASKS["recordings.fetch"](**order)] * 3)
+        run_concurrently([partial(queue.TASKS["recordings.fetch"], **job_arguments)] * 3)
         world.run_jobs(acme, include_scheduled=True)
 
-        found = get_recording(acme, call_id)
-        assert (found.status, found.carrier_copy) == ("stored", "deleted")
-    assert [one.read_bytes() for one in stored_files(acme)] == [AUDIO] * 5
+        recording = get_recording(acme, call_id)
+        assert (recording.status, recording.carrier_copy) == ("stored", "deleted")
+    assert [file.read_bytes() for file in stored_files(acme)] == [AUDIO] * 5
 
 
-def test_audio_that_comes_for_a_tenant_that_was_purged_meanwhile_is_not_kept(
+def test_audio_of_a_tenant_purged_during_the_fetch_is_not_stored(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     call_id = expect_recording(acme)
     carrier.add_recording(str(call_id), AUDIO)
     put = FolderStore.put
 
-    def put_and_purged(*given: Any, **named: Any) -> Any:
-        stored = put(*given, **named)
+    def put_and_purge(*args: Any, **kwargs: Any) -> Any:
+        object_info = put(*args, **kwargs)
         world.sql(acme, "DROP TYPE tenant_identity")
-        return stored
+        return object_info
 
-    monkeypatch.setattr(FolderStore, "put", put_and_purged)
+    monkeypatch.setattr(FolderStore, "put", put_and_purge)
     with pytest.raises(RuntimeError, match="missing or belongs to another tenant"):
         world.run_jobs(acme)
 

@@ -1,4 +1,4 @@
-"""A finished call said again to another profile: both sides aligned, nothing done twice."""
+"""Tests of replays: a finished call's utterances are repeated to another profile or version."""
 
 from collections.abc import Callable, Generator
 from dataclasses import replace
@@ -18,36 +18,36 @@ from vca.kit import deadline, json
 from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.calls.core import call_services
-from vca.tenant.calls.simulation import replay as replaying
+from vca.tenant.calls.simulation import replay as replay_service
 from vca.tenant.calls.simulation import stream_limit
 
-SAID = ("I need an appointment.", "Tomorrow at nine.", "Thank you.")
-Answer = Callable[[ModelRequest], tuple[str | ToolCall, ...]]
+UTTERANCES = ("I need an appointment.", "Tomorrow at nine.", "Thank you.")
+ReplyFunction = Callable[[ModelRequest], tuple[str | ToolCall, ...]]
 
 
-class Model(ModelClient):
-    """Answers as the test says, from the profile's prompt; each answer costs 10 in and 2 out."""
+class FunctionModel(ModelClient):
+    """A model whose replies a function returns; each reply costs 10 input and 2 output tokens."""
 
     deterministic: ClassVar[bool] = True
 
-    def __init__(self, answers: Answer) -> None:
-        self.answers = answers
+    def __init__(self, make_reply: ReplyFunction) -> None:
+        self.make_reply = make_reply
         self.requests: list[ModelRequest] = []
 
     def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, Tokens]:
         self.requests.append(request)
-        yield from self.answers(request)
+        yield from self.make_reply(request)
         return Tokens(10, 2)
 
 
-def _prompted(request: ModelRequest) -> tuple[str | ToolCall, ...]:
-    """Says the last word of its prompt and of the caller's line."""
-    caller = request.messages[-1].text.removesuffix(".").split()[-1]
-    return (f"{request.profile.system_prompt.split()[-1]} {caller}.",)
+def _reply_from_prompt(request: ModelRequest) -> tuple[str | ToolCall, ...]:
+    """Return the last words of the system prompt and of the caller's utterance."""
+    last_word = request.messages[-1].text.removesuffix(".").split()[-1]
+    return (f"{request.profile.system_prompt.split()[-1]} {last_word}.",)
 
 
-def _use(answers: Answer) -> Model:
-    model = Model(answers)
+def _install_model(make_reply: ReplyFunction) -> FunctionModel:
+    model = FunctionModel(make_reply)
     call_services.set_current_services(
         replace(call_services.current_services(), models=Models(model))
     )
@@ -55,8 +55,8 @@ def _use(answers: Answer) -> Model:
 
 
 @pytest.fixture
-def other(acme: Tenant) -> dict[str, Any]:
-    """Acme's second profile."""
+def other_profile(acme: Tenant) -> dict[str, Any]:
+    """Create two profiles of Acme and return the second."""
     acme.profile(name="one", system_prompt="Say One", greeting="Acme, one.")
     return acme.profile(
         name="two",
@@ -68,48 +68,50 @@ def other(acme: Tenant) -> dict[str, Any]:
 
 
 @pytest.fixture
-def call(app: Flask, acme: Tenant, other: dict[str, Any]) -> str:
-    """A finished call of acme's, held by the first profile."""
-    _use(_prompted)
-    call: str = acme.simulate(acme.number()["did_number"], **{"from": "+14155550123"})["call_id"]
-    for words in SAID:
-        acme.say(call, words)
-    acme.post(f"/calls/{call}/hangup")
-    return call
+def call_id(app: Flask, acme: Tenant, other_profile: dict[str, Any]) -> str:
+    """Return the id of a finished call of Acme with the first profile."""
+    _install_model(_reply_from_prompt)
+    call_id: str = acme.simulate(acme.number()["did_number"], **{"from": "+14155550123"})["call_id"]
+    for utterance in UTTERANCES:
+        acme.say(call_id, utterance)
+    acme.post(f"/calls/{call_id}/hangup")
+    return call_id
 
 
-def _replay(tenant: Tenant, call: str, **body: Any) -> ApiResponse:
-    return tenant.post(f"/calls/{call}/replay", body)
+def _post_replay(tenant: Tenant, call_id: str, **body: Any) -> ApiResponse:
+    return tenant.post(f"/calls/{call_id}/replay", body)
 
 
-def _replayed(tenant: Tenant, call: str, profile: dict[str, Any], **body: Any) -> Any:
-    response = _replay(tenant, call, ai_profile_id=profile["id"], **body)
+def _create_replay(tenant: Tenant, call_id: str, profile: dict[str, Any], **body: Any) -> Any:
+    response = _post_replay(tenant, call_id, ai_profile_id=profile["id"], **body)
     assert response.status_code == 200, response.text
     return response.json
 
 
-def _texts(told: Any, side: str) -> list[str | None]:
-    return [turn[side] and turn[side]["text"] for turn in told["turns"]]
+def _turn_texts(replay: Any, side: str) -> list[str | None]:
+    return [turn[side] and turn[side]["text"] for turn in replay["turns"]]
 
 
-# --- Both sides -----------------------------------------------------------------------------
+# --- Comparison of both calls ---------------------------------------------------------------
 
 
-def test_both_calls_are_told_turn_by_turn(acme: Tenant, call: str, other: dict[str, Any]) -> None:
-    told = _replayed(acme, call, other)
+def test_a_replay_returns_both_calls_turn_by_turn(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
+) -> None:
+    replay = _create_replay(acme, call_id, other_profile)
 
-    assert [turn["caller"] for turn in told["turns"]] == list(SAID)
-    assert [turn["sequence"] for turn in told["turns"]] == [2, 4, 6]
-    assert _texts(told, "original") == ["One appointment.", "One nine.", "One you."]
-    assert _texts(told, "replay") == ["Two appointment.", "Two nine.", "Two you."]
-    assert (told["complete"], told["stopped_early"]) == (True, None)
-    assert told["original"]["greeting"] == "Acme, one."
-    assert told["replay"]["greeting"] == "Acme, two."
-    assert told["original"]["end_reason"] == told["replay"]["end_reason"] == "api_hangup"
+    assert [turn["caller"] for turn in replay["turns"]] == list(UTTERANCES)
+    assert [turn["sequence"] for turn in replay["turns"]] == [2, 4, 6]
+    assert _turn_texts(replay, "original") == ["One appointment.", "One nine.", "One you."]
+    assert _turn_texts(replay, "replay") == ["Two appointment.", "Two nine.", "Two you."]
+    assert (replay["complete"], replay["stopped_early"]) == (True, None)
+    assert replay["original"]["greeting"] == "Acme, one."
+    assert replay["replay"]["greeting"] == "Acme, two."
+    assert replay["original"]["end_reason"] == replay["replay"]["end_reason"] == "api_hangup"
     for side in ("original", "replay"):
-        assert told[side]["tokens"] == {"input": 30, "output": 6}
-        assert set(told[side]["latency"]["model"]) == {"p50_ms", "p95_ms", "max_ms"}
-        for turn in told["turns"]:
+        assert replay[side]["tokens"] == {"input": 30, "output": 6}
+        assert set(replay[side]["latency"]["model"]) == {"p50_ms", "p95_ms", "max_ms"}
+        for turn in replay["turns"]:
             assert turn[side]["tokens"] == {"input": 10, "output": 2}
             assert set(turn[side]["latency_ms"]) == {
                 "model",
@@ -119,287 +121,315 @@ def test_both_calls_are_told_turn_by_turn(acme: Tenant, call: str, other: dict[s
             }
 
 
-def test_the_replay_is_a_simulated_call_on_record_that_says_what_it_is(
-    acme: Tenant, call: str, other: dict[str, Any], carrier: FakeTelephonyAdapter
+def test_a_replay_is_stored_as_a_simulated_call_with_its_origin(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any], carrier: FakeTelephonyAdapter
 ) -> None:
-    before = acme.get(f"/calls/{call}").json
+    before = acme.get(f"/calls/{call_id}").json
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    assert acme.get(f"/calls/{call}").json == before
-    kept = acme.get(f"/calls/{told['replay_call_id']}").json
-    assert kept["simulated"] is True
-    assert kept["metadata"] == {"replay_of": call}
-    assert (kept["status"], kept["end_reason"]) == ("completed", "api_hangup")
-    assert (kept["caller_number"], kept["called_number"]) == (
+    assert acme.get(f"/calls/{call_id}").json == before
+    replay_call = acme.get(f"/calls/{replay['replay_call_id']}").json
+    assert replay_call["simulated"] is True
+    assert replay_call["metadata"] == {"replay_of": call_id}
+    assert (replay_call["status"], replay_call["end_reason"]) == ("completed", "api_hangup")
+    assert (replay_call["caller_number"], replay_call["called_number"]) == (
         "+14155550123",
         before["called_number"],
     )
-    assert (kept["provider_type"], kept["direction"]) == ("fake", "inbound")
-    assert kept["ai_profile_id"] == other["id"]
-    [rule] = kept["route"]["rules"]
+    assert (replay_call["provider_type"], replay_call["direction"]) == ("fake", "inbound")
+    assert replay_call["ai_profile_id"] == other_profile["id"]
+    [rule] = replay_call["route"]["rules"]
     assert rule == {
         "rule": "profile",
         "verdict": "decided",
         "why": "the replay was requested with this profile",
     }
-    assert kept["tokens"] == 36
-    assert [what for what, _ in carrier.operations] == ["on_inbound_call"]
+    assert replay_call["tokens"] == 36
+    assert [operation for operation, _ in carrier.operations] == ["on_inbound_call"]
 
 
-def test_a_version_is_replayed_as_it_was_and_the_present_one_if_none_is_named(
-    acme: Tenant, call: str, other: dict[str, Any]
+def test_a_replay_uses_the_given_version_or_the_current_one(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    acme.patch(f"/ai-profiles/{other['id']}", {"system_prompt": "Say Three"})
+    acme.patch(f"/ai-profiles/{other_profile['id']}", {"system_prompt": "Say Three"})
 
-    now = _replayed(acme, call, other)
-    before = _replayed(acme, call, other, version=1)
+    current = _create_replay(acme, call_id, other_profile)
+    first_version = _create_replay(acme, call_id, other_profile, version=1)
 
-    assert _texts(now, "replay")[0] == "Three appointment."
-    assert _texts(before, "replay")[0] == "Two appointment."
-    assert (now["replay"]["ai_profile_version"], before["replay"]["ai_profile_version"]) == (2, 1)
+    assert _turn_texts(current, "replay")[0] == "Three appointment."
+    assert _turn_texts(first_version, "replay")[0] == "Two appointment."
+    assert (
+        current["replay"]["ai_profile_version"],
+        first_version["replay"]["ai_profile_version"],
+    ) == (2, 1)
 
 
-def test_a_version_of_a_deleted_profile_can_still_be_named(
-    acme: Tenant, call: str, other: dict[str, Any]
+def test_a_version_of_a_deleted_profile_can_be_replayed(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    assert acme.delete(f"/ai-profiles/{other['id']}").status_code == 204
+    assert acme.delete(f"/ai-profiles/{other_profile['id']}").status_code == 204
 
-    assert _texts(_replayed(acme, call, other, version=1), "replay")[0] == "Two appointment."
-    gone = _replay(acme, call, ai_profile_id=other["id"])
-    assert gone.json["errors"][0]["pointer"] == "/ai_profile_id"
+    assert (
+        _turn_texts(_create_replay(acme, call_id, other_profile, version=1), "replay")[0]
+        == "Two appointment."
+    )
+    without_version = _post_replay(acme, call_id, ai_profile_id=other_profile["id"])
+    assert without_version.json["errors"][0]["pointer"] == "/ai_profile_id"
 
 
-def test_the_prompt_may_tell_what_it_could_tell_then(
-    acme: Tenant, world: Factory, call: str, other: dict[str, Any]
+def test_the_prompt_of_a_replay_has_the_variables_of_the_call(
+    acme: Tenant, world: Factory, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    acme.patch(f"/ai-profiles/{other['id']}", {"system_prompt": "For {{order}} {{caller_number}}."})
+    acme.patch(
+        f"/ai-profiles/{other_profile['id']}", {"system_prompt": "For {{order}} {{caller_number}}."}
+    )
     world.sql(acme, """UPDATE calls SET call_metadata = '{"order": "seven"}'""")
-    model = _use(_prompted)
+    model = _install_model(_reply_from_prompt)
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
     assert "For seven +14155550123." in model.requests[0].system
-    kept = acme.get(f"/calls/{told['replay_call_id']}").json
-    assert kept["metadata"] == {"order": "seven", "replay_of": call}
+    replay_call = acme.get(f"/calls/{replay['replay_call_id']}").json
+    assert replay_call["metadata"] == {"order": "seven", "replay_of": call_id}
 
 
-def test_a_profile_that_records_does_not_record_a_replay(
-    acme: Tenant, call: str, other: dict[str, Any]
+def test_a_replay_is_not_recorded(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    acme.patch(f"/ai-profiles/{other['id']}", {"recording": True})
+    acme.patch(f"/ai-profiles/{other_profile['id']}", {"recording": True})
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    kept = acme.get(f"/calls/{told['replay_call_id']}").json
-    assert kept["recording"] == {"status": "none"}
-    assert told["replay"]["greeting"] == "This call is recorded. Acme, two."
-
-
-# --- What the agent does ----------------------------------------------------------------------
+    replay_call = acme.get(f"/calls/{replay['replay_call_id']}").json
+    assert replay_call["recording"] == {"status": "none"}
+    assert replay["replay"]["greeting"] == "This call is recorded. Acme, two."
 
 
-def test_an_agent_that_ends_the_call_leaves_the_rest_unanswered(
-    acme: Tenant, call: str, other: dict[str, Any]
+# --- Actions of the agent ---------------------------------------------------------------------
+
+
+def test_after_the_agent_ends_the_call_later_turns_have_no_reply(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    _use(lambda _: ("Goodbye.", ToolCall("end_call", "{}")))
+    _install_model(lambda _: ("Goodbye.", ToolCall("end_call", "{}")))
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    assert _texts(told, "replay") == ["Goodbye.", None, None]
-    assert told["turns"][0]["replay"]["actions"] == [
+    assert _turn_texts(replay, "replay") == ["Goodbye.", None, None]
+    assert replay["turns"][0]["replay"]["actions"] == [
         {"kind": "hang_up", "end_reason": "agent_hangup"}
     ]
-    assert (told["complete"], told["stopped_early"]) == (True, "call_ended")
-    assert told["replay"]["end_reason"] == "agent_hangup"
-    assert len(acme.get(f"/calls/{told['replay_call_id']}/turns").json) == 3
+    assert (replay["complete"], replay["stopped_early"]) == (True, "call_ended")
+    assert replay["replay"]["end_reason"] == "agent_hangup"
+    assert len(acme.get(f"/calls/{replay['replay_call_id']}/turns").json) == 3
 
 
-def test_nobody_is_dialled_and_nobody_answers_a_transfer(
-    acme: Tenant, world: Factory, call: str, other: dict[str, Any], carrier: FakeTelephonyAdapter
+def test_a_transfer_in_a_replay_dials_no_number_and_is_not_answered(
+    acme: Tenant,
+    world: Factory,
+    call_id: str,
+    other_profile: dict[str, Any],
+    carrier: FakeTelephonyAdapter,
 ) -> None:
-    away = ToolCall("transfer", json.dumps({"target": "front desk"}).decode())
-    _use(lambda asked: ("One moment.", away) if len(asked.messages) == 2 else ("Yes.",))
+    transfer = ToolCall("transfer", json.dumps({"target": "front desk"}).decode())
+    _install_model(
+        lambda request: ("One moment.", transfer) if len(request.messages) == 2 else ("Yes.",)
+    )
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    first, *rest = told["turns"]
-    assert first["replay"]["text"].startswith("One moment. ")
-    assert first["replay"]["actions"] == [{"kind": "transfer", "target": "front desk"}]
-    assert [turn["replay"]["text"] for turn in rest] == ["Yes.", "Yes."]
-    assert [what for what, _ in carrier.operations] == ["on_inbound_call"]
-    kept = acme.get(f"/calls/{told['replay_call_id']}").json
-    assert kept["transfer"]["status"] == "no_answer"
-    assert set(kept["transfer"]) == {"target", "status", "on_failure", "started_at"}
-    assert "+442079460123" not in acme.get(f"/calls/{told['replay_call_id']}").text
+    first_turn, *later_turns = replay["turns"]
+    assert first_turn["replay"]["text"].startswith("One moment. ")
+    assert first_turn["replay"]["actions"] == [{"kind": "transfer", "target": "front desk"}]
+    assert [turn["replay"]["text"] for turn in later_turns] == ["Yes.", "Yes."]
+    assert [operation for operation, _ in carrier.operations] == ["on_inbound_call"]
+    replay_call = acme.get(f"/calls/{replay['replay_call_id']}").json
+    assert replay_call["transfer"]["status"] == "no_answer"
+    assert set(replay_call["transfer"]) == {"target", "status", "on_failure", "started_at"}
+    assert "+442079460123" not in acme.get(f"/calls/{replay['replay_call_id']}").text
 
 
-def test_a_message_is_told_and_not_left_again(
-    acme: Tenant, call: str, other: dict[str, Any]
+def test_a_replay_returns_a_message_action_and_stores_no_message(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    note = ToolCall("take_message", '{"name": "Jane", "number": null, "reason": "Call back."}')
-    _use(lambda _: ("I have noted it.", note))
+    take_message = ToolCall(
+        "take_message", '{"name": "Jane", "number": null, "reason": "Call back."}'
+    )
+    _install_model(lambda _: ("I have noted it.", take_message))
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    [action] = told["turns"][0]["replay"]["actions"]
+    [action] = replay["turns"][0]["replay"]["actions"]
     assert (action["kind"], action["name"]) == ("take_message", "Jane")
     assert acme.get("/messages").json == []
 
 
-def test_a_simulated_call_does_leave_its_message(acme: Tenant, other: dict[str, Any]) -> None:
-    note = ToolCall("take_message", '{"name": "Jane", "number": null, "reason": "Call back."}')
-    _use(lambda _: ("I have noted it.", note))
-    number = acme.number(ai_profile_id=other["id"])["did_number"]
+def test_a_simulated_call_stores_its_message(acme: Tenant, other_profile: dict[str, Any]) -> None:
+    take_message = ToolCall(
+        "take_message", '{"name": "Jane", "number": null, "reason": "Call back."}'
+    )
+    _install_model(lambda _: ("I have noted it.", take_message))
+    number = acme.number(ai_profile_id=other_profile["id"])["did_number"]
 
     acme.say(acme.simulate(number)["call_id"], "Tell them to call back.")
 
-    left = acme.get("/messages", simulated="true").json
-    assert [(message["name"], message["simulated"]) for message in left] == [("Jane", True)]
+    messages = acme.get("/messages", simulated="true").json
+    assert [(message["name"], message["simulated"]) for message in messages] == [("Jane", True)]
 
 
-# --- Refusals ---------------------------------------------------------------------------------
+# --- Rejected requests ------------------------------------------------------------------------
 
 
-def test_a_live_call_is_not_replayed(acme: Tenant, other: dict[str, Any]) -> None:
-    live = acme.simulate(acme.number()["did_number"])["call_id"]
+def test_a_live_call_cannot_be_replayed(acme: Tenant, other_profile: dict[str, Any]) -> None:
+    live_call_id = acme.simulate(acme.number()["did_number"])["call_id"]
 
-    refused = _replay(acme, live, ai_profile_id=other["id"])
+    response = _post_replay(acme, live_call_id, ai_profile_id=other_profile["id"])
 
-    assert (refused.status_code, refused.json["code"]) == (409, "call-not-finished")
+    assert (response.status_code, response.json["code"]) == (409, "call-not-finished")
 
 
-def test_a_call_in_which_nobody_spoke_has_nothing_to_replay(
-    acme: Tenant, other: dict[str, Any]
+def test_a_call_without_utterances_cannot_be_replayed(
+    acme: Tenant, other_profile: dict[str, Any]
 ) -> None:
-    silent = acme.simulate(acme.number()["did_number"])["call_id"]
-    acme.post(f"/calls/{silent}/hangup")
+    silent_call_id = acme.simulate(acme.number()["did_number"])["call_id"]
+    acme.post(f"/calls/{silent_call_id}/hangup")
 
-    refused = _replay(acme, silent, ai_profile_id=other["id"])
+    response = _post_replay(acme, silent_call_id, ai_profile_id=other_profile["id"])
 
-    assert (refused.status_code, refused.json["code"]) == (409, "nothing-to-replay")
+    assert (response.status_code, response.json["code"]) == (409, "nothing-to-replay")
 
 
-def test_anothers_call_and_profile_are_as_not_there(
-    acme: Tenant, globex: Tenant, call: str, other: dict[str, Any]
+def test_the_call_profile_and_version_must_exist_in_the_tenant(
+    acme: Tenant, globex: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    theirs = globex.profile()
+    foreign_profile = globex.profile()
 
-    assert _replay(globex, call, ai_profile_id=theirs["id"]).status_code == 404
-    for wanted in ({"ai_profile_id": theirs["id"]}, {"ai_profile_id": str(uuid4())}):
-        refused = _replay(acme, call, **wanted)
-        assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (
+    assert _post_replay(globex, call_id, ai_profile_id=foreign_profile["id"]).status_code == 404
+    for body in ({"ai_profile_id": foreign_profile["id"]}, {"ai_profile_id": str(uuid4())}):
+        response = _post_replay(acme, call_id, **body)
+        assert (response.status_code, response.json["errors"][0]["pointer"]) == (
             400,
             "/ai_profile_id",
         )
-    unknown = _replay(acme, call, ai_profile_id=other["id"], version=2)
-    assert unknown.json["errors"][0]["pointer"] == "/version"
+    unknown_version = _post_replay(acme, call_id, ai_profile_id=other_profile["id"], version=2)
+    assert unknown_version.json["errors"][0]["pointer"] == "/version"
     assert len(acme.get("/calls").json) == 1
 
 
-def test_who_may_not_read_what_was_said_may_not_replay_it(
-    acme: Tenant, world: Factory, call: str, other: dict[str, Any]
+def test_a_replay_requires_the_write_and_content_scopes(
+    acme: Tenant, world: Factory, call_id: str, other_profile: dict[str, Any]
 ) -> None:
     for scopes in (["write"], ["content"]):
         api = world.api(world.key(acme.id, scopes=scopes))
 
-        refused = api.post(acme.url(f"/calls/{call}/replay"), {"ai_profile_id": other["id"]})
+        response = api.post(
+            acme.url(f"/calls/{call_id}/replay"), {"ai_profile_id": other_profile["id"]}
+        )
 
-        assert (refused.status_code, refused.json["code"]) == (403, "scope-missing")
+        assert (response.status_code, response.json["code"]) == (403, "scope-missing")
 
 
-def test_the_same_request_is_replayed_once(acme: Tenant, call: str, other: dict[str, Any]) -> None:
-    key, path = {"Idempotency-Key": str(uuid4())}, f"/calls/{call}/replay"
-    body = {"ai_profile_id": other["id"]}
+def test_a_repeated_idempotency_key_creates_one_replay(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
+) -> None:
+    key, path = {"Idempotency-Key": str(uuid4())}, f"/calls/{call_id}/replay"
+    body = {"ai_profile_id": other_profile["id"]}
 
-    first, again = (acme.post(path, body, headers=dict(key)) for _ in range(2))
+    first, repeated = (acme.post(path, body, headers=dict(key)) for _ in range(2))
 
-    assert first.json == again.json
-    assert again.headers["Idempotency-Replayed"] == "true"
+    assert first.json == repeated.json
+    assert repeated.headers["Idempotency-Replayed"] == "true"
     assert len(acme.get("/calls").json) == 2
 
 
-def test_one_replay_too_many_is_refused(acme: Tenant, call: str, other: dict[str, Any]) -> None:
+def test_a_replay_over_the_stream_limit_returns_429(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
+) -> None:
     stream_limit.set_max_streams(1)
     try:
         with stream_limit.stream_slot():
-            refused = _replay(acme, call, ai_profile_id=other["id"])
+            response = _post_replay(acme, call_id, ai_profile_id=other_profile["id"])
     finally:
         stream_limit.set_max_streams(4)
 
-    assert (refused.status_code, refused.json["code"]) == (429, "too-many-streams")
+    assert (response.status_code, response.json["code"]) == (429, "too-many-streams")
 
 
-# --- Time, and failures -----------------------------------------------------------------------
+# --- Time limit and failures ------------------------------------------------------------------
 
 
-def test_it_stops_before_the_turn_that_might_not_end_in_time(
-    acme: Tenant, call: str, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_replay_stops_before_a_turn_that_could_exceed_the_deadline(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left = iter((100.0, 100.0, 5.0))
-    monkeypatch.setattr(replaying, "deadline", SimpleNamespace(remaining_s=lambda: next(left)))
+    remaining_times = iter((100.0, 100.0, 5.0))
+    monkeypatch.setattr(
+        replay_service, "deadline", SimpleNamespace(remaining_s=lambda: next(remaining_times))
+    )
 
-    told = _replayed(acme, call, other)
+    replay = _create_replay(acme, call_id, other_profile)
 
-    assert _texts(told, "replay") == ["Two appointment.", "Two nine.", None]
-    assert (told["complete"], told["stopped_early"]) == (False, "out_of_time")
-    assert told["replay"]["end_reason"] == "api_hangup"
+    assert _turn_texts(replay, "replay") == ["Two appointment.", "Two nine.", None]
+    assert (replay["complete"], replay["stopped_early"]) == (False, "out_of_time")
+    assert replay["replay"]["end_reason"] == "api_hangup"
 
 
 def test_a_replay_has_more_time_than_other_requests(
-    acme: Tenant, call: str, other: dict[str, Any]
+    acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    left: list[float | None] = []
+    remaining_times: list[float | None] = []
 
-    def look(request: ModelRequest) -> tuple[str | ToolCall, ...]:
-        left.append(deadline.remaining_s())
-        return _prompted(request)
+    def record_remaining_time(request: ModelRequest) -> tuple[str | ToolCall, ...]:
+        remaining_times.append(deadline.remaining_s())
+        return _reply_from_prompt(request)
 
-    _use(look)
-    _replayed(acme, call, other)
+    _install_model(record_remaining_time)
+    _create_replay(acme, call_id, other_profile)
 
-    assert left[0] is not None
-    assert left[0] > 60
+    assert remaining_times[0] is not None
+    assert remaining_times[0] > 60
 
 
-def test_a_replay_that_fails_leaves_no_call_open(
-    acme: Tenant, call: str, other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+def test_a_failed_replay_leaves_no_open_call(
+    acme: Tenant, call_id: str, other_profile: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "call_types", SimpleNamespace(collect_turn=lambda _: 1 / 0))
+    monkeypatch.setattr(replay_service, "call_types", SimpleNamespace(collect_turn=lambda _: 1 / 0))
 
     with pytest.raises(ZeroDivisionError):
-        replaying.replay_call(
+        replay_service.replay_call(
             acme.ref,
             carriers=providers.current_carriers(),
             services=call_services.current_services(),
-            call_id=UUID(call),
-            ai_profile_id=UUID(other["id"]),
+            call_id=UUID(call_id),
+            ai_profile_id=UUID(other_profile["id"]),
         )
 
-    assert [each["status"] for each in acme.get("/calls").json] == ["completed"] * 2
+    assert [call["status"] for call in acme.get("/calls").json] == ["completed"] * 2
 
 
 # --- The command ------------------------------------------------------------------------------
 
 
-def test_the_command_tells_what_the_api_tells(
-    app: Flask, acme: Tenant, call: str, other: dict[str, Any]
+def test_the_command_prints_a_replay_as_json_and_as_text(
+    app: Flask, acme: Tenant, call_id: str, other_profile: dict[str, Any]
 ) -> None:
-    words = ["calls", "replay", acme.id, call, "--profile", other["id"]]
+    command = ["calls", "replay", acme.id, call_id, "--profile", other_profile["id"]]
 
-    told = app.test_cli_runner().invoke(args=[*words, "--json"])
-    shown = app.test_cli_runner().invoke(args=[*words, "--version", "1"])
-    unknown = app.test_cli_runner().invoke(args=[*words, "--version", "7"])
+    json_result = app.test_cli_runner().invoke(args=[*command, "--json"])
+    text_result = app.test_cli_runner().invoke(args=[*command, "--version", "1"])
+    unknown_version = app.test_cli_runner().invoke(args=[*command, "--version", "7"])
 
-    assert told.exit_code == shown.exit_code == 0, told.output + shown.output
-    assert _texts(json.loads(told.stdout), "replay") == [
+    assert json_result.exit_code == text_result.exit_code == 0, (
+        json_result.output + text_result.output
+    )
+    assert _turn_texts(json.loads(json_result.stdout), "replay") == [
         "Two appointment.",
         "Two nine.",
         "Two you.",
     ]
     for line in ("I need an appointment.", "One appointment.", "Two appointment.", "api_hangup"):
-        assert line in shown.stdout
-    words[2] = str(uuid4())
-    assert "There is no such resource." in app.test_cli_runner().invoke(args=words).output
-    assert unknown.exit_code == 1
-    assert "version: The AI profile has no such version." in unknown.output
+        assert line in text_result.stdout
+    command[2] = str(uuid4())
+    assert "There is no such resource." in app.test_cli_runner().invoke(args=command).output
+    assert unknown_version.exit_code == 1
+    assert "version: The AI profile has no such version." in unknown_version.output

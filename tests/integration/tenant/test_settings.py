@@ -1,11 +1,11 @@
-"""Settings: what a tenant's callers hear, and in which zone it lives."""
+"""Tests of a tenant's settings: defaults, partial updates and validation."""
 
 import pytest
 
 from tests.support.factories import Tenant
 
 
-def test_a_new_tenant_has_sentences_for_every_case(acme: Tenant) -> None:
+def test_a_new_tenant_has_all_default_sentences(acme: Tenant) -> None:
     settings = acme.get("/settings").json
 
     assert settings["time_zone"] == "UTC"
@@ -13,21 +13,21 @@ def test_a_new_tenant_has_sentences_for_every_case(acme: Tenant) -> None:
     assert all(settings["sentences"].values())
 
 
-def test_a_sentence_is_changed_and_given_back(acme: Tenant, globex: Tenant) -> None:
+def test_a_sentence_is_changed_and_reset(acme: Tenant, globex: Tenant) -> None:
     default = acme.get("/settings").json["sentences"]["closed"]
 
     changed = acme.patch("/settings", {"sentences": {"closed": "Back at nine."}}).json
-    other = acme.patch("/settings", {"sentences": {"fallback": "Oh."}}).json
-    back = acme.patch("/settings", {"sentences": {"closed": None}}).json
+    after_other_change = acme.patch("/settings", {"sentences": {"fallback": "Oh."}}).json
+    after_reset = acme.patch("/settings", {"sentences": {"closed": None}}).json
 
     assert changed["sentences"]["closed"] == "Back at nine."
-    assert other["sentences"]["closed"] == "Back at nine."
-    assert back["sentences"]["closed"] == default
-    assert back["sentences"]["fallback"] == "Oh."
+    assert after_other_change["sentences"]["closed"] == "Back at nine."
+    assert after_reset["sentences"]["closed"] == default
+    assert after_reset["sentences"]["fallback"] == "Oh."
     assert globex.get("/settings").json["sentences"]["fallback"] != "Oh."
 
 
-def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
+def test_a_new_tenant_has_defaults_for_all_other_settings(acme: Tenant) -> None:
     settings = acme.get("/settings").json
 
     assert settings["hours"] is None
@@ -35,12 +35,12 @@ def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
     assert settings["variables"] == {}
     assert settings["notification_email"] is None
     assert settings["dial_policy"] == {"countries": None, "per_minute": 10, "per_day": 200}
-    nothing = dict.fromkeys(("transcripts", "recordings", "payloads"))
-    assert settings["retention_days"] == nothing
+    no_limits = dict.fromkeys(("transcripts", "recordings", "payloads"))
+    assert settings["retention_days"] == no_limits
 
 
 @pytest.mark.parametrize(
-    ("name", "first", "second", "both"),
+    ("name", "first", "second", "merged"),
     [
         (
             "dial_policy",
@@ -68,18 +68,18 @@ def test_a_new_tenant_has_the_defaults_of_everything_else(acme: Tenant) -> None:
         ),
     ],
 )
-def test_what_is_left_out_of_a_document_stays_and_null_is_the_default(
-    acme: Tenant, globex: Tenant, name: str, first: object, second: object, both: object
+def test_an_update_merges_objects_and_null_resets_a_field(
+    acme: Tenant, globex: Tenant, name: str, first: object, second: object, merged: object
 ) -> None:
-    untouched = globex.get("/settings").json[name]
+    globex_value = globex.get("/settings").json[name]
 
     acme.patch("/settings", {name: first})
-    changed = acme.patch("/settings", {name: second})
+    response = acme.patch("/settings", {name: second})
     acme.patch("/settings", {"time_zone": "Asia/Tokyo", name: {}})
 
-    assert changed.json[name] == both
-    assert acme.get("/settings").json[name] == both
-    assert globex.get("/settings").json[name] == untouched
+    assert response.json[name] == merged
+    assert acme.get("/settings").json[name] == merged
+    assert globex.get("/settings").json[name] == globex_value
 
 
 @pytest.mark.parametrize(
@@ -90,21 +90,21 @@ def test_what_is_left_out_of_a_document_stays_and_null_is_the_default(
         ("hours", {"weekly": {"monday": []}}),
     ],
 )
-def test_a_single_setting_is_set_and_taken_back(acme: Tenant, name: str, value: object) -> None:
+def test_a_single_setting_is_set_and_reset(acme: Tenant, name: str, value: object) -> None:
     assert acme.patch("/settings", {name: value}).json[name] == value
     assert acme.patch("/settings", {}).json[name] == value
     assert acme.patch("/settings", {name: None}).json[name] is None
 
 
-def test_there_are_fifty_variables_altogether(acme: Tenant) -> None:
+def test_a_tenant_can_have_at_most_fifty_variables(acme: Tenant) -> None:
     acme.patch("/settings", {"variables": {f"a{number}": "x" for number in range(50)}})
 
-    one_more = acme.patch("/settings", {"variables": {"b": "x"}})
-    in_exchange = acme.patch("/settings", {"variables": {"a7": None, "b": "x"}})
+    addition = acme.patch("/settings", {"variables": {"b": "x"}})
+    replacement = acme.patch("/settings", {"variables": {"a7": None, "b": "x"}})
 
-    assert one_more.status_code == 400
-    assert one_more.json["errors"][0]["pointer"] == "/variables"
-    assert len(in_exchange.json["variables"]) == 50
+    assert addition.status_code == 400
+    assert addition.json["errors"][0]["pointer"] == "/variables"
+    assert len(replacement.json["variables"]) == 50
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_there_are_fifty_variables_altogether(acme: Tenant) -> None:
         ({"colour": "red"}, "/colour"),
     ],
 )
-def test_a_bad_setting_is_named(acme: Tenant, body: object, pointer: str) -> None:
-    refused = acme.patch("/settings", body)
+def test_an_invalid_setting_is_named(acme: Tenant, body: object, pointer: str) -> None:
+    response = acme.patch("/settings", body)
 
-    assert refused.status_code == 400
-    assert refused.json["errors"][0]["pointer"] == pointer
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == pointer

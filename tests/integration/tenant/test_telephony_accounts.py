@@ -1,4 +1,4 @@
-"""A tenant's own accounts with carriers: kept sealed, shown without their secrets."""
+"""Tests of telephony accounts: validation, encrypted credentials, changes and deletion."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -21,188 +21,212 @@ from vca.tenancy.session import tenant_session
 from vca.tenant.telephony_accounts import adapter_lookup, credentials, service
 from vca.tenant.telephony_accounts.models import TelephonyAccount
 
-GOOD = {"account_id": "acme", "secret": "a-secret-of-sixteen"}
+VALID_FIELDS = {"account_id": "acme", "secret": "a-secret-of-sixteen"}
 
 
-def _sealed(tenant: Tenant, account_id: str) -> bytes:
+def _encrypted_credentials(tenant: Tenant, account_id: str) -> bytes:
     with tenant_session(tenant.ref) as session:
         return session.get_one(TelephonyAccount, UUID(account_id)).sealed
 
 
-def _one(tenant: Tenant, own: OwnAccount) -> dict[str, Any]:
-    found: dict[str, Any] = tenant.get(f"/telephony-accounts/{own.id}").json
-    return found
+def _get_account(tenant: Tenant, account: OwnAccount) -> dict[str, Any]:
+    representation: dict[str, Any] = tenant.get(f"/telephony-accounts/{account.id}").json
+    return representation
 
 
-def test_an_account_is_shown_without_its_secrets(acme: Tenant) -> None:
-    own = create_account(acme, label="Our trunk")
+def test_an_account_is_returned_without_its_secrets(acme: Tenant) -> None:
+    account = create_account(acme, label="Our trunk")
 
-    shown = acme.get(f"/telephony-accounts/{own.id}")
+    response = acme.get(f"/telephony-accounts/{account.id}")
 
-    assert shown.json["provider_type"] == "fake"
-    assert shown.json["label"] == "Our trunk"
-    assert shown.json["fields"] == {"account_id": "acme"}
-    [secret] = shown.json["secrets"]
+    assert response.json["provider_type"] == "fake"
+    assert response.json["label"] == "Our trunk"
+    assert response.json["fields"] == {"account_id": "acme"}
+    [secret] = response.json["secrets"]
     assert secret["name"] == "secret"
     assert secret["changed_at"] is not None
-    assert shown.json["previous_accepted_until"] is None
-    for answer in (shown, acme.get("/telephony-accounts")):
-        assert own.fields["secret"] not in answer.text
-    assert own.fields["secret"] not in str(own.representation)
-    assert own.fields["secret"].encode() not in _sealed(acme, own.id)
+    assert response.json["previous_accepted_until"] is None
+    assert account.fields["secret"] not in response.text
+    assert account.fields["secret"] not in acme.get("/telephony-accounts").text
+    assert account.fields["secret"] not in str(account.representation)
+    assert account.fields["secret"].encode() not in _encrypted_credentials(acme, account.id)
 
 
-def test_what_an_account_can_do_without_may_be_missing_and_added(acme: Tenant) -> None:
+def test_an_optional_field_of_an_account_can_be_added_later(acme: Tenant) -> None:
     fields = {"account_sid": f"AC{1:032x}", "auth_token": f"{2:032x}"}
-    made = acme.post("/telephony-accounts", {"provider_type": "twilio", "fields": fields}).json
-    own, key = f"/telephony-accounts/{made['id']}", f"SK{3:032x}:a-secret-of-sixteen"
+    created = acme.post("/telephony-accounts", {"provider_type": "twilio", "fields": fields}).json
+    path, api_key = f"/telephony-accounts/{created['id']}", f"SK{3:032x}:a-secret-of-sixteen"
 
-    bad = acme.patch(own, {"fields": {"api_key": "SK"}})
-    added = acme.patch(own, {"fields": {"api_key": key}})
+    invalid = acme.patch(path, {"fields": {"api_key": "SK"}})
+    added = acme.patch(path, {"fields": {"api_key": api_key}})
 
-    assert (bad.status_code, bad.json["errors"][0]["pointer"]) == (400, "/fields/api_key")
-    assert [each["name"] for each in made["secrets"]] == ["auth_token"]
-    assert [each["name"] for each in added.json["secrets"]] == ["auth_token", "api_key"]
-    assert key not in added.text
+    assert (invalid.status_code, invalid.json["errors"][0]["pointer"]) == (400, "/fields/api_key")
+    assert [secret["name"] for secret in created["secrets"]] == ["auth_token"]
+    assert [secret["name"] for secret in added.json["secrets"]] == ["auth_token", "api_key"]
+    assert api_key not in added.text
 
 
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
-        ({"provider_type": "nobody", "fields": GOOD}, "/provider_type"),
-        ({"provider_type": "generic", "fields": GOOD}, "/provider_type"),
-        ({"provider_type": "fake", "fields": {**GOOD, "secret": "short"}}, "/fields/secret"),
-        ({"provider_type": "fake", "fields": {**GOOD, "secret": "x" * 129}}, "/fields/secret"),
-        ({"provider_type": "fake", "fields": {**GOOD, "secret": 7}}, "/fields/secret"),
-        ({"provider_type": "fake", "fields": {**GOOD, "secret": None}}, "/fields/secret"),
-        ({"provider_type": "fake", "fields": {**GOOD, "account_id": "é"}}, "/fields/account_id"),
+        ({"provider_type": "nobody", "fields": VALID_FIELDS}, "/provider_type"),
+        ({"provider_type": "generic", "fields": VALID_FIELDS}, "/provider_type"),
+        (
+            {"provider_type": "fake", "fields": {**VALID_FIELDS, "secret": "short"}},
+            "/fields/secret",
+        ),
+        (
+            {"provider_type": "fake", "fields": {**VALID_FIELDS, "secret": "x" * 129}},
+            "/fields/secret",
+        ),
+        ({"provider_type": "fake", "fields": {**VALID_FIELDS, "secret": 7}}, "/fields/secret"),
+        ({"provider_type": "fake", "fields": {**VALID_FIELDS, "secret": None}}, "/fields/secret"),
+        (
+            {"provider_type": "fake", "fields": {**VALID_FIELDS, "account_id": "é"}},
+            "/fields/account_id",
+        ),
         ({"provider_type": "fake", "fields": {"account_id": "acme"}}, "/fields/secret"),
-        ({"provider_type": "fake", "fields": {**GOOD, "a/b": "c"}}, "/fields/a~1b"),
+        ({"provider_type": "fake", "fields": {**VALID_FIELDS, "a/b": "c"}}, "/fields/a~1b"),
         ({"provider_type": "fake", "fields": []}, "/fields"),
         ({"provider_type": "fake", "fields": {}}, "/fields/account_id"),
         ({"provider_type": "fake"}, "/fields"),
-        ({"fields": GOOD}, "/provider_type"),
-        ({"provider_type": "fake", "fields": GOOD, "sealed": "x"}, "/sealed"),
-        ({"provider_type": "fake", "fields": GOOD, "label": ""}, "/label"),
+        ({"fields": VALID_FIELDS}, "/provider_type"),
+        ({"provider_type": "fake", "fields": VALID_FIELDS, "sealed": "x"}, "/sealed"),
+        ({"provider_type": "fake", "fields": VALID_FIELDS, "label": ""}, "/label"),
     ],
 )
-def test_a_bad_account_is_refused_with_the_fields_name_and_without_what_it_said(
+def test_an_invalid_account_is_rejected_without_repeating_its_values(
     acme: Tenant, body: dict[str, Any], pointer: str
 ) -> None:
-    refused = acme.post("/telephony-accounts", body)
+    response = acme.post("/telephony-accounts", body)
 
-    assert refused.status_code == 400
-    assert pointer in [error["pointer"] for error in refused.json["errors"]]
-    assert GOOD["secret"] not in refused.text
+    assert response.status_code == 400
+    assert pointer in [error["pointer"] for error in response.json["errors"]]
+    assert VALID_FIELDS["secret"] not in response.text
     assert acme.get("/telephony-accounts").json == []
 
 
-def test_in_production_nobody_has_an_account_with_the_fake_carrier(
+def test_production_has_no_accounts_with_the_fake_carrier(
     settings: Settings, acme: Tenant, app: Flask
 ) -> None:
-    hard = {"api_key_peppers": ("p" * 32,), "encryption_keys": settings.keys_at_rest}
-    production = replace(settings, app_env="production", telephony_provider="", **hard)
+    production = replace(
+        settings,
+        app_env="production",
+        telephony_provider="",
+        api_key_peppers=("p" * 32,),
+        encryption_keys=settings.keys_at_rest,
+    )
     providers.set_current_carriers(providers.Carriers(production))
 
-    refused = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": GOOD})
+    response = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": VALID_FIELDS})
 
-    assert refused.json["errors"][0]["pointer"] == "/provider_type"
+    assert response.json["errors"][0]["pointer"] == "/provider_type"
     assert providers.current_carriers().parser_for("fake") is None
 
 
-def test_it_is_for_keys_that_may_administer(acme: Tenant, world: Factory) -> None:
-    own = create_account(acme)
-    writer = world.api(world.key(acme.id, scopes=["read", "write", "content"]))
-    one = acme.url(f"/telephony-accounts/{own.id}")
+def test_telephony_accounts_require_the_admin_scope(acme: Tenant, world: Factory) -> None:
+    account = create_account(acme)
+    write_client = world.api(world.key(acme.id, scopes=["read", "write", "content"]))
+    path = acme.url(f"/telephony-accounts/{account.id}")
 
-    assert writer.get(acme.url("/telephony-accounts")).status_code == 403
-    assert writer.get(one).status_code == 403
-    assert writer.patch(one, {"label": "x"}).status_code == 403
-    assert writer.delete(one).status_code == 403
-
-
-def test_globexs_account_is_not_there_for_acme(acme: Tenant, globex: Tenant) -> None:
-    own = create_account(globex)
-    one = f"/telephony-accounts/{own.id}"
-
-    assert acme.get(one).status_code == 404
-    assert acme.patch(one, {"label": "x"}).status_code == 404
-    assert acme.delete(one).status_code == 404
-    named = acme.post("/phone-numbers", {"did_number": "+442079460001", **own.number_fields})
-    made_up = {**own.number_fields, "telephony_account_id": str(uuid4())}
-    missing = acme.post("/phone-numbers", {"did_number": "+442079460001", **made_up})
-    for refused in (named, missing):
-        assert refused.status_code == 400
-        assert refused.json["errors"][0]["pointer"] == "/telephony_account_id"
+    assert write_client.get(acme.url("/telephony-accounts")).status_code == 403
+    assert write_client.get(path).status_code == 403
+    assert write_client.patch(path, {"label": "x"}).status_code == 403
+    assert write_client.delete(path).status_code == 403
 
 
-def test_a_number_and_its_account_are_with_the_same_carrier(acme: Tenant) -> None:
-    own, number = create_account(acme), acme.number()
+def test_an_account_of_another_tenant_is_not_accessible(acme: Tenant, globex: Tenant) -> None:
+    account = create_account(globex)
+    path = f"/telephony-accounts/{account.id}"
 
-    moved = acme.patch(f"/phone-numbers/{number['id']}", {"telephony_account_id": own.id})
-    missing = {"provider_type": "fake", "telephony_account_id": str(uuid4())}
-    lost = acme.patch(f"/phone-numbers/{number['id']}", missing)
+    assert acme.get(path).status_code == 404
+    assert acme.patch(path, {"label": "x"}).status_code == 404
+    assert acme.delete(path).status_code == 404
+    with_foreign_account = acme.post(
+        "/phone-numbers", {"did_number": "+442079460001", **account.number_fields}
+    )
+    unknown_account = {**account.number_fields, "telephony_account_id": str(uuid4())}
+    with_unknown_account = acme.post(
+        "/phone-numbers", {"did_number": "+442079460001", **unknown_account}
+    )
+    for response in (with_foreign_account, with_unknown_account):
+        assert response.status_code == 400
+        assert response.json["errors"][0]["pointer"] == "/telephony_account_id"
 
-    for refused in (moved, lost):
-        assert refused.status_code == 400
-        assert refused.json["errors"][0]["pointer"] == "/telephony_account_id"
+
+def test_a_number_and_its_account_must_have_the_same_carrier(acme: Tenant) -> None:
+    account, number = create_account(acme), acme.number()
+
+    with_other_carrier = acme.patch(
+        f"/phone-numbers/{number['id']}", {"telephony_account_id": account.id}
+    )
+    unknown_account = {"provider_type": "fake", "telephony_account_id": str(uuid4())}
+    with_unknown_account = acme.patch(f"/phone-numbers/{number['id']}", unknown_account)
+
+    for response in (with_other_carrier, with_unknown_account):
+        assert response.status_code == 400
+        assert response.json["errors"][0]["pointer"] == "/telephony_account_id"
     assert acme.get(f"/phone-numbers/{number['id']}").json["telephony_account_id"] is None
 
 
-def test_there_are_twenty_at_most(acme: Tenant) -> None:
+def test_a_tenant_can_have_at_most_twenty_accounts(acme: Tenant) -> None:
     for _ in range(service.MAX_ACCOUNTS):
         create_account(acme)
 
-    refused = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": GOOD})
+    response = acme.post("/telephony-accounts", {"provider_type": "fake", "fields": VALID_FIELDS})
 
-    assert (refused.status_code, refused.json["code"]) == (409, "too-many-accounts")
-
-
-# --- Changed --------------------------------------------------------------------------------------
+    assert (response.status_code, response.json["code"]) == (409, "too-many-accounts")
 
 
-def test_with_a_new_secret_the_one_before_is_accepted_for_a_day(acme: Tenant) -> None:
-    own, now = create_account(acme), clock.now()
-    before = own.representation["secrets"][0]["changed_at"]
+# --- Changes --------------------------------------------------------------------------------------
 
-    changed = acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}}).json
+
+def test_after_a_change_the_previous_secret_is_accepted_for_one_day(acme: Tenant) -> None:
+    account, now = create_account(acme), clock.now()
+    changed_before = account.representation["secrets"][0]["changed_at"]
+
+    changed = acme.patch(f"/telephony-accounts/{account.id}", {"fields": {"secret": "n" * 20}}).json
 
     assert changed["fields"] == {"account_id": "acme"}
-    assert changed["secrets"][0]["changed_at"] > before
+    assert changed["secrets"][0]["changed_at"] > changed_before
     assert changed["previous_accepted_until"] is not None
-    known = {"tenant_id": acme.ref.id, "account_id": UUID(own.id)}
-    kept = credentials.decrypt_credentials(_sealed(acme, own.id), **known)
-    assert kept.account(now).fields == {"account_id": "acme", "secret": "n" * 20}
-    assert kept.account(now).previous == own.fields
-    over = now + credentials.OVERLAP + timedelta(minutes=1)
-    assert kept.account(over).previous is None
-    assert kept.accepted_until(over) is None
+    context = {"tenant_id": acme.ref.id, "account_id": UUID(account.id)}
+    stored_credentials = credentials.decrypt_credentials(
+        _encrypted_credentials(acme, account.id), **context
+    )
+    assert stored_credentials.account(now).fields == {"account_id": "acme", "secret": "n" * 20}
+    assert stored_credentials.account(now).previous == account.fields
+    after_overlap = now + credentials.OVERLAP + timedelta(minutes=1)
+    assert stored_credentials.account(after_overlap).previous is None
+    assert stored_credentials.accepted_until(after_overlap) is None
 
 
-def test_changed_twice_within_a_day_the_first_secret_is_forgotten(acme: Tenant) -> None:
-    own = create_account(acme)
+def test_a_second_change_within_a_day_removes_the_first_secret(acme: Tenant) -> None:
+    account = create_account(acme)
 
     for secret in ("n" * 20, "m" * 20):
-        acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": secret}})
+        acme.patch(f"/telephony-accounts/{account.id}", {"fields": {"secret": secret}})
 
-    known = {"tenant_id": acme.ref.id, "account_id": UUID(own.id)}
-    account = credentials.decrypt_credentials(_sealed(acme, own.id), **known).account(clock.now())
-    assert account.fields["secret"] == "m" * 20
-    assert account.previous is not None
-    assert account.previous["secret"] == "n" * 20
+    context = {"tenant_id": acme.ref.id, "account_id": UUID(account.id)}
+    stored_account = credentials.decrypt_credentials(
+        _encrypted_credentials(acme, account.id), **context
+    ).account(clock.now())
+    assert stored_account.fields["secret"] == "m" * 20
+    assert stored_account.previous is not None
+    assert stored_account.previous["secret"] == "n" * 20
 
 
-def test_what_is_no_new_secret_keeps_none_before(acme: Tenant) -> None:
-    own = create_account(acme)
-    one = f"/telephony-accounts/{own.id}"
+def test_a_change_without_a_new_secret_stores_no_previous_secret(acme: Tenant) -> None:
+    account = create_account(acme)
+    path = f"/telephony-accounts/{account.id}"
 
-    renamed = acme.patch(one, {"label": "Theirs", "fields": {"account_id": "another"}}).json
-    same = acme.patch(one, {"fields": {"secret": own.fields["secret"]}}).json
+    renamed = acme.patch(path, {"label": "Theirs", "fields": {"account_id": "another"}}).json
+    same = acme.patch(path, {"fields": {"secret": account.fields["secret"]}}).json
 
     assert (renamed["label"], renamed["fields"]) == ("Theirs", {"account_id": "another"})
     assert renamed["previous_accepted_until"] is None
     assert same["previous_accepted_until"] is None
-    assert same["secrets"] == own.representation["secrets"]
+    assert same["secrets"] == account.representation["secrets"]
 
 
 @pytest.mark.parametrize(
@@ -214,107 +238,111 @@ def test_what_is_no_new_secret_keeps_none_before(acme: Tenant) -> None:
         ({"id": "00000000-0000-4000-8000-000000000000"}, "/id"),
     ],
 )
-def test_a_bad_change_is_refused_and_changes_nothing(
+def test_an_invalid_change_is_rejected_and_has_no_effect(
     acme: Tenant, body: dict[str, Any], pointer: str
 ) -> None:
-    own = create_account(acme)
+    account = create_account(acme)
 
-    refused = acme.patch(f"/telephony-accounts/{own.id}", body)
+    response = acme.patch(f"/telephony-accounts/{account.id}", body)
 
-    assert refused.status_code == 400
-    assert refused.json["errors"][0]["pointer"] == pointer
-    assert _one(acme, own) == own.representation
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == pointer
+    assert _get_account(acme, account) == account.representation
 
 
-def test_what_our_keys_do_not_open_is_no_carriers_and_is_set_anew(
+def test_an_undecryptable_account_has_no_adapter_until_it_is_replaced(
     acme: Tenant, app: Flask, settings: Settings
 ) -> None:
-    own = create_account(acme)
-    ref = ProviderAccountRef("fake", UUID(own.id))
+    account = create_account(acme)
+    ref = ProviderAccountRef("fake", UUID(account.id))
     encryption.set_current_keyring(Keyring([b"k" * 32]))
     try:
         with tenant_session(acme.ref) as session:
             assert adapter_lookup.adapter_for_number(session, ref) is None
-        shown = _one(acme, own)
-        half = acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"account_id": "x"}})
-        whole = acme.patch(f"/telephony-accounts/{own.id}", {"fields": GOOD})
+        undecryptable = _get_account(acme, account)
+        partial_update = acme.patch(
+            f"/telephony-accounts/{account.id}", {"fields": {"account_id": "x"}}
+        )
+        complete_update = acme.patch(f"/telephony-accounts/{account.id}", {"fields": VALID_FIELDS})
         with tenant_session(acme.ref) as session:
             assert adapter_lookup.adapter_for_number(session, ref) is not None
     finally:
         encryption.set_current_keyring(Keyring(settings.keys_at_rest))
 
-    assert (shown["fields"], shown["secrets"]) == ({}, [])
-    assert half.json["errors"][0]["pointer"] == "/fields/secret"
-    assert whole.json["previous_accepted_until"] is None
+    assert (undecryptable["fields"], undecryptable["secrets"]) == ({}, [])
+    assert partial_update.json["errors"][0]["pointer"] == "/fields/secret"
+    assert complete_update.json["previous_accepted_until"] is None
 
 
-def test_an_account_is_sealed_for_its_place(acme: Tenant, globex: Tenant) -> None:
-    own, other = create_account(acme), create_account(acme)
-    sealed = _sealed(acme, own.id)
+def test_credentials_are_encrypted_for_their_tenant_and_account(
+    acme: Tenant, globex: Tenant
+) -> None:
+    account, other_account = create_account(acme), create_account(acme)
+    encrypted = _encrypted_credentials(acme, account.id)
 
-    for place in (
-        {"tenant_id": acme.ref.id, "account_id": UUID(other.id)},
-        {"tenant_id": globex.ref.id, "account_id": UUID(own.id)},
+    for context in (
+        {"tenant_id": acme.ref.id, "account_id": UUID(other_account.id)},
+        {"tenant_id": globex.ref.id, "account_id": UUID(account.id)},
     ):
         with pytest.raises(DecryptionError):
-            credentials.decrypt_credentials(sealed, **place)
+            credentials.decrypt_credentials(encrypted, **context)
 
 
-def test_an_imported_account_of_another_form_is_no_carriers(acme: Tenant) -> None:
-    own = create_account(acme)
+def test_an_imported_account_with_other_fields_has_no_adapter(acme: Tenant) -> None:
+    account = create_account(acme)
     with admin_db.tenant_session(acme.ref) as session:
-        row = session.get_one(TelephonyAccount, UUID(own.id))
-        strange = credentials.new_credentials({"token": "x"}, now=clock.now())
+        row = session.get_one(TelephonyAccount, UUID(account.id))
+        other_credentials = credentials.new_credentials({"token": "x"}, now=clock.now())
         row.sealed = credentials.encrypt_credentials(
-            strange, tenant_id=acme.ref.id, account_id=row.id
+            other_credentials, tenant_id=acme.ref.id, account_id=row.id
         )
 
     with tenant_session(acme.ref) as session:
         assert (
-            adapter_lookup.adapter_for_number(session, ProviderAccountRef("fake", UUID(own.id)))
+            adapter_lookup.adapter_for_number(session, ProviderAccountRef("fake", UUID(account.id)))
             is None
         )
 
 
-def test_the_audit_tells_of_an_account_and_nothing_of_its_secrets(acme: Tenant) -> None:
-    own = create_account(acme, label="Our trunk")
-    acme.patch(f"/telephony-accounts/{own.id}", {"fields": {"secret": "n" * 20}})
-    acme.delete(f"/telephony-accounts/{own.id}")
+def test_the_audit_log_has_changes_of_accounts_without_secrets(acme: Tenant) -> None:
+    account = create_account(acme, label="Our trunk")
+    acme.patch(f"/telephony-accounts/{account.id}", {"fields": {"secret": "n" * 20}})
+    acme.delete(f"/telephony-accounts/{account.id}")
 
-    told = acme.get("/audit")
+    response = acme.get("/audit")
 
-    about = [entry for entry in told.json if entry["object_type"] == "telephony_account"]
-    assert len(about) == 3
-    assert {entry["object_id"] for entry in about} == {own.id}
-    assert own.fields["secret"] not in told.text
-    assert "n" * 20 not in told.text
-    assert "Our trunk" not in told.text
-
-
-# --- Removed --------------------------------------------------------------------------------------
+    entries = [entry for entry in response.json if entry["object_type"] == "telephony_account"]
+    assert len(entries) == 3
+    assert {entry["object_id"] for entry in entries} == {account.id}
+    assert account.fields["secret"] not in response.text
+    assert "n" * 20 not in response.text
+    assert "Our trunk" not in response.text
 
 
-def test_an_account_that_nothing_needs_is_forgotten(acme: Tenant) -> None:
-    own = create_account(acme)
-
-    assert acme.delete(f"/telephony-accounts/{own.id}").status_code == 204
-
-    assert acme.get(f"/telephony-accounts/{own.id}").status_code == 404
+# --- Deletion -------------------------------------------------------------------------------------
 
 
-def test_an_account_that_a_number_names_is_not_forgotten(acme: Tenant) -> None:
-    own = create_account(acme)
-    number = acme.number(**own.number_fields)
-    one = f"/telephony-accounts/{own.id}"
+def test_an_unused_account_is_deleted(acme: Tenant) -> None:
+    account = create_account(acme)
 
-    named = acme.delete(one)
+    assert acme.delete(f"/telephony-accounts/{account.id}").status_code == 204
+
+    assert acme.get(f"/telephony-accounts/{account.id}").status_code == 404
+
+
+def test_an_account_that_a_number_uses_cannot_be_deleted(acme: Tenant) -> None:
+    account = create_account(acme)
+    number = acme.number(**account.number_fields)
+    path = f"/telephony-accounts/{account.id}"
+
+    used_by_number = acme.delete(path)
     acme.patch(f"/phone-numbers/{number['id']}", {"telephony_account_id": None})
-    left = acme.delete(one)
+    used_until_release = acme.delete(path)
     acme.post(f"/phone-numbers/{number['id']}/release-previous-carrier")
 
-    for refused in (named, left):
-        assert (refused.status_code, refused.json["code"]) == (409, "account-in-use")
-    assert acme.delete(one).status_code == 204
+    for response in (used_by_number, used_until_release):
+        assert (response.status_code, response.json["code"]) == (409, "account-in-use")
+    assert acme.delete(path).status_code == 204
 
 
 @pytest.mark.parametrize(
@@ -326,15 +354,15 @@ def test_an_account_that_a_number_names_is_not_forgotten(acme: Tenant) -> None:
         " tenant_id, id, 'call', 'pending', 'fake', 'x', '{id}', 'kept' FROM calls",
     ],
 )
-def test_an_account_that_a_live_call_or_a_recording_needs_is_not_forgotten(
+def test_an_account_that_a_live_call_or_recording_uses_cannot_be_deleted(
     acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter, statement: str
 ) -> None:
-    own = create_account(acme)
+    account = create_account(acme)
     acme.profile(greeting="Acme here.")
     call = acme.simulate(acme.number()["did_number"])
     acme.post(f"/calls/{call['call_id']}/hangup")
-    world.sql(acme, statement.format(id=own.id))
+    world.sql(acme, statement.format(id=account.id))
 
-    refused = acme.delete(f"/telephony-accounts/{own.id}")
+    response = acme.delete(f"/telephony-accounts/{account.id}")
 
-    assert (refused.status_code, refused.json["code"]) == (409, "account-in-use")
+    assert (response.status_code, response.json["code"]) == (409, "account-in-use")

@@ -1,7 +1,8 @@
-"""Webhooks: what happens is told to those who want it, signed, again and not for ever."""
+"""Tests of webhook deliveries: retries, disabled endpoints, redelivery, secrets and retention."""
 
 import os
 from datetime import datetime, timedelta
+from socket import socket
 from threading import Event as Signal
 from threading import Thread
 from typing import Any
@@ -30,57 +31,59 @@ from vca.tenant.webhooks import events, tenant_scope
 from vca.tenant.webhooks.events import Event
 from vca.tenant.webhooks.models import Webhook, WebhookEvent
 
-DUE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
-SOONEST = (
+MAKE_DUE = "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE status = 'pending'"
+NEXT_JOB_TIME = (
     "SELECT min(scheduled_at) FROM jobs.procrastinate_jobs WHERE status = 'todo'"
     " AND task_name = 'webhooks.deliver' AND args->>'tenant_id' = :tenant_id"
 )
-# The first row is the last on the disk.
-MOVED = (
+# After an update, the first row is the last one on the disk.
+REWRITE_FIRST_ROW = (
     "UPDATE webhook_deliveries SET updated_at = now()"
     " WHERE CAST(payload->'data'->>'place' AS integer) = 0"
 )
-READY = "UPDATE webhooks SET paused_until = NULL"
+END_PAUSES = "UPDATE webhooks SET paused_until = NULL"
 
 
-def _again(world: Factory, tenant: Tenant) -> None:
-    """The next try, whenever it would have been."""
-    world.sql(tenant, DUE)
-    world.sql(tenant, READY)
+def _retry_now(world: Factory, tenant: Tenant) -> None:
+    """Make the next attempt now instead of at its scheduled time."""
+    world.sql(tenant, MAKE_DUE)
+    world.sql(tenant, END_PAUSES)
     world.run_jobs(tenant, include_scheduled=True)
 
 
-def _deliveries(tenant: Tenant, webhook: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = tenant.get(f"/webhooks/{webhook['id']}/deliveries", **query).json
-    return found
+def _list_deliveries(tenant: Tenant, webhook: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
+    deliveries: list[dict[str, Any]] = tenant.get(
+        f"/webhooks/{webhook['id']}/deliveries", **query
+    ).json
+    return deliveries
 
 
-# --- Trying again --------------------------------------------------------------------------------
+# --- Retries -------------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_fails_is_tried_ten_times_under_the_same_id_and_given_up(
+def test_a_failing_delivery_is_attempted_ten_times_under_the_same_id(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
     webhook = register_webhook(acme, endpoint)
     emit_event(acme)
     world.run_jobs(acme)
-    [delivery] = _deliveries(acme, webhook)
+    [delivery] = _list_deliveries(acme, webhook)
     assert (delivery["status"], delivery["attempts"][0]["status"]) == ("pending", 500)
     assert delivery["attempts"][0]["response"] == "told"
 
     for _ in range(12):
-        _again(world, acme)
+        _retry_now(world, acme)
 
-    [delivery] = _deliveries(acme, webhook)
+    [delivery] = _list_deliveries(acme, webhook)
     assert (delivery["status"], len(delivery["attempts"])) == (
         "failed",
         delivery_worker.MAX_ATTEMPTS,
     )
-    assert len({each.headers["webhook-id"] for each in received_requests(endpoint)}) == 1
+    assert len({request.headers["webhook-id"] for request in received_requests(endpoint)}) == 1
 
 
-def test_what_failed_is_sent_once_its_receiver_is_well(
+def test_a_failed_delivery_is_sent_when_the_receiver_recovers(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
@@ -90,28 +93,28 @@ def test_what_failed_is_sent_once_its_receiver_is_well(
     assert acme.get(f"/webhooks/{webhook['id']}").json["failing_since"]
 
     endpoint.behaviour = reply_with_status(204)
-    _again(world, acme)
+    _retry_now(world, acme)
 
-    [delivery] = _deliveries(acme, webhook, status="delivered")
-    assert [each["status"] for each in delivery["attempts"]] == [500, 204]
+    [delivery] = _list_deliveries(acme, webhook, status="delivered")
+    assert [attempt["status"] for attempt in delivery["attempts"]] == [500, 204]
     assert acme.get(f"/webhooks/{webhook['id']}").json["failing_since"] is None
 
 
-def test_a_receiver_says_when_to_come_again(
+def test_retry_after_sets_the_time_of_the_next_attempt(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(429, "Retry-After: 7200")
     webhook = register_webhook(acme, endpoint)
     emit_event(acme)
-    asked_at = clock.now()
+    started_at = clock.now()
 
     world.run_jobs(acme)
 
-    [delivery] = _deliveries(acme, webhook)
-    assert delivery["next_attempt_at"] >= (asked_at + timedelta(hours=2)).isoformat()
+    [delivery] = _list_deliveries(acme, webhook)
+    assert delivery["next_attempt_at"] >= (started_at + timedelta(hours=2)).isoformat()
 
 
-def test_after_a_failure_the_endpoint_is_left_alone_and_others_are_not(
+def test_a_failure_pauses_only_the_failing_endpoint(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(503)
@@ -126,7 +129,7 @@ def test_after_a_failure_the_endpoint_is_left_alone_and_others_are_not(
     assert len(other_endpoint.requests) == 5
 
 
-def test_a_redirect_is_a_failure_that_nobody_follows(
+def test_a_redirect_is_a_failure_and_is_not_followed(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(
@@ -137,81 +140,89 @@ def test_a_redirect_is_a_failure_that_nobody_follows(
 
     world.run_jobs(acme)
 
-    assert _deliveries(acme, webhook)[0]["attempts"][0]["status"] == 302
+    assert _list_deliveries(acme, webhook)[0]["attempts"][0]["status"] == 302
     assert other_endpoint.is_unvisited()
 
 
-def test_one_that_hangs_holds_up_nobody_else(
+def test_a_hanging_endpoint_does_not_delay_others(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
-    arrived, let_go = Signal(), Signal()
+    arrived, released = Signal(), Signal()
 
-    def hang(line: Any, stop: Any) -> None:
+    def hang(connection: socket, stop: Signal) -> None:
         arrived.set()
-        let_go.wait(TIMEOUT_S)
-        reply_with_status(200)(line, stop)
+        released.wait(TIMEOUT_S)
+        reply_with_status(200)(connection, stop)
 
     endpoint.behaviour = hang
-    slow, quick = register_webhook(acme, endpoint), register_webhook(acme, other_endpoint)
-    box, client = tenant_scope.for_tenant(acme.ref), http.current_client()
-    emit_event(acme)
-    sending = Thread(
-        target=lambda: delivery_worker.deliver_due(box, webhook_id=UUID(slow["id"]), client=client)
+    slow_webhook, fast_webhook = (
+        register_webhook(acme, endpoint),
+        register_webhook(acme, other_endpoint),
     )
-    sending.start()
+    scope, client = tenant_scope.for_tenant(acme.ref), http.current_client()
+    emit_event(acme)
+    sender = Thread(
+        target=lambda: delivery_worker.deliver_due(
+            scope, webhook_id=UUID(slow_webhook["id"]), client=client
+        )
+    )
+    sender.start()
     assert arrived.wait(TIMEOUT_S)
 
     for _ in range(3):
         emit_event(acme)
     world.run_jobs(acme)
 
-    assert len(_deliveries(acme, quick, status="delivered")) == 4
+    assert len(_list_deliveries(acme, fast_webhook, status="delivered")) == 4
     assert len(endpoint.requests) == 1
-    let_go.set()
-    sending.join(TIMEOUT_S)
-    assert _deliveries(acme, slow, status="delivered")
+    released.set()
+    sender.join(TIMEOUT_S)
+    assert _list_deliveries(acme, slow_webhook, status="delivered")
 
 
-def test_who_came_while_it_was_busy_does_not_put_the_next_try_off(
+def test_a_concurrent_run_does_not_postpone_the_next_attempt(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
     emit_event(acme)
 
-    def fail_while_another_comes(line: Any, stop: Any) -> None:
-        box = tenant_scope.for_tenant(acme.ref)
+    def fail_during_another_run(connection: socket, stop: Signal) -> None:
+        scope = tenant_scope.for_tenant(acme.ref)
         delivery_worker.deliver_due(
-            box, webhook_id=UUID(webhook["id"]), client=http.current_client()
+            scope, webhook_id=UUID(webhook["id"]), client=http.current_client()
         )
-        reply_with_status(500)(line, stop)
+        reply_with_status(500)(connection, stop)
 
-    endpoint.behaviour = fail_while_another_comes
+    endpoint.behaviour = fail_during_another_run
     world.run_jobs(acme)
 
-    [delivery] = _deliveries(acme, webhook)
+    [delivery] = _list_deliveries(acme, webhook)
     with admin_db.public_session() as session:
-        soonest = session.scalar(text(SOONEST), {"tenant_id": acme.id})
-    wanted = datetime.fromisoformat(delivery["next_attempt_at"])
-    assert soonest - wanted < timedelta(seconds=5)
+        next_job_at = session.scalar(text(NEXT_JOB_TIME), {"tenant_id": acme.id})
+    next_attempt_at = datetime.fromisoformat(delivery["next_attempt_at"])
+    assert next_job_at - next_attempt_at < timedelta(seconds=5)
     assert len(delivery["attempts"]) == 1
 
 
-def test_telling_does_not_wait_for_who_holds_the_endpoint(
+def test_emitting_does_not_wait_for_a_lock_on_the_endpoint(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
 
-    with tenant_session(acme.ref) as holding:
-        wanted = UUID(webhook["id"])
+    with tenant_session(acme.ref) as locking_session:
+        webhook_id = UUID(webhook["id"])
         endpoints.get(
-            holding, tenant_scope.for_tenant(acme.ref), webhook_id=wanted, for_update=True
+            locking_session,
+            tenant_scope.for_tenant(acme.ref),
+            webhook_id=webhook_id,
+            for_update=True,
         )
         emit_event(acme)
 
     assert len(acme.get("/events").json) == 1
 
 
-def test_an_endpoint_that_is_being_sent_to_is_not_sent_to_by_another_job(
+def test_a_busy_endpoint_is_skipped_by_other_jobs(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     register_webhook(acme, endpoint)
@@ -226,7 +237,7 @@ def test_an_endpoint_that_is_being_sent_to_is_not_sent_to_by_another_job(
     assert len(endpoint.requests) == 1
 
 
-def test_what_has_waited_five_days_for_an_endpoint_that_is_down_is_given_up(
+def test_deliveries_to_a_failing_endpoint_fail_after_five_days(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
@@ -243,14 +254,14 @@ def test_what_has_waited_five_days_for_an_endpoint_that_is_down_is_given_up(
     world.run_jobs(acme)
 
     assert len(endpoint.requests) == 1
-    assert len(_deliveries(acme, webhook, status="failed")) == 3
-    assert len(_deliveries(acme, webhook, status="pending")) == 1
+    assert len(_list_deliveries(acme, webhook, status="failed")) == 3
+    assert len(_list_deliveries(acme, webhook, status="pending")) == 1
 
 
-# --- Giving up an endpoint -----------------------------------------------------------------------
+# --- Disabled endpoints --------------------------------------------------------------------------
 
 
-def test_an_endpoint_that_is_gone_is_disabled_and_the_others_are_told(
+def test_status_410_disables_the_endpoint_and_notifies_the_others(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(410)
@@ -260,16 +271,16 @@ def test_an_endpoint_that_is_gone_is_disabled_and_the_others_are_told(
 
     world.run_jobs(acme)
 
-    shown = acme.get(f"/webhooks/{webhook['id']}").json
-    assert (shown["is_active"], shown["disabled_reason"]) == (False, "gone")
-    [notice] = received_requests(other_endpoint)
-    assert notice.event["data"]["webhook_id"] == webhook["id"]
+    disabled = acme.get(f"/webhooks/{webhook['id']}").json
+    assert (disabled["is_active"], disabled["disabled_reason"]) == (False, "gone")
+    [notification] = received_requests(other_endpoint)
+    assert notification.event["data"]["webhook_id"] == webhook["id"]
     emit_event(acme)
-    _again(world, acme)
+    _retry_now(world, acme)
     assert len(endpoint.requests) == 1
 
 
-def test_one_with_nothing_but_failures_for_five_days_is_disabled_and_may_be_used_again(
+def test_five_days_of_failures_disable_an_endpoint_until_reactivation(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
@@ -278,60 +289,70 @@ def test_one_with_nothing_but_failures_for_five_days_is_disabled_and_may_be_used
     emit_event(acme)
     world.run_jobs(acme)
     world.sql(acme, "UPDATE webhooks SET failing_since = now() - interval '5 days'")
-    _again(world, acme)
+    _retry_now(world, acme)
     assert acme.get(f"/webhooks/{webhook['id']}").json["disabled_reason"] == "failing"
-    [notice] = received_requests(other_endpoint)
-    assert notice.event["data"]["reason"] == "failing"
+    [notification] = received_requests(other_endpoint)
+    assert notification.event["data"]["reason"] == "failing"
 
     endpoint.behaviour = reply_with_status(200)
     acme.patch(f"/webhooks/{webhook['id']}", {"is_active": True})
-    world.sql(acme, DUE)
+    world.sql(acme, MAKE_DUE)
     world.run_jobs(acme, include_scheduled=True)
 
     assert acme.get(f"/webhooks/{webhook['id']}").json["disabled_reason"] is None
-    assert _deliveries(acme, webhook, status="delivered")
+    assert _list_deliveries(acme, webhook, status="delivered")
 
 
-# --- Again, and a test ---------------------------------------------------------------------------
+# --- Redelivery and test events ------------------------------------------------------------------
 
 
-def test_a_delivery_and_a_range_of_them_are_sent_again_under_their_ids(
+def test_a_delivery_or_a_time_range_is_redelivered_under_the_same_ids(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
     for _ in range(3):
         emit_event(acme)
     world.run_jobs(acme)
-    one = _deliveries(acme, webhook)[0]
+    delivery = _list_deliveries(acme, webhook)[0]
 
     url = f"/webhooks/{webhook['id']}"
-    assert acme.post(f"{url}/deliveries/{one['id']}/replay").status_code == 202
+    assert acme.post(f"{url}/deliveries/{delivery['id']}/replay").status_code == 202
     world.run_jobs(acme)
-    assert [each.event for each in received_requests(endpoint)].count(one["payload"]) == 2
+    assert [request.event for request in received_requests(endpoint)].count(
+        delivery["payload"]
+    ) == 2
 
     period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
-    again = acme.post(f"{url}/replay", {**period, "status": "delivered"})
-    assert (again.status_code, again.json) == (202, {"deliveries": 3})
+    response = acme.post(f"{url}/replay", {**period, "status": "delivered"})
+    assert (response.status_code, response.json) == (202, {"deliveries": 3})
     world.run_jobs(acme)
     assert len(endpoint.requests) == 7
-    assert len({each.headers["webhook-id"] for each in received_requests(endpoint)}) == 3
-    turned = acme.post(f"{url}/replay", {"since": period["until"], "until": period["since"]})
-    assert (turned.status_code, turned.json["errors"][0]["pointer"]) == (400, "/until")
+    assert len({request.headers["webhook-id"] for request in received_requests(endpoint)}) == 3
+    reversed_period = acme.post(
+        f"{url}/replay", {"since": period["until"], "until": period["since"]}
+    )
+    assert (reversed_period.status_code, reversed_period.json["errors"][0]["pointer"]) == (
+        400,
+        "/until",
+    )
 
 
-def test_a_delivery_is_sent_again_by_its_own_webhook_alone(
+def test_a_delivery_can_be_redelivered_only_by_its_webhook(
     acme: Tenant, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
-    webhook, another = register_webhook(acme, endpoint), register_webhook(acme, other_endpoint)
+    webhook, other_webhook = (
+        register_webhook(acme, endpoint),
+        register_webhook(acme, other_endpoint),
+    )
     emit_event(acme)
-    one = _deliveries(acme, webhook)[0]
+    delivery = _list_deliveries(acme, webhook)[0]
 
-    answer = acme.post(f"/webhooks/{another['id']}/deliveries/{one['id']}/replay")
+    response = acme.post(f"/webhooks/{other_webhook['id']}/deliveries/{delivery['id']}/replay")
 
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
-def test_what_is_sent_again_keeps_its_order(
+def test_redelivered_events_arrive_in_their_original_order(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -339,13 +360,13 @@ def test_what_is_sent_again_keeps_its_order(
         events.emit(session, *(Event("call.started", {"place": place}) for place in range(5)))
     world.run_jobs(acme)
 
-    world.sql(acme, MOVED)
+    world.sql(acme, REWRITE_FIRST_ROW)
 
     period = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
     acme.post(f"/webhooks/{webhook['id']}/replay", period)
     world.run_jobs(acme)
 
-    assert [each.event["data"]["place"] for each in received_requests(endpoint)] == [
+    assert [request.event["data"]["place"] for request in received_requests(endpoint)] == [
         0,
         1,
         2,
@@ -353,25 +374,25 @@ def test_what_is_sent_again_keeps_its_order(
         4,
     ] * 2
     assert list(received_requests(endpoint)[0].event) == ["type", "timestamp", "data"]
-    listed = acme.get("/events").json
-    assert [each["data"]["place"] for each in listed] == [0, 1, 2, 3, 4]
+    listed_events = acme.get("/events").json
+    assert [event["data"]["place"] for event in listed_events] == [0, 1, 2, 3, 4]
 
 
-def test_a_test_event_is_sent_to_that_endpoint_alone(
+def test_a_test_event_is_sent_only_to_its_endpoint(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
     register_webhook(acme, other_endpoint)
 
-    answer = acme.post(f"/webhooks/{webhook['id']}/test")
+    response = acme.post(f"/webhooks/{webhook['id']}/test")
     world.run_jobs(acme)
 
-    assert answer.status_code == 202
+    assert response.status_code == 202
     assert (received_types(endpoint), received_types(other_endpoint)) == (["webhook.test"], [])
     assert acme.get("/events").json == []
 
 
-def test_nothing_is_sent_to_one_that_is_not_active(acme: Tenant, endpoint: HttpReceiver) -> None:
+def test_an_inactive_webhook_cannot_be_tested(acme: Tenant, endpoint: HttpReceiver) -> None:
     webhook = register_webhook(acme, endpoint, is_active=False)
 
     assert acme.post(f"/webhooks/{webhook['id']}/test").json["code"] == "webhook-disabled"
@@ -380,7 +401,7 @@ def test_nothing_is_sent_to_one_that_is_not_active(acme: Tenant, endpoint: HttpR
 # --- Secrets and URLs ----------------------------------------------------------------------------
 
 
-def test_a_secret_is_shown_once_and_kept_where_nobody_can_read_it(
+def test_a_secret_is_returned_once_and_stored_encrypted(
     acme: Tenant, globex: Tenant, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -388,18 +409,18 @@ def test_a_secret_is_shown_once_and_kept_where_nobody_can_read_it(
     assert webhook["secret"].startswith("whsec_")
     assert "secret" not in acme.get(f"/webhooks/{webhook['id']}").json
     with tenant_session(acme.ref) as session:
-        kept = bytes(session.scalars(select(Webhook.secret)).one())
-    assert webhook["secret"].encode() not in kept
-    place = encryption.EncryptionContext(UUID(acme.id), "webhooks", UUID(webhook["id"]), "secret")
-    assert encryption.current_keyring().decrypt(kept, place) == webhook["secret"]
-    elsewhere = encryption.EncryptionContext(
+        encrypted = bytes(session.scalars(select(Webhook.secret)).one())
+    assert webhook["secret"].encode() not in encrypted
+    context = encryption.EncryptionContext(UUID(acme.id), "webhooks", UUID(webhook["id"]), "secret")
+    assert encryption.current_keyring().decrypt(encrypted, context) == webhook["secret"]
+    other_context = encryption.EncryptionContext(
         UUID(globex.id), "webhooks", UUID(webhook["id"]), "secret"
     )
     with pytest.raises(encryption.DecryptionError):
-        encryption.current_keyring().decrypt(kept, elsewhere)
+        encryption.current_keyring().decrypt(encrypted, other_context)
 
 
-def test_for_a_day_the_secret_before_signs_too(
+def test_the_previous_secret_signs_for_one_day_after_a_rotation(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -410,14 +431,14 @@ def test_for_a_day_the_secret_before_signs_too(
     emit_event(acme)
     world.run_jobs(acme)
 
-    both, newest = received_requests(endpoint)
-    assert both.is_signed_with(webhook["secret"])
-    assert both.is_signed_with(rotated["secret"])
-    assert newest.is_signed_with(rotated["secret"])
-    assert not newest.is_signed_with(webhook["secret"])
+    signed_twice, signed_once = received_requests(endpoint)
+    assert signed_twice.is_signed_with(webhook["secret"])
+    assert signed_twice.is_signed_with(rotated["secret"])
+    assert signed_once.is_signed_with(rotated["secret"])
+    assert not signed_once.is_signed_with(webhook["secret"])
 
 
-def test_of_three_secrets_in_a_day_the_newest_two_sign(
+def test_only_the_two_newest_secrets_sign(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     first = register_webhook(acme, endpoint)
@@ -427,13 +448,15 @@ def test_of_three_secrets_in_a_day_the_newest_two_sign(
 
     world.run_jobs(acme)
 
-    [sent] = received_requests(endpoint)
-    signed = [sent.is_signed_with(each["secret"]) for each in (first, second, third)]
-    assert signed == [False, True, True]
-    assert len(sent.headers["webhook-signature"].split()) == 2
+    [request] = received_requests(endpoint)
+    valid_signatures = [
+        request.is_signed_with(webhook["secret"]) for webhook in (first, second, third)
+    ]
+    assert valid_signatures == [False, True, True]
+    assert len(request.headers["webhook-signature"].split()) == 2
 
 
-def test_where_the_secret_cannot_be_read_nothing_is_sent_until_there_is_a_new_one(
+def test_an_undecryptable_secret_stops_deliveries_until_a_rotation(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -445,12 +468,12 @@ def test_where_the_secret_cannot_be_read_nothing_is_sent_until_there_is_a_new_on
     rotated = acme.post(f"/webhooks/{webhook['id']}/rotate-secret").json
     world.run_jobs(acme)
 
-    [sent] = received_requests(endpoint)
-    assert sent.is_signed_with(rotated["secret"])
+    [request] = received_requests(endpoint)
+    assert request.is_signed_with(rotated["secret"])
     assert rotated["previous_secret_until"] is None
 
 
-def test_a_new_url_is_judged_too_and_is_sent_what_waits(
+def test_a_new_url_is_validated_and_receives_pending_deliveries(
     acme: Tenant, world: Factory, endpoint: HttpReceiver, other_endpoint: HttpReceiver
 ) -> None:
     endpoint.behaviour = reply_with_status(500)
@@ -459,17 +482,17 @@ def test_a_new_url_is_judged_too_and_is_sent_what_waits(
     world.run_jobs(acme)
     url = f"/webhooks/{webhook['id']}"
 
-    refused = acme.patch(url, {"url": "https://10.0.0.1/"})
-    moved = acme.patch(url, {"url": receiver_url(other_endpoint)})
-    world.sql(acme, DUE)
+    rejected = acme.patch(url, {"url": "https://10.0.0.1/"})
+    accepted = acme.patch(url, {"url": receiver_url(other_endpoint)})
+    world.sql(acme, MAKE_DUE)
     world.run_jobs(acme, include_scheduled=True)
 
-    assert (refused.status_code, refused.json["errors"][0]["pointer"]) == (400, "/url")
-    assert moved.json["failing_since"] is None
+    assert (rejected.status_code, rejected.json["errors"][0]["pointer"]) == (400, "/url")
+    assert accepted.json["failing_since"] is None
     assert received_types(other_endpoint) == ["message.taken"]
 
 
-def test_a_removed_webhook_leaves_nothing_and_is_sent_nothing(
+def test_a_deleted_webhook_has_and_receives_no_deliveries(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -482,28 +505,26 @@ def test_a_removed_webhook_leaves_nothing_and_is_sent_nothing(
     assert acme.get(f"/webhooks/{webhook['id']}/deliveries").status_code == 404
 
 
-def test_a_tenant_has_twenty_webhooks_at_most(acme: Tenant, endpoint: HttpReceiver) -> None:
+def test_a_tenant_can_have_at_most_twenty_webhooks(acme: Tenant, endpoint: HttpReceiver) -> None:
     for _ in range(endpoints.MAX_WEBHOOKS):
         register_webhook(acme, endpoint)
 
-    refused = acme.post("/webhooks", {"url": receiver_url(endpoint)})
+    response = acme.post("/webhooks", {"url": receiver_url(endpoint)})
 
-    assert (refused.status_code, refused.json["code"]) == (409, "too-many-webhooks")
+    assert (response.status_code, response.json["code"]) == (409, "too-many-webhooks")
 
 
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1/", "https://localhost/", "https://10.0.0.1/", "ftp://example.com/"]
 )
-def test_a_url_that_leads_to_no_public_address_is_refused(
-    app: Flask, acme: Tenant, url: str
-) -> None:
-    answer = acme.post("/webhooks", {"url": url})
+def test_a_url_without_a_public_address_is_rejected(app: Flask, acme: Tenant, url: str) -> None:
+    response = acme.post("/webhooks", {"url": url})
 
-    assert answer.status_code == 400
-    assert answer.json["errors"][0]["pointer"] == "/url"
+    assert response.status_code == 400
+    assert response.json["errors"][0]["pointer"] == "/url"
 
 
-def test_what_was_saved_and_leads_elsewhere_now_is_refused_when_it_is_sent(
+def test_a_url_is_validated_again_for_each_delivery(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -512,14 +533,14 @@ def test_what_was_saved_and_leads_elsewhere_now_is_refused_when_it_is_sent(
 
     world.run_jobs(acme)
 
-    assert "public" in _deliveries(acme, webhook)[0]["attempts"][0]["error"]
+    assert "public" in _list_deliveries(acme, webhook)[0]["attempts"][0]["error"]
     assert endpoint.is_unvisited()
 
 
-# --- Forgetting ----------------------------------------------------------------------------------
+# --- Retention -----------------------------------------------------------------------------------
 
 
-def test_what_is_older_than_thirty_days_is_forgotten(
+def test_events_and_deliveries_are_deleted_after_thirty_days(
     acme: Tenant, world: Factory, endpoint: HttpReceiver
 ) -> None:
     webhook = register_webhook(acme, endpoint)
@@ -527,12 +548,14 @@ def test_what_is_older_than_thirty_days_is_forgotten(
         emit_event(acme, reason=age)
     world.run_jobs(acme)
     for table in ("events", "webhook_deliveries"):
-        where = f"{'data' if table == 'events' else 'payload'}::text LIKE '%31 days%'"
-        world.sql(acme, f"UPDATE {table} SET created_at = now() - interval '31 days' WHERE {where}")
+        condition = f"{'data' if table == 'events' else 'payload'}::text LIKE '%31 days%'"
+        world.sql(
+            acme, f"UPDATE {table} SET created_at = now() - interval '31 days' WHERE {condition}"
+        )
     world.make_due(acme, "webhooks.forget")
 
     world.run_jobs(acme)
 
-    assert len(_deliveries(acme, webhook)) == 1
+    assert len(_list_deliveries(acme, webhook)) == 1
     with tenant_session(acme.ref) as session:
         assert len(session.scalars(select(WebhookEvent)).all()) == 1

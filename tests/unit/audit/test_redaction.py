@@ -1,4 +1,4 @@
-"""What may be told of a change: by allow-list, so that a new column is withheld."""
+"""Tests of the redaction of changes in the audit log: columns are withheld unless allowed."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,11 +17,11 @@ NOON = datetime(2030, 1, 1, 12, tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
-    """A metadata of these tests' own."""
+    """The declarative base of these tests."""
 
 
 class Card(Base):
-    """A column of every kind."""
+    """A table with a column of each kind."""
 
     __tablename__ = "cards"
 
@@ -40,14 +40,14 @@ class Card(Base):
 
 @pytest.fixture
 def stored_card() -> Iterator[Card]:
-    """A card that is kept, in a session."""
+    """Store a card and yield it in its session."""
     engine = create_engine("sqlite://")
     Base.metadata.create_all(engine)
     with Session(engine) as session:
-        made = Card(id=uuid4(), colour="red", number="+14155550100", name="Ann", count=1)
-        session.add(made)
+        card = Card(id=uuid4(), colour="red", number="+14155550100", name="Ann", count=1)
+        session.add(card)
         session.flush()
-        yield made
+        yield card
     engine.dispose()
 
 
@@ -56,14 +56,14 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redaction, "_hash_key", "a key of this test's")
 
 
-def test_plain_values_are_shown(stored_card: Card) -> None:
-    holder = uuid4()
+def test_changes_of_plain_values_are_shown(stored_card: Card) -> None:
+    holder_id = uuid4()
 
     stored_card.is_new, stored_card.count, stored_card.share, stored_card.holder_id = (
         True,
         2,
         0.5,
-        holder,
+        holder_id,
     )
     stored_card.made_at, stored_card.colour = NOON, "blue"
 
@@ -72,7 +72,7 @@ def test_plain_values_are_shown(stored_card: Card) -> None:
         "is_new": {"from": None, "to": True},
         "count": {"from": 1, "to": 2},
         "share": {"from": None, "to": 0.5},
-        "holder_id": {"from": None, "to": holder},
+        "holder_id": {"from": None, "to": holder_id},
         "made_at": {"from": None, "to": NOON},
     }
 
@@ -80,7 +80,7 @@ def test_plain_values_are_shown(stored_card: Card) -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("name", "Bob"), ("notes", {"of": 1}), ("secret", b"whsec")]
 )
-def test_a_text_a_document_or_bytes_are_withheld_unless_their_column_says_otherwise(
+def test_texts_documents_and_bytes_are_withheld_by_default(
     column: str, value: Any, stored_card: Card
 ) -> None:
     setattr(stored_card, column, value)
@@ -88,19 +88,19 @@ def test_a_text_a_document_or_bytes_are_withheld_unless_their_column_says_otherw
     assert redaction.pending_changes(stored_card) == {column: WITHHELD}
 
 
-def test_a_number_is_told_by_a_hash_that_equal_ones_share(stored_card: Card) -> None:
+def test_a_hashed_column_is_shown_as_hashes(stored_card: Card) -> None:
     stored_card.number = "+14155550101"
 
-    told = redaction.pending_changes(stored_card)["number"]
+    change = redaction.pending_changes(stored_card)["number"]
 
-    assert told == {
+    assert change == {
         "from_hash": redaction.hash_text("+14155550100"),
         "to_hash": redaction.hash_text("+14155550101"),
     }
-    assert told["from_hash"] != told["to_hash"]
+    assert change["from_hash"] != change["to_hash"]
 
 
-def test_a_hash_under_another_key_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hash_depends_on_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = redaction.hash_text("+14155550100")
 
     monkeypatch.setattr(redaction, "_hash_key", "another key")
@@ -108,17 +108,20 @@ def test_a_hash_under_another_key_is_another_one(monkeypatch: pytest.MonkeyPatch
     assert redaction.hash_text("+14155550100") != before
 
 
-def test_what_stays_as_it_is_is_no_change(stored_card: Card) -> None:
+def test_an_equal_value_is_no_change(stored_card: Card) -> None:
     stored_card.colour = "red"
 
     assert redaction.pending_changes(stored_card) == {}
 
 
-def test_two_changes_of_one_thing_are_told_as_one() -> None:
+def test_two_changes_of_one_row_are_merged() -> None:
     first = {"count": redaction.plain_change(1, 2), "name": WITHHELD}
-    then = {"count": redaction.plain_change(2, 3), "colour": redaction.plain_change("red", "blue")}
+    second = {
+        "count": redaction.plain_change(2, 3),
+        "colour": redaction.plain_change("red", "blue"),
+    }
 
-    assert redaction.merge_changes(first, then) == {
+    assert redaction.merge_changes(first, second) == {
         "count": {"from": 1, "to": 3},
         "name": WITHHELD,
         "colour": {"from": "red", "to": "blue"},

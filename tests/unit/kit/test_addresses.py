@@ -1,4 +1,4 @@
-"""What is public, held against the registry's list and against Python's own judgement."""
+"""Tests of public addresses, with the registry's list and with Python's classification."""
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
@@ -11,7 +11,7 @@ from vca.kit.addresses import Address, is_public, parse_networks
 
 
 @pytest.mark.parametrize("text", FORBIDDEN_ADDRESSES)
-def test_what_is_private_special_or_translated_is_not_public(text: str) -> None:
+def test_private_special_and_translated_addresses_are_not_public(text: str) -> None:
     assert not is_public(ip_address(text))
 
 
@@ -33,11 +33,11 @@ def test_an_ordinary_address_is_public(text: str) -> None:
         "ff00::/8",
     ],
 )
-def test_a_special_network_is_closed_from_its_first_to_its_last_address(network: str) -> None:
-    found = ip_network(network)
+def test_first_and_last_address_of_a_special_network_are_not_public(network: str) -> None:
+    addresses = ip_network(network)
 
-    assert not is_public(found[0])
-    assert not is_public(found[-1])
+    assert not is_public(addresses[0])
+    assert not is_public(addresses[-1])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_special_network_is_closed_from_its_first_to_its_last_address(network:
         *("223.255.255.255", "2001:200::", "2003::", "3fff:1000::", "2000::"),
     ],
 )
-def test_what_lies_beside_a_special_network_is_open(text: str) -> None:
+def test_addresses_next_to_a_special_network_are_public(text: str) -> None:
     assert is_public(ip_address(text))
 
 
@@ -60,19 +60,19 @@ def test_what_lies_beside_a_special_network_is_open(text: str) -> None:
         st.integers(0, 2**125 - 1).map(lambda number: IPv6Address(1 << 125 | number)),
     )
 )
-def test_nothing_is_public_that_python_knows_to_be_special(address: Address) -> None:
+def test_no_address_that_python_considers_special_is_public(address: Address) -> None:
     if is_public(address):
         assert address.is_global
         assert not any((address.is_multicast, address.is_reserved, address.is_unspecified))
     if isinstance(address, IPv6Address) and is_public(address):
-        hidden = (address.ipv4_mapped, address.sixtofour, address.teredo)
-        assert hidden == (None, None, None)
+        embedded_addresses = (address.ipv4_mapped, address.sixtofour, address.teredo)
+        assert embedded_addresses == (None, None, None)
 
 
-def test_networks_are_read_from_a_list() -> None:
-    found = parse_networks("10.1.0.0/16, 192.0.2.7,fd00:1::/32")
+def test_networks_are_parsed_from_a_list() -> None:
+    networks = parse_networks("10.1.0.0/16, 192.0.2.7,fd00:1::/32")
 
-    assert found == tuple(map(ip_network, ("10.1.0.0/16", "192.0.2.7/32", "fd00:1::/32")))
+    assert networks == tuple(map(ip_network, ("10.1.0.0/16", "192.0.2.7/32", "fd00:1::/32")))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +82,6 @@ def test_networks_are_read_from_a_list() -> None:
         *("0.0.0.0/0", "::/0", "10.0.0.0/8, ::/0", "fe80::%eth0/64", "١٠.0.0.0/8", "010.0.0.0/8"),
     ],
 )
-def test_what_names_no_network_or_all_of_them_is_refused(text: str) -> None:
+def test_an_invalid_network_or_one_of_all_addresses_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"^must be networks"):
         parse_networks(text)

@@ -1,4 +1,4 @@
-"""An endpoint that does not answer is left alone for a while, and never holds every thread."""
+"""Tests of the circuit breaker: failures, pauses, trial requests and concurrency limits."""
 
 import pytest
 
@@ -6,11 +6,13 @@ from vca.kit.circuit_breaker import CircuitBreaker, CircuitOpen
 
 
 class Clock:
+    """A clock that a test sets."""
+
     def __init__(self) -> None:
-        self.at = 1_000.0
+        self.time_s = 1_000.0
 
     def __call__(self) -> float:
-        return self.at
+        return self.time_s
 
 
 @pytest.fixture
@@ -25,34 +27,36 @@ def circuit(clock: Clock) -> CircuitBreaker:
     )
 
 
-def _ask(circuit: CircuitBreaker, endpoint: str = "acme", *, worked: bool) -> None:
+def _call(circuit: CircuitBreaker, endpoint: str = "acme", *, succeeded: bool) -> None:
     circuit.begin(endpoint)
-    circuit.end(endpoint, succeeded=worked)
+    circuit.end(endpoint, succeeded=succeeded)
 
 
-def test_after_failures_in_a_row_nobody_asks_until_the_pause_is_over(
+def test_consecutive_failures_open_the_circuit_for_the_pause(
     circuit: CircuitBreaker, clock: Clock
 ) -> None:
     for _ in range(3):
-        _ask(circuit, worked=False)
+        _call(circuit, succeeded=False)
 
     with pytest.raises(CircuitOpen, match="it failed 3 times in a row"):
         circuit.begin("acme")
-    clock.at += 30
+    clock.time_s += 30
     circuit.begin("acme")
 
 
-def test_a_success_in_between_begins_the_count_anew(circuit: CircuitBreaker) -> None:
-    for worked in (False, False, True, False, False):
-        _ask(circuit, worked=worked)
+def test_a_success_resets_the_failure_count(circuit: CircuitBreaker) -> None:
+    for succeeded in (False, False, True, False, False):
+        _call(circuit, succeeded=succeeded)
 
     circuit.begin("acme")
 
 
-def test_after_the_pause_one_finds_out_for_all(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_one_trial_call_after_the_pause_closes_the_circuit(
+    circuit: CircuitBreaker, clock: Clock
+) -> None:
     for _ in range(3):
-        _ask(circuit, worked=False)
-    clock.at += 30
+        _call(circuit, succeeded=False)
+    clock.time_s += 30
 
     circuit.begin("acme")
     with pytest.raises(CircuitOpen):
@@ -63,18 +67,18 @@ def test_after_the_pause_one_finds_out_for_all(circuit: CircuitBreaker, clock: C
         circuit.begin("acme")
 
 
-def test_one_that_fails_again_is_left_alone_again(circuit: CircuitBreaker, clock: Clock) -> None:
+def test_a_failed_trial_call_opens_the_circuit_again(circuit: CircuitBreaker, clock: Clock) -> None:
     for _ in range(3):
-        _ask(circuit, worked=False)
-    clock.at += 30
+        _call(circuit, succeeded=False)
+    clock.time_s += 30
 
-    _ask(circuit, worked=False)
+    _call(circuit, succeeded=False)
 
     with pytest.raises(CircuitOpen, match="it failed 4 times in a row"):
         circuit.begin("acme")
 
 
-def test_no_more_than_a_few_wait_for_one_endpoint_and_others_are_free(
+def test_concurrent_calls_are_limited_for_each_endpoint(
     circuit: CircuitBreaker,
 ) -> None:
     for _ in range(2):
@@ -87,12 +91,12 @@ def test_no_more_than_a_few_wait_for_one_endpoint_and_others_are_free(
     circuit.begin("acme")
 
 
-def test_of_endpoints_without_number_those_that_failed_the_longest_ago_are_forgotten(
+def test_above_the_limit_the_oldest_failing_endpoints_are_forgotten(
     circuit: CircuitBreaker,
 ) -> None:
     for endpoint in "abcdef":
         for _ in range(3):
-            _ask(circuit, endpoint, worked=False)
+            _call(circuit, endpoint, succeeded=False)
 
     for endpoint in "ab":
         circuit.begin(endpoint)

@@ -1,4 +1,4 @@
-"""Crash points: a file is one death, and without the setting there is none."""
+"""Tests of failpoints: a file kills one process, and only with the setting."""
 
 import os
 import signal
@@ -11,13 +11,13 @@ from vca.kit import failpoints
 
 
 @pytest.fixture(autouse=True)
-def _disarmed() -> Iterator[None]:
+def _disable_failpoints() -> Iterator[None]:
     yield
     failpoints.set_failpoint_folder(None)
 
 
-def _status_of_a_child_that_passes(*names: str) -> int:
-    """How a process ends that comes to these points."""
+def _run_child(*names: str) -> int:
+    """Return the exit code of a child process that reaches these failpoints."""
     pid = os.fork()
     if pid == 0:
         for name in names:
@@ -26,17 +26,17 @@ def _status_of_a_child_that_passes(*names: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_process_dies_at_a_point_that_is_armed_and_the_next_one_lives(tmp_path: Path) -> None:
+def test_a_file_kills_only_the_first_process_at_the_failpoint(tmp_path: Path) -> None:
     failpoints.set_failpoint_folder(tmp_path)
     (tmp_path / "calls.turn").touch()
 
-    assert _status_of_a_child_that_passes("calls.ring", "calls.turn") == -signal.SIGKILL
+    assert _run_child("calls.ring", "calls.turn") == -signal.SIGKILL
     assert list(tmp_path.iterdir()) == []
-    assert _status_of_a_child_that_passes("calls.ring", "calls.turn") == 0
+    assert _run_child("calls.ring", "calls.turn") == 0
 
 
-def test_without_a_folder_nobody_dies(tmp_path: Path) -> None:
+def test_without_a_folder_no_process_is_killed(tmp_path: Path) -> None:
     (tmp_path / "calls.turn").touch()
 
-    assert _status_of_a_child_that_passes("calls.turn") == 0
+    assert _run_child("calls.turn") == 0
     assert (tmp_path / "calls.turn").exists()

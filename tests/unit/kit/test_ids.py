@@ -1,4 +1,4 @@
-"""Ids in the order of their making."""
+"""Tests of ids in order of their creation."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -7,21 +7,21 @@ from vca.kit import ids
 NOW = datetime(2030, 1, 1, 12, 30, 15, 999_998, tzinfo=UTC)
 
 
-def test_the_later_one_is_greater_down_to_the_microsecond() -> None:
+def test_ids_are_ordered_by_time_in_microseconds() -> None:
     moments = [NOW + timedelta(microseconds=count) for count in range(2_500)]
 
-    made = [ids.uuid7(moment) for moment in moments]
+    ordered_ids = [ids.uuid7(moment) for moment in moments]
 
-    assert made == sorted(made)
-    assert len(set(made)) == len(made)
-
-
-def test_it_is_a_uuid_of_version_7_that_says_when_it_was_made() -> None:
-    made = ids.uuid7(NOW)
-
-    assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert made.int >> 80 == int(NOW.timestamp() * 1_000)
+    assert ordered_ids == sorted(ordered_ids)
+    assert len(set(ordered_ids)) == len(ordered_ids)
 
 
-def test_two_of_the_same_moment_differ() -> None:
+def test_an_id_is_a_version_7_uuid_with_its_time_in_milliseconds() -> None:
+    new_id = ids.uuid7(NOW)
+
+    assert (new_id.version, new_id.variant) == (7, "specified in RFC 4122")
+    assert new_id.int >> 80 == int(NOW.timestamp() * 1_000)
+
+
+def test_two_ids_of_the_same_moment_differ() -> None:
     assert ids.uuid7(NOW) != ids.uuid7(NOW)

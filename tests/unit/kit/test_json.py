@@ -1,4 +1,4 @@
-"""The strict JSON loader: whatever the bytes, a value that can be kept, or BadJson, and soon."""
+"""Tests of the strict JSON loader: it returns storable values or raises InvalidJson, quickly."""
 
 import json as standard
 import math
@@ -19,8 +19,8 @@ SETTINGS = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-LARGEST = 256 * 1024
-_WORDS = [
+MAX_BODY_BYTES = 256 * 1024
+_TOKENS = [
     *("{", "}", "[", "]", ",", ":", '"', "\\", '\\"', '"a"', '"b":', " ", "\n", "é", "\x00"),
     *("0", "-", "1e9", "1E+999", "9" * 21, "true", "null", "NaN", "Infinity"),
     *("\\u0000", "\\ud800"),
@@ -38,7 +38,7 @@ values = st.recursive(
 )
 
 
-def _tried(body: bytes) -> Any:
+def _load_or_error(body: bytes) -> Any:
     try:
         return json.strict_loads(body)
     except InvalidJson:
@@ -50,40 +50,40 @@ def _tried(body: bytes) -> Any:
 @example(b"\xed\xa0\x80")
 @example(b"\xff\xfe[\x00]\x00")
 @example(b'"\\')
-def test_whatever_bytes_come_there_is_a_value_or_bad_json(body: bytes) -> None:
-    _judge(body)
+def test_any_bytes_are_a_storable_value_or_invalid_json(body: bytes) -> None:
+    _check_result(body)
 
 
 @SETTINGS
-@given(st.lists(st.sampled_from(_WORDS), max_size=40).map("".join))
+@given(st.lists(st.sampled_from(_TOKENS), max_size=40).map("".join))
 @example("[" * 33)
 @example('{"a":1,"a":1}')
 @example('{"\\u0061":1,"a":1}')
 @example("[-0, -0.0, 1e-999]")
 @example("[" * 5_000 + "]" * 5_000)
-def test_whatever_almost_json_comes_there_is_a_value_or_bad_json(text: str) -> None:
-    _judge(text.encode("utf-8", "surrogatepass"))
+def test_any_text_like_json_is_a_storable_value_or_invalid_json(text: str) -> None:
+    _check_result(text.encode("utf-8", "surrogatepass"))
 
 
-def _judge(body: bytes) -> None:
-    value = _tried(body)
+def _check_result(body: bytes) -> None:
+    value = _load_or_error(body)
     if value is not InvalidJson:
         assert standard.loads(body.decode()) == value
-        assert _keepable(value)
+        assert _is_storable(value)
 
 
 @SETTINGS
 @given(values)
-def test_every_value_that_can_be_kept_comes_through(value: Any) -> None:
-    found = json.strict_loads(standard.dumps(value).encode())
+def test_every_storable_value_is_loaded_unchanged(value: Any) -> None:
+    loaded_value = json.strict_loads(standard.dumps(value).encode())
 
-    assert found == value
+    assert loaded_value == value
     assert json.strict_loads(standard.dumps(value, ensure_ascii=False).encode()) == value
     assert json.loads(json.dumps(value)) == value
 
 
-def _keepable(value: Any, depth: int = 0) -> bool:
-    """What Postgres can keep, said once more in other words."""
+def _is_storable(value: Any, depth: int = 0) -> bool:
+    """Return whether Postgres can store the value; independent of the loader's implementation."""
     if isinstance(value, dict):
         parts = [*value.keys(), *value.values()]
     elif isinstance(value, list):
@@ -94,7 +94,7 @@ def _keepable(value: Any, depth: int = 0) -> bool:
         return math.isfinite(value)
     else:
         return value is None or isinstance(value, bool) or -(2**63) < value < 2**63
-    return depth < MAX_DEPTH and all(_keepable(part, depth + 1) for part in parts)
+    return depth < MAX_DEPTH and all(_is_storable(part, depth + 1) for part in parts)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def _keepable(value: Any, depth: int = 0) -> bool:
         (b"NaN", ""),
     ],
 )
-def test_what_cannot_be_kept_is_refused_with_its_pointer(body: bytes, pointer: str) -> None:
+def test_an_unstorable_value_is_rejected_with_its_pointer(body: bytes, pointer: str) -> None:
     with pytest.raises(InvalidJson) as error:
         json.strict_loads(body)
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_kept_is_refused_with_its_pointer(body: bytes, pointer: s
         b'{"a":' * 3_000,
     ],
 )
-def test_what_is_not_careful_json_is_refused_as_a_whole(body: bytes) -> None:
+def test_invalid_or_ambiguous_json_is_rejected_without_a_pointer(body: bytes) -> None:
     with pytest.raises(InvalidJson) as error:
         json.strict_loads(body)
 
@@ -161,59 +161,61 @@ def test_what_is_not_careful_json_is_refused_as_a_whole(body: bytes) -> None:
     assert len(str(error.value)) < 200
 
 
-def test_members_are_counted_by_commas_outside_of_strings() -> None:
-    most = b"[" + b"1," * (MAX_MEMBERS - 1) + b"1]"
-    commas = b'{"a": "' + b"," * 100_000 + b'", "b": "\\",' + b"," * 100_000 + b'"}'
+def test_members_are_limited_without_commas_in_strings() -> None:
+    largest = b"[" + b"1," * (MAX_MEMBERS - 1) + b"1]"
+    commas_in_strings = b'{"a": "' + b"," * 100_000 + b'", "b": "\\",' + b"," * 100_000 + b'"}'
 
-    assert len(json.strict_loads(most)) == MAX_MEMBERS
-    assert len(json.strict_loads(commas)) == 2
+    assert len(json.strict_loads(largest)) == MAX_MEMBERS
+    assert len(json.strict_loads(commas_in_strings)) == 2
     with pytest.raises(InvalidJson, match="more than 5000 members"):
-        json.strict_loads(b"[1," + most[1:])
+        json.strict_loads(b"[1," + largest[1:])
 
 
-def test_depth_is_counted_by_brackets_outside_of_strings() -> None:
+def test_depth_is_limited_without_brackets_in_strings() -> None:
     deepest = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
-    shallow = b'["' + b"[{" * 1_000 + b'", "\\"[[[", "' + b"]" * 1_000 + b'"]'
+    brackets_in_strings = b'["' + b"[{" * 1_000 + b'", "\\"[[[", "' + b"]" * 1_000 + b'"]'
 
     assert isinstance(json.strict_loads(deepest), list)
-    assert len(json.strict_loads(shallow)) == 3
+    assert len(json.strict_loads(brackets_in_strings)) == 3
     assert len(json.strict_loads(b"[" + b"[]," * 1_000 + b"[]]")) == 1_001
     with pytest.raises(InvalidJson, match="deeper than 32"):
         json.strict_loads(b"[" + deepest + b"]")
 
 
-FLOODS = [b'\\"', b"\\", b'"', b"[", b"]", b"{", b'{"a":', b'"a",', b'"\\', b"[[],", b"9", b"1,"]
+PIECES = [b'\\"', b"\\", b'"', b"[", b"]", b"{", b'{"a":', b'"a",', b'"\\', b"[[],", b"9", b"1,"]
 
 
-# Below 33 brackets and 5,000 commas nothing is counted, so half of the floods begin with more.
-_COUNTED = b"[" + b"[]," * 40
+# Below 33 brackets and 5,000 commas the loader does not count, so some texts start with more.
+_COUNTED_START = b"[" + b"[]," * 40
 
 
-@pytest.mark.parametrize("piece", FLOODS)
-@pytest.mark.parametrize("start", [b"", b'"', b'{"a": "', _COUNTED, _COUNTED + b'"'])
-def test_no_flood_takes_more_than_linear_time(start: bytes, piece: bytes) -> None:
+@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("start", [b"", b'"', b'{"a": "', _COUNTED_START, _COUNTED_START + b'"'])
+def test_loading_time_is_linear_for_repetitive_texts(start: bytes, piece: bytes) -> None:
     def cost_s(length: int) -> float:
         body = start + piece * ((length - len(start)) // len(piece))
-        return min(_measured(body) for _ in range(2))
+        return min(_loading_time_s(body) for _ in range(2))
 
-    small = cost_s(LARGEST // 8)
-    assert small < 0.25
-    large = cost_s(LARGEST)
+    short_s = cost_s(MAX_BODY_BYTES // 8)
+    assert short_s < 0.25
+    long_s = cost_s(MAX_BODY_BYTES)
 
-    assert large < 0.5
-    assert large < 8 * 3 * small + 0.02
-
-
-def _measured(body: bytes) -> float:
-    began = process_time()
-    _tried(body)
-    return process_time() - began
+    assert long_s < 0.5
+    assert long_s < 8 * 3 * short_s + 0.02
 
 
-def test_whatever_is_logged_can_be_written() -> None:
-    class Odd:
+def _loading_time_s(body: bytes) -> float:
+    started_at = process_time()
+    _load_or_error(body)
+    return process_time() - started_at
+
+
+def test_lenient_dump_accepts_any_value() -> None:
+    class Unserializable:
         def __repr__(self) -> str:
             return "odd"
 
-    assert json.dumps_lenient({"a": Odd()}) == '{"a":"odd"}'
-    assert "odd" in json.dumps_lenient({(1, 2): "dropped", "b": {"c": Odd()}, "d": 2**70})
+    unusual_keys: dict[Any, Any] = {(1, 2): "dropped", "b": {"c": Unserializable()}, "d": 2**70}
+
+    assert json.dumps_lenient({"a": Unserializable()}) == '{"a":"odd"}'
+    assert "odd" in json.dumps_lenient(unusual_keys)

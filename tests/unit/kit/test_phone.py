@@ -1,4 +1,4 @@
-"""One strict spelling of telephone numbers."""
+"""Tests of the validation and masking of E.164 numbers."""
 
 import re
 from time import process_time
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vca.kit import phone
 
-GOOD = [
+VALID = [
     "+14155550100",
     "+442079460958",
     "+4930901820",
@@ -17,7 +17,7 @@ GOOD = [
     "+81312345678",
     "+390612345",
 ]
-BAD = {
+INVALID = {
     "empty": "",
     "no plus": "14155550100",
     "two pluses": "++14155550100",
@@ -45,47 +45,47 @@ BAD = {
     "superscript": "+1415555010\u00b2",
     "SQL": "+14155550100' OR '1'='1",
 }
-UNKNOWN_TO_THE_PLAN = ["+10000000000", "+19995550100", "+999123456789", "+441", "+4400000000000"]
+OUTSIDE_PLANS = ["+10000000000", "+19995550100", "+999123456789", "+441", "+4400000000000"]
 
 
-@pytest.mark.parametrize("number", GOOD)
-def test_a_number_of_a_plan_is_valid(number: str) -> None:
+@pytest.mark.parametrize("number", VALID)
+def test_a_number_of_a_numbering_plan_is_valid(number: str) -> None:
     assert phone.is_e164(number)
     assert phone.is_valid(number)
 
 
-@pytest.mark.parametrize("kind", BAD)
-def test_another_spelling_is_not(kind: str) -> None:
-    assert not phone.is_e164(BAD[kind])
-    assert not phone.is_valid(BAD[kind])
+@pytest.mark.parametrize("kind", INVALID)
+def test_other_notations_are_invalid(kind: str) -> None:
+    assert not phone.is_e164(INVALID[kind])
+    assert not phone.is_valid(INVALID[kind])
 
 
-@pytest.mark.parametrize("number", UNKNOWN_TO_THE_PLAN)
-def test_a_number_that_no_plan_knows_is_not_valid(number: str) -> None:
+@pytest.mark.parametrize("number", OUTSIDE_PLANS)
+def test_a_number_outside_all_numbering_plans_is_invalid(number: str) -> None:
     assert not phone.is_valid(number)
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
 @given(st.text(max_size=30) | st.from_regex(r"\+[0-9\u0660-\u0669\uff10-\uff19]{5,17}[\s;x]?"))
-def test_whatever_the_text_the_answer_is_yes_only_for_ascii_e164(text: str) -> None:
-    spelt = re.fullmatch(r"\+[1-9][0-9]{6,14}", text) is not None and text.isascii()
+def test_only_e164_in_ascii_is_accepted(text: str) -> None:
+    is_ascii_e164 = re.fullmatch(r"\+[1-9][0-9]{6,14}", text) is not None and text.isascii()
 
-    assert phone.is_e164(text) is spelt
-    assert not phone.is_valid(text) or spelt
+    assert phone.is_e164(text) is is_ascii_e164
+    assert not phone.is_valid(text) or is_ascii_e164
 
 
 @pytest.mark.parametrize("piece", ["-", "+", "1", "+1", "(", ".", " ", "\u0660", "x1"])
-def test_no_text_takes_long(piece: str) -> None:
-    flood = "+1" + piece * 100_000
-    began = process_time()
+def test_long_texts_are_checked_quickly(piece: str) -> None:
+    text = "+1" + piece * 100_000
+    started_at = process_time()
 
-    assert not phone.is_valid(flood)
+    assert not phone.is_valid(text)
 
-    assert process_time() - began < 0.05
+    assert process_time() - started_at < 0.05
 
 
 @pytest.mark.parametrize(
-    ("number", "shown"),
+    ("number", "expected"),
     [
         ("+14155550100", "+14•••0100"),
         ("+4420794609", "+44•••4609"),
@@ -94,5 +94,5 @@ def test_no_text_takes_long(piece: str) -> None:
         (None, "withheld"),
     ],
 )
-def test_a_masked_number_keeps_its_ends(number: str | None, shown: str) -> None:
-    assert phone.mask(number) == shown
+def test_a_masked_number_shows_its_first_and_last_digits(number: str | None, expected: str) -> None:
+    assert phone.mask(number) == expected

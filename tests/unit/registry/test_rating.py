@@ -1,4 +1,4 @@
-"""What things cost: exact sums, each fact rounded up by itself, the included units first."""
+"""Tests of rating: exact sums, rounding of each usage fact, and included units."""
 
 from datetime import UTC, date, datetime
 
@@ -15,14 +15,14 @@ _PRICES = st.builds(Price, st.integers(0, 10**9), st.integers(1, 10**9))
 _QUANTITIES = st.lists(st.integers(1, 10**6), max_size=30)
 
 
-def test_twelve_cents_a_minute_are_a_fifth_of_a_cent_a_second() -> None:
+def test_a_price_per_minute_is_charged_per_second() -> None:
     assert Price(12_000_000, 60).amount_for(1) == 200_000
     assert to_minor_units(200_000) == 1
     assert to_minor_units(1_000_000) == 1
     assert to_minor_units(0) == 0
 
 
-def test_what_is_included_comes_first_and_the_rest_is_paid() -> None:
+def test_included_units_are_used_before_billable_ones() -> None:
     first = rate(PLAN, "call_seconds", 90, previous_usage=NO_USAGE)
     second = rate(PLAN, "call_seconds", 30, previous_usage=first)
 
@@ -31,42 +31,42 @@ def test_what_is_included_comes_first_and_the_rest_is_paid() -> None:
     assert second.billable == 20
 
 
-def test_what_has_no_price_in_a_plan_costs_nothing() -> None:
+def test_usage_without_a_price_in_the_plan_is_free() -> None:
     assert rate(PLAN, "number_days", 30, previous_usage=NO_USAGE) == UsageAmount(30, 0, 0)
 
 
 @given(_PRICES, st.integers(0, 10**6), _QUANTITIES)
-def test_however_facts_are_cut_all_units_are_counted_once_and_paid_beyond_the_included(
+def test_any_split_of_usage_counts_each_unit_once_and_bills_the_excess(
     price: Price, included: int, quantities: list[int]
 ) -> None:
     plan = Plan("starter", 1, "USD", {"call_seconds": included}, {"call_seconds": price})
-    used = NO_USAGE
+    usage = NO_USAGE
     for quantity in quantities:
-        used += rate(plan, "call_seconds", quantity, previous_usage=used)
+        usage += rate(plan, "call_seconds", quantity, previous_usage=usage)
 
-    assert used.quantity == sum(quantities)
-    assert used.included == min(included, sum(quantities))
-    exact = used.billable * price.price
-    assert exact <= used.amount * price.per < exact + len(quantities) * price.per + 1
+    assert usage.quantity == sum(quantities)
+    assert usage.included == min(included, sum(quantities))
+    exact_amount = usage.billable * price.price
+    assert exact_amount <= usage.amount * price.per < exact_amount + len(quantities) * price.per + 1
 
 
 @given(st.lists(st.builds(UsageAmount, *[st.integers(0, 10**9)] * 3)))
-def test_a_fact_and_its_reversal_are_nothing_to_the_last_millionth(
+def test_facts_and_their_reversals_add_up_to_exactly_zero(
     facts: list[UsageAmount],
 ) -> None:
-    used = NO_USAGE
+    usage = NO_USAGE
     for fact in facts:
-        used += fact
+        usage += fact
     for fact in reversed(facts):
-        used += -fact
+        usage += -fact
 
-    assert used == NO_USAGE
+    assert usage == NO_USAGE
 
 
 # --- Months and days -------------------------------------------------------------------------
 
 
-def test_months_follow_each_other_in_utc() -> None:
+def test_months_are_calculated_in_utc() -> None:
     assert periods.month_of(datetime.fromisoformat("2026-12-01T00:30:00+02:00")) == date(
         2026, 11, 1
     )
@@ -77,7 +77,7 @@ def test_months_follow_each_other_in_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "in_february"),
+    ("since", "until", "days_in_february"),
     [
         ("2026-01-10T12:00:00Z", None, 28),
         ("2026-02-28T23:59:59Z", None, 1),
@@ -88,14 +88,14 @@ def test_months_follow_each_other_in_utc() -> None:
         ("2026-01-10T00:00:00Z", "2026-01-31T23:59:59Z", 0),
     ],
 )
-def test_each_day_that_something_is_there_counts_whole(
-    since: str, until: str | None, in_february: int
+def test_each_day_of_use_counts_as_a_whole_day(
+    since: str, until: str | None, days_in_february: int
 ) -> None:
-    ended = datetime.fromisoformat(until) if until else None
+    ended_at = datetime.fromisoformat(until) if until else None
 
-    found = calendar_days.count_days(
-        date(2026, 2, 1), since=datetime.fromisoformat(since), until=ended
+    days = calendar_days.count_days(
+        date(2026, 2, 1), since=datetime.fromisoformat(since), until=ended_at
     )
 
-    assert found == in_february
+    assert days == days_in_february
     assert calendar_days.period_end(date(2026, 2, 1)) == datetime(2026, 3, 1, tzinfo=UTC)

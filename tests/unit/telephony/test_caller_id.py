@@ -1,4 +1,4 @@
-"""Who calls, read from whatever networks put there."""
+"""Tests of parsing the caller id that networks transmit."""
 
 import pytest
 from hypothesis import example, given
@@ -20,7 +20,7 @@ from vca.telephony.types import Caller
         "tel:+14155550123",
     ],
 )
-def test_a_number_is_shown(raw: str) -> None:
+def test_a_transmitted_number_is_shown(raw: str) -> None:
     assert parse_caller(raw) == Caller("+14155550123", "shown")
 
 
@@ -41,7 +41,7 @@ def test_a_number_is_shown(raw: str) -> None:
         "+266696687",
     ],
 )
-def test_a_caller_who_hides_is_withheld(raw: str) -> None:
+def test_a_hidden_caller_id_is_withheld(raw: str) -> None:
     assert parse_caller(raw) == Caller(None, "withheld")
 
 
@@ -49,7 +49,7 @@ def test_a_caller_who_hides_is_withheld(raw: str) -> None:
     "raw",
     [None, "", "  ", "unknown", "Unavailable", "not available", "+7378742833", "+86282452253"],
 )
-def test_a_caller_whom_the_network_does_not_know_is_unavailable(raw: str | None) -> None:
+def test_an_unknown_caller_id_is_unavailable(raw: str | None) -> None:
     assert parse_caller(raw) == Caller(None, "unavailable")
 
 
@@ -73,7 +73,7 @@ def test_a_caller_whom_the_network_does_not_know_is_unavailable(raw: str | None)
         "x" * 100_000,
     ],
 )
-def test_an_odd_caller_has_no_number_and_is_no_reason_to_fail(raw: str) -> None:
+def test_an_unusual_caller_id_has_no_number_and_raises_nothing(raw: str) -> None:
     assert parse_caller(raw).number is None
     assert parse_caller(raw).caller_id in ("other", "unavailable")
 
@@ -81,7 +81,7 @@ def test_an_odd_caller_has_no_number_and_is_no_reason_to_fail(raw: str) -> None:
 @given(raw=st.none() | st.text(st.characters(codec=None)))
 @example("sip:sip:+14155550123@@")
 @example("+14155550123\x00")
-def test_no_text_makes_it_raise_and_a_number_is_always_e164(raw: str | None) -> None:
+def test_any_text_is_parsed_and_a_number_is_always_e164(raw: str | None) -> None:
     caller = parse_caller(raw)
 
     assert (caller.number is not None) == (caller.caller_id == "shown")

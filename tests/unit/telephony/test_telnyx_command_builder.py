@@ -1,4 +1,4 @@
-"""A reply in commands: in their order, nothing before its words, in a voice that exists."""
+"""Tests of Telnyx commands for a reply: order, deferred commands, voices and languages."""
 
 import pytest
 
@@ -25,16 +25,19 @@ from vca.telephony.types import (
 NUMBER = "+14155550123"
 
 
-def staged(*actions: Action) -> tuple[list[str], list[str]]:
-    """What is sent at once, and what waits."""
-    now, then = command_builder.drop_empty_speech(
+def split_commands(*actions: Action) -> tuple[list[str], list[str]]:
+    """Return the names of the immediate commands and of those that wait for the end of speech."""
+    immediate, deferred = command_builder.drop_empty_speech(
         command_builder.build_plan(CallReply(actions))
     ).split_after_speech()
-    return [order["command"] for order in now], [order["command"] for order in then]
+    return (
+        [command["command"] for command in immediate],
+        [command["command"] for command in deferred],
+    )
 
 
 @pytest.mark.parametrize(
-    ("actions", "now", "then"),
+    ("actions", "immediate", "deferred"),
     [
         ((Say("One."), Listen()), ["gather_using_speak"], []),
         ((Listen(),), ["gather"], []),
@@ -58,14 +61,14 @@ def staged(*actions: Action) -> tuple[list[str], list[str]]:
         ((Say(""),), [], []),
     ],
 )
-def test_what_follows_words_waits_until_they_were_said(
-    actions: tuple[Action, ...], now: list[str], then: list[str]
+def test_commands_after_speech_wait_for_its_end(
+    actions: tuple[Action, ...], immediate: list[str], deferred: list[str]
 ) -> None:
-    assert staged(*actions) == (now, then)
+    assert split_commands(*actions) == (immediate, deferred)
 
 
 @pytest.mark.parametrize(
-    ("last", "phase"),
+    ("last_action", "phase"),
     [
         (Listen(), "listening"),
         (Transfer(NUMBER), "transfer"),
@@ -77,24 +80,26 @@ def test_what_follows_words_waits_until_they_were_said(
         (SendKeys("1"), "done"),
     ],
 )
-def test_what_a_leg_is_about_is_its_last_command(last: Action, phase: str) -> None:
-    assert command_builder.build_plan(CallReply((Say("One."), last))).phase == phase
+def test_the_last_action_determines_the_phase_of_the_leg(last_action: Action, phase: str) -> None:
+    assert command_builder.build_plan(CallReply((Say("One."), last_action))).phase == phase
 
 
-@pytest.mark.parametrize(("timeout_s", "rings_s"), [(1, 5), (25, 25), (9_000, 600)])
-def test_a_target_rings_for_as_long_as_telnyx_lets_it(timeout_s: int, rings_s: int) -> None:
-    *_, order = command_builder.build_plan(CallReply((Transfer(NUMBER, timeout_s),))).commands
+@pytest.mark.parametrize(("timeout_s", "ring_time_s"), [(1, 5), (25, 25), (9_000, 600)])
+def test_the_ring_time_of_a_target_is_within_telnyxs_limits(
+    timeout_s: int, ring_time_s: int
+) -> None:
+    *_, command = command_builder.build_plan(CallReply((Transfer(NUMBER, timeout_s),))).commands
 
-    assert order["timeout_secs"] == rings_s
+    assert command["timeout_secs"] == ring_time_s
 
 
-def test_an_answer_can_be_read_by_people() -> None:
+def test_a_reply_is_rendered_as_readable_json() -> None:
     adapter = TelnyxAdapter(api_client=ApiClient(""))
     reply = CallReply((Say("Hi.", "en-GB"), Listen(7)), "token")
 
-    rendered = adapter.render(reply, callback_url="https://voice.example.com/telephony/telnyx/")
+    response = adapter.render(reply, callback_url="https://voice.example.com/telephony/telnyx/")
 
-    assert json.loads(rendered.body) == {
+    assert json.loads(response.body) == {
         "commands": [
             {
                 "command": "gather_using_speak",
@@ -116,22 +121,22 @@ def test_an_answer_can_be_read_by_people() -> None:
     }
 
 
-def test_a_mark_comes_back_as_it_went() -> None:
-    rest = tuple(
+def test_a_leg_state_is_decoded_as_it_was_encoded() -> None:
+    commands = tuple(
         command_builder.build_plan(CallReply((Record(), Say("Grüß Gott 🚑"), Listen()))).commands
     )
-    mark = LegState("then", "token", "v3:call", NUMBER, "a reference", rest, "listening")
+    leg_state = LegState("then", "token", "v3:call", NUMBER, "a reference", commands, "listening")
 
-    assert client_state.decode(mark.encode()) == mark
+    assert client_state.decode(leg_state.encode()) == leg_state
 
 
-def test_a_mark_of_the_longest_words_is_read_too() -> None:
-    words = Say("\u4e2d" * 5_000)
-    mark = LegState(
-        "then", "t" * 2_000, rest=command_builder.build_plan(CallReply((words, Listen()))).commands
+def test_a_leg_state_with_the_longest_text_is_decoded() -> None:
+    say = Say("\u4e2d" * 5_000)
+    leg_state = LegState(
+        "then", "t" * 2_000, rest=command_builder.build_plan(CallReply((say, Listen()))).commands
     )
 
-    assert client_state.decode(mark.encode()) == mark
+    assert client_state.decode(leg_state.encode()) == leg_state
 
 
 # --- Voices and languages -----------------------------------------------------------------------
@@ -153,14 +158,14 @@ def test_a_mark_of_the_longest_words_is_read_too() -> None:
         (None, "sw", "Azure.en-US-BrianMultilingualNeural"),
     ],
 )
-def test_a_voice_is_telnyxs_or_one_that_speaks_the_language(
+def test_a_voice_is_supported_by_telnyx_and_speaks_the_language(
     name: str | None, language: str | None, voice: str
 ) -> None:
     assert speech.choose_voice(name, language) == voice
 
 
 @pytest.mark.parametrize(
-    ("language", "heard"),
+    ("language", "expected"),
     [
         (None, "en"),
         ("en-GB", "en"),
@@ -171,7 +176,5 @@ def test_a_voice_is_telnyxs_or_one_that_speaks_the_language(
         ("tlh", "en"),
     ],
 )
-def test_a_caller_is_heard_in_a_language_that_recognition_knows(
-    language: str | None, heard: str
-) -> None:
-    assert speech.recognition_language(language) == heard
+def test_the_recognition_language_is_supported(language: str | None, expected: str) -> None:
+    assert speech.recognition_language(language) == expected

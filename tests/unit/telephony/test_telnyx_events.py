@@ -1,4 +1,4 @@
-"""What Telnyx tells, and what of it is a fact; all the rest changes nothing."""
+"""Tests of parsing Telnyx events; events without a meaning for VCA change nothing."""
 
 import base64
 from dataclasses import replace
@@ -20,70 +20,76 @@ SIGNER = Signer()
 CALL, TOKEN = "v3:call-of-a-test", "a.token-of_ours"
 
 
-def facts(told: dict[str, Any]) -> CarrierEvent:
-    return events.parse_carrier_event(SIGNER.request(told))
+def parse_event(event: dict[str, Any]) -> CarrierEvent:
+    return events.parse_carrier_event(SIGNER.request(event))
 
 
-def of(event_type: str, phase: Any = None, **said: Any) -> CarrierEvent:
-    """The facts of an event of a leg in this phase."""
-    mark = LegState(phase, TOKEN, CALL) if phase else None
-    return facts(leg_event(event_type, mark=mark, **said))
+def parse_leg_event(event_type: str, phase: Any = None, **payload: Any) -> CarrierEvent:
+    """Parse an event of a leg in this phase."""
+    leg_state = LegState(phase, TOKEN, CALL) if phase else None
+    return parse_event(leg_event(event_type, mark=leg_state, **payload))
 
 
-def heard(transcript: str, **said: Any) -> dict[str, Any]:
-    return {"transcription_data": {"transcript": transcript, "is_final": True, **said}}
+def transcription(transcript: str, **fields: Any) -> dict[str, Any]:
+    """Return the payload of a transcription event."""
+    return {"transcription_data": {"transcript": transcript, "is_final": True, **fields}}
 
 
-# --- A call begins ------------------------------------------------------------------------------
+# --- Start of a call ----------------------------------------------------------------------------
 
 
-def test_a_ring_can_not_be_spoken_into_and_the_same_call_can_once_it_was_answered() -> None:
-    ring = of("call.initiated", direction="incoming", state="parked")
-    answered = of("call.answered", "ring")
+def test_an_inbound_call_is_unanswered_until_call_answered() -> None:
+    initiated = parse_leg_event("call.initiated", direction="incoming", state="parked")
+    answered = parse_leg_event("call.answered", "ring")
 
-    assert (ring.kind, ring.unanswered, ring.state) == ("call", True, None)
+    assert (initiated.kind, initiated.unanswered, initiated.state) == ("call", True, None)
     assert (answered.kind, answered.unanswered, answered.state) == ("call", False, None)
-    assert ring.provider_call_id == answered.provider_call_id == CALL
-    assert ring.request_id != answered.request_id
+    assert initiated.provider_call_id == answered.provider_call_id == CALL
+    assert initiated.request_id != answered.request_id
     assert (answered.called_number, answered.caller) == (NUMBER, Caller(CALLER, "shown"))
 
 
-def test_a_number_is_read_out_of_a_sip_address() -> None:
-    told = of("call.initiated", direction="incoming", to=f"sip:{NUMBER}@sip.telnyx.com;user=phone")
+def test_a_number_is_read_from_a_sip_address() -> None:
+    carrier_event = parse_leg_event(
+        "call.initiated", direction="incoming", to=f"sip:{NUMBER}@sip.telnyx.com;user=phone"
+    )
 
-    assert told.called_number == NUMBER
+    assert carrier_event.called_number == NUMBER
 
 
 @pytest.mark.parametrize("event_type", ["call.initiated", "call.answered"])
 @pytest.mark.parametrize("phase", [None, "target", "left", "listening"])
-def test_a_leg_that_is_not_a_callers_begins_nothing(event_type: str, phase: str | None) -> None:
-    told = of(event_type, phase, direction="outgoing")
+def test_a_leg_of_no_caller_starts_no_call(event_type: str, phase: str | None) -> None:
+    carrier_event = parse_leg_event(event_type, phase, direction="outgoing")
 
-    assert (told.kind, told.adapter_data) == ("progress", "")
+    assert (carrier_event.kind, carrier_event.adapter_data) == ("progress", "")
 
 
-# --- What is heard ------------------------------------------------------------------------------
+# --- Speech and keys ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "said",
+    "payload",
     [
-        heard("Hello", is_final=False),
-        heard("Hello", is_final=None),
-        heard("Hello", is_final="true"),
-        heard(""),
-        heard("   "),
-        heard("Hello", transcription_track="outbound"),
+        transcription("Hello", is_final=False),
+        transcription("Hello", is_final=None),
+        transcription("Hello", is_final="true"),
+        transcription(""),
+        transcription("   "),
+        transcription("Hello", transcription_track="outbound"),
     ],
 )
-def test_what_is_not_a_callers_whole_word_is_no_turn(said: dict[str, Any]) -> None:
-    assert of("call.transcription", "listening", **said).kind == "progress"
+def test_only_a_final_transcript_of_the_caller_is_a_turn(payload: dict[str, Any]) -> None:
+    assert parse_leg_event("call.transcription", "listening", **payload).kind == "progress"
 
 
 @pytest.mark.parametrize("phase", ["ring", "then", "more", "transfer", "voicemail", "left", "done"])
-def test_a_caller_is_heard_only_while_he_is_listened_to(phase: str) -> None:
-    assert of("call.transcription", phase, **heard("Hello")).kind == "progress"
-    assert of("call.gather.ended", phase, status="valid", digits="1").kind in ("progress", "more")
+def test_speech_is_a_turn_only_while_the_leg_listens(phase: str) -> None:
+    assert parse_leg_event("call.transcription", phase, **transcription("Hello")).kind == "progress"
+    assert parse_leg_event("call.gather.ended", phase, status="valid", digits="1").kind in (
+        "progress",
+        "more",
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,29 +110,29 @@ def test_a_caller_is_heard_only_while_he_is_listened_to(phase: str) -> None:
         ("a status of the future", "", "speech"),
     ],
 )
-def test_a_gather_ends_with_keys_a_silence_or_because_we_stopped_it(
+def test_a_gather_ends_with_keys_with_silence_or_cancelled(
     status: str, digits: str, kind: str
 ) -> None:
-    told = of("call.gather.ended", "listening", status=status, digits=digits)
+    carrier_event = parse_leg_event("call.gather.ended", "listening", status=status, digits=digits)
 
-    assert told.kind == kind
-    assert (told.keys, told.speech) == (digits if kind == "keys" else "", "")
-
-
-def test_a_filler_that_was_said_asks_for_the_rest() -> None:
-    assert of("call.speak.ended", "more", status="completed").kind == "more"
-    assert of("call.gather.ended", "more", status="timeout").kind == "more"
-    assert of("call.speak.ended", "more", status="call_hangup").kind == "progress"
-    assert of("call.speak.started", "more").kind == "progress"
+    assert carrier_event.kind == kind
+    assert (carrier_event.keys, carrier_event.speech) == (digits if kind == "keys" else "", "")
 
 
-def test_what_waited_for_words_is_due_when_they_were_said_and_not_before() -> None:
-    mark = LegState("then", TOKEN, CALL, rest=({"command": "hangup"},))
+def test_the_end_of_a_filler_requests_the_remaining_reply() -> None:
+    assert parse_leg_event("call.speak.ended", "more", status="completed").kind == "more"
+    assert parse_leg_event("call.gather.ended", "more", status="timeout").kind == "more"
+    assert parse_leg_event("call.speak.ended", "more", status="call_hangup").kind == "progress"
+    assert parse_leg_event("call.speak.started", "more").kind == "progress"
 
-    said = facts(leg_event("call.speak.ended", mark=mark, status="completed"))
-    others = [
-        facts(leg_event(event_type, mark=mark, **more))
-        for event_type, more in (
+
+def test_deferred_commands_are_due_at_the_end_of_speech() -> None:
+    leg_state = LegState("then", TOKEN, CALL, rest=({"command": "hangup"},))
+
+    speech_end = parse_event(leg_event("call.speak.ended", mark=leg_state, status="completed"))
+    other_events = [
+        parse_event(leg_event(event_type, mark=leg_state, **payload))
+        for event_type, payload in (
             ("call.speak.started", {}),
             ("call.dtmf.received", {"digit": "1"}),
             ("call.gather.ended", {"status": "cancelled"}),
@@ -134,99 +140,127 @@ def test_what_waited_for_words_is_due_when_they_were_said_and_not_before() -> No
         )
     ]
 
-    assert (said.kind, said.state, client_state.decode(said.adapter_data)) == (
+    assert (speech_end.kind, speech_end.state, client_state.decode(speech_end.adapter_data)) == (
         "progress",
         TOKEN,
-        mark,
+        leg_state,
     )
-    assert [(told.kind, told.adapter_data) for told in others] == [("progress", "")] * 4
+    assert [(event.kind, event.adapter_data) for event in other_events] == [("progress", "")] * 4
 
 
-# --- A call ends --------------------------------------------------------------------------------
+# --- End of a call ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cause", hangup_causes.OUTCOMES_BY_CAUSE)
-def test_every_cause_is_an_end_with_its_reason_and_the_cause_is_kept(cause: str) -> None:
-    told = of("call.hangup", "listening", hangup_cause=cause, hangup_source="caller")
+def test_every_cause_has_an_end_reason_and_is_recorded(cause: str) -> None:
+    carrier_event = parse_leg_event(
+        "call.hangup", "listening", hangup_cause=cause, hangup_source="caller"
+    )
 
-    assert told.event is not None
-    known = hangup_causes.OUTCOMES_BY_CAUSE[cause]
-    assert (told.event.event_type, told.event.end_reason) == (known.event_type, known.end_reason)
-    assert told.event.end_detail == cause
-    assert told.event.details == {"hangup_source": "caller"}
+    assert carrier_event.event is not None
+    expected = hangup_causes.OUTCOMES_BY_CAUSE[cause]
+    assert (carrier_event.event.event_type, carrier_event.event.end_reason) == (
+        expected.event_type,
+        expected.end_reason,
+    )
+    assert carrier_event.event.end_detail == cause
+    assert carrier_event.event.details == {"hangup_source": "caller"}
 
 
 @pytest.mark.parametrize(("phase", "reason"), [("ring", "cancelled"), ("dial", "no_answer")])
-def test_a_call_that_is_cleared_before_it_was_answered_has_failed(phase: str, reason: str) -> None:
-    told = of("call.hangup", phase, hangup_cause="normal_clearing")
+def test_a_call_that_is_cleared_before_an_answer_has_failed(phase: str, reason: str) -> None:
+    carrier_event = parse_leg_event("call.hangup", phase, hangup_cause="normal_clearing")
 
-    assert told.event is not None
-    assert (told.event.event_type, told.event.end_reason) == ("FAILED", reason)
-
-
-def test_a_cause_that_is_new_to_us_ends_the_call_all_the_same() -> None:
-    told = of("call.hangup", "listening", hangup_cause="melted\x85" + "x" * 100)
-
-    assert told.event is not None
-    assert (told.event.event_type, told.event.end_reason) == ("FAILED", "carrier_error")
-    assert told.event.end_detail == "melted" + "x" * 58
+    assert carrier_event.event is not None
+    assert (carrier_event.event.event_type, carrier_event.event.end_reason) == ("FAILED", reason)
 
 
-def test_the_same_end_has_the_same_key_under_another_id() -> None:
-    first, again = (of("call.hangup", "listening", hangup_cause="user_busy") for _ in range(2))
+def test_an_unknown_cause_ends_the_call() -> None:
+    carrier_event = parse_leg_event(
+        "call.hangup", "listening", hangup_cause="melted\x85" + "x" * 100
+    )
+
+    assert carrier_event.event is not None
+    assert (carrier_event.event.event_type, carrier_event.event.end_reason) == (
+        "FAILED",
+        "carrier_error",
+    )
+    assert carrier_event.event.end_detail == "melted" + "x" * 58
+
+
+def test_a_repeated_end_has_the_same_event_key() -> None:
+    first, second = (
+        parse_leg_event("call.hangup", "listening", hangup_cause="user_busy") for _ in range(2)
+    )
 
     assert first.event is not None
-    assert again.event is not None
-    assert first.request_id != again.request_id
-    assert first.event.key == again.event.key
+    assert second.event is not None
+    assert first.request_id != second.request_id
+    assert first.event.key == second.event.key
 
 
 @pytest.mark.parametrize(
     ("cause", "leg"),
-    [(cause, found.leg) for cause, found in hangup_causes.OUTCOMES_BY_CAUSE.items()],
+    [(cause, outcome.leg) for cause, outcome in hangup_causes.OUTCOMES_BY_CAUSE.items()],
 )
-def test_every_cause_is_an_outcome_of_a_transfers_leg(cause: str, leg: LegOutcome) -> None:
-    told = of("call.hangup", "target", call_id="v3:target", hangup_cause=cause)
+def test_every_cause_has_an_outcome_of_a_transfer_leg(cause: str, leg: LegOutcome) -> None:
+    carrier_event = parse_leg_event(
+        "call.hangup", "target", call_id="v3:target", hangup_cause=cause
+    )
 
-    assert (told.kind, told.leg, told.state) == ("leg", leg, TOKEN)
-    assert told.provider_call_id == CALL  # who waits, and not the leg that has ended
+    assert (carrier_event.kind, carrier_event.leg, carrier_event.state) == ("leg", leg, TOKEN)
+    assert carrier_event.provider_call_id == CALL  # the waiting caller, not the leg that has ended
 
 
-def test_a_forward_that_was_not_reached_hangs_up_who_waits() -> None:
-    mark = LegState("target", None, CALL)
-    missed, reached = (
-        facts(leg_event("call.hangup", call_id="v3:target", mark=mark, hangup_cause=cause))
+def test_a_failed_forward_hangs_up_the_waiting_caller() -> None:
+    leg_state = LegState("target", None, CALL)
+    missed_forward, reached_forward = (
+        parse_event(
+            leg_event("call.hangup", call_id="v3:target", mark=leg_state, hangup_cause=cause)
+        )
         for cause in ("user_busy", "normal_clearing")
     )
 
-    due = client_state.decode(missed.adapter_data)
-    assert due is not None
-    assert (missed.kind, missed.provider_call_id, due.call) == ("progress", CALL, CALL)
-    assert due.rest == ({"command": "hangup"},)
-    assert (reached.kind, reached.adapter_data) == ("progress", "")
+    deferred = client_state.decode(missed_forward.adapter_data)
+    assert deferred is not None
+    assert (missed_forward.kind, missed_forward.provider_call_id, deferred.call) == (
+        "progress",
+        CALL,
+        CALL,
+    )
+    assert deferred.rest == ({"command": "hangup"},)
+    assert (reached_forward.kind, reached_forward.adapter_data) == ("progress", "")
 
 
 # --- Recordings ---------------------------------------------------------------------------------
 
 
-def test_word_of_a_recording_names_no_call_but_its_mark_does() -> None:
-    told = of("call.recording.saved", "voicemail")
+def test_a_recording_event_has_its_call_from_the_client_state() -> None:
+    carrier_event = parse_leg_event("call.recording.saved", "voicemail")
 
-    assert (told.kind, told.provider_call_id, told.recording_id) == ("voicemail", CALL, None)
-    assert of("call.recording.saved", "done").kind == "recording"
-
-
-def test_who_leaves_a_voicemail_that_is_not_recorded_is_hung_up() -> None:
-    told = of("call.recording.error", "voicemail", reason="Internal server error")
-    other = of("call.recording.error", "listening", reason="Internal server error")
-
-    due = client_state.decode(told.adapter_data)
-    assert due is not None
-    assert due.rest == ({"command": "hangup"},)
-    assert (other.kind, other.adapter_data) == ("progress", "")
+    assert (carrier_event.kind, carrier_event.provider_call_id, carrier_event.recording_id) == (
+        "voicemail",
+        CALL,
+        None,
+    )
+    assert parse_leg_event("call.recording.saved", "done").kind == "recording"
 
 
-# --- Everything else ----------------------------------------------------------------------------
+def test_a_failed_recording_of_a_voicemail_hangs_up() -> None:
+    carrier_event = parse_leg_event(
+        "call.recording.error", "voicemail", reason="Internal server error"
+    )
+    other_event = parse_leg_event(
+        "call.recording.error", "listening", reason="Internal server error"
+    )
+
+    deferred = client_state.decode(carrier_event.adapter_data)
+    assert deferred is not None
+    assert deferred.rest == ({"command": "hangup"},)
+    assert (other_event.kind, other_event.adapter_data) == ("progress", "")
+
+
+# --- Other and invalid events -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -247,17 +281,22 @@ def test_who_leaves_a_voicemail_that_is_not_recorded_is_hung_up() -> None:
     ],
 )
 @pytest.mark.parametrize("phase", [None, "listening", "target"])
-def test_what_says_nothing_to_us_changes_nothing(event_type: str, phase: str | None) -> None:
-    told = of(event_type, phase)
+def test_an_irrelevant_event_changes_nothing(event_type: str, phase: str | None) -> None:
+    carrier_event = parse_leg_event(event_type, phase)
 
-    assert (told.kind, told.adapter_data, told.event, told.leg) == ("progress", "", None, None)
+    assert (
+        carrier_event.kind,
+        carrier_event.adapter_data,
+        carrier_event.event,
+        carrier_event.leg,
+    ) == ("progress", "", None, None)
 
 
-def test_an_event_without_a_call_is_read_too() -> None:
-    told = leg_event("number_order.complete")
-    told["data"]["payload"] = {"phone_numbers": []}
+def test_an_event_without_a_call_is_parsed() -> None:
+    event = leg_event("number_order.complete")
+    event["data"]["payload"] = {"phone_numbers": []}
 
-    assert facts(told).provider_call_id == told["data"]["id"]
+    assert parse_event(event).provider_call_id == event["data"]["id"]
 
 
 @pytest.mark.parametrize(
@@ -272,15 +311,15 @@ def test_an_event_without_a_call_is_read_too() -> None:
         "A" * 40_000,
     ],
 )
-def test_a_state_that_is_not_ours_is_none(client_state: Any) -> None:
-    told = leg_event("call.gather.ended", status="timeout")
-    told["data"]["payload"]["client_state"] = client_state
+def test_a_foreign_client_state_is_ignored(client_state: Any) -> None:
+    event = leg_event("call.gather.ended", status="timeout")
+    event["data"]["payload"]["client_state"] = client_state
 
-    assert facts(told).kind == "progress"
+    assert parse_event(event).kind == "progress"
 
 
 @pytest.mark.parametrize(
-    "said",
+    "fields",
     [
         {},
         {"phase": "asleep"},
@@ -296,8 +335,8 @@ def test_a_state_that_is_not_ours_is_none(client_state: Any) -> None:
         {"phase": "more", "unknown": 1},
     ],
 )
-def test_a_mark_that_we_would_not_have_made_is_none(said: dict[str, Any]) -> None:
-    assert client_state.decode(base64.b64encode(json.dumps(said)).decode()) is None
+def test_an_invalid_client_state_is_ignored(fields: dict[str, Any]) -> None:
+    assert client_state.decode(base64.b64encode(json.dumps(fields)).decode()) is None
 
 
 @pytest.mark.parametrize(
@@ -317,16 +356,16 @@ def test_a_mark_that_we_would_not_have_made_is_none(said: dict[str, Any]) -> Non
         ("payload", []),
     ],
 )
-def test_an_envelope_that_telnyx_would_not_send_is_refused(field: str, value: Any) -> None:
-    told = leg_event("call.hangup", hangup_cause="normal_clearing")
-    told["data"][field] = value
+def test_an_invalid_envelope_is_rejected(field: str, value: Any) -> None:
+    event = leg_event("call.hangup", hangup_cause="normal_clearing")
+    event["data"][field] = value
 
     with pytest.raises(InvalidCarrierRequest):
-        facts(told)
+        parse_event(event)
 
 
 @pytest.mark.parametrize(
-    ("event_type", "said"),
+    ("event_type", "payload"),
     [
         ("call.initiated", {"direction": 7}),
         ("call.initiated", {"to": 7}),
@@ -340,20 +379,18 @@ def test_an_envelope_that_telnyx_would_not_send_is_refused(field: str, value: An
         ("call.recording.saved", {"recording_id": 7}),
     ],
 )
-def test_a_payload_that_telnyx_would_not_send_is_refused(
-    event_type: str, said: dict[str, Any]
-) -> None:
+def test_an_invalid_payload_is_rejected(event_type: str, payload: dict[str, Any]) -> None:
     with pytest.raises(InvalidCarrierRequest):
-        of(event_type, "listening", **said)
+        parse_leg_event(event_type, "listening", **payload)
 
 
 @pytest.mark.parametrize("call_id", ["../../phone_numbers/1", "a b", "é", ".", "x" * 257])
-def test_what_can_be_no_calls_id_is_refused(call_id: str) -> None:
+def test_an_invalid_call_id_is_rejected(call_id: str) -> None:
     with pytest.raises(InvalidCarrierRequest):
-        of("call.initiated", call_id=call_id, direction="incoming")
+        parse_leg_event("call.initiated", call_id=call_id, direction="incoming")
 
 
-def test_another_action_is_none_of_telnyxs() -> None:
+def test_an_unknown_action_is_rejected() -> None:
     adapter = TelnyxAdapter(api_client=ApiClient(""), public_keys=(SIGNER.public_key,))
     request = SIGNER.request(leg_event("call.initiated", direction="incoming"))
 

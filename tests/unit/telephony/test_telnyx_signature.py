@@ -1,4 +1,4 @@
-"""Only what Telnyx signed with this account's key, lately and for our application, is believed."""
+"""Tests of Telnyx signatures: key, age and application of a request, and forgeries."""
 
 import base64
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ from vca.telephony.providers.telnyx.api import ApiClient
 from vca.telephony.providers.telnyx.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER
 from vca.telephony.types import CarrierRequest
 
-OURS, THEIRS, BEFORE = Signer(), Signer(), Signer()
-RING = leg_event("call.initiated", direction="incoming")
-# Points of small order: with a check that is careless any of these keys signs anything.
-WEAK = (
+SIGNER, OTHER_SIGNER, PREVIOUS_SIGNER = Signer(), Signer(), Signer()
+INITIATED = leg_event("call.initiated", direction="incoming")
+# Points of small order. Without a strict check any signature is valid for these keys.
+WEAK_KEYS = (
     bytes(32),
     bytes([1, *bytes(31)]),
     bytes([1, *bytes(30), 0x80]),
@@ -30,156 +30,178 @@ WEAK = (
 )
 
 
-def adapter(*keys: str, connection_id: str = CONNECTION_ID) -> TelnyxAdapter:
+def create_adapter(*keys: str, connection_id: str = CONNECTION_ID) -> TelnyxAdapter:
     return TelnyxAdapter(
         api_client=ApiClient(""),
-        public_keys=keys or (OURS.public_key,),
+        public_keys=keys or (SIGNER.public_key,),
         connection_ids=(connection_id,),
     )
 
 
-def _with(genuine: CarrierRequest, name: str, text: str) -> CarrierRequest:
-    return replace(genuine, headers={**genuine.headers, name: text})
+def _set_header(request: CarrierRequest, name: str, text: str) -> CarrierRequest:
+    return replace(request, headers={**request.headers, name: text})
 
 
-def _signed(genuine: CarrierRequest, signature: bytes) -> CarrierRequest:
-    return _with(genuine, SIGNATURE_HEADER, base64.b64encode(signature).decode())
+def _set_signature(request: CarrierRequest, signature: bytes) -> CarrierRequest:
+    return _set_header(request, SIGNATURE_HEADER, base64.b64encode(signature).decode())
 
 
-def _at(**ago: float) -> CarrierRequest:
-    return OURS.request(RING, signed_at=clock.now() - timedelta(**ago))
+def _sign_with_age(**age: float) -> CarrierRequest:
+    return SIGNER.request(INITIATED, signed_at=clock.now() - timedelta(**age))
 
 
 def _forgeries() -> Iterator[tuple[str, CarrierRequest]]:
-    genuine = OURS.request(RING)
-    raw = base64.b64decode(genuine.headers[SIGNATURE_HEADER])
-    seconds = genuine.headers[TIMESTAMP_HEADER]
-    other = leg_event("call.initiated", direction="incoming", call_id="v3:another")
-    yield "no headers", replace(genuine, headers={})
-    yield "no signature", replace(genuine, headers={TIMESTAMP_HEADER: seconds})
-    yield "no time", replace(genuine, headers={SIGNATURE_HEADER: genuine.headers[SIGNATURE_HEADER]})
-    yield "an empty signature", _with(genuine, SIGNATURE_HEADER, "")
-    yield "a signature of nothing", _signed(genuine, b"")
-    yield "zeros", _signed(genuine, bytes(64))
-    yield "half a signature", _signed(genuine, raw[:32])
-    yield "one byte less", _signed(genuine, raw[:-1])
-    yield "one byte more", _signed(genuine, raw + b"\0")
-    yield "two signatures", _signed(genuine, raw + raw)
-    yield "its halves swapped", _signed(genuine, raw[32:] + raw[:32])
-    yield "a bit of R", _signed(genuine, bytes([raw[0] ^ 1]) + raw[1:])
-    yield "a bit of S", _signed(genuine, raw[:32] + bytes([raw[32] ^ 1]) + raw[33:])
-    yield "the order added to S", _signed(genuine, raw[:32] + _plus_order(raw[32:]))
-    yield "hex", _with(genuine, SIGNATURE_HEADER, raw.hex())
+    request = SIGNER.request(INITIATED)
+    signature = base64.b64decode(request.headers[SIGNATURE_HEADER])
+    timestamp = request.headers[TIMESTAMP_HEADER]
+    other_event = leg_event("call.initiated", direction="incoming", call_id="v3:another")
+    yield "no headers", replace(request, headers={})
+    yield "no signature", replace(request, headers={TIMESTAMP_HEADER: timestamp})
+    yield (
+        "no timestamp",
+        replace(request, headers={SIGNATURE_HEADER: request.headers[SIGNATURE_HEADER]}),
+    )
+    yield "an empty signature", _set_header(request, SIGNATURE_HEADER, "")
+    yield "a signature of no bytes", _set_signature(request, b"")
+    yield "zeros", _set_signature(request, bytes(64))
+    yield "half a signature", _set_signature(request, signature[:32])
+    yield "one byte less", _set_signature(request, signature[:-1])
+    yield "one byte more", _set_signature(request, signature + b"\0")
+    yield "two signatures", _set_signature(request, signature + signature)
+    yield (
+        "swapped halves of the signature",
+        _set_signature(request, signature[32:] + signature[:32]),
+    )
+    yield "a flipped bit of R", _set_signature(request, bytes([signature[0] ^ 1]) + signature[1:])
+    yield (
+        "a flipped bit of S",
+        _set_signature(request, signature[:32] + bytes([signature[32] ^ 1]) + signature[33:]),
+    )
+    yield (
+        "the order added to S",
+        _set_signature(request, signature[:32] + _add_order(signature[32:])),
+    )
+    yield "a signature in hex", _set_header(request, SIGNATURE_HEADER, signature.hex())
     yield (
         "base64 for URLs",
-        _with(genuine, SIGNATURE_HEADER, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
+        _set_header(request, SIGNATURE_HEADER, base64.urlsafe_b64encode(b"\xff" * 64).decode()),
     )
     yield (
-        "base64 and more",
-        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}!"),
+        "base64 with a trailing character",
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]}!"),
     )
     yield (
-        "base64 with a line end",
-        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]}\n"),
+        "base64 with a trailing newline",
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]}\n"),
     )
-    yield "no base64 at all", _with(genuine, SIGNATURE_HEADER, "é")
+    yield "no base64", _set_header(request, SIGNATURE_HEADER, "é")
     yield (
-        "a list of two",
-        _with(genuine, SIGNATURE_HEADER, f"{genuine.headers[SIGNATURE_HEADER]},AAAA"),
+        "a list of two signatures",
+        _set_header(request, SIGNATURE_HEADER, f"{request.headers[SIGNATURE_HEADER]},AAAA"),
     )
-    yield "another key's", THEIRS.request(RING)
-    yield "another body's", replace(genuine, body=json.dumps(other))
-    yield "no body", replace(genuine, body=b"")
-    yield "a space more", replace(genuine, body=genuine.body + b" ")
-    yield "the same JSON otherwise", replace(genuine, body=genuine.body.replace(b":", b": ", 1))
-    yield "another time", _with(genuine, TIMESTAMP_HEADER, str(int(seconds) + 1))
-    yield "its time in other words", _with(genuine, TIMESTAMP_HEADER, f"0{seconds}")
-    yield "its time with a sign", _with(genuine, TIMESTAMP_HEADER, f"+{seconds}")
-    yield "its time with a fraction", _with(genuine, TIMESTAMP_HEADER, f"{seconds}.0")
+    yield "a signature by another key", OTHER_SIGNER.request(INITIATED)
+    yield "another body", replace(request, body=json.dumps(other_event))
+    yield "no body", replace(request, body=b"")
+    yield "a body with a trailing space", replace(request, body=request.body + b" ")
     yield (
-        "its time in Arabic digits",
-        _with(
-            genuine, TIMESTAMP_HEADER, seconds.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩"))
+        "the same JSON with other spaces",
+        replace(request, body=request.body.replace(b":", b": ", 1)),
+    )
+    yield "another timestamp", _set_header(request, TIMESTAMP_HEADER, str(int(timestamp) + 1))
+    yield "a timestamp with a leading zero", _set_header(request, TIMESTAMP_HEADER, f"0{timestamp}")
+    yield "a timestamp with a sign", _set_header(request, TIMESTAMP_HEADER, f"+{timestamp}")
+    yield "a timestamp with a fraction", _set_header(request, TIMESTAMP_HEADER, f"{timestamp}.0")
+    yield (
+        "a timestamp in Arabic digits",
+        _set_header(
+            request,
+            TIMESTAMP_HEADER,
+            timestamp.translate(str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")),
         ),
     )
-    yield "a time that is none", _with(genuine, TIMESTAMP_HEADER, "now")
-    yield "a time beyond all", _with(genuine, TIMESTAMP_HEADER, "9" * 400)
-    yield "an old one", _at(seconds=302)
-    yield "yesterday's", _at(days=1)
-    yield "tomorrow's", _at(seconds=-302)
-    yield "another application's", OURS.request(leg_event("call.initiated", connection_id="999"))
-    yield "one that is no event", OURS.request(b"{}")
-    yield "one that is no JSON", OURS.request(b"data=1")
-    yield "the time moved into the body", _moved(genuine)
+    yield "a timestamp that is no number", _set_header(request, TIMESTAMP_HEADER, "now")
+    yield "a timestamp out of range", _set_header(request, TIMESTAMP_HEADER, "9" * 400)
+    yield "a request that is too old", _sign_with_age(seconds=302)
+    yield "a request from yesterday", _sign_with_age(days=1)
+    yield "a request from the future", _sign_with_age(seconds=-302)
+    yield (
+        "a request of another application",
+        SIGNER.request(leg_event("call.initiated", connection_id="999")),
+    )
+    yield "a body that is no event", SIGNER.request(b"{}")
+    yield "a body that is no JSON", SIGNER.request(b"data=1")
+    yield "a digit of the timestamp moved into the body", _move_digit_into_body(request)
 
 
-def _plus_order(scalar: bytes) -> bytes:
-    """The same number to whoever forgets to check that it is reduced."""
+def _add_order(scalar: bytes) -> bytes:
+    """Add the group order; a check that accepts unreduced numbers sees the same scalar."""
     order = 2**252 + 27742317777372353535851937790883648493
     return ((int.from_bytes(scalar, "little") + order) % 2**256).to_bytes(32, "little")
 
 
-def _moved(genuine: CarrierRequest) -> CarrierRequest:
-    seconds = genuine.headers[TIMESTAMP_HEADER]
-    body = seconds[-1:].encode() + b"|" + genuine.body
-    return replace(_with(genuine, TIMESTAMP_HEADER, seconds[:-1]), body=body)
+def _move_digit_into_body(request: CarrierRequest) -> CarrierRequest:
+    timestamp = request.headers[TIMESTAMP_HEADER]
+    body = timestamp[-1:].encode() + b"|" + request.body
+    return replace(_set_header(request, TIMESTAMP_HEADER, timestamp[:-1]), body=body)
 
 
-HOW = tuple(how for how, _ in _forgeries())
+FORGERY_NAMES = tuple(name for name, _ in _forgeries())
 
 
-def test_there_are_forgeries_enough() -> None:
-    assert len(set(HOW)) >= 30
+def test_there_are_at_least_30_forgeries() -> None:
+    assert len(set(FORGERY_NAMES)) >= 30
 
 
-@pytest.mark.parametrize("how", HOW)
-def test_a_forgery_is_refused(how: str) -> None:
-    forged = dict(_forgeries())[how]
+@pytest.mark.parametrize("name", FORGERY_NAMES)
+def test_a_forgery_is_rejected(name: str) -> None:
+    forged_request = dict(_forgeries())[name]
 
     with pytest.raises(InvalidCarrierSignature):
-        adapter().verify(forged)
+        create_adapter().verify(forged_request)
 
 
-def test_what_is_genuine_is_so_to_the_vendors_own_check_too() -> None:
-    # Not above: it takes seconds to load, whichever tests are run.
+def test_telnyxs_own_check_accepts_a_genuine_request() -> None:
+    # This module takes seconds to load, so only this test imports it.
     from telnyx.lib.webhook_verification import verify_webhook_signature
 
-    genuine = OURS.request(RING)
+    request = SIGNER.request(INITIATED)
 
-    adapter().verify(genuine)
+    create_adapter().verify(request)
 
-    verify_webhook_signature(genuine.body, genuine.headers, OURS.public_key)
+    verify_webhook_signature(request.body, request.headers, SIGNER.public_key)
 
 
 @pytest.mark.parametrize("seconds", [-298, 0, 298])
 def test_clocks_may_differ_by_five_minutes(seconds: int) -> None:
-    adapter().verify(_at(seconds=seconds))
+    create_adapter().verify(_sign_with_age(seconds=seconds))
 
 
-def test_while_a_key_is_changed_both_sign() -> None:
-    changing = adapter(OURS.public_key, BEFORE.public_key)
+def test_during_a_rotation_both_keys_are_accepted() -> None:
+    adapter = create_adapter(SIGNER.public_key, PREVIOUS_SIGNER.public_key)
 
-    changing.verify(OURS.request(RING))
-    changing.verify(BEFORE.request(RING))
+    adapter.verify(SIGNER.request(INITIATED))
+    adapter.verify(PREVIOUS_SIGNER.request(INITIATED))
     with pytest.raises(InvalidCarrierSignature):
-        changing.verify(THEIRS.request(RING))
+        adapter.verify(OTHER_SIGNER.request(INITIATED))
 
 
-@pytest.mark.parametrize("key", WEAK, ids=range(len(WEAK)))
-def test_a_weak_key_of_an_account_signs_for_nobody_else(key: bytes) -> None:
-    weak, genuine = adapter(base64.b64encode(key).decode()), OURS.request(RING)
+@pytest.mark.parametrize("key", WEAK_KEYS, ids=range(len(WEAK_KEYS)))
+def test_no_forged_signature_is_valid_for_a_weak_key(key: bytes) -> None:
+    adapter, request = create_adapter(base64.b64encode(key).decode()), SIGNER.request(INITIATED)
 
     for signature in (bytes(64), bytes([1, *bytes(63)]), key + bytes(32)):
         with pytest.raises(InvalidCarrierSignature):
-            weak.verify(_signed(genuine, signature))
+            adapter.verify(_set_signature(request, signature))
 
 
-def test_without_an_application_every_one_of_the_account_is_ours() -> None:
-    adapter(connection_id="").verify(OURS.request(leg_event("call.answered", connection_id="999")))
+def test_without_a_configured_application_any_application_is_accepted() -> None:
+    create_adapter(connection_id="").verify(
+        SIGNER.request(leg_event("call.answered", connection_id="999"))
+    )
 
 
-def test_an_event_that_names_no_application_is_the_accounts() -> None:
-    told = leg_event("call.hangup")
-    del told["data"]["payload"]["connection_id"]
+def test_an_event_without_an_application_is_accepted() -> None:
+    event = leg_event("call.hangup")
+    del event["data"]["payload"]["connection_id"]
 
-    adapter().verify(OURS.request(told))
+    create_adapter().verify(SIGNER.request(event))

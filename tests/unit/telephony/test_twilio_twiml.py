@@ -1,4 +1,4 @@
-"""The TwiML that we write: what the caller notices, and the limits that Twilio sets."""
+"""Tests of the TwiML for a reply: verbs, attributes and the limits of Twilio."""
 
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,7 +28,7 @@ from vca.telephony.types import (
 ADAPTER = TwilioAdapter((ACCOUNT_LOGIN,), TwilioUrls(CALLBACK))
 
 
-def _read(*actions: Action, **options: Any) -> twiml.TwimlDocument:
+def _render_and_parse(*actions: Action, **options: Any) -> twiml.TwimlDocument:
     reply = CallReply(actions, STATE)
     return twiml.parse_twiml(render(reply, callback_url=CALLBACK, **options).encode())
 
@@ -40,28 +40,32 @@ def test_an_empty_reply_is_an_empty_document() -> None:
     assert response.content_type == "text/xml; charset=utf-8"
 
 
-def test_a_caller_may_break_in_on_all_that_is_said_before_we_listen() -> None:
-    heard = _read(Say("One."), Say("Two."), Listen(7, "de-AT"))
+def test_barge_in_is_possible_on_all_speech_before_listening() -> None:
+    document = _render_and_parse(Say("One."), Say("Two."), Listen(7, "de-AT"))
 
-    gather = heard.find("Gather")
-    assert heard.verbs == ["Gather"]
+    gather = document.find("Gather")
+    assert document.verbs == ["Gather"]
     assert [say.text for say in gather] == ["One.", "Two."]
     assert gather.get("actionOnEmptyResult") == "true"
     assert gather.get("speechTimeout") == "auto"
     assert (gather.get("timeout"), gather.get("language")) == ("7", "de-AT")
 
 
-def test_what_is_said_before_anything_else_is_heard_to_its_end() -> None:
-    assert _read(Say("Bye."), Transfer(CALLER)).verbs == ["Say", "Dial"]
-    assert _read(Say("One."), Record(), Say("Two."), Listen()).verbs == ["Say", "Start", "Gather"]
+def test_speech_before_other_actions_cannot_be_interrupted() -> None:
+    assert _render_and_parse(Say("Bye."), Transfer(CALLER)).verbs == ["Say", "Dial"]
+    assert _render_and_parse(Say("One."), Record(), Say("Two."), Listen()).verbs == [
+        "Say",
+        "Start",
+        "Gather",
+    ]
 
 
-def test_twilio_listens_for_a_second_at_least() -> None:
-    assert _read(Listen(0)).find("Gather").get("timeout") == "1"
+def test_twilio_listens_for_at_least_one_second() -> None:
+    assert _render_and_parse(Listen(0)).find("Gather").get("timeout") == "1"
 
 
 @pytest.mark.parametrize(
-    ("action", "verb", "where"),
+    ("action", "verb", "verb_parameter"),
     [
         (Listen(), "Gather", "gather"),
         (Transfer(CALLER), "Dial", "dial"),
@@ -69,95 +73,97 @@ def test_twilio_listens_for_a_second_at_least() -> None:
         (TakeVoicemail(), "Record", "record"),
     ],
 )
-def test_each_verb_comes_back_under_its_name_with_the_token(
-    action: Action, verb: str, where: str
+def test_each_verb_has_a_callback_url_with_its_name_and_the_token(
+    action: Action, verb: str, verb_parameter: str
 ) -> None:
-    url = urlsplit(_read(action).next_url(verb))
+    url = urlsplit(_render_and_parse(action).next_url(verb))
 
     assert f"{url.scheme}://{url.netloc}{url.path}" == f"{CALLBACK}turn"
-    assert parse_qs(url.query) == {"state": [STATE], "verb": [where]}
+    assert parse_qs(url.query) == {"state": [STATE], "verb": [verb_parameter]}
 
 
-def test_who_leaves_no_message_comes_back_too() -> None:
-    heard = _read(TakeVoicemail())
+def test_a_voicemail_without_a_message_continues_the_call() -> None:
+    document = _render_and_parse(TakeVoicemail())
 
-    assert heard.verbs == ["Record", "Redirect"]
-    assert heard.next_url("Record") == heard.next_url("Redirect")
+    assert document.verbs == ["Record", "Redirect"]
+    assert document.next_url("Record") == document.next_url("Redirect")
 
 
-def test_a_recording_has_both_sides_and_is_told_of() -> None:
-    recording = _read(Record(), Say("Hello."), Listen()).find("Recording")
+def test_a_recording_has_both_channels_and_a_status_callback() -> None:
+    recording = _render_and_parse(Record(), Say("Hello."), Listen()).find("Recording")
 
     assert recording.get("channels") == "dual"
     assert recording.get("recordingStatusCallbackEvent") == "completed absent"
-    told = recording.get("recordingStatusCallback") or ""
-    assert told.startswith(f"{CALLBACK}recording?state=")
+    callback_url = recording.get("recordingStatusCallback") or ""
+    assert callback_url.startswith(f"{CALLBACK}recording?state=")
 
 
 @pytest.mark.parametrize("action", [Transfer(CALLER), Forward(CALLER)])
-def test_who_is_dialled_sees_the_number_that_was_called(action: Action) -> None:
-    facts = CarrierEvent("speech", "CA", NUMBER, caller=None, own_number=NUMBER)  # type: ignore[arg-type] # not asked
+def test_the_dialled_party_sees_the_called_number(action: Action) -> None:
+    event = CarrierEvent("speech", "CA", NUMBER, caller=None, own_number=NUMBER)  # type: ignore[arg-type]  # is not read
 
-    response = ADAPTER.handle(facts, CallReply((action,), STATE), callback_url=CALLBACK)
+    response = ADAPTER.handle(event, CallReply((action,), STATE), callback_url=CALLBACK)
 
     assert twiml.parse_twiml(response.body).find("Dial").get("callerId") == NUMBER
 
 
 @pytest.mark.parametrize("own_number", ["", "sip:x@example.com", '"/><Hangup/>'])
-def test_without_a_number_of_ours_twilio_chooses_what_is_seen(own_number: str) -> None:
-    facts = CarrierEvent("leg", "CA", "", caller=None, own_number=own_number)  # type: ignore[arg-type] # not asked
+def test_without_a_valid_own_number_there_is_no_caller_id(own_number: str) -> None:
+    event = CarrierEvent("leg", "CA", "", caller=None, own_number=own_number)  # type: ignore[arg-type]  # is not read
 
-    response = ADAPTER.handle(facts, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
+    response = ADAPTER.handle(event, CallReply((Forward(CALLER),)), callback_url=CALLBACK)
 
     assert twiml.parse_twiml(response.body).find("Dial").get("callerId") is None
 
 
 @pytest.mark.parametrize(
-    ("tag", "spoken"), [("de", "de-DE"), ("en", "en-US"), ("de-AT", "de-AT"), (None, None)]
+    ("tag", "expected"), [("de", "de-DE"), ("en", "en-US"), ("de-AT", "de-AT"), (None, None)]
 )
-def test_a_language_without_a_country_gets_its_usual_one(
-    tag: str | None, spoken: str | None
+def test_a_language_without_a_country_gets_its_usual_country(
+    tag: str | None, expected: str | None
 ) -> None:
-    heard = _read(Say("Hello.", tag, "Polly.Amy"), Listen(5, tag))
+    document = _render_and_parse(Say("Hello.", tag, "Polly.Amy"), Listen(5, tag))
 
-    assert heard.find("Say").get("language") == spoken
-    assert heard.find("Say").get("voice") == "Polly.Amy"
-    assert heard.find("Gather").get("language") == spoken
+    assert document.find("Say").get("language") == expected
+    assert document.find("Say").get("voice") == "Polly.Amy"
+    assert document.find("Gather").get("language") == expected
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-def test_attributes_hold_any_text(text: str) -> None:
-    heard = _read(Say("Hello.", text, text), Listen(5))
+def test_attributes_can_contain_any_text(text: str) -> None:
+    document = _render_and_parse(Say("Hello.", text, text), Listen(5))
 
-    assert heard.verbs == ["Gather"]
-    assert heard.find("Say").get("voice") == sanitize(text)[:100]
+    assert document.verbs == ["Gather"]
+    assert document.find("Say").get("voice") == sanitize(text)[:100]
 
 
-@pytest.mark.parametrize("many", [1, 8, 100])
+@pytest.mark.parametrize("count", [1, 8, 100])
 @pytest.mark.parametrize("text", ["&", "<", "☎", "🚑", "\r", "]]>"])
-def test_a_document_is_never_larger_than_twilio_takes(text: str, many: int) -> None:
-    says = [Say(text * 5_000) for _ in range(many)]
+def test_a_document_is_never_larger_than_twilios_limit(text: str, count: int) -> None:
+    say_actions = [Say(text * 5_000) for _ in range(count)]
 
-    answer = render(CallReply((*says, Listen()), STATE), callback_url=CALLBACK)
-    order = render(CallReply((*says[:8], Listen()), STATE), callback_url=CALLBACK, max_size=4_000)
+    reply_document = render(CallReply((*say_actions, Listen()), STATE), callback_url=CALLBACK)
+    update_document = render(
+        CallReply((*say_actions[:8], Listen()), STATE), callback_url=CALLBACK, max_size=4_000
+    )
 
-    assert len(answer.encode()) <= twiml.MAX_BYTES
-    assert len(order) <= MAX_UPDATE_CHARS
-    for document in (answer, order):
+    assert len(reply_document.encode()) <= twiml.MAX_BYTES
+    assert len(update_document) <= MAX_UPDATE_CHARS
+    for document in (reply_document, update_document):
         twiml.parse_twiml(document.encode())
 
 
-def test_an_order_has_room_for_a_whole_sentence_of_what_must_be_escaped() -> None:
-    order = render(
+def test_a_call_update_has_room_for_a_text_of_escaped_characters() -> None:
+    document = render(
         CallReply((Say("&" * 9_000), Listen()), STATE),
         callback_url=CALLBACK,
         max_size=MAX_UPDATE_CHARS,
     )
 
-    assert twiml.parse_twiml(order.encode()).spoken_text == "&" * MAX_TEXT_CHARS
+    assert twiml.parse_twiml(document.encode()).spoken_text == "&" * MAX_TEXT_CHARS
 
 
-def test_what_ends_a_cdata_section_ends_none_of_ours() -> None:
+def test_a_text_with_a_cdata_end_is_escaped() -> None:
     text = "&&&&]]>&&&&<Hangup/>&&\r&&"
 
-    assert _read(Say(text)).spoken_text == text
+    assert _render_and_parse(Say(text)).spoken_text == text

@@ -1,4 +1,4 @@
-"""Twilio's webhooks: what is forged is refused, and what they say is read as it is meant."""
+"""Tests of parsing and verifying Twilio's webhooks, and of forged requests."""
 
 import base64
 import hashlib
@@ -30,33 +30,32 @@ TURN = build_callback_url(CALLBACK, "turn", state=STATE, verb="gather")
 Forgery = Callable[[CarrierRequest], CarrierRequest]
 
 
-def genuine(
-    url: str = TURN, login: TwilioCredentials = ACCOUNT_LOGIN, **said: Any
+def genuine_request(
+    url: str = TURN, login: TwilioCredentials = ACCOUNT_LOGIN, **fields: Any
 ) -> CarrierRequest:
-    """What Twilio sends when a caller has spoken."""
+    """Return the request that Twilio sends after an utterance of the caller."""
     form = inbound_form(f"CA{7:032x}", to=NUMBER, caller=CALLER)
     return signed_request(
-        login, url, {**form, "SpeechResult": "Hello?", "Confidence": "0.9", **said}
+        login, url, {**form, "SpeechResult": "Hello?", "Confidence": "0.9", **fields}
     )
 
 
-def _signed_by(make: Callable[[CarrierRequest], str]) -> Forgery:
-    return lambda request: replace(request, headers={**request.headers, SIGNATURE: make(request)})
+def _replace_signature(sign: Callable[[CarrierRequest], str]) -> Forgery:
+    return lambda request: replace(request, headers={**request.headers, SIGNATURE: sign(request)})
 
 
-def _with(**changed: str | None) -> Forgery:
-    """Another body under the signature."""
+def _replace_fields(**changes: str | None) -> Forgery:
+    """Replace fields of the body; None removes a field."""
 
     def forge(request: CarrierRequest) -> CarrierRequest:
-        said = {**dict(parse_qsl(request.body.decode())), **changed}
-        kept = {name: text for name, text in said.items() if text is not None}
-        return replace(request, body=urlencode(kept).encode())
+        fields = {**dict(parse_qsl(request.body.decode())), **changes}
+        remaining_fields = {name: text for name, text in fields.items() if text is not None}
+        return replace(request, body=urlencode(remaining_fields).encode())
 
     return forge
 
 
-def _at(old: str, new: str) -> Forgery:
-    """Another URL under the signature."""
+def _replace_in_url(old: str, new: str) -> Forgery:
 
     def forge(request: CarrierRequest) -> CarrierRequest:
         assert old in request.url
@@ -65,146 +64,163 @@ def _at(old: str, new: str) -> Forgery:
     return forge
 
 
-def _bytes(change: Callable[[bytes], bytes]) -> Forgery:
+def _change_body(change: Callable[[bytes], bytes]) -> Forgery:
     return lambda request: replace(request, body=change(request.body))
 
 
-def _typed(content_type: str) -> Forgery:
+def _set_content_type(content_type: str) -> Forgery:
     headers = {"content-type": content_type}
     return lambda request: replace(request, headers={**request.headers, **headers})
 
 
-def _said(request: CarrierRequest) -> dict[str, str]:
+def _form_fields(request: CarrierRequest) -> dict[str, str]:
     return dict(parse_qsl(request.body.decode()))
 
 
-def _as_json(request: CarrierRequest) -> CarrierRequest:
-    """Of a JSON body Twilio signs the URL, in which there is the body's hash."""
-    body = json.dumps(_said(request)).encode()
+def _send_signed_json(request: CarrierRequest) -> CarrierRequest:
+    """Send JSON with Twilio's signature, which covers the URL with the hash of the body."""
+    body = json.dumps(_form_fields(request)).encode()
     url = f"{request.url}&bodySHA256={hashlib.sha256(body).hexdigest()}"
     signature = RequestValidator(ACCOUNT_LOGIN.auth_token).compute_signature(url, {})
     headers = {"content-type": "application/json", SIGNATURE: signature}
     return replace(request, url=url, body=body, headers=headers)
 
 
-def _by_another_hash(request: CarrierRequest) -> CarrierRequest:
+def _sign_with_another_hash(request: CarrierRequest) -> CarrierRequest:
     validator = RequestValidator(ACCOUNT_LOGIN.auth_token)
-    signature = validator.compute_signature(request.url, _said(request), HMAC_SHA256)
-    chosen = {"x-twilio-webhooks-signature-settings": "key=k,algorithm=HMAC_SHA256"}
-    return replace(request, headers={**request.headers, **chosen, SIGNATURE: signature})
+    signature = validator.compute_signature(request.url, _form_fields(request), HMAC_SHA256)
+    algorithm_header = {"x-twilio-webhooks-signature-settings": "key=k,algorithm=HMAC_SHA256"}
+    return replace(request, headers={**request.headers, **algorithm_header, SIGNATURE: signature})
 
 
-def _raw(token: str, text: str) -> str:
+def _sign_text(token: str, text: str) -> str:
     mac = hmac.new(token.encode(), text.encode(), hashlib.sha1)
     return base64.b64encode(mac.digest()).decode()
 
 
 FORGERIES: dict[str, Forgery] = {
-    "no signature": lambda it: replace(it, headers={"content-type": it.headers["content-type"]}),
-    "an empty signature": _signed_by(lambda it: ""),
-    "a signature that is no base64": _signed_by(lambda it: "☎" * 28),
-    "a huge signature": _signed_by(lambda it: "A" * 100_000),
-    "a signature cut short": _signed_by(lambda it: it.headers[SIGNATURE][:-1]),
-    "a signature with a line's end": _signed_by(lambda it: it.headers[SIGNATURE] + "\n"),
-    "a signature twice": _signed_by(lambda it: ", ".join([it.headers[SIGNATURE]] * 2)),
-    "a signature in another case": _signed_by(lambda it: it.headers[SIGNATURE].swapcase()),
-    "a signature in hex": _signed_by(
-        lambda it: base64.b64decode(it.headers[SIGNATURE]).hex(),
+    "no signature": lambda request: replace(
+        request, headers={"content-type": request.headers["content-type"]}
     ),
-    "a signature of the URL alone": _signed_by(lambda it: _raw(ACCOUNT_LOGIN.auth_token, it.url)),
-    "a signature of the body alone": _signed_by(
-        lambda it: _raw(ACCOUNT_LOGIN.auth_token, it.body.decode()),
+    "an empty signature": _replace_signature(lambda request: ""),
+    "a signature that is no base64": _replace_signature(lambda request: "☎" * 28),
+    "a huge signature": _replace_signature(lambda request: "A" * 100_000),
+    "a signature cut short": _replace_signature(lambda request: request.headers[SIGNATURE][:-1]),
+    "a signature with a line's end": _replace_signature(
+        lambda request: request.headers[SIGNATURE] + "\n"
     ),
-    "a signature by no token": _signed_by(
-        lambda it: RequestValidator("").compute_signature(it.url, _said(it)),
+    "a signature twice": _replace_signature(
+        lambda request: ", ".join([request.headers[SIGNATURE]] * 2)
     ),
-    "a signature by the account's own id": _signed_by(
-        lambda it: RequestValidator(ACCOUNT_LOGIN.account_sid).compute_signature(it.url, _said(it)),
+    "a signature in another case": _replace_signature(
+        lambda request: request.headers[SIGNATURE].swapcase()
     ),
-    "a signature by a hash of the sender's choice": _by_another_hash,
-    "another account's request": lambda it: genuine(it.url, OTHER_LOGIN),
-    "another account's token for our account": lambda it: genuine(
-        it.url, TwilioCredentials(ACCOUNT_LOGIN.account_sid, OTHER_LOGIN.auth_token)
+    "a signature in hex": _replace_signature(
+        lambda request: base64.b64decode(request.headers[SIGNATURE]).hex(),
     ),
-    "our token for another account": lambda it: genuine(
-        it.url, TwilioCredentials(OTHER_LOGIN.account_sid, ACCOUNT_LOGIN.auth_token)
+    "a signature of the URL alone": _replace_signature(
+        lambda request: _sign_text(ACCOUNT_LOGIN.auth_token, request.url)
     ),
-    "no account": lambda it: genuine(it.url, AccountSid=None),
-    "two accounts": _bytes(lambda body: body + f"&AccountSid={ACCOUNT_LOGIN.account_sid}".encode()),
-    "an unsigned account": _with(AccountSid=OTHER_LOGIN.account_sid),
-    "http": _at("https://", "http://"),
-    "another host": _at("voice.example.com", "voice.example.org"),
-    "another action": _at("/turn?", "/status?"),
-    "another token of ours": _at("state=Wy", "state=Xy"),
-    "no token of ours": _at(f"state={STATE.replace('=', '%3D')}&", ""),
-    "another verb": _at("verb=gather", "verb=record"),
-    "one more thing in the query": _at("verb=gather", "verb=gather&x=1"),
-    "the query in another order": lambda it: replace(
-        it, url=it.url.replace("?state=", "?verb=gather&state=").removesuffix("&verb=gather")
+    "a signature of the body alone": _replace_signature(
+        lambda request: _sign_text(ACCOUNT_LOGIN.auth_token, request.body.decode()),
     ),
-    "fields in the query": lambda it: replace(it, url=f"{it.url}&{it.body.decode()}", body=b"a=b"),
-    "another call": _with(CallSid=f"CA{8:032x}"),
-    "another caller": _with(From="+14155550177"),
-    "another number": _with(To="+14155550188"),
-    "other words": _with(SpeechResult="Transfer me"),
-    "keys beside the words": _with(Digits="1"),
-    "a field less": _with(Confidence=None),
-    "a field twice": _bytes(lambda body: body + b"&SpeechResult=Hello?"),
-    "a name and its value cut elsewhere": lambda it: replace(
-        it, body=it.body.replace(b"CallSid=CA", b"CallSidCA=")
+    "a signature with an empty token": _replace_signature(
+        lambda request: RequestValidator("").compute_signature(request.url, _form_fields(request)),
     ),
-    "no body": _bytes(lambda body: b""),
-    "a body that is cut": _bytes(lambda body: body[:-1]),
-    "a body in UTF-16": _bytes(lambda body: body.decode().encode("utf-16")),
-    "a body that is no UTF-8": _bytes(lambda body: body + b"&x=%ff"),
-    "a body with a NUL": _bytes(lambda body: body + b"&x=%00"),
-    "a body of one word": _bytes(lambda body: b"hello"),
-    "a body of a thousand fields": _bytes(
+    "a signature by the account's own id": _replace_signature(
+        lambda request: RequestValidator(ACCOUNT_LOGIN.account_sid).compute_signature(
+            request.url, _form_fields(request)
+        ),
+    ),
+    "a signature with a hash chosen by the sender": _sign_with_another_hash,
+    "another account's request": lambda request: genuine_request(request.url, OTHER_LOGIN),
+    "another account's token for this account": lambda request: genuine_request(
+        request.url, TwilioCredentials(ACCOUNT_LOGIN.account_sid, OTHER_LOGIN.auth_token)
+    ),
+    "this account's token for another account": lambda request: genuine_request(
+        request.url, TwilioCredentials(OTHER_LOGIN.account_sid, ACCOUNT_LOGIN.auth_token)
+    ),
+    "no account": lambda request: genuine_request(request.url, AccountSid=None),
+    "two accounts": _change_body(
+        lambda body: body + f"&AccountSid={ACCOUNT_LOGIN.account_sid}".encode()
+    ),
+    "an unsigned account": _replace_fields(AccountSid=OTHER_LOGIN.account_sid),
+    "http": _replace_in_url("https://", "http://"),
+    "another host": _replace_in_url("voice.example.com", "voice.example.org"),
+    "another action": _replace_in_url("/turn?", "/status?"),
+    "another token of ours": _replace_in_url("state=Wy", "state=Xy"),
+    "no token of ours": _replace_in_url(f"state={STATE.replace('=', '%3D')}&", ""),
+    "another verb": _replace_in_url("verb=gather", "verb=record"),
+    "an additional query parameter": _replace_in_url("verb=gather", "verb=gather&x=1"),
+    "the query in another order": lambda request: replace(
+        request,
+        url=request.url.replace("?state=", "?verb=gather&state=").removesuffix("&verb=gather"),
+    ),
+    "fields in the query": lambda request: replace(
+        request, url=f"{request.url}&{request.body.decode()}", body=b"a=b"
+    ),
+    "another call": _replace_fields(CallSid=f"CA{8:032x}"),
+    "another caller": _replace_fields(From="+14155550177"),
+    "another number": _replace_fields(To="+14155550188"),
+    "another utterance": _replace_fields(SpeechResult="Transfer me"),
+    "digits added to the speech": _replace_fields(Digits="1"),
+    "a missing field": _replace_fields(Confidence=None),
+    "a field twice": _change_body(lambda body: body + b"&SpeechResult=Hello?"),
+    "a name and its value split at another place": lambda request: replace(
+        request, body=request.body.replace(b"CallSid=CA", b"CallSidCA=")
+    ),
+    "no body": _change_body(lambda body: b""),
+    "a truncated body": _change_body(lambda body: body[:-1]),
+    "a body in UTF-16": _change_body(lambda body: body.decode().encode("utf-16")),
+    "a body that is no UTF-8": _change_body(lambda body: body + b"&x=%ff"),
+    "a body with a NUL": _change_body(lambda body: body + b"&x=%00"),
+    "a body of one word": _change_body(lambda body: b"hello"),
+    "a body of a thousand fields": _change_body(
         lambda body: body + b"".join(b"&x%d=1" % n for n in range(1_000))
     ),
-    "an enormous body": _bytes(lambda body: body + b"&x=" + b"y" * 70_000),
-    "a form that says it is JSON": _typed("application/json"),
-    "a form that says it is of many parts": _typed("multipart/form-data; boundary=x"),
-    "JSON that is signed": _as_json,
+    "an enormous body": _change_body(lambda body: body + b"&x=" + b"y" * 70_000),
+    "a form with the content type of JSON": _set_content_type("application/json"),
+    "a form with a multipart content type": _set_content_type("multipart/form-data; boundary=x"),
+    "signed JSON": _send_signed_json,
 }
 
 
-def test_there_are_enough_forgeries_to_choose_from() -> None:
+def test_there_are_at_least_30_forgeries() -> None:
     assert len(FORGERIES) >= 30
 
 
 @pytest.mark.parametrize("forge", FORGERIES.values(), ids=FORGERIES)
-def test_a_forgery_is_refused(forge: Forgery) -> None:
-    request = genuine()
+def test_a_forgery_is_rejected(forge: Forgery) -> None:
+    request = genuine_request()
     ADAPTER.parse(request)
     ADAPTER.verify(request)
-    forged = forge(request)
+    forged_request = forge(request)
 
     with pytest.raises((InvalidCarrierSignature, InvalidCarrierRequest)):
-        _taken(forged)
+        _parse_and_verify(forged_request)
 
 
-def _taken(request: CarrierRequest) -> None:
+def _parse_and_verify(request: CarrierRequest) -> None:
     ADAPTER.parse(request)
     ADAPTER.verify(request)
 
 
-def test_the_default_port_may_be_signed_or_not() -> None:
-    with_port = genuine(TURN.replace("example.com/", "example.com:443/"))
+def test_the_default_port_in_the_signed_url_is_optional() -> None:
+    with_port = genuine_request(TURN.replace("example.com/", "example.com:443/"))
 
     ADAPTER.verify(replace(with_port, url=TURN))
 
 
-def test_the_token_before_a_change_is_genuine_beside_the_present_one() -> None:
-    changed = TwilioCredentials(ACCOUNT_LOGIN.account_sid, f"{9:032x}")
-    between = TwilioAdapter((changed, ACCOUNT_LOGIN), TwilioUrls(CALLBACK))
+def test_during_a_rotation_both_auth_tokens_are_accepted() -> None:
+    new_login = TwilioCredentials(ACCOUNT_LOGIN.account_sid, f"{9:032x}")
+    adapter = TwilioAdapter((new_login, ACCOUNT_LOGIN), TwilioUrls(CALLBACK))
 
-    between.verify(genuine())
-    between.verify(genuine(login=changed))
+    adapter.verify(genuine_request())
+    adapter.verify(genuine_request(login=new_login))
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "fields"),
     [
         ("voice", {"CallSid": None}),
         ("voice", {"CallSid": "CA1"}),
@@ -232,37 +248,35 @@ def test_the_token_before_a_change_is_genuine_beside_the_present_one() -> None:
         ("relay", {}),
     ],
 )
-def test_what_twilio_would_not_send_is_refused_though_it_is_signed(
-    action: str, said: dict[str, Any]
-) -> None:
-    form = {**inbound_form(new_call_id(), to=NUMBER, caller=CALLER), **said}
+def test_an_invalid_but_signed_request_is_rejected(action: str, fields: dict[str, Any]) -> None:
+    form = {**inbound_form(new_call_id(), to=NUMBER, caller=CALLER), **fields}
 
     with pytest.raises(InvalidCarrierRequest):
         ADAPTER.parse(signed_request(ACCOUNT_LOGIN, f"{CALLBACK}{action}", form))
 
 
-# --- What is told ----------------------------------------------------------------------------
+# --- Events ----------------------------------------------------------------------------------
 
 
-def _status(status: str, **said: Any) -> CarrierRequest:
+def _status_request(status: str, **fields: Any) -> CarrierRequest:
     form = inbound_form(f"CA{7:032x}", to=NUMBER, caller=CALLER, status=status)
-    return signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "status"), {**form, **said})
+    return signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "status"), {**form, **fields})
 
 
 @pytest.mark.parametrize("status", statuses.STATUSES)
-def test_every_status_is_an_event_that_comes_once(status: str) -> None:
-    meant = statuses.STATUSES[status]
+def test_every_status_is_an_event_with_a_constant_key(status: str) -> None:
+    expected = statuses.STATUSES[status]
 
-    events = [ADAPTER.parse(_status(status, SequenceNumber=str(n))).event for n in (0, 1)]
+    events = [ADAPTER.parse(_status_request(status, SequenceNumber=str(n))).event for n in (0, 1)]
 
     for event in events:
         assert event is not None
-        assert (event.event_type, event.end_reason) == meant
+        assert (event.event_type, event.end_reason) == expected
         assert event.key == f"{status}-CA{7:032x}"
 
 
-def test_a_status_that_is_new_is_recorded_and_ends_nothing() -> None:
-    event = ADAPTER.parse(_status("on-the-moon")).event
+def test_an_unknown_status_is_recorded_and_does_not_end_the_call() -> None:
+    event = ADAPTER.parse(_status_request("on-the-moon")).event
 
     assert event is not None
     assert (event.event_type, event.end_reason) == ("INITIATED", None)
@@ -270,51 +284,55 @@ def test_a_status_that_is_new_is_recorded_and_ends_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "detail"),
+    ("fields", "detail"),
     [
         ({}, None),
         ({"SipResponseCode": "486"}, "SIP 486"),
         ({"ErrorCode": "13224", "SipResponseCode": "404"}, "13224"),
     ],
 )
-def test_an_end_bears_the_carriers_own_code(said: dict[str, str], detail: str | None) -> None:
-    event = ADAPTER.parse(_status("failed", **said)).event
+def test_an_end_has_the_code_of_the_carrier(fields: dict[str, str], detail: str | None) -> None:
+    event = ADAPTER.parse(_status_request("failed", **fields)).event
 
     assert event is not None
     assert event.end_detail == detail
 
 
-def test_a_status_bears_the_time_that_twilio_says() -> None:
-    event = ADAPTER.parse(_status("completed", Timestamp="Sun, 22 Nov 2026 19:30:00 +0100")).event
+def test_a_status_has_the_time_that_twilio_sends() -> None:
+    event = ADAPTER.parse(
+        _status_request("completed", Timestamp="Sun, 22 Nov 2026 19:30:00 +0100")
+    ).event
 
     assert event is not None
     assert event.timestamp == datetime(2026, 11, 22, 18, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday", "Sun, 22 Nov 9999 19:30:00 +0000"])
-def test_a_status_without_a_time_that_can_be_read_is_of_now(text: str | None) -> None:
-    event = ADAPTER.parse(_status("completed", Timestamp=text)).event
+def test_a_status_without_a_valid_time_has_the_current_time(text: str | None) -> None:
+    event = ADAPTER.parse(_status_request("completed", Timestamp=text)).event
 
     assert event is not None
     assert abs(event.timestamp - clock.now()) < timedelta(minutes=1)
 
 
-def test_silence_is_speech_without_words() -> None:
-    facts = ADAPTER.parse(genuine(SpeechResult=None, Confidence=None))
+def test_silence_is_an_empty_utterance() -> None:
+    carrier_event = ADAPTER.parse(genuine_request(SpeechResult=None, Confidence=None))
 
-    assert (facts.kind, facts.speech, facts.state) == ("speech", "", STATE)
+    assert (carrier_event.kind, carrier_event.speech, carrier_event.state) == ("speech", "", STATE)
 
 
-def test_a_leg_whose_status_is_new_has_failed() -> None:
+def test_a_leg_with_an_unknown_status_has_failed() -> None:
     url = build_callback_url(CALLBACK, "turn", state=STATE, verb="dial")
 
-    assert ADAPTER.parse(genuine(url, DialCallStatus="on-the-moon")).leg == "failed"
+    assert ADAPTER.parse(genuine_request(url, DialCallStatus="on-the-moon")).leg == "failed"
 
 
-def test_a_caller_who_left_nothing_is_a_voicemail_without_a_recording() -> None:
-    facts = ADAPTER.parse(genuine(build_callback_url(CALLBACK, "turn", state=STATE, verb="record")))
+def test_an_empty_voicemail_has_no_recording() -> None:
+    carrier_event = ADAPTER.parse(
+        genuine_request(build_callback_url(CALLBACK, "turn", state=STATE, verb="record"))
+    )
 
-    assert (facts.kind, facts.recording_id) == ("voicemail", None)
+    assert (carrier_event.kind, carrier_event.recording_id) == ("voicemail", None)
 
 
 @pytest.mark.parametrize(
@@ -326,45 +344,47 @@ def test_a_caller_who_left_nothing_is_a_voicemail_without_a_recording() -> None:
         ("in-progress", "status"),
     ],
 )
-def test_word_of_a_recording_ends_no_call(status: str, kind: str) -> None:
-    said = {"CallSid": new_call_id(), "RecordingSid": RECORDING, "RecordingStatus": status}
+def test_a_recording_status_does_not_end_the_call(status: str, kind: str) -> None:
+    fields = {"CallSid": new_call_id(), "RecordingSid": RECORDING, "RecordingStatus": status}
 
-    facts = ADAPTER.parse(
-        signed_request(ACCOUNT_LOGIN, build_callback_url(CALLBACK, "recording", state=STATE), said)
+    carrier_event = ADAPTER.parse(
+        signed_request(
+            ACCOUNT_LOGIN, build_callback_url(CALLBACK, "recording", state=STATE), fields
+        )
     )
 
-    assert facts.kind == kind
-    assert facts.event is None or facts.event.event_type == "INITIATED"
+    assert carrier_event.kind == kind
+    assert carrier_event.event is None or carrier_event.event.event_type == "INITIATED"
 
 
-def test_a_call_of_ours_that_was_answered_has_our_number_at_the_other_end() -> None:
+def test_own_number_is_the_tenants_number_for_outbound_and_inbound_calls() -> None:
     url, call = build_callback_url(CALLBACK, "voice", state=STATE), new_call_id()
-    placed = signed_request(ACCOUNT_LOGIN, url, outbound_form(call, to=CALLER, caller=NUMBER))
-    came = signed_request(
+    outbound = signed_request(ACCOUNT_LOGIN, url, outbound_form(call, to=CALLER, caller=NUMBER))
+    inbound = signed_request(
         ACCOUNT_LOGIN, url, inbound_form(call, to=NUMBER, caller=CALLER, status="ringing")
     )
 
-    facts = [ADAPTER.parse(request) for request in (placed, came)]
+    carrier_events = [ADAPTER.parse(request) for request in (outbound, inbound)]
 
-    assert [it.kind for it in facts] == ["answered", "call"]
-    assert [it.own_number for it in facts] == [NUMBER, NUMBER]
+    assert [carrier_event.kind for carrier_event in carrier_events] == ["answered", "call"]
+    assert [carrier_event.own_number for carrier_event in carrier_events] == [NUMBER, NUMBER]
 
 
-def test_a_browser_calls_the_number_that_is_in_its_token() -> None:
+def test_a_webrtc_client_calls_the_number_in_its_token() -> None:
     form = inbound_form(new_call_id(), to="", caller="client:bob", status="ringing")
 
-    facts = ADAPTER.parse(
+    carrier_event = ADAPTER.parse(
         signed_request(
             ACCOUNT_LOGIN, build_callback_url(CALLBACK, "voice"), {**form, "VcaNumber": NUMBER}
         )
     )
 
-    assert (facts.called_number, facts.own_number) == (NUMBER, NUMBER)
-    assert facts.caller == Caller(None, "other")
+    assert (carrier_event.called_number, carrier_event.own_number) == (NUMBER, NUMBER)
+    assert carrier_event.caller == Caller(None, "other")
 
 
-def test_what_is_put_into_a_url_comes_back_and_is_in_the_order_that_twilio_signs() -> None:
+def test_a_callback_url_has_sorted_parameters_that_are_parsed_again() -> None:
     url = build_callback_url(CALLBACK, "turn", verb="gather", state=STATE)
 
     assert url.partition("?")[2] == f"state={STATE.replace('=', '%3D')}&verb=gather"
-    assert ADAPTER.parse(genuine(url)).state == STATE
+    assert ADAPTER.parse(genuine_request(url)).state == STATE

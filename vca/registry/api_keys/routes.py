@@ -24,7 +24,7 @@ T = "/api/tenants/<uuid:tenant_id>"
 @blp.route("/api/me", methods=["GET"])
 @blp.response(200, CallerSchema)
 @access("any_key")
-def get_current_key() -> Any:
+def me() -> Any:
     """Get the current API key"""
     return g.caller
 

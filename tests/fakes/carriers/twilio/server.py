@@ -148,20 +148,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.end_silence.wait(30)
             self.close_connection = True
             return
-        self._send(fault.status, fault.body, is_truncated=fault.is_truncated, **fault.headers)
+        self._send(fault.status, fault.body, is_truncated=fault.is_truncated, headers=fault.headers)
 
     def _send_media(self, recording_sid: str) -> None:
         try:
             audio = self._account().recording_audio(recording_sid)
         except TwilioError:
             audio = None
-        self._send(404 if audio is None else 200, audio or b"", **{"content-type": "audio/x-wav"})
+        headers = {"content-type": "audio/x-wav"}
+        self._send(404 if audio is None else 200, audio or b"", headers=headers)
 
     def _send(
-        self, status: int, body: bytes, *, is_truncated: bool = False, **headers: str
+        self,
+        status: int,
+        body: bytes,
+        *,
+        is_truncated: bool = False,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.send_response(status)
-        for name, text in {"content-type": "application/json", **headers}.items():
+        for name, text in {"content-type": "application/json", **(headers or {})}.items():
             self.send_header(name, text)
         if status != 204:
             self.send_header("content-length", str(len(body) + (1_000 if is_truncated else 0)))

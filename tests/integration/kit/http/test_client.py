@@ -1,4 +1,4 @@
-"""The client against real sockets on loopback: who was connected to, what was sent and read."""
+"""Tests of the outgoing HTTP client with real sockets on loopback."""
 
 import logging
 import socket
@@ -31,53 +31,54 @@ JSON = {"Content-Type": "application/json"}
 LOOPBACK = parse_networks("127.0.0.0/8, ::1")
 
 
-class Service:
-    """A name service that gives its answers in turn, the last one for ever."""
+class FakeNameService:
+    """A name service that returns its results in turn, and then always the last one."""
 
-    def __init__(self, *found: list[str]) -> None:
-        self._answers = list(found)
-        self.asked: list[str] = []
+    def __init__(self, *results: list[str]) -> None:
+        self._results = list(results)
+        self.requested_names: list[str] = []
 
     def __call__(self, name: str) -> list[str]:
-        self.asked.append(name)
-        return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        self.requested_names.append(name)
+        return self._results.pop(0) if len(self._results) > 1 else self._results[0]
 
 
-def client(
-    *found: list[str],
-    opened: str = "",
+def create_client(
+    *lookup_results: list[str],
+    networks: str = "",
     ports: tuple[int, ...] = (),
     context: ssl.SSLContext | None = None,
 ) -> OutgoingClient:
-    """One that may speak HTTP, and whose name service gives these answers."""
-    allowed = UrlPolicy(parse_networks(opened) if opened else (), allow_http=True, ports=ports)
-    return OutgoingClient(allowed, resolver=Resolver(Service(*found)), tls_context=context)
+    """Create a client that may use HTTP; its name service returns these results."""
+    policy = UrlPolicy(parse_networks(networks) if networks else (), allow_http=True, ports=ports)
+    resolver = Resolver(FakeNameService(*lookup_results))
+    return OutgoingClient(policy, resolver=resolver, tls_context=context)
 
 
-def to_loopback(**given: ssl.SSLContext) -> OutgoingClient:
-    return client(["127.0.0.1"], opened="127.0.0.0/8", **given)
+def create_loopback_client(context: ssl.SSLContext | None = None) -> OutgoingClient:
+    return create_client(["127.0.0.1"], networks="127.0.0.0/8", context=context)
 
 
 @pytest.fixture
 def server() -> Iterator[HttpReceiver]:
-    with http_receiver() as found:
-        yield found
+    with http_receiver() as receiver:
+        yield receiver
 
 
 @pytest.fixture
-def connects(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The addresses that any socket of the process was told to connect to; none was."""
-    asked: list[str] = []
+def connected_addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let every connection of the process fail, and return the addresses of the attempts."""
+    addresses: list[str] = []
 
     def connect(self: socket.socket, address: tuple[str, int]) -> None:
-        asked.append(address[0])
+        addresses.append(address[0])
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setattr(socket.socket, "connect", connect)
-    return asked
+    return addresses
 
 
-# --- Who is connected to ---------------------------------------------------------------------
+# --- Addresses and names ---------------------------------------------------------------------
 
 
 def _url(host: str, port: int = 80, scheme: str = "http") -> str:
@@ -85,35 +86,43 @@ def _url(host: str, port: int = 80, scheme: str = "http") -> str:
 
 
 @pytest.mark.parametrize("address", FORBIDDEN_ADDRESSES)
-def test_a_special_address_is_refused_when_saved_and_when_sent_and_no_socket_moves(
-    address: str, connects: list[str]
+def test_a_special_address_is_rejected_by_check_and_post_without_a_connection(
+    address: str, connected_addresses: list[str]
 ) -> None:
-    named = client([address], ports=(80,))
-    mixed = client([PUBLIC_ADDRESSES[0], PUBLIC_ADDRESSES[3], address], ports=(80,))
-    spelled = client([], ports=(80,))
+    client_of_name = create_client([address], ports=(80,))
+    client_of_mixed_name = create_client(
+        [PUBLIC_ADDRESSES[0], PUBLIC_ADDRESSES[3], address], ports=(80,)
+    )
+    client_of_address = create_client([], ports=(80,))
 
-    for sender, url in ((named, _url(NAME)), (mixed, _url(NAME)), (spelled, _url(address))):
-        with pytest.raises(RequestForbidden) as saved:
-            sender.check(url)
-        with pytest.raises(RequestForbidden) as sent:
-            sender.post(url, BODY, JSON, timeout_s=1)
-        assert str(saved.value) == str(sent.value)
-        assert address not in str(sent.value)
-    assert connects == []
+    for client, url in (
+        (client_of_name, _url(NAME)),
+        (client_of_mixed_name, _url(NAME)),
+        (client_of_address, _url(address)),
+    ):
+        with pytest.raises(RequestForbidden) as check_error:
+            client.check(url)
+        with pytest.raises(RequestForbidden) as post_error:
+            client.post(url, BODY, JSON, timeout_s=1)
+        assert str(check_error.value) == str(post_error.value)
+        assert address not in str(post_error.value)
+    assert connected_addresses == []
 
 
 @pytest.mark.parametrize("address", PUBLIC_ADDRESSES)
-def test_a_public_address_is_connected_to_and_it_alone(address: str, connects: list[str]) -> None:
-    for sender, url in (
-        (client([address], ports=(80,)), _url(NAME)),
-        (client([], ports=(80,)), _url(address)),
+def test_the_client_connects_only_to_the_resolved_public_address(
+    address: str, connected_addresses: list[str]
+) -> None:
+    for client, url in (
+        (create_client([address], ports=(80,)), _url(NAME)),
+        (create_client([], ports=(80,)), _url(address)),
     ):
-        sender.check(url)
-        assert connects == []
+        client.check(url)
+        assert connected_addresses == []
         with pytest.raises(Unreachable, match="Connection refused"):
-            sender.post(url, BODY, JSON)
-        assert connects == [address]
-        connects.clear()
+            client.post(url, BODY, JSON)
+        assert connected_addresses == [address]
+        connected_addresses.clear()
 
 
 @pytest.mark.parametrize(
@@ -140,72 +149,72 @@ def test_a_public_address_is_connected_to_and_it_alone(address: str, connects: l
         "127.0.0.1%00",
     ],
 )
-def test_a_server_on_loopback_is_not_reached_by_any_spelling(
+def test_no_spelling_of_a_loopback_address_reaches_the_server(
     host: str, server: HttpReceiver
 ) -> None:
-    sender = OutgoingClient(UrlPolicy(allow_http=True, ports=(server.port,)))
+    client = OutgoingClient(UrlPolicy(allow_http=True, ports=(server.port,)))
 
     with pytest.raises(RequestForbidden):
-        sender.post(f"http://{host}:{server.port}/", BODY, JSON)
+        client.post(f"http://{host}:{server.port}/", BODY, JSON)
 
     assert server.is_unvisited()
 
 
-def test_a_name_of_which_one_address_is_private_is_refused_whole(server: HttpReceiver) -> None:
-    sender = client(["8.8.8.8", "127.0.0.1"], ports=(server.port,))
+def test_a_name_with_one_private_address_is_rejected(server: HttpReceiver) -> None:
+    client = create_client(["8.8.8.8", "127.0.0.1"], ports=(server.port,))
 
     with pytest.raises(RequestForbidden, match="not public"):
-        sender.post(_url(NAME, server.port), BODY, JSON)
+        client.post(_url(NAME, server.port), BODY, JSON)
 
     assert server.is_unvisited()
 
 
-def test_a_name_that_turns_private_after_it_was_saved_is_refused_when_sent(
+def test_a_name_that_resolves_to_a_private_address_later_is_rejected(
     server: HttpReceiver,
 ) -> None:
-    sender = client(["8.8.8.8"], ["127.0.0.1"], ports=(server.port,))
+    client = create_client(["8.8.8.8"], ["127.0.0.1"], ports=(server.port,))
     url = _url(NAME, server.port)
 
-    sender.check(url)
+    client.check(url)
     with pytest.raises(RequestForbidden, match="not public"):
-        sender.post(url, BODY, JSON)
+        client.post(url, BODY, JSON)
 
     assert server.is_unvisited()
 
 
-def test_a_name_that_changes_between_judgement_and_connection_is_looked_up_once() -> None:
-    service = Service(["127.0.0.2"], ["127.0.0.1"])
-    allowed = UrlPolicy(parse_networks("127.0.0.2"), allow_http=True)
+def test_check_and_connection_use_the_same_lookup_of_a_name() -> None:
+    name_service = FakeNameService(["127.0.0.2"], ["127.0.0.1"])
+    policy = UrlPolicy(parse_networks("127.0.0.2"), allow_http=True)
     with (
-        http_receiver("127.0.0.2") as judged,
-        http_receiver("127.0.0.1", port=judged.port) as rebound,
+        http_receiver("127.0.0.2") as checked_receiver,
+        http_receiver("127.0.0.1", port=checked_receiver.port) as other_receiver,
     ):
-        answer = OutgoingClient(allowed, resolver=Resolver(service)).post(
-            _url(NAME, judged.port), BODY, JSON
+        response = OutgoingClient(policy, resolver=Resolver(name_service)).post(
+            _url(NAME, checked_receiver.port), BODY, JSON
         )
 
-        assert answer.status == 200
-        assert len(judged.client_ports) == 1
-        assert rebound.is_unvisited()
-    assert service.asked == [NAME]
+        assert response.status == 200
+        assert len(checked_receiver.client_ports) == 1
+        assert other_receiver.is_unvisited()
+    assert name_service.requested_names == [NAME]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_an_answer(status: int, server: HttpReceiver) -> None:
-    with http_receiver() as inside:
+def test_a_redirect_is_returned_and_not_followed(status: int, server: HttpReceiver) -> None:
+    with http_receiver() as target:
         server.behaviour = reply_with(
             b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\nContent-Length: 0\r\n\r\n"
-            % (status, inside.port)
+            % (status, target.port)
         )
 
-        answer = to_loopback().post(_url(NAME, server.port), BODY, JSON)
+        response = create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
-        assert answer.status == status
-        assert answer.headers["location"] == f"http://127.0.0.1:{inside.port}/"
-        assert inside.is_unvisited()
+        assert response.status == status
+        assert response.headers["location"] == f"http://127.0.0.1:{target.port}/"
+        assert target.is_unvisited()
 
 
-def test_nothing_is_taken_from_the_environment(
+def test_proxies_and_netrc_of_the_environment_are_ignored(
     server: HttpReceiver, monkeypatch: pytest.MonkeyPatch, tmp_path: object
 ) -> None:
     netrc = f"{tmp_path}/netrc"
@@ -214,58 +223,63 @@ def test_nothing_is_taken_from_the_environment(
     with http_receiver() as proxy:
         monkeypatch.setenv("NETRC", netrc)
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-            for spelled in (name, name.lower()):
-                monkeypatch.setenv(spelled, f"http://127.0.0.1:{proxy.port}")
+            for variable in (name, name.lower()):
+                monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
 
-        to_loopback().post(_url(NAME, server.port), BODY, JSON)
+        create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
         assert proxy.is_unvisited()
     assert b"authorization" not in server.requests[0].lower()
 
 
-def test_the_next_address_is_tried_when_one_is_dead_but_not_hundreds(
-    server: HttpReceiver, connects: list[str], monkeypatch: pytest.MonkeyPatch
+def test_at_most_four_addresses_are_tried(
+    server: HttpReceiver, connected_addresses: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = [f"8.8.8.{number}" for number in range(200)]
+    addresses = [f"8.8.8.{number}" for number in range(200)]
 
     with pytest.raises(Unreachable):
-        client(many, ports=(80,)).post(_url(NAME), BODY, JSON)
+        create_client(addresses, ports=(80,)).post(_url(NAME), BODY, JSON)
 
-    assert connects == many[:4]
+    assert connected_addresses == addresses[:4]
     monkeypatch.undo()
-    sender = client(["127.0.0.9", "127.0.0.1"], opened="127.0.0.0/8")
-    assert sender.post(_url(NAME, server.port), BODY, JSON).status == 200
+    client = create_client(["127.0.0.9", "127.0.0.1"], networks="127.0.0.0/8")
+    assert client.post(_url(NAME, server.port), BODY, JSON).status == 200
 
 
-def test_the_settings_decide_what_is_opened(server: HttpReceiver) -> None:
-    given = {
+def test_the_settings_allow_private_networks_and_http(server: HttpReceiver) -> None:
+    environment = {
         "DATABASE_URL": "postgresql://localhost/nowhere",
         "APP_ENV": "development",
         "APP_NAME": "VCA",
         "DEBUG": "false",
         "SECRET_KEY": "a-secret-of-this-test-alone-and-no-other",
     }
-    both = {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32", "WEBHOOK_ALLOW_HTTP": "true"}
+    permissions = {"WEBHOOK_ALLOWED_NETWORKS": "127.0.0.1/32", "WEBHOOK_ALLOW_HTTP": "true"}
     url = _url("127.0.0.1", server.port)
 
-    for closed in ({}, *({name: both[name]} for name in both)):
+    for insufficient_permissions in ({}, *({name: permissions[name]} for name in permissions)):
         with pytest.raises(RequestForbidden):
-            outgoing_client(read_settings({**given, **closed})).post(url, BODY, JSON)
+            outgoing_client(read_settings({**environment, **insufficient_permissions})).post(
+                url, BODY, JSON
+            )
     assert server.is_unvisited()
-    assert outgoing_client(read_settings({**given, **both})).post(url, BODY, JSON).status == 200
+    assert (
+        outgoing_client(read_settings({**environment, **permissions})).post(url, BODY, JSON).status
+        == 200
+    )
 
 
-# --- What is sent ----------------------------------------------------------------------------
+# --- Sent requests ---------------------------------------------------------------------------
 
 
-def test_the_request_is_the_body_and_few_headers(server: HttpReceiver) -> None:
-    answer = to_loopback().post(
+def test_the_request_has_the_body_and_minimal_headers(server: HttpReceiver) -> None:
+    response = create_loopback_client().post(
         f"http://{NAME.upper()}:{server.port}/a//b/?c=%2Fd", BODY, {**JSON, "Webhook-Id": "msg_1"}
     )
 
-    assert (answer.status, answer.body, answer.complete) == (200, b"ok", True)
-    [asked] = server.requests
-    head, _, body = asked.partition(b"\r\n\r\n")
+    assert (response.status, response.body, response.complete) == (200, b"ok", True)
+    [request] = server.requests
+    head, _, body = request.partition(b"\r\n\r\n")
     assert body == BODY
     assert head.split(b"\r\n") == [
         b"POST /a//b/?c=%2Fd HTTP/1.1",
@@ -280,7 +294,7 @@ def test_the_request_is_the_body_and_few_headers(server: HttpReceiver) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "headers",
     [
         {"X-Name": "a\r\nHost: b"},
         {"X-Name": "a\nb"},
@@ -292,21 +306,19 @@ def test_the_request_is_the_body_and_few_headers(server: HttpReceiver) -> None:
         *({name: "1"} for name in ("Host", "content-length", "Transfer-Encoding", "Upgrade")),
     ],
 )
-def test_a_header_that_would_change_the_message_is_refused_unsent(
-    wrong: dict[str, str], server: HttpReceiver
+def test_an_unsafe_header_is_rejected_before_sending(
+    headers: dict[str, str], server: HttpReceiver
 ) -> None:
     with pytest.raises(RequestForbidden, match="header"):
-        to_loopback().post(_url(NAME, server.port), BODY, wrong)
+        create_loopback_client().post(_url(NAME, server.port), BODY, headers)
 
     assert server.is_unvisited()
 
 
-def test_nothing_of_a_request_is_logged(
-    server: HttpReceiver, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_requests_are_not_logged(server: HttpReceiver, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
-    to_loopback().post(_url(NAME, server.port), BODY, JSON)
+    create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
     assert caplog.text == ""
 
@@ -314,18 +326,18 @@ def test_nothing_of_a_request_is_logged(
 # --- Encryption ------------------------------------------------------------------------------
 
 
-def test_the_certificate_is_the_names_though_the_address_is_pinned() -> None:
-    sender = to_loopback(context=client_context())
-    with http_receiver(tls=server_context()) as secure:
-        assert sender.post(_url("localhost", secure.port, "https"), BODY, JSON).status == 200
-        assert secure.sni_names == ["localhost"]
-        assert secure.requests[0].endswith(BODY)
+def test_the_certificate_is_verified_for_the_name_and_not_the_address() -> None:
+    client = create_loopback_client(context=client_context())
+    with http_receiver(tls=server_context()) as receiver:
+        assert client.post(_url("localhost", receiver.port, "https"), BODY, JSON).status == 200
+        assert receiver.sni_names == ["localhost"]
+        assert receiver.requests[0].endswith(BODY)
 
 
-def test_an_address_is_verified_as_an_address() -> None:
-    sender = to_loopback(context=client_context())
-    with http_receiver(tls=server_context()) as secure:
-        assert sender.post(_url("127.0.0.1", secure.port, "https"), BODY, JSON).status == 200
+def test_the_certificate_of_an_ip_url_is_verified_for_the_address() -> None:
+    client = create_loopback_client(context=client_context())
+    with http_receiver(tls=server_context()) as receiver:
+        assert client.post(_url("127.0.0.1", receiver.port, "https"), BODY, JSON).status == 200
 
 
 @pytest.mark.parametrize(
@@ -336,89 +348,91 @@ def test_an_address_is_verified_as_an_address() -> None:
         ("localhost", lambda: None),
     ],
 )
-def test_another_names_certificate_and_an_unknown_one_get_nothing(
+def test_nothing_is_sent_to_a_server_with_a_wrong_or_unknown_certificate(
     host: str, context: Callable[[], ssl.SSLContext | None]
 ) -> None:
-    sender = client(["127.0.0.2"], opened="127.0.0.0/8", context=context())
-    with http_receiver("127.0.0.2", tls=server_context()) as secure:
+    client = create_client(["127.0.0.2"], networks="127.0.0.0/8", context=context())
+    with http_receiver("127.0.0.2", tls=server_context()) as receiver:
         with pytest.raises(Unreachable, match="certificate"):
-            sender.post(_url(host, secure.port, "https"), BODY, JSON)
+            client.post(_url(host, receiver.port, "https"), BODY, JSON)
 
-        assert len(secure.client_ports) == 1
-        assert secure.requests in ([], [b""])
-
-
-# --- What is read ----------------------------------------------------------------------------
+        assert len(receiver.client_ports) == 1
+        assert receiver.requests in ([], [b""])
 
 
-def _chunks(line: socket.socket, stop: Event) -> None:
-    line.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+# --- Responses -------------------------------------------------------------------------------
+
+
+def _send_endless_chunks(connection: socket.socket, stop: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while not stop.is_set():
-        line.sendall(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+        connection.sendall(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
 
 
-def _unbounded(line: socket.socket, stop: Event) -> None:
-    line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+def _send_endless_body(connection: socket.socket, stop: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
     while not stop.is_set():
-        line.sendall(b"x" * 65536)
+        connection.sendall(b"x" * 65536)
 
 
 @pytest.mark.parametrize(
-    "behave",
+    "behaviour",
     [
-        _chunks,
-        _unbounded,
+        _send_endless_chunks,
+        _send_endless_body,
         reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n" + b"x" * 200_000),
     ],
 )
-def test_no_more_than_the_limit_is_read_and_the_answer_counts(
-    behave: Behaviour, server: HttpReceiver
+def test_a_longer_response_is_truncated_at_the_limit(
+    behaviour: Behaviour, server: HttpReceiver
 ) -> None:
-    server.behaviour = behave
+    server.behaviour = behaviour
 
-    answer = to_loopback().post(_url(NAME, server.port), BODY, JSON)
+    response = create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
-    assert (answer.status, answer.complete) == (200, False)
-    assert MAX_BYTES - 1000 < len(answer.body) < MAX_BYTES
-    assert set(answer.body) == {ord("x")}
+    assert (response.status, response.complete) == (200, False)
+    assert MAX_BYTES - 1000 < len(response.body) < MAX_BYTES
+    assert set(response.body) == {ord("x")}
 
 
-def test_an_answer_of_just_the_limit_is_whole(server: HttpReceiver) -> None:
+def test_a_response_of_exactly_the_limit_is_complete(server: HttpReceiver) -> None:
     body = b"x" * 65_494
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 65494\r\n\r\n"
     assert len(head + body) == MAX_BYTES
     server.behaviour = reply_with(head + body)
 
-    answer = to_loopback().post(_url(NAME, server.port), BODY, JSON)
+    response = create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
-    assert (answer.body, answer.complete) == (body, True)
+    assert (response.body, response.complete) == (body, True)
 
 
-def test_a_compressed_body_is_not_unpacked(server: HttpReceiver) -> None:
-    packed = b"\x1f\x8b\x08bomb"
+def test_a_compressed_body_is_not_decompressed(server: HttpReceiver) -> None:
+    compressed_body = b"\x1f\x8b\x08bomb"
     server.behaviour = reply_with(
-        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n" + packed
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 7\r\n\r\n" + compressed_body
     )
 
-    assert to_loopback().post(_url(NAME, server.port), BODY, JSON).body == packed
+    assert (
+        create_loopback_client().post(_url(NAME, server.port), BODY, JSON).body == compressed_body
+    )
 
 
-def _endless_head(line: socket.socket, stop: Event) -> None:
-    line.sendall(b"HTTP/1.1 200 OK\r\n")
+def _send_endless_head(connection: socket.socket, stop: Event) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
     while not stop.is_set():
-        line.sendall(b"X-Header: " + b"x" * 1000 + b"\r\n")
+        connection.sendall(b"X-Header: " + b"x" * 1000 + b"\r\n")
 
 
-def _endless_hints(line: socket.socket, stop: Event) -> None:
+def _send_endless_hints(connection: socket.socket, stop: Event) -> None:
     while not stop.is_set():
-        line.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100)
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100)
 
 
 @pytest.mark.parametrize(
-    "behave",
+    "behaviour",
     [
-        _endless_head,
-        _endless_hints,
+        _send_endless_head,
+        _send_endless_hints,
         reply_with(b""),
         reply_with(b"HTTP/1.1 200"),
         reply_with(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"),
@@ -429,11 +443,11 @@ def _endless_hints(line: socket.socket, stop: Event) -> None:
         reply_with(b"\x00\xff" * 100_000),
     ],
 )
-def test_what_is_no_answer_is_worth_another_try(behave: Behaviour, server: HttpReceiver) -> None:
-    server.behaviour = behave
+def test_a_malformed_response_is_retryable(behaviour: Behaviour, server: HttpReceiver) -> None:
+    server.behaviour = behaviour
 
     with pytest.raises(Unreachable) as raised:
-        to_loopback().post(_url(NAME, server.port), BODY, JSON)
+        create_loopback_client().post(_url(NAME, server.port), BODY, JSON)
 
     assert not isinstance(raised.value, RequestTimeout)
 
@@ -441,109 +455,117 @@ def test_what_is_no_answer_is_worth_another_try(behave: Behaviour, server: HttpR
 # --- The deadline ----------------------------------------------------------------------------
 
 
-def _silent(line: socket.socket, stop: Event) -> None:
+def _stay_silent(connection: socket.socket, stop: Event) -> None:
     stop.wait(TIMEOUT_S)
 
 
-def _dripping(piece: bytes, begin: bytes = b"") -> Behaviour:
-    def behave(line: socket.socket, stop: Event) -> None:
-        line.sendall(begin)
+def _drip(repeated: bytes, start: bytes = b"") -> Behaviour:
+    def behaviour(connection: socket.socket, stop: Event) -> None:
+        connection.sendall(start)
         for _ in range(round(TIMEOUT_S / 0.05)):
             if stop.wait(0.05):
                 return
-            line.sendall(piece)
+            connection.sendall(repeated)
 
-    return behave
+    return behaviour
 
 
-SLOW = {
-    "silent": _silent,
-    "head": _dripping(b"x", b"HTTP/1.1 200 OK\r\nX-Drip: "),
-    "hints": _dripping(b"HTTP/1.1 100 Continue\r\n\r\n"),
-    "body": _dripping(b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"),
-    "chunks": _dripping(b"1\r\nx\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+# A behaviour for each part of a response that never ends.
+SLOW_PARTS = {
+    "silent": _stay_silent,
+    "head": _drip(b"x", b"HTTP/1.1 200 OK\r\nX-Drip: "),
+    "hints": _drip(b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "body": _drip(b"x", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"),
+    "chunks": _drip(b"1\r\nx\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
 }
 
 
-@pytest.mark.parametrize("how", SLOW)
+@pytest.mark.parametrize("part", SLOW_PARTS)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_hangs_or_drips_is_cut_off(how: str, scheme: str) -> None:
-    sender = to_loopback(context=client_context())
-    with http_receiver(tls=server_context() if scheme == "https" else None) as slow:
-        slow.behaviour = SLOW[how]
+def test_a_hanging_or_slow_response_times_out(part: str, scheme: str) -> None:
+    client = create_loopback_client(context=client_context())
+    with http_receiver(tls=server_context() if scheme == "https" else None) as receiver:
+        receiver.behaviour = SLOW_PARTS[part]
 
         with pytest.raises(RequestTimeout):
-            sender.post(_url("localhost", slow.port, scheme), BODY, JSON, timeout_s=0.5)
+            client.post(_url("localhost", receiver.port, scheme), BODY, JSON, timeout_s=0.5)
 
 
-def test_the_budget_of_the_job_is_kept_too(server: HttpReceiver) -> None:
-    server.behaviour = SLOW["body"]
+def test_the_deadline_of_the_job_applies(server: HttpReceiver) -> None:
+    server.behaviour = SLOW_PARTS["body"]
 
     with deadline.within(0.3), pytest.raises(RequestTimeout):
-        to_loopback().post(_url(NAME, server.port), BODY, JSON, timeout_s=600)
+        create_loopback_client().post(_url(NAME, server.port), BODY, JSON, timeout_s=600)
 
 
-@pytest.mark.parametrize("behave", [_silent, _dripping(b"\x02", b"\x16\x03\x03\x40\x00")])
-def test_a_server_that_never_gets_encrypted_is_cut_off(
-    behave: Behaviour, server: HttpReceiver
-) -> None:
+@pytest.mark.parametrize("behaviour", [_stay_silent, _drip(b"\x02", b"\x16\x03\x03\x40\x00")])
+def test_an_unfinished_tls_handshake_times_out(behaviour: Behaviour, server: HttpReceiver) -> None:
     server.reads_requests = False
-    server.behaviour = behave
+    server.behaviour = behaviour
 
     with pytest.raises(RequestTimeout):
-        to_loopback().post(_url("localhost", server.port, "https"), BODY, JSON, timeout_s=0.5)
+        create_loopback_client().post(
+            _url("localhost", server.port, "https"), BODY, JSON, timeout_s=0.5
+        )
 
 
-@pytest.mark.parametrize("sip", [0, 16])
+@pytest.mark.parametrize("reads_per_turn", [0, 16])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_server_that_takes_the_body_slowly_or_not_is_cut_off(sip: int, scheme: str) -> None:
-    body, taken = b"x" * 50_000_000, []
+def test_a_server_that_reads_the_body_slowly_or_never_times_out(
+    reads_per_turn: int, scheme: str
+) -> None:
+    body = b"x" * 50_000_000
+    received_sizes: list[int] = []
 
-    def sipping(line: socket.socket, stop: Event) -> None:
+    def read_slowly(connection: socket.socket, stop: Event) -> None:
         for _ in range(round(TIMEOUT_S / 0.02)):
             if stop.wait(0.02):
                 return
-            taken.extend(len(line.recv(16384)) for _ in range(sip))
+            received_sizes.extend(len(connection.recv(16384)) for _ in range(reads_per_turn))
 
-    sender = to_loopback(context=client_context())
-    with http_receiver(tls=server_context() if scheme == "https" else None) as slow:
-        slow.reads_requests = False
-        slow.behaviour = sipping
+    client = create_loopback_client(context=client_context())
+    with http_receiver(tls=server_context() if scheme == "https" else None) as receiver:
+        receiver.reads_requests = False
+        receiver.behaviour = read_slowly
 
         with pytest.raises(RequestTimeout):
-            sender.post(_url("localhost", slow.port, scheme), body, JSON, timeout_s=0.5)
+            client.post(_url("localhost", receiver.port, scheme), body, JSON, timeout_s=0.5)
 
-    assert sum(taken) < len(body) / 2
-
-
-def test_an_address_that_takes_no_connection_leaves_time_for_the_next() -> None:
-    with http_receiver() as alive, socket.socket() as full:
-        full.bind(("127.0.0.3", alive.port))
-        full.listen(0)
-        waiting = [socket.socket() for _ in range(4)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.3", alive.port))
-
-        sender = client(["127.0.0.3", "127.0.0.1"], opened="127.0.0.0/8")
-        answer = sender.post(_url(NAME, alive.port), BODY, JSON, timeout_s=2)
-
-        assert answer.status == 200
-        for one in waiting:
-            one.close()
+    assert sum(received_sizes) < len(body) / 2
 
 
-def test_a_name_service_that_hangs_is_under_the_deadline_too(server: HttpReceiver) -> None:
+def test_an_unresponsive_address_leaves_time_for_the_next() -> None:
+    with http_receiver() as receiver, socket.socket() as full_listener:
+        full_listener.bind(("127.0.0.3", receiver.port))
+        full_listener.listen(0)
+        waiting_sockets = [socket.socket() for _ in range(4)]
+        for waiting_socket in waiting_sockets:
+            waiting_socket.setblocking(False)
+            waiting_socket.connect_ex(("127.0.0.3", receiver.port))
+
+        client = create_client(["127.0.0.3", "127.0.0.1"], networks="127.0.0.0/8")
+        response = client.post(_url(NAME, receiver.port), BODY, JSON, timeout_s=2)
+
+        assert response.status == 200
+        for waiting_socket in waiting_sockets:
+            waiting_socket.close()
+
+
+def test_a_hanging_name_service_times_out(server: HttpReceiver) -> None:
     release = Event()
 
-    def hanging(name: str) -> list[str]:
+    def hang(name: str) -> list[str]:
         release.wait(TIMEOUT_S)
         return ["127.0.0.1"]
 
-    sender = OutgoingClient(UrlPolicy(LOOPBACK, allow_http=True), resolver=Resolver(hanging))
-    for ask in (sender.check, lambda url, **given: sender.post(url, BODY, JSON, **given)):
+    client = OutgoingClient(UrlPolicy(LOOPBACK, allow_http=True), resolver=Resolver(hang))
+
+    def post(url: str, *, timeout_s: float) -> None:
+        client.post(url, BODY, JSON, timeout_s=timeout_s)
+
+    for operation in (client.check, post):
         with pytest.raises(RequestTimeout, match="resolved"):
-            ask(_url(NAME, server.port), timeout_s=0.2)
+            operation(_url(NAME, server.port), timeout_s=0.2)
 
     assert server.is_unvisited()
     release.set()

@@ -1,4 +1,4 @@
-"""`flask usage`: versions of plans, and corrections, as an operator does them."""
+"""Tests of `flask usage`: plan versions, and reversals of usage."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,7 +19,7 @@ from vca.tenant.calls.carrier_webhooks import authentication
 
 
 @pytest.fixture(autouse=True)
-def _first_versions_only() -> Iterator[None]:
+def _delete_added_versions() -> Iterator[None]:
     yield
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM public.plans WHERE version > 1"))
@@ -27,7 +27,7 @@ def _first_versions_only() -> Iterator[None]:
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    """A version of the starter's plan, valid in a moment."""
+    """Return a version of the starter plan that is valid from tomorrow."""
     return {
         "plan": "starter",
         "valid_from": (clock.now() + timedelta(days=1)).isoformat(),
@@ -38,39 +38,39 @@ def document() -> dict[str, Any]:
     }
 
 
-def _run(app: Flask, *words: object) -> Result:
-    return app.test_cli_runner().invoke(args=["usage", *map(str, words)])
+def _run_usage(app: Flask, *arguments: object) -> Result:
+    return app.test_cli_runner().invoke(args=["usage", *map(str, arguments)])
 
 
-def _written(folder: Path, document: Any) -> Path:
+def _write_plan(folder: Path, document: Any) -> Path:
     path = folder / "plan.json"
     path.write_bytes(json.dumps(document))
     return path
 
 
 def test_every_plan_has_a_first_version(app: Flask) -> None:
-    listed = json.loads(_run(app, "plans", "--json").stdout)
+    plans = json.loads(_run_usage(app, "plans", "--json").stdout)
 
-    assert {(each["plan"], each["version"]) for each in listed} == {
+    assert {(plan["plan"], plan["version"]) for plan in plans} == {
         ("starter", 1),
         ("growth", 1),
         ("custom", 1),
     }
-    assert {each["currency"] for each in listed} == {"USD"}
-    assert "starter" in _run(app, "plans").stdout
+    assert {plan["currency"] for plan in plans} == {"USD"}
+    assert "starter" in _run_usage(app, "plans").stdout
 
 
-def test_a_version_is_added_and_counts_from_its_day_on(
+def test_an_added_version_applies_from_its_start_date(
     app: Flask, acme: Tenant, tmp_path: Path, document: dict[str, Any]
 ) -> None:
-    for number in (2, 3):
-        added = _run(app, "plan-version", _written(tmp_path, document), "--json")
+    for version in (2, 3):
+        result = _run_usage(app, "plan-version", _write_plan(tmp_path, document), "--json")
 
-        assert added.exit_code == 0, added.output
-        shown = json.loads(added.stdout)
-        assert (shown["plan"], shown["version"], shown["prices"]) == (
+        assert result.exit_code == 0, result.output
+        plan = json.loads(result.stdout)
+        assert (plan["plan"], plan["version"], plan["prices"]) == (
             "starter",
-            number,
+            version,
             document["prices"],
         )
     record_usage(acme, 60)
@@ -78,7 +78,7 @@ def test_a_version_is_added_and_counts_from_its_day_on(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("changes", "expected_text"),
     [
         ({"plan": "gold"}, "plan"),
         ({"currency": "EUR"}, "one currency"),
@@ -93,50 +93,54 @@ def test_a_version_is_added_and_counts_from_its_day_on(
         ({"more": 1}, "more"),
     ],
 )
-def test_what_is_no_version_is_refused_with_the_field(
-    app: Flask, tmp_path: Path, document: dict[str, Any], wrong: dict[str, Any], said: str
+def test_an_invalid_version_is_rejected_with_the_name_of_the_field(
+    app: Flask,
+    tmp_path: Path,
+    document: dict[str, Any],
+    changes: dict[str, Any],
+    expected_text: str,
 ) -> None:
-    refused = _run(app, "plan-version", _written(tmp_path, {**document, **wrong}))
+    result = _run_usage(app, "plan-version", _write_plan(tmp_path, {**document, **changes}))
 
-    assert refused.exit_code == 1
-    assert said in refused.output
-    assert "Traceback" not in refused.output
-    assert len(json.loads(_run(app, "plans", "--json").stdout)) == 3
+    assert result.exit_code == 1
+    assert expected_text in result.output
+    assert "Traceback" not in result.output
+    assert len(json.loads(_run_usage(app, "plans", "--json").stdout)) == 3
 
 
-def test_a_versions_limits_hold_from_its_day_on(
+def test_the_limits_of_a_version_apply_from_its_start_date(
     app: Flask, acme: Tenant, tmp_path: Path, document: dict[str, Any]
 ) -> None:
     number = acme.number()["did_number"]
-    _run(app, "plan-version", _written(tmp_path, document))
+    _run_usage(app, "plan-version", _write_plan(tmp_path, document))
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 2
 
     with admin_db.public_session() as session:
         session.execute(text("UPDATE public.plans SET valid_from = now() WHERE version = 2"))
 
     assert acme.get("/settings").json["limits"]["concurrent_calls"] == 3
-    called = authentication.find_number_owner(number)
-    assert called is not None
-    assert called.plan_limits == {"concurrent_calls": 3}
+    owner = authentication.find_number_owner(number)
+    assert owner is not None
+    assert owner.plan_limits == {"concurrent_calls": 3}
 
 
-def test_what_is_no_json_is_refused(app: Flask, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_json_object_is_rejected(app: Flask, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text("{")
 
-    assert "not JSON" in _run(app, "plan-version", path).output
-    assert _run(app, "plan-version", _written(tmp_path, [])).exit_code == 1
+    assert "not JSON" in _run_usage(app, "plan-version", path).output
+    assert _run_usage(app, "plan-version", _write_plan(tmp_path, [])).exit_code == 1
 
 
-def test_a_fact_is_taken_back_once(app: Flask, acme: Tenant, globex: Tenant) -> None:
+def test_a_fact_is_reversed_once(app: Flask, acme: Tenant, globex: Tenant) -> None:
     fact = record_usage(acme, 60)
 
-    done = json.loads(_run(app, "reverse", acme.id, fact.id, "--json").stdout)
+    reversal = json.loads(_run_usage(app, "reverse", acme.id, fact.id, "--json").stdout)
 
-    assert str(usage_facts(acme)[0]["id"]) in (done["fact_id"], done["reversal_id"])
+    assert str(usage_facts(acme)[0]["id"]) in (reversal["fact_id"], reversal["reversal_id"])
     assert total_quantities(acme) == {}
     for tenant, fact_id in ((acme, fact.id), (globex, fact.id), (acme, uuid4())):
-        refused = _run(app, "reverse", tenant.id, fact_id)
-        assert refused.exit_code == 1
-        assert "Traceback" not in refused.output
+        result = _run_usage(app, "reverse", tenant.id, fact_id)
+        assert result.exit_code == 1
+        assert "Traceback" not in result.output
     assert len(usage_facts(acme)) == 2

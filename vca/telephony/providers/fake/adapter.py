@@ -12,7 +12,6 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, ClassVar, Self, get_args
 from uuid import UUID
 
@@ -31,6 +30,13 @@ from vca.telephony.adapter import (
     limit_size,
 )
 from vca.telephony.caller_id import parse_caller
+from vca.telephony.providers.fake.fields_parser import (
+    parse_body,
+    parse_keys,
+    parse_leg_outcome,
+    parse_status,
+    text_field,
+)
 from vca.telephony.types import (
     Account,
     AccountField,
@@ -46,7 +52,6 @@ from vca.telephony.types import (
     CarrierResponse,
     Forward,
     HangUp,
-    LegOutcome,
     Listen,
     NumberSetting,
     OutboundCall,
@@ -86,16 +91,6 @@ _KINDS_BY_ACTION: Mapping[str, CarrierEventKind] = {
 }
 _ACCOUNT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
 _SECRET = re.compile(r"[!-~]{16,128}", re.ASCII)
-_KEYS = re.compile(r"[0-9*#]{0,32}", re.ASCII)
-_STATUSES: Mapping[str, tuple[str, str | None]] = {
-    "ringing": ("RINGING", None),
-    "answered": ("ANSWERED", None),
-    "completed": ("ENDED", "caller_hangup"),
-    "busy": ("FAILED", "busy"),
-    "no_answer": ("FAILED", "no_answer"),
-    "cancelled": ("FAILED", "cancelled"),
-    "failed": ("FAILED", "carrier_error"),
-}
 
 
 class FakeTelephonyAdapter(TelephonyAdapter):
@@ -162,8 +157,8 @@ class FakeTelephonyAdapter(TelephonyAdapter):
 
     @override
     def parse(self, request: CarrierRequest) -> CarrierEvent:
-        fields = _parse_body(request.body)
-        provider_call_id = _text_field(fields, "call_id", 128)
+        fields = parse_body(request.body)
+        provider_call_id = text_field(fields, "call_id", 128)
         if not provider_call_id:
             raise InvalidCarrierRequest("call_id is missing")
         kind = _KINDS_BY_ACTION.get(request.action)
@@ -172,15 +167,15 @@ class FakeTelephonyAdapter(TelephonyAdapter):
         return CarrierEvent(
             kind=kind,
             provider_call_id=provider_call_id,
-            called_number=_text_field(fields, "to", 64),
-            caller=parse_caller(_text_field(fields, "from", 256)),
-            state=_text_field(fields, "state", 2_000) or None,
-            speech=_text_field(fields, "text", 10_000),
-            keys=_parse_keys(fields),
-            leg=_parse_leg_outcome(fields) if kind == "leg" else None,
-            recording_id=_text_field(fields, "recording_id", 128) or None,
+            called_number=text_field(fields, "to", 64),
+            caller=parse_caller(text_field(fields, "from", 256)),
+            state=text_field(fields, "state", 2_000) or None,
+            speech=text_field(fields, "text", 10_000),
+            keys=parse_keys(fields),
+            leg=parse_leg_outcome(fields) if kind == "leg" else None,
+            recording_id=text_field(fields, "recording_id", 128) or None,
             simulated=fields.get("simulated") is True,
-            event=_parse_status(fields, provider_call_id) if kind == "status" else None,
+            event=parse_status(fields, provider_call_id) if kind == "status" else None,
         )
 
     @override
@@ -348,64 +343,3 @@ def _render_action(action: Action) -> dict[str, Any]:
     if isinstance(action, Say):
         fields["text"] = sanitize(action.text, max_length=_MAX_TEXT_CHARS)
     return fields
-
-
-def _parse_body(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.strict_loads(body)
-    except json.InvalidJson as error:
-        raise InvalidCarrierRequest(str(error)) from None
-    if not isinstance(document, dict):
-        raise InvalidCarrierRequest("the body is not a JSON object")
-    return document
-
-
-def _text_field(fields: dict[str, Any], name: str, max_chars: int) -> str:
-    value = fields.get(name, "")
-    if value is None:
-        return ""
-    if not isinstance(value, str) or len(value) > max_chars:
-        raise InvalidCarrierRequest(f"{name} must be a string of at most {max_chars} characters")
-    return value
-
-
-def _parse_keys(fields: dict[str, Any]) -> str:
-    keys = _text_field(fields, "keys", 32)
-    if not _KEYS.fullmatch(keys):
-        raise InvalidCarrierRequest("keys must consist of 0-9, * and #")
-    return keys
-
-
-def _parse_leg_outcome(fields: dict[str, Any]) -> LegOutcome:
-    outcome = _text_field(fields, "outcome", 32)
-    if outcome not in get_args(LegOutcome):
-        raise InvalidCarrierRequest("unknown leg outcome")
-    return outcome  # type: ignore[return-value] # one of them
-
-
-def _parse_status(fields: dict[str, Any], call_id: str) -> CallEvent:
-    status = _text_field(fields, "status", 32)
-    if status not in _STATUSES:
-        raise InvalidCarrierRequest("unknown status")
-    event_type, end_reason = _STATUSES[status]
-    return CallEvent(
-        event_type,  # type: ignore[arg-type] # from the table above
-        call_id,
-        _parse_time(fields),
-        f"{status}-{call_id}",
-        end_reason=end_reason,
-        end_detail=_text_field(fields, "code", 64) or None,
-    )
-
-
-def _parse_time(fields: dict[str, Any]) -> datetime:
-    text = _text_field(fields, "at", 40)
-    if not text:
-        return clock.now()
-    try:
-        timestamp = datetime.fromisoformat(text)
-    except ValueError:
-        raise InvalidCarrierRequest("at is not an ISO 8601 timestamp") from None
-    if timestamp.tzinfo is None or not 1970 <= timestamp.year <= 9000:
-        raise InvalidCarrierRequest("at must have a UTC offset and a year from 1970 to 9000")
-    return timestamp.astimezone(UTC)  # Postgres rejects offsets of 16 hours or more

@@ -1,0 +1,49 @@
+"""While the database is unreachable, a caller hears a sentence and a carrier repeats its events."""
+
+from flask import Flask
+
+from tests.support.factories import Tenant, fresh_number
+from vca.kit import db, json
+from vca.kit.db import Database
+from vca.telephony import providers
+from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
+
+
+def test_a_caller_hears_the_fallback_sentence_and_a_status_returns_503(
+    app: Flask, acme: Tenant
+) -> None:
+    carrier = providers.current_carriers().simulator
+    client = app.test_client()
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+
+    def send(action: str, **fields: str) -> tuple[int, bytes, str | None]:
+        request = carrier.signed_request(action, "/telephony/fake/", call_id="away", **fields)
+        response = client.post(
+            request.url, data=request.body, headers=dict(request.headers), follow_redirects=False
+        )
+        return response.status_code, response.data, response.headers.get("Retry-After")
+
+    call_status, call_body, _ = send("voice", to=fresh_number())
+    event_status, _, event_retry_after = send("status", to=fresh_number(), status="completed")
+
+    actions = json.loads(call_body)["actions"]
+    assert (call_status, [action["type"] for action in actions]) == (200, ["say", "hang_up"])
+    assert "call again" in actions[0]["text"]
+    assert event_status == 503
+    assert event_retry_after is not None
+
+
+def test_requests_signed_by_a_tenants_account_return_503(app: Flask, acme: Tenant) -> None:
+    account_carrier = FakeTelephonyAdapter("a-tenants-own-secret")
+    client = app.test_client()
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+
+    for action in ("voice", "status"):
+        fields = {"to": fresh_number(), "status": "completed"}
+        request = account_carrier.signed_request(
+            action, "/telephony/fake/", call_id="away", **fields
+        )
+        response = client.post(request.url, data=request.body, headers=dict(request.headers))
+
+        assert response.status_code == 503
+        assert "Retry-After" in response.headers

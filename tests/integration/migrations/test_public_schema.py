@@ -1,0 +1,236 @@
+"""Tests of the public schema's migrations: result, repetition, concurrency and health check."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import psycopg2
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from flask import Flask
+from sqlalchemy import Connection, MetaData, text
+from sqlalchemy.schema import BLANK_SCHEMA, CreateSchema
+
+from tests.support.api import Api
+from tests.support.databases import DEPLOYMENT
+from tests.support.schema_dump import dump_schema
+from vca.kit import db
+from vca.kit.db import NAMING_CONVENTION, Database, timeouts
+from vca.registry import schema
+from vca.registry.models import metadata
+from vca.settings import Settings
+from vca.tenancy import schema as tenant_schema
+from vca.tenancy.session import public_session
+
+VERSION_TABLE = "alembic_version"
+
+
+def _execute(database: Database, statement: str) -> list[Any]:
+    with public_session(database=database) as session:
+        result = session.connection().execute(text(statement))
+        return list(result.all()) if result.returns_rows else []
+
+
+def _revision(database: Database) -> str:
+    [(revision,)] = _execute(database, f"SELECT version_num FROM public.{VERSION_TABLE}")
+    return str(revision)
+
+
+@contextmanager
+def _open_connection(database: Database) -> Iterator[Connection]:
+    with public_session(database=database) as session:
+        yield session.connection()
+
+
+def _model_lines(lines: set[str]) -> set[str]:
+    """Return the lines that models can describe: no functions, and not Alembic's table."""
+    return {
+        line
+        for line in lines
+        if not line.startswith("function") and f" {VERSION_TABLE}" not in line
+    }
+
+
+def _models_without_schema() -> MetaData:
+    """Return the models without a schema name, because Alembic reflects public tables so."""
+    models = MetaData(naming_convention=NAMING_CONVENTION)
+    for table in metadata.sorted_tables:
+        # The parameters accept these values, which their types do not include.
+        table.to_metadata(models, schema=None, referred_schema_fn=lambda *_: BLANK_SCHEMA)  # type: ignore[arg-type]
+    return models
+
+
+def test_migrations_from_empty_to_head_create_what_the_models_define(
+    empty_database: Database,
+) -> None:
+    assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
+
+    with _open_connection(empty_database) as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={
+                "compare_type": True,
+                "compare_server_default": True,
+                "target_metadata": _models_without_schema(),
+            },
+        )
+        assert compare_metadata(context, _models_without_schema()) == []
+
+
+def test_models_and_migrations_create_the_same_tables_and_indexes(
+    migrated_database: Database, empty_database: Database
+) -> None:
+    with _open_connection(empty_database) as connection:
+        connection.execute(CreateSchema("public", if_not_exists=True))
+        metadata.create_all(connection)
+        model_schema = _model_lines(dump_schema(connection, "public"))
+
+    with _open_connection(migrated_database) as connection:
+        migrated_schema = _model_lines(dump_schema(connection, "public"))
+
+    assert migrated_schema ^ model_schema == set()
+    assert len(model_schema) > 30
+
+
+def test_a_second_upgrade_changes_nothing(migrated_database: Database) -> None:
+    with _open_connection(migrated_database) as connection:
+        before = [dump_schema(connection, name) for name in ("public", "jobs")]
+
+    for _ in range(2):
+        assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == (
+            schema.head(),
+            schema.head(),
+        )
+
+    with _open_connection(migrated_database) as connection:
+        assert [dump_schema(connection, name) for name in ("public", "jobs")] == before
+    assert _execute(migrated_database, "SELECT revision, script FROM public.tenant_ddl") == [
+        (tenant_schema.head(), tenant_schema.compile_script())
+    ]
+
+
+def test_two_concurrent_upgrades_run_one_after_the_other(empty_database: Database) -> None:
+    databases = [Database(empty_database.dsn) for _ in range(2)]
+
+    with ThreadPoolExecutor(2) as threads:
+        outcomes = list(
+            threads.map(
+                partial(schema.upgrade_public_schema, this_deployment=DEPLOYMENT), databases
+            )
+        )
+
+    for database in databases:
+        database.close()
+    head = schema.head()
+    assert sorted(outcomes, key=str) == sorted([(None, head), (head, head)], key=str)
+    assert _revision(empty_database) == head
+
+
+def test_a_second_upgrade_waits_beyond_the_lock_timeout(
+    migrated_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeouts, "LOCK_TIMEOUT_MS", 50)
+    second_database = Database(migrated_database.dsn)
+    lock_holder = psycopg2.connect(migrated_database.dsn)
+    lock_holder.cursor().execute("SELECT pg_advisory_xact_lock(hashtext('vca.upgrade'))")
+    blocked_sql = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    long_wait_sql = (
+        "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+        " AND clock_timestamp() - query_start > interval '200 ms'"
+    )
+
+    with ThreadPoolExecutor(1) as thread:
+        outcome = thread.submit(schema.upgrade_public_schema, second_database, DEPLOYMENT)
+        while not outcome.done() and not (
+            _execute(migrated_database, blocked_sql) and _execute(migrated_database, long_wait_sql)
+        ):
+            pass
+        lock_holder.rollback()
+        lock_holder.close()
+
+        assert outcome.result(timeout=10) == (schema.head(), schema.head())
+    second_database.close()
+
+
+def test_a_failed_upgrade_is_rolled_back(
+    empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_error() -> str:
+        raise RuntimeError("no script")
+
+    monkeypatch.setattr(tenant_schema, "compile_script", raise_error)
+    with pytest.raises(RuntimeError, match="no script"):
+        schema.upgrade_public_schema(empty_database, DEPLOYMENT)
+
+    with _open_connection(empty_database) as connection:
+        assert dump_schema(connection, "public") == set()
+        assert dump_schema(connection, "jobs") == set()
+
+    monkeypatch.undo()
+    assert schema.upgrade_public_schema(empty_database, DEPLOYMENT) == (None, schema.head())
+
+
+def test_a_newer_schema_is_left_unchanged_and_is_healthy(
+    app: Flask, anonymous: Api, migrated_database: Database
+) -> None:
+    _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '9999'")
+    _execute(
+        migrated_database,
+        "INSERT INTO public.tenant_ddl (revision, script, installed_at)"
+        " VALUES ('9999', 'SELECT 1', now() + interval '1 second')",
+    )
+    before = _execute(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision")
+    db.set_current_database(migrated_database)
+
+    assert schema.upgrade_public_schema(migrated_database, DEPLOYMENT) == ("9999", "9999")
+    assert (
+        _execute(migrated_database, "SELECT * FROM public.tenant_ddl ORDER BY revision") == before
+    )
+    response = anonymous.get("/healthz")
+
+    assert response.status_code == 200
+    assert response.json == {"status": "ok", "database": "ok", "schema": "9999"}
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002"])
+def test_a_schema_older_than_the_code_is_unhealthy(
+    app: Flask, anonymous: Api, migrated_database: Database, revision: str
+) -> None:
+    _execute(migrated_database, f"UPDATE public.{VERSION_TABLE} SET version_num = '{revision}'")
+    db.set_current_database(migrated_database)
+
+    response = anonymous.get("/healthz")
+
+    assert response.status_code == 503
+    assert (response.json["code"], response.json["schema"]) == ("schema-behind", revision)
+    assert "flask db upgrade" in response.json["detail"]
+    assert response.headers["Retry-After"]
+
+
+def test_an_empty_database_is_unhealthy(
+    app: Flask, anonymous: Api, empty_database: Database
+) -> None:
+    db.set_current_database(empty_database)
+
+    response = anonymous.get("/healthz")
+
+    assert response.status_code == 503
+    assert (response.json["code"], response.json["schema"]) == ("schema-behind", "missing")
+
+
+def test_the_command_prints_the_revisions_before_and_after(
+    app: Flask, settings: Settings, empty_database: Database
+) -> None:
+    app.extensions["settings"] = replace(settings, migration_database_url=empty_database.dsn)
+    runner = app.test_cli_runner()
+
+    first = runner.invoke(args=["db", "upgrade"])
+    second = runner.invoke(args=["db", "upgrade"])
+
+    assert first.output == f"public: empty → {schema.head()}\n"
+    assert second.output == f"public: {schema.head()}\n"
+    assert (first.exit_code, second.exit_code) == (0, 0)
