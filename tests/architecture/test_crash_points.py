@@ -1,4 +1,4 @@
-"""Crash points: each is listed, and so rehearsed; each stands in one place under a dotted name."""
+"""Failpoints: the chaos runs list each one, and the product uses each one in one place."""
 
 import ast
 import re
@@ -6,23 +6,23 @@ import re
 from tests.chaos.failpoints import FAILPOINTS
 from tests.support.ast_index import source_modules
 
-_NAME = re.compile(r"[a-z]+(\.[a-z]+){1,2}", re.ASCII)
+_DOTTED_NAME = re.compile(r"[a-z]+(\.[a-z]+){1,2}", re.ASCII)
 
 
-def _passed() -> list[str]:
+def _used_failpoints() -> list[str]:
     return [
-        argument.value if isinstance(argument, ast.Constant) else where.location_of(node)
-        for where in source_modules()
-        for called, node in where.calls()
-        if called == "failpoints.kill_if_armed"
+        str(argument.value if isinstance(argument, ast.Constant) else module.location_of(node))
+        for module in source_modules()
+        for function, node in module.calls()
+        if function == "failpoints.kill_if_armed"
         for argument in node.args
     ]
 
 
-def test_every_point_that_a_process_may_die_at_is_rehearsed_and_no_other_is_listed() -> None:
-    assert sorted(_passed()) == sorted(FAILPOINTS)
+def test_the_list_of_failpoints_is_complete_and_has_no_duplicates() -> None:
+    assert sorted(_used_failpoints()) == sorted(FAILPOINTS)
 
 
-def test_points_have_dotted_names() -> None:
+def test_failpoints_have_dotted_names() -> None:
     for name in FAILPOINTS:
-        assert _NAME.fullmatch(name), name
+        assert _DOTTED_NAME.fullmatch(name), name

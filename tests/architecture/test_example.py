@@ -1,4 +1,4 @@
-"""`.env.example` is the settings: every field, its default, and nothing that is not read."""
+"""`.env.example` lists every setting with its default, and nothing that is not a setting."""
 
 import re
 import stat
@@ -10,78 +10,79 @@ import pytest
 from dotenv import dotenv_values
 
 from tests.support.ast_index import ROOT
-from vca.settings import PLACEHOLDER, Settings, SettingsError, read_settings, write_env_file
+from vca.kit.parsers import PLACEHOLDER
+from vca.settings import Settings, SettingsError, read_settings, write_env_file
 
-EXAMPLE = ROOT / ".env.example"
+EXAMPLE_FILE = ROOT / ".env.example"
 _LINE = re.compile(r"(#?)([A-Z][A-Z0-9_]*)=(.*)")
-SETTINGS = {spec.name.upper(): spec for spec in fields(Settings)}
+SETTINGS = {field.name.upper(): field for field in fields(Settings)}
 
 
 def _lines() -> list[tuple[str, str, str]]:
-    """(`#` or nothing, name, value) of every setting that is shown."""
-    matches = (_LINE.fullmatch(line) for line in EXAMPLE.read_text().splitlines())
+    """Return (`#` or an empty string, name, value) of each setting in the file."""
+    matches = (_LINE.fullmatch(line) for line in EXAMPLE_FILE.read_text().splitlines())
     return [(match[1], match[2], match[3]) for match in matches if match]
 
 
-def _required(spec: Field[Any]) -> bool:
-    return spec.default is MISSING
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING
 
 
-def test_every_setting_is_shown_once_and_nothing_else() -> None:
-    shown = [name for _, name, _ in _lines()]
+def test_every_setting_is_listed_once_and_nothing_else_is_listed() -> None:
+    names = [name for _, name, _ in _lines()]
 
-    assert sorted(shown) == sorted(SETTINGS)
+    assert sorted(names) == sorted(SETTINGS)
 
 
-def test_required_settings_are_set_and_an_unset_one_shows_its_default() -> None:
+def test_required_settings_have_a_value_and_commented_ones_their_default() -> None:
     for commented, name, value in _lines():
-        spec = SETTINGS[name]
-        assert not (commented and _required(spec)), f"{name} is required"
+        field = SETTINGS[name]
+        assert not (commented and _is_required(field)), f"{name} is required"
         if commented:
-            shown = spec.metadata["parse"](value) if value else spec.default
-            assert shown == spec.default, name
-            assert bool(value) == (spec.default not in ("", ())), name
+            default = field.metadata["parse"](value) if value else field.default
+            assert default == field.default, name
+            assert bool(value) == (field.default not in ("", ())), name
 
 
-def test_a_fresh_env_file_is_valid_private_and_has_secrets_of_its_own(tmp_path: Path) -> None:
-    one, two = tmp_path / "one", tmp_path / "two"
+def test_a_new_env_file_is_valid_and_private_and_has_new_secrets(tmp_path: Path) -> None:
+    first, second = tmp_path / "one", tmp_path / "two"
 
-    assert write_env_file(one, EXAMPLE)
-    assert write_env_file(two, EXAMPLE)
+    assert write_env_file(first, EXAMPLE_FILE)
+    assert write_env_file(second, EXAMPLE_FILE)
 
-    first, second = dotenv_values(one), dotenv_values(two)
-    assert read_settings({name: value or "" for name, value in first.items()})
-    assert stat.S_IMODE(one.stat().st_mode) == 0o600
-    assert PLACEHOLDER not in str(list(first.values()))
+    first_values, second_values = dotenv_values(first), dotenv_values(second)
+    assert read_settings({name: value or "" for name, value in first_values.items()})
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+    assert PLACEHOLDER not in str(list(first_values.values()))
     for name in ("SECRET_KEY", "API_KEY_PEPPERS", "ENCRYPTION_KEYS"):
-        assert first[name] != second[name]
+        assert first_values[name] != second_values[name]
 
 
-def test_an_env_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
-    mine = tmp_path / ".env"
-    mine.write_text("APP_NAME=Mine\n")
+def test_an_existing_env_file_is_not_overwritten(tmp_path: Path) -> None:
+    env_file = tmp_path / ".env"
+    env_file.write_text("APP_NAME=Mine\n")
 
-    assert not write_env_file(mine, EXAMPLE)
+    assert not write_env_file(env_file, EXAMPLE_FILE)
 
-    assert mine.read_text() == "APP_NAME=Mine\n"
+    assert env_file.read_text() == "APP_NAME=Mine\n"
 
 
-def test_the_example_itself_is_refused_in_production() -> None:
-    example = {name: value or "" for name, value in dotenv_values(EXAMPLE).items()}
+def test_production_rejects_the_values_of_the_example() -> None:
+    example = {name: value or "" for name, value in dotenv_values(EXAMPLE_FILE).items()}
     del example["ENCRYPTION_KEYS"]
 
     with pytest.raises(SettingsError) as raised:
         read_settings({**example, "APP_ENV": "production"})
 
-    told = str(raised.value)
+    message = str(raised.value)
     for name in ("DATABASE_URL", "SECRET_KEY", "API_KEY_PEPPERS", "TELEPHONY_PROVIDER"):
-        assert f"VCA cannot start: {name} " in told
+        assert f"VCA cannot start: {name} " in message
 
 
-def test_the_readme_names_every_setting_that_production_cannot_start_without() -> None:
+def test_the_readme_names_every_setting_that_production_requires() -> None:
     _, _, production = (ROOT / "README.md").read_text().partition("\n## Production\n")
     section, _, _ = production.partition("\n## ")
-    required = {name for name, spec in SETTINGS.items() if _required(spec)}
+    required = {name for name, field in SETTINGS.items() if _is_required(field)}
 
     for name in (*required, "API_KEY_PEPPERS", "ENCRYPTION_KEYS", "MIGRATION_DATABASE_URL"):
         assert f"`{name}" in section or f"{name}\n" in section or f"{name};" in section, name

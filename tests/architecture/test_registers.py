@@ -1,4 +1,4 @@
-"""Things that must be listed twice are: adapters and their suites, jobs and tasks, revisions."""
+"""Registrations are complete: contract suites, tasks, commands, blueprints and revisions."""
 
 import ast
 from collections.abc import Iterator
@@ -16,28 +16,30 @@ from tests.support.ast_index import (
     source_module,
     source_modules,
 )
-from vca import app
+from vca import app, cli
 from vca.conversation.llm import MODEL_CLIENTS
 from vca.telephony.providers import ADAPTERS
 
-TREES = ("migrations", "tenant_migrations")
+MIGRATION_TREES = ("migrations", "tenant_migrations")
 
 
 # --- Contracts -------------------------------------------------------------------------------
 
 
-def _suites(contract: str) -> set[str]:
-    """The names that files import which define a subclass of the contract suite."""
+def _tested_classes(contract: str) -> set[str]:
+    """Return the names that modules with a subclass of the contract suite import."""
     imported: set[str] = set()
-    for test in (it for it in source_modules(roots=("tests",)) if contract in it.text):
+    for module in (
+        module for module in source_modules(roots=("tests",)) if contract in module.text
+    ):
         bases = [
             dotted_name(base).rpartition(".")[2]
-            for node in test.nodes()
+            for node in module.nodes()
             if isinstance(node, ast.ClassDef) and node.name.startswith("Test")
             for base in node.bases
         ]
         if contract in bases:
-            imported |= {name for name, _ in test.imports()}
+            imported |= {name for name, _ in module.imports()}
     return imported
 
 
@@ -48,115 +50,125 @@ def _suites(contract: str) -> set[str]:
         *(("ModelContract", path) for path in MODEL_CLIENTS.values()),
     ],
 )
-def test_whatever_keeps_a_contract_has_a_subclass_of_its_suite(contract: str, path: str) -> None:
-    assert path.replace(":", ".") in _suites(contract)
+def test_every_implementation_of_a_contract_has_a_test_suite(contract: str, path: str) -> None:
+    assert path.replace(":", ".") in _tested_classes(contract)
 
 
 # --- Jobs ------------------------------------------------------------------------------------
 
 
-def _constants(where: SourceModule) -> dict[str, str]:
-    """The module's own names of strings."""
+def _string_constants(module: SourceModule) -> dict[str, str]:
+    """Return the constants with strings that a module defines."""
     return {
         target.id: node.value.value
-        for node in where.tree.body
+        for node in module.tree.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name) and isinstance(node.value.value, str)
     }
 
 
-def _known(where: SourceModule) -> dict[str, str]:
-    """The strings that names stand for in a module, imported ones too."""
-    known = _constants(where)
-    for imported, _ in where.imports():
-        origin, _, name = imported.rpartition(".")
-        path = f"{origin.replace('.', '/')}.py"
-        if origin.startswith("vca.") and (ROOT / path).is_file():
-            theirs = _constants(source_module(path))
-            known |= {name: theirs[name]} if name in theirs else {}
-    return known
+def _string_names(module: SourceModule) -> dict[str, str]:
+    """Return the constants with strings that a module defines or imports from the product."""
+    strings = _string_constants(module)
+    for imported, _ in module.imports():
+        imported_module, _, name = imported.rpartition(".")
+        path = f"{imported_module.replace('.', '/')}.py"
+        if imported_module.startswith("vca.") and (ROOT / path).is_file():
+            constants = _string_constants(source_module(path))
+            strings |= {name: constants[name]} if name in constants else {}
+    return strings
 
 
 def _tasks() -> dict[str, str]:
-    """Names of tasks and the modules that register them."""
+    """Return the name of each task and the path of the module that registers it."""
     return {
-        _known(where)[name.id] if isinstance(name, ast.Name) else name.value: where.path  # type: ignore[attr-defined] # a constant then
-        for where in source_modules()
-        for called, node in where.calls()
-        if called == "queue.task"
+        _task_name(module, name): module.path
+        for module in source_modules()
+        for function_name, node in module.calls()
+        if function_name == "queue.task"
         for name in node.args[:1]
     }
 
 
-def _enqueued() -> dict[str, str]:
-    """Names of jobs that are enqueued somewhere, and where."""
-    found: dict[str, str] = {}
-    for where in source_modules():
-        known = _known(where)
-        for function in where.functions():
-            for called, node in where.calls(function):
-                if called == "queue.enqueue":
-                    for name in _meant(where, known, function, node.args[1]):
-                        found[name] = str(where.location_of(node))
-    return found
+def _task_name(module: SourceModule, name: ast.expr) -> str:
+    """Return the string of a literal or of a constant's name."""
+    if isinstance(name, ast.Name):
+        return _string_names(module)[name.id]
+    assert isinstance(name, ast.Constant)
+    return str(name.value)
 
 
-def _meant(
-    where: SourceModule, known: dict[str, str], function: Function, name: ast.expr
+def _enqueued_jobs() -> dict[str, str]:
+    """Return the name of each job that is enqueued, and a location that enqueues it."""
+    jobs: dict[str, str] = {}
+    for module in source_modules():
+        strings = _string_names(module)
+        for function in module.functions():
+            for function_name, node in module.calls(function):
+                if function_name == "queue.enqueue":
+                    for name in _possible_strings(module, strings, function, node.args[1]):
+                        jobs[name] = str(module.location_of(node))
+    return jobs
+
+
+def _possible_strings(
+    module: SourceModule, strings: dict[str, str], function: Function, name: ast.expr
 ) -> Iterator[str]:
-    """Every string that an expression may be, a function's own parameter included."""
+    """Yield every string that an expression may have. Resolve parameters from the calls."""
     parameters = [argument.arg for argument in function.args.args]
     match name:
         case ast.Constant(str(text)):
             yield text
         case ast.IfExp():
-            yield from _meant(where, known, function, name.body)
-            yield from _meant(where, known, function, name.orelse)
-        case ast.Name(id=given) if given in known:
-            yield known[given]
-        case ast.Name(id=given) if given in parameters:
-            at = parameters.index(given)
-            for caller in where.functions():
-                for called, node in where.calls(caller):
-                    if called == function.name:
-                        yield from _meant(where, known, caller, node.args[at])
+            yield from _possible_strings(module, strings, function, name.body)
+            yield from _possible_strings(module, strings, function, name.orelse)
+        case ast.Name(id=variable) if variable in strings:
+            yield strings[variable]
+        case ast.Name(id=variable) if variable in parameters:
+            position = parameters.index(variable)
+            for calling_function in module.functions():
+                for function_name, node in module.calls(calling_function):
+                    if function_name == function.name:
+                        yield from _possible_strings(
+                            module, strings, calling_function, node.args[position]
+                        )
         case _:
-            raise AssertionError(f"{where.location_of(name)}: cannot tell which job this is")
+            raise AssertionError(f"{module.location_of(name)}: this job's name is no constant")
 
 
-def test_every_job_that_is_enqueued_has_a_task_and_every_task_is_enqueued() -> None:
-    assert set(_enqueued()) == set(_tasks())
+def test_every_enqueued_job_has_a_task_and_every_task_is_enqueued() -> None:
+    assert set(_enqueued_jobs()) == set(_tasks())
     assert _tasks()
 
 
 def test_jobs_have_dotted_names() -> None:
     for name in _tasks():
-        room, _, verb = name.partition(".")
-        assert room.replace("_", "").isalpha()
+        feature, _, verb = name.partition(".")
+        assert feature.replace("_", "").isalpha()
         assert verb.replace("_", "").isalpha()
         assert name == name.lower()
 
 
-def test_every_module_with_tasks_is_loaded_by_the_app() -> None:
+def test_the_app_lists_the_module_of_every_task() -> None:
     paths = {f"{name.replace('.', '/')}.py" for name in app.TASKS}
 
     assert paths == set(_tasks().values())
 
 
-def test_every_command_is_found_by_its_own_name() -> None:
-    commands = app.cli.Commands(app.COMMANDS)
+def test_every_command_has_the_name_that_it_is_listed_under() -> None:
+    commands = cli.Commands(app.COMMANDS)
     context = click.Context(commands)
 
     names = commands.list_commands(context)
 
-    found = [commands.get_command(context, name) for name in names]
-    assert names == [command and command.name for command in found]
+    listed_commands = [commands.get_command(context, name) for name in names]
+    assert names == [command and command.name for command in listed_commands]
     assert names
     assert commands.get_command(context, "nobody") is None
 
 
-def test_a_program_does_without_the_commands_the_queues_worker_and_what_moves_archives(
+def test_a_program_does_not_load_commands_the_worker_or_archive_code(
     loaded_modules: frozenset[str],
 ) -> None:
     commands = {path.partition(":")[0] for path in app.COMMANDS.values()}
@@ -167,15 +179,15 @@ def test_a_program_does_without_the_commands_the_queues_worker_and_what_moves_ar
     assert set(app.TASKS) <= loaded_modules
 
 
-def test_nothing_but_the_kit_touches_the_queue() -> None:
-    outside = [
-        f"{where.location_of(node)} {imported}"
-        for where in source_modules(roots=("vca",))
-        for imported, node in where.imports()
-        if imported.split(".")[0] == "procrastinate" and where.path != "vca/jobs/worker_loop.py"
+def test_only_the_worker_loop_imports_procrastinate() -> None:
+    imports = [
+        f"{module.location_of(node)} {imported}"
+        for module in source_modules(roots=("vca",))
+        for imported, node in module.imports()
+        if imported.split(".")[0] == "procrastinate" and module.path != "vca/jobs/worker_loop.py"
     ]
 
-    assert outside == []
+    assert imports == []
 
 
 # --- Migrations ------------------------------------------------------------------------------
@@ -188,60 +200,60 @@ def _scripts(tree: str) -> ScriptDirectory:
     return ScriptDirectory.from_config(config)
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_a_tree_of_migrations_has_one_head(tree: str) -> None:
+@pytest.mark.parametrize("tree", MIGRATION_TREES)
+def test_a_migration_tree_has_one_head(tree: str) -> None:
     assert len(_scripts(tree).get_heads()) == 1
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_revisions_are_numbered_in_their_files_names_without_a_gap(tree: str) -> None:
+@pytest.mark.parametrize("tree", MIGRATION_TREES)
+def test_the_file_names_number_the_revisions_without_a_gap(tree: str) -> None:
     files = sorted((ROOT / tree / "versions").glob("*.py"))
     scripts = {script.revision: script for script in _scripts(tree).walk_revisions()}
-    numbers = [f"{number:04}" for number in range(1, len(files) + 1)]
+    revisions = [f"{revision:04}" for revision in range(1, len(files) + 1)]
 
-    assert [path.name.partition("_")[0] for path in files] == numbers
-    assert sorted(scripts) == numbers
-    for path, before in zip(files, [None, *numbers], strict=False):
-        number = path.name.partition("_")[0]
-        assert scripts[number].path == str(path)
-        assert scripts[number].down_revision == before
+    assert [path.name.partition("_")[0] for path in files] == revisions
+    assert sorted(scripts) == revisions
+    for path, previous in zip(files, [None, *revisions], strict=False):
+        revision = path.name.partition("_")[0]
+        assert scripts[revision].path == str(path)
+        assert scripts[revision].down_revision == previous
 
 
-@pytest.mark.parametrize("tree", TREES)
-def test_every_revision_says_what_it_is_for_and_goes_only_forward(tree: str) -> None:
+@pytest.mark.parametrize("tree", MIGRATION_TREES)
+def test_every_revision_has_a_docstring_and_no_downgrade(tree: str) -> None:
     for script in _scripts(tree).walk_revisions():
         assert script.doc
         assert not hasattr(script.module, "downgrade"), script.path
 
 
-# --- The app's own tables --------------------------------------------------------------------
+# --- The app -------------------------------------------------------------------------------
 
 
-def test_every_file_of_routes_hangs_in_the_app() -> None:
+def test_the_app_lists_every_module_with_a_blueprint() -> None:
     files = {
-        where.path
-        for where in source_modules(roots=("vca",))
-        if any(called == "Blueprint" for called, _ in where.calls())
+        module.path
+        for module in source_modules(roots=("vca",))
+        if any(function_name == "Blueprint" for function_name, _ in module.calls())
     }
 
-    assert {f"{blp.import_name.replace('.', '/')}.py" for blp in app.FEATURES} == files
+    assert {f"{blueprint.import_name.replace('.', '/')}.py" for blueprint in app.FEATURES} == files
 
 
-def test_every_file_of_commands_hangs_in_the_app() -> None:
+def test_the_app_lists_every_module_with_commands() -> None:
     files = {
-        where.path
-        for where in source_modules(roots=("vca",))
+        module.path
+        for module in source_modules(roots=("vca",))
         if any(
-            called in ("cli.Group", "click.command") and where.path != "vca/cli.py"
-            for called, _ in where.calls()
+            function_name in ("cli.Group", "click.command") and module.path != "vca/cli.py"
+            for function_name, _ in module.calls()
         )
     }
 
-    commands = app.cli.Commands(app.COMMANDS)
+    commands = cli.Commands(app.COMMANDS)
     context = click.Context(commands)
     groups = [commands.get_command(context, name) for name in commands.list_commands(context)]
     lazy = [
-        path for group in groups if isinstance(group, app.cli.Group) for path in group.lazy.values()
+        path for group in groups if isinstance(group, cli.Group) for path in group.lazy.values()
     ]
     paths = [*app.COMMANDS.values(), *lazy]
     assert {f"{path.partition(':')[0].replace('.', '/')}.py" for path in paths} == files

@@ -24,7 +24,7 @@ from vca.settings import Settings
 BIN_FOLDER = Path(sys.executable).parent
 GUNICORN_COMMAND = [str(BIN_FOLDER / "gunicorn"), "wsgi:app"]
 WORKER_COMMAND = [str(BIN_FOLDER / "flask"), "worker"]
-Result = TypeVar("Met")
+Result = TypeVar("Result")
 
 
 def wait_until(condition: Callable[[], Result], *, within_s: float = 20.0) -> Result:
