@@ -1,4 +1,4 @@
-"""The suite's canary would be seen: in a log, in a job, in a metric."""
+"""The checks of the test suite find personal data and secrets in logs, jobs and metrics."""
 
 from collections.abc import Callable
 
@@ -10,53 +10,53 @@ from tests.support import pii_sentinel
 from tests.support.carrier_client import CALLER
 from tests.support.factories import Tenant
 from vca.jobs import queue
-from vca.observability import log
+from vca.observability import log, prometheus
 from vca.tenancy.session import tenant_session
 
-SAID = f"I am {pii_sentinel.SENTINEL}, please call me."
+SENSITIVE_TEXT = f"I am {pii_sentinel.SENTINEL}, please call me."
 
 
 @pytest.mark.parametrize(
-    "carrier_client",
-    [SAID, CALLER, CALLER[1:], "+442071838750", "whsec_c2VjcmV0", "vca_12345678_more"],
+    "value",
+    [SENSITIVE_TEXT, CALLER, CALLER[1:], "+442071838750", "whsec_c2VjcmV0", "vca_12345678_more"],
 )
-def test_a_line_with_what_no_log_may_hold_is_found(carrier_client: str) -> None:
-    assert (
-        pii_sentinel.first_leaking_line(f'{{"ok": 1}}\n{{"said": "{carrier_client}"}}\n{{}}')
-        == f'{{"said": "{carrier_client}"}}'
-    )
+def test_the_check_of_logs_finds_forbidden_data(value: str) -> None:
+    leaking_line = f'{{"said": "{value}"}}'
+
+    assert pii_sentinel.first_leaking_line(f'{{"ok": 1}}\n{leaking_line}\n{{}}') == leaking_line
 
 
 @pytest.mark.parametrize(
-    "carrier_client",
+    "value",
     ["vca_12345678", "vca_test_433_gw0", "+44•••8750", "2030-01-01T00:00:00+00:00"],
 )
-def test_what_a_log_may_hold_is_not(carrier_client: str) -> None:
-    assert pii_sentinel.first_leaking_line(carrier_client) is None
+def test_the_check_of_logs_accepts_prefixes_masked_numbers_and_times(value: str) -> None:
+    assert pii_sentinel.first_leaking_line(value) is None
 
 
-def test_a_line_is_looked_at_as_it_is_logged(
+def test_every_logged_line_is_checked(
     app: Flask, leaked_log_lines: Callable[[], list[str]]
 ) -> None:
     log.get_logger().info("harmless")
-    log.get_logger().info("careless", said=SAID.lower())
+    log.get_logger().info("careless", said=SENSITIVE_TEXT.lower())
 
     assert ["careless" in line for line in leaked_log_lines()] == [True]
 
 
-@pytest.mark.parametrize("said", [SAID, CALLER])
-def test_no_job_can_be_enqueued_that_names_a_person(acme: Tenant, said: str) -> None:
+@pytest.mark.parametrize("value", [SENSITIVE_TEXT, CALLER])
+def test_enqueueing_a_job_with_personal_data_raises_integrity_error(
+    acme: Tenant, value: str
+) -> None:
     with (
         pytest.raises(IntegrityError, match="no_canary_check"),
         tenant_session(acme.ref) as session,
     ):
-        queue.enqueue(session, "messages.mail", to=said)
+        queue.enqueue(session, "messages.mail", to=value)
 
 
-def test_a_metric_that_names_a_person_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        pii_sentinel.prometheus, "exposition", lambda: f'x{{who="{SAID}"}} 1'.encode()
-    )
+def test_the_check_of_metrics_finds_personal_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    exposition = f'x{{who="{SENSITIVE_TEXT}"}} 1'.encode()
+    monkeypatch.setattr(prometheus, "exposition", lambda: exposition)
 
     with pytest.raises(AssertionError):
         pii_sentinel.check_metrics()
