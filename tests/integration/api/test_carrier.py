@@ -44,9 +44,9 @@ def _turns(tenant: Tenant, call: Mapping[str, Any]) -> list[str]:
 def _unrouted_count(number: str) -> int:
     with public_session() as session:
         return sum(
-            unrouted.misses
-            for unrouted in number_registry.list_unrouted_numbers(session)
-            if unrouted.did_number == number
+            unrouted_number.misses
+            for unrouted_number in number_registry.list_unrouted_numbers(session)
+            if unrouted_number.did_number == number
         )
 
 
@@ -77,8 +77,8 @@ def _forged_requests(carrier: FakeTelephonyAdapter, to_number: str) -> Iterator[
 def test_a_forged_request_returns_403_and_creates_no_call(
     carrier_client: CarrierClient, carrier: FakeTelephonyAdapter, acme: Tenant, answered_number: str
 ) -> None:
-    for forged in _forged_requests(carrier, answered_number):
-        response = carrier_client.send(forged)
+    for forged_request in _forged_requests(carrier, answered_number):
+        response = carrier_client.send(forged_request)
 
         assert response.status_code == 403
         assert response.json["code"] == "forbidden"
@@ -91,8 +91,8 @@ def test_a_forged_call_to_an_unknown_number_is_not_counted(
     carrier_client: CarrierClient, carrier: FakeTelephonyAdapter
 ) -> None:
     number = fresh_number()
-    for forged in _forged_requests(carrier, number):
-        assert carrier_client.send(forged).status_code == 403
+    for forged_request in _forged_requests(carrier, number):
+        assert carrier_client.send(forged_request).status_code == 403
 
     assert _unrouted_count(number) == 0
 
