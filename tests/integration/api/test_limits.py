@@ -1,8 +1,8 @@
-"""Rate limits at the edge: of keys, of tenants, and of addresses that fail."""
+"""Rate limits of the API: by key, by tenant, and by client address after failures."""
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -22,76 +22,78 @@ from vca.registry.rate_limits.token_cache import MAX_REJECTION_DELAY_S, TokenCac
 from vca.settings import Settings, read_settings
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 
-# So slow that a bucket of five gains nothing while a test lasts.
-STILL, WINDOW_S, FIVE = 0.001, 5_000, 5
-FAILURES = 20
-NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
-Limited = Callable[..., Limiter]
+# Five tokens in 5000 seconds: a bucket of five that gains no token during a test.
+NO_REFILL_RATE, WINDOW_S, BUCKET_SIZE = 0.001, 5_000, 5
+MAX_FAILURES = 20
+UNREACHABLE_URL = "postgresql://nobody@127.0.0.1:1/nowhere"
+SetLimits = Callable[..., Limiter]
 
 
 @pytest.fixture
-def limited(app: Flask, db_snapshot: SnapshotChecker) -> Limited:
-    """Has the app limited like this from now on, as by a process that has just begun."""
-    db_snapshot.rows("DELETE FROM public.rate_buckets")  # tenants are used again
+def set_limits(app: Flask, db_snapshot: SnapshotChecker) -> SetLimits:
+    """Return a function that installs a new limiter, with an empty token cache, in the app."""
+    db_snapshot.rows("DELETE FROM public.rate_buckets")  # pooled tenants are reused
 
-    def limit(**rates: Any) -> Limiter:
-        given = RateLimitConfig(window_s=WINDOW_S, secret=uuid4().hex, **rates)
-        limiter = Limiter(given, TokenCache(now=lambda: 0.0))
+    def install_limiter(**rates: Any) -> Limiter:
+        config = RateLimitConfig(window_s=WINDOW_S, secret=uuid4().hex, **rates)
+        limiter = Limiter(config, TokenCache(now=lambda: 0.0))
         app.extensions["limiter"] = limiter
         return limiter
 
-    return limit
+    return install_limiter
 
 
-def _asked(api: Api, times: int) -> list[int]:
+def _get_statuses(api: Api, times: int) -> list[int]:
     return [api.get("/api/me").status_code for _ in range(times)]
 
 
-def _outcome(answer: ApiResponse) -> tuple[int, str, str]:
-    return answer.status_code, answer.json["code"], answer.json.get("limit", "")
+def _error(response: ApiResponse) -> tuple[int, str, str]:
+    return response.status_code, response.json["code"], response.json.get("limit", "")
 
 
 # --- Keys and tenants ---------------------------------------------------------------------------
 
 
-def test_a_key_beyond_its_limit_is_429_that_says_which_and_when_to_come_back(
-    acme: Tenant, limited: Limited
+def test_a_429_response_names_the_limit_and_the_time_to_wait(
+    acme: Tenant, set_limits: SetLimits
 ) -> None:
-    limited(key=STILL)
-    assert _asked(acme.api, FIVE) == [200] * FIVE
+    set_limits(key=NO_REFILL_RATE)
+    assert _get_statuses(acme.api, BUCKET_SIZE) == [200] * BUCKET_SIZE
 
-    answer = acme.get("/calls")
+    response = acme.get("/calls")
 
-    assert _outcome(answer) == (429, "rate-limited", "key")
-    assert answer.mimetype == "application/problem+json"
-    assert answer.json["detail"] == "Too many requests: the limit of this key is 5 in 5000 seconds."
-    wait_s = int(answer.headers["Retry-After"])
+    assert _error(response) == (429, "rate-limited", "key")
+    assert response.mimetype == "application/problem+json"
+    assert (
+        response.json["detail"] == "Too many requests: the limit of this key is 5 in 5000 seconds."
+    )
+    wait_s = int(response.headers["Retry-After"])
     assert 900 < wait_s <= 1_000
-    assert answer.headers["RateLimit-Policy"] == '"key";q=5;w=5000'
-    assert answer.headers["RateLimit"] == f'"key";r=0;t={wait_s}'
+    assert response.headers["RateLimit-Policy"] == '"key";q=5;w=5000'
+    assert response.headers["RateLimit"] == f'"key";r=0;t={wait_s}'
 
 
-def test_every_answer_to_a_good_key_tells_how_its_limits_stand(
-    acme: Tenant, limited: Limited
+def test_every_response_to_a_valid_key_has_the_rate_limit_headers(
+    acme: Tenant, set_limits: SetLimits
 ) -> None:
-    limited(key=STILL, tenant=2 * STILL)
+    set_limits(key=NO_REFILL_RATE, tenant=2 * NO_REFILL_RATE)
 
-    answers = [acme.get("/calls"), acme.get(f"/calls/{uuid4()}"), acme.post("/ai-profiles", {})]
+    responses = [acme.get("/calls"), acme.get(f"/calls/{uuid4()}"), acme.post("/ai-profiles", {})]
 
-    assert [answer.status_code for answer in answers] == [200, 404, 400]
-    for spent, answer in enumerate(answers, start=1):
-        assert answer.headers["RateLimit-Policy"] == '"key";q=5;w=5000, "tenant";q=10;w=5000'
-        told = r'"key";r=(\d);t=\d+, "tenant";r=(\d);t=\d+'
-        found = re.fullmatch(told, answer.headers["RateLimit"])
-        assert found is not None
-        assert (int(found[1]), int(found[2])) == (5 - spent, 10 - spent)
+    assert [response.status_code for response in responses] == [200, 404, 400]
+    for used_tokens, response in enumerate(responses, start=1):
+        assert response.headers["RateLimit-Policy"] == '"key";q=5;w=5000, "tenant";q=10;w=5000'
+        header_pattern = r'"key";r=(\d);t=\d+, "tenant";r=(\d);t=\d+'
+        match = re.fullmatch(header_pattern, response.headers["RateLimit"])
+        assert match is not None
+        assert (int(match[1]), int(match[2])) == (5 - used_tokens, 10 - used_tokens)
 
 
-def test_what_is_refused_is_not_done_and_writes_nothing(
-    acme: Tenant, limited: Limited, db_snapshot: SnapshotChecker
+def test_a_rate_limited_request_changes_nothing(
+    acme: Tenant, set_limits: SetLimits, db_snapshot: SnapshotChecker
 ) -> None:
-    limited(key=STILL)
-    _asked(acme.api, FIVE)
+    set_limits(key=NO_REFILL_RATE)
+    _get_statuses(acme.api, BUCKET_SIZE)
     before = (
         db_snapshot.write_markers(acme.id),
         db_snapshot.rows("SELECT * FROM public.rate_buckets ORDER BY 1"),
@@ -99,8 +101,8 @@ def test_what_is_refused_is_not_done_and_writes_nothing(
 
     for _ in range(3):
         key = {"Idempotency-Key": uuid4().hex}
-        answer = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT}, headers=key)
-        assert _outcome(answer) == (429, "rate-limited", "key")
+        response = acme.post("/ai-profiles", {"system_prompt": SYSTEM_PROMPT}, headers=key)
+        assert _error(response) == (429, "rate-limited", "key")
 
     after = (
         db_snapshot.write_markers(acme.id),
@@ -110,87 +112,93 @@ def test_what_is_refused_is_not_done_and_writes_nothing(
     assert [row[0] for row in after[1]] == [row[0] for row in before[1]]
 
 
-def test_each_key_has_a_limit_of_its_own(acme: Tenant, limited: Limited, world: Factory) -> None:
-    other = world.api(world.key(acme.id))
-    limited(key=STILL)
+def test_each_key_has_a_separate_limit(acme: Tenant, set_limits: SetLimits, world: Factory) -> None:
+    other_key_client = world.api(world.key(acme.id))
+    set_limits(key=NO_REFILL_RATE)
 
-    assert _asked(acme.api, FIVE + 1)[-1] == 429
+    assert _get_statuses(acme.api, BUCKET_SIZE + 1)[-1] == 429
 
-    assert _asked(other, FIVE) == [200] * FIVE
+    assert _get_statuses(other_key_client, BUCKET_SIZE) == [200] * BUCKET_SIZE
 
 
-def test_all_keys_of_a_tenant_share_the_tenants_and_no_other_tenant_does(
-    acme: Tenant, globex: Tenant, limited: Limited, world: Factory
+def test_all_keys_of_a_tenant_share_the_limit_of_the_tenant(
+    acme: Tenant, globex: Tenant, set_limits: SetLimits, world: Factory
 ) -> None:
-    other = world.api(world.key(acme.id))
-    limited(tenant=STILL)
+    other_key_client = world.api(world.key(acme.id))
+    set_limits(tenant=NO_REFILL_RATE)
 
-    assert _asked(acme.api, 3) + _asked(other, 3) == [200] * FIVE + [429]
+    assert _get_statuses(acme.api, 3) + _get_statuses(other_key_client, 3) == [
+        200
+    ] * BUCKET_SIZE + [429]
 
-    assert _outcome(acme.get("/calls")) == (429, "rate-limited", "tenant")
-    assert _asked(globex.api, FIVE + 1) == [200] * FIVE + [429]
+    assert _error(acme.get("/calls")) == (429, "rate-limited", "tenant")
+    assert _get_statuses(globex.api, BUCKET_SIZE + 1) == [200] * BUCKET_SIZE + [429]
 
 
-def test_operators_have_a_limit_of_their_own_and_spend_no_tenants(
-    acme: Tenant, limited: Limited, platform: Platform
+def test_a_platform_key_has_a_separate_limit_and_uses_no_tokens_of_a_tenant(
+    acme: Tenant, set_limits: SetLimits, platform: Platform
 ) -> None:
-    limited(key=STILL, tenant=STILL, platform_key=2 * STILL)
+    set_limits(key=NO_REFILL_RATE, tenant=NO_REFILL_RATE, platform_key=2 * NO_REFILL_RATE)
 
-    seen = [platform.api.get(acme.url("/calls")) for _ in range(2 * FIVE + 1)]
+    responses = [platform.api.get(acme.url("/calls")) for _ in range(2 * BUCKET_SIZE + 1)]
 
-    assert [answer.status_code for answer in seen] == [200] * 2 * FIVE + [429]
-    assert seen[0].headers["RateLimit-Policy"] == '"key";q=10;w=5000'
-    assert _asked(acme.api, FIVE) == [200] * FIVE
-
-
-def test_processes_share_the_limits(acme: Tenant, limited: Limited) -> None:
-    limited(key=STILL)
-    first = _asked(acme.api, 3)
-
-    limited(key=STILL)
-
-    assert first + _asked(acme.api, 3) == [200] * FIVE + [429]
+    assert [response.status_code for response in responses] == [200] * 2 * BUCKET_SIZE + [429]
+    assert responses[0].headers["RateLimit-Policy"] == '"key";q=10;w=5000'
+    assert _get_statuses(acme.api, BUCKET_SIZE) == [200] * BUCKET_SIZE
 
 
-def test_a_key_that_was_just_refused_is_refused_without_asking_the_database(
-    acme: Tenant, globex: Tenant, limited: Limited
+def test_all_processes_share_the_limit_of_a_key(acme: Tenant, set_limits: SetLimits) -> None:
+    set_limits(key=NO_REFILL_RATE)
+    first = _get_statuses(acme.api, 3)
+
+    set_limits(key=NO_REFILL_RATE)
+
+    assert first + _get_statuses(acme.api, 3) == [200] * BUCKET_SIZE + [429]
+
+
+def test_a_second_rejection_needs_no_database(
+    acme: Tenant, globex: Tenant, set_limits: SetLimits
 ) -> None:
-    limited(key=STILL)
-    _asked(acme.api, FIVE + 1)
+    set_limits(key=NO_REFILL_RATE)
+    _get_statuses(acme.api, BUCKET_SIZE + 1)
 
-    db.set_current_database(Database(NOWHERE))
+    db.set_current_database(Database(UNREACHABLE_URL))
 
-    assert _outcome(acme.get("/calls")) == (429, "rate-limited", "key")
+    assert _error(acme.get("/calls")) == (429, "rate-limited", "key")
     assert globex.get("/calls").status_code == 503
 
 
-def test_without_limits_nothing_is_counted_or_told(
-    acme: Tenant, limited: Limited, db_snapshot: SnapshotChecker, anonymous: Api
+def test_without_limits_no_bucket_is_stored_and_no_header_sent(
+    acme: Tenant, set_limits: SetLimits, db_snapshot: SnapshotChecker, anonymous: Api
 ) -> None:
-    limited()
+    set_limits()
 
-    answers = [acme.get("/calls") for _ in range(10)]
-    refused = [anonymous.get("/api/me").status_code for _ in range(FAILURES + 5)]
+    responses = [acme.get("/calls") for _ in range(10)]
+    anonymous_statuses = [anonymous.get("/api/me").status_code for _ in range(MAX_FAILURES + 5)]
 
-    assert all("RateLimit" not in answer.headers for answer in answers)
-    assert set(refused) == {401}
+    assert all("RateLimit" not in response.headers for response in responses)
+    assert set(anonymous_statuses) == {401}
     buckets = db_snapshot.rows("SELECT id FROM public.rate_buckets WHERE id = %s", acme.id)
     assert buckets == []
 
 
 @pytest.mark.parametrize("path", ["/", "/livez", "/healthz", "/api/openapi.json", "/docs"])
-def test_what_is_open_to_all_has_no_limit(limited: Limited, anonymous: Api, path: str) -> None:
-    limited(key=STILL, tenant=STILL, platform_key=STILL, failures=1)
+def test_operations_without_a_key_have_no_limit(
+    set_limits: SetLimits, anonymous: Api, path: str
+) -> None:
+    set_limits(key=NO_REFILL_RATE, tenant=NO_REFILL_RATE, platform_key=NO_REFILL_RATE, failures=1)
 
-    answers = [anonymous.get(path) for _ in range(FIVE)]
+    responses = [anonymous.get(path) for _ in range(BUCKET_SIZE)]
 
-    assert {answer.status_code for answer in answers} == {200}
-    assert all("RateLimit" not in answer.headers for answer in answers)
+    assert {response.status_code for response in responses} == {200}
+    assert all("RateLimit" not in response.headers for response in responses)
 
 
-def test_with_the_database_away_it_is_503_as_ever(acme: Tenant, limited: Limited) -> None:
-    limited(key=STILL)
-    db.set_current_database(Database(NOWHERE))
+def test_a_request_returns_503_if_the_database_is_unreachable(
+    acme: Tenant, set_limits: SetLimits
+) -> None:
+    set_limits(key=NO_REFILL_RATE)
+    db.set_current_database(Database(UNREACHABLE_URL))
 
     assert acme.get("/calls").status_code == 503
 
@@ -198,97 +206,113 @@ def test_with_the_database_away_it_is_503_as_ever(acme: Tenant, limited: Limited
 # --- Failures -----------------------------------------------------------------------------------
 
 
-def _from(app: Flask, address: str, key: str | None, **headers: str) -> ApiResponse:
-    sent = {"Authorization": f"Bearer {key}"} if key else {}
-    return app.test_client().get(
-        "/api/me", headers={**sent, **headers}, environ_overrides={"REMOTE_ADDR": address}
+def _send_from_address(app: Flask, address: str, key: str | None, **headers: str) -> ApiResponse:
+    key_headers = {"Authorization": f"Bearer {key}"} if key else {}
+    response = app.test_client().get(
+        "/api/me", headers={**key_headers, **headers}, environ_overrides={"REMOTE_ADDR": address}
     )
+    return cast(ApiResponse, response)
 
 
-def _spent(app: Flask, address: str, **headers: str) -> None:
-    """An address that has failed as often as it may, and once more."""
-    seen = [_from(app, address, "vca_bad", **headers).status_code for _ in range(2 * FAILURES)]
-    assert seen[:FAILURES] == [401] * FAILURES
-    assert seen[-1] == 429
+def _exceed_failure_limit(app: Flask, address: str, **headers: str) -> None:
+    """Send requests with bad keys from an address until they return 429."""
+    statuses = [
+        _send_from_address(app, address, "vca_bad", **headers).status_code
+        for _ in range(2 * MAX_FAILURES)
+    ]
+    assert statuses[:MAX_FAILURES] == [401] * MAX_FAILURES
+    assert statuses[-1] == 429
 
 
-def test_an_address_that_fails_too_often_is_told_so_and_good_keys_from_there_are_served(
-    app: Flask, acme: Tenant, limited: Limited, world: Factory
+def test_too_many_failures_of_an_address_return_429_but_valid_keys_succeed(
+    app: Flask, acme: Tenant, set_limits: SetLimits, world: Factory
 ) -> None:
-    limited(failures=FAILURES)
-    _spent(app, "203.0.113.9")
-    unknown = world.key(None)
-    world.api(unknown)
+    set_limits(failures=MAX_FAILURES)
+    _exceed_failure_limit(app, "203.0.113.9")
+    unused_key = world.key(None)
+    world.api(unused_key)
 
-    for bad in (None, "", "vca_bad", acme.key[:-1], acme.key[:-1] + "!"):
-        answer = _from(app, "203.0.113.9", bad)
-        assert _outcome(answer) == (429, "rate-limited", "address")
-        assert 1 <= int(answer.headers["Retry-After"]) <= 3
-        assert answer.headers["RateLimit-Policy"] == '"address";q=20;w=60'
-        assert "WWW-Authenticate" not in answer.headers
+    for bad_key in (None, "", "vca_bad", acme.key[:-1], acme.key[:-1] + "!"):
+        response = _send_from_address(app, "203.0.113.9", bad_key)
+        assert _error(response) == (429, "rate-limited", "address")
+        assert 1 <= int(response.headers["Retry-After"]) <= 3
+        assert response.headers["RateLimit-Policy"] == '"address";q=20;w=60'
+        assert "WWW-Authenticate" not in response.headers
 
-    assert _from(app, "203.0.113.9", acme.key).status_code == 200
-    assert _from(app, "203.0.113.10", "vca_bad").status_code == 401
+    assert _send_from_address(app, "203.0.113.9", acme.key).status_code == 200
+    assert _send_from_address(app, "203.0.113.10", "vca_bad").status_code == 401
 
 
-def test_a_key_that_only_looks_good_fails_like_any_other(
-    app: Flask, acme: Tenant, limited: Limited
+def test_a_revoked_key_counts_as_a_failure(app: Flask, acme: Tenant, set_limits: SetLimits) -> None:
+    set_limits(failures=MAX_FAILURES)
+    key_id = acme.api.get("/api/me").json["id"]
+    acme.delete(f"/api-keys/{key_id}")
+
+    statuses = [
+        _send_from_address(app, "203.0.113.9", acme.key).status_code
+        for _ in range(2 * MAX_FAILURES)
+    ]
+
+    assert (statuses[0], statuses[MAX_FAILURES - 1], statuses[-1]) == (401, 401, 429)
+
+
+def test_the_addresses_of_an_ipv6_network_share_a_limit_of_failures(
+    app: Flask, set_limits: SetLimits
 ) -> None:
-    limited(failures=FAILURES)
-    own = acme.api.get("/api/me").json["id"]
-    acme.delete(f"/api-keys/{own}")
+    set_limits(failures=MAX_FAILURES)
+    for suffix in range(2 * MAX_FAILURES):
+        _send_from_address(app, f"2001:db8:0:1::{suffix:x}", "vca_bad")
 
-    seen = [_from(app, "203.0.113.9", acme.key).status_code for _ in range(2 * FAILURES)]
-
-    assert (seen[0], seen[FAILURES - 1], seen[-1]) == (401, 401, 429)
-
-
-def test_what_fails_from_one_home_is_one_senders(app: Flask, limited: Limited) -> None:
-    limited(failures=FAILURES)
-    for last in range(2 * FAILURES):
-        _from(app, f"2001:db8:0:1::{last:x}", "vca_bad")
-
-    assert _from(app, "2001:db8:0:1:ffff::1", "vca_bad").status_code == 429
-    assert _from(app, "2001:db8:0:2::1", "vca_bad").status_code == 401
+    assert _send_from_address(app, "2001:db8:0:1:ffff::1", "vca_bad").status_code == 429
+    assert _send_from_address(app, "2001:db8:0:2::1", "vca_bad").status_code == 401
 
 
-def test_nobody_gets_another_address_by_writing_one(app: Flask, limited: Limited) -> None:
-    limited(failures=FAILURES)
-    _spent(app, "203.0.113.9")
+def test_a_client_cannot_change_its_address_with_a_header(
+    app: Flask, set_limits: SetLimits
+) -> None:
+    set_limits(failures=MAX_FAILURES)
+    _exceed_failure_limit(app, "203.0.113.9")
 
     for header in ("X-Forwarded-For", "Forwarded", "X-Real-Ip"):
-        answer = _from(app, "203.0.113.9", "vca_bad", **{header: "198.51.100.7"})
-        assert answer.status_code == 429
+        response = _send_from_address(app, "203.0.113.9", "vca_bad", **{header: "198.51.100.7"})
+        assert response.status_code == 429
 
 
-def test_behind_a_trusted_proxy_those_it_names_are_told_apart(app: Flask, limited: Limited) -> None:
-    limited(failures=FAILURES, trusted_proxies=parse_networks("10.0.0.0/8"))
-    _spent(app, "10.0.0.1", **{"X-Forwarded-For": "192.0.2.77, 198.51.100.7"})
-
-    again = {"X-Forwarded-For": "192.0.2.78, 198.51.100.7, 10.0.0.2"}
-    assert _from(app, "10.0.0.1", "vca_bad", **again).status_code == 429
-    other = {"X-Forwarded-For": "198.51.100.7, 198.51.100.8"}
-    assert _from(app, "10.0.0.1", "vca_bad", **other).status_code == 401
-
-
-def test_failures_of_all_processes_count_together(app: Flask, limited: Limited) -> None:
-    secret = limited(failures=FAILURES)._config.secret
-    seen = [_from(app, "203.0.113.9", None).status_code for _ in range(FAILURES - 1)]
-
-    rates = RateLimitConfig(failures=FAILURES, secret=secret)
-    app.extensions["limiter"] = Limiter(rates, TokenCache(now=lambda: 0.0))
-    seen += [_from(app, "203.0.113.9", None).status_code for _ in range(FAILURES)]
-
-    assert (seen.count(401) < 2 * FAILURES - 1, seen[-1]) == (True, 429)
-
-
-def test_strangers_with_many_addresses_have_few_buckets_and_leave_no_address(
-    limited: Limited,
+def test_clients_behind_a_trusted_proxy_have_separate_limits(
+    app: Flask, set_limits: SetLimits
 ) -> None:
-    limiter = limited(failures=FAILURES)
+    set_limits(failures=MAX_FAILURES, trusted_proxies=parse_networks("10.0.0.0/8"))
+    _exceed_failure_limit(app, "10.0.0.1", **{"X-Forwarded-For": "192.0.2.77, 198.51.100.7"})
+
+    same_client = {"X-Forwarded-For": "192.0.2.78, 198.51.100.7, 10.0.0.2"}
+    assert _send_from_address(app, "10.0.0.1", "vca_bad", **same_client).status_code == 429
+    other_client = {"X-Forwarded-For": "198.51.100.7, 198.51.100.8"}
+    assert _send_from_address(app, "10.0.0.1", "vca_bad", **other_client).status_code == 401
+
+
+def test_all_processes_share_the_limit_of_failures(app: Flask, set_limits: SetLimits) -> None:
+    secret = set_limits(failures=MAX_FAILURES)._config.secret
+    statuses = [
+        _send_from_address(app, "203.0.113.9", None).status_code for _ in range(MAX_FAILURES - 1)
+    ]
+
+    config = RateLimitConfig(failures=MAX_FAILURES, secret=secret)
+    app.extensions["limiter"] = Limiter(config, TokenCache(now=lambda: 0.0))
+    statuses += [
+        _send_from_address(app, "203.0.113.9", None).status_code for _ in range(MAX_FAILURES)
+    ]
+
+    assert (statuses.count(401) < 2 * MAX_FAILURES - 1, statuses[-1]) == (True, 429)
+
+
+def test_addresses_share_at_most_65536_buckets_with_one_prefix(
+    set_limits: SetLimits,
+) -> None:
+    limiter = set_limits(failures=MAX_FAILURES)
 
     buckets = {
-        limiter._client_limits(f"2001:db8:0:{last:x}::/64")[0].bucket_id for last in range(70_000)
+        limiter._client_limits(f"2001:db8:0:{suffix:x}::/64")[0].bucket_id
+        for suffix in range(70_000)
     }
 
     assert len({bucket.bytes[:14] for bucket in buckets}) == 1
@@ -303,146 +327,146 @@ def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClie
     return CarrierClient(carrier, anonymous)
 
 
-def _forged(anonymous: Api) -> ApiResponse:
+def _send_forged_request(anonymous: Api) -> ApiResponse:
     return anonymous.send("POST", f"{BASE_PATH}voice", data=b'{"call_id": "forged-1"}')
 
 
-def test_forged_requests_meet_a_limit_and_a_carriers_own_never_do(
+def test_forged_carrier_requests_are_limited_and_signed_ones_are_not(
     acme: Tenant,
-    limited: Limited,
+    set_limits: SetLimits,
     carrier_client: CarrierClient,
     anonymous: Api,
     carrier: FakeTelephonyAdapter,
 ) -> None:
     acme.profile()
     number = acme.number()["did_number"]
-    limited(failures=FAILURES, key=STILL, tenant=STILL)
+    set_limits(failures=MAX_FAILURES, key=NO_REFILL_RATE, tenant=NO_REFILL_RATE)
 
-    seen = [_forged(anonymous) for _ in range(2 * FAILURES)]
+    responses = [_send_forged_request(anonymous) for _ in range(2 * MAX_FAILURES)]
 
-    assert [answer.status_code for answer in seen[:FAILURES]] == [403] * FAILURES
-    assert _outcome(seen[-1]) == (429, "rate-limited", "address")
-    for ring in range(FIVE + 5):
-        request = carrier.signed_request("voice", BASE_PATH, call_id=f"ring-{ring}", to=number)
-        answer = carrier_client.send(request)
-        assert answer.status_code == 200
-        assert "RateLimit" not in answer.headers
+    assert [response.status_code for response in responses[:MAX_FAILURES]] == [403] * MAX_FAILURES
+    assert _error(responses[-1]) == (429, "rate-limited", "address")
+    for index in range(BUCKET_SIZE + 5):
+        request = carrier.signed_request("voice", BASE_PATH, call_id=f"ring-{index}", to=number)
+        response = carrier_client.send(request)
+        assert response.status_code == 200
+        assert "RateLimit" not in response.headers
 
 
-def test_with_the_database_away_a_forged_request_is_not_served(
-    limited: Limited, anonymous: Api, carrier: FakeTelephonyAdapter
+def test_a_forged_request_returns_503_if_the_database_is_unreachable(
+    set_limits: SetLimits, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
-    limited(failures=FAILURES)
-    db.set_current_database(Database(NOWHERE))
+    set_limits(failures=MAX_FAILURES)
+    db.set_current_database(Database(UNREACHABLE_URL))
 
-    assert _forged(anonymous).status_code == 503  # it may be of an account that nobody can look up
+    assert (
+        _send_forged_request(anonymous).status_code == 503
+    )  # the secret of an account is in the database
 
 
-# --- Around -------------------------------------------------------------------------------------
+# --- Metrics ------------------------------------------------------------------------------------
 
 
-def test_refusals_are_counted_by_the_limit_that_was_met(
-    app: Flask, acme: Tenant, limited: Limited
-) -> None:
-    limited(key=STILL, failures=FAILURES)
+def test_rejections_are_counted_by_limit(app: Flask, acme: Tenant, set_limits: SetLimits) -> None:
+    set_limits(key=NO_REFILL_RATE, failures=MAX_FAILURES)
     series = b'vca_rate_limited_total{limit="%s"}'
 
-    def counted(name: bytes) -> float:
-        found = re.search(re.escape(series % name) + rb" ([\d.]+)", prometheus.exposition())
-        return float(found[1]) if found else 0.0
+    def rejection_count(name: bytes) -> float:
+        match = re.search(re.escape(series % name) + rb" ([\d.]+)", prometheus.exposition())
+        return float(match[1]) if match else 0.0
 
-    before = counted(b"key"), counted(b"address")
-    _asked(acme.api, FIVE + 2)
-    _spent(app, "203.0.113.9")
+    before = rejection_count(b"key"), rejection_count(b"address")
+    _get_statuses(acme.api, BUCKET_SIZE + 2)
+    _exceed_failure_limit(app, "203.0.113.9")
 
-    assert counted(b"key") == before[0] + 2
-    assert counted(b"address") > before[1]
+    assert rejection_count(b"key") == before[0] + 2
+    assert rejection_count(b"address") > before[1]
 
 
-# --- When refusals are answered -----------------------------------------------------------------
+# --- Delayed rejections -------------------------------------------------------------------------
 
 
 @pytest.fixture
 def limit() -> Limit:
-    """Ten a second."""
+    """Return a limit of ten requests a second."""
     return Limit("key", uuid4(), 10, 50)
 
 
-def test_refusals_by_one_limit_are_as_far_apart_as_its_tokens_and_none_waits_long(
+def test_rejections_are_delayed_to_the_refill_rate_up_to_a_maximum(
     limit: Limit,
 ) -> None:
-    leases = TokenCache(now=lambda: 0.0)
+    token_cache = TokenCache(now=lambda: 0.0)
 
-    turns = [leases.rejection_delay_s(limit) for _ in range(12)]
+    delays_s = [token_cache.rejection_delay_s(limit) for _ in range(12)]
 
-    assert turns == pytest.approx(
-        [*(each / 10 for each in range(1, 11)), MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
+    assert delays_s == pytest.approx(
+        [*(tenths / 10 for tenths in range(1, 11)), MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
     )
-    assert leases.rejection_delay_s(Limit("key", uuid4(), 10, 50)) == pytest.approx(0.1)
+    assert token_cache.rejection_delay_s(Limit("key", uuid4(), 10, 50)) == pytest.approx(0.1)
 
 
-def test_who_asks_again_later_than_his_turn_does_not_wait_for_those_before(limit: Limit) -> None:
+def test_a_rejection_after_a_pause_is_delayed_by_one_token_only(limit: Limit) -> None:
     clock = [0.0]
-    leases = TokenCache(now=lambda: clock[0])
+    token_cache = TokenCache(now=lambda: clock[0])
     for _ in range(9):
-        leases.rejection_delay_s(limit)
+        token_cache.rejection_delay_s(limit)
     clock[0] = 30.0
 
-    assert leases.rejection_delay_s(limit) == pytest.approx(0.1)
+    assert token_cache.rejection_delay_s(limit) == pytest.approx(0.1)
 
 
-def test_a_refusal_waits_for_its_turn_and_a_request_that_is_served_does_not(
+def test_a_rejected_request_is_delayed_and_an_accepted_one_is_not(
     app: Flask, acme: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     db_snapshot.rows("DELETE FROM public.rate_buckets")
-    waited: list[float] = []
-    rates = RateLimitConfig(key=STILL, window_s=WINDOW_S, rejection_threads=1)
-    app.extensions["limiter"] = Limiter(rates, TokenCache(now=lambda: 0.0), wait=waited.append)
+    waits_s: list[float] = []
+    config = RateLimitConfig(key=NO_REFILL_RATE, window_s=WINDOW_S, rejection_threads=1)
+    app.extensions["limiter"] = Limiter(config, TokenCache(now=lambda: 0.0), wait=waits_s.append)
 
-    assert _asked(acme.api, FIVE) == [200] * FIVE
-    assert waited == []
-    assert _asked(acme.api, 2) == [429] * 2
-    assert waited == [MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
+    assert _get_statuses(acme.api, BUCKET_SIZE) == [200] * BUCKET_SIZE
+    assert waits_s == []
+    assert _get_statuses(acme.api, 2) == [429] * 2
+    assert waits_s == [MAX_REJECTION_DELAY_S, MAX_REJECTION_DELAY_S]
 
 
-def test_refusals_wait_in_their_own_threads_only(limit: Limit) -> None:
-    within: list[int] = []
+def test_the_number_of_delayed_rejections_is_limited(limit: Limit) -> None:
+    nesting_levels: list[int] = []
 
-    def another_is_refused_meanwhile(_: float) -> None:
-        within.append(len(within))
-        limiter.delay_rejection(limit)  # would come here for ever
+    def delay_another_rejection(_: float) -> None:
+        nesting_levels.append(len(nesting_levels))
+        limiter.delay_rejection(limit)  # without a limit, this would recurse infinitely
 
     limiter = Limiter(
-        RateLimitConfig(rejection_threads=2), TokenCache(), wait=another_is_refused_meanwhile
+        RateLimitConfig(rejection_threads=2), TokenCache(), wait=delay_another_rejection
     )
 
     limiter.delay_rejection(limit)
-    assert within == [0, 1]
-    limiter.delay_rejection(limit)  # all were given back
-    assert within == [0, 1, 2, 3]
+    assert nesting_levels == [0, 1]
+    limiter.delay_rejection(limit)  # every thread is free again
+    assert nesting_levels == [0, 1, 2, 3]
 
 
-def test_a_refusal_that_waits_keeps_no_connection_from_others(
+def test_a_delayed_rejection_holds_no_database_connection(
     app: Flask, acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker
 ) -> None:
     db_snapshot.rows("DELETE FROM public.rate_buckets")
-    served: list[int] = []
-    busy: list[int] = []
+    statuses: list[int] = []
+    used_connections: list[int] = []
 
-    def another_asks_meanwhile(_: float) -> None:
-        busy.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
-        served.append(globex.api.get("/api/me").status_code)
+    def send_another_request(_: float) -> None:
+        used_connections.append(db.current_database().engine.pool.checkedout())  # type: ignore[attr-defined]
+        statuses.append(globex.api.get("/api/me").status_code)
 
-    rates = RateLimitConfig(key=STILL, window_s=WINDOW_S, rejection_threads=1)
-    limiter = Limiter(rates, TokenCache(now=lambda: 0.0), wait=another_asks_meanwhile)
+    config = RateLimitConfig(key=NO_REFILL_RATE, window_s=WINDOW_S, rejection_threads=1)
+    limiter = Limiter(config, TokenCache(now=lambda: 0.0), wait=send_another_request)
     app.extensions["limiter"] = limiter
 
-    assert _asked(acme.api, FIVE + 1)[-1] == 429
-    assert (served, busy) == ([200], [0])
+    assert _get_statuses(acme.api, BUCKET_SIZE + 1)[-1] == 429
+    assert (statuses, used_connections) == ([200], [0])
 
 
-def test_the_settings_make_the_limits(settings: Settings) -> None:
-    given = {
+def test_the_settings_define_the_limits(settings: Settings) -> None:
+    environment = {
         "DATABASE_URL": settings.database_url,
         "APP_ENV": "development",
         "APP_NAME": "VCA",
@@ -450,16 +474,20 @@ def test_the_settings_make_the_limits(settings: Settings) -> None:
         "SECRET_KEY": settings.secret_key,
     }
 
-    assert RateLimitConfig.from_settings(read_settings(given)) == RateLimitConfig(
+    assert RateLimitConfig.from_settings(read_settings(environment)) == RateLimitConfig(
         50, 100, 500, 5, 20, settings.secret_key, (), 8
     )
-    more = {"RATE_LIMIT_KEY": "0", "TRUSTED_PROXIES": "10.0.0.0/8"}
-    changed = RateLimitConfig.from_settings(read_settings({**given, **more}))
+    changes = {"RATE_LIMIT_KEY": "0", "TRUSTED_PROXIES": "10.0.0.0/8"}
+    changed = RateLimitConfig.from_settings(read_settings({**environment, **changes}))
     assert (changed.key, changed.trusted_proxies) == (0, parse_networks("10.0.0.0/8"))
 
 
-def test_a_new_key_is_limited_from_its_first_request(acme: Tenant, limited: Limited) -> None:
+def test_the_limit_of_a_new_key_counts_its_first_request(
+    acme: Tenant, set_limits: SetLimits
+) -> None:
     key = assert_created(acme.post("/api-keys", {"name": "new"}))["key"]
-    limited(key=STILL)
+    set_limits(key=NO_REFILL_RATE)
 
-    assert _asked(Api(acme.api._client.application, acme.api._validator, key=key), 6)[-1] == 429
+    assert (
+        _get_statuses(Api(acme.api._client.application, acme.api._validator, key=key), 6)[-1] == 429
+    )
