@@ -1,4 +1,4 @@
-"""The audit log: each change and each read of content writes one entry, and nothing else does."""
+"""The audit log: each change and each read of content writes one entry; nothing else does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
