@@ -65,9 +65,7 @@ def audit_log(db_snapshot: SnapshotChecker, populated_acme: PopulatedTenant) -> 
 
 def _execution_order(catalogue: list[Operation]) -> list[Operation]:
     def sort_key(operation: Operation) -> tuple[bool, list[bool]]:
-        return operation.method == "DELETE", [
-            operation.path.endswith(path) for path in LAST_PATHS
-        ]
+        return operation.method == "DELETE", [operation.path.endswith(path) for path in LAST_PATHS]
 
     return sorted((operation for operation in catalogue if operation.needs_key), key=sort_key)
 
