@@ -1,4 +1,4 @@
-"""The alert rules: each names series that exist from the start, says what to do, and fires."""
+"""The alert rules in `ops/alerts.yml`, their texts and their test cases."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.architecture.conftest import UNREACHABLE_SETTINGS
@@ -23,49 +23,50 @@ from vca.observability.prometheus import Histogram
 RULES = ROOT / "ops" / "alerts.yml"
 CASES = ROOT / "ops" / "alerts.test.yml"
 PROMTOOL = shutil.which("promtool")
-GAUGES = {value.name for value in vars(metrics).values() if isinstance(value, Gauge)}
-METERS = {
-    f"{meter.name}{part}": meter
-    for meter in prometheus.BaseMetric.instances
-    for part in (("_bucket", "_sum", "_count") if isinstance(meter, Histogram) else ("",))
+GAUGE_NAMES = {value.name for value in vars(metrics).values() if isinstance(value, Gauge)}
+METRICS_BY_SERIES = {
+    f"{metric.name}{suffix}": metric
+    for metric in prometheus.BaseMetric.instances
+    for suffix in (("_bucket", "_sum", "_count") if isinstance(metric, Histogram) else ("",))
 }
 Series = tuple[str, frozenset[tuple[str, str]]]
 
-# Rules that one event makes fire, and a series with exactly one event.
-_ONE_EVENT_IS_ENOUGH = re.compile(r"increase\(.*\) > 0$")
-_ONE_EVENT = re.compile(r"0x\d+ 1x\d+")
-_NAME = re.compile(r"\bvca_[a-z_]+")
+# The expression of a rule that fires after one event.
+_FIRES_AFTER_ONE_EVENT = re.compile(r"increase\(.*\) > 0$")
+# The values of a series with exactly one event, in promtool's notation.
+_SINGLE_EVENT = re.compile(r"0x\d+ 1x\d+")
+_METRIC_NAME = re.compile(r"\bvca_[a-z_]+")
 _SELECTOR = re.compile(r"\b(?P<name>vca_[a-z_]+)(?:\{(?P<matchers>[^}]*)\})?")
 _MATCHER = re.compile(r'(?P<label>\w+)\s*(?:=~|!~|!=|=)\s*"(?P<values>[^"]*)"')
-# Labels that Prometheus itself adds to what it scrapes.
-_OF_THE_TARGET = {"job", "instance"}
+# Labels that Prometheus adds to every series that it scrapes.
+_TARGET_LABELS = {"job", "instance"}
 _SCRAPE = """
 import json, sys
 from vca.app import create_app
 from vca.settings import read_settings
 settings = json.loads(sys.argv[1])
 headers = {"Authorization": "Bearer " + settings["METRICS_TOKEN"]}
-answer = create_app(read_settings(settings)).test_client().get("/metrics", headers=headers)
-assert answer.status_code == 200, answer.text
-print(answer.text, end="")
+response = create_app(read_settings(settings)).test_client().get("/metrics", headers=headers)
+assert response.status_code == 200, response.text
+print(response.text, end="")
 """
 
 needs_promtool = pytest.mark.skipif(
     PROMTOOL is None,
-    reason="promtool is not installed (Debian and Ubuntu: it is in the package prometheus)",
+    reason="promtool is not installed (on Debian and Ubuntu, install the package prometheus)",
 )
 
 
 @pytest.fixture(scope="module")
 def first_scrape() -> dict[Series, float]:
-    """Every series, and its value, of the first answer of a process to `GET /metrics`."""
+    """Return each series and its value in the first `GET /metrics` response of a process."""
     settings = json.dumps({**UNREACHABLE_SETTINGS, "METRICS_TOKEN": "t" * 32, "LOG_LEVEL": "error"})
     command = [sys.executable, "-c", _SCRAPE, settings]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(run.stdout)
+        for family in text_string_to_metric_families(result.stdout)
         for sample in family.samples
     }
 
@@ -81,57 +82,53 @@ def _cases() -> list[dict[str, Any]]:
 
 
 def _selectors(expression: str) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    """The metrics of an expression, each with the label values that it is matched against."""
+    """Yield each metric of an expression and the values that its labels are matched against."""
     for selector in _SELECTOR.finditer(expression):
         matchers = _MATCHER.finditer(selector["matchers"] or "")
         yield selector["name"], {match["label"]: match["values"].split("|") for match in matchers}
 
 
-def _counted(expression: str) -> set[str]:
-    """The counters, and the series of histograms, that an expression names."""
-    return set(_NAME.findall(expression)) & METERS.keys()
+def _metric_series(expression: str) -> set[str]:
+    """Return the series of counters and histograms in an expression."""
+    return set(_METRIC_NAME.findall(expression)) & METRICS_BY_SERIES.keys()
 
 
-# --- Series -------------------------------------------------------------------------------------
+def test_every_metric_in_an_alert_exists() -> None:
+    names = {name for rule in _rules() for name in _METRIC_NAME.findall(rule["expr"])}
 
-
-def test_every_metric_that_an_alert_names_exists() -> None:
-    names = {name for rule in _rules() for name in _NAME.findall(rule["expr"])}
-
-    assert names - METERS.keys() - GAUGES == set()
+    assert names - METRICS_BY_SERIES.keys() - GAUGE_NAMES == set()
     assert len(names) > 8
 
 
-def test_every_label_value_that_an_alert_names_exists() -> None:
+def test_every_label_value_in_an_alert_exists() -> None:
     for rule in _rules():
         for name, matchers in _selectors(rule["expr"]):
-            labels = METERS[name].labels if name in METERS else {}
+            labels = METRICS_BY_SERIES[name].labels if name in METRICS_BY_SERIES else {}
             for label, values in matchers.items():
                 assert set(values) <= set(labels.get(label, ())), (rule["alert"], label)
 
 
-def test_every_counter_of_an_alert_is_at_zero_for_all_label_values_from_the_start(
+def test_counters_in_alerts_start_at_zero_for_all_label_values(
     first_scrape: dict[Series, float],
 ) -> None:
-    names = {name for rule in _rules() for name in _counted(rule["expr"])}
+    names = {name for rule in _rules() for name in _metric_series(rule["expr"])}
 
     for name in names:
-        labels = METERS[name].labels
+        labels = METRICS_BY_SERIES[name].labels
         values = {key[1]: value for key, value in first_scrape.items() if key[0] == name}
         exposed = {frozenset(pair for pair in pairs if pair[0] != "le") for pairs in values}
         assert exposed == {
             frozenset(zip(labels, combination, strict=True))
             for combination in product(*labels.values())
         }
-        if METERS[name] is not metrics.POOL_WAIT_SECONDS:  # the scrape itself waits once
+        if (
+            METRICS_BY_SERIES[name] is not metrics.POOL_WAIT_SECONDS
+        ):  # the scrape waits for a connection
             assert set(values.values()) == {0.0}, name
     assert len(names) > 10
 
 
-# --- Rules --------------------------------------------------------------------------------------
-
-
-def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
+def test_every_alert_has_a_severity_a_summary_and_an_instruction() -> None:
     names = [rule["alert"] for rule in _rules()]
 
     assert len(names) == len(set(names))
@@ -144,57 +141,59 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
             assert text.endswith(".")
 
 
-def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
-    fires: set[str] = set()
-    stays_quiet: set[str] = set()
+def test_every_alert_has_a_case_that_fires_and_a_case_that_does_not() -> None:
+    firing: set[str] = set()
+    not_firing: set[str] = set()
     for case in _cases():
         alert = case["name"].partition(":")[0]
         samples = [test["exp_samples"] for test in case["promql_expr_test"]]
-        (fires if any(samples) else stays_quiet).add(alert)
+        (firing if any(samples) else not_firing).add(alert)
         for test in case["promql_expr_test"]:
             assert f'alertname="{alert}"' in test["expr"], case["name"]
 
     alerts = {rule["alert"] for rule in _rules()}
-    assert fires == alerts
-    assert stays_quiet == alerts
+    assert firing == alerts
+    assert not_firing == alerts
 
 
-def test_an_alert_that_one_event_is_enough_for_has_a_case_with_the_first_event() -> None:
-    alerts = {rule["alert"] for rule in _rules() if _ONE_EVENT_IS_ENOUGH.match(rule["expr"])}
+def test_an_alert_on_a_single_event_has_a_case_with_the_first_event() -> None:
+    alerts = {rule["alert"] for rule in _rules() if _FIRES_AFTER_ONE_EVENT.match(rule["expr"])}
     first_events = {
         case["name"].partition(":")[0]
         for case in _cases()
         if any(test["exp_samples"] for test in case["promql_expr_test"])
-        and all(_ONE_EVENT.fullmatch(series["values"]) for series in case.get("input_series", ()))
+        and all(
+            _SINGLE_EVENT.fullmatch(series["values"]) for series in case.get("input_series", ())
+        )
     }
 
     assert alerts - first_events == set()
     assert len(alerts) > 1
 
 
-def test_the_cases_use_series_as_a_process_that_has_just_started_exposes_them(
+def test_cases_use_the_series_that_a_new_process_exposes(
     first_scrape: dict[Series, float],
 ) -> None:
-    exposed = {(name, labels) for name, labels in first_scrape if name in METERS}
+    exposed = {(name, labels) for name, labels in first_scrape if name in METRICS_BY_SERIES}
     for case in _cases():
         for series in case.get("input_series", ()):
             ((name, matchers),) = list(_selectors(series["series"])) or [("up", {})]
             labels = frozenset(
                 (label, values[0])
                 for label, values in matchers.items()
-                if label not in _OF_THE_TARGET
+                if label not in _TARGET_LABELS
             )
-            if name in METERS:
+            if name in METRICS_BY_SERIES:
                 assert (name, labels) in exposed, series
                 assert re.match(r"0[x+]", series["values"]), series
             else:
-                assert name in GAUGES | {"up"}, series
+                assert name in GAUGE_NAMES | {"up"}, series
 
 
 @needs_promtool
 @pytest.mark.parametrize(("command", "file"), [("check", RULES), ("test", CASES)])
-def test_promtool_accepts_the_rules_and_every_case(command: str, file: Path) -> None:
+def test_promtool_accepts_the_rules_and_the_cases(command: str, file: Path) -> None:
     arguments = [str(PROMTOOL), command, "rules", str(file)]
-    run = subprocess.run(arguments, capture_output=True, text=True)
+    result = subprocess.run(arguments, capture_output=True, text=True)
 
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert result.returncode == 0, result.stdout + result.stderr

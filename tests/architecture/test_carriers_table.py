@@ -1,4 +1,4 @@
-"""README's table of what each carrier can do is what the adapters say of themselves."""
+"""README's table of carriers lists the capabilities that the adapters declare."""
 
 from dataclasses import fields
 from importlib import import_module
@@ -8,8 +8,8 @@ from vca.telephony.adapter import TelephonyAdapter
 from vca.telephony.providers import ADAPTERS
 from vca.telephony.types import Capabilities
 
-# What a capability is called in README, by the field's name.
-TITLES = {
+# The title in README of each field of `Capabilities`.
+CAPABILITY_TITLES = {
     "transfer": "transfers a caller, who comes back when nobody answers",
     "recording": "records calls",
     "voicemail": "takes messages",
@@ -20,21 +20,24 @@ TITLES = {
 }
 
 
-def _adapter(path: str) -> type[TelephonyAdapter]:
+def _adapter_class(path: str) -> type[TelephonyAdapter]:
     module, _, name = path.partition(":")
-    found: type[TelephonyAdapter] = getattr(import_module(module), name)
-    return found
+    adapter: type[TelephonyAdapter] = getattr(import_module(module), name)
+    return adapter
 
 
-def table() -> str:
-    """The table as README has to have it."""
-    carriers = {name: _adapter(path).capabilities for name, path in ADAPTERS.items()}
+def _readme_table() -> str:
+    """Return the table that README must contain."""
+    carriers = {name: _adapter_class(path).capabilities for name, path in ADAPTERS.items()}
     lines = [f"| | {' | '.join(carriers)} |", f"| --- |{' :-: |' * len(carriers)}"]
     for field in fields(Capabilities):
-        marks = ["yes" if getattr(can, field.name) else "–" for can in carriers.values()]
-        lines.append(f"| {TITLES[field.name]} | {' | '.join(marks)} |")
+        marks = [
+            "yes" if getattr(capabilities, field.name) else "–"
+            for capabilities in carriers.values()
+        ]
+        lines.append(f"| {CAPABILITY_TITLES[field.name]} | {' | '.join(marks)} |")
     return "\n".join(lines)
 
 
-def test_the_table_of_carriers_is_current() -> None:
-    assert table() in (ROOT / "README.md").read_text()
+def test_the_readme_table_matches_the_adapters() -> None:
+    assert _readme_table() in (ROOT / "README.md").read_text()

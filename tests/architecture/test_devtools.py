@@ -1,4 +1,4 @@
-"""Production loads no development code."""
+"""Processes in production load no development code."""
 
 import base64
 import subprocess
@@ -27,7 +27,7 @@ PRODUCTION = {
     "LLM_MODEL": "a-model",
     "RELAY_SLOTS": "1",
 }
-# What each kind of process imports before it serves or works.
+# Environment variables that select what each kind of process imports.
 PROCESSES = {
     "web": {},
     "relay": {"GUNICORN_GROUP": "relay"},
@@ -44,8 +44,8 @@ print(len([name for name in sys.modules if name.startswith("vca.")]))
 
 @pytest.mark.parametrize("process", PROCESSES)
 def test_a_production_process_loads_no_development_code(process: str) -> None:
-    hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
-    environment = {"PATH": "/usr/bin:/bin", **hidden, **PRODUCTION, **PROCESSES[process]}
+    unset_settings = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
+    environment = {"PATH": "/usr/bin:/bin", **unset_settings, **PRODUCTION, **PROCESSES[process]}
 
     result = subprocess.run(
         [sys.executable, "-c", CODE], cwd=ROOT, env=environment, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Every operation has exactly one guard, and no way around it."""
+"""Every endpoint declares its access exactly once and is wrapped by the guard."""
 
 import ast
 
@@ -10,10 +10,10 @@ from vca.api import guards
 from vca.kit.web.access import access, declared_access
 from vca.registry.idempotency import service as idempotency
 
-# Files of the documentation, the same for everybody.
-UNGUARDED = {"docs.static"}
-# The claim before the work, and the answer that is kept after it.
-FINISHING_S = 8.0
+# Static files of the documentation.
+UNGUARDED_ENDPOINTS = {"docs.static"}
+# The time to claim an idempotency key and to store the response.
+OVERHEAD_S = 8.0
 
 
 def _decorators(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
@@ -32,69 +32,69 @@ def _views() -> list[tuple[SourceModule, ast.FunctionDef | ast.AsyncFunctionDef]
     ]
 
 
-def test_there_are_views() -> None:
+def test_the_index_of_the_source_contains_the_views() -> None:
     assert len(_views()) > 30
 
 
-def test_every_view_declares_its_access_once_next_to_its_function() -> None:
-    wrong = [
+def test_every_view_declares_its_access_once_in_the_innermost_decorator() -> None:
+    violations = [
         str(module.location_of(view))
         for module, view in _views()
         if _decorators(view).count("access") != 1 or _decorators(view)[-1] != "access"
     ]
 
-    assert wrong == []
+    assert violations == []
 
 
-def test_every_endpoint_of_the_app_is_guarded(bare_app: Flask) -> None:
+def test_the_guard_wraps_every_endpoint(bare_app: Flask) -> None:
     for endpoint, view in bare_app.view_functions.items():
-        if endpoint in UNGUARDED:
+        if endpoint in UNGUARDED_ENDPOINTS:
             continue
         assert declared_access(view) is not None, endpoint
         assert view.__code__.co_filename == guards.__file__, f"{endpoint} is not wrapped"
 
 
-def test_nothing_but_the_documentations_files_goes_unguarded(bare_app: Flask) -> None:
-    open_to_all = {
+def test_only_the_files_of_the_documentation_declare_no_access(bare_app: Flask) -> None:
+    unguarded = {
         name for name, view in bare_app.view_functions.items() if not declared_access(view)
     }
 
-    assert open_to_all == UNGUARDED
+    assert unguarded == UNGUARDED_ENDPOINTS
 
 
-def test_every_operation_of_a_tenant_opens_its_schema_or_public_or_calls_out(
+def test_operations_for_tenants_have_the_tenant_in_their_path(
     bare_app: Flask,
 ) -> None:
     for rule in bare_app.url_map.iter_rules():
-        found = declared_access(bare_app.view_functions[rule.endpoint])
-        if found is None:
+        declared = declared_access(bare_app.view_functions[rule.endpoint])
+        if declared is None:
             continue
-        of_a_tenant = "tenant_id" in rule.arguments
-        assert of_a_tenant or found.transaction != "tenant", rule.rule
-        assert found.audience != "tenant" or of_a_tenant, rule.rule
-        assert not of_a_tenant or found.audience in ("tenant", "platform"), rule.rule
+        has_tenant_id = "tenant_id" in rule.arguments
+        assert has_tenant_id or declared.transaction != "tenant", rule.rule
+        assert declared.audience != "tenant" or has_tenant_id, rule.rule
+        assert not has_tenant_id or declared.audience in ("tenant", "platform"), rule.rule
 
 
-def test_what_changes_something_needs_a_scope_that_writes(bare_app: Flask) -> None:
+def test_operations_that_change_data_require_a_scope_that_writes(bare_app: Flask) -> None:
     for rule in bare_app.url_map.iter_rules():
-        found = declared_access(bare_app.view_functions[rule.endpoint])
-        if found is None or found.audience in ("anyone", "carrier", "any_key"):
+        declared = declared_access(bare_app.view_functions[rule.endpoint])
+        if declared is None or declared.audience in ("anyone", "carrier", "any_key"):
             continue
-        assert found.scope is not None, rule.rule
-        changing = rule.methods & {"PUT", "PATCH", "DELETE"} if rule.methods else set()
-        assert not changing or found.writes, rule.rule
+        assert declared.scope is not None, rule.rule
+        writing_methods = rule.methods & {"PUT", "PATCH", "DELETE"} if rule.methods else set()
+        assert not writing_methods or declared.writes, rule.rule
 
 
-def test_no_operation_works_longer_on_a_key_than_its_claim_holds(bare_app: Flask) -> None:
-    """Or the next request under the same Idempotency-Key would do it all again meanwhile."""
-    holds_s = idempotency.ABANDONED_AFTER.total_seconds() - FINISHING_S
+def test_an_idempotent_operation_ends_before_its_claim_expires(bare_app: Flask) -> None:
+    """Otherwise a second request with the same Idempotency-Key would repeat the operation."""
+    max_budget_s = idempotency.ABANDONED_AFTER.total_seconds() - OVERHEAD_S
     for rule in bare_app.url_map.iter_rules():
-        found = declared_access(bare_app.view_functions[rule.endpoint])
-        if found is not None and found.idempotency != "none":
-            assert (found.budget_s or guards.CALLING_OUT_BUDGET_S) <= holds_s, rule.rule
+        declared = declared_access(bare_app.view_functions[rule.endpoint])
+        if declared is not None and declared.idempotency != "none":
+            assert (declared.budget_s or guards.CALLING_OUT_BUDGET_S) <= max_budget_s, rule.rule
 
 
-def test_an_app_with_an_unguarded_view_does_not_start() -> None:
+def test_an_app_with_a_view_without_access_does_not_start() -> None:
     app = Flask("unguarded", static_folder=None)
     app.add_url_rule("/", "open", lambda: "hello")
 
@@ -102,7 +102,7 @@ def test_an_app_with_an_unguarded_view_does_not_start() -> None:
         guards.install(app)
 
 
-def test_a_view_with_two_guards_cannot_be_written() -> None:
+def test_declaring_the_access_of_a_view_twice_raises_type_error() -> None:
     with pytest.raises(TypeError, match="twice"):
 
         @access("platform", "read")

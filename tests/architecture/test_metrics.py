@@ -1,8 +1,8 @@
-"""Metrics are declared in one place, speak the product's vocabularies, and name no tenant."""
+"""Metrics: one module declares them, labels have documented values, and none names a tenant."""
 
 import ast
 import re
-from typing import get_args
+from typing import Any, get_args
 
 from flask import Flask
 
@@ -16,17 +16,17 @@ from vca.telephony.providers import ADAPTERS
 from vca.tenant.calls.core import state_machine
 from vca.tenant.settings import dialling
 
-READINGS = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
-ALL = [*prometheus.BaseMetric.instances, *READINGS]
-_ENDINGS = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
+GAUGES = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
+ALL_METRICS: list[prometheus.BaseMetric[Any] | Gauge] = [*prometheus.BaseMetric.instances, *GAUGES]
+_SUFFIXES = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
 
 
-def test_metrics_are_declared_in_one_place() -> None:
-    elsewhere = [
+def test_only_the_metrics_module_declares_metrics() -> None:
+    misplaced = [
         str(module.location_of(node))
         for module in source_modules(roots=("vca",))
-        for called, node in module.calls()
-        if called.rpartition(".")[2] in ("Counter", "Histogram", "Reading", "Gauge")
+        for function, node in module.calls()
+        if function.rpartition(".")[2] in ("Counter", "Histogram", "Reading", "Gauge")
         and any(
             isinstance(argument, ast.Constant) and str(argument.value).startswith("vca_")
             for argument in node.args
@@ -34,33 +34,33 @@ def test_metrics_are_declared_in_one_place() -> None:
         and module.path != "vca/observability/metrics.py"
     ]
 
-    assert elsewhere == []
-    assert len(ALL) > 15
+    assert misplaced == []
+    assert len(ALL_METRICS) > 15
 
 
-def test_names_say_what_is_counted_and_in_which_unit() -> None:
-    for metric in ALL:
+def test_a_metrics_name_ends_with_its_unit() -> None:
+    for metric in ALL_METRICS:
         assert re.fullmatch("vca_[a-z_]+", metric.name)
-        assert metric.name.endswith(_ENDINGS), metric.name
+        assert metric.name.endswith(_SUFFIXES), metric.name
         assert metric.help.endswith("."), metric.name
         assert isinstance(metric, Histogram) <= metric.name.endswith("_seconds")
 
 
-def test_no_metric_names_a_tenant() -> None:
-    for metric in ALL:
+def test_no_metric_has_a_label_that_names_a_tenant_or_a_person() -> None:
+    for metric in ALL_METRICS:
         for label in metric.labels:
             assert not re.search("tenant|key|number|call_id|caller", label), metric.name
 
 
-def test_labels_are_the_vocabularies_of_the_product() -> None:
+def test_label_values_equal_the_enumerations_of_the_product() -> None:
     assert set(metrics.END_REASONS) == set(state_machine.END_REASONS)
     assert set(metrics.MODEL_FAILURES) == set(get_args(ModelFailure))
     assert set(metrics.DIALLING_REFUSALS) == set(get_args(dialling.DenialCode))
     assert set(ADAPTERS) <= set(metrics.CARRIERS)
 
 
-def test_the_jobs_that_are_counted_are_the_ones_that_a_worker_does(bare_app: Flask) -> None:
-    queue = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
-    own = {name for name in queue.tasks if "procrastinate." not in name}
+def test_the_metric_of_jobs_counts_every_job_of_the_worker(bare_app: Flask) -> None:
+    worker_app = worker_loop.create_worker_app(str(bare_app.extensions["settings"].database_dsn))
+    job_names = {name for name in worker_app.tasks if "procrastinate." not in name}
 
-    assert own == set(metrics.TASKS) - {OTHER}
+    assert job_names == set(metrics.TASKS) - {OTHER}

@@ -1,4 +1,4 @@
-"""Who chooses a tenant and who commits: one door, and the edge."""
+"""Only the session module selects a tenant; only it and the API layer commit."""
 
 import re
 from collections.abc import Callable
@@ -7,82 +7,86 @@ import pytest
 
 from tests.support.ast_index import source_modules
 
-DOOR = "vca/tenancy/session.py"
-EDGE = "vca/api/"
+SESSION_MODULE = "vca/tenancy/session.py"
+API_LAYER = "vca/api/"
 MIGRATIONS = ("migrations/", "tenant_migrations/")
-# The worker's queue has connections of its own, that never see a tenant: they are pinned to the
-# queue's schema when they are made.
-QUEUE = "vca/jobs/worker_loop.py"
+# The worker's queue has separate connections, which never enter a tenant's schema. Their search
+# path is the queue's schema from the start.
+QUEUE_MODULE = "vca/jobs/worker_loop.py"
 
 
-def _strings_like(pattern: str) -> list[tuple[str, str]]:
-    found = re.compile(pattern, re.IGNORECASE)
+def _matching_strings(pattern: str) -> list[tuple[str, str]]:
+    regex = re.compile(pattern, re.IGNORECASE)
     return [
         (module.path, f"{module.location_of(node)} {node.value!r}")
         for module in source_modules()
         for node in module.strings()
-        if isinstance(node.value, str) and found.search(node.value)
+        if isinstance(node.value, str) and regex.search(node.value)
     ]
 
 
-def _outside(found: list[tuple[str, str]], *allowed: str) -> list[str]:
-    return [place for path, place in found if not path.startswith(allowed)]
+def _outside(matches: list[tuple[str, str]], *allowed: str) -> list[str]:
+    return [location for path, location in matches if not path.startswith(allowed)]
 
 
-def test_search_path_is_set_by_the_door_the_migrations_and_the_queue_only() -> None:
-    found = _strings_like(r"search_path")
+def test_only_the_session_module_migrations_and_queue_set_the_search_path() -> None:
+    matches = _matching_strings(r"search_path")
 
-    assert _outside(found, DOOR, QUEUE, *MIGRATIONS) == []
-    assert {DOOR, QUEUE} <= {path for path, _ in found}
+    assert _outside(matches, SESSION_MODULE, QUEUE_MODULE, *MIGRATIONS) == []
+    assert {SESSION_MODULE, QUEUE_MODULE} <= {path for path, _ in matches}
 
 
-def test_the_queues_connections_are_pinned_to_the_queues_schema() -> None:
-    [place] = [place for path, place in _strings_like(r"search_path") if path == QUEUE]
+def test_the_connections_of_the_queue_use_the_schema_of_the_queue() -> None:
+    [location] = [
+        location for path, location in _matching_strings(r"search_path") if path == QUEUE_MODULE
+    ]
 
-    assert "search_path=jobs " in place
+    assert "search_path=jobs " in location
 
 
 @pytest.mark.parametrize("pattern", [r"\bset\s+(local\s+|session\s+)?role\b", r"set_config.*role"])
-def test_roles_are_set_by_the_door_and_the_edge_only(pattern: str) -> None:
-    assert _outside(_strings_like(pattern), DOOR, EDGE) == []
+def test_only_the_session_module_and_the_api_layer_set_roles(pattern: str) -> None:
+    assert _outside(_matching_strings(pattern), SESSION_MODULE, API_LAYER) == []
 
 
-def test_the_tenant_of_a_transaction_is_set_by_the_door_only() -> None:
-    assert _outside(_strings_like(r"set\b.*\bvca\.tenant_id\s*="), DOOR) == []
-    assert _strings_like(r"set\b.*\bvca\.tenant_id\s*=")
+def test_only_the_session_module_sets_the_tenant_of_a_transaction() -> None:
+    assert _outside(_matching_strings(r"set\b.*\bvca\.tenant_id\s*="), SESSION_MODULE) == []
+    assert _matching_strings(r"set\b.*\bvca\.tenant_id\s*=")
 
 
-def _calls_of(is_one: Callable[[str], bool]) -> list[tuple[str, str]]:
+def _calls_to(is_target: Callable[[str], bool]) -> list[tuple[str, str]]:
     return [
         (module.path, f"{module.location_of(node)} {name}()")
         for module in source_modules()
         for name, node in module.calls()
-        if is_one(name)
+        if is_target(name)
     ]
 
 
-def test_the_door_and_the_edge_commit_and_nothing_else() -> None:
-    found = _calls_of(lambda name: name.rpartition(".")[2] == "commit")
+def test_only_the_session_module_and_the_api_layer_commit() -> None:
+    matches = _calls_to(lambda name: name.rpartition(".")[2] == "commit")
 
-    assert _outside(found, DOOR, EDGE) == []
-    assert any(path == DOOR for path, _ in found)
-    assert any(path.startswith(EDGE) for path, _ in found)
-
-
-def test_the_driver_alone_speaks_of_commit_in_sql() -> None:
-    found = _strings_like(r"^\s*(commit|begin|rollback|savepoint)\b")
-
-    assert _outside(found, DOOR, "vca/kit/db/dialect.py") == []
+    assert _outside(matches, SESSION_MODULE, API_LAYER) == []
+    assert any(path == SESSION_MODULE for path, _ in matches)
+    assert any(path.startswith(API_LAYER) for path, _ in matches)
 
 
-def test_sessions_are_opened_by_the_door_only() -> None:
-    found = _calls_of(lambda name: name in ("Session", "sessionmaker", "scoped_session"))
+def test_only_the_session_module_and_the_driver_send_commit_as_sql() -> None:
+    matches = _matching_strings(r"^\s*(commit|begin|rollback|savepoint)\b")
 
-    assert _outside(found, DOOR) == []
+    assert _outside(matches, SESSION_MODULE, "vca/kit/db/dialect.py") == []
 
 
-def test_nobody_nests_transactions() -> None:
-    """After RELEASE, path and role of a savepoint stay: they are no way to change tenants."""
-    nested = _calls_of(lambda name: name.rpartition(".")[2] in ("begin_nested", "savepoint"))
+def test_only_the_session_module_opens_sessions() -> None:
+    matches = _calls_to(lambda name: name in ("Session", "sessionmaker", "scoped_session"))
 
-    assert nested == []
+    assert _outside(matches, SESSION_MODULE) == []
+
+
+def test_no_code_nests_transactions() -> None:
+    """The search path and the role outlive a released savepoint, so it cannot isolate a tenant."""
+    nested_transactions = _calls_to(
+        lambda name: name.rpartition(".")[2] in ("begin_nested", "savepoint")
+    )
+
+    assert nested_transactions == []

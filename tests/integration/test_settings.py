@@ -1,4 +1,4 @@
-"""Settings: read once, checked as a whole, and a process that cannot have them does not start."""
+"""Settings are parsed and checked together; a process with invalid settings does not start."""
 
 import base64
 import os
@@ -14,22 +14,22 @@ from tests.support.ast_index import ROOT
 from tests.support.fork_server import ForkedProcess, current_fork_server
 from vca.settings import EX_CONFIG, Settings, SettingsError, read_settings
 
-BIN = Path(sys.executable).parent
-KEY = base64.b64encode(bytes(32)).decode()
-LONG = "a-secret-of-this-test-alone-and-no-other"
+BIN_FOLDER = Path(sys.executable).parent
+ENCRYPTION_KEY = base64.b64encode(bytes(32)).decode()
+LONG_SECRET = "a-secret-of-this-test-alone-and-no-other"
 REQUIRED = ("DATABASE_URL", "APP_ENV", "APP_NAME", "DEBUG", "SECRET_KEY")
-GOOD = {
+VALID = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nowhere",
     "APP_ENV": "development",
     "APP_NAME": "VCA",
     "DEBUG": "false",
-    "SECRET_KEY": LONG,
+    "SECRET_KEY": LONG_SECRET,
 }
 PRODUCTION = {
-    **GOOD,
+    **VALID,
     "APP_ENV": "production",
-    "API_KEY_PEPPERS": f"{LONG}-pepper",
-    "ENCRYPTION_KEYS": KEY,
+    "API_KEY_PEPPERS": f"{LONG_SECRET}-pepper",
+    "ENCRYPTION_KEYS": ENCRYPTION_KEY,
 }
 INVALID = {
     "DATABASE_URL": "mysql://localhost/vca",
@@ -38,83 +38,95 @@ INVALID = {
     "SECRET_KEY": "short",
 }
 COMMANDS = {
-    "gunicorn": [str(BIN / "gunicorn"), "wsgi:app"],
-    "flask": [str(BIN / "flask"), "tenants", "list"],
+    "gunicorn": [str(BIN_FOLDER / "gunicorn"), "wsgi:app"],
+    "flask": [str(BIN_FOLDER / "flask"), "tenants", "list"],
 }
 
 
 @dataclass(frozen=True)
-class Run:
-    """A process that writes to two files below `place`."""
+class StartedProcess:
+    """A process whose output goes to the files `out` and `err` in a folder."""
 
     process: "subprocess.Popen[bytes] | ForkedProcess"
-    place: Path
+    folder: Path
 
-    def end(self) -> tuple[int, str, str]:
-        """Exit status, standard output, standard error."""
+    def wait(self) -> tuple[int, str, str]:
+        """Return the exit status, the standard output and the standard error."""
         try:
             status = self.process.wait(20)
         finally:
             self.process.kill()
             self.process.wait()
-        return status, (self.place / "out").read_text(), (self.place / "err").read_text()
+        return status, (self.folder / "out").read_text(), (self.folder / "err").read_text()
 
 
-def _start(command: str, given: Mapping[str, str], place: Path, *, executed: bool = False) -> Run:
-    """A process of its own, whose imports are done already unless it is `executed`.
+def _start(
+    command: str, environment: Mapping[str, str], folder: Path, *, use_subprocess: bool = False
+) -> StartedProcess:
+    """Start a process: forked with its imports done, or a new one with `use_subprocess`.
 
-    An empty value hides what a `.env` in the repository may hold.
+    Empty values override the settings of a `.env` file in the repository.
     """
-    hidden = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
-    environ = {"PATH": os.environ["PATH"], **hidden, **given}
-    words = COMMANDS[command]
-    place.mkdir(exist_ok=True)
-    with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
-        if executed:
-            return Run(
-                subprocess.Popen(words, cwd=ROOT, env=environ, stdout=out, stderr=err), place
+    unset_settings = dict.fromkeys((name.upper() for name in Settings.__dataclass_fields__), "")
+    process_environment = {"PATH": os.environ["PATH"], **unset_settings, **environment}
+    arguments = COMMANDS[command]
+    folder.mkdir(exist_ok=True)
+    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+        if use_subprocess:
+            return StartedProcess(
+                subprocess.Popen(
+                    arguments, cwd=ROOT, env=process_environment, stdout=out, stderr=err
+                ),
+                folder,
             )
-        return Run(
-            current_fork_server().start(words, environ, out.fileno(), errors=err.fileno()), place
+        return StartedProcess(
+            current_fork_server().start(
+                arguments, process_environment, out.fileno(), errors=err.fileno()
+            ),
+            folder,
         )
 
 
-def _problems(given: Mapping[str, str]) -> list[str]:
+def _problems(environment: Mapping[str, str]) -> list[str]:
     with pytest.raises(SettingsError) as raised:
-        read_settings(given)
+        read_settings(environment)
     return raised.value.problems
 
 
 # --- Processes -------------------------------------------------------------------------------
 
 
-def test_each_missing_setting_ends_the_server_and_is_named_alone(tmp_path: Path) -> None:
-    processes = {name: _start("gunicorn", {**GOOD, name: ""}, tmp_path / name) for name in REQUIRED}
+def test_the_server_exits_and_names_the_one_missing_setting(tmp_path: Path) -> None:
+    processes = {
+        name: _start("gunicorn", {**VALID, name: ""}, tmp_path / name) for name in REQUIRED
+    }
 
     for name, process in processes.items():
-        status, _, err = process.end()
+        status, _, err = process.wait()
         assert status == EX_CONFIG, name
         assert err == f"VCA cannot start: {name} is missing\n"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_is_missing_or_invalid_ends_a_process_with_a_line_for_each(
+def test_a_process_prints_a_line_for_each_invalid_setting_and_exits(
     command: str, tmp_path: Path
 ) -> None:
-    status, out, err = _start(command, INVALID, tmp_path, executed=True).end()
+    status, out, err = _start(command, INVALID, tmp_path, use_subprocess=True).wait()
 
     assert (status, out) == (EX_CONFIG, "")
-    told = {line.split()[3]: line for line in err.splitlines()}
-    assert list(told) == list(REQUIRED)
-    assert told.pop("APP_NAME") == "VCA cannot start: APP_NAME is missing"
-    for name, line in told.items():
+    lines_by_setting = {line.split()[3]: line for line in err.splitlines()}
+    assert list(lines_by_setting) == list(REQUIRED)
+    assert lines_by_setting.pop("APP_NAME") == "VCA cannot start: APP_NAME is missing"
+    for name, line in lines_by_setting.items():
         assert line.startswith(f"VCA cannot start: {name} must be ")
     assert INVALID["SECRET_KEY"] not in err
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_production_refuses_what_is_for_development(command: str, tmp_path: Path) -> None:
-    unfit = {
+def test_a_production_process_rejects_every_development_setting(
+    command: str, tmp_path: Path
+) -> None:
+    development_values = {
         "DATABASE_URL": "embedded:.vca/postgres",
         "DEBUG": "true",
         "SECRET_KEY": "change-me-and-be-at-least-32-characters",
@@ -123,39 +135,42 @@ def test_production_refuses_what_is_for_development(command: str, tmp_path: Path
         "CRASH_DIR": "armed",
     }
 
-    status, _, err = _start(command, {**PRODUCTION, **unfit}, tmp_path).end()
+    status, _, err = _start(command, {**PRODUCTION, **development_values}, tmp_path).wait()
 
     assert status == EX_CONFIG
-    for name in (*unfit, "PUBLIC_BASE_URL"):
+    for name in (*development_values, "PUBLIC_BASE_URL"):
         assert f"VCA cannot start: {name} " in err
-    assert len(err.splitlines()) == len(unfit) + 1
+    assert len(err.splitlines()) == len(development_values) + 1
 
 
-def test_a_process_connects_by_a_url_that_begins_with_postgres(
+def test_a_process_connects_with_a_url_that_begins_with_postgres(
     database_url: str, tmp_path: Path
 ) -> None:
     url = database_url.replace("postgresql://", "postgres://")
 
-    status, out, err = _start("flask", {**GOOD, "DATABASE_URL": url}, tmp_path).end()
+    status, out, err = _start("flask", {**VALID, "DATABASE_URL": url}, tmp_path).wait()
 
     assert (status, err) == (0, "")
     assert out
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
-def test_every_spelling_of_a_postgres_url_means_the_same(scheme: str) -> None:
-    given = {**GOOD, "DATABASE_URL": f"{scheme}://vca:pass@db.example.com:5433/vca?sslmode=require"}
+def test_every_scheme_of_a_postgres_url_gives_the_same_dsn(scheme: str) -> None:
+    environment = {
+        **VALID,
+        "DATABASE_URL": f"{scheme}://vca:pass@db.example.com:5433/vca?sslmode=require",
+    }
 
     assert (
-        read_settings(given).database_dsn
+        read_settings(environment).database_dsn
         == "postgresql://vca:pass@db.example.com:5433/vca?sslmode=require"
     )
 
 
-def test_the_environment_wins_over_the_env_file_and_the_file_is_read(
+def test_the_environment_overrides_the_env_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [f"{name}={value}" for name, value in GOOD.items()]
+    lines = [f"{name}={value}" for name, value in VALID.items()]
     (tmp_path / ".env").write_text("\n".join([*lines, "WEB_THREADS=3", "PORT=8001"]))
     monkeypatch.setattr("vca.settings.ROOT", tmp_path)
     for name in Settings.__dataclass_fields__:
@@ -170,8 +185,8 @@ def test_the_environment_wins_over_the_env_file_and_the_file_is_read(
 # --- Values ----------------------------------------------------------------------------------
 
 
-def test_good_settings_are_read_and_frozen() -> None:
-    settings = read_settings(GOOD)
+def test_valid_settings_are_parsed_and_immutable() -> None:
+    settings = read_settings(VALID)
 
     assert (settings.debug, settings.port, settings.production) == (False, 8000, False)
     with pytest.raises(FrozenInstanceError):
@@ -179,12 +194,12 @@ def test_good_settings_are_read_and_frozen() -> None:
 
 
 @pytest.mark.parametrize("name", REQUIRED)
-@pytest.mark.parametrize("nothing", ["", "   "])
-def test_a_required_setting_has_no_fallback(name: str, nothing: str) -> None:
-    without = {key: value for key, value in GOOD.items() if key != name}
+@pytest.mark.parametrize("blank_value", ["", "   "])
+def test_a_required_setting_has_no_default(name: str, blank_value: str) -> None:
+    incomplete_settings = {key: value for key, value in VALID.items() if key != name}
 
-    assert _problems(without) == [f"{name} is missing"]
-    assert _problems({**GOOD, name: nothing}) == [f"{name} is missing"]
+    assert _problems(incomplete_settings) == [f"{name} is missing"]
+    assert _problems({**VALID, name: blank_value}) == [f"{name} is missing"]
 
 
 @pytest.mark.parametrize(
@@ -205,11 +220,11 @@ def test_a_required_setting_has_no_fallback(name: str, nothing: str) -> None:
         ("PORT", "9" * 5_000),
         ("WEB_WORKERS", "0"),
         ("DATABASE_POOL_SIZE", "many"),
-        ("API_KEY_PEPPERS", f"{LONG},short"),
-        ("API_KEY_PEPPERS", f"{LONG},"),
+        ("API_KEY_PEPPERS", f"{LONG_SECRET},short"),
+        ("API_KEY_PEPPERS", f"{LONG_SECRET},"),
         ("ENCRYPTION_KEYS", "not base64!"),
         ("ENCRYPTION_KEYS", base64.b64encode(bytes(16)).decode()),
-        ("ENCRYPTION_KEYS", f"{KEY},"),
+        ("ENCRYPTION_KEYS", f"{ENCRYPTION_KEY},"),
         ("PUBLIC_BASE_URL", "voice.example.com"),
         ("PUBLIC_BASE_URL", "ftp://voice.example.com"),
         ("PUBLIC_BASE_URL", "https://"),
@@ -229,28 +244,34 @@ def test_a_required_setting_has_no_fallback(name: str, nothing: str) -> None:
         ("WEBHOOK_ALLOW_HTTP", "1"),
     ],
 )
-def test_an_invalid_value_is_named_with_its_rule_and_is_not_repeated(name: str, value: str) -> None:
-    [problem] = _problems({**GOOD, name: value})
+def test_the_error_of_an_invalid_value_states_the_rule_and_not_the_value(
+    name: str, value: str
+) -> None:
+    [problem] = _problems({**VALID, name: value})
 
     assert problem.startswith(f"{name} must be ")
     assert len(problem) < 200
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
-    given = {**GOOD, "APP_NAME": "", "PORT": "x", "LOG_LEVEL": "x"}
+def test_all_invalid_settings_are_reported_together() -> None:
+    environment = {**VALID, "APP_NAME": "", "PORT": "x", "LOG_LEVEL": "x"}
 
-    assert [problem.split()[0] for problem in _problems(given)] == ["APP_NAME", "PORT", "LOG_LEVEL"]
+    assert [problem.split()[0] for problem in _problems(environment)] == [
+        "APP_NAME",
+        "PORT",
+        "LOG_LEVEL",
+    ]
 
 
 @pytest.mark.parametrize(
-    "given",
+    "environment",
     [
         {"LLM_BASE_URL": "https://example.com/v1"},
         {"LLM_API_KEY": "k", "LLM_MODEL": "m"},
     ],
 )
-def test_a_part_of_the_models_settings_is_refused(given: dict[str, str]) -> None:
-    [problem] = _problems({**GOOD, **given})
+def test_incomplete_settings_of_a_model_are_rejected(environment: dict[str, str]) -> None:
+    [problem] = _problems({**VALID, **environment})
 
     assert "LLM_BASE_URL, LLM_API_KEY and LLM_MODEL" in problem
 
@@ -263,100 +284,102 @@ FALLBACK = {
 }
 
 
-@pytest.mark.parametrize("left_out", FALLBACK)
-def test_a_fallback_model_has_its_own_endpoint_and_key_or_neither(left_out: str) -> None:
-    part = {name: value for name, value in FALLBACK.items() if name != left_out}
+@pytest.mark.parametrize("missing_name", FALLBACK)
+def test_a_fallback_model_needs_both_endpoint_and_key_or_neither(missing_name: str) -> None:
+    incomplete_fallback = {name: value for name, value in FALLBACK.items() if name != missing_name}
 
-    [problem] = _problems({**GOOD, **LLM, **part})
+    [problem] = _problems({**VALID, **LLM, **incomplete_fallback})
 
     assert "LLM_FALLBACK_BASE_URL and LLM_FALLBACK_API_KEY belong together" in problem
-    assert read_settings({**GOOD, **LLM, **FALLBACK}).llm_fallback_model == "other"
-    assert read_settings({**GOOD, **LLM, "LLM_FALLBACK_MODEL": "other"}).llm_fallback_model
+    assert read_settings({**VALID, **LLM, **FALLBACK}).llm_fallback_model == "other"
+    assert read_settings({**VALID, **LLM, "LLM_FALLBACK_MODEL": "other"}).llm_fallback_model
 
 
-def test_a_fallback_model_needs_one_that_it_steps_in_for() -> None:
-    [problem] = _problems({**GOOD, **FALLBACK})
+def test_a_fallback_model_requires_a_first_model() -> None:
+    [problem] = _problems({**VALID, **FALLBACK})
 
     assert problem.startswith("LLM_FALLBACK_MODEL requires LLM_MODEL")
 
 
-def test_the_models_that_profiles_may_name_are_the_list_and_the_deployments_own() -> None:
-    listed = {"LLM_MODELS": "n, m ,o"}
+def test_profiles_may_use_the_deployments_model_and_the_listed_models() -> None:
+    llm_models = {"LLM_MODELS": "n, m ,o"}
 
-    assert read_settings(GOOD).models == ()
-    assert read_settings({**GOOD, **LLM}).models == ("m",)
-    assert read_settings({**GOOD, **LLM, **listed}).models == ("m", "n", "o")
-    assert read_settings({**GOOD, **listed}).models == ("n", "m", "o")
-
-
-def test_lists_keep_their_order_the_first_writes() -> None:
-    settings = read_settings({**GOOD, "API_KEY_PEPPERS": f"{LONG}-new , {LONG}-old"})
-
-    assert settings.peppers == (f"{LONG}-new", f"{LONG}-old")
+    assert read_settings(VALID).models == ()
+    assert read_settings({**VALID, **LLM}).models == ("m",)
+    assert read_settings({**VALID, **LLM, **llm_models}).models == ("m", "n", "o")
+    assert read_settings({**VALID, **llm_models}).models == ("n", "m", "o")
 
 
-def test_keys_are_never_hashed_with_the_bare_secret() -> None:
-    [pepper] = read_settings(GOOD).peppers
+def test_the_order_of_a_list_is_preserved() -> None:
+    settings = read_settings({**VALID, "API_KEY_PEPPERS": f"{LONG_SECRET}-new , {LONG_SECRET}-old"})
 
-    assert pepper != LONG
-    assert LONG in pepper
+    assert settings.peppers == (f"{LONG_SECRET}-new", f"{LONG_SECRET}-old")
+
+
+def test_the_default_pepper_is_derived_from_the_secret_and_differs_from_it() -> None:
+    [pepper] = read_settings(VALID).peppers
+
+    assert pepper != LONG_SECRET
+    assert LONG_SECRET in pepper
 
 
 @pytest.mark.parametrize(
-    ("given", "prefix"),
+    ("environment", "prefix"),
     [
         ({}, "vca_"),
         ({"TENANT_ROLES": "on", "TENANT_ROLE_PREFIX": "blue_"}, "blue_"),
         ({"TENANT_ROLES": "off"}, None),
     ],
 )
-def test_tenants_have_roles_unless_they_are_off(given: dict[str, str], prefix: str | None) -> None:
-    assert read_settings({**GOOD, **given}).role_prefix == prefix
+def test_tenant_roles_are_on_by_default(environment: dict[str, str], prefix: str | None) -> None:
+    assert read_settings({**VALID, **environment}).role_prefix == prefix
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("environment", "setting"),
     [
         ({"TENANT_ROLES": "on"}, "TENANT_ROLES"),
         ({"DATABASE_URL": "embedded:.vca/postgres"}, "TENANCY_ENGINE"),
     ],
 )
-def test_citus_refuses_what_it_cannot_have(given: dict[str, str], named: str) -> None:
-    [_, problem] = _problems({**GOOD, "TENANCY_ENGINE": "citus", **given})
+def test_citus_rejects_settings_that_it_does_not_support(
+    environment: dict[str, str], setting: str
+) -> None:
+    [_, problem] = _problems({**VALID, "TENANCY_ENGINE": "citus", **environment})
 
-    assert problem.startswith(f"{named} ")
+    assert problem.startswith(f"{setting} ")
 
 
-def test_citus_is_refused_in_one_sentence_until_it_works() -> None:
-    problems = _problems({**GOOD, "TENANCY_ENGINE": "citus"})
+def test_citus_is_rejected_as_unsupported() -> None:
+    problems = _problems({**VALID, "TENANCY_ENGINE": "citus"})
 
     assert problems == ["TENANCY_ENGINE is citus, which is not supported yet: use postgres"]
 
 
 @pytest.mark.parametrize(
-    ("given", "claims_are_open"),
+    ("environment", "claims_are_open"),
     [
-        (GOOD, True),
+        (VALID, True),
         (PRODUCTION, False),
-        ({**GOOD, "DID_CLAIMS": "assigned"}, False),
+        ({**VALID, "DID_CLAIMS": "assigned"}, False),
         ({**PRODUCTION, "DID_CLAIMS": "open"}, True),
     ],
 )
-def test_production_lets_tenants_claim_only_what_is_assigned_to_them(
-    given: dict[str, str], claims_are_open: bool
+def test_in_production_tenants_claim_only_assigned_numbers_by_default(
+    environment: dict[str, str], claims_are_open: bool
 ) -> None:
-    assert read_settings(given).claims_are_open is claims_are_open
+    assert read_settings(environment).claims_are_open is claims_are_open
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("environment", "setting"),
     [
         ({"DATABASE_URL": "embedded:.vca/postgres"}, "DATABASE_URL"),
         ({"DEBUG": "true"}, "DEBUG"),
         ({"SECRET_KEY": "change-me"}, "SECRET_KEY"),
         ({"API_KEY_PEPPERS": ""}, "API_KEY_PEPPERS"),
         ({"API_KEY_PEPPERS": "change-me"}, "API_KEY_PEPPERS"),
-        ({"API_KEY_PEPPERS": f"change-me, {LONG}"}, "API_KEY_PEPPERS"),
+        ({"API_KEY_PEPPERS": f"change-me, {LONG_SECRET}"}, "API_KEY_PEPPERS"),
         ({"TELEPHONY_PROVIDER": "twilio"}, "PUBLIC_BASE_URL"),
         (
             {"TELEPHONY_PROVIDER": "twilio", "PUBLIC_BASE_URL": "http://voice.example.com"},
@@ -364,23 +387,23 @@ def test_production_lets_tenants_claim_only_what_is_assigned_to_them(
         ),
     ],
 )
-def test_production_refuses_each_thing_that_is_for_development(
-    given: dict[str, str], named: str
+def test_production_rejects_each_development_setting(
+    environment: dict[str, str], setting: str
 ) -> None:
     assert read_settings(PRODUCTION).production
 
-    [problem] = _problems({**PRODUCTION, **given})
+    [problem] = _problems({**PRODUCTION, **environment})
 
-    assert problem.startswith(f"{named} ")
-
-
-def test_staging_may_do_what_development_may() -> None:
-    given = {**GOOD, "APP_ENV": "staging", "TELEPHONY_PROVIDER": "fake", "DEBUG": "true"}
-
-    assert not read_settings(given).production
+    assert problem.startswith(f"{setting} ")
 
 
-def test_a_trailing_slash_of_the_public_address_is_dropped() -> None:
-    given = {**GOOD, "PUBLIC_BASE_URL": "https://voice.example.com/vca/"}
+def test_staging_allows_development_settings() -> None:
+    environment = {**VALID, "APP_ENV": "staging", "TELEPHONY_PROVIDER": "fake", "DEBUG": "true"}
 
-    assert read_settings(given).public_base_url == "https://voice.example.com/vca"
+    assert not read_settings(environment).production
+
+
+def test_a_trailing_slash_of_the_public_base_url_is_removed() -> None:
+    environment = {**VALID, "PUBLIC_BASE_URL": "https://voice.example.com/vca/"}
+
+    assert read_settings(environment).public_base_url == "https://voice.example.com/vca"

@@ -1,4 +1,4 @@
-"""Fixtures for API tests: two populated tenants in a database of their own, and its snapshots."""
+"""Fixtures for API tests: two populated tenants in a separate database, and its snapshots."""
 
 from collections.abc import Iterator
 from uuid import UUID
@@ -33,7 +33,7 @@ def _database_templates(
     return DatabaseTemplates(
         request.getfixturevalue("database_server"),
         _app,
-        f"{make_url(database_url).database}_street",
+        f"{make_url(database_url).database}_populated",
     )
 
 
@@ -112,7 +112,7 @@ def populated_acme(
     """
     monkeypatch.setattr(endpoints, "MAX_WEBHOOKS", 10_000)
     monkeypatch.setattr(accounts, "MAX_ACCOUNTS", 10_000)
-    no_decision = WebhookDecision("nobody is asked from a table of requests")
+    no_decision = WebhookDecision("decision webhooks are disabled in this test")
     monkeypatch.setattr(decision_request, "request_decision", lambda question: no_decision)
     acme, _ = _two_populated_tenants
     key = data_export.storage_key(acme.tenant.ref, UUID(acme.ids["export_id"]))

@@ -1,4 +1,4 @@
-"""Every operation that changes something, or is shown content, is told once; nothing else is."""
+"""The audit log: each change and each read of content writes one entry; nothing else does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import event
 
 from tests.support import pii_sentinel
-from tests.support.api import Api
+from tests.support.api import Api, ApiResponse
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Platform, Tenant, assert_created, fresh_number
 from tests.support.operations import Operation, build_body
@@ -24,149 +24,150 @@ from vca.kit import db
 from vca.kit.db import dialect
 from vca.telephony.adapter import TelephonyError
 
-T = "/api/tenants/{tenant_id}"
-# What the schemas' own examples do not say of a request that is to succeed.
-FITTING: dict[str, dict[str, Any]] = {
-    f"PATCH {T}": {"status": "active"},
-    f"PATCH {T}/ai-profiles/{{ai_profile_id}}": {"is_default": False},
-    f"POST {T}/calls/{{call_id}}/replay": {"version": 1},
-    f"POST {T}/simulations": {"from": fresh_number()},
+TENANT_PATH = "/api/tenants/{tenant_id}"
+# Fields that a request needs to succeed and that differ from the examples of the schemas.
+BODY_OVERRIDES: dict[str, dict[str, Any]] = {
+    f"PATCH {TENANT_PATH}": {"status": "active"},
+    f"PATCH {TENANT_PATH}/ai-profiles/{{ai_profile_id}}": {"is_default": False},
+    f"POST {TENANT_PATH}/calls/{{call_id}}/replay": {"version": 1},
+    f"POST {TENANT_PATH}/simulations": {"from": fresh_number()},
 }
-# After those that need what they end or take away.
-LAST = ("/hangup", "/transfer", "/phone-numbers/{phone_number_id}")
-
-
-NEW_KEY = ("/api/api-keys", {"name": "one more"})
+# Operations that end or remove what other operations need, so they run last.
+LAST_PATHS = ("/hangup", "/transfer", "/phone-numbers/{phone_number_id}")
+NEW_KEY_REQUEST = ("/api/api-keys", {"name": "one more"})
 
 
 class AuditLog:
-    """The entries of one tenant's schema and of `public`, and which of them are new."""
+    """The audit entries of one tenant's schema and of the public schema."""
 
-    def __init__(self, evidence: SnapshotChecker, tenant: Tenant) -> None:
-        self._evidence = evidence
+    def __init__(self, db_snapshot: SnapshotChecker, tenant: Tenant) -> None:
+        self._db_snapshot = db_snapshot
         self._statement = (
             f'SELECT to_jsonb(e) FROM "{tenant.ref.schema}".audit_entries e'
             " UNION ALL SELECT to_jsonb(e) FROM public.audit_entries e"
         )
-        self._known: set[str] = set()
-        self.new()
+        self._known_ids: set[str] = set()
+        self.pop_new()
 
-    def new(self) -> list[dict[str, Any]]:
-        """What was told since this was last asked."""
-        rows = [row[0] for row in self._evidence.rows(self._statement)]
-        found = [row for row in rows if row["id"] not in self._known]
-        self._known |= {row["id"] for row in found}
-        return found
+    def pop_new(self) -> list[dict[str, Any]]:
+        """Return the entries since the previous call."""
+        rows = [entry[0] for entry in self._db_snapshot.rows(self._statement)]
+        new_entries = [entry for entry in rows if entry["id"] not in self._known_ids]
+        self._known_ids |= {entry["id"] for entry in new_entries}
+        return new_entries
 
 
 @pytest.fixture
 def audit_log(db_snapshot: SnapshotChecker, populated_acme: PopulatedTenant) -> AuditLog:
-    """Acme's entries and the platform's."""
+    """Return the audit log of Acme and of the platform."""
     return AuditLog(db_snapshot, populated_acme.tenant)
 
 
-def _in_order(catalogue: list[Operation]) -> list[Operation]:
-    def late(operation: Operation) -> tuple[bool, list[bool]]:
-        return operation.method == "DELETE", [operation.path.endswith(each) for each in LAST]
+def _execution_order(catalogue: list[Operation]) -> list[Operation]:
+    def sort_key(operation: Operation) -> tuple[bool, list[bool]]:
+        return operation.method == "DELETE", [operation.path.endswith(path) for path in LAST_PATHS]
 
-    return sorted((each for each in catalogue if each.needs_key), key=late)
+    return sorted((operation for operation in catalogue if operation.needs_key), key=sort_key)
 
 
-def _ask(
+def _send(
     operation: Operation,
-    here: PopulatedTenant,
+    populated_tenant: PopulatedTenant,
     api: Api,
     *,
     ids: dict[str, str] | None = None,
     **options: Any,
-) -> Any:
-    sent = None
+) -> ApiResponse:
+    body = None
     if operation.body_schema is not None:
-        fitting = {
-            **body_values(here),
-            **FITTING.get(operation.name, {}),
-            "target": f"{pii_sentinel.SENTINEL}{here.marker}"[:40],
+        body_fields = {
+            **body_values(populated_tenant),
+            **BODY_OVERRIDES.get(operation.name, {}),
+            "target": f"{pii_sentinel.SENTINEL}{populated_tenant.marker}"[:40],
         }
-        sent = build_body(operation, fitting, as_platform=False)
-    url = operation.url({**here.path_ids(operation.path), **(ids or {})})
-    return api.send(operation.method, url, json_body=sent, **options)
+        body = build_body(operation, body_fields, as_platform=False)
+    url = operation.url({**populated_tenant.path_ids(operation.path), **(ids or {})})
+    return api.send(operation.method, url, json_body=body, **options)
 
 
 def _needs_platform(operation: Operation) -> bool:
     return "Needs a platform key" in operation.specification.get("description", "")
 
 
-def test_every_operation_that_changes_something_or_shows_content_is_told_once(
+def test_each_change_and_each_read_of_content_writes_one_entry(
     all_operations: list[Operation],
     populated_acme: PopulatedTenant,
     platform: Platform,
     audit_log: AuditLog,
 ) -> None:
     removable = {
-        "/api/api-keys/{key_id}": {"key_id": assert_created(platform.api.post(*NEW_KEY))["id"]},
-        f"{T}/ai-profiles/{{ai_profile_id}}": {
+        "/api/api-keys/{key_id}": {
+            "key_id": assert_created(platform.api.post(*NEW_KEY_REQUEST))["id"]
+        },
+        f"{TENANT_PATH}/ai-profiles/{{ai_profile_id}}": {
             "ai_profile_id": populated_acme.tenant.profile()["id"]
         },
     }
-    faults, told = [], 0
-    audit_log.new()
+    errors, entry_count = [], 0
+    audit_log.pop_new()
 
-    for operation in _in_order(all_operations):
+    for operation in _execution_order(all_operations):
         api = platform.api if _needs_platform(operation) else populated_acme.tenant.api
-        answer = _ask(operation, populated_acme, api, ids=removable.get(operation.path))
-        new = audit_log.new()
+        response = _send(operation, populated_acme, api, ids=removable.get(operation.path))
+        new_entries = audit_log.pop_new()
 
-        if answer.status_code >= 300:
-            faults.append(f"{operation.name}: {answer.status_code} {answer.text[:300]}")
-        elif len(new) != operation.is_audited:
-            faults.append(f"{operation.name}: told {len(new)} times")
-        for entry in new:
-            told += 1
-            found = (entry["operation"], entry["request_id"], entry["key_prefix"], entry["actor"])
+        if response.status_code >= 300:
+            errors.append(f"{operation.name}: {response.status_code} {response.text[:300]}")
+        elif len(new_entries) != operation.is_audited:
+            errors.append(f"{operation.name}: {len(new_entries)} audit entries")
+        for entry in new_entries:
+            entry_count += 1
+            values = (entry["operation"], entry["request_id"], entry["key_prefix"], entry["actor"])
             expected = (
                 operation.specification["operationId"],
-                answer.headers["X-Request-Id"],
+                response.headers["X-Request-Id"],
                 (api.key or "")[:12],
                 "platform_key" if api is platform.api else "tenant_key",
             )
-            if found != expected:
-                faults.append(f"{operation.name}: {found}, and not {expected}")
+            if values != expected:
+                errors.append(f"{operation.name}: {values}, expected {expected}")
 
-    assert not faults, "\n".join(faults)
-    assert told > 35
+    assert not errors, "\n".join(errors)
+    assert entry_count > 35
 
 
-def test_what_is_refused_is_not_told(
+def test_a_rejected_request_writes_no_entry(
     all_operations: list[Operation],
     populated_acme: PopulatedTenant,
     populated_globex: PopulatedTenant,
     platform: Platform,
     audit_log: AuditLog,
 ) -> None:
-    gone = {name: str(uuid4()) for name in populated_acme.ids if name != "tenant_id"}
-    asked = 0
+    unknown_ids = {name: str(uuid4()) for name in populated_acme.ids if name != "tenant_id"}
+    request_count = 0
 
     for operation in all_operations:
         if not operation.is_audited:
             continue
         api = platform.api if _needs_platform(operation) else populated_acme.tenant.api
-        answers = [
-            _ask(operation, populated_acme, populated_globex.tenant.api)
-        ]  # another tenant's key
-        if gone.keys() & set(operation.path_names):
-            answers.append(_ask(operation, populated_acme, api, ids=gone))
+        foreign_key_response = _send(operation, populated_acme, populated_globex.tenant.api)
+        responses = [foreign_key_response]
+        if unknown_ids.keys() & set(operation.path_names):
+            responses.append(_send(operation, populated_acme, api, ids=unknown_ids))
         if operation.body_schema is not None:
             url = operation.url(populated_acme.path_ids(operation.path))
-            answers.append(api.send(operation.method, url, json_body={"no such field": 1}))
+            responses.append(api.send(operation.method, url, json_body={"no such field": 1}))
 
-        assert [each.status_code for each in answers if each.status_code < 400] == [], operation
-        asked += len(answers)
+        assert [
+            response.status_code for response in responses if response.status_code < 400
+        ] == [], operation
+        request_count += len(responses)
 
-    assert audit_log.new() == []
-    assert asked > 80
+    assert audit_log.pop_new() == []
+    assert request_count > 80
 
 
-def test_a_carrier_that_fails_leaves_a_hangup_untold(
+def test_a_failed_hangup_writes_no_entry(
     populated_acme: PopulatedTenant,
     carrier_client: SignedCarrierClient,
     audit_log: AuditLog,
@@ -177,50 +178,50 @@ def test_a_carrier_that_fails_leaves_a_hangup_untold(
 
     monkeypatch.setattr(carrier_client.carrier, "hang_up", fail)
 
-    answer = populated_acme.tenant.post(
+    response = populated_acme.tenant.post(
         f"/calls/{populated_acme.tenant.get('/calls').json[0]['id']}/hangup"
     )
 
-    assert answer.status_code == 502
-    assert audit_log.new() == []
+    assert response.status_code == 502
+    assert audit_log.pop_new() == []
 
 
 @pytest.mark.parametrize(
-    ("path", "sent", "answer"),
+    ("path", "body", "repeated_status"),
     [
         ("/ai-profiles", {"system_prompt": "You answer."}, 201),  # in one transaction
         ("/api-keys", {"name": "x"}, 409),  # in one of `public`
         ("/webhooks", {"url": "https://8.8.8.8/"}, 409),  # calls out
     ],
 )
-def test_a_repeated_idempotency_key_is_told_once(
+def test_a_repeated_request_writes_no_second_entry(
     path: str,
-    sent: dict[str, Any],
-    answer: int,
+    body: dict[str, Any],
+    repeated_status: int,
     populated_acme: PopulatedTenant,
     audit_log: AuditLog,
 ) -> None:
     key = {"Idempotency-Key": uuid4().hex}
 
-    first = populated_acme.tenant.post(path, sent, headers=key)
-    told = audit_log.new()
-    again = populated_acme.tenant.post(path, sent, headers=key)
+    first = populated_acme.tenant.post(path, body, headers=key)
+    entries = audit_log.pop_new()
+    repeated = populated_acme.tenant.post(path, body, headers=key)
 
-    assert (first.status_code, again.status_code) == (201, answer)
-    assert len(told) == 1
-    assert audit_log.new() == []
+    assert (first.status_code, repeated.status_code) == (201, repeated_status)
+    assert len(entries) == 1
+    assert audit_log.pop_new() == []
 
 
-def test_nothing_that_anybody_said_wrote_or_dialled_is_told(
+def test_entries_contain_no_texts_numbers_addresses_or_secrets(
     all_operations: list[Operation],
     populated_acme: PopulatedTenant,
     platform: Platform,
     db_snapshot: SnapshotChecker,
 ) -> None:
-    """Every text that Acme keeps bears its word; its numbers and addresses are its own."""
-    for operation in _in_order(all_operations):
+    """Every text of Acme contains its marker, and no other tenant has its numbers and addresses."""
+    for operation in _execution_order(all_operations):
         api = platform.api if _needs_platform(operation) else populated_acme.tenant.api
-        _ask(operation, populated_acme, api)
+        _send(operation, populated_acme, api)
     number = fresh_number()
     assert_created(
         populated_acme.tenant.post(
@@ -231,12 +232,12 @@ def test_nothing_that_anybody_said_wrote_or_dialled_is_told(
         "/settings", {"notification_email": f"{populated_acme.marker}@example.com"}
     )
 
-    rows = AuditLog(db_snapshot, populated_acme.tenant)._evidence.rows(
+    rows = AuditLog(db_snapshot, populated_acme.tenant)._db_snapshot.rows(
         f'SELECT e::text FROM "{populated_acme.tenant.ref.schema}".audit_entries e'
         " UNION ALL SELECT e::text FROM public.audit_entries e"
     )
 
-    told = "\n".join(row[0] for row in rows)
+    audit_text = "\n".join(row[0] for row in rows)
     assert len(rows) > 35
     for secret in (
         populated_acme.marker,
@@ -247,10 +248,10 @@ def test_nothing_that_anybody_said_wrote_or_dialled_is_told(
         "8.8.8.8",
         "+44",
     ):
-        assert secret not in told, secret
+        assert secret not in audit_text, secret
 
 
-def test_a_change_is_told_by_field_and_values_only_where_they_are_plain(
+def test_an_entry_has_plain_hashed_or_redacted_values_of_the_changed_fields(
     populated_acme: PopulatedTenant,
 ) -> None:
     phone, forward = populated_acme.ids["phone_number_id"], fresh_number()
@@ -268,7 +269,7 @@ def test_a_change_is_told_by_field_and_values_only_where_they_are_plain(
     }
 
 
-def test_a_tenants_list_has_what_was_done_to_it_from_outside_in_its_place(
+def test_a_tenants_list_includes_changes_by_the_platform_in_order(
     populated_acme: PopulatedTenant, platform: Platform
 ) -> None:
     assert_created(populated_acme.tenant.post("/api-keys", {"name": "crm"}))
@@ -278,73 +279,77 @@ def test_a_tenants_list_has_what_was_done_to_it_from_outside_in_its_place(
 
     newest = populated_acme.tenant.get("/audit", limit=4).json
 
-    assert [each["operation"] for each in newest] == [
+    assert [entry["operation"] for entry in newest] == [
         "list_messages",
         "change_tenant",
         "change_settings",
         "create_tenant_key",
     ]
     assert newest[1]["changes"] == {"plan": {"from": "starter", "to": "growth"}}
-    assert [each["actor"] for each in newest[:2]] == ["tenant_key", "platform_key"]
-    assert {each["tenant_id"] for each in newest} == {populated_acme.tenant.id}
+    assert [entry["actor"] for entry in newest[:2]] == ["tenant_key", "platform_key"]
+    assert {entry["tenant_id"] for entry in newest} == {populated_acme.tenant.id}
 
 
-def test_a_streamed_turn_and_a_look_at_a_recordings_headers_are_told_once_each(
+def test_a_streamed_turn_and_a_head_of_a_recording_write_one_entry_each(
     populated_acme: PopulatedTenant, audit_log: AuditLog
 ) -> None:
     turns = f"/simulations/{populated_acme.ids['call_id']}/turns"
-    spoken = populated_acme.tenant.post(
+    turn_response = populated_acme.tenant.post(
         turns, {"text": "Hello?"}, headers={"Accept": "text/event-stream"}
     )
-    said = spoken.get_data(as_text=True)
-    looked = populated_acme.tenant.api.send(
+    stream = turn_response.get_data(as_text=True)
+    head_response = populated_acme.tenant.api.send(
         "HEAD", populated_acme.tenant.url(f"/calls/{populated_acme.ids['call_id']}/recording")
     )
 
-    assert "event: reply" in said
-    assert looked.status_code == 200
-    assert [each["operation"] for each in audit_log.new()] == ["say_in_simulation", "get_recording"]
+    assert "event: reply" in stream
+    assert head_response.status_code == 200
+    assert [entry["operation"] for entry in audit_log.pop_new()] == [
+        "say_in_simulation",
+        "get_recording",
+    ]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])
-def test_pages_over_both_lists_show_every_entry_once(
+def test_the_pages_of_a_list_contain_every_entry_once(
     limit: int, populated_acme: PopulatedTenant
 ) -> None:
     for count in range(4):
         assert_created(populated_acme.tenant.post("/api-keys", {"name": "x"}))
         populated_acme.tenant.patch("/settings", {"variables": {"count": str(count)}})
-    whole = [each["id"] for each in populated_acme.tenant.get("/audit", limit=100).json]
+    complete_list = [entry["id"] for entry in populated_acme.tenant.get("/audit", limit=100).json]
 
-    walked, cursor = [], {}
+    paged_list: list[str] = []
+    cursor: dict[str, str] = {}
     while True:
-        answer = populated_acme.tenant.get("/audit", limit=limit, **cursor)
-        walked += [each["id"] for each in answer.json]
-        if "Link" not in answer.headers:
+        response = populated_acme.tenant.get("/audit", limit=limit, **cursor)
+        paged_list += [entry["id"] for entry in response.json]
+        if "Link" not in response.headers:
             break
-        cursor = {"cursor": cursor_of(answer)}
+        cursor = {"cursor": cursor_of(response)}
 
-    assert walked == whole
-    assert len(set(whole)) == len(whole) > 20
-    assert whole == sorted(whole, reverse=True)
+    assert paged_list == complete_list
+    assert len(set(complete_list)) == len(complete_list) > 20
+    assert complete_list == sorted(complete_list, reverse=True)
 
 
-def test_neither_tenant_is_told_of_the_other(
+def test_a_tenants_list_has_no_entries_of_another_tenant(
     populated_acme: PopulatedTenant, populated_globex: PopulatedTenant
 ) -> None:
     assert_created(populated_globex.tenant.post("/api-keys", {"name": "x"}))
 
-    shown = populated_acme.tenant.get("/audit", limit=100)
+    response = populated_acme.tenant.get("/audit", limit=100)
 
-    assert shown.json
-    assert not populated_globex.leaked_secrets(shown.text)
+    assert response.json
+    assert not populated_globex.leaked_secrets(response.text)
 
 
-def test_a_list_can_be_asked_by_who_what_and_when(
+def test_a_list_can_be_filtered_by_actor_object_and_time(
     populated_acme: PopulatedTenant, platform: Platform
 ) -> None:
     platform.api.patch(populated_acme.tenant.url("/settings"), {"time_zone": "Europe/Paris"})
     [newest] = populated_acme.tenant.get("/audit", limit=1).json
-    asked: dict[str, Any] = {
+    filters: dict[str, Any] = {
         "operation": "change_settings",
         "object_type": "settings",
         "object_id": newest["object_id"],
@@ -352,11 +357,11 @@ def test_a_list_can_be_asked_by_who_what_and_when(
         "key_prefix": platform.key[:12],
     }
 
-    found = populated_acme.tenant.get("/audit", **asked).json
+    entries = populated_acme.tenant.get("/audit", **filters).json
 
-    assert newest["id"] in [each["id"] for each in found]
-    for name, value in asked.items():
-        assert {each[name] for each in found} == {value}
+    assert newest["id"] in [entry["id"] for entry in entries]
+    for name, value in filters.items():
+        assert {entry[name] for entry in entries} == {value}
     assert populated_acme.tenant.get("/audit", created_after=newest["created_at"]).json == []
     assert populated_acme.tenant.get(
         "/audit", created_before=newest["created_at"], limit=1
@@ -366,7 +371,7 @@ def test_a_list_can_be_asked_by_who_what_and_when(
     assert populated_acme.tenant.get("/audit", actor="nobody").status_code == 400
 
 
-def test_operators_see_what_was_done_in_public_and_whose_it_was(
+def test_the_platforms_list_names_the_tenant_of_each_entry(
     populated_acme: PopulatedTenant, populated_globex: PopulatedTenant, platform: Platform
 ) -> None:
     assert_created(populated_acme.tenant.post("/api-keys", {"name": "x"}))
@@ -378,51 +383,53 @@ def test_operators_see_what_was_done_in_public_and_whose_it_was(
     )
 
     newest = platform.api.get("/api/audit", limit=2).json
-    of_acme = platform.api.get("/api/audit", tenant_id=populated_acme.tenant.id, limit=100).json
+    acme_entries = platform.api.get(
+        "/api/audit", tenant_id=populated_acme.tenant.id, limit=100
+    ).json
 
-    assert [each["operation"] for each in newest] == ["assign_did", "create_tenant_key"]
+    assert [entry["operation"] for entry in newest] == ["assign_did", "create_tenant_key"]
     assert newest[0]["object_id"] == str(redaction.hash_text(number))
     assert newest[0]["tenant_id"] == populated_globex.tenant.id
-    assert {each["tenant_id"] for each in of_acme} == {populated_acme.tenant.id}
-    assert not populated_globex.leaked_secrets(str(of_acme))
+    assert {entry["tenant_id"] for entry in acme_entries} == {populated_acme.tenant.id}
+    assert not populated_globex.leaked_secrets(str(acme_entries))
 
 
 @contextmanager
-def _sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Every string that goes to the server, but for the look-up of the key."""
-    said: list[str] = []
+def _sql_statements(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Yield the SQL that is sent to the server, except the query for the API key."""
+    statements: list[str] = []
     send = dialect._execute
 
-    def noting(connection: Any, statement: str) -> None:
-        said.append(statement)
+    def record_and_execute(connection: Any, statement: str) -> None:
+        statements.append(statement)
         send(connection, statement)
 
-    def note(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        said.append(statement)
+    def record_statement(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
 
     engine = db.current_database().engine
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record_statement)
     with monkeypatch.context() as patched:
-        patched.setattr(dialect, "_execute", noting)
+        patched.setattr(dialect, "_execute", record_and_execute)
         try:
-            yield said
+            yield statements
         finally:
-            event.remove(engine, "before_cursor_execute", note)
+            event.remove(engine, "before_cursor_execute", record_statement)
 
 
-def test_telling_costs_no_round_trip_and_what_is_not_told_nothing(
+def test_an_audit_entry_needs_no_extra_round_trip(
     populated_acme: PopulatedTenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _sent(monkeypatch) as content:
+    with _sql_statements(monkeypatch) as content_sql:
         populated_acme.tenant.get("/messages")
-    with _sent(monkeypatch) as change:
+    with _sql_statements(monkeypatch) as change_sql:
         populated_acme.tenant.patch("/settings", {"time_zone": "Europe/Paris"})
-    with _sent(monkeypatch) as plain:
+    with _sql_statements(monkeypatch) as unaudited_sql:
         populated_acme.tenant.get("/ai-profiles")
 
-    for said in (content, change):
-        assert "audit_entries" not in "".join(said[:-1])
-        assert said[-1].startswith("INSERT INTO audit_entries")
-        assert said[-1].endswith("; COMMIT")
-    assert plain[-1] == "COMMIT"
-    assert len(plain) == len(content)
+    for statements in (content_sql, change_sql):
+        assert "audit_entries" not in "".join(statements[:-1])
+        assert statements[-1].startswith("INSERT INTO audit_entries")
+        assert statements[-1].endswith("; COMMIT")
+    assert unaudited_sql[-1] == "COMMIT"
+    assert len(unaudited_sql) == len(content_sql)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: for whom it is, what it says, and that it says it without the database, too."""
+"""`GET /metrics`: its token, its values, and its response without a database."""
 
 from collections.abc import Callable, Iterator
 
@@ -21,25 +21,25 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import IsolationError, public_session, tenant_session
 
 TOKEN = "a-token-of-the-test-suite-and-no-other"
-Read = Callable[..., float]
+ReadValue = Callable[..., float]
 
 
 @pytest.fixture
-def scraped(app: Flask, anonymous: Api) -> Callable[[], ApiResponse]:
-    """What Prometheus is answered."""
+def scrape(app: Flask, anonymous: Api) -> Callable[[], ApiResponse]:
+    """Return a function that sends the request of Prometheus."""
     app.config["METRICS_TOKEN"] = TOKEN
     headers = {"Authorization": f"Bearer {TOKEN}"}
     return lambda: anonymous.send("GET", "/metrics", headers=dict(headers))
 
 
 @pytest.fixture
-def value(scraped: Callable[[], ApiResponse]) -> Read:
-    """One series' value; 0 for one that is not there."""
+def read_value(scrape: Callable[[], ApiResponse]) -> ReadValue:
+    """Return a function that returns the value of a series, or 0 if the series is missing."""
 
     def read(name: str, **labels: str) -> float:
-        answer = scraped()
-        assert answer.status_code == 200, answer.text
-        for family in text_string_to_metric_families(answer.text):
+        response = scrape()
+        assert response.status_code == 200, response.text
+        for family in text_string_to_metric_families(response.text):
             for sample in family.samples:
                 if sample.name == name and sample.labels == labels:
                     return float(sample.value)
@@ -49,21 +49,21 @@ def value(scraped: Callable[[], ApiResponse]) -> Read:
 
 
 @pytest.fixture
-def database_away(app: Flask) -> Iterator[None]:
-    """Nobody listens where the database should be."""
-    elsewhere = Database("postgresql://nobody@127.0.0.1:1/nowhere")
+def database_unreachable(app: Flask) -> Iterator[None]:
+    """Replace the database by an address on which no server listens."""
+    unreachable_database = Database("postgresql://nobody@127.0.0.1:1/nowhere")
     before = db.current_database()
-    db.set_current_database(elsewhere)
+    db.set_current_database(unreachable_database)
     yield
     db.set_current_database(before)
-    elsewhere.close()
+    unreachable_database.close()
 
 
-# --- For whom -----------------------------------------------------------------------------------
+# --- Token --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "given",
+    "authorization",
     [
         None,
         "",
@@ -77,142 +77,157 @@ def database_away(app: Flask) -> Iterator[None]:
         "Bearer é",
     ],
 )
-def test_a_wrong_token_is_401(
-    scraped: Callable[[], ApiResponse], anonymous: Api, given: str | None
+def test_a_wrong_token_returns_401(
+    scrape: Callable[[], ApiResponse], anonymous: Api, authorization: str | None
 ) -> None:
-    headers = {} if given is None else {"Authorization": given}
+    headers = {} if authorization is None else {"Authorization": authorization}
 
-    answer = anonymous.send("GET", "/metrics", headers=headers)
+    response = anonymous.send("GET", "/metrics", headers=headers)
 
-    assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
-    assert "vca_" not in answer.text.replace("vca_…", "")
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+    assert "vca_" not in response.text.replace("vca_…", "")
 
 
-def test_no_api_key_opens_it(
-    scraped: Callable[[], ApiResponse], acme: Tenant, world: Factory
+def test_an_api_key_returns_401(
+    scrape: Callable[[], ApiResponse], acme: Tenant, world: Factory
 ) -> None:
     assert acme.api.get("/metrics").status_code == 401
     assert world.platform().api.get("/metrics").status_code == 401
 
 
-def test_without_a_token_of_the_deployment_it_is_not_there(app: Flask, anonymous: Api) -> None:
-    for given in ("Bearer ", "Bearer", f"Bearer {TOKEN}"):
-        answer = anonymous.send("GET", "/metrics", headers={"Authorization": given})
+def test_without_a_configured_token_the_path_returns_404(app: Flask, anonymous: Api) -> None:
+    for authorization in ("Bearer ", "Bearer", f"Bearer {TOKEN}"):
+        response = anonymous.send("GET", "/metrics", headers={"Authorization": authorization})
 
-        assert answer.status_code == 404
-
-
-# --- What it says -------------------------------------------------------------------------------
+        assert response.status_code == 404
 
 
-def test_no_tenant_is_named(
-    scraped: Callable[[], ApiResponse], acme: Tenant, globex: Tenant
+# --- Metrics of the process ---------------------------------------------------------------------
+
+
+def test_the_metrics_name_no_tenant_and_no_number(
+    scrape: Callable[[], ApiResponse], acme: Tenant, globex: Tenant
 ) -> None:
     for tenant in (acme, globex):
         tenant.profile()
         tenant.say(tenant.simulate(tenant.number()["did_number"])["call_id"], "Hello?")
 
-    told = scraped().text
+    exposition = scrape().text
 
     for tenant in (acme, globex):
-        assert tenant.id not in told
-        assert tenant.ref.schema not in told
-    assert "+44" not in told
+        assert tenant.id not in exposition
+        assert tenant.ref.schema not in exposition
+    assert "+44" not in exposition
 
 
-def test_requests_are_counted_by_method_and_class_of_status(value: Read, acme: Tenant) -> None:
-    told = {"method": "GET", "status_class": "4xx"}
-    before = value("vca_http_requests_total", **told)
-    took = value("vca_http_request_seconds_count")
+def test_requests_are_counted_by_method_and_status_class(
+    read_value: ReadValue, acme: Tenant
+) -> None:
+    labels = {"method": "GET", "status_class": "4xx"}
+    before = read_value("vca_http_requests_total", **labels)
+    duration_count = read_value("vca_http_request_seconds_count")
 
     acme.get("/nothing-here")
 
-    assert value("vca_http_requests_total", **told) == before + 1
-    assert value("vca_http_request_seconds_count") >= took + 2
+    assert read_value("vca_http_requests_total", **labels) == before + 1
+    assert read_value("vca_http_request_seconds_count") >= duration_count + 2
 
 
-def test_a_call_is_counted_when_it_begins_and_once_when_it_ends(value: Read, acme: Tenant) -> None:
+def test_the_beginning_and_the_end_of_a_call_are_counted(
+    read_value: ReadValue, acme: Tenant
+) -> None:
     acme.profile(end_phrases=["goodbye"])
-    kind = {"carrier": "fake", "simulated": "true"}
-    begun = {"direction": "inbound", **kind}
-    ended = {"end_reason": "agent_hangup", **kind}
-    before = value("vca_calls_begun_total", **begun), value("vca_calls_ended_total", **ended)
-    turns = value("vca_turn_seconds_count", stage="total")
+    common_labels = {"carrier": "fake", "simulated": "true"}
+    begin_labels = {"direction": "inbound", **common_labels}
+    end_labels = {"end_reason": "agent_hangup", **common_labels}
+    before = (
+        read_value("vca_calls_begun_total", **begin_labels),
+        read_value("vca_calls_ended_total", **end_labels),
+    )
+    turn_count = read_value("vca_turn_seconds_count", stage="total")
 
     call = acme.simulate(acme.number()["did_number"])
     acme.say(call["call_id"], "Goodbye!")
 
-    assert value("vca_calls_begun_total", **begun) == before[0] + 1
-    assert value("vca_calls_ended_total", **ended) == before[1] + 1
-    assert value("vca_turn_seconds_count", stage="total") == turns + 1
+    assert read_value("vca_calls_begun_total", **begin_labels) == before[0] + 1
+    assert read_value("vca_calls_ended_total", **end_labels) == before[1] + 1
+    assert read_value("vca_turn_seconds_count", stage="total") == turn_count + 1
 
 
-def test_forged_requests_of_carriers_are_counted(
-    value: Read, anonymous: Api, carrier: FakeTelephonyAdapter
+def test_forged_carrier_requests_are_counted(
+    read_value: ReadValue, anonymous: Api, carrier: FakeTelephonyAdapter
 ) -> None:
-    before = value("vca_signature_failures_total", carrier="fake")
-    genuine = carrier.signed_request("voice", BASE_PATH, call_id="forged", to="+14155550100")
-    forged = CarrierRequest("voice", genuine.url, {}, genuine.body)
+    before = read_value("vca_signature_failures_total", carrier="fake")
+    signed_request = carrier.signed_request("voice", BASE_PATH, call_id="forged", to="+14155550100")
+    forged_request = CarrierRequest("voice", signed_request.url, {}, signed_request.body)
 
-    answer = anonymous.send("POST", "/telephony/fake/voice", data=forged.body)
+    response = anonymous.send("POST", "/telephony/fake/voice", data=forged_request.body)
 
-    assert answer.status_code == 403
-    assert value("vca_signature_failures_total", carrier="fake") == before + 1
+    assert response.status_code == 403
+    assert read_value("vca_signature_failures_total", carrier="fake") == before + 1
 
 
-def test_an_isolation_alarm_is_counted(value: Read, acme: Tenant, globex: Tenant) -> None:
-    before = value("vca_isolation_alarms_total")
+def test_an_isolation_alarm_is_counted(read_value: ReadValue, acme: Tenant, globex: Tenant) -> None:
+    before = read_value("vca_isolation_alarms_total")
     with admin_db.tenant_session(acme.ref) as session:
         session.execute(text("ALTER TYPE tenant_identity RENAME TO hidden"))
 
     with pytest.raises(IsolationError), tenant_session(TenantRef(acme.ref.id)):
         pass
 
-    assert value("vca_isolation_alarms_total") == before + 1
+    assert read_value("vca_isolation_alarms_total") == before + 1
     with admin_db.public_session() as session:
         session.execute(text(f'ALTER TYPE "{acme.ref.schema}".hidden RENAME TO tenant_identity'))
 
 
-def test_waiting_for_a_connection_is_measured(value: Read, acme: Tenant) -> None:
-    before = value("vca_pool_wait_seconds_count")
+def test_the_wait_for_a_connection_is_measured(read_value: ReadValue, acme: Tenant) -> None:
+    before = read_value("vca_pool_wait_seconds_count")
 
     acme.get("/calls")
 
-    assert value("vca_pool_wait_seconds_count") >= before + 1
+    assert read_value("vca_pool_wait_seconds_count") >= before + 1
 
 
-def test_jobs_are_counted_by_task_and_outcome(value: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_are_counted_by_task_and_outcome(
+    read_value: ReadValue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail() -> None:
         raise ValueError("no")
 
-    failed = {"task": "calls.dial", "outcome": "failed"}
-    done = {"task": "messages.mail", "outcome": "done"}
-    before = value("vca_jobs_total", **failed), value("vca_jobs_total", **done)
+    failed_labels = {"task": "calls.dial", "outcome": "failed"}
+    done_labels = {"task": "messages.mail", "outcome": "done"}
+    before = (
+        read_value("vca_jobs_total", **failed_labels),
+        read_value("vca_jobs_total", **done_labels),
+    )
     for task, function in (("calls.dial", fail), ("messages.mail", lambda: None)):
-        bounded = worker_loop._with_budget(task, function)
+        run_job = worker_loop._with_budget(task, function)
         if function is fail:
             with pytest.raises(ValueError, match="no"):
-                bounded()
+                run_job()
         else:
-            bounded()
+            run_job()
 
-    assert value("vca_jobs_total", **failed) == before[0] + 1
-    assert value("vca_jobs_total", **done) == before[1] + 1
-
-
-# --- What the database says ---------------------------------------------------------------------
+    assert read_value("vca_jobs_total", **failed_labels) == before[0] + 1
+    assert read_value("vca_jobs_total", **done_labels) == before[1] + 1
 
 
-def test_the_database_is_asked_for_what_only_it_knows(
-    value: Read, world: Factory, acme: Tenant
+# --- Metrics from the database ------------------------------------------------------------------
+
+
+def test_tenants_calls_and_failed_registrations_are_counted(
+    read_value: ReadValue, world: Factory, acme: Tenant
 ) -> None:
-    assert value("vca_database_up") == 1
+    assert read_value("vca_database_up") == 1
     hooli = world.tenant("Hooli")
-    active, live = value("vca_tenants", status="active"), value("vca_live_calls")
-    failed = value("vca_failed_registrations")
+    active_tenants, live_calls = (
+        read_value("vca_tenants", status="active"),
+        read_value("vca_live_calls"),
+    )
+    failed_registrations = read_value("vca_failed_registrations")
     number = acme.number()["did_number"]
-    suspended = value("vca_tenants", status="suspended")
+    suspended_tenants = read_value("vca_tenants", status="suspended")
     world.platform().api.patch(hooli.url(), {"status": "suspended"})
     with public_session() as session:
         queue.enqueue(session, "calls.check", tenant_id=acme.id)
@@ -222,39 +237,43 @@ def test_the_database_is_asked_for_what_only_it_knows(
             {"n": number},
         )
 
-    assert value("vca_tenants", status="active") == active - 1
-    assert value("vca_tenants", status="suspended") == suspended + 1
-    assert value("vca_live_calls") == live + 1
-    assert value("vca_failed_registrations") == failed + 1
+    assert read_value("vca_tenants", status="active") == active_tenants - 1
+    assert read_value("vca_tenants", status="suspended") == suspended_tenants + 1
+    assert read_value("vca_live_calls") == live_calls + 1
+    assert read_value("vca_failed_registrations") == failed_registrations + 1
     with admin_db.public_session() as session:
         session.execute(text("DELETE FROM jobs.procrastinate_jobs WHERE task_name = 'calls.check'"))
 
 
-def test_tenants_behind_and_jobs_that_wait_are_told(value: Read, acme: Tenant) -> None:
-    behind = value("vca_tenants_behind_head")
-    set_to = text("UPDATE public.tenants SET schema_revision = :revision WHERE id = :id")
-    age = text(
+def test_outdated_tenants_and_overdue_jobs_are_reported(
+    read_value: ReadValue, acme: Tenant
+) -> None:
+    outdated_count = read_value("vca_tenants_behind_head")
+    set_revision = text("UPDATE public.tenants SET schema_revision = :revision WHERE id = :id")
+    make_job_overdue = text(
         "UPDATE jobs.procrastinate_jobs SET scheduled_at = now() - interval '400 days'"
         " WHERE args->>'tenant_id' = :id"
     )
     acme.number()
     with admin_db.public_session() as session:
-        session.execute(set_to, {"revision": "0001", "id": acme.id})
-        session.execute(age, {"id": acme.id})
+        session.execute(set_revision, {"revision": "0001", "id": acme.id})
+        session.execute(make_job_overdue, {"id": acme.id})
 
-    assert value("vca_tenants_behind_head") == behind + 1
-    assert value("vca_oldest_due_job_seconds") > 399 * 86_400
+    assert read_value("vca_tenants_behind_head") == outdated_count + 1
+    assert read_value("vca_oldest_due_job_seconds") > 399 * 86_400
 
     with admin_db.public_session() as session:
-        session.execute(set_to, {"revision": "9999", "id": acme.id})  # ahead of this code
+        session.execute(set_revision, {"revision": "9999", "id": acme.id})  # ahead of this code
         delete = "DELETE FROM jobs.procrastinate_jobs WHERE args->>'tenant_id' = :id"
         session.execute(text(delete), {"id": acme.id})
-    assert value("vca_tenants_behind_head") == behind
+    assert read_value("vca_tenants_behind_head") == outdated_count
     with admin_db.public_session() as session:
-        session.execute(set_to, {"revision": schema.head(), "id": acme.id})
+        session.execute(set_revision, {"revision": schema.head(), "id": acme.id})
 
 
-def test_with_the_database_away_the_rest_is_still_told(value: Read, database_away: None) -> None:
-    assert value("vca_database_up") == 0
-    assert value("vca_http_requests_total", method="GET", status_class="2xx") > 0
-    assert value("vca_tenants", status="active") == 0
+def test_metrics_of_the_process_need_no_database(
+    read_value: ReadValue, database_unreachable: None
+) -> None:
+    assert read_value("vca_database_up") == 0
+    assert read_value("vca_http_requests_total", method="GET", status_class="2xx") > 0
+    assert read_value("vca_tenants", status="active") == 0

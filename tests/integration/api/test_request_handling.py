@@ -1,4 +1,4 @@
-"""The edge's own guards, each where nothing behind it would do the same."""
+"""Checks that only the API layer makes: rollback, bodies, queries and cookies."""
 
 import flask
 import pytest
@@ -9,12 +9,10 @@ from tests.support.factories import Platform, Tenant
 from vca.api import guards
 from vca.kit.web.access import Access
 
-RAW = {"QUERY_STRING": "external_id=\xff"}
+RAW_QUERY = {"QUERY_STRING": "external_id=\xff"}
 
 
-def test_what_a_view_wrote_before_it_answered_with_an_error_is_rolled_back(
-    app: Flask, acme: Tenant
-) -> None:
+def test_an_error_response_rolls_back_what_the_view_wrote(app: Flask, acme: Tenant) -> None:
     def view(tenant_id: object) -> Response:
         g.session.execute(text("UPDATE settings SET time_zone = 'Asia/Tokyo'"))
         return Response(status=409)
@@ -28,38 +26,40 @@ def test_what_a_view_wrote_before_it_answered_with_an_error_is_rolled_back(
 
 
 @pytest.mark.parametrize("body", ["[]", '"text"', "null", "1"])
-def test_a_body_that_is_no_object_is_told_so(body: str, platform: Platform) -> None:
-    answer = platform.api.send(
-        "POST", "/api/tenants", data=body, headers={"Content-Type": "application/json"}
+def test_a_body_that_is_no_json_object_returns_400(body: str, platform: Platform) -> None:
+    response = platform.api.send(
+        "POST", "/api/tenants", data=body.encode(), headers={"Content-Type": "application/json"}
     )
 
-    assert (answer.status_code, answer.json["code"]) == (400, "unreadable-body")
+    assert (response.status_code, response.json["code"]) == (400, "unreadable-body")
 
 
 @pytest.mark.parametrize("value", ["%ff", "a%00b", "%ed%a0%80"])
-def test_a_filter_that_no_column_can_hold_is_refused_and_not_just_found_nowhere(
+def test_a_filter_with_characters_that_postgres_cannot_store_returns_400(
     value: str, platform: Platform
 ) -> None:
-    answer = platform.api.send("GET", f"/api/tenants?external_id={value}")
+    response = platform.api.send("GET", f"/api/tenants?external_id={value}")
 
-    assert answer.status_code == 400
-    [error] = answer.json["errors"]
+    assert response.status_code == 400
+    [error] = response.json["errors"]
     assert error["pointer"] == "/external_id"
     assert error["detail"] == "Must be one readable value."
 
 
-def test_raw_bytes_in_a_query_are_refused(app: Flask, platform: Platform) -> None:
+def test_raw_bytes_in_a_query_return_400(app: Flask, platform: Platform) -> None:
     headers = {"Authorization": f"Bearer {platform.key}"}
     client = app.test_client()
 
-    listed = client.get("/api/tenants", headers=headers, environ_overrides=RAW)
-    carried = client.post("/telephony/fake/voice", environ_overrides=RAW)
+    list_response = client.get("/api/tenants", headers=headers, environ_overrides=RAW_QUERY)
+    carrier_response = client.post("/telephony/fake/voice", environ_overrides=RAW_QUERY)
 
-    assert (listed.status_code, listed.json["code"]) == (400, "invalid-input")
-    assert (carried.status_code, carried.json["code"]) == (400, "invalid-input")
+    for response in (list_response, carrier_response):
+        assert response.status_code == 400
+        assert response.json is not None
+        assert response.json["code"] == "invalid-input"
 
 
-def test_there_are_no_cookies_to_read_or_to_set(app: Flask) -> None:
+def test_the_app_neither_reads_nor_sets_cookies(app: Flask) -> None:
     with app.test_request_context("/", headers={"Cookie": "session=eyJhIjoxfQ.x.y"}):
         assert dict(flask.session) == {}
         with pytest.raises(RuntimeError):
