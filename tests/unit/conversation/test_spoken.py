@@ -1,4 +1,4 @@
-"""Text on its way to a voice."""
+"""The text that is sent to a voice: cleaned, and split into chunks that can be spoken."""
 
 from collections.abc import Iterator
 
@@ -25,27 +25,30 @@ from vca.conversation import speech_text
         ("", ""),
     ],
 )
-def test_what_cannot_be_spoken_is_dropped(text: str, cleaned: str) -> None:
+def test_characters_that_cannot_be_spoken_are_removed(text: str, cleaned: str) -> None:
     assert speech_text.clean_text(text) == cleaned
 
 
-def clauses(*pieces: str, longest: int = speech_text.MAX_CHARS) -> list[str]:
-    made = speech_text.SentenceChunker(max_chars=longest)
-    return [*(clause for piece in pieces for clause in made.add_chunk(piece)), *made.finish()]
+def split_into_chunks(*model_chunks: str, max_chars: int = speech_text.MAX_CHARS) -> list[str]:
+    chunker = speech_text.SentenceChunker(max_chars=max_chars)
+    return [
+        *(chunk for model_chunk in model_chunks for chunk in chunker.add_chunk(model_chunk)),
+        *chunker.finish(),
+    ]
 
 
-def test_a_sentence_is_handed_on_as_soon_as_it_is_complete() -> None:
-    made = speech_text.SentenceChunker()
+def test_a_sentence_is_returned_as_soon_as_it_is_complete() -> None:
+    chunker = speech_text.SentenceChunker()
 
-    pieces = ("It costs 3", ".5 dollars", ". Shall", " I", " order it?")
-    assert [list(made.add_chunk(piece)) for piece in pieces] == [
+    model_chunks = ("It costs 3", ".5 dollars", ". Shall", " I", " order it?")
+    assert [list(chunker.add_chunk(model_chunk)) for model_chunk in model_chunks] == [
         [],
         [],
         ["It costs 3.5 dollars."],
         [],
         [],
     ]
-    assert list(made.finish()) == ["Shall I order it?"]
+    assert list(chunker.finish()) == ["Shall I order it?"]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +75,12 @@ def test_a_sentence_is_handed_on_as_soon_as_it_is_complete() -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_long_sentence_is_handed_on_by_the_clause(text: str, parts: list[str], size: int) -> None:
-    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+def test_a_long_sentence_is_returned_clause_by_clause(
+    text: str, parts: list[str], size: int
+) -> None:
+    model_chunks = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert clauses(*pieces) == parts
+    assert split_into_chunks(*model_chunks) == parts
     assert speech_text.join_chunks(parts) == text
 
 
@@ -90,14 +95,14 @@ def test_a_long_sentence_is_handed_on_by_the_clause(text: str, parts: list[str],
     ],
 )
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_clauses_joined_are_the_text_however_it_was_cut_into_pieces(text: str, size: int) -> None:
-    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+def test_the_joined_chunks_are_the_text_for_every_model_chunk_size(text: str, size: int) -> None:
+    model_chunks = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert speech_text.join_chunks(clauses(*pieces)) == text
+    assert speech_text.join_chunks(split_into_chunks(*model_chunks)) == text
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "spoken_text"),
     [
         ("<speak>Hello <break time='3s'/>there.</speak>", "Hello there."),
         ('One <Dial action="http://a.example. b">x</Dial> two.', "One x two."),
@@ -111,75 +116,78 @@ def test_clauses_joined_are_the_text_however_it_was_cut_into_pieces(text: str, s
     ],
 )
 @pytest.mark.parametrize("size", [1, 4, 1000])
-def test_what_a_model_marks_up_is_said_without_the_marks(text: str, said: str, size: int) -> None:
-    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+def test_markup_is_removed_from_spoken_text(text: str, spoken_text: str, size: int) -> None:
+    model_chunks = [text[start : start + size] for start in range(0, len(text), size)]
 
-    assert speech_text.join_chunks(clauses(*pieces)) == said
-
-
-def test_what_has_no_letter_is_not_said() -> None:
-    assert clauses("...", " --- ", "\n", "!?", " *** ") == []
+    assert speech_text.join_chunks(split_into_chunks(*model_chunks)) == spoken_text
 
 
-def test_a_stream_without_a_sentence_is_handed_on_before_it_fills_memory() -> None:
-    made = speech_text.SentenceChunker(max_chars=100)
-    handed_on = [clause for _ in range(200) for clause in made.add_chunk("word ")]
-
-    assert handed_on
-    assert max(map(len, handed_on)) <= 105
+def test_text_without_a_letter_is_not_spoken() -> None:
+    assert split_into_chunks("...", " --- ", "\n", "!?", " *** ") == []
 
 
-@pytest.mark.parametrize("piece", ["x", "<", "<b", "\x00", "."])
-def test_a_piece_that_completes_nothing_costs_nothing_of_what_was_before_it(
-    piece: str, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_without_a_sentence_is_returned_in_bounded_chunks() -> None:
+    chunker = speech_text.SentenceChunker(max_chars=100)
+    chunks = [chunk for _ in range(200) for chunk in chunker.add_chunk("word ")]
+
+    assert chunks
+    assert max(map(len, chunks)) <= 105
+
+
+@pytest.mark.parametrize("model_chunk", ["x", "<", "<b", "\x00", "."])
+def test_an_incomplete_chunk_does_not_scan_the_earlier_text(
+    model_chunk: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: list[str] = []
-    split = speech_text._split_chunks
-    monkeypatch.setattr(
-        speech_text, "_split_chunks", lambda text: looked_at.append(text) or split(text)
-    )
-    made = speech_text.SentenceChunker(max_chars=100)
+    scanned_texts: list[str] = []
+    split_chunks = speech_text._split_chunks
+
+    def record_and_split(text: str) -> list[str]:
+        scanned_texts.append(text)
+        return split_chunks(text)
+
+    monkeypatch.setattr(speech_text, "_split_chunks", record_and_split)
+    chunker = speech_text.SentenceChunker(max_chars=100)
 
     for _ in range(1_000):
-        list(made.add_chunk(piece))
+        list(chunker.add_chunk(model_chunk))
 
-    assert sum(map(len, looked_at)) <= 2 * 1_000 * len(piece)
-
-
-@pytest.mark.parametrize("piece", [" ", "<b>", "</b> "])
-def test_tags_and_blanks_fill_no_memory(piece: str) -> None:
-    made = speech_text.SentenceChunker(max_chars=100)
-
-    assert not [clause for _ in range(200) for clause in made.add_chunk(piece)]
-    assert list(made.add_chunk("Hello there. ")) == ["Hello there."]
+    assert sum(map(len, scanned_texts)) <= 2 * 1_000 * len(model_chunk)
 
 
-def test_of_a_stream_that_broke_off_only_a_whole_sentence_is_left() -> None:
-    whole, half = speech_text.SentenceChunker(), speech_text.SentenceChunker()
-    assert list(whole.add_chunk("We are open.")) == []
-    assert list(half.add_chunk("We are open. On Mon")) == ["We are open."]
+@pytest.mark.parametrize("model_chunk", [" ", "<b>", "</b> "])
+def test_tags_and_blanks_are_not_accumulated(model_chunk: str) -> None:
+    chunker = speech_text.SentenceChunker(max_chars=100)
 
-    assert list(whole.finish(truncated=True)) == ["We are open."]
-    assert list(half.finish(truncated=True)) == []
+    assert not [chunk for _ in range(200) for chunk in chunker.add_chunk(model_chunk)]
+    assert list(chunker.add_chunk("Hello there. ")) == ["Hello there."]
 
 
-def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:
-    asked = []
+def test_a_truncated_stream_yields_only_complete_sentences() -> None:
+    complete, incomplete = speech_text.SentenceChunker(), speech_text.SentenceChunker()
+    assert list(complete.add_chunk("We are open.")) == []
+    assert list(incomplete.add_chunk("We are open. On Mon")) == ["We are open."]
 
-    def sentences() -> Iterator[str]:
+    assert list(complete.finish(truncated=True)) == ["We are open."]
+    assert list(incomplete.finish(truncated=True)) == []
+
+
+def test_limit_chunks_cuts_at_a_sentence_and_stops_the_source() -> None:
+    generated_numbers = []
+
+    def generate_sentences() -> Iterator[str]:
         for number in range(100):
-            asked.append(number)
+            generated_numbers.append(number)
             yield f"This is sentence number {number:02}."
 
-    bounded = list(speech_text.limit_chunks(sentences(), max_chars=100))
+    limited_chunks = list(speech_text.limit_chunks(generate_sentences(), max_chars=100))
 
-    assert bounded == [f"This is sentence number {number:02}." for number in range(3)]
-    assert len(speech_text.join_chunks(bounded)) <= 100
-    assert len(asked) == 4
+    assert limited_chunks == [f"This is sentence number {number:02}." for number in range(3)]
+    assert len(speech_text.join_chunks(limited_chunks)) <= 100
+    assert len(generated_numbers) == 4
 
 
 @pytest.mark.parametrize(
-    ("sentence", "cut"),
+    ("sentence", "expected_text"),
     [
         ("one two three", "one two"),
         ("one two", "one two"),
@@ -187,5 +195,5 @@ def test_a_text_is_cut_at_a_sentence_and_no_more_is_asked_for() -> None:
         ("onetwothree", "onetwoth"),
     ],
 )
-def test_a_sentence_that_alone_is_too_long_is_cut_at_a_word(sentence: str, cut: str) -> None:
-    assert next(speech_text.limit_chunks([sentence, "More."], max_chars=8)) == cut
+def test_a_sentence_that_is_too_long_is_cut_at_a_word(sentence: str, expected_text: str) -> None:
+    assert next(speech_text.limit_chunks([sentence, "More."], max_chars=8)) == expected_text
