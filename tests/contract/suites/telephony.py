@@ -113,7 +113,7 @@ EVENT_KINDS: tuple[CarrierEventKind, ...] = (
     "recording",
 )
 _call_numbers = count(1)
-_few_examples = settings(
+few_examples = settings(
     max_examples=40,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.differing_executors],
@@ -199,7 +199,7 @@ class TelephonyContract:
     def speech_request(
         self, adapter: TelephonyAdapter, *, call_id: str, state: str, text: str
     ) -> Any:
-        """Return the authentic request with what a caller said."""
+        """Return the authentic request with an utterance of the caller."""
         raise NotImplementedError
 
     def event_request(
@@ -239,7 +239,7 @@ class TelephonyContract:
         raise NotImplementedError
 
     def dialled_numbers(self, adapter: TelephonyAdapter, reference: str) -> list[str]:
-        """Return the numbers that the carrier has dialled under our reference."""
+        """Return the numbers that the carrier has dialled for a reference."""
         raise NotImplementedError
 
     def add_recording(self, adapter: TelephonyAdapter, call_id: str, audio: bytes) -> None:
@@ -252,24 +252,24 @@ class TelephonyContract:
 
     # The class
 
-    def test_it_is_in_the_table_of_adapters_under_its_name(self) -> None:
+    def test_the_adapter_is_registered_under_its_name(self) -> None:
         module, _, name = ADAPTERS[self.adapter_class.name].partition(":")
 
         assert (self.adapter_class.__module__, self.adapter_class.__qualname__) == (module, name)
 
-    def test_its_name_and_its_actions_can_stand_in_a_url(self) -> None:
+    def test_the_name_and_the_actions_are_valid_in_a_url(self) -> None:
         for name in (self.adapter_class.name, *self.adapter_class.actions):
             assert name.isascii()
             assert name.replace("_", "").isalnum()
             assert name == name.lower()
 
-    def test_it_declares_what_the_carrier_can_do(self) -> None:
+    def test_the_adapter_declares_its_capabilities(self) -> None:
         assert isinstance(self.adapter_class.capabilities, Capabilities)
 
-    def test_its_requests_go_to_its_own_actions(self, adapter: TelephonyAdapter) -> None:
+    def test_all_actions_and_no_others_receive_requests(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
         requests = [
-            *self._one_of_each(adapter),
+            *self._sample_requests(adapter),
             *(
                 self.status_request(adapter, call_id=call, status=status)
                 for status in self.statuses
@@ -278,7 +278,7 @@ class TelephonyContract:
 
         assert {request.action for request in requests} == set(adapter.actions)
 
-    def test_an_instance_keeps_nothing_about_a_call(
+    def test_an_instance_stores_nothing_about_a_call(
         self, adapter: TelephonyAdapter, other_process_adapter: TelephonyAdapter
     ) -> None:
         call = new_call_id()
@@ -299,10 +299,10 @@ class TelephonyContract:
 
     # from_account
 
-    def test_a_tenants_account_looks_as_it_should(self) -> None:
+    def test_the_fields_of_a_tenants_account_match_their_declaration(self) -> None:
         declared_fields = {field.name: field for field in self.adapter_class.account_fields}
         for version in ("one", "changed"):
-            fields = self.account_values(version)  # type: ignore[arg-type] # one of the two
+            fields = self.account_values(version)
 
             assert {
                 name for name, field in declared_fields.items() if field.required
@@ -312,18 +312,16 @@ class TelephonyContract:
             )
         assert any(field.secret for field in declared_fields.values())
 
-    def test_a_tenants_account_signs_for_itself_and_no_other(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_an_account_verifies_only_its_own_signatures(self, adapter: TelephonyAdapter) -> None:
         tenant_adapter = self._adapter_for(Account(self.account_values("one")))
 
-        for request in self._one_of_each(tenant_adapter):
+        for request in self._sample_requests(tenant_adapter):
             tenant_adapter.verify(request)
-            self._assert_refused(adapter, request)
-        for request in self._one_of_each(adapter):
-            self._assert_refused(tenant_adapter, request)
+            self._assert_rejected(adapter, request)
+        for request in self._sample_requests(adapter):
+            self._assert_rejected(tenant_adapter, request)
 
-    def test_while_an_account_is_changed_both_its_signatures_are_genuine(self) -> None:
+    def test_old_and_new_signatures_are_valid_while_an_account_is_changed(self) -> None:
         old_adapter = self._adapter_for(Account(self.account_values("one")))
         new_adapter = self._adapter_for(Account(self.account_values("changed")))
         changing_adapter = self._adapter_for(
@@ -331,46 +329,48 @@ class TelephonyContract:
         )
 
         for old, new in zip(
-            self._one_of_each(old_adapter), self._one_of_each(new_adapter), strict=True
+            self._sample_requests(old_adapter), self._sample_requests(new_adapter), strict=True
         ):
             changing_adapter.verify(old)
             changing_adapter.verify(new)
-            self._assert_refused(new_adapter, old)
-            self._assert_refused(old_adapter, new)
+            self._assert_rejected(new_adapter, old)
+            self._assert_rejected(old_adapter, new)
 
-    def test_what_an_account_consists_of_is_not_in_its_repr(self) -> None:
+    def test_the_fields_of_an_account_are_not_in_its_repr(self) -> None:
         account = Account(self.account_values("one"), previous=self.account_values("changed"))
 
         assert all(text not in repr(account) for text in account.fields.values())
 
-    def test_without_an_account_it_reads_and_renders_and_no_signature_is_genuine(
+    def test_an_adapter_without_an_account_parses_and_renders_but_verifies_nothing(
         self, adapter: TelephonyAdapter
     ) -> None:
         unconfigured = self._adapter_for(None)
         reply = CallReply((Say("Hello."), Listen()), STATE)
 
-        for request in self._one_of_each(adapter):
+        for request in self._sample_requests(adapter):
             assert unconfigured.parse(request).kind == adapter.parse(request).kind
-            self._assert_refused(unconfigured, request)
+            self._assert_rejected(unconfigured, request)
         assert unconfigured.render(reply, callback_url=CALLBACK) == adapter.render(
             reply, callback_url=CALLBACK
         )
 
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_without_an_account_whatever_is_asked_is_refused_for_good(self, operation: str) -> None:
-        with pytest.raises(TelephonyError) as raised:
+    def test_every_operation_without_an_account_fails_permanently(self, operation: str) -> None:
+        with pytest.raises(TelephonyError) as error_info:
             self._run_operation(self._adapter_for(None), operation, new_call_id())
 
-        assert raised.value.permanent
+        assert error_info.value.permanent
 
     # register_number
 
-    def test_registering_marks_the_number_as_the_tenants(self, adapter: TelephonyAdapter) -> None:
+    def test_registering_records_the_tenant_as_the_owner_of_the_number(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         adapter.register_number(ACME, uuid4(), NUMBER)
 
         assert self.registered_owner(adapter, NUMBER) == ACME
 
-    def test_registering_twice_is_the_same_as_once(self, adapter: TelephonyAdapter) -> None:
+    def test_registering_is_idempotent(self, adapter: TelephonyAdapter) -> None:
         phone_number_id = uuid4()
 
         adapter.register_number(ACME, phone_number_id, NUMBER)
@@ -380,18 +380,18 @@ class TelephonyContract:
         adapter.unregister_number(ACME, phone_number_id, NUMBER)
         assert self.registered_owner(adapter, NUMBER) is None
 
-    def test_a_number_that_the_carrier_holds_for_another_tenant_is_not_touched(
+    def test_registering_does_not_change_a_number_of_another_tenant(
         self, adapter: TelephonyAdapter
     ) -> None:
         adapter.register_number(GLOBEX, uuid4(), NUMBER)
 
-        with pytest.raises(TelephonyError) as raised:
+        with pytest.raises(TelephonyError) as error_info:
             adapter.register_number(ACME, uuid4(), NUMBER)
 
-        assert raised.value.permanent
+        assert error_info.value.permanent
         assert self.registered_owner(adapter, NUMBER) == GLOBEX
 
-    def test_of_two_tenants_who_register_at_once_one_has_the_number(
+    def test_one_of_two_tenants_who_register_concurrently_gets_the_number(
         self, adapter: TelephonyAdapter
     ) -> None:
         def register(tenant_id: UUID) -> bool:
@@ -409,19 +409,19 @@ class TelephonyContract:
 
     @pytest.mark.parametrize("fault", ["refuses", "fails", "is silent"])
     @pytest.mark.parametrize("operation", OPERATIONS)
-    def test_a_failure_is_a_telephony_error_in_time_that_says_whether_to_ask_again(
+    def test_every_failure_is_a_timely_error_that_says_if_it_is_permanent(
         self, adapter: TelephonyAdapter, operation: str, fault: Fault
     ) -> None:
         self.inject_fault(adapter, fault)
         started_at = monotonic()
 
-        with pytest.raises(TelephonyError) as raised:
+        with pytest.raises(TelephonyError) as error_info:
             self._run_operation(adapter, operation, new_call_id())
 
-        assert raised.value.permanent is (fault == "refuses")
+        assert error_info.value.permanent is (fault == "refuses")
         assert monotonic() - started_at < MAX_WAIT_S
 
-    def test_after_a_failure_registering_again_succeeds(self, adapter: TelephonyAdapter) -> None:
+    def test_registering_succeeds_after_a_failed_attempt(self, adapter: TelephonyAdapter) -> None:
         self.inject_fault(adapter, "fails")
         with pytest.raises(TelephonyError):
             adapter.register_number(ACME, uuid4(), NUMBER)
@@ -432,7 +432,9 @@ class TelephonyContract:
 
     # unregister_number
 
-    def test_unregistering_undoes_registering(self, adapter: TelephonyAdapter) -> None:
+    def test_unregistering_removes_the_owner_of_that_number_only(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         other = "+14155550199"
         adapter.register_number(ACME, uuid4(), NUMBER)
         adapter.register_number(ACME, uuid4(), other)
@@ -442,14 +444,12 @@ class TelephonyContract:
         assert self.registered_owner(adapter, NUMBER) is None
         assert self.registered_owner(adapter, other) == ACME
 
-    def test_unregistering_what_is_not_registered_is_a_success(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_unregistering_an_unregistered_number_succeeds(self, adapter: TelephonyAdapter) -> None:
         adapter.unregister_number(ACME, uuid4(), NUMBER)
 
         assert self.registered_owner(adapter, NUMBER) is None
 
-    def test_unregistering_what_is_another_tenants_changes_nothing(
+    def test_unregistering_a_number_of_another_tenant_changes_nothing(
         self, adapter: TelephonyAdapter
     ) -> None:
         adapter.register_number(GLOBEX, uuid4(), NUMBER)
@@ -458,7 +458,7 @@ class TelephonyContract:
 
         assert self.registered_owner(adapter, NUMBER) == GLOBEX
 
-    def test_a_number_that_was_let_go_may_be_another_tenants(
+    def test_another_tenant_may_register_an_unregistered_number(
         self, adapter: TelephonyAdapter
     ) -> None:
         adapter.register_number(ACME, uuid4(), NUMBER)
@@ -470,7 +470,9 @@ class TelephonyContract:
 
     # check_number
 
-    def test_a_registered_number_is_held_as_it_should_be(self, adapter: TelephonyAdapter) -> None:
+    def test_the_settings_of_a_registered_number_are_as_expected(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         phone_number_id = uuid4()
         adapter.register_number(ACME, phone_number_id, NUMBER)
 
@@ -480,7 +482,7 @@ class TelephonyContract:
         assert [field for field in number_settings if not field.agrees] == []
         assert len({field.name for field in number_settings}) == len(number_settings)
 
-    def test_checking_shows_what_is_not_as_it_should_be_and_mends_nothing(
+    def test_checking_reports_unexpected_settings_and_changes_nothing(
         self, adapter: TelephonyAdapter
     ) -> None:
         phone_number_id = uuid4()
@@ -494,7 +496,7 @@ class TelephonyContract:
 
     # parse
 
-    def test_a_ring_is_read(self, adapter: TelephonyAdapter) -> None:
+    def test_an_inbound_call_is_parsed(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
 
         carrier_event = adapter.parse(
@@ -512,9 +514,7 @@ class TelephonyContract:
             False,
         )
 
-    def test_speech_is_read_with_the_token_that_the_carrier_was_given(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_speech_is_parsed_with_the_state_token(self, adapter: TelephonyAdapter) -> None:
         call, text = new_call_id(), "Ünïcode, “quotes” & <tags>?"
 
         carrier_event = adapter.parse(
@@ -525,7 +525,7 @@ class TelephonyContract:
         assert (carrier_event.state, carrier_event.speech) == (STATE, text)
         assert carrier_event.event is None
 
-    def test_a_call_of_ours_that_was_answered_is_read(self, adapter: TelephonyAdapter) -> None:
+    def test_the_answer_to_an_outbound_call_is_parsed(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
 
         carrier_event = adapter.parse(self.event_request(adapter, "answered", call_id=call))
@@ -536,7 +536,7 @@ class TelephonyContract:
             STATE,
         )
 
-    def test_keys_are_read(self, adapter: TelephonyAdapter) -> None:
+    def test_pressed_keys_are_parsed(self, adapter: TelephonyAdapter) -> None:
         request = self.event_request(adapter, "keys", call_id=new_call_id(), keys="0123456789*#")
 
         carrier_event = adapter.parse(request)
@@ -547,14 +547,14 @@ class TelephonyContract:
             "0123456789*#",
         )
 
-    def test_what_had_been_spoken_by_an_interruption_is_read(
+    def test_an_interruption_is_parsed_with_the_text_spoken_before_it(
         self, adapter: TelephonyAdapter
     ) -> None:
         request = self.event_request(
             adapter, "interrupted", call_id=new_call_id(), speech="We open at"
         )
         if request is None:
-            return  # this carrier sends it with what the caller said, or never
+            return  # this carrier sends it with the caller's utterance, or never
 
         carrier_event = adapter.parse(request)
 
@@ -564,13 +564,17 @@ class TelephonyContract:
             "We open at",
         )
 
-    def test_a_carrier_that_comes_back_for_more_is_read(self, adapter: TelephonyAdapter) -> None:
+    def test_a_request_for_the_remaining_response_is_parsed(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         carrier_event = adapter.parse(self.event_request(adapter, "more", call_id=new_call_id()))
 
         assert (carrier_event.kind, carrier_event.state) == ("more", STATE)
 
     @pytest.mark.parametrize("leg", get_args(LegOutcome))
-    def test_the_outcome_of_a_leg_is_read(self, adapter: TelephonyAdapter, leg: LegOutcome) -> None:
+    def test_the_outcome_of_a_leg_is_parsed(
+        self, adapter: TelephonyAdapter, leg: LegOutcome
+    ) -> None:
         carrier_event = adapter.parse(
             self.event_request(adapter, "leg", call_id=new_call_id(), leg=leg)
         )
@@ -578,7 +582,7 @@ class TelephonyContract:
         assert (carrier_event.kind, carrier_event.state, carrier_event.leg) == ("leg", STATE, leg)
 
     @pytest.mark.parametrize("kind", ["voicemail", "recording"])
-    def test_word_of_a_recording_is_read(
+    def test_the_notification_of_a_recording_is_parsed(
         self, adapter: TelephonyAdapter, kind: CarrierEventKind
     ) -> None:
         request = self.event_request(adapter, kind, call_id=new_call_id(), recording_id=RECORDING)
@@ -591,7 +595,7 @@ class TelephonyContract:
             RECORDING,
         )
 
-    def test_every_status_is_read_as_its_event(self, adapter: TelephonyAdapter) -> None:
+    def test_every_status_is_parsed_as_its_event(self, adapter: TelephonyAdapter) -> None:
         for status, (event_type, end_reason) in self.statuses.items():
             call = new_call_id()
 
@@ -603,11 +607,11 @@ class TelephonyContract:
             assert event.call_id == call
             assert event.timestamp.tzinfo is not None
 
-    def test_reasons_belong_to_ends_only(self) -> None:
+    def test_only_ended_and_failed_statuses_have_a_reason(self) -> None:
         for event_type, end_reason in self.statuses.values():
             assert (end_reason is not None) == (event_type in ("ENDED", "FAILED"))
 
-    def test_a_status_that_comes_twice_is_one_event_and_another_is_another(
+    def test_a_repeated_status_has_the_same_key_and_another_status_has_not(
         self, adapter: TelephonyAdapter
     ) -> None:
         call = new_call_id()
@@ -624,14 +628,14 @@ class TelephonyContract:
         assert len(set(keys)) == len(self.statuses)
 
     @pytest.mark.parametrize(("raw", "caller_id"), CALLERS_WITHOUT_NUMBER.items())
-    def test_a_withheld_anonymous_or_odd_caller_is_read_never_refused(
+    def test_a_caller_without_a_number_is_parsed_and_not_rejected(
         self, adapter: TelephonyAdapter, raw: str, caller_id: str
     ) -> None:
         request = self.ring_request(adapter, call_id=new_call_id(), to=NUMBER, caller=raw)
 
         assert adapter.parse(request).caller == Caller(None, caller_id)  # type: ignore[arg-type]
 
-    @_few_examples
+    @few_examples
     @example(b"")
     @example(b"\x00")
     @example(b"{}")
@@ -640,28 +644,34 @@ class TelephonyContract:
     @example(b"CallSid=a&CallSid=b&From=%00&To=%ff")
     @example(b"[" * 100_000)
     @given(body=st.binary(max_size=200))
-    def test_bytes_that_the_carrier_would_not_send_are_refused_as_such(
+    def test_arbitrary_bytes_are_parsed_or_rejected_as_invalid(
         self, adapter: TelephonyAdapter, body: bytes
     ) -> None:
-        genuine = self.ring_request(adapter, call_id=new_call_id(), to=NUMBER, caller=CALLER)
+        authentic_request = self.ring_request(
+            adapter, call_id=new_call_id(), to=NUMBER, caller=CALLER
+        )
         for action in adapter.actions:
-            self._parse_or_reject(adapter, replace(genuine, action=action, body=body))
+            self._parse_or_reject(adapter, replace(authentic_request, action=action, body=body))
 
-    @_few_examples
+    @few_examples
     @given(offset=st.integers(0, 10_000), change=st.binary(min_size=1, max_size=4))
-    def test_a_request_with_a_bit_of_nonsense_in_it_is_read_or_refused(
+    def test_a_corrupted_request_is_parsed_or_rejected_as_invalid(
         self, adapter: TelephonyAdapter, offset: int, change: bytes
     ) -> None:
-        for genuine in self._one_of_each(adapter):
-            position = offset % (len(genuine.body) + 1)
-            body = genuine.body[:position] + change + genuine.body[position + len(change) :]
-            self._parse_or_reject(adapter, replace(genuine, body=body))
+        for authentic_request in self._sample_requests(adapter):
+            position = offset % (len(authentic_request.body) + 1)
+            body = (
+                authentic_request.body[:position]
+                + change
+                + authentic_request.body[position + len(change) :]
+            )
+            self._parse_or_reject(adapter, replace(authentic_request, body=body))
 
-    def test_reading_checking_and_rendering_touch_no_network(
+    def test_parsing_verifying_and_rendering_open_no_connection(
         self, adapter: TelephonyAdapter, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def connect(*_: Any) -> None:
-            raise AssertionError("the network was touched")
+            raise AssertionError("a connection was opened")
 
         call = new_call_id()
         ring = self.ring_request(adapter, call_id=call, to=NUMBER, caller=CALLER)
@@ -675,61 +685,59 @@ class TelephonyContract:
 
     # verify
 
-    def test_a_genuine_request_is_accepted(self, adapter: TelephonyAdapter) -> None:
-        for request in self._one_of_each(adapter):
+    def test_an_authentic_request_is_accepted(self, adapter: TelephonyAdapter) -> None:
+        for request in self._sample_requests(adapter):
             adapter.verify(request)
             adapter.verify(request)
 
-    def test_a_request_without_a_signature_is_refused(self, adapter: TelephonyAdapter) -> None:
-        for request in self._one_of_each(adapter):
+    def test_a_request_without_a_signature_is_rejected(self, adapter: TelephonyAdapter) -> None:
+        for request in self._sample_requests(adapter):
             for missing in self.signature_headers:
                 headers = {name: text for name, text in request.headers.items() if name != missing}
-                self._assert_refused(adapter, replace(request, headers=headers))
+                self._assert_rejected(adapter, replace(request, headers=headers))
 
     @pytest.mark.parametrize(
         "garbage", ["", " ", "0", "é", "\xff\x00", "=", "====", "x" * 10_000, "0" * 64, "[]", "-1"]
     )
-    def test_a_signature_that_cannot_be_read_is_refused(
+    def test_an_unreadable_signature_is_rejected(
         self, adapter: TelephonyAdapter, garbage: str
     ) -> None:
-        for request in self._one_of_each(adapter):
+        for request in self._sample_requests(adapter):
             for broken in self.signature_headers:
                 headers = {**request.headers, broken: garbage}
-                self._assert_refused(adapter, replace(request, headers=headers))
+                self._assert_rejected(adapter, replace(request, headers=headers))
 
-    def test_another_body_under_a_genuine_signature_is_refused(
+    def test_another_body_with_an_authentic_signature_is_rejected(
         self, adapter: TelephonyAdapter
     ) -> None:
-        for request in self._one_of_each(adapter):
+        for request in self._sample_requests(adapter):
             other = self.alter_request(request)
             assert other.body != request.body
             assert other.headers == request.headers
 
-            self._assert_refused(adapter, other)
-            self._assert_refused(adapter, replace(request, body=request.body + b" "))
-            self._assert_refused(adapter, replace(request, body=b""))
+            self._assert_rejected(adapter, other)
+            self._assert_rejected(adapter, replace(request, body=request.body + b" "))
+            self._assert_rejected(adapter, replace(request, body=b""))
 
-    def test_a_request_of_another_account_is_refused(
+    def test_a_request_of_another_account_is_rejected(
         self, adapter: TelephonyAdapter, other_account_adapter: TelephonyAdapter
     ) -> None:
-        for request in self._one_of_each(other_account_adapter):
+        for request in self._sample_requests(other_account_adapter):
             other_account_adapter.verify(request)
-            self._assert_refused(adapter, request)
+            self._assert_rejected(adapter, request)
 
     # on_inbound_call
 
-    def test_a_call_enters_the_record_as_ringing_or_initiated(
-        self, adapter: TelephonyAdapter
-    ) -> None:
-        routed = inbound_metadata(new_call_id())
+    def test_a_new_inbound_call_is_ringing_or_initiated(self, adapter: TelephonyAdapter) -> None:
+        metadata = inbound_metadata(new_call_id())
 
-        event = adapter.on_inbound_call(routed)
+        event = adapter.on_inbound_call(metadata)
 
         assert event.event_type in ("INITIATED", "RINGING")
-        assert (event.call_id, event.timestamp) == (routed.call_id, routed.timestamp)
+        assert (event.call_id, event.timestamp) == (metadata.call_id, metadata.timestamp)
         assert (event.end_reason, event.end_detail) == (None, None)
 
-    def test_the_same_call_always_gives_an_event_with_the_same_key(
+    def test_the_first_event_of_a_call_always_has_the_same_key(
         self, adapter: TelephonyAdapter, other_process_adapter: TelephonyAdapter
     ) -> None:
         call, other = new_call_id(), new_call_id()
@@ -764,25 +772,25 @@ class TelephonyContract:
             (Poll(),),
         ],
     )
-    def test_a_reply_is_understood_in_its_order(
+    def test_the_carrier_executes_the_actions_of_a_reply_in_order(
         self, adapter: TelephonyAdapter, actions: tuple[Action, ...]
     ) -> None:
         response = adapter.render(CallReply(actions), callback_url=CALLBACK)
 
         assert response.status == 200
-        assert [_comparable(action) for action in self.read_response(response).actions] == [
-            _comparable(action) for action in actions
+        assert [comparable(action) for action in self.read_response(response).actions] == [
+            comparable(action) for action in actions
         ]
 
     @pytest.mark.parametrize("last", [Listen(), Transfer(CALLER), TakeVoicemail(), Poll()])
-    def test_the_token_comes_back_with_the_next_request(
+    def test_the_state_token_is_returned_with_the_next_request(
         self, adapter: TelephonyAdapter, last: Action
     ) -> None:
         reply = CallReply((Say("Hello."), last), STATE)
 
         assert self.read_response(adapter.render(reply, callback_url=CALLBACK)).state == STATE
 
-    def test_the_next_request_comes_to_us(self, adapter: TelephonyAdapter) -> None:
+    def test_the_next_request_is_sent_to_the_callback_url(self, adapter: TelephonyAdapter) -> None:
         reply = CallReply((Say("Hello."), Listen()), STATE)
 
         urls = self.read_response(adapter.render(reply, callback_url=CALLBACK)).next_urls
@@ -793,45 +801,49 @@ class TelephonyContract:
             assert url.removeprefix(CALLBACK).partition("?")[0] in {"", *adapter.actions}
 
     @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-    def test_whatever_a_text_holds_the_answer_is_valid_escaped_and_bounded(
+    def test_every_text_is_rendered_valid_escaped_and_within_the_maximum(
         self, adapter: TelephonyAdapter, text: str
     ) -> None:
         self._assert_says(adapter, text)
 
-    @_few_examples
+    @few_examples
     @given(text=st.text(st.characters(codec=None), max_size=200))
-    def test_any_text_is_said_and_nothing_else(self, adapter: TelephonyAdapter, text: str) -> None:
+    def test_an_arbitrary_text_is_spoken_without_further_actions(
+        self, adapter: TelephonyAdapter, text: str
+    ) -> None:
         self._assert_says(adapter, text)
 
-    # WebSockets: render, parse and verify_websocket
+    # voice WebSockets: render, parse and verify_websocket
 
-    def test_it_says_how_its_sockets_speak_if_it_has_some(self) -> None:
+    def test_an_adapter_with_voice_websockets_declares_their_format(self) -> None:
         assert self.adapter_class.capabilities.relay is (
             self.adapter_class.websocket_format is not None
         )
 
     @pytest.mark.parametrize("greeting", ["Grüß Gott & <willkommen>", ""])
-    @pytest.mark.parametrize("first", [(), (Say("This call is recorded."), Record())])
-    def test_a_caller_is_connected_to_our_socket(
-        self, adapter: TelephonyAdapter, first: tuple[Action, ...], greeting: str
+    @pytest.mark.parametrize("preceding_actions", [(), (Say("This call is recorded."), Record())])
+    def test_a_caller_is_connected_to_the_voice_websocket(
+        self, adapter: TelephonyAdapter, preceding_actions: tuple[Action, ...], greeting: str
     ) -> None:
         if not adapter.capabilities.relay:
             return
         relay = Relay("wss://voice.example.com/relay", "WyJ.a-token_", greeting, "de-DE")
 
-        response = adapter.render(CallReply((*first, relay), STATE), callback_url=CALLBACK)
+        response = adapter.render(
+            CallReply((*preceding_actions, relay), STATE), callback_url=CALLBACK
+        )
 
         rendered = self.read_response(response)
-        *before, last = rendered.actions
-        assert [_comparable(action) for action in before] == [
-            _comparable(action) for action in first
+        *rendered_actions, last = rendered.actions
+        assert [comparable(action) for action in rendered_actions] == [
+            comparable(action) for action in preceding_actions
         ]
         assert isinstance(last, Relay)
         assert replace(last, voice=None) == relay
         assert rendered.state == STATE
 
     @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-    def test_whatever_a_greeting_holds_the_answer_is_valid_and_bounded(
+    def test_every_greeting_is_rendered_valid_and_within_the_maximum(
         self, adapter: TelephonyAdapter, text: str
     ) -> None:
         if adapter.capabilities.relay:
@@ -843,7 +855,7 @@ class TelephonyContract:
             assert isinstance(action, Relay)
             assert len(action.greeting) <= self.max_text_length
 
-    def test_the_end_of_a_socket_is_read(self, adapter: TelephonyAdapter) -> None:
+    def test_the_end_of_a_voice_websocket_is_parsed(self, adapter: TelephonyAdapter) -> None:
         if adapter.capabilities.relay:
             carrier_event = adapter.parse(
                 self.event_request(adapter, "relayed", call_id=new_call_id())
@@ -852,13 +864,15 @@ class TelephonyContract:
             assert (carrier_event.kind, carrier_event.state) == ("relayed", STATE)
             assert carrier_event.handoff
 
-    def test_a_socket_that_broke_brings_no_word_back(self, adapter: TelephonyAdapter) -> None:
+    def test_a_broken_voice_websocket_has_no_handoff(self, adapter: TelephonyAdapter) -> None:
         if adapter.capabilities.relay:
-            broken = self.event_request(adapter, "relayed", call_id=new_call_id(), broken=True)
+            request = self.event_request(adapter, "relayed", call_id=new_call_id(), request=True)
 
-            assert (adapter.parse(broken).kind, adapter.parse(broken).handoff) == ("relayed", "")
+            assert (adapter.parse(request).kind, adapter.parse(request).handoff) == ("relayed", "")
 
-    def test_a_carrier_without_sockets_opens_none(self, adapter: TelephonyAdapter) -> None:
+    def test_a_carrier_without_voice_websockets_verifies_none(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         if not adapter.capabilities.relay:
             with pytest.raises(InvalidCarrierSignature):
                 adapter.verify_websocket(
@@ -867,18 +881,18 @@ class TelephonyContract:
 
     # hang_up
 
-    def test_hanging_up_ends_the_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
+    def test_hanging_up_ends_only_that_call_at_the_carrier(self, adapter: TelephonyAdapter) -> None:
         call, other = new_call_id(), new_call_id()
 
-        for name in (call, other):
-            self.set_call_state(adapter, name, "live")
+        for call_id in (call, other):
+            self.set_call_state(adapter, call_id, "live")
 
         adapter.hang_up(call)
 
         assert self.live_updates(adapter, call) == [None]
         assert self.live_updates(adapter, other) == []
 
-    def test_hanging_up_a_call_that_has_ended_is_a_success(self, adapter: TelephonyAdapter) -> None:
+    def test_hanging_up_an_ended_call_succeeds(self, adapter: TelephonyAdapter) -> None:
         call, ended_call = new_call_id(), new_call_id()
         self.set_call_state(adapter, call, "live")
         self.set_call_state(adapter, ended_call, "over")
@@ -898,7 +912,7 @@ class TelephonyContract:
             (Say("Goodbye."), HangUp()),
         ],
     )
-    def test_a_live_call_does_what_it_is_told_and_no_other_does(
+    def test_an_update_changes_only_the_live_call_that_it_is_for(
         self, adapter: TelephonyAdapter, actions: tuple[Action, ...]
     ) -> None:
         call, other = new_call_id(), new_call_id()
@@ -909,10 +923,10 @@ class TelephonyContract:
 
         [update] = self.live_updates(adapter, call)
         assert update is not None
-        assert list(map(_comparable, update.actions)) == list(map(_comparable, actions))
+        assert list(map(comparable, update.actions)) == list(map(comparable, actions))
         assert self.live_updates(adapter, other) == []
 
-    def test_what_a_directed_call_tells_next_comes_to_us_with_the_token(
+    def test_an_updated_call_sends_its_next_request_with_the_new_token(
         self, adapter: TelephonyAdapter
     ) -> None:
         call = new_call_id()
@@ -927,7 +941,7 @@ class TelephonyContract:
         assert all(url.startswith(CALLBACK) for url in update.next_urls)
 
     @pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
-    def test_whatever_a_directed_text_holds_it_is_said_and_nothing_else(
+    def test_every_text_of_an_update_is_spoken_without_further_actions(
         self, adapter: TelephonyAdapter, text: str
     ) -> None:
         call = new_call_id()
@@ -938,29 +952,25 @@ class TelephonyContract:
         )
 
         [update] = self.live_updates(adapter, call)
-        self._assert_only_said(update, text)
+        self._assert_only_spoken(update, text)
 
-    def test_directing_a_call_that_has_ended_can_not_succeed(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_updating_an_ended_call_fails_permanently(self, adapter: TelephonyAdapter) -> None:
         ended_call, hung_up = new_call_id(), new_call_id()
         self.set_call_state(adapter, ended_call, "over")
         self.set_call_state(adapter, hung_up, "live")
         adapter.hang_up(hung_up)
 
         for call in (ended_call, hung_up):
-            with pytest.raises(TelephonyError) as raised:
+            with pytest.raises(TelephonyError) as error_info:
                 adapter.update_live_call(
                     call, CallReply((Transfer(CALLER),), STATE), callback_url=CALLBACK
                 )
 
-            assert raised.value.permanent
+            assert error_info.value.permanent
 
     # place_call
 
-    def test_a_call_that_is_placed_rings_once_and_has_an_id(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_a_placed_call_is_dialled_once_and_has_an_id(self, adapter: TelephonyAdapter) -> None:
         outbound_request, other_request = outbound_call(), outbound_call(number="+14155550188")
 
         ids = {adapter.place_call(outbound_request), adapter.place_call(other_request)}
@@ -970,29 +980,31 @@ class TelephonyContract:
         assert self.dialled_numbers(adapter, outbound_request.reference) == [CALLER]
         assert self.dialled_numbers(adapter, other_request.reference) == ["+14155550188"]
 
-    def test_a_refused_call_was_certainly_not_dialled(self, adapter: TelephonyAdapter) -> None:
+    def test_a_rejected_call_was_not_dialled_and_is_not_ambiguous(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         self.inject_fault(adapter, "refuses")
         outbound_request = outbound_call()
 
-        with pytest.raises(TelephonyError) as raised:
+        with pytest.raises(TelephonyError) as error_info:
             adapter.place_call(outbound_request)
 
-        assert not raised.value.ambiguous
+        assert not error_info.value.ambiguous
         assert self.dialled_numbers(adapter, outbound_request.reference) == []
 
-    def test_whether_a_silent_carrier_has_dialled_is_not_certain(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_a_timeout_while_placing_a_call_is_ambiguous(self, adapter: TelephonyAdapter) -> None:
         self.inject_fault(adapter, "is silent")
 
-        with pytest.raises(TelephonyError) as raised:
+        with pytest.raises(TelephonyError) as error_info:
             adapter.place_call(outbound_call())
 
-        assert raised.value.ambiguous
+        assert error_info.value.ambiguous
 
     # find_call
 
-    def test_a_placed_call_is_found_by_our_reference(self, adapter: TelephonyAdapter) -> None:
+    def test_find_call_returns_a_placed_call_by_its_reference(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         outbound_request = outbound_call()
 
         call = adapter.place_call(outbound_request)
@@ -1000,7 +1012,9 @@ class TelephonyContract:
         assert adapter.find_call(outbound_request) == call
         assert adapter.find_call(replace(outbound_request, state="another")) == call
 
-    def test_a_placed_call_is_found_though_it_has_ended(self, adapter: TelephonyAdapter) -> None:
+    def test_find_call_returns_a_placed_call_that_has_ended(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         outbound_request = outbound_call()
         call = adapter.place_call(outbound_request)
 
@@ -1008,7 +1022,9 @@ class TelephonyContract:
 
         assert adapter.find_call(outbound_request) == call
 
-    def test_a_call_that_was_never_placed_is_not_found(self, adapter: TelephonyAdapter) -> None:
+    def test_find_call_returns_none_for_a_call_that_was_not_placed(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         adapter.place_call(outbound_call())
         unplaced_request = outbound_call(begun_at=datetime.now(UTC) + timedelta(minutes=1))
 
@@ -1016,18 +1032,18 @@ class TelephonyContract:
 
     # find_call_status
 
-    def test_a_live_call_is_seen_as_one(self, adapter: TelephonyAdapter) -> None:
+    def test_the_status_of_a_live_call_has_no_event(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
         self.set_call_state(adapter, call, "live")
 
         assert adapter.find_call_status(call) == CallStatus(call)
 
-    def test_a_placed_call_is_seen_live(self, adapter: TelephonyAdapter) -> None:
+    def test_a_placed_call_has_the_status_of_a_live_call(self, adapter: TelephonyAdapter) -> None:
         call = adapter.place_call(outbound_call())
 
         assert adapter.find_call_status(call) == CallStatus(call)
 
-    def test_an_ended_call_is_seen_with_its_end_always_under_the_same_key(
+    def test_the_status_of_an_ended_call_has_an_end_event_with_a_stable_key(
         self, adapter: TelephonyAdapter
     ) -> None:
         call, other = new_call_id(), new_call_id()
@@ -1046,15 +1062,17 @@ class TelephonyContract:
             keys.append(call_status.event.key)
         assert keys[0] == keys[1] != keys[2]
 
-    def test_a_call_that_the_carrier_does_not_know_is_none(self, adapter: TelephonyAdapter) -> None:
+    def test_the_status_of_an_unknown_call_is_none(self, adapter: TelephonyAdapter) -> None:
         assert adapter.find_call_status(new_call_id()) is None
 
     # fetch_recording, delete_recording
 
-    def test_a_call_without_a_recording_has_none(self, adapter: TelephonyAdapter) -> None:
+    def test_fetch_recording_returns_none_for_a_call_without_a_recording(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         assert adapter.fetch_recording(new_call_id()) is None
 
-    def test_a_recording_comes_in_chunks_and_whole(self, adapter: TelephonyAdapter) -> None:
+    def test_a_recording_is_returned_completely_in_chunks(self, adapter: TelephonyAdapter) -> None:
         call, audio = new_call_id(), bytes(range(256)) * 12_000
         self.add_recording(adapter, call, audio)
 
@@ -1066,7 +1084,7 @@ class TelephonyContract:
         assert b"".join(chunks) == audio
         assert max(map(len, chunks)) <= 1024 * 1024
 
-    def test_a_recording_may_be_asked_for_again(self, adapter: TelephonyAdapter) -> None:
+    def test_a_recording_can_be_fetched_repeatedly(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
         self.add_recording(adapter, call, b"RIFF of a call")
         first = adapter.fetch_recording(call)
@@ -1079,7 +1097,9 @@ class TelephonyContract:
         assert second_recording is not None
         assert b"".join(second_recording.chunks) == b"RIFF of a call"
 
-    def test_a_deleted_recording_is_gone_and_no_other(self, adapter: TelephonyAdapter) -> None:
+    def test_delete_recording_deletes_only_the_recording_of_the_call(
+        self, adapter: TelephonyAdapter
+    ) -> None:
         call, other = new_call_id(), new_call_id()
         self.add_recording(adapter, call, b"one")
         self.add_recording(adapter, other, b"another")
@@ -1089,9 +1109,7 @@ class TelephonyContract:
         assert adapter.fetch_recording(call) is None
         assert adapter.fetch_recording(other) is not None
 
-    def test_deleting_a_recording_that_is_gone_is_a_success(
-        self, adapter: TelephonyAdapter
-    ) -> None:
+    def test_deleting_a_missing_recording_succeeds(self, adapter: TelephonyAdapter) -> None:
         call = new_call_id()
         self.add_recording(adapter, call, b"one")
 
@@ -1099,26 +1117,27 @@ class TelephonyContract:
         adapter.delete_recording(call)
         adapter.delete_recording(new_call_id())
 
-    def test_more_than_the_largest_recording_is_cut_off(self) -> None:
-        read, closed = [], []
+    def test_a_recording_above_the_maximum_size_fails(self) -> None:
+        chunks: list[bytes] = []
+        closings: list[bool] = []
 
-        def endless() -> Iterator[bytes]:
+        def generate_chunks() -> Iterator[bytes]:
             try:
                 while True:
                     yield b"12345"
             finally:
-                closed.append(True)
+                closings.append(True)
 
-        with pytest.raises(TelephonyError) as raised:
-            read.extend(limit_size(endless(), max_bytes=12))
+        with pytest.raises(TelephonyError) as error_info:
+            chunks.extend(limit_size(generate_chunks(), max_bytes=12))
 
-        assert raised.value.permanent
-        assert (raised.value.code, closed) == ("too-large", [True])
+        assert error_info.value.permanent
+        assert (error_info.value.code, closings) == ("too-large", [True])
         assert list(limit_size([b"12345", b"6789"], max_bytes=9)) == [b"12345", b"6789"]
 
     # Helpers
 
-    def _one_of_each(self, adapter: TelephonyAdapter) -> list[CarrierRequest]:
+    def _sample_requests(self, adapter: TelephonyAdapter) -> list[CarrierRequest]:
         call = new_call_id()
         fields = {"speech": "Hello?", "keys": "1", "leg": "busy", "recording_id": RECORDING}
         event_requests = (
@@ -1162,12 +1181,12 @@ class TelephonyContract:
         assert carrier_event.event is not None
         return carrier_event.event
 
-    def _assert_refused(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
+    def _assert_rejected(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
         with pytest.raises(InvalidCarrierSignature):
             adapter.verify(request)
 
     def _parse_or_reject(self, adapter: TelephonyAdapter, request: CarrierRequest) -> None:
-        """Parse a request. The result must be storable; only InvalidCarrierRequest may rise."""
+        """Parse a request. Fail unless the result is storable or the request is invalid."""
         try:
             carrier_event = adapter.parse(request)
         except InvalidCarrierRequest:
@@ -1189,11 +1208,11 @@ class TelephonyContract:
     def _assert_says(self, adapter: TelephonyAdapter, text: str) -> None:
         reply = CallReply((Say(text), Listen()), STATE)
 
-        self._assert_only_said(
+        self._assert_only_spoken(
             self.read_response(adapter.render(reply, callback_url=CALLBACK)), text
         )
 
-    def _assert_only_said(self, rendered: RenderedReply | None, text: str) -> None:
+    def _assert_only_spoken(self, rendered: RenderedReply | None, text: str) -> None:
         assert rendered is not None
         first_action, last_action = rendered.actions
         assert isinstance(first_action, Say)
@@ -1202,8 +1221,8 @@ class TelephonyContract:
         assert rendered.state == STATE
 
 
-def _comparable(action: Action) -> tuple[object, ...]:
-    """Return what a caller notices of an action. Voices and reasons are up to the carrier."""
+def comparable(action: Action) -> tuple[object, ...]:
+    """Return the part of an action that a caller notices: no voices, no reasons."""
     match action:
         case Say():
             return Say, action.text
