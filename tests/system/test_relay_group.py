@@ -162,7 +162,7 @@ class LiveCall:
         return open_twilio_socket(self.relay_url, relay, self.call.sid)
 
     def _say(self, socket: CarrierWebSocket) -> str:
-        """Send an utterance. Return "" after the whole answer, or the handoff of an ended socket."""
+        """Send an utterance. Return "" after the full answer, or the handoff of an ended socket."""
         socket.send("prompt", voicePrompt="Hello?", last=True)
         while True:
             frame = socket.receive_frame(40)

@@ -1,8 +1,8 @@
 """Call the API through the client that openapi-python-client generated.
 
-A program for the tools' environment, which has no package of this project: the test runs it with the
-generated package `vca_client` on PYTHONPATH. It reads its input as JSON from stdin and writes what
-the client returned as JSON to stdout.
+The program runs in the tools' environment, which has no package of this project. The test puts the
+generated package `vca_client` on PYTHONPATH. The program reads its input as JSON from stdin and
+writes what the client returned as JSON to stdout.
 """
 
 import json

@@ -20,8 +20,8 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 PROGRAM = Path(__file__).with_name("generated_client.py")
 HOURS = {"weekly": {"monday": [{"from": "09:00", "to": "17:00"}]}, "closed_action": "voicemail"}
 HOLIDAYS_ONLY = {"weekly": None, "holidays": [{"date": "2026-12-25", "open": []}]}
-# The generated code is not formatted, because no person reads it. The generator does not know that the
-# response of type application/zip is binary.
+# The generated code is not formatted, because no person reads it. The generator does not know that
+# a response of type application/zip is binary.
 GENERATOR_CONFIG = """
 post_hooks: []
 content_type_overrides:
