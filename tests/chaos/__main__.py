@@ -49,7 +49,7 @@ def main(kills: int, seed: int, calls: int, minutes: float, workers_only: bool) 
 
 @contextmanager
 def _start_chaos_run(plan: ChaosPlan) -> Iterator[ChaosRun]:
-    server = databases.start_server(databases.server_folder())
+    server = databases.start_server(databases.server_folder(), run_id=os.getpid())
     admin_db.set_server_url(server.url)
     try:
         url = server.clone_template(f"vca_test_{os.getpid()}_chaos")
@@ -59,7 +59,7 @@ def _start_chaos_run(plan: ChaosPlan) -> Iterator[ChaosRun]:
             with start_chaos_run(settings, url, Path(folder), world) as chaos_run:
                 yield chaos_run
     finally:
-        server.stop(os.getpid())
+        databases.stop_server(os.getpid())
 
 
 def _process_settings(url: str, plan: ChaosPlan) -> dict[str, str]:

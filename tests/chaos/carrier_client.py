@@ -16,7 +16,7 @@ _TIMEOUT_S = 20
 
 
 class NoResponse(Exception):
-    """VCA did not respond, however often the request was sent."""
+    """Raised if VCA did not respond to any of the repeated requests."""
 
 
 def post(port: int, path: str, body: bytes, headers: dict[str, str]) -> Any:
@@ -58,11 +58,11 @@ class RetryingCarrierClient:
         self._send("voice", to=to, **{"from": CALLER})
 
     def answer(self) -> None:
-        """Report that the person whom VCA called has answered."""
+        """Report that the callee has answered."""
         self._send("answered")
 
     def say(self, text: str) -> None:
-        """Send what the caller says, and poll until the response is complete."""
+        """Send an utterance of the caller, and poll until the response is complete."""
         self._send("speech", text=text)
         while self.actions[-1]["type"] == "come_back":
             self._send("more")
@@ -91,7 +91,7 @@ class RetryingCarrierClient:
         try:
             response_body = post(self.port, request.url, request.body, headers)
         except NoResponse:
-            self.server.end_call(self.call)  # a caller who hears nothing for this long hangs up
+            self.server.end_call(self.call)  # a caller who hears silence for this long hangs up
             raise
         self.state = response_body["state"] or self.state
         self.actions = response_body["actions"] or self.actions

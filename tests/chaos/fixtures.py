@@ -45,7 +45,7 @@ class ChaosTenant:
         return self.tenant.url("/calls")
 
     def find_call(self, call_id: str) -> Any:
-        """Return the row of a call by the carrier's id or by ours; None if there is none."""
+        """Return the row of a call by its carrier's id or its own id; None if there is none."""
         with tenant_session(self.tenant.ref) as session:
             result = session.execute(text(_CALL), {"carrier": PROVIDER_TYPE, "id": call_id})
             return result.one_or_none()

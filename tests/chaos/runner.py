@@ -30,8 +30,8 @@ from vca.settings import Settings
 
 _GUNICORN = [str(BIN_FOLDER / "gunicorn"), "--preload", "tests.chaos.wsgi:app"]
 _WORKER_SUPERVISOR = [str(BIN_FOLDER / "python"), "-m", "tests.chaos.worker_supervisor"]
-# This number of failpoints is armed at a time, so that a rarely reached one does not delay others.
-MAX_ARMED = 4
+# This number of failpoints is active at a time, so that a rarely reached one does not delay others.
+MAX_ACTIVE_POINTS = 4
 # With more frequent kills, a request that takes a second would never complete.
 KILL_EVERY_S = 1.0
 _POLL_EVERY_S = 0.05
@@ -71,7 +71,7 @@ class ChaosReport:
 
 
 class FailpointScheduler:
-    """Arms failpoints in a random order and counts the processes that they killed."""
+    """Activates failpoints in a random order and counts the processes that they killed."""
 
     def __init__(self, folder: Path, plan: ChaosPlan) -> None:
         self._folder = folder
@@ -81,31 +81,33 @@ class FailpointScheduler:
             rng.sample(plan.points, point_count) for _ in range(plan.kills // point_count + 1)
         ]
         self._planned = [point for points in rounds for point in points][: plan.kills]
-        self._armed: list[str] = []
+        self._active_points: list[str] = []
         self._next_at = 0.0
         self.kills: Counter[str] = Counter()
 
     @property
     def is_done(self) -> bool:
-        return not self._planned and not self._armed
+        return not self._planned and not self._active_points
 
     def advance(self) -> None:
-        """Count the armed failpoints that have killed a process, and arm the next ones."""
+        """Count the active failpoints that have killed a process, and activate the next ones."""
         for name in [
-            armed_name for armed_name in self._armed if not (self._folder / armed_name).exists()
+            active_name
+            for active_name in self._active_points
+            if not (self._folder / active_name).exists()
         ]:
-            self._armed.remove(name)
+            self._active_points.remove(name)
             self.kills[name] += 1
         for name in list(self._planned):
-            if len(self._armed) >= MAX_ARMED or time.monotonic() < self._next_at:
+            if len(self._active_points) >= MAX_ACTIVE_POINTS or time.monotonic() < self._next_at:
                 return
-            if name not in self._armed:
+            if name not in self._active_points:
                 self._planned.remove(name)
-                self._armed.append(name)
+                self._active_points.append(name)
                 (self._folder / name).touch()
                 self._next_at = time.monotonic() + KILL_EVERY_S
 
-    def disarm_all(self) -> None:
+    def deactivate_all(self) -> None:
         for path in self._folder.iterdir():
             path.unlink(missing_ok=True)
 
@@ -150,7 +152,7 @@ class ChaosRun:
                     time.sleep(_POLL_EVERY_S)
             finally:
                 stop.set()
-                scheduler.disarm_all()
+                scheduler.deactivate_all()
         for future in futures:
             future.result()
         report.final_problems = list(self._check_final_state(plan, scheduler))
@@ -194,11 +196,11 @@ def start_chaos_run(
     settings: Settings, url: str, folder: Path, world: Factory
 ) -> Iterator[ChaosRun]:
     """Start two web processes and four workers on the database of `url`, with two tenants."""
-    armed = folder / "armed"
-    armed.mkdir()
+    failpoint_folder = folder / "armed"
+    failpoint_folder.mkdir()
     with ExitStack() as stack:
         server = stack.enter_context(carrier_server())
-        environ = _environ(settings, url, folder, armed, server)
+        environ = _environ(settings, url, folder, failpoint_folder, server)
         web = stack.enter_context(run_gunicorn(environ, folder / "web.log", _GUNICORN))
         workers = stack.enter_context(
             run_program(_WORKER_SUPERVISOR, environ, folder / "workers.log")
@@ -210,11 +212,11 @@ def start_chaos_run(
                 stack.enter_context(http_receiver()) for _ in webhook_endpoints.ENDPOINT_TYPES
             ]
             tenants.append(create_chaos_tenant(world, name, receivers))
-        yield ChaosRun(web, workers, server, adapter, tenants, armed)
+        yield ChaosRun(web, workers, server, adapter, tenants, failpoint_folder)
 
 
 def _environ(
-    settings: Settings, url: str, folder: Path, armed: Path, server: CarrierServer
+    settings: Settings, url: str, folder: Path, failpoint_folder: Path, server: CarrierServer
 ) -> dict[str, Any]:
     return {
         "DATABASE_URL": databases.as_login(url, databases.WEB),
@@ -227,7 +229,7 @@ def _environ(
         "TELEPHONY_PROVIDER": carrier_adapter.PROVIDER_TYPE,
         "CALL_SILENCE_S": str(CALL_SILENCE_S),
         "RECORDING_STORE": f"folder:{folder / 'recordings'}",
-        "CRASH_DIR": str(armed),
+        "CRASH_DIR": str(failpoint_folder),
         "WEB_THREADS": "16",
         "DATABASE_POOL_SIZE": "16",
         "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",

@@ -41,7 +41,7 @@ def chaos_run(
     database.close()
 
 
-def test_a_death_at_each_point_loses_no_call_and_dials_none_twice(chaos_run: ChaosRun) -> None:
+def test_a_kill_at_each_failpoint_loses_no_call_and_dials_none_twice(chaos_run: ChaosRun) -> None:
     report = chaos_run.run(
         ChaosPlan(kills=len(FAILPOINTS), seed=SEED, calls=CALLS, max_duration_s=90)
     )

@@ -62,15 +62,15 @@ def attach_endpoints(
     tenant: Tenant, receivers: Sequence[HttpReceiver]
 ) -> tuple[ChaosEndpoint, ...]:
     """Create an endpoint for each receiver; each gets some of the tenant's event types."""
-    hooks, scope = [], tenant_scope.for_tenant(tenant.ref)
+    created_endpoints, scope = [], tenant_scope.for_tenant(tenant.ref)
     for receiver, types in zip(receivers, ENDPOINT_TYPES, strict=True):
         receiver.behaviour = _lossy_behaviour()
         with tenant_session(tenant.ref) as session:
             _, secret = endpoints.create(
                 session, scope, url=receiver_url(receiver), events=list(types)
             )
-        hooks.append(ChaosEndpoint(receiver, secret))
-    return tuple(hooks)
+        created_endpoints.append(ChaosEndpoint(receiver, secret))
+    return tuple(created_endpoints)
 
 
 def _lossy_behaviour() -> Behaviour:
@@ -115,7 +115,7 @@ class DeliveryReport:
             for event in self.events_by_id.values()
             if "call_id" in event["data"]
         )
-        if duplicates := [effect for effect, times in counts.items() if times > 1]:
+        if duplicates := [event for event, count in counts.items() if count > 1]:
             yield f"{len(duplicates)} events were sent under two ids: {duplicates[:3]}"
         expected = {(type, call_id) for type in _CALL_EVENT_TYPES for call_id in self.ended_calls}
         if missing := expected - counts.keys():

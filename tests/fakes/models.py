@@ -1,7 +1,7 @@
 """Model clients that follow a list of steps: send a chunk, wait for an event, or fail."""
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from threading import Event
 from typing import TypeAlias
 
@@ -26,7 +26,7 @@ class StepModel(ModelClient):
 
     def __init__(self, *steps: Step, name: str = "parrot", tokens: Tokens | None = None) -> None:
         self.name = name
-        self.steps = steps
+        self.steps: Iterable[Step] = steps
         self.tokens = tokens
         self.requests: list[ModelRequest] = []
         self.chunk_count = 0

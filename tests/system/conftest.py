@@ -124,7 +124,7 @@ class Machine:
 
     @property
     def environment(self) -> dict[str, str]:
-        settings = {
+        settings: dict[str, str] = {
             "DATABASE_URL": f"embedded:{self.folder}",
             "APP_ENV": "development",
             "APP_NAME": "VCA under test",
@@ -154,7 +154,7 @@ class Machine:
     def _start(self, start: Callable[..., Any], settings: Mapping[str, str]) -> UpProcess:
         output = self.root / f"output-{len(self.runs)}"
         with output.open("wb") as file:
-            process = start([*FLASK, "up"], self.environment | settings, file.fileno())
+            process = start([*FLASK, "up"], {**self.environment, **settings}, file.fileno())
         self.runs.append(UpProcess(process, output))
         return self.runs[-1]
 

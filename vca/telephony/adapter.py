@@ -1,6 +1,6 @@
 """The contract that every carrier adapter implements.
 
-Its test suite, `tests/contract/suites/telephony.py`, follows the same order.
+Its test suite, `tests/contract/suites/telephony/`, follows the same order.
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""The fake Twilio refuses and reports whatever is not in Twilio's OpenAPI document."""
+"""The fake Twilio rejects and reports requests that Twilio's OpenAPI document does not describe."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ CALL = f"{ACCOUNT}/Calls/CA{1:032x}.json"
         ("GET", f"{ACCOUNT}/Conferences.json", {}, "Path"),
     ],
 )
-def test_a_request_that_twilio_does_not_know_is_refused(
+def test_a_request_that_twilio_does_not_describe_is_rejected(
     method: str, path: str, fields: dict[str, str], complaint: str
 ) -> None:
     with connected_twilio() as twilio:
@@ -45,7 +45,7 @@ def _send(twilio: ConnectedTwilio, method: str, path: str, **arguments: Any) -> 
         session.request(method, session.client.api.absolute_url(path), auth=login, **arguments)
 
 
-def test_an_answer_that_twilio_would_not_give_is_told() -> None:
+def test_a_response_that_twilio_does_not_describe_is_reported() -> None:
     with connected_twilio() as twilio:
         twilio.account.set_call(f"CA{1:032x}", "asleep")
 
@@ -67,6 +67,6 @@ def test_an_answer_that_twilio_would_not_give_is_told() -> None:
         b"<Response><Say>\x01</Say></Response>",
     ],
 )
-def test_a_document_that_twilio_would_not_take_is_none(document: bytes) -> None:
+def test_invalid_twiml_is_rejected(document: bytes) -> None:
     with pytest.raises((AssertionError, KeyError, SyntaxError)):
         twiml.parse_twiml(document)

@@ -17,9 +17,9 @@ from vca.conversation.llm import (
     ToolCall,
     ToolSpec,
 )
-from vca.conversation.types import Message, Profile, Tokens
+from vca.conversation.types import Message, Profile, Role, Speaker, Tokens
 
-ROLES = ("receptionist", "sales", "support", "dispatcher", "custom")
+ROLES: tuple[Role, ...] = ("receptionist", "sales", "support", "dispatcher", "custom")
 ODD_TEXTS = (
     "\ud83d",
     "nul \x00 and bell \x07",
@@ -34,7 +34,7 @@ def make_request(
     *texts: str, profile: Profile | None = None, system: str = "Be kind."
 ) -> ModelRequest:
     """Return a request whose texts alternate between caller and agent and end with the caller's."""
-    speakers = ("caller", "agent") if len(texts) % 2 else ("agent", "caller")
+    speakers: tuple[Speaker, ...] = ("caller", "agent") if len(texts) % 2 else ("agent", "caller")
     messages = tuple(Message(speakers[i % 2], text) for i, text in enumerate(texts))
     return ModelRequest(profile or Profile("Ada", "receptionist", "Be kind."), system, messages)
 
@@ -43,17 +43,17 @@ def read_stream(
     stream: Generator[Chunk, None, Tokens | None],
 ) -> tuple[list[Chunk], Tokens | None]:
     """Return all chunks of a response, and its tokens."""
-    pieces = []
+    chunks = []
     while True:
         try:
-            pieces.append(next(stream))
+            chunks.append(next(stream))
         except StopIteration as end:
-            return pieces, end.value
+            return chunks, end.value
 
 
 def read_text(stream: Generator[Chunk, None, Tokens | None]) -> str:
     """Return the text of a response."""
-    return "".join(piece for piece in read_stream(stream)[0] if isinstance(piece, str))
+    return "".join(chunk for chunk in read_stream(stream)[0] if isinstance(chunk, str))
 
 
 NOTE_TOOL = ToolSpec(
@@ -86,33 +86,35 @@ class ModelContract:
     def assert_released(self, model: ModelClient) -> None:
         """Fail if a closed stream still holds a connection."""
 
-    def test_an_answer_comes_in_pieces_of_which_none_is_empty(self, model: ModelClient) -> None:
-        pieces, _ = read_stream(model.stream(make_request("Hello, my boiler is broken.")))
+    def test_an_answer_is_streamed_in_non_empty_chunks(self, model: ModelClient) -> None:
+        chunks, _ = read_stream(model.stream(make_request("Hello, my boiler is broken.")))
 
-        assert len(pieces) > 1
-        assert all(pieces)
-        assert "".join(piece for piece in pieces if isinstance(piece, str)).strip()
+        assert len(chunks) > 1
+        assert all(chunks)
+        assert "".join(chunk for chunk in chunks if isinstance(chunk, str)).strip()
 
     @pytest.mark.parametrize("role", ROLES)
-    def test_every_role_is_answered(self, model: ModelClient, role: str) -> None:
-        profile = Profile(role, role, "You are Bella.")  # type: ignore[arg-type]
+    def test_the_model_answers_for_every_role(self, model: ModelClient, role: Role) -> None:
+        profile = Profile(role, role, "You are Bella.")
 
         assert read_text(model.stream(make_request("I need something.", profile=profile))).strip()
 
     @pytest.mark.parametrize("turns", [2, 3, 20, 21])
-    def test_a_conversation_is_answered_whoever_began_it(
+    def test_a_conversation_is_answered_whichever_speaker_started_it(
         self, model: ModelClient, turns: int
     ) -> None:
         texts = [f"This is line {number}." for number in range(turns)]
 
         assert read_text(model.stream(make_request(*texts))).strip()
 
-    def test_nothing_happens_before_the_first_piece_is_asked_for(self, model: ModelClient) -> None:
+    def test_a_stream_opens_no_connection_before_its_first_chunk_is_read(
+        self, model: ModelClient
+    ) -> None:
         model.stream(make_request("Hello?")).close()
 
         self.assert_released(model)
 
-    def test_the_same_question_has_the_same_answer_if_the_client_says_so(
+    def test_a_deterministic_client_gives_equal_answers_to_equal_requests(
         self, model: ModelClient
     ) -> None:
         request = make_request("How may I help you?", "I want to buy 40 chairs.")
@@ -121,7 +123,7 @@ class ModelContract:
 
         assert not model.deterministic or len(texts) == 1
 
-    def test_streams_are_read_side_by_side(self, model: ModelClient) -> None:
+    def test_several_streams_can_be_read_concurrently(self, model: ModelClient) -> None:
         requests = [make_request(f"I am caller number {number}.") for number in range(8)]
 
         with ThreadPoolExecutor(8) as threads:
@@ -131,24 +133,22 @@ class ModelContract:
         if model.deterministic:
             assert texts == [read_text(model.stream(request)) for request in requests]
 
-    def test_a_stream_closed_early_gives_its_connection_back(self, model: ModelClient) -> None:
-        with closing(model.stream(make_request("Tell me everything."))) as pieces:
-            assert next(pieces)
+    def test_closing_a_stream_early_releases_its_connection(self, model: ModelClient) -> None:
+        with closing(model.stream(make_request("Tell me everything."))) as chunks:
+            assert next(chunks)
 
         self.assert_released(model)
 
-    def test_the_next_question_is_answered_after_a_stream_was_closed(
-        self, model: ModelClient
-    ) -> None:
-        with closing(model.stream(make_request("Tell me everything."))) as pieces:
-            next(pieces)
+    def test_a_request_after_a_closed_stream_is_answered(self, model: ModelClient) -> None:
+        with closing(model.stream(make_request("Tell me everything."))) as chunks:
+            next(chunks)
 
         assert read_text(model.stream(make_request("And now?"))).strip()
 
     @pytest.mark.parametrize(
         "line", ["Hello?", "Put me through to sales.", "A person, please!", "Goodbye"]
     )
-    def test_with_tools_the_answer_is_words_and_whole_tool_calls(
+    def test_an_answer_with_tools_has_text_and_complete_tool_calls(
         self, model: ModelClient, line: str
     ) -> None:
         request = replace(
@@ -156,27 +156,27 @@ class ModelContract:
             tools=tools.available_tools(PROFILE_WITH_TOOLS),
         )
 
-        pieces, _ = read_stream(model.stream(request))
+        chunks, _ = read_stream(model.stream(request))
 
-        assert pieces
-        calls = [piece for piece in pieces if not isinstance(piece, str)]
+        assert chunks
+        calls = [chunk for chunk in chunks if not isinstance(chunk, str)]
         assert all(isinstance(call, ToolCall) for call in calls)
         assert all(isinstance(call.name, str) for call in calls)
         assert all(len(call.arguments) <= MAX_ARGUMENTS_CHARS for call in calls)
 
-    def test_a_tool_that_must_be_called_is_called(self, model: ModelClient) -> None:
+    def test_the_model_calls_a_tool_that_must_be_called(self, model: ModelClient) -> None:
         request = make_request("The transcript:\nCaller: My boiler is broken.\nAgent: I see.")
 
-        pieces, _ = read_stream(model.stream(replace(request, tools=(NOTE_TOOL,), must_call=True)))
+        chunks, _ = read_stream(model.stream(replace(request, tools=(NOTE_TOOL,), must_call=True)))
 
-        assert any(isinstance(piece, ToolCall) for piece in pieces)
+        assert any(isinstance(chunk, ToolCall) for chunk in chunks)
 
-    def test_an_answer_tells_what_it_cost_or_nothing(self, model: ModelClient) -> None:
+    def test_an_answer_reports_its_tokens_or_none(self, model: ModelClient) -> None:
         _, tokens = read_stream(model.stream(make_request("Hello, my boiler is broken.")))
 
         assert tokens is None or (tokens.input >= 0 and tokens.output > 0)
 
-    def test_a_client_says_what_its_model_is_called_and_whether_callers_may_hear_it(
+    def test_a_client_has_a_name_and_says_whether_it_is_for_real_callers(
         self, model: ModelClient
     ) -> None:
         assert model.name not in ("", ModelClient.name)
@@ -196,13 +196,13 @@ class ModelContract:
 
         assert response_text.strip()
 
-    def test_warming_is_repeatable_and_changes_nothing(self, model: ModelClient) -> None:
+    def test_warm_up_can_be_repeated(self, model: ModelClient) -> None:
         model.warm_up()
         model.warm_up()
 
         assert read_text(model.stream(make_request("Hello?"))).strip()
 
-    def test_closing_is_repeatable(self, model: ModelClient) -> None:
+    def test_close_can_be_repeated(self, model: ModelClient) -> None:
         list(model.stream(make_request("Hello?")))
 
         model.close()
@@ -210,7 +210,7 @@ class ModelContract:
 
         self.assert_released(model)
 
-    def test_a_client_does_not_show_its_secret(self, model: ModelClient) -> None:
+    def test_the_secret_of_a_client_is_not_in_its_repr(self, model: ModelClient) -> None:
         list(model.stream(make_request("Hello?")))
 
         assert self.secret not in repr(model)

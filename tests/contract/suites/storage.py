@@ -68,7 +68,7 @@ class StoreContract:
 
     # put
 
-    def test_what_is_put_is_kept_with_its_size_and_digest(self, store: Store) -> None:
+    def test_put_returns_the_size_and_digest_of_the_stored_object(self, store: Store) -> None:
         key = f"{new_folder()}/2026/11/a.wav"
         audio = bytes(range(256)) * 8
 
@@ -78,7 +78,7 @@ class StoreContract:
         assert b"".join(store.open(key)) == audio
         assert read_digest(store, key) == stored
 
-    def test_nothing_can_be_kept_too(self, store: Store) -> None:
+    def test_an_empty_object_can_be_stored(self, store: Store) -> None:
         key = f"{new_folder()}/empty.wav"
 
         stored = store.put(key, iterate(), content_type=WAV)
@@ -86,7 +86,7 @@ class StoreContract:
         assert stored == ObjectInfo(0, hashlib.sha256(b"").hexdigest())
         assert list(store.open(key)) == []
 
-    def test_more_than_one_part_is_kept_whole(self, store: Store) -> None:
+    def test_an_object_of_several_parts_is_stored_completely(self, store: Store) -> None:
         key = f"{new_folder()}/long.wav"
         block = bytes(range(256)) * 4_001
 
@@ -95,7 +95,7 @@ class StoreContract:
         assert stored.size_bytes == 20 * len(block)
         assert read_digest(store, key) == stored
 
-    def test_put_again_replaces(self, store: Store) -> None:
+    def test_a_second_put_replaces_the_object(self, store: Store) -> None:
         folder = new_folder()
 
         store.put(f"{folder}/a.wav", iterate(b"the longer one"), content_type=WAV)
@@ -104,33 +104,33 @@ class StoreContract:
         assert b"".join(store.open(f"{folder}/a.wav")) == b"short"
         assert len(self.stored_names(store, folder)) == 1
 
-    def test_a_source_that_fails_leaves_what_was_there(self, store: Store) -> None:
+    def test_a_failing_source_leaves_the_stored_object_unchanged(self, store: Store) -> None:
         folder = new_folder()
         store.put(f"{folder}/a.wav", iterate(b"whole"), content_type=WAV)
 
-        def breaking() -> Iterator[bytes]:
+        def failing_chunks() -> Iterator[bytes]:
             yield b"x" * 9_000_000
             raise LookupError("the carrier hung up")
 
         for name in ("a", "b"):
             with pytest.raises(LookupError, match="hung up"):
-                store.put(f"{folder}/{name}.wav", breaking(), content_type=WAV)
+                store.put(f"{folder}/{name}.wav", failing_chunks(), content_type=WAV)
 
         assert b"".join(store.open(f"{folder}/a.wav")) == b"whole"
         assert not store.exists(f"{folder}/b.wav")
         assert len(self.stored_names(store, folder)) == 1
 
-    def test_two_that_write_the_same_at_once_leave_one_of_them_whole(self, store: Store) -> None:
+    def test_concurrent_puts_of_one_key_leave_one_complete_object(self, store: Store) -> None:
         key = f"{new_folder()}/a.wav"
         texts = [bytes([65 + number]) * 300_000 for number in range(4)]
 
         with ThreadPoolExecutor(4) as threads:
-            list(threads.map(lambda it: store.put(key, iterate(it), content_type=WAV), texts))
+            list(threads.map(lambda text: store.put(key, iterate(text), content_type=WAV), texts))
 
         assert b"".join(store.open(key)) in texts
 
     @pytest.mark.parametrize("key", INVALID_KEYS)
-    def test_what_is_no_key_is_refused_by_everything(self, store: Store, key: str) -> None:
+    def test_every_operation_rejects_an_invalid_key(self, store: Store, key: str) -> None:
         for operation in (
             lambda: store.put(key, iterate(b"x"), content_type=WAV),
             lambda: store.open(key),
@@ -138,10 +138,10 @@ class StoreContract:
             lambda: store.delete(key),
             lambda: store.delete_all(key),
         ):
-            with pytest.raises(StorageError) as raised:
+            with pytest.raises(StorageError) as error_info:
                 operation()
-            assert raised.value.permanent
-            assert not isinstance(raised.value, ObjectNotFound)
+            assert error_info.value.permanent
+            assert not isinstance(error_info.value, ObjectNotFound)
 
     # open, exists
 
@@ -157,7 +157,7 @@ class StoreContract:
             (4, 0, b""),
         ],
     )
-    def test_a_part_is_read(
+    def test_a_range_of_an_object_is_read(
         self, store: Store, start: int, length: int | None, expected: bytes
     ) -> None:
         key = f"{new_folder()}/a.wav"
@@ -165,7 +165,7 @@ class StoreContract:
 
         assert b"".join(store.open(key, start=start, length=length)) == expected
 
-    def test_what_is_not_there_is_missing_before_it_is_read(self, store: Store) -> None:
+    def test_open_raises_not_found_for_a_missing_object(self, store: Store) -> None:
         key = f"{new_folder()}/a.wav"
 
         with pytest.raises(ObjectNotFound):
@@ -173,7 +173,7 @@ class StoreContract:
 
         assert not store.exists(key)
 
-    def test_what_is_there_exists(self, store: Store) -> None:
+    def test_exists_is_true_only_for_objects(self, store: Store) -> None:
         folder = new_folder()
         store.put(f"{folder}/a/b.wav", iterate(b"x"), content_type=WAV)
 
@@ -183,7 +183,7 @@ class StoreContract:
 
     # delete, delete_all
 
-    def test_one_is_deleted_and_no_other(self, store: Store) -> None:
+    def test_delete_removes_only_the_object_of_the_key(self, store: Store) -> None:
         folder = new_folder()
         for name in ("a", "b"):
             store.put(f"{folder}/{name}.wav", iterate(b"x"), content_type=WAV)
@@ -194,30 +194,30 @@ class StoreContract:
         assert not store.exists(f"{folder}/a.wav")
         assert store.exists(f"{folder}/b.wav")
 
-    def test_deleting_what_never_was_is_a_success(self, store: Store) -> None:
+    def test_deleting_a_missing_object_or_folder_succeeds(self, store: Store) -> None:
         store.delete(f"{new_folder()}/2026/11/a.wav")
 
         assert store.delete_all(new_folder()) == 0
 
-    def test_a_folder_is_deleted_with_all_in_it_and_not_its_namesakes(self, store: Store) -> None:
+    def test_delete_all_removes_a_folder_but_no_folder_with_the_same_prefix(
+        self, store: Store
+    ) -> None:
         folder = new_folder()
         folder_keys = [f"{folder}/a.wav", f"{folder}/2026/11/b.wav", f"{folder}/2026/12/c.wav"]
-        namesake_key = f"{folder}0/a.wav"
-        for key in (*folder_keys, namesake_key):
+        same_prefix_key = f"{folder}0/a.wav"
+        for key in (*folder_keys, same_prefix_key):
             store.put(key, iterate(b"x"), content_type=WAV)
 
         assert store.delete_all(folder) == 3
 
         assert [key for key in folder_keys if store.exists(key)] == []
-        assert store.exists(namesake_key)
+        assert store.exists(same_prefix_key)
         assert self.stored_names(store, folder) == []
         assert store.delete_all(folder) == 0
 
     # keys
 
-    def test_all_that_is_in_a_folder_is_listed_and_not_what_is_in_its_namesakes(
-        self, store: Store
-    ) -> None:
+    def test_keys_lists_a_folder_but_no_folder_with_the_same_prefix(self, store: Store) -> None:
         folder = new_folder()
         folder_keys = {f"{folder}/a.wav", f"{folder}/2026/11/b.wav"}
         for key in (*folder_keys, f"{folder}0/a.wav"):
@@ -226,9 +226,9 @@ class StoreContract:
         assert set(store.keys(folder)) == folder_keys
         assert list(store.keys(new_folder())) == []
 
-    # Failures
+    # failures
 
-    def test_a_store_that_is_away_is_a_storage_error_worth_another_try(
+    def test_an_unavailable_store_raises_a_retryable_storage_error(
         self, unavailable_store: Store
     ) -> None:
         for operation in (
@@ -239,6 +239,6 @@ class StoreContract:
             lambda: unavailable_store.delete_all("a"),
             lambda: list(unavailable_store.keys("a")),
         ):
-            with pytest.raises(StorageError) as raised:
+            with pytest.raises(StorageError) as error_info:
                 operation()
-            assert not raised.value.permanent
+            assert not error_info.value.permanent

@@ -1,4 +1,4 @@
-"""The fake carrier keeps the contract; and what it does for terminals and tests besides."""
+"""The contract of telephony adapters for the fake carrier, and its features for tests."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -58,23 +58,25 @@ _ACTIONS: dict[str, type[Action]] = {
     "record": Record,
     "come_back": Poll,
 }
-# What the fake carrier calls what it tells, where that is not the fact's own name.
-_NAMES = {"speech": "text", "leg": "outcome"}
+# Request fields of the fake carrier whose names differ from those of `CarrierEvent`.
+_REQUEST_FIELDS = {"speech": "text", "leg": "outcome"}
 
 
-def _action(said: dict[str, Any]) -> Action:
-    return _ACTIONS[said["type"]](**{name: it for name, it in said.items() if name != "type"})
+def _action(fields: dict[str, Any]) -> Action:
+    return _ACTIONS[fields["type"]](
+        **{name: value for name, value in fields.items() if name != "type"}
+    )
 
 
-def _settings(**changed: Any) -> Settings:
-    given = {
+def _settings(**overrides: Any) -> Settings:
+    defaults = {
         "database_url": "postgresql://localhost/nowhere",
         "app_env": "development",
         "app_name": "VCA",
         "debug": False,
         "secret_key": "a-secret-of-this-test-alone-and-no-other",
     }
-    return Settings(**{**given, **changed})
+    return Settings(**{**defaults, **overrides})
 
 
 class TestFakeTelephonyAdapter(TelephonyContract):
@@ -121,20 +123,22 @@ class TestFakeTelephonyAdapter(TelephonyContract):
     def event_request(
         self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
     ) -> Any:
-        named = {_NAMES.get(name, name): word for name, word in fields.items()}
-        return adapter.signed_request(kind, CALLBACK, call_id=call_id, state=STATE, **named)
+        request_fields = {_REQUEST_FIELDS.get(name, name): value for name, value in fields.items()}
+        return adapter.signed_request(
+            kind, CALLBACK, call_id=call_id, state=STATE, **request_fields
+        )
 
     def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
         return adapter.signed_request("status", CALLBACK, call_id=call_id, status=status)
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
-        said = {**json.loads(request.body), "call_id": "another"}
-        return replace(request, body=json.dumps(said))
+        body = {**json.loads(request.body), "call_id": "another"}
+        return replace(request, body=json.dumps(body))
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"
         body = json.strict_loads(response.body)
-        actions = tuple(_action(said) for said in body["actions"])
+        actions = tuple(_action(fields) for fields in body["actions"])
         return RenderedReply(actions, body["state"], (body["callback_url"],))
 
     def registered_owner(self, adapter: Any, number: str) -> UUID | None:
@@ -149,19 +153,23 @@ class TestFakeTelephonyAdapter(TelephonyContract):
 
     def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
         return [
-            RenderedReply(tuple(map(_action, how["actions"])), how["state"], (how["callback_url"],))
-            if what == "direct"
+            RenderedReply(
+                tuple(map(_action, details["actions"])),
+                details["state"],
+                (details["callback_url"],),
+            )
+            if operation == "direct"
             else None
-            for what, how in adapter.operations
-            if what in ("direct", "hang_up") and how["call_id"] == call_id
+            for operation, details in adapter.operations
+            if operation in ("direct", "hang_up") and details["call_id"] == call_id
         ]
 
     def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
         return [
-            how["number"]
-            for what, how in adapter.operations
-            if what == "place_call"
-            and how["reference"] == reference
+            details["number"]
+            for operation, details in adapter.operations
+            if operation == "place_call"
+            and details["reference"] == reference
             and reference in adapter.placed_calls
         ]
 
@@ -178,40 +186,44 @@ class TestFakeTelephonyAdapter(TelephonyContract):
         )
 
 
-def test_it_can_be_made_without_arguments() -> None:
+def test_the_fake_carrier_can_be_created_without_arguments() -> None:
     assert isinstance(FakeTelephonyAdapter(), TelephonyAdapter)
 
 
-def test_a_deployment_has_one_of_its_own_secret_but_not_in_production() -> None:
+def test_a_deployments_fake_carrier_has_its_own_secret_except_in_production() -> None:
     production = {
         "app_env": "production",
         "api_key_peppers": ("a-pepper-of-this-test-alone-and-no-other",),
         "encryption_keys": (bytes(32),),
     }
-    ours = FakeTelephonyAdapter.from_settings(_settings())
-    assert ours is not None
-    request = ours.signed_request("voice", CALLBACK, call_id=new_call_id())
+    carrier = FakeTelephonyAdapter.from_settings(_settings())
+    assert carrier is not None
+    request = carrier.signed_request("voice", CALLBACK, call_id=new_call_id())
 
-    twin = FakeTelephonyAdapter.from_settings(_settings())
-    other = FakeTelephonyAdapter.from_settings(_settings(secret_key="another-deployments-" * 3))
+    second_carrier = FakeTelephonyAdapter.from_settings(_settings())
+    other_deployments_carrier = FakeTelephonyAdapter.from_settings(
+        _settings(secret_key="another-deployments-" * 3)
+    )
 
-    assert twin is not None
-    assert other is not None
-    twin.verify(request)
-    assert other.sign(request.url, request.body) != ours.sign(request.url, request.body)
+    assert second_carrier is not None
+    assert other_deployments_carrier is not None
+    second_carrier.verify(request)
+    assert other_deployments_carrier.sign(request.url, request.body) != carrier.sign(
+        request.url, request.body
+    )
     assert FakeTelephonyAdapter.from_settings(_settings(**production)) is None
 
 
-def test_the_url_is_signed_too() -> None:
+def test_the_signature_covers_the_url() -> None:
     carrier = FakeTelephonyAdapter()
     request = carrier.signed_request("voice", CALLBACK, call_id=new_call_id())
 
-    elsewhere = replace(request, url=request.url.replace("voice.example.com", "example.com"))
+    redirected = replace(request, url=request.url.replace("voice.example.com", "example.com"))
 
-    assert carrier.sign(elsewhere.url, request.body) != carrier.sign(request.url, request.body)
+    assert carrier.sign(redirected.url, request.body) != carrier.sign(request.url, request.body)
 
 
-def test_it_remembers_what_it_was_asked_in_order() -> None:
+def test_operations_are_recorded_in_order() -> None:
     carrier, phone_number_id, call = FakeTelephonyAdapter(), uuid4(), new_call_id()
 
     carrier.register_number(ACME, phone_number_id, NUMBER)
@@ -243,7 +255,7 @@ def test_it_remembers_what_it_was_asked_in_order() -> None:
     ]
 
 
-def test_its_memory_is_bounded() -> None:
+def test_the_number_of_recorded_operations_is_limited() -> None:
     carrier = FakeTelephonyAdapter()
 
     for _ in range(1_500):
@@ -252,7 +264,7 @@ def test_its_memory_is_bounded() -> None:
     assert len(carrier.operations) == 1_000
 
 
-def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> None:
+def test_operations_are_logged_without_full_numbers_texts_or_tokens() -> None:
     carrier, secret = FakeTelephonyAdapter(), "My PIN is 1234."
     reply = CallReply((Say(secret), Transfer(CALLER)), STATE)
     log.configure("info")
@@ -269,11 +281,11 @@ def test_it_logs_what_it_was_asked_without_whole_numbers_words_or_tokens() -> No
     ]
     assert logs[0]["did_number"] == "+14•••0100"
     assert logs[1]["actions"] == "say transfer"
-    for kept_back in (CALLER, NUMBER, secret, STATE):
-        assert kept_back not in str(logs)
+    for sensitive_text in (CALLER, NUMBER, secret, STATE):
+        assert sensitive_text not in str(logs)
 
 
-def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
+def test_a_placed_call_is_live_until_it_ends() -> None:
     carrier = FakeTelephonyAdapter()
     call = carrier.place_call(outbound_call())
     before = carrier.find_call_status(call)
@@ -288,21 +300,21 @@ def test_a_call_that_it_placed_goes_on_until_it_ends() -> None:
     assert (after.event.event_type, after.event.end_reason) == ("ENDED", "caller_hangup")
 
 
-def test_failures_come_in_the_order_they_were_ordered_and_then_no_more() -> None:
+def test_injected_failures_are_raised_once_and_in_order() -> None:
     carrier = FakeTelephonyAdapter()
-    ordered = [TelephonyError(word, permanent=False) for word in ("one", "two")]
-    for error in ordered:
+    errors = [TelephonyError(message, permanent=False) for message in ("one", "two")]
+    for error in errors:
         carrier.fail_next(error)
 
-    for error in ordered:
-        with pytest.raises(TelephonyError) as raised:
+    for error in errors:
+        with pytest.raises(TelephonyError) as error_info:
             carrier.hang_up("call")
-        assert raised.value is error
+        assert error_info.value is error
 
     carrier.hang_up("call")
 
 
-def test_a_failed_registration_leaves_no_mark() -> None:
+def test_a_failed_registration_registers_nothing() -> None:
     carrier = FakeTelephonyAdapter()
     carrier.fail_next(TelephonyError("busy", permanent=False))
 
@@ -313,7 +325,7 @@ def test_a_failed_registration_leaves_no_mark() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "said"),
+    ("action", "fields"),
     [
         ("voice", {}),
         ("voice", {"call_id": ""}),
@@ -347,18 +359,25 @@ def test_a_failed_registration_leaves_no_mark() -> None:
         ("explode", {"call_id": "a"}),
     ],
 )
-def test_what_it_would_not_send_is_refused(action: str, said: dict[str, Any]) -> None:
+def test_a_request_that_the_fake_carrier_does_not_send_is_rejected(
+    action: str, fields: dict[str, Any]
+) -> None:
     carrier = FakeTelephonyAdapter()
 
     with pytest.raises(InvalidCarrierRequest):
-        carrier.parse(carrier.signed_request(action, CALLBACK, **said))
+        carrier.parse(carrier.signed_request(action, CALLBACK, **fields))
 
 
-def test_a_status_bears_the_carriers_own_time_and_code() -> None:
+def test_a_status_has_the_time_and_the_code_of_the_carrier() -> None:
     carrier = FakeTelephonyAdapter()
-    at = datetime(2026, 11, 22, 19, 30, tzinfo=timezone(timedelta(hours=1)))
+    ended_at = datetime(2026, 11, 22, 19, 30, tzinfo=timezone(timedelta(hours=1)))
     request = carrier.signed_request(
-        "status", CALLBACK, call_id="a", status="failed", at=at.isoformat(), code="SIP 503"
+        "status",
+        CALLBACK,
+        call_id="a",
+        status="failed",
+        at=ended_at.isoformat(),
+        code="SIP 503",
     )
 
     event = carrier.parse(request).event
@@ -368,7 +387,7 @@ def test_a_status_bears_the_carriers_own_time_and_code() -> None:
     assert event.end_detail == "SIP 503"
 
 
-def test_its_answers_hold_every_word_of_the_reply() -> None:
+def test_a_rendered_response_contains_the_complete_reply() -> None:
     reply = CallReply((Say("Hi.", "en-GB", "amy"), Listen(7, "en-GB"), Reject("busy")), "token")
 
     response = FakeTelephonyAdapter().render(reply, callback_url=CALLBACK)

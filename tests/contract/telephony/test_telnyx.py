@@ -1,4 +1,4 @@
-"""Telnyx keeps the contract."""
+"""The contract of telephony adapters for Telnyx, against a fake Telnyx server."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -34,18 +34,22 @@ from vca.telephony.types import (
     LegOutcome,
 )
 
-_OURS, _STRANGERS = Signer(), Signer()
-_ACCOUNTS = {"one": Signer(), "changed": Signer()}
-_CONNECTIONS = {_STRANGERS: "999", _ACCOUNTS["one"]: "111", _ACCOUNTS["changed"]: "222"}
-_CAUSES: Mapping[LegOutcome, str] = {
+_DEPLOYMENT_SIGNER, _OTHER_SIGNER = Signer(), Signer()
+_ACCOUNT_SIGNERS = {"one": Signer(), "changed": Signer()}
+_CONNECTION_IDS = {
+    _OTHER_SIGNER: "999",
+    _ACCOUNT_SIGNERS["one"]: "111",
+    _ACCOUNT_SIGNERS["changed"]: "222",
+}
+_HANGUP_CAUSES: Mapping[LegOutcome, str] = {
     "answered": "normal_clearing",
     "busy": "user_busy",
     "no_answer": "timeout",
     "cancelled": "originator_cancel",
     "failed": "unspecified",
 }
-# What is not refused is asked once more.
-_TRIES = {"refuses": 1, "fails": 2, "is silent": 2}
+# A request that is not rejected is repeated once.
+_FAULT_COUNTS = {"refuses": 1, "fails": 2, "is silent": 2}
 
 
 @pytest.fixture(scope="module")
@@ -74,147 +78,173 @@ class TestTelnyxAdapter(TelephonyContract):
 
     @pytest.fixture(autouse=True)
     def telnyx(self, server: TelnyxServer) -> Iterator[TelnyxServer]:
-        with new_account(server) as self.at:
-            create_adapter(server, _OURS, telnyx_connection_id="").set_up_application()
+        with new_account(server) as self.telnyx_server:
+            create_adapter(server, _DEPLOYMENT_SIGNER, telnyx_connection_id="").set_up_application()
             yield server
 
     @pytest.fixture
     def adapter(self) -> TelnyxAdapter:
-        return create_adapter(self.at, _OURS)
+        return create_adapter(self.telnyx_server, _DEPLOYMENT_SIGNER)
 
     @pytest.fixture
     def other_process_adapter(self) -> TelnyxAdapter:
-        return create_adapter(self.at, _OURS)
+        return create_adapter(self.telnyx_server, _DEPLOYMENT_SIGNER)
 
     @pytest.fixture
     def other_account_adapter(self) -> TelnyxAdapter:
-        key, connection_id = _STRANGERS.public_key, _CONNECTIONS[_STRANGERS]
+        key, connection_id = _OTHER_SIGNER.public_key, _CONNECTION_IDS[_OTHER_SIGNER]
         return create_adapter(
-            self.at, _OURS, telnyx_public_key=key, telnyx_connection_id=connection_id
+            self.telnyx_server,
+            _DEPLOYMENT_SIGNER,
+            telnyx_public_key=key,
+            telnyx_connection_id=connection_id,
         )
 
     def deployment_settings(self) -> Settings:
-        return accounts.telnyx_settings(self.at, _OURS)
+        return accounts.telnyx_settings(self.telnyx_server, _DEPLOYMENT_SIGNER)
 
     def account_values(self, version: Literal["one", "changed"]) -> Mapping[str, str]:
-        signer = _ACCOUNTS[version]
+        signer = _ACCOUNT_SIGNERS[version]
         return {
             "api_key": f"KEY-of-account-{version}",
             "public_key": signer.public_key,
-            "connection_id": _CONNECTIONS[signer],
+            "connection_id": _CONNECTION_IDS[signer],
         }
 
-    def tell(self, adapter: Any, event_type: str, mark: LegState | None = None, **said: Any) -> Any:
-        """The request that this adapter's account would send."""
-        known = {one: of for one, of in _CONNECTIONS.items() if of == adapter.connection_id}
-        signer = next(iter(known), _OURS)
-        connection_id = known.get(signer, CONNECTION_ID)
-        return signer.request(leg_event(event_type, mark=mark, connection_id=connection_id, **said))
+    def webhook_request(
+        self, adapter: Any, event_type: str, mark: LegState | None = None, **fields: Any
+    ) -> Any:
+        """Return the webhook request that the account of this adapter sends."""
+        account_connections = {
+            signer: connection_id
+            for signer, connection_id in _CONNECTION_IDS.items()
+            if connection_id == adapter.connection_id
+        }
+        signer = next(iter(account_connections), _DEPLOYMENT_SIGNER)
+        connection_id = account_connections.get(signer, CONNECTION_ID)
+        event = leg_event(event_type, mark=mark, connection_id=connection_id, **fields)
+        return signer.request(event)
 
     def ring_request(self, adapter: Any, *, call_id: str, to: str, caller: str) -> Any:
-        said = {"call_id": call_id, "to": to, "from_": caller, "direction": "incoming"}
-        return self.tell(adapter, "call.initiated", state="parked", **said)
+        return self.webhook_request(
+            adapter,
+            "call.initiated",
+            call_id=call_id,
+            to=to,
+            from_=caller,
+            direction="incoming",
+            state="parked",
+        )
 
     def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
-        heard = {"transcript": text, "is_final": True, "confidence": 0.9}
+        transcription = {"transcript": text, "is_final": True, "confidence": 0.9}
         mark = LegState("listening", state, call_id)
-        return self.tell(
-            adapter, "call.transcription", mark, call_id=call_id, transcription_data=heard
+        return self.webhook_request(
+            adapter, "call.transcription", mark, call_id=call_id, transcription_data=transcription
         )
 
     def event_request(
         self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
     ) -> Any:
-        def tell(event_type: str, phase: Any, **more: Any) -> Any:
+        def event_webhook(event_type: str, phase: Any, **event_fields: Any) -> Any:
             mark = LegState(phase, STATE, call_id)
-            return self.tell(adapter, event_type, mark, call_id=call_id, **more)
+            return self.webhook_request(adapter, event_type, mark, call_id=call_id, **event_fields)
 
         match kind:
             case "answered":
-                return tell("call.answered", "dial", state="answered")
+                return event_webhook("call.answered", "dial", state="answered")
             case "speech":
                 return self.speech_request(
                     adapter, call_id=call_id, state=STATE, text=fields["speech"]
                 )
             case "keys":
-                return tell("call.gather.ended", "listening", status="valid", digits=fields["keys"])
+                return event_webhook(
+                    "call.gather.ended", "listening", status="valid", digits=fields["keys"]
+                )
             case "more":
-                return tell("call.speak.ended", "more", status="completed")
+                return event_webhook("call.speak.ended", "more", status="completed")
             case "relayed":
                 reason = "customer_disconnect" if fields.get("broken") else "ended"
-                return tell("call.conversation.ended", "relay", reason=reason)
+                return event_webhook("call.conversation.ended", "relay", reason=reason)
             case "leg":
-                return tell("call.hangup", "target", hangup_cause=_CAUSES[fields["leg"]])
+                return event_webhook(
+                    "call.hangup", "target", hangup_cause=_HANGUP_CAUSES[fields["leg"]]
+                )
             case "voicemail":
                 recording = fields["recording_id"]
-                return tell("call.recording.saved", "voicemail", recording_id=recording)
+                return event_webhook("call.recording.saved", "voicemail", recording_id=recording)
             case "recording":
                 recording = fields["recording_id"]
-                return tell("call.recording.saved", "listening", recording_id=recording)
-        return None  # an interruption is told with the words that interrupt
+                return event_webhook("call.recording.saved", "listening", recording_id=recording)
+        return None  # Telnyx sends an interruption with the utterance that interrupts
 
     def status_request(self, adapter: Any, *, call_id: str, status: str) -> Any:
         if status == "initiated":
             mark = LegState("dial", STATE)
-            said = {"call_id": call_id, "direction": "outgoing"}
-            return self.tell(adapter, "call.initiated", mark, **said)
+            return self.webhook_request(
+                adapter, "call.initiated", mark, call_id=call_id, direction="outgoing"
+            )
         mark = LegState("listening", STATE, call_id)
-        return self.tell(adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status)
+        return self.webhook_request(
+            adapter, "call.hangup", mark, call_id=call_id, hangup_cause=status
+        )
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
-        said = json.loads(request.body)
-        said["data"]["payload"]["call_control_id"] = "another"
-        return replace(request, body=json.dumps(said))
+        body = json.loads(request.body)
+        body["data"]["payload"]["call_control_id"] = "another"
+        return replace(request, body=json.dumps(body))
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type == "application/json"
-        said = json.strict_loads(response.body)
-        actions = command_interpreter.interpret_commands(said["commands"], said["phase"])
-        return RenderedReply(actions, said["state"], (said["webhook_url"],))
+        body = json.strict_loads(response.body)
+        actions = command_interpreter.interpret_commands(body["commands"], body["phase"])
+        return RenderedReply(actions, body["state"], (body["webhook_url"],))
 
     def registered_owner(self, adapter: Any, number: str) -> UUID | None:
-        tags = self.at.account.numbers[number]["tags"]
-        assert "front desk" in tags  # whoever has tagged it so
+        tags = self.telnyx_server.account.numbers[number]["tags"]
+        assert "front desk" in tags  # the tag that the number had before registration
         owners = [tag.removeprefix("vca-tenant:") for tag in tags if tag.startswith("vca-tenant:")]
         return UUID(owners[0]) if owners else None
 
     def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
-        switch = self.at.account.switch
+        switch = self.telnyx_server.account.switch
         leg = switch.legs.get(call_id) or switch.ring(call_id, to=NUMBER, from_=CALLER)
         leg.answered = True
         if call_state == "over":
             switch.end_leg(leg)
 
     def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
-        switch = self.at.account.switch
+        switch = self.telnyx_server.account.switch
         while switch.pending:
-            request = _OURS.request(switch.pending.pop(0))
+            request = _DEPLOYMENT_SIGNER.request(switch.pending.pop(0))
             facts = adapter.parse(request)
             if facts.kind == "progress":
                 adapter.handle(facts, CallReply(()), callback_url=CALLBACK)
-        given = switch.legs[call_id].commands
-        ordered = [{"command": command, **body} for command, body in given]
-        ours = [order for order in ordered if "client_state" in order]
-        told = [None] * (len(ordered) - len(ours))
-        return [*told, self._understood(ours)] if ours else [*told]
+        commands = [{"command": command, **body} for command, body in switch.legs[call_id].commands]
+        updates = [command for command in commands if "client_state" in command]
+        hang_ups = [None] * (len(commands) - len(updates))
+        return [*hang_ups, self._interpret(updates)] if updates else [*hang_ups]
 
-    def _understood(self, ours: list[dict[str, Any]]) -> RenderedReply:
-        mark = command_interpreter.read_mark(ours[-1])
-        urls = tuple(order["webhook_url"] for order in ours if "webhook_url" in order)
+    def _interpret(self, commands: list[dict[str, Any]]) -> RenderedReply:
+        mark = command_interpreter.read_mark(commands[-1])
+        urls = tuple(command["webhook_url"] for command in commands if "webhook_url" in command)
         return RenderedReply(
-            command_interpreter.interpret_commands(ours, mark.phase), mark.state, urls
+            command_interpreter.interpret_commands(commands, mark.phase), mark.state, urls
         )
 
     def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
-        asked = [each.body for each in self.at.requests if each.path == "/calls"]
-        ours = [
-            body for body in asked if command_interpreter.read_mark(body).reference == reference
+        bodies = [
+            request.body for request in self.telnyx_server.requests if request.path == "/calls"
         ]
-        return [body["to"] for body in ours]
+        return [
+            body["to"]
+            for body in bodies
+            if command_interpreter.read_mark(body).reference == reference
+        ]
 
     def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
-        self.at.account.switch.recordings[f"RE-{call_id}"] = (call_id, audio)
+        self.telnyx_server.account.switch.recordings[f"RE-{call_id}"] = (call_id, audio)
 
     def inject_fault(self, adapter: Any, fault: Fault) -> None:
-        self.at.inject_fault(fault, _TRIES[fault])
+        self.telnyx_server.inject_fault(fault, _FAULT_COUNTS[fault])
         adapter._api_client._request_timeout_s = 0.2 if fault == "is silent" else 2.5

@@ -1,4 +1,4 @@
-"""Twilio keeps the contract: its real SDK against a fake that its own OpenAPI document judges."""
+"""The contract of telephony adapters for Twilio: the real SDK against a fake Twilio."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -37,15 +37,17 @@ from vca.telephony.providers.twilio.settings import TwilioCredentials
 from vca.telephony.providers.twilio.twiml import MAX_TEXT_CHARS
 from vca.telephony.types import CarrierEventKind, CarrierRequest, CarrierResponse, LegOutcome
 
-_LEGS: Mapping[LegOutcome, str] = {meant: said for said, meant in statuses.LEG_OUTCOMES.items()}
+_STATUSES_OF_LEGS: Mapping[LegOutcome, str] = {
+    outcome: status for status, outcome in statuses.LEG_OUTCOMES.items()
+}
 _FAULTS = {"refuses": (REJECTS, 1), "fails": (FAILS, 2), "is silent": (SILENT, 2)}
 
 
 @pytest.fixture
 def twilio() -> Iterator[ConnectedTwilio]:
-    with connected_twilio() as made:
-        made.account.add_number("+14155550199")
-        yield made
+    with connected_twilio() as connected:
+        connected.account.add_number("+14155550199")
+        yield connected
 
 
 class TestTwilioAdapter(TelephonyContract):
@@ -55,7 +57,7 @@ class TestTwilioAdapter(TelephonyContract):
     max_text_length = MAX_TEXT_CHARS
 
     @pytest.fixture(autouse=True)
-    def _rig(self, twilio: ConnectedTwilio) -> None:
+    def _use_connected_twilio(self, twilio: ConnectedTwilio) -> None:
         self.server: TwilioServer = twilio.server
         self.twilio: TwilioAccount = twilio.account
 
@@ -65,13 +67,13 @@ class TestTwilioAdapter(TelephonyContract):
 
     @pytest.fixture
     def other_process_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
-        with closing(twilio.new_adapter()) as made:
-            yield made
+        with closing(twilio.new_adapter()) as adapter:
+            yield adapter
 
     @pytest.fixture
     def other_account_adapter(self, twilio: ConnectedTwilio) -> Iterator[TwilioAdapter]:
-        with closing(twilio.new_adapter(OTHER_LOGIN)) as made:
-            yield made
+        with closing(twilio.new_adapter(OTHER_LOGIN)) as adapter:
+            yield adapter
 
     def deployment_settings(self) -> Settings:
         return deployment_settings()
@@ -87,8 +89,8 @@ class TestTwilioAdapter(TelephonyContract):
         return webhooks.signed_request(_login(adapter), build_callback_url(CALLBACK, "voice"), form)
 
     def speech_request(self, adapter: Any, *, call_id: str, state: str, text: str) -> Any:
-        said = {"SpeechResult": text, "Confidence": "0.93"}
-        return self._turn(adapter, "gather", call_id, said, state=state)
+        fields = {"SpeechResult": text, "Confidence": "0.93"}
+        return self._turn(adapter, "gather", call_id, fields, state=state)
 
     def event_request(
         self, adapter: Any, kind: CarrierEventKind, *, call_id: str, **fields: Any
@@ -108,11 +110,11 @@ class TestTwilioAdapter(TelephonyContract):
             case "more":
                 return self._turn(adapter, "redirect", call_id, {})
             case "relayed":
-                told = {} if fields.get("broken") else {"HandoffData": "done"}
-                ended = {"SessionStatus": "ended", "SessionDuration": "12", **told}
-                return self._turn(adapter, "connect", call_id, ended)
+                handoff = {} if fields.get("broken") else {"HandoffData": "done"}
+                session_fields = {"SessionStatus": "ended", "SessionDuration": "12", **handoff}
+                return self._turn(adapter, "connect", call_id, session_fields)
             case "leg":
-                status = {"DialCallStatus": _LEGS[fields["leg"]]}
+                status = {"DialCallStatus": _STATUSES_OF_LEGS[fields["leg"]]}
                 return self._turn(adapter, "dial", call_id, status)
             case "voicemail":
                 return self._turn(adapter, "record", call_id, recording)
@@ -130,35 +132,35 @@ class TestTwilioAdapter(TelephonyContract):
         )
 
     def alter_request(self, request: CarrierRequest) -> CarrierRequest:
-        said = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
-        return replace(request, body=urlencode({**said, "CallSid": f"CA{0:032x}"}).encode())
+        fields = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}
+        return replace(request, body=urlencode({**fields, "CallSid": f"CA{0:032x}"}).encode())
 
     def read_response(self, response: CarrierResponse) -> RenderedReply:
         assert response.content_type.startswith("text/xml")
         return twiml.parse_twiml(response.body).interpret()
 
     def registered_owner(self, adapter: Any, number: str) -> UUID | None:
-        held = self.twilio.find_number(number)
-        assert held is not None
-        ours, _, tenant = held["friendly_name"].partition("VCA tenant ")
-        return UUID(tenant) if tenant and not ours else None
+        number_settings = self.twilio.find_number(number)
+        assert number_settings is not None
+        name_before_prefix, _, tenant = number_settings["friendly_name"].partition("VCA tenant ")
+        return UUID(tenant) if tenant and not name_before_prefix else None
 
     def set_call_state(self, adapter: Any, call_id: str, call_state: CallState) -> None:
         self.twilio.set_call(call_id, "in-progress" if call_state == "live" else "completed")
 
     def live_updates(self, adapter: Any, call_id: str) -> list[RenderedReply | None]:
         return [
-            twiml.parse_twiml(said["Twiml"].encode()).interpret() if "Twiml" in said else None
-            for call, said in self.twilio.call_updates
+            twiml.parse_twiml(fields["Twiml"].encode()).interpret() if "Twiml" in fields else None
+            for call, fields in self.twilio.call_updates
             if call == call_id
         ]
 
     def dialled_numbers(self, adapter: Any, reference: str) -> list[str]:
         return [
-            asked.fields["To"][0]
-            for asked in self.twilio.requests
-            if asked.path.endswith("/Calls.json") and asked.method == "POST"
-            if reference in _query(asked.fields["StatusCallback"][0])["reference"]
+            request.fields["To"][0]
+            for request in self.twilio.requests
+            if request.path.endswith("/Calls.json") and request.method == "POST"
+            if reference in _query(request.fields["StatusCallback"][0])["reference"]
         ]
 
     def add_recording(self, adapter: Any, call_id: str, audio: bytes) -> None:
@@ -171,9 +173,9 @@ class TestTwilioAdapter(TelephonyContract):
             adapter._timeouts = SHORT_TIMEOUTS
 
     def _turn(
-        self, adapter: Any, verb: str, call_id: str, said: dict[str, Any], state: str = STATE
+        self, adapter: Any, verb: str, call_id: str, fields: dict[str, Any], state: str = STATE
     ) -> CarrierRequest:
-        form = {**webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER), **said}
+        form = {**webhooks.inbound_form(call_id, to=NUMBER, caller=CALLER), **fields}
         url = build_callback_url(CALLBACK, "turn", state=state, verb=verb)
         return webhooks.signed_request(_login(adapter), url, form)
 

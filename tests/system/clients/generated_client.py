@@ -1,8 +1,8 @@
 """Call the API through the client that openapi-python-client generated.
 
-A program for the tools' environment, which has none of our packages: the test runs it with the
-generated package `vca_client` on PYTHONPATH. It reads its input as JSON from stdin and writes what
-the client returned as JSON to stdout.
+The program runs in the tools' environment, which has no package of this project. The test puts the
+generated package `vca_client` on PYTHONPATH. The program reads its input as JSON from stdin and
+writes what the client returned as JSON to stdout.
 """
 
 import json
@@ -21,7 +21,7 @@ from vca_client.models.settings import Settings
 
 
 def _summary(model: Any, *names: str) -> dict[str, Any]:
-    """Return the named attributes as JSON, each with the class that the client read it as.
+    """Return the named attributes as JSON, each with the class that the client parsed it as.
 
     A generated client that cannot parse an object may return the plain dictionary instead.
     """
@@ -58,8 +58,8 @@ def main(parameters: dict[str, Any]) -> dict[str, Any]:
     ) as client:
 
         def read_numbers() -> dict[str, Any]:
-            listed = list_numbers.sync(tenant_id, client=client)
-            return {str(number.id): _number(number) for number in listed}
+            items = list_numbers.sync(tenant_id, client=client)
+            return {str(number.id): _number(number) for number in items}
 
         def read_number(number_id: str) -> dict[str, Any]:
             return _number(get_number.sync(tenant_id, UUID(number_id), client=client))
@@ -73,8 +73,8 @@ def main(parameters: dict[str, Any]) -> dict[str, Any]:
             return _number(change_number.sync(tenant_id, UUID(number_id), client=client, body=body))
 
         def read_calls() -> dict[str, Any]:
-            listed = list_calls.sync(tenant_id, client=client)
-            return {str(call.id): _call(call) for call in listed}
+            items = list_calls.sync(tenant_id, client=client)
+            return {str(call.id): _call(call) for call in items}
 
         def read_call(call_id: str) -> dict[str, Any]:
             return _call(get_call.sync(tenant_id, UUID(call_id), client=client))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.support import openapi_tools
 
-# The Rust backend reads every `pattern` as ECMA-262. The default backend asks Python's `re`, which
+# The Rust backend reads every `pattern` as ECMA-262. The default backend uses Python's `re`, which
 # accepts `\A` and `\Z`.
 _BACKEND = {"OPENAPI_SPEC_VALIDATOR_SCHEMA_VALIDATOR_BACKEND": "jsonschema-rs"}
 

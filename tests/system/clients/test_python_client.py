@@ -1,4 +1,4 @@
-"""A client that openapi-python-client generates reads and writes what may be null."""
+"""A client that openapi-python-client generates reads and writes nullable fields."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +20,8 @@ from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 PROGRAM = Path(__file__).with_name("generated_client.py")
 HOURS = {"weekly": {"monday": [{"from": "09:00", "to": "17:00"}]}, "closed_action": "voicemail"}
 HOLIDAYS_ONLY = {"weekly": None, "holidays": [{"date": "2026-12-25", "open": []}]}
-# Nobody reads the generated code, so it is not formatted. The generator does not know that our zip
-# file is binary.
+# The generated code is not formatted, because no person reads it. The generator does not know that
+# a response of type application/zip is binary.
 GENERATOR_CONFIG = """
 post_hooks: []
 content_type_overrides:
@@ -31,7 +31,7 @@ content_type_overrides:
 
 @pytest.fixture
 def client_folder(document_path: Path, tmp_path: Path) -> Path:
-    """The folder with the generated package `vca_client`; any warning of the generator fails."""
+    """Return the folder of the generated package `vca_client`; fail if the generator warns."""
     config, folder = tmp_path / "config.yml", tmp_path / "generated"
     config.write_text(GENERATOR_CONFIG)
     result = openapi_tools.run_python(
@@ -47,7 +47,7 @@ def client_folder(document_path: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def server(settings: Settings, tmp_path: Path) -> Iterator[WebServer]:
-    """A gunicorn on the test's database."""
+    """Run a gunicorn on the test's database."""
     environ = {
         "DATABASE_URL": settings.database_url,
         "APP_ENV": "development",
@@ -64,26 +64,26 @@ def server(settings: Settings, tmp_path: Path) -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def moved_number(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
-    """A number with hours, and with a previous carrier."""
+def ported_number(acme: Tenant, world: Factory, carrier: FakeTelephonyAdapter) -> dict[str, Any]:
+    """Return a number with hours and with a previous carrier."""
     acme.profile(greeting="Acme here.", transfer_targets={"sales": {"number": fresh_number()}})
     number = acme.number(provider_type="fake", hours=HOLIDAYS_ONLY)
     world.run_jobs(acme)
     response = acme.patch(f"/phone-numbers/{number['id']}", create_account(acme).number_fields)
     assert response.status_code == 200, response.text
-    moved: dict[str, Any] = response.json
-    return moved
+    ported: dict[str, Any] = response.json
+    return ported
 
 
 @pytest.fixture
-def plain_number(acme: Tenant, moved_number: dict[str, Any]) -> dict[str, Any]:
-    """A number without hours, which has always been at its carrier."""
+def plain_number(acme: Tenant, ported_number: dict[str, Any]) -> dict[str, Any]:
+    """Return a number without hours and without a previous carrier."""
     return acme.number()
 
 
 @pytest.fixture
 def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClient:
-    """The carrier of `plain_number`."""
+    """Return the carrier of `plain_number`."""
     return CarrierClient(carrier, anonymous)
 
 
@@ -91,7 +91,7 @@ def carrier_client(carrier: FakeTelephonyAdapter, anonymous: Api) -> CarrierClie
 def calls(
     acme: Tenant, plain_number: dict[str, Any], carrier_client: CarrierClient
 ) -> dict[str, str]:
-    """The ids of a call that is being transferred and of one that is not."""
+    """Return the ids of a call that is being transferred and of one that is not."""
     ids = {}
     for kind in ("transferring", "talking"):
         carrier_client.ring(plain_number["did_number"], f"{kind}-{uuid4().hex}")
@@ -104,13 +104,13 @@ def calls(
 @pytest.fixture
 def results(
     acme: Tenant,
-    moved_number: dict[str, Any],
+    ported_number: dict[str, Any],
     plain_number: dict[str, Any],
     calls: dict[str, str],
     server: WebServer,
     client_folder: Path,
 ) -> dict[str, Any]:
-    """What the generated client returned for each request."""
+    """Return what the generated client returned for each request."""
     parameters = {
         "base_url": f"http://127.0.0.1:{server.port}",
         "key": acme.key,
@@ -138,22 +138,22 @@ WEEK = {"class": "Week", "json": HOURS["weekly"]}
 
 def test_a_generated_client_reads_and_writes_numbers_calls_and_settings(
     results: dict[str, Any],
-    moved_number: dict[str, Any],
+    ported_number: dict[str, Any],
     plain_number: dict[str, Any],
     calls: dict[str, str],
 ) -> None:
     for numbers in (results["numbers"], results["number"]):
-        assert numbers.keys() == {moved_number["id"], plain_number["id"]}
+        assert numbers.keys() == {ported_number["id"], plain_number["id"]}
         assert numbers[plain_number["id"]] == {"hours": NULL, "previous_carrier": NULL}
-        moved = numbers[moved_number["id"]]
-        assert moved["hours"] == {"class": "Hours", "json": moved_number["hours"]}
-        assert moved["weekly"] == ABSENT
-        assert moved["previous_carrier"]["class"] == "PreviousCarrier"
-        assert moved["previous_carrier"]["json"]["provider_type"] == "fake"
-    for listed in (results["calls"], results["call"]):
-        assert listed.keys() == set(calls.values())
-        assert listed[calls["talking"]] == {"transfer": NULL}
-        transfer = listed[calls["transferring"]]["transfer"]
+        ported = numbers[ported_number["id"]]
+        assert ported["hours"] == {"class": "Hours", "json": ported_number["hours"]}
+        assert ported["weekly"] == ABSENT
+        assert ported["previous_carrier"]["class"] == "PreviousCarrier"
+        assert ported["previous_carrier"]["json"]["provider_type"] == "fake"
+    for result_calls in (results["calls"], results["call"]):
+        assert result_calls.keys() == set(calls.values())
+        assert result_calls[calls["talking"]] == {"transfer": NULL}
+        transfer = result_calls[calls["transferring"]]["transfer"]
         assert transfer["class"] == "TransferState"
         assert transfer["json"]["target"] == "sales"
     opening = {"hours": OPENING, "previous_carrier": NULL, "weekly": WEEK}
@@ -161,7 +161,7 @@ def test_a_generated_client_reads_and_writes_numbers_calls_and_settings(
     assert results["added without hours"] == {"hours": NULL, "previous_carrier": NULL}
     assert results["changed to hours"] == opening
     # A change of hours leaves `closed_action` as it is, and null removes `weekly`.
-    holidays = {**moved_number["hours"], "closed_action": HOURS["closed_action"]}
+    holidays = {**ported_number["hours"], "closed_action": HOURS["closed_action"]}
     assert results["changed to holidays"]["hours"] == {"class": "Hours", "json": holidays}
     assert results["changed to no hours"] == {"hours": NULL, "previous_carrier": NULL}
     assert results["settings"] == {"hours": NULL}

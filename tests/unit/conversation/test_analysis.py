@@ -1,5 +1,6 @@
-"""What is noted of a finished call."""
+"""The analysis of a finished call by a model: summary, outcome and extracted data."""
 
+from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.fakes.models import StepModel
 from vca.conversation import analysis
 from vca.conversation.analysis import Analysis
-from vca.conversation.llm import ModelClient, ModelError, ToolCall
+from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import Profile, Tokens
@@ -28,32 +29,34 @@ EXTRACT = {
     "additionalProperties": False,
     "$defs": {"floor": {"type": "integer"}},
 }
-GOOD = {"summary": "A boiler is broken.", "outcome": "unresolved"}
+VALID_FIELDS = {"summary": "A boiler is broken.", "outcome": "unresolved"}
 
 
-def noted(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
+def tool_call(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
     return ToolCall(tool, json.dumps(arguments).decode())
 
 
 class StepPerRequestModel(StepModel):
-    """Does another part of its steps each time it is asked, one piece an answer."""
+    """Sends one of its steps for each request."""
 
-    def _stream(self, request: Any) -> Any:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
         self.requests.append(request)
-        yield self.steps[len(self.requests) - 1]
+        yield from self._run_step(tuple(self.steps)[len(self.requests) - 1])
         return self.tokens
 
 
-def analysed(model: ModelClient, extract: Any = None, turns: list[Turn] = TURNS) -> Analysis:
+def analyse_call(model: ModelClient, extract: Any = None, turns: list[Turn] = TURNS) -> Analysis:
     return analysis.analyse_call(PROFILE, turns, models=Models(model), extract=extract)
 
 
-def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
-    model = StepModel(noted(**GOOD, data={"name": "Ada", "floor": 3}), tokens=Tokens(100, 20))
+def test_the_model_must_call_the_one_tool_of_the_analysis() -> None:
+    model = StepModel(
+        tool_call(**VALID_FIELDS, data={"name": "Ada", "floor": 3}), tokens=Tokens(100, 20)
+    )
 
-    found = analysed(model, EXTRACT)
+    result = analyse_call(model, EXTRACT)
 
-    assert found == Analysis(
+    assert result == Analysis(
         "A boiler is broken.", "unresolved", {"name": "Ada", "floor": 3}, Tokens(100, 20)
     )
     (request,) = model.requests
@@ -64,10 +67,10 @@ def test_a_call_is_noted_with_the_one_tool_that_the_model_must_call() -> None:
     assert "language de" in request.system
 
 
-def test_the_transcript_is_a_line_a_turn_and_no_part_of_the_instructions() -> None:
-    model = StepModel(noted(**GOOD))
+def test_the_transcript_has_one_line_per_turn_outside_the_instructions() -> None:
+    model = StepModel(tool_call(**VALID_FIELDS))
 
-    analysed(model)
+    analyse_call(model)
 
     (request,) = model.requests
     (message,) = request.messages
@@ -80,11 +83,11 @@ def test_the_transcript_is_a_line_a_turn_and_no_part_of_the_instructions() -> No
     assert "boiler" not in request.system
 
 
-def test_a_call_of_any_length_is_noted_from_its_end() -> None:
-    model = StepModel(noted(**GOOD))
-    turns = [Turn(("caller", "agent")[i % 2], f"Line {i}. " * 20) for i in range(1_000)]  # type: ignore[arg-type]
+def test_only_the_end_of_a_long_call_is_analysed() -> None:
+    model = StepModel(tool_call(**VALID_FIELDS))
+    turns = [Turn(("caller", "agent")[i % 2], f"Line {i}. " * 20) for i in range(1_000)]
 
-    analysed(model, turns=turns)
+    analyse_call(model, turns=turns)
 
     (message,) = model.requests[0].messages
     assert len(message.text) < 1.2 * analysis.MAX_TRANSCRIPT_CHARS
@@ -92,91 +95,101 @@ def test_a_call_of_any_length_is_noted_from_its_end() -> None:
 
 
 @pytest.mark.parametrize("turns", [[], [Turn("agent", "Hello.")], [Turn("caller", " \x00")]])
-def test_a_call_in_which_the_caller_said_nothing_needs_no_model(turns: list[Turn]) -> None:
-    model = StepModel(noted(**GOOD))
+def test_a_call_without_an_utterance_needs_no_model(turns: list[Turn]) -> None:
+    model = StepModel(tool_call(**VALID_FIELDS))
 
-    assert analysed(model, EXTRACT, turns) == Analysis("", "no_conversation", None)
+    assert analyse_call(model, EXTRACT, turns) == Analysis("", "no_conversation", None)
     assert model.requests == []
 
 
-BAD: list[tuple[Any, str]] = [
+INVALID_ANSWERS: list[tuple[Any, str]] = [
     ("The call was about a boiler.", "was not called"),
-    (noted("other", **GOOD), "was not called"),
+    (tool_call("other", **VALID_FIELDS), "was not called"),
     (ToolCall(analysis.TOOL_NAME, "{"), "not JSON"),
     (ToolCall(analysis.TOOL_NAME, "[]"), "not of type 'object'"),
-    (noted(summary="A", outcome="happy", data={"name": "Ada"}), "outcome: 'happy' is not one of"),
-    (noted(summary="A" * 601, outcome="resolved", data={"name": "Ada"}), "summary: "),
-    (noted(**GOOD, data={"floor": 1}), "'name' is a required property"),
-    (noted(**GOOD, data={"name": "Ada", "floor": "third"}), "floor: 'third' is not of type"),
-    (noted(**GOOD, data=[]), "data: [] is not of type"),
-    (noted(**GOOD, more=1), "Additional properties"),
+    (
+        tool_call(summary="A", outcome="happy", data={"name": "Ada"}),
+        "outcome: 'happy' is not one of",
+    ),
+    (tool_call(summary="A" * 601, outcome="resolved", data={"name": "Ada"}), "summary: "),
+    (tool_call(**VALID_FIELDS, data={"floor": 1}), "'name' is a required property"),
+    (
+        tool_call(**VALID_FIELDS, data={"name": "Ada", "floor": "third"}),
+        "floor: 'third' is not of type",
+    ),
+    (tool_call(**VALID_FIELDS, data=[]), "data: [] is not of type"),
+    (tool_call(**VALID_FIELDS, more=1), "Additional properties"),
 ]
 
 
-@pytest.mark.parametrize(("first", "problem"), BAD)
-def test_what_does_not_fit_is_asked_for_once_more_with_what_was_wrong(
-    first: Any, problem: str
+@pytest.mark.parametrize(("invalid_answer", "problem"), INVALID_ANSWERS)
+def test_an_invalid_answer_is_requested_again_with_its_problem(
+    invalid_answer: Any, problem: str
 ) -> None:
-    model = StepPerRequestModel(first, noted(**GOOD, data={"name": "Ada"}), tokens=Tokens(10, 1))
+    model = StepPerRequestModel(
+        invalid_answer, tool_call(**VALID_FIELDS, data={"name": "Ada"}), tokens=Tokens(10, 1)
+    )
 
-    found = analysed(model, EXTRACT)
+    result = analyse_call(model, EXTRACT)
 
-    assert found.data == {"name": "Ada"}
-    assert found.tokens == Tokens(20, 2)
+    assert result.data == {"name": "Ada"}
+    assert result.tokens == Tokens(20, 2)
     assert problem in model.requests[1].messages[-1].text
     assert model.requests[1].messages[0] == model.requests[0].messages[0]
 
 
-@pytest.mark.parametrize(("bad", "problem"), BAD)
-def test_what_does_not_fit_twice_is_a_bad_answer(bad: Any, problem: str) -> None:
-    model = StepModel(bad)
+@pytest.mark.parametrize(("invalid_answer", "problem"), INVALID_ANSWERS)
+def test_a_second_invalid_answer_raises_a_model_error(invalid_answer: Any, problem: str) -> None:
+    model = StepModel(invalid_answer)
 
-    with pytest.raises(ModelError) as caught:
-        analysed(model, EXTRACT)
+    with pytest.raises(ModelError) as error_info:
+        analyse_call(model, EXTRACT)
 
-    assert caught.value.failure == "bad_answer"
+    assert error_info.value.failure == "bad_answer"
     assert len(model.requests) == 2
 
 
-@pytest.mark.parametrize("given", [{}, {"data": None}])
-def test_data_that_was_not_said_is_none(given: dict[str, None]) -> None:
-    assert analysed(StepModel(noted(**GOOD, **given)), EXTRACT).data is None
+@pytest.mark.parametrize("arguments", [{}, {"data": None}])
+def test_missing_data_is_none(arguments: dict[str, None]) -> None:
+    assert analyse_call(StepModel(tool_call(**VALID_FIELDS, **arguments)), EXTRACT).data is None
 
 
-def test_data_that_nobody_asked_for_is_refused() -> None:
-    model = StepPerRequestModel(noted(**GOOD, data={"x": 1}), noted(**GOOD))
+def test_data_without_an_extraction_schema_is_rejected() -> None:
+    model = StepPerRequestModel(tool_call(**VALID_FIELDS, data={"x": 1}), tool_call(**VALID_FIELDS))
 
-    assert analysed(model).data is None
+    assert analyse_call(model).data is None
     assert len(model.requests) == 2
 
 
-def test_the_other_model_notes_the_call_if_the_first_fails() -> None:
-    models = Models(StepModel(ModelError("Away.", failure="unavailable")), StepModel(noted(**GOOD)))
+def test_the_fallback_model_analyses_the_call_if_the_first_fails() -> None:
+    models = Models(
+        StepModel(ModelError("Away.", failure="unavailable")), StepModel(tool_call(**VALID_FIELDS))
+    )
 
-    found = analysis.analyse_call(PROFILE, TURNS, models=models, extract=None)
+    result = analysis.analyse_call(PROFILE, TURNS, models=models, extract=None)
 
-    assert found.outcome == "unresolved"
-
-
-# --- The scripted model ----------------------------------------------------------------------
+    assert result.outcome == "unresolved"
 
 
-def scripted(*lines: str, extract: Any = None, **more: Any) -> Analysis:
+# --- The analysis by the scripted model ------------------------------------------------------
+
+
+def analyse_with_script(*lines: str, extract: Any = None, **profile_fields: Any) -> Analysis:
     turns = [Turn("agent", "Hello.")]
     for line in lines:
         turns += [Turn("caller", line), Turn("agent", "I see.")]
-    profile = replace(PROFILE, **more)
+    profile = replace(PROFILE, **profile_fields)
     return analysis.analyse_call(profile, turns, models=Models(ScriptedModel()), extract=extract)
 
 
-def test_the_scripted_model_notes_what_it_told_back() -> None:
-    found = scripted("My boiler is broken.", "Ada Lovelace", "yes")
+def test_the_scripted_model_summarises_the_reason_and_the_name() -> None:
+    result = analyse_with_script("My boiler is broken.", "Ada Lovelace", "yes")
 
-    assert "your boiler is broken" in found.summary
-    assert "Ada Lovelace" in found.summary
-    assert found.outcome == "resolved"
-    assert found.data is None
-    assert found.tokens.total > 0
+    assert "your boiler is broken" in result.summary
+    assert "Ada Lovelace" in result.summary
+    assert result.outcome == "resolved"
+    assert result.data is None
+    assert result.tokens.total > 0
 
 
 @pytest.mark.parametrize(
@@ -188,10 +201,10 @@ def test_the_scripted_model_notes_what_it_told_back() -> None:
         (("My boiler is broken.", "Ada", "yes"), ("take_message",), "message_taken"),
     ],
 )
-def test_the_scripted_model_tells_how_a_call_came_out(
+def test_the_scripted_model_determines_the_outcome(
     lines: tuple[str, ...], tools: tuple[str, ...], outcome: str
 ) -> None:
-    assert scripted(*lines, tools=tools).outcome == outcome
+    assert analyse_with_script(*lines, tools=tools).outcome == outcome
 
 
 @pytest.mark.parametrize(
@@ -216,5 +229,5 @@ def test_the_scripted_model_tells_how_a_call_came_out(
         (EXTRACT, {"name": "Ada"}),
     ],
 )
-def test_the_scripted_model_invents_nothing(extract: Any, data: Any) -> None:
-    assert scripted("My boiler is broken.", "Ada", "yes", extract=extract).data == data
+def test_the_scripted_model_extracts_only_stated_data(extract: Any, data: Any) -> None:
+    assert analyse_with_script("My boiler is broken.", "Ada", "yes", extract=extract).data == data

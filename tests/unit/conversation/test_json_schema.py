@@ -1,4 +1,4 @@
-"""Holding values against schemas that a stranger wrote."""
+"""Validation of values against schemas from untrusted authors."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ NAMED = {
 }
 
 
-def doubling(steps: int) -> dict[str, Any]:
-    """Alternatives that lead to two alternatives each, and none of them to an end that fits."""
+def exponential_schema(steps: int) -> dict[str, Any]:
+    """Return a schema in which each step refers twice to the next one."""
     definitions: dict[str, Any] = {
         f"d{step}": {"allOf": [{"$ref": f"#/$defs/d{step + 1}"}] * 2} for step in range(steps)
     }
@@ -24,23 +24,23 @@ def doubling(steps: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("value", [{"name": "Ada"}, {"name": "Ada", "age": 36, "more": None}])
-def test_what_fits_is_no_problem(value: dict[str, Any]) -> None:
+def test_a_valid_value_has_no_problem(value: dict[str, Any]) -> None:
     assert json_schema.find_problem(value, NAMED) is None
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "problem"),
     [
         ({}, "it: 'name' is a required property"),
         ({"name": "Ada", "age": "old"}, "age: 'old' is not of type 'integer'"),
         ([], "it: [] is not of type 'object'"),
     ],
 )
-def test_what_does_not_fit_is_told(value: Any, told: str) -> None:
-    assert json_schema.find_problem(value, NAMED) == told
+def test_the_problem_names_the_field_and_the_violation(value: Any, problem: str) -> None:
+    assert json_schema.find_problem(value, NAMED) == problem
 
 
-def test_what_is_told_is_bounded() -> None:
+def test_the_problem_text_has_a_maximum_length() -> None:
     problem = json_schema.find_problem({"name": 5, "x": "y" * 10_000}, {"const": 1})
 
     assert problem is not None
@@ -55,10 +55,10 @@ def test_what_is_told_is_bounded() -> None:
         {"$ref": "http://127.0.0.1:1/schema.json"},
         {"$ref": "file:///etc/passwd"},
         {"$dynamicRef": "#nothing"},
-        doubling(40),
+        exponential_schema(40),
     ],
 )
-def test_a_schema_that_cannot_be_applied_is_a_problem_and_asks_no_network(
+def test_an_inapplicable_schema_is_a_problem_without_a_network_request(
     schema: dict[str, Any],
 ) -> None:
     assert json_schema.find_problem({"a": 1}, schema) == "the schema cannot be applied"
@@ -76,7 +76,7 @@ def test_a_schema_that_cannot_be_applied_is_a_problem_and_asks_no_network(
     ],
 )
 @pytest.mark.parametrize("value", ["a" * 40 + "!", {"a": "a" * 40 + "!", "a" * 40 + "!": 1}])
-def test_no_pattern_is_matched(schema: dict[str, Any], value: Any) -> None:
+def test_patterns_are_not_evaluated(schema: dict[str, Any], value: Any) -> None:
     assert json_schema.find_problem(value, schema) is None
 
 

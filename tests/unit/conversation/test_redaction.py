@@ -1,4 +1,4 @@
-"""What is not kept of a conversation, in all the ways in which it is said."""
+"""Redaction of card numbers, e-mail addresses and patterns, in all the ways of saying them."""
 
 import pytest
 
@@ -16,7 +16,7 @@ EMAILS = Redaction(email_addresses=True)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "4111111111111111",
         "4111 1111 1111 1111",
@@ -30,14 +30,14 @@ EMAILS = Redaction(email_addresses=True)
         "\u0664111 1111 1111 1111",
     ],
 )
-def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
+def test_a_card_number_is_redacted_in_every_spelling(text: str) -> None:
     assert (
-        CARDS.redact_text(f"My card is {said}, thanks") == f"My card is {CARD_REPLACEMENT}, thanks"
+        CARDS.redact_text(f"My card is {text}, thanks") == f"My card is {CARD_REPLACEMENT}, thanks"
     )
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "4111 1111 1111 1",
         "call me at 415 555 0123",
@@ -48,11 +48,11 @@ def test_a_card_number_is_not_kept_however_it_is_said(said: str) -> None:
         "s\u0131x s\u0130x \u017fix",
     ],
 )
-def test_what_is_no_card_number_is_kept(said: str) -> None:
-    assert CARDS.redact_text(said) == said
+def test_digits_that_are_no_card_number_are_not_redacted(text: str) -> None:
+    assert CARDS.redact_text(text) == text
 
 
-def test_a_card_number_is_found_among_other_digits() -> None:
+def test_a_card_number_next_to_other_digits_is_redacted() -> None:
     assert CARDS.redact_text("4111111111111111 12/27") == f"{CARD_REPLACEMENT} 12/27"
     assert CARDS.redact_text("it is 7, 5500 0000 0000 0004") in (
         f"it is 7, {CARD_REPLACEMENT}",
@@ -61,7 +61,7 @@ def test_a_card_number_is_found_among_other_digits() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "jane.doe+dentist@example.co.uk",
         "J\u00fcrgen@m\u00fcller.de",
@@ -69,18 +69,18 @@ def test_a_card_number_is_found_among_other_digits() -> None:
         "Jane underscore doe at my dash clinic dot co dot uk",
     ],
 )
-def test_an_email_address_is_not_kept_however_it_is_said(said: str) -> None:
-    assert EMAILS.redact_text(f"Write to: {said}. Bye") == f"Write to: {EMAIL_REPLACEMENT}. Bye"
+def test_an_email_address_is_redacted_in_every_spelling(text: str) -> None:
+    assert EMAILS.redact_text(f"Write to: {text}. Bye") == f"Write to: {EMAIL_REPLACEMENT}. Bye"
 
 
-def test_what_is_no_email_address_is_kept() -> None:
-    said = "Meet me at noon @ the office, dot your i's"
+def test_text_that_is_no_email_address_is_not_redacted() -> None:
+    text = "Meet me at noon @ the office, dot your i's"
 
-    assert EMAILS.redact_text(said) == said
+    assert EMAILS.redact_text(text) == text
 
 
 @pytest.mark.parametrize(
-    ("mask", "said", "kept"),
+    ("mask", "text", "redacted_text"),
     [
         ("###-##-####", "It is 078-05-1120.", f"It is {PATTERN_REPLACEMENT}."),
         (
@@ -92,28 +92,30 @@ def test_what_is_no_email_address_is_kept() -> None:
         ("(.*)", "nothing (.*) more", "nothing (.*) more".replace("(.*)", PATTERN_REPLACEMENT)),
     ],
 )
-def test_a_mask_says_what_is_not_kept(mask: str, said: str, kept: str) -> None:
-    assert Redaction(patterns=(mask,)).redact_text(said) == kept
+def test_text_that_matches_a_mask_is_redacted(mask: str, text: str, redacted_text: str) -> None:
+    assert Redaction(patterns=(mask,)).redact_text(text) == redacted_text
 
 
-def test_documents_are_redacted_in_all_of_their_texts() -> None:
-    both = Redaction(card_numbers=True, email_addresses=True)
+def test_all_texts_of_a_document_are_redacted() -> None:
+    redaction = Redaction(card_numbers=True, email_addresses=True)
 
-    kept = both.redact_value({"a": ["4111111111111111", 7, None], "b": {"c": "x@example.com"}})
+    redacted_value = redaction.redact_value(
+        {"a": ["4111111111111111", 7, None], "b": {"c": "x@example.com"}}
+    )
 
-    assert kept == {"a": [CARD_REPLACEMENT, 7, None], "b": {"c": EMAIL_REPLACEMENT}}
+    assert redacted_value == {"a": [CARD_REPLACEMENT, 7, None], "b": {"c": EMAIL_REPLACEMENT}}
 
 
-def test_a_profile_without_redaction_keeps_all() -> None:
+def test_a_profile_without_redaction_redacts_nothing() -> None:
     assert from_profile(None) is from_profile({}) is NO_REDACTION
     assert NO_REDACTION.redact_text("4111111111111111") == "4111111111111111"
 
 
 @pytest.mark.parametrize(
-    "piece", ["1 ", "1", "a.", "a dot ", "a at ", "a@", "a@a.", "one ", "- ", "w" * 60 + " dot "]
+    "unit", ["1 ", "1", "a.", "a dot ", "a at ", "a@", "a@a.", "one ", "- ", "w" * 60 + " dot "]
 )
-def test_no_text_keeps_a_call_waiting(piece: str) -> None:
-    """With an expression that takes more than in proportion, this would take hours."""
-    everything = Redaction(True, True, ("# # # # # # # # # # # # # # # #", "@@@@@@@@"))
+def test_redaction_of_a_long_repetitive_text_is_fast(unit: str) -> None:
+    """With a regular expression that backtracks, this would take hours."""
+    redaction = Redaction(True, True, ("# # # # # # # # # # # # # # # #", "@@@@@@@@"))
 
-    assert everything.redact_text(piece * 50_000)
+    assert redaction.redact_text(unit * 50_000)

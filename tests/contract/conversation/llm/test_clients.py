@@ -1,4 +1,6 @@
-"""Which client the settings ask for."""
+"""The choice of model clients by the settings."""
+
+from typing import Any
 
 import pytest
 
@@ -8,29 +10,29 @@ from vca.conversation.llm.openai import OpenAIModel
 from vca.devtools.scripted_model.model import ScriptedModel
 
 
-@pytest.mark.parametrize("nothing", [None, ""])
-def test_without_settings_the_scripted_model_answers(nothing: str | None) -> None:
-    client = create_client(base_url=nothing, api_key=nothing, model=nothing)
+@pytest.mark.parametrize("empty_value", [None, ""])
+def test_empty_settings_select_the_scripted_model(empty_value: str | None) -> None:
+    client = create_client(base_url=empty_value, api_key=empty_value, model=empty_value)
 
     assert isinstance(client, ScriptedModel)
 
 
-def test_with_all_settings_openais_protocol_is_spoken() -> None:
+def test_complete_settings_select_the_openai_client() -> None:
     client = create_client(base_url="https://example.com/v1", api_key="k", model="m", timeout_s=3)
 
     assert isinstance(client, OpenAIModel)
 
 
-@pytest.mark.parametrize("given", [("u", "", ""), ("", "k", "m"), ("u", "k", None)])
-def test_a_part_of_the_settings_is_refused(given: tuple[str | None, ...]) -> None:
-    base_url, api_key, model = given
+@pytest.mark.parametrize("values", [("u", "", ""), ("", "k", "m"), ("u", "k", None)])
+def test_incomplete_settings_are_rejected(values: tuple[str | None, ...]) -> None:
+    base_url, api_key, model = values
 
     with pytest.raises(ValueError, match="belong together"):
         create_client(base_url=base_url, api_key=api_key, model=model)
 
 
 @pytest.mark.parametrize("path", MODEL_CLIENTS.values())
-def test_every_model_of_the_table_is_a_client(path: str) -> None:
+def test_every_entry_of_model_clients_is_a_model_client(path: str) -> None:
     module, _, name = path.partition(":")
     client = getattr(__import__(module, fromlist=[name]), name)
 
@@ -39,12 +41,16 @@ def test_every_model_of_the_table_is_a_client(path: str) -> None:
     assert client.for_real_callers is (client is not ScriptedModel)
 
 
-FIRST = {"base_url": "https://example.com/v1", "api_key": "k", "model": "m"}
+PRIMARY_SETTINGS: dict[str, Any] = {
+    "base_url": "https://example.com/v1",
+    "api_key": "k",
+    "model": "m",
+}
 
 
-def test_the_settings_models_are_a_first_a_fallback_and_a_list() -> None:
+def test_settings_define_the_primary_the_fallback_and_the_allowed_models() -> None:
     models = create_models(
-        **FIRST,
+        **PRIMARY_SETTINGS,
         timeout_s=7,
         allowed_models=("m", "n"),
         fallback_base_url="https://example.org/v1",
@@ -58,7 +64,7 @@ def test_the_settings_models_are_a_first_a_fallback_and_a_list() -> None:
     models.close()
 
 
-def test_without_settings_the_scripted_model_is_alone() -> None:
+def test_empty_settings_define_no_fallback() -> None:
     models = create_models(base_url="", api_key="", model="")
 
     assert isinstance(models.primary, ScriptedModel)
@@ -67,25 +73,23 @@ def test_without_settings_the_scripted_model_is_alone() -> None:
     models.close()
 
 
-def test_a_fallback_of_which_only_the_model_is_given_is_at_the_same_endpoint() -> None:
-    fallback = create_models(**FIRST, fallback_model="other").fallback
+def test_a_fallback_with_only_a_model_name_uses_the_primary_endpoint() -> None:
+    fallback = create_models(**PRIMARY_SETTINGS, fallback_model="other").fallback
 
     assert isinstance(fallback, OpenAIModel)
     assert fallback.name == "other"
-    assert fallback.base_url == FIRST["base_url"]
+    assert fallback.base_url == PRIMARY_SETTINGS["base_url"]
 
 
 @pytest.mark.parametrize(
-    "given",
+    "overrides",
     [
         {"fallback_base_url": "https://example.org/v1", "fallback_model": "other"},
         {"fallback_api_key": "f", "fallback_model": "other"},
         {"fallback_base_url": "https://example.org/v1", "fallback_api_key": "f"},
-        {**dict.fromkeys(FIRST), "fallback_model": "other"},
+        {**dict.fromkeys(PRIMARY_SETTINGS), "fallback_model": "other"},
     ],
 )
-def test_a_part_of_a_fallback_is_refused_and_no_key_goes_elsewhere(
-    given: dict[str, str | None],
-) -> None:
+def test_an_incomplete_fallback_is_rejected(overrides: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
-        create_models(**{**FIRST, **given})  # type: ignore[arg-type] # some of these are None
+        create_models(**{**PRIMARY_SETTINGS, **overrides})

@@ -1,4 +1,4 @@
-"""The offline model: the contract, and a conversation per role."""
+"""The scripted model: the contract of model clients, and a conversation for each role."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ class TestContract(ModelContract):
 
 
 def talk(role: Role, *lines: str, prompt: str = "You are Bella.") -> list[str]:
-    """The replies to each of the caller's lines in turn."""
+    """Return the reply to each of the caller's lines, in order."""
     profile = Profile("Ada", role, prompt)
     return [build_reply(profile, list(lines[: count + 1])) for count in range(len(lines))]
 
@@ -33,14 +33,14 @@ def test_the_receptionist_asks_for_reason_and_name_and_repeats_both() -> None:
     assert "somebody will call you back" in third
 
 
-def test_a_caller_who_introduces_himself_is_not_asked_for_his_name() -> None:
+def test_a_caller_who_states_a_name_is_not_asked_for_it() -> None:
     (reply,) = talk("receptionist", "Hi, this is Grace Hopper, I'd like to see a doctor.")
 
     assert reply.startswith("Hello, Grace Hopper. I see: you would like to see a doctor.")
     assert "May I have your name" not in reply
 
 
-def test_an_answer_that_is_no_name_is_noted_and_the_name_is_asked_for_once_more() -> None:
+def test_an_answer_that_is_no_name_is_recorded_and_the_name_requested_again() -> None:
     lines = ("My boiler is broken.", "I would like an appointment", "It's Jane", "yes")
     _, second, third, _ = talk("receptionist", *lines)
 
@@ -49,17 +49,17 @@ def test_an_answer_that_is_no_name_is_noted_and_the_name_is_asked_for_once_more(
     )
     assert third.startswith("Thank you, Jane. Let me repeat: your call is about this:")
     assert "also: you would like an appointment" in third
-    insisting = talk("receptionist", "Help.", "What do you need it for?", "Why do you ask?")
-    assert insisting[2].startswith("Thank you, Why do you ask. Let me repeat")
+    replies = talk("receptionist", "Help.", "What do you need it for?", "Why do you ask?")
+    assert replies[2].startswith("Thank you, Why do you ask. Let me repeat")
 
 
-def test_a_name_in_a_longer_answer_is_found() -> None:
+def test_a_name_in_a_longer_answer_is_recognised() -> None:
     *_, reply = talk("receptionist", "Help.", "I am Jane, call me back please")
 
     assert reply.startswith("Thank you, Jane. Let me repeat")
 
 
-def test_a_mere_hello_is_followed_by_the_roles_question() -> None:
+def test_a_greeting_without_a_reason_gets_the_question_of_the_role() -> None:
     assert talk("receptionist", "Hello there!") == ["What is your call about?"]
 
 
@@ -69,7 +69,7 @@ def test_sales_asks_for_need_size_and_budget() -> None:
     assert replies[0].endswith("For how many people or pieces is it?")
     assert replies[1].endswith("And what budget do you have in mind?")
     assert all(
-        told in replies[2] for told in ("chairs for your office", "40", "about 5000 dollars")
+        detail in replies[2] for detail in ("chairs for your office", "40", "about 5000 dollars")
     )
 
 
@@ -89,7 +89,7 @@ def test_the_dispatcher_asks_for_the_address_and_the_urgency() -> None:
     assert "Elm Street 5" in replies[2]
 
 
-def test_a_custom_role_introduces_itself_as_its_prompt_says() -> None:
+def test_a_custom_role_introduces_itself_with_its_prompt() -> None:
     prompt = "You are Bella, the voice of Trattoria Roma. Never mention the other one."
 
     first, second = talk("custom", "A table for two", "tomorrow", prompt=prompt)
@@ -99,25 +99,25 @@ def test_a_custom_role_introduces_itself_as_its_prompt_says() -> None:
     assert "I am Bella" not in second
 
 
-def test_a_correction_is_taken_at_once_or_asked_for() -> None:
-    asked = talk("support", "The lamp", "nothing", "no", "it is the fan")
-    at_once = talk("support", "The lamp", "nothing", "no, it is the fan")
+def test_a_correction_is_accepted_at_once_or_requested() -> None:
+    requested_correction = talk("support", "The lamp", "nothing", "no", "it is the fan")
+    immediate_correction = talk("support", "The lamp", "nothing", "no, it is the fan")
 
-    assert asked[2] == "Sorry. What should I change?"
-    assert asked[3].startswith("I have changed it: it is the fan.")
-    assert at_once[2] == asked[3]
+    assert requested_correction[2] == "Sorry. What should I change?"
+    assert requested_correction[3].startswith("I have changed it: it is the fan.")
+    assert immediate_correction[2] == requested_correction[3]
 
 
-@pytest.mark.parametrize("parting", ["Goodbye", "thanks, that's all", "ok bye", "Thank you!"])
-def test_thanks_and_goodbye_are_answered_with_goodbye_and_what_was_noted(parting: str) -> None:
-    replies = talk("receptionist", "My boiler is broken.", "Ada", "yes", parting)
+@pytest.mark.parametrize("last_line", ["Goodbye", "thanks, that's all", "ok bye", "Thank you!"])
+def test_a_goodbye_is_answered_with_a_summary_and_a_goodbye(last_line: str) -> None:
+    replies = talk("receptionist", "My boiler is broken.", "Ada", "yes", last_line)
 
     assert replies[-1].startswith("Thank you for calling, Ada. I have noted:")
     assert "your boiler is broken" in replies[-1]
     assert replies[-1].endswith("Goodbye.")
 
 
-def test_it_remembers_from_the_transcript_alone() -> None:
+def test_the_reply_depends_only_on_the_transcript() -> None:
     profile = Profile("Ada", "sales", "Sell.")
     request = make_request(
         "What are you looking for?", "chairs", "How many?", "40", profile=profile
@@ -126,7 +126,7 @@ def test_it_remembers_from_the_transcript_alone() -> None:
     assert read_text(ScriptedModel().stream(request)) == talk("sales", "chairs", "40")[-1]
 
 
-def test_an_answer_of_any_length_is_told_back_short() -> None:
+def test_a_long_answer_is_repeated_in_short_form() -> None:
     (reply,) = talk("receptionist", "word " * 5000)
 
     assert len(reply) < 400
@@ -134,20 +134,20 @@ def test_an_answer_of_any_length_is_told_back_short() -> None:
 
 
 @pytest.mark.parametrize("messages", [(), (Message("agent", "Hello."),)])
-def test_without_a_line_of_the_caller_there_is_nothing_to_answer(
+def test_a_request_without_an_utterance_raises_a_permanent_error(
     messages: tuple[Message, ...],
 ) -> None:
     request = ModelRequest(Profile("Ada", "sales", "Sell."), "Sell.", messages)
 
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError) as error_info:
         list(ScriptedModel().stream(request))
 
-    assert caught.value.permanent
+    assert error_info.value.permanent
 
 
 # --- Tools -----------------------------------------------------------------------------------
 
-ABLE = Profile(
+PROFILE_WITH_TOOLS = Profile(
     "Ada",
     "receptionist",
     "We are Acme.",
@@ -156,13 +156,15 @@ ABLE = Profile(
 )
 
 
-def pieces(*lines: str, profile: Profile = ABLE) -> tuple[str, list[ToolCall]]:
-    """What is said to the last of a caller's lines, and the tools that are called then."""
+def answer_with_tools(
+    *lines: str, profile: Profile = PROFILE_WITH_TOOLS
+) -> tuple[str, list[ToolCall]]:
+    """Return the text and the tool calls of the answer to the last of a caller's lines."""
     messages = tuple(Message("caller", line) for line in lines)
     request = ModelRequest(profile, "Hi.", messages, tools=tools.available_tools(profile))
-    made, _ = read_stream(ScriptedModel().stream(request))
-    text = "".join(piece for piece in made if isinstance(piece, str))
-    return text, [piece for piece in made if isinstance(piece, ToolCall)]
+    chunks, _ = read_stream(ScriptedModel().stream(request))
+    text = "".join(chunk for chunk in chunks if isinstance(chunk, str))
+    return text, [chunk for chunk in chunks if isinstance(chunk, ToolCall)]
 
 
 @pytest.mark.parametrize(
@@ -173,8 +175,8 @@ def pieces(*lines: str, profile: Profile = ABLE) -> tuple[str, list[ToolCall]]:
         ("Can you connect me with the SALES?", "sales"),
     ],
 )
-def test_who_asks_for_a_target_is_transferred_to_it(line: str, target: str) -> None:
-    text, calls = pieces("Hello", line)
+def test_a_caller_who_asks_for_a_target_is_transferred_to_it(line: str, target: str) -> None:
+    text, calls = answer_with_tools("Hello", line)
 
     assert text == "One moment, I am connecting you."
     assert calls == [ToolCall("transfer", f'{{"target":"{target}"}}')]
@@ -183,28 +185,30 @@ def test_who_asks_for_a_target_is_transferred_to_it(line: str, target: str) -> N
 @pytest.mark.parametrize(
     "line", ["I have a question about sales.", "Put me through to salesmen.", "Connect me!"]
 )
-def test_who_does_not_ask_for_a_target_is_not_transferred(line: str) -> None:
-    assert pieces(line)[1] == []
+def test_a_caller_who_does_not_ask_for_a_target_is_not_transferred(line: str) -> None:
+    assert answer_with_tools(line)[1] == []
 
 
-def test_who_asks_for_a_person_is_sent_to_one() -> None:
-    assert pieces("Can I talk to a person?")[1] == [ToolCall("fallback", "{}")]
+def test_a_caller_who_asks_for_a_person_is_sent_to_the_fallback_number() -> None:
+    assert answer_with_tools("Can I talk to a person?")[1] == [ToolCall("fallback", "{}")]
 
 
-def test_a_message_is_taken_once_the_caller_has_confirmed_it() -> None:
+def test_a_message_is_taken_when_the_caller_has_confirmed_it() -> None:
     lines = ["My boiler is broken.", "Ada", "yes"]
 
-    assert [pieces(*lines[:count])[1] for count in (1, 2)] == [[], []]
-    text, calls = pieces(*lines)
+    assert [answer_with_tools(*lines[:count])[1] for count in (1, 2)] == [[], []]
+    text, calls = answer_with_tools(*lines)
     assert "somebody will call you back" in text
     assert calls == [
         ToolCall("take_message", '{"name":"Ada","number":null,"reason":"your boiler is broken"}')
     ]
-    assert pieces(*lines, "It is urgent")[1] == []
+    assert answer_with_tools(*lines, "It is urgent")[1] == []
 
 
 def test_a_goodbye_ends_the_call() -> None:
-    text, calls = pieces("My boiler is broken.", "Ada", "yes", "no, that is all, thank you")
+    text, calls = answer_with_tools(
+        "My boiler is broken.", "Ada", "yes", "no, that is all, thank you"
+    )
 
     assert text.endswith("Goodbye.")
     assert calls == [ToolCall("end_call", "{}")]
@@ -213,20 +217,20 @@ def test_a_goodbye_ends_the_call() -> None:
 @pytest.mark.parametrize(
     "lines", [["Put me through to sales."], ["I am lost", "Ada", "yes"], ["bye"], ["A person!"]]
 )
-def test_nothing_is_called_that_is_not_offered(lines: list[str]) -> None:
-    text, calls = pieces(*lines, profile=replace(ABLE, tools=()))
+def test_only_available_tools_are_called(lines: list[str]) -> None:
+    text, calls = answer_with_tools(*lines, profile=replace(PROFILE_WITH_TOOLS, tools=()))
 
     assert calls == []
     assert text
 
 
-def test_every_tool_that_it_calls_is_let_through() -> None:
+def test_every_tool_call_of_the_scripted_model_is_valid() -> None:
     for line in ("Put me through to sales.", "A person, talk to me!", "bye"):
-        for call in pieces(line)[1]:
-            assert not isinstance(tools.validate_call(call, ABLE), str)
+        for call in answer_with_tools(line)[1]:
+            assert not isinstance(tools.validate_call(call, PROFILE_WITH_TOOLS), str)
 
 
-def test_it_counts_words_as_tokens() -> None:
+def test_words_are_counted_as_tokens() -> None:
     request = make_request("Hello there!", system="Be kind and brief.")
 
     assert read_stream(ScriptedModel().stream(request))[1] == Tokens(4 + 2, 5)

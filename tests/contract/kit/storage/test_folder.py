@@ -1,4 +1,4 @@
-"""A folder as the store: private, atomic, and honest about a disk that fails."""
+"""The folder store: file modes, atomic writes and disk failures."""
 
 import errno
 import os
@@ -33,69 +33,70 @@ class TestFolderStore(StoreContract):
 
     @pytest.fixture
     def unavailable_store(self, tmp_path: Path) -> Store:
-        """Where links lead in a circle, nothing can be looked at, for root neither."""
+        """Return a store on a circular symbolic link, which fails for every user."""
         (tmp_path / "circle").symlink_to(tmp_path / "circle")
         return FolderStore(tmp_path / "circle")
 
     def stored_names(self, store: Store, folder: str) -> list[str]:
         assert isinstance(store, FolderStore)
-        return [str(one) for one in (store._root / folder).rglob("*") if one.is_file()]
+        return [str(path) for path in (store._root / folder).rglob("*") if path.is_file()]
 
 
-def test_nobody_else_can_read_what_is_kept(tmp_path: Path) -> None:
-    kept, before = tmp_path / "deep" / "kept", os.umask(0)
+def test_stored_files_are_private_to_their_owner(tmp_path: Path) -> None:
+    store_folder, umask = tmp_path / "deep" / "kept", os.umask(0)
     try:
-        FolderStore(kept).put("a/2026/11/b.wav", iterate(b"x"), content_type=WAV)
+        FolderStore(store_folder).put("a/2026/11/b.wav", iterate(b"x"), content_type=WAV)
     finally:
-        os.umask(before)
+        os.umask(umask)
 
     modes = {
-        str(one.relative_to(kept)): stat.S_IMODE(one.stat().st_mode) for one in kept.rglob("*")
+        str(path.relative_to(store_folder)): stat.S_IMODE(path.stat().st_mode)
+        for path in store_folder.rglob("*")
     }
     assert modes == {"a": 0o700, "a/2026": 0o700, "a/2026/11": 0o700, "a/2026/11/b.wav": 0o600}
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o700
+    assert stat.S_IMODE(store_folder.stat().st_mode) == 0o700
 
 
-def test_a_full_disk_is_worth_another_try_and_leaves_nothing(
+def test_a_full_disk_is_a_retryable_error_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, within = FolderStore(tmp_path), new_folder()
+    store, folder = FolderStore(tmp_path), new_folder()
 
-    def full(*_: object) -> int:
+    def fail_to_write(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("os.write", full)
-    with pytest.raises(StorageError, match="No space left") as raised:
-        store.put(f"{within}/a.wav", iterate(b"x"), content_type=WAV)
+    monkeypatch.setattr("os.write", fail_to_write)
+    with pytest.raises(StorageError, match="No space left") as error_info:
+        store.put(f"{folder}/a.wav", iterate(b"x"), content_type=WAV)
 
-    assert not raised.value.permanent
-    assert [one for one in tmp_path.rglob("*") if one.is_file()] == []
+    assert not error_info.value.permanent
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_what_a_killed_process_left_is_cleared_by_the_next_once_it_is_old(tmp_path: Path) -> None:
+def test_the_next_put_deletes_an_old_partial_file_of_a_killed_process(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", _ENDLESS, str(tmp_path)])
     try:
-        wait_until(lambda: any(one.stat().st_size for one in (tmp_path / "a").glob(".b.wav.*")))
+        wait_until(lambda: any(path.stat().st_size for path in (tmp_path / "a").glob(".b.wav.*")))
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     store = FolderStore(tmp_path)
     assert not store.exists("a/b.wav")
-    [left] = (tmp_path / "a").iterdir()
+    [partial_file] = (tmp_path / "a").iterdir()
 
     store.put("a/b.wav", iterate(b"x"), content_type=WAV)
-    assert left.exists()
+    assert partial_file.exists()
 
-    os.utime(left, (0, 0))
+    os.utime(partial_file, (0, 0))
     store.put("a/b.wav", iterate(b"x"), content_type=WAV)
-    assert [one.name for one in (tmp_path / "a").iterdir()] == ["b.wav"]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.wav"]
 
 
-def test_a_file_that_was_cut_short_is_an_error_and_no_shorter_answer(tmp_path: Path) -> None:
+def test_reading_a_truncated_file_is_an_error(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.put("a/b.wav", iterate(b"0123456789"), content_type=WAV)
-    opened = store.open("a/b.wav", start=2, length=8)
+    chunks = store.open("a/b.wav", start=2, length=8)
     os.truncate(tmp_path / "a" / "b.wav", 5)
 
     with pytest.raises(StorageError, match="shorter than expected"):
-        list(opened)
+        list(chunks)

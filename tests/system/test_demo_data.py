@@ -1,4 +1,4 @@
-"""The demo's tenants: the same at every start, whatever somebody did to them meanwhile."""
+"""Seeding of the demo's tenants: repeated seeds give the same tenants, numbers and keys."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ Seed = Callable[..., list[SeededTenant]]
 def seed(
     app: Flask, database_url: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[Seed]:
-    """Seeds a database of its own, since the demo's numbers are always the same."""
+    """Return a function that seeds a separate database: the demo's numbers are always the same."""
     server = request.getfixturevalue("database_server")
     name = database_url.rpartition("/")[2].partition("?")[0] + "_demo"
     database = db.set_current_database(
@@ -37,20 +37,22 @@ def seed(
     server.drop_database(name)
 
 
-def test_a_second_seed_finds_the_same_tenants_numbers_and_keys(seed: Seed) -> None:
+def test_a_second_seed_returns_the_same_tenants_numbers_and_keys(seed: Seed) -> None:
     assert seed() == seed()
 
 
-def test_a_key_that_is_void_under_new_peppers_is_made_anew(seed: Seed) -> None:
+def test_a_key_that_is_invalid_with_new_peppers_is_replaced(seed: Seed) -> None:
     before = seed()
 
     after = seed(("another-pepper-of-the-test-suite-and-no-other",))
 
-    assert [item.tenant_id for item in after] == [item.tenant_id for item in before]
+    assert [seeded_tenant.tenant_id for seeded_tenant in after] == [
+        seeded_tenant.tenant_id for seeded_tenant in before
+    ]
     assert all(new.key != old.key for new, old in zip(after, before, strict=True))
 
 
-def test_a_tenant_that_was_deleted_is_left_out(seed: Seed) -> None:
+def test_a_deleted_tenant_is_omitted(seed: Seed) -> None:
     acme, globex = seed()
 
     with public_session() as session:
@@ -59,24 +61,25 @@ def test_a_tenant_that_was_deleted_is_left_out(seed: Seed) -> None:
     assert seed() == [globex]
 
 
-def test_a_number_that_another_tenant_took_meanwhile_is_missing(
+def test_a_number_that_another_tenant_has_claimed_is_missing(
     seed: Seed,
 ) -> None:
     acme, globex = seed()
     _release(acme)
     _release(globex)
+    assert acme.number is not None
 
-    with tenant_session(_ref(globex)) as session:
+    with tenant_session(_tenant_ref(globex)) as session:
         phone_numbers.add(session, did_number=acme.number, policy="platform")
 
-    assert [item.number for item in seed()] == [None, acme.number]
+    assert [seeded_tenant.number for seeded_tenant in seed()] == [None, acme.number]
 
 
-def _release(item: SeededTenant) -> None:
-    with tenant_session(_ref(item)) as session:
+def _release(seeded_tenant: SeededTenant) -> None:
+    with tenant_session(_tenant_ref(seeded_tenant)) as session:
         (number,) = phone_numbers.list_page(session, page=PageRequest(2)).items
         phone_numbers.remove(session, phone_number_id=number.id)
 
 
-def _ref(item: SeededTenant) -> TenantRef:
-    return TenantRef(UUID(item.tenant_id))
+def _tenant_ref(seeded_tenant: SeededTenant) -> TenantRef:
+    return TenantRef(UUID(seeded_tenant.tenant_id))

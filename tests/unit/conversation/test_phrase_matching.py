@@ -1,4 +1,4 @@
-"""What counts as saying an end phrase."""
+"""Recognition of end phrases in what a caller says."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from vca.conversation import phrase_matching
 
 
 @pytest.mark.parametrize(
-    ("phrase", "said"),
+    ("phrase", "utterance"),
     [
         ("goodbye", "Goodbye!"),
         ("goodbye", "OK, thanks -- GOODBYE."),
@@ -23,12 +23,14 @@ from vca.conversation import phrase_matching
         ("bye 4 now", "bye 4 now"),
     ],
 )
-def test_a_phrase_is_heard_whatever_its_case_marks_and_spelling(phrase: str, said: str) -> None:
-    assert phrase_matching.contains_phrase(["never said", phrase], said)
+def test_a_phrase_matches_in_any_case_punctuation_and_unicode_form(
+    phrase: str, utterance: str
+) -> None:
+    assert phrase_matching.contains_phrase(["never said", phrase], utterance)
 
 
 @pytest.mark.parametrize(
-    ("phrase", "said"),
+    ("phrase", "utterance"),
     [
         ("bye", "I left it in the lobbye"),
         ("bye", "byelaws, please"),
@@ -41,9 +43,9 @@ def test_a_phrase_is_heard_whatever_its_case_marks_and_spelling(phrase: str, sai
         ("", ""),
     ],
 )
-def test_a_part_of_a_word_or_of_a_phrase_is_not_the_phrase(phrase: str, said: str) -> None:
-    assert not phrase_matching.contains_phrase([phrase], said)
+def test_a_part_of_a_word_or_of_a_phrase_does_not_match(phrase: str, utterance: str) -> None:
+    assert not phrase_matching.contains_phrase([phrase], utterance)
 
 
-def test_without_phrases_nothing_is_said() -> None:
+def test_an_empty_list_of_phrases_never_matches() -> None:
     assert not phrase_matching.contains_phrase((), "goodbye")

@@ -1,4 +1,4 @@
-"""`flask up`: what a newcomer sees, and that nothing is left behind, whatever happens."""
+"""The program `flask up`: its output, and that it leaves no process behind."""
 
 import http.client
 import os
@@ -23,12 +23,12 @@ from vca.kit import json
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
-def _follow(line: str) -> Any:
-    """What the printed curl line answers, without needing curl."""
-    words = shlex.split(line)
-    assert words[:2] == ["curl", "-H"]
-    header, _, value = words[2].partition(": ")
-    url = urlsplit(words[3])
+def _run_curl(command: str) -> Any:
+    """Send the request of a printed curl command and return its JSON, without curl."""
+    arguments = shlex.split(command)
+    assert arguments[:2] == ["curl", "-H"]
+    header, _, value = arguments[2].partition(": ")
+    url = urlsplit(arguments[3])
     connection = http.client.HTTPConnection(url.netloc, timeout=TIMEOUT_S)
     connection.request("GET", url.path, headers={header: value})
     response = connection.getresponse()
@@ -38,17 +38,17 @@ def _follow(line: str) -> Any:
     return json.loads(body)
 
 
-def _copy_until(words: str, terminal: int, output: Path) -> None:
-    """Read what is shown on the terminal, until `words` are."""
-    shown = b""
-    while words.encode() not in shown:
+def _copy_output(expected: str, terminal: int, output: Path) -> None:
+    """Copy the output of a terminal to a file until it contains the expected text."""
+    displayed = b""
+    while expected.encode() not in displayed:
         readable, _, _ = select.select([terminal], [], [], TIMEOUT_S)
-        assert readable, shown
-        shown += os.read(terminal, 10_000)
-        output.write_bytes(shown)
+        assert readable, displayed
+        displayed += os.read(terminal, 10_000)
+        output.write_bytes(displayed)
 
 
-def _curl(text: str) -> str:
+def _find_curl_line(text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith("  curl "))
 
 
@@ -56,55 +56,55 @@ def _keys(text: str) -> list[str]:
     return re.findall(r"vca_\w+", text)
 
 
-def _nothing_is_left(machine: Machine, up: UpProcess) -> bool:
-    """No child, no Postgres, nobody on the port, and no traceback on the way out."""
+def _is_cleaned_up(machine: Machine, up: UpProcess) -> bool:
+    """Check that no child and no Postgres runs, the port is free and no traceback was printed."""
     wait_until(lambda: not up.surviving_children())
     logs = "".join(log.read_text() for log in machine.root.glob("*.log"))
     with socket.create_server(("127.0.0.1", machine.port)):
         return not machine.postgres_runs and "Traceback" not in up.text + logs
 
 
-def test_a_newcomer_is_told_all_that_is_needed_and_finds_it_again(machine: Machine) -> None:
+def test_the_summary_is_complete_and_the_same_after_a_restart(machine: Machine) -> None:
     first = machine.execute_up()
     text = first.wait_for_summary()
 
     assert f"http://127.0.0.1:{machine.port}/docs" in text
     assert "make call" in text
-    assert _follow(_curl(text))[0]["did_number"] == "+14155550100"
+    assert _run_curl(_find_curl_line(text))[0]["did_number"] == "+14155550100"
     assert {"+14155550100", "+442079460123"} <= set(re.findall(r"\+\d+", text))
     assert f"{machine.root}/worker.log" in text
     assert first.stop(signal.SIGINT) == 0
     assert first.text.endswith("Stopping …\nStopped.\n")
-    assert _nothing_is_left(machine, first)
+    assert _is_cleaned_up(machine, first)
 
     second = machine.execute_up()
-    again = second.wait_for_summary()
+    second_text = second.wait_for_summary()
 
-    assert _keys(again) == _keys(text)
-    assert _follow(_curl(again))[0]["did_number"] == "+14155550100"
+    assert _keys(second_text) == _keys(text)
+    assert _run_curl(_find_curl_line(second_text))[0]["did_number"] == "+14155550100"
     second.process.terminate()
     assert second.process.wait(TIMEOUT_S) == 0
-    assert _nothing_is_left(machine, second)
+    assert _is_cleaned_up(machine, second)
 
 
-def test_with_slots_the_group_of_sockets_runs_too(machine: Machine) -> None:
+def test_the_relay_group_runs_if_there_are_slots(machine: Machine) -> None:
     port = free_port()
     up = machine.start_up(RELAY_SLOTS="4", RELAY_PORT=str(port))
     up.wait_for_summary()
 
-    def answers() -> bool:
+    def responds() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
         with suppress(OSError), closing(connection):
             connection.request("GET", "/healthz")
             return connection.getresponse().status == 200
         return False
 
-    assert wait_until(answers)
+    assert wait_until(responds)
     assert up.stop() == 0
-    assert _nothing_is_left(machine, up)
+    assert _is_cleaned_up(machine, up)
 
 
-def test_a_taken_port_is_one_sentence_before_anything_is_started(machine: Machine) -> None:
+def test_a_port_in_use_is_reported_before_any_process_starts(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", machine.port)):
         up = machine.start_up()
         status = up.process.wait(TIMEOUT_S)
@@ -115,7 +115,7 @@ def test_a_taken_port_is_one_sentence_before_anything_is_started(machine: Machin
     assert not machine.folder.exists()
 
 
-def test_production_is_refused_in_one_sentence(machine: Machine) -> None:
+def test_production_settings_are_rejected_with_one_line(machine: Machine) -> None:
     up = machine.start_up(
         APP_ENV="production",
         DATABASE_URL="postgresql://nobody@127.0.0.1:1/vca",
@@ -127,7 +127,7 @@ def test_production_is_refused_in_one_sentence(machine: Machine) -> None:
     assert up.text.count("\n") == 1
 
 
-def test_a_child_that_dies_is_named_and_the_rest_is_stopped(machine: Machine) -> None:
+def test_a_child_that_dies_is_reported_and_all_others_are_stopped(machine: Machine) -> None:
     up = machine.start_up(WEB_WORKERS="2")
     up.wait_for_summary()
 
@@ -136,23 +136,29 @@ def test_a_child_that_dies_is_named_and_the_rest_is_stopped(machine: Machine) ->
     assert up.process.wait(TIMEOUT_S) == 1
     assert "Error: gunicorn ended by itself (SIGKILL)" in up.text
     assert '"path":"/livez"' in up.text
-    assert _nothing_is_left(machine, up)
+    assert _is_cleaned_up(machine, up)
 
 
-def test_a_child_that_does_not_stop_is_stopped_by_a_second_ctrl_c(machine: Machine) -> None:
+def _interrupt_again(up: UpProcess) -> bool:
+    """Send Ctrl-C; return whether the program says that it has stopped."""
+    up.send_signal(signal.SIGINT)
+    return "Stopped." in up.text
+
+
+def test_a_second_ctrl_c_stops_a_child_that_does_not_stop(machine: Machine) -> None:
     up = machine.start_up()
     up.wait_for_summary()
     os.kill(up.find_child("gunicorn"), signal.SIGSTOP)
 
     up.send_signal(signal.SIGINT)
     up.wait_for_output("Stopping")
-    wait_until(lambda: up.send_signal(signal.SIGINT) or "Stopped." in up.text)
+    wait_until(lambda: _interrupt_again(up))
 
     up.process.wait(TIMEOUT_S)
-    assert _nothing_is_left(machine, up)
+    assert _is_cleaned_up(machine, up)
 
 
-def test_killed_it_takes_its_children_along_and_the_next_one_joins_postgres(
+def test_killing_it_ends_its_children_and_the_next_start_joins_postgres(
     machine: Machine,
 ) -> None:
     killed = machine.start_up()
@@ -171,7 +177,7 @@ def test_killed_it_takes_its_children_along_and_the_next_one_joins_postgres(
 
 
 @pytest.mark.parametrize("moment", ["at once", "while Postgres starts"])
-def test_ctrl_c_during_the_start_leaves_nothing(machine: Machine, moment: str) -> None:
+def test_ctrl_c_during_the_start_leaves_no_process(machine: Machine, moment: str) -> None:
     up = machine.execute_up()
     up.wait_for_output("Starting")
     wait_until(up.descendants)
@@ -183,32 +189,32 @@ def test_ctrl_c_during_the_start_leaves_nothing(machine: Machine, moment: str) -
 
     assert status == 0
     assert LAST_LINE not in up.text
-    assert _nothing_is_left(machine, up)
+    assert _is_cleaned_up(machine, up)
 
 
-def test_a_closed_terminal_leaves_nothing(machine: Machine) -> None:
-    terminal, end = os.openpty()
-    # The terminal becomes the one that controls the process, so that closing it is noticed.
-    # Under nohup it would inherit that hang-ups are ignored.
-    begin = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    begin += "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
-    begin += "os.execv(sys.argv[1], sys.argv[1:])"
+def test_closing_the_terminal_leaves_no_process(machine: Machine) -> None:
+    terminal, process_end = os.openpty()
+    # The terminal becomes the controlling terminal, so that closing it sends a hang-up.
+    # Under nohup the process would inherit that hang-ups are ignored.
+    launcher = "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
+    launcher += "signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+    launcher += "os.execv(sys.argv[1], sys.argv[1:])"
     process = subprocess.Popen(
-        [sys.executable, "-c", begin, *FLASK, "up"],
+        [sys.executable, "-c", launcher, *FLASK, "up"],
         cwd=ROOT,
         env=machine.environment,
-        stdin=end,
-        stdout=end,
-        stderr=end,
+        stdin=process_end,
+        stdout=process_end,
+        stderr=process_end,
         start_new_session=True,
     )
-    os.close(end)
+    os.close(process_end)
     up = UpProcess(process, machine.root / "terminal")
     machine.runs.append(up)
-    _copy_until(LAST_LINE, terminal, up.output)
+    _copy_output(LAST_LINE, terminal, up.output)
     up.known_children = up.descendants()
 
     os.close(terminal)
 
     assert process.wait(TIMEOUT_S) == 0
-    assert _nothing_is_left(machine, up)
+    assert _is_cleaned_up(machine, up)

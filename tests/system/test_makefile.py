@@ -1,4 +1,4 @@
-"""The Makefile, as far as it can be seen without running it."""
+"""The Makefile, as far as `make -n` and `make help` show it."""
 
 import os
 import shutil
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 
 def _make(*arguments: str) -> str:
-    # Apart from the make that may run these tests.
+    # Do not inherit the variables of a `make` that runs these tests.
     environment = {name: value for name, value in os.environ.items() if "MAKE" not in name}
-    made = subprocess.run(
+    result = subprocess.run(
         ["make", *arguments],
         cwd=ROOT,
         env=environment,
@@ -24,23 +24,23 @@ def _make(*arguments: str) -> str:
         check=True,
         timeout=20,
     )
-    return made.stdout
+    return result.stdout
 
 
-def test_make_alone_lists_every_target() -> None:
-    listed = [line.split()[1] for line in _make().splitlines()]
+def test_make_without_arguments_lists_every_target() -> None:
+    target_names = [line.split()[1] for line in _make().splitlines()]
 
     tests = ["test", "test-fast", "test-all", "chaos"]
-    assert listed == ["help", "setup", "run", "call", *tests, "lint", "bench"]
+    assert target_names == ["help", "setup", "run", "call", *tests, "lint", "bench"]
 
 
-def test_run_and_test_share_setup() -> None:
+def test_run_and_test_start_with_setup() -> None:
     setup = _make("-n", "setup")
 
     assert _make("-n", "run") == setup + ".venv/bin/python -m flask --app wsgi up\n"
     assert _make("-n", "test").startswith(setup)
 
 
-def test_call_rings_the_number_that_the_summary_promises_or_another() -> None:
+def test_call_simulates_a_call_to_the_default_or_a_given_number() -> None:
     assert f"simulate '{DEFAULT_CALL_NUMBER}'" in _make("-n", "call")
     assert "simulate '+442079460123'" in _make("-n", "call", "DID=+442079460123")
