@@ -124,9 +124,9 @@ TEXTS: tuple[str, ...] = (
 )
 
 
-def repeat_forever(*pieces: Chunk) -> Iterator[Chunk]:
+def repeat_forever(*chunks: Chunk) -> Iterator[Chunk]:
     """Repeat the chunks without end. It must be the last behaviour of a sequence."""
-    return cycle(pieces)
+    return cycle(chunks)
 
 
 class HostileModel(ModelClient):

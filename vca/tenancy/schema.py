@@ -148,8 +148,8 @@ def compile_tables_and_indexes(*, to_revision: str) -> tuple[str, str]:
     Rows are inserted faster into tables that have no indexes yet.
     """
     sql_statements = list(sql_splitter.split_statements(_compile_range(None, to_revision)))
-    tables = [each for each in sql_statements if not _INDEX.match(each)]
-    indexes = [each for each in sql_statements if _INDEX.match(each)]
+    tables = [statement for statement in sql_statements if not _INDEX.match(statement)]
+    indexes = [statement for statement in sql_statements if _INDEX.match(statement)]
     return _wrap_for_citus(";\n".join(tables)), _wrap_for_citus(";\n".join(indexes))
 
 
@@ -174,7 +174,11 @@ def set_migration_folders(*paths: Path) -> None:
 @cache
 def _compile_range(after_revision: str | None, to_revision: str) -> str:
     return _compile_scripts(
-        [each for each in _scripts_between(after_revision, to_revision) if not _needs_python(each)]
+        [
+            script
+            for script in _scripts_between(after_revision, to_revision)
+            if not _needs_python(script)
+        ]
     )
 
 
@@ -216,7 +220,9 @@ def compile_grants(*, to_revision: str) -> str:
     """Return only the grants of the migrations up to `to_revision`, to restore a lost role."""
     script = _compile_range(None, to_revision)
     return ";\n".join(
-        each for each in sql_splitter.split_statements(script) if each.startswith("GRANT ")
+        statement
+        for statement in sql_splitter.split_statements(script)
+        if statement.startswith("GRANT ")
     )
 
 
@@ -227,7 +233,8 @@ def wrap_in_do_block(script: str) -> str:
     the result is the same, but slower.
     """
     lines = "\n".join(
-        f"EXECUTE {_dollar_quote(each)};" for each in sql_splitter.split_statements(script)
+        f"EXECUTE {_dollar_quote(statement)};"
+        for statement in sql_splitter.split_statements(script)
     )
     return _DO_BLOCK.format(tag=_dollar_tag(lines), lines=lines) if lines else ""
 

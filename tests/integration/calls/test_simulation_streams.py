@@ -109,7 +109,7 @@ def test_each_spoken_chunk_is_an_event_and_the_reply_is_the_last_event(
 
     events = _parse_events(response)
     assert [name for name, _ in events] == ["clause", "clause", "reply"]
-    assert [data["text"] for _, data in events[:-1]] == [each.strip() for each in SENTENCES]
+    assert [data["text"] for _, data in events[:-1]] == [sentence.strip() for sentence in SENTENCES]
     assert events[-1][1] == {
         "status": "in_progress",
         "reply": "".join(SENTENCES).strip(),

@@ -69,7 +69,7 @@ def test_a_number_released_and_claimed_concurrently_has_at_most_one_owner(
     [row] = platform.api.get("/api/dids", did_number=number["did_number"]).json
     acme_numbers = acme.get("/phone-numbers").json
     assert row["state"] == ("claimed" if acme_numbers else "resting")
-    assert [each["id"] for each in acme_numbers] == [row["phone_number_id"]] * len(acme_numbers)
+    assert [number["id"] for number in acme_numbers] == [row["phone_number_id"]] * len(acme_numbers)
 
 
 def test_one_of_twenty_concurrently_created_tenants_gets_the_external_id(

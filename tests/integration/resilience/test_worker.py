@@ -147,7 +147,7 @@ def test_a_worker_survives_outages_and_exits_on_sigterm(
 
     db_proxy.restore()
     wait_until(
-        lambda: all(_is_registered(acme, each) for each in (first, second, third)),
+        lambda: all(_is_registered(acme, number) for number in (first, second, third)),
         within_s=TIMEOUT_S,
     )
 

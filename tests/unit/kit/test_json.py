@@ -182,18 +182,18 @@ def test_depth_is_limited_without_brackets_in_strings() -> None:
         json.strict_loads(b"[" + deepest + b"]")
 
 
-PIECES = [b'\\"', b"\\", b'"', b"[", b"]", b"{", b'{"a":', b'"a",', b'"\\', b"[[],", b"9", b"1,"]
+FRAGMENTS = [b'\\"', b"\\", b'"', b"[", b"]", b"{", b'{"a":', b'"a",', b'"\\', b"[[],", b"9", b"1,"]
 
 
 # Below 33 brackets and 5,000 commas the loader does not count, so some texts start with more.
 _COUNTED_START = b"[" + b"[]," * 40
 
 
-@pytest.mark.parametrize("piece", PIECES)
+@pytest.mark.parametrize("fragment", FRAGMENTS)
 @pytest.mark.parametrize("start", [b"", b'"', b'{"a": "', _COUNTED_START, _COUNTED_START + b'"'])
-def test_loading_time_is_linear_for_repetitive_texts(start: bytes, piece: bytes) -> None:
+def test_loading_time_is_linear_for_repetitive_texts(start: bytes, fragment: bytes) -> None:
     def cost_s(length: int) -> float:
-        body = start + piece * ((length - len(start)) // len(piece))
+        body = start + fragment * ((length - len(start)) // len(fragment))
         return min(_loading_time_s(body) for _ in range(2))
 
     short_s = cost_s(MAX_BODY_BYTES // 8)

@@ -62,9 +62,9 @@ def _write_entries(session: Session) -> None:
     if recorded_changes is None:
         return
     rows = [
-        each
-        for each in _entry_rows(audit_context, recorded_changes)
-        if _is_new(audit_context, each)
+        entry
+        for entry in _entry_rows(audit_context, recorded_changes)
+        if _is_new(audit_context, entry)
     ]
     if rows:
         statement = (
@@ -95,20 +95,20 @@ def _entry_rows(
     audit_context: AuditContext, recorded_changes: Sequence[AuditChange]
 ) -> list[dict[str, Any]]:
     if audit_context.entry_per_resource:
-        ids = dict.fromkeys(each.id for each in recorded_changes)
+        ids = dict.fromkeys(change.id for change in recorded_changes)
         return [
-            _entry_row(audit_context, [each for each in recorded_changes if each.id == id])
+            _entry_row(audit_context, [change for change in recorded_changes if change.id == id])
             for id in ids
         ]
     if audit_context.path_resource is None:
         return [
             _entry_row(
                 audit_context,
-                [each for each in recorded_changes if each.id == recorded_changes[0].id],
+                [change for change in recorded_changes if change.id == recorded_changes[0].id],
             )
         ]
     type, id = audit_context.path_resource
-    matching = [each for each in recorded_changes if each.id == id]
+    matching = [change for change in recorded_changes if change.id == id]
     return [
         _entry_row(audit_context, matching or [AuditChange(type, id, audit_context.tenant_id, {})])
     ]
@@ -119,8 +119,8 @@ def _entry_row(
 ) -> dict[str, Any]:
     """Return the entry for one object; `recorded_changes` are of that object, in order."""
     changes: dict[str, Any] = {}
-    for each in recorded_changes:
-        changes = redaction.merge_changes(changes, each.changes)
+    for change in recorded_changes:
+        changes = redaction.merge_changes(changes, change.changes)
     first = recorded_changes[0] if recorded_changes else AuditChange("", None, None, {})
     return {
         "id": str(ids.uuid7(clock.now())),

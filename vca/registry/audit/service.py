@@ -41,8 +41,8 @@ def bound_ids(filters: Mapping[str, Any]) -> dict[str, Any]:
 def merge_pages(pages: Iterable[Page], *, limit: int) -> Page:
     """Merge pages of several lists, which begin at the same key, into one page."""
     page_list = list(pages)
-    items = sorted((row for each in page_list for row in each.items), key=_row_id, reverse=True)
-    has_more = len(items) > limit or any(each.next_after for each in page_list)
+    items = sorted((row for page in page_list for row in page.items), key=_row_id, reverse=True)
+    has_more = len(items) > limit or any(page.next_after for page in page_list)
     return Page(items[:limit], (_row_id(items[limit - 1]),) if has_more else None)
 
 

@@ -62,7 +62,7 @@ def _next_batch(session: Session, tenant_id: UUID | None, *, after: str) -> Sequ
 def _select_claimed(
     session: Session, tenant_id: UUID | None, *conditions: ColumnElement[bool]
 ) -> Sequence[ClaimedNumber]:
-    columns: list[Any] = [getattr(Did, each.name) for each in fields(ClaimedNumber)]
+    columns: list[Any] = [getattr(Did, field.name) for field in fields(ClaimedNumber)]
     query = select(*columns).where(Did.state == "claimed", *conditions)
     if tenant_id is not None:
         query = query.where(Did.tenant_id == tenant_id)

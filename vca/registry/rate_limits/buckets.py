@@ -67,7 +67,7 @@ def acquire(connection: Connection, requests: Sequence[tuple[Limit, int]]) -> li
     }
     row = db.fetch_one(connection, _ACQUIRE, parameters)
     assert row is not None
-    return [TokenGrant(*each) for each in zip(*row, strict=True)]
+    return [TokenGrant(*values) for values in zip(*row, strict=True)]
 
 
 def delete_full(connection: Connection) -> int:

@@ -188,8 +188,8 @@ class TokenCache:
         grants = buckets.acquire(connection, requests)
         with self._lock:
             has_token = {
-                limit.bucket_id: self._batch_for(limit).add(each, limit, now_s)
-                for (limit, _), each in zip(requests, grants, strict=True)
+                limit.bucket_id: self._batch_for(limit).add(grant, limit, now_s)
+                for (limit, _), grant in zip(requests, grants, strict=True)
             }
             if not all(has_token.values()):
                 for limit in limits:

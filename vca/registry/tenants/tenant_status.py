@@ -20,6 +20,6 @@ class TenantStatus:
 def get_tenant_status(session: Session) -> TenantStatus:
     """Return the status of the session's tenant."""
     function = func.public.own_standing().table_valued(
-        *(each.name for each in fields(TenantStatus))
+        *(field.name for field in fields(TenantStatus))
     )
     return TenantStatus(*session.execute(select(function)).one())

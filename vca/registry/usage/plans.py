@@ -29,12 +29,12 @@ def add_version(
     """
     session.execute(_LOCK)
     versions = list_versions(session)
-    latest = next((each for each in versions if each.plan == plan), None)
+    latest = next((version for version in versions if version.plan == plan), None)
     if valid_from < max([now, *(latest.valid_from for latest in [latest] if latest)]):
         raise InvalidInput.field(
             "valid_from", "Must not be in the past or before the previous version."
         )
-    if any(each.document["currency"] != document["currency"] for each in versions):
+    if any(version.document["currency"] != document["currency"] for version in versions):
         raise InvalidInput.field("currency", "All plans must have one currency.")
     number = latest.version + 1 if latest else 1
     row = PlanVersion(plan=plan, version=number, valid_from=valid_from, document=document)

@@ -94,4 +94,4 @@ def to_minor_units(millionths: int) -> int:
 
 def total_amount(amounts: Iterable[UsageAmount]) -> int:
     """Return the sum of the amounts in millionths."""
-    return sum(each.amount for each in amounts)
+    return sum(usage.amount for usage in amounts)

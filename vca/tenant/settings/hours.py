@@ -76,10 +76,10 @@ def parse_hours(document: Mapping[str, Any] | None) -> Hours | None:
     return Hours(
         None if weekly is None else {day: _spans(weekly.get(day) or ()) for day in DAYS},
         {
-            date.fromisoformat(each["date"]): Holiday(
-                each.get("name"), _spans(each.get("open") or ())
+            date.fromisoformat(holiday["date"]): Holiday(
+                holiday.get("name"), _spans(holiday.get("open") or ())
             )
-            for each in document.get("holidays") or ()
+            for holiday in document.get("holidays") or ()
         },
         document.get("closed_action") or "closed",
     )
@@ -115,9 +115,9 @@ def find_overlaps(
     With `is_week` the last day runs into the first one.
     """
     shifted = [
-        (each.start + number * _DAY_MINUTES, each.end + number * _DAY_MINUTES, number, position)
+        (span.start + number * _DAY_MINUTES, span.end + number * _DAY_MINUTES, number, position)
         for number, spans in enumerate(days)
-        for position, each in enumerate(spans)
+        for position, span in enumerate(spans)
     ]
     in_order = sorted(shifted)
     if is_week and in_order:
@@ -166,9 +166,9 @@ def _span_instants(
 ) -> Iterator[tuple[datetime, datetime]]:
     """Yield the start and end of each span of the days, in order."""
     for day in days:
-        for each in sorted(_spans_of_day(hours, day), key=lambda span: span.start):
-            start = _to_instant(day, each.start, zone, last=False)
-            yield start, _to_instant(day, each.end, zone, last=True)
+        for span in sorted(_spans_of_day(hours, day), key=lambda span: span.start):
+            start = _to_instant(day, span.start, zone, last=False)
+            yield start, _to_instant(day, span.end, zone, last=True)
 
 
 def _spans_of_day(hours: Hours, day: date) -> tuple[Span, ...]:
@@ -202,7 +202,7 @@ def _gap_instant(wall_time: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _spans(documents: Sequence[Mapping[str, str]]) -> tuple[Span, ...]:
-    return tuple(parse_span(each["from"], each["to"]) for each in documents)
+    return tuple(parse_span(document["from"], document["to"]) for document in documents)
 
 
 def _minute(time_text: str) -> int:

@@ -127,7 +127,7 @@ class HoursSchema(Schema):
 def _raise_on_overlap(
     days: list[list[dict[str, str]]], names: Sequence[str], *, is_week: bool = False
 ) -> None:
-    spans = [[hours.parse_span(each["from"], each["to"]) for each in day] for day in days]
+    spans = [[hours.parse_span(span["from"], span["to"]) for span in day] for day in days]
     errors: dict[str, dict[int, list[str]]] = {}
     for number, position in hours.find_overlaps(spans, is_week=is_week):
         errors.setdefault(names[number], {})[position] = ["Overlaps another span."]

@@ -53,7 +53,9 @@ def _find_recording(session: "RestSession", call_sid: str, recording_sid: str | 
     try:
         if recording_sid is None:
             recordings = session.client.calls(call_sid).recordings.list(limit=_MAX_LISTED)
-            return min(recordings, key=lambda each: each.date_created or _EPOCH, default=None)
+            return min(
+                recordings, key=lambda recording: recording.date_created or _EPOCH, default=None
+            )
         recording = session.client.recordings(recording_sid).fetch()
     except TelephonyError as error:
         if error.code != errors.NOT_FOUND:
