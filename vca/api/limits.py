@@ -88,16 +88,16 @@ class Limiter:
         self._token_cache = token_cache or TokenCache()
         self._rejected_keys: dict[bytes, Sequence[Limit]] = {}
 
-    def check_key(self, token: str) -> None:
+    def check_key(self, key: str) -> None:
         """Reject a key that was just rejected, without authenticating it. Raises RateLimited."""
-        key_digest = _key_digest(token) if self._rejected_keys else b""
+        key_digest = _key_digest(key) if self._rejected_keys else b""
         limits = self._rejected_keys.get(key_digest)
         if limits is not None:
             self._token_cache.check(limits)
             self._rejected_keys.pop(key_digest, None)
 
     def consume(
-        self, connection: Connection, caller: AuthenticatedKey, token: str
+        self, connection: Connection, caller: AuthenticatedKey, key: str
     ) -> tuple[LimitStatus, ...]:
         """Count one request of a valid key. Raises RateLimited."""
         limits = self._caller_limits(caller)
@@ -108,7 +108,7 @@ class Limiter:
         except RateLimited:
             if len(self._rejected_keys) >= _MAX_REJECTED_KEYS:
                 self._rejected_keys.clear()
-            self._rejected_keys[_key_digest(token)] = limits
+            self._rejected_keys[_key_digest(key)] = limits
             raise
 
     def check_client(self, client_key: str) -> None:
@@ -167,14 +167,14 @@ def current_limiter() -> Limiter:
     return limiter
 
 
-def check_key(token: str) -> None:
+def check_key(key: str) -> None:
     """Reject a key that is known to be over its limit. Raises RateLimited."""
-    current_limiter().check_key(token)
+    current_limiter().check_key(key)
 
 
-def consume(connection: Connection, caller: AuthenticatedKey, token: str) -> None:
+def consume(connection: Connection, caller: AuthenticatedKey, key: str) -> None:
     """Count a request of a valid key. Raises RateLimited."""
-    g.standings = current_limiter().consume(connection, caller, token)
+    g.standings = current_limiter().consume(connection, caller, key)
 
 
 def record_auth_failure(connection: Connection) -> None:
@@ -198,8 +198,8 @@ def record_signature_failure() -> None:
         log.get_logger().warning("limits.not_counted", exc_info=error)
 
 
-def _key_digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def _key_digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 def _rate_limited(error: RateLimited) -> Response:

@@ -9,17 +9,17 @@ TAIL_LINES = 10
 
 def latest_log_file(server: Server) -> Path:
     """Return the file that was written last."""
-    return max(_files(server), key=_modified_at_ns, default=server.log_dir / "launch.log")
+    return max(_log_files(server), key=_modified_at_ns, default=server.log_dir / "launch.log")
 
 
 def last_lines(server: Server) -> str:
     """Return the last lines of the log, oldest first; empty if there are none."""
-    files = sorted(_files(server), key=_modified_at_ns)[-2:]
+    files = sorted(_log_files(server), key=_modified_at_ns)[-2:]
     lines = [line for file in files for line in file.read_text(errors="replace").splitlines()]
     return "\n".join(lines[-TAIL_LINES:])
 
 
-def _files(server: Server) -> list[Path]:
+def _log_files(server: Server) -> list[Path]:
     return list(server.log_dir.glob("*.log"))
 
 

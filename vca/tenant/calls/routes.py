@@ -267,6 +267,4 @@ def explain_route(body: dict[str, Any], tenant_id: UUID) -> Any:
     call is made.
     """
     moment = body["at"] or clock.now()
-    return service.explain_route(
-        request_session(), tenant=g.tenant, to=body["to"], moment=moment
-    ).as_dict()
+    return service.explain_route(request_session(), to=body["to"], moment=moment).as_dict()

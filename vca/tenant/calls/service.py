@@ -47,7 +47,7 @@ def list_turns(session: Session, *, call_id: UUID, page: PageRequest) -> Page:
     return _TURN_LISTING.page(session, page, {"call_id": call_id})
 
 
-def explain_route(session: Session, *, tenant: TenantRef, to: str, moment: datetime) -> Route:
+def explain_route(session: Session, *, to: str, moment: datetime) -> Route:
     """Return the route of a call to one of the tenant's numbers. No call is made."""
     return input_collection.explain_route(
         session, owner=number_registry.find_tenant_number(session, number=to), moment=moment
