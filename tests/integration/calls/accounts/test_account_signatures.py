@@ -1,6 +1,7 @@
 """Calls on telephony accounts of tenants: requests that the account signs, and their cost."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -22,9 +23,11 @@ from tests.support.carrier_client import CarrierClient, spoken_text
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import db
 from vca.telephony.providers import ADAPTERS
+from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core.call_services import current_services
 from vca.tenant.calls.core.call_types import CallRef
 from vca.tenant.telephony_accounts import credentials
+from vca.tenant.telephony_accounts.models import TelephonyAccount
 
 # The number of statements of an inbound call, an utterance, a final status with a state token, and
 # a final status without one.
@@ -113,6 +116,36 @@ def test_a_call_stays_with_its_account_when_its_number_moves(
     account_client.send_status("own-1", "completed", to=number["did_number"])
     assert list_calls(acme)[0]["status"] == "completed"
     assert carrier_client.ring(number["did_number"], "new-1")["state"] is not None
+
+
+def _advance_overlap(tenant: Tenant, account: OwnAccount, duration: timedelta) -> None:
+    """Change the stored end of the overlap as if this time had passed."""
+    context = {"tenant_id": tenant.ref.id, "account_id": UUID(account.id)}
+    with tenant_session(tenant.ref) as session:
+        row = session.get_one(TelephonyAccount, UUID(account.id))
+        stored = credentials.decrypt_credentials(row.sealed, **context)
+        assert stored.previous_until is not None
+        advanced = replace(stored, previous_until=stored.previous_until - duration)
+        row.sealed = credentials.encrypt_credentials(advanced, **context)
+
+
+def test_the_previous_secret_of_an_account_is_accepted_for_one_day(
+    acme: Tenant, own_account: OwnAccount, number: dict[str, Any], anonymous: Api
+) -> None:
+    acme.patch(f"/telephony-accounts/{own_account.id}", {"fields": {"secret": "n" * 20}})
+    account_client = own_account.carrier_client(anonymous)
+
+    def send_call(call_id: str) -> int:
+        request = account_client.build_request("voice", call_id=call_id, to=number["did_number"])
+        return account_client.send(request).status_code
+
+    _advance_overlap(acme, own_account, timedelta(hours=23, minutes=55))
+    before_end = send_call("early-1")
+    _advance_overlap(acme, own_account, timedelta(minutes=5))
+    after_end = send_call("late-1")
+
+    assert (before_end, after_end) == (200, 403)
+    assert len(list_calls(acme)) == 1
 
 
 def test_the_previous_secret_of_an_account_is_rejected_after_the_overlap(
