@@ -173,15 +173,15 @@ def test_the_hangup_command_ends_every_live_call_of_a_tenant(
 ) -> None:
     globex.profile()
     foreign_number = globex.number()
-    for called_number, name in ((number, "one"), (foreign_number, "other")):
+    for called_number, name in ((number, "one"), (number, "two"), (foreign_number, "other")):
         carrier_client.ring(called_number["did_number"], f"{name}-{uuid4().hex}")
 
     result = world.app.test_cli_runner().invoke(
         args=["calls", "hangup", "--tenant", acme.id, "--json"]
     )
 
-    assert (result.exit_code, result.stdout.strip()) == (0, '{"ended":1,"failed":0}')
-    assert acme.get("/calls").json[0]["end_reason"] == "api_hangup"
+    assert (result.exit_code, result.stdout.strip()) == (0, '{"ended":2,"failed":0}')
+    assert [call["end_reason"] for call in acme.get("/calls").json] == ["api_hangup"] * 2
     assert globex.get("/calls").json[0]["status"] == "in_progress"
 
 
