@@ -83,6 +83,19 @@ def test_a_call_that_ends_makes_room_for_one_other_call(
     assert action_types(carrier_client.ring(number, "and-another")) == ["say", "hang_up"]
 
 
+def test_simulations_do_not_count_for_the_limit(
+    carrier_client: CarrierClient, acme: Tenant, number: str
+) -> None:
+    for _ in range(LIMIT + 1):
+        assert acme.simulate(number)["status"] == "in_progress"
+
+    for index in range(LIMIT):
+        assert action_types(carrier_client.ring(number, f"call-{index}")) == ["say", "listen"]
+
+    assert action_types(carrier_client.ring(number, "one-more")) == ["say", "hang_up"]
+    assert acme.simulate(number)["status"] == "in_progress"
+
+
 def test_calls_of_other_tenants_do_not_count_for_the_limit(
     carrier_client: CarrierClient, acme: Tenant, globex: Tenant, number: str
 ) -> None:

@@ -317,7 +317,7 @@ def test_the_monitor_detects_open_transactions_of_all_threads(
         "direct": lambda: carrier.update_live_call(
             "call-1", CallReply((Say("Hi."),)), callback_url=""
         ),
-        "put": lambda: storage.current_store().delete("a/b.wav"),
+        "put": lambda: storage.current_store().put("a/b.wav", [b"RIFF"], content_type="audio/wav"),
         "mail": lambda: MonitoredMailer(transaction_monitor).send(unsent_mail),
     }
     transaction_is_open, operation_is_done = Event(), Event()
@@ -338,4 +338,4 @@ def test_the_monitor_detects_open_transactions_of_all_threads(
     operation_is_done.set()
     thread.join()
 
-    assert transaction_monitor.violations == transaction_monitor.operations != []
+    assert transaction_monitor.violations == transaction_monitor.operations == [operation]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -237,6 +238,26 @@ def test_a_token_opens_only_one_websocket(
     assert two_calls.open().receive_close_code() == POLICY_VIOLATION
     assert snapshot_checker.checksum(acme.id) == before
     snapshot_checker.close()
+
+
+def _database_time() -> datetime:
+    with admin_db.public_session() as session:
+        time: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return time
+
+
+@pytest.mark.usefixtures("relay_url", "twilio")
+def test_a_token_expires_ten_seconds_after_the_ring(anonymous: Api, acme: Tenant) -> None:
+    acme.profile(greeting="Hello.")
+    call = TwilioCall(anonymous, acme.number(provider_type="twilio")["did_number"])
+
+    before = _database_time()
+    call.ring()
+    after = _database_time()
+
+    with admin_db.public_session() as session:
+        [ends_at] = session.scalars(text("SELECT ends_at FROM public.relay_slots")).all()
+    assert before <= ends_at - timedelta(seconds=10) <= after
 
 
 def test_an_expired_token_opens_no_websocket(two_calls: TwoCalls) -> None:

@@ -123,6 +123,22 @@ def test_the_turn_limit_ends_a_call(app: Flask, acme: Tenant) -> None:
     assert acme.get(f"/calls/{call_id}").json["end_reason"] == "max_turns"
 
 
+def test_the_duration_limit_ends_a_call(app: Flask, world: Factory, acme: Tenant) -> None:
+    acme.profile(max_duration_seconds=600)
+    to = acme.number()["did_number"]
+    _use_model(app, OneReplyModel("Fine."))
+    call_id = acme.simulate(to)["call_id"]
+
+    world.sql(acme, "UPDATE calls SET answered_at = now() - interval '540 seconds'")
+    before_limit = acme.say(call_id, "One.")
+    world.sql(acme, "UPDATE calls SET answered_at = now() - interval '600 seconds'")
+    after_limit = acme.say(call_id, "Two.")
+
+    assert before_limit["status"] == "in_progress"
+    assert after_limit["status"] == "completed"
+    assert acme.get(f"/calls/{call_id}").json["end_reason"] == "max_duration"
+
+
 def test_a_profile_without_limits_has_default_limits(app: Flask, acme: Tenant, number: str) -> None:
     model = _use_model(app, OneReplyModel("Fine."))
     call_id = acme.simulate(number)["call_id"]

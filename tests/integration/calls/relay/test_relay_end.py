@@ -1,0 +1,220 @@
+"""Calls over a voice WebSocket: how the WebSocket ends, and the draining of a process."""
+
+from dataclasses import replace
+from threading import Event
+
+import pytest
+from flask import Flask
+
+from tests.fakes.carriers.twilio.call import TwilioCall
+from tests.fakes.hostile_model import transfer
+from tests.fakes.models import StepModel, hanging_step
+from tests.integration.calls.conftest import CallRecord, use_model
+from tests.integration.calls.relay.conftest import ScriptModel, count_slots, open_socket
+from tests.support.processes import wait_until
+from vca.conversation.llm import ModelError
+from vca.kit import clock, db
+from vca.kit.db import Database
+from vca.servers.relay import conversation, draining
+from vca.tenancy.session import tenant_session
+from vca.tenant.calls.core import call_services
+from vca.tenant.calls.core import record as records
+
+# --- The end of the WebSocket ---
+
+
+def test_a_hang_up_frees_the_slot(
+    relay_url: str, call: TwilioCall, call_record: CallRecord
+) -> None:
+    socket = open_socket(relay_url, call)
+    assert count_slots() == 1
+
+    socket.close()
+    call.hang_up()
+
+    wait_until(lambda: count_slots() == 0)
+    assert call_record.end_state == ("completed", "caller_hangup")
+
+
+def test_repeated_requests_after_the_websocket_get_the_same_response(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
+) -> None:
+    script_model(["I connect you.", transfer("sales")])
+    socket = open_socket(relay_url, call)
+    assert socket.say("Sales, please.") == "I connect you."
+    handoff = socket.receive_end()
+    call.copies = 3
+
+    dial = call.end_relay(handoff)
+
+    assert handoff == "done"
+    assert dial.verbs == ["Dial"]
+    assert call_record.call["status"] == "transferring"
+
+
+def test_after_a_model_failure_the_caller_hears_a_sentence(
+    relay_url: str, call: TwilioCall, call_record: CallRecord
+) -> None:
+    use_model(StepModel(ModelError("no", failure="unavailable")))
+    socket = open_socket(relay_url, call)
+
+    spoken_text = socket.say("When?")
+
+    assert spoken_text
+    assert call.end_relay(socket.receive_end()).verbs == ["Hangup"]
+    assert call_record.end_state == ("completed", "model_error")
+
+
+def test_without_the_database_the_caller_hears_a_sentence(
+    app: Flask, relay_url: str, call: TwilioCall
+) -> None:
+    database = db.current_database()
+    socket = open_socket(relay_url, call)
+    db.set_current_database(Database("postgresql://nobody@/nothing?host=/nowhere&port=1"))
+
+    spoken_text = socket.say("When?")
+
+    assert "call again" in spoken_text
+    assert socket.receive_end() == "failed"
+    db.set_current_database(database)
+    assert call.end_relay("failed").verbs == ["Hangup"]
+
+
+def test_after_an_error_of_the_carrier_the_call_continues_over_http(
+    relay_url: str, call: TwilioCall
+) -> None:
+    socket = open_socket(relay_url, call)
+
+    socket.send("error", description="Invalid message received")
+
+    assert call.end_relay(socket.receive_end()).verbs == ["Gather"]
+
+
+def test_a_call_whose_websocket_never_opens_is_greeted_over_http(
+    call: TwilioCall, call_record: CallRecord
+) -> None:
+    call.ring()
+
+    twiml = call.end_relay(None)
+
+    assert twiml.verbs == ["Gather"]
+    assert twiml.spoken_text == "Acme here."
+    assert call_record.transcript == ["agent: Acme here."]
+
+
+def test_a_lost_websocket_is_replaced_and_repeats_the_last_answer(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel
+) -> None:
+    script_model(["At nine."])
+    socket = open_socket(relay_url, call)
+    socket.say("When?")
+    socket.close()
+
+    twiml = call.end_relay(None)
+
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") == "At nine."
+
+
+def test_an_utterance_stored_by_a_killed_process_is_answered(
+    call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
+) -> None:
+    script_model(["At nine."])
+    call.ring()
+    with tenant_session(call_record.tenant.ref) as session:
+        records.insert_turn(
+            session,
+            call_record.call["id"],
+            sequence=2,
+            speaker="caller",
+            text="When?",
+            started_at=clock.now(),
+        )
+
+    twiml = call.end_relay(None)
+
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") == "At nine."
+    assert call_record.transcript == ["agent: Acme here.", "caller: When?", "agent: At nine."]
+
+
+def test_after_a_hang_up_the_end_of_the_websocket_has_an_empty_response(call: TwilioCall) -> None:
+    call.ring()
+
+    assert call.end_relay(None, status="completed").verbs == []
+
+
+def test_a_model_that_never_answers_ends_the_call_in_time(
+    relay_url: str, call: TwilioCall, call_record: CallRecord
+) -> None:
+    use_model(StepModel(hanging_step()), first_s=0.2, whole_s=0.4)
+    socket = open_socket(relay_url, call)
+
+    assert socket.say("When?")
+    socket.receive_end()
+    assert call_record.end_state[1] == "model_error"
+
+
+# --- Draining ---
+
+
+def test_a_draining_process_hands_over_a_call_in_silence(
+    relay_url: str, call: TwilioCall, call_record: CallRecord, script_model: ScriptModel
+) -> None:
+    script_model(["At nine."])
+    socket = open_socket(relay_url, call)
+    socket.say("When?")
+
+    draining.start_draining()
+
+    handoff = socket.receive_end()
+    draining.stop_draining()
+    wait_until(lambda: count_slots() == 0)
+    twiml = call.end_relay(handoff)
+    assert twiml.verbs == ["Connect"]
+    assert twiml.find("ConversationRelay").get("welcomeGreeting") is None
+    next_socket = open_socket(relay_url, call, twiml)
+    assert next_socket.say("And on Sundays?") == "At nine."
+    wait_until(lambda: len(call_record.transcript) == 5)
+    next_socket.close()
+
+
+def test_a_draining_process_finishes_the_current_answer(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel
+) -> None:
+    model_may_continue = Event()
+    script_model(["Let me see. ", model_may_continue, "At nine."])
+    socket = open_socket(relay_url, call)
+    socket.send("prompt", voicePrompt="When?", last=True)
+    assert socket.receive_frame()["token"] == "Let me see. "
+
+    draining.start_draining()
+    model_may_continue.set()
+
+    assert socket.receive_answer() == "At nine."
+    assert socket.receive_end() == "resume"
+
+
+def test_a_draining_process_stops_waiting_at_its_deadline(
+    relay_url: str, call: TwilioCall, script_model: ScriptModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script_model(["A very long story."])
+    monkeypatch.setattr(conversation, "CHARACTERS_PER_SECOND", 0.01)
+    socket = open_socket(relay_url, call)
+    socket.say("When?")
+    monkeypatch.setattr(draining, "MAX_DRAIN_S", 0.0)
+
+    draining.start_draining()
+
+    assert socket.receive_end() == "resume"
+
+
+def test_a_call_handed_over_without_a_free_slot_continues_over_http(
+    relay_url: str, call: TwilioCall
+) -> None:
+    socket = open_socket(relay_url, call)
+    draining.start_draining()
+    handoff = socket.receive_end()
+    call_services.set_current_services(replace(call_services.current_services(), relay_slots=0))
+
+    twiml = call.end_relay(handoff)
+
+    assert (twiml.verbs, twiml.spoken_text) == (["Gather"], "")

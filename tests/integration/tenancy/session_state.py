@@ -1,0 +1,54 @@
+"""Helpers that read the state of a session, and build a row for it."""
+
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from sqlalchemy import Connection, text
+from sqlalchemy.orm import Session
+
+from vca.kit.db import Database
+from vca.tenant.ai_profiles.models import AiProfile
+
+MakePool = Callable[..., Database]
+Value = TypeVar("Value")
+DEFAULT_PATH = '"$user", public'
+
+
+def search_path_and_tenant(connection: Session | Connection) -> tuple[str, str]:
+    """Return the search path and the tenant id of a session or connection."""
+    query = "SELECT current_setting('search_path'), current_setting('vca.tenant_id', true)"
+    path, tenant_id = connection.execute(text(query)).one()
+    return path, tenant_id or ""
+
+
+def backend_pid(connection: Session | Connection) -> int:
+    pid: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    return pid
+
+
+def wait_for(condition: Callable[[], Value], *, within_s: float = 10) -> Value:
+    """Poll until the condition returns a true value; return the value."""
+    deadline_s, pause = monotonic() + within_s, threading.Event()
+    while not (value := condition()):
+        assert monotonic() < deadline_s, f"timed out after {within_s} s"
+        pause.wait(0.02)
+    return value
+
+
+def new_profile(**fields: Any) -> AiProfile:
+    return AiProfile(
+        id=uuid4(),
+        name="x",
+        role="custom",
+        is_default=False,
+        version=1,
+        system_prompt="x",
+        end_phrases=[],
+        tools=[],
+        transfer_targets={},
+        recording=False,
+        **fields,
+    )
