@@ -37,6 +37,13 @@ INVALID = {
     "DEBUG": "maybe",
     "SECRET_KEY": "short",
 }
+# Parts of the rules that contain an invalid value of these tests.
+RULE_EXAMPLES = (
+    "production",
+    "embedded:<folder>",
+    "10.0.0.0/8, separated by commas",
+    ", separated by commas",
+)
 COMMANDS = {
     "gunicorn": [str(BIN_FOLDER / "gunicorn"), "wsgi:app"],
     "flask": [str(BIN_FOLDER / "flask"), "tenants", "list"],
@@ -251,6 +258,10 @@ def test_the_error_of_an_invalid_value_states_the_rule_and_not_the_value(
 
     assert problem.startswith(f"{name} must be ")
     assert len(problem) < 200
+    for example in RULE_EXAMPLES:
+        problem = problem.replace(example, "")
+    for rejected_text in (value, LONG_SECRET, ENCRYPTION_KEY):
+        assert rejected_text not in problem
 
 
 def test_all_invalid_settings_are_reported_together() -> None:
