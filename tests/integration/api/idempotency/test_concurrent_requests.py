@@ -10,6 +10,7 @@ from tests.integration.api.idempotency.conftest import (
     PROFILE,
     assert_error,
     assert_replayed,
+    idempotency_rows,
     new_key_header,
     send_crashing_request,
     simulate_call,
@@ -113,7 +114,12 @@ def test_a_request_that_waits_too_long_for_the_first_one_returns_409(
 
 
 def test_one_of_several_concurrent_requests_takes_over_an_abandoned_key(
-    app: Flask, acme: Tenant, world: Factory, answered_number: str, monkeypatch: pytest.MonkeyPatch
+    app: Flask,
+    acme: Tenant,
+    world: Factory,
+    answered_number: str,
+    db_snapshot: SnapshotChecker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     key = new_key_header()
     monkeypatch.setattr(calls, "start_simulation", lambda *_, **__: 1 / 0)
@@ -133,8 +139,21 @@ def test_one_of_several_concurrent_requests_takes_over_an_abandoned_key(
         ]
     )
 
-    assert len(acme.get("/calls").json) == 1
-    assert 201 in {response.status_code for response in responses}
+    [executed] = [
+        response
+        for response in responses
+        if response.status_code == 201 and "Idempotency-Replayed" not in response.headers
+    ]
+    for response in responses:
+        if response.status_code == 409:
+            assert_error(response, "idempotency-in-progress")
+            assert int(response.headers["Retry-After"]) > 0
+        elif response is not executed:
+            assert_replayed(executed, response)
+    [call] = acme.get("/calls").json
+    assert call["id"] == executed.json["call_id"]
+    [(_, status, _, stored_response)] = idempotency_rows(db_snapshot, acme.ref.schema, key)
+    assert (status, stored_response) == (201, executed.text)
 
 
 def test_one_of_the_concurrent_requests_for_an_api_key_gets_its_secret(
