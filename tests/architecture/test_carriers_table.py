@@ -15,7 +15,7 @@ CAPABILITY_TITLES = {
     "voicemail": "takes messages",
     "outbound": "places calls",
     "send_keys": "presses keys",
-    "relay": "speaks through a socket, clause by clause",
+    "relay": "speaks over a voice WebSocket, chunk by chunk",
     "webrtc": "lets browsers call",
 }
 

@@ -11,30 +11,37 @@ from vca.conversation.llm import ModelFailure
 from vca.jobs import worker_loop
 from vca.observability import metrics, prometheus
 from vca.observability.metrics import Gauge
-from vca.observability.prometheus import OTHER, Histogram
+from vca.observability.prometheus import OTHER, Counter, Histogram
 from vca.telephony.providers import ADAPTERS
 from vca.tenant.calls.core import state_machine
 from vca.tenant.settings import dialling
 
 GAUGES = [value for value in vars(metrics).values() if isinstance(value, Gauge)]
 ALL_METRICS: list[prometheus.BaseMetric[Any] | Gauge] = [*prometheus.BaseMetric.instances, *GAUGES]
+METRIC_CLASSES = {metric_class.__name__ for metric_class in (Counter, Histogram, Gauge)}
 _SUFFIXES = ("_total", "_seconds", "_calls", "_up", "_registrations", "_head", "_tenants")
 
 
 def test_only_the_metrics_module_declares_metrics() -> None:
-    misplaced = [
-        str(module.location_of(node))
+    declarations = [
+        (class_name, module.location_of(node))
         for module in source_modules(roots=("vca",))
         for function, node in module.calls()
-        if function.rpartition(".")[2] in ("Counter", "Histogram", "Reading", "Gauge")
+        if (class_name := function.rpartition(".")[2]) in METRIC_CLASSES
         and any(
             isinstance(argument, ast.Constant) and str(argument.value).startswith("vca_")
             for argument in node.args
         )
-        and module.path != "vca/observability/metrics.py"
     ]
 
+    misplaced = [
+        str(location)
+        for _, location in declarations
+        if location.file != "vca/observability/metrics.py"
+    ]
     assert misplaced == []
+    assert len(declarations) == len(ALL_METRICS)
+    assert {class_name for class_name, _ in declarations} == METRIC_CLASSES
     assert len(ALL_METRICS) > 15
 
 

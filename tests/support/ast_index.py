@@ -26,7 +26,7 @@ class SourceLocation:
 
 @dataclass(frozen=True)
 class SourceModule:
-    """A Python file of the product."""
+    """A Python file of the repository."""
 
     path: str
 
@@ -114,7 +114,7 @@ def dotted_name(node: ast.AST) -> str:
 
 @cache
 def source_modules(*, roots: tuple[str, ...] = _SOURCE_PATHS) -> tuple[SourceModule, ...]:
-    """Return the product's Python files, migrations included, tests excluded."""
+    """Return the Python files of the roots; by default the product's, migrations included."""
     paths: list[Path] = []
     for name in roots:
         start = ROOT / name

@@ -31,7 +31,15 @@ def test_make_without_arguments_lists_every_target() -> None:
     target_names = [line.split()[1] for line in _make().splitlines()]
 
     tests = ["test", "test-fast", "test-all", "chaos"]
-    assert target_names == ["help", "setup", "run", "call", *tests, "lint", "bench"]
+    assert target_names == ["help", "setup", "run", "call", *tests, "lint", "lock", "bench"]
+
+
+def test_the_descriptions_of_the_targets_line_up() -> None:
+    lines = _make("help").splitlines()
+
+    columns = {len(line) - len(line.split(maxsplit=2)[2]) for line in lines}
+
+    assert columns == {18}
 
 
 def test_run_and_test_start_with_setup() -> None:

@@ -2,7 +2,6 @@
 
 import unicodedata
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import repeat
@@ -22,6 +21,7 @@ from vca.conversation.types import Action, CallFacts, Profile, Reply
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", NOW)
+LONG_TIMEOUTS = LatencyPolicy(filler_s=inf, first_s=60, stall_s=60, whole_s=60)
 SHORT_TIMEOUTS = LatencyPolicy(filler_s=inf, first_s=0.1, stall_s=0.1, whole_s=0.3)
 TARGETS = {"sales": "Orders and prices", "front desk": ""}
 BASE_PROFILE = Profile("Ada", "receptionist", "We are Acme.")
@@ -61,22 +61,26 @@ BEHAVIOURS: list[Behaviour] = [
     [transfer(hostile.NUMBER), transfer("sales"), transfer("front desk")],
     [hostile.SECRET, transfer(hostile.NUMBER)],
 ]
-ENDLESS: list[tuple[str, ...]] = [
-    ("word ",),
-    ("x",),
-    (" ",),
-    ("\n",),
-    ("\x00",),
-    (", ",),
-    ("<b>",),
-    ("<",),
-    ("One. ", "Two. "),
-]
+# Chunks that are repeated without end, and the text of the reply: as much as fits into the maximum,
+# or None if no chunk has speakable text.
+ENDLESS: dict[tuple[str, ...], str | None] = {
+    ("word ",): " ".join(["word"] * 400),
+    ("x",): "x" * 2_000,
+    (" ",): None,
+    ("\n",): None,
+    ("\x00",): None,
+    (", ",): None,
+    ("<b>",): None,
+    ("<",): None,
+    ("One. ", "Two. "): " ".join(["One. Two."] * 200),
+}
 
 
-def stream_reply(behaviour: Behaviour, profile: Profile) -> tuple[list[str], Reply]:
+def stream_reply(
+    behaviour: Behaviour, profile: Profile, *, latency_policy: LatencyPolicy = SHORT_TIMEOUTS
+) -> tuple[list[str], Reply]:
     """Return the spoken chunks and the reply to the caller's utterance."""
-    models = Models(HostileModel(behaviour), latency_policy=SHORT_TIMEOUTS)
+    models = Models(HostileModel(behaviour), latency_policy=latency_policy)
     stream = engine.stream_reply(profile, [], "Hello?", models=models, facts=FACTS, now=NOW)
     spoken_chunks = []
     while True:
@@ -157,11 +161,26 @@ def test_a_model_that_repeats_forbidden_calls_is_stopped() -> None:
     assert reply.refusals == ("unknown_target",) * tools.MAX_REFUSALS
 
 
+def stream_endless_reply(chunks: tuple[str, ...]) -> tuple[list[str], Reply]:
+    """Stream a reply that only the maximum length of an answer ends."""
+    return stream_reply(
+        repeat_forever(*chunks), PROFILES["all tools"], latency_policy=LONG_TIMEOUTS
+    )
+
+
 @pytest.mark.parametrize("chunks", ENDLESS)
 def test_an_endless_answer_is_ended_and_leaves_no_thread(chunks: tuple[str, ...]) -> None:
-    with suppress(ModelError):  # raised for chunks without speakable text
-        spoken_chunks, reply = stream_reply(repeat_forever(*chunks), PROFILES["all tools"])
+    expected_text = ENDLESS[chunks]
+
+    if expected_text is None:
+        with pytest.raises(ModelError) as error_info:
+            stream_endless_reply(chunks)
+        assert error_info.value.failure == "bad_answer"
+    else:
+        spoken_chunks, reply = stream_endless_reply(chunks)
         assert_speakable(spoken_chunks, reply.text)
+        assert (reply.text, reply.actions) == (expected_text, ())
+
     reader_threads = [thread for thread in enumerate() if thread.name == stream_reader.THREAD_NAME]
     for thread in reader_threads:
         thread.join(5)

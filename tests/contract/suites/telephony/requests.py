@@ -100,7 +100,7 @@ class RequestTests(ContractBase):
             adapter, "interrupted", call_id=new_call_id(), speech="We open at"
         )
         if request is None:
-            return  # this carrier sends it with the caller's utterance, or never
+            pytest.skip("the carrier sends an interruption with the caller's utterance, or never")
 
         carrier_event = adapter.parse(request)
 

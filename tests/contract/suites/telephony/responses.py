@@ -116,8 +116,7 @@ class ResponseTests(ContractBase):
     def test_a_caller_is_connected_to_the_voice_websocket(
         self, adapter: TelephonyAdapter, preceding_actions: tuple[Action, ...], greeting: str
     ) -> None:
-        if not adapter.capabilities.relay:
-            return
+        self._require_voice_websockets(adapter)
         relay = Relay("wss://voice.example.com/relay", "WyJ.a-token_", greeting, "de-DE")
 
         response = adapter.render(
@@ -137,35 +136,38 @@ class ResponseTests(ContractBase):
     def test_every_greeting_is_rendered_valid_and_within_the_maximum(
         self, adapter: TelephonyAdapter, text: str
     ) -> None:
-        if adapter.capabilities.relay:
-            relay = Relay("wss://voice.example.com/relay", "token", text)
+        self._require_voice_websockets(adapter)
+        relay = Relay("wss://voice.example.com/relay", "token", text)
 
-            response = adapter.render(CallReply((relay,), STATE), callback_url=CALLBACK)
+        response = adapter.render(CallReply((relay,), STATE), callback_url=CALLBACK)
 
-            [action] = self.read_response(response).actions
-            assert isinstance(action, Relay)
-            assert len(action.greeting) <= self.max_text_length
+        [action] = self.read_response(response).actions
+        assert isinstance(action, Relay)
+        assert len(action.greeting) <= self.max_text_length
 
     def test_the_end_of_a_voice_websocket_is_parsed(self, adapter: TelephonyAdapter) -> None:
-        if adapter.capabilities.relay:
-            carrier_event = adapter.parse(
-                self.event_request(adapter, "relayed", call_id=new_call_id())
-            )
+        self._require_voice_websockets(adapter)
 
-            assert (carrier_event.kind, carrier_event.state) == ("relayed", STATE)
-            assert carrier_event.handoff
+        carrier_event = adapter.parse(self.event_request(adapter, "relayed", call_id=new_call_id()))
+
+        assert (carrier_event.kind, carrier_event.state) == ("relayed", STATE)
+        assert carrier_event.handoff
 
     def test_a_broken_voice_websocket_has_no_handoff(self, adapter: TelephonyAdapter) -> None:
-        if adapter.capabilities.relay:
-            request = self.event_request(adapter, "relayed", call_id=new_call_id(), broken=True)
+        self._require_voice_websockets(adapter)
+        request = self.event_request(adapter, "relayed", call_id=new_call_id(), broken=True)
 
-            assert (adapter.parse(request).kind, adapter.parse(request).handoff) == ("relayed", "")
+        assert (adapter.parse(request).kind, adapter.parse(request).handoff) == ("relayed", "")
 
     def test_a_carrier_without_voice_websockets_verifies_none(
         self, adapter: TelephonyAdapter
     ) -> None:
+        if adapter.capabilities.relay:
+            pytest.skip("the adapter has voice WebSockets")
+
+        with pytest.raises(InvalidCarrierSignature):
+            adapter.verify_websocket(CarrierRequest("relay", "wss://voice.example.com", {}, b""))
+
+    def _require_voice_websockets(self, adapter: TelephonyAdapter) -> None:
         if not adapter.capabilities.relay:
-            with pytest.raises(InvalidCarrierSignature):
-                adapter.verify_websocket(
-                    CarrierRequest("relay", "wss://voice.example.com", {}, b"")
-                )
+            pytest.skip("the adapter has no voice WebSockets")
