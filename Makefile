@@ -36,12 +36,12 @@ test-fast: setup ## Run the unit, architecture and contract tests, which need no
 		tests/unit tests/architecture tests/contract $(ARGS)
 
 test-all: export PYTHONDONTWRITEBYTECODE =
-test-all: setup ## Run every test, including generated tables and chaos tests; list uncovered lines
+test-all: setup ## Run every test and list the lines that none runs
 	@$(PYTHON) -m pytest -n auto --dist worksteal \
 		--cov --cov-report=term-missing:skip-covered $(ARGS)
 
 chaos: export PYTHONDONTWRITEBYTECODE =
-chaos: setup ## Shuffle events, and kill 1,000 processes during calls; KILLS=50 SEED=7 change it
+chaos: setup ## Kill processes in calls; KILLS=50 SEED=7 choose how often
 	@SHUFFLES=1000 $(PYTHON) -m pytest tests/integration/tenant/test_state_machine.py
 	@$(PYTHON) -m tests.chaos --kills '$(KILLS)' --seed '$(SEED)'
 
