@@ -44,7 +44,7 @@ def serve_app(
 ) -> Iterator[WebServer]:
     """Serve `module:app` on a free port until the block ends; its output goes to a file."""
     port = _free_port()
-    log_file = folder / f"{app.partition(':')[0]}-{group}.log"
+    log_file = folder / f"{app.partition(':')[0]}-{group}-{port}.log"
     address = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
     inherited_environ = {
         name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
