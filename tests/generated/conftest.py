@@ -1,6 +1,6 @@
 """Fixtures of the generated tables: one populated database for each process."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from flask import Flask
@@ -13,6 +13,19 @@ from tests.support.database_templates import DatabaseTemplates
 from tests.support.databases import DatabaseServer
 from tests.support.factories import Platform
 from tests.support.populated_tenant import PopulatedTenant, SignedCarrierClient
+
+_DATABASE = pytest.StashKey[PopulatedDatabase]()
+_HOSTILE_CLIENT = pytest.StashKey[HostileClient]()
+_ISOLATION_CLIENT = pytest.StashKey[IsolationClient]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Drop the captured log of passed tests, which xdist would send to its controller."""
+    report = yield
+    if report.passed:
+        report.sections = []
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -29,37 +42,44 @@ def _populated_database(
         yield database
 
 
-@pytest.fixture(scope="session")
-def _hostile_client(_populated_database: PopulatedDatabase) -> HostileClient:
-    return HostileClient(_populated_database)
+def _get_database(request: pytest.FixtureRequest) -> PopulatedDatabase:
+    """Return the database of the process.
 
-
-@pytest.fixture(scope="session")
-def _isolation_client(_populated_database: PopulatedDatabase) -> IsolationClient:
-    return IsolationClient(_populated_database)
+    The stash keeps it, because pytest would otherwise look up nine fixtures of the session for each
+    of thirty thousand cells.
+    """
+    stash = request.config.stash
+    if _DATABASE not in stash:
+        stash[_DATABASE] = request.getfixturevalue("_populated_database")
+    return stash[_DATABASE]
 
 
 @pytest.fixture
-def populated_database(_populated_database: PopulatedDatabase) -> Iterator[PopulatedDatabase]:
+def populated_database(request: pytest.FixtureRequest) -> Iterator[PopulatedDatabase]:
     """Return the populated database; restore everything that the test writes."""
-    with _populated_database.use():
-        yield _populated_database
+    database = _get_database(request)
+    with database.use():
+        yield database
 
 
 @pytest.fixture
-def hostile_client(
-    populated_database: PopulatedDatabase, _hostile_client: HostileClient
-) -> HostileClient:
-    """Return the client that sends hostile requests as Acme."""
-    return _hostile_client
+def hostile_client(request: pytest.FixtureRequest) -> Iterator[HostileClient]:
+    """Return the client that sends hostile requests as Acme; restore what they write."""
+    database, stash = _get_database(request), request.config.stash
+    with database.use():
+        if _HOSTILE_CLIENT not in stash:
+            stash[_HOSTILE_CLIENT] = HostileClient(database)
+        yield stash[_HOSTILE_CLIENT]
 
 
 @pytest.fixture
-def isolation_client(
-    populated_database: PopulatedDatabase, _isolation_client: IsolationClient
-) -> IsolationClient:
-    """Return the client that sends values of Globex as Acme."""
-    return _isolation_client
+def isolation_client(request: pytest.FixtureRequest) -> Iterator[IsolationClient]:
+    """Return the client that sends values of Globex as Acme; restore what they write."""
+    database, stash = _get_database(request), request.config.stash
+    with database.use():
+        if _ISOLATION_CLIENT not in stash:
+            stash[_ISOLATION_CLIENT] = IsolationClient(database)
+        yield stash[_ISOLATION_CLIENT]
 
 
 @pytest.fixture

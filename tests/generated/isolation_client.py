@@ -1,6 +1,6 @@
 """A client that sends values of Globex as Acme, and compares the responses with made-up values."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -78,13 +78,14 @@ class IsolationClient:
         self._acme = database.acme
         self._globex = database.globex
         self._body_values = body_values(self._acme)
+        self._valid_bodies: dict[tuple[Operation, bool], Mapping[str, Any]] = {}
         self._made_up_outcomes: dict[tuple[object, ...], Outcome] = {}
         self._cursors: dict[tuple[str, str], str] = {}
 
     def check(
         self,
         foreign: Request,
-        made_up: Request,
+        build_made_up: Callable[[], Request],
         *,
         made_up_key: tuple[object, ...],
         status: int | None = None,
@@ -95,7 +96,7 @@ class IsolationClient:
         `made_up_key` identifies the made-up request among all cells. Without a `status`, the
         response may have any, as long as both requests get the same one.
         """
-        outcome = self._made_up_outcome(made_up_key, made_up)
+        outcome = self._made_up_outcome(made_up_key, build_made_up)
         self.database.expect_writes()
         response = foreign.send()
         changes = self.database.changes()
@@ -111,11 +112,10 @@ class IsolationClient:
         foreign_ids = {name: self._globex.ids[resource] for name, resource in cell.ids}
         if cell.is_upper:
             foreign_ids = {name: value.upper() for name, value in foreign_ids.items()}
-        made_up_name = cell.ids[0][0]
-        made_up_ids = {**foreign_ids, made_up_name: str(uuid4())}
+        made_up_ids = {**foreign_ids, cell.ids[0][0]: str(uuid4())}
         self.check(
             self._request(cell.operation, foreign_ids),
-            self._request(cell.operation, made_up_ids),
+            lambda: self._request(cell.operation, made_up_ids),
             made_up_key=(cell.operation, cell.place),
             status=404,
         )
@@ -128,7 +128,7 @@ class IsolationClient:
         made_up_ids = {**self._acme.ids, "tenant_id": str(uuid4())}
         self.check(
             self._request(cell.operation, ids, api=api),
-            self._request(cell.operation, made_up_ids, api=api),
+            lambda: self._request(cell.operation, made_up_ids, api=api),
             made_up_key=(cell.operation, cell.place),
             status=404,
         )
@@ -137,7 +137,7 @@ class IsolationClient:
         value, made_up = self._value(cell.value_name), _made_up_value(cell.value_name)
         self.check(
             self._request(cell.operation, query={cell.name: value}),
-            self._request(cell.operation, query={cell.name: made_up}),
+            lambda: self._request(cell.operation, query={cell.name: made_up}),
             made_up_key=(cell.operation, cell.place, _value_type(cell.value_name)),
             status=status,
             may_write=cell.operation.is_audited,
@@ -154,7 +154,7 @@ class IsolationClient:
         filters = dict([cell.filter_value] if cell.filter_value else [])
         self.check(
             self._request(cell.operation, query={"cursor": cursor, **filters}),
-            self._request(cell.operation, query={"cursor": _FORGED_CURSOR, **filters}),
+            lambda: self._request(cell.operation, query={"cursor": _FORGED_CURSOR, **filters}),
             made_up_key=(cell.operation, cell.place, cell.filter_value),
             status=400,
         )
@@ -167,7 +167,7 @@ class IsolationClient:
             status = 400
         self.check(
             self._request_with_field(cell.operation, cell.field, value),
-            self._request_with_field(cell.operation, cell.field, made_up),
+            lambda: self._request_with_field(cell.operation, cell.field, made_up),
             made_up_key=(cell.operation, cell.place, _value_type(cell.value_name)),
             status=status,
             may_write=True,
@@ -177,7 +177,7 @@ class IsolationClient:
         names = [cell.path_name] if cell.path_name else []
         self.check(
             self._request(cell.operation, {name: self._globex.ids[name] for name in names}),
-            self._request(cell.operation, {name: str(uuid4()) for name in names}),
+            lambda: self._request(cell.operation, {name: str(uuid4()) for name in names}),
             made_up_key=(cell.operation, cell.place),
             status=403,
         )
@@ -195,15 +195,17 @@ class IsolationClient:
             made_up = self._request(cell.operation)
         self.check(
             foreign,
-            made_up,
+            lambda: made_up,
             made_up_key=(cell.operation, cell.value_name == "marker"),
             may_write=True,
         )
 
-    def _made_up_outcome(self, key: tuple[object, ...], request: Request) -> Outcome:
+    def _made_up_outcome(
+        self, key: tuple[object, ...], build_request: Callable[[], Request]
+    ) -> Outcome:
         if key not in self._made_up_outcomes:
             self.database.expect_writes()
-            self._made_up_outcomes[key] = Outcome.from_response(request.send())
+            self._made_up_outcomes[key] = Outcome.from_response(build_request().send())
             self.database.restore()
         return self._made_up_outcomes[key]
 
@@ -219,7 +221,7 @@ class IsolationClient:
     ) -> Request:
         """Return a valid request of Acme, apart from the given parts."""
         if operation.body_schema is not None and data is None:
-            data = json.dumps(build_body(operation, self._body_values, as_platform=False))
+            data = json.dumps(self._valid_body(operation, as_platform=False))
         url = operation.url({**self._acme.path_ids(operation.path), **(ids or {})})
         return Request(
             api or self._acme.tenant.api, operation.method, url, data, headers or {}, query
@@ -229,9 +231,17 @@ class IsolationClient:
         self, operation: Operation, body_field: BodyField, value: str
     ) -> Request:
         as_platform = body_field.steps[0] in operation.platform_only
-        body = build_body(operation, self._body_values, as_platform=as_platform)
+        body = self._valid_body(operation, as_platform=as_platform)
         raw = json.dumps(value).decode()
         return self._request(operation, data=replace_values(body, raw, body_field))
+
+    def _valid_body(self, operation: Operation, *, as_platform: bool) -> Mapping[str, Any]:
+        key = (operation, as_platform)
+        if key not in self._valid_bodies:
+            self._valid_bodies[key] = build_body(
+                operation, self._body_values, as_platform=as_platform
+            )
+        return self._valid_bodies[key]
 
     def _value(self, name: str) -> str:
         if name in self._globex.ids:

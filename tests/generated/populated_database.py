@@ -115,11 +115,12 @@ class PopulatedDatabase:
         try:
             yield
         finally:
-            self.restore()
             decision_request.request_decision = request_decision
             providers.set_current_carriers(previous_carriers)
             _set_current(self.app, previous_database, previous_settings)
-        assert self._pop_leaked_lines() == []
+            leaked_lines = self._pop_leaked_lines()
+            self.restore()
+        assert leaked_lines == []
 
     def expect_writes(self) -> None:
         """Forget what is known about the rows; call it before a request."""

@@ -84,7 +84,7 @@ class AuthorizationCell(Cell):
 
 @cache
 def query_cells() -> tuple[QueryCell, ...]:
-    """Return the cells of every declared query parameter."""
+    """Return the cells of every declared query parameter, with valid values of an enum as well."""
     parameters = [
         (operation, name, schema)
         for operation in all_operations()
@@ -101,7 +101,9 @@ def query_cells() -> tuple[QueryCell, ...]:
             continue
         is_first = (name, str(schema)) not in earlier_parameters
         earlier_parameters.add((name, str(schema)))
-        texts = payloads.texts(schema) if (operation, name) in with_texts else {}
+        texts = {f"value-{value}": value for value in schema.get("enum", ()) if value}
+        if (operation, name) in with_texts:
+            texts |= payloads.texts(schema)
         values = _query_values(texts, use_long_list=is_first)
         cells += [
             QueryCell(operation, f"?{name}", kind, name, value) for kind, value in values.items()

@@ -1,7 +1,5 @@
 """Every payload in every path parameter, paths that are not served, and other methods."""
 
-import pytest
-
 from tests.generated.hostile_client import HostileClient
 from tests.generated.parametrize import each_cell
 from tests.generated.populated_database import PopulatedDatabase
@@ -49,7 +47,6 @@ def test_method(cell: ValueCell, hostile_client: HostileClient) -> None:
     assert allowed_methods == path_methods(cell.operation.path)
 
 
-@pytest.mark.usefixtures("hostile_client")
 def test_unknown_carriers_are_not_cached(populated_database: PopulatedDatabase) -> None:
     client = populated_database.app.test_client()
     client.post("/telephony/nobody/voice")

@@ -37,7 +37,13 @@ def test_query_parameter(cell: QueryCell, hostile_client: HostileClient) -> None
         is_named = is_named or error_names_field(response, "/limit[]")
         assert is_named or "percent-encoded" in response.text, response.text[:300]
         return
+    is_valid_value = cell.kind.startswith("value-")
+    if is_valid_value and response.status_code == 404:
+        return  # the call has no recording of this kind
     assert response.status_code == 200
+    if not response.is_json:  # audio, or a list as CSV
+        assert is_valid_value
+        return
     if cell.operation.path.startswith("/api/tenants/"):
         assert {str(row) for row in response.json} <= plain_rows
     expected_value = response.request.args.get(cell.name, "")

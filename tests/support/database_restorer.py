@@ -4,7 +4,7 @@ A table of generated requests shares one populated database. Restoring the rows 
 changed takes milliseconds; a fresh copy of the database takes a hundred times as long.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
@@ -80,11 +80,9 @@ class DatabaseRestorer:
         # psycopg deallocates all prepared statements of a connection that drops a schema.
         self._reader = psycopg.connect(url, autocommit=True)
         self._reader.pgconn.prepare(b"next", _NEXT_TRANSACTION)
-        self._reader.pgconn.prepare(b"rows", " UNION ALL ".join(self._row_queries()).encode())
+        changes_sql = " UNION ALL ".join(map(self._changes_sql, self._tables.values()))
+        self._reader.pgconn.prepare(b"changes", changes_sql.encode())
         self._next_transaction = self._read_next_transaction()
-        self._expected_rows = {
-            label: (count, digest) for label, count, _, digest in self._read_rows()
-        }
 
     def close(self) -> None:
         self._connection.close()
@@ -92,17 +90,17 @@ class DatabaseRestorer:
 
     def changes(self) -> list[Change]:
         """Return the tables whose rows are not those of the populated database."""
-        if self._read_next_transaction() == self._next_transaction:
+        next_transaction = self._read_next_transaction()
+        if next_transaction == self._next_transaction:
             return []
-        return [
-            Change(
-                label,
-                is_insert=label not in _UNTRACKED_COLUMNS
-                and count - new_count == self._expected_rows[label][0],
-            )
-            for label, count, new_count, digest in self._read_rows()
-            if new_count or (count, digest) != self._expected_rows[label]
+        result = self._execute_prepared(b"changes", [str(self._next_transaction).encode()])
+        changes = [
+            Change((result.get_value(index, 0) or b"").decode(), result.get_value(index, 1) == b"t")
+            for index in range(result.ntuples)
         ]
+        if not changes:  # another database of the server was written to
+            self._next_transaction = next_transaction
+        return changes
 
     def restore(self, changes: Collection[Change]) -> None:
         """Restore the rows of these tables, and drop the schemas of new tenants."""
@@ -128,15 +126,6 @@ class DatabaseRestorer:
         result = self._execute_prepared(b"next", None)
         return int(result.get_value(0, 0) or 0)
 
-    def _read_rows(self) -> Iterator[tuple[str, int, int, bytes]]:
-        """Yield (table, number of rows, number of rows written since the restore, digest)."""
-        result = self._execute_prepared(b"rows", [str(self._next_transaction).encode()])
-        for index in range(result.ntuples):
-            label, count, new_count, digest = (
-                result.get_value(index, column) or b"" for column in range(4)
-            )
-            yield label.decode(), int(count), int(new_count), digest
-
     def _execute_prepared(self, name: bytes, parameters: list[bytes] | None) -> PGresult:
         """Execute a prepared statement without the overhead of a cursor."""
         result = self._reader.pgconn.exec_prepared(name, parameters)
@@ -144,15 +133,30 @@ class DatabaseRestorer:
             raise psycopg.OperationalError(result.error_message.decode())
         return result
 
-    def _row_queries(self) -> Iterator[str]:
-        for label, table in self._tables.items():
-            new_count, digest = "count(*) FILTER (WHERE t.xmin::text::bigint >= $1::bigint)", "''"
-            if label in _UNTRACKED_COLUMNS:
-                new_count = "0"
-                row = f"(to_jsonb(t) - '{_UNTRACKED_COLUMNS[label]}')::text"
-                digest = f"md5(string_agg({row}, '|' ORDER BY t.id))"
-            source = table.identifier.as_string(self._connection)
-            yield f"SELECT '{label}', count(*), {new_count}, {digest} FROM {source} t"
+    def _changes_sql(self, table: _Table) -> str:
+        """Return SQL that returns a row if the table has changed since the last restore.
+
+        The parameter is the first transaction after that.
+        """
+        source = table.identifier.as_string(self._connection)
+        if table.label in _UNTRACKED_COLUMNS:
+            row = f"(to_jsonb(t) - '{_UNTRACKED_COLUMNS[table.label]}')::text"
+            digest_sql = f"md5(string_agg({row}, '|' ORDER BY {row}))"
+            digest = self._fetch_value(f"SELECT {digest_sql} FROM {source} t")
+            return (
+                f"SELECT '{table.label}', false FROM {source} t HAVING {digest_sql} <> '{digest}'"
+            )
+        count = self._fetch_value(f"SELECT count(*) FROM {source}")
+        new_count = "count(*) FILTER (WHERE xmin::text::bigint >= $1::bigint)"
+        return (
+            f"SELECT '{table.label}', count(*) - {new_count} = {count} FROM {source}"
+            f" HAVING {new_count} > 0 OR count(*) <> {count}"
+        )
+
+    def _fetch_value(self, query: str) -> object:
+        row = self._connection.execute(query.encode()).fetchone()
+        assert row is not None
+        return row[0]
 
     def _ordered_tables(self) -> list[_Table]:
         """Return the tables; none refers to a later one."""

@@ -170,6 +170,8 @@ JSON_ONCE = {
     "bad-escape": '"\\x41"',
     "list-of-strings": '["end_call", "end_call"]',
     "4000-items": "[" + ",".join(["1"] * 4_000) + "]",
+    "nul-byte-inside": '{"const": "a\\u0000b"}',
+    "surrogate-inside": '{"const": ["\\ud800"]}',
     "nan-inside": '{"const": NaN}',
     "1e999-inside": '{"const": [1e999]}',
     "above-int64-inside": '{"const": {"a": 9223372036854775808}}',
