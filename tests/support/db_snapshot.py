@@ -38,9 +38,8 @@ class SnapshotChecker:
         self._connection = psycopg2.connect(url)
         self._connection.autocommit = True
         self._statements: Statements = {} if statements is None else statements
-        # API tests ask for it after each of thousands of requests, so it avoids psycopg2's wait
-        # callback
-        # and a cursor.
+        # Tests read the next transaction after each of thousands of requests, so this connection
+        # avoids psycopg2's wait callback and a cursor.
         self._transaction_connection = psycopg.connect(url, autocommit=True)
         self._transaction_connection.pgconn.prepare(b"next", _NEXT_TRANSACTION)
 
@@ -67,7 +66,7 @@ class SnapshotChecker:
     def next_transaction(self) -> int:
         """Return the id that the server's next writing transaction gets."""
         result = self._transaction_connection.pgconn.exec_prepared(b"next", None)
-        return int(result.get_value(0, 0))
+        return int(result.get_value(0, 0) or 0)
 
     def write_markers(self, tenant_id: str) -> list[tuple[Any, ...]]:
         """Return the number of rows and the newest transaction id of every table.

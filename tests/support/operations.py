@@ -134,12 +134,13 @@ class Operation:
     def _resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         for part in [*schema.get("allOf", ()), *schema.get("oneOf", ())][:1]:
             schema = {**schema, **part}
-        target: Any = schema
-        if "$ref" in schema:
-            target = self.document
-            for step in schema["$ref"].removeprefix("#/").split("/"):
-                target = target[step]
-        return target
+        if "$ref" not in schema:
+            return schema
+        target: Any = self.document
+        for step in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[step]
+        resolved: Mapping[str, Any] = target
+        return resolved
 
 
 def operations(openapi: ResponseValidator) -> list[Operation]:
@@ -169,17 +170,6 @@ def distinct_operation_fields(catalogue: list[Operation]) -> set[tuple[Operation
                 (operation, body_field.pointer),
             )
     return set(fields.values())
-
-
-def non_overlapping(fields: list[BodyField]) -> Iterator[list[BodyField]]:
-    """Yield the fields in groups. Within a group, no field contains another."""
-    while fields:
-        group: list[BodyField] = []
-        for candidate in fields:
-            if not any(candidate.pointer.startswith(f"{chosen.pointer}/") for chosen in group):
-                group.append(candidate)
-        yield group
-        fields = [candidate for candidate in fields if candidate not in group]
 
 
 def error_names_field(response: ApiResponse, pointer: str) -> bool:

@@ -1,6 +1,6 @@
 """Create tenants with rows in every table, whose texts contain a marker of that tenant."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from tests.support import pii_sentinel
 from tests.support.accounts import create_account
 from tests.support.factories import Factory, Platform, Tenant, assert_created, fresh_number
+from tests.support.marked_fields import hours_fields, profile_fields, settings_fields
 from vca.kit import clock
 from vca.registry.webhooks import deliveries, endpoints
 from vca.registry.webhooks.platform_scope import PLATFORM_SCOPE
@@ -31,6 +32,33 @@ VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{call}', 'ca
 INSERT INTO idempotency_keys (id, tenant_id, api_key, key, request_hash)
 VALUES (gen_random_uuid(), current_setting('vca.tenant_id')::uuid, '{word}', '{word}', '{word}')
 """
+
+# The path parameters for which a populated tenant has an id.
+RESOURCE_IDS = (
+    "tenant_id",
+    "ai_profile_id",
+    "phone_number_id",
+    "call_id",
+    "message_id",
+    "webhook_id",
+    "delivery_id",
+    "key_id",
+    "telephony_account_id",
+    "export_id",
+    "erasure_id",
+)
+# The lists of which a populated tenant has at least two rows.
+LIST_NAMES = (
+    "ai-profiles",
+    "phone-numbers",
+    "api-keys",
+    "calls",
+    "messages",
+    "webhooks",
+    "telephony-accounts",
+    "events",
+    "audit",
+)
 
 # Every field of opening hours; the number is open whenever a test runs.
 HOURS = {
@@ -125,13 +153,13 @@ def populate_tenant(
         f"{pii_sentinel.SENTINEL}{marker}"  # for personal data, which no log may contain
     )
     tenant = world.tenant(f"{personal_marker} Inc.", external_id=marker)
-    tenant.patch("/settings", _settings(personal_marker))
+    tenant.patch("/settings", settings_fields(personal_marker))
     # Raise the limit, so that tests with a table of requests never exceed it.
     platform.api.patch(tenant.url("/settings"), {"limits": {"concurrent_calls": 10_000}})
-    default_profile = tenant.profile(**_profile(personal_marker))
-    second_profile = tenant.profile(**_profile(personal_marker), is_default=False)
+    default_profile = tenant.profile(**profile_fields(personal_marker))
+    second_profile = tenant.profile(**profile_fields(personal_marker), is_default=False)
     tenant.patch(f"/ai-profiles/{second_profile['id']}", {"greeting": f"{personal_marker} again."})
-    number = tenant.number(label=personal_marker, hours=_hours(personal_marker))
+    number = tenant.number(label=personal_marker, hours=hours_fields(personal_marker))
     accounts = [create_account(tenant, label=personal_marker) for _ in range(2)]
     second_number = tenant.number(
         label=personal_marker,
@@ -232,22 +260,9 @@ def body_values(tenant: PopulatedTenant) -> dict[str, Any]:
     }
 
 
-def list_cursors(tenant: Tenant) -> Iterator[tuple[str, str]]:
-    """Yield (path, cursor) of every list of the tenant that has a second page of one row."""
-    lists = (
-        "ai-profiles",
-        "phone-numbers",
-        "api-keys",
-        "calls",
-        "messages",
-        "webhooks",
-        "telephony-accounts",
-        "events",
-        "audit",
-    )
-    for path in (f"/{name}" for name in lists):
-        response = tenant.get(path, limit=1)
-        yield path, cursor_of(response)
+def list_cursor(tenant: Tenant, list_name: str) -> str:
+    """Return the cursor to the second page of one row."""
+    return cursor_of(tenant.get(f"/{list_name}", limit=1))
 
 
 def cursor_of(response: Any) -> str:
@@ -260,25 +275,28 @@ def _create_messages(
     world: Factory, carrier_client: SignedCarrierClient, tenant: Tenant, call_id: UUID, marker: str
 ) -> str:
     """Create a stored recording and two messages; return the id of the second message."""
-    provider_fields = {
-        "provider_type": "fake",
-        "provider_call_id": marker,
-        "provider_recording_id": marker,
-    }
     personal_marker = f"{pii_sentinel.SENTINEL}{marker}"
-    message_fields = {"name": personal_marker, "reason": personal_marker, "caller_number": None}
     carrier_client.carrier.add_recording(
         marker, marker.encode() * 100, provider_recording_id=marker
     )
     with tenant_session(tenant.ref) as session:
-        recordings.create_pending(session, call_id=call_id, kind="call", **provider_fields)
+        recordings.create_pending(
+            session,
+            call_id=call_id,
+            kind="call",
+            provider_type="fake",
+            provider_call_id=marker,
+            provider_recording_id=marker,
+        )
         for kind in ("message", "voicemail"):
             message = messages.create(
                 session,
                 call_id=call_id,
                 kind=kind,
+                name=personal_marker,
+                reason=personal_marker,
+                caller_number=None,
                 callback_number=personal_marker,
-                **message_fields,
             )
     world.run_jobs(tenant)
     return str(message.id)
@@ -339,8 +357,9 @@ def _create_privacy_requests(tenant: Tenant, marker: str) -> dict[str, str]:
     ids = {}
     with tenant_session(tenant.ref) as session:
         for kind in ("export", "erasure"):
-            request_fields = {"kind": kind, "number": fresh_number(), "now": clock.now()}
-            row = requests.create_request(session, tenant.ref, **request_fields)
+            row = requests.create_request(
+                session, tenant.ref, kind=kind, number=fresh_number(), now=clock.now()
+            )
             requests.update_result(session, row.id, configured=[marker], size_bytes=len(marker))
             requests.finish(session, row.id, now=clock.now())
             ids[f"{kind}_id"] = str(row.id)
@@ -360,41 +379,3 @@ def _create_ended_call(
     carrier_client.send(
         "status", call_id=call_id, state=response["state"], status="failed", code=marker
     )
-
-
-def _settings(marker: str) -> dict[str, Any]:
-    return {
-        "time_zone": "Europe/Berlin",
-        "home_country": "GB",
-        "sentences": _sentences(marker),
-        "hours": _hours(marker),
-        "variables": {"company": marker},
-        "notification_email": f"{marker}@example.com",
-        "dial_policy": {"per_minute": 1_000},
-    }
-
-
-def _hours(marker: str) -> dict[str, Any]:
-    return {"holidays": [{"date": "2030-12-25", "name": marker}], "closed_action": "voicemail"}
-
-
-def _sentences(marker: str) -> dict[str, str]:
-    names = ("over_limit", "suspended", "closed", "fallback")
-    return {name: f"{marker}: {name}." for name in names}
-
-
-def _profile(marker: str) -> dict[str, Any]:
-    target = {"number": fresh_number(), "description": marker}
-    return {
-        "name": marker,
-        "system_prompt": f"You answer for {marker}.",
-        "greeting": f"{marker}, good morning!",
-        "language": "en-US",
-        "voice": marker,
-        "model": "house-model",
-        "end_phrases": [f"goodbye {marker}"],
-        "tools": ["transfer"],
-        "transfer_targets": {marker[:40]: target},
-        "extract": {"type": "object", "title": marker},
-        "consent_sentence": f"{marker} records this call.",
-    }
