@@ -97,9 +97,10 @@ def mass_assignment_cells() -> tuple[MassAssignmentCell, ...]:
 def large_body_cells() -> list[LargeBodyCell]:
     """Return bodies for the operation that creates an AI profile, of nearly the largest size."""
     operation = next(
-        each
-        for each in operations_with_body()
-        if each.method == "POST" and any(field.pointer == "/end_phrases" for field in each.fields)
+        candidate
+        for candidate in operations_with_body()
+        if candidate.method == "POST"
+        and any(field.pointer == "/end_phrases" for field in candidate.fields)
     )
     bodies = {
         kind: f'{{"{name}": [{",".join([item] * _ITEM_COUNT)}]}}'.encode()

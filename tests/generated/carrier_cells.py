@@ -29,7 +29,7 @@ class CarrierBodyCell(Cell):
 
 
 def carrier_field_cells() -> list[CarrierFieldCell]:
-    operation = next(each for each in all_operations() if "{action}" in each.path)
+    operation = next(candidate for candidate in all_operations() if "{action}" in candidate.path)
     texts = {**payloads.TEXTS, **payloads.TIMES, **payloads.NUMBERS}
     short_list = {**payloads.JSON, **payloads.UNREADABLE}
     long_list = short_list | payloads.JSON_ONCE
@@ -45,7 +45,7 @@ def carrier_field_cells() -> list[CarrierFieldCell]:
 
 
 def carrier_body_cells() -> list[CarrierBodyCell]:
-    operation = next(each for each in all_operations() if "{action}" in each.path)
+    operation = next(candidate for candidate in all_operations() if "{action}" in candidate.path)
     return [
         CarrierBodyCell(operation, "voice-body", kind, body)
         for kind, (body, _, _) in request_payloads.BODIES.items()

@@ -57,7 +57,9 @@ class HostileClient:
     def unauthorized_text(self) -> str:
         """Return the body of a response to a request without a key, without its request id."""
         if not self._unauthorized_text:
-            operation = next(each for each in catalogue.all_operations() if each.needs_key)
+            operation = next(
+                candidate for candidate in catalogue.all_operations() if candidate.needs_key
+            )
             response = self.send(operation, data=b"{}", headers={"Authorization": ""})
             self._unauthorized_text = response.text.replace(response.headers["X-Request-Id"], "")
         return self._unauthorized_text

@@ -103,17 +103,17 @@ class ForeignHeaderCell(Cell):
 
 def tenant_operations() -> list[Operation]:
     """Return the operations inside a tenant's path."""
-    return [each for each in all_operations() if each.path.startswith(TENANT_PATH)]
+    return [candidate for candidate in all_operations() if candidate.path.startswith(TENANT_PATH)]
 
 
 def platform_operations() -> list[Operation]:
     """Return the operations that only a platform key may use."""
     return [
-        each
-        for each in all_operations()
-        if each.name not in OPERATIONS_WITHOUT_KEY
-        and not each.path.startswith(TENANT_PATH)
-        and not each.path.endswith("/me")
+        candidate
+        for candidate in all_operations()
+        if candidate.name not in OPERATIONS_WITHOUT_KEY
+        and not candidate.path.startswith(TENANT_PATH)
+        and not candidate.path.endswith("/me")
     ]
 
 

@@ -150,7 +150,7 @@ def path_id_cells() -> list[PathCell]:
 
 
 def unserved_path_cells() -> list[ValueCell]:
-    operation = next(each for each in all_operations() if each.name == "GET /api/me")
+    operation = next(candidate for candidate in all_operations() if candidate.name == "GET /api/me")
     return [ValueCell(operation, "path", kind, path) for kind, path in UNSERVED_PATHS.items()]
 
 

@@ -107,7 +107,9 @@ class DatabaseRestorer:
         if not changes:
             return
         labels = {change.table for change in changes}
-        rewritten = self._with_dependents({each.table for each in changes if not each.is_insert})
+        rewritten = self._with_dependents(
+            {change.table for change in changes if not change.is_insert}
+        )
         with self._connection.transaction():
             for label in reversed(self._tables):
                 if label in rewritten:
