@@ -51,7 +51,7 @@ TABLES = (
     Table("methods", request_cells.method_cells, 788),
     Table("headers", request_cells.header_cells, 3_094),
     Table("authorizations", request_cells.authorization_cells, 2_100),
-    Table("carrier fields", carrier_cells.carrier_field_cells, 1_524),
+    Table("carrier fields", carrier_cells.carrier_field_cells, 1_536),
     Table("carrier bodies", carrier_cells.carrier_body_cells, 57),
     Table("isolation: path", isolation_cells.path_cells, 672),
     Table("isolation: key", isolation_cells.key_cells, 128),

@@ -109,14 +109,12 @@ class PopulatedTenant:
 
     def leaked_secrets(self, response_text: str, *, request_text: str = "") -> list[str]:
         """Return the secrets in a response, except those that the request contained."""
-        response_text = response_text.lower()
+        response_text, request_text = response_text.lower(), request_text.lower()
         return [
             secret
             for secret in sorted(self.secrets)
-            if secret.lower() not in request_text.lower()
-            and (
-                secret.lower() in response_text or secret.lower().replace("-", "") in response_text
-            )
+            if (secret.lower() in response_text or secret.lower().replace("-", "") in response_text)
+            and secret.lower() not in request_text
         ]
 
 
