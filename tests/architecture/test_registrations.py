@@ -168,6 +168,27 @@ def test_every_command_has_the_name_that_it_is_listed_under() -> None:
     assert commands.get_command(context, "nobody") is None
 
 
+def test_the_short_help_of_every_command_fits_into_a_line() -> None:
+    commands = cli.Commands(app.COMMANDS)
+
+    short_helps = dict(_short_helps(commands, click.Context(commands), ""))
+
+    assert len(short_helps) >= 50
+    assert [name for name, text in short_helps.items() if not 5 <= len(text) <= 45] == []
+
+
+def _short_helps(
+    group: click.Group, context: click.Context, prefix: str
+) -> Iterator[tuple[str, str]]:
+    """Yield the full name and the short help of each command, also of groups' commands."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        yield f"{prefix}{name}", command.get_short_help_str(limit=1_000)
+        if isinstance(command, click.Group):
+            yield from _short_helps(command, context, f"{prefix}{name} ")
+
+
 def test_a_program_does_not_load_commands_the_worker_or_archive_code(
     loaded_modules: frozenset[str],
 ) -> None:

@@ -11,7 +11,7 @@ from vca.tenancy.session import public_session
 
 db_commands = cli.Group(
     "db",
-    help="Manage the database server and the public schema.",
+    help="Manage the database and the public schema.",
     lazy={name: f"vca.devtools.database_commands:{name}" for name in ("start", "stop", "status")},
 )
 

@@ -13,7 +13,7 @@ from vca.registry.api_keys.schemas import ApiKeySchema
 from vca.registry.tenants import service as tenants
 from vca.tenancy.session import public_session
 
-api_keys = cli.Group("api-keys", help="Manage API keys of the platform and of tenants.")
+api_keys = cli.Group("api-keys", help="Manage API keys.")
 
 _PLATFORM = click.option("--platform", is_flag=True, help="Platform keys.")
 _TENANT = click.option("--tenant", "tenant_id", type=click.UUID, help="Keys of this tenant.")
