@@ -102,6 +102,14 @@ def test_no_name_is_banned(folder: str) -> None:
     assert violations == []
 
 
+@pytest.mark.parametrize(("module", "name"), sorted(_CONTRACT_NAMES))
+def test_every_exemption_is_needed(module: str, name: str) -> None:
+    defined_names = {name for _, name in _definitions(ast.parse((ROOT / module).read_text()))}
+
+    assert name in defined_names
+    assert _replacement(name, _read_banned_names())
+
+
 @pytest.mark.parametrize(
     "source",
     [

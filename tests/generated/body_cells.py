@@ -11,7 +11,7 @@ from vca.kit import json
 from vca.registry.models import metadata as public_tables
 from vca.tenant.models import metadata as tenant_tables
 
-# So many columns are in one body. A refusal has to name every one of them.
+# The number of columns in one body. A rejection must name every one of them.
 _COLUMNS_PER_BODY = 10
 # Names that are no column, but attributes of the product's objects or fields of its responses.
 _INTERNAL_NAMES = {

@@ -47,7 +47,7 @@ RESOURCE_IDS = (
     "export_id",
     "erasure_id",
 )
-# The lists of which a populated tenant has at least two rows.
+# The lists in which a populated tenant has at least two rows.
 LIST_NAMES = (
     "ai-profiles",
     "phone-numbers",

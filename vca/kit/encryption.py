@@ -72,10 +72,6 @@ class Keyring:
             raise DecryptionError from None
         return plaintext.decode()
 
-    def has_key_for(self, value: bytes) -> bool:
-        """Return whether the value was encrypted with one of these keys."""
-        return _key_id_of_value(value) in self._ciphers
-
     @property
     def current_key_prefix(self) -> bytes:
         """The first bytes of every value that was encrypted with the current key."""

@@ -19,8 +19,6 @@ from vca.telephony import providers
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
 from vca.tenant.calls.core import call_services
 
-UseModel = Callable[..., Models]
-
 
 class RealCallerCarrier(FakeTelephonyAdapter):
     """A fake carrier that is not simulated, for rules that apply to real callers only."""

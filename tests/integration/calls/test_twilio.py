@@ -313,7 +313,7 @@ def test_an_outbound_call_is_greeted_and_ends(
 
 # Forgeries of another URL, that no HTTP client can send, or that are too large for any carrier.
 EXCLUDED_NAMES = {
-    *("http", "another host", "another token of ours", "no token of ours"),
+    *("http", "another host", "another state token", "no state token"),
     *("a signature that is no base64", "a signature with a line's end", "an enormous body"),
 }
 SENDABLE_FORGERIES = {

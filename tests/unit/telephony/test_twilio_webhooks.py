@@ -148,8 +148,8 @@ FORGERIES: dict[str, Forgery] = {
     "http": _replace_in_url("https://", "http://"),
     "another host": _replace_in_url("voice.example.com", "voice.example.org"),
     "another action": _replace_in_url("/turn?", "/status?"),
-    "another token of ours": _replace_in_url("state=Wy", "state=Xy"),
-    "no token of ours": _replace_in_url(f"state={STATE.replace('=', '%3D')}&", ""),
+    "another state token": _replace_in_url("state=Wy", "state=Xy"),
+    "no state token": _replace_in_url(f"state={STATE.replace('=', '%3D')}&", ""),
     "another verb": _replace_in_url("verb=gather", "verb=record"),
     "an additional query parameter": _replace_in_url("verb=gather", "verb=gather&x=1"),
     "the query in another order": lambda request: replace(

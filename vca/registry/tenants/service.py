@@ -1,6 +1,5 @@
 """Create and find tenants, and change their status and plan."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -72,13 +71,6 @@ def get(session: Session, *, tenant_id: UUID) -> Tenant:
 def list_page(session: Session, *, page: PageRequest, **filters: str) -> Page:
     """Return a page of tenants, oldest first; filters are columns and their values."""
     return _LISTING.page(session, page, filters)
-
-
-def list_not_deleted(session: Session) -> Sequence[Tenant]:
-    """Return every tenant that is not deleted, for platform commands."""
-    return session.scalars(
-        select(Tenant).where(Tenant.status != "deleted").order_by(Tenant.created_at, Tenant.id)
-    ).all()
 
 
 def update(

@@ -165,7 +165,6 @@ class TelnyxApi:
 
 Operation = Callable[..., Response]
 _CALL = "/calls/{call_control_id}"
-_ACTION = f"{_CALL}/actions"
 OPERATIONS: tuple[tuple[str, str, Operation, dict[str, Any] | None], ...] = (
     ("POST", "/calls", TelnyxApi.dial, schemas.DIAL),
     ("GET", _CALL, TelnyxApi.get_call, None),

@@ -180,14 +180,6 @@ LOG_ENTRY = closed_object(
     event_timestamp=TEXT,
     record_type={"const": "call_event"},
 )
-ERRORS = closed_object(
-    "errors",
-    errors={
-        "type": "array",
-        "minItems": 1,
-        "items": closed_object("code title", code=TEXT, title=TEXT, detail=TEXT),
-    },
-)
 
 
 def single(item: dict[str, Any]) -> dict[str, Any]:

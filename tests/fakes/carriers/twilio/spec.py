@@ -32,10 +32,6 @@ class TwilioSpec:
             for path in self._document["paths"]
         }
 
-    def has_operation(self, method: str, path: str) -> bool:
-        """Return whether Twilio has this operation."""
-        return self._find_operation(method, path) is not None
-
     def request_errors(
         self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
     ) -> list[str]:
