@@ -63,13 +63,7 @@ class BenchmarkDatabase:
 
     def environ(self) -> dict[str, str]:
         """Return the settings that tell production processes where the database is."""
-        return {
-            "DATABASE_URL": self.web_dsn,
-            "MIGRATION_DATABASE_URL": self.dsn,
-            "WORKER_DATABASE_URL": _url_for_login(self.dsn, self.deployment.roles.worker),
-            "PUBLIC_BASE_URL": BASE_URL,
-            "TENANT_ROLE_PREFIX": ROLE_PREFIX,
-        }
+        return environ_of(self.dsn, self.deployment.roles.web, self.deployment.roles.worker)
 
     def execute(self, statement: str, parameters: object = None) -> list[tuple[object, ...]]:
         """Execute one statement as the owner; return its rows, if any."""
@@ -136,18 +130,36 @@ def create_database(
     url: str, name: str = _DATABASE_NAME, web: str = WEB_LOGIN, worker: str = WORKER_LOGIN
 ) -> BenchmarkDatabase:
     """Create a migrated database on the server of `url`; create the logins if they are missing."""
-    for login in (web, worker):
-        if not _execute(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)):
-            _execute(url, f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD '{login}'")
-    _drop_database(url, name)
-    _execute(url, f"CREATE DATABASE {name}")
-    dsn = make_url(url).set(database=name).render_as_string(hide_password=False)
+    dsn = create_empty_database(url, name, web, worker)
     deployment = Deployment("development", BASE_URL, Roles(ROLE_PREFIX, web, worker))
     database = Database(dsn)
     schema.upgrade_public_schema(database, deployment)
     database.close()
     version, buffers = (str(_execute(dsn, f"SHOW {name}")[0][0]) for name in _REPORTED_SETTINGS)
     return BenchmarkDatabase(dsn, deployment, _find_postmaster_pid(dsn), version, buffers)
+
+
+def create_empty_database(
+    url: str, name: str, web: str = WEB_LOGIN, worker: str = WORKER_LOGIN
+) -> str:
+    """Create an empty database, and the logins if they are missing; return the owner's URL."""
+    for login in (web, worker):
+        if not _execute(url, "SELECT 1 FROM pg_roles WHERE rolname = %s", (login,)):
+            _execute(url, f"CREATE ROLE {login} LOGIN NOINHERIT PASSWORD '{login}'")
+    _drop_database(url, name)
+    _execute(url, f"CREATE DATABASE {name}")
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def environ_of(dsn: str, web: str = WEB_LOGIN, worker: str = WORKER_LOGIN) -> dict[str, str]:
+    """Return the settings of production processes for the database of the owner's `dsn`."""
+    return {
+        "DATABASE_URL": _url_for_login(dsn, web),
+        "MIGRATION_DATABASE_URL": dsn,
+        "WORKER_DATABASE_URL": _url_for_login(dsn, worker),
+        "PUBLIC_BASE_URL": BASE_URL,
+        "TENANT_ROLE_PREFIX": ROLE_PREFIX,
+    }
 
 
 def _drop_database(url: str, name: str) -> None:

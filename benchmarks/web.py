@@ -40,9 +40,12 @@ class WebServer:
 
 @contextmanager
 def serve_app(
-    app: str, environ: dict[str, str], folder: Path, *, group: str = "web"
+    app: str, environ: dict[str, str], folder: Path, *, group: str = "web", source: Path = ROOT
 ) -> Iterator[WebServer]:
-    """Serve `module:app` on a free port until the block ends; its output goes to a file."""
+    """Serve `module:app` on a free port until the block ends; its output goes to a file.
+
+    `source` is the folder of the code.
+    """
     port = _free_port()
     log_file = folder / f"{app.partition(':')[0]}-{group}-{port}.log"
     address = {"HOST": "127.0.0.1", "PORT": str(port), "RELAY_PORT": str(port)}
@@ -52,7 +55,7 @@ def serve_app(
     with log_file.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", *_config_arguments(app), *_NO_WORKER_RESTART, app],
-            cwd=ROOT,
+            cwd=source,
             env={**inherited_environ, **environ, **address, "GUNICORN_GROUP": group},
             stdin=subprocess.DEVNULL,
             stdout=output,

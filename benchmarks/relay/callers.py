@@ -27,7 +27,8 @@ _STATE_TOKEN = re.compile(r'<Parameter name="token" value="([^"]+)"')
 class RelayLoadPlan:
     """How many callers ring which numbers, and for how long.
 
-    Turns before `warm_up_s` are not measured.
+    Turns before `warm_up_s` are not measured. `run` numbers the runs on one database, so that no
+    call id occurs twice.
     """
 
     web_port: int
@@ -38,6 +39,7 @@ class RelayLoadPlan:
     seconds: float
     warm_up_s: float
     think_only: bool
+    run: int = 0
 
 
 @dataclass
@@ -77,7 +79,7 @@ class _Call:
         self._plan, self._number, self._result = plan, number, result
         self._measures_from, self._ends_at = started_at + plan.warm_up_s, started_at + plan.seconds
         self._rng = random.Random(number)
-        self._call_sid = f"CA{number:032x}"
+        self._call_sid = f"CA{plan.run * 10_000 + number:032x}"
 
     async def run_call(self) -> None:
         """Run the call from ring to hang-up."""
@@ -141,7 +143,7 @@ class _Call:
 
     async def _run_turn(self, socket: RelaySocket, turn: int) -> int:
         """Run one turn; return how many words the agent said in it."""
-        mark = f"turn-{self._number}-0-{turn}"
+        mark = f"turn-{self._number}-{self._plan.run}-{turn}"
         started_at = time.perf_counter()
         socket.send_frame(
             type="prompt", voicePrompt=f"{_UTTERANCE} {mark}", lang="en-GB", last=True

@@ -27,7 +27,8 @@ class TurnLoadPlan:
     """How many callers ring which numbers, and for how long.
 
     Turns before `warm_up_s` are not measured. `think_only` callers speak when they have thought:
-    they neither listen nor take time to speak.
+    they neither listen nor take time to speak. `run` numbers the runs on one database, so that no
+    call id occurs twice.
     """
 
     port: int
@@ -38,6 +39,7 @@ class TurnLoadPlan:
     seconds: float
     warm_up_s: float
     think_only: bool
+    run: int = 0
 
 
 @dataclass
@@ -98,7 +100,7 @@ class _Caller:
 
     async def _run_call(self, call_index: int) -> None:
         connection = _CallConnection(*await asyncio.open_connection("127.0.0.1", self._plan.port))
-        call_id = f"bench-{self._number}-{call_index}"
+        call_id = f"bench-{self._plan.run}-{self._number}-{call_index}"
         number = self._plan.numbers[self._number % len(self._plan.numbers)]
         answer = await self._send_event(
             connection, "voice", call_id, to=number, **{"from": requests.CALLER}
@@ -107,7 +109,7 @@ class _Caller:
             await asyncio.sleep(self._pause_s(answer.words))
             if time.perf_counter() > self._ends_at:
                 break
-            mark = f"turn-{self._number}-{call_index}-{turn}"
+            mark = f"turn-{self._number}-{self._plan.run * 1000 + call_index}-{turn}"
             fields = {"state": answer.state, "text": f"{_UTTERANCE} {mark}"}
             started_at = time.perf_counter()
             answer = await self._send_event(connection, "speech", call_id, **fields)

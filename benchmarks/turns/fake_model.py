@@ -11,14 +11,24 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-FIRST_TOKEN_S = 0.3
-TOKEN_COUNT = 20
 TOKEN_INTERVAL_S = 0.02
 TURN_MARK = re.compile(rb"turn-\d+-\d+-\d+")
 _WORDS = ("I ", "see ", "and ", "have ", "noted ", "what ", "you ", "told ", "me ")
 _RESPONSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
+
+
+@dataclass(frozen=True)
+class AnswerShape:
+    """How the model answers: the number of tokens and the seconds before the first of them."""
+
+    tokens: int = 20
+    first_token_s: float = 0.3
+
+
+FAST = AnswerShape()
+SLOW = AnswerShape(first_token_s=1.2)
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,11 @@ class FakeModel:
     def first_token_s(self) -> dict[str, float]:
         """Return the seconds from each turn's request to the first token of its answer, by mark."""
         return self._request_times("began")
+
+    def set_shape(self, shape: AnswerShape) -> None:
+        """Answer in this shape from now on."""
+        self._pipe.send(shape)
+        self._pipe.recv()
 
     def _request_times(self, kind: str) -> dict[str, float]:
         self._pipe.send(kind)
@@ -69,37 +84,46 @@ def _run_process(pipe: Connection, words: Sequence[str]) -> None:
 async def _serve(pipe: Connection, words: Sequence[str]) -> None:
     durations_s: dict[str, float] = {}
     first_token_s: dict[str, float] = {}
+    shape = FAST
 
     async def handle_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
             while True:
-                await _answer_turn(reader, writer, words, first_token_s, durations_s)
+                request = await _read_request(reader)
+                await _answer_turn(request, writer, words, shape, first_token_s, durations_s)
         writer.close()
 
     server = await asyncio.start_server(handle_connection, "127.0.0.1", 0, backlog=512)
     pipe.send(server.sockets[0].getsockname()[1])
     while True:
-        kind = await asyncio.to_thread(pipe.recv)
-        pipe.send(durations_s if kind == "took" else first_token_s)
+        message = await asyncio.to_thread(pipe.recv)
+        if isinstance(message, AnswerShape):
+            shape = message
+        pipe.send(durations_s if message == "took" else first_token_s)
+
+
+async def _read_request(reader: asyncio.StreamReader) -> bytes:
+    """Return the body of the next request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    [length] = re.findall(rb"(?i)content-length: *(\d+)", head)
+    return await reader.readexactly(int(length))
 
 
 async def _answer_turn(
-    reader: asyncio.StreamReader,
+    request: bytes,
     writer: asyncio.StreamWriter,
     words: Sequence[str],
+    shape: AnswerShape,
     first_token_s: dict[str, float],
     durations_s: dict[str, float],
 ) -> None:
     """Answer one request; the mark in its body says which turn it belongs to."""
-    head = await reader.readuntil(b"\r\n\r\n")
-    [length] = re.findall(rb"(?i)content-length: *(\d+)", head)
-    body = await reader.readexactly(int(length))
     started_at = time.perf_counter()
-    marks = [mark.decode() for mark in TURN_MARK.findall(body)]
+    marks = [mark.decode() for mark in TURN_MARK.findall(request)]
     writer.write(_RESPONSE_HEAD)
-    for number in range(TOKEN_COUNT):
+    for number in range(shape.tokens):
         await asyncio.sleep(
-            started_at + FIRST_TOKEN_S + number * TOKEN_INTERVAL_S - time.perf_counter()
+            started_at + shape.first_token_s + number * TOKEN_INTERVAL_S - time.perf_counter()
         )
         writer.write(_stream_event({"content": words[number % len(words)]}))
         if marks and not number:

@@ -5,7 +5,8 @@ nothing outlives the transaction, also behind a connection pooler in transaction
 not in a tenant's path: a missing schema would otherwise silently resolve to it.
 
 Every transaction in a tenant begins with an identity check: the schema itself says to which tenant
-it belongs.
+it belongs. All of this is sent together with the first statement, in one round trip, and that
+statement is executed only if the check succeeded.
 """
 
 from collections.abc import Iterator
@@ -142,14 +143,31 @@ def _open_session(connection: Connection, tenant: TenantRef, begin_sql: str) -> 
     db.set_begin_sql(connection, begin_sql)
     db.record_schema_use(connection, tenant.schema)
     with Session(connection, expire_on_commit=False, info={SESSION_TENANT: tenant}) as session:
+        session.connection()
         try:
-            session.connection()
-        except DBAPIError as error:
-            if db.sqlstate(error) in _IDENTITY_CHECK_STATES:
+            yield session
+        except (DBAPIError, psycopg2.Error) as error:
+            if db.first_statement_failed(connection) and not _is_identified(
+                connection, begin_sql, db.sqlstate(error)
+            ):
                 connection.invalidate()
                 raise _identity_check_error(tenant, db.sqlstate(error)) from error
             raise
-        yield session
+
+
+def _is_identified(connection: Connection, begin_sql: str, state: str | None) -> bool:
+    """Return whether a transaction's first statement failed by itself, after the identity check."""
+    if state not in _IDENTITY_CHECK_STATES or connection.connection.closed:
+        return True
+    db.execute_script(connection, "ROLLBACK")
+    try:
+        db.execute_script(connection, begin_sql)
+    except psycopg2.Error as error:
+        return error.pgcode not in _IDENTITY_CHECK_STATES
+    finally:
+        if not connection.connection.closed:
+            db.execute_script(connection, "ROLLBACK")
+    return True
 
 
 @contextmanager

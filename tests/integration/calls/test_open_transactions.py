@@ -51,9 +51,14 @@ class TransactionMonitor:
 
     def record_operation(self, operation: str) -> None:
         self.operations.append(operation)
-        states = [connection.info.transaction_status for connection in list(self._connections)]
-        if any(state != TRANSACTION_STATUS_IDLE for state in states):
+        if any(map(_is_in_transaction, list(self._connections))):
             self.violations.append(operation)
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """Return whether a transaction is open, or will be with the next statement."""
+    is_idle = connection.info.transaction_status == TRANSACTION_STATUS_IDLE
+    return not is_idle or connection.begin_sql != ""
 
 
 class MonitoredCarrier(RealCallerCarrier):

@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
+import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,12 @@ def search_path_and_tenant(connection: Session | Connection) -> tuple[str, str]:
 def backend_pid(connection: Session | Connection) -> int:
     pid: int = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
     return pid
+
+
+def execute_unreachable(session: Session) -> NoReturn:
+    """Execute a statement in a session that must not execute any; fail if it does."""
+    session.execute(text("SELECT 1"))
+    pytest.fail("the session executed a statement")
 
 
 def wait_for(condition: Callable[[], Value], *, within_s: float = 10) -> Value:

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import QueuePool, event, select, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.integration.tenancy.session_state import execute_unreachable
 from tests.support.db_snapshot import SnapshotChecker
 from tests.support.factories import Factory, Tenant
 from vca.kit import db, deadline
@@ -331,8 +332,8 @@ def test_failed_session_entries_do_not_exhaust_the_pool(acme: Tenant, make_pool:
     database = db.set_current_database(make_pool(1))
 
     for _ in range(20):
-        with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
-            pytest.fail("entered")
+        with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+            execute_unreachable(session)
 
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError
 
+from tests.integration.tenancy.session_state import execute_unreachable
 from tests.support import admin_db, databases
 from tests.support.factories import Factory, Tenant, fresh_number
 from vca.kit import db
@@ -268,10 +269,10 @@ def test_a_missing_role_fails_before_the_first_statement(acme: Tenant) -> None:
         role = _role(acme)
         session.execute(text(f'ALTER ROLE "{role}" RENAME TO "{role}_aside"'))
 
-    with pytest.raises(IsolationError), tenant_session(acme.ref):
-        pytest.fail("entered")
-    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
-        pytest.fail("entered")
+    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+        execute_unreachable(session)
+    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+        execute_unreachable(session)
 
     with admin_db.tenant_session(acme.ref) as session:
         session.execute(text(f'ALTER ROLE "{role}_aside" RENAME TO "{role}"'))

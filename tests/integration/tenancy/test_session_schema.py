@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from tests.integration.tenancy.session_state import (
     DEFAULT_PATH,
     MakePool,
+    execute_unreachable,
     new_profile,
     search_path_and_tenant,
 )
@@ -54,12 +55,13 @@ def test_a_tenant_session_reads_only_the_schema_of_its_tenant(acme: Tenant) -> N
 
 
 def test_a_missing_schema_fails_before_the_first_statement(acme: Tenant) -> None:
-    entered = False
+    with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())) as session:
+        execute_unreachable(session)
 
+
+def test_an_empty_session_in_a_missing_schema_fails(acme: Tenant) -> None:
     with pytest.raises(IsolationError), tenant_session(TenantRef(uuid4())):
-        entered = True
-
-    assert not entered
+        pass
 
 
 @pytest.fixture
@@ -84,10 +86,8 @@ def swapped_schemas(acme: Tenant, globex: Tenant, db_snapshot: SnapshotChecker) 
 def test_a_schema_of_another_tenant_fails_before_the_first_statement(
     app: Flask, acme: Tenant
 ) -> None:
-    entered = False
-
-    with pytest.raises(IsolationError), tenant_session(acme.ref):
-        entered = True
+    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+        execute_unreachable(session)
     response = cast(
         ApiResponse,
         app.test_client().get(
@@ -95,7 +95,6 @@ def test_a_schema_of_another_tenant_fails_before_the_first_statement(
         ),
     )
 
-    assert not entered
     assert (response.status_code, response.json["code"]) == (500, "internal-error")
 
 
@@ -103,8 +102,8 @@ def test_a_schema_of_another_tenant_fails_before_the_first_statement(
 def test_an_owner_session_fails_in_a_schema_of_another_tenant(
     acme: Tenant, globex: Tenant, owner_database: Database, db_snapshot: SnapshotChecker
 ) -> None:
-    with pytest.raises(IsolationError), owner_session(acme.ref, database=owner_database):
-        pytest.fail("entered")
+    with pytest.raises(IsolationError), owner_session(acme.ref, database=owner_database) as session:
+        execute_unreachable(session)
     with pytest.raises(IsolationError), owner_database.connection() as connection:
         run_script(connection, acme.ref, "CREATE TABLE left_behind (id uuid)")
 
@@ -130,8 +129,8 @@ def test_a_schema_without_the_identity_of_its_tenant_fails(
     }[missing]
     db_snapshot.rows(change)
 
-    with pytest.raises(IsolationError), tenant_session(acme.ref):
-        pytest.fail("entered")
+    with pytest.raises(IsolationError), tenant_session(acme.ref) as session:
+        execute_unreachable(session)
     db_snapshot.rows(repair)
     with tenant_session(acme.ref) as session:
         assert session.scalars(select(Settings.tenant_id)).all() == [acme.ref.id]
@@ -144,8 +143,8 @@ def test_a_missing_schema_never_falls_back_to_public(
     missing_tenant = TenantRef(uuid4())
     db_snapshot.rows(f"CREATE TYPE public.tenant_identity AS ENUM ('{missing_tenant.id}')")
     try:
-        with pytest.raises(IsolationError), tenant_session(missing_tenant):
-            pytest.fail("entered")
+        with pytest.raises(IsolationError), tenant_session(missing_tenant) as session:
+            execute_unreachable(session)
     finally:
         db_snapshot.rows("DROP TYPE public.tenant_identity")
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from vca.kit.db.breaker import Breaker
-from vca.kit.db.dialect import set_begin_sql, set_commit_sql
+from vca.kit.db.dialect import first_statement_failed, set_begin_sql, set_commit_sql
 from vca.kit.db.errors import (
     DatabaseBusy,
     DatabaseFailure,
@@ -26,7 +26,7 @@ from vca.kit.db.errors import (
     is_outage,
     sqlstate,
 )
-from vca.kit.db.pool import make_engine, record_schema_use
+from vca.kit.db.pool import make_engine, record_schema_use, record_table_use
 from vca.kit.db.schema_affinity import prefer_schema
 from vca.kit.db.timeouts import statement_timeout_scope
 
@@ -41,9 +41,12 @@ __all__ = [
     "execute_script",
     "failure_for",
     "fetch_one",
+    "fetch_rows",
+    "first_statement_failed",
     "metadata",
     "observe_pool_wait",
     "record_schema_use",
+    "record_table_use",
     "set_begin_sql",
     "set_commit_sql",
     "set_current_database",
@@ -145,6 +148,21 @@ def fetch_one(
         cursor.execute(statement, parameters)
         row: tuple[Any, ...] | None = cursor.fetchone()
         return row
+
+
+def fetch_rows(
+    connection: Connection, statement: str, parameters: Mapping[str, Any]
+) -> list[tuple[Any, ...]]:
+    """Execute statements in the connection's transaction; return the rows of the last one.
+
+    It bypasses SQLAlchemy, for statements that run while a caller waits. Raises psycopg2.Error.
+    """
+    record_table_use(connection, statement)
+    dbapi_connection: Any = connection.connection
+    with dbapi_connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+        return rows
 
 
 def execute_script(connection: Connection, statements: str) -> None:

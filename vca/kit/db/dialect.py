@@ -1,9 +1,14 @@
-"""psycopg2 in autocommit mode under SQLAlchemy; the caller defines how a transaction begins."""
+"""psycopg2 in autocommit mode under SQLAlchemy; the caller defines how a transaction begins.
 
-from collections.abc import Callable, Mapping
+The SQL that begins a transaction is sent with its first statement, and SQL can be sent with its
+COMMIT, so that a short transaction takes two round trips.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import psycopg2.extensions
 from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
@@ -22,6 +27,59 @@ SESSION_SETTINGS_KEY = "session_settings"
 NAME = "vca"
 
 
+class _Connection(psycopg2.extensions.connection):  # type: ignore[misc] # no stubs
+    """A connection that sends the SQL of BEGIN with the first statement of the transaction."""
+
+    begin_sql: str = ""
+    """The SQL to send before the next statement."""
+    first_statement_failed: bool = False
+    """Whether the statement failed that was sent with the SQL of BEGIN."""
+
+    def begin(self, begin_sql: str) -> None:
+        """Send this SQL with the next statement."""
+        self.begin_sql = begin_sql
+        self.first_statement_failed = False
+
+    def take_begin_sql(self) -> str:
+        """Return the SQL to send now, once."""
+        begin_sql, self.begin_sql = self.begin_sql, ""
+        return begin_sql
+
+
+class _Cursor(psycopg2.extensions.cursor):  # type: ignore[misc] # no stubs
+    """A cursor that sends the connection's pending SQL of BEGIN first."""
+
+    connection: _Connection
+
+    @override
+    def execute(self, query: Any, vars: Any = None) -> None:
+        if not self.connection.begin_sql:
+            super().execute(query, vars)
+            return
+        begin_sql = self.connection.take_begin_sql()
+        # The values are inserted first: BEGIN's SQL may contain a percent sign.
+        statement = self.mogrify(query, vars).decode()
+        try:
+            super().execute(f"{begin_sql}; {statement}")
+        except psycopg2.Error:
+            self.connection.first_statement_failed = True
+            raise
+
+    @override
+    def executemany(self, query: Any, vars_list: Iterable[Any]) -> None:
+        self._begin()
+        super().executemany(query, vars_list)
+
+    @override
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        self._begin()
+        super().copy_expert(sql, file, size)
+
+    def _begin(self) -> None:
+        if self.connection.begin_sql:
+            self.execute("SELECT")
+
+
 class Dialect(PGDialect_psycopg2):
     """The psycopg2 dialect in autocommit mode, with explicit BEGIN, COMMIT and ROLLBACK."""
 
@@ -29,7 +87,9 @@ class Dialect(PGDialect_psycopg2):
 
     @override
     def connect(self, *cargs: Any, **cparams: Any) -> Any:
-        connection = super().connect(*cargs, **cparams)
+        connection = super().connect(
+            *cargs, **cparams, connection_factory=_Connection, cursor_factory=_Cursor
+        )
         connection.autocommit = True
         return connection
 
@@ -50,31 +110,37 @@ class Dialect(PGDialect_psycopg2):
         if statements is not None:
             if session_settings := dbapi_connection.info.get(SESSION_SETTINGS_KEY):
                 statements = statements.replace("BEGIN", f"BEGIN; {session_settings}", 1)
-            _execute(dbapi_connection, statements)
+            dbapi_connection.driver_connection.begin(statements)
 
     @override
     def do_commit(self, dbapi_connection: Any) -> None:
-        if _in_transaction(dbapi_connection):
-            commit_sql = dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
-            _execute(dbapi_connection, "COMMIT" if commit_sql is None else f"{commit_sql}; COMMIT")
+        if _in_transaction(dbapi_connection) or dbapi_connection.driver_connection.begin_sql:
+            commit_sql = dbapi_connection.info.pop(_COMMIT_SQL_KEY, ())
+            _execute(dbapi_connection, "; ".join((*commit_sql, "COMMIT")))
 
     @override
     def do_rollback(self, dbapi_connection: Any) -> None:
+        began = dbapi_connection.driver_connection.take_begin_sql() == ""
         if _in_transaction(dbapi_connection):
             dbapi_connection.info.pop(_COMMIT_SQL_KEY, None)
-            _execute(dbapi_connection, "ROLLBACK")
+            if began:
+                _execute(dbapi_connection, "ROLLBACK")
 
 
 registry.register(f"postgresql.{NAME}", __name__, "Dialect")
 
 
 def set_begin_sql(connection: Connection, statements: str) -> None:
-    """Set the SQL that begins the next transaction on `connection`, in one round trip."""
+    """Set the SQL that begins the next transaction on `connection`.
+
+    It is sent with the transaction's first statement. If it fails, that statement raises its error
+    and was not executed.
+    """
     connection.connection.info[_BEGIN_SQL_KEY] = statements
 
 
 def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[str, Any]) -> None:
-    """Set a statement to run in the same round trip as the commit of the transaction.
+    """Add a statement to run in the same round trip as the commit of the transaction.
 
     If the statement fails, the commit raises its error. Other drivers execute the statement
     immediately.
@@ -84,7 +150,22 @@ def set_commit_sql(connection: Connection, statement: str, parameters: Mapping[s
         return
     dbapi_connection: Any = connection.connection
     with dbapi_connection.cursor() as cursor:
-        dbapi_connection.info[_COMMIT_SQL_KEY] = cursor.mogrify(statement, parameters).decode()
+        commit_sql = dbapi_connection.info.get(_COMMIT_SQL_KEY, ())
+        dbapi_connection.info[_COMMIT_SQL_KEY] = (
+            *commit_sql,
+            cursor.mogrify(statement, parameters).decode(),
+        )
+
+
+def first_statement_failed(connection: Connection) -> bool:
+    """Return whether the first statement of the transaction failed, or the SQL of its BEGIN.
+
+    The result is False if the connection was lost.
+    """
+    if connection.invalidated:
+        return False
+    driver_connection: Any = connection.connection.driver_connection
+    return bool(driver_connection.first_statement_failed)
 
 
 def _execute(dbapi_connection: Any, statement: str) -> None:

@@ -65,12 +65,15 @@ def make_engine(
         if schema_affinity.is_over_budget(record.info, tenants_per_connection, tables):
             record.invalidate()
 
+    @event.listens_for(engine, "connect")
+    def _set_tables(_: Any, record: Any) -> None:
+        schema_affinity.catalogue_cache_of(record.info).tables = tables
+
     if tenant_tables:
 
         @event.listens_for(engine, "before_cursor_execute")
         def _record_tables(connection: Connection, _: Any, statement: str, *__: Any) -> None:
-            catalogue_cache = schema_affinity.catalogue_cache_of(connection.connection.info)
-            catalogue_cache.add_tables(tables.find_tables(statement))
+            record_table_use(connection, statement)
 
     return engine
 
@@ -78,6 +81,11 @@ def make_engine(
 def record_schema_use(connection: Connection, schema: str) -> None:
     """Count `schema` among the schemas that this connection's server process has cached."""
     schema_affinity.catalogue_cache_of(connection.connection.info).enter_schema(schema)
+
+
+def record_table_use(connection: Connection, statement: str) -> None:
+    """Count the tables of a statement among those that the server process has cached."""
+    schema_affinity.catalogue_cache_of(connection.connection.info).enter_statement(statement)
 
 
 def _reject_dead_connection(dbapi_connection: Any, *_: Any) -> None:

@@ -57,6 +57,7 @@ class CatalogueCache:
         self._schemas: dict[str, set[str]] = {}
         self._current_tables: set[str] = set()
         self.entry_count = 0
+        self.tables = TenantTables()
 
     def enter_schema(self, schema: str) -> None:
         """Record that the connection serves `schema` from now on."""
@@ -64,6 +65,10 @@ class CatalogueCache:
             self._schemas[schema] = set()
             self.entry_count += 1
         self._current_tables = self._schemas[schema]
+
+    def enter_statement(self, statement: str) -> None:
+        """Record that the connection has read the tables that a statement names."""
+        self.add_tables(self.tables.find_tables(statement))
 
     def add_tables(self, tables: frozenset[str]) -> None:
         """Record that the connection has read these tables of its current schema."""

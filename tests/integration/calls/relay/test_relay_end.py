@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from threading import Event
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -123,7 +124,7 @@ def test_an_utterance_stored_by_a_killed_process_is_answered(
     with tenant_session(call_record.tenant.ref) as session:
         records.insert_turn(
             session,
-            call_record.call["id"],
+            UUID(call_record.call["id"]),
             sequence=2,
             speaker="caller",
             text="When?",

@@ -1,17 +1,21 @@
 """Run a turn over HTTP without silence: reply with the first text, and let the carrier poll.
 
 The turn runs in a thread of its own. The reply is the text that is ready after 0.9 s plus a poll
-action. Later polls return the rest from the database once it is stored, from any process.
+action. A later poll waits for the turn if it runs in the same process. Any other process reads the
+reply from the database once it is stored.
 """
 
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
 from time import monotonic, sleep
+from typing import TypeAlias
+from uuid import UUID
 
+from vca.conversation import speech_text
 from vca.conversation.llm.models import Models
 from vca.observability import log
 from vca.telephony.types import Poll
@@ -27,8 +31,11 @@ _FILLER_AFTER_S = 0.7
 _MAX_TURN_S = 12.0
 # Each query is a transaction, so the pause doubles up to the maximum. The caller does not notice:
 # the text that is being spoken takes longer than any pause.
-_MIN_POLL_PAUSE_S, _MAX_POLL_PAUSE_S = 0.05, 0.4
-_ChunkQueue = SimpleQueue[SpokenChunk | None]
+_MIN_POLL_PAUSE_S, _MAX_POLL_PAUSE_S = 0.1, 0.4
+_MAX_THREADS = 1_000  # more than the threads of any web server, so that no turn waits for another
+
+StoredReply: TypeAlias = tuple[tuple[SpokenChunk, ...], TurnResult]
+TurnKey: TypeAlias = tuple[UUID, int | None]
 
 
 @dataclass
@@ -39,25 +46,42 @@ class PartialTurn:
     result: TurnResult | None = None
 
 
-def start_turn(turn: Generator[SpokenChunk, None, TurnResult]) -> PartialTurn:
+@dataclass(frozen=True)
+class _RunningTurn:
+    """A turn that runs in this process: its text so far, and its future result."""
+
+    future: "Future[TurnResult]"
+    chunks: list[SpokenChunk]
+
+
+# Threads start on demand, so after the fork. A process that shuts down waits for them.
+_executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="turn")
+_running_turns: dict[TurnKey, _RunningTurn] = {}
+
+
+def start_turn(
+    ref: CallRef, turn: Generator[SpokenChunk, None, TurnResult], *, after: int | None
+) -> PartialTurn:
     """Run a turn for at most RESPOND_AFTER_S; it continues in its thread.
 
     Raises what the turn raises.
     """
-    queue: _ChunkQueue = SimpleQueue()
-    future = _run_in_thread(turn, queue)
-    partial_turn = PartialTurn()
-    ends_at = monotonic() + RESPOND_AFTER_S
-    while True:
-        try:
-            chunk = queue.get(timeout=max(0.0, ends_at - monotonic()))
-        except Empty:
-            future.add_done_callback(_log_failure)
-            return partial_turn
-        if chunk is None:
-            partial_turn.result = future.result()
-            return partial_turn
-        partial_turn.chunks.append(chunk)
+    chunks: list[SpokenChunk] = []
+    future = _executor.submit(copy_context().run, _consume_turn, turn, chunks)
+    with suppress(TimeoutError):
+        return PartialTurn(chunks, future.result(timeout=RESPOND_AFTER_S))
+    _register_turn((ref.call_id, after), _RunningTurn(future, chunks))
+    return PartialTurn(list(chunks))
+
+
+def running_turns() -> list[TurnKey]:
+    """Return the turns that run in this process and that carriers poll for."""
+    return list(_running_turns)
+
+
+def runs_here(ref: CallRef, *, after: int | None) -> bool:
+    """Return whether the turn runs in this process."""
+    return (ref.call_id, after) in _running_turns
 
 
 def with_early_filler(models: Models) -> Models:
@@ -72,46 +96,57 @@ def is_turn_lost(polling_since: datetime | None, *, now: datetime) -> bool:
     return polling_since is not None and now - polling_since > timedelta(seconds=_MAX_TURN_S)
 
 
-def wait_for_reply(
-    ref: CallRef, *, after: int
-) -> tuple[tuple[SpokenChunk, ...], TurnResult] | None:
-    """Return the reply of a turn in any process if it is stored within RESPOND_AFTER_S, else None.
+def wait_for_reply(ref: CallRef, *, after: int) -> StoredReply | None:
+    """Return the reply of a turn if it is complete within RESPOND_AFTER_S, else None.
 
-    Raises NotFound.
+    A turn of this process is waited for directly. Raises NotFound, and what such a turn raises.
     """
+    running_turn = _running_turns.get((ref.call_id, after))
+    if running_turn is not None:
+        with suppress(TimeoutError):
+            result = running_turn.future.result(timeout=RESPOND_AFTER_S)
+            return _join_text(running_turn.chunks), result
+        return turn_handler.find_reply(ref, after=after)  # the call may have ended meanwhile
     ends_at = monotonic() + RESPOND_AFTER_S
     pause_s = _MIN_POLL_PAUSE_S
-    while monotonic() < ends_at:
+    while True:
         reply = turn_handler.find_reply(ref, after=after)
-        if reply is not None:
+        if reply is not None or monotonic() + pause_s > ends_at:
             return reply
         sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_POLL_PAUSE_S)
-    return None
 
 
-def _run_in_thread(
-    turn: Generator[SpokenChunk, None, TurnResult], queue: _ChunkQueue
-) -> "Future[TurnResult]":
-    """Run the turn in a thread of its own. A process that shuts down waits for it."""
+def _join_text(chunks: list[SpokenChunk]) -> tuple[SpokenChunk, ...]:
+    """Return the text in one chunk, as a stored reply has it."""
+    text = speech_text.join_chunks(chunk.text for chunk in chunks)
+    return (replace(chunks[0], text=text),) if chunks else ()
 
-    def consume_turn() -> TurnResult:
+
+def _register_turn(key: TurnKey, running_turn: _RunningTurn) -> None:
+    """Let polls find the turn until it has ended."""
+
+    def remove(future: "Future[TurnResult]") -> None:
+        if _running_turns.get(key) is running_turn:
+            del _running_turns[key]
+        _log_failure(future)
+
+    _running_turns[key] = running_turn
+    running_turn.future.add_done_callback(remove)
+
+
+def _consume_turn(
+    turn: Generator[SpokenChunk, None, TurnResult], chunks: list[SpokenChunk]
+) -> TurnResult:
+    while True:
         try:
-            while True:
-                queue.put(next(turn))
+            chunks.append(next(turn))
         except StopIteration as end:
             result: TurnResult = end.value
             return result
-        finally:
-            queue.put(None)
-
-    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="turn")
-    future = executor.submit(copy_context().run, consume_turn)
-    executor.shutdown(wait=False)
-    return future
 
 
 def _log_failure(future: "Future[TurnResult]") -> None:
-    """Log the turn's error, because nobody waits for its result any more."""
+    """Log the turn's error, because the first request does not wait for its result any more."""
     if (error := future.exception()) is not None:
         log.get_logger().warning("call.turn_failed", exc_info=error)

@@ -148,7 +148,8 @@ def _reply_to_caller(
         if carrier_event.kind == "call":
             return _handle_inbound_call(authenticated, carrier_event, services)
         call_state = _require_call_state(authenticated, carrier_event)
-        tenants.require_supported_schema(call_state.ref.tenant.id)
+        if not polled_turn.runs_here(call_state.ref, after=call_state.turns):
+            tenants.require_supported_schema(call_state.ref.tenant.id)
         return _HANDLERS[carrier_event.kind](carrier_event, call_state, services)
     except TenantUpgrading:
         log.get_logger().warning("call.tenant_upgrading")
@@ -224,7 +225,9 @@ def _handle_utterance(
 ) -> CallReply:
     """Reply with the text that is ready in time; the carrier polls for the rest."""
     partial_turn = polled_turn.start_turn(
-        _start_turn(carrier_event, call_state, polled_turn.with_early_filler(services.models))
+        call_state.ref,
+        _start_turn(carrier_event, call_state, polled_turn.with_early_filler(services.models)),
+        after=call_state.turns,
     )
     if partial_turn.result is not None:
         return _build_reply(

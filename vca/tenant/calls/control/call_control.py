@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from vca.audit import context
@@ -26,7 +26,7 @@ from vca.tenancy.schema import TenantRef
 from vca.tenancy.session import public_session, tenant_session
 from vca.tenant.calls.core import record, serializers, state_machine
 from vca.tenant.calls.core.call_services import CallServices
-from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call
 from vca.tenant.calls.core.watchdog import CHECK_JOB
 from vca.tenant.calls.turns import call_flow, greeting, transfers
@@ -221,7 +221,7 @@ def _send_actions(
     adapter: TelephonyAdapter,
     services: CallServices,
     ref: CallRef,
-    call_context: Row[Any],
+    call_context: CallContext,
     actions: tuple[Action, ...],
     turns: int,
 ) -> None:
@@ -231,7 +231,7 @@ def _send_actions(
     )
 
 
-def _lock_call_in_progress(session: Session, ref: CallRef) -> Row[Any]:
+def _lock_call_in_progress(session: Session, ref: CallRef) -> CallContext:
     """Lock and return a call in progress; raise CallEnded or CallNotInProgress otherwise."""
     call_context = record.lock_call_context(session, ref.call_id)
     if call_context.status in state_machine.TERMINAL:
@@ -241,7 +241,7 @@ def _lock_call_in_progress(session: Session, ref: CallRef) -> Row[Any]:
     return call_context
 
 
-def _require_adapter(session: Session, call_context: Row[Any]) -> TelephonyAdapter:
+def _require_adapter(session: Session, call_context: CallContext) -> TelephonyAdapter:
     adapter = adapter_lookup.adapter_for_call(session, account_of(call_context))
     if adapter is None:
         raise CarrierNotConfigured

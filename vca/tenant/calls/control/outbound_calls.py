@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from vca.jobs import queue
@@ -31,7 +31,7 @@ from vca.tenant.calls.core import (
     state_machine,
     watchdog,
 )
-from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import Call
 from vca.tenant.calls.routing.routing_rules import Route, RuleResult
 from vca.tenant.calls.turns import call_flow
@@ -204,12 +204,12 @@ def _fail_call(ref: CallRef, now: datetime, end_reason: str, detail: str) -> Non
     call_flow.apply_call_event(ref, event=event)
 
 
-def _build_order(ref: CallRef, call_context: Row[Any]) -> OutboundCall:
+def _build_order(ref: CallRef, call_context: CallContext) -> OutboundCall:
     services = call_services.current_services()
     return OutboundCall(
         reference=ref.call_id.hex,
         number=call_context.called_number,
-        from_number=call_context.caller_number,
+        from_number=str(call_context.caller_number),
         callback_url=services.callback_url(call_context.provider_type),
         state=services.sign_state(ref, account_of(call_context), turns=0),
         timeout_s=RING_TIMEOUT_S,

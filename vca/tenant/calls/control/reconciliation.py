@@ -6,9 +6,8 @@ missed. A call that its carrier does not know ends as `lost`.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.kit import clock, failpoints
@@ -19,7 +18,7 @@ from vca.telephony.types import CallEvent
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.control import outbound_calls
 from vca.tenant.calls.core import record, state_machine, watchdog
-from vca.tenant.calls.core.call_types import CallRef, account_of
+from vca.tenant.calls.core.call_types import CallContext, CallRef, account_of
 from vca.tenant.calls.core.models import Event, Turn
 from vca.tenant.calls.turns import call_flow
 from vca.tenant.telephony_accounts import adapter_lookup
@@ -35,7 +34,7 @@ _CARRIER_TIMEOUT = timedelta(hours=24)
 class _LiveCall:
     """A live call, the time of its last activity, and the adapter of its account."""
 
-    call_context: Row[Any]
+    call_context: CallContext
     last_activity_at: datetime
     adapter: TelephonyAdapter | None
 
@@ -133,7 +132,7 @@ def _ensure_dialled(ref: CallRef, live_call: _LiveCall, now: datetime) -> str:
 
 
 def _end_overdue(
-    ref: CallRef, adapter: TelephonyAdapter, call_context: Row[Any], now: datetime
+    ref: CallRef, adapter: TelephonyAdapter, call_context: CallContext, now: datetime
 ) -> str:
     try:
         adapter.hang_up(call_context.provider_call_id)

@@ -3,11 +3,10 @@
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.tenant.calls.core import state_machine
-from vca.tenant.calls.core.call_types import CallRef
+from vca.tenant.calls.core.call_types import CallContext, CallRef
 from vca.tenant.calls.core.state_machine import LifecycleState
 from vca.tenant.webhooks import events
 from vca.tenant.webhooks.events import Event
@@ -51,7 +50,7 @@ def state_change_events(
 
 
 def emit_transfer_result(
-    session: Session, ref: CallRef, call_context: Row[Any], *, target: str, result: str
+    session: Session, ref: CallRef, call_context: CallContext, *, target: str, result: str
 ) -> None:
     """Emit that a transfer succeeded, or why it failed."""
     event_type = "call.transfer_completed" if result == "completed" else "call.transfer_failed"

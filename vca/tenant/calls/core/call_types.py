@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +56,36 @@ class NewCall:
     reserved: int = 0
     direction: str = "inbound"
     call_metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """A call with its profile and the settings that a turn needs, in the order of the query."""
+
+    id: UUID
+    status: str
+    started_at: datetime
+    caller_number: str | None
+    called_number: str
+    answered_at: datetime | None
+    ai_profile_id: UUID | None
+    direction: str
+    simulated: bool
+    provider_type: str
+    provider_call_id: Any
+    """The carrier's id as text; None for a call that has not been placed."""
+    telephony_account_id: UUID | None
+    recording_status: str | None
+    transfer: Any
+    """The latest transfer as JSON, or None."""
+    tokens: int
+    call_metadata: Mapping[str, Any]
+    profile: Any
+    """The profile's version as JSON, or None."""
+    fallback_number: str | None
+    sentences: Mapping[str, str]
+    time_zone: str
+    variables: Mapping[str, str]
 
 
 @dataclass(frozen=True)

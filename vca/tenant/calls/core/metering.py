@@ -10,10 +10,9 @@ add up to the same for every order and repetition of its events. Simulated calls
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from vca.conversation.types import Tokens
@@ -51,7 +50,7 @@ def meter_ended_call(
     )
 
 
-def meter_late_tokens(session: Session, call: Row[Any], tokens: Tokens) -> None:
+def meter_late_tokens(session: Session, call: Call, tokens: Tokens) -> None:
     """Record tokens that were used after the call had ended.
 
     They are the last ones in its total.
@@ -179,7 +178,7 @@ def _billable_seconds(started_at: datetime, ended_at: datetime, now: datetime) -
     return seconds, f"{_utc_isoformat(started_at)}/{_utc_isoformat(ended_at)}"
 
 
-def _token_facts(call: Call | Row[Any], tokens: Tokens, now: datetime) -> Iterator[Fact]:
+def _token_facts(call: Call, tokens: Tokens, now: datetime) -> Iterator[Fact]:
     """Return the token facts.
 
     Their keys contain which of the call's tokens they count, in order.
@@ -192,7 +191,7 @@ def _token_facts(call: Call | Row[Any], tokens: Tokens, now: datetime) -> Iterat
 
 
 def _build_fact(
-    call: Call | Row[Any],
+    call: Call,
     kind: str,
     quantity: int,
     part: str = "all",

@@ -4,46 +4,30 @@ Uses table statements instead of ORM objects to save round trips, because a call
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import (
-    Executable,
-    Row,
-    Table,
-    bindparam,
-    func,
-    insert,
-    select,
-    text,
-    true,
-    update,
-)
+from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.orm import Session
 
 from vca.audit import context, redaction
 from vca.conversation import transcript
 from vca.conversation.types import Tokens
-from vca.kit import json
+from vca.kit import db, json
 from vca.kit.errors import NotFound
 from vca.telephony.types import CallEvent, ProviderAccountRef
-from vca.tenant.ai_profiles.models import AiProfileVersion
 from vca.tenant.calls.core import call_end, call_events, latency, metering, state_machine
-from vca.tenant.calls.core.call_types import NewCall, account_of
+from vca.tenant.calls.core.call_types import CallContext, NewCall, account_of
 from vca.tenant.calls.core.models import LIVE_CONDITION, Call, Event, Turn, TurnRecord
 from vca.tenant.calls.core.state_machine import LifecycleState
-from vca.tenant.phone_numbers.models import PhoneNumber
-from vca.tenant.settings.models import Settings
 from vca.tenant.settings.service import DEFAULT_SENTENCES
 from vca.tenant.usage.cap import LiveCalls
 from vca.tenant.webhooks import events as webhooks
 
 _calls: Table = Call.__table__  # type: ignore[assignment] # typed as FromClause
 _events: Table = Event.__table__  # type: ignore[assignment]
-_turns: Table = Turn.__table__  # type: ignore[assignment]
 
 _SELECT_LIVE_USAGE = select(func.count(), func.coalesce(func.sum(Call.reserved), 0)).where(
     text(LIVE_CONDITION), Call.simulated.is_(False)
@@ -92,57 +76,39 @@ WHERE id = %(id)s
 _INSERT_EVENT = postgres_insert(_events).on_conflict_do_nothing(
     index_elements=["call_id", "event_key"]
 )
-_INSERT_TURN = insert(_turns)
-_SELECT_TURNS = (
-    select(*(_turns.c[column.name] for column in fields(TurnRecord)))
-    .where(_turns.c.call_id == bindparam("call_id"), _turns.c.sequence > bindparam("after"))
-    .order_by(_turns.c.sequence)
+# PostgreSQL would read the turns as of the time before it waited for the lock, if both were one
+# statement. Sent together they take one round trip.
+_LOCK_CALL = """
+SELECT FROM calls WHERE id = %(call_id)s FOR UPDATE;
+SELECT c.id, c.status, c.started_at, c.caller_number, c.called_number, c.answered_at,
+    c.ai_profile_id, c.direction, c.simulated, c.provider_type, c.provider_call_id,
+    c.telephony_account_id, c.recording_status, c.transfer, c.tokens, c.call_metadata,
+    v.profile, n.fallback_number, s.sentences, s.time_zone, s.variables
+"""
+_FROM_CALL = """
+FROM calls c
+CROSS JOIN settings s
+LEFT JOIN phone_numbers n ON n.id = c.phone_number_id
+LEFT JOIN ai_profile_versions v
+    ON v.ai_profile_id = c.ai_profile_id AND v.version = c.ai_profile_version
+WHERE c.id = %(call_id)s
+"""
+_SELECT_TURNS = """
+SELECT sequence, speaker, text, heard_text, answers FROM turns
+WHERE call_id = %(call_id)s AND sequence > %(after)s ORDER BY sequence
+"""
+_LOCK_CALL_CONTEXT = f"{_LOCK_CALL} {_FROM_CALL}"
+_LOCK_CALL_AND_TURNS = f"""
+{_LOCK_CALL}, ARRAY(
+    SELECT json_build_array(sequence, speaker, text, heard_text, answers) FROM turns
+    WHERE call_id = c.id AND sequence > %(after)s ORDER BY sequence
 )
-_ADD_TOKENS = (
-    update(_calls)
-    .where(_calls.c.id == bindparam("call_id"))
-    .values(
-        tokens=_calls.c.tokens + bindparam("spent"),
-        output_tokens=_calls.c.output_tokens + bindparam("spent_on_output"),
-    )
-    .returning(_calls)
-)
-_LOCK_CALL_CONTEXT = (
-    select(
-        Call.id,
-        Call.status,
-        Call.started_at,
-        Call.caller_number,
-        Call.called_number,
-        Call.started_at,
-        Call.answered_at,
-        Call.ai_profile_id,
-        Call.direction,
-        Call.simulated,
-        Call.provider_type,
-        Call.provider_call_id,
-        Call.telephony_account_id,
-        Call.recording_status,
-        Call.transfer,
-        Call.tokens,
-        Call.call_metadata,
-        AiProfileVersion.profile,
-        PhoneNumber.fallback_number,
-        Settings.sentences,
-        Settings.time_zone,
-        Settings.variables,
-    )
-    .select_from(Call)
-    .join(Settings, true())
-    .outerjoin(PhoneNumber, PhoneNumber.id == Call.phone_number_id)
-    .outerjoin(
-        AiProfileVersion,
-        (AiProfileVersion.ai_profile_id == Call.ai_profile_id)
-        & (AiProfileVersion.version == Call.ai_profile_version),
-    )
-    .where(Call.id == bindparam("call_id"))
-    .with_for_update(of=Call)
-)
+{_FROM_CALL}
+"""
+_ADD_TOKENS = """
+UPDATE calls SET tokens = tokens + %(spent)s, output_tokens = output_tokens + %(spent_on_output)s
+WHERE id = %(call_id)s
+"""
 
 
 def live_usage(session: Session) -> LiveCalls:
@@ -215,35 +181,58 @@ def insert_turn(
     answers: int | None = None,
     actions: Sequence[Mapping[str, Any]] = (),
     tokens: Mapping[str, Any] | None = None,
+    at_commit: bool = False,
 ) -> None:
-    """Insert a turn. The caller locks the call's row."""
+    """Insert a turn. The caller locks the call's row.
+
+    `at_commit`: insert it with the commit, which saves a round trip. Until then it is not there.
+    """
     row = {
-        "call_id": call_id,
+        "call_id": call_id.hex,
         "sequence": sequence,
         "speaker": speaker,
         "text": text,
         "started_at": started_at,
-        "latency_ms": dict(latency_ms or {}),
+        "latency_ms": _json_text(dict(latency_ms or {})),
         "answers": answers,
-        "actions": list(actions),
-        "tokens": dict(tokens or {}),
+        "actions": _json_text(list(actions)),
+        "tokens": _json_text(dict(tokens or {})),
     }
     context.record_change(session, "call", call_id)
-    session.connection().execute(_INSERT_TURN, row)
+    statement = (
+        f"INSERT INTO turns (tenant_id, {', '.join(row)})"
+        f" VALUES (current_setting('vca.tenant_id')::uuid, {', '.join(f'%({n})s' for n in row)})"
+    )
+    _execute(session, statement, row, at_commit=at_commit)
 
 
-def lock_call_context(session: Session, call_id: UUID) -> Row[Any]:
+def lock_call_context(session: Session, call_id: UUID) -> CallContext:
     """Lock the call's row and return it with its profile and settings; raise NotFound."""
-    statement: Executable = _LOCK_CALL_CONTEXT
-    row = session.connection().execute(statement, {"call_id": call_id}).one_or_none()
-    if row is None:
+    rows = db.fetch_rows(session.connection(), _LOCK_CALL_CONTEXT, {"call_id": call_id.hex})
+    if not rows:
         raise NotFound
-    return row
+    return CallContext(*rows[0])
+
+
+def lock_call_and_turns(
+    session: Session, call_id: UUID, *, after: int = 0
+) -> tuple[CallContext, Sequence[TurnRecord]]:
+    """Lock the call's row and return its context and its turns, in one round trip.
+
+    The first `after` turns are skipped. Raises NotFound.
+    """
+    parameters = {"call_id": call_id.hex, "after": after}
+    rows = db.fetch_rows(session.connection(), _LOCK_CALL_AND_TURNS, parameters)
+    if not rows:
+        raise NotFound
+    *context_row, turns = rows[0]
+    return CallContext(*context_row), [TurnRecord(*turn) for turn in turns]
 
 
 def list_turns(session: Session, call_id: UUID, *, after: int = 0) -> Sequence[TurnRecord]:
     """Return the turns in order, numbered from 1. Skip the first `after` turns."""
-    rows = session.connection().execute(_SELECT_TURNS, {"call_id": call_id, "after": after})
+    parameters = {"call_id": call_id.hex, "after": after}
+    rows = db.fetch_rows(session.connection(), _SELECT_TURNS, parameters)
     return [TurnRecord(*row) for row in rows]
 
 
@@ -302,16 +291,25 @@ def set_provider_call_id(session: Session, call_id: UUID, *, provider_call_id: s
     update_call(session, call_id, provider_call_id=provider_call_id)
 
 
-def add_tokens(session: Session, call_id: UUID, tokens: Tokens) -> None:
+def add_tokens(
+    session: Session, call_context: CallContext, tokens: Tokens, *, at_commit: bool = False
+) -> None:
     """Add the tokens that a turn used. The caller locks the call's row.
 
     Tokens used after the end are metered at once, because the metering at the end has already
-    happened.
+    happened. `at_commit`: add the tokens with the commit, which saves a round trip.
     """
-    parameters = {"call_id": call_id, "spent": tokens.total, "spent_on_output": tokens.output}
-    call = session.connection().execute(_ADD_TOKENS, parameters).one()
-    if call.status in state_machine.TERMINAL:
+    parameters = {
+        "call_id": call_context.id.hex,
+        "spent": tokens.total,
+        "spent_on_output": tokens.output,
+    }
+    if call_context.status in state_machine.TERMINAL:
+        session.connection().exec_driver_sql(_ADD_TOKENS, parameters)
+        call = session.get_one(Call, call_context.id, populate_existing=True)
         metering.meter_late_tokens(session, call, tokens)
+    else:
+        _execute(session, _ADD_TOKENS, parameters, at_commit=at_commit)
 
 
 def set_heard_text(session: Session, call_id: UUID, *, heard_text: str) -> None:
@@ -360,6 +358,15 @@ def _audit_changes(before: LifecycleState, state: LifecycleState) -> dict[str, A
         for name in ("status", "end_reason")
         if getattr(before, name) != getattr(state, name)
     }
+
+
+def _execute(
+    session: Session, statement: str, parameters: dict[str, Any], *, at_commit: bool
+) -> None:
+    if at_commit:
+        db.set_commit_sql(session.connection(), statement, parameters)
+    else:
+        session.connection().exec_driver_sql(statement, parameters)
 
 
 def _hex(value: UUID | None) -> str | None:

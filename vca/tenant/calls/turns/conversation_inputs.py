@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from vca.conversation import transcript
 from vca.conversation.types import CallFacts, Profile
+from vca.tenant.calls.core.call_types import CallContext
 from vca.tenant.calls.core.models import TurnRecord
 
 DEFAULT_SILENCE_S = 10
@@ -35,7 +34,7 @@ def to_transcript(turns: Iterable[TurnRecord]) -> list[transcript.Turn]:
     return [transcript.Turn(turn.speaker, turn.text, turn.heard_text) for turn in turns]
 
 
-def to_call_facts(call_context: Row[Any], *, now: datetime) -> CallFacts:
+def to_call_facts(call_context: CallContext, *, now: datetime) -> CallFacts:
     """Return what the prompt may use of a call, from `record.lock_call_context`."""
     variables = {**call_context.variables, **call_context.call_metadata}
     return CallFacts(

@@ -42,8 +42,8 @@ def analyse_call(ref: CallRef) -> None:
         return
     redaction_rules = redaction.from_profile(call_context.profile.get("redaction"))
     with tenant_session(ref.tenant) as session:
-        record.lock_call_context(session, ref.call_id)
-        record.add_tokens(session, ref.call_id, analysis.tokens)
+        call_context = record.lock_call_context(session, ref.call_id)
+        record.add_tokens(session, call_context, analysis.tokens)
         if not record.list_turns(session, ref.call_id):  # deleted during the analysis
             return
         record.update_call(

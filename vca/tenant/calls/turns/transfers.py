@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import localised_phrases
@@ -12,7 +11,7 @@ from vca.kit import failpoints
 from vca.kit.errors import Conflict
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, LegOutcome, Say, Transfer
 from vca.tenant.calls.core import call_events, metering, outbound_legs, record
-from vca.tenant.calls.core.call_types import CallRef, TurnResult
+from vca.tenant.calls.core.call_types import CallContext, CallRef, TurnResult
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.turns import greeting
 
@@ -32,7 +31,7 @@ class UnknownTarget(Conflict):
 def start_transfer(
     session: Session,
     ref: CallRef,
-    call_context: Row[Any],
+    call_context: CallContext,
     *,
     target: str,
     now: datetime,
@@ -69,7 +68,7 @@ def start_transfer(
     return Transfer(number, timeout_s)
 
 
-def pending_transfer(call_context: Row[Any]) -> Transfer | None:
+def pending_transfer(call_context: CallContext) -> Transfer | None:
     """Return the transfer that is in progress, or None."""
     transfer = call_context.transfer
     if call_context.status != "transferring" or transfer is None:
@@ -80,7 +79,7 @@ def pending_transfer(call_context: Row[Any]) -> Transfer | None:
 def apply_leg_outcome(
     session: Session,
     ref: CallRef,
-    call_context: Row[Any],
+    call_context: CallContext,
     *,
     leg_outcome: LegOutcome,
     after: int | None,
@@ -101,7 +100,7 @@ def apply_leg_outcome(
 
 
 def _resume_agent(
-    session: Session, ref: CallRef, call_context: Row[Any], after: int | None
+    session: Session, ref: CallRef, call_context: CallContext, after: int | None
 ) -> TurnResult:
     profile = call_context.profile
     turns = record.list_turns(session, ref.call_id)
@@ -112,7 +111,7 @@ def _resume_agent(
 
 
 def _return_caller(
-    session: Session, ref: CallRef, call_context: Row[Any], *, status: str, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, *, status: str, now: datetime
 ) -> TurnResult:
     """Return the caller to the agent, to leaving a message, or to the number's fallback."""
     _set_transfer_status(session, ref, call_context, status)
@@ -128,7 +127,7 @@ def _return_caller(
 
 
 def apply_late_leg_outcome(
-    session: Session, ref: CallRef, call_context: Row[Any], *, leg_outcome: LegOutcome
+    session: Session, ref: CallRef, call_context: CallContext, *, leg_outcome: LegOutcome
 ) -> None:
     """Apply the outcome of a leg that is reported after the call ended. The caller locks the row.
 
@@ -143,7 +142,7 @@ def apply_late_leg_outcome(
         )
 
 
-def revert_transfer(session: Session, ref: CallRef, call_context: Row[Any]) -> None:
+def revert_transfer(session: Session, ref: CallRef, call_context: CallContext) -> None:
     """Revert a transfer that the carrier did not make: the caller is still with the agent.
 
     The leg still counts towards the dialling limits. The caller locks the call's row.
@@ -153,13 +152,13 @@ def revert_transfer(session: Session, ref: CallRef, call_context: Row[Any]) -> N
 
 
 def say_not_connected(
-    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
 ) -> tuple[Action, ...]:
     """Have the agent say that it cannot connect the caller, and listen."""
     return _say_sentence(session, ref, call_context, "not_connected", now=now).actions
 
 
-def tenant_number(call_context: Row[Any]) -> str:
+def tenant_number(call_context: CallContext) -> str:
     """Return the tenant's number in the call: the called number, or the one that we call from."""
     number = (
         call_context.called_number
@@ -170,7 +169,7 @@ def tenant_number(call_context: Row[Any]) -> str:
 
 
 def _set_transfer_status(
-    session: Session, ref: CallRef, call_context: Row[Any], status: str
+    session: Session, ref: CallRef, call_context: CallContext, status: str
 ) -> None:
     transfer = {**call_context.transfer, "status": status}
     record.update_call(session, ref.call_id, status="in_progress", transfer=transfer)
@@ -180,7 +179,7 @@ def _set_transfer_status(
 
 
 def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime
 ) -> tuple[Action, ...]:
     number = call_context.fallback_number
     if number is None:
@@ -204,7 +203,7 @@ def _forward_to_fallback(
 def _say_sentence(
     session: Session,
     ref: CallRef,
-    call_context: Row[Any],
+    call_context: CallContext,
     sentence: localised_phrases.PhraseKey,
     *,
     now: datetime,

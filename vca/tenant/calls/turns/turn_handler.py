@@ -8,7 +8,6 @@ from time import monotonic
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from vca.conversation import engine, redaction, speech_text, transcript
@@ -22,7 +21,13 @@ from vca.observability import log, metrics
 from vca.telephony.types import Action, CallEvent, Forward, HangUp, Say
 from vca.tenancy.session import tenant_session
 from vca.tenant.calls.core import call_services, outbound_legs, record, state_machine
-from vca.tenant.calls.core.call_types import CallRef, SpokenChunk, TurnResult, TurnStream
+from vca.tenant.calls.core.call_types import (
+    CallContext,
+    CallRef,
+    SpokenChunk,
+    TurnResult,
+    TurnStream,
+)
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.calls.core.outbound_legs import DiallingRefused
 from vca.tenant.calls.turns import conversation_inputs, greeting, transfers
@@ -34,7 +39,7 @@ class _PendingTurn:
     """A caller's turn that waits for an answer, with the call and its previous turns."""
 
     ref: CallRef
-    call_context: Row[Any]
+    call_context: CallContext
     previous_turns: Sequence[TurnRecord]
     utterance: str
     started_at: datetime
@@ -103,8 +108,7 @@ def _store_caller_turn(
 ) -> "_PendingTurn | _AnsweredTurn | TurnResult":
     """Store the caller's turn unless it is stored already; return the pending or answered turn."""
     started_at = clock.now()
-    call_context = record.lock_call_context(session, ref.call_id)
-    turns = record.list_turns(session, ref.call_id)
+    call_context, turns = record.lock_call_and_turns(session, ref.call_id)
     redacted_utterance = redaction.from_profile(
         (call_context.profile or {}).get("redaction")
     ).redact_text(utterance)
@@ -133,6 +137,7 @@ def _store_caller_turn(
         speaker="caller",
         text=redacted_utterance,
         started_at=started_at,
+        at_commit=True,
     )
     return _PendingTurn(ref, call_context, turns, utterance, started_at, sequence)
 
@@ -168,8 +173,7 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
     ended call. Raises NotFound.
     """
     with tenant_session(ref.tenant) as session:
-        call_context = record.lock_call_context(session, ref.call_id)
-        later_turns = record.list_turns(session, ref.call_id, after=after)
+        call_context, later_turns = record.lock_call_and_turns(session, ref.call_id, after=after)
         answer = _find_reply(later_turns)
         if answer is None:
             return (
@@ -182,7 +186,7 @@ def find_reply(ref: CallRef, *, after: int) -> "tuple[tuple[SpokenChunk, ...], T
 
 
 def _replay_reply(
-    session: Session, ref: CallRef, call_context: Row[Any], answer: TurnRecord, turns: int
+    session: Session, ref: CallRef, call_context: CallContext, answer: TurnRecord, turns: int
 ) -> _AnsweredTurn:
     profile = call_context.profile
     chunk = SpokenChunk(answer.text, profile["language"], profile["voice"])
@@ -255,11 +259,13 @@ def _store_reply(pending: _PendingTurn, reply: Reply, *, to_fallback: bool = Fal
     ref, now = pending.ref, clock.now()
     failpoints.kill_if_armed("calls.turn.answered")
     with tenant_session(ref.tenant) as session:
-        call_context = record.lock_call_context(session, ref.call_id)
-        later_turns = record.list_turns(session, ref.call_id, after=len(pending.previous_turns))
+        call_context, later_turns = record.lock_call_and_turns(
+            session, ref.call_id, after=len(pending.previous_turns)
+        )
         turns = len(pending.previous_turns) + len(later_turns)
         if reply.tokens.total:  # the tokens were used even if the reply is not stored
-            record.add_tokens(session, ref.call_id, reply.tokens)
+            # The end of a call meters its tokens.
+            record.add_tokens(session, call_context, reply.tokens, at_commit=not reply.actions)
         existing_replies = [
             turn for turn in later_turns if pending.answers and turn.answers == pending.answers
         ]
@@ -293,13 +299,14 @@ def _insert_agent_turn(
         answers=pending.answers,
         actions=[pending.redaction.redact_value(asdict(action)) for action in reply.actions],
         tokens=tokens,
+        at_commit=not reply.actions,
     )
 
 
 def _apply_actions(
     session: Session,
     pending: _PendingTurn,
-    call_context: Row[Any],
+    call_context: CallContext,
     reply: Reply,
     *,
     now: datetime,
@@ -336,7 +343,7 @@ def _apply_actions(
     return (greeting.listen_action(call_context.profile),)
 
 
-def _is_replayed_call(call_context: Row[Any]) -> bool:
+def _is_replayed_call(call_context: CallContext) -> bool:
     """Return whether the call is a replay, whose caller left the message in the original call.
 
     The metadata of an outbound call may contain any key, so the call must also be simulated.
@@ -345,7 +352,7 @@ def _is_replayed_call(call_context: Row[Any]) -> bool:
 
 
 def _start_transfer(
-    session: Session, ref: CallRef, call_context: Row[Any], target: str, *, now: datetime
+    session: Session, ref: CallRef, call_context: CallContext, target: str, *, now: datetime
 ) -> tuple[Action, ...]:
     try:
         return (transfers.start_transfer(session, ref, call_context, target=target, now=now),)
@@ -354,7 +361,7 @@ def _start_transfer(
 
 
 def _forward_to_fallback(
-    session: Session, ref: CallRef, call_context: Row[Any], *, now: datetime, end_reason: str
+    session: Session, ref: CallRef, call_context: CallContext, *, now: datetime, end_reason: str
 ) -> tuple[Action, ...]:
     """Forward the caller to the number's fallback, or end the call if it may not be dialled."""
     number = call_context.fallback_number
