@@ -14,10 +14,17 @@ from typing import Any, TypeAlias
 import httpx2
 import openai
 
-from vca.conversation.llm import Chunk, ModelError, ModelFailure, ModelRequest, ToolSpec
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelError,
+    ModelFailure,
+    ModelRequest,
+    ToolSpec,
+)
 from vca.conversation.llm.openai_stream import StreamedAnswer
 from vca.conversation.llm.transport import DeadlineTransport, NameNotResolved, ResponseTooLong
-from vca.conversation.types import Message, Tokens
+from vca.conversation.types import Message
 from vca.kit import deadline
 
 EventStream: TypeAlias = openai.Stream[object]
@@ -84,8 +91,8 @@ class Endpoint:
         """Close all connections."""
         self._http.close()
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        """Yield the answer's chunks and return its tokens; raises only ModelError."""
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
+        """Yield the answer's chunks and return its summary; raises only ModelError."""
         answer = StreamedAnswer()
         try:
             with self._open_with_retry(request, monotonic() + self._budget_s()) as events:
@@ -99,7 +106,7 @@ class Endpoint:
             raise _to_model_error(error, self._api_key) from None
         if answer.is_empty:
             raise ModelError("The model server returned an empty answer.", failure="bad_answer")
-        return answer.tokens
+        return AnswerSummary(answer.tokens)
 
     def _budget_s(self) -> float:
         left_s = deadline.remaining_s()
