@@ -27,6 +27,8 @@ class EventReader:
         self._document: _BoundedParts | None = None
         self._data_lines = _BoundedParts()
         self._is_error_event = False
+        self._is_open = False
+        """Whether an event has begun and not ended: only then does a blank line mean anything."""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that are complete with these bytes."""
@@ -65,31 +67,32 @@ class EventReader:
             if self.done:
                 break
             if line.startswith(b"data:"):
-                events += self._read_data(line[5:])
-            elif not line:
-                events += self._end_event()
-            else:
+                self._read_data(line[5:], events)
+            elif line:
                 events += self._read_other_line(line)
+            elif self._is_open:
+                events += self._end_event()
         return events
 
-    def _read_data(self, data: bytes) -> list[Event]:
-        """Return the events of one data line.
+    def _read_data(self, data: bytes, events: list[Event]) -> None:
+        """Append the events of one data line.
 
         An event may have several data lines. Most servers write it in one, and some of them put no
         blank line between two events, so a line that is complete in itself is an event.
         """
         self._is_start = False
-        earlier_events = self._end_document() if self._document is not None else []
+        if self._document is not None:
+            events += self._end_document()
         data = data.strip()
         if data.startswith(b"[DONE]"):
             self.done = True
-            return [*earlier_events, *self._end_event()]
-        events = _parse_events(data) if data else []
-        if events:
+            events += self._end_event()
+        elif line_events := _parse_events(data):
             self._data_lines.clear()
+            events += self._mark_errors(line_events) if self._is_error_event else line_events
         elif data:
             self._data_lines.add(data)
-        return [*earlier_events, *self._mark_errors(events)]
+            self._is_open = True
 
     def _read_other_line(self, line: bytes) -> list[Event]:
         """Read a line that is neither data nor blank: another field, a comment, or bare JSON."""
@@ -107,6 +110,7 @@ class EventReader:
                 self._document.add(line)
         elif line.startswith(b"event:"):
             self._is_error_event = line[6:].strip() == b"error"
+            self._is_open = True
         self._is_start = self._is_start and not line
         return self._mark_errors(events)
 
@@ -114,7 +118,7 @@ class EventReader:
         """Return the event whose data was split into several lines."""
         events = _parse_events(self._data_lines.take(b"\n")) if self._data_lines else []
         events = self._mark_errors(events)
-        self._is_error_event = False
+        self._is_error_event = self._is_open = False
         return events
 
     def _end_document(self) -> list[Event]:
@@ -151,11 +155,14 @@ class _BoundedParts:
         return text
 
     def clear(self) -> None:
-        self._parts, self._size = [], 0
+        if self._size:
+            self._parts, self._size = [], 0
 
 
 def _parse_events(data: bytes) -> list[Event]:
     """Return the JSON object, or the objects of a JSON array; nothing for anything else."""
+    if not data:
+        return []
     try:
         value = json.loads_tolerant(data)
     except json.InvalidJson:

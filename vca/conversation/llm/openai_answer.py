@@ -70,7 +70,8 @@ class AnswerAssembler:
             self.error = event.get("error") or (event if event.get("object") == "error" else None)
             if self.error:
                 break
-            self._add_usage(event)
+            if event.get("usage") or "x_groq" in event:
+                self._add_usage(event)
             choices = event.get("choices")
             if isinstance(choices, list) and choices and isinstance(choices[0], dict):
                 texts.append(self._add_choice(event, choices[0]))
