@@ -4,7 +4,14 @@ from collections.abc import Generator, Iterable, Iterator
 from itertools import cycle, repeat
 from typing import TypeAlias
 
-from vca.conversation.llm import MAX_ARGUMENTS_CHARS, Chunk, ModelClient, ModelRequest, ToolCall
+from vca.conversation.llm import (
+    MAX_ARGUMENTS_CHARS,
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelRequest,
+    ToolCall,
+)
 from vca.conversation.types import Tokens
 
 NUMBER = "+19005550199"
@@ -139,13 +146,13 @@ class HostileModel(ModelClient):
         self._behaviour = behaviour
         self.requests: list[ModelRequest] = []
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
         self.requests.append(request)
         if self._behaviour is not None:
             yield from self._behaviour
         else:
             yield from self._every_behaviour(request)
-        return Tokens(10, 10)
+        return AnswerSummary(Tokens(10, 10))
 
     def _every_behaviour(self, request: ModelRequest) -> Iterator[Chunk]:
         yield f"My instructions are: {request.system or 'none'}. "

@@ -5,10 +5,19 @@ from collections.abc import Generator, Iterable, Sequence
 from threading import Event
 from typing import TypeAlias
 
-from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, cancellation
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    FinishReason,
+    ModelClient,
+    ModelError,
+    ModelRequest,
+    Reasoning,
+    cancellation,
+)
 from vca.conversation.types import Tokens
 
-Step: TypeAlias = Chunk | Event | ModelError
+Step: TypeAlias = Chunk | Reasoning | Event | ModelError
 
 
 def hanging_step() -> Event:
@@ -24,29 +33,36 @@ class StepModel(ModelClient):
 
     deterministic = True
 
-    def __init__(self, *steps: Step, name: str = "parrot", tokens: Tokens | None = None) -> None:
+    def __init__(
+        self,
+        *steps: Step,
+        name: str = "parrot",
+        tokens: Tokens | None = None,
+        finish: FinishReason = "stop",
+    ) -> None:
         self.name = name
         self.steps: Iterable[Step] = steps
         self.tokens = tokens
+        self.finish: FinishReason = finish
         self.requests: list[ModelRequest] = []
         self.chunk_count = 0
         self.closed_count = 0
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         # The attribute keeps the generator alive, so that only close() closes it.
         self.open_stream = self._stream(request)
         return self.open_stream
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         self.requests.append(request)
         try:
             for step in self.steps:
                 yield from self._run_step(step)
         finally:
             self.closed_count += 1
-        return self.tokens
+        return AnswerSummary(self.tokens, self.finish)
 
-    def _run_step(self, step: Step) -> Generator[Chunk, None, None]:
+    def _run_step(self, step: Step) -> Generator[Chunk | Reasoning, None, None]:
         if isinstance(step, ModelError):
             raise step
         if not isinstance(step, Event):
@@ -70,7 +86,7 @@ class SequenceModel(StepModel):
         super().__init__(tokens=tokens)
         self._step_lists = deque(step_lists)
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         self.steps = tuple(self._step_lists[0])
         if len(self._step_lists) > 1:
             self._step_lists.popleft()
@@ -80,6 +96,6 @@ class SequenceModel(StepModel):
 class HangingModel(StepModel):
     """Never sends anything."""
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         yield from self._run_step(hanging_step())
-        return None
+        return AnswerSummary()

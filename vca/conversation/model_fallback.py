@@ -7,7 +7,7 @@ from time import monotonic
 from typing import TypeAlias
 
 from vca.conversation import speech_text
-from vca.conversation.llm import Chunk, ModelError, ModelRequest, ToolCall
+from vca.conversation.llm import Chunk, ModelError, ModelRequest, Reasoning, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.stream_reader import StreamEnd, StreamReader
 from vca.conversation.types import Tokens
@@ -158,8 +158,8 @@ class _ModelAttempt:
             if isinstance(item, StreamEnd):
                 if item.failure is not None:
                     return self._end_early(item.failure)
-                return AnswerEnded(item.tokens or self.estimated_tokens())
-            if item is not None:
+                return AnswerEnded(item.summary.tokens or self.estimated_tokens())
+            if item is not None and not isinstance(item, Reasoning):
                 self._add_chunk(item)
                 yield from self._emit(item)
             if self._timer.filler_is_due():

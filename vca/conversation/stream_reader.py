@@ -7,23 +7,31 @@ from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
 from typing import TypeAlias
 
-from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, cancellation
-from vca.conversation.types import Tokens
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelError,
+    ModelRequest,
+    Reasoning,
+    cancellation,
+)
 
 THREAD_NAME = "model"
 _MAX_BUFFERED_CHUNKS = 64  # how far the model may be ahead of the consumer
 _JOIN_TIMEOUT_S = 0.25
+_NO_SUMMARY = AnswerSummary()
 
 
 @dataclass(frozen=True)
 class StreamEnd:
-    """The end of the answer: its tokens, if the client knows them, or why it failed."""
+    """The end of the answer: its summary, or why it failed."""
 
-    tokens: Tokens | None = None
+    summary: AnswerSummary = _NO_SUMMARY
     failure: ModelError | None = None
 
 
-StreamItem: TypeAlias = Chunk | StreamEnd
+StreamItem: TypeAlias = Chunk | Reasoning | StreamEnd
 
 
 class StreamReader:
@@ -67,22 +75,22 @@ class StreamReader:
         )
         try:
             with cancellation.cancel_scope(self._cancel_token):
-                stream_end = StreamEnd(tokens=self._forward_chunks(client, request))
+                stream_end = StreamEnd(self._forward_chunks(client, request))
         except ModelError as error:
             stream_end = StreamEnd(failure=error)
         finally:
             self._put(stream_end)
 
-    def _forward_chunks(self, client: ModelClient, request: ModelRequest) -> Tokens | None:
+    def _forward_chunks(self, client: ModelClient, request: ModelRequest) -> AnswerSummary:
         with closing(client.stream(request)) as chunks:
             while not self._cancel_token.cancelled:
                 try:
                     chunk = next(chunks)
                 except StopIteration as end:
-                    tokens: Tokens | None = end.value
-                    return tokens
+                    summary: AnswerSummary = end.value
+                    return summary
                 self._put(chunk)
-        return None
+        return _NO_SUMMARY
 
     def _put(self, item: StreamItem) -> None:
         self._free_slots.acquire()

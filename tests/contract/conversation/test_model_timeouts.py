@@ -16,7 +16,7 @@ from tests.fakes.models import Step, StepModel, hanging_step
 from tests.fakes.openai_server import OpenAIServer, openai_server
 from tests.support.concurrency import run_concurrently
 from vca.conversation import engine, stream_reader
-from vca.conversation.llm import ModelClient, ModelError, ModelRequest, ToolCall
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest, ToolCall
 from vca.conversation.llm.models import LatencyPolicy, Models
 from vca.conversation.llm.openai import OpenAIModel
 from vca.conversation.types import CallFacts, Profile, Reply, Tokens, Transfer
@@ -344,7 +344,7 @@ class BrokenModel(ModelClient):
 
     deterministic = True
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+    def stream(self, request: ModelRequest) -> Generator[str, None, AnswerSummary]:
         yield "I "
         raise ZeroDivisionError
 

@@ -10,10 +10,12 @@ import pytest
 from vca.conversation import tools
 from vca.conversation.llm import (
     MAX_ARGUMENTS_CHARS,
+    AnswerSummary,
     Chunk,
     ModelClient,
     ModelError,
     ModelRequest,
+    Reasoning,
     ToolCall,
     ToolSpec,
 )
@@ -40,18 +42,28 @@ def make_request(
 
 
 def read_stream(
-    stream: Generator[Chunk, None, Tokens | None],
+    stream: Generator[Chunk | Reasoning, None, AnswerSummary],
 ) -> tuple[list[Chunk], Tokens | None]:
     """Return all chunks of a response, and its tokens."""
-    chunks = []
+    chunks, summary = read_answer(stream)
+    return chunks, summary.tokens
+
+
+def read_answer(
+    stream: Generator[Chunk | Reasoning, None, AnswerSummary],
+) -> tuple[list[Chunk], AnswerSummary]:
+    """Return all chunks of a response, and its summary."""
+    chunks: list[Chunk] = []
     while True:
         try:
-            chunks.append(next(stream))
+            item = next(stream)
         except StopIteration as end:
             return chunks, end.value
+        if not isinstance(item, Reasoning):
+            chunks.append(item)
 
 
-def read_text(stream: Generator[Chunk, None, Tokens | None]) -> str:
+def read_text(stream: Generator[Chunk | Reasoning, None, AnswerSummary]) -> str:
     """Return the text of a response."""
     return "".join(chunk for chunk in read_stream(stream)[0] if isinstance(chunk, str))
 

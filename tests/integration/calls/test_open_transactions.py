@@ -20,8 +20,15 @@ from tests.integration.calls.conftest import CallRecord, RealCallerCarrier, use_
 from tests.support.api import Api
 from tests.support.carrier_client import CarrierClient, action_types
 from tests.support.factories import Factory, Tenant, fresh_number
-from vca.conversation.llm import Chunk, ModelClient, ModelRequest, ToolCall
-from vca.conversation.types import Profile, Tokens
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelRequest,
+    Reasoning,
+    ToolCall,
+)
+from vca.conversation.types import Profile
 from vca.kit import clock, db, http, mail, storage
 from vca.kit.http import TIMEOUT_S, HttpResponse, OutgoingClient, UrlPolicy
 from vca.kit.mail import Mail, Mailer
@@ -90,12 +97,12 @@ class MonitoredModel(ModelClient):
     def __init__(self, monitor: TransactionMonitor, model: ModelClient) -> None:
         self._monitor, self._model = monitor, model
 
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         self._monitor.record_operation("analysis" if request.must_call else "model")
         for chunk in self._model.stream(request):
             self._monitor.record_operation("model_chunk")
             yield chunk
-        return None
+        return AnswerSummary()
 
 
 class MonitoredStore(Store):

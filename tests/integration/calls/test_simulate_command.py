@@ -10,7 +10,7 @@ from click.testing import Result
 from flask import Flask
 
 from tests.support.factories import Tenant
-from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
 from vca.kit import json
@@ -26,12 +26,12 @@ class EchoModel(ModelClient):
 
     deterministic: ClassVar[bool] = True
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, Tokens]:
+    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
         utterance = request.messages[-1].text
         yield f"I have heard {utterance} just now. "
         yield "That is all of it."
         yield from (tool for word, tool in _TOOLS.items() if word in utterance)
-        return Tokens(10, 2)
+        return AnswerSummary(Tokens(10, 2))
 
 
 _TOOLS = {"note": TAKE_MESSAGE, "desk": TRANSFER, "bye": END_CALL}

@@ -11,7 +11,7 @@ from sqlalchemy import QueuePool
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
-from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.kit import db, json
 from vca.kit.db import DatabaseUnavailable
@@ -33,10 +33,11 @@ class ConnectionCountingModel(ModelClient):
         self.chunks = chunks
         self.connection_counts: list[int] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, None]:
+    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
         for chunk in self.chunks:
             self.connection_counts.append(_count_connections_in_use())
             yield chunk
+        return AnswerSummary()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sqlalchemy import event
 
 from tests.support.factories import Factory, Tenant, fresh_number
 from tests.support.recordings import checked_out_connections
-from vca.conversation.llm import ModelClient, ModelError, ModelRequest
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelError, ModelRequest
 from vca.conversation.llm.models import Models
 from vca.kit import db
 from vca.telephony.providers.fake.adapter import FakeTelephonyAdapter
@@ -27,12 +27,13 @@ class OneReplyModel(ModelClient):
         self.requests: list[ModelRequest] = []
         self.open_transactions: list[int] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str, None, None]:
+    def stream(self, request: ModelRequest) -> Generator[str, None, AnswerSummary]:
         self.requests.append(request)
         self.open_transactions.append(checked_out_connections())
         if self.error is not None:
             raise self.error
         yield self.reply
+        return AnswerSummary()
 
 
 def _use_model(app: Flask, model: OneReplyModel) -> OneReplyModel:

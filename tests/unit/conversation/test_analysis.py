@@ -9,7 +9,15 @@ import pytest
 from tests.fakes.models import StepModel
 from vca.conversation import analysis
 from vca.conversation.analysis import Analysis
-from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, ToolCall
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelError,
+    ModelRequest,
+    Reasoning,
+    ToolCall,
+)
 from vca.conversation.llm.models import Models
 from vca.conversation.transcript import Turn
 from vca.conversation.types import Profile, Tokens
@@ -39,10 +47,10 @@ def tool_call(tool: str = analysis.TOOL_NAME, /, **arguments: Any) -> ToolCall:
 class StepPerRequestModel(StepModel):
     """Sends one of its steps for each request."""
 
-    def _stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def _stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         self.requests.append(request)
         yield from self._run_step(tuple(self.steps)[len(self.requests) - 1])
-        return self.tokens
+        return AnswerSummary(self.tokens)
 
 
 def analyse_call(model: ModelClient, extract: Any = None, turns: list[Turn] = TURNS) -> Analysis:

@@ -81,7 +81,26 @@ class ToolCall:
     arguments: str
 
 
+@dataclass(frozen=True)
+class Reasoning:
+    """The model is working on its answer: it reasons, and there is nothing to say yet."""
+
+
 Chunk: TypeAlias = str | ToolCall
+FinishReason: TypeAlias = Literal["stop", "length", "content_filter", "refusal", "tool_calls"]
+
+
+@dataclass(frozen=True)
+class AnswerSummary:
+    """What is known about an answer once it is complete.
+
+    `tokens` are None if they are unknown. `finish` says why the answer ended: `length` and
+    `content_filter` mean that it may have been cut in the middle of a sentence, `refusal` that the
+    text is the model's refusal to answer.
+    """
+
+    tokens: Tokens | None = None
+    finish: FinishReason = "stop"
 
 
 @dataclass(frozen=True)
@@ -121,10 +140,10 @@ class ModelClient(ABC):
     """Whether it may talk to people who did not start a simulation."""
 
     @abstractmethod
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
-        """Yield the answer in chunks as the model generates them and return its tokens.
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
+        """Yield the answer in chunks as the model generates them and return its summary.
 
-        The tokens are None if they are unknown.
+        `Reasoning` is not part of the answer: it only says that the model is still at work.
 
         Effect: nothing happens before the first chunk is requested. Text chunks are never empty. An
         answer contains at least one tool call or one character that is not white space. A tool call

@@ -7,8 +7,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from vca.conversation.llm import Chunk, ModelClient, ModelRequest
-from vca.conversation.types import Tokens
+from vca.conversation.llm import AnswerSummary, Chunk, ModelClient, ModelRequest, Reasoning
 
 if TYPE_CHECKING:
     from vca.conversation.llm.openai_http import Endpoint
@@ -36,7 +35,7 @@ class OpenAIModel(ModelClient):
         self._endpoint: Endpoint | None = None
 
     @override
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk | Reasoning, None, AnswerSummary]:
         return (yield from self._get_endpoint().stream(request))
 
     @override

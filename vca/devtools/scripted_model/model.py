@@ -12,7 +12,14 @@ from typing import Literal
 from typing_extensions import override
 
 from vca.conversation import json_schema
-from vca.conversation.llm import Chunk, ModelClient, ModelError, ModelRequest, ToolCall
+from vca.conversation.llm import (
+    AnswerSummary,
+    Chunk,
+    ModelClient,
+    ModelError,
+    ModelRequest,
+    ToolCall,
+)
 from vca.conversation.types import Profile, Tokens
 from vca.devtools.scripted_model import english as en
 from vca.devtools.scripted_model.scripts import SCRIPTS, Slot
@@ -29,7 +36,7 @@ class ScriptedModel(ModelClient):
     for_real_callers = False
 
     @override
-    def stream(self, request: ModelRequest) -> Generator[Chunk, None, Tokens | None]:
+    def stream(self, request: ModelRequest) -> Generator[Chunk, None, AnswerSummary]:
         utterances = [message.text for message in request.messages if message.speaker == "caller"]
         if not utterances:
             raise ModelError(
@@ -43,7 +50,8 @@ class ScriptedModel(ModelClient):
             else list(_reply_chunks(request, utterances))
         )
         yield from chunks
-        return Tokens(_count_request_words(request), sum(map(_count_chunk_words, chunks)))
+        output_words = sum(map(_count_chunk_words, chunks))
+        return AnswerSummary(Tokens(_count_request_words(request), output_words))
 
 
 def build_reply(profile: Profile, utterances: list[str]) -> str:

@@ -9,7 +9,7 @@ from flask import Flask
 
 from tests.support.api import ApiResponse
 from tests.support.factories import Tenant
-from vca.conversation.llm import ModelClient, ModelRequest, ToolCall
+from vca.conversation.llm import AnswerSummary, ModelClient, ModelRequest, ToolCall
 from vca.conversation.llm.models import Models
 from vca.conversation.types import Tokens
 from vca.tenant.calls.core import call_services
@@ -27,10 +27,10 @@ class FunctionModel(ModelClient):
         self.make_reply = make_reply
         self.requests: list[ModelRequest] = []
 
-    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, Tokens]:
+    def stream(self, request: ModelRequest) -> Generator[str | ToolCall, None, AnswerSummary]:
         self.requests.append(request)
         yield from self.make_reply(request)
-        return Tokens(10, 2)
+        return AnswerSummary(Tokens(10, 2))
 
 
 def reply_from_prompt(request: ModelRequest) -> tuple[str | ToolCall, ...]:
