@@ -117,6 +117,10 @@ class _AnswerTimer:
         self._filler_at = None
         self._chunk_due_at = monotonic() + self._policy.stall_s
 
+    def extend_from(self, arrived_at: float) -> None:
+        """Restart the stall timeout from the time when the model last sent text."""
+        self._chunk_due_at = max(self._chunk_due_at, arrived_at + self._policy.stall_s)
+
     def left_s(self) -> float:
         """Return the seconds until the next timeout or the filler."""
         due_at = min(self._chunk_due_at, self._ends_at)
@@ -162,6 +166,8 @@ class _ModelAttempt:
             if item is not None and not isinstance(item, Reasoning):
                 self._add_chunk(item)
                 yield from self._emit(item)
+            if item is None and self.useful:
+                self._timer.extend_from(reader.text_arrived_at)
             if self._timer.filler_is_due():
                 yield from self._emit(FillerDue())
             if len(self._text) > MAX_TEXT_CHARS:

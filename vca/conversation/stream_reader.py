@@ -1,10 +1,16 @@
-"""Read one model's answer in a separate thread, so that the wait for it can time out."""
+"""Read one model's answer in a separate thread, so that the wait for it can time out.
 
+The thread passes text on when it may complete something that can be spoken. Models send a word at a
+time, and waking the consumer for each word would cost more CPU time than all that it does with it.
+"""
+
+import re
 from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Semaphore, Thread
+from time import monotonic
 from typing import TypeAlias
 
 from vca.conversation.llm import (
@@ -20,6 +26,9 @@ from vca.conversation.llm import (
 THREAD_NAME = "model"
 _MAX_BUFFERED_CHUNKS = 64  # how far the model may be ahead of the consumer
 _JOIN_TIMEOUT_S = 0.25
+# Text without one of these completes no spoken chunk. The text after one of them may complete it.
+_CHUNK_MARK = re.compile(r"[^\w\s'’]|\n")
+_MAX_HELD_CHARS = 200
 _NO_SUMMARY = AnswerSummary()
 
 
@@ -42,6 +51,10 @@ class StreamReader:
         self._items: SimpleQueue[StreamItem] = SimpleQueue()
         self._free_slots = Semaphore(_MAX_BUFFERED_CHUNKS)
         self._cancel_token = cancellation.CancelToken()
+        self._held_text = ""
+        self._passes_next = True  # the first text, from which the latency is measured
+        self.text_arrived_at = monotonic()
+        """When the model last sent text that is not white space."""
         self._thread = Thread(
             # Copy the context for the log's ids and the request's deadline.
             target=copy_context().run,
@@ -79,6 +92,7 @@ class StreamReader:
         except ModelError as error:
             stream_end = StreamEnd(failure=error)
         finally:
+            self._pass_text()
             self._put(stream_end)
 
     def _forward_chunks(self, client: ModelClient, request: ModelRequest) -> AnswerSummary:
@@ -89,8 +103,26 @@ class StreamReader:
                 except StopIteration as end:
                     summary: AnswerSummary = end.value
                     return summary
-                self._put(chunk)
+                if isinstance(chunk, str):
+                    self._add_text(chunk)
+                else:
+                    self._pass_text()
+                    self._put(chunk)
         return _NO_SUMMARY
+
+    def _add_text(self, text: str) -> None:
+        if not text.isspace():
+            self.text_arrived_at = monotonic()
+        self._held_text += text
+        has_mark = _CHUNK_MARK.search(text) is not None
+        if has_mark or self._passes_next or len(self._held_text) > _MAX_HELD_CHARS:
+            self._passes_next = has_mark or (self._passes_next and text.isspace())
+            self._pass_text()
+
+    def _pass_text(self) -> None:
+        if self._held_text:
+            text, self._held_text = self._held_text, ""
+            self._put(text)
 
     def _put(self, item: StreamItem) -> None:
         self._free_slots.acquire()
