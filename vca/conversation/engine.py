@@ -132,7 +132,7 @@ def find_end_reason(
 
     An end phrase takes precedence over the limits.
     """
-    if phrase_matching.contains_phrase(profile.end_phrases, utterance):
+    if phrase_matching.ends_call(profile.end_phrases, utterance, language=profile.language):
         return "agent_hangup"
     if now - facts.answered_at >= timedelta(seconds=profile.max_duration_seconds):
         return "max_duration"

@@ -122,7 +122,12 @@ class AiProfileFields(Schema):
     end_phrases = fields.List(
         fields.String(validate=[*string(1, 100).validators, not_blank]),
         validate=validate.Length(max=50),
-        metadata={"example": ["goodbye"]},
+        metadata={
+            "description": "Phrases that end the call if the caller says nothing else, except "
+            'words of courtesy in the profile\'s language: "OK, thanks, goodbye." The model judges '
+            "everything else, and ends the call with the tool `end_call`.",
+            "example": ["goodbye"],
+        },
     )
     tools = fields.List(
         fields.String(validate=validate.OneOf(TOOLS)),
