@@ -13,7 +13,9 @@ from sqlalchemy import (
     Executable,
     Row,
     Table,
+    Text,
     bindparam,
+    cast,
     func,
     insert,
     select,
@@ -131,6 +133,7 @@ _LOCK_CALL_CONTEXT = (
         Settings.sentences,
         Settings.time_zone,
         Settings.variables,
+        cast(func.coalesce(PhoneNumber.hours, Settings.hours), Text).label("hours"),
     )
     .select_from(Call)
     .join(Settings, true())
