@@ -11,16 +11,16 @@ from babel.dates import format_date, format_time, get_datetime_format, get_timez
 from babel.lists import format_list
 
 from vca.conversation.hours_phrases import PHRASES, HoursPhrases
-from vca.conversation.types import MinuteSpan, OpeningHours, Schedule, SpecialDay
+from vca.conversation.types import Holiday, MinuteSpan, OpeningHours, Schedule
 
 _DAY_MINUTES = 24 * 60
 _WEEK = range(7)
-# Languages of Babel under which our phrases have another name.
+# Languages of Babel whose phrases are those of another one.
 _ALIASES = {"no": "nb", "nn": "nb"}
 
 
 def describe_schedule(schedule: Schedule, language: str) -> str:
-    """Return the hours of the week, and the hours of the next special days, as sentences.
+    """Return the hours of the week, and the hours of the next holidays, as sentences.
 
     `language` is a BCP 47 tag. A language without phrases gets English ones.
     """
@@ -28,7 +28,7 @@ def describe_schedule(schedule: Schedule, language: str) -> str:
     weekly = schedule.weekly or (((0, _DAY_MINUTES),),) * 7
     sentences = [
         *_weekly_sentences(weekly, locale, phrases),
-        *(_special_day_sentence(day, locale, phrases) for day in schedule.special_days),
+        *(_holiday_sentence(day, locale, phrases) for day in schedule.holidays),
     ]
     return _clean("".join(_end_sentence(_capitalise(text), phrases) for text in sentences))
 
@@ -69,7 +69,7 @@ def _weekly_sentences(
         )
 
 
-def _special_day_sentence(day: SpecialDay, locale: Locale, phrases: HoursPhrases) -> str:
+def _holiday_sentence(day: Holiday, locale: Locale, phrases: HoursPhrases) -> str:
     name = f" ({day.name})" if day.name else ""
     spans = _format_spans(day.spans, locale, phrases)
     return f"{format_date(day.date, 'full', locale)}{name}{phrases.colon}{spans}"
@@ -97,9 +97,13 @@ def _day_of_range(day: int, inflected: str, names: Mapping[int, str]) -> str:
     return inflected.split(", ")[day] if inflected else names[day]
 
 
-def _consecutive_runs(days: Sequence[int]) -> Iterator[list[int]]:
-    for _, run in groupby(enumerate(days), key=lambda item: item[1] - item[0]):
-        yield list(map(itemgetter(1), run))
+def _consecutive_runs(days: Sequence[int]) -> list[list[int]]:
+    """Return the days as runs; one from Sunday on continues on Monday."""
+    groups = groupby(enumerate(days), key=lambda item: item[1] - item[0])
+    runs = [list(map(itemgetter(1), group)) for _, group in groups]
+    if len(runs) > 1 and runs[0][0] == _WEEK[0] and runs[-1][-1] == _WEEK[-1]:
+        return [runs[-1] + runs[0], *runs[1:-1]]
+    return runs
 
 
 def _format_spans(spans: Iterable[MinuteSpan], locale: Locale, phrases: HoursPhrases) -> str:
@@ -130,13 +134,15 @@ def _format_minute(minute: int, locale: Locale) -> str:
 @lru_cache(maxsize=256)
 def _language_data(language: str) -> tuple[Locale, HoursPhrases]:
     """Return Babel's data and our phrases for a BCP 47 tag; English if either has none."""
-    for tag in (language.replace("_", "-"), language.replace("_", "-").partition("-")[0]):
+    primary, _, subtags = language.replace("_", "-").partition("-")
+    primary = {"cmn": "zh", "yue": "zh"}.get(primary.lower(), primary)
+    for tag in (f"{primary}-{subtags}", primary):
         try:
-            locale = Locale.parse(tag, sep="-")
+            locale = Locale.parse(tag.rstrip("-"), sep="-")
         except (UnknownLocaleError, ValueError):
             continue
-        if locale.script == "Hant":  # Taiwan, Hong Kong, and Cantonese
-            return (Locale("zh", script="Hant"), PHRASES["zh_Hant"])
+        if locale.script == "Hant" or language.lower().startswith("yue"):
+            return Locale("zh", script="Hant"), PHRASES["zh_Hant"]
         phrases = PHRASES.get(_ALIASES.get(locale.language, locale.language))
         if phrases is not None:
             return locale, phrases

@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from vca.conversation import opening_hours, speech_text
-from vca.conversation.types import CallFacts, Profile, Role, Schedule
+from vca.conversation.types import CallFacts, OpeningHours, Profile, Role, Schedule
 
 ROLE_PROMPTS: dict[Role, str] = {
     "receptionist": (
@@ -106,6 +106,7 @@ def _own_value(name: str, profile: Profile, facts: CallFacts, now: datetime) -> 
     A variable `hours` of the tenant or the call takes precedence over VCA's. None of the others
     can be replaced.
     """
+    hours = _stated_hours(facts)
     match name:
         case "caller_number":
             return _format_number(facts.caller_number)
@@ -113,8 +114,8 @@ def _own_value(name: str, profile: Profile, facts: CallFacts, now: datetime) -> 
             return _format_number(facts.called_number)
         case "now":
             return _format_time(now)
-        case "hours" if _has_hours(facts):
-            return _schedule(profile, facts)
+        case "hours" if hours is not None:
+            return _schedule_text(hours.schedule, profile.language)
         case _:
             return None
 
@@ -123,31 +124,27 @@ def _clean_value(value: str, max_chars: int = MAX_VALUE_CHARS) -> str:
     return speech_text.clean_text(value[: 4 * max_chars].translate(_BRACES))[:max_chars].rstrip()
 
 
-def _has_hours(facts: CallFacts) -> bool:
-    """Return whether VCA states the opening hours: they are set, and no variable replaces them."""
-    return facts.hours is not None and HOURS_VARIABLE not in facts.variables
-
-
-def _schedule(profile: Profile, facts: CallFacts) -> str:
-    assert facts.hours is not None
-    return _schedule_text(facts.hours.schedule, profile.language)
+def _stated_hours(facts: CallFacts) -> OpeningHours | None:
+    """Return the hours that are set, or None if a variable of the tenant or call replaces them."""
+    return None if HOURS_VARIABLE in facts.variables else facts.hours
 
 
 @lru_cache(maxsize=4096)
 def _schedule_text(schedule: Schedule, language: str) -> str:
-    """Return the hours in words, cleaned like a variable: special days have names of the tenant."""
+    """Return the hours in words, cleaned like a variable: holidays have names of the tenant."""
     text = opening_hours.describe_schedule(schedule, language)
     return _clean_value(text, max_chars=len(text))
 
 
 def _opening_hours(profile: Profile, facts: CallFacts) -> str:
     """Return the opening hours, unless the tenant's prompt contains them already."""
-    if facts.hours is None or not _has_hours(facts):
+    hours = _stated_hours(facts)
+    names = (match["name"] for match in _VARIABLE.finditer(profile.system_prompt))
+    if hours is None or HOURS_VARIABLE in names:
         return ""
-    if any(match["name"] == HOURS_VARIABLE for match in _VARIABLE.finditer(profile.system_prompt)):
-        return ""
-    zone = opening_hours.time_zone_name(facts.hours.time_zone, profile.language)
-    return f"{HOURS_LABEL} (time zone: {zone}): {_schedule(profile, facts)}"
+    zone = opening_hours.time_zone_name(hours.time_zone, profile.language)
+    schedule = _schedule_text(hours.schedule, profile.language)
+    return f"{HOURS_LABEL} (time zone: {zone}): {schedule}"
 
 
 def _language_instruction(profile: Profile) -> str:
@@ -160,9 +157,10 @@ def _call_facts(profile: Profile, facts: CallFacts, now: datetime) -> str:
         f"The number called: {_format_number(facts.called_number)}. "
         f"The local time: {_format_time(now)}."
     )
-    if facts.hours is None or not _has_hours(facts):
+    hours = _stated_hours(facts)
+    if hours is None:
         return text
-    state = opening_hours.describe_state(facts.hours, profile.language)
+    state = opening_hours.describe_state(hours, profile.language)
     return f"{text} {HOURS_STATE_LABEL}{state}"
 
 

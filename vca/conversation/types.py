@@ -46,7 +46,7 @@ class Profile:
 
 
 @dataclass(frozen=True)
-class SpecialDay:
+class Holiday:
     """A date with its own hours; it is closed without spans."""
 
     date: date
@@ -56,13 +56,13 @@ class SpecialDay:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a business is open: the spans of each weekday from Monday, and the next special days.
+    """When a business is open: the spans of each weekday from Monday, and the next holidays.
 
-    `weekly` None means at all times except on special days.
+    `weekly` None means at all times except on holidays.
     """
 
     weekly: tuple[tuple[MinuteSpan, ...], ...] | None
-    special_days: tuple[SpecialDay, ...] = ()
+    holidays: tuple[Holiday, ...] = ()
 
 
 @dataclass(frozen=True)

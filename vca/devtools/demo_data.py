@@ -241,7 +241,7 @@ def _ensure_profile_and_number(tenant: TenantRef, demo_tenant: DemoTenant) -> st
 
 
 def _change_settings(session: Session, demo_tenant: DemoTenant) -> None:
-    """Set the tenant's settings, with the holidays of this year and the next as special days."""
+    """Set the tenant's settings, with the holidays of this year and the next."""
     year = clock.now().year
     holidays = [
         {"date": f"{holiday_year}-{day}", "name": name, "open": []}

@@ -150,12 +150,12 @@ def test_stored_hours_become_plain_values_at_a_moment() -> None:
     assert sunday.schedule.weekly is not None
     assert sunday.schedule.weekly[0] == ((540, 720), (780, 1020))
     assert sunday.schedule.weekly[4] == ((1320, 1680),)
-    assert [str(day.date) for day in sunday.schedule.special_days] == [
+    assert [str(day.date) for day in sunday.schedule.holidays] == [
         "2026-11-29",
         "2026-12-25",
         "2026-12-26",
     ]
-    assert [str(day.date) for day in monday.schedule.special_days] == ["2026-12-25", "2026-12-26"]
+    assert [str(day.date) for day in monday.schedule.holidays] == ["2026-12-25", "2026-12-26"]
     assert sunday.opens_at is not None
     assert (sunday.is_open, sunday.opens_at.isoformat()) == (False, "2026-11-30T09:00:00+01:00")
     assert (monday.is_open, monday.opens_at) == (True, None)

@@ -1,4 +1,4 @@
-"""Opening hours in words: days, times, special days, and each language."""
+"""Opening hours in words: days, times, holidays, and each language."""
 
 from datetime import date, datetime
 from zoneinfo import ZoneInfo
@@ -8,7 +8,7 @@ from babel import Locale
 
 from vca.conversation import courtesy_words, opening_hours
 from vca.conversation.hours_phrases import PHRASES
-from vca.conversation.types import MinuteSpan, OpeningHours, Schedule, SpecialDay
+from vca.conversation.types import Holiday, MinuteSpan, OpeningHours, Schedule
 
 MORNING: MinuteSpan = (9 * 60, 12 * 60)
 AFTERNOON: MinuteSpan = (13 * 60, 17 * 60)
@@ -16,16 +16,16 @@ EVENING: MinuteSpan = (22 * 60, 28 * 60)
 WHOLE_DAY: MinuteSpan = (0, 24 * 60)
 OFFICE = (MORNING, AFTERNOON)
 WEEK = (OFFICE, OFFICE, OFFICE, OFFICE, OFFICE, (), ())
-CHRISTMAS = SpecialDay(date(2026, 12, 25), (), "Christmas")
-CHRISTMAS_EVE = SpecialDay(date(2026, 12, 24), (MORNING,))
+CHRISTMAS = Holiday(date(2026, 12, 25), (), "Christmas")
+CHRISTMAS_EVE = Holiday(date(2026, 12, 24), (MORNING,))
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY_MORNING = datetime(2026, 11, 30, 9, 0, tzinfo=BERLIN)
 
 
 def describe(
-    *days: tuple[MinuteSpan, ...], special_days: tuple[SpecialDay, ...] = (), language: str = "en"
+    *days: tuple[MinuteSpan, ...], holidays: tuple[Holiday, ...] = (), language: str = "en"
 ) -> str:
-    return opening_hours.describe_schedule(Schedule(days or None, special_days), language)
+    return opening_hours.describe_schedule(Schedule(days or None, holidays), language)
 
 
 def describe_state(
@@ -63,6 +63,8 @@ def describe_state(
             "星期一至星期五：上午9:00至中午12:00和下午1:00至下午5:00。星期六和星期日：休息。",
         ),
         ("cmn-CN", "星期一至星期五：09:00至12:00和13:00至17:00。星期六和星期日：休息。"),
+        ("cmn-Hant-TW", "星期一至星期五：上午9:00至中午12:00和下午1:00至下午5:00。"),
+        ("yue", "星期一至星期五：上午9:00至中午12:00和下午1:00至下午5:00。"),
         ("no", "Mandag til fredag: 09:00 til 12:00 og 13:00 til 17:00. Lørdag og søndag: stengt."),
         ("iw", "יום שני עד יום שישי: משעה 9:00 עד 12:00 ומשעה 13:00 עד 17:00. "),
         ("sw", "Monday to Friday: 9:00 AM to 12:00 PM and"),
@@ -89,6 +91,12 @@ def test_a_range_and_a_day_apart_are_listed_together() -> None:
     assert text.startswith("Monday to Wednesday and Friday: 9:00 AM to 12:00 PM. Thursday, ")
 
 
+def test_a_range_can_begin_on_sunday() -> None:
+    text = describe((MORNING,), (MORNING,), (MORNING,), (MORNING,), (), (), (MORNING,))
+
+    assert text == "Sunday to Thursday: 9:00 AM to 12:00 PM. Friday and Saturday: closed."
+
+
 @pytest.mark.parametrize(
     ("spans", "expected_text"),
     [
@@ -105,14 +113,14 @@ def test_spans_at_midnight_and_whole_days(
     assert describe(*[spans] * 7) == expected_text
 
 
-def test_without_weekly_hours_only_special_days_are_closed() -> None:
-    assert describe(special_days=(CHRISTMAS,)) == (
+def test_without_weekly_hours_only_holidays_are_closed() -> None:
+    assert describe(holidays=(CHRISTMAS,)) == (
         "Every day: open around the clock. Friday, December 25, 2026 (Christmas): closed."
     )
 
 
-def test_special_days_follow_with_their_own_hours() -> None:
-    text = describe(*WEEK, special_days=(CHRISTMAS_EVE, CHRISTMAS), language="de")
+def test_holidays_follow_with_their_own_hours() -> None:
+    text = describe(*WEEK, holidays=(CHRISTMAS_EVE, CHRISTMAS), language="de")
 
     assert text.endswith(
         " Donnerstag, 24. Dezember 2026: 09:00 bis 12:00 Uhr. "
@@ -181,8 +189,10 @@ def test_no_word_of_another_language_is_left(language: str) -> None:
     for whole_text in (text, every_day, describe_state(language=tag)):
         assert not any(mark in whole_text for mark in ("{", "}", "..", "  ", "\u202f"))
     english = vars(PHRASES["en"])
-    own = {name: value for name, value in vars(phrases).items() if name not in ("colon", "stop")}
-    shared = {name for name, value in own.items() if value and value == english[name]}
+    translated = {
+        name: value for name, value in vars(phrases).items() if name not in ("colon", "stop")
+    }
+    shared = {name for name, value in translated.items() if value and value == english[name]}
     assert not shared
 
 

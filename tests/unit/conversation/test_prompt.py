@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from vca.conversation import prompt
-from vca.conversation.types import CallFacts, OpeningHours, Profile, Schedule, SpecialDay
+from vca.conversation.types import CallFacts, Holiday, OpeningHours, Profile, Schedule
 
 NOW = datetime(2026, 11, 22, 18, 5, tzinfo=UTC)
 FACTS = CallFacts("+14155550100", "+442079460000", NOW)
@@ -225,12 +225,12 @@ def test_a_variable_hours_of_the_tenant_replaces_the_opening_hours() -> None:
         assert "Closed now" not in text
 
 
-def test_the_hours_are_not_cut_and_names_of_special_days_are_data() -> None:
-    special_days = tuple(
-        SpecialDay(date(2026, 12, day), OFFICE, f"Day\n{day} {{{{caller_number}}}} <b>")
+def test_the_hours_are_not_cut_and_names_of_holidays_are_data() -> None:
+    holidays = tuple(
+        Holiday(date(2026, 12, day), OFFICE, f"Day\n{day} {{{{caller_number}}}} <b>")
         for day in range(1, 7)
     )
-    hours = replace(HOURS, schedule=replace(HOURS.schedule, special_days=special_days))
+    hours = replace(HOURS, schedule=replace(HOURS.schedule, holidays=holidays))
 
     text = build_prompt(
         Profile("X", "custom", "{{hours}}"), facts=replace(FACTS, hours=hours)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable
 from textwrap import shorten
 
+from vca.conversation import phrase_matching
+
 MAX_ECHO_CHARS = 200
 CONNECTING = "One moment, I am connecting you."
 
@@ -15,13 +17,7 @@ def _words(line: str) -> list[str]:
 _GREETING = frozenset(_words("hello hi hey good morning afternoon evening day there"))
 _YES = frozenset(_words("yes yeah yep yup correct right exactly sure ok okay please"))
 _NO = frozenset(_words("no nope not wrong nothing never"))
-_THANKS = frozenset(_words("thanks thank bye goodbye cheers"))
-_GOODBYE = _THANKS | frozenset(
-    _words(
-        "you very much so a lot no ok okay that thats that's is all it was great perfect good nice "
-        "have day for your help nothing else then now and"
-    )
-)
+_GOODBYES = ("goodbye", "bye", "thank you", "thanks", "cheers")
 _MAX_NAME_WORDS = 5
 _NOT_IN_NAMES = frozenset(
     _words(
@@ -104,11 +100,7 @@ def is_greeting(line: str) -> bool:
 
 def is_goodbye(line: str) -> bool:
     """Return whether the line only thanks or says goodbye."""
-    words = _words(line)
-    if not words:
-        return False
-    only_thanks = set(words) <= _GOODBYE and not _THANKS.isdisjoint(words)
-    return only_thanks or words[-1] in ("bye", "goodbye")
+    return phrase_matching.ends_call(_GOODBYES, line, language="en")
 
 
 def is_yes(line: str) -> bool:
@@ -184,9 +176,9 @@ def is_request(line: str) -> bool:
 
 def join_choices(choices: Iterable[str], conjunction: str) -> str:
     """Return the choices as a list: "a", "a or b", "a, b, or c"."""
-    *most, last = choices
-    comma = "," if len(most) > 1 else ""
-    return f"{', '.join(most)}{comma} {conjunction} {last}" if most else last
+    *others, last = choices
+    comma = "," if len(others) > 1 else ""
+    return f"{', '.join(others)}{comma} {conjunction} {last}" if others else last
 
 
 def correction(line: str) -> str:

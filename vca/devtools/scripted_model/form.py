@@ -62,6 +62,9 @@ class Form:
             self.reply = answer
         else:
             self.reply = self._process_statement(line)
+        self._complete_message()
+
+    def _complete_message(self) -> None:
         message = (self.values.get(NAME.key), self.reason())
         if self.event in ("confirmed", "parted") and message[1] and message != self._last_message:
             self.message_due, self._last_message = True, message

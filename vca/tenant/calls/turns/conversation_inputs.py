@@ -11,19 +11,19 @@ from sqlalchemy import Row
 from vca.conversation import transcript
 from vca.conversation.types import (
     CallFacts,
+    Holiday,
     MinuteSpan,
     OpeningHours,
     Profile,
     Schedule,
-    SpecialDay,
 )
 from vca.kit import json
 from vca.tenant.calls.core.models import TurnRecord
 from vca.tenant.settings import hours
 
 DEFAULT_SILENCE_S = 10
-# How many special days an agent knows: the next ones, within a year.
-_MAX_SPECIAL_DAYS = 6
+# How many holidays an agent knows: the next ones, within a year.
+_MAX_HOLIDAYS = 6
 _MAX_DAYS_AHEAD = 365
 
 
@@ -84,14 +84,14 @@ def _opening_hours(
     state = hours.state_at(parsed, zone, minute)
     today = minute.astimezone(zone).date()
     days = (today, today + timedelta(_MAX_DAYS_AHEAD))
-    special_days = sorted(day for day in parsed.holidays if days[0] <= day <= days[1])
+    holidays = sorted(day for day in parsed.holidays if days[0] <= day <= days[1])
     weekly = parsed.weekly
     return OpeningHours(
         Schedule(
             None if weekly is None else tuple(_to_spans(weekly[day]) for day in hours.DAYS),
             tuple(
-                SpecialDay(day, _to_spans(parsed.holidays[day].spans), parsed.holidays[day].name)
-                for day in special_days[:_MAX_SPECIAL_DAYS]
+                Holiday(day, _to_spans(parsed.holidays[day].spans), parsed.holidays[day].name)
+                for day in holidays[:_MAX_HOLIDAYS]
             ),
         ),
         time_zone,
