@@ -56,7 +56,12 @@ def is_goodbye(language: str, utterance: str) -> bool:
         ("en", "Perfect. See you on Tuesday. Bye now."),
         ("en", "Okay, you too, take care, goodbye."),
         ("en", "Nothing else, thank you. Bye."),
+        ("en", "That's great, thank you, bye"),
+        ("en", "Okay, it was nice talking to you, bye-bye!"),
+        ("en", "I think that's everything, you've been a great help. Goodbye."),
+        ("en", "Enjoy your weekend, God bless, bye."),
         ("de", "Tschüß!"),
+        ("de", "Das ist sehr nett, Sie haben mir sehr geholfen. Wir hören uns, tschüss."),
         ("de-CH", "Alles klar, vielen Dank für die Auskunft, auf Wiederhören."),
         ("de", "Nein danke, das wär's. Schönen Tag noch, tschüss!"),
         ("de", "Gut, dann bis morgen. Tschüss."),
@@ -67,6 +72,7 @@ def is_goodbye(language: str, utterance: str) -> bool:
         ("fr", "Au revoir !"),
         ("fr-CA", "Non, c’est tout, merci beaucoup. Bonne journée, au revoir madame."),
         ("fr", "D'accord, merci, à bientôt."),
+        ("fr", "Vous avez été très aimable, merci de votre aide, au revoir."),
         ("it", "Va bene, grazie mille, arrivederci."),
         ("it", "No, è tutto, grazie. Buona giornata, ciao."),
         ("pt-BR", "Tá bom, muito obrigado, tchau tchau!"),
@@ -115,6 +121,8 @@ def test_an_end_phrase_with_only_courtesy_around_it_ends_the_call(
         "How do I spell goodbye?",
         "My name is Joe Bye.",
         "Joe Bye",
+        "It's Bye",
+        "This is Bye.",
         "It's Bye, B Y E.",
         "Goodbye is what the last agent said before the line went dead.",
         "Before I say bye, what are your hours?",
@@ -236,3 +244,20 @@ def test_each_language_has_courtesy_words() -> None:
         assert len(phrases) > 60, language
         assert all(map(phrase_matching._split_words, phrases)), language
         assert not any("|" in phrase or "_" in phrase for phrase in phrases), language
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", "wait|not|don't|stop|hold on|my name|question|one moment|mister|say|before"),
+        ("de", "moment|nicht|warte|warten Sie|halt|mein Name|Frage|Herr|sagen|bevor"),
+        ("es", "espere|espera|todavía|mi nombre|pregunta|un momento|don|decir|antes"),
+        ("fr", "attendez|pas|mon nom|question|un instant|dire|avant|encore une question"),
+    ],
+)
+def test_no_word_of_courtesy_is_a_refusal_a_request_or_a_part_of_a_name(
+    language: str, words: str
+) -> None:
+    for word in words.split("|"):
+        assert not ends_call(("bye",), f"{word} bye", language=language), word
+        assert not ends_call(("bye",), f"bye {word}", language=language), word
